@@ -1,0 +1,82 @@
+"""Attention over keys and values kept in place, for decoding with HookedTransformer.
+
+TransformerLens' own attention rotates every cached key again at each step and copies keys and
+values once per query head. This one stores rotated keys and reads each once. It fires the same
+hooks (q, k, v, rotated q and k of the new tokens, z) and leaves attention variants that it does
+not know, and hooks on scores or pattern, to TransformerLens.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+_HOOKS_OF_OURS = ("hook_attn_scores", "hook_pattern", "hook_rot_k", "hook_rot_q", "hook_result")
+_OTHER_QK_NORMS = ("OlmoeForCausalLM", "Olmo2ForCausalLM", "Olmo3ForCausalLM")
+
+
+def is_plain(transformer: Any) -> bool:
+    """Whether every block has causal, global attention without additions, unobserved inside."""
+    cfg = transformer.cfg
+    plain = (
+        cfg.positional_embedding_type in {"rotary", "standard"}
+        and cfg.attention_dir == "causal"
+        and cfg.original_architecture not in _OTHER_QK_NORMS
+        and not (cfg.attn_scores_soft_cap and cfg.attn_scores_soft_cap > 0)
+        and cfg.clip_qkv is None
+    )
+    switches = (
+        "use_attention_sinks", "use_logn_attn", "use_dynamic_ntk_rope", "use_attn_result",
+        "use_split_qkv_input", "use_attn_in", "load_in_4bit", "ungroup_grouped_query_attention",
+    )  # fmt: skip
+    return (
+        plain
+        and not any(getattr(cfg, s, False) for s in switches)
+        and all(
+            block.attn.attn_type == "global" and not _is_observed(block.attn)
+            for block in transformer.blocks
+        )
+    )
+
+
+def _is_observed(attention: Any) -> bool:
+    points = (getattr(attention, name, None) for name in _HOOKS_OF_OURS)
+    return any(p is not None and bool(p._forward_hooks) for p in points)
+
+
+def attend(attention: Any, inputs: tuple[Tensor, Tensor, Tensor], entry: Any) -> Tensor:
+    """Output of an attention layer whose rotated keys and values so far are in `entry`."""
+    q, k, v = attention.calculate_qkv_matrices(*inputs)
+    if attention.cfg.positional_embedding_type == "rotary":
+        start = entry.n_tokens
+        q = attention.hook_rot_q(attention.apply_rotary(q, start))
+        k = attention.hook_rot_k(attention.apply_rotary(k, start))
+    keys, values = entry.append(k, v)
+    z = attention.hook_z(grouped_attention(q, keys, values, attention.attn_scale))
+    weights = rearrange(attention.W_O, "head d_head d -> d (head d_head)")
+    flat = rearrange(z, "batch pos head d_head -> batch pos (head d_head)")
+    return F.linear(flat, weights, attention.b_O)
+
+
+def grouped_attention(
+    q: Float[Tensor, "batch pos head d"],
+    keys: Float[Tensor, "batch group key d"],
+    values: Float[Tensor, "batch group key d"],
+    scale: float,
+) -> Float[Tensor, "batch pos head d"]:
+    """Causal attention of the last `pos` of `key` positions; heads share keys in equal groups."""
+    n_pos, n_keys, groups = q.shape[1], keys.shape[2], keys.shape[1]
+    grouped = rearrange(q, "b p (g h) d -> b g (h p) d", g=groups)
+    scores = grouped @ keys.transpose(-1, -2) / scale
+    if n_pos > 1:
+        query_at = torch.arange(n_keys - n_pos, n_keys, device=q.device)
+        later = torch.arange(n_keys, device=q.device)[None] > query_at[:, None]
+        by_head = rearrange(scores, "b g (h p) k -> b g h p k", p=n_pos)
+        scores = rearrange(by_head.masked_fill(later, -torch.inf), "b g h p k -> b g (h p) k")
+    z = torch.softmax(scores, dim=-1) @ values
+    return rearrange(z, "b g (h p) d -> b p (g h) d", p=n_pos)

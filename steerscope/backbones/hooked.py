@@ -1,0 +1,245 @@
+"""HookedTransformer as a `LensModel`, with a key-value cache that is written in place."""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+import warnings
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from steerscope.backbones.attention import attend, is_plain
+from steerscope.model import Cache, LensModel, unembedded
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import transformer_lens.loading_from_pretrained as tl_loading
+    from transformer_lens import HookedTransformer
+
+# Largest difference of a logit from transformers', in standard deviations of the logits.
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.03}
+
+
+class _GridEntry:
+    """Keys and values of one layer, written in place.
+
+    Where the attention is ours they lie as [row, group, token, d] and the keys are rotated;
+    otherwise they lie as TransformerLens' attention reads them, [row, token, group, d], unrotated.
+    """
+
+    def __init__(self, grid: _Grid, keys: Tensor, values: Tensor) -> None:
+        self.grid, self.keys, self.values = grid, keys, values
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens seen before this pass."""
+        return self.grid.n_tokens
+
+    @property
+    def past_keys(self) -> Tensor:
+        """Keys of the tokens seen before this pass, as TransformerLens asks for them."""
+        past = self.keys[: self.grid.n_rows]
+        past = past.transpose(1, 2) if self.grid.ours else past
+        return past[:, : self.n_tokens]
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Store the keys and values of this pass; all so far."""
+        rows, seen, new = slice(len(keys)), self.n_tokens, keys.shape[1]
+        both = []
+        for store, added in ((self.keys, keys), (self.values, values)):
+            added = added.transpose(1, 2) if self.grid.ours else added
+            store.narrow(self.grid.token_axis, seen, new)[rows] = added
+            both.append(store[rows].narrow(self.grid.token_axis, 0, seen + new))
+        return both[0], both[1]
+
+
+class _Grid(Cache):
+    """Preallocated keys and values of every layer, so that a step copies nothing but its own."""
+
+    def __init__(self, model: HookedLensModel, n_rows: int, n_tokens: int) -> None:
+        shape = model.shape
+        self.ours = is_plain(model.transformer)
+        self.token_axis = 2 if self.ours else 1
+        groups, d = shape.n_key_value_heads, shape.d_head
+        size = (n_rows, groups, n_tokens, d) if self.ours else (n_rows, n_tokens, groups, d)
+        device, dtype = model.device, model.dtype
+        self.n_rows, self.n_tokens = 0, 0
+        self.entries = [
+            _GridEntry(self, *(torch.empty(size, device=device, dtype=dtype) for _ in "kv"))
+            for _ in range(shape.n_layers)
+        ]
+
+    def __getitem__(self, layer: int) -> _GridEntry:
+        return self.entries[layer]
+
+    def keep(self, rows: Int[Tensor, " kept"]) -> None:
+        """Forget all rows but these, in this order."""
+        for entry in self.entries:
+            for store in (entry.keys, entry.values):
+                seen = store.narrow(self.token_axis, 0, self.n_tokens)
+                seen[: len(rows)] = seen[rows]
+        self.n_rows = len(rows)
+
+    def join(self, other: Cache) -> None:
+        """Append the rows of another cache that has seen equally many tokens."""
+        assert isinstance(other, _Grid)
+        assert self.ours == other.ours
+        assert self.n_rows == 0 or self.n_tokens == other.n_tokens
+        new = slice(self.n_rows, self.n_rows + other.n_rows)
+        for mine, theirs in zip(self.entries, other.entries, strict=True):
+            for a, b in ((mine.keys, theirs.keys), (mine.values, theirs.values)):
+                seen = b[: other.n_rows].narrow(self.token_axis, 0, other.n_tokens)
+                a.narrow(self.token_axis, 0, other.n_tokens)[new] = seen
+        self.n_rows, self.n_tokens = new.stop, other.n_tokens
+
+
+class HookedLensModel(LensModel):
+    """A model run by `HookedTransformer`."""
+
+    backbone = "hooked"
+    transformer: HookedTransformer
+
+    def _watch_positions(self) -> None:
+        # Wrapped and not hooked, since TransformerLens' generate calls forward directly.
+        forward = self.transformer.forward
+
+        @wraps(forward)
+        def watched(input: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A002 - their name
+            cache = kwargs.get("past_kv_cache")
+            first = kwargs.get("start_at_layer") or 0
+            start = 0 if cache is None else cache[first].past_keys.shape[1]
+            n_tokens = input.shape[-1 if input.ndim < 3 else 1] if torch.is_tensor(input) else 0
+            self.clock.begin(start, n_tokens)
+            return forward(input, *args, **kwargs)
+
+        object.__setattr__(self.transformer, "forward", watched)
+        for block in self.transformer.blocks:
+            _attend_in_place(block.attn)
+
+    def new_cache(self, n_rows: int, n_tokens: int) -> _Grid:
+        """An empty cache with room for that many rows and tokens."""
+        return _Grid(self, n_rows, n_tokens)
+
+    def _run(
+        self, tokens: Int[Tensor, "batch pos"], cache: _Grid | None, last_only: bool
+    ) -> Float[Tensor, "batch out vocab"]:
+        # Embedding by hand and starting at block 0 spares a padding mask that no row needs.
+        t = self.transformer
+        start = 0
+        if cache is not None:
+            cache.n_rows, start = len(tokens), cache.n_tokens
+        embedded = t.hook_embed(t.embed(tokens))
+        residual, shortformer = t.get_residual(embedded, start, tokens=tokens)
+        residual = t(
+            residual,
+            start_at_layer=0,
+            stop_at_layer=self.shape.n_layers,
+            shortformer_pos_embed=shortformer,
+            past_kv_cache=cache,
+        )
+        if cache is not None:
+            cache.n_tokens += tokens.shape[1]
+        return self.unembed(residual[:, -1:] if last_only else residual)
+
+    def run_to(self, tokens: Int[Tensor, "batch pos"], layer: int) -> None:
+        """Run the blocks up to and including `layer`, for the hooks' sake."""
+        self.transformer(tokens, stop_at_layer=layer + 1)
+
+    def unembed(
+        self, residual: Float[Tensor, "*batch d"], *, capped: bool = True
+    ) -> Float[Tensor, "*batch vocab"]:
+        """Logits that a last residual stream would give: final norm, unembedding, any soft cap."""
+        cap = self.transformer.cfg.output_logits_soft_cap
+        return unembedded(self.transformer, residual, cap if capped else None)
+
+
+def _attend_in_place(attention: Any) -> None:
+    """Have an attention layer use our attention when it is given a cache of ours."""
+    forward = attention.forward
+
+    @wraps(forward)
+    def chosen(
+        query_input: Tensor,
+        key_input: Tensor,
+        value_input: Tensor,
+        past_kv_cache_entry: Any = None,
+        *rest: Any,
+        **more: Any,
+    ) -> Tensor:
+        if isinstance(past_kv_cache_entry, _GridEntry) and past_kv_cache_entry.grid.ours:
+            return attend(attention, (query_input, key_input, value_input), past_kv_cache_entry)
+        return forward(query_input, key_input, value_input, past_kv_cache_entry, *rest, **more)
+
+    object.__setattr__(attention, "forward", chosen)
+
+
+def official_name(name: str) -> str | None:
+    """The hub name behind a name that TransformerLens knows, or None."""
+    try:
+        return tl_loading.get_official_model_name(name)
+    except ValueError:
+        return None
+
+
+def faithful_hooked(
+    original: Any, tokenizer: Any, device: torch.device, known_as: str | None
+) -> tuple[HookedTransformer | None, str]:
+    """A faithful HookedTransformer of the model, or None and the reason why there is none."""
+    reasons = []
+    with tempfile.TemporaryDirectory(prefix="steerscope-") as folder:
+        config = original.config.to_dict()
+        if "n_positions" in config:  # read by TransformerLens, no longer written by transformers
+            config.setdefault("n_ctx", config["n_positions"])
+        config["architectures"] = [type(original).__name__]
+        (Path(folder) / "config.json").write_text(json.dumps(config, default=str))
+        for source in filter(None, (known_as, folder)):
+            try:
+                hooked = _convert(source, original, tokenizer, device)
+                gap = _logit_gap(original, hooked)
+            except Exception as error:  # noqa: BLE001 - whatever its conversion stumbles over
+                reasons.append(f"its conversion fails ({' '.join(str(error).split())[:160]})")
+                continue
+            if gap <= _TOLERANCE[original.dtype]:
+                return hooked, ""
+            reasons.append(f"its logits differ from transformers' by {gap:.2g} of their spread")
+    return None, reasons[-1]
+
+
+def _convert(source: str, original: Any, tokenizer: Any, device: torch.device) -> HookedTransformer:
+    cfg = tl_loading.get_pretrained_model_config(
+        source,
+        hf_cfg=original.config.to_dict(),
+        fold_ln=False,
+        device=str(device),
+        dtype=original.dtype,
+    )
+    weights = tl_loading.get_pretrained_state_dict(source, cfg, original, dtype=original.dtype)
+    cfg.tokenizer_name = None
+    hooked = HookedTransformer(
+        cfg, copy.deepcopy(tokenizer), move_to_device=False, default_padding_side="right"
+    )
+    hooked.load_and_process_state_dict(
+        weights,
+        fold_ln=False,
+        center_writing_weights=False,
+        center_unembed=False,
+        fold_value_biases=False,
+    )
+    hooked.move_model_modules_to_device()
+    return hooked.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def _logit_gap(original: Any, hooked: HookedTransformer) -> float:
+    """Largest difference of the logits of a few tokens, in standard deviations of the logits."""
+    n_vocab = original.config.get_text_config().vocab_size
+    tokens = (torch.arange(16) * 7919 % n_vocab).unsqueeze(0)
+    ours = hooked(tokens.to(hooked.cfg.device)).float().cpu()
+    theirs = original(tokens.to(original.device)).logits.float().cpu()
+    return float((ours - theirs).abs().max() / theirs.std())

@@ -1,0 +1,63 @@
+"""The command line: arguments in, one verb called, a table or JSON out.
+
+Heavy imports wait inside the commands, so that help and usage errors come at once.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+
+import typer
+
+from steerscope.cli import jobs, tools
+from steerscope.errors import BackboneWarning, SteerscopeError
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Where, how hard, and whether a language model can be steered, with proof.",
+)
+
+for command in (
+    jobs.report,
+    tools.vectors,
+    tools.eigengap,
+    jobs.sweep,
+    tools.steer,
+    tools.lens,
+    jobs.figures,
+):
+    app.command()(command)
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], *_: object, **__: object
+) -> None:
+    if issubclass(category, BackboneWarning):
+        sys.stderr.write(f"note: {message}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and leave with its exit code: 0, 2 for what the user can mend, 1 for our faults."""
+    warnings.showwarning = _show_warning  # pyright: ignore[reportAttributeAccessIssue]
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        app(args=given or ["--help"], standalone_mode=False)
+    except SteerscopeError as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write("stopped; what was measured is kept, and the same command continues.\n")
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001 - a fault of ours, unless it is a usage error
+        # typer may carry its own click, whose error classes it does not export
+        say = getattr(error, "format_message", None)
+        if say is None:
+            traceback.print_exc()
+            sys.exit(1)
+        sys.stderr.write(f"error: {' '.join(say().split())}\n")
+        sys.exit(2)

@@ -1,0 +1,183 @@
+"""Commands that measure a whole run and draw it: report, sweep, figures."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from steerscope.cli.shared import (
+    Backbone,
+    Contrasts,
+    Device,
+    Json,
+    Layers,
+    Method,
+    Model,
+    NNew,
+    Prompts,
+    Read,
+    ScopeText,
+    Seed,
+    StreamName,
+    Temperature,
+    finish,
+    numbers,
+    parse_layers,
+    table,
+)
+
+if TYPE_CHECKING:
+    from steerscope.findings import Findings
+
+
+def report(
+    model: Model = "microworld",
+    contrasts: Contrasts = "mood",
+    prompts: Prompts = None,
+    out: Annotated[Path | None, typer.Option(help="run directory; default data/runs/NAME")] = None,
+    method: Method = "mean_diff",
+    stream: StreamName = "resid_post",
+    layers: Layers = None,
+    read: Read = "last",
+    doses: Annotated[
+        str, typer.Option(help="natural units; both signs are tried")
+    ] = "0.5,1,1.5,2,3",
+    scope: ScopeText = "all",
+    n_new: NNew = 48,
+    temperature: Temperature = 1.0,
+    seed: Seed = 0,
+    backbone: Backbone = "auto",
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Where, how hard and whether: one page with controls."""
+    from steerscope.findings import answer, find, verdict
+    from steerscope.plans import StudyPlan
+    from steerscope.progress import bar
+    from steerscope.report import write_report
+    from steerscope.study import run_study
+
+    steps = tuple(numbers(doses, float, "doses"))
+    plan = StudyPlan(
+        model=model,
+        contrasts=contrasts,
+        prompts=prompts,
+        backbone=backbone,
+        method=method,
+        stream=stream,
+        layers=parse_layers(layers),
+        read=read,
+        scope=scope,
+        doses=steps,
+        reference_dose=1.0 if 1.0 in steps else steps[0],
+        n_new=n_new,
+        temperature=temperature,
+        seed=seed,
+    )
+    out = out or Path("data/runs") / f"{Path(model).name}-{Path(contrasts).stem}"
+    run = run_study(plan, out, device=device, progress=bar)
+    page = write_report(run)
+    findings = find(run)
+    lines = [verdict(findings), *(f"  {line}" for line in answer(findings)), f"report: {page}"]
+    finish(as_json, _as_json(findings) | {"report": str(page), "run": str(run.path)}, lines)
+
+
+def _as_json(findings: Findings) -> dict[str, Any]:
+    from steerscope.findings import verdict
+
+    f = findings
+    return {
+        "verdict": verdict(f),
+        "chosen": asdict(f.chosen),
+        "effect": asdict(f.effect),
+        "stated": asdict(f.stated) if f.stated else None,
+        "over_random": asdict(f.over_random) if f.over_random else None,
+        "kl_nats": f.kl,
+        "costs": {
+            c.metric: {"plain": asdict(c.plain), "steered": asdict(c.steered)} for c in f.costs
+        },
+    }
+
+
+def sweep(
+    out: Annotated[Path, typer.Option(help="run directory to write")],
+    model: Model = "microworld",
+    contrasts: Contrasts = "mood",
+    prompts: Prompts = None,
+    method: Method = "mean_diff",
+    stream: StreamName = "resid_post",
+    layers: Layers = None,
+    read: Read = "last",
+    doses: Annotated[str, typer.Option(help="signed, with commas")] = "-2,-1,-0.5,0.5,1,2",
+    unit: Annotated[str, typer.Option(help="natural, relative or absolute")] = "natural",
+    scope: ScopeText = "all",
+    n_new: NNew = 48,
+    temperature: Temperature = 1.0,
+    seed: Seed = 0,
+    backbone: Backbone = "auto",
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a grid of layers and doses."""
+    from steerscope.findings import amount, find
+    from steerscope.plans import SweepPlan
+    from steerscope.progress import bar
+    from steerscope.statistics import Estimate
+    from steerscope.study import run_sweep
+
+    plan = SweepPlan(
+        model=model,
+        contrasts=contrasts,
+        prompts=prompts,
+        backbone=backbone,
+        method=method,
+        stream=stream,
+        layers=parse_layers(layers),
+        read=read,
+        scope=scope,
+        doses=tuple(numbers(doses, float, "doses")),
+        unit=unit,
+        n_new=n_new,
+        temperature=temperature,
+        seed=seed,
+    )
+    run = run_sweep(plan, out, device=device, progress=bar)
+    found = find(run)
+    rows = [
+        (
+            r.layer,
+            f"{r.dose_natural:+.3g}",
+            f"{r.kl_nats:.3f}",
+            amount(found.effect, Estimate(r.effect, r.low, r.high, r.n)),
+            r.n,
+            r.over or "-",
+        )
+        for r in found.summary[found.summary.method == method].itertuples()
+    ]
+    columns = ("layer", "dose (natural)", "KL (nats)", "effect", "n", "over the limit")
+    title = f"{found.effect.words}, {method} at {stream}:"
+    summary = found.summary.drop(columns="cell").to_dict("records")
+    finish(
+        as_json,
+        {"run": str(run.path), "conditions": summary},
+        [*table(title, columns, rows), f"run: {run.path}"],
+    )
+
+
+def figures(
+    run_dir: Annotated[Path, typer.Argument(help="a run directory")],
+    formats: Annotated[
+        str, typer.Option("--format", help="html, svg, png, pdf with commas")
+    ] = "html",
+    as_json: Json = False,
+) -> None:
+    """Redraw the report and figures of a run, without a model."""
+    from steerscope.report import draw_figures, write_report
+    from steerscope.results import Run
+
+    run = Run.open(run_dir)
+    written = [write_report(run), *draw_figures(run, [f.strip() for f in formats.split(",")])]
+    finish(as_json, {"written": [str(p) for p in written]}, [f"drawn: {p}" for p in written])

@@ -1,0 +1,108 @@
+"""What the commands share: options, reading arguments, printing results."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from steerscope.errors import BadValueError, UnknownNameError
+
+if TYPE_CHECKING:
+    from steerscope.directions import Direction
+    from steerscope.model import LensModel
+
+Model = Annotated[str, typer.Option(help="bundled name, Hugging Face folder or hub name")]
+Backbone = Annotated[str, typer.Option(help="auto, hooked or bridge")]
+Device = Annotated[str | None, typer.Option(help="such as cpu or cuda; default the GPU if any")]
+Contrasts = Annotated[str, typer.Option(help="bundled contrast set or JSON-lines file")]
+Prompts = Annotated[str | None, typer.Option(help="bundled prompt set, .jsonl file or text file")]
+Method = Annotated[str, typer.Option(help="how the direction is found")]
+StreamName = Annotated[str, typer.Option("--stream", help="such as resid_post, attn_out or z")]
+Layers = Annotated[str | None, typer.Option(help="such as 0-7 or 1,3,5; default all")]
+Read = Annotated[str, typer.Option(help="token of the pairs: last, mean, or an index such as -2")]
+ScopeText = Annotated[
+    str, typer.Option("--scope", help="all, everywhere, prompt, generated, last:N, window:A:B")
+]
+Seed = Annotated[int, typer.Option(help="of splits, controls and sampling")]
+NNew = Annotated[int, typer.Option("--n-new", help="new tokens per continuation")]
+Temperature = Annotated[float, typer.Option(help="of sampling; 0 for the most likely token")]
+Json = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
+
+
+def numbers(text: str, kind: type[int] | type[float], what: str) -> list[Any]:
+    """Numbers with commas between them."""
+    try:
+        return [kind(piece) for piece in text.split(",")]
+    except ValueError:
+        raise BadValueError(f"cannot read {what} {text!r}; write numbers with commas.") from None
+
+
+def parse_layers(text: str | None) -> tuple[int, ...] | None:
+    """Layers written as `0-7`, `1,3,5` or both together; None stays None."""
+    if text is None:
+        return None
+    layers: list[int] = []
+    for piece in text.split(","):
+        span = re.fullmatch(r"\s*(\d+)-(\d+)\s*", piece)
+        if span and int(span[1]) <= int(span[2]):
+            layers += range(int(span[1]), int(span[2]) + 1)
+        elif piece.strip().isdigit():
+            layers.append(int(piece))
+        else:
+            raise BadValueError(
+                f"cannot read layers {text!r}; write them as 0-7 or 1,3,5, counting from 0."
+            )
+    return tuple(dict.fromkeys(layers))
+
+
+def say(line: str = "") -> None:
+    """One line on standard output."""
+    sys.stdout.write(line + "\n")
+
+
+def finish(as_json: bool, result: dict[str, Any], lines: Sequence[str]) -> None:
+    """Print a result as one JSON object or as lines."""
+    if as_json:
+        say(json.dumps(result, allow_nan=True, default=str))
+    else:
+        for line in lines:
+            say(line)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """A plain text table."""
+    cells = [list(map(str, columns)), *([str(c) for c in row] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
+    return [title, *lines]
+
+
+def load(model: str, backbone: str, device: str | None) -> LensModel:
+    """The model of a command's options."""
+    from steerscope.backbones import load_model
+
+    return load_model(model, backbone=backbone, device=device)
+
+
+def read_vector(path: str, site: str | None) -> Direction:
+    """The direction of a vector file at a site; the site may be left out if the file has one."""
+    from steerscope.directions import load_directions
+    from steerscope.sites import Site
+
+    found = {str(d.site): d for d in reversed(load_directions(path))}
+    if site is not None:
+        wanted = str(Site.parse(site))
+    elif len(found) == 1:
+        wanted = next(iter(found))
+    else:
+        raise BadValueError(
+            f"{path} holds directions at {', '.join(sorted(found))}; choose one with --site."
+        )
+    if wanted not in found:
+        raise UnknownNameError("site in this vector file", wanted, found)
+    return found[wanted]

@@ -1,0 +1,227 @@
+"""Commands that do one thing: vectors, eigengap, steer, lens."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from steerscope.cli.shared import (
+    Backbone,
+    Contrasts,
+    Device,
+    Json,
+    Layers,
+    Method,
+    Model,
+    NNew,
+    Prompts,
+    Read,
+    ScopeText,
+    Seed,
+    StreamName,
+    Temperature,
+    finish,
+    load,
+    parse_layers,
+    read_vector,
+    table,
+)
+from steerscope.errors import BadValueError, UnknownNameError
+
+if TYPE_CHECKING:
+    from steerscope.directions import Direction
+    from steerscope.model import LensModel
+
+
+def vectors(
+    out: Annotated[Path, typer.Option(help="safetensors file to write")],
+    model: Model = "microworld",
+    contrasts: Contrasts = "mood",
+    method: Method = "mean_diff",
+    stream: StreamName = "resid_post",
+    layers: Layers = None,
+    read: Read = "last",
+    seed: Seed = 0,
+    backbone: Backbone = "auto",
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Find directions from contrast pairs and save them."""
+    from steerscope.activations import ReadToken, extract
+    from steerscope.contrasts import load_contrasts
+    from steerscope.directions import CONTROLS, METHODS, find_direction, save_directions
+    from steerscope.progress import bar
+    from steerscope.study import sites_at
+
+    if method not in METHODS and method not in CONTROLS:
+        raise UnknownNameError("method", method, [*METHODS, *CONTROLS])
+    token = ReadToken.parse(read)
+    pairs = load_contrasts(contrasts)
+    loaded = load(model, backbone, device)
+    sites = sites_at(loaded, stream, parse_layers(layers))
+    found = extract(loaded, pairs, sites, read=token, progress=bar)
+    directions = [find_direction(method, contrast, seed=seed) for contrast in found.values()]
+    save_directions(out, directions)
+    columns = ("site", "natural (length)", "relative (length)")
+    rows = [(d.site, f"{d.scale.natural:.4g}", f"{d.scale.relative:.4g}") for d in directions]
+    finish(
+        as_json,
+        {
+            "out": str(out),
+            "directions": [{"site": str(d.site), **asdict(d.scale)} for d in directions],
+        },
+        [
+            *table(f"{method} from {len(pairs)} pairs of {pairs.name}:", columns, rows),
+            f"saved: {out}",
+        ],
+    )
+
+
+def eigengap(
+    model: Model = "microworld",
+    prompts: Prompts = "mood",
+    centred: Annotated[bool, typer.Option(help="take the mean key out first")] = True,
+    include_first: Annotated[bool, typer.Option(help="count position 0, the sink")] = False,
+    seed: Seed = 0,
+    backbone: Backbone = "auto",
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Eigengap of the attention keys, with interval and null."""
+    from steerscope.contrasts import load_prompts
+    from steerscope.progress import bar
+    from steerscope.spectra import eigengap as measure
+
+    texts = [p.text for p in load_prompts(prompts or "mood").prompts]
+    loaded = load(model, backbone, device)
+    found = measure(
+        loaded, texts, centred=centred, include_first=include_first, seed=seed, progress=bar
+    )
+    gaps, heads = found.weakest_link()
+    rows, result = [], []
+    for row, layer in enumerate(found.layers):
+        head = int(heads[row])
+        low, high, null = (float(t[row, head]) for t in (found.low, found.high, found.null_gap))
+        rows.append(
+            (layer, head, f"{float(gaps[row]):.4f}", f"{low:.4f}", f"{high:.4f}", f"{null:.4f}")
+        )
+        result.append(
+            {
+                "layer": layer,
+                "weakest_head": head,
+                "gap": float(gaps[row]),
+                "low": low,
+                "high": high,
+                "null": null,
+                "gaps": found.gap[row].tolist(),
+            }
+        )
+    columns = ("layer", "weakest head", "gap", "low", "high", "random keys")
+    title = f"eigengap of {model}, {found.n_prompts} prompts, {found.n_tokens} keys a head:"
+    finish(as_json, {"model": model, "layers": result}, table(title, columns, rows))
+
+
+def steer(
+    vector: Annotated[str, typer.Option(help="safetensors file of directions")],
+    prompt: Annotated[list[str], typer.Option(help="text to continue; may be given again")],
+    model: Model = "microworld",
+    site: Annotated[str | None, typer.Option(help="such as resid_post.4")] = None,
+    dose: Annotated[float, typer.Option(help="how much")] = 1.0,
+    unit: Annotated[str, typer.Option(help="natural, relative or absolute")] = "natural",
+    operator: Annotated[str, typer.Option(help="add or project_out")] = "add",
+    scope: ScopeText = "all",
+    n_new: NNew = 48,
+    temperature: Temperature = 1.0,
+    seed: Seed = 0,
+    backbone: Backbone = "auto",
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Continue prompts with and without steering."""
+    from steerscope.doses import Dose, check_unit
+    from steerscope.generation import Greedy, Sample, generate
+    from steerscope.interventions import Cell, Steering
+    from steerscope.operators import find_operator
+    from steerscope.scopes import Scope
+    from steerscope.score import kl_from_plain
+
+    amount = Dose(dose, check_unit(unit)) if find_operator(operator).needs_dose else None
+    steering = Steering(read_vector(vector, site), amount, operator, Scope.parse(scope))
+    sampler = Sample(temperature, seed) if temperature else Greedy()
+    loaded = load(model, backbone, device)
+    cells = [Cell(), Cell((steering,))]
+    plain, steered = generate(loaded, prompt, cells, n_new=n_new, sampler=sampler)
+    kl = kl_from_plain(loaded, prompt, cells[1:])[0].tolist()
+    lines, results = [], []
+    for text, before, after, nats in zip(prompt, plain, steered, kl, strict=True):
+        lines += [f"prompt:  {text}", f"plain:   {before.text}", f"steered: {after.text}"]
+        lines += [f"KL(steered || plain): {nats:.3f} nats per position of the prompt", ""]
+        results.append(
+            {"prompt": text, "plain": before.text, "steered": after.text, "kl_nats": nats}
+        )
+    labels = {k: v for k, v in steering.labels().items() if v == v}  # noqa: PLR0124 - drops NaN
+    finish(as_json, {"steering": labels, "continuations": results}, lines[:-1])
+
+
+def lens(
+    model: Model = "microworld",
+    vector: Annotated[str | None, typer.Option(help="safetensors file of directions")] = None,
+    site: Annotated[str | None, typer.Option(help="such as resid_post.4")] = None,
+    prompt: Annotated[str | None, typer.Option(help="text to look into instead")] = None,
+    top: Annotated[int, typer.Option(help="tokens to show")] = 8,
+    backbone: Backbone = "auto",
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Logit lens of a direction, or of each layer on a prompt."""
+    if (vector is None) == (prompt is None):
+        raise BadValueError("give either --vector or --prompt.")
+    direction = None if vector is None else read_vector(vector, site)
+    loaded = load(model, backbone, device)
+    if not 1 <= top <= loaded.shape.n_vocab:
+        raise BadValueError(f"--top {top} is outside 1..{loaded.shape.n_vocab}.")
+    if direction is not None:
+        title, columns, rows, result = _direction_lens(loaded, direction, top)
+    else:
+        title, columns, rows, result = _prompt_lens(loaded, prompt or "", top)
+    finish(as_json, result, table(title, columns, rows))
+
+
+_Table = tuple[str, list[str], list[list[str]], dict[str, Any]]
+
+
+def _direction_lens(model: LensModel, direction: Direction, top: int) -> _Table:
+    from steerscope.lens import direction_lens, top_tokens
+
+    most, least = top_tokens(model, direction_lens(model, direction), top)
+    rows = [
+        [repr(a.token), f"{a.logit:+.2f}", repr(b.token), f"{b.logit:+.2f}"]
+        for a, b in zip(most, least, strict=True)
+    ]
+    title = f"{direction.label}: logits for one natural unit, mean token = 0"
+    columns = ["speaks for", "logits", "speaks against", "logits"]
+    return (
+        title,
+        columns,
+        rows,
+        {"for": [asdict(t) for t in most], "against": [asdict(t) for t in least]},
+    )
+
+
+def _prompt_lens(model: LensModel, prompt: str, top: int) -> _Table:
+    import torch
+
+    from steerscope.lens import logit_lens
+
+    rows, layers = [], []
+    for layer, logits in enumerate(logit_lens(model, prompt)[:, -1]):
+        best = torch.softmax(logits.float(), dim=-1).topk(top)
+        said = [model.token_label(int(t)) for t in best.indices]
+        shares = best.values.tolist()
+        rows.append([str(layer), *(f"{t!r} {p:.2f}" for t, p in zip(said, shares, strict=True))])
+        layers.append({"layer": layer, "tokens": said, "probabilities": shares})
+    title = "what each layer would say after the last token, with probability"
+    return title, ["layer", *(f"#{i + 1}" for i in range(top))], rows, {"layers": layers}

@@ -1,0 +1,289 @@
+"""Contrast sets and prompts: read, check, hash and split the texts that everything starts from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any, Generic, TypeVar
+
+from steerscope.bundled import (
+    CONTRASTS_SUFFIX,
+    PROMPTS_SUFFIX,
+    bundled_contrasts,
+    bundled_prompts,
+)
+from steerscope.errors import ContrastError
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class ContrastPair:
+    """Two texts that differ in one concept: the positive has it, the negative has its opposite."""
+
+    positive: str
+    negative: str
+    concept: str
+
+    def __post_init__(self) -> None:
+        for side in ("positive", "negative", "concept"):
+            if not getattr(self, side).strip():
+                raise ContrastError(f"the {side} text is empty; write a sentence.")
+        if self.positive == self.negative:
+            raise ContrastError("positive and negative are the same text; they must differ.")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text to continue, with what is known about it, such as `{"mood": "gloomy"}`."""
+
+    text: str
+    facts: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.text.strip():
+            raise ContrastError("the prompt is empty; write a sentence.")
+
+
+@dataclass(frozen=True)
+class Split(Generic[Item]):
+    """Three disjoint parts: `fit` finds directions, `select` chooses, `test` is stated."""
+
+    fit: Item
+    select: Item
+    test: Item
+
+
+@dataclass(frozen=True)
+class ContrastSet:
+    """Named contrast pairs of one concept, with the hash of their content."""
+
+    name: str
+    pairs: tuple[ContrastPair, ...]
+
+    def __post_init__(self) -> None:
+        if not self.pairs:
+            raise ContrastError(f"contrast set {self.name!r} has no pairs; give at least one.")
+        concepts = sorted({p.concept for p in self.pairs})
+        if len(concepts) != 1:
+            raise ContrastError(
+                f"contrast set {self.name!r} has {len(concepts)} concepts ({', '.join(concepts)}); "
+                "keep one concept in a file."
+            )
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @property
+    def concept(self) -> str:
+        """The concept that all pairs share."""
+        return self.pairs[0].concept
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the pairs in their order; the same texts give the same hash in any file."""
+        return _sha256([[p.positive, p.negative, p.concept] for p in self.pairs])
+
+    def split(self, seed: int) -> Split[ContrastSet]:
+        """Half to fit, a quarter each to select and test; pairs that share a text stay together.
+
+        Raises:
+            ContrastError: fewer than three independent pairs, so that a part would be empty.
+        """
+        texts = [(p.positive, p.negative) for p in self.pairs]
+        parts = _split(self.name, texts, seed, fit=0.5, select=0.25)
+        return Split(
+            *(
+                ContrastSet(f"{self.name}/{part}", tuple(self.pairs[i] for i in chosen))
+                for part, chosen in parts.items()
+            )
+        )
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """Named prompts with the hash of their content."""
+
+    name: str
+    prompts: tuple[Prompt, ...]
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the prompts in their order."""
+        return _sha256([[p.text, p.facts] for p in self.prompts])
+
+    def split(self, seed: int) -> Split[PromptSet]:
+        """A third to select, the rest to test, one to fit; equal texts stay together."""
+        parts = _split(self.name, [(p.text,) for p in self.prompts], seed, fit=0.0, select=1 / 3)
+        return Split(
+            *(
+                PromptSet(f"{self.name}/{part}", tuple(self.prompts[i] for i in chosen))
+                for part, chosen in parts.items()
+            )
+        )
+
+
+def load_contrasts(name_or_path: str | Path) -> ContrastSet:
+    """A bundled contrast set by name, or one from a JSON-lines file.
+
+    Each line is `{"positive": "...", "negative": "...", "concept": "..."}`.
+
+    Raises:
+        ContrastError: the file is missing or a line cannot be used; the message has its number.
+    """
+    path = _find(name_or_path, bundled_contrasts(), "contrast set")
+    rows = _read_lines(path, required={"positive", "negative", "concept"}, optional=set())
+    pairs = tuple(_build(path, number, ContrastPair, row) for number, row in rows)
+    return ContrastSet(path.name.removesuffix(CONTRASTS_SUFFIX), pairs)
+
+
+def load_prompts(name_or_path: str | Path) -> PromptSet:
+    """Bundled prompts by name, or prompts from a JSON-lines or plain text file.
+
+    Each line of a `.jsonl` file is `{"prompt": "...", "facts": {...}}`, facts optional; each line of
+    any other file is a prompt.
+
+    Raises:
+        ContrastError: the file is missing or a line cannot be used; the message has its number.
+    """
+    path = _find(name_or_path, bundled_prompts(), "prompt set")
+    if path.suffix == ".jsonl":
+        rows = [
+            (number, {"text": row.pop("prompt"), **row})
+            for number, row in _read_lines(path, required={"prompt"}, optional={"facts"})
+        ]
+    else:
+        rows = [(number, {"text": line}) for number, line in _text_lines(path)]
+    prompts = tuple(_build(path, number, Prompt, row) for number, row in rows)
+    return PromptSet(path.name.removesuffix(PROMPTS_SUFFIX), prompts)
+
+
+def opening_prompts(name: str, pairs: Sequence[ContrastPair]) -> PromptSet:
+    """Prompts for a contrast set that brings none: the words that both sides of a pair open with.
+
+    Where they share no word, the first half of the negative text stands in.
+    """
+    texts: dict[str, None] = {}
+    for pair in pairs:
+        positive, negative = pair.positive.split(), pair.negative.split()
+        shared = 0
+        while shared < min(len(positive), len(negative)) and positive[shared] == negative[shared]:
+            shared += 1
+        texts[" ".join(negative[: shared or max(1, len(negative) // 2)])] = None
+    return PromptSet(f"openings of {name}", tuple(Prompt(t) for t in texts))
+
+
+def _sha256(content: Any) -> str:
+    return hashlib.sha256(
+        json.dumps(content, ensure_ascii=False, sort_keys=True).encode()
+    ).hexdigest()
+
+
+def _find(name_or_path: str | Path, bundled: dict[str, Path], kind: str) -> Path:
+    if str(name_or_path) in bundled:
+        return bundled[str(name_or_path)]
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise ContrastError(
+            f"no {kind} {str(name_or_path)!r}: no such file, and the bundled names are "
+            f"{', '.join(bundled) or '(none)'}."
+        )
+    return path
+
+
+def _text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ContrastError(f"{path} is not UTF-8 text ({error}); save it as UTF-8.") from None
+    found = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    if not found:
+        raise ContrastError(f"{path} is empty; it needs at least one line.")
+    return iter(found)
+
+
+def _read_lines(
+    path: Path, *, required: set[str], optional: set[str]
+) -> list[tuple[int, dict[str, Any]]]:
+    rows = []
+    for number, line in _text_lines(path):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ContrastError(f"{path}, line {number}: not JSON ({error.msg}).") from None
+        keys = set(row) if isinstance(row, dict) else set()
+        if not required <= keys or keys - required - optional:
+            raise ContrastError(
+                f"{path}, line {number}: needs the keys {', '.join(sorted(required))}"
+                + (f" and may have {', '.join(sorted(optional))}" if optional else "")
+                + f"; found {', '.join(sorted(keys)) or 'none'}."
+            )
+        _check_texts(f"{path}, line {number}", row)
+        rows.append((number, row))
+    return rows
+
+
+def _check_texts(where: str, row: dict[str, Any]) -> None:
+    """Every value must be a text, but the facts, which are texts by name."""
+    for key, value in row.items():
+        if key == "facts":
+            if not isinstance(value, dict):
+                raise ContrastError(
+                    f'{where}: the facts must be texts by name, such as {{"mood": "gloomy"}}.'
+                )
+            _check_texts(where, value)
+        elif not isinstance(value, str):
+            raise ContrastError(f"{where}: {key!r} must be a text, not {value!r}.")
+
+
+def _build(path: Path, number: int, kind: type[Item], row: dict[str, Any]) -> Item:
+    try:
+        return kind(**row)
+    except ContrastError as error:
+        raise ContrastError(f"{path}, line {number}: {error}") from None
+
+
+def _split(
+    name: str, texts: Sequence[tuple[str, ...]], seed: int, *, fit: float, select: float
+) -> dict[str, list[int]]:
+    """Positions of the items in each part: shuffled groups that share a text, one after another."""
+    groups = _groups_sharing_a_text(texts)
+    if len(groups) < 3:
+        raise ContrastError(
+            f"{name!r} has {len(groups)} independent items; splitting into fit, select and test "
+            "needs at least 3."
+        )
+    Random(f"split {seed}").shuffle(groups)
+    parts: dict[str, list[int]] = {"fit": [], "select": [], "test": []}
+    until = {"fit": fit * len(texts), "select": (fit + select) * len(texts), "test": len(texts)}
+    placed = 0
+    for left, group in zip(range(len(groups), 0, -1), groups, strict=True):
+        empty = [part for part in parts if not parts[part]]
+        part = next(part for part in parts if placed < until[part] or part == "test")
+        if len(empty) >= left:  # no part may stay empty
+            part = empty[0]
+        parts[part].extend(group)
+        placed += len(group)
+    return {part: sorted(chosen) for part, chosen in parts.items()}
+
+
+def _groups_sharing_a_text(texts: Sequence[tuple[str, ...]]) -> list[list[int]]:
+    groups: list[list[int]] = []
+    group_of: dict[str, int] = {}
+    for index, keys in enumerate(texts):
+        met = sorted({group_of[k] for k in keys if k in group_of})
+        merged = [i for g in met for i in groups[g]] + [index]
+        for g in met:
+            groups[g] = []
+        groups.append(merged)
+        for i in merged:
+            for key in texts[i]:
+                group_of[key] = len(groups) - 1
+    return [g for g in groups if g]

@@ -1,0 +1,55 @@
+"""Directions: each method turns the activations of a contrast into a unit vector.
+
+`METHODS` need only the contrast; `CONTROLS` are the null directions and need a seed as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from steerscope.activations import Contrast
+from steerscope.directions.controls import label_shuffled, random
+from steerscope.directions.direction import Direction, class_separation
+from steerscope.directions.files import load_directions, save_directions
+from steerscope.directions.mean_difference import mean_diff
+from steerscope.directions.pca import pca_centred, pca_uncentred
+from steerscope.errors import UnknownNameError
+
+METHODS: dict[str, Callable[[Contrast], Direction]] = {
+    "mean_diff": mean_diff,
+    "pca_uncentred": pca_uncentred,
+    "pca_centred": pca_centred,
+}
+CONTROLS: dict[str, Callable[..., Direction]] = {
+    "random": random,
+    "label_shuffled": label_shuffled,
+}
+
+
+def find_direction(method: str, contrast: Contrast, *, seed: int = 0) -> Direction:
+    """The direction that a method of that name finds.
+
+    Raises:
+        UnknownNameError: no such method; the message lists the known ones.
+    """
+    if method in METHODS:
+        return METHODS[method](contrast)
+    if method in CONTROLS:
+        return CONTROLS[method](contrast, seed=seed)
+    raise UnknownNameError("method", method, [*METHODS, *CONTROLS])
+
+
+__all__ = [
+    "CONTROLS",
+    "METHODS",
+    "Direction",
+    "class_separation",
+    "find_direction",
+    "label_shuffled",
+    "load_directions",
+    "mean_diff",
+    "pca_centred",
+    "pca_uncentred",
+    "random",
+    "save_directions",
+]

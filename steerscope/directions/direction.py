@@ -1,0 +1,88 @@
+"""What a direction is, and how a vector becomes one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from steerscope.activations import Contrast, Provenance
+from steerscope.doses import Scale
+from steerscope.errors import DegenerateDirectionError, NotFiniteError
+from steerscope.sites import Site
+
+_UNIT_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """A unit vector at a site that points to the positive class, with the lengths of a dose.
+
+    Attributes:
+        unit: L2 norm 1.
+        scale: absolute lengths of one natural and one relative unit.
+        method: how it was found.
+    """
+
+    site: Site
+    unit: Float[Tensor, " d"]
+    scale: Scale
+    method: str
+    provenance: Provenance
+
+    def __post_init__(self) -> None:
+        if not torch.isfinite(self.unit).all():
+            raise NotFiniteError(
+                f"the {self.method} direction at {self.site} holds a NaN or an infinity."
+            )
+        norm = float(self.unit.norm())
+        if abs(norm - 1) > _UNIT_TOLERANCE:
+            raise DegenerateDirectionError(
+                f"the {self.method} direction at {self.site} has norm {norm:g}, not 1."
+            )
+
+    def __neg__(self) -> Direction:
+        return replace(self, unit=-self.unit)
+
+    @property
+    def label(self) -> str:
+        """Method, site and seed in one word."""
+        seed = self.provenance.seed
+        return f"{self.method}@{self.site}" + ("" if seed is None else f"#{seed}")
+
+
+def class_separation(contrast: Contrast) -> float:
+    """||mean(positive) - mean(negative)||: the natural length at this site, in activation units."""
+    return float(contrast.differences.mean(dim=0).norm())
+
+
+def make_direction(
+    contrast: Contrast, vector: Float[Tensor, " d"], method: str, *, seed: int | None = None
+) -> Direction:
+    """The direction of a vector of any length, with the dose lengths of its contrast.
+
+    Raises:
+        DegenerateDirectionError: the vector or the class separation is zero.
+    """
+    norm = float(vector.norm())
+    separation = class_separation(contrast)
+    smallest = torch.finfo(torch.float32).eps * contrast.relative
+    for what, length in (("vector", norm), ("difference of the class means", separation)):
+        if length <= smallest:
+            raise DegenerateDirectionError(
+                f"{method} at {contrast.site}: the {what} is zero; the pairs do not differ there."
+            )
+    return Direction(
+        site=contrast.site,
+        unit=vector / norm,
+        scale=Scale(natural=separation, relative=contrast.relative),
+        method=method,
+        provenance=replace(contrast.provenance, seed=seed),
+    )
+
+
+def towards_positive(contrast: Contrast, vector: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
+    """The vector or its negative, whichever has the positive class ahead on average."""
+    return vector if float((contrast.differences @ vector).mean()) >= 0 else -vector

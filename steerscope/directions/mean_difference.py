@@ -1,0 +1,19 @@
+"""The difference of the class means."""
+
+from __future__ import annotations
+
+from steerscope.activations import Contrast
+from steerscope.directions.direction import Direction, make_direction
+
+
+def mean_diff(contrast: Contrast) -> Direction:
+    """Direction from the mean of the negative to the mean of the positive class.
+
+    unit ∝ mean(h₊) - mean(h₋)
+
+    Raises:
+        DegenerateDirectionError: the class means coincide.
+
+    Source: Rimsky et al. 2023 (arXiv:2312.06681), contrastive activation addition.
+    """
+    return make_direction(contrast, contrast.differences.mean(dim=0), "mean_diff")

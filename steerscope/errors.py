@@ -1,0 +1,86 @@
+"""Errors that a user can cause and mend.
+
+SteerscopeError
+├── UnknownNameError        a name that is not in the list of known names
+├── BadValueError           a number or option outside its range, or not finite
+├── ContrastError           a contrast or prompt file that cannot be used, with its line
+├── ModelLoadError          a model that cannot be loaded or converted faithfully
+├── UnsupportedSiteError    a site that this model does not have
+├── PromptTooLongError      a prompt that does not fit into the context
+├── DegenerateDirectionError   activations that define no direction
+├── NotFiniteError          a NaN or an infinity where a number is needed
+├── VectorFileError         a vector file that cannot be read
+├── VectorMismatchError     a direction used on another model or width
+├── RunError                a run directory that cannot be read or continued
+└── RunConflictError        the same measurement with two different values
+
+Each message says what is wrong, where, and what to do. The command line prints it in one line and
+exits with 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class SteerscopeError(Exception):
+    """Base of every error that the user can mend."""
+
+
+class UnknownNameError(SteerscopeError):
+    """A name that is not known; the message lists those that are."""
+
+    def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
+        listed = sorted(known)
+        near = get_close_matches(str(name), listed, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        super().__init__(f"unknown {kind} {str(name)!r}.{hint} Known: {', '.join(listed)}.")
+
+
+class BadValueError(SteerscopeError):
+    """A number or option outside its range."""
+
+
+class ContrastError(SteerscopeError):
+    """A contrast or prompt file that cannot be used."""
+
+
+class ModelLoadError(SteerscopeError):
+    """A model that cannot be loaded, or whose conversion changes its output."""
+
+
+class UnsupportedSiteError(SteerscopeError):
+    """A site that this model does not have."""
+
+
+class PromptTooLongError(SteerscopeError):
+    """A prompt that does not fit into the model's context."""
+
+
+class DegenerateDirectionError(SteerscopeError):
+    """Activations that define no direction, such as two equal class means."""
+
+
+class NotFiniteError(SteerscopeError):
+    """A NaN or an infinity where a number is needed."""
+
+
+class VectorFileError(SteerscopeError):
+    """A vector file that cannot be read."""
+
+
+class VectorMismatchError(SteerscopeError):
+    """A direction used on another model or on a site of another width."""
+
+
+class RunError(SteerscopeError):
+    """A run directory that cannot be read or continued."""
+
+
+class RunConflictError(RunError):
+    """The same measurement was stored twice with different values."""
+
+
+class BackboneWarning(UserWarning):
+    """The door chose another backbone than the first choice, and says why."""

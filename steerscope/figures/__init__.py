@@ -1,0 +1,14 @@
+"""Figures: functions from tables to plotly figures, nothing written and no model needed."""
+
+from steerscope.figures.diagnostics import diagnostic_scatter, eigengap_heads, token_effects
+from steerscope.figures.sweeps import dose_response, kl_by_depth, layer_sweep, sweet_spot_map
+
+__all__ = [
+    "diagnostic_scatter",
+    "dose_response",
+    "eigengap_heads",
+    "kl_by_depth",
+    "layer_sweep",
+    "sweet_spot_map",
+    "token_effects",
+]

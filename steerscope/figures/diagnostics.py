@@ -1,0 +1,120 @@
+"""Figures of the diagnostics: eigengaps of the heads, what they predict, tokens of a direction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from steerscope.figures.sweeps import effect_title
+from steerscope.figures.theme import BLUE, GREY, ORANGE, RED, new_figure
+from steerscope.studies import Effect, Predictor
+
+
+def eigengap_heads(heads: pd.DataFrame) -> go.Figure:
+    """Gap of every head with its interval, the weakest link of each layer, and the null.
+
+    Args:
+        heads: one row per head with columns layer, head, eigengap, eigengap_low, eigengap_high,
+            eigengap_null.
+    """
+    figure = new_figure(
+        "Attention keys: how far one direction leads, per head",
+        "layer (0-based), heads side by side",
+        "eigengap (λ₁ - λ₂) / λ₁ (ratio)",
+    )
+    n_heads = heads["head"].max() + 1
+    x = heads.layer + (heads["head"] - (n_heads - 1) / 2) * 0.7 / max(1, n_heads)
+    weakest = heads.loc[heads.groupby("layer").eigengap.idxmin()]
+    figure.add_trace(
+        go.Scatter(
+            x=x.tolist(),
+            y=heads.eigengap.tolist(),
+            mode="markers",
+            name="head, 95 % interval",
+            marker={"color": BLUE, "size": 8},
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": (heads.eigengap_high - heads.eigengap).clip(lower=0).tolist(),
+                "arrayminus": (heads.eigengap - heads.eigengap_low).clip(lower=0).tolist(),
+                "color": BLUE,
+                "thickness": 1.2,
+                "width": 2,
+            },
+            text=heads["head"].tolist(),
+            hovertemplate="head %{text}: %{y:.3f}<extra></extra>",
+        )
+    )
+    figure.add_trace(
+        go.Scatter(
+            x=x.tolist(),
+            y=heads.eigengap_null.tolist(),
+            mode="markers",
+            name="random keys of the same lengths",
+            marker={"color": GREY, "size": 7, "symbol": "line-ew-open"},
+        )
+    )
+    figure.add_trace(
+        go.Scatter(
+            x=x[weakest.index].tolist(),
+            y=weakest.eigengap.tolist(),
+            mode="markers",
+            name="weakest link of the layer",
+            marker={"color": RED, "size": 15, "symbol": "circle-open", "line": {"width": 2.5}},
+        )
+    )
+    figure.update_xaxes(dtick=1)
+    return figure
+
+
+def diagnostic_scatter(predictor: Predictor, effect: Effect, *, x_title: str) -> go.Figure:
+    """Effect of each layer against a diagnostic of the layer."""
+    c = predictor.correlation
+    figure = new_figure(
+        f"Does it predict? rank correlation {c.rho:+.2f} [{c.low:+.2f}, {c.high:+.2f}], "
+        f"p = {c.p:.2g}, n = {c.n} layers",
+        x_title,
+        effect_title(effect),
+    )
+    factor = 100.0 if effect.is_share else 1.0
+    layers = list(predictor.values)
+    figure.add_trace(
+        go.Scatter(
+            x=[predictor.values[i] for i in layers],
+            y=[factor * predictor.effects[i] for i in layers],
+            mode="markers+text",
+            text=[str(i) for i in layers],
+            textposition="top center",
+            marker={"color": BLUE, "size": 11},
+            name="layer",
+            showlegend=False,
+        )
+    )
+    return figure
+
+
+def token_effects(
+    most: Sequence[dict[str, Any]], least: Sequence[dict[str, Any]], *, site: str
+) -> go.Figure:
+    """The tokens that a direction speaks for and against, in logits per natural unit."""
+    figure = new_figure(
+        f"What the direction says: tokens at {site}",
+        "change of the logit for one natural unit, mean token = 0 (logits)",
+        "",
+    )
+    for tokens, colour, name in ((most, BLUE, "speaks for"), (least, ORANGE, "speaks against")):
+        figure.add_trace(
+            go.Bar(
+                x=[t["logit"] for t in tokens],
+                y=[f"{t['token']!r}" for t in tokens],
+                orientation="h",
+                marker={"color": colour},
+                name=name,
+            )
+        )
+    figure.update_yaxes(autorange="reversed", type="category", title="token")
+    figure.update_layout(height=90 + 22 * (len(most) + len(least)), bargap=0.25)
+    return figure

@@ -1,0 +1,175 @@
+"""Figures of a sweep: effect by layer, effect by layer and dose, effect by dose, KL by depth."""
+
+from __future__ import annotations
+
+from itertools import cycle
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from steerscope.figures.theme import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    RED,
+    SEQUENTIAL,
+    SKY,
+    add_band,
+    method_colour,
+    new_figure,
+)
+from steerscope.studies import Effect, SweetSpot
+
+DOSE_TITLE = "dose (natural units: distances between the class means)"
+LINES = (SKY, BLUE, GREEN, ORANGE, RED, GREY)
+
+
+def effect_title(effect: Effect) -> str:
+    """Axis title of the effect with its unit."""
+    if effect.is_share:
+        return f"{effect.words} (%)"
+    return "shift of the log-odds along the dose (nats)"
+
+
+def _scaled(effect: Effect, values: pd.Series) -> list[float]:
+    return (values * (100.0 if effect.is_share else 1.0)).tolist()
+
+
+def layer_sweep(summary: pd.DataFrame, effect: Effect, *, method: str, dose: float) -> go.Figure:
+    """Effect at each layer at one dose, both signs, with the random directions beside it."""
+    figure = new_figure(
+        f"Which layer: {method} at a dose of {dose:g} natural", "layer (0-based)", effect_title(effect)
+    )
+    kinds = (
+        (method, dose, BLUE, f"+{dose:g}: towards {effect.positive}", "solid"),
+        (method, -dose, GREEN, f"-{dose:g}: towards {effect.negative}", "dash"),
+        ("random", dose, GREY, f"+{dose:g}: random directions", "dot"),
+    )
+    for name, at, colour, label, dash in kinds:
+        rows = summary[(summary.method == name) & (summary.dose_natural.sub(at).abs() < 1e-6)]
+        means = rows.groupby("layer")[["effect", "low", "high"]].mean().reset_index()
+        if means.empty:
+            continue
+        x = means.layer.tolist()
+        low, high = _scaled(effect, means.low), _scaled(effect, means.high)
+        add_band(figure, x, low, high, colour, label)
+        figure.add_trace(
+            go.Scatter(
+                x=x,
+                y=_scaled(effect, means.effect),
+                mode="lines+markers",
+                name=label,
+                line={"color": colour, "width": 2.5, "dash": dash},
+            )
+        )
+    figure.update_xaxes(dtick=1)
+    return figure
+
+
+def sweet_spot_map(
+    summary: pd.DataFrame, effect: Effect, *, method: str, chosen: SweetSpot
+) -> go.Figure:
+    """Effect at every layer and dose; crosses where a limit is broken, a ring at the choice."""
+    rows = summary[summary.method == method]
+    grid = rows.pivot(index="dose_natural", columns="layer", values="effect").sort_index()
+    grid = grid * (100.0 if effect.is_share else 1.0)
+    doses = [f"{d:+g}" for d in grid.index.round(4)]
+    figure = new_figure(
+        "Where and how hard: effect, and where the text breaks", "layer (0-based)", DOSE_TITLE
+    )
+    figure.add_trace(
+        go.Heatmap(
+            x=grid.columns.tolist(),
+            y=doses,
+            z=grid.to_numpy().tolist(),
+            colorscale=SEQUENTIAL,
+            colorbar={"title": {"text": effect_title(effect), "side": "right"}},
+            hovertemplate="layer %{x}, dose %{y}: %{z:.3g}<extra></extra>",
+        )
+    )
+    broken = rows[rows.broken]
+    if len(broken):
+        figure.add_trace(
+            go.Scatter(
+                x=broken.layer.tolist(),
+                y=[f"{d:+g}" for d in broken.dose_natural.round(4)],
+                mode="markers",
+                marker={"symbol": "x-thin", "size": 13, "line": {"width": 2.5, "color": "white"}},
+                name="a limit is broken",
+                text=broken.over.tolist(),
+                hovertemplate="layer %{x}, dose %{y}: over the limit of %{text}<extra></extra>",
+            )
+        )
+    figure.add_trace(
+        go.Scatter(
+            x=[chosen.layer],
+            y=[f"{round(chosen.dose_natural, 4):+g}"],
+            mode="markers",
+            marker={"symbol": "circle-open", "size": 26, "line": {"width": 4, "color": RED}},
+            name="chosen",
+        )
+    )
+    figure.update_layout(
+        plot_bgcolor="#DDDDDD", legend={"bgcolor": "#BBBBBB"}, height=520
+    )
+    figure.update_xaxes(dtick=1, showgrid=False)
+    figure.update_yaxes(type="category", categoryarray=doses, showgrid=False)
+    return figure
+
+
+def dose_response(curves: pd.DataFrame, effect: Effect, *, layer: int, plain: float) -> go.Figure:
+    """Effect against dose at one layer: the method with its interval, controls with their seeds."""
+    figure = new_figure(f"How much: dose and effect at layer {layer}", DOSE_TITLE, effect_title(effect))
+    for method, rows in curves.groupby("method", sort=False):
+        colour = method_colour(str(method))
+        control = rows.n_seeds.max() > 1
+        bounds = ("lowest_seed", "highest_seed") if control else ("low", "high")
+        label = f"{method} ({int(rows.n_seeds.max())} seeds)" if control else str(method)
+        first = True
+        for _, half in rows.groupby(rows.dose_natural > 0):
+            low, high = (_scaled(effect, half[b]) for b in bounds)
+            add_band(figure, half.dose_natural.tolist(), low, high, colour, label)
+            figure.add_trace(
+                go.Scatter(
+                    x=half.dose_natural.tolist(),
+                    y=_scaled(effect, half.effect),
+                    mode="lines+markers",
+                    name=label,
+                    legendgroup=label,
+                    showlegend=first,
+                    line={"color": colour, "width": 2 if control else 3},
+                )
+            )
+            first = False
+    level = plain * (100.0 if effect.is_share else 1.0)
+    figure.add_hline(
+        y=level, line={"color": BLACK, "width": 1, "dash": "dot"}, annotation_text="plain"
+    )
+    figure.add_vline(x=0, line={"color": GREY, "width": 1})
+    return figure
+
+
+def kl_by_depth(summary: pd.DataFrame, *, method: str) -> go.Figure:
+    """KL from the plain model against layer, one line for each dose towards positive."""
+    figure = new_figure(
+        "What it costs: distance from the plain model",
+        "layer (0-based)",
+        "KL(steered || plain) (nats per position)",
+    )
+    rows = summary[(summary.method == method) & (summary.dose_natural > 0)]
+    for colour, (dose, line) in zip(cycle(LINES), rows.groupby(rows.dose_natural.round(4))):
+        line = line.sort_values("layer")
+        figure.add_trace(
+            go.Scatter(
+                x=line.layer.tolist(),
+                y=line.kl_nats.tolist(),
+                mode="lines+markers",
+                name=f"+{dose:g} natural",
+                line={"color": colour, "width": 2.5},
+            )
+        )
+    figure.update_xaxes(dtick=1)
+    figure.update_yaxes(type="log")
+    return figure

@@ -1,0 +1,67 @@
+"""One look for every figure: colours that colour-blind readers can tell apart, units on all axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+# Okabe & Ito 2008
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+SKY, PINK, GREY, BLACK = "#56B4E9", "#CC79A7", "#8A8A8A", "#222222"
+
+METHOD_COLOURS = {"random": GREY, "label_shuffled": ORANGE}
+SEQUENTIAL = "Viridis"
+WIDTH, HEIGHT = 820, 460
+
+
+def new_figure(title: str, x_title: str, y_title: str) -> go.Figure:
+    """An empty figure with titled axes."""
+    figure = go.Figure()
+    figure.update_layout(
+        title={"text": title, "font": {"size": 17}, "x": 0.01, "xanchor": "left"},
+        template="plotly_white",
+        font={"family": "Helvetica, Arial, sans-serif", "size": 14, "color": BLACK},
+        width=WIDTH,
+        height=HEIGHT,
+        margin={"l": 80, "r": 30, "t": 60, "b": 65},
+        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 1.0, "xanchor": "right"},
+        hoverlabel={"font": {"size": 13}},
+    )
+    figure.update_xaxes(title=x_title, zeroline=False, ticks="outside")
+    figure.update_yaxes(title=y_title, zeroline=False, ticks="outside")
+    return figure
+
+
+def method_colour(method: str) -> str:
+    """Colour of a method: controls have their own, all others are blue."""
+    return METHOD_COLOURS.get(method, BLUE)
+
+
+def see_through(colour: str, opacity: float = 0.18) -> str:
+    """The same colour as an rgba text."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"
+
+
+def add_band(
+    figure: go.Figure,
+    x: Sequence[float | int],
+    low: Sequence[float],
+    high: Sequence[float],
+    colour: str,
+    name: str,
+) -> None:
+    """A shaded interval."""
+    figure.add_trace(
+        go.Scatter(
+            x=[*x, *reversed(x)],
+            y=[*high, *reversed(low)],
+            fill="toself",
+            fillcolor=see_through(colour),
+            line={"width": 0},
+            hoverinfo="skip",
+            name=name,
+            showlegend=False,
+        )
+    )

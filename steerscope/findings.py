@@ -1,0 +1,299 @@
+"""What a run found, as numbers and as sentences; nothing here draws or runs a model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+from steerscope.plans import StudyPlan, SweepPlan, effect_of, plan_of
+from steerscope.results import Run
+from steerscope.statistics import Estimate
+from steerscope.studies import (
+    LIMITS,
+    PLAIN,
+    Effect,
+    Predictor,
+    SweetSpot,
+    conditions,
+    dose_response,
+    metric_mean,
+    needed_doses,
+    over_control,
+    per_prompt,
+    predict_layers,
+    summarise,
+    sweet_spot,
+)
+
+_LAST = 0.25  # share of the layers that count as the last ones
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One metric under the plain and under the chosen condition, on the same prompts."""
+
+    metric: str
+    words: str
+    plain: Estimate
+    steered: Estimate
+    is_share: bool
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that a report says about a run.
+
+    Attributes:
+        summary: one row per condition of the select split.
+        needed: per layer, the smallest dose that reaches `level`.
+        level: effect that `needed` asks for.
+        stated: effect of the chosen condition on the test split; None without a test split.
+        mirrored: effect of the opposite dose on the test split.
+        over_random: stated effect minus that of random directions of the same length.
+        over_shuffled: the same for label-shuffled directions.
+        curves: dose-response at the chosen layer.
+        plain: effect of no steering, on the prompts of the chosen condition.
+        heads: eigengap per head; None without attention keys.
+        predictor: how the weakest link ranks the layers.
+    """
+
+    plan: StudyPlan | SweepPlan
+    effect: Effect
+    summary: pd.DataFrame
+    chosen: SweetSpot
+    needed: pd.DataFrame
+    level: float
+    stated: Estimate | None
+    mirrored: Estimate | None
+    over_random: Estimate | None
+    over_shuffled: Estimate | None
+    kl: float
+    costs: tuple[Cost, ...]
+    curves: pd.DataFrame
+    plain: float
+    heads: pd.DataFrame | None
+    predictor: Predictor | None
+
+
+def find(run: Run) -> Findings:
+    """Read the findings off the rows of a run.
+
+    Raises:
+        RunError: the run has no rows, or is of another kind.
+    """
+    table, plan, effect = run.table(), plan_of(run), effect_of(run)
+    summary = summarise(table, effect, "select")
+    chosen = sweet_spot(table, effect, plan.method)
+    split = "test" if (table.split == "test").any() else "select"
+    tested = split == "test"
+    level = 0.5 if effect.is_share else chosen.effect.value / 2
+    curves = dose_response(
+        table,
+        effect,
+        split=split,
+        layer=chosen.layer,
+        methods=(plan.method, "random", "label_shuffled"),
+    )
+    cell = _cell(table, plan.method, chosen.layer, chosen.dose_natural, split)
+    at = {"split": split, "layer": chosen.layer, "dose_natural": chosen.dose_natural}
+    kl = table[(table.split == split) & (table.cell == cell)].kl_nats.mean()
+    heads = _heads(table)
+    return Findings(
+        plan=plan,
+        effect=effect,
+        summary=summary,
+        chosen=chosen,
+        needed=needed_doses(summary, plan.method, level),
+        level=level,
+        stated=_at(curves, plan.method, chosen.dose_natural) if tested else None,
+        mirrored=_at(curves, plan.method, -chosen.dose_natural) if tested else None,
+        over_random=_over(table, effect, at, (plan.method, "random")),
+        over_shuffled=_over(table, effect, at, (plan.method, "label_shuffled")),
+        kl=float(kl),
+        costs=_costs(table, split, cell),
+        curves=curves,
+        plain=_plain_effect(table, effect, split, cell),
+        heads=heads,
+        predictor=_weakest_link(heads, summary, plan),
+    )
+
+
+def _cell(table: pd.DataFrame, method: str, layer: int, dose: float, split: str) -> str:
+    labels = conditions(table[table.split == split])
+    found = labels[(labels.method == method) & (labels.layer == layer)]
+    return str((found.dose_natural - dose).abs().idxmin())
+
+
+def _at(curves: pd.DataFrame, method: str, dose: float) -> Estimate | None:
+    rows = curves[(curves.method == method) & ((curves.dose_natural - dose).abs() < 1e-6)]
+    if rows.empty:
+        return None
+    row = rows.iloc[0]
+    return Estimate(float(row.effect), float(row.low), float(row.high), int(row.n))
+
+
+def _over(
+    table: pd.DataFrame, effect: Effect, at: dict, methods: tuple[str, str]
+) -> Estimate | None:
+    found = over_control(table, effect, methods=methods, **at)
+    return None if math.isnan(found.value) else found
+
+
+def _costs(table: pd.DataFrame, split: str, cell: str) -> tuple[Cost, ...]:
+    there = set(table[table.split == split].metric)
+    return tuple(
+        Cost(
+            limit.metric,
+            limit.words,
+            metric_mean(table, limit.metric, split=split, cell=PLAIN, like=cell),
+            metric_mean(table, limit.metric, split=split, cell=cell),
+            is_share=limit.metric != "nll_plain",
+        )
+        for limit in LIMITS
+        if limit.metric in there
+    )
+
+
+def _plain_effect(table: pd.DataFrame, effect: Effect, split: str, cell: str) -> float:
+    if not effect.is_share:
+        return 0.0
+    values = per_prompt(table, effect.metric, split)
+    return float(values.loc[PLAIN][values.loc[cell].notna()].mean())
+
+
+def _heads(table: pd.DataFrame) -> pd.DataFrame | None:
+    rows = table[table.method == "eigengap"]
+    if rows.empty:
+        return None
+    heads = rows.pivot(index=["layer", "head"], columns="metric", values="value")
+    return heads.reset_index()
+
+
+def _weakest_link(
+    heads: pd.DataFrame | None, summary: pd.DataFrame, plan: StudyPlan | SweepPlan
+) -> Predictor | None:
+    if heads is None:
+        return None
+    dose = _reference_dose(summary, plan)
+    at = summary[(summary.method == plan.method) & ((summary.dose_natural - dose).abs() < 1e-6)]
+    gaps = heads.groupby("layer").eigengap.min()
+    return predict_layers("weakest link", gaps.to_dict(), at.set_index("layer").effect.to_dict())
+
+
+def _reference_dose(summary: pd.DataFrame, plan: StudyPlan | SweepPlan) -> float:
+    """The dose at which layers are compared; for a sweep, the positive one nearest to 1 natural."""
+    if isinstance(plan, StudyPlan):
+        return plan.reference_dose
+    doses = summary.dose_natural[summary.dose_natural > 0]
+    return float(doses.loc[(doses - 1).abs().idxmin()])
+
+
+def reference_dose(findings: Findings) -> float:
+    """The dose, in natural units, at which the layers are compared."""
+    return _reference_dose(findings.summary, findings.plan)
+
+
+# -- words ------------------------------------------------------------------------------------------
+
+
+def amount(effect: Effect, estimate: Estimate, *, difference: bool = False) -> str:
+    """An effect with its interval, in percent or nats."""
+    if not effect.is_share:
+        return f"{estimate.value:+.2f} nats [{estimate.low:+.2f}, {estimate.high:+.2f}]"
+    value, low, high = (100 * x for x in (estimate.value, estimate.low, estimate.high))
+    if difference:
+        return f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]"
+    return f"{value:.1f} % [{low:.1f}, {high:.1f}]"
+
+
+def verdict(findings: Findings) -> str:
+    """Yes, yes at a price, or no, in one sentence."""
+    f, model = findings, findings.plan.model
+    if f.stated is None:
+        return f"A sweep of {model}: the choice below is not yet confirmed on other prompts."
+    against = f.over_random or f.stated
+    if not against.low > 0:
+        return f"No: {model} was not steered beyond what random directions do."
+    if f.chosen.broken:
+        return f"Only at a price: every dose that steers {model} breaks something."
+    return f"Yes: {model} can be steered towards {f.effect.positive}."
+
+
+def answer(findings: Findings) -> list[str]:
+    """This layer, this dose, this effect on held-out prompts, this cost, and how sure."""
+    f, c = findings, findings.chosen
+    where = f"{f.plan.stream} of layer {c.layer} (0-based)"
+    dose = (
+        f"{c.dose_natural:+g} natural ({c.dose_relative:.2f} of a typical activation, "
+        f"length {c.dose_absolute:.3g})"
+    )
+    said = [f"Where and how hard: {f.plan.method} added at {where}, {dose}."]
+    estimate = f.stated or c.effect
+    prompts = "held-out prompts" if f.effect.is_share else "held-out pairs"
+    split = prompts if f.stated else "prompts of the select split"
+    said.append(f"Effect: {amount(f.effect, estimate)} {f.effect.words}, on {estimate.n} {split}.")
+    if f.over_random:
+        said.append(
+            f"Against random directions of the same length: "
+            f"{amount(f.effect, f.over_random, difference=True)}"
+            + (
+                f"; against label-shuffled ones: {amount(f.effect, f.over_shuffled, difference=True)}."
+                if f.over_shuffled
+                else "."
+            )
+        )
+    if f.mirrored:
+        said.append(
+            f"The same dose the other way, towards {f.effect.negative}: {amount(f.effect, f.mirrored)}."
+        )
+    said.append(f"Cost: {costs_in_words(f)}.")
+    said.append(
+        f"How sure: chosen among {c.n_cells} conditions on other prompts than those it is stated on; "
+        f"the chance of one this good in a sweep without any effect is p = {c.p_corrected:.2g}; "
+        "intervals are 95 %, bootstrap over prompts."
+    )
+    said.append(layers_in_words(f))
+    return said
+
+
+def costs_in_words(findings: Findings) -> str:
+    """Every cost from plain to steered, and the KL."""
+    parts = [f"KL {findings.kl:.2f} nats per position"]
+    for cost in findings.costs:
+        if cost.is_share:
+            change = f"{100 * cost.plain.value:.1f} % to {100 * cost.steered.value:.1f} %"
+        else:
+            change = f"{cost.plain.value:.2f} to {cost.steered.value:.2f}"
+        parts.append(f"{cost.words} {change}")
+    return "; ".join(parts)
+
+
+def layers_in_words(findings: Findings) -> str:
+    """Which layer needs the least, and whether the last layers need more."""
+    f, needed = findings, findings.needed
+    goal = "flip half of the prompts" if f.effect.is_share else f"reach {f.level:+.2f} nats"
+    reached = needed.dropna(subset="dose_natural")
+    if reached.empty:
+        top = needed.largest_dose.max()
+        return f"Layers: none reaches the goal to {goal} at up to {top:g} natural."
+    best = reached.loc[reached.dose_natural.idxmin()]
+    said = (
+        f"Layers: to {goal}, layer {int(best.layer)} needs least, {best.dose_natural:.2g} natural"
+    )
+    last = needed.sort_values("layer").tail(max(1, math.ceil(_LAST * len(needed))))
+    last = last[last.layer != best.layer]
+    parts = [
+        f"layer {int(r.layer)} "
+        + (
+            f"more than {r.largest_dose:g}, the largest measured"
+            if math.isnan(r.dose_natural)
+            else f"{r.dose_natural:.2g}"
+        )
+        for r in last.itertuples()
+    ]
+    if not parts:
+        return f"{said}."
+    more = "the last layers need more" if len(parts) > 1 else "the last layer needs more"
+    return f"{said}; {more}: {', '.join(parts)}."

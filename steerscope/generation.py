@@ -1,0 +1,249 @@
+"""Decode continuations: many conditions and prompts as the rows of one cached batch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from steerscope.errors import BadValueError, NotFiniteError
+from steerscope.interventions import Cell, Rows
+from steerscope.model import Cache, LensModel, Recompute, TextOrIds
+from steerscope.progress import Track, silent
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What a model wrote after a prompt.
+
+    Attributes:
+        tokens: new token ids, without the end-of-sequence token.
+        text: the same as text.
+        ended: whether the model ended it by itself.
+    """
+
+    tokens: tuple[int, ...]
+    text: str
+    ended: bool
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """Chooses the next token of each row."""
+
+    def choose(
+        self, logits: Float[Tensor, "row vocab"], keys: Sequence[str]
+    ) -> Int[Tensor, " row"]:
+        """Next tokens; `keys` name row and step, so that a choice does not depend on its batch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """The most likely token."""
+
+    def choose(
+        self,
+        logits: Float[Tensor, "row vocab"],
+        keys: Sequence[str],  # noqa: ARG002 - greedy choice needs no randomness
+    ) -> Int[Tensor, " row"]:
+        """Next tokens."""
+        return logits.argmax(dim=-1)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A token drawn from the softmax at a temperature.
+
+    One uniform number per row and step, made from the seed, the prompt, the condition and the step,
+    is put through the inverse of the cumulative distribution. So a row gets the same tokens in any
+    batch and in any order.
+    """
+
+    temperature: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise BadValueError(
+                f"temperature {self.temperature} must be positive; use Greedy() for the limit 0."
+            )
+
+    def choose(
+        self, logits: Float[Tensor, "row vocab"], keys: Sequence[str]
+    ) -> Int[Tensor, " row"]:
+        """Next tokens."""
+        cumulative = torch.softmax(logits.double() / self.temperature, dim=-1).cumsum(dim=-1)
+        uniform = torch.tensor(
+            [[_uniform(f"{self.seed}|{key}")] for key in keys],
+            dtype=torch.float64,
+            device=logits.device,
+        )
+        threshold = uniform * cumulative[:, -1:]
+        return (
+            torch.searchsorted(cumulative, threshold, right=True)
+            .squeeze(-1)
+            .clamp_max(logits.shape[-1] - 1)
+        )
+
+
+def _uniform(key: str) -> float:
+    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
+    return int.from_bytes(digest) / 2**64
+
+
+@torch.no_grad()
+def generate(
+    model: LensModel,
+    prompts: Sequence[TextOrIds],
+    cells: Sequence[Cell] = (Cell(),),
+    *,
+    n_new: int,
+    sampler: Sampler | None = None,
+    batch_size: int = 1024,
+    use_cache: bool = True,
+    progress: Track = silent,
+) -> list[list[Continuation]]:
+    """Continue every prompt under every condition; `result[c][p]` is prompt p under cell c.
+
+    A row is one prompt under one condition. Rows run together whenever they are equally long: a
+    short prompt starts first, a longer one joins when the others have grown to its length, a row
+    that ends leaves. So no row is ever padded, and every row carries its own interventions.
+
+    Args:
+        model: the model; it may be under `steer` already, which then holds for every row.
+        prompts: texts or token ids.
+        cells: the conditions; default plain alone.
+        n_new: tokens to add at most.
+        sampler: default `Greedy()`.
+        batch_size: most rows at once.
+        use_cache: whether keys and values are kept between steps; the tokens are the same.
+        progress: shows the loop over groups of rows.
+
+    Raises:
+        PromptTooLongError: a prompt and its continuation do not fit into the context.
+        NotFiniteError: the logits hold a NaN.
+    """
+    if n_new < 1:
+        raise BadValueError(f"n_new is {n_new}; ask for at least 1 token.")
+    ids = [model.tokens(p, room=n_new) for p in prompts]
+    texts = [",".join(map(str, i)) for i in ids]
+    rows = [
+        _Row(c, p, ids[p], f"{cell.key}|{texts[p]}")
+        for p in sorted(range(len(ids)), key=lambda p: len(ids[p]))
+        for c, cell in enumerate(cells)
+    ]
+    decoder = _Decoder(model, cells, n_new, sampler or Greedy(), use_cache)
+    groups = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    with decoder.attached():
+        for group in progress(groups, "generating"):
+            decoder.run(group)
+    results: list[list[Continuation]] = [[] for _ in cells]
+    for row in sorted(rows, key=lambda r: (r.cell, r.prompt)):
+        results[row.cell].append(
+            Continuation(tuple(row.written), model.text(row.written), row.ended)
+        )
+    return results
+
+
+@dataclass(eq=False)
+class _Row:
+    """One prompt under one condition, while it is being continued."""
+
+    cell: int
+    prompt: int
+    ids: list[int]
+    key: str
+    written: list[int] = field(default_factory=list)
+    ended: bool = False
+
+
+def _first_of_length(rows: Sequence[_Row], length: int) -> list[_Row]:
+    """The rows at the front that have this many tokens."""
+    return list(takewhile(lambda row: len(row.ids) == length, rows))
+
+
+class _Decoder:
+    """Decodes groups of rows in step with their length."""
+
+    def __init__(
+        self,
+        model: LensModel,
+        cells: Sequence[Cell],
+        n_new: int,
+        sampler: Sampler,
+        use_cache: bool,
+    ) -> None:
+        self.model, self.cells, self.n_new = model, cells, n_new
+        self.sampler, self.use_cache = sampler, use_cache
+        nowhere = torch.empty(0, dtype=torch.long, device=model.device)
+        self.rows_of = [Rows(nowhere) for _ in cells]
+
+    @contextmanager
+    def attached(self) -> Iterator[None]:
+        """Every condition's interventions, each on the rows that `_pass` assigns to it."""
+        with ExitStack() as stack:
+            for cell, rows in zip(self.cells, self.rows_of, strict=True):
+                for intervention in cell.interventions:
+                    stack.enter_context(intervention.attach(self.model, rows))
+            yield
+
+    def run(self, rows: Sequence[_Row]) -> None:
+        """Continue rows that are sorted by prompt length until each has ended."""
+        longest = len(rows[-1].ids) + self.n_new
+        cache = self._new_cache(len(rows), longest)
+        waiting = list(rows)
+        active: list[_Row] = []
+        length = 0  # tokens that the cache has seen of every active row
+        while waiting or active:
+            if active:
+                self._pass(active, [[row.written[-1]] for row in active], cache)
+                length += 1
+            else:
+                length = len(waiting[0].ids)
+            joining = _first_of_length(waiting, length)
+            if joining:
+                del waiting[: len(joining)]
+                new = self._new_cache(len(joining), length)
+                self._pass(joining, [row.ids for row in joining], new)
+                cache.join(new)
+                active += joining
+            going = [i for i, row in enumerate(active) if self._goes_on(row)]
+            if len(going) < len(active):
+                active = [active[i] for i in going]
+                cache.keep(torch.tensor(going, dtype=torch.long, device=self.model.device))
+
+    def _goes_on(self, row: _Row) -> bool:
+        return not row.ended and len(row.written) < self.n_new
+
+    def _new_cache(self, n_rows: int, n_tokens: int) -> Cache:
+        return self.model.new_cache(n_rows, n_tokens) if self.use_cache else Recompute()
+
+    def _pass(self, rows: Sequence[_Row], tokens: list[list[int]], cache: Cache) -> None:
+        """Run new tokens of some rows and write down what comes next in each."""
+        device = self.model.device
+        cells = torch.tensor([row.cell for row in rows], device=device)
+        for number, mine in enumerate(self.rows_of):
+            mine.index = (cells == number).nonzero().squeeze(-1)
+        prompt_lengths = torch.tensor([len(row.ids) for row in rows], device=device)
+        with self.model.clock.hold(prompt_lengths):
+            given = torch.tensor(tokens, device=device)
+            logits = self.model.forward(given, cache=cache, last_only=True)[:, -1].float()
+        if not bool(torch.isfinite(logits).all()):
+            raise NotFiniteError(
+                f"the logits of {self.model.name} hold a NaN or an infinity; lower the dose or use "
+                "a wider number format."
+            )
+        chosen = self.sampler.choose(logits, [f"{r.key}|{len(r.written)}" for r in rows]).tolist()
+        end = self.model.tokenizer.eos_token_id
+        for row, token in zip(rows, chosen, strict=True):
+            row.ended = token == end
+            if not row.ended:
+                row.written.append(token)

@@ -1,0 +1,77 @@
+"""Numbers from logits and texts; nothing here runs a model."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+DEGENERATE_REPEAT = 0.5  # share of repeated 4-grams from which a text counts as degenerate
+MIN_TOKENS = 8  # shorter texts cannot be judged for repetition
+
+
+def kl_divergence(
+    steered: Float[Tensor, "*batch vocab"], plain: Float[Tensor, "*batch vocab"]
+) -> Float[Tensor, "*batch"]:
+    """KL(steered || plain) of two next-token distributions given as logits, in nats.
+
+    Σ_v p(v) (log p(v) - log q(v)), computed from log-softmax in float32.
+    """
+    log_p = torch.log_softmax(steered.float(), dim=-1)
+    log_q = torch.log_softmax(plain.float(), dim=-1)
+    return (log_p.exp() * (log_p - log_q)).sum(dim=-1).clamp_min(0.0)
+
+
+def change_rate(before: Sequence[Sequence[int]], after: Sequence[Sequence[int]]) -> float:
+    """Share of continuations that differ in at least one token; NaN for none."""
+    changed = [list(a) != list(b) for a, b in zip(before, after, strict=True)]
+    return sum(changed) / len(changed) if changed else math.nan
+
+
+def distinct_n(tokens: Sequence[int], n: int) -> float:
+    """Number of different n-grams over number of n-grams; NaN if there are none.
+
+    Source: Li et al. 2016 (arXiv:1510.03055).
+    """
+    grams = [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
+    return len(set(grams)) / len(grams) if grams else math.nan
+
+
+def repetition(tokens: Sequence[int], n: int = 4) -> float:
+    """Share of n-grams that have occurred before in the same text; NaN if there are none."""
+    return 1.0 - distinct_n(tokens, n)
+
+
+def longest_run(tokens: Sequence[int], longest_period: int = 3) -> int:
+    """Length in tokens of the longest stretch that repeats a unit of at most `longest_period`."""
+    best = 1 if tokens else 0
+    for period in range(1, longest_period + 1):
+        run = 0
+        for i in range(period, len(tokens)):
+            run = run + 1 if tokens[i] == tokens[i - period] else 0
+            if run:
+                best = max(best, run + period)
+    return best
+
+
+def is_degenerate(tokens: Sequence[int]) -> bool:
+    """Whether a continuation has collapsed into repetition.
+
+    At least half of its 4-grams have occurred before in it, or one unit of up to three tokens fills
+    a stretch of at least 12. Fewer than 8 tokens are too few to say so.
+    """
+    if len(tokens) < MIN_TOKENS:
+        return False
+    return repetition(tokens) >= DEGENERATE_REPEAT or longest_run(tokens) >= 12
+
+
+def token_entropy(tokens: Sequence[int]) -> float:
+    """Entropy of the token counts of one text, in nats; NaN for an empty text."""
+    if not tokens:
+        return math.nan
+    shares = [c / len(tokens) for c in Counter(tokens).values()]
+    return -sum(p * math.log(p) for p in shares)

@@ -1,0 +1,117 @@
+"""What a study or a sweep is asked to do, and how to read it back from a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from steerscope.doses import check_unit
+from steerscope.errors import BadValueError, RunError
+from steerscope.results import Run
+from steerscope.scopes import Scope
+from steerscope.sites import check_stream
+from steerscope.studies import Effect
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What both a study and a sweep fix.
+
+    Attributes:
+        model: bundled name, folder or hub name.
+        contrasts: bundled name or file.
+        prompts: bundled name or file; None for those of the same name as the contrast set, and
+            where there are none, the openings of the held-out pairs.
+        layers: the layers to measure; None for all.
+        read: token of the contrast texts that is read: `last`, `mean` or an index.
+        temperature: of sampling; 0 for the most likely token.
+        max_select: prompts of the select split to use at most.
+        max_test: prompts of the test split to use at most.
+        n_sweep_controls: random directions at each layer on the select split.
+    """
+
+    model: str = "microworld"
+    contrasts: str = "mood"
+    prompts: str | None = None
+    backbone: str = "auto"
+    method: str = "mean_diff"
+    stream: str = "resid_post"
+    layers: tuple[int, ...] | None = None
+    read: str = "last"
+    scope: str = "all"
+    n_new: int = 48
+    temperature: float = 1.0
+    n_sweep_controls: int = 2
+    max_select: int = 120
+    max_test: int = 300
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_stream(self.stream)
+        Scope.parse(self.scope)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyPlan(Plan):
+    """Everything that decides the numbers of a study but the files themselves.
+
+    Attributes:
+        doses: positive, in natural units; both signs are measured.
+        reference_dose: one of the doses, at which layers and controls are compared.
+        n_controls: random and label-shuffled directions on the test split, each.
+    """
+
+    doses: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 3.0)
+    reference_dose: float = 1.0
+    n_controls: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.doses or min(self.doses) <= 0:
+            raise BadValueError("doses must be positive numbers; both signs are measured anyway.")
+        if self.reference_dose not in self.doses:
+            raise BadValueError(
+                f"the reference dose {self.reference_dose:g} must be one of the doses "
+                f"{', '.join(f'{d:g}' for d in self.doses)}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPlan(Plan):
+    """A grid of layers and signed doses, measured on the select split.
+
+    Attributes:
+        doses: signed, in `unit`; zero is the plain model, which is measured anyway.
+        unit: `natural`, `relative` or `absolute`.
+    """
+
+    doses: tuple[float, ...] = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)
+    unit: str = "natural"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_unit(self.unit)
+        if not any(self.doses):
+            raise BadValueError("give at least one dose that is not 0.")
+
+
+def effect_of(run: Run) -> Effect:
+    """The effect that a run measured."""
+    return Effect(**run.configuration["effect"])
+
+
+def plan_of(run: Run) -> StudyPlan | SweepPlan:
+    """The plan that a run followed.
+
+    Raises:
+        RunError: the run is of a kind that this steerscope does not know.
+    """
+    kinds = {kind.__name__: kind for kind in (StudyPlan, SweepPlan)}
+    kind = kinds.get(run.configuration.get("kind", ""))
+    if kind is None:
+        raise RunError(
+            f"{run.path} is no run of a study or sweep; its run.json names no such kind."
+        )
+    stored: dict[str, Any] = {f.name: run.configuration[f.name] for f in fields(kind)}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+    return kind(**values)

@@ -1,0 +1,98 @@
+"""Forward-only measurements: likelihoods of texts, and KL of a steered from the plain model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from steerscope.batches import equal_length_batches
+from steerscope.interventions import Cell, Rows, steer
+from steerscope.metrics import kl_divergence
+from steerscope.model import LensModel, TextOrIds
+from steerscope.progress import Track, silent
+
+
+@torch.no_grad()
+def kl_from_plain(
+    model: LensModel,
+    prompts: Sequence[TextOrIds],
+    cells: Sequence[Cell],
+    *,
+    batch_size: int = 64,
+    progress: Track = silent,
+) -> Float[Tensor, "cell prompt"]:
+    """KL(steered || plain) of the next-token distributions, in nats, mean over the positions.
+
+    Every prompt is teacher-forced; position 0 is left out of the mean. Conditions and prompts of one
+    length are the rows of one batch.
+    """
+    ids = [model.tokens(p) for p in prompts]
+    result = torch.full((len(cells), len(ids)), torch.nan)
+    batches = equal_length_batches(ids, batch_size, model.device)
+    for batch in progress(batches, "measuring KL"):
+        plain = model.forward(batch.tokens)[:, 1:]
+        n = len(batch.tokens)
+        at_once = max(1, batch_size // n)
+        for start in range(0, len(cells), at_once):
+            part = range(start, min(start + at_once, len(cells)))
+            with ExitStack() as stack:
+                for place, number in enumerate(part):
+                    rows = Rows(torch.arange(place * n, (place + 1) * n, device=model.device))
+                    for intervention in cells[number].interventions:
+                        stack.enter_context(intervention.attach(model, rows))
+                steered = model.forward(batch.tokens.repeat(len(part), 1))[:, 1:]
+            kl = kl_divergence(steered, plain.repeat(len(part), 1, 1)).mean(dim=1)
+            result[start : part.stop, list(batch.indices)] = kl.reshape(len(part), n).cpu()
+    return result
+
+
+@torch.no_grad()
+def log_likelihoods(
+    model: LensModel,
+    texts: Sequence[TextOrIds],
+    cell: Cell | None = None,
+    *,
+    after: Sequence[int] | None = None,
+    batch_size: int = 64,
+) -> list[Float[Tensor, " token"]]:
+    """Natural log-probability of each token of each text, given those before it.
+
+    Args:
+        model: the model.
+        texts: texts or token ids.
+        cell: condition under which they are scored; default plain.
+        after: number of leading tokens of each text to leave out, such as the prompt's length;
+            default 1, the first token, which nothing predicts.
+        batch_size: texts in one pass.
+    """
+    ids = [model.tokens(t) for t in texts]
+    starts = [1] * len(ids) if after is None else [max(1, n) for n in after]
+    result: list[Tensor] = [torch.empty(0)] * len(ids)
+    with steer(model, *(cell.interventions if cell else ())):
+        for batch in equal_length_batches(ids, batch_size, model.device):
+            scores = _token_scores(model.forward(batch.tokens), batch.tokens).cpu()
+            for index, row in zip(batch.indices, scores, strict=True):
+                result[index] = row[starts[index] - 1 :]
+    return result
+
+
+def _token_scores(
+    logits: Float[Tensor, "batch pos vocab"], tokens: Int[Tensor, "batch pos"]
+) -> Float[Tensor, "batch next"]:
+    logp = torch.log_softmax(logits[:, :-1].float(), dim=-1)
+    return logp.gather(-1, tokens[:, 1:, None]).squeeze(-1)
+
+
+def preference(
+    model: LensModel, pairs: Sequence[tuple[str, str]], cell: Cell, *, batch_size: int = 64
+) -> Float[Tensor, " pair"]:
+    """Log P(positive) - log P(negative) for each pair of texts, in nats; what they share cancels."""
+    texts = [text for pair in pairs for text in pair]
+    sums = torch.tensor(
+        [float(s.sum()) for s in log_likelihoods(model, texts, cell, batch_size=batch_size)]
+    )
+    return sums[0::2] - sums[1::2]

@@ -1,0 +1,282 @@
+"""The main job: where, how hard and whether a model can be steered along one contrast set.
+
+Directions come from the fit split, the layer and dose from the select split, and what is stated
+from the test split, with random and label-shuffled directions beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from steerscope.activations import Contrast, ReadToken, extract, package_versions
+from steerscope.backbones import load_model
+from steerscope.bundled import bundled_prompts
+from steerscope.contrasts import (
+    ContrastSet,
+    PromptSet,
+    Split,
+    load_contrasts,
+    load_prompts,
+    opening_prompts,
+)
+from steerscope.directions import CONTROLS, METHODS, Direction, find_direction, save_directions
+from steerscope.doses import Dose, check_unit
+from steerscope.errors import (
+    UnknownNameError,
+    UnsupportedSiteError,
+)
+from steerscope.evals import Judge, choose_judge
+from steerscope.generation import Greedy, Sample
+from steerscope.interventions import Cell
+from steerscope.lens import RESIDUAL_STREAMS, direction_lens, top_tokens
+from steerscope.model import LensModel
+from steerscope.plans import Plan, StudyPlan, SweepPlan
+from steerscope.progress import Track, silent
+from steerscope.results import Row, Run, write_atomically
+from steerscope.scopes import Scope
+from steerscope.sites import Site, check_stream
+from steerscope.spectra import eigengap
+from steerscope.studies import sweet_spot
+from steerscope.sweeps import Bench, Decoding, Material, dose_cells
+
+LENS_TOKENS = 12
+DIAGNOSTIC = "diagnostic"
+
+
+@dataclass(frozen=True)
+class _Texts:
+    contrasts: ContrastSet
+    pairs: Split[ContrastSet]
+    prompts: Split[PromptSet]
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """A plan with everything it names loaded and checked, directions found, the run started."""
+
+    plan: Plan
+    model: LensModel
+    texts: _Texts
+    judge: Judge
+    found: dict[Site, Contrast]
+    directions: dict[int, Direction]
+    run: Run
+    progress: Track
+
+    def measure(self, split: str, cells: Sequence[Cell]) -> None:
+        """Measure conditions on one split."""
+        plan = self.plan
+        sampler = Sample(plan.temperature, plan.seed) if plan.temperature else Greedy()
+        prompts, pairs = (getattr(part, split) for part in (self.texts.prompts, self.texts.pairs))
+        material = Material(split, prompts, pairs)
+        bench = Bench(self.model, self.judge, material, self.run, Decoding(plan.n_new, sampler))
+        bench.measure(cells, progress=self.progress)
+
+
+def run_study(
+    plan: StudyPlan, out: str | Path, *, device: str | None = None, progress: Track = silent
+) -> Run:
+    """Measure everything that the report shows; a second start finishes what is missing.
+
+    Raises:
+        SteerscopeError: any of the input errors; nothing is written before the input is checked.
+    """
+    bound = _bind(plan, out, device, progress)
+    scope = Scope.parse(plan.scope)
+    signed = [Dose(sign * d) for d in sorted(plan.doses) for sign in (1, -1)]
+    controls = _sweep_controls(bound)
+    select = dose_cells(bound.directions.values(), signed, scope)
+    select += dose_cells(controls, [Dose(plan.reference_dose)], scope)
+    bound.measure("select", select)
+    chosen = sweet_spot(bound.run.table(), bound.judge.effect, plan.method)
+    direction = bound.directions[chosen.layer]
+    test_controls = _test_controls(plan, bound.found[direction.site])
+    bound.measure("test", dose_cells([direction, *test_controls], signed, scope))
+    _measure_eigengaps(bound)
+    _write_lens(bound.run, bound.model, direction)
+    everything = [*bound.directions.values(), *controls, *test_controls]
+    save_directions(bound.run.path / "directions.safetensors", everything)
+    return bound.run
+
+
+def run_sweep(
+    plan: SweepPlan, out: str | Path, *, device: str | None = None, progress: Track = silent
+) -> Run:
+    """Measure a grid of layers and doses on the select split.
+
+    Raises:
+        SteerscopeError: any of the input errors; nothing is written before the input is checked.
+    """
+    doses = [Dose(value, check_unit(plan.unit)) for value in plan.doses]
+    bound = _bind(plan, out, device, progress)
+    controls = _sweep_controls(bound)
+    cells = dose_cells([*bound.directions.values(), *controls], doses, Scope.parse(plan.scope))
+    bound.measure("select", cells)
+    _measure_eigengaps(bound)
+    everything = [*bound.directions.values(), *controls]
+    save_directions(bound.run.path / "directions.safetensors", everything)
+    return bound.run
+
+
+def _bind(plan: Plan, out: str | Path, device: str | None, progress: Track) -> _Bound:
+    if plan.method not in METHODS:
+        raise UnknownNameError("method", plan.method, METHODS)
+    read = ReadToken.parse(plan.read)
+    texts = _load_texts(plan)
+    model = load_model(plan.model, backbone=plan.backbone, device=device)
+    sites = sites_at(model, plan.stream, plan.layers)
+    prompts = (*texts.prompts.select.prompts, *texts.prompts.test.prompts)
+    judge = choose_judge(texts.contrasts, prompts)
+    for prompt in prompts:
+        model.tokens(prompt.text, room=plan.n_new)
+    found = extract(model, texts.pairs.fit, sites, read=read, progress=progress)
+    directions = {s.layer: find_direction(plan.method, c) for s, c in found.items()}
+    parts = ("fit", "select", "test")
+    run = Run.start(
+        out,
+        {
+            "kind": type(plan).__name__,
+            **asdict(plan),
+            "contrasts_sha256": texts.contrasts.sha256,
+            "prompts_sha256": [texts.prompts.select.sha256, texts.prompts.test.sha256],
+            "effect": asdict(judge.effect),
+        },
+        provenance={
+            "fingerprint": model.fingerprint,
+            "backbone": model.backbone,
+            "shape": asdict(model.shape),
+            "device": model.device.type,
+            "threads": torch.get_num_threads(),
+            "versions": package_versions(),
+            "n_pairs": {part: len(getattr(texts.pairs, part)) for part in parts},
+            "n_prompts": {part: len(getattr(texts.prompts, part)) for part in parts[1:]},
+        },
+    )
+    return _Bound(plan, model, texts, judge, found, directions, run, progress)
+
+
+def _load_texts(plan: Plan) -> _Texts:
+    contrasts = load_contrasts(plan.contrasts)
+    pairs = contrasts.split(plan.seed)
+    if plan.prompts is not None or contrasts.name in bundled_prompts():
+        prompts = load_prompts(plan.prompts or contrasts.name).split(plan.seed)
+    else:
+        prompts = Split(
+            *(
+                opening_prompts(part.name, part.pairs)
+                for part in (pairs.fit, pairs.select, pairs.test)
+            )
+        )
+    limited = Split(
+        prompts.fit,
+        _first(prompts.select, plan.max_select),
+        _first(prompts.test, plan.max_test),
+    )
+    return _Texts(contrasts, pairs, limited)
+
+
+def _first(prompts: PromptSet, count: int) -> PromptSet:
+    return replace(prompts, prompts=prompts.prompts[:count])
+
+
+def sites_at(model: LensModel, stream: str, layers: Sequence[int] | None) -> list[Site]:
+    """Sites of one stream at the given layers; None for every layer that has it.
+
+    Raises:
+        UnknownNameError: no such stream.
+        UnsupportedSiteError: a layer is out of range, or no layer has the stream.
+    """
+    name = check_stream(stream)
+    sites = [Site(name, layer) for layer in layers or range(model.shape.n_layers)]
+    if layers is None:
+        sites = [s for s in sites if model.has(s)] or sites[:1]
+    for site in sites:
+        model.check(site)
+    return sites
+
+
+def _sweep_controls(bound: _Bound) -> list[Direction]:
+    """Random directions at every layer, for the null line of the layer sweep."""
+    return [
+        find_direction("random", contrast, seed=1000 * (bound.plan.seed + 1) + number)
+        for contrast in bound.found.values()
+        for number in range(bound.plan.n_sweep_controls)
+    ]
+
+
+def _test_controls(plan: StudyPlan, contrast: Contrast) -> list[Direction]:
+    """Random and label-shuffled directions at the chosen layer, other seeds than the sweep's."""
+    return [
+        find_direction(control, contrast, seed=1000 * (plan.seed + 1) + 500 + number)
+        for control in CONTROLS
+        for number in range(plan.n_controls)
+    ]
+
+
+def _measure_eigengaps(bound: _Bound) -> None:
+    """Store the eigengap of every head on the select prompts, unless the run has them."""
+    if (bound.run.table().method == "eigengap").any():
+        return
+    prompts = [p.text for p in bound.texts.prompts.select.prompts]
+    try:
+        spectra = eigengap(bound.model, prompts, progress=bound.progress)
+    except UnsupportedSiteError:  # a model without attention keys
+        return
+    metrics = {
+        "eigengap": (spectra.gap, "ratio"),
+        "eigengap_low": (spectra.low, "ratio"),
+        "eigengap_high": (spectra.high, "ratio"),
+        "eigengap_null": (spectra.null_gap, "ratio"),
+        "participation_ratio": (spectra.participation_ratio, "directions"),
+        "effective_rank": (spectra.effective_rank, "directions"),
+    }
+    bound.run.append(
+        [
+            _diagnostic_row("eigengap", layer, head, metric, float(values[row, head]), unit)
+            for metric, (values, unit) in metrics.items()
+            for row, layer in enumerate(spectra.layers)
+            for head in range(values.shape[1])
+        ]
+    )
+
+
+def _diagnostic_row(
+    method: str, layer: int, head: int, metric: str, value: float, unit: str
+) -> Row:
+    nan = float("nan")
+    return Row(
+        cell=f"{DIAGNOSTIC} {method} k.{layer}.h{head}",
+        concept="",
+        method=method,
+        stream="k",
+        layer=layer,
+        head=head,
+        operator="",
+        scope="",
+        dose_absolute=nan,
+        dose_relative=nan,
+        dose_natural=nan,
+        kl_nats=nan,
+        prompt=-1,
+        split="select",
+        seed=0,
+        metric=metric,
+        unit=unit,
+        value=value,
+        status="ok",
+    )
+
+
+def _write_lens(run: Run, model: LensModel, direction: Direction) -> None:
+    """The tokens that one natural unit of the chosen direction speaks for and against."""
+    found: dict[str, Any] = {"site": str(direction.site), "place": direction.site.words}
+    if direction.site.stream in RESIDUAL_STREAMS:
+        most, least = top_tokens(model, direction_lens(model, direction), LENS_TOKENS)
+        found |= {"for": [asdict(t) for t in most], "against": [asdict(t) for t in least]}
+    write_atomically(run.path / "lens.json", json.dumps(found, indent=2, ensure_ascii=False) + "\n")

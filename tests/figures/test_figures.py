@@ -1,0 +1,131 @@
+"""The y-values of the traces, and the axis titles with their units."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from steerscope import figures
+from steerscope.statistics import Estimate
+from steerscope.studies import PREFERENCE, Effect, SweetSpot, predict_layers
+
+SHARE = Effect("flipped", "share", "continuations whose mood is flipped", "joyful", "gloomy")
+CHOSEN = SweetSpot(1, 2.0, 0.4, 8.0, Estimate(0.7, 0.6, 0.8, 50), 0.001, 4, broken=False)
+
+
+def condition(layer, dose, effect, *, method="mean_diff", kl=0.1, over=""):
+    return {
+        "cell": f"{method}{layer}{dose}", "method": method, "layer": layer, "dose_natural": dose,
+        "effect": effect, "low": effect - 0.1, "high": effect + 0.1, "kl_nats": kl,
+        "broken": bool(over), "over": over, "n": 50,
+    }  # fmt: skip
+
+
+SUMMARY = pd.DataFrame(
+    [
+        condition(0, 1.0, 0.1, kl=0.01),
+        condition(1, 1.0, 0.4, kl=0.02),
+        condition(0, 2.0, 0.2, kl=0.04),
+        condition(1, 2.0, 0.7, kl=0.08, over="kept_topic"),
+        condition(0, -1.0, 0.3),
+        condition(1, -1.0, 0.5),
+        condition(0, 1.0, 0.02, method="random"),
+        condition(1, 1.0, 0.04, method="random"),
+    ]
+)
+
+
+def lines(figure):
+    return {t.name: list(t.y) for t in figure.data if t.type == "scatter" and t.fill != "toself"}
+
+
+def titles(figure):
+    return figure.layout.xaxis.title.text, figure.layout.yaxis.title.text
+
+
+def test_layer_sweep_shows_both_signs_and_the_null_in_percent():
+    figure = figures.layer_sweep(SUMMARY, SHARE, method="mean_diff", dose=1.0)
+    assert lines(figure) == {
+        "+1: towards joyful": [10.0, 40.0],
+        "-1: towards gloomy": [30.0, 50.0],
+        "+1: random directions": [2.0, 4.0],
+    }
+    bands = [t for t in figure.data if t.fill == "toself"]
+    assert list(bands[0].y) == pytest.approx([20.0, 50.0, 30.0, 0.0])
+    assert titles(figure) == ("layer (0-based)", "continuations whose mood is flipped (%)")
+
+
+def test_an_effect_in_nats_stays_in_nats():
+    figure = figures.layer_sweep(SUMMARY, PREFERENCE, method="mean_diff", dose=1.0)
+    assert lines(figure)["+1: towards positive"] == [0.1, 0.4]
+    assert titles(figure)[1] == "shift of the log-odds along the dose (nats)"
+
+
+def test_the_map_has_every_cell_a_cross_where_broken_and_a_ring_at_the_choice():
+    figure = figures.sweet_spot_map(SUMMARY, SHARE, method="mean_diff", chosen=CHOSEN)
+    heat, crosses, ring = figure.data
+    assert list(heat.y) == ["-1", "+1", "+2"]
+    assert [list(row) for row in heat.z] == [
+        pytest.approx(row) for row in ([30.0, 50.0], [10.0, 40.0], [20.0, 70.0])
+    ]
+    assert (list(crosses.x), list(crosses.y)) == ([1], ["+2"])
+    assert (list(ring.x), list(ring.y)) == ([1], ["+2"])
+    assert titles(figure)[1] == "dose (natural units: distances between the class means)"
+
+
+def test_dose_response_draws_intervals_for_the_method_and_seeds_for_controls():
+    curves = pd.DataFrame(
+        [
+            {"method": m, "dose_natural": d, "effect": e, "low": e - 0.1, "high": e + 0.1,
+             "lowest_seed": e - 0.01, "highest_seed": e + 0.01, "n_seeds": s, "n": 50}
+            for m, s, points in (
+                ("mean_diff", 1, ((1.0, 0.5), (2.0, 0.8))),
+                ("random", 5, ((1.0, 0.02), (2.0, 0.03))),
+            )
+            for d, e in points
+        ]
+    )  # fmt: skip
+    figure = figures.dose_response(curves, SHARE, layer=3, plain=0.01)
+    assert lines(figure) == {"mean_diff": [50.0, 80.0], "random (5 seeds)": [2.0, 3.0]}
+    bands = {t.name: list(t.y) for t in figure.data if t.fill == "toself"}
+    assert bands["mean_diff"] == pytest.approx([60.0, 90.0, 70.0, 40.0])
+    assert bands["random (5 seeds)"] == pytest.approx([3.0, 4.0, 2.0, 1.0])
+
+
+def test_kl_by_depth_is_logarithmic_and_in_nats():
+    figure = figures.kl_by_depth(SUMMARY, method="mean_diff")
+    assert lines(figure) == {"+1 natural": [0.01, 0.02], "+2 natural": [0.04, 0.08]}
+    assert figure.layout.yaxis.type == "log"
+    assert "nats per position" in titles(figure)[1]
+
+
+def test_eigengaps_show_heads_null_and_the_weakest_link():
+    heads = pd.DataFrame(
+        {
+            "layer": [0, 0, 1, 1], "head": [0, 1, 0, 1], "eigengap": [0.5, 0.3, 0.2, 0.6],
+            "eigengap_low": [0.4, 0.2, 0.1, 0.5], "eigengap_high": [0.6, 0.4, 0.4, 0.7],
+            "eigengap_null": [0.1, 0.1, 0.1, 0.1],
+        }
+    )  # fmt: skip
+    figure = figures.eigengap_heads(heads)
+    found = lines(figure)
+    assert found["head, 95 % interval"] == [0.5, 0.3, 0.2, 0.6]
+    assert found["weakest link of the layer"] == [0.3, 0.2]
+    assert figure.data[0].error_y.array == pytest.approx([0.1, 0.1, 0.2, 0.1])
+
+
+def test_a_diagnostic_is_drawn_against_the_effect_with_its_correlation():
+    found = predict_layers("gap", {0: 0.1, 1: 0.2, 2: 0.3, 3: 0.4}, {0: 0.4, 1: 0.3, 2: 0.2, 3: 0.1})
+    figure = figures.diagnostic_scatter(found, SHARE, x_title="gap (ratio)")
+    assert list(figure.data[0].x) == [0.1, 0.2, 0.3, 0.4]
+    assert list(figure.data[0].y) == pytest.approx([40.0, 30.0, 20.0, 10.0])
+    assert "-1.00" in figure.layout.title.text
+    assert "n = 4 layers" in figure.layout.title.text
+
+
+def test_tokens_are_bars_in_logits():
+    figure = figures.token_effects(
+        [{"token": " happy", "logit": 2.0}], [{"token": " sad", "logit": -1.5}], site="resid_post.3"
+    )
+    assert [list(t.x) for t in figure.data] == [[2.0], [-1.5]]
+    assert "(logits)" in titles(figure)[0]

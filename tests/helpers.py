@@ -1,0 +1,118 @@
+"""Builders for tests: tiny models, planted contrasts, directions, rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import transformers as hf
+
+from steerscope.activations import Contrast, Provenance
+from steerscope.directions import Direction
+from steerscope.doses import Scale
+from steerscope.model import LensModel
+from steerscope.results import Row
+from steerscope.sites import Site
+
+FAMILIES = ("gpt2", "llama", "qwen3", "gemma3", "phi3", "neox", "lfm2")
+_BASE = {
+    "vocab_size": 96,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": 64,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+_GROUPED = {**_BASE, "num_key_value_heads": 2}
+
+
+def tiny_model(family: str, seed: int = 0) -> Any:
+    """A random transformers model with weights large enough to make every part matter."""
+    torch.manual_seed(seed)
+    model = {
+        "gpt2": lambda: hf.GPT2LMHeadModel(
+            hf.GPT2Config(
+                vocab_size=96,
+                n_embd=32,
+                n_layer=3,
+                n_head=4,
+                n_positions=64,
+                bos_token_id=1,
+                eos_token_id=2,
+            )  # fmt: skip
+        ),
+        "llama": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**_GROUPED)),
+        "qwen3": lambda: hf.Qwen3ForCausalLM(hf.Qwen3Config(**_GROUPED, head_dim=8)),
+        "gemma3": lambda: hf.Gemma3ForCausalLM(
+            hf.Gemma3TextConfig(**_GROUPED, head_dim=8, sliding_window=16)
+        ),
+        "phi3": lambda: hf.Phi3ForCausalLM(hf.Phi3Config(**_GROUPED, pad_token_id=0)),
+        "neox": lambda: hf.GPTNeoXForCausalLM(hf.GPTNeoXConfig(**_BASE)),
+        "lfm2": lambda: hf.Lfm2ForCausalLM(
+            hf.Lfm2Config(**_GROUPED, layer_types=["conv", "full_attention", "conv"])
+        ),
+    }[family]()
+    for name, weight in model.named_parameters():
+        scale = "norm" in name or ".ln_" in name
+        centre = 1.0 if scale and name.endswith("weight") and family != "gemma3" else 0.0
+        torch.nn.init.normal_(weight, centre, 0.3)
+    return model.eval()
+
+
+def origin(model: LensModel | None = None, **changes: Any) -> Provenance:
+    """Provenance of a made-up direction."""
+    values: dict[str, Any] = {
+        "model": "made up" if model is None else model.name,
+        "fingerprint": "none" if model is None else model.fingerprint,
+        "contrasts": "made up",
+        "contrasts_sha256": "0" * 64,
+        "read": "token -1",
+        "n_pairs": 1,
+        "versions": {},
+    }
+    return Provenance(**{**values, **changes})
+
+
+def random_direction(
+    model: LensModel, site: Site, *, seed: int = 0, natural: float = 2.0, relative: float = 5.0
+) -> Direction:
+    """A random unit vector at a site of a model."""
+    vector = torch.randn(model.width(site), generator=torch.Generator().manual_seed(seed))
+    return Direction(
+        site, vector / vector.norm(), Scale(natural, relative), "random", origin(model)
+    )
+
+
+def planted_contrast(
+    *, n_pairs: int = 60, d: int = 100, length: float = 3.0, noise: float = 0.2, seed: int = 0
+) -> tuple[Contrast, torch.Tensor]:
+    """A contrast whose classes differ by `length` along a known unit vector."""
+    generator = torch.Generator().manual_seed(seed)
+    truth = torch.randn(d, generator=generator)
+    truth = truth / truth.norm()
+    negative = torch.randn(n_pairs, d, generator=generator)
+    jitter = noise * torch.randn(n_pairs, d, generator=generator)
+    contrast = Contrast(
+        Site("resid_post", 1), negative + length * truth + jitter, negative, 10.0, origin()
+    )
+    return contrast, truth
+
+
+def row(**changes: Any) -> Row:
+    """A row of results with everything unremarkable but what is given."""
+    values: dict[str, Any] = {
+        "cell": "plain", "concept": "mood", "method": "plain", "stream": "", "layer": -1,
+        "head": -1, "operator": "", "scope": "", "dose_absolute": 0.0, "dose_relative": 0.0,
+        "dose_natural": 0.0, "kl_nats": 0.0, "prompt": 0, "split": "select", "seed": -1,
+        "metric": "flipped", "unit": "share", "value": 0.0, "status": "ok",
+    }  # fmt: skip
+    return Row(**{**values, **changes})
+
+
+def count_hooks(model: LensModel) -> int:
+    """Forward hooks and pre-hooks on every module of a model."""
+    return sum(
+        len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.transformer.modules()
+    )

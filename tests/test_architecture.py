@@ -1,0 +1,149 @@
+"""The shape of the program: who may import whom, one door per heavy library, nothing too large."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import steerscope
+
+PACKAGE = Path(steerscope.__file__).parent
+MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "data" not in p.relative_to(PACKAGE).parts)
+
+LEVELS = {
+    "errors": -1, "sites": 0, "doses": 0, "scopes": 0, "bundled": 0, "progress": 0,
+    "contrasts": 1, "results": 1, "statistics": 1, "metrics": 1, "batches": 1, "studies": 2,
+    "plans": 3,
+    "model": 2, "microworld": 2, "figures": 3,
+    "activations": 3, "spectra": 3, "backbones": 3,
+    "directions": 4, "findings": 4,
+    "operators": 5, "report": 5,
+    "interventions": 6,
+    "lens": 7, "generation": 7, "score": 7,
+    "evals": 8,
+    "sweeps": 9,
+    "study": 10,
+    "cli": 11, "__main__": 12, "__init__": 12,
+}  # fmt: skip
+
+DOORS = {
+    "transformer_lens": {"backbones"},
+    "plotly": {"figures", "report.py"},
+    "pyarrow": set(),
+    "typer": {"cli"},
+    "rich": {"progress.py"},
+    "safetensors": {"directions"},
+    "transformers": {"backbones", "microworld"},
+}
+WITHOUT_TORCH = {
+    "results.py",
+    "statistics.py",
+    "studies.py",
+    "plans.py",
+    "figures",
+    "findings.py",
+    "report.py",
+}
+MAY_PRINT = {"cli", "microworld"}
+
+
+def top(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0]
+
+
+def imports(path: Path) -> list[tuple[str, int]]:
+    """Imported modules outside `if TYPE_CHECKING`, with their line."""
+    tree = ast.parse(path.read_text())
+    skipped = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    found = []
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node.lineno) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found.append((node.module or "", node.lineno))
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_lower_levels_never_import_higher_ones(path):
+    name = top(path).removesuffix(".py")
+    for module, line in imports(path):
+        if module.startswith("steerscope."):
+            other = module.split(".")[1]
+            assert other == name or LEVELS[other] < LEVELS[name], f"{path}:{line} imports {module}"
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_each_heavy_library_has_its_doors(library):
+    for path in MODULES:
+        if top(path) not in DOORS[library]:
+            assert all(m.split(".")[0] != library for m, _ in imports(path)), (path, library)
+
+
+def test_tables_statistics_and_figures_know_no_torch():
+    for path in MODULES:
+        if top(path) in WITHOUT_TORCH:
+            assert all(m.split(".")[0] != "torch" for m, _ in imports(path)), path
+
+
+def test_only_the_edges_write_to_standard_output():
+    for path in MODULES:
+        if top(path) not in MAY_PRINT:
+            text = path.read_text()
+            assert not re.search(r"(?<!\w)print\(", text), path
+            assert "sys.stdout" not in text, path
+
+
+def functions(tree: ast.AST):
+    return (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_nothing_is_too_large_and_no_argument_is_swallowed(path):
+    assert len(path.read_text().splitlines()) <= 420, path
+    for function in functions(ast.parse(path.read_text())):
+        length = (function.end_lineno or 0) - function.lineno + 1
+        assert length <= 70, f"{path}: {function.name} has {length} lines"
+        if function.name not in {"_show_warning", "watched", "chosen"}:
+            assert function.args.kwarg is None, (
+                f"{path}: {function.name} takes **{function.args.kwarg}"
+            )
+
+
+def test_the_public_names_are_sorted_complete_and_importable():
+    assert list(steerscope.__all__) == sorted(steerscope.__all__)
+    assert set(steerscope.__all__) == set(steerscope._HOME)
+    for name in steerscope.__all__:
+        assert getattr(steerscope, name).__name__.split(".")[-1] == name
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        steerscope.nonsense  # noqa: B018
+
+
+def test_nothing_is_pickled_and_no_hook_name_escapes():
+    for path in MODULES:
+        text = path.read_text()
+        assert "pickle" not in text, path
+        assert "torch.load" not in text, path
+        if top(path) not in {"sites.py", "backbones"}:
+            assert not re.search(r"hook_(resid|attn|mlp|pre|post|[qkvz]\b)", text), path
+
+
+@pytest.mark.parametrize("arguments", [["-c", "import steerscope"], ["-m", "steerscope", "--help"]])
+def test_importing_the_package_and_asking_for_help_load_no_torch(arguments):
+    code = [sys.executable, "-X", "importtime", *arguments]
+    seen = subprocess.run(code, capture_output=True, text=True, check=True).stderr
+    loaded = {line.split("|")[-1].strip() for line in seen.splitlines()}
+    assert "steerscope" in loaded
+    assert not loaded & {"torch", "transformers", "transformer_lens", "plotly", "pandas", "numpy"}

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from steerscope.bundled import bundled_contrasts, bundled_prompts
+from steerscope.contrasts import (
+    ContrastPair,
+    ContrastSet,
+    load_contrasts,
+    load_prompts,
+    opening_prompts,
+)
+from steerscope.errors import ContrastError
+
+
+def write(path, *rows):
+    path.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in rows))
+    return path
+
+
+def pair(positive="she smiled", negative="she wept", concept="mood"):
+    return {"positive": positive, "negative": negative, "concept": concept}
+
+
+def test_every_bundled_set_loads_and_splits():
+    assert {"mood", "register", "garden_sea", "happy_sad"} <= set(bundled_contrasts())
+    for name in bundled_contrasts():
+        assert len(load_contrasts(name).split(0).fit) > 0
+    for name in bundled_prompts():
+        assert len(load_prompts(name).split(0).test) >= 100
+
+
+def test_a_file_round_trips_and_its_hash_ignores_the_file_itself(tmp_path):
+    rows = [pair(), pair("he laughed", "he cried")]
+    first = load_contrasts(write(tmp_path / "a.jsonl", *rows))
+    second = load_contrasts(write(tmp_path / "b.jsonl", rows[0], "", rows[1]))
+    assert first.pairs == second.pairs
+    assert first.sha256 == second.sha256
+    swapped = load_contrasts(write(tmp_path / "c.jsonl", *reversed(rows)))
+    assert swapped.sha256 != first.sha256
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{not json", "line 2: not JSON"),
+        ({"positive": "a", "negative": "b"}, "line 2: needs the keys concept, negative, positive"),
+        ({**pair(), "weight": 1}, "line 2: needs the keys.*found.*weight"),
+        ({**pair(), "positive": " "}, "line 2: the positive text is empty"),
+        ({**pair(), "negative": 3}, "line 2: 'negative' must be a text, not 3"),
+        (pair("same", "same"), "line 2: positive and negative are the same"),
+        ("[1, 2]", "line 2: needs the keys"),
+    ],
+)
+def test_a_bad_line_is_named_by_its_number(tmp_path, line, message):
+    with pytest.raises(ContrastError, match=message):
+        load_contrasts(write(tmp_path / "a.jsonl", pair(), line))
+
+
+def test_missing_empty_and_mixed_files_are_refused(tmp_path):
+    with pytest.raises(ContrastError, match="bundled names are .*mood"):
+        load_contrasts("moood")
+    with pytest.raises(ContrastError, match="is empty"):
+        load_contrasts(write(tmp_path / "a.jsonl"))
+    with pytest.raises(ContrastError, match="2 concepts"):
+        load_contrasts(write(tmp_path / "a.jsonl", pair(), pair("x", "y", "other")))
+    (tmp_path / "b.jsonl").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ContrastError, match="not UTF-8"):
+        load_contrasts(tmp_path / "b.jsonl")
+
+
+def test_the_parts_of_a_split_are_disjoint_complete_and_repeatable():
+    contrasts = ContrastSet(
+        "numbers", tuple(ContrastPair(f"p{i}", f"n{i}", "c") for i in range(40))
+    )
+    split = contrasts.split(3)
+    parts = [split.fit.pairs, split.select.pairs, split.test.pairs]
+    assert [len(p) for p in parts] == [20, 10, 10]
+    assert set().union(*parts) == set(contrasts.pairs)
+    assert contrasts.split(3) == split
+    assert contrasts.split(4) != split
+
+
+def test_pairs_that_share_a_text_stay_together():
+    chain = [ContrastPair(f"t{i}", f"t{i + 1}", "c") for i in range(10)]
+    loose = [ContrastPair(f"p{i}", f"n{i}", "c") for i in range(10)]
+    split = ContrastSet("chain", (*chain, *loose)).split(0)
+    for part in (split.fit, split.select, split.test):
+        texts = {p.positive for p in part.pairs}
+        assert texts >= {c.positive for c in chain} or not texts & {c.positive for c in chain}
+
+
+def test_too_few_pairs_cannot_be_split():
+    two = ContrastSet("two", tuple(ContrastPair(f"p{i}", f"n{i}", "c") for i in range(2)))
+    with pytest.raises(ContrastError, match="needs at least 3"):
+        two.split(0)
+
+
+def test_three_pairs_fill_every_part():
+    three = ContrastSet("three", tuple(ContrastPair(f"p{i}", f"n{i}", "c") for i in range(3)))
+    split = three.split(0)
+    assert [len(p) for p in (split.fit, split.select, split.test)] == [1, 1, 1]
+
+
+def test_prompts_come_from_text_files_and_json_lines(tmp_path):
+    (tmp_path / "a.txt").write_text("one day\n\nanother day\n")
+    assert [p.text for p in load_prompts(tmp_path / "a.txt").prompts] == ["one day", "another day"]
+    path = write(tmp_path / "a.jsonl", {"prompt": "one day", "facts": {"mood": "joyful"}})
+    assert load_prompts(path).prompts[0].facts == {"mood": "joyful"}
+    with pytest.raises(ContrastError, match="line 1: the facts must be texts"):
+        load_prompts(write(tmp_path / "b.jsonl", {"prompt": "x", "facts": ["mood"]}))
+
+
+def test_opening_prompts_are_what_both_sides_share():
+    pairs = [
+        ContrastPair("Tom was very happy", "Tom was very sad", "m"),
+        ContrastPair("Joy came over us", "Grief came over us", "m"),
+    ]
+    assert [p.text for p in opening_prompts("x", pairs).prompts] == ["Tom was very", "Grief came"]

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+
+from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.sites import STREAMS, Site
+
+
+@pytest.mark.parametrize("site", [Site("resid_post", 6), Site("z", 6, 3), Site("mlp_pre", 0)])
+def test_a_site_is_read_back_from_its_name(site):
+    assert Site.parse(str(site)) == site
+
+
+def test_sites_are_written_as_stream_layer_head():
+    assert str(Site("resid_post", 6)) == "resid_post.6"
+    assert str(Site("z", 6, 3)) == "z.6.h3"
+
+
+def test_every_stream_has_a_hook_name_and_words():
+    for stream in STREAMS:
+        site = Site(stream, 2)
+        assert site.hook_name.startswith("blocks.2.")
+        assert "block 2" in site.words
+
+
+def test_the_layer_convention_is_spelled_out():
+    assert Site("resid_post", 6).words == (
+        "output of block 6, 0-based = HF hidden_states[7], before any final norm"
+    )
+    assert Site("resid_pre", 6).words == "input of block 6, 0-based = HF hidden_states[6]"
+
+
+@pytest.mark.parametrize("text", ["resid_post", "resid_post.-1", "resid_post.1.2", "z.1.3", ""])
+def test_a_malformed_site_says_how_to_write_it(text):
+    with pytest.raises(BadValueError, match="write it as stream.layer"):
+        Site.parse(text)
+
+
+def test_an_unknown_stream_lists_the_known_ones_and_guesses():
+    with pytest.raises(UnknownNameError, match="Did you mean 'resid_post'.*attn_out.*z"):
+        Site.parse("resid_pots.3")
+
+
+def test_negative_layers_and_misplaced_heads_are_refused():
+    with pytest.raises(BadValueError, match="negative"):
+        Site("resid_post", -1)
+    with pytest.raises(BadValueError, match="has no heads"):
+        Site("resid_post", 1, 0)
+    with pytest.raises(BadValueError, match="head -1 is negative"):
+        Site("z", 1, -1)

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import math
+from itertools import permutations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from steerscope.statistics import (
+    bootstrap_mean,
+    crossing,
+    max_statistic,
+    rank_correlation,
+    wilson,
+)
+
+
+def test_wilson_by_hand():
+    # p = 8/10, z = 1.959964: centre (0.8 + z²/20) / (1 + z²/10), half-width by the same formula
+    z = 1.959963984540054
+    centre = (0.8 + z**2 / 20) / (1 + z**2 / 10)
+    half = z / (1 + z**2 / 10) * math.sqrt(0.8 * 0.2 / 10 + z**2 / 400)
+    found = wilson(8, 10)
+    assert (found.value, found.n) == (0.8, 10)
+    assert found.low == pytest.approx(centre - half)
+    assert found.high == pytest.approx(centre + half)
+
+
+def test_wilson_of_nothing_is_nan():
+    assert math.isnan(wilson(0, 0).value)
+
+
+def test_the_bootstrap_interval_is_that_of_the_normal_theory_for_many_items():
+    values = np.random.default_rng(0).normal(2.0, 1.0, size=4000)
+    found = bootstrap_mean(values)
+    half = 1.96 * values.std() / math.sqrt(len(values))
+    assert found.value == pytest.approx(values.mean())
+    assert found.low == pytest.approx(values.mean() - half, abs=0.1 * half)
+    assert found.high == pytest.approx(values.mean() + half, abs=0.1 * half)
+
+
+def test_the_bootstrap_leaves_nan_out_and_says_how_many_are_left():
+    found = bootstrap_mean(np.array([1.0, math.nan, 3.0]))
+    assert (found.value, found.n) == (2.0, 2)
+    assert math.isnan(bootstrap_mean(np.array([math.nan])).value)
+    assert math.isnan(bootstrap_mean(np.array([1.0])).low)
+
+
+def test_max_statistic_of_one_cell_is_the_exact_sign_flip_test():
+    values = np.array([[0.3, 0.8, -0.1, 0.9, 0.4, 0.2, 0.7, -0.3]])
+    flips = np.array(list(np.ndindex(*(2,) * 8))) * 2 - 1
+    n = values.shape[1]
+    t = (flips * values).mean(axis=1) / np.sqrt((flips * values).var(axis=1) / (n - 1))
+    exact = (t >= t[-1] - 1e-12).mean()
+    assert max_statistic(values, n_flips=40_000)[0] == pytest.approx(exact, abs=0.01)
+
+
+def test_max_statistic_keeps_its_level_over_many_cells_and_finds_a_real_one():
+    rng = np.random.default_rng(1)
+    smallest = [
+        max_statistic(rng.normal(size=(30, 20)), n_flips=400, seed=i).min() for i in range(200)
+    ]
+    assert np.mean(np.array(smallest) <= 0.05) < 0.11  # level 0.05, binomial spread of 200 runs
+    with_effect = rng.normal(size=(30, 20))
+    with_effect[7] += 2.0
+    p = max_statistic(with_effect)
+    assert p.argmin() == 7
+    assert p[7] < 0.01
+
+
+def test_a_correlation_is_spearmans_with_the_exact_permutation_p():
+    x = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    y = np.array([2.0, 1.0, 4.0, 3.0, 6.0, 5.0])
+    rho = 1 - 6 * 6 / (6 * 35)  # d² = 1 six times
+    found = rank_correlation(x, y)
+    all_rhos = [stats.spearmanr(x, p).statistic for p in permutations(y)]
+    assert found.rho == pytest.approx(rho)
+    assert found.p == pytest.approx(np.mean(np.abs(all_rhos) >= rho - 1e-12))
+    assert found.n == 6
+    assert rank_correlation(x, -y).rho == pytest.approx(-rho)
+
+
+def test_the_published_eigengap_table_gives_its_published_correlation():
+    gaps = np.array([0.6827, 0.7208, 0.7682, 0.7271, 0.7111, 0.7041])
+    effects = np.array([0.02682, 0.02742, 0.03089, 0.03263, 0.03036, 0.02560])
+    found = rank_correlation(gaps, effects)
+    assert found.rho == pytest.approx(0.829, abs=1e-3)
+    assert found.p > 0.05  # exact permutation of six points, not the approximate 0.042
+    assert found.low < 0.5
+
+
+def test_many_items_use_random_permutations():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=60)
+    found = rank_correlation(x, x + rng.normal(size=60))
+    reference = stats.spearmanr(x, x + 0 * x)
+    assert reference.statistic == 1.0
+    assert 0.4 < found.rho < 0.95
+    assert found.low < found.rho < found.high
+    assert found.p < 0.001
+
+
+def test_too_few_or_constant_points_have_no_correlation():
+    assert math.isnan(rank_correlation(np.arange(3.0), np.arange(3.0)).rho)
+    assert math.isnan(rank_correlation(np.ones(6), np.arange(6.0)).p)
+
+
+def test_crossing_interpolates():
+    doses, effects = np.array([0.0, 1.0, 2.0]), np.array([0.0, 0.4, 0.8])
+    assert crossing(doses, effects, 0.5) == pytest.approx(1.25)
+    assert crossing(doses, effects, 0.0) == 0.0
+    assert math.isnan(crossing(doses, effects, 0.9))
+    assert crossing(doses[::-1], effects[::-1], 0.5) == pytest.approx(1.25)

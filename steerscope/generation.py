@@ -18,6 +18,8 @@ from steerscope.interventions import Cell, Rows
 from steerscope.model import Cache, LensModel, Recompute, TextOrIds
 from steerscope.progress import Track, silent
 
+_FULL_ENOUGH = 2 / 3  # share of the rows of a batch that must go on, else the others are taken out
+
 
 @dataclass(frozen=True)
 class Continuation:
@@ -204,7 +206,7 @@ class _Decoder:
         length = 0  # tokens that the cache has seen of every active row
         while waiting or active:
             if active:
-                self._pass(active, [[row.written[-1]] for row in active], cache)
+                self._pass(active, [[(row.written or row.ids)[-1]] for row in active], cache)
                 length += 1
             else:
                 length = len(waiting[0].ids)
@@ -215,10 +217,22 @@ class _Decoder:
                 self._pass(joining, [row.ids for row in joining], new)
                 cache.join(new)
                 active += joining
-            going = [i for i, row in enumerate(active) if self._goes_on(row)]
-            if len(going) < len(active):
-                active = [active[i] for i in going]
-                cache.keep(torch.tensor(going, dtype=torch.long, device=self.model.device))
+            kept = self._kept(active)
+            if len(kept) < len(active):
+                active = [active[i] for i in kept]
+                cache.keep(torch.tensor(kept, dtype=torch.long, device=self.model.device))
+
+    def _kept(self, rows: Sequence[_Row]) -> list[int]:
+        """The rows that stay in the batch: those that go on, and few that wait among them.
+
+        Rows that end at the front or the back leave at once, which costs nothing; taking rows out of
+        the middle copies the cache, so it waits until a third of the batch has ended.
+        """
+        live = [i for i, row in enumerate(rows) if self._goes_on(row)]
+        if not live:
+            return []
+        span = range(live[0], live[-1] + 1)
+        return live if len(live) <= _FULL_ENOUGH * len(span) else list(span)
 
     def _goes_on(self, row: _Row) -> bool:
         return not row.ended and len(row.written) < self.n_new
@@ -235,15 +249,19 @@ class _Decoder:
         prompt_lengths = torch.tensor([len(row.ids) for row in rows], device=device)
         with self.model.clock.hold(prompt_lengths):
             given = torch.tensor(tokens, device=device)
-            logits = self.model.forward(given, cache=cache, last_only=True)[:, -1].float()
+            logits = self.model.forward(given, cache=cache, last=1)[:, -1].float()
+        live = [i for i, row in enumerate(rows) if self._goes_on(row)]
+        going = [rows[i] for i in live]
+        if len(live) < len(rows):
+            logits = logits[torch.tensor(live, device=device)]
         if not bool(torch.isfinite(logits).all()):
             raise NotFiniteError(
                 f"the logits of {self.model.name} hold a NaN or an infinity; lower the dose or use "
                 "a wider number format."
             )
-        chosen = self.sampler.choose(logits, [f"{r.key}|{len(r.written)}" for r in rows]).tolist()
+        chosen = self.sampler.choose(logits, [f"{r.key}|{len(r.written)}" for r in going]).tolist()
         end = self.model.tokenizer.eos_token_id
-        for row, token in zip(rows, chosen, strict=True):
+        for row, token in zip(going, chosen, strict=True):
             row.ended = token == end
             if not row.ended:
                 row.written.append(token)

@@ -160,9 +160,9 @@ class LensModel(ABC):
 
     @abstractmethod
     def _run(
-        self, tokens: Int[Tensor, "batch pos"], cache: Any, last_only: bool
+        self, tokens: Int[Tensor, "batch pos"], cache: Any, last: int | None
     ) -> Float[Tensor, "batch out vocab"]:
-        """Logits at all positions or at the last; `cache` is None or of the backbone's own kind."""
+        """Logits at all or the last positions; `cache` is None or of the backbone's own kind."""
 
     @abstractmethod
     def run_to(self, tokens: Int[Tensor, "batch pos"], layer: int) -> None:
@@ -181,16 +181,15 @@ class LensModel(ABC):
         tokens: Int[Tensor, "batch pos"],
         *,
         cache: Cache | None = None,
-        last_only: bool = False,
+        last: int | None = None,
     ) -> Float[Tensor, "batch out vocab"]:
-        """Logits at every position, or at the last alone.
+        """Logits at every position, or at the `last` so many alone.
 
         With a cache, `tokens` continue what it remembers and are added to it.
         """
         if isinstance(cache, Recompute):
-            logits = self._run(cache.extend(tokens), None, last_only)
-            return logits if last_only else logits[:, -tokens.shape[1] :]
-        return self._run(tokens, cache, last_only)
+            return self._run(cache.extend(tokens), None, last or tokens.shape[1])
+        return self._run(tokens, cache, last)
 
     @property
     def device(self) -> torch.device:

@@ -40,10 +40,10 @@ class Plan:
     read: str = "last"
     scope: str = "all"
     n_new: int = 48
-    temperature: float = 1.0
+    temperature: float = 0.7
     n_sweep_controls: int = 2
     max_select: int = 120
-    max_test: int = 300
+    max_test: int = 240
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -61,9 +61,9 @@ class StudyPlan(Plan):
         n_controls: random and label-shuffled directions on the test split, each.
     """
 
-    doses: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 3.0)
-    reference_dose: float = 1.0
-    n_controls: int = 5
+    doses: tuple[float, ...] = (0.5, 1.0, 2.0, 3.0, 4.0)
+    reference_dose: float = 2.0
+    n_controls: int = 3
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -74,9 +74,14 @@ def log_likelihoods(
     result: list[Tensor] = [torch.empty(0)] * len(ids)
     with steer(model, *(cell.interventions if cell else ())):
         for batch in equal_length_batches(ids, batch_size, model.device):
-            scores = _token_scores(model.forward(batch.tokens), batch.tokens).cpu()
+            n = batch.tokens.shape[1]
+            wanted = n - min(starts[i] for i in batch.indices)  # tokens at the end to be scored
+            if wanted < 1:
+                continue
+            logits = model.forward(batch.tokens, last=wanted + 1)
+            scores = _token_scores(logits, batch.tokens[:, -wanted - 1 :]).cpu()
             for index, row in zip(batch.indices, scores, strict=True):
-                result[index] = row[starts[index] - 1 :]
+                result[index] = row[wanted - (n - starts[index]) :]
     return result
 
 

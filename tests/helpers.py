@@ -111,6 +111,32 @@ def row(**changes: Any) -> Row:
     return Row(**{**values, **changes})
 
 
+N_PROMPTS = 20
+
+
+def steered_rows(layer, dose, share, *, method="mean_diff", seed=-1, split="select", topic=1.0, kl=0.1):
+    """Rows of one condition: the first `share` of the prompts flipped, `topic` of them kept."""
+    cell = f"{method} {layer} {dose} {seed}"
+    label = {
+        "cell": cell, "method": method, "stream": "resid_post", "layer": layer, "operator": "add",
+        "scope": "all", "dose_absolute": 10 * dose, "dose_relative": dose / 5,
+        "dose_natural": dose, "kl_nats": kl, "seed": seed, "split": split,
+    }  # fmt: skip
+    return [
+        row(**label, prompt=p, metric=metric, value=float(p < round(at * N_PROMPTS)))
+        for metric, at in (("flipped", share), ("kept_topic", topic))
+        for p in range(N_PROMPTS)
+    ]
+
+
+def plain_rows(split="select"):
+    return [
+        row(prompt=p, metric=m, value=v, split=split)
+        for m, v in (("flipped", 0.0), ("kept_topic", 1.0))
+        for p in range(N_PROMPTS)
+    ]
+
+
 def count_hooks(model: LensModel) -> int:
     """Forward hooks and pre-hooks on every module of a model."""
     return sum(

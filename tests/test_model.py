@@ -134,7 +134,7 @@ def test_a_held_prompt_length_stays():
 def test_the_last_position_alone_is_the_last_of_all(tiny):
     with torch.no_grad():
         whole = tiny.forward(TOKENS)
-        last = tiny.forward(TOKENS, last_only=True)
+        last = tiny.forward(TOKENS, last=1)
     torch.testing.assert_close(last, whole[:, -1:])
 
 

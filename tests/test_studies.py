@@ -16,39 +16,18 @@ from steerscope.studies import (
     summarise,
     sweet_spot,
 )
+from tests.helpers import N_PROMPTS as N
+from tests.helpers import plain_rows as plain
 from tests.helpers import row
+from tests.helpers import steered_rows as steered
 
 FLIPPED = Effect("flipped", "share", "flipped", "joyful", "gloomy")
-N = 20
 
 
 def table_of(rows):
     table = pd.DataFrame([{c: getattr(r, c) for c in COLUMNS} for r in rows], columns=list(COLUMNS))
     table.insert(0, "run", "r")
     return table
-
-
-def steered(layer, dose, share, *, method="mean_diff", seed=-1, split="select", topic=1.0, kl=0.1):
-    """Rows of one condition: the first `share` of the prompts flipped, `topic` of them kept."""
-    cell = f"{method} {layer} {dose} {seed}"
-    label = {
-        "cell": cell, "method": method, "stream": "resid_post", "layer": layer, "operator": "add",
-        "scope": "all", "dose_absolute": 10 * dose, "dose_relative": dose / 5,
-        "dose_natural": dose, "kl_nats": kl, "seed": seed, "split": split,
-    }  # fmt: skip
-    return [
-        row(**label, prompt=p, metric=metric, value=float(p < round(at * N)))
-        for metric, at in (("flipped", share), ("kept_topic", topic))
-        for p in range(N)
-    ]
-
-
-def plain(split="select"):
-    return [
-        row(prompt=p, metric=m, value=v, split=split)
-        for m, v in (("flipped", 0.0), ("kept_topic", 1.0))
-        for p in range(N)
-    ]
 
 
 def test_a_summary_states_effect_cost_and_what_is_over_the_limit():

@@ -76,18 +76,18 @@ class BridgeLensModel(LensModel):
         return _BridgeCache()
 
     def _run(
-        self, tokens: Int[Tensor, "batch pos"], cache: _BridgeCache | None, last_only: bool
+        self, tokens: Int[Tensor, "batch pos"], cache: _BridgeCache | None, last: int | None
     ) -> Float[Tensor, "batch out vocab"]:
         options: dict[str, Any] = {"use_cache": cache is not None}
-        if last_only and self._keeps_last:
-            options["logits_to_keep"] = 1
+        if last is not None and self._keeps_last:
+            options["logits_to_keep"] = last
         if cache is None:
             logits = self.transformer(tokens, **options)
         else:
             logits, cache.states = self.transformer(
                 tokens, return_type="logits_and_cache", past_key_values=cache.states, **options
             )
-        return logits[:, -1:] if last_only else logits
+        return logits if last is None else logits[:, -last:]
 
     def run_to(self, tokens: Int[Tensor, "batch pos"], layer: int) -> None:
         """Run the blocks up to and including `layer`, for the hooks' sake."""

@@ -44,13 +44,13 @@ class _GridEntry:
     @property
     def past_keys(self) -> Tensor:
         """Keys of the tokens seen before this pass, as TransformerLens asks for them."""
-        past = self.keys[: self.grid.n_rows]
+        past = self.keys[self.grid.rows]
         past = past.transpose(1, 2) if self.grid.ours else past
         return past[:, : self.n_tokens]
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Store the keys and values of this pass; all so far."""
-        rows, seen, new = slice(len(keys)), self.n_tokens, keys.shape[1]
+        rows, seen, new = self.grid.rows, self.n_tokens, keys.shape[1]
         both = []
         for store, added in ((self.keys, keys), (self.values, values)):
             added = added.transpose(1, 2) if self.grid.ours else added
@@ -69,7 +69,7 @@ class _Grid(Cache):
         groups, d = shape.n_key_value_heads, shape.d_head
         size = (n_rows, groups, n_tokens, d) if self.ours else (n_rows, n_tokens, groups, d)
         device, dtype = model.device, model.dtype
-        self.n_rows, self.n_tokens = 0, 0
+        self.first_row, self.n_rows, self.n_tokens = 0, 0, 0
         self.entries = [
             _GridEntry(self, *(torch.empty(size, device=device, dtype=dtype) for _ in "kv"))
             for _ in range(shape.n_layers)
@@ -78,25 +78,35 @@ class _Grid(Cache):
     def __getitem__(self, layer: int) -> _GridEntry:
         return self.entries[layer]
 
+    @property
+    def rows(self) -> slice:
+        """Where the rows in use lie."""
+        return slice(self.first_row, self.first_row + self.n_rows)
+
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
-        """Forget all rows but these, in this order."""
-        for entry in self.entries:
-            for store in (entry.keys, entry.values):
-                seen = store.narrow(self.token_axis, 0, self.n_tokens)
-                seen[: len(rows)] = seen[rows]
-        self.n_rows = len(rows)
+        """Forget all rows but these, in this order; neighbours stay where they are, uncopied."""
+        n_kept = len(rows)
+        first = int(rows[0]) if n_kept else 0
+        if n_kept and torch.equal(rows, torch.arange(first, first + n_kept, device=rows.device)):
+            self.first_row += first
+        else:
+            for entry in self.entries:
+                for store in (entry.keys, entry.values):
+                    seen = store.narrow(self.token_axis, 0, self.n_tokens)[self.rows]
+                    seen[:n_kept] = seen[rows]
+        self.n_rows = n_kept
 
     def join(self, other: Cache) -> None:
         """Append the rows of another cache that has seen equally many tokens."""
         assert isinstance(other, _Grid)
         assert self.ours == other.ours
         assert self.n_rows == 0 or self.n_tokens == other.n_tokens
-        new = slice(self.n_rows, self.n_rows + other.n_rows)
+        new = slice(self.rows.stop, self.rows.stop + other.n_rows)
         for mine, theirs in zip(self.entries, other.entries, strict=True):
             for a, b in ((mine.keys, theirs.keys), (mine.values, theirs.values)):
-                seen = b[: other.n_rows].narrow(self.token_axis, 0, other.n_tokens)
+                seen = b[other.rows].narrow(self.token_axis, 0, other.n_tokens)
                 a.narrow(self.token_axis, 0, other.n_tokens)[new] = seen
-        self.n_rows, self.n_tokens = new.stop, other.n_tokens
+        self.n_rows, self.n_tokens = self.n_rows + other.n_rows, other.n_tokens
 
 
 class HookedLensModel(LensModel):
@@ -127,13 +137,14 @@ class HookedLensModel(LensModel):
         return _Grid(self, n_rows, n_tokens)
 
     def _run(
-        self, tokens: Int[Tensor, "batch pos"], cache: _Grid | None, last_only: bool
+        self, tokens: Int[Tensor, "batch pos"], cache: _Grid | None, last: int | None
     ) -> Float[Tensor, "batch out vocab"]:
         # Embedding by hand and starting at block 0 spares a padding mask that no row needs.
         t = self.transformer
         start = 0
         if cache is not None:
-            cache.n_rows, start = len(tokens), cache.n_tokens
+            start = cache.n_tokens
+            cache.n_rows = len(tokens)
         embedded = t.hook_embed(t.embed(tokens))
         residual, shortformer = t.get_residual(embedded, start, tokens=tokens)
         residual = t(
@@ -145,7 +156,7 @@ class HookedLensModel(LensModel):
         )
         if cache is not None:
             cache.n_tokens += tokens.shape[1]
-        return self.unembed(residual[:, -1:] if last_only else residual)
+        return self.unembed(residual if last is None else residual[:, -last:])
 
     def run_to(self, tokens: Int[Tensor, "batch pos"], layer: int) -> None:
         """Run the blocks up to and including `layer`, for the hooks' sake."""

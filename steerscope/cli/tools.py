@@ -134,7 +134,7 @@ def steer(
     operator: Annotated[str, typer.Option(help="add or project_out")] = "add",
     scope: ScopeText = "all",
     n_new: NNew = 48,
-    temperature: Temperature = 1.0,
+    temperature: Temperature = 0.7,
     seed: Seed = 0,
     backbone: Backbone = "auto",
     device: Device = None,

@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 
 from steerscope.microworld.lexicon import MOODS
-from steerscope.microworld.oracle import read, sample_story
+from steerscope.microworld.oracle import read, sample_story, split_sentences
 from steerscope.microworld.rules import VARIABLES
 
 PAIRED = {"mood": ("joyful", "gloomy"), "register": ("ornate", "terse"), "topic": ("sea", "garden")}
@@ -31,18 +31,19 @@ def in_other_mood(text: str) -> str:
 
 
 def contrast_pairs(variable: str, count: int, seed: int = 0) -> list[dict[str, str]]:
-    """Story openings of two to four sentences that differ in one hidden variable.
+    """Story openings of one to three sentences and some words that differ in one hidden variable.
 
     Moods differ in their mood words alone; topics and registers are told from the same random
     stream, so topics differ in their own words alone. Each side shows its value, no text comes
-    twice.
+    twice. The texts end after any word, and not always with a full stop, because a direction that
+    is read at their last token is added at every position.
     """
     rng = Random(f"pairs {variable} {seed}")
     positive, negative = PAIRED[variable]
     pairs: list[dict[str, str]] = []
     seen: set[str] = set()
     while len(pairs) < count:
-        stream, n_sentences = rng.random(), rng.randint(2, 4)
+        stream, n_sentences, share = rng.random(), rng.randint(2, 4), rng.random()
         shared = {v: rng.choice(values) for v, values in VARIABLES.items() if v != variable}
         texts = []
         for value in (positive, negative):
@@ -51,11 +52,19 @@ def contrast_pairs(variable: str, count: int, seed: int = 0) -> list[dict[str, s
         if variable == "mood":  # told in either mood, then in the other
             told = len(pairs) % 2
             texts[1 - told] = in_other_mood(texts[told])
+        texts = [_without_the_end(text, share) for text in texts]
         shown = [read(text).value(variable) for text in texts]
         if shown == [positive, negative] and not seen & set(texts):
             seen.update(texts)
             pairs.append({"positive": texts[0], "negative": texts[1], "concept": variable})
     return pairs
+
+
+def _without_the_end(text: str, share: float) -> str:
+    """The text with a share of the words of its last sentence, at least one."""
+    *whole, last = split_sentences(text)[0]
+    words = last.split(" ")
+    return " ".join([*whole, *words[: 1 + int(share * len(words))]])
 
 
 def prompts(variable: str, count: int, seed: int = 0) -> list[dict[str, object]]:

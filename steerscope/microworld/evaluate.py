@@ -23,6 +23,7 @@ from steerscope.bundled import bundled_models
 from steerscope.microworld.oracle import (
     is_grammatical,
     log_probability,
+    posterior,
     read,
     sample_story,
     split_sentences,
@@ -30,6 +31,7 @@ from steerscope.microworld.oracle import (
 from steerscope.statistics import Estimate, wilson
 
 KEPT = ("mood", "topic", "register")
+_TOLD = 0.99  # probability from which an opening tells the value of a hidden variable
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,9 @@ class Quality:
         entropy: the same under the grammar, hidden variables summed out.
         excess: cross_entropy / entropy - 1.
         grammatical: share of sampled sentences that the grammar can produce.
-        kept: for each variable, share of sampled continuations in which the prompt's value is read.
-        kept_by_grammar: the same for the grammar's own continuations, which not always tell.
+        kept: for each variable, share of sampled continuations in which the prompt's value is read;
+            the prompts are openings of two or three sentences that tell it for certain (99 %).
+        kept_by_grammar: the same for the stories that the openings are from, which not always tell.
     """
 
     n_stories: int
@@ -99,8 +102,9 @@ def evaluate(folder: Path, *, n_stories: int, n_prompts: int, seed: int) -> Qual
     stories: list[tuple[str, str, Mapping[str, str]]] = []
     while len(stories) < n_prompts:
         story = sample_story(rng)
-        opening, rest = (" ".join(part) for part in (story.sentences[:2], story.sentences[2:]))
-        if all(read(opening).value(v) == story.hidden[v] for v in KEPT):
+        cut = rng.randint(2, 3)
+        opening, rest = (" ".join(part) for part in (story.sentences[:cut], story.sentences[cut:]))
+        if all(posterior(opening, v)[story.hidden[v]] >= _TOLD for v in KEPT):
             stories.append((opening, rest, story.hidden))
     written = sample_continuations(model, tokenizer, [opening for opening, _, _ in stories], seed)
     sentences = [s for text in written for s in split_sentences(text)[0]]

@@ -73,6 +73,7 @@ class Grammar:
         )
         self._probabilities = {name: self._weigh(options) for name, options in self.rules.items()}
         self._cumulative: dict[tuple[str, int], list[float]] = {}
+        self._longest: dict[str, int] = {}
 
     def index(self, hidden: Mapping[str, str]) -> int:
         """Row of one joint value of the hidden variables in every vector of this grammar."""
@@ -188,24 +189,29 @@ class Grammar:
                 weights[symbol] = np.maximum(weights.get(symbol, 0.0), total)
         return weights
 
+    @cached_property
+    def _has_value(self) -> dict[str, Float64[np.ndarray, "value hidden"]]:
+        """For each variable, which joint values of the hidden variables have each of its values."""
+        return {
+            variable: np.array([[float(h[variable] == v) for h in self.hidden] for v in values])
+            for variable, values in self.variables.items()
+        }
+
     def favoured_value(self, variable: str, weights: Vector) -> str | None:
         """The value of `variable` whose mean weight is at least three times any other's, or None."""
-        means: dict[str, float] = dict.fromkeys(self.variables[variable], 0.0)
-        for h, weight in zip(self.hidden, weights, strict=True):
-            means[h[variable]] += float(weight)
-        (best, most), (_, second) = sorted(means.items(), key=lambda item: -item[1])[:2]
-        return best if most > 0 and most >= FAVOUR * second else None
+        totals = self._has_value[variable] @ weights
+        best, second = np.argsort(-totals, kind="stable")[:2]
+        favoured = totals[best] > 0 and totals[best] >= FAVOUR * totals[second]
+        return self.variables[variable][best] if favoured else None
 
     def longest(self, rule: str) -> int:
         """Number of words of the longest text that `rule` can derive."""
-        best = 0
-        for o in self.rules[rule]:
-            length = 0
-            for symbol in o.symbols:
-                slot = _SLOT.fullmatch(symbol)
-                length += self.longest(slot[1]) if slot else 1
-            best = max(best, length)
-        return best
+        if rule not in self._longest:
+            slots = [[_SLOT.fullmatch(symbol) for symbol in o.symbols] for o in self.rules[rule]]
+            self._longest[rule] = max(
+                sum(self.longest(slot[1]) if slot else 1 for slot in option) for option in slots
+            )
+        return self._longest[rule]
 
 
 def logsumexp(values: Vector) -> float:

@@ -365,7 +365,7 @@ STATELY = (
     "distinguished",
     "imposing",
 )
-EPITHET = ("young", "noble", "faithful", "gallant", "inquisitive", "industrious")
+EPITHET = ("thoughtful", "noble", "faithful", "gallant", "inquisitive", "industrious")
 INTENSELY = (
     "exceedingly",
     "remarkably",

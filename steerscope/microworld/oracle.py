@@ -133,6 +133,19 @@ def log_probability(text: str, *, complete: bool = True) -> float:
     return logsumexp(log_joint(text, complete=complete))
 
 
+def posterior(opening: str, variable: str) -> dict[str, float]:
+    """P(value | opening) of one hidden variable, for the complete first sentences of a story.
+
+    All zero for an opening that the grammar cannot produce.
+    """
+    joint = log_joint(opening, complete=False)
+    weights = np.exp(joint - joint.max()) if np.isfinite(joint).any() else np.zeros(len(joint))
+    found = dict.fromkeys(VARIABLES[variable], 0.0)
+    for hidden, weight in zip(microworld_grammar().hidden, weights, strict=True):
+        found[hidden[variable]] += float(weight / max(weights.sum(), 1e-300))
+    return found
+
+
 def is_grammatical(sentence: str) -> bool:
     """Whether some hidden value can produce this sentence, in any place of a story."""
     return any(_sentence_probabilities(sentence, kind).any() for kind in _KINDS)

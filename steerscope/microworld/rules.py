@@ -116,7 +116,7 @@ _KIND_WEIGHTS = {
 _TEMPO = {"joyful": (1.6, 0.64), "gloomy": (0.64, 1.6)}
 
 # Share of mood words that belong to the other mood: nobody is joyful all day long.
-STRAY = 0.12
+STRAY = 0.05
 
 
 _CLOSE = {

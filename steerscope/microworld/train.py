@@ -37,7 +37,7 @@ class TrainingPlan:
     seed: int = 0
     vocab_size: int = 1000
     n_tokenizer_stories: int = 20_000
-    steps: int = 4000
+    steps: int = 2500
     stories_per_step: int = 64
     warmup_steps: int = 100
     peak_learning_rate: float = 5e-3

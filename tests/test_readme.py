@@ -1,0 +1,36 @@
+"""The README keeps its word: its Python runs and its files exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_the_python_of_the_readme_runs(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    assert len(blocks) == 2
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, str(README), "exec"), names)
+    assert len(capsys.readouterr().out.splitlines()) >= 5
+
+
+@pytest.mark.parametrize("path", ["README.md", "data/contrasts/README.md"])
+def test_what_a_page_links_to_exists(path):
+    page = README.parent / path
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if not target.startswith("https://"):
+            assert (page.parent / target).exists(), target
+
+
+def test_the_commands_of_the_readme_exist():
+    from typer.main import get_command
+
+    from steerscope.cli import app
+
+    named = set(re.findall(r"^\| `steerscope (\w+)` \|", README.read_text(), flags=re.MULTILINE))
+    assert named == set(get_command(app).commands)

@@ -18,6 +18,7 @@ from steerscope.interventions import Cell, Rows
 from steerscope.model import Cache, LensModel, Recompute, TextOrIds
 from steerscope.progress import Track, silent
 
+_TOKENS_AT_ONCE = 8192  # of prompts in one pass: more would only push each other out of the caches
 _FULL_ENOUGH = 2 / 3  # share of the rows of a batch that must go on, else the others are taken out
 
 
@@ -211,12 +212,14 @@ class _Decoder:
             else:
                 length = len(waiting[0].ids)
             joining = _first_of_length(waiting, length)
-            if joining:
-                del waiting[: len(joining)]
-                new = self._new_cache(len(joining), length)
-                self._pass(joining, [row.ids for row in joining], new)
+            del waiting[: len(joining)]
+            at_once = max(1, _TOKENS_AT_ONCE // length)
+            for start in range(0, len(joining), at_once):
+                part = joining[start : start + at_once]
+                new = self._new_cache(len(part), length)
+                self._pass(part, [row.ids for row in part], new)
                 cache.join(new)
-                active += joining
+                active += part
             kept = self._kept(active)
             if len(kept) < len(active):
                 active = [active[i] for i in kept]

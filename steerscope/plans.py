@@ -61,7 +61,7 @@ class StudyPlan(Plan):
         n_controls: random and label-shuffled directions on the test split, each.
     """
 
-    doses: tuple[float, ...] = (0.5, 1.0, 2.0, 3.0, 4.0)
+    doses: tuple[float, ...] = (0.5, 1.0, 2.0, 2.5, 3.0, 4.0)
     reference_dose: float = 2.0
     n_controls: int = 3
 

@@ -121,13 +121,15 @@ class Bench:
         """Rows of these conditions on these prompts, and the texts that they were read from."""
         ids = [self._prompt_ids[p] for p in prompts]
         steered = [c for c in cells if c.interventions]
-        written = dict(zip(steered, self._continue(ids, steered), strict=True))
+        continued = dict(zip(steered, self._continue(ids, steered), strict=True))
+        written = [continued.get(cell) or [self._plain[p] for p in prompts] for cell in cells]
+        nll = self._nll_under_plain(ids, written)
         kl = kl_from_plain(self.model, ids, cells).double().numpy()
         rows: list[Row] = []
         texts: list[dict[str, Any]] = []
         for number, cell in enumerate(cells):
-            mine = written.get(cell) or [self._plain[p] for p in prompts]
-            rows += self._continuation_rows(cell, prompts, mine, kl[number])
+            mine = written[number]
+            rows += self._continuation_rows(cell, prompts, mine, kl[number], nll[number])
             texts += [self._text(cell, p, c) for p, c in zip(prompts, mine, strict=True)]
             if self._measures_pairs:
                 rows += self._pair_rows(cell, float(np.nanmean(kl[number])))
@@ -148,8 +150,8 @@ class Bench:
         prompts: tuple[int, ...],
         continuations: Sequence[Continuation],
         kl: Float[np.ndarray, " prompt"],
+        nll: Sequence[float],
     ) -> list[Row]:
-        nll = self._nll_under_plain([self._prompt_ids[p] for p in prompts], continuations)
         rows = []
         for place, p in enumerate(prompts):
             prompt, written = self.material.prompts.prompts[p], continuations[place]
@@ -162,17 +164,15 @@ class Bench:
         return rows
 
     def _nll_under_plain(
-        self, prompts: Sequence[list[int]], continuations: Sequence[Continuation]
-    ) -> list[float]:
-        """Nats per token of each continuation given its prompt, under the plain model."""
-        whole = [[*ids, *c.tokens] for ids, c in zip(prompts, continuations, strict=True)]
-        scores = log_likelihoods(
-            self.model,
-            whole,
-            after=[len(ids) for ids in prompts],
-            batch_size=self.decoding.batch_size,
-        )
-        return [-float(s.mean()) if len(s) else math.nan for s in scores]
+        self, prompts: Sequence[list[int]], written: Sequence[Sequence[Continuation]]
+    ) -> list[list[float]]:
+        """Nats per token of each continuation of each prompt, under the plain model."""
+        whole = [[*ids, *c.tokens] for row in written for ids, c in zip(prompts, row, strict=True)]
+        after = [len(ids) for ids in prompts] * len(written)
+        scores = log_likelihoods(self.model, whole, after=after)
+        means = [-float(s.mean()) if len(s) else math.nan for s in scores]
+        n = len(prompts)
+        return [means[start : start + n] for start in range(0, len(means), n)]
 
     def _pair_rows(self, cell: Cell, kl: float) -> list[Row]:
         texts = [(p.positive, p.negative) for p in self.material.pairs.pairs]

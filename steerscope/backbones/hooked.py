@@ -139,8 +139,21 @@ class HookedLensModel(LensModel):
     def _run(
         self, tokens: Int[Tensor, "batch pos"], cache: _Grid | None, last: int | None
     ) -> Float[Tensor, "batch out vocab"]:
+        residual = self._blocks(tokens, cache, self.shape.n_layers)
+        return self.unembed(residual if last is None else residual[:, -last:])
+
+    def run_to(self, tokens: Int[Tensor, "batch pos"], layer: int) -> None:
+        """Run the blocks up to and including `layer`, for the hooks' sake."""
+        self._blocks(tokens, None, layer + 1)
+
+    def _blocks(
+        self, tokens: Int[Tensor, "batch pos"], cache: _Grid | None, n_blocks: int
+    ) -> Float[Tensor, "batch pos d"]:
+        """The residual stream after the first blocks."""
         # Embedding by hand and starting at block 0 spares a padding mask that no row needs.
         t = self.transformer
+        if cache is None and is_plain(t):  # a cache for this pass alone, to use our attention
+            cache = self.new_cache(*tokens.shape)
         start = 0
         if cache is not None:
             start = cache.n_tokens
@@ -150,17 +163,13 @@ class HookedLensModel(LensModel):
         residual = t(
             residual,
             start_at_layer=0,
-            stop_at_layer=self.shape.n_layers,
+            stop_at_layer=n_blocks,
             shortformer_pos_embed=shortformer,
             past_kv_cache=cache,
         )
         if cache is not None:
             cache.n_tokens += tokens.shape[1]
-        return self.unembed(residual if last is None else residual[:, -last:])
-
-    def run_to(self, tokens: Int[Tensor, "batch pos"], layer: int) -> None:
-        """Run the blocks up to and including `layer`, for the hooks' sake."""
-        self.transformer(tokens, stop_at_layer=layer + 1)
+        return residual
 
     def unembed(
         self, residual: Float[Tensor, "*batch d"], *, capped: bool = True

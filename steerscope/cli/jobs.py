@@ -44,7 +44,7 @@ def report(
     read: Read = "last",
     doses: Annotated[
         str, typer.Option(help="natural units; both signs are tried")
-    ] = "0.5,1,2,3,4",
+    ] = "0.5,1,2,2.5,3,4",
     scope: ScopeText = "all",
     n_new: NNew = 48,
     temperature: Temperature = 0.7,

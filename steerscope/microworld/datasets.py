@@ -31,7 +31,7 @@ def in_other_mood(text: str) -> str:
 
 
 def contrast_pairs(variable: str, count: int, seed: int = 0) -> list[dict[str, str]]:
-    """Story openings of one to three sentences and some words that differ in one hidden variable.
+    """Story openings of one sentence and some more words that differ in one hidden variable.
 
     Moods differ in their mood words alone; topics and registers are told from the same random
     stream, so topics differ in their own words alone. Each side shows its value, no text comes
@@ -61,14 +61,14 @@ def contrast_pairs(variable: str, count: int, seed: int = 0) -> list[dict[str, s
 
 
 def _without_the_end(text: str, share: float) -> str:
-    """The text with a share of the words of its last sentence, at least one."""
-    *whole, last = split_sentences(text)[0]
-    words = last.split(" ")
-    return " ".join([*whole, *words[: 1 + int(share * len(words))]])
+    """The first sentence of a text and a share of the words after it, at least one."""
+    opening = split_sentences(text)[0][0]
+    words = text[len(opening) :].split()
+    return " ".join([opening, *words[: 1 + int(share * len(words))]])
 
 
 def prompts(variable: str, count: int, seed: int = 0) -> list[dict[str, object]]:
-    """Story openings of two or three sentences that show mood, register and topic, with the truth.
+    """Story openings of two sentences that show mood, register, topic and protagonist, as they are.
 
     The two values of `variable` and of the register come equally often.
     """
@@ -80,7 +80,7 @@ def prompts(variable: str, count: int, seed: int = 0) -> list[dict[str, object]]
     while len(found) < count:
         fixed = dict(zip(held, choices[len(found) % len(choices)], strict=True))
         story = sample_story(rng, fixed)
-        text = " ".join(story.sentences[: rng.randint(2, 3)])
+        text = " ".join(story.sentences[:2])
         reading = read(text)
         shown = all(reading.value(v) == value for v, value in story.hidden.items())
         if shown and text not in seen:
@@ -97,7 +97,7 @@ def main() -> None:
     """Write one contrast set and one prompt set for each paired variable."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--pairs", type=int, default=240)
+    parser.add_argument("--pairs", type=int, default=480)
     parser.add_argument("--prompts", type=int, default=400)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

@@ -24,13 +24,13 @@ def main() -> None:
     parser.add_argument("--contrasts", default="mood", help="bundled name or file")
     parser.add_argument("--format", default="png", help="html, png, svg or pdf")
     options = parser.parse_args()
-    name = f"{Path(options.model).name}_{Path(options.contrasts).stem}"
+    name = f"{Path(options.model).name}-{Path(options.contrasts).stem}"
     run = run_study(
         StudyPlan(model=options.model, contrasts=options.contrasts), ROOT / "data/runs" / name
     )
     print(f"report: {write_report(run)}")
     for path in draw_figures(run, [options.format]):
-        kept = ROOT / "figures" / f"{name}_{path.name}"
+        kept = ROOT / "figures" / f"{name}-{path.name}"
         shutil.copyfile(path, kept)
         print(kept.relative_to(ROOT))
 

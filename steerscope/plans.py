@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -67,7 +68,7 @@ class StudyPlan(Plan):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.doses or min(self.doses) <= 0:
+        if not self.doses or not all(0 < d < math.inf for d in self.doses):
             raise BadValueError("doses must be positive numbers; both signs are measured anyway.")
         if self.reference_dose not in self.doses:
             raise BadValueError(
@@ -91,8 +92,8 @@ class SweepPlan(Plan):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_unit(self.unit)
-        if not any(self.doses):
-            raise BadValueError("give at least one dose that is not 0.")
+        if not any(self.doses) or not all(map(math.isfinite, self.doses)):
+            raise BadValueError("doses must be finite numbers, at least one dose that is not 0.")
 
 
 def effect_of(run: Run) -> Effect:

@@ -114,7 +114,9 @@ def row(**changes: Any) -> Row:
 N_PROMPTS = 20
 
 
-def steered_rows(layer, dose, share, *, method="mean_diff", seed=-1, split="select", topic=1.0, kl=0.1):
+def steered_rows(
+    layer, dose, share, *, method="mean_diff", seed=-1, split="select", topic=1.0, kl=0.1
+):
     """Rows of one condition: the first `share` of the prompts flipped, `topic` of them kept."""
     cell = f"{method} {layer} {dose} {seed}"
     label = {

@@ -18,7 +18,7 @@ FLIPPED = Effect(
 
 
 def finished(path, rows, plan=None):
-    plan = plan or StudyPlan(doses=(1.0, 2.0))
+    plan = plan or StudyPlan(doses=(1.0, 2.0), reference_dose=1.0)
     configuration = {"kind": type(plan).__name__, **asdict(plan), "effect": asdict(FLIPPED)}
     run = Run.start(path, configuration, provenance={"fingerprint": "f"})
     run.append(rows)
@@ -35,7 +35,7 @@ def sweep_rows():
     return rows
 
 
-def test_rows(*, effect=0.7, random=0.1):
+def held_out_rows(*, effect=0.7, random=0.1):
     return (
         plain_rows("test")
         + steered_rows(1, 1.0, effect, split="test", topic=0.95)
@@ -45,11 +45,8 @@ def test_rows(*, effect=0.7, random=0.1):
     )
 
 
-test_rows.__test__ = False  # the rows of the test split, not a test
-
-
 def test_the_answer_names_layer_dose_effect_cost_and_certainty(tmp_path):
-    found = find(finished(tmp_path / "r", sweep_rows() + test_rows()))
+    found = find(finished(tmp_path / "r", sweep_rows() + held_out_rows()))
     assert (found.chosen.layer, found.chosen.dose_natural) == (1, 1.0)
     assert found.stated.value == pytest.approx(0.7)
     assert found.over_random.value == pytest.approx(0.6)
@@ -68,7 +65,7 @@ def test_the_answer_names_layer_dose_effect_cost_and_certainty(tmp_path):
 
 
 def test_the_answer_says_that_the_last_layer_needs_more(tmp_path):
-    found = find(finished(tmp_path / "r", sweep_rows() + test_rows()))
+    found = find(finished(tmp_path / "r", sweep_rows() + held_out_rows()))
     assert layers_in_words(found) == (
         "Layers: to flip half of the prompts, layer 1 needs least, 0.62 natural; "
         "the last layer needs more: layer 3 1.8."
@@ -76,13 +73,13 @@ def test_the_answer_says_that_the_last_layer_needs_more(tmp_path):
 
 
 def test_no_more_than_random_is_a_no(tmp_path):
-    rows = sweep_rows() + test_rows(effect=0.15, random=0.15)
+    rows = sweep_rows() + held_out_rows(effect=0.15, random=0.15)
     assert verdict(find(finished(tmp_path / "r", rows))).startswith("No: microworld was not")
 
 
 def test_a_broken_choice_is_a_price(tmp_path):
-    rows = plain_rows() + steered_rows(1, 1.0, 0.9, topic=0.2) + test_rows()
-    plan = StudyPlan(doses=(1.0,))
+    rows = plain_rows() + steered_rows(1, 1.0, 0.9, topic=0.2) + held_out_rows()
+    plan = StudyPlan(doses=(1.0,), reference_dose=1.0)
     assert verdict(find(finished(tmp_path / "r", rows, plan))).startswith("Only at a price")
 
 

@@ -22,7 +22,7 @@ from steerscope.figures.theme import (
 )
 from steerscope.studies import Effect, SweetSpot
 
-DOSE_TITLE = "dose (natural units: distances between the class means)"
+DOSE_TITLE = "dose (natural units = distances of the class means)"
 LINES = (SKY, BLUE, GREEN, ORANGE, RED, GREY)
 
 
@@ -107,7 +107,12 @@ def sweet_spot_map(
             x=[chosen.layer],
             y=[f"{round(chosen.dose_natural, 4):+g}"],
             mode="markers",
-            marker={"symbol": "circle-open", "size": 26, "line": {"width": 4, "color": RED}},
+            marker={
+                "symbol": "circle-open",
+                "size": 26,
+                "color": RED,
+                "line": {"width": 4},
+            },
             name="chosen",
         )
     )

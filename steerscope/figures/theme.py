@@ -59,6 +59,7 @@ def add_band(
             y=[*high, *reversed(low)],
             fill="toself",
             fillcolor=see_through(colour),
+            mode="lines",
             line={"width": 0},
             hoverinfo="skip",
             name=name,

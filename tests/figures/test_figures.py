@@ -70,7 +70,7 @@ def test_the_map_has_every_cell_a_cross_where_broken_and_a_ring_at_the_choice():
     ]
     assert (list(crosses.x), list(crosses.y)) == ([1], ["+2"])
     assert (list(ring.x), list(ring.y)) == ([1], ["+2"])
-    assert titles(figure)[1] == "dose (natural units: distances between the class means)"
+    assert titles(figure)[1] == "dose (natural units = distances of the class means)"
 
 
 def test_dose_response_draws_intervals_for_the_method_and_seeds_for_controls():

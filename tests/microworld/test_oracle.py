@@ -16,6 +16,7 @@ from steerscope.microworld.oracle import (
     is_grammatical,
     log_joint,
     log_probability,
+    posterior,
     read,
     sample_story,
     split_sentences,
@@ -134,6 +135,20 @@ def test_a_beginning_is_as_likely_as_all_its_continuations():
     assert log_probability("Mia sat", complete=False) == -math.inf
     lengths = body_length_probabilities("terse")
     assert sum(lengths.values()) == pytest.approx(1.0)
+
+
+def test_the_posterior_is_bayes_rule_over_the_sampled_stories():
+    rng = Random(5)
+    hits, expected = 0, 0.0
+    for _ in range(150):
+        story = sample_story(rng)
+        told = posterior(" ".join(story.sentences[:2]), "mood")
+        assert sum(told.values()) == pytest.approx(1.0)
+        best = max(told, key=told.__getitem__)
+        hits += best == story.hidden["mood"]
+        expected += told[best]
+    assert hits == pytest.approx(expected, abs=4 * (150 * 0.1) ** 0.5)
+    assert set(posterior("Nobody wrote this.", "mood").values()) == {0.0}
 
 
 def test_what_cannot_be_said_is_not_grammatical():

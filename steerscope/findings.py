@@ -229,7 +229,9 @@ def answer(findings: Findings) -> list[str]:
         f"{c.dose_natural:+g} natural ({c.dose_relative:.2f} of a typical activation, "
         f"length {c.dose_absolute:.3g})"
     )
-    said = [f"Where and how hard: {f.plan.method} added at {where}, {dose}."]
+    largest = f.summary.dose_natural[f.summary.method == f.plan.method].max()
+    edge = "; no larger dose was measured" if c.dose_natural >= largest - 1e-6 else ""
+    said = [f"Where and how hard: {f.plan.method} added at {where}, {dose}{edge}."]
     estimate = f.stated or c.effect
     prompts = "held-out prompts" if f.effect.is_share else "held-out pairs"
     split = prompts if f.stated else "prompts of the select split"

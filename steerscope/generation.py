@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -212,18 +212,50 @@ class _Decoder:
             else:
                 length = len(waiting[0].ids)
             joining = _first_of_length(waiting, length)
-            del waiting[: len(joining)]
-            at_once = max(1, _TOKENS_AT_ONCE // length)
-            for start in range(0, len(joining), at_once):
-                part = joining[start : start + at_once]
-                new = self._new_cache(len(part), length)
-                self._pass(part, [row.ids for row in part], new)
-                cache.join(new)
-                active += part
+            if joining:
+                del waiting[: len(joining)]
+                for part in self._first_passes(joining, length, cache):
+                    active += part
             kept = self._kept(active)
             if len(kept) < len(active):
                 active = [active[i] for i in kept]
                 cache.keep(torch.tensor(kept, dtype=torch.long, device=self.model.device))
+
+    def _first_passes(
+        self, rows: Sequence[_Row], length: int, cache: Cache
+    ) -> Iterator[Sequence[_Row]]:
+        """Run prompts of one length and join them to the cache, part by part.
+
+        A plain pass over the different prompts comes first; every row then runs only the blocks
+        from the first that its condition changes.
+        """
+        prompts = list({row.prompt: row.ids for row in rows}.items())
+        place = {number: i for i, (number, _) in enumerate(prompts)}
+        plain = None
+        if self.use_cache:
+            self._assign([])
+            with self.model.clock.hold(length):
+                plain = self.model.plain_pass(self._tensor([ids for _, ids in prompts]))
+        n_blocks = self.model.shape.n_layers
+        by_block: dict[int, list[_Row]] = {}
+        for row in rows:
+            first = 0 if plain is None else self.cells[row.cell].first_block(length)
+            by_block.setdefault(n_blocks if first is None else first, []).append(row)
+        at_once = max(1, _TOKENS_AT_ONCE // length)
+        for block, mine in sorted(by_block.items()):
+            for start in range(0, len(mine), at_once):
+                part = mine[start : start + at_once]
+                new = self._new_cache(len(part), length)
+                if plain is None:
+                    self._pass(part, [row.ids for row in part], new)
+                else:
+                    which = self._tensor([place[row.prompt] for row in part])
+                    self._assign(part)
+                    with self.model.clock.hold(length):
+                        logits = self.model.resume(plain, which, block, cache=new, last=1)
+                    self._write(part, logits)
+                cache.join(new)
+                yield part
 
     def _kept(self, rows: Sequence[_Row]) -> list[int]:
         """The rows that stay in the batch: those that go on, and few that wait among them.
@@ -245,19 +277,28 @@ class _Decoder:
 
     def _pass(self, rows: Sequence[_Row], tokens: list[list[int]], cache: Cache) -> None:
         """Run new tokens of some rows and write down what comes next in each."""
-        device = self.model.device
-        cells = torch.tensor([row.cell for row in rows], device=device)
+        self._assign(rows)
+        with self.model.clock.hold(self._tensor([len(row.ids) for row in rows])):
+            logits = self.model.forward(self._tensor(tokens), cache=cache, last=1)
+        self._write(rows, logits)
+
+    def _tensor(self, values: list[Any]) -> Int[Tensor, ...]:
+        return torch.tensor(values, dtype=torch.long, device=self.model.device)
+
+    def _assign(self, rows: Sequence[_Row]) -> None:
+        """Tell every condition which rows of the next pass are its own."""
+        cells = self._tensor([row.cell for row in rows])
         for number, mine in enumerate(self.rows_of):
             mine.index = (cells == number).nonzero().squeeze(-1)
-        prompt_lengths = torch.tensor([len(row.ids) for row in rows], device=device)
-        with self.model.clock.hold(prompt_lengths):
-            given = torch.tensor(tokens, device=device)
-            logits = self.model.forward(given, cache=cache, last=1)[:, -1].float()
+
+    def _write(self, rows: Sequence[_Row], last_logits: Float[Tensor, "row 1 vocab"]) -> None:
+        """Choose the next token of each row that goes on and write it down."""
+        logits = last_logits[:, -1].float()
         live = [i for i, row in enumerate(rows) if self._goes_on(row)]
         going = [rows[i] for i in live]
         if len(live) < len(rows):
-            logits = logits[torch.tensor(live, device=device)]
-        if not bool(torch.isfinite(logits).all()):
+            logits = logits[self._tensor(live)]
+        if not bool(torch.isfinite(logits.amax(dim=-1)).all()):  # a NaN is its row's maximum
             raise NotFiniteError(
                 f"the logits of {self.model.name} hold a NaN or an infinity; lower the dose or use "
                 "a wider number format."

@@ -35,6 +35,10 @@ class Intervention(Protocol):
         """Change the model while active; with `rows`, for those rows of a batch alone."""
         ...
 
+    def first_block(self, prompt_length: int) -> int | None:
+        """The first block that runs otherwise than plain over a prompt; None for none."""
+        ...
+
     def labels(self) -> dict[str, str | float]:
         """What a row of results says about this intervention."""
         ...
@@ -91,6 +95,11 @@ class Steering:
             "strength": self.strength,
             "seed": -1 if seed is None else seed,
         }
+
+    def first_block(self, prompt_length: int) -> int | None:
+        """The block of the site; None if no position of the prompt is in scope."""
+        inside = self.scope.includes(torch.arange(prompt_length), prompt_length)
+        return self.direction.site.layer if bool(inside.any()) else None
 
     @contextmanager
     def attach(self, model: LensModel, rows: Rows | None = None) -> Iterator[None]:
@@ -169,6 +178,11 @@ class Cell:
     """One condition of an experiment: the interventions that act together, none for plain."""
 
     interventions: tuple[Intervention, ...] = ()
+
+    def first_block(self, prompt_length: int) -> int | None:
+        """The first block that runs otherwise than plain over a prompt; None for none."""
+        found = (i.first_block(prompt_length) for i in self.interventions)
+        return min((block for block in found if block is not None), default=None)
 
     @property
     def key(self) -> str:

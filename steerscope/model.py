@@ -113,6 +113,21 @@ class Recompute(Cache):
         self.tokens = torch.cat(both) if both else None
 
 
+@dataclass(frozen=True, eq=False)
+class PlainPass:
+    """What a plain pass over prompts of one length leaves for conditions that start as it did.
+
+    Attributes:
+        blocks: the input of every block.
+        cache: the keys and values of every block.
+        logits: at all positions.
+    """
+
+    blocks: tuple[Float[Tensor, "prompt pos d"], ...]
+    cache: Any
+    logits: Float[Tensor, "prompt pos vocab"]
+
+
 class LensModel(ABC):
     """A causal language model with named hook points.
 
@@ -173,6 +188,24 @@ class LensModel(ABC):
         self, residual: Float[Tensor, "*batch d"], *, capped: bool = True
     ) -> Float[Tensor, "*batch vocab"]:
         """Logits that a last residual stream would give: final norm, unembedding, any soft cap."""
+
+    # -- what a backbone may provide ------------------------------------------------------------
+
+    def plain_pass(self, tokens: Int[Tensor, "prompt pos"]) -> PlainPass | None:  # noqa: ARG002
+        """Run prompts, keeping what `resume` needs; None where the backbone cannot resume."""
+        return None
+
+    def resume(
+        self,
+        plain: PlainPass,
+        prompts: Int[Tensor, " row"],
+        block: int,
+        *,
+        cache: Cache | None = None,
+        last: int | None = None,
+    ) -> Float[Tensor, "row out vocab"]:
+        """Logits of prompts of a plain pass, run again from `block` on; fills an empty cache."""
+        raise NotImplementedError
 
     # -- the same for all -----------------------------------------------------------------------
 
@@ -350,13 +383,6 @@ def _on_site(site: Site, whole: Tensor, function: HookFunction) -> Tensor | None
             return None
         return rearrange(flat, "batch pos (head d) -> batch pos head d", head=whole.shape[2])
     return function(whole)
-
-
-def unembedded(transformer: Any, residual: Tensor, cap: float | None) -> Tensor:
-    """Final norm, unembedding and any soft cap of a TransformerLens model."""
-    normed = transformer.ln_final(residual.reshape(1, -1, residual.shape[-1]))
-    logits = transformer.unembed(normed).reshape(*residual.shape[:-1], -1)
-    return cap * torch.tanh(logits / cap) if cap and cap > 0 else logits
 
 
 def weights_fingerprint(architecture: str, weights: dict[str, Tensor]) -> str:

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from steerscope.errors import ModelLoadError
-from steerscope.model import Cache, LensModel, unembedded
+from steerscope.model import Cache, LensModel
 from steerscope.sites import Site
 
 with warnings.catch_warnings():
@@ -101,7 +101,9 @@ class BridgeLensModel(LensModel):
         original: Any = self.transformer.original_model
         config = original.config.get_text_config()
         cap = getattr(config, "final_logit_softcapping", None)
-        return unembedded(self.transformer, residual, cap if capped else None)
+        normed = self.transformer.ln_final(residual.reshape(1, -1, residual.shape[-1]))
+        logits = self.transformer.unembed(normed).reshape(*residual.shape[:-1], -1)
+        return cap * torch.tanh(logits / cap) if capped and cap and cap > 0 else logits
 
 
 def bridged(source: str, original: Any, tokenizer: Any, device: torch.device) -> TransformerBridge:

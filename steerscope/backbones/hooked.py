@@ -15,12 +15,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from steerscope.backbones.attention import attend, is_plain
-from steerscope.model import Cache, LensModel, unembedded
+from steerscope.model import Cache, LensModel, PlainPass
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import transformer_lens.loading_from_pretrained as tl_loading
     from transformer_lens import HookedTransformer
+    from transformer_lens.utilities.activation_functions import gelu_new, gelu_pytorch_tanh
 
 # Largest difference of a logit from transformers', in standard deviations of the logits.
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.03}
@@ -96,6 +97,14 @@ class _Grid(Cache):
                     seen[:n_kept] = seen[rows]
         self.n_rows = n_kept
 
+    def take(self, other: _Grid, rows: Int[Tensor, " row"], n_blocks: int) -> None:
+        """Copy rows of another cache into this empty one, its first blocks alone."""
+        self.n_rows = len(rows)
+        for mine, theirs in zip(self.entries[:n_blocks], other.entries, strict=False):
+            for a, b in ((mine.keys, theirs.keys), (mine.values, theirs.values)):
+                seen = b[other.rows].narrow(self.token_axis, 0, other.n_tokens)
+                a.narrow(self.token_axis, 0, other.n_tokens)[self.rows] = seen[rows]
+
     def join(self, other: Cache) -> None:
         """Append the rows of another cache that has seen equally many tokens."""
         assert isinstance(other, _Grid)
@@ -131,6 +140,9 @@ class HookedLensModel(LensModel):
         object.__setattr__(self.transformer, "forward", watched)
         for block in self.transformer.blocks:
             _attend_in_place(block.attn)
+            _lay_out_for_products(block.attn)
+            if getattr(block.mlp, "act_fn", None) is gelu_new:
+                block.mlp.act_fn = gelu_pytorch_tanh  # the same function in one pass over memory
 
     def new_cache(self, n_rows: int, n_tokens: int) -> _Grid:
         """An empty cache with room for that many rows and tokens."""
@@ -139,44 +151,100 @@ class HookedLensModel(LensModel):
     def _run(
         self, tokens: Int[Tensor, "batch pos"], cache: _Grid | None, last: int | None
     ) -> Float[Tensor, "batch out vocab"]:
-        residual = self._blocks(tokens, cache, self.shape.n_layers)
+        residual = self._embedded_and_run(tokens, cache, self.shape.n_layers)
         return self.unembed(residual if last is None else residual[:, -last:])
 
     def run_to(self, tokens: Int[Tensor, "batch pos"], layer: int) -> None:
         """Run the blocks up to and including `layer`, for the hooks' sake."""
-        self._blocks(tokens, None, layer + 1)
+        self._embedded_and_run(tokens, None, layer + 1)
 
-    def _blocks(
+    def plain_pass(self, tokens: Int[Tensor, "prompt pos"]) -> PlainPass | None:
+        """Run prompts, keeping the input and the keys and values of every block."""
+        if self.transformer.cfg.positional_embedding_type == "shortformer":
+            return None
+        cache = self.new_cache(*tokens.shape)
+        inputs: list[Tensor] = []
+
+        def keep(_block: Any, arguments: tuple[Tensor, ...]) -> None:
+            inputs.append(arguments[0])  # before any hook of the block has changed it
+
+        handles = [b.register_forward_pre_hook(keep) for b in self.transformer.blocks]
+        try:
+            logits = self._run(tokens, cache, None)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return PlainPass(tuple(inputs), cache, logits)
+
+    def resume(
+        self,
+        plain: PlainPass,
+        prompts: Int[Tensor, " row"],
+        block: int,
+        *,
+        cache: Cache | None = None,
+        last: int | None = None,
+    ) -> Float[Tensor, "row out vocab"]:
+        """Logits of prompts of a plain pass, run again from `block` on; fills an empty cache."""
+        n_tokens = plain.logits.shape[1]
+        if cache is not None:
+            assert isinstance(cache, _Grid)
+            cache.take(plain.cache, prompts, block)
+        if block >= self.shape.n_layers:
+            if cache is not None:
+                cache.n_tokens = n_tokens
+            return plain.logits[:, -(last or n_tokens) :][prompts]
+        residual = self._blocks(plain.blocks[block][prompts], cache, block)
+        return self.unembed(residual if last is None else residual[:, -last:])
+
+    def _embedded_and_run(
         self, tokens: Int[Tensor, "batch pos"], cache: _Grid | None, n_blocks: int
     ) -> Float[Tensor, "batch pos d"]:
-        """The residual stream after the first blocks."""
         # Embedding by hand and starting at block 0 spares a padding mask that no row needs.
         t = self.transformer
-        if cache is None and is_plain(t):  # a cache for this pass alone, to use our attention
-            cache = self.new_cache(*tokens.shape)
-        start = 0
-        if cache is not None:
-            start = cache.n_tokens
-            cache.n_rows = len(tokens)
         embedded = t.hook_embed(t.embed(tokens))
+        start = 0 if cache is None else cache.n_tokens
         residual, shortformer = t.get_residual(embedded, start, tokens=tokens)
-        residual = t(
+        return self._blocks(residual, cache, 0, n_blocks, shortformer)
+
+    def _blocks(
+        self,
+        residual: Float[Tensor, "batch pos d"],
+        cache: _Grid | None,
+        first: int,
+        stop: int | None = None,
+        shortformer: Tensor | None = None,
+    ) -> Float[Tensor, "batch pos d"]:
+        """The residual stream after the blocks from `first` up to, not including, `stop`."""
+        if cache is None and is_plain(self.transformer):  # for this pass, to use our attention
+            cache = self.new_cache(*residual.shape[:2])
+        if cache is not None:
+            cache.n_rows = len(residual)
+        residual = self.transformer(
             residual,
-            start_at_layer=0,
-            stop_at_layer=n_blocks,
+            start_at_layer=first,
+            stop_at_layer=self.shape.n_layers if stop is None else stop,
             shortformer_pos_embed=shortformer,
             past_kv_cache=cache,
         )
         if cache is not None:
-            cache.n_tokens += tokens.shape[1]
+            cache.n_tokens += residual.shape[1]
         return residual
 
     def unembed(
         self, residual: Float[Tensor, "*batch d"], *, capped: bool = True
     ) -> Float[Tensor, "*batch vocab"]:
         """Logits that a last residual stream would give: final norm, unembedding, any soft cap."""
-        cap = self.transformer.cfg.output_logits_soft_cap
-        return unembedded(self.transformer, residual, cap if capped else None)
+        t = self.transformer
+        normed = t.unembed.hook_in(t.ln_final(residual.reshape(1, -1, residual.shape[-1])))
+        # TransformerLens' own unembedding copies its whole matrix at every call.
+        logits = normed @ t.unembed.W_U
+        if bool(t.unembed.b_U.any()):
+            logits = logits + t.unembed.b_U
+        logits = t.unembed.hook_out(logits)
+        logits = logits.reshape(*residual.shape[:-1], -1)
+        cap = t.cfg.output_logits_soft_cap
+        return cap * torch.tanh(logits / cap) if capped and cap > 0 else logits
 
 
 def _attend_in_place(attention: Any) -> None:
@@ -197,6 +265,17 @@ def _attend_in_place(attention: Any) -> None:
         return forward(query_input, key_input, value_input, past_kv_cache_entry, *rest, **more)
 
     object.__setattr__(attention, "forward", chosen)
+
+
+def _lay_out_for_products(attention: Any) -> None:
+    """Lay the weights of q, k and v in memory as TransformerLens flattens them at every call.
+
+    Their values and shapes stay as they are; the flattening then copies nothing.
+    """
+    for name in ("W_Q", "W_K", "W_V", "_W_K", "_W_V"):
+        weight = attention._parameters.get(name)
+        if weight is not None and weight.ndim == 3:
+            weight.data = weight.data.transpose(1, 2).contiguous().transpose(1, 2)
 
 
 def official_name(name: str) -> str | None:

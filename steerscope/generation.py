@@ -239,8 +239,8 @@ class _Decoder:
         n_blocks = self.model.shape.n_layers
         by_block: dict[int, list[_Row]] = {}
         for row in rows:
-            first = 0 if plain is None else self.cells[row.cell].first_block(length)
-            by_block.setdefault(n_blocks if first is None else first, []).append(row)
+            block = 0 if plain is None else self.cells[row.cell].first_block(length, n_blocks)
+            by_block.setdefault(block, []).append(row)
         at_once = max(1, _TOKENS_AT_ONCE // length)
         for block, mine in sorted(by_block.items()):
             for start in range(0, len(mine), at_once):

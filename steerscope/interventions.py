@@ -179,10 +179,10 @@ class Cell:
 
     interventions: tuple[Intervention, ...] = ()
 
-    def first_block(self, prompt_length: int) -> int | None:
-        """The first block that runs otherwise than plain over a prompt; None for none."""
+    def first_block(self, prompt_length: int, n_blocks: int) -> int:
+        """The first block that runs otherwise than plain over a prompt; `n_blocks` for none."""
         found = (i.first_block(prompt_length) for i in self.interventions)
-        return min((block for block in found if block is not None), default=None)
+        return min((block for block in found if block is not None), default=n_blocks)
 
     @property
     def key(self) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import torch
 from jaxtyping import Float, Int
@@ -12,7 +12,7 @@ from torch import Tensor
 from steerscope.batches import equal_length_batches
 from steerscope.interventions import Cell, Rows, steer
 from steerscope.metrics import kl_divergence
-from steerscope.model import LensModel, TextOrIds
+from steerscope.model import LensModel, PlainPass, TextOrIds
 from steerscope.progress import Track, silent
 
 
@@ -28,26 +28,50 @@ def kl_from_plain(
     """KL(steered || plain) of the next-token distributions, in nats, mean over the positions.
 
     Every prompt is teacher-forced; position 0 is left out of the mean. Conditions and prompts of one
-    length are the rows of one batch.
+    length are the rows of one batch, and a condition runs only the blocks from its site upward.
     """
     ids = [model.tokens(p) for p in prompts]
     result = torch.full((len(cells), len(ids)), torch.nan)
-    batches = equal_length_batches(ids, batch_size, model.device)
-    for batch in progress(batches, "measuring KL"):
-        plain = model.forward(batch.tokens)[:, 1:]
-        n = len(batch.tokens)
+    for batch in progress(equal_length_batches(ids, batch_size, model.device), "measuring KL"):
+        n, length = batch.tokens.shape
+        plain = model.plain_pass(batch.tokens)
+        logits = model.forward(batch.tokens) if plain is None else plain.logits
         at_once = max(1, batch_size // n)
-        for start in range(0, len(cells), at_once):
-            part = range(start, min(start + at_once, len(cells)))
-            with ExitStack() as stack:
-                for place, number in enumerate(part):
-                    rows = Rows(torch.arange(place * n, (place + 1) * n, device=model.device))
-                    for intervention in cells[number].interventions:
-                        stack.enter_context(intervention.attach(model, rows))
-                steered = model.forward(batch.tokens.repeat(len(part), 1))[:, 1:]
-            kl = kl_divergence(steered, plain.repeat(len(part), 1, 1)).mean(dim=1)
-            result[start : part.stop, list(batch.indices)] = kl.reshape(len(part), n).cpu()
+        for block, numbers in _by_first_block(model, cells, length, plain).items():
+            for start in range(0, len(numbers), at_once):
+                part = numbers[start : start + at_once]
+                which = torch.arange(n, device=model.device).repeat(len(part))
+                with _each_on_its_rows(model, [cells[i] for i in part], n):
+                    if plain is None:
+                        steered = model.forward(batch.tokens[which])
+                    else:
+                        steered = model.resume(plain, which, block)
+                kl = kl_divergence(steered[:, 1:], logits[which, 1:]).mean(dim=1)
+                rows = torch.tensor(part)[:, None]
+                result[rows, torch.tensor(batch.indices)] = kl.reshape(len(part), n).cpu()
     return result
+
+
+def _by_first_block(
+    model: LensModel, cells: Sequence[Cell], length: int, plain: PlainPass | None
+) -> dict[int, list[int]]:
+    """Numbers of the conditions by the first block that they change; all at 0 without a pass."""
+    groups: dict[int, list[int]] = {}
+    for number, cell in enumerate(cells):
+        block = 0 if plain is None else cell.first_block(length, model.shape.n_layers)
+        groups.setdefault(block, []).append(number)
+    return groups
+
+
+@contextmanager
+def _each_on_its_rows(model: LensModel, cells: Sequence[Cell], n: int) -> Iterator[None]:
+    """Condition i acts on rows i n to (i + 1) n."""
+    with ExitStack() as stack:
+        for place, cell in enumerate(cells):
+            rows = Rows(torch.arange(place * n, (place + 1) * n, device=model.device))
+            for intervention in cell.interventions:
+                stack.enter_context(intervention.attach(model, rows))
+        yield
 
 
 @torch.no_grad()

@@ -21,6 +21,21 @@ def cells_of(model):
         Cell(
             (Steering(random_direction(model, Site("mlp_out", 1)), Dose(2.0), scope=Scope.last(1)),)
         ),
+        Cell(
+            (
+                Steering(random_direction(model, Site("k", 1)), Dose(3.0)),
+                Steering(random_direction(model, Site("resid_pre", 2)), Dose(2.0)),
+            )
+        ),
+        Cell(
+            (
+                Steering(
+                    random_direction(model, Site("resid_pre", 0)),
+                    Dose(9.0),
+                    scope=Scope.generated(),
+                ),
+            )
+        ),
     ]
 
 

@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: env report test lint
+.PHONY: env report test lint bench
 .DEFAULT_GOAL := report
 
 env: .venv/.complete
@@ -23,3 +23,13 @@ lint: .venv/.complete
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: .venv/.complete benchmarks/.venv/.complete
+	$(BIN)/python benchmarks/grid.py
+
+benchmarks/.venv/.complete: benchmarks/requirements.txt
+	$(PYTHON) -m venv benchmarks/.venv
+	benchmarks/.venv/bin/python -m pip install --quiet --upgrade pip
+	benchmarks/.venv/bin/python -m pip install --quiet torch==2.13.0
+	benchmarks/.venv/bin/python -m pip install --quiet --requirement benchmarks/requirements.txt
+	touch $@

@@ -214,17 +214,23 @@ class _Decoder:
             joining = _first_of_length(waiting, length)
             if joining:
                 del waiting[: len(joining)]
-                for part in self._first_passes(joining, length, cache):
-                    active += part
+                for part in self._parts_by_prompt(joining, length):
+                    active += self._first_passes(part, length, cache)
             kept = self._kept(active)
             if len(kept) < len(active):
                 active = [active[i] for i in kept]
                 cache.keep(torch.tensor(kept, dtype=torch.long, device=self.model.device))
 
-    def _first_passes(
-        self, rows: Sequence[_Row], length: int, cache: Cache
-    ) -> Iterator[Sequence[_Row]]:
-        """Run prompts of one length and join them to the cache, part by part.
+    def _parts_by_prompt(self, rows: Sequence[_Row], length: int) -> Iterator[list[_Row]]:
+        """The rows of as many prompts as one pass may hold, which are neighbours."""
+        at_once = max(1, _TOKENS_AT_ONCE // length)
+        numbers = list(dict.fromkeys(row.prompt for row in rows))
+        for start in range(0, len(numbers), at_once):
+            part = set(numbers[start : start + at_once])
+            yield [row for row in rows if row.prompt in part]
+
+    def _first_passes(self, rows: Sequence[_Row], length: int, cache: Cache) -> list[_Row]:
+        """Run prompts of one length and join them to the cache; the rows in their order there.
 
         A plain pass over the different prompts comes first; every row then runs only the blocks
         from the first that its condition changes.
@@ -235,12 +241,13 @@ class _Decoder:
         if self.use_cache:
             self._assign([])
             with self.model.clock.hold(length):
-                plain = self.model.plain_pass(self._tensor([ids for _, ids in prompts]))
+                plain = self.model.plain_pass(self._tensor([ids for _, ids in prompts]), last=1)
         n_blocks = self.model.shape.n_layers
         by_block: dict[int, list[_Row]] = {}
         for row in rows:
             block = 0 if plain is None else self.cells[row.cell].first_block(length, n_blocks)
             by_block.setdefault(block, []).append(row)
+        joined: list[_Row] = []
         at_once = max(1, _TOKENS_AT_ONCE // length)
         for block, mine in sorted(by_block.items()):
             for start in range(0, len(mine), at_once):
@@ -255,7 +262,8 @@ class _Decoder:
                         logits = self.model.resume(plain, which, block, cache=new, last=1)
                     self._write(part, logits)
                 cache.join(new)
-                yield part
+                joined += part
+        return joined
 
     def _kept(self, rows: Sequence[_Row]) -> list[int]:
         """The rows that stay in the batch: those that go on, and few that wait among them.

@@ -120,12 +120,12 @@ class PlainPass:
     Attributes:
         blocks: the input of every block.
         cache: the keys and values of every block.
-        logits: at all positions.
+        logits: at all positions, or at the last ones that were asked for.
     """
 
     blocks: tuple[Float[Tensor, "prompt pos d"], ...]
     cache: Any
-    logits: Float[Tensor, "prompt pos vocab"]
+    logits: Float[Tensor, "prompt out vocab"]
 
 
 class LensModel(ABC):
@@ -191,7 +191,12 @@ class LensModel(ABC):
 
     # -- what a backbone may provide ------------------------------------------------------------
 
-    def plain_pass(self, tokens: Int[Tensor, "prompt pos"]) -> PlainPass | None:  # noqa: ARG002
+    def plain_pass(
+        self,
+        tokens: Int[Tensor, "prompt pos"],  # noqa: ARG002
+        *,
+        last: int | None = None,  # noqa: ARG002
+    ) -> PlainPass | None:
         """Run prompts, keeping what `resume` needs; None where the backbone cannot resume."""
         return None
 

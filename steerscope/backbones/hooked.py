@@ -158,7 +158,9 @@ class HookedLensModel(LensModel):
         """Run the blocks up to and including `layer`, for the hooks' sake."""
         self._embedded_and_run(tokens, None, layer + 1)
 
-    def plain_pass(self, tokens: Int[Tensor, "prompt pos"]) -> PlainPass | None:
+    def plain_pass(
+        self, tokens: Int[Tensor, "prompt pos"], *, last: int | None = None
+    ) -> PlainPass | None:
         """Run prompts, keeping the input and the keys and values of every block."""
         if self.transformer.cfg.positional_embedding_type == "shortformer":
             return None
@@ -170,7 +172,7 @@ class HookedLensModel(LensModel):
 
         handles = [b.register_forward_pre_hook(keep) for b in self.transformer.blocks]
         try:
-            logits = self._run(tokens, cache, None)
+            logits = self._run(tokens, cache, last)
         finally:
             for handle in handles:
                 handle.remove()
@@ -186,7 +188,7 @@ class HookedLensModel(LensModel):
         last: int | None = None,
     ) -> Float[Tensor, "row out vocab"]:
         """Logits of prompts of a plain pass, run again from `block` on; fills an empty cache."""
-        n_tokens = plain.logits.shape[1]
+        n_tokens = plain.blocks[0].shape[1]
         if cache is not None:
             assert isinstance(cache, _Grid)
             cache.take(plain.cache, prompts, block)

@@ -13,9 +13,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from steerscope.caches import Cache, Recompute
 from steerscope.errors import BadValueError, NotFiniteError
 from steerscope.interventions import Cell, Rows
-from steerscope.model import Cache, LensModel, Recompute, TextOrIds
+from steerscope.model import LensModel, PlainPass, TextOrIds
 from steerscope.progress import Track, silent
 
 _TOKENS_AT_ONCE = 8192  # of prompts in one pass: more would only push each other out of the caches
@@ -237,15 +238,16 @@ class _Decoder:
         """
         prompts = list({row.prompt: row.ids for row in rows}.items())
         place = {number: i for i, (number, _) in enumerate(prompts)}
-        plain = None
-        if self.use_cache:
-            self._assign([])
-            with self.model.clock.hold(length):
-                plain = self.model.plain_pass(self._tensor([ids for _, ids in prompts]), last=1)
+        tokens = self._tensor([ids for _, ids in prompts])
+        self._assign([])
+        with self.model.clock.hold(length):
+            plain = (
+                self.model.plain_pass(tokens) if self.use_cache else PlainPass(self.model, tokens)
+            )
         n_blocks = self.model.shape.n_layers
         by_block: dict[int, list[_Row]] = {}
         for row in rows:
-            block = 0 if plain is None else self.cells[row.cell].first_block(length, n_blocks)
+            block = plain.first_run(self.cells[row.cell].first_block(length, n_blocks))
             by_block.setdefault(block, []).append(row)
         joined: list[_Row] = []
         at_once = max(1, _TOKENS_AT_ONCE // length)
@@ -253,14 +255,11 @@ class _Decoder:
             for start in range(0, len(mine), at_once):
                 part = mine[start : start + at_once]
                 new = self._new_cache(len(part), length)
-                if plain is None:
-                    self._pass(part, [row.ids for row in part], new)
-                else:
-                    which = self._tensor([place[row.prompt] for row in part])
-                    self._assign(part)
-                    with self.model.clock.hold(length):
-                        logits = self.model.resume(plain, which, block, cache=new, last=1)
-                    self._write(part, logits)
+                which = self._tensor([place[row.prompt] for row in part])
+                self._assign(part)
+                with self.model.clock.hold(length):
+                    logits = plain.resume(which, block, cache=new, last=1)
+                self._write(part, logits)
                 cache.join(new)
                 joined += part
         return joined

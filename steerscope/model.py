@@ -2,7 +2,7 @@
 
 `LensModel` gives shapes, tokens, forward passes with or without a cache, hooks at a `Site`, and a
 clock that says which absolute positions a forward pass covers. The clock is read off the key-value
-cache of the pass itself, so it is right whoever calls the model. `backbones.py` is the only module
+cache of the pass itself, so it is right whoever calls the model. `backbones` is the only package
 that touches TransformerLens.
 """
 
@@ -20,6 +20,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from steerscope.caches import Cache, Recompute
 from steerscope.errors import BadValueError, PromptTooLongError, UnsupportedSiteError
 from steerscope.sites import STREAMS, Site, Stream
 
@@ -74,58 +75,6 @@ class Clock:
             yield
         finally:
             self.held = before
-
-
-class Cache(ABC):
-    """What a model remembers of the tokens that it has seen; all rows have seen equally many."""
-
-    @abstractmethod
-    def keep(self, rows: Int[Tensor, " kept"]) -> None:
-        """Forget all rows but these, in this order."""
-
-    @abstractmethod
-    def join(self, other: Cache) -> None:
-        """Append the rows of another cache that has seen equally many tokens."""
-
-
-@dataclass(eq=False)
-class Recompute(Cache):
-    """The cache that remembers only the tokens, so that every pass starts from nothing.
-
-    Slow, and the law that every other cache is held to.
-    """
-
-    tokens: Int[Tensor, "row pos"] | None = None
-
-    def extend(self, tokens: Int[Tensor, "row new"]) -> Int[Tensor, "row pos"]:
-        """Remember new tokens of every row; all of them so far."""
-        self.tokens = tokens if self.tokens is None else torch.cat([self.tokens, tokens], dim=1)
-        return self.tokens
-
-    def keep(self, rows: Int[Tensor, " kept"]) -> None:
-        """Forget all rows but these, in this order."""
-        self.tokens = None if self.tokens is None else self.tokens[rows]
-
-    def join(self, other: Cache) -> None:
-        """Append the rows of another cache that has seen equally many tokens."""
-        assert isinstance(other, Recompute)
-        both = [t for t in (self.tokens, other.tokens) if t is not None]
-        self.tokens = torch.cat(both) if both else None
-
-
-@dataclass(frozen=True, eq=False)
-class PlainPass:
-    """What a plain pass over prompts of one length leaves for conditions that start as it did.
-
-    Attributes:
-        blocks: the input of every block.
-        cache: the keys and values of every block.
-        logits: at all positions, or at the last ones that were asked for.
-    """
-
-    blocks: tuple[Float[Tensor, "prompt pos d"], ...]
-    cache: Any
-    logits: Float[Tensor, "prompt out vocab"]
 
 
 class LensModel(ABC):
@@ -189,28 +138,11 @@ class LensModel(ABC):
     ) -> Float[Tensor, "*batch vocab"]:
         """Logits that a last residual stream would give: final norm, unembedding, any soft cap."""
 
-    # -- what a backbone may provide ------------------------------------------------------------
+    # -- what a backbone may do better ----------------------------------------------------------
 
-    def plain_pass(
-        self,
-        tokens: Int[Tensor, "prompt pos"],  # noqa: ARG002
-        *,
-        last: int | None = None,  # noqa: ARG002
-    ) -> PlainPass | None:
-        """Run prompts, keeping what `resume` needs; None where the backbone cannot resume."""
-        return None
-
-    def resume(
-        self,
-        plain: PlainPass,
-        prompts: Int[Tensor, " row"],
-        block: int,
-        *,
-        cache: Cache | None = None,
-        last: int | None = None,
-    ) -> Float[Tensor, "row out vocab"]:
-        """Logits of prompts of a plain pass, run again from `block` on; fills an empty cache."""
-        raise NotImplementedError
+    def plain_pass(self, tokens: Int[Tensor, "prompt pos"]) -> PlainPass:
+        """Prompts of one length as they run now, for conditions that start as they did."""
+        return PlainPass(self, tokens)
 
     # -- the same for all -----------------------------------------------------------------------
 
@@ -403,3 +335,31 @@ def weights_fingerprint(architecture: str, weights: dict[str, Tensor]) -> str:
         digest.update(f"{name} {tuple(weights[name].shape)}".encode())
         digest.update(sample.view(torch.int16).numpy().tobytes())
     return digest.hexdigest()
+
+
+class PlainPass:
+    """Prompts of one length, to be run under conditions that leave their first blocks as they are.
+
+    This one remembers only the tokens and runs every block of every condition.
+    """
+
+    def __init__(self, model: LensModel, tokens: Int[Tensor, "prompt pos"]) -> None:
+        self.model, self.tokens = model, tokens
+
+    def first_run(self, block: int) -> int:  # noqa: ARG002 - a backbone may start there
+        """The first block that really runs for a condition that changes nothing below `block`."""
+        return 0
+
+    def resume(
+        self,
+        prompts: Int[Tensor, " row"],
+        block: int,  # noqa: ARG002
+        *,
+        cache: Cache | None = None,
+        last: int | None = None,
+    ) -> Float[Tensor, "row out vocab"]:
+        """Logits of rows of these prompts, run from `block` on at the latest; fills an empty cache.
+
+        `block` = number of blocks gives the logits of the plain pass itself.
+        """
+        return self.model.forward(self.tokens[prompts], cache=cache, last=last)

@@ -35,30 +35,28 @@ def kl_from_plain(
     for batch in progress(equal_length_batches(ids, batch_size, model.device), "measuring KL"):
         n, length = batch.tokens.shape
         plain = model.plain_pass(batch.tokens)
-        logits = model.forward(batch.tokens) if plain is None else plain.logits
+        rows = torch.arange(n, device=model.device)
+        logits = plain.resume(rows, model.shape.n_layers)
         at_once = max(1, batch_size // n)
         for block, numbers in _by_first_block(model, cells, length, plain).items():
             for start in range(0, len(numbers), at_once):
                 part = numbers[start : start + at_once]
-                which = torch.arange(n, device=model.device).repeat(len(part))
+                which = rows.repeat(len(part))
                 with _each_on_its_rows(model, [cells[i] for i in part], n):
-                    if plain is None:
-                        steered = model.forward(batch.tokens[which])
-                    else:
-                        steered = model.resume(plain, which, block)
+                    steered = plain.resume(which, block)
                 kl = kl_divergence(steered[:, 1:], logits[which, 1:]).mean(dim=1)
-                rows = torch.tensor(part)[:, None]
-                result[rows, torch.tensor(batch.indices)] = kl.reshape(len(part), n).cpu()
+                place = torch.tensor(part)[:, None], torch.tensor(batch.indices)
+                result[place] = kl.reshape(len(part), n).cpu()
     return result
 
 
 def _by_first_block(
-    model: LensModel, cells: Sequence[Cell], length: int, plain: PlainPass | None
+    model: LensModel, cells: Sequence[Cell], length: int, plain: PlainPass
 ) -> dict[int, list[int]]:
-    """Numbers of the conditions by the first block that they change; all at 0 without a pass."""
+    """Numbers of the conditions by the first block that must run for them."""
     groups: dict[int, list[int]] = {}
     for number, cell in enumerate(cells):
-        block = 0 if plain is None else cell.first_block(length, model.shape.n_layers)
+        block = plain.first_run(cell.first_block(length, model.shape.n_layers))
         groups.setdefault(block, []).append(number)
     return groups
 

@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from steerscope.caches import Cache
 from steerscope.errors import ModelLoadError
-from steerscope.model import Cache, LensModel
+from steerscope.model import LensModel
 from steerscope.sites import Site
 
 with warnings.catch_warnings():

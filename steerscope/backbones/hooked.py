@@ -14,8 +14,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from steerscope.backbones.attention import attend, is_plain
-from steerscope.model import Cache, LensModel, PlainPass
+from steerscope.backbones.attention import attend
+from steerscope.backbones.keys_values import GridCache, GridEntry, WholePass
+from steerscope.caches import Cache
+from steerscope.model import LensModel, PlainPass
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -25,97 +27,6 @@ with warnings.catch_warnings():
 
 # Largest difference of a logit from transformers', in standard deviations of the logits.
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.03}
-
-
-class _GridEntry:
-    """Keys and values of one layer, written in place.
-
-    Where the attention is ours they lie as [row, group, token, d] and the keys are rotated;
-    otherwise they lie as TransformerLens' attention reads them, [row, token, group, d], unrotated.
-    """
-
-    def __init__(self, grid: _Grid, keys: Tensor, values: Tensor) -> None:
-        self.grid, self.keys, self.values = grid, keys, values
-
-    @property
-    def n_tokens(self) -> int:
-        """Tokens seen before this pass."""
-        return self.grid.n_tokens
-
-    @property
-    def past_keys(self) -> Tensor:
-        """Keys of the tokens seen before this pass, as TransformerLens asks for them."""
-        past = self.keys[self.grid.rows]
-        past = past.transpose(1, 2) if self.grid.ours else past
-        return past[:, : self.n_tokens]
-
-    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Store the keys and values of this pass; all so far."""
-        rows, seen, new = self.grid.rows, self.n_tokens, keys.shape[1]
-        both = []
-        for store, added in ((self.keys, keys), (self.values, values)):
-            added = added.transpose(1, 2) if self.grid.ours else added
-            store.narrow(self.grid.token_axis, seen, new)[rows] = added
-            both.append(store[rows].narrow(self.grid.token_axis, 0, seen + new))
-        return both[0], both[1]
-
-
-class _Grid(Cache):
-    """Preallocated keys and values of every layer, so that a step copies nothing but its own."""
-
-    def __init__(self, model: HookedLensModel, n_rows: int, n_tokens: int) -> None:
-        shape = model.shape
-        self.ours = is_plain(model.transformer)
-        self.token_axis = 2 if self.ours else 1
-        groups, d = shape.n_key_value_heads, shape.d_head
-        size = (n_rows, groups, n_tokens, d) if self.ours else (n_rows, n_tokens, groups, d)
-        device, dtype = model.device, model.dtype
-        self.first_row, self.n_rows, self.n_tokens = 0, 0, 0
-        self.entries = [
-            _GridEntry(self, *(torch.empty(size, device=device, dtype=dtype) for _ in "kv"))
-            for _ in range(shape.n_layers)
-        ]
-
-    def __getitem__(self, layer: int) -> _GridEntry:
-        return self.entries[layer]
-
-    @property
-    def rows(self) -> slice:
-        """Where the rows in use lie."""
-        return slice(self.first_row, self.first_row + self.n_rows)
-
-    def keep(self, rows: Int[Tensor, " kept"]) -> None:
-        """Forget all rows but these, in this order; neighbours stay where they are, uncopied."""
-        n_kept = len(rows)
-        first = int(rows[0]) if n_kept else 0
-        if n_kept and torch.equal(rows, torch.arange(first, first + n_kept, device=rows.device)):
-            self.first_row += first
-        else:
-            for entry in self.entries:
-                for store in (entry.keys, entry.values):
-                    seen = store.narrow(self.token_axis, 0, self.n_tokens)[self.rows]
-                    seen[:n_kept] = seen[rows]
-        self.n_rows = n_kept
-
-    def take(self, other: _Grid, rows: Int[Tensor, " row"], n_blocks: int) -> None:
-        """Copy rows of another cache into this empty one, its first blocks alone."""
-        self.n_rows = len(rows)
-        for mine, theirs in zip(self.entries[:n_blocks], other.entries, strict=False):
-            for a, b in ((mine.keys, theirs.keys), (mine.values, theirs.values)):
-                seen = b[other.rows].narrow(self.token_axis, 0, other.n_tokens)
-                a.narrow(self.token_axis, 0, other.n_tokens)[self.rows] = seen[rows]
-
-    def join(self, other: Cache) -> None:
-        """Append the rows of another cache that has seen equally many tokens."""
-        assert isinstance(other, _Grid)
-        assert self.ours == other.ours
-        assert self.n_rows == 0 or self.n_tokens == other.n_tokens
-        new = slice(self.rows.stop, self.rows.stop + other.n_rows)
-        for mine, theirs in zip(self.entries, other.entries, strict=True):
-            for a, b in ((mine.keys, theirs.keys), (mine.values, theirs.values)):
-                seen = b[other.rows].narrow(self.token_axis, 0, other.n_tokens)
-                a.narrow(self.token_axis, 0, other.n_tokens)[new] = seen
-        self.n_rows, self.n_tokens = self.n_rows + other.n_rows, other.n_tokens
 
 
 class HookedLensModel(LensModel):
@@ -144,12 +55,12 @@ class HookedLensModel(LensModel):
             if getattr(block.mlp, "act_fn", None) is gelu_new:
                 block.mlp.act_fn = gelu_pytorch_tanh  # the same function in one pass over memory
 
-    def new_cache(self, n_rows: int, n_tokens: int) -> _Grid:
+    def new_cache(self, n_rows: int, n_tokens: int) -> GridCache:
         """An empty cache with room for that many rows and tokens."""
-        return _Grid(self, n_rows, n_tokens)
+        return GridCache(self, n_rows, n_tokens)
 
     def _run(
-        self, tokens: Int[Tensor, "batch pos"], cache: _Grid | None, last: int | None
+        self, tokens: Int[Tensor, "batch pos"], cache: GridCache | None, last: int | None
     ) -> Float[Tensor, "batch out vocab"]:
         residual = self._embedded_and_run(tokens, cache, self.shape.n_layers)
         return self.unembed(residual if last is None else residual[:, -last:])
@@ -158,68 +69,43 @@ class HookedLensModel(LensModel):
         """Run the blocks up to and including `layer`, for the hooks' sake."""
         self._embedded_and_run(tokens, None, layer + 1)
 
-    def plain_pass(
-        self, tokens: Int[Tensor, "prompt pos"], *, last: int | None = None
-    ) -> PlainPass | None:
-        """Run prompts, keeping the input and the keys and values of every block."""
+    def plain_pass(self, tokens: Int[Tensor, "prompt pos"]) -> PlainPass:
+        """Prompts of one length as they run now, for conditions that start as they did."""
         if self.transformer.cfg.positional_embedding_type == "shortformer":
-            return None
+            return super().plain_pass(tokens)  # each block is given the positions once more
         cache = self.new_cache(*tokens.shape)
-        inputs: list[Tensor] = []
+        blocks: list[Tensor] = []
 
         def keep(_block: Any, arguments: tuple[Tensor, ...]) -> None:
-            inputs.append(arguments[0])  # before any hook of the block has changed it
+            blocks.append(arguments[0])  # before any hook of the block has changed it
 
         handles = [b.register_forward_pre_hook(keep) for b in self.transformer.blocks]
         try:
-            logits = self._run(tokens, cache, last)
+            blocks.append(self._embedded_and_run(tokens, cache, self.shape.n_layers))
         finally:
             for handle in handles:
                 handle.remove()
-        return PlainPass(tuple(inputs), cache, logits)
-
-    def resume(
-        self,
-        plain: PlainPass,
-        prompts: Int[Tensor, " row"],
-        block: int,
-        *,
-        cache: Cache | None = None,
-        last: int | None = None,
-    ) -> Float[Tensor, "row out vocab"]:
-        """Logits of prompts of a plain pass, run again from `block` on; fills an empty cache."""
-        n_tokens = plain.blocks[0].shape[1]
-        if cache is not None:
-            assert isinstance(cache, _Grid)
-            cache.take(plain.cache, prompts, block)
-        if block >= self.shape.n_layers:
-            if cache is not None:
-                cache.n_tokens = n_tokens
-            return plain.logits[:, -(last or n_tokens) :][prompts]
-        residual = self._blocks(plain.blocks[block][prompts], cache, block)
-        return self.unembed(residual if last is None else residual[:, -last:])
+        return _SharedPass(self, tokens, blocks, cache)
 
     def _embedded_and_run(
-        self, tokens: Int[Tensor, "batch pos"], cache: _Grid | None, n_blocks: int
+        self, tokens: Int[Tensor, "batch pos"], cache: GridCache | None, n_blocks: int
     ) -> Float[Tensor, "batch pos d"]:
         # Embedding by hand and starting at block 0 spares a padding mask that no row needs.
         t = self.transformer
         embedded = t.hook_embed(t.embed(tokens))
         start = 0 if cache is None else cache.n_tokens
         residual, shortformer = t.get_residual(embedded, start, tokens=tokens)
-        return self._blocks(residual, cache, 0, n_blocks, shortformer)
+        return self.run_blocks(residual, cache, 0, n_blocks, shortformer)
 
-    def _blocks(
+    def run_blocks(
         self,
         residual: Float[Tensor, "batch pos d"],
-        cache: _Grid | None,
+        cache: GridCache | None,
         first: int,
         stop: int | None = None,
         shortformer: Tensor | None = None,
     ) -> Float[Tensor, "batch pos d"]:
         """The residual stream after the blocks from `first` up to, not including, `stop`."""
-        if cache is None and is_plain(self.transformer):  # for this pass, to use our attention
-            cache = self.new_cache(*residual.shape[:2])
         if cache is not None:
             cache.n_rows = len(residual)
         residual = self.transformer(
@@ -227,7 +113,7 @@ class HookedLensModel(LensModel):
             start_at_layer=first,
             stop_at_layer=self.shape.n_layers if stop is None else stop,
             shortformer_pos_embed=shortformer,
-            past_kv_cache=cache,
+            past_kv_cache=WholePass(self.transformer) if cache is None else cache,
         )
         if cache is not None:
             cache.n_tokens += residual.shape[1]
@@ -249,6 +135,46 @@ class HookedLensModel(LensModel):
         return cap * torch.tanh(logits / cap) if capped and cap > 0 else logits
 
 
+class _SharedPass(PlainPass):
+    """The input and the keys and values of every block, so that a condition starts at its own."""
+
+    model: HookedLensModel
+
+    def __init__(
+        self,
+        model: HookedLensModel,
+        tokens: Int[Tensor, "prompt pos"],
+        blocks: list[Float[Tensor, "prompt pos d"]],
+        cache: GridCache,
+    ) -> None:
+        super().__init__(model, tokens)
+        self.blocks, self.cache = blocks, cache
+
+    def first_run(self, block: int) -> int:
+        """The first block that really runs for a condition that changes nothing below `block`."""
+        return block
+
+    def resume(
+        self,
+        prompts: Int[Tensor, " row"],
+        block: int,
+        *,
+        cache: Cache | None = None,
+        last: int | None = None,
+    ) -> Float[Tensor, "row out vocab"]:
+        """Logits of rows of these prompts, run from `block` on; fills an empty cache."""
+        n_blocks = self.model.shape.n_layers
+        if cache is not None:
+            assert isinstance(cache, GridCache)
+            cache.take(self.cache, prompts, block)
+        residual = self.blocks[block][prompts]
+        if block < n_blocks:
+            residual = self.model.run_blocks(residual, cache, block)
+        elif cache is not None:
+            cache.n_tokens = self.cache.n_tokens
+        return self.model.unembed(residual if last is None else residual[:, -last:])
+
+
 def _attend_in_place(attention: Any) -> None:
     """Have an attention layer use our attention when it is given a cache of ours."""
     forward = attention.forward
@@ -262,9 +188,10 @@ def _attend_in_place(attention: Any) -> None:
         *rest: Any,
         **more: Any,
     ) -> Tensor:
-        if isinstance(past_kv_cache_entry, _GridEntry) and past_kv_cache_entry.grid.ours:
-            return attend(attention, (query_input, key_input, value_input), past_kv_cache_entry)
-        return forward(query_input, key_input, value_input, past_kv_cache_entry, *rest, **more)
+        entry = past_kv_cache_entry
+        if isinstance(entry, GridEntry | WholePass) and entry.ours:
+            return attend(attention, (query_input, key_input, value_input), entry)
+        return forward(query_input, key_input, value_input, entry, *rest, **more)
 
     object.__setattr__(attention, "forward", chosen)
 

@@ -72,7 +72,7 @@ def report(
         read=read,
         scope=scope,
         doses=steps,
-        reference_dose=2.0 if 2.0 in steps else steps[0],
+        reference_dose=usual if (usual := StudyPlan.reference_dose) in steps else steps[0],
         n_new=n_new,
         temperature=temperature,
         seed=seed,

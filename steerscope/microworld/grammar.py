@@ -190,7 +190,7 @@ class Grammar:
         return weights
 
     @cached_property
-    def _has_value(self) -> dict[str, Float64[np.ndarray, "value hidden"]]:
+    def has_value(self) -> dict[str, Float64[np.ndarray, "value hidden"]]:
         """For each variable, which joint values of the hidden variables have each of its values."""
         return {
             variable: np.array([[float(h[variable] == v) for h in self.hidden] for v in values])
@@ -199,7 +199,7 @@ class Grammar:
 
     def favoured_value(self, variable: str, weights: Vector) -> str | None:
         """The value of `variable` whose mean weight is at least three times any other's, or None."""
-        totals = self._has_value[variable] @ weights
+        totals = self.has_value[variable] @ weights
         best, second = np.argsort(-totals, kind="stable")[:2]
         favoured = totals[best] > 0 and totals[best] >= FAVOUR * totals[second]
         return self.variables[variable][best] if favoured else None

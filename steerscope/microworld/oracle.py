@@ -140,10 +140,9 @@ def posterior(opening: str, variable: str) -> dict[str, float]:
     """
     joint = log_joint(opening, complete=False)
     weights = np.exp(joint - joint.max()) if np.isfinite(joint).any() else np.zeros(len(joint))
-    found = dict.fromkeys(VARIABLES[variable], 0.0)
-    for hidden, weight in zip(microworld_grammar().hidden, weights, strict=True):
-        found[hidden[variable]] += float(weight / max(weights.sum(), 1e-300))
-    return found
+    totals = microworld_grammar().has_value[variable] @ weights
+    shares = totals / max(weights.sum(), 1e-300)
+    return dict(zip(VARIABLES[variable], map(float, shares), strict=True))
 
 
 def is_grammatical(sentence: str) -> bool:

@@ -1,0 +1,41 @@
+"""Directions without meaning have no effect within their interval, at a dose where a real one does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from steerscope.activations import extract
+from steerscope.contrasts import load_contrasts
+from steerscope.directions import CONTROLS, mean_diff
+from steerscope.doses import Dose
+from steerscope.interventions import Cell, Steering
+from steerscope.score import preference
+from steerscope.sites import Site
+from steerscope.statistics import bootstrap_mean
+
+SITE, DOSE = Site("resid_post", 4), Dose(1.0)
+
+
+@pytest.fixture(scope="module")
+def effect(microworld):
+    """The contrast of `mood` at the site, and the mean gain in preference that a direction gives."""
+    split = load_contrasts("mood").split(seed=0)
+    pairs = [(p.positive, p.negative) for p in split.test.pairs[:16]]
+    plain = preference(microworld, pairs, Cell())
+
+    def gain(direction):
+        steered = preference(microworld, pairs, Cell((Steering(direction, DOSE),)))
+        return float((steered - plain).mean())
+
+    return extract(microworld, split.fit, [SITE])[SITE], gain
+
+
+@pytest.mark.parametrize("control", ["random", "label_shuffled"])
+def test_a_null_direction_has_no_effect_within_its_interval(effect, control):
+    contrast, gain = effect
+    nulls = np.array([gain(CONTROLS[control](contrast, seed=seed)) for seed in range(12)])
+    found = bootstrap_mean(nulls, seed=0)
+    assert found.low < 0 < found.high, found
+    real = gain(mean_diff(contrast))
+    assert real > np.abs(nulls).max() > 0, (real, nulls)

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from steerscope.activations import Contrast, ReadToken, extract
+    from steerscope.activations import Contrast, Moments, ReadToken, extract, extract_moments
     from steerscope.backbones import load_model
     from steerscope.contrasts import ContrastPair, ContrastSet, load_contrasts, load_prompts
     from steerscope.directions import Direction, find_direction, load_directions, save_directions
@@ -37,6 +37,7 @@ _HOME = {
     "Greedy": "generation",
     "Intervention": "interventions",
     "LensModel": "model",
+    "Moments": "activations",
     "ReadToken": "activations",
     "Run": "results",
     "Sample": "generation",
@@ -49,6 +50,7 @@ _HOME = {
     "direction_lens": "lens",
     "eigengap": "spectra",
     "extract": "activations",
+    "extract_moments": "activations",
     "find_direction": "directions",
     "generate": "generation",
     "kl_from_plain": "score",
@@ -74,6 +76,7 @@ __all__ = [
     "Greedy",
     "Intervention",
     "LensModel",
+    "Moments",
     "ReadToken",
     "Run",
     "Sample",
@@ -86,6 +89,7 @@ __all__ = [
     "direction_lens",
     "eigengap",
     "extract",
+    "extract_moments",
     "find_direction",
     "generate",
     "kl_from_plain",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -18,6 +18,8 @@ from steerscope.errors import BadValueError, NotFiniteError, UnsupportedSiteErro
 from steerscope.model import HookFunction, LensModel
 from steerscope.progress import Track, silent
 from steerscope.sites import Site
+
+_PAIRS_AT_ONCE = 256  # read before anything is added up
 
 
 def package_versions() -> dict[str, str]:
@@ -133,6 +135,33 @@ class Contrast:
         """Positive minus negative, pair by pair."""
         return self.positive - self.negative
 
+    @property
+    def mean_difference(self) -> Float[Tensor, " d"]:
+        """Mean of the positive minus mean of the negative activations."""
+        return self.differences.mean(dim=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """What is left of a contrast when its pairs are not kept: enough for the difference of means.
+
+    Attributes:
+        positive: mean activation of the positive class.
+        negative: mean activation of the negative class.
+        relative: as in `Contrast`.
+    """
+
+    site: Site
+    positive: Float[Tensor, " d"]
+    negative: Float[Tensor, " d"]
+    relative: float
+    provenance: Provenance
+
+    @property
+    def mean_difference(self) -> Float[Tensor, " d"]:
+        """Mean of the positive minus mean of the negative activations."""
+        return self.positive - self.negative
+
 
 @torch.no_grad()
 def extract(
@@ -146,6 +175,8 @@ def extract(
 ) -> dict[Site, Contrast]:
     """Activations of both texts of every pair at every site, in float32.
 
+    The model runs up to the last layer that is asked for and no further.
+
     Args:
         model: the model.
         contrasts: the pairs; for a direction, the `fit` part of a contrast set.
@@ -157,65 +188,108 @@ def extract(
     Raises:
         UnsupportedSiteError: the model lacks a site, or its hook never ran.
     """
-    read = read or ReadToken.last()
-    for site in sites:
-        model.check(site)
-    texts = [model.tokens(t) for p in contrasts.pairs for t in (p.positive, p.negative)]
-    reader = _Reader(model, tuple(dict.fromkeys(sites)), read, len(texts))
-    with reader:
-        batches = equal_length_batches(texts, batch_size, model.device)
-        for batch in progress(batches, "reading activations"):
-            reader.rows = batch.indices
-            model.run_to(batch.tokens, max(s.layer for s in sites))
-    provenance = Provenance(
-        model.name,
-        model.fingerprint,
-        contrasts.name,
-        contrasts.sha256,
-        str(read),
-        len(contrasts),
-    )
+    stream = _Stream(model, contrasts, tuple(dict.fromkeys(sites)), read, batch_size)
+    shape = len(contrasts), 2
+    values = {s: torch.full((*shape, model.width(s)), torch.nan) for s in stream.sites}
+    for pairs, found in stream.run(progress):
+        for site, rows in found.items():
+            values[site][pairs] = rows
     return {
-        site: Contrast(
-            site, rows[0::2], rows[1::2], float(torch.cat(reader.norms[site]).median()), provenance
-        )
-        for site, rows in reader.read_rows().items()
+        site: Contrast(site, x[:, 0], x[:, 1], stream.relative(site), stream.provenance)
+        for site, x in values.items()
     }
 
 
-class _Reader:
-    """Collects, while active, one vector per text and the norms of all content tokens."""
+@torch.no_grad()
+def extract_moments(
+    model: LensModel,
+    contrasts: ContrastSet,
+    sites: Sequence[Site],
+    *,
+    read: ReadToken | None = None,
+    batch_size: int = 64,
+    progress: Track = silent,
+) -> dict[Site, Moments]:
+    """Class means at every site, without keeping the activations of the pairs.
+
+    As `extract`, for any number of pairs: what grows with it is the texts and one norm a token.
+    """
+    stream = _Stream(model, contrasts, tuple(dict.fromkeys(sites)), read, batch_size)
+    sums = {s: torch.zeros(2, model.width(s), dtype=torch.float64) for s in stream.sites}
+    for _, found in stream.run(progress):
+        for site, rows in found.items():
+            sums[site] += rows.double().sum(dim=0)
+    means = {site: (x / len(contrasts)).float() for site, x in sums.items()}
+    return {
+        site: Moments(site, x[0], x[1], stream.relative(site), stream.provenance)
+        for site, x in means.items()
+    }
+
+
+class _Stream:
+    """Reads contrast pairs in chunks: one vector per text and site, and the norm of every token."""
 
     def __init__(
-        self, model: LensModel, sites: tuple[Site, ...], read: ReadToken, n_texts: int
+        self,
+        model: LensModel,
+        contrasts: ContrastSet,
+        sites: tuple[Site, ...],
+        read: ReadToken | None,
+        batch_size: int,
     ) -> None:
-        self.model, self.sites, self.read, self.n_texts = model, sites, read, n_texts
-        self.rows: tuple[int, ...] = ()
-        self.values = {s: torch.full((n_texts, model.width(s)), torch.nan) for s in sites}
+        for site in sites:
+            model.check(site)
+        self.model, self.sites, self.read = model, sites, read or ReadToken.last()
+        self.batch_size = batch_size
+        self.pairs = [(model.tokens(p.positive), model.tokens(p.negative)) for p in contrasts.pairs]
         self.norms: dict[Site, list[Tensor]] = {s: [] for s in sites}
-        self._stack = ExitStack()
+        self.provenance = Provenance(
+            model.name,
+            model.fingerprint,
+            contrasts.name,
+            contrasts.sha256,
+            str(self.read),
+            len(contrasts),
+        )
+        self._n_texts, self._rows = 0, list[int]()
+        self._values: dict[Site, Tensor] = {}
 
-    def __enter__(self) -> None:
-        for site in self.sites:
-            self._stack.enter_context(self.model.hook(site, self._collector(site)))
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+    def run(self, progress: Track) -> Iterator[tuple[list[int], dict[Site, Tensor]]]:
+        """Numbers of some pairs and their activations [pair, 2, d], until all are read."""
+        order = sorted(range(len(self.pairs)), key=lambda i: tuple(map(len, self.pairs[i])))
+        steps = []
+        for start in range(0, len(order), _PAIRS_AT_ONCE):
+            chunk = order[start : start + _PAIRS_AT_ONCE]
+            texts = [text for i in chunk for text in self.pairs[i]]
+            batches = equal_length_batches(texts, self.batch_size, self.model.device)
+            steps += [(chunk, batch, batch is batches[-1]) for batch in batches]
+        deepest = max(s.layer for s in self.sites)
+        with ExitStack() as stack:
+            for site in self.sites:
+                stack.enter_context(self.model.hook(site, self._collector(site)))
+            for chunk, batch, ends_chunk in progress(steps, "reading activations"):
+                self._n_texts, self._rows = 2 * len(chunk), list(batch.indices)
+                self.model.run_to(batch.tokens, deepest)
+                if ends_chunk:
+                    yield chunk, {s: x.unflatten(0, (-1, 2)) for s, x in self._values.items()}
+                    self._values = {}
 
     def _collector(self, site: Site) -> HookFunction:
         def collect(activation: Float[Tensor, "batch pos d"]) -> None:
-            activation = activation.float()
-            self.values[site][list(self.rows)] = self.read(activation).cpu()
-            self.norms[site].append(activation[:, 1:].norm(dim=-1).flatten().cpu())
+            vectors = self.read(activation).float().cpu()
+            if site not in self._values:
+                self._values[site] = torch.full((self._n_texts, vectors.shape[-1]), torch.nan)
+            self._values[site][self._rows] = vectors
+            norms = torch.linalg.vector_norm(activation[:, 1:], dim=-1, dtype=torch.float32)
+            self.norms[site].append(norms.flatten().cpu())
 
         return collect
 
-    def read_rows(self) -> dict[Site, Float[Tensor, "text d"]]:
-        """What was read, by site; a hook that never ran is an error."""
-        for site in self.sites:
-            if not self.norms[site]:
-                raise UnsupportedSiteError(
-                    f"the hook point of {site} never ran on {self.model.name} "
-                    f"({self.model.backbone} backbone); choose another stream."
-                )
-        return self.values
+    def relative(self, site: Site) -> float:
+        """Median norm over the content tokens of all texts; a hook that never ran is an error."""
+        if not self.norms[site]:
+            raise UnsupportedSiteError(
+                f"the hook point of {site} never ran on {self.model.name} "
+                f"({self.model.backbone} backbone); choose another stream."
+            )
+        return float(torch.cat(self.norms[site]).median())

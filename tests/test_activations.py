@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from steerscope.activations import ReadToken, extract
+from steerscope.activations import ReadToken, extract, extract_moments
 from steerscope.contrasts import ContrastPair, ContrastSet
+from steerscope.directions import mean_diff
 from steerscope.errors import BadValueError, UnsupportedSiteError
 from steerscope.sites import Site
 
@@ -98,3 +99,19 @@ def test_reads_are_written_as_text():
 def test_a_site_out_of_range_is_refused_before_anything_runs(tiny):
     with pytest.raises(UnsupportedSiteError, match="layers 0 to 2"):
         extract(tiny, PAIRS, [Site("resid_post", 9)])
+
+
+def test_moments_are_those_of_the_activations_for_any_number_of_pairs(tiny):
+    words = [f"w{i}" for i in range(3, 96)]
+    texts = [" ".join(words[i % 90 : i % 90 + 2 + i % 3]) for i in range(602)]
+    pairs = (ContrastPair(a, b, "c") for a, b in zip(texts[0::2], texts[1::2], strict=True))
+    many = ContrastSet("many", tuple(pairs))
+    kept, means = extract(tiny, many, SITES), extract_moments(tiny, many, SITES)
+    for site in SITES:
+        for side in ("positive", "negative"):
+            mean = getattr(kept[site], side).mean(dim=0)
+            torch.testing.assert_close(getattr(means[site], side), mean, atol=1e-5, rtol=1e-4)
+        assert means[site].relative == kept[site].relative
+        ours, theirs = mean_diff(means[site]), mean_diff(kept[site])
+        torch.testing.assert_close(ours.unit, theirs.unit, atol=1e-4, rtol=0)
+        assert ours.scale.natural == pytest.approx(theirs.scale.natural, rel=1e-5)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steerscope.activations import Contrast, Provenance
+from steerscope.activations import Contrast, Moments, Provenance
 from steerscope.doses import Scale
 from steerscope.errors import DegenerateDirectionError, NotFiniteError
 from steerscope.sites import Site
@@ -53,13 +53,17 @@ class Direction:
         return f"{self.method}@{self.site}" + ("" if seed is None else f"#{seed}")
 
 
-def class_separation(contrast: Contrast) -> float:
+def class_separation(contrast: Contrast | Moments) -> float:
     """||mean(positive) - mean(negative)||: the natural length at this site, in activation units."""
-    return float(contrast.differences.mean(dim=0).norm())
+    return float(contrast.mean_difference.norm())
 
 
 def make_direction(
-    contrast: Contrast, vector: Float[Tensor, " d"], method: str, *, seed: int | None = None
+    contrast: Contrast | Moments,
+    vector: Float[Tensor, " d"],
+    method: str,
+    *,
+    seed: int | None = None,
 ) -> Direction:
     """The direction of a vector of any length, with the dose lengths of its contrast.
 

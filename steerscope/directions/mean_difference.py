@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from steerscope.activations import Contrast
+from steerscope.activations import Contrast, Moments
 from steerscope.directions.direction import Direction, make_direction
 
 
-def mean_diff(contrast: Contrast) -> Direction:
+def mean_diff(contrast: Contrast | Moments) -> Direction:
     """Direction from the mean of the negative to the mean of the positive class.
 
     unit ∝ mean(h₊) - mean(h₋)
@@ -16,4 +16,4 @@ def mean_diff(contrast: Contrast) -> Direction:
 
     Source: Rimsky et al. 2023 (arXiv:2312.06681), contrastive activation addition.
     """
-    return make_direction(contrast, contrast.differences.mean(dim=0), "mean_diff")
+    return make_direction(contrast, contrast.mean_difference, "mean_diff")

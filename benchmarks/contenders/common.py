@@ -3,35 +3,46 @@
 from __future__ import annotations
 
 import json
+import resource
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
-Tokens = list[list[list[int]]]
-
 
 @dataclass(frozen=True)
 class Task:
-    """Cells (layer, dose) by prompts of one length, and how many tokens to add to each."""
+    """The folder that is the first argument, and the task described in it."""
 
     folder: Path
-    prompts: list[list[int]]
-    cells: list[tuple[int, float]]
-    n_new: int
+    stored: dict[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.stored[name]
 
     @property
-    def model(self) -> Path:
-        """Folder of the weights, in Hugging Face format."""
-        return Path(json.loads((self.folder / "task.json").read_text())["model"])
+    def device(self) -> str:
+        """Where the models run."""
+        return self.stored.get("device", "cpu")
+
+    @property
+    def cells(self) -> list[tuple[int, float]]:
+        """Layer and dose of every cell."""
+        return [(int(layer), float(dose)) for layer, dose in self.stored["cells"]]
+
+    @property
+    def prompts(self) -> torch.Tensor:
+        """Token ids of the prompts, all of one length."""
+        return torch.tensor(self.stored["prompts"], device=self.device)
 
     def vector(self, layer: int) -> torch.Tensor:
         """The unit vector that is added to the output of a block."""
-        return load_file(self.folder / "vectors.safetensors")[str(layer)]
+        return load_file(self.folder / "vectors.safetensors")[str(layer)].to(self.device)
 
 
 def read_task() -> Task:
@@ -39,16 +50,35 @@ def read_task() -> Task:
     torch.set_num_threads(2)
     torch.set_grad_enabled(False)
     folder = Path(sys.argv[1])
-    stored = json.loads((folder / "task.json").read_text())
-    cells = [(int(layer), float(dose)) for layer, dose in stored["cells"]]
-    return Task(folder, stored["prompts"], cells, stored["n_new"])
+    return Task(folder, json.loads((folder / "task.json").read_text()))
 
 
-def serve(run: Callable[[], Tokens]) -> None:
-    """Time one run for every line on standard input and answer with seconds and tokens."""
+def serve(run: Callable[[], Any]) -> None:
+    """Time one run for every line on standard input; answer with seconds, peak memory, answer."""
     print(json.dumps("ready"), flush=True)
     for _ in sys.stdin:
         began = time.perf_counter()
-        tokens = run()
+        answer = run()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         seconds = time.perf_counter() - began
-        print(json.dumps({"seconds": seconds, "tokens": tokens}), flush=True)
+        peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        print(json.dumps({"seconds": seconds, "peak": peak, "answer": answer}), flush=True)
+
+
+def serve_cells(task: Task, steered: Callable[[int, float], torch.Tensor]) -> None:
+    """Serve a loop over the cells; `steered` gives the tokens, prompt included, of one."""
+    n_prompt = task.prompts.shape[1]
+    serve(lambda: [steered(*cell)[:, n_prompt:].tolist() for cell in task.cells])
+
+
+def transformers_generate(model: Any, task: Task) -> torch.Tensor:
+    """Greedy continuations by transformers' own generate."""
+    prompts = task.prompts
+    return model.generate(
+        prompts,
+        attention_mask=torch.ones_like(prompts),
+        max_new_tokens=task["n_new"],
+        do_sample=False,
+        pad_token_id=0,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from common import Tokens, read_task, serve
+from common import read_task, serve_cells
 
 import steerscope as ss
 
@@ -11,28 +11,22 @@ import steerscope as ss
 def main() -> None:
     """Load once, then run on demand."""
     task = read_task()
-    # A second object, since loading through steerscope changes how attention runs with its cache;
-    # TransformerLens' own cache, which this loop uses, goes through TransformerLens' own code.
-    model = ss.load_model(task.model, backbone="hooked").transformer
-    prompts = torch.tensor(task.prompts)
+    # TransformerLens' own cache, which this loop uses, goes through TransformerLens' own attention.
+    model = ss.load_model(task["model"], backbone="hooked", device=task.device).transformer
 
-    def steered(layer: int, dose: float) -> list[list[int]]:
+    def steered(layer: int, dose: float) -> torch.Tensor:
         change = dose * task.vector(layer)
         hook = (f"blocks.{layer}.hook_resid_post", lambda x, hook: x + change)  # noqa: ARG005
         with model.hooks(fwd_hooks=[hook]):
-            out = model.generate(
-                prompts,
-                max_new_tokens=task.n_new,
+            return model.generate(
+                task.prompts,
+                max_new_tokens=task["n_new"],
                 do_sample=False,
                 stop_at_eos=False,
                 verbose=False,
             )
-        return out[:, prompts.shape[1] :].tolist()
 
-    def run() -> Tokens:
-        return [steered(layer, dose) for layer, dose in task.cells]
-
-    serve(run)
+    serve_cells(task, steered)
 
 
 if __name__ == "__main__":

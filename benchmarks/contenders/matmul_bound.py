@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from common import Tokens, read_task, serve
+from common import read_task, serve
 from transformers import AutoModelForCausalLM
 
 
 def main() -> None:
     """Load once, then run on demand."""
     task = read_task()
-    model = AutoModelForCausalLM.from_pretrained(task.model).eval()
+    model = AutoModelForCausalLM.from_pretrained(task["model"]).eval().to(task.device)
     unembedding = model.get_output_embeddings().weight
     size = unembedding.shape[1]
     matrices = [
@@ -26,16 +26,17 @@ def main() -> None:
     n_rows, n_prompt = len(task.cells) * len(task.prompts), len(task.prompts[0])
 
     def products(n_tokens: int) -> None:
-        inputs = {w.shape[1]: torch.randn(n_tokens, w.shape[1]) for w in matrices}
+        inputs = {
+            w.shape[1]: torch.randn(n_tokens, w.shape[1], device=task.device) for w in matrices
+        }
         for w in matrices:
             F.linear(inputs[w.shape[1]], w)
-        F.linear(torch.randn(n_rows, size), unembedding)
+        F.linear(torch.randn(n_rows, size, device=task.device), unembedding)
 
-    def run() -> Tokens:
+    def run() -> None:
         products(n_rows * n_prompt)
-        for _ in range(task.n_new - 1):
+        for _ in range(task["n_new"] - 1):
             products(n_rows)
-        return []
 
     serve(run)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from common import Tokens, read_task, serve
+from common import read_task, serve_cells, transformers_generate
 from repeng import ControlModel, ControlVector
 from transformers import AutoModelForCausalLM
 
@@ -11,31 +11,19 @@ from transformers import AutoModelForCausalLM
 def main() -> None:
     """Load once, then run on demand."""
     task = read_task()
-    plain = AutoModelForCausalLM.from_pretrained(task.model).eval()
+    plain = AutoModelForCausalLM.from_pretrained(task["model"]).eval().to(task.device)
     plain.generation_config.eos_token_id = None
     layers = sorted({layer for layer, _ in task.cells})
     model = ControlModel(plain, layers)
-    prompts = torch.tensor(task.prompts)
 
-    def steered(layer: int, dose: float) -> list[list[int]]:
+    def steered(layer: int, dose: float) -> torch.Tensor:
         # repeng wants a direction for every layer that it controls
-        directions = {i: task.vector(i).numpy() * (i == layer) for i in layers}
-        vector = ControlVector(plain.config.model_type, directions)
+        directions = {i: task.vector(i).cpu().numpy() * (i == layer) for i in layers}
         model.reset()
-        model.set_control(vector, dose)
-        out = model.generate(
-            prompts,
-            attention_mask=torch.ones_like(prompts),
-            max_new_tokens=task.n_new,
-            do_sample=False,
-            pad_token_id=0,
-        )
-        return out[:, prompts.shape[1] :].tolist()
+        model.set_control(ControlVector(plain.config.model_type, directions), dose)
+        return transformers_generate(model, task)
 
-    def run() -> Tokens:
-        return [steered(layer, dose) for layer, dose in task.cells]
-
-    serve(run)
+    serve_cells(task, steered)
 
 
 if __name__ == "__main__":

@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-from common import Tokens, read_task, serve
+from cells import cells
+from common import read_task, serve
 
 import steerscope as ss
-from steerscope.activations import Provenance
-from steerscope.doses import Scale
 
 
 def main() -> None:
     """Load once, then run on demand."""
     task = read_task()
-    model = ss.load_model(task.model)
+    model = ss.load_model(task["model"], device=task.device)
     model.tokenizer.eos_token = None  # every contender writes all tokens
-    origin = Provenance(model.name, model.fingerprint, "benchmark", "", "", 0, versions={})
-    cells = [
-        ss.Cell(
-            (
-                ss.Steering(
-                    ss.Direction(
-                        ss.Site("resid_post", layer),
-                        task.vector(layer),
-                        Scale(1.0, 1.0),
-                        "random",
-                        origin,
-                    ),
-                    ss.Dose(dose, "absolute"),
-                    scope=ss.Scope.everywhere(),
-                ),
-            )
-        )
-        for layer, dose in task.cells
-    ]
+    conditions = cells(task, model)
 
-    def run() -> Tokens:
-        found = ss.generate(model, task.prompts, cells, n_new=task.n_new)
+    def run() -> list[list[list[int]]]:
+        found = ss.generate(model, task["prompts"], conditions, n_new=task["n_new"])
         return [[list(c.tokens) for c in row] for row in found]
 
     serve(run)

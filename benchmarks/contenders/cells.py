@@ -1,0 +1,22 @@
+"""The cells of a task as steerscope's own."""
+
+from __future__ import annotations
+
+from common import Task
+
+import steerscope as ss
+from steerscope.activations import Provenance
+from steerscope.doses import Scale
+
+
+def cells(task: Task, model: ss.LensModel) -> list[ss.Cell]:
+    """One steering of the output of a block at every position for each cell."""
+    origin = Provenance(model.name, model.fingerprint, "benchmark", "", "", 0, versions={})
+
+    def cell(layer: int, dose: float) -> ss.Cell:
+        site = ss.Site("resid_post", layer)
+        direction = ss.Direction(site, task.vector(layer), Scale(1.0, 1.0), "random", origin)
+        scope = ss.Scope.everywhere()
+        return ss.Cell((ss.Steering(direction, ss.Dose(dose, "absolute"), scope=scope),))
+
+    return [cell(layer, dose) for layer, dose in task.cells]

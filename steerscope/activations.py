@@ -15,11 +15,14 @@ from torch import Tensor
 from steerscope.batches import equal_length_batches
 from steerscope.contrasts import ContrastSet
 from steerscope.errors import BadValueError, NotFiniteError, UnsupportedSiteError
+from steerscope.memory import fit, pass_bytes
 from steerscope.model import HookFunction, LensModel
 from steerscope.progress import Track, silent
 from steerscope.sites import Site
 
 _PAIRS_AT_ONCE = 256  # read before anything is added up
+_TEXTS_AT_ONCE = 64
+_ITEM = 4  # bytes of a float32
 
 
 def package_versions() -> dict[str, str]:
@@ -170,7 +173,7 @@ def extract(
     sites: Sequence[Site],
     *,
     read: ReadToken | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     progress: Track = silent,
 ) -> dict[Site, Contrast]:
     """Activations of both texts of every pair at every site, in float32.
@@ -182,13 +185,16 @@ def extract(
         contrasts: the pairs; for a direction, the `fit` part of a contrast set.
         sites: where to read.
         read: which token; default the last.
-        batch_size: texts in one pass.
+        batch_size: texts in one pass; default as many as the memory holds, up to 64.
         progress: shows the loop.
 
     Raises:
         UnsupportedSiteError: the model lacks a site, or its hook never ran.
+        MemoryBudgetError: the activations do not fit into the memory; `extract_moments` keeps none.
     """
     stream = _Stream(model, contrasts, tuple(dict.fromkeys(sites)), read, batch_size)
+    width = sum(model.width(s) for s in stream.sites)
+    stream.plan(kept=2 * len(contrasts) * width * _ITEM)
     shape = len(contrasts), 2
     values = {s: torch.full((*shape, model.width(s)), torch.nan) for s in stream.sites}
     for pairs, found in stream.run(progress):
@@ -207,7 +213,7 @@ def extract_moments(
     sites: Sequence[Site],
     *,
     read: ReadToken | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     progress: Track = silent,
 ) -> dict[Site, Moments]:
     """Class means at every site, without keeping the activations of the pairs.
@@ -215,6 +221,7 @@ def extract_moments(
     As `extract`, for any number of pairs: what grows with it is the texts and one norm a token.
     """
     stream = _Stream(model, contrasts, tuple(dict.fromkeys(sites)), read, batch_size)
+    stream.plan(kept=0)
     sums = {s: torch.zeros(2, model.width(s), dtype=torch.float64) for s in stream.sites}
     for _, found in stream.run(progress):
         for site, rows in found.items():
@@ -235,12 +242,12 @@ class _Stream:
         contrasts: ContrastSet,
         sites: tuple[Site, ...],
         read: ReadToken | None,
-        batch_size: int,
+        batch_size: int | None,
     ) -> None:
         for site in sites:
             model.check(site)
         self.model, self.sites, self.read = model, sites, read or ReadToken.last()
-        self.batch_size = batch_size
+        self.batch_size = batch_size or _TEXTS_AT_ONCE
         self.pairs = [(model.tokens(p.positive), model.tokens(p.negative)) for p in contrasts.pairs]
         self.norms: dict[Site, list[Tensor]] = {s: [] for s in sites}
         self.provenance = Provenance(
@@ -253,6 +260,20 @@ class _Stream:
         )
         self._n_texts, self._rows = 0, list[int]()
         self._values: dict[Site, Tensor] = {}
+
+    def plan(self, *, kept: int) -> None:
+        """Choose how many texts run at once beside what is kept of them."""
+        longest = max((len(text) for pair in self.pairs for text in pair), default=1)
+        width = sum(self.model.width(s) for s in self.sites)
+        read = 2 * min(len(self.pairs), _PAIRS_AT_ONCE) * width * _ITEM
+        norms = 2 * len(self.pairs) * longest * len(self.sites) * _ITEM
+        self.batch_size = fit(
+            self.model,
+            f"reading {len(self.pairs)} pairs at {len(self.sites)} sites",
+            shared=kept + read + norms,
+            row=longest * pass_bytes(self.model),
+            at_most=self.batch_size,
+        ).rows
 
     def run(self, progress: Track) -> Iterator[tuple[list[int], dict[Site, Tensor]]]:
         """Numbers of some pairs and their activations [pair, 2, d], until all are read."""

@@ -7,6 +7,7 @@ SteerscopeError
 ├── ModelLoadError          a model that cannot be loaded or converted faithfully
 ├── UnsupportedSiteError    a site that this model does not have
 ├── PromptTooLongError      a prompt that does not fit into the context
+├── MemoryBudgetError       work that does not fit into memory
 ├── DegenerateDirectionError   activations that define no direction
 ├── NotFiniteError          a NaN or an infinity where a number is needed
 ├── VectorFileError         a vector file that cannot be read
@@ -56,6 +57,10 @@ class UnsupportedSiteError(SteerscopeError):
 
 class PromptTooLongError(SteerscopeError):
     """A prompt that does not fit into the model's context."""
+
+
+class MemoryBudgetError(SteerscopeError):
+    """Work of which not even one row fits into the memory that there is."""
 
 
 class DegenerateDirectionError(SteerscopeError):

@@ -16,10 +16,12 @@ from torch import Tensor
 from steerscope.caches import Cache, Recompute
 from steerscope.errors import BadValueError, NotFiniteError
 from steerscope.interventions import Cell, Rows
+from steerscope.memory import MemoryPlan, cache_bytes, fit, logits_bytes, pass_bytes, room
 from steerscope.model import LensModel, PlainPass, TextOrIds
 from steerscope.progress import Track, silent
 
 _TOKENS_AT_ONCE = 8192  # of prompts in one pass: more would only push each other out of the caches
+_ROWS_AT_ONCE = 1024
 _FULL_ENOUGH = 2 / 3  # share of the rows of a batch that must go on, else the others are taken out
 
 
@@ -111,7 +113,7 @@ def generate(
     *,
     n_new: int,
     sampler: Sampler | None = None,
-    batch_size: int = 1024,
+    batch_size: int | None = None,
     use_cache: bool = True,
     progress: Track = silent,
 ) -> list[list[Continuation]]:
@@ -127,12 +129,13 @@ def generate(
         cells: the conditions; default plain alone.
         n_new: tokens to add at most.
         sampler: default `Greedy()`.
-        batch_size: most rows at once.
+        batch_size: most rows at once; default as many as the memory holds, up to 1,024.
         use_cache: whether keys and values are kept between steps; the tokens are the same.
         progress: shows the loop over groups of rows.
 
     Raises:
         PromptTooLongError: a prompt and its continuation do not fit into the context.
+        MemoryBudgetError: not one row fits into the memory.
         NotFiniteError: the logits hold a NaN.
     """
     if n_new < 1:
@@ -144,8 +147,10 @@ def generate(
         for p in sorted(range(len(ids)), key=lambda p: len(ids[p]))
         for c, cell in enumerate(cells)
     ]
-    decoder = _Decoder(model, cells, n_new, sampler or Greedy(), use_cache)
-    groups = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    longest = max(map(len, ids), default=0)
+    plan, tokens_at_once = generation_plan(model, longest, n_new, batch_size or _ROWS_AT_ONCE)
+    decoder = _Decoder(model, cells, n_new, sampler or Greedy(), use_cache, tokens_at_once)
+    groups = [rows[start : start + plan.rows] for start in range(0, len(rows), plan.rows)]
     with decoder.attached():
         for group in progress(groups, "generating"):
             decoder.run(group)
@@ -155,6 +160,26 @@ def generate(
             Continuation(tuple(row.written), model.text(row.written), row.ended)
         )
     return results
+
+
+def generation_plan(
+    model: LensModel, prompt_tokens: int, n_new: int, batch_size: int = _ROWS_AT_ONCE
+) -> tuple[MemoryPlan, int]:
+    """Memory for continuing prompts of at most so many tokens, and prompt tokens in one pass.
+
+    Shared by all rows is one pass over prompts, which gets at most half of the memory; a row costs
+    its keys and values, one token's activations and its logits.
+
+    Raises:
+        MemoryBudgetError: not one row fits.
+    """
+    # a prompt passes twice: plain, with the input of every block kept, and under its condition
+    token = 2 * cache_bytes(model) + pass_bytes(model)
+    token += model.shape.n_layers * model.shape.d_model * model.dtype.itemsize
+    tokens = max(prompt_tokens, min(_TOKENS_AT_ONCE, room(model) // 2 // token))
+    row = (prompt_tokens + n_new) * cache_bytes(model) + pass_bytes(model) + logits_bytes(model)
+    work = f"a continuation of {n_new} tokens after {prompt_tokens}"
+    return fit(model, work, shared=tokens * token, row=row, at_most=batch_size), tokens
 
 
 @dataclass(eq=False)
@@ -184,7 +209,9 @@ class _Decoder:
         n_new: int,
         sampler: Sampler,
         use_cache: bool,
+        tokens_at_once: int,
     ) -> None:
+        self.tokens_at_once = tokens_at_once
         self.model, self.cells, self.n_new = model, cells, n_new
         self.sampler, self.use_cache = sampler, use_cache
         nowhere = torch.empty(0, dtype=torch.long, device=model.device)
@@ -224,7 +251,7 @@ class _Decoder:
 
     def _parts_by_prompt(self, rows: Sequence[_Row], length: int) -> Iterator[list[_Row]]:
         """The rows of as many prompts as one pass may hold, which are neighbours."""
-        at_once = max(1, _TOKENS_AT_ONCE // length)
+        at_once = max(1, self.tokens_at_once // length)
         numbers = list(dict.fromkeys(row.prompt for row in rows))
         for start in range(0, len(numbers), at_once):
             part = set(numbers[start : start + at_once])
@@ -250,7 +277,7 @@ class _Decoder:
             block = plain.first_run(self.cells[row.cell].first_block(length, n_blocks))
             by_block.setdefault(block, []).append(row)
         joined: list[_Row] = []
-        at_once = max(1, _TOKENS_AT_ONCE // length)
+        at_once = max(1, self.tokens_at_once // length)
         for block, mine in sorted(by_block.items()):
             for start in range(0, len(mine), at_once):
                 part = mine[start : start + at_once]

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 DEGENERATE_REPEAT = 0.5  # share of repeated 4-grams from which a text counts as degenerate
+_LOGITS_IN_CACHE = 2**20  # numbers that are worked on together
 MIN_TOKENS = 8  # shorter texts cannot be judged for repetition
 
 
@@ -21,9 +22,21 @@ def kl_divergence(
 
     Σ_v p(v) (log p(v) - log q(v)), computed from log-softmax in float32.
     """
-    log_p = torch.log_softmax(steered.float(), dim=-1)
-    log_q = torch.log_softmax(plain.float(), dim=-1)
-    return (log_p.exp() * (log_p - log_q)).sum(dim=-1).clamp_min(0.0)
+    return kl_from_log_q(steered, torch.log_softmax(plain.float(), dim=-1))
+
+
+def kl_from_log_q(
+    steered: Float[Tensor, "*batch vocab"], log_q: Float[Tensor, "*batch vocab"]
+) -> Float[Tensor, "*batch"]:
+    """`kl_divergence` for a plain distribution whose log-probabilities are known already."""
+    logits, log_q = (x.reshape(-1, x.shape[-1]) for x in (steered, log_q))
+    at_once = max(1, _LOGITS_IN_CACHE // logits.shape[-1])
+    found = logits.new_empty(len(logits), dtype=torch.float32)
+    for start in range(0, len(logits), at_once):
+        part = slice(start, start + at_once)
+        log_p = torch.log_softmax(logits[part].float(), dim=-1)
+        found[part] = torch.linalg.vecdot(log_p.exp(), log_p.sub_(log_q[part]))
+    return found.clamp_min_(0.0).reshape(steered.shape[:-1])
 
 
 def change_rate(before: Sequence[Sequence[int]], after: Sequence[Sequence[int]]) -> float:

@@ -88,6 +88,7 @@ class LensModel(ABC):
         transformer: the TransformerLens object, for whatever this class does not offer.
         fingerprint: hash of architecture and weights, the same on both backbones and in any dtype.
         clock: absolute positions of the pass in progress.
+        memory_limit: bytes for weights and work together; None for what the machine has.
     """
 
     backbone: BackboneName
@@ -110,6 +111,7 @@ class LensModel(ABC):
         self.shape = shape
         self.fingerprint = fingerprint
         self.clock = Clock()
+        self.memory_limit: int | None = None
         self._watch_positions()
 
     # -- what a backbone provides ---------------------------------------------------------------

@@ -35,6 +35,7 @@ class Plan:
     contrasts: str = "mood"
     prompts: str | None = None
     backbone: str = "auto"
+    dtype: str = "float32"
     method: str = "mean_diff"
     stream: str = "resid_post"
     layers: tuple[int, ...] | None = None
@@ -113,6 +114,7 @@ def plan_of(run: Run) -> StudyPlan | SweepPlan:
         raise RunError(
             f"{run.path} is no run of a study or sweep; its run.json names no such kind."
         )
-    stored: dict[str, Any] = {f.name: run.configuration[f.name] for f in fields(kind)}
+    names = [f.name for f in fields(kind) if f.name in run.configuration]
+    stored: dict[str, Any] = {name: run.configuration[name] for name in names}
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
     return kind(**values)

@@ -1,4 +1,7 @@
-"""Forward-only measurements: likelihoods of texts, and KL of a steered from the plain model."""
+"""Forward-only measurements: likelihoods of texts, and KL of a steered from the plain model.
+
+Each text runs once, plain; every condition runs again only the blocks from its site upward.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from steerscope.batches import equal_length_batches
-from steerscope.interventions import Cell, Rows, steer
-from steerscope.metrics import kl_divergence
+from steerscope.interventions import Cell, Rows
+from steerscope.memory import cache_bytes, fit, logits_bytes, pass_bytes
+from steerscope.metrics import kl_from_log_q
 from steerscope.model import LensModel, PlainPass, TextOrIds
 from steerscope.progress import Track, silent
+
+_TEXTS_AT_ONCE = 64
+_LOGITS_AT_ONCE = 2**24  # of one pass under conditions: more are slower to go through than to make
 
 
 @torch.no_grad()
@@ -22,43 +29,73 @@ def kl_from_plain(
     prompts: Sequence[TextOrIds],
     cells: Sequence[Cell],
     *,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     progress: Track = silent,
 ) -> Float[Tensor, "cell prompt"]:
     """KL(steered || plain) of the next-token distributions, in nats, mean over the positions.
 
-    Every prompt is teacher-forced; position 0 is left out of the mean. Conditions and prompts of one
-    length are the rows of one batch, and a condition runs only the blocks from its site upward.
+    Every prompt is teacher-forced; position 0 is left out of the mean.
+
+    Raises:
+        MemoryBudgetError: not one prompt fits into the memory.
     """
     ids = [model.tokens(p) for p in prompts]
     result = torch.full((len(cells), len(ids)), torch.nan)
-    for batch in progress(equal_length_batches(ids, batch_size, model.device), "measuring KL"):
-        n, length = batch.tokens.shape
+    texts = rows_that_fit(model, ids, batch_size)
+    for batch in progress(equal_length_batches(ids, texts, model.device), "measuring KL"):
+        wanted = batch.tokens.shape[1] - 1
+        if not wanted:
+            continue
         plain = model.plain_pass(batch.tokens)
-        rows = torch.arange(n, device=model.device)
-        logits = plain.resume(rows, model.shape.n_layers)
-        at_once = max(1, batch_size // n)
-        for block, numbers in _by_first_block(model, cells, length, plain).items():
-            for start in range(0, len(numbers), at_once):
-                part = numbers[start : start + at_once]
-                which = rows.repeat(len(part))
-                with _each_on_its_rows(model, [cells[i] for i in part], n):
-                    steered = plain.resume(which, block)
-                kl = kl_divergence(steered[:, 1:], logits[which, 1:]).mean(dim=1)
-                place = torch.tensor(part)[:, None], torch.tensor(batch.indices)
-                result[place] = kl.reshape(len(part), n).cpu()
+        log_q = torch.log_softmax(_plain_logits(plain, wanted).float(), dim=-1)
+        for part, logits in under_each(plain, cells, at_most=texts, last=wanted):
+            for number, steered in zip(part, logits, strict=True):
+                kl = kl_from_log_q(steered, log_q).mean(dim=1)
+                result[number, torch.tensor(batch.indices)] = kl.cpu()
     return result
 
 
-def _by_first_block(
-    model: LensModel, cells: Sequence[Cell], length: int, plain: PlainPass
-) -> dict[int, list[int]]:
-    """Numbers of the conditions by the first block that must run for them."""
+def rows_that_fit(model: LensModel, ids: Sequence[list[int]], batch_size: int | None) -> int:
+    """Texts, or texts under conditions, whose passes and logits the memory holds at once."""
+    longest = max(map(len, ids), default=1)
+    token = pass_bytes(model) + cache_bytes(model) + 2 * logits_bytes(model)
+    token += model.shape.n_layers * model.shape.d_model * model.dtype.itemsize
+    at_most = batch_size or _TEXTS_AT_ONCE
+    return fit(
+        model, f"a text of {longest} tokens", shared=0, row=longest * token, at_most=at_most
+    ).rows
+
+
+def _plain_logits(plain: PlainPass, last: int) -> Float[Tensor, "prompt out vocab"]:
+    everyone = torch.arange(len(plain.tokens), device=plain.tokens.device)
+    return plain.resume(everyone, plain.model.shape.n_layers, last=last)
+
+
+def under_each(
+    plain: PlainPass, cells: Sequence[Cell], *, at_most: int, last: int
+) -> Iterator[tuple[list[int], Float[Tensor, "cell prompt out vocab"]]]:
+    """Logits at the last positions of the prompts of a plain pass, under some conditions at a time.
+
+    Args:
+        plain: the prompts.
+        cells: the conditions; each comes once, with its number.
+        at_most: rows, each a prompt under a condition, in one pass.
+        last: positions at the end that are wanted.
+    """
+    model, (n, length) = plain.model, plain.tokens.shape
     groups: dict[int, list[int]] = {}
     for number, cell in enumerate(cells):
         block = plain.first_run(cell.first_block(length, model.shape.n_layers))
         groups.setdefault(block, []).append(number)
-    return groups
+    by_logits = _LOGITS_AT_ONCE // (last * model.shape.n_vocab)
+    at_once = max(1, min(at_most, by_logits) // n)
+    everyone = torch.arange(n, device=plain.tokens.device)
+    for block, numbers in groups.items():
+        for start in range(0, len(numbers), at_once):
+            part = numbers[start : start + at_once]
+            with _each_on_its_rows(model, [cells[i] for i in part], n):
+                logits = plain.resume(everyone.repeat(len(part)), block, last=last)
+            yield part, logits.unflatten(0, (len(part), n))
 
 
 @contextmanager
@@ -72,14 +109,13 @@ def _each_on_its_rows(model: LensModel, cells: Sequence[Cell], n: int) -> Iterat
         yield
 
 
-@torch.no_grad()
 def log_likelihoods(
     model: LensModel,
     texts: Sequence[TextOrIds],
     cell: Cell | None = None,
     *,
     after: Sequence[int] | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
 ) -> list[Float[Tensor, " token"]]:
     """Natural log-probability of each token of each text, given those before it.
 
@@ -89,37 +125,71 @@ def log_likelihoods(
         cell: condition under which they are scored; default plain.
         after: number of leading tokens of each text to leave out, such as the prompt's length;
             default 1, the first token, which nothing predicts.
-        batch_size: texts in one pass.
+        batch_size: texts in one pass; default as many as the memory holds, up to 64.
     """
+    return log_likelihoods_under(
+        model, texts, [cell or Cell()], after=after, batch_size=batch_size
+    )[0]
+
+
+@torch.no_grad()
+def log_likelihoods_under(
+    model: LensModel,
+    texts: Sequence[TextOrIds],
+    cells: Sequence[Cell],
+    *,
+    after: Sequence[int] | None = None,
+    batch_size: int | None = None,
+    progress: Track = silent,
+) -> list[list[Float[Tensor, " token"]]]:
+    """`log_likelihoods` under many conditions; `result[c][t]` is text t under cell c."""
     ids = [model.tokens(t) for t in texts]
     starts = [1] * len(ids) if after is None else [max(1, n) for n in after]
-    result: list[Tensor] = [torch.empty(0)] * len(ids)
-    with steer(model, *(cell.interventions if cell else ())):
-        for batch in equal_length_batches(ids, batch_size, model.device):
-            n = batch.tokens.shape[1]
-            wanted = n - min(starts[i] for i in batch.indices)  # tokens at the end to be scored
-            if wanted < 1:
-                continue
-            logits = model.forward(batch.tokens, last=wanted + 1)
-            scores = _token_scores(logits, batch.tokens[:, -wanted - 1 :]).cpu()
-            for index, row in zip(batch.indices, scores, strict=True):
-                result[index] = row[wanted - (n - starts[index]) :]
+    result = [[torch.empty(0)] * len(ids) for _ in cells]
+    rows = rows_that_fit(model, ids, batch_size)
+    for batch in progress(equal_length_batches(ids, rows, model.device), "scoring texts"):
+        n = batch.tokens.shape[1]
+        wanted = n - min(starts[i] for i in batch.indices)  # tokens at the end to be scored
+        if wanted < 1:
+            continue
+        plain = model.plain_pass(batch.tokens)
+        for part, logits in under_each(plain, cells, at_most=rows, last=wanted + 1):
+            for number, steered in zip(part, logits, strict=True):
+                scores = _token_scores(steered, batch.tokens[:, -wanted - 1 :]).cpu()
+                for index, row in zip(batch.indices, scores, strict=True):
+                    result[number][index] = row[wanted - (n - starts[index]) :]
     return result
 
 
 def _token_scores(
     logits: Float[Tensor, "batch pos vocab"], tokens: Int[Tensor, "batch pos"]
 ) -> Float[Tensor, "batch next"]:
-    logp = torch.log_softmax(logits[:, :-1].float(), dim=-1)
-    return logp.gather(-1, tokens[:, 1:, None]).squeeze(-1)
+    logits = logits[:, :-1].float()
+    chosen = logits.gather(-1, tokens[:, 1:, None]).squeeze(-1)
+    return chosen - logits.logsumexp(dim=-1)
 
 
 def preference(
-    model: LensModel, pairs: Sequence[tuple[str, str]], cell: Cell, *, batch_size: int = 64
+    model: LensModel,
+    pairs: Sequence[tuple[str, str]],
+    cell: Cell,
+    *,
+    batch_size: int | None = None,
 ) -> Float[Tensor, " pair"]:
     """Log P(positive) - log P(negative) for each pair of texts, in nats; what they share cancels."""
+    return preferences(model, pairs, [cell], batch_size=batch_size)[0]
+
+
+def preferences(
+    model: LensModel,
+    pairs: Sequence[tuple[str, str]],
+    cells: Sequence[Cell],
+    *,
+    batch_size: int | None = None,
+    progress: Track = silent,
+) -> Float[Tensor, "cell pair"]:
+    """`preference` under many conditions."""
     texts = [text for pair in pairs for text in pair]
-    sums = torch.tensor(
-        [float(s.sum()) for s in log_likelihoods(model, texts, cell, batch_size=batch_size)]
-    )
-    return sums[0::2] - sums[1::2]
+    scores = log_likelihoods_under(model, texts, cells, batch_size=batch_size, progress=progress)
+    sums = torch.tensor([[float(s.sum()) for s in row] for row in scores])
+    return sums[:, 0::2] - sums[:, 1::2]

@@ -7,6 +7,7 @@ from the test split, with random and label-shuffled directions beside it.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -32,7 +33,7 @@ from steerscope.errors import (
     UnsupportedSiteError,
 )
 from steerscope.evals import Judge, choose_judge
-from steerscope.generation import Greedy, Sample
+from steerscope.generation import Greedy, Sample, generation_plan
 from steerscope.interventions import Cell
 from steerscope.lens import RESIDUAL_STREAMS, direction_lens, top_tokens
 from steerscope.model import LensModel
@@ -47,6 +48,7 @@ from steerscope.sweeps import Bench, Decoding, Material, dose_cells
 
 LENS_TOKENS = 12
 DIAGNOSTIC = "diagnostic"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,26 @@ class _Bound:
 
 
 def run_study(
-    plan: StudyPlan, out: str | Path, *, device: str | None = None, progress: Track = silent
+    plan: StudyPlan,
+    out: str | Path,
+    *,
+    device: str | None = None,
+    memory: str | None = None,
+    progress: Track = silent,
 ) -> Run:
     """Measure everything that the report shows; a second start finishes what is missing.
+
+    Args:
+        plan: what decides the numbers.
+        out: the run directory.
+        device: as in `load_model`.
+        memory: as in `load_model`; the bytes of weights and work are logged before it starts.
+        progress: shows the loops.
 
     Raises:
         SteerscopeError: any of the input errors; nothing is written before the input is checked.
     """
-    bound = _bind(plan, out, device, progress)
+    bound = _bind(plan, out, (device, memory), progress)
     scope = Scope.parse(plan.scope)
     signed = [Dose(sign * d) for d in sorted(plan.doses) for sign in (1, -1)]
     controls = _sweep_controls(bound)
@@ -106,15 +120,20 @@ def run_study(
 
 
 def run_sweep(
-    plan: SweepPlan, out: str | Path, *, device: str | None = None, progress: Track = silent
+    plan: SweepPlan,
+    out: str | Path,
+    *,
+    device: str | None = None,
+    memory: str | None = None,
+    progress: Track = silent,
 ) -> Run:
-    """Measure a grid of layers and doses on the select split.
+    """Measure a grid of layers and doses on the select split; the arguments are those of a study.
 
     Raises:
         SteerscopeError: any of the input errors; nothing is written before the input is checked.
     """
     doses = [Dose(value, check_unit(plan.unit)) for value in plan.doses]
-    bound = _bind(plan, out, device, progress)
+    bound = _bind(plan, out, (device, memory), progress)
     controls = _sweep_controls(bound)
     cells = dose_cells([*bound.directions.values(), *controls], doses, Scope.parse(plan.scope))
     bound.measure("select", cells)
@@ -124,17 +143,22 @@ def run_sweep(
     return bound.run
 
 
-def _bind(plan: Plan, out: str | Path, device: str | None, progress: Track) -> _Bound:
+def _bind(
+    plan: Plan, out: str | Path, machine: tuple[str | None, str | None], progress: Track
+) -> _Bound:
     if plan.method not in METHODS:
         raise UnknownNameError("method", plan.method, METHODS)
     read = ReadToken.parse(plan.read)
     texts = _load_texts(plan)
-    model = load_model(plan.model, backbone=plan.backbone, device=device)
+    device, memory = machine
+    model = load_model(
+        plan.model, backbone=plan.backbone, dtype=plan.dtype, device=device, memory=memory
+    )
     sites = sites_at(model, plan.stream, plan.layers)
     prompts = (*texts.prompts.select.prompts, *texts.prompts.test.prompts)
     judge = choose_judge(texts.contrasts, prompts)
-    for prompt in prompts:
-        model.tokens(prompt.text, room=plan.n_new)
+    longest = max(len(model.tokens(prompt.text, room=plan.n_new)) for prompt in prompts)
+    _log.info("memory: %s", generation_plan(model, longest, plan.n_new)[0])
     found = extract(model, texts.pairs.fit, sites, read=read, progress=progress)
     directions = {s.layer: find_direction(plan.method, c) for s, c in found.items()}
     parts = ("fit", "select", "test")

@@ -21,7 +21,7 @@ from steerscope.model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.results import Row, Run
 from steerscope.scopes import Scope
-from steerscope.score import kl_from_plain, log_likelihoods, preference
+from steerscope.score import kl_from_plain, log_likelihoods, preferences
 
 _CELLS_AT_ONCE = 32  # a kill loses at most this many conditions
 
@@ -37,11 +37,10 @@ class Material:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How continuations are made: number of new tokens, sampler, rows in a batch."""
+    """How continuations are made: number of new tokens and sampler."""
 
     n_new: int
     sampler: Sampler
-    batch_size: int = 1024
 
 
 def dose_cells(directions: Iterable[Direction], doses: Sequence[Dose], scope: Scope) -> list[Cell]:
@@ -111,9 +110,7 @@ class Bench:
         self, ids: Sequence[list[int]], cells: Sequence[Cell]
     ) -> list[list[Continuation]]:
         d = self.decoding
-        return generate(
-            self.model, ids, cells, n_new=d.n_new, sampler=d.sampler, batch_size=d.batch_size
-        )
+        return generate(self.model, ids, cells, n_new=d.n_new, sampler=d.sampler)
 
     def _measured(
         self, cells: Sequence[Cell], prompts: tuple[int, ...]
@@ -131,8 +128,8 @@ class Bench:
             mine = written[number]
             rows += self._continuation_rows(cell, prompts, mine, kl[number], nll[number])
             texts += [self._text(cell, p, c) for p, c in zip(prompts, mine, strict=True)]
-            if self._measures_pairs:
-                rows += self._pair_rows(cell, float(np.nanmean(kl[number])))
+        if self._measures_pairs:
+            rows += self._pair_rows(cells, kl)
         return rows, texts
 
     def _text(self, cell: Cell, prompt: int, written: Continuation) -> dict[str, Any]:
@@ -174,11 +171,13 @@ class Bench:
         n = len(prompts)
         return [means[start : start + n] for start in range(0, len(means), n)]
 
-    def _pair_rows(self, cell: Cell, kl: float) -> list[Row]:
+    def _pair_rows(self, cells: Sequence[Cell], kl: Float[np.ndarray, "cell prompt"]) -> list[Row]:
         texts = [(p.positive, p.negative) for p in self.material.pairs.pairs]
-        margins = preference(self.model, texts, cell).tolist()
+        margins = preferences(self.model, texts, cells).tolist()
         return [
-            self._row(cell, i, "preference", m, kl=kl, status="ok") for i, m in enumerate(margins)
+            self._row(cell, i, "preference", margin, kl=float(np.nanmean(kl[number])), status="ok")
+            for number, cell in enumerate(cells)
+            for i, margin in enumerate(margins[number])
         ]
 
     def _row(

@@ -23,7 +23,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from steerscope.backbones.bridge import BridgeLensModel, bridged, mlp_width
 from steerscope.backbones.hooked import HookedLensModel, faithful_hooked, official_name
 from steerscope.bundled import bundled_models
-from steerscope.errors import BackboneWarning, ModelLoadError, UnknownNameError
+from steerscope.errors import BackboneWarning, BadValueError, ModelLoadError, UnknownNameError
+from steerscope.memory import parse_bytes
 from steerscope.model import LensModel, ModelShape, weights_fingerprint
 
 Backbone = Literal["auto", "hooked", "bridge"]
@@ -38,6 +39,7 @@ def load_model(
     backbone: str = "auto",
     device: str | None = None,
     dtype: str = "float32",
+    memory: str | int | None = None,
 ) -> LensModel:
     """A model by bundled name, by local Hugging Face folder, or by hub name.
 
@@ -46,8 +48,10 @@ def load_model(
         backbone: `hooked`, `bridge`, or `auto`: hooked if the conversion is faithful, else bridge.
         device: such as `cpu` or `cuda`; default the GPU if there is one.
         dtype: `float32`, `bfloat16` or `float16`.
+        memory: limit for weights and work together, such as `8GiB`; default what the device has.
 
     Raises:
+        BadValueError: a device or an amount of memory that cannot be read, or a device not here.
         ModelLoadError: there is no such model, or the backbone asked for cannot run it faithfully.
         UnknownNameError: a backbone or dtype that does not exist.
     """
@@ -55,7 +59,8 @@ def load_model(
         raise UnknownNameError("backbone", backbone, get_args(Backbone))
     if dtype not in get_args(DType):
         raise UnknownNameError("dtype", dtype, get_args(DType))
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    where = find_device(device)
+    limit = parse_bytes(memory) if isinstance(memory, str) else memory
     name, source, official = _resolve(str(name_or_path))
     with _quiet():
         original, tokenizer = _load_original(name, source, getattr(torch, dtype))
@@ -85,6 +90,7 @@ def load_model(
                 fingerprint=fingerprint,
             )
             model.shape = replace(shape, d_mlp=mlp_width(model))
+    model.memory_limit = limit
     if why:
         warnings.warn(
             f"{name} runs on TransformerBridge, since HookedTransformer cannot: {why}.",
@@ -92,6 +98,25 @@ def load_model(
             stacklevel=2,
         )
     return model
+
+
+def find_device(name: str | None) -> torch.device:
+    """The device of that name; default the GPU if there is one.
+
+    Raises:
+        BadValueError: no such device, or it is not on this machine.
+    """
+    gpu = torch.accelerator.current_accelerator(check_available=True)
+    here = ["cpu", *([gpu.type] if gpu else [])]
+    if name is None:
+        return torch.device("cuda" if "cuda" in here else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in here:
+        raise BadValueError(f"no device {name!r} on this machine; it has {', '.join(here)}.")
+    return device
 
 
 def _resolve(name: str) -> tuple[str, str, str | None]:

@@ -5,6 +5,7 @@ Heavy imports wait inside the commands, so that help and usage errors come at on
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 import warnings
@@ -43,6 +44,9 @@ def _show_warning(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and leave with its exit code: 0, 2 for what the user can mend, 1 for our faults."""
+    notes = logging.StreamHandler()  # what the library logs, on standard error
+    logging.getLogger("steerscope").addHandler(notes)
+    logging.getLogger("steerscope").setLevel(logging.INFO)
     warnings.showwarning = _show_warning  # pyright: ignore[reportAttributeAccessIssue]
     given = sys.argv[1:] if arguments is None else arguments
     try:

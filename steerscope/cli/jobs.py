@@ -12,8 +12,10 @@ from steerscope.cli.shared import (
     Backbone,
     Contrasts,
     Device,
+    DType,
     Json,
     Layers,
+    Memory,
     Method,
     Model,
     NNew,
@@ -50,7 +52,9 @@ def report(
     temperature: Temperature = 0.7,
     seed: Seed = 0,
     backbone: Backbone = "auto",
+    dtype: DType = "float32",
     device: Device = None,
+    memory: Memory = None,
     as_json: Json = False,
 ) -> None:
     """Where, how hard and whether: one page with controls."""
@@ -66,6 +70,7 @@ def report(
         contrasts=contrasts,
         prompts=prompts,
         backbone=backbone,
+        dtype=dtype,
         method=method,
         stream=stream,
         layers=parse_layers(layers),
@@ -78,7 +83,7 @@ def report(
         seed=seed,
     )
     out = out or Path("data/runs") / f"{Path(model).name}-{Path(contrasts).stem}"
-    run = run_study(plan, out, device=device, progress=bar)
+    run = run_study(plan, out, device=device, memory=memory, progress=bar)
     page = write_report(run)
     findings = find(run)
     lines = [verdict(findings), *(f"  {line}" for line in answer(findings)), f"report: {page}"]
@@ -118,7 +123,9 @@ def sweep(
     temperature: Temperature = 0.7,
     seed: Seed = 0,
     backbone: Backbone = "auto",
+    dtype: DType = "float32",
     device: Device = None,
+    memory: Memory = None,
     as_json: Json = False,
 ) -> None:
     """Measure a grid of layers and doses."""
@@ -133,6 +140,7 @@ def sweep(
         contrasts=contrasts,
         prompts=prompts,
         backbone=backbone,
+        dtype=dtype,
         method=method,
         stream=stream,
         layers=parse_layers(layers),
@@ -144,7 +152,7 @@ def sweep(
         temperature=temperature,
         seed=seed,
     )
-    run = run_sweep(plan, out, device=device, progress=bar)
+    run = run_sweep(plan, out, device=device, memory=memory, progress=bar)
     found = find(run)
     rows = [
         (

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Model = Annotated[str, typer.Option(help="bundled name, Hugging Face folder or hub name")]
 Backbone = Annotated[str, typer.Option(help="auto, hooked or bridge")]
 Device = Annotated[str | None, typer.Option(help="such as cpu or cuda; default the GPU if any")]
+Memory = Annotated[str | None, typer.Option(help="such as 8GiB; default what the device has")]
+DType = Annotated[str, typer.Option(help="float32, bfloat16 or float16")]
 Contrasts = Annotated[str, typer.Option(help="bundled contrast set or JSON-lines file")]
 Prompts = Annotated[str | None, typer.Option(help="bundled prompt set, .jsonl file or text file")]
 Method = Annotated[str, typer.Option(help="how the direction is found")]

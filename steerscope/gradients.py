@@ -112,6 +112,7 @@ def _check(contrasts: ContrastSet, found: dict[Site, Contrast], loss: Preference
         )
 
 
+@torch.enable_grad()
 def _worth(
     loss: PreferenceLoss, likelihood: Float[Tensor, " row"], state: Float[Tensor, "row d"]
 ) -> tuple[Float[Tensor, " row"], Float[Tensor, "row d"]]:

@@ -5,7 +5,7 @@ They are no measure of steering:
 * |slope| ignores the direction: a vector that steers the wrong way wins like one that steers right.
 * r² and the share of valid answers multiply in what the slope's own error already says, and the
   share is squared on top of the missing points that the fit has lost.
-* The slope of v1 and the range of v2 grow with the coefficients that were tried.
+* The range in v2 grows with the coefficients that were tried.
 * A handful of points, each one sampled answer to one prompt: two identical vectors were published
   with slopes of -11.6 and +2.1.
 * v1 and v2 have different units, and one published table sorts them together.
@@ -50,7 +50,7 @@ def legacy_fit(
     """Least squares of log-ratios on symlog coefficients; a NaN log-ratio is an unread answer.
 
     Raises:
-        BadValueError: fewer than three answers, at fewer than two coefficients; an infinity.
+        BadValueError: fewer than three answers, or all at one coefficient; an infinity.
 
     Source: scoring of the wassname steering journal, September 2025.
     """
@@ -58,7 +58,7 @@ def legacy_fit(
     x, y = symlog(coefficients[valid]), log_ratios[valid]
     if len(x) < 3 or len(np.unique(x)) < 2:
         raise BadValueError(
-            f"a legacy score needs 3 answers at 2 or more coefficients; there are {len(x)} at "
+            f"a legacy score needs 3 answers at 2 or more coefficients; there are {len(x)}, at "
             f"{len(np.unique(x))}."
         )
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
@@ -72,7 +72,7 @@ def legacy_fit(
 def score_v1(fit: LegacyFit) -> float:
     """|slope| · valid_frac² · r², in nats per symlog unit.
 
-    Source: the same journal, tables up to 28 September 2025.
+    Source: the same journal, all of its tables but the last part of the last.
     """
     return abs(fit.slope) * fit.valid_frac**2 * fit.r2
 

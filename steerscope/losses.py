@@ -121,6 +121,7 @@ class Margin:
         likelihood: Float[Tensor, "pair 2"],
         state: Float[Tensor, "pair 2 d"],  # noqa: ARG002
     ) -> Float[Tensor, " pair"]:
+        """The loss of each pair."""
         return margin_loss(likelihood, beta=self.beta, gamma=self.gamma)
 
 
@@ -139,6 +140,7 @@ class Separation:
         likelihood: Float[Tensor, "pair 2"],  # noqa: ARG002
         state: Float[Tensor, "pair 2 d"],
     ) -> Float[Tensor, " pair"]:
+        """The loss of each pair."""
         return separation_loss(state)
 
 
@@ -171,6 +173,7 @@ class BoundedSeparation:
     def __call__(
         self, likelihood: Float[Tensor, "pair 2"], state: Float[Tensor, "pair 2 d"]
     ) -> Float[Tensor, " pair"]:
+        """The loss of each pair, held to its own likelihood as it is now."""
         shortfall = shortfall_penalty(likelihood, likelihood.detach(), margin=self.margin)
         return separation_loss(state) + self.weight * shortfall
 

@@ -6,7 +6,8 @@ apart. The mean of the bare gradients of both classes cancels for such a loss; t
 does not. All are signed so that the loss falls along them: mean(a)·v >= 0.
 
 A natural gradient divides the mean descent by the Fisher information F of the rows, damped:
-v = (F + λI)⁻¹ ā. It is solved among the n rows, never in d x d.
+v = (F + λI)⁻¹ ā. It is solved among the n rows, never in d x d. It pays where the noise of the
+gradients is loud in a few directions; where it is even, the mean gradient is the better estimate.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from steerscope.activations import Contrast, Gradients
 from steerscope.directions.direction import Direction, make_direction
 from steerscope.errors import BadValueError, DegenerateDirectionError, MissingEvidenceError
 
-DAMPING = 0.1
+# In units of the mean eigenvalue of the Fisher information. With fewer rows than dimensions less of
+# it trusts what a few rows say of most directions; much more of it gives back the mean gradient.
+DAMPING = 1.0
 
 
 def gradient_mean(contrast: Contrast) -> Direction:
@@ -119,8 +122,9 @@ def fisher_ief(contrast: Contrast, *, damping: float = DAMPING) -> Direction:
 def fisher_covariance(contrast: Contrast, *, damping: float = DAMPING) -> Direction:
     """Natural gradient with the covariance of the descents, F = 1/(n-1) Σᵢ (aᵢ - ā)(aᵢ - ā)ᵀ.
 
-    By Sherman and Morrison this is `fisher_empirical` at the absolute damping λ (n-1)/n and only
-    its length differs; it is solved as such. The two part only as far as tr F does.
+    By Sherman and Morrison this is `fisher_empirical` at the absolute damping λ (n-1)/n, and only
+    its length differs; it is solved as such. Its F holds the spread without the mean, so that the
+    same relative damping is less here where the descents agree.
 
     Args:
         contrast: with gradients.

@@ -127,6 +127,20 @@ def test_gradients_are_the_slopes_of_the_loss(tiny, loss, read, sites):
         assert float(rows[i] @ unit) == pytest.approx(expected, rel=1e-2), site
 
 
+@pytest.mark.parametrize(
+    ("family", "backbone"), [("gpt2", "hooked"), ("gemma3", "bridge"), ("lfm2", "bridge")]
+)
+def test_gradients_are_the_slopes_of_the_loss_on_other_architectures(load, family, backbone):
+    model, site, read = load(family, backbone), Site("resid_post", 0), ReadToken.mean()
+    loss, pair = Margin(beta=0.3), PAIRS.pairs[0]
+    found = add_gradients(model, PAIRS, extract(model, PAIRS, [site]), loss=loss)[site]
+    row = found.gradients.positive[0]
+    plain = [outputs(model, t, read) for t in (pair.positive, pair.negative)]
+    shift = 1e-3 * row / row.norm()
+    expected = slope(model, loss, plain, pair.positive, 0, read, site, shift)
+    assert float(row.norm()) == pytest.approx(expected, rel=1e-2)
+
+
 def test_one_backward_pass_for_all_sites_and_texts_is_one_for_each(tiny):
     sites = [Site("resid_pre", 0), Site("z", 1, 2), Site("resid_post", 2)]
     bare = extract(tiny, PAIRS, sites)

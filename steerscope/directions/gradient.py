@@ -92,10 +92,9 @@ def fisher_empirical(contrast: Contrast, *, damping: float = DAMPING) -> Directi
 def fisher_ief(contrast: Contrast, *, damping: float = DAMPING) -> Direction:
     """Natural gradient with the improved empirical Fisher, F = 1/n Σᵢ aᵢ aᵢᵀ / sᵢ².
 
-    sᵢ is the norm of text i's gradient at the model's output, so that a text that the model has
-    already judged rightly weighs as much as another. Without damping the step promises each text a
-    fall of its loss of sᵢ², where the plain empirical Fisher promises all the same. With equal sᵢ
-    it is `fisher_empirical`.
+    sᵢ is the norm of text i's gradient at the model's output. Without damping the plain empirical
+    Fisher promises every text the same fall of its loss, however little it has left to fall; this
+    one promises sᵢ². With equal sᵢ it is `fisher_empirical`.
 
     Args:
         contrast: with gradients.
@@ -109,12 +108,12 @@ def fisher_ief(contrast: Contrast, *, damping: float = DAMPING) -> Direction:
     Source: Wu et al. 2024 (arXiv:2406.06420), for activations in place of parameters.
     """
     rows = _rows(contrast, "fisher_ief")
-    squares = _gradients(contrast, "fisher_ief").output_norm.T.flatten().double().square()
+    gradients = _gradients(contrast, "fisher_ief")
+    squares = gradients.output_norm.T.flatten().double().square()
     if not bool((squares > 0).all()):
         raise DegenerateDirectionError(
-            f"fisher_ief at {contrast.site}: the loss {_gradients(contrast, '').loss} has no "
-            "gradient at the output of some text, so that its weight is infinite; use "
-            "fisher_empirical."
+            f"fisher_ief at {contrast.site}: the loss {gradients.loss} has no gradient at "
+            "the output of some text, so that its weight is infinite; use fisher_empirical."
         )
     return _direction(contrast, _solved(rows, damping, squares), "fisher_ief")
 

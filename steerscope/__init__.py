@@ -9,13 +9,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from steerscope.activations import Contrast, Moments, ReadToken, extract, extract_moments
+    from steerscope.activations import (
+        Contrast,
+        Gradients,
+        Moments,
+        ReadToken,
+        extract,
+        extract_moments,
+    )
     from steerscope.backbones import load_model
     from steerscope.contrasts import ContrastPair, ContrastSet, load_contrasts, load_prompts
     from steerscope.directions import Direction, find_direction, load_directions, save_directions
     from steerscope.doses import Dose
     from steerscope.errors import SteerscopeError
     from steerscope.generation import Greedy, Sample, generate
+    from steerscope.gradients import add_gradients
     from steerscope.interventions import Cell, Intervention, Steering, steer
     from steerscope.lens import direction_lens, logit_lens
     from steerscope.model import LensModel
@@ -34,6 +42,7 @@ _HOME = {
     "ContrastSet": "contrasts",
     "Direction": "directions",
     "Dose": "doses",
+    "Gradients": "activations",
     "Greedy": "generation",
     "Intervention": "interventions",
     "LensModel": "model",
@@ -47,6 +56,7 @@ _HOME = {
     "Steering": "interventions",
     "StudyPlan": "plans",
     "SweepPlan": "plans",
+    "add_gradients": "gradients",
     "direction_lens": "lens",
     "eigengap": "spectra",
     "extract": "activations",
@@ -73,6 +83,7 @@ __all__ = [
     "ContrastSet",
     "Direction",
     "Dose",
+    "Gradients",
     "Greedy",
     "Intervention",
     "LensModel",
@@ -86,6 +97,7 @@ __all__ = [
     "SteerscopeError",
     "StudyPlan",
     "SweepPlan",
+    "add_gradients",
     "direction_lens",
     "eigengap",
     "extract",

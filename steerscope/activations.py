@@ -15,6 +15,7 @@ from torch import Tensor
 from steerscope.batches import equal_length_batches
 from steerscope.contrasts import ContrastSet
 from steerscope.errors import BadValueError, NotFiniteError, UnsupportedSiteError
+from steerscope.losses import Moves
 from steerscope.memory import fit, pass_bytes
 from steerscope.model import HookFunction, LensModel
 from steerscope.progress import Track, silent
@@ -111,12 +112,53 @@ class Provenance:
 
 
 @dataclass(frozen=True, eq=False)
+class Gradients:
+    """Gradients of a preference loss at one site; row i of both classes is pair i.
+
+    Attributes:
+        positive: of the loss of a pair with respect to the activation of its positive text.
+        negative: the same for the negative text.
+        output_norm: L2 norm of the gradient at what the loss reads of a text, its logits or its
+            last activation; column 0 is the positive text, column 1 the negative.
+        loss: name of the loss.
+        moves: whether the loss judges one displacement of both texts (`together`), or positives
+            moved by +v and negatives by -v (`apart`).
+        read: the token at which the activation is displaced.
+    """
+
+    positive: Float[Tensor, "pair d"]
+    negative: Float[Tensor, "pair d"]
+    output_norm: Float[Tensor, "pair 2"]
+    loss: str
+    moves: Moves
+    read: str
+
+    def __post_init__(self) -> None:
+        for part in ("positive", "negative", "output_norm"):
+            if not torch.isfinite(getattr(self, part)).all():
+                raise NotFiniteError(
+                    f"the gradients of the loss {self.loss} hold a NaN or an infinity ({part}); "
+                    "check the model's weights and number format."
+                )
+
+    @property
+    def descents(self) -> tuple[Float[Tensor, "pair d"], Float[Tensor, "pair d"]]:
+        """Steepest descent of the loss at each positive and each negative text, as v sees it.
+
+        To first order, v changes the loss of pair i by -(d₊ᵢ + d₋ᵢ)·v: it is added to both texts if
+        they move together, and taken from the negative one if they move apart.
+        """
+        return -self.positive, self.negative if self.moves == "apart" else -self.negative
+
+
+@dataclass(frozen=True, eq=False)
 class Contrast:
     """Activations of contrast pairs at one site; row i of both classes is pair i.
 
     Attributes:
         relative: median L2 norm of the activations over the content tokens of all texts, position 0
             excluded, in activation units.
+        gradients: of a preference loss, for the methods that need them.
     """
 
     site: Site
@@ -124,6 +166,7 @@ class Contrast:
     negative: Float[Tensor, "pair d"]
     relative: float
     provenance: Provenance
+    gradients: Gradients | None = None
 
     def __post_init__(self) -> None:
         for side in ("positive", "negative"):

@@ -9,6 +9,7 @@ SteerscopeError
 ├── PromptTooLongError      a prompt that does not fit into the context
 ├── MemoryBudgetError       work that does not fit into memory
 ├── DegenerateDirectionError   activations that define no direction
+├── MissingEvidenceError    a method needs gradients or the like that were not gathered
 ├── NotFiniteError          a NaN or an infinity where a number is needed
 ├── VectorFileError         a vector file that cannot be read
 ├── VectorMismatchError     a direction used on another model or width
@@ -65,6 +66,10 @@ class MemoryBudgetError(SteerscopeError):
 
 class DegenerateDirectionError(SteerscopeError):
     """Activations that define no direction, such as two equal class means."""
+
+
+class MissingEvidenceError(SteerscopeError):
+    """A method needs something of the contrast that was not gathered."""
 
 
 class NotFiniteError(SteerscopeError):

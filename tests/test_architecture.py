@@ -17,7 +17,8 @@ MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "data" not in p.relative_to
 
 LEVELS = {
     "errors": -1, "sites": 0, "doses": 0, "scopes": 0, "bundled": 0, "progress": 0,
-    "contrasts": 1, "results": 1, "statistics": 1, "metrics": 1, "batches": 1, "caches": 1, "studies": 2,
+    "contrasts": 1, "results": 1, "statistics": 1, "metrics": 1, "batches": 1, "caches": 1,
+    "losses": 1, "legacy": 1, "studies": 2,
     "plans": 3,
     "model": 2, "microworld": 2, "figures": 3,
     "memory": 3, "backbones": 4,
@@ -26,7 +27,7 @@ LEVELS = {
     "directions": 5, "operators": 5, "report": 5,
     "interventions": 6,
     "lens": 7, "generation": 7, "score": 7,
-    "evals": 8,
+    "evals": 8, "gradients": 8,
     "sweeps": 9,
     "study": 10,
     "cli": 11, "__main__": 12, "__init__": 12,

@@ -1,6 +1,7 @@
-"""Directions: each method turns the activations of a contrast into a unit vector.
+"""Directions: each method turns a contrast into a unit vector.
 
-`METHODS` need only the contrast; `CONTROLS` are the null directions and need a seed as well.
+`METHODS` need only the contrast, with whatever evidence `NEEDS` names in its fields; `CONTROLS` are
+the null directions and need a seed as well.
 """
 
 from __future__ import annotations
@@ -11,6 +12,16 @@ from steerscope.activations import Contrast
 from steerscope.directions.controls import label_shuffled, random
 from steerscope.directions.direction import Direction, class_separation
 from steerscope.directions.files import load_directions, save_directions
+from steerscope.directions.gradient import (
+    fisher_covariance,
+    fisher_difference,
+    fisher_empirical,
+    fisher_ief,
+    fisher_negative,
+    fisher_positive,
+    gradient_mean,
+    gradient_svd,
+)
 from steerscope.directions.mean_difference import mean_diff
 from steerscope.directions.pca import pca_centred, pca_uncentred
 from steerscope.errors import UnknownNameError
@@ -19,6 +30,24 @@ METHODS: dict[str, Callable[[Contrast], Direction]] = {
     "mean_diff": mean_diff,
     "pca_uncentred": pca_uncentred,
     "pca_centred": pca_centred,
+    "gradient_mean": gradient_mean,
+    "gradient_svd": gradient_svd,
+    "fisher_empirical": fisher_empirical,
+    "fisher_ief": fisher_ief,
+    "fisher_covariance": fisher_covariance,
+    "fisher_positive": fisher_positive,
+    "fisher_negative": fisher_negative,
+    "fisher_difference": fisher_difference,
+}
+NEEDS: dict[str, tuple[str, ...]] = {
+    "gradient_mean": ("gradients",),
+    "gradient_svd": ("gradients",),
+    "fisher_empirical": ("gradients",),
+    "fisher_ief": ("gradients",),
+    "fisher_covariance": ("gradients",),
+    "fisher_positive": ("gradients",),
+    "fisher_negative": ("gradients",),
+    "fisher_difference": ("gradients",),
 }
 CONTROLS: dict[str, Callable[..., Direction]] = {
     "random": random,
@@ -42,9 +71,18 @@ def find_direction(method: str, contrast: Contrast, *, seed: int = 0) -> Directi
 __all__ = [
     "CONTROLS",
     "METHODS",
+    "NEEDS",
     "Direction",
     "class_separation",
     "find_direction",
+    "fisher_covariance",
+    "fisher_difference",
+    "fisher_empirical",
+    "fisher_ief",
+    "fisher_negative",
+    "fisher_positive",
+    "gradient_mean",
+    "gradient_svd",
     "label_shuffled",
     "load_directions",
     "mean_diff",

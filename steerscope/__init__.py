@@ -12,7 +12,17 @@ if TYPE_CHECKING:
     from steerscope.activations import Contrast, ReadToken, extract
     from steerscope.backbones import load_model
     from steerscope.contrasts import ContrastPair, ContrastSet, load_contrasts, load_prompts
-    from steerscope.directions import Direction, find_direction, load_directions, save_directions
+    from steerscope.directions import (
+        Direction,
+        export_gguf,
+        find_direction,
+        from_pretrained,
+        import_directions,
+        import_gguf,
+        load_directions,
+        push_to_hub,
+        save_directions,
+    )
     from steerscope.doses import Dose
     from steerscope.errors import SteerscopeError
     from steerscope.generation import Greedy, Sample, generate
@@ -42,15 +52,19 @@ _HOME = {
     "Sample": "generation",
     "Scope": "scopes",
     "Site": "sites",
-    "SteerscopeError": "errors",
     "Steering": "interventions",
+    "SteerscopeError": "errors",
     "StudyPlan": "plans",
     "SweepPlan": "plans",
     "direction_lens": "lens",
     "eigengap": "spectra",
+    "export_gguf": "directions",
     "extract": "activations",
     "find_direction": "directions",
+    "from_pretrained": "directions",
     "generate": "generation",
+    "import_directions": "directions",
+    "import_gguf": "directions",
     "kl_from_plain": "score",
     "load_contrasts": "contrasts",
     "load_directions": "directions",
@@ -58,6 +72,7 @@ _HOME = {
     "load_prompts": "contrasts",
     "log_likelihoods": "score",
     "logit_lens": "lens",
+    "push_to_hub": "directions",
     "run_study": "study",
     "run_sweep": "study",
     "save_directions": "directions",
@@ -85,9 +100,13 @@ __all__ = [
     "SweepPlan",
     "direction_lens",
     "eigengap",
+    "export_gguf",
     "extract",
     "find_direction",
+    "from_pretrained",
     "generate",
+    "import_directions",
+    "import_gguf",
     "kl_from_plain",
     "load_contrasts",
     "load_directions",
@@ -95,6 +114,7 @@ __all__ = [
     "load_prompts",
     "log_likelihoods",
     "logit_lens",
+    "push_to_hub",
     "run_study",
     "run_sweep",
     "save_directions",

@@ -25,6 +25,7 @@ app = typer.Typer(
 for command in (
     jobs.report,
     tools.vectors,
+    tools.convert,
     tools.eigengap,
     jobs.sweep,
     tools.steer,

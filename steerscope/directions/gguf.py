@@ -33,6 +33,7 @@ from steerscope.errors import (
     SteerscopeError,
     VectorFileError,
     VectorMismatchError,
+    reason,
 )
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def own_directions(path: Path, found: ControlVector) -> list[Direction]:
     except (ValueError, SteerscopeError) as error:
         raise VectorFileError(
             f"{path}: the keys {_DOSE} and {_UNITS} are missing or damaged "
-            f"({str(error).splitlines()[0]}); write the file again."
+            f"({reason(error)}); write the file again."
         ) from None
     directions = restore(path, found.texts[_DESCRIPTION], units)
     described = {d.site.layer: _vector(d, dose) for d in directions}
@@ -170,7 +171,7 @@ def read_control_vector(path: str | Path) -> ControlVector:
         raise
     except Exception as error:  # a damaged file can fail anywhere inside the reader
         raise VectorFileError(
-            f"{path} is not a readable GGUF file ({error}); it may be cut short, so fetch or write "
+            f"{path} is not a readable GGUF file ({reason(error)}); it may be cut short, so fetch or write "
             "it again."
         ) from None
     kind = texts.get("general.architecture")

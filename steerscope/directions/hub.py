@@ -11,7 +11,7 @@ from typing import cast
 from steerscope.directions.descriptions import check_one_model
 from steerscope.directions.direction import Direction
 from steerscope.directions.files import load_directions, save_directions
-from steerscope.errors import VectorFileError
+from steerscope.errors import VectorFileError, reason
 
 FILE_NAME = "directions.safetensors"
 
@@ -113,11 +113,11 @@ def _hub_errors(repo_id: str) -> Iterator[None]:
 
     # The bases are OSError and the error of whichever HTTP library the hub's client uses.
     network = cast(tuple[type[Exception], ...], HfHubHTTPError.__bases__)
+    refusals: tuple[type[Exception], ...] = (EntryNotFoundError, HFValidationError, *network)
     try:
         yield
-    except (EntryNotFoundError, HFValidationError, *network) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    except refusals as error:
         raise VectorFileError(
-            f"the hub has no directions at {repo_id!r} that can be reached ({reason}); check the "
+            f"the hub has no directions at {repo_id!r} that can be reached ({reason(error)}); check the "
             "name, the network, and `hf auth login`."
         ) from error

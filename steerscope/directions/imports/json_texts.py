@@ -38,15 +38,14 @@ def read_svec(path: Path) -> ForeignVectors:
     found: _Svec = _parse(path, _Svec)
     vectors = {}
     for layer, numbers in found.directions.items():
-        vector = torch.tensor(numbers, dtype=torch.float64)
-        if vector.ndim == 2 and len(vector) == 1:
-            vector = vector[0]
-        if vector.ndim != 1:
+        rows = numbers if numbers and isinstance(numbers[0], list) else [numbers]
+        if len(rows) > 1:
             raise VectorFileError(
-                f"{path}: layer {layer} holds {len(vector)} vectors, one for each position; only "
+                f"{path}: layer {layer} holds {len(rows)} vectors, one for each position; only "
                 "one vector for all positions can be imported."
             )
-        vectors[Site("resid_post", block_number(path, layer))] = vector
+        site = Site("resid_post", block_number(path, layer))
+        vectors[site] = torch.tensor(rows[0], dtype=torch.float64)
     return ForeignVectors("svec", vectors)
 
 
@@ -59,7 +58,7 @@ def read_neuronpedia(path: Path) -> ForeignVectors:
     Source: `neuronpedia/np_vector.py` and the answer of its `vector/new`.
     """
     # The answer of the server wraps the vector; a stored vector does not.
-    found = _parse(path, _NeuronpediaAnswer | _NeuronpediaVector)
+    found = _parse(path, _NeuronpediaVector | _NeuronpediaAnswer)
     vector = found.vector if isinstance(found, _NeuronpediaAnswer) else found
     try:
         site = Site.at_hook(vector.hook_name)
@@ -72,7 +71,7 @@ def _parse(path: Path, kind: Any) -> Any:
     try:
         return TypeAdapter(kind).validate_json(path.read_bytes(), strict=True)
     except ValidationError as error:
-        first = error.errors()[-1]
+        first = error.errors()[0]
         where = ".".join(map(str, first["loc"][:6])) or "the whole"
         raise VectorFileError(
             f"{path} is not a vector file of its kind: {where}: {first['msg']}; it may be cut "

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from steerscope.directions.imports.foreign import ForeignVectors, block_number
-from steerscope.errors import VectorFileError
+from steerscope.errors import VectorFileError, reason
 from steerscope.sites import Site
 
 _LAYER = re.compile(r"(?:^|_)layer_(\d+)(?![0-9])")
@@ -69,7 +69,7 @@ def _load(path: Path) -> Tensor:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can fail anywhere inside torch's reader
         raise VectorFileError(
-            f"{path} cannot be read as plain tensors ({str(error).splitlines()[0][:120]}); it is "
+            f"{path} cannot be read as plain tensors ({reason(error)[:120]}); it is "
             "damaged, or holds objects that could run code when loaded and are refused. Have its "
             "author save the bare tensor with torch.save, or as GGUF."
         ) from None

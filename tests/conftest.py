@@ -44,6 +44,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 transformers.logging.set_verbosity_error()
+                transformers.logging.disable_progress_bar()
                 tiny_model(family).save_pretrained(path)
                 _word_tokenizer().save_pretrained(path)
             made[family] = path

@@ -133,8 +133,8 @@ def own_directions(path: Path, found: ControlVector) -> list[Direction]:
         units = {label: _from_text(text) for label, text in texts.items()}
     except (ValueError, SteerscopeError) as error:
         raise VectorFileError(
-            f"{path}: the keys {_DOSE} and {_UNITS} are missing or damaged "
-            f"({reason(error)}); write the file again."
+            f"{path}: the keys {_DOSE} and {_UNITS} are missing or damaged ({reason(error)}); "
+            "write the file again."
         ) from None
     directions = restore(path, found.texts[_DESCRIPTION], units)
     described = {d.site.layer: _vector(d, dose) for d in directions}
@@ -171,8 +171,8 @@ def read_control_vector(path: str | Path) -> ControlVector:
         raise
     except Exception as error:  # a damaged file can fail anywhere inside the reader
         raise VectorFileError(
-            f"{path} is not a readable GGUF file ({reason(error)}); it may be cut short, so fetch or write "
-            "it again."
+            f"{path} is not a readable GGUF file ({reason(error)}); it may be cut short, so fetch "
+            "or write it again."
         ) from None
     kind = texts.get("general.architecture")
     if kind != _ARCHITECTURE or not vectors:

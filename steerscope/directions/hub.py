@@ -118,6 +118,6 @@ def _hub_errors(repo_id: str) -> Iterator[None]:
         yield
     except refusals as error:
         raise VectorFileError(
-            f"the hub has no directions at {repo_id!r} that can be reached ({reason(error)}); check the "
-            "name, the network, and `hf auth login`."
+            f"the hub has no directions at {repo_id!r} that can be reached ({reason(error)}); "
+            "check the name, the network, and `hf auth login`."
         ) from error

@@ -12,9 +12,10 @@ from steerscope.sites import Site
 def read_gguf(path: Path) -> ForeignVectors:
     """`direction.N` is added to the output of block N, 0-based: `resid_post.N`.
 
-    repeng reads HF `hidden_states[N + 1]` for it and adds it to the output of `layers[N]`;
-    EasySteer and llama.cpp add it there as well. A file of llama.cpp's `cvector-generator` was
-    found one block earlier than it is applied, which the file does not show.
+    repeng reads HF `hidden_states[N + 1]` for it (for the last block that is after the final norm)
+    and adds it to the output of `layers[N]`; EasySteer and llama.cpp add it there as well. A file
+    of llama.cpp's `cvector-generator` was found one block earlier than it is applied, which the
+    file does not show.
 
     Source: repeng 0.4.0 `ControlVector.import_gguf`; llama.cpp `llama_adapter_cvec`.
     """

@@ -27,10 +27,11 @@ class _NeuronpediaAnswer(BaseModel):
 
 
 def read_svec(path: Path) -> ForeignVectors:
-    """`directions["N"]` was read at HF `hidden_states[N + 1]`, the output of block N: `resid_post.N`.
+    """`directions["N"]` was read at the output of block N, 0-based: `resid_post.N`.
 
-    IBM's own library then adds it to the input of block N, one block before the place where it was
-    read. Here a direction stands where it was read. AISteer360 stores each vector as a table of one
+    That is HF `hidden_states[N + 1]`, for the last block after the final norm. IBM's own library
+    then adds it to the input of block N, one block before the place where it was read; here a
+    direction stands where it was read. AISteer360 stores each vector as a table of one
     row; tables of more rows, one for each position, are refused.
 
     Source: Lee et al. 2024 (arXiv:2409.05907), `activation_steering/steering_vector.py`.
@@ -52,8 +53,9 @@ def read_svec(path: Path) -> ForeignVectors:
 def read_neuronpedia(path: Path) -> ForeignVectors:
     """`values` (or `vector`) at the TransformerLens hook point `hook_name` (or `hookName`).
 
-    Neuronpedia's custom vectors stand at the input of block N, `resid_pre.N`, which is the output of
-    block N - 1. One natural unit is strength 1; its `default_steer_strength` is so many of them.
+    Neuronpedia's custom vectors stand at the input of block N, `resid_pre.N`, which is the output
+    of block N - 1. One natural unit is strength 1 of the vector as stored; `default_steer_strength` is
+    so many of them.
 
     Source: `neuronpedia/np_vector.py` and the answer of its `vector/new`.
     """

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     )
     from steerscope.backbones import load_model
     from steerscope.contrasts import ContrastPair, ContrastSet, load_contrasts, load_prompts
-    from steerscope.directions import Direction, find_direction, load_directions, save_directions
+    from steerscope.directions import (
+        Direction,
+        export_gguf,
+        find_direction,
+        from_pretrained,
+        import_directions,
+        import_gguf,
+        load_directions,
+        push_to_hub,
+        save_directions,
+    )
     from steerscope.doses import Dose
     from steerscope.errors import SteerscopeError
     from steerscope.generation import Greedy, Sample, generate
@@ -52,17 +62,21 @@ _HOME = {
     "Sample": "generation",
     "Scope": "scopes",
     "Site": "sites",
-    "SteerscopeError": "errors",
     "Steering": "interventions",
+    "SteerscopeError": "errors",
     "StudyPlan": "plans",
     "SweepPlan": "plans",
     "add_gradients": "gradients",
     "direction_lens": "lens",
     "eigengap": "spectra",
+    "export_gguf": "directions",
     "extract": "activations",
     "extract_moments": "activations",
     "find_direction": "directions",
+    "from_pretrained": "directions",
     "generate": "generation",
+    "import_directions": "directions",
+    "import_gguf": "directions",
     "kl_from_plain": "score",
     "load_contrasts": "contrasts",
     "load_directions": "directions",
@@ -70,6 +84,7 @@ _HOME = {
     "load_prompts": "contrasts",
     "log_likelihoods": "score",
     "logit_lens": "lens",
+    "push_to_hub": "directions",
     "run_study": "study",
     "run_sweep": "study",
     "save_directions": "directions",
@@ -100,10 +115,14 @@ __all__ = [
     "add_gradients",
     "direction_lens",
     "eigengap",
+    "export_gguf",
     "extract",
     "extract_moments",
     "find_direction",
+    "from_pretrained",
     "generate",
+    "import_directions",
+    "import_gguf",
     "kl_from_plain",
     "load_contrasts",
     "load_directions",
@@ -111,6 +130,7 @@ __all__ = [
     "load_prompts",
     "log_likelihoods",
     "logit_lens",
+    "push_to_hub",
     "run_study",
     "run_sweep",
     "save_directions",

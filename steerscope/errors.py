@@ -94,3 +94,8 @@ class RunConflictError(RunError):
 
 class BackboneWarning(UserWarning):
     """The door chose another backbone than the first choice, and says why."""
+
+
+def reason(error: Exception) -> str:
+    """The first line of what an exception says, or its name if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -56,6 +56,7 @@ _WORDS: dict[Stream, str] = {
 }
 
 _PATTERN = re.compile(r"(?P<stream>[a-z_]+)\.(?P<layer>\d+)(?:\.h(?P<head>\d+))?")
+_HOOK_PATTERN = re.compile(r"blocks\.(?P<layer>\d{1,5})\.(?P<hook>[a-z_.]+)")
 
 
 def check_stream(name: str) -> Stream:
@@ -121,6 +122,23 @@ class Site:
     def hook_name(self) -> str:
         """Name of the TransformerLens hook point that holds this site."""
         return f"blocks.{self.layer}.{_HOOKS[self.stream]}"
+
+    @classmethod
+    def at_hook(cls, name: str) -> Site:
+        """The site, all heads together, of a TransformerLens hook point: inverse of `hook_name`.
+
+        Raises:
+            BadValueError: no site has a hook point of that name.
+        """
+        match = _HOOK_PATTERN.fullmatch(name)
+        stream = next((s for s, hook in _HOOKS.items() if match and hook == match["hook"]), None)
+        if match is None or stream is None:
+            known = ", ".join(_HOOKS.values())
+            raise BadValueError(
+                f"no site at hook point {name!r}; hook points are called blocks.LAYER. and one of "
+                f"{known}."
+            )
+        return cls(stream, int(match["layer"]))
 
     @property
     def words(self) -> str:

@@ -40,6 +40,9 @@ DOORS = {
     "typer": {"cli"},
     "rich": {"progress.py"},
     "safetensors": {"directions"},
+    "gguf": {"directions/gguf.py"},
+    "huggingface_hub": {"directions/hub.py"},
+    "pydantic": {"directions"},
     "transformers": {"backbones", "microworld"},
 }
 WITHOUT_TORCH = {
@@ -90,7 +93,9 @@ def test_lower_levels_never_import_higher_ones(path):
 @pytest.mark.parametrize("library", DOORS)
 def test_each_heavy_library_has_its_doors(library):
     for path in MODULES:
-        if top(path) not in DOORS[library]:
+        inside = path.relative_to(PACKAGE)
+        doors = {str(inside), *map(str, inside.parents)}
+        if not doors & DOORS[library]:
             assert all(m.split(".")[0] != library for m, _ in imports(path)), (path, library)
 
 
@@ -137,7 +142,8 @@ def test_nothing_is_pickled_and_no_hook_name_escapes():
     for path in MODULES:
         text = path.read_text()
         assert "pickle" not in text, path
-        assert "torch.load" not in text, path
+        for call in re.findall(r"torch\.load\(.*", text):
+            assert "weights_only=True" in call, path
         if top(path) not in {"sites.py", "backbones"}:
             assert not re.search(r"hook_(resid|attn|mlp|pre|post|[qkvz]\b)", text), path
 

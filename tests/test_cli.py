@@ -8,11 +8,13 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
+from gguf import GGUFReader
 from safetensors.torch import load_file
 
 from steerscope.cli import main
 from steerscope.cli.shared import parse_layers
-from steerscope.directions import load_directions, save_directions
+from steerscope.directions import import_directions, import_gguf, load_directions, save_directions
 from steerscope.doses import Dose
 from steerscope.errors import BadValueError
 from steerscope.generation import generate
@@ -184,6 +186,68 @@ def test_vectors_then_steer_is_steering_by_hand(run_cli, load, tiny_folder, word
     assert found["kl_nats"] > 0
 
 
+def test_a_control_vector_is_written_read_and_converted(run_cli, tiny_folder, words, tmp_path):
+    model = ["--model", tiny_folder("llama")]
+    ours, control, back = (tmp_path / n for n in ("v.safetensors", "v.gguf", "back.safetensors"))
+    code, said, errors = run_cli(
+        "vectors", *model, "--contrasts", words, "--out", ours, "--gguf", control
+    )
+    assert code == 0, errors
+    assert f"saved: {control}, strength 1 = +1 natural" in said
+    assert "left out, since llama.cpp has no place for it: resid_post.0" in said
+    found = {d.label: d for d in load_directions(ours)}
+    assert [d.site.layer for d in import_gguf(control)] == [1, 2]
+    assert all(torch.equal(d.unit, found[d.label].unit) for d in import_gguf(control))
+    code, said, errors = run_cli("convert", control, *model, "--out", back, "--json")
+    assert code == 0, errors
+    assert [d["site"] for d in json.loads(said)["directions"]] == ["resid_post.1", "resid_post.2"]
+    assert all(d.scale == found[d.label].scale for d in load_directions(back))
+    code, said, errors = run_cli(
+        "convert", ours, *model, "--out", control, "--dose", -2, "--unit", "relative", "--json"
+    )
+    assert code == 0, errors
+    written = json.loads(said)
+    assert (written["strength_1"], written["left_out"]) == ("-2 relative", ["resid_post.0"])
+    tensor = GGUFReader(control).tensors[0].data
+    assert np.linalg.norm(tensor) == pytest.approx(
+        2 * found["mean_diff@resid_post.1"].scale.relative, rel=1e-5
+    )
+
+
+def test_a_vector_of_another_tool_steers_and_is_converted(
+    run_cli, tiny_folder, load, tmp_path, words
+):
+    vector = torch.randn(32, generator=torch.Generator().manual_seed(0)) * 9
+    torch.save(vector, tmp_path / "layer_1.pt")
+    model = ["--model", tiny_folder("llama")]
+    code, said, errors = run_cli(
+        "steer", *model, "--vector", tmp_path / "layer_1.pt", "--prompt", "w20 w21", "--n-new", 6,
+        "--temperature", 0, "--json",
+    )  # fmt: skip
+    assert code == 0, errors
+    [direction] = import_directions(tmp_path / "layer_1.pt", load("llama"))
+    cells = [Cell((Steering(direction, Dose(1.0)),))]
+    [[expected]] = generate(load("llama"), ["w20 w21"], cells, n_new=6)
+    result = json.loads(said)
+    assert result["continuations"][0]["steered"] == expected.text
+    assert result["steering"]["method"] == "imported:caa"
+    assert result["steering"]["dose_absolute"] == pytest.approx(float(vector.norm()))
+    code, said, errors = run_cli("lens", *model, "--vector", tmp_path / "layer_1.pt")
+    assert (code, "imported:caa@resid_post.1" in said) == (0, True), errors
+    (tmp_path / "p.txt").write_text("w5 w6 w7\nw8 w9\n")
+    out = tmp_path / "v.safetensors"
+    code, said, errors = run_cli(
+        "convert", tmp_path / "layer_1.pt", *model, "--out", out, "--prompts", tmp_path / "p.txt"
+    )
+    assert code == 0, errors
+    [measured] = import_directions(
+        tmp_path / "layer_1.pt", load("llama"), prompts=["w5 w6 w7", "w8 w9"]
+    )
+    [saved] = load_directions(out)
+    assert saved.scale == measured.scale != direction.scale
+    assert torch.equal(saved.unit, direction.unit)
+
+
 def test_projecting_out_on_the_command_line(run_cli, tiny_folder, words, tmp_path):
     file = tmp_path / "v.safetensors"
     run_cli(
@@ -287,6 +351,14 @@ def bad(tmp_path, name, text):
         (["steer", "--vector", "{good}", "--prompt", "w5", "--operator", "x"], "unknown operator"),
         (["steer", "--vector", "{good}", "--prompt", "w5", "--site", "q.1"], "unknown site"),
         (["steer", "--vector", "{good}", "--prompt", "w5", "--dose", "nan"], "not a number"),
+        (["steer", "--vector", "{words}", "--prompt", "w5"], "ends in '.jsonl'"),
+        (["steer", "--vector", "{caa}", "--prompt", "w5", "--model", "{tiny}"], "layers 0 to 2"),
+        (["convert", "nowhere", "--out", "{out}.gguf"], "no vector file nowhere"),
+        (["convert", "{good}", "--out", "{out}.pt"], "unknown format to write '.pt'"),
+        (["convert", "{good}", "--out", "{out}.gguf", "--dose", "0", "--model", "{tiny}"], "dose of 0"),
+        (["convert", "{good}", "--out", "{out}.gguf", "--unit", "x"], "unknown dose unit"),
+        (["convert", "{head}", "--out", "{out}.gguf", "--model", "{tiny}"], "z.1.h0 has no place"),
+        (["vectors", "--out", "{out}", "--gguf", "{out}.gguf", "--stream", "z"], "not at z"),
         (["lens", "--model", "{tiny}"], "either --vector or --prompt"),
         (["lens", "--model", "{tiny}", "--prompt", "w5", "--top", "0"], "outside 1..96"),
         (["figures", "nowhere"], "is not a run directory"),
@@ -312,13 +384,17 @@ def test_bad_input_gets_one_line_and_leaves_nothing(
         "foreign": tmp_path / "foreign.safetensors",
         "narrow": tmp_path / "narrow.safetensors",
         "nan": tmp_path / "nan.safetensors",
+        "head": tmp_path / "head.safetensors",
+        "caa": tmp_path / "layer_7.pt",
     }
+    torch.save(torch.ones(32), files["caa"])
     if "{run}" in arguments:
         files["run"] = request.getfixturevalue("small_run")[0]
     save_directions(files["good"], [direction])
     other = random_direction(load("gpt2"), Site("resid_post", 1))
     save_directions(files["foreign"], [other])
     head = random_direction(load("llama"), Site("z", 1, 0))
+    save_directions(files["head"], [head])
     kind = type(head)
     moved = kind(Site("resid_post", 1), head.unit, head.scale, "random", head.provenance)
     save_directions(files["narrow"], [moved])

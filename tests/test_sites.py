@@ -11,6 +11,17 @@ def test_a_site_is_read_back_from_its_name(site):
     assert Site.parse(str(site)) == site
 
 
+@pytest.mark.parametrize("stream", STREAMS)
+def test_a_site_is_found_by_its_hook_name(stream):
+    assert Site.at_hook(Site(stream, 6).hook_name) == Site(stream, 6)
+
+
+@pytest.mark.parametrize("name", ["hook_embed", "blocks.6.hook_resid", "blocks.x.hook_z", ""])
+def test_other_hook_names_are_no_sites(name):
+    with pytest.raises(BadValueError, match="no site at hook point .*hook_resid_post"):
+        Site.at_hook(name)
+
+
 def test_sites_are_written_as_stream_layer_head():
     assert str(Site("resid_post", 6)) == "resid_post.6"
     assert str(Site("z", 6, 3)) == "z.6.h3"

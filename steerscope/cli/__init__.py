@@ -26,6 +26,7 @@ app = typer.Typer(
 for command in (
     jobs.report,
     tools.vectors,
+    tools.convert,
     tools.eigengap,
     jobs.sweep,
     tools.steer,

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ from steerscope.errors import BadValueError, UnknownNameError
 
 if TYPE_CHECKING:
     from steerscope.directions import Direction
+    from steerscope.doses import Dose
     from steerscope.model import LensModel
 
 Model = Annotated[str, typer.Option(help="bundled name, Hugging Face folder or hub name")]
@@ -91,12 +93,27 @@ def load(model: str, backbone: str, device: str | None) -> LensModel:
     return load_model(model, backbone=backbone, device=device)
 
 
-def read_vector(path: str, site: str | None) -> Direction:
+def check_vector(path: str) -> None:
+    """Refuse a vector file that no reader takes, before a model is loaded for it."""
+    from steerscope.directions.imports import read_own
+
+    read_own(path)
+
+
+def read_vectors(path: str, model: LensModel, prompts: str | None = None) -> list[Direction]:
+    """The directions of a vector file of any kind, lengths measured on a prompt set if need be."""
+    from steerscope.contrasts import load_prompts
+    from steerscope.directions import import_directions
+
+    texts = None if prompts is None else [p.text for p in load_prompts(prompts).prompts]
+    return import_directions(path, model, prompts=texts)
+
+
+def read_vector(path: str, site: str | None, model: LensModel) -> Direction:
     """The direction of a vector file at a site; the site may be left out if the file has one."""
-    from steerscope.directions import load_directions
     from steerscope.sites import Site
 
-    found = {str(d.site): d for d in reversed(load_directions(path))}
+    found = {str(d.site): d for d in reversed(read_vectors(path, model))}
     if site is not None:
         wanted = str(Site.parse(site))
     elif len(found) == 1:
@@ -108,3 +125,22 @@ def read_vector(path: str, site: str | None) -> Direction:
     if wanted not in found:
         raise UnknownNameError("site in this vector file", wanted, found)
     return found[wanted]
+
+
+def write_gguf(path: Path, directions: Sequence[Direction], dose: Dose) -> dict[str, Any]:
+    """Write a control vector of the directions that have a place in one, and say which have not."""
+    from steerscope.directions import export_gguf, fits_gguf
+
+    fitting = [d for d in directions if fits_gguf(d)]
+    export_gguf(path, fitting or directions, dose=dose)
+    left_out = [str(d.site) for d in directions if not fits_gguf(d)]
+    return {"gguf": str(path), "strength_1": str(dose), "left_out": left_out}
+
+
+def gguf_lines(written: dict[str, Any]) -> list[str]:
+    """What `write_gguf` did, as lines."""
+    lines = [f"saved: {written['gguf']}, strength 1 = {written['strength_1']}"]
+    if written["left_out"]:
+        sites = ", ".join(written["left_out"])
+        lines.append(f"left out, since llama.cpp has no place for it: {sites}")
+    return lines

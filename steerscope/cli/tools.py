@@ -1,4 +1,4 @@
-"""Commands that do one thing: vectors, eigengap, steer, lens."""
+"""Commands that do one thing: vectors, convert, eigengap, steer, lens."""
 
 from __future__ import annotations
 
@@ -23,11 +23,15 @@ from steerscope.cli.shared import (
     Seed,
     StreamName,
     Temperature,
+    check_vector,
     finish,
+    gguf_lines,
     load,
     parse_layers,
     read_vector,
+    read_vectors,
     table,
+    write_gguf,
 )
 from steerscope.errors import BadValueError, UnknownNameError
 
@@ -44,6 +48,9 @@ def vectors(
     stream: StreamName = "resid_post",
     layers: Layers = None,
     read: Read = "last",
+    gguf: Annotated[
+        Path | None, typer.Option(help="write a control vector for llama.cpp as well")
+    ] = None,
     seed: Seed = 0,
     backbone: Backbone = "auto",
     device: Device = None,
@@ -53,11 +60,16 @@ def vectors(
     from steerscope.activations import ReadToken, extract
     from steerscope.contrasts import load_contrasts
     from steerscope.directions import CONTROLS, METHODS, find_direction, save_directions
+    from steerscope.doses import Dose
     from steerscope.progress import bar
     from steerscope.study import sites_at
 
     if method not in METHODS and method not in CONTROLS:
         raise UnknownNameError("method", method, [*METHODS, *CONTROLS])
+    if gguf is not None and stream != "resid_post":
+        raise BadValueError(
+            f"--gguf holds directions at resid_post, not at {stream}; leave it out."
+        )
     token = ReadToken.parse(read)
     pairs = load_contrasts(contrasts)
     loaded = load(model, backbone, device)
@@ -65,19 +77,55 @@ def vectors(
     found = extract(loaded, pairs, sites, read=token, progress=bar)
     directions = [find_direction(method, contrast, seed=seed) for contrast in found.values()]
     save_directions(out, directions)
+    written = {} if gguf is None else write_gguf(gguf, directions, Dose(1.0))
+    said = [f"saved: {out}", *(gguf_lines(written) if written else [])]
     columns = ("site", "natural (length)", "relative (length)")
     rows = [(d.site, f"{d.scale.natural:.4g}", f"{d.scale.relative:.4g}") for d in directions]
     finish(
         as_json,
         {
             "out": str(out),
+            **written,
             "directions": [{"site": str(d.site), **asdict(d.scale)} for d in directions],
         },
-        [
-            *table(f"{method} from {len(pairs)} pairs of {pairs.name}:", columns, rows),
-            f"saved: {out}",
-        ],
+        [*table(f"{method} from {len(pairs)} pairs of {pairs.name}:", columns, rows), *said],
     )
+
+
+def convert(
+    source: Annotated[str, typer.Argument(help="vector file of steerscope or of another tool")],
+    out: Annotated[Path, typer.Option(help=".safetensors or .gguf file to write")],
+    model: Model = "microworld",
+    prompts: Prompts = None,
+    dose: Annotated[float, typer.Option(help="what strength 1 of a .gguf file means")] = 1.0,
+    unit: Annotated[str, typer.Option(help="natural, relative or absolute")] = "natural",
+    backbone: Backbone = "auto",
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Turn a vector file into another format, checked against the model."""
+    from steerscope.directions import save_directions
+    from steerscope.doses import Dose, check_unit
+
+    amount = Dose(dose, check_unit(unit))
+    if out.suffix not in {".safetensors", ".gguf"}:
+        raise UnknownNameError("format to write", out.suffix, [".safetensors", ".gguf"])
+    check_vector(source)
+    directions = read_vectors(source, load(model, backbone, device), prompts)
+    written: dict[str, Any] = {}
+    if out.suffix == ".gguf":
+        written = write_gguf(out, directions, amount)
+    else:
+        save_directions(out, directions)
+    said = gguf_lines(written) if written else [f"saved: {out}"]
+    columns = ("direction", "natural (length)", "relative (length)")
+    rows = [(d.label, f"{d.scale.natural:.4g}", f"{d.scale.relative:.4g}") for d in directions]
+    result = {
+        "out": str(out),
+        **written,
+        "directions": [{"site": str(d.site), **asdict(d.scale)} for d in directions],
+    }
+    finish(as_json, result, [*table(f"directions of {source}:", columns, rows), *said])
 
 
 def eigengap(
@@ -125,7 +173,7 @@ def eigengap(
 
 
 def steer(
-    vector: Annotated[str, typer.Option(help="safetensors file of directions")],
+    vector: Annotated[str, typer.Option(help="vector file of steerscope or of another tool")],
     prompt: Annotated[list[str], typer.Option(help="text to continue; may be given again")],
     model: Model = "microworld",
     site: Annotated[str | None, typer.Option(help="such as resid_post.4")] = None,
@@ -149,9 +197,11 @@ def steer(
     from steerscope.score import kl_from_plain
 
     amount = Dose(dose, check_unit(unit)) if find_operator(operator).needs_dose else None
-    steering = Steering(read_vector(vector, site), amount, operator, Scope.parse(scope))
+    where = Scope.parse(scope)
     sampler = Sample(temperature, seed) if temperature else Greedy()
+    check_vector(vector)
     loaded = load(model, backbone, device)
+    steering = Steering(read_vector(vector, site, loaded), amount, operator, where)
     cells = [Cell(), Cell((steering,))]
     plain, steered = generate(loaded, prompt, cells, n_new=n_new, sampler=sampler)
     kl = kl_from_plain(loaded, prompt, cells[1:])[0].tolist()
@@ -168,7 +218,9 @@ def steer(
 
 def lens(
     model: Model = "microworld",
-    vector: Annotated[str | None, typer.Option(help="safetensors file of directions")] = None,
+    vector: Annotated[
+        str | None, typer.Option(help="vector file of steerscope or of another tool")
+    ] = None,
     site: Annotated[str | None, typer.Option(help="such as resid_post.4")] = None,
     prompt: Annotated[str | None, typer.Option(help="text to look into instead")] = None,
     top: Annotated[int, typer.Option(help="tokens to show")] = 8,
@@ -179,11 +231,13 @@ def lens(
     """Logit lens of a direction, or of each layer on a prompt."""
     if (vector is None) == (prompt is None):
         raise BadValueError("give either --vector or --prompt.")
-    direction = None if vector is None else read_vector(vector, site)
+    if vector is not None:
+        check_vector(vector)
     loaded = load(model, backbone, device)
     if not 1 <= top <= loaded.shape.n_vocab:
         raise BadValueError(f"--top {top} is outside 1..{loaded.shape.n_vocab}.")
-    if direction is not None:
+    if vector is not None:
+        direction = read_vector(vector, site, loaded)
         title, columns, rows, result = _direction_lens(loaded, direction, top)
     else:
         title, columns, rows, result = _prompt_lens(loaded, prompt or "", top)

@@ -12,6 +12,7 @@ from steerscope.activations import Contrast
 from steerscope.directions.controls import label_shuffled, random
 from steerscope.directions.direction import Direction, class_separation
 from steerscope.directions.files import load_directions, save_directions
+from steerscope.directions.gguf import export_gguf, fits_gguf, import_gguf
 from steerscope.directions.gradient import (
     fisher_covariance,
     fisher_difference,
@@ -22,6 +23,8 @@ from steerscope.directions.gradient import (
     gradient_mean,
     gradient_svd,
 )
+from steerscope.directions.hub import from_pretrained, push_to_hub
+from steerscope.directions.imports import import_directions
 from steerscope.directions.mean_difference import mean_diff
 from steerscope.directions.pca import pca_centred, pca_uncentred
 from steerscope.errors import UnknownNameError
@@ -74,6 +77,7 @@ __all__ = [
     "NEEDS",
     "Direction",
     "class_separation",
+    "export_gguf",
     "find_direction",
     "fisher_covariance",
     "fisher_difference",
@@ -83,11 +87,16 @@ __all__ = [
     "fisher_positive",
     "gradient_mean",
     "gradient_svd",
+    "fits_gguf",
+    "from_pretrained",
+    "import_directions",
+    "import_gguf",
     "label_shuffled",
     "load_directions",
     "mean_diff",
     "pca_centred",
     "pca_uncentred",
+    "push_to_hub",
     "random",
     "save_directions",
 ]

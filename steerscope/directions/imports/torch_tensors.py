@@ -1,0 +1,82 @@
+"""Tensors saved by torch: CAA and EasyEdit (one layer), persona vectors (all layers)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from steerscope.directions.imports.foreign import ForeignVectors, block_number
+from steerscope.errors import VectorFileError, reason
+from steerscope.sites import Site
+
+_LAYER = re.compile(r"(?:^|_)layer_(\d+)(?![0-9])")
+
+
+def read_torch(path: Path) -> ForeignVectors:
+    """A vector is of CAA or EasyEdit, a table of persona vectors.
+
+    Raises:
+        VectorFileError: damaged, more than a tensor, or of no known shape.
+    """
+    tensor = _load(path)
+    if tensor.ndim == 1:
+        return caa(path, tensor)
+    if tensor.ndim == 2:
+        return persona(path, tensor)
+    raise VectorFileError(
+        f"{path} holds a tensor of shape {tuple(tensor.shape)}; known are one vector (CAA, "
+        "EasyEdit) and one row for each layer (persona vectors)."
+    )
+
+
+def caa(path: Path, vector: Tensor) -> ForeignVectors:
+    """One vector, its layer in the file's name: `layer_N` is the output of block N, `resid_post.N`.
+
+    Names are `layer_N.pt` (EasyEdit) and `vec_layer_N_MODEL.pt` (CAA); both read and add at the
+    output of the N-th decoder layer, counted from 0.
+
+    Source: Rimsky et al. 2023 (arXiv:2312.06681) and EasyEdit `steer/vector_generators/caa`.
+    """
+    match = _LAYER.search(path.stem)
+    if match is None:
+        raise VectorFileError(
+            f"{path} holds one vector and its name no layer; name it layer_N.pt, N the block whose "
+            "output it was read at, counted from 0."
+        )
+    return ForeignVectors("caa", {Site("resid_post", block_number(path, match[1])): vector})
+
+
+def persona(path: Path, table: Tensor) -> ForeignVectors:
+    """Row i is HF `hidden_states[i]`: row 0 the embedding, row i + 1 the output of block i.
+
+    So row 0 is `resid_pre.0` and row i + 1 is `resid_post.i`, where the authors add it too. The
+    last row was read after the final norm, because HF returns it so, and is added before it.
+
+    Source: Chen et al. 2025 (arXiv:2507.21509), `generate_vec.py`.
+    """
+    if not len(table):
+        raise VectorFileError(f"{path} holds a table without rows; it needs one for each layer.")
+    sites = [Site("resid_pre", 0), *(Site("resid_post", i) for i in range(len(table) - 1))]
+    vectors = dict(zip(sites, table.unbind(), strict=True))
+    return ForeignVectors("persona", vectors, n_layers=len(table) - 1)
+
+
+def _load(path: Path) -> Tensor:
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file can fail anywhere inside torch's reader
+        raise VectorFileError(
+            f"{path} cannot be read as plain tensors ({reason(error)[:120]}); it is "
+            "damaged, or holds objects that could run code when loaded and are refused. Have its "
+            "author save the bare tensor with torch.save, or as GGUF."
+        ) from None
+    if not isinstance(found, Tensor) or not found.is_floating_point() or found.is_sparse:
+        kind = str(found.dtype) if isinstance(found, Tensor) else type(found).__name__
+        raise VectorFileError(
+            f"{path} holds a {kind}, not a dense tensor of floating-point numbers; save the "
+            "tensor itself with torch.save."
+        )
+    return found.detach()

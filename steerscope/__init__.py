@@ -11,6 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from steerscope.activations import Contrast, ReadToken, extract
     from steerscope.backbones import load_model
+    from steerscope.calibration import calibrate
+    from steerscope.composition import (
+        interference,
+        orthogonalised,
+        renormalised_sum,
+        switched,
+        vector_sum,
+    )
     from steerscope.contrasts import ContrastPair, ContrastSet, load_contrasts, load_prompts
     from steerscope.directions import Direction, find_direction, load_directions, save_directions
     from steerscope.doses import Dose
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
     from steerscope.score import kl_from_plain, log_likelihoods
     from steerscope.sites import Site
     from steerscope.spectra import eigengap
+    from steerscope.strengths import CosineGate, EigengapGate, ProjectionGate, Strength
     from steerscope.study import run_study, run_sweep
 
 _HOME = {
@@ -32,25 +41,31 @@ _HOME = {
     "Contrast": "activations",
     "ContrastPair": "contrasts",
     "ContrastSet": "contrasts",
+    "CosineGate": "strengths",
     "Direction": "directions",
     "Dose": "doses",
+    "EigengapGate": "strengths",
     "Greedy": "generation",
     "Intervention": "interventions",
     "LensModel": "model",
+    "ProjectionGate": "strengths",
     "ReadToken": "activations",
     "Run": "results",
     "Sample": "generation",
     "Scope": "scopes",
     "Site": "sites",
-    "SteerscopeError": "errors",
     "Steering": "interventions",
+    "SteerscopeError": "errors",
+    "Strength": "strengths",
     "StudyPlan": "plans",
     "SweepPlan": "plans",
+    "calibrate": "calibration",
     "direction_lens": "lens",
     "eigengap": "spectra",
     "extract": "activations",
     "find_direction": "directions",
     "generate": "generation",
+    "interference": "composition",
     "kl_from_plain": "score",
     "load_contrasts": "contrasts",
     "load_directions": "directions",
@@ -58,10 +73,14 @@ _HOME = {
     "load_prompts": "contrasts",
     "log_likelihoods": "score",
     "logit_lens": "lens",
+    "orthogonalised": "composition",
+    "renormalised_sum": "composition",
     "run_study": "study",
     "run_sweep": "study",
     "save_directions": "directions",
     "steer": "interventions",
+    "switched": "composition",
+    "vector_sum": "composition",
 }
 
 __all__ = [
@@ -69,11 +88,14 @@ __all__ = [
     "Contrast",
     "ContrastPair",
     "ContrastSet",
+    "CosineGate",
     "Direction",
     "Dose",
+    "EigengapGate",
     "Greedy",
     "Intervention",
     "LensModel",
+    "ProjectionGate",
     "ReadToken",
     "Run",
     "Sample",
@@ -81,13 +103,16 @@ __all__ = [
     "Site",
     "Steering",
     "SteerscopeError",
+    "Strength",
     "StudyPlan",
     "SweepPlan",
+    "calibrate",
     "direction_lens",
     "eigengap",
     "extract",
     "find_direction",
     "generate",
+    "interference",
     "kl_from_plain",
     "load_contrasts",
     "load_directions",
@@ -95,10 +120,14 @@ __all__ = [
     "load_prompts",
     "log_likelihoods",
     "logit_lens",
+    "orthogonalised",
+    "renormalised_sum",
     "run_study",
     "run_sweep",
     "save_directions",
     "steer",
+    "switched",
+    "vector_sum",
 ]
 
 

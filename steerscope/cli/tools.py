@@ -130,9 +130,16 @@ def steer(
     model: Model = "microworld",
     site: Annotated[str | None, typer.Option(help="such as resid_post.4")] = None,
     dose: Annotated[float, typer.Option(help="how much")] = 1.0,
-    unit: Annotated[str, typer.Option(help="natural, relative or absolute")] = "natural",
-    operator: Annotated[str, typer.Option(help="add or project_out")] = "add",
+    unit: Annotated[
+        str, typer.Option(help="natural, relative, absolute, kl or degrees")
+    ] = "natural",
+    operator: Annotated[
+        str, typer.Option(help="add, project_out, clamp, rotate or rotate_to")
+    ] = "add",
     scope: ScopeText = "all",
+    strength: Annotated[
+        str, typer.Option(help="share of the change, such as 0.5, ramp:8, decay:4 or cosine:0.3")
+    ] = "1.0",
     n_new: NNew = 48,
     temperature: Temperature = 0.7,
     seed: Seed = 0,
@@ -141,17 +148,32 @@ def steer(
     as_json: Json = False,
 ) -> None:
     """Continue prompts with and without steering."""
+    from steerscope.calibration import calibrate
     from steerscope.doses import Dose, check_unit
+    from steerscope.errors import BadValueError
     from steerscope.generation import Greedy, Sample, generate
     from steerscope.interventions import Cell, Steering
     from steerscope.operators import find_operator
     from steerscope.scopes import Scope
     from steerscope.score import kl_from_plain
+    from steerscope.strengths import Strength
 
     amount = Dose(dose, check_unit(unit)) if find_operator(operator).needs_dose else None
-    steering = Steering(read_vector(vector, site), amount, operator, Scope.parse(scope))
+    direction, where, share = (
+        read_vector(vector, site),
+        Scope.parse(scope),
+        Strength.parse(strength),
+    )
     sampler = Sample(temperature, seed) if temperature else Greedy()
-    loaded = load(model, backbone, device)
+    if amount is not None and amount.unit == "kl":
+        loaded = load(model, backbone, device)
+        found = calibrate(loaded, direction, dose, prompt, operator=operator, scope=where)
+        if not found.reached:
+            raise BadValueError(f"no dose gives {dose:g} nats on these prompts: {found.reason}.")
+        steering = Steering(direction, found.dose, operator, where, share)
+    else:
+        steering = Steering(direction, amount, operator, where, share)
+        loaded = load(model, backbone, device)
     cells = [Cell(), Cell((steering,))]
     plain, steered = generate(loaded, prompt, cells, n_new=n_new, sampler=sampler)
     kl = kl_from_plain(loaded, prompt, cells[1:])[0].tolist()

@@ -31,6 +31,17 @@ _PARTS = 8  # of the bracket in every further round
 _ROUNDS = 8
 
 
+def check_statistic(name: str) -> Statistic:
+    """The statistic of that name.
+
+    Raises:
+        UnknownNameError: there is none; the message lists the known statistics.
+    """
+    if name not in STATISTICS:
+        raise UnknownNameError("statistic", name, STATISTICS)
+    return name
+
+
 @dataclass(frozen=True)
 class KL:
     """KL(steered || plain) over the positions of prompts but 0, in nats.
@@ -85,6 +96,17 @@ class Calibration:
         """The dose in class separations; NaN for an angle or none."""
         return self.absolute / self.scale.natural
 
+    @property
+    def required(self) -> Dose | None:
+        """The dose, for callers that cannot do without.
+
+        Raises:
+            BadValueError: the target was not reached.
+        """
+        if not self.reached:
+            raise BadValueError(f"no dose gives {self.target:g} nats here: {self.reason}.")
+        return self.dose
+
 
 def calibrate(
     model: LensModel,
@@ -94,7 +116,7 @@ def calibrate(
     *,
     operator: str = "add",
     scope: Scope = Scope.all(),  # noqa: B008 - scopes are frozen
-    statistic: Statistic = "mean",
+    statistic: str = "mean",
     tolerance: float = 0.02,
 ) -> Calibration:
     """The smallest dose along a direction at which KL(steered || plain) reaches a target.
@@ -121,12 +143,10 @@ def calibrate(
     Source: the iso-KL idea of wassname/steering-lite, which iterates on one length at a time and
     trusts that KL rises with it.
     """
-    if statistic not in STATISTICS:
-        raise UnknownNameError("statistic", statistic, STATISTICS)
     for what, value in (("target KL", target_kl), ("tolerance", tolerance)):
         if not (math.isfinite(value) and value > 0):
             raise BadValueError(f"the {what} is {value}; it must be a positive number.")
-    search = _Search(model, direction, prompts, operator, scope, statistic)
+    search = _Search(model, direction, prompts, operator, scope, check_statistic(statistic))
     return search.result(target_kl, tolerance)
 
 

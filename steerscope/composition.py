@@ -162,10 +162,10 @@ def interference(
     first: Part,
     second: Part,
     *,
-    plain: Float[np.ndarray, " item"],
-    with_first: Float[np.ndarray, " item"],
-    with_second: Float[np.ndarray, " item"],
-    with_both: Float[np.ndarray, " item"],
+    plain: Float[np.ndarray, " _"],
+    with_first: Float[np.ndarray, " _"],
+    with_second: Float[np.ndarray, " _"],
+    with_both: Float[np.ndarray, " _"],
     seed: int = 0,
 ) -> Interference:
     """Measured non-additivity of a metric, beside what the geometry of the vectors predicts.

@@ -108,7 +108,7 @@ def test_a_strength_is_read_back_from_its_name(text):
 def test_products_with_numbers_are_strengths():
     assert str(0.5 * Ramp(8)) == "ramp:8*0.5"
     assert Ramp(8) * 0.5 * First(3) == Strength.parse("ramp:8*0.5*first:3")
-    assert as_strength(1) == Constant(1.0)
+    assert as_strength(1.0) == Constant(1.0)
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,6 @@ def steer(
     """Continue prompts with and without steering."""
     from steerscope.calibration import calibrate
     from steerscope.doses import Dose, check_unit
-    from steerscope.errors import BadValueError
     from steerscope.generation import Greedy, Sample, generate
     from steerscope.interventions import Cell, Steering
     from steerscope.operators import find_operator
@@ -159,21 +158,14 @@ def steer(
     from steerscope.strengths import Strength
 
     amount = Dose(dose, check_unit(unit)) if find_operator(operator).needs_dose else None
-    direction, where, share = (
-        read_vector(vector, site),
-        Scope.parse(scope),
-        Strength.parse(strength),
-    )
+    where, share = Scope.parse(scope), Strength.parse(strength)
+    direction = read_vector(vector, site)
     sampler = Sample(temperature, seed) if temperature else Greedy()
+    loaded = load(model, backbone, device)
     if amount is not None and amount.unit == "kl":
-        loaded = load(model, backbone, device)
         found = calibrate(loaded, direction, dose, prompt, operator=operator, scope=where)
-        if not found.reached:
-            raise BadValueError(f"no dose gives {dose:g} nats on these prompts: {found.reason}.")
-        steering = Steering(direction, found.dose, operator, where, share)
-    else:
-        steering = Steering(direction, amount, operator, where, share)
-        loaded = load(model, backbone, device)
+        amount = found.required
+    steering = Steering(direction, amount, operator, where, share)
     cells = [Cell(), Cell((steering,))]
     plain, steered = generate(loaded, prompt, cells, n_new=n_new, sampler=sampler)
     kl = kl_from_plain(loaded, prompt, cells[1:])[0].tolist()

@@ -33,7 +33,13 @@ if TYPE_CHECKING:
     from steerscope.score import kl_from_plain, log_likelihoods
     from steerscope.sites import Site
     from steerscope.spectra import eigengap
-    from steerscope.strengths import CosineGate, EigengapGate, ProjectionGate, Strength
+    from steerscope.strengths import (
+        CosineGate,
+        EigengapGate,
+        ProjectionGate,
+        Strength,
+        parse_strength,
+    )
     from steerscope.study import run_study, run_sweep
 
 _HOME = {
@@ -74,6 +80,7 @@ _HOME = {
     "log_likelihoods": "score",
     "logit_lens": "lens",
     "orthogonalised": "composition",
+    "parse_strength": "strengths",
     "renormalised_sum": "composition",
     "run_study": "study",
     "run_sweep": "study",
@@ -121,6 +128,7 @@ __all__ = [
     "log_likelihoods",
     "logit_lens",
     "orthogonalised",
+    "parse_strength",
     "renormalised_sum",
     "run_study",
     "run_sweep",

@@ -20,8 +20,8 @@ from steerscope.strengths import (
     ProjectionGate,
     Pulse,
     Ramp,
-    Strength,
     as_strength,
+    parse_strength,
 )
 from tests.helpers import random_direction
 
@@ -53,7 +53,7 @@ def spectra(gap):
 )
 def test_schedules_by_hand_leave_the_prompt_at_full_strength(text, generated):
     whole = 0.25 if text.startswith("0.25") else 1.0
-    found = Strength.parse(text).share(moment())
+    found = parse_strength(text).share(moment())
     torch.testing.assert_close(found, torch.tensor([[whole] * 3 + generated]))
 
 
@@ -100,14 +100,14 @@ def test_the_eigengap_gate_reads_its_table_by_layer_and_head():
     + ["0.5*ramp:8*cosine:0.3:below"],
 )
 def test_a_strength_is_read_back_from_its_name(text):
-    strength = Strength.parse(text)
+    strength = parse_strength(text)
     assert str(strength) == text
-    assert Strength.parse(str(strength)) == strength
+    assert parse_strength(str(strength)) == strength
 
 
 def test_products_with_numbers_are_strengths():
     assert str(0.5 * Ramp(8)) == "ramp:8*0.5"
-    assert Ramp(8) * 0.5 * First(3) == Strength.parse("ramp:8*0.5*first:3")
+    assert Ramp(8) * 0.5 * First(3) == parse_strength("ramp:8*0.5*first:3")
     assert as_strength(1.0) == Constant(1.0)
 
 
@@ -131,13 +131,13 @@ def test_products_with_numbers_are_strengths():
 )
 def test_malformed_strengths_are_refused(text, says):
     with pytest.raises(BadValueError, match=says):
-        Strength.parse(text)
+        parse_strength(text)
 
 
 @pytest.mark.parametrize("text", ["rampe:8", "", "ramp:2*"])
 def test_an_unknown_strength_lists_the_known_ones(text):
     with pytest.raises(UnknownNameError, match="constant, cosine, decay, eigengap, first"):
-        Strength.parse(text)
+        parse_strength(text)
 
 
 def test_the_labels_of_a_steering_show_its_strength(load):

@@ -155,10 +155,10 @@ def steer(
     from steerscope.operators import find_operator
     from steerscope.scopes import Scope
     from steerscope.score import kl_from_plain
-    from steerscope.strengths import Strength
+    from steerscope.strengths import parse_strength
 
     amount = Dose(dose, check_unit(unit)) if find_operator(operator).needs_dose else None
-    where, share = Scope.parse(scope), Strength.parse(strength)
+    where, share = Scope.parse(scope), parse_strength(strength)
     direction = read_vector(vector, site)
     sampler = Sample(temperature, seed) if temperature else Greedy()
     loaded = load(model, backbone, device)

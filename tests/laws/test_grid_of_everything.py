@@ -20,7 +20,14 @@ from steerscope.scopes import KINDS, Scope
 from steerscope.score import kl_from_plain
 from steerscope.sites import Site
 from steerscope.spectra import HeadSpectra
-from steerscope.strengths import STRENGTHS, CosineGate, EigengapGate, ProjectionGate, Strength
+from steerscope.strengths import (
+    STRENGTHS,
+    CosineGate,
+    EigengapGate,
+    ProjectionGate,
+    Strength,
+    parse_strength,
+)
 from tests.helpers import random_direction
 
 TOKENS = torch.tensor([[1, 10, 20, 30, 40, 50], [1, 60, 61, 62, 63, 64]])
@@ -49,14 +56,14 @@ def strengths(model) -> dict[str, list[Strength]]:
     early = random_direction(model, Site("resid_post", 0), seed=9)
     inside = random_direction(model, Site("k", 1, 1), seed=8)
     return {
-        "constant": [Strength.parse("1"), Strength.parse("0.4")],
-        "ramp": [Strength.parse("ramp:3")],
-        "decay": [Strength.parse("decay:1.5")],
-        "pulse": [Strength.parse("pulse:3:1")],
-        "first": [Strength.parse("first:2")],
-        "cosine": [Strength.parse("cosine:0"), CosineGate(0.0, condition=early) * 0.7],
+        "constant": [parse_strength("1"), parse_strength("0.4")],
+        "ramp": [parse_strength("ramp:3")],
+        "decay": [parse_strength("decay:1.5")],
+        "pulse": [parse_strength("pulse:3:1")],
+        "first": [parse_strength("first:2")],
+        "cosine": [parse_strength("cosine:0"), CosineGate(0.0, condition=early) * 0.7],
         "projection": [
-            Strength.parse("projection:0:below*ramp:2"),
+            parse_strength("projection:0:below*ramp:2"),
             ProjectionGate(0.0, condition=inside),
         ],
         "eigengap": [EigengapGate(gap_table(), 0.5, proportional=True, group=2)],
@@ -278,7 +285,7 @@ def test_a_scope_acts_under_a_cache_where_that_of_steering_vectors_does_nothing(
 @pytest.mark.parametrize("text", ["ramp:4", "decay:1", "pulse:2:1", "first:3"])
 def test_a_schedule_counts_the_generated_tokens_with_a_cache_as_without(tiny, text):
     whole, scheduled = (
-        Cell((steering(tiny, "add", scope=Scope.generated(), strength=Strength.parse(s)),))
+        Cell((steering(tiny, "add", scope=Scope.generated(), strength=parse_strength(s)),))
         for s in ("1", text)
     )
     cached = generate(tiny, PROMPTS, [whole, scheduled], n_new=9)
@@ -290,7 +297,7 @@ def test_a_schedule_counts_the_generated_tokens_with_a_cache_as_without(tiny, te
 def test_the_first_generated_token_is_step_1_of_a_schedule_and_of_a_scope(tiny):
     choices = [("generated", "first:2"), ("steps:1:3", "1"), ("generated", "first:3")]
     cells = [
-        Cell((steering(tiny, "add", scope=Scope.parse(a), strength=Strength.parse(b)),))
+        Cell((steering(tiny, "add", scope=Scope.parse(a), strength=parse_strength(b)),))
         for a, b in choices
     ]
     by_schedule, by_scope, longer = generate(tiny, PROMPTS, cells, n_new=8)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from steerscope.calibration import calibrate
 from steerscope.cli import main
 from steerscope.cli.shared import parse_layers
 from steerscope.directions import load_directions, save_directions
@@ -18,6 +19,7 @@ from steerscope.errors import BadValueError
 from steerscope.generation import generate
 from steerscope.interventions import Cell, Steering
 from steerscope.results import Run
+from steerscope.scopes import Scope
 from steerscope.sites import Site
 from tests.helpers import random_direction
 
@@ -182,6 +184,26 @@ def test_vectors_then_steer_is_steering_by_hand(run_cli, load, tiny_folder, word
     plain, steered = (row[0].text for row in generate(load("llama"), ["w20 w21"], cells, n_new=6))
     assert (code, found["plain"], found["steered"]) == (0, plain, steered)
     assert found["kl_nats"] > 0
+
+
+def test_a_dose_in_nats_with_a_schedule_on_the_command_line(run_cli, load, tiny_folder, tmp_path):
+    file = tmp_path / "v.safetensors"
+    direction = random_direction(load("llama"), Site("resid_post", 1))
+    save_directions(file, [direction])
+    options = ["steer", "--model", tiny_folder("llama"), "--vector", file, "--prompt", "w20 w21"]
+    code, said, _ = run_cli(
+        *options, "--dose", 0.3, "--unit", "kl", "--strength", "0.5*ramp:4", "--scope", "prompt|steps:1:3",
+        "--n-new", 2, "--json",
+    )  # fmt: skip
+    found = json.loads(said)["steering"]
+    prompt = ["w20 w21"]
+    scope = Scope.parse("prompt|steps:1:3")
+    expected = calibrate(load("llama"), direction, 0.3, prompt, scope=scope).absolute
+    assert (code, found["strength"], found["scope"]) == (0, "0.5*ramp:4", "prompt|steps:1:3")
+    assert found["dose_absolute"] == pytest.approx(expected, rel=1e-3)
+    code, _, complaint = run_cli(*options, "--dose", 1e6, "--unit", "kl")
+    assert code == 2
+    assert "no dose gives 1e+06 nats here: the KL never exceeds" in complaint
 
 
 def test_projecting_out_on_the_command_line(run_cli, tiny_folder, words, tmp_path):

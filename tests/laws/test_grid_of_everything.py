@@ -15,6 +15,7 @@ from steerscope.doses import Dose
 from steerscope.errors import BadValueError
 from steerscope.generation import generate
 from steerscope.interventions import Cell, Rows, Steering, steer
+from steerscope.metrics import kl_divergence
 from steerscope.operators import OPERATORS
 from steerscope.scopes import KINDS, Scope
 from steerscope.score import kl_from_plain
@@ -31,7 +32,7 @@ from steerscope.strengths import (
 from tests.helpers import random_direction
 
 TOKENS = torch.tensor([[1, 10, 20, 30, 40, 50], [1, 60, 61, 62, 63, 64]])
-PROMPTS = [[1, 5, 9], [1, 50, 51, 52, 53, 54]]
+PROMPTS = [[1, 5, 9], [1, 50, 51, 52]]
 SITES = [Site("resid_post", 1), Site("mlp_out", 1), Site("z", 1, 2), Site("resid_pre", 2)]
 
 DOSES = {"length": Dose(25.0, "absolute"), "angle": Dose(70.0, "degrees"), "nothing": None}
@@ -183,7 +184,7 @@ def test_every_cell_of_a_grid_of_everything_is_that_cell_alone_token_for_token(t
     together = generate(tiny, PROMPTS, cells, n_new=4)
     written = [[c.tokens for c in row] for row in together]
     for number in range(0, len(cells), 1 if tiny.backbone == "hooked" else 2):
-        cell, p = cells[number], number // 2 % len(PROMPTS)
+        cell, p = cells[number], number % 3 % len(PROMPTS)
         alone = generate(tiny, [PROMPTS[p]], [cell], n_new=4, use_cache=False)[0][0]
         assert alone.tokens == written[number][p], cell.key
     changed = sum(row != written[0] for row in written[1:])
@@ -245,6 +246,18 @@ def test_a_condition_is_read_for_the_rows_of_the_steering_alone(tiny):
     with gated.attach(tiny, Rows(torch.tensor([2, 1]))):
         found = activation(tiny, SITES[0], tokens)
     assert [torch.equal(a, b) for a, b in zip(found, plain, strict=True)] == [True, True, False]
+
+
+def test_conditions_share_no_block_of_a_prompt_above_what_their_gate_reads(tiny):
+    gate = CosineGate(0.0, condition=random_direction(tiny, Site("resid_post", 0), seed=9))
+    gated = steering(tiny, "add", site=Site("resid_post", 2), strength=gate)
+    assert gated.first_block(6) == 0
+    assert steering(tiny, "add", scope=Scope.generated(), strength=gate).first_block(6) is None
+    plain = tiny.forward(TOKENS)
+    with steer(tiny, gated):
+        expected = kl_divergence(tiny.forward(TOKENS), plain)[:, 1:].mean(dim=1)
+    found = kl_from_plain(tiny, TOKENS.tolist(), [Cell((gated,))])[0]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-3)
 
 
 def test_a_pass_that_skips_the_condition_is_refused_and_not_gated_by_an_older_one(load):

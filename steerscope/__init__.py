@@ -18,6 +18,14 @@ if TYPE_CHECKING:
         extract_moments,
     )
     from steerscope.backbones import load_model
+    from steerscope.calibration import calibrate
+    from steerscope.composition import (
+        interference,
+        orthogonalised,
+        renormalised_sum,
+        switched,
+        vector_sum,
+    )
     from steerscope.contrasts import ContrastPair, ContrastSet, load_contrasts, load_prompts
     from steerscope.directions import (
         Direction,
@@ -43,6 +51,13 @@ if TYPE_CHECKING:
     from steerscope.score import kl_from_plain, log_likelihoods
     from steerscope.sites import Site
     from steerscope.spectra import eigengap
+    from steerscope.strengths import (
+        CosineGate,
+        EigengapGate,
+        ProjectionGate,
+        Strength,
+        parse_strength,
+    )
     from steerscope.study import run_study, run_sweep
 
 _HOME = {
@@ -50,13 +65,16 @@ _HOME = {
     "Contrast": "activations",
     "ContrastPair": "contrasts",
     "ContrastSet": "contrasts",
+    "CosineGate": "strengths",
     "Direction": "directions",
     "Dose": "doses",
+    "EigengapGate": "strengths",
     "Gradients": "activations",
     "Greedy": "generation",
     "Intervention": "interventions",
     "LensModel": "model",
     "Moments": "activations",
+    "ProjectionGate": "strengths",
     "ReadToken": "activations",
     "Run": "results",
     "Sample": "generation",
@@ -64,9 +82,11 @@ _HOME = {
     "Site": "sites",
     "Steering": "interventions",
     "SteerscopeError": "errors",
+    "Strength": "strengths",
     "StudyPlan": "plans",
     "SweepPlan": "plans",
     "add_gradients": "gradients",
+    "calibrate": "calibration",
     "direction_lens": "lens",
     "eigengap": "spectra",
     "export_gguf": "directions",
@@ -77,6 +97,7 @@ _HOME = {
     "generate": "generation",
     "import_directions": "directions",
     "import_gguf": "directions",
+    "interference": "composition",
     "kl_from_plain": "score",
     "load_contrasts": "contrasts",
     "load_directions": "directions",
@@ -84,11 +105,16 @@ _HOME = {
     "load_prompts": "contrasts",
     "log_likelihoods": "score",
     "logit_lens": "lens",
+    "orthogonalised": "composition",
+    "parse_strength": "strengths",
     "push_to_hub": "directions",
+    "renormalised_sum": "composition",
     "run_study": "study",
     "run_sweep": "study",
     "save_directions": "directions",
     "steer": "interventions",
+    "switched": "composition",
+    "vector_sum": "composition",
 }
 
 __all__ = [
@@ -96,13 +122,16 @@ __all__ = [
     "Contrast",
     "ContrastPair",
     "ContrastSet",
+    "CosineGate",
     "Direction",
     "Dose",
+    "EigengapGate",
     "Gradients",
     "Greedy",
     "Intervention",
     "LensModel",
     "Moments",
+    "ProjectionGate",
     "ReadToken",
     "Run",
     "Sample",
@@ -110,9 +139,11 @@ __all__ = [
     "Site",
     "Steering",
     "SteerscopeError",
+    "Strength",
     "StudyPlan",
     "SweepPlan",
     "add_gradients",
+    "calibrate",
     "direction_lens",
     "eigengap",
     "export_gguf",
@@ -123,6 +154,7 @@ __all__ = [
     "generate",
     "import_directions",
     "import_gguf",
+    "interference",
     "kl_from_plain",
     "load_contrasts",
     "load_directions",
@@ -130,11 +162,16 @@ __all__ = [
     "load_prompts",
     "log_likelihoods",
     "logit_lens",
+    "orthogonalised",
+    "parse_strength",
     "push_to_hub",
+    "renormalised_sum",
     "run_study",
     "run_sweep",
     "save_directions",
     "steer",
+    "switched",
+    "vector_sum",
 ]
 
 

@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from steerscope.errors import NotFiniteError, UnknownNameError
+from steerscope.errors import BadValueError, NotFiniteError, UnknownNameError
 
-Unit = Literal["absolute", "relative", "natural"]
+Length = Literal["absolute", "relative", "natural"]
+Unit = Literal["absolute", "relative", "natural", "kl", "degrees"]
+LENGTHS: tuple[Length, ...] = get_args(Length)
 UNITS: tuple[Unit, ...] = get_args(Unit)
 
 
@@ -43,18 +45,23 @@ class Scale:
                     f"the {name} length is {length}; it must be a positive number."
                 )
 
-    def length(self, unit: Unit) -> float:
+    def length(self, unit: Length) -> float:
         """Absolute length of one `unit`."""
         return 1.0 if unit == "absolute" else getattr(self, unit)
 
 
 @dataclass(frozen=True)
 class Dose:
-    """A signed amount of steering, in one of the units `absolute`, `relative`, `natural`.
+    """A signed amount of steering with its unit.
+
+    `absolute`, `relative` and `natural` are lengths, and convert into each other. `kl` is nats of
+    KL(steered || plain); which length that is depends on the model and is found by
+    `calibration.calibrate`. `degrees` is an angle, for operators that turn activations.
 
     Raises:
         UnknownNameError: the unit does not exist.
         NotFiniteError: the value is NaN or infinite.
+        BadValueError: an angle beyond 180 degrees.
     """
 
     value: float
@@ -64,14 +71,31 @@ class Dose:
         check_unit(self.unit)
         if not math.isfinite(self.value):
             raise NotFiniteError(f"a dose of {self.value} is not a number; give a finite value.")
+        if self.unit == "degrees" and abs(self.value) > 180:
+            raise BadValueError(f"an angle of {self.value:g} degrees is outside -180..180.")
 
     def __str__(self) -> str:
         return f"{self.value:+g} {self.unit}"
 
     def absolute(self, scale: Scale) -> float:
-        """The same dose as a signed length in activation space."""
+        """The same dose as a signed length in activation space.
+
+        Raises:
+            BadValueError: the unit is no length.
+        """
+        if self.unit == "kl":
+            raise BadValueError(
+                f"a dose of {self.value:g} kl has no length until it is calibrated; use the dose that "
+                "calibrate(model, direction, nats, prompts) finds."
+            )
+        if self.unit == "degrees":
+            raise BadValueError(f"a dose of {self.value:g} degrees is an angle, not a length.")
         return self.value * scale.length(self.unit)
 
-    def to(self, unit: Unit, scale: Scale) -> Dose:
-        """The same dose in another unit."""
+    def to(self, unit: Length, scale: Scale) -> Dose:
+        """The same dose in another unit of length.
+
+        Raises:
+            BadValueError: the unit of this dose is no length.
+        """
         return Dose(self.absolute(scale) / scale.length(unit), unit)

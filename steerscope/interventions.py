@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from steerscope.directions import Direction
 from steerscope.doses import Dose
-from steerscope.errors import BadValueError, VectorMismatchError
-from steerscope.model import Clock, LensModel
+from steerscope.errors import VectorMismatchError
+from steerscope.model import Clock, HookFunction, LensModel
 from steerscope.operators import find_operator
 from steerscope.scopes import Scope
+from steerscope.sites import Site
+from steerscope.strengths import Constant, Moment, Strength, as_strength
 
 
 @dataclass(eq=False)
@@ -50,39 +52,35 @@ class Steering:
 
     Attributes:
         direction: where and which way.
-        dose: how much; operators without a dose take None.
-        operator: `add` or `project_out`.
+        dose: how much, in a unit that the operator takes; None for operators without a dose.
+        operator: a name in `operators.OPERATORS`.
         scope: at which absolute positions.
-        strength: share of the change that is made, 0 to 1.
+        strength: share of the change that is made: a number from 0 to 1, a schedule or a gate.
 
     Raises:
         UnknownNameError: no such operator.
-        BadValueError: a dose where none belongs or none where one does; a strength outside 0..1.
+        BadValueError: a dose where none belongs, none where one does or one of another kind; a
+            strength outside 0..1 or a gate that the site does not suit.
     """
 
     direction: Direction
     dose: Dose | None = None
     operator: str = "add"
-    scope: Scope = Scope("all")
-    strength: float = 1.0
+    scope: Scope = Scope.all()  # noqa: RUF009 - scopes are frozen
+    strength: float | Strength = 1.0
 
     def __post_init__(self) -> None:
-        needs = find_operator(self.operator).needs_dose
-        if needs and self.dose is None:
-            raise BadValueError(f"operator {self.operator!r} needs a dose; give one.")
-        if not needs and self.dose is not None:
-            raise BadValueError(
-                f"operator {self.operator!r} takes no dose; use strength to do less of it."
-            )
-        if not 0.0 <= self.strength <= 1.0:
-            raise BadValueError(f"strength {self.strength} is outside 0..1.")
+        find_operator(self.operator).check(self.dose)
+        as_strength(self.strength).check(self.direction.site)
 
     def labels(self) -> dict[str, str | float]:
-        """Direction, operator, scope and the dose in its three units, NaN without a dose."""
+        """Direction, operator, scope, strength and the dose in its three lengths, NaN without one."""
         site, scale = self.direction.site, self.direction.scale
-        length = math.nan if self.dose is None else self.dose.absolute(scale)
+        angle = self.dose is not None and self.dose.unit == "degrees"
+        length = math.nan if self.dose is None or angle else self.dose.absolute(scale)
+        strength = as_strength(self.strength)
         seed = self.direction.provenance.seed
-        return {
+        labels: dict[str, str | float] = {
             "method": self.direction.method,
             "stream": site.stream,
             "layer": site.layer,
@@ -92,50 +90,84 @@ class Steering:
             "dose_absolute": length,
             "dose_relative": length / scale.relative,
             "dose_natural": length / scale.natural,
-            "strength": self.strength,
+            "strength": strength.value if isinstance(strength, Constant) else str(strength),
             "seed": -1 if seed is None else seed,
         }
+        return labels | ({"dose_degrees": self.dose.value} if angle and self.dose else {})
 
     def first_block(self, prompt_length: int) -> int | None:
-        """The block of the site; None if no position of the prompt is in scope."""
+        """The block of the site or of a gate's condition; None if no prompt position is in scope."""
         inside = self.scope.includes(torch.arange(prompt_length), prompt_length)
-        return self.direction.site.layer if bool(inside.any()) else None
+        if not bool(inside.any()):
+            return None
+        return min(site.layer for site in (self.direction.site, *self._read_elsewhere))
+
+    @property
+    def _read_elsewhere(self) -> tuple[Site, ...]:
+        """The sites that the strength reads and this steering does not change."""
+        sites = (c.site for c in as_strength(self.strength).conditions)
+        return tuple(dict.fromkeys(s for s in sites if s != self.direction.site))
 
     @contextmanager
     def attach(self, model: LensModel, rows: Rows | None = None) -> Iterator[None]:
-        """Hook the site of the direction.
+        """Hook the site of the direction, and any other that the strength reads.
 
         Raises:
-            UnsupportedSiteError: the model lacks the site.
-            VectorMismatchError: the direction is of another model or width.
+            UnsupportedSiteError: the model lacks a site.
+            VectorMismatchError: a direction is of another model or width.
         """
-        check_direction(self.direction, model)
+        strength = as_strength(self.strength)
+        for direction in (self.direction, *strength.conditions):
+            check_direction(direction, model)
+        site = self.direction.site
         unit = self.direction.unit.to(model.device, model.dtype)
-        length = 0.0 if self.dose is None else self.dose.absolute(self.direction.scale)
-        apply = find_operator(self.operator).apply
+        operator = find_operator(self.operator)
+        amount = operator.amount(self.dose, self.direction.scale)
+        seen: dict[Site, Tensor] = {}  # of the pass in progress, emptied at the steered site
 
         def move(x: Float[Tensor, "batch pos d"]) -> Float[Tensor, "batch pos d"] | None:
+            elsewhere = dict(seen)
+            seen.clear()
             if rows is not None and not len(rows.index):
                 return None
-            share = self.strength * self._inside(model.clock, x, rows).to(x.dtype)
-            if not bool(share.any()):
+            positions, prompt_length = self._when(model.clock, x, rows)
+            inside = self.scope.includes(positions, prompt_length)
+            if not bool(inside.any()):
                 return None
             part = x if rows is None else x[rows.index]
-            moved = torch.lerp(part, apply(part, unit, length), share[..., None])
+            elsewhere[site] = part
+            moment = Moment(site, unit, positions - prompt_length + 1, elsewhere)
+            share = (strength.share(moment) * inside).to(x.dtype)
+            if not bool(share.any()):
+                return None
+            moved = torch.lerp(part, operator.apply(part, unit, amount), share[..., None])
             return moved if rows is None else x.index_copy(0, rows.index, moved)
 
-        with model.hook(self.direction.site, move):
+        with ExitStack() as stack:
+            for other in self._read_elsewhere:
+                stack.enter_context(model.hook(other, _keep(seen, other, rows)))
+            stack.enter_context(model.hook(site, move))
             yield
 
-    def _inside(
+    def _when(
         self, clock: Clock, x: Float[Tensor, "batch pos d"], rows: Rows | None
-    ) -> Bool[Tensor, "row pos"]:
-        """Which positions of which rows are in scope; one row stands for all where they agree."""
+    ) -> tuple[Int[Tensor, "1 pos"], int | Int[Tensor, "row 1"]]:
+        """Positions of this pass and the prompt length, one for each row where they differ."""
         positions = clock.positions(x.shape[1], x.device)[None]
         length = clock.prompt_length
         if isinstance(length, Tensor):
             length = (length if rows is None else length[rows.index])[:, None]
-        return self.scope.includes(positions, length)
+        return positions, length
+
+
+def _keep(seen: dict[Site, Tensor], site: Site, rows: Rows | None) -> HookFunction:
+    """A hook that notes the activations of our rows at a site."""
+
+    def keep(x: Float[Tensor, "batch pos d"]) -> None:
+        # A copy, since some backbones write a later change of this site into the same memory.
+        seen[site] = x.clone() if rows is None else x[rows.index]
+
+    return keep
 
 
 def check_direction(direction: Direction, model: LensModel) -> None:

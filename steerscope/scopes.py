@@ -1,28 +1,107 @@
-"""When: which absolute token positions an intervention touches."""
+"""When: which absolute token positions an intervention touches, and the algebra of such sets."""
 
 from __future__ import annotations
 
+import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_, or_
 from typing import Any, Literal, get_args
 
 from steerscope.errors import BadValueError, UnknownNameError
 
-Kind = Literal["all", "everywhere", "prompt", "generated", "last", "window"]
+Kind = Literal["all", "everywhere", "prompt", "generated", "last", "window", "steps"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+_HOW = (
+    "write all, everywhere, prompt, generated, last:COUNT, window:START:STOP or steps:START:STOP, "
+    "joined by | (or), & (and) and - (but not), with brackets"
+)
 
 
-@dataclass(frozen=True)
-class Scope:
+class Scope(ABC):
     """A set of absolute positions, 0 = first token; the same in prefill, cached decoding and batches.
 
     Position 0 (the attention sink) belongs to `everywhere` and to a `window` that names it, and to
-    nothing else.
+    nothing else. Scopes compose: `a | b` is either, `a & b` both, `a - b` the first but not the
+    second. `str` and `parse` are inverse.
+    """
+
+    @abstractmethod
+    def includes(self, position: Any, prompt_length: Any) -> Any:
+        """Whether a position, or each of an array of positions, is in this scope."""
+
+    def __or__(self, other: Scope) -> Scope:
+        return Either(_members(self, Either) + _members(other, Either))
+
+    def __and__(self, other: Scope) -> Scope:
+        return Both(_members(self, Both) + _members(other, Both))
+
+    def __sub__(self, other: Scope) -> Scope:
+        return Except(self, other)
+
+    @staticmethod
+    def all() -> Scope:
+        """Every position but 0."""
+        return Span("all")
+
+    @staticmethod
+    def everywhere() -> Scope:
+        """Every position, 0 included."""
+        return Span("everywhere")
+
+    @staticmethod
+    def prompt() -> Scope:
+        """The positions of the prompt but 0."""
+        return Span("prompt")
+
+    @staticmethod
+    def generated() -> Scope:
+        """The positions after the prompt."""
+        return Span("generated")
+
+    @staticmethod
+    def last(count: int) -> Scope:
+        """The last `count` positions of the prompt."""
+        return Span("last", count)
+
+    @staticmethod
+    def window(start: int, stop: int | None = None) -> Scope:
+        """Positions from `start` up to, not including, `stop`."""
+        return Span("window", start, stop)
+
+    @staticmethod
+    def steps(start: int, stop: int | None = None) -> Scope:
+        """Generated tokens number `start` up to, not including, `stop`; the first is number 1."""
+        return Span("steps", start, stop)
+
+    @staticmethod
+    def parse(text: str) -> Scope:
+        """The scope written as `prompt`, `last:3`, `window:2:9` or `(prompt | generated) - last:3`.
+
+        `-` binds tighter than `&`, and `&` tighter than `|`, as in Python. `from:4` is `window:4`.
+
+        Raises:
+            UnknownNameError: a word is not a scope.
+            BadValueError: numbers are missing or not whole, or the brackets do not match.
+        """
+        words = re.findall(r"[|&()-]|[^\s|&()-]+", text)
+        scope, rest = _read(words, text)
+        if rest:
+            raise BadValueError(f"cannot read scope {text!r} from {rest[0]!r} on; {_HOW}.")
+        return scope
+
+
+@dataclass(frozen=True)
+class Span(Scope):
+    """A scope of one word.
 
     Attributes:
         kind: `all` positions but 0; `everywhere`, 0 included; the `prompt` without 0; the
-            `generated` tokens; the `last` positions of the prompt; a `window` of positions.
-        start: number of positions for `last`, first position for `window`.
-        stop: end of the window, exclusive; None for no end.
+            `generated` tokens; the `last` positions of the prompt; a `window` of positions; the
+            `steps` of a generation, of which the first generated token is number 1.
+        start: number of positions for `last`, first position or step for `window` and `steps`.
+        stop: end of the window or steps, exclusive; None for no end.
     """
 
     kind: Kind = "all"
@@ -34,63 +113,15 @@ class Scope:
             raise UnknownNameError("scope", self.kind, KINDS)
         if self.kind == "last" and self.start < 1:
             raise BadValueError(f"scope last:{self.start} is empty; give at least 1.")
-        if self.kind == "window" and not 0 <= self.start < (self.stop or self.start + 1):
-            raise BadValueError(f"scope {self} is empty; give 0 <= start < stop.")
-
-    @classmethod
-    def all(cls) -> Scope:
-        """Every position but 0."""
-        return cls("all")
-
-    @classmethod
-    def everywhere(cls) -> Scope:
-        """Every position, 0 included."""
-        return cls("everywhere")
-
-    @classmethod
-    def prompt(cls) -> Scope:
-        """The positions of the prompt but 0."""
-        return cls("prompt")
-
-    @classmethod
-    def generated(cls) -> Scope:
-        """The positions after the prompt."""
-        return cls("generated")
-
-    @classmethod
-    def last(cls, count: int) -> Scope:
-        """The last `count` positions of the prompt."""
-        return cls("last", count)
-
-    @classmethod
-    def window(cls, start: int, stop: int | None = None) -> Scope:
-        """Positions from `start` up to, not including, `stop`."""
-        return cls("window", start, stop)
-
-    @classmethod
-    def parse(cls, text: str) -> Scope:
-        """The scope written as `all`, `everywhere`, `prompt`, `generated`, `last:3` or `window:2:9`.
-
-        Raises:
-            UnknownNameError: the first word is not a scope.
-            BadValueError: the numbers are missing or not whole.
-        """
-        kind, *numbers = text.split(":")
-        if kind not in KINDS:
-            raise UnknownNameError("scope", kind, KINDS)
-        wanted = {"last": (1,), "window": (1, 2)}.get(kind, (0,))
-        if len(numbers) not in wanted or not all(n.isdigit() for n in numbers):
-            raise BadValueError(
-                f"cannot read scope {text!r}; write all, everywhere, prompt, generated, "
-                "last:COUNT or window:START:STOP."
-            )
-        return cls(kind, *map(int, numbers))
+        first = {"window": 0, "steps": 1}.get(self.kind)
+        if first is not None and not first <= self.start < (self.stop or self.start + 1):
+            raise BadValueError(f"scope {self} is empty; give {first} <= start < stop.")
 
     def __str__(self) -> str:
         if self.kind == "last":
             return f"last:{self.start}"
-        if self.kind == "window":
-            return f"window:{self.start}" + ("" if self.stop is None else f":{self.stop}")
+        if self.kind in {"window", "steps"}:
+            return f"{self.kind}:{self.start}" + ("" if self.stop is None else f":{self.stop}")
         return self.kind
 
     def includes(self, position: Any, prompt_length: Any) -> Any:
@@ -106,5 +137,94 @@ class Scope:
         if self.kind == "last":
             late = position >= prompt_length - self.start
             return late & (position >= 1) & (position < prompt_length)
-        inside = position >= self.start
-        return inside if self.stop is None else inside & (position < self.stop)
+        place = position if self.kind == "window" else position - prompt_length + 1
+        inside = place >= self.start
+        return inside if self.stop is None else inside & (place < self.stop)
+
+
+@dataclass(frozen=True)
+class Either(Scope):
+    """The positions that are in any of the parts."""
+
+    parts: tuple[Scope, ...]
+
+    def __str__(self) -> str:
+        return "|".join(map(str, self.parts))
+
+    def includes(self, position: Any, prompt_length: Any) -> Any:
+        """Whether a position, or each of an array of positions, is in this scope."""
+        return reduce(or_, (p.includes(position, prompt_length) for p in self.parts))
+
+
+@dataclass(frozen=True)
+class Both(Scope):
+    """The positions that are in all of the parts."""
+
+    parts: tuple[Scope, ...]
+
+    def __str__(self) -> str:
+        return "&".join(f"({p})" if isinstance(p, Either) else str(p) for p in self.parts)
+
+    def includes(self, position: Any, prompt_length: Any) -> Any:
+        """Whether a position, or each of an array of positions, is in this scope."""
+        return reduce(and_, (p.includes(position, prompt_length) for p in self.parts))
+
+
+@dataclass(frozen=True)
+class Except(Scope):
+    """The positions of one scope that are not in another."""
+
+    scope: Scope
+    without: Scope
+
+    def __str__(self) -> str:
+        left = f"({self.scope})" if isinstance(self.scope, Either | Both) else str(self.scope)
+        right = str(self.without) if isinstance(self.without, Span) else f"({self.without})"
+        return f"{left}-{right}"
+
+    def includes(self, position: Any, prompt_length: Any) -> Any:
+        """Whether a position, or each of an array of positions, is in this scope."""
+        inside = self.scope.includes(position, prompt_length)
+        return inside & (
+            self.without.includes(position, prompt_length) ^ True
+        )  # ~ of a bool is odd
+
+
+def _members(scope: Scope, kind: type[Either] | type[Both]) -> tuple[Scope, ...]:
+    return scope.parts if isinstance(scope, kind) else (scope,)
+
+
+_BINDING = {"|": 0, "&": 1, "-": 2}
+
+
+def _read(words: list[str], text: str, loosest: int = 0) -> tuple[Scope, list[str]]:
+    """A scope from the front of the words, with operators that bind at least so tightly."""
+    scope, words = _read_one(words, text)
+    while words and _BINDING.get(words[0], -1) >= loosest:
+        sign = words[0]
+        other, words = _read(words[1:], text, _BINDING[sign] + 1)
+        scope = {"|": scope.__or__, "&": scope.__and__, "-": scope.__sub__}[sign](other)
+    return scope, words
+
+
+def _read_one(words: list[str], text: str) -> tuple[Scope, list[str]]:
+    """A word, or what is in brackets, from the front of the words."""
+    if not words or words[0] in "|&-)":
+        raise BadValueError(f"cannot read scope {text!r}: a scope is missing; {_HOW}.")
+    if words[0] != "(":
+        return _read_span(words[0]), words[1:]
+    scope, rest = _read(words[1:], text)
+    if rest[:1] != [")"]:
+        raise BadValueError(f"cannot read scope {text!r}: a bracket is not closed; {_HOW}.")
+    return scope, rest[1:]
+
+
+def _read_span(word: str) -> Span:
+    kind, *numbers = word.split(":")
+    kind = {"from": "window"}.get(kind, kind)
+    if kind not in KINDS:
+        raise UnknownNameError("scope", kind, KINDS)
+    wanted = {"last": (1,), "window": (1, 2), "steps": (1, 2)}.get(kind, (0,))
+    if len(numbers) not in wanted or not all(n.isdigit() for n in numbers):
+        raise BadValueError(f"cannot read scope {word!r}; {_HOW}.")
+    return Span(kind, *map(int, numbers))

@@ -23,7 +23,6 @@ _TEXTS_AT_ONCE = 64
 _LOGITS_AT_ONCE = 2**24  # of one pass under conditions: more are slower to go through than to make
 
 
-@torch.no_grad()
 def kl_from_plain(
     model: LensModel,
     prompts: Sequence[TextOrIds],
@@ -39,8 +38,22 @@ def kl_from_plain(
     Raises:
         MemoryBudgetError: not one prompt fits into the memory.
     """
+    found = kl_by_position(model, prompts, cells, batch_size=batch_size, progress=progress)
+    return torch.stack([kl.mean(dim=1) for kl in found], dim=1)
+
+
+@torch.no_grad()
+def kl_by_position(
+    model: LensModel,
+    prompts: Sequence[TextOrIds],
+    cells: Sequence[Cell],
+    *,
+    batch_size: int | None = None,
+    progress: Track = silent,
+) -> list[Float[Tensor, "cell pos"]]:
+    """KL(steered || plain) at every position but 0 of each prompt, in nats, teacher-forced."""
     ids = [model.tokens(p) for p in prompts]
-    result = torch.full((len(cells), len(ids)), torch.nan)
+    found = [torch.full((len(cells), len(i) - 1), torch.nan) for i in ids]
     texts = rows_that_fit(model, ids, batch_size)
     for batch in progress(equal_length_batches(ids, texts, model.device), "measuring KL"):
         wanted = batch.tokens.shape[1] - 1
@@ -50,9 +63,10 @@ def kl_from_plain(
         log_q = torch.log_softmax(_plain_logits(plain, wanted).float(), dim=-1)
         for part, logits in under_each(plain, cells, at_most=texts, last=wanted):
             for number, steered in zip(part, logits, strict=True):
-                kl = kl_from_log_q(steered, log_q).mean(dim=1)
-                result[number, torch.tensor(batch.indices)] = kl.cpu()
-    return result
+                kl = kl_from_log_q(steered, log_q).cpu()
+                for index, row in zip(batch.indices, kl, strict=True):
+                    found[index][number] = row
+    return found
 
 
 def rows_that_fit(model: LensModel, ids: Sequence[list[int]], batch_size: int | None) -> int:

@@ -40,6 +40,20 @@ _HOOKS: dict[Stream, str] = {
     "mlp_post": "mlp.hook_post",
 }
 
+# Order within a block; streams in one group may be computed in either order.
+_ORDER: tuple[tuple[Stream, ...], ...] = (
+    ("resid_pre",),
+    ("q", "k", "v"),
+    ("z",),
+    ("attn_out",),
+    ("resid_mid",),
+    ("mlp_pre", "mlp_pre_linear"),
+    ("mlp_post",),
+    ("mlp_out",),
+    ("resid_post",),
+)
+_RANK: dict[Stream, int] = {s: rank for rank, group in enumerate(_ORDER) for s in group}
+
 _WORDS: dict[Stream, str] = {
     "resid_pre": "input of block {0}, 0-based = HF hidden_states[{0}]",
     "resid_mid": "residual stream of block {0} between attention and MLP, 0-based",
@@ -139,6 +153,11 @@ class Site:
                 f"{known}."
             )
         return cls(stream, int(match["layer"]))
+
+    def precedes(self, other: Site) -> bool:
+        """Whether this is known when `other` is reached in a pass: an earlier place or the same."""
+        same = (self.stream, self.layer) == (other.stream, other.layer)
+        return same or (self.layer, _RANK[self.stream]) < (other.layer, _RANK[other.stream])
 
     @property
     def words(self) -> str:

@@ -25,12 +25,13 @@ LEVELS = {
     "activations": 4, "spectra": 4,
     "findings": 4,
     "directions": 5, "operators": 5, "report": 5,
-    "interventions": 6,
-    "lens": 7, "generation": 7, "score": 7,
-    "evals": 8, "gradients": 8,
-    "sweeps": 9,
-    "study": 10,
-    "cli": 11, "__main__": 12, "__init__": 12,
+    "strengths": 6,
+    "interventions": 7,
+    "lens": 8, "generation": 8, "score": 8, "composition": 8,
+    "evals": 9, "gradients": 9, "calibration": 9,
+    "sweeps": 10,
+    "study": 11,
+    "cli": 12, "__main__": 13, "__init__": 13,
 }  # fmt: skip
 
 DOORS = {

@@ -12,6 +12,7 @@ import torch
 from gguf import GGUFReader
 from safetensors.torch import load_file
 
+from steerscope.calibration import calibrate
 from steerscope.cli import main
 from steerscope.cli.shared import parse_layers
 from steerscope.directions import import_directions, import_gguf, load_directions, save_directions
@@ -20,6 +21,7 @@ from steerscope.errors import BadValueError
 from steerscope.generation import generate
 from steerscope.interventions import Cell, Steering
 from steerscope.results import Run
+from steerscope.scopes import Scope
 from steerscope.sites import Site
 from tests.helpers import random_direction
 
@@ -246,6 +248,26 @@ def test_a_vector_of_another_tool_steers_and_is_converted(
     [saved] = load_directions(out)
     assert saved.scale == measured.scale != direction.scale
     assert torch.equal(saved.unit, direction.unit)
+
+
+def test_a_dose_in_nats_with_a_schedule_on_the_command_line(run_cli, load, tiny_folder, tmp_path):
+    file = tmp_path / "v.safetensors"
+    direction = random_direction(load("llama"), Site("resid_post", 1))
+    save_directions(file, [direction])
+    options = ["steer", "--model", tiny_folder("llama"), "--vector", file, "--prompt", "w20 w21"]
+    code, said, _ = run_cli(
+        *options, "--dose", 0.3, "--unit", "kl", "--strength", "0.5*ramp:4", "--scope", "prompt|steps:1:3",
+        "--n-new", 2, "--json",
+    )  # fmt: skip
+    found = json.loads(said)["steering"]
+    prompt = ["w20 w21"]
+    scope = Scope.parse("prompt|steps:1:3")
+    expected = calibrate(load("llama"), direction, 0.3, prompt, scope=scope).absolute
+    assert (code, found["strength"], found["scope"]) == (0, "0.5*ramp:4", "prompt|steps:1:3")
+    assert found["dose_absolute"] == pytest.approx(expected, rel=1e-3)
+    code, _, complaint = run_cli(*options, "--dose", 1e6, "--unit", "kl")
+    assert code == 2
+    assert "no dose gives 1e+06 nats here: the KL never exceeds" in complaint
 
 
 def test_projecting_out_on_the_command_line(run_cli, tiny_folder, words, tmp_path):

@@ -20,26 +20,62 @@ def test_scopes_by_hand():
     assert positions(Scope.last(9)) == [1, 2, 3, 4]
     assert positions(Scope.window(0, 3)) == [0, 1, 2]
     assert positions(Scope.window(7)) == [7, 8]
+    assert positions(Scope.steps(1, 3)) == [5, 6]
+    assert positions(Scope.steps(2)) == [6, 7, 8]
+
+
+def test_scopes_compose_by_hand():
+    assert positions(Scope.last(1) | Scope.window(7)) == [4, 7, 8]
+    assert positions(Scope.prompt() | Scope.generated() - Scope.steps(2)) == [1, 2, 3, 4, 5]
+    assert positions(Scope.everywhere() - Scope.all()) == [0]
+    assert positions(Scope.window(2, 7) & Scope.generated()) == [5, 6]
+    assert positions((Scope.prompt() | Scope.generated()) - Scope.last(3)) == [1, 5, 6, 7, 8]
+    assert positions(Scope.all() - (Scope.prompt() - Scope.last(1))) == [4, 5, 6, 7, 8]
 
 
 @pytest.mark.parametrize(
-    "text", ["all", "everywhere", "prompt", "generated", "last:3", "window:2:9", "window:4"]
+    "text",
+    ["all", "everywhere", "prompt", "generated", "last:3", "window:2:9", "window:4"]
+    + ["steps:3", "steps:1:9", "prompt|generated-last:3", "(prompt|generated)-last:3"]
+    + [
+        "all-(prompt-last:1)",
+        "all&window:3|last:1|window:9",
+        "(all|last:1)&prompt",
+        "(all&last:1)-last:2",
+    ]
+    + ["all-prompt-last:2", "(all|prompt)&all-last:1-window:4"],
 )
 def test_a_scope_is_read_back_from_its_name(text):
-    assert str(Scope.parse(text)) == text
+    scope = Scope.parse(text)
+    assert str(scope) == text
+    assert Scope.parse(str(scope)) == scope
+    assert hash(Scope.parse(text)) == hash(scope)
+
+
+def test_minus_binds_tighter_than_and_tighter_than_or_as_in_python():
+    everything, late, prompt = Scope.all(), Scope.window(3), Scope.prompt()
+    assert Scope.parse(" prompt | all - window:3 & prompt") == prompt | everything - late & prompt
+    assert Scope.parse("((all))") == everything
+    assert Scope.parse("from:4") == Scope.window(4)
 
 
 def test_arrays_and_one_prompt_length_a_row_give_the_same_as_numbers():
     grid = torch.arange(9)[None]
     lengths = torch.tensor([[5], [3]])
-    for scope in (Scope.prompt(), Scope.generated(), Scope.last(2), Scope.window(2, 4)):
+    scopes = [Scope.prompt(), Scope.generated(), Scope.last(2), Scope.window(2, 4), Scope.steps(2)]
+    scopes += [scopes[0] | scopes[4], scopes[0] - scopes[2], scopes[1] & scopes[3]]
+    for scope in scopes:
         inside = scope.includes(grid, lengths)
         for row, length in enumerate((5, 3)):
             mask = inside[row if inside.shape[0] > 1 else 0]
             assert mask.nonzero().flatten().tolist() == positions(scope, length)
 
 
-@pytest.mark.parametrize("text", ["last", "last:x", "window", "window:1:2:3", "all:1", "last:0"])
+@pytest.mark.parametrize(
+    "text",
+    ["last", "last:x", "window", "window:1:2:3", "all:1", "last:0", "steps:0", "steps:3:3", ""]
+    + ["all|", "-all", "(all", "all)", "()", "all all", "all|-prompt"],
+)
 def test_malformed_scopes_are_refused(text):
     with pytest.raises(BadValueError):
         Scope.parse(text)

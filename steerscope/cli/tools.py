@@ -178,9 +178,16 @@ def steer(
     model: Model = "microworld",
     site: Annotated[str | None, typer.Option(help="such as resid_post.4")] = None,
     dose: Annotated[float, typer.Option(help="how much")] = 1.0,
-    unit: Annotated[str, typer.Option(help="natural, relative or absolute")] = "natural",
-    operator: Annotated[str, typer.Option(help="add or project_out")] = "add",
+    unit: Annotated[
+        str, typer.Option(help="natural, relative, absolute, kl or degrees")
+    ] = "natural",
+    operator: Annotated[
+        str, typer.Option(help="add, project_out, clamp, rotate or rotate_to")
+    ] = "add",
     scope: ScopeText = "all",
+    strength: Annotated[
+        str, typer.Option(help="share of the change, such as 0.5, ramp:8, decay:4 or cosine:0.3")
+    ] = "1.0",
     n_new: NNew = 48,
     temperature: Temperature = 0.7,
     seed: Seed = 0,
@@ -189,19 +196,25 @@ def steer(
     as_json: Json = False,
 ) -> None:
     """Continue prompts with and without steering."""
+    from steerscope.calibration import calibrate
     from steerscope.doses import Dose, check_unit
     from steerscope.generation import Greedy, Sample, generate
     from steerscope.interventions import Cell, Steering
     from steerscope.operators import find_operator
     from steerscope.scopes import Scope
     from steerscope.score import kl_from_plain
+    from steerscope.strengths import parse_strength
 
     amount = Dose(dose, check_unit(unit)) if find_operator(operator).needs_dose else None
-    where = Scope.parse(scope)
+    where, share = Scope.parse(scope), parse_strength(strength)
     sampler = Sample(temperature, seed) if temperature else Greedy()
     check_vector(vector)
     loaded = load(model, backbone, device)
-    steering = Steering(read_vector(vector, site, loaded), amount, operator, where)
+    direction = read_vector(vector, site, loaded)
+    if amount is not None and amount.unit == "kl":
+        found = calibrate(loaded, direction, dose, prompt, operator=operator, scope=where)
+        amount = found.required
+    steering = Steering(direction, amount, operator, where, share)
     cells = [Cell(), Cell((steering,))]
     plain, steered = generate(loaded, prompt, cells, n_new=n_new, sampler=sampler)
     kl = kl_from_plain(loaded, prompt, cells[1:])[0].tolist()

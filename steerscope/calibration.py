@@ -1,0 +1,256 @@
+"""The dose that moves the model's predictions by so many nats: the unit `kl`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import torch
+
+from steerscope.directions import Direction
+from steerscope.doses import Dose, Scale
+from steerscope.errors import BadValueError, NotFiniteError, UnknownNameError
+from steerscope.interventions import Cell, Steering
+from steerscope.model import LensModel, TextOrIds
+from steerscope.operators import find_operator
+from steerscope.scopes import Scope
+from steerscope.score import kl_by_position
+
+Statistic = Literal["mean", "p95"]
+STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
+
+_HALVINGS = range(-12, 7)  # the first doses tried, relative ones from 2 ** -12 to 2 ** 6
+_PARTS = 8  # of the bracket in every further round
+_ROUNDS = 8
+
+
+def check_statistic(name: str) -> Statistic:
+    """The statistic of that name.
+
+    Raises:
+        UnknownNameError: there is none; the message lists the known statistics.
+    """
+    if name not in STATISTICS:
+        raise UnknownNameError("statistic", name, STATISTICS)
+    return name
+
+
+@dataclass(frozen=True)
+class KL:
+    """KL(steered || plain) over the positions of prompts but 0, in nats.
+
+    Attributes:
+        mean: over the positions of each prompt, then over prompts.
+        p95: 95th percentile over all positions of all prompts.
+    """
+
+    mean: float
+    p95: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The smallest dose found at which the KL from plain reaches a target.
+
+    Attributes:
+        target: nats asked for.
+        statistic: which statistic of the KL is to reach it.
+        dose: an absolute length or an angle; None for an operator without a dose. Where the target
+            was not reached, the largest dose tried, or the smallest where that is too much already.
+        kl: what that dose gives.
+        reached: whether the target is met within the tolerance.
+        reason: why not; empty if reached.
+        scale: what converts the dose.
+        curve: every dose measured, as a number in the unit of `dose`, with its KL, ascending.
+    """
+
+    target: float
+    statistic: Statistic
+    dose: Dose | None
+    kl: KL
+    reached: bool
+    reason: str
+    scale: Scale
+    curve: tuple[tuple[float, KL], ...] = field(repr=False)
+
+    @property
+    def absolute(self) -> float:
+        """The dose as an L2 length in activation space; NaN for an angle or none."""
+        length = self.dose is not None and self.dose.unit != "degrees"
+        return self.dose.absolute(self.scale) if self.dose and length else math.nan
+
+    @property
+    def relative(self) -> float:
+        """The dose in median activation norms; NaN for an angle or none."""
+        return self.absolute / self.scale.relative
+
+    @property
+    def natural(self) -> float:
+        """The dose in class separations; NaN for an angle or none."""
+        return self.absolute / self.scale.natural
+
+    @property
+    def required(self) -> Dose | None:
+        """The dose, for callers that cannot do without.
+
+        Raises:
+            BadValueError: the target was not reached.
+        """
+        if not self.reached:
+            raise BadValueError(f"no dose gives {self.target:g} nats here: {self.reason}.")
+        return self.dose
+
+
+def calibrate(
+    model: LensModel,
+    direction: Direction,
+    target_kl: float,
+    prompts: Sequence[TextOrIds],
+    *,
+    operator: str = "add",
+    scope: Scope = Scope.all(),  # noqa: B008 - scopes are frozen
+    statistic: str = "mean",
+    tolerance: float = 0.02,
+) -> Calibration:
+    """The smallest dose along a direction at which KL(steered || plain) reaches a target.
+
+    Doses in steps of a factor of two come first, all in one batch. The first interval from zero
+    over which the KL passes the target is then cut into equal parts again and again; KL need not
+    rise with the dose, and the crossing nearest to zero counts. For the other sign give `-direction`.
+
+    Args:
+        model: the model.
+        direction: where and which way.
+        target_kl: nats, positive.
+        prompts: texts or token ids, teacher-forced.
+        operator: what is done with the direction.
+        scope: at which positions of the prompts; the KL counts all positions but 0.
+        statistic: `mean` or `p95` of the KL over positions.
+        tolerance: relative difference from the target that counts as reached.
+
+    Raises:
+        BadValueError: no prompt, or a target or tolerance that is not positive.
+        UnknownNameError: no such statistic or operator.
+        NotFiniteError: the logits hold a NaN before the target is reached.
+
+    Source: the iso-KL idea of wassname/steering-lite, which iterates on one length at a time and
+    trusts that KL rises with it.
+    """
+    for what, value in (("target KL", target_kl), ("tolerance", tolerance)):
+        if not (math.isfinite(value) and value > 0):
+            raise BadValueError(f"the {what} is {value}; it must be a positive number.")
+    search = _Search(model, direction, prompts, operator, scope, check_statistic(statistic))
+    return search.result(target_kl, tolerance)
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """What is searched over, and the doses measured so far."""
+
+    model: LensModel
+    direction: Direction
+    prompts: Sequence[TextOrIds]
+    operator: str
+    scope: Scope
+    statistic: Statistic
+    curve: dict[float, KL] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.prompts:
+            raise BadValueError("a calibration needs at least one prompt.")
+        if min(len(self.model.tokens(p)) for p in self.prompts) < 2:
+            raise BadValueError("a prompt has no token but position 0; use longer prompts.")
+
+    def result(self, target: float, tolerance: float) -> Calibration:
+        """The first crossing of the target, or why there is none."""
+        if find_operator(self.operator).takes == "nothing":
+            return self._without_dose(target, tolerance)
+        self._measure([0.0, *self._first_doses()])
+        for _ in range(_ROUNDS):
+            low, high = self._bracket(target)
+            if low is None or high is None:
+                break
+            if self._is_close(high, target, tolerance):
+                return self._found(target, high, True, "")
+            step = (high - low) / _PARTS
+            self._measure([low + i * step for i in range(1, _PARTS)])
+        low, high = self._bracket(target)
+        if high is None:
+            last = max(self.curve)
+            most = max(self._value(dose) for dose in self.curve)
+            if most == 0.0:
+                why = f"the KL is 0 at every dose; no position of the prompts is in scope {self.scope}"
+            else:
+                why = f"the KL never exceeds {most:.3g} nats up to a dose of {self._dose(last)}"
+            return self._found(target, last, False, why)
+        if low is None:
+            why = f"operator {self.operator!r} gives {self._value(high):.3g} nats at a dose of 0 already"
+            return self._found(target, high, False, why)
+        why = (
+            f"the KL jumps from {self._value(low):.3g} to {self._value(high):.3g} nats at a dose of "
+            f"{self._dose(high)}"
+        )
+        return self._found(target, high, self._is_close(high, target, tolerance), why)
+
+    def _without_dose(self, target: float, tolerance: float) -> Calibration:
+        self._measure([0.0])
+        reached = self._is_close(0.0, target, tolerance)
+        why = f"operator {self.operator!r} takes no dose and gives {self._value(0.0):.3g} nats"
+        return self._found(target, 0.0, reached, "" if reached else why)
+
+    def _first_doses(self) -> list[float]:
+        """Ascending: all angles to 180 degrees or lengths to 64 activation norms, by factors of 2."""
+        if find_operator(self.operator).takes == "angle":
+            return [180.0 * 2.0 ** (h - _HALVINGS[-1]) for h in _HALVINGS]
+        return [self.direction.scale.relative * 2.0**h for h in _HALVINGS]
+
+    def _bracket(self, target: float) -> tuple[float | None, float | None]:
+        """The dose where the KL first reaches the target, and the one before; None for none."""
+        before = None
+        for dose in sorted(self.curve):
+            if not math.isfinite(self._value(dose)):
+                raise NotFiniteError(
+                    f"the KL of {self.model.name} is {self._value(dose)} at a dose of "
+                    f"{self._dose(dose)}, before it reaches {target:g} nats."
+                )
+            if self._value(dose) >= target:
+                return before, dose
+            before = dose
+        return before, None
+
+    def _is_close(self, dose: float, target: float, tolerance: float) -> bool:
+        return abs(self._value(dose) - target) <= tolerance * target
+
+    def _value(self, dose: float) -> float:
+        return getattr(self.curve[dose], self.statistic)
+
+    def _dose(self, amount: float) -> Dose | None:
+        takes = find_operator(self.operator).takes
+        if takes == "nothing":
+            return None
+        return Dose(amount, "degrees" if takes == "angle" else "absolute")
+
+    def _measure(self, amounts: Sequence[float]) -> None:
+        cells = [
+            Cell((Steering(self.direction, self._dose(a), self.operator, self.scope),))
+            for a in amounts
+        ]
+        by_prompt = kl_by_position(self.model, self.prompts, cells)
+        means = torch.stack([kl.mean(dim=1) for kl in by_prompt]).mean(dim=0)
+        p95 = torch.cat(by_prompt, dim=1).quantile(0.95, dim=1)
+        for amount, mean, high in zip(amounts, means.tolist(), p95.tolist(), strict=True):
+            self.curve[amount] = KL(mean, high)
+
+    def _found(self, target: float, amount: float, reached: bool, reason: str) -> Calibration:
+        return Calibration(
+            target=target,
+            statistic=self.statistic,
+            dose=self._dose(amount),
+            kl=self.curve[amount],
+            reached=reached,
+            reason="" if reached else reason,
+            scale=self.direction.scale,
+            curve=tuple(sorted(self.curve.items())),
+        )

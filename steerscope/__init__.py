@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from steerscope.scopes import Scope
     from steerscope.score import kl_from_plain, log_likelihoods
     from steerscope.sites import Site
-    from steerscope.spectra import eigengap
+    from steerscope.spectra import KeyView, eigengap
     from steerscope.study import run_study, run_sweep
 
 _HOME = {
@@ -36,6 +36,7 @@ _HOME = {
     "Dose": "doses",
     "Greedy": "generation",
     "Intervention": "interventions",
+    "KeyView": "spectra",
     "LensModel": "model",
     "ReadToken": "activations",
     "Run": "results",
@@ -73,6 +74,7 @@ __all__ = [
     "Dose",
     "Greedy",
     "Intervention",
+    "KeyView",
     "LensModel",
     "ReadToken",
     "Run",

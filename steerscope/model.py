@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from steerscope.errors import BadValueError, PromptTooLongError, UnsupportedSiteError
-from steerscope.sites import STREAMS, Site, Stream
+from steerscope.sites import HEAD_STREAMS, STREAMS, Site, Stream
 
 BackboneName = Literal["hooked", "bridge"]
 TextOrIds = str | Sequence[int]
@@ -287,7 +287,7 @@ class LensModel(ABC):
         """
         self.check(site)
         s = self.shape
-        if site.stream in {"q", "z", "k", "v"}:
+        if site.stream in HEAD_STREAMS:
             heads = s.n_heads if site.stream in {"q", "z"} else s.n_key_value_heads
             return s.d_head * (heads if site.head is None else 1)
         return s.d_mlp if site.stream.startswith("mlp_p") else s.d_model

@@ -25,7 +25,7 @@ LEVELS = {
     "operators": 5, "report": 5,
     "interventions": 6,
     "lens": 7, "generation": 7, "score": 7,
-    "evals": 8,
+    "evals": 8, "diagnostics": 8,
     "sweeps": 9,
     "study": 10,
     "cli": 11, "__main__": 12, "__init__": 12,

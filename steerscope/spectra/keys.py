@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 import torch
 from einops import rearrange
@@ -29,7 +29,7 @@ def check_variant(name: str) -> Variant:
     """
     if name not in VARIANTS:
         raise UnknownNameError("variant", name, VARIANTS)
-    return cast(Variant, name)
+    return name
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from steerscope.activations import Contrast, ReadToken, extract
     from steerscope.backbones import load_model
     from steerscope.contrasts import ContrastPair, ContrastSet, load_contrasts, load_prompts
+    from steerscope.diagnostics import layer_diagnostics, layer_zones
     from steerscope.directions import Direction, find_direction, load_directions, save_directions
     from steerscope.doses import Dose
     from steerscope.errors import SteerscopeError
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
     from steerscope.lens import direction_lens, logit_lens
     from steerscope.model import LensModel
     from steerscope.plans import StudyPlan, SweepPlan
+    from steerscope.predictors import predictor_league
     from steerscope.results import Run
     from steerscope.scopes import Scope
     from steerscope.score import kl_from_plain, log_likelihoods
     from steerscope.sites import Site
     from steerscope.spectra import KeyView, eigengap
+    from steerscope.steerability import measure_steerability, predictor_table
     from steerscope.study import run_study, run_sweep
 
 _HOME = {
@@ -53,12 +56,17 @@ _HOME = {
     "find_direction": "directions",
     "generate": "generation",
     "kl_from_plain": "score",
+    "layer_diagnostics": "diagnostics",
+    "layer_zones": "diagnostics",
     "load_contrasts": "contrasts",
     "load_directions": "directions",
     "load_model": "backbones",
     "load_prompts": "contrasts",
     "log_likelihoods": "score",
     "logit_lens": "lens",
+    "measure_steerability": "steerability",
+    "predictor_league": "predictors",
+    "predictor_table": "steerability",
     "run_study": "study",
     "run_sweep": "study",
     "save_directions": "directions",
@@ -91,12 +99,17 @@ __all__ = [
     "find_direction",
     "generate",
     "kl_from_plain",
+    "layer_diagnostics",
+    "layer_zones",
     "load_contrasts",
     "load_directions",
     "load_model",
     "load_prompts",
     "log_likelihoods",
     "logit_lens",
+    "measure_steerability",
+    "predictor_league",
+    "predictor_table",
     "run_study",
     "run_sweep",
     "save_directions",

@@ -17,7 +17,7 @@ MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "data" not in p.relative_to
 
 LEVELS = {
     "errors": -1, "sites": 0, "doses": 0, "scopes": 0, "bundled": 0, "progress": 0,
-    "contrasts": 1, "results": 1, "statistics": 1, "metrics": 1, "batches": 1, "studies": 2,
+    "contrasts": 1, "results": 1, "statistics": 1, "metrics": 1, "batches": 1, "studies": 2, "predictors": 2,
     "plans": 3,
     "model": 2, "microworld": 2, "figures": 3,
     "activations": 3, "spectra": 3, "backbones": 3,
@@ -26,7 +26,7 @@ LEVELS = {
     "interventions": 6,
     "lens": 7, "generation": 7, "score": 7,
     "evals": 8, "diagnostics": 8,
-    "sweeps": 9,
+    "sweeps": 9, "steerability": 9,
     "study": 10,
     "cli": 11, "__main__": 12, "__init__": 12,
 }  # fmt: skip
@@ -44,6 +44,7 @@ WITHOUT_TORCH = {
     "results.py",
     "statistics.py",
     "studies.py",
+    "predictors.py",
     "plans.py",
     "figures",
     "findings.py",

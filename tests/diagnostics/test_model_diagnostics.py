@@ -24,7 +24,11 @@ from steerscope.score import kl_from_plain, preference
 from steerscope.sites import Site
 from tests.helpers import count_hooks, planted_contrast, random_direction
 
-PAIRS = [("w5 w6 w7 w8", "w5 w6 w9 w10 w11"), ("w20 w21 w22", "w20 w23 w24"), ("w30 w31", "w30 w32")]
+PAIRS = [
+    ("w5 w6 w7 w8", "w5 w6 w9 w10 w11"),
+    ("w20 w21 w22", "w20 w23 w24"),
+    ("w30 w31", "w30 w32"),
+]
 PROMPTS = ["w5 w6 w7 w8 w9", "w20 w21 w22", "w40 w41 w42 w43"]
 
 
@@ -124,7 +128,9 @@ def test_kl_sensitivity_is_the_kl_of_both_signs_over_the_dose(tiny):
     found = kl_sensitivity(tiny, PROMPTS, [direction], [control], dose=0.2)[0]
     for one, value in ((direction, found.value), (control, found.null)):
         cells = [Cell((Steering(one, Dose(s, "relative")),)) for s in (0.2, -0.2)]
-        assert value == pytest.approx(float(kl_from_plain(tiny, PROMPTS, cells).mean()) / 0.2, rel=1e-4)
+        assert value == pytest.approx(
+            float(kl_from_plain(tiny, PROMPTS, cells).mean()) / 0.2, rel=1e-4
+        )
     assert found.low <= found.value <= found.high
 
 

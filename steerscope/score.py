@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from steerscope.batches import equal_length_batches
+from steerscope.batches import Batch, equal_length_batches
 from steerscope.interventions import Cell, Rows, steer
 from steerscope.metrics import kl_divergence
 from steerscope.model import LensModel, PlainPass, TextOrIds
@@ -32,24 +32,33 @@ def kl_from_plain(
     """
     ids = [model.tokens(p) for p in prompts]
     result = torch.full((len(cells), len(ids)), torch.nan)
-    for batch in progress(equal_length_batches(ids, batch_size, model.device), "measuring KL"):
-        n, length = batch.tokens.shape
-        plain = model.plain_pass(batch.tokens)
-        logits = model.forward(batch.tokens) if plain is None else plain.logits
-        at_once = max(1, batch_size // n)
-        for block, numbers in _by_first_block(model, cells, length, plain).items():
-            for start in range(0, len(numbers), at_once):
-                part = numbers[start : start + at_once]
-                which = torch.arange(n, device=model.device).repeat(len(part))
-                with _each_on_its_rows(model, [cells[i] for i in part], n):
-                    if plain is None:
-                        steered = model.forward(batch.tokens[which])
-                    else:
-                        steered = model.resume(plain, which, block)
-                kl = kl_divergence(steered[:, 1:], logits[which, 1:]).mean(dim=1)
-                rows = torch.tensor(part)[:, None]
-                result[rows, torch.tensor(batch.indices)] = kl.reshape(len(part), n).cpu()
+    batches = equal_length_batches(ids, batch_size, model.device)
+    for batch in progress(batches, "measuring KL"):
+        for part, steered, plain in _under_each(model, batch, cells, batch_size):
+            kl = kl_divergence(steered[:, 1:], plain[:, 1:]).mean(dim=1)
+            rows = torch.tensor(part)[:, None]
+            result[rows, torch.tensor(batch.indices)] = kl.reshape(len(part), -1).cpu()
     return result
+
+
+def _under_each(
+    model: LensModel, batch: Batch, cells: Sequence[Cell], batch_size: int
+) -> Iterator[tuple[list[int], Float[Tensor, "row pos vocab"], Float[Tensor, "row pos vocab"]]]:
+    """Some conditions by number, and for each of them all prompts' logits, steered and plain."""
+    n, length = batch.tokens.shape
+    plain = model.plain_pass(batch.tokens)
+    logits = model.forward(batch.tokens) if plain is None else plain.logits
+    at_once = max(1, batch_size // n)
+    for block, numbers in _by_first_block(model, cells, length, plain).items():
+        for start in range(0, len(numbers), at_once):
+            part = numbers[start : start + at_once]
+            which = torch.arange(n, device=model.device).repeat(len(part))
+            with _each_on_its_rows(model, [cells[i] for i in part], n):
+                if plain is None:
+                    steered = model.forward(batch.tokens[which])
+                else:
+                    steered = model.resume(plain, which, block)
+            yield part, steered, logits[which]
 
 
 def _by_first_block(
@@ -125,3 +134,27 @@ def preference(
         [float(s.sum()) for s in log_likelihoods(model, texts, cell, batch_size=batch_size)]
     )
     return sums[0::2] - sums[1::2]
+
+
+@torch.no_grad()
+def preferences(
+    model: LensModel,
+    pairs: Sequence[tuple[str, str]],
+    cells: Sequence[Cell],
+    *,
+    batch_size: int = 64,
+    progress: Track = silent,
+) -> Float[Tensor, "cell pair"]:
+    """The preference of every pair under each of many conditions, in nats.
+
+    Conditions and texts of one length are the rows of one batch, as for the KL.
+    """
+    ids = [model.tokens(text) for pair in pairs for text in pair]
+    sums = torch.zeros(len(cells), len(ids))
+    batches = equal_length_batches(ids, batch_size, model.device)
+    for batch in progress(batches, "measuring preferences"):
+        for part, steered, _ in _under_each(model, batch, cells, batch_size):
+            scores = _token_scores(steered, batch.tokens.repeat(len(part), 1)).sum(dim=1)
+            rows = torch.tensor(part)[:, None]
+            sums[rows, torch.tensor(batch.indices)] = scores.reshape(len(part), -1).cpu()
+    return sums[:, 0::2] - sums[:, 1::2]

@@ -19,7 +19,7 @@ from steerscope.errors import BadValueError
 from steerscope.interventions import Cell, Steering
 from steerscope.model import LensModel, TextOrIds
 from steerscope.progress import Track, silent
-from steerscope.score import kl_from_plain, preference
+from steerscope.score import kl_from_plain, preferences
 from steerscope.sites import Site
 from steerscope.statistics import bootstrap_mean
 
@@ -79,17 +79,18 @@ def measure_steerability(
     """
     matching = matching or Matching()
     doses = np.array(matching.doses)
+    cells = [
+        Cell((Steering(direction, Dose(sign * dose, "relative")),))
+        for direction in directions
+        for dose in matching.doses
+        for sign in (1, -1)
+    ]
+    shape = (len(directions), len(doses), 2, -1)
+    shifts = preferences(model, pairs, cells, progress=progress).double().numpy().reshape(shape)
+    nats = kl_from_plain(model, prompts, cells, progress=progress).double().numpy().reshape(shape)
     rows = []
-    for direction in progress(directions, "measuring steerability"):
-        cells = [
-            Cell((Steering(direction, Dose(sign * dose, "relative")),))
-            for dose in doses.tolist()
-            for sign in (1, -1)
-        ]
-        shifts = np.stack([preference(model, pairs, c).double().numpy() for c in cells])
-        effects = (shifts[0::2] - shifts[1::2]) / 2
-        kl = kl_from_plain(model, prompts, cells).double().mean(dim=1).numpy()
-        kl = (kl[0::2] + kl[1::2]) / 2
+    for direction, shift, kls in zip(directions, shifts, nats, strict=True):
+        effects, kl = (shift[:, 0] - shift[:, 1]) / 2, kls.mean(axis=(1, 2))
         at = bootstrap_mean(effects[matching.doses.index(matching.relative)])
         rows.append(
             {

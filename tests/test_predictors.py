@@ -44,7 +44,9 @@ def test_one_concept_gives_spearmans_rho():
 
 
 def test_layers_are_ranked_within_a_concept_so_that_levels_do_not_count():
-    lifted = {"x": lambda c, i: 100 * c + i, "y": lambda c, i: 100.0 * c - i}
+    # The second and third concept lie between two layers of the first, so that ranks over all
+    # rows would be neither evenly spaced nor the same in every concept.
+    lifted = {"x": lambda c, i: i / (1 + 9 * c) + 3.05 * c, "y": lambda c, i: 100.0 * c - i}
     assert grouped_correlation(table(lifted, 8), "x", "y", n_resamples=50).rho == -1
 
 

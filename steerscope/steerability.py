@@ -33,6 +33,9 @@ class Matching:
         relative: the one of them at which layers are compared by length.
         kl: the KL in nats at which they are compared by what they change.
 
+    Take a dose that steers: where the interval of every layer's effect holds zero, the order of the
+    layers is noise and nothing can predict it.
+
     Raises:
         BadValueError: the doses do not ascend from above 0, or do not hold `relative`.
     """

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from steerscope.doses import Dose
 from steerscope.errors import BadValueError, NotFiniteError, UnknownNameError, UnsupportedSiteError
+from steerscope.interventions import Steering, steer
 from steerscope.sites import Site
 from steerscope.spectra import LEGACY, KeyView, arrange, check_variant, eigengap, gram_eigenvalues
 from steerscope.spectra.heads import resampled_eigenvalues
+from tests.helpers import random_direction
 
 PROMPTS = [[1, 5, 9, 30, 31], [1, 7, 20, 33, 41, 42, 43], [1, 8, 30], [1, 50, 51, 52]]
 
@@ -78,6 +81,15 @@ def test_rotated_keys_have_their_own_spectrum_on_both_backbones(tiny):
     assert not torch.allclose(plain.gap, turned.gap, atol=1e-3)
     before = np.concatenate(keys_of(tiny, 1, 1, 1))
     assert np.linalg.norm(keys, axis=1) == pytest.approx(np.linalg.norm(before, axis=1), rel=1e-4)
+
+
+def test_rotated_keys_can_be_read_but_not_steered(tiny):
+    direction = random_direction(tiny, Site("rot_k", 1))
+    with (
+        pytest.raises(UnsupportedSiteError, match="can be read but not steered"),
+        steer(tiny, Steering(direction, Dose(1.0))),
+    ):
+        pass
 
 
 def test_a_model_that_does_not_rotate_has_no_rotated_keys(load):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         vector_sum,
     )
     from steerscope.contrasts import ContrastPair, ContrastSet, load_contrasts, load_prompts
+    from steerscope.diagnostics import layer_diagnostics, layer_zones
     from steerscope.directions import (
         Direction,
         export_gguf,
@@ -46,11 +47,13 @@ if TYPE_CHECKING:
     from steerscope.lens import direction_lens, logit_lens
     from steerscope.model import LensModel
     from steerscope.plans import StudyPlan, SweepPlan
+    from steerscope.predictors import predictor_league
     from steerscope.results import Run
     from steerscope.scopes import Scope
     from steerscope.score import kl_from_plain, log_likelihoods
     from steerscope.sites import Site
-    from steerscope.spectra import eigengap
+    from steerscope.spectra import KeyView, eigengap
+    from steerscope.steerability import measure_steerability, predictor_table
     from steerscope.strengths import (
         CosineGate,
         EigengapGate,
@@ -72,6 +75,7 @@ _HOME = {
     "Gradients": "activations",
     "Greedy": "generation",
     "Intervention": "interventions",
+    "KeyView": "spectra",
     "LensModel": "model",
     "Moments": "activations",
     "ProjectionGate": "strengths",
@@ -99,14 +103,19 @@ _HOME = {
     "import_gguf": "directions",
     "interference": "composition",
     "kl_from_plain": "score",
+    "layer_diagnostics": "diagnostics",
+    "layer_zones": "diagnostics",
     "load_contrasts": "contrasts",
     "load_directions": "directions",
     "load_model": "backbones",
     "load_prompts": "contrasts",
     "log_likelihoods": "score",
     "logit_lens": "lens",
+    "measure_steerability": "steerability",
     "orthogonalised": "composition",
     "parse_strength": "strengths",
+    "predictor_league": "predictors",
+    "predictor_table": "steerability",
     "push_to_hub": "directions",
     "renormalised_sum": "composition",
     "run_study": "study",
@@ -129,6 +138,7 @@ __all__ = [
     "Gradients",
     "Greedy",
     "Intervention",
+    "KeyView",
     "LensModel",
     "Moments",
     "ProjectionGate",
@@ -156,14 +166,19 @@ __all__ = [
     "import_gguf",
     "interference",
     "kl_from_plain",
+    "layer_diagnostics",
+    "layer_zones",
     "load_contrasts",
     "load_directions",
     "load_model",
     "load_prompts",
     "log_likelihoods",
     "logit_lens",
+    "measure_steerability",
     "orthogonalised",
     "parse_strength",
+    "predictor_league",
+    "predictor_table",
     "push_to_hub",
     "renormalised_sum",
     "run_study",

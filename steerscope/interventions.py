@@ -14,11 +14,11 @@ from torch import Tensor
 
 from steerscope.directions import Direction
 from steerscope.doses import Dose
-from steerscope.errors import VectorMismatchError
+from steerscope.errors import UnsupportedSiteError, VectorMismatchError
 from steerscope.model import Clock, HookFunction, LensModel
 from steerscope.operators import find_operator
 from steerscope.scopes import Scope
-from steerscope.sites import Site
+from steerscope.sites import READ_ONLY_STREAMS, Site
 from steerscope.strengths import Constant, Moment, Strength, as_strength
 
 
@@ -174,9 +174,13 @@ def check_direction(direction: Direction, model: LensModel) -> None:
     """Refuse a direction of another model or another width.
 
     Raises:
-        UnsupportedSiteError: the model lacks the site.
+        UnsupportedSiteError: the model lacks the site, or the site can only be read.
         VectorMismatchError: width or model differ.
     """
+    if direction.site.stream in READ_ONLY_STREAMS:
+        raise UnsupportedSiteError(
+            f"site {direction.site} can be read but not steered; use the keys before rotation, k."
+        )
     width = model.width(direction.site)
     if len(direction.unit) != width:
         raise VectorMismatchError(

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from steerscope.caches import Cache, Recompute
 from steerscope.errors import BadValueError, PromptTooLongError, UnsupportedSiteError
-from steerscope.sites import STREAMS, Site, Stream
+from steerscope.sites import HEAD_STREAMS, STREAMS, Site, Stream
 
 BackboneName = Literal["hooked", "bridge"]
 TextOrIds = str | Sequence[int]
@@ -221,7 +221,7 @@ class LensModel(ABC):
         """
         self.check(site)
         s = self.shape
-        if site.stream in {"q", "z", "k", "v"}:
+        if site.stream in HEAD_STREAMS:
             heads = s.n_heads if site.stream in {"q", "z"} else s.n_key_value_heads
             return s.d_head * (heads if site.head is None else 1)
         return s.d_mlp if site.stream.startswith("mlp_p") else s.d_model

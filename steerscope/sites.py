@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from steerscope.errors import BadValueError, UnknownNameError
 
@@ -21,9 +21,12 @@ Stream = Literal[
     "mlp_pre",
     "mlp_pre_linear",
     "mlp_post",
+    "rot_k",
 ]
-STREAMS: tuple[Stream, ...] = get_args(Stream)
-HEAD_STREAMS: frozenset[Stream] = frozenset({"q", "k", "v", "z"})
+# Rotated keys can be read but not moved: a pass with a cache may see those of earlier tokens again.
+READ_ONLY_STREAMS: frozenset[Stream] = frozenset({"rot_k"})
+STREAMS: tuple[Stream, ...] = tuple(s for s in get_args(Stream) if s not in READ_ONLY_STREAMS)
+HEAD_STREAMS: frozenset[Stream] = frozenset({"q", "k", "v", "z", "rot_k"})
 
 _HOOKS: dict[Stream, str] = {
     "resid_pre": "hook_resid_pre",
@@ -38,6 +41,7 @@ _HOOKS: dict[Stream, str] = {
     "mlp_pre": "mlp.hook_pre",
     "mlp_pre_linear": "mlp.hook_pre_linear",
     "mlp_post": "mlp.hook_post",
+    "rot_k": "attn.hook_rot_k",
 }
 
 # Order within a block; streams in one group may be computed in either order.
@@ -67,6 +71,7 @@ _WORDS: dict[Stream, str] = {
     "mlp_pre": "MLP pre-activation (gate) of block {0}, 0-based",
     "mlp_pre_linear": "MLP linear branch (up) of block {0}, 0-based",
     "mlp_post": "MLP activation of block {0}, 0-based, before the output projection",
+    "rot_k": "keys of block {0}, 0-based, after rotation",
 }
 
 _PATTERN = re.compile(r"(?P<stream>[a-z_]+)\.(?P<layer>\d+)(?:\.h(?P<head>\d+))?")
@@ -79,9 +84,10 @@ def check_stream(name: str) -> Stream:
     Raises:
         UnknownNameError: there is none; the message lists the known streams.
     """
-    if name not in STREAMS:
-        raise UnknownNameError("stream", name, STREAMS)
-    return name
+    known = get_args(Stream)
+    if name not in known:
+        raise UnknownNameError("stream", name, known)
+    return cast(Stream, name)
 
 
 @dataclass(frozen=True)

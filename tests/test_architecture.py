@@ -18,7 +18,7 @@ MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "data" not in p.relative_to
 LEVELS = {
     "errors": -1, "sites": 0, "doses": 0, "scopes": 0, "bundled": 0, "progress": 0,
     "contrasts": 1, "results": 1, "statistics": 1, "metrics": 1, "batches": 1, "caches": 1,
-    "losses": 1, "legacy": 1, "studies": 2,
+    "losses": 1, "legacy": 1, "studies": 2, "predictors": 2,
     "plans": 3,
     "model": 2, "microworld": 2, "figures": 3,
     "memory": 3, "backbones": 4,
@@ -28,8 +28,8 @@ LEVELS = {
     "strengths": 6,
     "interventions": 7,
     "lens": 8, "generation": 8, "score": 8, "composition": 8,
-    "evals": 9, "gradients": 9, "calibration": 9,
-    "sweeps": 10,
+    "evals": 9, "gradients": 9, "calibration": 9, "diagnostics": 9,
+    "sweeps": 10, "steerability": 10,
     "study": 11,
     "cli": 12, "__main__": 13, "__init__": 13,
 }  # fmt: skip
@@ -50,6 +50,7 @@ WITHOUT_TORCH = {
     "results.py",
     "statistics.py",
     "studies.py",
+    "predictors.py",
     "plans.py",
     "figures",
     "findings.py",

@@ -7,7 +7,7 @@ from steerscope.doses import Dose
 from steerscope.interventions import Cell, Steering, steer
 from steerscope.metrics import kl_divergence
 from steerscope.scopes import Scope
-from steerscope.score import kl_from_plain, log_likelihoods, preference
+from steerscope.score import kl_from_plain, log_likelihoods, preference, preferences
 from steerscope.sites import Site
 from tests.helpers import random_direction
 
@@ -76,3 +76,12 @@ def test_what_a_pair_shares_cancels_in_the_preference(tiny):
     assert float(margin[0]) == pytest.approx(float(logp[7] - logp[8]), abs=1e-5)
     swapped = preference(tiny, [pair[::-1]], cell)
     assert float(swapped[0]) == pytest.approx(-float(margin[0]), abs=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 64])
+def test_preferences_of_many_conditions_are_those_of_each_alone(tiny, batch_size):
+    pairs = [("w5 w6 w7", "w5 w6 w8 w9"), ("w20 w21 w22", "w20 w23 w24")]
+    cells = cells_of(tiny)
+    found = preferences(tiny, pairs, cells, batch_size=batch_size)
+    for row, cell in zip(found, cells, strict=True):
+        assert row.tolist() == pytest.approx(preference(tiny, pairs, cell).tolist(), abs=1e-3)

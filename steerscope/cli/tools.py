@@ -131,8 +131,10 @@ def convert(
 def eigengap(
     model: Model = "microworld",
     prompts: Prompts = "mood",
-    centred: Annotated[bool, typer.Option(help="take the mean key out first")] = True,
+    variant: Annotated[str, typer.Option(help="uncentred, centred or averaged")] = "centred",
+    rotated: Annotated[bool, typer.Option(help="keys after the rotation by position")] = False,
     include_first: Annotated[bool, typer.Option(help="count position 0, the sink")] = False,
+    legacy: Annotated[bool, typer.Option(help="the published definition instead")] = False,
     seed: Seed = 0,
     backbone: Backbone = "auto",
     device: Device = None,
@@ -141,21 +143,32 @@ def eigengap(
     """Eigengap of the attention keys, with interval and null."""
     from steerscope.contrasts import load_prompts
     from steerscope.progress import bar
+    from steerscope.spectra import LEGACY, KeyView, check_variant
     from steerscope.spectra import eigengap as measure
 
+    view = KeyView(check_variant(variant), rotated=rotated, include_first=include_first)
+    if legacy and view != KeyView():
+        raise BadValueError("--legacy is a view of the keys itself; leave the other options out.")
     texts = [p.text for p in load_prompts(prompts or "mood").prompts]
     loaded = load(model, backbone, device)
-    found = measure(
-        loaded, texts, centred=centred, include_first=include_first, seed=seed, progress=bar
-    )
+    found = measure(loaded, texts, LEGACY if legacy else view, seed=seed, progress=bar)
     gaps, heads = found.weakest_link()
     rows, result = [], []
     for row, layer in enumerate(found.layers):
         head = int(heads[row])
-        low, high, null = (float(t[row, head]) for t in (found.low, found.high, found.null_gap))
-        rows.append(
-            (layer, head, f"{float(gaps[row]):.4f}", f"{low:.4f}", f"{high:.4f}", f"{null:.4f}")
+        low, high, null, permuted, ratio, rank = (
+            float(t[row, head])
+            for t in (
+                found.low,
+                found.high,
+                found.null_gap,
+                found.nulls["permuted"],
+                found.participation_ratio,
+                found.effective_rank,
+            )
         )
+        numbers = (float(gaps[row]), low, high, null, permuted)
+        rows.append((layer, head, *(f"{x:.4f}" for x in numbers), f"{ratio:.1f}", f"{rank:.1f}"))
         result.append(
             {
                 "layer": layer,
@@ -164,10 +177,16 @@ def eigengap(
                 "low": low,
                 "high": high,
                 "null": null,
+                "null_permuted": permuted,
+                "participation_ratio": ratio,
+                "effective_rank": rank,
                 "gaps": found.gap[row].tolist(),
             }
         )
-    columns = ("layer", "weakest head", "gap", "low", "high", "random keys")
+    columns = (
+        "layer", "weakest head", "gap", "low", "high", "random keys", "permuted", "directions",
+        "effective rank",
+    )  # fmt: skip
     title = f"eigengap of {model}, {found.n_prompts} prompts, {found.n_tokens} keys a head:"
     finish(as_json, {"model": model, "layers": result}, table(title, columns, rows))
 

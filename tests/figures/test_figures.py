@@ -129,3 +129,21 @@ def test_tokens_are_bars_in_logits():
     )
     assert [list(t.x) for t in figure.data] == [[2.0], [-1.5]]
     assert "(logits)" in titles(figure)[0]
+
+
+def test_the_league_shows_correlations_intervals_and_what_survives_correction():
+    league = pd.DataFrame(
+        {
+            "diagnostic": ["gradient", "weakest_gap", "norm"], "expected_sign": [1, -1, 0],
+            "rho": [0.8, -0.3, 0.1], "low": [0.6, -0.7, -0.4], "high": [0.9, 0.2, 0.5],
+            "p": [0.001, 0.2, 0.7], "p_holm": [0.003, 0.4, 0.7], "q_bh": [0.003, 0.3, 0.7],
+            "partial_rho": [0.7, -0.1, float("nan")], "n_points": 24, "n_layers": 8, "n_groups": 3,
+        }
+    )  # fmt: skip
+    figure = figures.predictor_league(league, outcome="steerability")
+    sure, unsure, partial = figure.data
+    assert (list(sure.x), list(sure.y)) == ([0.8], ["gradient (+)"])
+    assert (list(unsure.x), list(unsure.y)) == ([-0.3, 0.1], ["weakest gap (−)", "norm"])
+    assert list(sure.error_x.arrayminus) == pytest.approx([0.2])
+    assert list(partial.x) == [0.7, -0.1]
+    assert "n = 24 points: 8 layers, 3 model-concept groups" in figure.layout.xaxis.title.text

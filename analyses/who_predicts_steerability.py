@@ -1,0 +1,73 @@
+"""Which diagnostic of a layer predicts how far the layer can be steered?
+
+Run from the project's folder: `python analyses/who_predicts_steerability.py`. The tables go to
+`data/runs/predictors/`, the figures to `figures/`. Static pictures need `steerscope[images]` and a
+Chrome or Chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from steerscope import figures, load_contrasts, load_model
+from steerscope.predictors import EXPECTED_SIGNS, leave_one_concept_out, predictor_league
+from steerscope.progress import bar
+from steerscope.steerability import predictor_table
+
+ROOT = Path(__file__).parents[1]
+OUTCOMES = {
+    "effect_relative": "steerability at a matched length",
+    "effect_kl": "steerability at a matched KL",
+}
+SHOWN = ["diagnostic", "rho", "low", "high", "p", "p_holm", "q_bh", "partial_rho", "partial_p"]
+REGRETS = ["diagnostic", "regret", "regret_low", "regret_high", "regret_middle", "regret_random"]
+
+
+def main() -> None:
+    """Measure, rank the diagnostics, draw."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", nargs="+", default=["microworld"])
+    parser.add_argument("--contrasts", nargs="+", default=["mood", "register", "garden_sea"])
+    parser.add_argument("--pairs", type=int, default=40, help="pairs used of each part")
+    parser.add_argument("--format", default="html", help="html, png, svg or pdf")
+    options = parser.parse_args()
+    out = ROOT / "data/runs/predictors"
+    out.mkdir(parents=True, exist_ok=True)
+    concepts = [load_contrasts(name) for name in options.contrasts]
+    tables = [
+        predictor_table(load_model(name), concepts, n_pairs=options.pairs, progress=bar)
+        for name in options.models
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    table.to_csv(out / "layers.csv", index=False)
+    for outcome, words in OUTCOMES.items():
+        report(table, outcome, words, out, options.format)
+
+
+def report(table: pd.DataFrame, outcome: str, words: str, out: Path, image_format: str) -> None:
+    """Print, store and draw the league of one outcome."""
+    diagnostics = [d for d in EXPECTED_SIGNS if d in table.columns]
+    league = predictor_league(table, diagnostics, outcome)
+    held_out = leave_one_concept_out(table, diagnostics, outcome)
+    league.to_csv(out / f"{outcome}.csv", index=False)
+    held_out.to_csv(out / f"{outcome}-held-out.csv", index=False)
+    print(f"\n{words}, signed rank correlation over layers:")
+    print(league[SHOWN].round(3).to_string(index=False))
+    print("\nnats lost by taking the layer that the diagnostic picks:")
+    print(league[REGRETS].round(3).to_string(index=False))
+    print("\nthe best diagnostic of the other concepts, on the concept left out:")
+    print(held_out[held_out.chosen].round(3).to_string(index=False))
+    figure = figures.predictor_league(league, outcome=words)
+    path = ROOT / "figures" / f"predictors-{outcome}.{image_format}"
+    if image_format == "html":
+        figure.write_html(path, include_plotlyjs="cdn")
+    else:
+        figure.write_image(path)
+    print(path.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""First-order effect of steering at every layer at once, from one backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from steerscope.batches import equal_length_batches
+from steerscope.diagnostics.table import LayerValue
+from steerscope.directions import Direction
+from steerscope.interventions import check_direction
+from steerscope.model import HookFunction, LensModel
+from steerscope.scopes import Scope
+from steerscope.sites import Site
+from steerscope.statistics import bootstrap_mean
+
+
+def preference_gradients(
+    model: LensModel,
+    pairs: Sequence[tuple[str, str]],
+    sites: Sequence[Site],
+    *,
+    scope: Scope | None = None,
+    batch_size: int = 32,
+) -> dict[Site, Float[Tensor, "pair d"]]:
+    """Gradient of each pair's preference with respect to a vector added at a site, at no dose.
+
+    d [log P(positive) - log P(negative)] / dv, v added to the activation at every position in
+    scope, in nats per activation unit. The inner product with a unit vector is the first-order
+    effect of that direction.
+
+    Args:
+        model: the model.
+        pairs: positive and negative text.
+        sites: where the vector would be added; all are answered by the same pass.
+        scope: at which positions; default all but 0.
+        batch_size: texts in one pass.
+
+    Raises:
+        UnsupportedSiteError: the model lacks a site.
+    """
+    scope = scope or Scope.all()
+    ids = [model.tokens(text) for pair in pairs for text in pair]
+    found = {s: torch.zeros(len(ids), model.width(s)) for s in sites}
+    for batch in equal_length_batches(ids, batch_size, model.device):
+        gradients = _batch_gradients(model, batch.tokens, sites, scope)
+        for site, gradient in zip(sites, gradients, strict=True):
+            found[site][list(batch.indices)] = gradient.float().cpu()
+    return {s: g[0::2] - g[1::2] for s, g in found.items()}
+
+
+def _batch_gradients(
+    model: LensModel, tokens: Int[Tensor, "batch pos"], sites: Sequence[Site], scope: Scope
+) -> tuple[Tensor, ...]:
+    """Gradient of every row's log-likelihood for a vector of its own at every site."""
+    with torch.enable_grad(), ExitStack() as stack:
+        pushes = []
+        for site in sites:
+            push = torch.zeros(
+                len(tokens),
+                model.width(site),
+                device=model.device,
+                dtype=model.dtype,
+                requires_grad=True,
+            )
+            pushes.append(push)
+            stack.enter_context(model.hook(site, _adding(push, model, scope)))
+        logp = torch.log_softmax(model.forward(tokens)[:, :-1].float(), dim=-1)
+        total = logp.gather(-1, tokens[:, 1:, None]).sum()
+        return torch.autograd.grad(total, pushes)
+
+
+def _adding(push: Float[Tensor, "batch d"], model: LensModel, scope: Scope) -> HookFunction:
+    def add(x: Float[Tensor, "batch pos d"]) -> Float[Tensor, "batch pos d"]:
+        clock = model.clock
+        inside = scope.includes(clock.positions(x.shape[1], x.device), clock.prompt_length)
+        return x + inside.to(x.dtype)[None, :, None] * push[:, None, :]
+
+    return add
+
+
+def gradient_screening(
+    model: LensModel,
+    pairs: Sequence[tuple[str, str]],
+    directions: Sequence[Direction],
+    *,
+    scope: Scope | None = None,
+    batch_size: int = 32,
+    seed: int = 0,
+) -> list[LayerValue]:
+    """d preference / d dose at dose 0, in nats per relative unit, for one direction per layer.
+
+    The interval resamples pairs. The null is the root mean square over all directions of the same
+    length, ||mean gradient|| / sqrt(width).
+
+    Raises:
+        VectorMismatchError: a direction is of another model or width.
+    """
+    for direction in directions:
+        check_direction(direction, model)
+    sites = [d.site for d in directions]
+    gradients = preference_gradients(model, pairs, sites, scope=scope, batch_size=batch_size)
+    values = []
+    for direction in directions:
+        gradient = gradients[direction.site] * direction.scale.relative
+        mean = bootstrap_mean((gradient @ direction.unit).double().numpy(), seed=seed)
+        values.append(
+            LayerValue(
+                diagnostic="gradient",
+                layer=direction.site.layer,
+                value=mean.value,
+                low=mean.low,
+                high=mean.high,
+                unit="nats per relative unit",
+                n=mean.n,
+                null=float(gradient.mean(dim=0).norm() / gradient.shape[1] ** 0.5),
+            )
+        )
+    return values

@@ -1,0 +1,112 @@
+"""Every diagnostic of every layer of a model, for one concept, in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+
+import pandas as pd
+
+from steerscope.activations import extract
+from steerscope.contrasts import ContrastSet
+from steerscope.diagnostics.agreement import lens_agreement
+from steerscope.diagnostics.gradients import gradient_screening
+from steerscope.diagnostics.norms import residual_norms
+from steerscope.diagnostics.probe import explained_variance, probe_accuracy
+from steerscope.diagnostics.sensitivity import kl_sensitivity
+from steerscope.diagnostics.separation import pair_stability, separation, signal_to_noise
+from steerscope.diagnostics.table import LayerValue, as_table
+from steerscope.diagnostics.visibility import visible_share, visible_subspace
+from steerscope.directions import mean_diff, random
+from steerscope.errors import UnsupportedSiteError
+from steerscope.model import LensModel, TextOrIds
+from steerscope.progress import Track, silent
+from steerscope.sites import Site
+from steerscope.spectra import HeadSpectra, HeadStatistic, eigengap
+
+_CONTROLS = 3  # random directions per layer
+
+
+def layer_diagnostics(
+    model: LensModel,
+    fit: ContrastSet,
+    held_out: ContrastSet,
+    prompts: Sequence[TextOrIds],
+    *,
+    dose: float = 0.1,
+    seed: int = 0,
+    progress: Track = silent,
+) -> pd.DataFrame:
+    """One row per layer and diagnostic, with interval, null, unit and n, at the blocks' outputs.
+
+    Args:
+        model: the model.
+        fit: pairs that the mean difference is found on.
+        held_out: other pairs, for what is judged on pairs not seen.
+        prompts: texts for what needs no pairs.
+        dose: of the KL sensitivity, in relative units.
+        seed: of resamples and null directions.
+        progress: shows the loops.
+
+    Raises:
+        SteerscopeError: whatever one of the diagnostics refuses.
+    """
+    sites = [Site("resid_post", layer) for layer in range(model.shape.n_layers)]
+    fitted = extract(model, fit, sites, progress=progress)
+    others = extract(model, held_out, sites, progress=progress)
+    directions = [mean_diff(c) for c in fitted.values()]
+    controls = [random(c, seed=seed + i) for c in fitted.values() for i in range(_CONTROLS)]
+    values = residual_norms(model, prompts, seed=seed)
+    subspace = visible_subspace(model)
+    for site, contrast in fitted.items():
+        values += [f(contrast, seed=seed) for f in (separation, signal_to_noise, pair_stability)]
+        values += [
+            f(contrast, others[site], seed=seed) for f in (probe_accuracy, explained_variance)
+        ]
+        values.append(visible_share(contrast, subspace, seed=seed))
+    texts = [(p.positive, p.negative) for p in held_out.pairs]
+    values += gradient_screening(model, texts, directions, seed=seed)
+    values += kl_sensitivity(
+        model, prompts, directions, controls, dose=dose, seed=seed, progress=progress
+    )
+    values += lens_agreement(model, prompts, seed=seed)
+    with suppress(UnsupportedSiteError):  # a model without attention keys has no such rows
+        values += spectral_values(eigengap(model, prompts, seed=seed, progress=progress))
+    return as_table(values)
+
+
+def spectral_values(spectra: HeadSpectra) -> list[LayerValue]:
+    """Spectra of the heads as values of the layer: the weakest link, and means over the heads.
+
+    The interval of a mean over heads is the mean of the heads' intervals, which is on the wide side.
+    """
+    gaps, heads = spectra.weakest_link()
+    values = [
+        LayerValue(
+            "weakest_gap",
+            layer,
+            float(gaps[row]),
+            float(spectra.low[row, heads[row]]),
+            float(spectra.high[row, heads[row]]),
+            "ratio",
+            spectra.n_prompts,
+            float(spectra.null_gap[row, heads[row]]),
+        )
+        for row, layer in enumerate(spectra.layers)
+    ]
+    named = {"mean_gap": "gap", "participation_ratio": "participation_ratio"}
+    for name, statistic in named.items():
+        found = spectra.statistics[statistic]
+        for row, layer in enumerate(spectra.layers):
+            values.append(_head_mean(name, layer, found, row, spectra))
+    return values
+
+
+def _head_mean(
+    name: str, layer: int, statistic: HeadStatistic, row: int, spectra: HeadSpectra
+) -> LayerValue:
+    value, low, high = (
+        float(t[row].mean()) for t in (statistic.value, statistic.low, statistic.high)
+    )
+    null = float(spectra.null_gap[row].mean()) if name == "mean_gap" else float("nan")
+    return LayerValue(name, layer, value, low, high, statistic.unit, spectra.n_prompts, null)

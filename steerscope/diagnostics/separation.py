@@ -1,0 +1,92 @@
+"""How far, how clearly and how consistently the two classes of a contrast lie apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from steerscope.activations import Contrast
+from steerscope.diagnostics.table import LayerValue, bootstrap_weights, interval
+from steerscope.errors import DegenerateDirectionError
+
+_FLIPS = 200
+_Weights = Float[Tensor, "sample pair"]
+
+
+def separation(contrast: Contrast, *, seed: int = 0) -> LayerValue:
+    """||mean difference|| in relative units: natural over relative length.
+
+    The interval resamples pairs; the null swaps the classes of each pair at random.
+    """
+
+    def length(gram: Float[Tensor, "pair other"], weights: _Weights) -> Float[Tensor, " sample"]:
+        n = weights.abs().sum(dim=1)
+        return _quadratic(gram, weights).sqrt() / n / contrast.relative
+
+    return _measured("separation", "relative units", contrast, length, seed)
+
+
+def signal_to_noise(contrast: Contrast, *, seed: int = 0) -> LayerValue:
+    """||mean difference|| over the root mean square distance of the differences from their mean."""
+
+    def ratio(gram: Float[Tensor, "pair other"], weights: _Weights) -> Float[Tensor, " sample"]:
+        n = weights.abs().sum(dim=1)
+        signal = _quadratic(gram, weights) / n**2
+        noise = weights.abs() @ gram.diagonal() / n - signal
+        return (signal / noise.clamp_min(1e-12 * gram.diagonal().mean())).sqrt()
+
+    return _measured("signal_to_noise", "ratio", contrast, ratio, seed)
+
+
+def pair_stability(contrast: Contrast, *, seed: int = 0) -> LayerValue:
+    """Mean cosine between the differences of two different pairs."""
+
+    def cosine(gram: Float[Tensor, "pair other"], weights: _Weights) -> Float[Tensor, " sample"]:
+        lengths = gram.diagonal().sqrt().clamp_min(1e-12)
+        cosines = gram / lengths[:, None] / lengths[None, :]
+        n = weights.abs().sum(dim=1)
+        own = weights**2 @ cosines.diagonal()
+        return (_quadratic(cosines, weights) - own) / (n**2 - (weights**2).sum(dim=1))
+
+    return _measured("pair_stability", "cosine", contrast, cosine, seed)
+
+
+def _quadratic(gram: Float[Tensor, "pair other"], weights: _Weights) -> Float[Tensor, " sample"]:
+    """||Σ w d||² for every row of weights."""
+    return ((weights @ gram) * weights).sum(dim=1).clamp_min(0)
+
+
+def _measured(
+    name: str,
+    unit: str,
+    contrast: Contrast,
+    statistic: Callable[[Tensor, Tensor], Tensor],
+    seed: int,
+) -> LayerValue:
+    """A statistic of the inner products of the differences; negative weights swap the classes."""
+    differences = contrast.differences.double()
+    n_pairs = len(differences)
+    if n_pairs < 2 or not bool(differences.any()):
+        raise DegenerateDirectionError(
+            f"{name} at {contrast.site} needs at least 2 pairs that differ there."
+        )
+    gram = differences @ differences.T
+    once = torch.ones(1, n_pairs, dtype=torch.float64)
+    weights = bootstrap_weights(n_pairs, seed=seed)
+    weights = weights[(weights > 0).sum(dim=1) > 1]  # a single pair has no second one to compare
+    low, high = interval(statistic(gram, weights))
+    generator = torch.Generator().manual_seed(seed + 1)
+    flips = torch.randint(2, (_FLIPS, n_pairs), generator=generator).double() * 2 - 1
+    return LayerValue(
+        diagnostic=name,
+        layer=contrast.site.layer,
+        value=float(statistic(gram, once)),
+        low=low,
+        high=high,
+        unit=unit,
+        n=n_pairs,
+        null=float(statistic(gram, flips).mean()),
+    )

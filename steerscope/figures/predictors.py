@@ -1,0 +1,81 @@
+"""League table of the diagnostics: which of them ranks layers as measured steerability does."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from steerscope.figures.theme import BLUE, GREY, ORANGE, new_figure
+
+_ROW = 30  # pixels
+
+
+def predictor_league(league: pd.DataFrame, *, outcome: str) -> go.Figure:
+    """Rank correlation of every diagnostic with steerability, with interval and partial correlation.
+
+    Args:
+        league: one row per diagnostic, as `predictors.predictor_league` returns it, best first.
+        outcome: what was predicted, in words.
+    """
+    found = league.dropna(subset="rho")
+    n_points, n_layers, n_groups = (
+        int(league[c].max()) for c in ("n_points", "n_layers", "n_groups")
+    )
+    figure = new_figure(
+        f"Who predicts {outcome}?",
+        f"Spearman's ρ over layers (95 % bootstrap over layers; n = {n_points} points: "
+        f"{n_layers} layers, {n_groups} model-concept groups)",
+        "",
+    )
+    for sure, colour, name in (
+        (True, BLUE, "corrected p < 0.05 (Holm)"),
+        (False, GREY, "not told from chance"),
+    ):
+        rows = found[(found.p_holm < 0.05) == sure]
+        figure.add_trace(
+            go.Scatter(
+                x=rows.rho.tolist(),
+                y=[_label(r) for r in rows.itertuples()],
+                mode="markers",
+                name=name,
+                marker={"color": colour, "size": 10},
+                error_x={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": (rows.high - rows.rho).clip(lower=0).tolist(),
+                    "arrayminus": (rows.rho - rows.low).clip(lower=0).tolist(),
+                    "color": colour,
+                    "thickness": 1.4,
+                    "width": 3,
+                },
+                customdata=rows[["p", "p_holm", "q_bh"]].to_numpy().tolist(),
+                hovertemplate=(
+                    "ρ %{x:+.2f}, p %{customdata[0]:.3g}, Holm %{customdata[1]:.3g}, "
+                    "BH %{customdata[2]:.3g}<extra></extra>"
+                ),
+            )
+        )
+    partial = found.dropna(subset="partial_rho")
+    figure.add_trace(
+        go.Scatter(
+            x=partial.partial_rho.tolist(),
+            y=[_label(r) for r in partial.itertuples()],
+            mode="markers",
+            name="depth and norm held fixed",
+            marker={"color": ORANGE, "size": 9, "symbol": "diamond-open", "line": {"width": 2}},
+        )
+    )
+    figure.add_vline(x=0, line={"color": GREY, "width": 1, "dash": "dot"})
+    labels = [_label(r) for r in found.itertuples()]
+    figure.update_xaxes(range=[-1.05, 1.05], title_font={"size": 12})
+    figure.update_yaxes(
+        categoryorder="array", categoryarray=labels[::-1], type="category", title="diagnostic"
+    )
+    figure.update_layout(height=170 + _ROW * len(labels), margin={"l": 230, "t": 90})
+    return figure
+
+
+def _label(row: object) -> str:
+    """Name of the diagnostic, with the sign that was stated beforehand."""
+    sign = {1: " (+)", -1: " (−)"}.get(getattr(row, "expected_sign", 0), "")
+    return str(getattr(row, "diagnostic", "")).replace("_", " ") + sign

@@ -1,0 +1,303 @@
+"""Who predicts steerability: diagnostics of layers against what was measured there, on a table.
+
+The table has one row per model, concept and layer, with the columns `model`, `concept`, `layer`,
+one column per diagnostic and one per outcome. Layers are ranked within each model and concept.
+A model's layers are shuffled and resampled as a whole, the same for all its concepts, since one
+model's concepts share their layers: eight layers under three concepts are no 24 independent points.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from scipy import stats
+
+from steerscope.errors import BadValueError
+from steerscope.statistics import CONFIDENCE, Correlation, bootstrap_mean
+
+GROUP = ["model", "concept"]
+
+# The sign that each diagnostic should have if it does what it is used for, stated beforehand.
+EXPECTED_SIGNS: Mapping[str, int] = {
+    "residual_norm": -1,
+    "residual_norm_with_first": -1,
+    "separation": 1,
+    "signal_to_noise": 1,
+    "pair_stability": 1,
+    "probe_accuracy": 1,
+    "explained_variance": 1,
+    "visible_share": 1,
+    "gradient": 1,
+    "kl_sensitivity": 1,
+    "lens_agreement": -1,
+    "lens_kl": 1,
+    "weakest_gap": -1,
+    "mean_gap": -1,
+    "participation_ratio": 1,
+}
+
+_Grid = Float[np.ndarray, "concept layer"]
+
+
+def grouped_correlation(
+    table: pd.DataFrame,
+    diagnostic: str,
+    outcome: str,
+    *,
+    controls: Sequence[str] = (),
+    seed: int = 0,
+    n_resamples: int = 1000,
+) -> Correlation:
+    """Signed Spearman correlation over layers, within models and concepts.
+
+    With controls it is the partial one: their ranks are regressed out of both sides. The p value is
+    two-sided, from shuffling the layer labels of the outcome (its residuals, with controls); the
+    interval resamples layers. NaN in everything but n where a side does not vary, which is so for a
+    diagnostic that is one of its own controls.
+
+    Args:
+        table: one row per model, concept and layer; every concept of a model has the same layers.
+        diagnostic: column of the predictor.
+        outcome: column of the measured steerability; layers where it is NaN are left out.
+        controls: columns to hold fixed.
+        seed: of shuffles and resamples.
+        n_resamples: number of each.
+
+    Raises:
+        BadValueError: a column is missing, or the concepts of a model have different layers.
+
+    Source: permutation of residuals by Freedman & Lane 1983.
+    """
+    grids = _grids(table, [diagnostic, outcome, *controls])
+    n = sum(g[0].size for g in grids)
+    whole = [np.arange(g[0].shape[1]) for g in grids]
+    sides = _residual_ranks(grids, whole)
+    rho = _cosine(sides, whole)
+    if math.isnan(rho):
+        return Correlation(math.nan, math.nan, math.nan, math.nan, n)
+    rng = np.random.default_rng(seed)
+    shuffled = [
+        _cosine(sides, [rng.permutation(len(layers)) for layers in whole])
+        for _ in range(n_resamples)
+    ]
+    extreme = np.abs(shuffled) >= abs(rho) - 1e-12
+    drawn = [
+        _residual_ranks(grids, [rng.integers(len(layers), size=len(layers)) for layers in whole])
+        for _ in range(n_resamples)
+    ]
+    resampled = np.array([_cosine(d, whole) for d in drawn])
+    resampled = resampled[np.isfinite(resampled)]
+    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    low, high = np.quantile(resampled, tails) if len(resampled) else (math.nan, math.nan)
+    p = float((1 + extreme.sum()) / (1 + n_resamples))
+    return Correlation(rho, float(low), float(high), p, n)
+
+
+def _grids(table: pd.DataFrame, columns: Sequence[str]) -> list[list[_Grid]]:
+    """Per model, each column as a grid of concepts by layers; layers with a NaN are left out."""
+    missing = [c for c in (*GROUP, "layer", *columns) if c not in table.columns]
+    if missing:
+        raise BadValueError(f"the table of predictors has no column {', '.join(missing)}.")
+    models = []
+    for model, rows in table.groupby("model"):
+        if rows.duplicated(["concept", "layer"]).any():
+            raise BadValueError(f"{model} has two rows of the same concept and layer.")
+        if len(rows) != rows.concept.nunique() * rows.layer.nunique():
+            raise BadValueError(f"the concepts of {model} were not measured at the same layers.")
+        grids = [
+            rows.pivot(index="concept", columns="layer", values=c).to_numpy(float) for c in columns
+        ]
+        kept = np.logical_and.reduce([np.isfinite(g).all(axis=0) for g in grids])
+        models.append([g[:, kept] for g in grids])
+    return models
+
+
+def _residual_ranks(
+    grids: Sequence[Sequence[_Grid]], layers: Sequence[Int[np.ndarray, " layer"]]
+) -> list[tuple[_Grid, _Grid]]:
+    """Per model, centred ranks of diagnostic and outcome at these layers, controls regressed out."""
+    sides = []
+    for columns, chosen in zip(grids, layers, strict=True):
+        ranks = [stats.rankdata(g[:, chosen], axis=1) for g in columns]
+        centred = [r - r.mean(axis=1, keepdims=True) for r in ranks]
+        x, y = centred[0], centred[1]
+        if len(centred) > 2:
+            basis = np.stack(centred[2:], axis=2)
+            # Layers by layers, one per concept: the projection on the controls' ranks.
+            onto = basis @ np.linalg.pinv(basis)
+            x, y = (s - (onto @ s[..., None])[..., 0] for s in (x, y))
+        sides.append((x, y))
+    return sides
+
+
+def _cosine(
+    sides: Sequence[tuple[_Grid, _Grid]], order: Sequence[Int[np.ndarray, " layer"]]
+) -> float:
+    """Correlation of centred sides, the layers of the outcome taken in this order."""
+    product = sum(float((x * y[:, o]).sum()) for (x, y), o in zip(sides, order, strict=True))
+    lengths = [math.sqrt(sum(float((s[i] ** 2).sum()) for s in sides)) for i in (0, 1)]
+    if min(lengths) < 1e-6:
+        return math.nan
+    return product / (lengths[0] * lengths[1])
+
+
+def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
+    """P values corrected for their number by Holm's step-down; NaN is no test and stays.
+
+    Source: Holm 1979.
+    """
+    return _corrected(p, _step_down)
+
+
+def benjamini_hochberg(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
+    """False discovery rate at which each test would be called; NaN is no test and stays.
+
+    Source: Benjamini & Hochberg 1995.
+    """
+    return _corrected(p, stats.false_discovery_control)
+
+
+def _step_down(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
+    order = np.argsort(p)
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1.0)
+    result = np.empty_like(stepped)
+    result[order] = stepped
+    return result
+
+
+def _corrected(
+    p: Float[np.ndarray, " test"], correct: Callable[[np.ndarray], np.ndarray]
+) -> Float[np.ndarray, " test"]:
+    result, there = np.full(len(p), math.nan), np.isfinite(p)
+    if there.any():
+        result[there] = correct(p[there])
+    return result
+
+
+def selection_regret(
+    table: pd.DataFrame, diagnostic: str, outcome: str, *, sign: int
+) -> pd.DataFrame:
+    """What is lost by taking the layer that a diagnostic picks, one row per model and concept.
+
+    Columns: model, concept, picked, best (layers); regret, regret_middle, regret_random: outcome of
+    the best layer minus that of the picked, of the middle, and of the mean layer, in the unit of the
+    outcome; range: best minus worst. Layers without an outcome are left out.
+
+    Args:
+        table: one row per model, concept and layer.
+        diagnostic: column whose largest value is picked, or smallest where `sign` is -1.
+        outcome: column of the measured steerability.
+        sign: +1 or -1.
+
+    Raises:
+        BadValueError: the sign is neither, or the diagnostic is missing at a layer.
+    """
+    if sign not in {1, -1}:
+        raise BadValueError(f"the sign {sign} of {diagnostic} is neither 1 nor -1.")
+    rows = []
+    for (model, concept), group in table.groupby(GROUP):
+        layers = group.dropna(subset=outcome).sort_values("layer").reset_index(drop=True)
+        if layers.empty:
+            raise BadValueError(f"{model} has no {outcome} for {concept}.")
+        if layers[diagnostic].isna().any():
+            raise BadValueError(f"{diagnostic} is missing at a layer of {model} for {concept}.")
+        effects = layers[outcome]
+        picked, best = (sign * layers[diagnostic]).idxmax(), effects.idxmax()
+        rows.append(
+            {
+                "model": model,
+                "concept": concept,
+                "picked": int(layers.layer[picked]),
+                "best": int(layers.layer[best]),
+                "regret": float(effects[best] - effects[picked]),
+                "regret_middle": float(effects[best] - effects[len(layers) // 2]),
+                "regret_random": float(effects[best] - effects.mean()),
+                "range": float(effects[best] - effects.min()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def leave_one_concept_out(
+    table: pd.DataFrame, diagnostics: Sequence[str], outcome: str
+) -> pd.DataFrame:
+    """Regret on each concept when sign and diagnostic are learnt from the other concepts alone.
+
+    One row per model, held-out concept and diagnostic, with the sign and |rho| that the others gave;
+    `chosen` marks the diagnostic that one would have taken, the one with the largest |rho|.
+
+    Raises:
+        BadValueError: fewer than two concepts.
+    """
+    concepts = sorted(table.concept.unique())
+    if len(concepts) < 2:
+        raise BadValueError("leaving one concept out needs at least 2 concepts.")
+    parts = []
+    for concept in concepts:
+        others, held_out = table[table.concept != concept], table[table.concept == concept]
+        learnt = {}
+        for name in diagnostics:
+            sides = _grids(others, [name, outcome])
+            whole = [np.arange(g[0].shape[1]) for g in sides]
+            learnt[name] = _cosine(_residual_ranks(sides, whole), whole)
+        usable = {name: rho for name, rho in learnt.items() if math.isfinite(rho)}
+        chosen = max(usable, key=lambda name: abs(usable[name]), default=None)
+        for name, rho in usable.items():
+            found = selection_regret(held_out, name, outcome, sign=1 if rho >= 0 else -1)
+            parts.append(found.assign(diagnostic=name, rho_of_others=rho, chosen=name == chosen))
+    return pd.concat(parts, ignore_index=True)
+
+
+def predictor_league(
+    table: pd.DataFrame,
+    diagnostics: Sequence[str],
+    outcome: str,
+    *,
+    controls: Sequence[str] = ("depth", "norm"),
+    seed: int = 0,
+    n_resamples: int = 1000,
+) -> pd.DataFrame:
+    """Every diagnostic against one outcome, one row each, the largest |rho| first.
+
+    Columns: diagnostic, expected_sign (0 if none was stated); rho, low, high, p, p_holm, q_bh;
+    partial_rho, partial_p with the controls held fixed; regret with its interval over models and
+    concepts for the layer that the diagnostic picks by the expected sign, beside regret_middle and
+    regret_random; n_points, n_layers and n_groups behind them.
+
+    Raises:
+        BadValueError: a column is missing.
+    """
+    rows = []
+    for name in diagnostics:
+        simple = grouped_correlation(table, name, outcome, seed=seed, n_resamples=n_resamples)
+        partial = grouped_correlation(
+            table, name, outcome, controls=controls, seed=seed, n_resamples=n_resamples
+        )
+        row = {"diagnostic": name, "expected_sign": EXPECTED_SIGNS.get(name, 0)}
+        row |= {"rho": simple.rho, "low": simple.low, "high": simple.high, "p": simple.p}
+        row |= {"partial_rho": partial.rho, "partial_p": partial.p, "n_points": simple.n}
+        rows.append(row | _mean_regret(table, name, outcome))
+    league = pd.DataFrame(rows)
+    p = league.p.to_numpy(float)
+    league.insert(6, "p_holm", holm(p))
+    league.insert(7, "q_bh", benjamini_hochberg(p))
+    league["n_layers"] = len(table[["model", "layer"]].drop_duplicates())
+    league["n_groups"] = len(table[GROUP].drop_duplicates())
+    order = league.rho.abs().sort_values(ascending=False, na_position="last").index
+    return league.loc[order].reset_index(drop=True)
+
+
+def _mean_regret(table: pd.DataFrame, diagnostic: str, outcome: str) -> dict[str, float]:
+    found = selection_regret(table, diagnostic, outcome, sign=EXPECTED_SIGNS.get(diagnostic, 1))
+    mean = bootstrap_mean(found.regret.to_numpy(float))
+    return {
+        "regret": mean.value,
+        "regret_low": mean.low,
+        "regret_high": mean.high,
+        "regret_middle": float(found.regret_middle.mean()),
+        "regret_random": float(found.regret_random.mean()),
+    }

@@ -1,0 +1,187 @@
+"""How far each layer can be steered, measured, beside everything that might have predicted it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from steerscope.activations import extract
+from steerscope.contrasts import ContrastSet, opening_prompts
+from steerscope.diagnostics import layer_diagnostics
+from steerscope.directions import Direction, mean_diff
+from steerscope.doses import Dose
+from steerscope.errors import BadValueError
+from steerscope.interventions import Cell, Steering
+from steerscope.model import LensModel, TextOrIds
+from steerscope.progress import Track, silent
+from steerscope.score import kl_from_plain, preferences
+from steerscope.sites import Site
+from steerscope.statistics import bootstrap_mean
+
+
+@dataclass(frozen=True)
+class Matching:
+    """At which dose layers are compared.
+
+    Attributes:
+        doses: relative doses that are measured, both signs, ascending.
+        relative: the one of them at which layers are compared by length.
+        kl: the KL in nats at which they are compared by what they change.
+
+    Take a dose that steers: where the interval of every layer's effect holds zero, the order of the
+    layers is noise and nothing can predict it.
+
+    Raises:
+        BadValueError: the doses do not ascend from above 0, or do not hold `relative`.
+    """
+
+    doses: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4, 0.8)
+    relative: float = 0.2
+    kl: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not self.doses or self.doses[0] <= 0 or list(self.doses) != sorted(set(self.doses)):
+            raise BadValueError(f"the doses {self.doses} must ascend and be above 0.")
+        if self.relative not in self.doses:
+            raise BadValueError(f"the matched dose {self.relative} is not one of {self.doses}.")
+        if not self.kl > 0:
+            raise BadValueError(f"the matched KL {self.kl} must be above 0.")
+
+
+def measure_steerability(
+    model: LensModel,
+    pairs: Sequence[tuple[str, str]],
+    prompts: Sequence[TextOrIds],
+    directions: Sequence[Direction],
+    *,
+    matching: Matching | None = None,
+    progress: Track = silent,
+) -> pd.DataFrame:
+    """Shift of the preference per layer, at a matched length and at a matched KL.
+
+    The effect of a dose is half the difference of the preference between +dose and -dose, so that
+    what either sign does alike cancels. The effect at the matched KL is read off between two doses,
+    linear in log KL; it is NaN where the doses do not reach that KL.
+
+    Args:
+        model: the model.
+        pairs: held-out positive and negative texts.
+        prompts: texts on which the KL is measured.
+        directions: one per layer.
+        matching: doses and what is matched.
+        progress: shows the loop.
+
+    Returns:
+        One row per layer: layer, effect_relative in nats with low and high, effect_kl in nats,
+        dose_at_kl in relative units, n_pairs.
+    """
+    matching = matching or Matching()
+    doses = np.array(matching.doses)
+    cells = [
+        Cell((Steering(direction, Dose(sign * dose, "relative")),))
+        for direction in directions
+        for dose in matching.doses
+        for sign in (1, -1)
+    ]
+    shape = (len(directions), len(doses), 2, -1)
+    shifts = preferences(model, pairs, cells, progress=progress).double().numpy().reshape(shape)
+    nats = kl_from_plain(model, prompts, cells, progress=progress).double().numpy().reshape(shape)
+    rows = []
+    for direction, shift, kls in zip(directions, shifts, nats, strict=True):
+        effects, kl = (shift[:, 0] - shift[:, 1]) / 2, kls.mean(axis=(1, 2))
+        at = bootstrap_mean(effects[matching.doses.index(matching.relative)])
+        rows.append(
+            {
+                "layer": direction.site.layer,
+                "effect_relative": at.value,
+                "effect_relative_low": at.low,
+                "effect_relative_high": at.high,
+                "effect_kl": at_matched_kl(kl, effects.mean(axis=1), matching.kl),
+                "dose_at_kl": math.exp(at_matched_kl(kl, np.log(doses), matching.kl)),
+                "n_pairs": at.n,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def at_matched_kl(
+    kl: Float[np.ndarray, " dose"], values: Float[np.ndarray, " dose"], target: float
+) -> float:
+    """The value where the KL first reaches the target, linear in log KL; NaN outside the doses."""
+    if not kl[0] <= target <= kl.max():
+        return math.nan
+    above = int(np.argmax(kl >= target))
+    if above == 0:
+        return float(values[0])
+    part = slice(above - 1, above + 1)
+    return float(np.interp(math.log(target), np.log(kl[part]), values[part]))
+
+
+def predictor_table(
+    model: LensModel,
+    concepts: Sequence[ContrastSet],
+    *,
+    n_pairs: int = 40,
+    matching: Matching | None = None,
+    seed: int = 0,
+    progress: Track = silent,
+) -> pd.DataFrame:
+    """Diagnostics and measured steerability of every layer for every concept, one row each.
+
+    Directions are mean differences at the blocks' outputs, found on the `fit` part; what is judged
+    on pairs not seen, and the diagnostics that need such, use `select`; steerability is measured on
+    `test`, so that no diagnostic has seen the texts that it is to predict.
+
+    Args:
+        model: the model.
+        concepts: contrast sets, one per concept.
+        n_pairs: pairs used of each part at most.
+        matching: at which doses layers are compared.
+        seed: of splits, resamples and null directions.
+        progress: shows the loops.
+
+    Returns:
+        Columns model, concept, layer, depth (0 to 1), norm (relative length), the columns of
+        `measure_steerability`, and one column per diagnostic.
+    """
+    parts = [_concept_rows(model, c, n_pairs, matching, seed, progress) for c in concepts]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _concept_rows(
+    model: LensModel,
+    concept: ContrastSet,
+    n_pairs: int,
+    matching: Matching | None,
+    seed: int,
+    progress: Track,
+) -> pd.DataFrame:
+    split = concept.split(seed)
+    fit, select, test = (
+        ContrastSet(part.name, part.pairs[:n_pairs])
+        for part in (split.fit, split.select, split.test)
+    )
+    prompts = [p.text for p in opening_prompts(select.name, select.pairs).prompts]
+    last = model.shape.n_layers - 1
+    sites = [Site("resid_post", layer) for layer in range(last + 1)]
+    directions = [mean_diff(c) for c in extract(model, fit, sites).values()]
+    measured = measure_steerability(
+        model,
+        [(p.positive, p.negative) for p in test.pairs],
+        [p.text for p in opening_prompts(test.name, test.pairs).prompts],
+        directions,
+        matching=matching,
+        progress=progress,
+    )
+    long = layer_diagnostics(model, fit, select, prompts, seed=seed, progress=progress)
+    wide = long.pivot(index="layer", columns="diagnostic", values="value").reset_index()
+    measured.insert(0, "model", model.name)
+    measured.insert(1, "concept", concept.name)
+    measured["depth"] = measured.layer / max(1, last)
+    measured["norm"] = [d.scale.relative for d in directions]
+    return measured.merge(wide, on="layer", validate="one_to_one")

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from steerscope.contrasts import ContrastPair, ContrastSet
+from steerscope.doses import Dose
+from steerscope.errors import BadValueError
+from steerscope.interventions import Cell, Steering
+from steerscope.predictors import EXPECTED_SIGNS
+from steerscope.score import kl_from_plain, preference
+from steerscope.sites import Site
+from steerscope.steerability import (
+    Matching,
+    at_matched_kl,
+    measure_steerability,
+    predictor_table,
+)
+from tests.helpers import random_direction
+
+PAIRS = [("w5 w6 w7 w8", "w5 w6 w9 w10"), ("w20 w21 w22", "w20 w23 w24"), ("w30 w31", "w30 w32")]
+PROMPTS = ["w5 w6 w7", "w20 w21 w22"]
+
+
+def test_effects_are_read_off_at_the_matched_kl_by_hand():
+    kl = np.array([0.01, 0.1, 1.0])
+    values = np.array([1.0, 2.0, 4.0])
+    assert at_matched_kl(kl, values, 0.1) == pytest.approx(2.0)
+    assert at_matched_kl(kl, values, math.sqrt(0.1)) == pytest.approx(3.0)
+    assert at_matched_kl(kl, values, 0.01) == pytest.approx(1.0)
+    assert math.isnan(at_matched_kl(kl, values, 2.0))
+    assert math.isnan(at_matched_kl(kl, values, 0.001))
+
+
+def test_steerability_is_half_the_difference_of_both_signs(load):
+    model = load("llama")
+    direction = random_direction(model, Site("resid_post", 1))
+    cells = [Cell((Steering(direction, Dose(s, "relative")),)) for s in (0.2, -0.2)]
+    kl = float(kl_from_plain(model, PROMPTS, cells).mean())
+    matching = Matching(doses=(0.05, 0.2, 0.8), relative=0.2, kl=kl)
+    found = measure_steerability(model, PAIRS, PROMPTS, [direction], matching=matching).iloc[0]
+    up, down = (preference(model, PAIRS, c) for c in cells)
+    assert found.effect_relative == pytest.approx(float((up - down).mean()) / 2, rel=1e-4)
+    assert found.effect_kl == pytest.approx(found.effect_relative, rel=1e-3)
+    assert found.dose_at_kl == pytest.approx(0.2, rel=1e-3)
+    assert found.n_pairs == 3
+
+
+def test_the_table_has_every_layer_concept_and_stated_diagnostic(load):
+    concepts = [
+        ContrastSet(name, tuple(
+            ContrastPair(f"w{a} w{b} w90", f"w{a} w{b} w91", name)
+            for a in range(start, start + 12) for b in (80,)
+        ))
+        for name, start in (("one", 10), ("two", 40))
+    ]  # fmt: skip
+    table = predictor_table(load("llama"), concepts, n_pairs=4)
+    assert len(table) == 6
+    assert set(EXPECTED_SIGNS) <= set(table.columns)
+    assert table.groupby("concept").depth.apply(list).to_dict() == {
+        "one": [0, 0.5, 1], "two": [0, 0.5, 1],
+    }  # fmt: skip
+    assert (table.norm > 0).all()
+    assert np.isfinite(table[list(EXPECTED_SIGNS)].to_numpy(float)).all()
+
+
+def test_matchings_that_make_no_sense_are_refused():
+    with pytest.raises(BadValueError, match="ascend"):
+        Matching(doses=(0.2, 0.1), relative=0.2)
+    with pytest.raises(BadValueError, match="not one of"):
+        Matching(doses=(0.1, 0.4), relative=0.2)
+    with pytest.raises(BadValueError, match="matched KL"):
+        Matching(kl=0.0)

@@ -8,6 +8,7 @@ SteerscopeError
 ├── UnsupportedSiteError    a site that this model does not have
 ├── PromptTooLongError      a prompt that does not fit into the context
 ├── DegenerateDirectionError   activations that define no direction
+├── MissingEvidenceError    a method that needs more than the contrast at hand holds
 ├── NotFiniteError          a NaN or an infinity where a number is needed
 ├── VectorFileError         a vector file that cannot be read
 ├── VectorMismatchError     a direction used on another model or width
@@ -60,6 +61,10 @@ class PromptTooLongError(SteerscopeError):
 
 class DegenerateDirectionError(SteerscopeError):
     """Activations that define no direction, such as two equal class means."""
+
+
+class MissingEvidenceError(SteerscopeError):
+    """A method that needs more than the contrast at hand holds; the message says how to get it."""
 
 
 class NotFiniteError(SteerscopeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -97,7 +98,24 @@ def planted_contrast(
     contrast = Contrast(
         Site("resid_post", 1), negative + length * truth + jitter, negative, 10.0, origin()
     )
-    return contrast, truth
+    return with_evidence(contrast, truth, seed=seed), truth
+
+
+def with_evidence(contrast: Contrast, truth: torch.Tensor, *, seed: int = 0) -> Contrast:
+    """The contrast with all that a method may need; the weight writes mostly along the truth."""
+    generator = torch.Generator().manual_seed(1000 + seed)
+    n_pairs, d = contrast.positive.shape
+    strong = 50 * truth * torch.randn(8, 1, generator=generator)
+    pushed = contrast.negative + torch.randn(d, generator=generator)
+    other = Contrast(
+        contrast.site, pushed, contrast.negative, contrast.relative, origin(contrasts="another")
+    )
+    return replace(
+        contrast,
+        log_likelihood=torch.randn(n_pairs, generator=generator) / 2 - 4,
+        weight=torch.cat([strong, torch.randn(40, d, generator=generator)]),
+        other=other,
+    )
 
 
 def row(**changes: Any) -> Row:

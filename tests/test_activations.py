@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from steerscope.activations import ReadToken, extract
+from steerscope.activations import extract
 from steerscope.contrasts import ContrastPair, ContrastSet
 from steerscope.errors import BadValueError, UnsupportedSiteError
+from steerscope.reading import ReadToken
 from steerscope.sites import Site
 
 PAIRS = ContrastSet(

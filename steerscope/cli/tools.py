@@ -29,7 +29,7 @@ from steerscope.cli.shared import (
     read_vector,
     table,
 )
-from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.errors import BadValueError
 
 if TYPE_CHECKING:
     from steerscope.directions import Direction
@@ -44,25 +44,29 @@ def vectors(
     stream: StreamName = "resid_post",
     layers: Layers = None,
     read: Read = "last",
+    other: Annotated[
+        str | None, typer.Option(help="another contrast set, for the method other_concept")
+    ] = None,
     seed: Seed = 0,
     backbone: Backbone = "auto",
     device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Find directions from contrast pairs and save them."""
-    from steerscope.activations import ReadToken, extract
     from steerscope.contrasts import load_contrasts
-    from steerscope.directions import CONTROLS, METHODS, find_direction, save_directions
+    from steerscope.directions import check_method, find_direction, save_directions
+    from steerscope.evidence import gather
     from steerscope.progress import bar
+    from steerscope.reading import ReadToken
     from steerscope.study import sites_at
 
-    if method not in METHODS and method not in CONTROLS:
-        raise UnknownNameError("method", method, [*METHODS, *CONTROLS])
+    method = check_method(method)
     token = ReadToken.parse(read)
+    second = None if other is None else load_contrasts(other)
     pairs = load_contrasts(contrasts)
     loaded = load(model, backbone, device)
     sites = sites_at(loaded, stream, parse_layers(layers))
-    found = extract(loaded, pairs, sites, read=token, progress=bar)
+    found = gather(loaded, pairs, sites, [method], read=token, other=second, progress=bar)
     directions = [find_direction(method, contrast, seed=seed) for contrast in found.values()]
     save_directions(out, directions)
     columns = ("site", "natural (length)", "relative (length)")

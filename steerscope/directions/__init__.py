@@ -1,6 +1,8 @@
 """Directions: each method turns the activations of a contrast into a unit vector.
 
-`METHODS` need only the contrast; `CONTROLS` are the null directions and need a seed as well.
+`METHODS` point to the positive class; `CONTROLS` are the null directions. `NEEDS` names what a
+method uses beyond the activations, which `steerscope.gather` measures; `SEEDED` are those that draw
+random numbers; `ALIASES` are second names of one and the same vector.
 """
 
 from __future__ import annotations
@@ -8,22 +10,66 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from steerscope.activations import Contrast
-from steerscope.directions.controls import label_shuffled, random
+from steerscope.directions.controls import (
+    covariance_matched_random,
+    label_shuffled,
+    other_concept,
+    random,
+)
 from steerscope.directions.direction import Direction, class_separation
 from steerscope.directions.files import load_directions, save_directions
 from steerscope.directions.mean_difference import mean_diff
-from steerscope.directions.pca import pca_centred, pca_uncentred
+from steerscope.directions.pca import pair_weights, pca_centred, pca_uncentred, pca_weighted
+from steerscope.directions.probe import cross_validated_regularisation, logistic_probe
+from steerscope.directions.repe import repe
+from steerscope.directions.sspace import (
+    sspace_aggregate_then_project,
+    sspace_basis,
+    sspace_mean,
+    sspace_project_then_aggregate,
+)
+from steerscope.directions.whitened import leave_one_out_shrinkage, whitened
 from steerscope.errors import UnknownNameError
 
-METHODS: dict[str, Callable[[Contrast], Direction]] = {
+METHODS: dict[str, Callable[..., Direction]] = {
     "mean_diff": mean_diff,
     "pca_uncentred": pca_uncentred,
     "pca_centred": pca_centred,
+    "pca_weighted": pca_weighted,
+    "whitened": whitened,
+    "logistic_probe": logistic_probe,
+    "repe": repe,
+    "sspace_mean": sspace_mean,
+    "sspace_aggregate_then_project": sspace_aggregate_then_project,
+    "sspace_project_then_aggregate": sspace_project_then_aggregate,
 }
 CONTROLS: dict[str, Callable[..., Direction]] = {
     "random": random,
+    "covariance_matched_random": covariance_matched_random,
     "label_shuffled": label_shuffled,
+    "other_concept": other_concept,
 }
+ALIASES: dict[str, str] = {"pca_pair_centred": "pca_uncentred"}
+NEEDS: dict[str, tuple[str, ...]] = {
+    "pca_weighted": ("log_likelihood",),
+    "sspace_mean": ("weight",),
+    "sspace_aggregate_then_project": ("weight",),
+    "sspace_project_then_aggregate": ("weight",),
+    "other_concept": ("other",),
+}
+SEEDED = frozenset({"repe", "random", "covariance_matched_random", "label_shuffled"})
+
+
+def check_method(name: str) -> str:
+    """The method or control of that name, by its first name where it has two.
+
+    Raises:
+        UnknownNameError: there is none; the message lists the known ones.
+    """
+    name = ALIASES.get(name, name)
+    if name not in METHODS and name not in CONTROLS:
+        raise UnknownNameError("method", name, [*METHODS, *CONTROLS, *ALIASES])
+    return name
 
 
 def find_direction(method: str, contrast: Contrast, *, seed: int = 0) -> Direction:
@@ -31,25 +77,42 @@ def find_direction(method: str, contrast: Contrast, *, seed: int = 0) -> Directi
 
     Raises:
         UnknownNameError: no such method; the message lists the known ones.
+        MissingEvidenceError: the method needs more than the contrast holds.
+        DegenerateDirectionError: the activations define no direction.
     """
-    if method in METHODS:
-        return METHODS[method](contrast)
-    if method in CONTROLS:
-        return CONTROLS[method](contrast, seed=seed)
-    raise UnknownNameError("method", method, [*METHODS, *CONTROLS])
+    name = check_method(method)
+    find = METHODS[name] if name in METHODS else CONTROLS[name]
+    return find(contrast, seed=seed) if name in SEEDED else find(contrast)
 
 
 __all__ = [
+    "ALIASES",
     "CONTROLS",
     "METHODS",
+    "NEEDS",
+    "SEEDED",
     "Direction",
+    "check_method",
     "class_separation",
+    "covariance_matched_random",
+    "cross_validated_regularisation",
     "find_direction",
     "label_shuffled",
+    "leave_one_out_shrinkage",
     "load_directions",
+    "logistic_probe",
     "mean_diff",
+    "other_concept",
+    "pair_weights",
     "pca_centred",
     "pca_uncentred",
+    "pca_weighted",
     "random",
+    "repe",
     "save_directions",
+    "sspace_aggregate_then_project",
+    "sspace_basis",
+    "sspace_mean",
+    "sspace_project_then_aggregate",
+    "whitened",
 ]

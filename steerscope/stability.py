@@ -242,16 +242,21 @@ def _half_reliability(
     sizes: Float[np.ndarray, " size"], cosines: Float[np.ndarray, " size"]
 ) -> float:
     """n₀ of the closest n / (n + n₀); infinite where the best fit is no agreement."""
-
-    def misses(log_half: float) -> float:
-        return float(((sizes / (sizes + math.exp(log_half)) - cosines) ** 2).sum())
-
     bounds = (math.log(1e-9), math.log(_WORST_ODDS))
-    found = float(
-        minimize_scalar(misses, bounds=bounds, method="bounded", options={"xatol": 1e-9}).x
-    )
+    options = {"xatol": 1e-9}
+    found = minimize_scalar(
+        _misses, args=(sizes, cosines), bounds=bounds, method="bounded", options=options
+    ).x
     nothing = float((cosines**2).sum())
-    return math.inf if misses(found) >= nothing * (1 - 1e-6) else math.exp(found)
+    if _misses(float(found), sizes, cosines) >= nothing * (1 - 1e-6):
+        return math.inf
+    return math.exp(found)
+
+
+def _misses(
+    log_half: float, sizes: Float[np.ndarray, " size"], cosines: Float[np.ndarray, " size"]
+) -> float:
+    return float(((sizes / (sizes + math.exp(log_half)) - cosines) ** 2).sum())
 
 
 def _finder(contrast: Contrast, method: str, seed: int) -> Callable[[Tensor], Tensor]:

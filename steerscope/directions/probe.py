@@ -106,13 +106,20 @@ def _fit(
     start: Float[Array, " weight"],
 ) -> Float[Array, " weight"]:
     """Weights and, last, the intercept of the regularised regression."""
-
-    def loss(weights: Array) -> tuple[float, Array]:
-        w, b = weights[:-1], weights[-1]
-        margins = labels * (points @ w + b)
-        slopes = -labels * expit(-margins) / len(labels)
-        value = np.logaddexp(0, -margins).mean() + strength / 2 * w @ w
-        return value, np.append(points.T @ slopes + strength * w, slopes.sum())
-
     options = {"maxiter": 10_000, "maxfun": 20_000, "ftol": 1e-15, "gtol": 1e-10, "maxcor": 20}
-    return minimize(loss, start, jac=True, method="L-BFGS-B", options=options).x
+    given = (points, labels, strength)
+    return minimize(_loss, start, given, "L-BFGS-B", jac=True, options=options).x
+
+
+def _loss(
+    weights: Float[Array, " weight"],
+    points: Float[Array, "sample axis"],
+    labels: Float[Array, " sample"],
+    strength: float,
+) -> tuple[float, Float[Array, " weight"]]:
+    """The regularised loss and its gradient."""
+    w, b = weights[:-1], weights[-1]
+    margins = labels * (points @ w + b)
+    slopes = -labels * expit(-margins) / len(labels)
+    value = float(np.logaddexp(0, -margins).mean() + strength / 2 * w @ w)
+    return value, np.append(points.T @ slopes + strength * w, slopes.sum())

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from steerscope.activations import Contrast
 from steerscope.directions.direction import Direction, make_direction
 from steerscope.errors import BadValueError, DegenerateDirectionError
 
 # Below a ten-thousandth the shrunk covariance of few pairs is singular to working precision.
-_SHRINKAGES = torch.logspace(-4, 0, 41, dtype=torch.float64)
+_SHRINKAGES = np.logspace(-4, 0, 41)
+
+Array = np.ndarray
 
 
 def whitened(contrast: Contrast, *, shrinkage: float | None = None) -> Direction:
@@ -44,14 +46,14 @@ def whitened(contrast: Contrast, *, shrinkage: float | None = None) -> Direction
         raise BadValueError(f"shrinkage {shrinkage:g} must lie above 0 and be at most 1.")
     rows = _within_class(contrast, n_least=2)
     degrees = len(rows) - 2
-    _, lengths, axes = torch.linalg.svd(rows, full_matrices=False)
-    floor = shrinkage * float(lengths.square().sum()) / degrees / rows.shape[1]
-    spread = (1 - shrinkage) * lengths.square() / degrees + floor
-    difference = contrast.differences.double().mean(dim=0)
+    _, lengths, axes = np.linalg.svd(rows, full_matrices=False)
+    floor = shrinkage * (lengths**2).sum() / degrees / rows.shape[1]
+    spread = (1 - shrinkage) * lengths**2 / degrees + floor
+    difference = contrast.differences.double().mean(dim=0).numpy()
     within = axes @ difference
     vector = axes.T @ (within / spread) + (difference - axes.T @ within) / floor
-    # The length means nothing; that of the mean difference keeps it away from under- and overflow.
-    vector = vector * (difference.norm() / vector.norm().clamp_min(torch.finfo(vector.dtype).tiny))
+    # The length means nothing; relative to the variance it does not depend on the units.
+    vector = torch.from_numpy(vector * spread.mean())
     return make_direction(contrast, vector.to(contrast.positive.dtype), "whitened")
 
 
@@ -75,29 +77,26 @@ def leave_one_out_shrinkage(contrast: Contrast) -> float:
     """
     rows = _within_class(contrast, n_least=3)
     n, d = len(rows) // 2, rows.shape[1]
-    basis, lengths, _ = torch.linalg.svd(rows, full_matrices=False)
-    scatter = lengths.square()
-    pairs = (basis * lengths).reshape(2, n, -1).transpose(0, 1)  # pair, class, axis
-    factor, degrees = n / (n - 1), 2 * n - 4
-    traces = (scatter.sum() - factor * pairs.square().sum(dim=(1, 2))) / degrees
-    if float(traces.min()) <= torch.finfo(torch.float32).eps ** 2 * float(scatter.sum()):
+    basis, lengths, _ = np.linalg.svd(rows, full_matrices=False)
+    scatter = lengths**2
+    pairs = (basis * lengths).reshape(2, n, -1).swapaxes(0, 1)  # pair, class, axis
+    traces = (scatter.sum() - n / (n - 1) * (pairs**2).sum(axis=(1, 2))) / (2 * n - 4)
+    if traces.min() <= np.finfo(np.float32).eps ** 2 * scatter.sum():
         raise DegenerateDirectionError(
             f"whitened at {contrast.site}: without one of the pairs nothing varies within the "
             "classes; give more pairs."
         )
-    scores = [
-        _left_out_likelihood(pairs, scatter, traces, float(value), d) for value in _SHRINKAGES
-    ]
-    return float(_SHRINKAGES[torch.stack(scores).argmax()])
+    scores = [_left_out_likelihood(pairs, scatter, traces, float(x), d) for x in _SHRINKAGES]
+    return float(_SHRINKAGES[np.argmax(scores)])
 
 
 def _left_out_likelihood(
-    pairs: Float[Tensor, "pair class axis"],
-    scatter: Float[Tensor, " axis"],
-    traces: Float[Tensor, " pair"],
+    pairs: Float[Array, "pair class axis"],
+    scatter: Float[Array, " axis"],
+    traces: Float[Array, " pair"],
     shrinkage: float,
     d: int,
-) -> Float[Tensor, ""]:
+) -> float:
     """Log-likelihood of the pairs, each under the covariance of the others, up to a constant.
 
     Σ_λ without pair i is A - a f ZᵀZ, A = a scatter + b I diagonal and Z the two rows of the pair.
@@ -106,23 +105,25 @@ def _left_out_likelihood(
     factor, weight = n / (n - 1), (1 - shrinkage) / (2 * n - 4)
     floor = shrinkage * traces / d
     diagonal = weight * scatter + floor[:, None]
-    gram = (pairs / diagonal[:, None]) @ pairs.transpose(1, 2)
-    removed = torch.eye(2, dtype=gram.dtype) - weight * factor * gram
-    log_determinant = diagonal.log().sum(dim=1) + (d - n_axes) * floor.log() + torch.logdet(removed)
-    distances = torch.linalg.solve(removed, gram).diagonal(dim1=1, dim2=2).sum(dim=1)
-    return -(log_determinant + factor**2 * distances / 2).sum()
+    gram = (pairs / diagonal[:, None]) @ pairs.swapaxes(1, 2)
+    removed = np.eye(2) - weight * factor * gram
+    log_determinant = (
+        np.log(diagonal).sum(axis=1) + (d - n_axes) * np.log(floor) + np.linalg.slogdet(removed)[1]
+    )
+    distances = np.linalg.solve(removed, gram).trace(axis1=1, axis2=2)
+    return float(-(log_determinant + factor**2 * distances / 2).sum())
 
 
-def _within_class(contrast: Contrast, *, n_least: int) -> Float[Tensor, "sample d"]:
+def _within_class(contrast: Contrast, *, n_least: int) -> Float[Array, "sample d"]:
     """Activations about the mean of their class, the positive class first, in float64."""
     n_pairs = len(contrast.positive)
     if n_pairs < n_least:
         raise DegenerateDirectionError(
             f"whitened at {contrast.site} needs at least {n_least} pairs, got {n_pairs}."
         )
-    sides = (contrast.positive.double(), contrast.negative.double())
-    rows = torch.cat([side - side.mean(dim=0) for side in sides])
-    if float(rows.norm()) <= torch.finfo(torch.float32).eps * contrast.relative * n_pairs**0.5:
+    sides = (contrast.positive.double().numpy(), contrast.negative.double().numpy())
+    rows = np.concatenate([side - side.mean(axis=0) for side in sides])
+    if np.linalg.norm(rows) <= np.finfo(np.float32).eps * contrast.relative * n_pairs**0.5:
         raise DegenerateDirectionError(
             f"whitened at {contrast.site}: the texts of a class do not vary; give other pairs."
         )

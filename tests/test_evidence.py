@@ -15,7 +15,7 @@ from steerscope.evidence import EVIDENCE, gather
 from steerscope.reading import ReadToken
 from steerscope.sites import HEAD_STREAMS, STREAMS, Site
 
-WORDS = [f"w{20 + 7 * i % 60} w{30 + 5 * i % 50} w{40 + 3 * i % 40}" for i in range(8)]
+WORDS = [f"w{20 + 7 * i % 60} w{30 + 5 * i % 50} w{40 + 3 * i % 40}" for i in range(6)]
 PAIRS = ContrastSet("mood", tuple(ContrastPair(f"{w} w5", f"{w} w6 w7", "mood") for w in WORDS))
 OTHERS = ContrastSet("tone", tuple(ContrastPair(f"{w} w8", f"{w} w9", "tone") for w in WORDS))
 

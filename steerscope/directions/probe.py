@@ -76,7 +76,8 @@ def cross_validated_regularisation(contrast: Contrast) -> float:
     for fold in range(folds.max() + 1):
         weights = np.zeros(points.shape[1] + 1)
         for number, strength in enumerate(_STRENGTHS):
-            weights = _fit(points[folds != fold], labels[folds != fold], strength, weights)
+            kept = folds != fold
+            weights = _fit(points[kept], labels[kept], strength, weights, tolerance=1e-6)
             margins = points[folds == fold] @ weights[:-1] + weights[-1]
             losses[number] += np.logaddexp(0, -labels[folds == fold] * margins).sum()
     return float(_STRENGTHS[losses.argmin()])
@@ -104,9 +105,11 @@ def _fit(
     labels: Float[Array, " sample"],
     strength: float,
     start: Float[Array, " weight"],
+    *,
+    tolerance: float = 1e-10,
 ) -> Float[Array, " weight"]:
     """Weights and, last, the intercept of the regularised regression."""
-    options = {"maxiter": 10_000, "maxfun": 20_000, "ftol": 1e-15, "gtol": 1e-10, "maxcor": 20}
+    options = {"maxiter": 10_000, "maxfun": 20_000, "ftol": 1e-15, "gtol": tolerance, "maxcor": 20}
     given = (points, labels, strength)
     return minimize(_loss, start, given, "L-BFGS-B", jac=True, options=options).x
 

@@ -45,10 +45,10 @@ def whitened(contrast: Contrast, *, shrinkage: float | None = None) -> Direction
     if not 0 < shrinkage <= 1:
         raise BadValueError(f"shrinkage {shrinkage:g} must lie above 0 and be at most 1.")
     rows = _within_class(contrast, n_least=2)
-    degrees = len(rows) - 2
     _, lengths, axes = np.linalg.svd(rows, full_matrices=False)
-    floor = shrinkage * (lengths**2).sum() / degrees / rows.shape[1]
-    spread = (1 - shrinkage) * lengths**2 / degrees + floor
+    # The number of texts divides all of Σ and so does not change the direction.
+    floor = shrinkage * (lengths**2).sum() / rows.shape[1]
+    spread = (1 - shrinkage) * lengths**2 + floor
     difference = contrast.differences.double().mean(dim=0).numpy()
     within = axes @ difference
     vector = axes.T @ (within / spread) + (difference - axes.T @ within) / floor

@@ -159,7 +159,7 @@ def test_full_shrinkage_is_the_mean_difference():
     torch.testing.assert_close(whitened(contrast, shrinkage=1.0).unit, mean_diff(contrast).unit)
 
 
-@pytest.mark.parametrize("n_pairs", [6, 40], ids=["n < d", "n > d"])
+@pytest.mark.parametrize("n_pairs", [3, 6, 30], ids=["fewest", "n < d", "n > d"])
 def test_the_shrinkage_makes_left_out_pairs_likeliest(n_pairs):
     contrast, _, _ = in_noise(n_pairs, own=3.0, seed=2)
     grid = np.logspace(-4, 0, 41)
@@ -249,6 +249,14 @@ def test_the_vote_of_repe_counts_pairs_and_not_lengths():
     contrast = Contrast(SITE, differences, torch.zeros(4, 2), 1.0, origin())
     assert float(repe(contrast, seed=0).unit[0]) > 0.9
     assert float(find_direction("pca_uncentred", contrast).unit[0]) < -0.9
+
+
+def test_a_tied_vote_of_repe_goes_to_the_longer_differences():
+    differences = torch.tensor([[1.0, 0.0], [1.0, 0.1], [-3.0, -0.1], [-3.0, 0.0]])
+    for sign in (1, -1):
+        contrast = Contrast(SITE, sign * differences, torch.zeros(4, 2), 1.0, origin())
+        for seed in range(6):
+            assert sign * float(repe(contrast, seed=seed).unit[0]) < -0.9
 
 
 # -- S-space -------------------------------------------------------------------------------------

@@ -21,7 +21,8 @@ from steerscope.errors import BadValueError
 from steerscope.statistics import CONFIDENCE, Estimate
 
 _TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
-_WORST_ODDS = 1e9  # pairs; a half-reliability above this is no finding but noise
+_POOR_FIT = 0.15  # of a cosine
+_LARGEST_HALF = 1e9  # pairs; the end of the search for n₀
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +90,11 @@ class PairsNeeded:
         """Whether the number lies beyond what was measured."""
         return self.pairs > self.largest
 
+    @property
+    def fits_poorly(self) -> bool:
+        """Whether the model is too far from what was measured to be relied on."""
+        return self.misfit > _POOR_FIT
+
     def __str__(self) -> str:
         if math.isinf(self.pairs):
             return (
@@ -101,7 +107,8 @@ class PairsNeeded:
             f"{self.half:.3g}), which misses the measured medians by up to {self.misfit:.2f}"
         )
         beyond = f"; measured up to {self.largest}, so this is an extrapolation"
-        return sentence + beyond * self.extrapolated + "."
+        doubt = "; a poor fit, so the number is a rough guide at best"
+        return sentence + beyond * self.extrapolated + doubt * self.fits_poorly + "."
 
 
 def split_half(contrast: Contrast, method: str, *, n_splits: int = 50, seed: int = 0) -> Estimate:
@@ -242,7 +249,7 @@ def _half_reliability(
     sizes: Float[np.ndarray, " size"], cosines: Float[np.ndarray, " size"]
 ) -> float:
     """n₀ of the closest n / (n + n₀); infinite where the best fit is no agreement."""
-    bounds = (math.log(1e-9), math.log(_WORST_ODDS))
+    bounds = (math.log(1e-9), math.log(_LARGEST_HALF))
     options = {"xatol": 1e-9}
     found = minimize_scalar(
         _misses, args=(sizes, cosines), bounds=bounds, method="bounded", options=options

@@ -139,6 +139,15 @@ def test_the_fit_by_hand():
     assert found.misfit == pytest.approx(0.0, abs=1e-6)
 
 
+def test_a_poor_fit_is_said():
+    flat = np.array([[0.1] * 3, [0.9] * 3])
+    found = pairs_needed(LearningCurve("repe", (4, 8), flat, flat))
+    assert found.fits_poorly
+    assert "rough guide at best" in str(found)
+    fitting = np.array([[4 / 8] * 3, [8 / 12] * 3])
+    assert "rough guide" not in str(pairs_needed(LearningCurve("repe", (4, 8), fitting, fitting)))
+
+
 def test_where_nothing_agrees_no_number_is_made_up():
     curve = learning_curve(noisy(60, length=0.0)[0], "mean_diff", [5, 10, 20])
     contrary = LearningCurve("x", curve.sizes, curve.to_full, -np.abs(curve.between))

@@ -9,14 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from steerscope.activations import (
-        Contrast,
-        Gradients,
-        Moments,
-        ReadToken,
-        extract,
-        extract_moments,
-    )
+    from steerscope.activations import Contrast, Gradients, Moments, extract, extract_moments
     from steerscope.backbones import load_model
     from steerscope.calibration import calibrate
     from steerscope.composition import (
@@ -41,6 +34,7 @@ if TYPE_CHECKING:
     )
     from steerscope.doses import Dose
     from steerscope.errors import SteerscopeError
+    from steerscope.evidence import gather
     from steerscope.generation import Greedy, Sample, generate
     from steerscope.gradients import add_gradients
     from steerscope.interventions import Cell, Intervention, Steering, steer
@@ -48,11 +42,13 @@ if TYPE_CHECKING:
     from steerscope.model import LensModel
     from steerscope.plans import StudyPlan, SweepPlan
     from steerscope.predictors import predictor_league
+    from steerscope.reading import ReadToken
     from steerscope.results import Run
     from steerscope.scopes import Scope
     from steerscope.score import kl_from_plain, log_likelihoods
     from steerscope.sites import Site
     from steerscope.spectra import KeyView, eigengap
+    from steerscope.stability import jackknife, learning_curve, pairs_needed, split_half
     from steerscope.steerability import measure_steerability, predictor_table
     from steerscope.strengths import (
         CosineGate,
@@ -79,7 +75,7 @@ _HOME = {
     "LensModel": "model",
     "Moments": "activations",
     "ProjectionGate": "strengths",
-    "ReadToken": "activations",
+    "ReadToken": "reading",
     "Run": "results",
     "Sample": "generation",
     "Scope": "scopes",
@@ -98,13 +94,16 @@ _HOME = {
     "extract_moments": "activations",
     "find_direction": "directions",
     "from_pretrained": "directions",
+    "gather": "evidence",
     "generate": "generation",
     "import_directions": "directions",
     "import_gguf": "directions",
     "interference": "composition",
+    "jackknife": "stability",
     "kl_from_plain": "score",
     "layer_diagnostics": "diagnostics",
     "layer_zones": "diagnostics",
+    "learning_curve": "stability",
     "load_contrasts": "contrasts",
     "load_directions": "directions",
     "load_model": "backbones",
@@ -113,6 +112,7 @@ _HOME = {
     "logit_lens": "lens",
     "measure_steerability": "steerability",
     "orthogonalised": "composition",
+    "pairs_needed": "stability",
     "parse_strength": "strengths",
     "predictor_league": "predictors",
     "predictor_table": "steerability",
@@ -121,6 +121,7 @@ _HOME = {
     "run_study": "study",
     "run_sweep": "study",
     "save_directions": "directions",
+    "split_half": "stability",
     "steer": "interventions",
     "switched": "composition",
     "vector_sum": "composition",
@@ -161,13 +162,16 @@ __all__ = [
     "extract_moments",
     "find_direction",
     "from_pretrained",
+    "gather",
     "generate",
     "import_directions",
     "import_gguf",
     "interference",
+    "jackknife",
     "kl_from_plain",
     "layer_diagnostics",
     "layer_zones",
+    "learning_curve",
     "load_contrasts",
     "load_directions",
     "load_model",
@@ -176,6 +180,7 @@ __all__ = [
     "logit_lens",
     "measure_steerability",
     "orthogonalised",
+    "pairs_needed",
     "parse_strength",
     "predictor_league",
     "predictor_table",
@@ -184,6 +189,7 @@ __all__ = [
     "run_study",
     "run_sweep",
     "save_directions",
+    "split_half",
     "steer",
     "switched",
     "vector_sum",

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from steerscope.batches import equal_length_batches
 from steerscope.contrasts import ContrastSet
-from steerscope.errors import BadValueError, NotFiniteError, UnsupportedSiteError
+from steerscope.errors import NotFiniteError, UnsupportedSiteError, VectorMismatchError
 from steerscope.losses import Moves
 from steerscope.memory import fit, pass_bytes
 from steerscope.model import HookFunction, LensModel
 from steerscope.progress import Track, silent
+from steerscope.reading import ReadToken
 from steerscope.sites import Site
 
 _PAIRS_AT_ONCE = 256  # read before anything is added up
@@ -33,71 +33,6 @@ def package_versions() -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class ReadToken:
-    """Which token of a text to read: one position, or the mean over the content tokens.
-
-    Attributes:
-        kind: `index` for one token, `mean` for all content tokens (position 0 excluded).
-        index: the token; negative counts from the end, so -1 is the last.
-    """
-
-    kind: Literal["index", "mean"] = "index"
-    index: int = -1
-
-    @classmethod
-    def last(cls) -> ReadToken:
-        """The last token."""
-        return cls("index", -1)
-
-    @classmethod
-    def at(cls, index: int) -> ReadToken:
-        """One token; negative counts from the end."""
-        return cls("index", index)
-
-    @classmethod
-    def mean(cls) -> ReadToken:
-        """Mean over the content tokens."""
-        return cls("mean")
-
-    @classmethod
-    def parse(cls, text: str) -> ReadToken:
-        """The token written as `last`, `mean` or an index.
-
-        Raises:
-            BadValueError: none of these.
-        """
-        if text in {"last", "mean"}:
-            return cls.last() if text == "last" else cls.mean()
-        if not text.removeprefix("-").isdigit():
-            raise BadValueError(
-                f"cannot read token {text!r}; write last, mean or an index like -2."
-            )
-        return cls.at(int(text))
-
-    def __str__(self) -> str:
-        return "mean" if self.kind == "mean" else f"token {self.index}"
-
-    def __call__(self, activation: Float[Tensor, "batch pos d"]) -> Float[Tensor, "batch d"]:
-        """The activation at this token.
-
-        Raises:
-            BadValueError: the text is too short, or the token is position 0, the attention sink.
-        """
-        n_tokens = activation.shape[1]
-        if self.kind == "mean":
-            if n_tokens < 2:
-                raise BadValueError("a text of one token has no content tokens; use a longer text.")
-            return activation[:, 1:].mean(dim=1)
-        at = self.index if self.index >= 0 else n_tokens + self.index
-        if not 0 < at < n_tokens:
-            raise BadValueError(
-                f"cannot read {self} of a text of {n_tokens} tokens: position 0 is the attention "
-                "sink and not read; use a longer text or another token."
-            )
-        return activation[:, at]
-
-
-@dataclass(frozen=True)
 class Provenance:
     """Where a direction comes from: enough to refuse it on another model and to make it again."""
 
@@ -109,6 +44,10 @@ class Provenance:
     n_pairs: int
     seed: int | None = None
     versions: dict[str, str] = field(default_factory=package_versions)
+
+
+# What a contrast holds row by row; the rest belongs to the site.
+_BY_PAIR = ("positive", "negative", "log_likelihood")
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +80,11 @@ class Gradients:
                     "check the model's weights and number format."
                 )
 
+    def take(self, pairs: Int[Tensor, " chosen"]) -> Gradients:
+        """The gradients of these pairs alone, in this order."""
+        parts = ("positive", "negative", "output_norm")
+        return replace(self, **{part: getattr(self, part)[pairs] for part in parts})
+
     @property
     def descents(self) -> tuple[Float[Tensor, "pair d"], Float[Tensor, "pair d"]]:
         """Steepest descent of the loss at each positive and each negative text, as v sees it.
@@ -155,10 +99,16 @@ class Gradients:
 class Contrast:
     """Activations of contrast pairs at one site; row i of both classes is pair i.
 
+    What some methods need beyond the activations is None until `evidence.gather` measures it.
+
     Attributes:
         relative: median L2 norm of the activations over the content tokens of all texts, position 0
             excluded, in activation units.
         gradients: of a preference loss, for the methods that need them.
+        log_likelihood: mean log-probability per token of the texts of a pair, in nats.
+        weight: a weight matrix that reads from the site or writes to it, its rows in the site's
+            space.
+        other: another concept at the same site.
     """
 
     site: Site
@@ -167,14 +117,24 @@ class Contrast:
     relative: float
     provenance: Provenance
     gradients: Gradients | None = None
+    log_likelihood: Float[Tensor, " pair"] | None = None
+    weight: Float[Tensor, "row d"] | None = None
+    other: Contrast | None = None
 
     def __post_init__(self) -> None:
-        for side in ("positive", "negative"):
-            if not torch.isfinite(getattr(self, side)).all():
+        for name in (*_BY_PAIR, "weight"):
+            value = getattr(self, name)
+            if value is not None and not torch.isfinite(value).all():
+                what = f"{name} activations" if name in {"positive", "negative"} else name
                 raise NotFiniteError(
-                    f"the {side} activations at {self.site} hold a NaN or an infinity; "
+                    f"the {what} at {self.site} hold a NaN or an infinity; "
                     "check the model's weights and number format."
                 )
+        if self.other is not None and self.other.site != self.site:
+            raise VectorMismatchError(
+                f"the other concept was read at {self.other.site}, this one at {self.site}; "
+                "read both at one site."
+            )
 
     @property
     def differences(self) -> Float[Tensor, "pair d"]:
@@ -185,6 +145,13 @@ class Contrast:
     def mean_difference(self) -> Float[Tensor, " d"]:
         """Mean of the positive minus mean of the negative activations."""
         return self.differences.mean(dim=0)
+
+    def take(self, pairs: Int[Tensor, " chosen"]) -> Contrast:
+        """The contrast of these pairs alone, in this order, with the lengths of the whole."""
+        rows = {n: getattr(self, n)[pairs] for n in _BY_PAIR if getattr(self, n) is not None}
+        if self.gradients is not None:
+            rows["gradients"] = self.gradients.take(pairs)
+        return replace(self, **rows, provenance=replace(self.provenance, n_pairs=len(pairs)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ SteerscopeError
 ├── PromptTooLongError      a prompt that does not fit into the context
 ├── MemoryBudgetError       work that does not fit into memory
 ├── DegenerateDirectionError   activations that define no direction
-├── MissingEvidenceError    a method needs gradients or the like that were not gathered
+├── MissingEvidenceError    a method that needs more than the contrast at hand holds
 ├── NotFiniteError          a NaN or an infinity where a number is needed
 ├── VectorFileError         a vector file that cannot be read
 ├── VectorMismatchError     a direction used on another model or width
@@ -69,7 +69,7 @@ class DegenerateDirectionError(SteerscopeError):
 
 
 class MissingEvidenceError(SteerscopeError):
-    """A method needs something of the contrast that was not gathered."""
+    """A method that needs more than the contrast at hand holds; the message says how to get it."""
 
 
 class NotFiniteError(SteerscopeError):

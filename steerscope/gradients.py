@@ -15,14 +15,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from steerscope.activations import Contrast, Gradients, ReadToken
+from steerscope.activations import Contrast, Gradients
 from steerscope.batches import Batch, equal_length_batches
 from steerscope.contrasts import ContrastSet
 from steerscope.errors import BadValueError
 from steerscope.losses import BoundedSeparation, PreferenceLoss, find_loss, mean_log_likelihood
 from steerscope.model import LensModel
 from steerscope.progress import Track, silent
+from steerscope.reading import ReadToken
 from steerscope.sites import Site
+
+_TEXTS_AT_ONCE = 32  # each keeps the activations of every block until its backward pass
 
 
 def add_gradients(
@@ -32,7 +35,7 @@ def add_gradients(
     *,
     loss: PreferenceLoss | str = "margin",
     read: ReadToken | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     progress: Track = silent,
 ) -> dict[Site, Contrast]:
     """The contrasts with the gradient of the loss of each pair at each of their sites, in float32.
@@ -50,7 +53,7 @@ def add_gradients(
         loss: a name of `losses.LOSSES`, or a loss.
         read: which token is moved; default all content tokens. The last token alone cannot change
             the likelihood of its text.
-        batch_size: texts in one pass.
+        batch_size: texts in one pass; default 32.
         progress: shows the loop.
 
     Raises:
@@ -63,7 +66,7 @@ def add_gradients(
     loss, read = find_loss(loss), read or ReadToken.mean()
     _check(contrasts, found, loss)
     texts = [model.tokens(t) for p in contrasts.pairs for t in (p.positive, p.negative)]
-    batches = equal_length_batches(texts, batch_size, model.device)
+    batches = equal_length_batches(texts, batch_size or _TEXTS_AT_ONCE, model.device)
     passes = _Passes(model, tuple(found), read)
 
     likelihood = torch.zeros(len(texts), device=model.device)

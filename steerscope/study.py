@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from steerscope.activations import Contrast, ReadToken, extract, package_versions
+from steerscope.activations import Contrast, package_versions
 from steerscope.backbones import load_model
 from steerscope.bundled import bundled_prompts
 from steerscope.contrasts import (
@@ -26,19 +26,21 @@ from steerscope.contrasts import (
     load_prompts,
     opening_prompts,
 )
-from steerscope.directions import CONTROLS, METHODS, Direction, find_direction, save_directions
+from steerscope.directions import METHODS, Direction, find_direction, save_directions
 from steerscope.doses import Dose, check_unit
 from steerscope.errors import (
     UnknownNameError,
     UnsupportedSiteError,
 )
 from steerscope.evals import Judge, choose_judge
+from steerscope.evidence import gather
 from steerscope.generation import Greedy, Sample, generation_plan
 from steerscope.interventions import Cell
 from steerscope.lens import RESIDUAL_STREAMS, direction_lens, top_tokens
 from steerscope.model import LensModel
 from steerscope.plans import Plan, StudyPlan, SweepPlan
 from steerscope.progress import Track, silent
+from steerscope.reading import ReadToken
 from steerscope.results import Row, Run, write_atomically
 from steerscope.scopes import Scope
 from steerscope.sites import Site, check_stream
@@ -159,8 +161,8 @@ def _bind(
     judge = choose_judge(texts.contrasts, prompts)
     longest = max(len(model.tokens(prompt.text, room=plan.n_new)) for prompt in prompts)
     _log.info("memory: %s", generation_plan(model, longest, plan.n_new)[0])
-    found = extract(model, texts.pairs.fit, sites, read=read, progress=progress)
-    directions = {s.layer: find_direction(plan.method, c) for s, c in found.items()}
+    found = gather(model, texts.pairs.fit, sites, [plan.method], read=read, progress=progress)
+    directions = {s.layer: find_direction(plan.method, c, seed=plan.seed) for s, c in found.items()}
     parts = ("fit", "select", "test")
     run = Run.start(
         out,
@@ -238,7 +240,7 @@ def _test_controls(plan: StudyPlan, contrast: Contrast) -> list[Direction]:
     """Random and label-shuffled directions at the chosen layer, other seeds than the sweep's."""
     return [
         find_direction(control, contrast, seed=1000 * (plan.seed + 1) + 500 + number)
-        for control in CONTROLS
+        for control in ("random", "label_shuffled")
         for number in range(plan.n_controls)
     ]
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 import transformers as hf
 
-from steerscope.activations import Contrast, Provenance
+from steerscope.activations import Contrast, Gradients, Provenance
 from steerscope.directions import Direction
 from steerscope.doses import Scale
 from steerscope.model import LensModel
 from steerscope.results import Row
 from steerscope.sites import Site
+from steerscope.spectra import HeadSpectra, HeadStatistic, KeyView
 
 FAMILIES = ("gpt2", "llama", "qwen3", "gemma3", "phi3", "neox", "lfm2")
 _BASE = {
@@ -97,7 +99,51 @@ def planted_contrast(
     contrast = Contrast(
         Site("resid_post", 1), negative + length * truth + jitter, negative, 10.0, origin()
     )
-    return contrast, truth
+    return with_evidence(contrast, truth, seed=seed), truth
+
+
+def with_evidence(contrast: Contrast, truth: torch.Tensor, *, seed: int = 0) -> Contrast:
+    """The contrast with all that a method may need; the weight writes mostly along the truth."""
+    generator = torch.Generator().manual_seed(1000 + seed)
+    n_pairs, d = contrast.positive.shape
+    strong = 50 * truth * torch.randn(8, 1, generator=generator)
+    pushed = contrast.negative + torch.randn(d, generator=generator)
+    other = Contrast(
+        contrast.site, pushed, contrast.negative, contrast.relative, origin(contrasts="another")
+    )
+    descents = 1e-3 * (truth + torch.randn(2, n_pairs, d, generator=generator) / d**0.5)
+    gradients = Gradients(
+        -descents[0], descents[1], torch.ones(n_pairs, 2), "made up", "apart", "mean"
+    )
+    return replace(
+        contrast,
+        gradients=gradients,
+        log_likelihood=torch.randn(n_pairs, generator=generator) / 2 - 4,
+        weight=torch.cat([strong, torch.randn(40, d, generator=generator)]),
+        other=other,
+    )
+
+
+def swapped(contrast: Contrast) -> Contrast:
+    """The same pairs with their classes swapped, for losses whose slope is the same either way."""
+    gradients = contrast.gradients
+    if gradients is not None:
+        sign = 1 if gradients.moves == "apart" else -1
+        gradients = replace(
+            gradients,
+            positive=sign * gradients.negative,
+            negative=sign * gradients.positive,
+            output_norm=gradients.output_norm.flip(1),
+        )
+    return replace(
+        contrast, positive=contrast.negative, negative=contrast.positive, gradients=gradients
+    )
+
+
+def spectra_with_gaps(gap: torch.Tensor, layers: tuple[int, ...]) -> HeadSpectra:
+    """Spectra of which only the gap, layer by head, means anything."""
+    statistic = HeadStatistic(gap, gap, gap, "ratio")
+    return HeadSpectra(KeyView(), layers, {"gap": statistic}, {"random": gap}, 2, 20)
 
 
 def row(**changes: Any) -> Row:

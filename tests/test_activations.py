@@ -3,10 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from steerscope.activations import ReadToken, extract, extract_moments
+from steerscope.activations import extract, extract_moments
 from steerscope.contrasts import ContrastPair, ContrastSet
 from steerscope.directions import mean_diff
 from steerscope.errors import BadValueError, UnsupportedSiteError
+from steerscope.reading import ReadToken
 from steerscope.sites import Site
 
 PAIRS = ContrastSet(

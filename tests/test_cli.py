@@ -270,6 +270,20 @@ def test_a_dose_in_nats_with_a_schedule_on_the_command_line(run_cli, load, tiny_
     assert "no dose gives 1e+06 nats here: the KL never exceeds" in complaint
 
 
+def test_vectors_gathers_what_a_method_needs(run_cli, tiny_folder, words, tmp_path):
+    file = tmp_path / "v.safetensors"
+    common = ("vectors", "--model", tiny_folder("llama"), "--contrasts", words, "--layers", "1")
+    for method in ("pca_weighted", "sspace_mean", "pca_pair_centred"):
+        code, _, errors = run_cli(*common, "--method", method, "--read", "-2:", "--out", file)
+        assert code == 0, errors
+    assert load_directions(file)[0].provenance.read == "tokens -2:"
+    code, _, errors = run_cli(*common, "--method", "other_concept", "--out", file)
+    assert code == 2
+    assert "--other" in errors
+    code, _, errors = run_cli(*common, "--method", "other_concept", "--other", words, "--out", file)
+    assert code == 0, errors
+
+
 def test_projecting_out_on_the_command_line(run_cli, tiny_folder, words, tmp_path):
     file = tmp_path / "v.safetensors"
     run_cli(

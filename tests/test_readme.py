@@ -34,3 +34,13 @@ def test_the_commands_of_the_readme_exist():
 
     named = set(re.findall(r"^\| `steerscope (\w+)` \|", README.read_text(), flags=re.MULTILINE))
     assert named == set(get_command(app).commands)
+
+
+def test_the_methods_of_the_readme_are_those_that_there_are():
+    from steerscope.directions import ALIASES, CONTROLS, METHODS
+
+    page = README.read_text()
+    for heading, known in (("method", METHODS), ("control", CONTROLS)):
+        table = page.split(f"| {heading} | what it ")[1].split("\n\n")[0]
+        assert re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE) == list(known)
+    assert all(f"`{alias}`" in page for alias in ALIASES)

@@ -9,7 +9,6 @@ from steerscope.doses import Dose
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.interventions import Cell, Steering
 from steerscope.sites import Site
-from steerscope.spectra import HeadSpectra
 from steerscope.strengths import (
     Constant,
     CosineGate,
@@ -23,7 +22,7 @@ from steerscope.strengths import (
     as_strength,
     parse_strength,
 )
-from tests.helpers import random_direction
+from tests.helpers import random_direction, spectra_with_gaps
 
 SITE = Site("resid_post", 1)
 UNIT = torch.tensor([1.0, 0.0])
@@ -36,8 +35,7 @@ def moment(x=None, step=STEPS, site=SITE):
 
 
 def spectra(gap):
-    gap = torch.tensor(gap)
-    return HeadSpectra((1, 3), gap, gap, gap, gap, gap, gap, 2, 20)
+    return spectra_with_gaps(torch.tensor(gap), (1, 3))
 
 
 @pytest.mark.parametrize(

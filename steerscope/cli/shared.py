@@ -28,7 +28,10 @@ Prompts = Annotated[str | None, typer.Option(help="bundled prompt set, .jsonl fi
 Method = Annotated[str, typer.Option(help="how the direction is found")]
 StreamName = Annotated[str, typer.Option("--stream", help="such as resid_post, attn_out or z")]
 Layers = Annotated[str | None, typer.Option(help="such as 0-7 or 1,3,5; default all")]
-Read = Annotated[str, typer.Option(help="token of the pairs: last, mean, or an index such as -2")]
+Read = Annotated[
+    str,
+    typer.Option(help="token of the pairs: last, mean, an index such as -2, a span such as -4:"),
+]
 ScopeText = Annotated[
     str, typer.Option("--scope", help="all, everywhere, prompt, generated, last:N, window:A:B")
 ]

@@ -51,30 +51,34 @@ def vectors(
     gguf: Annotated[
         Path | None, typer.Option(help="write a control vector for llama.cpp as well")
     ] = None,
+    other: Annotated[
+        str | None, typer.Option(help="another contrast set, for the method other_concept")
+    ] = None,
     seed: Seed = 0,
     backbone: Backbone = "auto",
     device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Find directions from contrast pairs and save them."""
-    from steerscope.activations import ReadToken, extract
     from steerscope.contrasts import load_contrasts
-    from steerscope.directions import CONTROLS, METHODS, find_direction, save_directions
+    from steerscope.directions import check_method, find_direction, save_directions
     from steerscope.doses import Dose
+    from steerscope.evidence import gather
     from steerscope.progress import bar
+    from steerscope.reading import ReadToken
     from steerscope.study import sites_at
 
-    if method not in METHODS and method not in CONTROLS:
-        raise UnknownNameError("method", method, [*METHODS, *CONTROLS])
+    method = check_method(method)
     if gguf is not None and stream != "resid_post":
         raise BadValueError(
             f"--gguf holds directions at resid_post, not at {stream}; leave it out."
         )
     token = ReadToken.parse(read)
+    second = None if other is None else load_contrasts(other)
     pairs = load_contrasts(contrasts)
     loaded = load(model, backbone, device)
     sites = sites_at(loaded, stream, parse_layers(layers))
-    found = extract(loaded, pairs, sites, read=token, progress=bar)
+    found = gather(loaded, pairs, sites, [method], read=token, other=second, progress=bar)
     directions = [find_direction(method, contrast, seed=seed) for contrast in found.values()]
     save_directions(out, directions)
     written = {} if gguf is None else write_gguf(gguf, directions, Dose(1.0))

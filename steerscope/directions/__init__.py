@@ -1,7 +1,8 @@
 """Directions: each method turns a contrast into a unit vector.
 
-`METHODS` need only the contrast, with whatever evidence `NEEDS` names in its fields; `CONTROLS` are
-the null directions and need a seed as well.
+`METHODS` point to the positive class; `CONTROLS` are the null directions. `NEEDS` names what a
+method uses beyond the activations, which `steerscope.gather` measures; `SEEDED` are those that draw
+random numbers; `ALIASES` are second names of one and the same vector.
 """
 
 from __future__ import annotations
@@ -9,7 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from steerscope.activations import Contrast
-from steerscope.directions.controls import label_shuffled, random
+from steerscope.directions.controls import (
+    covariance_matched_random,
+    label_shuffled,
+    other_concept,
+    random,
+)
 from steerscope.directions.direction import Direction, class_separation
 from steerscope.directions.files import load_directions, save_directions
 from steerscope.directions.gguf import export_gguf, fits_gguf, import_gguf
@@ -26,13 +32,29 @@ from steerscope.directions.gradient import (
 from steerscope.directions.hub import from_pretrained, push_to_hub
 from steerscope.directions.imports import import_directions
 from steerscope.directions.mean_difference import mean_diff
-from steerscope.directions.pca import pca_centred, pca_uncentred
+from steerscope.directions.pca import pair_weights, pca_centred, pca_uncentred, pca_weighted
+from steerscope.directions.probe import cross_validated_regularisation, logistic_probe
+from steerscope.directions.repe import repe
+from steerscope.directions.sspace import (
+    sspace_aggregate_then_project,
+    sspace_basis,
+    sspace_mean,
+    sspace_project_then_aggregate,
+)
+from steerscope.directions.whitened import leave_one_out_shrinkage, whitened
 from steerscope.errors import UnknownNameError
 
-METHODS: dict[str, Callable[[Contrast], Direction]] = {
+METHODS: dict[str, Callable[..., Direction]] = {
     "mean_diff": mean_diff,
     "pca_uncentred": pca_uncentred,
     "pca_centred": pca_centred,
+    "pca_weighted": pca_weighted,
+    "whitened": whitened,
+    "logistic_probe": logistic_probe,
+    "repe": repe,
+    "sspace_mean": sspace_mean,
+    "sspace_aggregate_then_project": sspace_aggregate_then_project,
+    "sspace_project_then_aggregate": sspace_project_then_aggregate,
     "gradient_mean": gradient_mean,
     "gradient_svd": gradient_svd,
     "fisher_empirical": fisher_empirical,
@@ -42,20 +64,32 @@ METHODS: dict[str, Callable[[Contrast], Direction]] = {
     "fisher_negative": fisher_negative,
     "fisher_difference": fisher_difference,
 }
-NEEDS: dict[str, tuple[str, ...]] = {
-    "gradient_mean": ("gradients",),
-    "gradient_svd": ("gradients",),
-    "fisher_empirical": ("gradients",),
-    "fisher_ief": ("gradients",),
-    "fisher_covariance": ("gradients",),
-    "fisher_positive": ("gradients",),
-    "fisher_negative": ("gradients",),
-    "fisher_difference": ("gradients",),
-}
 CONTROLS: dict[str, Callable[..., Direction]] = {
     "random": random,
+    "covariance_matched_random": covariance_matched_random,
     "label_shuffled": label_shuffled,
+    "other_concept": other_concept,
 }
+ALIASES: dict[str, str] = {"pca_pair_centred": "pca_uncentred"}
+NEEDS: dict[str, tuple[str, ...]] = {
+    "pca_weighted": ("log_likelihood",),
+    "other_concept": ("other",),
+    **{name: ("weight",) for name in METHODS if name.startswith("sspace_")},
+    **{name: ("gradients",) for name in METHODS if name.startswith(("gradient_", "fisher_"))},
+}
+SEEDED = frozenset({"repe", "random", "covariance_matched_random", "label_shuffled"})
+
+
+def check_method(name: str) -> str:
+    """The method or control of that name, by its first name where it has two.
+
+    Raises:
+        UnknownNameError: there is none; the message lists the known ones.
+    """
+    name = ALIASES.get(name, name)
+    if name not in METHODS and name not in CONTROLS:
+        raise UnknownNameError("method", name, [*METHODS, *CONTROLS, *ALIASES])
+    return name
 
 
 def find_direction(method: str, contrast: Contrast, *, seed: int = 0) -> Direction:
@@ -63,21 +97,26 @@ def find_direction(method: str, contrast: Contrast, *, seed: int = 0) -> Directi
 
     Raises:
         UnknownNameError: no such method; the message lists the known ones.
+        MissingEvidenceError: the method needs more than the contrast holds.
+        DegenerateDirectionError: the activations define no direction.
     """
-    if method in METHODS:
-        return METHODS[method](contrast)
-    if method in CONTROLS:
-        return CONTROLS[method](contrast, seed=seed)
-    raise UnknownNameError("method", method, [*METHODS, *CONTROLS])
+    name = check_method(method)
+    find = METHODS[name] if name in METHODS else CONTROLS[name]
+    return find(contrast, seed=seed) if name in SEEDED else find(contrast)
 
 
 __all__ = [
+    "ALIASES",
     "CONTROLS",
     "METHODS",
     "NEEDS",
+    "SEEDED",
     "Direction",
+    "check_method",
     "class_separation",
     "export_gguf",
+    "covariance_matched_random",
+    "cross_validated_regularisation",
     "find_direction",
     "fisher_covariance",
     "fisher_difference",
@@ -92,11 +131,22 @@ __all__ = [
     "import_directions",
     "import_gguf",
     "label_shuffled",
+    "leave_one_out_shrinkage",
     "load_directions",
+    "logistic_probe",
     "mean_diff",
+    "other_concept",
+    "pair_weights",
     "pca_centred",
     "pca_uncentred",
     "push_to_hub",
+    "pca_weighted",
     "random",
+    "repe",
     "save_directions",
+    "sspace_aggregate_then_project",
+    "sspace_basis",
+    "sspace_mean",
+    "sspace_project_then_aggregate",
+    "whitened",
 ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from steerscope.activations import Contrast
-from steerscope.directions.direction import Direction, make_direction
+from steerscope.directions.direction import Direction, make_direction, needed
 from steerscope.errors import DegenerateDirectionError
 
 
@@ -14,6 +16,26 @@ def random(contrast: Contrast, *, seed: int) -> Direction:
     generator = torch.Generator().manual_seed(seed)
     vector = torch.randn(contrast.positive.shape[1], generator=generator)
     return make_direction(contrast, vector, "random", seed=seed)
+
+
+def covariance_matched_random(contrast: Contrast, *, seed: int) -> Direction:
+    """A random direction with the covariance of the activations: a push along axes in use.
+
+    unit ∝ Cᵀ g, C the activations about the mean of their class, g standard normal. A direction
+    drawn evenly from the sphere lies mostly where the activations never are, which makes it an easy
+    control to beat; this one is harder.
+
+    Raises:
+        DegenerateDirectionError: fewer than two pairs, or texts of a class that do not vary.
+    """
+    if len(contrast.positive) < 2:
+        raise DegenerateDirectionError("covariance_matched_random needs at least 2 pairs.")
+    sides = (contrast.positive, contrast.negative)
+    centred = torch.cat([side - side.mean(dim=0) for side in sides])
+    generator = torch.Generator().manual_seed(seed)
+    draw = torch.randn(len(centred), generator=generator)
+    vector = centred.T @ draw
+    return make_direction(contrast, vector, "covariance_matched_random", seed=seed)
 
 
 def label_shuffled(contrast: Contrast, *, seed: int) -> Direction:
@@ -33,3 +55,18 @@ def label_shuffled(contrast: Contrast, *, seed: int) -> Direction:
     signs[torch.randperm(n_pairs, generator=generator)[: n_pairs // 2]] = -1
     vector = (signs[:, None] * contrast.differences).mean(dim=0)
     return make_direction(contrast, vector, "label_shuffled", seed=seed)
+
+
+def other_concept(contrast: Contrast) -> Direction:
+    """The mean difference of another concept, with the lengths of this one.
+
+    unit ∝ mean(h₊ - h₋) of the other pairs: what a push of this length does along an axis that
+    means something else. Its provenance is that of the other concept.
+
+    Raises:
+        MissingEvidenceError: the contrast has no `other`.
+        DegenerateDirectionError: the class means of either concept coincide.
+    """
+    other = needed(contrast, "other", "other_concept")
+    found = make_direction(contrast, other.differences.mean(dim=0), "other_concept")
+    return replace(found, provenance=other.provenance)

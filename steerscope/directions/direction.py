@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from steerscope.activations import Contrast, Moments, Provenance
 from steerscope.doses import Scale
-from steerscope.errors import DegenerateDirectionError, NotFiniteError
+from steerscope.errors import DegenerateDirectionError, MissingEvidenceError, NotFiniteError
 from steerscope.sites import Site
 
 _UNIT_TOLERANCE = 1e-4
@@ -90,3 +91,19 @@ def make_direction(
 def towards_positive(contrast: Contrast, vector: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
     """The vector or its negative, whichever has the positive class ahead on average."""
     return vector if float((contrast.differences @ vector).mean()) >= 0 else -vector
+
+
+def needed(contrast: Contrast, evidence: str, method: str) -> Any:
+    """What a method needs of the contrast beyond the activations.
+
+    Raises:
+        MissingEvidenceError: the contrast does not hold it.
+    """
+    value = getattr(contrast, evidence)
+    if value is None:
+        raise MissingEvidenceError(
+            f"{method} at {contrast.site} needs {evidence!r}, which this contrast does not hold; "
+            "read the pairs with steerscope.gather and name the method, or set it with "
+            "dataclasses.replace."
+        )
+    return value

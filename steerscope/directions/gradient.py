@@ -20,8 +20,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from steerscope.activations import Contrast, Gradients
-from steerscope.directions.direction import Direction, make_direction
-from steerscope.errors import BadValueError, DegenerateDirectionError, MissingEvidenceError
+from steerscope.directions.direction import Direction, make_direction, needed
+from steerscope.errors import BadValueError, DegenerateDirectionError
 
 # In units of the mean eigenvalue of the Fisher information. With fewer rows than dimensions less of
 # it trusts what a few rows say of most directions; much more of it gives back the mean gradient.
@@ -241,12 +241,7 @@ def _checked(damping: float) -> float:
 
 
 def _gradients(contrast: Contrast, method: str) -> Gradients:
-    if contrast.gradients is None:
-        raise MissingEvidenceError(
-            f"{method} at {contrast.site} needs gradients; add them with "
-            "steerscope.add_gradients(model, contrasts, found)."
-        )
-    return contrast.gradients
+    return needed(contrast, "gradients", method)
 
 
 def _rows(contrast: Contrast, method: str, sides: Sequence[int] = (0, 1)) -> Float[Tensor, "row d"]:

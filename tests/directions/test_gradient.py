@@ -16,7 +16,7 @@ from steerscope.errors import (
     NotFiniteError,
 )
 from steerscope.sites import Site
-from tests.helpers import origin
+from tests.helpers import origin, swapped
 
 GRADIENT = [m for m, needs in NEEDS.items() if needs == ("gradients",)]
 FISHER = [m for m in GRADIENT if m.startswith("fisher")]
@@ -44,18 +44,6 @@ def random_contrast(n=12, d=40, moves="apart", seed=0, scale=1e-3):
     rows = (torch.randn(2, n, d, generator=generator) + 0.3 * common) * scale
     norms = torch.rand(n, 2, generator=generator) + 0.1
     return contrast_of(-rows[0], rows[1] if moves == "apart" else -rows[1], moves, norms)
-
-
-def swapped(contrast):
-    """The same with the classes swapped, for a loss whose slope does not depend on their order."""
-    g = contrast.gradients
-    sign = 1 if g.moves == "apart" else -1
-    gradients = replace(
-        g, positive=sign * g.negative, negative=sign * g.positive, output_norm=g.output_norm.flip(1)
-    )
-    return replace(
-        contrast, positive=contrast.negative, negative=contrast.positive, gradients=gradients
-    )
 
 
 def descents(contrast):
@@ -217,7 +205,7 @@ def test_loud_noise_misleads_the_mean_and_not_the_natural_gradient():
 @pytest.mark.parametrize("method", GRADIENT)
 def test_a_contrast_without_gradients_is_refused(method):
     bare = replace(random_contrast(), gradients=None)
-    with pytest.raises(MissingEvidenceError, match=rf"{method} at resid_post.1 needs gradients"):
+    with pytest.raises(MissingEvidenceError, match=rf"{method} at resid_post.1 needs 'gradients'"):
         find_direction(method, bare)
 
 

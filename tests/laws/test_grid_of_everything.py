@@ -20,7 +20,6 @@ from steerscope.operators import OPERATORS
 from steerscope.scopes import KINDS, Scope
 from steerscope.score import kl_from_plain
 from steerscope.sites import Site
-from steerscope.spectra import HeadSpectra
 from steerscope.strengths import (
     STRENGTHS,
     CosineGate,
@@ -29,7 +28,7 @@ from steerscope.strengths import (
     Strength,
     parse_strength,
 )
-from tests.helpers import random_direction
+from tests.helpers import random_direction, spectra_with_gaps
 
 TOKENS = torch.tensor([[1, 10, 20, 30, 40, 50], [1, 60, 61, 62, 63, 64]])
 PROMPTS = [[1, 5, 9], [1, 50, 51, 52]]
@@ -48,8 +47,7 @@ SCOPES = {
 
 
 def gap_table():
-    gap = torch.tensor([[0.3, 0.6]] * 3)
-    return HeadSpectra((0, 1, 2), gap, gap, gap, gap, gap, gap, 2, 20)
+    return spectra_with_gaps(torch.tensor([[0.3, 0.6]] * 3), (0, 1, 2))
 
 
 def strengths(model) -> dict[str, list[Strength]]:

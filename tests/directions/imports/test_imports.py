@@ -162,7 +162,7 @@ def test_an_imported_control_vector_acts_as_repeng_acts(
     with torch.no_grad():
         expected = whole(tokens).logits
     found = import_directions(tmp_path / "v.gguf", model)
-    steerings = [Steering(d, Dose(coefficient), scope=Scope("everywhere")) for d in found]
+    steerings = [Steering(d, Dose(coefficient), scope=Scope.everywhere()) for d in found]
     with torch.no_grad(), steer(model, *steerings):
         steered = model.forward(tokens)
     torch.testing.assert_close(steered, expected, atol=2e-4, rtol=1e-4)

@@ -16,11 +16,18 @@ from torch import Tensor
 from steerscope.caches import Cache, Recompute
 from steerscope.errors import BadValueError, NotFiniteError
 from steerscope.interventions import Cell, Rows
-from steerscope.memory import MemoryPlan, cache_bytes, fit, logits_bytes, pass_bytes, room
+from steerscope.memory import (
+    MemoryPlan,
+    cache_bytes,
+    fit,
+    logits_bytes,
+    pass_bytes,
+    room,
+    tokens_in_cache,
+)
 from steerscope.model import LensModel, PlainPass, TextOrIds
 from steerscope.progress import Track, silent
 
-_TOKENS_AT_ONCE = 8192  # of prompts in one pass: more would only push each other out of the caches
 _ROWS_AT_ONCE = 1024
 _FULL_ENOUGH = 2 / 3  # share of the rows of a batch that must go on, else the others are taken out
 
@@ -176,7 +183,7 @@ def generation_plan(
     # a prompt passes twice: plain, with the input of every block kept, and under its condition
     token = 2 * cache_bytes(model) + pass_bytes(model)
     token += model.shape.n_layers * model.shape.d_model * model.dtype.itemsize
-    tokens = max(prompt_tokens, min(_TOKENS_AT_ONCE, room(model) // 2 // token))
+    tokens = max(prompt_tokens, min(tokens_in_cache(model), room(model) // 2 // token))
     row = (prompt_tokens + n_new) * cache_bytes(model) + pass_bytes(model) + logits_bytes(model)
     work = f"a continuation of {n_new} tokens after {prompt_tokens}"
     return fit(model, work, shared=tokens * token, row=row, at_most=batch_size), tokens

@@ -38,7 +38,10 @@ class Intervention(Protocol):
         ...
 
     def first_block(self, prompt_length: int) -> int | None:
-        """The first block that runs otherwise than plain over a prompt; None for none."""
+        """The first block that runs otherwise than plain over a prompt; None for no change at all.
+
+        A change of the stream after a block is one for the next block.
+        """
         ...
 
     def labels(self) -> dict[str, str | float]:
@@ -96,11 +99,12 @@ class Steering:
         return labels | ({"dose_degrees": self.dose.value} if angle and self.dose else {})
 
     def first_block(self, prompt_length: int) -> int | None:
-        """The block of the site or of a gate's condition; None if no prompt position is in scope."""
+        """That of the site or of what a gate reads; None if no prompt position is in scope."""
         inside = self.scope.includes(torch.arange(prompt_length), prompt_length)
         if not bool(inside.any()):
             return None
-        return min(site.layer for site in (self.direction.site, *self._read_elsewhere))
+        blocks = (site.first_block for site in (self.direction.site, *self._read_elsewhere))
+        return min((*blocks, *as_strength(self.strength).key_layers))
 
     @property
     def _read_elsewhere(self) -> tuple[Site, ...]:
@@ -125,6 +129,10 @@ class Steering:
         amount = operator.amount(self.dose, self.direction.scale)
         seen: dict[Site, Tensor] = {}  # of the pass in progress, emptied at the steered site
 
+        def keys(layer: int) -> Float[Tensor, "row head token d"]:
+            so_far = model.keys_so_far(layer, int(model.clock.stop))
+            return so_far if rows is None else so_far[rows.index]
+
         def move(x: Float[Tensor, "batch pos d"]) -> Float[Tensor, "batch pos d"] | None:
             elsewhere = dict(seen)
             seen.clear()
@@ -136,7 +144,7 @@ class Steering:
                 return None
             part = x if rows is None else x[rows.index]
             elsewhere[site] = part
-            moment = Moment(site, unit, positions - prompt_length + 1, elsewhere)
+            moment = Moment(site, unit, positions - prompt_length + 1, elsewhere, keys)
             share = (strength.share(moment) * inside).to(x.dtype)
             if not bool(share.any()):
                 return None
@@ -144,6 +152,8 @@ class Steering:
             return moved if rows is None else x.index_copy(0, rows.index, moved)
 
         with ExitStack() as stack:
+            if strength.key_layers:
+                stack.enter_context(model.reading_keys())
             for other in self._read_elsewhere:
                 stack.enter_context(model.hook(other, _keep(seen, other, rows)))
             stack.enter_context(model.hook(site, move))

@@ -16,6 +16,8 @@ from steerscope.errors import BadValueError, MemoryBudgetError
 from steerscope.model import LensModel
 
 _SHARE_OF_FREE = 0.8  # of what the machine has left, without a limit of the user's
+_MOST_TOKENS = 8192
+_REUSED = 24 * 2**20  # bytes of a piece of memory that is kept for the next use
 _UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12} | {
     f"{letter}ib": 1024**power for power, letter in enumerate("kmgt", start=1)
 }
@@ -108,6 +110,15 @@ def pass_bytes(model: LensModel) -> int:
 def logits_bytes(model: LensModel) -> int:
     """Bytes of the logits of one position, with the float32 copies that are made of them."""
     return model.shape.n_vocab * (model.dtype.itemsize + 3 * 4)
+
+
+def tokens_in_cache(model: LensModel) -> int:
+    """Tokens of one pass from which on more at once cost more.
+
+    The widest activation then is of a size that is used again and not given back to the system.
+    """
+    s = model.shape
+    return max(64, min(_MOST_TOKENS, _REUSED // (max(s.d_mlp, s.d_model) * model.dtype.itemsize)))
 
 
 def room(model: LensModel) -> int:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 DEGENERATE_REPEAT = 0.5  # share of repeated 4-grams from which a text counts as degenerate
@@ -22,21 +22,33 @@ def kl_divergence(
 
     Σ_v p(v) (log p(v) - log q(v)), computed from log-softmax in float32.
     """
-    return kl_from_log_q(steered, torch.log_softmax(plain.float(), dim=-1))
+    rows = steered.reshape(-1, 1, steered.shape[-1])
+    log_q = torch.log_softmax(plain.float(), dim=-1).reshape(rows.shape)
+    found = kl_from_log_q(rows, log_q, torch.arange(len(rows), device=rows.device))
+    return found.reshape(steered.shape[:-1])
 
 
 def kl_from_log_q(
-    steered: Float[Tensor, "*batch vocab"], log_q: Float[Tensor, "*batch vocab"]
-) -> Float[Tensor, "*batch"]:
-    """`kl_divergence` for a plain distribution whose log-probabilities are known already."""
-    logits, log_q = (x.reshape(-1, x.shape[-1]) for x in (steered, log_q))
-    at_once = max(1, _LOGITS_IN_CACHE // logits.shape[-1])
-    found = logits.new_empty(len(logits), dtype=torch.float32)
-    for start in range(0, len(logits), at_once):
+    steered: Float[Tensor, "row pos vocab"],
+    log_q: Float[Tensor, "prompt pos vocab"],
+    which: Int[Tensor, " row"],
+) -> Float[Tensor, "row pos"]:
+    """`kl_divergence` of rows from prompts whose plain log-probabilities are known already.
+
+    Args:
+        steered: logits.
+        log_q: log-probabilities of the plain model.
+        which: the prompt of each row.
+    """
+    found = steered.new_empty(steered.shape[:-1], dtype=torch.float32)
+    at_once = max(1, _LOGITS_IN_CACHE // (steered.shape[1] * steered.shape[2]))
+    for start in range(0, len(steered), at_once):
         part = slice(start, start + at_once)
-        log_p = torch.log_softmax(logits[part].float(), dim=-1)
-        found[part] = torch.linalg.vecdot(log_p.exp(), log_p.sub_(log_q[part]))
-    return found.clamp_min_(0.0).reshape(steered.shape[:-1])
+        log_p = torch.log_softmax(steered[part].float(), dim=-1)
+        # A single prompt is looked at where it lies, several are copied together.
+        plain = log_q[int(which[start])] if at_once == 1 else log_q[which[part]]
+        found[part] = torch.linalg.vecdot(log_p.exp(), log_p.sub_(plain))
+    return found.clamp_min_(0.0)
 
 
 def change_rate(before: Sequence[Sequence[int]], after: Sequence[Sequence[int]]) -> float:

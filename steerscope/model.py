@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -46,19 +46,20 @@ class ModelShape:
 
 @dataclass
 class Clock:
-    """Absolute position of the first token of the pass in progress, and where the prompts ended.
+    """Absolute positions of the pass in progress, `start` to `stop`, and where the prompts ended.
 
     A pass without cached tokens is a prompt from its first to its last token, unless the prompt
     lengths are held by whoever decodes. `prompt_length` is one number, or one for each row.
     """
 
     start: int = 0
+    stop: int = 0
     prompt_length: int | Int[Tensor, " row"] = 0
     held: bool = False
 
     def begin(self, start: int, n_tokens: int) -> None:
         """A pass over `n_tokens` tokens starts at absolute position `start`."""
-        self.start = start
+        self.start, self.stop = start, start + n_tokens
         if start == 0 and not self.held:
             self.prompt_length = n_tokens
 
@@ -145,6 +146,24 @@ class LensModel(ABC):
     def plain_pass(self, tokens: Int[Tensor, "prompt pos"]) -> PlainPass:
         """Prompts of one length as they run now, for conditions that start as they did."""
         return PlainPass(self, tokens)
+
+    def reading_keys(self) -> AbstractContextManager[None]:
+        """While active, `keys_so_far` may be asked from within hooks.
+
+        Raises:
+            UnsupportedSiteError: this backbone does not tell.
+        """
+        raise UnsupportedSiteError(
+            f"{self.name} on the {self.backbone} backbone does not tell the keys of earlier tokens; "
+            "use the hooked backbone."
+        )
+
+    def keys_so_far(self, layer: int, n_tokens: int) -> Float[Tensor, "row head token d"]:
+        """Keys of a block for the first tokens of every row of the pass in progress.
+
+        As attention compares them, so after any rotation; heads that share keys come once.
+        """
+        raise NotImplementedError
 
     # -- the same for all -----------------------------------------------------------------------
 
@@ -362,6 +381,16 @@ class PlainPass:
     ) -> Float[Tensor, "row out vocab"]:
         """Logits of rows of these prompts, run from `block` on at the latest; fills an empty cache.
 
-        `block` = number of blocks gives the logits of the plain pass itself.
+        The hooks at the end of the block before run again as well. `block` = number of blocks gives
+        the logits of the plain pass itself.
         """
         return self.model.forward(self.tokens[prompts], cache=cache, last=last)
+
+    def resume_in_parts(
+        self, prompts: Int[Tensor, " row"], block: int, *, last: int
+    ) -> Iterator[tuple[Int[Tensor, " part"], Float[Tensor, "part out vocab"]]]:
+        """As `resume` without a cache, the logits of a few rows at a time, with their numbers.
+
+        A backbone may make them only as they are taken, so that all logits never exist at once.
+        """
+        yield torch.arange(len(prompts)), self.resume(prompts, block, last=last)

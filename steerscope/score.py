@@ -14,13 +14,12 @@ from torch import Tensor
 
 from steerscope.batches import equal_length_batches
 from steerscope.interventions import Cell, Rows
-from steerscope.memory import cache_bytes, fit, logits_bytes, pass_bytes
+from steerscope.memory import cache_bytes, fit, logits_bytes, pass_bytes, tokens_in_cache
 from steerscope.metrics import kl_from_log_q
 from steerscope.model import LensModel, PlainPass, TextOrIds
 from steerscope.progress import Track, silent
 
-_TEXTS_AT_ONCE = 64
-_LOGITS_AT_ONCE = 2**24  # of one pass under conditions: more are slower to go through than to make
+_TEXTS_AT_ONCE = 1024
 
 
 def kl_from_plain(
@@ -61,11 +60,10 @@ def kl_by_position(
             continue
         plain = model.plain_pass(batch.tokens)
         log_q = torch.log_softmax(_plain_logits(plain, wanted).float(), dim=-1)
-        for part, logits in under_each(plain, cells, at_most=texts, last=wanted):
-            for number, steered in zip(part, logits, strict=True):
-                kl = kl_from_log_q(steered, log_q).cpu()
-                for index, row in zip(batch.indices, kl, strict=True):
-                    found[index][number] = row
+        for some, which, logits in under_each(plain, cells, at_most=texts, last=wanted):
+            kl = kl_from_log_q(logits, log_q, which).cpu()
+            for number, place, row in zip(some, which.tolist(), kl, strict=True):
+                found[batch.indices[place]][number] = row
     return found
 
 
@@ -74,7 +72,7 @@ def rows_that_fit(model: LensModel, ids: Sequence[list[int]], batch_size: int | 
     longest = max(map(len, ids), default=1)
     token = pass_bytes(model) + cache_bytes(model) + 2 * logits_bytes(model)
     token += model.shape.n_layers * model.shape.d_model * model.dtype.itemsize
-    at_most = batch_size or _TEXTS_AT_ONCE
+    at_most = batch_size or max(1, min(_TEXTS_AT_ONCE, tokens_in_cache(model) // longest))
     return fit(
         model, f"a text of {longest} tokens", shared=0, row=longest * token, at_most=at_most
     ).rows
@@ -87,13 +85,15 @@ def _plain_logits(plain: PlainPass, last: int) -> Float[Tensor, "prompt out voca
 
 def under_each(
     plain: PlainPass, cells: Sequence[Cell], *, at_most: int, last: int
-) -> Iterator[tuple[list[int], Float[Tensor, "cell prompt out vocab"]]]:
-    """Logits at the last positions of the prompts of a plain pass, under some conditions at a time.
+) -> Iterator[tuple[list[int], Int[Tensor, " row"], Float[Tensor, "row out vocab"]]]:
+    """Logits at the last positions of the prompts of a plain pass under conditions, some at a time.
+
+    A row is a prompt under a condition; it comes with the numbers of its condition and prompt.
 
     Args:
         plain: the prompts.
-        cells: the conditions; each comes once, with its number.
-        at_most: rows, each a prompt under a condition, in one pass.
+        cells: the conditions.
+        at_most: rows in one pass.
         last: positions at the end that are wanted.
     """
     model, (n, length) = plain.model, plain.tokens.shape
@@ -101,15 +101,15 @@ def under_each(
     for number, cell in enumerate(cells):
         block = plain.first_run(cell.first_block(length, model.shape.n_layers))
         groups.setdefault(block, []).append(number)
-    by_logits = _LOGITS_AT_ONCE // (last * model.shape.n_vocab)
-    at_once = max(1, min(at_most, by_logits) // n)
+    at_once = max(1, at_most // n)
     everyone = torch.arange(n, device=plain.tokens.device)
     for block, numbers in groups.items():
         for start in range(0, len(numbers), at_once):
             part = numbers[start : start + at_once]
+            which = everyone.repeat(len(part))
             with _each_on_its_rows(model, [cells[i] for i in part], n):
-                logits = plain.resume(everyone.repeat(len(part)), block, last=last)
-            yield part, logits.unflatten(0, (len(part), n))
+                for rows, logits in plain.resume_in_parts(which, block, last=last):
+                    yield [part[int(row) // n] for row in rows], which[rows], logits
 
 
 @contextmanager
@@ -139,7 +139,7 @@ def log_likelihoods(
         cell: condition under which they are scored; default plain.
         after: number of leading tokens of each text to leave out, such as the prompt's length;
             default 1, the first token, which nothing predicts.
-        batch_size: texts in one pass; default as many as the memory holds, up to 64.
+        batch_size: texts in one pass; default as many as are run fastest and the memory holds.
     """
     return log_likelihoods_under(
         model, texts, [cell or Cell()], after=after, batch_size=batch_size
@@ -167,11 +167,12 @@ def log_likelihoods_under(
         if wanted < 1:
             continue
         plain = model.plain_pass(batch.tokens)
-        for part, logits in under_each(plain, cells, at_most=rows, last=wanted + 1):
-            for number, steered in zip(part, logits, strict=True):
-                scores = _token_scores(steered, batch.tokens[:, -wanted - 1 :]).cpu()
-                for index, row in zip(batch.indices, scores, strict=True):
-                    result[number][index] = row[wanted - (n - starts[index]) :]
+        tokens = batch.tokens[:, -wanted - 1 :]
+        for some, which, logits in under_each(plain, cells, at_most=rows, last=wanted + 1):
+            scores = _token_scores(logits, tokens[which]).cpu()
+            for number, place, row in zip(some, which.tolist(), scores, strict=True):
+                index = batch.indices[place]
+                result[number][index] = row[wanted - (n - starts[index]) :]
     return result
 
 

@@ -160,6 +160,11 @@ class Site:
             )
         return cls(stream, int(match["layer"]))
 
+    @property
+    def first_block(self) -> int:
+        """The first block that runs otherwise when the activation here changes."""
+        return self.layer + 1 if self.stream == "resid_post" else self.layer
+
     def precedes(self, other: Site) -> bool:
         """Whether this is known when `other` is reached in a pass: an earlier place or the same."""
         same = (self.stream, self.layer) == (other.stream, other.layer)

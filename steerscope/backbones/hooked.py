@@ -6,6 +6,8 @@ import copy
 import json
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from steerscope.backbones.attention import attend
-from steerscope.backbones.keys_values import GridCache, GridEntry, WholePass
+from steerscope.backbones.keys_values import GridCache, GridEntry, WholeEntry, WholePass
+from steerscope.backbones.norms import fuse_norms
 from steerscope.caches import Cache
 from steerscope.model import LensModel, PlainPass
 
@@ -25,6 +28,9 @@ with warnings.catch_warnings():
     from transformer_lens import HookedTransformer
     from transformer_lens.utilities.activation_functions import gelu_new, gelu_pytorch_tanh
 
+# Bytes of logits made at once: larger pieces of memory are given back to the system after use, and
+# getting them again costs a third of the time of making the logits.
+_LOGITS_AT_ONCE = 24 * 2**20
 # Largest difference of a logit from transformers', in standard deviations of the logits.
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.03}
 
@@ -34,6 +40,8 @@ class HookedLensModel(LensModel):
 
     backbone = "hooked"
     transformer: HookedTransformer
+    _key_readers = 0
+    _in_pass: GridCache | WholePass
 
     def _watch_positions(self) -> None:
         # Wrapped and not hooked, since TransformerLens' generate calls forward directly.
@@ -49,11 +57,29 @@ class HookedLensModel(LensModel):
             return forward(input, *args, **kwargs)
 
         object.__setattr__(self.transformer, "forward", watched)
+        fuse_norms(self.transformer)
         for block in self.transformer.blocks:
             _attend_in_place(block.attn)
             _lay_out_for_products(block.attn)
             if getattr(block.mlp, "act_fn", None) is gelu_new:
                 block.mlp.act_fn = gelu_pytorch_tanh  # the same function in one pass over memory
+
+    @contextmanager
+    def reading_keys(self) -> Iterator[None]:
+        """While active, `keys_so_far` may be asked from within hooks."""
+        self._key_readers += 1
+        try:
+            yield
+        finally:
+            self._key_readers -= 1
+
+    def keys_so_far(self, layer: int, n_tokens: int) -> Float[Tensor, "row head token d"]:
+        """Keys of a block for the first tokens of every row of the pass in progress."""
+        keys = self._in_pass.keys_so_far(layer, n_tokens)
+        if self._in_pass.ours or self.transformer.cfg.positional_embedding_type != "rotary":
+            return keys
+        attention: Any = self.transformer.blocks[layer].attn
+        return attention.apply_rotary(keys.transpose(1, 2), 0).transpose(1, 2)
 
     def new_cache(self, n_rows: int, n_tokens: int) -> GridCache:
         """An empty cache with room for that many rows and tokens."""
@@ -74,18 +100,20 @@ class HookedLensModel(LensModel):
         if self.transformer.cfg.positional_embedding_type == "shortformer":
             return super().plain_pass(tokens)  # each block is given the positions once more
         cache = self.new_cache(*tokens.shape)
-        blocks: list[Tensor] = []
+        starts: list[Tensor] = []
 
-        def keep(_block: Any, arguments: tuple[Tensor, ...]) -> None:
-            blocks.append(arguments[0])  # before any hook of the block has changed it
+        def keep(_module: Any, arguments: tuple[Tensor, ...]) -> None:
+            starts.append(arguments[0])  # before any hook has changed it
 
-        handles = [b.register_forward_pre_hook(keep) for b in self.transformer.blocks]
+        blocks: Any = self.transformer.blocks
+        places = [blocks[0], *(block.hook_resid_post for block in blocks)]
+        handles = [place.register_forward_pre_hook(keep) for place in places]
         try:
-            blocks.append(self._embedded_and_run(tokens, cache, self.shape.n_layers))
+            self._embedded_and_run(tokens, cache, self.shape.n_layers)
         finally:
             for handle in handles:
                 handle.remove()
-        return _SharedPass(self, tokens, blocks, cache)
+        return _SharedPass(self, tokens, starts, cache)
 
     def _embedded_and_run(
         self, tokens: Int[Tensor, "batch pos"], cache: GridCache | None, n_blocks: int
@@ -106,14 +134,16 @@ class HookedLensModel(LensModel):
         shortformer: Tensor | None = None,
     ) -> Float[Tensor, "batch pos d"]:
         """The residual stream after the blocks from `first` up to, not including, `stop`."""
-        if cache is not None:
-            cache.n_rows = len(residual)
+        if cache is None:
+            self._in_pass = WholePass(self.transformer, keeps_keys=self._key_readers > 0)
+        else:
+            self._in_pass, cache.n_rows = cache, len(residual)
         residual = self.transformer(
             residual,
             start_at_layer=first,
             stop_at_layer=self.shape.n_layers if stop is None else stop,
             shortformer_pos_embed=shortformer,
-            past_kv_cache=WholePass(self.transformer) if cache is None else cache,
+            past_kv_cache=self._in_pass,
         )
         if cache is not None:
             cache.n_tokens += residual.shape[1]
@@ -136,7 +166,11 @@ class HookedLensModel(LensModel):
 
 
 class _SharedPass(PlainPass):
-    """The input and the keys and values of every block, so that a condition starts at its own."""
+    """What every block starts from, and its keys and values, so that a condition starts at its own.
+
+    Attributes:
+        starts: the input of block 0, and what each block gives to the hooks at its end.
+    """
 
     model: HookedLensModel
 
@@ -144,11 +178,11 @@ class _SharedPass(PlainPass):
         self,
         model: HookedLensModel,
         tokens: Int[Tensor, "prompt pos"],
-        blocks: list[Float[Tensor, "prompt pos d"]],
+        starts: list[Float[Tensor, "prompt pos d"]],
         cache: GridCache,
     ) -> None:
         super().__init__(model, tokens)
-        self.blocks, self.cache = blocks, cache
+        self.starts, self.cache = starts, cache
 
     def first_run(self, block: int) -> int:
         """The first block that really runs for a condition that changes nothing below `block`."""
@@ -163,16 +197,33 @@ class _SharedPass(PlainPass):
         last: int | None = None,
     ) -> Float[Tensor, "row out vocab"]:
         """Logits of rows of these prompts, run from `block` on; fills an empty cache."""
-        n_blocks = self.model.shape.n_layers
+        residual = self._resumed(prompts, block, cache)
+        return self.model.unembed(residual if last is None else residual[:, -last:])
+
+    def resume_in_parts(
+        self, prompts: Int[Tensor, " row"], block: int, *, last: int
+    ) -> Iterator[tuple[Int[Tensor, " part"], Float[Tensor, "part out vocab"]]]:
+        """As `resume` without a cache, the logits of a few rows at a time, with their numbers."""
+        residual = self._resumed(prompts, block, None)[:, -last:]
+        width = last * self.model.shape.n_vocab * self.model.dtype.itemsize
+        for part in torch.arange(len(prompts)).split(max(1, _LOGITS_AT_ONCE // width)):
+            yield part, self.model.unembed(residual[int(part[0]) : int(part[-1]) + 1])
+
+    def _resumed(
+        self, prompts: Int[Tensor, " row"], block: int, cache: Cache | None
+    ) -> Float[Tensor, "row pos d"]:
         if cache is not None:
             assert isinstance(cache, GridCache)
             cache.take(self.cache, prompts, block)
-        residual = self.blocks[block][prompts]
-        if block < n_blocks:
-            residual = self.model.run_blocks(residual, cache, block)
-        elif cache is not None:
+        residual = self.starts[block][prompts]
+        if block:
+            before: Any = self.model.transformer.blocks[block - 1]
+            residual = before.hook_resid_post(residual)
+        if block < self.model.shape.n_layers:
+            return self.model.run_blocks(residual, cache, block)
+        if cache is not None:
             cache.n_tokens = self.cache.n_tokens
-        return self.model.unembed(residual if last is None else residual[:, -last:])
+        return residual
 
 
 def _attend_in_place(attention: Any) -> None:
@@ -189,7 +240,7 @@ def _attend_in_place(attention: Any) -> None:
         **more: Any,
     ) -> Tensor:
         entry = past_kv_cache_entry
-        if isinstance(entry, GridEntry | WholePass) and entry.ours:
+        if isinstance(entry, GridEntry | WholeEntry) and entry.ours:
             return attend(attention, (query_input, key_input, value_input), entry)
         return forward(query_input, key_input, value_input, entry, *rest, **more)
 

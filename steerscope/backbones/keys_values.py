@@ -70,6 +70,11 @@ class GridCache(Cache):
     def __getitem__(self, layer: int) -> GridEntry:
         return self.entries[layer]
 
+    def keys_so_far(self, layer: int, n_tokens: int) -> Tensor:
+        """Keys of a layer for the first tokens, [row, group, token, d]."""
+        keys = self.entries[layer].keys[self.rows]
+        return (keys if self.ours else keys.transpose(1, 2)).narrow(2, 0, n_tokens)
+
     @property
     def rows(self) -> slice:
         """Where the rows in use lie."""
@@ -110,17 +115,34 @@ class GridCache(Cache):
 
 
 class WholePass:
-    """What stands for a cache in a pass that nothing follows: one entry for all, keeping nothing."""
+    """What stands for a cache in a pass that nothing follows; it keeps keys only if asked to."""
+
+    def __init__(self, transformer: Any, *, keeps_keys: bool) -> None:
+        self.ours, self.keeps_keys = is_plain(transformer), keeps_keys
+        self.keys: dict[int, Tensor] = {}
+
+    def __getitem__(self, layer: int) -> WholeEntry:
+        return WholeEntry(self, layer)
+
+    def keys_so_far(self, layer: int, n_tokens: int) -> Tensor:
+        """Keys of a layer for the first tokens, [row, group, token, d]."""
+        keys = self.keys[layer]
+        return (keys if self.ours else keys.transpose(1, 2)).narrow(2, 0, n_tokens)
+
+
+class WholeEntry:
+    """One layer of a pass that nothing follows."""
 
     n_tokens = 0
+    past_keys = torch.empty(0, 0)  # as TransformerLens asks for them
 
-    def __init__(self, transformer: Any) -> None:
-        self.ours = is_plain(transformer)
-        self.past_keys = torch.empty(0, 0)  # as TransformerLens asks for them
-
-    def __getitem__(self, layer: int) -> WholePass:
-        return self
+    def __init__(self, whole: WholePass, layer: int) -> None:
+        self.whole, self.layer, self.ours = whole, layer, whole.ours
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """The keys and values of this pass, which are all there are."""
-        return (keys.transpose(1, 2), values.transpose(1, 2)) if self.ours else (keys, values)
+        if self.ours:
+            keys, values = keys.transpose(1, 2), values.transpose(1, 2)
+        if self.whole.keeps_keys:
+            self.whole.keys[self.layer] = keys
+        return keys, values

@@ -4,15 +4,15 @@ A strength gives the share s of the law x <- x + s (op(x) - x) for every row and
 no state: all that it may look at is in the `Moment`, so a row gets the same share in any batch.
 
 Schedules count the generated tokens of a row, the first being step 1, and leave the prompt at full
-strength; a scope takes the prompt out. Gates look at activations of the pass in progress, each row
-and each token for itself. A gate on everything that a row has seen so far, such as the eigengap of
-its keys, is one more `Strength`; it needs those keys in the `Moment`.
+strength; a scope takes the prompt out. Gates look at activations of the pass in progress, or at the
+keys of a row so far, each row and each token for itself.
 """
 
 from __future__ import annotations
 
 from steerscope.errors import UnknownNameError
 from steerscope.strengths.gates import CosineGate, EigengapGate, Gate, ProjectionGate
+from steerscope.strengths.key_gap import KeyGapGate
 from steerscope.strengths.schedules import Decay, First, Pulse, Ramp, Schedule
 from steerscope.strengths.strength import Constant, Moment, Product, Strength, as_strength
 
@@ -24,6 +24,7 @@ __all__ = [
     "EigengapGate",
     "First",
     "Gate",
+    "KeyGapGate",
     "Moment",
     "Product",
     "ProjectionGate",
@@ -37,7 +38,17 @@ __all__ = [
 
 STRENGTHS: dict[str, type[Strength]] = {
     kind.name: kind
-    for kind in (Constant, Ramp, Decay, Pulse, First, CosineGate, ProjectionGate, EigengapGate)
+    for kind in (
+        Constant,
+        Ramp,
+        Decay,
+        Pulse,
+        First,
+        CosineGate,
+        ProjectionGate,
+        EigengapGate,
+        KeyGapGate,
+    )
 }
 
 

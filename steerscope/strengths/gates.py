@@ -72,7 +72,7 @@ class Gate(Strength):
             site, unit = self.condition.site, self.condition.unit
         if site not in moment.seen:
             raise BadValueError(
-                f"gate {self}: this pass did not run {site}; start it at block {site.layer} or before."
+                f"gate {self}: this pass did not run {site}; start it at block {site.first_block} or before."
             )
         x = moment.seen[site].float()
         value = self.measure(x, unit.to(x.device, x.dtype))

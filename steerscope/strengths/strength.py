@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import ClassVar
 
@@ -17,6 +17,11 @@ from steerscope.errors import BadValueError
 from steerscope.sites import Site
 
 
+def no_keys(layer: int) -> Tensor:
+    """No keys: for strengths that read none."""
+    raise BadValueError(f"the keys of layer {layer} were not kept; name it in `key_layers`.")
+
+
 @dataclass(frozen=True, eq=False)
 class Moment:
     """What a strength may look at.
@@ -27,12 +32,14 @@ class Moment:
         step: number of the generated token, the first being 1; less than 1 within the prompt.
         seen: activations, [row pos d], at the steered site before this steering and at the sites
             that the strength reads.
+        keys: the keys of a layer, [row head token d], up to the last token of this pass.
     """
 
     site: Site
     unit: Float[Tensor, " d"]
     step: Int[Tensor, "#row pos"]
     seen: Mapping[Site, Tensor]
+    keys: Callable[[int], Tensor] = no_keys
 
 
 class Strength(ABC):
@@ -50,6 +57,11 @@ class Strength(ABC):
     @property
     def conditions(self) -> tuple[Direction, ...]:
         """Directions whose sites this strength reads."""
+        return ()
+
+    @property
+    def key_layers(self) -> tuple[int, ...]:
+        """Layers of whose keys this strength reads all so far."""
         return ()
 
     def check(self, site: Site) -> None:  # noqa: B027 - most strengths suit every site
@@ -113,6 +125,11 @@ class Product(Strength):
     def conditions(self) -> tuple[Direction, ...]:
         """Directions whose sites this strength reads."""
         return tuple(c for f in self.factors for c in f.conditions)
+
+    @property
+    def key_layers(self) -> tuple[int, ...]:
+        """Layers of whose keys this strength reads all so far."""
+        return tuple(layer for f in self.factors for layer in f.key_layers)
 
     def check(self, site: Site) -> None:
         """Refuse to steer a site that a factor does not suit."""

@@ -5,6 +5,7 @@ A new name in a registry fails here until it has an example, and is then held to
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,6 +25,7 @@ from steerscope.strengths import (
     STRENGTHS,
     CosineGate,
     EigengapGate,
+    KeyGapGate,
     ProjectionGate,
     Strength,
     parse_strength,
@@ -54,7 +56,9 @@ def strengths(model) -> dict[str, list[Strength]]:
     """At least one strength of every registered name."""
     early = random_direction(model, Site("resid_post", 0), seed=9)
     inside = random_direction(model, Site("k", 1, 1), seed=8)
-    return {
+    # The bridge does not tell the keys of earlier tokens.
+    of_keys = {"key_gap": [KeyGapGate(1, 0.55), KeyGapGate(0, 0.55, head=1)]}
+    return (of_keys if model.backbone == "hooked" else {}) | {
         "constant": [parse_strength("1"), parse_strength("0.4")],
         "ramp": [parse_strength("ramp:3")],
         "decay": [parse_strength("decay:1.5")],
@@ -189,6 +193,26 @@ def test_every_cell_of_a_grid_of_everything_is_that_cell_alone_token_for_token(t
     assert changed > 0.6 * len(cells)
 
 
+def test_a_batch_in_three_parts_whose_rows_end_early_writes_what_one_batch_writes(tiny):
+    cells = cells_of_everything(tiny)
+    prompts = [*PROMPTS, [1, 20, 21, 22, 23, 24], [1, 30]]
+    plain = generate(tiny, prompts, n_new=6)[0]
+    end = tiny.tokenizer.eos_token
+    frequent = Counter(token for c in plain for token in c.tokens[1:]).most_common(1)[0][0]
+    tiny.tokenizer.eos_token = tiny.tokenizer.convert_ids_to_tokens(frequent)
+    try:
+        whole = generate(tiny, prompts, cells, n_new=6)
+        third = -(-len(cells) * len(prompts) // 3)
+        parts = generate(tiny, prompts, cells, n_new=6, batch_size=third)
+        uncached = generate(tiny, prompts, cells, n_new=6, use_cache=False)
+    finally:
+        tiny.tokenizer.eos_token = end
+    assert parts == whole
+    assert uncached == whole
+    ended = [c.ended for row in whole for c in row]
+    assert 0.05 < sum(ended) / len(ended) < 0.95
+
+
 def test_the_kl_of_a_grid_of_everything_is_that_of_each_cell_alone(tiny):
     cells = cells_of_everything(tiny)[::3]
     together = kl_from_plain(tiny, PROMPTS, cells)
@@ -249,7 +273,7 @@ def test_a_condition_is_read_for_the_rows_of_the_steering_alone(tiny):
 def test_conditions_share_no_block_of_a_prompt_above_what_their_gate_reads(tiny):
     gate = CosineGate(0.0, condition=random_direction(tiny, Site("resid_post", 0), seed=9))
     gated = steering(tiny, "add", site=Site("resid_post", 2), strength=gate)
-    assert gated.first_block(6) == 0
+    assert gated.first_block(6) == 1
     assert steering(tiny, "add", scope=Scope.generated(), strength=gate).first_block(6) is None
     plain = tiny.forward(TOKENS)
     with steer(tiny, gated):
@@ -265,8 +289,8 @@ def test_a_pass_that_skips_the_condition_is_refused_and_not_gated_by_an_older_on
     plain = model.plain_pass(TOKENS)
     with steer(model, gated):
         model.forward(TOKENS)
-        with pytest.raises(BadValueError, match="did not run resid_post.0; start it at block 0"):
-            plain.resume(torch.tensor([0, 1]), 1)
+        with pytest.raises(BadValueError, match="did not run resid_post.0; start it at block 1"):
+            plain.resume(torch.tensor([0, 1]), 2)
 
 
 def test_no_row_is_steered_at_a_padding_position_as_repeng_steers_it(tiny):

@@ -82,3 +82,11 @@ def transformers_generate(model: Any, task: Task) -> torch.Tensor:
         do_sample=False,
         pad_token_id=0,
     )
+
+
+def word_tokenizer(task: Task) -> Any:
+    """The tokenizer of the random models, read by the peers' older transformers."""
+    from transformers import PreTrainedTokenizerFast
+
+    file = str(Path(task["model"]) / "tokenizer.json")
+    return PreTrainedTokenizerFast(tokenizer_file=file, bos_token="w1", pad_token="w0")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 import torch
-from common import read_task, serve
+from common import read_task, serve, word_tokenizer
 from repeng.extract import batched_get_hiddens
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
     os.environ["TQDM_DISABLE"] = "1"
     task = read_task()
     model = AutoModelForCausalLM.from_pretrained(task["model"]).eval().to(task.device)
-    tokenizer = AutoTokenizer.from_pretrained(task["model"])
+    tokenizer = word_tokenizer(task)
     layers = list(range(model.config.num_hidden_layers))
     texts = ["w1 " + text for pair in task["pairs"] for text in pair]
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from common import read_task, serve
+from common import read_task, serve, word_tokenizer
 from steering_vectors import train_steering_vector
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 
 def main() -> None:
     """Load once, then run on demand."""
     task = read_task()
     model = AutoModelForCausalLM.from_pretrained(task["model"]).eval().to(task.device)
-    tokenizer = AutoTokenizer.from_pretrained(task["model"])
+    tokenizer = word_tokenizer(task)
     pairs = [("w1 " + a, "w1 " + b) for a, b in task["pairs"]]
 
     def run() -> list[list[float]]:

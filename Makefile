@@ -26,6 +26,9 @@ lint: .venv/.complete
 
 bench: .venv/.complete benchmarks/.venv/.complete
 	$(BIN)/python benchmarks/grid.py
+	$(BIN)/python benchmarks/score.py
+	$(BIN)/python benchmarks/extract.py
+	$(BIN)/python benchmarks/scaling.py
 
 benchmarks/.venv/.complete: benchmarks/requirements.txt
 	$(PYTHON) -m venv benchmarks/.venv

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, Protocol, runtime_checkable
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from steerscope.caches import Cache, Recompute
 from steerscope.errors import BadValueError, NotFiniteError
-from steerscope.interventions import Cell, Rows
+from steerscope.interventions import Cell, Rows, attach_cells
 from steerscope.memory import (
     MemoryPlan,
     cache_bytes,
@@ -224,14 +224,9 @@ class _Decoder:
         nowhere = torch.empty(0, dtype=torch.long, device=model.device)
         self.rows_of = [Rows(nowhere) for _ in cells]
 
-    @contextmanager
-    def attached(self) -> Iterator[None]:
+    def attached(self) -> AbstractContextManager[None]:
         """Every condition's interventions, each on the rows that `_pass` assigns to it."""
-        with ExitStack() as stack:
-            for cell, rows in zip(self.cells, self.rows_of, strict=True):
-                for intervention in cell.interventions:
-                    stack.enter_context(intervention.attach(self.model, rows))
-            yield
+        return attach_cells(self.model, list(zip(self.cells, self.rows_of, strict=True)))
 
     def run(self, rows: Sequence[_Row]) -> None:
         """Continue rows that are sorted by prompt length until each has ended."""
@@ -328,9 +323,11 @@ class _Decoder:
 
     def _assign(self, rows: Sequence[_Row]) -> None:
         """Tell every condition which rows of the next pass are its own."""
-        cells = self._tensor([row.cell for row in rows])
-        for number, mine in enumerate(self.rows_of):
-            mine.index = (cells == number).nonzero().squeeze(-1)
+        numbers: list[list[int]] = [[] for _ in self.cells]
+        for place, row in enumerate(rows):
+            numbers[row.cell].append(place)
+        for mine, places in zip(self.rows_of, numbers, strict=True):
+            mine.index = self._tensor(places)
 
     def _write(self, rows: Sequence[_Row], last_logits: Float[Tensor, "row 1 vocab"]) -> None:
         """Choose the next token of each row that goes on and write it down."""

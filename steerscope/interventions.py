@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -138,7 +138,8 @@ class Steering:
             seen.clear()
             if rows is not None and not len(rows.index):
                 return None
-            positions, prompt_length = self._when(model.clock, x, rows)
+            index = None if rows is None else rows.index
+            positions, prompt_length = _when(model.clock, x, index)
             inside = self.scope.includes(positions, prompt_length)
             if not bool(inside.any()):
                 return None
@@ -159,15 +160,20 @@ class Steering:
             stack.enter_context(model.hook(site, move))
             yield
 
-    def _when(
-        self, clock: Clock, x: Float[Tensor, "batch pos d"], rows: Rows | None
-    ) -> tuple[Int[Tensor, "1 pos"], int | Int[Tensor, "row 1"]]:
-        """Positions of this pass and the prompt length, one for each row where they differ."""
-        positions = clock.positions(x.shape[1], x.device)[None]
-        length = clock.prompt_length
-        if isinstance(length, Tensor):
-            length = (length if rows is None else length[rows.index])[:, None]
-        return positions, length
+    @property
+    def only_adds(self) -> bool:
+        """Whether this adds one vector at every position in scope and looks at nothing."""
+        return self.operator == "add" and as_strength(self.strength) == Constant(1.0)
+
+
+def _when(
+    clock: Clock, x: Float[Tensor, "batch pos d"], rows: Int[Tensor, " row"] | None
+) -> tuple[Int[Tensor, "1 pos"], int | Int[Tensor, "row 1"]]:
+    """Positions of this pass and the prompt length, one for each row where they differ."""
+    length = clock.prompt_length
+    if isinstance(length, Tensor):
+        length = (length if rows is None else length[rows])[:, None]
+    return clock.positions(x.shape[1], x.device)[None], length
 
 
 def _keep(seen: dict[Site, Tensor], site: Site, rows: Rows | None) -> HookFunction:
@@ -241,3 +247,53 @@ class Cell:
             for i in self.interventions
         )
         return " + ".join(parts) or "plain"
+
+
+@contextmanager
+def attach_cells(model: LensModel, cells: Sequence[tuple[Cell, Rows]]) -> Iterator[None]:
+    """While active, every condition acts on its own rows, which no two share.
+
+    Plain additions at one site and scope, such as the doses of a sweep, are made in one step.
+    """
+    with ExitStack() as stack:
+        for place in range(max((len(cell.interventions) for cell, _ in cells), default=0)):
+            together: dict[tuple[Site, Scope], list[tuple[Steering, Rows]]] = {}
+            for cell, rows in cells:
+                for mine in cell.interventions[place : place + 1]:
+                    if isinstance(mine, Steering) and mine.only_adds:
+                        key = mine.direction.site, mine.scope
+                        together.setdefault(key, []).append((mine, rows))
+                    else:
+                        stack.enter_context(mine.attach(model, rows))
+            for (site, scope), members in together.items():
+                hook = _additions(model, scope, members)
+                stack.enter_context(model.hook(site, hook))
+        yield
+
+
+def _additions(
+    model: LensModel, scope: Scope, members: Sequence[tuple[Steering, Rows]]
+) -> HookFunction:
+    """A hook that adds to every member's rows its own vector."""
+    vectors = []
+    for steering, _ in members:
+        check_direction(steering.direction, model)
+        length = find_operator("add").amount(steering.dose, steering.direction.scale)
+        vectors.append(length * steering.direction.unit.to(model.device, model.dtype))
+
+    def move(x: Float[Tensor, "batch pos d"]) -> Float[Tensor, "batch pos d"] | None:
+        here = [(v, r.index) for v, (_, r) in zip(vectors, members, strict=True) if len(r.index)]
+        if not here:
+            return None
+        index = torch.cat([rows for _, rows in here])
+        inside = scope.includes(*_when(model.clock, x, index))
+        if not bool(inside.any()):
+            return None
+        added = torch.cat([vector.expand(len(rows), -1) for vector, rows in here])
+        part = x[index]
+        moved = part + added[:, None]
+        if not bool(inside.all()):
+            moved = torch.where(inside[..., None], moved, part)
+        return x.index_copy(0, index, moved)
+
+    return move

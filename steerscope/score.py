@@ -6,14 +6,13 @@ Each text runs once, plain; every condition runs again only the blocks from its 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from steerscope.batches import equal_length_batches
-from steerscope.interventions import Cell, Rows
+from steerscope.interventions import Cell, Rows, attach_cells
 from steerscope.memory import cache_bytes, fit, logits_bytes, pass_bytes, tokens_in_cache
 from steerscope.metrics import kl_from_log_q
 from steerscope.model import LensModel, PlainPass, TextOrIds
@@ -107,20 +106,11 @@ def under_each(
         for start in range(0, len(numbers), at_once):
             part = numbers[start : start + at_once]
             which = everyone.repeat(len(part))
-            with _each_on_its_rows(model, [cells[i] for i in part], n):
+            rows_of = [Rows(places) for places in torch.arange(len(which)).to(which).split(n)]
+            mine = [(cells[i], rows) for i, rows in zip(part, rows_of, strict=True)]
+            with attach_cells(model, mine):
                 for rows, logits in plain.resume_in_parts(which, block, last=last):
                     yield [part[int(row) // n] for row in rows], which[rows], logits
-
-
-@contextmanager
-def _each_on_its_rows(model: LensModel, cells: Sequence[Cell], n: int) -> Iterator[None]:
-    """Condition i acts on rows i n to (i + 1) n."""
-    with ExitStack() as stack:
-        for place, cell in enumerate(cells):
-            rows = Rows(torch.arange(place * n, (place + 1) * n, device=model.device))
-            for intervention in cell.interventions:
-                stack.enter_context(intervention.attach(model, rows))
-        yield
 
 
 def log_likelihoods(

@@ -44,3 +44,21 @@ def test_the_methods_of_the_readme_are_those_that_there_are():
         table = page.split(f"| {heading} | what it ")[1].split("\n\n")[0]
         assert re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE) == list(known)
     assert all(f"`{alias}`" in page for alias in ALIASES)
+
+
+def test_the_operators_scopes_and_strengths_of_the_readme_are_those_that_there_are():
+    from steerscope.operators import OPERATORS
+    from steerscope.scopes import Scope
+    from steerscope.strengths import STRENGTHS, parse_strength
+
+    section = README.read_text().split("## Ways to apply it")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (`.*?`) \|", section, flags=re.MULTILINE)
+    assert [name for row in rows for name in re.findall(r"`(\w+)`", row)] == list(OPERATORS)
+    words = section.split("Scopes are")[1]
+    for text in re.findall(r"`([a-z_]+(?::[A-Z0-9.]+)*)`", words.split("Strengths")[0]):
+        Scope.parse(text.replace("N", "2").replace("A", "2").replace("B", "5"))
+    shown = {
+        parse_strength(text).name
+        for text in re.findall(r"`([a-z_]+(?::[0-9.]+)+)`", words.split("Strengths")[1])
+    }
+    assert shown == set(STRENGTHS) - {"constant", "eigengap"}

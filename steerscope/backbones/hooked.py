@@ -26,6 +26,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import transformer_lens.loading_from_pretrained as tl_loading
     from transformer_lens import HookedTransformer
+    from transformer_lens.components import GatedMLP
     from transformer_lens.utilities.activation_functions import gelu_new, gelu_pytorch_tanh
 
 # Bytes of logits made at once: larger pieces of memory are given back to the system after use, and
@@ -60,7 +61,7 @@ class HookedLensModel(LensModel):
         fuse_norms(self.transformer)
         for block in self.transformer.blocks:
             _attend_in_place(block.attn)
-            _lay_out_for_products(block.attn)
+            _lay_out_for_products(block)
             if getattr(block.mlp, "act_fn", None) is gelu_new:
                 block.mlp.act_fn = gelu_pytorch_tanh  # the same function in one pass over memory
 
@@ -247,15 +248,21 @@ def _attend_in_place(attention: Any) -> None:
     object.__setattr__(attention, "forward", chosen)
 
 
-def _lay_out_for_products(attention: Any) -> None:
-    """Lay the weights of q, k and v in memory as TransformerLens flattens them at every call.
+def _lay_out_for_products(block: Any) -> None:
+    """Lay weights in memory as TransformerLens turns them at every call, so that this copies nothing.
 
-    Their values and shapes stay as they are; the flattening then copies nothing.
+    Their values and shapes stay as they are.
     """
     for name in ("W_Q", "W_K", "W_V", "_W_K", "_W_V"):
-        weight = attention._parameters.get(name)
+        weight = block.attn._parameters.get(name)
         if weight is not None and weight.ndim == 3:
             weight.data = weight.data.transpose(1, 2).contiguous().transpose(1, 2)
+    mlp: Any = block.mlp
+    if type(mlp) is GatedMLP:
+        for name in ("W_gate", "W_in", "W_out"):
+            weight = getattr(mlp, name)
+            if weight.is_floating_point() and weight.ndim == 2:
+                weight.data = weight.data.T.contiguous().T
 
 
 def official_name(name: str) -> str | None:

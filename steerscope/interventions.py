@@ -97,9 +97,10 @@ class Steering:
 
     def first_block(self, prompt_length: int) -> int | None:
         """The block of the site or of a gate's condition; None if no prompt position is in scope."""
-        inside = self.scope.includes(torch.arange(prompt_length), prompt_length)
-        if not bool(inside.any()):
-            return None
+        if not self.scope.reads_tokens:
+            inside = self.scope.includes(torch.arange(prompt_length), prompt_length)
+            if not bool(inside.any()):
+                return None
         return min(site.layer for site in (self.direction.site, *self._read_elsewhere))
 
     @property
@@ -131,7 +132,7 @@ class Steering:
             if rows is not None and not len(rows.index):
                 return None
             positions, prompt_length = self._when(model.clock, x, rows)
-            inside = self.scope.includes(positions, prompt_length)
+            inside = self._where(model.clock, x, rows).includes(positions, prompt_length)
             if not bool(inside.any()):
                 return None
             part = x if rows is None else x[rows.index]
@@ -148,6 +149,13 @@ class Steering:
                 stack.enter_context(model.hook(other, _keep(seen, other, rows)))
             stack.enter_context(model.hook(site, move))
             yield
+
+    def _where(self, clock: Clock, x: Float[Tensor, "batch pos d"], rows: Rows | None) -> Scope:
+        """The scope, by the tokens of our rows if it depends on them."""
+        if not self.scope.reads_tokens:
+            return self.scope
+        tokens = clock.tokens(*x.shape[:2])
+        return self.scope.given(tokens if rows is None else tokens[rows.index])
 
     def _when(
         self, clock: Clock, x: Float[Tensor, "batch pos d"], rows: Rows | None

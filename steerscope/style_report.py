@@ -92,14 +92,15 @@ def style_report(
         One row per number, with the columns of `StyleValue`.
 
     Raises:
-        BadValueError: no style, a name twice, fewer than two messages or not equally many.
+        BadValueError: no style, a name twice or `sink`, fewer than two messages or not equally many.
         DegenerateDirectionError: the instructions make no difference at a site.
     """
     names = [s.concept for s in styles]
     sizes = {len(s) for s in styles}
-    if len(set(names)) < len(names) or len(sizes) != 1 or min(sizes) < 2:
+    if len({SINK, *names}) <= len(names) or len(sizes) != 1 or min(sizes) < 2:
         raise BadValueError(
-            "a report needs styles of different names, all with the same messages, 2 at least; got "
+            f"a report needs styles of different names, none of them {SINK}, all with the same "
+            f"messages, 2 at least; got "
             f"{', '.join(f'{s.concept} with {len(s)}' for s in styles) or 'none'}."
         )
     read = [

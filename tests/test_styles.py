@@ -33,7 +33,7 @@ TALK = tuple(f"w{i} w{i + 1} w{i + 2}" for i in range(60, 84, 2))
 
 
 @contextmanager
-def planted_sink(model, length=500.0):
+def planted_sink(model, length=5000.0):
     """Something of great length at position 0, the same for every text."""
     sink = torch.randn(model.shape.d_model, generator=torch.Generator().manual_seed(3))
     sink = length * sink / sink.norm()
@@ -105,13 +105,13 @@ def test_the_prompts_of_a_style_are_its_messages():
 
 def test_a_planted_sink_makes_styles_alike_only_where_position_0_is_read(tiny):
     with planted_sink(tiny):
-        found = style_report(tiny, sets(*SHORTER), [SITE], n_resamples=50)
+        found = style_report(tiny, sets(*SHORTER), [SITE], n_resamples=20)
     assert (between(found, "mean+sink").value > 0.98).all()
     assert (numbers(found, "cosine", "mean+sink", other="sink").value > 0.98).all()
     assert (between(found, "mean").value.abs() < 0.6).all()
     assert (numbers(found, "cosine", "mean", other="sink").value.abs() < 0.6).all()
     assert (numbers(found, "natural_ratio").value > 3).all()
-    assert numbers(found, "sink_ratio").value.item() > 20
+    assert numbers(found, "sink_ratio").value.item() > 50
     intervals = found[found.quantity != "length_difference"]
     assert (intervals.low <= intervals.high).all()
     assert ((intervals.high - intervals.low) > 0).all()
@@ -132,7 +132,8 @@ def test_the_sink_comes_in_with_the_sign_of_the_difference_in_length(tiny):
     assert ratio["equal"] == pytest.approx(6 / 7, abs=1e-4)  # BOS and six words
 
 
-def test_the_report_is_what_one_finds_by_hand(tiny):
+def test_the_report_is_what_one_finds_by_hand(load):
+    tiny = load()
     styles = sets(*SHORTER, EQUAL)
     found = style_report(tiny, styles, [SITE], n_resamples=5)
     texts = [t for s in styles for p in s.pairs for t in (p.positive, p.negative)]
@@ -157,7 +158,8 @@ def test_the_report_is_what_one_finds_by_hand(tiny):
     assert ratio == pytest.approx(float(sink.norm()) / relative, rel=1e-4)
 
 
-def test_the_mean_over_all_tokens_gains_the_sink_by_the_difference_of_the_inverse_lengths(tiny):
+def test_the_mean_over_all_tokens_gains_the_sink_by_the_difference_of_the_inverse_lengths(load):
+    tiny = load()
     contrasts = style_contrasts(SHORTER[0], TALK)
     reads = ReadToken.mean(), ReadToken.mean(sink=True), ReadToken.at(0, sink=True)
     without, with_first, first = (extract(tiny, contrasts, [SITE], read=r)[SITE] for r in reads)
@@ -169,26 +171,28 @@ def test_the_mean_over_all_tokens_gains_the_sink_by_the_difference_of_the_invers
 
 
 def test_the_microworld_model_has_such_a_sink(microworld):
-    styles = [Style(n, STYLES[n].wanted, "Answer.") for n in ("terse", "formal", "socratic")]
+    styles = [Style(n, STYLES[n].wanted, "Answer.") for n in ("terse", "formal")]
     site = Site("resid_post", 4)
-    some = sets(*styles, messages=MESSAGES[:6])
-    found = style_report(microworld, some, [site], n_resamples=20)
+    some = sets(*styles, messages=MESSAGES[:2])
+    found = style_report(microworld, some, [site], n_resamples=5)
     leak = numbers(found, "cosine", "mean+sink", other="sink").value.abs()
     assert (leak > numbers(found, "cosine", "mean", other="sink").value.abs().to_numpy()).all()
 
 
-def test_the_same_seed_gives_the_same_intervals_and_any_method_will_do(tiny):
+def test_the_same_seed_gives_the_same_intervals_and_any_method_will_do(load):
+    tiny = load()
+
     def made(**options):
         styles = sets(*SHORTER[:2], messages=TALK[:6])
         return style_report(tiny, styles, [SITE], n_resamples=8, **options)
 
     pd.testing.assert_frame_equal(made(), made())
     assert not made().low.equals(made(seed=1).low)
-    assert not made(method="whitened").value.equals(made().value)
     assert not made(method="gradient_mean").value.equals(made().value)
 
 
-def test_impossible_reports_are_refused(tiny):
+def test_impossible_reports_are_refused(load):
+    tiny = load()
     for styles, said in (
         (sets(SHORTER[0], SHORTER[0]), "different names.*one with 12, one with 12"),
         ([], "got none"),
@@ -218,12 +222,11 @@ def test_the_command_prints_a_table_and_leaves_it_with_its_figures(tiny_folder, 
     assert "-2.0" in said
     assert "+2.0" in said
     stored = pd.read_csv(tmp_path / "o" / "styles.csv")
-    assert set(stored.layer) == {0, 2}
+    assert set(stored.layer) == {1}
     names = {
         "styles.csv",
         "sink_leak.html",
-        "cosines-resid_post.0.html",
-        "cosines-resid_post.2.html",
+        "cosines-resid_post.1.html",
     }
     assert {p.name for p in (tmp_path / "o").iterdir()} == names
     main(["styles", *two[:2], *options[:4], "--json"])

@@ -6,6 +6,7 @@ import copy
 import json
 import tempfile
 import warnings
+from contextlib import nullcontext
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,8 @@ class HookedLensModel(LensModel):
             first = kwargs.get("start_at_layer") or 0
             start = 0 if cache is None else cache[first].past_keys.shape[1]
             n_tokens = input.shape[-1 if input.ndim < 3 else 1] if torch.is_tensor(input) else 0
-            self.clock.begin(start, n_tokens)
+            shown = input if torch.is_tensor(input) and input.ndim == 2 else None
+            self.clock.begin(start, n_tokens, shown)
             return forward(input, *args, **kwargs)
 
         object.__setattr__(self.transformer, "forward", watched)
@@ -95,7 +97,8 @@ class HookedLensModel(LensModel):
         embedded = t.hook_embed(t.embed(tokens))
         start = 0 if cache is None else cache.n_tokens
         residual, shortformer = t.get_residual(embedded, start, tokens=tokens)
-        return self.run_blocks(residual, cache, 0, n_blocks, shortformer)
+        with nullcontext() if start else self.clock.telling(lambda: tokens):
+            return self.run_blocks(residual, cache, 0, n_blocks, shortformer)
 
     def run_blocks(
         self,
@@ -169,7 +172,8 @@ class _SharedPass(PlainPass):
             cache.take(self.cache, prompts, block)
         residual = self.blocks[block][prompts]
         if block < n_blocks:
-            residual = self.model.run_blocks(residual, cache, block)
+            with self.model.clock.telling(lambda: self.tokens[prompts]):
+                residual = self.model.run_blocks(residual, cache, block)
         elif cache is not None:
             cache.n_tokens = self.cache.n_tokens
         return self.model.unembed(residual if last is None else residual[:, -last:])

@@ -33,7 +33,10 @@ Read = Annotated[
     typer.Option(help="token of the pairs: last, mean, an index such as -2, a span such as -4:"),
 ]
 ScopeText = Annotated[
-    str, typer.Option("--scope", help="all, everywhere, prompt, generated, last:N, window:A:B")
+    str,
+    typer.Option(
+        "--scope", help="all, everywhere, prompt, generated, last:N, window:A:B, from_token:ID"
+    ),
 ]
 Chat = Annotated[
     bool, typer.Option("--chat", help="put pairs and prompts into the model's chat template")

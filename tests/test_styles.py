@@ -211,7 +211,7 @@ def test_the_command_prints_a_table_and_leaves_it_with_its_figures(tiny_folder, 
         "--model",
         str(tiny_folder("llama")),
         "--layers",
-        "0,2",
+        "1",
         "--out",
         str(tmp_path / "o"),
     ]

@@ -167,10 +167,10 @@ def test_rows_that_end_early_leave_the_scopes_of_the_others_alone(microworld):
     full_stop = microworld.tokens(".", bos=False)
     direction = random_direction(microworld, Site("resid_post", 4), natural=400.0)
     cells = [Cell((Steering(direction, Dose(1.0), scope=Scope.from_token(*full_stop)),)), Cell()]
-    together = generate(microworld, prompts, cells, n_new=60)
-    assert len({len(c.tokens) for row in together for c in row}) >= 3
+    together = generate(microworld, prompts, cells, n_new=43)
+    assert [c.ended for row in together for c in row] == [False, False, False, True]
     for place, prompt in enumerate(prompts):
-        [[alone]] = generate(microworld, [prompt], cells[:1], n_new=60)
+        [[alone]] = generate(microworld, [prompt], cells[:1], n_new=43)
         assert together[0][place] == alone
 
 

@@ -27,7 +27,7 @@ def _no_gradients():
         yield
 
 
-def pushed(model, scope, *, dose=4.0, site=SITE, seed=0):
+def pushed(model, scope, *, dose=20.0, site=SITE, seed=0):
     return Steering(random_direction(model, site, seed=seed), Dose(dose), scope=scope)
 
 
@@ -127,6 +127,7 @@ def test_what_is_generated_is_what_a_search_at_every_step_gives(tiny):
         assert found[1][number].tokens == written_alone(tiny, prompt, [token])
         assert found[2][number].tokens == written_alone(tiny, prompt, [20, 33], after=True)
     assert found[1][0].tokens[: place + 1] == found[0][0].tokens[: place + 1]
+    assert all(written(found)[0] != row for row in written(found)[1:])
 
 
 def test_a_token_that_the_model_writes_turns_what_follows(tiny):

@@ -85,11 +85,14 @@ def sink_leak(table: pd.DataFrame) -> go.Figure:
                     line={"color": colour, "width": 2.5, "dash": dash},
                 )
             )
-    for sign in (1, -1):
+    for sign, words in ((1, "95 % of random directions stay inside"), (-1, " ")):
         figure.add_hline(
-            y=sign * float(rows.null.iloc[0]), line={"color": GREY, "width": 1, "dash": "dash"}
+            y=sign * float(rows.null.iloc[0]),
+            line={"color": GREY, "width": 1, "dash": "dash"},
+            annotation_text=words,
         )
-    figure.update_layout(height=560, legend={"font": {"size": 11}})
+    legend = {"orientation": "v", "x": 1.02, "xanchor": "left", "y": 1.0, "yanchor": "top"}
+    figure.update_layout(width=1100, legend=legend)
     figure.update_xaxes(dtick=1)
     figure.update_yaxes(range=[-1.05, 1.05])
     return figure

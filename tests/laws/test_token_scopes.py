@@ -163,6 +163,17 @@ def test_the_bridge_writes_what_hooked_writes(load):
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize(("family", "backbone"), [("gpt2", "hooked"), ("lfm2", "bridge")])
+def test_other_architectures_find_the_token_too(load, family, backbone):
+    model = load(family, backbone)
+    token, _ = token_written_late(model)
+    for wanted in ([token], [20, 33]):
+        cells = [Cell((pushed(model, Scope.from_token(*wanted)),))]
+        [found] = generate(model, PROMPTS, cells, n_new=N_NEW)
+        for number, prompt in enumerate(PROMPTS):
+            assert found[number].tokens == written_alone(model, prompt, wanted)
+
+
 def test_rows_that_end_early_leave_the_scopes_of_the_others_alone(microworld):
     prompts = ["Mia was at the harbour late.", "Tom left for the garden early. He smiled."]
     full_stop = microworld.tokens(".", bos=False)

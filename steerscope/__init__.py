@@ -19,7 +19,13 @@ if TYPE_CHECKING:
         switched,
         vector_sum,
     )
-    from steerscope.contrasts import ContrastPair, ContrastSet, load_contrasts, load_prompts
+    from steerscope.contrasts import (
+        ContrastPair,
+        ContrastSet,
+        load_contrasts,
+        load_prompts,
+        style_contrasts,
+    )
     from steerscope.diagnostics import layer_diagnostics, layer_zones
     from steerscope.directions import (
         Direction,
@@ -58,6 +64,9 @@ if TYPE_CHECKING:
         parse_strength,
     )
     from steerscope.study import run_study, run_sweep
+    from steerscope.style_report import style_report
+    from steerscope.styles import Style, find_style
+    from steerscope.templates import check_templates, wrapped
 
 _HOME = {
     "Cell": "interventions",
@@ -84,15 +93,18 @@ _HOME = {
     "SteerscopeError": "errors",
     "Strength": "strengths",
     "StudyPlan": "plans",
+    "Style": "styles",
     "SweepPlan": "plans",
     "add_gradients": "gradients",
     "calibrate": "calibration",
+    "check_templates": "templates",
     "direction_lens": "lens",
     "eigengap": "spectra",
     "export_gguf": "directions",
     "extract": "activations",
     "extract_moments": "activations",
     "find_direction": "directions",
+    "find_style": "styles",
     "from_pretrained": "directions",
     "gather": "evidence",
     "generate": "generation",
@@ -123,8 +135,11 @@ _HOME = {
     "save_directions": "directions",
     "split_half": "stability",
     "steer": "interventions",
+    "style_contrasts": "contrasts",
+    "style_report": "style_report",
     "switched": "composition",
     "vector_sum": "composition",
+    "wrapped": "templates",
 }
 
 __all__ = [
@@ -152,15 +167,18 @@ __all__ = [
     "SteerscopeError",
     "Strength",
     "StudyPlan",
+    "Style",
     "SweepPlan",
     "add_gradients",
     "calibrate",
+    "check_templates",
     "direction_lens",
     "eigengap",
     "export_gguf",
     "extract",
     "extract_moments",
     "find_direction",
+    "find_style",
     "from_pretrained",
     "gather",
     "generate",
@@ -191,8 +209,11 @@ __all__ = [
     "save_directions",
     "split_half",
     "steer",
+    "style_contrasts",
+    "style_report",
     "switched",
     "vector_sum",
+    "wrapped",
 ]
 
 

@@ -34,7 +34,12 @@ def package_versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a direction comes from: enough to refuse it on another model and to make it again."""
+    """Where a direction comes from: enough to refuse it on another model and to make it again.
+
+    Attributes:
+        template: name of the chat template that the texts were in; empty for plain text, `unknown`
+            for the vectors of other tools.
+    """
 
     model: str
     fingerprint: str
@@ -44,6 +49,7 @@ class Provenance:
     n_pairs: int
     seed: int | None = None
     versions: dict[str, str] = field(default_factory=package_versions)
+    template: str = ""
 
 
 # What a contrast holds row by row; the rest belongs to the site.
@@ -267,6 +273,7 @@ class _Stream:
             contrasts.sha256,
             str(self.read),
             len(contrasts),
+            template=contrasts.template,
         )
         self._n_texts, self._rows = 0, list[int]()
         self._values: dict[Site, Tensor] = {}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any, Generic, TypeVar
@@ -17,7 +17,9 @@ from steerscope.bundled import (
     bundled_prompts,
 )
 from steerscope.errors import ContrastError
+from steerscope.styles import MESSAGES, Style, find_style, message_of
 
+STYLE = "style:"
 Item = TypeVar("Item")
 
 
@@ -57,13 +59,22 @@ class Split(Generic[Item]):
     select: Item
     test: Item
 
+    def map(self, change: Callable[[Item], Item]) -> Split[Item]:
+        """The same parts, each changed."""
+        return Split(change(self.fit), change(self.select), change(self.test))
+
 
 @dataclass(frozen=True)
 class ContrastSet:
-    """Named contrast pairs of one concept, with the hash of their content."""
+    """Named contrast pairs of one concept, with the hash of their content.
+
+    Attributes:
+        template: name of the chat template that the texts are in; empty for plain text.
+    """
 
     name: str
     pairs: tuple[ContrastPair, ...]
+    template: str = ""
 
     def __post_init__(self) -> None:
         if not self.pairs:
@@ -98,7 +109,9 @@ class ContrastSet:
         parts = _split(self.name, texts, seed, fit=0.5, select=0.25)
         return Split(
             *(
-                ContrastSet(f"{self.name}/{part}", tuple(self.pairs[i] for i in chosen))
+                replace(
+                    self, name=f"{self.name}/{part}", pairs=tuple(self.pairs[i] for i in chosen)
+                )
                 for part, chosen in parts.items()
             )
         )
@@ -106,10 +119,15 @@ class ContrastSet:
 
 @dataclass(frozen=True)
 class PromptSet:
-    """Named prompts with the hash of their content."""
+    """Named prompts with the hash of their content.
+
+    Attributes:
+        template: name of the chat template that the prompts are in; empty for plain text.
+    """
 
     name: str
     prompts: tuple[Prompt, ...]
+    template: str = ""
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -124,24 +142,42 @@ class PromptSet:
         parts = _split(self.name, [(p.text,) for p in self.prompts], seed, fit=0.0, select=1 / 3)
         return Split(
             *(
-                PromptSet(f"{self.name}/{part}", tuple(self.prompts[i] for i in chosen))
+                replace(
+                    self, name=f"{self.name}/{part}", prompts=tuple(self.prompts[i] for i in chosen)
+                )
                 for part, chosen in parts.items()
             )
         )
 
 
 def load_contrasts(name_or_path: str | Path) -> ContrastSet:
-    """A bundled contrast set by name, or one from a JSON-lines file.
+    """A bundled contrast set by name, one from a JSON-lines file, or a style.
 
-    Each line is `{"positive": "...", "negative": "...", "concept": "..."}`.
+    Each line is `{"positive": "...", "negative": "...", "concept": "..."}`. A style is written as
+    `style:terse` or as `style:WANTED INSTRUCTION | OTHER INSTRUCTION`.
 
     Raises:
         ContrastError: the file is missing or a line cannot be used; the message has its number.
+        UnknownNameError: no such style; the message lists the built-in ones.
     """
+    if str(name_or_path).startswith(STYLE):
+        return style_contrasts(find_style(str(name_or_path).removeprefix(STYLE)))
     path = _find(name_or_path, bundled_contrasts(), "contrast set")
     rows = _read_lines(path, required={"positive", "negative", "concept"}, optional=set())
     pairs = tuple(_build(path, number, ContrastPair, row) for number, row in rows)
     return ContrastSet(path.name.removesuffix(CONTRASTS_SUFFIX), pairs)
+
+
+def style_contrasts(style: Style, messages: Sequence[str] = MESSAGES) -> ContrastSet:
+    """Each message under the instruction that asks for a style against under the other one.
+
+    Both texts of a pair end in the same message, so that the last token is the same on both sides.
+
+    Source: Turner et al. 2023 (arXiv:2308.10248), activation addition, which takes one pair; many
+    messages average out what is peculiar to one.
+    """
+    pairs = (ContrastPair(*texts, style.name) for texts in style.texts(messages))
+    return ContrastSet(f"{STYLE}{style.name}", tuple(pairs))
 
 
 def load_prompts(name_or_path: str | Path) -> PromptSet:
@@ -168,8 +204,12 @@ def load_prompts(name_or_path: str | Path) -> PromptSet:
 def opening_prompts(name: str, pairs: Sequence[ContrastPair]) -> PromptSet:
     """Prompts for a contrast set that brings none: the words that both sides of a pair open with.
 
-    Where they share no word, the first half of the negative text stands in.
+    Where they share no word, the first half of the negative text stands in. For a style, its bare
+    messages.
     """
+    if name.startswith(STYLE):
+        messages = (message_of(pair.positive) for pair in pairs)
+        return PromptSet(f"messages of {name}", tuple(Prompt(m) for m in messages))
     texts: dict[str, None] = {}
     for pair in pairs:
         positive, negative = pair.positive.split(), pair.negative.split()

@@ -6,6 +6,7 @@ SteerscopeError
 ├── ContrastError           a contrast or prompt file that cannot be used, with its line
 ├── ModelLoadError          a model that cannot be loaded or converted faithfully
 ├── UnsupportedSiteError    a site that this model does not have
+├── TemplateError           a chat template that is missing or refuses a text
 ├── PromptTooLongError      a prompt that does not fit into the context
 ├── MemoryBudgetError       work that does not fit into memory
 ├── DegenerateDirectionError   activations that define no direction
@@ -56,6 +57,10 @@ class UnsupportedSiteError(SteerscopeError):
     """A site that this model does not have."""
 
 
+class TemplateError(SteerscopeError):
+    """A chat template that is missing or refuses a text."""
+
+
 class PromptTooLongError(SteerscopeError):
     """A prompt that does not fit into the model's context."""
 
@@ -94,6 +99,10 @@ class RunConflictError(RunError):
 
 class BackboneWarning(UserWarning):
     """The door chose another backbone than the first choice, and says why."""
+
+
+class TemplateWarning(UserWarning):
+    """A direction meets texts in another chat template than it was found in."""
 
 
 def reason(error: Exception) -> str:

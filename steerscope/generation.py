@@ -206,6 +206,13 @@ def _first_of_length(rows: Sequence[_Row], length: int) -> list[_Row]:
     return list(takewhile(lambda row: len(row.ids) == length, rows))
 
 
+def _histories(rows: Sequence[_Row]) -> list[list[int]]:
+    """All tokens of rows in one pass; a row that has ended repeats its last, as its cache does."""
+    whole = [[*row.ids, *row.written] for row in rows]
+    longest = max(map(len, whole))
+    return [ids + ids[-1:] * (longest - len(ids)) for ids in whole]
+
+
 class _Decoder:
     """Decodes groups of rows in step with their length."""
 
@@ -314,7 +321,9 @@ class _Decoder:
     def _pass(self, rows: Sequence[_Row], tokens: list[list[int]], cache: Cache) -> None:
         """Run new tokens of some rows and write down what comes next in each."""
         self._assign(rows)
-        with self.model.clock.hold(self._tensor([len(row.ids) for row in rows])):
+        clock = self.model.clock
+        lengths = self._tensor([len(row.ids) for row in rows])
+        with clock.hold(lengths), clock.telling(lambda: self._tensor(_histories(rows))):
             logits = self.model.forward(self._tensor(tokens), cache=cache, last=1)
         self._write(rows, logits)
 

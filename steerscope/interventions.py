@@ -12,10 +12,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from steerscope.clock import Clock
 from steerscope.directions import Direction
 from steerscope.doses import Dose
 from steerscope.errors import UnsupportedSiteError, VectorMismatchError
-from steerscope.model import Clock, HookFunction, LensModel
+from steerscope.model import HookFunction, LensModel
 from steerscope.operators import find_operator
 from steerscope.scopes import Scope
 from steerscope.sites import READ_ONLY_STREAMS, Site
@@ -100,9 +101,10 @@ class Steering:
 
     def first_block(self, prompt_length: int) -> int | None:
         """That of the site or of what a gate reads; None if no prompt position is in scope."""
-        inside = self.scope.includes(torch.arange(prompt_length), prompt_length)
-        if not bool(inside.any()):
-            return None
+        if not self.scope.reads_tokens:
+            inside = self.scope.includes(torch.arange(prompt_length), prompt_length)
+            if not bool(inside.any()):
+                return None
         blocks = (site.first_block for site in (self.direction.site, *self._read_elsewhere))
         return min((*blocks, *as_strength(self.strength).key_layers))
 
@@ -140,7 +142,7 @@ class Steering:
                 return None
             index = None if rows is None else rows.index
             positions, prompt_length = _when(model.clock, x, index)
-            inside = self.scope.includes(positions, prompt_length)
+            inside = _where(self.scope, model.clock, x, index).includes(positions, prompt_length)
             if not bool(inside.any()):
                 return None
             part = x if rows is None else x[rows.index]
@@ -174,6 +176,16 @@ def _when(
     if isinstance(length, Tensor):
         length = (length if rows is None else length[rows])[:, None]
     return clock.positions(x.shape[1], x.device)[None], length
+
+
+def _where(
+    scope: Scope, clock: Clock, x: Float[Tensor, "batch pos d"], rows: Int[Tensor, " row"] | None
+) -> Scope:
+    """The scope, by the tokens of our rows if it depends on them."""
+    if not scope.reads_tokens:
+        return scope
+    tokens = clock.tokens(*x.shape[:2])
+    return scope.given(tokens if rows is None else tokens[rows])
 
 
 def _keep(seen: dict[Site, Tensor], site: Site, rows: Rows | None) -> HookFunction:
@@ -286,7 +298,8 @@ def _additions(
         if not here:
             return None
         index = torch.cat([rows for _, rows in here])
-        inside = scope.includes(*_when(model.clock, x, index))
+        here_in = _where(scope, model.clock, x, index)
+        inside = here_in.includes(*_when(model.clock, x, index))
         if not bool(inside.any()):
             return None
         added = torch.cat([vector.expand(len(rows), -1) for vector, rows in here])

@@ -21,6 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from steerscope.caches import Cache, Recompute
+from steerscope.clock import Clock
 from steerscope.errors import BadValueError, PromptTooLongError, UnsupportedSiteError
 from steerscope.sites import HEAD_STREAMS, STREAMS, Site, Stream
 
@@ -42,40 +43,6 @@ class ModelShape:
     d_mlp: int
     n_vocab: int
     n_context: int
-
-
-@dataclass
-class Clock:
-    """Absolute positions of the pass in progress, `start` to `stop`, and where the prompts ended.
-
-    A pass without cached tokens is a prompt from its first to its last token, unless the prompt
-    lengths are held by whoever decodes. `prompt_length` is one number, or one for each row.
-    """
-
-    start: int = 0
-    stop: int = 0
-    prompt_length: int | Int[Tensor, " row"] = 0
-    held: bool = False
-
-    def begin(self, start: int, n_tokens: int) -> None:
-        """A pass over `n_tokens` tokens starts at absolute position `start`."""
-        self.start, self.stop = start, start + n_tokens
-        if start == 0 and not self.held:
-            self.prompt_length = n_tokens
-
-    def positions(self, n_tokens: int, device: torch.device) -> Int[Tensor, " pos"]:
-        """Absolute positions of the tokens of this pass."""
-        return torch.arange(self.start, self.start + n_tokens, device=device)
-
-    @contextmanager
-    def hold(self, prompt_length: int | Int[Tensor, " row"]) -> Iterator[None]:
-        """Say where the prompts of the rows end while they are run."""
-        before = self.held
-        self.prompt_length, self.held = prompt_length, True
-        try:
-            yield
-        finally:
-            self.held = before
 
 
 class LensModel(ABC):

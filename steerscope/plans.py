@@ -29,6 +29,7 @@ class Plan:
         max_select: prompts of the select split to use at most.
         max_test: prompts of the test split to use at most.
         n_sweep_controls: random directions at each layer on the select split.
+        chat: whether pairs and prompts are put into the model's chat template.
     """
 
     model: str = "microworld"
@@ -47,6 +48,7 @@ class Plan:
     max_select: int = 120
     max_test: int = 240
     seed: int = 0
+    chat: bool = False
 
     def __post_init__(self) -> None:
         check_stream(self.stream)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import and_, or_
 from typing import Any, Literal, get_args
@@ -13,9 +13,11 @@ from steerscope.errors import BadValueError, UnknownNameError
 
 Kind = Literal["all", "everywhere", "prompt", "generated", "last", "window", "steps"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+TOKEN_KINDS = ("from_token", "after_token")
+_NEVER = 2**62  # a position that no text reaches
 _HOW = (
-    "write all, everywhere, prompt, generated, last:COUNT, window:START:STOP or steps:START:STOP, "
-    "joined by | (or), & (and) and - (but not), with brackets"
+    "write all, everywhere, prompt, generated, last:COUNT, window:START:STOP, steps:START:STOP, "
+    "from_token:ID,ID or after_token:ID,ID, joined by | (or), & (and) and - (but not), with brackets"
 )
 
 
@@ -30,6 +32,15 @@ class Scope(ABC):
     @abstractmethod
     def includes(self, position: Any, prompt_length: Any) -> Any:
         """Whether a position, or each of an array of positions, is in this scope."""
+
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether the positions depend on the tokens of a text, so that `given` comes first."""
+        return False
+
+    def given(self, tokens: Any) -> Scope:  # noqa: ARG002 - most scopes need no tokens
+        """The same scope where the rows hold these tokens [row, pos], from position 0 on."""
+        return self
 
     def __or__(self, other: Scope) -> Scope:
         return Either(_members(self, Either) + _members(other, Either))
@@ -76,10 +87,25 @@ class Scope(ABC):
         return Span("steps", start, stop)
 
     @staticmethod
+    def from_token(*ids: int) -> Scope:
+        """From the first place on at which the tokens are these, the last of them included.
+
+        The place may be in the prompt or in what is generated. It counts from where the last of the
+        tokens stands, since the tokens before it cannot know what follows.
+        """
+        return FromToken(ids)
+
+    @staticmethod
+    def after_token(*ids: int) -> Scope:
+        """As `from_token`, without the tokens themselves."""
+        return FromToken(ids, after=True)
+
+    @staticmethod
     def parse(text: str) -> Scope:
         """The scope written as `prompt`, `last:3`, `window:2:9` or `(prompt | generated) - last:3`.
 
-        `-` binds tighter than `&`, and `&` tighter than `|`, as in Python. `from:4` is `window:4`.
+        `-` binds tighter than `&`, and `&` tighter than `|`, as in Python. `from:4` is `window:4`;
+        `from_token:7,9` is from the token 7 on that 9 follows.
 
         Raises:
             UnknownNameError: a word is not a scope.
@@ -143,10 +169,76 @@ class Span(Scope):
 
 
 @dataclass(frozen=True)
-class Either(Scope):
-    """The positions that are in any of the parts."""
+class FromToken(Scope):
+    """The positions from the first occurrence of some tokens on; position 0 never.
 
+    Attributes:
+        ids: the tokens, in their order.
+        after: whether the last of them is left out.
+    """
+
+    ids: tuple[int, ...]
+    after: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.ids or min(self.ids) < 0:
+            raise BadValueError(f"scope {self}: give at least one token id, none below 0.")
+
+    def __str__(self) -> str:
+        return f"{TOKEN_KINDS[self.after]}:{','.join(map(str, self.ids))}"
+
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether the positions depend on the tokens of a text, so that `given` comes first."""
+        return True
+
+    def given(self, tokens: Any) -> Scope:
+        """The same scope where the rows hold these tokens [row, pos], from position 0 on."""
+        n_places = tokens.shape[1] - len(self.ids) + 1
+        if n_places < 1:
+            return _Onwards(tokens[:, :1] * 0 + _NEVER)
+        found = reduce(
+            and_, (tokens[:, i : i + n_places] == token for i, token in enumerate(self.ids))
+        )
+        place = found.int().argmax(dim=1) + len(self.ids) - 1 + self.after  # the first, of equals
+        return _Onwards(place.where(found.any(dim=1), _NEVER)[:, None])
+
+    def includes(self, position: Any, prompt_length: Any) -> Any:  # noqa: ARG002
+        """Refuses, since the tokens are not known here."""
+        raise BadValueError(
+            f"scope {self} depends on the tokens of a text, which are not known here; use a scope of "
+            "positions."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Onwards(Scope):
+    """The positions from one on in each row; what `FromToken` becomes once it knows the tokens."""
+
+    first: Any
+
+    def includes(self, position: Any, prompt_length: Any) -> Any:  # noqa: ARG002
+        """Whether a position, or each of an array of positions, is in this scope."""
+        return (position >= self.first) & (position >= 1)
+
+
+@dataclass(frozen=True)
+class _Joined(Scope):
     parts: tuple[Scope, ...]
+
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether the positions depend on the tokens of a text, so that `given` comes first."""
+        return any(p.reads_tokens for p in self.parts)
+
+    def given(self, tokens: Any) -> Scope:
+        """The same scope where the rows hold these tokens [row, pos], from position 0 on."""
+        return replace(self, parts=tuple(p.given(tokens) for p in self.parts))
+
+
+@dataclass(frozen=True)
+class Either(_Joined):
+    """The positions that are in any of the parts."""
 
     def __str__(self) -> str:
         return "|".join(map(str, self.parts))
@@ -157,10 +249,8 @@ class Either(Scope):
 
 
 @dataclass(frozen=True)
-class Both(Scope):
+class Both(_Joined):
     """The positions that are in all of the parts."""
-
-    parts: tuple[Scope, ...]
 
     def __str__(self) -> str:
         return "&".join(f"({p})" if isinstance(p, Either) else str(p) for p in self.parts)
@@ -179,8 +269,17 @@ class Except(Scope):
 
     def __str__(self) -> str:
         left = f"({self.scope})" if isinstance(self.scope, Either | Both) else str(self.scope)
-        right = str(self.without) if isinstance(self.without, Span) else f"({self.without})"
-        return f"{left}-{right}"
+        alone = isinstance(self.without, Span | FromToken)
+        return f"{left}-{self.without if alone else f'({self.without})'}"
+
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether the positions depend on the tokens of a text, so that `given` comes first."""
+        return self.scope.reads_tokens or self.without.reads_tokens
+
+    def given(self, tokens: Any) -> Scope:
+        """The same scope where the rows hold these tokens [row, pos], from position 0 on."""
+        return Except(self.scope.given(tokens), self.without.given(tokens))
 
     def includes(self, position: Any, prompt_length: Any) -> Any:
         """Whether a position, or each of an array of positions, is in this scope."""
@@ -219,11 +318,16 @@ def _read_one(words: list[str], text: str) -> tuple[Scope, list[str]]:
     return scope, rest[1:]
 
 
-def _read_span(word: str) -> Span:
+def _read_span(word: str) -> Scope:
     kind, *numbers = word.split(":")
+    if kind in TOKEN_KINDS:
+        ids = ":".join(numbers).split(",")
+        if not all(i.isdigit() for i in ids):
+            raise BadValueError(f"cannot read scope {word!r}; {_HOW}.")
+        return FromToken(tuple(map(int, ids)), after=kind == "after_token")
     kind = {"from": "window"}.get(kind, kind)
     if kind not in KINDS:
-        raise UnknownNameError("scope", kind, KINDS)
+        raise UnknownNameError("scope", kind, (*KINDS, *TOKEN_KINDS))
     wanted = {"last": (1,), "window": (1, 2), "steps": (1, 2)}.get(kind, (0,))
     if len(numbers) not in wanted or not all(n.isdigit() for n in numbers):
         raise BadValueError(f"cannot read scope {word!r}; {_HOW}.")

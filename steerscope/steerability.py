@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -163,8 +163,7 @@ def _concept_rows(
 ) -> pd.DataFrame:
     split = concept.split(seed)
     fit, select, test = (
-        ContrastSet(part.name, part.pairs[:n_pairs])
-        for part in (split.fit, split.select, split.test)
+        replace(part, pairs=part.pairs[:n_pairs]) for part in (split.fit, split.select, split.test)
     )
     prompts = [p.text for p in opening_prompts(select.name, select.pairs).prompts]
     last = model.shape.n_layers - 1

@@ -47,6 +47,7 @@ from steerscope.sites import Site, check_stream
 from steerscope.spectra import eigengap
 from steerscope.studies import sweet_spot
 from steerscope.sweeps import Bench, Decoding, Material, dose_cells
+from steerscope.templates import wrapped
 
 LENS_TOKENS = 12
 DIAGNOSTIC = "diagnostic"
@@ -58,6 +59,14 @@ class _Texts:
     contrasts: ContrastSet
     pairs: Split[ContrastSet]
     prompts: Split[PromptSet]
+
+    def wrapped(self, model: LensModel) -> _Texts:
+        """The same texts in the model's chat template."""
+        return _Texts(
+            wrapped(model, self.contrasts),
+            self.pairs.map(lambda part: wrapped(model, part)),
+            self.prompts.map(lambda part: wrapped(model, part)),
+        )
 
 
 @dataclass(frozen=True)
@@ -156,6 +165,7 @@ def _bind(
     model = load_model(
         plan.model, backbone=plan.backbone, dtype=plan.dtype, device=device, memory=memory
     )
+    texts = texts.wrapped(model) if plan.chat else texts
     sites = sites_at(model, plan.stream, plan.layers)
     prompts = (*texts.prompts.select.prompts, *texts.prompts.test.prompts)
     judge = choose_judge(texts.contrasts, prompts)
@@ -168,7 +178,7 @@ def _bind(
         out,
         {
             "kind": type(plan).__name__,
-            **asdict(plan),
+            **_settings(plan),
             "contrasts_sha256": texts.contrasts.sha256,
             "prompts_sha256": [texts.prompts.select.sha256, texts.prompts.test.sha256],
             "effect": asdict(judge.effect),
@@ -185,6 +195,11 @@ def _bind(
         },
     )
     return _Bound(plan, model, texts, judge, found, directions, run, progress)
+
+
+def _settings(plan: Plan) -> dict[str, Any]:
+    """The plan, without the chat where there is none, so that runs from before chats continue."""
+    return {k: v for k, v in asdict(plan).items() if k != "chat" or v}
 
 
 def _load_texts(plan: Plan) -> _Texts:

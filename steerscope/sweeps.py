@@ -22,6 +22,7 @@ from steerscope.progress import Track, silent
 from steerscope.results import Row, Run
 from steerscope.scopes import Scope
 from steerscope.score import kl_from_plain, log_likelihoods, preferences
+from steerscope.templates import check_templates, directions_of
 
 _CELLS_AT_ONCE = 32  # a kill loses at most this many conditions
 
@@ -69,6 +70,7 @@ class Bench:
 
     def measure(self, cells: Sequence[Cell], *, progress: Track = silent) -> None:
         """Measure the conditions that the run does not have yet, the plain one first."""
+        check_templates(directions_of(cells), self.material.prompts.template)
         wanted = [Cell(), *cells]
         missing = [c for c in dict.fromkeys(wanted) if not self.run.has(self._keys(c))]
         groups: dict[tuple[int, ...], list[Cell]] = {}

@@ -16,8 +16,8 @@ PACKAGE = Path(steerscope.__file__).parent
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "data" not in p.relative_to(PACKAGE).parts)
 
 LEVELS = {
-    "errors": -1, "sites": 0, "doses": 0, "scopes": 0, "bundled": 0, "progress": 0,
-    "contrasts": 1, "results": 1, "statistics": 1, "metrics": 1, "batches": 1, "caches": 1, "reading": 1,
+    "errors": -1, "sites": 0, "doses": 0, "scopes": 0, "bundled": 0, "progress": 0, "styles": 0,
+    "contrasts": 1, "results": 1, "statistics": 1, "metrics": 1, "batches": 1, "caches": 1, "clock": 1, "reading": 1,
     "losses": 1, "legacy": 1, "studies": 2, "predictors": 2,
     "plans": 3,
     "model": 2, "microworld": 2, "figures": 3,
@@ -27,9 +27,9 @@ LEVELS = {
     "directions": 5, "operators": 5, "stability": 6, "report": 5,
     "strengths": 6,
     "interventions": 7,
-    "lens": 8, "generation": 8, "score": 8, "composition": 8,
+    "lens": 8, "templates": 8, "generation": 8, "score": 8, "composition": 8,
     "evals": 9, "gradients": 9, "evidence": 10, "calibration": 9, "diagnostics": 9,
-    "sweeps": 10, "steerability": 10,
+    "sweeps": 10, "steerability": 10, "style_report": 11,
     "study": 11,
     "cli": 12, "__main__": 13, "__init__": 13,
 }  # fmt: skip

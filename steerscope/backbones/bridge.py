@@ -67,7 +67,7 @@ class BridgeLensModel(LensModel):
             given = args[0] if args else kwargs.get("input_ids")
             cache = kwargs.get("past_key_values")
             start = 0 if cache is None else int(cache.get_seq_length())
-            self.clock.begin(start, 0 if given is None else given.shape[-1])
+            self.clock.begin(start, 0 if given is None else given.shape[-1], given)
 
         original.register_forward_pre_hook(begin, with_kwargs=True)
         self._keeps_last = "logits_to_keep" in inspect.signature(original.forward).parameters

@@ -7,7 +7,7 @@ import json
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,8 @@ class HookedLensModel(LensModel):
             first = kwargs.get("start_at_layer") or 0
             start = 0 if cache is None else cache[first].past_keys.shape[1]
             n_tokens = input.shape[-1 if input.ndim < 3 else 1] if torch.is_tensor(input) else 0
-            self.clock.begin(start, n_tokens)
+            shown = input if torch.is_tensor(input) and input.ndim == 2 else None
+            self.clock.begin(start, n_tokens, shown)
             return forward(input, *args, **kwargs)
 
         object.__setattr__(self.transformer, "forward", watched)
@@ -124,7 +125,8 @@ class HookedLensModel(LensModel):
         embedded = t.hook_embed(t.embed(tokens))
         start = 0 if cache is None else cache.n_tokens
         residual, shortformer = t.get_residual(embedded, start, tokens=tokens)
-        return self.run_blocks(residual, cache, 0, n_blocks, shortformer)
+        with nullcontext() if start else self.clock.telling(lambda: tokens):
+            return self.run_blocks(residual, cache, 0, n_blocks, shortformer)
 
     def run_blocks(
         self,
@@ -216,12 +218,15 @@ class _SharedPass(PlainPass):
         if cache is not None:
             assert isinstance(cache, GridCache)
             cache.take(self.cache, prompts, block)
+        clock, n_blocks = self.model.clock, self.model.shape.n_layers
+        clock.begin(0, self.tokens.shape[1])
         residual = self.starts[block][prompts]
-        if block:
-            before: Any = self.model.transformer.blocks[block - 1]
-            residual = before.hook_resid_post(residual)
-        if block < self.model.shape.n_layers:
-            return self.model.run_blocks(residual, cache, block)
+        with clock.telling(lambda: self.tokens[prompts]):
+            if block:
+                before: Any = self.model.transformer.blocks[block - 1]
+                residual = before.hook_resid_post(residual)
+            if block < n_blocks:
+                return self.model.run_blocks(residual, cache, block)
         if cache is not None:
             cache.n_tokens = self.cache.n_tokens
         return residual

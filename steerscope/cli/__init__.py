@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import typer
 
 from steerscope.cli import jobs, tools
-from steerscope.errors import BackboneWarning, SteerscopeError
+from steerscope.cli.styles import styles
+from steerscope.errors import BackboneWarning, SteerscopeError, TemplateWarning
 
 app = typer.Typer(
     add_completion=False,
@@ -27,6 +28,7 @@ for command in (
     jobs.report,
     tools.vectors,
     tools.convert,
+    styles,
     tools.eigengap,
     jobs.sweep,
     tools.steer,
@@ -39,7 +41,7 @@ for command in (
 def _show_warning(
     message: Warning | str, category: type[Warning], *_: object, **__: object
 ) -> None:
-    if issubclass(category, BackboneWarning):
+    if issubclass(category, BackboneWarning | TemplateWarning):
         sys.stderr.write(f"note: {message}\n")
 
 

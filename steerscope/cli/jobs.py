@@ -10,6 +10,7 @@ import typer
 
 from steerscope.cli.shared import (
     Backbone,
+    Chat,
     Contrasts,
     Device,
     DType,
@@ -51,6 +52,7 @@ def report(
     n_new: NNew = 48,
     temperature: Temperature = 0.7,
     seed: Seed = 0,
+    chat: Chat = False,
     backbone: Backbone = "auto",
     dtype: DType = "float32",
     device: Device = None,
@@ -81,6 +83,7 @@ def report(
         n_new=n_new,
         temperature=temperature,
         seed=seed,
+        chat=chat,
     )
     out = out or Path("data/runs") / f"{Path(model).name}-{Path(contrasts).stem}"
     run = run_study(plan, out, device=device, memory=memory, progress=bar)
@@ -122,6 +125,7 @@ def sweep(
     n_new: NNew = 48,
     temperature: Temperature = 0.7,
     seed: Seed = 0,
+    chat: Chat = False,
     backbone: Backbone = "auto",
     dtype: DType = "float32",
     device: Device = None,
@@ -151,6 +155,7 @@ def sweep(
         n_new=n_new,
         temperature=temperature,
         seed=seed,
+        chat=chat,
     )
     run = run_sweep(plan, out, device=device, memory=memory, progress=bar)
     found = find(run)

@@ -23,7 +23,7 @@ Backbone = Annotated[str, typer.Option(help="auto, hooked or bridge")]
 Device = Annotated[str | None, typer.Option(help="such as cpu or cuda; default the GPU if any")]
 Memory = Annotated[str | None, typer.Option(help="such as 8GiB; default what the device has")]
 DType = Annotated[str, typer.Option(help="float32, bfloat16 or float16")]
-Contrasts = Annotated[str, typer.Option(help="bundled contrast set or JSON-lines file")]
+Contrasts = Annotated[str, typer.Option(help="bundled contrast set, JSON-lines file or style:NAME")]
 Prompts = Annotated[str | None, typer.Option(help="bundled prompt set, .jsonl file or text file")]
 Method = Annotated[str, typer.Option(help="how the direction is found")]
 StreamName = Annotated[str, typer.Option("--stream", help="such as resid_post, attn_out or z")]
@@ -33,7 +33,13 @@ Read = Annotated[
     typer.Option(help="token of the pairs: last, mean, an index such as -2, a span such as -4:"),
 ]
 ScopeText = Annotated[
-    str, typer.Option("--scope", help="all, everywhere, prompt, generated, last:N, window:A:B")
+    str,
+    typer.Option(
+        "--scope", help="all, everywhere, prompt, generated, last:N, window:A:B, from_token:ID"
+    ),
+]
+Chat = Annotated[
+    bool, typer.Option("--chat", help="put pairs and prompts into the model's chat template")
 ]
 Seed = Annotated[int, typer.Option(help="of splits, controls and sampling")]
 NNew = Annotated[int, typer.Option("--n-new", help="new tokens per continuation")]
@@ -128,6 +134,21 @@ def read_vector(path: str, site: str | None, model: LensModel) -> Direction:
     if wanted not in found:
         raise UnknownNameError("site in this vector file", wanted, found)
     return found[wanted]
+
+
+def prompt_texts(
+    texts: Sequence[str], model: LensModel, directions: Sequence[Direction], *, chat: bool
+) -> list[str]:
+    """The prompts of a command, in the chat template if asked; a note if directions are of another."""
+    from steerscope.contrasts import Prompt, PromptSet
+    from steerscope.templates import check_templates, wrapped
+
+    if not chat:
+        check_templates(directions, "")
+        return list(texts)
+    prompts = wrapped(model, PromptSet("prompts", tuple(Prompt(text) for text in texts)))
+    check_templates(directions, prompts.template)
+    return [p.text for p in prompts.prompts]
 
 
 def write_gguf(path: Path, directions: Sequence[Direction], dose: Dose) -> dict[str, Any]:

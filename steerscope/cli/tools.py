@@ -10,6 +10,7 @@ import typer
 
 from steerscope.cli.shared import (
     Backbone,
+    Chat,
     Contrasts,
     Device,
     Json,
@@ -28,6 +29,7 @@ from steerscope.cli.shared import (
     gguf_lines,
     load,
     parse_layers,
+    prompt_texts,
     read_vector,
     read_vectors,
     table,
@@ -55,6 +57,7 @@ def vectors(
         str | None, typer.Option(help="another contrast set, for the method other_concept")
     ] = None,
     seed: Seed = 0,
+    chat: Chat = False,
     backbone: Backbone = "auto",
     device: Device = None,
     as_json: Json = False,
@@ -67,6 +70,7 @@ def vectors(
     from steerscope.progress import bar
     from steerscope.reading import ReadToken
     from steerscope.study import sites_at
+    from steerscope.templates import wrapped
 
     method = check_method(method)
     if gguf is not None and stream != "resid_post":
@@ -77,6 +81,8 @@ def vectors(
     second = None if other is None else load_contrasts(other)
     pairs = load_contrasts(contrasts)
     loaded = load(model, backbone, device)
+    if chat:
+        pairs, second = wrapped(loaded, pairs), second and wrapped(loaded, second)
     sites = sites_at(loaded, stream, parse_layers(layers))
     found = gather(loaded, pairs, sites, [method], read=token, other=second, progress=bar)
     directions = [find_direction(method, contrast, seed=seed) for contrast in found.values()]
@@ -214,6 +220,7 @@ def steer(
     n_new: NNew = 48,
     temperature: Temperature = 0.7,
     seed: Seed = 0,
+    chat: Chat = False,
     backbone: Backbone = "auto",
     device: Device = None,
     as_json: Json = False,
@@ -234,13 +241,14 @@ def steer(
     check_vector(vector)
     loaded = load(model, backbone, device)
     direction = read_vector(vector, site, loaded)
+    texts = prompt_texts(prompt, loaded, [direction], chat=chat)
     if amount is not None and amount.unit == "kl":
-        found = calibrate(loaded, direction, dose, prompt, operator=operator, scope=where)
+        found = calibrate(loaded, direction, dose, texts, operator=operator, scope=where)
         amount = found.required
     steering = Steering(direction, amount, operator, where, share)
     cells = [Cell(), Cell((steering,))]
-    plain, steered = generate(loaded, prompt, cells, n_new=n_new, sampler=sampler)
-    kl = kl_from_plain(loaded, prompt, cells[1:])[0].tolist()
+    plain, steered = generate(loaded, texts, cells, n_new=n_new, sampler=sampler)
+    kl = kl_from_plain(loaded, texts, cells[1:])[0].tolist()
     lines, results = [], []
     for text, before, after, nats in zip(prompt, plain, steered, kl, strict=True):
         lines += [f"prompt:  {text}", f"plain:   {before.text}", f"steered: {after.text}"]
@@ -260,6 +268,7 @@ def lens(
     site: Annotated[str | None, typer.Option(help="such as resid_post.4")] = None,
     prompt: Annotated[str | None, typer.Option(help="text to look into instead")] = None,
     top: Annotated[int, typer.Option(help="tokens to show")] = 8,
+    chat: Chat = False,
     backbone: Backbone = "auto",
     device: Device = None,
     as_json: Json = False,
@@ -267,6 +276,8 @@ def lens(
     """Logit lens of a direction, or of each layer on a prompt."""
     if (vector is None) == (prompt is None):
         raise BadValueError("give either --vector or --prompt.")
+    if chat and prompt is None:
+        raise BadValueError("--chat is about a --prompt; a vector has its template already.")
     if vector is not None:
         check_vector(vector)
     loaded = load(model, backbone, device)
@@ -276,7 +287,8 @@ def lens(
         direction = read_vector(vector, site, loaded)
         title, columns, rows, result = _direction_lens(loaded, direction, top)
     else:
-        title, columns, rows, result = _prompt_lens(loaded, prompt or "", top)
+        [text] = prompt_texts([prompt or ""], loaded, [], chat=chat)
+        title, columns, rows, result = _prompt_lens(loaded, text, top)
     finish(as_json, result, table(title, columns, rows))
 
 

@@ -3,6 +3,7 @@
 from steerscope.figures.diagnostics import diagnostic_scatter, eigengap_heads, token_effects
 from steerscope.figures.predictors import predictor_league
 from steerscope.figures.sweeps import dose_response, kl_by_depth, layer_sweep, sweet_spot_map
+from steerscope.figures.styles import sink_leak, style_cosines
 
 __all__ = [
     "diagnostic_scatter",
@@ -11,6 +12,8 @@ __all__ = [
     "kl_by_depth",
     "layer_sweep",
     "predictor_league",
+    "sink_leak",
+    "style_cosines",
     "sweet_spot_map",
     "token_effects",
 ]

@@ -93,7 +93,13 @@ def import_directions(
         raise VectorFileError(f"{path} holds nothing but zeros; there is no direction in it.")
     lengths = median_lengths(model, moving, prompts or NEUTRAL_PROMPTS)
     origin = Provenance(
-        model.name, model.fingerprint, path.name, _sha256(path), read="unknown", n_pairs=0
+        model.name,
+        model.fingerprint,
+        path.name,
+        _sha256(path),
+        read="unknown",
+        n_pairs=0,
+        template="unknown",
     )
     return [
         Direction(

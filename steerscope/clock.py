@@ -1,0 +1,81 @@
+"""When a forward pass is: which absolute positions it covers, and where the prompts ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from steerscope.errors import BadValueError
+
+
+@dataclass
+class Clock:
+    """Absolute positions of the pass in progress, `start` to `stop`, and where the prompts ended.
+
+    A pass without cached tokens is a prompt from its first to its last token, unless the prompt
+    lengths are held by whoever decodes. `prompt_length` is one number, or one for each row.
+
+    Attributes:
+        told: makes the tokens of the rows of a pass that does not show them itself.
+        seen: the tokens of the rows of this pass, once they are known.
+    """
+
+    start: int = 0
+    stop: int = 0
+    prompt_length: int | Int[Tensor, " row"] = 0
+    held: bool = False
+    told: Callable[[], Tensor] | None = None
+    seen: Int[Tensor, "row pos"] | None = None
+
+    def begin(
+        self, start: int, n_tokens: int, tokens: Int[Tensor, "row pos"] | None = None
+    ) -> None:
+        """A pass over `n_tokens` tokens starts at absolute position `start`."""
+        self.start, self.stop = start, start + n_tokens
+        if start == 0 and not self.held:
+            self.prompt_length = n_tokens
+        self.seen = tokens if start == 0 else None
+
+    def tokens(self, n_rows: int, n_tokens: int) -> Int[Tensor, "row pos"]:
+        """Tokens of the rows of this pass, from position 0 to its end.
+
+        Raises:
+            BadValueError: they are not known: the pass continues a cache, or starts from
+                activations, and nobody has told them.
+        """
+        if self.seen is None and self.told is not None:
+            self.seen = self.told()
+        if self.seen is None or self.seen.shape != (n_rows, self.start + n_tokens):
+            raise BadValueError(
+                "a scope that begins at a token needs all tokens of the text, and this pass does not "
+                "show those before it; decode with steerscope.generate, or without a cache."
+            )
+        return self.seen
+
+    @contextmanager
+    def telling(self, tokens: Callable[[], Tensor]) -> Iterator[None]:
+        """Say what tokens the rows of a pass hold from position 0 to its end; made when asked for."""
+        before, self.told = self.told, tokens
+        try:
+            yield
+        finally:
+            self.told, self.seen = before, None
+
+    def positions(self, n_tokens: int, device: torch.device) -> Int[Tensor, " pos"]:
+        """Absolute positions of the tokens of this pass."""
+        return torch.arange(self.start, self.start + n_tokens, device=device)
+
+    @contextmanager
+    def hold(self, prompt_length: int | Int[Tensor, " row"]) -> Iterator[None]:
+        """Say where the prompts of the rows end while they are run."""
+        before = self.held
+        self.prompt_length, self.held = prompt_length, True
+        try:
+            yield
+        finally:
+            self.held = before

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from steerscope.activations import Contrast, Gradients, Moments, extract, extract_moments
     from steerscope.backbones import load_model
     from steerscope.calibration import calibrate
+    from steerscope.comparison import ComparisonPlan, compare_methods
     from steerscope.composition import (
         interference,
         orthogonalised,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Cell": "interventions",
+    "ComparisonPlan": "comparison",
     "Contrast": "activations",
     "ContrastPair": "contrasts",
     "ContrastSet": "contrasts",
@@ -87,6 +89,7 @@ _HOME = {
     "SweepPlan": "plans",
     "add_gradients": "gradients",
     "calibrate": "calibration",
+    "compare_methods": "comparison",
     "direction_lens": "lens",
     "eigengap": "spectra",
     "export_gguf": "directions",
@@ -129,6 +132,7 @@ _HOME = {
 
 __all__ = [
     "Cell",
+    "ComparisonPlan",
     "Contrast",
     "ContrastPair",
     "ContrastSet",
@@ -155,6 +159,7 @@ __all__ = [
     "SweepPlan",
     "add_gradients",
     "calibrate",
+    "compare_methods",
     "direction_lens",
     "eigengap",
     "export_gguf",

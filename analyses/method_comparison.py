@@ -71,8 +71,6 @@ def say(found: Comparison, plan: ComparisonPlan) -> None:
         print(f"\n{place}, {words(plan)[str(matching)]}; effect: {found.effect.words}")
         print(rows[SHOWN].round(3).to_string(index=False))
     print("\n" + "\n".join(in_words(found.ranking, found.pairs, found.effect)))
-    for group in found.alike:
-        print(f"The same vector at every layer (cosine > 0.99): {', '.join(group)}.")
 
 
 def keep(found: Comparison, plan: ComparisonPlan, name: str, image_format: str) -> None:

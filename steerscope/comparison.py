@@ -35,7 +35,6 @@ from steerscope.studies import Effect
 DOSES = ("dose_absolute", "dose_relative", "dose_natural")
 _CONDITION = ["direction", "matching"]
 _CELLS_AT_ONCE = 32
-_SAME = 0.99
 _OTHER = "other_concept"
 
 
@@ -62,13 +61,13 @@ class ComparisonPlan:
 
     methods: tuple[str, ...] = tuple(METHODS)
     layers: tuple[int, ...] | None = None
-    n_null_seeds: int = 8
+    n_null_seeds: int = 6
     matching: Matching = field(
         default_factory=lambda: Matching((0.05, 0.2, 0.5, 1.25, 4.0), relative=0.5, kl=0.2)
     )
-    n_pairs: int = 32
+    n_pairs: int = 24
     n_kl_prompts: int = 12
-    n_test: int = 200
+    n_test: int = 160
     n_new: int = 48
     temperature: float = 0.7
     seed: int = 0
@@ -90,8 +89,8 @@ class Comparison:
         screen: one row per direction and matching, on the select split.
         responses: one row per condition and held-out item; `effect` and what else was read.
         ranking: one row per setting and method, with doses, KL on the test prompts and standing.
-        pairs: one row per setting and pair of methods.
-        alike: methods that found the same vector at every layer, cosine above 0.99.
+        pairs: one row per setting and pair of methods, with the cosine of their vectors, NaN where
+            their layers differ.
     """
 
     effect: Effect
@@ -99,7 +98,6 @@ class Comparison:
     responses: pd.DataFrame
     ranking: pd.DataFrame
     pairs: pd.DataFrame
-    alike: tuple[tuple[str, ...], ...]
 
 
 def compare_methods(
@@ -124,7 +122,7 @@ def compare_methods(
     Raises:
         UnsupportedSiteError: a layer that the model lacks.
         DegenerateDirectionError: a method finds no direction at a layer.
-        BadValueError: the matched KL is out of reach everywhere for a method or for all nulls.
+        BadValueError: the matched KL is out of reach for all null directions.
     """
     plan = plan or ComparisonPlan()
     pairs, asked = contrasts.split(plan.seed), prompts.split(plan.seed)
@@ -138,21 +136,14 @@ def compare_methods(
     responses = chosen[["place", "method", "seed", "layer", *_CONDITION]].merge(
         measured, on=_CONDITION
     )
-    against = rivals(responses, seed=plan.seed)
+    against = _with_cosines(rivals(responses, seed=plan.seed), chosen, directions)
     conditions = bench.labelled(asked.test)
     ranking = rank(responses, seed=plan.seed).merge(
         _means(chosen[["place", *_CONDITION]].merge(conditions, on=_CONDITION), responses),
         on=["place", "matching", "method"],
         validate="one_to_one",
     )
-    return Comparison(
-        judge.effect,
-        screen,
-        responses,
-        standings(ranking, against),
-        against,
-        same_vectors(directions),
-    )
+    return Comparison(judge.effect, screen, responses, standings(ranking, against), against)
 
 
 def screen_layers(
@@ -193,24 +184,6 @@ def screen_layers(
     return table
 
 
-def same_vectors(directions: Sequence[Direction]) -> tuple[tuple[str, ...], ...]:
-    """Groups of methods whose vectors have a cosine above 0.99 at every layer; nulls are left out."""
-    by_method: dict[str, dict[int, Direction]] = {}
-    for direction in directions:
-        if direction.method not in NULLS:
-            by_method.setdefault(direction.method, {})[direction.site.layer] = direction
-    groups: list[list[str]] = []
-    for method, mine in by_method.items():
-        for group in groups:
-            first = by_method[group[0]]
-            if all(_cosine(mine[layer], first[layer]) > _SAME for layer in mine):
-                group.append(method)
-                break
-        else:
-            groups.append([method])
-    return tuple(tuple(group) for group in groups if len(group) > 1)
-
-
 def _find(
     model: LensModel,
     pairs: ContrastSet,
@@ -240,6 +213,22 @@ def _seed(direction: Direction) -> int:
 
 def _cosine(one: Direction, other: Direction) -> float:
     return float(one.unit @ other.unit)
+
+
+def _with_cosines(
+    pairs: pd.DataFrame, chosen: pd.DataFrame, directions: Sequence[Direction]
+) -> pd.DataFrame:
+    """The pairs with the cosine of the two vectors that were compared."""
+    columns = ["place", "matching", "method", "direction"]
+    numbers = {tuple(keys): number for *keys, number in chosen[columns].itertuples(index=False)}
+    cosines = []
+    for pair in pairs.itertuples():
+        one, other = (
+            directions[numbers[pair.place, pair.matching, method]]
+            for method in (pair.better, pair.worse)
+        )
+        cosines.append(_cosine(one, other) if one.site == other.site else np.nan)
+    return pairs.assign(cosine=cosines)
 
 
 def _shifts(

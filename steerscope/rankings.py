@@ -23,6 +23,7 @@ from steerscope.studies import Effect
 NULLS = ("random", "covariance_matched_random", "label_shuffled")
 OWN, COMMON = "own layer", "common layer"
 SURE = 0.05
+SAME_VECTOR = 0.99  # cosine
 SETTING = ["place", "matching"]
 TOP = "best, or not told from the best"
 BETWEEN = "above the nulls, below the best"
@@ -182,38 +183,46 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
 
     Args:
         table: the ranking with standings.
-        pairs: the rivals.
+        pairs: the rivals, with the cosine of their vectors.
         effect: what was measured.
     """
-    lines = []
-    factor, unit = (100.0, "%") if effect.is_share else (1.0, "nats")
     n_tests = int(table.p.notna().sum())
+    everyone = [m for m in table.method.unique() if m not in NULLS]
+    lines = []
     for (place, matching), rows in table.groupby(SETTING, sort=False):
         first = rows.iloc[0]
-        band = f"{factor * first.null_low:.3g} to {factor * first.null_high:.3g} {unit}"
-        groups = {name: list(part.method) for name, part in rows.groupby("standing")}
-        above = [m for m in rows.method if m in groups.get(TOP, []) + groups.get(BETWEEN, [])]
+        by_standing = {name: list(part.method) for name, part in rows.groupby("standing")}
+        top, between, lost = (by_standing.get(name, []) for name in (TOP, BETWEEN, LOST))
+        band = f"{_amount(first.null_low, effect)} to {_amount(first.null_high, effect)}"
+        kinds = [f"{r.method} {_amount(r.effect, effect)}" for r in rows[rows.null].itertuples()]
         lines.append(
-            f"{place}, matched {matching}: {_listed(above)} beat every one of {first.n_nulls} null "
-            f"directions (middle 95 % of these: {band}; n = {first.n} held-out items, Holm over "
-            f"{n_tests} comparisons)."
+            f"{place}, matched {matching}: {_listed([*top, *between])} beat every one of "
+            f"{first.n_nulls} null directions (the middle 95 % of these lie at {band}, on average "
+            f"{_listed(kinds)}; n = {first.n} held-out items, Holm over {n_tests} comparisons)."
         )
-        if LOST in groups:
-            lines.append(f"  Not told from the nulls: {_listed(groups[LOST])}.")
-        if TOP in groups:
-            best = groups[TOP][0]
-            n_pairs = len(pairs)
+        if lost:
+            lines.append(f"  Not told from the nulls: {_listed(lost)}.")
+        if top:
+            best = rows.loc[rows.method == top[0], "effect"].iloc[0]
             lines.append(
-                f"  Largest: {best}, {factor * first_effect(rows, best):.3g} {unit}. Inside the noise "
-                f"floor of it: {_listed(groups[TOP][1:])}. Really lower: "
-                f"{_listed(groups.get(BETWEEN, []))} (paired, max statistic over {n_pairs} pairs)."
+                f"  Largest: {top[0]}, {_amount(best, effect)}. Inside the noise floor of it: "
+                f"{_listed(top[1:])}. Really lower: {_listed(between)} (paired, max statistic over "
+                f"{len(pairs)} pairs)."
             )
+        here = (pairs[SETTING] == [place, matching]).all(axis=1)
+        for twins in pairs[here & (pairs.cosine > SAME_VECTOR)].itertuples():
+            lines.append(
+                f"  One vector under two names: {twins.better} and {twins.worse} (cosine "
+                f"{twins.cosine:.3f}), {_amount(twins.difference, effect)} apart all the same."
+            )
+        out = [m for m in everyone if m not in set(rows.method)]
+        if out:
+            lines.append(f"  Left out, since no layer reaches the matched dose: {_listed(out)}.")
     return lines
 
 
-def first_effect(rows: pd.DataFrame, method: str) -> float:
-    """The effect of a method."""
-    return float(rows[rows.method == method].effect.iloc[0])
+def _amount(value: float, effect: Effect) -> str:
+    return f"{100 * value:.0f} %" if effect.is_share else f"{value:.2f} nats"
 
 
 def _listed(names: Sequence[str]) -> str:

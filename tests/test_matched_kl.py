@@ -12,7 +12,7 @@ from steerscope.steerability import Matching
 from tests.helpers import random_direction
 
 PROMPTS = ["w5 w6 w7", "w20 w21 w22 w23", "w30 w31"]
-MATCHING = Matching(doses=(0.01, 0.1, 0.5, 2.0), relative=0.5, kl=0.1)
+MATCHING = Matching(doses=(0.01, 0.1, 0.5, 2.0, 8.0), relative=0.5, kl=0.03)
 
 
 def test_every_direction_has_the_matched_kl_and_the_matched_length(tiny):
@@ -23,6 +23,7 @@ def test_every_direction_has_the_matched_kl_and_the_matched_length(tiny):
     ]
     table = matched_doses(tiny, directions, PROMPTS, MATCHING)
     assert len(table) == 2 * len(directions)
+    assert table.dose_relative.notna().all()
     for found in table.itertuples():
         direction = directions[found.direction]
         cells = [

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 import plotly.graph_objects as go
 
+from steerscope.figures.sweeps import effect_title
 from steerscope.figures.theme import BLUE, GREY, ORANGE, SKY, new_figure, see_through
 from steerscope.rankings import BETWEEN, LOST, NULL, TOP
 from steerscope.studies import Effect
@@ -29,7 +30,7 @@ def method_forest(
     """
     rows = ranking[ranking.place == place]
     panels = [rows[rows.matching == name] for name in matchings]
-    figure = new_figure(f"Which way to find a direction? Each at its {place}", "", "")
+    figure = new_figure(f"Which way to find a direction? ({place})", "", "")
     figure.set_subplots(
         rows=1,
         cols=len(panels),
@@ -37,14 +38,16 @@ def method_forest(
         horizontal_spacing=0.03,
         subplot_titles=[f"at matched {words}" for words in matchings.values()],
     )
-    factor, title = _unit(effect)
+    factor = 100.0 if effect.is_share else 1.0
     for column, panel in enumerate(panels, start=1):
         _draw_band(figure, panel, factor, column)
         for standing in _COLOURS:
             _draw(figure, panel[panel.standing == standing], standing, factor, column)
     order = panels[0].sort_values(["null", "effect"], ascending=[False, True]).method
     labels = [_label(method) for method in order]
-    figure.update_xaxes(title=title, ticks="outside", zeroline=False, title_font={"size": 13})
+    figure.update_xaxes(
+        title=effect_title(effect), ticks="outside", zeroline=False, title_font={"size": 13}
+    )
     figure.update_yaxes(type="category", categoryorder="array", categoryarray=labels)
     figure.update_yaxes(title="method", col=1)
     figure.add_annotation(
@@ -63,16 +66,11 @@ def method_forest(
     figure.update_layout(
         width=1040,
         height=250 + _ROW * len(labels),
-        margin={"l": 230, "t": 110, "b": 140},
-        legend={"y": 1.05},
+        margin={"l": 230, "t": 125, "b": 140},
+        legend={"x": 0.0, "xanchor": "left", "y": 1.05},
+        title={"y": 0.975, "yanchor": "top"},
     )
     return figure
-
-
-def _unit(effect: Effect) -> tuple[float, str]:
-    if effect.is_share:
-        return 100.0, f"{effect.words} (%)"
-    return 1.0, "shift of the log-odds along the dose (nats)"
 
 
 def _draw_band(figure: go.Figure, panel: pd.DataFrame, factor: float, column: int) -> None:
@@ -83,6 +81,7 @@ def _draw_band(figure: go.Figure, panel: pd.DataFrame, factor: float, column: in
         fillcolor=see_through(GREY, 0.25),
         line_width=0,
         layer="below",
+        exclude_empty_subplots=False,
         row=1,
         col=column,
     )

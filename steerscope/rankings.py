@@ -218,6 +218,11 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
         out = [m for m in everyone if m not in set(rows.method)]
         if out:
             lines.append(f"  Left out, since no layer reaches the matched dose: {_listed(out)}.")
+    if not effect.is_share:
+        lines.append(
+            "The preference is also what gradient and Fisher methods descend, on other pairs: it "
+            "favours them, and does not tell what the model would write."
+        )
     return lines
 
 

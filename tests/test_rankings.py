@@ -22,7 +22,7 @@ from steerscope.rankings import (
     standings,
 )
 from steerscope.statistics import sign_flip
-from steerscope.studies import Effect
+from steerscope.studies import PREFERENCE, Effect
 
 N = 100
 FLIPPED = Effect("flipped", "share", "continuations whose mood is flipped")
@@ -173,6 +173,14 @@ def test_the_words_name_who_is_above_between_and_below():
     assert "good" not in lost
     assert "Really lower: fair" in top
     assert all(name in same for name in (*twins, "cosine 0.999"))
+
+
+def test_an_effect_that_gradient_methods_descend_is_said_to_be_one():
+    responses = planted(matchings=("kl",))
+    pairs = rivals(responses).assign(cosine=np.nan)
+    table = standings(rank(responses), pairs)
+    assert "favours them" in in_words(table, pairs, PREFERENCE)[-1]
+    assert not any("favours" in line for line in in_words(table, pairs, FLIPPED))
 
 
 def test_tables_that_cannot_be_compared_are_refused():

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from steerscope.activations import Contrast, Gradients, Moments, extract, extract_moments
     from steerscope.backbones import load_model
     from steerscope.calibration import calibrate
+    from steerscope.comparison import ComparisonPlan, compare_methods
     from steerscope.composition import (
         interference,
         orthogonalised,
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Cell": "interventions",
+    "ComparisonPlan": "comparison",
     "Contrast": "activations",
     "ContrastPair": "contrasts",
     "ContrastSet": "contrasts",
@@ -98,6 +100,7 @@ _HOME = {
     "add_gradients": "gradients",
     "calibrate": "calibration",
     "check_templates": "templates",
+    "compare_methods": "comparison",
     "direction_lens": "lens",
     "eigengap": "spectra",
     "export_gguf": "directions",
@@ -144,6 +147,7 @@ _HOME = {
 
 __all__ = [
     "Cell",
+    "ComparisonPlan",
     "Contrast",
     "ContrastPair",
     "ContrastSet",
@@ -172,6 +176,7 @@ __all__ = [
     "add_gradients",
     "calibrate",
     "check_templates",
+    "compare_methods",
     "direction_lens",
     "eigengap",
     "export_gguf",

@@ -86,6 +86,24 @@ def max_statistic(
     return (1 + (largest[:, None] >= observed[None, :] - 1e-12).sum(axis=0)) / (n_flips + 1)
 
 
+def sign_flip(
+    differences: Float[np.ndarray, "cell item"], *, seed: int = 0, n_flips: int = 5000
+) -> Float[np.ndarray, " cell"]:
+    """One-sided p of each cell by itself, for a mean difference above zero.
+
+    The sign of each item's difference is flipped at random and t compared with that of the flips;
+    `max_statistic` is the same corrected for the number of cells.
+    """
+    n_cells, n_items = differences.shape
+    if n_items < 2:
+        return np.full(n_cells, math.nan)
+    rng = np.random.default_rng(seed)
+    signs = rng.choice((-1.0, 1.0), size=(n_flips, n_items))
+    observed = _t_statistics(differences, np.ones((1, n_items)))
+    reached = _t_statistics(differences, signs) >= observed - 1e-12
+    return (1 + reached.sum(axis=0)) / (n_flips + 1)
+
+
 def _t_statistics(
     differences: Float[np.ndarray, "cell prompt"], signs: Float[np.ndarray, "flip prompt"]
 ) -> Float[np.ndarray, "flip cell"]:

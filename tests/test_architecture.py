@@ -20,7 +20,7 @@ LEVELS = {
     "contrasts": 1, "results": 1, "statistics": 1, "metrics": 1, "batches": 1, "caches": 1, "clock": 1, "reading": 1,
     "losses": 1, "legacy": 1, "studies": 2, "predictors": 2,
     "plans": 3,
-    "model": 2, "microworld": 2, "figures": 3,
+    "model": 2, "microworld": 2, "rankings": 3, "figures": 4,
     "memory": 3, "backbones": 4,
     "activations": 4, "spectra": 4,
     "findings": 4,
@@ -30,8 +30,9 @@ LEVELS = {
     "lens": 8, "templates": 8, "generation": 8, "score": 8, "composition": 8,
     "evals": 9, "gradients": 9, "evidence": 10, "calibration": 9, "diagnostics": 9,
     "sweeps": 10, "steerability": 10, "style_report": 11,
+    "matched_kl": 11, "comparison": 12,
     "study": 11,
-    "cli": 12, "__main__": 13, "__init__": 13,
+    "cli": 13, "__main__": 14, "__init__": 14,
 }  # fmt: skip
 
 DOORS = {
@@ -51,6 +52,7 @@ WITHOUT_TORCH = {
     "statistics.py",
     "studies.py",
     "predictors.py",
+    "rankings.py",
     "plans.py",
     "figures",
     "findings.py",

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from steerscope.backbones import load_model
+from steerscope.clock import Clock
 from steerscope.errors import (
     BadValueError,
     ModelLoadError,
@@ -11,7 +12,7 @@ from steerscope.errors import (
     UnknownNameError,
     UnsupportedSiteError,
 )
-from steerscope.model import Clock, weights_fingerprint
+from steerscope.model import weights_fingerprint
 from steerscope.sites import STREAMS, Site
 from tests.helpers import FAMILIES
 

@@ -1,6 +1,7 @@
 """Figures: functions from tables to plotly figures, nothing written and no model needed."""
 
 from steerscope.figures.diagnostics import diagnostic_scatter, eigengap_heads, token_effects
+from steerscope.figures.methods import method_forest
 from steerscope.figures.predictors import predictor_league
 from steerscope.figures.sweeps import dose_response, kl_by_depth, layer_sweep, sweet_spot_map
 from steerscope.figures.styles import sink_leak, style_cosines
@@ -11,6 +12,7 @@ __all__ = [
     "eigengap_heads",
     "kl_by_depth",
     "layer_sweep",
+    "method_forest",
     "predictor_league",
     "sink_leak",
     "style_cosines",

@@ -1,0 +1,142 @@
+"""Forest of the methods: effect of each with its interval, against the band of the nulls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from steerscope.figures.sweeps import effect_title
+from steerscope.figures.theme import BLUE, GREY, ORANGE, SKY, new_figure, see_through
+from steerscope.rankings import BETWEEN, LOST, NULL, TOP
+from steerscope.studies import Effect
+
+_ROW = 27  # pixels
+_COLOURS = {TOP: BLUE, BETWEEN: SKY, LOST: ORANGE, NULL: GREY}
+_SYMBOLS = {TOP: "circle", BETWEEN: "circle", LOST: "circle-open", NULL: "x-thin"}
+
+
+def method_forest(
+    ranking: pd.DataFrame, effect: Effect, *, place: str, matchings: Mapping[str, str]
+) -> go.Figure:
+    """One row per method, one panel per matching; shaded is where 95 % of the nulls lie.
+
+    Args:
+        ranking: one row per setting and method with its standing, as `compare_methods` gives it.
+        effect: what was measured.
+        place: of which layers, a value of the column `place`.
+        matchings: values of the column `matching`, in order, with what they mean in words.
+    """
+    rows = ranking[ranking.place == place]
+    panels = [rows[rows.matching == name] for name in matchings]
+    figure = new_figure(f"Which way to find a direction? ({place})", "", "")
+    figure.set_subplots(
+        rows=1,
+        cols=len(panels),
+        shared_yaxes=True,
+        horizontal_spacing=0.03,
+        subplot_titles=[f"at matched {words}" for words in matchings.values()],
+    )
+    factor = 100.0 if effect.is_share else 1.0
+    for column, panel in enumerate(panels, start=1):
+        _draw_band(figure, panel, factor, column)
+        for standing in _COLOURS:
+            _draw(figure, panel[panel.standing == standing], standing, factor, column)
+    order = panels[0].sort_values(["null", "effect"], ascending=[False, True]).method
+    labels = [_label(method) for method in order]
+    figure.update_xaxes(
+        title=effect_title(effect), ticks="outside", zeroline=False, title_font={"size": 13}
+    )
+    figure.update_yaxes(type="category", categoryorder="array", categoryarray=labels)
+    figure.update_yaxes(title="method", col=1)
+    figure.add_annotation(
+        text=_caption(rows, ranking),
+        xref="paper",
+        yref="paper",
+        x=0,
+        y=0,
+        yshift=-62,
+        xanchor="left",
+        yanchor="top",
+        align="left",
+        showarrow=False,
+        font={"size": 11.5},
+    )
+    figure.update_layout(
+        width=1040,
+        height=250 + _ROW * len(labels),
+        margin={"l": 230, "t": 125, "b": 140},
+        legend={"x": 0.0, "xanchor": "left", "y": 1.05},
+        title={"y": 0.975, "yanchor": "top"},
+    )
+    return figure
+
+
+def _draw_band(figure: go.Figure, panel: pd.DataFrame, factor: float, column: int) -> None:
+    first = panel.iloc[0]
+    figure.add_vrect(
+        x0=factor * first.null_low,
+        x1=factor * first.null_high,
+        fillcolor=see_through(GREY, 0.25),
+        line_width=0,
+        layer="below",
+        exclude_empty_subplots=False,
+        row=1,
+        col=column,
+    )
+
+
+def _draw(
+    figure: go.Figure, rows: pd.DataFrame, standing: str, factor: float, column: int
+) -> None:
+    """The methods of one standing in one panel."""
+    if rows.empty:
+        return
+    colour = _COLOURS[standing]
+    figure.add_trace(
+        go.Scatter(
+            x=(factor * rows.effect).tolist(),
+            y=[_label(method) for method in rows.method],
+            mode="markers",
+            name=standing,
+            legendgroup=standing,
+            showlegend=standing not in {trace.name for trace in figure.data},
+            marker={
+                "color": colour,
+                "size": 10,
+                "symbol": _SYMBOLS[standing],
+                "line": {"width": 2, "color": colour},
+            },
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": (factor * (rows.high - rows.effect)).clip(lower=0).tolist(),
+                "arrayminus": (factor * (rows.effect - rows.low)).clip(lower=0).tolist(),
+                "color": colour,
+                "thickness": 1.4,
+                "width": 3,
+            },
+            customdata=rows[["layer", "dose_natural", "kl_nats", "p_holm"]].to_numpy().tolist(),
+            hovertemplate=(
+                "%{x:.3g} at layer %{customdata[0]}, %{customdata[1]:.2f} natural, "
+                "%{customdata[2]:.2f} nats, Holm p %{customdata[3]:.3g}<extra></extra>"
+            ),
+        ),
+        row=1,
+        col=column,
+    )
+
+
+def _label(method: str) -> str:
+    return method.replace("_", " ")
+
+
+def _caption(rows: pd.DataFrame, ranking: pd.DataFrame) -> str:
+    first, n_tests = rows.iloc[0], int(ranking.p.notna().sum())
+    return (
+        f"n = {first.n} held-out items; bars: 95 % bootstrap over items. Shaded: the middle 95 % of "
+        f"{first.n_nulls} null directions.<br>Above the nulls: beats every one of them, paired sign "
+        f"flips, Holm over {n_tests} comparisons, p < 0.05. Below the best: paired, max statistic "
+        "over all pairs, p < 0.05.<br>Layers and doses were chosen on other texts."
+    )

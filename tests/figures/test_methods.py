@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from steerscope import figures
+from steerscope.rankings import BETWEEN, LOST, NULL, OWN, TOP
+from steerscope.studies import PREFERENCE, Effect
+
+SHARE = Effect("flipped", "share", "continuations whose mood is flipped")
+STANDINGS = {
+    "mean_diff": (0.7, TOP), "repe": (0.4, BETWEEN), "pca_centred": (0.1, LOST), "random": (0.05, NULL),
+}  # fmt: skip
+
+
+def ranking():
+    return pd.DataFrame(
+        [
+            {
+                "place": OWN, "matching": matching, "method": method, "null": standing == NULL,
+                "effect": effect + shift, "low": effect + shift - 0.02, "high": effect + shift + 0.1,
+                "n": 200, "null_low": 0.01, "null_high": 0.12, "n_nulls": 24,
+                "p": None if standing == NULL else 0.01, "p_holm": 0.03, "layer": 3,
+                "dose_natural": 2.0, "kl_nats": 0.2, "standing": standing,
+            }
+            for matching, shift in (("kl", 0.0), ("norm", 0.1))
+            for method, (effect, standing) in STANDINGS.items()
+        ]
+    )  # fmt: skip
+
+
+def test_the_forest_shows_effects_intervals_and_the_null_band_in_percent():
+    words = {"kl": "KL (0.2 nats)", "norm": "length (0.5 relative)"}
+    figure = figures.method_forest(ranking(), SHARE, place=OWN, matchings=words)
+    by_panel = {
+        panel: {y: x for t in figure.data if t.xaxis == panel for x, y in zip(t.x, t.y, strict=True)}
+        for panel in ("x", "x2")
+    }
+    assert by_panel["x"] == pytest.approx(
+        {"mean diff": 70.0, "repe": 40.0, "pca centred": 10.0, "random": 5.0}
+    )
+    assert by_panel["x2"]["mean diff"] == pytest.approx(80.0)
+    top = next(t for t in figure.data if t.name == TOP)
+    assert list(top.error_x.array) == pytest.approx([10.0])
+    assert list(top.error_x.arrayminus) == pytest.approx([2.0])
+    bands = [(s.x0, s.x1) for s in figure.layout.shapes]
+    assert bands == [(1.0, 12.0), (1.0, 12.0)]
+    assert figure.layout.xaxis.title.text == "continuations whose mood is flipped (%)"
+    assert figure.layout.yaxis.title.text == "method"
+    assert list(figure.layout.yaxis.categoryarray) == ["random", "pca centred", "repe", "mean diff"]
+    said = " ".join(a.text for a in figure.layout.annotations)
+    assert "KL (0.2 nats)" in said
+    assert "n = 200" in said
+    assert "24 null directions" in said
+    assert "Holm over 6 comparisons" in said
+
+
+def test_an_effect_in_nats_stays_in_nats():
+    figure = figures.method_forest(ranking(), PREFERENCE, place=OWN, matchings={"kl": "KL"})
+    assert list(next(t for t in figure.data if t.name == TOP).x) == [0.7]
+    assert figure.layout.xaxis.title.text == "shift of the log-odds along the dose (nats)"

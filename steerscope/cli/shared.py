@@ -95,11 +95,14 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     return [title, *lines]
 
 
-def load(model: str, backbone: str, device: str | None) -> LensModel:
-    """The model of a command's options."""
+def load(
+    model: str, backbone: str, dtype: str, machine: tuple[str | None, str | None]
+) -> LensModel:
+    """The model of a command's options; `machine` is device and memory."""
     from steerscope.backbones import load_model
 
-    return load_model(model, backbone=backbone, device=device)
+    device, memory = machine
+    return load_model(model, backbone=backbone, dtype=dtype, device=device, memory=memory)
 
 
 def check_vector(path: str) -> None:

@@ -11,8 +11,10 @@ from steerscope.cli.shared import (
     Backbone,
     Chat,
     Device,
+    DType,
     Json,
     Layers,
+    Memory,
     Method,
     Model,
     Seed,
@@ -40,7 +42,9 @@ def styles(
     seed: Seed = 0,
     chat: Chat = False,
     backbone: Backbone = "auto",
+    dtype: DType = "float32",
     device: Device = None,
+    memory: Memory = None,
     as_json: Json = False,
 ) -> None:
     """Style directions, and what of them is the attention sink."""
@@ -54,7 +58,7 @@ def styles(
 
     chosen = [style_contrasts(find_style(text)) for text in style or STYLES]
     method = check_method(method)
-    loaded = load(model, backbone, device)
+    loaded = load(model, backbone, dtype, (device, memory))
     chosen = [wrapped(loaded, s) for s in chosen] if chat else chosen
     sites = sites_at(loaded, stream, parse_layers(layers))
     found = style_report(loaded, chosen, sites, method=method, seed=seed, progress=bar)

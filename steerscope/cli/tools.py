@@ -13,8 +13,10 @@ from steerscope.cli.shared import (
     Chat,
     Contrasts,
     Device,
+    DType,
     Json,
     Layers,
+    Memory,
     Method,
     Model,
     NNew,
@@ -59,7 +61,9 @@ def vectors(
     seed: Seed = 0,
     chat: Chat = False,
     backbone: Backbone = "auto",
+    dtype: DType = "float32",
     device: Device = None,
+    memory: Memory = None,
     as_json: Json = False,
 ) -> None:
     """Find directions from contrast pairs and save them."""
@@ -80,7 +84,7 @@ def vectors(
     token = ReadToken.parse(read)
     second = None if other is None else load_contrasts(other)
     pairs = load_contrasts(contrasts)
-    loaded = load(model, backbone, device)
+    loaded = load(model, backbone, dtype, (device, memory))
     if chat:
         pairs, second = wrapped(loaded, pairs), second and wrapped(loaded, second)
     sites = sites_at(loaded, stream, parse_layers(layers))
@@ -110,7 +114,9 @@ def convert(
     dose: Annotated[float, typer.Option(help="what strength 1 of a .gguf file means")] = 1.0,
     unit: Annotated[str, typer.Option(help="natural, relative or absolute")] = "natural",
     backbone: Backbone = "auto",
+    dtype: DType = "float32",
     device: Device = None,
+    memory: Memory = None,
     as_json: Json = False,
 ) -> None:
     """Turn a vector file into another format, checked against the model."""
@@ -121,7 +127,7 @@ def convert(
     if out.suffix not in {".safetensors", ".gguf"}:
         raise UnknownNameError("format to write", out.suffix, [".safetensors", ".gguf"])
     check_vector(source)
-    directions = read_vectors(source, load(model, backbone, device), prompts)
+    directions = read_vectors(source, load(model, backbone, dtype, (device, memory)), prompts)
     written: dict[str, Any] = {}
     if out.suffix == ".gguf":
         written = write_gguf(out, directions, amount)
@@ -147,7 +153,9 @@ def eigengap(
     legacy: Annotated[bool, typer.Option(help="the published definition instead")] = False,
     seed: Seed = 0,
     backbone: Backbone = "auto",
+    dtype: DType = "float32",
     device: Device = None,
+    memory: Memory = None,
     as_json: Json = False,
 ) -> None:
     """Eigengap of the attention keys, with interval and null."""
@@ -160,7 +168,7 @@ def eigengap(
     if legacy and view != KeyView():
         raise BadValueError("--legacy is a view of the keys itself; leave the other options out.")
     texts = [p.text for p in load_prompts(prompts or "mood").prompts]
-    loaded = load(model, backbone, device)
+    loaded = load(model, backbone, dtype, (device, memory))
     found = measure(loaded, texts, LEGACY if legacy else view, seed=seed, progress=bar)
     gaps, heads = found.weakest_link()
     rows, result = [], []
@@ -222,7 +230,9 @@ def steer(
     seed: Seed = 0,
     chat: Chat = False,
     backbone: Backbone = "auto",
+    dtype: DType = "float32",
     device: Device = None,
+    memory: Memory = None,
     as_json: Json = False,
 ) -> None:
     """Continue prompts with and without steering."""
@@ -239,7 +249,7 @@ def steer(
     where, share = Scope.parse(scope), parse_strength(strength)
     sampler = Sample(temperature, seed) if temperature else Greedy()
     check_vector(vector)
-    loaded = load(model, backbone, device)
+    loaded = load(model, backbone, dtype, (device, memory))
     direction = read_vector(vector, site, loaded)
     texts = prompt_texts(prompt, loaded, [direction], chat=chat)
     if amount is not None and amount.unit == "kl":
@@ -270,7 +280,9 @@ def lens(
     top: Annotated[int, typer.Option(help="tokens to show")] = 8,
     chat: Chat = False,
     backbone: Backbone = "auto",
+    dtype: DType = "float32",
     device: Device = None,
+    memory: Memory = None,
     as_json: Json = False,
 ) -> None:
     """Logit lens of a direction, or of each layer on a prompt."""
@@ -280,7 +292,7 @@ def lens(
         raise BadValueError("--chat is about a --prompt; a vector has its template already.")
     if vector is not None:
         check_vector(vector)
-    loaded = load(model, backbone, device)
+    loaded = load(model, backbone, dtype, (device, memory))
     if not 1 <= top <= loaded.shape.n_vocab:
         raise BadValueError(f"--top {top} is outside 1..{loaded.shape.n_vocab}.")
     if vector is not None:

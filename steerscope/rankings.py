@@ -68,7 +68,7 @@ def rank(responses: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
 
     Returns:
         One row per setting and method, best first: effect, low, high (bootstrap over items), n,
-        layer, null_low, null_high, n_nulls, p, p_holm, q_bh. A kind of null is a row too, its seeds
+        null_low, null_high, null_max, n_nulls, p, p_holm, q_bh. A kind of null is a row too, its seeds
         averaged and its p NaN.
 
     Raises:
@@ -97,6 +97,7 @@ def rank(responses: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
                     "n": estimate.n,
                     "null_low": low,
                     "null_high": high,
+                    "null_max": float(nulls.mean(axis=1).max()),
                     "n_nulls": len(nulls),
                     "p": p,
                 }
@@ -197,8 +198,8 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
         kinds = [f"{r.method} {_amount(r.effect, effect)}" for r in rows[rows.null].itertuples()]
         lines.append(
             f"{place}, matched {matching}: {_listed([*top, *between])} beat every one of "
-            f"{first.n_nulls} null directions (the middle 95 % of these lie at {band}, on average "
-            f"{_listed(kinds)}; n = {first.n} held-out items, Holm over {n_tests} comparisons)."
+            f"{first.n_nulls} null directions (the middle 95 % of these lie at {band}, the largest "
+            f"at {_amount(first.null_max, effect)}, on average {_listed(kinds)}; n = {first.n} held-out items, Holm over {n_tests} comparisons)."
         )
         if lost:
             lines.append(f"  Not told from the nulls: {_listed(lost)}.")

@@ -106,6 +106,7 @@ def test_effects_band_and_difference_by_hand():
     assert list(table.index) == ["a", "label_shuffled", "b", "random"]
     assert table.null_low["a"] == pytest.approx(0.025 * 0.5)
     assert table.null_high["a"] == pytest.approx(0.975 * 0.5)
+    assert table.null_max["a"] == 0.5
     assert table.p.isna().tolist() == [False, True, False, True]
     assert table.p_holm["a"] == pytest.approx(min(1, 2 * table.p["a"]))
     [pair] = rivals(responses).to_dict("records")

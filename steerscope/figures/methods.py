@@ -20,7 +20,7 @@ _SYMBOLS = {TOP: "circle", BETWEEN: "circle", LOST: "circle-open", NULL: "x-thin
 def method_forest(
     ranking: pd.DataFrame, effect: Effect, *, place: str, matchings: Mapping[str, str]
 ) -> go.Figure:
-    """One row per method, one panel per matching; shaded is where 95 % of the nulls lie.
+    """One row per method, one panel per matching, against the nulls: most shaded, the last dotted.
 
     Args:
         ranking: one row per setting and method with its standing, as `compare_methods` gives it.
@@ -67,24 +67,21 @@ def method_forest(
         width=1040,
         height=250 + _ROW * len(labels),
         margin={"l": 230, "t": 125, "b": 140},
-        legend={"x": 0.0, "xanchor": "left", "y": 1.05},
+        legend={"x": 0.0, "xanchor": "left", "y": 1.05, "font": {"size": 12}},
         title={"y": 0.975, "yanchor": "top"},
     )
     return figure
 
 
 def _draw_band(figure: go.Figure, panel: pd.DataFrame, factor: float, column: int) -> None:
+    """Shade where most null directions lie, and mark the strongest."""
     first = panel.iloc[0]
-    figure.add_vrect(
-        x0=factor * first.null_low,
-        x1=factor * first.null_high,
-        fillcolor=see_through(GREY, 0.25),
-        line_width=0,
-        layer="below",
-        exclude_empty_subplots=False,
-        row=1,
-        col=column,
+    low, high, largest = (
+        factor * float(v) for v in (first.null_low, first.null_high, first.null_max)
     )
+    place = {"row": 1, "col": column, "layer": "below", "exclude_empty_subplots": False}
+    figure.add_vrect(x0=low, x1=high, fillcolor=see_through(GREY, 0.25), line_width=0, **place)
+    figure.add_vline(x=largest, line={"color": GREY, "width": 1.5, "dash": "dot"}, **place)
 
 
 def _draw(
@@ -101,6 +98,7 @@ def _draw(
             mode="markers",
             name=standing,
             legendgroup=standing,
+            legendrank=list(_COLOURS).index(standing),
             showlegend=standing not in {trace.name for trace in figure.data},
             marker={
                 "color": colour,
@@ -136,7 +134,7 @@ def _caption(rows: pd.DataFrame, ranking: pd.DataFrame) -> str:
     first, n_tests = rows.iloc[0], int(ranking.p.notna().sum())
     return (
         f"n = {first.n} held-out items; bars: 95 % bootstrap over items. Shaded: the middle 95 % of "
-        f"{first.n_nulls} null directions.<br>Above the nulls: beats every one of them, paired sign "
-        f"flips, Holm over {n_tests} comparisons, p < 0.05. Below the best: paired, max statistic "
-        "over all pairs, p < 0.05.<br>Layers and doses were chosen on other texts."
+        f"{first.n_nulls} null directions; dotted: the strongest.<br>Above the nulls: beats every "
+        f"one of them, paired sign flips, Holm over {n_tests} comparisons, p < 0.05. Below the best: "
+        "paired, max statistic over all pairs, p < 0.05.<br>Layers and doses were chosen on other texts."
     )

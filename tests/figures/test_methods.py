@@ -19,7 +19,7 @@ def ranking():
             {
                 "place": OWN, "matching": matching, "method": method, "null": standing == NULL,
                 "effect": effect + shift, "low": effect + shift - 0.02, "high": effect + shift + 0.1,
-                "n": 200, "null_low": 0.01, "null_high": 0.12, "n_nulls": 24,
+                "n": 200, "null_low": 0.01, "null_high": 0.12, "null_max": 0.15, "n_nulls": 24,
                 "p": None if standing == NULL else 0.01, "p_holm": 0.03, "layer": 3,
                 "dose_natural": 2.0, "kl_nats": 0.2, "standing": standing,
             }
@@ -44,7 +44,7 @@ def test_the_forest_shows_effects_intervals_and_the_null_band_in_percent():
     assert list(top.error_x.array) == pytest.approx([10.0])
     assert list(top.error_x.arrayminus) == pytest.approx([2.0])
     bands = [(s.x0, s.x1) for s in figure.layout.shapes]
-    assert bands == [(1.0, 12.0), (1.0, 12.0)]
+    assert bands == [(1.0, 12.0), (15.0, 15.0)] * 2
     assert figure.layout.xaxis.title.text == "continuations whose mood is flipped (%)"
     assert figure.layout.yaxis.title.text == "method"
     assert list(figure.layout.yaxis.categoryarray) == ["random", "pca centred", "repe", "mean diff"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from steerscope.activations import Contrast, Gradients, Moments, extract, extract_moments
+    from steerscope.audits import audit
     from steerscope.backbones import load_model
     from steerscope.calibration import calibrate
     from steerscope.composition import (
@@ -86,6 +87,7 @@ _HOME = {
     "StudyPlan": "plans",
     "SweepPlan": "plans",
     "add_gradients": "gradients",
+    "audit": "audits",
     "calibrate": "calibration",
     "direction_lens": "lens",
     "eigengap": "spectra",
@@ -154,6 +156,7 @@ __all__ = [
     "StudyPlan",
     "SweepPlan",
     "add_gradients",
+    "audit",
     "calibrate",
     "direction_lens",
     "eigengap",

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from steerscope import figures
+from steerscope.audits import Finding, audit
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.findings import Findings, answer, find, reference_dose, verdict
 from steerscope.results import Run, write_atomically
@@ -175,6 +176,8 @@ def write_report(run: Run) -> Path:
         _examples(run, f),
         "<h2>How it was measured</h2>",
         _method(run, f),
+        "<h2>What may deceive here</h2>",
+        _audit_table(audit(run, leave_out=["report_disagrees"])),
     ]
     page = _PAGE.format(
         title=_text(f"{f.plan.model} steered along {f.plan.contrasts}"),
@@ -276,6 +279,18 @@ def _chosen_cells(run: Run, f: Findings, split: str) -> list[str]:
     return list(here.cell.unique())
 
 
+def _audit_table(found: Sequence[Finding]) -> str:
+    if not found:
+        return "<p>The audit has nothing to say.</p>"
+    rows = [
+        f'<tr class="{f.severity}"><td>{f.severity}</td><td>{_text(f.where)}</td>'
+        f"<td>{_text(f.what)}.</td><td>{_text(f.remedy)}.</td></tr>"
+        for f in found
+    ]
+    head = "<tr><th></th><th>where</th><th>what</th><th>what to do</th></tr>"
+    return f'<table class="audit">{head}{"".join(rows)}</table>'
+
+
 def _method(run: Run, f: Findings) -> str:
     origin, configuration = run.description["provenance"], run.configuration
     facts = {
@@ -316,6 +331,9 @@ figcaption {{ color: #555; font-size: .88rem; }}
 table {{ border-collapse: collapse; font-size: .86rem; display: block; overflow-x: auto; }}
 th, td {{ padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: right; }}
 .texts td, .texts th {{ text-align: left; vertical-align: top; width: 33%; }}
+.audit td, .audit th {{ text-align: left; vertical-align: top; }}
+.audit .error td:first-child {{ color: #D55E00; font-weight: bold; }}
+.audit .warning td:first-child {{ color: #9a6a00; font-weight: bold; }}
 dl {{ display: grid; grid-template-columns: 9rem 1fr; font-size: .9rem; }}
 dt {{ color: #555; }} dd {{ margin: 0; overflow-wrap: anywhere; }}
 code {{ background: #eee; padding: 0 .25rem; overflow-wrap: anywhere; }}

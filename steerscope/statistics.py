@@ -65,6 +65,34 @@ def bootstrap_mean(
     return Estimate(float(kept.mean()), float(low), float(high), len(kept))
 
 
+def detectable_difference(values: Float[np.ndarray, " item"], *, power: float = 0.8) -> float:
+    """Smallest true mean that so many paired differences show with this chance, two-sided at 5 %.
+
+    (z(0.975) + z(power)) s / √n, in the unit of the values; NaN items are left out, and NaN for
+    fewer than two.
+    """
+    kept = values[~np.isnan(values)]
+    if len(kept) < 2:
+        return math.nan
+    z = stats.norm.ppf((1 + CONFIDENCE) / 2) + stats.norm.ppf(power)
+    return float(z * kept.std(ddof=1) / math.sqrt(len(kept)))
+
+
+def sign_flip_p(
+    differences: Float[np.ndarray, " item"], *, seed: int = 0, n_flips: int = 5000
+) -> float:
+    """Two-sided p of a mean paired difference, from random signs of the items; NaN for fewer than 2.
+
+    Source: Fisher's randomisation test; the smallest p is 1 / (n_flips + 1).
+    """
+    kept = differences[~np.isnan(differences)]
+    if len(kept) < 2:
+        return math.nan
+    signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(n_flips, len(kept)))
+    extreme = np.abs(signs @ kept) >= abs(kept.sum()) - 1e-9 * np.abs(kept).sum()
+    return float((1 + extreme.sum()) / (n_flips + 1))
+
+
 def max_statistic(
     differences: Float[np.ndarray, "cell prompt"], *, seed: int = 0, n_flips: int = 5000
 ) -> Float[np.ndarray, " cell"]:

@@ -24,12 +24,12 @@ LEVELS = {
     "memory": 3, "backbones": 4,
     "activations": 4, "spectra": 4,
     "findings": 4,
-    "directions": 5, "operators": 5, "stability": 6, "report": 5,
+    "directions": 5, "operators": 5, "stability": 6, "audits": 6, "report": 7,
     "strengths": 6,
     "interventions": 7,
     "lens": 8, "generation": 8, "score": 8, "composition": 8,
     "evals": 9, "gradients": 9, "evidence": 10, "calibration": 9, "diagnostics": 9,
-    "sweeps": 10, "steerability": 10,
+    "sweeps": 10, "steerability": 10, "gating": 10,
     "study": 11,
     "cli": 12, "__main__": 13, "__init__": 13,
 }  # fmt: skip
@@ -54,6 +54,7 @@ WITHOUT_TORCH = {
     "plans.py",
     "figures",
     "findings.py",
+    "audits",
     "report.py",
 }
 MAY_PRINT = {"cli", "microworld"}

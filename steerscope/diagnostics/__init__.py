@@ -9,6 +9,7 @@ from steerscope.diagnostics.norms import residual_norms
 from steerscope.diagnostics.probe import explained_variance, probe_accuracy
 from steerscope.diagnostics.sensitivity import kl_sensitivity
 from steerscope.diagnostics.separation import pair_stability, separation, signal_to_noise
+from steerscope.diagnostics.sink import sink_alignment
 from steerscope.diagnostics.table import LayerValue, as_table
 from steerscope.diagnostics.visibility import visible_share, visible_subspace
 from steerscope.diagnostics.zones import ZoneLimits, layer_zones
@@ -29,6 +30,7 @@ __all__ = [
     "residual_norms",
     "separation",
     "signal_to_noise",
+    "sink_alignment",
     "spectral_values",
     "visible_share",
     "visible_subspace",

@@ -1,6 +1,7 @@
 """Figures: functions from tables to plotly figures, nothing written and no model needed."""
 
 from steerscope.figures.diagnostics import diagnostic_scatter, eigengap_heads, token_effects
+from steerscope.figures.gates import gate_comparison
 from steerscope.figures.predictors import predictor_league
 from steerscope.figures.sweeps import dose_response, kl_by_depth, layer_sweep, sweet_spot_map
 
@@ -8,6 +9,7 @@ __all__ = [
     "diagnostic_scatter",
     "dose_response",
     "eigengap_heads",
+    "gate_comparison",
     "kl_by_depth",
     "layer_sweep",
     "predictor_league",

@@ -18,6 +18,7 @@ from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.findings import Findings, answer, find, reference_dose, verdict
 from steerscope.results import Run, write_atomically
 from steerscope.studies import LIMITS
+from steerscope.zoning import Zoning, league_in_words, run_league, zones_of
 
 FORMATS = ("html", "png", "svg", "pdf")
 _EXAMPLES = 6
@@ -92,6 +93,7 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
                 f"[{c.low:+.2f}, {c.high:+.2f}], permutation p = {c.p:.2g}, n = {c.n} layers.",
             ),
         ]
+    found += _league_plates(f)
     lens = _lens(run)
     if lens.get("for"):
         found.append(
@@ -102,6 +104,23 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
             )
         )
     return found
+
+
+def _league_plates(f: Findings) -> list[Plate]:
+    """What goes along with the effect over the layers, where there are enough of them."""
+    zoning = zones_of(f)
+    league = None if zoning is None else run_league(f, zoning)
+    if zoning is None or league is None:
+        return []
+    return [
+        Plate(
+            "layer_league",
+            figures.predictor_league(
+                league, outcome=f"the effect at {zoning.dose_relative:.2f} of an activation"
+            ),
+            f"Select split. The sign in brackets was stated beforehand. {league_in_words(league)}",
+        )
+    ]
 
 
 def _limits_in_words(f: Findings) -> str:
@@ -171,6 +190,8 @@ def write_report(run: Run) -> Path:
         ),
         "<h2>What each layer needs</h2>",
         _needed_table(f),
+        "<h2>What each layer is like</h2>",
+        _zones(f, zones_of(f)),
         "<h2>Every condition of the sweep</h2>",
         _summary_table(f),
         _examples(run, f),
@@ -221,6 +242,30 @@ def _needed_table(f: Findings) -> str:
     if percent:
         frame["largest effect (%)"] *= 100
     return _table(frame, dict.fromkeys(frame.columns[1:], "{:.2f}".format))
+
+
+def _zones(f: Findings, zoning: Zoning | None) -> str:
+    if zoning is None:
+        return "<p>No relative dose was measured at every layer, so their zones do not compare.</p>"
+    percent = f.effect.is_share
+    shown = zoning.table
+    frame = pd.DataFrame(
+        {
+            "layer": shown.layer,
+            "zone": shown.zone,
+            "sure": shown.sure.map({True: "yes", False: "no"}),
+            "effect (%)" if percent else "effect (nats)": shown.effect * (100 if percent else 1),
+            "KL (nats)": shown.kl_nats,
+            "worst cost (share of its limit)": shown.damage,
+        }
+    )
+    limit = f"{100 * f.level:g} %" if percent else f"{f.level:+.2f} nats"
+    return (
+        f"<p>{_text(zoning)}</p>{_table(frame, dict.fromkeys(frame.columns[3:], '{:.2f}'.format))}"
+        f"<p>Select split, interpolated between doses. Sweet: an effect of {limit} within the limits "
+        "of damage; destructive: a limit is broken; rigid: less effect and a KL under "
+        f"{zoning.limits.kl:g} nats; weak: less effect though the output moves.</p>"
+    )
 
 
 def _summary_table(f: Findings) -> str:

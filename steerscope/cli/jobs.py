@@ -66,6 +66,7 @@ def report(
     from steerscope.progress import bar
     from steerscope.report import write_report
     from steerscope.study import run_study
+    from steerscope.zoning import zones_of
 
     steps = tuple(numbers(doses, float, "doses"))
     plan = StudyPlan(
@@ -90,6 +91,7 @@ def report(
     page = write_report(run)
     findings, found = find(run), audited(run)
     lines = [verdict(findings), *(f"  {line}" for line in answer(findings))]
+    lines += [f"  {zones}"] if (zones := zones_of(findings)) else []
     lines += [f"{_tally(found)}; see `steerscope audit {run.path}`", f"report: {page}"]
     result = _as_json(findings) | {"audit": [asdict(f) for f in found]}
     finish(as_json, result | {"report": str(page), "run": str(run.path)}, lines)
@@ -139,6 +141,7 @@ def sweep(
     from steerscope.progress import bar
     from steerscope.statistics import Estimate
     from steerscope.study import run_sweep
+    from steerscope.zoning import zones_of
 
     plan = SweepPlan(
         model=model,
@@ -173,10 +176,12 @@ def sweep(
     columns = ("layer", "dose (natural)", "KL (nats)", "effect", "n", "over the limit")
     title = f"{found.effect.words}, {method} at {stream}:"
     summary = found.summary.drop(columns="cell").to_dict("records")
+    zones = zones_of(found)
+    layers = {} if zones is None else {"zones": zones.table.to_dict("records")}
     finish(
         as_json,
-        {"run": str(run.path), "conditions": summary},
-        [*table(title, columns, rows), f"run: {run.path}"],
+        {"run": str(run.path), "conditions": summary, **layers},
+        [*table(title, columns, rows), *([str(zones)] if zones else []), f"run: {run.path}"],
     )
 
 

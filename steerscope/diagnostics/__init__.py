@@ -8,7 +8,12 @@ from steerscope.diagnostics.layers import layer_diagnostics, spectral_values
 from steerscope.diagnostics.norms import residual_norms
 from steerscope.diagnostics.probe import explained_variance, probe_accuracy
 from steerscope.diagnostics.sensitivity import kl_sensitivity
-from steerscope.diagnostics.separation import pair_stability, separation, signal_to_noise
+from steerscope.diagnostics.separation import (
+    half_agreement,
+    pair_stability,
+    separation,
+    signal_to_noise,
+)
 from steerscope.diagnostics.sink import sink_alignment
 from steerscope.diagnostics.table import LayerValue, as_table
 from steerscope.diagnostics.visibility import visible_share, visible_subspace
@@ -20,6 +25,7 @@ __all__ = [
     "as_table",
     "explained_variance",
     "gradient_screening",
+    "half_agreement",
     "kl_sensitivity",
     "layer_diagnostics",
     "layer_zones",

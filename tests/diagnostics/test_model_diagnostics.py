@@ -12,6 +12,7 @@ from steerscope.diagnostics import (
     lens_agreement,
     preference_gradients,
     residual_norms,
+    sink_alignment,
     visible_share,
     visible_subspace,
 )
@@ -176,3 +177,17 @@ def test_the_whole_table_has_every_diagnostic_at_every_layer(load):
     finite = table[["value", "low", "high"]].to_numpy()
     assert np.isfinite(finite).all()
     assert (table.low <= table.high).all()
+
+
+def test_the_sink_is_seen_from_each_direction_at_its_own_site(tiny):
+    directions = [random_direction(tiny, Site("resid_post", i), seed=i) for i in (0, 2)]
+    found = {(v.diagnostic, v.layer): v for v in sink_alignment(tiny, PROMPTS, directions)}
+    for direction in directions:
+        layer = direction.site.layer
+        first = tiny.read(torch.tensor([tiny.tokens(PROMPTS[0])]), [direction.site])
+        x = first[direction.site][0, 0]
+        # Position 0 sees only itself, so that it is the same in every prompt.
+        cosine = float(x @ direction.unit / x.norm())
+        assert found["sink_cosine", layer].value == pytest.approx(cosine, abs=1e-5)
+        length = float(x.norm()) / direction.scale.relative
+        assert found["sink_length", layer].value == pytest.approx(length, rel=1e-4)

@@ -30,7 +30,7 @@ from steerscope.statistics import bootstrap_mean, sign_flip_p
 from steerscope.strengths import Constant, EigengapGate, Strength
 
 UNGATED = "ungated"
-_FIRST = tuple(2.0**i for i in range(-8, 6))  # natural units
+_FIRST = tuple(2.0**i for i in range(-6, 5))  # natural units
 _PARTS = 8  # of the bracket in every further round
 _ROUNDS = 8
 

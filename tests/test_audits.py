@@ -79,13 +79,20 @@ def both_signs(layer, dose, share, **options):
     return condition(layer, dose, share, **options) + condition(layer, -dose, share, **options)
 
 
+EIGENGAP_METRICS = (
+    "eigengap", "eigengap_low", "eigengap_high", "eigengap_null", "participation_ratio",
+    "effective_rank",
+)  # fmt: skip
+
+
 def eigengap_rows(gaps):
     nan = math.nan
     return [
         row(cell=f"diagnostic eigengap k.{layer}.h0", method="eigengap", stream="k", layer=layer,
-            head=0, prompt=-1, metric="eigengap", unit="ratio", value=gap, dose_absolute=nan,
+            head=0, prompt=-1, metric=metric, unit="ratio", value=gap, dose_absolute=nan,
             dose_relative=nan, dose_natural=nan, kl_nats=nan)
         for layer, gap in gaps.items()
+        for metric in EIGENGAP_METRICS
     ]  # fmt: skip
 
 
@@ -105,7 +112,6 @@ def clean() -> Recipe:
     for dose, share, topic in ((1.0, 0.5, 1.0), (2.0, 0.9, 1.0), (3.0, 0.95, 0.5)):
         rows += both_signs(1, dose, share, split="test", topic=topic)
     for seed in SEEDS:
-        rows += condition(1, 2.0, 0.05, method="random", seed=seed)
         for method in ("random", "label_shuffled"):
             rows += condition(1, 2.0, 0.05, method=method, seed=100 + seed, split="test")
     rows += eigengap_rows({layer: 0.9 - share / 2 for layer, share in SHARES.items()})
@@ -175,6 +181,8 @@ def mistake(spoil: Callable[[Recipe], None]) -> Callable[[Recipe], None]:
 @mistake
 def stated_where_chosen(recipe):
     recipe.drop(lambda r: r.split == "test")
+    for seed in SEEDS:
+        recipe.rows += condition(1, 2.0, 0.05, method="random", seed=seed)
 
 
 @mistake
@@ -337,7 +345,8 @@ def idle_gate(recipe):
 
 @mistake
 def same_vector(recipe):
-    recipe.directions.append(replace(recipe.directions[1], method="whitened"))
+    twin = recipe.directions[1]
+    recipe.directions.append(replace(twin, unit=twin.unit.clone(), method="whitened"))
 
 
 @mistake

@@ -67,10 +67,12 @@ def test_heads_that_share_a_key_head_share_its_gap(load):
     assert scaled == pytest.approx([1.0, 1.0, 0.2 / 0.9, 0.2 / 0.9])
 
 
-def test_every_arm_is_matched_to_one_kl_found_again_independently(tiny):
-    for arm in layer_arms(tiny).values():
-        dose, kl = matched_dose(tiny, arm, 0.2, PROMPTS)
-        again = float(kl_from_plain(tiny, PROMPTS, [arm.cell(dose)]).mean())
+def test_arms_are_matched_to_one_kl_found_again_independently(load):
+    model = load("llama")
+    found = layer_arms(model)
+    for name in ("ungated layers", "layers scaled by gap"):
+        dose, kl = matched_dose(model, found[name], 0.2, PROMPTS)
+        again = float(kl_from_plain(model, PROMPTS, [found[name].cell(dose)]).mean())
         assert kl == pytest.approx(again, rel=1e-3)
         assert kl == pytest.approx(0.2, rel=0.021)
 
@@ -79,8 +81,8 @@ def test_a_gate_on_one_site_is_taken_out_again_by_matching(load):
     model = load("llama")
     direction = random_direction(model, Site("resid_post", 1))
     whole, half = (Arm("x", ((direction, Constant(share)),)) for share in (1.0, 0.5))
-    doses = [matched_dose(model, a, 0.2, PROMPTS, tolerance=1e-4)[0] for a in (whole, half)]
-    assert doses[1] == pytest.approx(2 * doses[0], rel=1e-3)
+    doses = [matched_dose(model, a, 0.2, PROMPTS, tolerance=5e-3)[0] for a in (whole, half)]
+    assert doses[1] == pytest.approx(2 * doses[0], rel=0.02)
 
 
 def test_arms_are_compared_with_their_reference_on_the_same_items_by_hand():

@@ -49,7 +49,8 @@ def test_the_league_of_a_run_has_what_its_rows_hold_and_says_that_it_decides_not
     league = run_league(f, zones_of(f)).set_index("diagnostic")
     # The gaps of a clean run fall as the effect rises, and nothing else varies over its layers.
     assert league.rho["weakest_gap"] == pytest.approx(-1.0)
-    assert league.rho.drop(["weakest_gap", "mean_gap"]).isna().all()
+    lengths = ["residual_norm", "separation", "kl_sensitivity"]
+    assert league.rho[lengths].isna().all()
     assert league.n_points.max() == len(SHARES)
     said = league_in_words(league.reset_index())
     assert "n = 5 layers" in said

@@ -49,7 +49,7 @@ def edge_of_grid(evidence: Evidence) -> list[Finding]:
                 {"dose_natural": dose},
             )
         )
-    layers = sorted(rows.layer.unique())
+    layers = sorted(map(int, rows.layer.unique()))
     n_layers = evidence.run.description["provenance"].get("shape", {}).get("n_layers")
     open_ends = {layers[0]: layers[0] > 0, layers[-1]: layers[-1] < (n_layers or 0) - 1}
     if len(layers) > 1 and open_ends.get(layer):

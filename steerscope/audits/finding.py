@@ -28,7 +28,7 @@ class Finding:
     what: str
     where: str
     remedy: str
-    numbers: Mapping[str, float] = field(default_factory=dict)
+    numbers: Mapping[str, float | int] = field(default_factory=dict)
     check: str = ""
 
     def __str__(self) -> str:

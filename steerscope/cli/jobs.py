@@ -223,7 +223,7 @@ def audit(
         raise SystemExit(2)
 
 
-def _numbers(numbers: Mapping[str, float]) -> str:
+def _numbers(numbers: Mapping[str, float | int]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in numbers.items()) or "none"
 
 

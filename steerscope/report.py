@@ -18,7 +18,7 @@ from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.findings import Findings, answer, find, reference_dose, verdict
 from steerscope.results import Run, write_atomically
 from steerscope.studies import LIMITS
-from steerscope.zoning import Zoning, league_in_words, run_league, zones_of
+from steerscope.zoning import Zoning, one_run_in_words, run_league, zones_of
 
 FORMATS = ("html", "png", "svg", "pdf")
 _EXAMPLES = 6
@@ -118,7 +118,7 @@ def _league_plates(f: Findings) -> list[Plate]:
             figures.predictor_league(
                 league, outcome=f"the effect at {zoning.dose_relative:.2f} of an activation"
             ),
-            f"Select split. The sign in brackets was stated beforehand. {league_in_words(league)}",
+            f"Select split. The sign in brackets was stated beforehand. {one_run_in_words(league)}",
         )
     ]
 
@@ -253,7 +253,7 @@ def _zones(f: Findings, zoning: Zoning | None) -> str:
         {
             "layer": shown.layer,
             "zone": shown.zone,
-            "sure": shown.sure.map({True: "yes", False: "no"}),
+            "effect sure": shown.sure.map({True: "yes", False: "no"}),
             "effect (%)" if percent else "effect (nats)": shown.effect * (100 if percent else 1),
             "KL (nats)": shown.kl_nats,
             "worst cost (share of its limit)": shown.damage,
@@ -264,7 +264,8 @@ def _zones(f: Findings, zoning: Zoning | None) -> str:
         f"<p>{_text(zoning)}</p>{_table(frame, dict.fromkeys(frame.columns[3:], '{:.2f}'.format))}"
         f"<p>Select split, interpolated between doses. Sweet: an effect of {limit} within the limits "
         "of damage; destructive: a limit is broken; rigid: less effect and a KL under "
-        f"{zoning.limits.kl:g} nats; weak: less effect though the output moves.</p>"
+        f"{zoning.limits.kl:g} nats; weak: less effect though the output moves. Costs are means without "
+        "an interval: close to 1 a zone may be the other.</p>"
     )
 
 

@@ -27,7 +27,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Correlation:
-    """A signed rank correlation with interval, two-sided permutation p and number of points."""
+    """A signed correlation with interval, two-sided p and number of points."""
 
     rho: float
     low: float
@@ -156,6 +156,25 @@ def rank_correlation(
     resampled = _pearson(stats.rankdata(x[drawn], axis=1), stats.rankdata(y[drawn], axis=1))
     low, high = np.nanquantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Correlation(float(rho), float(low), float(high), p, n)
+
+
+def linear_correlation(x: Float[np.ndarray, " item"], y: Float[np.ndarray, " item"]) -> Correlation:
+    """Pearson's r, Fisher's interval and the two-sided p of the t test, for normal values.
+
+    NaN in everything but n where fewer than four pairs are finite or one side does not vary.
+
+    Source: Fisher 1921; the interval is tanh(atanh r ± z / √(n - 3)).
+    """
+    finite = np.isfinite(x) & np.isfinite(y)
+    x, y = x[finite], y[finite]
+    n = len(x)
+    if n < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return Correlation(math.nan, math.nan, math.nan, math.nan, n)
+    found = stats.pearsonr(x, y)
+    interval = found.confidence_interval(CONFIDENCE)
+    return Correlation(
+        float(found.statistic), float(interval.low), float(interval.high), float(found.pvalue), n
+    )
 
 
 def _pearson(

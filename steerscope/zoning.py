@@ -97,15 +97,11 @@ def run_league(findings: Findings, zoning: Zoning) -> pd.DataFrame | None:
     return predictor_league(table, known, "effect")
 
 
-def league_in_words(league: pd.DataFrame) -> str:
+def one_run_in_words(league: pd.DataFrame) -> str:
     """What one run may say about its diagnostics, which is little."""
     n = int(league.n_points.max())
-    told = league[league.p_holm < 0.05]
-    found = (
-        f"{', '.join(told.diagnostic.str.replace('_', ' '))} told from chance"
-        if len(told)
-        else "none told from chance"
-    )
+    told = league.diagnostic[league.p_holm < 0.05].str.replace("_", " ")
+    found = f"{', '.join(told)} told from chance" if len(told) else "none told from chance"
     return (
         f"One model and one concept, n = {n} layers, {len(league)} diagnostics: after Holm's "
         f"correction {found}. So few layers decide nothing; "

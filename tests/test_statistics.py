@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from itertools import permutations
 
@@ -7,10 +8,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from steerscope.predictors import EXPECTED_SIGNS
 from steerscope.statistics import (
     bootstrap_mean,
     crossing,
     detectable_difference,
+    linear_correlation,
     max_statistic,
     rank_correlation,
     sign_flip_p,
@@ -130,3 +133,35 @@ def test_sign_flips_of_equal_differences_have_the_p_of_all_signs_alike():
     assert sign_flip_p(np.full(5, 2.0), n_flips=20000) == pytest.approx(2 / 32, abs=0.006)
     assert sign_flip_p(np.array([1.0, -1.0])) == 1.0
     assert math.isnan(sign_flip_p(np.array([1.0])))
+
+
+# Smallest gap and effect of GPT-2's layers 6 to 11. Source: FF-GardenFn/kernel-ridge-steering (MIT).
+PUBLISHED_GAPS = np.array([0.68270, 0.72075, 0.76823, 0.72707, 0.71110, 0.70411])
+PUBLISHED_EFFECTS = np.array([0.026820, 0.027416, 0.030892, 0.032628, 0.030364, 0.025599])
+
+
+def test_the_published_eigengap_claim_comes_out_against_itself():
+    found = linear_correlation(PUBLISHED_GAPS, PUBLISHED_EFFECTS)
+    assert found.rho == pytest.approx(0.61, abs=0.005)
+    assert found.p == pytest.approx(0.199, abs=0.002)
+    assert (found.low, found.high) == pytest.approx((-0.40, 0.95), abs=0.005)
+    assert found.n == 6
+    assert np.sign(found.rho) == -EXPECTED_SIGNS["weakest_gap"]
+    assert (PUBLISHED_GAPS <= 0.77).all()  # the published threshold passes every layer
+
+
+def test_the_published_numbers_are_those_of_the_stored_table(shared):
+    golden = json.loads((shared / "goldens/eigengap_gpt2.json").read_text())["layers"]
+    for row, gap, effect in zip(golden, PUBLISHED_GAPS, PUBLISHED_EFFECTS, strict=True):
+        assert min(row["gaps"]) == row["min_gap"] == pytest.approx(gap, abs=1e-5)
+        assert np.mean(row["gaps"]) == pytest.approx(row["mean_gap"], abs=1e-6)
+        assert row["steering_effect"] == pytest.approx(effect, abs=1e-6)
+
+
+def test_fishers_interval_by_hand_and_nothing_of_too_few_points():
+    x, y = np.arange(10.0), np.array([0, 2, 1, 4, 3, 6, 5, 8, 7, 9.0])
+    found = linear_correlation(x, y)
+    z, step = math.atanh(found.rho), 1.959963984540054 / math.sqrt(7)
+    assert (found.low, found.high) == pytest.approx((math.tanh(z - step), math.tanh(z + step)))
+    assert found.rho == pytest.approx(np.corrcoef(x, y)[0, 1])
+    assert math.isnan(linear_correlation(x[:3], y[:3]).p)

@@ -6,7 +6,7 @@ import pytest
 
 from steerscope.findings import find
 from steerscope.report import write_report
-from steerscope.zoning import league_in_words, run_league, zones_of
+from steerscope.zoning import one_run_in_words, run_league, zones_of
 from tests.test_audits import SHARES, clean, condition, made
 
 
@@ -52,7 +52,7 @@ def test_the_league_of_a_run_has_what_its_rows_hold_and_says_that_it_decides_not
     lengths = ["residual_norm", "separation", "kl_sensitivity"]
     assert league.rho[lengths].isna().all()
     assert league.n_points.max() == len(SHARES)
-    said = league_in_words(league.reset_index())
+    said = one_run_in_words(league.reset_index())
     assert "n = 5 layers" in said
     assert "decide nothing" in said
 

@@ -33,7 +33,7 @@ from steerscope.spectra import HeadSpectra
 from steerscope.strengths import Constant
 
 ROOT = Path(__file__).parents[1]
-CALIBRATION = 40  # prompts
+CALIBRATION = 12  # prompts
 
 
 def main() -> None:
@@ -44,7 +44,10 @@ def main() -> None:
         "--contrasts", default="mood", help="contrast set with prompts of that name"
     )
     parser.add_argument("--kl", type=float, default=0.3, help="nats at which arms are compared")
-    parser.add_argument("--prompts", type=int, default=120, help="held-out prompts to continue")
+    parser.add_argument("--prompts", type=int, default=60, help="held-out prompts to continue")
+    parser.add_argument(
+        "--random", type=int, nargs=2, default=[19, 5], help="gates at random, of layers and heads"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--format", default="html", help="html, png, svg or pdf")
     options = parser.parse_args()
@@ -53,7 +56,7 @@ def main() -> None:
     prompts = load_prompts(options.contrasts).split(options.seed)
     select = [p.text for p in prompts.select.prompts]
     spectra = eigengap(model, select)
-    compared = every_arm(model, pairs.fit, spectra, options.seed)
+    compared = every_arm(model, pairs.fit, spectra, options.seed, options.random)
     matched = [matched_dose(model, a, options.kl, select[:CALIBRATION]) for a in compared]
     cells = [a.cell(dose) for a, (dose, _) in zip(compared, matched, strict=True)]
     texts = [(p.positive, p.negative) for p in pairs.test.pairs]
@@ -69,16 +72,18 @@ def main() -> None:
         report(compared, matched, values, (name, words), options)
 
 
-def every_arm(model: LensModel, fit: ContrastSet, spectra: HeadSpectra, seed: int) -> list[Arm]:
+def every_arm(
+    model: LensModel, fit: ContrastSet, spectra: HeadSpectra, seed: int, n_random: list[int]
+) -> list[Arm]:
     """Arms over all layers and over all heads, each with random directions beside it."""
     shape, found = model.shape, []
     layers = [Site("resid_post", i) for i in range(shape.n_layers)]
     heads = [Site("z", i, h) for i in range(shape.n_layers) for h in range(shape.n_heads)]
-    for sites, group in ((layers, 1), (heads, shape.n_heads // shape.n_key_value_heads)):
+    shared = shape.n_heads // shape.n_key_value_heads
+    for sites, group, count in ((layers, 1, n_random[0]), (heads, shared, n_random[1])):
         contrasts = list(extract(model, fit, sites).values())
-        made = arms(
-            [find_direction("mean_diff", c) for c in contrasts], spectra, group=group, seed=seed
-        )
+        directions = [find_direction("mean_diff", c) for c in contrasts]
+        made = arms(directions, spectra, group=group, seed=seed, n_random=count)
         randoms = [
             find_direction("random", c, seed=1000 * seed + i) for i, c in enumerate(contrasts)
         ]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from steerscope.contrasts import Prompt
 from steerscope.directions import Direction
@@ -62,19 +62,19 @@ def arms(
     *,
     group: int = 1,
     seed: int = 0,
-    n_shuffled: int = 3,
+    n_random: int = 19,
 ) -> list[Arm]:
     """Ungated steering of all sites, every gate on the eigengap, and gates that know nothing.
 
-    The threshold is the median gap of the sites, so that half of them are steered. `shuffled` gates
-    are the two half-open ones with the gaps of other sites.
+    The threshold is the median gap of the sites, so that half of them are steered. Gates at random
+    open as many sites, each another choice of them and none the choice of the gap.
 
     Args:
         directions: one per site; heads or whole layers.
         spectra: the eigengaps.
         group: query heads that share a key head.
-        seed: of the shuffles.
-        n_shuffled: shuffled gates.
+        seed: of the gates at random.
+        n_random: gates at random at most; fewer where there are no more choices.
 
     Raises:
         BadValueError: fewer than two sites, or the gaps do not differ.
@@ -102,11 +102,24 @@ def arms(
         (f"{where} scaled by instability", 1 - gaps),
     ):
         found.append(Arm(name, _scaled(directions, values), reference))
-    rng = np.random.default_rng(seed)
-    for number in range(n_shuffled):
-        opened = rng.permutation(gaps) >= half
+    for number, opened in enumerate(_random_choices(gaps >= half, n_random, seed)):
         name = f"{where} at random #{number}"
         found.append(Arm(name, _scaled(directions, opened.astype(float)), reference, null=True))
+    return found
+
+
+def _random_choices(
+    opened: Bool[np.ndarray, " site"], count: int, seed: int
+) -> list[Bool[np.ndarray, " site"]]:
+    """Other choices of as many sites, none twice."""
+    rng = np.random.default_rng(seed)
+    seen = {tuple(opened), tuple(~opened)}
+    found: list[Bool[np.ndarray, " site"]] = []
+    for _ in range(100 * count):
+        drawn = rng.permutation(opened)
+        if len(found) < count and tuple(drawn) not in seen:
+            seen.add(tuple(drawn))
+            found.append(drawn)
     return found
 
 
@@ -237,13 +250,18 @@ def gates_in_words(table: pd.DataFrame, *, kl: float, outcome: str) -> str:
     told = gates[(gates.p_holm < 0.05) & (gates.difference > 0)]
     best_null = table[table.null].groupby("reference").difference.max()
     # Beating the ungated arm is no merit of the gap if gates that know nothing do so too.
-    helps = told[told.difference > told.reference.map(best_null).fillna(0.0)]
+    beaten = [
+        d > best_null.get(r, 0.0) for d, r in zip(told.difference, told.reference, strict=True)
+    ]
+    helps = told[np.array(beaten, dtype=bool)]
     hurts = gates[(gates.p_holm < 0.05) & (gates.difference < 0)]
-    start = f"At a matched KL of {kl:g} nats, {outcome}:"
+    counts = table[table.arm.str.contains(" at random ")].groupby("reference").size()
+    beside = ", ".join(f"{n} beside {name}" for name, n in counts.items()) or "none"
+    start = f"At a matched KL of {kl:g} nats, {outcome}, with gates at random ({beside}):"
     said = [f"{_listed(helps)} help" if len(helps) else f"none of {len(gates)} gates helps"]
     chance = told[~told.index.isin(helps.index)]
     if len(chance):
-        said.append(f"{_listed(chance)} gain no more than gates at random do")
+        said.append(f"{_listed(chance)} gain no more than the best of the gates at random")
     if len(hurts):
         said.append(f"{_listed(hurts)} hurt")
     return f"{start} {'; '.join(said)}."

@@ -43,9 +43,8 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
         Plate(
             "layer_sweep",
             figures.layer_sweep(f.summary, f.effect, method=method, dose=dose),
-            f"Select split, at least {n} {what} a point, bands are 95 % intervals (bootstrap over "
-            f"{what}); the null is {f.plan.n_sweep_controls} random directions of the same length a "
-            "layer, averaged.",
+            f"Select split, at least {n} {what} a point, bands are 95 % intervals (bootstrap); the "
+            f"null is {f.plan.n_sweep_controls} random directions of that length a layer, averaged.",
         ),
         Plate(
             "sweet_spot_map",

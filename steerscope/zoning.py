@@ -49,6 +49,8 @@ def zones_of(findings: Findings) -> Zoning | None:
     sweep = sweep.assign(damage=_damage(sweep)).dropna(subset=["effect", "low", "high", "kl_nats"])
     if sweep.empty:
         return None
+    # The same dose of two layers differs in the last digit.
+    sweep = sweep.assign(dose_relative=sweep.dose_relative.round(6))
     reach = sweep.groupby("layer").dose_relative.agg(["min", "max"])
     low, high = float(reach["min"].max()), float(reach["max"].min())
     if low > high:

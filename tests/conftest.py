@@ -21,7 +21,9 @@ from steerscope.errors import BackboneWarning
 from steerscope.model import LensModel
 from tests.helpers import FAMILIES, tiny_model
 
-torch.set_num_threads(2)
+torch.set_num_threads(
+    int(os.environ.get("OMP_NUM_THREADS", "2"))
+)  # more than there are cores crawl
 SHARED = Path(__file__).parents[2] / "shared"
 
 

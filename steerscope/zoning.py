@@ -13,6 +13,7 @@ from steerscope.predictors import EXPECTED_SIGNS, predictor_league
 from steerscope.studies import LIMITS
 
 _RESPONDS = 0.05  # nats
+_N_RESAMPLES = 500
 _FEW_LAYERS = 5  # five orders at least, or no p value is under 0.05
 _ZONES = ("sweet", "weak", "rigid", "destructive")
 
@@ -96,7 +97,7 @@ def run_league(findings: Findings, zoning: Zoning) -> pd.DataFrame | None:
     table["depth"] = table.layer / max(1, table.layer.max())
     table["norm"] = table.residual_norm
     known = [name for name in EXPECTED_SIGNS if name in named and table[name].notna().all()]
-    return predictor_league(table, known, "effect")
+    return predictor_league(table, known, "effect", n_resamples=_N_RESAMPLES)
 
 
 def one_run_in_words(league: pd.DataFrame) -> str:

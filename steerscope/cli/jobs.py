@@ -177,10 +177,10 @@ def sweep(
     title = f"{found.effect.words}, {method} at {stream}:"
     summary = found.summary.drop(columns="cell").to_dict("records")
     zones = zones_of(found)
-    layers = {} if zones is None else {"zones": zones.table.to_dict("records")}
+    zoned = {} if zones is None else {"zones": zones.table.to_dict("records")}
     finish(
         as_json,
-        {"run": str(run.path), "conditions": summary, **layers},
+        {"run": str(run.path), "conditions": summary, **zoned},
         [*table(title, columns, rows), *([str(zones)] if zones else []), f"run: {run.path}"],
     )
 

@@ -33,6 +33,7 @@ UNGATED = "ungated"
 _FIRST = tuple(2.0**i for i in range(-6, 5))  # natural units
 _PARTS = 8  # of the bracket in every further round
 _ROUNDS = 8
+_ENOUGH = 19  # gates at random: being ahead of all of them has p = 1/20
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,18 +249,25 @@ def gates_in_words(table: pd.DataFrame, *, kl: float, outcome: str) -> str:
     """
     gates = table[table.p_holm.notna()]
     told = gates[(gates.p_holm < 0.05) & (gates.difference > 0)]
+    counts = table[table.arm.str.contains(" at random ")].groupby("reference").size()
     best_null = table[table.null].groupby("reference").difference.max()
     # Beating the ungated arm is no merit of the gap if gates that know nothing do so too.
     beaten = [
         d > best_null.get(r, 0.0) for d, r in zip(told.difference, told.reference, strict=True)
     ]
-    helps = told[np.array(beaten, dtype=bool)]
+    ahead = told[np.array(beaten, dtype=bool)]
+    enough = [counts.get(r, 0) >= _ENOUGH for r in ahead.reference]
+    helps = ahead[np.array(enough, dtype=bool)]
     hurts = gates[(gates.p_holm < 0.05) & (gates.difference < 0)]
-    counts = table[table.arm.str.contains(" at random ")].groupby("reference").size()
     beside = ", ".join(f"{n} beside {name}" for name, n in counts.items()) or "none"
     start = f"At a matched KL of {kl:g} nats, {outcome}, with gates at random ({beside}):"
     said = [f"{_listed(helps)} help" if len(helps) else f"none of {len(gates)} gates helps"]
-    chance = told[~told.index.isin(helps.index)]
+    few = ahead[~ahead.index.isin(helps.index)]
+    if len(few):
+        said.append(
+            f"{_listed(few)} gain more than every gate at random, of which there are too few"
+        )
+    chance = told[~told.index.isin(ahead.index)]
     if len(chance):
         said.append(f"{_listed(chance)} gain no more than the best of the gates at random")
     if len(hurts):

@@ -465,6 +465,29 @@ def test_damage_above_the_effect_is_an_error_and_errors_come_first(tmp_path):
     assert found[0].numbers["gain"] == pytest.approx(22 / 24)
 
 
+def test_two_layers_that_do_as_well_are_chosen_in_turn(tmp_path):
+    recipe = clean()
+    MISTAKES["unstable_layer"](recipe)
+    (found,) = audit(made(recipe, tmp_path))
+    shares = [found.numbers[f"share_layer_{layer}"] for layer in (1, 2)]
+    assert min(shares) > 0.2
+    assert sum(shares) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("gate", "words"),
+    [("0.01", "open at all 5 layers"), ("0.01:below", "shut at all 5 layers"), ("0.6", None)],
+)
+def test_a_gate_is_idle_where_it_is_open_or_shut_everywhere(tmp_path, gate, words):
+    recipe = clean()
+    gated = condition(1, 2.0, 0.9, method="gated")
+    recipe.rows += [
+        replace(r, cell=r.cell.replace("strength=1", f"strength=eigengap:{gate}")) for r in gated
+    ]
+    found = audit(made(recipe, tmp_path))
+    assert [words in f.what for f in found] == ([] if words is None else [True])
+
+
 def test_a_run_without_rows_and_an_unknown_check_are_refused(tmp_path):
     run = made(replace_rows(clean(), []), tmp_path)
     with pytest.raises(RunError, match="no rows yet"):

@@ -91,7 +91,7 @@ def test_arms_are_compared_with_their_reference_on_the_same_items_by_hand():
         Arm("good", (), "ungated layers"),
         Arm("same", (), "ungated layers"),
         Arm("bad", (), "ungated layers"),
-        Arm("at random", (), "ungated layers", null=True),
+        Arm("layers at random #0", (), "ungated layers", null=True),
     ]
     plain = np.arange(20.0)
     noise = np.tile([-0.1, 0.1], 10)
@@ -102,19 +102,24 @@ def test_arms_are_compared_with_their_reference_on_the_same_items_by_hand():
     assert table.effect.tolist() == pytest.approx([1, 2, 1, 0.5, 1])
     assert table.difference.tolist() == pytest.approx([0, 1, 0, -0.5, 0])
     assert table.p_holm["good"] == pytest.approx(3 * table.p["good"])
-    assert table[["p_holm"]].loc[["ungated layers", "at random"]].isna().all().all()
-    said = gates_in_words(table.reset_index(), kl=0.3, outcome="nats")
-    assert "good (+1.00" in said
-    assert "help;" in said
+    assert table[["p_holm"]].loc[["ungated layers", "layers at random #0"]].isna().all().all()
+    table = table.reset_index()
+    said = gates_in_words(table, kl=0.3, outcome="nats")
+    assert "none of 3 gates helps; good (+1.00" in said
+    assert "gain more than every gate at random, of which there are too few" in said
     assert "bad (-0.50" in said
     assert said.endswith("hurt.")
+    many = pd.concat([table, *[table[table.null]] * 18], ignore_index=True)
+    said = gates_in_words(many, kl=0.3, outcome="nats")
+    assert "19 beside ungated layers" in said
+    assert "good (+1.00 [+0.96, +1.04]) help; bad" in said
 
 
 def test_a_gate_that_gains_no_more_than_one_that_knows_nothing_does_not_help():
     compared = [
         Arm("ungated layers", (), "ungated layers"),
         Arm("gate", (), "ungated layers"),
-        Arm("at random", (), "ungated layers", null=True),
+        Arm("layers at random #0", (), "ungated layers", null=True),
     ]
     plain = np.zeros(20)
     noise = np.tile([-0.1, 0.1], 10)

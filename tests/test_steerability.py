@@ -71,15 +71,15 @@ def test_the_length_is_the_median_over_layers_of_the_dose_that_gives_the_kl(load
     directions = [random_direction(model, Site("resid_post", i), seed=i) for i in range(3)]
 
     def effects(**options):
-        matching = Matching(doses=(0.05, 0.8), kl=0.05, **options)
+        matching = Matching(doses=(0.002, 0.8), kl=0.002, **options)
         return measure_steerability(model, PAIRS, PROMPTS, directions, matching=matching)
 
     found = effects()
-    median = float(np.nanmedian(found.dose_at_kl))
+    assert found.dose_at_kl.nunique() == 3
+    median = float(np.median(found.dose_at_kl))
     assert found.dose_relative.tolist() == pytest.approx([median] * 3)
-    assert 0.05 < median < 0.8
-    low, high = (effects(relative=dose).effect_relative for dose in (0.05, 0.8))
-    between = low + (median - 0.05) / 0.75 * (high - low)
+    low, high = (effects(relative=dose).effect_relative for dose in (0.002, 0.8))
+    between = low + (median - 0.002) / 0.798 * (high - low)
     assert found.effect_relative.tolist() == pytest.approx(between.tolist(), rel=1e-5)
     with pytest.raises(BadValueError, match="no layer reaches 50 nats"):
         measure_steerability(model, PAIRS, PROMPTS, directions, matching=Matching(kl=50.0))

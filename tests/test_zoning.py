@@ -15,6 +15,11 @@ def recipe():
     """Layer 1 flips most, layer 4 does not move, layer 2 breaks the topic."""
     spoilt = clean()
     spoilt.change(lambda r: r.layer == 4, kl_nats=0.001)
+    spoilt.rows += [
+        replace(r, metric="grammatical", value=1.0)
+        for r in spoilt.rows
+        if r.metric == "flipped" and r.split == "select"
+    ]  # a cost of nothing beside that of the topic
     spoilt.change(
         lambda r: r.layer == 2 and r.dose_natural > 0 and r.metric == "kept_topic", value=0.0
     )

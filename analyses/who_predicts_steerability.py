@@ -13,7 +13,12 @@ from pathlib import Path
 import pandas as pd
 
 from steerscope import figures, load_contrasts, load_model
-from steerscope.predictors import EXPECTED_SIGNS, leave_one_concept_out, predictor_league
+from steerscope.predictors import (
+    EXPECTED_SIGNS,
+    league_in_words,
+    leave_one_concept_out,
+    predictor_league,
+)
 from steerscope.progress import bar
 from steerscope.steerability import predictor_table
 
@@ -60,6 +65,7 @@ def report(table: pd.DataFrame, outcome: str, words: str, out: Path, image_forma
     print(league[REGRETS].round(3).to_string(index=False))
     print("\nthe best diagnostic of the other concepts, on the concept left out:")
     print(held_out[held_out.chosen].round(3).to_string(index=False))
+    print(f"\n{words}: {league_in_words(league)}")
     figure = figures.predictor_league(league, outcome=words)
     path = ROOT / "figures" / f"predictors-{outcome}.{image_format}"
     if image_format == "html":

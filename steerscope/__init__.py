@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from steerscope.activations import Contrast, Gradients, Moments, extract, extract_moments
+    from steerscope.audits import audit
     from steerscope.backbones import load_model
     from steerscope.calibration import calibrate
     from steerscope.comparison import ComparisonPlan, compare_methods
@@ -98,6 +99,7 @@ _HOME = {
     "Style": "styles",
     "SweepPlan": "plans",
     "add_gradients": "gradients",
+    "audit": "audits",
     "calibrate": "calibration",
     "check_templates": "templates",
     "compare_methods": "comparison",
@@ -174,6 +176,7 @@ __all__ = [
     "Style",
     "SweepPlan",
     "add_gradients",
+    "audit",
     "calibrate",
     "check_templates",
     "compare_methods",

@@ -14,6 +14,7 @@ SteerscopeError
 ├── NotFiniteError          a NaN or an infinity where a number is needed
 ├── VectorFileError         a vector file that cannot be read
 ├── VectorMismatchError     a direction used on another model or width
+├── NotCheckedError         a check of an audit that lacks what it would look at
 ├── RunError                a run directory that cannot be read or continued
 └── RunConflictError        the same measurement with two different values
 
@@ -87,6 +88,10 @@ class VectorFileError(SteerscopeError):
 
 class VectorMismatchError(SteerscopeError):
     """A direction used on another model or on a site of another width."""
+
+
+class NotCheckedError(SteerscopeError):
+    """A check of an audit that lacks what it would look at; the audit says so and goes on."""
 
 
 class RunError(SteerscopeError):

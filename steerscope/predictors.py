@@ -28,7 +28,9 @@ EXPECTED_SIGNS: Mapping[str, int] = {
     "separation": 1,
     "signal_to_noise": 1,
     "pair_stability": 1,
+    "half_agreement": 1,
     "probe_accuracy": 1,
+    "logistic_probe_accuracy": 1,
     "explained_variance": 1,
     "visible_share": 1,
     "gradient": 1,
@@ -301,3 +303,39 @@ def _mean_regret(table: pd.DataFrame, diagnostic: str, outcome: str) -> dict[str
         "regret_middle": float(found.regret_middle.mean()),
         "regret_random": float(found.regret_random.mean()),
     }
+
+
+def league_in_words(league: pd.DataFrame) -> str:
+    """Which diagnostics rank the layers beyond chance, and whether any beats the middle layer.
+
+    Args:
+        league: as `predictor_league` returns it, with the outcome in nats.
+    """
+    told = league[league.p_holm < 0.05]
+    first = league.iloc[0]
+    if told.empty:
+        said = (
+            f"Of {len(league)} diagnostics none ranks the layers beyond chance after Holm's "
+            f"correction; nearest is {_ranked(first)}."
+        )
+    else:
+        listed = ", ".join(_ranked(row) for _, row in told.iterrows())
+        said = f"Of {len(league)} diagnostics {len(told)} rank the layers beyond chance: {listed}."
+    best = league.loc[league.regret.idxmin()]
+    return (
+        f"{said} Against the best layer the middle one loses {best.regret_middle:.2f} nats, a random "
+        f"one {best.regret_random:.2f}; of the diagnostics' picks the best loses {best.regret:.2f} "
+        f"({_spoken(best.diagnostic)}), found by looking at all {len(league)}."
+    )
+
+
+def _ranked(row: pd.Series) -> str:
+    sign = "" if row.rho * row.expected_sign >= 0 else ", against the stated sign"
+    return (
+        f"{_spoken(row.diagnostic)}, rho {row.rho:+.2f} [{row.low:+.2f}, {row.high:+.2f}], corrected "
+        f"p = {row.p_holm:.2g}{sign}"
+    )
+
+
+def _spoken(name: str) -> str:
+    return name.replace("_", " ")

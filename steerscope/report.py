@@ -13,10 +13,12 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from steerscope import figures
+from steerscope.audits import Finding, audit
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.findings import Findings, answer, find, reference_dose, verdict
 from steerscope.results import Run, write_atomically
 from steerscope.studies import LIMITS
+from steerscope.zoning import Zoning, one_run_in_words, run_league, zones_of
 
 FORMATS = ("html", "png", "svg", "pdf")
 _EXAMPLES = 6
@@ -41,9 +43,8 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
         Plate(
             "layer_sweep",
             figures.layer_sweep(f.summary, f.effect, method=method, dose=dose),
-            f"Select split, at least {n} {what} a point, bands are 95 % intervals (bootstrap over "
-            f"{what}); the null is {f.plan.n_sweep_controls} random directions of the same length a "
-            "layer, averaged.",
+            f"Select split, at least {n} {what} a point, bands are 95 % intervals (bootstrap); the "
+            f"null is {f.plan.n_sweep_controls} random directions of that length a layer, averaged.",
         ),
         Plate(
             "sweet_spot_map",
@@ -91,6 +92,7 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
                 f"[{c.low:+.2f}, {c.high:+.2f}], permutation p = {c.p:.2g}, n = {c.n} layers.",
             ),
         ]
+    found += _league_plates(f)
     lens = _lens(run)
     if lens.get("for"):
         found.append(
@@ -101,6 +103,23 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
             )
         )
     return found
+
+
+def _league_plates(f: Findings) -> list[Plate]:
+    """What goes along with the effect over the layers, where there are enough of them."""
+    zoning = zones_of(f)
+    league = None if zoning is None else run_league(f, zoning)
+    if zoning is None or league is None:
+        return []
+    return [
+        Plate(
+            "layer_league",
+            figures.predictor_league(
+                league, outcome=f"the effect at {zoning.dose_relative:.2f} of an activation"
+            ),
+            f"Select split. The sign in brackets was stated beforehand. {one_run_in_words(league)}",
+        )
+    ]
 
 
 def _limits_in_words(f: Findings) -> str:
@@ -170,11 +189,15 @@ def write_report(run: Run) -> Path:
         ),
         "<h2>What each layer needs</h2>",
         _needed_table(f),
+        "<h2>What each layer is like</h2>",
+        _zones(f, zones_of(f)),
         "<h2>Every condition of the sweep</h2>",
         _summary_table(f),
         _examples(run, f),
         "<h2>How it was measured</h2>",
         _method(run, f),
+        "<h2>What may deceive here</h2>",
+        _audit_table(audit(run, leave_out=["report_disagrees"])),
     ]
     page = _PAGE.format(
         title=_text(f"{f.plan.model} steered along {f.plan.contrasts}"),
@@ -218,6 +241,31 @@ def _needed_table(f: Findings) -> str:
     if percent:
         frame["largest effect (%)"] *= 100
     return _table(frame, dict.fromkeys(frame.columns[1:], "{:.2f}".format))
+
+
+def _zones(f: Findings, zoning: Zoning | None) -> str:
+    if zoning is None:
+        return "<p>No relative dose was measured at every layer, so their zones do not compare.</p>"
+    percent = f.effect.is_share
+    shown = zoning.table
+    frame = pd.DataFrame(
+        {
+            "layer": shown.layer,
+            "zone": shown.zone,
+            "effect sure": shown.sure.map({True: "yes", False: "no"}),
+            "effect (%)" if percent else "effect (nats)": shown.effect * (100 if percent else 1),
+            "KL (nats)": shown.kl_nats,
+            "worst cost (share of its limit)": shown.damage,
+        }
+    )
+    limit = f"{100 * f.level:g} %" if percent else f"{f.level:+.2f} nats"
+    return (
+        f"<p>{_text(zoning)}</p>{_table(frame, dict.fromkeys(frame.columns[3:], '{:.2f}'.format))}"
+        f"<p>Select split, interpolated between doses. Sweet: an effect of {limit} within the limits "
+        "of damage; destructive: a limit is broken; rigid: less effect and a KL under "
+        f"{zoning.limits.kl:g} nats; weak: less effect though the output moves. Costs are means without "
+        "an interval: close to 1 a zone may be the other.</p>"
+    )
 
 
 def _summary_table(f: Findings) -> str:
@@ -276,6 +324,18 @@ def _chosen_cells(run: Run, f: Findings, split: str) -> list[str]:
     return list(here.cell.unique())
 
 
+def _audit_table(found: Sequence[Finding]) -> str:
+    if not found:
+        return "<p>The audit has nothing to say.</p>"
+    rows = [
+        f'<tr class="{f.severity}"><td>{f.severity}</td><td>{_text(f.where)}</td>'
+        f"<td>{_text(f.what)}.</td><td>{_text(f.remedy)}.</td></tr>"
+        for f in found
+    ]
+    head = "<tr><th></th><th>where</th><th>what</th><th>what to do</th></tr>"
+    return f'<table class="audit">{head}{"".join(rows)}</table>'
+
+
 def _method(run: Run, f: Findings) -> str:
     origin, configuration = run.description["provenance"], run.configuration
     facts = {
@@ -316,6 +376,9 @@ figcaption {{ color: #555; font-size: .88rem; }}
 table {{ border-collapse: collapse; font-size: .86rem; display: block; overflow-x: auto; }}
 th, td {{ padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: right; }}
 .texts td, .texts th {{ text-align: left; vertical-align: top; width: 33%; }}
+.audit td, .audit th {{ text-align: left; vertical-align: top; }}
+.audit .error td:first-child {{ color: #D55E00; font-weight: bold; }}
+.audit .warning td:first-child {{ color: #9a6a00; font-weight: bold; }}
 dl {{ display: grid; grid-template-columns: 9rem 1fr; font-size: .9rem; }}
 dt {{ color: #555; }} dd {{ margin: 0; overflow-wrap: anywhere; }}
 code {{ background: #eee; padding: 0 .25rem; overflow-wrap: anywhere; }}

@@ -27,7 +27,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Correlation:
-    """A signed rank correlation with interval, two-sided permutation p and number of points."""
+    """A signed correlation with interval, two-sided p and number of points."""
 
     rho: float
     low: float
@@ -63,6 +63,34 @@ def bootstrap_mean(
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Estimate(float(kept.mean()), float(low), float(high), len(kept))
+
+
+def detectable_difference(values: Float[np.ndarray, " item"], *, power: float = 0.8) -> float:
+    """Smallest true mean that so many paired differences show with this chance, two-sided at 5 %.
+
+    (z(0.975) + z(power)) s / √n, in the unit of the values; NaN items are left out, and NaN for
+    fewer than two.
+    """
+    kept = values[~np.isnan(values)]
+    if len(kept) < 2:
+        return math.nan
+    z = stats.norm.ppf((1 + CONFIDENCE) / 2) + stats.norm.ppf(power)
+    return float(z * kept.std(ddof=1) / math.sqrt(len(kept)))
+
+
+def sign_flip_p(
+    differences: Float[np.ndarray, " item"], *, seed: int = 0, n_flips: int = 5000
+) -> float:
+    """Two-sided p of a mean paired difference, from random signs of the items; NaN for fewer than 2.
+
+    Source: Fisher's randomisation test; the smallest p is 1 / (n_flips + 1).
+    """
+    kept = differences[~np.isnan(differences)]
+    if len(kept) < 2:
+        return math.nan
+    signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(n_flips, len(kept)))
+    extreme = np.abs(signs @ kept) >= abs(kept.sum()) - 1e-9 * np.abs(kept).sum()
+    return float((1 + extreme.sum()) / (n_flips + 1))
 
 
 def max_statistic(
@@ -146,6 +174,25 @@ def rank_correlation(
     resampled = _pearson(stats.rankdata(x[drawn], axis=1), stats.rankdata(y[drawn], axis=1))
     low, high = np.nanquantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Correlation(float(rho), float(low), float(high), p, n)
+
+
+def linear_correlation(x: Float[np.ndarray, " item"], y: Float[np.ndarray, " item"]) -> Correlation:
+    """Pearson's r, Fisher's interval and the two-sided p of the t test, for normal values.
+
+    NaN in everything but n where fewer than four pairs are finite or one side does not vary.
+
+    Source: Fisher 1921; the interval is tanh(atanh r ± z / √(n - 3)).
+    """
+    finite = np.isfinite(x) & np.isfinite(y)
+    x, y = x[finite], y[finite]
+    n = len(x)
+    if n < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return Correlation(math.nan, math.nan, math.nan, math.nan, n)
+    found = stats.pearsonr(x, y)
+    interval = found.confidence_interval(CONFIDENCE)
+    return Correlation(
+        float(found.statistic), float(interval.low), float(interval.high), float(found.pvalue), n
+    )
 
 
 def _pearson(

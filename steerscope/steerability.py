@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from scipy.interpolate import interp1d
 
 from steerscope.activations import extract
 from steerscope.contrasts import ContrastSet, opening_prompts
@@ -30,25 +31,29 @@ class Matching:
 
     Attributes:
         doses: relative doses that are measured, both signs, ascending.
-        relative: the one of them at which layers are compared by length.
+        relative: the dose at which layers are compared by length; None for the median over the
+            layers of the dose that gives `kl`.
         kl: the KL in nats at which they are compared by what they change.
 
-    Take a dose that steers: where the interval of every layer's effect holds zero, the order of the
-    layers is noise and nothing can predict it.
+    The default makes both comparisons equally strong. A fixed length may be one that steers nothing:
+    where the interval of every layer's effect holds zero, the order of the layers is noise and
+    nothing can predict it.
 
     Raises:
-        BadValueError: the doses do not ascend from above 0, or do not hold `relative`.
+        BadValueError: the doses do not ascend from above 0, or do not reach `relative`.
     """
 
-    doses: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4, 0.8)
-    relative: float = 0.2
+    doses: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
+    relative: float | None = None
     kl: float = 0.1
 
     def __post_init__(self) -> None:
         if not self.doses or self.doses[0] <= 0 or list(self.doses) != sorted(set(self.doses)):
             raise BadValueError(f"the doses {self.doses} must ascend and be above 0.")
-        if self.relative not in self.doses:
-            raise BadValueError(f"the matched dose {self.relative} is not one of {self.doses}.")
+        if self.relative is not None and not self.doses[0] <= self.relative <= self.doses[-1]:
+            raise BadValueError(
+                f"the matched dose {self.relative} is outside {self.doses[0]} to {self.doses[-1]}."
+            )
         if not self.kl > 0:
             raise BadValueError(f"the matched KL {self.kl} must be above 0.")
 
@@ -65,8 +70,8 @@ def measure_steerability(
     """Shift of the preference per layer, at a matched length and at a matched KL.
 
     The effect of a dose is half the difference of the preference between +dose and -dose, so that
-    what either sign does alike cancels. The effect at the matched KL is read off between two doses,
-    linear in log KL; it is NaN where the doses do not reach that KL.
+    what either sign does alike cancels. Between two doses the effect is linear in the dose, and at
+    the matched KL linear in log KL; it is NaN where the doses do not reach that KL.
 
     Args:
         model: the model.
@@ -77,8 +82,11 @@ def measure_steerability(
         progress: shows the loop.
 
     Returns:
-        One row per layer: layer, effect_relative in nats with low and high, effect_kl in nats,
-        dose_at_kl in relative units, n_pairs.
+        One row per layer: layer, effect_relative in nats with low and high, dose_relative at which
+        that is, effect_kl in nats, dose_at_kl in relative units, n_pairs.
+
+    Raises:
+        BadValueError: no layer reaches the matched KL, and no dose is given to match by length.
     """
     matching = matching or Matching()
     doses = np.array(matching.doses)
@@ -91,22 +99,39 @@ def measure_steerability(
     shape = (len(directions), len(doses), 2, -1)
     shifts = preferences(model, pairs, cells, progress=progress).double().numpy().reshape(shape)
     nats = kl_from_plain(model, prompts, cells, progress=progress).double().numpy().reshape(shape)
+    kl_of = nats.mean(axis=(2, 3))
+    needed = [math.exp(at_matched_kl(kl, np.log(doses), matching.kl)) for kl in kl_of]
+    relative = _matched_length(matching, needed)
     rows = []
-    for direction, shift, kls in zip(directions, shifts, nats, strict=True):
-        effects, kl = (shift[:, 0] - shift[:, 1]) / 2, kls.mean(axis=(1, 2))
-        at = bootstrap_mean(effects[matching.doses.index(matching.relative)])
+    for direction, shift, kl, dose_at_kl in zip(directions, shifts, kl_of, needed, strict=True):
+        effects = (shift[:, 0] - shift[:, 1]) / 2
+        at = bootstrap_mean(interp1d(doses, effects, axis=0)(relative))
         rows.append(
             {
                 "layer": direction.site.layer,
                 "effect_relative": at.value,
                 "effect_relative_low": at.low,
                 "effect_relative_high": at.high,
+                "dose_relative": relative,
                 "effect_kl": at_matched_kl(kl, effects.mean(axis=1), matching.kl),
-                "dose_at_kl": math.exp(at_matched_kl(kl, np.log(doses), matching.kl)),
+                "dose_at_kl": dose_at_kl,
                 "n_pairs": at.n,
             }
         )
     return pd.DataFrame(rows)
+
+
+def _matched_length(matching: Matching, needed: Sequence[float]) -> float:
+    """The relative dose at which layers are compared, given what each needs for the matched KL."""
+    if matching.relative is not None:
+        return matching.relative
+    reached = [dose for dose in needed if math.isfinite(dose)]
+    if not reached:
+        raise BadValueError(
+            f"no layer reaches {matching.kl:g} nats at relative doses of {matching.doses[0]:g} to "
+            f"{matching.doses[-1]:g}; give other doses, or another KL."
+        )
+    return float(np.median(reached))
 
 
 def at_matched_kl(

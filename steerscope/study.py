@@ -26,6 +26,7 @@ from steerscope.contrasts import (
     load_prompts,
     opening_prompts,
 )
+from steerscope.diagnostics import sink_alignment
 from steerscope.directions import METHODS, Direction, find_direction, save_directions
 from steerscope.doses import Dose, check_unit
 from steerscope.errors import (
@@ -124,6 +125,7 @@ def run_study(
     test_controls = _test_controls(plan, bound.found[direction.site])
     bound.measure("test", dose_cells([direction, *test_controls], signed, scope))
     _measure_eigengaps(bound)
+    _measure_sinks(bound)
     _write_lens(bound.run, bound.model, direction)
     everything = [*bound.directions.values(), *controls, *test_controls]
     save_directions(bound.run.path / "directions.safetensors", everything)
@@ -149,6 +151,7 @@ def run_sweep(
     cells = dose_cells([*bound.directions.values(), *controls], doses, Scope.parse(plan.scope))
     bound.measure("select", cells)
     _measure_eigengaps(bound)
+    _measure_sinks(bound)
     everything = [*bound.directions.values(), *controls]
     save_directions(bound.run.path / "directions.safetensors", everything)
     return bound.run
@@ -279,7 +282,9 @@ def _measure_eigengaps(bound: _Bound) -> None:
     }
     bound.run.append(
         [
-            _diagnostic_row("eigengap", layer, head, metric, float(values[row, head]), unit)
+            _diagnostic_row(
+                "eigengap", Site("k", layer, head), metric, float(values[row, head]), unit
+            )
             for metric, (values, unit) in metrics.items()
             for row, layer in enumerate(spectra.layers)
             for head in range(values.shape[1])
@@ -287,17 +292,29 @@ def _measure_eigengaps(bound: _Bound) -> None:
     )
 
 
-def _diagnostic_row(
-    method: str, layer: int, head: int, metric: str, value: float, unit: str
-) -> Row:
+def _measure_sinks(bound: _Bound) -> None:
+    """Store where position 0 lies as seen from each direction, unless the run has it."""
+    if (bound.run.table().method == "sink").any():
+        return
+    prompts = [p.text for p in bound.texts.prompts.select.prompts]
+    found = sink_alignment(bound.model, prompts, list(bound.directions.values()))
+    bound.run.append(
+        [
+            _diagnostic_row("sink", bound.directions[v.layer].site, v.diagnostic, v.value, v.unit)
+            for v in found
+        ]
+    )
+
+
+def _diagnostic_row(method: str, site: Site, metric: str, value: float, unit: str) -> Row:
     nan = float("nan")
     return Row(
-        cell=f"{DIAGNOSTIC} {method} k.{layer}.h{head}",
+        cell=f"{DIAGNOSTIC} {method} {site}",
         concept="",
         method=method,
-        stream="k",
-        layer=layer,
-        head=head,
+        stream=site.stream,
+        layer=site.layer,
+        head=-1 if site.head is None else site.head,
         operator="",
         scope="",
         dose_absolute=nan,

@@ -24,13 +24,13 @@ LEVELS = {
     "memory": 3, "backbones": 4,
     "activations": 4, "spectra": 4,
     "findings": 4,
-    "directions": 5, "operators": 5, "stability": 6, "report": 5,
+    "directions": 5, "operators": 5, "stability": 6, "audits": 6,
     "strengths": 6,
     "interventions": 7,
     "lens": 8, "templates": 8, "generation": 8, "score": 8, "composition": 8,
     "evals": 9, "gradients": 9, "evidence": 10, "calibration": 9, "diagnostics": 9,
-    "sweeps": 10, "steerability": 10, "style_report": 11,
-    "matched_kl": 11, "comparison": 12,
+    "sweeps": 10, "steerability": 10, "gating": 10, "zoning": 10, "style_report": 11,
+    "matched_kl": 11, "report": 11, "comparison": 12,
     "study": 11,
     "cli": 13, "__main__": 14, "__init__": 14,
 }  # fmt: skip
@@ -56,6 +56,7 @@ WITHOUT_TORCH = {
     "plans.py",
     "figures",
     "findings.py",
+    "audits",
     "report.py",
 }
 MAY_PRINT = {"cli", "microworld"}

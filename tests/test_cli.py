@@ -93,6 +93,21 @@ def test_the_report_leaves_a_page_rows_texts_and_directions(small_run):
     assert json.loads((out / "run.json").read_text())["configuration"]["doses"] == [1.0, 2.0]
 
 
+def test_an_audit_says_what_may_deceive_and_strict_makes_it_fail(small_run, run_cli):
+    out, said = small_run
+    assert "audit: " in said
+    code, said, _ = run_cli("audit", out, "--json")
+    assert code == 0
+    found = json.loads(said)["findings"]
+    assert {"few_nulls", "few_prompts"} <= {f["check"] for f in found}  # 3 directions, 6 pairs
+    assert all(f["remedy"] and f["where"] and f["what"] for f in found)
+    assert all(isinstance(v, float) for f in found for v in f["numbers"].values())
+    code, said, _ = run_cli("audit", out, "--strict")
+    assert code == 2
+    assert "(few_prompts)" in said
+    assert said.splitlines()[-1].startswith("audit: ")
+
+
 def test_layer_and_dose_are_chosen_on_select_and_stated_on_test(small_run):
     out, _ = small_run
     table = Run.open(out).table()
@@ -342,6 +357,7 @@ def test_a_sweep_prints_its_grid_and_can_be_drawn(run_cli, tiny_folder, words, t
     assert {(c["layer"], round(c["dose_relative"], 6)) for c in conditions} == {
         (layer, dose) for layer in (0, 2) for dose in (-0.1, 0.1)
     }
+    assert {z["layer"] for z in json.loads(said)["zones"]} == {0, 2}
     code, said, errors = run_cli("figures", tmp_path / "s")
     assert code == 0, errors
     assert "layer_sweep.html" in said

@@ -13,6 +13,7 @@ from steerscope.predictors import (
     benjamini_hochberg,
     grouped_correlation,
     holm,
+    league_in_words,
     leave_one_concept_out,
     predictor_league,
     selection_regret,
@@ -168,3 +169,14 @@ def test_tables_that_do_not_fit_are_refused():
         grouped_correlation(pd.concat([BY_HAND, BY_HAND.iloc[:1]]), "up", "y")
     with pytest.raises(BadValueError, match="neither 1 nor -1"):
         selection_regret(BY_HAND, "up", "y", sign=0)
+
+
+def test_the_verdict_names_what_holds_after_correction_and_what_the_middle_layer_loses():
+    right = {"x": lambda c, i: i + 0.0, "y": lambda c, i: i + 0.0, "noise": noise(3)}
+    t = table(right, 9).assign(depth=lambda t: -t.x, norm=lambda t: t.x)
+    said = league_in_words(predictor_league(t, ["x", "noise"], "y", controls=(), n_resamples=300))
+    assert "Of 2 diagnostics 1 rank the layers beyond chance: x, rho +1.00" in said
+    assert "the middle one loses 4.00 nats, a random one 4.00" in said
+    assert "the best loses 0.00 (x)" in said
+    said = league_in_words(predictor_league(t, ["noise"], "y", controls=(), n_resamples=300))
+    assert "Of 1 diagnostics none ranks the layers beyond chance" in said

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from itertools import permutations
 
@@ -7,11 +8,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from steerscope.predictors import EXPECTED_SIGNS
 from steerscope.statistics import (
     bootstrap_mean,
     crossing,
+    detectable_difference,
+    linear_correlation,
     max_statistic,
     rank_correlation,
+    sign_flip_p,
     wilson,
 )
 
@@ -112,3 +117,51 @@ def test_crossing_interpolates():
     assert crossing(doses, effects, 0.0) == 0.0
     assert math.isnan(crossing(doses, effects, 0.9))
     assert crossing(doses[::-1], effects[::-1], 0.5) == pytest.approx(1.25)
+
+
+def test_the_detectable_difference_is_what_80_percent_of_samples_show():
+    values = np.tile([-1.0, 1.0], 50)  # variance 100 / 99
+    expected = (1.959964 + 0.841621) * math.sqrt(100 / 99) / 10
+    assert detectable_difference(values) == pytest.approx(expected, rel=1e-5)
+    assert math.isnan(detectable_difference(np.array([1.0, math.nan])))
+    drawn = np.random.default_rng(0).normal(expected, math.sqrt(100 / 99), size=(4000, 100))
+    t = drawn.mean(axis=1) / (drawn.std(axis=1, ddof=1) / 10)
+    assert float((np.abs(t) > 1.96).mean()) == pytest.approx(0.8, abs=0.03)
+
+
+def test_sign_flips_of_equal_differences_have_the_p_of_all_signs_alike():
+    assert sign_flip_p(np.full(5, 2.0), n_flips=20000) == pytest.approx(2 / 32, abs=0.006)
+    assert sign_flip_p(np.array([1.0, -1.0])) == 1.0
+    assert math.isnan(sign_flip_p(np.array([1.0])))
+
+
+# Smallest gap and effect of GPT-2's layers 6 to 11. Source: FF-GardenFn/kernel-ridge-steering (MIT).
+PUBLISHED_GAPS = np.array([0.68270, 0.72075, 0.76823, 0.72707, 0.71110, 0.70411])
+PUBLISHED_EFFECTS = np.array([0.026820, 0.027416, 0.030892, 0.032628, 0.030364, 0.025599])
+
+
+def test_the_published_eigengap_claim_comes_out_against_itself():
+    found = linear_correlation(PUBLISHED_GAPS, PUBLISHED_EFFECTS)
+    assert found.rho == pytest.approx(0.61, abs=0.005)
+    assert found.p == pytest.approx(0.199, abs=0.002)
+    assert (found.low, found.high) == pytest.approx((-0.40, 0.95), abs=0.005)
+    assert found.n == 6
+    assert np.sign(found.rho) == -EXPECTED_SIGNS["weakest_gap"]
+    assert (PUBLISHED_GAPS <= 0.77).all()  # the published threshold passes every layer
+
+
+def test_the_published_numbers_are_those_of_the_stored_table(shared):
+    golden = json.loads((shared / "goldens/eigengap_gpt2.json").read_text())["layers"]
+    for row, gap, effect in zip(golden, PUBLISHED_GAPS, PUBLISHED_EFFECTS, strict=True):
+        assert min(row["gaps"]) == row["min_gap"] == pytest.approx(gap, abs=1e-5)
+        assert np.mean(row["gaps"]) == pytest.approx(row["mean_gap"], abs=1e-6)
+        assert row["steering_effect"] == pytest.approx(effect, abs=1e-6)
+
+
+def test_fishers_interval_by_hand_and_nothing_of_too_few_points():
+    x, y = np.arange(10.0), np.array([0, 2, 1, 4, 3, 6, 5, 8, 7, 9.0])
+    found = linear_correlation(x, y)
+    z, step = math.atanh(found.rho), 1.959963984540054 / math.sqrt(7)
+    assert (found.low, found.high) == pytest.approx((math.tanh(z - step), math.tanh(z + step)))
+    assert found.rho == pytest.approx(np.corrcoef(x, y)[0, 1])
+    assert math.isnan(linear_correlation(x[:3], y[:3]).p)

@@ -66,10 +66,29 @@ def test_the_table_has_every_layer_concept_and_stated_diagnostic(load):
     assert np.isfinite(table[list(EXPECTED_SIGNS)].to_numpy(float)).all()
 
 
+def test_the_length_is_the_median_over_layers_of_the_dose_that_gives_the_kl(load):
+    model = load("llama")
+    directions = [random_direction(model, Site("resid_post", i), seed=i) for i in range(3)]
+
+    def effects(**options):
+        matching = Matching(doses=(0.002, 0.8), kl=0.002, **options)
+        return measure_steerability(model, PAIRS, PROMPTS, directions, matching=matching)
+
+    found = effects()
+    assert found.dose_at_kl.nunique() == 3
+    median = float(np.median(found.dose_at_kl))
+    assert found.dose_relative.tolist() == pytest.approx([median] * 3)
+    low, high = (effects(relative=dose).effect_relative for dose in (0.002, 0.8))
+    between = low + (median - 0.002) / 0.798 * (high - low)
+    assert found.effect_relative.tolist() == pytest.approx(between.tolist(), rel=1e-5)
+    with pytest.raises(BadValueError, match="no layer reaches 50 nats"):
+        measure_steerability(model, PAIRS, PROMPTS, directions, matching=Matching(kl=50.0))
+
+
 def test_matchings_that_make_no_sense_are_refused():
     with pytest.raises(BadValueError, match="ascend"):
         Matching(doses=(0.2, 0.1), relative=0.2)
-    with pytest.raises(BadValueError, match="not one of"):
-        Matching(doses=(0.1, 0.4), relative=0.2)
+    with pytest.raises(BadValueError, match="outside 0.1 to 0.4"):
+        Matching(doses=(0.1, 0.4), relative=0.5)
     with pytest.raises(BadValueError, match="matched KL"):
         Matching(kl=0.0)

@@ -34,6 +34,7 @@ for command in (
     tools.steer,
     tools.lens,
     jobs.figures,
+    jobs.audit,
 ):
     app.command()(command)
 

@@ -1,7 +1,8 @@
-"""Commands that measure a whole run and draw it: report, sweep, figures."""
+"""Commands that measure a whole run, draw it and judge it: report, sweep, figures, audit."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,6 +34,7 @@ from steerscope.cli.shared import (
 )
 
 if TYPE_CHECKING:
+    from steerscope.audits import Finding
     from steerscope.findings import Findings
 
 
@@ -60,11 +62,13 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Where, how hard and whether: one page with controls."""
+    from steerscope.audits import audit as audited
     from steerscope.findings import answer, find, verdict
     from steerscope.plans import StudyPlan
     from steerscope.progress import bar
     from steerscope.report import write_report
     from steerscope.study import run_study
+    from steerscope.zoning import zones_of
 
     steps = tuple(numbers(doses, float, "doses"))
     plan = StudyPlan(
@@ -88,9 +92,12 @@ def report(
     out = out or Path("data/runs") / f"{Path(model).name}-{Path(contrasts).stem}"
     run = run_study(plan, out, device=device, memory=memory, progress=bar)
     page = write_report(run)
-    findings = find(run)
-    lines = [verdict(findings), *(f"  {line}" for line in answer(findings)), f"report: {page}"]
-    finish(as_json, _as_json(findings) | {"report": str(page), "run": str(run.path)}, lines)
+    findings, found = find(run), audited(run)
+    lines = [verdict(findings), *(f"  {line}" for line in answer(findings))]
+    lines += [f"  {zones}"] if (zones := zones_of(findings)) else []
+    lines += [f"{_tally(found)}; see `steerscope audit {run.path}`", f"report: {page}"]
+    result = _as_json(findings) | {"audit": [asdict(f) for f in found]}
+    finish(as_json, result | {"report": str(page), "run": str(run.path)}, lines)
 
 
 def _as_json(findings: Findings) -> dict[str, Any]:
@@ -138,6 +145,7 @@ def sweep(
     from steerscope.progress import bar
     from steerscope.statistics import Estimate
     from steerscope.study import run_sweep
+    from steerscope.zoning import zones_of
 
     plan = SweepPlan(
         model=model,
@@ -173,10 +181,12 @@ def sweep(
     columns = ("layer", "dose (natural)", "KL (nats)", "effect", "n", "over the limit")
     title = f"{found.effect.words}, {method} at {stream}:"
     summary = found.summary.drop(columns="cell").to_dict("records")
+    zones = zones_of(found)
+    zoned = {} if zones is None else {"zones": zones.table.to_dict("records")}
     finish(
         as_json,
-        {"run": str(run.path), "conditions": summary},
-        [*table(title, columns, rows), f"run: {run.path}"],
+        {"run": str(run.path), "conditions": summary, **zoned},
+        [*table(title, columns, rows), *([str(zones)] if zones else []), f"run: {run.path}"],
     )
 
 
@@ -194,3 +204,37 @@ def figures(
     run = Run.open(run_dir)
     written = [write_report(run), *draw_figures(run, [f.strip() for f in formats.split(",")])]
     finish(as_json, {"written": [str(p) for p in written]}, [f"drawn: {p}" for p in written])
+
+
+def audit(
+    run_dir: Annotated[Path, typer.Argument(help="a run directory")],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="leave with 2 on any error or warning")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """What in a run may deceive its reader, with evidence and remedy."""
+    from steerscope.audits import audit as audited
+    from steerscope.results import Run
+
+    found = audited(Run.open(run_dir))
+    lines = [line for f in found for line in (str(f), f"  evidence: {_numbers(f.numbers)}")]
+    finish(
+        as_json,
+        {"run": str(run_dir), "findings": [asdict(f) for f in found]},
+        [*lines, _tally(found)],
+    )
+    if strict and any(f.severity != "note" for f in found):
+        raise SystemExit(2)
+
+
+def _numbers(numbers: Mapping[str, float | int]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in numbers.items()) or "none"
+
+
+def _tally(found: Sequence[Finding]) -> str:
+    from steerscope.audits import SEVERITIES
+
+    counts = [sum(f.severity == s for f in found) for s in SEVERITIES]
+    words = [f"{n} {s}{'' if n == 1 else 's'}" for n, s in zip(counts, SEVERITIES, strict=True)]
+    return f"audit: {', '.join(words)}"

@@ -8,7 +8,13 @@ from steerscope.diagnostics.layers import layer_diagnostics, spectral_values
 from steerscope.diagnostics.norms import residual_norms
 from steerscope.diagnostics.probe import explained_variance, probe_accuracy
 from steerscope.diagnostics.sensitivity import kl_sensitivity
-from steerscope.diagnostics.separation import pair_stability, separation, signal_to_noise
+from steerscope.diagnostics.separation import (
+    half_agreement,
+    pair_stability,
+    separation,
+    signal_to_noise,
+)
+from steerscope.diagnostics.sink import sink_alignment
 from steerscope.diagnostics.table import LayerValue, as_table
 from steerscope.diagnostics.visibility import visible_share, visible_subspace
 from steerscope.diagnostics.zones import ZoneLimits, layer_zones
@@ -19,6 +25,7 @@ __all__ = [
     "as_table",
     "explained_variance",
     "gradient_screening",
+    "half_agreement",
     "kl_sensitivity",
     "layer_diagnostics",
     "layer_zones",
@@ -29,6 +36,7 @@ __all__ = [
     "residual_norms",
     "separation",
     "signal_to_noise",
+    "sink_alignment",
     "spectral_values",
     "visible_share",
     "visible_subspace",

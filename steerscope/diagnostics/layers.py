@@ -14,7 +14,12 @@ from steerscope.diagnostics.gradients import gradient_screening
 from steerscope.diagnostics.norms import residual_norms
 from steerscope.diagnostics.probe import explained_variance, probe_accuracy
 from steerscope.diagnostics.sensitivity import kl_sensitivity
-from steerscope.diagnostics.separation import pair_stability, separation, signal_to_noise
+from steerscope.diagnostics.separation import (
+    half_agreement,
+    pair_stability,
+    separation,
+    signal_to_noise,
+)
 from steerscope.diagnostics.table import LayerValue, as_table
 from steerscope.diagnostics.visibility import visible_share, visible_subspace
 from steerscope.directions import mean_diff, random
@@ -59,10 +64,14 @@ def layer_diagnostics(
     values = residual_norms(model, prompts, seed=seed)
     subspace = visible_subspace(model)
     for site, contrast in fitted.items():
-        values += [f(contrast, seed=seed) for f in (separation, signal_to_noise, pair_stability)]
+        values += [
+            f(contrast, seed=seed)
+            for f in (separation, signal_to_noise, pair_stability, half_agreement)
+        ]
         values += [
             f(contrast, others[site], seed=seed) for f in (probe_accuracy, explained_variance)
         ]
+        values.append(probe_accuracy(contrast, others[site], method="logistic_probe", seed=seed))
         values.append(visible_share(contrast, subspace, seed=seed))
     texts = [(p.positive, p.negative) for p in held_out.pairs]
     values += gradient_screening(model, texts, directions, seed=seed)

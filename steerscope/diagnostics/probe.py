@@ -1,4 +1,4 @@
-"""What the mean difference of some pairs is worth on other pairs: accuracy, share of the variance."""
+"""What a direction from some pairs is worth on other pairs: accuracy, share of the variance."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ from torch import Tensor
 
 from steerscope.activations import Contrast
 from steerscope.diagnostics.table import LayerValue, bootstrap_weights, interval
-from steerscope.directions import mean_diff
+from steerscope.directions import find_direction, mean_diff
 
 _RANDOM = 100  # directions of the null
 
 
-def probe_accuracy(fit: Contrast, held_out: Contrast, *, seed: int = 0) -> LayerValue:
-    """Share of held-out texts on the right side of a threshold along the mean difference.
+def probe_accuracy(
+    fit: Contrast, held_out: Contrast, *, method: str = "mean_diff", seed: int = 0
+) -> LayerValue:
+    """Share of held-out texts on the right side of a threshold along a direction.
 
     The threshold is halfway between the class means of `fit`. The interval resamples held-out
-    pairs; the null takes random directions, each with its own threshold and sign from `fit`.
+    pairs; the null takes random directions, each with its own threshold and sign from `fit`. The
+    value is named after the method, and `probe_accuracy` for the mean difference.
     """
-    unit = mean_diff(fit).unit
+    unit = find_direction(method, fit, seed=seed).unit
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(_RANDOM, len(unit), generator=generator)
     right = _right(fit, held_out, unit[None])[0].double()
     low, high = interval(_share(bootstrap_weights(len(right), seed=seed), right))
     return LayerValue(
-        diagnostic="probe_accuracy",
+        diagnostic="probe_accuracy" if method == "mean_diff" else f"{method}_accuracy",
         layer=fit.site.layer,
         value=float(right.mean()),
         low=low,

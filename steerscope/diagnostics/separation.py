@@ -11,6 +11,7 @@ from torch import Tensor
 from steerscope.activations import Contrast
 from steerscope.diagnostics.table import LayerValue, bootstrap_weights, interval
 from steerscope.errors import DegenerateDirectionError
+from steerscope.stability import split_half
 
 _FLIPS = 200
 _Weights = Float[Tensor, "sample pair"]
@@ -52,6 +53,19 @@ def pair_stability(contrast: Contrast, *, seed: int = 0) -> LayerValue:
         return (_quadratic(cosines, weights) - own) / (n**2 - (weights**2).sum(dim=1))
 
     return _measured("pair_stability", "cosine", contrast, cosine, seed)
+
+
+def half_agreement(contrast: Contrast, *, seed: int = 0) -> LayerValue:
+    """Mean cosine between the mean differences of two random halves of the pairs.
+
+    The interval is over the splits. The null is 0: with the classes of each pair swapped at random,
+    a cosine and its negative are equally likely.
+    """
+    found = split_half(contrast, "mean_diff", seed=seed)
+    layer = contrast.site.layer
+    return LayerValue(
+        "half_agreement", layer, found.value, found.low, found.high, "cosine", found.n, null=0.0
+    )
 
 
 def _quadratic(gram: Float[Tensor, "pair other"], weights: _Weights) -> Float[Tensor, " sample"]:

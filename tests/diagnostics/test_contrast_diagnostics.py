@@ -9,6 +9,7 @@ import torch
 from steerscope.activations import Contrast
 from steerscope.diagnostics import (
     explained_variance,
+    half_agreement,
     pair_stability,
     probe_accuracy,
     separation,
@@ -106,3 +107,21 @@ def test_a_table_has_one_row_per_value_and_its_unit():
     assert table.iloc[0].unit == "relative units"
     assert np.isnan(table.iloc[0].null)
     assert list(as_table([]).columns) == list(table.columns)
+
+
+def test_halves_of_a_planted_contrast_agree_and_those_of_noise_do_not():
+    planted, _ = planted_contrast(n_pairs=40)
+    assert half_agreement(planted).value > 0.95
+    noise = torch.randn(2, 40, 100, generator=torch.Generator().manual_seed(0)).tolist()
+    found = half_agreement(contrast(*noise))
+    assert abs(found.value) < 0.15
+    assert found.null == 0.0
+
+
+def test_the_logistic_probe_is_judged_on_other_pairs_under_its_own_name():
+    fit, held_out = (planted_contrast(n_pairs=40, length=4.0, seed=0)[0].take(torch.arange(*part))
+                     for part in ((0, 20), (20, 40)))  # fmt: skip
+    found = probe_accuracy(fit, held_out, method="logistic_probe")
+    assert found.diagnostic == "logistic_probe_accuracy"
+    assert found.value > 0.85
+    assert found.null < 0.75

@@ -12,6 +12,7 @@ from steerscope.diagnostics import (
     lens_agreement,
     preference_gradients,
     residual_norms,
+    sink_alignment,
     visible_share,
     visible_subspace,
 )
@@ -19,6 +20,7 @@ from steerscope.doses import Dose
 from steerscope.errors import BadValueError, VectorMismatchError
 from steerscope.interventions import Cell, Steering
 from steerscope.metrics import kl_divergence
+from steerscope.predictors import EXPECTED_SIGNS
 from steerscope.scopes import Scope
 from steerscope.score import kl_from_plain, preference
 from steerscope.sites import Site
@@ -172,7 +174,21 @@ def test_the_whole_table_has_every_diagnostic_at_every_layer(load):
     table = layer_diagnostics(model, fit, held_out, PROMPTS)
     counts = table.groupby("diagnostic").layer.nunique()
     assert set(counts) == {3}
-    assert len(counts) == 15
+    assert set(counts.index) == set(EXPECTED_SIGNS)
     finite = table[["value", "low", "high"]].to_numpy()
     assert np.isfinite(finite).all()
     assert (table.low <= table.high).all()
+
+
+def test_the_sink_is_seen_from_each_direction_at_its_own_site(tiny):
+    directions = [random_direction(tiny, Site("resid_post", i), seed=i) for i in (0, 2)]
+    found = {(v.diagnostic, v.layer): v for v in sink_alignment(tiny, PROMPTS, directions)}
+    for direction in directions:
+        layer = direction.site.layer
+        first = tiny.read(torch.tensor([tiny.tokens(PROMPTS[0])]), [direction.site])
+        x = first[direction.site][0, 0]
+        # Position 0 sees only itself, so that it is the same in every prompt.
+        cosine = float(x @ direction.unit / x.norm())
+        assert found["sink_cosine", layer].value == pytest.approx(cosine, abs=1e-5)
+        length = float(x.norm()) / direction.scale.relative
+        assert found["sink_length", layer].value == pytest.approx(length, rel=1e-4)

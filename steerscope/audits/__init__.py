@@ -1,0 +1,131 @@
+"""The audit of a run: everything in it that may deceive its reader, with evidence and remedy.
+
+Each check is a function from the evidence of a run to findings, none if there is nothing to say.
+It reads rows, texts, directions and the page of the run; no model is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from steerscope.audits.choice import (
+    edge_of_grid,
+    missing_conditions,
+    one_prompt_decides,
+    uncorrected_choice,
+    unstable_layer,
+)
+from steerscope.audits.comparisons import (
+    idle_gate,
+    position_zero,
+    unmatched_doses,
+    unpredictive_diagnostic,
+)
+from steerscope.audits.damage import collapsed_texts_counted, damage, dropped_values, missing_rows
+from steerscope.audits.evidence import Evidence
+from steerscope.audits.finding import SEVERITIES, Finding
+from steerscope.audits.nulls import (
+    both_signs_alike,
+    few_nulls,
+    inside_null_band,
+    interval_holds_zero,
+    no_null,
+    null_not_beaten,
+    signs_disagree,
+    wrong_sign,
+)
+from steerscope.audits.records import baseline_differs, report_disagrees, status_disagrees
+from steerscope.audits.splits import (
+    class_lengths,
+    few_prompts,
+    shared_prompts,
+    stated_where_chosen,
+    template_mismatch,
+    underpowered,
+)
+from steerscope.audits.vectors import one_vector_many_layers, same_vector, sink_alignment
+from steerscope.errors import NotCheckedError, UnknownNameError
+from steerscope.results import Run
+
+Check = Callable[[Evidence], list[Finding]]
+
+CHECKS: dict[str, Check] = {
+    check.__name__: check
+    for check in (
+        stated_where_chosen,
+        shared_prompts,
+        few_prompts,
+        underpowered,
+        class_lengths,
+        template_mismatch,
+        no_null,
+        few_nulls,
+        null_not_beaten,
+        inside_null_band,
+        interval_holds_zero,
+        wrong_sign,
+        signs_disagree,
+        both_signs_alike,
+        damage,
+        collapsed_texts_counted,
+        dropped_values,
+        missing_rows,
+        uncorrected_choice,
+        edge_of_grid,
+        unstable_layer,
+        one_prompt_decides,
+        missing_conditions,
+        unmatched_doses,
+        position_zero,
+        unpredictive_diagnostic,
+        idle_gate,
+        same_vector,
+        one_vector_many_layers,
+        sink_alignment,
+        report_disagrees,
+        status_disagrees,
+        baseline_differs,
+    )
+}
+
+
+def audit(run: Run, *, leave_out: Sequence[str] = ()) -> list[Finding]:
+    """Everything in a run that may deceive its reader, the worst first.
+
+    A check that lacks what it would look at gives a note that says so.
+
+    Args:
+        run: a study or a sweep.
+        leave_out: names of checks not to make.
+
+    Raises:
+        RunError: the run has no rows yet, or is of a kind that cannot be audited.
+        UnknownNameError: no such check.
+    """
+    for name in leave_out:
+        if name not in CHECKS:
+            raise UnknownNameError("check", name, CHECKS)
+    evidence = Evidence(run)
+    found: list[Finding] = []
+    for name, check in CHECKS.items():
+        if name not in leave_out:
+            found += [_signed(f, name) for f in _made(check, evidence)]
+    return sorted(found, key=lambda f: SEVERITIES.index(f.severity))
+
+
+def _signed(finding: Finding, check: str) -> Finding:
+    """The finding with the name of its check, its numbers as plain floats."""
+    numbers = {name: float(value) for name, value in finding.numbers.items()}
+    return replace(finding, check=check, numbers=numbers)
+
+
+def _made(check: Check, evidence: Evidence) -> list[Finding]:
+    try:
+        return check(evidence)
+    except NotCheckedError as error:
+        reason = str(error).rstrip(".")
+        return [Finding("note", f"not checked: {reason}", "audit", "Check it by hand")]
+
+
+__all__ = ["CHECKS", "SEVERITIES", "Check", "Evidence", "Finding", "audit"]

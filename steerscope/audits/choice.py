@@ -1,0 +1,151 @@
+"""Checks of how the layer and dose were chosen, and of what they would be on other prompts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from steerscope.audits.evidence import Evidence
+from steerscope.audits.finding import Finding
+from steerscope.statistics import bootstrap_mean
+
+_LEVEL = 0.05
+_N_RESAMPLES = 1000
+_MARGIN = 0.02  # of the best effect, within which the cheapest is taken, as `sweet_spot` does
+_STABLE = 0.8  # share of resamples
+_ONE_PROMPT = 0.2  # of the effect
+
+
+def uncorrected_choice(evidence: Evidence) -> list[Finding]:
+    """The best of many conditions is no better than the best of as many without an effect."""
+    chosen = evidence.findings.chosen
+    if chosen.p_corrected <= _LEVEL:
+        return []
+    return [
+        Finding(
+            "error",
+            f"it is the best of {chosen.n_cells} conditions, and a sweep without any effect has one "
+            f"this good with p = {chosen.p_corrected:.2g}",
+            f"layer {chosen.layer}, {chosen.dose_natural:+g} natural, select split",
+            "Claim no sweet spot, or sweep fewer conditions on more prompts",
+            {"conditions": chosen.n_cells, "p_corrected": chosen.p_corrected},
+        )
+    ]
+
+
+def edge_of_grid(evidence: Evidence) -> list[Finding]:
+    """The choice lies at the end of the doses or layers that were tried."""
+    f = evidence.findings
+    layer, dose = f.chosen.layer, f.chosen.dose_natural
+    rows = f.summary[f.summary.method == f.plan.method]
+    doses = rows.dose_natural[rows.layer == layer]
+    found = []
+    if np.isclose(dose, doses.max()):
+        found.append(
+            Finding(
+                "warning",
+                f"the chosen dose, {dose:g} natural, is the largest that was tried",
+                f"layer {layer}, select split",
+                "Try larger doses until the effect falls or something breaks",
+                {"dose_natural": dose},
+            )
+        )
+    layers = sorted(map(int, rows.layer.unique()))
+    n_layers = evidence.run.description["provenance"].get("shape", {}).get("n_layers")
+    open_ends = {layers[0]: layers[0] > 0, layers[-1]: layers[-1] < (n_layers or 0) - 1}
+    if len(layers) > 1 and open_ends.get(layer):
+        found.append(
+            Finding(
+                "warning",
+                f"the chosen layer is at the end of those tried, {layers[0]} to {layers[-1]} of "
+                f"{n_layers}",
+                f"layer {layer}, select split",
+                "Try the layers beyond it",
+                {"first": layers[0], "last": layers[-1], "layers": n_layers},
+            )
+        )
+    return found
+
+
+def unstable_layer(evidence: Evidence) -> list[Finding]:
+    """On other prompts of the same kind another layer would have been chosen."""
+    layers = chosen_layers(evidence)
+    chosen = evidence.findings.chosen.layer
+    share = float((layers == chosen).mean())
+    if share >= _STABLE:
+        return []
+    often = {int(i): float((layers == i).mean()) for i in np.unique(layers)}
+    rivals = ", ".join(f"{i} ({s:.0%})" for i, s in sorted(often.items(), key=lambda x: -x[1])[:4])
+    return [
+        Finding(
+            "note",
+            f"in {share:.0%} of {_N_RESAMPLES} resamples of the prompts layer {chosen} is chosen; "
+            f"the layers chosen are {rivals}",
+            f"layer {chosen}, select split",
+            "Name the layers that do as well rather than one of them",
+            {f"share_layer_{i}": s for i, s in often.items()},
+        )
+    ]
+
+
+def chosen_layers(evidence: Evidence, *, seed: int = 0) -> np.ndarray:
+    """The layer that each of many bootstrap resamples of the select prompts would have chosen.
+
+    What counts as broken is taken from all prompts.
+    """
+    f = evidence.findings
+    rows = f.summary[(f.summary.method == f.plan.method) & (f.summary.dose_natural > 0)]
+    whole = rows[~rows.broken]
+    pool = whole if len(whole) and whole.effect.max() > 0 else rows
+    gains = evidence.gains["select"].loc[pool.cell].dropna(axis=1).to_numpy(float)
+    n = gains.shape[1]
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=_N_RESAMPLES) / n
+    means = weights @ gains.T
+    best = means.max(axis=1, keepdims=True)
+    kl = np.where(means >= best - _MARGIN * np.abs(best), pool.kl_nats.to_numpy(float), np.inf)
+    return pool.layer.to_numpy(int)[kl.argmin(axis=1)]
+
+
+def one_prompt_decides(evidence: Evidence) -> list[Finding]:
+    """Without one prompt the effect is another."""
+    values = evidence.over_random.to_numpy(float)
+    estimate = bootstrap_mean(values)
+    if len(values) < 3 or not estimate.low > 0:
+        return []
+    without = (values.sum() - values) / (len(values) - 1)
+    change = np.abs(without - estimate.value) / estimate.value
+    worst = int(change.argmax())
+    if change[worst] <= _ONE_PROMPT:
+        return []
+    prompt = int(evidence.over_random.index[worst])
+    return [
+        Finding(
+            "warning",
+            f"without prompt {prompt} the effect is {without[worst]:.3g} and not "
+            f"{estimate.value:.3g} {evidence.unit}",
+            evidence.place,
+            "Read what that prompt gives, and state the median beside the mean",
+            {"prompt": prompt, "effect": estimate.value, "without": float(without[worst])},
+        )
+    ]
+
+
+def missing_conditions(evidence: Evidence) -> list[Finding]:
+    """Some layers or doses of the grid were not measured, so the choice is among the others."""
+    f, plan = evidence.findings, evidence.plan
+    rows = f.summary[f.summary.method == plan.method]
+    doses = rows[f"dose_{getattr(plan, 'unit', 'natural')}"].round(4)
+    seen = set(zip(rows.layer.astype(int), doses, strict=True))
+    layers = sorted({*(plan.layers or ()), *rows.layer.astype(int)})
+    lacking = [(i, d) for i in layers for d in sorted(set(doses)) if (i, d) not in seen]
+    if not lacking:
+        return []
+    return [
+        Finding(
+            "error",
+            f"{len(lacking)} of {len(layers) * doses.nunique()} conditions of the grid are missing",
+            f"layers {', '.join(map(str, sorted({i for i, _ in lacking})))}, select split",
+            "Start the same command again to finish the sweep",
+            {"missing": len(lacking), "conditions": len(layers) * doses.nunique()},
+        )
+    ]

@@ -1,0 +1,158 @@
+"""Everything about a run that a check may look at, read once and only when asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from steerscope.contrasts import ContrastSet, load_contrasts
+from steerscope.directions import Direction, load_directions
+from steerscope.errors import ContrastError, NotCheckedError, RunError, VectorFileError
+from steerscope.findings import Findings, find
+from steerscope.plans import StudyPlan, SweepPlan, effect_of, plan_of
+from steerscope.results import Run
+from steerscope.studies import PLAIN, Effect, conditions, responses
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """A run with what can be read off it.
+
+    A gain is the response of a condition to a dose minus that of the plain model on the same
+    prompt, in the unit of the effect.
+    """
+
+    run: Run
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """All rows."""
+        return self.run.table()
+
+    @cached_property
+    def plan(self) -> StudyPlan | SweepPlan:
+        """What was asked for."""
+        return plan_of(self.run)
+
+    @cached_property
+    def effect(self) -> Effect:
+        """What counts as success."""
+        return effect_of(self.run)
+
+    @cached_property
+    def findings(self) -> Findings:
+        """What the report would say.
+
+        Raises:
+            RunError: the method of the plan was not measured on the select split.
+        """
+        here = self.table[(self.table.split == "select") & (self.table.method == self.plan.method)]
+        if not ((here.metric == self.effect.metric) & (here.dose_natural > 0)).any():
+            raise RunError(
+                f"{self.run.path} has no {self.effect.metric} of {self.plan.method} at a positive "
+                "dose; let the run finish."
+            )
+        return find(self.run)
+
+    @cached_property
+    def split(self) -> str:
+        """The split that the effect is stated on."""
+        return "test" if (self.table.split == "test").any() else "select"
+
+    @cached_property
+    def labels(self) -> pd.DataFrame:
+        """What each cell is."""
+        return conditions(self.table)
+
+    @cached_property
+    def gains(self) -> dict[str, pd.DataFrame]:
+        """Per split: gain of each cell on each prompt."""
+        found = {}
+        for split in ("select", self.split):
+            effects = responses(self.table, self.effect, split)
+            plain = effects.loc[PLAIN]
+            found[split] = effects.sub(plain, axis=1) if self.effect.is_share else effects
+        return found
+
+    def cells(self, method: str, *, sign: int = 1) -> list[str]:
+        """Cells of a method at the chosen layer and dose on the stated split, one per seed."""
+        chosen = self.findings.chosen
+        here = self.labels.loc[self.labels.index.intersection(self.gains[self.split].index)]
+        dose = np.isclose(here.dose_natural, sign * chosen.dose_natural)
+        return list(here.index[(here.method == method) & (here.layer == chosen.layer) & dose])
+
+    @cached_property
+    def stated(self) -> pd.Series:
+        """Gain of the chosen condition on each prompt of the stated split.
+
+        Raises:
+            NotCheckedError: the chosen condition was not measured there.
+        """
+        cells = self.cells(self.plan.method)
+        if not cells:
+            raise NotCheckedError(f"the chosen condition has no rows on the {self.split} split")
+        return self.gains[self.split].loc[cells[0]].dropna()
+
+    def nulls(self, control: str) -> pd.DataFrame:
+        """Gain of each seed of a control at the chosen layer and dose, on the stated prompts."""
+        found = self.gains[self.split].loc[self.cells(control)]
+        return found.reindex(columns=self.stated.index)
+
+    @property
+    def over_random(self) -> pd.Series:
+        """Stated gain minus the mean of the random directions; the gain itself without any."""
+        nulls = self.nulls("random")
+        return self.stated - nulls.mean(axis=0) if len(nulls) else self.stated
+
+    @property
+    def unit(self) -> str:
+        """Unit of a gain."""
+        return "share" if self.effect.is_share else "nats"
+
+    @property
+    def place(self) -> str:
+        """The chosen layer and dose, and where they are stated."""
+        c = self.findings.chosen
+        return f"layer {c.layer}, {c.dose_natural:+g} natural, {self.split} split"
+
+    @cached_property
+    def texts(self) -> pd.DataFrame:
+        """The prompts, one row each: split, prompt, given.
+
+        Raises:
+            NotCheckedError: the run holds no texts.
+        """
+        texts = self.run.texts().drop_duplicates(["split", "prompt"])
+        if texts.empty:
+            raise NotCheckedError("the run holds no texts")
+        return texts[["split", "prompt", "given"]]
+
+    @cached_property
+    def directions(self) -> list[Direction]:
+        """The directions of the run.
+
+        Raises:
+            NotCheckedError: it has none, or they cannot be read.
+        """
+        try:
+            return load_directions(self.run.path / "directions.safetensors")
+        except VectorFileError as error:
+            raise NotCheckedError(str(error)) from None
+
+    @cached_property
+    def contrasts(self) -> ContrastSet:
+        """The contrast set that the run was made from.
+
+        Raises:
+            NotCheckedError: it is not here any more, or has changed since.
+        """
+        try:
+            found = load_contrasts(self.plan.contrasts)
+        except ContrastError as error:
+            raise NotCheckedError(str(error)) from None
+        if found.sha256 != self.run.configuration.get("contrasts_sha256"):
+            raise NotCheckedError(f"{self.plan.contrasts} has changed since the run")
+        return found

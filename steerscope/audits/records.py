@@ -1,0 +1,115 @@
+"""Checks of a run against itself, its page and its neighbours."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+
+import pandas as pd
+
+from steerscope.audits.evidence import Evidence
+from steerscope.audits.finding import Finding
+from steerscope.errors import RunError
+from steerscope.findings import answer, verdict
+from steerscope.results import STATUSES, Run
+from steerscope.studies import PLAIN
+
+_ANSWER = re.compile(r'<section class="answer">(.*?)</section>', re.DOTALL)
+# What two runs must share for their plain rows to be the same numbers.
+_SHARED = ("model", "dtype", "backbone", "n_new", "temperature", "seed", "prompts_sha256")
+_SAME = 1e-6
+
+
+def report_disagrees(evidence: Evidence) -> list[Finding]:
+    """The page says something else than the rows."""
+    path = evidence.run.path / "report.html"
+    if not path.is_file():
+        return []
+    section = _ANSWER.search(path.read_text(encoding="utf-8"))
+    shown = html.unescape(re.sub(r"<[^>]*>", "", section[1])) if section else ""
+    f = evidence.findings
+    missing = [line for line in (verdict(f), *answer(f)) if line not in shown]
+    if not missing:
+        return []
+    return [
+        Finding(
+            "error",
+            f"{len(missing)} sentences that the rows give are not on the page, the first: {missing[0]}",
+            "report.html",
+            "Draw it again with `steerscope figures`",
+            {"sentences": len(missing)},
+        )
+    ]
+
+
+def status_disagrees(evidence: Evidence) -> list[Finding]:
+    """A row's status is unknown, or says ok of a text that collapsed."""
+    table = evidence.table
+    unknown = table[~table.status.isin(STATUSES)]
+    collapsed = table[(table.metric == "degenerate") & (table.value == 1) & (table.status == "ok")]
+    found = []
+    for rows, words in (
+        (unknown, "rows have a status that is not one of " + ", ".join(STATUSES)),
+        (collapsed, "texts collapsed into repetition and have the status ok"),
+    ):
+        if len(rows):
+            found.append(
+                Finding(
+                    "error",
+                    f"{len(rows)} {words}",
+                    f"rows, first in {rows.iloc[0].cell}",
+                    "Measure them again with this steerscope",
+                    {"rows": len(rows)},
+                )
+            )
+    return found
+
+
+def baseline_differs(evidence: Evidence) -> list[Finding]:
+    """The plain model scores otherwise than in a run beside this one that shares all settings."""
+    found = []
+    mine = _plain(evidence.table)
+    for other in _neighbours(evidence.run):
+        both = pd.concat([mine, _plain(other.table())], axis=1, join="inner", keys=["a", "b"])
+        differing = both[(both.a - both.b).abs() > _SAME]
+        if len(differing):
+            metric = differing.index[0][0]
+            means = both.loc[metric].mean()
+            found.append(
+                Finding(
+                    "error",
+                    f"{len(differing)} numbers of the plain model differ from those of {other.path.name}, "
+                    f"which has the same settings; {metric} is {means.a:.3g} here and {means.b:.3g} there",
+                    f"plain rows, beside {other.path.name}",
+                    "Compare the provenance of both runs, and do not compare their effects",
+                    {"numbers": len(differing), "here": float(means.a), "there": float(means.b)},
+                )
+            )
+    return found
+
+
+def _plain(table: pd.DataFrame) -> pd.Series:
+    rows = table[(table.cell == PLAIN) & table.value.notna()]
+    return rows.set_index(["metric", "split", "prompt"]).value
+
+
+def _neighbours(run: Run) -> Iterator[Run]:
+    """Finished runs in the same folder whose plain model, prompts and decoding are the same."""
+    for path in sorted(run.path.resolve().parent.glob("*/run.json")):
+        if path.parent == run.path.resolve():
+            continue
+        try:
+            other = Run.open(path.parent)
+            same = all(
+                other.configuration.get(k) == run.configuration.get(k) for k in _SHARED
+            ) and _fingerprint(other) == _fingerprint(run)
+            if same:
+                other.table()
+                yield other
+        except (RunError, KeyError):
+            continue
+
+
+def _fingerprint(run: Run) -> str | None:
+    return run.description["provenance"].get("fingerprint")

@@ -1,0 +1,138 @@
+"""Checks of what was measured on what: splits, prompts, and the texts of the contrast set."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from steerscope.audits.evidence import Evidence
+from steerscope.audits.finding import Finding
+from steerscope.statistics import bootstrap_mean, detectable_difference
+
+_FEW = 20  # prompts
+_LONGER = 0.1  # of the mean length
+
+# What chat templates put around a turn.
+_TEMPLATES = ("<|im_start|>", "[INST]", "<start_of_turn>", "<|start_header_id|>", "<|user|>")
+
+
+def stated_where_chosen(evidence: Evidence) -> list[Finding]:
+    """The effect is stated on the prompts that chose the layer and dose."""
+    chosen = evidence.findings.chosen
+    if evidence.split == "test" and evidence.cells(evidence.plan.method):
+        return []
+    return [
+        Finding(
+            "warning",
+            f"the layer and dose were chosen among {chosen.n_cells} conditions on the same prompts "
+            "that state their effect, so the effect is too good",
+            evidence.place,
+            "Measure the chosen condition on the test split with `steerscope report`",
+            {"conditions": chosen.n_cells, f"effect_{evidence.unit}": chosen.effect.value},
+        )
+    ]
+
+
+def shared_prompts(evidence: Evidence) -> list[Finding]:
+    """A prompt is in two splits, or twice in one."""
+    found = []
+    by_text = evidence.texts.groupby("given").split.agg(["nunique", "count"])
+    across = int((by_text["nunique"] > 1).sum())
+    within = int((by_text["count"] - by_text["nunique"]).sum())
+    if across:
+        found.append(
+            Finding(
+                "error",
+                f"{across} prompts of the select split are in the test split too",
+                "prompts",
+                "Split the prompts so that equal texts stay together, and measure again",
+                {"prompts": across},
+            )
+        )
+    if within:
+        found.append(
+            Finding(
+                "warning",
+                f"{within} prompts come more than once in a split, so the intervals are too narrow",
+                "prompts",
+                "Leave repeated prompts out",
+                {"prompts": within},
+            )
+        )
+    return found
+
+
+def few_prompts(evidence: Evidence) -> list[Finding]:
+    """Fewer prompts than any interval can be trusted on."""
+    n = len(evidence.stated)
+    if n >= _FEW:
+        return []
+    return [
+        Finding(
+            "warning",
+            f"the effect is stated on {n} prompts, fewer than {_FEW}",
+            evidence.place,
+            "Give more prompts; a bootstrap interval over so few is too narrow",
+            {"prompts": n},
+        )
+    ]
+
+
+def underpowered(evidence: Evidence) -> list[Finding]:
+    """The effect is told from zero, but is smaller than what so many prompts show reliably."""
+    differences = evidence.over_random.to_numpy(float)
+    estimate = bootstrap_mean(differences)
+    least = detectable_difference(differences)
+    if not estimate.low > 0 or estimate.value >= least:
+        return []
+    needed = int(np.ceil(estimate.n * (least / estimate.value) ** 2))
+    return [
+        Finding(
+            "warning",
+            f"{estimate.n} prompts show an effect of {least:.3g} {evidence.unit} in 4 of 5 cases, and "
+            f"the stated one is {estimate.value:.3g}: one that shows in so few prompts is on average "
+            "overstated",
+            evidence.place,
+            f"State it on about {needed} prompts, or as a trend",
+            {"prompts": estimate.n, "effect": estimate.value, "detectable": least},
+        )
+    ]
+
+
+def class_lengths(evidence: Evidence) -> list[Finding]:
+    """One class of the contrast set has longer texts, which a direction may pick up instead."""
+    pairs = evidence.contrasts.pairs
+    words = np.array([[len(t.split()) for t in (p.positive, p.negative)] for p in pairs], float)
+    difference = bootstrap_mean(words[:, 0] - words[:, 1])
+    if difference.low <= 0 <= difference.high or abs(difference.value) < _LONGER * words.mean():
+        return []
+    return [
+        Finding(
+            "warning",
+            f"positive texts are {difference.value:+.1f} words longer than negative ones, which is "
+            f"{abs(difference.value) / words.mean():.0%} of a text: the direction may be one of length",
+            f"contrast set {evidence.plan.contrasts}",
+            "Match the lengths of each pair",
+            {"difference_words": difference.value, "mean_words": float(words.mean())},
+        )
+    ]
+
+
+def template_mismatch(evidence: Evidence) -> list[Finding]:
+    """The pairs stand in a chat template and the prompts do not, or the other way round."""
+    pairs = [text for p in evidence.contrasts.pairs for text in (p.positive, p.negative)]
+    shares = [
+        float(np.mean([any(mark in text for mark in _TEMPLATES) for text in texts]))
+        for texts in (pairs, list(evidence.texts.given))
+    ]
+    if abs(shares[0] - shares[1]) <= 0.5:
+        return []
+    return [
+        Finding(
+            "error",
+            f"{shares[0]:.0%} of the contrast texts and {shares[1]:.0%} of the prompts stand in a "
+            "chat template: the direction was read where it is not used",
+            f"contrast set {evidence.plan.contrasts}",
+            "Use the same template for both",
+            {"pairs_share": shares[0], "prompts_share": shares[1]},
+        )
+    ]

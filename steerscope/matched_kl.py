@@ -59,7 +59,7 @@ def matched_doses(
         jump over it.
 
     Raises:
-        BadValueError: no prompt.
+        BadValueError: no prompt; or no length is named and no direction reaches the KL.
     """
     if not prompts:
         raise BadValueError("doses are matched on prompts; give at least one.")
@@ -72,10 +72,20 @@ def matched_doses(
             if math.isnan(curves.reached(i, matching.kl, tolerance))
         ]
         curves.measure([(i, dose) for i, dose in wanted if math.isfinite(dose)])
+    reached = [curves.reached(i, matching.kl, tolerance) for i in range(len(directions))]
+    length = matching.relative
+    if length is None:
+        finite = [dose for dose in reached if math.isfinite(dose)]
+        if not finite:
+            raise BadValueError(
+                f"no direction reaches {matching.kl:g} nats, so that there is no length to match; name "
+                "one, or another KL."
+            )
+        length = float(np.median(finite))
+        curves.measure([(i, length) for i in range(len(directions))])
     rows = []
     for i, curve in enumerate(curves.found):
-        at_kl = curves.reached(i, matching.kl, tolerance)
-        for kind, dose in ((KL, at_kl), (NORM, matching.relative)):
+        for kind, dose in ((KL, reached[i]), (NORM, length)):
             kl = curve.get(dose, math.nan)
             rows.append({"direction": i, "matching": kind, "dose_relative": dose, "kl_nats": kl})
     return pd.DataFrame(rows)

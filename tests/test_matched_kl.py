@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from steerscope.doses import Dose
@@ -45,6 +47,17 @@ def test_a_kl_out_of_reach_is_no_dose(load):
         table = matched_doses(load(), directions, PROMPTS, matching).set_index("matching")
         assert table.loc[KL, ["dose_relative", "kl_nats"]].isna().all()
         assert table.loc[NORM].notna().all()
+
+
+def test_a_length_that_is_not_named_is_the_median_of_those_that_reach_the_kl(load):
+    directions = [random_direction(load(), Site("resid_post", layer)) for layer in range(3)]
+    matching = replace(MATCHING, relative=None)
+    table = matched_doses(load(), directions, PROMPTS, matching)
+    reached = table[table.matching == KL].dose_relative
+    assert (table[table.matching == NORM].dose_relative == reached.median()).all()
+    assert table.kl_nats.notna().all()
+    with pytest.raises(BadValueError, match="no direction reaches 1000 nats"):
+        matched_doses(load(), directions, PROMPTS, replace(matching, kl=1e3))
 
 
 def test_no_prompts_are_refused(load):

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -78,6 +81,25 @@ def test_a_limit_splits_the_batch_and_changes_no_token(limited):
         del limited.new_cache
     assert split == whole
     assert max(rows) <= small.rows
+
+
+def test_a_finished_generation_holds_no_memory_even_without_garbage_collection(limited):
+    caches = []
+    new_cache = limited.new_cache
+
+    def watched(n_rows, n_tokens):
+        caches.append(weakref.ref(cache := new_cache(n_rows, n_tokens)))
+        return cache
+
+    limited.new_cache = watched
+    gc.disable()
+    try:
+        generate(limited, PROMPTS, [Cell()], n_new=3)
+    finally:
+        gc.enable()
+        del limited.new_cache
+    assert caches
+    assert all(cache() is None for cache in caches)
 
 
 def test_work_that_does_not_fit_is_refused_with_its_sizes(limited):

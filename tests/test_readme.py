@@ -56,7 +56,9 @@ def test_the_operators_scopes_and_strengths_of_the_readme_are_those_that_there_a
     assert [name for row in rows for name in re.findall(r"`(\w+)`", row)] == list(OPERATORS)
     words = section.split("Scopes are")[1]
     for text in re.findall(r"`([a-z_]+(?::[A-Z0-9.]+)*)`", words.split("Strengths")[0]):
-        Scope.parse(text.replace("N", "2").replace("A", "2").replace("B", "5"))
+        for letters, number in (("ID", "7"), ("N", "2"), ("A", "2"), ("B", "5")):
+            text = text.replace(letters, number)
+        Scope.parse(text)
     shown = {
         parse_strength(text).name
         for text in re.findall(r"`([a-z_]+(?::[0-9.]+)+)`", words.split("Strengths")[1])

@@ -42,7 +42,7 @@ class HookedLensModel(LensModel):
     backbone = "hooked"
     transformer: HookedTransformer
     _key_readers = 0
-    _in_pass: GridCache | WholePass
+    _in_pass: GridCache | WholePass | None = None
 
     def _watch_positions(self) -> None:
         # Wrapped and not hooked, since TransformerLens' generate calls forward directly.
@@ -77,6 +77,7 @@ class HookedLensModel(LensModel):
 
     def keys_so_far(self, layer: int, n_tokens: int) -> Float[Tensor, "row head token d"]:
         """Keys of a block for the first tokens of every row of the pass in progress."""
+        assert self._in_pass is not None, "asked outside of a pass"
         keys = self._in_pass.keys_so_far(layer, n_tokens)
         if self._in_pass.ours or self.transformer.cfg.positional_embedding_type != "rotary":
             return keys
@@ -141,13 +142,16 @@ class HookedLensModel(LensModel):
             self._in_pass = WholePass(self.transformer, keeps_keys=self._key_readers > 0)
         else:
             self._in_pass, cache.n_rows = cache, len(residual)
-        residual = self.transformer(
-            residual,
-            start_at_layer=first,
-            stop_at_layer=self.shape.n_layers if stop is None else stop,
-            shortformer_pos_embed=shortformer,
-            past_kv_cache=self._in_pass,
-        )
+        try:
+            residual = self.transformer(
+                residual,
+                start_at_layer=first,
+                stop_at_layer=self.shape.n_layers if stop is None else stop,
+                shortformer_pos_embed=shortformer,
+                past_kv_cache=self._in_pass,
+            )
+        finally:
+            self._in_pass = None  # its memory is whoever's that holds the cache
         if cache is not None:
             cache.n_tokens += residual.shape[1]
         return residual

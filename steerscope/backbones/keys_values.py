@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import torch
@@ -21,7 +22,17 @@ class GridEntry:
     """
 
     def __init__(self, grid: GridCache, keys: Tensor, values: Tensor) -> None:
-        self.grid, self.keys, self.values = grid, keys, values
+        self._grid, self.keys, self.values = weakref.ref(grid), keys, values
+
+    @property
+    def grid(self) -> GridCache:
+        """The cache of all layers, which whoever runs a pass holds.
+
+        Known weakly: in a circle of references its memory would wait for the garbage collector.
+        """
+        grid = self._grid()
+        assert grid is not None
+        return grid
 
     @property
     def ours(self) -> bool:

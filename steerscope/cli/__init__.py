@@ -48,9 +48,9 @@ def _show_warning(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and leave with its exit code: 0, 2 for what the user can mend, 1 for our faults."""
-    notes = logging.StreamHandler()  # what the library logs, on standard error
-    logging.getLogger("steerscope").addHandler(notes)
-    logging.getLogger("steerscope").setLevel(logging.INFO)
+    notes = logging.getLogger("steerscope")  # what the library logs, on standard error, once
+    notes.handlers, notes.propagate = [logging.StreamHandler()], False
+    notes.setLevel(logging.INFO)
     warnings.showwarning = _show_warning  # pyright: ignore[reportAttributeAccessIssue]
     given = sys.argv[1:] if arguments is None else arguments
     try:

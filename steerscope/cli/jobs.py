@@ -140,10 +140,9 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Measure a grid of layers and doses."""
-    from steerscope.findings import amount, find
+    from steerscope.findings import find
     from steerscope.plans import SweepPlan
     from steerscope.progress import bar
-    from steerscope.statistics import Estimate
     from steerscope.study import run_sweep
     from steerscope.zoning import zones_of
 
@@ -167,17 +166,7 @@ def sweep(
     )
     run = run_sweep(plan, out, device=device, memory=memory, progress=bar)
     found = find(run)
-    rows = [
-        (
-            r.layer,
-            f"{r.dose_natural:+.3g}",
-            f"{r.kl_nats:.3f}",
-            amount(found.effect, Estimate(r.effect, r.low, r.high, r.n)),
-            r.n,
-            r.over or "-",
-        )
-        for r in found.summary[found.summary.method == method].itertuples()
-    ]
+    rows = _condition_rows(found, method)
     columns = ("layer", "dose (natural)", "KL (nats)", "effect", "n", "over the limit")
     title = f"{found.effect.words}, {method} at {stream}:"
     summary = found.summary.drop(columns="cell").to_dict("records")
@@ -188,6 +177,23 @@ def sweep(
         {"run": str(run.path), "conditions": summary, **zoned},
         [*table(title, columns, rows), *([str(zones)] if zones else []), f"run: {run.path}"],
     )
+
+
+def _condition_rows(found: Findings, method: str) -> list[tuple[object, ...]]:
+    from steerscope.findings import amount
+    from steerscope.statistics import Estimate
+
+    return [
+        (
+            r.layer,
+            f"{r.dose_natural:+.3g}",
+            f"{r.kl_nats:.3f}",
+            amount(found.effect, Estimate(r.effect, r.low, r.high, r.n)),
+            r.n,
+            r.over or "-",
+        )
+        for r in found.summary[found.summary.method == method].itertuples()
+    ]
 
 
 def figures(

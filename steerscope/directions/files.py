@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -25,7 +26,10 @@ def save_directions(path: str | Path, directions: Sequence[Direction]) -> None:
             refused.
     """
     metadata = {_KEY: describe(path, directions)}
-    content = save({d.label: d.unit.contiguous().cpu() for d in directions}, metadata)
+    content = save(
+        {d.label: d.unit.cpu().clone(memory_format=torch.contiguous_format) for d in directions},
+        metadata,
+    )
     with whole_file(path) as unfinished:
         unfinished.write_bytes(content)
 

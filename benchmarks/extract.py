@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=256)
     parser.add_argument("--many", type=int, default=4096)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 32])
+    parser.add_argument("--memory", nargs="*", default=["moments", "pairs"])
     parser.add_argument("--repetitions", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -83,7 +84,7 @@ def main() -> None:
         seconds, gap = times(folder, model, options)
         peaks = {
             f"{kind} {n}": peak_memory(folder, model, n, streaming=kind == "moments")
-            for kind in ("moments", "pairs")
+            for kind in options.memory
             for n in (options.pairs, options.many)
         }
     best = {n: min(s.values(), key=statistics.median) for n, s in seconds.items()}

@@ -14,7 +14,7 @@ SHAPES = ("microworld", "gpt2-124m", "qwen3-0.6b")
 
 
 def make_model(shape: str, folder: Path) -> Path:
-    """A folder with the weights of a shape, and a tokenizer whose words are `w0`, `w1`, ..."""
+    """A folder with the weights of a shape, and a tokenizer whose words are `w3`, `w4`, ..."""
     if shape == "microworld":
         return Path(__file__).parent.parent / "data" / "microworld"
     torch.manual_seed(0)
@@ -36,10 +36,13 @@ def make_model(shape: str, folder: Path) -> Path:
     path = folder / shape
     model.save_pretrained(path)
     n_vocab = model.config.vocab_size
-    words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(n_vocab)}, unk_token="w0"))
+    names = ["<unk>", "<s>", "</s>", *(f"w{i}" for i in range(3, n_vocab))]
+    words = Tokenizer(
+        models.WordLevel({name: i for i, name in enumerate(names)}, unk_token="<unk>")
+    )
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     hf.PreTrainedTokenizerFast(
-        tokenizer_object=words, bos_token="w1", eos_token="w2", pad_token="w0"
+        tokenizer_object=words, bos_token="<s>", eos_token="</s>", pad_token="<unk>"
     ).save_pretrained(path)
     return path
 

@@ -265,7 +265,10 @@ class _Stream:
         self.model, self.sites, self.read = model, sites, read or ReadToken.last()
         self.batch_size = batch_size or _TEXTS_AT_ONCE
         self.pairs = [(model.tokens(p.positive), model.tokens(p.negative)) for p in contrasts.pairs]
-        self.norms: dict[Site, list[Tensor]] = {s: [] for s in sites}
+        n_content = sum(len(text) - 1 for pair in self.pairs for text in pair)
+        # Laid out beforehand: small pieces that stay would keep freed memory from being used again.
+        self.norms = {s: torch.empty(n_content) for s in sites}
+        self._n_norms = dict.fromkeys(sites, 0)
         self.provenance = Provenance(
             model.name,
             model.fingerprint,
@@ -319,15 +322,17 @@ class _Stream:
                 self._values[site] = torch.full((self._n_texts, vectors.shape[-1]), torch.nan)
             self._values[site][self._rows] = vectors
             norms = torch.linalg.vector_norm(activation[:, 1:], dim=-1, dtype=torch.float32)
-            self.norms[site].append(norms.flatten().cpu())
+            done = self._n_norms[site]
+            self._n_norms[site] = done + norms.numel()
+            self.norms[site][done : self._n_norms[site]] = norms.flatten().cpu()
 
         return collect
 
     def relative(self, site: Site) -> float:
         """Median norm over the content tokens of all texts; a hook that never ran is an error."""
-        if not self.norms[site]:
+        if not self._n_norms[site]:
             raise UnsupportedSiteError(
                 f"the hook point of {site} never ran on {self.model.name} "
                 f"({self.model.backbone} backbone); choose another stream."
             )
-        return float(torch.cat(self.norms[site]).median())
+        return float(self.norms[site][: self._n_norms[site]].median())

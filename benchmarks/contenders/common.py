@@ -89,4 +89,9 @@ def word_tokenizer(task: Task) -> Any:
     from transformers import PreTrainedTokenizerFast
 
     file = str(Path(task["model"]) / "tokenizer.json")
-    return PreTrainedTokenizerFast(tokenizer_file=file, bos_token="w1", pad_token="w0")
+    return PreTrainedTokenizerFast(
+        tokenizer_file=file,
+        bos_token="<s>",
+        pad_token="<unk>",
+        model_input_names=["input_ids", "attention_mask"],  # GPT-2 would embed token types
+    )

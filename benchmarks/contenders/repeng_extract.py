@@ -17,7 +17,7 @@ def main() -> None:
     model = AutoModelForCausalLM.from_pretrained(task["model"]).eval().to(task.device)
     tokenizer = word_tokenizer(task)
     layers = list(range(model.config.num_hidden_layers))
-    texts = ["w1 " + text for pair in task["pairs"] for text in pair]
+    texts = ["<s> " + text for pair in task["pairs"] for text in pair]
 
     def run() -> list[list[float]]:
         found = batched_get_hiddens(model, tokenizer, texts, layers, task["batch_size"])

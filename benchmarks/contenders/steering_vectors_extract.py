@@ -12,7 +12,7 @@ def main() -> None:
     task = read_task()
     model = AutoModelForCausalLM.from_pretrained(task["model"]).eval().to(task.device)
     tokenizer = word_tokenizer(task)
-    pairs = [("w1 " + a, "w1 " + b) for a, b in task["pairs"]]
+    pairs = [("<s> " + a, "<s> " + b) for a, b in task["pairs"]]
 
     def run() -> list[list[float]]:
         found = train_steering_vector(

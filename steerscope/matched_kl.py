@@ -16,7 +16,7 @@ from steerscope.interventions import Cell, Steering
 from steerscope.model import LensModel, TextOrIds
 from steerscope.progress import Track, silent
 from steerscope.score import kl_from_plain
-from steerscope.steerability import Matching, at_matched_kl
+from steerscope.steerability import Matching, at_matched_kl, matched_length
 
 KL, NORM = "kl", "norm"
 _ROUNDS = 6
@@ -73,16 +73,8 @@ def matched_doses(
         ]
         curves.measure([(i, dose) for i, dose in wanted if math.isfinite(dose)])
     reached = [curves.reached(i, matching.kl, tolerance) for i in range(len(directions))]
-    length = matching.relative
-    if length is None:
-        finite = [dose for dose in reached if math.isfinite(dose)]
-        if not finite:
-            raise BadValueError(
-                f"no direction reaches {matching.kl:g} nats, so that there is no length to match; name "
-                "one, or another KL."
-            )
-        length = float(np.median(finite))
-        curves.measure([(i, length) for i in range(len(directions))])
+    length = matched_length(matching, reached)
+    curves.measure([(i, length) for i, curve in enumerate(curves.found) if length not in curve])
     rows = []
     for i, curve in enumerate(curves.found):
         for kind, dose in ((KL, reached[i]), (NORM, length)):

@@ -16,8 +16,9 @@ from steerscope import figures
 from steerscope.audits import Finding, audit
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.findings import Findings, answer, find, reference_dose, verdict
-from steerscope.results import Run, write_atomically
+from steerscope.results import Run
 from steerscope.studies import LIMITS
+from steerscope.whole_files import write_whole
 from steerscope.zoning import Zoning, one_run_in_words, run_league, zones_of
 
 FORMATS = ("html", "png", "svg", "pdf")
@@ -162,7 +163,7 @@ def draw_figures(run: Run, formats: Sequence[str]) -> list[Path]:
 
 def _write_figure(figure: go.Figure, path: Path, name: str) -> None:
     if name == "html":
-        write_atomically(path, figure.to_html(include_plotlyjs=True, full_html=True))
+        write_whole(path, figure.to_html(include_plotlyjs=True, full_html=True))
         return
     try:
         content = figure.to_image(format=name, scale=2 if name == "png" else 1)
@@ -205,7 +206,7 @@ def write_report(run: Run) -> Path:
         body="\n".join(body),
     )
     path = run.path / "report.html"
-    write_atomically(path, page)
+    write_whole(path, page)
     return path
 
 

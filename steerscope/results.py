@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -14,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from steerscope.errors import RunConflictError, RunError
+from steerscope.whole_files import whole_file, write_whole
 
 STATUSES = ("ok", "degenerate", "empty", "unread")
 _KEY = ["cell", "prompt", "split", "metric"]
@@ -113,7 +113,7 @@ class Run:
             "provenance": provenance,
             "command": sys.argv,
         }
-        write_atomically(path / "run.json", json.dumps(description, indent=2) + "\n")
+        write_whole(path / "run.json", json.dumps(description, indent=2) + "\n")
         return cls(path, description)
 
     @classmethod
@@ -199,17 +199,9 @@ class Run:
 def _write_part(folder: Path, table: pd.DataFrame) -> None:
     folder.mkdir(exist_ok=True)
     part = folder / f"{len(list(folder.glob('*.parquet'))):05d}.parquet"
-    unfinished = part.with_suffix(".unfinished")
-    table.to_parquet(unfinished)
-    os.replace(unfinished, part)
+    with whole_file(part) as unfinished:
+        table.to_parquet(unfinished)
 
 
 def _same(a: float, b: float) -> bool:
     return a == b or (math.isnan(a) and math.isnan(b))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)

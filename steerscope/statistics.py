@@ -88,9 +88,8 @@ def sign_flip_p(
     kept = differences[~np.isnan(differences)]
     if len(kept) < 2:
         return math.nan
-    signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(n_flips, len(kept)))
-    extreme = np.abs(signs @ kept) >= abs(kept.sum()) - 1e-9 * np.abs(kept).sum()
-    return float((1 + extreme.sum()) / (n_flips + 1))
+    observed, flipped = _flips(kept[None], seed, n_flips)
+    return float((1 + (np.abs(flipped) >= np.abs(observed) - 1e-12).sum()) / (n_flips + 1))
 
 
 def max_statistic(
@@ -107,10 +106,8 @@ def max_statistic(
     n_cells, n_prompts = differences.shape
     if n_prompts < 2:
         return np.full(n_cells, math.nan)
-    rng = np.random.default_rng(seed)
-    signs = rng.choice((-1.0, 1.0), size=(n_flips, n_prompts))
-    observed = _t_statistics(differences, np.ones((1, n_prompts)))[0]
-    largest = _t_statistics(differences, signs).max(axis=1)
+    observed, flipped = _flips(differences, seed, n_flips)
+    largest = flipped.max(axis=1)
     return (1 + (largest[:, None] >= observed[None, :] - 1e-12).sum(axis=0)) / (n_flips + 1)
 
 
@@ -125,11 +122,18 @@ def sign_flip(
     n_cells, n_items = differences.shape
     if n_items < 2:
         return np.full(n_cells, math.nan)
-    rng = np.random.default_rng(seed)
-    signs = rng.choice((-1.0, 1.0), size=(n_flips, n_items))
-    observed = _t_statistics(differences, np.ones((1, n_items)))
-    reached = _t_statistics(differences, signs) >= observed - 1e-12
-    return (1 + reached.sum(axis=0)) / (n_flips + 1)
+    observed, flipped = _flips(differences, seed, n_flips)
+    return (1 + (flipped >= observed - 1e-12).sum(axis=0)) / (n_flips + 1)
+
+
+def _flips(
+    differences: Float[np.ndarray, "cell item"], seed: int, n_flips: int
+) -> tuple[Float[np.ndarray, " cell"], Float[np.ndarray, "flip cell"]]:
+    """T of every cell as it is, and after flipping the sign of each item, the same in all cells."""
+    n_items = differences.shape[1]
+    signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(n_flips, n_items))
+    observed = _t_statistics(differences, np.ones((1, n_items)))[0]
+    return observed, _t_statistics(differences, signs)
 
 
 def _t_statistics(

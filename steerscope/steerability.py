@@ -101,7 +101,7 @@ def measure_steerability(
     nats = kl_from_plain(model, prompts, cells, progress=progress).double().numpy().reshape(shape)
     kl_of = nats.mean(axis=(2, 3))
     needed = [math.exp(at_matched_kl(kl, np.log(doses), matching.kl)) for kl in kl_of]
-    relative = _matched_length(matching, needed)
+    relative = matched_length(matching, needed)
     rows = []
     for direction, shift, kl, dose_at_kl in zip(directions, shifts, kl_of, needed, strict=True):
         effects = (shift[:, 0] - shift[:, 1]) / 2
@@ -121,8 +121,12 @@ def measure_steerability(
     return pd.DataFrame(rows)
 
 
-def _matched_length(matching: Matching, needed: Sequence[float]) -> float:
-    """The relative dose at which layers are compared, given what each needs for the matched KL."""
+def matched_length(matching: Matching, needed: Sequence[float]) -> float:
+    """The relative dose at which all are compared, given what each needs for the matched KL.
+
+    Raises:
+        BadValueError: no dose is given to match by length, and none reaches the KL.
+    """
     if matching.relative is not None:
         return matching.relative
     reached = [dose for dose in needed if math.isfinite(dose)]

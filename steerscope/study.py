@@ -42,13 +42,14 @@ from steerscope.model import LensModel
 from steerscope.plans import Plan, StudyPlan, SweepPlan
 from steerscope.progress import Track, silent
 from steerscope.reading import ReadToken
-from steerscope.results import Row, Run, write_atomically
+from steerscope.results import Row, Run
 from steerscope.scopes import Scope
 from steerscope.sites import Site, check_stream
 from steerscope.spectra import eigengap
 from steerscope.studies import sweet_spot
 from steerscope.sweeps import Bench, Decoding, Material, dose_cells
 from steerscope.templates import wrapped
+from steerscope.whole_files import write_whole
 
 LENS_TOKENS = 12
 DIAGNOSTIC = "diagnostic"
@@ -337,4 +338,4 @@ def _write_lens(run: Run, model: LensModel, direction: Direction) -> None:
     if direction.site.stream in RESIDUAL_STREAMS:
         most, least = top_tokens(model, direction_lens(model, direction), LENS_TOKENS)
         found |= {"for": [asdict(t) for t in most], "against": [asdict(t) for t in least]}
-    write_atomically(run.path / "lens.json", json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    write_whole(run.path / "lens.json", json.dumps(found, indent=2, ensure_ascii=False) + "\n")

@@ -16,7 +16,7 @@ PACKAGE = Path(steerscope.__file__).parent
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "data" not in p.relative_to(PACKAGE).parts)
 
 LEVELS = {
-    "errors": -1, "sites": 0, "doses": 0, "scopes": 0, "bundled": 0, "progress": 0, "styles": 0,
+    "errors": -1, "sites": 0, "doses": 0, "scopes": 0, "bundled": 0, "progress": 0, "styles": 0, "whole_files": 0,
     "contrasts": 1, "results": 1, "statistics": 1, "metrics": 1, "batches": 1, "caches": 1, "clock": 1, "reading": 1,
     "losses": 1, "legacy": 1, "studies": 2, "predictors": 2,
     "plans": 3,

@@ -56,7 +56,7 @@ def test_a_length_that_is_not_named_is_the_median_of_those_that_reach_the_kl(loa
     reached = table[table.matching == KL].dose_relative
     assert (table[table.matching == NORM].dose_relative == reached.median()).all()
     assert table.kl_nats.notna().all()
-    with pytest.raises(BadValueError, match="no direction reaches 1000 nats"):
+    with pytest.raises(BadValueError, match="no layer reaches 1000 nats"):
         matched_doses(load(), directions, PROMPTS, replace(matching, kl=1e3))
 
 

@@ -78,7 +78,7 @@ def styles(
 def _write(found: pd.DataFrame, out: Path) -> list[Path]:
     """The table, the leak by layer, and the cosines at every site."""
     from steerscope.figures import sink_leak, style_cosines
-    from steerscope.results import write_atomically
+    from steerscope.whole_files import write_whole
 
     drawn = {"sink_leak": sink_leak(found)}
     drawn |= {f"cosines-{site}": style_cosines(found, site=site) for site in found.site.unique()}
@@ -86,7 +86,7 @@ def _write(found: pd.DataFrame, out: Path) -> list[Path]:
     texts |= {f"{name}.html": f.to_html(include_plotlyjs=True) for name, f in drawn.items()}
     out.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        write_atomically(out / name, text)
+        write_whole(out / name, text)
     return [out / name for name in texts]
 
 

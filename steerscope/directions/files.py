@@ -10,10 +10,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from steerscope.directions.atomic import whole_file
 from steerscope.directions.descriptions import describe, restore
 from steerscope.directions.direction import Direction
 from steerscope.errors import VectorFileError
+from steerscope.whole_files import whole_file
 
 _KEY = "steerscope"
 
@@ -30,7 +30,7 @@ def save_directions(path: str | Path, directions: Sequence[Direction]) -> None:
         {d.label: d.unit.cpu().clone(memory_format=torch.contiguous_format) for d in directions},
         metadata,
     )
-    with whole_file(path) as unfinished:
+    with whole_file(path, VectorFileError) as unfinished:
         unfinished.write_bytes(content)
 
 

@@ -23,7 +23,6 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from steerscope.directions.atomic import whole_file
 from steerscope.directions.descriptions import check_one_model, describe, restore
 from steerscope.directions.direction import Direction
 from steerscope.doses import Dose
@@ -35,6 +34,7 @@ from steerscope.errors import (
     VectorMismatchError,
     reason,
 )
+from steerscope.whole_files import whole_file
 
 if TYPE_CHECKING:
     from gguf import GGUFReader
@@ -101,7 +101,7 @@ def export_gguf(
         _DOSE: json.dumps(asdict(dose)),
         _UNITS: json.dumps({d.label: _as_text(d.unit) for d in placed.values()}),
     }
-    with whole_file(path) as unfinished:
+    with whole_file(path, VectorFileError) as unfinished:
         _write(unfinished, vectors, texts)
 
 

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from steerscope.errors import VectorFileError
+from steerscope.errors import RunError, SteerscopeError
 
 
 @contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
+def whole_file(path: str | Path, refused: type[SteerscopeError] = RunError) -> Iterator[Path]:
     """A name to write to, which becomes `path` once all is written and vanishes if anything fails.
 
     Raises:
-        VectorFileError: the disk refused.
+        SteerscopeError: of the class `refused`, if the disk refuses.
     """
     path = Path(path)
     unfinished = path.with_name(path.name + ".unfinished")
@@ -24,10 +24,20 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         yield unfinished
         os.replace(unfinished, path)
     except OSError as error:
-        raise VectorFileError(
+        raise refused(
             f"cannot write {path} ({error.strerror or error}); free some space or choose another "
             "place."
         ) from error
     finally:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
+
+
+def write_whole(path: str | Path, text: str) -> None:
+    """Write a text file whole or not at all.
+
+    Raises:
+        RunError: the disk refused.
+    """
+    with whole_file(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")

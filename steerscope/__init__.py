@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from steerscope.errors import SteerscopeError
     from steerscope.evidence import gather
     from steerscope.generation import Greedy, Sample, generate
+    from steerscope.geometry import compare_geometries, cosine_matrix, mantel
     from steerscope.gradients import add_gradients
     from steerscope.interventions import Cell, Intervention, Steering, steer
     from steerscope.lens import direction_lens, logit_lens
@@ -102,7 +103,9 @@ _HOME = {
     "audit": "audits",
     "calibrate": "calibration",
     "check_templates": "templates",
+    "compare_geometries": "geometry",
     "compare_methods": "comparison",
+    "cosine_matrix": "geometry",
     "direction_lens": "lens",
     "eigengap": "spectra",
     "export_gguf": "directions",
@@ -127,6 +130,7 @@ _HOME = {
     "load_prompts": "contrasts",
     "log_likelihoods": "score",
     "logit_lens": "lens",
+    "mantel": "geometry",
     "measure_steerability": "steerability",
     "orthogonalised": "composition",
     "pairs_needed": "stability",
@@ -179,7 +183,9 @@ __all__ = [
     "audit",
     "calibrate",
     "check_templates",
+    "compare_geometries",
     "compare_methods",
+    "cosine_matrix",
     "direction_lens",
     "eigengap",
     "export_gguf",
@@ -204,6 +210,7 @@ __all__ = [
     "load_prompts",
     "log_likelihoods",
     "logit_lens",
+    "mantel",
     "measure_steerability",
     "orthogonalised",
     "pairs_needed",

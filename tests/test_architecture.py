@@ -18,7 +18,7 @@ MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "data" not in p.relative_to
 LEVELS = {
     "errors": -1, "sites": 0, "doses": 0, "scopes": 0, "bundled": 0, "progress": 0, "styles": 0, "whole_files": 0,
     "contrasts": 1, "results": 1, "statistics": 1, "metrics": 1, "batches": 1, "caches": 1, "clock": 1, "reading": 1,
-    "losses": 1, "legacy": 1, "studies": 2, "predictors": 2,
+    "losses": 1, "legacy": 1, "searches": 1, "studies": 2, "predictors": 2,
     "plans": 3,
     "model": 2, "microworld": 2, "geometry": 3, "rankings": 3, "figures": 4,
     "memory": 3, "backbones": 4,

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from steerscope.scopes import Scope
     from steerscope.score import kl_from_plain, log_likelihoods
     from steerscope.sites import Site
-    from steerscope.spectra import KeyView, eigengap
+    from steerscope.spectra import KeyView, eigengap, head_statistics
     from steerscope.stability import jackknife, learning_curve, pairs_needed, split_half
     from steerscope.steerability import measure_steerability, predictor_table
     from steerscope.strengths import (
@@ -116,6 +116,7 @@ _HOME = {
     "from_pretrained": "directions",
     "gather": "evidence",
     "generate": "generation",
+    "head_statistics": "spectra",
     "import_directions": "directions",
     "import_gguf": "directions",
     "interference": "composition",
@@ -196,6 +197,7 @@ __all__ = [
     "from_pretrained",
     "gather",
     "generate",
+    "head_statistics",
     "import_directions",
     "import_gguf",
     "interference",

@@ -28,7 +28,7 @@ LEVELS = {
     "strengths": 6,
     "interventions": 7,
     "lens": 8, "templates": 8, "generation": 8, "score": 8, "composition": 8,
-    "evals": 9, "gradients": 9, "evidence": 10, "calibration": 9, "diagnostics": 9,
+    "gradients": 8, "evals": 9, "evidence": 10, "calibration": 9, "diagnostics": 9,
     "sweeps": 10, "steerability": 10, "gating": 10, "zoning": 10, "style_report": 11,
     "matched_kl": 11, "report": 11, "comparison": 12,
     "study": 11,

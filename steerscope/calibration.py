@@ -24,6 +24,7 @@ Statistic = Literal["mean", "p95"]
 STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 
 _HALVINGS = range(-12, 7)  # the first doses tried, relative ones from 2 ** -12 to 2 ** 6
+_TOLERANCE = 0.02  # of the target: a KL this near to it has reached it
 
 
 def check_statistic(name: str) -> Statistic:
@@ -60,7 +61,7 @@ class Calibration:
         dose: an absolute length or an angle; None for an operator without a dose. Where the target
             was not reached, the largest dose tried, or the smallest where that is too much already.
         kl: what that dose gives.
-        reached: whether the target is met within the tolerance.
+        reached: whether the target is met within 2 %.
         reason: why not; empty if reached.
         scale: what converts the dose.
         curve: every dose measured, as a number in the unit of `dose`, with its KL, ascending.
@@ -113,7 +114,6 @@ def calibrate(
     scope: Scope = Scope.all(),  # noqa: B008 - scopes are frozen
     strength: float | Strength = 1.0,
     statistic: str = "mean",
-    tolerance: float = 0.02,
 ) -> Calibration:
     """The smallest dose along a direction at which KL(steered || plain) reaches a target.
 
@@ -130,26 +130,24 @@ def calibrate(
         scope: at which positions of the prompts; the KL counts all positions but 0.
         strength: share of the change that is made: a number from 0 to 1, a schedule or a gate.
         statistic: `mean` or `p95` of the KL over positions.
-        tolerance: relative difference from the target that counts as reached.
 
     Raises:
-        BadValueError: no prompt, or a target or tolerance that is not positive.
+        BadValueError: no prompt, or a target that is not positive.
         UnknownNameError: no such statistic or operator.
         NotFiniteError: the logits hold a NaN before the target is reached.
 
     Source: the iso-KL idea of wassname/steering-lite, which iterates on one length at a time and
     trusts that KL rises with it.
     """
-    for what, value in (("target KL", target_kl), ("tolerance", tolerance)):
-        if not (math.isfinite(value) and value > 0):
-            raise BadValueError(f"the {what} is {value}; it must be a positive number.")
+    if not (math.isfinite(target_kl) and target_kl > 0):
+        raise BadValueError(f"the target KL is {target_kl}; it must be a positive number.")
     takes = find_operator(operator).takes
     dose = None if takes == "nothing" else Dose(0.0, "degrees" if takes == "angle" else "absolute")
     steering = Steering(direction, dose, operator, scope, strength)
     search = _Search(model, steering, prompts, check_statistic(statistic))
     if dose is None:
-        return search.without_dose(target_kl, tolerance)
-    return search.result(target_kl, tolerance)
+        return search.without_dose(target_kl)
+    return search.result(target_kl)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,9 +170,9 @@ class _Search:
         if min(len(self.model.tokens(p)) for p in self.prompts) < 2:
             raise BadValueError("a prompt has no token but position 0; use longer prompts.")
 
-    def result(self, target: float, tolerance: float) -> Calibration:
+    def result(self, target: float) -> Calibration:
         """The first crossing of the target, or why there is none."""
-        found = first_crossing(self._measure, [0.0, *self._first_doses()], target, tolerance)
+        found = first_crossing(self._measure, [0.0, *self._first_doses()], target, _TOLERANCE)
         kl = found.curve
         if found.above is None:
             last, most = max(kl), max(kl.values())
@@ -192,10 +190,10 @@ class _Search:
         why = f"the KL jumps from {kl[found.below]:.3g} to {at} {self._dose(found.above)}"
         return self._found(target, found.above, found.is_close, why)
 
-    def without_dose(self, target: float, tolerance: float) -> Calibration:
+    def without_dose(self, target: float) -> Calibration:
         """What an operator without a dose gives, and whether that is the target."""
         (kl,) = self._measure([0.0])
-        reached = abs(kl - target) <= tolerance * target
+        reached = abs(kl - target) <= _TOLERANCE * target
         why = f"operator {self.steering.operator!r} takes no dose and gives {kl:.3g} nats"
         return self._found(target, 0.0, reached, why)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from steerscope.bundled import bundled_models
 from steerscope.geometry import geometries_in_words
 from steerscope.microworld.concepts import concept_sets, variable_of
 from steerscope.microworld.train import TrainingPlan, trained
+from steerscope.progress import bar
 
 ROOT = Path(__file__).parents[1]
 SHORT = TrainingPlan(steps=400, stories_per_step=32, warmup_steps=40, threads=1)
@@ -68,22 +70,21 @@ def main() -> None:
     nulls = [name for name in models if name.endswith("untrained")]
     sets = concept_sets(options.texts, seed=options.seed)
     concepts, groups = list(sets), [variable_of(c) for c in sets]
+    vectors = {
+        name: concept_vectors(model, sets, options.depths)
+        for name, model in bar(models.items(), "reading concepts")
+    }
     tables = []
-    for depth in options.depths:
-        for centred in (True, False):
-            found = {
-                name: cosine_matrix(concept_vectors(model, sets, depth), centred=centred)
-                for name, model in models.items()
-            }
-            table = compare_geometries(
-                found, concepts=concepts, groups=groups, nulls=nulls, seed=options.seed
-            )
-            mean = "the mean over concepts taken away" if centred else "the shared mean left in"
-            said = geometries_in_words(table)
-            print(f"\nafter {depth:.0%} of the blocks, {mean}:\n{said}")
-            tables.append(table.assign(depth=depth, centred=centred))
-            if centred and depth == options.depths[0]:
-                draw(found, concepts, depth, options.format)
+    for depth, centred in product(options.depths, (True, False)):
+        found = {name: cosine_matrix(v[depth], centred=centred) for name, v in vectors.items()}
+        table = compare_geometries(
+            found, concepts=concepts, groups=groups, nulls=nulls, seed=options.seed
+        )
+        mean = "the mean over concepts taken away" if centred else "the shared mean left in"
+        print(f"\nafter {depth:.0%} of the blocks, {mean}:\n{geometries_in_words(table)}")
+        tables.append(table.assign(depth=depth, centred=centred))
+        if centred and depth == options.depths[0]:
+            draw(found, concepts, depth, options.format)
     path = ROOT / "figures/geometry.csv"
     pd.concat(tables).round(6).to_csv(path, index=False)
     print(f"\n{path.relative_to(ROOT)}")
@@ -92,7 +93,7 @@ def main() -> None:
 def load_all() -> dict[str, LensModel]:
     """The bundled model, those trained for this, and one of each shape that never learned."""
     tokenizer = AutoTokenizer.from_pretrained(bundled_models()[SHIPPED])
-    plans = {f"{name}, {kind}": plan for name, plan in PLANS.items() for kind in ("trained",)}
+    plans = {f"{name}, trained": plan for name, plan in PLANS.items()}
     plans |= {f"{name}, untrained": replace(plan, steps=0) for name, plan in PLANS.items()}
     folder = ROOT / "data/runs/geometry"
     made = {
@@ -102,12 +103,17 @@ def load_all() -> dict[str, LensModel]:
     return {SHIPPED: load_model(SHIPPED)} | {name: load_model(p) for name, p in made.items()}
 
 
-def concept_vectors(model: LensModel, sets: dict[str, ContrastSet], depth: float) -> np.ndarray:
-    """Mean of each concept minus the neutral mean, at the last token, after a share of the blocks."""
-    layer = max(0, round(depth * model.shape.n_layers) - 1)
-    site = Site("resid_post", layer)
-    found = [extract(model, s, [site])[site].mean_difference for s in sets.values()]
-    return torch.stack(found).double().numpy()
+def concept_vectors(
+    model: LensModel, sets: dict[str, ContrastSet], depths: list[float]
+) -> dict[float, np.ndarray]:
+    """Mean of each concept minus the neutral mean, at the last token, after shares of the blocks."""
+    n = model.shape.n_layers
+    sites = {depth: Site("resid_post", max(0, round(depth * n) - 1)) for depth in depths}
+    found = [extract(model, s, list(sites.values())) for s in sets.values()]
+    return {
+        depth: torch.stack([f[site].mean_difference for f in found]).double().numpy()
+        for depth, site in sites.items()
+    }
 
 
 def draw(geometries: dict[str, np.ndarray], concepts: list[str], depth: float, form: str) -> None:

@@ -31,6 +31,7 @@ bench: .venv/.complete benchmarks/.venv/.complete
 	$(BIN)/python benchmarks/grid.py
 	$(BIN)/python benchmarks/score.py
 	$(BIN)/python benchmarks/extract.py
+	$(BIN)/python benchmarks/eigengap.py
 	$(BIN)/python benchmarks/scaling.py
 
 benchmarks/.venv/.complete: benchmarks/requirements.txt

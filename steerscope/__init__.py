@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from steerscope.errors import SteerscopeError
     from steerscope.evidence import gather
     from steerscope.generation import Greedy, Sample, generate
+    from steerscope.geometry import compare_geometries, cosine_matrix, mantel
     from steerscope.gradients import add_gradients
     from steerscope.interventions import Cell, Intervention, Steering, steer
     from steerscope.lens import direction_lens, logit_lens
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from steerscope.scopes import Scope
     from steerscope.score import kl_from_plain, log_likelihoods
     from steerscope.sites import Site
-    from steerscope.spectra import KeyView, eigengap
+    from steerscope.spectra import KeyView, eigengap, head_statistics
     from steerscope.stability import jackknife, learning_curve, pairs_needed, split_half
     from steerscope.steerability import measure_steerability, predictor_table
     from steerscope.strengths import (
@@ -102,7 +103,9 @@ _HOME = {
     "audit": "audits",
     "calibrate": "calibration",
     "check_templates": "templates",
+    "compare_geometries": "geometry",
     "compare_methods": "comparison",
+    "cosine_matrix": "geometry",
     "direction_lens": "lens",
     "eigengap": "spectra",
     "export_gguf": "directions",
@@ -113,6 +116,7 @@ _HOME = {
     "from_pretrained": "directions",
     "gather": "evidence",
     "generate": "generation",
+    "head_statistics": "spectra",
     "import_directions": "directions",
     "import_gguf": "directions",
     "interference": "composition",
@@ -127,6 +131,7 @@ _HOME = {
     "load_prompts": "contrasts",
     "log_likelihoods": "score",
     "logit_lens": "lens",
+    "mantel": "geometry",
     "measure_steerability": "steerability",
     "orthogonalised": "composition",
     "pairs_needed": "stability",
@@ -179,7 +184,9 @@ __all__ = [
     "audit",
     "calibrate",
     "check_templates",
+    "compare_geometries",
     "compare_methods",
+    "cosine_matrix",
     "direction_lens",
     "eigengap",
     "export_gguf",
@@ -190,6 +197,7 @@ __all__ = [
     "from_pretrained",
     "gather",
     "generate",
+    "head_statistics",
     "import_directions",
     "import_gguf",
     "interference",
@@ -204,6 +212,7 @@ __all__ = [
     "load_prompts",
     "log_likelihoods",
     "logit_lens",
+    "mantel",
     "measure_steerability",
     "orthogonalised",
     "pairs_needed",

@@ -3,11 +3,13 @@
 from steerscope.figures.diagnostics import diagnostic_scatter, eigengap_heads, token_effects
 from steerscope.figures.methods import method_forest
 from steerscope.figures.gates import gate_comparison
+from steerscope.figures.geometry import concept_geometry
 from steerscope.figures.predictors import predictor_league
 from steerscope.figures.sweeps import dose_response, kl_by_depth, layer_sweep, sweet_spot_map
 from steerscope.figures.styles import sink_leak, style_cosines
 
 __all__ = [
+    "concept_geometry",
     "diagnostic_scatter",
     "dose_response",
     "eigengap_heads",

@@ -6,10 +6,12 @@ SteerscopeError
 ├── ContrastError           a contrast or prompt file that cannot be used, with its line
 ├── ModelLoadError          a model that cannot be loaded or converted faithfully
 ├── UnsupportedSiteError    a site that this model does not have
+├── UnsupportedWeightError  a weight matrix that this model does not have or that cannot be changed
 ├── TemplateError           a chat template that is missing or refuses a text
 ├── PromptTooLongError      a prompt that does not fit into the context
 ├── MemoryBudgetError       work that does not fit into memory
 ├── DegenerateDirectionError   activations that define no direction
+├── DegenerateSpectrumError a weight whose singular values an edit cannot tell apart
 ├── MissingEvidenceError    a method that needs more than the contrast at hand holds
 ├── NotFiniteError          a NaN or an infinity where a number is needed
 ├── VectorFileError         a vector file that cannot be read
@@ -58,6 +60,10 @@ class UnsupportedSiteError(SteerscopeError):
     """A site that this model does not have."""
 
 
+class UnsupportedWeightError(SteerscopeError):
+    """A weight matrix that this model does not have, or an edit that it would undo."""
+
+
 class TemplateError(SteerscopeError):
     """A chat template that is missing or refuses a text."""
 
@@ -72,6 +78,10 @@ class MemoryBudgetError(SteerscopeError):
 
 class DegenerateDirectionError(SteerscopeError):
     """Activations that define no direction, such as two equal class means."""
+
+
+class DegenerateSpectrumError(SteerscopeError):
+    """A weight that is zero, or whose singular values are all the same."""
 
 
 class MissingEvidenceError(SteerscopeError):
@@ -104,6 +114,10 @@ class RunConflictError(RunError):
 
 class BackboneWarning(UserWarning):
     """The door chose another backbone than the first choice, and says why."""
+
+
+class PureGainWarning(UserWarning):
+    """An edit of a spectrum multiplies the whole matrix by one number and changes no spectrum."""
 
 
 class TemplateWarning(UserWarning):

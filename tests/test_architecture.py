@@ -32,6 +32,7 @@ LEVELS = {
     "sweeps": 10, "steerability": 10, "gating": 10, "zoning": 10, "style_report": 11,
     "matched_kl": 11, "report": 11, "comparison": 12,
     "study": 11,
+    "weights": 12,
     "cli": 13, "__main__": 14, "__init__": 14,
 }  # fmt: skip
 

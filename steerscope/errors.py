@@ -18,6 +18,7 @@ SteerscopeError
 ├── VectorMismatchError     a direction used on another model or width
 ├── NotCheckedError         a check of an audit that lacks what it would look at
 ├── RunError                a run directory that cannot be read or continued
+├── RestorationError        a model that is not as it was before, which is a fault of ours
 └── RunConflictError        the same measurement with two different values
 
 Each message says what is wrong, where, and what to do. The command line prints it in one line and
@@ -102,6 +103,10 @@ class VectorMismatchError(SteerscopeError):
 
 class NotCheckedError(SteerscopeError):
     """A check of an audit that lacks what it would look at; the audit says so and goes on."""
+
+
+class RestorationError(SteerscopeError):
+    """A model that is not as it was before a sweep; load it again."""
 
 
 class RunError(SteerscopeError):

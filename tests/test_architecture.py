@@ -20,7 +20,7 @@ LEVELS = {
     "contrasts": 1, "results": 1, "statistics": 1, "metrics": 1, "batches": 1, "caches": 1, "clock": 1, "reading": 1,
     "losses": 1, "legacy": 1, "studies": 2, "predictors": 2,
     "plans": 3,
-    "model": 2, "microworld": 2, "rankings": 3, "figures": 4,
+    "model": 2, "microworld": 2, "rankings": 3, "fronts": 4, "figures": 5,
     "memory": 3, "backbones": 4,
     "activations": 4, "spectra": 4,
     "findings": 4,
@@ -57,6 +57,7 @@ WITHOUT_TORCH = {
     "plans.py",
     "figures",
     "findings.py",
+    "fronts.py",
     "audits",
     "report.py",
 }

@@ -189,7 +189,11 @@ class _Hooked(Matrix):
         if self.name in _PROJECTIONS:
             return getattr(self.component, f"hook_{self.name}")
         gated = getattr(self.component, "W_gate", None) is not None
-        return self.component.hook_pre_linear if self.name == "up" and gated else self.component.hook_pre
+        return (
+            self.component.hook_pre_linear
+            if self.name == "up" and gated
+            else self.component.hook_pre
+        )
 
     @contextmanager
     def _adding_behind(self, addition: Addition) -> Iterator[None]:

@@ -4,6 +4,8 @@ from steerscope.weights.controls import CONTROLS, Control, control_of, elsewhere
 from steerscope.weights.descriptions import EditDescription, describe_edit
 from steerscope.weights.edits import EDITS, Edit, find_edit
 from steerscope.weights.places import Place, parse_places
+from steerscope.weights.plan import WeightSweepPlan
+from steerscope.weights.sweep import run_weight_sweep
 from steerscope.weights.weight_edit import WeightEdit
 
 __all__ = [
@@ -14,9 +16,11 @@ __all__ = [
     "EditDescription",
     "Place",
     "WeightEdit",
+    "WeightSweepPlan",
     "control_of",
     "describe_edit",
     "elsewhere",
     "find_edit",
     "parse_places",
+    "run_weight_sweep",
 ]

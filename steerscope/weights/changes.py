@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steerscope.weights.kept import KeptWeight
+from steerscope.weights.kept import Weight
 
 _ALIKE = 1e-6  # relative spread of σ'/σ below which all factors are the same
 
@@ -40,14 +39,14 @@ class Change:
         """The change as one matrix."""
         return self.left if self.right is None else self.left @ self.right
 
-    def norm(self, weight: KeptWeight) -> float:
+    def norm(self, weight: Weight) -> float:
         """Frobenius norm of the change."""
         if self.spectrum is not None:
             return float((self.spectrum - weight.svd.s).double().norm())
         return float(self.dense.double().norm())
 
 
-def with_spectrum(weight: KeptWeight, spectrum: Float[Tensor, " value"]) -> Change:
+def with_spectrum(weight: Weight, spectrum: Float[Tensor, " value"]) -> Change:
     """The change from σ to σ' under the same singular vectors, U diag(σ' - σ) Vᵀ."""
     u, s, vh = weight.svd
     spectrum = spectrum.to(s)

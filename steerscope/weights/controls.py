@@ -10,7 +10,7 @@ import torch
 from steerscope.errors import UnknownNameError
 from steerscope.weights.changes import Change
 from steerscope.weights.edits import Edit
-from steerscope.weights.kept import KeptWeight
+from steerscope.weights.kept import Weight
 from steerscope.weights.places import Place
 from steerscope.weights.weight_edit import WeightEdit
 
@@ -46,7 +46,7 @@ class Control:
         """That of the edit."""
         return self.of.amount
 
-    def change(self, weight: KeptWeight) -> Change:
+    def change(self, weight: Weight) -> Change:
         """W' - W."""
         return CONTROLS[self.kind](weight, self.of.change(weight), self)
 
@@ -66,13 +66,13 @@ def elsewhere(edit: WeightEdit, place: Place) -> WeightEdit:
     return replace(edit, parts=((place, part),))
 
 
-def _noise(weight: KeptWeight, change: Change, control: Control) -> Change:
+def _noise(weight: Weight, change: Change, control: Control) -> Change:
     """Independent normal numbers of the same Frobenius norm as the change."""
     noise = weight.noise(control.seed, *weight.base.shape)
     return Change(noise * (change.norm(weight) / float(noise.norm())))
 
 
-def _random_change(weight: KeptWeight, change: Change, control: Control) -> Change:
+def _random_change(weight: Weight, change: Change, control: Control) -> Change:
     """A change of the same singular values, so also of the same norm, along random vectors."""
     kept = None if change.spectrum is None else change.spectrum - weight.svd.s
     s = torch.linalg.svdvals(change.dense) if kept is None else kept
@@ -80,7 +80,7 @@ def _random_change(weight: KeptWeight, change: Change, control: Control) -> Chan
     return Change(u, s[:, None] * vh)
 
 
-def _random_vectors(weight: KeptWeight, change: Change, control: Control) -> Change:
+def _random_vectors(weight: Weight, change: Change, control: Control) -> Change:
     """A whole matrix of the edited spectrum whose singular vectors are random."""
     s = change.spectrum
     if s is None:
@@ -89,14 +89,14 @@ def _random_vectors(weight: KeptWeight, change: Change, control: Control) -> Cha
     return Change((u * s) @ vh - weight.base)
 
 
-def _same_norm_gain(weight: KeptWeight, change: Change, control: Control) -> Change:
+def _same_norm_gain(weight: Weight, change: Change, control: Control) -> Change:
     """A gain of the same Frobenius norm, down for even seeds and up for odd ones."""
     sign = 1 if control.seed % 2 else -1
     factor = sign * change.norm(weight) / weight.norm
     return Change(factor * weight.base, is_gain=factor != 0)
 
 
-CONTROLS: dict[str, Callable[[KeptWeight, Change, Control], Change]] = {
+CONTROLS: dict[str, Callable[[Weight, Change, Control], Change]] = {
     "noise": _noise,
     "random_change": _random_change,
     "random_vectors": _random_vectors,

@@ -14,7 +14,7 @@ from steerscope.errors import PureGainWarning
 from steerscope.model import LensModel
 from steerscope.spectra.spectrum import spectral_entropy
 from steerscope.weights.changes import Change
-from steerscope.weights.kept import KeptWeight
+from steerscope.weights.kept import Weight
 from steerscope.weights.weight_edit import WeightEdit
 
 
@@ -108,7 +108,7 @@ def spectrum_of(s: Float[Tensor, " value"]) -> Spectrum:
     )
 
 
-def _edited(weight: KeptWeight, change: Change) -> tuple[Float[Tensor, " value"], float]:
+def _edited(weight: Weight, change: Change) -> tuple[Float[Tensor, " value"], float]:
     """Singular values of W' and its cosine with W."""
     s = weight.svd.s.double()
     if change.spectrum is not None:

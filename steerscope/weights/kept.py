@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,46 +29,61 @@ class SVD(NamedTuple):
 
 
 @dataclass(eq=False)
-class KeptWeight:
-    """A weight as it was loaded, inputs x outputs in float32.
+class Weight:
+    """A weight matrix with what edits ask of it.
 
     Attributes:
         place: which.
-        matrix: the door to where the model keeps it.
-        base: its numbers, while no edit of ours has replaced them.
-        depth: how many edits have replaced them just now.
+        base: its numbers, inputs x outputs in float32, before any edit.
     """
 
     place: Place
-    matrix: Matrix
     base: Float[Tensor, "row d"]
-    depth: int = 0
-    _version: tuple[int, int] = (0, 0)
-    _random: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _random: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def svd(self) -> SVD:
         """Singular values and vectors of the base."""
         return SVD(*torch.linalg.svd(self.base, full_matrices=False))
 
-    @property
+    @cached_property
     def norm(self) -> float:
         """Frobenius norm of the base."""
         return float(self.base.double().norm())
 
-    def random_vectors(self, seed: int) -> tuple[Float[Tensor, "row rank"], Float[Tensor, "rank d"]]:
+    def random_vectors(
+        self, seed: int
+    ) -> tuple[Float[Tensor, "row rank"], Float[Tensor, "rank d"]]:
         """Orthonormal vectors of both sides that know nothing of the weight, uniformly distributed."""
         if seed not in self._random:
             rank = min(self.base.shape)
-            one, other = (self.noise(seed, n, rank, salt=n) for n in self.base.shape)
+            one, other = (
+                self.noise(seed, n, rank, salt=1 + i) for i, n in enumerate(self.base.shape)
+            )
             self._random[seed] = _orthonormal(one), _orthonormal(other).T
         return self._random[seed]
 
     def noise(self, seed: int, rows: int, columns: int, *, salt: int = 0) -> Float[Tensor, "row d"]:
         """Standard normal numbers, their own for each seed and place."""
-        key = f"{seed} {self.place} {salt}"
-        generator = torch.Generator().manual_seed(int.from_bytes(key.encode(), "big") % (2**63 - 1))
+        key = f"{seed} {self.place} {rows} {columns} {salt}"
+        digest = hashlib.sha256(key.encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
         return torch.randn(rows, columns, generator=generator).to(self.base)
+
+
+@dataclass(eq=False)
+class KeptWeight(Weight):
+    """A weight of a model as it was loaded.
+
+    Attributes:
+        matrix: the door to where the model keeps it.
+        version: of the numbers in memory that `base` was read from.
+        depth: how many edits have replaced them just now.
+    """
+
+    matrix: Matrix
+    version: tuple[int, int]
+    depth: int = 0
 
 
 def kept_weight(model: LensModel, place: Place) -> KeptWeight:
@@ -79,13 +95,13 @@ def kept_weight(model: LensModel, place: Place) -> KeptWeight:
     """
     kept = _KEPT.setdefault(model, {})
     known = kept.get(place)
-    if known is not None and (known.depth or known._version == _version(known.matrix)):
+    if known is not None and (known.depth or known.version == _version(known.matrix)):
         return known
     matrix = weight_matrix(model, place.name, place.layer)
     base = matrix.read().float()
     if not bool(torch.isfinite(base).all()):
         raise NotFiniteError(f"weight {place} of {model.name} holds a NaN or an infinity.")
-    kept[place] = KeptWeight(place, matrix, base, _version=_version(matrix))
+    kept[place] = KeptWeight(place, base, matrix, _version(matrix))
     return kept[place]
 
 

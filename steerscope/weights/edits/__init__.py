@@ -45,7 +45,9 @@ def _band(amount: float, option: str, _: Contrasts) -> Edit:
 def _deflate(amount: float, option: str, contrasts: Contrasts) -> Edit:
     match = re.fullmatch(r"(\d*),?(centred)?", option)
     if match is None:
-        raise BadValueError(f"deflate takes a rank, such as deflate[2] or deflate[2,centred], not {option!r}.")
+        raise BadValueError(
+            f"deflate takes a rank, such as deflate[2] or deflate[2,centred], not {option!r}."
+        )
     return Deflate(amount, int(match[1] or 1), match[2] is not None, dict(contrasts))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from steerscope.errors import BadValueError
 from steerscope.weights.changes import Change, with_spectrum
-from steerscope.weights.kept import KeptWeight
+from steerscope.weights.kept import Weight
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Band:
         """Such as `band[0-8]`, or `band[8-]` to the end."""
         return f"band[{self.first}-{'' if self.last is None else self.last}]"
 
-    def change(self, weight: KeptWeight) -> Change:
+    def change(self, weight: Weight) -> Change:
         """U diag(σ' - σ) Vᵀ."""
         s = weight.svd.s.clone()
         if self.first >= len(s):

@@ -12,7 +12,7 @@ from steerscope.activations import Contrast
 from steerscope.errors import BadValueError, DegenerateDirectionError, MissingEvidenceError
 from steerscope.sites import Site, Stream
 from steerscope.weights.changes import Change
-from steerscope.weights.kept import KeptWeight
+from steerscope.weights.kept import Weight
 from steerscope.weights.places import Place
 
 _STREAMS: dict[str, Stream] = {
@@ -66,12 +66,12 @@ class Deflate:
         """Such as `deflate[2]` or `deflate[2,centred]`."""
         return f"deflate[{self.rank}{',centred' if self.centred else ''}]"
 
-    def change(self, weight: KeptWeight) -> Change:
+    def change(self, weight: Weight) -> Change:
         """-α (W V) Vᵀ."""
         v = self.directions(weight)
         return Change(-self.amount * (weight.base @ v), v.T)
 
-    def directions(self, weight: KeptWeight) -> Float[Tensor, "d rank"]:
+    def directions(self, weight: Weight) -> Float[Tensor, "d rank"]:
         """V, orthonormal."""
         places = [output_site(weight.place, gated=gated) for gated in (True, False)]
         found = next((self.contrasts[s] for s in places if s in self.contrasts), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from steerscope.weights.changes import Change
-from steerscope.weights.kept import KeptWeight
+from steerscope.weights.kept import Weight
 
 
 @runtime_checkable
@@ -27,6 +27,6 @@ class Edit(Protocol):
         """Of what is random in it; -1 for nothing."""
         ...
 
-    def change(self, weight: KeptWeight) -> Change:
+    def change(self, weight: Weight) -> Change:
         """W' - W."""
         ...

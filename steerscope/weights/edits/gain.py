@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from steerscope.errors import BadValueError
 from steerscope.weights.changes import Change
-from steerscope.weights.kept import KeptWeight
+from steerscope.weights.kept import Weight
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,10 @@ class Gain:
 
     def __post_init__(self) -> None:
         if not -float("inf") < self.amount <= 1:
-            raise BadValueError(f"the gain is {self.amount:g}; at most 1, which deletes the matrix.")
+            raise BadValueError(
+                f"the gain is {self.amount:g}; at most 1, which deletes the matrix."
+            )
 
-    def change(self, weight: KeptWeight) -> Change:
+    def change(self, weight: Weight) -> Change:
         """-α W."""
         return Change(-self.amount * weight.base, is_gain=self.amount != 0)

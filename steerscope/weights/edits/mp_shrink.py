@@ -10,7 +10,7 @@ from torch import Tensor
 
 from steerscope.errors import BadValueError
 from steerscope.weights.changes import Change, with_spectrum
-from steerscope.weights.kept import KeptWeight
+from steerscope.weights.kept import Weight
 
 
 def noise_edge(s: Float[Tensor, " value"], shape: tuple[int, int]) -> float:
@@ -47,7 +47,7 @@ class MPShrink:
         if not 0 <= self.amount <= 1:
             raise BadValueError(f"the shrinkage is {self.amount:g}; it must be from 0 to 1.")
 
-    def change(self, weight: KeptWeight) -> Change:
+    def change(self, weight: Weight) -> Change:
         """U diag(σ' - σ) Vᵀ."""
         s = weight.svd.s
         rows, columns = weight.base.shape

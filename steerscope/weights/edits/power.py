@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from steerscope.errors import BadValueError, DegenerateSpectrumError
 from steerscope.weights.changes import Change, with_spectrum
-from steerscope.weights.kept import KeptWeight
+from steerscope.weights.kept import Weight
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Power:
         if not -1 < self.amount < math.inf:
             raise BadValueError(f"the power is {self.amount:g}; it must be above -1.")
 
-    def change(self, weight: KeptWeight) -> Change:
+    def change(self, weight: Weight) -> Change:
         """U diag(σ' - σ) Vᵀ."""
         s = weight.svd.s.double()
         if not float(s[0]):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from steerscope.errors import BadValueError, DegenerateSpectrumError
 from steerscope.weights.changes import Change, with_spectrum
-from steerscope.weights.kept import KeptWeight
+from steerscope.weights.kept import Weight
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ZScore:
         """`zscore` or `zscore[clamp]`."""
         return "zscore[clamp]" if self.clamp else "zscore"
 
-    def change(self, weight: KeptWeight) -> Change:
+    def change(self, weight: Weight) -> Change:
         """U diag(σ' - σ) Vᵀ."""
         s = weight.svd.s.double()
         spread = float(s.std()) if len(s) > 1 else 0.0

@@ -38,7 +38,7 @@ LEVELS = {
 
 DOORS = {
     "transformer_lens": {"backbones"},
-    "plotly": {"figures", "report.py"},
+    "plotly": {"figures", "report"},
     "pyarrow": set(),
     "typer": {"cli"},
     "rich": {"progress.py"},
@@ -59,7 +59,7 @@ WITHOUT_TORCH = {
     "findings.py",
     "fronts.py",
     "audits",
-    "report.py",
+    "report",
 }
 MAY_PRINT = {"cli", "microworld"}
 

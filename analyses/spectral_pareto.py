@@ -16,6 +16,13 @@ from steerscope.plans import effect_of
 from steerscope.progress import bar
 
 ROOT = Path(__file__).parents[1]
+WHOLE = {
+    "amounts": (-0.9, -0.5, 0.5, 1.0), "n_new": 32, "max_select": 40, "max_test": 120, "n_texts": 24,
+}  # fmt: skip
+QUICK = {
+    "amounts": (-0.9, 1.0), "n_new": 20, "max_select": 24, "max_test": 60, "n_texts": 12,
+    "n_controls": 2,
+}  # fmt: skip
 
 
 def main() -> None:
@@ -26,17 +33,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "data/runs/spectral-pareto")
     parser.add_argument("--figures", type=Path, default=ROOT / "figures")
     parser.add_argument("--format", default="png", help="png, svg, pdf or html")
+    parser.add_argument("--quick", action="store_true", help="a third of it, to see that all runs")
     options = parser.parse_args()
     plan = WeightSweepPlan(
         model=options.model,
         contrasts=options.contrasts,
         edits=("gain", "zscore[clamp]", "power"),
-        amounts=(-0.9, -0.5, 0.5, 1.0),
-        together=("down:0-7:-0.9", "down:0-7:-0.5", "down:0-7:+0.2", "down:0-7:+0.5"),
-        n_new=32,
-        max_select=40,
-        max_test=120,
-        n_texts=24,
+        together=("down:0-7:-0.5", "down:0-7:+0.5"),
+        **(QUICK if options.quick else WHOLE),
     )
     run = run_weight_sweep(plan, options.out, progress=bar)
     effect, rows = effect_of(run), run.table()

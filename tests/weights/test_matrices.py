@@ -7,6 +7,7 @@ import torch
 
 from steerscope.backbones.matrices import WEIGHTS, weight_matrix
 from steerscope.errors import ModelLoadError, UnknownNameError, UnsupportedWeightError
+from steerscope.sites import Site
 from tests.helpers import FAMILIES, count_hooks
 
 TOKENS = torch.tensor([[1, 5, 7, 9, 11], [1, 4, 6, 8, 10]])
@@ -20,10 +21,9 @@ def matrices(model):
     """The weights of block 1 that the model has, by name."""
     found = {}
     for name in WEIGHTS:
-        try:
-            found[name] = weight_matrix(model, name, 1)
-        except UnsupportedWeightError as error:
-            assert name == "gate", error
+        if name == "gate" and not model.has(Site("mlp_pre_linear", 1)):
+            continue
+        found[name] = weight_matrix(model, name, 1)
     return found
 
 
@@ -86,8 +86,6 @@ def test_a_gain_cancels_where_a_norm_follows(load, family, cancelling):
 
 
 def test_what_reads_the_input_of_a_matrix_comes_after_a_later_hook(load):
-    from steerscope.sites import Site
-
     model = load("llama", "hooked")
     matrix = weight_matrix(model, "down", 1)
     change = noise(matrix.read())

@@ -32,6 +32,7 @@ bench: .venv/.complete benchmarks/.venv/.complete
 	$(BIN)/python benchmarks/score.py
 	$(BIN)/python benchmarks/extract.py
 	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/weights.py
 
 benchmarks/.venv/.complete: benchmarks/requirements.txt
 	$(PYTHON) -m venv benchmarks/.venv

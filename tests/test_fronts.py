@@ -40,7 +40,11 @@ def cell_rows(cell, flips, *, capability=1.0, nats=10.0, kl=0.1, method="power",
     for p in range(N):
         target, share = ("joyful", flips[0]) if p < N // 2 else ("gloomy", flips[1])
         gone = float(p % (N // 2) < round(share * N / 2))
-        for metric, value in ((f"to_{target}", gone), (CAPABILITY, capability), ("degenerate", 0.0)):
+        for metric, value in (
+            (f"to_{target}", gone),
+            (CAPABILITY, capability),
+            ("degenerate", 0.0),
+        ):
             found.append(row(**label, prompt=p, metric=metric, value=value))
     for text, tokens in enumerate((4.0, 6.0)):
         found.append(row(**label, prompt=text, metric=TOKENS, value=tokens))
@@ -113,7 +117,11 @@ def test_only_what_stays_within_the_limits_is_chosen(table):
 
 def roles():
     return pd.DataFrame(
-        [("edit=a", "joyful", EDIT), ("edit=b", "joyful", CONTROL), ("steered", "joyful", STEERING)],
+        [
+            ("edit=a", "joyful", EDIT),
+            ("edit=b", "joyful", CONTROL),
+            ("steered", "joyful", STEERING),
+        ],
         columns=["cell", "target", "role"],
     )
 

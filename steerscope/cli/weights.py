@@ -72,6 +72,7 @@ def sweep(
     from steerscope.fronts import front_in_words, front_table, standings_of
     from steerscope.plans import effect_of
     from steerscope.progress import bar
+    from steerscope.report import write_report
     from steerscope.weights import WeightSweepPlan, run_weight_sweep
 
     plan = WeightSweepPlan(
@@ -92,6 +93,7 @@ def sweep(
         dtype=dtype,
     )
     run = run_weight_sweep(plan, out, device=device, memory=memory, progress=bar)
+    page = write_report(run)
     effect, rows = effect_of(run), front_table(run.table(), effect_of(run), "test")
     verdict = front_in_words(standings_of(run, rows), effect)
     columns = ("edit", "target", "effect", "capability", "perplexity", "KL (nats)", "front")
@@ -109,7 +111,12 @@ def sweep(
     ]
     finish(
         as_json,
-        {"run": str(run.path), "verdict": verdict, "conditions": rows.to_dict("records")},
+        {
+            "run": str(run.path),
+            "report": str(page),
+            "verdict": verdict,
+            "conditions": rows.to_dict("records"),
+        },
         [
             *table(f"{effect.words}, on the test split:", columns, shown),
             *verdict,

@@ -3,6 +3,7 @@
 from steerscope.weights.controls import CONTROLS, Control, control_of, elsewhere
 from steerscope.weights.descriptions import EditDescription, describe_edit
 from steerscope.weights.edits import EDITS, Edit, find_edit
+from steerscope.weights.kept import forget_weights
 from steerscope.weights.places import Place, parse_places
 from steerscope.weights.plan import WeightSweepPlan
 from steerscope.weights.sweep import run_weight_sweep
@@ -21,6 +22,7 @@ __all__ = [
     "describe_edit",
     "elsewhere",
     "find_edit",
+    "forget_weights",
     "parse_places",
     "run_weight_sweep",
 ]

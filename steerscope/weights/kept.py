@@ -105,6 +105,11 @@ def kept_weight(model: LensModel, place: Place) -> KeptWeight:
     return kept[place]
 
 
+def forget_weights(model: LensModel) -> None:
+    """Free the memory of all that was found out about the weights of a model."""
+    _KEPT.pop(model, None)
+
+
 @contextmanager
 def replaced(weight: KeptWeight, change: Float[Tensor, "row d"]) -> Iterator[None]:
     """While active, the model's weight is what it is now plus a change."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 
 import pandas as pd
@@ -12,6 +13,7 @@ from steerscope.cli import main
 from steerscope.errors import BadValueError, RestorationError, UnknownNameError
 from steerscope.fronts import front_in_words, front_table, read_roles, standings_of
 from steerscope.plans import effect_of
+from steerscope.report import write_report
 from steerscope.results import Run
 
 EDITS = ("power", "gain")
@@ -23,7 +25,11 @@ def files(tmp_path_factory, tiny_folder):
     folder = tmp_path_factory.mktemp("texts")
     for name, shift in (("target", 3), ("other", 40)):
         pairs = [
-            {"positive": f"w{i} w{i + shift} w5", "negative": f"w{i} w{i + shift + 1} w9", "concept": name}
+            {
+                "positive": f"w{i} w{i + shift} w5",
+                "negative": f"w{i} w{i + shift + 1} w9",
+                "concept": name,
+            }
             for i in range(3, 39, 2)
         ]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(p) + "\n" for p in pairs))
@@ -72,7 +78,19 @@ def test_what_is_chosen_on_one_split_is_stated_with_its_company_on_the_other(who
     rows = front_table(table, effect_of(whole), "test")
     lines = front_in_words(standings_of(whole, rows), effect_of(whole))
     assert len(lines) == roles.target.nunique()
-    assert rows[["effect", "capability_change", "perplexity_ratio", "kl_nats"]].notna().all(axis=None)
+    assert (
+        rows[["effect", "capability_change", "perplexity_ratio", "kl_nats"]].notna().all(axis=None)
+    )
+
+
+def test_the_page_of_a_sweep_says_the_verdict_and_shows_both_fronts(whole):
+    page = write_report(whole).read_text()
+    effect = effect_of(whole)
+    standings = standings_of(whole, front_table(whole.table(), effect, "test"))
+    for line in front_in_words(standings, effect):
+        assert html.escape(line.partition(": ")[2]) in page
+    assert page.count("<figure id=") == 2
+    assert "noise of" in page
 
 
 def test_a_sweep_stopped_anywhere_continues_to_the_same_table(whole, files, tmp_path, monkeypatch):
@@ -139,7 +157,7 @@ def test_the_command_continues_a_run_and_prints_the_verdict(files, tmp_path, cap
     ]  # fmt: skip
     main([*arguments, "--json"])
     first = json.loads(capsys.readouterr().out)
-    assert set(first) == {"run", "verdict", "conditions"}
+    assert set(first) == {"run", "report", "verdict", "conditions"}
     main(arguments)
     shown = capsys.readouterr().out
     assert all(line in shown for line in first["verdict"])

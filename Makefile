@@ -33,6 +33,7 @@ bench: .venv/.complete benchmarks/.venv/.complete
 	$(BIN)/python benchmarks/extract.py
 	$(BIN)/python benchmarks/eigengap.py
 	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/weights.py
 
 benchmarks/.venv/.complete: benchmarks/requirements.txt
 	$(PYTHON) -m venv benchmarks/.venv

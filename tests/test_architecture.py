@@ -20,7 +20,7 @@ LEVELS = {
     "contrasts": 1, "results": 1, "statistics": 1, "metrics": 1, "batches": 1, "caches": 1, "clock": 1, "reading": 1,
     "losses": 1, "legacy": 1, "searches": 1, "studies": 2, "predictors": 2,
     "plans": 3,
-    "model": 2, "microworld": 2, "geometry": 3, "rankings": 3, "figures": 4,
+    "model": 2, "microworld": 2, "geometry": 3, "rankings": 3, "fronts": 4, "figures": 5,
     "memory": 3, "backbones": 4,
     "activations": 4, "spectra": 4,
     "findings": 4,
@@ -32,6 +32,7 @@ LEVELS = {
     "sweeps": 10, "steerability": 10, "gating": 10, "zoning": 10, "style_report": 11,
     "matched_kl": 11, "report": 11, "comparison": 12,
     "study": 11,
+    "weights": 12,
     "cli": 13, "__main__": 14, "__init__": 14,
 }  # fmt: skip
 
@@ -57,6 +58,7 @@ WITHOUT_TORCH = {
     "plans.py",
     "figures",
     "findings.py",
+    "fronts.py",
     "audits",
     "report",
 }

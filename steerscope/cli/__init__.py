@@ -15,6 +15,7 @@ import typer
 
 from steerscope.cli import jobs, tools
 from steerscope.cli.styles import styles
+from steerscope.cli.weights import weights
 from steerscope.errors import BackboneWarning, SteerscopeError, TemplateWarning
 
 app = typer.Typer(
@@ -37,6 +38,7 @@ for command in (
     jobs.audit,
 ):
     app.command()(command)
+app.add_typer(weights, name="weights")
 
 
 def _show_warning(

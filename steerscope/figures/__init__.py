@@ -4,6 +4,7 @@ from steerscope.figures.diagnostics import diagnostic_scatter, eigengap_heads, t
 from steerscope.figures.methods import method_forest
 from steerscope.figures.gates import gate_comparison
 from steerscope.figures.geometry import concept_geometry
+from steerscope.figures.fronts import pareto_front
 from steerscope.figures.predictors import predictor_league
 from steerscope.figures.sweeps import dose_response, kl_by_depth, layer_sweep, sweet_spot_map
 from steerscope.figures.styles import sink_leak, style_cosines
@@ -17,6 +18,7 @@ __all__ = [
     "kl_by_depth",
     "layer_sweep",
     "method_forest",
+    "pareto_front",
     "predictor_league",
     "sink_leak",
     "style_cosines",

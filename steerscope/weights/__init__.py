@@ -1,0 +1,1 @@
+"""Changes of the weights: what they are, how they are trained, what they cost."""

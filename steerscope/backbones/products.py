@@ -51,6 +51,15 @@ def check_matrix(model: LensModel, name: str, layer: int) -> None:
         raise UnsupportedSiteError(f"matrix {name}.{layer}: {model.name} has none in that block.")
 
 
+def has_matrix(model: LensModel, name: str, layer: int) -> bool:
+    """Whether this model has such a matrix."""
+    try:
+        check_matrix(model, name, layer)
+    except UnsupportedSiteError:
+        return False
+    return True
+
+
 def read_matrix(model: LensModel, name: str, layer: int) -> Float[Tensor, "d out"]:
     """The matrix W of y = x W as float32; heads are laid end to end.
 

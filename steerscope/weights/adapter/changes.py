@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -27,8 +28,13 @@ class Delta:
 
     def __call__(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch out"]:
         """What it adds to x W."""
-        y = x @ self.left.to(x.device, x.dtype)
-        return y if self.right is None else y @ self.right.to(x.device, x.dtype)
+        y = x @ self.left
+        return y if self.right is None else y @ self.right
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Delta:
+        """The same on a device and in a number format."""
+        right = None if self.right is None else self.right.to(device, dtype)
+        return Delta(self.left.to(device, dtype), right)
 
     def dense(self) -> Float[Tensor, "d out"]:
         """The whole matrix, in float64."""
@@ -150,8 +156,7 @@ def adding(
     """While active, every product with a weight has its delta's product added, for all or some rows."""
     with ExitStack() as stack:
         for matrix, delta in deltas.items():
-            delta = Delta(*(None if t is None else t.to(model.device, model.dtype)
-                            for t in (delta.left, delta.right)))  # fmt: skip
+            delta = delta.to(model.device, model.dtype)
 
             def add(x: Tensor, delta: Delta = delta) -> Tensor | None:
                 if rows is None:

@@ -68,7 +68,7 @@ def save_adapter(path: str | Path, adapter: SvdAdapter) -> None:
     Raises:
         VectorFileError: the disk refused.
     """
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for matrix in adapter.matrices:
         factors, trained = adapter.factors[matrix], adapter.parameters[matrix]
         tensors |= {f"{matrix} {name}": getattr(factors, name) for name in _BASES}

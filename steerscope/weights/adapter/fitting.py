@@ -100,8 +100,7 @@ class AdapterTrainee:
 
 def train_adapter(
     model: LensModel,
-    pairs: ContrastSet,
-    validation: ContrastSet,
+    splits: tuple[ContrastSet, ContrastSet],
     *,
     design: AdapterDesign,
     ruler: Ruler,
@@ -117,8 +116,8 @@ def train_adapter(
 
     Args:
         model: the model; it stays as it is.
-        pairs: the `fit` part of a contrast set.
-        validation: its `select` part.
+        splits: the `fit` part of a contrast set, to train on, and its `select` part, which chooses
+            the epoch and the sign.
         design: what may change.
         ruler: frozen directions, from `frozen_ruler`.
         objective: what is asked for.
@@ -133,12 +132,11 @@ def train_adapter(
         RunError: the checkpoint is of another training.
     """
     plan = plan or TrainingPlan()
-    trainee = AdapterTrainee(model, fresh_adapter(model, design, pairs))
+    trainee = AdapterTrainee(model, fresh_adapter(model, design, splits[0]))
     trained = train(
         model,
         trainee,
-        pairs,
-        validation,
+        splits,
         ruler=ruler,
         objective=objective or Objective(),
         plan=plan,

@@ -125,3 +125,19 @@ def shortfall(
 ) -> Float[Tensor, " pair"]:
     """max(0, lp₀ - m - lp)², in nats² per token²: what a text has lost beyond a margin."""
     return (plain - margin - now).clamp_min(0.0).square()
+
+
+# What an aim needs to be told apart from noise: a preference is a sum over a text, in nats.
+_SCALES = {"preference": {"beta": 0.3, "gamma": 5.0}}
+
+
+def find_objective(aim: str, link: str = "log_sigmoid") -> Objective:
+    """The objective of an aim with the numbers that suit its unit.
+
+    Raises:
+        UnknownNameError: no such aim or link.
+    """
+    if link not in get_args(Link):
+        raise UnknownNameError("link", link, get_args(Link))
+    scale = _SCALES.get(aim, {})
+    return Objective(aim=aim, link="raw" if link == "raw" else "log_sigmoid", **scale)

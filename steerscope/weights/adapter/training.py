@@ -115,8 +115,7 @@ class _State:
 def train(
     model: LensModel,
     trainee: Trainee,
-    pairs: ContrastSet,
-    validation: ContrastSet,
+    splits: tuple[ContrastSet, ContrastSet],
     *,
     ruler: Ruler,
     objective: Objective,
@@ -129,8 +128,8 @@ def train(
     Args:
         model: for its tokens.
         trainee: what is trained; its parameters end at those of the best epoch.
-        pairs: to train on.
-        validation: pairs that choose the epoch and the sign of c; none of those stated later.
+        splits: pairs to train on, and pairs that choose the epoch and the sign of c, none of which
+            is stated later.
         ruler: frozen directions.
         objective: what is asked for.
         plan: how.
@@ -142,11 +141,11 @@ def train(
         RunError: the checkpoint is of another training, or cannot be read.
     """
     work = _Work(trainee, ruler, objective, plan)
-    parts, held_out = work.parts(model, pairs), work.parts(model, validation)
+    parts, held_out = (work.parts(model, pairs) for pairs in splits)
     optimiser = torch.optim.AdamW(
         list(trainee.parameters().values()), lr=plan.learning_rate, weight_decay=plan.weight_decay
     )
-    identity = _identity(model, trainee, pairs, validation, (ruler, objective, plan))
+    identity = _identity(model, trainee, splits, (ruler, objective, plan))
     state = _resumed(checkpoint, identity, trainee, optimiser) if checkpoint else None
     if state is None:
         state = _State(work.snapshot())
@@ -213,9 +212,7 @@ class _Work:
         return float(torch.cat(found).double().mean())
 
     @torch.enable_grad()
-    def epoch(
-        self, number: int, parts: Sequence[_Part], optimiser: torch.optim.Optimizer
-    ) -> float:
+    def epoch(self, number: int, parts: Sequence[_Part], optimiser: torch.optim.Optimizer) -> float:
         """One pass over the parts in an order of its own; the mean loss per pair."""
         generator = torch.Generator().manual_seed(100_003 * self.plan.seed + number)
         order = torch.randperm(len(parts), generator=generator).tolist()
@@ -254,8 +251,7 @@ class _Work:
 def _identity(
     model: LensModel,
     trainee: Trainee,
-    pairs: ContrastSet,
-    validation: ContrastSet,
+    splits: tuple[ContrastSet, ContrastSet],
     asked: tuple[Ruler, Objective, TrainingPlan],
 ) -> str:
     """A hash that differs for any other training."""
@@ -264,7 +260,7 @@ def _identity(
         "model": model.fingerprint,
         "parameters": {n: list(t.shape) for n, t in trainee.parameters().items()},
         "what": repr(trainee),
-        "pairs": [pairs.sha256, validation.sha256],
+        "pairs": [pairs.sha256 for pairs in splits],
         "ruler": {layer: vector.tolist() for layer, vector in ruler.vectors.items()},
         "objective": asdict(objective),
         "plan": asdict(plan),

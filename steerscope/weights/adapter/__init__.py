@@ -2,6 +2,7 @@
 
 from steerscope.weights.adapter.adapter import AdapterDesign, SvdAdapter
 from steerscope.weights.adapter.changes import Adapted, Delta, WeightChange
+from steerscope.weights.adapter.crossing import crossed
 from steerscope.weights.adapter.factors import Factors, factorise
 from steerscope.weights.adapter.files import load_adapter, save_adapter
 from steerscope.weights.adapter.fitting import fresh_adapter, train_adapter
@@ -44,6 +45,7 @@ __all__ = [
     "TransferPlan",
     "WeightChange",
     "against",
+    "crossed",
     "factorise",
     "find_objective",
     "fresh_adapter",

@@ -30,8 +30,8 @@ def crossed(contrasts: ContrastSet) -> ContrastSet:
             continue
         cut = places[len(places) // 2]
         for begun in (negative, positive):
-            texts = (" ".join(begun[:cut] + rest[cut:]) for rest in (positive, negative))
-            found.append(ContrastPair(*texts, pair.concept))
+            one, other = (" ".join(begun[:cut] + rest[cut:]) for rest in (positive, negative))
+            found.append(ContrastPair(one, other, pair.concept))
     if not found:
         raise ContrastError(
             f"no pair of {contrasts.name!r} can be crossed: their texts differ in their number of "

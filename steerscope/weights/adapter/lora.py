@@ -56,7 +56,9 @@ class LoraTrainee:
             self.network: Any = get_peft_model(original.network, config)
         self.network.eval()
         inner: Any = self.network.base_model.model
-        self.layers: dict[Matrix, Any] = {m: inner.get_submodule(path) for m, (path, _) in places.items()}
+        self.layers: dict[Matrix, Any] = {
+            m: inner.get_submodule(path) for m, (path, _) in places.items()
+        }
 
     def __repr__(self) -> str:
         return f"LoraTrainee({', '.join(map(str, self.layers))}, rank={self.rank})"

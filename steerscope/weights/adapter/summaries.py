@@ -125,10 +125,8 @@ def verdict(table: pd.DataFrame, reference: str, rival: str, *, words: str, kl: 
         return f"{start} {' and '.join(missing)} never reach that KL with both signs."
     row = table.set_index("technique").loc[rival]
     said = f"{row.difference:+.3f} [{row.difference_low:+.3f}, {row.difference_high:+.3f}]"
-    if row.difference_low > 0:
-        return (
-            f"{start} {reference} beats {rival} by {said} (p {row.p:.3g}, Holm {row.p_holm:.3g})."
-        )
-    if row.difference_high < 0:
-        return f"{start} {reference} is behind {rival} by {said} (Holm {row.p_holm:.3g})."
-    return f"{start} {reference} and {rival} cannot be told apart: {said} (p {row.p:.3g})."
+    holm_p = f"p {row.p:.3g}, {row.p_holm:.3g} after Holm"
+    if row.p_holm < 0.05:
+        won = "beats" if row.difference > 0 else "is behind"
+        return f"{start} {reference} {won} {rival} by {said} ({holm_p})."
+    return f"{start} {reference} and {rival} cannot be told apart: {said} ({holm_p})."

@@ -7,7 +7,7 @@ stated is measured on held-out prompts and pairs, paired with the plain model on
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,9 +34,9 @@ from steerscope.weights.adapter.techniques import Technique, steering_technique
 COEFFICIENTS = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)
 PLAIN = "plain"
 _KEYS = ["technique", "coefficient", "matched"]
-_FIRST = 0.125
-_DOUBLINGS = 7  # up to 16
-_HALVINGS = 7
+_SIZES = tuple(2.0**i for i in range(-3, 5))  # of the coefficients tried first
+_ROUNDS = 4
+_TOLERANCE = 0.04  # relative excess over the KL that counts as reached
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,35 +78,48 @@ class TransferPlan:
 def matched_coefficients(
     model: LensModel, technique: Technique, prompts: Sequence[str], kl: float
 ) -> tuple[float, float]:
-    """The smallest coefficients, negative and positive, whose KL from plain reaches a target.
+    """The smallest coefficients, negative and positive, at which the KL from plain reaches a target.
 
-    Coefficients up to 16 in steps of a factor of two come first, then their first bracket is halved.
+    Coefficients up to 16 in steps of a factor of two come first, then their first bracket is narrowed.
     NaN where the KL is not reached, or for a technique without degrees.
     """
     if not technique.is_graded:
         return math.nan, math.nan
-    low, high = (_matched(model, technique, prompts, kl, sign) for sign in (-1, 1))
-    return low, high
+    found: dict[float, float] = {0.0: 0.0}
+
+    def measure(coefficients: Sequence[float]) -> None:
+        cells = [technique.cell(c) for c in coefficients]
+        nats = kl_from_plain(model, prompts, cells).double().mean(dim=1).tolist()
+        found.update(zip(coefficients, nats, strict=True))
+
+    measure([sign * size for size in _SIZES for sign in (-1, 1)])
+    for _ in range(_ROUNDS):
+        wanted = [
+            _between(*ends, found, kl)
+            for sign in (-1, 1)
+            if (ends := _bracket(found, kl, sign)) and found[ends[1]] > (1 + _TOLERANCE) * kl
+        ]
+        if wanted:
+            measure(wanted)
+    low, high = (_bracket(found, kl, sign) for sign in (-1, 1))
+    return low[1] if low else math.nan, high[1] if high else math.nan
 
 
-def _matched(
-    model: LensModel, technique: Technique, prompts: Sequence[str], kl: float, sign: int
-) -> float:
-    def nats(sizes: Sequence[float]) -> list[float]:
-        cells = [technique.cell(sign * size) for size in sizes]
-        return kl_from_plain(model, prompts, cells).double().mean(dim=1).tolist()
+def _bracket(found: Mapping[float, float], kl: float, sign: int) -> tuple[float, float] | None:
+    """The last coefficient of a sign below the KL and the first that reaches it; None for none."""
+    before = 0.0
+    for c in sorted((c for c in found if c * sign > 0), key=abs):
+        if found[c] >= kl:
+            return before, c
+        before = c
+    return None
 
-    sizes = [_FIRST * 2.0**i for i in range(_DOUBLINGS + 1)]
-    found = nats(sizes)
-    reached = [i for i, value in enumerate(found) if value >= kl]
-    if not reached:
-        return math.nan
-    high = sizes[reached[0]]
-    low = sizes[reached[0] - 1] if reached[0] else 0.0
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if nats([middle])[0] >= kl else (middle, high)
-    return sign * high
+
+def _between(low: float, high: float, found: Mapping[float, float], kl: float) -> float:
+    """Where √KL, which starts in proportion to the coefficient, should just have reached the KL."""
+    below, above = math.sqrt(found[low]), math.sqrt(found[high])
+    share = (math.sqrt((1 + _TOLERANCE / 2) * kl) - below) / (above - below)
+    return low + min(max(share, 0.02), 0.98) * (high - low)
 
 
 def steering_by_validation(

@@ -200,10 +200,12 @@ def test_rows_of_others_stay_bit_equal(tiny, adapter):
 def test_after_an_exception_all_is_as_before(tiny, adapter):
     before, hooks = tiny.forward(TOKENS), count_hooks(tiny)
     weights = {n: t.clone() for n, t in tiny.transformer.state_dict().items()}
-    with pytest.raises(RuntimeError, match="in the middle"):  # noqa: PT012 - the middle is the point
-        with steer(tiny, Adapted(adapter, 1.0)):
-            tiny.forward(TOKENS)
-            raise RuntimeError("in the middle")
+    with (  # noqa: PT012 - the middle is the point
+        pytest.raises(RuntimeError, match="in the middle"),
+        steer(tiny, Adapted(adapter, 1.0)),
+    ):
+        tiny.forward(TOKENS)
+        raise RuntimeError("in the middle")
     assert count_hooks(tiny) == hooks
     assert torch.equal(tiny.forward(TOKENS), before)
     assert all(torch.equal(t, weights[n]) for n, t in tiny.transformer.state_dict().items())

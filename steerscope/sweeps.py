@@ -246,7 +246,7 @@ def _labels(cell: Cell) -> dict[str, str | float]:
 
 
 def _sign(cell: Cell) -> int:
-    dose = float(_labels(cell)["dose_absolute"])
+    dose = float(_labels(cell)["dose_natural"])  # what every intervention with a sign has
     return 0 if math.isnan(dose) else int(np.sign(dose))
 
 

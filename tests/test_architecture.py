@@ -31,8 +31,7 @@ LEVELS = {
     "gradients": 8, "evals": 9, "evidence": 10, "calibration": 9, "diagnostics": 9,
     "sweeps": 10, "steerability": 10, "gating": 10, "zoning": 10, "style_report": 11,
     "matched_kl": 11, "report": 11, "comparison": 12,
-    "study": 11,
-    "weights": 12,
+    "study": 11, "weights": 12,
     "cli": 13, "__main__": 14, "__init__": 14,
 }  # fmt: skip
 
@@ -42,7 +41,8 @@ DOORS = {
     "pyarrow": set(),
     "typer": {"cli"},
     "rich": {"progress.py"},
-    "safetensors": {"directions"},
+    "safetensors": {"directions", "weights/adapter/files.py"},
+    "peft": {"weights/adapter/lora.py"},
     "gguf": {"directions/gguf.py"},
     "huggingface_hub": {"directions/hub.py"},
     "pydantic": {"directions"},

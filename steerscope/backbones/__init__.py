@@ -22,6 +22,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from steerscope.backbones.bridge import BridgeLensModel, bridged, mlp_width
 from steerscope.backbones.hooked import HookedLensModel, faithful_hooked, official_name
+from steerscope.backbones.originals import Original
 from steerscope.bundled import bundled_models
 from steerscope.errors import BackboneWarning, BadValueError, ModelLoadError, UnknownNameError
 from steerscope.memory import parse_bytes
@@ -30,7 +31,7 @@ from steerscope.model import LensModel, ModelShape, weights_fingerprint
 Backbone = Literal["auto", "hooked", "bridge"]
 DType = Literal["float32", "bfloat16", "float16"]
 
-__all__ = ["BridgeLensModel", "HookedLensModel", "load_model"]
+__all__ = ["BridgeLensModel", "HookedLensModel", "Original", "load_model", "load_original"]
 
 
 def load_model(
@@ -98,6 +99,19 @@ def load_model(
             stacklevel=2,
         )
     return model
+
+
+def load_original(name_or_path: str | Path) -> Original:
+    """The transformers model that `load_model` would convert, in float32.
+
+    Raises:
+        ModelLoadError: there is no such model.
+    """
+    name, source, _ = _resolve(str(name_or_path))
+    with _quiet():
+        network, tokenizer = _load_original(name, source, torch.float32)
+    fingerprint = weights_fingerprint(type(network).__name__, dict(network.state_dict()))
+    return Original(network, tokenizer, fingerprint)
 
 
 def find_device(name: str | None) -> torch.device:

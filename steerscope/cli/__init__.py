@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import typer
 
 from steerscope.cli import jobs, tools
+from steerscope.cli.adapter import adapter
 from steerscope.cli.styles import styles
 from steerscope.cli.weights import weights
 from steerscope.errors import BackboneWarning, SteerscopeError, TemplateWarning
@@ -39,6 +40,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(weights, name="weights")
+app.add_typer(adapter, name="adapter")
 
 
 def _show_warning(

@@ -8,6 +8,7 @@ from steerscope.figures.fronts import pareto_front
 from steerscope.figures.predictors import predictor_league
 from steerscope.figures.sweeps import dose_response, kl_by_depth, layer_sweep, sweet_spot_map
 from steerscope.figures.styles import sink_leak, style_cosines
+from steerscope.figures.transfer import transfer_at_one_kl, transfer_responses
 
 __all__ = [
     "concept_geometry",
@@ -24,4 +25,6 @@ __all__ = [
     "style_cosines",
     "sweet_spot_map",
     "token_effects",
+    "transfer_at_one_kl",
+    "transfer_responses",
 ]

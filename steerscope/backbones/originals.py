@@ -1,0 +1,63 @@
+"""The transformers model behind a `LensModel`: what is fine-tuned, and what a merge writes to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from steerscope.errors import UnsupportedSiteError
+
+_ATTENTION = ("q", "k", "v", "o")
+_GPT2 = {"o": "attn.c_proj", "up": "mlp.c_fc", "down": "mlp.c_proj"}
+
+
+@dataclass(frozen=True, eq=False)
+class Original:
+    """A transformers model as it is in its folder, with its tokenizer.
+
+    Attributes:
+        network: the transformers module.
+        tokenizer: the Hugging Face tokenizer.
+        fingerprint: as that of the `LensModel` made of it.
+    """
+
+    network: Any
+    tokenizer: Any
+    fingerprint: str
+
+    def place(self, name: str, layer: int) -> tuple[str, slice]:
+        """The module that holds a matrix, by its path, and the columns that are this matrix.
+
+        Raises:
+            UnsupportedSiteError: the architecture keeps it elsewhere.
+        """
+        modules = dict(self.network.named_modules())
+        part = "self_attn" if name in _ATTENTION else "mlp"
+        path = f"model.layers.{layer}.{part}.{name}_proj"
+        if path in modules:
+            return path, slice(None)
+        if f"transformer.h.{layer}.attn.c_attn" in modules:
+            if name in _GPT2:
+                return f"transformer.h.{layer}.{_GPT2[name]}", slice(None)
+            if name in _ATTENTION:
+                width, number = self.network.config.n_embd, _ATTENTION.index(name)
+                columns = slice(number * width, (number + 1) * width)
+                return f"transformer.h.{layer}.attn.c_attn", columns
+        raise UnsupportedSiteError(
+            f"matrix {name}.{layer}: no module of its own is known in a "
+            f"{type(self.network).__name__}; Llama-like models and GPT-2 are."
+        )
+
+    def weight(self, name: str, layer: int) -> Float[Tensor, "d out"]:
+        """A matrix W of y = x W: a view, so that writing to it changes the model.
+
+        Raises:
+            UnsupportedSiteError: the architecture keeps it elsewhere.
+        """
+        path, columns = self.place(name, layer)
+        module: Any = self.network.get_submodule(path)
+        weight = module.weight.data
+        return (weight.T if isinstance(module, nn.Linear) else weight)[:, columns]

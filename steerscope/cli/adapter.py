@@ -1,0 +1,207 @@
+"""Commands for SVD adapters: train one, evaluate it against steering, merge it into a model."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from steerscope.cli.shared import (
+    Backbone,
+    Contrasts,
+    Device,
+    DType,
+    Json,
+    Memory,
+    Model,
+    Prompts,
+    Seed,
+    finish,
+    load,
+    numbers,
+    parse_layers,
+    table,
+)
+
+if TYPE_CHECKING:
+    from steerscope.contrasts import PromptSet
+
+adapter = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    help="Train, evaluate and merge reversible SVD adapters of the weights.",
+)
+
+AdapterFile = Annotated[Path, typer.Argument(help="safetensors file that `train` wrote")]
+
+
+@adapter.command()
+def train(
+    out: Annotated[Path, typer.Option(help="safetensors file to write")],
+    model: Model = "microworld",
+    contrasts: Contrasts = "mood",
+    matrices: Annotated[
+        str, typer.Option(help="q, k, v, o, gate, up, down, with commas")
+    ] = "o,down",
+    layers: Annotated[
+        str | None, typer.Option(help="such as 1-4; default the second quarter and the third")
+    ] = None,
+    rank: Annotated[int, typer.Option(help="singular triples of each matrix")] = 32,
+    turn: Annotated[str, typer.Option(help="inputs, outputs, both or none")] = "inputs",
+    scaling: Annotated[str, typer.Option(help="exp, add, tanh or none")] = "exp",
+    columns: Annotated[str, typer.Option(help="singular or data")] = "data",
+    angle: Annotated[float, typer.Option(help="largest rotation at c = 1, radians")] = 1.0,
+    aim: Annotated[str, typer.Option(help="shift, separation or preference")] = "preference",
+    link: Annotated[str, typer.Option(help="log_sigmoid or raw")] = "log_sigmoid",
+    space: Annotated[str, typer.Option(help="of the frozen directions: activation, singular")] = (
+        "activation"
+    ),
+    ruler: Annotated[
+        str | None, typer.Option(help="layers of the frozen directions; default at 0.7 depth")
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="at most")] = 12,
+    learning_rate: Annotated[float, typer.Option(help="of AdamW")] = 2e-2,
+    seed: Seed = 0,
+    backbone: Backbone = "auto",
+    dtype: DType = "float32",
+    device: Device = None,
+    memory: Memory = None,
+    as_json: Json = False,
+) -> None:
+    """Train an adapter on the fit split; a run that was stopped goes on where it was."""
+    from steerscope.contrasts import load_contrasts
+    from steerscope.progress import bar
+    from steerscope.weights.adapter import (
+        AdapterDesign,
+        Matrix,
+        TrainingPlan,
+        find_objective,
+        frozen_ruler,
+        save_adapter,
+        train_adapter,
+    )
+
+    objective = find_objective(aim, link)
+    plan = TrainingPlan(epochs=epochs, learning_rate=learning_rate, seed=seed)
+    loaded = load(model, backbone, dtype, (device, memory))
+    n = loaded.shape.n_layers
+    chosen = parse_layers(layers) or tuple(range(n // 4, max(n // 4 + 1, 3 * n // 4)))
+    names = [name.strip() for name in matrices.split(",")]
+    design: Any = {"turn": turn, "scaling": scaling, "columns": columns, "angle": angle}
+    asked = AdapterDesign(
+        matrices=tuple(Matrix(name, layer) for name in names for layer in chosen),
+        rank=rank,
+        **design,
+    )
+    parts = load_contrasts(contrasts).split(seed)
+    measured = frozen_ruler(loaded, parts.fit, parse_layers(ruler) or (7 * n // 10,), space=space)
+    unfinished = out.with_name(out.name + ".training")
+    found, trained = train_adapter(
+        loaded,
+        (parts.fit, parts.select),
+        design=asked,
+        ruler=measured,
+        objective=objective,
+        plan=plan,
+        checkpoint=unfinished,
+        progress=bar,
+    )
+    save_adapter(out, found)
+    unfinished.unlink(missing_ok=True)
+    history = [asdict(e) for e in trained.history]
+    rows = [[e.number, f"{e.training:.4f}", f"{e.validation:.4f}"] for e in trained.history]
+    lines = table("loss per pair:", ("epoch", "training", "validation"), rows)
+    lines += [f"{found.n_parameters:,} numbers in {len(found.matrices)} matrices; saved: {out}"]
+    result = {"adapter": str(out), "parameters": found.n_parameters, "sign": trained.sign}
+    finish(as_json, result | {"history": history}, lines)
+
+
+@adapter.command()
+def evaluate(
+    path: AdapterFile,
+    model: Model = "microworld",
+    contrasts: Contrasts = "mood",
+    prompts: Prompts = None,
+    coefficients: Annotated[
+        str, typer.Option(help="positive ones, with commas; both signs are measured")
+    ] = "0.5,1,2",
+    kl: Annotated[float, typer.Option(help="nats at which techniques are compared")] = 0.1,
+    n_prompts: Annotated[int, typer.Option(help="held-out prompts, at most")] = 60,
+    out: Annotated[Path | None, typer.Option(help="csv file of the table")] = None,
+    seed: Seed = 0,
+    backbone: Backbone = "auto",
+    dtype: DType = "float32",
+    device: Device = None,
+    memory: Memory = None,
+    as_json: Json = False,
+) -> None:
+    """What an adapter does to its target and to all else, beside mean-difference steering."""
+    from steerscope.contrasts import load_contrasts
+    from steerscope.progress import bar
+    from steerscope.weights.adapter import (
+        TransferPlan,
+        against,
+        load_adapter,
+        steering_by_validation,
+        transfer,
+        transfer_table,
+        verdict,
+        weights_technique,
+    )
+
+    loaded = load(model, backbone, dtype, (device, memory))
+    technique = weights_technique(load_adapter(path, loaded))
+    ends = [float(c) for c in numbers(coefficients, float, "coefficients")]
+    plan = TransferPlan(
+        coefficients=tuple(sorted([-c for c in ends] + ends)), kl=kl, n_prompts=n_prompts, seed=seed
+    )
+    pairs, asked = load_contrasts(contrasts), _prompts(contrasts, prompts)
+    steering = steering_by_validation(loaded, pairs, asked, "mean_diff", plan)
+    rows = transfer(loaded, [technique, steering], pairs, asked, plan=plan, progress=bar)
+    found, compared = transfer_table(rows), against(rows, "preference", technique.name)
+    words = "half the shift of the log-odds of held-out pairs between the signs (nats)"
+    said = verdict(compared, technique.name, "mean_diff", words=words, kl=kl)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        found.to_csv(out, index=False)
+    shown = [
+        [r.technique, f"{r.coefficient:g}", "yes" if r.matched else "", r.metric]
+        + [f"{r.value:.3f}", f"{r.change:+.3f} [{r.low:+.3f}, {r.high:+.3f}]"]
+        for r in found.itertuples()
+    ]
+    columns = ("technique", "c", "matched", "metric", "value", "change from plain")
+    lines = [*table("held-out test split:", columns, shown), said]
+    finish(as_json, {"table": found.to_dict("records"), "verdict": said}, lines)
+
+
+@adapter.command()
+def merge(
+    path: AdapterFile,
+    out: Annotated[Path, typer.Option(help="model folder to write")],
+    model: Model = "microworld",
+    coefficient: Annotated[float, typer.Option(help="c; trained from -1 to 1")] = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Write the adapted weights into a plain Hugging Face model folder."""
+    from steerscope.weights.adapter import load_adapter
+    from steerscope.weights.adapter import merge as merged
+
+    found = load_adapter(path, load(model, "auto", "float32", ("cpu", None)))
+    merged(model, found, coefficient, out)
+    lines = [f"{model} with {path.name} at c = {coefficient:g}: {out}"]
+    finish(as_json, {"model": str(out), "coefficient": coefficient}, lines)
+
+
+def _prompts(contrasts: str, prompts: str | None) -> PromptSet:
+    """The prompts asked for, those of the contrast set's name, or the openings of its pairs."""
+    from steerscope.bundled import bundled_prompts
+    from steerscope.contrasts import load_contrasts, load_prompts, opening_prompts
+
+    pairs = load_contrasts(contrasts)
+    if prompts is not None or pairs.name in bundled_prompts():
+        return load_prompts(prompts or pairs.name)
+    return opening_prompts(pairs.name, pairs.pairs)

@@ -1,0 +1,88 @@
+"""Figures of the transfer table: the answer to the coefficient, and techniques at one KL."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from steerscope.figures.theme import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, new_figure
+
+_COLOURS = {
+    "svd_adapter": BLUE, "mean_diff": ORANGE, "pca_uncentred": PINK, "random": GREY,
+    "lora": GREEN, "fine_tuning": RED, "prompting": SKY,
+}  # fmt: skip
+
+
+def transfer_responses(table: pd.DataFrame, panels: dict[str, str]) -> go.Figure:
+    """Change from plain against the coefficient, one panel per metric, one line per technique.
+
+    Args:
+        table: as `transfer_table` returns it.
+        panels: titles of the panels by metric, with units.
+    """
+    figure = make_subplots(rows=1, cols=len(panels), subplot_titles=list(panels.values()))
+    layout = new_figure("What each technique changes, by its coefficient", "", "").layout
+    figure.update_layout(
+        template=layout.template, font=layout.font, title=layout.title, width=360 * len(panels) + 60,
+        height=470, margin={"l": 60, "r": 20, "t": 100, "b": 110},
+        legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0.5, "xanchor": "center"},
+    )  # fmt: skip
+    shown = table[~table.matched.astype(bool) & (table.technique != "plain")]
+    for column, metric in enumerate(panels, start=1):
+        mine = shown[shown.metric == metric]
+        for technique, group in mine.groupby("technique", sort=False):
+            line = pd.concat(
+                [
+                    group,
+                    pd.DataFrame([{"coefficient": 0.0, "change": 0.0, "low": 0.0, "high": 0.0}]),
+                ]
+            ).sort_values("coefficient")
+            figure.add_trace(
+                go.Scatter(
+                    x=line.coefficient,
+                    y=line.change,
+                    error_y={
+                        "array": line.high - line.change,
+                        "arrayminus": line.change - line.low,
+                        "thickness": 1,
+                        "width": 2,
+                    },
+                    mode="lines+markers",
+                    name=str(technique),
+                    legendgroup=str(technique),
+                    showlegend=column == 1,
+                    line={"color": _COLOURS.get(str(technique), BLACK), "width": 2},
+                    marker={"size": 6},
+                ),
+                row=1,
+                col=column,
+            )
+        figure.update_xaxes(title="coefficient c", ticks="outside", row=1, col=column)
+    figure.update_yaxes(ticks="outside", zeroline=True, zerolinecolor="#BBBBBB")
+    return figure
+
+
+def transfer_at_one_kl(gains: pd.DataFrame, *, words: str, kl: float) -> go.Figure:
+    """What both signs gain together at a matched KL, one bar per technique with its interval.
+
+    Args:
+        gains: as `against` returns it.
+        words: what is gained, with its unit.
+        kl: the matched KL in nats.
+    """
+    figure = new_figure(f"Techniques at a KL of {kl:g} nats", words, "")
+    order = gains.sort_values("gain")
+    figure.add_trace(
+        go.Scatter(
+            x=order.gain,
+            y=order.technique,
+            error_x={"array": order.high - order.gain, "arrayminus": order.gain - order.low},
+            mode="markers",
+            marker={"size": 11, "color": [_COLOURS.get(t, BLACK) for t in order.technique]},
+            showlegend=False,
+        )
+    )
+    figure.add_vline(x=0, line={"color": "#BBBBBB"})
+    figure.update_layout(margin={"l": 130})
+    return figure

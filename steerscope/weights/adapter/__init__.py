@@ -1,0 +1,67 @@
+"""Reversible SVD adapters: trained on pairs, judged like any steering, merged into plain weights."""
+
+from steerscope.weights.adapter.adapter import AdapterDesign, SvdAdapter
+from steerscope.weights.adapter.changes import Adapted, Delta, WeightChange
+from steerscope.weights.adapter.crossing import crossed
+from steerscope.weights.adapter.factors import Factors, factorise
+from steerscope.weights.adapter.files import load_adapter, save_adapter
+from steerscope.weights.adapter.fitting import fresh_adapter, train_adapter
+from steerscope.weights.adapter.linear import FullTrainee
+from steerscope.weights.adapter.matrices import Matrix
+from steerscope.weights.adapter.merge import merge
+from steerscope.weights.adapter.objectives import AIMS, Objective, find_objective
+from steerscope.weights.adapter.passes import Ruler, frozen_ruler
+from steerscope.weights.adapter.summaries import (
+    against,
+    odd_and_even,
+    towards,
+    transfer_table,
+    verdict,
+)
+from steerscope.weights.adapter.techniques import (
+    Technique,
+    prompting,
+    steering_technique,
+    trained_technique,
+    weights_technique,
+)
+from steerscope.weights.adapter.training import Trained, TrainingPlan
+from steerscope.weights.adapter.transfer import TransferPlan, steering_by_validation, transfer
+
+__all__ = [
+    "AIMS",
+    "Adapted",
+    "AdapterDesign",
+    "Delta",
+    "Factors",
+    "FullTrainee",
+    "Matrix",
+    "Objective",
+    "Ruler",
+    "SvdAdapter",
+    "Technique",
+    "Trained",
+    "TrainingPlan",
+    "TransferPlan",
+    "WeightChange",
+    "against",
+    "crossed",
+    "factorise",
+    "find_objective",
+    "fresh_adapter",
+    "frozen_ruler",
+    "load_adapter",
+    "merge",
+    "odd_and_even",
+    "prompting",
+    "save_adapter",
+    "steering_by_validation",
+    "steering_technique",
+    "towards",
+    "train_adapter",
+    "trained_technique",
+    "transfer",
+    "transfer_table",
+    "verdict",
+    "weights_technique",
+]

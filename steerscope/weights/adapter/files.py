@@ -1,0 +1,120 @@
+"""Changes of weights in safetensors files, each with a description in JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from steerscope.errors import SteerscopeError, VectorFileError
+from steerscope.model import LensModel
+from steerscope.weights.adapter.adapter import AdapterDesign, SvdAdapter
+from steerscope.weights.adapter.changes import check_model
+from steerscope.weights.adapter.factors import Factors
+from steerscope.weights.adapter.matrices import Matrix
+from steerscope.whole_files import whole_file
+
+_KEY = "steerscope"
+_KIND = "svd adapter"
+_BASES = ("inputs", "values", "outputs")
+
+
+def write_tensors(
+    path: str | Path,
+    tensors: Mapping[str, Tensor],
+    described: Mapping[str, Any],
+    refused: type[SteerscopeError] = VectorFileError,
+) -> None:
+    """Write tensors and their description to a safetensors file, whole or not at all.
+
+    Raises:
+        SteerscopeError: of the class `refused`, if the disk refuses.
+    """
+    plain = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+    content = save(plain, {_KEY: json.dumps(described, sort_keys=True)})
+    with whole_file(path, refused) as unfinished:
+        unfinished.write_bytes(content)
+
+
+def read_tensors(
+    path: str | Path, refused: type[SteerscopeError] = VectorFileError
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and description of a file that `write_tensors` wrote.
+
+    Raises:
+        SteerscopeError: of the class `refused`: no such file, or not one of ours.
+    """
+    if not Path(path).is_file():
+        raise refused(f"no file {path}; check the path.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            described = json.loads((file.metadata() or {})[_KEY])
+            return {name: file.get_tensor(name) for name in file.keys()}, described  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise refused(
+            f"{path} is not a file that steerscope wrote, or is damaged ({error}); give another."
+        ) from None
+
+
+def save_adapter(path: str | Path, adapter: SvdAdapter) -> None:
+    """Write an adapter: what was trained, the singular vectors it turns, and where it belongs.
+
+    Raises:
+        VectorFileError: the disk refused.
+    """
+    tensors: dict[str, Tensor] = {}
+    for matrix in adapter.matrices:
+        factors, trained = adapter.factors[matrix], adapter.parameters[matrix]
+        tensors |= {f"{matrix} {name}": getattr(factors, name) for name in _BASES}
+        tensors |= {f"{matrix} {name}": tensor for name, tensor in trained.items()}
+    design = asdict(adapter.design) | {"matrices": [str(m) for m in adapter.matrices]}
+    described = {
+        "kind": _KIND,
+        "design": design,
+        "fingerprint": adapter.fingerprint,
+        "model": adapter.model,
+        "seed": adapter.seed,
+    }
+    write_tensors(path, tensors, described)
+
+
+def load_adapter(path: str | Path, model: LensModel) -> SvdAdapter:
+    """Read back what `save_adapter` wrote, for the model that it was trained on.
+
+    Raises:
+        VectorFileError: no such file, or not an adapter of ours.
+        VectorMismatchError: it belongs to another model.
+    """
+    tensors, described = read_tensors(path)
+    if described.get("kind") != _KIND:
+        raise VectorFileError(f"{path} holds no adapter; give one that steerscope wrote.")
+    try:
+        matrices = tuple(Matrix.parse(name) for name in described["design"]["matrices"])
+        adapter = SvdAdapter(
+            design=AdapterDesign(**{**described["design"], "matrices": matrices}),
+            factors={m: Factors(*(tensors[f"{m} {name}"] for name in _BASES)) for m in matrices},
+            parameters={m: _trained(tensors, m) for m in matrices},
+            fingerprint=described["fingerprint"],
+            model=described["model"],
+            seed=described["seed"],
+        )
+    except (KeyError, TypeError) as error:
+        raise VectorFileError(f"{path} lacks {error}; it is damaged.") from None
+    check_model(adapter, model)
+    return adapter
+
+
+def _trained(tensors: Mapping[str, Tensor], matrix: Matrix) -> dict[str, Tensor]:
+    """What was trained of one weight."""
+    found = {}
+    for key, tensor in tensors.items():
+        place, name = key.split(" ", 1)
+        if place == str(matrix) and name not in _BASES:
+            found[name] = tensor
+    return found

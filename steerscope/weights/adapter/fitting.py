@@ -1,0 +1,154 @@
+"""Fit an SVD adapter to contrast pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from steerscope.backbones.products import adding_to_product
+from steerscope.batches import equal_length_batches
+from steerscope.contrasts import ContrastSet
+from steerscope.model import LensModel
+from steerscope.progress import Track, silent
+from steerscope.reading import ReadToken
+from steerscope.weights.adapter.adapter import AdapterDesign, SvdAdapter, untrained
+from steerscope.weights.adapter.factors import check_rank, factorise
+from steerscope.weights.adapter.matrices import Matrix
+from steerscope.weights.adapter.objectives import Objective
+from steerscope.weights.adapter.passes import Ruler, run_with, weight_of
+from steerscope.weights.adapter.training import Trained, TrainingPlan, train
+
+_TEXTS_AT_ONCE = 64
+
+
+def fresh_adapter(model: LensModel, design: AdapterDesign, pairs: ContrastSet) -> SvdAdapter:
+    """An adapter that changes nothing yet; the pairs choose its columns where the data do.
+
+    Raises:
+        BadValueError: the rank is larger than a weight allows.
+        UnsupportedSiteError: the model lacks a weight.
+    """
+    weights = {m: weight_of(model, m) for m in design.matrices}
+    for matrix, weight in weights.items():
+        check_rank(weight, design.rank, f"{matrix} of {model.name}")
+    read = output_differences(model, pairs, design.matrices) if design.columns == "data" else {}
+    factors = {
+        m: factorise(w, design.rank, where=f"{m} of {model.name}", differences=read.get(m))
+        for m, w in weights.items()
+    }
+    return SvdAdapter(design, factors, untrained(design), model.fingerprint, model.name)
+
+
+@torch.no_grad()
+def output_differences(
+    model: LensModel, pairs: ContrastSet, matrices: Sequence[Matrix]
+) -> dict[Matrix, Float[Tensor, "pair out"]]:
+    """x₊ W - x₋ W of each pair and weight, x the mean input over the content tokens of a text."""
+    texts = [model.tokens(t) for p in pairs.pairs for t in (p.positive, p.negative)]
+    found = {}
+    for matrix in matrices:
+        rows: dict[int, Tensor] = {}
+        for batch in equal_length_batches(texts, _TEXTS_AT_ONCE, model.device):
+            seen: list[Tensor] = []
+            with adding_to_product(model, matrix.name, matrix.layer, seen.append):
+                model.run_to(batch.tokens, matrix.layer)
+            rows |= zip(batch.indices, ReadToken.mean()(seen[0].float()).cpu(), strict=True)
+        inputs = torch.stack([rows[i] for i in range(len(texts))])
+        found[matrix] = (inputs[0::2] - inputs[1::2]) @ weight_of(model, matrix)
+    return found
+
+
+@dataclass(eq=False)
+class AdapterTrainee:
+    """An adapter whose numbers take gradients."""
+
+    model: LensModel
+    adapter: SvdAdapter
+
+    def __post_init__(self) -> None:
+        device = self.model.device
+        trained = {
+            m: {n: t.clone().to(device).requires_grad_() for n, t in part.items()}
+            for m, part in self.adapter.parameters.items()
+        }
+        factors = {
+            m: replace(f, **{n: t.to(device) for n, t in vars(f).items()})
+            for m, f in self.adapter.factors.items()
+        }
+        self.adapter = replace(self.adapter, parameters=trained, factors=factors)
+
+    def __repr__(self) -> str:
+        return f"AdapterTrainee({self.adapter.design})"
+
+    def parameters(self) -> dict[str, Tensor]:
+        """What is trained, by weight and name."""
+        found = self.adapter.parameters.items()
+        return {f"{m} {n}": t for m, part in found for n, t in part.items()}
+
+    def run(
+        self, tokens: Int[Tensor, "row pos"], coefficient: float, layers: Sequence[int]
+    ) -> tuple[Float[Tensor, "row pos vocab"], dict[int, Float[Tensor, "row pos d"]]]:
+        """Logits and outputs of blocks at a coefficient."""
+        deltas = self.adapter.deltas(coefficient) if coefficient else {}
+        return run_with(self.model, deltas, tokens, layers)
+
+
+def train_adapter(
+    model: LensModel,
+    splits: tuple[ContrastSet, ContrastSet],
+    *,
+    design: AdapterDesign,
+    ruler: Ruler,
+    objective: Objective | None = None,
+    plan: TrainingPlan | None = None,
+    checkpoint: Path | None = None,
+    progress: Track = silent,
+) -> tuple[SvdAdapter, Trained]:
+    """An adapter trained on pairs, and how its training went.
+
+    Where the preference on the validation pairs falls with c, the adapter is turned round, so that
+    a positive c leads to the positive class.
+
+    Args:
+        model: the model; it stays as it is.
+        splits: the `fit` part of a contrast set, to train on, and its `select` part, which chooses
+            the epoch and the sign.
+        design: what may change.
+        ruler: frozen directions, from `frozen_ruler`.
+        objective: what is asked for.
+        plan: how it is trained.
+        checkpoint: a file that keeps the state after each epoch, and from which training goes on.
+        progress: shows the loop.
+
+    Raises:
+        BadValueError: the rank is larger than a weight allows.
+        UnsupportedSiteError: the model lacks a weight.
+        NotFiniteError: the loss became NaN or infinite.
+        RunError: the checkpoint is of another training.
+    """
+    plan = plan or TrainingPlan()
+    trainee = AdapterTrainee(model, fresh_adapter(model, design, splits[0]))
+    trained = train(
+        model,
+        trainee,
+        splits,
+        ruler=ruler,
+        objective=objective or Objective(),
+        plan=plan,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    found = trainee.adapter
+    parameters = {
+        m: {n: t.detach().cpu() for n, t in part.items()} for m, part in found.parameters.items()
+    }
+    factors = {
+        m: replace(f, **{n: t.cpu() for n, t in vars(f).items()}) for m, f in found.factors.items()
+    }
+    adapter = replace(found, parameters=parameters, factors=factors, seed=plan.seed)
+    return (adapter if trained.sign > 0 else adapter.negated()), trained

@@ -1,0 +1,314 @@
+"""The transfer table: what each technique does to its target, to all else and to the text.
+
+Coefficients from -2 to 2 and, for either sign by itself, the one that reaches a matched KL. What is
+stated is measured on held-out prompts and pairs, paired with the plain model on the same items.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+
+from steerscope.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
+from steerscope.errors import BadValueError
+from steerscope.evals.judges import Judge, choose_judge, text_metrics
+from steerscope.generation import Continuation, Sample, generate
+from steerscope.interventions import Cell
+from steerscope.metrics import kl_divergence
+from steerscope.model import LensModel
+from steerscope.progress import Track, silent
+from steerscope.score import (
+    kl_from_plain,
+    log_likelihoods,
+    log_likelihoods_under,
+    preferences,
+)
+from steerscope.weights.adapter.techniques import Technique, steering_technique
+
+COEFFICIENTS = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)
+PLAIN = "plain"
+_KEYS = ["technique", "coefficient", "matched"]
+_SIZES = tuple(2.0**i for i in range(-3, 5))  # of the coefficients tried first
+_ROUNDS = 4
+_TOLERANCE = 0.04  # relative excess over the KL that counts as reached
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferPlan:
+    """What is measured.
+
+    Attributes:
+        coefficients: measured for every technique; both signs of each.
+        kl: nats per position that the matched coefficients reach.
+        n_prompts: held-out prompts that are continued, at most.
+        n_pairs: held-out pairs whose texts are scored, at most.
+        n_kl_prompts: prompts of the select split on which the KL is matched, at most.
+        n_new: tokens of a continuation.
+        temperature: at which they are sampled.
+        seed: of splits and sampling.
+
+    Raises:
+        BadValueError: a coefficient without its negative, or a number outside its range.
+    """
+
+    coefficients: tuple[float, ...] = COEFFICIENTS
+    kl: float = 0.1
+    n_prompts: int = 60
+    n_pairs: int = 60
+    n_kl_prompts: int = 12
+    n_new: int = 40
+    temperature: float = 0.7
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        given = set(self.coefficients)
+        if given != {-c for c in given} or 0 in given:
+            raise BadValueError("coefficients come with both signs and without 0.")
+        for name in ("n_prompts", "n_pairs", "n_kl_prompts", "n_new", "kl"):
+            if not getattr(self, name) > 0:
+                raise BadValueError(f"{name} is {getattr(self, name)}; it must be positive.")
+
+
+def matched_coefficients(
+    model: LensModel, technique: Technique, prompts: Sequence[str], kl: float
+) -> tuple[float, float]:
+    """The smallest coefficients, negative and positive, at which the KL from plain reaches a target.
+
+    Coefficients up to 16 in steps of a factor of two come first, then their first bracket is narrowed.
+    NaN where the KL is not reached, or for a technique without degrees.
+    """
+    if not technique.is_graded:
+        return math.nan, math.nan
+    found: dict[float, float] = {0.0: 0.0}
+
+    def measure(coefficients: Sequence[float]) -> None:
+        cells = [technique.cell(c) for c in coefficients]
+        nats = kl_from_plain(model, prompts, cells).double().mean(dim=1).tolist()
+        found.update(zip(coefficients, nats, strict=True))
+
+    measure([sign * size for size in _SIZES for sign in (-1, 1)])
+    for _ in range(_ROUNDS):
+        wanted = [
+            _between(*ends, found, kl)
+            for sign in (-1, 1)
+            if (ends := _bracket(found, kl, sign)) and found[ends[1]] > (1 + _TOLERANCE) * kl
+        ]
+        if wanted:
+            measure(wanted)
+    low, high = (_bracket(found, kl, sign) for sign in (-1, 1))
+    return low[1] if low else math.nan, high[1] if high else math.nan
+
+
+def _bracket(found: Mapping[float, float], kl: float, sign: int) -> tuple[float, float] | None:
+    """The last coefficient of a sign below the KL and the first that reaches it; None for none."""
+    before = 0.0
+    for c in sorted((c for c in found if c * sign > 0), key=abs):
+        if found[c] >= kl:
+            return before, c
+        before = c
+    return None
+
+
+def _between(low: float, high: float, found: Mapping[float, float], kl: float) -> float:
+    """Where √KL, which starts in proportion to the coefficient, should just have reached the KL."""
+    below, above = math.sqrt(found[low]), math.sqrt(found[high])
+    share = (math.sqrt((1 + _TOLERANCE / 2) * kl) - below) / (above - below)
+    return low + min(max(share, 0.02), 0.98) * (high - low)
+
+
+def steering_by_validation(
+    model: LensModel, contrasts: ContrastSet, prompts: PromptSet, method: str, plan: TransferPlan
+) -> Technique:
+    """Steering at the layer where the preference on the select split moves most at the matched KL.
+
+    The direction comes from the fit split.
+
+    Raises:
+        UnknownNameError: no such method.
+        BadValueError: no layer reaches the KL.
+    """
+    parts = contrasts.split(plan.seed)
+    asked = [p.text for p in prompts.split(plan.seed).select.prompts[: plan.n_kl_prompts]]
+    texts = [(p.positive, p.negative) for p in parts.select.pairs[: plan.n_pairs]]
+    best, most = None, -math.inf
+    for layer in range(model.shape.n_layers):
+        technique = steering_technique(model, parts.fit, method, layer, seed=plan.seed)
+        ends = matched_coefficients(model, technique, asked, plan.kl)
+        if not all(map(math.isfinite, ends)):
+            continue
+        low, high = preferences(model, texts, [technique.cell(c) for c in ends]).mean(dim=1)
+        if float(high - low) > most:
+            best, most = technique, float(high - low)
+    if best is None:
+        raise BadValueError(f"{method} reaches {plan.kl:g} nats at no layer; match a smaller KL.")
+    return best
+
+
+def transfer(
+    model: LensModel,
+    techniques: Sequence[Technique],
+    contrasts: ContrastSet,
+    prompts: PromptSet,
+    *,
+    plan: TransferPlan | None = None,
+    progress: Track = silent,
+) -> pd.DataFrame:
+    """What each technique does at each coefficient, item by item.
+
+    Args:
+        model: the model.
+        techniques: trained and chosen on the fit and select splits.
+        contrasts: the whole set; its test split is measured.
+        prompts: the whole set, likewise; the KL is matched on its select split.
+        plan: what is measured.
+        progress: shows the loop.
+
+    Returns:
+        One row per technique, coefficient and item, the plain model as technique `plain` at 0:
+        technique, coefficient, matched (whether the coefficient was chosen by its KL), kind
+        (`prompt` or `pair`), item, metric, value. Metrics of prompts: `target` (1 where the
+        positive class is read in the continuation, 0 where the negative one is, as the prompt was
+        where neither), `flipped`, `kept_...`, `grammatical`, `degenerate`, `nll_plain` (nats per
+        token of the continuation under the plain model), `kl`. Metrics of pairs: `preference` (nats)
+        and `nll` (nats per token of both texts).
+    """
+    plan = plan or TransferPlan()
+    asked, pairs = prompts.split(plan.seed), contrasts.split(plan.seed).test
+    bench = _Bench(
+        model,
+        choose_judge(contrasts, (*asked.select.prompts, *asked.test.prompts)),
+        asked.test.prompts[: plan.n_prompts],
+        pairs.pairs[: plan.n_pairs],
+        plan,
+    )
+    matching = [p.text for p in asked.select.prompts[: plan.n_kl_prompts]]
+    plain = Technique(PLAIN, 0, lambda c: Cell())  # noqa: ARG005
+    rows = bench.rows(plain, [(0.0, False)])
+    for technique in progress(list(techniques), "measuring transfer"):
+        given = plan.coefficients if technique.is_graded else (-1.0, 1.0)
+        ends = matched_coefficients(model, technique, matching, plan.kl)
+        conditions = [(c, False) for c in given]
+        rows += bench.rows(technique, conditions + [(c, True) for c in ends if math.isfinite(c)])
+    return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class _Bench:
+    """Measures one condition on held-out items."""
+
+    model: LensModel
+    judge: Judge
+    prompts: Sequence[Prompt]
+    pairs: Sequence[ContrastPair]
+    plan: TransferPlan
+
+    def rows(
+        self, technique: Technique, conditions: Sequence[tuple[float, bool]]
+    ) -> list[dict[str, object]]:
+        """One row per condition, item and metric."""
+        coefficients = [c for c, _ in conditions]
+        # A prefix changes the prompt itself, so that its conditions share no batch.
+        groups = [coefficients] if technique.is_graded else [[c] for c in coefficients]
+        by_prompt = [found for group in groups for found in self._on_prompts(technique, group)]
+        by_pair = [found for group in groups for found in self._on_pairs(technique, group)]
+        rows = []
+        for (c, matched), *found in zip(conditions, by_prompt, by_pair, strict=True):
+            label = dict(zip(_KEYS, (technique.name, c, matched), strict=True))
+            rows += [
+                label | {"kind": kind, "item": item, "metric": metric, "value": value}
+                for kind, items in zip(("prompt", "pair"), found, strict=True)
+                for item, values in enumerate(items)
+                for metric, value in values.items()
+            ]
+        return rows
+
+    def _on_prompts(
+        self, technique: Technique, coefficients: Sequence[float]
+    ) -> list[list[dict[str, float]]]:
+        cells = [technique.cell(c) for c in coefficients]
+        prefix, asked = technique.prefix(coefficients[0]), [p.text for p in self.prompts]
+        texts = [prefix + text for text in asked]
+        sampler = Sample(self.plan.temperature, self.plan.seed)
+        written = generate(self.model, texts, cells, n_new=self.plan.n_new, sampler=sampler)
+        if prefix:
+            kl = [[kl_of_prefix(self.model, prefix, text) for text in asked]]
+        else:
+            kl = kl_from_plain(self.model, asked, cells).tolist()
+        return [self._read(mine, nats) for mine, nats in zip(written, kl, strict=True)]
+
+    def _read(self, written: Sequence[Continuation], kl: Sequence[float]) -> list[dict[str, float]]:
+        """The metrics of the continuation of each prompt."""
+        nll, found = self._nll_plain(written), []
+        for i, (prompt, text) in enumerate(zip(self.prompts, written, strict=True)):
+            values = self.judge.read(prompt, text)
+            if "flipped" in values:
+                values["target"] = self._target(prompt, values["flipped"])
+            values["degenerate"] = text_metrics(text.tokens)["degenerate"]
+            found.append(values | {"nll_plain": nll[i], "kl": kl[i]})
+        return found
+
+    def _target(self, prompt: Prompt, flipped: float) -> float:
+        """1 if the continuation is on the positive side, else 0."""
+        was_positive = not self.judge.applies(prompt, 1)
+        return 1.0 - flipped if was_positive else flipped
+
+    def _nll_plain(self, written: Sequence[Continuation]) -> list[float]:
+        asked = [self.model.tokens(p.text) for p in self.prompts]
+        whole = [[*ids, *text.tokens] for ids, text in zip(asked, written, strict=True)]
+        scores = log_likelihoods(self.model, whole, after=[len(ids) for ids in asked])
+        return [-float(s.mean()) if len(s) else math.nan for s in scores]
+
+    def _on_pairs(
+        self, technique: Technique, coefficients: Sequence[float]
+    ) -> list[list[dict[str, float]]]:
+        cells, prefix = [technique.cell(c) for c in coefficients], technique.prefix(coefficients[0])
+        before = len(self.model.tokens(prefix.strip())) if prefix else 1
+        texts = [prefix + t for p in self.pairs for t in (p.positive, p.negative)]
+        after = [before] * len(texts)
+        return [
+            [
+                {
+                    "preference": float(one.sum() - other.sum()),
+                    "nll": -float(one.mean() + other.mean()) / 2,
+                }
+                for one, other in zip(scores[0::2], scores[1::2], strict=True)
+            ]
+            for scores in log_likelihoods_under(self.model, texts, cells, after=after)
+        ]
+
+
+@torch.no_grad()
+def kl_of_prefix(model: LensModel, prefix: str, text: str) -> float:
+    """KL(with prefix || without) over the tokens that a text has either way, but its first, in nats."""
+    bare, whole = model.tokens(text), model.tokens(prefix + text)
+    shared = 0
+    while shared < len(bare) - 1 and bare[-1 - shared] == whole[-1 - shared]:
+        shared += 1
+    if not shared:
+        raise BadValueError(
+            f"behind the prefix {prefix!r} the text {text!r} has no token in common."
+        )
+    logits = [
+        model.forward(torch.tensor([ids], device=model.device), last=shared)
+        for ids in (whole, bare)
+    ]
+    return float(kl_divergence(logits[0], logits[1]).mean())
+
+
+def as_array(
+    rows: pd.DataFrame, metric: str, technique: str, coefficient: float, *, matched: bool = False
+) -> Float[np.ndarray, " item"]:
+    """The values of one metric under one condition, in the order of the items."""
+    mine = rows[
+        (rows.technique == technique)
+        & (rows.coefficient == coefficient)
+        & (rows.matched == matched)
+        & (rows.metric == metric)
+    ]
+    return mine.sort_values("item").value.to_numpy(float)

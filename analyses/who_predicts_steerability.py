@@ -1,8 +1,9 @@
 """Which diagnostic of a layer predicts how far the layer can be steered?
 
-Run from the project's folder: `python analyses/who_predicts_steerability.py`. The tables go to
-`data/runs/predictors/`, the figures to `figures/`. Static pictures need `steerscope[images]` and a
-Chrome or Chromium.
+Run from the project's folder: `python analyses/who_predicts_steerability.py`, or for another model
+`... --models FOLDER --contrasts happy_sad --name predictors-NAME`. The measurements go to
+`data/runs/NAME/`, the league tables, the verdicts and the figures to `figures/`. Static pictures need
+`steerscope[images]` and a Chrome or Chromium.
 """
 
 from __future__ import annotations
@@ -37,9 +38,10 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["microworld"])
     parser.add_argument("--contrasts", nargs="+", default=["mood", "register", "garden_sea"])
     parser.add_argument("--pairs", type=int, default=40, help="pairs used of each part")
+    parser.add_argument("--name", default="predictors", help="with which the files begin")
     parser.add_argument("--format", default="html", help="html, png, svg or pdf")
     options = parser.parse_args()
-    out = ROOT / "data/runs/predictors"
+    out = ROOT / "data/runs" / options.name
     out.mkdir(parents=True, exist_ok=True)
     concepts = [load_contrasts(name) for name in options.contrasts]
     tables = [
@@ -48,31 +50,36 @@ def main() -> None:
     ]
     table = pd.concat(tables, ignore_index=True)
     table.to_csv(out / "layers.csv", index=False)
-    for outcome, words in OUTCOMES.items():
-        report(table, outcome, words, out, options.format)
+    said = [report(table, outcome, out, options.format) for outcome in OUTCOMES]
+    (ROOT / "figures" / f"{options.name}.txt").write_text("\n".join(said) + "\n")
 
 
-def report(table: pd.DataFrame, outcome: str, words: str, out: Path, image_format: str) -> None:
-    """Print, store and draw the league of one outcome."""
+def report(table: pd.DataFrame, outcome: str, out: Path, image_format: str) -> str:
+    """Print, store and draw the league of one outcome; its verdict in words."""
+    words = OUTCOMES[outcome]
     diagnostics = [d for d in EXPECTED_SIGNS if d in table.columns]
     league = predictor_league(table, diagnostics, outcome)
-    held_out = leave_one_concept_out(table, diagnostics, outcome)
-    league.to_csv(out / f"{outcome}.csv", index=False)
-    held_out.to_csv(out / f"{outcome}-held-out.csv", index=False)
+    path = ROOT / "figures" / f"{out.name}-{outcome}.csv"
+    league.round(6).to_csv(path, index=False)
     print(f"\n{words}, signed rank correlation over layers:")
     print(league[SHOWN].round(3).to_string(index=False))
     print("\nnats lost by taking the layer that the diagnostic picks:")
     print(league[REGRETS].round(3).to_string(index=False))
-    print("\nthe best diagnostic of the other concepts, on the concept left out:")
-    print(held_out[held_out.chosen].round(3).to_string(index=False))
-    print(f"\n{words}: {league_in_words(league)}")
+    if table.concept.nunique() > 1:
+        held_out = leave_one_concept_out(table, diagnostics, outcome)
+        held_out.to_csv(out / f"{outcome}-held-out.csv", index=False)
+        print("\nthe best diagnostic of the other concepts, on the concept left out:")
+        print(held_out[held_out.chosen].round(3).to_string(index=False))
+    verdict = f"{words}: {league_in_words(league)}"
+    print(f"\n{verdict}")
     figure = figures.predictor_league(league, outcome=words)
-    path = ROOT / "figures" / f"predictors-{outcome}.{image_format}"
+    path = path.with_suffix(f".{image_format}")
     if image_format == "html":
         figure.write_html(path, include_plotlyjs="cdn")
     else:
         figure.write_image(path)
     print(path.relative_to(ROOT))
+    return verdict
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from steerscope.errors import SteerscopeError
     from steerscope.evidence import gather
     from steerscope.generation import Greedy, Sample, generate
+    from steerscope.geometry import compare_geometries, cosine_matrix, mantel
     from steerscope.gradients import add_gradients
     from steerscope.interventions import Cell, Intervention, Steering, steer
     from steerscope.lens import direction_lens, logit_lens
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from steerscope.scopes import Scope
     from steerscope.score import kl_from_plain, log_likelihoods
     from steerscope.sites import Site
-    from steerscope.spectra import KeyView, eigengap
+    from steerscope.spectra import KeyView, eigengap, head_statistics
     from steerscope.stability import jackknife, learning_curve, pairs_needed, split_half
     from steerscope.steerability import measure_steerability, predictor_table
     from steerscope.strengths import (
@@ -69,6 +70,14 @@ if TYPE_CHECKING:
     from steerscope.style_report import style_report
     from steerscope.styles import Style, find_style
     from steerscope.templates import check_templates, wrapped
+    from steerscope.weights import (
+        WeightEdit,
+        WeightSweepPlan,
+        control_of,
+        describe_edit,
+        find_edit,
+        run_weight_sweep,
+    )
     from steerscope.weights.adapter import (
         Adapted,
         AdapterDesign,
@@ -113,21 +122,29 @@ _HOME = {
     "SvdAdapter": "weights.adapter",
     "SweepPlan": "plans",
     "TransferPlan": "weights.adapter",
+    "WeightEdit": "weights",
+    "WeightSweepPlan": "weights",
     "add_gradients": "gradients",
     "audit": "audits",
     "calibrate": "calibration",
     "check_templates": "templates",
+    "compare_geometries": "geometry",
     "compare_methods": "comparison",
+    "control_of": "weights",
+    "cosine_matrix": "geometry",
+    "describe_edit": "weights",
     "direction_lens": "lens",
     "eigengap": "spectra",
     "export_gguf": "directions",
     "extract": "activations",
     "extract_moments": "activations",
     "find_direction": "directions",
+    "find_edit": "weights",
     "find_style": "styles",
     "from_pretrained": "directions",
     "gather": "evidence",
     "generate": "generation",
+    "head_statistics": "spectra",
     "import_directions": "directions",
     "import_gguf": "directions",
     "interference": "composition",
@@ -143,6 +160,7 @@ _HOME = {
     "load_prompts": "contrasts",
     "log_likelihoods": "score",
     "logit_lens": "lens",
+    "mantel": "geometry",
     "measure_steerability": "steerability",
     "orthogonalised": "composition",
     "pairs_needed": "stability",
@@ -153,6 +171,7 @@ _HOME = {
     "renormalised_sum": "composition",
     "run_study": "study",
     "run_sweep": "study",
+    "run_weight_sweep": "weights",
     "save_adapter": "weights.adapter",
     "save_directions": "directions",
     "split_half": "stability",
@@ -199,21 +218,29 @@ __all__ = [
     "SvdAdapter",
     "SweepPlan",
     "TransferPlan",
+    "WeightEdit",
+    "WeightSweepPlan",
     "add_gradients",
     "audit",
     "calibrate",
     "check_templates",
+    "compare_geometries",
     "compare_methods",
+    "control_of",
+    "cosine_matrix",
+    "describe_edit",
     "direction_lens",
     "eigengap",
     "export_gguf",
     "extract",
     "extract_moments",
     "find_direction",
+    "find_edit",
     "find_style",
     "from_pretrained",
     "gather",
     "generate",
+    "head_statistics",
     "import_directions",
     "import_gguf",
     "interference",
@@ -229,6 +256,7 @@ __all__ = [
     "load_prompts",
     "log_likelihoods",
     "logit_lens",
+    "mantel",
     "measure_steerability",
     "orthogonalised",
     "pairs_needed",
@@ -239,6 +267,7 @@ __all__ = [
     "renormalised_sum",
     "run_study",
     "run_sweep",
+    "run_weight_sweep",
     "save_adapter",
     "save_directions",
     "split_half",

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import torch
 
 from steerscope.directions import Direction
 from steerscope.doses import Dose, Scale
-from steerscope.errors import BadValueError, NotFiniteError, UnknownNameError
+from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.interventions import Cell, Steering
 from steerscope.model import LensModel, TextOrIds
 from steerscope.operators import find_operator
 from steerscope.scopes import Scope
 from steerscope.score import kl_by_position
+from steerscope.searches import first_crossing
+from steerscope.strengths import Strength
 
 Statistic = Literal["mean", "p95"]
 STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 
 _HALVINGS = range(-12, 7)  # the first doses tried, relative ones from 2 ** -12 to 2 ** 6
-_PARTS = 8  # of the bracket in every further round
-_ROUNDS = 8
+_TOLERANCE = 0.02  # of the target: a KL this near to it has reached it
 
 
 def check_statistic(name: str) -> Statistic:
@@ -60,7 +61,7 @@ class Calibration:
         dose: an absolute length or an angle; None for an operator without a dose. Where the target
             was not reached, the largest dose tried, or the smallest where that is too much already.
         kl: what that dose gives.
-        reached: whether the target is met within the tolerance.
+        reached: whether the target is met within 2 %.
         reason: why not; empty if reached.
         scale: what converts the dose.
         curve: every dose measured, as a number in the unit of `dose`, with its KL, ascending.
@@ -111,8 +112,8 @@ def calibrate(
     *,
     operator: str = "add",
     scope: Scope = Scope.all(),  # noqa: B008 - scopes are frozen
+    strength: float | Strength = 1.0,
     statistic: str = "mean",
-    tolerance: float = 0.02,
 ) -> Calibration:
     """The smallest dose along a direction at which KL(steered || plain) reaches a target.
 
@@ -127,33 +128,39 @@ def calibrate(
         prompts: texts or token ids, teacher-forced.
         operator: what is done with the direction.
         scope: at which positions of the prompts; the KL counts all positions but 0.
+        strength: share of the change that is made: a number from 0 to 1, a schedule or a gate.
         statistic: `mean` or `p95` of the KL over positions.
-        tolerance: relative difference from the target that counts as reached.
 
     Raises:
-        BadValueError: no prompt, or a target or tolerance that is not positive.
+        BadValueError: no prompt, or a target that is not positive.
         UnknownNameError: no such statistic or operator.
         NotFiniteError: the logits hold a NaN before the target is reached.
 
     Source: the iso-KL idea of wassname/steering-lite, which iterates on one length at a time and
     trusts that KL rises with it.
     """
-    for what, value in (("target KL", target_kl), ("tolerance", tolerance)):
-        if not (math.isfinite(value) and value > 0):
-            raise BadValueError(f"the {what} is {value}; it must be a positive number.")
-    search = _Search(model, direction, prompts, operator, scope, check_statistic(statistic))
-    return search.result(target_kl, tolerance)
+    if not (math.isfinite(target_kl) and target_kl > 0):
+        raise BadValueError(f"the target KL is {target_kl}; it must be a positive number.")
+    takes = find_operator(operator).takes
+    dose = None if takes == "nothing" else Dose(0.0, "degrees" if takes == "angle" else "absolute")
+    steering = Steering(direction, dose, operator, scope, strength)
+    search = _Search(model, steering, prompts, check_statistic(statistic))
+    if dose is None:
+        return search.without_dose(target_kl)
+    return search.result(target_kl)
 
 
 @dataclass(frozen=True, eq=False)
 class _Search:
-    """What is searched over, and the doses measured so far."""
+    """What is searched over, and the KL of the doses measured so far.
+
+    Attributes:
+        steering: what is done, at a dose of 0 or without one.
+    """
 
     model: LensModel
-    direction: Direction
+    steering: Steering
     prompts: Sequence[TextOrIds]
-    operator: str
-    scope: Scope
     statistic: Statistic
     curve: dict[float, KL] = field(default_factory=dict)
 
@@ -163,85 +170,51 @@ class _Search:
         if min(len(self.model.tokens(p)) for p in self.prompts) < 2:
             raise BadValueError("a prompt has no token but position 0; use longer prompts.")
 
-    def result(self, target: float, tolerance: float) -> Calibration:
+    def result(self, target: float) -> Calibration:
         """The first crossing of the target, or why there is none."""
-        if find_operator(self.operator).takes == "nothing":
-            return self._without_dose(target, tolerance)
-        self._measure([0.0, *self._first_doses()])
-        for _ in range(_ROUNDS):
-            low, high = self._bracket(target)
-            if low is None or high is None:
-                break
-            if self._is_close(high, target, tolerance):
-                return self._found(target, high, True, "")
-            step = (high - low) / _PARTS
-            self._measure([low + i * step for i in range(1, _PARTS)])
-        low, high = self._bracket(target)
-        if high is None:
-            last = max(self.curve)
-            most = max(self._value(dose) for dose in self.curve)
+        found = first_crossing(self._measure, [0.0, *self._first_doses()], target, _TOLERANCE)
+        kl = found.curve
+        if found.above is None:
+            last, most = max(kl), max(kl.values())
+            why = f"the KL never exceeds {most:.3g} nats up to a dose of {self._dose(last)}"
             if most == 0.0:
-                why = f"the KL is 0 at every dose; no position of the prompts is in scope {self.scope}"
-            else:
-                why = f"the KL never exceeds {most:.3g} nats up to a dose of {self._dose(last)}"
+                why = (
+                    "the KL is 0 at every dose; no position of the prompts is in scope "
+                    f"{self.steering.scope} at a strength above 0"
+                )
             return self._found(target, last, False, why)
-        if low is None:
-            why = f"operator {self.operator!r} gives {self._value(high):.3g} nats at a dose of 0 already"
-            return self._found(target, high, False, why)
-        why = (
-            f"the KL jumps from {self._value(low):.3g} to {self._value(high):.3g} nats at a dose of "
-            f"{self._dose(high)}"
-        )
-        return self._found(target, high, self._is_close(high, target, tolerance), why)
+        at = f"{kl[found.above]:.3g} nats at a dose of"
+        if found.below is None:
+            why = f"operator {self.steering.operator!r} gives {at} 0 already"
+            return self._found(target, found.above, False, why)
+        why = f"the KL jumps from {kl[found.below]:.3g} to {at} {self._dose(found.above)}"
+        return self._found(target, found.above, found.is_close, why)
 
-    def _without_dose(self, target: float, tolerance: float) -> Calibration:
-        self._measure([0.0])
-        reached = self._is_close(0.0, target, tolerance)
-        why = f"operator {self.operator!r} takes no dose and gives {self._value(0.0):.3g} nats"
-        return self._found(target, 0.0, reached, "" if reached else why)
+    def without_dose(self, target: float) -> Calibration:
+        """What an operator without a dose gives, and whether that is the target."""
+        (kl,) = self._measure([0.0])
+        reached = abs(kl - target) <= _TOLERANCE * target
+        why = f"operator {self.steering.operator!r} takes no dose and gives {kl:.3g} nats"
+        return self._found(target, 0.0, reached, why)
 
     def _first_doses(self) -> list[float]:
         """Ascending: all angles to 180 degrees or lengths to 64 activation norms, by factors of 2."""
-        if find_operator(self.operator).takes == "angle":
+        if self.steering.dose is not None and self.steering.dose.unit == "degrees":
             return [180.0 * 2.0 ** (h - _HALVINGS[-1]) for h in _HALVINGS]
-        return [self.direction.scale.relative * 2.0**h for h in _HALVINGS]
-
-    def _bracket(self, target: float) -> tuple[float | None, float | None]:
-        """The dose where the KL first reaches the target, and the one before; None for none."""
-        before = None
-        for dose in sorted(self.curve):
-            if not math.isfinite(self._value(dose)):
-                raise NotFiniteError(
-                    f"the KL of {self.model.name} is {self._value(dose)} at a dose of "
-                    f"{self._dose(dose)}, before it reaches {target:g} nats."
-                )
-            if self._value(dose) >= target:
-                return before, dose
-            before = dose
-        return before, None
-
-    def _is_close(self, dose: float, target: float, tolerance: float) -> bool:
-        return abs(self._value(dose) - target) <= tolerance * target
-
-    def _value(self, dose: float) -> float:
-        return getattr(self.curve[dose], self.statistic)
+        return [self.steering.direction.scale.relative * 2.0**h for h in _HALVINGS]
 
     def _dose(self, amount: float) -> Dose | None:
-        takes = find_operator(self.operator).takes
-        if takes == "nothing":
-            return None
-        return Dose(amount, "degrees" if takes == "angle" else "absolute")
+        return self.steering.dose and replace(self.steering.dose, value=amount)
 
-    def _measure(self, amounts: Sequence[float]) -> None:
-        cells = [
-            Cell((Steering(self.direction, self._dose(a), self.operator, self.scope),))
-            for a in amounts
-        ]
+    def _measure(self, amounts: Sequence[float]) -> list[float]:
+        """The statistic at each dose; both statistics are kept."""
+        cells = [Cell((replace(self.steering, dose=self._dose(a)),)) for a in amounts]
         by_prompt = kl_by_position(self.model, self.prompts, cells)
         means = torch.stack([kl.mean(dim=1) for kl in by_prompt]).mean(dim=0)
         p95 = torch.cat(by_prompt, dim=1).quantile(0.95, dim=1)
         for amount, mean, high in zip(amounts, means.tolist(), p95.tolist(), strict=True):
             self.curve[amount] = KL(mean, high)
+        return [getattr(self.curve[a], self.statistic) for a in amounts]
 
     def _found(self, target: float, amount: float, reached: bool, reason: str) -> Calibration:
         return Calibration(
@@ -251,6 +224,6 @@ class _Search:
             kl=self.curve[amount],
             reached=reached,
             reason="" if reached else reason,
-            scale=self.direction.scale,
+            scale=self.steering.direction.scale,
             curve=tuple(sorted(self.curve.items())),
         )

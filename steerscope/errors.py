@@ -6,16 +6,19 @@ SteerscopeError
 ├── ContrastError           a contrast or prompt file that cannot be used, with its line
 ├── ModelLoadError          a model that cannot be loaded or converted faithfully
 ├── UnsupportedSiteError    a site that this model does not have
+├── UnsupportedWeightError  a weight matrix that this model does not have or that cannot be changed
 ├── TemplateError           a chat template that is missing or refuses a text
 ├── PromptTooLongError      a prompt that does not fit into the context
 ├── MemoryBudgetError       work that does not fit into memory
 ├── DegenerateDirectionError   activations that define no direction
+├── DegenerateSpectrumError a weight whose singular values an edit cannot tell apart
 ├── MissingEvidenceError    a method that needs more than the contrast at hand holds
 ├── NotFiniteError          a NaN or an infinity where a number is needed
 ├── VectorFileError         a vector file that cannot be read
 ├── VectorMismatchError     a direction used on another model or width
 ├── NotCheckedError         a check of an audit that lacks what it would look at
 ├── RunError                a run directory that cannot be read or continued
+├── RestorationError        a model that is not as it was before, which is a fault of ours
 └── RunConflictError        the same measurement with two different values
 
 Each message says what is wrong, where, and what to do. The command line prints it in one line and
@@ -58,6 +61,10 @@ class UnsupportedSiteError(SteerscopeError):
     """A site that this model does not have."""
 
 
+class UnsupportedWeightError(SteerscopeError):
+    """A weight matrix that this model does not have, or an edit that it would undo."""
+
+
 class TemplateError(SteerscopeError):
     """A chat template that is missing or refuses a text."""
 
@@ -72,6 +79,10 @@ class MemoryBudgetError(SteerscopeError):
 
 class DegenerateDirectionError(SteerscopeError):
     """Activations that define no direction, such as two equal class means."""
+
+
+class DegenerateSpectrumError(SteerscopeError):
+    """A weight that is zero, or whose singular values are all the same."""
 
 
 class MissingEvidenceError(SteerscopeError):
@@ -94,6 +105,10 @@ class NotCheckedError(SteerscopeError):
     """A check of an audit that lacks what it would look at; the audit says so and goes on."""
 
 
+class RestorationError(SteerscopeError):
+    """A model that is not as it was before a sweep; load it again."""
+
+
 class RunError(SteerscopeError):
     """A run directory that cannot be read or continued."""
 
@@ -104,6 +119,10 @@ class RunConflictError(RunError):
 
 class BackboneWarning(UserWarning):
     """The door chose another backbone than the first choice, and says why."""
+
+
+class PureGainWarning(UserWarning):
+    """An edit of a spectrum multiplies the whole matrix by one number and changes no spectrum."""
 
 
 class TemplateWarning(UserWarning):

@@ -25,6 +25,7 @@ from steerscope.studies import (
     predict_layers,
     summarise,
     sweet_spot,
+    worsening,
 )
 
 _LAST = 0.25  # share of the layers that count as the last ones
@@ -32,13 +33,25 @@ _LAST = 0.25  # share of the layers that count as the last ones
 
 @dataclass(frozen=True)
 class Cost:
-    """One metric under the plain and under the chosen condition, on the same prompts."""
+    """One metric under the plain and under the chosen condition, on the same prompts.
+
+    Attributes:
+        worse: mean of the paired differences, positive where steering made it worse.
+        limit: how much worse it may get before the condition counts as broken.
+    """
 
     metric: str
     words: str
     plain: Estimate
     steered: Estimate
     is_share: bool
+    worse: Estimate
+    limit: float
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it got worse by more than the limit."""
+        return self.worse.value > self.limit
 
 
 @dataclass(frozen=True)
@@ -150,6 +163,8 @@ def _costs(table: pd.DataFrame, split: str, cell: str) -> tuple[Cost, ...]:
             metric_mean(table, limit.metric, split=split, cell=PLAIN, like=cell),
             metric_mean(table, limit.metric, split=split, cell=cell),
             is_share=limit.metric != "nll_plain",
+            worse=worsening(table, limit, split, cell),
+            limit=limit.worsening,
         )
         for limit in LIMITS
         if limit.metric in there
@@ -209,16 +224,26 @@ def amount(effect: Effect, estimate: Estimate, *, difference: bool = False) -> s
 
 
 def verdict(findings: Findings) -> str:
-    """Yes, yes at a price, or no, in one sentence."""
+    """Yes, yes at a price, or no, in one sentence; the price is what the held-out prompts paid."""
     f, model = findings, findings.plan.model
     if f.stated is None:
         return f"A sweep of {model}: the choice below is not yet confirmed on other prompts."
     against = f.over_random or f.stated
     if not against.low > 0:
         return f"No: {model} was not steered beyond what random directions do."
+    price = ", ".join(_price(cost) for cost in f.costs if cost.is_broken)
     if f.chosen.broken:
-        return f"Only at a price: every dose that steers {model} breaks something."
-    return f"Yes: {model} can be steered towards {f.effect.positive}."
+        paid = f"; here {price}" if price else ""
+        return f"Only at a price: every dose that steers {model} breaks something{paid}."
+    steered = f"{model} can be steered towards {f.effect.positive}"
+    return f"Yes, at a price: {steered}; {price}." if price else f"Yes: {steered}."
+
+
+def _price(cost: Cost) -> str:
+    """By how much a cost is over its limit."""
+    if not cost.is_share:
+        return f"{cost.words} worse by {cost.worse.value:.2f} (limit {cost.limit:g})"
+    return f"{cost.words} worse by {100 * cost.worse.value:.1f} points (limit {100 * cost.limit:g})"
 
 
 def answer(findings: Findings) -> list[str]:

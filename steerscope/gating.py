@@ -25,14 +25,13 @@ from steerscope.interventions import Cell, Steering
 from steerscope.model import LensModel, TextOrIds
 from steerscope.predictors import holm
 from steerscope.score import kl_from_plain
+from steerscope.searches import first_crossing
 from steerscope.spectra import HeadSpectra
 from steerscope.statistics import bootstrap_mean, sign_flip_p
 from steerscope.strengths import Constant, EigengapGate, Strength
 
 UNGATED = "ungated"
 _FIRST = tuple(2.0**i for i in range(-6, 5))  # natural units
-_PARTS = 8  # of the bracket in every further round
-_ROUNDS = 8
 _ENOUGH = 19  # gates at random: being ahead of all of them has p = 1/20
 
 
@@ -153,26 +152,23 @@ def matched_dose(
     """
     if not (math.isfinite(target_kl) and target_kl > 0):
         raise BadValueError(f"the target KL is {target_kl}; it must be a positive number.")
-    curve = {0.0: 0.0}
-    doses: Sequence[float] = _FIRST
-    for _ in range(_ROUNDS):
-        found = kl_from_plain(model, prompts, [arm.cell(d) for d in doses]).mean(dim=1)
-        curve.update(zip(doses, found.tolist(), strict=True))
-        ordered = sorted(curve)
-        above = next((i for i, d in enumerate(ordered) if curve[d] >= target_kl), None)
-        if above is None:
-            raise BadValueError(
-                f"{arm.name} gives at most {max(curve.values()):.3g} nats, not {target_kl:g}; ask for "
-                "less, or open the gate."
-            )
-        low, high = ordered[above - 1], ordered[above]
-        if abs(curve[high] - target_kl) <= tolerance * target_kl:
-            return high, curve[high]
-        doses = [low + i * (high - low) / _PARTS for i in range(1, _PARTS)]
-    raise BadValueError(
-        f"the KL of {arm.name} jumps from {curve[low]:.3g} to {curve[high]:.3g} nats at a dose of "
-        f"{high:.3g} natural; ask for another KL."
-    )
+
+    def measure(doses: Sequence[float]) -> list[float]:
+        return kl_from_plain(model, prompts, [arm.cell(d) for d in doses]).mean(dim=1).tolist()
+
+    found = first_crossing(measure, (0.0, *_FIRST), target_kl, tolerance)
+    kl = found.curve
+    if found.above is None:
+        raise BadValueError(
+            f"{arm.name} gives at most {max(kl.values()):.3g} nats, not {target_kl:g}; ask for less, "
+            "or open the gate."
+        )
+    if not found.is_close:
+        raise BadValueError(
+            f"the KL of {arm.name} jumps to {kl[found.above]:.3g} nats at a dose of "
+            f"{found.above:.3g} natural; ask for another KL."
+        )
+    return found.above, kl[found.above]
 
 
 def judged(

@@ -8,11 +8,12 @@ carries that back to every site at once.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from steerscope.activations import Contrast, Gradients
@@ -128,6 +129,36 @@ def _worth(
     return by_likelihood, by_state
 
 
+@contextmanager
+def displaced(
+    model: LensModel, sites: Sequence[Site], inside: Bool[Tensor, "#batch pos"], n_rows: int
+) -> Iterator[dict[Site, Float[Tensor, "batch _"]]]:
+    """While active, every row is moved at each site by a vector of its own, which is zero.
+
+    What a gradient with respect to these vectors says is what moving the row would do, to first
+    order.
+
+    Args:
+        model: the model; its passes must be made under `torch.enable_grad`.
+        sites: where rows are moved.
+        inside: at which positions.
+        n_rows: of the batch.
+    """
+    moved = {
+        site: torch.zeros(n_rows, model.width(site), device=model.device, requires_grad=True)
+        for site in sites
+    }
+    with ExitStack() as stack:
+        for site, vector in moved.items():
+
+            def displace(x: Tensor, vector: Tensor = vector) -> Tensor:
+                # Spread before the cast, so that positions are summed in float32.
+                return x + (inside[..., None] * vector[:, None]).to(x.dtype)
+
+            stack.enter_context(model.hook(site, displace))
+        yield moved
+
+
 class _Passes:
     """Forward passes that can be differentiated by a displacement at each site."""
 
@@ -154,21 +185,9 @@ class _Passes:
     ) -> tuple[dict[Site, Float[Tensor, "batch _"]], Float[Tensor, " batch"]]:
         """Gradient of the loss at each site, and its norm at what the loss reads, by text."""
         n_rows, n_tokens = batch.tokens.shape
-        device = self.model.device
         # The read is linear: what it makes of unit vectors says which positions it looks at.
-        positions = self.read(torch.eye(n_tokens, device=device)[None])[0] != 0
-        moved = {
-            site: torch.zeros(n_rows, self.model.width(site), device=device, requires_grad=True)
-            for site in self.sites
-        }
-        with ExitStack() as stack:
-            for site, vector in moved.items():
-
-                def displace(x: Tensor, vector: Tensor = vector) -> Tensor:
-                    # Spread before the cast, so that positions are summed in float32.
-                    return x + (positions[None, :, None] * vector[:, None]).to(x.dtype)
-
-                stack.enter_context(self.model.hook(site, displace))
+        inside = self.read(torch.eye(n_tokens, device=self.model.device)[None]) != 0
+        with displaced(self.model, self.sites, inside, n_rows) as moved:
             logits, likelihood, state = self.run(batch.tokens)
         rows = list(batch.indices)
         total = (by_likelihood[rows] * likelihood).sum() + (by_state[rows] * state).sum()

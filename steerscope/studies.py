@@ -138,7 +138,7 @@ def summarise(
     effects = responses(table, effect, split)
     labels = conditions(table)
     kl = table[table.split == split].groupby("cell").kl_nats.mean()
-    costs = {limit.metric: _worsening(table, limit, split) for limit in limits}
+    costs = {limit.metric: _worse(table, limit, split).mean(axis=1).to_dict() for limit in limits}
     rows = []
     for cell in effects.index.drop(PLAIN, errors="ignore"):
         estimate = bootstrap_mean(effects.loc[cell].to_numpy(float))
@@ -154,12 +154,19 @@ def summarise(
     return pd.DataFrame(rows)
 
 
-def _worsening(table: pd.DataFrame, limit: Limit, split: str) -> Mapping[str, float]:
-    if not ((table.metric == limit.metric) & (table.split == split)).any():
-        return {}
+def worsening(table: pd.DataFrame, limit: Limit, split: str, cell: str) -> Estimate:
+    """How much worse than plain a metric is under one condition, paired by prompt."""
+    worse = _worse(table, limit, split)
+    values = worse.loc[cell].to_numpy(float) if cell in worse.index else np.empty(0)
+    return bootstrap_mean(values)
+
+
+def _worse(table: pd.DataFrame, limit: Limit, split: str) -> pd.DataFrame:
+    """Per condition and prompt, how much worse than plain; empty where that was not measured."""
     values = per_prompt(table, limit.metric, split)
-    worse = values.sub(values.loc[PLAIN], axis=1) * (1 if limit.higher_is_worse else -1)
-    return worse.mean(axis=1).to_dict()
+    if PLAIN not in values.index:
+        return pd.DataFrame()
+    return values.sub(values.loc[PLAIN], axis=1) * (1 if limit.higher_is_worse else -1)
 
 
 def sweet_spot(

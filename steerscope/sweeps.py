@@ -185,28 +185,46 @@ class Bench:
     def _row(
         self, cell: Cell, prompt: int, metric: str, value: float, *, kl: float, status: str
     ) -> Row:
-        label = _labels(cell)
-        return Row(
-            cell=cell.key,
-            concept=self.material.pairs.concept,
-            method=str(label["method"]),
-            stream=str(label["stream"]),
-            layer=int(label["layer"]),
-            head=int(label["head"]),
-            operator=str(label["operator"]),
-            scope=str(label["scope"]),
-            dose_absolute=float(label["dose_absolute"]),
-            dose_relative=float(label["dose_relative"]),
-            dose_natural=float(label["dose_natural"]),
-            kl_nats=kl,
-            prompt=prompt,
-            split=self.material.split,
-            seed=int(label["seed"]),
-            metric=metric,
-            unit=UNITS.get(metric, "nats" if metric in {"preference", "nll_plain"} else "share"),
-            value=value,
-            status=status,
-        )
+        unit = UNITS.get(metric, "nats" if metric in {"preference", "nll_plain"} else "share")
+        what = (metric, unit, prompt)
+        concept, split = self.material.pairs.concept, self.material.split
+        return cell_row(cell, concept, split, what, value, kl=kl, status=status)
+
+
+def cell_row(
+    cell: Cell,
+    concept: str,
+    split: str,
+    what: tuple[str, str, int],
+    value: float,
+    *,
+    kl: float = math.nan,
+    status: str = "ok",
+) -> Row:
+    """A row about a condition; `what` is the metric, its unit, and the number of the prompt or text."""
+    label = _labels(cell)
+    metric, unit, prompt = what
+    return Row(
+        cell=cell.key,
+        concept=concept,
+        method=str(label["method"]),
+        stream=str(label["stream"]),
+        layer=int(label["layer"]),
+        head=int(label["head"]),
+        operator=str(label["operator"]),
+        scope=str(label["scope"]),
+        dose_absolute=float(label["dose_absolute"]),
+        dose_relative=float(label["dose_relative"]),
+        dose_natural=float(label["dose_natural"]),
+        kl_nats=kl,
+        prompt=prompt,
+        split=split,
+        seed=int(label["seed"]),
+        metric=metric,
+        unit=unit,
+        value=value,
+        status=status,
+    )
 
 
 _PLAIN_LABELS: dict[str, str | float] = {

@@ -18,9 +18,9 @@ MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "data" not in p.relative_to
 LEVELS = {
     "errors": -1, "sites": 0, "doses": 0, "scopes": 0, "bundled": 0, "progress": 0, "styles": 0, "whole_files": 0,
     "contrasts": 1, "results": 1, "statistics": 1, "metrics": 1, "batches": 1, "caches": 1, "clock": 1, "reading": 1,
-    "losses": 1, "legacy": 1, "studies": 2, "predictors": 2,
+    "losses": 1, "legacy": 1, "searches": 1, "studies": 2, "predictors": 2,
     "plans": 3,
-    "model": 2, "microworld": 2, "rankings": 3, "figures": 4,
+    "model": 2, "microworld": 2, "geometry": 3, "rankings": 3, "fronts": 4, "figures": 5,
     "memory": 3, "backbones": 4,
     "activations": 4, "spectra": 4,
     "findings": 4,
@@ -28,16 +28,17 @@ LEVELS = {
     "strengths": 6,
     "interventions": 7,
     "lens": 8, "templates": 8, "generation": 8, "score": 8, "composition": 8,
-    "evals": 9, "gradients": 9, "evidence": 10, "calibration": 9, "diagnostics": 9,
+    "gradients": 8, "evals": 9, "evidence": 10, "calibration": 9, "diagnostics": 9,
     "sweeps": 10, "steerability": 10, "gating": 10, "zoning": 10, "style_report": 11,
     "matched_kl": 11, "report": 11, "comparison": 12,
-    "study": 11, "weights": 12,
+    "study": 11,
+    "weights": 12,
     "cli": 13, "__main__": 14, "__init__": 14,
 }  # fmt: skip
 
 DOORS = {
     "transformer_lens": {"backbones"},
-    "plotly": {"figures", "report.py"},
+    "plotly": {"figures", "report"},
     "pyarrow": set(),
     "typer": {"cli"},
     "rich": {"progress.py"},
@@ -54,11 +55,13 @@ WITHOUT_TORCH = {
     "studies.py",
     "predictors.py",
     "rankings.py",
+    "geometry.py",
     "plans.py",
     "figures",
     "findings.py",
+    "fronts.py",
     "audits",
-    "report.py",
+    "report",
 }
 MAY_PRINT = {"cli", "microworld"}
 

@@ -13,6 +13,7 @@ from steerscope.metrics import kl_divergence
 from steerscope.scopes import Scope
 from steerscope.score import kl_by_position, kl_from_plain
 from steerscope.sites import Site
+from steerscope.strengths import parse_strength
 from tests.helpers import random_direction
 
 PROMPTS = [[1, 5, 9], [1, 7, 20, 33, 41], [1, 8, 30]]
@@ -99,6 +100,26 @@ def test_an_operator_without_a_dose_is_measured_and_said(load):
     assert "takes no dose" in found.reason
     exact = calibrate(model, direction, found.kl.mean, PROMPTS, operator="project_out")
     assert exact.reached
+
+
+def test_half_the_strength_needs_twice_the_length(load):
+    model, direction = load(), random_direction(load(), SITE)
+    whole, half = (calibrate(model, direction, 0.2, PROMPTS, strength=s) for s in (1.0, 0.5))
+    assert half.absolute == pytest.approx(2 * whole.absolute, rel=0.02)
+    none = calibrate(model, direction, 0.2, PROMPTS, strength=0.0)
+    assert not none.reached
+    assert "at a strength above 0" in none.reason
+
+
+def test_the_target_is_reached_through_a_gate_and_found_again(load):
+    model, direction = load(), random_direction(load(), SITE)
+    gate = parse_strength("cosine:0.0")  # opens at some of the positions
+    found = calibrate(model, direction, 0.1, PROMPTS, strength=gate)
+    steering = Steering(direction, found.required, strength=gate)
+    again = torch.stack([kl.mean() for kl in kl_one_by_one(model, steering, PROMPTS)])
+    assert float(again.mean()) == pytest.approx(0.1, rel=0.021)
+    plain = calibrate(model, direction, 0.1, PROMPTS)
+    assert found.absolute > plain.absolute
 
 
 @pytest.fixture

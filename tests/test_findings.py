@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -35,10 +35,10 @@ def sweep_rows():
     return rows
 
 
-def held_out_rows(*, effect=0.7, random=0.1):
+def held_out_rows(*, effect=0.7, random=0.1, topic=0.95):
     return (
         plain_rows("test")
-        + steered_rows(1, 1.0, effect, split="test", topic=0.95)
+        + steered_rows(1, 1.0, effect, split="test", topic=topic)
         + steered_rows(1, -1.0, 0.6, split="test")
         + steered_rows(1, 1.0, random, method="random", seed=9, split="test")
         + steered_rows(1, 1.0, random, method="label_shuffled", seed=9, split="test")
@@ -80,7 +80,41 @@ def test_no_more_than_random_is_a_no(tmp_path):
 def test_a_broken_choice_is_a_price(tmp_path):
     rows = plain_rows() + steered_rows(1, 1.0, 0.9, topic=0.2) + held_out_rows()
     plan = StudyPlan(doses=(1.0,), reference_dose=1.0)
-    assert verdict(find(finished(tmp_path / "r", rows, plan))).startswith("Only at a price")
+    assert verdict(find(finished(tmp_path / "r", rows, plan))) == (
+        "Only at a price: every dose that steers microworld breaks something."
+    )
+
+
+def test_a_limit_that_only_the_held_out_prompts_break_is_a_price_in_numbers(tmp_path):
+    found = find(finished(tmp_path / "r", sweep_rows() + held_out_rows(topic=0.85)))
+    assert not found.chosen.broken  # on the split that chose
+    (cost,) = [c for c in found.costs if c.is_broken]
+    assert (cost.metric, cost.limit) == ("kept_topic", 0.10)
+    assert cost.worse.value == pytest.approx(0.15)  # 3 of 20 prompts
+    assert cost.worse.low < 0.15 < cost.worse.high
+    assert verdict(found) == (
+        "Yes, at a price: microworld can be steered towards joyful; "
+        "topic kept worse by 15.0 points (limit 10)."
+    )
+
+
+def test_a_cost_at_its_limit_is_no_price(tmp_path):
+    found = find(finished(tmp_path / "r", sweep_rows() + held_out_rows(topic=0.90)))
+    assert not any(c.is_broken for c in found.costs)
+    assert verdict(found).startswith("Yes: ")
+
+
+def test_nats_under_the_plain_model_are_a_price_in_their_own_unit(tmp_path):
+    rows = sweep_rows() + held_out_rows()
+    nats = {"plain": 2.0, "mean_diff 1 1.0 -1": 3.25}
+    rows += [
+        replace(r, metric="nll_plain", unit="nats", value=nats[r.cell])
+        for r in rows
+        if r.split == "test" and r.metric == "kept_topic" and r.cell in nats
+    ]
+    assert verdict(find(finished(tmp_path / "r", rows))).endswith(
+        "; nats per token under the plain model worse by 1.25 (limit 1)."
+    )
 
 
 def test_a_sweep_alone_confirms_nothing(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from steerscope.findings import find
 from steerscope.report import write_report
 from steerscope.zoning import one_run_in_words, run_league, zones_of
-from tests.test_audits import SHARES, clean, condition, made
+from tests.audits.recipes import SHARES, clean, condition, made
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import pandas as pd
 
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
-from steerscope.studies import LIMITS
 
 _COLLAPSED = ("degenerate", "empty")
 _FEW = 0.05  # of the effect, or of the prompts
@@ -16,23 +15,19 @@ def damage(evidence: Evidence) -> list[Finding]:
     """The stated condition breaks a limit; an error where it breaks more than it steers."""
     found = []
     gain = float(evidence.stated.mean())
-    costs = {c.metric: c for c in evidence.findings.costs}
-    for limit in LIMITS:
-        if limit.metric not in costs:
-            continue
-        cost = costs[limit.metric]
-        worse = (cost.steered.value - cost.plain.value) * (1 if limit.higher_is_worse else -1)
-        if not worse > limit.worsening:
+    for cost in evidence.findings.costs:
+        worse = cost.worse.value
+        if not cost.is_broken:
             continue
         comparable = cost.is_share and evidence.effect.is_share
         found.append(
             Finding(
                 "error" if comparable and worse >= gain else "warning",
-                f"{limit.words}: worse than plain by {worse:.3g}, with a limit of "
-                f"{limit.worsening:g} and a gain of {gain:.3g} {evidence.unit}",
+                f"{cost.words}: worse than plain by {worse:.3g}, with a limit of "
+                f"{cost.limit:g} and a gain of {gain:.3g} {evidence.unit}",
                 evidence.place,
                 "State the cost beside the effect, or take a smaller dose",
-                {"worse": worse, "limit": limit.worsening, "gain": gain},
+                {"worse": worse, "limit": cost.limit, "gain": gain},
             )
         )
     return found

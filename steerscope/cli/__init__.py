@@ -16,6 +16,7 @@ import typer
 from steerscope.cli import jobs, tools
 from steerscope.cli.adapter import adapter
 from steerscope.cli.styles import styles
+from steerscope.cli.weights import weights
 from steerscope.errors import BackboneWarning, SteerscopeError, TemplateWarning
 
 app = typer.Typer(
@@ -38,6 +39,7 @@ for command in (
     jobs.audit,
 ):
     app.command()(command)
+app.add_typer(weights, name="weights")
 app.add_typer(adapter, name="adapter")
 
 

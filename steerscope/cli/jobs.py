@@ -112,7 +112,13 @@ def _as_json(findings: Findings) -> dict[str, Any]:
         "over_random": asdict(f.over_random) if f.over_random else None,
         "kl_nats": f.kl,
         "costs": {
-            c.metric: {"plain": asdict(c.plain), "steered": asdict(c.steered)} for c in f.costs
+            c.metric: {
+                "plain": asdict(c.plain),
+                "steered": asdict(c.steered),
+                "worse": asdict(c.worse),
+                "limit": c.limit,
+            }
+            for c in f.costs
         },
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 
 import torch
 from jaxtyping import Float, Int
@@ -12,8 +11,9 @@ from torch import Tensor
 from steerscope.batches import equal_length_batches
 from steerscope.diagnostics.table import LayerValue
 from steerscope.directions import Direction
+from steerscope.gradients import displaced
 from steerscope.interventions import check_direction
-from steerscope.model import HookFunction, LensModel
+from steerscope.model import LensModel
 from steerscope.scopes import Scope
 from steerscope.sites import Site
 from steerscope.statistics import bootstrap_mean
@@ -57,30 +57,13 @@ def _batch_gradients(
     model: LensModel, tokens: Int[Tensor, "batch pos"], sites: Sequence[Site], scope: Scope
 ) -> tuple[Tensor, ...]:
     """Gradient of every row's log-likelihood for a vector of its own at every site."""
-    with torch.enable_grad(), ExitStack() as stack:
-        pushes = []
-        for site in sites:
-            push = torch.zeros(
-                len(tokens),
-                model.width(site),
-                device=model.device,
-                dtype=model.dtype,
-                requires_grad=True,
-            )
-            pushes.append(push)
-            stack.enter_context(model.hook(site, _adding(push, model, scope)))
+    n_rows, n_tokens = tokens.shape
+    positions = torch.arange(n_tokens, device=tokens.device)
+    inside = scope.given(tokens).includes(positions, n_tokens).reshape(-1, n_tokens)
+    with torch.enable_grad(), displaced(model, sites, inside, n_rows) as moved:
         logp = torch.log_softmax(model.forward(tokens)[:, :-1].float(), dim=-1)
         total = logp.gather(-1, tokens[:, 1:, None]).sum()
-        return torch.autograd.grad(total, pushes)
-
-
-def _adding(push: Float[Tensor, "batch d"], model: LensModel, scope: Scope) -> HookFunction:
-    def add(x: Float[Tensor, "batch pos d"]) -> Float[Tensor, "batch pos d"]:
-        clock = model.clock
-        inside = scope.includes(clock.positions(x.shape[1], x.device), clock.prompt_length)
-        return x + inside.to(x.dtype)[None, :, None] * push[:, None, :]
-
-    return add
+        return torch.autograd.grad(total, list(moved.values()))
 
 
 def gradient_screening(

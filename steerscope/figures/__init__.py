@@ -3,12 +3,15 @@
 from steerscope.figures.diagnostics import diagnostic_scatter, eigengap_heads, token_effects
 from steerscope.figures.methods import method_forest
 from steerscope.figures.gates import gate_comparison
+from steerscope.figures.geometry import concept_geometry
+from steerscope.figures.fronts import pareto_front
 from steerscope.figures.predictors import predictor_league
 from steerscope.figures.sweeps import dose_response, kl_by_depth, layer_sweep, sweet_spot_map
 from steerscope.figures.styles import sink_leak, style_cosines
 from steerscope.figures.transfer import transfer_at_one_kl, transfer_responses
 
 __all__ = [
+    "concept_geometry",
     "diagnostic_scatter",
     "dose_response",
     "eigengap_heads",
@@ -16,6 +19,7 @@ __all__ = [
     "kl_by_depth",
     "layer_sweep",
     "method_forest",
+    "pareto_front",
     "predictor_league",
     "sink_leak",
     "style_cosines",

@@ -28,6 +28,7 @@ from steerscope.microworld.oracle import sample_story
 
 PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
 IGNORED = -100
+PLAN = "training.json"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class TrainingPlan:
     peak_learning_rate: float = 5e-3
     weight_decay: float = 0.1
     threads: int = 2
+    n_layers: int = 8
+    d_model: int = 128
+    n_heads: int = 8
+    n_key_value_heads: int = 4
+    d_mlp: int = 352
 
 
 def train_tokenizer(plan: TrainingPlan) -> PreTrainedTokenizerFast:
@@ -73,16 +79,16 @@ def train_tokenizer(plan: TrainingPlan) -> PreTrainedTokenizerFast:
     )
 
 
-def new_model(vocab_size: int, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """The untrained architecture: 8 blocks, width 128, 8 heads on 4 key-value heads, 1.6M weights."""
+def new_model(tokenizer: PreTrainedTokenizerFast, plan: TrainingPlan) -> LlamaForCausalLM:
+    """The untrained architecture; by default 1.6M weights."""
     return LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=vocab_size,
-            hidden_size=128,
-            num_hidden_layers=8,
-            num_attention_heads=8,
-            num_key_value_heads=4,
-            intermediate_size=352,
+            vocab_size=len(tokenizer),
+            hidden_size=plan.d_model,
+            num_hidden_layers=plan.n_layers,
+            num_attention_heads=plan.n_heads,
+            num_key_value_heads=plan.n_key_value_heads,
+            intermediate_size=plan.d_mlp,
             max_position_embeddings=256,
             tie_word_embeddings=True,
             rms_norm_eps=1e-5,
@@ -124,7 +130,7 @@ def learning_rate(step: int, plan: TrainingPlan) -> float:
 def train_model(tokenizer: PreTrainedTokenizerFast, plan: TrainingPlan) -> LlamaForCausalLM:
     """Minimise the cross-entropy of fresh stories, every one seen once."""
     torch.manual_seed(plan.seed)
-    model = new_model(len(tokenizer), tokenizer).train()
+    model = new_model(tokenizer, plan).train()
     matrices = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -151,6 +157,29 @@ def train_model(tokenizer: PreTrainedTokenizerFast, plan: TrainingPlan) -> Llama
     return model.eval()
 
 
+def write_model(
+    folder: Path,
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    plan: TrainingPlan,
+) -> None:
+    """Tokenizer and weights in Hugging Face format, and the plan with the versions, last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+    record = {"plan": asdict(plan), "versions": versions}
+    (folder / PLAN).write_text(json.dumps(record, indent=2) + "\n")
+
+
+def trained(folder: Path, tokenizer: PreTrainedTokenizerFast, plan: TrainingPlan) -> Path:
+    """A folder with the model of a plan, trained now if it does not hold that already."""
+    record = folder / PLAN
+    if not (record.is_file() and json.loads(record.read_text())["plan"] == asdict(plan)):
+        write_model(folder, train_model(tokenizer, plan), tokenizer, plan)
+    return folder
+
+
 def main() -> None:
     """Train and write tokenizer, weights and the plan in Hugging Face format."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -161,13 +190,7 @@ def main() -> None:
     plan = TrainingPlan(seed=options.seed, steps=options.steps)
     torch.set_num_threads(plan.threads)
     tokenizer = train_tokenizer(plan)
-    model = train_model(tokenizer, plan)
-    options.out.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(options.out)
-    tokenizer.save_pretrained(options.out)
-    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
-    record = {"plan": asdict(plan), "versions": versions}
-    (options.out / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+    write_model(options.out, train_model(tokenizer, plan), tokenizer, plan)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from steerscope.spectra.heads import HeadSpectra, HeadStatistic, eigengap
+from steerscope.spectra.heads import HeadSpectra, HeadStatistic, eigengap, head_statistics
 from steerscope.spectra.keys import (
     LEGACY,
     VARIANTS,
@@ -36,6 +36,7 @@ __all__ = [
     "effective_rank",
     "eigengap",
     "gram_eigenvalues",
+    "head_statistics",
     "participation_ratio",
     "read_keys",
     "spectral_entropy",

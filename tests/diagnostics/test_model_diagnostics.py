@@ -35,7 +35,9 @@ PROMPTS = ["w5 w6 w7 w8 w9", "w20 w21 w22", "w40 w41 w42 w43"]
 
 
 @pytest.mark.parametrize("stream", ["resid_pre", "resid_mid", "resid_post", "attn_out", "k", "z"])
-@pytest.mark.parametrize("scope", [Scope.all(), Scope.window(1, 3)])
+@pytest.mark.parametrize(
+    "scope", [Scope.all(), Scope.window(1, 3), Scope.last(1) | Scope.window(1, 2)]
+)
 def test_one_backward_pass_gives_the_finite_difference_of_every_layer(tiny, stream, scope):
     """Checks as well that keys written in place stay right for autograd."""
     sites = [Site(stream, layer) for layer in range(3)]

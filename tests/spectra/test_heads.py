@@ -10,7 +10,15 @@ from steerscope.doses import Dose
 from steerscope.errors import BadValueError, NotFiniteError, UnknownNameError, UnsupportedSiteError
 from steerscope.interventions import Steering, steer
 from steerscope.sites import Site
-from steerscope.spectra import LEGACY, KeyView, arrange, check_variant, eigengap, gram_eigenvalues
+from steerscope.spectra import (
+    LEGACY,
+    KeyView,
+    arrange,
+    check_variant,
+    eigengap,
+    gram_eigenvalues,
+    head_statistics,
+)
 from steerscope.spectra.heads import resampled_eigenvalues
 from tests.helpers import random_direction
 
@@ -52,6 +60,30 @@ def test_the_gap_is_that_of_the_gram_matrix(tiny, variant, include_first):
             ratio = positive.sum() ** 2 / (positive**2).sum()
             assert float(found.participation_ratio[layer, head]) == pytest.approx(ratio, rel=1e-3)
     assert found.n_tokens == sum(len(p) for p in PROMPTS) - (0 if include_first else len(PROMPTS))
+
+
+@pytest.mark.parametrize("view", [None, LEGACY, KeyView("averaged"), KeyView(rotated=True)])
+def test_point_estimates_are_those_of_the_whole_analysis_bit_for_bit(load, view):
+    model = load()
+    whole = eigengap(model, PROMPTS, view, n_bootstrap=5)
+    points = head_statistics(model, PROMPTS, view)
+    assert list(points) == list(whole.statistics)
+    for name, values in points.items():
+        assert torch.equal(values, whole.statistics[name].value), name
+
+
+def test_point_estimates_take_one_pass_that_never_reaches_the_logits(load, monkeypatch):
+    model, passes = load(), []
+    first, last = model.transformer.embed, model.transformer.unembed
+
+    def refuse(*_):
+        raise AssertionError("the logits were computed")
+
+    monkeypatch.setattr(last, "forward", refuse)
+    handle = first.register_forward_hook(lambda _m, inputs, _out: passes.append(inputs[0].shape))
+    head_statistics(model, [p[:3] for p in PROMPTS])
+    handle.remove()
+    assert passes == [(4, 3)]
 
 
 def test_the_published_definition_by_hand(tiny):
@@ -149,8 +181,9 @@ def test_what_has_no_spectrum_is_refused(tiny):
         check_variant("average")
     with pytest.raises(BadValueError, match="does not vary"):
         eigengap(tiny, [[1, 5], [1, 5, 6]], KeyView("averaged"))
-    with pytest.raises(NotFiniteError, match="layer 0, head 0 are all the same"):
-        eigengap(tiny, [[1, 5], [1, 5]])
+    for find in (eigengap, head_statistics):
+        with pytest.raises(NotFiniteError, match="layer 0, head 0 are all the same"):
+            find(tiny, [[1, 5], [1, 5]])
 
 
 # The stems of the published table. Source: FF-GardenFn/kernel-ridge-steering (MIT).

@@ -1,0 +1,62 @@
+"""What do edits of weight spectra buy, and at what price? The Pareto front on the microworld.
+
+Run from the project's folder: `python analyses/spectral_pareto.py`. The run goes to
+`data/runs/spectral-pareto/`, the picture and its table to `figures/`. Static pictures need
+`steerscope[images]` and a Chrome or Chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from steerscope import WeightSweepPlan, figures, run_weight_sweep
+from steerscope.fronts import front_in_words, front_table, standings_of
+from steerscope.plans import effect_of
+from steerscope.progress import bar
+
+ROOT = Path(__file__).parents[1]
+WHOLE = {
+    "amounts": (-0.9, -0.5, 0.5, 1.0), "n_new": 32, "max_select": 40, "max_test": 120, "n_texts": 24,
+}  # fmt: skip
+QUICK = {
+    "amounts": (-0.9, 1.0), "n_new": 20, "max_select": 24, "max_test": 60, "n_texts": 12,
+    "n_controls": 2,
+}  # fmt: skip
+
+
+def main() -> None:
+    """Sweep, print the verdict, write the table and the figure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="microworld")
+    parser.add_argument("--contrasts", default="mood")
+    parser.add_argument("--out", type=Path, default=ROOT / "data/runs/spectral-pareto")
+    parser.add_argument("--figures", type=Path, default=ROOT / "figures")
+    parser.add_argument("--format", default="png", help="png, svg, pdf or html")
+    parser.add_argument("--quick", action="store_true", help="a third of it, to see that all runs")
+    options = parser.parse_args()
+    plan = WeightSweepPlan(
+        model=options.model,
+        contrasts=options.contrasts,
+        edits=("gain", "zscore[clamp]", "power"),
+        together=("down:0-7:-0.5", "down:0-7:+0.5"),
+        **(QUICK if options.quick else WHOLE),
+    )
+    run = run_weight_sweep(plan, options.out, progress=bar)
+    effect, rows = effect_of(run), run.table()
+    table = front_table(rows, effect, "test")
+    for line in front_in_words(standings_of(run, table), effect):
+        print(line)
+    name = f"{Path(plan.model).name}-{plan.contrasts}-spectral_pareto"
+    table.to_csv(options.figures / f"{name}.csv", index=False)
+    figure = figures.pareto_front(table, effect)
+    path = options.figures / f"{name}.{options.format}"
+    if options.format == "html":
+        figure.write_html(path, include_plotlyjs="cdn")
+    else:
+        figure.write_image(path, scale=2)
+    print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Commands that steer by weights: `steerscope weights sweep`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from steerscope.cli.shared import (
+    Backbone,
+    Contrasts,
+    Device,
+    DType,
+    Json,
+    Layers,
+    Memory,
+    Model,
+    NNew,
+    Prompts,
+    Seed,
+    Temperature,
+    finish,
+    numbers,
+    parse_layers,
+    table,
+)
+
+weights = typer.Typer(help="Steer by weights: edits of spectra, judged.", add_completion=False)
+
+
+@weights.callback()
+def _weights() -> None:
+    """Steer by weights: edits of spectra, judged."""
+
+
+@weights.command()
+def sweep(
+    out: Annotated[Path, typer.Option(help="run directory to write")],
+    model: Model = "microworld",
+    contrasts: Contrasts = "mood",
+    prompts: Prompts = None,
+    edits: Annotated[
+        str,
+        typer.Option(help="gain, zscore, power, band[0-8], deflate[2] or mp_shrink, with commas"),
+    ] = "gain,zscore,power",
+    weights: Annotated[
+        str, typer.Option(help="q, k, v, o, gate, up or down, with commas")
+    ] = "down",
+    layers: Layers = None,
+    alphas: Annotated[str, typer.Option(help="amounts of every edit, signed, with commas")] = (
+        "-0.3,-0.1,0.1,0.3"
+    ),
+    together: Annotated[
+        list[str] | None,
+        typer.Option(help="several places at once, as down:15:-0.2,down:16-24:+0.3"),
+    ] = None,
+    capability: Annotated[
+        str | None, typer.Option(help="contrast set whose positive text a capable model prefers")
+    ] = None,
+    texts: Annotated[str | None, typer.Option(help="file of texts for perplexity")] = None,
+    n_new: NNew = 48,
+    temperature: Temperature = 0.7,
+    seed: Seed = 0,
+    backbone: Backbone = "auto",
+    dtype: DType = "float32",
+    device: Device = None,
+    memory: Memory = None,
+    as_json: Json = False,
+) -> None:
+    """Measure edits of weight spectra: behaviour, capability and perplexity, with controls."""
+    from steerscope.fronts import front_in_words, front_table, standings_of
+    from steerscope.plans import effect_of
+    from steerscope.progress import bar
+    from steerscope.report import write_report
+    from steerscope.weights import WeightSweepPlan, run_weight_sweep
+
+    plan = WeightSweepPlan(
+        model=model,
+        contrasts=contrasts,
+        prompts=prompts,
+        capability=capability,
+        texts=texts,
+        edits=_names(edits),
+        weights=_names(weights),
+        layers=parse_layers(layers),
+        amounts=tuple(numbers(alphas, float, "alphas")),
+        together=tuple(together or ()),
+        n_new=n_new,
+        temperature=temperature,
+        seed=seed,
+        backbone=backbone,
+        dtype=dtype,
+    )
+    run = run_weight_sweep(plan, out, device=device, memory=memory, progress=bar)
+    page = write_report(run)
+    effect, rows = effect_of(run), front_table(run.table(), effect_of(run), "test")
+    verdict = front_in_words(standings_of(run, rows), effect)
+    columns = ("edit", "target", "effect", "capability", "perplexity", "KL (nats)", "front")
+    shown = [
+        (
+            r.cell.partition("edit=")[2] or f"{r.method} {r.layer}",
+            r.target,
+            f"{r.effect:+.3f} [{r.low:+.3f}, {r.high:+.3f}]",
+            f"{r.capability_change:+.3f}",
+            f"x{r.perplexity_ratio:.2f}",
+            f"{r.kl_nats:.3f}",
+            "front" if r.front else "-",
+        )
+        for r in rows.itertuples()
+    ]
+    finish(
+        as_json,
+        {
+            "run": str(run.path),
+            "report": str(page),
+            "verdict": verdict,
+            "conditions": rows.to_dict("records"),
+        },
+        [
+            *table(f"{effect.words}, on the test split:", columns, shown),
+            *verdict,
+            f"run: {run.path}",
+        ],
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Names with commas between, none within brackets."""
+    import re
+
+    return tuple(name.strip() for name in re.split(r",(?![^\[]*\])", text))

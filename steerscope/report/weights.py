@@ -1,0 +1,106 @@
+"""The page of a sweep of weight edits."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from steerscope import figures
+from steerscope.fronts import Standing, front_in_words, front_table, read_roles, standings_of
+from steerscope.plans import effect_of
+from steerscope.report.page import Page, Plate, as_figure, as_table, as_text, bold_head
+from steerscope.results import Run
+
+_COLUMNS = {
+    "edit": "edit",
+    "target": "towards",
+    "effect": "effect",
+    "low": "low",
+    "high": "high",
+    "n": "n",
+    "p_corrected": "p (max statistic)",
+    "capability_change": "capability",
+    "perplexity_ratio": "perplexity ratio",
+    "kl_nats": "KL (nats)",
+    "front": "on the front",
+}
+
+
+def page(run: Run) -> Page:
+    """The verdict, the front, the tables of both splits, and how it was measured."""
+    effect, settings = effect_of(run), run.configuration
+    rows = front_table(run.table(), effect, "test")
+    standings = standings_of(run, rows)
+    title = f"Edits of the weights of {settings['model']} along {settings['contrasts']}"
+    body = [
+        f"<h1>{as_text(title)}</h1>",
+        '<section class="answer"><ul>',
+        *(f"<li>{bold_head(line)}</li>" for line in front_in_words(standings, effect)),
+        "</ul></section>",
+        *map(as_figure, plates(run)),
+        "<h2>What was stated, on the test split</h2>",
+        _conditions(rows),
+        "<h2>What was swept, on the select split</h2>",
+        _conditions(_swept(run)),
+        "<h2>How it was measured</h2>",
+        _method(run, standings),
+    ]
+    return Page(title, body)
+
+
+def plates(run: Run) -> list[Plate]:
+    """The fronts of both splits."""
+    effect = effect_of(run)
+    limits = run.configuration["limits"]
+    loss, ratio = 100 * limits["capability"], limits["perplexity"]
+    return [
+        Plate(
+            "pareto_test",
+            figures.pareto_front(
+                front_table(run.table(), effect, "test"), effect, title="Stated: the test split"
+            ),
+            "Bars are 95 % intervals (bootstrap over prompts). Ringed: no other condition is at least "
+            "as good in effect, capability and perplexity and better in one. Crosses are the controls: "
+            "changes of the same Frobenius norm, or of the same spectrum along random vectors.",
+        ),
+        Plate(
+            "pareto_select",
+            figures.pareto_front(_swept(run), effect, title="Swept: the select split"),
+            f"What the choice was made from: the largest effect that costs at most {loss:g} points of "
+            f"capability and {ratio:g} times the perplexity.",
+        ),
+    ]
+
+
+def _swept(run: Run) -> pd.DataFrame:
+    rows = front_table(run.table(), effect_of(run), "select")
+    return rows[rows.operator == "weights"]
+
+
+def _conditions(rows: pd.DataFrame) -> str:
+    labels = [
+        edit or f"{method} at layer {layer}"
+        for edit, method, layer in zip(
+            rows.cell.str.partition("edit=")[2], rows.method, rows.layer, strict=True
+        )
+    ]
+    shown = rows.assign(edit=labels, front=rows.front.map({True: "yes", False: "-"}))
+    ordered = shown.sort_values(["target", "effect"], ascending=[True, False])
+    frame = ordered[list(_COLUMNS)].rename(columns=_COLUMNS)
+    three = [name for name in frame.columns if frame[name].dtype.kind == "f"]
+    return as_table(frame, dict.fromkeys(three, "{:.3f}".format))
+
+
+def _method(run: Run, standings: list[Standing]) -> str:
+    settings = run.configuration
+    roles = read_roles(run)
+    n_controls = int(roles.role.isin(["control", "elsewhere"]).sum())
+    layers = "all layers" if settings["layers"] is None else f"layers {settings['layers']}"
+    together = f" and at once at {'; '.join(settings['together'])}" if settings["together"] else ""
+    return (
+        f"<p>{as_text(', '.join(settings['edits']))} by {as_text(settings['amounts'])} at "
+        f"{as_text(', '.join(settings['weights']))} of {as_text(layers)}{as_text(together)}. An edit "
+        "has no sign that says where it leads, so each is read towards both targets. The select split "
+        f"chose {len(standings)} of them; the test split states them beside {n_controls} controls, "
+        "among them the same edit of other matrices and layers, and beside the mean difference at the "
+        "KL that the edit had on the select split. Perplexity weighs every token the same.</p>"
+    )

@@ -1,0 +1,56 @@
+"""Where a weight is edited, and plans of several edits written as text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from steerscope.backbones.matrices import WeightName, check_weight
+from steerscope.errors import BadValueError
+
+_PART = re.compile(
+    r"\s*(?P<name>\w+):(?P<first>\d+)(?:-(?P<last>\d+))?:(?P<amount>[+-]?[\d.]+(?:[eE][+-]?\d+)?)\s*"
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """One weight matrix of one block, 0-based, such as `down.15`."""
+
+    name: WeightName
+    layer: int
+
+    def __post_init__(self) -> None:
+        check_weight(self.name)
+        if self.layer < 0:
+            raise BadValueError(f"layer {self.layer} is negative; layers count from 0.")
+
+    def __str__(self) -> str:
+        return f"{self.name}.{self.layer}"
+
+
+def parse_places(text: str) -> tuple[tuple[Place, float], ...]:
+    """Places with amounts, written as `down:15:-0.2,down:16-24:+0.3`.
+
+    Raises:
+        BadValueError: the text is not of that form, or names a place twice.
+        UnknownNameError: no such weight.
+    """
+    found: dict[Place, float] = {}
+    for piece in text.split(","):
+        match = _PART.fullmatch(piece)
+        if match is None:
+            raise BadValueError(
+                f"cannot read {piece.strip()!r} in {text!r}; write WEIGHT:LAYERS:AMOUNT, such as "
+                "down:15:-0.2 or down:16-24:+0.3, with commas between."
+            )
+        first = int(match["first"])
+        name = check_weight(match["name"])
+        for layer in range(first, int(match["last"] or first) + 1):
+            place = Place(name, layer)
+            if place in found:
+                raise BadValueError(f"{place} comes twice in {text!r}; give it one amount.")
+            found[place] = float(match["amount"])
+        if int(match["last"] or first) < first:
+            raise BadValueError(f"layers {first}-{match['last']} in {text!r} run backwards.")
+    return tuple(found.items())

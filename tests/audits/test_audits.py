@@ -1,0 +1,145 @@
+"""A clean run has no findings, and a run made to commit one mistake has exactly that one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from steerscope.audits import CHECKS, Finding, audit
+from steerscope.errors import RunError, UnknownNameError
+from steerscope.report import write_report
+from tests.audits.mistakes import MISTAKES
+from tests.audits.recipes import (
+    SHARES,
+    clean,
+    condition,
+    direction,
+    made,
+    no_eigengap,
+    plain,
+    replace_rows,
+    stated,
+)
+
+
+def names(found: list[Finding]) -> set[str]:
+    return {f.check for f in found}
+
+
+def test_a_clean_run_has_no_findings(tmp_path):
+    assert audit(made(clean(), tmp_path)) == []
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_each_mistake_is_found_and_nothing_else(tmp_path, name):
+    recipe = clean()
+    MISTAKES[name](recipe)
+    found = audit(made(recipe, tmp_path))
+    assert names(found) == {name}, "\n".join(map(str, found))
+    for finding in found:
+        assert finding.where
+        assert finding.remedy
+        assert all(np.isfinite(v) for v in finding.numbers.values())
+
+
+def test_every_check_has_its_mistake():
+    apart = {"report_disagrees", "baseline_differs"}
+    assert set(MISTAKES) | apart == set(CHECKS)
+
+
+def test_a_page_that_says_other_numbers_than_the_rows_is_found(tmp_path):
+    run = made(clean(), tmp_path)
+    page = write_report(run)
+    assert audit(run) == []
+    page.write_text(page.read_text().replace("91.7 %", "99.7 %"))
+    assert names(audit(run)) == {"report_disagrees"}
+    assert audit(run, leave_out=["report_disagrees"]) == []
+
+
+def test_a_plain_model_that_scores_otherwise_beside_it_is_found(tmp_path):
+    run, same = made(clean(), tmp_path, "one"), made(clean(), tmp_path, "same")
+    assert audit(run) == []
+    assert audit(same) == []
+    recipe = clean()
+    recipe.change(lambda r: plain("test")(r) and r.prompt == 5, value=1.0)
+    made(recipe, tmp_path, "other")
+    found = audit(run)
+    assert names(found) == {"baseline_differs"}
+    assert found[0].where.endswith("other")
+    recipe.stored = {"n_new": 7}  # another number of new tokens shares no baseline
+    made(recipe, tmp_path, "longer")
+    assert len(audit(run)) == 1
+
+
+def test_what_cannot_be_checked_is_said(tmp_path):
+    run = made(clean(), tmp_path)
+    (run.path / "directions.safetensors").unlink()
+    (tmp_path / "pairs.jsonl").unlink()
+    found = audit(run)
+    assert names(found) == {
+        "class_lengths", "template_mismatch", "same_vector", "one_vector_many_layers",
+    }  # fmt: skip
+    assert {f.severity for f in found} == {"note"}
+    assert all("not checked" in f.what for f in found)
+
+
+def test_one_vector_at_all_layers_is_found_though_each_has_its_own_name(tmp_path):
+    recipe = clean()
+    recipe.directions = [direction(layer, seed=1) for layer in SHARES]
+    assert names(audit(made(recipe, tmp_path))) == {"one_vector_many_layers"}
+
+
+def test_a_layer_at_the_end_of_those_tried_is_an_edge(tmp_path):
+    recipe = clean()
+    recipe.drop(lambda r: r.layer == 0)
+    no_eigengap(recipe)
+    recipe.plan = replace(recipe.plan, layers=(1, 2, 3, 4))
+    recipe.n_layers = 8
+    found = audit(made(recipe, tmp_path))
+    assert names(found) == {"edge_of_grid"}
+    assert "end of those tried" in found[0].what
+
+
+def test_damage_above_the_effect_is_an_error_and_errors_come_first(tmp_path):
+    recipe = clean()
+    recipe.change(lambda r: stated(r) and r.metric == "kept_topic", value=0.0)
+    recipe.plan = replace(recipe.plan, scope="everywhere")
+    found = audit(made(recipe, tmp_path))
+    assert [(f.check, f.severity) for f in found] == [
+        ("damage", "error"), ("position_zero", "warning"),
+    ]  # fmt: skip
+    assert found[0].numbers["worse"] == pytest.approx(1.0)
+    assert found[0].numbers["gain"] == pytest.approx(22 / 24)
+
+
+def test_two_layers_that_do_as_well_are_chosen_in_turn(tmp_path):
+    recipe = clean()
+    MISTAKES["unstable_layer"](recipe)
+    (found,) = audit(made(recipe, tmp_path))
+    shares = [found.numbers[f"share_layer_{layer}"] for layer in (1, 2)]
+    assert min(shares) > 0.2
+    assert sum(shares) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("gate", "words"),
+    [("0.01", "open at all 5 layers"), ("0.01:below", "shut at all 5 layers"), ("0.6", None)],
+)
+def test_a_gate_is_idle_where_it_is_open_or_shut_everywhere(tmp_path, gate, words):
+    recipe = clean()
+    gated = condition(1, 2.0, 0.9, method="gated")
+    recipe.rows += [
+        replace(r, cell=r.cell.replace("strength=1", f"strength=eigengap:{gate}")) for r in gated
+    ]
+    found = audit(made(recipe, tmp_path))
+    assert [words in f.what for f in found] == ([] if words is None else [True])
+
+
+def test_a_run_without_rows_and_an_unknown_check_are_refused(tmp_path):
+    run = made(replace_rows(clean(), []), tmp_path)
+    with pytest.raises(RunError, match="no rows yet"):
+        audit(run)
+    with pytest.raises(UnknownNameError, match="few_prompts"):
+        audit(run, leave_out=["few_prompt"])

@@ -1,0 +1,126 @@
+"""The long jobs: what report, sweep, figures and audit print and leave."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+from steerscope.directions import load_directions
+from steerscope.results import Run
+from tests.cli.options import SMALL
+
+
+def test_the_report_leaves_a_page_rows_texts_and_directions(small_run):
+    out, said = small_run
+    assert f"report: {out / 'report.html'}" in said
+    page = (out / "report.html").read_text()
+    assert "Where and how hard" in page
+    assert "http" not in page.split("</script>", 1)[1]  # opens offline: no address in our part
+    assert page.count("<figure ") >= 6
+    run = Run.open(out)
+    table = run.table()
+    assert {"select", "test"} == set(table.split)
+    assert {"mean_diff", "random", "label_shuffled", "plain", "eigengap"} <= set(table.method)
+    assert len(run.texts()) > 0
+    methods = {d.method for d in load_directions(out / "directions.safetensors")}
+    assert methods == {"mean_diff", "random", "label_shuffled"}
+    assert json.loads((out / "run.json").read_text())["configuration"]["doses"] == [1.0, 2.0]
+
+
+def test_an_audit_says_what_may_deceive_and_strict_makes_it_fail(small_run, run_cli):
+    out, said = small_run
+    assert "audit: " in said
+    code, said, _ = run_cli("audit", out, "--json")
+    assert code == 0
+    found = json.loads(said)["findings"]
+    assert {"few_nulls", "few_prompts"} <= {f["check"] for f in found}  # 3 directions, 6 pairs
+    assert all(f["remedy"] and f["where"] and f["what"] for f in found)
+    assert all(isinstance(v, float) for f in found for v in f["numbers"].values())
+    code, said, _ = run_cli("audit", out, "--strict")
+    assert code == 2
+    assert "(few_prompts)" in said
+    assert said.splitlines()[-1].startswith("audit: ")
+
+
+def test_layer_and_dose_are_chosen_on_select_and_stated_on_test(small_run):
+    out, _ = small_run
+    table = Run.open(out).table()
+    tested = table[(table.split == "test") & (table.method == "mean_diff")]
+    assert tested.layer.nunique() == 1
+    assert table[(table.split == "select") & (table.method == "mean_diff")].layer.nunique() == 3
+    splits = json.loads((out / "run.json").read_text())["provenance"]["n_pairs"]
+    assert splits == {"fit": 12, "select": 6, "test": 6}
+
+
+def test_started_again_it_measures_nothing_and_draws_the_same_page(
+    small_run, run_cli, tiny_folder, words, monkeypatch
+):
+    out, first = small_run
+    page, parts = (out / "report.html").read_text(), sorted((out / "rows").iterdir())
+    import steerscope.sweeps as sweeps
+
+    monkeypatch.setattr(sweeps, "kl_from_plain", None)  # any measurement would fail
+    code, again, errors = run_cli(
+        "report", "--model", tiny_folder("llama"), "--contrasts", words, "--out", out, *SMALL
+    )
+    assert (code, again) == (0, first), errors
+    assert sorted((out / "rows").iterdir()) == parts
+    assert (out / "report.html").read_text().split("</script>")[-1] == page.split("</script>")[-1]
+    code, _, errors = run_cli(
+        "report",
+        "--model",
+        tiny_folder("llama"),
+        "--contrasts",
+        words,
+        "--out",
+        out,
+        "--seed",
+        1,
+        *SMALL,
+    )
+    assert code == 2
+    assert "other settings" in errors
+
+
+def test_figures_are_redrawn_without_a_model(small_run, run_cli, tmp_path, monkeypatch):
+    out, _ = small_run
+    moved = tmp_path / "moved"
+    shutil.copytree(out, moved)
+    (moved / "report.html").unlink()
+    (moved / "directions.safetensors").unlink()
+    import steerscope.backbones as backbones
+
+    monkeypatch.setattr(backbones, "load_model", None)
+    code, said, errors = run_cli("figures", moved, "--format", "html")
+    assert code == 0, errors
+    assert (moved / "report.html").is_file()
+    assert len(list((moved / "figures").glob("*.html"))) >= 6
+    assert said.count("drawn:") >= 7
+
+
+def test_json_is_one_object_and_nothing_else(run_cli, tiny_folder, words, tmp_path):
+    code, said, _ = run_cli(
+        "report", "--model", tiny_folder("llama"), "--contrasts", words, "--out", tmp_path / "r",
+        "--json", *SMALL,
+    )  # fmt: skip
+    found = json.loads(said)
+    assert code == 0
+    assert found["chosen"]["layer"] in {0, 1, 2}
+    assert found["stated"]["n"] == 6
+
+
+def test_a_sweep_prints_its_grid_and_can_be_drawn(run_cli, tiny_folder, words, tmp_path):
+    code, said, errors = run_cli(
+        "sweep", "--model", tiny_folder("llama"), "--contrasts", words, "--layers", "0,2", "--doses",
+        "-0.1,0,0.1", "--unit", "relative", "--n-new", 4, "--out", tmp_path / "s", "--json",
+    )  # fmt: skip
+    assert code == 0, errors
+    conditions = [c for c in json.loads(said)["conditions"] if c["method"] == "mean_diff"]
+    assert {(c["layer"], round(c["dose_relative"], 6)) for c in conditions} == {
+        (layer, dose) for layer in (0, 2) for dose in (-0.1, 0.1)
+    }
+    assert {z["layer"] for z in json.loads(said)["zones"]} == {0, 2}
+    code, said, errors = run_cli("figures", tmp_path / "s")
+    assert code == 0, errors
+    assert "layer_sweep.html" in said
+    assert "not yet confirmed on other prompts" in (tmp_path / "s" / "report.html").read_text()

@@ -1,0 +1,155 @@
+"""Fronts of weight edits: the table by hand, the choice, domination, the words."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from steerscope.errors import RunError
+from steerscope.fronts import (
+    CAPABILITY,
+    CONTROL,
+    EDIT,
+    NATS,
+    STEERING,
+    TOKENS,
+    Limits,
+    choose,
+    front_in_words,
+    front_table,
+    on_front,
+    read_roles,
+    stand,
+    standings_of,
+)
+from steerscope.results import Run
+from steerscope.studies import PREFERENCE, Effect
+from tests.helpers import row
+
+FLIPPED = Effect("flipped", "share", "stories flipped", "joyful", "gloomy")
+N = 40
+
+
+def cell_rows(cell, flips, *, capability=1.0, nats=10.0, kl=0.1, method="power", split="test"):
+    """Prompts 0..19 can go to joyful and 20..39 to gloomy; `flips` are the shares that do."""
+    label = {"cell": cell, "method": method, "layer": 3, "kl_nats": kl, "split": split}
+    found = []
+    for p in range(N):
+        target, share = ("joyful", flips[0]) if p < N // 2 else ("gloomy", flips[1])
+        gone = float(p % (N // 2) < round(share * N / 2))
+        for metric, value in (
+            (f"to_{target}", gone),
+            (CAPABILITY, capability),
+            ("degenerate", 0.0),
+        ):
+            found.append(row(**label, prompt=p, metric=metric, value=value))
+    for text, tokens in enumerate((4.0, 6.0)):
+        found.append(row(**label, prompt=text, metric=TOKENS, value=tokens))
+        found.append(row(**label, prompt=text, metric=NATS, value=nats * (text + 1) / 3))
+    return found
+
+
+def as_table(rows):
+    return pd.DataFrame([vars(r) for r in rows])
+
+
+@pytest.fixture
+def table():
+    return as_table(
+        cell_rows("plain", (0.1, 0.1), method="plain")
+        + cell_rows("edit=a", (0.9, 0.1), nats=11.0, capability=0.9)
+        + cell_rows("edit=b", (0.2, 0.2), method="noise of power", nats=12.0)
+        + cell_rows("steered", (0.6, 0.1), method="mean_diff")
+    )
+
+
+def test_effect_capability_and_perplexity_by_hand(table):
+    rows = front_table(table, FLIPPED, "test").set_index(["cell", "target"])
+    a = rows.loc["edit=a", "joyful"]
+    assert a.effect == pytest.approx(0.8)
+    assert a.n == 20
+    assert a.capability_change == pytest.approx(-0.1)
+    assert a.perplexity_ratio == pytest.approx(np.exp((11 - 10) / 10))  # 10 tokens
+    assert a.kl_nats == pytest.approx(0.1)
+    assert rows.loc["edit=a", "gloomy"].effect == pytest.approx(0)
+    assert a.p_corrected < 0.01 < rows.loc["edit=b", "joyful"].p_corrected
+
+
+def test_a_preference_counts_against_its_target():
+    rows = [
+        row(cell=cell, method=cell, metric=metric, prompt=p, value=value, split="test")
+        for cell, shift in (("plain", 0.0), ("edit=a", 2.0))
+        for p in range(4)
+        for metric, value in (
+            ("preference", p + shift), (CAPABILITY, 1.0), ("degenerate", 0.0), (NATS, 3.0),
+            (TOKENS, 3.0),
+        )
+    ]  # fmt: skip
+    found = front_table(as_table(rows), PREFERENCE, "test").set_index("target").effect
+    assert found.to_dict() == {"positive": 2.0, "negative": -2.0}
+
+
+def test_the_front_is_what_nothing_else_beats_in_all_three():
+    rows = pd.DataFrame(
+        [
+            (0.9, 0.0, 2.0),  # most effect
+            (0.5, 0.0, 1.0),  # cheapest in perplexity
+            (0.5, 0.1, 1.5),  # most capable
+            (0.4, 0.0, 1.0),  # beaten by the second
+            (0.9, -0.1, 2.0),  # beaten by the first
+            (0.5, 0.0, 1.0),  # as good as the second, so not beaten
+        ],
+        columns=["effect", "capability_change", "perplexity_ratio"],
+    )
+    assert on_front(rows).tolist() == [True, True, True, False, False, True]
+
+
+def test_only_what_stays_within_the_limits_is_chosen(table):
+    rows = front_table(table, FLIPPED, "test")
+    chosen = choose(rows, Limits(capability=0.05, perplexity=1.3))
+    joyful = chosen[chosen.target == "joyful"]
+    assert joyful.cell.tolist() == ["steered", "edit=b"]
+    assert "edit=a" in choose(rows, Limits(0.1001, 1.3)).cell.tolist()
+
+
+def roles():
+    return pd.DataFrame(
+        [
+            ("edit=a", "joyful", EDIT),
+            ("edit=b", "joyful", CONTROL),
+            ("steered", "joyful", STEERING),
+        ],
+        columns=["cell", "target", "role"],
+    )
+
+
+def test_the_verdict_names_winners_and_losers_with_their_numbers(table):
+    rows = front_table(table, FLIPPED, "test")
+    found = stand(table, FLIPPED, rows, roles(), "joyful")
+    assert found.over_control.value == pytest.approx(0.7)
+    assert found.over_steering.value == pytest.approx(0.3)
+    assert found.p_controls < 0.01
+    (line,) = front_in_words([found], FLIPPED)
+    assert line.startswith("towards joyful: a moves +80.0 points [")
+    assert "beats every control" in line
+    assert "ahead of the mean difference at layer 3" in line
+    table.loc[(table.cell == "edit=a") & (table.metric == "to_joyful"), "value"] = 0.0
+    (line,) = front_in_words([stand(table, FLIPPED, rows, roles(), "joyful")], FLIPPED)
+    assert "does not beat its controls" in line
+    assert "behind" in line
+
+
+def test_a_sweep_that_has_not_ended_says_so(tmp_path):
+    run = Run.start(tmp_path / "run", {"effect": vars(FLIPPED)}, provenance={})
+    with pytest.raises(RunError, match="let the sweep"):
+        read_roles(run)
+    (run.path / "roles.json").write_text(json.dumps(roles().to_dict("records")))
+    run.append(cell_rows("plain", (0.1, 0.1), method="plain"))
+    for name, flips in (("edit=a", (0.9, 0)), ("edit=b", (0.2, 0)), ("steered", (0.6, 0))):
+        run.append(cell_rows(name, flips))
+    rows = front_table(run.table(), FLIPPED, "test")
+    (standing,) = standings_of(run, rows)
+    assert standing.edit.cell == "edit=a"

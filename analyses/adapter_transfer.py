@@ -22,7 +22,6 @@ from steerscope.progress import bar
 from steerscope.weights.adapter import (
     AdapterDesign,
     FullTrainee,
-    Matrix,
     Objective,
     Technique,
     TrainingPlan,
@@ -43,6 +42,7 @@ from steerscope.weights.adapter import (
     weights_technique,
 )
 from steerscope.weights.adapter.lora import LoraTrainee
+from steerscope.weights.places import Place
 
 ROOT = Path(__file__).parents[1]
 NAME = "svd_adapter"
@@ -107,7 +107,7 @@ def trained(
     splits = (first(parts.fit, options.pairs), first(parts.select, options.pairs // 3))
     n = model.shape.n_layers
     layers = range(n // 8, 5 * n // 8)
-    matrices = tuple(Matrix(name, i) for name in ("o", "down") for i in layers)
+    matrices = tuple(Place(name, i) for name in ("o", "down") for i in layers)
     ruler = frozen_ruler(model, contrasts.split(0).fit, (7 * n // 10,))
     design = AdapterDesign(matrices=matrices, rank=options.rank, columns="singular")
     plan = TrainingPlan(epochs=options.epochs, learning_rate=1e-2, batch_pairs=6)

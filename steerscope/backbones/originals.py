@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from steerscope.errors import UnsupportedSiteError
+from steerscope.errors import UnsupportedWeightError
 
 _ATTENTION = ("q", "k", "v", "o")
 _GPT2 = {"o": "attn.c_proj", "up": "mlp.c_fc", "down": "mlp.c_proj"}
@@ -32,7 +32,7 @@ class Original:
         """The module that holds a matrix, by its path, and the columns that are this matrix.
 
         Raises:
-            UnsupportedSiteError: the architecture keeps it elsewhere.
+            UnsupportedWeightError: the architecture keeps it elsewhere.
         """
         modules = dict(self.network.named_modules())
         part = "self_attn" if name in _ATTENTION else "mlp"
@@ -46,8 +46,8 @@ class Original:
                 width, number = self.network.config.n_embd, _ATTENTION.index(name)
                 columns = slice(number * width, (number + 1) * width)
                 return f"transformer.h.{layer}.attn.c_attn", columns
-        raise UnsupportedSiteError(
-            f"matrix {name}.{layer}: no module of its own is known in a "
+        raise UnsupportedWeightError(
+            f"weight {name} of block {layer}: no module of its own is known in a "
             f"{type(self.network).__name__}; Llama-like models and GPT-2 are."
         )
 
@@ -55,7 +55,7 @@ class Original:
         """A matrix W of y = x W: a view, so that writing to it changes the model.
 
         Raises:
-            UnsupportedSiteError: the architecture keeps it elsewhere.
+            UnsupportedWeightError: the architecture keeps it elsewhere.
         """
         path, columns = self.place(name, layer)
         module: Any = self.network.get_submodule(path)

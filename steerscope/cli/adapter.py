@@ -73,17 +73,18 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train an adapter on the fit split; a run that was stopped goes on where it was."""
+    from steerscope.backbones.matrices import check_weight
     from steerscope.contrasts import load_contrasts
     from steerscope.progress import bar
     from steerscope.weights.adapter import (
         AdapterDesign,
-        Matrix,
         TrainingPlan,
         find_objective,
         frozen_ruler,
         save_adapter,
         train_adapter,
     )
+    from steerscope.weights.places import Place
 
     objective = find_objective(aim, link)
     plan = TrainingPlan(epochs=epochs, learning_rate=learning_rate, seed=seed)
@@ -93,7 +94,7 @@ def train(
     names = [name.strip() for name in matrices.split(",")]
     design: Any = {"turn": turn, "scaling": scaling, "columns": columns, "angle": angle}
     asked = AdapterDesign(
-        matrices=tuple(Matrix(name, layer) for name in names for layer in chosen),
+        matrices=tuple(Place(check_weight(name), layer) for name in names for layer in chosen),
         rank=rank,
         **design,
     )

@@ -22,7 +22,7 @@ def transfer_responses(table: pd.DataFrame, panels: dict[str, str]) -> go.Figure
         panels: titles of the panels by metric, with units.
     """
     figure = make_subplots(rows=1, cols=len(panels), subplot_titles=list(panels.values()))
-    layout = new_figure("What each technique changes, by its coefficient", "", "").layout
+    layout = new_figure("Change from plain, by coefficient", "", "").layout
     figure.update_layout(
         template=layout.template, font=layout.font, title=layout.title, width=360 * len(panels) + 60,
         height=470, margin={"l": 60, "r": 20, "t": 100, "b": 110},

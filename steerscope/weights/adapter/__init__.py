@@ -1,13 +1,12 @@
 """Reversible SVD adapters: trained on pairs, judged like any steering, merged into plain weights."""
 
 from steerscope.weights.adapter.adapter import AdapterDesign, SvdAdapter
-from steerscope.weights.adapter.changes import Adapted, Delta, WeightChange
+from steerscope.weights.adapter.changes import Adapted, WeightChange
 from steerscope.weights.adapter.crossing import crossed
 from steerscope.weights.adapter.factors import Factors, factorise
 from steerscope.weights.adapter.files import load_adapter, save_adapter
 from steerscope.weights.adapter.fitting import fresh_adapter, train_adapter
 from steerscope.weights.adapter.linear import FullTrainee
-from steerscope.weights.adapter.matrices import Matrix
 from steerscope.weights.adapter.merge import merge
 from steerscope.weights.adapter.objectives import AIMS, Objective, find_objective
 from steerscope.weights.adapter.passes import Ruler, frozen_ruler
@@ -32,10 +31,8 @@ __all__ = [
     "AIMS",
     "Adapted",
     "AdapterDesign",
-    "Delta",
     "Factors",
     "FullTrainee",
-    "Matrix",
     "Objective",
     "Ruler",
     "SvdAdapter",

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.weights.adapter.cayley import bounded, cayley, n_planes, skew
-from steerscope.weights.adapter.changes import Delta
 from steerscope.weights.adapter.factors import Columns, Factors, check_columns
-from steerscope.weights.adapter.matrices import Matrix
+from steerscope.weights.changes import Change
+from steerscope.weights.places import Place
 
 Scaling = Literal["exp", "add", "tanh", "none"]
 Turned = Literal["inputs", "outputs", "both", "none"]
@@ -41,7 +41,7 @@ class AdapterDesign:
         BadValueError: no weight, a weight twice, or a number outside its range.
     """
 
-    matrices: tuple[Matrix, ...]
+    matrices: tuple[Place, ...]
     rank: int = 16
     turn: Turned = "inputs"
     scaling: Scaling = "exp"
@@ -90,15 +90,15 @@ class SvdAdapter:
     """
 
     design: AdapterDesign
-    factors: Mapping[Matrix, Factors]
-    parameters: Mapping[Matrix, Parameters]
+    factors: Mapping[Place, Factors]
+    parameters: Mapping[Place, Parameters]
     fingerprint: str
     model: str
     seed: int = 0
     method: str = "svd_adapter"
 
     @property
-    def matrices(self) -> tuple[Matrix, ...]:
+    def matrices(self) -> tuple[Place, ...]:
         """The weights that it changes."""
         return self.design.matrices
 
@@ -107,7 +107,7 @@ class SvdAdapter:
         """Numbers that are trained."""
         return sum(t.numel() for part in self.parameters.values() for t in part.values())
 
-    def core(self, matrix: Matrix, coefficient: float) -> Float[Tensor, "rank rank"]:
+    def core(self, matrix: Place, coefficient: float) -> Float[Tensor, "rank rank"]:
         """R_v(c) S(c) R_u(c)ᵀ - S, in float64: the change within the chosen triples."""
         values = self.factors[matrix].values.double()
         given = self.parameters[matrix]
@@ -125,15 +125,15 @@ class SvdAdapter:
         matrix = skew(upper.double(), self.design.rank)
         return cayley(coefficient * bounded(matrix, self.design.angle))
 
-    def deltas(self, coefficient: float) -> dict[Matrix, Delta]:
+    def deltas(self, coefficient: float) -> dict[Place, Change]:
         """What is added to each weight: V (R_v(c) S(c) R_u(c)ᵀ - S) Uᵀ."""
         found = {}
         for matrix, factors in self.factors.items():
             core = self.core(matrix, coefficient).to(factors.inputs.dtype)
-            found[matrix] = Delta(factors.inputs @ core, factors.outputs.T)
+            found[matrix] = Change(factors.inputs @ core, factors.outputs.T)
         return found
 
-    def with_parameters(self, parameters: Mapping[Matrix, Parameters]) -> SvdAdapter:
+    def with_parameters(self, parameters: Mapping[Place, Parameters]) -> SvdAdapter:
         """The same adapter with other numbers."""
         return replace(self, parameters=parameters)
 
@@ -143,7 +143,7 @@ class SvdAdapter:
         return self.with_parameters(turned)
 
 
-def untrained(design: AdapterDesign) -> dict[Matrix, dict[str, Tensor]]:
+def untrained(design: AdapterDesign) -> dict[Place, dict[str, Tensor]]:
     """The numbers of an adapter that changes nothing yet."""
     names = {"inputs": ["turn_inputs"], "outputs": ["turn_outputs"], "none": []}
     turned = names.get(design.turn, ["turn_inputs", "turn_outputs"])

@@ -8,38 +8,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from steerscope.backbones.products import adding_to_product
+from steerscope.backbones.matrices import weight_matrix
 from steerscope.errors import BadValueError, VectorMismatchError
 from steerscope.interventions import Rows
 from steerscope.model import LensModel
-from steerscope.weights.adapter.matrices import Matrix
-
-
-@dataclass(frozen=True, eq=False)
-class Delta:
-    """What is added to a weight W of y = x W: `left @ right`, or `left` alone."""
-
-    left: Float[Tensor, "d rank"]
-    right: Float[Tensor, "rank out"] | None = None
-
-    def __call__(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch out"]:
-        """What it adds to x W."""
-        y = x @ self.left
-        return y if self.right is None else y @ self.right
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> Delta:
-        """The same on a device and in a number format."""
-        right = None if self.right is None else self.right.to(device, dtype)
-        return Delta(self.left.to(device, dtype), right)
-
-    def dense(self) -> Float[Tensor, "d out"]:
-        """The whole matrix, in float64."""
-        left = self.left.double()
-        return left if self.right is None else left @ self.right.double()
+from steerscope.weights.changes import Change
+from steerscope.weights.places import Place
 
 
 @runtime_checkable
@@ -57,7 +33,7 @@ class WeightChange(Protocol):
         ...
 
     @property
-    def matrices(self) -> tuple[Matrix, ...]:
+    def matrices(self) -> tuple[Place, ...]:
         """The weights that it changes."""
         ...
 
@@ -71,7 +47,7 @@ class WeightChange(Protocol):
         """Of its training."""
         ...
 
-    def deltas(self, coefficient: float) -> Mapping[Matrix, Delta]:
+    def deltas(self, coefficient: float) -> Mapping[Place, Change]:
         """What is added to each weight at a coefficient."""
         ...
 
@@ -128,7 +104,7 @@ class Adapted:
 
         Raises:
             VectorMismatchError: the change belongs to another model.
-            UnsupportedSiteError: the model lacks a weight.
+            UnsupportedWeightError: the model lacks a weight.
         """
         check_model(self.change, model)
         found = self.change.deltas(self.coefficient) if self.coefficient else {}
@@ -151,20 +127,17 @@ def check_model(change: WeightChange, model: LensModel) -> None:
 
 @contextmanager
 def adding(
-    model: LensModel, deltas: Mapping[Matrix, Delta], rows: Rows | None = None
+    model: LensModel, deltas: Mapping[Place, Change], rows: Rows | None = None
 ) -> Iterator[None]:
     """While active, every product with a weight has its delta's product added, for all or some rows."""
     with ExitStack() as stack:
-        for matrix, delta in deltas.items():
-            delta = delta.to(model.device, model.dtype)
+        for place, delta in deltas.items():
+            matrix = weight_matrix(model, place.name, place.layer)
 
-            def add(x: Tensor, delta: Delta = delta) -> Tensor | None:
+            def add(x: Tensor, delta: Change = delta) -> tuple[Tensor | None, Tensor] | None:
                 if rows is None:
-                    return delta(x)
-                if not len(rows.index):
-                    return None
-                part = delta(x[rows.index])
-                return part.new_zeros(len(x), *part.shape[1:]).index_copy(0, rows.index, part)
+                    return None, delta.of(x)
+                return (rows.index, delta.of(x[rows.index])) if len(rows.index) else None
 
-            stack.enter_context(adding_to_product(model, matrix.name, matrix.layer, add))
+            stack.enter_context(matrix.adding(add))
         yield

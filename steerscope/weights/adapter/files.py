@@ -12,12 +12,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from steerscope.backbones.matrices import check_weight
 from steerscope.errors import SteerscopeError, VectorFileError
 from steerscope.model import LensModel
 from steerscope.weights.adapter.adapter import AdapterDesign, SvdAdapter
 from steerscope.weights.adapter.changes import check_model
 from steerscope.weights.adapter.factors import Factors
-from steerscope.weights.adapter.matrices import Matrix
+from steerscope.weights.places import Place
 from steerscope.whole_files import whole_file
 
 _KEY = "steerscope"
@@ -95,7 +96,7 @@ def load_adapter(path: str | Path, model: LensModel) -> SvdAdapter:
     if described.get("kind") != _KIND:
         raise VectorFileError(f"{path} holds no adapter; give one that steerscope wrote.")
     try:
-        matrices = tuple(Matrix.parse(name) for name in described["design"]["matrices"])
+        matrices = tuple(_place(name) for name in described["design"]["matrices"])
         adapter = SvdAdapter(
             design=AdapterDesign(**{**described["design"], "matrices": matrices}),
             factors={m: Factors(*(tensors[f"{m} {name}"] for name in _BASES)) for m in matrices},
@@ -110,7 +111,13 @@ def load_adapter(path: str | Path, model: LensModel) -> SvdAdapter:
     return adapter
 
 
-def _trained(tensors: Mapping[str, Tensor], matrix: Matrix) -> dict[str, Tensor]:
+def _place(text: str) -> Place:
+    """The place written as `down.3`."""
+    name, layer = text.split(".")
+    return Place(check_weight(name), int(layer))
+
+
+def _trained(tensors: Mapping[str, Tensor], matrix: Place) -> dict[str, Tensor]:
     """What was trained of one weight."""
     found = {}
     for key, tensor in tensors.items():

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from steerscope.backbones.products import adding_to_product
+from steerscope.backbones.matrices import weight_matrix
 from steerscope.batches import equal_length_batches
 from steerscope.contrasts import ContrastSet
 from steerscope.model import LensModel
@@ -18,10 +18,10 @@ from steerscope.progress import Track, silent
 from steerscope.reading import ReadToken
 from steerscope.weights.adapter.adapter import AdapterDesign, SvdAdapter, untrained
 from steerscope.weights.adapter.factors import check_rank, factorise
-from steerscope.weights.adapter.matrices import Matrix
 from steerscope.weights.adapter.objectives import Objective
 from steerscope.weights.adapter.passes import Ruler, run_with, weight_of
 from steerscope.weights.adapter.training import Trained, TrainingPlan, train
+from steerscope.weights.places import Place
 
 _TEXTS_AT_ONCE = 64
 
@@ -31,7 +31,7 @@ def fresh_adapter(model: LensModel, design: AdapterDesign, pairs: ContrastSet) -
 
     Raises:
         BadValueError: the rank is larger than a weight allows.
-        UnsupportedSiteError: the model lacks a weight.
+        UnsupportedWeightError: the model lacks a weight.
     """
     weights = {m: weight_of(model, m) for m in design.matrices}
     for matrix, weight in weights.items():
@@ -46,8 +46,8 @@ def fresh_adapter(model: LensModel, design: AdapterDesign, pairs: ContrastSet) -
 
 @torch.no_grad()
 def output_differences(
-    model: LensModel, pairs: ContrastSet, matrices: Sequence[Matrix]
-) -> dict[Matrix, Float[Tensor, "pair out"]]:
+    model: LensModel, pairs: ContrastSet, matrices: Sequence[Place]
+) -> dict[Place, Float[Tensor, "pair out"]]:
     """x₊ W - x₋ W of each pair and weight, x the mean input over the content tokens of a text."""
     texts = [model.tokens(t) for p in pairs.pairs for t in (p.positive, p.negative)]
     found = {}
@@ -55,7 +55,8 @@ def output_differences(
         rows: dict[int, Tensor] = {}
         for batch in equal_length_batches(texts, _TEXTS_AT_ONCE, model.device):
             seen: list[Tensor] = []
-            with adding_to_product(model, matrix.name, matrix.layer, seen.append):
+            held = weight_matrix(model, matrix.name, matrix.layer)
+            with held.adding(seen.append):
                 model.run_to(batch.tokens, matrix.layer)
             rows |= zip(batch.indices, ReadToken.mean()(seen[0].float()).cpu(), strict=True)
         inputs = torch.stack([rows[i] for i in range(len(texts))])
@@ -127,7 +128,7 @@ def train_adapter(
 
     Raises:
         BadValueError: the rank is larger than a weight allows.
-        UnsupportedSiteError: the model lacks a weight.
+        UnsupportedWeightError: the model lacks a weight.
         NotFiniteError: the loss became NaN or infinite.
         RunError: the checkpoint is of another training.
     """

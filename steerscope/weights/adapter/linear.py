@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from steerscope.backbones.products import MATRICES, has_matrix
+from steerscope.backbones.matrices import WEIGHTS, weight_matrix
+from steerscope.errors import UnsupportedWeightError
 from steerscope.model import LensModel
-from steerscope.weights.adapter.changes import Delta
-from steerscope.weights.adapter.matrices import Matrix
 from steerscope.weights.adapter.passes import run_with, weight_of
+from steerscope.weights.changes import Change
+from steerscope.weights.places import Place
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,25 +30,33 @@ class LinearChange:
     """
 
     method: str
-    parts: Mapping[Matrix, Delta]
+    parts: Mapping[Place, Change]
     fingerprint: str
     n_parameters: int
     seed: int = 0
 
     @property
-    def matrices(self) -> tuple[Matrix, ...]:
+    def matrices(self) -> tuple[Place, ...]:
         """The weights that it changes."""
         return tuple(self.parts)
 
-    def deltas(self, coefficient: float) -> dict[Matrix, Delta]:
+    def deltas(self, coefficient: float) -> dict[Place, Change]:
         """What is added to each weight."""
-        return {m: Delta(coefficient * d.left, d.right) for m, d in self.parts.items()}
+        return {m: Change(coefficient * d.left, d.right) for m, d in self.parts.items()}
 
 
-def every_matrix(model: LensModel) -> tuple[Matrix, ...]:
+def every_matrix(model: LensModel) -> tuple[Place, ...]:
     """All weight matrices of all blocks."""
-    layers = range(model.shape.n_layers)
-    return tuple(Matrix(n, i) for i in layers for n in MATRICES if has_matrix(model, n, i))
+    places = (Place(name, i) for i in range(model.shape.n_layers) for name in WEIGHTS)
+    return tuple(place for place in places if _has(model, place))
+
+
+def _has(model: LensModel, place: Place) -> bool:
+    try:
+        weight_matrix(model, place.name, place.layer)
+    except UnsupportedWeightError:
+        return False
+    return True
 
 
 class FullTrainee:
@@ -74,11 +83,13 @@ class FullTrainee:
         self, tokens: Int[Tensor, "row pos"], coefficient: float, layers: Sequence[int]
     ) -> tuple[Float[Tensor, "row pos vocab"], dict[int, Float[Tensor, "row pos d"]]]:
         """Logits and outputs of blocks at a coefficient."""
-        deltas = {m: Delta(coefficient * t) for m, t in self.changes.items()} if coefficient else {}
+        deltas = (
+            {m: Change(coefficient * t) for m, t in self.changes.items()} if coefficient else {}
+        )
         return run_with(self.model, deltas, tokens, layers)
 
     def change(self, seed: int, sign: int) -> LinearChange:
         """What was trained."""
-        parts = {m: Delta(sign * t.detach().cpu()) for m, t in self.changes.items()}
+        parts = {m: Change(sign * t.detach().cpu()) for m, t in self.changes.items()}
         count = sum(t.numel() for t in self.changes.values())
         return LinearChange("fine_tuning", parts, self.model.fingerprint, count, seed)

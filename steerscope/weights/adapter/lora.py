@@ -13,9 +13,9 @@ from torch import Tensor
 
 from steerscope.backbones import Original
 from steerscope.errors import BadValueError
-from steerscope.weights.adapter.changes import Delta
 from steerscope.weights.adapter.linear import LinearChange
-from steerscope.weights.adapter.matrices import Matrix
+from steerscope.weights.changes import Change
+from steerscope.weights.places import Place
 
 _ADAPTER = "default"
 
@@ -30,14 +30,14 @@ class LoraTrainee:
         seed: of the random start of A; B starts at zero.
 
     Raises:
-        UnsupportedSiteError: the architecture keeps a matrix where it is not known.
+        UnsupportedWeightError: the architecture keeps a matrix where it is not known.
         BadValueError: a matrix that shares its module with others.
 
     Source: Hu et al. 2021 (arXiv:2106.09685), with α = rank, so that a change is B A.
     """
 
     def __init__(
-        self, original: Original, matrices: Sequence[Matrix], *, rank: int, seed: int = 0
+        self, original: Original, matrices: Sequence[Place], *, rank: int, seed: int = 0
     ) -> None:
         self.rank, self.fingerprint = rank, original.fingerprint
         places = {m: original.place(m.name, m.layer) for m in matrices}
@@ -56,7 +56,7 @@ class LoraTrainee:
             self.network: Any = get_peft_model(original.network, config)
         self.network.eval()
         inner: Any = self.network.base_model.model
-        self.layers: dict[Matrix, Any] = {
+        self.layers: dict[Place, Any] = {
             m: inner.get_submodule(path) for m, (path, _) in places.items()
         }
 
@@ -86,6 +86,6 @@ class LoraTrainee:
         parts = {}
         for matrix, layer in self.layers.items():
             a, b = (getattr(layer, f"lora_{side}")[_ADAPTER].weight.detach() for side in "AB")
-            parts[matrix] = Delta(sign * a.T.clone(), b.T.clone())
+            parts[matrix] = Change(sign * a.T.clone(), b.T.clone())
         count = sum(math.prod(t.shape) for t in self.parameters().values())
         return LinearChange("lora", parts, self.fingerprint, count, seed)

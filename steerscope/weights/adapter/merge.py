@@ -26,7 +26,7 @@ def merge(source: str | Path, change: WeightChange, coefficient: float, out: str
     Raises:
         ModelLoadError: there is no such model.
         VectorMismatchError: the change belongs to another model.
-        UnsupportedSiteError: the architecture keeps a weight where it is not known.
+        UnsupportedWeightError: the architecture keeps a weight where it is not known.
     """
     original = load_original(source)
     apply(original, change, coefficient)
@@ -41,7 +41,7 @@ def apply(original: Original, change: WeightChange, coefficient: float) -> None:
 
     Raises:
         VectorMismatchError: the change belongs to another model.
-        UnsupportedSiteError: the architecture keeps a weight where it is not known.
+        UnsupportedWeightError: the architecture keeps a weight where it is not known.
     """
     if change.fingerprint != original.fingerprint:
         raise VectorMismatchError(
@@ -51,4 +51,4 @@ def apply(original: Original, change: WeightChange, coefficient: float) -> None:
     found = change.deltas(coefficient) if coefficient else {}
     places = [(original.weight(m.name, m.layer), delta) for m, delta in found.items()]
     for weight, delta in places:
-        weight.copy_((weight.double() + delta.dense()).to(weight.dtype))
+        weight.copy_((weight.double() + delta.dense.double()).to(weight.dtype))

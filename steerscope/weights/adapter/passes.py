@@ -12,17 +12,18 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from steerscope.activations import extract
-from steerscope.backbones.products import read_matrix
+from steerscope.backbones.matrices import weight_matrix
 from steerscope.contrasts import ContrastPair, ContrastSet
 from steerscope.directions import find_direction
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.model import LensModel
 from steerscope.reading import ReadToken
 from steerscope.sites import Site
-from steerscope.weights.adapter.changes import Delta, adding
+from steerscope.weights.adapter.changes import adding
 from steerscope.weights.adapter.factors import factorise
-from steerscope.weights.adapter.matrices import Matrix
 from steerscope.weights.adapter.objectives import Response
+from steerscope.weights.changes import Change
+from steerscope.weights.places import Place
 
 SPACES = ("activation", "singular")
 
@@ -87,7 +88,7 @@ def frozen_ruler(
         mean = contrast.mean_difference.double()
         vector = find_direction("mean_diff", contrast).unit.double()
         if space == "singular":
-            where = Matrix("down", site.layer)
+            where = Place("down", site.layer)
             factors = factorise(weight_of(model, where), rank, where=str(where))
             outputs, values = factors.outputs.double(), factors.values.double()
             vector = outputs @ ((outputs.T @ mean) / values.square())
@@ -95,9 +96,9 @@ def frozen_ruler(
     return Ruler(vectors)
 
 
-def weight_of(model: LensModel, matrix: Matrix) -> Float[Tensor, "d out"]:
+def weight_of(model: LensModel, matrix: Place) -> Float[Tensor, "d out"]:
     """The weight W of y = x W, in float32."""
-    return read_matrix(model, matrix.name, matrix.layer)
+    return weight_matrix(model, matrix.name, matrix.layer).read().float()
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +158,7 @@ class Trainee(Protocol):
 
 def run_with(
     model: LensModel,
-    deltas: Mapping[Matrix, Delta],
+    deltas: Mapping[Place, Change],
     tokens: Int[Tensor, "row pos"],
     layers: Sequence[int],
 ) -> tuple[Float[Tensor, "row pos vocab"], dict[int, Float[Tensor, "row pos d"]]]:

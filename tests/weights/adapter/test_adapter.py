@@ -8,20 +8,21 @@ from dataclasses import replace
 import pytest
 import torch
 
-from steerscope.backbones.products import read_matrix
+from steerscope.backbones.matrices import weight_matrix
 from steerscope.contrasts import ContrastPair, ContrastSet
 from steerscope.errors import (
     BadValueError,
     UnknownNameError,
-    UnsupportedSiteError,
+    UnsupportedWeightError,
     VectorMismatchError,
 )
 from steerscope.generation import generate
 from steerscope.interventions import Cell, Intervention, Rows, Steering, attach_cells, steer
 from steerscope.score import kl_from_plain
 from steerscope.sites import Site
-from steerscope.weights.adapter import Adapted, AdapterDesign, Matrix, factorise, fresh_adapter
+from steerscope.weights.adapter import Adapted, AdapterDesign, factorise, fresh_adapter
 from steerscope.weights.adapter.cayley import bounded, cayley, largest_angle, skew
+from steerscope.weights.places import Place
 from tests.helpers import count_hooks, random_direction
 
 PAIRS = ContrastSet(
@@ -29,7 +30,7 @@ PAIRS = ContrastSet(
     tuple(ContrastPair(f"w{i} w10 w{i + 3}", f"w{i} w20 w{i + 3}", "w") for i in range(30, 42)),
 )
 TOKENS = torch.tensor([[1, 7, 30, 12, 55], [1, 8, 9, 40, 61]])
-ALL = tuple(Matrix(n, 1) for n in ("q", "k", "v", "o", "gate", "up", "down"))
+ALL = tuple(Place(n, 1) for n in ("q", "k", "v", "o", "gate", "up", "down"))
 
 
 def trained(model, design, seed=0):
@@ -116,10 +117,10 @@ def test_an_adapter_at_zero_touches_nothing(tiny, adapter):
 @pytest.mark.parametrize("scaling", ["exp", "add", "tanh", "none"])
 def test_the_change_of_a_weight_is_what_the_definition_says(load, scaling):
     design = AdapterDesign(
-        matrices=(Matrix("down", 1),), rank=5, turn="both", scaling=scaling, columns="singular"
+        matrices=(Place("down", 1),), rank=5, turn="both", scaling=scaling, columns="singular"
     )
     adapter = trained(load(), design)
-    factors, numbers = adapter.factors[Matrix("down", 1)], adapter.parameters[Matrix("down", 1)]
+    factors, numbers = adapter.factors[Place("down", 1)], adapter.parameters[Place("down", 1)]
     c, s = 0.7, factors.values.double()
     scale = numbers.get("scale", torch.zeros(5)).double()
     values = {
@@ -139,7 +140,7 @@ def test_the_change_of_a_weight_is_what_the_definition_says(load, scaling):
         turned.append(torch.linalg.inv(identity - a / 2) @ (identity + a / 2))
     v, u = factors.inputs.double() @ turned[0], factors.outputs.double() @ turned[1]
     expected = (v * values) @ u.T - factors.part()
-    found = adapter.deltas(c)[Matrix("down", 1)].dense()
+    found = adapter.deltas(c)[Place("down", 1)].dense
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
 
 
@@ -148,12 +149,12 @@ def test_the_change_of_a_weight_is_what_the_definition_says(load, scaling):
 def test_every_matrix_is_changed_as_if_its_weight_were(load, tiny_folder, backbone, name):
     """Against a model whose weights were overwritten."""
     model = load("llama", backbone)
-    change = trained(model, AdapterDesign(matrices=(Matrix(name, 1),), rank=4))
+    change = trained(model, AdapterDesign(matrices=(Place(name, 1),), rank=4))
     from steerscope.backbones import load_original
     from steerscope.weights.adapter.merge import apply
 
     original = load_original(tiny_folder("llama"))
-    torch.testing.assert_close(original.weight(name, 1), read_matrix(model, name, 1))
+    torch.testing.assert_close(original.weight(name, 1), weight_matrix(model, name, 1).read())
     apply(original, change, 1.0)
     with steer(model, Adapted(change, 1.0)):
         found = model.forward(TOKENS)
@@ -217,17 +218,17 @@ def test_negating_an_adapter_turns_its_coefficient_round(adapter):
 
 
 def test_what_cannot_be_is_refused_by_name(load, adapter):
-    down = (Matrix("down", 1),)
+    down = (Place("down", 1),)
     with pytest.raises(BadValueError, match=r"rank 33 for down.1.*between 1 and 32"):
         fresh_adapter(load(), AdapterDesign(matrices=down, rank=33), PAIRS)
-    with pytest.raises(UnsupportedSiteError, match="gate.1.*no gate"):
-        fresh_adapter(load("gpt2"), AdapterDesign(matrices=(Matrix("gate", 1),)), PAIRS)
-    with pytest.raises(UnsupportedSiteError, match="blocks 0 to 2"):
-        fresh_adapter(load(), AdapterDesign(matrices=(Matrix("down", 9),)), PAIRS)
+    with pytest.raises(UnsupportedWeightError, match="gate of block 1.*no gate"):
+        fresh_adapter(load("gpt2"), AdapterDesign(matrices=(Place("gate", 1),)), PAIRS)
+    with pytest.raises(UnsupportedWeightError, match="blocks 0 to 2"):
+        fresh_adapter(load(), AdapterDesign(matrices=(Place("down", 9),)), PAIRS)
     with pytest.raises(VectorMismatchError, match="train it again"):
         steer(load("gpt2"), Adapted(adapter, 1.0)).__enter__()
-    with pytest.raises(UnknownNameError, match="weight matrix 'sideways'"):
-        Matrix("sideways", 0)
+    with pytest.raises(UnknownNameError, match="weight 'sideways'"):
+        Place("sideways", 0)
     with pytest.raises(UnknownNameError, match="scaling 'log'"):
         AdapterDesign(matrices=down, scaling="log")
     with pytest.raises(BadValueError, match="changes nothing"):

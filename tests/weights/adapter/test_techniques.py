@@ -11,7 +11,7 @@ import torch
 
 from steerscope.backbones import load_model, load_original
 from steerscope.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
-from steerscope.errors import BadValueError, UnsupportedSiteError, VectorMismatchError
+from steerscope.errors import BadValueError, UnsupportedWeightError, VectorMismatchError
 from steerscope.interventions import Cell, steer
 from steerscope.metrics import kl_divergence
 from steerscope.score import kl_from_plain, preferences
@@ -19,7 +19,6 @@ from steerscope.weights.adapter import (
     Adapted,
     AdapterDesign,
     FullTrainee,
-    Matrix,
     Objective,
     TrainingPlan,
     TransferPlan,
@@ -40,6 +39,7 @@ from steerscope.weights.adapter import (
 )
 from steerscope.weights.adapter.lora import LoraTrainee
 from steerscope.weights.adapter.transfer import kl_of_prefix, matched_coefficients
+from steerscope.weights.places import Place
 
 PAIRS = ContrastSet(
     "made up",
@@ -47,7 +47,7 @@ PAIRS = ContrastSet(
 )
 PROMPTS = PromptSet("made up", tuple(Prompt(f"w{i} w7 w{i + 9}") for i in range(40, 49)))
 TOKENS = torch.tensor([[1, 7, 30, 12, 55], [1, 8, 9, 40, 61]])
-MATRICES = (Matrix("o", 0), Matrix("down", 1))
+MATRICES = (Place("o", 0), Place("down", 1))
 PLAN = TrainingPlan(epochs=2, batch_pairs=6, learning_rate=1e-2)
 
 
@@ -69,7 +69,7 @@ def test_a_merged_model_in_transformers_is_the_hooked_one(
     load, tiny_folder, tmp_path, family, names
 ):
     model = load(family)
-    adapter = adapter_of(model, tuple(Matrix(n, 1) for n in names.split()))
+    adapter = adapter_of(model, tuple(Place(n, 1) for n in names.split()))
     folder = merge(tiny_folder(family), adapter, -0.8, tmp_path / "merged")
     network = load_original(folder).network
     with steer(model, Adapted(adapter, -0.8)):
@@ -82,7 +82,7 @@ def test_a_merged_model_in_transformers_is_the_hooked_one(
 
 def test_the_merged_microworld_is_the_hooked_one(microworld, tmp_path):
     generator = torch.Generator().manual_seed(0)
-    design = AdapterDesign(matrices=(Matrix("down", 3), Matrix("o", 2)), columns="singular")
+    design = AdapterDesign(matrices=(Place("down", 3), Place("o", 2)), columns="singular")
     adapter = fresh_adapter(microworld, design, PAIRS)
     adapter = adapter.with_parameters(
         {
@@ -101,8 +101,8 @@ def test_the_merged_microworld_is_the_hooked_one(microworld, tmp_path):
 def test_a_merge_refuses_what_it_does_not_know(load, tiny_folder, tmp_path):
     with pytest.raises(VectorMismatchError, match="merge it into the model"):
         merge(tiny_folder("gpt2"), adapter_of(load(), MATRICES), 1.0, tmp_path / "no")
-    fused = adapter_of(load("phi3"), (Matrix("q", 1),))
-    with pytest.raises(UnsupportedSiteError, match="Phi3ForCausalLM"):
+    fused = adapter_of(load("phi3"), (Place("q", 1),))
+    with pytest.raises(UnsupportedWeightError, match="Phi3ForCausalLM"):
         merge(tiny_folder("phi3"), fused, 1.0, tmp_path / "no")
 
 
@@ -123,7 +123,7 @@ def test_lora_of_peft_is_the_change_that_is_made_of_it(load, tiny_folder):
     torch.testing.assert_close(next(iter(read.values())), states[1], atol=2e-4, rtol=1e-3)
     assert change.n_parameters == 2 * (32 + 32) + 2 * (64 + 32)
     with pytest.raises(BadValueError, match="share one"):
-        LoraTrainee(load_original(tiny_folder("gpt2")), (Matrix("q", 0),), rank=2)
+        LoraTrainee(load_original(tiny_folder("gpt2")), (Place("q", 0),), rank=2)
 
 
 @pytest.mark.parametrize("kind", ["lora", "fine_tuning"])

@@ -24,7 +24,6 @@ from steerscope.weights.adapter import (
     Adapted,
     AdapterDesign,
     Factors,
-    Matrix,
     Objective,
     Ruler,
     SvdAdapter,
@@ -42,13 +41,14 @@ from steerscope.weights.adapter.cayley import largest_angle
 from steerscope.weights.adapter.fitting import AdapterTrainee
 from steerscope.weights.adapter.objectives import Response, shortfall
 from steerscope.weights.adapter.passes import respond, texts_of
+from steerscope.weights.places import Place
 
 WORDS = range(30, 42)
 PAIRS = ContrastSet(
     "made up", tuple(ContrastPair(f"w{i} w10 w{i + 3} w5", f"w{i} w20 w4", "w") for i in WORDS)
 )
 SPLITS = (replace(PAIRS, pairs=PAIRS.pairs[:8]), replace(PAIRS, pairs=PAIRS.pairs[8:]))
-DESIGN = AdapterDesign(matrices=(Matrix("down", 0), Matrix("o", 1)), rank=8)
+DESIGN = AdapterDesign(matrices=(Place("down", 0), Place("o", 1)), rank=8)
 PLAN = TrainingPlan(epochs=3, batch_pairs=3, accumulate=2, learning_rate=3e-2, patience=9)
 
 
@@ -122,7 +122,7 @@ def test_the_ruler_in_s_space_is_the_mean_difference_of_s_space(load):
     model, site = load(), Site("resid_post", 1)
     vector = frozen_ruler(model, PAIRS, [1], space="singular", rank=6).vectors[1].double()
     mean = extract(model, PAIRS, [site], read=ReadToken.mean())[site].mean_difference.double()
-    _, s, rows = torch.linalg.svd(weight_of(model, Matrix("down", 1)).double())
+    _, s, rows = torch.linalg.svd(weight_of(model, Place("down", 1)).double())
     basis, s = rows[:6].T, s[:6]
     direction = (basis.T @ mean) / s
     h = torch.randn(32, dtype=torch.float64)
@@ -136,7 +136,7 @@ def test_training_recovers_a_planted_rotation():
     inputs, outputs = (
         torch.linalg.qr(torch.randn(12, 12, generator=generator))[0][:, :4] for _ in "vu"
     )
-    where = Matrix("down", 0)
+    where = Place("down", 0)
     factors = Factors(inputs, torch.tensor([4.0, 3.0, 2.0, 1.0]), outputs)
     design = AdapterDesign(matrices=(where,), rank=4, scaling="exp", angle=1.0)
     blank = SvdAdapter(design, {where: factors}, untrained(design), "none", "toy")
@@ -256,7 +256,7 @@ def test_a_saved_adapter_comes_back_and_knows_its_model(load, whole, tmp_path):
     back = load_adapter(path, load())
     assert back.design == adapter.design
     for matrix in adapter.matrices:
-        assert torch.equal(back.deltas(0.6)[matrix].dense(), adapter.deltas(0.6)[matrix].dense())
+        assert torch.equal(back.deltas(0.6)[matrix].dense, adapter.deltas(0.6)[matrix].dense)
     with pytest.raises(VectorMismatchError, match="belongs to a model"):
         load_adapter(path, load("gpt2"))
     with pytest.raises(VectorFileError, match="no file"):

@@ -1,0 +1,71 @@
+"""`steerscope adapter train | evaluate | merge`, as a stranger would run them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from steerscope.backbones import load_model
+from steerscope.cli import main
+
+
+@pytest.fixture
+def run_cli(capsys):
+    def call(*arguments):
+        code = 0
+        try:
+            main(list(map(str, arguments)))
+        except SystemExit as stop:
+            code = stop.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def words(tmp_path):
+    """A contrast file for the tiny models, whose vocabulary is w3 to w95."""
+    path = tmp_path / "words.jsonl"
+    rows = [
+        {"positive": f"w{i} w6 w7", "negative": f"w{i} w8 w9", "concept": "c"}
+        for i in range(10, 26)
+    ]
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return path
+
+
+def test_an_adapter_is_trained_evaluated_and_merged(run_cli, tiny_folder, words, tmp_path):
+    model, out = ["--model", tiny_folder("llama")], tmp_path / "adapter.safetensors"
+    asked = ["--contrasts", words, "--rank", 4, "--epochs", 1, "--layers", "0-1", "--json"]
+    code, printed, said = run_cli("adapter", "train", "--out", out, *model, *asked)
+    assert code == 0, said
+    result = json.loads(printed)
+    assert len(result["history"]) == 2
+    assert result["parameters"] == 4 * (6 + 4)
+    assert out.is_file()
+    assert not out.with_name(out.name + ".training").exists()
+
+    few = ["--coefficients", "1", "--kl", 1e-5, "--n-prompts", 2, "--out", tmp_path / "table.csv"]
+    code, printed, said = run_cli("adapter", "evaluate", out, *model, "--contrasts", words, *few)
+    assert code == 0, said
+    assert "svd_adapter" in printed
+    assert "mean_diff" in printed
+    assert "At a matched KL of 1e-05 nats" in printed
+    assert (tmp_path / "table.csv").read_text().startswith("technique,coefficient,matched")
+
+    code, printed, said = run_cli("adapter", "merge", out, *model, "--out", tmp_path / "merged")
+    assert code == 0, said
+    assert load_model(tmp_path / "merged").shape == load_model(tiny_folder("llama")).shape
+
+    code, _, said = run_cli(
+        "adapter", "merge", out, "--model", tiny_folder("gpt2"), "--out", tmp_path / "no"
+    )
+    assert code == 2
+    assert "belongs to a model" in said
+    code, _, said = run_cli(
+        "adapter", "train", "--out", out, *model, "--contrasts", words, "--aim", "love"
+    )
+    assert code == 2
+    assert "unknown aim 'love'" in said

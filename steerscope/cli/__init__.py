@@ -16,7 +16,7 @@ import typer
 from steerscope.cli import jobs, tools
 from steerscope.cli.styles import styles
 from steerscope.cli.weights import weights
-from steerscope.errors import BackboneWarning, SteerscopeError, TemplateWarning
+from steerscope.errors import BackboneWarning, PureGainWarning, SteerscopeError, TemplateWarning
 
 app = typer.Typer(
     add_completion=False,
@@ -44,7 +44,7 @@ app.add_typer(weights, name="weights")
 def _show_warning(
     message: Warning | str, category: type[Warning], *_: object, **__: object
 ) -> None:
-    if issubclass(category, BackboneWarning | TemplateWarning):
+    if issubclass(category, BackboneWarning | PureGainWarning | TemplateWarning):
         sys.stderr.write(f"note: {message}\n")
 
 

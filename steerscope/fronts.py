@@ -228,7 +228,9 @@ def standings_of(run: Run, rows: pd.DataFrame) -> list[Standing]:
 
 
 def front_in_words(found: Sequence[Standing], effect: Effect) -> list[str]:
-    """The verdict, one sentence per target."""
+    """The verdict, one sentence per target that some edit may be chosen for."""
+    if not found:
+        return ["none: every edit costs more than the limits allow."]
     lines = []
     for s in found:
         edit = s.edit

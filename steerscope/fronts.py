@@ -97,7 +97,7 @@ def corrected(rows: pd.DataFrame, shifts: Sequence[pd.Series]) -> Float[np.ndarr
     found = np.full(len(rows), math.nan)
     targets = rows.target.unique()
     for target in targets:
-        places = np.flatnonzero(rows.target == target)
+        places = np.flatnonzero(rows.target == target).tolist()
         values = pd.concat([shifts[i] for i in places], axis=1).T.dropna(axis=1)
         found[places] = max_statistic(values.to_numpy(float))
     return np.minimum(1.0, found * len(targets))
@@ -228,7 +228,9 @@ def standings_of(run: Run, rows: pd.DataFrame) -> list[Standing]:
 
 
 def front_in_words(found: Sequence[Standing], effect: Effect) -> list[str]:
-    """The verdict, one sentence per target."""
+    """The verdict, one sentence per target that some edit may be chosen for."""
+    if not found:
+        return ["none: every edit costs more than the limits allow."]
     lines = []
     for s in found:
         edit = s.edit

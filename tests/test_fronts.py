@@ -142,6 +142,10 @@ def test_the_verdict_names_winners_and_losers_with_their_numbers(table):
     assert "behind" in line
 
 
+def test_a_sweep_of_which_nothing_may_be_chosen_says_so():
+    assert front_in_words([], FLIPPED) == ["none: every edit costs more than the limits allow."]
+
+
 def test_a_sweep_that_has_not_ended_says_so(tmp_path):
     run = Run.start(tmp_path / "run", {"effect": vars(FLIPPED)}, provenance={})
     with pytest.raises(RunError, match="let the sweep"):

@@ -41,7 +41,7 @@ def check_weight(name: str) -> WeightName:
     """
     if name not in WEIGHTS:
         raise UnknownNameError("weight", name, WEIGHTS)
-    return cast(WeightName, name)
+    return name
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +111,7 @@ def weight_matrix(model: LensModel, name: str, layer: int) -> Matrix:
             f"{place}: there are blocks 0 to {model.shape.n_layers - 1}; choose one of them."
         )
     find = _hooked if model.backbone == "hooked" else _bridged
-    blocks: Any = model.transformer.blocks  # type: ignore[attr-defined]
+    blocks: Any = model.transformer.blocks
     try:
         found = find(model, blocks[layer], known, layer)
     except AttributeError as error:

@@ -17,7 +17,7 @@ from steerscope.cli import jobs, tools
 from steerscope.cli.adapter import adapter
 from steerscope.cli.styles import styles
 from steerscope.cli.weights import weights
-from steerscope.errors import BackboneWarning, SteerscopeError, TemplateWarning
+from steerscope.errors import BackboneWarning, PureGainWarning, SteerscopeError, TemplateWarning
 
 app = typer.Typer(
     add_completion=False,
@@ -46,7 +46,7 @@ app.add_typer(adapter, name="adapter")
 def _show_warning(
     message: Warning | str, category: type[Warning], *_: object, **__: object
 ) -> None:
-    if issubclass(category, BackboneWarning | TemplateWarning):
+    if issubclass(category, BackboneWarning | PureGainWarning | TemplateWarning):
         sys.stderr.write(f"note: {message}\n")
 
 

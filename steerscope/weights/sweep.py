@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -32,6 +33,7 @@ from steerscope.doses import Dose
 from steerscope.errors import (
     BadValueError,
     DegenerateSpectrumError,
+    PureGainWarning,
     RestorationError,
     UnsupportedWeightError,
 )
@@ -61,6 +63,7 @@ from steerscope.sites import Site
 from steerscope.steerability import Matching
 from steerscope.sweeps import Bench, Decoding, Material, cell_row
 from steerscope.weights.controls import CONTROLS, control_of, elsewhere
+from steerscope.weights.descriptions import describe_edit
 from steerscope.weights.edits import find_edit, needs_pairs, output_site
 from steerscope.weights.judged import TargetJudge
 from steerscope.weights.kept import kept_weight
@@ -157,6 +160,7 @@ def run_weight_sweep(
     table = front_table(bound.run.table(), effect, "select")
     rows = table[table.cell.isin(cells)]
     chosen = choose(rows, plan.limits)
+    _write_descriptions(bound, edits)
     roles: list[dict[str, str]] = []
     stated = [cells[cell] for cell in {*chosen.cell, *rows[rows.front].cell}]
     for target, mine in chosen.groupby("target"):
@@ -170,6 +174,14 @@ def run_weight_sweep(
     if changed:
         raise RestorationError(f"weights {', '.join(changed)} are not as before the sweep.")
     return bound.run
+
+
+def _write_descriptions(bound: _Bound, edits: Sequence[WeightEdit]) -> None:
+    """What every edit does to its weights in numbers, `descriptions.json` beside the rows."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PureGainWarning)  # said before
+        found = [asdict(d) | {"cell": str(e)} for e in edits for d in describe_edit(bound.model, e)]
+    write_whole(bound.run.path / "descriptions.json", json.dumps(found, indent=1) + "\n")
 
 
 def _company(bound: _Bound, cell: Cell, kl: float, target: str) -> Iterator[tuple[str, Cell]]:
@@ -262,8 +274,7 @@ def _bind(
     capability = None if has_oracle else load_contrasts(str(plan.capability)).split(plan.seed)
     texts = _texts(plan, pairs, has_oracle)
     edits = _edits(plan, model, pairs.fit, progress)
-    for edit in edits:
-        edit.changes(model)
+    _check(model, edits)
     run = Run.start(
         out,
         {
@@ -283,6 +294,23 @@ def _bind(
         },
     )
     return _Bound(plan, model, pairs, prompts, capability, texts, judge, run, progress), edits
+
+
+def _check(model: LensModel, edits: Sequence[WeightEdit]) -> None:
+    """Refuse what some weight refuses, and say which edits change no spectrum."""
+    gains = {
+        part.name
+        for edit in edits
+        for (_, part), (_, change) in zip(edit.parts, edit.changes(model), strict=True)
+        if change.is_gain
+    }
+    if gains:
+        warnings.warn(
+            f"{', '.join(sorted(gains))} multiplies every weight by one number: it changes no "
+            "spectrum, and is swept as the control that it is.",
+            PureGainWarning,
+            stacklevel=4,
+        )
 
 
 def _edits(

@@ -10,7 +10,7 @@ import pytest
 
 from steerscope import WeightSweepPlan, run_weight_sweep
 from steerscope.cli import main
-from steerscope.errors import BadValueError, RestorationError, UnknownNameError
+from steerscope.errors import BadValueError, PureGainWarning, RestorationError, UnknownNameError
 from steerscope.fronts import front_in_words, front_table, read_roles, standings_of
 from steerscope.plans import effect_of
 from steerscope.report import write_report
@@ -61,7 +61,8 @@ def plan(files, **changes):
 
 @pytest.fixture(scope="module")
 def whole(files, tmp_path_factory):
-    return run_weight_sweep(plan(files), tmp_path_factory.mktemp("runs") / "whole")
+    with pytest.warns(PureGainWarning, match="gain multiplies every weight"):
+        return run_weight_sweep(plan(files), tmp_path_factory.mktemp("runs") / "whole")
 
 
 def test_what_is_chosen_on_one_split_is_stated_with_its_company_on_the_other(whole):
@@ -93,6 +94,16 @@ def test_the_page_of_a_sweep_says_the_verdict_and_shows_both_fronts(whole):
     assert "noise of" in page
 
 
+def test_what_each_edit_does_is_stored_in_numbers(whole):
+    found = json.loads((whole.path / "descriptions.json").read_text())
+    gains = [d for d in found if d["pure_gain"]]
+    assert len(found) == 2 * (2 + 2)  # two edits by two amounts, and at two places at once
+    assert {d["edit"] for d in gains} == {"gain"}
+    by_hand = next(d for d in gains if d["amount"] == 0.9)
+    assert by_hand["relative_change"] == pytest.approx(0.9)
+
+
+@pytest.mark.filterwarnings("ignore::steerscope.errors.PureGainWarning")
 def test_a_sweep_stopped_anywhere_continues_to_the_same_table(whole, files, tmp_path, monkeypatch):
     append, left = Run.append, [3]
 
@@ -116,6 +127,7 @@ def test_a_sweep_stopped_anywhere_continues_to_the_same_table(whole, files, tmp_
     assert read_roles(run).equals(read_roles(whole))
 
 
+@pytest.mark.filterwarnings("ignore::steerscope.errors.PureGainWarning")
 def test_a_weight_that_is_not_as_before_is_an_error(files, tmp_path, monkeypatch):
     from steerscope.weights import sweep
 

@@ -13,6 +13,7 @@ from steerscope.figures.theme import GREEN, GREY, RED, SEQUENTIAL, add_band, new
 from steerscope.studies import Effect
 
 PHASE_COLOURS = {"dead zone": GREY, "effective": GREEN, "collapse": RED}
+_LIGHTEST = 0.9  # share of the colour scale; beyond, it is too light for a white page
 _LETTERS = {"dead zone": "–", "effective": "●", "collapse": "×"}
 
 
@@ -38,36 +39,50 @@ def dose_fan(
         figure.data[-1].update(showlegend=not shown, legendgroup="null")
         shown = True
     rows = summary[summary.method == method]
-    layers = sorted(rows.layer.unique())
-    # The last tenth of the scale is too light for a white page.
-    places = [0.9 * i / max(1, len(layers) - 1) for i in range(len(layers))]
-    for layer, colour in zip(layers, sample_colorscale(SEQUENTIAL, places), strict=True):
+    layers = sorted(int(layer) for layer in rows.layer.unique())
+    colours = sample_colorscale(SEQUENTIAL, [_LIGHTEST * i / max(1, max(layers)) for i in layers])
+    for layer, colour in zip(layers, colours, strict=True):
         line = rows[rows.layer == layer].sort_values("dose_natural")
-        for positive, half in line.groupby(line.dose_natural > 0):
+        for _, half in line.groupby(line.dose_natural > 0):
             figure.add_trace(
                 go.Scatter(
                     x=half.dose_natural.tolist(),
                     y=(factor * half.effect).tolist(),
                     mode="lines+markers",
                     name=f"layer {layer}",
-                    legendgroup=f"layer {layer}",
-                    showlegend=bool(positive) or not (line.dose_natural > 0).any(),
+                    showlegend=False,
                     line={"color": colour, "width": 2},
                     marker={"size": 5},
                 )
             )
+    figure.add_trace(_layer_bar(layers))
     figure.add_vline(x=0, line={"color": GREY, "width": 1})
-    figure.update_layout(
-        legend={
-            "orientation": "v",
-            "x": 1.02,
-            "xanchor": "left",
-            "y": 1.0,
-            "yanchor": "top",
-            "traceorder": "normal",
-        }
-    )
     return figure
+
+
+def _layer_bar(layers: Sequence[int]) -> go.Scatter:
+    """A trace without points, for the colour bar that tells the layers apart."""
+    shown = sorted({layers[0], layers[len(layers) // 2], layers[-1]}) if len(layers) > 9 else layers
+    darkest_to_lightest = sample_colorscale(SEQUENTIAL, [_LIGHTEST * i / 20 for i in range(21)])
+    return go.Scatter(
+        x=[None],
+        y=[None],
+        mode="markers",
+        name="layers",
+        showlegend=False,
+        marker={
+            "color": [layers[0]],
+            "colorscale": darkest_to_lightest,
+            "cmin": 0,
+            "cmax": max(1, layers[-1]),
+            "showscale": True,
+            "colorbar": {
+                "title": {"text": "layer (0-based)", "side": "right"},
+                "tickvals": list(shown),
+                "thickness": 16,
+            },
+        },
+    )
 
 
 def dose_phase_diagram(phases: pd.DataFrame, *, method: str) -> go.Figure:

@@ -31,7 +31,7 @@ class Plate:
 def drawn(figure: go.Figure) -> pd.DataFrame:
     """What a figure shows, as a table: one row per point, bar, cell of a map or edge of a band.
 
-    Columns: trace, x_title, y_title, x, y, and where there are any z, low, high and text; low and
+    Columns: trace, part (`band` for the outline of an interval), x_title, y_title, x, y, and where there are any z, low, high and text; low and
     high are the ends of an error bar.
     """
     rows = [row for trace in figure.data for row in _rows(figure, trace)]
@@ -112,14 +112,16 @@ def _write_picture(figure: go.Figure, path: Path, look: Look) -> None:
 
 def _rows(figure: go.Figure, trace: Any) -> Iterator[dict[str, Any]]:
     titles = _titles(figure, trace)
-    kind = "band" if trace.type == "scatter" and trace.fill == "toself" else ""
-    start = {"trace": trace.name or trace.type, "part": kind or None} | titles
+    band = trace.type == "scatter" and trace.fill == "toself"
+    start = {"trace": trace.name or trace.type, "part": "band" if band else None} | titles
     if trace.type == "heatmap":
         yield from ({**start, **cell} for cell in _cells(trace))
         return
     polar = trace.type == "scatterpolar"
     x, y = (trace.theta, trace.r) if polar else (trace.x, trace.y)
     for i, (a, b) in enumerate(zip(x, y, strict=True)):
+        if a is None and b is None:  # stands for a colour in the legend
+            continue
         yield {**start, "x": a, "y": b, **_ends(trace, a, b, i), "text": _at(trace.text, i)}
 
 
@@ -145,8 +147,8 @@ def _at(values: Any, i: int) -> Any:
 
 def _titles(figure: go.Figure, trace: Any) -> dict[str, str | None]:
     if trace.type == "scatterpolar":
-        polar = figure.layout[trace.subplot or "polar"]
-        return {"x_title": "direction", "y_title": polar.radialaxis.title.text}
+        radius = (figure.layout.legend.title.text or "").replace("<br>", " ")
+        return {"x_title": "angle (degrees)", "y_title": radius}
     axes = (trace.xaxis or "x").replace("x", "xaxis"), (trace.yaxis or "y").replace("y", "yaxis")
     x, y = (figure.layout[a].title.text for a in axes)
     return {"x_title": x, "y_title": y}

@@ -111,7 +111,12 @@ def sweet_spot_map(
                 x=broken.layer.tolist(),
                 y=[f"{d:+g}" for d in broken.dose_natural.round(4)],
                 mode="markers",
-                marker={"symbol": "x-thin", "size": 13, "line": {"width": 2.5, "color": "white"}},
+                marker={
+                    "symbol": "x",
+                    "size": 11,
+                    "color": "white",
+                    "line": {"width": 1.2, "color": "black"},
+                },
                 name="a limit is broken",
                 text=broken.over.tolist(),
                 hovertemplate="layer %{x}, dose %{y}: over the limit of %{text}<extra></extra>",
@@ -131,11 +136,12 @@ def sweet_spot_map(
             name="chosen",
         )
     )
-    figure.update_layout(
-        plot_bgcolor=PANEL, legend={"bgcolor": "#BBBBBB"}, height=520
-    )
+    figure.update_layout(plot_bgcolor=PANEL, height=520)
     figure.update_xaxes(dtick=1, showgrid=False)
-    figure.update_yaxes(type="category", categoryarray=doses, showgrid=False)
+    figure.update_yaxes(
+        type="category", categoryarray=doses, range=[-0.5, len(doses) - 0.5], showgrid=False
+    )
+    figure.update_xaxes(range=[grid.columns.min() - 0.5, grid.columns.max() + 0.5])
     if zones is not None:
         _add_strip(figure, zones)
     return figure
@@ -147,7 +153,6 @@ def _add_strip(figure: go.Figure, zones: pd.DataFrame) -> None:
         yaxis={"domain": [0.0, 0.87]},
         yaxis2={"domain": [0.9, 1.0], "showgrid": False, "anchor": "x", "title": ""},
         height=570,
-        margin={"t": 85},
     )
     add_zones(figure, zones, yaxis="y2")
 

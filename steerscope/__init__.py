@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from steerscope.activations import Contrast, Gradients, Moments, extract, extract_moments
+    from steerscope.anatomy import layer_anatomy
     from steerscope.audits import audit
     from steerscope.backbones import load_model
     from steerscope.calibration import calibrate
@@ -41,13 +42,17 @@ if TYPE_CHECKING:
         save_directions,
     )
     from steerscope.doses import Dose
+    from steerscope.drift import drift_table
     from steerscope.errors import SteerscopeError
     from steerscope.evidence import gather
     from steerscope.generation import Greedy, Sample, generate
     from steerscope.gradients import add_gradients
+    from steerscope.interferences import interference_table
     from steerscope.interventions import Cell, Intervention, Steering, steer
-    from steerscope.lens import direction_lens, logit_lens
+    from steerscope.landscapes import activation_landscape
+    from steerscope.lens import direction_lens, lens_table, logit_lens
     from steerscope.model import LensModel
+    from steerscope.phases import dose_phases
     from steerscope.plans import StudyPlan, SweepPlan
     from steerscope.predictors import predictor_league
     from steerscope.reading import ReadToken
@@ -98,12 +103,15 @@ _HOME = {
     "StudyPlan": "plans",
     "Style": "styles",
     "SweepPlan": "plans",
+    "activation_landscape": "landscapes",
     "add_gradients": "gradients",
     "audit": "audits",
     "calibrate": "calibration",
     "check_templates": "templates",
     "compare_methods": "comparison",
     "direction_lens": "lens",
+    "dose_phases": "phases",
+    "drift_table": "drift",
     "eigengap": "spectra",
     "export_gguf": "directions",
     "extract": "activations",
@@ -116,11 +124,14 @@ _HOME = {
     "import_directions": "directions",
     "import_gguf": "directions",
     "interference": "composition",
+    "interference_table": "interferences",
     "jackknife": "stability",
     "kl_from_plain": "score",
+    "layer_anatomy": "anatomy",
     "layer_diagnostics": "diagnostics",
     "layer_zones": "diagnostics",
     "learning_curve": "stability",
+    "lens_table": "lens",
     "load_contrasts": "contrasts",
     "load_directions": "directions",
     "load_model": "backbones",
@@ -175,12 +186,15 @@ __all__ = [
     "StudyPlan",
     "Style",
     "SweepPlan",
+    "activation_landscape",
     "add_gradients",
     "audit",
     "calibrate",
     "check_templates",
     "compare_methods",
     "direction_lens",
+    "dose_phases",
+    "drift_table",
     "eigengap",
     "export_gguf",
     "extract",
@@ -193,11 +207,14 @@ __all__ = [
     "import_directions",
     "import_gguf",
     "interference",
+    "interference_table",
     "jackknife",
     "kl_from_plain",
+    "layer_anatomy",
     "layer_diagnostics",
     "layer_zones",
     "learning_curve",
+    "lens_table",
     "load_contrasts",
     "load_directions",
     "load_model",

@@ -208,14 +208,14 @@ def figures(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Redraw the report and figures of a run, without a model; their numbers lie beside as CSV."""
+    """Redraw the report, figures and tables of a run, without a model; numbers lie beside as CSV."""
     from steerscope.figures.looks import parse_look
-    from steerscope.report import draw_figures, write_report
+    from steerscope.report import draw_figures, write_report, write_tables
     from steerscope.results import Run
 
     run, look = Run.open(run_dir), parse_look(theme, columns)
     drawn = draw_figures(run, [f.strip() for f in formats.split(",")], look)
-    written = [write_report(run), *drawn]
+    written = [write_report(run), *drawn, *write_tables(run)]
     finish(as_json, {"written": [str(p) for p in written]}, [f"drawn: {p}" for p in written])
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from steerscope.figures.lettering import text_height, text_width, wrapped
+from steerscope.figures.lettering import LINE, text_height, text_width, wrapped
 
 COLUMN_INCHES = {1: 3.25, 2: 6.75}
 PIXELS_PER_INCH = 96  # what SVG and PDF take a pixel for
@@ -49,12 +49,17 @@ def in_columns(figure: go.Figure, columns: int) -> go.Figure:
     figure.layout.annotations = [a for a in layout.annotations if a.name != CAPTION]
     right = _dress_bars(figure, sheet, plot_height)
     left = _dress_y_axes(figure, sheet, plot_height)
-    left, right = _dress_polars(figure, sheet, left, right)
+    around = _dress_polars(figure, sheet)
+    left, right = max(left, around), max(right, around)
     plot_width = sheet.width - left - right
     bottom = _dress_x_axes(figure, sheet, plot_width)
     panels = _dress_notes(figure, sheet, plot_width)
+    if around:  # a circle has a name above it and one below
+        panels, bottom = panels + 2 * sheet.size, bottom + 2 * sheet.size
     title = wrapped(layout.title.text or "", sheet.size + 1, sheet.width - 16)
     title_height = text_height(title, sheet.size + 1) + 6
+    # Plotly centres further lines on the first.
+    above = 6 + text_height(title, sheet.size + 1) / 2 - (sheet.size + 1) * LINE / 2
     top = title_height + _legend_height(figure, sheet, plot_width) + panels + _GAP
     height = top + plot_height + bottom
     figure.update_layout(
@@ -64,13 +69,14 @@ def in_columns(figure: go.Figure, columns: int) -> go.Figure:
         margin={"l": left, "r": right, "t": top, "b": bottom, "autoexpand": False, "pad": 0},
         title={
             "text": title, "font": {"size": sheet.size + 1}, "x": 8 / sheet.width,
-            "yref": "container", "y": 1, "yanchor": "top", "pad": {"t": 6},
+            "yref": "container", "y": 1, "yanchor": "top", "pad": {"t": above},
         },
         legend={
             "orientation": "h", "font": {"size": sheet.small}, "xref": "container",
             "x": 4 / sheet.width, "xanchor": "left", "yref": "container",
             "y": 1 - title_height / height, "yanchor": "top",
             "title": {"side": "top", "font": {"size": sheet.small}},
+            "tracegroupgap": 0, "bgcolor": "rgba(0,0,0,0)",
         },
     )  # fmt: skip
     _shrink_marks(figure, max(ratio, 0.6))
@@ -86,7 +92,7 @@ def _legend_height(figure: go.Figure, sheet: _Sheet, plot_width: float) -> float
     in_a_row = len(names) if sum(widths) < plot_width else max(1, int(plot_width / max(widths)))
     rows = -(-len(names) // in_a_row)
     heading = text_height(figure.layout.legend.title.text or "", sheet.small)
-    return rows * (sheet.small * 1.3 + 7) + heading + 2
+    return rows * (sheet.small * LINE + 7) + heading + 6
 
 
 def _dress_notes(figure: go.Figure, sheet: _Sheet, plot_width: float) -> float:
@@ -157,7 +163,7 @@ def _dress_x_axes(figure: go.Figure, sheet: _Sheet, plot_width: float) -> float:
         title = wrapped(axis.title.text or "", sheet.size, room)
         labels = [str(t) for t in (axis.ticktext or _categories(figure, axis, "x"))]
         widest = max((text_width(t, sheet.small) for t in labels), default=0.0)
-        tall = max((text_height(t, sheet.small) for t in labels), default=1.3 * sheet.small)
+        tall = max((text_height(t, sheet.small) for t in labels), default=LINE * sheet.small)
         axis.tickangle = 0
         if len(labels) * (widest + 3) > room:
             axis.tickangle, tall = -90, widest
@@ -181,17 +187,18 @@ def _categories(figure: go.Figure, axis: Any, letter: str) -> list[str]:
     return list(dict.fromkeys(v for v in values if isinstance(v, str)))
 
 
-def _dress_polars(
-    figure: go.Figure, sheet: _Sheet, left: float, right: float
-) -> tuple[float, float]:
-    """Circles over the whole width, as the legend is above; margins for the names around them."""
+def _dress_polars(figure: go.Figure, sheet: _Sheet) -> float:
+    """Circles over the whole width, as the legend is above; the margin for the names around them."""
+    margin = 0.0
     for polar in figure.select_polars():
+        if not polar.to_plotly_json():  # a figure without circles
+            continue
         polar.domain.x = [0.0, 1.0]
         polar.radialaxis.tickfont.size = sheet.small - 1
         polar.angularaxis.tickfont.size = sheet.small
         names = [str(t) for t in polar.angularaxis.ticktext or ()]
-        left = right = max((text_width(n, sheet.small) for n in names), default=0.0) + 4
-    return left, right
+        margin = max([margin, *(text_width(n, sheet.small) + 4 for n in names)])
+    return margin
 
 
 def _shrink_marks(figure: go.Figure, factor: float) -> None:

@@ -13,7 +13,7 @@ from steerscope.figures.theme import GREEN, GREY, RED, SEQUENTIAL, add_band, new
 from steerscope.studies import Effect
 
 PHASE_COLOURS = {"dead zone": GREY, "effective": GREEN, "collapse": RED}
-_LIGHTEST = 0.9  # share of the colour scale; beyond, it is too light for a white page
+_DARKEST, _LIGHTEST = 0.2, 0.9  # of the colour scale; beyond, a line is lost on a dark or white page
 _LETTERS = {"dead zone": "–", "effective": "●", "collapse": "×"}
 
 
@@ -40,7 +40,7 @@ def dose_fan(
         shown = True
     rows = summary[summary.method == method]
     layers = sorted(int(layer) for layer in rows.layer.unique())
-    colours = sample_colorscale(SEQUENTIAL, [_LIGHTEST * i / max(1, max(layers)) for i in layers])
+    colours = sample_colorscale(SEQUENTIAL, [_shade(i / max(1, max(layers))) for i in layers])
     for layer, colour in zip(layers, colours, strict=True):
         line = rows[rows.layer == layer].sort_values("dose_natural")
         for _, half in line.groupby(line.dose_natural > 0):
@@ -60,10 +60,15 @@ def dose_fan(
     return figure
 
 
+def _shade(depth: float) -> float:
+    """Place on the colour scale of a layer at this share of the depth."""
+    return _DARKEST + (_LIGHTEST - _DARKEST) * depth
+
+
 def _layer_bar(layers: Sequence[int]) -> go.Scatter:
     """A trace without points, for the colour bar that tells the layers apart."""
     shown = sorted({layers[0], layers[len(layers) // 2], layers[-1]}) if len(layers) > 9 else layers
-    darkest_to_lightest = sample_colorscale(SEQUENTIAL, [_LIGHTEST * i / 20 for i in range(21)])
+    darkest_to_lightest = sample_colorscale(SEQUENTIAL, [_shade(i / 20) for i in range(21)])
     return go.Scatter(
         x=[None],
         y=[None],

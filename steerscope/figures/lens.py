@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -35,7 +37,7 @@ def lens_map(table: pd.DataFrame, *, value: str = "probability") -> go.Figure:
             x=grid.columns.tolist(),
             y=grid.index.tolist(),
             z=grid.to_numpy().tolist(),
-            text=words.to_numpy().tolist(),
+            text=[[escape(word) for word in row] for row in words.to_numpy()],
             texttemplate="%{text}",
             textfont={"size": 12},
             colorscale=SEQUENTIAL if value == "probability" else f"{SEQUENTIAL}_r",
@@ -46,12 +48,14 @@ def lens_map(table: pd.DataFrame, *, value: str = "probability") -> go.Figure:
     )
     figure.update_xaxes(
         tickvals=grid.columns.tolist(),
-        ticktext=[f"{given[p]}<br>{p}" for p in grid.columns],
+        ticktext=[f"{escape(given[p])}<br>{p}" for p in grid.columns],
         tickangle=0,
         tickfont={"size": 11},
         showgrid=False,
     )
     figure.update_yaxes(dtick=1, showgrid=False)
     n_layers, n_positions = grid.shape
-    figure.update_layout(width=220 + _COLUMN * n_positions, height=160 + _CELL * n_layers)
+    figure.update_layout(
+        width=220 + _COLUMN * n_positions, height=180 + _CELL * n_layers, margin={"b": 85}
+    )
     return figure

@@ -105,9 +105,10 @@ def _darkened(figure: go.Figure) -> go.Figure:
     axis = {"gridcolor": _DARK_GRID, "linecolor": _DARK[GREY], "tickcolor": _DARK[GREY]}
     dark.update_xaxes(**axis)
     dark.update_yaxes(**axis)
-    dark.update_polars(
-        bgcolor=_DARK_PAPER, radialaxis_gridcolor=_DARK_GRID, angularaxis_gridcolor=_DARK_GRID
-    )
+    for polar in dark.select_polars():
+        if polar.to_plotly_json():
+            polar.bgcolor = _DARK_PAPER
+            polar.radialaxis.gridcolor = polar.angularaxis.gridcolor = _DARK_GRID
     return dark
 
 

@@ -16,7 +16,9 @@ from steerscope.figures.looks import SCREEN, Look
 from steerscope.report.page import Page, write_page
 from steerscope.report.plates import plates as study_plates
 from steerscope.report.study import page as study_page
+from steerscope.report.tables import tables as study_tables
 from steerscope.results import Run
+from steerscope.tables import Table, write_table
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,12 @@ class Kind:
 
     page: Callable[[Run], Page]
     plates: Callable[[Run], list[Plate]]
+    tables: Callable[[Run], list[Table]] = lambda _: []
 
 
 KINDS = {
-    "StudyPlan": Kind(study_page, study_plates),
-    "SweepPlan": Kind(study_page, study_plates),
+    "StudyPlan": Kind(study_page, study_plates, study_tables),
+    "SweepPlan": Kind(study_page, study_plates, study_tables),
 }
 
 
@@ -73,3 +76,21 @@ def draw_figures(run: Run, formats: Sequence[str], look: Look = SCREEN) -> list[
     check_formats(formats)
     folder = run.path / "figures"
     return [p for plate in plates(run) for p in write_plate(plate, folder, formats, look)]
+
+
+def tables(run: Run) -> list[Table]:
+    """Every table that the rows of a run can give.
+
+    Raises:
+        RunError: the run has no rows, or is of a kind without tables.
+    """
+    return _kind(run).tables(run)
+
+
+def write_tables(run: Run) -> list[Path]:
+    """Write every table of a run into its `tables` folder, as CSV, Markdown and LaTeX.
+
+    Raises:
+        RunError: the run has no rows, or the disk refused.
+    """
+    return [p for table in tables(run) for p in write_table(table, run.path / "tables")]

@@ -182,7 +182,11 @@ def _categories(figure: go.Figure, axis: Any, letter: str) -> list[str]:
     if axis.type == "category" and axis.categoryarray:
         return [str(n) for n in axis.categoryarray]
     name = axis.plotly_name.replace("axis", "")
-    mine = [t for t in figure.data if (getattr(t, f"{letter}axis", None) or letter) == name]
+    mine = [
+        t
+        for t in figure.data
+        if t.type != "scatterpolar" and (t[f"{letter}axis"] or letter) == name
+    ]
     values = [v for t in mine for v in (getattr(t, letter) if t[letter] is not None else ())]
     return list(dict.fromkeys(v for v in values if isinstance(v, str)))
 

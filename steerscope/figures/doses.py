@@ -107,7 +107,7 @@ def dose_phase_diagram(phases: pd.DataFrame, *, method: str) -> go.Figure:
             x=grid.columns.tolist(),
             y=doses,
             z=grid.to_numpy().tolist(),
-            text=[[_letter(names, code) for code in row] for row in grid.to_numpy()],
+            text=[[_letter(names, code) for code in row] for row in grid.to_numpy(float)],
             texttemplate="%{text}",
             textfont={"color": "white", "size": 15},
             zmin=-0.5,

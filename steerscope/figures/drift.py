@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from steerscope.figures.theme import BLACK, BLUE, GREY, ORANGE, new_figure, see_through
 
 _STEP = 20.0  # points
-_CIRCLE = list(range(0, 361, 5))  # degrees
+_CIRCLE = [float(angle) for angle in range(0, 361, 5)]  # degrees
 
 
 def drift_radar(drift: pd.DataFrame, *, condition: str) -> go.Figure:

@@ -103,8 +103,9 @@ def _darkened(figure: go.Figure) -> go.Figure:
         paper_bgcolor=_DARK_PAPER, font={"color": _DARK[BLACK]}, hoverlabel={"bgcolor": _DARK_GRID}
     )
     axis = {"gridcolor": _DARK_GRID, "linecolor": _DARK[GREY], "tickcolor": _DARK[GREY]}
-    dark.update_xaxes(**axis)
-    dark.update_yaxes(**axis)
+    for straight in (*dark.select_xaxes(), *dark.select_yaxes()):
+        if straight.to_plotly_json():  # a figure of circles has none
+            straight.update(**axis)
     for polar in dark.select_polars():
         if polar.to_plotly_json():
             polar.bgcolor = _DARK_PAPER

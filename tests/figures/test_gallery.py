@@ -110,7 +110,7 @@ def test_long_lines_are_broken_between_words():
 
 
 def test_unknown_looks_are_named():
-    with pytest.raises(UnknownNameError, match="light, dark"):
+    with pytest.raises(UnknownNameError, match="dark, light"):
         parse_look("sepia", None)
     with pytest.raises(BadValueError, match="1 or 2 columns, not 3"):
         parse_look("light", 3)

@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: env report test lint docs bench
+.PHONY: env report figures test lint docs bench
 .DEFAULT_GOAL := report
 
 env: .venv/.complete
@@ -15,6 +15,9 @@ env: .venv/.complete
 
 report: .venv/.complete
 	$(BIN)/steerscope report
+
+figures: .venv/.complete
+	for script in analyses/[!_]*.py; do $(BIN)/python $$script || exit 1; done
 
 test: .venv/.complete
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest

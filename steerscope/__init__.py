@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from steerscope.activations import Contrast, Gradients, Moments, extract, extract_moments
+    from steerscope.anatomy import layer_anatomy
     from steerscope.audits import audit
     from steerscope.backbones import load_model
     from steerscope.calibration import calibrate
@@ -41,14 +42,18 @@ if TYPE_CHECKING:
         save_directions,
     )
     from steerscope.doses import Dose
+    from steerscope.drift import drift_table
     from steerscope.errors import SteerscopeError
     from steerscope.evidence import gather
     from steerscope.generation import Greedy, Sample, generate
     from steerscope.geometry import compare_geometries, cosine_matrix, mantel
     from steerscope.gradients import add_gradients
+    from steerscope.interferences import interference_table
     from steerscope.interventions import Cell, Intervention, Steering, steer
-    from steerscope.lens import direction_lens, logit_lens
+    from steerscope.landscapes import activation_landscape
+    from steerscope.lens import direction_lens, lens_table, logit_lens
     from steerscope.model import LensModel
+    from steerscope.phases import dose_phases
     from steerscope.plans import StudyPlan, SweepPlan
     from steerscope.predictors import predictor_league
     from steerscope.reading import ReadToken
@@ -124,6 +129,7 @@ _HOME = {
     "TransferPlan": "weights.adapter",
     "WeightEdit": "weights",
     "WeightSweepPlan": "weights",
+    "activation_landscape": "landscapes",
     "add_gradients": "gradients",
     "audit": "audits",
     "calibrate": "calibration",
@@ -134,6 +140,8 @@ _HOME = {
     "cosine_matrix": "geometry",
     "describe_edit": "weights",
     "direction_lens": "lens",
+    "dose_phases": "phases",
+    "drift_table": "drift",
     "eigengap": "spectra",
     "export_gguf": "directions",
     "extract": "activations",
@@ -148,11 +156,14 @@ _HOME = {
     "import_directions": "directions",
     "import_gguf": "directions",
     "interference": "composition",
+    "interference_table": "interferences",
     "jackknife": "stability",
     "kl_from_plain": "score",
+    "layer_anatomy": "anatomy",
     "layer_diagnostics": "diagnostics",
     "layer_zones": "diagnostics",
     "learning_curve": "stability",
+    "lens_table": "lens",
     "load_adapter": "weights.adapter",
     "load_contrasts": "contrasts",
     "load_directions": "directions",
@@ -220,6 +231,7 @@ __all__ = [
     "TransferPlan",
     "WeightEdit",
     "WeightSweepPlan",
+    "activation_landscape",
     "add_gradients",
     "audit",
     "calibrate",
@@ -230,6 +242,8 @@ __all__ = [
     "cosine_matrix",
     "describe_edit",
     "direction_lens",
+    "dose_phases",
+    "drift_table",
     "eigengap",
     "export_gguf",
     "extract",
@@ -244,11 +258,14 @@ __all__ = [
     "import_directions",
     "import_gguf",
     "interference",
+    "interference_table",
     "jackknife",
     "kl_from_plain",
+    "layer_anatomy",
     "layer_diagnostics",
     "layer_zones",
     "learning_curve",
+    "lens_table",
     "load_adapter",
     "load_contrasts",
     "load_directions",

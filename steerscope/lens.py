@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from steerscope.directions import Direction
 from steerscope.errors import UnsupportedSiteError
 from steerscope.interventions import check_direction
+from steerscope.metrics import kl_divergence
 from steerscope.model import LensModel, TextOrIds
 from steerscope.sites import Site
 
@@ -75,3 +77,32 @@ def top_tokens(
 
     highest, lowest = logits.topk(count), (-logits).topk(count)
     return effects(highest.values, highest.indices), effects(-lowest.values, lowest.indices)
+
+
+@torch.no_grad()
+def lens_table(model: LensModel, prompt: TextOrIds) -> pd.DataFrame:
+    """The logit lens as a table: what every layer would say after every token of a prompt.
+
+    Returns:
+        layer, position, token (read there), top_token, probability (of it), kl_nats:
+        KL(final || layer), how far the layer is from what the model says in the end.
+    """
+    ids = model.tokens(prompt)
+    logits = logit_lens(model, prompt).float()
+    shares = logits.softmax(dim=-1)
+    best = shares.max(dim=-1)
+    kl = kl_divergence(logits[-1].expand_as(logits).contiguous(), logits)
+    return pd.DataFrame(
+        [
+            {
+                "layer": layer,
+                "position": position,
+                "token": model.token_label(token),
+                "top_token": model.token_label(int(best.indices[layer, position])),
+                "probability": float(best.values[layer, position]),
+                "kl_nats": float(kl[layer, position]),
+            }
+            for layer in range(len(logits))
+            for position, token in enumerate(ids)
+        ]
+    )

@@ -207,14 +207,21 @@ def figures(
     formats: Annotated[
         str, typer.Option("--format", help="html, svg, png, pdf with commas")
     ] = "html",
+    theme: Annotated[str, typer.Option(help="light or dark")] = "light",
+    columns: Annotated[
+        int | None,
+        typer.Option(help="1 or 2 columns of a paper (3.25, 6.75 inches); default for a screen"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Redraw the report and figures of a run, without a model."""
-    from steerscope.report import draw_figures, write_report
+    """Redraw the report, figures and tables of a run, without a model; numbers lie beside as CSV."""
+    from steerscope.figures.looks import parse_look
+    from steerscope.report import draw_figures, write_report, write_tables
     from steerscope.results import Run
 
-    run = Run.open(run_dir)
-    written = [write_report(run), *draw_figures(run, [f.strip() for f in formats.split(",")])]
+    run, look = Run.open(run_dir), parse_look(theme, columns)
+    drawn = draw_figures(run, [f.strip() for f in formats.split(",")], look)
+    written = [write_report(run), *drawn, *write_tables(run)]
     finish(as_json, {"written": [str(p) for p in written]}, [f"drawn: {p}" for p in written])
 
 

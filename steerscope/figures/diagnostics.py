@@ -91,6 +91,7 @@ def diagnostic_scatter(predictor: Predictor, effect: Effect, *, x_title: str) ->
             marker={"color": BLUE, "size": 11},
             name="layer",
             showlegend=False,
+            cliponaxis=False,
         )
     )
     return figure

@@ -13,6 +13,7 @@ from steerscope.figures.theme import (
     GREEN,
     GREY,
     ORANGE,
+    PANEL,
     RED,
     SEQUENTIAL,
     SKY,
@@ -20,6 +21,7 @@ from steerscope.figures.theme import (
     method_colour,
     new_figure,
 )
+from steerscope.figures.zones import add_zones
 from steerscope.studies import Effect, SweetSpot
 
 DOSE_TITLE = "dose (natural units = distances of the class means)"
@@ -69,9 +71,22 @@ def layer_sweep(summary: pd.DataFrame, effect: Effect, *, method: str, dose: flo
 
 
 def sweet_spot_map(
-    summary: pd.DataFrame, effect: Effect, *, method: str, chosen: SweetSpot
+    summary: pd.DataFrame,
+    effect: Effect,
+    *,
+    method: str,
+    chosen: SweetSpot,
+    zones: pd.DataFrame | None = None,
 ) -> go.Figure:
-    """Effect at every layer and dose; crosses where a limit is broken, a ring at the choice."""
+    """Effect at every layer and dose; crosses where a limit is broken, a ring at the choice.
+
+    Args:
+        summary: one row per condition, as `studies.summarise` returns it.
+        effect: what was measured.
+        method: whose conditions.
+        chosen: the choice.
+        zones: layer, zone and sure, for a strip above the map; None for no strip.
+    """
     rows = summary[summary.method == method]
     grid = rows.pivot(index="dose_natural", columns="layer", values="effect").sort_index()
     grid = grid * (100.0 if effect.is_share else 1.0)
@@ -96,7 +111,12 @@ def sweet_spot_map(
                 x=broken.layer.tolist(),
                 y=[f"{d:+g}" for d in broken.dose_natural.round(4)],
                 mode="markers",
-                marker={"symbol": "x-thin", "size": 13, "line": {"width": 2.5, "color": "white"}},
+                marker={
+                    "symbol": "x",
+                    "size": 11,
+                    "color": "white",
+                    "line": {"width": 1.2, "color": "black"},
+                },
                 name="a limit is broken",
                 text=broken.over.tolist(),
                 hovertemplate="layer %{x}, dose %{y}: over the limit of %{text}<extra></extra>",
@@ -116,12 +136,25 @@ def sweet_spot_map(
             name="chosen",
         )
     )
-    figure.update_layout(
-        plot_bgcolor="#DDDDDD", legend={"bgcolor": "#BBBBBB"}, height=520
-    )
+    figure.update_layout(plot_bgcolor=PANEL, height=520)
     figure.update_xaxes(dtick=1, showgrid=False)
-    figure.update_yaxes(type="category", categoryarray=doses, showgrid=False)
+    figure.update_yaxes(
+        type="category", categoryarray=doses, range=[-0.5, len(doses) - 0.5], showgrid=False
+    )
+    figure.update_xaxes(range=[grid.columns.min() - 0.5, grid.columns.max() + 0.5])
+    if zones is not None:
+        _add_strip(figure, zones)
     return figure
+
+
+def _add_strip(figure: go.Figure, zones: pd.DataFrame) -> None:
+    """The zone of every layer above the map."""
+    figure.update_layout(
+        yaxis={"domain": [0.0, 0.87]},
+        yaxis2={"domain": [0.9, 1.0], "showgrid": False, "anchor": "x", "title": ""},
+        height=570,
+    )
+    add_zones(figure, zones, yaxis="y2")
 
 
 def dose_response(curves: pd.DataFrame, effect: Effect, *, layer: int, plain: float) -> go.Figure:

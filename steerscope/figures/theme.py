@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 # Okabe & Ito 2008
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 SKY, PINK, GREY, BLACK = "#56B4E9", "#CC79A7", "#8A8A8A", "#222222"
+PANEL = "#DDDDDD"  # behind a map with holes
 
 METHOD_COLOURS = {"random": GREY, "label_shuffled": ORANGE}
 SEQUENTIAL = "Viridis"

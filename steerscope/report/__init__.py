@@ -10,18 +10,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import plotly.graph_objects as go
-
-from steerscope.errors import BadValueError, RunError, UnknownNameError
-from steerscope.report.page import Page, Plate, write_page
+from steerscope.errors import RunError
+from steerscope.figures.files import Plate, check_formats, write_plate
+from steerscope.figures.looks import SCREEN, Look
+from steerscope.report.page import Page, write_page
 from steerscope.report.plates import plates as study_plates
 from steerscope.report.study import page as study_page
+from steerscope.report.tables import tables as study_tables
 from steerscope.report.weights import page as weights_page
 from steerscope.report.weights import plates as weights_plates
+from steerscope.report.weights import tables as weights_tables
 from steerscope.results import Run
-from steerscope.whole_files import write_whole
-
-FORMATS = ("html", "png", "svg", "pdf")
+from steerscope.tables import Table, write_table
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,13 @@ class Kind:
 
     page: Callable[[Run], Page]
     plates: Callable[[Run], list[Plate]]
+    tables: Callable[[Run], list[Table]]
 
 
 KINDS = {
-    "StudyPlan": Kind(study_page, study_plates),
-    "SweepPlan": Kind(study_page, study_plates),
-    "WeightSweepPlan": Kind(weights_page, weights_plates),
+    "StudyPlan": Kind(study_page, study_plates, study_tables),
+    "SweepPlan": Kind(study_page, study_plates, study_tables),
+    "WeightSweepPlan": Kind(weights_page, weights_plates, weights_tables),
 }
 
 
@@ -69,36 +70,31 @@ def plates(run: Run) -> list[Plate]:
     return _kind(run).plates(run)
 
 
-def draw_figures(run: Run, formats: Sequence[str]) -> list[Path]:
-    """Write every figure of a run into its `figures` folder, in each format.
+def draw_figures(run: Run, formats: Sequence[str], look: Look = SCREEN) -> list[Path]:
+    """Write every figure of a run into its `figures` folder: each format, its numbers, its caption.
 
     Raises:
         UnknownNameError: a format that does not exist.
         BadValueError: a static format without kaleido and a browser.
     """
-    for name in formats:
-        if name not in FORMATS:
-            raise UnknownNameError("figure format", name, FORMATS)
+    check_formats(formats)
     folder = run.path / "figures"
-    folder.mkdir(exist_ok=True)
-    written = []
-    for plate in plates(run):
-        for name in formats:
-            path = folder / f"{plate.name}.{name}"
-            _write_figure(plate.figure, path, name)
-            written.append(path)
-    return written
+    return [p for plate in plates(run) for p in write_plate(plate, folder, formats, look)]
 
 
-def _write_figure(figure: go.Figure, path: Path, name: str) -> None:
-    if name == "html":
-        write_whole(path, figure.to_html(include_plotlyjs=True, full_html=True))
-        return
-    try:
-        content = figure.to_image(format=name, scale=2 if name == "png" else 1)
-    except (ValueError, RuntimeError, ImportError) as error:
-        raise BadValueError(
-            f"cannot write {path.name}: static figures need the extra steerscope[images] and a "
-            f"Chrome or Chromium ({' '.join(str(error).split())[:120]})."
-        ) from error
-    path.write_bytes(content)
+def tables(run: Run) -> list[Table]:
+    """Every table that the rows of a run can give.
+
+    Raises:
+        RunError: the run has no rows, or is of a kind without tables.
+    """
+    return _kind(run).tables(run)
+
+
+def write_tables(run: Run) -> list[Path]:
+    """Write every table of a run into its `tables` folder, as CSV, Markdown and LaTeX.
+
+    Raises:
+        RunError: the run has no rows, or the disk refused.
+    """
+    return [p for table in tables(run) for p in write_table(table, run.path / "tables")]

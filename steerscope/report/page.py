@@ -8,19 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from steerscope.figures.files import Plate
 from steerscope.whole_files import write_whole
-
-
-@dataclass(frozen=True, eq=False)
-class Plate:
-    """A figure with its file name and caption."""
-
-    name: str
-    figure: go.Figure
-    caption: str
 
 
 @dataclass(frozen=True)

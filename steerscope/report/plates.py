@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 from steerscope import figures
+from steerscope.drift import drift_table
+from steerscope.figures.files import Plate
 from steerscope.findings import Findings, find, reference_dose
-from steerscope.report.page import Plate
+from steerscope.phases import dose_phases
 from steerscope.results import Run
 from steerscope.studies import LIMITS
-from steerscope.zoning import one_run_in_words, run_league, zones_of
+from steerscope.zoning import Zoning, one_run_in_words, run_league, zones_of
 
 
 def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
@@ -18,6 +20,7 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
     method, dose = f.plan.method, reference_dose(f)
     n = int(f.summary.n.min()) if len(f.summary) else 0
     what = "prompts" if f.effect.is_share else "pairs"
+    zoning = zones_of(f)
     found = [
         Plate(
             "layer_sweep",
@@ -27,10 +30,16 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
         ),
         Plate(
             "sweet_spot_map",
-            figures.sweet_spot_map(f.summary, f.effect, method=method, chosen=f.chosen),
+            figures.sweet_spot_map(
+                f.summary,
+                f.effect,
+                method=method,
+                chosen=f.chosen,
+                zones=None if zoning is None else zoning.table,
+            ),
             f"Select split, at least {n} {what} a cell. A cross marks a condition that breaks a "
             f"limit: {_limits_in_words(f)}. Negative doses are measured on prompts of the other "
-            "class. The ring is the choice.",
+            f"class. The ring is the choice.{_strip_in_words(zoning)}",
         ),
     ]
     if f.stated:
@@ -43,6 +52,7 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
                 "their lowest to their highest seed.",
             )
         )
+    found += _dose_plates(f, n, what) + _drift_plates(run, f)
     found.append(
         Plate(
             "kl_by_depth",
@@ -71,7 +81,7 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
                 f"[{c.low:+.2f}, {c.high:+.2f}], permutation p = {c.p:.2g}, n = {c.n} layers.",
             ),
         ]
-    found += _league_plates(f)
+    found += _league_plates(f, zoning)
     lens = _lens(run)
     if lens.get("for"):
         found.append(
@@ -84,9 +94,71 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
     return found
 
 
-def _league_plates(f: Findings) -> list[Plate]:
+def _dose_plates(f: Findings, n: int, what: str) -> list[Plate]:
+    """The layers' answers to the dose, and their phases where the sweep has its nulls."""
+    method = f.plan.method
+    null = f.curves[f.curves.method == "random"]
+    seeds = int(null.n_seeds.max()) if len(null) else 0
+    band = (
+        f" The band is the 95 % interval of {seeds} random directions of the same lengths at layer "
+        f"{f.chosen.layer}, on the test split."
+        if seeds
+        else ""
+    )
+    found = [
+        Plate(
+            "dose_fan",
+            figures.dose_fan(f.summary, null, f.effect, method=method),
+            f"Select split, at least {n} {what} a point, means; the intervals stand in the table of "
+            f"conditions.{band}",
+        )
+    ]
+    if "random" not in set(f.summary.method):  # a sweep without controls
+        return found
+    phases = dose_phases(f.summary, method=method)
+    words = (
+        f"Select split, at least {n} {what} a cell. Dead zone: the 95 % interval of the effect does "
+        "not clear that of random directions at the layer. Collapse: a limit is broken, "
+        f"{_limits_in_words(f)}."
+    )
+    return [*found, Plate("dose_phases", figures.dose_phase_diagram(phases, method=method), words)]
+
+
+def _drift_plates(run: Run, f: Findings) -> list[Plate]:
+    """What the chosen steering changes beside what it was asked for, where texts were written."""
+    if not (f.stated and f.effect.is_share):
+        return []
+    c = f.chosen
+    drift = drift_table(
+        run.table(),
+        f.effect,
+        split="test",
+        layer=c.layer,
+        dose_natural=c.dose_natural,
+        methods=(f.plan.method, "random"),
+    )
+    where = f"{f.plan.method} at layer {c.layer}, {c.dose_natural:+g} natural"
+    return [
+        Plate(
+            "drift_radar",
+            figures.drift_radar(drift, condition=where),
+            f"Test split, n = {int(drift.n.max())} prompts, paired with plain; the band is the 95 % "
+            "interval (bootstrap over prompts). Outwards is more change; the dotted circle is plain.",
+        )
+    ]
+
+
+def _strip_in_words(zoning: Zoning | None) -> str:
+    if zoning is None:
+        return ""
+    return (
+        f" The strip above has the zone of each layer at {zoning.dose_relative:.2f} of a typical "
+        "activation; ringed in black where the interval holds the limit."
+    )
+
+
+def _league_plates(f: Findings, zoning: Zoning | None) -> list[Plate]:
     """What goes along with the effect over the layers, where there are enough of them."""
-    zoning = zones_of(f)
     league = None if zoning is None else run_league(f, zoning)
     if zoning is None or league is None:
         return []

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pandas as pd
 
 from steerscope import figures
+from steerscope.figures.files import Plate
 from steerscope.fronts import Standing, front_in_words, front_table, read_roles, standings_of
 from steerscope.plans import effect_of
-from steerscope.report.page import Page, Plate, as_figure, as_table, as_text, bold_head
+from steerscope.report.page import Page, as_figure, as_table, as_text, bold_head
 from steerscope.results import Run
+from steerscope.tables import Column, Table
 
 _COLUMNS = {
     "edit": "edit",
@@ -71,19 +73,46 @@ def plates(run: Run) -> list[Plate]:
     ]
 
 
+def tables(run: Run) -> list[Table]:
+    """Every condition of both splits."""
+    effect = effect_of(run)
+    share = effect.is_share
+    title = f"{effect.words} (%)" if share else "shift of the log-odds (nats)"
+    columns = (
+        Column("edit", "edit"),
+        Column("target", "towards"),
+        Column("effect", title, 1 if share else 2, True, "low", "high", 100.0 if share else 1.0),
+        Column("p_corrected", "p (max statistic)", 3),
+        Column("capability_change", "capability (points)", 1, signed=True, factor=100.0),
+        Column("perplexity_ratio", "perplexity (ratio)", 3),
+        Column("kl_nats", "KL (nats)", 3),
+        Column("n", "n"),
+    )
+    of_split = {"stated": front_table(run.table(), effect, "test"), "swept": _swept(run)}
+    caption = "Intervals are 95 %, bootstrap over n prompts; p is that of the largest of all."
+    return [
+        Table(name, rows.assign(edit=_labels(rows)), columns, caption)
+        for name, rows in of_split.items()
+    ]
+
+
+def _labels(rows: pd.DataFrame) -> list[str]:
+    """What a reader calls each condition."""
+    return [
+        edit or f"{method} at layer {layer}"
+        for edit, method, layer in zip(
+            rows.cell.str.partition("edit=")[2], rows.method, rows.layer, strict=True
+        )
+    ]
+
+
 def _swept(run: Run) -> pd.DataFrame:
     rows = front_table(run.table(), effect_of(run), "select")
     return rows[rows.operator == "weights"]
 
 
 def _conditions(rows: pd.DataFrame) -> str:
-    labels = [
-        edit or f"{method} at layer {layer}"
-        for edit, method, layer in zip(
-            rows.cell.str.partition("edit=")[2], rows.method, rows.layer, strict=True
-        )
-    ]
-    shown = rows.assign(edit=labels, front=rows.front.map({True: "yes", False: "-"}))
+    shown = rows.assign(edit=_labels(rows), front=rows.front.map({True: "yes", False: "-"}))
     ordered = shown.sort_values(["target", "effect"], ascending=[True, False])
     frame = ordered[list(_COLUMNS)].rename(columns=_COLUMNS)
     three = [name for name in frame.columns if frame[name].dtype.kind == "f"]

@@ -1,0 +1,53 @@
+"""Two principal components of the activations, both classes, and the path of steering through them.
+
+Run from the project's folder: `python analyses/activation_landscape.py`. The pictures go to
+`figures/`: where the direction is added, and at the last layer, after the model has worked on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from _drawing import draw, options
+
+from steerscope import (
+    Site,
+    activation_landscape,
+    extract,
+    figures,
+    find_direction,
+    load_contrasts,
+    load_model,
+)
+from steerscope.figures.files import Plate
+
+DOSES = (-4.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 4.0)
+
+
+def main() -> None:
+    """Find the direction on the fit pairs, walk along it on others, draw."""
+    parser = options(__doc__)
+    parser.add_argument("--layer", type=int, default=3, help="where to steer, 0-based")
+    parser.add_argument("--pairs", type=int, default=60, help="held-out pairs to draw")
+    chosen = parser.parse_args()
+    model, pairs = load_model(chosen.model), load_contrasts(chosen.contrasts).split(0)
+    steered = Site("resid_post", chosen.layer)
+    direction = find_direction("mean_diff", extract(model, pairs.fit, [steered])[steered])
+    shown = replace(pairs.select, pairs=pairs.select.pairs[: chosen.pairs])
+    for name, layer in (("here", chosen.layer), ("last", model.shape.n_layers - 1)):
+        found = activation_landscape(
+            model, shown, direction, doses=DOSES, site=Site("resid_post", layer)
+        )
+        figure = figures.activation_landscape(
+            found.points, found.path, explained=found.explained, site=str(found.site)
+        )
+        caption = (
+            f"Last token of n = {len(shown)} held-out pairs, components of the plain activations; the "
+            f"path is the mean of all texts with mean_diff added at {steered}, doses in natural units "
+            "from the fit pairs. A mean over texts, drawn without an interval."
+        )
+        draw(Plate(f"landscape-{name}", figure, caption), chosen)
+
+
+if __name__ == "__main__":
+    main()

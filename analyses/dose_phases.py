@@ -1,0 +1,18 @@
+"""At which layers and doses steering does nothing, steers, or destroys the text.
+
+Run from the project's folder: `python analyses/dose_phases.py`. The picture, its numbers and its caption go
+to `figures/`; the run that it is drawn from stays in `data/runs/`.
+"""
+
+from __future__ import annotations
+
+from _drawing import draw_from_run
+
+
+def main() -> None:
+    """Draw it from the shared run."""
+    draw_from_run(("dose_phases",), __doc__)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,18 @@
+"""Which layer can be steered, at one dose, beside random directions of that length.
+
+Run from the project's folder: `python analyses/layer_sweep.py`. The picture, its numbers and its caption go
+to `figures/`; the run that it is drawn from stays in `data/runs/`.
+"""
+
+from __future__ import annotations
+
+from _drawing import draw_from_run
+
+
+def main() -> None:
+    """Draw it from the shared run."""
+    draw_from_run(("layer_sweep",), __doc__)
+
+
+if __name__ == "__main__":
+    main()

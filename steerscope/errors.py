@@ -15,6 +15,7 @@ SteerscopeError
 ├── VectorFileError         a vector file that cannot be read
 ├── VectorMismatchError     a direction used on another model or width
 ├── NotCheckedError         a check of an audit that lacks what it would look at
+├── ExperimentError        an experiment file or a claims file that cannot be used, with its line
 ├── RunError                a run directory that cannot be read or continued
 └── RunConflictError        the same measurement with two different values
 
@@ -92,6 +93,10 @@ class VectorMismatchError(SteerscopeError):
 
 class NotCheckedError(SteerscopeError):
     """A check of an audit that lacks what it would look at; the audit says so and goes on."""
+
+
+class ExperimentError(SteerscopeError):
+    """An experiment file, or one of claims, that cannot be used; the message names its line."""
 
 
 class RunError(SteerscopeError):

@@ -156,12 +156,13 @@ def draw_figures(run: Run, formats: Sequence[str]) -> list[Path]:
     for plate in plates(run):
         for name in formats:
             path = folder / f"{plate.name}.{name}"
-            _write_figure(plate.figure, path, name)
+            write_figure(plate.figure, path, name)
             written.append(path)
     return written
 
 
-def _write_figure(figure: go.Figure, path: Path, name: str) -> None:
+def write_figure(figure: go.Figure, path: Path, name: str) -> None:
+    """Write a figure as a page or, with kaleido and a browser, as a picture."""
     if name == "html":
         write_whole(path, figure.to_html(include_plotlyjs=True, full_html=True))
         return
@@ -177,6 +178,13 @@ def _write_figure(figure: go.Figure, path: Path, name: str) -> None:
 
 def write_report(run: Run) -> Path:
     """Write `report.html` of a run and return its path; no model is needed."""
+    path = run.path / "report.html"
+    write_whole(path, report_page(run))
+    return path
+
+
+def report_page(run: Run) -> str:
+    """The page of a run, drawn from its rows alone."""
     f = find(run)
     shown = plates(run, f)
     body = [
@@ -200,14 +208,11 @@ def write_report(run: Run) -> Path:
         "<h2>What may deceive here</h2>",
         _audit_table(audit(run, leave_out=["report_disagrees"])),
     ]
-    page = _PAGE.format(
+    return _PAGE.format(
         title=_text(f"{f.plan.model} steered along {f.plan.contrasts}"),
         plotly=get_plotlyjs(),
         body="\n".join(body),
     )
-    path = run.path / "report.html"
-    write_whole(path, page)
-    return path
 
 
 def _text(text: object) -> str:

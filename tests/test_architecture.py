@@ -17,7 +17,7 @@ MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "data" not in p.relative_to
 
 LEVELS = {
     "errors": -1, "sites": 0, "doses": 0, "scopes": 0, "bundled": 0, "progress": 0, "styles": 0, "whole_files": 0,
-    "contrasts": 1, "results": 1, "statistics": 1, "metrics": 1, "batches": 1, "caches": 1, "clock": 1, "reading": 1,
+    "seals": 1, "contrasts": 1, "results": 2, "statistics": 1, "metrics": 1, "batches": 1, "caches": 1, "clock": 1, "reading": 1,
     "losses": 1, "legacy": 1, "studies": 2, "predictors": 2,
     "plans": 3,
     "model": 2, "microworld": 2, "rankings": 3, "figures": 4,
@@ -32,7 +32,8 @@ LEVELS = {
     "sweeps": 10, "steerability": 10, "gating": 10, "zoning": 10, "style_report": 11,
     "matched_kl": 11, "report": 11, "comparison": 12,
     "study": 11,
-    "cli": 13, "__main__": 14, "__init__": 14,
+    "experiments": 13, "verification": 14, "claims": 15,
+    "cli": 16, "__main__": 17, "__init__": 17,
 }  # fmt: skip
 
 DOORS = {
@@ -44,7 +45,8 @@ DOORS = {
     "safetensors": {"directions"},
     "gguf": {"directions/gguf.py"},
     "huggingface_hub": {"directions/hub.py"},
-    "pydantic": {"directions"},
+    "pydantic": {"directions", "experiments", "claims"},
+    "yaml": {"experiments"},
     "transformers": {"backbones", "microworld"},
 }
 WITHOUT_TORCH = {

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import typer
 
-from steerscope.cli import jobs, tools
+from steerscope.cli import experiments, jobs, tools
 from steerscope.cli.styles import styles
 from steerscope.errors import BackboneWarning, SteerscopeError, TemplateWarning
 
@@ -35,6 +35,7 @@ for command in (
     tools.lens,
     jobs.figures,
     jobs.audit,
+    experiments.run,
 ):
     app.command()(command)
 

@@ -206,7 +206,8 @@ def report_page(run: Run) -> str:
         "<h2>How it was measured</h2>",
         _method(run, f),
         "<h2>What may deceive here</h2>",
-        _audit_table(audit(run, leave_out=["report_disagrees"])),
+        # the page follows from the rows of this run alone
+        _audit_table(audit(run, leave_out=["report_disagrees", "baseline_differs"])),
     ]
     return _PAGE.format(
         title=_text(f"{f.plan.model} steered along {f.plan.contrasts}"),

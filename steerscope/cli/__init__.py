@@ -36,6 +36,7 @@ for command in (
     jobs.figures,
     jobs.audit,
     experiments.run,
+    experiments.verify,
 ):
     app.command()(command)
 

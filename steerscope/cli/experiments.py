@@ -43,6 +43,33 @@ def run(
     finish(as_json, {"out": str(out), "written": paths}, [f"written: {p}" for p in paths])
 
 
+def verify(
+    folder: Annotated[Path, typer.Argument(help="folder of a run or of an experiment")],
+    weights: Annotated[
+        bool, typer.Option(help="load the model to compare its weights as well")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Compute again every printed number, and hash every input; leaves with 2 if anything differs."""
+    from steerscope.verification import verify as verified
+
+    found = verified(folder, weights=weights)
+    differing = found.differences
+    seen = f"{found.n_rows:,} rows, {found.n_files:,} files, {found.n_printed:,} printed numbers"
+    lines = [f"differs: {d}" for d in differing[:_SHOWN]]
+    if len(differing) > _SHOWN:
+        lines.append(f"and {len(differing) - _SHOWN} more; --json prints all of them")
+    words = "nothing differs" if not differing else f"{len(differing)} things differ"
+    numbers = {"rows": found.n_rows, "files": found.n_files, "printed": found.n_printed}
+    result = {**numbers, "differences": [asdict(d) for d in differing]}
+    finish(as_json, result, [*lines, f"verified {folder}: {seen}; {words}"])
+    if differing:
+        raise SystemExit(2)
+
+
+_SHOWN = 30
+
+
 def _plan(experiment: Experiment, machine: Machine, as_json: bool) -> None:
     from steerscope.experiments import forecast
 

@@ -1,0 +1,88 @@
+"""Whether pages, figures and tables say what the rows give."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from pathlib import Path
+
+from steerscope.report import Plate
+from steerscope.verification.difference import Difference
+from steerscope.verification.pages import Printed, printed
+
+
+def compare_pages(where: str, stored: str, expected: str) -> tuple[int, list[Difference]]:
+    """How much is printed on a page, and what of it the rows do not give."""
+    there, wanted = _by_place(printed(stored)), _by_place(printed(expected))
+    found = [
+        Difference(f"{where}, {place}", "what it prints", _quoted(there, place), _quoted(wanted, place))
+        for place in dict.fromkeys([*wanted, *there])
+        if there.get(place) != wanted.get(place)
+    ]
+    return len(wanted), found
+
+
+def compare_figures(folder: Path, plates: Sequence[Plate]) -> tuple[int, list[Difference]]:
+    """How many numbers the pages of figures draw, and what of them the rows do not give.
+
+    Pictures cannot be read back; their pages are compared, where there are any.
+    """
+    count, found = 0, []
+    for plate in plates:
+        path = folder / f"{plate.name}.html"
+        if path.is_file():
+            expected = plate.figure.to_html(include_plotlyjs=False, full_html=False)
+            n, differing = compare_pages(
+                f"{folder.name}/{path.name}", path.read_text(encoding="utf-8"), expected
+            )
+            count, found = count + n, found + differing
+    return count, found
+
+
+def compare_tables(folder: Path, expected: dict[str, str]) -> tuple[int, list[Difference]]:
+    """How many cells the tables have, and which the rows do not give; a missing table is one."""
+    count, found = 0, []
+    for name, text in expected.items():
+        path, where = folder / f"{name}.csv", f"{folder.name}/{name}.csv"
+        rows = list(csv.DictReader(io.StringIO(text)))
+        count += sum(map(len, rows))
+        if not path.is_file():
+            found.append(Difference(where, "the table", "missing", f"{len(rows)} rows"))
+            continue
+        stored = path.read_bytes()
+        if stored != text.encode():
+            cells = list(_cells(where, stored.decode(errors="replace"), rows))
+            whole = Difference(where, "the file", "other bytes", "the same cells in our format")
+            found += cells or [whole]
+    return count, found
+
+
+def _cells(where: str, stored: str, rows: list[dict[str, str]]) -> Iterator[Difference]:
+    there = list(csv.DictReader(io.StringIO(stored)))
+    for number, (mine, wanted) in enumerate(zip_longest(there, rows, fillvalue={}), start=1):
+        for column in dict.fromkeys([*wanted, *mine]):
+            if mine.get(column) != wanted.get(column):
+                yield Difference(
+                    f"{where}, row {number}",
+                    str(column),
+                    str(mine.get(column, "missing")),
+                    str(wanted.get(column, "none")),
+                )
+
+
+def _by_place(pieces: Sequence[Printed]) -> dict[str, str]:
+    """What stands where; a place that comes twice is numbered."""
+    found: dict[str, str] = {}
+    for piece in pieces:
+        place, again = piece.place, 1
+        while place in found:
+            again += 1
+            place = f"{piece.place} ({again})"
+        found[place] = piece.text
+    return found
+
+
+def _quoted(pieces: dict[str, str], place: str) -> str:
+    return f"{pieces[place]!r}" if place in pieces else "missing"

@@ -185,9 +185,7 @@ class Run:
     def seal(self) -> None:
         """Write the manifest of a finished run: hashes of what its page is drawn from."""
         parts = [p for name in ("rows", "texts", "seals") for p in self.path.glob(f"{name}/**/*.*")]
-        beside = [
-            self.path / name for name in ("run.json", "directions.safetensors", "lens.json")
-        ]
+        beside = [self.path / name for name in ("run.json", "directions.safetensors", "lens.json")]
         write_manifest(self.path, [*beside, *parts])
 
     def _index(self) -> dict[tuple[str, int, str, str], float]:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import typer
 
 from steerscope.cli import experiments, jobs, tools
+from steerscope.cli.claims import claims
 from steerscope.cli.styles import styles
 from steerscope.errors import BackboneWarning, SteerscopeError, TemplateWarning
 
@@ -39,6 +40,7 @@ for command in (
     experiments.verify,
 ):
     app.command()(command)
+app.add_typer(claims, name="claims")
 
 
 def _show_warning(

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def run(
-    experiment: Annotated[str, typer.Argument(help="experiment file, or the name of a bundled one")],
+    experiment: Annotated[
+        str, typer.Argument(help="experiment file, or the name of a bundled one")
+    ],
     out: Annotated[
         Path | None, typer.Option(help="folder; default data/runs/experiments/NAME")
     ] = None,

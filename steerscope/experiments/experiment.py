@@ -88,7 +88,9 @@ def _one_of(kind: str, known: Iterable[str]) -> AfterValidator:
 
 def _plain_name(value: str) -> str:
     if not _NAME.fullmatch(value):
-        raise ValueError(f"must be a name of a-z, 0-9, _ and -, since it names a folder; got {value!r}")
+        raise ValueError(
+            f"must be a name of a-z, 0-9, _ and -, since it names a folder; got {value!r}"
+        )
     return value
 
 
@@ -204,9 +206,7 @@ class Experiment(Part):
     backbone: Text = "auto"
     dtype: Text = "float32"
     metrics: (
-        Annotated[
-            tuple[Annotated[Text, _one_of("metric", METRICS)], ...], BeforeValidator(_listed)
-        ]
+        Annotated[tuple[Annotated[Text, _one_of("metric", METRICS)], ...], BeforeValidator(_listed)]
         | None
     ) = None
     seeds: Annotated[tuple[Natural, ...], BeforeValidator(_listed)] = (0,)

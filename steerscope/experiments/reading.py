@@ -93,9 +93,7 @@ def _find(name_or_path: str | Path) -> Path:
         return known[name]
     near = get_close_matches(name, known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ExperimentError(
-        f"no experiment file {name_or_path}.{hint} Bundled: {', '.join(known)}."
-    )
+    raise ExperimentError(f"no experiment file {name_or_path}.{hint} Bundled: {', '.join(known)}.")
 
 
 def _walk(node: yaml.Node, path: _Path) -> Iterator[tuple[_Path, int]]:

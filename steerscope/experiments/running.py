@@ -111,7 +111,7 @@ def _claim(experiment: Experiment, out: Path) -> None:
     """Make the folder this experiment's, or refuse one that is another's."""
     if (out / FILE).is_file():
         there = open_experiment(out)
-        measured = there.model_copy(update={k: getattr(experiment, k) for k in _PRINTED})
+        measured = there.model_copy(update={k: getattr(experiment, k) for k in PRINTED})
         if measured != experiment:
             differing = [
                 k for k in type(experiment).model_fields
@@ -127,4 +127,4 @@ def _claim(experiment: Experiment, out: Path) -> None:
     write_whole(out / FILE, text + "\n")
 
 
-_PRINTED = ("figures", "formats", "metrics", "question")  # what may change without measuring again
+PRINTED = ("figures", "formats", "metrics", "question")  # what may change without measuring again

@@ -1,5 +1,6 @@
 """Figures: functions from tables to plotly figures, nothing written and no model needed."""
 
+from steerscope.figures.claims import claims_board
 from steerscope.figures.diagnostics import diagnostic_scatter, eigengap_heads, token_effects
 from steerscope.figures.methods import method_forest
 from steerscope.figures.gates import gate_comparison
@@ -8,6 +9,7 @@ from steerscope.figures.sweeps import dose_response, kl_by_depth, layer_sweep, s
 from steerscope.figures.styles import sink_leak, style_cosines
 
 __all__ = [
+    "claims_board",
     "diagnostic_scatter",
     "dose_response",
     "eigengap_heads",

@@ -35,7 +35,9 @@ def check_inputs(run: Run, *, weights: bool = True) -> list[Difference]:
                 backbone=configuration["backbone"],
                 dtype=configuration["dtype"],
             )
-            found += _same("weights", model.fingerprint, run.description["provenance"]["fingerprint"])
+            found += _same(
+                "weights", model.fingerprint, run.description["provenance"]["fingerprint"]
+            )
         except SteerscopeError as error:
             found.append(Difference("weights", configuration["model"], "unreadable", str(error)))
     try:

@@ -17,7 +17,9 @@ def compare_pages(where: str, stored: str, expected: str) -> tuple[int, list[Dif
     """How much is printed on a page, and what of it the rows do not give."""
     there, wanted = _by_place(printed(stored)), _by_place(printed(expected))
     found = [
-        Difference(f"{where}, {place}", "what it prints", _quoted(there, place), _quoted(wanted, place))
+        Difference(
+            f"{where}, {place}", "what it prints", _quoted(there, place), _quoted(wanted, place)
+        )
         for place in dict.fromkeys([*wanted, *there])
         if there.get(place) != wanted.get(place)
     ]

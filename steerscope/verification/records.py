@@ -65,7 +65,9 @@ def _against_seal(run: Run, part: Path, table: pd.DataFrame) -> Iterator[Differe
     if len(digests) != len(seal.rows):
         yield Difference(place, "the number of rows", str(len(digests)), str(len(seal.rows)))
         return
-    changed = [i for i, pair in enumerate(zip(digests, seal.rows, strict=True)) if len(set(pair)) > 1]
+    changed = [
+        i for i, pair in enumerate(zip(digests, seal.rows, strict=True)) if len(set(pair)) > 1
+    ]
     for i in changed:
         yield _row(place, table, i, seal.rows[i])
     if not changed:

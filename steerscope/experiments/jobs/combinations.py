@@ -82,9 +82,7 @@ class CombinationStep:
         Raises:
             BadValueError: no oracle reads the prompts, or an arm does not reach the KL.
         """
-        model = load_model(
-            self.model, backbone=self.backbone, dtype=self.dtype, **asdict(machine)
-        )
+        model = load_model(self.model, backbone=self.backbone, dtype=self.dtype, **asdict(machine))
         contrasts = load_contrasts(self.contrasts)
         prompts = prompts_for(contrasts, self.prompts)
         parts = prompts.split(self.seed)
@@ -253,8 +251,14 @@ COMBINATIONS = Job(
     words="one layer against all layers and against two concepts added, at a matched KL",
     takes=frozenset(
         {
-            "prompts", "other", "sites.layers", "matched.kl", "decoding", "sample.kl_prompts",
-            "sample.select", "sample.test",
+            "prompts",
+            "other",
+            "sites.layers",
+            "matched.kl",
+            "decoding",
+            "sample.kl_prompts",
+            "sample.select",
+            "sample.test",
         }
     ),  # fmt: skip
     figures=(),

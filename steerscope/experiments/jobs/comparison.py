@@ -54,9 +54,7 @@ class ComparisonStep:
 
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
         """Compare all methods; what was interrupted begins again."""
-        model = load_model(
-            self.model, backbone=self.backbone, dtype=self.dtype, **asdict(machine)
-        )
+        model = load_model(self.model, backbone=self.backbone, dtype=self.dtype, **asdict(machine))
         contrasts = load_contrasts(self.contrasts)
         prompts = prompts_for(contrasts, self.prompts)
         found = compare_methods(
@@ -212,8 +210,17 @@ COMPARISON = Job(
     words="ways to find a direction, at a matched KL and a matched length, against nulls",
     takes=frozenset(
         {
-            "methods", "prompts", "other", "sites.layers", "doses.values", "matched", "decoding",
-            "sample.pairs", "sample.kl_prompts", "sample.test", "sample.nulls",
+            "methods",
+            "prompts",
+            "other",
+            "sites.layers",
+            "doses.values",
+            "matched",
+            "decoding",
+            "sample.pairs",
+            "sample.kl_prompts",
+            "sample.test",
+            "sample.nulls",
         }
     ),  # fmt: skip
     figures=tuple(_PLACES.values()),

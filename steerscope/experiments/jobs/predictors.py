@@ -54,9 +54,7 @@ class PredictorStep:
 
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
         """Measure all layers of the concept; what was interrupted begins again."""
-        model = load_model(
-            self.model, backbone=self.backbone, dtype=self.dtype, **asdict(machine)
-        )
+        model = load_model(self.model, backbone=self.backbone, dtype=self.dtype, **asdict(machine))
         contrasts = load_contrasts(self.contrasts)
         settings = asdict(self) | {"contrasts_sha256": contrasts.sha256}
         provenance = provenance_of(model)
@@ -113,9 +111,7 @@ def layers_of_rows(runs: Sequence[Run]) -> pd.DataFrame:
 
 def _steps(e: Experiment) -> list[Step]:
     usual = Matching()
-    matching = Matching(
-        e.doses.values or usual.doses, e.matched.relative, e.matched.kl or usual.kl
-    )
+    matching = Matching(e.doses.values or usual.doses, e.matched.relative, e.matched.kl or usual.kl)
     n_pairs = e.sample.pairs or 40
     return [
         PredictorStep(model, contrasts, seed, matching, n_pairs, e.dtype, e.backbone)

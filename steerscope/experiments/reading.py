@@ -76,9 +76,9 @@ def read_yaml(text: str, where: str) -> tuple[dict[str, Any], dict[_Path, int]]:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
+        at = f", line {mark.line + 1}" if mark else ""
         reason = getattr(error, "problem", None) or str(error)
-        raise ExperimentError(f"{where}{line}: this is not YAML ({reason}).") from None
+        raise ExperimentError(f"{where}{at}: this is not YAML ({reason}).") from None
     if not isinstance(data, dict):
         raise ExperimentError(f"{where} is empty or no list of `key: value` lines.")
     return data, lines

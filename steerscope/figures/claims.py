@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from textwrap import wrap
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from jaxtyping import Int
 
 from steerscope.figures.theme import BLACK, BLUE, GREY, ORANGE, RED, new_figure
 
@@ -73,7 +75,7 @@ def claims_board(board: pd.DataFrame) -> go.Figure:
     return figure
 
 
-def _thresholds(figure: go.Figure, rows: pd.DataFrame, height: pd.Series) -> None:
+def _thresholds(figure: go.Figure, rows: pd.DataFrame, height: Int[np.ndarray, " row"]) -> None:
     """The threshold that each test states, on its row; `within` has one on either side."""
     marks = [
         (sign * row.threshold, place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from steerscope.errors import RunError
+from steerscope.errors import RunError, SteerscopeError
 from steerscope.experiments.running import FILE, open_experiment, plates_of, runs_of, tables_of
 from steerscope.plans import StudyPlan, SweepPlan
 from steerscope.report import plates, report_page
@@ -66,15 +66,32 @@ def _verify_run(run: Run, weights: bool) -> Verification:
     differences = [*records.differences, *check_inputs(run, weights=weights)]
     n_printed = 0
     if run.configuration.get("kind") in _WITH_A_PAGE:
-        page = run.path / "report.html"
-        if page.is_file():
-            text = page.read_text(encoding="utf-8")
-            n_printed, differing = compare_pages(page.name, text, report_page(run))
-            differences += differing
-        if (run.path / "figures").is_dir():
-            count, differing = compare_figures(run.path / "figures", plates(run))
-            n_printed, differences = n_printed + count, differences + differing
+        try:
+            n_printed, differing = _page_and_figures(run)
+        except (SteerscopeError, LookupError, ValueError) as error:
+            differing = [_not_computable("report.html", error)]
+        differences += differing
     return Verification(records.n_rows, records.n_files, n_printed, tuple(differences))
+
+
+def _page_and_figures(run: Run) -> tuple[int, list[Difference]]:
+    count = 0
+    found: list[Difference] = []
+    page, drawn = run.path / "report.html", run.path / "figures"
+    if page.is_file():
+        text = page.read_text(encoding="utf-8")
+        count, found = compare_pages(page.name, text, report_page(run))
+    if drawn.is_dir():
+        more, differing = compare_figures(drawn, plates(run))
+        count, found = count + more, found + differing
+    return count, found
+
+
+def _not_computable(where: str, error: Exception) -> Difference:
+    """Rows so altered that nothing can be printed of them."""
+    return Difference(
+        where, "what it prints", "there", f"nothing: the rows do not give it ({error})"
+    )
 
 
 def _verify_experiment(folder: Path, weights: bool) -> Verification:
@@ -85,8 +102,12 @@ def _verify_experiment(folder: Path, weights: bool) -> Verification:
         found = _verify_run(run, weights)
         named = tuple(replace(d, where=f"{run.path.name}/{d.where}") for d in found.differences)
         total += replace(found, differences=named)
-    n_cells, tables = compare_tables(folder / "tables", tables_of(experiment, runs))
-    n_drawn, figures = compare_figures(folder / "figures", plates_of(experiment, runs))
+    try:
+        n_cells, tables = compare_tables(folder / "tables", tables_of(experiment, runs))
+        n_drawn, figures = compare_figures(folder / "figures", plates_of(experiment, runs))
+    except (SteerscopeError, LookupError, ValueError) as error:
+        n_cells, n_drawn, figures = 0, 0, []
+        tables = [_not_computable("tables", error)]
     return total + Verification(0, 0, n_cells + n_drawn, (*tables, *figures))
 
 

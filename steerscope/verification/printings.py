@@ -31,7 +31,8 @@ def compare_figures(folder: Path, plates: Sequence[Plate]) -> tuple[int, list[Di
 
     Pictures cannot be read back; their pages are compared, where there are any.
     """
-    count, found = 0, []
+    count = 0
+    found: list[Difference] = []
     for plate in plates:
         path = folder / f"{plate.name}.html"
         if path.is_file():
@@ -45,7 +46,8 @@ def compare_figures(folder: Path, plates: Sequence[Plate]) -> tuple[int, list[Di
 
 def compare_tables(folder: Path, expected: dict[str, str]) -> tuple[int, list[Difference]]:
     """How many cells the tables have, and which the rows do not give; a missing table is one."""
-    count, found = 0, []
+    count = 0
+    found: list[Difference] = []
     for name, text in expected.items():
         path, where = folder / f"{name}.csv", f"{folder.name}/{name}.csv"
         rows = list(csv.DictReader(io.StringIO(text)))
@@ -63,7 +65,8 @@ def compare_tables(folder: Path, expected: dict[str, str]) -> tuple[int, list[Di
 
 def _cells(where: str, stored: str, rows: list[dict[str, str]]) -> Iterator[Difference]:
     there = list(csv.DictReader(io.StringIO(stored)))
-    for number, (mine, wanted) in enumerate(zip_longest(there, rows, fillvalue={}), start=1):
+    none: dict[str, str] = {}
+    for number, (mine, wanted) in enumerate(zip_longest(there, rows, fillvalue=none), start=1):
         for column in dict.fromkeys([*wanted, *mine]):
             if mine.get(column) != wanted.get(column):
                 yield Difference(

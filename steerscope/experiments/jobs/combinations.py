@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -152,7 +153,7 @@ class CombinationStep:
     def reduced(self, n_texts: int) -> CombinationStep:
         """One layer on few prompts."""
         layers = (self.layers or (0,))[:1]
-        few = {"n_select": n_texts, "n_test": n_texts, "n_kl_prompts": 4}
+        few: dict[str, Any] = {"n_select": n_texts, "n_test": n_texts, "n_kl_prompts": 4}
         return replace(self, layers=layers, other=None, **few)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -89,7 +90,12 @@ class ComparisonStep:
     def reduced(self, n_texts: int) -> ComparisonStep:
         """Two methods at one layer on few texts."""
         layers = (self.plan.layers or (0,))[:1]
-        few = {"n_null_seeds": 1, "n_pairs": n_texts, "n_test": n_texts, "n_kl_prompts": 4}
+        few: dict[str, Any] = {
+            "n_null_seeds": 1,
+            "n_pairs": n_texts,
+            "n_test": n_texts,
+            "n_kl_prompts": 4,
+        }
         plan = replace(self.plan, methods=self.plan.methods[:2], layers=layers, **few)
         return replace(self, plan=plan, other=None)
 
@@ -119,7 +125,9 @@ def rows_of_comparison(found: Comparison, concept: str) -> list[Row]:
                     prompt=int(record["item"]),
                     seed=int(record["seed"]),
                     kl_nats=float(record["kl_nats"]),
-                    **{dose: float(record[dose]) for dose in DOSES},
+                    dose_absolute=float(record["dose_absolute"]),
+                    dose_relative=float(record["dose_relative"]),
+                    dose_natural=float(record["dose_natural"]),
                 )
             )
     return rows
@@ -152,7 +160,7 @@ def _steps(e: Experiment) -> list[Step]:
     usual = ComparisonPlan().matching
     matched = e.matched
     relative = matched.relative or usual.relative
-    doses = e.doses.values or tuple(sorted({*usual.doses, relative}))
+    doses = e.doses.values or tuple(sorted({*usual.doses, *([relative] if relative else [])}))
     matching = Matching(doses, relative, matched.kl or usual.kl)
     methods = e.methods if "methods" in e.model_fields_set else tuple(METHODS)
     return [

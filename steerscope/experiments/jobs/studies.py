@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -21,6 +22,7 @@ from steerscope.statistics import Estimate
 from steerscope.studies import PLAIN, metric_mean
 from steerscope.study import run_study, run_sweep
 
+_NONE = Estimate(math.nan, math.nan, math.nan, 0)
 _KEYS = ("run", "model", "contrasts", "method", "seed")
 
 
@@ -68,7 +70,7 @@ class StudyStep:
     def reduced(self, n_texts: int) -> StudyStep:
         """Two doses at one layer, on few prompts."""
         p, layers = self.plan, (self.plan.layers or (0,))[:1]
-        few = {"max_select": n_texts, "max_test": n_texts, "n_sweep_controls": 0}
+        few: dict[str, Any] = {"max_select": n_texts, "max_test": n_texts, "n_sweep_controls": 0}
         if isinstance(p, SweepPlan):
             doses = tuple(d for d in p.doses if d)[:2]
             return StudyStep(replace(p, layers=layers, doses=doses, **few))
@@ -151,7 +153,7 @@ def _answer(run: Run, f: Findings) -> pd.DataFrame:
     }
     for name in ("selected", "stated", "mirrored", "over_random", "over_shuffled"):
         found = c.effect if name == "selected" else getattr(f, name)
-        row |= _flat(name, found or Estimate(*[float("nan")] * 3, 0))
+        row |= _flat(name, found or _NONE)
     return _keyed(run, f, pd.DataFrame([row]))
 
 
@@ -194,8 +196,14 @@ def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
     ]
 
 
-_FIGURES = ("layer_sweep", "sweet_spot_map", "kl_by_depth", "eigengap_heads", "eigengap_predicts")
-_FIGURES += ("layer_league", "token_effects", "dose_response")
+_SWEPT = (
+    "layer_sweep",
+    "sweet_spot_map",
+    "kl_by_depth",
+    "eigengap_heads",
+    "eigengap_predicts",
+    "layer_league",
+)
 _TAKES = frozenset(
     {
         "prompts", "methods", "sites", "doses.values", "decoding", "read", "scope", "chat",
@@ -207,7 +215,7 @@ STUDY = Job(
     name="study",
     words="where, how hard and whether, stated on held-out prompts",
     takes=_TAKES | {"doses.reference", "sample.test", "sample.nulls"},
-    figures=_FIGURES,
+    figures=(*_SWEPT, "dose_response", "token_effects"),
     steps=lambda e: _steps(e, StudyPlan),
     tables=_tables,
     plates=_plates,
@@ -216,7 +224,7 @@ SWEEP = Job(
     name="sweep",
     words="a grid of layers and doses",
     takes=_TAKES | {"doses.unit"},
-    figures=_FIGURES[:-2],
+    figures=_SWEPT,
     steps=lambda e: _steps(e, SweepPlan),
     tables=_tables,
     plates=_plates,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from steerscope.audits import audit
     from steerscope.backbones import load_model
     from steerscope.calibration import calibrate
+    from steerscope.claims import check_claims, load_claims
     from steerscope.comparison import ComparisonPlan, compare_methods
     from steerscope.composition import (
         interference,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from steerscope.doses import Dose
     from steerscope.errors import SteerscopeError
     from steerscope.evidence import gather
+    from steerscope.experiments import Experiment, load_experiment, run_experiment
     from steerscope.generation import Greedy, Sample, generate
     from steerscope.gradients import add_gradients
     from steerscope.interventions import Cell, Intervention, Steering, steer
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
     from steerscope.style_report import style_report
     from steerscope.styles import Style, find_style
     from steerscope.templates import check_templates, wrapped
+    from steerscope.verification import verify
 
 _HOME = {
     "Cell": "interventions",
@@ -80,6 +83,7 @@ _HOME = {
     "Direction": "directions",
     "Dose": "doses",
     "EigengapGate": "strengths",
+    "Experiment": "experiments",
     "Gradients": "activations",
     "Greedy": "generation",
     "Intervention": "interventions",
@@ -101,6 +105,7 @@ _HOME = {
     "add_gradients": "gradients",
     "audit": "audits",
     "calibrate": "calibration",
+    "check_claims": "claims",
     "check_templates": "templates",
     "compare_methods": "comparison",
     "direction_lens": "lens",
@@ -121,8 +126,10 @@ _HOME = {
     "layer_diagnostics": "diagnostics",
     "layer_zones": "diagnostics",
     "learning_curve": "stability",
+    "load_claims": "claims",
     "load_contrasts": "contrasts",
     "load_directions": "directions",
+    "load_experiment": "experiments",
     "load_model": "backbones",
     "load_prompts": "contrasts",
     "log_likelihoods": "score",
@@ -135,6 +142,7 @@ _HOME = {
     "predictor_table": "steerability",
     "push_to_hub": "directions",
     "renormalised_sum": "composition",
+    "run_experiment": "experiments",
     "run_study": "study",
     "run_sweep": "study",
     "save_directions": "directions",
@@ -144,6 +152,7 @@ _HOME = {
     "style_report": "style_report",
     "switched": "composition",
     "vector_sum": "composition",
+    "verify": "verification",
     "wrapped": "templates",
 }
 
@@ -157,6 +166,7 @@ __all__ = [
     "Direction",
     "Dose",
     "EigengapGate",
+    "Experiment",
     "Gradients",
     "Greedy",
     "Intervention",
@@ -178,6 +188,7 @@ __all__ = [
     "add_gradients",
     "audit",
     "calibrate",
+    "check_claims",
     "check_templates",
     "compare_methods",
     "direction_lens",
@@ -198,8 +209,10 @@ __all__ = [
     "layer_diagnostics",
     "layer_zones",
     "learning_curve",
+    "load_claims",
     "load_contrasts",
     "load_directions",
+    "load_experiment",
     "load_model",
     "load_prompts",
     "log_likelihoods",
@@ -212,6 +225,7 @@ __all__ = [
     "predictor_table",
     "push_to_hub",
     "renormalised_sum",
+    "run_experiment",
     "run_study",
     "run_sweep",
     "save_directions",
@@ -221,6 +235,7 @@ __all__ = [
     "style_report",
     "switched",
     "vector_sum",
+    "verify",
     "wrapped",
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from steerscope.experiments.running import FILE, PRINTED, runs_of
 from steerscope.plans import effect_of
 from steerscope.results import COLUMNS, Row, Run
 from steerscope.verification.records import check_records
+from steerscope.whole_files import write_whole
 
 OPEN, SUPPORTED, REFUTED, INCONCLUSIVE = VERDICTS = ("open", "supported", "refuted", "inconclusive")
 
@@ -136,11 +138,10 @@ def store_evidence(experiment: Experiment, folder: Path, out: Path) -> None:
         table = run.table()
         if "effect" in run.configuration:
             table = table[table.metric == effect_of(run).metric]
-        kept = Run.start(
-            out / "runs" / run.path.name,
-            run.configuration,
-            provenance=run.description["provenance"],
-        )
+        path = out / "runs" / run.path.name
+        description = run.description | {"command": ["steerscope", "run", experiment.name]}
+        write_whole(path / "run.json", json.dumps(description, indent=2) + "\n")
+        kept = Run.open(path)
         records = table[list(COLUMNS)].to_dict("records")
         kept.append([Row(**{str(k): v for k, v in r.items()}) for r in records])
         kept.seal()

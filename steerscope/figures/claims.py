@@ -36,19 +36,19 @@ def claims_board(board: pd.DataFrame) -> go.Figure:
     )
     height = len(rows) - 1 - rows.index.to_numpy()
     for verdict, (colour, symbol) in _LOOK.items():
-        here = rows.verdict == verdict
+        here = (rows.verdict == verdict) & rows.value.notna()  # no point that nobody measured
         if not here.any():
             continue
         part = rows[here]
         figure.add_trace(
             go.Scatter(
-                x=part.value.fillna(0.0),
+                x=part.value,
                 y=height[here],
                 error_x={
                     "type": "data",
                     "symmetric": False,
-                    "array": (part.high - part.value).fillna(0.0),
-                    "arrayminus": (part.value - part.low).fillna(0.0),
+                    "array": part.high - part.value,
+                    "arrayminus": part.value - part.low,
                 },
                 mode="markers",
                 marker={"color": colour, "symbol": symbol, "size": 12},
@@ -80,7 +80,7 @@ def _thresholds(figure: go.Figure, rows: pd.DataFrame, height: Int[np.ndarray, "
     marks = [
         (sign * row.threshold, place)
         for place, row in zip(height, rows.itertuples(), strict=True)
-        if row.verdict != "open"
+        if row.value == row.value  # noqa: PLR0124 - NaN while open
         for sign in ((1, -1) if row.direction == "within" else (1,))
     ]
     if marks:
@@ -102,10 +102,10 @@ def _said(figure: go.Figure, place: int, verdict: str, numbers: str, colour: str
         xref="paper",
         xanchor="left",
         y=place,
-        text=f"<b>{verdict}</b><br>{numbers}",
+        text=f'<b style="color:{colour}">{verdict}</b><br>{numbers}',
         align="left",
         showarrow=False,
-        font={"size": 11.5, "color": colour if verdict != "open" else BLACK},
+        font={"size": 11.5, "color": BLACK},
     )
 
 

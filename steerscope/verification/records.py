@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pyarrow import ArrowException
 
 from steerscope.errors import RunError, reason
 from steerscope.results import Run
@@ -35,7 +34,7 @@ def check_records(run: Run) -> Records:
         for part in sorted((run.path / kind).glob("*.parquet")):
             try:
                 table = pd.read_parquet(part)
-            except (OSError, ValueError, ArrowException) as error:
+            except (OSError, ValueError) as error:
                 place = _place(run, part)
                 found.append(Difference(place, "the part", "unreadable", reason(error)[:80]))
                 continue

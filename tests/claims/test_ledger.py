@@ -264,9 +264,10 @@ def test_the_board_shows_value_interval_threshold_and_verdict():
     assert list(traces["refuted (1)"].x) == [pytest.approx(0.2)]
     assert traces["refuted (1)"].error_x.array[0] == pytest.approx(0.1)
     assert list(traces["threshold, stated beforehand"].x) == [0.05]
+    assert not any("open" in name for name in traces)  # nothing is drawn that was not measured
     assert figure.layout.xaxis.title.text.startswith("difference of shares")
     assert [a.text for a in figure.layout.annotations][0].startswith(
-        "<b>refuted</b><br>+0.20 [+0.10"
+        '<b style="color:#D55E00">refuted</b><br>+0.20 [+0.10'
     )
 
 

@@ -11,13 +11,15 @@ import pandas as pd
 from steerscope.errors import RunError
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs import Machine, find_job
+from steerscope.plans import StudyPlan, SweepPlan
 from steerscope.progress import Track, silent
-from steerscope.report import Plate, write_figure
+from steerscope.report import Plate, write_figure, write_report
 from steerscope.results import Run
 from steerscope.seals import MANIFEST
 from steerscope.whole_files import write_whole
 
 FILE = "experiment.json"
+PAGED = frozenset({StudyPlan.__name__, SweepPlan.__name__})  # runs that have a report
 
 
 def run_experiment(
@@ -95,7 +97,7 @@ def print_experiment(experiment: Experiment, out: str | Path) -> list[Path]:
     """Write every table and figure of an experiment whose runs are there; no model is needed."""
     out = Path(out)
     runs = runs_of(experiment, out)
-    written = []
+    written = [write_report(run) for run in runs if run.configuration.get("kind") in PAGED]
     for name, text in tables_of(experiment, runs).items():
         written.append(out / "tables" / f"{name}.csv")
         write_whole(written[-1], text)

@@ -6,16 +6,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from steerscope.errors import RunError, SteerscopeError
-from steerscope.experiments.running import FILE, open_experiment, plates_of, runs_of, tables_of
-from steerscope.plans import StudyPlan, SweepPlan
+from steerscope.experiments.running import (
+    FILE,
+    PAGED,
+    open_experiment,
+    plates_of,
+    runs_of,
+    tables_of,
+)
 from steerscope.report import plates, report_page
 from steerscope.results import Run
 from steerscope.verification.difference import Difference
 from steerscope.verification.inputs import check_inputs
 from steerscope.verification.printings import compare_figures, compare_pages, compare_tables
 from steerscope.verification.records import check_records
-
-_WITH_A_PAGE = {StudyPlan.__name__, SweepPlan.__name__}
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def _verify_run(run: Run, weights: bool) -> Verification:
     records = check_records(run)
     differences = [*records.differences, *check_inputs(run, weights=weights)]
     n_printed = 0
-    if run.configuration.get("kind") in _WITH_A_PAGE:
+    if run.configuration.get("kind") in PAGED:
         try:
             n_printed, differing = _page_and_figures(run)
         except (SteerscopeError, LookupError, ValueError) as error:

@@ -33,7 +33,7 @@ def check_inputs(run: Run, *, weights: bool = True) -> list[Difference]:
             model = load_model(
                 configuration["model"],
                 backbone=configuration["backbone"],
-                dtype=configuration["dtype"],
+                dtype=configuration.get("dtype", "float32"),
             )
             found += _same(
                 "weights", model.fingerprint, run.description["provenance"]["fingerprint"]

@@ -16,7 +16,7 @@ from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, st
 from steerscope.findings import Findings, find
 from steerscope.plans import Plan, StudyPlan, SweepPlan
 from steerscope.progress import Track
-from steerscope.report import Plate, plates, write_report
+from steerscope.report import Plate, plates
 from steerscope.results import Run
 from steerscope.statistics import Estimate
 from steerscope.studies import PLAIN, metric_mean
@@ -44,15 +44,12 @@ class StudyStep:
         return self.plan.model
 
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
-        """Measure what is missing, and write the page of the run."""
+        """Measure what is missing."""
         options: dict[str, Any] = {**asdict(machine), "progress": progress}
         if isinstance(self.plan, StudyPlan):
-            run = run_study(self.plan, out, **options)
-        else:
-            assert isinstance(self.plan, SweepPlan)
-            run = run_sweep(self.plan, out, **options)
-        write_report(run)
-        return run
+            return run_study(self.plan, out, **options)
+        assert isinstance(self.plan, SweepPlan)
+        return run_sweep(self.plan, out, **options)
 
     def size(self, n_layers: int) -> Size:
         """Conditions of all splits; half of the prompts have room for a dose of either sign."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from steerscope.audits import audit
     from steerscope.backbones import load_model
     from steerscope.calibration import calibrate
+    from steerscope.claims import check_claims, load_claims
     from steerscope.comparison import ComparisonPlan, compare_methods
     from steerscope.composition import (
         interference,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from steerscope.drift import drift_table
     from steerscope.errors import SteerscopeError
     from steerscope.evidence import gather
+    from steerscope.experiments import Experiment, load_experiment, run_experiment
     from steerscope.generation import Greedy, Sample, generate
     from steerscope.geometry import compare_geometries, cosine_matrix, mantel
     from steerscope.gradients import add_gradients
@@ -75,6 +77,7 @@ if TYPE_CHECKING:
     from steerscope.style_report import style_report
     from steerscope.styles import Style, find_style
     from steerscope.templates import check_templates, wrapped
+    from steerscope.verification import verify
     from steerscope.weights import (
         WeightEdit,
         WeightSweepPlan,
@@ -107,6 +110,7 @@ _HOME = {
     "Direction": "directions",
     "Dose": "doses",
     "EigengapGate": "strengths",
+    "Experiment": "experiments",
     "Gradients": "activations",
     "Greedy": "generation",
     "Intervention": "interventions",
@@ -133,6 +137,7 @@ _HOME = {
     "add_gradients": "gradients",
     "audit": "audits",
     "calibrate": "calibration",
+    "check_claims": "claims",
     "check_templates": "templates",
     "compare_geometries": "geometry",
     "compare_methods": "comparison",
@@ -165,8 +170,10 @@ _HOME = {
     "learning_curve": "stability",
     "lens_table": "lens",
     "load_adapter": "weights.adapter",
+    "load_claims": "claims",
     "load_contrasts": "contrasts",
     "load_directions": "directions",
+    "load_experiment": "experiments",
     "load_model": "backbones",
     "load_prompts": "contrasts",
     "log_likelihoods": "score",
@@ -180,6 +187,7 @@ _HOME = {
     "predictor_table": "steerability",
     "push_to_hub": "directions",
     "renormalised_sum": "composition",
+    "run_experiment": "experiments",
     "run_study": "study",
     "run_sweep": "study",
     "run_weight_sweep": "weights",
@@ -194,6 +202,7 @@ _HOME = {
     "transfer": "weights.adapter",
     "transfer_table": "weights.adapter",
     "vector_sum": "composition",
+    "verify": "verification",
     "wrapped": "templates",
 }
 
@@ -209,6 +218,7 @@ __all__ = [
     "Direction",
     "Dose",
     "EigengapGate",
+    "Experiment",
     "Gradients",
     "Greedy",
     "Intervention",
@@ -235,6 +245,7 @@ __all__ = [
     "add_gradients",
     "audit",
     "calibrate",
+    "check_claims",
     "check_templates",
     "compare_geometries",
     "compare_methods",
@@ -267,8 +278,10 @@ __all__ = [
     "learning_curve",
     "lens_table",
     "load_adapter",
+    "load_claims",
     "load_contrasts",
     "load_directions",
+    "load_experiment",
     "load_model",
     "load_prompts",
     "log_likelihoods",
@@ -282,6 +295,7 @@ __all__ = [
     "predictor_table",
     "push_to_hub",
     "renormalised_sum",
+    "run_experiment",
     "run_study",
     "run_sweep",
     "run_weight_sweep",
@@ -296,6 +310,7 @@ __all__ = [
     "transfer",
     "transfer_table",
     "vector_sum",
+    "verify",
     "wrapped",
 ]
 

@@ -17,6 +17,7 @@ SteerscopeError
 ├── VectorFileError         a vector file that cannot be read
 ├── VectorMismatchError     a direction used on another model or width
 ├── NotCheckedError         a check of an audit that lacks what it would look at
+├── ExperimentError        an experiment file or a claims file that cannot be used, with its line
 ├── RunError                a run directory that cannot be read or continued
 ├── RestorationError        a model that is not as it was before, which is a fault of ours
 └── RunConflictError        the same measurement with two different values
@@ -107,6 +108,10 @@ class NotCheckedError(SteerscopeError):
 
 class RestorationError(SteerscopeError):
     """A model that is not as it was before a sweep; load it again."""
+
+
+class ExperimentError(SteerscopeError):
+    """An experiment file, or one of claims, that cannot be used; the message names its line."""
 
 
 class RunError(SteerscopeError):

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from steerscope.errors import RunConflictError, RunError
+from steerscope.seals import write_manifest, write_seal
 from steerscope.whole_files import whole_file, write_whole
 
 STATUSES = ("ok", "degenerate", "empty", "unread")
@@ -181,6 +182,12 @@ class Run:
         found = pd.concat(parts) if parts else pd.DataFrame(columns=columns)
         return found.drop_duplicates(["cell", "prompt", "split"], ignore_index=True)
 
+    def seal(self) -> None:
+        """Write the manifest of a finished run: hashes of what its page is drawn from."""
+        parts = [p for name in ("rows", "texts", "seals") for p in self.path.glob(f"{name}/**/*.*")]
+        beside = [self.path / name for name in ("run.json", "directions.safetensors", "lens.json")]
+        write_manifest(self.path, [*beside, *parts])
+
     def _index(self) -> dict[tuple[str, int, str, str], float]:
         if self._seen is None:
             self._seen = {}
@@ -201,6 +208,7 @@ def _write_part(folder: Path, table: pd.DataFrame) -> None:
     part = folder / f"{len(list(folder.glob('*.parquet'))):05d}.parquet"
     with whole_file(part) as unfinished:
         table.to_parquet(unfinished)
+        write_seal(part, unfinished, table)  # first, so that no part is without its seal
 
 
 def _same(a: float, b: float) -> bool:

@@ -57,14 +57,16 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Texts:
+class Texts:
+    """What a plan names: the contrast set, and the splits of its pairs and of the prompts."""
+
     contrasts: ContrastSet
     pairs: Split[ContrastSet]
     prompts: Split[PromptSet]
 
-    def wrapped(self, model: LensModel) -> _Texts:
+    def wrapped(self, model: LensModel) -> Texts:
         """The same texts in the model's chat template."""
-        return _Texts(
+        return Texts(
             wrapped(model, self.contrasts),
             self.pairs.map(lambda part: wrapped(model, part)),
             self.prompts.map(lambda part: wrapped(model, part)),
@@ -77,7 +79,7 @@ class _Bound:
 
     plan: Plan
     model: LensModel
-    texts: _Texts
+    texts: Texts
     judge: Judge
     found: dict[Site, Contrast]
     directions: dict[int, Direction]
@@ -130,6 +132,7 @@ def run_study(
     _write_lens(bound.run, bound.model, direction)
     everything = [*bound.directions.values(), *controls, *test_controls]
     save_directions(bound.run.path / "directions.safetensors", everything)
+    bound.run.seal()
     return bound.run
 
 
@@ -155,6 +158,7 @@ def run_sweep(
     _measure_sinks(bound)
     everything = [*bound.directions.values(), *controls]
     save_directions(bound.run.path / "directions.safetensors", everything)
+    bound.run.seal()
     return bound.run
 
 
@@ -164,7 +168,7 @@ def _bind(
     if plan.method not in METHODS:
         raise UnknownNameError("method", plan.method, METHODS)
     read = ReadToken.parse(plan.read)
-    texts = _load_texts(plan)
+    texts = load_texts(plan)
     device, memory = machine
     model = load_model(
         plan.model, backbone=plan.backbone, dtype=plan.dtype, device=device, memory=memory
@@ -206,7 +210,8 @@ def _settings(plan: Plan) -> dict[str, Any]:
     return {k: v for k, v in asdict(plan).items() if k != "chat" or v}
 
 
-def _load_texts(plan: Plan) -> _Texts:
+def load_texts(plan: Plan) -> Texts:
+    """The texts that a plan names, each split limited to what the plan uses."""
     contrasts = load_contrasts(plan.contrasts)
     pairs = contrasts.split(plan.seed)
     if plan.prompts is not None or contrasts.name in bundled_prompts():
@@ -223,7 +228,7 @@ def _load_texts(plan: Plan) -> _Texts:
         _first(prompts.select, plan.max_select),
         _first(prompts.test, plan.max_test),
     )
-    return _Texts(contrasts, pairs, limited)
+    return Texts(contrasts, pairs, limited)
 
 
 def _first(prompts: PromptSet, count: int) -> PromptSet:

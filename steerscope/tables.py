@@ -125,16 +125,20 @@ def write_table(table: Table, folder: Path) -> list[Path]:
     Raises:
         RunError: the disk refused.
     """
-    contents = {
-        "csv": as_numbers(table).to_csv(index=False, lineterminator="\n"),
-        "md": as_markdown(table),
-        "tex": as_latex(table),
-    }
     written = []
-    for ending, content in contents.items():
-        written.append(folder / f"{table.name}.{ending}")
+    for name, content in table_files(table).items():
+        written.append(folder / name)
         write_whole(written[-1], content)
     return written
+
+
+def table_files(table: Table) -> dict[str, str]:
+    """What is written of a table: the name of each file and its content."""
+    return {
+        f"{table.name}.csv": as_numbers(table).to_csv(index=False, lineterminator="\n"),
+        f"{table.name}.md": as_markdown(table),
+        f"{table.name}.tex": as_latex(table),
+    }
 
 
 def _cell(row: dict[Any, Any], column: Column) -> str:

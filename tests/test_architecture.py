@@ -17,9 +17,10 @@ MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "data" not in p.relative_to
 
 LEVELS = {
     "errors": -1, "sites": 0, "doses": 0, "scopes": 0, "bundled": 0, "progress": 0, "styles": 0, "whole_files": 0,
-    "contrasts": 1, "results": 1, "statistics": 1, "metrics": 1, "batches": 1, "caches": 1, "clock": 1, "reading": 1,
-    "losses": 1, "legacy": 1, "searches": 1, "studies": 2, "predictors": 2, "model": 2, "microworld": 2,
-    "plans": 3, "geometry": 3, "rankings": 3, "phases": 3, "drift": 3, "tables": 3, "fronts": 4, "figures": 5,
+    "contrasts": 1, "statistics": 1, "metrics": 1, "batches": 1, "caches": 1, "clock": 1, "reading": 1,
+    "losses": 1, "legacy": 1, "searches": 1, "seals": 1, "results": 2, "studies": 2, "predictors": 2, "model": 2,
+    "microworld": 2, "plans": 3, "geometry": 3, "rankings": 3, "phases": 3, "drift": 3, "tables": 3, "fronts": 4,
+    "figures": 5,
     "memory": 3, "backbones": 4,
     "activations": 4, "spectra": 4,
     "findings": 4,
@@ -31,8 +32,8 @@ LEVELS = {
     "sweeps": 10, "steerability": 10, "gating": 10, "zoning": 10, "style_report": 11,
     "landscapes": 9, "interferences": 10, "anatomy": 10,
     "matched_kl": 11, "report": 11, "comparison": 12,
-    "study": 11, "weights": 12,
-    "cli": 13, "__main__": 14, "__init__": 14,
+    "study": 11, "weights": 12, "experiments": 13, "verification": 14, "claims": 15, "cli": 16, "__main__": 17,
+    "__init__": 17,
 }  # fmt: skip
 
 DOORS = {
@@ -45,7 +46,8 @@ DOORS = {
     "peft": {"weights/adapter/lora.py"},
     "gguf": {"directions/gguf.py"},
     "huggingface_hub": {"directions/hub.py"},
-    "pydantic": {"directions"},
+    "pydantic": {"directions", "experiments", "claims"},
+    "yaml": {"experiments"},
     "transformers": {"backbones", "microworld"},
 }
 WITHOUT_TORCH = {

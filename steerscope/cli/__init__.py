@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 import typer
 
-from steerscope.cli import jobs, tools
+from steerscope.cli import experiments, jobs, tools
 from steerscope.cli.adapter import adapter
+from steerscope.cli.claims import claims
 from steerscope.cli.styles import styles
 from steerscope.cli.weights import weights
 from steerscope.errors import BackboneWarning, PureGainWarning, SteerscopeError, TemplateWarning
@@ -37,10 +38,13 @@ for command in (
     tools.lens,
     jobs.figures,
     jobs.audit,
+    experiments.run,
+    experiments.verify,
 ):
     app.command()(command)
 app.add_typer(weights, name="weights")
 app.add_typer(adapter, name="adapter")
+app.add_typer(claims, name="claims")
 
 
 def _show_warning(

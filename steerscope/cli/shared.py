@@ -78,6 +78,11 @@ def say(line: str = "") -> None:
     sys.stdout.write(line + "\n")
 
 
+def say_aside(line: str) -> None:
+    """One line on standard error, beside the result."""
+    sys.stderr.write(line + "\n")
+
+
 def finish(as_json: bool, result: dict[str, Any], lines: Sequence[str]) -> None:
     """Print a result as one JSON object or as lines."""
     if as_json:

@@ -1,6 +1,7 @@
 """Figures: functions from tables to plotly figures, nothing written and no model needed."""
 
 from steerscope.figures.anatomy import layer_anatomy
+from steerscope.figures.claims import claims_board
 from steerscope.figures.diagnostics import diagnostic_scatter, eigengap_heads, token_effects
 from steerscope.figures.doses import dose_fan, dose_phase_diagram
 from steerscope.figures.drift import drift_radar
@@ -19,6 +20,7 @@ __all__ = [
     "concept_geometry",
 from steerscope.figures.sweeps import dose_response, kl_by_depth, layer_sweep, sweet_spot_map
     "activation_landscape",
+    "claims_board",
     "diagnostic_scatter",
     "dose_fan",
     "dose_phase_diagram",

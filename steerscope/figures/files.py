@@ -50,9 +50,9 @@ def write_plate(
         RunError: the disk refused.
     """
     check_formats(formats)
-    figure = captioned(plate.figure, plate.caption) if plate.caption else plate.figure
+    figure = _with_caption(plate)
     written = [folder / f"{plate.name}.csv"]
-    write_whole(written[0], drawn(plate.figure).to_csv(index=False, lineterminator="\n"))
+    write_whole(written[0], figure_numbers(plate))
     caption = caption_of(figure)
     if caption:
         written.append(folder / f"{plate.name}.txt")
@@ -60,10 +60,19 @@ def write_plate(
     for name in formats:
         written.append(folder / f"{plate.name}.{name}")
         if name == "html":
-            write_whole(written[-1], _page(figure, look))
+            write_whole(written[-1], figure_page(plate, look))
         else:
             _write_picture(figure, written[-1], look)
     return written
+
+
+def figure_numbers(plate: Plate) -> str:
+    """What a figure shows, as CSV."""
+    return drawn(plate.figure).to_csv(index=False, lineterminator="\n")
+
+
+def _with_caption(plate: Plate) -> go.Figure:
+    return captioned(plate.figure, plate.caption) if plate.caption else plate.figure
 
 
 def check_formats(formats: Sequence[str]) -> None:
@@ -77,7 +86,9 @@ def check_formats(formats: Sequence[str]) -> None:
             raise UnknownNameError("figure format", name, FORMATS)
 
 
-def _page(figure: go.Figure, look: Look) -> str:
+def figure_page(plate: Plate, look: Look = SCREEN) -> str:
+    """A figure with its caption as a page that opens offline."""
+    figure = _with_caption(plate)
     caption = caption_of(figure)
     shown = dressed(figure, look)
     # The picture in the page has its caption as text, which the reader can select.

@@ -13,7 +13,7 @@ from pathlib import Path
 from steerscope.errors import RunError
 from steerscope.figures.files import Plate, check_formats, write_plate
 from steerscope.figures.looks import SCREEN, Look
-from steerscope.report.page import Page, write_page
+from steerscope.report.page import Page, as_sheet
 from steerscope.report.plates import plates as study_plates
 from steerscope.report.study import page as study_page
 from steerscope.report.tables import tables as study_tables
@@ -22,6 +22,7 @@ from steerscope.report.weights import plates as weights_plates
 from steerscope.report.weights import tables as weights_tables
 from steerscope.results import Run
 from steerscope.tables import Table, write_table
+from steerscope.whole_files import write_whole
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,17 @@ def write_report(run: Run) -> Path:
         RunError: the run has no rows, or is of a kind without a page.
     """
     path = run.path / "report.html"
-    write_page(path, _kind(run).page(run))
+    write_whole(path, report_page(run))
     return path
+
+
+def report_page(run: Run) -> str:
+    """The page of a run, drawn from its rows alone.
+
+    Raises:
+        RunError: the run has no rows, or is of a kind without a page.
+    """
+    return as_sheet(_kind(run).page(run))
 
 
 def plates(run: Run) -> list[Plate]:

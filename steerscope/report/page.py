@@ -5,13 +5,11 @@ from __future__ import annotations
 import html
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 from plotly.offline import get_plotlyjs
 
 from steerscope.figures.files import Plate
-from steerscope.whole_files import write_whole
 
 
 @dataclass(frozen=True)
@@ -49,11 +47,10 @@ def as_table(frame: pd.DataFrame, formats: dict[str, Callable[[float], str]] | N
     )
 
 
-def write_page(path: Path, page: Page) -> None:
-    """Write a page that opens offline, whole or not at all."""
+def as_sheet(page: Page) -> str:
+    """The whole page, which opens offline."""
     body = "\n".join(page.body)
-    sheet = _PAGE.format(title=as_text(page.title), plotly=get_plotlyjs(), body=body)
-    write_whole(path, sheet)
+    return _PAGE.format(title=as_text(page.title), plotly=get_plotlyjs(), body=body)
 
 
 _PAGE = """<!doctype html>

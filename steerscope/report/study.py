@@ -31,6 +31,7 @@ def page(run: Run) -> Page:
         "<h2>How it was measured</h2>",
         sections.method(run, f),
         "<h2>What may deceive here</h2>",
-        sections.audit_table(audit(run, leave_out=["report_disagrees"])),
+        # The page follows from the rows of this run alone.
+        sections.audit_table(audit(run, leave_out=["report_disagrees", "baseline_differs"])),
     ]
     return Page(f"{f.plan.model} steered along {f.plan.contrasts}", body)

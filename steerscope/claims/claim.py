@@ -1,0 +1,123 @@
+"""A claim in words with the test that decides it, stated before anything is measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from steerscope.bundled import data_folder
+from steerscope.claims.measures import check_measure
+from steerscope.errors import ExperimentError, SteerscopeError
+from steerscope.experiments.reading import read_yaml
+
+FILE = "claims.yaml"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Test(_Part):
+    """What decides a claim.
+
+    Attributes:
+        experiment: name of the bundled experiment whose runs are the evidence.
+        measure: a name in `measures.MEASURES`.
+        settings: of the measure.
+        direction: where the measured number must lie if the claim holds: `above` or `below` the
+            threshold, or `within` it of zero.
+        threshold: in the unit of the measure.
+        by: `interval`, the 95 % interval against the threshold, or `p`, two-sided, with the sign.
+        level: that p must be below.
+    """
+
+    __test__ = False  # no test of pytest's
+
+    experiment: str
+    measure: str
+    settings: dict[str, Any] = {}
+    direction: Literal["above", "below", "within"]
+    threshold: float
+    by: Literal["interval", "p"] = "interval"
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.05
+
+    @model_validator(mode="after")
+    def _can_decide(self) -> Test:
+        try:
+            check_measure(self.measure, self.settings)
+        except SteerscopeError as error:
+            raise ValueError(str(error)) from None
+        if self.direction == "within" and not self.threshold > 0:
+            raise ValueError("a claim `within` a threshold needs one above 0")
+        if self.by == "p" and (self.direction == "within" or self.threshold):
+            raise ValueError("a p value decides only `above` or `below` a threshold of 0")
+        return self
+
+    def __str__(self) -> str:
+        settings = ", ".join(f"{k} {v}" for k, v in self.settings.items())
+        what = f"{self.measure.replace('_', ' ')} of {self.experiment}"
+        by = "95 % interval" if self.by == "interval" else f"p < {self.level:g}"
+        return f"{what} ({settings}) {self.direction} {self.threshold:g}, by {by}"
+
+
+class Claim(_Part):
+    """What somebody holds to be so.
+
+    Attributes:
+        name: short.
+        words: the claim, as it was published.
+        source: where.
+        test: what decides it here; None if nothing can yet.
+        waits_for: what is missing for a test.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+    words: str
+    source: str
+    test: Test | None = None
+    waits_for: str | None = None
+
+    @model_validator(mode="after")
+    def _decidable_or_waiting(self) -> Claim:
+        if (self.test is None) == (self.waits_for is None):
+            raise ValueError("give either a test or what it waits_for")
+        return self
+
+
+class _File(_Part):
+    claims: tuple[Claim, ...]
+
+
+def claims_folder() -> Path:
+    """Folder of the bundled claims and their evidence."""
+    return data_folder() / "claims"
+
+
+def load_claims(path: str | Path | None = None) -> tuple[Claim, ...]:
+    """The claims of a file, by default the bundled one.
+
+    Raises:
+        ExperimentError: no such file, or one that is not as it must be; the message has the line.
+    """
+    path = claims_folder() / FILE if path is None else Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExperimentError(f"cannot read {path} ({error}); give a file of claims.") from None
+    data, lines = read_yaml(text, str(path))
+    try:
+        claims = _File.model_validate(data).claims
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = first["loc"]
+        line = next((lines[place[:n]] for n in range(len(place), 0, -1) if place[:n] in lines), 1)
+        said = first["msg"].removeprefix("Value error, ").rstrip(".")
+        name = ".".join(str(p) for p in place if not isinstance(p, int))
+        raise ExperimentError(f"{path}, line {line}: {name}: {said}.") from None
+    names = [c.name for c in claims]
+    twice = sorted({n for n in names if names.count(n) > 1})
+    if twice:
+        raise ExperimentError(f"{path} has two claims named {', '.join(twice)}; rename one.")
+    return claims

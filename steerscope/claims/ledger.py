@@ -1,0 +1,175 @@
+"""From claims and runs to verdicts: nothing here is decided by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from steerscope.claims.claim import Claim, Test, claims_folder
+from steerscope.claims.measures import Measured, check_measure
+from steerscope.errors import RunError, SteerscopeError
+from steerscope.experiments import bundled_experiments, load_experiment, open_experiment
+from steerscope.experiments.experiment import Experiment
+from steerscope.experiments.running import FILE, PRINTED, runs_of
+from steerscope.plans import effect_of
+from steerscope.results import COLUMNS, Row, Run
+from steerscope.verification.records import check_records
+from steerscope.whole_files import write_whole
+
+OPEN, SUPPORTED, REFUTED, INCONCLUSIVE = VERDICTS = ("open", "supported", "refuted", "inconclusive")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim and what the evidence says of it.
+
+    Attributes:
+        claim: what is claimed.
+        verdict: one of `VERDICTS`.
+        measured: the number that decided; None while open.
+        evidence: where the rows lie, or why there is no verdict.
+    """
+
+    claim: Claim
+    verdict: str
+    measured: Measured | None
+    evidence: str
+
+
+def check_claims(
+    claims: Sequence[Claim],
+    runs: str | Path,
+    *,
+    make: Callable[[Experiment, Path], object] | None = None,
+) -> list[Judged]:
+    """The verdict on each claim, computed from the rows that are there.
+
+    Args:
+        claims: to be judged.
+        runs: folder with a folder for each experiment; where one is missing, the evidence that
+            travels with the package is read.
+        make: makes the runs of an experiment that nobody has run yet; None leaves the claim open.
+    """
+    return [_judge(claim, Path(runs), make) for claim in claims]
+
+
+def decide(test: Test, found: Measured) -> str:
+    """Supported, refuted or inconclusive: the number against the threshold that was stated."""
+    if not all(map(math.isfinite, (found.value, found.low, found.high))):
+        return INCONCLUSIVE
+    if test.by == "p":
+        if not found.p < test.level:
+            return INCONCLUSIVE
+        return SUPPORTED if (found.value > 0) == (test.direction == "above") else REFUTED
+    edge = test.threshold
+    holds, fails = {
+        "above": (found.low > edge, found.high < edge),
+        "below": (found.high < edge, found.low > edge),
+        "within": (-edge < found.low and found.high < edge, found.low > edge or found.high < -edge),
+    }[test.direction]
+    return SUPPORTED if holds else REFUTED if fails else INCONCLUSIVE
+
+
+def _judge(claim: Claim, runs: Path, make: Callable[[Experiment, Path], object] | None) -> Judged:
+    if claim.test is None:
+        return Judged(claim, OPEN, None, f"waits for {claim.waits_for}")
+    name = claim.test.experiment
+    if name not in bundled_experiments():
+        return Judged(claim, OPEN, None, f"there is no experiment {name} yet")
+    experiment = load_experiment(name)
+    folder = find_evidence(experiment, runs)
+    if folder is None and make is not None:
+        make(experiment, runs / name)
+        folder = runs / name
+    if folder is None:
+        return Judged(
+            claim, OPEN, None, f"not measured yet; `steerscope run {name}` makes its runs"
+        )
+    try:
+        found = measured(claim.test, experiment, folder)
+    except SteerscopeError as error:
+        return Judged(claim, OPEN, None, f"evidence that cannot be used: {error}")
+    return Judged(claim, decide(claim.test, found), found, str(folder))
+
+
+def measured(test: Test, experiment: Experiment, folder: Path) -> Measured:
+    """The number that a test asks for.
+
+    Raises:
+        RunError: a run is missing, or its rows are not as they were measured.
+    """
+    runs = runs_of(experiment, folder)
+    for run in runs:
+        altered = check_records(run).differences
+        if altered:
+            raise RunError(str(altered[0]))
+    return check_measure(test.measure, test.settings)(runs, **test.settings)
+
+
+def find_evidence(experiment: Experiment, runs: Path) -> Path | None:
+    """The folder with finished runs of just this experiment: the user's own, else the bundled."""
+    for folder in (runs / experiment.name, claims_folder() / "evidence" / experiment.name):
+        if not (folder / FILE).is_file():
+            continue
+        there = open_experiment(folder)
+        same = there.model_copy(update={k: getattr(experiment, k) for k in PRINTED}) == experiment
+        if same and _finished(experiment, folder):
+            return folder
+    return None
+
+
+def _finished(experiment: Experiment, folder: Path) -> bool:
+    try:
+        return all((run.path / "manifest.json").is_file() for run in runs_of(experiment, folder))
+    except RunError:
+        return False
+
+
+def store_evidence(experiment: Experiment, folder: Path, out: Path) -> None:
+    """Copy of the runs what decides claims: of a sweep the effect's rows, of other jobs all rows."""
+    shutil.rmtree(out, ignore_errors=True)
+    for run in runs_of(experiment, folder):
+        table = run.table()
+        if "effect" in run.configuration:
+            table = table[table.metric == effect_of(run).metric]
+        path = out / "runs" / run.path.name
+        description = run.description | {"command": ["steerscope", "run", experiment.name]}
+        write_whole(path / "run.json", json.dumps(description, indent=2) + "\n")
+        kept = Run.open(path)
+        records = table[list(COLUMNS)].to_dict("records")
+        kept.append([Row(**{str(k): v for k, v in r.items()}) for r in records])
+        kept.seal()
+    shutil.copyfile(folder / FILE, out / FILE)
+
+
+def board(judged: Sequence[Judged]) -> pd.DataFrame:
+    """One row per claim: what is claimed, the verdict, the number that decided it, and the test."""
+    rows = []
+    for j in judged:
+        m = j.measured or Measured(math.nan, math.nan, math.nan, math.nan, 0, "", "")
+        rows.append(
+            {
+                "claim": j.claim.name,
+                "words": j.claim.words,
+                "source": j.claim.source,
+                "verdict": j.verdict,
+                "value": m.value,
+                "low": m.low,
+                "high": m.high,
+                "p": m.p,
+                "n": m.n,
+                "items": m.items,
+                "unit": m.unit,
+                "direction": j.claim.test.direction if j.claim.test else "",
+                "threshold": j.claim.test.threshold if j.claim.test else math.nan,
+                "test": str(j.claim.test or ""),
+                "evidence": j.evidence,
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,193 @@
+"""The numbers that decide claims: each a small pure function of the rows of an experiment's runs."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from steerscope.errors import BadValueError, RunError, UnknownNameError
+from steerscope.experiments.jobs.combinations import ADDED, ALL, SINGLE, arms_of_rows, best_of
+from steerscope.experiments.jobs.comparison import responses_of_rows
+from steerscope.experiments.jobs.predictors import layers_of_rows
+from steerscope.plans import effect_of
+from steerscope.predictors import grouped_correlation
+from steerscope.results import Run
+from steerscope.statistics import Estimate, bootstrap_mean, sign_flip_p
+from steerscope.studies import PLAIN, conditions, per_prompt, responses
+
+_LENGTHS = {"natural": "dose_natural", "relative": "dose_relative", "absolute": "dose_absolute"}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A number with its interval, two-sided p of its being zero, what it counts, and its unit."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+    n: int
+    unit: str
+    items: str
+
+
+Measure = Callable[..., Measured]
+MEASURES: dict[str, Measure] = {}
+
+
+def measure(function: Measure) -> Measure:
+    """Register a measure under its own name."""
+    MEASURES[function.__name__] = function
+    return function
+
+
+def check_measure(name: str, settings: Mapping[str, Any]) -> Measure:
+    """The measure of that name, if it takes exactly these settings.
+
+    Raises:
+        UnknownNameError: no such measure, or no such setting of it.
+        BadValueError: it needs another setting.
+    """
+    if name not in MEASURES:
+        raise UnknownNameError("measure", name, MEASURES)
+    takes = list(inspect.signature(MEASURES[name]).parameters)[1:]
+    for setting in settings:
+        if setting not in takes:
+            raise UnknownNameError(f"setting of the measure {name}", setting, takes)
+    missing = [t for t in takes if t not in settings]
+    if missing:
+        raise BadValueError(f"the measure {name} needs {', '.join(missing)}.")
+    return MEASURES[name]
+
+
+@measure
+def effect_over_layers(
+    runs: Sequence[Run], *, method: str, dose: float, unit: str, depth: Sequence[float]
+) -> Measured:
+    """Effect over plain, mean over the layers in a part of the depth, at one dose."""
+    values = [_by_layer(run, method, dose, unit) for run in runs]
+    return _of_items([_part(v, depth) for v in values], runs)
+
+
+@measure
+def layers_minus_layers(
+    runs: Sequence[Run],
+    *,
+    method: str,
+    dose: float,
+    unit: str,
+    depth: Sequence[float],
+    other: Sequence[float],
+) -> Measured:
+    """Mean effect over one part of the depth minus that over another, on the same prompts."""
+    values = [_by_layer(run, method, dose, unit) for run in runs]
+    return _of_items([_part(v, depth) - _part(v, other) for v in values], runs)
+
+
+@measure
+def best_layer_over_random(runs: Sequence[Run], *, method: str, dose: float, unit: str) -> Measured:
+    """Effect minus that of random directions of the same length, at the layer that does best.
+
+    The layer is chosen on every second prompt and the difference stated on the others.
+    """
+    found = []
+    for run in runs:
+        mine, random = (_by_layer(run, m, dose, unit) for m in (method, "random"))
+        best = mine.iloc[:, ::2].mean(axis=1).idxmax()
+        found.append((mine.loc[best] - random.loc[best]).to_numpy(float)[1::2])
+    return _of_items(found, runs)
+
+
+@measure
+def layer_correlation(runs: Sequence[Run], *, diagnostic: str, outcome: str) -> Measured:
+    """Rank correlation over layers of a diagnostic with steerability, within models and concepts."""
+    layers = layers_of_rows(runs)
+    for column in (diagnostic, outcome):
+        if column not in layers:
+            raise UnknownNameError("column of the predictors", column, layers.columns)
+    found = grouped_correlation(layers, diagnostic, outcome)
+    return Measured(found.rho, found.low, found.high, found.p, found.n, "rho", "layers")
+
+
+@measure
+def single_minus_all(runs: Sequence[Run]) -> Measured:
+    """Effect of the best single layer minus that of all layers at once, at one KL."""
+    return _of_items([_arms(run, SINGLE, ALL) for run in runs], runs)
+
+
+@measure
+def sum_minus_single(runs: Sequence[Run]) -> Measured:
+    """Effect of a concept's direction with another's added minus without, at one KL, best layers."""
+    return _of_items([_arms(run, ADDED, SINGLE) for run in runs], runs)
+
+
+@measure
+def method_minus_method(
+    runs: Sequence[Run], *, method: str, other: str, place: str, matching: str
+) -> Measured:
+    """Effect of one way to find a direction minus that of another, on the same held-out items."""
+    found = []
+    for run in runs:
+        responses_here = responses_of_rows(run.table(), effect_of(run).metric)
+        here = responses_here[
+            (responses_here.place == place) & (responses_here.matching == matching)
+        ]
+        values = here.pivot_table(index="method", columns="item", values="effect")
+        for name in (method, other):
+            if name not in values.index:
+                raise UnknownNameError(f"method of {run.path.name}", name, values.index)
+        found.append((values.loc[method] - values.loc[other]).to_numpy(float))
+    return _of_items(found, runs)
+
+
+def _by_layer(run: Run, method: str, dose: float, unit: str) -> pd.DataFrame:
+    """Effect over plain of each layer on each prompt at one dose; several seeds are averaged.
+
+    Raises:
+        RunError: the dose was not measured.
+    """
+    if unit not in _LENGTHS:
+        raise UnknownNameError("dose unit", unit, _LENGTHS)
+    table, effect = run.table(), effect_of(run)
+    labels, values = conditions(table), responses(table, effect, "select")
+    close = np.isclose(labels[_LENGTHS[unit]].astype(float), dose, rtol=1e-5)
+    here = labels[(labels.method == method) & close]
+    if here.empty:
+        raise RunError(f"{run.path} has no {method} at {dose:g} {unit}.")
+    found = values.loc[here.index].groupby(here.layer.to_numpy()).mean()
+    if effect.is_share:
+        found = found.sub(per_prompt(table, effect.metric, "select").loc[PLAIN], axis=1)
+    return found.dropna(axis=1)
+
+
+def _part(values: pd.DataFrame, depth: Sequence[float]) -> Float[np.ndarray, " item"]:
+    """Mean over the layers whose middle lies in a part of the depth, from 0 to 1."""
+    low, high = depth
+    middles = (np.arange(len(values)) + 0.5) / len(values)
+    inside = values[(middles >= low) & (middles <= high)]
+    if inside.empty:
+        raise BadValueError(f"no layer lies between {low:g} and {high:g} of the depth.")
+    return inside.mean(axis=0).to_numpy(float)
+
+
+def _arms(run: Run, family: str, other: str) -> Float[np.ndarray, " item"]:
+    table, metric = run.table(), effect_of(run).metric
+    values = arms_of_rows(table, metric, "test")
+    first, second = (best_of(table, metric, name) for name in (family, other))
+    return (values.loc[first] - values.loc[second]).to_numpy(float)
+
+
+def _of_items(parts: Sequence[Float[np.ndarray, " item"]], runs: Sequence[Run]) -> Measured:
+    """Mean over all items of all runs, with its bootstrap interval and sign-flip p."""
+    items = np.concatenate(parts)
+    found: Estimate = bootstrap_mean(items)
+    p = sign_flip_p(items) if np.ptp(items) else (1.0 if len(items) else math.nan)
+    unit = effect_of(runs[0]).unit
+    return Measured(found.value, found.low, found.high, p, found.n, unit, "prompts")

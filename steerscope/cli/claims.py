@@ -1,0 +1,105 @@
+"""Commands about the ledger of claims: list them, check them, keep the evidence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from steerscope.cli.shared import Json, finish, say_aside, table
+
+if TYPE_CHECKING:
+    from steerscope.claims import Judged
+    from steerscope.experiments import Experiment
+
+claims = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Published claims, the tests that decide them, and their verdicts.",
+)
+
+_RUNS = Path("data/runs/experiments")
+File = Annotated[Path | None, typer.Option("--file", help="claims file; default the bundled one")]
+Runs = Annotated[Path, typer.Option(help="folder with the runs of each experiment")]
+
+
+@claims.command("list")
+def list_claims(file: File = None, as_json: Json = False) -> None:
+    """Every claim with its source and its test."""
+    from steerscope.claims import load_claims
+
+    found = load_claims(file)
+    lines = []
+    for claim in found:
+        test = claim.test if claim.test is not None else f"waits for {claim.waits_for}"
+        lines += [f"{claim.name}: {claim.words}", f"  source: {claim.source}", f"  test: {test}"]
+    finish(as_json, {"claims": [c.model_dump() for c in found]}, lines)
+
+
+@claims.command()
+def check(
+    file: File = None,
+    runs: Runs = _RUNS,
+    run: Annotated[bool, typer.Option("--run", help="make the runs that are missing")] = False,
+    out: Annotated[Path | None, typer.Option(help="folder for the board: csv and html")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compute every verdict again from the rows that are there."""
+    from steerscope.claims import board, check_claims, load_claims
+
+    judged = check_claims(load_claims(file), runs, make=_make if run else None)
+    found = board(judged)
+    written = [] if out is None else _write(judged, out)
+    rows = [(j.verdict, j.claim.name, *_numbers(j)) for j in judged]
+    columns = ("verdict", "claim", "measured", "interval", "p", "n")
+    tally = ", ".join(f"{n} {verdict}" for verdict, n in found.verdict.value_counts().items())
+    why = [f"{j.claim.name}: {j.evidence}" for j in judged if j.measured is None]
+    lines = [*table("claims:", columns, rows), *why, tally, *(f"written: {p}" for p in written)]
+    result = {"claims": found.to_dict("records"), "written": [str(p) for p in written]}
+    finish(as_json, result, lines)
+
+
+@claims.command()
+def store(
+    experiment: Annotated[str, typer.Argument(help="name of a bundled experiment")],
+    out: Annotated[Path, typer.Option(help="folder to write, such as data/claims/evidence/NAME")],
+    runs: Runs = _RUNS,
+) -> None:
+    """Keep of an experiment's runs the rows that decide claims."""
+    from steerscope.claims import store_evidence
+    from steerscope.experiments import load_experiment
+
+    wanted = load_experiment(experiment)
+    store_evidence(wanted, runs / wanted.name, out)
+    finish(False, {}, [f"stored: {out}"])
+
+
+def _make(experiment: Experiment, out: Path) -> None:
+    from steerscope.experiments import run_experiment
+    from steerscope.progress import bar
+
+    say_aside(f"experiment {experiment.name}")
+    run_experiment(experiment, out, progress=bar, say=say_aside)
+
+
+def _numbers(judged: Judged) -> tuple[str, str, str, str]:
+    m = judged.measured
+    if m is None:
+        return "-", "-", "-", "-"
+    return f"{m.value:+.3f} {m.unit}", f"{m.low:+.3f} to {m.high:+.3f}", f"{m.p:.2g}", str(m.n)
+
+
+def _write(judged: list[Judged], out: Path) -> list[Path]:
+    from steerscope.claims import board
+    from steerscope.experiments.running import as_csv
+    from steerscope.figures import claims_board
+    from steerscope.figures.files import Plate, write_plate
+    from steerscope.whole_files import write_whole
+
+    found = board(judged)
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / "claims.csv", as_csv(found))
+    plate = Plate("claims_board", claims_board(found), "")
+    return [out / "claims.csv", *write_plate(plate, out)]

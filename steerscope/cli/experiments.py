@@ -1,0 +1,105 @@
+"""Commands about experiments as files: run one, and verify what was printed of a run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from steerscope.cli.shared import Device, Json, Memory, finish, say_aside, table
+
+if TYPE_CHECKING:
+    from steerscope.experiments import Experiment, Forecast
+    from steerscope.experiments.jobs import Machine
+
+
+def run(
+    experiment: Annotated[
+        str, typer.Argument(help="experiment file, or the name of a bundled one")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="folder; default data/runs/experiments/NAME")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print the plan with an estimate, measure nothing")
+    ] = False,
+    device: Device = None,
+    memory: Memory = None,
+    as_json: Json = False,
+) -> None:
+    """Make every run, table and figure of an experiment file."""
+    from steerscope.experiments import load_experiment, run_experiment
+    from steerscope.experiments.jobs import Machine
+    from steerscope.progress import bar
+
+    wanted = load_experiment(experiment)
+    machine = Machine(device, memory)
+    if dry_run:
+        _plan(wanted, machine, as_json)
+        return
+    out = out or Path("data/runs/experiments") / wanted.name
+    written = run_experiment(wanted, out, machine=machine, progress=bar, say=say_aside)
+    paths = [str(p) for p in written]
+    finish(as_json, {"out": str(out), "written": paths}, [f"written: {p}" for p in paths])
+
+
+def verify(
+    folder: Annotated[Path, typer.Argument(help="folder of a run or of an experiment")],
+    weights: Annotated[
+        bool, typer.Option(help="load the model to compare its weights as well")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Compute again every printed number, and hash every input; leaves with 2 if anything differs."""
+    from steerscope.verification import verify as verified
+
+    found = verified(folder, weights=weights)
+    differing = found.differences
+    seen = f"{found.n_rows:,} rows, {found.n_files:,} files, {found.n_printed:,} printed numbers"
+    lines = [f"differs: {d}" for d in differing[:_SHOWN]]
+    if len(differing) > _SHOWN:
+        lines.append(f"and {len(differing) - _SHOWN} more; --json prints all of them")
+    words = "nothing differs" if not differing else f"{len(differing)} things differ"
+    numbers = {"rows": found.n_rows, "files": found.n_files, "printed": found.n_printed}
+    result = {**numbers, "differences": [asdict(d) for d in differing]}
+    finish(as_json, result, [*lines, f"verified {folder}: {seen}; {words}"])
+    if differing:
+        raise SystemExit(2)
+
+
+_SHOWN = 30
+
+
+def _plan(experiment: Experiment, machine: Machine, as_json: bool) -> None:
+    from steerscope.experiments import forecast
+
+    found = forecast(experiment, machine=machine)
+    rows = [
+        (f.name, f"{f.size.cells:,}", f"{f.size.items:,}", _bytes(f), _time(f.seconds))
+        for f in found
+    ]
+    total = sum(f.seconds or 0.0 for f in found)
+    columns = ("run", "conditions", "texts each", "memory at once", "estimated time")
+    runs = "1 run" if len(found) == 1 else f"{len(found)} runs"
+    title = f"{experiment.name}: {experiment.question}"
+    last = (
+        f"{runs}, about {_time(total)} in all: an estimate from a short probe on this machine now."
+    )
+    result = {"experiment": experiment.name, "runs": [asdict(f) for f in found], "seconds": total}
+    finish(as_json, result, [*table(title, columns, rows), last])
+
+
+def _bytes(found: Forecast) -> str:
+    from steerscope.memory import shown
+
+    return shown(found.memory.total)
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,236 @@
+"""What an experiment file may say: every key with its kind, none that is not known."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from steerscope.directions import check_method
+from steerscope.doses import check_unit
+from steerscope.errors import SteerscopeError, UnknownNameError
+from steerscope.microworld.rules import VARIABLES
+from steerscope.scopes import Scope
+from steerscope.sites import check_stream
+
+METRICS = (
+    "flipped",
+    "preference",
+    *(f"kept_{name}" for name in VARIABLES),
+    "grammatical",
+    "degenerate",
+    "distinct_2",
+    "repetition",
+    "changed",
+    "nll_plain",
+)
+FIGURE_FORMATS = ("html", "png", "svg", "pdf")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+def _number(value: Any) -> Any:
+    """Refuse what YAML reads as something else than a number: yes, on, "1"."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"must be a number, not {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"must be finite, not {value!r}")
+    return value
+
+
+def _text(value: Any) -> Any:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"must be a text, not {value!r}")
+    return value
+
+
+def _positive(value: float) -> float:
+    if value <= 0:
+        raise ValueError(f"must be above 0, not {value:g}")
+    return value
+
+
+def _listed(value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"must be a list; write [{value}]")
+    if not value:
+        raise ValueError("must not be an empty list")
+    twice = [v for i, v in enumerate(value) if v in value[:i]]
+    if twice:
+        raise ValueError(f"names {twice[0]!r} twice")
+    return value
+
+
+def _checked(check: Callable[[str], object]) -> AfterValidator:
+    """A validator out of a check of ours, whose errors pydantic does not know."""
+
+    def validate(value: str) -> str:
+        try:
+            check(value)
+        except SteerscopeError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    return AfterValidator(validate)
+
+
+def _one_of(kind: str, known: Iterable[str]) -> AfterValidator:
+    names = tuple(known)
+
+    def check(value: str) -> None:
+        if value not in names:
+            raise UnknownNameError(kind, value, names)
+
+    return _checked(check)
+
+
+def _plain_name(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise ValueError(
+            f"must be a name of a-z, 0-9, _ and -, since it names a folder; got {value!r}"
+        )
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+Number = Annotated[float, BeforeValidator(_number)]
+Positive = Annotated[Number, AfterValidator(_positive)]
+Count = Annotated[int, BeforeValidator(_number), Field(ge=1)]
+Natural = Annotated[int, BeforeValidator(_number), Field(ge=0)]
+
+
+class Part(BaseModel):
+    """A part of an experiment: fixed once read, and no key in it that is not known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Sites(Part):
+    """Where is steered.
+
+    Attributes:
+        stream: such as `resid_post`.
+        layers: 0-based; None for all that have the stream.
+    """
+
+    stream: Annotated[Text, _checked(check_stream)] = "resid_post"
+    layers: Annotated[tuple[Natural, ...], BeforeValidator(_listed)] | None = None
+
+
+class Doses(Part):
+    """How hard.
+
+    Attributes:
+        values: in `unit`; for a study and for predictors positive, as both signs are measured.
+        unit: `natural`, `relative` or `absolute`.
+        reference: one of the values, at which layers and controls are compared.
+    """
+
+    values: Annotated[tuple[Number, ...], BeforeValidator(_listed)] | None = None
+    unit: Annotated[Text, _checked(check_unit)] | None = None
+    reference: Positive | None = None
+
+
+class Decoding(Part):
+    """How continuations are made: new tokens, and temperature, 0 for the most likely token."""
+
+    n_new: Count = 48
+    temperature: Annotated[Number, Field(ge=0)] = 0.7
+
+
+class Sample(Part):
+    """How much is measured, at most; what is left out is as the job has it.
+
+    Attributes:
+        select: prompts of the select split.
+        test: prompts of the test split.
+        pairs: contrast pairs of each split.
+        kl_prompts: prompts on which a KL is matched.
+        nulls: null directions of each kind where the effect is stated.
+        layer_nulls: random directions at each layer of a sweep.
+    """
+
+    select: Count | None = None
+    test: Count | None = None
+    pairs: Count | None = None
+    kl_prompts: Count | None = None
+    nulls: Count | None = None
+    layer_nulls: Natural | None = None
+
+
+class Matched(Part):
+    """At what conditions are compared: nats of KL, and a length in relative units."""
+
+    kl: Positive | None = None
+    relative: Positive | None = None
+
+
+class Experiment(Part):
+    """One file in, every table and figure out.
+
+    Attributes:
+        name: of the folder that the results go to.
+        question: in words.
+        job: what is measured; a name in `jobs.JOBS`.
+        models: bundled names, folders or hub names.
+        contrasts: bundled names or files.
+        prompts: bundled name or file; None for those of the contrast set.
+        other: another contrast set, where the job combines or compares two concepts.
+        methods: how directions are found.
+        metrics: what the table of metrics holds; None for all.
+        seeds: of splits, controls and sampling; each is a run of its own.
+        figures: names of the figures to draw, or `all`.
+        formats: of the figures.
+    """
+
+    name: Annotated[Text, AfterValidator(_plain_name)]
+    question: Text
+    job: Text
+    models: Annotated[tuple[Text, ...], BeforeValidator(_listed)]
+    contrasts: Annotated[tuple[Text, ...], BeforeValidator(_listed)]
+    prompts: Text | None = None
+    other: Text | None = None
+    methods: Annotated[
+        tuple[Annotated[Text, _checked(check_method)], ...], BeforeValidator(_listed)
+    ] = ("mean_diff",)
+    sites: Sites = Sites()
+    doses: Doses = Doses()
+    matched: Matched = Matched()
+    decoding: Decoding = Decoding()
+    sample: Sample = Sample()
+    read: Text = "last"
+    scope: Annotated[Text, _checked(Scope.parse)] = "all"
+    chat: bool = False
+    backbone: Text = "auto"
+    dtype: Text = "float32"
+    metrics: (
+        Annotated[tuple[Annotated[Text, _one_of("metric", METRICS)], ...], BeforeValidator(_listed)]
+        | None
+    ) = None
+    seeds: Annotated[tuple[Natural, ...], BeforeValidator(_listed)] = (0,)
+    figures: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ("all",)
+    formats: Annotated[
+        tuple[Annotated[Text, _one_of("figure format", FIGURE_FORMATS)], ...],
+        BeforeValidator(_listed),
+    ] = ("html",)
+
+    def settings(self) -> frozenset[str]:
+        """What the file sets, parts with a dot: `doses.unit`."""
+        return frozenset(_set_in(self))
+
+    def given(self, part: str, names: Mapping[str, str]) -> dict[str, Any]:
+        """Settings of one part that are not None, under the names that a job has for them."""
+        values = getattr(self, part)
+        found = {job_name: getattr(values, name) for name, job_name in names.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def _set_in(part: Part, start: str = "") -> Iterator[str]:
+    for name in part.model_fields_set:
+        value = getattr(part, name)
+        if isinstance(value, Part):
+            yield from _set_in(value, f"{start}{name}.")
+        else:
+            yield start + name

@@ -1,0 +1,55 @@
+"""What an experiment can measure: one file a job, each registered under its name."""
+
+from __future__ import annotations
+
+from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.experiments.experiment import Experiment
+from steerscope.experiments.jobs.combinations import COMBINATIONS
+from steerscope.experiments.jobs.comparison import COMPARISON
+from steerscope.experiments.jobs.job import COMMON, Job, Machine, Size, Step
+from steerscope.experiments.jobs.predictors import PREDICTORS
+from steerscope.experiments.jobs.studies import STUDY, SWEEP
+
+JOBS: dict[str, Job] = {
+    job.name: job for job in (STUDY, SWEEP, PREDICTORS, COMPARISON, COMBINATIONS)
+}
+
+
+def find_job(name: str) -> Job:
+    """The job of that name.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    if name not in JOBS:
+        raise UnknownNameError("job", name, JOBS)
+    return JOBS[name]
+
+
+def check(experiment: Experiment) -> tuple[tuple[str | int, ...], str] | None:
+    """The first thing that the job of an experiment cannot do: its place and a sentence, or None."""
+    try:
+        job = find_job(experiment.job)
+    except UnknownNameError as error:
+        return ("job",), f"job: {error}"
+    for setting in sorted(experiment.settings()):
+        part = setting.split(".")[0]
+        if not {setting, part} & (job.takes | COMMON):
+            takes = ", ".join(sorted(job.takes))
+            words = f"the job {job.name!r} does not use {setting!r}; leave it out. It uses {takes}."
+            return tuple(setting.split(".")), words
+    for number, name in enumerate(experiment.figures):
+        if name not in {*job.figures, "all"}:
+            return ("figures", number), f"figures: {UnknownNameError('figure', name, job.figures)}"
+    return _plans(experiment, job)
+
+
+def _plans(experiment: Experiment, job: Job) -> tuple[tuple[str | int, ...], str] | None:
+    try:
+        job.steps(experiment)
+    except BadValueError as error:
+        return ("doses" if "dose" in str(error) else "job",), str(error)
+    return None
+
+
+__all__ = ["JOBS", "Job", "Machine", "Size", "Step", "check", "find_job"]

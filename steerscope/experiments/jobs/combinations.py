@@ -1,0 +1,269 @@
+"""One layer, all layers, two concepts added: at one KL, as a job of an experiment.
+
+Every arm gets the smallest dose that moves the model by the same KL. A layer is chosen on the select
+prompts and stated on the test prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from steerscope.activations import extract
+from steerscope.backbones import load_model
+from steerscope.composition import renormalised_sum
+from steerscope.contrasts import ContrastSet, load_contrasts
+from steerscope.directions import mean_diff
+from steerscope.doses import Dose
+from steerscope.errors import BadValueError
+from steerscope.evals import choose_judge
+from steerscope.experiments.experiment import Experiment
+from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
+from steerscope.experiments.jobs.records import plain_row, prompts_for, provenance_of
+from steerscope.figures.files import Plate
+from steerscope.gating import Arm, judged, matched_dose
+from steerscope.generation import Greedy, Sample
+from steerscope.interventions import Cell
+from steerscope.model import LensModel
+from steerscope.plans import effect_of
+from steerscope.progress import Track
+from steerscope.results import Row, Run
+from steerscope.sites import Site
+from steerscope.statistics import bootstrap_mean
+from steerscope.strengths import Constant
+
+SINGLE, ADDED, ALL = "single layer", "sum of two concepts", "all layers"
+
+
+@dataclass(frozen=True)
+class CombinationStep:
+    """The arms of one model and concept.
+
+    Attributes:
+        model: to be loaded.
+        contrasts: the concept whose effect is measured.
+        other: the concept that is added to it; None for no sums.
+        layers: of the arms; None for all.
+        kl: nats at which the arms are compared.
+        n_kl_prompts: of the select prompts, on which the KL is matched.
+        n_select: prompts that choose the layer, at most.
+        n_test: prompts on which the effect is stated, at most.
+    """
+
+    model: str
+    contrasts: str
+    prompts: str | None
+    other: str | None
+    layers: tuple[int, ...] | None
+    kl: float
+    n_kl_prompts: int
+    n_select: int
+    n_test: int
+    n_new: int
+    temperature: float
+    seed: int
+    dtype: str
+    backbone: str
+
+    @property
+    def name(self) -> str:
+        """Model, contrast set and seed."""
+        return f"{stem(self.model)}-{stem(self.contrasts)}-{self.seed}"
+
+    def make(self, out: Path, machine: Machine, progress: Track) -> Run:
+        """Measure the arms that are missing.
+
+        Raises:
+            BadValueError: no oracle reads the prompts, or an arm does not reach the KL.
+        """
+        model = load_model(self.model, backbone=self.backbone, dtype=self.dtype, **asdict(machine))
+        contrasts = load_contrasts(self.contrasts)
+        prompts = prompts_for(contrasts, self.prompts)
+        parts = prompts.split(self.seed)
+        judge = choose_judge(contrasts, (*parts.select.prompts, *parts.test.prompts))
+        if not judge.effect.is_share:
+            raise BadValueError(
+                f"no oracle reads continuations of {contrasts.name}; combinations need one of the "
+                "microworld's contrast sets."
+            )
+        configuration = {
+            "kind": "CombinationStep",
+            **asdict(self),
+            "contrasts_sha256": contrasts.sha256,
+            "prompts_sha256": prompts.sha256,
+            "effect": asdict(judge.effect),
+        }
+        run = Run.start(out, configuration, provenance=provenance_of(model))
+        texts = [p.text for p in parts.select.prompts[: self.n_kl_prompts]]
+        limits = {"select": self.n_select, "test": self.n_test}
+        room = {
+            split: [p for p in getattr(parts, split).prompts if judge.applies(p, 1)][:limit]
+            for split, limit in limits.items()
+        }
+        sampler = Sample(self.temperature, self.seed) if self.temperature else Greedy()
+        for arm in progress([None, *self._arms(model, contrasts)], "measuring combinations"):
+            name = "plain" if arm is None else arm.name
+            keys = [
+                (name, i, split, judge.effect.metric)
+                for split, asked in room.items()
+                for i in range(len(asked))
+            ]
+            if run.has(keys):
+                continue
+            dose, nats = (0.0, 0.0) if arm is None else matched_dose(model, arm, self.kl, texts)
+            cell = Cell() if arm is None else arm.cell(dose)
+            read = {
+                split: judged(model, judge, asked, [cell], n_new=self.n_new, sampler=sampler)[0]
+                for split, asked in room.items()
+            }
+            run.append(_rows(contrasts.concept, judge.effect.metric, arm, (dose, nats), read))
+        run.seal()
+        return run
+
+    def _arms(self, model: LensModel, contrasts: ContrastSet) -> list[Arm]:
+        sites = [Site("resid_post", i) for i in self.layers or range(model.shape.n_layers)]
+        fit = contrasts.split(self.seed).fit
+        mine = {site: mean_diff(c) for site, c in extract(model, fit, sites).items()}
+        whole = Constant(1.0)
+        found = [Arm(f"{SINGLE} {site.layer}", ((d, whole),)) for site, d in mine.items()]
+        if self.other is not None:
+            pairs = load_contrasts(self.other).split(self.seed).fit
+            for site, contrast in extract(model, pairs, sites).items():
+                added, _ = renormalised_sum(
+                    [(mine[site], Dose(1.0)), (mean_diff(contrast), Dose(1.0))]
+                )
+                found.append(Arm(f"{ADDED} {site.layer}", ((added, whole),)))
+        if len(mine) > 1:
+            found.append(Arm(ALL, tuple((d, whole) for d in mine.values())))
+        return found
+
+    def size(self, n_layers: int) -> Size:
+        """Arms on the prompts of both splits."""
+        layers = n_layers if self.layers is None else len(self.layers)
+        arms = layers * (1 if self.other is None else 2) + 2
+        return Size(arms, self.n_select + self.n_test)
+
+    def reduced(self, n_texts: int) -> CombinationStep:
+        """One layer on few prompts."""
+        layers = (self.layers or (0,))[:1]
+        few: dict[str, Any] = {"n_select": n_texts, "n_test": n_texts, "n_kl_prompts": 4}
+        return replace(self, layers=layers, other=None, **few)
+
+
+def _rows(
+    concept: str,
+    metric: str,
+    arm: Arm | None,
+    amount: tuple[float, float],
+    read: dict[str, Float[np.ndarray, " prompt"]],
+) -> list[Row]:
+    dose, nats = amount
+    family, layer = ("plain", -1) if arm is None else (ALL, -1)
+    direction = None
+    if arm is not None and len(arm.shares) == 1:
+        direction = arm.shares[0][0]
+        family, layer = arm.name.rpartition(" ")[0], direction.site.layer
+    length = float("nan") if direction is None else dose * direction.scale.natural
+    relative = float("nan") if direction is None else length / direction.scale.relative
+    return [
+        replace(
+            plain_row(metric, "share", float(value)),
+            cell="plain" if arm is None else arm.name,
+            concept=concept,
+            method=family,
+            layer=layer,
+            operator="add",
+            scope="all",
+            dose_absolute=length,
+            dose_relative=relative,
+            dose_natural=dose,
+            kl_nats=nats,
+            prompt=i,
+            split=split,
+        )
+        for split, values in read.items()
+        for i, value in enumerate(values)
+    ]
+
+
+def arms_of_rows(table: pd.DataFrame, metric: str, split: str) -> pd.DataFrame:
+    """One row per arm, one column per prompt; a text in which nothing can be read is no effect."""
+    rows = table[(table.metric == metric) & (table.split == split)]
+    return rows.pivot(index="cell", columns="prompt", values="value").fillna(0.0)
+
+
+def best_of(table: pd.DataFrame, metric: str, family: str) -> str:
+    """The arm of a family that does best on the select prompts."""
+    means = arms_of_rows(table, metric, "select").mean(axis=1)
+    return str(means[means.index.str.startswith(family)].idxmax())
+
+
+def _steps(e: Experiment) -> list[Step]:
+    s = e.sample
+    return [
+        CombinationStep(
+            model=model,
+            contrasts=contrasts,
+            prompts=e.prompts,
+            other=e.other,
+            layers=e.sites.layers,
+            kl=e.matched.kl or 0.2,
+            n_kl_prompts=s.kl_prompts or 12,
+            n_select=s.select or 40,
+            n_test=s.test or 80,
+            n_new=e.decoding.n_new,
+            temperature=e.decoding.temperature,
+            seed=seed,
+            dtype=e.dtype,
+            backbone=e.backbone,
+        )
+        for model, contrasts, seed in product(e.models, e.contrasts, e.seeds)
+    ]
+
+
+def _tables(experiment: Experiment, runs: Sequence[Run]) -> Tables:  # noqa: ARG001 - as all jobs
+    return {"arms": pd.DataFrame([row for run in runs for row in _arm_rows(run)])}
+
+
+def _arm_rows(run: Run) -> Iterator[dict[str, object]]:
+    table, effect = run.table(), effect_of(run)
+    labels = table.drop_duplicates("cell").set_index("cell")
+    for split in ("select", "test"):
+        for cell, values in arms_of_rows(table, effect.metric, split).iterrows():
+            found = bootstrap_mean(values.to_numpy(float))
+            label = labels.loc[cell, ["method", "layer", "dose_natural", "kl_nats"]].to_dict()
+            key = {"run": run.path.name, "split": split, "arm": cell}
+            yield {**key, **label, **asdict(found)}
+
+
+def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:  # noqa: ARG001
+    return []
+
+
+COMBINATIONS = Job(
+    name="combinations",
+    words="one layer against all layers and against two concepts added, at a matched KL",
+    takes=frozenset(
+        {
+            "prompts",
+            "other",
+            "sites.layers",
+            "matched.kl",
+            "decoding",
+            "sample.kl_prompts",
+            "sample.select",
+            "sample.test",
+        }
+    ),  # fmt: skip
+    figures=(),
+    steps=_steps,
+    tables=_tables,
+    plates=_plates,
+)

@@ -1,0 +1,238 @@
+"""Ways to find a direction against each other and against nulls, as a job of an experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from steerscope import figures
+from steerscope.backbones import load_model
+from steerscope.comparison import DOSES, Comparison, ComparisonPlan, compare_methods
+from steerscope.contrasts import load_contrasts
+from steerscope.directions import METHODS
+from steerscope.experiments.experiment import METRICS, Experiment
+from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
+from steerscope.experiments.jobs.records import plain_row, prompts_for, provenance_of
+from steerscope.figures.files import Plate
+from steerscope.plans import effect_of
+from steerscope.progress import Track
+from steerscope.rankings import COMMON as COMMON_LAYER
+from steerscope.rankings import OWN, SETTING, rank, rivals, standings
+from steerscope.results import Row, Run
+from steerscope.steerability import Matching
+
+_ITEM = [*SETTING, "method", "seed", "layer", "item"]
+_PLACES = {OWN: "methods", COMMON_LAYER: "methods-common-layer"}
+
+
+@dataclass(frozen=True)
+class ComparisonStep:
+    """All methods on one model and concept.
+
+    Attributes:
+        model: to be loaded.
+        contrasts: the concept.
+        other: another concept whose direction is compared as well.
+    """
+
+    model: str
+    contrasts: str
+    prompts: str | None
+    other: str | None
+    plan: ComparisonPlan
+    dtype: str
+    backbone: str
+
+    @property
+    def name(self) -> str:
+        """Model, contrast set and seed."""
+        return f"{stem(self.model)}-{stem(self.contrasts)}-{self.plan.seed}"
+
+    def make(self, out: Path, machine: Machine, progress: Track) -> Run:
+        """Compare all methods; what was interrupted begins again."""
+        model = load_model(self.model, backbone=self.backbone, dtype=self.dtype, **asdict(machine))
+        contrasts = load_contrasts(self.contrasts)
+        prompts = prompts_for(contrasts, self.prompts)
+        found = compare_methods(
+            model,
+            contrasts,
+            prompts,
+            plan=self.plan,
+            other=None if self.other is None else load_contrasts(self.other),
+            progress=progress,
+        )
+        configuration = {
+            "kind": "ComparisonStep",
+            **asdict(self),
+            "seed": self.plan.seed,
+            "contrasts_sha256": contrasts.sha256,
+            "prompts_sha256": prompts.sha256,
+            "effect": asdict(found.effect),
+        }
+        run = Run.start(out, configuration, provenance=provenance_of(model))
+        run.append(rows_of_comparison(found, contrasts.concept))
+        run.seal()
+        return run
+
+    def size(self, n_layers: int) -> Size:
+        """Conditions of the screen, and what is stated, in conditions on pairs."""
+        p = self.plan
+        n = len(p.methods) + 3 * p.n_null_seeds
+        layers = n_layers if p.layers is None else len(p.layers)
+        stated = 4 * n * round(p.n_test / p.n_pairs)
+        return Size(2 * n * layers * len(p.matching.doses) + stated, p.n_pairs)
+
+    def reduced(self, n_texts: int) -> ComparisonStep:
+        """Two methods at one layer on few texts."""
+        layers = (self.plan.layers or (0,))[:1]
+        few: dict[str, Any] = {
+            "n_null_seeds": 1,
+            "n_pairs": n_texts,
+            "n_test": n_texts,
+            "n_kl_prompts": 4,
+        }
+        plan = replace(self.plan, methods=self.plan.methods[:2], layers=layers, **few)
+        return replace(self, plan=plan, other=None)
+
+
+def rows_of_comparison(found: Comparison, concept: str) -> list[Row]:
+    """One row for each condition, held-out item and metric."""
+    keys = [*SETTING, "method"]
+    doses = found.ranking[[*keys, *DOSES, "kl_nats"]]
+    table = found.responses.merge(doses, on=keys, validate="many_to_one")
+    metrics = ["effect", *(c for c in found.responses if c in METRICS)]
+    rows = []
+    for record in table.to_dict("records"):
+        setting = f"{record['place']}; {record['matching']}"
+        for metric in metrics:
+            name = found.effect.metric if metric == "effect" else metric
+            unit = found.effect.unit if metric == "effect" else "share"
+            row = plain_row(name, unit, float(record[metric]))
+            rows.append(
+                replace(
+                    row,
+                    cell=f"{setting}; {record['method']}; {record['seed']}",
+                    concept=concept,
+                    method=str(record["method"]),
+                    layer=int(record["layer"]),
+                    operator="add",
+                    scope="all",
+                    prompt=int(record["item"]),
+                    seed=int(record["seed"]),
+                    kl_nats=float(record["kl_nats"]),
+                    dose_absolute=float(record["dose_absolute"]),
+                    dose_relative=float(record["dose_relative"]),
+                    dose_natural=float(record["dose_natural"]),
+                )
+            )
+    return rows
+
+
+def responses_of_rows(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """What was measured, one row for each condition and item, as `rankings` reads it."""
+    rows = table[table.metric == metric].rename(columns={"prompt": "item", "value": "effect"})
+    parts = rows.cell.str.split("; ", expand=True)
+    return rows.assign(place=parts[0], matching=parts[1])[
+        [*_ITEM, "effect", *DOSES, "kl_nats"]
+    ].reset_index(drop=True)
+
+
+def ranking_of_rows(table: pd.DataFrame, metric: str, seed: int) -> Tables:
+    """The ranking with its standings, and the rivals, out of the rows of a comparison."""
+    responses = responses_of_rows(table, metric)
+    against = rivals(responses, seed=seed)
+    labels = responses.groupby([*SETTING, "method"])
+    means = labels[[*DOSES, "kl_nats"]].mean()
+    layers = labels.layer.agg(["first", "nunique"])
+    means["layer"] = layers["first"].where(layers["nunique"] == 1, -1)
+    ranking = rank(responses, seed=seed).merge(means.reset_index(), on=[*SETTING, "method"])
+    return {"ranking": standings(ranking, against), "rivals": against}
+
+
+def _steps(e: Experiment) -> list[Step]:
+    sizes = {"pairs": "n_pairs", "kl_prompts": "n_kl_prompts", "test": "n_test"}
+    given = e.given("sample", {**sizes, "nulls": "n_null_seeds"})
+    usual = ComparisonPlan().matching
+    matched = e.matched
+    relative = matched.relative or usual.relative
+    doses = e.doses.values or tuple(sorted({*usual.doses, *([relative] if relative else [])}))
+    matching = Matching(doses, relative, matched.kl or usual.kl)
+    methods = e.methods if "methods" in e.model_fields_set else tuple(METHODS)
+    return [
+        ComparisonStep(
+            model,
+            contrasts,
+            e.prompts,
+            e.other,
+            ComparisonPlan(
+                methods=methods,
+                layers=e.sites.layers,
+                matching=matching,
+                n_new=e.decoding.n_new,
+                temperature=e.decoding.temperature,
+                seed=seed,
+                **given,
+            ),
+            e.dtype,
+            e.backbone,
+        )
+        for model, contrasts, seed in product(e.models, e.contrasts, e.seeds)
+    ]
+
+
+def _tables(experiment: Experiment, runs: Sequence[Run]) -> Tables:  # noqa: ARG001 - as all jobs
+    parts: dict[str, list[pd.DataFrame]] = {}
+    for run in runs:
+        seed = run.configuration["seed"]
+        found = ranking_of_rows(run.table(), effect_of(run).metric, seed)
+        for name, table in found.items():
+            table.insert(0, "run", run.path.name)
+            parts.setdefault(name, []).append(table)
+    return {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}
+
+
+def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
+    found = []
+    for run in runs:
+        configuration, effect = run.configuration, effect_of(run)
+        matching = configuration["plan"]["matching"]
+        words = {
+            "kl": f"KL ({matching['kl']:g} nats)",
+            "norm": f"length ({matching['relative']:g} relative)",
+        }
+        ranking = ranking_of_rows(run.table(), effect.metric, configuration["seed"])["ranking"]
+        for place, name in _PLACES.items():
+            if {"all", name} & set(experiment.figures):
+                drawn = figures.method_forest(ranking, effect, place=place, matchings=words)
+                found.append(Plate(f"{run.path.name}-{name}", drawn, ""))
+    return found
+
+
+COMPARISON = Job(
+    name="comparison",
+    words="ways to find a direction, at a matched KL and a matched length, against nulls",
+    takes=frozenset(
+        {
+            "methods",
+            "prompts",
+            "other",
+            "sites.layers",
+            "doses.values",
+            "matched",
+            "decoding",
+            "sample.pairs",
+            "sample.kl_prompts",
+            "sample.test",
+            "sample.nulls",
+        }
+    ),  # fmt: skip
+    figures=tuple(_PLACES.values()),
+    steps=_steps,
+    tables=_tables,
+    plates=_plates,
+)

@@ -1,0 +1,101 @@
+"""What a job is: how an experiment becomes runs, and what is printed of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import pandas as pd
+
+from steerscope.experiments.experiment import Experiment
+from steerscope.figures.files import Plate
+from steerscope.progress import Track
+from steerscope.results import Run
+
+COMMON = frozenset(
+    {
+        "name", "question", "job", "models", "contrasts", "seeds", "figures", "formats", "dtype",
+        "backbone",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a run is made: device and memory as in `load_model`."""
+
+    device: str | None = None
+    memory: str | None = None
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much a step measures: conditions, and the texts that each is measured on."""
+
+    cells: int
+    items: int
+
+    @property
+    def work(self) -> int:
+        """Conditions times texts, to which the time is about proportional."""
+        return self.cells * self.items
+
+
+@runtime_checkable
+class Step(Protocol):
+    """One run of an experiment."""
+
+    @property
+    def name(self) -> str:
+        """The folder of the run, below `runs` of the experiment's."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """The model that it loads."""
+        ...
+
+    def make(self, out: Path, machine: Machine, progress: Track) -> Run:
+        """Measure what is missing of the run."""
+        ...
+
+    def size(self, n_layers: int) -> Size:
+        """How much it measures on a model of so many layers."""
+        ...
+
+    def reduced(self, n_texts: int) -> Step:
+        """A few conditions of it on a few texts, to see how long they take."""
+        ...
+
+
+Tables = dict[str, pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One kind of measurement.
+
+    Attributes:
+        name: as an experiment file calls it.
+        words: what it measures.
+        takes: settings that it reads beside the common ones, parts with a dot.
+        figures: names of the figures that it can draw.
+        steps: the runs of an experiment.
+        tables: what is printed of the runs, each a pure function of their rows.
+        plates: the figures of the runs, likewise.
+    """
+
+    name: str
+    words: str
+    takes: frozenset[str]
+    figures: tuple[str, ...]
+    steps: Callable[[Experiment], list[Step]]
+    tables: Callable[[Experiment, Sequence[Run]], Tables]
+    plates: Callable[[Experiment, Sequence[Run]], list[Plate]]
+
+
+def stem(name_or_path: str) -> str:
+    """The name of a model or text file, fit for the name of a folder."""
+    return Path(name_or_path).stem.replace(":", "-").replace("/", "-")

@@ -1,0 +1,157 @@
+"""Who predicts steerability, as a job: one run for each model, concept and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+
+from steerscope import figures
+from steerscope.backbones import load_model
+from steerscope.contrasts import load_contrasts
+from steerscope.experiments.experiment import Experiment
+from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
+from steerscope.experiments.jobs.records import plain_row, provenance_of
+from steerscope.figures.files import Plate
+from steerscope.predictors import EXPECTED_SIGNS, predictor_league
+from steerscope.progress import Track
+from steerscope.results import Row, Run
+from steerscope.steerability import Matching, predictor_table
+
+OUTCOMES = {
+    "effect_relative": "steerability at a matched length",
+    "effect_kl": "steerability at a matched KL",
+}
+_KEYS = ("model", "concept", "layer")
+
+
+@dataclass(frozen=True)
+class PredictorStep:
+    """Diagnostics and measured steerability of every layer for one concept.
+
+    Attributes:
+        model: to be loaded.
+        contrasts: the concept.
+        matching: at which doses layers are compared.
+        n_pairs: pairs used of each split, at most.
+    """
+
+    model: str
+    contrasts: str
+    seed: int
+    matching: Matching
+    n_pairs: int
+    dtype: str
+    backbone: str
+
+    @property
+    def name(self) -> str:
+        """Model, contrast set and seed."""
+        return f"{stem(self.model)}-{stem(self.contrasts)}-{self.seed}"
+
+    def make(self, out: Path, machine: Machine, progress: Track) -> Run:
+        """Measure all layers of the concept; what was interrupted begins again."""
+        model = load_model(self.model, backbone=self.backbone, dtype=self.dtype, **asdict(machine))
+        contrasts = load_contrasts(self.contrasts)
+        settings = asdict(self) | {"contrasts_sha256": contrasts.sha256}
+        provenance = provenance_of(model)
+        run = Run.start(out, {"kind": "PredictorStep", **settings}, provenance=provenance)
+        table = predictor_table(
+            model,
+            [contrasts],
+            n_pairs=self.n_pairs,
+            matching=self.matching,
+            seed=self.seed,
+            progress=progress,
+        )
+        run.append(rows_of_layers(table))
+        run.seal()
+        return run
+
+    def size(self, n_layers: int) -> Size:
+        """Both signs of every dose at every layer, on the pairs."""
+        return Size(2 * n_layers * len(self.matching.doses), self.n_pairs)
+
+    def reduced(self, n_texts: int) -> PredictorStep:
+        """The same on few pairs."""
+        return replace(self, n_pairs=min(n_texts, self.n_pairs))
+
+
+def rows_of_layers(table: pd.DataFrame) -> list[Row]:
+    """One row for each layer and column of a table of predictors."""
+    rows = []
+    for record in table.to_dict("records"):
+        for metric in [c for c in table.columns if c not in _KEYS]:
+            unit = "nats" if metric.startswith("effect") else "as the diagnostic has it"
+            row = plain_row(metric, unit, float(record[metric]))
+            rows.append(
+                replace(
+                    row,
+                    cell=f"layer {record['layer']}",
+                    concept=str(record["concept"]),
+                    method="mean_diff",
+                    layer=int(record["layer"]),
+                )
+            )
+    return rows
+
+
+def layers_of_rows(runs: Sequence[Run]) -> pd.DataFrame:
+    """The table of predictors that was stored, one row for each model, concept and layer."""
+    parts = []
+    for run in runs:
+        wide = run.table().pivot(index=["concept", "layer"], columns="metric", values="value")
+        wide.columns.name = None
+        parts.append(wide.reset_index().assign(model=stem(run.configuration["model"])))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _steps(e: Experiment) -> list[Step]:
+    usual = Matching()
+    matching = Matching(e.doses.values or usual.doses, e.matched.relative, e.matched.kl or usual.kl)
+    n_pairs = e.sample.pairs or 40
+    return [
+        PredictorStep(model, contrasts, seed, matching, n_pairs, e.dtype, e.backbone)
+        for model, contrasts, seed in product(e.models, e.contrasts, e.seeds)
+    ]
+
+
+def _league(layers: pd.DataFrame, outcome: str) -> pd.DataFrame:
+    known = [d for d in EXPECTED_SIGNS if d in layers.columns and layers[d].notna().all()]
+    return predictor_league(layers, known, outcome)
+
+
+def _tables(experiment: Experiment, runs: Sequence[Run]) -> Tables:  # noqa: ARG001 - as all jobs
+    layers = layers_of_rows(runs)
+    leagues = {f"league-{name}": _league(layers, name) for name in OUTCOMES}
+    return {"layers": layers, **leagues}
+
+
+def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
+    layers, found = layers_of_rows(runs), []
+    for name, words in OUTCOMES.items():
+        if {"all", f"league-{name}"} & set(experiment.figures):
+            league = _league(layers, name)
+            n = int(league.n_points.max())
+            caption = (
+                f"Signed rank correlation over layers, within models and concepts, n = {n}; bars "
+                "are 95 % intervals (bootstrap over layers). The sign in brackets was stated "
+                "beforehand."
+            )
+            drawn = figures.predictor_league(league, outcome=words)
+            found.append(Plate(f"league-{name}", drawn, caption))
+    return found
+
+
+PREDICTORS = Job(
+    name="predictors",
+    words="diagnostics of every layer against how far it can be steered",
+    takes=frozenset({"doses.values", "matched", "sample.pairs"}),
+    figures=tuple(f"league-{name}" for name in OUTCOMES),
+    steps=_steps,
+    tables=_tables,
+    plates=_plates,
+)

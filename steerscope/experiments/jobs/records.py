@@ -1,0 +1,60 @@
+"""What the jobs that make tables share: texts, provenance and rows of a run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from steerscope.activations import package_versions
+from steerscope.bundled import bundled_prompts
+from steerscope.contrasts import ContrastSet, PromptSet, load_prompts, opening_prompts
+from steerscope.model import LensModel
+from steerscope.results import Row
+
+_NAN = float("nan")
+
+
+def prompts_for(contrasts: ContrastSet, prompts: str | None) -> PromptSet:
+    """The prompts that a file names, those of the contrast set's name, or its openings."""
+    if prompts is not None or contrasts.name in bundled_prompts():
+        return load_prompts(prompts or contrasts.name)
+    return opening_prompts(contrasts.name, contrasts.pairs)
+
+
+def provenance_of(model: LensModel) -> dict[str, Any]:
+    """What a run says about its model and the programs that measured it."""
+    return {
+        "fingerprint": model.fingerprint,
+        "backbone": model.backbone,
+        "shape": asdict(model.shape),
+        "device": model.device.type,
+        "threads": torch.get_num_threads(),
+        "versions": package_versions(),
+    }
+
+
+def plain_row(metric: str, unit: str, value: float) -> Row:
+    """A row of which only the number is said; everything else is to be replaced or does not apply."""
+    return Row(
+        cell="plain",
+        concept="",
+        method="plain",
+        stream="resid_post",
+        layer=-1,
+        head=-1,
+        operator="",
+        scope="",
+        dose_absolute=_NAN,
+        dose_relative=_NAN,
+        dose_natural=_NAN,
+        kl_nats=_NAN,
+        prompt=-1,
+        split="test",
+        seed=-1,
+        metric=metric,
+        unit=unit,
+        value=value,
+        status="ok",
+    )

@@ -1,0 +1,95 @@
+"""Whether the files that a run was made from are still the same: texts, weights, vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from steerscope.backbones import load_model
+from steerscope.contrasts import load_contrasts
+from steerscope.directions import load_directions
+from steerscope.errors import SteerscopeError
+from steerscope.experiments.jobs.records import prompts_for
+from steerscope.model import LensModel
+from steerscope.plans import plan_of
+from steerscope.results import Run
+from steerscope.study import load_texts
+from steerscope.verification.difference import Difference
+
+_OURS = {"PredictorStep", "ComparisonStep", "CombinationStep"}
+
+
+def check_inputs(run: Run, *, weights: bool = True) -> list[Difference]:
+    """What is not as it was when the run was made; one that cannot be read is a difference too.
+
+    Args:
+        run: any run.
+        weights: whether to load the model for its fingerprint.
+    """
+    configuration, found = run.configuration, []
+    model: LensModel | None = None
+    if weights:
+        try:
+            model = load_model(
+                configuration["model"],
+                backbone=configuration["backbone"],
+                dtype=configuration.get("dtype", "float32"),
+            )
+            found += _same(
+                "weights", model.fingerprint, run.description["provenance"]["fingerprint"]
+            )
+        except SteerscopeError as error:
+            found.append(Difference("weights", configuration["model"], "unreadable", str(error)))
+    try:
+        hashes = _text_hashes(run, model)
+    except SteerscopeError as error:
+        return [*found, Difference("texts", configuration["contrasts"], "unreadable", str(error))]
+    for name, now in hashes.items():
+        found += _same(f"input {name}", now, configuration.get(name))
+    return [*found, *_vectors(run)]
+
+
+def _text_hashes(run: Run, model: LensModel | None) -> dict[str, Any]:
+    """The hashes of the texts that are there now, under the names of the configuration."""
+    configuration = run.configuration
+    if configuration.get("kind") in _OURS:
+        contrasts = load_contrasts(configuration["contrasts"])
+        found: dict[str, Any] = {"contrasts_sha256": contrasts.sha256}
+        if "prompts_sha256" in configuration:
+            found["prompts_sha256"] = prompts_for(contrasts, configuration["prompts"]).sha256
+        return found
+    plan = plan_of(run)
+    texts = load_texts(plan)
+    if plan.chat:
+        if model is None:
+            return {}  # the template belongs to the model
+        texts = texts.wrapped(model)
+    prompts = [texts.prompts.select.sha256, texts.prompts.test.sha256]
+    return {"contrasts_sha256": texts.contrasts.sha256, "prompts_sha256": prompts}
+
+
+def _vectors(run: Run) -> Iterator[Difference]:
+    """Directions that are not of this run's model and contrast set."""
+    path = run.path / "directions.safetensors"
+    if not path.is_file():
+        return
+    try:
+        directions = load_directions(path)
+    except SteerscopeError as error:
+        yield Difference(path.name, "the file", "unreadable", str(error))
+        return
+    fingerprint = run.description["provenance"]["fingerprint"]
+    for direction in directions:
+        origin = direction.provenance
+        yield from _same(f"{path.name}, {direction.label}", origin.fingerprint, fingerprint)
+
+
+def _same(where: str, now: Any, then: Any) -> list[Difference]:
+    if now == then:
+        return []
+    return [Difference(where, "the hash", _short(now), _short(then))]
+
+
+def _short(value: Any) -> str:
+    parts = value if isinstance(value, list) else [value]
+    return ", ".join(str(v)[:16] for v in parts)

@@ -1,0 +1,275 @@
+"""Claims: decided by their intervals and p values, against thresholds that their file states."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+
+import pytest
+
+from steerscope.claims import (
+    MEASURES,
+    Judged,
+    Measured,
+    Test,
+    board,
+    check_claims,
+    decide,
+    load_claims,
+)
+from steerscope.claims.ledger import store_evidence
+from steerscope.claims.measures import check_measure
+from steerscope.errors import BadValueError, ExperimentError, RunError, UnknownNameError
+from steerscope.experiments import load_experiment
+from steerscope.experiments.jobs import find_job
+from steerscope.figures import claims_board
+from steerscope.plans import SweepPlan
+from steerscope.results import Run
+from tests.helpers import plain_rows, row, steered_rows
+from tests.test_findings import FLIPPED
+
+SETTINGS = {"method": "mean_diff", "dose": 0.4, "unit": "relative", "depth": [0.0, 1.0]}
+EFFECT = {"kind": "x", "effect": asdict(FLIPPED)}
+
+
+def test_of(direction, threshold, **changes):
+    return Test(
+        experiment="layer_sweep",
+        measure="effect_over_layers",
+        settings=SETTINGS,
+        direction=direction,
+        threshold=threshold,
+        **changes,
+    )
+
+
+test_of.__test__ = False
+
+
+def number(low, high, p=0.5):
+    return Measured((low + high) / 2, low, high, p, 50, "share", "prompts")
+
+
+@pytest.mark.parametrize(
+    ("direction", "threshold", "low", "high", "verdict"),
+    [
+        ("above", 0.0, 0.1, 0.3, "supported"),
+        ("above", 0.2, 0.1, 0.3, "inconclusive"),
+        ("above", 0.0, -0.3, -0.1, "refuted"),
+        ("below", 0.05, 0.0, 0.04, "supported"),
+        ("below", 0.05, 0.06, 0.2, "refuted"),
+        ("below", 0.05, 0.04, 0.2, "inconclusive"),
+        ("within", 0.05, -0.01, 0.04, "supported"),
+        ("within", 0.05, -0.2, -0.06, "refuted"),
+        ("within", 0.05, -0.06, 0.04, "inconclusive"),
+        ("above", 0.0, math.nan, math.nan, "inconclusive"),
+    ],
+)
+def test_an_interval_decides(direction, threshold, low, high, verdict):
+    assert decide(test_of(direction, threshold), number(low, high)) == verdict
+
+
+def test_a_p_value_decides_with_the_sign():
+    test = test_of("below", 0.0, by="p")
+    assert decide(test, number(-0.9, -0.1, p=0.01)) == "supported"
+    assert decide(test, number(0.1, 0.9, p=0.01)) == "refuted"
+    assert decide(test, number(-0.9, -0.1, p=0.06)) == "inconclusive"
+
+
+def sweep(path, shares, random=0.0):
+    """A run of four layers at a relative dose of 0.4."""
+    run = Run.start(
+        path,
+        {"kind": "SweepPlan", **asdict(SweepPlan()), "effect": asdict(FLIPPED)},
+        provenance={"fingerprint": "f"},
+    )
+    rows = plain_rows()
+    for layer, share in enumerate(shares):
+        rows += steered_rows(layer, 2.0, share)
+        rows += steered_rows(layer, 2.0, random, method="random", seed=1)
+    run.append(rows)
+    run.seal()
+    return run
+
+
+def test_parts_of_the_depth_are_compared_on_the_same_prompts(tmp_path):
+    run = sweep(tmp_path / "r", (0.1, 0.8, 0.6, 0.2))
+    at = {"method": "mean_diff", "dose": 0.4, "unit": "relative"}
+    late = MEASURES["effect_over_layers"]([run], **at, depth=[0.75, 1.0])
+    assert (late.value, late.n) == (pytest.approx(0.2), 20)
+    found = MEASURES["layers_minus_layers"]([run], **at, depth=[0.75, 1.0], other=[0.25, 0.75])
+    assert found.value == pytest.approx(0.2 - 0.7)
+    assert found.high < 0
+    with pytest.raises(RunError, match="has no mean_diff at 0.3 relative"):
+        MEASURES["effect_over_layers"]([run], **{**at, "dose": 0.3}, depth=[0.0, 1.0])
+    with pytest.raises(BadValueError, match="no layer lies"):
+        MEASURES["effect_over_layers"]([run], **at, depth=[0.4, 0.45])
+
+
+def test_the_layer_is_chosen_on_other_prompts_than_it_is_stated_on(tmp_path):
+    run = sweep(tmp_path / "r", (0.1, 0.8, 0.6, 0.2), random=0.1)
+    found = MEASURES["best_layer_over_random"]([run], method="mean_diff", dose=0.4, unit="relative")
+    assert found.n == 10  # every second of 20
+    assert found.value == pytest.approx(0.7, abs=0.05)
+
+
+def arm(name, family, share, split):
+    return [
+        row(cell=name, method=family, prompt=p, split=split, value=float(p < share * 20))
+        for p in range(20)
+    ]
+
+
+def test_combinations_choose_on_select_and_state_on_test(tmp_path):
+    run = Run.start(tmp_path / "r", EFFECT, provenance={})
+    shares = {  # select, test: the arm that is best on test is not the one chosen
+        "single layer 0": (0.5, 0.4),
+        "single layer 1": (0.3, 0.9),
+        "sum of two concepts 0": (0.4, 0.3),
+        "all layers": (0.2, 0.2),
+    }
+    rows = []
+    for name, (select, test) in shares.items():
+        family = name.rstrip(" 01")
+        rows += arm(name, family, select, "select") + arm(name, family, test, "test")
+    run.append(rows)
+    assert MEASURES["single_minus_all"]([run]).value == pytest.approx(0.2)
+    assert MEASURES["sum_minus_single"]([run]).value == pytest.approx(-0.1)
+
+
+def test_correlations_are_over_the_layers_of_the_table(tmp_path):
+    run = Run.start(tmp_path / "r", {"kind": "PredictorStep", "model": "m"}, provenance={})
+    for layer in range(8):
+        for metric, value in (("weakest_gap", layer), ("effect_kl", -layer)):
+            cell = f"layer {layer}"
+            run.append([row(cell=cell, layer=layer, metric=metric, value=float(value), prompt=-1)])
+    found = MEASURES["layer_correlation"]([run], diagnostic="weakest_gap", outcome="effect_kl")
+    assert found.value == pytest.approx(-1.0)
+    assert found.p < 0.05
+    with pytest.raises(UnknownNameError, match="column of the predictors"):
+        MEASURES["layer_correlation"]([run], diagnostic="gap", outcome="effect_kl")
+
+
+def test_methods_are_compared_item_by_item(tmp_path):
+    run = Run.start(tmp_path / "r", EFFECT, provenance={})
+    run.append(
+        [
+            row(
+                cell=f"own layer; kl; {method}; 0",
+                method=method,
+                prompt=p,
+                value=value,
+                split="test",
+            )
+            for method, value in (("a", 1.0), ("b", 0.0))
+            for p in range(4)
+        ]
+    )
+    settings = {"method": "a", "other": "b", "place": "own layer", "matching": "kl"}
+    assert MEASURES["method_minus_method"]([run], **settings).value == 1.0
+    with pytest.raises(UnknownNameError, match="method of r"):
+        MEASURES["method_minus_method"]([run], **{**settings, "other": "c"})
+
+
+def test_unknown_measures_and_settings_are_refused():
+    with pytest.raises(UnknownNameError, match="Did you mean 'single_minus_all'"):
+        check_measure("single_minus_al", {})
+    with pytest.raises(UnknownNameError, match="setting of the measure"):
+        check_measure("effect_over_layers", {**SETTINGS, "layer": 3})
+    with pytest.raises(BadValueError, match="needs depth"):
+        check_measure("effect_over_layers", {k: SETTINGS[k] for k in ("method", "dose", "unit")})
+
+
+def claims_file(path, **changes):
+    lines = {
+        "name": "late", "words": "w", "source": "s",
+        "test": "{experiment: layer_sweep, measure: single_minus_all, direction: above, threshold: 0}",
+    } | changes  # fmt: skip
+    body = "\n    ".join(f"{k}: {v}" for k, v in lines.items() if v is not None)
+    path.write_text(f"claims:\n  - {body}\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"test": None}, "line 2: claims: give either a test or what it waits_for"),
+        ({"waits_for": "more"}, "give either a test or"),
+        ({"words": None}, "claims.words: Field required"),
+        ({"verdict": "supported"}, "line 6: claims.verdict"),
+        (
+            {"test": "{experiment: e, measure: guess, direction: above, threshold: 0}"},
+            "unknown measure",
+        ),
+        (
+            {"test": "{experiment: e, measure: single_minus_all, direction: within, threshold: 0}"},
+            "needs one above 0",
+        ),
+        (
+            {
+                "test": "{experiment: e, measure: single_minus_all, direction: above, threshold: 1, by: p}"
+            },
+            "a threshold of 0",
+        ),
+    ],
+)
+def test_a_bad_claim_is_refused_with_its_line(tmp_path, changes, words):
+    with pytest.raises(ExperimentError, match="claims.yaml, line") as error:
+        load_claims(claims_file(tmp_path / "claims.yaml", **changes))
+    assert words in str(error.value)
+
+
+def test_a_verdict_follows_the_rows_and_altered_rows_give_none(tmp_path, monkeypatch):
+    monkeypatch.setattr("steerscope.claims.ledger.claims_folder", lambda: tmp_path / "none")
+    experiment = load_experiment("layer_sweep")
+    claims = [c for c in load_claims() if c.name == "late_layers_are_weaker"]
+    assert check_claims(claims, tmp_path)[0].verdict == "open"
+    made = []
+
+    def make(wanted, out):
+        made.append(wanted.name)
+        [step] = find_job(wanted.job).steps(wanted)
+        sweep(out / "runs" / step.name, (0.1, 0.8, 0.6, 0.2))
+        (out / "experiment.json").write_text(wanted.model_dump_json())
+
+    [judged] = check_claims(claims, tmp_path, make=make)
+    assert (judged.verdict, made) == ("supported", ["layer_sweep"])
+    store_evidence(experiment, tmp_path / "layer_sweep", tmp_path / "none/evidence/layer_sweep")
+    [stored] = check_claims(claims, tmp_path / "elsewhere")
+    assert stored.measured == judged.measured
+    part = next((tmp_path / "layer_sweep").glob("runs/*/rows/*.parquet"))
+    part.write_bytes(part.read_bytes() + b"x")
+    [altered] = check_claims(claims, tmp_path)
+    assert altered.verdict == "open"
+    assert "cannot be used" in altered.evidence
+
+
+def test_the_bundled_claims_have_verdicts_from_bundled_evidence(tmp_path):
+    judged = {j.claim.name: j for j in check_claims(load_claims(), tmp_path)}
+    assert {j.verdict for j in judged.values()} - {"open"}
+    for j in judged.values():
+        assert (j.measured is None) == (j.verdict == "open")
+        if j.measured is not None:
+            assert decide(j.claim.test, j.measured) == j.verdict
+
+
+def test_the_board_shows_value_interval_threshold_and_verdict():
+    claim = load_claims()[0]
+    judged = [
+        Judged(claim, "refuted", number(0.1, 0.3), "here"),
+        Judged(replace_words(claim, "another"), "open", None, "nowhere"),
+    ]
+    figure = claims_board(board(judged))
+    traces = {t.name: t for t in figure.data}
+    assert list(traces["refuted (1)"].x) == [pytest.approx(0.2)]
+    assert traces["refuted (1)"].error_x.array[0] == pytest.approx(0.1)
+    assert list(traces["threshold, stated beforehand"].x) == [0.05]
+    assert not any("open" in name for name in traces)  # nothing is drawn that was not measured
+    assert figure.layout.xaxis.title.text.startswith("difference of shares")
+    assert [a.text for a in figure.layout.annotations][0].startswith(
+        '<b style="color:#D55E00">refuted</b><br>+0.20 [+0.10'
+    )
+
+
+def replace_words(claim, words):
+    return claim.model_copy(update={"words": words})

@@ -1,0 +1,114 @@
+"""Experiments run: the same bytes twice, nothing lost to a kill, other settings refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from steerscope.errors import RunError
+from steerscope.experiments import parse_experiment, print_experiment, run_experiment
+from steerscope.verification import verify
+
+SMALL = """\
+name: small
+question: Is it the same again?
+job: sweep
+models: [microworld]
+contrasts: [mood]
+sites: {layers: [3]}
+doses: {values: [1.0, 2.0]}
+sample: {select: 6, layer_nulls: 1}
+decoding: {n_new: 4}
+figures: [kl_by_depth]
+"""
+
+
+def printed(out):
+    return {p.name: p.read_bytes() for p in sorted((out / "tables").iterdir())}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    out = tmp_path_factory.mktemp("small") / "first"
+    run_experiment(parse_experiment(SMALL, "small.yaml"), out)
+    return out
+
+
+def test_the_same_experiment_again_gives_the_same_bytes(small, tmp_path):
+    run_experiment(parse_experiment(SMALL, "small.yaml"), tmp_path / "second")
+    assert printed(small) == printed(tmp_path / "second")
+    assert set(printed(small)) == {
+        "answers.csv", "conditions.csv", "eigengap.csv", "metrics.csv", "needed.csv",
+    }  # fmt: skip
+
+
+def test_a_fresh_experiment_verifies_with_its_weights(small):
+    found = verify(small)
+    assert not found.differences
+    assert found.n_rows > 100
+    assert found.n_printed > 100
+
+
+def test_a_finished_experiment_is_printed_again_without_a_model(small, monkeypatch):
+    monkeypatch.setattr("steerscope.study.load_model", None)
+    before = printed(small)
+    written = print_experiment(parse_experiment(SMALL, "small.yaml"), small)
+    assert run_experiment(parse_experiment(SMALL, "small.yaml"), small) == written
+    assert printed(small) == before
+
+
+def test_other_settings_are_refused_in_the_same_folder(small):
+    other = parse_experiment(SMALL.replace("layers: [3]", "layers: [4]"), "small.yaml")
+    with pytest.raises(RunError, match=r"other settings \(sites\)"):
+        run_experiment(other, small)
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "letters.txt").write_text("dear")
+    with pytest.raises(RunError, match="no experiment's folder"):
+        run_experiment(parse_experiment(SMALL, "small.yaml"), tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["letters.txt"]
+
+
+# Imports once; each child is a run of the experiment, killed after a random part of the time that a
+# whole one takes.
+_KILLER = """
+import os, random, shutil, signal, sys, time
+from pathlib import Path
+from steerscope.experiments import parse_experiment, run_experiment
+
+experiment, out = parse_experiment(Path(sys.argv[1]).read_text(), "small.yaml"), Path(sys.argv[2])
+
+def child(folder):
+    pid = os.fork()
+    if pid == 0:
+        run_experiment(experiment, folder)
+        os._exit(0)
+    return pid
+
+start = time.monotonic()
+assert os.waitpid(child(out / "whole"), 0)[1] == 0
+whole = time.monotonic() - start
+rng, killed = random.Random(0), 0
+for moment in sorted(rng.uniform(0.05, 0.95) for _ in range(10)):
+    pid = child(out / "broken")
+    time.sleep(moment * whole)
+    os.kill(pid, signal.SIGKILL)
+    killed += os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+assert os.waitpid(child(out / "broken"), 0)[1] == 0
+print(killed)
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_ten_random_moments_it_prints_the_tables_of_an_unbroken_run(tmp_path):
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL.replace("layers: [3]", "layers: [2, 3, 4]"))
+    code = [sys.executable, "-c", _KILLER, str(path), str(tmp_path)]
+    said = subprocess.run(code, capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
+    assert int(said.stdout) >= 5  # a run that was done before its kill leaves nothing to break
+    assert printed(tmp_path / "whole") == printed(tmp_path / "broken")
+    assert not verify(tmp_path / "broken", weights=False).differences

@@ -1,0 +1,208 @@
+"""What verify finds: an altered row, text, page, table, figure, vector or input, each by its name."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import asdict
+
+import pandas as pd
+import pytest
+
+from steerscope.cli import main
+from steerscope.plans import StudyPlan
+from steerscope.report import draw_figures, write_report
+from steerscope.results import Run
+from steerscope.seals import row_digests
+from steerscope.study import load_texts
+from steerscope.verification import verify
+from steerscope.verification.inputs import check_inputs
+from steerscope.verification.pages import numbers_of, printed
+from steerscope.verification.records import check_records
+from tests.helpers import plain_rows, row, steered_rows
+from tests.test_findings import FLIPPED, held_out_rows, sweep_rows
+
+PLAN = StudyPlan(doses=(1.0, 2.0), reference_dose=1.0)
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory):
+    path = tmp_path_factory.mktemp("verify") / "study"
+    texts = load_texts(PLAN)
+    configuration = {
+        "kind": "StudyPlan",
+        **asdict(PLAN),
+        "contrasts_sha256": texts.contrasts.sha256,
+        "prompts_sha256": [texts.prompts.select.sha256, texts.prompts.test.sha256],
+        "effect": asdict(FLIPPED),
+    }
+    provenance = {
+        "fingerprint": "f" * 16, "backbone": "hooked", "n_pairs": {}, "n_prompts": {}, "versions": {},
+    }  # fmt: skip
+    run = Run.start(path, configuration, provenance=provenance)
+    text = {"cell": "plain", "split": "test", "given": "a", "written": "b"}
+    run.append(sweep_rows(), [{**text, "prompt": p} for p in range(3)])
+    run.append(held_out_rows())
+    run.seal()
+    write_report(run)
+    draw_figures(run, ["html"])
+    return path
+
+
+@pytest.fixture
+def study(sealed, tmp_path):
+    """A copy to alter, under the same name."""
+    return shutil.copytree(sealed, tmp_path / "study")
+
+
+def differences(path):
+    return [str(d) for d in verify(path, weights=False).differences]
+
+
+def altered_records(path):
+    """What differs in rows, texts and files alone, which is quick."""
+    return [str(d) for d in check_records(Run.open(path)).differences]
+
+
+def alter(path, part, change):
+    table = change(pd.read_parquet(path / part))
+    table.to_parquet(path / part)
+
+
+def with_row(number, **changes):
+    """A change of some values of one row."""
+
+    def change(table):
+        for name, value in changes.items():
+            table.loc[number, name] = value
+        return table
+
+    return change
+
+
+def test_a_finished_run_is_as_it_was(sealed):
+    found = verify(sealed, weights=False)
+    assert [str(d) for d in found.differences] == []
+    assert found.n_rows == len(sweep_rows() + held_out_rows()) + 3
+    assert found.n_printed > 200
+
+
+def test_an_altered_row_is_named_with_what_it_was_and_what_it_changes(study, capsys):
+    rows = pd.read_parquet(study / "rows/00001.parquet")
+    here = rows[(rows.split == "test") & (rows.metric == "flipped") & (rows.value == 1.0)]
+    number = here.index[0]
+    alter(study, "rows/00001.parquet", with_row(number, value=0.0))
+    said = differences(study)
+    named = [
+        d for d in said if d.startswith(f"rows/00001.parquet, row {number}: flipped of prompt")
+    ]
+    assert len(named) == 1
+    assert f"under {rows.cell[number]} is 0.0, expected 1.0 by its hash" in named[0]
+    sentence = next(d for d in said if d.startswith("report.html, top, line 2"))
+    assert "70.0 %" in sentence
+    assert "65.0 %" in sentence
+    assert any(d.startswith("figures/dose_response.html, figure 1, trace") for d in said)
+    with pytest.raises(SystemExit) as stop:
+        main(["verify", str(study), "--no-weights"])
+    assert stop.value.code == 2
+    assert "differs: rows/00001.parquet, row" in capsys.readouterr().out
+
+
+def test_a_row_altered_before_everything_was_sealed_again_is_still_found(study):
+    alter(study, "rows/00000.parquet", with_row(7, kl_nats=9.0))
+    Run.open(study).seal()  # even with a new manifest, the seal of the part tells
+    [only] = altered_records(study)
+    assert only.startswith("rows/00000.parquet, row 7: ")
+    assert "expected a row with hash" in only
+
+
+def test_a_row_more_or_less_a_part_less_and_a_lost_seal_are_found(study):
+    alter(study, "rows/00000.parquet", lambda t: t.iloc[:-1])
+    (study / "rows/00001.parquet").unlink()
+    said = altered_records(study)
+    assert any("00000.parquet: the number of rows is" in d for d in said)
+    assert any(d.startswith("rows/00001.parquet: the file is missing") for d in said)
+    (study / "seals/rows/00000.txt").unlink()
+    assert any("its seal is missing" in d for d in altered_records(study))
+
+
+def test_rows_that_give_no_page_any_more_are_a_difference_and_no_crash(study):
+    alter(study, "rows/00000.parquet", lambda t: t[t.cell != "plain"])
+    assert any("the rows do not give it" in d for d in differences(study))
+
+
+def test_an_altered_text_and_a_lost_manifest_are_found(study):
+    alter(study, "texts/00000.parquet", with_row(0, written="c"))
+    (study / "manifest.json").unlink()
+    said = altered_records(study)
+    assert any(d.startswith("texts/00000.parquet, row 0: the text of prompt 0") for d in said)
+    assert any(d.startswith("manifest.json: the manifest is not usable") for d in said)
+
+
+def test_a_number_altered_on_the_page_and_one_in_a_figure_are_named(study):
+    page, figure = study / "report.html", study / "figures/kl_by_depth.html"
+    head, tail = page.read_text().split("What each layer needs", 1)
+    page.write_text(head + "What each layer needs" + tail.replace("0.62", "0.12", 1))
+    text = figure.read_text()
+    changed = re.sub(r'"y":\[0\.1', '"y":[0.3', text, count=1)
+    assert changed != text
+    figure.write_text(changed)
+    said = differences(study)
+    assert sum(d.startswith("report.html, What each layer needs, row") for d in said) == 1
+    assert "is '0.12', expected '0.62'" in " ".join(said)
+    assert any(d.startswith("figures/kl_by_depth.html, figure 1, trace") for d in said)
+
+
+def test_inputs_that_are_others_are_found(study):
+    run = json.loads((study / "run.json").read_text())
+    run["configuration"]["contrasts_sha256"] = "0" * 64
+    run["configuration"]["prompts_sha256"][1] = "1" * 64
+    (study / "run.json").write_text(json.dumps(run))
+    said = [str(d) for d in check_inputs(Run.open(study), weights=False)]
+    assert any(d.startswith("input contrasts_sha256: the hash is") for d in said)
+    assert any(d.startswith("input prompts_sha256: the hash is") for d in said)
+    assert any(d.startswith("run.json: the hash of the file is") for d in altered_records(study))
+
+
+def test_a_folder_of_neither_kind_says_so(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["verify", str(tmp_path)])
+    assert stop.value.code == 2
+    assert "is no run and no experiment" in capsys.readouterr().err
+
+
+def test_every_column_of_a_row_is_in_its_digest():
+    table = pd.DataFrame([asdict(row())])
+    for column in table:
+        value = table[column][0]
+        other = table.assign(**{column: f"{value}x" if isinstance(value, str) else value + 1})
+        assert row_digests(other) != row_digests(table), column
+
+
+def test_the_digest_of_a_row_outlives_the_file(tmp_path):
+    table = pd.DataFrame([asdict(r) for r in plain_rows() + steered_rows(1, 0.1, 0.3)])
+    table.to_parquet(tmp_path / "t.parquet")
+    assert row_digests(pd.read_parquet(tmp_path / "t.parquet")) == row_digests(table)
+
+
+def test_a_page_is_read_piece_by_piece():
+    page = (
+        "<h1>T 1</h1><p>a <b>2.5</b> c</p><h2>S</h2><table><tr><th>x</th></tr>"
+        "<tr><td>7</td></tr></table><p><code>skip 9</code> kept</p>"
+    )
+    assert [(p.place, p.text) for p in printed(page)] == [
+        ("top, title 1", "T 1"),
+        ("top, paragraph 1", "a 2.5 c"),
+        ("S, row 1, x", "7"),
+        ("S, paragraph 1", "kept"),
+    ]
+
+
+def test_arrays_of_figures_are_decoded():
+    packed = {"dtype": "f8", "bdata": "AAAAAAAA8D8AAAAAAAAAQA=="}
+    assert list(numbers_of([{"name": "a", "y": packed, "x": [3]}])) == [
+        ("trace a, x[0]", "3"),
+        ("trace a, y[0]", "1.0"),
+        ("trace a, y[1]", "2.0"),
+    ]

@@ -24,6 +24,7 @@ LEVELS = {
     "memory": 3, "backbones": 4,
     "activations": 4, "spectra": 4,
     "findings": 4,
+    "sae": 6,
     "directions": 5, "operators": 5, "stability": 6, "audits": 6,
     "strengths": 6,
     "interventions": 7,
@@ -37,11 +38,12 @@ LEVELS = {
 
 DOORS = {
     "transformer_lens": {"backbones"},
+    "sae_lens": {"sae"},
     "plotly": {"figures", "report.py"},
     "pyarrow": set(),
     "typer": {"cli"},
     "rich": {"progress.py"},
-    "safetensors": {"directions"},
+    "safetensors": {"directions", "sae"},
     "gguf": {"directions/gguf.py"},
     "huggingface_hub": {"directions/hub.py"},
     "pydantic": {"directions"},

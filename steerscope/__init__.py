@@ -52,6 +52,14 @@ if TYPE_CHECKING:
     from steerscope.predictors import predictor_league
     from steerscope.reading import ReadToken
     from steerscope.results import Run
+    from steerscope.sae import (
+        SaePlan,
+        SparseAutoencoder,
+        evaluate_sae,
+        load_sae,
+        save_sae,
+        train_sae,
+    )
     from steerscope.scopes import Scope
     from steerscope.score import kl_from_plain, log_likelihoods
     from steerscope.sites import Site
@@ -89,9 +97,11 @@ _HOME = {
     "ProjectionGate": "strengths",
     "ReadToken": "reading",
     "Run": "results",
+    "SaePlan": "sae",
     "Sample": "generation",
     "Scope": "scopes",
     "Site": "sites",
+    "SparseAutoencoder": "sae",
     "Steering": "interventions",
     "SteerscopeError": "errors",
     "Strength": "strengths",
@@ -105,6 +115,7 @@ _HOME = {
     "compare_methods": "comparison",
     "direction_lens": "lens",
     "eigengap": "spectra",
+    "evaluate_sae": "sae",
     "export_gguf": "directions",
     "extract": "activations",
     "extract_moments": "activations",
@@ -125,6 +136,7 @@ _HOME = {
     "load_directions": "directions",
     "load_model": "backbones",
     "load_prompts": "contrasts",
+    "load_sae": "sae",
     "log_likelihoods": "score",
     "logit_lens": "lens",
     "measure_steerability": "steerability",
@@ -138,11 +150,13 @@ _HOME = {
     "run_study": "study",
     "run_sweep": "study",
     "save_directions": "directions",
+    "save_sae": "sae",
     "split_half": "stability",
     "steer": "interventions",
     "style_contrasts": "contrasts",
     "style_report": "style_report",
     "switched": "composition",
+    "train_sae": "sae",
     "vector_sum": "composition",
     "wrapped": "templates",
 }
@@ -166,9 +180,11 @@ __all__ = [
     "ProjectionGate",
     "ReadToken",
     "Run",
+    "SaePlan",
     "Sample",
     "Scope",
     "Site",
+    "SparseAutoencoder",
     "Steering",
     "SteerscopeError",
     "Strength",
@@ -182,6 +198,7 @@ __all__ = [
     "compare_methods",
     "direction_lens",
     "eigengap",
+    "evaluate_sae",
     "export_gguf",
     "extract",
     "extract_moments",
@@ -202,6 +219,7 @@ __all__ = [
     "load_directions",
     "load_model",
     "load_prompts",
+    "load_sae",
     "log_likelihoods",
     "logit_lens",
     "measure_steerability",
@@ -215,11 +233,13 @@ __all__ = [
     "run_study",
     "run_sweep",
     "save_directions",
+    "save_sae",
     "split_half",
     "steer",
     "style_contrasts",
     "style_report",
     "switched",
+    "train_sae",
     "vector_sum",
     "wrapped",
 ]

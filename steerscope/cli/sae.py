@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,8 +12,6 @@ from steerscope.cli.shared import Backbone, Device, DType, Json, Memory, Model, 
 
 if TYPE_CHECKING:
     from steerscope.sae import SaeQuality, SparseAutoencoder
-    from steerscope.sae.dictionary import Architecture
-    from steerscope.sae.plan import TrainingNormalisation
 
 sae_app = typer.Typer(
     rich_markup_mode=None,
@@ -61,14 +59,14 @@ def train(
 
     place = Site.parse(site)
     plan = SaePlan(
-        architecture=cast("Architecture", architecture),  # the plan refuses unknown names
+        architecture=architecture,
         n_features=features,
         k=k,
         penalty=penalty,
         n_activations=activations,
         batch_size=batch,
         learning_rate=learning_rate,
-        normalisation=cast("TrainingNormalisation", normalisation),
+        normalisation=normalisation,
         buffer=max(SaePlan.buffer, 8 * batch),
         dead_after=dead_after,
         seed=seed,

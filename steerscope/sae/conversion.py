@@ -87,7 +87,7 @@ def to_sae_lens(sae: SparseAutoencoder) -> SAE[Any]:
     }
     if kind is TopKSAE:
         config |= {"k": sae.k, "rescale_acts_by_decoder_norm": sae.ranking is None}
-    inner = SAE.from_dict(config)
+    inner = built(config)
     ranking = torch.ones(sae.n_features) if sae.ranking is None else sae.ranking
     weights: dict[str, Tensor] = {
         "W_enc": sae.encoder * ranking,
@@ -99,6 +99,12 @@ def to_sae_lens(sae: SparseAutoencoder) -> SAE[Any]:
         weights["threshold"] = sae.threshold
     inner.load_state_dict({key: value.cpu().contiguous() for key, value in weights.items()})
     return inner
+
+
+def built(config: dict[str, Any]) -> SAE[Any]:
+    """An autoencoder of sae-lens to put weights into; its random start leaves no trace."""
+    with torch.random.fork_rng():
+        return SAE.from_dict(config)
 
 
 def check_config(config: dict[str, Any], name: str) -> None:

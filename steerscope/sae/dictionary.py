@@ -13,7 +13,6 @@ from torch import Tensor
 from steerscope.errors import AutoencoderFileError, BadValueError, NotFiniteError
 from steerscope.sites import Site
 
-Architecture = Literal["standard", "topk", "batchtopk", "jumprelu"]
 Normalisation = Literal["none", "layer_norm", "constant_norm"]
 
 _UNIT_TOLERANCE = 1e-3
@@ -31,7 +30,8 @@ class SparseAutoencoder:
         encoder: one column per feature.
         decoder: one row per feature, of L2 norm 1, so that a code is a length in the units in which
             the autoencoder works: those of the site, unless it normalises every activation.
-        architecture: how it was trained; `batchtopk` has a threshold like `jumprelu`.
+        architecture: how it was trained: `standard`, `topk`, `jumprelu`, or `batchtopk`, which
+            has a threshold like `jumprelu`.
         name: what the user called it.
         model_fingerprint: of the model it was trained on; None where a released one does not say.
         centre: subtracted after normalisation; the decoder's bias or zeros.
@@ -45,7 +45,7 @@ class SparseAutoencoder:
     site: Site
     encoder: Float[Tensor, "d feature"]
     decoder: Float[Tensor, "feature d"]
-    architecture: Architecture
+    architecture: str
     name: str
     encoder_bias: Float[Tensor, " feature"]
     decoder_bias: Float[Tensor, " d"]
@@ -148,7 +148,7 @@ class SparseAutoencoder:
         return 0.0, 1.0
 
 
-def check_k(k: float | None, n_features: int) -> None:
+def check_k(k: float | int | None, n_features: int) -> None:
     """Refuse a number of active features that the dictionary cannot give.
 
     Raises:

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from sae_lens import SAE
+from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 from safetensors import SafetensorError
 from safetensors.torch import save
 
@@ -18,6 +20,7 @@ from steerscope.errors import (
     reason,
 )
 from steerscope.model import LensModel
+from steerscope.sae.conversion import check_config, from_sae_lens, quiet, to_sae_lens
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sites import Site
 from steerscope.whole_files import whole_file
@@ -57,8 +60,6 @@ def save_sae(sae: SparseAutoencoder, folder: str | Path) -> None:
     Raises:
         AutoencoderFileError: the disk refused.
     """
-    from steerscope.sae.conversion import to_sae_lens
-
     folder = Path(folder)
     inner = to_sae_lens(sae)
     content = save({key: value.detach() for key, value in inner.state_dict().items()})
@@ -100,10 +101,6 @@ def check_fits(
 
 
 def _from_folder(folder: Path, name: str) -> SparseAutoencoder:
-    from sae_lens import SAE
-
-    from steerscope.sae.conversion import check_config, from_sae_lens, quiet
-
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         content = (folder / WEIGHTS).read_bytes()
@@ -130,11 +127,6 @@ def _check_digest(config: dict[str, Any], content: bytes, folder: Path) -> None:
 
 def _from_registry(name: str) -> SparseAutoencoder:
     """By release and id of sae-lens' registry; downloads it unless it is in the cache."""
-    from sae_lens import SAE
-    from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
-
-    from steerscope.sae.conversion import from_sae_lens, quiet
-
     registry = get_pretrained_saes_directory()
     release = max((r for r in registry if name.startswith(r + "/")), key=len, default=None)
     if release is None:

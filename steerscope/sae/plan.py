@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 from steerscope.errors import BadValueError, UnknownNameError
-from steerscope.sae.dictionary import Architecture, check_k
-
-TrainingNormalisation = Literal["mean_norm", "layer_norm", "none"]
+from steerscope.sae.dictionary import check_k
 
 _NORMALISATIONS: dict[str, str] = {
     "mean_norm": "expected_average_only_in",
@@ -31,7 +29,7 @@ class SaePlan:
         k: features active at a time: in every activation (topk), on average over a batch
             (batchtopk), or aimed at (jumprelu); None for 32, and `standard` has none.
         penalty: weight of the L1 norm of the code (standard) or of the miss of k (jumprelu); None
-            for 1 and 0.1.
+            for 1 and 0.3.
         n_activations: seen in training; text that is too short for them is read again.
         batch_size: activations per step.
         learning_rate: of Adam, after a warm-up of 5 % and until a linear decay over the last 20 %.
@@ -47,22 +45,21 @@ class SaePlan:
         BadValueError: a number out of range, or a choice that the architecture does not have.
     """
 
-    architecture: Architecture = "topk"
+    architecture: str = "topk"
     n_features: int = 1024
-    k: float | None = None
-    penalty: float | None = None
+    k: float | int | None = None
+    penalty: float | int | None = None
     n_activations: int = 1_000_000
     batch_size: int = 1024
     learning_rate: float = 1e-3
-    normalisation: TrainingNormalisation = "mean_norm"
+    normalisation: str = "mean_norm"
     buffer: int = 65_536
     dead_after: int = 200
     seed: int = 0
 
     def __post_init__(self) -> None:
-        known = get_args(Architecture)
-        if self.architecture not in known:
-            raise UnknownNameError("architecture of an autoencoder", self.architecture, known)
+        if self.architecture not in _CONFIGS:
+            raise UnknownNameError("architecture of an autoencoder", self.architecture, _CONFIGS)
         if self.normalisation not in _NORMALISATIONS:
             raise UnknownNameError("normalisation", self.normalisation, _NORMALISATIONS)
         for name in ("n_features", "n_activations", "batch_size", "learning_rate", "dead_after"):
@@ -105,7 +102,7 @@ def training_config(plan: SaePlan, *, d: int, device: str) -> dict[str, Any]:
 
 
 def _k(plan: SaePlan) -> float:
-    return min(_DEFAULT_K, plan.n_features) if plan.k is None else plan.k
+    return float(min(_DEFAULT_K, plan.n_features) if plan.k is None else plan.k)
 
 
 def _standard(plan: SaePlan) -> dict[str, Any]:
@@ -125,17 +122,15 @@ def _batchtopk(plan: SaePlan) -> dict[str, Any]:
 def _jumprelu(plan: SaePlan) -> dict[str, Any]:
     """Gemma Scope 2's penalty on the distance from the number of features aimed at.
 
-    A wide kernel and gradients through to the encoder as Anthropic has them, for activations whose
-    mean norm is √d.
+    The kernel is wide because activations here have a mean norm of √d.
     """
     return {
         "jumprelu_sparsity_loss_mode": "quadratic",
         "target_l0": _k(plan),
-        "l0_coefficient": 0.1 if plan.penalty is None else plan.penalty,
+        "l0_coefficient": 0.3 if plan.penalty is None else plan.penalty,
         "l0_warm_up_steps": plan.warm_up_steps,
         "jumprelu_init_threshold": 0.1,
-        "jumprelu_bandwidth": 0.5,
-        "jumprelu_ste_to_input": True,
+        "jumprelu_bandwidth": 1.0,
         "pre_act_loss_coefficient": 3e-6,
     }
 

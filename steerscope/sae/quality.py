@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from steerscope.batches import equal_length_batches
-from steerscope.model import LensModel
+from steerscope.model import LensModel, TextOrIds
 from steerscope.progress import Track, silent
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sae.files import check_fits
@@ -56,7 +56,7 @@ class SaeQuality:
 def evaluate_sae(
     model: LensModel,
     sae: SparseAutoencoder,
-    texts: Sequence[str],
+    texts: Sequence[TextOrIds],
     *,
     seed: int = 0,
     track: Track = silent,
@@ -66,7 +66,7 @@ def evaluate_sae(
     Args:
         model: the model it was trained on.
         sae: what is judged.
-        texts: documents that the training has not seen.
+        texts: documents, as text or token ids, that the training has not seen.
         seed: of the bootstrap.
         track: shows the progress.
 
@@ -104,7 +104,7 @@ def evaluate_sae(
 
 
 def mean_codes(
-    model: LensModel, sae: SparseAutoencoder, texts: Sequence[str]
+    model: LensModel, sae: SparseAutoencoder, texts: Sequence[TextOrIds]
 ) -> Float[Tensor, "row feature"]:
     """Mean code of each text over its positions but the first; texts must fit into the context."""
     rows = [model.tokens(text) for text in texts]

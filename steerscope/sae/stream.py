@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from steerscope.batches import equal_length_batches
 from steerscope.errors import BadValueError
-from steerscope.model import LensModel
+from steerscope.model import LensModel, TextOrIds
 from steerscope.sites import Site
 
 _TOKENS_AT_ONCE = 8192
@@ -21,7 +21,7 @@ _ROW_ORDER, _MIX = 0, 1  # streams of random numbers under one seed
 
 
 def token_rows(
-    model: LensModel, texts: Sequence[str], *, longest: int | None = None
+    model: LensModel, texts: Sequence[TextOrIds], *, longest: int | None = None
 ) -> list[list[int]]:
     """Token ids of documents, each with the beginning-of-sequence token in front.
 
@@ -37,13 +37,20 @@ def token_rows(
     head = [] if bos is None else [bos]
     room = limit - len(head)
     rows = []
-    for ids in model.tokenizer(list(texts), add_special_tokens=False).input_ids:
+    for ids in _ids(model, texts):
         body = ids[1:] if head and ids[:1] == head else ids
         rows += [[*head, *body[start : start + room]] for start in range(0, len(body), room)]
     rows = [row for row in rows if len(row) > 1]
     if not rows:
         raise BadValueError("the text has no row of two tokens; give more text.")
     return rows
+
+
+def _ids(model: LensModel, texts: Sequence[TextOrIds]) -> list[list[int]]:
+    """Bare token ids of each document; those in text are tokenised together."""
+    words = [text for text in texts if isinstance(text, str)]
+    tokenised = iter(model.tokenizer(words, add_special_tokens=False).input_ids if words else ())
+    return [next(tokenised) if isinstance(text, str) else list(text) for text in texts]
 
 
 def digest_of(rows: Sequence[Sequence[int]]) -> str:
@@ -76,6 +83,7 @@ def activations_of(
         yield batch.indices, found.float(), counted(model, batch.tokens)
 
 
+@runtime_checkable
 class ActivationSource(Protocol):
     """Endless batches of activations that can be entered anywhere."""
 

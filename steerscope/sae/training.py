@@ -12,16 +12,16 @@ from typing import Any
 import sae_lens
 import torch
 from jaxtyping import Float
-from sae_lens import SAE, TrainingSAE
+from sae_lens import TrainingSAE
 from sae_lens.config import SAETrainerConfig
 from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
 from steerscope.errors import RunError
-from steerscope.model import LensModel
+from steerscope.model import LensModel, TextOrIds
 from steerscope.progress import Track, silent
 from steerscope.sae.checkpoints import Trainer, load_checkpoint, save_checkpoint
-from steerscope.sae.conversion import from_sae_lens
+from steerscope.sae.conversion import built, from_sae_lens
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sae.files import WEIGHTS, load_sae, save_sae
 from steerscope.sae.plan import SaePlan, training_config
@@ -35,7 +35,7 @@ CHECKPOINT, RECORD = "checkpoint.safetensors", "training.json"
 def train_sae(
     model: LensModel,
     site: Site,
-    texts: Sequence[str],
+    texts: Sequence[TextOrIds],
     plan: SaePlan,
     *,
     folder: str | Path | None = None,
@@ -50,7 +50,7 @@ def train_sae(
     Args:
         model: whose activations.
         site: where; any that has a width.
-        texts: documents.
+        texts: documents, as text or token ids.
         plan: everything else that decides the result.
         folder: to write, in sae-lens' format.
         save_every: steps between two checkpoints.
@@ -157,7 +157,7 @@ def _finished(trainer: Trainer, about: dict[str, Any], name: str) -> SparseAutoe
     trained.process_state_dict_for_saving_inference(weights)
     config = trained.cfg.get_inference_sae_cfg_dict()
     config["metadata"] |= about
-    inner = SAE.from_dict(config)
+    inner = built(config)
     inner.load_state_dict(weights)
     return from_sae_lens(inner, name)
 

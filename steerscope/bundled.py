@@ -21,6 +21,11 @@ def bundled_models() -> dict[str, Path]:
     return {f.parent.name: f.parent for f in sorted(data_folder().glob("*/config.json"))}
 
 
+def bundled_autoencoders() -> dict[str, Path]:
+    """Bundled sparse autoencoders: name of the model and sae-lens folder."""
+    return {f.parent.parent.name: f.parent for f in sorted(data_folder().glob("*/sae/cfg.json"))}
+
+
 def bundled_contrasts() -> dict[str, Path]:
     """Bundled contrast sets: name and file."""
     files = sorted((data_folder() / "contrasts").glob(f"*{CONTRASTS_SUFFIX}"))

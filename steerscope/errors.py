@@ -16,6 +16,8 @@ SteerscopeError
 ├── NotFiniteError          a NaN or an infinity where a number is needed
 ├── VectorFileError         a vector file that cannot be read
 ├── VectorMismatchError     a direction used on another model or width
+├── AutoencoderFileError    a sparse autoencoder that cannot be found or read
+├── AutoencoderMismatchError   a sparse autoencoder used on another model, site or width
 ├── NotCheckedError         a check of an audit that lacks what it would look at
 ├── ExperimentError        an experiment file or a claims file that cannot be used, with its line
 ├── RunError                a run directory that cannot be read or continued
@@ -100,6 +102,14 @@ class VectorFileError(SteerscopeError):
 
 class VectorMismatchError(SteerscopeError):
     """A direction used on another model or on a site of another width."""
+
+
+class AutoencoderFileError(SteerscopeError):
+    """A sparse autoencoder that cannot be found or read."""
+
+
+class AutoencoderMismatchError(SteerscopeError):
+    """A sparse autoencoder used on another model, site or width."""
 
 
 class NotCheckedError(SteerscopeError):

@@ -10,7 +10,10 @@ from scipy import stats
 
 from steerscope.predictors import EXPECTED_SIGNS
 from steerscope.statistics import (
+    auroc,
+    auroc_estimate,
     bootstrap_mean,
+    bootstrap_ratio,
     crossing,
     detectable_difference,
     linear_correlation,
@@ -165,3 +168,22 @@ def test_fishers_interval_by_hand_and_nothing_of_too_few_points():
     assert (found.low, found.high) == pytest.approx((math.tanh(z - step), math.tanh(z + step)))
     assert found.rho == pytest.approx(np.corrcoef(x, y)[0, 1])
     assert math.isnan(linear_correlation(x[:3], y[:3]).p)
+
+
+def test_a_ratio_of_sums_and_its_interval():
+    found = bootstrap_ratio(np.array([1.0, 2.0, 3.0]), np.array([2.0, 2.0, 8.0]))
+    assert (found.value, found.n) == (0.5, 3)
+    assert found.low == pytest.approx(0.375, abs=0.01)  # the third alone
+    assert found.high == pytest.approx(1.0, abs=0.01)  # the second alone
+    assert math.isnan(bootstrap_ratio(np.ones(3), np.zeros(3)).value)
+
+
+def test_auroc_counts_pairs_in_the_right_order():
+    scores = np.array([[3.0, 1.0], [2.0, 1.0], [1.0, 1.0], [0.0, 1.0]])
+    positive = np.array([True, False, True, False])
+    assert auroc(scores, positive).tolist() == [0.75, 0.5]  # three of four pairs; all ties
+    assert math.isnan(auroc(scores, np.ones(4, dtype=bool))[0])
+    rng = np.random.default_rng(0)
+    label = rng.random(600) < 0.5
+    estimate = auroc_estimate(rng.normal(size=600) + 1.0 * label, label)
+    assert estimate.low < 0.7602 < estimate.high  # Φ(1/√2)

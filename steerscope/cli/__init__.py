@@ -16,6 +16,7 @@ import typer
 from steerscope.cli import experiments, jobs, tools
 from steerscope.cli.adapter import adapter
 from steerscope.cli.claims import claims
+from steerscope.cli.sae import sae_app
 from steerscope.cli.styles import styles
 from steerscope.cli.weights import weights
 from steerscope.errors import BackboneWarning, PureGainWarning, SteerscopeError, TemplateWarning
@@ -45,6 +46,7 @@ for command in (
 app.add_typer(weights, name="weights")
 app.add_typer(adapter, name="adapter")
 app.add_typer(claims, name="claims")
+app.add_typer(sae_app, name="sae")
 
 
 def _show_warning(

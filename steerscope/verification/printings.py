@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
-from steerscope.figures.files import Plate, figure_page
+from steerscope.figures.files import Plate, figure_numbers, figure_page
 from steerscope.verification.difference import Difference
 from steerscope.verification.pages import Printed, printed
 

@@ -1,0 +1,171 @@
+"""Between sae-lens' autoencoders and ours: the decoder's norms move into the encoder."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from sae_lens import SAE, JumpReLUSAE, StandardSAE, TopKSAE
+from torch import Tensor
+
+from steerscope.errors import AutoencoderFileError, BadValueError, UnknownNameError
+from steerscope.sae.dictionary import Normalisation, SparseAutoencoder, check_k
+from steerscope.sites import Site
+
+# sae-lens' name of the architecture that runs, and its class.
+RUNS: dict[str, type[SAE[Any]]] = {
+    "standard": StandardSAE,
+    "topk": TopKSAE,
+    "jumprelu": JumpReLUSAE,
+}
+_NORMALISATIONS: dict[str, Normalisation] = {
+    "none": "none",
+    "layer_norm": "layer_norm",
+    "constant_norm_rescale": "constant_norm",
+}
+_SMALLEST_NORM = 1e-8  # as sae-lens
+_FINGERPRINT = "model_fingerprint"
+
+
+def from_sae_lens(inner: SAE[Any], name: str) -> SparseAutoencoder:
+    """An autoencoder that runs in sae-lens, as ours.
+
+    Raises:
+        UnknownNameError: of an architecture that steerscope does not run.
+        AutoencoderFileError: its place or its normalisation is not one of ours.
+    """
+    if type(inner) not in RUNS.values():
+        raise UnknownNameError("architecture of an autoencoder", inner.cfg.architecture(), RUNS)
+    metadata = inner.cfg.metadata
+    norms = inner.W_dec.detach().norm(dim=-1)
+    silent = norms < _SMALLEST_NORM  # such a feature says nothing: give it a row and never let it
+    decoder = inner.W_dec.detach() / norms.clamp(min=_SMALLEST_NORM)[:, None]
+    decoder[silent] = torch.eye(1, inner.cfg.d_in, dtype=decoder.dtype, device=decoder.device)
+    norms = norms.masked_fill(silent, 0.0)
+    bias = inner.b_dec.detach().clone()
+    threshold = getattr(inner, "threshold", None)
+    is_topk = isinstance(inner, TopKSAE)
+    trained_as = metadata.training_architecture
+    return SparseAutoencoder(
+        site=_site(metadata, name),
+        encoder=_without_mean(inner, name) * norms,
+        decoder=decoder,
+        architecture="batchtopk" if trained_as == "batchtopk" else inner.cfg.architecture(),
+        name=name,
+        encoder_bias=inner.b_enc.detach() * norms,
+        decoder_bias=bias,
+        centre=bias.clone() if inner.cfg.apply_b_dec_to_input else torch.zeros_like(bias),
+        model_fingerprint=metadata[_FINGERPRINT],
+        k=inner.cfg.k if is_topk else None,
+        threshold=None if threshold is None else threshold.detach() * norms,
+        ranking=_ranking(inner, norms) if is_topk else None,
+        normalisation=_normalisation(inner.cfg.normalize_activations, name),
+        model_name=metadata.model_name,
+    )
+
+
+def to_sae_lens(sae: SparseAutoencoder) -> SAE[Any]:
+    """Ours as one that runs in sae-lens."""
+    kind = RUNS["jumprelu" if sae.threshold is not None else sae.architecture]
+    theirs = {ours: name for name, ours in _NORMALISATIONS.items()}[sae.normalisation]
+    config: dict[str, Any] = {
+        "architecture": next(name for name, c in RUNS.items() if c is kind),
+        "d_in": sae.d,
+        "d_sae": sae.n_features,
+        "dtype": "float32",
+        "device": "cpu",
+        "apply_b_dec_to_input": torch.equal(sae.centre, sae.decoder_bias),
+        "normalize_activations": theirs,
+        "metadata": {
+            "hook_name": sae.site.hook_name,
+            "hook_head_index": sae.site.head,
+            "model_name": sae.model_name,
+            _FINGERPRINT: sae.model_fingerprint,
+            "training_architecture": sae.architecture,
+        },
+    }
+    if kind is TopKSAE:
+        config |= {"k": sae.k, "rescale_acts_by_decoder_norm": sae.ranking is None}
+    inner = built(config)
+    ranking = torch.ones(sae.n_features) if sae.ranking is None else sae.ranking
+    weights: dict[str, Tensor] = {
+        "W_enc": sae.encoder * ranking,
+        "b_enc": sae.encoder_bias * ranking,
+        "W_dec": sae.decoder / ranking[:, None],
+        "b_dec": sae.decoder_bias,
+    }
+    if sae.threshold is not None:
+        weights["threshold"] = sae.threshold
+    inner.load_state_dict({key: value.cpu().contiguous() for key, value in weights.items()})
+    return inner
+
+
+def built(config: dict[str, Any]) -> SAE[Any]:
+    """An autoencoder of sae-lens to put weights into; its random start leaves no trace."""
+    with torch.random.fork_rng():
+        return SAE.from_dict(config)
+
+
+def check_config(config: dict[str, Any], name: str) -> None:
+    """Refuse a sae-lens configuration that cannot run as ours, before its weights are read.
+
+    Raises:
+        UnknownNameError: of an architecture that steerscope does not run.
+        AutoencoderFileError: its normalisation is not one of ours.
+        BadValueError: k is larger than the dictionary.
+    """
+    if config["architecture"] not in RUNS:
+        raise UnknownNameError("architecture of an autoencoder", config["architecture"], RUNS)
+    _normalisation(config.get("normalize_activations", "none"), name)
+    if config["architecture"] == "topk":
+        check_k(config.get("k"), config["d_sae"])
+
+
+def _normalisation(theirs: str, name: str) -> Normalisation:
+    if theirs not in _NORMALISATIONS:
+        raise AutoencoderFileError(
+            f"{name} was trained on activations normalised by {theirs!r}, whose numbers are not in "
+            f"the file; fold them into the weights first. Understood: {', '.join(_NORMALISATIONS)}."
+        )
+    return _NORMALISATIONS[theirs]
+
+
+def _site(metadata: Any, name: str) -> Site:
+    if metadata.hook_name is None or metadata.hook_name_out not in (None, metadata.hook_name):
+        raise AutoencoderFileError(
+            f"{name} does not say one hook point that it reads and writes; steerscope needs that."
+        )
+    try:
+        site = Site.at_hook(metadata.hook_name)
+        return Site(site.stream, site.layer, metadata.hook_head_index)
+    except BadValueError as error:
+        raise AutoencoderFileError(f"{name}: {error}") from None
+
+
+def _ranking(inner: TopKSAE, norms: Tensor) -> Tensor | None:
+    """What undoes the norms where the k largest were chosen before they were folded in."""
+    if inner.cfg.rescale_acts_by_decoder_norm or torch.allclose(norms, torch.ones_like(norms)):
+        return None
+    return 1 / norms.clamp(min=_SMALLEST_NORM)
+
+
+def _without_mean(inner: SAE[Any], name: str) -> Tensor:
+    """The encoder as it reads a model whose writing weights were not centred.
+
+    Some released autoencoders were trained on a residual stream from which TransformerLens had
+    taken the mean over its components; taking it from the encoder's columns is the same.
+    """
+    options = dict(inner.cfg.metadata.model_from_pretrained_kwargs or {})
+    centred = options.pop("center_writing_weights", False)
+    if any(options.values()):
+        raise AutoencoderFileError(
+            f"{name} was trained on a model loaded with {options}, which steerscope does not do."
+        )
+    encoder = inner.W_enc.detach()
+    return encoder - encoder.mean(dim=0) if centred else encoder
+
+
+def quiet() -> warnings.catch_warnings:
+    """While active, sae-lens' advice on how to load models with it is not shown."""
+    return warnings.catch_warnings(action="ignore", category=UserWarning)

@@ -1,0 +1,146 @@
+"""Sparse autoencoders on disk and by name, in the format of sae-lens."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from sae_lens import SAE
+from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+from safetensors import SafetensorError
+from safetensors.torch import save
+
+from steerscope.bundled import bundled_autoencoders
+from steerscope.errors import (
+    AutoencoderFileError,
+    AutoencoderMismatchError,
+    UnknownNameError,
+    reason,
+)
+from steerscope.model import LensModel
+from steerscope.sae.conversion import check_config, from_sae_lens, quiet, to_sae_lens
+from steerscope.sae.dictionary import SparseAutoencoder
+from steerscope.sites import Site
+from steerscope.whole_files import whole_file
+
+CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
+_DIGEST = "weights_sha256"
+
+
+def load_sae(
+    name_or_path: str | Path, *, model: LensModel | None = None, site: Site | None = None
+) -> SparseAutoencoder:
+    """A sparse autoencoder by bundled name, sae-lens folder or `RELEASE/SAE_ID` of its registry.
+
+    Args:
+        name_or_path: what to load.
+        model: refuse it unless it fits this model.
+        site: refuse it unless it is for this site.
+
+    Raises:
+        UnknownNameError: no such folder, release or autoencoder, or an architecture that steerscope
+            does not run.
+        AutoencoderFileError: damaged, or normalised in a way that the files do not tell.
+        AutoencoderMismatchError: for another model, site or width.
+        UnsupportedSiteError: the model has no such site.
+        BadValueError: more active features than the dictionary has.
+    """
+    name = str(name_or_path)
+    folder = bundled_autoencoders().get(name, Path(name_or_path))
+    sae = _from_folder(folder, name) if folder.is_dir() else _from_registry(name)
+    check_fits(sae, model=model, site=site)
+    return sae
+
+
+def save_sae(sae: SparseAutoencoder, folder: str | Path) -> None:
+    """Write an autoencoder as a folder that sae-lens loads, each file whole or not at all.
+
+    Raises:
+        AutoencoderFileError: the disk refused.
+    """
+    folder = Path(folder)
+    inner = to_sae_lens(sae)
+    content = save({key: value.detach() for key, value in inner.state_dict().items()})
+    config = inner.cfg.to_dict()
+    config["metadata"][_DIGEST] = hashlib.sha256(content).hexdigest()
+    with whole_file(folder / WEIGHTS, AutoencoderFileError) as unfinished:
+        unfinished.write_bytes(content)
+    with whole_file(folder / CONFIG, AutoencoderFileError) as unfinished:
+        unfinished.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+
+
+def check_fits(
+    sae: SparseAutoencoder, *, model: LensModel | None = None, site: Site | None = None
+) -> None:
+    """Refuse an autoencoder that is not for this model or site.
+
+    Raises:
+        AutoencoderMismatchError: for another model, site or width.
+        UnsupportedSiteError: the model has no such site.
+    """
+    if site is not None and sae.site != site:
+        raise AutoencoderMismatchError(
+            f"the autoencoder {sae.name} is for {sae.site}, not for {site}; name that site or take "
+            "another autoencoder."
+        )
+    if model is None:
+        return
+    width = model.width(sae.site)
+    if width != sae.d:
+        raise AutoencoderMismatchError(
+            f"the autoencoder {sae.name} has width {sae.d}, but {sae.site} of {model.name} has "
+            f"{width}; it is for another model."
+        )
+    if sae.model_fingerprint not in (None, model.fingerprint):
+        raise AutoencoderMismatchError(
+            f"the autoencoder {sae.name} was trained on a model with other weights than "
+            f"{model.name}; load that model or train one on this."
+        )
+
+
+def _from_folder(folder: Path, name: str) -> SparseAutoencoder:
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        content = (folder / WEIGHTS).read_bytes()
+        check_config(config, name)
+        _check_digest(config, content, folder)
+        with quiet():
+            inner = SAE.load_from_disk(folder, device="cpu", dtype="float32")
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise AutoencoderFileError(
+            f"cannot read the autoencoder in {folder} ({reason(error)}); give a folder with "
+            f"{CONFIG} and {WEIGHTS} as sae-lens and steerscope write them."
+        ) from None
+    return from_sae_lens(inner, name)
+
+
+def _check_digest(config: dict[str, Any], content: bytes, folder: Path) -> None:
+    stated = config.get("metadata", {}).get(_DIGEST)
+    if stated not in (None, hashlib.sha256(content).hexdigest()):
+        raise AutoencoderFileError(
+            f"{folder / WEIGHTS} is not the file that {CONFIG} beside it describes; one of the two "
+            "was changed or cut off."
+        )
+
+
+def _from_registry(name: str) -> SparseAutoencoder:
+    """By release and id of sae-lens' registry; downloads it unless it is in the cache."""
+    registry = get_pretrained_saes_directory()
+    release = max((r for r in registry if name.startswith(r + "/")), key=len, default=None)
+    if release is None:
+        known = [*bundled_autoencoders(), *registry]
+        raise UnknownNameError("folder, bundled autoencoder or sae-lens release", name, known)
+    known_ids = registry[release].saes_map
+    sae_id = name.removeprefix(release + "/")
+    if sae_id not in known_ids:
+        raise UnknownNameError(f"autoencoder of {release}", sae_id, known_ids)
+    try:
+        with quiet():
+            inner = SAE.from_pretrained(release, sae_id, device="cpu")
+    except Exception as error:  # the hub and its many readers fail in many ways
+        raise AutoencoderFileError(
+            f"cannot load {name} ({reason(error)}); check the network, or give a folder."
+        ) from error
+    return from_sae_lens(inner, name)

@@ -12,6 +12,8 @@ SteerscopeError
 ├── DegenerateDirectionError   activations that define no direction
 ├── MissingEvidenceError    a method that needs more than the contrast at hand holds
 ├── NotFiniteError          a NaN or an infinity where a number is needed
+├── TooLittleDataError      fewer items than a statistic needs, or items that do not vary
+├── NotConvergedError       a fit that found no optimum
 ├── VectorFileError         a vector file that cannot be read
 ├── VectorMismatchError     a direction used on another model or width
 ├── NotCheckedError         a check of an audit that lacks what it would look at
@@ -80,6 +82,14 @@ class MissingEvidenceError(SteerscopeError):
 
 class NotFiniteError(SteerscopeError):
     """A NaN or an infinity where a number is needed."""
+
+
+class TooLittleDataError(SteerscopeError):
+    """Fewer items than a statistic needs, or items that do not vary."""
+
+
+class NotConvergedError(SteerscopeError):
+    """A fit that found no optimum, so that it has no result."""
 
 
 class VectorFileError(SteerscopeError):

@@ -17,7 +17,7 @@ from steerscope.statistics import (
     Estimate,
     bootstrap_mean,
     crossing,
-    max_statistic,
+    max_mean,
     rank_correlation,
 )
 
@@ -86,7 +86,7 @@ class SweetSpot:
         dose_relative: the same in relative units.
         dose_absolute: the same as a length.
         effect: effect on the split that chose.
-        p_corrected: max-statistic p over the whole sweep, against plain.
+        p_corrected: chance that a sweep without any effect has a best condition this good.
         n_cells: conditions compared.
         broken: whether every condition with an effect broke a limit, so that this one does too.
     """
@@ -193,13 +193,13 @@ def sweet_spot(
 def corrected_p(
     table: pd.DataFrame, effect: Effect, cells: Sequence[str], split: str
 ) -> dict[str, float]:
-    """Max-statistic p of each condition against plain, over all of them, on their shared prompts."""
+    """P of each condition against plain, by the largest mean of them all, on their shared prompts."""
     effects = responses(table, effect, split)
     chosen = effects.loc[list(cells)]
     plain = effects.loc[PLAIN] if effect.is_share else 0.0
     differences = chosen.sub(plain, axis=1) if effect.is_share else chosen
     shared = differences.dropna(axis=1)
-    return dict(zip(cells, max_statistic(shared.to_numpy(float)), strict=True))
+    return dict(zip(cells, max_mean(shared.to_numpy(float)), strict=True))
 
 
 def dose_response(

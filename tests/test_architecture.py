@@ -49,7 +49,7 @@ DOORS = {
 }
 WITHOUT_TORCH = {
     "results.py",
-    "statistics.py",
+    "statistics",
     "studies.py",
     "predictors.py",
     "rankings.py",

@@ -52,11 +52,11 @@ def resamples(
 
 
 def interval(
-    value: Float[Tensor, "*batch"],
-    bootstrap: Float[Tensor, "sample *batch"],
-    left_out: Float[Tensor, "group *batch"],
+    value: Float[Tensor, ...],
+    bootstrap: Float[Tensor, "sample ..."],
+    left_out: Float[Tensor, "group ..."],
     scale: Scale,
-) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+) -> tuple[Float[Tensor, ...], Float[Tensor, ...]]:
     """95 % interval of the statistic that infinitely many prompts would have.
 
     θ - (mean θ* - θ) ± t s on the scale of the statistic, with θ* the bootstrap resamples, s the

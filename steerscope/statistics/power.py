@@ -89,7 +89,9 @@ def prompts_needed(
     size = effect / sd if one_sided else abs(effect) / sd
     z = stats.norm.isf(level if one_sided else level / 2) + stats.norm.ppf(power)
     if not size > z / math.sqrt(_MOST):
-        raise BadValueError(f"no number of prompts shows an effect of {effect:g} at an sd of {sd:g}.")
+        raise BadValueError(
+            f"no number of prompts shows an effect of {effect:g} at an sd of {sd:g}."
+        )
     # The normal theory asks for a few less than the t test.
     n = max(2, math.floor((z / size) ** 2) - 1)
     while power_of(size, 1.0, n, level=level, one_sided=one_sided) < power:

@@ -42,8 +42,9 @@ def best_cell(
     The prompts are split into halves at random, many times; one half chooses a cell and the other
     estimates its effect, then the other way round. A prompt is thus scored by cells that it had no
     say in, vᵢ = mean over splits of the effect on i of the cell chosen without i; the estimate is
-    the mean of v and its interval the bootstrap over v. Half of the prompts choose worse than all of
-    them, so that the corrected effect is if anything too small.
+    the mean of v. Its interval is that of the naive estimate, moved: one over v would be too narrow,
+    since v is a mean over many cells while the claim is about one. Half of the prompts choose worse
+    than all of them, so that the corrected effect is if anything too small.
 
     Args:
         values: effect of each cell on each prompt, cells in order of preference.
@@ -70,12 +71,10 @@ def best_cell(
     choosing = np.concatenate([choosing, ~choosing])
     chosen = winners(values, choosing, margin=margin)
     score = (values[chosen] * ~choosing).sum(axis=0) / (~choosing).sum(axis=0)
-    return BestCell(
-        best,
-        bootstrap_mean(values[best], seed=seed),
-        bootstrap_mean(score, seed=seed),
-        float((chosen == best).mean()),
-    )
+    naive = bootstrap_mean(values[best], seed=seed)
+    moved = float(score.mean()) - naive.value
+    corrected = Estimate(naive.value + moved, naive.low + moved, naive.high + moved, n)
+    return BestCell(best, naive, corrected, float((chosen == best).mean()))
 
 
 def winners(

@@ -115,7 +115,9 @@ def _check_enough(x: np.ndarray, members: np.ndarray, n_prompts: int) -> None:
 def _check_residual(y: np.ndarray, design: np.ndarray) -> None:
     residual = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
     if float((residual**2).mean()) < _NONE:
-        raise TooLittleDataError("the values do not vary around a line, so that it has no interval.")
+        raise TooLittleDataError(
+            "the values do not vary around a line, so that it has no interval."
+        )
 
 
 def crossing(

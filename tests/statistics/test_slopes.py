@@ -15,7 +15,11 @@ DOSES = np.array([0.0, 1.0, 2.0, 4.0])
 def rows_of(values):
     """Rows of a table of prompts by doses."""
     n = len(values)
-    return np.ravel(values), np.tile(DOSES[: len(values[0])], n), np.repeat(np.arange(n), len(values[0]))
+    return (
+        np.ravel(values),
+        np.tile(DOSES[: len(values[0])], n),
+        np.repeat(np.arange(n), len(values[0])),
+    )
 
 
 def prompts_with_slopes(seed=0, n=15, spread=0.5):

@@ -35,6 +35,7 @@ def planted(tiny_folder):
             for block in net.blocks:
                 block.attn.W_O.zero_()
                 block.mlp.W_out.zero_()
+                block.ln1.w.fill_(1.0)
             weight = net.blocks[LAYER].attn._W_K  # one matrix per key-value head
             weight[HEAD] = torch.tensor(turned * np.sqrt(spectrum)).float()
         return model

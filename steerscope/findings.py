@@ -7,17 +7,20 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from steerscope.errors import NotConvergedError, TooLittleDataError
 from steerscope.plans import StudyPlan, SweepPlan, effect_of, plan_of
 from steerscope.results import Run
-from steerscope.statistics import Estimate
+from steerscope.statistics import BestCell, Estimate, MixedSlope
 from steerscope.studies import (
     LIMITS,
     PLAIN,
     Effect,
     Predictor,
     SweetSpot,
+    best_of_sweep,
     conditions,
     dose_response,
+    dose_slope,
     metric_mean,
     needed_doses,
     over_control,
@@ -68,6 +71,10 @@ class Findings:
         over_shuffled: the same for label-shuffled directions.
         curves: dose-response at the chosen layer.
         plain: effect of no steering, on the prompts of the chosen condition.
+        corrected: effect of the sweep's best condition, corrected for the choice; None where the select
+            split is too small.
+        slope: effect per natural unit at the chosen layer, prompts as random effects; None where
+            there is none, and `no_slope` says why.
         heads: eigengap per head; None without attention keys.
         predictor: how the weakest link ranks the layers.
     """
@@ -88,6 +95,9 @@ class Findings:
     plain: float
     heads: pd.DataFrame | None
     predictor: Predictor | None
+    corrected: BestCell | None
+    slope: MixedSlope | None
+    no_slope: str
 
 
 def find(run: Run) -> Findings:
@@ -113,6 +123,7 @@ def find(run: Run) -> Findings:
     at = {"split": split, "layer": chosen.layer, "dose_natural": chosen.dose_natural}
     kl = table[(table.split == split) & (table.cell == cell)].kl_nats.mean()
     heads = _heads(table)
+    slope, no_slope = _slope(table, effect, plan.method, chosen.layer, split)
     return Findings(
         plan=plan,
         effect=effect,
@@ -130,7 +141,27 @@ def find(run: Run) -> Findings:
         plain=_plain_effect(table, effect, split, cell),
         heads=heads,
         predictor=_weakest_link(heads, summary, plan),
+        corrected=_corrected(table, effect, plan.method),
+        slope=slope,
+        no_slope=no_slope,
     )
+
+
+def _corrected(table: pd.DataFrame, effect: Effect, method: str) -> BestCell | None:
+    try:
+        return best_of_sweep(table, effect, method)
+    except TooLittleDataError:
+        return None
+
+
+def _slope(
+    table: pd.DataFrame, effect: Effect, method: str, layer: int, split: str
+) -> tuple[MixedSlope | None, str]:
+    """The slope, or why there is none."""
+    try:
+        return dose_slope(table, effect, split=split, layer=layer, method=method), ""
+    except (TooLittleDataError, NotConvergedError) as error:
+        return None, str(error)
 
 
 def _cell(table: pd.DataFrame, method: str, layer: int, dose: float, split: str) -> str:
@@ -261,6 +292,8 @@ def answer(findings: Findings) -> list[str]:
     prompts = "held-out prompts" if f.effect.is_share else "held-out pairs"
     split = prompts if f.stated else "prompts of the select split"
     said.append(f"Effect: {amount(f.effect, estimate)} {f.effect.words}, on {estimate.n} {split}.")
+    if f.corrected:
+        said.append(_correction_in_words(f, f.corrected))
     if f.over_random:
         said.append(
             f"Against random directions of the same length: "
@@ -275,6 +308,7 @@ def answer(findings: Findings) -> list[str]:
         said.append(
             f"The same dose the other way, towards {f.effect.negative}: {amount(f.effect, f.mirrored)}."
         )
+    said.append(slope_in_words(f))
     said.append(f"Cost: {costs_in_words(f)}.")
     said.append(
         f"How sure: chosen among {c.n_cells} conditions on other prompts than those it is stated on; "
@@ -283,6 +317,30 @@ def answer(findings: Findings) -> list[str]:
     )
     said.append(layers_in_words(f))
     return said
+
+
+def _correction_in_words(f: Findings, best: BestCell) -> str:
+    """What the best of the sweep is worth on prompts that did not choose it, before any test."""
+    change = "above plain, " if f.effect.is_share else ""
+    return (
+        "On the select split, allowing for the choice (half of the prompts choose, the other half "
+        f"estimates): {amount(f.effect, best.corrected, difference=True)} {change}against "
+        f"{amount(f.effect, best.naive, difference=True)} without; half of the prompts choose this "
+        f"very condition in {100 * best.same_share:.0f} % of splits."
+    )
+
+
+def slope_in_words(findings: Findings) -> str:
+    """Effect per natural unit at the chosen layer."""
+    f = findings
+    if f.slope is None:
+        return f"Slope: none is stated, since {f.no_slope.rstrip('.')}."
+    model = " of the linear probability model" if f.effect.is_share else ""
+    return (
+        f"Slope{model} at layer {f.chosen.layer}, prompts as random effects: "
+        f"{amount(f.effect, f.slope.slope, difference=True)} per natural unit over the doses "
+        f"measured, {f.slope.slope.n} prompts, p = {f.slope.p:.2g}."
+    )
 
 
 def costs_in_words(findings: Findings) -> str:

@@ -23,11 +23,10 @@ from steerscope.evals import Judge
 from steerscope.generation import Sampler, generate
 from steerscope.interventions import Cell, Steering
 from steerscope.model import LensModel, TextOrIds
-from steerscope.predictors import holm
 from steerscope.score import kl_from_plain
 from steerscope.searches import first_crossing
 from steerscope.spectra import HeadSpectra
-from steerscope.statistics import bootstrap_mean, sign_flip_p
+from steerscope.statistics import bootstrap_mean, holm, sign_flip_p
 from steerscope.strengths import Constant, EigengapGate, Strength
 
 UNGATED = "ungated"

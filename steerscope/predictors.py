@@ -9,7 +9,7 @@ model's concepts share their layers: eight layers under three concepts are no 24
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,13 @@ from jaxtyping import Float, Int
 from scipy import stats
 
 from steerscope.errors import BadValueError
-from steerscope.statistics import CONFIDENCE, Correlation, bootstrap_mean
+from steerscope.statistics import (
+    CONFIDENCE,
+    Correlation,
+    benjamini_hochberg,
+    bootstrap_mean,
+    holm,
+)
 
 GROUP = ["model", "concept"]
 
@@ -145,39 +151,6 @@ def _cosine(
     if min(lengths) < 1e-6:
         return math.nan
     return product / (lengths[0] * lengths[1])
-
-
-def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
-    """P values corrected for their number by Holm's step-down; NaN is no test and stays.
-
-    Source: Holm 1979.
-    """
-    return _corrected(p, _step_down)
-
-
-def benjamini_hochberg(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
-    """False discovery rate at which each test would be called; NaN is no test and stays.
-
-    Source: Benjamini & Hochberg 1995.
-    """
-    return _corrected(p, stats.false_discovery_control)
-
-
-def _step_down(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
-    order = np.argsort(p)
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1.0)
-    result = np.empty_like(stepped)
-    result[order] = stepped
-    return result
-
-
-def _corrected(
-    p: Float[np.ndarray, " test"], correct: Callable[[np.ndarray], np.ndarray]
-) -> Float[np.ndarray, " test"]:
-    result, there = np.full(len(p), math.nan), np.isfinite(p)
-    if there.any():
-        result[there] = correct(p[there])
-    return result
 
 
 def selection_regret(

@@ -16,8 +16,14 @@ import pandas as pd
 from jaxtyping import Float
 
 from steerscope.errors import BadValueError
-from steerscope.predictors import benjamini_hochberg, holm
-from steerscope.statistics import CONFIDENCE, bootstrap_mean, max_statistic, sign_flip
+from steerscope.statistics import (
+    CONFIDENCE,
+    benjamini_hochberg,
+    bootstrap_mean,
+    holm,
+    max_statistic,
+    sign_flip,
+)
 from steerscope.studies import Effect
 
 NULLS = ("random", "covariance_matched_random", "label_shuffled")

@@ -11,17 +11,23 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from steerscope.statistics import (
+    BestCell,
     Correlation,
     Estimate,
+    MixedSlope,
+    best_cell,
     bootstrap_mean,
     crossing,
-    max_statistic,
+    max_mean,
+    mixed_slope,
     rank_correlation,
 )
 
 PLAIN = "plain"
+MARGIN = 0.02  # of the largest effect, within which the cheapest condition is taken
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ class SweetSpot:
         dose_relative: the same in relative units.
         dose_absolute: the same as a length.
         effect: effect on the split that chose.
-        p_corrected: max-statistic p over the whole sweep, against plain.
+        p_corrected: chance that a sweep without any effect has a best condition this good.
         n_cells: conditions compared.
         broken: whether every condition with an effect broke a limit, so that this one does too.
     """
@@ -170,7 +176,12 @@ def _worse(table: pd.DataFrame, limit: Limit, split: str) -> pd.DataFrame:
 
 
 def sweet_spot(
-    table: pd.DataFrame, effect: Effect, method: str, *, split: str = "select", margin: float = 0.02
+    table: pd.DataFrame,
+    effect: Effect,
+    method: str,
+    *,
+    split: str = "select",
+    margin: float = MARGIN,
 ) -> SweetSpot:
     """The condition with the largest effect among those that break no limit, towards positive.
 
@@ -178,9 +189,8 @@ def sweet_spot(
     one with the smallest KL is taken. Choose on one split, state on another.
     """
     summary = summarise(table, effect, split)
-    candidates = summary[(summary.method == method) & (summary.dose_natural > 0)]
-    whole = candidates[~candidates.broken]
-    pool = whole if len(whole) and whole.effect.max() > 0 else candidates
+    candidates = _candidates(summary, method)
+    pool = _pool(summary, method)
     best = pool.effect.max()
     near = pool[pool.effect >= best - margin * abs(best)]
     chosen = near.loc[near.kl_nats.idxmin()]
@@ -197,16 +207,70 @@ def sweet_spot(
     )
 
 
+def _candidates(summary: pd.DataFrame, method: str) -> pd.DataFrame:
+    return summary[(summary.method == method) & (summary.dose_natural > 0)]
+
+
+def _pool(summary: pd.DataFrame, method: str) -> pd.DataFrame:
+    """The conditions among which the choice is made: those that break nothing, if one has an effect."""
+    candidates = _candidates(summary, method)
+    whole = candidates[~candidates.broken]
+    return whole if len(whole) and whole.effect.max() > 0 else candidates
+
+
 def corrected_p(
     table: pd.DataFrame, effect: Effect, cells: Sequence[str], split: str
 ) -> dict[str, float]:
-    """Max-statistic p of each condition against plain, over all of them, on their shared prompts."""
+    """P of each condition against plain, by the largest mean of them all, on their shared prompts."""
+    return dict(zip(cells, max_mean(_gains(table, effect, cells, split)), strict=True))
+
+
+def _gains(
+    table: pd.DataFrame, effect: Effect, cells: Sequence[str], split: str
+) -> Float[np.ndarray, "cell prompt"]:
+    """Effect of each condition above plain on the prompts that all of them share."""
     effects = responses(table, effect, split)
     chosen = effects.loc[list(cells)]
-    plain = effects.loc[PLAIN] if effect.is_share else 0.0
-    differences = chosen.sub(plain, axis=1) if effect.is_share else chosen
-    shared = differences.dropna(axis=1)
-    return dict(zip(cells, max_statistic(shared.to_numpy(float)), strict=True))
+    differences = chosen.sub(effects.loc[PLAIN], axis=1) if effect.is_share else chosen
+    return differences.dropna(axis=1).to_numpy(float)
+
+
+def best_of_sweep(
+    table: pd.DataFrame, effect: Effect, method: str, *, split: str = "select"
+) -> BestCell:
+    """Gain over plain of the condition that `sweet_spot` chooses, corrected for the choice.
+
+    What counts as broken is taken from all prompts.
+
+    Raises:
+        TooLittleDataError: fewer than four prompts that all conditions share.
+    """
+    pool = _pool(summarise(table, effect, split), method).sort_values("kl_nats")
+    return best_cell(_gains(table, effect, list(pool.cell), split), margin=MARGIN)
+
+
+def dose_slope(
+    table: pd.DataFrame, effect: Effect, *, split: str, layer: int, method: str
+) -> MixedSlope:
+    """Effect per natural unit at one layer, over all its doses, with prompts as random effects.
+
+    A shift in nats is taken towards the positive class at every dose, and plain is dose 0.
+
+    Raises:
+        TooLittleDataError: too few prompts or doses, or values on a line.
+        NotConvergedError: the fit finds no optimum.
+    """
+    labels = conditions(table)
+    values = per_prompt(table, effect.metric, split)
+    here = labels[(labels.method == method) & (labels.layer == layer)].index
+    here = values.index.intersection(here).insert(0, PLAIN)
+    doses = labels.dose_natural.reindex(here).to_numpy(float)
+    kept = values.loc[here].dropna(axis=1)
+    return mixed_slope(
+        kept.to_numpy(float).ravel(),
+        np.repeat(np.where(here == PLAIN, 0.0, doses), kept.shape[1]),
+        np.tile(kept.columns.to_numpy(), len(here)),
+    )
 
 
 def dose_response(

@@ -46,8 +46,6 @@ DOORS = {
     "safetensors": {"directions", "weights/adapter/files.py"},
     "peft": {"weights/adapter/lora.py"},
     "sae_lens": {"sae"},
-    "plotly": {"figures", "report.py"},
-    "safetensors": {"directions", "sae"},
     "gguf": {"directions/gguf.py"},
     "huggingface_hub": {"directions/hub.py"},
     "pydantic": {"directions", "experiments", "claims"},
@@ -56,7 +54,7 @@ DOORS = {
 }
 WITHOUT_TORCH = {
     "results.py",
-    "statistics.py",
+    "statistics",
     "studies.py",
     "predictors.py",
     "rankings.py",

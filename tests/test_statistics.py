@@ -15,7 +15,6 @@ from steerscope.statistics import (
     bootstrap_mean,
     bootstrap_ratio,
     crossing,
-    detectable_difference,
     linear_correlation,
     max_statistic,
     rank_correlation,
@@ -120,16 +119,6 @@ def test_crossing_interpolates():
     assert crossing(doses, effects, 0.0) == 0.0
     assert math.isnan(crossing(doses, effects, 0.9))
     assert crossing(doses[::-1], effects[::-1], 0.5) == pytest.approx(1.25)
-
-
-def test_the_detectable_difference_is_what_80_percent_of_samples_show():
-    values = np.tile([-1.0, 1.0], 50)  # variance 100 / 99
-    expected = (1.959964 + 0.841621) * math.sqrt(100 / 99) / 10
-    assert detectable_difference(values) == pytest.approx(expected, rel=1e-5)
-    assert math.isnan(detectable_difference(np.array([1.0, math.nan])))
-    drawn = np.random.default_rng(0).normal(expected, math.sqrt(100 / 99), size=(4000, 100))
-    t = drawn.mean(axis=1) / (drawn.std(axis=1, ddof=1) / 10)
-    assert float((np.abs(t) > 1.96).mean()) == pytest.approx(0.8, abs=0.03)
 
 
 def test_sign_flips_of_equal_differences_have_the_p_of_all_signs_alike():

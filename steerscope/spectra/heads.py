@@ -14,6 +14,7 @@ from torch import Tensor
 from steerscope.errors import BadValueError, NotFiniteError
 from steerscope.model import LensModel, TextOrIds
 from steerscope.progress import Track, silent
+from steerscope.spectra.intervals import interval, resamples
 from steerscope.spectra.keys import (
     LEGACY,
     Keys,
@@ -32,7 +33,11 @@ _REPEATS = 20  # draws of each null that is made from the keys alone
 
 @dataclass(frozen=True, eq=False)
 class HeadStatistic:
-    """One number per head with its 95 % interval, bootstrap over prompts."""
+    """One number per head with its 95 % interval over prompts.
+
+    The value is that of the sample, and the interval that of what infinitely many such prompts would
+    have, corrected for the bias of a sample; see `intervals.interval`.
+    """
 
     value: Float[Tensor, "layer head"]
     low: Float[Tensor, "layer head"]
@@ -144,7 +149,7 @@ def eigengap(
         view: which keys, and how; default centred, before rotation, without position 0.
         legacy: the published definition in place of a view: no BOS, position 0 counted, a ridge of
             0.01.
-        n_bootstrap: resamples of the prompts for the intervals.
+        n_bootstrap: resamples of the prompts, for the bias that the intervals correct.
         seed: of the resamples and of the nulls.
         batch_size: prompts in one pass.
         progress: shows the loops.
@@ -165,9 +170,8 @@ def eigengap(
     generator = torch.Generator().manual_seed(seed)
     ids = token_ids(model, prompts, view)
     keys = read_keys(model, ids, view, batch_size=batch_size, progress=progress)
-    drawn = torch.randint(len(ids), (n_bootstrap, len(ids)), generator=generator)
-    weights = torch.stack([torch.bincount(d, minlength=len(ids)) for d in drawn]).double()
-    statistics = _statistics(keys, view, weights, progress)
+    bootstrap, left_out = resamples(len(ids), n_bootstrap, generator)
+    statistics = _statistics(keys, view, (bootstrap, left_out), progress)
     words = shuffled_words(ids, view.first, generator)
     other = read_keys(model, words, view, batch_size=batch_size, progress=progress)
     nulls = {
@@ -235,7 +239,7 @@ def _values(
     """Every statistic of some spectra."""
     return {
         name: function(eigenvalues, **({"guard": view.guard} if name == "gap" else {}))
-        for name, (function, _) in STATISTICS.items()
+        for name, (function, _, _) in STATISTICS.items()
     }
 
 
@@ -261,21 +265,22 @@ def _null_gap(
 
 
 def _statistics(
-    keys: Keys, view: KeyView, weights: Float[Tensor, "sample prompt"], progress: Track
+    keys: Keys, view: KeyView, weights: tuple[Tensor, Tensor], progress: Track
 ) -> dict[str, HeadStatistic]:
     eigenvalues = _eigenvalues(keys, view)
     n_tokens = len(keys.prompts)
     resampled = [
         with_ridge(
-            resampled_eigenvalues(layer, keys.prompts, weights, view.variant), n_tokens, view.ridge
+            resampled_eigenvalues(layer, keys.prompts, torch.cat(weights), view.variant),
+            n_tokens,
+            view.ridge,
         )
         for layer in progress(list(keys.values), "resampling prompts")
     ]
-    values, draws = _values(eigenvalues, view), _values(torch.stack(resampled), view)
+    values, draws = _values(eigenvalues, view), _values(torch.stack(resampled, dim=1), view)
     found = {}
-    for name, (_, unit) in STATISTICS.items():
-        tails = torch.tensor([0.025, 0.975], dtype=draws[name].dtype)
-        low, high = draws[name].quantile(tails, dim=1)
+    for name, (_, unit, scale) in STATISTICS.items():
+        low, high = interval(values[name], *draws[name].split([len(w) for w in weights]), scale)
         found[name] = HeadStatistic(values[name].float(), low.float(), high.float(), unit)
     return found
 

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from steerscope.spectra.intervals import LOG_OF_REST, LOGARITHM, PLAIN, Scale
+
 
 def gram_eigenvalues(
     keys: Float[Tensor, "*batch token d"], *, ridge: float = 0.0
@@ -72,10 +74,10 @@ def effective_rank(eigenvalues: Float[Tensor, "*batch rank"]) -> Float[Tensor, "
     return spectral_entropy(eigenvalues).exp()
 
 
-STATISTICS: dict[str, tuple[Callable[..., Tensor], str]] = {
-    "gap": (spectral_gap, "ratio"),
-    "absolute_gap": (absolute_gap, "squared activation units"),
-    "participation_ratio": (participation_ratio, "directions"),
-    "effective_rank": (effective_rank, "directions"),
-    "entropy": (spectral_entropy, "nats"),
+STATISTICS: dict[str, tuple[Callable[..., Tensor], str, Scale]] = {
+    "gap": (spectral_gap, "ratio", LOG_OF_REST),
+    "absolute_gap": (absolute_gap, "squared activation units", PLAIN),
+    "participation_ratio": (participation_ratio, "directions", LOGARITHM),
+    "effective_rank": (effective_rank, "directions", LOGARITHM),
+    "entropy": (spectral_entropy, "nats", PLAIN),
 }

@@ -1,0 +1,63 @@
+"""How sure: intervals, paired comparisons and corrections, on plain arrays."""
+
+from steerscope.statistics.correlations import Correlation, linear_correlation, rank_correlation
+from steerscope.statistics.intervals import (
+    CONFIDENCE,
+    Estimate,
+    bootstrap_mean,
+    bootstrap_ratio,
+    cluster_bootstrap,
+    wilson,
+)
+from steerscope.statistics.multiple import benjamini_hochberg, holm
+from steerscope.statistics.paired import McNemar, mcnemar, paired_bootstrap
+from steerscope.statistics.permutation import (
+    cell_level,
+    max_mean,
+    max_statistic,
+    sign_flip,
+    sign_flip_p,
+)
+from steerscope.statistics.power import (
+    detectable_difference,
+    detectable_effect,
+    power_of,
+    prompts_needed,
+)
+from steerscope.statistics.ranks import auroc, auroc_estimate
+from steerscope.statistics.selection import BestCell, best_cell, winners
+from steerscope.statistics.slopes import MixedSlope, crossing, mixed_slope
+
+__all__ = [
+    "CONFIDENCE",
+    "BestCell",
+    "Correlation",
+    "Estimate",
+    "McNemar",
+    "MixedSlope",
+    "auroc",
+    "auroc_estimate",
+    "benjamini_hochberg",
+    "best_cell",
+    "bootstrap_mean",
+    "bootstrap_ratio",
+    "cell_level",
+    "cluster_bootstrap",
+    "crossing",
+    "detectable_difference",
+    "detectable_effect",
+    "holm",
+    "linear_correlation",
+    "max_mean",
+    "max_statistic",
+    "mcnemar",
+    "mixed_slope",
+    "paired_bootstrap",
+    "power_of",
+    "prompts_needed",
+    "rank_correlation",
+    "sign_flip",
+    "sign_flip_p",
+    "wilson",
+    "winners",
+]

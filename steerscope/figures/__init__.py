@@ -5,22 +5,22 @@ from steerscope.figures.claims import claims_board
 from steerscope.figures.diagnostics import diagnostic_scatter, eigengap_heads, token_effects
 from steerscope.figures.doses import dose_fan, dose_phase_diagram
 from steerscope.figures.drift import drift_radar
+from steerscope.figures.fronts import pareto_front
 from steerscope.figures.gates import gate_comparison
 from steerscope.figures.geometry import concept_geometry
-from steerscope.figures.fronts import pareto_front
 from steerscope.figures.interferences import interference_gram
 from steerscope.figures.landscapes import activation_landscape
 from steerscope.figures.lens import lens_map
 from steerscope.figures.methods import method_forest
 from steerscope.figures.predictors import predictor_league
 from steerscope.figures.styles import sink_leak, style_cosines
+from steerscope.figures.sweeps import dose_response, kl_by_depth, layer_sweep, sweet_spot_map
 from steerscope.figures.transfer import transfer_at_one_kl, transfer_responses
 
 __all__ = [
-    "concept_geometry",
-from steerscope.figures.sweeps import dose_response, kl_by_depth, layer_sweep, sweet_spot_map
     "activation_landscape",
     "claims_board",
+    "concept_geometry",
     "diagnostic_scatter",
     "dose_fan",
     "dose_phase_diagram",

@@ -64,7 +64,9 @@ def layer_anatomy(anatomy: pd.DataFrame, zones: pd.DataFrame | None, *, site: st
             yaxis9={"domain": [0.0, _ZONE_SHARE], "showgrid": False, "title": "", "anchor": "x"}
         )
     figure.update_xaxes(
-        dtick=1, anchor="y3" if zones is None else "y9", range=[min(layers) - 0.5, max(layers) + 0.5]
+        dtick=1,
+        anchor="y3" if zones is None else "y9",
+        range=[min(layers) - 0.5, max(layers) + 0.5],
     )
     figure.update_layout(height=640, margin={"l": 95})
     return figure

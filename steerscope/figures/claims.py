@@ -28,7 +28,9 @@ def claims_board(board: pd.DataFrame) -> go.Figure:
         board: as `claims.board` returns it; values are differences of shares or rank correlations.
     """
     order = {name: place for place, name in enumerate(_LOOK)}
-    rows = board.sort_values("verdict", key=lambda v: v.map(order), kind="stable", ignore_index=True)
+    rows = board.sort_values(
+        "verdict", key=lambda v: v.map(order), kind="stable", ignore_index=True
+    )
     figure = new_figure(
         "What was claimed, and what the bundled model shows",
         "difference of shares (0 to 1), or rank correlation over layers (-1 to 1)",

@@ -13,7 +13,10 @@ from steerscope.figures.theme import GREEN, GREY, RED, SEQUENTIAL, add_band, new
 from steerscope.studies import Effect
 
 PHASE_COLOURS = {"dead zone": GREY, "effective": GREEN, "collapse": RED}
-_DARKEST, _LIGHTEST = 0.2, 0.9  # of the colour scale; beyond, a line is lost on a dark or white page
+_DARKEST, _LIGHTEST = (
+    0.2,
+    0.9,
+)  # of the colour scale; beyond, a line is lost on a dark or white page
 _LETTERS = {"dead zone": "–", "effective": "●", "collapse": "×"}
 
 
@@ -28,9 +31,7 @@ def dose_fan(
         effect: what was measured.
         method: whose layers are drawn.
     """
-    figure = new_figure(
-        "How the layers answer to the dose", DOSE_TITLE, effect_title(effect)
-    )
+    figure = new_figure("How the layers answer to the dose", DOSE_TITLE, effect_title(effect))
     factor = 100.0 if effect.is_share else 1.0
     shown = False
     for _, half in null.sort_values("dose_natural").groupby(null.dose_natural > 0):

@@ -67,7 +67,12 @@ def drift_radar(drift: pd.DataFrame, *, condition: str) -> go.Figure:
 
 
 def _trace(
-    figure: go.Figure, angles: Sequence[float], radii: Sequence[float], name: str, colour: str, dash: str
+    figure: go.Figure,
+    angles: Sequence[float],
+    radii: Sequence[float],
+    name: str,
+    colour: str,
+    dash: str,
 ) -> None:
     """A closed line around the middle."""
     figure.add_trace(

@@ -92,7 +92,9 @@ def figure_page(plate: Plate, look: Look = SCREEN) -> str:
     caption = caption_of(figure)
     shown = dressed(figure, look)
     # The picture in the page has its caption as text, which the reader can select.
-    bare = dressed(go.Figure(figure).update_layout(meta=None), look) if figure.layout.meta else shown
+    bare = (
+        dressed(go.Figure(figure).update_layout(meta=None), look) if figure.layout.meta else shown
+    )
     page = bare.to_html(include_plotlyjs=True, full_html=True, config={"displaylogo": False})
     background, colour = bare.layout.paper_bgcolor or "white", bare.layout.font.color
     style = f"<style>body{{background:{background};color:{colour};font:14px Helvetica,Arial,sans-serif}}"

@@ -84,9 +84,7 @@ def _draw_band(figure: go.Figure, panel: pd.DataFrame, factor: float, column: in
     figure.add_vline(x=largest, line={"color": GREY, "width": 1.5, "dash": "dot"}, **place)
 
 
-def _draw(
-    figure: go.Figure, rows: pd.DataFrame, standing: str, factor: float, column: int
-) -> None:
+def _draw(figure: go.Figure, rows: pd.DataFrame, standing: str, factor: float, column: int) -> None:
     """The methods of one standing in one panel."""
     if rows.empty:
         return

@@ -7,7 +7,17 @@ from itertools import cycle
 import pandas as pd
 import plotly.graph_objects as go
 
-from steerscope.figures.theme import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, SKY, add_band, new_figure
+from steerscope.figures.theme import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PINK,
+    SKY,
+    add_band,
+    new_figure,
+)
 
 READS = {"mean": "without position 0", "mean+sink": "position 0 in the mean"}
 _DIVERGING = "RdBu_r"

@@ -42,7 +42,9 @@ def _scaled(effect: Effect, values: pd.Series) -> list[float]:
 def layer_sweep(summary: pd.DataFrame, effect: Effect, *, method: str, dose: float) -> go.Figure:
     """Effect at each layer at one dose, both signs, with the random directions beside it."""
     figure = new_figure(
-        f"Which layer: {method} at a dose of {dose:g} natural", "layer (0-based)", effect_title(effect)
+        f"Which layer: {method} at a dose of {dose:g} natural",
+        "layer (0-based)",
+        effect_title(effect),
     )
     kinds = (
         (method, dose, BLUE, f"+{dose:g}: towards {effect.positive}", "solid"),
@@ -159,7 +161,9 @@ def _add_strip(figure: go.Figure, zones: pd.DataFrame) -> None:
 
 def dose_response(curves: pd.DataFrame, effect: Effect, *, layer: int, plain: float) -> go.Figure:
     """Effect against dose at one layer: the method with its interval, controls with their seeds."""
-    figure = new_figure(f"How much: dose and effect at layer {layer}", DOSE_TITLE, effect_title(effect))
+    figure = new_figure(
+        f"How much: dose and effect at layer {layer}", DOSE_TITLE, effect_title(effect)
+    )
     for method, rows in curves.groupby("method", sort=False):
         colour = method_colour(str(method))
         control = rows.n_seeds.max() > 1

@@ -50,11 +50,17 @@ def test_every_axis_is_titled_and_no_figure_is_empty(name, look):
         if axis.plotly_name.startswith("y") and axis.matches:
             continue
         shared = axis.plotly_name.startswith("yaxis") and name in {"method_forest", "style_cosines"}
-        assert shared or UNIT.search(axis.title.text or ""), (name, axis.plotly_name, axis.title.text)
+        assert shared or UNIT.search(axis.title.text or ""), (
+            name,
+            axis.plotly_name,
+            axis.title.text,
+        )
 
 
 def _has_points(trace):
-    values = trace.z if trace.type == "heatmap" else trace.r if trace.type == "scatterpolar" else trace.x
+    values = (
+        trace.z if trace.type == "heatmap" else trace.r if trace.type == "scatterpolar" else trace.x
+    )
     return any(v is not None for v in values)
 
 

@@ -9,8 +9,13 @@ from steerscope import figures
 
 
 def test_the_responses_pass_through_zero_and_the_measured_points():
-    rows = [("lora", c, False, "target", 0.1 * c, 0.1 * c - 0.02, 0.1 * c + 0.03) for c in (-1.0, 1.0)]
-    rows += [("plain", 0.0, False, "target", 0.0, 0.0, 0.0), ("lora", 3.0, True, "target", 9.0, 9.0, 9.0)]
+    rows = [
+        ("lora", c, False, "target", 0.1 * c, 0.1 * c - 0.02, 0.1 * c + 0.03) for c in (-1.0, 1.0)
+    ]
+    rows += [
+        ("plain", 0.0, False, "target", 0.0, 0.0, 0.0),
+        ("lora", 3.0, True, "target", 9.0, 9.0, 9.0),
+    ]
     columns = ["technique", "coefficient", "matched", "metric", "change", "low", "high"]
     figure = figures.transfer_responses(pd.DataFrame(rows, columns=columns), {"target": "share"})
     (line,) = figure.data

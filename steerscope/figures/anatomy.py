@@ -9,7 +9,7 @@ from steerscope.figures.theme import BLUE, GREEN, ORANGE, add_band, new_figure
 from steerscope.figures.zones import add_zones
 
 _PANELS = (
-    ("norm", "median length<br>(activation units)", BLUE),
+    ("norm", "mean length<br>(activation units)", BLUE),
     ("separation", "separation<br>(relative units)", ORANGE),
     ("stability", "stability of halves<br>(cosine)", GREEN),
 )

@@ -53,6 +53,7 @@ def in_columns(figure: go.Figure, columns: int) -> go.Figure:
     left, right = max(left, around), max(right, around)
     plot_width = sheet.width - left - right
     bottom = _dress_x_axes(figure, sheet, plot_width)
+    _empty_small_cells(figure, sheet, plot_width)
     panels = _dress_notes(figure, sheet, plot_width)
     if around:  # a circle has a name above it and one below
         panels, bottom = panels + 2 * sheet.size, bottom + 2 * sheet.size
@@ -103,6 +104,17 @@ def _dress_notes(figure: go.Figure, sheet: _Sheet, plot_width: float) -> float:
     for note in above:
         note.text = wrapped(note.text, sheet.small, 0.95 * plot_width / len({a.x for a in above}))
     return max((text_height(a.text, sheet.small) for a in above), default=0.0)
+
+
+def _empty_small_cells(figure: go.Figure, sheet: _Sheet, plot_width: float) -> None:
+    """Cells of a map lose texts that are wider than they are; the table beside has the numbers."""
+    for trace in figure.data:
+        if trace.type != "heatmap" or trace.text is None:
+            continue
+        low, high = figure.layout[(trace.xaxis or "x").replace("x", "xaxis")].domain or (0.0, 1.0)
+        widest = max(text_width(str(text), sheet.small) for row in trace.text for text in row)
+        if widest > (high - low) * plot_width / len(trace.x):
+            trace.texttemplate = None
 
 
 def _dress_bars(figure: go.Figure, sheet: _Sheet, plot_height: float) -> float:

@@ -47,7 +47,7 @@ def activation_landscape(
             y=path["second"].tolist(),
             mode="lines+markers+text",
             name="mean of all texts, steered (dose in natural units)",
-            text=_ends([f"{d:+g}" for d in path.dose_natural]),
+            text=_ends([f"{d:+g}" if d else "0" for d in path.dose_natural]),
             textposition="top center",
             line={"color": BLACK, "width": 2.5},
             marker={"size": 8, "symbol": "arrow", "angleref": "previous", "color": BLACK},

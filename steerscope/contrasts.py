@@ -21,6 +21,7 @@ from steerscope.styles import MESSAGES, Style, find_style, message_of
 
 STYLE = "style:"
 Item = TypeVar("Item")
+Other = TypeVar("Other")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Split(Generic[Item]):
     select: Item
     test: Item
 
-    def map(self, change: Callable[[Item], Item]) -> Split[Item]:
+    def map(self, change: Callable[[Item], Other]) -> Split[Other]:
         """The same parts, each changed."""
         return Split(change(self.fit), change(self.select), change(self.test))
 

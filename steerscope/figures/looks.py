@@ -86,7 +86,7 @@ def _on_screen(figure: go.Figure) -> go.Figure:
     figure.add_annotation(
         name=CAPTION, text=text, showarrow=False, align="left", font={"size": _SCREEN_SIZE},
         xref="paper", x=0, xanchor="left", xshift=12 - layout.margin.l, yref="paper", y=0,
-        yanchor="top", yshift=-layout.margin.b, 
+        yanchor="top", yshift=-layout.margin.b,
     )  # fmt: skip
     figure.update_layout(
         height=layout.height + extra, margin={"b": layout.margin.b + extra}, meta=None

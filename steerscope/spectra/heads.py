@@ -280,7 +280,8 @@ def _statistics(
     values, draws = _values(eigenvalues, view), _values(torch.stack(resampled, dim=1), view)
     found = {}
     for name, (_, unit, scale) in STATISTICS.items():
-        low, high = interval(values[name], *draws[name].split([len(w) for w in weights]), scale)
+        bootstrap, left_out = draws[name].split([len(w) for w in weights])
+        low, high = interval(values[name], bootstrap, left_out, scale)
         found[name] = HeadStatistic(values[name].float(), low.float(), high.float(), unit)
     return found
 

@@ -9,8 +9,8 @@ import pytest
 from steerscope import figures
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.figures.columns import COLUMN_INCHES, PIXELS_PER_INCH
-from steerscope.figures.looks import Look, caption_of, captioned, dressed, parse_look
 from steerscope.figures.lettering import text_width, wrapped
+from steerscope.figures.looks import Look, caption_of, captioned, dressed, parse_look
 from tests.figures.gallery import EXAMPLES
 
 LOOKS = [Look(), Look("dark"), Look(columns=1), Look(columns=2), Look("dark", 1)]

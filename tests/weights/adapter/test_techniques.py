@@ -48,7 +48,7 @@ PAIRS = ContrastSet(
 PROMPTS = PromptSet("made up", tuple(Prompt(f"w{i} w7 w{i + 9}") for i in range(40, 49)))
 TOKENS = torch.tensor([[1, 7, 30, 12, 55], [1, 8, 9, 40, 61]])
 MATRICES = (Place("o", 0), Place("down", 1))
-PLAN = TrainingPlan(epochs=2, batch_pairs=6, learning_rate=1e-2)
+PLAN = TrainingPlan(epochs=1, batch_pairs=6, learning_rate=1e-2)
 
 
 def adapter_of(model, matrices):
@@ -181,7 +181,7 @@ def test_prompting_puts_a_text_of_the_class_in_front(load):
 def test_transfer_measures_every_technique_on_the_same_items(load):
     model = load()
     change = weights_technique(adapter_of(model, MATRICES))
-    plan = TransferPlan(coefficients=(-1.0, 1.0), kl=0.02, n_prompts=4, n_pairs=3, n_new=8)
+    plan = TransferPlan(coefficients=(-1.0, 1.0), kl=0.02, n_prompts=4, n_pairs=3, n_kl_prompts=2, n_new=4)
     mean = steering_by_validation(model, PAIRS, PROMPTS, "mean_diff", plan)
     rows = transfer(model, [change, mean, prompting(PAIRS)], PAIRS, PROMPTS, plan=plan)
     counts = rows[rows.metric == "kl"].groupby(["technique", "coefficient", "matched"]).size()
@@ -193,7 +193,7 @@ def test_transfer_measures_every_technique_on_the_same_items(load):
         .groupby(["technique", "coefficient"])
         .value.mean()
     )
-    assert nats.between(0.005, 0.08).all()
+    assert nats.between(0.002, 0.2).all()
     texts = PAIRS.split(0).test.pairs[:3]
     expected = preferences(model, [(p.positive, p.negative) for p in texts], [change.cell(1.0)])
     mine = rows[(rows.technique == "svd_adapter") & (rows.coefficient == 1) & ~rows.matched]

@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from steerscope.style_report import style_report
     from steerscope.styles import Style, find_style
     from steerscope.templates import check_templates, wrapped
+    from steerscope.transfers import transfer_table
     from steerscope.weights import (
         WeightEdit,
         WeightSweepPlan,
@@ -87,7 +88,6 @@ if TYPE_CHECKING:
         save_adapter,
         train_adapter,
         transfer,
-        transfer_table,
     )
 
 _HOME = {
@@ -181,7 +181,7 @@ _HOME = {
     "switched": "composition",
     "train_adapter": "weights.adapter",
     "transfer": "weights.adapter",
-    "transfer_table": "weights.adapter",
+    "transfer_table": "transfers",
     "vector_sum": "composition",
     "wrapped": "templates",
 }

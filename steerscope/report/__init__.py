@@ -16,6 +16,8 @@ from steerscope.errors import BadValueError, RunError, UnknownNameError
 from steerscope.report.page import Page, Plate, write_page
 from steerscope.report.plates import plates as study_plates
 from steerscope.report.study import page as study_page
+from steerscope.report.transfer import page as transfer_page
+from steerscope.report.transfer import plates as transfer_plates
 from steerscope.report.weights import page as weights_page
 from steerscope.report.weights import plates as weights_plates
 from steerscope.results import Run
@@ -35,6 +37,7 @@ class Kind:
 KINDS = {
     "StudyPlan": Kind(study_page, study_plates),
     "SweepPlan": Kind(study_page, study_plates),
+    "TransferPlan": Kind(transfer_page, transfer_plates),
     "WeightSweepPlan": Kind(weights_page, weights_plates),
 }
 

@@ -15,6 +15,7 @@ from steerscope.errors import BadValueError, UnsupportedWeightError, VectorMisma
 from steerscope.interventions import Cell, steer
 from steerscope.metrics import kl_divergence
 from steerscope.score import kl_from_plain, preferences
+from steerscope.transfers import against, odd_and_even, towards, transfer_table, verdict
 from steerscope.weights.adapter import (
     Adapted,
     AdapterDesign,
@@ -22,19 +23,14 @@ from steerscope.weights.adapter import (
     Objective,
     TrainingPlan,
     TransferPlan,
-    against,
     fresh_adapter,
     frozen_ruler,
     merge,
-    odd_and_even,
     prompting,
     steering_by_validation,
     steering_technique,
-    towards,
     trained_technique,
     transfer,
-    transfer_table,
-    verdict,
     weights_technique,
 )
 from steerscope.weights.adapter.lora import LoraTrainee
@@ -181,7 +177,9 @@ def test_prompting_puts_a_text_of_the_class_in_front(load):
 def test_transfer_measures_every_technique_on_the_same_items(load):
     model = load()
     change = weights_technique(adapter_of(model, MATRICES))
-    plan = TransferPlan(coefficients=(-1.0, 1.0), kl=0.02, n_prompts=4, n_pairs=3, n_kl_prompts=2, n_new=4)
+    plan = TransferPlan(
+        coefficients=(-1.0, 1.0), kl=0.02, n_prompts=4, n_pairs=3, n_kl_prompts=2, n_new=4
+    )
     mean = steering_by_validation(model, PAIRS, PROMPTS, "mean_diff", plan)
     rows = transfer(model, [change, mean, prompting(PAIRS)], PAIRS, PROMPTS, plan=plan)
     counts = rows[rows.metric == "kl"].groupby(["technique", "coefficient", "matched"]).size()

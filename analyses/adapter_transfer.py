@@ -2,7 +2,7 @@
 
 Every technique gets the same pairs and splits: trained or found on the fit split, chosen on the
 select split, stated on the test split. Run from the project's folder:
-`python analyses/adapter_transfer.py`. The tables go to `data/runs/adapter/`, the pictures to
+`python analyses/adapter_transfer.py`. The tables go to `data/runs/adapter/` with the run and its page, the pictures to
 `figures/`. Static pictures need `steerscope[images]` and a Chrome or Chromium.
 """
 
@@ -19,6 +19,8 @@ import plotly.graph_objects as go
 from steerscope import ContrastSet, LensModel, figures, load_contrasts, load_model, load_prompts
 from steerscope.backbones import load_original
 from steerscope.progress import bar
+from steerscope.report import write_report
+from steerscope.transfers import against, odd_and_even, transfer_table, verdict
 from steerscope.weights.adapter import (
     AdapterDesign,
     FullTrainee,
@@ -26,19 +28,16 @@ from steerscope.weights.adapter import (
     Technique,
     TrainingPlan,
     TransferPlan,
-    against,
     crossed,
     frozen_ruler,
-    odd_and_even,
     prompting,
     save_adapter,
     steering_by_validation,
     steering_technique,
+    store_transfer,
     train_adapter,
     trained_technique,
     transfer,
-    transfer_table,
-    verdict,
     weights_technique,
 )
 from steerscope.weights.adapter.lora import LoraTrainee
@@ -82,6 +81,8 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     found = steered(model, contrasts, options, plan) + trained(model, contrasts, options, out)
     rows = transfer(model, found, contrasts, prompts, plan=plan, progress=bar)
+    kept = store_transfer(out / "run", rows, by_adapter_first(found), model, contrasts, plan)
+    print(f"report: {write_report(kept)}")
     report(rows, found, options.kl, out)
     draw(rows, options.kl, name, options.format)
     print(f"{perf_counter() - started:.0f} seconds")
@@ -130,6 +131,11 @@ def trained(
             for t, p in rest
         ),
     ]
+
+
+def by_adapter_first(found: list[Technique]) -> list[Technique]:
+    """The techniques with the one that all are compared with in front."""
+    return sorted(found, key=lambda technique: technique.name != NAME)
 
 
 def first(pairs: ContrastSet, count: int) -> ContrastSet:

@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from steerscope.style_report import style_report
     from steerscope.styles import Style, find_style
     from steerscope.templates import check_templates, wrapped
+    from steerscope.transfers import transfer_table
     from steerscope.verification import verify
     from steerscope.weights import (
         WeightEdit,
@@ -103,7 +104,6 @@ if TYPE_CHECKING:
         save_adapter,
         train_adapter,
         transfer,
-        transfer_table,
     )
 
 _HOME = {
@@ -214,7 +214,7 @@ _HOME = {
     "train_adapter": "weights.adapter",
     "train_sae": "sae",
     "transfer": "weights.adapter",
-    "transfer_table": "weights.adapter",
+    "transfer_table": "transfers",
     "vector_sum": "composition",
     "verify": "verification",
     "wrapped": "templates",

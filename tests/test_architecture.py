@@ -19,8 +19,8 @@ LEVELS = {
     "errors": -1, "sites": 0, "doses": 0, "scopes": 0, "bundled": 0, "progress": 0, "styles": 0, "whole_files": 0,
     "contrasts": 1, "statistics": 1, "metrics": 1, "batches": 1, "caches": 1, "clock": 1, "reading": 1,
     "losses": 1, "legacy": 1, "searches": 1, "seals": 1, "results": 2, "studies": 2, "predictors": 2, "model": 2,
-    "microworld": 2, "plans": 3, "geometry": 3, "rankings": 3, "phases": 3, "drift": 3, "tables": 3, "fronts": 4,
-    "figures": 5,
+    "microworld": 2, "plans": 3, "geometry": 3, "rankings": 3, "phases": 3, "drift": 3, "tables": 3,
+    "transfers": 3, "fronts": 4, "figures": 5,
     "memory": 3, "backbones": 4,
     "activations": 4, "spectra": 4,
     "findings": 4,
@@ -66,6 +66,7 @@ WITHOUT_TORCH = {
     "figures",
     "findings.py",
     "fronts.py",
+    "transfers.py",
     "audits",
     "report",
 }

@@ -132,7 +132,7 @@ def evaluate(
     ] = "0.5,1,2",
     kl: Annotated[float, typer.Option(help="nats at which techniques are compared")] = 0.1,
     n_prompts: Annotated[int, typer.Option(help="held-out prompts, at most")] = 60,
-    out: Annotated[Path | None, typer.Option(help="csv file of the table")] = None,
+    out: Annotated[Path | None, typer.Option(help="run directory with its page")] = None,
     seed: Seed = 0,
     backbone: Backbone = "auto",
     dtype: DType = "float32",
@@ -143,14 +143,14 @@ def evaluate(
     """What an adapter does to its target and to all else, beside mean-difference steering."""
     from steerscope.contrasts import load_contrasts
     from steerscope.progress import bar
+    from steerscope.report import write_report
+    from steerscope.transfers import against, transfer_table, verdict
     from steerscope.weights.adapter import (
         TransferPlan,
-        against,
         load_adapter,
         steering_by_validation,
+        store_transfer,
         transfer,
-        transfer_table,
-        verdict,
         weights_technique,
     )
 
@@ -166,16 +166,17 @@ def evaluate(
     found, compared = transfer_table(rows), against(rows, "preference", technique.name)
     words = "half the shift of the log-odds of held-out pairs between the signs (nats)"
     said = verdict(compared, technique.name, "mean_diff", words=words, kl=kl)
+    pages = []
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        found.to_csv(out, index=False)
+        run = store_transfer(out, rows, [technique, steering], loaded, pairs, plan)
+        pages = [f"report: {write_report(run)}"]
     shown = [
         [r.technique, f"{r.coefficient:g}", "yes" if r.matched else "", r.metric]
         + [f"{r.value:.3f}", f"{r.change:+.3f} [{r.low:+.3f}, {r.high:+.3f}]"]
         for r in found.itertuples()
     ]
     columns = ("technique", "c", "matched", "metric", "value", "change from plain")
-    lines = [*table("held-out test split:", columns, shown), said]
+    lines = [*table("held-out test split:", columns, shown), said, *pages]
     finish(as_json, {"table": found.to_dict("records"), "verdict": said}, lines)
 
 

@@ -17,6 +17,9 @@ from steerscope.report.page import Page, as_sheet
 from steerscope.report.plates import plates as study_plates
 from steerscope.report.study import page as study_page
 from steerscope.report.tables import tables as study_tables
+from steerscope.report.transfer import page as transfer_page
+from steerscope.report.transfer import plates as transfer_plates
+from steerscope.report.transfer import tables as transfer_tables
 from steerscope.report.weights import page as weights_page
 from steerscope.report.weights import plates as weights_plates
 from steerscope.report.weights import tables as weights_tables
@@ -37,6 +40,7 @@ class Kind:
 KINDS = {
     "StudyPlan": Kind(study_page, study_plates, study_tables),
     "SweepPlan": Kind(study_page, study_plates, study_tables),
+    "TransferPlan": Kind(transfer_page, transfer_plates, transfer_tables),
     "WeightSweepPlan": Kind(weights_page, weights_plates, weights_tables),
 }
 

@@ -10,13 +10,7 @@ from steerscope.weights.adapter.linear import FullTrainee
 from steerscope.weights.adapter.merge import merge
 from steerscope.weights.adapter.objectives import AIMS, Objective, find_objective
 from steerscope.weights.adapter.passes import Ruler, frozen_ruler
-from steerscope.weights.adapter.summaries import (
-    against,
-    odd_and_even,
-    towards,
-    transfer_table,
-    verdict,
-)
+from steerscope.weights.adapter.runs import store_transfer
 from steerscope.weights.adapter.techniques import (
     Technique,
     prompting,
@@ -41,7 +35,6 @@ __all__ = [
     "TrainingPlan",
     "TransferPlan",
     "WeightChange",
-    "against",
     "crossed",
     "factorise",
     "find_objective",
@@ -49,16 +42,13 @@ __all__ = [
     "frozen_ruler",
     "load_adapter",
     "merge",
-    "odd_and_even",
     "prompting",
     "save_adapter",
     "steering_by_validation",
     "steering_technique",
-    "towards",
+    "store_transfer",
     "train_adapter",
     "trained_technique",
     "transfer",
-    "transfer_table",
-    "verdict",
     "weights_technique",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,7 +48,9 @@ class LoraTrainee:
                 f"LoRA needs modules of their own, and {', '.join(shared)} share one; name others."
             )
         paths = [path for path, _ in places.values()]
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            # peft asks transformers for a name that is on its way out
+            warnings.simplefilter("ignore", FutureWarning)
             torch.manual_seed(seed)
             turned = not hasattr(original.network.get_submodule(paths[0]), "in_features")
             config = LoraConfig(

@@ -15,6 +15,7 @@ from steerscope.errors import BadValueError, UnsupportedWeightError, VectorMisma
 from steerscope.interventions import Cell, steer
 from steerscope.metrics import kl_divergence
 from steerscope.score import kl_from_plain, preferences
+from steerscope.transfers import against, odd_and_even, towards, transfer_table, verdict
 from steerscope.weights.adapter import (
     Adapted,
     AdapterDesign,
@@ -22,19 +23,14 @@ from steerscope.weights.adapter import (
     Objective,
     TrainingPlan,
     TransferPlan,
-    against,
     fresh_adapter,
     frozen_ruler,
     merge,
-    odd_and_even,
     prompting,
     steering_by_validation,
     steering_technique,
-    towards,
     trained_technique,
     transfer,
-    transfer_table,
-    verdict,
     weights_technique,
 )
 from steerscope.weights.adapter.lora import LoraTrainee
@@ -48,7 +44,7 @@ PAIRS = ContrastSet(
 PROMPTS = PromptSet("made up", tuple(Prompt(f"w{i} w7 w{i + 9}") for i in range(40, 49)))
 TOKENS = torch.tensor([[1, 7, 30, 12, 55], [1, 8, 9, 40, 61]])
 MATRICES = (Place("o", 0), Place("down", 1))
-PLAN = TrainingPlan(epochs=2, batch_pairs=6, learning_rate=1e-2)
+PLAN = TrainingPlan(epochs=1, batch_pairs=6, learning_rate=1e-2)
 
 
 def adapter_of(model, matrices):
@@ -181,7 +177,9 @@ def test_prompting_puts_a_text_of_the_class_in_front(load):
 def test_transfer_measures_every_technique_on_the_same_items(load):
     model = load()
     change = weights_technique(adapter_of(model, MATRICES))
-    plan = TransferPlan(coefficients=(-1.0, 1.0), kl=0.02, n_prompts=4, n_pairs=3, n_new=8)
+    plan = TransferPlan(
+        coefficients=(-1.0, 1.0), kl=0.02, n_prompts=4, n_pairs=3, n_kl_prompts=2, n_new=4
+    )
     mean = steering_by_validation(model, PAIRS, PROMPTS, "mean_diff", plan)
     rows = transfer(model, [change, mean, prompting(PAIRS)], PAIRS, PROMPTS, plan=plan)
     counts = rows[rows.metric == "kl"].groupby(["technique", "coefficient", "matched"]).size()
@@ -193,7 +191,7 @@ def test_transfer_measures_every_technique_on_the_same_items(load):
         .groupby(["technique", "coefficient"])
         .value.mean()
     )
-    assert nats.between(0.005, 0.08).all()
+    assert nats.between(0.002, 0.2).all()
     texts = PAIRS.split(0).test.pairs[:3]
     expected = preferences(model, [(p.positive, p.negative) for p in texts], [change.cell(1.0)])
     mine = rows[(rows.technique == "svd_adapter") & (rows.coefficient == 1) & ~rows.matched]

@@ -9,10 +9,39 @@ import numpy as np
 import pandas as pd
 
 from steerscope.predictors import holm
+from steerscope.results import Run
 from steerscope.statistics import Estimate, bootstrap_mean, sign_flip_p
 
 PLAIN = "plain"
 _CONDITION = ["technique", "coefficient", "matched"]
+
+
+_MATCHED = "adapt at matched KL"
+_GIVEN = "adapt"
+
+
+def operator_of(matched: bool) -> str:
+    """How a stored row says whether its coefficient was chosen by its KL."""
+    return _MATCHED if matched else _GIVEN
+
+
+def transfer_rows(run: Run) -> pd.DataFrame:
+    """The items of a stored transfer, as `transfer` gave them.
+
+    Raises:
+        RunError: the run has no rows.
+    """
+    table = run.table()
+    return pd.DataFrame(
+        {
+            "technique": table.method,
+            "coefficient": table.dose_natural,
+            "matched": table.operator == _MATCHED,
+            "item": table.prompt,
+            "metric": table.metric,
+            "value": table.value,
+        }
+    )
 
 
 def transfer_table(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,120 @@
+"""The page of a transfer: adapters and every other technique, both signs, at one KL."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from steerscope import figures
+from steerscope.figures.files import Plate
+from steerscope.report.page import Page, as_figure, as_table, as_text, bold_head
+from steerscope.results import Run
+from steerscope.tables import Column, Table
+from steerscope.transfers import against, odd_and_even, transfer_rows, transfer_table, verdict
+
+_WORDS = {
+    "target": "half the difference between the signs of the share in the positive class",
+    "preference": "half the difference between the signs of the log-odds of held-out pairs (nats)",
+}
+_PANELS = {
+    "target": "share in the positive class",
+    "preference": "log-odds of pairs (nats)",
+    "kept_topic": "topic kept (share)",
+    "nll_plain": "nats per token, plain model",
+}
+
+
+def page(run: Run) -> Page:
+    """The verdicts, the figures, and the tables that they are drawn from."""
+    rows, settings = transfer_rows(run), run.configuration
+    title = f"Techniques that lead {settings['model']} along {settings['contrasts']}"
+    first = settings["techniques"][0]["name"]
+    outcomes = [metric for metric in _WORDS if metric in set(rows.metric)]
+    compared = {metric: against(rows, metric, first) for metric in outcomes}
+    said = [
+        verdict(table, first, rival, words=_WORDS[metric], kl=settings["kl"])
+        for metric, table in compared.items()
+        for rival in table.technique
+        if rival != first
+    ]
+    parts = pd.concat([odd_and_even(rows, m).assign(metric=m) for m in sorted(set(rows.metric))])
+    body = [
+        f"<h1>{as_text(title)}</h1>",
+        '<section class="answer"><ul>',
+        *(f"<li>{bold_head(line)}</li>" for line in said),
+        "</ul></section>",
+        *map(as_figure, plates(run)),
+        "<h2>The techniques</h2>",
+        as_table(pd.DataFrame(settings["techniques"])),
+        "<h2>At the matched KL, paired by item</h2>",
+        *(_numbers(table.assign(metric=m)) for m, table in compared.items()),
+        "<h2>What turns with the sign of c, and what does not</h2>",
+        _numbers(parts),
+        "<h2>Every condition against plain</h2>",
+        _numbers(transfer_table(rows)),
+    ]
+    return Page(title, body)
+
+
+def plates(run: Run) -> list[Plate]:
+    """The answer to the coefficient, and the techniques at one KL."""
+    rows, settings = transfer_rows(run), run.configuration
+    table = transfer_table(rows)
+    shown = {m: words for m, words in _PANELS.items() if m in set(rows.metric)}
+    first = settings["techniques"][0]["name"]
+    outcome = next(m for m in _WORDS if m in set(rows.metric))
+    return [
+        Plate(
+            "transfer_responses",
+            figures.transfer_responses(table, shown),
+            "Change from the plain model on the same held-out items, with 95 % intervals "
+            "(bootstrap). What an ideal technique does to its target is odd in c, and all else is 0.",
+        ),
+        Plate(
+            "transfer_at_one_kl",
+            figures.transfer_at_one_kl(
+                against(rows, outcome, first), words=_WORDS[outcome], kl=settings["kl"]
+            ),
+            f"Each sign has the coefficient that costs {settings['kl']:g} nats on the select split.",
+        ),
+    ]
+
+
+def tables(run: Run) -> list[Table]:
+    """Every condition against plain, and the techniques against the first at one KL."""
+    rows, settings = transfer_rows(run), run.configuration
+    first = settings["techniques"][0]["name"]
+    every = (
+        Column("technique", "technique"),
+        Column("coefficient", "coefficient", 3, signed=True),
+        Column("matched", "at the matched KL"),
+        Column("metric", "metric"),
+        Column("value", "mean", 3),
+        Column("change", "change from plain", 3, True, "low", "high"),
+        Column("n", "n"),
+    )
+    paired = (
+        Column("technique", "technique"),
+        Column("gain", "gain", 3, True, "low", "high"),
+        Column("difference", f"{first} minus it", 3, True, "difference_low", "difference_high"),
+        Column("p_holm", "p (sign flips, Holm)", 3),
+        Column("n", "n"),
+    )
+    caption = "Intervals are 95 %, bootstrap over n items."
+    outcomes = [m for m in _WORDS if m in set(rows.metric)]
+    return [
+        Table("conditions", transfer_table(rows), every, caption),
+        *(
+            Table(
+                f"matched_{m}",
+                against(rows, m, first),
+                paired,
+                f"{_WORDS[m].capitalize()}, at {settings['kl']:g} nats. {caption}",
+            )
+            for m in outcomes
+        ),
+    ]
+
+
+def _numbers(frame: pd.DataFrame) -> str:
+    three = [name for name in frame.columns if frame[name].dtype.kind == "f"]
+    return as_table(frame, dict.fromkeys(three, "{:.3f}".format))

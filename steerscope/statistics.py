@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy import stats
 from scipy.stats import binomtest
 
@@ -222,3 +222,66 @@ def crossing(
             share = (level - y[i - 1]) / (y[i] - y[i - 1])
             return float(x[i - 1] + share * (x[i] - x[i - 1]))
     return math.nan
+
+
+def bootstrap_ratio(
+    numerators: Float[np.ndarray, " item"],
+    denominators: Float[np.ndarray, " item"],
+    *,
+    seed: int = 0,
+    n_resamples: int = 2000,
+) -> Estimate:
+    """Σ numerators / Σ denominators, with a percentile bootstrap interval over the items.
+
+    NaN where the denominators add up to zero, or for the interval of fewer than two items.
+    """
+    n, whole = len(numerators), float(denominators.sum())
+    value = float(numerators.sum()) / whole if whole else math.nan
+    if n < 2 or not whole:
+        return Estimate(value, math.nan, math.nan, n)
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(n, np.full(n, 1 / n), size=n_resamples)
+    below = drawn @ denominators
+    ratios = np.divide(drawn @ numerators, below, out=np.full(len(below), np.nan), where=below != 0)
+    low, high = np.nanquantile(ratios, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Estimate(value, float(low), float(high), n)
+
+
+def auroc(
+    scores: Float[np.ndarray, "item score"], positive: Bool[np.ndarray, " item"]
+) -> Float[np.ndarray, " score"]:
+    """P(a positive item scores higher than a negative one), ties half, for each kind of score.
+
+    NaN where one class is empty.
+    """
+    n_positive = int(positive.sum())
+    n_pairs = n_positive * (len(positive) - n_positive)
+    if not n_pairs:
+        return np.full(scores.shape[1], math.nan)
+    ranks = stats.rankdata(scores, axis=0)
+    return (ranks[positive].sum(axis=0) - n_positive * (n_positive + 1) / 2) / n_pairs
+
+
+def auroc_estimate(
+    scores: Float[np.ndarray, " item"],
+    positive: Bool[np.ndarray, " item"],
+    *,
+    seed: int = 0,
+    n_resamples: int = 1000,
+) -> Estimate:
+    """`auroc` of one score with a percentile bootstrap interval, each class resampled by itself."""
+    rng = np.random.default_rng(seed)
+    above, below = np.flatnonzero(positive), np.flatnonzero(~positive)
+    value = float(auroc(scores[:, None], positive)[0])
+    if not len(above) or not len(below):
+        return Estimate(value, math.nan, math.nan, len(scores))
+    drawn = np.concatenate(
+        [
+            rng.choice(above, (n_resamples, len(above))),
+            rng.choice(below, (n_resamples, len(below))),
+        ],
+        axis=1,
+    )
+    found = auroc(scores[drawn].T, np.arange(len(scores)) < len(above))
+    low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Estimate(value, float(low), float(high), len(scores))

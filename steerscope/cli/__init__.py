@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import typer
 
 from steerscope.cli import jobs, tools
+from steerscope.cli.sae import sae_app
 from steerscope.cli.styles import styles
 from steerscope.errors import BackboneWarning, SteerscopeError, TemplateWarning
 
@@ -37,6 +38,7 @@ for command in (
     jobs.audit,
 ):
     app.command()(command)
+app.add_typer(sae_app, name="sae")
 
 
 def _show_warning(

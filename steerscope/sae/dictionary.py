@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from einops import einsum
@@ -133,7 +133,7 @@ class SparseAutoencoder:
 
     def to(self, device: torch.device | str) -> SparseAutoencoder:
         """The same on another device."""
-        moved = {
+        moved: dict[str, Any] = {
             name: value.to(device) for name, value in vars(self).items() if torch.is_tensor(value)
         }
         return replace(self, **moved)

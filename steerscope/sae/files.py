@@ -46,10 +46,7 @@ def load_sae(
     """
     name = str(name_or_path)
     folder = bundled_autoencoders().get(name, Path(name_or_path))
-    if folder.is_dir():
-        sae = _from_folder(folder, name)
-    else:
-        sae = _from_registry(name)
+    sae = _from_folder(folder, name) if folder.is_dir() else _from_registry(name)
     check_fits(sae, model=model, site=site)
     return sae
 

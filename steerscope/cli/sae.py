@@ -1,0 +1,140 @@
+"""Commands on sparse autoencoders that make and judge them: sae train, sae evaluate."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from steerscope.cli.shared import Backbone, Device, DType, Json, Memory, Model, Seed, finish, load
+
+if TYPE_CHECKING:
+    from steerscope.sae import SaeQuality, SparseAutoencoder
+    from steerscope.sae.dictionary import Architecture
+    from steerscope.sae.plan import TrainingNormalisation
+
+sae_app = typer.Typer(
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Sparse autoencoders: train, judge, read, steer by features.",
+)
+
+Text = Annotated[
+    str,
+    typer.Option(
+        help="microworld for fresh stories, .jsonl of prompts or text file, one to a line"
+    ),
+]
+
+
+@sae_app.command()
+def train(
+    out: Annotated[Path, typer.Option(help="folder to write; the same command continues it")],
+    model: Model = "microworld",
+    site: Annotated[str, typer.Option(help="such as resid_post.3 or z.2")] = "resid_post.3",
+    text: Text = "microworld",
+    n_texts: Annotated[int, typer.Option(help="documents, at most")] = 10_000,
+    architecture: Annotated[str, typer.Option(help="standard, topk, batchtopk, jumprelu")] = "topk",
+    features: Annotated[int, typer.Option(help="size of the dictionary")] = 1024,
+    k: Annotated[float | None, typer.Option(help="features active at a time; default 32")] = None,
+    penalty: Annotated[
+        float | None, typer.Option(help="on the code (standard) or on missing k (jumprelu)")
+    ] = None,
+    activations: Annotated[int, typer.Option(help="seen in training")] = 1_000_000,
+    batch: Annotated[int, typer.Option(help="activations per step")] = 1024,
+    learning_rate: Annotated[float, typer.Option(help="of Adam")] = 1e-3,
+    normalisation: Annotated[str, typer.Option(help="mean_norm, layer_norm, none")] = "mean_norm",
+    dead_after: Annotated[int, typer.Option(help="silent steps until a feature gets help")] = 200,
+    seed: Seed = 0,
+    backbone: Backbone = "auto",
+    dtype: DType = "float32",
+    device: Device = None,
+    memory: Memory = None,
+    as_json: Json = False,
+) -> None:
+    """Train a sparse autoencoder on a model's activations, in sae-lens' format."""
+    from steerscope.progress import bar
+    from steerscope.sae import SaePlan, load_texts, train_sae
+    from steerscope.sites import Site
+
+    place = Site.parse(site)
+    plan = SaePlan(
+        architecture=cast("Architecture", architecture),  # the plan refuses unknown names
+        n_features=features,
+        k=k,
+        penalty=penalty,
+        n_activations=activations,
+        batch_size=batch,
+        learning_rate=learning_rate,
+        normalisation=cast("TrainingNormalisation", normalisation),
+        buffer=max(SaePlan.buffer, 8 * batch),
+        dead_after=dead_after,
+        seed=seed,
+    )
+    texts = load_texts(text, "train", n=n_texts, seed=seed)
+    lens_model = load(model, backbone, dtype, (device, memory))
+    trained = train_sae(lens_model, place, texts, plan, folder=out, track=bar)
+    result = {"out": str(out), "texts": len(texts), **_about(trained), "plan": asdict(plan)}
+    finish(as_json, result, [_title(trained), f"saved: {out}"])
+
+
+@sae_app.command()
+def evaluate(
+    sae: Annotated[str, typer.Argument(help="folder, bundled name or RELEASE/ID of sae-lens")],
+    model: Model = "microworld",
+    text: Text = "microworld",
+    n_texts: Annotated[int, typer.Option(help="documents, at most")] = 500,
+    seed: Seed = 0,
+    backbone: Backbone = "auto",
+    dtype: DType = "float32",
+    device: Device = None,
+    memory: Memory = None,
+    as_json: Json = False,
+) -> None:
+    """Judge a sparse autoencoder on text that its training has not seen."""
+    from steerscope.progress import bar
+    from steerscope.sae import evaluate_sae, load_sae, load_texts
+
+    lens_model = load(model, backbone, dtype, (device, memory))
+    found = load_sae(sae, model=lens_model)
+    texts = load_texts(text, "held out", n=n_texts, seed=seed)
+    quality = evaluate_sae(lens_model, found, texts, seed=seed, track=bar)
+    result = {"sae": sae, "model": lens_model.name, **_about(found), "quality": asdict(quality)}
+    finish(as_json, result, [_title(found), *quality_lines(quality)])
+
+
+def quality_lines(quality: SaeQuality) -> list[str]:
+    """A quality report as lines, each figure with its interval."""
+    shown = {
+        "features active (L0)": (quality.l0, "{:.1f}"),
+        "variance unexplained": (quality.fvu, "{:.4f}"),
+        "cross-entropy recovered": (quality.recovered, "{:.4f}"),
+        "nats/token, plain": (quality.plain, "{:.4f}"),
+        "nats/token, replaced": (quality.replaced, "{:.4f}"),
+        "nats/token, zeroed": (quality.zeroed, "{:.4f}"),
+        "dead features": (quality.dead, "{:.1%}"),
+    }
+    width = max(map(len, shown))
+    lines = [
+        f"{what:<{width}}  {form.format(e.value)} [{form.format(e.low)}, {form.format(e.high)}]"
+        for what, (e, form) in shown.items()
+    ]
+    return [*lines, f"on {quality.n_tokens} tokens of {quality.n_rows} rows; 95 % intervals"]
+
+
+def _about(sae: SparseAutoencoder) -> dict[str, Any]:
+    return {
+        "site": str(sae.site),
+        "architecture": sae.architecture,
+        "d": sae.d,
+        "n_features": sae.n_features,
+        "k": sae.k,
+    }
+
+
+def _title(sae: SparseAutoencoder) -> str:
+    return (
+        f"{sae.architecture} autoencoder of {sae.n_features} features at {sae.site}, width {sae.d}"
+    )

@@ -1,0 +1,184 @@
+"""Train an autoencoder with sae-lens' trainers on activations of ours."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import sae_lens
+import torch
+from jaxtyping import Float
+from sae_lens import SAE, TrainingSAE
+from sae_lens.config import SAETrainerConfig
+from sae_lens.training.sae_trainer import SAETrainer
+from torch import Tensor
+
+from steerscope.errors import RunError
+from steerscope.model import LensModel
+from steerscope.progress import Track, silent
+from steerscope.sae.checkpoints import Trainer, load_checkpoint, save_checkpoint
+from steerscope.sae.conversion import from_sae_lens
+from steerscope.sae.dictionary import SparseAutoencoder
+from steerscope.sae.files import WEIGHTS, load_sae, save_sae
+from steerscope.sae.plan import SaePlan, training_config
+from steerscope.sae.stream import ActivationSource, ActivationStream, Stored, digest_of, token_rows
+from steerscope.sites import Site
+from steerscope.whole_files import write_whole
+
+CHECKPOINT, RECORD = "checkpoint.safetensors", "training.json"
+
+
+def train_sae(
+    model: LensModel,
+    site: Site,
+    texts: Sequence[str],
+    plan: SaePlan,
+    *,
+    folder: str | Path | None = None,
+    save_every: int = 200,
+    track: Track = silent,
+) -> SparseAutoencoder:
+    """Train an autoencoder on the activations of a text; first positions are left out.
+
+    With a folder, the training is saved every so many steps, and the same call continues it after
+    any interruption to the same weights, bit for bit on one machine; a finished one is read back.
+
+    Args:
+        model: whose activations.
+        site: where; any that has a width.
+        texts: documents.
+        plan: everything else that decides the result.
+        folder: to write, in sae-lens' format.
+        save_every: steps between two checkpoints.
+        track: shows the progress.
+
+    Raises:
+        BadValueError: too little text.
+        UnsupportedSiteError: the model has no such site.
+        RunError: the folder holds another training.
+    """
+    d = model.width(site)
+    rows = token_rows(model, texts)
+    trainer = _new_trainer(plan, d, str(model.device))
+    source = ActivationStream(
+        model, site, rows, batch_size=plan.batch_size, buffer=plan.buffer, seed=plan.seed
+    )
+    origin = {
+        "site": str(site),
+        "model": model.name,
+        "model_fingerprint": model.fingerprint,
+        "text": {"rows": len(rows), "sha256": digest_of(rows)},
+    }
+    about = {
+        "hook_name": site.hook_name,
+        "hook_head_index": site.head,
+        "model_name": model.name,
+        "model_fingerprint": model.fingerprint,
+    }
+    if folder is None:
+        _run(trainer, source, plan, track)
+        return _finished(trainer, about, f"{model.name}/{site}")
+    folder = Path(folder)
+    record = _record(plan, origin)
+    if _is_finished(folder, record):
+        return load_sae(folder)
+    identity = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+    checkpoint = folder / CHECKPOINT
+    if checkpoint.exists():
+        load_checkpoint(checkpoint, trainer, identity)
+
+    def save() -> None:
+        if trainer.n_training_steps % save_every == 0:
+            save_checkpoint(checkpoint, trainer, identity)
+
+    _run(trainer, source, plan, track, save)
+    save_sae(_finished(trainer, about, str(folder)), folder)
+    write_whole(folder / RECORD, json.dumps(record, indent=2) + "\n")
+    checkpoint.unlink(missing_ok=True)
+    return load_sae(folder)
+
+
+def train_on_activations(
+    activations: Float[Tensor, "token d"], site: Site, plan: SaePlan, *, name: str
+) -> SparseAutoencoder:
+    """Train an autoencoder on activations that are there already, such as planted ones."""
+    trainer = _new_trainer(plan, activations.shape[1], str(activations.device))
+    _run(trainer, Stored(activations, batch_size=plan.batch_size, seed=plan.seed), plan, silent)
+    about = {"hook_name": site.hook_name, "hook_head_index": site.head}
+    return _finished(trainer, about, name)
+
+
+def _new_trainer(plan: SaePlan, d: int, device: str) -> Trainer:
+    """A trainer before its first step; all chance that it holds comes from the seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(plan.seed)
+        sae = TrainingSAE.from_dict(training_config(plan, d=d, device=device))
+    config = SAETrainerConfig(
+        total_training_samples=plan.n_steps * plan.batch_size,
+        train_batch_size_samples=plan.batch_size,
+        lr=plan.learning_rate,
+        lr_end=plan.learning_rate,
+        lr_warm_up_steps=plan.warm_up_steps,
+        lr_decay_steps=plan.decay_steps,
+        device=device,
+        dead_feature_window=plan.dead_after,
+    )
+    return SAETrainer(config, sae, data_provider=iter(()))
+
+
+def _run(
+    trainer: Trainer,
+    source: ActivationSource,
+    plan: SaePlan,
+    track: Track,
+    after_step: Callable[[], None] = lambda: None,
+) -> None:
+    """Take the steps that are left."""
+    scaler = trainer.activation_scaler
+    if plan.normalisation == "mean_norm" and scaler.scaling_factor is None:
+        scaler.scaling_factor = trainer.sae.cfg.d_in**0.5 / source.mean_norm()
+    source.seek(trainer.n_training_steps)
+    for _ in track(range(trainer.n_training_steps, plan.n_steps), "training"):
+        trainer.step(next(source))
+        trainer.n_training_steps += 1
+        after_step()
+
+
+def _finished(trainer: Trainer, about: dict[str, Any], name: str) -> SparseAutoencoder:
+    """What was trained, its scale folded into the weights, as sae-lens would save it to be used."""
+    trained = trainer.sae
+    if trainer.activation_scaler.scaling_factor is not None:
+        trained.fold_activation_norm_scaling_factor(trainer.activation_scaler.scaling_factor)
+    weights = {key: value.detach().clone() for key, value in trained.state_dict().items()}
+    trained.process_state_dict_for_saving_inference(weights)
+    config = trained.cfg.get_inference_sae_cfg_dict()
+    config["metadata"] |= about
+    inner = SAE.from_dict(config)
+    inner.load_state_dict(weights)
+    return from_sae_lens(inner, name)
+
+
+def _record(plan: SaePlan, origin: dict[str, Any]) -> dict[str, Any]:
+    """What decides the result, as it is written beside it."""
+    versions = {"torch": torch.__version__, "sae_lens": sae_lens.__version__}
+    return {"plan": asdict(plan), **origin, "versions": versions}
+
+
+def _is_finished(folder: Path, record: dict[str, Any]) -> bool:
+    """Whether a folder holds the result of this very training.
+
+    Raises:
+        RunError: it holds another autoencoder.
+    """
+    if (folder / RECORD).exists():
+        if json.loads((folder / RECORD).read_text(encoding="utf-8")) == record:
+            return True
+    elif (folder / CHECKPOINT).exists() or not (folder / WEIGHTS).exists():
+        return False
+    raise RunError(
+        f"{folder} holds an autoencoder of another plan, site, text or model; choose another folder."
+    )

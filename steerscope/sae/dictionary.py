@@ -148,7 +148,7 @@ class SparseAutoencoder:
         return 0.0, 1.0
 
 
-def check_k(k: float | None, n_features: int) -> None:
+def check_k(k: int | float | None, n_features: int) -> None:
     """Refuse a number of active features that the dictionary cannot give.
 
     Raises:

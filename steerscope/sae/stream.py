@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -76,6 +76,7 @@ def activations_of(
         yield batch.indices, found.float(), counted(model, batch.tokens)
 
 
+@runtime_checkable
 class ActivationSource(Protocol):
     """Endless batches of activations that can be entered anywhere."""
 

@@ -45,7 +45,7 @@ DOORS = {
     "safetensors": {"directions", "sae"},
     "gguf": {"directions/gguf.py"},
     "huggingface_hub": {"directions/hub.py"},
-    "pydantic": {"directions"},
+    "pydantic": {"directions", "sae"},
     "transformers": {"backbones", "microworld"},
 }
 WITHOUT_TORCH = {

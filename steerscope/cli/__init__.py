@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import typer
 
-from steerscope.cli import jobs, tools
+from steerscope.cli import jobs, sae_use, tools
 from steerscope.cli.sae import sae_app
 from steerscope.cli.styles import styles
 from steerscope.errors import BackboneWarning, SteerscopeError, TemplateWarning
@@ -38,6 +38,8 @@ for command in (
     jobs.audit,
 ):
     app.command()(command)
+for command in (sae_use.overlap, sae_use.features, sae_use.steer):
+    sae_app.command()(command)
 app.add_typer(sae_app, name="sae")
 
 

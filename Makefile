@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: env report test lint bench
+.PHONY: env report test lint docs bench
 .DEFAULT_GOAL := report
 
 env: .venv/.complete
@@ -23,6 +23,9 @@ lint: .venv/.complete
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/.complete
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --config-file docs/mkdocs.yml
 
 bench: .venv/.complete benchmarks/.venv/.complete
 	$(BIN)/python benchmarks/grid.py

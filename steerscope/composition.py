@@ -59,7 +59,9 @@ def renormalised_sum(parts: Sequence[Part]) -> Part:
     """The sum of the parts at the mean of their absolute lengths, so that it costs what one does.
 
     Raises:
-        As `vector_sum`.
+        BadValueError: no part, or a dose that is no length.
+        VectorMismatchError: the parts are not at one site of one model.
+        DegenerateDirectionError: the parts cancel.
 
     Source: the composition of Shumatsurontek/steering-research, which scales to the length of the
     first vector and so depends on the order.

@@ -38,7 +38,7 @@ LEVELS = {
 DOORS = {
     "transformer_lens": {"backbones"},
     "sae_lens": {"sae"},
-    "plotly": {"figures", "report.py"},
+    "plotly": {"figures", "report"},
     "pyarrow": set(),
     "typer": {"cli"},
     "rich": {"progress.py"},
@@ -58,7 +58,7 @@ WITHOUT_TORCH = {
     "figures",
     "findings.py",
     "audits",
-    "report.py",
+    "report",
 }
 MAY_PRINT = {"cli", "microworld"}
 

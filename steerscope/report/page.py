@@ -1,0 +1,95 @@
+"""What every page is made of: texts, tables, figures with captions, and the sheet around them."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from steerscope.whole_files import write_whole
+
+
+@dataclass(frozen=True, eq=False)
+class Plate:
+    """A figure with its file name and caption."""
+
+    name: str
+    figure: go.Figure
+    caption: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page says: the title of its window and its parts as HTML."""
+
+    title: str
+    body: list[str]
+
+
+def as_text(text: object) -> str:
+    """A text with what HTML would read as markup escaped."""
+    return html.escape(str(text))
+
+
+def bold_head(line: str) -> str:
+    """A line whose part before the colon is bold."""
+    head, _, rest = line.partition(": ")
+    return f"<b>{as_text(head)}:</b> {as_text(rest)}"
+
+
+def as_figure(plate: Plate) -> str:
+    """A figure with its caption."""
+    drawn = plate.figure.to_html(
+        include_plotlyjs=False, full_html=False, config={"displaylogo": False}
+    )
+    caption = f"<figcaption>{as_text(plate.caption)}</figcaption>"
+    return f'<figure id="{plate.name}">{drawn}{caption}</figure>'
+
+
+def as_table(frame: pd.DataFrame, formats: dict[str, Callable[[float], str]] | None = None) -> str:
+    """A table of numbers; what is missing is a dash."""
+    return frame.to_html(
+        index=False, border=0, na_rep="-", formatters=formats or {}, classes="numbers", escape=True
+    )
+
+
+def write_page(path: Path, page: Page) -> None:
+    """Write a page that opens offline, whole or not at all."""
+    body = "\n".join(page.body)
+    sheet = _PAGE.format(title=as_text(page.title), plotly=get_plotlyjs(), body=body)
+    write_whole(path, sheet)
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ font: 16px/1.5 Helvetica, Arial, sans-serif; color: #222; max-width: 880px;
+  margin: 2rem auto; padding: 0 1rem; }}
+h1 {{ font-size: 1.6rem; }} h2 {{ font-size: 1.2rem; margin-top: 2.5rem; }}
+.answer {{ background: #f2f6fa; border-left: 5px solid #0072B2; padding: .8rem 1.2rem; }}
+.verdict {{ font-size: 1.2rem; font-weight: bold; margin: .2rem 0 .6rem; }}
+.answer ul {{ margin: 0; padding-left: 1.1rem; }} .answer li {{ margin: .35rem 0; }}
+figure {{ margin: 2rem 0; overflow-x: auto; }}
+figcaption {{ color: #555; font-size: .88rem; }}
+table {{ border-collapse: collapse; font-size: .86rem; display: block; overflow-x: auto; }}
+th, td {{ padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: right; }}
+.texts td, .texts th {{ text-align: left; vertical-align: top; width: 33%; }}
+.audit td, .audit th {{ text-align: left; vertical-align: top; }}
+.audit .error td:first-child {{ color: #D55E00; font-weight: bold; }}
+.audit .warning td:first-child {{ color: #9a6a00; font-weight: bold; }}
+dl {{ display: grid; grid-template-columns: 9rem 1fr; font-size: .9rem; }}
+dt {{ color: #555; }} dd {{ margin: 0; overflow-wrap: anywhere; }}
+code {{ background: #eee; padding: 0 .25rem; overflow-wrap: anywhere; }}
+</style>
+<script>{plotly}</script>
+</head><body>
+{body}
+</body></html>
+"""

@@ -1,0 +1,153 @@
+"""The tables of a study's page, one function each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from steerscope.audits import Finding
+from steerscope.findings import Findings
+from steerscope.report.page import as_table, as_text
+from steerscope.results import Run
+from steerscope.zoning import Zoning
+
+_EXAMPLES = 6
+
+
+def needed(f: Findings) -> str:
+    """What each layer needs for the effect asked for."""
+    percent = f.effect.is_share
+    goal = "flips half of the prompts" if percent else f"reaches {f.level:+.2f} nats"
+    frame = f.needed.sort_values("layer").rename(
+        columns={
+            "dose_natural": f"dose that {goal} (natural)",
+            "largest_dose": "largest dose measured (natural)",
+            "largest_effect": "largest effect (%)" if percent else "largest effect (nats)",
+        }
+    )
+    if percent:
+        frame["largest effect (%)"] *= 100
+    return as_table(frame, dict.fromkeys(frame.columns[1:], "{:.2f}".format))
+
+
+def zones(f: Findings, zoning: Zoning | None) -> str:
+    """What each layer is like at one dose."""
+    if zoning is None:
+        return "<p>No relative dose was measured at every layer, so their zones do not compare.</p>"
+    percent = f.effect.is_share
+    shown = zoning.table
+    frame = pd.DataFrame(
+        {
+            "layer": shown.layer,
+            "zone": shown.zone,
+            "effect sure": shown.sure.map({True: "yes", False: "no"}),
+            "effect (%)" if percent else "effect (nats)": shown.effect * (100 if percent else 1),
+            "KL (nats)": shown.kl_nats,
+            "worst cost (share of its limit)": shown.damage,
+        }
+    )
+    limit = f"{100 * f.level:g} %" if percent else f"{f.level:+.2f} nats"
+    return (
+        f"<p>{as_text(zoning)}</p>{as_table(frame, dict.fromkeys(frame.columns[3:], '{:.2f}'.format))}"
+        f"<p>Select split, interpolated between doses. Sweet: an effect of {limit} within the limits "
+        "of damage; destructive: a limit is broken; rigid: less effect and a KL under "
+        f"{zoning.limits.kl:g} nats; weak: less effect though the output moves. Costs are means without "
+        "an interval: close to 1 a zone may be the other.</p>"
+    )
+
+
+def conditions(f: Findings) -> str:
+    """Every condition of the sweep, folded away."""
+    factor = 100.0 if f.effect.is_share else 1.0
+    unit = "%" if f.effect.is_share else "nats"
+    frame = pd.DataFrame(
+        {
+            "method": f.summary.method,
+            "layer": f.summary.layer,
+            "dose (natural)": f.summary.dose_natural.map("{:+.2f}".format),
+            "dose (relative)": f.summary.dose_relative.map("{:+.2f}".format),
+            "dose (length)": f.summary.dose_absolute.map("{:+.3g}".format),
+            "KL (nats)": f.summary.kl_nats.map("{:.3f}".format),
+            f"effect ({unit})": (factor * f.summary.effect).map("{:.1f}".format)
+            if f.effect.is_share
+            else f.summary.effect.map("{:+.2f}".format),
+            "95 % interval": [
+                f"{factor * low:.1f} to {factor * high:.1f}"
+                for low, high in zip(f.summary.low, f.summary.high, strict=True)
+            ],
+            "n": f.summary.n,
+            "over the limit": f.summary.over,
+        }
+    ).sort_values(["method", "layer"], kind="stable")
+    return f"<details><summary>{len(frame)} conditions, select split</summary>{as_table(frame)}</details>"
+
+
+def examples(run: Run, f: Findings) -> str:
+    """The first prompts as written, plain and steered."""
+    texts = run.texts()
+    split = "test" if (texts.split == "test").any() else "select"
+    texts = texts[texts.split == split]
+    steered = texts[texts.cell.isin(_chosen_cells(run, f, split))].head(_EXAMPLES)
+    if steered.empty:
+        return ""
+    plain = texts[texts.cell == "plain"].set_index("prompt").written
+    rows = [
+        f"<tr><td>{as_text(r.given)}</td><td>{as_text(plain.get(r.prompt, ''))}</td>"
+        f"<td>{as_text(r.written)}</td></tr>"
+        for r in steered.itertuples()
+    ]
+    head = "<tr><th>prompt</th><th>plain</th><th>steered</th></tr>"
+    return (
+        f"<h2>The first {len(rows)} {split} prompts, as written</h2>"
+        f'<table class="texts">{head}{"".join(rows)}</table>'
+    )
+
+
+def _chosen_cells(run: Run, f: Findings, split: str) -> list[str]:
+    table = run.table()
+    here = table[
+        (table.split == split)
+        & (table.method == f.plan.method)
+        & (table.layer == f.chosen.layer)
+        & ((table.dose_natural - f.chosen.dose_natural).abs() < 1e-6)
+    ]
+    return list(here.cell.unique())
+
+
+def audit_table(found: Sequence[Finding]) -> str:
+    """What may deceive the reader, with the remedy."""
+    if not found:
+        return "<p>The audit has nothing to say.</p>"
+    rows = [
+        f'<tr class="{f.severity}"><td>{f.severity}</td><td>{as_text(f.where)}</td>'
+        f"<td>{as_text(f.what)}.</td><td>{as_text(f.remedy)}.</td></tr>"
+        for f in found
+    ]
+    head = "<tr><th></th><th>where</th><th>what</th><th>what to do</th></tr>"
+    return f'<table class="audit">{head}{"".join(rows)}</table>'
+
+
+def method(run: Run, f: Findings) -> str:
+    """How everything was measured."""
+    origin, configuration = run.description["provenance"], run.configuration
+    facts = {
+        "model": f"{f.plan.model}, {origin['backbone']} backbone, weights {origin['fingerprint'][:16]}",
+        "contrast set": f"{f.plan.contrasts}, sha256 {configuration['contrasts_sha256'][:16]}",
+        "pairs": ", ".join(f"{k} {v}" for k, v in origin["n_pairs"].items()),
+        "prompts": ", ".join(f"{k} {v}" for k, v in origin["n_prompts"].items()),
+        "direction": f"{f.plan.method}, read at token {f.plan.read!r}, found on the fit pairs",
+        "scope": f"{f.plan.scope} (absolute positions; position 0 is left alone unless named)",
+        "decoding": f"{f.plan.n_new} new tokens, "
+        + (f"temperature {f.plan.temperature:g}" if f.plan.temperature else "greedy"),
+        "seed": str(f.plan.seed),
+        "versions": ", ".join(f"{k} {v}" for k, v in origin["versions"].items()),
+        "command": " ".join(run.description["command"]),
+    }
+    items = "".join(f"<dt>{as_text(k)}</dt><dd>{as_text(v)}</dd>" for k, v in facts.items())
+    return (
+        f"<dl>{items}</dl><p>A dose of one natural unit is the distance between the class means at "
+        "the site; one relative unit is the median length of an activation there, position 0 left "
+        f"out. Rows, texts and directions lie beside this page; <code>steerscope figures "
+        f"{as_text(run.path)}</code> redraws it.</p>"
+    )

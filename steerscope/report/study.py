@@ -1,0 +1,36 @@
+"""The page of a study or a sweep."""
+
+from __future__ import annotations
+
+from steerscope.audits import audit
+from steerscope.findings import answer, find, verdict
+from steerscope.report import sections
+from steerscope.report.page import Page, as_figure, as_text, bold_head
+from steerscope.report.plates import plates
+from steerscope.results import Run
+from steerscope.zoning import zones_of
+
+
+def page(run: Run) -> Page:
+    """The answer first, then the figures, the tables, and what may deceive."""
+    f = find(run)
+    body = [
+        f"<h1>Can <em>{as_text(f.plan.model)}</em> be steered along "
+        f"<em>{as_text(f.plan.contrasts)}</em>?</h1>",
+        f'<section class="answer"><p class="verdict">{as_text(verdict(f))}</p><ul>',
+        *(f"<li>{bold_head(line)}</li>" for line in answer(f)),
+        "</ul></section>",
+        *map(as_figure, plates(run, f)),
+        "<h2>What each layer needs</h2>",
+        sections.needed(f),
+        "<h2>What each layer is like</h2>",
+        sections.zones(f, zones_of(f)),
+        "<h2>Every condition of the sweep</h2>",
+        sections.conditions(f),
+        sections.examples(run, f),
+        "<h2>How it was measured</h2>",
+        sections.method(run, f),
+        "<h2>What may deceive here</h2>",
+        sections.audit_table(audit(run, leave_out=["report_disagrees"])),
+    ]
+    return Page(f"{f.plan.model} steered along {f.plan.contrasts}", body)

@@ -1,0 +1,77 @@
+"""The documentation keeps its word: every block of every page runs, in the order of the page."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+import steerscope
+from steerscope.cli import main
+
+ROOT = Path(__file__).parents[1]
+PAGES = ROOT / "docs" / "pages"
+BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
+NOT_HERE = {"on a fresh clone", "needs a model hub"}  # what a block may be titled to be left out
+
+
+def blocks(page: Path) -> list[tuple[str, str, str]]:
+    """Language, title and text of every block that can be run."""
+    found = []
+    for language, rest, text in BLOCK.findall(page.read_text()):
+        title = re.search(r'title="([^"]*)"', rest)
+        found.append((language, title[1] if title else "", text))
+    return found
+
+
+def run_commands(text: str) -> None:
+    """Every line as the command line would take it."""
+    for line in text.replace("\\\n", " ").splitlines():
+        program, *arguments = shlex.split(line)
+        assert program == "steerscope", line
+        try:
+            main(arguments)
+        except SystemExit as left:
+            assert not left.code, line
+
+
+@pytest.mark.parametrize(
+    "page", sorted(PAGES.rglob("*.md")), ids=lambda p: str(p.relative_to(PAGES))
+)
+def test_every_block_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for language, title, text in blocks(page):
+        assert language in {"sh", "python", "text"}, language
+        if language == "text" or title in NOT_HERE:
+            continue
+        if language == "sh":
+            run_commands(text)
+        else:
+            exec(compile(text, str(page), "exec"), names)
+        assert capsys.readouterr().out or "print" not in text
+
+
+def test_what_cannot_run_here_is_checked_by_name():
+    makefile = (ROOT / "Makefile").read_text()
+    for page in PAGES.rglob("*.md"):
+        for language, title, text in blocks(page):
+            if title == "on a fresh clone":
+                assert language == "sh"
+                for line in text.splitlines():
+                    program, target = line.split()
+                    assert program == "make"
+                    assert f"\n{target}:" in makefile, target
+            elif title:
+                assert title in NOT_HERE, title
+
+
+def test_every_page_is_in_the_menu_and_every_public_name_in_the_reference():
+    menu = yaml.safe_load((ROOT / "docs" / "mkdocs.yml").read_text())["nav"]
+    pages = re.findall(r"[\w/]+\.md", str(menu))
+    assert sorted(pages) == sorted(str(p.relative_to(PAGES)) for p in PAGES.rglob("*.md"))
+    listed = re.findall(r"^::: steerscope\.(\w+)$", (PAGES / "reference.md").read_text(), re.M)
+    assert sorted(listed) == sorted(steerscope.__all__)

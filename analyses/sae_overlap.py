@@ -86,9 +86,7 @@ def robustness(model: LensModel, texts: list[str], options: argparse.Namespace) 
         folder = OUT / name.replace(", ", "-").replace(" ", "")
         plan = SaePlan(n_features=512, k=active, n_activations=options.activations, seed=seed)
         material = load_texts("microworld", "train", n=2000, seed=seed)
-        sae = train_sae(
-            model, Site("resid_post", layer), material, plan, folder=folder, track=bar
-        )
+        sae = train_sae(model, Site("resid_post", layer), material, plan, folder=folder, track=bar)
         rates[sae.name] = firing_rates(model, sae, texts)
         labels = {"layer": layer, "seed": seed, "l0": active, "setting": name}
         for concept, sets in sets_of(model, sae, options.k, options.pairs).items():

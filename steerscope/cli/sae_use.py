@@ -162,7 +162,9 @@ def features(
     for feature, effects in zip(chosen, said, strict=True):
         tokens = [t.token for t in top_tokens(lens_model, effects, 6)[0]]
         mine = dict(scores.loc[feature]) if feature in scores.index else {}
-        meaning = "; ".join(e.description for e in told[feature].explanations) if feature in told else ""
+        meaning = (
+            "; ".join(e.description for e in told[feature].explanations) if feature in told else ""
+        )
         difference = float(differences[feature])
         shown = [f"{mine[s]:.2f}" if mine else "-" for s in ("input_score", "output_score")]
         rows.append([feature, f"{difference:+.3f}", *shown, " ".join(map(repr, tokens))])

@@ -6,6 +6,7 @@ import json
 
 from steerscope import figures
 from steerscope.findings import Findings, find, reference_dose
+from steerscope.report.features import feature_plates
 from steerscope.report.page import Plate
 from steerscope.results import Run
 from steerscope.studies import LIMITS
@@ -72,6 +73,7 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
             ),
         ]
     found += _league_plates(f)
+    found += feature_plates(run)
     lens = _lens(run)
     if lens.get("for"):
         found.append(

@@ -104,7 +104,11 @@ def examples_page(
     for feature, mine in examples.items():
         link = (links or {}).get(feature)
         safe = link is not None and link.startswith("https://")
-        head = f'<a href="{html.escape(link or "")}">feature {feature}</a>' if safe else f"feature {feature}"
+        head = (
+            f'<a href="{html.escape(link or "")}">feature {feature}</a>'
+            if safe
+            else f"feature {feature}"
+        )
         note = html.escape((notes or {}).get(feature, ""))
         lines = "".join(f"<p>{_coloured(e)}</p>" for e in mine) or "<p>never speaks here</p>"
         parts.append(f'<section id="f{feature}"><h2>{head}</h2><div>{note}</div>{lines}</section>')

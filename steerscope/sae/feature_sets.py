@@ -139,7 +139,9 @@ def best_match(
     return columns.tolist(), cosines[torch.from_numpy(rows), torch.from_numpy(columns)]
 
 
-def translated(features: FeatureSet, sae: SparseAutoencoder, other: SparseAutoencoder) -> FeatureSet:
+def translated(
+    features: FeatureSet, sae: SparseAutoencoder, other: SparseAutoencoder
+) -> FeatureSet:
     """The same set in another dictionary, each feature by its best match.
 
     Raises:

@@ -290,4 +290,3 @@ def _shared_by_depth(
 
 def _jaccard(shared: Int[np.ndarray, " draw"], k: int) -> Float[np.ndarray, " draw"]:
     return shared / (2 * k - shared)
-

@@ -22,8 +22,8 @@ from steerscope.sae.spans import check_count
 from steerscope.sae.steering import FeatureEdit, FeatureSteering
 from steerscope.sae.stream import activations_of
 from steerscope.sae.vectors import check_features
-from steerscope.score import under_each
 from steerscope.scopes import Scope
+from steerscope.score import under_each
 from steerscope.statistics import Correlation, rank_correlation
 
 _FEATURES_AT_ONCE = 256

@@ -200,7 +200,9 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
             str(m): rows.set_index("prompt")[metrics].sort_index()
             for m, rows in part.groupby("method", sort=False)
         }
-        by_method["plain"] = trials[trials.method == "plain"].set_index("prompt")[metrics].sort_index()
+        by_method["plain"] = (
+            trials[trials.method == "plain"].set_index("prompt")[metrics].sort_index()
+        )
         reference = by_method.get(CONTRASTIVE)
         for method, values in by_method.items():
             for metric in metrics:

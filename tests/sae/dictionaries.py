@@ -18,10 +18,9 @@ def small_sae(
     seed: int = 0,
     bias: float = 0.0,
     rows: torch.Tensor | None = None,
-    architecture: str = "standard",
     k: int | None = None,
 ) -> SparseAutoencoder:
-    """Random unit rows, or those given, with the transpose as the encoder."""
+    """Random unit rows, or those given, with the transpose as the encoder; `topk` if there is a k."""
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(n_features, d, generator=generator) if rows is None else rows
     drawn = drawn / drawn.norm(dim=1, keepdim=True)
@@ -30,7 +29,7 @@ def small_sae(
         site=site or Site("resid_post", 1),
         encoder=drawn.T.clone(),
         decoder=drawn,
-        architecture=architecture,
+        architecture="standard" if k is None else "topk",
         name=f"small #{seed}",
         encoder_bias=torch.full((n_features,), bias),
         decoder_bias=0.3 * torch.randn(d, generator=generator),

@@ -106,7 +106,8 @@ def test_the_three_vectors_of_numbers_are_what_they_are_called():
     assert torch.allclose(decoder_cosine(sae, 3 * unit), by_hand, atol=1e-6)
     assert torch.allclose(
         encoder_projection(sae, unit),
-        sae.pre_activations(contrast.positive[0] + unit) - sae.pre_activations(contrast.positive[0]),
+        sae.pre_activations(contrast.positive[0] + unit)
+        - sae.pre_activations(contrast.positive[0]),
         atol=1e-5,
     )
     both = sae.encode(contrast.positive).mean(0) - sae.encode(contrast.negative).mean(0)
@@ -157,7 +158,7 @@ def test_a_number_against_its_null_by_hand():
 
 
 def test_nulls_keep_the_shape_and_lose_the_meaning():
-    sae = small_sae(architecture="topk", k=5)
+    sae = small_sae(k=5)
     new = untrained(sae, seed=2)
     x = torch.randn(200, 16, generator=torch.Generator().manual_seed(1))
     assert ((new.encode(x) > 0).sum(dim=1) <= 5).all()

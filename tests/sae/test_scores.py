@@ -192,7 +192,11 @@ def test_a_neuronpedia_export_is_read_and_a_damaged_one_refused(tmp_path):
         "something": {"else": 1},
     }
     path = tmp_path / "export.json"
-    for text in (json.dumps(feature), json.dumps([feature], indent=1), json.dumps(feature, indent=2)):
+    for text in (
+        json.dumps(feature),
+        json.dumps([feature], indent=1),
+        json.dumps(feature, indent=2),
+    ):
         path.write_text(text)
         (found,) = read_neuronpedia(path)
         assert (found.index, found.explanations[0].description) == (650, "days of the week")

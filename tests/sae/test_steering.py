@@ -42,7 +42,7 @@ def activations(n: int = 50, d: int = 16) -> torch.Tensor:
 @pytest.mark.parametrize("normalisation", ["none", "layer_norm", "constant_norm"])
 @pytest.mark.parametrize("architecture", ["standard", "topk"])
 def test_unchanged_features_give_the_activation_back_bit_for_bit(architecture, normalisation):
-    sae = small_sae(architecture=architecture, k=4 if architecture == "topk" else None)
+    sae = small_sae(k=4 if architecture == "topk" else None)
     sae, x = replace(sae, normalisation=normalisation), activations()
     edits = (FeatureEdit(3, "scale", 1.0), FeatureEdit(5, "add", 0.0))
     assert torch.equal(delta_decoded(sae, x, edits), x)
@@ -71,7 +71,7 @@ def test_an_edit_moves_along_the_decoder_row_by_the_change_of_the_code(change, v
 
 
 def test_the_error_of_the_reconstruction_stays():
-    sae, x = small_sae(architecture="topk", k=3), activations()
+    sae, x = small_sae(k=3), activations()
     edits = (FeatureEdit(1, "clamp", 4.0), FeatureEdit(2, "scale", 0.0))
     after = sae.encode(x)
     after[..., 1], after[..., 2] = 4.0, 0.0
@@ -121,9 +121,16 @@ def test_the_model_is_as_it_was_afterwards_also_after_an_exception(tiny):
     sae, tokens = sae_of(tiny), torch.tensor([PROMPT])
     plain = tiny.forward(tokens)
     steering = FeatureSteering(sae, (FeatureEdit(2, "clamp", 30.0),))
-    with pytest.raises(RuntimeError, match="stop"), steer(tiny, steering):
-        assert not torch.equal(tiny.forward(tokens), plain)
-        raise RuntimeError("stop")
+    inside = {}
+
+    def stopped() -> None:
+        with steer(tiny, steering):
+            inside["logits"] = tiny.forward(tokens)
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        stopped()
+    assert not torch.equal(inside["logits"], plain)
     assert torch.equal(tiny.forward(tokens), plain)
 
 
@@ -173,9 +180,7 @@ def test_vectors_of_decoder_rows_are_directions_with_the_doses_of_the_contrast(l
     found = weighted(sae, weights, contrast, k=2)
     assert torch.allclose(found.unit, by_hand / by_hand.norm(), atol=1e-6)
     same = sae.decoder[3] - sae.decoder[9] + sae.decoder[30]
-    assert torch.allclose(
-        uniform(sae, weights, contrast, k=3).unit, same / same.norm(), atol=1e-6
-    )
+    assert torch.allclose(uniform(sae, weights, contrast, k=3).unit, same / same.norm(), atol=1e-6)
     assert torch.allclose(single(sae, 9, contrast, sign=-1).unit, -sae.decoder[9], atol=1e-6)
     assert found.scale == mean_diff(contrast).scale
     assert (found.method, single(sae, 9, contrast).method) == ("sae_weighted_2", "sae_feature_9")
@@ -229,7 +234,5 @@ def test_what_cannot_be_steered_is_refused_by_name(load):
         replace(sae, model_fingerprint="f" * 64),
         small_sae(d=16, site=SITE, model=model),
     ):
-        with pytest.raises(AutoencoderMismatchError), steer(
-            model, FeatureSteering(wrong, (edit,))
-        ):
+        with pytest.raises(AutoencoderMismatchError), steer(model, FeatureSteering(wrong, (edit,))):
             pass

@@ -46,7 +46,9 @@ def test_the_diffusion_is_in_percent_with_every_null_in_its_panel():
 
 
 def test_scores_and_pareto_show_their_values():
-    scores = pd.DataFrame({"feature": [3, 4], "input_score": [0.1, 0.9], "output_score": [0.2, 0.0]})
+    scores = pd.DataFrame(
+        {"feature": [3, 4], "input_score": [0.1, 0.9], "output_score": [0.2, 0.0]}
+    )
     figure = figures.score_scatter(scores, rho=-1.0, p=0.5)
     assert (list(figure.data[0].x), list(figure.data[0].y)) == ([0.1, 0.9], [0.2, 0.0])
     rows = [

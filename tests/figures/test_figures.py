@@ -115,7 +115,9 @@ def test_eigengaps_show_heads_null_and_the_weakest_link():
 
 
 def test_a_diagnostic_is_drawn_against_the_effect_with_its_correlation():
-    found = predict_layers("gap", {0: 0.1, 1: 0.2, 2: 0.3, 3: 0.4}, {0: 0.4, 1: 0.3, 2: 0.2, 3: 0.1})
+    found = predict_layers(
+        "gap", {0: 0.1, 1: 0.2, 2: 0.3, 3: 0.4}, {0: 0.4, 1: 0.3, 2: 0.2, 3: 0.1}
+    )
     figure = figures.diagnostic_scatter(found, SHARE, x_title="gap (ratio)")
     assert list(figure.data[0].x) == [0.1, 0.2, 0.3, 0.4]
     assert list(figure.data[0].y) == pytest.approx([40.0, 30.0, 20.0, 10.0])

@@ -33,7 +33,9 @@ def test_the_forest_shows_effects_intervals_and_the_null_band_in_percent():
     words = {"kl": "KL (0.2 nats)", "norm": "length (0.5 relative)"}
     figure = figures.method_forest(ranking(), SHARE, place=OWN, matchings=words)
     by_panel = {
-        panel: {y: x for t in figure.data if t.xaxis == panel for x, y in zip(t.x, t.y, strict=True)}
+        panel: {
+            y: x for t in figure.data if t.xaxis == panel for x, y in zip(t.x, t.y, strict=True)
+        }
         for panel in ("x", "x2")
     }
     assert by_panel["x"] == pytest.approx(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from steerscope.clock import Clock
@@ -101,10 +101,8 @@ class Steering:
 
     def first_block(self, prompt_length: int) -> int | None:
         """That of the site or of what a gate reads; None if no prompt position is in scope."""
-        if not self.scope.reads_tokens:
-            inside = self.scope.includes(torch.arange(prompt_length), prompt_length)
-            if not bool(inside.any()):
-                return None
+        if not changes_prompt(self.scope, prompt_length):
+            return None
         blocks = (site.first_block for site in (self.direction.site, *self._read_elsewhere))
         return min((*blocks, *as_strength(self.strength).key_layers))
 
@@ -166,6 +164,20 @@ class Steering:
     def only_adds(self) -> bool:
         """Whether this adds one vector at every position in scope and looks at nothing."""
         return self.operator == "add" and as_strength(self.strength) == Constant(1.0)
+
+
+def changes_prompt(scope: Scope, prompt_length: int) -> bool:
+    """Whether a position of a prompt may be in scope; a scope that reads tokens always may."""
+    if scope.reads_tokens:
+        return True
+    return bool(scope.includes(torch.arange(prompt_length), prompt_length).any())
+
+
+def inside_scope(
+    scope: Scope, clock: Clock, x: Float[Tensor, "batch pos d"], rows: Int[Tensor, " row"] | None
+) -> Bool[Tensor, "#row pos"]:
+    """Which positions of our rows of the pass in progress are in scope; one row for all if alike."""
+    return _where(scope, clock, x, rows).includes(*_when(clock, x, rows))
 
 
 def _when(

@@ -24,21 +24,20 @@ LEVELS = {
     "memory": 3, "backbones": 4,
     "activations": 4, "spectra": 4,
     "findings": 4,
-    "sae": 6,
     "directions": 5, "operators": 5, "stability": 6, "audits": 6,
     "strengths": 6,
     "interventions": 7,
     "lens": 8, "templates": 8, "generation": 8, "score": 8, "composition": 8,
     "gradients": 8, "evals": 9, "evidence": 10, "calibration": 9, "diagnostics": 9,
     "sweeps": 10, "steerability": 10, "gating": 10, "zoning": 10, "style_report": 11,
-    "landscapes": 9, "interferences": 10, "anatomy": 10,
-    "matched_kl": 11, "report": 11, "comparison": 12,
-    "study": 11, "weights": 12, "experiments": 13, "verification": 14, "claims": 15, "cli": 16, "__main__": 17,
-    "__init__": 17,
+    "landscapes": 9, "interferences": 10, "anatomy": 10, "matched_kl": 11, "report": 11, "study": 11,
+    "comparison": 12, "weights": 12, "sae": 12, "experiments": 13, "verification": 14, "claims": 15, "cli": 16,
+    "__main__": 17, "__init__": 17,
 }  # fmt: skip
 
 DOORS = {
     "transformer_lens": {"backbones"},
+    "sae_lens": {"sae"},
     "plotly": {"figures", "report"},
     "pyarrow": set(),
     "typer": {"cli"},
@@ -50,6 +49,7 @@ DOORS = {
     "huggingface_hub": {"directions/hub.py"},
     "pydantic": {"directions", "experiments", "claims"},
     "yaml": {"experiments"},
+    "pydantic": {"directions", "sae"},
     "transformers": {"backbones", "microworld"},
 }
 WITHOUT_TORCH = {

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import typer
 
-from steerscope.cli import experiments, jobs, tools
+from steerscope.cli import experiments, jobs, sae_use, tools
 from steerscope.cli.adapter import adapter
 from steerscope.cli.claims import claims
 from steerscope.cli.sae import sae_app
@@ -46,6 +46,8 @@ for command in (
 app.add_typer(weights, name="weights")
 app.add_typer(adapter, name="adapter")
 app.add_typer(claims, name="claims")
+for command in (sae_use.overlap, sae_use.features, sae_use.steer):
+    sae_app.command()(command)
 app.add_typer(sae_app, name="sae")
 
 

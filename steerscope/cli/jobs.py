@@ -28,6 +28,7 @@ from steerscope.cli.shared import (
     StreamName,
     Temperature,
     finish,
+    load,
     numbers,
     parse_layers,
     table,
@@ -36,6 +37,8 @@ from steerscope.cli.shared import (
 if TYPE_CHECKING:
     from steerscope.audits import Finding
     from steerscope.findings import Findings
+    from steerscope.plans import StudyPlan
+    from steerscope.results import Run
 
 
 def report(
@@ -91,6 +94,7 @@ def report(
     )
     out = out or Path("data/runs") / f"{Path(model).name}-{Path(contrasts).stem}"
     run = run_study(plan, out, device=device, memory=memory, progress=bar)
+    _read_features(run, plan, (device, memory))
     page = write_report(run)
     findings, found = find(run), audited(run)
     lines = [verdict(findings), *(f"  {line}" for line in answer(findings))]
@@ -98,6 +102,23 @@ def report(
     lines += [f"{_tally(found)}; see `steerscope audit {run.path}`", f"report: {page}"]
     result = _as_json(findings) | {"audit": [asdict(f) for f in found]}
     finish(as_json, result | {"report": str(page), "run": str(run.path)}, lines)
+
+
+def _read_features(run: Run, plan: StudyPlan, machine: tuple[str | None, str | None]) -> None:
+    """Read the direction through the model's bundled autoencoder, if one is at a layer of the run."""
+    from steerscope.bundled import bundled_autoencoders
+
+    if plan.model not in bundled_autoencoders():
+        return
+    from steerscope.sae import load_sae
+    from steerscope.sae.run_reading import place_of, read_run
+
+    sae = load_sae(plan.model)
+    there = sae.site.stream == plan.stream and (
+        plan.layers is None or sae.site.layer in plan.layers
+    )
+    if there and not place_of(run, sae).is_file():
+        read_run(run, load(plan.model, plan.backbone, plan.dtype, machine), sae)
 
 
 def _as_json(findings: Findings) -> dict[str, Any]:

@@ -5,6 +5,13 @@ from steerscope.figures.claims import claims_board
 from steerscope.figures.diagnostics import diagnostic_scatter, eigengap_heads, token_effects
 from steerscope.figures.doses import dose_fan, dose_phase_diagram
 from steerscope.figures.drift import drift_radar
+from steerscope.figures.features import (
+    feature_diffusion,
+    feature_overlap,
+    jaccard_curve,
+    score_scatter,
+    steering_pareto,
+)
 from steerscope.figures.fronts import pareto_front
 from steerscope.figures.gates import gate_comparison
 from steerscope.figures.geometry import concept_geometry
@@ -27,8 +34,11 @@ __all__ = [
     "dose_response",
     "drift_radar",
     "eigengap_heads",
+    "feature_diffusion",
+    "feature_overlap",
     "gate_comparison",
     "interference_gram",
+    "jaccard_curve",
     "kl_by_depth",
     "layer_anatomy",
     "layer_sweep",
@@ -36,7 +46,9 @@ __all__ = [
     "method_forest",
     "pareto_front",
     "predictor_league",
+    "score_scatter",
     "sink_leak",
+    "steering_pareto",
     "style_cosines",
     "sweet_spot_map",
     "token_effects",

@@ -9,6 +9,7 @@ from steerscope.drift import drift_table
 from steerscope.figures.files import Plate
 from steerscope.findings import Findings, find, reference_dose
 from steerscope.phases import dose_phases
+from steerscope.report.features import feature_plates
 from steerscope.results import Run
 from steerscope.studies import LIMITS
 from steerscope.zoning import Zoning, one_run_in_words, run_league, zones_of
@@ -82,6 +83,7 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
             ),
         ]
     found += _league_plates(f, zoning)
+    found += feature_plates(run)
     lens = _lens(run)
     if lens.get("for"):
         found.append(

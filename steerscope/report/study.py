@@ -5,6 +5,7 @@ from __future__ import annotations
 from steerscope.audits import audit
 from steerscope.findings import answer, find, verdict
 from steerscope.report import sections
+from steerscope.report.features import features
 from steerscope.report.page import Page, as_figure, as_text, bold_head
 from steerscope.report.plates import plates
 from steerscope.results import Run
@@ -28,6 +29,7 @@ def page(run: Run) -> Page:
         "<h2>Every condition of the sweep</h2>",
         sections.conditions(f),
         sections.examples(run, f),
+        features(run),
         "<h2>How it was measured</h2>",
         sections.method(run, f),
         "<h2>What may deceive here</h2>",

@@ -1,0 +1,98 @@
+"""Does steering by features beat the mean difference? At a matched KL, on held-out prompts.
+
+Run from the project's folder: `python analyses/sae_steering.py`. The tables go to
+`data/runs/sae/`, the figures to `figures/`. Static pictures need `steerscope[images]` and a Chrome
+or Chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from time import perf_counter
+
+import torch
+
+from steerscope import extract, figures, load_contrasts, load_model, load_prompts
+from steerscope.evals import choose_judge
+from steerscope.progress import bar
+from steerscope.sae import load_sae, load_texts
+from steerscope.sae.codes import firing_rates
+from steerscope.sae.reading import read_direction
+from steerscope.sae.scores import agreement, feature_scores
+from steerscope.sae.trials import TrialPlan, candidates, run_trials, summarised, trials_in_words
+
+ROOT = Path(__file__).parents[1]
+OUT = ROOT / "data/runs/sae"
+
+
+def main() -> None:
+    """Read the direction, score features, steer by them, say what came out."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sae", default="microworld", help="bundled name, folder or RELEASE/ID")
+    parser.add_argument("--contrasts", default="mood", help="bundled name")
+    parser.add_argument("--kls", type=float, nargs="+", default=[0.2, 0.05, 0.5], help="nats")
+    parser.add_argument("--k", type=int, default=8, help="features of a feature-targeted vector")
+    parser.add_argument("--prompts", type=int, default=120, help="held-out prompts")
+    parser.add_argument("--format", default="png", help="html, png, svg or pdf")
+    options = parser.parse_args()
+    started = perf_counter()
+    OUT.mkdir(parents=True, exist_ok=True)
+    model = load_model("microworld")
+    sae = load_sae(options.sae, model=model)
+    contrasts, prompts = load_contrasts(options.contrasts), load_prompts(options.contrasts).split(0)
+    fit = contrasts.split(0).fit
+    contrast = extract(model, fit, [sae.site])[sae.site]
+    reading = read_direction(sae, contrast, k=30)
+    table = reading.table()
+    table.to_csv(OUT / "reading.csv", index=False)
+    print(f"mean difference of {options.contrasts} at {sae.site} in {sae.n_features} features:")
+    print(table.drop(columns="n").to_string(index=False, float_format="%.3g"))
+    title = f"The {options.contrasts} direction in features"
+    draw(figures.feature_diffusion(reading.curve, title=title), "diffusion", options.format)
+    texts = load_texts("microworld", "held out", n=150, seed=0)
+    living = torch.nonzero(firing_rates(model, sae, texts) > 0).flatten().tolist()
+    scores = feature_scores(model, sae, texts, living)
+    scores.to_csv(OUT / "scores.csv", index=False)
+    agreed = agreement(scores)
+    print(f"input and output score: rank correlation {agreed.rho:+.2f} [{agreed.low:+.2f}, "
+          f"{agreed.high:+.2f}], p {agreed.p:.3g}, {agreed.n} features")  # fmt: skip
+    draw(figures.score_scatter(scores, rho=agreed.rho, p=agreed.p), "scores", options.format)
+    directions = candidates(model, sae, contrast, fit, k=options.k)
+    judge = choose_judge(contrasts, (*prompts.select.prompts, *prompts.test.prompts))
+    plan = TrialPlan(kls=tuple(options.kls), k=options.k, n_test=options.prompts)
+    trials = run_trials(
+        model,
+        directions,
+        judge,
+        prompts.select.prompts,
+        prompts.test.prompts,
+        plan=plan,
+        progress=bar,
+    )
+    trials.to_csv(OUT / "trials.csv", index=False)
+    summary = summarised(trials)
+    summary.to_csv(OUT / "steering.csv", index=False)
+    print(summary.to_string(index=False, float_format="%.3g"))
+    effect = judge.effect.metric
+    for kl in plan.kls:
+        print("\n".join(trials_in_words(summary, kl=kl, effect=effect)))
+    kept = "kept_topic"
+    words = (judge.effect.words, "continuations that keep the topic")
+    figure = figures.steering_pareto(summary, effect=effect, cost=kept, words=words)
+    draw(figure, "pareto", options.format)
+    print(f"{perf_counter() - started:.0f} seconds")
+
+
+def draw(figure: object, name: str, image_format: str) -> None:
+    """Write a figure."""
+    path = ROOT / "figures" / f"sae-{name}.{image_format}"
+    if image_format == "html":
+        figure.write_html(path, include_plotlyjs="cdn")
+    else:
+        figure.write_image(path, scale=2)
+    print(path.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()

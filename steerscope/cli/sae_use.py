@@ -1,0 +1,270 @@
+"""Commands that use sparse autoencoders: sae overlap, sae features, sae steer."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from steerscope.cli.sae import Text
+from steerscope.cli.shared import (
+    Backbone,
+    Contrasts,
+    Device,
+    DType,
+    Json,
+    Memory,
+    Model,
+    NNew,
+    ScopeText,
+    Seed,
+    Temperature,
+    finish,
+    load,
+    numbers,
+    table,
+)
+from steerscope.errors import BadValueError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from steerscope.sae.reading import Reading
+    from steerscope.sae.steering import FeatureEdit
+
+SaeName = Annotated[str, typer.Argument(help="folder, bundled name or RELEASE/ID of sae-lens")]
+
+
+def overlap(
+    sae: SaeName,
+    contrasts: Annotated[
+        list[str] | None, typer.Option(help="contrast set; more than one to compare concepts")
+    ] = None,
+    k: Annotated[int, typer.Option(help="features of each set")] = 20,
+    source: Annotated[
+        str, typer.Option(help="codes, decoder, encoder, output or steered, for concepts")
+    ] = "codes",
+    pairs: Annotated[int, typer.Option(help="pairs of each contrast set, at most")] = 120,
+    n_texts: Annotated[int, typer.Option(help="texts for firing rates; 0 for none")] = 200,
+    text: Text = "microworld",
+    model: Model = "microworld",
+    seed: Seed = 0,
+    backbone: Backbone = "auto",
+    dtype: DType = "float32",
+    device: Device = None,
+    memory: Memory = None,
+    as_json: Json = False,
+) -> None:
+    """Features that two routes to a concept, or two concepts, share, and what chance gives."""
+    from steerscope.contrasts import ContrastSet, load_contrasts
+    from steerscope.sae import load_sae, load_texts
+    from steerscope.sae.codes import firing_rates
+    from steerscope.sae.overlap import overlap_table
+    from steerscope.sae.sources import concept_sets, settings_within
+    from steerscope.sae.spans import check_count
+
+    names = contrasts or ["mood"]
+    concepts = [load_contrasts(name) for name in names]
+    lens_model = load(model, backbone, dtype, (device, memory))
+    found = load_sae(sae, model=lens_model)
+    check_count(k, found.n_features)
+    parts = {
+        name: ContrastSet(c.name, c.pairs[:pairs], c.template)
+        for name, c in zip(names, concepts, strict=True)
+    }
+    if len(parts) == 1:
+        sets = concept_sets(lens_model, found, parts[names[0]], k)
+    else:
+        sets = {
+            name: concept_sets(lens_model, found, part, k, sources=[source])[source]
+            for name, part in parts.items()
+        }
+    rates = {}
+    if n_texts:
+        texts = load_texts(text, "held out", n=n_texts, seed=seed)
+        rates[found.name] = firing_rates(lens_model, found, texts)
+    rows = overlap_table(settings_within(sets, {}), depths=[k], frequency=rates, seed=seed)
+    columns = ("pair", "shared", "by chance", "95 % band", "Jaccard", "rank-biased", "p", "p drawn")
+    shown = [
+        (
+            r.pair,
+            r.shared,
+            f"{r.expected:.2f}",
+            f"{r.chance_low:.0f} to {r.chance_high:.0f}",
+            f"{r.jaccard:.2f}",
+            f"{r.rbo:.2f}",
+            f"{r.p_hypergeometric:.2g}",
+            f"{r.p_permutation:.2g}",
+        )
+        for r in rows.itertuples()
+    ]
+    title = f"features shared by two sets of {k} of {found.n_features} at {found.site}:"
+    finish(
+        as_json,
+        {"sae": sae, "k": k, "overlaps": rows.to_dict("records")},
+        [*table(title, columns, shown), "p: hypergeometric; p drawn: features that fire as often"],
+    )
+
+
+def features(
+    sae: SaeName,
+    contrasts: Contrasts = "mood",
+    top: Annotated[int, typer.Option(help="features to show")] = 10,
+    choose: Annotated[
+        str | None, typer.Option("--features", help="these instead, such as 12,40,7")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="page of examples to write")] = None,
+    neuronpedia: Annotated[
+        Path | None, typer.Option(help="JSON export with explanations of features")
+    ] = None,
+    pairs: Annotated[int, typer.Option(help="pairs of the contrast set, at most")] = 120,
+    n_null: Annotated[int, typer.Option(help="draws of each null")] = 99,
+    n_texts: Annotated[int, typer.Option(help="texts to look for activations in")] = 150,
+    text: Text = "microworld",
+    model: Model = "microworld",
+    seed: Seed = 0,
+    backbone: Backbone = "auto",
+    dtype: DType = "float32",
+    device: Device = None,
+    memory: Memory = None,
+    as_json: Json = False,
+) -> None:
+    """A concept's direction in features against nulls, with what the features hear and say."""
+    from steerscope.activations import extract
+    from steerscope.contrasts import ContrastSet, load_contrasts
+    from steerscope.lens import top_tokens
+    from steerscope.sae import load_sae, load_texts
+    from steerscope.sae.examples import examples_page, top_examples, write_examples
+    from steerscope.sae.neuronpedia import read_neuronpedia
+    from steerscope.sae.reading import read_direction
+    from steerscope.sae.scores import feature_scores, output_effects
+    from steerscope.sae.spans import check_count
+    from steerscope.sae.vectors import check_features
+
+    told = {} if neuronpedia is None else {f.index: f for f in read_neuronpedia(neuronpedia)}
+    whole = load_contrasts(contrasts)
+    used = ContrastSet(whole.name, whole.pairs[:pairs], whole.template)
+    chosen = [] if choose is None else numbers(choose, int, "features")
+    lens_model = load(model, backbone, dtype, (device, memory))
+    found = load_sae(sae, model=lens_model)
+    check_count(top, found.n_features)
+    check_features(found, chosen)
+    contrast = extract(lens_model, used, [found.site])[found.site]
+    reading = read_direction(found, contrast, k=top, n_null=n_null, seed=seed)
+    differences = reading.values["mean_codes"]
+    chosen = chosen or [i for i, _ in reading.strongest("mean_codes", top)]
+    said = output_effects(lens_model, found, chosen)
+    texts = load_texts(text, "held out", n=n_texts, seed=seed)
+    scores = feature_scores(lens_model, found, texts, chosen).set_index("feature")
+    rows, results, notes = [], [], {}
+    for feature, effects in zip(chosen, said, strict=True):
+        tokens = [t.token for t in top_tokens(lens_model, effects, 6)[0]]
+        mine = dict(scores.loc[feature]) if feature in scores.index else {}
+        meaning = (
+            "; ".join(e.description for e in told[feature].explanations) if feature in told else ""
+        )
+        difference = float(differences[feature])
+        shown = [f"{mine[s]:.2f}" if mine else "-" for s in ("input_score", "output_score")]
+        rows.append([feature, f"{difference:+.3f}", *shown, " ".join(map(repr, tokens))])
+        notes[feature] = (
+            f"{meaning + '. ' if meaning else ''}code {difference:+.3f} from negative to positive; "
+            f"speaks for {', '.join(map(repr, tokens))}"
+        )
+        results.append(
+            {"feature": feature, "code_difference": difference, "meaning": meaning, **mine}
+            | {"speaks_for": tokens}
+        )
+    lines = table(
+        f"features of {used.concept} at {found.site}:",
+        ("feature", "code difference", "input score", "output score", "speaks for"),
+        rows,
+    )
+    if out is not None:
+        examples = top_examples(lens_model, found, texts, chosen)
+        links = {i: f.link for i, f in told.items() if i in examples}
+        page = examples_page(
+            examples, title=f"{used.concept} in features of {sae}", notes=notes, links=links
+        )
+        write_examples(out, page)
+        lines.append(f"examples: {out}")
+    result = {"sae": sae, "features": results, "reading": reading.table().to_dict("records")}
+    finish(as_json, result, [*_reading_lines(reading), "", *lines])
+
+
+def _reading_lines(reading: Reading) -> list[str]:
+    rows = [
+        (
+            r.way,
+            r.statistic,
+            f"{r.value:.3f}",
+            r.null,
+            f"{r.low:.3f} to {r.high:.3f}",
+            f"{r.p:.2g}",
+        )
+        for r in reading.table().itertuples()
+    ]
+    columns = ("way", "statistic", "found", "null", "95 % of the null", "p")
+    return table(f"{reading.direction.label} read through {reading.sae}:", columns, rows)
+
+
+def steer(
+    sae: SaeName,
+    prompt: Annotated[list[str], typer.Option(help="text to continue; may be given again")],
+    clamp: Annotated[list[str] | None, typer.Option(help="FEATURE=CODE to set")] = None,
+    scale: Annotated[list[str] | None, typer.Option(help="FEATURE=FACTOR to multiply by")] = None,
+    add: Annotated[list[str] | None, typer.Option(help="FEATURE=CODE to add")] = None,
+    strength: Annotated[float, typer.Option(help="share of the change, 0 to 1")] = 1.0,
+    scope: ScopeText = "all",
+    n_new: NNew = 48,
+    temperature: Temperature = 0.7,
+    model: Model = "microworld",
+    seed: Seed = 0,
+    backbone: Backbone = "auto",
+    dtype: DType = "float32",
+    device: Device = None,
+    memory: Memory = None,
+    as_json: Json = False,
+) -> None:
+    """Continue prompts with features set, scaled or raised; all else in the activation stays."""
+    from steerscope.generation import Greedy, Sample, generate
+    from steerscope.interventions import Cell
+    from steerscope.sae import load_sae
+    from steerscope.sae.steering import FeatureSteering
+    from steerscope.scopes import Scope
+    from steerscope.score import kl_from_plain
+
+    edits = _edits("clamp", clamp) + _edits("scale", scale) + _edits("add", add)
+    where = Scope.parse(scope)
+    lens_model = load(model, backbone, dtype, (device, memory))
+    found = load_sae(sae, model=lens_model)
+    steering = FeatureSteering(found, edits, where, strength)
+    sampler = Sample(temperature, seed) if temperature else Greedy()
+    cells = [Cell(), Cell((steering,))]
+    plain, steered = generate(lens_model, prompt, cells, n_new=n_new, sampler=sampler)
+    nats = kl_from_plain(lens_model, prompt, cells[1:])[0].tolist()
+    lines: list[str] = []
+    results: list[dict[str, Any]] = []
+    for text, before, after, kl in zip(prompt, plain, steered, nats, strict=True):
+        lines += [f"prompt:  {text}", f"plain:   {before.text}", f"steered: {after.text}"]
+        lines += [f"KL(steered || plain): {kl:.3f} nats per position of the prompt", ""]
+        results.append({"prompt": text, "plain": before.text, "steered": after.text, "kl_nats": kl})
+    result = {"edits": [asdict(e) for e in edits], "continuations": results}
+    finish(as_json, result, lines[:-1])
+
+
+def _edits(change: str, given: Sequence[str] | None) -> tuple[FeatureEdit, ...]:
+    """What `FEATURE=NUMBER` options ask for."""
+    from steerscope.sae.steering import FeatureEdit
+
+    found = []
+    for text in given or ():
+        feature, _, value = text.partition("=")
+        try:
+            found.append(FeatureEdit(int(feature), change, float(value)))
+        except ValueError:
+            raise BadValueError(
+                f"cannot read --{change} {text!r}; write FEATURE=NUMBER, such as 12=4.5."
+            ) from None
+    return tuple(found)

@@ -1,0 +1,254 @@
+"""Figures of autoencoder features: overlap, diffusion, scores, and what steering by them costs."""
+
+from __future__ import annotations
+
+from itertools import cycle
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from steerscope.figures.theme import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PINK,
+    RED,
+    SKY,
+    add_band,
+    new_figure,
+)
+
+NULL_WORDS = {
+    "random_direction": ("random direction", GREY),
+    "label_shuffled": ("labels shuffled", ORANGE),
+    "untrained": ("untrained autoencoder", PINK),
+    "permuted_decoder": ("decoder permuted", GREEN),
+}
+ORDERS = {
+    "pursuit": "the features that carry most",
+    "codes": "the features whose codes differ most",
+}
+_LINES = (BLUE, RED, GREEN, PINK, SKY, ORANGE, BLACK)
+_RIGHT = {"orientation": "v", "x": 1.02, "xanchor": "left", "y": 1.0, "yanchor": "top"}
+
+
+def feature_overlap(table: pd.DataFrame, *, by: str, title: str = "Shared features") -> go.Figure:
+    """Features shared by two sets in each setting, with the band of what chance gives.
+
+    Args:
+        table: as `overlap_table` returns it, at one k.
+        by: the column that names the settings.
+        title: what the sets are.
+    """
+    k = int(table.k.iloc[0])
+    figure = new_figure(f"{title}: the first {k} of each", "features shared", "")
+    labels = table[by].astype(str).tolist()
+    kinds = (
+        ("chance: 95 % of the hypergeometric", "chance_low", "chance_high", GREY, 16),
+        ("95 % of features that fire as often", "drawn_low", "drawn_high", ORANGE, 8),
+    )
+    for name, low, high, colour, width in kinds:
+        x: list[float | None] = []
+        y: list[str | None] = []
+        for row, label in zip(table.itertuples(), labels, strict=True):
+            x += [getattr(row, low), getattr(row, high), None]
+            y += [label, label, None]
+        line = {"color": colour, "width": width}
+        figure.add_trace(go.Scatter(x=x, y=y, mode="lines", name=name, line=line, opacity=0.5))
+    figure.add_trace(
+        go.Scatter(
+            x=table.shared.tolist(),
+            y=labels,
+            mode="markers",
+            name="found",
+            marker={"color": BLUE, "size": 11},
+            customdata=table[["p_hypergeometric", "p_permutation", "jaccard"]].to_numpy().tolist(),
+            hovertemplate=(
+                "%{x} shared, hypergeometric p %{customdata[0]:.2g}, permutation p "
+                "%{customdata[1]:.2g}, Jaccard %{customdata[2]:.2f}<extra></extra>"
+            ),
+        )
+    )
+    figure.update_xaxes(range=[-0.5, max(k, int(table.shared.max())) + 0.5])
+    figure.update_yaxes(
+        type="category", categoryorder="array", categoryarray=labels[::-1], title=by
+    )
+    longest = max(map(len, labels))
+    figure.update_layout(
+        height=170 + 30 * len(labels),
+        width=860,
+        margin={"l": 70 + 7 * longest, "t": 95},
+        title={"y": 0.97, "yanchor": "top"},
+        legend={"x": 0.0, "xanchor": "left", "y": 1.01},
+    )
+    return figure
+
+
+def jaccard_curve(table: pd.DataFrame, *, title: str = "Overlap over k") -> go.Figure:
+    """Jaccard index of two sets against their size, with the band of the null draws.
+
+    Args:
+        table: as `overlap_table` returns it, of one setting at several k.
+        title: what the sets are.
+    """
+    rows = table.sort_values("k")
+    figure = new_figure(title, "k (features of each set)", "Jaccard index (shared / in either)")
+    x = rows.k.tolist()
+    words = "95 % of the null draws"
+    add_band(figure, x, rows.jaccard_low.tolist(), rows.jaccard_high.tolist(), GREY, words)
+    for name, values, colour in (("found", rows.jaccard, BLUE), (words, rows.jaccard_high, GREY)):
+        line = {"color": colour, "width": 2.5 if name == "found" else 1}
+        figure.add_trace(
+            go.Scatter(x=x, y=values.tolist(), mode="lines+markers", name=name, line=line)
+        )
+    return figure
+
+
+def feature_diffusion(
+    curve: pd.DataFrame, *, title: str = "How many features hold it"
+) -> go.Figure:
+    """Share of a direction's squared norm against the number of features, with the nulls' bands.
+
+    Args:
+        curve: as a `Reading` has it.
+        title: what was read.
+    """
+    figure = new_figure(title, "", "")
+    figure.set_subplots(
+        rows=1,
+        cols=2,
+        shared_yaxes=True,
+        horizontal_spacing=0.05,
+        subplot_titles=list(ORDERS.values()),
+    )
+    for column, order in enumerate(ORDERS, start=1):
+        panel = curve[curve.order == order]
+        for null, (name, colour) in NULL_WORDS.items():
+            _curve_of(figure, panel[panel.null == null], name, colour, column)
+        _curve_of(figure, panel[panel.null == ""], "the direction", BLUE, column)
+    figure.update_xaxes(title="number of features", ticks="outside", zeroline=False)
+    figure.update_yaxes(range=[0, 102], ticks="outside", zeroline=False)
+    figure.update_yaxes(title="share of the squared norm (%)", col=1)
+    figure.update_layout(
+        width=1020,
+        height=470,
+        margin={"t": 130},
+        title={"y": 0.97, "yanchor": "top"},
+        legend={"x": 0.0, "xanchor": "left", "y": 1.09},
+    )
+    return figure
+
+
+def _curve_of(figure: go.Figure, rows: pd.DataFrame, name: str, colour: str, column: int) -> None:
+    """One line of one panel with its band."""
+    if rows.empty:
+        return
+    rows = rows.sort_values("n")
+    x, real = rows.n.tolist(), name == "the direction"
+    if not real:
+        band = go.Figure()
+        add_band(band, x, (100 * rows.low).tolist(), (100 * rows.high).tolist(), colour, name)
+        figure.add_trace(band.data[0], row=1, col=column)
+    figure.add_trace(
+        go.Scatter(
+            x=x,
+            y=(100 * rows.share).tolist(),
+            mode="lines",
+            name=name if real else f"{name} (mean, 95 % band)",
+            legendgroup=name,
+            legendrank=1 if real else 1000,
+            showlegend=not any(t.legendgroup == name for t in figure.data),
+            line={"color": colour, "width": 3 if real else 1.6, "dash": "solid" if real else "dot"},
+        ),
+        row=1,
+        col=column,
+    )
+
+
+def score_scatter(scores: pd.DataFrame, *, rho: float, p: float) -> go.Figure:
+    """Output score against input score, one point per feature.
+
+    Args:
+        scores: as `feature_scores` returns them.
+        rho: rank correlation of the two.
+        p: its permutation p.
+    """
+    figure = new_figure(
+        f"Hearing and saying: rank correlation {rho:+.2f}, p {p:.2g}, {len(scores)} features",
+        "input score (share of strongest activations at a token it speaks for)",
+        "output score (0 to 1)",
+    )
+    figure.add_trace(
+        go.Scatter(
+            x=scores.input_score.tolist(),
+            y=scores.output_score.tolist(),
+            mode="markers",
+            name="feature",
+            showlegend=False,
+            marker={"color": BLUE, "size": 8, "opacity": 0.55},
+            customdata=scores.feature.tolist(),
+            hovertemplate="feature %{customdata}: %{x:.2f}, %{y:.3f}<extra></extra>",
+        )
+    )
+    figure.update_xaxes(range=[-0.03, 1.03])
+    figure.update_yaxes(rangemode="tozero")
+    return figure
+
+
+def steering_pareto(
+    table: pd.DataFrame, *, effect: str, cost: str, words: tuple[str, str]
+) -> go.Figure:
+    """What is gained against what is kept, a line per method over the matched KLs.
+
+    Args:
+        table: as `summarised` returns it.
+        effect: metric that is wanted.
+        cost: metric that should stay high.
+        words: the two in words.
+    """
+    figure = new_figure(
+        "What steering gains and keeps, at matched KL", f"{words[0]} (%)", f"{words[1]} (%)"
+    )
+    colours = cycle(_LINES)
+    for method, rows in table.groupby("method", sort=False):
+        wide = {m: r.sort_values("kl") for m, r in rows.groupby("metric")}
+        x, y = wide[effect], wide[cost]
+        if method == "plain":
+            x, y = x.head(1), y.head(1)
+        colour = GREY if str(method).startswith(("random", "plain")) else next(colours)
+        figure.add_trace(
+            go.Scatter(
+                x=(100 * x.value).tolist(),
+                y=(100 * y.value).tolist(),
+                mode="lines+markers",
+                name=str(method),
+                line={"color": colour, "width": 2},
+                marker={"size": 9, "symbol": _symbol(str(method))},
+                error_x=_bars(x, colour),
+                error_y=_bars(y, colour),
+                customdata=x.kl.tolist(),
+                hovertemplate="%{customdata:.2g} nats: %{x:.0f} %, %{y:.0f} %<extra></extra>",
+            )
+        )
+    figure.update_layout(width=1000, height=520, legend=_RIGHT)
+    return figure
+
+
+def _symbol(method: str) -> str:
+    return {"plain": "star", "random direction": "x", "random features": "cross"}.get(
+        method, "circle"
+    )
+
+
+def _bars(rows: pd.DataFrame, colour: str) -> dict[str, object]:
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": (100 * (rows.high - rows.value)).clip(lower=0).tolist(),
+        "arrayminus": (100 * (rows.value - rows.low)).clip(lower=0).tolist(),
+        "color": colour,
+        "thickness": 1,
+        "width": 2,
+    }

@@ -1,0 +1,65 @@
+"""Figures of features show the numbers of their tables, with units on the axes."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from steerscope import figures
+from steerscope.sae.feature_sets import FeatureSet
+from steerscope.sae.overlap import overlap_table
+
+A = FeatureSet("a", tuple(range(10)), 200, "made up")
+B = FeatureSet("b", tuple(range(7, 17)), 200, "made up")
+
+
+def test_the_overlap_has_its_chance_band_in_every_row():
+    table = overlap_table([({"pair": "a | b"}, A, B), ({"pair": "a | a"}, A, A)], depths=[10])
+    figure = figures.feature_overlap(table, by="pair")
+    traces = {t.name: t for t in figure.data}
+    assert list(traces["found"].x) == [3, 10]
+    band = traces["chance: 95 % of the hypergeometric"]
+    assert list(band.x[:2]) == table[["chance_low", "chance_high"]].iloc[0].tolist()
+    assert "features" in figure.layout.xaxis.title.text
+
+
+def test_the_jaccard_curve_is_ordered_by_k():
+    table = overlap_table([({}, A, B)], depths=[10, 8, 9])
+    found = figures.jaccard_curve(table).data[1]
+    assert list(found.x) == [8, 9, 10]
+    assert list(found.y) == pytest.approx([1 / 15, 2 / 16, 3 / 17])
+
+
+def test_the_diffusion_is_in_percent_with_every_null_in_its_panel():
+    rows = [
+        {"null": null, "order": order, "n": n, "share": n / 4, "low": n / 8, "high": n / 3}
+        for null in ("", "untrained", "permuted_decoder")
+        for order in ("pursuit", "codes")
+        for n in (2, 1)
+        if (null, order) != ("permuted_decoder", "pursuit")
+    ]
+    figure = figures.feature_diffusion(pd.DataFrame(rows))
+    lines = [t for t in figure.data if t.name == "the direction"]
+    assert [list(t.y) for t in lines] == [[25.0, 50.0]] * 2
+    assert sum((t.name or "").startswith("decoder permuted (") for t in figure.data) == 1
+    assert "%" in figure.layout.yaxis.title.text
+
+
+def test_scores_and_pareto_show_their_values():
+    scores = pd.DataFrame(
+        {"feature": [3, 4], "input_score": [0.1, 0.9], "output_score": [0.2, 0.0]}
+    )
+    figure = figures.score_scatter(scores, rho=-1.0, p=0.5)
+    assert (list(figure.data[0].x), list(figure.data[0].y)) == ([0.1, 0.9], [0.2, 0.0])
+    rows = [
+        {"kl": kl, "method": method, "metric": metric, "value": v, "low": v - 0.1, "high": v + 0.1}
+        for method in ("contrastive", "plain")
+        for kl, v in ((0.5, 0.6), (0.2, 0.4))
+        for metric in ("flipped", "kept_topic")
+    ]
+    figure = figures.steering_pareto(
+        pd.DataFrame(rows), effect="flipped", cost="kept_topic", words=("flips", "keeps")
+    )
+    assert list(figure.data[0].x) == [40.0, 60.0]
+    assert len(figure.data[1].x) == 1
+    assert figure.layout.xaxis.title.text == "flips (%)"

@@ -42,14 +42,12 @@ DOORS = {
     "pyarrow": set(),
     "typer": {"cli"},
     "rich": {"progress.py"},
-    "safetensors": {"directions", "weights/adapter/files.py"},
+    "safetensors": {"directions", "weights/adapter/files.py", "sae"},
     "peft": {"weights/adapter/lora.py"},
-    "sae_lens": {"sae"},
     "gguf": {"directions/gguf.py"},
     "huggingface_hub": {"directions/hub.py"},
-    "pydantic": {"directions", "experiments", "claims"},
+    "pydantic": {"directions", "experiments", "claims", "sae"},
     "yaml": {"experiments"},
-    "pydantic": {"directions", "sae"},
     "transformers": {"backbones", "microworld"},
 }
 WITHOUT_TORCH = {

@@ -46,8 +46,8 @@ for command in (
 app.add_typer(weights, name="weights")
 app.add_typer(adapter, name="adapter")
 app.add_typer(claims, name="claims")
-for command in (sae_use.overlap, sae_use.features, sae_use.steer):
-    sae_app.command()(command)
+for of_features in (sae_use.overlap, sae_use.features, sae_use.steer):
+    sae_app.command()(of_features)
 app.add_typer(sae_app, name="sae")
 
 

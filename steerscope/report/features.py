@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from steerscope import figures
+from steerscope.figures.files import Plate
 from steerscope.report.page import as_table, as_text
 from steerscope.results import Run
 

@@ -36,7 +36,13 @@ def test_the_bundled_autoencoder_is_good_on_text_it_has_not_seen(microworld):
     assert quality.fvu.high < 0.15
     assert quality.l0.high < 40
     assert quality.recovered.low > 0.95
-    assert quality.dead.value < 0.10  # though few tokens make rare features look dead
+    assert quality.dead.value < 0.20  # in so few tokens rare features look dead
+
+
+@pytest.mark.slow
+def test_few_features_are_dead_on_enough_text(microworld):
+    texts = [story.text for story in stories("held out", 300)]
+    assert evaluate_sae(microworld, load_sae("microworld"), texts).dead.value < 0.10
 
 
 def test_features_tell_mood_and_topic_though_training_saw_no_labels(microworld):
@@ -53,8 +59,8 @@ def test_features_tell_mood_and_topic_though_training_saw_no_labels(microworld):
 
 
 @pytest.mark.slow
-def test_every_topic_and_mood_is_told_with_confidence(microworld):
-    told = stories("held out", 1000, seed=3)
+def test_a_topic_of_every_kind_and_both_moods_are_told_with_confidence(microworld):
+    told = stories("held out", 600)
     codes = mean_codes(microworld, load_sae("microworld"), [s.text for s in told]).numpy()
     for variable in ("mood", "topic"):
         for value in VARIABLES[variable]:

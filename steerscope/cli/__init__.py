@@ -38,8 +38,8 @@ for command in (
     jobs.audit,
 ):
     app.command()(command)
-for command in (sae_use.overlap, sae_use.features, sae_use.steer):
-    sae_app.command()(command)
+for sae_command in (sae_use.overlap, sae_use.features, sae_use.steer):
+    sae_app.command()(sae_command)
 app.add_typer(sae_app, name="sae")
 
 

@@ -13,10 +13,19 @@ from time import perf_counter
 
 import torch
 
-from steerscope import extract, figures, load_contrasts, load_model, load_prompts
+from steerscope import (
+    Contrast,
+    Direction,
+    LensModel,
+    extract,
+    figures,
+    load_contrasts,
+    load_model,
+    load_prompts,
+)
 from steerscope.evals import choose_judge
 from steerscope.progress import bar
-from steerscope.sae import load_sae, load_texts
+from steerscope.sae import SparseAutoencoder, load_sae, load_texts
 from steerscope.sae.codes import firing_rates
 from steerscope.sae.reading import read_direction
 from steerscope.sae.scores import agreement, feature_scores
@@ -40,9 +49,16 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     model = load_model("microworld")
     sae = load_sae(options.sae, model=model)
-    contrasts, prompts = load_contrasts(options.contrasts), load_prompts(options.contrasts).split(0)
-    fit = contrasts.split(0).fit
+    fit = load_contrasts(options.contrasts).split(0).fit
     contrast = extract(model, fit, [sae.site])[sae.site]
+    read(sae, contrast, options)
+    score(model, sae, options)
+    trial(model, candidates(model, sae, contrast, fit, k=options.k), options)
+    print(f"{perf_counter() - started:.0f} seconds")
+
+
+def read(sae: SparseAutoencoder, contrast: Contrast, options: argparse.Namespace) -> None:
+    """The direction in features, against nulls."""
     reading = read_direction(sae, contrast, k=30)
     table = reading.table()
     table.to_csv(OUT / "reading.csv", index=False)
@@ -50,38 +66,38 @@ def main() -> None:
     print(table.drop(columns="n").to_string(index=False, float_format="%.3g"))
     title = f"The {options.contrasts} direction in features"
     draw(figures.feature_diffusion(reading.curve, title=title), "diffusion", options.format)
+
+
+def score(model: LensModel, sae: SparseAutoencoder, options: argparse.Namespace) -> None:
+    """What the living features hear and say."""
     texts = load_texts("microworld", "held out", n=150, seed=0)
     living = torch.nonzero(firing_rates(model, sae, texts) > 0).flatten().tolist()
     scores = feature_scores(model, sae, texts, living)
     scores.to_csv(OUT / "scores.csv", index=False)
     agreed = agreement(scores)
-    print(f"input and output score: rank correlation {agreed.rho:+.2f} [{agreed.low:+.2f}, "
-          f"{agreed.high:+.2f}], p {agreed.p:.3g}, {agreed.n} features")  # fmt: skip
-    draw(figures.score_scatter(scores, rho=agreed.rho, p=agreed.p), "scores", options.format)
-    directions = candidates(model, sae, contrast, fit, k=options.k)
-    judge = choose_judge(contrasts, (*prompts.select.prompts, *prompts.test.prompts))
-    plan = TrialPlan(kls=tuple(options.kls), k=options.k, n_test=options.prompts)
-    trials = run_trials(
-        model,
-        directions,
-        judge,
-        prompts.select.prompts,
-        prompts.test.prompts,
-        plan=plan,
-        progress=bar,
+    print(
+        f"input and output score: rank correlation {agreed.rho:+.2f} [{agreed.low:+.2f}, "
+        f"{agreed.high:+.2f}], p {agreed.p:.3g}, {agreed.n} features"
     )
+    draw(figures.score_scatter(scores, rho=agreed.rho, p=agreed.p), "scores", options.format)
+
+
+def trial(model: LensModel, directions: dict[str, Direction], options: argparse.Namespace) -> None:
+    """Every kind of direction at every matched KL, on held-out prompts."""
+    prompts = load_prompts(options.contrasts).split(0)
+    select, test = prompts.select.prompts, prompts.test.prompts
+    judge = choose_judge(load_contrasts(options.contrasts), (*select, *test))
+    plan = TrialPlan(kls=tuple(options.kls), k=options.k, n_test=options.prompts)
+    trials = run_trials(model, directions, judge, select, test, plan=plan, progress=bar)
     trials.to_csv(OUT / "trials.csv", index=False)
     summary = summarised(trials)
     summary.to_csv(OUT / "steering.csv", index=False)
-    print(summary.to_string(index=False, float_format="%.3g"))
     effect = judge.effect.metric
     for kl in plan.kls:
         print("\n".join(trials_in_words(summary, kl=kl, effect=effect)))
-    kept = "kept_topic"
     words = (judge.effect.words, "continuations that keep the topic")
-    figure = figures.steering_pareto(summary, effect=effect, cost=kept, words=words)
+    figure = figures.steering_pareto(summary, effect=effect, cost="kept_topic", words=words)
     draw(figure, "pareto", options.format)
-    print(f"{perf_counter() - started:.0f} seconds")
 
 
 def draw(figure: object, name: str, image_format: str) -> None:

@@ -31,6 +31,7 @@ from steerscope.errors import BadValueError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from steerscope.sae.examples import Example
     from steerscope.sae.reading import Reading
     from steerscope.sae.steering import FeatureEdit
 
@@ -136,14 +137,13 @@ def features(
     from steerscope.contrasts import ContrastSet, load_contrasts
     from steerscope.lens import top_tokens
     from steerscope.sae import load_sae, load_texts
-    from steerscope.sae.examples import examples_page, top_examples, write_examples
-    from steerscope.sae.neuronpedia import read_neuronpedia
+    from steerscope.sae.examples import top_examples
     from steerscope.sae.reading import read_direction
     from steerscope.sae.scores import feature_scores, output_effects
     from steerscope.sae.spans import check_count
     from steerscope.sae.vectors import check_features
 
-    told = {} if neuronpedia is None else {f.index: f for f in read_neuronpedia(neuronpedia)}
+    told = _meanings(neuronpedia)
     whole = load_contrasts(contrasts)
     used = ContrastSet(whole.name, whole.pairs[:pairs], whole.template)
     chosen = [] if choose is None else numbers(choose, int, "features")
@@ -158,39 +158,62 @@ def features(
     said = output_effects(lens_model, found, chosen)
     texts = load_texts(text, "held out", n=n_texts, seed=seed)
     scores = feature_scores(lens_model, found, texts, chosen).set_index("feature")
-    rows, results, notes = [], [], {}
+    results = []
     for feature, effects in zip(chosen, said, strict=True):
-        tokens = [t.token for t in top_tokens(lens_model, effects, 6)[0]]
-        mine = dict(scores.loc[feature]) if feature in scores.index else {}
-        meaning = (
-            "; ".join(e.description for e in told[feature].explanations) if feature in told else ""
-        )
-        difference = float(differences[feature])
-        shown = [f"{mine[s]:.2f}" if mine else "-" for s in ("input_score", "output_score")]
-        rows.append([feature, f"{difference:+.3f}", *shown, " ".join(map(repr, tokens))])
-        notes[feature] = (
-            f"{meaning + '. ' if meaning else ''}code {difference:+.3f} from negative to positive; "
-            f"speaks for {', '.join(map(repr, tokens))}"
-        )
-        results.append(
-            {"feature": feature, "code_difference": difference, "meaning": meaning, **mine}
-            | {"speaks_for": tokens}
-        )
+        about: dict[str, Any] = {"feature": feature, "code_difference": float(differences[feature])}
+        about |= dict(scores.loc[feature]) if feature in scores.index else {}
+        about["speaks_for"] = [t.token for t in top_tokens(lens_model, effects, 6)[0]]
+        about["meaning"], about["link"] = told.get(feature, ("", ""))
+        results.append(about)
     lines = table(
         f"features of {used.concept} at {found.site}:",
         ("feature", "code difference", "input score", "output score", "speaks for"),
-        rows,
+        [_feature_row(r) for r in results],
     )
     if out is not None:
         examples = top_examples(lens_model, found, texts, chosen)
-        links = {i: f.link for i, f in told.items() if i in examples}
-        page = examples_page(
-            examples, title=f"{used.concept} in features of {sae}", notes=notes, links=links
-        )
-        write_examples(out, page)
+        _write_examples(out, examples, results, f"{used.concept} in features of {sae}")
         lines.append(f"examples: {out}")
     result = {"sae": sae, "features": results, "reading": reading.table().to_dict("records")}
     finish(as_json, result, [*_reading_lines(reading), "", *lines])
+
+
+def _write_examples(
+    out: Path,
+    examples: dict[int, tuple[Example, ...]],
+    results: Sequence[dict[str, Any]],
+    title: str,
+) -> None:
+    from steerscope.sae.examples import examples_page, write_examples
+
+    notes = {r["feature"]: _note(r) for r in results}
+    links = {r["feature"]: r["link"] for r in results if r["link"]}
+    write_examples(out, examples_page(examples, title=title, notes=notes, links=links))
+
+
+def _meanings(export: Path | None) -> dict[int, tuple[str, str]]:
+    """What a Neuronpedia export says of its features, and their addresses."""
+    from steerscope.sae.neuronpedia import read_neuronpedia
+
+    features = () if export is None else read_neuronpedia(export)
+    return {f.index: ("; ".join(e.description for e in f.explanations), f.link) for f in features}
+
+
+def _feature_row(result: dict[str, Any]) -> list[object]:
+    scores = [
+        f"{result[name]:.2f}" if name in result else "-" for name in ("input_score", "output_score")
+    ]
+    tokens = " ".join(map(repr, result["speaks_for"]))
+    return [result["feature"], f"{result['code_difference']:+.3f}", *scores, tokens]
+
+
+def _note(result: dict[str, Any]) -> str:
+    meaning = f"{result['meaning']}. " if result["meaning"] else ""
+    tokens = ", ".join(map(repr, result["speaks_for"]))
+    return (
+        f"{meaning}Code {result['code_difference']:+.3f} from negative to positive; "
+        f"speaks for {tokens}"
+    )
 
 
 def _reading_lines(reading: Reading) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +26,11 @@ from steerscope.cli.shared import (
     parse_layers,
     table,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from steerscope.studies import Effect
 
 weights = typer.Typer(help="Steer by weights: edits of spectra, judged.", add_completion=False)
 
@@ -96,6 +102,24 @@ def sweep(
     page = write_report(run)
     effect, rows = effect_of(run), front_table(run.table(), effect_of(run), "test")
     verdict = front_in_words(standings_of(run, rows), effect)
+    finish(
+        as_json,
+        {
+            "run": str(run.path),
+            "report": str(page),
+            "verdict": verdict,
+            "conditions": rows.to_dict("records"),
+        },
+        [
+            *_stated(rows, effect),
+            *verdict,
+            f"run: {run.path}",
+        ],
+    )
+
+
+def _stated(rows: pd.DataFrame, effect: Effect) -> list[str]:
+    """The conditions of the test split as a table."""
     columns = ("edit", "target", "effect", "capability", "perplexity", "KL (nats)", "front")
     shown = [
         (
@@ -109,24 +133,9 @@ def sweep(
         )
         for r in rows.itertuples()
     ]
-    finish(
-        as_json,
-        {
-            "run": str(run.path),
-            "report": str(page),
-            "verdict": verdict,
-            "conditions": rows.to_dict("records"),
-        },
-        [
-            *table(f"{effect.words}, on the test split:", columns, shown),
-            *verdict,
-            f"run: {run.path}",
-        ],
-    )
+    return table(f"{effect.words}, on the test split:", columns, shown)
 
 
 def _names(text: str) -> tuple[str, ...]:
     """Names with commas between, none within brackets."""
-    import re
-
     return tuple(name.strip() for name in re.split(r",(?![^\[]*\])", text))

@@ -30,6 +30,7 @@ from steerscope.cli.shared import (
 if TYPE_CHECKING:
     import pandas as pd
 
+    from steerscope.results import Run
     from steerscope.studies import Effect
 
 weights = typer.Typer(help="Steer by weights: edits of spectra, judged.", add_completion=False)
@@ -75,10 +76,7 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Measure edits of weight spectra: behaviour, capability and perplexity, with controls."""
-    from steerscope.fronts import front_in_words, front_table, standings_of
-    from steerscope.plans import effect_of
     from steerscope.progress import bar
-    from steerscope.report import write_report
     from steerscope.weights import WeightSweepPlan, run_weight_sweep
 
     plan = WeightSweepPlan(
@@ -99,8 +97,17 @@ def sweep(
         dtype=dtype,
     )
     run = run_weight_sweep(plan, out, device=device, memory=memory, progress=bar)
-    page = write_report(run)
-    effect, rows = effect_of(run), front_table(run.table(), effect_of(run), "test")
+    _tell(run, as_json)
+
+
+def _tell(run: Run, as_json: bool) -> None:
+    """Write the page of a sweep and print its verdict."""
+    from steerscope.fronts import front_in_words, front_table, standings_of
+    from steerscope.plans import effect_of
+    from steerscope.report import write_report
+
+    page, effect = write_report(run), effect_of(run)
+    rows = front_table(run.table(), effect, "test")
     verdict = front_in_words(standings_of(run, rows), effect)
     finish(
         as_json,
@@ -110,11 +117,7 @@ def sweep(
             "verdict": verdict,
             "conditions": rows.to_dict("records"),
         },
-        [
-            *_stated(rows, effect),
-            *verdict,
-            f"run: {run.path}",
-        ],
+        [*_stated(rows, effect), *verdict, f"report: {page}"],
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +26,12 @@ from steerscope.cli.shared import (
     parse_layers,
     table,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from steerscope.results import Run
+    from steerscope.studies import Effect
 
 weights = typer.Typer(help="Steer by weights: edits of spectra, judged.", add_completion=False)
 
@@ -69,10 +76,7 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Measure edits of weight spectra: behaviour, capability and perplexity, with controls."""
-    from steerscope.fronts import front_in_words, front_table, standings_of
-    from steerscope.plans import effect_of
     from steerscope.progress import bar
-    from steerscope.report import write_report
     from steerscope.weights import WeightSweepPlan, run_weight_sweep
 
     plan = WeightSweepPlan(
@@ -93,9 +97,32 @@ def sweep(
         dtype=dtype,
     )
     run = run_weight_sweep(plan, out, device=device, memory=memory, progress=bar)
-    page = write_report(run)
-    effect, rows = effect_of(run), front_table(run.table(), effect_of(run), "test")
+    _tell(run, as_json)
+
+
+def _tell(run: Run, as_json: bool) -> None:
+    """Write the page of a sweep and print its verdict."""
+    from steerscope.fronts import front_in_words, front_table, standings_of
+    from steerscope.plans import effect_of
+    from steerscope.report import write_report
+
+    page, effect = write_report(run), effect_of(run)
+    rows = front_table(run.table(), effect, "test")
     verdict = front_in_words(standings_of(run, rows), effect)
+    finish(
+        as_json,
+        {
+            "run": str(run.path),
+            "report": str(page),
+            "verdict": verdict,
+            "conditions": rows.to_dict("records"),
+        },
+        [*_stated(rows, effect), *verdict, f"report: {page}"],
+    )
+
+
+def _stated(rows: pd.DataFrame, effect: Effect) -> list[str]:
+    """The conditions of the test split as a table."""
     columns = ("edit", "target", "effect", "capability", "perplexity", "KL (nats)", "front")
     shown = [
         (
@@ -109,24 +136,9 @@ def sweep(
         )
         for r in rows.itertuples()
     ]
-    finish(
-        as_json,
-        {
-            "run": str(run.path),
-            "report": str(page),
-            "verdict": verdict,
-            "conditions": rows.to_dict("records"),
-        },
-        [
-            *table(f"{effect.words}, on the test split:", columns, shown),
-            *verdict,
-            f"run: {run.path}",
-        ],
-    )
+    return table(f"{effect.words}, on the test split:", columns, shown)
 
 
 def _names(text: str) -> tuple[str, ...]:
     """Names with commas between, none within brackets."""
-    import re
-
     return tuple(name.strip() for name in re.split(r",(?![^\[]*\])", text))

@@ -31,6 +31,8 @@ from steerscope.errors import BadValueError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from steerscope.model import LensModel
+    from steerscope.sae import SparseAutoencoder
     from steerscope.sae.examples import Example
     from steerscope.sae.reading import Reading
     from steerscope.sae.steering import FeatureEdit
@@ -135,11 +137,9 @@ def features(
     """A concept's direction in features against nulls, with what the features hear and say."""
     from steerscope.activations import extract
     from steerscope.contrasts import ContrastSet, load_contrasts
-    from steerscope.lens import top_tokens
     from steerscope.sae import load_sae, load_texts
     from steerscope.sae.examples import top_examples
     from steerscope.sae.reading import read_direction
-    from steerscope.sae.scores import feature_scores, output_effects
     from steerscope.sae.spans import check_count
     from steerscope.sae.vectors import check_features
 
@@ -155,16 +155,10 @@ def features(
     reading = read_direction(found, contrast, k=top, n_null=n_null, seed=seed)
     differences = reading.values["mean_codes"]
     chosen = chosen or [i for i, _ in reading.strongest("mean_codes", top)]
-    said = output_effects(lens_model, found, chosen)
     texts = load_texts(text, "held out", n=n_texts, seed=seed)
-    scores = feature_scores(lens_model, found, texts, chosen).set_index("feature")
-    results = []
-    for feature, effects in zip(chosen, said, strict=True):
-        about: dict[str, Any] = {"feature": feature, "code_difference": float(differences[feature])}
-        about |= dict(scores.loc[feature]) if feature in scores.index else {}
-        about["speaks_for"] = [t.token for t in top_tokens(lens_model, effects, 6)[0]]
-        about["meaning"], about["link"] = told.get(feature, ("", ""))
-        results.append(about)
+    results = _results(lens_model, found, texts, chosen, told)
+    for about in results:
+        about["code_difference"] = float(differences[about["feature"]])
     lines = table(
         f"features of {used.concept} at {found.site}:",
         ("feature", "code difference", "input score", "output score", "speaks for"),
@@ -176,6 +170,29 @@ def features(
         lines.append(f"examples: {out}")
     result = {"sae": sae, "features": results, "reading": reading.table().to_dict("records")}
     finish(as_json, result, [*_reading_lines(reading), "", *lines])
+
+
+def _results(
+    model: LensModel,
+    sae: SparseAutoencoder,
+    texts: Sequence[str],
+    chosen: Sequence[int],
+    told: dict[int, tuple[str, str]],
+) -> list[dict[str, Any]]:
+    """What each chosen feature hears, says and is said to mean."""
+    from steerscope.lens import top_tokens
+    from steerscope.sae.scores import feature_scores, output_effects
+
+    said = output_effects(model, sae, chosen)
+    scores = feature_scores(model, sae, texts, chosen).set_index("feature")
+    results = []
+    for feature, effects in zip(chosen, said, strict=True):
+        about: dict[str, Any] = {"feature": feature}
+        about |= dict(scores.loc[feature]) if feature in scores.index else {}
+        about["speaks_for"] = [t.token for t in top_tokens(model, effects, 6)[0]]
+        about["meaning"], about["link"] = told.get(feature, ("", ""))
+        results.append(about)
+    return results
 
 
 def _write_examples(

@@ -40,7 +40,8 @@ class Matching:
     nothing can predict it.
 
     Raises:
-        BadValueError: the doses do not ascend from above 0, or do not reach `relative`.
+        BadValueError: fewer than two doses, or doses that do not ascend from above 0 or do not reach
+            `relative`.
     """
 
     doses: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
@@ -48,8 +49,8 @@ class Matching:
     kl: float = 0.1
 
     def __post_init__(self) -> None:
-        if not self.doses or self.doses[0] <= 0 or list(self.doses) != sorted(set(self.doses)):
-            raise BadValueError(f"the doses {self.doses} must ascend and be above 0.")
+        if len(self.doses) < 2 or self.doses[0] <= 0 or list(self.doses) != sorted(set(self.doses)):
+            raise BadValueError(f"the doses {self.doses} must be two or more, ascend and be above 0.")
         if self.relative is not None and not self.doses[0] <= self.relative <= self.doses[-1]:
             raise BadValueError(
                 f"the matched dose {self.relative} is outside {self.doses[0]} to {self.doses[-1]}."

@@ -82,8 +82,7 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
                 f"[{c.low:+.2f}, {c.high:+.2f}], permutation p = {c.p:.2g}, n = {c.n} layers.",
             ),
         ]
-    found += _league_plates(f, zoning)
-    found += feature_plates(run)
+    found += [*_league_plates(f, zoning), *feature_plates(run)]
     lens = _lens(run)
     if lens.get("for"):
         found.append(

@@ -6,15 +6,25 @@ import math
 
 import numpy as np
 from jaxtyping import Float
-from statsmodels.stats.multitest import multipletests
+from scipy.stats import false_discovery_control
 
 
 def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
     """P values corrected for their number by Holm's step-down; NaN is no test and stays.
 
+    The k-th smallest of m becomes the largest of (m - j + 1) p_(j) over j <= k, at most 1. Written out
+    since statsmodels' `multipletests` collects garbage at every call, which takes most of a second in
+    a process that holds a model.
+
     Source: Holm 1979.
     """
-    return _corrected(p, "holm")
+    result, there = np.full(len(p), math.nan), np.isfinite(p)
+    kept = p[there]
+    order = np.argsort(kept, kind="stable")
+    corrected = np.empty(len(kept))
+    corrected[order] = np.maximum.accumulate(kept[order] * np.arange(len(kept), 0, -1)).clip(max=1)
+    result[there] = corrected
+    return result
 
 
 def benjamini_hochberg(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
@@ -22,11 +32,7 @@ def benjamini_hochberg(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " tes
 
     Source: Benjamini & Hochberg 1995.
     """
-    return _corrected(p, "fdr_bh")
-
-
-def _corrected(p: Float[np.ndarray, " test"], method: str) -> Float[np.ndarray, " test"]:
     result, there = np.full(len(p), math.nan), np.isfinite(p)
     if there.any():
-        result[there] = multipletests(p[there], method=method)[1]
+        result[there] = false_discovery_control(p[there])
     return result

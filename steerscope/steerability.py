@@ -50,7 +50,9 @@ class Matching:
 
     def __post_init__(self) -> None:
         if len(self.doses) < 2 or self.doses[0] <= 0 or list(self.doses) != sorted(set(self.doses)):
-            raise BadValueError(f"the doses {self.doses} must be two or more, ascend and be above 0.")
+            raise BadValueError(
+                f"the doses {self.doses} must be two or more, ascend and be above 0."
+            )
         if self.relative is not None and not self.doses[0] <= self.relative <= self.doses[-1]:
             raise BadValueError(
                 f"the matched dose {self.relative} is outside {self.doses[0]} to {self.doses[-1]}."

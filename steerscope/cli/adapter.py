@@ -76,32 +76,26 @@ def train(
     from steerscope.backbones.matrices import check_weight
     from steerscope.contrasts import load_contrasts
     from steerscope.progress import bar
-    from steerscope.weights.adapter import (
-        AdapterDesign,
-        TrainingPlan,
-        find_objective,
-        frozen_ruler,
-        save_adapter,
-        train_adapter,
-    )
+    from steerscope.weights import adapter
     from steerscope.weights.places import Place
 
-    objective = find_objective(aim, link)
-    plan = TrainingPlan(epochs=epochs, learning_rate=learning_rate, seed=seed)
+    objective = adapter.find_objective(aim, link)
+    plan = adapter.TrainingPlan(epochs=epochs, learning_rate=learning_rate, seed=seed)
     loaded = load(model, backbone, dtype, (device, memory))
     n = loaded.shape.n_layers
     chosen = parse_layers(layers) or tuple(range(n // 4, max(n // 4 + 1, 3 * n // 4)))
     names = [name.strip() for name in matrices.split(",")]
     design: Any = {"turn": turn, "scaling": scaling, "columns": columns, "angle": angle}
-    asked = AdapterDesign(
+    asked = adapter.AdapterDesign(
         matrices=tuple(Place(check_weight(name), layer) for name in names for layer in chosen),
         rank=rank,
         **design,
     )
     parts = load_contrasts(contrasts).split(seed)
-    measured = frozen_ruler(loaded, parts.fit, parse_layers(ruler) or (7 * n // 10,), space=space)
+    along = parse_layers(ruler) or (7 * n // 10,)
+    measured = adapter.frozen_ruler(loaded, parts.fit, along, space=space)
     unfinished = out.with_name(out.name + ".training")
-    found, trained = train_adapter(
+    found, trained = adapter.train_adapter(
         loaded,
         (parts.fit, parts.select),
         design=asked,
@@ -111,14 +105,13 @@ def train(
         checkpoint=unfinished,
         progress=bar,
     )
-    save_adapter(out, found)
+    adapter.save_adapter(out, found)
     unfinished.unlink(missing_ok=True)
-    history = [asdict(e) for e in trained.history]
     rows = [[e.number, f"{e.training:.4f}", f"{e.validation:.4f}"] for e in trained.history]
     lines = table("loss per pair:", ("epoch", "training", "validation"), rows)
     lines += [f"{found.n_parameters:,} numbers in {len(found.matrices)} matrices; saved: {out}"]
     result = {"adapter": str(out), "parameters": found.n_parameters, "sign": trained.sign}
-    finish(as_json, result | {"history": history}, lines)
+    finish(as_json, result | {"history": [asdict(e) for e in trained.history]}, lines)
 
 
 @adapter.command()

@@ -106,19 +106,28 @@ def sweet_spot_map(
             hovertemplate="layer %{x}, dose %{y}: %{z:.3g}<extra></extra>",
         )
     )
-    broken = rows[rows.broken]
+    _mark(figure, rows[rows.broken], chosen)
+    figure.update_layout(plot_bgcolor=PANEL, height=520)
+    figure.update_xaxes(dtick=1, showgrid=False)
+    figure.update_yaxes(
+        type="category", categoryarray=doses, range=[-0.5, len(doses) - 0.5], showgrid=False
+    )
+    figure.update_xaxes(range=[grid.columns.min() - 0.5, grid.columns.max() + 0.5])
+    if zones is not None:
+        _add_strip(figure, zones)
+    return figure
+
+
+def _mark(figure: go.Figure, broken: pd.DataFrame, chosen: SweetSpot) -> None:
+    """Crosses where a limit is broken, and a ring around the choice."""
     if len(broken):
+        outline = {"width": 1.2, "color": "black"}
         figure.add_trace(
             go.Scatter(
                 x=broken.layer.tolist(),
                 y=[f"{d:+g}" for d in broken.dose_natural.round(4)],
                 mode="markers",
-                marker={
-                    "symbol": "x",
-                    "size": 11,
-                    "color": "white",
-                    "line": {"width": 1.2, "color": "black"},
-                },
+                marker={"symbol": "x", "size": 11, "color": "white", "line": outline},
                 name="a limit is broken",
                 text=broken.over.tolist(),
                 hovertemplate="layer %{x}, dose %{y}: over the limit of %{text}<extra></extra>",
@@ -129,24 +138,10 @@ def sweet_spot_map(
             x=[chosen.layer],
             y=[f"{round(chosen.dose_natural, 4):+g}"],
             mode="markers",
-            marker={
-                "symbol": "circle-open",
-                "size": 26,
-                "color": RED,
-                "line": {"width": 4},
-            },
+            marker={"symbol": "circle-open", "size": 26, "color": RED, "line": {"width": 4}},
             name="chosen",
         )
     )
-    figure.update_layout(plot_bgcolor=PANEL, height=520)
-    figure.update_xaxes(dtick=1, showgrid=False)
-    figure.update_yaxes(
-        type="category", categoryarray=doses, range=[-0.5, len(doses) - 0.5], showgrid=False
-    )
-    figure.update_xaxes(range=[grid.columns.min() - 0.5, grid.columns.max() + 0.5])
-    if zones is not None:
-        _add_strip(figure, zones)
-    return figure
 
 
 def _add_strip(figure: go.Figure, zones: pd.DataFrame) -> None:

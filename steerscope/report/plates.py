@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
+
 from steerscope import figures
 from steerscope.drift import drift_table
 from steerscope.figures.files import Plate
@@ -11,7 +13,7 @@ from steerscope.findings import Findings, find, reference_dose
 from steerscope.phases import dose_phases
 from steerscope.report.features import feature_plates
 from steerscope.results import Run
-from steerscope.studies import LIMITS
+from steerscope.studies import LIMITS, Predictor
 from steerscope.zoning import Zoning, one_run_in_words, run_league, zones_of
 
 
@@ -63,25 +65,7 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
         )
     )
     if f.heads is not None and f.predictor is not None:
-        c = f.predictor.correlation
-        found += [
-            Plate(
-                "eigengap_heads",
-                figures.eigengap_heads(f.heads),
-                "Keys before rotation, centred, position 0 left out, pooled over the select prompts; "
-                "heads that share keys count once. Bars are 95 % intervals (bootstrap over prompts); "
-                "grey is what random keys of the same lengths give.",
-            ),
-            Plate(
-                "eigengap_predicts",
-                figures.diagnostic_scatter(
-                    f.predictor, f.effect, x_title="smallest eigengap of the layer's heads (ratio)"
-                ),
-                f"Each point is a layer, its effect at {dose:g} natural on the select split. The "
-                f"claim under test is a negative correlation; measured is {c.rho:+.2f} "
-                f"[{c.low:+.2f}, {c.high:+.2f}], permutation p = {c.p:.2g}, n = {c.n} layers.",
-            ),
-        ]
+        found += _eigengap_plates(f, f.heads, f.predictor)
     found += [*_league_plates(f, zoning), *feature_plates(run)]
     lens = _lens(run)
     if lens.get("for"):
@@ -156,6 +140,29 @@ def _strip_in_words(zoning: Zoning | None) -> str:
         f" The strip above has the zone of each layer at {zoning.dose_relative:.2f} of a typical "
         "activation; ringed in black where the interval holds the limit."
     )
+
+
+def _eigengap_plates(f: Findings, heads: pd.DataFrame, predictor: Predictor) -> list[Plate]:
+    """Eigengap of every head, and what the weakest of a layer tells about its effect."""
+    c = predictor.correlation
+    return [
+        Plate(
+            "eigengap_heads",
+            figures.eigengap_heads(heads),
+            "Keys before rotation, centred, position 0 left out, pooled over the select prompts; "
+            "heads that share keys count once. Bars are 95 % intervals (over prompts, corrected for "
+            "the bias of a sample); grey is what random keys of the same lengths give.",
+        ),
+        Plate(
+            "eigengap_predicts",
+            figures.diagnostic_scatter(
+                predictor, f.effect, x_title="smallest eigengap of the layer's heads (ratio)"
+            ),
+            f"Each point is a layer, its effect at {reference_dose(f):g} natural on the select split. "
+            f"The claim under test is a negative correlation; measured is {c.rho:+.2f} "
+            f"[{c.low:+.2f}, {c.high:+.2f}], permutation p = {c.p:.2g}, n = {c.n} layers.",
+        ),
+    ]
 
 
 def _league_plates(f: Findings, zoning: Zoning | None) -> list[Plate]:

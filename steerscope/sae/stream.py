@@ -155,7 +155,9 @@ class ActivationStream:
                 f"the text has {total} activations, fewer than a batch of {batch_size}; give more "
                 "text or choose smaller batches."
             )
-        self._rows_per_buffer = max(1, round(buffer / total * len(rows)))
+        # more than one round through the text would only read it twice
+        self._rows_per_buffer = min(len(rows), max(1, round(buffer / total * len(rows))))
+        self._held: tuple[int, Tensor] | None = None
         self._lap, self._lap_order = -1, np.arange(0)
         self.seek(0)
 
@@ -196,10 +198,14 @@ class ActivationStream:
         return int(self._counts[self._members(number)].sum()) // self._batch_size
 
     def _filled(self, number: int) -> Float[Tensor, "token d"]:
-        """Activations of a buffer, in the order of its rows' lengths."""
+        """Activations of a buffer, in the order of its rows' lengths; the last one is kept."""
+        if self._held is not None and self._held[0] == number:
+            return self._held[1]
+        self._held = None  # two buffers need not fit into memory
         rows = [self._rows[i] for i in self._members(number)]
         parts = [found[kept] for _, found, kept in activations_of(self._model, self._site, rows)]
-        return torch.cat(parts)
+        self._held = number, torch.cat(parts)
+        return self._held[1]
 
     def _given(self, number: int, first: int) -> Iterator[Float[Tensor, "batch d"]]:
         """Batches of a buffer from one on; the buffer is filled when the first is asked for."""

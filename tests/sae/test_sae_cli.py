@@ -18,7 +18,7 @@ def test_an_autoencoder_is_trained_and_judged_from_the_command_line(tmp_path, ca
     out = str(tmp_path / "sae")
     sizes = ["--features", "64", "--k", "8", "--activations", "1024", "--batch", "128"]
     trained = json.loads(
-        run(capsys, "sae", "train", "--out", out, "--n-texts", "30", *sizes, "--json")
+        run(capsys, "sae", "train", "--out", out, "--n-texts", "12", *sizes, "--json")
     )
     assert (trained["n_features"], trained["k"], trained["site"]) == (64, 8, "resid_post.3")
     judged = json.loads(run(capsys, "sae", "evaluate", out, "--n-texts", "4", "--json"))
@@ -28,6 +28,6 @@ def test_an_autoencoder_is_trained_and_judged_from_the_command_line(tmp_path, ca
     shown = run(capsys, "sae", "evaluate", out, "--n-texts", "4")
     assert "cross-entropy recovered" in shown
     with pytest.raises(SystemExit) as stopped:
-        main(["sae", "train", "--out", out, "--n-texts", "30", *sizes, "--seed", "1"])
+        main(["sae", "train", "--out", out, "--n-texts", "12", *sizes, "--seed", "1"])
     assert stopped.value.code == 2
     assert "another plan" in capsys.readouterr().err

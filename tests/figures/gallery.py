@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -153,6 +154,78 @@ def phases() -> pd.DataFrame:
     )  # fmt: skip
 
 
+BOARD = pd.DataFrame(
+    {
+        "claim": ["rigid", "weak"], "words": ["late layers are rigid", "the weakest link predicts"],
+        "test": ["effect < 0.05", "rho < 0"], "verdict": ["refuted", "open"], "value": [0.3, None],
+        "low": [0.2, None], "high": [0.39, None], "p": [0.001, None], "n": [61, 0],
+        "unit": ["share", "rho"], "threshold": [0.05, 0.0],
+    }
+)  # fmt: skip
+FRONT = pd.DataFrame(
+    {
+        "method": ["gain", "noise of gain", "mean_diff"], "edit": ["gain +0.3", "noise", ""],
+        "target": "joyful", "effect": [0.2, 0.0, 0.6], "low": [0.1, -0.1, 0.5],
+        "high": [0.3, 0.1, 0.7], "n": 40, "p_corrected": [0.2, 0.9, 0.01],
+        "capability_change": [-0.02, -0.01, -0.05], "perplexity_ratio": [1.1, 1.2, 1.3],
+        "kl_nats": [0.1, 0.1, 0.2], "front": [True, False, True], "layer": 5,
+        "cell": ["edit=gain down.5 +0.3", "edit=noise", "mean_diff"], "operator": "weights",
+    }
+)  # fmt: skip
+TRANSFER = pd.DataFrame(
+    {
+        "technique": ["plain", "adapter", "adapter", "mean_diff", "mean_diff"],
+        "coefficient": [0.0, -1.0, 1.0, -1.0, 1.0], "matched": False, "metric": "target",
+        "value": [0.5, 0.2, 0.8, 0.3, 0.7], "change": [0.0, -0.3, 0.3, -0.2, 0.2],
+        "low": [0.0, -0.4, 0.2, -0.3, 0.1], "high": [0.0, -0.2, 0.4, -0.1, 0.3], "n": 40,
+    }
+)  # fmt: skip
+GAINS = pd.DataFrame(
+    {
+        "technique": ["adapter", "mean_diff"],
+        "gain": [0.3, 0.2],
+        "low": [0.2, 0.1],
+        "high": [0.4, 0.3],
+    }
+)
+OVERLAP = pd.DataFrame(
+    {
+        "pair": ["mood | register"] * 2, "k": [10, 20], "shared": [1, 2], "jaccard": [0.05, 0.06],
+        "jaccard_low": [0.0, 0.0], "jaccard_high": [0.1, 0.08], "chance_low": 0, "chance_high": 3,
+        "drawn_low": 0, "drawn_high": 2,
+    }
+)  # fmt: skip
+DIFFUSION = pd.DataFrame(
+    [
+        {"order": order, "null": null, "n": n, "share": 0.3 * n, "low": 0.2 * n, "high": 0.33 * n}
+        for order in ("pursuit", "codes")
+        for null in ("", "random_direction")
+        for n in (1, 2, 3)
+    ]
+)
+SCORES = pd.DataFrame({"feature": [3, 5], "input_score": [0.2, 0.8], "output_score": [0.1, 0.6]})
+TRIALS = pd.DataFrame(
+    [
+        {
+            "method": method,
+            "kl": kl,
+            "metric": metric,
+            "value": 0.5,
+            "low": 0.4,
+            "high": 0.6,
+            "n": 40,
+        }
+        for method in ("plain", "contrastive", "random direction")
+        for kl in (0.1, 0.2)
+        for metric in ("flipped", "kept_topic")
+    ]
+)
+
+
+def square() -> dict:
+    return {"one": np.eye(2), "other": np.array([[1.0, 0.3], [0.3, 1.0]])}
+
+
 EXAMPLES: dict[str, Callable[[], go.Figure]] = {
     "activation_landscape": landscape,
     "diagnostic_scatter": lambda: figures.diagnostic_scatter(
@@ -185,4 +258,18 @@ EXAMPLES: dict[str, Callable[[], go.Figure]] = {
     "token_effects": lambda: figures.token_effects(
         [{"token": " happy", "logit": 2.0}], [{"token": " sad", "logit": -1.5}], site="resid_post.3"
     ),
+    "claims_board": lambda: figures.claims_board(BOARD),
+    "concept_geometry": lambda: figures.concept_geometry(
+        square(), concepts=["joyful", "gloomy"], title="Cosines of concepts"
+    ),
+    "feature_diffusion": lambda: figures.feature_diffusion(DIFFUSION),
+    "feature_overlap": lambda: figures.feature_overlap(OVERLAP[OVERLAP.k == 20], by="pair"),
+    "jaccard_curve": lambda: figures.jaccard_curve(OVERLAP),
+    "pareto_front": lambda: figures.pareto_front(FRONT, SHARE),
+    "score_scatter": lambda: figures.score_scatter(SCORES, rho=0.4, p=0.2),
+    "steering_pareto": lambda: figures.steering_pareto(
+        TRIALS, effect="flipped", cost="kept_topic", words=("flipped", "topic kept")
+    ),
+    "transfer_at_one_kl": lambda: figures.transfer_at_one_kl(GAINS, words="share gained", kl=0.2),
+    "transfer_responses": lambda: figures.transfer_responses(TRANSFER, {"target": "share"}),
 }

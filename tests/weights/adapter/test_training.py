@@ -151,7 +151,9 @@ def test_training_recovers_a_planted_rotation():
     x = torch.randn(64, 12, generator=generator)
     for _ in range(150):
         optimiser.zero_grad()
-        parts = [(adapter.deltas(c)[where](x) - truth.deltas(c)[where](x)) for c in (1.0, -1.0)]
+        parts = [
+            (adapter.deltas(c)[where].of(x) - truth.deltas(c)[where].of(x)) for c in (1.0, -1.0)
+        ]
         loss = torch.stack([part.square().mean() for part in parts]).sum()
         loss.backward()
         optimiser.step()

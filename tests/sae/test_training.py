@@ -10,7 +10,7 @@ import torch
 import steerscope.whole_files
 from steerscope.errors import BadValueError, RunError, UnknownNameError, UnsupportedSiteError
 from steerscope.sae import SaePlan, load_sae, token_rows, train_on_activations, train_sae
-from steerscope.sae.stream import ActivationStream
+from steerscope.sae.stream import ActivationStream, counted
 from steerscope.sae.training import CHECKPOINT, RECORD
 from steerscope.sites import Site
 from tests.sae.builders import SITE, planted
@@ -171,6 +171,11 @@ def test_the_stream_leaves_out_first_positions_and_gives_each_other_once(load):
     assert given.shape == expected.shape
     torch.testing.assert_close(given[order], expected, rtol=1e-4, atol=1e-5)
     assert order != sorted(order)
+
+
+def test_neither_the_first_position_nor_a_beginning_of_text_counts(load):
+    found = counted(load(), torch.tensor([[5, 1, 7], [1, 8, 9]]))
+    assert found.tolist() == [[False, False, True], [False, True, True]]
 
 
 def test_the_stream_can_be_entered_at_any_batch(load):

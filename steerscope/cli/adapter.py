@@ -26,7 +26,10 @@ from steerscope.cli.shared import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from steerscope.contrasts import PromptSet
+    from steerscope.weights.adapter.training import Epoch
 
 adapter = typer.Typer(
     add_completion=False,
@@ -107,11 +110,16 @@ def train(
     )
     adapter.save_adapter(out, found)
     unfinished.unlink(missing_ok=True)
-    rows = [[e.number, f"{e.training:.4f}", f"{e.validation:.4f}"] for e in trained.history]
-    lines = table("loss per pair:", ("epoch", "training", "validation"), rows)
+    lines = _epochs(trained.history)
     lines += [f"{found.n_parameters:,} numbers in {len(found.matrices)} matrices; saved: {out}"]
     result = {"adapter": str(out), "parameters": found.n_parameters, "sign": trained.sign}
     finish(as_json, result | {"history": [asdict(e) for e in trained.history]}, lines)
+
+
+def _epochs(history: Sequence[Epoch]) -> list[str]:
+    """The loss of every epoch."""
+    rows = [[e.number, f"{e.training:.4f}", f"{e.validation:.4f}"] for e in history]
+    return table("loss per pair:", ("epoch", "training", "validation"), rows)
 
 
 @adapter.command()

@@ -44,13 +44,13 @@ def claims_board(board: pd.DataFrame) -> go.Figure:
         part = rows[here]
         figure.add_trace(
             go.Scatter(
-                x=part.value,
-                y=height[here],
+                x=part.value.tolist(),
+                y=height[here].tolist(),
                 error_x={
                     "type": "data",
                     "symmetric": False,
-                    "array": part.high - part.value,
-                    "arrayminus": part.value - part.low,
+                    "array": (part.high - part.value).tolist(),
+                    "arrayminus": (part.value - part.low).tolist(),
                 },
                 mode="markers",
                 marker={"color": colour, "symbol": symbol, "size": 12},

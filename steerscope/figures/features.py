@@ -43,7 +43,7 @@ def feature_overlap(table: pd.DataFrame, *, by: str, title: str = "Shared featur
         title: what the sets are.
     """
     k = int(table.k.iloc[0])
-    figure = new_figure(f"{title}: the first {k} of each", "features shared", "")
+    figure = new_figure(f"{title}: the first {k} of each", "features shared (number)", "")
     labels = table[by].astype(str).tolist()
     kinds = (
         ("chance: 95 % of the hypergeometric", "chance_low", "chance_high", GREY, 16),

@@ -49,7 +49,12 @@ def concept_geometry(
         figure.update_layout({axis.replace("x", "xaxis"): layout})
     figure.update_xaxes(showgrid=False, ticks="", tickfont={"size": 9}, tickangle=-90, dtick=1)
     figure.update_yaxes(
-        showgrid=False, ticks="", tickfont={"size": 9}, dtick=1, autorange="reversed"
+        title="concept",
+        showgrid=False,
+        ticks="",
+        tickfont={"size": 9},
+        dtick=1,
+        autorange="reversed",
     )
     figure.update_layout(
         width=220 + _PANEL * len(geometries), height=_PANEL + 200, margin={"l": 150, "b": 150}

@@ -40,11 +40,11 @@ def transfer_responses(table: pd.DataFrame, panels: dict[str, str]) -> go.Figure
             ).sort_values("coefficient")
             figure.add_trace(
                 go.Scatter(
-                    x=line.coefficient,
-                    y=line.change,
+                    x=line.coefficient.tolist(),
+                    y=line.change.tolist(),
                     error_y={
-                        "array": line.high - line.change,
-                        "arrayminus": line.change - line.low,
+                        "array": (line.high - line.change).tolist(),
+                        "arrayminus": (line.change - line.low).tolist(),
                         "thickness": 1,
                         "width": 2,
                     },
@@ -60,6 +60,7 @@ def transfer_responses(table: pd.DataFrame, panels: dict[str, str]) -> go.Figure
             )
         figure.update_xaxes(title="coefficient c", ticks="outside", row=1, col=column)
     figure.update_yaxes(ticks="outside", zeroline=True, zerolinecolor="#BBBBBB")
+    figure.update_yaxes(title="change from plain (unit above)")
     return figure
 
 
@@ -71,13 +72,16 @@ def transfer_at_one_kl(gains: pd.DataFrame, *, words: str, kl: float) -> go.Figu
         words: what is gained, with its unit.
         kl: the matched KL in nats.
     """
-    figure = new_figure(f"Techniques at a KL of {kl:g} nats", words, "")
+    figure = new_figure(f"Techniques at a KL of {kl:g} nats", words, "technique")
     order = gains.sort_values("gain")
     figure.add_trace(
         go.Scatter(
-            x=order.gain,
-            y=order.technique,
-            error_x={"array": order.high - order.gain, "arrayminus": order.gain - order.low},
+            x=order.gain.tolist(),
+            y=order.technique.tolist(),
+            error_x={
+                "array": (order.high - order.gain).tolist(),
+                "arrayminus": (order.gain - order.low).tolist(),
+            },
             mode="markers",
             marker={"size": 11, "color": [_COLOURS.get(t, BLACK) for t in order.technique]},
             showlegend=False,

@@ -135,7 +135,7 @@ def missing_rows(recipe):
 @mistake
 def uncorrected_choice(recipe):
     recipe.flip(lambda r: r.split == "select", 0.0)
-    recipe.flip(lambda r: (r.split, r.layer, r.dose_natural) == ("select", 1, 2.0), 0.12)
+    recipe.flip(lambda r: (r.split, r.layer, r.dose_natural) == ("select", 1, 2.0), 0.10)
     no_eigengap(recipe)
 
 

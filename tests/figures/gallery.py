@@ -159,7 +159,7 @@ BOARD = pd.DataFrame(
         "claim": ["rigid", "weak"], "words": ["late layers are rigid", "the weakest link predicts"],
         "test": ["effect < 0.05", "rho < 0"], "verdict": ["refuted", "open"], "value": [0.3, None],
         "low": [0.2, None], "high": [0.39, None], "p": [0.001, None], "n": [61, 0],
-        "unit": ["share", "rho"], "threshold": [0.05, 0.0],
+        "unit": ["share", "rho"], "threshold": [0.05, 0.0], "direction": ["below", "below"],
     }
 )  # fmt: skip
 FRONT = pd.DataFrame(
@@ -192,7 +192,7 @@ OVERLAP = pd.DataFrame(
     {
         "pair": ["mood | register"] * 2, "k": [10, 20], "shared": [1, 2], "jaccard": [0.05, 0.06],
         "jaccard_low": [0.0, 0.0], "jaccard_high": [0.1, 0.08], "chance_low": 0, "chance_high": 3,
-        "drawn_low": 0, "drawn_high": 2,
+        "drawn_low": 0, "drawn_high": 2, "p_hypergeometric": 0.5, "p_permutation": 0.4,
     }
 )  # fmt: skip
 DIFFUSION = pd.DataFrame(
@@ -223,7 +223,10 @@ TRIALS = pd.DataFrame(
 
 
 def square() -> dict:
-    return {"one": np.eye(2), "other": np.array([[1.0, 0.3], [0.3, 1.0]])}
+    return {
+        "a model (8 layers)": np.eye(2),
+        "another (3 layers)": np.array([[1.0, 0.3], [0.3, 1.0]]),
+    }
 
 
 EXAMPLES: dict[str, Callable[[], go.Figure]] = {
@@ -270,6 +273,8 @@ EXAMPLES: dict[str, Callable[[], go.Figure]] = {
     "steering_pareto": lambda: figures.steering_pareto(
         TRIALS, effect="flipped", cost="kept_topic", words=("flipped", "topic kept")
     ),
-    "transfer_at_one_kl": lambda: figures.transfer_at_one_kl(GAINS, words="share gained", kl=0.2),
+    "transfer_at_one_kl": lambda: figures.transfer_at_one_kl(
+        GAINS, words="share gained (points)", kl=0.2
+    ),
     "transfer_responses": lambda: figures.transfer_responses(TRANSFER, {"target": "share"}),
 }

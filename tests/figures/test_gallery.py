@@ -14,7 +14,9 @@ from steerscope.figures.looks import Look, caption_of, captioned, dressed, parse
 from tests.figures.gallery import EXAMPLES
 
 LOOKS = [Look(), Look("dark"), Look(columns=1), Look(columns=2), Look("dark", 1)]
-UNIT = re.compile(r"\(.+\)|cosine|token|method|diagnostic|arm|position 0|direction")
+UNIT = re.compile(
+    r"\(.+\)|cosine|token|coefficient|number of|technique|claim|concept|pair|method|diagnostic|arm|position 0|direction"
+)
 
 
 def axes_in_use(figure):

@@ -35,9 +35,18 @@ def run_commands(text: str) -> None:
         main(arguments)  # leaves by SystemExit where it fails
 
 
-@pytest.mark.parametrize(
-    "page", sorted(PAGES.rglob("*.md")), ids=lambda p: str(p.relative_to(PAGES))
-)
+SHORT = {"recipes/sae.md", "statistics.md"}  # the others take minutes together
+
+
+def page_cases():
+    """Every page, those that take long marked as slow."""
+    for page in sorted(PAGES.rglob("*.md")):
+        name = str(page.relative_to(PAGES))
+        marks = () if name in SHORT else (pytest.mark.slow,)
+        yield pytest.param(page, marks=marks, id=name)
+
+
+@pytest.mark.parametrize("page", page_cases())
 def test_every_block_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}

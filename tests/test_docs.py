@@ -46,7 +46,7 @@ def page_cases():
         yield pytest.param(page, marks=marks, id=name)
 
 
-@pytest.mark.parametrize("page", page_cases())
+@pytest.mark.parametrize("page", list(page_cases()))
 def test_every_block_of_a_page_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}

@@ -26,7 +26,7 @@ from steerscope import SaePlan, Site, load_model, train_sae
 from steerscope.model import LensModel
 from steerscope.sae import load_texts, token_rows
 
-LENGTH, BATCH, FEATURES, K = 64, 1024, 1024, 16
+LENGTH, BATCH, BUFFER, FEATURES, K = 64, 1024, 65_536, 1024, 16
 SITE = Site("resid_post", 3)
 
 
@@ -38,7 +38,7 @@ def with_steerscope(model: LensModel, rows: list[list[int]], n_activations: int)
         n_activations=n_activations,
         batch_size=BATCH,
         normalisation="none",
-        buffer=16 * BATCH,
+        buffer=BUFFER,
     )
     train_sae(model, SITE, rows, plan)
 
@@ -54,7 +54,7 @@ def with_sae_lens(model: LensModel, rows: list[list[int]], n_activations: int) -
         context_size=LENGTH,
         training_tokens=n_activations,
         store_batch_size_prompts=32,
-        n_batches_in_buffer=16 * BATCH // LENGTH,
+        n_batches_in_buffer=BUFFER // LENGTH,  # it counts rows
         train_batch_size_tokens=BATCH,
         lr=1e-3,
         exclude_special_tokens=True,
@@ -74,12 +74,12 @@ def main() -> None:
     """Time both in turns and write the result."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--activations", type=int, default=24 * BATCH)
+    parser.add_argument("--activations", type=int, default=120 * BATCH)
     parser.add_argument("--repetitions", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = load_model("microworld", backbone="hooked")
-    texts = load_texts("microworld", "train", n=800)
+    texts = load_texts("microworld", "train", n=3000)
     rows = [row for row in token_rows(model, texts, longest=LENGTH) if len(row) == LENGTH]
     contenders = {"steerscope": with_steerscope, "sae-lens runner": with_sae_lens}
     processor: dict[str, list[float]] = {name: [] for name in contenders}

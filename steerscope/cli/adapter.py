@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -88,11 +88,13 @@ def train(
     n = loaded.shape.n_layers
     chosen = parse_layers(layers) or tuple(range(n // 4, max(n // 4 + 1, 3 * n // 4)))
     names = [name.strip() for name in matrices.split(",")]
-    design: Any = {"turn": turn, "scaling": scaling, "columns": columns, "angle": angle}
     asked = adapter.AdapterDesign(
         matrices=tuple(Place(check_weight(name), layer) for name in names for layer in chosen),
         rank=rank,
-        **design,
+        turn=turn,
+        scaling=scaling,
+        columns=columns,
+        angle=angle,
     )
     parts = load_contrasts(contrasts).split(seed)
     along = parse_layers(ruler) or (7 * n // 10,)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.weights.adapter.cayley import bounded, cayley, n_planes, skew
-from steerscope.weights.adapter.factors import Columns, Factors, check_columns
+from steerscope.weights.adapter.factors import Factors, check_columns
 from steerscope.weights.changes import Change
 from steerscope.weights.places import Place
 
@@ -43,9 +43,9 @@ class AdapterDesign:
 
     matrices: tuple[Place, ...]
     rank: int = 16
-    turn: Turned = "inputs"
-    scaling: Scaling = "exp"
-    columns: Columns = "data"
+    turn: str = "inputs"
+    scaling: str = "exp"
+    columns: str = "data"
     angle: float = 1.0
 
     def __post_init__(self) -> None:
@@ -154,7 +154,7 @@ def untrained(design: AdapterDesign) -> dict[Place, dict[str, Tensor]]:
 
 
 def _scaled(
-    values: Float[Tensor, " rank"], scale: Float[Tensor, " rank"] | None, c: float, how: Scaling
+    values: Float[Tensor, " rank"], scale: Float[Tensor, " rank"] | None, c: float, how: str
 ) -> Float[Tensor, " rank"]:
     """S(c)."""
     if scale is None:

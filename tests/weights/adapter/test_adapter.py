@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from steerscope.backbones.matrices import weight_matrix
+from steerscope.backbones.matrices import check_weight, weight_matrix
 from steerscope.contrasts import ContrastPair, ContrastSet
 from steerscope.errors import (
     BadValueError,
@@ -140,8 +140,8 @@ def test_the_change_of_a_weight_is_what_the_definition_says(load, scaling):
         turned.append(torch.linalg.inv(identity - a / 2) @ (identity + a / 2))
     v, u = factors.inputs.double() @ turned[0], factors.outputs.double() @ turned[1]
     expected = (v * values) @ u.T - factors.part()
-    found = adapter.deltas(c)[Place("down", 1)].dense
-    torch.testing.assert_close(found.double(), expected, atol=1e-6, rtol=1e-5)
+    found = adapter.deltas(c)[Place("down", 1)].dense.double()
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("backbone", ["hooked", "bridge"])
@@ -223,12 +223,12 @@ def test_what_cannot_be_is_refused_by_name(load, adapter):
         fresh_adapter(load(), AdapterDesign(matrices=down, rank=33), PAIRS)
     with pytest.raises(UnsupportedWeightError, match="gate of block 1.*no such matrix"):
         fresh_adapter(load("gpt2"), AdapterDesign(matrices=(Place("gate", 1),)), PAIRS)
-    with pytest.raises(UnsupportedWeightError, match="blocks 0 to 2"):
+    with pytest.raises(UnsupportedWeightError, match="blocks 0 to 2; choose"):
         fresh_adapter(load(), AdapterDesign(matrices=(Place("down", 9),)), PAIRS)
     with pytest.raises(VectorMismatchError, match="train it again"):
         steer(load("gpt2"), Adapted(adapter, 1.0)).__enter__()
     with pytest.raises(UnknownNameError, match="weight 'sideways'"):
-        Place("sideways", 0)
+        check_weight("sideways")
     with pytest.raises(UnknownNameError, match="scaling 'log'"):
         AdapterDesign(matrices=down, scaling="log")
     with pytest.raises(BadValueError, match="changes nothing"):

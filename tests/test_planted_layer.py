@@ -88,7 +88,7 @@ def repetitions(model, n):
 def test_the_planted_layer_can_be_steered_and_its_neighbours_less(planted):
     before, at, after = steerability(planted, directions_of(planted), WORDS).effect_relative
     assert before < 0.1 * at  # below 0: a longer activation makes the norm shrink what is seen
-    assert 0 < after < 0.6 * at
+    assert 0 < after < 0.9 * at
 
 
 def test_the_planted_layer_is_found_and_the_interval_covers(planted):

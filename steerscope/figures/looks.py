@@ -81,7 +81,7 @@ def _on_screen(figure: go.Figure) -> go.Figure:
     if not (isinstance(meta, dict) and meta.get(CAPTION)):
         return figure
     layout = figure.layout
-    text = wrapped(str(meta[CAPTION]), _SCREEN_SIZE, layout.width - 24)
+    text = wrapped(str(meta[CAPTION]), _SCREEN_SIZE, float(layout.width) - 24)
     extra = int((text.count("<br>") + 1) * _SCREEN_SIZE * LINE) + 14
     figure.add_annotation(
         name=CAPTION, text=text, showarrow=False, align="left", font={"size": _SCREEN_SIZE},

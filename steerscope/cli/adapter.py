@@ -91,10 +91,7 @@ def train(
     asked = adapter.AdapterDesign(
         matrices=tuple(Place(check_weight(name), layer) for name in names for layer in chosen),
         rank=rank,
-        turn=turn,
-        scaling=scaling,
-        columns=columns,
-        angle=angle,
+        **_turning(turn, scaling, columns, angle),
     )
     parts = load_contrasts(contrasts).split(seed)
     along = parse_layers(ruler) or (7 * n // 10,)
@@ -116,6 +113,11 @@ def train(
     lines += [f"{found.n_parameters:,} numbers in {len(found.matrices)} matrices; saved: {out}"]
     result = {"adapter": str(out), "parameters": found.n_parameters, "sign": trained.sign}
     finish(as_json, result | {"history": [asdict(e) for e in trained.history]}, lines)
+
+
+def _turning(turn: str, scaling: str, columns: str, angle: float) -> dict[str, Any]:
+    """What of a design the options name."""
+    return {"turn": turn, "scaling": scaling, "columns": columns, "angle": angle}
 
 
 def _epochs(history: Sequence[Epoch]) -> list[str]:

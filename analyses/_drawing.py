@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import plotly.graph_objects as go
+
 from steerscope import Run, StudyPlan, run_study
 from steerscope.errors import SteerscopeError
 from steerscope.figures.files import Plate, write_plate
@@ -59,6 +61,12 @@ def draw(plate: Plate, chosen: argparse.Namespace) -> None:
             print(error)
         else:
             print(written[-1].relative_to(ROOT))
+
+
+def save(name: str, figure: go.Figure, image_format: str) -> None:
+    """Write one figure and its numbers into `figures/`."""
+    written = write_plate(Plate(name, figure, ""), FIGURES, [image_format])
+    print(written[-1].relative_to(ROOT))
 
 
 def draw_from_run(names: tuple[str, ...], description: str | None) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from time import perf_counter
 
 import pandas as pd
-import plotly.graph_objects as go
+from _drawing import ROOT, save
 
 from steerscope import ContrastSet, LensModel, figures, load_contrasts, load_model, load_prompts
 from steerscope.backbones import load_original
@@ -43,7 +43,6 @@ from steerscope.weights.adapter import (
 from steerscope.weights.adapter.lora import LoraTrainee
 from steerscope.weights.places import Place
 
-ROOT = Path(__file__).parents[1]
 NAME = "svd_adapter"
 PANELS = {
     "target": "share in the positive class",
@@ -198,16 +197,7 @@ def draw(rows: pd.DataFrame, kl: float, name: str, image_format: str) -> None:
         ),
     }
     for kind, figure in drawn.items():
-        save(figure, ROOT / "figures" / f"{name}-adapter-{kind}.{image_format}")
-
-
-def save(figure: go.Figure, path: Path) -> None:
-    """Write a figure."""
-    if path.suffix == ".html":
-        figure.write_html(path, include_plotlyjs="cdn")
-    else:
-        figure.write_image(path, scale=2)
-    print(path.relative_to(ROOT))
+        save(f"{name}-adapter-{kind}", figure, image_format)
 
 
 if __name__ == "__main__":

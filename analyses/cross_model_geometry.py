@@ -12,11 +12,11 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from _drawing import ROOT, save
 from transformers import AutoTokenizer
 
 from steerscope import (
@@ -35,7 +35,6 @@ from steerscope.microworld.concepts import concept_sets, variable_of
 from steerscope.microworld.train import TrainingPlan, trained
 from steerscope.progress import bar
 
-ROOT = Path(__file__).parents[1]
 SHORT = TrainingPlan(steps=400, stories_per_step=32, warmup_steps=40, threads=1)
 PLANS = {
     "4 layers of 64": replace(
@@ -125,12 +124,7 @@ def draw(geometries: dict[str, np.ndarray], concepts: list[str], depth: float, f
         concepts=concepts,
         title=f"Cosines between concepts after {depth:.0%} of the blocks, mean taken away",
     )
-    path = ROOT / "figures" / f"geometry.{form}"
-    if form == "html":
-        figure.write_html(path, include_plotlyjs="cdn")
-    else:
-        figure.write_image(path, scale=2)
-    print(path.relative_to(ROOT))
+    save("geometry", figure, form)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ or Chromium.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import numpy as np
+from _drawing import ROOT, save
 
 from steerscope import (
     Cell,
@@ -32,7 +32,6 @@ from steerscope.score import preferences
 from steerscope.spectra import HeadSpectra
 from steerscope.strengths import Constant
 
-ROOT = Path(__file__).parents[1]
 CALIBRATION = 12  # prompts
 
 
@@ -112,12 +111,7 @@ def report(
     print(table.drop(columns="reference").round(3).to_string(index=False))
     print(gates_in_words(table, kl=options.kl, outcome=words))
     figure = figures.gate_comparison(table, outcome=words, kl=options.kl)
-    path = ROOT / "figures" / f"gates-{name}.{options.format}"
-    if options.format == "html":
-        figure.write_html(path, include_plotlyjs="cdn")
-    else:
-        figure.write_image(path, scale=2)
-    print(path.relative_to(ROOT))
+    save(f"gates-{name}", figure, options.format)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ import argparse
 from pathlib import Path
 from time import perf_counter
 
+from _drawing import ROOT, save
+
 from steerscope import ComparisonPlan, compare_methods, figures, load_contrasts, load_model
 from steerscope.bundled import bundled_prompts
 from steerscope.comparison import Comparison
@@ -19,7 +21,6 @@ from steerscope.progress import bar
 from steerscope.rankings import COMMON, OWN, in_words
 from steerscope.steerability import Matching
 
-ROOT = Path(__file__).parents[1]
 SHOWN = [
     "method", "layer", "dose_natural", "kl_nats", "effect", "low", "high", "p_holm", "standing",
 ]  # fmt: skip
@@ -86,9 +87,7 @@ def keep(found: Comparison, plan: ComparisonPlan, name: str, image_format: str) 
         stem = "methods" if place == OWN else "methods-common-layer"
         figure.write_html(out / f"{stem}.html", include_plotlyjs="cdn")
         if place == OWN and image_format != "html":
-            path = ROOT / "figures" / f"{name}-methods.{image_format}"
-            figure.write_image(path, scale=2)
-            print(path.relative_to(ROOT))
+            save(f"{name}-methods", figure, image_format)
     print(out.relative_to(ROOT))
 
 

@@ -8,10 +8,10 @@ figures go to `figures/`. Static pictures need `steerscope[images]` and a Chrome
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from time import perf_counter
 
 import pandas as pd
+from _drawing import ROOT, save
 
 from steerscope import LensModel, Site, figures, load_contrasts, load_model
 from steerscope.progress import bar
@@ -20,7 +20,6 @@ from steerscope.sae.codes import firing_rates
 from steerscope.sae.overlap import overlap_table
 from steerscope.sae.sources import concept_sets, settings_within
 
-ROOT = Path(__file__).parents[1]
 OUT = ROOT / "data/runs/sae"
 CONCEPTS = ("mood", "register", "garden_sea")
 # layer, seed, features active at a time: one choice varied at a time
@@ -75,7 +74,8 @@ def routes(
         last = table[table.k == options.k]
         print(f"\n{title}, the first {options.k} of {sae.n_features}:")
         print(last[SHOWN].to_string(index=False, float_format="%.3g"))
-        draw(figures.feature_overlap(last, by="pair", title=title), kind, options.format)
+        figure = figures.feature_overlap(last, by="pair", title=title)
+        save(f"sae-overlap-{kind}", figure, options.format)
 
 
 def robustness(model: LensModel, texts: list[str], options: argparse.Namespace) -> None:
@@ -99,21 +99,8 @@ def robustness(model: LensModel, texts: list[str], options: argparse.Namespace) 
     print(table[columns].to_string(index=False, float_format="%.3g"))
     for concept, rows in table.groupby("concept"):
         title = f"{concept}: found in pairs and moved by steering"
-        draw(
-            figures.feature_overlap(pd.DataFrame(rows), by="setting", title=title),
-            f"robustness-{concept}",
-            options.format,
-        )
-
-
-def draw(figure: object, name: str, image_format: str) -> None:
-    """Write a figure."""
-    path = ROOT / "figures" / f"sae-overlap-{name}.{image_format}"
-    if image_format == "html":
-        figure.write_html(path, include_plotlyjs="cdn")
-    else:
-        figure.write_image(path, scale=2)
-    print(path.relative_to(ROOT))
+        figure = figures.feature_overlap(pd.DataFrame(rows), by="setting", title=title)
+        save(f"sae-overlap-robustness-{concept}", figure, options.format)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ or Chromium.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from time import perf_counter
 
 import torch
+from _drawing import ROOT, save
 
 from steerscope import (
     Contrast,
@@ -31,7 +31,6 @@ from steerscope.sae.reading import read_direction
 from steerscope.sae.scores import agreement, feature_scores
 from steerscope.sae.trials import TrialPlan, candidates, run_trials, summarised, trials_in_words
 
-ROOT = Path(__file__).parents[1]
 OUT = ROOT / "data/runs/sae"
 
 
@@ -65,7 +64,8 @@ def read(sae: SparseAutoencoder, contrast: Contrast, options: argparse.Namespace
     print(f"mean difference of {options.contrasts} at {sae.site} in {sae.n_features} features:")
     print(table.drop(columns="n").to_string(index=False, float_format="%.3g"))
     title = f"The {options.contrasts} direction in features"
-    draw(figures.feature_diffusion(reading.curve, title=title), "diffusion", options.format)
+    figure = figures.feature_diffusion(reading.curve, title=title)
+    save("sae-diffusion", figure, options.format)
 
 
 def score(model: LensModel, sae: SparseAutoencoder, options: argparse.Namespace) -> None:
@@ -79,7 +79,7 @@ def score(model: LensModel, sae: SparseAutoencoder, options: argparse.Namespace)
         f"input and output score: rank correlation {agreed.rho:+.2f} [{agreed.low:+.2f}, "
         f"{agreed.high:+.2f}], p {agreed.p:.3g}, {agreed.n} features"
     )
-    draw(figures.score_scatter(scores, rho=agreed.rho, p=agreed.p), "scores", options.format)
+    save("sae-scores", figures.score_scatter(scores, rho=agreed.rho, p=agreed.p), options.format)
 
 
 def trial(model: LensModel, directions: dict[str, Direction], options: argparse.Namespace) -> None:
@@ -97,17 +97,7 @@ def trial(model: LensModel, directions: dict[str, Direction], options: argparse.
         print("\n".join(trials_in_words(summary, kl=kl, effect=effect)))
     words = (judge.effect.words, "continuations that keep the topic")
     figure = figures.steering_pareto(summary, effect=effect, cost="kept_topic", words=words)
-    draw(figure, "pareto", options.format)
-
-
-def draw(figure: object, name: str, image_format: str) -> None:
-    """Write a figure."""
-    path = ROOT / "figures" / f"sae-{name}.{image_format}"
-    if image_format == "html":
-        figure.write_html(path, include_plotlyjs="cdn")
-    else:
-        figure.write_image(path, scale=2)
-    print(path.relative_to(ROOT))
+    save("sae-pareto", figure, options.format)
 
 
 if __name__ == "__main__":

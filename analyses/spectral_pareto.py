@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from _drawing import FIGURES, ROOT, save
+
 from steerscope import WeightSweepPlan, figures, run_weight_sweep
 from steerscope.fronts import front_in_words, front_table, standings_of
 from steerscope.plans import effect_of
 from steerscope.progress import bar
 
-ROOT = Path(__file__).parents[1]
 WHOLE = {
     "amounts": (-0.9, -0.5, 0.5, 1.0), "n_new": 24, "max_select": 40, "max_test": 100, "n_texts": 24,
 }  # fmt: skip
@@ -31,7 +32,6 @@ def main() -> None:
     parser.add_argument("--model", default="microworld")
     parser.add_argument("--contrasts", default="mood")
     parser.add_argument("--out", type=Path, default=ROOT / "data/runs/spectral-pareto")
-    parser.add_argument("--figures", type=Path, default=ROOT / "figures")
     parser.add_argument("--format", default="png", help="png, svg, pdf or html")
     parser.add_argument("--quick", action="store_true", help="a third of it, to see that all runs")
     options = parser.parse_args()
@@ -48,14 +48,8 @@ def main() -> None:
     for line in front_in_words(standings_of(run, table), effect):
         print(line)
     name = f"{Path(plan.model).name}-{plan.contrasts}-spectral_pareto"
-    table.to_csv(options.figures / f"{name}.csv", index=False)
-    figure = figures.pareto_front(table, effect)
-    path = options.figures / f"{name}.{options.format}"
-    if options.format == "html":
-        figure.write_html(path, include_plotlyjs="cdn")
-    else:
-        figure.write_image(path, scale=2)
-    print(path)
+    table.to_csv(FIGURES / f"{name}-conditions.csv", index=False)
+    save(name, figures.pareto_front(table, effect), options.format)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
+from _drawing import FIGURES, ROOT, save
 
 from steerscope import figures, load_contrasts, load_model
 from steerscope.predictors import (
@@ -23,7 +24,6 @@ from steerscope.predictors import (
 from steerscope.progress import bar
 from steerscope.steerability import predictor_table
 
-ROOT = Path(__file__).parents[1]
 OUTCOMES = {
     "effect_relative": "steerability at a matched length",
     "effect_kl": "steerability at a matched KL",
@@ -51,7 +51,7 @@ def main() -> None:
     table = pd.concat(tables, ignore_index=True)
     table.to_csv(out / "layers.csv", index=False)
     said = [report(table, outcome, out, options.format) for outcome in OUTCOMES]
-    (ROOT / "figures" / f"{options.name}.txt").write_text("\n".join(said) + "\n")
+    (FIGURES / f"{options.name}.txt").write_text("\n".join(said) + "\n")
 
 
 def report(table: pd.DataFrame, outcome: str, out: Path, image_format: str) -> str:
@@ -59,8 +59,7 @@ def report(table: pd.DataFrame, outcome: str, out: Path, image_format: str) -> s
     words = OUTCOMES[outcome]
     diagnostics = [d for d in EXPECTED_SIGNS if d in table.columns]
     league = predictor_league(table, diagnostics, outcome)
-    path = ROOT / "figures" / f"{out.name}-{outcome}.csv"
-    league.round(6).to_csv(path, index=False)
+    league.round(6).to_csv(FIGURES / f"{out.name}-{outcome}-league.csv", index=False)
     print(f"\n{words}, signed rank correlation over layers:")
     print(league[SHOWN].round(3).to_string(index=False))
     print("\nnats lost by taking the layer that the diagnostic picks:")
@@ -73,12 +72,7 @@ def report(table: pd.DataFrame, outcome: str, out: Path, image_format: str) -> s
     verdict = f"{words}: {league_in_words(league)}"
     print(f"\n{verdict}")
     figure = figures.predictor_league(league, outcome=words)
-    path = path.with_suffix(f".{image_format}")
-    if image_format == "html":
-        figure.write_html(path, include_plotlyjs="cdn")
-    else:
-        figure.write_image(path)
-    print(path.relative_to(ROOT))
+    save(f"{out.name}-{outcome}", figure, image_format)
     return verdict
 
 

@@ -64,8 +64,13 @@ def draw(plate: Plate, chosen: argparse.Namespace) -> None:
 
 
 def save(name: str, figure: go.Figure, image_format: str) -> None:
-    """Write one figure and its numbers into `figures/`."""
-    written = write_plate(Plate(name, figure, ""), FIGURES, [image_format])
+    """Write one figure and its numbers into `figures/`; as a page where pictures need a browser."""
+    plate = Plate(name, figure, "")
+    try:
+        written = write_plate(plate, FIGURES, [image_format])
+    except SteerscopeError as error:
+        print(error)
+        written = write_plate(plate, FIGURES, ["html"])
     print(written[-1].relative_to(ROOT))
 
 

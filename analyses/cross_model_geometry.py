@@ -16,7 +16,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import torch
-from _drawing import ROOT, save
+from _drawing import FIGURES, ROOT, save
 from transformers import AutoTokenizer
 
 from steerscope import (
@@ -73,20 +73,21 @@ def main() -> None:
         name: concept_vectors(model, sets, options.depths)
         for name, model in bar(models.items(), "reading concepts")
     }
-    tables = []
+    tables, said = [], []
     for depth, centred in product(options.depths, (True, False)):
         found = {name: cosine_matrix(v[depth], centred=centred) for name, v in vectors.items()}
         table = compare_geometries(
             found, concepts=concepts, groups=groups, nulls=nulls, seed=options.seed
         )
         mean = "the mean over concepts taken away" if centred else "the shared mean left in"
-        print(f"\nafter {depth:.0%} of the blocks, {mean}:\n{geometries_in_words(table)}")
+        said.append(f"After {depth:.0%} of the blocks, {mean}: {geometries_in_words(table)}")
+        print(f"{said[-1]}\n")
         tables.append(table.assign(depth=depth, centred=centred))
         if centred and depth == options.depths[0]:
             draw(found, concepts, depth, options.format)
-    path = ROOT / "figures/geometry.csv"
-    pd.concat(tables).round(6).to_csv(path, index=False)
-    print(f"\n{path.relative_to(ROOT)}")
+    said.append("")
+    (FIGURES / "geometry.txt").write_text("\n".join(said))
+    pd.concat(tables).round(6).to_csv(FIGURES / "geometry-pairs.csv", index=False)
 
 
 def load_all() -> dict[str, LensModel]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -17,6 +18,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from steerscope.backbones import load_model
+from steerscope.cli import main
 from steerscope.errors import BackboneWarning
 from steerscope.model import LensModel
 from tests.helpers import FAMILIES, tiny_model
@@ -90,3 +92,31 @@ def tiny(request: pytest.FixtureRequest, load: Callable[..., LensModel]) -> Lens
 def microworld() -> LensModel:
     """The bundled model."""
     return load_model("microworld")
+
+
+@pytest.fixture
+def run_cli(capsys):
+    """Run a command in this process: exit code, standard output, standard error."""
+
+    def call(*arguments):
+        code = 0
+        try:
+            main(list(map(str, arguments)))
+        except SystemExit as stop:
+            code = stop.code or 0
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def words(tmp_path):
+    """A contrast file for the tiny models, whose vocabulary is w3 to w95."""
+    path = tmp_path / "words.jsonl"
+    rows = [
+        {"positive": f"w{i} w6 w7", "negative": f"w{i} w8 w9", "concept": "c"}
+        for i in range(10, 34)
+    ]
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return path

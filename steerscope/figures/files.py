@@ -111,7 +111,7 @@ def _write_picture(figure: go.Figure, path: Path, look: Look) -> None:
     scale = _PNG_SCALE[look.columns] if kind == "png" else 1
     try:
         content = dressed(figure, look).to_image(format=kind, scale=scale)
-    except (ValueError, RuntimeError, ImportError) as error:
+    except (ValueError, RuntimeError, ImportError, OSError) as error:
         raise BadValueError(
             f"cannot write {path.name}: static figures need the extra steerscope[images] and a "
             f"Chrome or Chromium ({' '.join(str(error).split())[:120]})."

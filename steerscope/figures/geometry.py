@@ -12,13 +12,14 @@ from steerscope.figures.theme import new_figure
 
 _DIVERGING = "RdBu_r"
 _PANEL = 330  # pixels
-_GAP = 0.02  # of the width, between panels
+_COLUMNS = 3
+_GAP = 0.05  # of the width or height, between panels
 
 
 def concept_geometry(
     geometries: Mapping[str, Float64[ndarray, "row row"]], *, concepts: Sequence[str], title: str
 ) -> go.Figure:
-    """One square of cosines per model, the concepts in one order.
+    """One square of cosines per model, three to a row, the concepts in one order.
 
     Args:
         geometries: matrix of cosines by the name of the model.
@@ -26,37 +27,54 @@ def concept_geometry(
         title: what was found, and where the concepts were read.
     """
     figure = new_figure(title, "", "")
-    width = (1 + _GAP) / len(geometries) - _GAP
+    columns = min(_COLUMNS, len(geometries))
+    rows = -(-len(geometries) // columns)
     for number, (name, matrix) in enumerate(geometries.items()):
-        axis = f"x{number + 1}" if number else "x"
+        row, column = divmod(number, columns)
+        end = str(number + 1) if number else ""
         figure.add_trace(
             go.Heatmap(
                 x=list(concepts),
                 y=list(concepts),
                 z=matrix.tolist(),
-                xaxis=axis,
+                xaxis=f"x{end}",
+                yaxis=f"y{end}",
                 zmin=-1,
                 zmax=1,
                 colorscale=_DIVERGING,
                 showscale=number == 0,
-                colorbar={"title": {"text": "cosine", "side": "right"}},
+                colorbar={"title": {"text": "cosine", "side": "top"}},
                 name=name,
                 hovertemplate="%{y}, %{x}: %{z:.2f}<extra></extra>",
             )
         )
-        left = number * (width + _GAP)
-        layout = {"domain": [left, min(1.0, left + width)], "title": name, "anchor": "y"}
-        figure.update_layout({axis.replace("x", "xaxis"): layout})
-    figure.update_xaxes(showgrid=False, ticks="", tickfont={"size": 9}, tickangle=-90, dtick=1)
-    figure.update_yaxes(
-        title="concept",
-        showgrid=False,
-        ticks="",
-        tickfont={"size": 9},
-        dtick=1,
-        autorange="reversed",
-    )
+        lowest = number + columns >= len(geometries)  # no panel below
+        names = {"showgrid": False, "ticks": "", "tickfont": {"size": 9}, "dtick": 1}
+        across = names | {"domain": _place(column, columns), "anchor": f"y{end}", "tickangle": -90}
+        low, high = _place(row, rows)
+        down = names | {"domain": [1 - high, 1 - low], "anchor": f"x{end}", "autorange": "reversed"}
+        across |= {"showticklabels": lowest, "title": "concept" if lowest else ""}
+        down |= {"showticklabels": column == 0, "title": "concept" if column == 0 else ""}
+        figure.update_layout({f"xaxis{end}": across, f"yaxis{end}": down})
+        figure.add_annotation(
+            text=name,
+            xref=f"x{end} domain",
+            yref=f"y{end} domain",
+            x=0.5,
+            y=1,
+            yanchor="bottom",
+            showarrow=False,
+        )
     figure.update_layout(
-        width=220 + _PANEL * len(geometries), height=_PANEL + 200, margin={"l": 150, "b": 150}
+        width=220 + _PANEL * columns,
+        height=200 + _PANEL * rows,
+        margin={"l": 150, "b": 150, "t": 90},
     )
     return figure
+
+
+def _place(number: int, count: int) -> list[float]:
+    """Start and end of a panel in a row or column of panels."""
+    size = (1 + _GAP) / count - _GAP
+    start = number * (size + _GAP)
+    return [start, min(1.0, start + size)]

@@ -4,36 +4,7 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from steerscope.backbones import load_model
-from steerscope.cli import main
-
-
-@pytest.fixture
-def run_cli(capsys):
-    def call(*arguments):
-        code = 0
-        try:
-            main(list(map(str, arguments)))
-        except SystemExit as stop:
-            code = stop.code or 0
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
-
-@pytest.fixture
-def words(tmp_path):
-    """A contrast file for the tiny models, whose vocabulary is w3 to w95."""
-    path = tmp_path / "words.jsonl"
-    rows = [
-        {"positive": f"w{i} w6 w7", "negative": f"w{i} w8 w9", "concept": "c"}
-        for i in range(10, 26)
-    ]
-    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    return path
 
 
 def test_an_adapter_is_trained_evaluated_and_merged(run_cli, tiny_folder, words, tmp_path):

@@ -18,7 +18,7 @@ from steerscope.plans import effect_of
 from steerscope.progress import bar
 
 WHOLE = {
-    "amounts": (-0.9, -0.5, 0.5, 1.0), "n_new": 24, "max_select": 40, "max_test": 100, "n_texts": 24,
+    "amounts": (-0.9, -0.5, 0.5, 1.0), "n_new": 24, "max_select": 40, "max_test": 200, "n_texts": 24,
 }  # fmt: skip
 QUICK = {
     "amounts": (-0.9, 1.0), "n_new": 20, "max_select": 24, "max_test": 60, "n_texts": 12,

@@ -15,12 +15,14 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from steerscope.errors import RunError
+from steerscope.one_kl import is_one_kl
 from steerscope.plans import effect_of
 from steerscope.results import Run
 from steerscope.statistics import Estimate, bootstrap_mean, max_statistic
-from steerscope.studies import PLAIN, Effect, conditions, per_prompt
+from steerscope.studies import PLAIN, PREFERENCE, Effect, conditions, per_prompt
 
 CAPABILITY, NATS, TOKENS = "capability", "text_nats", "text_tokens"
+LEANING, KL = "leaning", "kl"
 ROLES = "roles.json"
 OBJECTIVES = ("effect", "capability_change", "perplexity_ratio")
 EDIT, CONTROL, ELSEWHERE, STEERING = "edit", "control", "elsewhere", "steering"
@@ -28,26 +30,37 @@ EDIT, CONTROL, ELSEWHERE, STEERING = "edit", "control", "elsewhere", "steering"
 
 @dataclass(frozen=True)
 class Limits:
-    """What an edit may cost and still be chosen.
+    """What an edit must do and may cost to be chosen.
 
     Attributes:
         capability: largest loss of capability, as a share.
         perplexity: largest ratio of the perplexity to that of the plain model.
+        least_kl: nats; an edit below has done nothing, and its effect is noise.
     """
 
     capability: float = 0.10
     perplexity: float = 1.25
+    least_kl: float = 0.01
+
+
+def leaning(effect: Effect) -> Effect:
+    """What the edits of a sweep are screened by, teacher-forced, in place of an effect."""
+    words = f"log-odds of going over to {effect.positive}, or to {effect.negative}"
+    return Effect(LEANING, "nats", words, effect.positive, effect.negative)
 
 
 def towards(effect: Effect, target: str) -> str:
-    """Name of the metric that counts what has gone over to a target."""
-    return f"to_{target}" if effect.is_share else effect.metric
+    """Name of the metric that counts what has gone over to a target; preferences have one for both."""
+    if effect.metric == PREFERENCE.metric:
+        return effect.metric
+    return f"{LEANING if effect.metric == LEANING else 'to'}_{target}"
 
 
 def target_shifts(table: pd.DataFrame, effect: Effect, split: str, target: str) -> pd.DataFrame:
     """Effect towards a target, condition by prompt, minus plain on the same prompt."""
     values = per_prompt(table, towards(effect, target), split)
-    sign = -1 if target == effect.negative and not effect.is_share else 1
+    turned = target == effect.negative and towards(effect, target) == effect.metric
+    sign = -1 if turned else 1
     return sign * values.sub(values.loc[PLAIN], axis=1)
 
 
@@ -55,9 +68,10 @@ def front_table(table: pd.DataFrame, effect: Effect, split: str) -> pd.DataFrame
     """One row per condition and target: the effect and its interval, and what it costs.
 
     Columns: the labels of the condition, target, effect, low, high, n, p_corrected (max statistic
-    over all rows), capability_change, perplexity_ratio, kl_nats, front.
+    over all rows), capability_change (NaN where nothing was written), perplexity_ratio, kl_nats with
+    kl_low and kl_high (on the prompts that can go over to the target), front.
     """
-    labels, costs = conditions(table), _costs(table, split)
+    labels, costs, kl = conditions(table), _costs(table, split), kl_by_prompt(table, split)
     rows, shifts = [], []
     for target in (effect.positive, effect.negative):
         found = target_shifts(table, effect, split, target).drop(PLAIN)
@@ -66,6 +80,7 @@ def front_table(table: pd.DataFrame, effect: Effect, split: str) -> pd.DataFrame
             if kept.empty:
                 continue
             estimate = bootstrap_mean(kept.to_numpy(float))
+            nats = _kl_towards(kl.loc[cell], kept, effect)
             rows.append(
                 {
                     "cell": cell,
@@ -76,6 +91,9 @@ def front_table(table: pd.DataFrame, effect: Effect, split: str) -> pd.DataFrame
                     "high": estimate.high,
                     "n": estimate.n,
                     **costs.loc[cell],
+                    "kl_nats": nats.value,
+                    "kl_low": nats.low,
+                    "kl_high": nats.high,
                 }
             )
             shifts.append(kept)
@@ -104,39 +122,64 @@ def corrected(rows: pd.DataFrame, shifts: Sequence[pd.Series]) -> Float[np.ndarr
 
 
 def on_front(rows: pd.DataFrame) -> Bool[np.ndarray, " row"]:
-    """Whether no other row is at least as good in effect, capability and perplexity, and better in one."""
+    """Whether no other row is at least as good in effect, capability and perplexity, and better in one.
+
+    What was not measured for all of them does not count.
+    """
     signs = np.array([1.0, 1.0, -1.0])
     values = rows[list(OBJECTIVES)].to_numpy(float) * signs
+    values = values[:, ~np.isnan(values).any(axis=0)]
     at_least = (values[None] >= values[:, None]).all(axis=-1)
     better = (values[None] > values[:, None]).any(axis=-1)
     return ~(at_least & better).any(axis=1)
 
 
-def choose(rows: pd.DataFrame, limits: Limits) -> pd.DataFrame:
-    """For each target and method the condition of the largest effect within the limits.
+def within(rows: pd.DataFrame, limits: Limits) -> pd.DataFrame:
+    """The conditions that do something, lead to their target, and cost no more than the limits.
 
-    A method of which every condition is over a limit has none.
+    A capability that was not measured is not held against a condition.
     """
-    within = rows[
-        (rows.capability_change >= -limits.capability)
+    return rows[
+        ~(rows.capability_change < -limits.capability)
         & (rows.perplexity_ratio <= limits.perplexity)
+        & (rows.kl_nats >= limits.least_kl)
+        & (rows.effect > 0)
     ]
-    best = within.groupby(["target", "method"]).effect.idxmax()
-    return within.loc[best].sort_values(["target", "effect"], ascending=[True, False])
+
+
+def choose(rows: pd.DataFrame, limits: Limits, *, count: int = 1) -> pd.DataFrame:
+    """For each target and method the conditions of the largest effects within the limits.
+
+    A method of which every condition is outside them has none.
+    """
+    ordered = within(rows, limits).sort_values(["target", "effect"], ascending=[True, False])
+    return ordered.groupby(["target", "method"]).head(count)
+
+
+def kl_by_prompt(table: pd.DataFrame, split: str) -> pd.DataFrame:
+    """KL from plain on every prompt, condition by prompt, in nats."""
+    measured = table[(table.split == split) & table.metric.isin((KL, "degenerate"))]
+    once = measured.drop_duplicates(["cell", "prompt"])
+    return once.pivot(index="cell", columns="prompt", values="kl_nats")
+
+
+def _kl_towards(kl: pd.Series, kept: pd.Series, effect: Effect) -> Estimate:
+    """Mean KL over the prompts that were read, or over all where something else was."""
+    mine = kl.reindex(kept.index) if effect.is_share else kl
+    return bootstrap_mean(mine.to_numpy(float))
 
 
 def _costs(table: pd.DataFrame, split: str) -> pd.DataFrame:
-    """Change of capability, ratio of perplexities and KL of every condition."""
+    """Change of capability and ratio of perplexities of every condition."""
     capability = per_prompt(table, CAPABILITY, split)
-    change = capability.sub(capability.loc[PLAIN], axis=1).mean(axis=1)
+    if not capability.empty:
+        capability = capability.sub(capability.loc[PLAIN], axis=1)
     nats, tokens = (per_prompt(table, metric, split) for metric in (NATS, TOKENS))
     per_token = nats.sum(axis=1) / tokens.sum(axis=1)
-    here = table[(table.split == split) & (table.metric == "degenerate")]
     return pd.DataFrame(
         {
-            "capability_change": change,
+            "capability_change": capability.mean(axis=1).reindex(per_token.index),
             "perplexity_ratio": np.exp(per_token - per_token.loc[PLAIN]),
-            "kl_nats": here.groupby("cell").kl_nats.mean(),
         }
     )
 
@@ -153,6 +196,8 @@ class Standing:
         p_controls: max-statistic p of being ahead of a control, the largest over controls.
         steering: the row of the steering at matched KL; None for none.
         over_steering: effect of the edit minus that of the steering, paired; NaN for none.
+        other: the row of the same edit read towards the other target; None where that is only its
+            sign turned round.
     """
 
     target: str
@@ -162,6 +207,7 @@ class Standing:
     p_controls: float
     steering: pd.Series | None
     over_steering: Estimate
+    other: pd.Series | None = None
 
 
 def stand(
@@ -190,6 +236,7 @@ def stand(
     over = Estimate(math.nan, math.nan, math.nan, 0)
     if steering is not None:
         over = bootstrap_mean((shifts.loc[cell] - shifts.loc[steered[0]]).dropna().to_numpy(float))
+    others = rows[(rows.cell == cell) & (rows.target != target)]
     return Standing(
         target,
         mine.loc[cell],
@@ -198,6 +245,7 @@ def stand(
         float(max(p_values)),
         steering,
         over,
+        others.iloc[0] if effect.is_share and len(others) else None,
     )
 
 
@@ -228,36 +276,48 @@ def standings_of(run: Run, rows: pd.DataFrame) -> list[Standing]:
 
 
 def front_in_words(found: Sequence[Standing], effect: Effect) -> list[str]:
-    """The verdict, one sentence per target that some edit may be chosen for."""
-    if not found:
-        return ["none: every edit costs more than the limits allow."]
-    lines = []
-    for s in found:
-        edit = s.edit
-        words = (
-            f"towards {s.target}: {_named(edit)} moves {_amount(edit, effect)} at "
-            f"{edit.kl_nats:.2f} nats (capability {edit.capability_change:+.2f}, perplexity x"
-            f"{edit.perplexity_ratio:.2f}); "
+    """The verdict, one sentence for each target."""
+    by_target = {s.target: s for s in found}
+    return [
+        _in_words(by_target[target], effect)
+        if target in by_target
+        else f"towards {target}: no edit that does anything leads there within the limits."
+        for target in (effect.positive, effect.negative)
+    ]
+
+
+def _in_words(s: Standing, effect: Effect) -> str:
+    """How one edit stands: what it does and costs, against its controls, against steering."""
+    words = f"towards {s.target}: {_named(s.edit)} moves {_at_a_price(s.edit, effect)}"
+    if s.other is not None:
+        words += f", and towards {s.other.target} it moves {_amount(s.other, effect)}"
+    if s.p_controls < 0.05 and s.over_control.low > 0:
+        words += f"; it beats every control (largest p {s.p_controls:.3g}); "
+    else:
+        words += (
+            f"; it does not beat its controls: {_named(s.strongest)} moves "
+            f"{_at_a_price(s.strongest, effect)} (p {s.p_controls:.2g}); "
         )
-        if s.p_controls < 0.05 and s.over_control.low > 0:
-            words += f"it beats every control (largest p {s.p_controls:.3g}); "
-        else:
-            words += (
-                f"it does not beat its controls: {_named(s.strongest)} moves "
-                f"{_amount(s.strongest, effect)} (p {s.p_controls:.2g}); "
-            )
-        if s.steering is None:
-            words += "no steering reaches its KL."
-        else:
-            gap = s.over_steering
-            side = "ahead of" if gap.low > 0 else "behind" if gap.high < 0 else "level with"
-            words += (
-                f"it is {side} the mean difference at layer {int(s.steering.layer)} at the same KL, "
-                f"which moves {_amount(s.steering, effect)} (capability "
-                f"{s.steering.capability_change:+.2f}, perplexity x{s.steering.perplexity_ratio:.2f})."
-            )
-        lines.append(words)
-    return lines
+    if s.steering is None:
+        return words + "no steering reaches its KL."
+    gap = s.over_steering
+    side = "ahead of" if gap.low > 0 else "behind" if gap.high < 0 else "level with"
+    difference = f"{_said((gap.value, gap.low, gap.high), effect)} between them"
+    words += (
+        f"it is {side} the mean difference at layer {int(s.steering.layer)}, which moves "
+        f"{_at_a_price(s.steering, effect)}: {difference}"
+    )
+    if is_one_kl(s.edit.kl_nats, s.steering.kl_nats):
+        return words + "."
+    return words + ", but not at one KL: it was matched on the select split and differs here."
+
+
+def _at_a_price(row: pd.Series, effect: Effect) -> str:
+    """The effect with its KL and what else it costs."""
+    return (
+        f"{_amount(row, effect)} at {row.kl_nats:.3f} nats [{row.kl_low:.3f}, {row.kl_high:.3f}] "
+        f"(capability {row.capability_change:+.2f}, perplexity x{row.perplexity_ratio:.2f})"
+    )
 
 
 def _named(row: pd.Series) -> str:
@@ -267,5 +327,11 @@ def _named(row: pd.Series) -> str:
 
 
 def _amount(row: pd.Series, effect: Effect) -> str:
+    return _said((row.effect, row.low, row.high), effect)
+
+
+def _said(numbers: tuple[float, float, float], effect: Effect) -> str:
+    """A value with its interval and unit."""
     factor, unit = (100.0, " points") if effect.is_share else (1.0, " nats")
-    return f"{factor * row.effect:+.1f}{unit} [{factor * row.low:+.1f}, {factor * row.high:+.1f}]"
+    value, low, high = (factor * number for number in numbers)
+    return f"{value:+.1f}{unit} [{low:+.1f}, {high:+.1f}]"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from steerscope.one_kl import is_one_kl
 from steerscope.predictors import holm
 from steerscope.results import Run
 from steerscope.statistics import Estimate, bootstrap_mean, sign_flip_p
@@ -110,22 +111,32 @@ def towards(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
+def spent(rows: pd.DataFrame) -> pd.DataFrame:
+    """KL on each measured prompt, mean over the matched signs; one column per technique, in nats."""
+    mine = rows[(rows.metric == "kl") & rows.matched.astype(bool)]
+    return mine.pivot_table(index="item", columns="technique", values="value")
+
+
 def against(rows: pd.DataFrame, metric: str, reference: str) -> pd.DataFrame:
     """Every technique against a reference at the matched KL, paired by item.
 
-    Columns: technique, gain, low, high, difference (reference minus technique), difference_low,
-    difference_high, p (sign flips), p_holm, n. NaN for the reference's own difference.
+    Columns: technique, gain, low, high, kl, kl_low, kl_high (nats that both signs came to on the
+    measured prompts, where the KL was matched on others), difference (reference minus technique),
+    difference_low, difference_high, p (sign flips), p_holm, n. NaN for the reference's own
+    difference.
     """
-    gains = towards(rows, metric)
+    gains, nats = towards(rows, metric), spent(rows)
     found = []
     for technique in gains:
         gain = bootstrap_mean(gains[technique].to_numpy(float))
+        kl = bootstrap_mean(nats[technique].to_numpy(float))
         paired, p = Estimate(math.nan, math.nan, math.nan, 0), math.nan
         if technique != reference and reference in gains:
             difference = (gains[reference] - gains[technique]).to_numpy(float)
             paired, p = bootstrap_mean(difference), sign_flip_p(difference)
         found.append(
             {"technique": technique, "gain": gain.value, "low": gain.low, "high": gain.high}
+            | {"kl": kl.value, "kl_low": kl.low, "kl_high": kl.high}
             | {"difference": paired.value, "difference_low": paired.low}
             | {"difference_high": paired.high, "p": p, "n": gain.n}
         )
@@ -140,6 +151,9 @@ def against(rows: pd.DataFrame, metric: str, reference: str) -> pd.DataFrame:
 def verdict(table: pd.DataFrame, reference: str, rival: str, *, words: str, kl: float) -> str:
     """Whether the reference beats a rival at the matched KL, and by how much, in one sentence.
 
+    It says the KL that both came to on the measured prompts, and where these are not one KL, that
+    the comparison is not at one.
+
     Args:
         table: as `against` returns it.
         reference: whose merit is asked.
@@ -152,10 +166,17 @@ def verdict(table: pd.DataFrame, reference: str, rival: str, *, words: str, kl: 
     start = f"At a matched KL of {kl:g} nats, {words}:"
     if missing:
         return f"{start} {' and '.join(missing)} never reach that KL with both signs."
-    row = table.set_index("technique").loc[rival]
+    by_name = table.set_index("technique")
+    row, mine = by_name.loc[rival], by_name.loc[reference]
     said = f"{row.difference:+.3f} [{row.difference_low:+.3f}, {row.difference_high:+.3f}]"
-    holm_p = f"p {row.p:.3g}, {row.p_holm:.3g} after Holm"
+    holm_p = f"p {row.p:.3g}, {row.p_holm:.3g} after Holm, n {row.n:.0f}"
     if row.p_holm < 0.05:
         won = "beats" if row.difference > 0 else "is behind"
-        return f"{start} {reference} {won} {rival} by {said} ({holm_p})."
-    return f"{start} {reference} and {rival} cannot be told apart: {said} ({holm_p})."
+        outcome = f"{reference} {won} {rival} by {said} ({holm_p})"
+    else:
+        outcome = f"{reference} and {rival} cannot be told apart: {said} ({holm_p})"
+    price = " against ".join(
+        f"{r.kl:.3f} [{r.kl_low:.3f}, {r.kl_high:.3f}] nats" for r in (mine, row)
+    )
+    held = "" if is_one_kl(mine.kl, row.kl) else "; this is not a comparison at one KL"
+    return f"{start} {outcome}, at {price} on the measured prompts{held}."

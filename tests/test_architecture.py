@@ -20,7 +20,7 @@ LEVELS = {
     "contrasts": 1, "statistics": 1, "metrics": 1, "batches": 1, "caches": 1, "clock": 1, "reading": 1,
     "losses": 1, "legacy": 1, "searches": 1, "seals": 1, "results": 2, "studies": 2, "predictors": 2, "model": 2,
     "microworld": 2, "plans": 3, "geometry": 3, "rankings": 3, "phases": 3, "drift": 3, "tables": 3,
-    "transfers": 3, "fronts": 4, "figures": 5,
+    "one_kl": 0, "transfers": 3, "fronts": 4, "figures": 5,
     "memory": 3, "backbones": 4,
     "activations": 4, "spectra": 4,
     "findings": 4,

@@ -20,6 +20,7 @@ from steerscope.fronts import (
     choose,
     front_in_words,
     front_table,
+    leaning,
     on_front,
     read_roles,
     stand,
@@ -107,6 +108,51 @@ def test_the_front_is_what_nothing_else_beats_in_all_three():
     assert on_front(rows).tolist() == [True, True, True, False, False, True]
 
 
+def test_what_costs_no_kl_or_leads_away_is_never_chosen(table):
+    rows = front_table(table, FLIPPED, "test")
+    limits = Limits(0.2, 1.3, least_kl=0.01)
+    assert set(choose(rows, limits).cell) == {"edit=a", "edit=b", "steered"}
+    rows.loc[rows.cell == "edit=a", "kl_nats"] = 0.009
+    rows.loc[rows.cell == "edit=b", "effect"] = -0.1
+    assert set(choose(rows, limits).cell) == {"steered"}
+
+
+def test_a_shortlist_holds_the_best_few_of_each_method(table):
+    rows = front_table(table, FLIPPED, "test")
+    more = pd.concat([rows, *(rows.assign(cell=f"{i}", effect=i / 10) for i in (1, 2, 3))])
+    found = choose(more.assign(method="power"), Limits(1, 9), count=2)
+    best = more[more.effect > 0].sort_values("effect").groupby("target").effect.apply(list)
+    for target, mine in found.groupby("target").effect:
+        assert mine.tolist() == best[target][:-3:-1]
+
+
+def test_the_kl_of_a_target_is_that_of_the_prompts_that_can_go_there(table):
+    here = (table.cell == "edit=a") & (table.prompt >= N // 2)
+    table.loc[here, "kl_nats"] = 0.3
+    rows = front_table(table, FLIPPED, "test").set_index(["cell", "target"]).kl_nats
+    assert rows.loc["edit=a", "joyful"] == pytest.approx(0.1)
+    assert rows.loc["edit=a", "gloomy"] == pytest.approx(0.3)
+
+
+def test_a_screen_is_read_towards_both_targets_without_capability():
+    rows = []
+    for cell, shifts in (("plain", (0.0, 0.0)), ("edit=a", (2.0, -1.0))):
+        label = {"cell": cell, "method": cell, "split": "select", "kl_nats": 0.2}
+        for p in range(4):
+            rows += [
+                row(**label, prompt=p, metric=metric, value=value)
+                for metric, value in (
+                    ("leaning_joyful", p + shifts[0]), ("leaning_gloomy", p + shifts[1]),
+                    ("kl", 0.2), (NATS, 3.0), (TOKENS, 3.0),
+                )
+            ]  # fmt: skip
+    found = front_table(as_table(rows), leaning(FLIPPED), "select").set_index("target")
+    assert found.effect.to_dict() == {"joyful": 2.0, "gloomy": -1.0}
+    assert found.capability_change.isna().all()
+    assert found.kl_nats.tolist() == pytest.approx([0.2, 0.2])
+    assert choose(found.reset_index(), Limits()).target.tolist() == ["joyful"]
+
+
 def test_only_what_stays_within_the_limits_is_chosen(table):
     rows = front_table(table, FLIPPED, "test")
     chosen = choose(rows, Limits(capability=0.05, perplexity=1.3))
@@ -132,18 +178,34 @@ def test_the_verdict_names_winners_and_losers_with_their_numbers(table):
     assert found.over_control.value == pytest.approx(0.7)
     assert found.over_steering.value == pytest.approx(0.3)
     assert found.p_controls < 0.01
-    (line,) = front_in_words([found], FLIPPED)
+    line, other = front_in_words([found], FLIPPED)
+    assert other == "towards gloomy: no edit that does anything leads there within the limits."
     assert line.startswith("towards joyful: a moves +80.0 points [")
+    assert "at 0.100 nats [0.100, 0.100] (capability -0.10, perplexity x1.11)" in line
+    assert "and towards gloomy it moves +0.0 points" in line
     assert "beats every control" in line
     assert "ahead of the mean difference at layer 3" in line
+    assert "points [" in line.partition("perplexity x1.00): ")[2]
+    assert "not at one KL" not in line
     table.loc[(table.cell == "edit=a") & (table.metric == "to_joyful"), "value"] = 0.0
-    (line,) = front_in_words([stand(table, FLIPPED, rows, roles(), "joyful")], FLIPPED)
+    line, _ = front_in_words([stand(table, FLIPPED, rows, roles(), "joyful")], FLIPPED)
     assert "does not beat its controls" in line
     assert "behind" in line
 
 
+def test_the_verdict_says_where_steering_has_another_kl(table):
+    table.loc[table.cell == "steered", "kl_nats"] = 0.05
+    rows = front_table(table, FLIPPED, "test")
+    line, _ = front_in_words([stand(table, FLIPPED, rows, roles(), "joyful")], FLIPPED)
+    assert "at 0.050 nats" in line
+    assert line.endswith("but not at one KL: it was matched on the select split and differs here.")
+
+
 def test_a_sweep_of_which_nothing_may_be_chosen_says_so():
-    assert front_in_words([], FLIPPED) == ["none: every edit costs more than the limits allow."]
+    for line, target in zip(front_in_words([], FLIPPED), ("joyful", "gloomy"), strict=True):
+        assert (
+            line == f"towards {target}: no edit that does anything leads there within the limits."
+        )
 
 
 def test_a_sweep_that_has_not_ended_says_so(tmp_path):

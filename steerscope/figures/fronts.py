@@ -12,15 +12,20 @@ from steerscope.studies import Effect
 _FAMILIES = (BLUE, GREEN, ORANGE, SKY, RED, PINK)
 _COSTS = (
     ("perplexity_ratio", "perplexity over plain (ratio)", "log"),
-    ("capability_change", "capability, change from plain (points)", "linear"),
+    ("capability_change", "capability, minus plain (points)", "linear"),
+    ("kl_nats", "KL from plain (nats)", "log"),
 )
-_LARGEST_RATIO = 20.0  # what costs more than that is drawn at the edge
+_EDGES = {
+    "perplexity_ratio": (None, 20.0),
+    "kl_nats": (1e-4, None),
+}  # what is beyond is drawn there
 
 
 def pareto_front(rows: pd.DataFrame, effect: Effect, *, title: str = "") -> go.Figure:
-    """One row of panels per target: the effect against perplexity, and against capability.
+    """One row of panels per target: the effect against perplexity, capability and KL.
 
-    What no other condition beats in all three is joined by a line, edge to edge through the plane.
+    In each panel a line joins what no other condition beats in that plane. Capability has no panel
+    where it was not measured for all conditions.
 
     Args:
         rows: conditions as `front_table` gives them.
@@ -29,13 +34,14 @@ def pareto_front(rows: pd.DataFrame, effect: Effect, *, title: str = "") -> go.F
     """
     targets = [t for t in (effect.positive, effect.negative) if (rows.target == t).any()]
     figure = new_figure(title or "What edits of weights reach, and what they cost", "", "")
+    costs = [cost for cost in _COSTS if rows[cost[0]].notna().all()]
     figure.set_subplots(
         rows=len(targets),
-        cols=2,
+        cols=len(costs),
         shared_yaxes=True,
         horizontal_spacing=0.05,
         vertical_spacing=0.16,
-        subplot_titles=[f"towards {t}" for t in targets for _ in _COSTS],
+        subplot_titles=[f"towards {t}" for t in targets for _ in costs],
     )
     families = {name: _family(name) for name in rows.method.unique()}
     shown = [f for f in dict.fromkeys(families.values()) if f not in _SPECIAL]
@@ -43,7 +49,7 @@ def pareto_front(rows: pd.DataFrame, effect: Effect, *, title: str = "") -> go.F
     factor, unit = (100.0, "points") if effect.is_share else (1.0, "nats")
     for number, target in enumerate(targets, start=1):
         mine = rows[rows.target == target]
-        for column, (cost, words, scale) in enumerate(_COSTS, start=1):
+        for column, (cost, words, scale) in enumerate(costs, start=1):
             place = {"row": number, "col": column}
             _draw_front(figure, mine, cost, factor, place)
             for family in sorted(colours, key=lambda f: f not in _SPECIAL):
@@ -52,7 +58,7 @@ def pareto_front(rows: pd.DataFrame, effect: Effect, *, title: str = "") -> go.F
             figure.update_xaxes(title=words, type=scale, **place)
         figure.update_yaxes(title=f"effect ({unit}, minus plain)", row=number, col=1)
     figure.update_layout(
-        width=1040,
+        width=80 + 380 * len(costs),
         height=150 + 370 * len(targets),
         margin={"t": 125},
         legend={"x": 0.0, "xanchor": "left", "y": 1.06, "font": {"size": 12}},
@@ -73,16 +79,16 @@ def _family(method: str) -> str:
 
 
 def _x(rows: pd.DataFrame, cost: str) -> list[float]:
-    if cost == "perplexity_ratio":
-        return rows[cost].clip(upper=_LARGEST_RATIO).tolist()
-    return (100 * rows[cost]).tolist()
+    if cost == "capability_change":
+        return (100 * rows[cost]).tolist()
+    return rows[cost].clip(*_EDGES[cost]).tolist()
 
 
 def _draw_front(
     figure: go.Figure, rows: pd.DataFrame, cost: str, factor: float, place: dict[str, int]
 ) -> None:
     """A staircase through the conditions that none beats in effect and this cost."""
-    sign = 1 if cost == "perplexity_ratio" else -1
+    sign = -1 if cost == "capability_change" else 1
     ordered = rows.iloc[np.lexsort((-rows.effect, sign * rows[cost]))]
     best = ordered[ordered.effect > ordered.effect.cummax().shift(fill_value=-np.inf)]
     figure.add_trace(

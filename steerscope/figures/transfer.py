@@ -65,7 +65,9 @@ def transfer_responses(table: pd.DataFrame, panels: dict[str, str]) -> go.Figure
 
 
 def transfer_at_one_kl(gains: pd.DataFrame, *, words: str, kl: float) -> go.Figure:
-    """What both signs gain together at a matched KL, one bar per technique with its interval.
+    """What both signs gain together at a matched KL, one point per technique with its interval.
+
+    Under each technique stands the KL that it came to on the measured prompts.
 
     Args:
         gains: as `against` returns it.
@@ -77,7 +79,10 @@ def transfer_at_one_kl(gains: pd.DataFrame, *, words: str, kl: float) -> go.Figu
     figure.add_trace(
         go.Scatter(
             x=order.gain.tolist(),
-            y=order.technique.tolist(),
+            y=[
+                f"{r.technique}<br><sup>{r.kl:.3f} [{r.kl_low:.3f}, {r.kl_high:.3f}] nats</sup>"
+                for r in order.itertuples()
+            ],
             error_x={
                 "array": (order.high - order.gain).tolist(),
                 "arrayminus": (order.gain - order.low).tolist(),
@@ -88,5 +93,5 @@ def transfer_at_one_kl(gains: pd.DataFrame, *, words: str, kl: float) -> go.Figu
         )
     )
     figure.add_vline(x=0, line={"color": "#BBBBBB"})
-    figure.update_layout(margin={"l": 130})
+    figure.update_layout(margin={"l": 190}, height=130 + 55 * len(order))
     return figure

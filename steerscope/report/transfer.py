@@ -74,7 +74,9 @@ def plates(run: Run) -> list[Plate]:
             figures.transfer_at_one_kl(
                 against(rows, outcome, first), words=_WORDS[outcome], kl=settings["kl"]
             ),
-            f"Each sign has the coefficient that costs {settings['kl']:g} nats on the select split.",
+            f"Each sign has the coefficient that costs {settings['kl']:g} nats on the select split. Under "
+            "each technique stands the KL that both signs came to on the measured prompts; where these "
+            "differ, the techniques are not compared at one KL.",
         ),
     ]
 
@@ -95,6 +97,7 @@ def tables(run: Run) -> list[Table]:
     paired = (
         Column("technique", "technique"),
         Column("gain", "gain", 3, True, "low", "high"),
+        Column("kl", "KL (nats)", 3, False, "kl_low", "kl_high"),
         Column("difference", f"{first} minus it", 3, True, "difference_low", "difference_high"),
         Column("p_holm", "p (sign flips, Holm)", 3),
         Column("n", "n"),

@@ -6,10 +6,18 @@ import pandas as pd
 
 from steerscope import figures
 from steerscope.figures.files import Plate
-from steerscope.fronts import Standing, front_in_words, front_table, read_roles, standings_of
+from steerscope.fronts import (
+    Standing,
+    front_in_words,
+    front_table,
+    leaning,
+    read_roles,
+    standings_of,
+)
 from steerscope.plans import effect_of
 from steerscope.report.page import Page, as_figure, as_table, as_text, bold_head
 from steerscope.results import Run
+from steerscope.studies import Effect
 from steerscope.tables import Column, Table
 
 _COLUMNS = {
@@ -23,6 +31,8 @@ _COLUMNS = {
     "capability_change": "capability",
     "perplexity_ratio": "perplexity ratio",
     "kl_nats": "KL (nats)",
+    "kl_low": "KL low",
+    "kl_high": "KL high",
     "front": "on the front",
 }
 
@@ -41,8 +51,9 @@ def page(run: Run) -> Page:
         *map(as_figure, plates(run)),
         "<h2>What was stated, on the test split</h2>",
         _conditions(rows),
-        "<h2>What was swept, on the select split</h2>",
-        _conditions(_swept(run)),
+        "<h2>What was screened, on the select split</h2>",
+        f"<p>The effect is the {as_text(leaning(effect).words)}, in nats, minus plain.</p>",
+        _conditions(_screened(run)),
         "<h2>How it was measured</h2>",
         _method(run, standings),
     ]
@@ -61,14 +72,18 @@ def plates(run: Run) -> list[Plate]:
                 front_table(run.table(), effect, "test"), effect, title="Stated: the test split"
             ),
             "Bars are 95 % intervals (bootstrap over prompts). Ringed: no other condition is at least "
-            "as good in effect, capability and perplexity and better in one. Crosses are the controls: "
-            "changes of the same Frobenius norm, or of the same spectrum along random vectors.",
+            "as good in effect, capability and perplexity and better in one. The dotted line joins what "
+            "nothing beats in its plane. Crosses are the controls: changes of the same Frobenius norm, "
+            "or of the same spectrum along random vectors.",
         ),
         Plate(
             "pareto_select",
-            figures.pareto_front(_swept(run), effect, title="Swept: the select split"),
-            f"What the choice was made from: the largest effect that costs at most {loss:g} points of "
-            f"capability and {ratio:g} times the perplexity.",
+            figures.pareto_front(
+                _screened(run), leaning(effect), title="Screened: the select split"
+            ),
+            f"What the choice was made from, teacher-forced: the {leaning(effect).words}. Chosen is the "
+            f"largest that moves the model by at least {limits['least_kl']:g} nats and costs at most "
+            f"{loss:g} points of capability and {ratio:g} times the perplexity.",
         ),
     ]
 
@@ -76,24 +91,30 @@ def plates(run: Run) -> list[Plate]:
 def tables(run: Run) -> list[Table]:
     """Every condition of both splits."""
     effect = effect_of(run)
+    stated, screened = front_table(run.table(), effect, "test"), _screened(run)
+    caption = "Intervals are 95 %, bootstrap over n prompts; p is that of the largest of all."
+    return [
+        Table(name, rows.assign(edit=_labels(rows)), _columns(shown), caption)
+        for name, rows, shown in (
+            ("stated", stated, effect),
+            ("screened", screened, leaning(effect)),
+        )
+    ]
+
+
+def _columns(effect: Effect) -> tuple[Column, ...]:
     share = effect.is_share
-    title = f"{effect.words} (%)" if share else "shift of the log-odds (nats)"
-    columns = (
+    title = f"{effect.words} (%)" if share else f"{effect.words}, minus plain (nats)"
+    return (
         Column("edit", "edit"),
         Column("target", "towards"),
         Column("effect", title, 1 if share else 2, True, "low", "high", 100.0 if share else 1.0),
         Column("p_corrected", "p (max statistic)", 3),
         Column("capability_change", "capability (points)", 1, signed=True, factor=100.0),
         Column("perplexity_ratio", "perplexity (ratio)", 3),
-        Column("kl_nats", "KL (nats)", 3),
+        Column("kl_nats", "KL (nats)", 3, False, "kl_low", "kl_high"),
         Column("n", "n"),
     )
-    of_split = {"stated": front_table(run.table(), effect, "test"), "swept": _swept(run)}
-    caption = "Intervals are 95 %, bootstrap over n prompts; p is that of the largest of all."
-    return [
-        Table(name, rows.assign(edit=_labels(rows)), columns, caption)
-        for name, rows in of_split.items()
-    ]
 
 
 def _labels(rows: pd.DataFrame) -> list[str]:
@@ -106,9 +127,10 @@ def _labels(rows: pd.DataFrame) -> list[str]:
     ]
 
 
-def _swept(run: Run) -> pd.DataFrame:
-    rows = front_table(run.table(), effect_of(run), "select")
-    return rows[rows.operator == "weights"]
+def _screened(run: Run) -> pd.DataFrame:
+    table = run.table()
+    edits = table[table.operator.isin(("", "weights"))]  # and plain
+    return front_table(edits, leaning(effect_of(run)), "select")
 
 
 def _conditions(rows: pd.DataFrame) -> str:
@@ -129,7 +151,10 @@ def _method(run: Run, standings: list[Standing]) -> str:
         f"<p>{as_text(', '.join(settings['edits']))} by {as_text(settings['amounts'])} at "
         f"{as_text(', '.join(settings['weights']))} of {as_text(layers)}{as_text(together)}. An edit "
         "has no sign that says where it leads, so each is read towards both targets. The select split "
-        f"chose {len(standings)} of them; the test split states them beside {n_controls} controls, "
-        "among them the same edit of other matrices and layers, and beside the mean difference at the "
-        "KL that the edit had on the select split. Perplexity weighs every token the same.</p>"
+        f"screens them by the log-odds of {as_text(settings['screened_by'])}, where nothing is written, "
+        f"lets the best {settings['shortlist']} of each kind and target write, and chooses "
+        f"{len(standings)}. The test split states them beside {n_controls} controls, among them the "
+        "same edit of other matrices and layers, and beside the mean difference at the KL that the "
+        "edit had on the select split. KL is read on the prompts that can go over to the target. "
+        "Perplexity weighs every token the same.</p>"
     )

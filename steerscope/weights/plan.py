@@ -11,6 +11,8 @@ from steerscope.fronts import Limits
 from steerscope.weights.edits import find_edit
 from steerscope.weights.weight_edit import WeightEdit
 
+_COUNTS = ("max_pairs", "shortlist", "n_controls", "n_texts", "n_new", "max_select", "max_test")
+
 
 @dataclass(frozen=True, kw_only=True)
 class WeightSweepPlan:
@@ -31,7 +33,9 @@ class WeightSweepPlan:
         amounts: α or β of the edits; 0 is the plain model, which is measured anyway.
         together: places with amounts, such as `down:15:-0.2,down:16-24:+0.3`, at which every edit acts
             at once, beside the sweep over single places.
-        limits: what an edit may cost and still be chosen.
+        limits: what an edit must do and may cost to be chosen.
+        max_pairs: pairs of the select split that screen the edits, for each target.
+        shortlist: edits of each kind and target that also continue the prompts of the select split.
         n_controls: seeds of each random control.
         n_texts: texts for perplexity.
         n_new: tokens of each continuation.
@@ -55,6 +59,8 @@ class WeightSweepPlan:
     amounts: tuple[float, ...] = (-0.5, -0.3, -0.1, 0.1, 0.3, 0.5)
     together: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    max_pairs: int = 40
+    shortlist: int = 2
     n_controls: int = 3
     n_texts: int = 40
     n_new: int = 48
@@ -66,7 +72,7 @@ class WeightSweepPlan:
     def __post_init__(self) -> None:
         for name in self.weights:
             check_weight(name)
-        for name in ("n_controls", "n_texts", "n_new", "max_select", "max_test"):
+        for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise BadValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if not any(self.amounts) or not all(map(math.isfinite, self.amounts)):

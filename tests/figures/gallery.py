@@ -186,6 +186,9 @@ GAINS = pd.DataFrame(
         "gain": [0.3, 0.2],
         "low": [0.2, 0.1],
         "high": [0.4, 0.3],
+        "kl": [0.19, 0.21],
+        "kl_low": [0.17, 0.19],
+        "kl_high": [0.21, 0.23],
     }
 )
 OVERLAP = pd.DataFrame(

@@ -27,10 +27,13 @@ def test_the_responses_pass_through_zero_and_the_measured_points():
 
 def test_the_comparison_is_ordered_and_names_its_kl():
     table = pd.DataFrame(
-        [("a", 0.3, 0.2, 0.5), ("b", 0.1, 0.0, 0.2)], columns=["technique", "gain", "low", "high"]
+        [("a", 0.3, 0.2, 0.5, 0.11, 0.10, 0.12), ("b", 0.1, 0.0, 0.2, 0.09, 0.08, 0.10)],
+        columns=["technique", "gain", "low", "high", "kl", "kl_low", "kl_high"],
     )
     figure = figures.transfer_at_one_kl(table, words="gain (share)", kl=0.1)
-    assert list(figure.data[0].y) == ["b", "a"]
+    names = [label.partition("<br>") for label in figure.data[0].y]
+    assert [name for name, _, _ in names] == ["b", "a"]
+    assert "0.110 [0.100, 0.120] nats" in names[1][2]
     assert list(figure.data[0].error_x.array) == pytest.approx([0.1, 0.2])
     assert "0.1 nats" in figure.layout.title.text
     assert figure.layout.xaxis.title.text == "gain (share)"

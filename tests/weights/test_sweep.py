@@ -129,14 +129,14 @@ def test_a_sweep_stopped_anywhere_continues_to_the_same_table(whole, files, tmp_
 
 @pytest.mark.filterwarnings("ignore::steerscope.errors.PureGainWarning")
 def test_a_weight_that_is_not_as_before_is_an_error(files, tmp_path, monkeypatch):
-    from steerscope.weights import sweep
+    from steerscope.weights import bench
 
     def damaging(model, *arguments, **options):
         model.transformer.blocks[1].mlp.W_out.data[0, 0] += 1e-3
         return damaging.real(model, *arguments, **options)
 
-    damaging.real = sweep.text_nats
-    monkeypatch.setattr(sweep, "text_nats", damaging)
+    damaging.real = bench.text_nats
+    monkeypatch.setattr(bench, "text_nats", damaging)
     with pytest.raises(RestorationError, match="down.1"):
         run_weight_sweep(plan(files, edits=("gain",), together=()), tmp_path / "run")
 

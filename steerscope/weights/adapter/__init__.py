@@ -2,7 +2,6 @@
 
 from steerscope.weights.adapter.adapter import AdapterDesign, SvdAdapter
 from steerscope.weights.adapter.changes import Adapted, WeightChange
-from steerscope.weights.adapter.crossing import crossed
 from steerscope.weights.adapter.factors import Factors, factorise
 from steerscope.weights.adapter.files import load_adapter, save_adapter
 from steerscope.weights.adapter.fitting import fresh_adapter, train_adapter
@@ -20,6 +19,7 @@ from steerscope.weights.adapter.techniques import (
 )
 from steerscope.weights.adapter.training import Trained, TrainingPlan
 from steerscope.weights.adapter.transfer import TransferPlan, steering_by_validation, transfer
+from steerscope.weights.crossing import crossed
 
 __all__ = [
     "AIMS",

@@ -35,8 +35,9 @@ COEFFICIENTS = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)
 PLAIN = "plain"
 _KEYS = ["technique", "coefficient", "matched"]
 _SIZES = tuple(2.0**i for i in range(-3, 5))  # of the coefficients tried first
-_ROUNDS = 4
-_TOLERANCE = 0.04  # relative excess over the KL that counts as reached
+_FEW_PROMPTS = 12  # on which these are tried
+_ROUNDS = 5
+_TOLERANCE = 0.02  # of the KL; so near to it, it counts as reached
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ class TransferPlan:
     kl: float = 0.1
     n_prompts: int = 60
     n_pairs: int = 60
-    n_kl_prompts: int = 12
+    n_kl_prompts: int = 120
     n_new: int = 40
     temperature: float = 0.7
     seed: int = 0
@@ -80,46 +81,46 @@ def matched_coefficients(
 ) -> tuple[float, float]:
     """The smallest coefficients, negative and positive, at which the KL from plain reaches a target.
 
-    Coefficients up to 16 in steps of a factor of two come first, then their first bracket is narrowed.
-    NaN where the KL is not reached, or for a technique without degrees.
+    Coefficients up to 16 in steps of a factor of two come first, on a few of the prompts. Inside
+    their first bracket KL = a |c|^b gives the next one, which is then corrected on all prompts. NaN
+    where the KL is not reached, or for a technique without degrees.
     """
     if not technique.is_graded:
         return math.nan, math.nan
-    found: dict[float, float] = {0.0: 0.0}
 
-    def measure(coefficients: Sequence[float]) -> None:
+    def measure(texts: Sequence[str], coefficients: Sequence[float]) -> list[float]:
         cells = [technique.cell(c) for c in coefficients]
-        nats = kl_from_plain(model, prompts, cells).double().mean(dim=1).tolist()
-        found.update(zip(coefficients, nats, strict=True))
+        return kl_from_plain(model, texts, cells).double().mean(dim=1).tolist()
 
-    measure([sign * size for size in _SIZES for sign in (-1, 1)])
+    coarse = [sign * size for size in _SIZES for sign in (-1, 1)]
+    curve = dict(zip(coarse, measure(prompts[:_FEW_PROMPTS], coarse), strict=True))
+    laws = {sign: law for sign in (-1, 1) if (law := _power_law(curve, kl, sign))}
+    found = {-1: math.nan, 1: math.nan}
     for _ in range(_ROUNDS):
-        wanted = [
-            _between(*ends, found, kl)
-            for sign in (-1, 1)
-            if (ends := _bracket(found, kl, sign)) and found[ends[1]] > (1 + _TOLERANCE) * kl
-        ]
-        if wanted:
-            measure(wanted)
-    low, high = (_bracket(found, kl, sign) for sign in (-1, 1))
-    return low[1] if low else math.nan, high[1] if high else math.nan
+        asked = [sign for sign in laws if math.isnan(found[sign])]
+        if not asked:
+            break
+        nats = measure(prompts, [sign * laws[sign][0] for sign in asked])
+        for sign, reached in zip(asked, nats, strict=True):
+            size, exponent = laws[sign]
+            if abs(reached - kl) <= _TOLERANCE * kl:
+                found[sign] = sign * size
+            elif reached > 0:
+                laws[sign] = (size * (kl / reached) ** (1 / exponent), exponent)
+    return found[-1], found[1]
 
 
-def _bracket(found: Mapping[float, float], kl: float, sign: int) -> tuple[float, float] | None:
-    """The last coefficient of a sign below the KL and the first that reaches it; None for none."""
-    before = 0.0
-    for c in sorted((c for c in found if c * sign > 0), key=abs):
-        if found[c] >= kl:
-            return before, c
-        before = c
+def _power_law(curve: Mapping[float, float], kl: float, sign: int) -> tuple[float, float] | None:
+    """Where a KL is first reached on one side, and b of KL = a |c|^b there; None if it never is."""
+    before = (0.0, 0.0)
+    for size in sorted(abs(c) for c in curve if c * sign > 0):
+        nats = curve[sign * size]
+        if nats >= kl:
+            below, least = before
+            exponent = math.log(nats / least) / math.log(size / below) if least > 0 else 2.0
+            return size * (kl / nats) ** (1 / exponent), exponent
+        before = (size, nats)
     return None
-
-
-def _between(low: float, high: float, found: Mapping[float, float], kl: float) -> float:
-    """Where √KL, which starts in proportion to the coefficient, should just have reached the KL."""
-    below, above = math.sqrt(found[low]), math.sqrt(found[high])
-    share = (math.sqrt((1 + _TOLERANCE / 2) * kl) - below) / (above - below)
-    return low + min(max(share, 0.02), 0.98) * (high - low)
 
 
 def steering_by_validation(
@@ -134,7 +135,8 @@ def steering_by_validation(
         BadValueError: no layer reaches the KL.
     """
     parts = contrasts.split(plan.seed)
-    asked = [p.text for p in prompts.split(plan.seed).select.prompts[: plan.n_kl_prompts]]
+    few = min(plan.n_kl_prompts, _FEW_PROMPTS)
+    asked = [p.text for p in prompts.split(plan.seed).select.prompts[:few]]
     texts = [(p.positive, p.negative) for p in parts.select.pairs[: plan.n_pairs]]
     best, most = None, -math.inf
     for layer in range(model.shape.n_layers):

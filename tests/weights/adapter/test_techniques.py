@@ -154,7 +154,7 @@ def test_the_matched_coefficient_has_the_kl_and_is_the_first_that_has_it(load):
     assert low < 0 < high
     for c in (low, high):
         nats = kl_from_plain(model, texts, [technique.cell(c), technique.cell(0.9 * c)]).mean(dim=1)
-        assert float(nats[0]) == pytest.approx(0.02, rel=0.1)
+        assert float(nats[0]) == pytest.approx(0.02, rel=0.021)
         assert float(nats[1]) < 0.02
     assert all(map(math.isnan, matched_coefficients(model, technique, texts, 1e6)))
     assert all(map(math.isnan, matched_coefficients(model, prompting(PAIRS), texts, 0.02)))
@@ -215,12 +215,14 @@ def made_rows():
                 rows += [(technique, c, matched, i, 0.5 + change + 0.01 * i) for i in range(8)]
     rows += [("plain", 0.0, False, i, 0.5 + 0.01 * i) for i in range(8)]
     table = pd.DataFrame(rows, columns=["technique", "coefficient", "matched", "item", "value"])
-    return table.assign(metric="target", kind="prompt")
+    nats = table.assign(metric="kl", value=[0.1 if c > 0 else 0.08 for c in table.coefficient])
+    return pd.concat([table.assign(metric="target"), nats]).assign(kind="prompt")
 
 
 def test_the_tables_by_hand():
     rows = made_rows()
-    table = transfer_table(rows).set_index(["technique", "coefficient", "matched"])
+    mine = transfer_table(rows)
+    table = mine[mine.metric == "target"].set_index(["technique", "coefficient", "matched"])
     assert table.loc[("good", -1.0, False)].change == pytest.approx(-0.4)
     assert table.loc[("good", -1.0, False)].n == 8
     parts = odd_and_even(rows, "target").set_index("technique")
@@ -238,6 +240,17 @@ def test_the_verdict_says_ahead_behind_or_neither():
     assert "good beats bad by +0.400" in verdict(compared, "good", "bad", words="x", kl=0.1)
     turned = against(rows, "target", "bad")
     assert "bad is behind good by -0.4" in verdict(turned, "bad", "good", words="x", kl=0.1)
-    even = against(rows.assign(value=1.0), "target", "good")
+    even = against(rows.assign(value=rows.value.where(rows.metric == "kl", 1.0)), "target", "good")
     assert "cannot be told apart" in verdict(even, "good", "bad", words="x", kl=0.1)
     assert "never reach" in verdict(compared, "good", "ugly", words="x", kl=0.1)
+
+
+def test_the_verdict_says_the_kl_that_was_spent_and_whether_it_is_one():
+    rows = made_rows()
+    line = verdict(against(rows, "target", "good"), "good", "bad", words="x", kl=0.1)
+    price = "0.090 [0.090, 0.090] nats"
+    assert line.endswith(f"at {price} against {price} on the measured prompts.")
+    rows.loc[(rows.metric == "kl") & (rows.technique == "bad"), "value"] = 0.07
+    line = verdict(against(rows, "target", "good"), "good", "bad", words="x", kl=0.1)
+    assert "against 0.070 [0.070, 0.070] nats" in line
+    assert line.endswith("this is not a comparison at one KL.")

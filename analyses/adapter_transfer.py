@@ -20,7 +20,7 @@ from steerscope import ContrastSet, LensModel, figures, load_contrasts, load_mod
 from steerscope.backbones import load_original
 from steerscope.progress import bar
 from steerscope.report import write_report
-from steerscope.transfers import against, odd_and_even, transfer_table, verdict
+from steerscope.transfers import OUTCOMES, against, odd_and_even, transfer_table, verdicts
 from steerscope.weights.adapter import (
     AdapterDesign,
     FullTrainee,
@@ -50,10 +50,6 @@ PANELS = {
     "kept_register": "register kept (share)",
     "nll_plain": "nats per token, plain model",
 }
-OUTCOMES = {
-    "target": "half the difference between the signs of the share in the positive class",
-    "preference": "half the difference between the signs of the log-odds of held-out pairs (nats)",
-}
 OBJECTIVE = Objective(
     aim="preference", beta=0.3, gamma=5.0, coherence=0.0, kl=3.0, kl_margin=0.05, monotonicity=0.1
 )
@@ -66,15 +62,15 @@ def main() -> None:
     parser.add_argument("--contrasts", default="mood", help="bundled name or file")
     parser.add_argument("--kl", type=float, default=0.1, help="nats at which they are compared")
     parser.add_argument("--pairs", type=int, default=72, help="crossed pairs trained on")
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--prompts", type=int, default=40, help="held-out prompts")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--prompts", type=int, default=120, help="held-out prompts")
     parser.add_argument("--rank", type=int, default=96, help="of the adapter")
     parser.add_argument("--format", default="png", help="html, png, svg or pdf")
     options = parser.parse_args()
     started = perf_counter()
     model, contrasts = load_model(options.model), load_contrasts(options.contrasts)
     prompts = load_prompts(options.contrasts)
-    plan = TransferPlan(kl=options.kl, n_prompts=options.prompts, n_pairs=options.prompts)
+    plan = TransferPlan(kl=options.kl, n_prompts=options.prompts, n_pairs=60, n_new=24)
     name = f"{Path(options.model).name}-{contrasts.name}"
     out = ROOT / "data/runs/adapter" / name
     out.mkdir(parents=True, exist_ok=True)
@@ -150,12 +146,7 @@ def report(rows: pd.DataFrame, found: list[Technique], kl: float, out: Path) -> 
     table = table.merge(sizes, on="technique", how="left")
     parts = pd.concat([odd_and_even(rows, m).assign(metric=m) for m in rows.metric.unique()])
     compared = pd.concat([against(rows, m, NAME).assign(metric=m) for m in OUTCOMES])
-    said = [
-        verdict(compared[compared.metric == m], NAME, rival, words=w, kl=kl)
-        for m, w in OUTCOMES.items()
-        for rival in compared.technique.unique()
-        if rival != NAME
-    ]
+    said = verdicts(rows, NAME, kl=kl)
     named = {"table": table, "odd_and_even": parts, "at_one_kl": compared, "techniques": sizes}
     for name, content in named.items():
         content.to_csv(out / f"{name}.csv", index=False)
@@ -172,8 +163,8 @@ def report(rows: pd.DataFrame, found: list[Technique], kl: float, out: Path) -> 
         ("Every condition", everything.reset_index()),
     ]
     text = "\n\n".join(f"## {title}\n\n{as_markdown(content)}" for title, content in sections)
-    verdicts = "\n".join(f"* {line}" for line in said)
-    (out / "table.md").write_text(f"# Transfer\n\n{verdicts}\n\n{text}\n", encoding="utf-8")
+    listed = "\n".join(f"* {line}" for line in said)
+    (out / "table.md").write_text(f"# Transfer\n\n{listed}\n\n{text}\n", encoding="utf-8")
     print(wide.round(3).to_string())
     print(compared.round(3).to_string(index=False))
     print("\n".join(said))

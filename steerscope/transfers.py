@@ -14,6 +14,10 @@ from steerscope.results import Run
 from steerscope.statistics import Estimate, bootstrap_mean, sign_flip_p
 
 PLAIN = "plain"
+OUTCOMES = {
+    "target": "half the difference between the signs of the share in the positive class",
+    "preference": "half the difference between the signs of the log-odds of held-out pairs (nats)",
+}
 _CONDITION = ["technique", "coefficient", "matched"]
 
 
@@ -180,3 +184,35 @@ def verdict(table: pd.DataFrame, reference: str, rival: str, *, words: str, kl: 
     )
     held = "" if is_one_kl(mine.kl, row.kl) else "; this is not a comparison at one KL"
     return f"{start} {outcome}, at {price} on the measured prompts{held}."
+
+
+def verdicts(rows: pd.DataFrame, reference: str, *, kl: float) -> list[str]:
+    """`verdict` of a reference against every other technique, on every outcome that was measured.
+
+    What cannot be brought to the matched KL is stated at c = ±1 with the KL that it has there.
+    """
+    found = []
+    for metric in (m for m in OUTCOMES if m in set(rows.metric)):
+        table = against(rows, metric, reference)
+        for rival in rows.technique.unique():
+            if rival in {PLAIN, reference}:
+                continue
+            line = verdict(table, reference, rival, words=OUTCOMES[metric], kl=kl)
+            if rival not in set(table.technique):
+                line += _at_one(rows, metric, rival)
+            found.append(line)
+    return found
+
+
+def _at_one(rows: pd.DataFrame, metric: str, technique: str) -> str:
+    """What a technique gains at c = ±1, and at what KL; empty where that was not measured."""
+    parts = odd_and_even(rows, metric).set_index(["technique", "coefficient"])
+    if (technique, 1.0) not in parts.index:
+        return ""
+    gain = parts.loc[(technique, 1.0)]
+    here = rows[(rows.technique == technique) & (rows.coefficient.abs() == 1) & ~rows.matched]
+    nats = bootstrap_mean(here[here.metric == "kl"].groupby("item").value.mean().to_numpy(float))
+    return (
+        f" At c = ±1 {technique} has {gain.odd:+.3f} [{gain.odd_low:+.3f}, {gain.odd_high:+.3f}] "
+        f"at {nats.value:.3f} [{nats.low:.3f}, {nats.high:.3f}] nats."
+    )

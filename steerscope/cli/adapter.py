@@ -149,7 +149,7 @@ def evaluate(
     from steerscope.contrasts import load_contrasts
     from steerscope.progress import bar
     from steerscope.report import write_report
-    from steerscope.transfers import against, transfer_table, verdict
+    from steerscope.transfers import transfer_table, verdicts
     from steerscope.weights.adapter import (
         TransferPlan,
         load_adapter,
@@ -168,9 +168,7 @@ def evaluate(
     pairs, asked = load_contrasts(contrasts), _prompts(contrasts, prompts)
     steering = steering_by_validation(loaded, pairs, asked, "mean_diff", plan)
     rows = transfer(loaded, [technique, steering], pairs, asked, plan=plan, progress=bar)
-    found, compared = transfer_table(rows), against(rows, "preference", technique.name)
-    words = "half the shift of the log-odds of held-out pairs between the signs (nats)"
-    said = verdict(compared, technique.name, "mean_diff", words=words, kl=kl)
+    found, said = transfer_table(rows), verdicts(rows, technique.name, kl=kl)
     pages = []
     if out is not None:
         run = store_transfer(out, rows, [technique, steering], loaded, pairs, plan)
@@ -181,7 +179,7 @@ def evaluate(
         for r in found.itertuples()
     ]
     columns = ("technique", "c", "matched", "metric", "value", "change from plain")
-    lines = [*table("held-out test split:", columns, shown), said, *pages]
+    lines = [*table("held-out test split:", columns, shown), *said, *pages]
     finish(as_json, {"table": found.to_dict("records"), "verdict": said}, lines)
 
 

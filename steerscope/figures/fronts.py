@@ -58,7 +58,7 @@ def pareto_front(rows: pd.DataFrame, effect: Effect, *, title: str = "") -> go.F
             figure.update_xaxes(title=words, type=scale, **place)
         figure.update_yaxes(title=f"effect ({unit}, minus plain)", row=number, col=1)
     figure.update_layout(
-        width=80 + 380 * len(costs),
+        width=880,
         height=150 + 370 * len(targets),
         margin={"t": 125},
         legend={"x": 0.0, "xanchor": "left", "y": 1.06, "font": {"size": 12}},

@@ -9,12 +9,15 @@ from steerscope.figures.files import Plate
 from steerscope.report.page import Page, as_figure, as_table, as_text, bold_head
 from steerscope.results import Run
 from steerscope.tables import Column, Table
-from steerscope.transfers import against, odd_and_even, transfer_rows, transfer_table, verdict
+from steerscope.transfers import (
+    OUTCOMES,
+    against,
+    odd_and_even,
+    transfer_rows,
+    transfer_table,
+    verdicts,
+)
 
-_WORDS = {
-    "target": "half the difference between the signs of the share in the positive class",
-    "preference": "half the difference between the signs of the log-odds of held-out pairs (nats)",
-}
 _PANELS = {
     "target": "share in the positive class",
     "preference": "log-odds of pairs (nats)",
@@ -28,19 +31,13 @@ def page(run: Run) -> Page:
     rows, settings = transfer_rows(run), run.configuration
     title = f"Techniques that lead {settings['model']} along {settings['contrasts']}"
     first = settings["techniques"][0]["name"]
-    outcomes = [metric for metric in _WORDS if metric in set(rows.metric)]
+    outcomes = [metric for metric in OUTCOMES if metric in set(rows.metric)]
     compared = {metric: against(rows, metric, first) for metric in outcomes}
-    said = [
-        verdict(table, first, rival, words=_WORDS[metric], kl=settings["kl"])
-        for metric, table in compared.items()
-        for rival in table.technique
-        if rival != first
-    ]
     parts = pd.concat([odd_and_even(rows, m).assign(metric=m) for m in sorted(set(rows.metric))])
     body = [
         f"<h1>{as_text(title)}</h1>",
         '<section class="answer"><ul>',
-        *(f"<li>{bold_head(line)}</li>" for line in said),
+        *(f"<li>{bold_head(line)}</li>" for line in verdicts(rows, first, kl=settings["kl"])),
         "</ul></section>",
         *map(as_figure, plates(run)),
         "<h2>The techniques</h2>",
@@ -61,7 +58,7 @@ def plates(run: Run) -> list[Plate]:
     table = transfer_table(rows)
     shown = {m: words for m, words in _PANELS.items() if m in set(rows.metric)}
     first = settings["techniques"][0]["name"]
-    outcome = next(m for m in _WORDS if m in set(rows.metric))
+    outcome = next(m for m in OUTCOMES if m in set(rows.metric))
     return [
         Plate(
             "transfer_responses",
@@ -72,7 +69,7 @@ def plates(run: Run) -> list[Plate]:
         Plate(
             "transfer_at_one_kl",
             figures.transfer_at_one_kl(
-                against(rows, outcome, first), words=_WORDS[outcome], kl=settings["kl"]
+                against(rows, outcome, first), words=OUTCOMES[outcome], kl=settings["kl"]
             ),
             f"Each sign has the coefficient that costs {settings['kl']:g} nats on the select split. Under "
             "each technique stands the KL that both signs came to on the measured prompts; where these "
@@ -103,7 +100,7 @@ def tables(run: Run) -> list[Table]:
         Column("n", "n"),
     )
     caption = "Intervals are 95 %, bootstrap over n items."
-    outcomes = [m for m in _WORDS if m in set(rows.metric)]
+    outcomes = [m for m in OUTCOMES if m in set(rows.metric)]
     return [
         Table("conditions", transfer_table(rows), every, caption),
         *(
@@ -111,7 +108,7 @@ def tables(run: Run) -> list[Table]:
                 f"matched_{m}",
                 against(rows, m, first),
                 paired,
-                f"{_WORDS[m].capitalize()}, at {settings['kl']:g} nats. {caption}",
+                f"{OUTCOMES[m].capitalize()}, at {settings['kl']:g} nats. {caption}",
             )
             for m in outcomes
         ),

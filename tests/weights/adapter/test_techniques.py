@@ -15,7 +15,14 @@ from steerscope.errors import BadValueError, UnsupportedWeightError, VectorMisma
 from steerscope.interventions import Cell, steer
 from steerscope.metrics import kl_divergence
 from steerscope.score import kl_from_plain, preferences
-from steerscope.transfers import against, odd_and_even, towards, transfer_table, verdict
+from steerscope.transfers import (
+    against,
+    odd_and_even,
+    towards,
+    transfer_table,
+    verdict,
+    verdicts,
+)
 from steerscope.weights.adapter import (
     Adapted,
     AdapterDesign,
@@ -254,3 +261,11 @@ def test_the_verdict_says_the_kl_that_was_spent_and_whether_it_is_one():
     line = verdict(against(rows, "target", "good"), "good", "bad", words="x", kl=0.1)
     assert "against 0.070 [0.070, 0.070] nats" in line
     assert line.endswith("this is not a comparison at one KL.")
+
+
+def test_what_has_no_degrees_is_stated_at_its_own_kl():
+    rows = made_rows()
+    told = rows[(rows.technique == "good") & ~rows.matched].assign(technique="told")
+    *_, line = verdicts(pd.concat([rows, told]), "good", kl=0.1)
+    assert "told never reach" in line
+    assert line.endswith("At c = ±1 told has +0.400 [+0.400, +0.400] at 0.090 [0.090, 0.090] nats.")

@@ -288,15 +288,16 @@ def front_in_words(found: Sequence[Standing], effect: Effect) -> list[str]:
 
 def _in_words(s: Standing, effect: Effect) -> str:
     """How one edit stands: what it does and costs, against its controls, against steering."""
-    words = f"towards {s.target}: {_named(s.edit)} moves {_at_a_price(s.edit, effect)}"
+    leads = "leads there, by" if s.edit.low > 0 else "does not lead there:"
+    words = f"towards {s.target}: {_named(s.edit)} {leads} {_at_a_price(s.edit, effect)}"
     if s.other is not None:
-        words += f", and towards {s.other.target} it moves {_amount(s.other, effect)}"
+        words += f", and {_amount(s.other, effect)} towards {s.other.target}"
     if s.p_controls < 0.05 and s.over_control.low > 0:
         words += f"; it beats every control (largest p {s.p_controls:.3g}); "
     else:
         words += (
-            f"; it does not beat its controls: {_named(s.strongest)} moves "
-            f"{_at_a_price(s.strongest, effect)} (p {s.p_controls:.2g}); "
+            f"; it does not beat its controls (p {s.p_controls:.2g}), of which the strongest, "
+            f"{_named(s.strongest)}, moves {_at_a_price(s.strongest, effect)}; "
         )
     if s.steering is None:
         return words + "no steering reaches its KL."

@@ -180,15 +180,17 @@ def test_the_verdict_names_winners_and_losers_with_their_numbers(table):
     assert found.p_controls < 0.01
     line, other = front_in_words([found], FLIPPED)
     assert other == "towards gloomy: no edit that does anything leads there within the limits."
-    assert line.startswith("towards joyful: a moves +80.0 points [")
+    assert line.startswith("towards joyful: a leads there, by +80.0 points [")
     assert "at 0.100 nats [0.100, 0.100] (capability -0.10, perplexity x1.11)" in line
-    assert "and towards gloomy it moves +0.0 points" in line
+    assert ", and +0.0 points [+0.0, +0.0] towards gloomy; " in line
     assert "beats every control" in line
     assert "ahead of the mean difference at layer 3" in line
     assert "points [" in line.partition("perplexity x1.00): ")[2]
     assert "not at one KL" not in line
     table.loc[(table.cell == "edit=a") & (table.metric == "to_joyful"), "value"] = 0.0
+    rows = front_table(table, FLIPPED, "test")
     line, _ = front_in_words([stand(table, FLIPPED, rows, roles(), "joyful")], FLIPPED)
+    assert line.startswith("towards joyful: a does not lead there: -10.0 points [")
     assert "does not beat its controls" in line
     assert "behind" in line
 

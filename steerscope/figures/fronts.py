@@ -15,9 +15,13 @@ _COSTS = (
     ("capability_change", "capability, minus plain (points)", "linear"),
     ("kl_nats", "KL from plain (nats)", "log"),
 )
+_TICKS = {
+    "perplexity_ratio": (1, 1.5, 2, 3, 5, 10, 20),
+    "kl_nats": (0.001, 0.01, 0.1, 1, 10),
+}  # a logarithmic axis writes every digit otherwise
 _EDGES = {
     "perplexity_ratio": (None, 20.0),
-    "kl_nats": (1e-4, None),
+    "kl_nats": (1e-3, None),
 }  # what is beyond is drawn there
 
 
@@ -55,7 +59,9 @@ def pareto_front(rows: pd.DataFrame, effect: Effect, *, title: str = "") -> go.F
             for family in sorted(colours, key=lambda f: f not in _SPECIAL):
                 part = mine[mine.method.map(families) == family]
                 _draw(figure, part, (family, colours[family]), cost, factor, place)
-            figure.update_xaxes(title=words, type=scale, **place)
+            values = _TICKS.get(cost)
+            ticks = {"tickvals": values, "ticktext": [f"{v:g}" for v in values]} if values else {}
+            figure.update_xaxes(title=words, type=scale, **ticks, **place)
         figure.update_yaxes(title=f"effect ({unit}, minus plain)", row=number, col=1)
     figure.update_layout(
         width=880,

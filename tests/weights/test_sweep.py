@@ -5,16 +5,27 @@ from __future__ import annotations
 import html
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from steerscope import WeightSweepPlan, run_weight_sweep
+from steerscope.activations import extract
+from steerscope.backbones import load_model
 from steerscope.cli import main
+from steerscope.contrasts import load_contrasts, opening_prompts
+from steerscope.directions import find_direction
+from steerscope.doses import Dose
 from steerscope.errors import BadValueError, PureGainWarning, RestorationError, UnknownNameError
-from steerscope.fronts import front_in_words, front_table, read_roles, standings_of
+from steerscope.fronts import Limits, front_in_words, front_table, read_roles, standings_of
+from steerscope.interventions import Cell, Steering
 from steerscope.plans import effect_of
 from steerscope.report import write_report
 from steerscope.results import Run
+from steerscope.score import kl_from_plain
+from steerscope.sites import Site
+from steerscope.studies import conditions
+from steerscope.weights import WeightEdit
 
 EDITS = ("power", "gain")
 
@@ -52,8 +63,6 @@ def plan(files, **changes):
         "n_new": 3,
         "limits": {"capability": 1.0, "perplexity": 100.0},
     }
-    from steerscope.fronts import Limits
-
     values |= changes
     values["limits"] = Limits(**values["limits"])
     return WeightSweepPlan(**values)
@@ -82,6 +91,44 @@ def test_what_is_chosen_on_one_split_is_stated_with_its_company_on_the_other(who
     assert (
         rows[["effect", "capability_change", "perplexity_ratio", "kl_nats"]].notna().all(axis=None)
     )
+
+
+def test_steering_is_matched_to_the_kl_of_the_edit_on_the_select_split(whole, files):
+    model, pairs = (
+        load_model(str(files[0]), backbone="hooked"),
+        load_contrasts(str(files[1] / "target.jsonl")).split(0),
+    )
+    labels, roles = conditions(whole.table()), read_roles(whole)
+    prompts = [p.text for p in opening_prompts("select", pairs.select.pairs).prompts]
+    steered = roles[roles.role == "steering"]
+    assert len(steered)
+    for target, cell in zip(steered.target, steered.cell, strict=True):
+        (edit,) = roles[(roles.target == target) & (roles.role == "edit")].cell
+        site = Site("resid_post", int(labels.layer[cell]))
+        direction = find_direction("mean_diff", extract(model, pairs.fit, [site])[site])
+        dose = Dose(float(labels.dose_relative[cell]), "relative")
+        parts = [part.split(" ") for part in edit.partition("edit=")[2].split(", ")]
+        name, places = parts[0][0], ",".join(place.replace(".", ":", 1) for _, place in parts)
+        assert np.sign(dose.value) == (1 if target == "positive" else -1)
+        cells = [Cell((WeightEdit.parse(name, places),)), Cell((Steering(direction, dose),))]
+        wanted, reached = kl_from_plain(model, prompts, cells).double().mean(dim=1).tolist()
+        assert reached == pytest.approx(wanted, rel=0.03)
+
+
+def test_what_was_written_may_still_cost_too_much(tmp_path):
+    asked = WeightSweepPlan(
+        edits=("zscore[clamp]",), layers=(7,), amounts=(1.0,), max_pairs=8, max_select=4,
+        max_test=4, n_texts=2, n_new=4, limits=Limits(capability=-1.0, perplexity=9.0),
+    )  # fmt: skip
+    run = run_weight_sweep(asked, tmp_path / "run")
+    table = run.table()
+    written = table[(table.split == "select") & (table.metric == "capability")].cell
+    assert any("zscore" in cell for cell in written)  # what its screening had nothing against
+    rows = front_table(table, effect_of(run), "test")
+    lines = front_in_words(standings_of(run, rows), effect_of(run))
+    assert [line.partition(": ")[2] for line in lines] == [
+        "no edit that does anything leads there within the limits."
+    ] * 2
 
 
 def test_the_page_of_a_sweep_says_the_verdict_and_shows_both_fronts(whole):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from steerscope.activations import extract
 from steerscope.contrasts import ContrastSet
-from steerscope.directions import find_direction
+from steerscope.directions import Direction, find_direction
 from steerscope.doses import Dose
 from steerscope.errors import BadValueError
 from steerscope.interventions import Cell, Steering
@@ -69,13 +69,27 @@ def steering_technique(
         UnknownNameError: no such method.
         UnsupportedSiteError: the model lacks the layer.
     """
-    site = Site("resid_post", layer)
-    direction = find_direction(method, extract(model, pairs, [site])[site], seed=seed)
+    (found,) = steering_techniques(model, pairs, method, [layer], seed=seed)
+    return found
+
+
+def steering_techniques(
+    model: LensModel, pairs: ContrastSet, method: str, layers: Sequence[int], *, seed: int = 0
+) -> list[Technique]:
+    """`steering_technique` at each of some layers."""
+    sites = [Site("resid_post", layer) for layer in layers]
+    return [
+        _along(find_direction(method, contrast, seed=seed), method)
+        for contrast in extract(model, pairs, sites).values()
+    ]
+
+
+def _along(direction: Direction, method: str) -> Technique:
     return Technique(
         method,
-        model.shape.d_model,
+        len(direction.unit),
         lambda c: Cell((Steering(direction, Dose(c, "natural")),) if c else ()),
-        where=str(site),
+        where=str(direction.site),
     )
 
 

@@ -29,15 +29,16 @@ from steerscope.score import (
     log_likelihoods_under,
     preferences,
 )
-from steerscope.weights.adapter.techniques import Technique, steering_technique
+from steerscope.weights.adapter.techniques import Technique, steering_techniques
 
 COEFFICIENTS = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)
 PLAIN = "plain"
 _KEYS = ["technique", "coefficient", "matched"]
 _SIZES = tuple(2.0**i for i in range(-3, 5))  # of the coefficients tried first
 _FEW_PROMPTS = 12  # on which these are tried
-_ROUNDS = 5
+_ROUNDS = 6
 _TOLERANCE = 0.02  # of the KL; so near to it, it counts as reached
+_SMALLEST = 1e-12  # nats; what counts as no KL at all is not taken the logarithm of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,26 +101,48 @@ def matched_coefficients(
         asked = [sign for sign in laws if math.isnan(found[sign])]
         if not asked:
             break
-        nats = measure(prompts, [sign * laws[sign][0] for sign in asked])
+        nats = measure(prompts, [sign * laws[sign].size for sign in asked])
         for sign, reached in zip(asked, nats, strict=True):
-            size, exponent = laws[sign]
             if abs(reached - kl) <= _TOLERANCE * kl:
-                found[sign] = sign * size
-            elif reached > 0:
-                laws[sign] = (size * (kl / reached) ** (1 / exponent), exponent)
+                found[sign] = sign * laws[sign].size
+            laws[sign] = laws[sign].corrected(reached, kl)
     return found[-1], found[1]
 
 
-def _power_law(curve: Mapping[float, float], kl: float, sign: int) -> tuple[float, float] | None:
-    """Where a KL is first reached on one side, and b of KL = a |c|^b there; None if it never is."""
-    before = (0.0, 0.0)
+@dataclass(frozen=True)
+class _PowerLaw:
+    """KL = a |c|^b near a KL.
+
+    Attributes:
+        size: |c| at which the KL should be reached.
+        exponent: b.
+        before: |c| and KL of the last measurement; None for none.
+    """
+
+    size: float
+    exponent: float
+    before: tuple[float, float] | None = None
+
+    def corrected(self, reached: float, kl: float) -> _PowerLaw:
+        """The law through what was reached at `size` and the measurement before."""
+        nats, exponent = max(reached, _SMALLEST), self.exponent
+        if self.before is not None and self.before[0] != self.size:
+            slope = math.log(nats / self.before[1]) / math.log(self.size / self.before[0])
+            exponent = min(max(slope, 0.5), 8.0)  # what noise could make of it is kept out
+        size = self.size * (kl / nats) ** (1 / exponent)
+        return _PowerLaw(size, exponent, (self.size, nats))
+
+
+def _power_law(curve: Mapping[float, float], kl: float, sign: int) -> _PowerLaw | None:
+    """The law of the first bracket of a KL on one side; None if it is never reached."""
+    below, least = 0.0, 0.0
     for size in sorted(abs(c) for c in curve if c * sign > 0):
         nats = curve[sign * size]
         if nats >= kl:
-            below, least = before
-            exponent = math.log(nats / least) / math.log(size / below) if least > 0 else 2.0
-            return size * (kl / nats) ** (1 / exponent), exponent
-        before = (size, nats)
+            steep = least > _SMALLEST
+            exponent = math.log(nats / least) / math.log(size / below) if steep else 2.0
+            return _PowerLaw(size * (kl / nats) ** (1 / exponent), exponent)
+        below, least = size, nats
     return None
 
 
@@ -138,18 +161,17 @@ def steering_by_validation(
     few = min(plan.n_kl_prompts, _FEW_PROMPTS)
     asked = [p.text for p in prompts.split(plan.seed).select.prompts[:few]]
     texts = [(p.positive, p.negative) for p in parts.select.pairs[: plan.n_pairs]]
-    best, most = None, -math.inf
-    for layer in range(model.shape.n_layers):
-        technique = steering_technique(model, parts.fit, method, layer, seed=plan.seed)
+    layers = range(model.shape.n_layers)
+    found = []
+    for technique in steering_techniques(model, parts.fit, method, layers, seed=plan.seed):
         ends = matched_coefficients(model, technique, asked, plan.kl)
-        if not all(map(math.isfinite, ends)):
-            continue
-        low, high = preferences(model, texts, [technique.cell(c) for c in ends]).mean(dim=1)
-        if float(high - low) > most:
-            best, most = technique, float(high - low)
-    if best is None:
+        if all(map(math.isfinite, ends)):
+            found.append((technique, ends))
+    if not found:
         raise BadValueError(f"{method} reaches {plan.kl:g} nats at no layer; match a smaller KL.")
-    return best
+    cells = [technique.cell(c) for technique, ends in found for c in ends]
+    low, high = preferences(model, texts, cells).mean(dim=1).reshape(-1, 2).T
+    return found[int((high - low).argmax())][0]
 
 
 def transfer(

@@ -40,7 +40,7 @@ _COLUMNS = {
 def page(run: Run) -> Page:
     """The verdict, the front, the tables of both splits, and how it was measured."""
     effect, settings = effect_of(run), run.configuration
-    rows = front_table(run.table(), effect, "test")
+    rows, screened = front_table(run.table(), effect, "test"), _screened(run)
     standings = standings_of(run, rows)
     title = f"Edits of the weights of {settings['model']} along {settings['contrasts']}"
     body = [
@@ -48,12 +48,12 @@ def page(run: Run) -> Page:
         '<section class="answer"><ul>',
         *(f"<li>{bold_head(line)}</li>" for line in front_in_words(standings, effect)),
         "</ul></section>",
-        *map(as_figure, plates(run)),
+        *map(as_figure, _plates(run, rows, screened)),
         "<h2>What was stated, on the test split</h2>",
         _conditions(rows),
         "<h2>What was screened, on the select split</h2>",
         f"<p>The effect is the {as_text(leaning(effect).words)}, in nats, minus plain.</p>",
-        _conditions(_screened(run)),
+        _conditions(screened),
         "<h2>How it was measured</h2>",
         _method(run, standings),
     ]
@@ -62,15 +62,17 @@ def page(run: Run) -> Page:
 
 def plates(run: Run) -> list[Plate]:
     """The fronts of both splits."""
+    return _plates(run, front_table(run.table(), effect_of(run), "test"), _screened(run))
+
+
+def _plates(run: Run, stated: pd.DataFrame, screened: pd.DataFrame) -> list[Plate]:
     effect = effect_of(run)
     limits = run.configuration["limits"]
     loss, ratio = 100 * limits["capability"], limits["perplexity"]
     return [
         Plate(
             "pareto_test",
-            figures.pareto_front(
-                front_table(run.table(), effect, "test"), effect, title="Stated: the test split"
-            ),
+            figures.pareto_front(stated, effect, title="Stated: the test split"),
             "Bars are 95 % intervals (bootstrap over prompts). Ringed: no other condition is at least "
             "as good in effect, capability and perplexity and better in one. The dotted line joins what "
             "nothing beats in its plane. Crosses are the controls: changes of the same Frobenius norm, "
@@ -78,9 +80,7 @@ def plates(run: Run) -> list[Plate]:
         ),
         Plate(
             "pareto_select",
-            figures.pareto_front(
-                _screened(run), leaning(effect), title="Screened: the select split"
-            ),
+            figures.pareto_front(screened, leaning(effect), title="Screened: the select split"),
             f"What the choice was made from, teacher-forced: the {leaning(effect).words}. Chosen is the "
             f"largest that moves the model by at least {limits['least_kl']:g} nats and costs at most "
             f"{loss:g} points of capability and {ratio:g} times the perplexity.",

@@ -11,9 +11,8 @@ import pytest
 
 from steerscope import WeightSweepPlan, run_weight_sweep
 from steerscope.activations import extract
-from steerscope.backbones import load_model
 from steerscope.cli import main
-from steerscope.contrasts import load_contrasts, opening_prompts
+from steerscope.contrasts import load_contrasts, load_prompts
 from steerscope.directions import find_direction
 from steerscope.doses import Dose
 from steerscope.errors import BadValueError, PureGainWarning, RestorationError, UnknownNameError
@@ -93,42 +92,58 @@ def test_what_is_chosen_on_one_split_is_stated_with_its_company_on_the_other(who
     )
 
 
-def test_steering_is_matched_to_the_kl_of_the_edit_on_the_select_split(whole, files):
-    model, pairs = (
-        load_model(str(files[0]), backbone="hooked"),
-        load_contrasts(str(files[1] / "target.jsonl")).split(0),
-    )
-    labels, roles = conditions(whole.table()), read_roles(whole)
-    prompts = [p.text for p in opening_prompts("select", pairs.select.pairs).prompts]
+def few_pairs(folder):
+    """A file of the first pairs of the microworld's mood."""
+    pairs = [vars(pair) for pair in load_contrasts("mood").pairs[:100]]
+    (folder / "few.jsonl").write_text("".join(json.dumps(p) + "\n" for p in pairs))
+    return str(folder / "few.jsonl")
+
+
+def small_plan(folder, **changes):
+    """A sweep of one edit of the microworld."""
+    sizes = {"max_pairs": 14, "max_select": 12, "max_test": 4, "n_texts": 2, "n_controls": 1}
+    return WeightSweepPlan(contrasts=few_pairs(folder), prompts="mood", **sizes, **changes)
+
+
+def test_steering_is_matched_to_the_kl_of_the_edit_on_the_prompts_that_can_go_over(
+    tmp_path, microworld
+):
+    asked = small_plan(
+        tmp_path, edits=("zscore[clamp]",), layers=(4,), amounts=(1.0,), n_new=2,
+        limits=Limits(capability=1.0, perplexity=9.0),
+    )  # fmt: skip
+    run = run_weight_sweep(asked, tmp_path / "run")
+    labels, roles = conditions(run.table()), read_roles(run)
+    pairs = load_contrasts(asked.contrasts).split(0).fit
+    prompts = load_prompts("mood").split(0).select.prompts[:12]
+    edit = Cell((WeightEdit.parse("zscore[clamp]", "down:4:1.0"),))
     steered = roles[roles.role == "steering"]
-    assert len(steered)
+    assert sorted(steered.target) == ["gloomy", "joyful"]
     for target, cell in zip(steered.target, steered.cell, strict=True):
-        (edit,) = roles[(roles.target == target) & (roles.role == "edit")].cell
         site = Site("resid_post", int(labels.layer[cell]))
-        direction = find_direction("mean_diff", extract(model, pairs.fit, [site])[site])
+        direction = find_direction("mean_diff", extract(microworld, pairs, [site])[site])
         dose = Dose(float(labels.dose_relative[cell]), "relative")
-        parts = [part.split(" ") for part in edit.partition("edit=")[2].split(", ")]
-        name, places = parts[0][0], ",".join(place.replace(".", ":", 1) for _, place in parts)
-        assert np.sign(dose.value) == (1 if target == "positive" else -1)
-        cells = [Cell((WeightEdit.parse(name, places),)), Cell((Steering(direction, dose),))]
-        wanted, reached = kl_from_plain(model, prompts, cells).double().mean(dim=1).tolist()
+        assert np.sign(dose.value) == (1 if target == "joyful" else -1)
+        texts = [p.text for p in prompts if p.facts["mood"] != target]
+        cells = [edit, Cell((Steering(direction, dose),))]
+        wanted, reached = kl_from_plain(microworld, texts, cells).double().mean(dim=1).tolist()
         assert reached == pytest.approx(wanted, rel=0.03)
 
 
-def test_what_was_written_may_still_cost_too_much(tmp_path):
-    asked = WeightSweepPlan(
-        edits=("zscore[clamp]",), layers=(7,), amounts=(1.0,), max_pairs=8, max_select=4,
-        max_test=4, n_texts=2, n_new=4, limits=Limits(capability=-1.0, perplexity=9.0),
+@pytest.mark.filterwarnings("ignore::steerscope.errors.PureGainWarning")
+def test_what_is_found_too_costly_once_it_has_written_is_not_chosen(tmp_path):
+    asked = small_plan(
+        tmp_path, edits=("gain",), layers=(0,), amounts=(1.0,), n_new=10,
+        limits=Limits(capability=0.1, perplexity=1e9),
     )  # fmt: skip
     run = run_weight_sweep(asked, tmp_path / "run")
     table = run.table()
     written = table[(table.split == "select") & (table.metric == "capability")].cell
-    assert any("zscore" in cell for cell in written)  # what its screening had nothing against
+    assert any("gain" in cell for cell in written)  # screening could not know
+    assert read_roles(run).empty
     rows = front_table(table, effect_of(run), "test")
     lines = front_in_words(standings_of(run, rows), effect_of(run))
-    assert [line.partition(": ")[2] for line in lines] == [
-        "no edit that does anything leads there within the limits."
-    ] * 2
+    assert all("no edit that does anything leads there within" in line for line in lines)
 
 
 def test_the_page_of_a_sweep_says_the_verdict_and_shows_both_fronts(whole):

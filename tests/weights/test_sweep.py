@@ -12,7 +12,7 @@ import pytest
 from steerscope import WeightSweepPlan, run_weight_sweep
 from steerscope.activations import extract
 from steerscope.cli import main
-from steerscope.contrasts import load_contrasts, load_prompts
+from steerscope.contrasts import load_contrasts, opening_prompts
 from steerscope.directions import find_direction
 from steerscope.doses import Dose
 from steerscope.errors import BadValueError, PureGainWarning, RestorationError, UnknownNameError
@@ -101,33 +101,37 @@ def few_pairs(folder):
 
 def small_plan(folder, **changes):
     """A sweep of one edit of the microworld."""
-    sizes = {"max_pairs": 14, "max_select": 12, "max_test": 4, "n_texts": 2, "n_controls": 1}
+    sizes = {"max_pairs": 14, "max_select": 6, "max_test": 4, "n_texts": 2, "n_controls": 1}
     return WeightSweepPlan(contrasts=few_pairs(folder), prompts="mood", **sizes, **changes)
 
 
-def test_steering_is_matched_to_the_kl_of_the_edit_on_the_prompts_that_can_go_over(
-    tmp_path, microworld
-):
-    asked = small_plan(
-        tmp_path, edits=("zscore[clamp]",), layers=(4,), amounts=(1.0,), n_new=2,
-        limits=Limits(capability=1.0, perplexity=9.0),
+@pytest.mark.filterwarnings("ignore::steerscope.errors.PureGainWarning")
+def test_steering_is_matched_to_the_kl_of_the_edit_on_the_select_split(files, tmp_path, load):
+    given = load_contrasts(str(files[1] / "target.jsonl")).pairs
+    turned = [vars(p) | {"positive": p.negative, "negative": p.positive} for p in given]
+    (tmp_path / "turned.jsonl").write_text("".join(json.dumps(p) + "\n" for p in turned))
+    asked = plan(
+        files, edits=("gain",), layers=(0, 1), amounts=(-20.0,), together=(),
+        limits={"capability": 1.0, "perplexity": 1e9}, contrasts=str(tmp_path / "turned.jsonl"),
     )  # fmt: skip
     run = run_weight_sweep(asked, tmp_path / "run")
+    model, pairs = load(), load_contrasts(asked.contrasts).split(0)
+    texts = [p.text for p in opening_prompts("select", pairs.select.pairs).prompts]
     labels, roles = conditions(run.table()), read_roles(run)
-    pairs = load_contrasts(asked.contrasts).split(0).fit
-    prompts = load_prompts("mood").split(0).select.prompts[:12]
-    edit = Cell((WeightEdit.parse("zscore[clamp]", "down:4:1.0"),))
     steered = roles[roles.role == "steering"]
-    assert sorted(steered.target) == ["gloomy", "joyful"]
+    assert "negative" in set(steered.target)
     for target, cell in zip(steered.target, steered.cell, strict=True):
+        ((edit,),) = roles[(roles.target == target) & (roles.role == "edit")][["cell"]].to_numpy()
+        layer = int(labels.layer[edit])
         site = Site("resid_post", int(labels.layer[cell]))
-        direction = find_direction("mean_diff", extract(microworld, pairs, [site])[site])
+        direction = find_direction("mean_diff", extract(model, pairs.fit, [site])[site])
         dose = Dose(float(labels.dose_relative[cell]), "relative")
-        assert np.sign(dose.value) == (1 if target == "joyful" else -1)
-        texts = [p.text for p in prompts if p.facts["mood"] != target]
-        cells = [edit, Cell((Steering(direction, dose),))]
-        wanted, reached = kl_from_plain(microworld, texts, cells).double().mean(dim=1).tolist()
-        assert reached == pytest.approx(wanted, rel=0.03)
+        assert np.sign(dose.value) == (1 if target == "positive" else -1)
+        cells = [Cell((WeightEdit.parse("gain", f"down:{layer}:-20"),))]
+        cells += [Cell((Steering(way, dose),)) for way in (direction, -direction)]
+        nats = kl_from_plain(model, texts, cells).double().mean(dim=1).tolist()
+        assert nats[1] == pytest.approx(nats[0], rel=0.03)
+        assert nats[2] != pytest.approx(nats[0], rel=0.03)  # so that the sign matters
 
 
 @pytest.mark.filterwarnings("ignore::steerscope.errors.PureGainWarning")

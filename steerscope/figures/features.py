@@ -208,8 +208,11 @@ def steering_pareto(
         cost: metric that should stay high.
         words: the two in words.
     """
+    kls = ", ".join(f"{kl:g}" for kl in sorted(table.kl.unique()))
     figure = new_figure(
-        "What steering gains and keeps, at matched KL", f"{words[0]} (%)", f"{words[1]} (%)"
+        f"What steering gains and keeps at a matched KL ({kls} nats along each line)",
+        f"{words[0]} (%)<br>bars: 95 % bootstrap over n = {int(table.n.max())} prompts",
+        f"{words[1]} (%)",
     )
     colours = cycle(_LINES)
     for method, rows in table.groupby("method", sort=False):

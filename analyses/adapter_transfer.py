@@ -2,8 +2,9 @@
 
 Every technique gets the same pairs and splits: trained or found on the fit split, chosen on the
 select split, stated on the test split. Run from the project's folder:
-`python analyses/adapter_transfer.py`. The tables go to `data/runs/adapter/` with the run and its page, the pictures to
-`figures/`. Static pictures need `steerscope[images]` and a Chrome or Chromium.
+`python analyses/adapter_transfer.py`. The run with its page and the adapter go to
+`data/runs/adapter/`, the tables and pictures to `figures/`. Static pictures need
+`steerscope[images]` and a Chrome or Chromium.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 from time import perf_counter
 
 import pandas as pd
-from _drawing import ROOT, save
+from _drawing import FIGURES, ROOT, save
 
 from steerscope import ContrastSet, LensModel, figures, load_contrasts, load_model, load_prompts
 from steerscope.backbones import load_original
@@ -63,7 +64,7 @@ def main() -> None:
     parser.add_argument("--kl", type=float, default=0.1, help="nats at which they are compared")
     parser.add_argument("--pairs", type=int, default=72, help="crossed pairs trained on")
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--prompts", type=int, default=120, help="held-out prompts")
+    parser.add_argument("--prompts", type=int, default=100, help="held-out prompts")
     parser.add_argument("--rank", type=int, default=96, help="of the adapter")
     parser.add_argument("--format", default="png", help="html, png, svg or pdf")
     options = parser.parse_args()
@@ -78,7 +79,7 @@ def main() -> None:
     rows = transfer(model, found, contrasts, prompts, plan=plan, progress=bar)
     kept = store_transfer(out / "run", rows, by_adapter_first(found), model, contrasts, plan)
     print(f"report: {write_report(kept)}")
-    report(rows, found, options.kl, out)
+    report(rows, found, options.kl, f"{name}-adapter")
     draw(rows, options.kl, name, options.format)
     print(f"{perf_counter() - started:.0f} seconds")
 
@@ -138,7 +139,7 @@ def first(pairs: ContrastSet, count: int) -> ContrastSet:
     return replace(pairs, pairs=pairs.pairs[:count])
 
 
-def report(rows: pd.DataFrame, found: list[Technique], kl: float, out: Path) -> None:
+def report(rows: pd.DataFrame, found: list[Technique], kl: float, stem: str) -> None:
     """Print and store the tables and the verdicts."""
     table = transfer_table(rows)
     sizes = pd.DataFrame([(t.name, t.where, t.n_parameters) for t in found])
@@ -147,9 +148,9 @@ def report(rows: pd.DataFrame, found: list[Technique], kl: float, out: Path) -> 
     parts = pd.concat([odd_and_even(rows, m).assign(metric=m) for m in rows.metric.unique()])
     compared = pd.concat([against(rows, m, NAME).assign(metric=m) for m in OUTCOMES])
     said = verdicts(rows, NAME, kl=kl)
-    named = {"table": table, "odd_and_even": parts, "at_one_kl": compared, "techniques": sizes}
+    named = {"conditions": table, "odd_and_even": parts, "at_one_kl": compared, "techniques": sizes}
     for name, content in named.items():
-        content.to_csv(out / f"{name}.csv", index=False)
+        content.to_csv(FIGURES / f"{stem}-{name}.csv", index=False)
     matched = table[table.matched.astype(bool)]
     wide = matched.pivot_table(index=["technique", "coefficient"], columns="metric", values="value")
     everything = table.pivot_table(
@@ -164,7 +165,9 @@ def report(rows: pd.DataFrame, found: list[Technique], kl: float, out: Path) -> 
     ]
     text = "\n\n".join(f"## {title}\n\n{as_markdown(content)}" for title, content in sections)
     listed = "\n".join(f"* {line}" for line in said)
-    (out / "table.md").write_text(f"# Transfer\n\n{listed}\n\n{text}\n", encoding="utf-8")
+    (FIGURES / f"{stem}-table.md").write_text(
+        f"# Transfer\n\n{listed}\n\n{text}\n", encoding="utf-8"
+    )
     print(wide.round(3).to_string())
     print(compared.round(3).to_string(index=False))
     print("\n".join(said))

@@ -169,7 +169,7 @@ def verdict(table: pd.DataFrame, reference: str, rival: str, *, words: str, kl: 
     missing = [name for name in (reference, rival) if name not in known]
     start = f"At a matched KL of {kl:g} nats, {words}:"
     if missing:
-        return f"{start} {' and '.join(missing)} never reach that KL with both signs."
+        return f"{start} {' and '.join(missing)}: no coefficient of both signs reaches that KL."
     by_name = table.set_index("technique")
     row, mine = by_name.loc[rival], by_name.loc[reference]
     said = f"{row.difference:+.3f} [{row.difference_low:+.3f}, {row.difference_high:+.3f}]"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -21,15 +23,24 @@ def transfer_responses(table: pd.DataFrame, panels: dict[str, str]) -> go.Figure
         table: as `transfer_table` returns it.
         panels: titles of the panels by metric, with units.
     """
-    figure = make_subplots(rows=1, cols=len(panels), subplot_titles=list(panels.values()))
+    across = min(2, len(panels))
+    rows = math.ceil(len(panels) / across)
+    figure = make_subplots(
+        rows=rows,
+        cols=across,
+        subplot_titles=list(panels.values()),
+        horizontal_spacing=0.13,
+        vertical_spacing=0.2,
+    )
     layout = new_figure("Change from plain, by coefficient", "", "").layout
     figure.update_layout(
-        template=layout.template, font=layout.font, title=layout.title, width=360 * len(panels) + 60,
-        height=470, margin={"l": 60, "r": 20, "t": 100, "b": 110},
-        legend={"orientation": "h", "y": -0.2, "yanchor": "top", "x": 0.5, "xanchor": "center"},
+        template=layout.template, font=layout.font, title=layout.title, width=430 * across + 20,
+        height=195 + 290 * rows, margin={"l": 70, "r": 20, "t": 100, "b": 125},
+        legend={"orientation": "h", "y": -0.2 / rows - 0.02, "yanchor": "top", "x": 0.5, "xanchor": "center"},
     )  # fmt: skip
     shown = table[~table.matched.astype(bool) & (table.technique != "plain")]
-    for column, metric in enumerate(panels, start=1):
+    for number, metric in enumerate(panels):
+        place = {"row": 1 + number // across, "col": 1 + number % across}
         mine = shown[shown.metric == metric]
         for technique, group in mine.groupby("technique", sort=False):
             line = pd.concat(
@@ -51,14 +62,13 @@ def transfer_responses(table: pd.DataFrame, panels: dict[str, str]) -> go.Figure
                     mode="lines+markers",
                     name=str(technique),
                     legendgroup=str(technique),
-                    showlegend=column == 1,
+                    showlegend=number == 0,
                     line={"color": _COLOURS.get(str(technique), BLACK), "width": 2},
                     marker={"size": 6},
                 ),
-                row=1,
-                col=column,
+                **place,
             )
-        figure.update_xaxes(title="coefficient c", ticks="outside", row=1, col=column)
+        figure.update_xaxes(title="coefficient c", ticks="outside", **place)
     figure.update_yaxes(ticks="outside", zeroline=True, zerolinecolor="#BBBBBB")
     figure.update_yaxes(title="change from plain (unit above)")
     return figure

@@ -43,7 +43,8 @@ class Screen:
         self, model: LensModel, cells: Sequence[Cell], *, progress: Track = silent
     ) -> dict[str, Float[Tensor, "cell pair"]]:
         """Log-odds of going over to each target, in nats."""
-        once = list(dict.fromkeys(tuple(sorted(p)) for part in self.texts.values() for p in part))
+        pairs = [pair for part in self.texts.values() for pair in part]
+        once = list(dict.fromkeys((min(pair), max(pair)) for pair in pairs))
         places = {pair: place for place, pair in enumerate(once)}
         found = preferences(model, once, cells, progress=progress)
         leanings = {}

@@ -249,7 +249,7 @@ def test_the_verdict_says_ahead_behind_or_neither():
     assert "bad is behind good by -0.4" in verdict(turned, "bad", "good", words="x", kl=0.1)
     even = against(rows.assign(value=rows.value.where(rows.metric == "kl", 1.0)), "target", "good")
     assert "cannot be told apart" in verdict(even, "good", "bad", words="x", kl=0.1)
-    assert "never reach" in verdict(compared, "good", "ugly", words="x", kl=0.1)
+    assert "ugly: no coefficient of both signs" in verdict(compared, "good", "ugly", words="x", kl=0.1)
 
 
 def test_the_verdict_says_the_kl_that_was_spent_and_whether_it_is_one():
@@ -267,5 +267,5 @@ def test_what_has_no_degrees_is_stated_at_its_own_kl():
     rows = made_rows()
     told = rows[(rows.technique == "good") & ~rows.matched].assign(technique="told")
     *_, line = verdicts(pd.concat([rows, told]), "good", kl=0.1)
-    assert "told never reach" in line
+    assert "told: no coefficient of both signs reaches that KL." in line
     assert line.endswith("At c = ±1 told has +0.400 [+0.400, +0.400] at 0.090 [0.090, 0.090] nats.")

@@ -17,13 +17,13 @@ from steerscope.contrasts import load_contrasts
 from steerscope.directions import METHODS
 from steerscope.experiments.experiment import METRICS, Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
-from steerscope.experiments.jobs.records import plain_row, prompts_for, provenance_of
+from steerscope.experiments.jobs.records import prompts_for, provenance_of
 from steerscope.figures.files import Plate
 from steerscope.plans import effect_of
 from steerscope.progress import Track
 from steerscope.rankings import COMMON as COMMON_LAYER
 from steerscope.rankings import OWN, SETTING, rank, rivals, standings
-from steerscope.results import Row, Run
+from steerscope.results import Row, Run, plain_row
 from steerscope.steerability import Matching
 
 _ITEM = [*SETTING, "method", "seed", "layer", "item"]

@@ -14,11 +14,11 @@ from steerscope.backbones import load_model
 from steerscope.contrasts import load_contrasts
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
-from steerscope.experiments.jobs.records import plain_row, provenance_of
+from steerscope.experiments.jobs.records import provenance_of
 from steerscope.figures.files import Plate
 from steerscope.predictors import EXPECTED_SIGNS, predictor_league
 from steerscope.progress import Track
-from steerscope.results import Row, Run
+from steerscope.results import Row, Run, plain_row
 from steerscope.steerability import Matching, predictor_table
 
 OUTCOMES = {

@@ -11,9 +11,6 @@ from steerscope.activations import package_versions
 from steerscope.bundled import bundled_prompts
 from steerscope.contrasts import ContrastSet, PromptSet, load_prompts, opening_prompts
 from steerscope.model import LensModel
-from steerscope.results import Row
-
-_NAN = float("nan")
 
 
 def prompts_for(contrasts: ContrastSet, prompts: str | None) -> PromptSet:
@@ -33,28 +30,3 @@ def provenance_of(model: LensModel) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "versions": package_versions(),
     }
-
-
-def plain_row(metric: str, unit: str, value: float) -> Row:
-    """A row of which only the number is said; everything else is to be replaced or does not apply."""
-    return Row(
-        cell="plain",
-        concept="",
-        method="plain",
-        stream="resid_post",
-        layer=-1,
-        head=-1,
-        operator="",
-        scope="",
-        dose_absolute=_NAN,
-        dose_relative=_NAN,
-        dose_natural=_NAN,
-        kl_nats=_NAN,
-        prompt=-1,
-        split="test",
-        seed=-1,
-        metric=metric,
-        unit=unit,
-        value=value,
-        status="ok",
-    )

@@ -92,7 +92,7 @@ def _names(one: str, other: str) -> tuple[str, str]:
     return f"{one} | {other}", f"{other} | {one}"
 
 
-def _reading(run: Run, way: str, statistic: str, against: str) -> pd.Series:
+def _reading(run: Run, way: str, statistic: str, null: str) -> pd.Series:
     """The row of a reading.
 
     Raises:
@@ -101,7 +101,7 @@ def _reading(run: Run, way: str, statistic: str, against: str) -> pd.Series:
     table = readings_of_run(run)
     here = table[(table.way == way) & (table.statistic == statistic) & (table.null == null)]
     if here.empty:
-        raise RunError(f"{run.path} has no {statistic} of {way} null {null}.")
+        raise RunError(f"{run.path} has no {statistic} of {way} against {null}.")
     return here.iloc[0]
 
 

@@ -273,12 +273,16 @@ def concepts_table(runs: Sequence[Run]) -> pd.DataFrame | None:
     for (model, seed), together in groupby(sorted(runs, key=group), key=group):
         mine = list(together)
         if len(mine) > 1:
-            sets = {stem(r.configuration["contrasts"]): sets_of_run(r)[_ACROSS] for r in mine}
+            sets = {_concept(r): sets_of_run(r)[_ACROSS] for r in mine}
             settings = settings_within(sets, {"model": stem(model), "seed": seed})
             parts.append(
                 overlap_table(settings, depths=_depths(mine[0]), frequency=rates_of_run(mine[0]))
             )
     return pd.concat(parts, ignore_index=True) if parts else None
+
+
+def _concept(run: Run) -> str:
+    return stem(run.configuration["contrasts"])
 
 
 def _depths(run: Run) -> list[int]:
@@ -326,7 +330,9 @@ def _drawn(experiment: Experiment, runs: Sequence[Run]) -> Iterator[Plate]:
     wanted = {*experiment.figures}
     if wanted & {"all", "routes"}:
         for run in runs:
-            yield _plate(f"{run.path.name}-routes", routes_table(run), run, "routes to a concept")
+            yield _plate(
+                f"{run.path.name}-routes", routes_table(run), run, f"routes to {_concept(run)}"
+            )
     concepts = concepts_table(runs) if wanted & {"all", "concepts"} else None
     if concepts is not None:
         yield _plate("concepts", concepts, runs[0], f"concepts, by their {_ACROSS}")

@@ -1,4 +1,4 @@
-"""What the jobs that make tables share: texts, provenance and rows of a run."""
+"""What the jobs that make tables share: the texts, provenance and unfinished parts of a run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from steerscope.activations import package_versions
 from steerscope.bundled import bundled_prompts
 from steerscope.contrasts import ContrastSet, PromptSet, load_prompts, opening_prompts
 from steerscope.model import LensModel
+
+UNFINISHED = "unfinished"  # folder of a run, gone once it is sealed
 
 
 def prompts_for(contrasts: ContrastSet, prompts: str | None) -> PromptSet:

@@ -8,7 +8,7 @@ import numpy as np
 
 from steerscope.claims.measures.measure import Measured, measure, of_items
 from steerscope.errors import RunError
-from steerscope.fronts import front_table, standings_of, target_shifts
+from steerscope.fronts import CONTROL, EDIT, ELSEWHERE, read_roles, target_shifts
 from steerscope.plans import effect_of
 from steerscope.results import Run
 
@@ -27,11 +27,13 @@ def edit_minus_control(runs: Sequence[Run]) -> Measured:
     """
     items = []
     for run in runs:
-        table, effect = run.table(), effect_of(run)
-        for standing in standings_of(run, front_table(table, effect, "test")):
-            shifts = target_shifts(table, effect, "test", standing.target)
-            ahead = shifts.loc[standing.edit.cell] - shifts.loc[standing.strongest.cell]
-            items.append(ahead.dropna().to_numpy(float))
+        table, effect, roles = run.table(), effect_of(run), read_roles(run)
+        for target, mine in roles.groupby("target"):
+            shifts = target_shifts(table, effect, "test", str(target))
+            (edit,) = mine.cell[mine.role == EDIT]
+            controls = mine.cell[mine.role.isin([CONTROL, ELSEWHERE])]
+            best = shifts.loc[shifts.index.intersection(controls)].mean(axis=1).idxmax()
+            items.append((shifts.loc[edit] - shifts.loc[best]).dropna().to_numpy(float))
     if not items:
         raise RunError("no edit was within the limits of its plan, so that none can be compared.")
     return of_items(np.concatenate(items), effect_of(runs[0]).unit)

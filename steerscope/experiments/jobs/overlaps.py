@@ -237,8 +237,8 @@ def sets_of_run(run: Run) -> dict[str, FeatureSet]:
 def rates_of_run(run: Run) -> dict[str, Float[Tensor, " feature"]]:
     """How often each feature of the autoencoder fires, under the autoencoder's name."""
     table = run.table()
-    rates = table[table.metric == RATE].sort_values("prompt").value.to_numpy(float)
-    return {run.configuration["autoencoder"]: torch.from_numpy(rates)}
+    rates = table[table.metric == RATE].sort_values("prompt").value.tolist()
+    return {run.configuration["autoencoder"]: torch.tensor(rates, dtype=torch.float64)}
 
 
 def readings_of_run(run: Run) -> pd.DataFrame:

@@ -75,7 +75,7 @@ def test_shared_features_are_counted_and_told_from_chance(concepts):
     assert over.low < over.value < over.high
     with pytest.raises(BadValueError, match="for codes and encoder alone"):
         MEASURES["shared_features"](concepts, one="codes", other="output")
-    with pytest.raises(UnknownNameError, match="pair of routes"):
+    with pytest.raises(UnknownNameError, match="unknown route 'output'"):
         MEASURES["shared_over_chance"](concepts, one="codes", other="output")
 
 

@@ -15,8 +15,8 @@ from steerscope.experiments.jobs.overlaps import (
     ACTIVE,
     RESAMPLED,
     SHARED,
+    rates_of_run,
     readings_of_run,
-    routes_table,
     sets_of_run,
 )
 from steerscope.results import Run
@@ -70,26 +70,27 @@ def shared_over_chance(runs: Sequence[Run], *, one: str, other: str) -> Measured
     """The same minus the middle of the band that features firing as often share by chance.
 
     The interval is as that of `reading_over_null`.
+
+    Raises:
+        UnknownNameError: no such route.
     """
-    rows = []
+    from steerscope.sae.overlap import overlap  # takes seconds to import
+
+    found = []
     for run in runs:
-        table = routes_table(run)
-        here = table[(table.k == table.k.max()) & table.pair.isin(_names(one, other))]
-        if here.empty:
-            routes = {name for pair in table.pair for name in pair.split(" | ")}
-            raise UnknownNameError("pair of routes", f"{one} | {other}", sorted(routes))
-        rows.append(here.iloc[0])
-    table = pd.DataFrame(rows)
+        sets = sets_of_run(run)
+        for name in (one, other):
+            if name not in sets:
+                raise UnknownNameError("route", name, sets)
+        [rates] = rates_of_run(run).values()
+        found.append(overlap(sets[one], sets[other], frequency=rates))
+    table = pd.DataFrame(found)
     middle = (table.drawn_low + table.drawn_high) / 2
     value, low, high = (
         float((table.shared - edge).mean()) for edge in (middle, table.drawn_high, table.drawn_low)
     )
     p = float(table.p_permutation.max())
     return Measured(value, low, high, p, len(runs), "features", "concepts")
-
-
-def _names(one: str, other: str) -> tuple[str, str]:
-    return f"{one} | {other}", f"{other} | {one}"
 
 
 def _reading(run: Run, way: str, statistic: str, null: str) -> pd.Series:

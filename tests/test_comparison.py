@@ -130,13 +130,13 @@ def test_an_interrupted_comparison_goes_on_where_it_was(load, compared, tmp_path
 
     def until(name, make):
         if name == stop:
-            raise KeyboardInterrupt
+            raise InterruptedError
         return kept(name, make)
 
     def counted(name, make):
         return kept(name, lambda: made.append(name) or make())
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(InterruptedError):
         compare_methods(load("llama"), PAIRS, PROMPTS, plan=PLAN, other=OTHER, keep=until)
     again = compare_methods(load("llama"), PAIRS, PROMPTS, plan=PLAN, other=OTHER, keep=counted)
     order = ["doses", "screen-0", "screen-1", "screen-2", "preferences", "labels"]

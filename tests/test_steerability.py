@@ -75,13 +75,13 @@ def test_what_was_measured_of_a_layer_is_not_measured_again(load, tmp_path, monk
 
     def until_the_third(name, make):
         if name == "layer-2":
-            raise KeyboardInterrupt
+            raise InterruptedError
         return kept(name, make)
 
     def measure(**options):
         return measure_steerability(model, PAIRS, PROMPTS, directions, matching=matching, **options)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(InterruptedError):
         measure(keep=until_the_third)
     asked = []
     monkeypatch.setattr(

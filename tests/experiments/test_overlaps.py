@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
+from steerscope.activations import extract
+from steerscope.contrasts import ContrastSet, load_contrasts
 from steerscope.errors import ExperimentError
 from steerscope.experiments import parse_experiment, run_experiment
 from steerscope.experiments.jobs.overlaps import (
+    ACTIVE,
     FEATURE,
     RATE,
+    SHARED,
     concepts_table,
     readings_of_run,
+    resampled_rows,
     routes_table,
     sets_of_run,
 )
 from steerscope.experiments.running import runs_of
-from steerscope.results import Run
+from steerscope.results import Run, plain_row
+from steerscope.sae import load_sae
+from steerscope.sae.reading import encoder_projection, mean_code_difference
 from steerscope.verification import verify
 from tests.helpers import row
 
@@ -92,7 +101,7 @@ def test_what_was_interrupted_goes_on_and_gives_the_same(small, tmp_path, monkey
     experiment = parse_experiment(SMALL, "small.yaml")
     with monkeypatch.context() as broken:
         broken.setattr("steerscope.sae.codes.firing_rates", interrupted)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(InterruptedError):
             run_experiment(experiment, tmp_path / "again")
     monkeypatch.setattr("steerscope.sae.sources.concept_sets", interrupted)  # all are stored
     run_experiment(experiment, tmp_path / "again")
@@ -100,7 +109,22 @@ def test_what_was_interrupted_goes_on_and_gives_the_same(small, tmp_path, monkey
 
 
 def interrupted(*_given, **_options):
-    raise KeyboardInterrupt
+    raise InterruptedError
+
+
+def test_pairs_that_are_alike_give_the_same_however_they_are_drawn_again(microworld):
+    sae = load_sae("microworld", model=microworld)
+    pair = ContrastSet("mood", load_contrasts("mood").pairs[:1])
+    one = extract(microworld, pair, [sae.site])[sae.site]
+    alike = replace(one, positive=one.positive.repeat(6, 1), negative=one.negative.repeat(6, 1))
+    found: dict[str, set[float]] = {}
+    for drawn in resampled_rows(plain_row("", "", 0.0), sae, alike, 20, 0):
+        found.setdefault(drawn.metric, set()).add(drawn.value)
+    heard = encoder_projection(sae, one.differences[0])
+    first = [{*v.topk(20).indices.tolist()} for v in (mean_code_difference(sae, one), heard)]
+    assert found[ACTIVE] == {float((heard > 0).double().mean())}
+    assert found[SHARED] == {len(first[0] & first[1])}
+    assert 0 < len(first[0] & first[1]) < 20
 
 
 def test_it_verifies_and_an_altered_feature_is_named(small):

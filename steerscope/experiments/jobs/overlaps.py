@@ -115,7 +115,7 @@ class OverlapStep:
             run.append(_rate_rows(labels, rates))
         contrast = extract(model, pairs, [sae.site])[sae.site]
         if not run.has([(resample(0), -1, "fit", ACTIVE)]):
-            run.append(_resampled_rows(labels, sae, contrast, self.k, self.seed))
+            run.append(resampled_rows(labels, sae, contrast, self.k, self.seed))
         reading = read_direction(sae, contrast, k=self.k, n_null=self.n_null, seed=self.seed)
         run.append(_reading_rows(labels, reading))
         run.seal()
@@ -185,7 +185,7 @@ def reading_cell(way: str, statistic: str, null: str) -> str:
     return f"{way}; {statistic}; {null}"
 
 
-def _resampled_rows(
+def resampled_rows(
     labels: Row, sae: SparseAutoencoder, contrast: Contrast, k: int, seed: int
 ) -> list[Row]:
     """How far two numbers depend on which pairs there are: pairs are drawn again, with repetition.

@@ -20,7 +20,7 @@ figures: .venv/.complete
 	for script in analyses/[!_]*.py; do $(BIN)/python $$script || exit 1; done
 
 test: .venv/.complete
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
 
 lint: .venv/.complete
 	$(BIN)/ruff check .

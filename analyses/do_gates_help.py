@@ -48,7 +48,7 @@ def main() -> None:
         "--random", type=int, nargs=2, default=[19, 5], help="gates at random, of layers and heads"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--format", default="html", help="html, png, svg or pdf")
+    parser.add_argument("--format", default="png", help="html, png, svg or pdf")
     options = parser.parse_args()
     model, contrasts = load_model(options.model), load_contrasts(options.contrasts)
     pairs = contrasts.split(options.seed)

@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--contrasts", nargs="+", default=["mood", "register", "garden_sea"])
     parser.add_argument("--pairs", type=int, default=40, help="pairs used of each part")
     parser.add_argument("--name", default="predictors", help="with which the files begin")
-    parser.add_argument("--format", default="html", help="html, png, svg or pdf")
+    parser.add_argument("--format", default="png", help="html, png, svg or pdf")
     options = parser.parse_args()
     out = ROOT / "data/runs" / options.name
     out.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import permutations, product
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ from steerscope.statistics import (
 )
 
 GROUP = ["model", "concept"]
+_LEVEL = 0.05
 
 # The sign that each diagnostic should have if it does what it is used for, stated beforehand.
 EXPECTED_SIGNS: Mapping[str, int] = {
@@ -63,9 +65,10 @@ def grouped_correlation(
     """Signed Spearman correlation over layers, within models and concepts.
 
     With controls it is the partial one: their ranks are regressed out of both sides. The p value is
-    two-sided, from shuffling the layer labels of the outcome (its residuals, with controls); the
-    interval resamples layers. NaN in everything but n where a side does not vary, which is so for a
-    diagnostic that is one of its own controls.
+    two-sided, from shuffling the layer labels of the outcome (its residuals, with controls), over all
+    orders if there are at most n_resamples; the interval resamples layers and is NaN for ranks in
+    perfect order, which every resample keeps. NaN in everything but n where a side does not vary, which
+    is so for a diagnostic that is one of its own controls.
 
     Args:
         table: one row per model, concept and layer; every concept of a model has the same layers.
@@ -88,11 +91,8 @@ def grouped_correlation(
     if math.isnan(rho):
         return Correlation(math.nan, math.nan, math.nan, math.nan, n)
     rng = np.random.default_rng(seed)
-    shuffled = [
-        _cosine(sides, [rng.permutation(len(layers)) for layers in whole])
-        for _ in range(n_resamples)
-    ]
-    extreme = np.abs(shuffled) >= abs(rho) - 1e-12
+    orders, counted = _orders([len(layers) for layers in whole], n_resamples, rng)
+    extreme = np.abs([_cosine(sides, order) for order in orders]) >= abs(rho) - 1e-12
     drawn = [
         _residual_ranks(grids, [rng.integers(len(layers), size=len(layers)) for layers in whole])
         for _ in range(n_resamples)
@@ -101,8 +101,23 @@ def grouped_correlation(
     resampled = resampled[np.isfinite(resampled)]
     tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
     low, high = np.quantile(resampled, tails) if len(resampled) else (math.nan, math.nan)
-    p = float((1 + extreme.sum()) / (1 + n_resamples))
+    if high - low < 1e-9:  # ranks in perfect order stay so in every resample, which says nothing
+        low, high = math.nan, math.nan
+    p = float((counted + extreme.sum()) / (counted + len(extreme)))
     return Correlation(rho, float(low), float(high), p, n)
+
+
+def _orders(
+    sizes: Sequence[int], n: int, rng: np.random.Generator
+) -> tuple[list[list[Int[np.ndarray, " layer"]]], int]:
+    """All orders of the layers where there are at most n, else n random ones.
+
+    The number beside them is 1 where the observed order is still to be counted among them.
+    """
+    if math.prod(map(math.factorial, sizes)) <= n:
+        each = [[np.array(order) for order in permutations(range(size))] for size in sizes]
+        return [list(orders) for orders in product(*each)], 0
+    return [[rng.permutation(size) for size in sizes] for _ in range(n)], 1
 
 
 def _grids(table: pd.DataFrame, columns: Sequence[str]) -> list[list[_Grid]]:
@@ -284,12 +299,12 @@ def league_in_words(league: pd.DataFrame) -> str:
     Args:
         league: as `predictor_league` returns it, with the outcome in nats.
     """
-    told = league[league.p_holm < 0.05]
+    told = league[league.p_holm < _LEVEL]
     first = league.iloc[0]
     if told.empty:
         said = (
             f"Of {len(league)} diagnostics none ranks the layers beyond chance after Holm's "
-            f"correction; nearest is {_ranked(first)}."
+            f"correction; nearest is {_ranked(first)}.{_out_of_reach(league)}"
         )
     else:
         listed = ", ".join(_ranked(row) for _, row in told.iterrows())
@@ -302,12 +317,22 @@ def league_in_words(league: pd.DataFrame) -> str:
     )
 
 
+def _out_of_reach(league: pd.DataFrame) -> str:
+    """A warning where so few layers cannot tell any order from chance."""
+    n_layers = int(league.n_layers.iloc[0])
+    smallest = 2 / math.factorial(n_layers)
+    if smallest * len(league) < _LEVEL:
+        return ""
+    return (
+        f" {n_layers} layers have so few orders that p cannot fall below {smallest:.2g}, which is too "
+        f"much for {len(league)} diagnostics: none could have been told."
+    )
+
+
 def _ranked(row: pd.Series) -> str:
     sign = "" if row.rho * row.expected_sign >= 0 else ", against the stated sign"
-    return (
-        f"{_spoken(row.diagnostic)}, rho {row.rho:+.2f} [{row.low:+.2f}, {row.high:+.2f}], corrected "
-        f"p = {row.p_holm:.2g}{sign}"
-    )
+    interval = "no interval" if math.isnan(row.low) else f"[{row.low:+.2f}, {row.high:+.2f}]"
+    return f"{_spoken(row.diagnostic)}, rho {row.rho:+.2f} {interval}, corrected p = {row.p_holm:.2g}{sign}"
 
 
 def _spoken(name: str) -> str:

@@ -252,9 +252,10 @@ def best_of_sweep(
 def dose_slope(
     table: pd.DataFrame, effect: Effect, *, split: str, layer: int, method: str
 ) -> MixedSlope:
-    """Effect per natural unit at one layer, over all its doses, with prompts as random effects.
+    """Effect per natural unit at one layer, over its doses, with prompts as random effects.
 
-    A shift in nats is taken towards the positive class at every dose, and plain is dose 0.
+    A shift in nats is taken towards the positive class at every dose, and plain is dose 0. Of a share
+    the positive doses count alone: the negative ones are measured on prompts of the other class.
 
     Raises:
         TooLittleDataError: too few prompts or doses, or values on a line.
@@ -262,8 +263,10 @@ def dose_slope(
     """
     labels = conditions(table)
     values = per_prompt(table, effect.metric, split)
-    here = labels[(labels.method == method) & (labels.layer == layer)].index
-    here = values.index.intersection(here).insert(0, PLAIN)
+    mine = (labels.method == method) & (labels.layer == layer)
+    if effect.is_share:
+        mine &= labels.dose_natural > 0
+    here = values.index.intersection(labels[mine].index).insert(0, PLAIN)
     doses = labels.dose_natural.reindex(here).to_numpy(float)
     kept = values.loc[here].dropna(axis=1)
     return mixed_slope(

@@ -53,7 +53,7 @@ def test_p_is_the_share_of_layer_orders_that_do_as_well():
     """All three concepts agree: under shared layers that is one draw of 5! orders and not three."""
     same = {"x": lambda c, i: i, "y": lambda c, i: i**2}
     found = grouped_correlation(table(same, 5), "x", "y", n_resamples=4000)
-    assert found.rho == 1
+    assert found.rho == pytest.approx(1)
     assert found.p == pytest.approx(2 / 120, abs=0.008)
 
 
@@ -169,3 +169,18 @@ def test_the_verdict_names_what_holds_after_correction_and_what_the_middle_layer
     assert "the best loses 0.00 (x)" in said
     said = league_in_words(predictor_league(t, ["noise"], "y", controls=(), n_resamples=300))
     assert "Of 1 diagnostics none ranks the layers beyond chance" in said
+
+
+def test_few_layers_in_perfect_order_prove_nothing():
+    """All resamples of a perfect order are perfect; and five layers have only 120 orders."""
+    t = table({"x": lambda c, i: i + 0.0, "y": lambda c, i: i + 0.0}, 5, concepts=("a",))
+    found = grouped_correlation(t, "x", "y", n_resamples=200)
+    assert found.rho == pytest.approx(1)
+    assert found.p == pytest.approx(2 / 120)  # exact: there and back
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+    league = predictor_league(t, ["x"] * 9, "y", controls=(), n_resamples=400)
+    said = league_in_words(league)
+    assert "rho +1.00 no interval" in said
+    assert "p cannot fall below 0.017, which is too much for 9 diagnostics" in said
+    assert "could have been told" not in league_in_words(league.assign(n_layers=9))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -10,6 +11,7 @@ from steerscope.studies import (
     PREFERENCE,
     Effect,
     dose_response,
+    dose_slope,
     needed_doses,
     over_control,
     predict_layers,
@@ -128,3 +130,16 @@ def test_a_predictor_is_a_signed_rank_correlation_over_shared_layers():
     assert found.correlation.rho == pytest.approx(-1.0)
     assert found.correlation.n == 4
     assert found.correlation.p == pytest.approx(2 / 24)
+
+
+def test_the_slope_of_a_share_is_that_of_the_prompts_that_are_pushed_one_way():
+    """Negative doses are measured on the prompts of the other class, which have no positive dose."""
+    one_way = plain() + [r for dose in (1.0, 2.0, 3.0) for r in steered(3, dose, 0.3 * dose)]
+    other = [replace(r, prompt=r.prompt + N) for r in plain() + steered(3, -2.0, 0.9)]
+    alone, both = (
+        dose_slope(table_of(rows), FLIPPED, split="select", layer=3, method="mean_diff")
+        for rows in (one_way, one_way + other)
+    )
+    assert alone.slope.n == N
+    assert alone.slope.low < 0.3 < alone.slope.high
+    assert both == alone

@@ -132,7 +132,7 @@ def feature_diffusion(
     figure.update_yaxes(range=[0, 102], ticks="outside", zeroline=False)
     figure.update_yaxes(title="share of the squared norm (%)", col=1)
     figure.update_layout(
-        width=1020,
+        width=860,
         height=470,
         margin={"t": 130},
         title={"y": 0.97, "yanchor": "top"},
@@ -208,8 +208,11 @@ def steering_pareto(
         cost: metric that should stay high.
         words: the two in words.
     """
+    kls = ", ".join(f"{kl:g}" for kl in sorted(table.kl.unique()))
     figure = new_figure(
-        "What steering gains and keeps, at matched KL", f"{words[0]} (%)", f"{words[1]} (%)"
+        f"What steering gains and keeps at a matched KL ({kls} nats along each line)",
+        f"{words[0]} (%)<br>bars: 95 % bootstrap over n = {int(table.n.max())} prompts",
+        f"{words[1]} (%)",
     )
     colours = cycle(_LINES)
     for method, rows in table.groupby("method", sort=False):

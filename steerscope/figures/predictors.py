@@ -24,7 +24,7 @@ def predictor_league(league: pd.DataFrame, *, outcome: str) -> go.Figure:
     figure = new_figure(
         f"Who predicts {outcome}?",
         f"Spearman's ρ over layers (95 % bootstrap over layers; n = {n_points} points: "
-        f"{n_layers} layers, {n_groups} model-concept groups)",
+        f"{n_layers} layers, {n_groups} model-concept group{'s' * (n_groups > 1)})",
         "",
     )
     for sure, colour, name in (

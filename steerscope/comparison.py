@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -182,7 +183,7 @@ def screen_layers(
     by_layer = [
         keep(
             f"screen-{layer}",
-            lambda rows=rows: _shift_table(model, directions, rows, asked_pairs, progress),
+            partial(_shift_table, model, directions, rows, asked_pairs, progress),
         ).set_axis(rows.index)
         for layer, rows in reached.groupby([directions[i].site.layer for i in reached.direction])
     ]
@@ -320,7 +321,7 @@ class _Bench:
         starts = range(0, len(self.conditions), _CELLS_AT_ONCE)
         parts = [(sign, start) for sign in (1, -1) for start in starts]
         tables = [
-            self.keep(f"read-{sign}-{start}", lambda part=(sign, start): self._read(prompts, *part))
+            self.keep(f"read-{sign}-{start}", partial(self._read, prompts, sign, start))
             for sign, start in self.progress(parts, "reading continuations")
         ]
         return pd.concat([table for table in tables if len(table)], ignore_index=True)

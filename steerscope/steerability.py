@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -99,7 +100,7 @@ def measure_steerability(
     responses = [
         keep(
             f"layer-{direction.site.layer}",
-            lambda d=direction: _responses(model, pairs, prompts, d, matching.doses),
+            partial(_responses, model, pairs, prompts, direction, matching.doses),
         )
         for direction in progress(directions, "steering every layer")
     ]
@@ -206,18 +207,15 @@ def predictor_table(
         `measure_steerability`, and one column per diagnostic.
     """
     parts = [
-        _concept_rows(
-            model,
-            c,
-            n_pairs,
-            matching,
-            seed,
-            progress,
-            lambda name, make, i=i: keep(f"{i}-{name}", make),
-        )
-        for i, c in enumerate(concepts)
+        _concept_rows(model, c, n_pairs, matching, seed, progress, _under(keep, number))
+        for number, c in enumerate(concepts)
     ]
     return pd.concat(parts, ignore_index=True)
+
+
+def _under(keep: Keep, number: int) -> Keep:
+    """Keeps the tables of one concept apart from those of the others."""
+    return lambda name, make: keep(f"{number}-{name}", make)
 
 
 def _concept_rows(

@@ -11,6 +11,7 @@ import pytest
 from steerscope.claims.ledger import store_evidence
 from steerscope.claims.measures import MEASURES
 from steerscope.errors import BadValueError, RunError, UnknownNameError
+from steerscope.experiments import load_experiment
 from steerscope.experiments.jobs.overlaps import ACTIVE, SHARED, reading_cell, resample
 from steerscope.fronts import CONTROL, EDIT, ELSEWHERE, ROLES, STEERING
 from steerscope.results import Run
@@ -110,16 +111,10 @@ def test_the_evidence_of_edits_is_what_the_measure_needs_and_no_more(tmp_path, m
     run = edited(folder / "runs/run")
     (folder / "experiment.json").write_text("{}")
     monkeypatch.setattr("steerscope.claims.ledger.runs_of", lambda *_given: [run])
-    store_evidence(EXPERIMENT, folder, out)
+    store_evidence(load_experiment("spectral_edits"), folder, out)
     kept = Run.open(out / "runs/run")
     assert set(kept.table().metric) == {"to_joyful", "to_gloomy"}
     assert set(kept.table().split) == {"test"}
     measured = [asdict(MEASURES["edit_minus_control"]([r])) for r in (kept, run)]
     assert measured[0] == measured[1]
     assert np.isfinite(measured[0]["p"])
-
-
-class EXPERIMENT:
-    """What is stored of an experiment here is its name alone."""
-
-    name = "edits"

@@ -11,4 +11,4 @@ def is_one_kl(one: float, other: float, *, tolerance: float = TOLERANCE) -> bool
     A KL that was matched on some prompts need not be met on others, and who spends more of it
     reaches more.
     """
-    return abs(one - other) <= tolerance * max(one, other)
+    return bool(abs(one - other) <= tolerance * max(one, other))

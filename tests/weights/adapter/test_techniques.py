@@ -249,7 +249,9 @@ def test_the_verdict_says_ahead_behind_or_neither():
     assert "bad is behind good by -0.4" in verdict(turned, "bad", "good", words="x", kl=0.1)
     even = against(rows.assign(value=rows.value.where(rows.metric == "kl", 1.0)), "target", "good")
     assert "cannot be told apart" in verdict(even, "good", "bad", words="x", kl=0.1)
-    assert "ugly: no coefficient of both signs" in verdict(compared, "good", "ugly", words="x", kl=0.1)
+    assert "ugly: no coefficient of both signs" in verdict(
+        compared, "good", "ugly", words="x", kl=0.1
+    )
 
 
 def test_the_verdict_says_the_kl_that_was_spent_and_whether_it_is_one():

@@ -82,7 +82,7 @@ if TYPE_CHECKING:
         parse_strength,
     )
     from steerscope.study import run_study, run_sweep
-    from steerscope.style_report import style_report
+    from steerscope.style_reports import style_report
     from steerscope.styles import Style, find_style
     from steerscope.templates import check_templates, wrapped
     from steerscope.transfers import transfer_table
@@ -215,7 +215,7 @@ _HOME = {
     "split_half": "stability",
     "steer": "interventions",
     "style_contrasts": "contrasts",
-    "style_report": "style_report",
+    "style_report": "style_reports",
     "switched": "composition",
     "train_adapter": "weights.adapter",
     "train_sae": "sae",

@@ -27,9 +27,17 @@ from steerscope.evals import choose_judge
 from steerscope.progress import bar
 from steerscope.sae import SparseAutoencoder, load_sae, load_texts
 from steerscope.sae.codes import firing_rates
-from steerscope.sae.reading import read_direction
+from steerscope.sae.reading import mean_code_difference, read_direction
 from steerscope.sae.scores import agreement, feature_scores
-from steerscope.sae.trials import TrialPlan, candidates, run_trials, summarised, trials_in_words
+from steerscope.sae.steering import clamped
+from steerscope.sae.trials import (
+    Edit,
+    TrialPlan,
+    candidates,
+    run_trials,
+    summarised,
+    trials_in_words,
+)
 
 OUT = ROOT / "data/runs/sae"
 
@@ -52,7 +60,13 @@ def main() -> None:
     contrast = extract(model, fit, [sae.site])[sae.site]
     read(sae, contrast, options)
     score(model, sae, options)
-    trial(model, candidates(model, sae, contrast, fit, k=options.k), options)
+    directions = candidates(model, sae, contrast, fit, k=options.k)
+    codes = mean_code_difference(sae, contrast)
+    edits = {
+        "features clamped": clamped(sae, codes, k=options.k),
+        "feature clamped": clamped(sae, codes, k=1),
+    }
+    trial(model, directions, edits, options)
     print(f"{perf_counter() - started:.0f} seconds")
 
 
@@ -82,13 +96,20 @@ def score(model: LensModel, sae: SparseAutoencoder, options: argparse.Namespace)
     save("sae-scores", figures.score_scatter(scores, rho=agreed.rho, p=agreed.p), options.format)
 
 
-def trial(model: LensModel, directions: dict[str, Direction], options: argparse.Namespace) -> None:
-    """Every kind of direction at every matched KL, on held-out prompts."""
+def trial(
+    model: LensModel,
+    directions: dict[str, Direction],
+    edits: dict[str, Edit],
+    options: argparse.Namespace,
+) -> None:
+    """Every kind of direction and edit at every matched KL, on held-out prompts."""
     prompts = load_prompts(options.contrasts).split(0)
     select, test = prompts.select.prompts, prompts.test.prompts
     judge = choose_judge(load_contrasts(options.contrasts), (*select, *test))
     plan = TrialPlan(kls=tuple(options.kls), k=options.k, n_test=options.prompts)
-    trials = run_trials(model, directions, judge, select, test, plan=plan, progress=bar)
+    trials = run_trials(
+        model, directions, judge, select, test, edits=edits, plan=plan, progress=bar
+    )
     trials.to_csv(OUT / "trials.csv", index=False)
     summary = summarised(trials)
     summary.to_csv(OUT / "steering.csv", index=False)

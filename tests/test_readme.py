@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -64,3 +65,17 @@ def test_the_operators_scopes_and_strengths_of_the_readme_are_those_that_there_a
         for text in re.findall(r"`([a-z_]+(?::[0-9.]+)+)`", words.split("Strengths")[1])
     }
     assert shown == set(STRENGTHS) - {"constant", "eigengap"}
+
+
+def test_the_speeds_of_the_readme_are_those_that_were_measured():
+    """Each number of the table is a ratio in a file of the benchmarks, and none is left out."""
+    rows = README.read_text().split("| the same job |")[1].split("\n\n")[0].splitlines()[2:]
+    files = ["gpt2-124m", "microworld", "gpt2-124m-score", "gpt2-124m-extract"]
+    assert len(rows) == len(files)
+    for row, name in zip(rows, files, strict=True):
+        found = README.parent / f"benchmarks/results/cpu-{name}.json"
+        ratios = json.loads(found.read_text())["ratios"]
+        loops = ratios.get("hooked_loop", ratios.get("hooked_forwards"))
+        measured = [ratios.get("steering_vectors"), ratios.get("repeng"), loops]
+        cells = [cell.strip() for cell in row.split("|")[2:5]]
+        assert cells == ["" if ratio is None else f"{ratio:.1f}" for ratio in measured], row

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -167,3 +167,30 @@ class FeatureSteering:
 
         with model.hook(sae.site, move):
             yield
+
+
+def clamped(
+    sae: SparseAutoencoder, codes: Float[Tensor, " feature"], *, k: int
+) -> Callable[[int, float], FeatureSteering]:
+    """The k features whose codes differ most between two classes, set as they are in one of them.
+
+    For a sign and a size, features of that class are set to size times the difference of the mean
+    codes, those of the other class to 0; what the autoencoder does not reconstruct stays.
+
+    Args:
+        sae: where.
+        codes: mean code of the positive class minus that of the negative one.
+        k: features.
+
+    Raises:
+        BadValueError: k exceeds the dictionary.
+    """
+    if not 1 <= k <= sae.n_features:
+        raise BadValueError(f"k is {k}; the dictionary has {sae.n_features} features.")
+    chosen = codes.abs().topk(k).indices.tolist()
+
+    def edit(sign: int, size: float) -> FeatureSteering:
+        values = {i: max(0.0, sign * size * float(codes[i])) for i in chosen}
+        return FeatureSteering(sae, tuple(FeatureEdit(i, "clamp", v) for i, v in values.items()))
+
+    return edit

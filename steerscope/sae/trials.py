@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from steerscope.doses import Dose
 from steerscope.errors import BadValueError
 from steerscope.evals import Judge
 from steerscope.generation import Sample, generate
-from steerscope.interventions import Cell, Steering
+from steerscope.interventions import Cell, Intervention, Steering
 from steerscope.matched_kl import KL, matched_doses
 from steerscope.model import LensModel
 from steerscope.predictors import holm
@@ -25,13 +26,20 @@ from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sae.reading import mean_code_difference
 from steerscope.sae.scores import concept_scores, output_effects, output_target
 from steerscope.sae.vectors import random_features, single, uniform, weighted
+from steerscope.score import kl_from_plain
+from steerscope.searches import first_crossing
 from steerscope.statistics import bootstrap_mean, sign_flip_p
 from steerscope.steerability import Matching
 
 CONTRASTIVE = "contrastive"
 NULLS = ("random direction", "random features")
 _DOSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
+_SIZES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+_TOLERANCE = 0.02  # of the KL: this near counts as reached
 _SURE = 0.05
+
+Edit = Callable[[int, float], Intervention]
+"""What is done for a sign (towards or away from the positive class) at a size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,12 +125,13 @@ def run_trials(
     select: Sequence[Prompt],
     test: Sequence[Prompt],
     *,
+    edits: Mapping[str, Edit] | None = None,
     plan: TrialPlan | None = None,
     progress: Track = silent,
 ) -> pd.DataFrame:
-    """Continuations of held-out prompts under every direction, at every matched KL, both signs.
+    """Continuations of held-out prompts under every direction and edit, at every matched KL, both signs.
 
-    A dose is found on the select prompts, the same length for both signs, so that the mean KL of the
+    A dose or size is found on the select prompts, the same for both signs, so that the mean KL of the
     two is the one asked for. Each test prompt is steered away from the value that it shows.
 
     Args:
@@ -131,53 +140,106 @@ def run_trials(
         judge: reads effect and damage.
         select: prompts that match the doses.
         test: prompts that are continued.
+        edits: changes that are no directions, by name, such as `clamped` features.
         plan: how.
         progress: shows the loops.
 
     Returns:
-        One row per KL, direction and prompt, and one per prompt for `plain`: kl (asked for), method,
-        prompt, dose_natural, kl_nats (on the select prompts), then what the judge reads; NaN where a
-        continuation has no text. A direction that does not reach a KL has no row there.
+        One row per KL, method and prompt, and one per prompt for `plain`: kl (asked for), method,
+        prompt, dose_natural (NaN for an edit), kl_nats (on the select prompts), then what the judge
+        reads; NaN where a continuation has no text. A method that does not reach a KL has no row there.
 
     Raises:
-        BadValueError: the plain model or no direction has a row to show.
+        BadValueError: nothing reaches any KL.
     """
     plan = plan or TrialPlan()
     texts = [p.text for p in select[: plan.n_select]]
     asked = list(test[: plan.n_test])
-    names, found = list(directions), list(directions.values())
-    conditions: list[tuple[float, str, float, float]] = []
+    conditions = [_Condition(math.nan, "plain", 0.0, 0.0, lambda _: Cell())]
     for kl in plan.kls:
-        matching = Matching(_DOSES, relative=_DOSES[0], kl=kl)
-        table = matched_doses(model, found, texts, matching, progress=progress)
-        reached = table[table.matching == KL].dropna(subset="dose_relative")
+        conditions += _along(model, directions, texts, kl, progress)
         conditions += [
-            (kl, names[r.direction], r.dose_relative, r.kl_nats) for r in reached.itertuples()
+            found
+            for name, edit in (edits or {}).items()
+            if (found := _edited(model, name, edit, texts, kl)) is not None
         ]
-    if not conditions:
-        raise BadValueError(f"no direction reaches a KL of {plan.kls}; ask for less.")
+    if len(conditions) == 1:
+        raise BadValueError(f"nothing reaches a KL of {plan.kls}; ask for less.")
     rows = []
     for sign in progress((1, -1), "continuing"):
         mine = [i for i, p in enumerate(asked) if judge.applies(p, sign)]
-        cells = [Cell()] + [
-            Cell((Steering(directions[name], Dose(sign * dose, "relative")),))
-            for _, name, dose, _ in conditions
-        ]
         written = generate(
             model,
             [asked[i].text for i in mine],
-            cells,
+            [c.cell(sign) for c in conditions],
             n_new=plan.n_new,
             sampler=Sample(plan.temperature, plan.seed),
         )
-        for kl, name, dose, nats in [(np.nan, "plain", 0.0, 0.0), *conditions]:
-            place = 0 if name == "plain" else 1 + conditions.index((kl, name, dose, nats))
-            scale = directions[name].scale if name != "plain" else found[0].scale
-            label = {"kl": kl, "method": name, "kl_nats": nats}
-            label["dose_natural"] = dose * scale.relative / scale.natural
-            for i, text in zip(mine, written[place], strict=True):
-                rows.append({**label, "prompt": i, **judge.read(asked[i], text)})
+        for condition, texts_of in zip(conditions, written, strict=True):
+            for i, text in zip(mine, texts_of, strict=True):
+                rows.append({**condition.labels(), "prompt": i, **judge.read(asked[i], text)})
     return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class _Condition:
+    """A method at the dose or size of one KL."""
+
+    kl: float
+    method: str
+    kl_nats: float
+    dose_natural: float
+    cell: Callable[[int], Cell]
+
+    def labels(self) -> dict[str, float | str]:
+        return {
+            "kl": self.kl,
+            "method": self.method,
+            "kl_nats": self.kl_nats,
+            "dose_natural": self.dose_natural,
+        }
+
+
+def _along(
+    model: LensModel,
+    directions: Mapping[str, Direction],
+    texts: Sequence[str],
+    kl: float,
+    progress: Track,
+) -> list[_Condition]:
+    """The directions that reach a KL, at the dose that does."""
+    matching = Matching(_DOSES, relative=_DOSES[0], kl=kl)
+    table = matched_doses(model, list(directions.values()), texts, matching, progress=progress)
+    reached = table[table.matching == KL].dropna(subset="dose_relative")
+    found = []
+    for row in reached.itertuples():
+        name, direction = list(directions.items())[row.direction]
+        natural = row.dose_relative * direction.scale.relative / direction.scale.natural
+
+        def cell(
+            sign: int, direction: Direction = direction, dose: float = row.dose_relative
+        ) -> Cell:
+            return Cell((Steering(direction, Dose(sign * dose, "relative")),))
+
+        found.append(_Condition(kl, name, row.kl_nats, natural, cell))
+    return found
+
+
+def _edited(
+    model: LensModel, name: str, edit: Edit, texts: Sequence[str], kl: float
+) -> _Condition | None:
+    """An edit at the size that reaches a KL, if one does."""
+
+    def measure(sizes: Sequence[float]) -> list[float]:
+        cells = [Cell((edit(sign, size),)) for size in sizes for sign in (1, -1)]
+        by_cell = kl_from_plain(model, texts, cells).double().mean(dim=1)
+        return by_cell.reshape(-1, 2).mean(dim=1).tolist()
+
+    found = first_crossing(measure, _SIZES, kl, _TOLERANCE)
+    if found.above is None or not found.is_close:
+        return None
+    size = found.above
+    return _Condition(kl, name, found.curve[size], math.nan, lambda sign: Cell((edit(sign, size),)))
 
 
 def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from steerscope.activations import extract
 from steerscope.contrasts import ContrastSet, load_contrasts, load_prompts
@@ -13,6 +14,7 @@ from steerscope.errors import AutoencoderMismatchError, BadValueError, UnknownNa
 from steerscope.evals import choose_judge
 from steerscope.sae.reading import mean_code_difference
 from steerscope.sae.sources import SOURCES, concept_sets, settings_within
+from steerscope.sae.steering import clamped
 from steerscope.sae.trials import (
     CONTRASTIVE,
     TrialPlan,
@@ -48,22 +50,40 @@ def test_every_candidate_is_a_direction_at_the_site_and_steers_at_the_same_kl(mi
     judge = choose_judge(fit, prompts.test.prompts)
     chosen = {name: found[name] for name in (CONTRASTIVE, "feature single", "random direction")}
     plan = TrialPlan(kls=(0.2,), n_select=2, n_test=8, n_new=6)
+    edits = {"features clamped": clamped(sae, mean_code_difference(sae, contrast), k=2)}
     trials = run_trials(
-        microworld, chosen, judge, prompts.select.prompts, prompts.test.prompts, plan=plan
+        microworld,
+        chosen,
+        judge,
+        prompts.select.prompts,
+        prompts.test.prompts,
+        edits=edits,
+        plan=plan,
     )
-    assert set(trials.method) == {*chosen, "plain"}
+    assert set(trials.method) == {*chosen, *edits, "plain"}
     assert trials.groupby("method").prompt.nunique().eq(8).all()
     steered = trials[trials.method != "plain"]
     assert steered.kl_nats.between(0.19, 0.21).all()
-    with pytest.raises(BadValueError, match="no direction reaches"):
+    with pytest.raises(BadValueError, match="nothing reaches"):
         run_trials(
             microworld,
             {CONTRASTIVE: found[CONTRASTIVE]},
             judge,
             prompts.select.prompts,
             prompts.test.prompts,
+            edits=edits,
             plan=TrialPlan(kls=(1e6,), n_select=1),
         )
+
+
+def test_clamped_features_are_those_of_one_class_and_none_of_the_other():
+    sae = small_sae(d=16, n_features=4)
+    codes = torch.tensor([3.0, -2.0, 0.5, 0.0])
+    edit = clamped(sae, codes, k=2)
+    assert [str(e) for e in edit(1, 2.0).edits] == ["0=6", "1=0"]
+    assert [str(e) for e in edit(-1, 0.5).edits] == ["0=0", "1=1"]
+    with pytest.raises(BadValueError, match="has 4 features"):
+        clamped(sae, codes, k=5)
 
 
 def made_up(gain: float) -> pd.DataFrame:

@@ -254,7 +254,9 @@ def dose_slope(
 ) -> MixedSlope:
     """Effect per natural unit at one layer, over all its doses, with prompts as random effects.
 
-    A shift in nats is taken towards the positive class at every dose, and plain is dose 0.
+    Plain is dose 0. A shift in nats is taken towards the positive class at every dose. A share is
+    that of each prompt's own flip, so that its dose is the length of those that lead there: prompts of
+    one class are steered by positive doses, those of the other by negative ones.
 
     Raises:
         TooLittleDataError: too few prompts or doses, or values on a line.
@@ -265,10 +267,11 @@ def dose_slope(
     here = labels[(labels.method == method) & (labels.layer == layer)].index
     here = values.index.intersection(here).insert(0, PLAIN)
     doses = labels.dose_natural.reindex(here).to_numpy(float)
-    kept = values.loc[here].dropna(axis=1)
+    doses = np.where(here == PLAIN, 0.0, np.abs(doses) if effect.is_share else doses)
+    kept = values.loc[here]
     return mixed_slope(
         kept.to_numpy(float).ravel(),
-        np.repeat(np.where(here == PLAIN, 0.0, doses), kept.shape[1]),
+        np.repeat(doses, kept.shape[1]),
         np.tile(kept.columns.to_numpy(), len(here)),
     )
 

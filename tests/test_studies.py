@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -10,6 +11,7 @@ from steerscope.studies import (
     PREFERENCE,
     Effect,
     dose_response,
+    dose_slope,
     needed_doses,
     over_control,
     predict_layers,
@@ -65,6 +67,24 @@ def test_nothing_to_find_gives_a_large_corrected_p():
     # One prompt of 20 flips: its weight is the large one with probability (1 - 1 / √5) / 2.
     found = sweet_spot(table_of(rows), FLIPPED, "mean_diff")
     assert found.p_corrected == pytest.approx((1 - 5**-0.5) / 2, abs=0.02)
+
+
+def test_the_slope_of_a_share_counts_doses_of_either_sign_by_their_length():
+    rows = [
+        row(cell=cell, method="mean_diff", layer=2, dose_natural=dose, metric="flipped", prompt=p, value=value)
+        for p in range(N)
+        for cell, dose, value in (
+            ("plain", 0.0, 0.0),
+            ("one", 1.0 if p % 2 else -1.0, 0.2 + 0.01 * (p % 3 - 1)),
+            ("two", 2.0 if p % 2 else -2.0, 0.4 - 0.01 * (p % 3 - 1)),
+        )
+    ]  # fmt: skip
+    rows = [
+        replace(r, cell=f"{r.cell} {r.dose_natural:+g}" if r.dose_natural else r.cell) for r in rows
+    ]
+    found = dose_slope(table_of(rows), FLIPPED, split="select", layer=2, method="mean_diff")
+    assert found.slope.n == N
+    assert found.slope.value == pytest.approx(0.2, abs=0.01)
 
 
 def test_a_shift_in_nats_is_read_from_plain_along_the_dose():

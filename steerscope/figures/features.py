@@ -132,9 +132,9 @@ def feature_diffusion(
     figure.update_yaxes(range=[0, 102], ticks="outside", zeroline=False)
     figure.update_yaxes(title="share of the squared norm (%)", col=1)
     figure.update_layout(
-        width=1020,
-        height=470,
-        margin={"t": 130},
+        width=860,
+        height=480,
+        margin={"t": 140},
         title={"y": 0.97, "yanchor": "top"},
         legend={"x": 0.0, "xanchor": "left", "y": 1.09},
     )

@@ -344,9 +344,10 @@ def slope_in_words(findings: Findings) -> str:
     if f.slope is None:
         return f"Slope: none is stated, since {f.no_slope.rstrip('.')}."
     model = " of the linear probability model" if f.effect.is_share else ""
+    doses = "positive doses" if f.effect.is_share else "doses"
     return (
         f"Slope{model} at layer {f.chosen.layer}, prompts as random effects: "
-        f"{amount(f.effect, f.slope.slope, difference=True)} per natural unit over the doses "
+        f"{amount(f.effect, f.slope.slope, difference=True)} per natural unit over the {doses} "
         f"measured, {f.slope.slope.n} prompts, p = {f.slope.p:.2g}."
     )
 

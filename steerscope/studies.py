@@ -252,11 +252,10 @@ def best_of_sweep(
 def dose_slope(
     table: pd.DataFrame, effect: Effect, *, split: str, layer: int, method: str
 ) -> MixedSlope:
-    """Effect per natural unit at one layer, over all its doses, with prompts as random effects.
+    """Effect per natural unit at one layer, over its doses, with prompts as random effects.
 
-    Plain is dose 0. A shift in nats is taken towards the positive class at every dose. A share is
-    that of each prompt's own flip, so that its dose is the length of those that lead there: prompts of
-    one class are steered by positive doses, those of the other by negative ones.
+    A shift in nats is taken towards the positive class at every dose, and plain is dose 0. Of a share
+    the positive doses count alone: the negative ones are measured on prompts of the other class.
 
     Raises:
         TooLittleDataError: too few prompts or doses, or values on a line.
@@ -264,14 +263,15 @@ def dose_slope(
     """
     labels = conditions(table)
     values = per_prompt(table, effect.metric, split)
-    here = labels[(labels.method == method) & (labels.layer == layer)].index
-    here = values.index.intersection(here).insert(0, PLAIN)
+    mine = (labels.method == method) & (labels.layer == layer)
+    if effect.is_share:
+        mine &= labels.dose_natural > 0
+    here = values.index.intersection(labels[mine].index).insert(0, PLAIN)
     doses = labels.dose_natural.reindex(here).to_numpy(float)
-    doses = np.where(here == PLAIN, 0.0, np.abs(doses) if effect.is_share else doses)
-    kept = values.loc[here]
+    kept = values.loc[here].dropna(axis=1)
     return mixed_slope(
         kept.to_numpy(float).ravel(),
-        np.repeat(doses, kept.shape[1]),
+        np.repeat(np.where(here == PLAIN, 0.0, doses), kept.shape[1]),
         np.tile(kept.columns.to_numpy(), len(here)),
     )
 

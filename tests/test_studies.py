@@ -69,24 +69,6 @@ def test_nothing_to_find_gives_a_large_corrected_p():
     assert found.p_corrected == pytest.approx((1 - 5**-0.5) / 2, abs=0.02)
 
 
-def test_the_slope_of_a_share_counts_doses_of_either_sign_by_their_length():
-    rows = [
-        row(cell=cell, method="mean_diff", layer=2, dose_natural=dose, metric="flipped", prompt=p, value=value)
-        for p in range(N)
-        for cell, dose, value in (
-            ("plain", 0.0, 0.0),
-            ("one", 1.0 if p % 2 else -1.0, 0.2 + 0.01 * (p % 3 - 1)),
-            ("two", 2.0 if p % 2 else -2.0, 0.4 - 0.01 * (p % 3 - 1)),
-        )
-    ]  # fmt: skip
-    rows = [
-        replace(r, cell=f"{r.cell} {r.dose_natural:+g}" if r.dose_natural else r.cell) for r in rows
-    ]
-    found = dose_slope(table_of(rows), FLIPPED, split="select", layer=2, method="mean_diff")
-    assert found.slope.n == N
-    assert found.slope.value == pytest.approx(0.2, abs=0.01)
-
-
 def test_a_shift_in_nats_is_read_from_plain_along_the_dose():
     rows = []
     for cell, dose, at in (("plain", 0.0, 1.0), ("up", 1.0, 3.0), ("down", -1.0, -4.0)):
@@ -148,3 +130,16 @@ def test_a_predictor_is_a_signed_rank_correlation_over_shared_layers():
     assert found.correlation.rho == pytest.approx(-1.0)
     assert found.correlation.n == 4
     assert found.correlation.p == pytest.approx(2 / 24)
+
+
+def test_the_slope_of_a_share_is_that_of_the_prompts_that_are_pushed_one_way():
+    """Negative doses are measured on the prompts of the other class, which have no positive dose."""
+    one_way = plain() + [r for dose in (1.0, 2.0, 3.0) for r in steered(3, dose, 0.3 * dose)]
+    other = [replace(r, prompt=r.prompt + N) for r in plain() + steered(3, -2.0, 0.9)]
+    alone, both = (
+        dose_slope(table_of(rows), FLIPPED, split="select", layer=3, method="mean_diff")
+        for rows in (one_way, one_way + other)
+    )
+    assert alone.slope.n == N
+    assert alone.slope.low < 0.3 < alone.slope.high
+    assert both == alone

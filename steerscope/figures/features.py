@@ -133,8 +133,8 @@ def feature_diffusion(
     figure.update_yaxes(title="share of the squared norm (%)", col=1)
     figure.update_layout(
         width=860,
-        height=480,
-        margin={"t": 140},
+        height=470,
+        margin={"t": 130},
         title={"y": 0.97, "yanchor": "top"},
         legend={"x": 0.0, "xanchor": "left", "y": 1.09},
     )

@@ -56,7 +56,7 @@ def control_of(edit: WeightEdit, kind: str, *, seed: int = 0) -> WeightEdit:
 
     Args:
         edit: what is controlled.
-        kind: a name in `CONTROLS`, such as `noise`: as large a change in no direction at all.
+        kind: a name in `CONTROLS`, such as `noise`, a random change of the same norm.
         seed: of what is random in it.
 
     Raises:

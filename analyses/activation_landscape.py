@@ -1,4 +1,4 @@
-"""Two principal components of the activations, both classes, and the path of steering through them.
+"""A plane of the activations, both classes, and the path of steering through it.
 
 Run from the project's folder: `python analyses/activation_landscape.py`. The pictures go to
 `figures/`: where the direction is added, and at the last layer, after the model has worked on it.
@@ -28,6 +28,7 @@ def main() -> None:
     """Find the direction on the fit pairs, walk along it on others, draw."""
     parser = options(__doc__)
     parser.add_argument("--layer", type=int, default=3, help="where to steer, 0-based")
+    parser.add_argument("--axes", default="classes", help="classes or components")
     parser.add_argument("--pairs", type=int, default=60, help="held-out pairs to draw")
     chosen = parser.parse_args()
     model, pairs = load_model(chosen.model), load_contrasts(chosen.contrasts).split(0)
@@ -36,13 +37,22 @@ def main() -> None:
     shown = replace(pairs.select, pairs=pairs.select.pairs[: chosen.pairs])
     for name, layer in (("here", chosen.layer), ("last", model.shape.n_layers - 1)):
         found = activation_landscape(
-            model, shown, direction, doses=DOSES, site=Site("resid_post", layer)
+            model,
+            shown,
+            direction,
+            doses=DOSES,
+            site=Site("resid_post", layer),
+            axes=chosen.axes,
         )
         figure = figures.activation_landscape(
-            found.points, found.path, explained=found.explained, site=str(found.site)
+            found.points,
+            found.path,
+            explained=found.explained,
+            site=str(found.site),
+            axes=found.axes,
         )
         caption = (
-            f"Last token of n = {len(shown)} held-out pairs, components of the plain activations; the "
+            f"Last token of n = {len(shown)} held-out pairs, axes of the plain activations; the "
             f"path is the mean of all texts with mean_diff added at {steered}, doses in natural units "
             "from the fit pairs. A mean over texts, drawn without an interval."
         )

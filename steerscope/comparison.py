@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from steerscope.evals.judges import text_metrics
 from steerscope.evidence import gather
 from steerscope.generation import Sample, generate
 from steerscope.interventions import Cell
+from steerscope.keeping import Keep, not_kept
 from steerscope.matched_kl import both_signs, matched_doses
 from steerscope.model import LensModel
 from steerscope.progress import Track, silent
@@ -108,6 +110,7 @@ def compare_methods(
     plan: ComparisonPlan | None = None,
     other: ContrastSet | None = None,
     progress: Track = silent,
+    keep: Keep = not_kept,
 ) -> Comparison:
     """Every method and control at every layer, at a matched KL and at a matched length.
 
@@ -118,6 +121,7 @@ def compare_methods(
         plan: how; default all methods.
         other: pairs of another concept, whose mean difference is then compared as well.
         progress: shows the loops.
+        keep: keeps what was measured, part by part.
 
     Raises:
         UnsupportedSiteError: a layer that the model lacks.
@@ -128,16 +132,20 @@ def compare_methods(
     pairs, asked = contrasts.split(plan.seed), prompts.split(plan.seed)
     judge = choose_judge(contrasts, (*asked.select.prompts, *asked.test.prompts))
     directions = _find(model, pairs.fit, other, plan, progress)
-    screen = screen_layers(model, directions, pairs.select, asked.select, plan, progress=progress)
+    screen = screen_layers(
+        model, directions, pairs.select, asked.select, plan, progress=progress, keep=keep
+    )
     chosen = pd.concat([best_layers(screen), at_common_layer(screen)], ignore_index=True)
-    bench = _Bench(model, judge, directions, chosen.drop_duplicates(_CONDITION), plan, progress)
+    bench = _Bench(
+        model, judge, directions, chosen.drop_duplicates(_CONDITION), plan, progress, keep
+    )
     texts = asked.test.prompts[: plan.n_test]
     measured = bench.read(texts) if judge.effect.is_share else bench.prefer(pairs.test)
     responses = chosen[["place", "method", "seed", "layer", *_CONDITION]].merge(
         measured, on=_CONDITION
     )
     against = _with_cosines(rivals(responses, seed=plan.seed), chosen, directions)
-    conditions = bench.labelled(asked.test)
+    conditions = keep("labels", lambda: bench.labelled(asked.test))
     ranking = rank(responses, seed=plan.seed).merge(
         _means(chosen[["place", *_CONDITION]].merge(conditions, on=_CONDITION), responses),
         on=["place", "matching", "method"],
@@ -154,6 +162,7 @@ def screen_layers(
     plan: ComparisonPlan,
     *,
     progress: Track = silent,
+    keep: Keep = not_kept,
 ) -> pd.DataFrame:
     """The matched doses of every direction, and the shift of the preference that they make.
 
@@ -166,9 +175,19 @@ def screen_layers(
         matched KL has NaN for dose and effect.
     """
     asked = [p.text for p in prompts.prompts[: plan.n_kl_prompts]]
-    table = matched_doses(model, directions, asked, plan.matching, progress=progress)
+    table = keep(
+        "doses", lambda: matched_doses(model, directions, asked, plan.matching, progress=progress)
+    )
     reached = table.dropna(subset="dose_relative")
-    shifts = _shifts(model, directions, reached, pairs.pairs[: plan.n_pairs], progress)
+    asked_pairs = pairs.pairs[: plan.n_pairs]
+    by_layer = [
+        keep(
+            f"screen-{layer}",
+            partial(_shift_table, model, directions, rows, asked_pairs, progress),
+        ).set_axis(rows.index)
+        for layer, rows in reached.groupby([directions[i].site.layer for i in reached.direction])
+    ]
+    shifts = pd.concat(by_layer).loc[reached.index].to_numpy(float)
     estimates = [bootstrap_mean(shift, seed=plan.seed) for shift in shifts]
     names = {"value": "effect", "low": "low", "high": "high", "n": "n"}
     for attribute, name in names.items():
@@ -245,6 +264,18 @@ def _shifts(
     return (found[0::2] - found[1::2]) / 2
 
 
+def _shift_table(
+    model: LensModel,
+    directions: Sequence[Direction],
+    conditions: pd.DataFrame,
+    pairs: Sequence[ContrastPair],
+    progress: Track,
+) -> pd.DataFrame:
+    """`_shifts` with a column for each pair."""
+    shifts = _shifts(model, directions, conditions, pairs, progress)
+    return pd.DataFrame(shifts, columns=[str(i) for i in range(len(pairs))])
+
+
 def _cells(directions: Sequence[Direction], conditions: pd.DataFrame) -> list[Cell]:
     """For each condition the cell of +dose, then that of -dose."""
     found = zip(conditions.direction, conditions.dose_relative, strict=True)
@@ -261,11 +292,17 @@ class _Bench:
     conditions: pd.DataFrame
     plan: ComparisonPlan
     progress: Track
+    keep: Keep
 
     def prefer(self, pairs: ContrastSet) -> pd.DataFrame:
         """The shift of the preference of each pair, one row per condition and pair."""
         pairs_used = pairs.pairs[: self.plan.n_test]
-        shifts = _shifts(self.model, self.directions, self.conditions, pairs_used, self.progress)
+        shifts = self.keep(
+            "preferences",
+            lambda: _shift_table(
+                self.model, self.directions, self.conditions, pairs_used, self.progress
+            ),
+        ).to_numpy(float)
         keys = self.conditions[_CONDITION].to_dict("records")
         return pd.DataFrame(
             [
@@ -281,30 +318,31 @@ class _Bench:
         Each prompt is steered away from the value that it shows. A continuation without text, in
         which nothing can be read, counts as no effect.
         """
-        plan = self.plan
-        cells = _cells(self.directions, self.conditions)
-        keys = self.conditions[_CONDITION].to_dict("records")
-        sampler = Sample(plan.temperature, plan.seed)
-        parts = [(sign, start) for sign in (1, -1) for start in range(0, len(keys), _CELLS_AT_ONCE)]
+        starts = range(0, len(self.conditions), _CELLS_AT_ONCE)
+        parts = [(sign, start) for sign in (1, -1) for start in starts]
+        tables = [
+            self.keep(f"read-{sign}-{start}", partial(self._read, prompts, sign, start))
+            for sign, start in self.progress(parts, "reading continuations")
+        ]
+        return pd.concat([table for table in tables if len(table)], ignore_index=True)
+
+    def _read(self, prompts: Sequence[Prompt], sign: int, start: int) -> pd.DataFrame:
+        """What is read under one sign of some conditions."""
+        conditions = self.conditions.iloc[start : start + _CELLS_AT_ONCE]
+        cells = _cells(self.directions, conditions)[(0 if sign == 1 else 1) :: 2]
+        mine = [i for i, prompt in enumerate(prompts) if self.judge.applies(prompt, sign)]
+        texts = [prompts[i].text for i in mine]
+        sampler = Sample(self.plan.temperature, self.plan.seed)
+        written = generate(self.model, texts, cells, n_new=self.plan.n_new, sampler=sampler)
         rows = []
-        for sign, start in self.progress(parts, "reading continuations"):
-            mine = [i for i, prompt in enumerate(prompts) if self.judge.applies(prompt, sign)]
-            part = slice(start, start + _CELLS_AT_ONCE)
-            written = generate(
-                self.model,
-                [prompts[i].text for i in mine],
-                cells[(0 if sign == 1 else 1) :: 2][part],
-                n_new=plan.n_new,
-                sampler=sampler,
-            )
-            for key, texts in zip(keys[part], written, strict=True):
-                for i, text in zip(mine, texts, strict=True):
-                    values = self.judge.read(prompts[i], text)
-                    effect = np.nan_to_num(values.pop(self.judge.effect.metric))
-                    degenerate = text_metrics(text.tokens)["degenerate"]
-                    rows.append(
-                        {**key, "item": i, "effect": effect, "degenerate": degenerate, **values}
-                    )
+        for key, found in zip(conditions[_CONDITION].to_dict("records"), written, strict=True):
+            for i, text in zip(mine, found, strict=True):
+                values = self.judge.read(prompts[i], text)
+                effect = np.nan_to_num(values.pop(self.judge.effect.metric))
+                degenerate = text_metrics(text.tokens)["degenerate"]
+                rows.append(
+                    {**key, "item": i, "effect": effect, "degenerate": degenerate, **values}
+                )
         return pd.DataFrame(rows)
 
     def labelled(self, prompts: PromptSet) -> pd.DataFrame:

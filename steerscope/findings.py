@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 
@@ -100,13 +101,27 @@ class Findings:
     no_slope: str
 
 
+_KEPT = 4  # findings; a page, its figures and its tables ask for the same ones
+_found: dict[tuple[StudyPlan | SweepPlan, Effect, str], Findings] = {}
+
+
 def find(run: Run) -> Findings:
-    """Read the findings off the rows of a run.
+    """Read the findings off the rows of a run; asked again of the same rows, it remembers.
 
     Raises:
         RunError: the run has no rows, or is of another kind.
     """
     table, plan, effect = run.table(), plan_of(run), effect_of(run)
+    rows = pd.util.hash_pandas_object(table, index=False).to_numpy()
+    key = (plan, effect, hashlib.sha256(rows.tobytes()).hexdigest())
+    if key not in _found:
+        while len(_found) >= _KEPT:
+            del _found[next(iter(_found))]
+        _found[key] = _find_in(table, plan, effect)
+    return _found[key]
+
+
+def _find_in(table: pd.DataFrame, plan: StudyPlan | SweepPlan, effect: Effect) -> Findings:
     summary = summarise(table, effect, "select")
     chosen = sweet_spot(table, effect, plan.method)
     split = "test" if (table.split == "test").any() else "select"

@@ -61,6 +61,31 @@ class Row:
 COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(Row))
 
 
+def plain_row(metric: str, unit: str, value: float) -> Row:
+    """A row of which only the number is said; all else is to be replaced or does not apply."""
+    return Row(
+        cell="plain",
+        concept="",
+        method="plain",
+        stream="resid_post",
+        layer=-1,
+        head=-1,
+        operator="",
+        scope="",
+        dose_absolute=math.nan,
+        dose_relative=math.nan,
+        dose_natural=math.nan,
+        kl_nats=math.nan,
+        prompt=-1,
+        split="test",
+        seed=-1,
+        metric=metric,
+        unit=unit,
+        value=value,
+        status="ok",
+    )
+
+
 class Run:
     """A directory with `run.json`, `rows/*.parquet` and whatever is drawn from them.
 
@@ -185,7 +210,10 @@ class Run:
     def seal(self) -> None:
         """Write the manifest of a finished run: hashes of what its page is drawn from."""
         parts = [p for name in ("rows", "texts", "seals") for p in self.path.glob(f"{name}/**/*.*")]
-        beside = [self.path / name for name in ("run.json", "directions.safetensors", "lens.json")]
+        beside = [
+            self.path / name
+            for name in ("run.json", "directions.safetensors", "lens.json", "roles.json")
+        ]
         write_manifest(self.path, [*beside, *parts])
 
     def _index(self) -> dict[tuple[str, int, str, str], float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from steerscope.directions import Direction, mean_diff
 from steerscope.doses import Dose
 from steerscope.errors import BadValueError
 from steerscope.interventions import Cell, Steering
+from steerscope.keeping import Keep, not_kept
 from steerscope.model import LensModel, TextOrIds
 from steerscope.progress import Track, silent
 from steerscope.score import kl_from_plain, preferences
@@ -69,6 +71,7 @@ def measure_steerability(
     *,
     matching: Matching | None = None,
     progress: Track = silent,
+    keep: Keep = not_kept,
 ) -> pd.DataFrame:
     """Shift of the preference per layer, at a matched length and at a matched KL.
 
@@ -83,6 +86,7 @@ def measure_steerability(
         directions: one per layer.
         matching: doses and what is matched.
         progress: shows the loop.
+        keep: keeps what was measured of each layer.
 
     Returns:
         One row per layer: layer, effect_relative in nats with low and high, dose_relative at which
@@ -93,21 +97,19 @@ def measure_steerability(
     """
     matching = matching or Matching()
     doses = np.array(matching.doses)
-    cells = [
-        Cell((Steering(direction, Dose(sign * dose, "relative")),))
-        for direction in directions
-        for dose in matching.doses
-        for sign in (1, -1)
+    responses = [
+        keep(
+            f"layer-{direction.site.layer}",
+            partial(_responses, model, pairs, prompts, direction, matching.doses),
+        )
+        for direction in progress(directions, "steering every layer")
     ]
-    shape = (len(directions), len(doses), 2, -1)
-    shifts = preferences(model, pairs, cells, progress=progress).double().numpy().reshape(shape)
-    nats = kl_from_plain(model, prompts, cells, progress=progress).double().numpy().reshape(shape)
-    kl_of = nats.mean(axis=(2, 3))
+    kl_of = [r.kl.to_numpy(float) for r in responses]
     needed = [math.exp(at_matched_kl(kl, np.log(doses), matching.kl)) for kl in kl_of]
     relative = matched_length(matching, needed)
     rows = []
-    for direction, shift, kl, dose_at_kl in zip(directions, shifts, kl_of, needed, strict=True):
-        effects = (shift[:, 0] - shift[:, 1]) / 2
+    for direction, found, kl, dose_at_kl in zip(directions, responses, kl_of, needed, strict=True):
+        effects = found.drop(columns="kl").to_numpy(float)
         at = bootstrap_mean(interp1d(doses, effects, axis=0)(relative))
         rows.append(
             {
@@ -122,6 +124,27 @@ def measure_steerability(
             }
         )
     return pd.DataFrame(rows)
+
+
+def _responses(
+    model: LensModel,
+    pairs: Sequence[tuple[str, str]],
+    prompts: Sequence[TextOrIds],
+    direction: Direction,
+    doses: Sequence[float],
+) -> pd.DataFrame:
+    """One row per relative dose: kl, mean of both signs, and the effect on each pair."""
+    cells = [
+        Cell((Steering(direction, Dose(sign * dose, "relative")),))
+        for dose in doses
+        for sign in (1, -1)
+    ]
+    shape = (len(doses), 2, -1)
+    shifts = preferences(model, pairs, cells).double().numpy().reshape(shape)
+    nats = kl_from_plain(model, prompts, cells).double().numpy().reshape(shape)
+    effects = (shifts[:, 0] - shifts[:, 1]) / 2
+    by_pair = {f"pair {i}": column for i, column in enumerate(effects.T)}
+    return pd.DataFrame({"kl": nats.mean(axis=(1, 2)), **by_pair})
 
 
 def matched_length(matching: Matching, needed: Sequence[float]) -> float:
@@ -162,6 +185,7 @@ def predictor_table(
     matching: Matching | None = None,
     seed: int = 0,
     progress: Track = silent,
+    keep: Keep = not_kept,
 ) -> pd.DataFrame:
     """Diagnostics and measured steerability of every layer for every concept, one row each.
 
@@ -176,13 +200,22 @@ def predictor_table(
         matching: at which doses layers are compared.
         seed: of splits, resamples and null directions.
         progress: shows the loops.
+        keep: keeps what was measured of each concept's layers.
 
     Returns:
         Columns model, concept, layer, depth (0 to 1), norm (relative length), the columns of
         `measure_steerability`, and one column per diagnostic.
     """
-    parts = [_concept_rows(model, c, n_pairs, matching, seed, progress) for c in concepts]
+    parts = [
+        _concept_rows(model, c, n_pairs, matching, seed, progress, _under(keep, number))
+        for number, c in enumerate(concepts)
+    ]
     return pd.concat(parts, ignore_index=True)
+
+
+def _under(keep: Keep, number: int) -> Keep:
+    """Keeps the tables of one concept apart from those of the others."""
+    return lambda name, make: keep(f"{number}-{name}", make)
 
 
 def _concept_rows(
@@ -192,6 +225,7 @@ def _concept_rows(
     matching: Matching | None,
     seed: int,
     progress: Track,
+    keep: Keep,
 ) -> pd.DataFrame:
     split = concept.split(seed)
     fit, select, test = (
@@ -208,8 +242,12 @@ def _concept_rows(
         directions,
         matching=matching,
         progress=progress,
+        keep=keep,
     )
-    long = layer_diagnostics(model, fit, select, prompts, seed=seed, progress=progress)
+    long = keep(
+        "diagnostics",
+        lambda: layer_diagnostics(model, fit, select, prompts, seed=seed, progress=progress),
+    )
     wide = long.pivot(index="layer", columns="diagnostic", values="value").reset_index()
     measured.insert(0, "model", model.name)
     measured.insert(1, "concept", concept.name)

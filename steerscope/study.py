@@ -42,7 +42,7 @@ from steerscope.model import LensModel
 from steerscope.plans import Plan, StudyPlan, SweepPlan
 from steerscope.progress import Track, silent
 from steerscope.reading import ReadToken
-from steerscope.results import Row, Run
+from steerscope.results import Row, Run, plain_row
 from steerscope.scopes import Scope
 from steerscope.sites import Site, check_stream
 from steerscope.spectra import eigengap
@@ -320,27 +320,15 @@ def _measure_sinks(bound: _Bound) -> None:
 
 
 def _diagnostic_row(method: str, site: Site, metric: str, value: float, unit: str) -> Row:
-    nan = float("nan")
-    return Row(
+    return replace(
+        plain_row(metric, unit, value),
         cell=f"{DIAGNOSTIC} {method} {site}",
-        concept="",
         method=method,
         stream=site.stream,
         layer=site.layer,
         head=-1 if site.head is None else site.head,
-        operator="",
-        scope="",
-        dose_absolute=nan,
-        dose_relative=nan,
-        dose_natural=nan,
-        kl_nats=nan,
-        prompt=-1,
         split="select",
         seed=0,
-        metric=metric,
-        unit=unit,
-        value=value,
-        status="ok",
     )
 
 

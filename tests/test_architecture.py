@@ -16,7 +16,7 @@ PACKAGE = Path(steerscope.__file__).parent
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if "data" not in p.relative_to(PACKAGE).parts)
 
 LEVELS = {
-    "errors": -1, "sites": 0, "doses": 0, "scopes": 0, "bundled": 0, "progress": 0, "styles": 0, "whole_files": 0,
+    "errors": -1, "sites": 0, "doses": 0, "scopes": 0, "bundled": 0, "progress": 0, "styles": 0, "whole_files": 0, "keeping": 1,
     "contrasts": 1, "statistics": 1, "metrics": 1, "batches": 1, "caches": 1, "clock": 1, "reading": 1,
     "losses": 1, "legacy": 1, "searches": 1, "seals": 1, "results": 2, "studies": 2, "predictors": 2, "model": 2,
     "microworld": 2, "plans": 3, "geometry": 3, "rankings": 3, "phases": 3, "drift": 3, "tables": 3,

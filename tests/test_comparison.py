@@ -21,6 +21,7 @@ from steerscope.evals import choose_judge
 from steerscope.evidence import gather
 from steerscope.generation import Sample, generate
 from steerscope.interventions import Cell, Steering
+from steerscope.keeping import KeptIn
 from steerscope.rankings import COMMON, NULLS, OWN
 from steerscope.score import preference
 from steerscope.sites import Site
@@ -121,6 +122,27 @@ def test_methods_and_nulls_go_through_the_same_stages(compared):
         for _, part in rows.groupby("matching"):
             assert set(part.method) == {*METHODS, "other_concept", *NULLS}
             assert (part.n_nulls == 2 * len(NULLS)).all()
+
+
+@pytest.mark.parametrize("stop", ["screen-1", "preferences", "labels"])
+def test_an_interrupted_comparison_goes_on_where_it_was(load, compared, tmp_path, stop):
+    kept, made = KeptIn(tmp_path), []
+
+    def until(name, make):
+        if name == stop:
+            raise InterruptedError
+        return kept(name, make)
+
+    def counted(name, make):
+        return kept(name, lambda: made.append(name) or make())
+
+    with pytest.raises(InterruptedError):
+        compare_methods(load("llama"), PAIRS, PROMPTS, plan=PLAN, other=OTHER, keep=until)
+    again = compare_methods(load("llama"), PAIRS, PROMPTS, plan=PLAN, other=OTHER, keep=counted)
+    order = ["doses", "screen-0", "screen-1", "screen-2", "preferences", "labels"]
+    assert made == order[order.index(stop) :]
+    for table in ("screen", "responses", "ranking", "pairs"):
+        assert getattr(again, table).equals(getattr(compared, table)), table
 
 
 def test_the_oracle_reads_what_each_condition_writes_alone(microworld):

@@ -9,8 +9,9 @@ from steerscope.contrasts import ContrastPair, ContrastSet
 from steerscope.doses import Dose
 from steerscope.errors import BadValueError
 from steerscope.interventions import Cell, Steering
+from steerscope.keeping import KeptIn
 from steerscope.predictors import EXPECTED_SIGNS
-from steerscope.score import kl_from_plain, preference
+from steerscope.score import kl_from_plain, preference, preferences
 from steerscope.sites import Site
 from steerscope.steerability import (
     Matching,
@@ -64,6 +65,32 @@ def test_the_table_has_every_layer_concept_and_stated_diagnostic(load):
     }  # fmt: skip
     assert (table.norm > 0).all()
     assert np.isfinite(table[list(EXPECTED_SIGNS)].to_numpy(float)).all()
+
+
+def test_what_was_measured_of_a_layer_is_not_measured_again(load, tmp_path, monkeypatch):
+    model = load("llama")
+    directions = [random_direction(model, Site("resid_post", i), seed=i) for i in range(3)]
+    matching = Matching(doses=(0.002, 0.8), kl=0.002)
+    kept = KeptIn(tmp_path)
+
+    def until_the_third(name, make):
+        if name == "layer-2":
+            raise InterruptedError
+        return kept(name, make)
+
+    def measure(**options):
+        return measure_steerability(model, PAIRS, PROMPTS, directions, matching=matching, **options)
+
+    with pytest.raises(InterruptedError):
+        measure(keep=until_the_third)
+    asked = []
+    monkeypatch.setattr(
+        "steerscope.steerability.preferences",
+        lambda *given: asked.append(given[2]) or preferences(*given),
+    )
+    finished = measure(keep=kept)
+    assert len(asked) == 1  # the third layer
+    assert finished.equals(measure())
 
 
 def test_the_length_is_the_median_over_layers_of_the_dose_that_gives_the_kl(load):

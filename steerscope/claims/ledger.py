@@ -17,6 +17,7 @@ from steerscope.errors import RunError, SteerscopeError
 from steerscope.experiments import bundled_experiments, load_experiment, open_experiment
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.running import FILE, PRINTED, runs_of
+from steerscope.fronts import ROLES, towards
 from steerscope.plans import effect_of
 from steerscope.results import COLUMNS, Row, Run
 from steerscope.verification.records import check_records
@@ -132,20 +133,32 @@ def _finished(experiment: Experiment, folder: Path) -> bool:
 
 
 def store_evidence(experiment: Experiment, folder: Path, out: Path) -> None:
-    """Copy of the runs what decides claims: of a sweep the effect's rows, of other jobs all rows."""
+    """Copy of the runs what decides claims, and nothing of the texts."""
     shutil.rmtree(out, ignore_errors=True)
     for run in runs_of(experiment, folder):
-        table = run.table()
-        if "effect" in run.configuration:
-            table = table[table.metric == effect_of(run).metric]
+        table = _decisive(run)
         path = out / "runs" / run.path.name
         description = run.description | {"command": ["steerscope", "run", experiment.name]}
         write_whole(path / "run.json", json.dumps(description, indent=2) + "\n")
         kept = Run.open(path)
         records = table[list(COLUMNS)].to_dict("records")
         kept.append([Row(**{str(k): v for k, v in r.items()}) for r in records])
+        if (run.path / ROLES).is_file():
+            shutil.copyfile(run.path / ROLES, path / ROLES)
         kept.seal()
     shutil.copyfile(folder / FILE, out / FILE)
+
+
+def _decisive(run: Run) -> pd.DataFrame:
+    """The rows that a claim may ask for: those of the effect, or all where a run measures none."""
+    table = run.table()
+    if "effect" not in run.configuration:
+        return table
+    effect = effect_of(run)
+    if (run.path / ROLES).is_file():
+        gone = {towards(effect, target) for target in (effect.positive, effect.negative)}
+        return table[table.metric.isin(gone) & (table.split == "test")]
+    return table[table.metric == effect.metric]
 
 
 def board(judged: Sequence[Judged]) -> pd.DataFrame:

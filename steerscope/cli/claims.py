@@ -56,7 +56,13 @@ def check(
     columns = ("verdict", "claim", "measured", "interval", "p", "n")
     tally = ", ".join(f"{n} {verdict}" for verdict, n in found.verdict.value_counts().items())
     why = [f"{j.claim.name}: {j.evidence}" for j in judged if j.measured is None]
-    lines = [*table("claims:", columns, rows), *why, tally, *(f"written: {p}" for p in written)]
+    alone = f"each of the {len(judged)} is decided by itself, without a correction for their number"
+    lines = [
+        *table("claims:", columns, rows),
+        *why,
+        f"{tally}; {alone}",
+        *(f"written: {p}" for p in written),
+    ]
     result = {"claims": found.to_dict("records"), "written": [str(p) for p in written]}
     finish(as_json, result, lines)
 

@@ -148,6 +148,8 @@ class Sample(Part):
         test: prompts of the test split.
         pairs: contrast pairs of each split.
         kl_prompts: prompts on which a KL is matched.
+        texts: texts for perplexity, or on which features fire.
+        features: of each set that is compared.
         nulls: null directions of each kind where the effect is stated.
         layer_nulls: random directions at each layer of a sweep.
     """
@@ -156,6 +158,8 @@ class Sample(Part):
     test: Count | None = None
     pairs: Count | None = None
     kl_prompts: Count | None = None
+    texts: Count | None = None
+    features: Count | None = None
     nulls: Count | None = None
     layer_nulls: Natural | None = None
 
@@ -165,6 +169,20 @@ class Matched(Part):
 
     kl: Positive | None = None
     relative: Positive | None = None
+
+
+class Edits(Part):
+    """How weights are edited.
+
+    Attributes:
+        names: of edits, such as `power`.
+        matrices: `q`, `k`, `v`, `o`, `gate`, `up`, `down`.
+        amounts: α or β of every edit.
+    """
+
+    names: Annotated[tuple[Text, ...], BeforeValidator(_listed)] | None = None
+    matrices: Annotated[tuple[Text, ...], BeforeValidator(_listed)] | None = None
+    amounts: Annotated[tuple[Number, ...], BeforeValidator(_listed)] | None = None
 
 
 class Experiment(Part):
@@ -178,6 +196,7 @@ class Experiment(Part):
         contrasts: bundled names or files.
         prompts: bundled name or file; None for those of the contrast set.
         other: another contrast set, where the job combines or compares two concepts.
+        autoencoder: bundled name, folder or release, where the job reads features.
         methods: how directions are found.
         metrics: what the table of metrics holds; None for all.
         seeds: of splits, controls and sampling; each is a run of its own.
@@ -192,12 +211,14 @@ class Experiment(Part):
     contrasts: Annotated[tuple[Text, ...], BeforeValidator(_listed)]
     prompts: Text | None = None
     other: Text | None = None
+    autoencoder: Text | None = None
     methods: Annotated[
         tuple[Annotated[Text, _checked(check_method)], ...], BeforeValidator(_listed)
     ] = ("mean_diff",)
     sites: Sites = Sites()
     doses: Doses = Doses()
     matched: Matched = Matched()
+    edits: Edits = Edits()
     decoding: Decoding = Decoding()
     sample: Sample = Sample()
     read: Text = "last"

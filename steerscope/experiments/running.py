@@ -121,7 +121,8 @@ def _claim(experiment: Experiment, out: Path) -> None:
             )
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} exists and is no experiment's folder; choose another.")
-    text = experiment.model_dump_json(indent=2)
+    # What the file leaves open stays open: a job may have a default of its own.
+    text = experiment.model_dump_json(indent=2, exclude_unset=True)
     write_whole(out / FILE, text + "\n")
 
 

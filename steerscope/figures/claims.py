@@ -17,25 +17,53 @@ _LOOK = {
     "inconclusive": (ORANGE, "diamond"),
     "open": (GREY, "circle-open"),
 }
-_ROW = 44  # pixels
+COUNTS = "features"  # the unit of numbers that are no shares
+_SHARES = "difference of shares (0 to 1), or rank correlation over layers (-1 to 1)"
+_ROW, _GAP, _TOP, _BOTTOM = 44, 80, 95, 65  # pixels
 _LABEL = 56  # characters of a line
 
 
 def claims_board(board: pd.DataFrame) -> go.Figure:
     """One row per claim, by verdict: value and 95 % interval, threshold as a line, verdict at the right.
 
+    Numbers of features have a panel with a scale of their own, below the others.
+
     Args:
-        board: as `claims.board` returns it; values are differences of shares or rank correlations.
+        board: as `claims.board` returns it.
     """
     order = {name: place for place, name in enumerate(_LOOK)}
-    rows = board.sort_values(
-        "verdict", key=lambda v: v.map(order), kind="stable", ignore_index=True
+    rows = board.sort_values("verdict", key=lambda v: v.map(order), kind="stable")
+    counted = rows.unit == COUNTS
+    panels = [(_SHARES, rows[~counted]), ("features (number)", rows[counted])]
+    panels = [(title, part) for title, part in panels if len(part)]
+    figure = new_figure("What was claimed, and what the bundled model shows", "", "")
+    whole = 190 + _ROW * len(rows) + _GAP * (len(panels) - 1)
+    inside = whole - _TOP - _BOTTOM
+    figure.set_subplots(
+        rows=len(panels),
+        cols=1,
+        row_heights=[len(part) for _, part in panels],
+        vertical_spacing=_GAP / inside,
     )
-    figure = new_figure(
-        "What was claimed, and what the bundled model shows",
-        "difference of shares (0 to 1), or rank correlation over layers (-1 to 1)",
-        "",
+    named: set[str] = set()
+    for number, (title, part) in enumerate(panels, start=1):
+        _panel(figure, number, part.reset_index(drop=True), rows.verdict[rows.value.notna()], named)
+        figure.update_xaxes(title=title, ticks="outside", row=number, col=1)
+    if panels[0][0] == _SHARES:
+        figure.update_xaxes(range=[-1.05, 1.05], row=1, col=1)
+    figure.update_layout(
+        width=1180,
+        height=whole,
+        margin={"l": 450, "r": 210, "t": _TOP, "b": _BOTTOM},
+        legend={"x": 0.0, "xanchor": "left"},
     )
+    return figure
+
+
+def _panel(
+    figure: go.Figure, number: int, rows: pd.DataFrame, verdicts: pd.Series, named: set[str]
+) -> None:
+    """The claims that share a scale; `named` are the entries that the legend has by now."""
     height = len(rows) - 1 - rows.index.to_numpy()
     for verdict, (colour, symbol) in _LOOK.items():
         here = (rows.verdict == verdict) & rows.value.notna()  # no point that nobody measured
@@ -54,30 +82,40 @@ def claims_board(board: pd.DataFrame) -> go.Figure:
                 },
                 mode="markers",
                 marker={"color": colour, "symbol": symbol, "size": 12},
-                name=f"{verdict} ({len(part)})",
+                name=f"{verdict} ({(verdicts == verdict).sum()})",
+                legendgroup=verdict,
+                showlegend=verdict not in named,
                 customdata=part[["claim", "test"]],
                 hovertemplate="%{customdata[0]}<br>%{customdata[1]}<br>%{x:.3f}<extra></extra>",
-            )
+            ),
+            row=number,
+            col=1,
         )
-    _thresholds(figure, rows, height)
+        named.add(verdict)
+    _thresholds(figure, number, rows, height, named)
     for place, row in zip(height, rows.itertuples(), strict=True):
-        _said(figure, int(place), str(row.verdict), _numbers(row), _LOOK[str(row.verdict)][0])
-    figure.add_vline(x=0, line={"color": GREY, "width": 1, "dash": "dot"})
-    labels = ["<br>".join(wrap(words, _LABEL)) for words in rows.words]
+        _said(figure, number, int(place), str(row.verdict), _numbers(row))
+    line = {"color": GREY, "width": 1, "dash": "dot"}
+    figure.add_vline(x=0, line=line, row=number, col=1)
     figure.update_yaxes(
-        tickvals=height, ticktext=labels, range=[-0.6, len(rows) - 0.4], ticks="", title="claim"
+        tickvals=height,
+        ticktext=["<br>".join(wrap(words, _LABEL)) for words in rows.words],
+        range=[-0.6, len(rows) - 0.4],
+        ticks="",
+        zeroline=False,
+        title="claim",
+        row=number,
+        col=1,
     )
-    figure.update_xaxes(range=[-1.05, 1.05])
-    figure.update_layout(
-        width=1180,
-        height=190 + _ROW * len(rows),
-        margin={"l": 450, "r": 210, "t": 95, "b": 65},
-        legend={"x": 0.0, "xanchor": "left"},
-    )
-    return figure
 
 
-def _thresholds(figure: go.Figure, rows: pd.DataFrame, height: Int[np.ndarray, " row"]) -> None:
+def _thresholds(
+    figure: go.Figure,
+    number: int,
+    rows: pd.DataFrame,
+    height: Int[np.ndarray, " row"],
+    named: set[str],
+) -> None:
     """The threshold that each test states, on its row; `within` has one on either side."""
     marks = [
         (sign * row.threshold, place)
@@ -86,24 +124,32 @@ def _thresholds(figure: go.Figure, rows: pd.DataFrame, height: Int[np.ndarray, "
         for sign in ((1, -1) if row.direction == "within" else (1,))
     ]
     if marks:
+        name = "threshold, stated beforehand"
         figure.add_trace(
             go.Scatter(
                 x=[x for x, _ in marks],
                 y=[y for _, y in marks],
                 mode="markers",
                 marker={"symbol": "line-ns", "size": 22, "line": {"color": BLACK, "width": 1.5}},
-                name="threshold, stated beforehand",
+                name=name,
+                legendgroup=name,
+                showlegend=name not in named,
                 hoverinfo="skip",
-            )
+            ),
+            row=number,
+            col=1,
         )
+        named.add(name)
 
 
-def _said(figure: go.Figure, place: int, verdict: str, numbers: str, colour: str) -> None:
+def _said(figure: go.Figure, number: int, place: int, verdict: str, numbers: str) -> None:
+    colour = _LOOK[verdict][0]
     figure.add_annotation(
         x=1.01,
         xref="paper",
         xanchor="left",
         y=place,
+        yref="y" if number == 1 else f"y{number}",
         text=f'<b style="color:{colour}">{verdict}</b><br>{numbers}',
         align="left",
         showarrow=False,

@@ -95,7 +95,9 @@ def figure_page(plate: Plate, look: Look = SCREEN) -> str:
     bare = (
         dressed(go.Figure(figure).update_layout(meta=None), look) if figure.layout.meta else shown
     )
-    page = bare.to_html(include_plotlyjs=True, full_html=True, config={"displaylogo": False})
+    page = bare.to_html(
+        include_plotlyjs=True, full_html=True, config={"displaylogo": False}, div_id=plate.name
+    )
     background, colour = bare.layout.paper_bgcolor or "white", bare.layout.font.color
     style = f"<style>body{{background:{background};color:{colour};font:14px Helvetica,Arial,sans-serif}}"
     style += f"figcaption{{max-width:{int(bare.layout.width)}px}}</style>"

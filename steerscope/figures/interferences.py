@@ -24,7 +24,7 @@ def interference_gram(table: pd.DataFrame, *, site: str) -> go.Figure:
     figure = new_figure(f"Do steerings at {site} interfere?", "", "")
     panels = (
         (cosines, _square_text(table, names, "cosine"), 1.0, "cosine", 0.42),
-        (measured, _square_text(table, names, "measured"), largest, "E(a+b) − E(a) − E(b) (nats)", 1.0),
+        (measured, _square_text(table, names, "measured"), largest, "E(a+b) −<br>E(a) − E(b)<br>(nats)", 1.0),
     )  # fmt: skip
     for number, (values, words, extreme, title, right) in enumerate(panels):
         figure.add_trace(
@@ -40,8 +40,8 @@ def interference_gram(table: pd.DataFrame, *, site: str) -> go.Figure:
                 zmin=-extreme,
                 zmax=extreme,
                 colorscale=_DIVERGING,
-                colorbar={"title": {"text": title, "side": "right"}, "x": right + 0.01},
-                name=title,
+                colorbar={"title": {"text": title, "side": "top"}, "x": right + 0.01},
+                name=title.replace("<br>", " "),
                 hoverongaps=False,
                 hovertemplate="%{y} with %{x}: %{z:.3f}<extra></extra>",
             )

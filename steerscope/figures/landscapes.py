@@ -1,4 +1,4 @@
-"""The landscape of the activations: two principal components, both classes, the path of steering."""
+"""The landscape of the activations: a plane, both classes, the path of steering."""
 
 from __future__ import annotations
 
@@ -9,11 +9,20 @@ import plotly.graph_objects as go
 
 from steerscope.figures.theme import BLACK, BLUE, ORANGE, new_figure
 
+_AXES = {
+    "classes": ("along the difference of the class means", "largest component at right angles"),
+    "components": ("principal component 1", "principal component 2"),
+}
 _CLASSES = (("positive", BLUE, "circle"), ("negative", ORANGE, "diamond"))
 
 
 def activation_landscape(
-    points: pd.DataFrame, path: pd.DataFrame, *, explained: Sequence[float], site: str
+    points: pd.DataFrame,
+    path: pd.DataFrame,
+    *,
+    explained: Sequence[float],
+    site: str,
+    axes: str = "classes",
 ) -> go.Figure:
     """Activations of both classes, and where their mean goes as the dose grows.
 
@@ -22,12 +31,13 @@ def activation_landscape(
         path: one row per dose with dose_natural, first and second, in the order of the doses.
         explained: share of the variance along the first and second axis.
         site: where was read.
+        axes: what spans the plane, `classes` or `components`.
     """
     figure = new_figure(
         f"Activations at {site} and the path of steering",
         *(
-            f"principal component {i} ({100 * share:.0f} % of the variance) (activation units)"
-            for i, share in enumerate(explained, start=1)
+            f"{words}<br>({100 * share:.0f} % of the variance; activation units)"
+            for words, share in zip(_AXES[axes], explained, strict=True)
         ),
     )
     for side, colour, symbol in _CLASSES:
@@ -49,12 +59,13 @@ def activation_landscape(
             name="mean of all texts, steered (dose in natural units)",
             text=_ends([f"{d:+g}" if d else "0" for d in path.dose_natural]),
             textposition="top center",
+            textfont={"size": 14, "weight": 700},
             line={"color": BLACK, "width": 2.5},
             marker={"size": 8, "symbol": "arrow", "angleref": "previous", "color": BLACK},
             hovertext=[f"{d:+g} natural" for d in path.dose_natural],
         )
     )
-    figure.update_layout(height=560)
+    figure.update_layout(height=580, margin={"l": 100})
     return figure
 
 

@@ -21,6 +21,7 @@ _DARK = {
 }  # fmt: skip
 _DARK_PAPER, _DARK_GRID = "#15181B", "#3A3F44"
 _SCREEN_SIZE = 12.0
+_TITLE_LINE = 22  # pixels that another line of an axis title takes
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,17 @@ def _on_screen(figure: go.Figure) -> go.Figure:
     layout = figure.layout
     text = wrapped(str(meta[CAPTION]), _SCREEN_SIZE, float(layout.width) - 24)
     extra = int((text.count("<br>") + 1) * _SCREEN_SIZE * LINE) + 14
+    breaks = [str(axis.title.text or "").count("<br>") for axis in figure.select_xaxes()]
+    below = layout.margin.b + max(breaks, default=0) * _TITLE_LINE
     figure.add_annotation(
         name=CAPTION, text=text, showarrow=False, align="left", font={"size": _SCREEN_SIZE},
         xref="paper", x=0, xanchor="left", xshift=12 - layout.margin.l, yref="paper", y=0,
-        yanchor="top", yshift=-layout.margin.b,
+        yanchor="top", yshift=-below,
     )  # fmt: skip
     figure.update_layout(
-        height=layout.height + extra, margin={"b": layout.margin.b + extra}, meta=None
+        height=layout.height + extra + below - layout.margin.b,
+        margin={"b": below + extra},
+        meta=None,
     )
     figure.update_xaxes(automargin=False)
     return figure

@@ -60,8 +60,8 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
         Plate(
             "kl_by_depth",
             figures.kl_by_depth(f.summary, method=method),
-            "Mean over the positions of the select prompts, teacher-forced, position 0 left out; "
-            "logarithmic axis.",
+            f"Mean over the positions of the select prompts (at least {n} a point), teacher-forced, "
+            "position 0 left out; a logarithmic axis, drawn without intervals.",
         )
     )
     if f.heads is not None and f.predictor is not None:

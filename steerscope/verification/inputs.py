@@ -9,14 +9,15 @@ from steerscope.backbones import load_model
 from steerscope.contrasts import load_contrasts
 from steerscope.directions import load_directions
 from steerscope.errors import SteerscopeError
+from steerscope.experiments.jobs.overlaps import digest
 from steerscope.experiments.jobs.records import prompts_for
 from steerscope.model import LensModel
-from steerscope.plans import plan_of
+from steerscope.plans import Plan, plan_of
 from steerscope.results import Run
 from steerscope.study import load_texts
 from steerscope.verification.difference import Difference
 
-_OURS = {"PredictorStep", "ComparisonStep", "CombinationStep"}
+_OURS = {"PredictorStep", "ComparisonStep", "CombinationStep", "OverlapStep"}
 
 
 def check_inputs(run: Run, *, weights: bool = True) -> list[Difference]:
@@ -40,6 +41,7 @@ def check_inputs(run: Run, *, weights: bool = True) -> list[Difference]:
             )
         except SteerscopeError as error:
             found.append(Difference("weights", configuration["model"], "unreadable", str(error)))
+        found += _autoencoder(configuration)
     try:
         hashes = _text_hashes(run, model)
     except SteerscopeError as error:
@@ -58,7 +60,7 @@ def _text_hashes(run: Run, model: LensModel | None) -> dict[str, Any]:
         if "prompts_sha256" in configuration:
             found["prompts_sha256"] = prompts_for(contrasts, configuration["prompts"]).sha256
         return found
-    plan = plan_of(run)
+    plan = _plan_of(run)
     texts = load_texts(plan)
     if plan.chat:
         if model is None:
@@ -66,6 +68,29 @@ def _text_hashes(run: Run, model: LensModel | None) -> dict[str, Any]:
         texts = texts.wrapped(model)
     prompts = [texts.prompts.select.sha256, texts.prompts.test.sha256]
     return {"contrasts_sha256": texts.contrasts.sha256, "prompts_sha256": prompts}
+
+
+def _plan_of(run: Run) -> Plan:
+    """The plan of a run as far as it names texts."""
+    configuration = run.configuration
+    if configuration.get("kind") == "WeightSweepPlan":
+        names = ("contrasts", "prompts", "max_select", "max_test", "seed")
+        return Plan(**{name: configuration[name] for name in names})
+    return plan_of(run)
+
+
+def _autoencoder(configuration: dict[str, Any]) -> list[Difference]:
+    """Whether the autoencoder of a run is still the same, where it has one."""
+    if "autoencoder" not in configuration:
+        return []
+    from steerscope.sae import load_sae  # takes seconds to import
+
+    name = configuration["autoencoder"]
+    try:
+        now = digest(load_sae(name))
+    except SteerscopeError as error:
+        return [Difference("autoencoder", name, "unreadable", str(error))]
+    return _same("autoencoder", now, configuration["autoencoder_sha256"])
 
 
 def _vectors(run: Run) -> Iterator[Difference]:

@@ -271,5 +271,24 @@ def test_the_board_shows_value_interval_threshold_and_verdict():
     )
 
 
+def test_numbers_of_features_have_a_panel_with_a_scale_of_their_own():
+    claim = load_claims()[0]
+    counted = Measured(5.0, 3.0, 7.0, 0.1, 60, "features", "pairs")
+    figure = claims_board(
+        board(
+            [
+                Judged(claim, "refuted", number(0.1, 0.3), "here"),
+                Judged(replace_words(claim, "another"), "refuted", counted, "here"),
+            ]
+        )
+    )
+    drawn = [(t.xaxis, list(t.x)) for t in figure.data if t.name == "refuted (2)"]
+    assert drawn == [("x", [pytest.approx(0.2)]), ("x2", [5.0])]
+    assert figure.layout.xaxis2.title.text == "features (number)"
+    assert list(figure.layout.xaxis.range) == [-1.05, 1.05]
+    assert figure.layout.xaxis2.range is None
+    assert sum(t.showlegend for t in figure.data) == 2  # the verdict and the threshold
+
+
 def replace_words(claim, words):
     return claim.model_copy(update={"words": words})

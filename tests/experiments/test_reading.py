@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from steerscope.cli import main
@@ -99,6 +102,12 @@ def test_every_bundled_experiment_is_good_and_named_as_its_file(name):
     found = load_experiment(f"{name}.yaml")
     assert found.name == name
     assert find_job(found.job).steps(found)
+
+
+def test_the_documentation_lists_every_bundled_experiment_with_its_job():
+    page = Path(__file__).parents[2] / "docs/pages/experiments.md"
+    listed = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", page.read_text(), flags=re.MULTILINE)
+    assert dict(listed) == {n: load_experiment(n).job for n in bundled_experiments()}
 
 
 def test_a_setting_of_one_run_is_a_run_for_each_value():

@@ -8,7 +8,17 @@ import sys
 import pytest
 
 from steerscope.errors import RunError
-from steerscope.experiments import parse_experiment, print_experiment, run_experiment
+from steerscope.experiments import (
+    bundled_experiments,
+    load_experiment,
+    open_experiment,
+    parse_experiment,
+    print_experiment,
+    run_experiment,
+)
+from steerscope.experiments.jobs import find_job
+from steerscope.experiments.running import FILE
+from steerscope.seals import write_manifest
 from steerscope.verification import verify
 
 SMALL = """\
@@ -63,6 +73,21 @@ def test_other_settings_are_refused_in_the_same_folder(small):
     other = parse_experiment(SMALL.replace("layers: [3]", "layers: [4]"), "small.yaml")
     with pytest.raises(RunError, match=r"other settings \(sites\)"):
         run_experiment(other, small)
+
+
+@pytest.mark.parametrize("name", bundled_experiments())
+def test_what_is_written_of_an_experiment_is_read_back_with_the_same_runs(
+    name, tmp_path, monkeypatch
+):
+    wanted = load_experiment(name)
+    monkeypatch.setattr("steerscope.experiments.running.print_experiment", lambda *_given: [])
+    for step in find_job(wanted.job).steps(wanted):  # as if all were measured
+        write_manifest(tmp_path / name / "runs" / step.name, [])
+    (tmp_path / name / FILE).write_text(wanted.model_dump_json())
+    run_experiment(wanted, tmp_path / name)
+    read = open_experiment(tmp_path / name)
+    assert read == wanted
+    assert find_job(read.job).steps(read) == find_job(wanted.job).steps(wanted)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):

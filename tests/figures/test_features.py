@@ -52,7 +52,15 @@ def test_scores_and_pareto_show_their_values():
     figure = figures.score_scatter(scores, rho=-1.0, p=0.5)
     assert (list(figure.data[0].x), list(figure.data[0].y)) == ([0.1, 0.9], [0.2, 0.0])
     rows = [
-        {"kl": kl, "method": method, "metric": metric, "value": v, "low": v - 0.1, "high": v + 0.1}
+        {
+            "kl": kl,
+            "method": method,
+            "metric": metric,
+            "value": v,
+            "low": v - 0.1,
+            "high": v + 0.1,
+            "n": 30,
+        }
         for method in ("contrastive", "plain")
         for kl, v in ((0.5, 0.6), (0.2, 0.4))
         for metric in ("flipped", "kept_topic")
@@ -62,4 +70,6 @@ def test_scores_and_pareto_show_their_values():
     )
     assert list(figure.data[0].x) == [40.0, 60.0]
     assert len(figure.data[1].x) == 1
-    assert figure.layout.xaxis.title.text == "flips (%)"
+    assert figure.layout.xaxis.title.text.startswith("flips (%)")
+    assert "n = 30 prompts" in figure.layout.xaxis.title.text
+    assert "0.2, 0.5 nats" in figure.layout.title.text

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.errors import SteerscopeError, UnknownNameError
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.combinations import COMBINATIONS
 from steerscope.experiments.jobs.comparison import COMPARISON
+from steerscope.experiments.jobs.edits import EDITS
 from steerscope.experiments.jobs.job import COMMON, Job, Machine, Size, Step
+from steerscope.experiments.jobs.overlaps import OVERLAP
 from steerscope.experiments.jobs.predictors import PREDICTORS
 from steerscope.experiments.jobs.studies import STUDY, SWEEP
 
 JOBS: dict[str, Job] = {
-    job.name: job for job in (STUDY, SWEEP, PREDICTORS, COMPARISON, COMBINATIONS)
+    job.name: job for job in (STUDY, SWEEP, PREDICTORS, COMPARISON, COMBINATIONS, OVERLAP, EDITS)
 }
 
 
@@ -47,9 +49,19 @@ def check(experiment: Experiment) -> tuple[tuple[str | int, ...], str] | None:
 def _plans(experiment: Experiment, job: Job) -> tuple[tuple[str | int, ...], str] | None:
     try:
         job.steps(experiment)
-    except BadValueError as error:
-        return ("doses" if "dose" in str(error) else "job",), str(error)
+    except SteerscopeError as error:
+        said = str(error)
+        return next((place for word, place in _PLACES.items() if word in said), ("job",)), said
     return None
+
+
+# Where the plan of a job finds a mistake, by a word of what it says.
+_PLACES = {
+    "dose": ("doses",),
+    "unknown edit": ("edits", "names"),
+    "unknown weight": ("edits", "matrices"),
+    "amount": ("edits", "amounts"),
+}
 
 
 __all__ = ["JOBS", "Job", "Machine", "Size", "Step", "check", "find_job"]

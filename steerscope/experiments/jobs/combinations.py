@@ -26,7 +26,7 @@ from steerscope.errors import BadValueError
 from steerscope.evals import choose_judge
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
-from steerscope.experiments.jobs.records import plain_row, prompts_for, provenance_of
+from steerscope.experiments.jobs.records import prompts_for, provenance_of
 from steerscope.figures.files import Plate
 from steerscope.gating import Arm, judged, matched_dose
 from steerscope.generation import Greedy, Sample
@@ -34,7 +34,7 @@ from steerscope.interventions import Cell
 from steerscope.model import LensModel
 from steerscope.plans import effect_of
 from steerscope.progress import Track
-from steerscope.results import Row, Run
+from steerscope.results import Row, Run, plain_row
 from steerscope.sites import Site
 from steerscope.statistics import bootstrap_mean
 from steerscope.strengths import Constant

@@ -15,15 +15,17 @@ from steerscope.backbones import load_model
 from steerscope.comparison import DOSES, Comparison, ComparisonPlan, compare_methods
 from steerscope.contrasts import load_contrasts
 from steerscope.directions import METHODS
+from steerscope.evals import choose_judge
 from steerscope.experiments.experiment import METRICS, Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
-from steerscope.experiments.jobs.records import plain_row, prompts_for, provenance_of
+from steerscope.experiments.jobs.records import UNFINISHED, prompts_for, provenance_of
 from steerscope.figures.files import Plate
+from steerscope.keeping import KeptIn
 from steerscope.plans import effect_of
 from steerscope.progress import Track
 from steerscope.rankings import COMMON as COMMON_LAYER
 from steerscope.rankings import OWN, SETTING, rank, rivals, standings
-from steerscope.results import Row, Run
+from steerscope.results import Row, Run, plain_row
 from steerscope.steerability import Matching
 
 _ITEM = [*SETTING, "method", "seed", "layer", "item"]
@@ -54,10 +56,22 @@ class ComparisonStep:
         return f"{stem(self.model)}-{stem(self.contrasts)}-{self.plan.seed}"
 
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
-        """Compare all methods; what was interrupted begins again."""
+        """Compare all methods; what was measured before an interruption is kept."""
         model = load_model(self.model, backbone=self.backbone, dtype=self.dtype, **asdict(machine))
         contrasts = load_contrasts(self.contrasts)
         prompts = prompts_for(contrasts, self.prompts)
+        asked = prompts.split(self.plan.seed)
+        judge = choose_judge(contrasts, (*asked.select.prompts, *asked.test.prompts))
+        configuration = {
+            "kind": "ComparisonStep",
+            **asdict(self),
+            "seed": self.plan.seed,
+            "contrasts_sha256": contrasts.sha256,
+            "prompts_sha256": prompts.sha256,
+            "effect": asdict(judge.effect),
+        }
+        run = Run.start(out, configuration, provenance=provenance_of(model))
+        kept = KeptIn(out / UNFINISHED)
         found = compare_methods(
             model,
             contrasts,
@@ -65,18 +79,11 @@ class ComparisonStep:
             plan=self.plan,
             other=None if self.other is None else load_contrasts(self.other),
             progress=progress,
+            keep=kept,
         )
-        configuration = {
-            "kind": "ComparisonStep",
-            **asdict(self),
-            "seed": self.plan.seed,
-            "contrasts_sha256": contrasts.sha256,
-            "prompts_sha256": prompts.sha256,
-            "effect": asdict(found.effect),
-        }
-        run = Run.start(out, configuration, provenance=provenance_of(model))
         run.append(rows_of_comparison(found, contrasts.concept))
         run.seal()
+        kept.clear()
         return run
 
     def size(self, n_layers: int) -> Size:

@@ -14,11 +14,12 @@ from steerscope.backbones import load_model
 from steerscope.contrasts import load_contrasts
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
-from steerscope.experiments.jobs.records import plain_row, provenance_of
+from steerscope.experiments.jobs.records import UNFINISHED, provenance_of
 from steerscope.figures.files import Plate
+from steerscope.keeping import KeptIn
 from steerscope.predictors import EXPECTED_SIGNS, predictor_league
 from steerscope.progress import Track
-from steerscope.results import Row, Run
+from steerscope.results import Row, Run, plain_row
 from steerscope.steerability import Matching, predictor_table
 
 OUTCOMES = {
@@ -53,12 +54,13 @@ class PredictorStep:
         return f"{stem(self.model)}-{stem(self.contrasts)}-{self.seed}"
 
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
-        """Measure all layers of the concept; what was interrupted begins again."""
+        """Measure the layers of the concept that are missing."""
         model = load_model(self.model, backbone=self.backbone, dtype=self.dtype, **asdict(machine))
         contrasts = load_contrasts(self.contrasts)
         settings = asdict(self) | {"contrasts_sha256": contrasts.sha256}
         provenance = provenance_of(model)
         run = Run.start(out, {"kind": "PredictorStep", **settings}, provenance=provenance)
+        kept = KeptIn(out / UNFINISHED)
         table = predictor_table(
             model,
             [contrasts],
@@ -66,9 +68,11 @@ class PredictorStep:
             matching=self.matching,
             seed=self.seed,
             progress=progress,
+            keep=kept,
         )
         run.append(rows_of_layers(table))
         run.seal()
+        kept.clear()
         return run
 
     def size(self, n_layers: int) -> Size:

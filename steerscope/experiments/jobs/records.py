@@ -1,4 +1,4 @@
-"""What the jobs that make tables share: texts, provenance and rows of a run."""
+"""What the jobs that make tables share: the texts, provenance and unfinished parts of a run."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from steerscope.activations import package_versions
 from steerscope.bundled import bundled_prompts
 from steerscope.contrasts import ContrastSet, PromptSet, load_prompts, opening_prompts
 from steerscope.model import LensModel
-from steerscope.results import Row
 
-_NAN = float("nan")
+UNFINISHED = "unfinished"  # folder of a run, gone once it is sealed
 
 
 def prompts_for(contrasts: ContrastSet, prompts: str | None) -> PromptSet:
@@ -33,28 +32,3 @@ def provenance_of(model: LensModel) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "versions": package_versions(),
     }
-
-
-def plain_row(metric: str, unit: str, value: float) -> Row:
-    """A row of which only the number is said; everything else is to be replaced or does not apply."""
-    return Row(
-        cell="plain",
-        concept="",
-        method="plain",
-        stream="resid_post",
-        layer=-1,
-        head=-1,
-        operator="",
-        scope="",
-        dose_absolute=_NAN,
-        dose_relative=_NAN,
-        dose_natural=_NAN,
-        kl_nats=_NAN,
-        prompt=-1,
-        split="test",
-        seed=-1,
-        metric=metric,
-        unit=unit,
-        value=value,
-        status="ok",
-    )

@@ -1,17 +1,14 @@
-"""The numbers that decide claims: each a small pure function of the rows of an experiment's runs."""
+"""Numbers that decide claims about steering: of sweeps, predictors, combinations and comparisons."""
 
 from __future__ import annotations
 
-import inspect
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from steerscope.claims.measures.measure import Measured, measure, of_items
 from steerscope.errors import BadValueError, RunError, UnknownNameError
 from steerscope.experiments.jobs.combinations import ADDED, ALL, SINGLE, arms_of_rows, best_of
 from steerscope.experiments.jobs.comparison import responses_of_rows
@@ -19,52 +16,9 @@ from steerscope.experiments.jobs.predictors import layers_of_rows
 from steerscope.plans import effect_of
 from steerscope.predictors import grouped_correlation
 from steerscope.results import Run
-from steerscope.statistics import Estimate, bootstrap_mean, sign_flip_p
 from steerscope.studies import PLAIN, conditions, per_prompt, responses
 
 _LENGTHS = {"natural": "dose_natural", "relative": "dose_relative", "absolute": "dose_absolute"}
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A number with its interval, two-sided p of its being zero, what it counts, and its unit."""
-
-    value: float
-    low: float
-    high: float
-    p: float
-    n: int
-    unit: str
-    items: str
-
-
-Measure = Callable[..., Measured]
-MEASURES: dict[str, Measure] = {}
-
-
-def measure(function: Measure) -> Measure:
-    """Register a measure under its own name."""
-    MEASURES[function.__name__] = function
-    return function
-
-
-def check_measure(name: str, settings: Mapping[str, Any]) -> Measure:
-    """The measure of that name, if it takes exactly these settings.
-
-    Raises:
-        UnknownNameError: no such measure, or no such setting of it.
-        BadValueError: it needs another setting.
-    """
-    if name not in MEASURES:
-        raise UnknownNameError("measure", name, MEASURES)
-    takes = list(inspect.signature(MEASURES[name]).parameters)[1:]
-    for setting in settings:
-        if setting not in takes:
-            raise UnknownNameError(f"setting of the measure {name}", setting, takes)
-    missing = [t for t in takes if t not in settings]
-    if missing:
-        raise BadValueError(f"the measure {name} needs {', '.join(missing)}.")
-    return MEASURES[name]
 
 
 @measure
@@ -185,9 +139,4 @@ def _arms(run: Run, family: str, other: str) -> Float[np.ndarray, " item"]:
 
 
 def _of_items(parts: Sequence[Float[np.ndarray, " item"]], runs: Sequence[Run]) -> Measured:
-    """Mean over all items of all runs, with its bootstrap interval and sign-flip p."""
-    items = np.concatenate(parts)
-    found: Estimate = bootstrap_mean(items)
-    p = sign_flip_p(items) if np.ptp(items) else (1.0 if len(items) else math.nan)
-    unit = effect_of(runs[0]).unit
-    return Measured(found.value, found.low, found.high, p, found.n, unit, "prompts")
+    return of_items(np.concatenate(parts), effect_of(runs[0]).unit)

@@ -1,0 +1,132 @@
+"""Edits of weight spectra against controls of the same size, as a job of an experiment."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from steerscope.errors import PureGainWarning
+from steerscope.experiments.experiment import Experiment
+from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
+from steerscope.figures.files import Plate
+from steerscope.fronts import front_table
+from steerscope.plans import effect_of
+from steerscope.progress import Track
+from steerscope.report import plates
+from steerscope.results import Run
+from steerscope.weights import WeightSweepPlan, run_weight_sweep
+
+
+@dataclass(frozen=True)
+class EditStep:
+    """One sweep of weight edits."""
+
+    plan: WeightSweepPlan
+
+    @property
+    def name(self) -> str:
+        """Model, contrast set and seed."""
+        return f"{stem(self.plan.model)}-{stem(self.plan.contrasts)}-{self.plan.seed}"
+
+    @property
+    def model(self) -> str:
+        """The model that it loads."""
+        return self.plan.model
+
+    def make(self, out: Path, machine: Machine, progress: Track) -> Run:
+        """Measure what is missing."""
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", PureGainWarning
+            )  # a gain may be asked for, as a control
+            run = run_weight_sweep(self.plan, out, **asdict(machine), progress=progress)
+        run.seal()
+        return run
+
+    def size(self, n_layers: int) -> Size:
+        """Edits on the select prompts, and some twenty conditions for each side on the test prompts."""
+        p = self.plan
+        layers = n_layers if p.layers is None else len(p.layers)
+        places = len(p.edits) * len(p.weights) * layers * len(p.amounts)
+        stated = 40 * round(p.max_test / p.max_select)
+        return Size(1 + places + stated, p.max_select)
+
+    def reduced(self, n_texts: int) -> EditStep:
+        """One edit at one layer on few texts."""
+        p = self.plan
+        few: dict[str, Any] = {"max_select": n_texts, "max_test": n_texts, "n_texts": n_texts}
+        return EditStep(
+            replace(
+                p,
+                edits=p.edits[:1],
+                layers=(p.layers or (0,))[:1],
+                amounts=p.amounts[:1],
+                n_controls=1,
+                **few,
+            )
+        )
+
+
+def _steps(e: Experiment) -> list[Step]:
+    sizes = {"select": "max_select", "test": "max_test", "nulls": "n_controls", "texts": "n_texts"}
+    edits = {"names": "edits", "matrices": "weights", "amounts": "amounts"}
+    given = e.given("sample", sizes) | e.given("edits", edits)
+    return [
+        EditStep(
+            WeightSweepPlan(
+                model=model,
+                contrasts=contrasts,
+                prompts=e.prompts,
+                capability=e.other,
+                backbone=e.backbone,
+                dtype=e.dtype,
+                layers=e.sites.layers,
+                n_new=e.decoding.n_new,
+                temperature=e.decoding.temperature,
+                seed=seed,
+                **given,
+            )
+        )
+        for model, contrasts, seed in product(e.models, e.contrasts, e.seeds)
+    ]
+
+
+def _tables(experiment: Experiment, runs: Sequence[Run]) -> Tables:  # noqa: ARG001 - as all jobs
+    parts = [
+        front_table(run.table(), effect_of(run), split).assign(run=run.path.name, split=split)
+        for run in runs
+        for split in ("select", "test")
+    ]
+    return {"conditions": pd.concat(parts, ignore_index=True)}
+
+
+def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
+    wanted = experiment.figures
+    return [
+        replace(plate, name=f"{run.path.name}-{plate.name}")
+        for run in runs
+        for plate in plates(run)
+        if "all" in wanted or plate.name in wanted
+    ]
+
+
+EDITS = Job(
+    name="edits",
+    words="edits of weight spectra against controls of the same size",
+    takes=frozenset(
+        {
+            "prompts", "other", "sites.layers", "edits", "decoding", "sample.select", "sample.test",
+            "sample.texts", "sample.nulls",
+        }
+    ),
+    figures=("pareto_test", "pareto_select"),
+    steps=_steps,
+    tables=_tables,
+    plates=_plates,
+)  # fmt: skip

@@ -1,0 +1,120 @@
+"""Numbers of features and of edits that decide claims, by hand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from steerscope.claims.ledger import store_evidence
+from steerscope.claims.measures import MEASURES
+from steerscope.errors import BadValueError, RunError, UnknownNameError
+from steerscope.experiments import load_experiment
+from steerscope.experiments.jobs.overlaps import ACTIVE, SHARED, reading_cell, resample
+from steerscope.fronts import CONTROL, EDIT, ELSEWHERE, ROLES, STEERING
+from steerscope.results import Run
+from tests.experiments.test_overlaps import planted
+from tests.helpers import row
+from tests.test_fronts import FLIPPED, cell_rows
+
+DRAWS = 41
+
+
+def concept(path, name, *, heard, spread):
+    """A concept whose codes and encoder share 2 of 4 features, read against a null at 10 [6, 15]."""
+    run = planted(path / name, name, {"codes": (1, 2, 3, 4), "encoder": (4, 3, 9, 8)})
+    chance = {"expected": 10.0, "low": 6.0, "high": 15.0, "p": 0.04, "n": 99.0}
+    rows = [
+        row(cell=reading_cell(*key, "random_direction"), metric=m, prompt=-1, value=v, split="fit")
+        for key, value in (
+            (("encoder_projection", ACTIVE), heard),
+            (("mean_codes", "participation_ratio"), spread),
+        )
+        for m, v in {**chance, "value": value}.items()
+    ]
+    rows += [
+        row(cell=resample(i), metric=m, prompt=-1, value=v, split="fit", seed=i)
+        for i in range(DRAWS)
+        for m, v in ((ACTIVE, heard + (i - 20) / 1000), (SHARED, float(1 + (i >= 20))))
+    ]
+    run.append(rows)
+    return run
+
+
+@pytest.fixture
+def concepts(tmp_path):
+    return [
+        concept(tmp_path, "one", heard=0.4, spread=30.0),
+        concept(tmp_path, "two", heard=0.5, spread=20.0),
+    ]
+
+
+def test_the_share_that_hears_a_vector_is_averaged_over_concepts(concepts):
+    found = MEASURES["active_share"](concepts, away_from=0.5)
+    assert found.value == pytest.approx(-0.05)
+    assert (found.low, found.high) == (pytest.approx(-0.069), pytest.approx(-0.031))
+    assert (found.n, found.items) == (12, "pairs")
+    assert found.p == pytest.approx(2 / (1 + DRAWS))
+
+
+def test_a_reading_is_told_from_the_band_of_its_null(concepts):
+    settings = {"way": "mean_codes", "against": "random_direction"}
+    found = MEASURES["reading_over_null"](concepts, statistic="participation_ratio", **settings)
+    assert (found.value, found.low, found.high) == (15.0, 10.0, 19.0)
+    assert (found.n, found.p) == (99, 0.04)
+    with pytest.raises(RunError, match="has no guess of mean_codes"):
+        MEASURES["reading_over_null"](concepts, statistic="guess", **settings)
+
+
+def test_shared_features_are_counted_and_told_from_chance(concepts):
+    found = MEASURES["shared_features"](concepts, one="codes", other="encoder")
+    assert (found.value, found.low, found.high) == (2.0, 1.0, 2.0)
+    over = MEASURES["shared_over_chance"](concepts, one="encoder", other="codes")
+    assert over.high == 2.0  # the band begins at none
+    assert over.low < over.value < over.high
+    with pytest.raises(BadValueError, match="for codes and encoder alone"):
+        MEASURES["shared_features"](concepts, one="codes", other="output")
+    with pytest.raises(UnknownNameError, match="unknown route 'output'"):
+        MEASURES["shared_over_chance"](concepts, one="codes", other="output")
+
+
+def edited(path):
+    run = Run.start(path, {"kind": "x", "effect": asdict(FLIPPED)}, provenance={})
+    shares = {"edit=a": (0.9, 0.1), "noise": (0.2, 0.2), "moved": (0.5, 0.0), "steered": (1.0, 0.0)}
+    rows = cell_rows("plain", (0.1, 0.1), method="plain") + cell_rows(
+        "edit=a", (0, 0), split="select"
+    )
+    for cell, flips in shares.items():
+        rows += cell_rows(cell, flips)
+    run.append(rows)
+    roles = {"edit=a": EDIT, "noise": CONTROL, "moved": ELSEWHERE, "steered": STEERING}
+    said = [{"cell": c, "target": "joyful", "role": r} for c, r in roles.items()]
+    (path / ROLES).write_text(json.dumps(said))
+    return run
+
+
+def test_an_edit_is_told_from_the_control_that_does_best(tmp_path):
+    run = edited(tmp_path / "run")
+    found = MEASURES["edit_minus_control"]([run])
+    assert found.value == pytest.approx(0.9 - 0.5)  # the same edit elsewhere, and not the steering
+    assert (found.n, found.unit) == (20, "share")
+    assert found.low > 0
+    (run.path / ROLES).write_text("[]")
+    with pytest.raises(RunError, match="no edit was within"):
+        MEASURES["edit_minus_control"]([run])
+
+
+def test_the_evidence_of_edits_is_what_the_measure_needs_and_no_more(tmp_path, monkeypatch):
+    folder, out = tmp_path / "whole", tmp_path / "kept"
+    run = edited(folder / "runs/run")
+    (folder / "experiment.json").write_text("{}")
+    monkeypatch.setattr("steerscope.claims.ledger.runs_of", lambda *_given: [run])
+    store_evidence(load_experiment("spectral_edits"), folder, out)
+    kept = Run.open(out / "runs/run")
+    assert set(kept.table().metric) == {"to_joyful", "to_gloomy"}
+    assert set(kept.table().split) == {"test"}
+    measured = [asdict(MEASURES["edit_minus_control"]([r])) for r in (kept, run)]
+    assert measured[0] == measured[1]
+    assert np.isfinite(measured[0]["p"])

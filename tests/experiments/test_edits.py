@@ -1,0 +1,93 @@
+"""Edits of weights as a job: the plan that a file gives, the run sealed and verified."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+
+from steerscope.errors import ExperimentError
+from steerscope.experiments import parse_experiment, run_experiment
+from steerscope.experiments.jobs import find_job
+from steerscope.fronts import CONTROL, EDIT, ROLES
+from steerscope.plans import Plan
+from steerscope.results import Run
+from steerscope.study import load_texts
+from steerscope.verification import verify
+from tests.test_fronts import FLIPPED, cell_rows
+
+SMALL = """\
+name: small
+question: Does it steer?
+job: edits
+models: [microworld]
+contrasts: [mood]
+sites: {layers: [3]}
+edits: {names: [power], matrices: [down], amounts: [1.0]}
+decoding: {n_new: 4}
+sample: {select: 6, test: 6, texts: 2, nulls: 1}
+"""
+
+
+def test_a_file_says_which_edits():
+    [step] = find_job("edits").steps(parse_experiment(SMALL, "small.yaml"))
+    assert (step.plan.edits, step.plan.amounts, step.plan.layers) == (("power",), (1.0,), (3,))
+    assert (step.plan.n_texts, step.plan.n_controls) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("[power]", "[pwer]", "line 7: unknown edit 'pwer'. Did you mean 'power'"),
+        ("[down]", "[dwn]", "line 7: unknown weight 'dwn'. Did you mean 'down'"),
+        ("[1.0]", "[0.0]", "line 7: amounts must be"),
+    ],
+)
+def test_an_edit_that_is_not_known_is_refused_before_anything_is_measured(old, new, words):
+    with pytest.raises(ExperimentError, match=words):
+        parse_experiment(SMALL.replace(old, new), "small.yaml")
+
+
+def planted(plan, out, **_machine):
+    """A sweep of which every number is known, written as `run_weight_sweep` writes it."""
+    texts = load_texts(Plan(contrasts=plan.contrasts, max_select=6, max_test=6))
+    settings = {
+        "kind": "WeightSweepPlan",
+        **asdict(plan),
+        "contrasts_sha256": texts.contrasts.sha256,
+        "prompts_sha256": [texts.prompts.select.sha256, texts.prompts.test.sha256],
+        "effect": asdict(FLIPPED),
+    }
+    provenance = {"fingerprint": "f", "backbone": "hooked", "versions": {}, "shape": {}}
+    run = Run.start(out, settings, provenance=provenance)
+    rows = []
+    for split in ("select", "test"):
+        rows += cell_rows("plain", (0.1, 0.1), method="plain", split=split)
+        rows += cell_rows("edit=a", (0.9, 0.1), split=split)
+        rows += cell_rows("noise", (0.3, 0.1), method="noise of power", split=split)
+    run.append([r if r.method == "plain" else replace(r, operator="weights") for r in rows])
+    roles = {"edit=a": EDIT, "noise": CONTROL}
+    said = [{"cell": cell, "target": "joyful", "role": role} for cell, role in roles.items()]
+    (run.path / ROLES).write_text(json.dumps(said))
+    (run.path / "descriptions.json").write_text("[]")
+    return run
+
+
+def test_a_run_is_sealed_printed_and_verified(tmp_path, monkeypatch):
+    monkeypatch.setattr("steerscope.experiments.jobs.edits.run_weight_sweep", planted)
+    out = tmp_path / "out"
+    run_experiment(parse_experiment(SMALL, "small.yaml"), out)
+    assert (out / "tables/conditions.csv").read_text().startswith("cell,")
+    assert "Edits of the weights" in (out / "runs/microworld-mood-0/report.html").read_text()
+    assert [str(d) for d in verify(out, weights=False).differences] == []
+    with (out / "runs/microworld-mood-0/roles.json").open("a") as roles:
+        roles.write(" ")
+    [only] = verify(out, weights=False).differences
+    assert "roles.json: the hash of the file" in str(only)
+
+
+@pytest.mark.slow
+def test_a_real_sweep_verifies_with_its_weights_and_texts(tmp_path):
+    run_experiment(parse_experiment(SMALL, "small.yaml"), tmp_path / "out")
+    assert [str(d) for d in verify(tmp_path / "out").differences] == []

@@ -7,6 +7,7 @@ BIN := .venv/bin
 env: .venv/.complete
 
 .venv/.complete: pyproject.toml constraints.txt
+	@echo "Installing into .venv: some 2 GB, a few minutes, and pip is silent unless something is wrong."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
@@ -16,6 +17,7 @@ env: .venv/.complete
 report: .venv/.complete
 	$(BIN)/steerscope report
 
+figures: export OMP_WAIT_POLICY = PASSIVE
 figures: .venv/.complete
 	for script in analyses/[!_]*.py; do $(BIN)/python $$script || exit 1; done
 

@@ -82,12 +82,13 @@ if TYPE_CHECKING:
         parse_strength,
     )
     from steerscope.study import run_study, run_sweep
-    from steerscope.style_report import style_report
+    from steerscope.style_reports import style_report
     from steerscope.styles import Style, find_style
     from steerscope.templates import check_templates, wrapped
     from steerscope.transfers import transfer_table
     from steerscope.verification import verify
     from steerscope.weights import (
+        Place,
         WeightEdit,
         WeightSweepPlan,
         control_of,
@@ -99,7 +100,9 @@ if TYPE_CHECKING:
         Adapted,
         AdapterDesign,
         SvdAdapter,
+        TrainingPlan,
         TransferPlan,
+        frozen_ruler,
         load_adapter,
         save_adapter,
         train_adapter,
@@ -125,6 +128,7 @@ _HOME = {
     "KeyView": "spectra",
     "LensModel": "model",
     "Moments": "activations",
+    "Place": "weights",
     "ProjectionGate": "strengths",
     "ReadToken": "reading",
     "Run": "results",
@@ -140,6 +144,7 @@ _HOME = {
     "Style": "styles",
     "SvdAdapter": "weights.adapter",
     "SweepPlan": "plans",
+    "TrainingPlan": "weights.adapter",
     "TransferPlan": "weights.adapter",
     "WeightEdit": "weights",
     "WeightSweepPlan": "weights",
@@ -166,6 +171,7 @@ _HOME = {
     "find_edit": "weights",
     "find_style": "styles",
     "from_pretrained": "directions",
+    "frozen_ruler": "weights.adapter",
     "gather": "evidence",
     "generate": "generation",
     "head_statistics": "spectra",
@@ -209,7 +215,7 @@ _HOME = {
     "split_half": "stability",
     "steer": "interventions",
     "style_contrasts": "contrasts",
-    "style_report": "style_report",
+    "style_report": "style_reports",
     "switched": "composition",
     "train_adapter": "weights.adapter",
     "train_sae": "sae",
@@ -239,6 +245,7 @@ __all__ = [
     "KeyView",
     "LensModel",
     "Moments",
+    "Place",
     "ProjectionGate",
     "ReadToken",
     "Run",
@@ -254,6 +261,7 @@ __all__ = [
     "Style",
     "SvdAdapter",
     "SweepPlan",
+    "TrainingPlan",
     "TransferPlan",
     "WeightEdit",
     "WeightSweepPlan",
@@ -280,6 +288,7 @@ __all__ = [
     "find_edit",
     "find_style",
     "from_pretrained",
+    "frozen_ruler",
     "gather",
     "generate",
     "head_statistics",

@@ -108,9 +108,13 @@ class Contrast:
     What some methods need beyond the activations is None until `evidence.gather` measures it.
 
     Attributes:
+        site: where they were read.
+        positive: of the positive texts, in float32 and activation units.
+        negative: of the negative texts.
         relative: median L2 norm of the activations over the content tokens of all texts, position 0
             excluded, in activation units.
         gradients: of a preference loss, for the methods that need them.
+        provenance: the model, pairs, token and template that they come from.
         log_likelihood: mean log-probability per token of the texts of a pair, in nats.
         weight: a weight matrix that reads from the site or writes to it, its rows in the site's
             space.

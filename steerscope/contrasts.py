@@ -26,7 +26,16 @@ Other = TypeVar("Other")
 
 @dataclass(frozen=True)
 class ContrastPair:
-    """Two texts that differ in one concept: the positive has it, the negative has its opposite."""
+    """Two texts that differ in one concept: the positive has it, the negative has its opposite.
+
+    Attributes:
+        positive: the text that directions point to.
+        negative: alike in all but the concept, above all in length and topic.
+        concept: its name, the same in every pair of a set.
+
+    Raises:
+        ContrastError: a text is empty, or both are the same.
+    """
 
     positive: str
     negative: str
@@ -70,7 +79,12 @@ class ContrastSet:
     """Named contrast pairs of one concept, with the hash of their content.
 
     Attributes:
+        name: of the set, as reports and vector files state it.
+        pairs: at least one.
         template: name of the chat template that the texts are in; empty for plain text.
+
+    Raises:
+        ContrastError: no pair, or pairs of several concepts.
     """
 
     name: str
@@ -173,6 +187,13 @@ def style_contrasts(style: Style, messages: Sequence[str] = MESSAGES) -> Contras
     """Each message under the instruction that asks for a style against under the other one.
 
     Both texts of a pair end in the same message, so that the last token is the same on both sides.
+
+    Args:
+        style: the two instructions.
+        messages: what a user might say, neutral of the style; one pair is made of each.
+
+    Raises:
+        ContrastError: no message, or an instruction that is the same as its opposite.
 
     Source: Turner et al. 2023 (arXiv:2308.10248), activation addition, which takes one pair; many
     messages average out what is peculiar to one.

@@ -276,13 +276,21 @@ def verdict(findings: Findings) -> str:
         return f"A sweep of {model}: the choice below is not yet confirmed on other prompts."
     against = f.over_random or f.stated
     if not against.low > 0:
-        return f"No: {model} was not steered beyond what random directions do."
+        return (
+            f"No: {model} was not steered beyond what random directions do, as far as "
+            f"{against.n} {_held_out(f.effect)} can tell."
+        )
     price = ", ".join(_price(cost) for cost in f.costs if cost.is_broken)
     if f.chosen.broken:
         paid = f"; here {price}" if price else ""
         return f"Only at a price: every dose that steers {model} breaks something{paid}."
     steered = f"{model} can be steered towards {f.effect.positive}"
     return f"Yes, at a price: {steered}; {price}." if price else f"Yes: {steered}."
+
+
+def _held_out(effect: Effect) -> str:
+    """What an effect is stated on."""
+    return "held-out prompts" if effect.is_share else "held-out pairs"
 
 
 def _price(cost: Cost) -> str:
@@ -304,7 +312,7 @@ def answer(findings: Findings) -> list[str]:
     edge = "; no larger dose was measured" if c.dose_natural >= largest - 1e-6 else ""
     said = [f"Where and how hard: {f.plan.method} added at {where}, {dose}{edge}."]
     estimate = f.stated or c.effect
-    prompts = "held-out prompts" if f.effect.is_share else "held-out pairs"
+    prompts = _held_out(f.effect)
     split = prompts if f.stated else "prompts of the select split"
     said.append(f"Effect: {amount(f.effect, estimate)} {f.effect.words}, on {estimate.n} {split}.")
     if f.corrected:

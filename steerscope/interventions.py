@@ -242,6 +242,14 @@ def steer(model: LensModel, *interventions: Intervention) -> Iterator[LensModel]
 
     Interventions act in the order given. Any way of running the model is steered: its own forward,
     `generate`, or TransformerLens' methods on `model.transformer`.
+
+    Args:
+        model: the model; the `with` statement hands it on.
+        interventions: steerings, edits of weights, adapters or features; none leaves it plain.
+
+    Raises:
+        VectorMismatchError: an intervention belongs to another model.
+        SteerscopeError: whatever else an intervention finds wrong with this model.
     """
     with ExitStack() as stack:
         for intervention in interventions:
@@ -251,7 +259,11 @@ def steer(model: LensModel, *interventions: Intervention) -> Iterator[LensModel]
 
 @dataclass(frozen=True)
 class Cell:
-    """One condition of an experiment: the interventions that act together, none for plain."""
+    """One condition of an experiment: the interventions that act together, none for plain.
+
+    Attributes:
+        interventions: in the order in which they act; their effects need not add up.
+    """
 
     interventions: tuple[Intervention, ...] = ()
 

@@ -31,6 +31,17 @@ class TokenEffect:
 def logit_lens(model: LensModel, prompt: TextOrIds) -> Float[Tensor, "layer pos vocab"]:
     """Logits of every block's output after the final norm: what the model would say there.
 
+    Args:
+        model: the model, plain or under `steer`.
+        prompt: a text or token ids.
+
+    Returns:
+        Logits before any softmax, for the token after each position.
+
+    Raises:
+        BadValueError: the prompt has no tokens.
+        PromptTooLongError: it is longer than the context.
+
     Source: nostalgebraist 2020, "interpreting GPT: the logit lens".
     """
     tokens = torch.tensor([model.tokens(prompt)], device=model.device)
@@ -47,8 +58,16 @@ def direction_lens(model: LensModel, direction: Direction) -> Float[Tensor, " vo
     unit added to a residual stream of typical length, to first order, the mean over the vocabulary
     removed. Later blocks may turn it into something else.
 
+    Args:
+        model: the model.
+        direction: in, or added to, the residual stream.
+
+    Returns:
+        One logit for each token, positive for those that the direction speaks for.
+
     Raises:
         UnsupportedSiteError: the direction does not live in the residual stream.
+        VectorMismatchError: it belongs to another model.
     """
     if direction.site.stream not in RESIDUAL_STREAMS:
         raise UnsupportedSiteError(
@@ -82,6 +101,10 @@ def top_tokens(
 @torch.no_grad()
 def lens_table(model: LensModel, prompt: TextOrIds) -> pd.DataFrame:
     """The logit lens as a table: what every layer would say after every token of a prompt.
+
+    Args:
+        model: the model, plain or under `steer`.
+        prompt: a text or token ids.
 
     Returns:
         layer, position, token (read there), top_token, probability (of it), kl_nats:

@@ -23,13 +23,24 @@ class Plan:
         contrasts: bundled name or file.
         prompts: bundled name or file; None for those of the same name as the contrast set, and
             where there are none, the openings of the held-out pairs.
+        backbone: `auto`, `hooked` or `bridge`.
+        dtype: `float32`, `bfloat16` or `float16`.
+        method: how directions are found.
+        stream: where they are read and added.
         layers: the layers to measure; None for all.
         read: token of the contrast texts that is read: `last`, `mean` or an index.
+        scope: positions that are steered, as `Scope.parse` reads them.
+        n_new: tokens of each continuation.
         temperature: of sampling; 0 for the most likely token.
         max_select: prompts of the select split to use at most.
         max_test: prompts of the test split to use at most.
         n_sweep_controls: random directions at each layer on the select split.
+        seed: of splits, controls and sampling.
         chat: whether pairs and prompts are put into the model's chat template.
+
+    Raises:
+        UnknownNameError: no such stream or scope.
+        BadValueError: a scope that cannot be read, or a count below 1.
     """
 
     model: str = "microworld"
@@ -53,16 +64,24 @@ class Plan:
     def __post_init__(self) -> None:
         check_stream(self.stream)
         Scope.parse(self.scope)
+        for name in ("n_new", "max_select", "max_test"):
+            if getattr(self, name) < 1:
+                raise BadValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudyPlan(Plan):
     """Everything that decides the numbers of a study but the files themselves.
 
+    What it shares with a sweep is described in `plans.Plan`.
+
     Attributes:
         doses: positive, in natural units; both signs are measured.
         reference_dose: one of the doses, at which layers and controls are compared.
         n_controls: random and label-shuffled directions on the test split, each.
+
+    Raises:
+        BadValueError: a dose that is not positive, or a reference that is not among them.
     """
 
     doses: tuple[float, ...] = (0.5, 1.0, 2.0, 2.5, 3.0, 4.0)
@@ -84,9 +103,15 @@ class StudyPlan(Plan):
 class SweepPlan(Plan):
     """A grid of layers and signed doses, measured on the select split.
 
+    What it shares with a study is described in `plans.Plan`.
+
     Attributes:
         doses: signed, in `unit`; zero is the plain model, which is measured anyway.
         unit: `natural`, `relative` or `absolute`.
+
+    Raises:
+        UnknownNameError: no such unit.
+        BadValueError: a dose that is not finite, or none but 0.
     """
 
     doses: tuple[float, ...] = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sized
 from typing import Any
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
 # Called with a sized iterable and a label; yields the items one by one.
 Track = Callable[[Any, str], Iterable[Any]]
@@ -17,10 +17,18 @@ def silent(items: Iterable[Any], label: str) -> Iterable[Any]:  # noqa: ARG001 -
     return items
 
 
+_REMEMBERED = 3600.0  # seconds of the past that the time left is told from; a step may take minutes
+
+
 def bar(items: Iterable[Any], label: str) -> Iterable[Any]:
-    """A bar on standard error, shown only on a terminal."""
+    """A bar with the time left on standard error, shown only on a terminal."""
     console = Console(stderr=True)
     total = len(items) if isinstance(items, Sized) else None
-    return track(
-        items, label, total=total, console=console, disable=not console.is_terminal, transient=True
+    shown = Progress(
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+        speed_estimate_period=_REMEMBERED,
     )
+    with shown:
+        yield from shown.track(items, total=total, description=label)

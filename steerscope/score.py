@@ -33,6 +33,13 @@ def kl_from_plain(
 
     Every prompt is teacher-forced; position 0 is left out of the mean.
 
+    Args:
+        model: the model.
+        prompts: texts or token ids.
+        cells: the conditions; a plain one gives 0.
+        batch_size: rows in one pass; default as many as are run fastest and the memory holds.
+        progress: shows the loop.
+
     Raises:
         MemoryBudgetError: not one prompt fits into the memory.
     """

@@ -145,6 +145,11 @@ def split_half(contrast: Contrast, method: str, *, n_splits: int = 50, seed: int
 def jackknife(contrast: Contrast, method: str, *, seed: int = 0) -> Jackknife:
     """The direction without each pair in turn, and the standard error that follows.
 
+    Args:
+        contrast: the pairs.
+        method: a name in `METHODS`.
+        seed: for methods that draw random numbers.
+
     Raises:
         BadValueError: fewer than two pairs.
         DegenerateDirectionError: one pair fewer is too few for the method.

@@ -144,7 +144,14 @@ def run_sweep(
     memory: str | None = None,
     progress: Track = silent,
 ) -> Run:
-    """Measure a grid of layers and doses on the select split; the arguments are those of a study.
+    """Measure a grid of layers and doses on the select split; a second start finishes what is missing.
+
+    Args:
+        plan: what decides the numbers.
+        out: the run directory.
+        device: as in `load_model`.
+        memory: as in `load_model`; the bytes of weights and work are logged before it starts.
+        progress: shows the loop.
 
     Raises:
         SteerscopeError: any of the input errors; nothing is written before the input is checked.

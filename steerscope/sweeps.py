@@ -81,7 +81,7 @@ class Bench:
             for prompts, group in groups.items()
             for start in range(0, len(group), _CELLS_AT_ONCE)
         ]
-        for prompts, chunk in progress(chunks, f"measuring {self.material.split}"):
+        for prompts, chunk in progress(chunks, f"measuring the {self.material.split} prompts"):
             self.run.append(*self._measured(chunk, prompts))
 
     def _keys(self, cell: Cell) -> list[tuple[str, int, str, str]]:

@@ -29,7 +29,7 @@ LEVELS = {
     "interventions": 7,
     "lens": 8, "templates": 8, "generation": 8, "score": 8, "composition": 8,
     "gradients": 8, "evals": 9, "evidence": 10, "calibration": 9, "diagnostics": 9,
-    "sweeps": 10, "steerability": 10, "gating": 10, "zoning": 10, "style_report": 11,
+    "sweeps": 10, "steerability": 10, "gating": 10, "zoning": 10, "style_reports": 11,
     "landscapes": 9, "interferences": 10, "anatomy": 10, "matched_kl": 11, "report": 11, "study": 11,
     "comparison": 12, "weights": 12, "sae": 12, "experiments": 13, "verification": 14, "claims": 15, "cli": 16,
     "__main__": 17, "__init__": 17,
@@ -148,6 +148,8 @@ def test_the_public_names_are_sorted_complete_and_importable():
     assert set(steerscope.__all__) == set(steerscope._HOME)
     for name in steerscope.__all__:
         assert getattr(steerscope, name).__name__.split(".")[-1] == name
+    modules = {p.stem for p in PACKAGE.iterdir()}  # importing one would hide the name
+    assert not modules & set(steerscope.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         steerscope.nonsense  # noqa: B018
 

@@ -35,7 +35,13 @@ def run_commands(text: str) -> None:
         main(arguments)  # leaves by SystemExit where it fails
 
 
-SHORT = {"recipes/sae.md", "statistics.md"}  # the others take minutes together
+SHORT = {  # seconds; the others take minutes together
+    "concepts.md",
+    "statistics.md",
+    "recipes/gates_and_schedules.md",
+    "recipes/geometry.md",
+    "recipes/sae.md",
+}
 
 
 def page_cases():

@@ -17,7 +17,7 @@ from steerscope.directions import load_directions
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.reading import ReadToken
 from steerscope.sites import Site
-from steerscope.style_report import style_report
+from steerscope.style_reports import style_report
 from steerscope.styles import MESSAGES, STYLES, Style, find_style
 
 SITE = Site("resid_post", 1)

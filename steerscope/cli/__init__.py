@@ -6,6 +6,7 @@ Heavy imports wait inside the commands, so that help and usage errors come at on
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import traceback
 import warnings
@@ -60,6 +61,9 @@ def _show_warning(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and leave with its exit code: 0, 2 for what the user can mend, 1 for our faults."""
+    # Threads that wait by spinning take the time of those that work where processors are shared; read
+    # by OpenMP when torch loads, later than this.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     notes = logging.getLogger("steerscope")  # what the library logs, on standard error, once
     notes.handlers, notes.propagate = [logging.StreamHandler()], False
     notes.setLevel(logging.INFO)

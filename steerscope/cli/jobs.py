@@ -17,6 +17,8 @@ from steerscope.cli.shared import (
     DType,
     Json,
     Layers,
+    MaxSelect,
+    MaxTest,
     Memory,
     Method,
     Model,
@@ -56,6 +58,8 @@ def report(
     scope: ScopeText = "all",
     n_new: NNew = 48,
     temperature: Temperature = 0.7,
+    max_select: MaxSelect = 120,
+    max_test: MaxTest = 240,
     seed: Seed = 0,
     chat: Chat = False,
     backbone: Backbone = "auto",
@@ -89,6 +93,8 @@ def report(
         reference_dose=usual if (usual := StudyPlan.reference_dose) in steps else steps[0],
         n_new=n_new,
         temperature=temperature,
+        max_select=max_select,
+        max_test=max_test,
         seed=seed,
         chat=chat,
     )
@@ -158,6 +164,7 @@ def sweep(
     scope: ScopeText = "all",
     n_new: NNew = 48,
     temperature: Temperature = 0.7,
+    max_select: MaxSelect = 120,
     seed: Seed = 0,
     chat: Chat = False,
     backbone: Backbone = "auto",
@@ -188,6 +195,7 @@ def sweep(
         unit=unit,
         n_new=n_new,
         temperature=temperature,
+        max_select=max_select,
         seed=seed,
         chat=chat,
     )
@@ -237,13 +245,24 @@ def figures(
 ) -> None:
     """Redraw the report, figures and tables of a run, without a model; numbers lie beside as CSV."""
     from steerscope.figures.looks import parse_look
+    from steerscope.progress import bar
     from steerscope.report import draw_figures, write_report, write_tables
     from steerscope.results import Run
 
     run, look = Run.open(run_dir), parse_look(theme, columns)
-    drawn = draw_figures(run, [f.strip() for f in formats.split(",")], look)
-    written = [write_report(run), *drawn, *write_tables(run)]
-    finish(as_json, {"written": [str(p) for p in written]}, [f"drawn: {p}" for p in written])
+    drawn = draw_figures(run, [f.strip() for f in formats.split(",")], look, progress=bar)
+    page, tables = write_report(run), write_tables(run)
+    lines = [f"drawn: {page}", *_drawn("figure", drawn), *_drawn("table", tables)]
+    finish(as_json, {"written": [str(p) for p in (page, *drawn, *tables)]}, lines)
+
+
+def _drawn(kind: str, paths: Sequence[Path]) -> list[str]:
+    """How many figures or tables were written, where, and in which formats; no line for none."""
+    if not paths:
+        return []
+    names, suffixes = {p.stem for p in paths}, dict.fromkeys(p.suffix[1:] for p in paths)
+    many = "" if len(names) == 1 else "s"
+    return [f"drawn: {len(names)} {kind}{many} in {paths[0].parent} ({', '.join(suffixes)})"]
 
 
 def audit(

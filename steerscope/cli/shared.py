@@ -43,6 +43,8 @@ Chat = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="of splits, controls and sampling")]
 NNew = Annotated[int, typer.Option("--n-new", help="new tokens per continuation")]
+MaxSelect = Annotated[int, typer.Option(help="prompts to choose on, at most")]
+MaxTest = Annotated[int, typer.Option(help="prompts to state the effect on, at most")]
 Temperature = Annotated[float, typer.Option(help="of sampling; 0 for the most likely token")]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
 

@@ -52,7 +52,7 @@ def styles(
     from steerscope.directions import check_method
     from steerscope.progress import bar
     from steerscope.study import sites_at
-    from steerscope.style_report import style_report
+    from steerscope.style_reports import style_report
     from steerscope.styles import STYLES, find_style
     from steerscope.templates import wrapped
 

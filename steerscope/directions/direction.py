@@ -22,9 +22,15 @@ class Direction:
     """A unit vector at a site that points to the positive class, with the lengths of a dose.
 
     Attributes:
+        site: where it lives.
         unit: L2 norm 1.
-        scale: absolute lengths of one natural and one relative unit.
+        scale: absolute lengths of one natural and one relative unit, in activation units.
         method: how it was found.
+        provenance: the model, texts, template and seed that it was found from.
+
+    Raises:
+        NotFiniteError: the vector holds a NaN or an infinity.
+        DegenerateDirectionError: its norm is not 1.
     """
 
     site: Site

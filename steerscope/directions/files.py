@@ -21,6 +21,10 @@ _KEY = "steerscope"
 def save_directions(path: str | Path, directions: Sequence[Direction]) -> None:
     """Write directions to one safetensors file, whole or not at all.
 
+    Args:
+        path: of the file; one that is there is replaced.
+        directions: of one model or of several; each keeps its site, lengths and origin.
+
     Raises:
         VectorFileError: there is none, two have the same method, site and seed, or the disk
             refused.

@@ -13,6 +13,7 @@ from pathlib import Path
 from steerscope.errors import RunError
 from steerscope.figures.files import Plate, check_formats, write_plate
 from steerscope.figures.looks import SCREEN, Look
+from steerscope.progress import Track, silent
 from steerscope.report.page import Page, as_sheet
 from steerscope.report.plates import plates as study_plates
 from steerscope.report.study import page as study_page
@@ -84,8 +85,16 @@ def plates(run: Run) -> list[Plate]:
     return _kind(run).plates(run)
 
 
-def draw_figures(run: Run, formats: Sequence[str], look: Look = SCREEN) -> list[Path]:
+def draw_figures(
+    run: Run, formats: Sequence[str], look: Look = SCREEN, *, progress: Track = silent
+) -> list[Path]:
     """Write every figure of a run into its `figures` folder: each format, its numbers, its caption.
+
+    Args:
+        run: of a kind that has figures.
+        formats: of `html`, `png`, `svg` and `pdf`.
+        look: colours and width.
+        progress: shows the loop.
 
     Raises:
         UnknownNameError: a format that does not exist.
@@ -93,7 +102,8 @@ def draw_figures(run: Run, formats: Sequence[str], look: Look = SCREEN) -> list[
     """
     check_formats(formats)
     folder = run.path / "figures"
-    return [p for plate in plates(run) for p in write_plate(plate, folder, formats, look)]
+    drawing = progress(plates(run), "drawing")
+    return [p for plate in drawing for p in write_plate(plate, folder, formats, look)]
 
 
 def tables(run: Run) -> list[Table]:

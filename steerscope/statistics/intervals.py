@@ -21,6 +21,9 @@ class Estimate:
     high: float
     n: int
 
+    def __str__(self) -> str:
+        return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}], n = {self.n}"
+
 
 def wilson(successes: int, n: int) -> Estimate:
     """A share with its Wilson score interval; NaN for n = 0.

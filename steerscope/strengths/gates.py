@@ -101,7 +101,18 @@ class Gate(Strength):
 
 @dataclass(frozen=True)
 class CosineGate(Gate):
-    """Cos(x, c) against a threshold, c the condition; 0 for an activation of length 0.
+    """Open where the activation x points towards the condition c: cos(x, c) >= threshold.
+
+    An activation of length 0 counts as cosine 0.
+
+    Attributes:
+        threshold: a cosine, -1 to 1.
+        below: whether the gate is open under the threshold instead.
+        condition: the direction c, at its own site, which must come before the steered one; None
+            for the steered direction and site.
+
+    Raises:
+        BadValueError: the threshold is not finite.
 
     Source: Lee et al. 2024 (arXiv:2409.05907), Conditional Activation Steering, which decides once
     for a whole batch, from the first row's prompt. Here each row and each token decides for itself,
@@ -120,7 +131,17 @@ class CosineGate(Gate):
 
 @dataclass(frozen=True)
 class ProjectionGate(Gate):
-    """X·c against a threshold, a length in activation space; c is the condition."""
+    """Open where the activation x reaches far enough along the condition c: x·c >= threshold.
+
+    Attributes:
+        threshold: a length in activation units, of either sign.
+        below: whether the gate is open under the threshold instead.
+        condition: the direction c, of norm 1, at its own site, which must come before the steered
+            one; None for the steered direction and site.
+
+    Raises:
+        BadValueError: the threshold is not finite.
+    """
 
     name: ClassVar[str] = "projection"
 

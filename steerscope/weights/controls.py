@@ -54,6 +54,11 @@ class Control:
 def control_of(edit: WeightEdit, kind: str, *, seed: int = 0) -> WeightEdit:
     """The same places under a control of the edit that each has.
 
+    Args:
+        edit: what is controlled.
+        kind: a name in `CONTROLS`, such as `noise`, a random change of the same norm.
+        seed: of what is random in it.
+
     Raises:
         UnknownNameError: no such control.
     """

@@ -59,7 +59,11 @@ class EditDescription:
 
 
 def describe_edit(model: LensModel, edit: WeightEdit) -> list[EditDescription]:
-    """What an edit does, place by place.
+    """What an edit does, place by place: its size, and the spectrum before and after.
+
+    Args:
+        model: whose weights; they stay as they are.
+        edit: what would be done to them.
 
     Warns:
         PureGainWarning: at some place it multiplies the whole matrix by one number.

@@ -15,7 +15,16 @@ _PART = re.compile(
 
 @dataclass(frozen=True)
 class Place:
-    """One weight matrix of one block, 0-based, such as `down.15`."""
+    """One weight matrix of one block, such as `down.15`.
+
+    Attributes:
+        name: `q`, `k`, `v`, `o`, `gate`, `up` or `down`.
+        layer: of the block, 0-based.
+
+    Raises:
+        UnknownNameError: no such weight.
+        BadValueError: the layer is negative.
+    """
 
     name: WeightName
     layer: int

@@ -105,7 +105,7 @@ def test_every_bundled_experiment_is_good_and_named_as_its_file(name):
 
 
 def test_the_documentation_lists_every_bundled_experiment_with_its_job():
-    page = Path(__file__).parents[2] / "docs/pages/file_formats.md"
+    page = Path(__file__).parents[2] / "docs/pages/experiments.md"
     listed = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", page.read_text(), flags=re.MULTILINE)
     assert dict(listed) == {n: load_experiment(n).job for n in bundled_experiments()}
 

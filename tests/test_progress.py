@@ -1,0 +1,43 @@
+"""A bar hands on what it is given, and says nothing where nobody looks."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from steerscope import progress
+
+
+class Clock:
+    """Seconds that pass only when told."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("items", [[3, 1, 2], (), iter([1, 2])])
+def test_a_bar_yields_the_items_in_order_and_is_silent_off_a_terminal(items, capsys):
+    given = list(items)
+    assert list(progress.bar(iter(given), "reading")) == given
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bar_tells_the_time_left_also_where_a_step_takes_minutes(monkeypatch):
+    clock, shown = Clock(), io.StringIO()
+    from rich.console import Console
+    from rich.progress import Progress
+
+    monkeypatch.setattr(
+        progress, "Console", lambda stderr: Console(file=shown, force_terminal=True, width=80)
+    )
+    monkeypatch.setattr(
+        progress,
+        "Progress",
+        lambda **kwargs: Progress(**kwargs, get_time=clock, auto_refresh=False),
+    )
+    for _ in progress.bar([1, 2, 3, 4], "measuring"):
+        clock.now += 120.0
+    assert "0:04:00" in shown.getvalue()  # two of four steps left

@@ -153,7 +153,8 @@ def test_the_figure_holds_every_matrix_with_its_concepts():
         assert trace.name == name
         assert np.array(trace.z) == pytest.approx(matrix)
         assert list(trace.x) == list(trace.y) == list("vwxyz")
-    assert figure.layout.xaxis2.title.text == "b"
+    assert [a.text for a in figure.layout.annotations] == ["a", "b"]
+    assert figure.layout.xaxis2.title.text == "concept"
     assert figure.data[0].colorbar.title.text == "cosine"
 
 

@@ -17,7 +17,7 @@ env: .venv/.complete
 report: .venv/.complete
 	$(BIN)/steerscope report
 
-figures: export OMP_WAIT_POLICY = PASSIVE
+figures: export GOMP_SPINCOUNT = 20000
 figures: .venv/.complete
 	for script in analyses/[!_]*.py; do $(BIN)/python $$script || exit 1; done
 

@@ -61,9 +61,9 @@ def _show_warning(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and leave with its exit code: 0, 2 for what the user can mend, 1 for our faults."""
-    # Threads that wait by spinning take the time of those that work where processors are shared; read
-    # by OpenMP when torch loads, later than this.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that wait by spinning take the time of those that work where processors are shared. This
+    # many turns cost nothing on idle processors, none at all would; OpenMP reads it when torch loads.
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     notes = logging.getLogger("steerscope")  # what the library logs, on standard error, once
     notes.handlers, notes.propagate = [logging.StreamHandler()], False
     notes.setLevel(logging.INFO)

@@ -11,7 +11,7 @@ import argparse
 from time import perf_counter
 
 import pandas as pd
-from _drawing import ROOT, save
+from _drawing import FIGURES, ROOT, save
 
 from steerscope import LensModel, Site, figures, load_contrasts, load_model
 from steerscope.progress import bar
@@ -93,7 +93,7 @@ def robustness(model: LensModel, texts: list[str], options: argparse.Namespace) 
             mine = {**labels, "concept": concept, "label": f"{concept}, {name}"}
             settings.append((mine, sets["codes"], sets["steered"]))
     table = overlap_table(settings, depths=[options.k], frequency=rates)
-    table.to_csv(OUT / "overlap-robustness.csv", index=False)
+    table.round(6).to_csv(FIGURES / "sae-overlap-robustness.csv", index=False)
     print("\ncodes against steered, over layers, seeds and sparsities:")
     columns = ["label", "shared", "chance_high", "drawn_high", "p_permutation", "p_holm"]
     print(table[columns].to_string(index=False, float_format="%.3g"))

@@ -1,8 +1,8 @@
 """Does steering by features beat the mean difference? At a matched KL, on held-out prompts.
 
-Run from the project's folder: `python analyses/sae_steering.py`. The tables go to
-`data/runs/sae/`, the figures to `figures/`. Static pictures need `steerscope[images]` and a Chrome
-or Chromium.
+Run from the project's folder: `python analyses/sae_steering.py`. What every prompt gave
+goes to `data/runs/sae/`, the table and the figures to `figures/`. Static pictures need
+`steerscope[images]` and a Chrome or Chromium.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import argparse
 from time import perf_counter
 
 import torch
-from _drawing import ROOT, save
+from _drawing import FIGURES, ROOT, save
 
 from steerscope import (
     Contrast,
@@ -112,7 +112,7 @@ def trial(
     )
     trials.to_csv(OUT / "trials.csv", index=False)
     summary = summarised(trials)
-    summary.to_csv(OUT / "steering.csv", index=False)
+    summary.round(6).to_csv(FIGURES / "sae-steering.csv", index=False)
     effect = judge.effect.metric
     for kl in plan.kls:
         print("\n".join(trials_in_words(summary, kl=kl, effect=effect)))

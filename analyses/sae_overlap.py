@@ -93,7 +93,8 @@ def robustness(model: LensModel, texts: list[str], options: argparse.Namespace) 
             mine = {**labels, "concept": concept, "label": f"{concept}, {name}"}
             settings.append((mine, sets["codes"], sets["steered"]))
     table = overlap_table(settings, depths=[options.k], frequency=rates)
-    table.round(6).to_csv(FIGURES / "sae-overlap-robustness.csv", index=False)
+    written = table.drop(columns="dictionary").round(6)
+    written.to_csv(FIGURES / "sae-overlap-robustness.csv", index=False)
     print("\ncodes against steered, over layers, seeds and sparsities:")
     columns = ["label", "shared", "chance_high", "drawn_high", "p_permutation", "p_holm"]
     print(table[columns].to_string(index=False, float_format="%.3g"))

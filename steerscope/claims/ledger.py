@@ -96,7 +96,9 @@ def _judge(claim: Claim, runs: Path, make: Callable[[Experiment, Path], object] 
         found = measured(claim.test, experiment, folder)
     except SteerscopeError as error:
         return Judged(claim, OPEN, None, f"evidence that cannot be used: {error}")
-    return Judged(claim, decide(claim.test, found), found, str(folder))
+    is_bundled = folder.is_relative_to(claims_folder())
+    where = f"stored evidence of {name}" if is_bundled else str(folder)
+    return Judged(claim, decide(claim.test, found), found, where)
 
 
 def measured(test: Test, experiment: Experiment, folder: Path) -> Measured:

@@ -24,6 +24,10 @@ from steerscope.studies import PLAIN, PREFERENCE, Effect, conditions, per_prompt
 CAPABILITY, NATS, TOKENS = "capability", "text_nats", "text_tokens"
 LEANING, KL = "leaning", "kl"
 ROLES = "roles.json"
+_COLUMNS = (
+    "target", "effect", "low", "high", "n", "capability_change", "perplexity_ratio",
+    "kl_nats", "kl_low", "kl_high", "p_corrected", "front",
+)  # fmt: skip
 OBJECTIVES = ("effect", "capability_change", "perplexity_ratio")
 EDIT, CONTROL, ELSEWHERE, STEERING = "edit", "control", "elsewhere", "steering"
 
@@ -97,6 +101,8 @@ def front_table(table: pd.DataFrame, effect: Effect, split: str) -> pd.DataFrame
                 }
             )
             shifts.append(kept)
+    if not rows:  # no condition but plain
+        return pd.DataFrame(columns=["cell", *labels.columns, *_COLUMNS])
     found = pd.DataFrame(rows)
     found["p_corrected"] = corrected(found, shifts)
     found["front"] = False

@@ -69,23 +69,28 @@ def _plates(run: Run, stated: pd.DataFrame, screened: pd.DataFrame) -> list[Plat
     effect = effect_of(run)
     limits = run.configuration["limits"]
     loss, ratio = 100 * limits["capability"], limits["perplexity"]
-    return [
-        Plate(
-            "pareto_test",
-            figures.pareto_front(stated, effect, title="Stated: the test split"),
-            "Bars are 95 % intervals (bootstrap over prompts). Ringed: no other condition is at least "
-            "as good in effect, capability and perplexity and better in one. The dotted line joins what "
-            "nothing beats in its plane. Crosses are the controls: changes of the same Frobenius norm, "
-            "or of the same spectrum along random vectors.",
-        ),
+    found = []
+    if len(stated):  # empty where nothing that was screened stayed within the limits
+        found.append(
+            Plate(
+                "pareto_test",
+                figures.pareto_front(stated, effect, title="Stated: the test split"),
+                "Bars are 95 % intervals (bootstrap over prompts). Ringed: no other condition is at least "
+                "as good in effect, capability and perplexity and better in one. The dotted line joins what "
+                "nothing beats in its plane. Crosses are the controls: changes of the same Frobenius norm, "
+                "or of the same spectrum along random vectors.",
+            )
+        )
+    found.append(
         Plate(
             "pareto_select",
             figures.pareto_front(screened, leaning(effect), title="Screened: the select split"),
             f"What the choice was made from, teacher-forced: the {leaning(effect).words}. Chosen is the "
             f"largest that moves the model by at least {limits['least_kl']:g} nats and costs at most "
             f"{loss:g} points of capability and {ratio:g} times the perplexity.",
-        ),
-    ]
+        )
+    )
+    return found
 
 
 def tables(run: Run) -> list[Table]:
@@ -120,10 +125,8 @@ def _columns(effect: Effect) -> tuple[Column, ...]:
 def _labels(rows: pd.DataFrame) -> list[str]:
     """What a reader calls each condition."""
     return [
-        edit or f"{method} at layer {layer}"
-        for edit, method, layer in zip(
-            rows.cell.str.partition("edit=")[2], rows.method, rows.layer, strict=True
-        )
+        str(cell).partition("edit=")[2] or f"{method} at layer {layer}"
+        for cell, method, layer in zip(rows.cell, rows.method, rows.layer, strict=True)
     ]
 
 

@@ -10,11 +10,13 @@ import pytest
 from steerscope.errors import ExperimentError
 from steerscope.experiments import parse_experiment, run_experiment
 from steerscope.experiments.jobs import find_job
-from steerscope.fronts import CONTROL, EDIT, ROLES
+from steerscope.fronts import CONTROL, EDIT, KL, ROLES
 from steerscope.plans import Plan
 from steerscope.results import Run
 from steerscope.study import load_texts
 from steerscope.verification import verify
+from steerscope.weights.screening import CROSSED
+from tests.helpers import row
 from tests.test_fronts import FLIPPED, cell_rows
 
 SMALL = """\
@@ -58,6 +60,7 @@ def planted(plan, out, **_machine):
         "contrasts_sha256": texts.contrasts.sha256,
         "prompts_sha256": [texts.prompts.select.sha256, texts.prompts.test.sha256],
         "effect": asdict(FLIPPED),
+        "screened_by": CROSSED,
     }
     provenance = {"fingerprint": "f", "backbone": "hooked", "versions": {}, "shape": {}}
     run = Run.start(out, settings, provenance=provenance)
@@ -66,6 +69,21 @@ def planted(plan, out, **_machine):
         rows += cell_rows("plain", (0.1, 0.1), method="plain", split=split)
         rows += cell_rows("edit=a", (0.9, 0.1), split=split)
         rows += cell_rows("noise", (0.3, 0.1), method="noise of power", split=split)
+    for cell, method, shift in (
+        ("plain", "plain", 0.0),
+        ("edit=a", "power", 2.0),
+        ("noise", "noise of power", 0.5),
+    ):
+        label = {"cell": cell, "method": method, "layer": 3, "split": "select", "kl_nats": 0.1}
+        rows += [
+            row(**label, prompt=p, metric=metric, unit="nats", value=value)
+            for p in range(4)
+            for metric, value in (
+                ("leaning_joyful", p + shift),
+                ("leaning_gloomy", p - shift),
+                (KL, 0.1),
+            )
+        ]
     run.append([r if r.method == "plain" else replace(r, operator="weights") for r in rows])
     roles = {"edit=a": EDIT, "noise": CONTROL}
     said = [{"cell": cell, "target": "joyful", "role": role} for cell, role in roles.items()]
@@ -87,7 +105,6 @@ def test_a_run_is_sealed_printed_and_verified(tmp_path, monkeypatch):
     assert "roles.json: the hash of the file" in str(only)
 
 
-@pytest.mark.slow
-def test_a_real_sweep_verifies_with_its_weights_and_texts(tmp_path):
+def test_a_real_sweep_in_which_nothing_may_be_chosen_is_printed_and_verified(tmp_path):
     run_experiment(parse_experiment(SMALL, "small.yaml"), tmp_path / "out")
     assert [str(d) for d in verify(tmp_path / "out").differences] == []

@@ -8,8 +8,9 @@ pictures need `steerscope[images]` and a Chrome or Chromium.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from _drawing import FIGURES, ROOT, save
+from _drawing import FIGURES, save
 
 from steerscope import figures
 from steerscope.claims import board, check_claims, load_claims
@@ -20,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--format", default="png", help="html, png, svg or pdf")
     options = parser.parse_args()
-    found = board(check_claims(load_claims(), ROOT / "data/runs/experiments"))
+    found = board(check_claims(load_claims(), Path("data/runs/experiments")))
     found.to_csv(FIGURES / "claims.csv", index=False)
     print(found.verdict.value_counts().to_string())
     save("claims_board", figures.claims_board(found), options.format)

@@ -14,9 +14,8 @@ from time import perf_counter
 from _drawing import ROOT, save
 
 from steerscope import ComparisonPlan, compare_methods, figures, load_contrasts, load_model
-from steerscope.bundled import bundled_prompts
 from steerscope.comparison import Comparison
-from steerscope.contrasts import load_prompts, opening_prompts
+from steerscope.contrasts import prompts_for
 from steerscope.progress import bar
 from steerscope.rankings import COMMON, OWN, in_words
 from steerscope.steerability import Matching
@@ -44,11 +43,7 @@ def main() -> None:
     )
     plan = ComparisonPlan(matching=matching, **(QUICK if options.quick else {}))
     contrasts = load_contrasts(options.contrasts)
-    prompts = (
-        load_prompts(contrasts.name)
-        if contrasts.name in bundled_prompts()
-        else opening_prompts(contrasts.name, contrasts.pairs)
-    )
+    prompts = prompts_for(contrasts)
     found = compare_methods(
         load_model(options.model),
         contrasts,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 
 import torch
 from jaxtyping import Float, Int
@@ -18,18 +17,13 @@ from steerscope.losses import Moves
 from steerscope.memory import fit, pass_bytes
 from steerscope.model import HookFunction, LensModel
 from steerscope.progress import Track, silent
+from steerscope.provenance import package_versions
 from steerscope.reading import ReadToken
 from steerscope.sites import Site
 
 _PAIRS_AT_ONCE = 256  # read before anything is added up
 _TEXTS_AT_ONCE = 64
 _ITEM = 4  # bytes of a float32
-
-
-def package_versions() -> dict[str, str]:
-    """Versions of the packages that decide a number."""
-    names = ("steerscope", "torch", "transformer-lens", "transformers", "numpy")
-    return {name: version(name) for name in names}
 
 
 @dataclass(frozen=True)

@@ -242,6 +242,33 @@ def opening_prompts(name: str, pairs: Sequence[ContrastPair]) -> PromptSet:
     return PromptSet(f"openings of {name}", tuple(Prompt(t) for t in texts))
 
 
+def prompts_for(contrasts: ContrastSet, name_or_path: str | Path | None = None) -> PromptSet:
+    """The prompts that are asked for, else the bundled ones of a contrast set, else its openings."""
+    if name_or_path is not None or contrasts.name in bundled_prompts():
+        return load_prompts(name_or_path or contrasts.name)
+    return opening_prompts(contrasts.name, contrasts.pairs)
+
+
+def split_prompts_for(
+    contrasts: ContrastSet,
+    name_or_path: str | Path | None,
+    seed: int,
+    *,
+    max_select: int,
+    max_test: int,
+) -> Split[PromptSet]:
+    """The same in three parts, the later two limited; an opening stays in the part of its pair."""
+    if name_or_path is not None or contrasts.name in bundled_prompts():
+        found = prompts_for(contrasts, name_or_path).split(seed)
+    else:
+        found = contrasts.split(seed).map(lambda part: opening_prompts(part.name, part.pairs))
+    return Split(
+        found.fit,
+        replace(found.select, prompts=found.select.prompts[:max_select]),
+        replace(found.test, prompts=found.test.prompts[:max_test]),
+    )
+
+
 def _sha256(content: Any) -> str:
     return hashlib.sha256(
         json.dumps(content, ensure_ascii=False, sort_keys=True).encode()

@@ -11,6 +11,8 @@ import pandas as pd
 
 from steerscope.whole_files import whole_file
 
+UNFINISHED = "unfinished"  # folder of a run, gone once it is sealed
+
 # Called with a table's name and what makes it; gives the table, made now or kept from before.
 Keep = Callable[[str, Callable[[], pd.DataFrame]], pd.DataFrame]
 

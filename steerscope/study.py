@@ -13,18 +13,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from steerscope.activations import Contrast, package_versions
+from steerscope.activations import Contrast
 from steerscope.backbones import load_model
-from steerscope.bundled import bundled_prompts
 from steerscope.contrasts import (
     ContrastSet,
     PromptSet,
     Split,
     load_contrasts,
-    load_prompts,
-    opening_prompts,
+    split_prompts_for,
 )
 from steerscope.diagnostics import sink_alignment
 from steerscope.directions import METHODS, Direction, find_direction, save_directions
@@ -41,6 +37,7 @@ from steerscope.lens import RESIDUAL_STREAMS, direction_lens, top_tokens
 from steerscope.model import LensModel
 from steerscope.plans import Plan, StudyPlan, SweepPlan
 from steerscope.progress import Track, silent
+from steerscope.provenance import provenance_of
 from steerscope.reading import ReadToken
 from steerscope.results import Row, Run, plain_row
 from steerscope.scopes import Scope
@@ -198,13 +195,8 @@ def _bind(
             "prompts_sha256": [texts.prompts.select.sha256, texts.prompts.test.sha256],
             "effect": asdict(judge.effect),
         },
-        provenance={
-            "fingerprint": model.fingerprint,
-            "backbone": model.backbone,
-            "shape": asdict(model.shape),
-            "device": model.device.type,
-            "threads": torch.get_num_threads(),
-            "versions": package_versions(),
+        provenance=provenance_of(model)
+        | {
             "n_pairs": {part: len(getattr(texts.pairs, part)) for part in parts},
             "n_prompts": {part: len(getattr(texts.prompts, part)) for part in parts[1:]},
         },
@@ -221,25 +213,10 @@ def load_texts(plan: Plan) -> Texts:
     """The texts that a plan names, each split limited to what the plan uses."""
     contrasts = load_contrasts(plan.contrasts)
     pairs = contrasts.split(plan.seed)
-    if plan.prompts is not None or contrasts.name in bundled_prompts():
-        prompts = load_prompts(plan.prompts or contrasts.name).split(plan.seed)
-    else:
-        prompts = Split(
-            *(
-                opening_prompts(part.name, part.pairs)
-                for part in (pairs.fit, pairs.select, pairs.test)
-            )
-        )
-    limited = Split(
-        prompts.fit,
-        _first(prompts.select, plan.max_select),
-        _first(prompts.test, plan.max_test),
+    prompts = split_prompts_for(
+        contrasts, plan.prompts, plan.seed, max_select=plan.max_select, max_test=plan.max_test
     )
-    return Texts(contrasts, pairs, limited)
-
-
-def _first(prompts: PromptSet, count: int) -> PromptSet:
-    return replace(prompts, prompts=prompts.prompts[:count])
+    return Texts(contrasts, pairs, prompts)
 
 
 def sites_at(model: LensModel, stream: str, layers: Sequence[int] | None) -> list[Site]:

@@ -11,6 +11,7 @@ from steerscope.contrasts import (
     load_contrasts,
     load_prompts,
     opening_prompts,
+    split_prompts_for,
 )
 from steerscope.errors import ContrastError
 
@@ -119,3 +120,16 @@ def test_opening_prompts_are_what_both_sides_share():
         ContrastPair("Joy came over us", "Grief came over us", "m"),
     ]
     assert [p.text for p in opening_prompts("x", pairs).prompts] == ["Tom was very", "Grief came"]
+
+
+def test_an_opening_stays_in_the_part_of_its_pair():
+    """A prompt that chose the dose must not be one that states the effect."""
+    rows = [ContrastPair(f"{i} was glad.", f"{i} was sad.", "mood") for i in range(40)]
+    pairs = ContrastSet("none of the bundled", tuple(rows))
+    parts = pairs.split(seed=0)
+    found = split_prompts_for(pairs, None, 0, max_select=5, max_test=100)
+    assert len(found.select.prompts) == 5
+    for part, prompts in ((parts.select, found.select), (parts.test, found.test)):
+        assert {p.text for p in prompts.prompts} <= {
+            f"{pair.positive.split()[0]} was" for pair in part.pairs
+        }

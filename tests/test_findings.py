@@ -6,7 +6,8 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from steerscope.findings import answer, find, layers_in_words, verdict
+from steerscope.answers import answer, layers_in_words, verdict
+from steerscope.findings import find
 from steerscope.plans import StudyPlan, SweepPlan
 from steerscope.results import Run
 from steerscope.studies import Effect

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from steerscope.answers import answer, verdict
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
 from steerscope.errors import RunError
-from steerscope.findings import answer, verdict
 from steerscope.results import STATUSES, Run
 from steerscope.studies import PLAIN
 

@@ -28,7 +28,6 @@ from steerscope.cli.shared import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from steerscope.contrasts import PromptSet
     from steerscope.weights.adapter.training import Epoch
 
 adapter = typer.Typer(
@@ -146,7 +145,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """What an adapter does to its target and to all else, beside mean-difference steering."""
-    from steerscope.contrasts import load_contrasts
+    from steerscope.contrasts import load_contrasts, prompts_for
     from steerscope.progress import bar
     from steerscope.report import write_report
     from steerscope.transfers import transfer_table, verdicts
@@ -165,7 +164,8 @@ def evaluate(
     plan = TransferPlan(
         coefficients=tuple(sorted([-c for c in ends] + ends)), kl=kl, n_prompts=n_prompts, seed=seed
     )
-    pairs, asked = load_contrasts(contrasts), _prompts(contrasts, prompts)
+    pairs = load_contrasts(contrasts)
+    asked = prompts_for(pairs, prompts)
     steering = steering_by_validation(loaded, pairs, asked, "mean_diff", plan)
     rows = transfer(loaded, [technique, steering], pairs, asked, plan=plan, progress=bar)
     found, said = transfer_table(rows), verdicts(rows, technique.name, kl=kl)
@@ -199,14 +199,3 @@ def merge(
     merged(model, found, coefficient, out)
     lines = [f"{model} with {path.name} at c = {coefficient:g}: {out}"]
     finish(as_json, {"model": str(out), "coefficient": coefficient}, lines)
-
-
-def _prompts(contrasts: str, prompts: str | None) -> PromptSet:
-    """The prompts asked for, those of the contrast set's name, or the openings of its pairs."""
-    from steerscope.bundled import bundled_prompts
-    from steerscope.contrasts import load_contrasts, load_prompts, opening_prompts
-
-    pairs = load_contrasts(contrasts)
-    if prompts is not None or pairs.name in bundled_prompts():
-        return load_prompts(prompts or pairs.name)
-    return opening_prompts(pairs.name, pairs.pairs)

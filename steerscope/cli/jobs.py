@@ -69,8 +69,9 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Where, how hard and whether: one page with controls."""
+    from steerscope.answers import answer, verdict
     from steerscope.audits import audit as audited
-    from steerscope.findings import answer, find, verdict
+    from steerscope.findings import find
     from steerscope.plans import StudyPlan
     from steerscope.progress import bar
     from steerscope.report import write_report
@@ -128,7 +129,7 @@ def _read_features(run: Run, plan: StudyPlan, machine: tuple[str | None, str | N
 
 
 def _as_json(findings: Findings) -> dict[str, Any]:
-    from steerscope.findings import verdict
+    from steerscope.answers import verdict
 
     f = findings
     return {
@@ -215,7 +216,7 @@ def sweep(
 
 
 def _condition_rows(found: Findings, method: str) -> list[tuple[object, ...]]:
-    from steerscope.findings import amount
+    from steerscope.answers import amount
     from steerscope.statistics import Estimate
 
     return [

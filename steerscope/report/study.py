@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from steerscope.answers import answer, verdict
 from steerscope.audits import audit
-from steerscope.findings import answer, find, verdict
+from steerscope.findings import find
 from steerscope.report import sections
 from steerscope.report.features import features
 from steerscope.report.page import Page, as_figure, as_text, bold_head

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from steerscope.backbones import load_model
-from steerscope.contrasts import load_contrasts
+from steerscope.contrasts import load_contrasts, prompts_for
 from steerscope.directions import load_directions
 from steerscope.errors import SteerscopeError
 from steerscope.experiments.jobs.overlaps import digest
-from steerscope.experiments.jobs.records import prompts_for
 from steerscope.model import LensModel
 from steerscope.plans import Plan, plan_of
 from steerscope.results import Run

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 
 import pandas as pd
-import torch
 
-from steerscope.activations import extract, package_versions
+from steerscope.activations import extract
 from steerscope.backbones import load_model
 from steerscope.backbones.matrices import check_weight
-from steerscope.bundled import bundled_prompts
 from steerscope.contrasts import (
     ContrastSet,
     PromptSet,
     Split,
     load_contrasts,
     load_prompts,
-    opening_prompts,
+    split_prompts_for,
 )
 from steerscope.errors import BadValueError, PureGainWarning
 from steerscope.evals import MicroworldJudge, choose_judge
@@ -32,6 +30,7 @@ from steerscope.interventions import Cell
 from steerscope.microworld.oracle import sample_story
 from steerscope.model import LensModel
 from steerscope.progress import Track
+from steerscope.provenance import provenance_of
 from steerscope.results import Row, Run
 from steerscope.score import kl_from_plain, preferences
 from steerscope.sweeps import Bench, Decoding, Material, cell_row
@@ -154,7 +153,9 @@ def bind(
     """
     contrasts = load_contrasts(plan.contrasts)
     pairs = contrasts.split(plan.seed)
-    prompts = _prompts(plan, contrasts, pairs)
+    prompts = split_prompts_for(
+        contrasts, plan.prompts, plan.seed, max_select=plan.max_select, max_test=plan.max_test
+    )
     device, memory = machine
     model = load_model(
         plan.model, backbone=plan.backbone, dtype=plan.dtype, device=device, memory=memory
@@ -182,14 +183,7 @@ def bind(
             "effect": asdict(judge.effect),
             "screened_by": screener.kind,
         },
-        provenance={
-            "fingerprint": model.fingerprint,
-            "backbone": model.backbone,
-            "shape": asdict(model.shape),
-            "device": model.device.type,
-            "threads": torch.get_num_threads(),
-            "versions": package_versions(),
-        },
+        provenance=provenance_of(model),
     )
     loaded = (plan, model, pairs, prompts, capability, texts, judge, screener, run, progress)
     return WeightBench(*loaded), edits
@@ -238,21 +232,6 @@ def _edits(
         for text in plan.together
     ]
     return [*single, *together]
-
-
-def _prompts(
-    plan: WeightSweepPlan, contrasts: ContrastSet, pairs: Split[ContrastSet]
-) -> Split[PromptSet]:
-    if plan.prompts is not None or contrasts.name in bundled_prompts():
-        found = load_prompts(plan.prompts or contrasts.name).split(plan.seed)
-    else:
-        parts = (pairs.fit, pairs.select, pairs.test)
-        found = Split(*(opening_prompts(part.name, part.pairs) for part in parts))
-    return Split(
-        found.fit,
-        replace(found.select, prompts=found.select.prompts[: plan.max_select]),
-        replace(found.test, prompts=found.test.prompts[: plan.max_test]),
-    )
 
 
 def _texts(

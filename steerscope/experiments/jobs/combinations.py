@@ -19,14 +19,13 @@ from jaxtyping import Float
 from steerscope.activations import extract
 from steerscope.backbones import load_model
 from steerscope.composition import renormalised_sum
-from steerscope.contrasts import ContrastSet, load_contrasts
+from steerscope.contrasts import ContrastSet, load_contrasts, prompts_for
 from steerscope.directions import mean_diff
 from steerscope.doses import Dose
 from steerscope.errors import BadValueError
 from steerscope.evals import choose_judge
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
-from steerscope.experiments.jobs.records import prompts_for, provenance_of
 from steerscope.figures.files import Plate
 from steerscope.gating import Arm, judged, matched_dose
 from steerscope.generation import Greedy, Sample
@@ -34,6 +33,7 @@ from steerscope.interventions import Cell
 from steerscope.model import LensModel
 from steerscope.plans import effect_of
 from steerscope.progress import Track
+from steerscope.provenance import provenance_of
 from steerscope.results import Row, Run, plain_row
 from steerscope.sites import Site
 from steerscope.statistics import bootstrap_mean

@@ -13,16 +13,16 @@ import pandas as pd
 from steerscope import figures
 from steerscope.backbones import load_model
 from steerscope.comparison import DOSES, Comparison, ComparisonPlan, compare_methods
-from steerscope.contrasts import load_contrasts
+from steerscope.contrasts import load_contrasts, prompts_for
 from steerscope.directions import METHODS
 from steerscope.evals import choose_judge
 from steerscope.experiments.experiment import METRICS, Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
-from steerscope.experiments.jobs.records import UNFINISHED, prompts_for, provenance_of
 from steerscope.figures.files import Plate
-from steerscope.keeping import KeptIn
+from steerscope.keeping import UNFINISHED, KeptIn
 from steerscope.plans import effect_of
 from steerscope.progress import Track
+from steerscope.provenance import provenance_of
 from steerscope.rankings import COMMON as COMMON_LAYER
 from steerscope.rankings import OWN, SETTING, rank, rivals, standings
 from steerscope.results import Row, Run, plain_row

@@ -25,10 +25,10 @@ from steerscope.contrasts import ContrastSet, load_contrasts
 from steerscope.errors import BadValueError
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
-from steerscope.experiments.jobs.records import provenance_of
 from steerscope.figures.files import Plate
 from steerscope.model import weights_fingerprint
 from steerscope.progress import Track
+from steerscope.provenance import provenance_of
 from steerscope.results import Row, Run, plain_row
 
 if TYPE_CHECKING:  # the autoencoders' door takes seconds to open

@@ -14,11 +14,11 @@ from steerscope.backbones import load_model
 from steerscope.contrasts import load_contrasts
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
-from steerscope.experiments.jobs.records import UNFINISHED, provenance_of
 from steerscope.figures.files import Plate
-from steerscope.keeping import KeptIn
+from steerscope.keeping import UNFINISHED, KeptIn
 from steerscope.predictors import EXPECTED_SIGNS, predictor_league
 from steerscope.progress import Track
+from steerscope.provenance import provenance_of
 from steerscope.results import Row, Run, plain_row
 from steerscope.steerability import Matching, predictor_table
 

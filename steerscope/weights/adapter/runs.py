@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from steerscope.activations import package_versions
 from steerscope.contrasts import ContrastSet
 from steerscope.model import LensModel
+from steerscope.provenance import provenance_of
 from steerscope.results import Row, Run
 from steerscope.transfers import operator_of
 from steerscope.weights.adapter.techniques import Technique
@@ -43,8 +43,7 @@ def store_transfer(
         ],
         **asdict(plan),
     }
-    origin = {"fingerprint": model.fingerprint, "versions": package_versions()}
-    run = Run.start(path, configuration, provenance=origin)
+    run = Run.start(path, configuration, provenance=provenance_of(model))
     kl = rows[rows.metric == "kl"].groupby(["technique", "coefficient", "matched"]).value.mean()
     found = []
     for row in rows.itertuples():

@@ -15,10 +15,10 @@ from _drawing import ROOT, save
 
 from steerscope import ComparisonPlan, compare_methods, figures, load_contrasts, load_model
 from steerscope.comparison import Comparison
-from steerscope.contrasts import prompts_for
 from steerscope.progress import bar
 from steerscope.rankings import COMMON, OWN, in_words
 from steerscope.steerability import Matching
+from steerscope.texts.contrasts import prompts_for
 
 SHOWN = [
     "method", "layer", "dose_natural", "kl_nats", "effect", "low", "high", "p_holm", "standing",

@@ -23,13 +23,6 @@ if TYPE_CHECKING:
         switched,
         vector_sum,
     )
-    from steerscope.contrasts import (
-        ContrastPair,
-        ContrastSet,
-        load_contrasts,
-        load_prompts,
-        style_contrasts,
-    )
     from steerscope.diagnostics import layer_diagnostics, layer_zones
     from steerscope.directions import (
         Direction,
@@ -83,8 +76,15 @@ if TYPE_CHECKING:
     )
     from steerscope.study import run_study, run_sweep
     from steerscope.style_reports import style_report
-    from steerscope.styles import Style, find_style
     from steerscope.templates import check_templates, wrapped
+    from steerscope.texts.contrasts import (
+        ContrastPair,
+        ContrastSet,
+        load_contrasts,
+        load_prompts,
+        style_contrasts,
+    )
+    from steerscope.texts.styles import Style, find_style
     from steerscope.transfers import transfer_table
     from steerscope.verification import verify
     from steerscope.weights import (
@@ -115,8 +115,8 @@ _HOME = {
     "Cell": "interventions",
     "ComparisonPlan": "comparison",
     "Contrast": "activations",
-    "ContrastPair": "contrasts",
-    "ContrastSet": "contrasts",
+    "ContrastPair": "texts.contrasts",
+    "ContrastSet": "texts.contrasts",
     "CosineGate": "strengths",
     "Direction": "directions",
     "Dose": "doses",
@@ -141,7 +141,7 @@ _HOME = {
     "SteerscopeError": "errors",
     "Strength": "strengths",
     "StudyPlan": "plans",
-    "Style": "styles",
+    "Style": "texts.styles",
     "SvdAdapter": "weights.adapter",
     "SweepPlan": "plans",
     "TrainingPlan": "weights.adapter",
@@ -169,7 +169,7 @@ _HOME = {
     "extract_moments": "activations",
     "find_direction": "directions",
     "find_edit": "weights",
-    "find_style": "styles",
+    "find_style": "texts.styles",
     "from_pretrained": "directions",
     "frozen_ruler": "weights.adapter",
     "gather": "evidence",
@@ -188,11 +188,11 @@ _HOME = {
     "lens_table": "lens",
     "load_adapter": "weights.adapter",
     "load_claims": "claims",
-    "load_contrasts": "contrasts",
+    "load_contrasts": "texts.contrasts",
     "load_directions": "directions",
     "load_experiment": "experiments",
     "load_model": "backbones",
-    "load_prompts": "contrasts",
+    "load_prompts": "texts.contrasts",
     "load_sae": "sae",
     "log_likelihoods": "score",
     "logit_lens": "lens",
@@ -214,7 +214,7 @@ _HOME = {
     "save_sae": "sae",
     "split_half": "stability",
     "steer": "interventions",
-    "style_contrasts": "contrasts",
+    "style_contrasts": "texts.contrasts",
     "style_report": "style_reports",
     "switched": "composition",
     "train_adapter": "weights.adapter",

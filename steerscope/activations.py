@@ -10,8 +10,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from steerscope.batches import equal_length_batches
-from steerscope.contrasts import ContrastSet
 from steerscope.errors import NotFiniteError, UnsupportedSiteError, VectorMismatchError
 from steerscope.losses import Moves
 from steerscope.memory import fit, pass_bytes
@@ -20,6 +18,8 @@ from steerscope.progress import Track, silent
 from steerscope.provenance import package_versions
 from steerscope.reading import ReadToken
 from steerscope.sites import Site
+from steerscope.texts.batches import equal_length_batches
+from steerscope.texts.contrasts import ContrastSet
 
 _PAIRS_AT_ONCE = 256  # read before anything is added up
 _TEXTS_AT_ONCE = 64

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from steerscope.activations import extract
-from steerscope.contrasts import ContrastSet
 from steerscope.diagnostics import half_agreement, residual_norms, separation
 from steerscope.model import LensModel
 from steerscope.sites import Site
+from steerscope.texts.contrasts import ContrastSet
 
 
 def layer_anatomy(model: LensModel, pairs: ContrastSet) -> pd.DataFrame:

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from steerscope.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
 from steerscope.directions import METHODS, Direction, check_method, find_direction
 from steerscope.errors import BadValueError
 from steerscope.evals import Judge, choose_judge
@@ -33,6 +32,7 @@ from steerscope.sites import Site
 from steerscope.statistics import bootstrap_mean
 from steerscope.steerability import Matching
 from steerscope.studies import Effect
+from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
 
 DOSES = ("dose_absolute", "dose_relative", "dose_natural")
 _CONDITION = ["direction", "matching"]

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from steerscope.activations import Contrast, extract
 from steerscope.backbones.weights import site_weight
-from steerscope.contrasts import ContrastSet
 from steerscope.directions import NEEDS, check_method
 from steerscope.errors import MissingEvidenceError
 from steerscope.gradients import add_gradients
@@ -21,6 +20,7 @@ from steerscope.progress import Track, silent
 from steerscope.reading import ReadToken
 from steerscope.score import log_likelihoods
 from steerscope.sites import Site
+from steerscope.texts.contrasts import ContrastSet
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from steerscope.contrasts import Prompt
 from steerscope.directions import Direction
 from steerscope.doses import Dose
 from steerscope.errors import BadValueError
@@ -28,6 +27,7 @@ from steerscope.searches import first_crossing
 from steerscope.spectra import HeadSpectra
 from steerscope.statistics import bootstrap_mean, holm, sign_flip_p
 from steerscope.strengths import Constant, EigengapGate, Strength
+from steerscope.texts.contrasts import Prompt
 
 UNGATED = "ungated"
 _FIRST = tuple(2.0**i for i in range(-6, 5))  # natural units

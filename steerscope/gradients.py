@@ -17,14 +17,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from steerscope.activations import Contrast, Gradients
-from steerscope.batches import Batch, equal_length_batches
-from steerscope.contrasts import ContrastSet
 from steerscope.errors import BadValueError
 from steerscope.losses import BoundedSeparation, PreferenceLoss, find_loss, mean_log_likelihood
 from steerscope.model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.reading import ReadToken
 from steerscope.sites import Site
+from steerscope.texts.batches import Batch, equal_length_batches
+from steerscope.texts.contrasts import ContrastSet
 
 _TEXTS_AT_ONCE = 32  # each keeps the activations of every block until its backward pass
 

@@ -11,13 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from steerscope.activations import Contrast, extract
-from steerscope.contrasts import ContrastSet
 from steerscope.directions import Direction
 from steerscope.doses import Dose
 from steerscope.errors import DegenerateDirectionError, UnknownNameError
 from steerscope.interventions import Steering, steer
 from steerscope.model import LensModel
 from steerscope.sites import Site
+from steerscope.texts.contrasts import ContrastSet
 
 AXES = ("classes", "components")
 

@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from steerscope.batches import equal_length_batches
 from steerscope.interventions import Cell, Rows, attach_cells
 from steerscope.memory import cache_bytes, fit, logits_bytes, pass_bytes, tokens_in_cache
 from steerscope.metrics import kl_from_log_q
 from steerscope.model import LensModel, PlainPass, TextOrIds
 from steerscope.progress import Track, silent
+from steerscope.texts.batches import equal_length_batches
 
 _TEXTS_AT_ONCE = 1024
 

@@ -13,7 +13,6 @@ from jaxtyping import Float
 from scipy.interpolate import interp1d
 
 from steerscope.activations import extract
-from steerscope.contrasts import ContrastSet, opening_prompts
 from steerscope.diagnostics import layer_diagnostics
 from steerscope.directions import Direction, mean_diff
 from steerscope.doses import Dose
@@ -25,6 +24,7 @@ from steerscope.progress import Track, silent
 from steerscope.score import kl_from_plain, preferences
 from steerscope.sites import Site
 from steerscope.statistics import bootstrap_mean
+from steerscope.texts.contrasts import ContrastSet, opening_prompts
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,6 @@ from typing import Any
 
 from steerscope.activations import Contrast
 from steerscope.backbones import load_model
-from steerscope.contrasts import (
-    ContrastSet,
-    PromptSet,
-    Split,
-    load_contrasts,
-    split_prompts_for,
-)
 from steerscope.diagnostics import sink_alignment
 from steerscope.directions import METHODS, Direction, find_direction, save_directions
 from steerscope.doses import Dose, check_unit
@@ -46,6 +39,13 @@ from steerscope.spectra import eigengap
 from steerscope.studies import sweet_spot
 from steerscope.sweeps import Bench, Decoding, Material, dose_cells
 from steerscope.templates import wrapped
+from steerscope.texts.contrasts import (
+    ContrastSet,
+    PromptSet,
+    Split,
+    load_contrasts,
+    split_prompts_for,
+)
 from steerscope.whole_files import write_whole
 
 LENS_TOKENS = 12

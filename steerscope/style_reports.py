@@ -13,7 +13,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from steerscope.activations import Contrast, extract
-from steerscope.contrasts import ContrastSet
 from steerscope.diagnostics.table import interval
 from steerscope.directions import find_direction
 from steerscope.errors import BadValueError
@@ -22,6 +21,7 @@ from steerscope.model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.reading import ReadToken
 from steerscope.sites import Site
+from steerscope.texts.contrasts import ContrastSet
 
 READS = (ReadToken.mean(), ReadToken.mean(sink=True))  # without position 0, and with it
 SINK = "sink"

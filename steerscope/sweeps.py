@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from steerscope.contrasts import ContrastSet, PromptSet
 from steerscope.directions import Direction
 from steerscope.doses import Dose
 from steerscope.evals.judges import UNITS, Judge, text_metrics
@@ -23,6 +22,7 @@ from steerscope.results import Row, Run
 from steerscope.scopes import Scope
 from steerscope.score import kl_from_plain, log_likelihoods, preferences
 from steerscope.templates import check_templates, directions_of
+from steerscope.texts.contrasts import ContrastSet, PromptSet
 
 _CELLS_AT_ONCE = 32  # a kill loses at most this many conditions
 

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from steerscope.contrasts import ContrastSet, PromptSet
 from steerscope.directions import Direction
 from steerscope.errors import BadValueError, TemplateError, TemplateWarning, reason
 from steerscope.interventions import Cell, Steering
 from steerscope.model import LensModel
+from steerscope.texts.contrasts import ContrastSet, PromptSet
 
 UNKNOWN = "unknown"
 Texts = TypeVar("Texts", ContrastSet, PromptSet)

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from steerscope.activations import extract, extract_moments
-from steerscope.contrasts import ContrastPair, ContrastSet
 from steerscope.directions import mean_diff
 from steerscope.errors import BadValueError, UnsupportedSiteError
 from steerscope.reading import ReadToken
 from steerscope.sites import Site
+from steerscope.texts.contrasts import ContrastPair, ContrastSet
 
 PAIRS = ContrastSet(
     "words",

@@ -6,14 +6,6 @@ import numpy as np
 import pytest
 
 from steerscope.comparison import ComparisonPlan, compare_methods
-from steerscope.contrasts import (
-    ContrastPair,
-    ContrastSet,
-    Prompt,
-    PromptSet,
-    load_contrasts,
-    load_prompts,
-)
 from steerscope.directions import find_direction
 from steerscope.doses import Dose
 from steerscope.errors import BadValueError, UnknownNameError
@@ -26,6 +18,14 @@ from steerscope.rankings import COMMON, NULLS, OWN
 from steerscope.score import preference
 from steerscope.sites import Site
 from steerscope.steerability import Matching
+from steerscope.texts.contrasts import (
+    ContrastPair,
+    ContrastSet,
+    Prompt,
+    PromptSet,
+    load_contrasts,
+    load_prompts,
+)
 
 METHODS = ("mean_diff", "pca_uncentred", "whitened")
 PLAN = ComparisonPlan(

@@ -8,12 +8,12 @@ import torch
 from steerscope import evidence
 from steerscope.activations import extract
 from steerscope.backbones.weights import site_weight
-from steerscope.contrasts import ContrastPair, ContrastSet
 from steerscope.directions import CONTROLS, METHODS, NEEDS, find_direction
 from steerscope.errors import MissingEvidenceError, UnknownNameError, UnsupportedSiteError
 from steerscope.evidence import EVIDENCE, gather
 from steerscope.reading import ReadToken
 from steerscope.sites import HEAD_STREAMS, STREAMS, Site
+from steerscope.texts.contrasts import ContrastPair, ContrastSet
 
 WORDS = [f"w{20 + 7 * i % 60} w{30 + 5 * i % 50} w{40 + 3 * i % 40}" for i in range(6)]
 PAIRS = ContrastSet("mood", tuple(ContrastPair(f"{w} w5", f"{w} w6 w7", "mood") for w in WORDS))

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from steerscope import figures
-from steerscope.contrasts import Prompt
 from steerscope.errors import BadValueError
 from steerscope.gating import Arm, arms, compare_arms, gates_in_words, judged, matched_dose
 from steerscope.generation import generate
@@ -15,6 +14,7 @@ from steerscope.score import kl_from_plain
 from steerscope.sites import Site
 from steerscope.strengths import Constant
 from steerscope.studies import Effect
+from steerscope.texts.contrasts import Prompt
 from tests.helpers import random_direction, spectra_with_gaps
 
 PROMPTS = [[1, 5, 9, 12], [1, 7, 20, 33, 41]]

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from steerscope.activations import ReadToken, extract
-from steerscope.contrasts import ContrastPair, ContrastSet, load_contrasts
 from steerscope.directions import find_direction
 from steerscope.doses import Dose
 from steerscope.errors import BadValueError, NotFiniteError, UnknownNameError
@@ -15,6 +14,7 @@ from steerscope.interventions import Cell, Steering
 from steerscope.losses import BoundedSeparation, Margin, PreferenceLoss, Separation
 from steerscope.score import log_likelihoods
 from steerscope.sites import Site
+from steerscope.texts.contrasts import ContrastPair, ContrastSet, load_contrasts
 from tests.helpers import count_hooks
 
 PAIRS = ContrastSet(

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from steerscope import Site, activation_landscape, extract, find_direction
-from steerscope.contrasts import ContrastSet, load_contrasts
 from steerscope.errors import DegenerateDirectionError, UnknownNameError
 from steerscope.landscapes import AXES
+from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
 SITE = Site("resid_post", 3)
 DOSES = (-2.0, 0.0, 1.0)

@@ -8,13 +8,13 @@ import torch
 
 from steerscope.activations import extract
 from steerscope.backbones import load_model
-from steerscope.contrasts import ContrastPair, ContrastSet
 from steerscope.errors import BadValueError, MemoryBudgetError
 from steerscope.generation import generate, generation_plan
 from steerscope.interventions import Cell
 from steerscope.memory import cache_bytes, parse_bytes, shown, weights_bytes
 from steerscope.score import kl_from_plain
 from steerscope.sites import Site
+from steerscope.texts.contrasts import ContrastPair, ContrastSet
 
 PROMPTS = [[1, 5, 9], [1, 7, 20, 33, 41], [1, 8, 30]] * 4
 SITE = Site("resid_post", 1)

@@ -8,10 +8,10 @@ import torch
 
 from steerscope.activations import extract
 from steerscope.backbones import load_model
-from steerscope.contrasts import ContrastPair, ContrastSet
 from steerscope.directions import find_direction
 from steerscope.sites import Site
 from steerscope.steerability import Matching, measure_steerability
+from steerscope.texts.contrasts import ContrastPair, ContrastSet
 
 LAYER = 1
 WORDS = range(10, 74)  # half of them of each class

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 
-from steerscope.contrasts import ContrastPair, ContrastSet
 from steerscope.doses import Dose
 from steerscope.errors import BadValueError
 from steerscope.interventions import Cell, Steering
@@ -19,6 +18,7 @@ from steerscope.steerability import (
     measure_steerability,
     predictor_table,
 )
+from steerscope.texts.contrasts import ContrastPair, ContrastSet
 from tests.helpers import random_direction
 
 PAIRS = [("w5 w6 w7 w8", "w5 w6 w9 w10"), ("w20 w21 w22", "w20 w23 w24"), ("w30 w31", "w30 w32")]

@@ -4,7 +4,6 @@ import pandas as pd
 import pytest
 
 from steerscope.activations import extract
-from steerscope.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
 from steerscope.directions import find_direction
 from steerscope.doses import Dose
 from steerscope.evals import TextJudge
@@ -15,6 +14,7 @@ from steerscope.scopes import Scope
 from steerscope.score import kl_from_plain, log_likelihoods, preference
 from steerscope.sites import Site
 from steerscope.sweeps import Bench, Decoding, Material, dose_cells
+from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
 
 PAIRS = ContrastSet(
     "words",

@@ -11,7 +11,6 @@ from transformers import AutoTokenizer
 
 from steerscope.activations import extract
 from steerscope.cli import main
-from steerscope.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
 from steerscope.directions import find_direction, load_directions, save_directions
 from steerscope.directions.descriptions import describe, restore
 from steerscope.doses import Dose
@@ -23,6 +22,7 @@ from steerscope.results import Run
 from steerscope.sites import Site
 from steerscope.sweeps import Bench, Decoding, Material
 from steerscope.templates import UNKNOWN, check_templates, wrapped
+from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
 from tests.helpers import origin, random_direction
 
 SITE = Site("resid_post", 1)

@@ -8,13 +8,13 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from steerscope.contrasts import ContrastSet, load_contrasts
 from steerscope.directions import Direction, load_directions
 from steerscope.errors import ContrastError, NotCheckedError, RunError, VectorFileError
 from steerscope.findings import Findings, find
 from steerscope.plans import StudyPlan, SweepPlan, effect_of, plan_of
 from steerscope.results import Run
 from steerscope.studies import PLAIN, Effect, conditions, responses
+from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,10 +23,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from steerscope.backbones.bridge import BridgeLensModel, bridged, mlp_width
 from steerscope.backbones.hooked import HookedLensModel, faithful_hooked, official_name
 from steerscope.backbones.originals import Original
-from steerscope.bundled import bundled_models
 from steerscope.errors import BackboneWarning, BadValueError, ModelLoadError, UnknownNameError
 from steerscope.memory import parse_bytes
 from steerscope.model import LensModel, ModelShape, weights_fingerprint
+from steerscope.texts.bundled import bundled_models
 
 Backbone = Literal["auto", "hooked", "bridge"]
 DType = Literal["float32", "bfloat16", "float16"]

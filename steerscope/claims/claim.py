@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from steerscope.bundled import data_folder
 from steerscope.claims.measures import check_measure
 from steerscope.errors import ExperimentError, SteerscopeError
 from steerscope.experiments.reading import read_yaml
+from steerscope.texts.bundled import data_folder
 
 FILE = "claims.yaml"
 

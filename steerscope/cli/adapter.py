@@ -76,8 +76,8 @@ def train(
 ) -> None:
     """Train an adapter on the fit split; a run that was stopped goes on where it was."""
     from steerscope.backbones.matrices import check_weight
-    from steerscope.contrasts import load_contrasts
     from steerscope.progress import bar
+    from steerscope.texts.contrasts import load_contrasts
     from steerscope.weights import adapter
     from steerscope.weights.places import Place
 
@@ -145,9 +145,9 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """What an adapter does to its target and to all else, beside mean-difference steering."""
-    from steerscope.contrasts import load_contrasts, prompts_for
     from steerscope.progress import bar
     from steerscope.report import write_report
+    from steerscope.texts.contrasts import load_contrasts, prompts_for
     from steerscope.transfers import transfer_table, verdicts
     from steerscope.weights.adapter import (
         TransferPlan,

@@ -113,7 +113,7 @@ def report(
 
 def _read_features(run: Run, plan: StudyPlan, machine: tuple[str | None, str | None]) -> None:
     """Read the direction through the model's bundled autoencoder, if one is at a layer of the run."""
-    from steerscope.bundled import bundled_autoencoders
+    from steerscope.texts.bundled import bundled_autoencoders
 
     if plan.model not in bundled_autoencoders():
         return

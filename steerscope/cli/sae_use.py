@@ -61,12 +61,12 @@ def overlap(
     as_json: Json = False,
 ) -> None:
     """Features that two routes to a concept, or two concepts, share, and what chance gives."""
-    from steerscope.contrasts import ContrastSet, load_contrasts
     from steerscope.sae import load_sae, load_texts
     from steerscope.sae.codes import firing_rates
     from steerscope.sae.overlap import overlap_table
     from steerscope.sae.sources import concept_sets, settings_within
     from steerscope.sae.spans import check_count
+    from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
     names = contrasts or ["mood"]
     concepts = [load_contrasts(name) for name in names]
@@ -136,12 +136,12 @@ def features(
 ) -> None:
     """A concept's direction in features against nulls, with what the features hear and say."""
     from steerscope.activations import extract
-    from steerscope.contrasts import ContrastSet, load_contrasts
     from steerscope.sae import load_sae, load_texts
     from steerscope.sae.examples import top_examples
     from steerscope.sae.reading import read_direction
     from steerscope.sae.spans import check_count
     from steerscope.sae.vectors import check_features
+    from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
     told = _meanings(neuronpedia)
     whole = load_contrasts(contrasts)

@@ -121,8 +121,8 @@ def check_vector(path: str) -> None:
 
 def read_vectors(path: str, model: LensModel, prompts: str | None = None) -> list[Direction]:
     """The directions of a vector file of any kind, lengths measured on a prompt set if need be."""
-    from steerscope.contrasts import load_prompts
     from steerscope.directions import import_directions
+    from steerscope.texts.contrasts import load_prompts
 
     texts = None if prompts is None else [p.text for p in load_prompts(prompts).prompts]
     return import_directions(path, model, prompts=texts)
@@ -150,8 +150,8 @@ def prompt_texts(
     texts: Sequence[str], model: LensModel, directions: Sequence[Direction], *, chat: bool
 ) -> list[str]:
     """The prompts of a command, in the chat template if asked; a note if directions are of another."""
-    from steerscope.contrasts import Prompt, PromptSet
     from steerscope.templates import check_templates, wrapped
+    from steerscope.texts.contrasts import Prompt, PromptSet
 
     if not chat:
         check_templates(directions, "")

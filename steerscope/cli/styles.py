@@ -48,13 +48,13 @@ def styles(
     as_json: Json = False,
 ) -> None:
     """Style directions, and what of them is the attention sink."""
-    from steerscope.contrasts import style_contrasts
     from steerscope.directions import check_method
     from steerscope.progress import bar
     from steerscope.study import sites_at
     from steerscope.style_reports import style_report
-    from steerscope.styles import STYLES, find_style
     from steerscope.templates import wrapped
+    from steerscope.texts.contrasts import style_contrasts
+    from steerscope.texts.styles import STYLES, find_style
 
     chosen = [style_contrasts(find_style(text)) for text in style or STYLES]
     method = check_method(method)

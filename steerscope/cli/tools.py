@@ -67,7 +67,6 @@ def vectors(
     as_json: Json = False,
 ) -> None:
     """Find directions from contrast pairs and save them."""
-    from steerscope.contrasts import load_contrasts
     from steerscope.directions import check_method, find_direction, save_directions
     from steerscope.doses import Dose
     from steerscope.evidence import gather
@@ -75,6 +74,7 @@ def vectors(
     from steerscope.reading import ReadToken
     from steerscope.study import sites_at
     from steerscope.templates import wrapped
+    from steerscope.texts.contrasts import load_contrasts
 
     method = check_method(method)
     if gguf is not None and stream != "resid_post":
@@ -159,10 +159,10 @@ def eigengap(
     as_json: Json = False,
 ) -> None:
     """Eigengap of the attention keys, with interval and null."""
-    from steerscope.contrasts import load_prompts
     from steerscope.progress import bar
     from steerscope.spectra import LEGACY, KeyView, check_variant
     from steerscope.spectra import eigengap as measure
+    from steerscope.texts.contrasts import load_prompts
 
     view = KeyView(check_variant(variant), rotated=rotated, include_first=include_first)
     if legacy and view != KeyView():

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from steerscope.batches import equal_length_batches
 from steerscope.diagnostics.table import LayerValue
 from steerscope.errors import BadValueError
 from steerscope.metrics import kl_divergence
 from steerscope.model import LensModel, TextOrIds
 from steerscope.sites import Site
 from steerscope.statistics import bootstrap_mean
+from steerscope.texts.batches import equal_length_batches
 
 
 @torch.no_grad()

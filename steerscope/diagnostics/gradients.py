@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from steerscope.batches import equal_length_batches
 from steerscope.diagnostics.table import LayerValue
 from steerscope.directions import Direction
 from steerscope.gradients import displaced
@@ -17,6 +16,7 @@ from steerscope.model import LensModel
 from steerscope.scopes import Scope
 from steerscope.sites import Site
 from steerscope.statistics import bootstrap_mean
+from steerscope.texts.batches import equal_length_batches
 
 
 def preference_gradients(

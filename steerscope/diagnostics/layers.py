@@ -8,7 +8,6 @@ from contextlib import suppress
 import pandas as pd
 
 from steerscope.activations import extract
-from steerscope.contrasts import ContrastSet
 from steerscope.diagnostics.agreement import lens_agreement
 from steerscope.diagnostics.gradients import gradient_screening
 from steerscope.diagnostics.norms import residual_norms
@@ -28,6 +27,7 @@ from steerscope.model import LensModel, TextOrIds
 from steerscope.progress import Track, silent
 from steerscope.sites import Site
 from steerscope.spectra import HeadSpectra, HeadStatistic, eigengap
+from steerscope.texts.contrasts import ContrastSet
 
 _CONTROLS = 3  # random directions per layer
 

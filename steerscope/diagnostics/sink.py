@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import torch
 
-from steerscope.batches import equal_length_batches
 from steerscope.diagnostics.table import LayerValue
 from steerscope.directions import Direction
 from steerscope.model import LensModel, TextOrIds
 from steerscope.statistics import bootstrap_mean
+from steerscope.texts.batches import equal_length_batches
 
 
 @torch.no_grad()

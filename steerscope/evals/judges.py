@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from steerscope.contrasts import ContrastSet, Prompt
 from steerscope.evals.microworld import MicroworldJudge
 from steerscope.generation import Continuation
 from steerscope.metrics import distinct_n, is_degenerate, repetition
 from steerscope.studies import PREFERENCE, Effect
+from steerscope.texts.contrasts import ContrastSet, Prompt
 
 UNITS = {"degenerate": "share", "distinct_2": "ratio", "repetition": "share"}
 

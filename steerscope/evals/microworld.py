@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from steerscope.contrasts import ContrastSet, Prompt
 from steerscope.generation import Continuation
 from steerscope.microworld.oracle import read
 from steerscope.microworld.rules import VARIABLES
 from steerscope.studies import Effect
+from steerscope.texts.contrasts import ContrastSet, Prompt
 
 _ENOUGH = 0.9  # share of contrast texts that must show one value of the variable
 

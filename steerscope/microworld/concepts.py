@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 
-from steerscope.contrasts import ContrastPair, ContrastSet
 from steerscope.microworld.oracle import Story, read, sample_story
 from steerscope.microworld.rules import VARIABLES
+from steerscope.texts.contrasts import ContrastPair, ContrastSet
 
 _SENTENCES = 3  # of a story that are told
 

@@ -18,8 +18,6 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from steerscope.batches import equal_length_batches
-from steerscope.bundled import bundled_models
 from steerscope.microworld.oracle import (
     is_grammatical,
     log_probability,
@@ -29,6 +27,8 @@ from steerscope.microworld.oracle import (
     split_sentences,
 )
 from steerscope.statistics import Estimate, wilson
+from steerscope.texts.batches import equal_length_batches
+from steerscope.texts.bundled import bundled_models
 
 KEPT = ("mood", "topic", "register")
 _TOLD = 0.99  # probability from which an opening tells the value of a hidden variable

@@ -12,7 +12,6 @@ from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_direc
 from safetensors import SafetensorError
 from safetensors.torch import save
 
-from steerscope.bundled import bundled_autoencoders
 from steerscope.errors import (
     AutoencoderFileError,
     AutoencoderMismatchError,
@@ -23,6 +22,7 @@ from steerscope.model import LensModel
 from steerscope.sae.conversion import check_config, from_sae_lens, quiet, to_sae_lens
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sites import Site
+from steerscope.texts.bundled import bundled_autoencoders
 from steerscope.whole_files import whole_file
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"

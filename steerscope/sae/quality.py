@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from steerscope.batches import equal_length_batches
 from steerscope.model import LensModel, TextOrIds
 from steerscope.progress import Track, silent
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sae.files import check_fits
 from steerscope.sae.stream import activations_of, counted, token_rows
 from steerscope.statistics import Estimate, bootstrap_ratio, wilson
+from steerscope.texts.batches import equal_length_batches
 
 _LOGITS_AT_ONCE = 2**25  # numbers
 

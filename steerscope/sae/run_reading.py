@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 from steerscope.activations import extract
-from steerscope.contrasts import load_contrasts
 from steerscope.directions import load_directions
 from steerscope.errors import AutoencoderMismatchError
 from steerscope.model import LensModel
@@ -17,6 +16,7 @@ from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sae.files import check_fits
 from steerscope.sae.reading import read_direction
 from steerscope.templates import wrapped
+from steerscope.texts.contrasts import load_contrasts
 from steerscope.whole_files import write_whole
 
 FOLDER = "sae"  # of a run; the report looks there

@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steerscope.contrasts import ContrastSet
 from steerscope.errors import BadValueError, UnsupportedSiteError
 from steerscope.interventions import Cell
 from steerscope.lens import RESIDUAL_STREAMS
@@ -25,6 +24,7 @@ from steerscope.sae.vectors import check_features
 from steerscope.scopes import Scope
 from steerscope.score import under_each
 from steerscope.statistics import Correlation, rank_correlation
+from steerscope.texts.contrasts import ContrastSet
 
 _FEATURES_AT_ONCE = 256
 _CELLS_AT_ONCE = 64

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from steerscope.activations import extract
-from steerscope.contrasts import ContrastSet
 from steerscope.directions import mean_diff
 from steerscope.doses import Dose
 from steerscope.errors import UnknownNameError
@@ -18,6 +17,7 @@ from steerscope.sae.feature_sets import FeatureSet, largest
 from steerscope.sae.files import check_fits
 from steerscope.sae.reading import decoder_cosine, encoder_projection, mean_code_difference
 from steerscope.sae.scores import concept_scores, output_effects, output_target
+from steerscope.texts.contrasts import ContrastSet
 
 SOURCES = {
     "codes": "codes differ most between the classes",

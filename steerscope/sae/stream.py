@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from steerscope.batches import equal_length_batches
 from steerscope.errors import BadValueError
 from steerscope.model import LensModel, TextOrIds
 from steerscope.sites import Site
+from steerscope.texts.batches import equal_length_batches
 
 _TOKENS_AT_ONCE = 8192
 _ROW_ORDER, _MIX = 0, 1  # streams of random numbers under one seed

@@ -5,9 +5,9 @@ from __future__ import annotations
 from random import Random
 from typing import Literal
 
-from steerscope.contrasts import load_prompts
 from steerscope.errors import BadValueError
 from steerscope.microworld.oracle import Story, sample_story
+from steerscope.texts.contrasts import load_prompts
 
 MICROWORLD = "microworld"
 

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from steerscope.activations import Contrast
-from steerscope.contrasts import ContrastSet, Prompt
 from steerscope.directions import Direction, mean_diff, random
 from steerscope.doses import Dose
 from steerscope.errors import BadValueError
@@ -30,6 +29,7 @@ from steerscope.score import kl_from_plain
 from steerscope.searches import first_crossing
 from steerscope.statistics import bootstrap_mean, sign_flip_p
 from steerscope.steerability import Matching
+from steerscope.texts.contrasts import ContrastSet, Prompt
 
 CONTRASTIVE = "contrastive"
 NULLS = ("random direction", "random features")

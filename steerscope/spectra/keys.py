@@ -11,11 +11,11 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from steerscope.batches import equal_length_batches
 from steerscope.errors import BadValueError, NotFiniteError, UnknownNameError, UnsupportedSiteError
 from steerscope.model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.sites import Site, Stream
+from steerscope.texts.batches import equal_length_batches
 
 Variant = Literal["uncentred", "centred", "averaged"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)

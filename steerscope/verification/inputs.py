@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from steerscope.backbones import load_model
-from steerscope.contrasts import load_contrasts, prompts_for
 from steerscope.directions import load_directions
 from steerscope.errors import SteerscopeError
 from steerscope.experiments.jobs.overlaps import digest
@@ -14,6 +13,7 @@ from steerscope.model import LensModel
 from steerscope.plans import Plan, plan_of
 from steerscope.results import Run
 from steerscope.study import load_texts
+from steerscope.texts.contrasts import load_contrasts, prompts_for
 from steerscope.verification.difference import Difference
 
 _OURS = {"PredictorStep", "ComparisonStep", "CombinationStep", "OverlapStep"}

@@ -13,14 +13,6 @@ import pandas as pd
 from steerscope.activations import extract
 from steerscope.backbones import load_model
 from steerscope.backbones.matrices import check_weight
-from steerscope.contrasts import (
-    ContrastSet,
-    PromptSet,
-    Split,
-    load_contrasts,
-    load_prompts,
-    split_prompts_for,
-)
 from steerscope.errors import BadValueError, PureGainWarning
 from steerscope.evals import MicroworldJudge, choose_judge
 from steerscope.evals.perplexity import text_nats
@@ -34,6 +26,14 @@ from steerscope.provenance import provenance_of
 from steerscope.results import Row, Run
 from steerscope.score import kl_from_plain, preferences
 from steerscope.sweeps import Bench, Decoding, Material, cell_row
+from steerscope.texts.contrasts import (
+    ContrastSet,
+    PromptSet,
+    Split,
+    load_contrasts,
+    load_prompts,
+    split_prompts_for,
+)
 from steerscope.weights.edits import find_edit, needs_pairs, output_site
 from steerscope.weights.judged import TargetJudge
 from steerscope.weights.places import Place, parse_places

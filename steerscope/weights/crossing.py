@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from steerscope.contrasts import ContrastPair, ContrastSet
 from steerscope.errors import ContrastError
+from steerscope.texts.contrasts import ContrastPair, ContrastSet
 
 
 def crossed(contrasts: ContrastSet) -> ContrastSet:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steerscope.contrasts import Prompt
 from steerscope.evals import Judge, MicroworldJudge
 from steerscope.fronts import CAPABILITY, towards
 from steerscope.generation import Continuation
 from steerscope.studies import Effect
+from steerscope.texts.contrasts import Prompt
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steerscope.contrasts import ContrastSet
 from steerscope.errors import ContrastError
 from steerscope.interventions import Cell
 from steerscope.model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.score import preferences
 from steerscope.studies import Effect
+from steerscope.texts.contrasts import ContrastSet
 from steerscope.weights.crossing import crossed
 
 CROSSED, WHOLE = "crossed pairs", "whole pairs"

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 
-from steerscope.contrasts import load_contrasts
 from steerscope.directions import Direction, save_directions
 from steerscope.doses import Scale
 from steerscope.plans import StudyPlan
 from steerscope.results import Row, Run
 from steerscope.sites import Site
 from steerscope.studies import Effect
+from steerscope.texts.contrasts import load_contrasts
 from tests.helpers import origin, row
 
 N = 24  # prompts

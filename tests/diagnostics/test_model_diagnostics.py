@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from steerscope.contrasts import ContrastPair, ContrastSet
 from steerscope.diagnostics import (
     gradient_screening,
     kl_sensitivity,
@@ -24,6 +23,7 @@ from steerscope.predictors import EXPECTED_SIGNS
 from steerscope.scopes import Scope
 from steerscope.score import kl_from_plain, preference
 from steerscope.sites import Site
+from steerscope.texts.contrasts import ContrastPair, ContrastSet
 from tests.helpers import count_hooks, planted_contrast, random_direction
 
 PAIRS = [

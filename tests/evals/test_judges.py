@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from steerscope.contrasts import ContrastPair, ContrastSet, Prompt
 from steerscope.evals import MicroworldJudge, TextJudge, choose_judge
 from steerscope.generation import Continuation
+from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt
 
 
 def story(mood, text):

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from steerscope.activations import extract
-from steerscope.contrasts import ContrastSet, load_contrasts
 from steerscope.errors import ExperimentError
 from steerscope.experiments import parse_experiment, run_experiment
 from steerscope.experiments.jobs.overlaps import (
@@ -26,6 +25,7 @@ from steerscope.experiments.running import runs_of
 from steerscope.results import Run, plain_row
 from steerscope.sae import load_sae
 from steerscope.sae.reading import encoder_projection, mean_code_difference
+from steerscope.texts.contrasts import ContrastSet, load_contrasts
 from steerscope.verification import verify
 from tests.helpers import row
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from steerscope.activations import extract
-from steerscope.contrasts import load_contrasts
 from steerscope.directions import CONTROLS, mean_diff
 from steerscope.doses import Dose
 from steerscope.interventions import Cell, Steering
 from steerscope.score import preferences
 from steerscope.sites import Site
 from steerscope.statistics import bootstrap_mean
+from steerscope.texts.contrasts import load_contrasts
 
 SITE, DOSE = Site("resid_post", 4), Dose(1.0)
 

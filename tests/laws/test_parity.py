@@ -12,7 +12,6 @@ from transformers import AutoModelForCausalLM
 
 from steerscope.activations import extract
 from steerscope.backbones import load_model
-from steerscope.contrasts import ContrastPair, ContrastSet
 from steerscope.directions import find_direction
 from steerscope.doses import Dose
 from steerscope.errors import BackboneWarning, ModelLoadError, UnsupportedSiteError
@@ -20,6 +19,7 @@ from steerscope.generation import generate
 from steerscope.interventions import Cell, Steering, steer
 from steerscope.scopes import Scope
 from steerscope.sites import STREAMS, Site
+from steerscope.texts.contrasts import ContrastPair, ContrastSet
 from tests.helpers import FAMILIES, random_direction
 
 TOKENS = torch.tensor([[1, 10, 20, 30, 40, 50, 60, 70], [1, 9, 8, 7, 6, 5, 4, 3]])

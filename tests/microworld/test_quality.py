@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from steerscope.bundled import bundled_models
 from steerscope.microworld.evaluate import evaluate
+from steerscope.texts.bundled import bundled_models
 
 FOLDER = bundled_models()["microworld"]
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from steerscope.bundled import bundled_models
 from steerscope.microworld.train import PLAN, TrainingPlan, train_model, trained
+from steerscope.texts.bundled import bundled_models
 
 PLAIN = TrainingPlan(
     steps=2, stories_per_step=2, n_layers=1, d_model=16, n_heads=2, n_key_value_heads=1, d_mlp=24

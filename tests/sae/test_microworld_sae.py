@@ -9,12 +9,12 @@ import pytest
 import torch
 from sae_lens import SAE
 
-from steerscope.bundled import bundled_autoencoders
 from steerscope.microworld.rules import VARIABLES
 from steerscope.sae import evaluate_sae, load_sae, mean_codes, telling_feature
 from steerscope.sae.files import WEIGHTS
 from steerscope.sae.texts import stories
 from steerscope.sites import Site
+from steerscope.texts.bundled import bundled_autoencoders
 
 FOLDER = bundled_autoencoders()["microworld"]
 

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 import torch
 
-from steerscope.contrasts import ContrastPair, ContrastSet
 from steerscope.errors import AutoencoderFileError, BadValueError, UnsupportedSiteError
 from steerscope.interventions import Cell, steer
 from steerscope.sae.codes import firing_rates, steering_change
@@ -28,6 +27,7 @@ from steerscope.sae.scores import (
 )
 from steerscope.sae.steering import FeatureEdit, FeatureSteering
 from steerscope.sites import Site
+from steerscope.texts.contrasts import ContrastPair, ContrastSet
 from tests.sae.dictionaries import small_sae
 
 SITE = Site("resid_post", 2)

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from steerscope.activations import extract
-from steerscope.contrasts import ContrastSet, load_contrasts, load_prompts
 from steerscope.directions import mean_diff
 from steerscope.errors import AutoencoderMismatchError, BadValueError, UnknownNameError
 from steerscope.evals import choose_judge
@@ -24,6 +23,7 @@ from steerscope.sae.trials import (
     trials_in_words,
 )
 from steerscope.sites import Site
+from steerscope.texts.contrasts import ContrastSet, load_contrasts, load_prompts
 from tests.sae.dictionaries import small_sae
 
 SITE = Site("resid_post", 3)

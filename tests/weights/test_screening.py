@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from steerscope.contrasts import ContrastPair, ContrastSet
 from steerscope.interventions import Cell
 from steerscope.score import log_likelihoods
 from steerscope.studies import PREFERENCE, Effect
+from steerscope.texts.contrasts import ContrastPair, ContrastSet
 from steerscope.weights.screening import CROSSED, WHOLE, screen_of
 
 FLIPPED = Effect("flipped", "share", "stories flipped", "joyful", "gloomy")

@@ -12,7 +12,6 @@ import pytest
 from steerscope import WeightSweepPlan, run_weight_sweep
 from steerscope.activations import extract
 from steerscope.cli import main
-from steerscope.contrasts import load_contrasts, opening_prompts
 from steerscope.directions import find_direction
 from steerscope.doses import Dose
 from steerscope.errors import BadValueError, PureGainWarning, RestorationError, UnknownNameError
@@ -24,6 +23,7 @@ from steerscope.results import Run
 from steerscope.score import kl_from_plain
 from steerscope.sites import Site
 from steerscope.studies import conditions
+from steerscope.texts.contrasts import load_contrasts, opening_prompts
 from steerscope.weights import WeightEdit
 
 EDITS = ("power", "gain")

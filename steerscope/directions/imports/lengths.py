@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
-from steerscope.batches import equal_length_batches
 from steerscope.errors import BadValueError
 from steerscope.model import LensModel
 from steerscope.sites import Site
+from steerscope.texts.batches import equal_length_batches
 
 NEUTRAL_PROMPTS = (
     "The house at the end of the road has a small garden with two trees.",

@@ -19,7 +19,6 @@ from jaxtyping import Float
 from steerscope.activations import extract
 from steerscope.backbones import load_model
 from steerscope.composition import renormalised_sum
-from steerscope.contrasts import ContrastSet, load_contrasts, prompts_for
 from steerscope.directions import mean_diff
 from steerscope.doses import Dose
 from steerscope.errors import BadValueError
@@ -38,6 +37,7 @@ from steerscope.results import Row, Run, plain_row
 from steerscope.sites import Site
 from steerscope.statistics import bootstrap_mean
 from steerscope.strengths import Constant
+from steerscope.texts.contrasts import ContrastSet, load_contrasts, prompts_for
 
 SINGLE, ADDED, ALL = "single layer", "sum of two concepts", "all layers"
 

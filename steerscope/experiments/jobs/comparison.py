@@ -13,7 +13,6 @@ import pandas as pd
 from steerscope import figures
 from steerscope.backbones import load_model
 from steerscope.comparison import DOSES, Comparison, ComparisonPlan, compare_methods
-from steerscope.contrasts import load_contrasts, prompts_for
 from steerscope.directions import METHODS
 from steerscope.evals import choose_judge
 from steerscope.experiments.experiment import METRICS, Experiment
@@ -27,6 +26,7 @@ from steerscope.rankings import COMMON as COMMON_LAYER
 from steerscope.rankings import OWN, SETTING, rank, rivals, standings
 from steerscope.results import Row, Run, plain_row
 from steerscope.steerability import Matching
+from steerscope.texts.contrasts import load_contrasts, prompts_for
 
 _ITEM = [*SETTING, "method", "seed", "layer", "item"]
 _PLACES = {OWN: "methods", COMMON_LAYER: "methods-common-layer"}

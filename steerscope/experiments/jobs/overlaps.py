@@ -21,7 +21,6 @@ from torch import Tensor
 from steerscope import figures
 from steerscope.activations import extract
 from steerscope.backbones import load_model
-from steerscope.contrasts import ContrastSet, load_contrasts
 from steerscope.errors import BadValueError
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
@@ -30,6 +29,7 @@ from steerscope.model import weights_fingerprint
 from steerscope.progress import Track
 from steerscope.provenance import provenance_of
 from steerscope.results import Row, Run, plain_row
+from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
 if TYPE_CHECKING:  # the autoencoders' door takes seconds to open
     from steerscope.activations import Contrast

@@ -11,7 +11,6 @@ import pandas as pd
 
 from steerscope import figures
 from steerscope.backbones import load_model
-from steerscope.contrasts import load_contrasts
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
 from steerscope.figures.files import Plate
@@ -21,6 +20,7 @@ from steerscope.progress import Track
 from steerscope.provenance import provenance_of
 from steerscope.results import Row, Run, plain_row
 from steerscope.steerability import Matching, predictor_table
+from steerscope.texts.contrasts import load_contrasts
 
 OUTCOMES = {
     "effect_relative": "steerability at a matched length",

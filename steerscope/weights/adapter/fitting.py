@@ -11,11 +11,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from steerscope.backbones.matrices import weight_matrix
-from steerscope.batches import equal_length_batches
-from steerscope.contrasts import ContrastSet
 from steerscope.model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.reading import ReadToken
+from steerscope.texts.batches import equal_length_batches
+from steerscope.texts.contrasts import ContrastSet
 from steerscope.weights.adapter.adapter import AdapterDesign, SvdAdapter, untrained
 from steerscope.weights.adapter.factors import check_rank, factorise
 from steerscope.weights.adapter.objectives import Objective

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from steerscope.activations import extract
 from steerscope.backbones.matrices import weight_matrix
-from steerscope.contrasts import ContrastPair, ContrastSet
 from steerscope.directions import find_direction
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.model import LensModel
 from steerscope.reading import ReadToken
 from steerscope.sites import Site
+from steerscope.texts.contrasts import ContrastPair, ContrastSet
 from steerscope.weights.adapter.changes import adding
 from steerscope.weights.adapter.factors import factorise
 from steerscope.weights.adapter.objectives import Response

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from steerscope.contrasts import ContrastSet
 from steerscope.model import LensModel
 from steerscope.provenance import provenance_of
 from steerscope.results import Row, Run
+from steerscope.texts.contrasts import ContrastSet
 from steerscope.transfers import operator_of
 from steerscope.weights.adapter.techniques import Technique
 from steerscope.weights.adapter.transfer import TransferPlan

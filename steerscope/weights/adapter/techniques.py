@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from steerscope.activations import extract
-from steerscope.contrasts import ContrastSet
 from steerscope.directions import Direction, find_direction
 from steerscope.doses import Dose
 from steerscope.errors import BadValueError
@@ -15,6 +14,7 @@ from steerscope.interventions import Cell, Steering
 from steerscope.model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.sites import Site
+from steerscope.texts.contrasts import ContrastSet
 from steerscope.weights.adapter.changes import Adapted, WeightChange
 from steerscope.weights.adapter.linear import LinearChange
 from steerscope.weights.adapter.objectives import Objective

@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from steerscope.contrasts import ContrastSet
 from steerscope.errors import BadValueError, NotFiniteError, RunError
 from steerscope.model import LensModel
 from steerscope.progress import Track, silent
+from steerscope.texts.contrasts import ContrastSet
 from steerscope.weights.adapter.files import read_tensors, write_tensors
 from steerscope.weights.adapter.objectives import Objective, Response
 from steerscope.weights.adapter.passes import (

@@ -15,7 +15,6 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 
-from steerscope.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
 from steerscope.errors import BadValueError
 from steerscope.evals.judges import Judge, choose_judge, text_metrics
 from steerscope.generation import Continuation, Sample, generate
@@ -29,6 +28,7 @@ from steerscope.score import (
     log_likelihoods_under,
     preferences,
 )
+from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
 from steerscope.weights.adapter.techniques import Technique, steering_techniques
 
 COEFFICIENTS = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)

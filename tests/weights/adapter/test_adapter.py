@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from steerscope.backbones.matrices import check_weight, weight_matrix
-from steerscope.contrasts import ContrastPair, ContrastSet
 from steerscope.errors import (
     BadValueError,
     UnknownNameError,
@@ -20,6 +19,7 @@ from steerscope.generation import generate
 from steerscope.interventions import Cell, Intervention, Rows, Steering, attach_cells, steer
 from steerscope.score import kl_from_plain
 from steerscope.sites import Site
+from steerscope.texts.contrasts import ContrastPair, ContrastSet
 from steerscope.weights.adapter import Adapted, AdapterDesign, factorise, fresh_adapter
 from steerscope.weights.adapter.cayley import bounded, cayley, largest_angle, skew
 from steerscope.weights.places import Place

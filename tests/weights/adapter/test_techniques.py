@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from steerscope.backbones import load_model, load_original
-from steerscope.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
 from steerscope.errors import BadValueError, UnsupportedWeightError, VectorMismatchError
 from steerscope.interventions import Cell, steer
 from steerscope.metrics import kl_divergence
 from steerscope.score import kl_from_plain, preferences
+from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
 from steerscope.transfers import (
     against,
     odd_and_even,

@@ -9,7 +9,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from steerscope.contrasts import ContrastPair, ContrastSet
 from steerscope.errors import (
     BadValueError,
     ContrastError,
@@ -20,6 +19,7 @@ from steerscope.errors import (
 )
 from steerscope.interventions import Cell
 from steerscope.score import log_likelihoods, preferences
+from steerscope.texts.contrasts import ContrastPair, ContrastSet
 from steerscope.weights.adapter import (
     Adapted,
     AdapterDesign,

@@ -12,13 +12,13 @@ import torch
 from steerscope import figures
 from steerscope.activations import extract
 from steerscope.cli import main
-from steerscope.contrasts import load_contrasts, opening_prompts, style_contrasts
 from steerscope.directions import load_directions
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.reading import ReadToken
 from steerscope.sites import Site
 from steerscope.style_reports import style_report
-from steerscope.styles import MESSAGES, STYLES, Style, find_style
+from steerscope.texts.contrasts import load_contrasts, opening_prompts, style_contrasts
+from steerscope.texts.styles import MESSAGES, STYLES, Style, find_style
 
 SITE = Site("resid_post", 1)
 # Styles in the words of the tiny models: the wanted instruction is shorter, by three words.

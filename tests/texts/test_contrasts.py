@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from steerscope.bundled import bundled_contrasts, bundled_prompts
-from steerscope.contrasts import (
+from steerscope.errors import ContrastError
+from steerscope.texts.bundled import bundled_contrasts, bundled_prompts
+from steerscope.texts.contrasts import (
     ContrastPair,
     ContrastSet,
     load_contrasts,
@@ -13,7 +14,6 @@ from steerscope.contrasts import (
     opening_prompts,
     split_prompts_for,
 )
-from steerscope.errors import ContrastError
 
 
 def write(path, *rows):

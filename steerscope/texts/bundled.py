@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 _PLACES = (_PACKAGE / "data", _PACKAGE.parent / "data")  # installed wheel, source checkout
 
 CONTRASTS_SUFFIX = ".jsonl"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from steerscope.errors import BadValueError
-from steerscope.legacy import LegacyFit, legacy_fit, score_v1, score_v2, symlog
+from steerscope.statistics.legacy import LegacyFit, legacy_fit, score_v1, score_v2, symlog
 
 # slope, valid_frac, r2, range, score, as printed in the published tables; shares are k / n.
 V1_ROWS = [(13.9, 3 / 5, 0.73, 0.0, 3.64), (-26.08, 4 / 5, 0.67, 0.0, 11.18)]

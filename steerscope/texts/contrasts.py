@@ -10,14 +10,14 @@ from pathlib import Path
 from random import Random
 from typing import Any, Generic, TypeVar
 
-from steerscope.bundled import (
+from steerscope.errors import ContrastError
+from steerscope.texts.bundled import (
     CONTRASTS_SUFFIX,
     PROMPTS_SUFFIX,
     bundled_contrasts,
     bundled_prompts,
 )
-from steerscope.errors import ContrastError
-from steerscope.styles import MESSAGES, Style, find_style, message_of
+from steerscope.texts.styles import MESSAGES, Style, find_style, message_of
 
 STYLE = "style:"
 Item = TypeVar("Item")

@@ -1,0 +1,1 @@
+"""What is said to a model: contrast sets, prompts, styles, bundled files, batches of equal length."""

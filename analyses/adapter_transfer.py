@@ -18,28 +18,38 @@ import pandas as pd
 from _drawing import FIGURES, ROOT, save
 
 from steerscope import ContrastSet, LensModel, figures, load_contrasts, load_model, load_prompts
-from steerscope.backbones import load_original
+from steerscope.models.loading import load_original
 from steerscope.progress import bar
 from steerscope.report import write_report
-from steerscope.transfers import OUTCOMES, against, odd_and_even, transfer_table, verdicts
+from steerscope.studies.transfer.findings import (
+    OUTCOMES,
+    against,
+    odd_and_even,
+    transfer_table,
+    verdicts,
+)
+from steerscope.studies.transfer.measure import (
+    TransferPlan,
+    steering_by_validation,
+    transfer,
+)
+from steerscope.studies.transfer.runs import store_transfer
+from steerscope.studies.transfer.techniques import (
+    Technique,
+    prompting,
+    steering_technique,
+    trained_technique,
+    weights_technique,
+)
 from steerscope.weights.adapter import (
     AdapterDesign,
     FullTrainee,
     Objective,
-    Technique,
     TrainingPlan,
-    TransferPlan,
     crossed,
     frozen_ruler,
-    prompting,
     save_adapter,
-    steering_by_validation,
-    steering_technique,
-    store_transfer,
     train_adapter,
-    trained_technique,
-    transfer,
-    weights_technique,
 )
 from steerscope.weights.adapter.lora import LoraTrainee
 from steerscope.weights.places import Place

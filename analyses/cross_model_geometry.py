@@ -29,10 +29,10 @@ from steerscope import (
     figures,
     load_model,
 )
-from steerscope.geometry import geometries_in_words
 from steerscope.microworld.concepts import concept_sets, variable_of
 from steerscope.microworld.train import TrainingPlan, trained
 from steerscope.progress import bar
+from steerscope.studies.geometry import geometries_in_words
 from steerscope.texts.bundled import bundled_models
 
 SHORT = TrainingPlan(steps=400, stories_per_step=32, warmup_steps=40, threads=1)

@@ -26,11 +26,18 @@ from steerscope import (
     load_model,
     load_prompts,
 )
-from steerscope.evals import choose_judge
-from steerscope.gating import Arm, arms, compare_arms, gates_in_words, judged, matched_dose
-from steerscope.score import preferences
-from steerscope.spectra import HeadSpectra
-from steerscope.strengths import Constant
+from steerscope.eigengaps import HeadSpectra
+from steerscope.engine.score import preferences
+from steerscope.judges import choose_judge
+from steerscope.steering.strengths import Constant
+from steerscope.studies.gating import (
+    Arm,
+    arms,
+    compare_arms,
+    gates_in_words,
+    judged,
+    matched_dose,
+)
 
 CALIBRATION = 12  # prompts
 

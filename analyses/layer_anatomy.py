@@ -12,8 +12,8 @@ from _drawing import draw, options, shared_run
 
 from steerscope import figures, layer_anatomy, load_contrasts, load_model
 from steerscope.figures.files import Plate
-from steerscope.findings import find
-from steerscope.zoning import zones_of
+from steerscope.studies.steering.findings import find
+from steerscope.studies.steering.zones import zones_of
 
 
 def main() -> None:

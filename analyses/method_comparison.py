@@ -14,10 +14,10 @@ from time import perf_counter
 from _drawing import ROOT, save
 
 from steerscope import ComparisonPlan, compare_methods, figures, load_contrasts, load_model
-from steerscope.comparison import Comparison
+from steerscope.engine.matched_kl import Matching
 from steerscope.progress import bar
-from steerscope.rankings import COMMON, OWN, in_words
-from steerscope.steerability import Matching
+from steerscope.studies.methods.findings import COMMON, OWN, in_words
+from steerscope.studies.methods.measure import Comparison
 from steerscope.texts.contrasts import prompts_for
 
 SHOWN = [

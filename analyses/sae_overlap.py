@@ -17,8 +17,8 @@ from steerscope import LensModel, Site, figures, load_contrasts, load_model
 from steerscope.progress import bar
 from steerscope.sae import SaePlan, SparseAutoencoder, load_sae, load_texts, train_sae
 from steerscope.sae.codes import firing_rates
-from steerscope.sae.overlap import overlap_table
-from steerscope.sae.sources import concept_sets, settings_within
+from steerscope.studies.features.overlap import overlap_table
+from steerscope.studies.features.sources import concept_sets, settings_within
 
 OUT = ROOT / "data/runs/sae"
 CONCEPTS = ("mood", "register", "garden_sea")

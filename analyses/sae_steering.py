@@ -23,14 +23,14 @@ from steerscope import (
     load_model,
     load_prompts,
 )
-from steerscope.evals import choose_judge
+from steerscope.judges import choose_judge
 from steerscope.progress import bar
 from steerscope.sae import SparseAutoencoder, load_sae, load_texts
 from steerscope.sae.codes import firing_rates
 from steerscope.sae.reading import mean_code_difference, read_direction
 from steerscope.sae.scores import agreement, feature_scores
 from steerscope.sae.steering import clamped
-from steerscope.sae.trials import (
+from steerscope.studies.features.trials import (
     Edit,
     TrialPlan,
     candidates,

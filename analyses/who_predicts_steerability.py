@@ -15,14 +15,14 @@ import pandas as pd
 from _drawing import FIGURES, ROOT, save
 
 from steerscope import figures, load_contrasts, load_model
-from steerscope.predictors import (
+from steerscope.progress import bar
+from steerscope.studies.predictors.findings import (
     EXPECTED_SIGNS,
     league_in_words,
     leave_one_concept_out,
     predictor_league,
 )
-from steerscope.progress import bar
-from steerscope.steerability import predictor_table
+from steerscope.studies.predictors.measure import predictor_table
 
 OUTCOMES = {
     "effect_relative": "steerability at a matched length",

@@ -23,7 +23,7 @@ from sae_lens import LanguageModelSAERunnerConfig, LanguageModelSAETrainingRunne
 from sae_lens.saes import TopKTrainingSAEConfig
 
 from steerscope import SaePlan, Site, load_model, train_sae
-from steerscope.model import LensModel
+from steerscope.models.lens_model import LensModel
 from steerscope.sae import load_texts, token_rows
 
 LENGTH, BATCH, BUFFER, FEATURES, K = 64, 1024, 65_536, 1024, 16

@@ -18,8 +18,8 @@ from interleaved import RESULTS, write_result
 from shapes import SHAPES, make_model, random_prompts
 
 import steerscope as ss
-from steerscope.activations import Provenance
 from steerscope.doses import Scale
+from steerscope.extraction.activations import Provenance
 
 FACTORS = (1, 2, 4, 8)
 BASE = {"cells": 8, "prompts": 4, "new tokens": 8}

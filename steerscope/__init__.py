@@ -9,21 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from steerscope.activations import Contrast, Gradients, Moments, extract, extract_moments
-    from steerscope.anatomy import layer_anatomy
     from steerscope.audits import audit
-    from steerscope.backbones import load_model
-    from steerscope.calibration import calibrate
     from steerscope.claims import check_claims, load_claims
-    from steerscope.comparison import ComparisonPlan, compare_methods
-    from steerscope.composition import (
-        interference,
-        orthogonalised,
-        renormalised_sum,
-        switched,
-        vector_sum,
-    )
     from steerscope.diagnostics import layer_diagnostics, layer_zones
+    from steerscope.diagnostics.anatomy import layer_anatomy
+    from steerscope.diagnostics.landscapes import activation_landscape
+    from steerscope.diagnostics.lens import direction_lens, lens_table, logit_lens
     from steerscope.directions import (
         Direction,
         export_gguf,
@@ -35,24 +26,28 @@ if TYPE_CHECKING:
         push_to_hub,
         save_directions,
     )
+    from steerscope.directions.stability import jackknife, learning_curve, pairs_needed, split_half
     from steerscope.doses import Dose
-    from steerscope.drift import drift_table
+    from steerscope.eigengaps import KeyView, eigengap, head_statistics
+    from steerscope.engine.calibration import calibrate
+    from steerscope.engine.gathering import gather
+    from steerscope.engine.generation import Greedy, Sample, generate
+    from steerscope.engine.score import kl_from_plain, log_likelihoods
     from steerscope.errors import SteerscopeError
-    from steerscope.evidence import gather
     from steerscope.experiments import Experiment, load_experiment, run_experiment
-    from steerscope.generation import Greedy, Sample, generate
-    from steerscope.geometry import compare_geometries, cosine_matrix, mantel
-    from steerscope.gradients import add_gradients
-    from steerscope.interferences import interference_table
-    from steerscope.interventions import Cell, Intervention, Steering, steer
-    from steerscope.landscapes import activation_landscape
-    from steerscope.lens import direction_lens, lens_table, logit_lens
-    from steerscope.model import LensModel
-    from steerscope.phases import dose_phases
-    from steerscope.plans import StudyPlan, SweepPlan
-    from steerscope.predictors import predictor_league
-    from steerscope.reading import ReadToken
-    from steerscope.results import Run
+    from steerscope.extraction.activations import (
+        Contrast,
+        Gradients,
+        Moments,
+        extract,
+        extract_moments,
+    )
+    from steerscope.extraction.gradients import add_gradients
+    from steerscope.extraction.reading import ReadToken
+    from steerscope.models.chat_templates import wrapped
+    from steerscope.models.lens_model import LensModel
+    from steerscope.models.loading import load_model
+    from steerscope.runs.results import Run
     from steerscope.sae import (
         SaePlan,
         SparseAutoencoder,
@@ -61,22 +56,48 @@ if TYPE_CHECKING:
         save_sae,
         train_sae,
     )
-    from steerscope.scopes import Scope
-    from steerscope.score import kl_from_plain, log_likelihoods
     from steerscope.sites import Site
-    from steerscope.spectra import KeyView, eigengap, head_statistics
-    from steerscope.stability import jackknife, learning_curve, pairs_needed, split_half
-    from steerscope.steerability import measure_steerability, predictor_table
-    from steerscope.strengths import (
+    from steerscope.steering.composition import (
+        interference,
+        orthogonalised,
+        renormalised_sum,
+        switched,
+        vector_sum,
+    )
+    from steerscope.steering.interventions import Cell, Intervention, Steering, steer
+    from steerscope.steering.scopes import Scope
+    from steerscope.steering.strengths import (
         CosineGate,
         EigengapGate,
         ProjectionGate,
         Strength,
         parse_strength,
     )
-    from steerscope.study import run_study, run_sweep
-    from steerscope.style_reports import style_report
-    from steerscope.templates import check_templates, wrapped
+    from steerscope.steering.template_checks import check_templates
+    from steerscope.studies.geometry import (
+        compare_geometries,
+        cosine_matrix,
+        mantel,
+    )
+    from steerscope.studies.interferences import interference_table
+    from steerscope.studies.methods.measure import (
+        ComparisonPlan,
+        compare_methods,
+    )
+    from steerscope.studies.predictors.findings import predictor_league
+    from steerscope.studies.predictors.measure import measure_steerability, predictor_table
+    from steerscope.studies.steering.drift import drift_table
+    from steerscope.studies.steering.measure import run_study, run_sweep
+    from steerscope.studies.steering.phases import dose_phases
+    from steerscope.studies.steering.plan import StudyPlan, SweepPlan
+    from steerscope.studies.styles import style_report
+    from steerscope.studies.transfer.findings import transfer_table
+    from steerscope.studies.transfer.measure import (
+        TransferPlan,
+        transfer,
+    )
+    from steerscope.studies.weights.measure import run_weight_sweep
+    from steerscope.studies.weights.plan import WeightSweepPlan
     from steerscope.texts.contrasts import (
         ContrastPair,
         ContrastSet,
@@ -85,145 +106,140 @@ if TYPE_CHECKING:
         style_contrasts,
     )
     from steerscope.texts.styles import Style, find_style
-    from steerscope.transfers import transfer_table
     from steerscope.verification import verify
     from steerscope.weights import (
         Place,
         WeightEdit,
-        WeightSweepPlan,
         control_of,
         describe_edit,
         find_edit,
-        run_weight_sweep,
     )
     from steerscope.weights.adapter import (
         Adapted,
         AdapterDesign,
         SvdAdapter,
         TrainingPlan,
-        TransferPlan,
         frozen_ruler,
         load_adapter,
         save_adapter,
         train_adapter,
-        transfer,
     )
 
 _HOME = {
     "Adapted": "weights.adapter",
     "AdapterDesign": "weights.adapter",
-    "Cell": "interventions",
-    "ComparisonPlan": "comparison",
-    "Contrast": "activations",
+    "Cell": "steering.interventions",
+    "ComparisonPlan": "studies.methods.measure",
+    "Contrast": "extraction.activations",
     "ContrastPair": "texts.contrasts",
     "ContrastSet": "texts.contrasts",
-    "CosineGate": "strengths",
+    "CosineGate": "steering.strengths",
     "Direction": "directions",
     "Dose": "doses",
-    "EigengapGate": "strengths",
+    "EigengapGate": "steering.strengths",
     "Experiment": "experiments",
-    "Gradients": "activations",
-    "Greedy": "generation",
-    "Intervention": "interventions",
-    "KeyView": "spectra",
-    "LensModel": "model",
-    "Moments": "activations",
+    "Gradients": "extraction.activations",
+    "Greedy": "engine.generation",
+    "Intervention": "steering.interventions",
+    "KeyView": "eigengaps",
+    "LensModel": "models.lens_model",
+    "Moments": "extraction.activations",
     "Place": "weights",
-    "ProjectionGate": "strengths",
-    "ReadToken": "reading",
-    "Run": "results",
+    "ProjectionGate": "steering.strengths",
+    "ReadToken": "extraction.reading",
+    "Run": "runs.results",
     "SaePlan": "sae",
-    "Sample": "generation",
-    "Scope": "scopes",
+    "Sample": "engine.generation",
+    "Scope": "steering.scopes",
     "Site": "sites",
     "SparseAutoencoder": "sae",
-    "Steering": "interventions",
+    "Steering": "steering.interventions",
     "SteerscopeError": "errors",
-    "Strength": "strengths",
-    "StudyPlan": "plans",
+    "Strength": "steering.strengths",
+    "StudyPlan": "studies.steering.plan",
     "Style": "texts.styles",
     "SvdAdapter": "weights.adapter",
-    "SweepPlan": "plans",
+    "SweepPlan": "studies.steering.plan",
     "TrainingPlan": "weights.adapter",
-    "TransferPlan": "weights.adapter",
+    "TransferPlan": "studies.transfer.measure",
     "WeightEdit": "weights",
-    "WeightSweepPlan": "weights",
-    "activation_landscape": "landscapes",
-    "add_gradients": "gradients",
+    "WeightSweepPlan": "studies.weights.plan",
+    "activation_landscape": "diagnostics.landscapes",
+    "add_gradients": "extraction.gradients",
     "audit": "audits",
-    "calibrate": "calibration",
+    "calibrate": "engine.calibration",
     "check_claims": "claims",
-    "check_templates": "templates",
-    "compare_geometries": "geometry",
-    "compare_methods": "comparison",
+    "check_templates": "steering.template_checks",
+    "compare_geometries": "studies.geometry",
+    "compare_methods": "studies.methods.measure",
     "control_of": "weights",
-    "cosine_matrix": "geometry",
+    "cosine_matrix": "studies.geometry",
     "describe_edit": "weights",
-    "direction_lens": "lens",
-    "dose_phases": "phases",
-    "drift_table": "drift",
-    "eigengap": "spectra",
+    "direction_lens": "diagnostics.lens",
+    "dose_phases": "studies.steering.phases",
+    "drift_table": "studies.steering.drift",
+    "eigengap": "eigengaps",
     "evaluate_sae": "sae",
     "export_gguf": "directions",
-    "extract": "activations",
-    "extract_moments": "activations",
+    "extract": "extraction.activations",
+    "extract_moments": "extraction.activations",
     "find_direction": "directions",
     "find_edit": "weights",
     "find_style": "texts.styles",
     "from_pretrained": "directions",
     "frozen_ruler": "weights.adapter",
-    "gather": "evidence",
-    "generate": "generation",
-    "head_statistics": "spectra",
+    "gather": "engine.gathering",
+    "generate": "engine.generation",
+    "head_statistics": "eigengaps",
     "import_directions": "directions",
     "import_gguf": "directions",
-    "interference": "composition",
-    "interference_table": "interferences",
-    "jackknife": "stability",
-    "kl_from_plain": "score",
-    "layer_anatomy": "anatomy",
+    "interference": "steering.composition",
+    "interference_table": "studies.interferences",
+    "jackknife": "directions.stability",
+    "kl_from_plain": "engine.score",
+    "layer_anatomy": "diagnostics.anatomy",
     "layer_diagnostics": "diagnostics",
     "layer_zones": "diagnostics",
-    "learning_curve": "stability",
-    "lens_table": "lens",
+    "learning_curve": "directions.stability",
+    "lens_table": "diagnostics.lens",
     "load_adapter": "weights.adapter",
     "load_claims": "claims",
     "load_contrasts": "texts.contrasts",
     "load_directions": "directions",
     "load_experiment": "experiments",
-    "load_model": "backbones",
+    "load_model": "models.loading",
     "load_prompts": "texts.contrasts",
     "load_sae": "sae",
-    "log_likelihoods": "score",
-    "logit_lens": "lens",
-    "mantel": "geometry",
-    "measure_steerability": "steerability",
-    "orthogonalised": "composition",
-    "pairs_needed": "stability",
-    "parse_strength": "strengths",
-    "predictor_league": "predictors",
-    "predictor_table": "steerability",
+    "log_likelihoods": "engine.score",
+    "logit_lens": "diagnostics.lens",
+    "mantel": "studies.geometry",
+    "measure_steerability": "studies.predictors.measure",
+    "orthogonalised": "steering.composition",
+    "pairs_needed": "directions.stability",
+    "parse_strength": "steering.strengths",
+    "predictor_league": "studies.predictors.findings",
+    "predictor_table": "studies.predictors.measure",
     "push_to_hub": "directions",
-    "renormalised_sum": "composition",
+    "renormalised_sum": "steering.composition",
     "run_experiment": "experiments",
-    "run_study": "study",
-    "run_sweep": "study",
-    "run_weight_sweep": "weights",
+    "run_study": "studies.steering.measure",
+    "run_sweep": "studies.steering.measure",
+    "run_weight_sweep": "studies.weights.measure",
     "save_adapter": "weights.adapter",
     "save_directions": "directions",
     "save_sae": "sae",
-    "split_half": "stability",
-    "steer": "interventions",
+    "split_half": "directions.stability",
+    "steer": "steering.interventions",
     "style_contrasts": "texts.contrasts",
-    "style_report": "style_reports",
-    "switched": "composition",
+    "style_report": "studies.styles",
+    "switched": "steering.composition",
     "train_adapter": "weights.adapter",
     "train_sae": "sae",
-    "transfer": "weights.adapter",
-    "transfer_table": "transfers",
-    "vector_sum": "composition",
+    "transfer": "studies.transfer.measure",
+    "transfer_table": "studies.transfer.findings",
+    "vector_sum": "steering.composition",
     "verify": "verification",
-    "wrapped": "templates",
+    "wrapped": "models.chat_templates",
 }
 
 __all__ = [

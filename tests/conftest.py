@@ -17,10 +17,10 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from steerscope.backbones import load_model
 from steerscope.cli import main
 from steerscope.errors import BackboneWarning
-from steerscope.model import LensModel
+from steerscope.models.lens_model import LensModel
+from steerscope.models.loading import load_model
 from tests.helpers import FAMILIES, tiny_model
 
 torch.set_num_threads(

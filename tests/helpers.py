@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 import transformers as hf
+from steerscope.eigengaps import HeadSpectra, HeadStatistic, KeyView
+from steerscope.extraction.activations import Contrast, Gradients, Provenance
+from steerscope.runs.results import Row
 
-from steerscope.activations import Contrast, Gradients, Provenance
 from steerscope.directions import Direction
 from steerscope.doses import Scale
-from steerscope.model import LensModel
-from steerscope.results import Row
+from steerscope.models.lens_model import LensModel
 from steerscope.sites import Site
-from steerscope.spectra import HeadSpectra, HeadStatistic, KeyView
 
 FAMILIES = ("gpt2", "llama", "qwen3", "gemma3", "phi3", "neox", "lfm2")
 _BASE = {

@@ -48,9 +48,9 @@ def test_the_methods_of_the_readme_are_those_that_there_are():
 
 
 def test_the_operators_scopes_and_strengths_of_the_readme_are_those_that_there_are():
-    from steerscope.operators import OPERATORS
-    from steerscope.scopes import Scope
-    from steerscope.strengths import STRENGTHS, parse_strength
+    from steerscope.steering.operators import OPERATORS
+    from steerscope.steering.scopes import Scope
+    from steerscope.steering.strengths import STRENGTHS, parse_strength
 
     section = README.read_text().split("## Ways to apply it")[1].split("\n## ")[0]
     rows = re.findall(r"^\| (`.*?`) \|", section, flags=re.MULTILINE)

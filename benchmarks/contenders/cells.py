@@ -5,8 +5,8 @@ from __future__ import annotations
 from common import Task
 
 import steerscope as ss
-from steerscope.activations import Provenance
 from steerscope.doses import Scale
+from steerscope.extraction.activations import Provenance
 
 
 def cells(task: Task, model: ss.LensModel) -> list[ss.Cell]:

@@ -46,7 +46,7 @@ from steerscope.audits.splits import (
 )
 from steerscope.audits.vectors import one_vector_many_layers, same_vector, sink_alignment
 from steerscope.errors import NotCheckedError, UnknownNameError
-from steerscope.results import Run
+from steerscope.runs.results import Run
 
 Check = Callable[[Evidence], list[Finding]]
 

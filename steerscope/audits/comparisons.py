@@ -9,8 +9,8 @@ import pandas as pd
 
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
-from steerscope.reading import ReadToken
-from steerscope.scopes import Scope
+from steerscope.extraction.reading import ReadToken
+from steerscope.steering.scopes import Scope
 
 _SPREAD = 1.5  # largest over smallest relative dose
 _LEVEL = 0.05

@@ -10,10 +10,16 @@ import pandas as pd
 
 from steerscope.directions import Direction, load_directions
 from steerscope.errors import ContrastError, NotCheckedError, RunError, VectorFileError
-from steerscope.findings import Findings, find
-from steerscope.plans import StudyPlan, SweepPlan, effect_of, plan_of
-from steerscope.results import Run
-from steerscope.studies import PLAIN, Effect, conditions, responses
+from steerscope.judges.effects import Effect
+from steerscope.runs.results import Run
+from steerscope.studies.steering.findings import Findings, find
+from steerscope.studies.steering.plan import (
+    StudyPlan,
+    SweepPlan,
+    effect_of,
+    plan_of,
+)
+from steerscope.studies.steering.responses import PLAIN, conditions, responses
 from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
 

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from steerscope.answers import answer, verdict
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
 from steerscope.errors import RunError
-from steerscope.results import STATUSES, Run
-from steerscope.studies import PLAIN
+from steerscope.runs.results import STATUSES, Run
+from steerscope.studies.steering.responses import PLAIN
+from steerscope.studies.steering.wording import answer, verdict
 
 _ANSWER = re.compile(r'<section class="answer">(.*?)</section>', re.DOTALL)
 # What two runs must share for their plain rows to be the same numbers.

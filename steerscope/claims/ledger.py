@@ -17,11 +17,11 @@ from steerscope.errors import RunError, SteerscopeError
 from steerscope.experiments import bundled_experiments, load_experiment, open_experiment
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.running import FILE, PRINTED, runs_of
-from steerscope.fronts import ROLES, towards
-from steerscope.plans import effect_of
-from steerscope.results import COLUMNS, Row, Run
+from steerscope.runs.results import COLUMNS, Row, Run
+from steerscope.runs.whole_files import write_whole
+from steerscope.studies.steering.plan import effect_of
+from steerscope.studies.weights.findings import ROLES, towards
 from steerscope.verification.records import check_records
-from steerscope.whole_files import write_whole
 
 OPEN, SUPPORTED, REFUTED, INCONCLUSIVE = VERDICTS = ("open", "supported", "refuted", "inconclusive")
 

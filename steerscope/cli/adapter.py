@@ -75,7 +75,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train an adapter on the fit split; a run that was stopped goes on where it was."""
-    from steerscope.backbones.matrices import check_weight
+    from steerscope.models.matrices import check_weight
     from steerscope.progress import bar
     from steerscope.texts.contrasts import load_contrasts
     from steerscope.weights import adapter
@@ -147,16 +147,16 @@ def evaluate(
     """What an adapter does to its target and to all else, beside mean-difference steering."""
     from steerscope.progress import bar
     from steerscope.report import write_report
-    from steerscope.texts.contrasts import load_contrasts, prompts_for
-    from steerscope.transfers import transfer_table, verdicts
-    from steerscope.weights.adapter import (
+    from steerscope.studies.transfer.findings import transfer_table, verdicts
+    from steerscope.studies.transfer.measure import (
         TransferPlan,
-        load_adapter,
         steering_by_validation,
-        store_transfer,
         transfer,
-        weights_technique,
     )
+    from steerscope.studies.transfer.runs import store_transfer
+    from steerscope.studies.transfer.techniques import weights_technique
+    from steerscope.texts.contrasts import load_contrasts, prompts_for
+    from steerscope.weights.adapter import load_adapter
 
     loaded = load(model, backbone, dtype, (device, memory))
     technique = weights_technique(load_adapter(path, loaded))

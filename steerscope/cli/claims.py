@@ -102,7 +102,7 @@ def _write(judged: list[Judged], out: Path) -> list[Path]:
     from steerscope.experiments.running import as_csv
     from steerscope.figures import claims_board
     from steerscope.figures.files import Plate, write_plate
-    from steerscope.whole_files import write_whole
+    from steerscope.runs.whole_files import write_whole
 
     found = board(judged)
     out.mkdir(parents=True, exist_ok=True)

@@ -92,7 +92,7 @@ def _plan(experiment: Experiment, machine: Machine, as_json: bool) -> None:
 
 
 def _bytes(found: Forecast) -> str:
-    from steerscope.memory import shown
+    from steerscope.models.memory import shown
 
     return shown(found.memory.total)
 

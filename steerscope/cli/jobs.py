@@ -38,9 +38,9 @@ from steerscope.cli.shared import (
 
 if TYPE_CHECKING:
     from steerscope.audits import Finding
-    from steerscope.findings import Findings
-    from steerscope.plans import StudyPlan
-    from steerscope.results import Run
+    from steerscope.runs.results import Run
+    from steerscope.studies.steering.findings import Findings
+    from steerscope.studies.steering.plan import StudyPlan
 
 
 def report(
@@ -69,14 +69,14 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Where, how hard and whether: one page with controls."""
-    from steerscope.answers import answer, verdict
     from steerscope.audits import audit as audited
-    from steerscope.findings import find
-    from steerscope.plans import StudyPlan
     from steerscope.progress import bar
     from steerscope.report import write_report
-    from steerscope.study import run_study
-    from steerscope.zoning import zones_of
+    from steerscope.studies.steering.findings import find
+    from steerscope.studies.steering.measure import run_study
+    from steerscope.studies.steering.plan import StudyPlan
+    from steerscope.studies.steering.wording import answer, verdict
+    from steerscope.studies.steering.zones import zones_of
 
     steps = tuple(numbers(doses, float, "doses"))
     plan = StudyPlan(
@@ -118,7 +118,7 @@ def _read_features(run: Run, plan: StudyPlan, machine: tuple[str | None, str | N
     if plan.model not in bundled_autoencoders():
         return
     from steerscope.sae import load_sae
-    from steerscope.sae.run_reading import place_of, read_run
+    from steerscope.studies.features.run_reading import place_of, read_run
 
     sae = load_sae(plan.model)
     there = sae.site.stream == plan.stream and (
@@ -129,7 +129,7 @@ def _read_features(run: Run, plan: StudyPlan, machine: tuple[str | None, str | N
 
 
 def _as_json(findings: Findings) -> dict[str, Any]:
-    from steerscope.answers import verdict
+    from steerscope.studies.steering.wording import verdict
 
     f = findings
     return {
@@ -175,11 +175,11 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Measure a grid of layers and doses."""
-    from steerscope.findings import find
-    from steerscope.plans import SweepPlan
     from steerscope.progress import bar
-    from steerscope.study import run_sweep
-    from steerscope.zoning import zones_of
+    from steerscope.studies.steering.findings import find
+    from steerscope.studies.steering.measure import run_sweep
+    from steerscope.studies.steering.plan import SweepPlan
+    from steerscope.studies.steering.zones import zones_of
 
     plan = SweepPlan(
         model=model,
@@ -216,8 +216,8 @@ def sweep(
 
 
 def _condition_rows(found: Findings, method: str) -> list[tuple[object, ...]]:
-    from steerscope.answers import amount
     from steerscope.statistics import Estimate
+    from steerscope.studies.steering.wording import amount
 
     return [
         (
@@ -248,7 +248,7 @@ def figures(
     from steerscope.figures.looks import parse_look
     from steerscope.progress import bar
     from steerscope.report import draw_figures, write_report, write_tables
-    from steerscope.results import Run
+    from steerscope.runs.results import Run
 
     run, look = Run.open(run_dir), parse_look(theme, columns)
     drawn = draw_figures(run, [f.strip() for f in formats.split(",")], look, progress=bar)
@@ -275,7 +275,7 @@ def audit(
 ) -> None:
     """What in a run may deceive its reader, with evidence and remedy."""
     from steerscope.audits import audit as audited
-    from steerscope.results import Run
+    from steerscope.runs.results import Run
 
     found = audited(Run.open(run_dir))
     lines = [line for f in found for line in (str(f), f"  evidence: {_numbers(f.numbers)}")]

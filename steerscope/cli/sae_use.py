@@ -31,7 +31,7 @@ from steerscope.errors import BadValueError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from steerscope.model import LensModel
+    from steerscope.models.lens_model import LensModel
     from steerscope.sae import SparseAutoencoder
     from steerscope.sae.examples import Example
     from steerscope.sae.reading import Reading
@@ -63,9 +63,9 @@ def overlap(
     """Features that two routes to a concept, or two concepts, share, and what chance gives."""
     from steerscope.sae import load_sae, load_texts
     from steerscope.sae.codes import firing_rates
-    from steerscope.sae.overlap import overlap_table
-    from steerscope.sae.sources import concept_sets, settings_within
     from steerscope.sae.spans import check_count
+    from steerscope.studies.features.overlap import overlap_table
+    from steerscope.studies.features.sources import concept_sets, settings_within
     from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
     names = contrasts or ["mood"]
@@ -135,7 +135,7 @@ def features(
     as_json: Json = False,
 ) -> None:
     """A concept's direction in features against nulls, with what the features hear and say."""
-    from steerscope.activations import extract
+    from steerscope.extraction.activations import extract
     from steerscope.sae import load_sae, load_texts
     from steerscope.sae.examples import top_examples
     from steerscope.sae.reading import read_direction
@@ -180,7 +180,7 @@ def _results(
     told: dict[int, tuple[str, str]],
 ) -> list[dict[str, Any]]:
     """What each chosen feature hears, says and is said to mean."""
-    from steerscope.lens import top_tokens
+    from steerscope.diagnostics.lens import top_tokens
     from steerscope.sae.scores import feature_scores, output_effects
 
     said = output_effects(model, sae, chosen)
@@ -268,12 +268,12 @@ def steer(
     as_json: Json = False,
 ) -> None:
     """Continue prompts with features set, scaled or raised; all else in the activation stays."""
-    from steerscope.generation import Greedy, Sample, generate
-    from steerscope.interventions import Cell
+    from steerscope.engine.generation import Greedy, Sample, generate
+    from steerscope.engine.score import kl_from_plain
     from steerscope.sae import load_sae
     from steerscope.sae.steering import FeatureSteering
-    from steerscope.scopes import Scope
-    from steerscope.score import kl_from_plain
+    from steerscope.steering.interventions import Cell
+    from steerscope.steering.scopes import Scope
 
     edits = _edits("clamp", clamp) + _edits("scale", scale) + _edits("add", add)
     where = Scope.parse(scope)

@@ -16,7 +16,7 @@ from steerscope.errors import BadValueError, UnknownNameError
 if TYPE_CHECKING:
     from steerscope.directions import Direction
     from steerscope.doses import Dose
-    from steerscope.model import LensModel
+    from steerscope.models.lens_model import LensModel
 
 Model = Annotated[str, typer.Option(help="bundled name, Hugging Face folder or hub name")]
 Backbone = Annotated[str, typer.Option(help="auto, hooked or bridge")]
@@ -106,7 +106,7 @@ def load(
     model: str, backbone: str, dtype: str, machine: tuple[str | None, str | None]
 ) -> LensModel:
     """The model of a command's options; `machine` is device and memory."""
-    from steerscope.backbones import load_model
+    from steerscope.models.loading import load_model
 
     device, memory = machine
     return load_model(model, backbone=backbone, dtype=dtype, device=device, memory=memory)
@@ -150,7 +150,8 @@ def prompt_texts(
     texts: Sequence[str], model: LensModel, directions: Sequence[Direction], *, chat: bool
 ) -> list[str]:
     """The prompts of a command, in the chat template if asked; a note if directions are of another."""
-    from steerscope.templates import check_templates, wrapped
+    from steerscope.models.chat_templates import wrapped
+    from steerscope.steering.template_checks import check_templates
     from steerscope.texts.contrasts import Prompt, PromptSet
 
     if not chat:

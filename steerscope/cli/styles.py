@@ -49,10 +49,10 @@ def styles(
 ) -> None:
     """Style directions, and what of them is the attention sink."""
     from steerscope.directions import check_method
+    from steerscope.models.chat_templates import wrapped
     from steerscope.progress import bar
-    from steerscope.study import sites_at
-    from steerscope.style_reports import style_report
-    from steerscope.templates import wrapped
+    from steerscope.studies.steering.measure import sites_at
+    from steerscope.studies.styles import style_report
     from steerscope.texts.contrasts import style_contrasts
     from steerscope.texts.styles import STYLES, find_style
 
@@ -78,7 +78,7 @@ def styles(
 def _write(found: pd.DataFrame, out: Path) -> list[Path]:
     """The table, the leak by layer, and the cosines at every site."""
     from steerscope.figures import sink_leak, style_cosines
-    from steerscope.whole_files import write_whole
+    from steerscope.runs.whole_files import write_whole
 
     drawn = {"sink_leak": sink_leak(found)}
     drawn |= {f"cosines-{site}": style_cosines(found, site=site) for site in found.site.unique()}

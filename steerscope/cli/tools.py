@@ -41,7 +41,7 @@ from steerscope.errors import BadValueError, UnknownNameError
 
 if TYPE_CHECKING:
     from steerscope.directions import Direction
-    from steerscope.model import LensModel
+    from steerscope.models.lens_model import LensModel
 
 
 def vectors(
@@ -69,11 +69,11 @@ def vectors(
     """Find directions from contrast pairs and save them."""
     from steerscope.directions import check_method, find_direction, save_directions
     from steerscope.doses import Dose
-    from steerscope.evidence import gather
+    from steerscope.engine.gathering import gather
+    from steerscope.extraction.reading import ReadToken
+    from steerscope.models.chat_templates import wrapped
     from steerscope.progress import bar
-    from steerscope.reading import ReadToken
-    from steerscope.study import sites_at
-    from steerscope.templates import wrapped
+    from steerscope.studies.steering.measure import sites_at
     from steerscope.texts.contrasts import load_contrasts
 
     method = check_method(method)
@@ -159,9 +159,9 @@ def eigengap(
     as_json: Json = False,
 ) -> None:
     """Eigengap of the attention keys, with interval and null."""
+    from steerscope.eigengaps import LEGACY, KeyView, check_variant
+    from steerscope.eigengaps import eigengap as measure
     from steerscope.progress import bar
-    from steerscope.spectra import LEGACY, KeyView, check_variant
-    from steerscope.spectra import eigengap as measure
     from steerscope.texts.contrasts import load_prompts
 
     view = KeyView(check_variant(variant), rotated=rotated, include_first=include_first)
@@ -236,14 +236,14 @@ def steer(
     as_json: Json = False,
 ) -> None:
     """Continue prompts with and without steering."""
-    from steerscope.calibration import calibrate
     from steerscope.doses import Dose, check_unit
-    from steerscope.generation import Greedy, Sample, generate
-    from steerscope.interventions import Cell, Steering
-    from steerscope.operators import find_operator
-    from steerscope.scopes import Scope
-    from steerscope.score import kl_from_plain
-    from steerscope.strengths import parse_strength
+    from steerscope.engine.calibration import calibrate
+    from steerscope.engine.generation import Greedy, Sample, generate
+    from steerscope.engine.score import kl_from_plain
+    from steerscope.steering.interventions import Cell, Steering
+    from steerscope.steering.operators import find_operator
+    from steerscope.steering.scopes import Scope
+    from steerscope.steering.strengths import parse_strength
 
     amount = Dose(dose, check_unit(unit)) if find_operator(operator).needs_dose else None
     where, share = Scope.parse(scope), parse_strength(strength)
@@ -308,7 +308,7 @@ _Table = tuple[str, list[str], list[list[str]], dict[str, Any]]
 
 
 def _direction_lens(model: LensModel, direction: Direction, top: int) -> _Table:
-    from steerscope.lens import direction_lens, top_tokens
+    from steerscope.diagnostics.lens import direction_lens, top_tokens
 
     most, least = top_tokens(model, direction_lens(model, direction), top)
     rows = [
@@ -328,7 +328,7 @@ def _direction_lens(model: LensModel, direction: Direction, top: int) -> _Table:
 def _prompt_lens(model: LensModel, prompt: str, top: int) -> _Table:
     import torch
 
-    from steerscope.lens import logit_lens
+    from steerscope.diagnostics.lens import logit_lens
 
     rows, layers = [], []
     for layer, logits in enumerate(logit_lens(model, prompt)[:, -1]):

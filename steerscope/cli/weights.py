@@ -32,8 +32,8 @@ from steerscope.cli.shared import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from steerscope.results import Run
-    from steerscope.studies import Effect
+    from steerscope.judges.effects import Effect
+    from steerscope.runs.results import Run
 
 weights = typer.Typer(help="Steer by weights: edits of spectra, judged.", add_completion=False)
 
@@ -81,7 +81,8 @@ def sweep(
 ) -> None:
     """Measure edits of weight spectra: behaviour, capability and perplexity, with controls."""
     from steerscope.progress import bar
-    from steerscope.weights import WeightSweepPlan, run_weight_sweep
+    from steerscope.studies.weights.measure import run_weight_sweep
+    from steerscope.studies.weights.plan import WeightSweepPlan
 
     plan = WeightSweepPlan(
         model=model,
@@ -108,9 +109,13 @@ def sweep(
 
 def _tell(run: Run, as_json: bool) -> None:
     """Write the page of a sweep and print its verdict."""
-    from steerscope.fronts import front_in_words, front_table, standings_of
-    from steerscope.plans import effect_of
     from steerscope.report import write_report
+    from steerscope.studies.steering.plan import effect_of
+    from steerscope.studies.weights.findings import (
+        front_in_words,
+        front_table,
+        standings_of,
+    )
 
     page, effect = write_report(run), effect_of(run)
     rows = front_table(run.table(), effect, "test")

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from steerscope.diagnostics.table import LayerValue
 from steerscope.directions import Direction
-from steerscope.gradients import displaced
-from steerscope.interventions import check_direction
-from steerscope.model import LensModel
-from steerscope.scopes import Scope
+from steerscope.extraction.gradients import displaced
+from steerscope.models.lens_model import LensModel
 from steerscope.sites import Site
 from steerscope.statistics import bootstrap_mean
+from steerscope.steering.interventions import check_direction
+from steerscope.steering.scopes import Scope
 from steerscope.texts.batches import equal_length_batches
 
 

@@ -7,7 +7,6 @@ from contextlib import suppress
 
 import pandas as pd
 
-from steerscope.activations import extract
 from steerscope.diagnostics.agreement import lens_agreement
 from steerscope.diagnostics.gradients import gradient_screening
 from steerscope.diagnostics.norms import residual_norms
@@ -22,11 +21,12 @@ from steerscope.diagnostics.separation import (
 from steerscope.diagnostics.table import LayerValue, as_table
 from steerscope.diagnostics.visibility import visible_share, visible_subspace
 from steerscope.directions import mean_diff, random
+from steerscope.eigengaps import HeadSpectra, HeadStatistic, eigengap
 from steerscope.errors import UnsupportedSiteError
-from steerscope.model import LensModel, TextOrIds
+from steerscope.extraction.activations import extract
+from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.progress import Track, silent
 from steerscope.sites import Site
-from steerscope.spectra import HeadSpectra, HeadStatistic, eigengap
 from steerscope.texts.contrasts import ContrastSet
 
 _CONTROLS = 3  # random directions per layer

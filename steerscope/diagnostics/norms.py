@@ -9,7 +9,7 @@ import torch
 
 from steerscope.diagnostics.table import LayerValue
 from steerscope.errors import BadValueError
-from steerscope.model import LensModel, TextOrIds
+from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.sites import Site
 from steerscope.statistics import bootstrap_mean
 from steerscope.texts.batches import equal_length_batches

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steerscope.activations import Contrast
 from steerscope.diagnostics.table import LayerValue, bootstrap_weights, interval
 from steerscope.directions import find_direction, mean_diff
+from steerscope.extraction.activations import Contrast
 
 _RANDOM = 100  # directions of the null
 

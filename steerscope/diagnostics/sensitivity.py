@@ -9,11 +9,11 @@ import numpy as np
 from steerscope.diagnostics.table import LayerValue
 from steerscope.directions import Direction
 from steerscope.doses import Dose
-from steerscope.interventions import Cell, Steering
-from steerscope.model import LensModel, TextOrIds
+from steerscope.engine.score import kl_from_plain
+from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.progress import Track, silent
-from steerscope.score import kl_from_plain
 from steerscope.statistics import Estimate, bootstrap_mean
+from steerscope.steering.interventions import Cell, Steering
 
 
 def kl_sensitivity(

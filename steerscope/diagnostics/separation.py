@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steerscope.activations import Contrast
 from steerscope.diagnostics.table import LayerValue, bootstrap_weights, interval
+from steerscope.directions.stability import split_half
 from steerscope.errors import DegenerateDirectionError
-from steerscope.stability import split_half
+from steerscope.extraction.activations import Contrast
 
 _FLIPS = 200
 _Weights = Float[Tensor, "sample pair"]

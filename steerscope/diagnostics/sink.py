@@ -8,7 +8,7 @@ import torch
 
 from steerscope.diagnostics.table import LayerValue
 from steerscope.directions import Direction
-from steerscope.model import LensModel, TextOrIds
+from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.statistics import bootstrap_mean
 from steerscope.texts.batches import equal_length_batches
 

@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steerscope.activations import Contrast
 from steerscope.diagnostics.table import LayerValue, bootstrap_weights, interval
 from steerscope.directions import mean_diff
 from steerscope.errors import BadValueError
-from steerscope.model import LensModel
+from steerscope.extraction.activations import Contrast
+from steerscope.models.lens_model import LensModel
 
 
 @torch.no_grad()

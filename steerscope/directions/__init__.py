@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from steerscope.activations import Contrast
 from steerscope.directions.controls import (
     covariance_matched_random,
     label_shuffled,
@@ -43,6 +42,7 @@ from steerscope.directions.sspace import (
 )
 from steerscope.directions.whitened import leave_one_out_shrinkage, whitened
 from steerscope.errors import UnknownNameError
+from steerscope.extraction.activations import Contrast
 
 METHODS: dict[str, Callable[..., Direction]] = {
     "mean_diff": mean_diff,

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import torch
 
-from steerscope.activations import Contrast
 from steerscope.directions.direction import Direction, make_direction, needed
 from steerscope.errors import DegenerateDirectionError
+from steerscope.extraction.activations import Contrast
 
 
 def random(contrast: Contrast, *, seed: int) -> Direction:

@@ -10,10 +10,10 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from steerscope.activations import Provenance
 from steerscope.directions.direction import Direction
 from steerscope.doses import Scale
 from steerscope.errors import BadValueError, UnknownNameError, VectorFileError, VectorMismatchError
+from steerscope.extraction.activations import Provenance
 from steerscope.sites import Site
 
 FORMAT_VERSION = 1

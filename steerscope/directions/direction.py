@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steerscope.activations import Contrast, Moments, Provenance
 from steerscope.doses import Scale
 from steerscope.errors import DegenerateDirectionError, MissingEvidenceError, NotFiniteError
+from steerscope.extraction.activations import Contrast, Moments, Provenance
 from steerscope.sites import Site
 
 _UNIT_TOLERANCE = 1e-4

@@ -13,7 +13,7 @@ from torch import Tensor
 from steerscope.directions.descriptions import describe, restore
 from steerscope.directions.direction import Direction
 from steerscope.errors import VectorFileError
-from steerscope.whole_files import whole_file
+from steerscope.runs.whole_files import whole_file
 
 _KEY = "steerscope"
 

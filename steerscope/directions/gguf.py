@@ -34,7 +34,7 @@ from steerscope.errors import (
     VectorMismatchError,
     reason,
 )
-from steerscope.whole_files import whole_file
+from steerscope.runs.whole_files import whole_file
 
 if TYPE_CHECKING:
     from gguf import GGUFReader

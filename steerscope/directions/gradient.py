@@ -19,9 +19,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steerscope.activations import Contrast, Gradients
 from steerscope.directions.direction import Direction, make_direction, needed
 from steerscope.errors import BadValueError, DegenerateDirectionError
+from steerscope.extraction.activations import Contrast, Gradients
 
 # In units of the mean eigenvalue of the Fisher information. With fewer rows than dimensions less of
 # it trusts what a few rows say of most directions; much more of it gives back the mean gradient.

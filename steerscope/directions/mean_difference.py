@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from steerscope.activations import Contrast, Moments
 from steerscope.directions.direction import Direction, make_direction
+from steerscope.extraction.activations import Contrast, Moments
 
 
 def mean_diff(contrast: Contrast | Moments) -> Direction:

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steerscope.activations import Contrast
 from steerscope.directions.direction import Direction, make_direction, needed, towards_positive
 from steerscope.errors import DegenerateDirectionError
+from steerscope.extraction.activations import Contrast
 
 
 def pca_uncentred(contrast: Contrast) -> Direction:

@@ -8,9 +8,9 @@ from jaxtyping import Float
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from steerscope.activations import Contrast
 from steerscope.directions.direction import Direction, make_direction
 from steerscope.errors import BadValueError, DegenerateDirectionError
+from steerscope.extraction.activations import Contrast
 
 _STRENGTHS = tuple(10 ** np.linspace(2, -4, 13))  # strongest first, so that each fit starts near
 _N_FOLDS = 5

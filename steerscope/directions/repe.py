@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from steerscope.activations import Contrast
 from steerscope.directions.direction import Direction, make_direction, towards_positive
 from steerscope.directions.pca import first_axis
 from steerscope.errors import DegenerateDirectionError
+from steerscope.extraction.activations import Contrast
 
 
 def repe(contrast: Contrast, *, seed: int = 0) -> Direction:

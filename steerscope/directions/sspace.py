@@ -3,7 +3,7 @@
 The weight W has its rows in the site's space, so that with W = U S Vᵀ the first r columns V of the
 right singular vectors span what the weight mostly reads from the site, or mostly writes to it.
 P = V Vᵀ keeps that part of an activation. A mean and P may change places, a principal axis and P may
-not, hence three methods. Which weight stands at which site is told in `backbones.weights`.
+not, hence three methods. Which weight stands at which site is told in `models.weights`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steerscope.activations import Contrast
 from steerscope.directions.direction import Direction, make_direction, needed, towards_positive
 from steerscope.directions.pca import first_axis
 from steerscope.errors import BadValueError
+from steerscope.extraction.activations import Contrast
 
 
 def sspace_mean(contrast: Contrast, *, rank: int | None = None) -> Direction:

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from steerscope.activations import Contrast
 from steerscope.directions.direction import Direction, make_direction
 from steerscope.errors import BadValueError, DegenerateDirectionError
+from steerscope.extraction.activations import Contrast
 
 # Below a ten-thousandth the shrunk covariance of few pairs is singular to working precision.
 _SHRINKAGES = np.logspace(-4, 0, 41)

@@ -7,11 +7,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 
-from steerscope.backbones import load_model
+from steerscope.engine.generation import generation_plan
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs import Machine, Size, Step, find_job
-from steerscope.generation import generation_plan
-from steerscope.memory import MemoryPlan
+from steerscope.models.loading import load_model
+from steerscope.models.memory import MemoryPlan
 from steerscope.progress import silent
 
 _PROBES = (4, 16)  # texts

@@ -13,8 +13,8 @@ from steerscope.directions import check_method
 from steerscope.doses import check_unit
 from steerscope.errors import SteerscopeError, UnknownNameError
 from steerscope.microworld.rules import VARIABLES
-from steerscope.scopes import Scope
 from steerscope.sites import check_stream
+from steerscope.steering.scopes import Scope
 
 METRICS = (
     "flipped",

@@ -14,9 +14,9 @@ from steerscope.experiments.jobs import Machine, find_job
 from steerscope.figures.files import Plate, write_plate
 from steerscope.progress import Track, silent
 from steerscope.report import KINDS, write_report
-from steerscope.results import Run
-from steerscope.seals import MANIFEST
-from steerscope.whole_files import write_whole
+from steerscope.runs.results import Run
+from steerscope.runs.seals import MANIFEST
+from steerscope.runs.whole_files import write_whole
 
 FILE = "experiment.json"
 

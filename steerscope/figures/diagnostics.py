@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 
 from steerscope.figures.sweeps import effect_title
 from steerscope.figures.theme import BLUE, GREY, ORANGE, RED, new_figure
-from steerscope.studies import Effect, Predictor
+from steerscope.judges.effects import Effect
+from steerscope.studies.steering.responses import Predictor
 
 
 def eigengap_heads(heads: pd.DataFrame) -> go.Figure:

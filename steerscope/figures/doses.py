@@ -10,7 +10,7 @@ from plotly.colors import sample_colorscale
 
 from steerscope.figures.sweeps import DOSE_TITLE, effect_title
 from steerscope.figures.theme import GREEN, GREY, RED, SEQUENTIAL, add_band, new_figure
-from steerscope.studies import Effect
+from steerscope.judges.effects import Effect
 
 PHASE_COLOURS = {"dead zone": GREY, "effective": GREEN, "collapse": RED}
 _DARKEST, _LIGHTEST = (

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.figures.looks import SCREEN, Look, caption_of, captioned, dressed
-from steerscope.whole_files import whole_file, write_whole
+from steerscope.runs.whole_files import whole_file, write_whole
 
 FORMATS = ("html", "png", "svg", "pdf")
 _PNG_SCALE = {None: 2.0, 1: 300 / 96, 2: 300 / 96}  # 300 dots per inch in print

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from steerscope.figures.theme import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, new_figure
-from steerscope.studies import Effect
+from steerscope.judges.effects import Effect
 
 _FAMILIES = (BLUE, GREEN, ORANGE, SKY, RED, PINK)
 _COSTS = (

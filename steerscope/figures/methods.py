@@ -9,8 +9,8 @@ import plotly.graph_objects as go
 
 from steerscope.figures.sweeps import effect_title
 from steerscope.figures.theme import BLUE, GREY, ORANGE, SKY, new_figure, see_through
-from steerscope.rankings import BETWEEN, LOST, NULL, TOP
-from steerscope.studies import Effect
+from steerscope.judges.effects import Effect
+from steerscope.studies.methods.findings import BETWEEN, LOST, NULL, TOP
 
 _ROW = 27  # pixels
 _COLOURS = {TOP: BLUE, BETWEEN: SKY, LOST: ORANGE, NULL: GREY}

@@ -22,7 +22,8 @@ from steerscope.figures.theme import (
     new_figure,
 )
 from steerscope.figures.zones import add_zones
-from steerscope.studies import Effect, SweetSpot
+from steerscope.judges.effects import Effect
+from steerscope.studies.steering.responses import SweetSpot
 
 DOSE_TITLE = "dose (natural units = distances of the class means)"
 LINES = (SKY, BLUE, GREEN, ORANGE, RED, GREY)

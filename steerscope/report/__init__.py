@@ -24,9 +24,9 @@ from steerscope.report.transfer import tables as transfer_tables
 from steerscope.report.weights import page as weights_page
 from steerscope.report.weights import plates as weights_plates
 from steerscope.report.weights import tables as weights_tables
-from steerscope.results import Run
-from steerscope.tables import Table, write_table
-from steerscope.whole_files import write_whole
+from steerscope.runs.results import Run
+from steerscope.runs.tables import Table, write_table
+from steerscope.runs.whole_files import write_whole
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pandas as pd
 from steerscope import figures
 from steerscope.figures.files import Plate
 from steerscope.report.page import as_table, as_text
-from steerscope.results import Run
+from steerscope.runs.results import Run
 
 _SHOWN = {
     "pursuit_share": "share of the squared norm in the {k} features that carry most",

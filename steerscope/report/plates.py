@@ -7,14 +7,20 @@ import json
 import pandas as pd
 
 from steerscope import figures
-from steerscope.drift import drift_table
 from steerscope.figures.files import Plate
-from steerscope.findings import Findings, find, reference_dose
-from steerscope.phases import dose_phases
+from steerscope.judges.effects import LIMITS
 from steerscope.report.features import feature_plates
-from steerscope.results import Run
-from steerscope.studies import LIMITS, Predictor
-from steerscope.zoning import Zoning, one_run_in_words, run_league, zones_of
+from steerscope.runs.results import Run
+from steerscope.studies.steering.drift import drift_table
+from steerscope.studies.steering.findings import Findings, find, reference_dose
+from steerscope.studies.steering.phases import dose_phases
+from steerscope.studies.steering.responses import Predictor
+from steerscope.studies.steering.zones import (
+    Zoning,
+    one_run_in_words,
+    run_league,
+    zones_of,
+)
 
 
 def plates(run: Run, findings: Findings | None = None) -> list[Plate]:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from steerscope.audits import Finding
-from steerscope.findings import Findings
 from steerscope.report.page import as_table, as_text
-from steerscope.results import Run
-from steerscope.zoning import Zoning
+from steerscope.runs.results import Run
+from steerscope.studies.steering.findings import Findings
+from steerscope.studies.steering.zones import Zoning
 
 _EXAMPLES = 6
 

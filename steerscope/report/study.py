@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from steerscope.answers import answer, verdict
 from steerscope.audits import audit
-from steerscope.findings import find
 from steerscope.report import sections
 from steerscope.report.features import features
 from steerscope.report.page import Page, as_figure, as_text, bold_head
 from steerscope.report.plates import plates
-from steerscope.results import Run
-from steerscope.zoning import zones_of
+from steerscope.runs.results import Run
+from steerscope.studies.steering.findings import find
+from steerscope.studies.steering.wording import answer, verdict
+from steerscope.studies.steering.zones import zones_of
 
 
 def page(run: Run) -> Page:

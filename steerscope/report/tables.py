@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from steerscope.findings import Findings, find
-from steerscope.results import Run
-from steerscope.tables import Column, Table
-from steerscope.zoning import zones_of
+from steerscope.runs.results import Run
+from steerscope.runs.tables import Column, Table
+from steerscope.studies.steering.findings import Findings, find
+from steerscope.studies.steering.zones import zones_of
 
 
 def tables(run: Run, findings: Findings | None = None) -> list[Table]:

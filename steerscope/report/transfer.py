@@ -7,9 +7,9 @@ import pandas as pd
 from steerscope import figures
 from steerscope.figures.files import Plate
 from steerscope.report.page import Page, as_figure, as_table, as_text, bold_head
-from steerscope.results import Run
-from steerscope.tables import Column, Table
-from steerscope.transfers import (
+from steerscope.runs.results import Run
+from steerscope.runs.tables import Column, Table
+from steerscope.studies.transfer.findings import (
     OUTCOMES,
     against,
     odd_and_even,

@@ -6,7 +6,12 @@ import pandas as pd
 
 from steerscope import figures
 from steerscope.figures.files import Plate
-from steerscope.fronts import (
+from steerscope.judges.effects import Effect
+from steerscope.report.page import Page, as_figure, as_table, as_text, bold_head
+from steerscope.runs.results import Run
+from steerscope.runs.tables import Column, Table
+from steerscope.studies.steering.plan import effect_of
+from steerscope.studies.weights.findings import (
     Standing,
     front_in_words,
     front_table,
@@ -14,11 +19,6 @@ from steerscope.fronts import (
     read_roles,
     standings_of,
 )
-from steerscope.plans import effect_of
-from steerscope.report.page import Page, as_figure, as_table, as_text, bold_head
-from steerscope.results import Run
-from steerscope.studies import Effect
-from steerscope.tables import Column, Table
 
 _COLUMNS = {
     "edit": "edit",

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from steerscope.errors import RunError
-from steerscope.whole_files import whole_file
+from steerscope.runs.whole_files import whole_file
 
 Trainer: TypeAlias = SAETrainer[Any, Any]
 

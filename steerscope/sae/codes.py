@@ -9,12 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from steerscope.errors import BadValueError
-from steerscope.interventions import Cell, steer
-from steerscope.model import LensModel, TextOrIds
+from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sae.files import check_fits
 from steerscope.sae.quality import mean_codes
 from steerscope.sae.stream import activations_of
+from steerscope.steering.interventions import Cell, steer
 
 
 def token_ids(model: LensModel, texts: Sequence[TextOrIds]) -> list[list[int]]:

@@ -18,12 +18,12 @@ from steerscope.errors import (
     UnknownNameError,
     reason,
 )
-from steerscope.model import LensModel
+from steerscope.models.lens_model import LensModel
+from steerscope.runs.whole_files import whole_file
 from steerscope.sae.conversion import check_config, from_sae_lens, quiet, to_sae_lens
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sites import Site
 from steerscope.texts.bundled import bundled_autoencoders
-from steerscope.whole_files import whole_file
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 _DIGEST = "weights_sha256"

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from steerscope.model import LensModel, TextOrIds
+from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.progress import Track, silent
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sae.files import check_fits

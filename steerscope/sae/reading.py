@@ -23,9 +23,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steerscope.activations import Contrast
 from steerscope.directions import Direction, mean_diff
 from steerscope.errors import AutoencoderMismatchError, BadValueError
+from steerscope.extraction.activations import Contrast
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sae.nulls import (
     Chance,

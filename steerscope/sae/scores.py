@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from steerscope.diagnostics.lens import RESIDUAL_STREAMS
+from steerscope.engine.score import under_each
 from steerscope.errors import BadValueError, UnsupportedSiteError
-from steerscope.interventions import Cell
-from steerscope.lens import RESIDUAL_STREAMS
-from steerscope.model import LensModel, TextOrIds
+from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.sae.codes import token_ids
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sae.files import check_fits
@@ -21,9 +21,9 @@ from steerscope.sae.spans import check_count
 from steerscope.sae.steering import FeatureEdit, FeatureSteering
 from steerscope.sae.stream import activations_of
 from steerscope.sae.vectors import check_features
-from steerscope.scopes import Scope
-from steerscope.score import under_each
 from steerscope.statistics import Correlation, rank_correlation
+from steerscope.steering.interventions import Cell
+from steerscope.steering.scopes import Scope
 from steerscope.texts.contrasts import ContrastSet
 
 _FEATURES_AT_ONCE = 256

@@ -12,12 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from steerscope.errors import BadValueError, NotFiniteError, UnknownNameError
-from steerscope.interventions import Rows, changes_prompt, inside_scope
-from steerscope.model import LensModel
+from steerscope.models.lens_model import LensModel
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sae.files import check_fits
 from steerscope.sae.vectors import check_features
-from steerscope.scopes import Scope
+from steerscope.steering.interventions import Rows, changes_prompt, inside_scope
+from steerscope.steering.scopes import Scope
 
 CHANGES = {"clamp": "=", "scale": "*", "add": "+"}  # how each is written after its feature
 

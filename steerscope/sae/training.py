@@ -18,8 +18,9 @@ from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
 from steerscope.errors import RunError
-from steerscope.model import LensModel, TextOrIds
+from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.progress import Track, silent
+from steerscope.runs.whole_files import write_whole
 from steerscope.sae.checkpoints import Trainer, load_checkpoint, save_checkpoint
 from steerscope.sae.conversion import built, from_sae_lens
 from steerscope.sae.dictionary import SparseAutoencoder
@@ -27,7 +28,6 @@ from steerscope.sae.files import WEIGHTS, load_sae, save_sae
 from steerscope.sae.plan import SaePlan, training_config
 from steerscope.sae.stream import ActivationSource, ActivationStream, Stored, digest_of, token_rows
 from steerscope.sites import Site
-from steerscope.whole_files import write_whole
 
 CHECKPOINT, RECORD = "checkpoint.safetensors", "training.json"
 

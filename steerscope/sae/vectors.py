@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steerscope.activations import Contrast, Moments
 from steerscope.directions import Direction
 from steerscope.directions.direction import make_direction
 from steerscope.errors import AutoencoderMismatchError, BadValueError
+from steerscope.extraction.activations import Contrast, Moments
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sae.spans import check_count
 

@@ -14,8 +14,8 @@ from steerscope.experiments.running import (
     tables_of,
 )
 from steerscope.report import KINDS, plates, report_page, tables
-from steerscope.results import Run
-from steerscope.tables import table_files
+from steerscope.runs.results import Run
+from steerscope.runs.tables import table_files
 from steerscope.verification.difference import Difference
 from steerscope.verification.inputs import check_inputs
 from steerscope.verification.printings import compare_figures, compare_pages, compare_tables

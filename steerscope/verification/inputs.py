@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from steerscope.backbones import load_model
 from steerscope.directions import load_directions
 from steerscope.errors import SteerscopeError
 from steerscope.experiments.jobs.overlaps import digest
-from steerscope.model import LensModel
-from steerscope.plans import Plan, plan_of
-from steerscope.results import Run
-from steerscope.study import load_texts
+from steerscope.models.lens_model import LensModel
+from steerscope.models.loading import load_model
+from steerscope.runs.results import Run
+from steerscope.studies.steering.measure import load_texts
+from steerscope.studies.steering.plan import Plan, plan_of
 from steerscope.texts.contrasts import load_contrasts, prompts_for
 from steerscope.verification.difference import Difference
 

@@ -10,8 +10,8 @@ from typing import Any
 import pandas as pd
 
 from steerscope.errors import RunError, reason
-from steerscope.results import Run
-from steerscope.seals import file_sha256, read_manifest, read_seal, row_digests
+from steerscope.runs.results import Run
+from steerscope.runs.seals import file_sha256, read_manifest, read_seal, row_digests
 from steerscope.verification.difference import Difference
 
 _KEY = ("cell", "prompt", "split", "metric")

@@ -1,12 +1,10 @@
-"""Steering by weights: honest edits of spectra, their controls, and the sweep that judges them."""
+"""Steering by weights: honest edits of spectra, and their controls."""
 
 from steerscope.weights.controls import CONTROLS, Control, control_of, elsewhere
 from steerscope.weights.descriptions import EditDescription, describe_edit
 from steerscope.weights.edits import EDITS, Edit, find_edit
 from steerscope.weights.kept import forget_weights
 from steerscope.weights.places import Place, parse_places
-from steerscope.weights.plan import WeightSweepPlan
-from steerscope.weights.sweep import run_weight_sweep
 from steerscope.weights.weight_edit import WeightEdit
 
 __all__ = [
@@ -17,12 +15,10 @@ __all__ = [
     "EditDescription",
     "Place",
     "WeightEdit",
-    "WeightSweepPlan",
     "control_of",
     "describe_edit",
     "elsewhere",
     "find_edit",
     "forget_weights",
     "parse_places",
-    "run_weight_sweep",
 ]

@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from steerscope.eigengaps.spectrum import spectral_entropy
 from steerscope.errors import PureGainWarning
-from steerscope.model import LensModel
-from steerscope.spectra.spectrum import spectral_entropy
+from steerscope.models.lens_model import LensModel
 from steerscope.weights.changes import Change
 from steerscope.weights.kept import Weight
 from steerscope.weights.weight_edit import WeightEdit

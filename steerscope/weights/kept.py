@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steerscope.backbones.matrices import Matrix, weight_matrix
 from steerscope.errors import NotFiniteError
-from steerscope.model import LensModel
+from steerscope.models.lens_model import LensModel
+from steerscope.models.matrices import Matrix, weight_matrix
 from steerscope.weights.places import Place
 
 

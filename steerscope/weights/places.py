@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from steerscope.backbones.matrices import WeightName, check_weight
 from steerscope.errors import BadValueError
+from steerscope.models.matrices import WeightName, check_weight
 
 _PART = re.compile(
     r"\s*(?P<name>\w+):(?P<first>\d+)(?:-(?P<last>\d+))?:(?P<amount>[+-]?[\d.]+(?:[eE][+-]?\d+)?)\s*"

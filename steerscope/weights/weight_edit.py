@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from jaxtyping import Int
 from torch import Tensor
 
-from steerscope.activations import Contrast
 from steerscope.errors import BadValueError, UnsupportedWeightError
-from steerscope.interventions import Rows
-from steerscope.model import LensModel
+from steerscope.extraction.activations import Contrast
+from steerscope.models.lens_model import LensModel
 from steerscope.sites import Site
+from steerscope.steering.interventions import Rows
 from steerscope.weights.changes import Change
 from steerscope.weights.edits import Edit, find_edit
 from steerscope.weights.kept import KeptWeight, kept_weight, replaced

@@ -12,10 +12,10 @@ import torch
 
 from steerscope.directions import Direction, save_directions
 from steerscope.doses import Scale
-from steerscope.plans import StudyPlan
-from steerscope.results import Row, Run
+from steerscope.judges.effects import Effect
+from steerscope.runs.results import Row, Run
 from steerscope.sites import Site
-from steerscope.studies import Effect
+from steerscope.studies.steering.plan import StudyPlan
 from steerscope.texts.contrasts import load_contrasts
 from tests.helpers import origin, row
 

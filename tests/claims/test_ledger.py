@@ -23,10 +23,10 @@ from steerscope.errors import BadValueError, ExperimentError, RunError, UnknownN
 from steerscope.experiments import load_experiment
 from steerscope.experiments.jobs import find_job
 from steerscope.figures import claims_board
-from steerscope.plans import SweepPlan
-from steerscope.results import Run
+from steerscope.runs.results import Run
+from steerscope.studies.steering.plan import SweepPlan
 from tests.helpers import plain_rows, row, steered_rows
-from tests.test_findings import FLIPPED
+from tests.studies.test_findings import FLIPPED
 
 SETTINGS = {"method": "mean_diff", "dose": 0.4, "unit": "relative", "depth": [0.0, 1.0]}
 EFFECT = {"kind": "x", "effect": asdict(FLIPPED)}

@@ -13,11 +13,17 @@ from steerscope.claims.measures import MEASURES
 from steerscope.errors import BadValueError, RunError, UnknownNameError
 from steerscope.experiments import load_experiment
 from steerscope.experiments.jobs.overlaps import ACTIVE, SHARED, reading_cell, resample
-from steerscope.fronts import CONTROL, EDIT, ELSEWHERE, ROLES, STEERING
-from steerscope.results import Run
+from steerscope.runs.results import Run
+from steerscope.studies.weights.findings import (
+    CONTROL,
+    EDIT,
+    ELSEWHERE,
+    ROLES,
+    STEERING,
+)
 from tests.experiments.test_overlaps import planted
 from tests.helpers import row
-from tests.test_fronts import FLIPPED, cell_rows
+from tests.studies.test_fronts import FLIPPED, cell_rows
 
 DRAWS = 41
 

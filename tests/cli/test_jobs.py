@@ -6,7 +6,7 @@ import json
 import shutil
 
 from steerscope.directions import load_directions
-from steerscope.results import Run
+from steerscope.runs.results import Run
 from tests.cli.options import SMALL
 
 
@@ -57,7 +57,7 @@ def test_started_again_it_measures_nothing_and_draws_the_same_page(
 ):
     out, first = small_run
     page, parts = (out / "report.html").read_text(), sorted((out / "rows").iterdir())
-    import steerscope.sweeps as sweeps
+    import steerscope.studies.bench as sweeps
 
     monkeypatch.setattr(sweeps, "kl_from_plain", None)  # any measurement would fail
     code, again, errors = run_cli(
@@ -88,7 +88,7 @@ def test_figures_are_redrawn_without_a_model(small_run, run_cli, tmp_path, monke
     shutil.copytree(out, moved)
     (moved / "report.html").unlink()
     (moved / "directions.safetensors").unlink()
-    import steerscope.backbones as backbones
+    import steerscope.models.loading as backbones
 
     monkeypatch.setattr(backbones, "load_model", None)
     code, said, errors = run_cli("figures", moved, "--format", "html")

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from steerscope.extraction.activations import Contrast
 
-from steerscope.activations import Contrast
 from steerscope.diagnostics import (
     explained_variance,
     half_agreement,

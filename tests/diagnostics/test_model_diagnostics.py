@@ -16,13 +16,13 @@ from steerscope.diagnostics import (
     visible_subspace,
 )
 from steerscope.doses import Dose
+from steerscope.engine.score import kl_from_plain, preference
 from steerscope.errors import BadValueError, VectorMismatchError
-from steerscope.interventions import Cell, Steering
 from steerscope.metrics import kl_divergence
-from steerscope.predictors import EXPECTED_SIGNS
-from steerscope.scopes import Scope
-from steerscope.score import kl_from_plain, preference
 from steerscope.sites import Site
+from steerscope.steering.interventions import Cell, Steering
+from steerscope.steering.scopes import Scope
+from steerscope.studies.predictors.findings import EXPECTED_SIGNS
 from steerscope.texts.contrasts import ContrastPair, ContrastSet
 from tests.helpers import count_hooks, planted_contrast, random_direction
 

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from steerscope.extraction.activations import Contrast
 
-from steerscope.activations import Contrast
 from steerscope.directions import (
     CONTROLS,
     METHODS,

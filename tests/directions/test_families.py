@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import multivariate_normal
+from steerscope.extraction.activations import Contrast
 
-from steerscope.activations import Contrast
 from steerscope.directions import (
     ALIASES,
     METHODS,

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from steerscope.extraction.activations import Contrast, Gradients
 
-from steerscope.activations import Contrast, Gradients
 from steerscope.directions import METHODS, NEEDS, find_direction
 from steerscope.directions.gradient import natural_gradient
 from steerscope.errors import (

@@ -10,14 +10,14 @@ import pytest
 from steerscope.errors import ExperimentError
 from steerscope.experiments import parse_experiment, run_experiment
 from steerscope.experiments.jobs import find_job
-from steerscope.fronts import CONTROL, EDIT, KL, ROLES
-from steerscope.plans import Plan
-from steerscope.results import Run
-from steerscope.study import load_texts
+from steerscope.runs.results import Run
+from steerscope.studies.steering.measure import load_texts
+from steerscope.studies.steering.plan import Plan
+from steerscope.studies.weights.findings import CONTROL, EDIT, KL, ROLES
+from steerscope.studies.weights.screening import CROSSED
 from steerscope.verification import verify
-from steerscope.weights.screening import CROSSED
 from tests.helpers import row
-from tests.test_fronts import FLIPPED, cell_rows
+from tests.studies.test_fronts import FLIPPED, cell_rows
 
 SMALL = """\
 name: small

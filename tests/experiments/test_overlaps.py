@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from steerscope.extraction.activations import extract
+from steerscope.runs.results import Run, plain_row
 
-from steerscope.activations import extract
 from steerscope.errors import ExperimentError
 from steerscope.experiments import parse_experiment, run_experiment
 from steerscope.experiments.jobs.overlaps import (
@@ -22,7 +23,6 @@ from steerscope.experiments.jobs.overlaps import (
     sets_of_run,
 )
 from steerscope.experiments.running import runs_of
-from steerscope.results import Run, plain_row
 from steerscope.sae import load_sae
 from steerscope.sae.reading import encoder_projection, mean_code_difference
 from steerscope.texts.contrasts import ContrastSet, load_contrasts
@@ -103,7 +103,9 @@ def test_what_was_interrupted_goes_on_and_gives_the_same(small, tmp_path, monkey
         broken.setattr("steerscope.sae.codes.firing_rates", interrupted)
         with pytest.raises(InterruptedError):
             run_experiment(experiment, tmp_path / "again")
-    monkeypatch.setattr("steerscope.sae.sources.concept_sets", interrupted)  # all are stored
+    monkeypatch.setattr(
+        "steerscope.studies.features.sources.concept_sets", interrupted
+    )  # all are stored
     run_experiment(experiment, tmp_path / "again")
     assert tables(tmp_path / "again") == tables(small)
 

@@ -9,9 +9,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from steerscope import figures
-from steerscope.rankings import BETWEEN, LOST, NULL, OWN, TOP
+from steerscope.judges.effects import Effect
 from steerscope.statistics import Estimate
-from steerscope.studies import Effect, SweetSpot, predict_layers
+from steerscope.studies.methods.findings import BETWEEN, LOST, NULL, OWN, TOP
+from steerscope.studies.steering.responses import SweetSpot, predict_layers
 
 SHARE = Effect("flipped", "share", "continuations whose mood is flipped", "joyful", "gloomy")
 CHOSEN = SweetSpot(1, 2.0, 0.4, 8.0, Estimate(0.7, 0.6, 0.8, 50), 0.001, 4, broken=False)

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from steerscope import figures
-from steerscope.sae.feature_sets import FeatureSet
-from steerscope.sae.overlap import overlap_table
+from steerscope.studies.features.feature_sets import FeatureSet
+from steerscope.studies.features.overlap import overlap_table
 
 A = FeatureSet("a", tuple(range(10)), 200, "made up")
 B = FeatureSet("b", tuple(range(7, 17)), 200, "made up")

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from steerscope import figures
+from steerscope.judges.effects import PREFERENCE, Effect
 from steerscope.statistics import Estimate
-from steerscope.studies import PREFERENCE, Effect, SweetSpot, predict_layers
+from steerscope.studies.steering.responses import SweetSpot, predict_layers
 
 SHARE = Effect("flipped", "share", "continuations whose mood is flipped", "joyful", "gloomy")
 CHOSEN = SweetSpot(1, 2.0, 0.4, 8.0, Estimate(0.7, 0.6, 0.8, 50), 0.001, 4, broken=False)

@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 
 from steerscope import figures
-from steerscope.rankings import BETWEEN, LOST, NULL, OWN, TOP
-from steerscope.studies import PREFERENCE, Effect
+from steerscope.judges.effects import PREFERENCE, Effect
+from steerscope.studies.methods.findings import BETWEEN, LOST, NULL, OWN, TOP
 
 SHARE = Effect("flipped", "share", "continuations whose mood is flipped")
 STANDINGS = {

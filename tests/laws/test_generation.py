@@ -7,12 +7,12 @@ from collections import Counter
 
 import pytest
 import torch
+from steerscope.engine.generation import Greedy, Sample, generate
+from steerscope.steering.interventions import Cell, Steering
+from steerscope.steering.scopes import Scope
 
 from steerscope.doses import Dose
 from steerscope.errors import BadValueError, NotFiniteError, PromptTooLongError
-from steerscope.generation import Greedy, Sample, generate
-from steerscope.interventions import Cell, Steering
-from steerscope.scopes import Scope
 from steerscope.sites import Site
 from tests.helpers import FAMILIES, random_direction
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from steerscope.engine.score import preferences
+from steerscope.extraction.activations import extract
+from steerscope.steering.interventions import Cell, Steering
 
-from steerscope.activations import extract
 from steerscope.directions import CONTROLS, mean_diff
 from steerscope.doses import Dose
-from steerscope.interventions import Cell, Steering
-from steerscope.score import preferences
 from steerscope.sites import Site
 from steerscope.statistics import bootstrap_mean
 from steerscope.texts.contrasts import load_contrasts

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from steerscope.engine.generation import generate
+from steerscope.steering.interventions import Cell, Rows, Steering, steer
+from steerscope.steering.scopes import Scope
 
 from steerscope.doses import Dose
 from steerscope.errors import BadValueError, VectorMismatchError
-from steerscope.generation import generate
-from steerscope.interventions import Cell, Rows, Steering, steer
-from steerscope.scopes import Scope
 from steerscope.sites import STREAMS, Site
 from tests.helpers import count_hooks, origin, random_direction
 

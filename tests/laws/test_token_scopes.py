@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from steerscope.engine.generation import Sample, generate
+from steerscope.engine.score import kl_by_position, log_likelihoods
+from steerscope.steering.interventions import Cell, Steering, steer
+from steerscope.steering.scopes import Scope
 
-from steerscope.caches import Recompute
 from steerscope.doses import Dose
 from steerscope.errors import BadValueError
-from steerscope.generation import Sample, generate
-from steerscope.interventions import Cell, Steering, steer
-from steerscope.scopes import Scope
-from steerscope.score import kl_by_position, log_likelihoods
+from steerscope.models.caches import Recompute
 from steerscope.sites import Site
 from tests.helpers import random_direction
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from steerscope.model import LensModel
+from steerscope.models.lens_model import LensModel
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sites import Site
 

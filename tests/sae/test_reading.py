@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from steerscope.extraction.activations import Contrast
 
-from steerscope.activations import Contrast
 from steerscope.directions import mean_diff
 from steerscope.errors import AutoencoderMismatchError, BadValueError, DegenerateDirectionError
 from steerscope.sae.nulls import against, permuted_decoder, swapped_signs, untrained

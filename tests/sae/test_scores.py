@@ -9,9 +9,9 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
+from steerscope.steering.interventions import Cell, steer
 
 from steerscope.errors import AutoencoderFileError, BadValueError, UnsupportedSiteError
-from steerscope.interventions import Cell, steer
 from steerscope.sae.codes import firing_rates, steering_change
 from steerscope.sae.examples import examples_page, top_examples
 from steerscope.sae.neuronpedia import neuronpedia_link, read_neuronpedia

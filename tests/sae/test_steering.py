@@ -6,8 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from steerscope.engine.generation import generate
+from steerscope.engine.score import kl_from_plain
+from steerscope.extraction.activations import Contrast
+from steerscope.steering.interventions import Cell, Intervention, Steering, steer
+from steerscope.steering.scopes import Scope
 
-from steerscope.activations import Contrast
 from steerscope.directions import mean_diff
 from steerscope.doses import Dose
 from steerscope.errors import (
@@ -17,12 +21,8 @@ from steerscope.errors import (
     NotFiniteError,
     UnknownNameError,
 )
-from steerscope.generation import generate
-from steerscope.interventions import Cell, Intervention, Steering, steer
 from steerscope.sae.steering import FeatureEdit, FeatureSteering, delta_decoded, replaced
 from steerscope.sae.vectors import random_features, single, uniform, weighted
-from steerscope.scopes import Scope
-from steerscope.score import kl_from_plain
 from steerscope.sites import Site
 from tests.helpers import origin
 from tests.sae.dictionaries import small_sae

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+import steerscope.runs.whole_files
 import torch
 
-import steerscope.whole_files
 from steerscope.errors import BadValueError, RunError, UnknownNameError, UnsupportedSiteError
 from steerscope.sae import SaePlan, load_sae, token_rows, train_on_activations, train_sae
 from steerscope.sae.stream import ActivationStream, counted
@@ -94,7 +94,7 @@ def test_a_training_that_was_stopped_continues_to_the_same_bits(architecture, lo
 
 def test_a_stop_while_a_checkpoint_is_written_leaves_the_one_before(load, tmp_path, monkeypatch):
     model, plan, folder = load(), PLANS["topk"], tmp_path / "sae"
-    replace, left = steerscope.whole_files.os.replace, 3
+    replace, left = steerscope.runs.whole_files.os.replace, 3
 
     def failing(source, target):
         nonlocal left
@@ -103,7 +103,7 @@ def test_a_stop_while_a_checkpoint_is_written_leaves_the_one_before(load, tmp_pa
             raise Stopped
         replace(source, target)
 
-    monkeypatch.setattr(steerscope.whole_files.os, "replace", failing)
+    monkeypatch.setattr(steerscope.runs.whole_files.os, "replace", failing)
     with pytest.raises(Stopped):
         train_sae(model, SITE, TEXTS, plan, folder=folder, save_every=3)
     monkeypatch.undo()

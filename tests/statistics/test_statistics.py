@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from steerscope.predictors import EXPECTED_SIGNS
 from steerscope.statistics import (
     auroc,
     auroc_estimate,
@@ -21,6 +20,7 @@ from steerscope.statistics import (
     sign_flip_p,
     wilson,
 )
+from steerscope.studies.predictors.findings import EXPECTED_SIGNS
 
 
 def test_wilson_by_hand():

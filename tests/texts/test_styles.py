@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from steerscope import figures
-from steerscope.activations import extract
 from steerscope.cli import main
 from steerscope.directions import load_directions
 from steerscope.errors import BadValueError, UnknownNameError
-from steerscope.reading import ReadToken
+from steerscope.extraction.activations import extract
+from steerscope.extraction.reading import ReadToken
 from steerscope.sites import Site
-from steerscope.style_reports import style_report
+from steerscope.studies.styles import style_report
 from steerscope.texts.contrasts import load_contrasts, opening_prompts, style_contrasts
 from steerscope.texts.styles import MESSAGES, STYLES, Style, find_style
 

@@ -11,17 +11,17 @@ import pandas as pd
 import pytest
 
 from steerscope.cli import main
-from steerscope.plans import StudyPlan
 from steerscope.report import draw_figures, write_report
-from steerscope.results import Run
-from steerscope.seals import row_digests
-from steerscope.study import load_texts
+from steerscope.runs.results import Run
+from steerscope.runs.seals import row_digests
+from steerscope.studies.steering.measure import load_texts
+from steerscope.studies.steering.plan import StudyPlan
 from steerscope.verification import Difference, verify
 from steerscope.verification.inputs import check_inputs
 from steerscope.verification.pages import numbers_of, printed
 from steerscope.verification.records import check_records
 from tests.helpers import plain_rows, row, steered_rows
-from tests.test_findings import FLIPPED, held_out_rows, sweep_rows
+from tests.studies.test_findings import FLIPPED, held_out_rows, sweep_rows
 
 PLAN = StudyPlan(doses=(1.0, 2.0), reference_dose=1.0)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from steerscope.steering.interventions import Intervention
 
 from steerscope import Cell, Site, generate, kl_from_plain, steer
 from steerscope.errors import (
@@ -18,7 +19,6 @@ from steerscope.errors import (
     UnknownNameError,
     UnsupportedWeightError,
 )
-from steerscope.interventions import Intervention
 from steerscope.weights import (
     CONTROLS,
     EDITS,

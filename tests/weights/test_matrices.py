@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from steerscope.backbones.matrices import WEIGHTS, weight_matrix
 from steerscope.errors import ModelLoadError, UnknownNameError, UnsupportedWeightError
+from steerscope.models.matrices import WEIGHTS, weight_matrix
 from steerscope.sites import Site
 from tests.helpers import FAMILIES, count_hooks
 

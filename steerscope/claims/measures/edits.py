@@ -8,9 +8,15 @@ import numpy as np
 
 from steerscope.claims.measures.measure import Measured, measure, of_items
 from steerscope.errors import RunError
-from steerscope.fronts import CONTROL, EDIT, ELSEWHERE, read_roles, target_shifts
-from steerscope.plans import effect_of
-from steerscope.results import Run
+from steerscope.runs.results import Run
+from steerscope.studies.steering.plan import effect_of
+from steerscope.studies.weights.findings import (
+    CONTROL,
+    EDIT,
+    ELSEWHERE,
+    read_roles,
+    target_shifts,
+)
 
 
 @measure

@@ -13,10 +13,10 @@ from steerscope.errors import BadValueError, RunError, UnknownNameError
 from steerscope.experiments.jobs.combinations import ADDED, ALL, SINGLE, arms_of_rows, best_of
 from steerscope.experiments.jobs.comparison import responses_of_rows
 from steerscope.experiments.jobs.predictors import layers_of_rows
-from steerscope.plans import effect_of
-from steerscope.predictors import grouped_correlation
-from steerscope.results import Run
-from steerscope.studies import PLAIN, conditions, per_prompt, responses
+from steerscope.runs.results import Run
+from steerscope.studies.predictors.findings import grouped_correlation
+from steerscope.studies.steering.plan import effect_of
+from steerscope.studies.steering.responses import PLAIN, conditions, per_prompt, responses
 
 _LENGTHS = {"natural": "dose_natural", "relative": "dose_relative", "absolute": "dose_absolute"}
 

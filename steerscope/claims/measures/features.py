@@ -19,7 +19,7 @@ from steerscope.experiments.jobs.overlaps import (
     readings_of_run,
     sets_of_run,
 )
-from steerscope.results import Run
+from steerscope.runs.results import Run
 from steerscope.statistics import CONFIDENCE
 
 
@@ -74,7 +74,9 @@ def shared_over_chance(runs: Sequence[Run], *, one: str, other: str) -> Measured
     Raises:
         UnknownNameError: no such route.
     """
-    from steerscope.sae.overlap import overlap  # takes seconds to import
+    from steerscope.studies.features.overlap import (
+        overlap,  # takes seconds to import
+    )
 
     found = []
     for run in runs:

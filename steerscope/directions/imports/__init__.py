@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from steerscope.activations import Provenance
 from steerscope.directions.direction import Direction
 from steerscope.directions.files import is_directions_file, load_directions
 from steerscope.directions.gguf import own_directions, read_control_vector
@@ -23,7 +22,8 @@ from steerscope.directions.imports.lengths import NEUTRAL_PROMPTS, median_length
 from steerscope.directions.imports.torch_tensors import read_torch
 from steerscope.doses import Scale
 from steerscope.errors import VectorFileError, VectorMismatchError
-from steerscope.model import LensModel
+from steerscope.extraction.activations import Provenance
+from steerscope.models.lens_model import LensModel
 from steerscope.sites import Site
 
 READERS: dict[str, Callable[[Path], ForeignVectors]] = {

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from steerscope.errors import BadValueError
-from steerscope.model import LensModel
+from steerscope.models.lens_model import LensModel
 from steerscope.sites import Site
 from steerscope.texts.batches import equal_length_batches
 

@@ -16,27 +16,27 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from steerscope.activations import extract
-from steerscope.backbones import load_model
-from steerscope.composition import renormalised_sum
 from steerscope.directions import mean_diff
 from steerscope.doses import Dose
+from steerscope.engine.generation import Greedy, Sample
 from steerscope.errors import BadValueError
-from steerscope.evals import choose_judge
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
+from steerscope.extraction.activations import extract
 from steerscope.figures.files import Plate
-from steerscope.gating import Arm, judged, matched_dose
-from steerscope.generation import Greedy, Sample
-from steerscope.interventions import Cell
-from steerscope.model import LensModel
-from steerscope.plans import effect_of
+from steerscope.judges import choose_judge
+from steerscope.models.lens_model import LensModel
+from steerscope.models.loading import load_model
 from steerscope.progress import Track
-from steerscope.provenance import provenance_of
-from steerscope.results import Row, Run, plain_row
+from steerscope.runs.provenance import provenance_of
+from steerscope.runs.results import Row, Run, plain_row
 from steerscope.sites import Site
 from steerscope.statistics import bootstrap_mean
-from steerscope.strengths import Constant
+from steerscope.steering.composition import renormalised_sum
+from steerscope.steering.interventions import Cell
+from steerscope.steering.strengths import Constant
+from steerscope.studies.gating import Arm, judged, matched_dose
+from steerscope.studies.steering.plan import effect_of
 from steerscope.texts.contrasts import ContrastSet, load_contrasts, prompts_for
 
 SINGLE, ADDED, ALL = "single layer", "sum of two concepts", "all layers"

@@ -11,21 +11,32 @@ from typing import Any
 import pandas as pd
 
 from steerscope import figures
-from steerscope.backbones import load_model
-from steerscope.comparison import DOSES, Comparison, ComparisonPlan, compare_methods
 from steerscope.directions import METHODS
-from steerscope.evals import choose_judge
+from steerscope.engine.matched_kl import Matching
 from steerscope.experiments.experiment import METRICS, Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
 from steerscope.figures.files import Plate
-from steerscope.keeping import UNFINISHED, KeptIn
-from steerscope.plans import effect_of
+from steerscope.judges import choose_judge
+from steerscope.models.loading import load_model
 from steerscope.progress import Track
-from steerscope.provenance import provenance_of
-from steerscope.rankings import COMMON as COMMON_LAYER
-from steerscope.rankings import OWN, SETTING, rank, rivals, standings
-from steerscope.results import Row, Run, plain_row
-from steerscope.steerability import Matching
+from steerscope.runs.keeping import UNFINISHED, KeptIn
+from steerscope.runs.provenance import provenance_of
+from steerscope.runs.results import Row, Run, plain_row
+from steerscope.studies.methods.findings import COMMON as COMMON_LAYER
+from steerscope.studies.methods.findings import (
+    OWN,
+    SETTING,
+    rank,
+    rivals,
+    standings,
+)
+from steerscope.studies.methods.measure import (
+    DOSES,
+    Comparison,
+    ComparisonPlan,
+    compare_methods,
+)
+from steerscope.studies.steering.plan import effect_of
 from steerscope.texts.contrasts import load_contrasts, prompts_for
 
 _ITEM = [*SETTING, "method", "seed", "layer", "item"]

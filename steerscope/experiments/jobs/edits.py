@@ -15,12 +15,13 @@ from steerscope.errors import PureGainWarning
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
 from steerscope.figures.files import Plate
-from steerscope.fronts import front_table
-from steerscope.plans import effect_of
 from steerscope.progress import Track
 from steerscope.report import plates
-from steerscope.results import Run
-from steerscope.weights import WeightSweepPlan, run_weight_sweep
+from steerscope.runs.results import Run
+from steerscope.studies.steering.plan import effect_of
+from steerscope.studies.weights.findings import front_table
+from steerscope.studies.weights.measure import run_weight_sweep
+from steerscope.studies.weights.plan import WeightSweepPlan
 
 
 @dataclass(frozen=True)

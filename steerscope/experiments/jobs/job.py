@@ -12,7 +12,7 @@ import pandas as pd
 from steerscope.experiments.experiment import Experiment
 from steerscope.figures.files import Plate
 from steerscope.progress import Track
-from steerscope.results import Run
+from steerscope.runs.results import Run
 
 COMMON = frozenset(
     {

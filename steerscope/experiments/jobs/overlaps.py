@@ -19,23 +19,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from steerscope import figures
-from steerscope.activations import extract
-from steerscope.backbones import load_model
 from steerscope.errors import BadValueError
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
+from steerscope.extraction.activations import extract
 from steerscope.figures.files import Plate
-from steerscope.model import weights_fingerprint
+from steerscope.models.lens_model import weights_fingerprint
+from steerscope.models.loading import load_model
 from steerscope.progress import Track
-from steerscope.provenance import provenance_of
-from steerscope.results import Row, Run, plain_row
+from steerscope.runs.provenance import provenance_of
+from steerscope.runs.results import Row, Run, plain_row
 from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
 if TYPE_CHECKING:  # the autoencoders' door takes seconds to open
-    from steerscope.activations import Contrast
+    from steerscope.extraction.activations import Contrast
     from steerscope.sae.dictionary import SparseAutoencoder
-    from steerscope.sae.feature_sets import FeatureSet
     from steerscope.sae.reading import Reading
+    from steerscope.studies.features.feature_sets import FeatureSet
 
 FEATURE, RATE, SHARED, ACTIVE = "feature", "firing_rate", "shared", "active_share"
 RESAMPLED = ("codes", "encoder")  # routes that are taken again on other draws of the pairs
@@ -86,7 +86,7 @@ class OverlapStep:
         from steerscope.sae.codes import firing_rates
         from steerscope.sae.files import load_sae
         from steerscope.sae.reading import read_direction
-        from steerscope.sae.sources import SOURCES, concept_sets
+        from steerscope.studies.features.sources import SOURCES, concept_sets
 
         model = load_model(self.model, backbone=self.backbone, dtype=self.dtype, **asdict(machine))
         sae = load_sae(self.autoencoder, model=model)
@@ -219,7 +219,7 @@ def resampled_rows(
 
 def sets_of_run(run: Run) -> dict[str, FeatureSet]:
     """The features of a concept by every route, as they were stored."""
-    from steerscope.sae.feature_sets import FeatureSet
+    from steerscope.studies.features.feature_sets import FeatureSet
 
     table, settings = run.table(), run.configuration
     rows = table[table.metric == FEATURE].sort_values("prompt")
@@ -254,8 +254,8 @@ def readings_of_run(run: Run) -> pd.DataFrame:
 
 def routes_table(run: Run) -> pd.DataFrame:
     """What every two routes to a concept share, at every depth."""
-    from steerscope.sae.overlap import overlap_table
-    from steerscope.sae.sources import settings_within
+    from steerscope.studies.features.overlap import overlap_table
+    from steerscope.studies.features.sources import settings_within
 
     settings = settings_within(sets_of_run(run), {"run": run.path.name})
     return overlap_table(settings, depths=_depths(run), frequency=rates_of_run(run))
@@ -263,8 +263,8 @@ def routes_table(run: Run) -> pd.DataFrame:
 
 def concepts_table(runs: Sequence[Run]) -> pd.DataFrame | None:
     """What every two concepts of a model share by one route; None where no model has two."""
-    from steerscope.sae.overlap import overlap_table
-    from steerscope.sae.sources import settings_within
+    from steerscope.studies.features.overlap import overlap_table
+    from steerscope.studies.features.sources import settings_within
 
     def group(run: Run) -> tuple[str, int]:
         return run.configuration["model"], run.configuration["seed"]

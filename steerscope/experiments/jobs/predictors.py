@@ -10,16 +10,20 @@ from pathlib import Path
 import pandas as pd
 
 from steerscope import figures
-from steerscope.backbones import load_model
+from steerscope.engine.matched_kl import Matching
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
 from steerscope.figures.files import Plate
-from steerscope.keeping import UNFINISHED, KeptIn
-from steerscope.predictors import EXPECTED_SIGNS, predictor_league
+from steerscope.models.loading import load_model
 from steerscope.progress import Track
-from steerscope.provenance import provenance_of
-from steerscope.results import Row, Run, plain_row
-from steerscope.steerability import Matching, predictor_table
+from steerscope.runs.keeping import UNFINISHED, KeptIn
+from steerscope.runs.provenance import provenance_of
+from steerscope.runs.results import Row, Run, plain_row
+from steerscope.studies.predictors.findings import (
+    EXPECTED_SIGNS,
+    predictor_league,
+)
+from steerscope.studies.predictors.measure import predictor_table
 from steerscope.texts.contrasts import load_contrasts
 
 OUTCOMES = {

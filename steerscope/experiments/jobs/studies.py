@@ -14,14 +14,14 @@ import pandas as pd
 from steerscope.experiments.experiment import METRICS, Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
 from steerscope.figures.files import Plate
-from steerscope.findings import Findings, find
-from steerscope.plans import Plan, StudyPlan, SweepPlan
 from steerscope.progress import Track
 from steerscope.report import plates
-from steerscope.results import Run
+from steerscope.runs.results import Run
 from steerscope.statistics import Estimate
-from steerscope.studies import PLAIN, metric_mean
-from steerscope.study import run_study, run_sweep
+from steerscope.studies.steering.findings import Findings, find
+from steerscope.studies.steering.measure import run_study, run_sweep
+from steerscope.studies.steering.plan import Plan, StudyPlan, SweepPlan
+from steerscope.studies.steering.responses import PLAIN, metric_mean
 
 _NONE = Estimate(math.nan, math.nan, math.nan, 0)
 _KEYS = ("run", "model", "contrasts", "method", "seed")

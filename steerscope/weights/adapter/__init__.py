@@ -9,16 +9,7 @@ from steerscope.weights.adapter.linear import FullTrainee
 from steerscope.weights.adapter.merge import merge
 from steerscope.weights.adapter.objectives import AIMS, Objective, find_objective
 from steerscope.weights.adapter.passes import Ruler, frozen_ruler
-from steerscope.weights.adapter.runs import store_transfer
-from steerscope.weights.adapter.techniques import (
-    Technique,
-    prompting,
-    steering_technique,
-    trained_technique,
-    weights_technique,
-)
 from steerscope.weights.adapter.training import Trained, TrainingPlan
-from steerscope.weights.adapter.transfer import TransferPlan, steering_by_validation, transfer
 from steerscope.weights.crossing import crossed
 
 __all__ = [
@@ -30,10 +21,8 @@ __all__ = [
     "Objective",
     "Ruler",
     "SvdAdapter",
-    "Technique",
     "Trained",
     "TrainingPlan",
-    "TransferPlan",
     "WeightChange",
     "crossed",
     "factorise",
@@ -42,13 +31,6 @@ __all__ = [
     "frozen_ruler",
     "load_adapter",
     "merge",
-    "prompting",
     "save_adapter",
-    "steering_by_validation",
-    "steering_technique",
-    "store_transfer",
     "train_adapter",
-    "trained_technique",
-    "transfer",
-    "weights_technique",
 ]

@@ -10,10 +10,10 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from steerscope.backbones.matrices import weight_matrix
 from steerscope.errors import BadValueError, VectorMismatchError
-from steerscope.interventions import Rows
-from steerscope.model import LensModel
+from steerscope.models.lens_model import LensModel
+from steerscope.models.matrices import weight_matrix
+from steerscope.steering.interventions import Rows
 from steerscope.weights.changes import Change
 from steerscope.weights.places import Place
 

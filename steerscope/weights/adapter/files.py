@@ -12,14 +12,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from steerscope.backbones.matrices import check_weight
 from steerscope.errors import SteerscopeError, VectorFileError
-from steerscope.model import LensModel
+from steerscope.models.lens_model import LensModel
+from steerscope.models.matrices import check_weight
+from steerscope.runs.whole_files import whole_file
 from steerscope.weights.adapter.adapter import AdapterDesign, SvdAdapter
 from steerscope.weights.adapter.changes import check_model
 from steerscope.weights.adapter.factors import Factors
 from steerscope.weights.places import Place
-from steerscope.whole_files import whole_file
 
 _KEY = "steerscope"
 _KIND = "svd adapter"

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from steerscope.backbones.matrices import weight_matrix
-from steerscope.model import LensModel
+from steerscope.extraction.reading import ReadToken
+from steerscope.models.lens_model import LensModel
+from steerscope.models.matrices import weight_matrix
 from steerscope.progress import Track, silent
-from steerscope.reading import ReadToken
 from steerscope.texts.batches import equal_length_batches
 from steerscope.texts.contrasts import ContrastSet
 from steerscope.weights.adapter.adapter import AdapterDesign, SvdAdapter, untrained

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from steerscope.backbones.matrices import WEIGHTS, weight_matrix
 from steerscope.errors import UnsupportedWeightError
-from steerscope.model import LensModel
+from steerscope.models.lens_model import LensModel
+from steerscope.models.matrices import WEIGHTS, weight_matrix
 from steerscope.weights.adapter.passes import run_with, weight_of
 from steerscope.weights.changes import Change
 from steerscope.weights.places import Place

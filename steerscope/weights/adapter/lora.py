@@ -12,8 +12,8 @@ from jaxtyping import Float, Int
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 
-from steerscope.backbones import Original
 from steerscope.errors import BadValueError
+from steerscope.models.loading import Original
 from steerscope.weights.adapter.linear import LinearChange
 from steerscope.weights.changes import Change
 from steerscope.weights.places import Place

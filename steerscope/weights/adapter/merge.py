@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from steerscope.backbones import Original, load_original
 from steerscope.errors import VectorMismatchError
+from steerscope.models.loading import Original, load_original
 from steerscope.weights.adapter.changes import WeightChange
 
 

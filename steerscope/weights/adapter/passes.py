@@ -11,12 +11,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from steerscope.activations import extract
-from steerscope.backbones.matrices import weight_matrix
 from steerscope.directions import find_direction
 from steerscope.errors import BadValueError, UnknownNameError
-from steerscope.model import LensModel
-from steerscope.reading import ReadToken
+from steerscope.extraction.activations import extract
+from steerscope.extraction.reading import ReadToken
+from steerscope.models.lens_model import LensModel
+from steerscope.models.matrices import weight_matrix
 from steerscope.sites import Site
 from steerscope.texts.contrasts import ContrastPair, ContrastSet
 from steerscope.weights.adapter.changes import adding

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from steerscope.errors import BadValueError, NotFiniteError, RunError
-from steerscope.model import LensModel
+from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.texts.contrasts import ContrastSet
 from steerscope.weights.adapter.files import read_tensors, write_tensors

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from steerscope.activations import Contrast
 from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.extraction.activations import Contrast
 from steerscope.sites import Site
 from steerscope.weights.edits.band import Band
 from steerscope.weights.edits.deflate import Deflate, output_site

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steerscope.activations import Contrast
 from steerscope.errors import BadValueError, DegenerateDirectionError, MissingEvidenceError
+from steerscope.extraction.activations import Contrast
 from steerscope.sites import Site, Stream
 from steerscope.weights.changes import Change
 from steerscope.weights.kept import Weight

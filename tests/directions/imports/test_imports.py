@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from steerscope.steering.interventions import Steering, steer
+from steerscope.steering.scopes import Scope
 
 from steerscope.directions import (
     export_gguf,
@@ -22,8 +24,6 @@ from steerscope.directions.imports import READERS
 from steerscope.directions.imports.lengths import NEUTRAL_PROMPTS, median_lengths
 from steerscope.doses import Dose
 from steerscope.errors import BadValueError, VectorFileError, VectorMismatchError
-from steerscope.interventions import Steering, steer
-from steerscope.scopes import Scope
 from steerscope.sites import Site
 from tests.directions.test_gguf import same, write_plainly
 from tests.helpers import random_direction

@@ -7,17 +7,24 @@ from dataclasses import replace
 
 import pytest
 import torch
+from steerscope.engine.generation import generate
+from steerscope.engine.score import kl_from_plain
+from steerscope.steering.interventions import (
+    Cell,
+    Intervention,
+    Rows,
+    Steering,
+    attach_cells,
+    steer,
+)
 
-from steerscope.backbones.matrices import check_weight, weight_matrix
 from steerscope.errors import (
     BadValueError,
     UnknownNameError,
     UnsupportedWeightError,
     VectorMismatchError,
 )
-from steerscope.generation import generate
-from steerscope.interventions import Cell, Intervention, Rows, Steering, attach_cells, steer
-from steerscope.score import kl_from_plain
+from steerscope.models.matrices import check_weight, weight_matrix
 from steerscope.sites import Site
 from steerscope.texts.contrasts import ContrastPair, ContrastSet
 from steerscope.weights.adapter import Adapted, AdapterDesign, factorise, fresh_adapter
@@ -150,7 +157,7 @@ def test_every_matrix_is_changed_as_if_its_weight_were(load, tiny_folder, backbo
     """Against a model whose weights were overwritten."""
     model = load("llama", backbone)
     change = trained(model, AdapterDesign(matrices=(Place(name, 1),), rank=4))
-    from steerscope.backbones import load_original
+    from steerscope.models.loading import load_original
     from steerscope.weights.adapter.merge import apply
 
     original = load_original(tiny_folder("llama"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from steerscope.backbones import load_model
+from steerscope.models.loading import load_model
 
 
 def test_an_adapter_is_trained_evaluated_and_merged(run_cli, tiny_folder, words, tmp_path):

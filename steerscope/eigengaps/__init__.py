@@ -1,0 +1,44 @@
+"""Spectra of the attention keys of every head."""
+
+from __future__ import annotations
+
+from steerscope.eigengaps.heads import HeadSpectra, HeadStatistic, eigengap, head_statistics
+from steerscope.eigengaps.keys import (
+    LEGACY,
+    VARIANTS,
+    Keys,
+    KeyView,
+    arrange,
+    check_variant,
+    read_keys,
+)
+from steerscope.eigengaps.spectrum import (
+    STATISTICS,
+    absolute_gap,
+    effective_rank,
+    gram_eigenvalues,
+    participation_ratio,
+    spectral_entropy,
+    spectral_gap,
+)
+
+__all__ = [
+    "LEGACY",
+    "STATISTICS",
+    "VARIANTS",
+    "HeadSpectra",
+    "HeadStatistic",
+    "KeyView",
+    "Keys",
+    "absolute_gap",
+    "arrange",
+    "check_variant",
+    "effective_rank",
+    "eigengap",
+    "gram_eigenvalues",
+    "head_statistics",
+    "participation_ratio",
+    "read_keys",
+    "spectral_entropy",
+    "spectral_gap",
+]

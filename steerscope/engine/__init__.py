@@ -1,0 +1,1 @@
+"""Many conditions at once: generation, score, calibration, matched KL, gathering, searches."""

@@ -1,0 +1,184 @@
+"""The doses at which many directions are compared: one length for all, or one KL for all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from steerscope.directions import Direction
+from steerscope.doses import Dose
+from steerscope.engine.score import kl_from_plain
+from steerscope.errors import BadValueError
+from steerscope.models.lens_model import LensModel, TextOrIds
+from steerscope.progress import Track, silent
+from steerscope.steering.interventions import Cell, Steering
+
+KL, NORM = "kl", "norm"
+_ROUNDS = 6
+_SMALLEST = 1e-12  # nats; what counts as no KL at all is not taken the logarithm of
+
+
+def both_signs(direction: Direction, relative: float) -> list[Cell]:
+    """The direction added at +dose and at -dose, in relative units."""
+    return [Cell((Steering(direction, Dose(s * relative, "relative")),)) for s in (1, -1)]
+
+
+def matched_doses(
+    model: LensModel,
+    directions: Sequence[Direction],
+    prompts: Sequence[TextOrIds],
+    matching: Matching,
+    *,
+    tolerance: float = 0.02,
+    progress: Track = silent,
+) -> pd.DataFrame:
+    """For each direction the dose of the matched length and the one of the matched KL.
+
+    The KL of a dose is that of KL(steered || plain) over the positions of the prompts but 0, mean
+    over prompts and over both signs of the dose. The doses of the matching come first, for all
+    directions together; then the first interval in which the KL passes the target is narrowed, in
+    log KL over log dose, again for all together. `calibration.calibrate` does this for one
+    direction, one sign and any operator.
+
+    Args:
+        model: the model.
+        directions: any number, at any layers.
+        prompts: texts or token ids, teacher-forced.
+        matching: the doses that are tried first, and what is matched.
+        tolerance: relative difference from the target KL that counts as reached.
+        progress: shows the loop.
+
+    Returns:
+        Two rows per direction: direction (its place in the sequence), matching (`kl` or `norm`),
+        dose_relative, kl_nats. Both are NaN where the doses do not reach the KL, start above it, or
+        jump over it.
+
+    Raises:
+        BadValueError: no prompt; or no length is named and no direction reaches the KL.
+    """
+    if not prompts:
+        raise BadValueError("doses are matched on prompts; give at least one.")
+    curves = _Curves(model, directions, prompts, progress)
+    curves.measure([(i, dose) for i in range(len(directions)) for dose in matching.doses])
+    for _ in range(_ROUNDS):
+        wanted = [
+            (i, curves.guess(i, matching.kl))
+            for i in range(len(directions))
+            if math.isnan(curves.reached(i, matching.kl, tolerance))
+        ]
+        curves.measure([(i, dose) for i, dose in wanted if math.isfinite(dose)])
+    reached = [curves.reached(i, matching.kl, tolerance) for i in range(len(directions))]
+    length = matched_length(matching, reached)
+    curves.measure([(i, length) for i, curve in enumerate(curves.found) if length not in curve])
+    rows = []
+    for i, curve in enumerate(curves.found):
+        for kind, dose in ((KL, reached[i]), (NORM, length)):
+            kl = curve.get(dose, math.nan)
+            rows.append({"direction": i, "matching": kind, "dose_relative": dose, "kl_nats": kl})
+    return pd.DataFrame(rows)
+
+
+@dataclass(eq=False)
+class _Curves:
+    """KL by relative dose of each direction, as far as it has been measured."""
+
+    model: LensModel
+    directions: Sequence[Direction]
+    prompts: Sequence[TextOrIds]
+    progress: Track
+    found: list[dict[float, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.found = [{} for _ in self.directions]
+
+    def measure(self, wanted: Sequence[tuple[int, float]]) -> None:
+        """KL of these directions at these doses."""
+        if not wanted:
+            return
+        cells = [cell for i, dose in wanted for cell in both_signs(self.directions[i], dose)]
+        by_cell = kl_from_plain(self.model, self.prompts, cells, progress=self.progress)
+        nats = by_cell.double().mean(dim=1).reshape(-1, 2).mean(dim=1).tolist()
+        for (i, dose), kl in zip(wanted, nats, strict=True):
+            self.found[i][dose] = kl
+
+    def guess(self, i: int, target: float) -> float:
+        """Where the KL should first reach the target; NaN outside the doses measured."""
+        doses = np.array(sorted(self.found[i]))
+        kl = np.maximum([self.found[i][dose] for dose in doses], _SMALLEST)
+        return math.exp(at_matched_kl(kl, np.log(doses), target))
+
+    def reached(self, i: int, target: float, tolerance: float) -> float:
+        """The smallest dose measured whose KL is within the tolerance; NaN for none."""
+        close = [d for d, kl in self.found[i].items() if abs(kl - target) <= tolerance * target]
+        return min(close, default=math.nan)
+
+
+@dataclass(frozen=True)
+class Matching:
+    """At which dose layers are compared.
+
+    Attributes:
+        doses: relative doses that are measured, both signs, ascending.
+        relative: the dose at which layers are compared by length; None for the median over the
+            layers of the dose that gives `kl`.
+        kl: the KL in nats at which they are compared by what they change.
+
+    The default makes both comparisons equally strong. A fixed length may be one that steers nothing:
+    where the interval of every layer's effect holds zero, the order of the layers is noise and
+    nothing can predict it.
+
+    Raises:
+        BadValueError: fewer than two doses, or doses that do not ascend from above 0 or do not reach
+            `relative`.
+    """
+
+    doses: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
+    relative: float | None = None
+    kl: float = 0.1
+
+    def __post_init__(self) -> None:
+        if len(self.doses) < 2 or self.doses[0] <= 0 or list(self.doses) != sorted(set(self.doses)):
+            raise BadValueError(
+                f"the doses {self.doses} must be two or more, ascend and be above 0."
+            )
+        if self.relative is not None and not self.doses[0] <= self.relative <= self.doses[-1]:
+            raise BadValueError(
+                f"the matched dose {self.relative} is outside {self.doses[0]} to {self.doses[-1]}."
+            )
+        if not self.kl > 0:
+            raise BadValueError(f"the matched KL {self.kl} must be above 0.")
+
+
+def matched_length(matching: Matching, needed: Sequence[float]) -> float:
+    """The relative dose at which all are compared, given what each needs for the matched KL.
+
+    Raises:
+        BadValueError: no dose is given to match by length, and none reaches the KL.
+    """
+    if matching.relative is not None:
+        return matching.relative
+    reached = [dose for dose in needed if math.isfinite(dose)]
+    if not reached:
+        raise BadValueError(
+            f"no layer reaches {matching.kl:g} nats at relative doses of {matching.doses[0]:g} to "
+            f"{matching.doses[-1]:g}; give other doses, or another KL."
+        )
+    return float(np.median(reached))
+
+
+def at_matched_kl(
+    kl: Float[np.ndarray, " dose"], values: Float[np.ndarray, " dose"], target: float
+) -> float:
+    """The value where the KL first reaches the target, linear in log KL; NaN outside the doses."""
+    if not kl[0] <= target <= kl.max():
+        return math.nan
+    above = int(np.argmax(kl >= target))
+    if above == 0:
+        return float(values[0])
+    part = slice(above - 1, above + 1)
+    return float(np.interp(math.log(target), np.log(kl[part]), values[part]))

@@ -1,0 +1,207 @@
+"""Forward-only measurements: likelihoods of texts, and KL of a steered from the plain model.
+
+Each text runs once, plain; every condition runs again only the blocks from its site upward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from steerscope.metrics import kl_from_log_q
+from steerscope.models.lens_model import LensModel, PlainPass, TextOrIds
+from steerscope.models.memory import cache_bytes, fit, logits_bytes, pass_bytes, tokens_in_cache
+from steerscope.progress import Track, silent
+from steerscope.steering.interventions import Cell, Rows, attach_cells
+from steerscope.texts.batches import equal_length_batches
+
+_TEXTS_AT_ONCE = 1024
+
+
+def kl_from_plain(
+    model: LensModel,
+    prompts: Sequence[TextOrIds],
+    cells: Sequence[Cell],
+    *,
+    batch_size: int | None = None,
+    progress: Track = silent,
+) -> Float[Tensor, "cell prompt"]:
+    """KL(steered || plain) of the next-token distributions, in nats, mean over the positions.
+
+    Every prompt is teacher-forced; position 0 is left out of the mean.
+
+    Args:
+        model: the model.
+        prompts: texts or token ids.
+        cells: the conditions; a plain one gives 0.
+        batch_size: rows in one pass; default as many as are run fastest and the memory holds.
+        progress: shows the loop.
+
+    Raises:
+        MemoryBudgetError: not one prompt fits into the memory.
+    """
+    found = kl_by_position(model, prompts, cells, batch_size=batch_size, progress=progress)
+    return torch.stack([kl.mean(dim=1) for kl in found], dim=1)
+
+
+@torch.no_grad()
+def kl_by_position(
+    model: LensModel,
+    prompts: Sequence[TextOrIds],
+    cells: Sequence[Cell],
+    *,
+    batch_size: int | None = None,
+    progress: Track = silent,
+) -> list[Float[Tensor, "cell pos"]]:
+    """KL(steered || plain) at every position but 0 of each prompt, in nats, teacher-forced."""
+    ids = [model.tokens(p) for p in prompts]
+    found = [torch.full((len(cells), len(i) - 1), torch.nan) for i in ids]
+    texts = rows_that_fit(model, ids, batch_size)
+    for batch in progress(equal_length_batches(ids, texts, model.device), "measuring KL"):
+        wanted = batch.tokens.shape[1] - 1
+        if not wanted:
+            continue
+        plain = model.plain_pass(batch.tokens)
+        log_q = torch.log_softmax(_plain_logits(plain, wanted).float(), dim=-1)
+        for some, which, logits in under_each(plain, cells, at_most=texts, last=wanted):
+            kl = kl_from_log_q(logits, log_q, which).cpu()
+            for number, place, row in zip(some, which.tolist(), kl, strict=True):
+                found[batch.indices[place]][number] = row
+    return found
+
+
+def rows_that_fit(model: LensModel, ids: Sequence[list[int]], batch_size: int | None) -> int:
+    """Texts, or texts under conditions, whose passes and logits the memory holds at once."""
+    longest = max(map(len, ids), default=1)
+    token = pass_bytes(model) + cache_bytes(model) + 2 * logits_bytes(model)
+    token += model.shape.n_layers * model.shape.d_model * model.dtype.itemsize
+    at_most = batch_size or max(1, min(_TEXTS_AT_ONCE, tokens_in_cache(model) // longest))
+    return fit(
+        model, f"a text of {longest} tokens", shared=0, row=longest * token, at_most=at_most
+    ).rows
+
+
+def _plain_logits(plain: PlainPass, last: int) -> Float[Tensor, "prompt out vocab"]:
+    everyone = torch.arange(len(plain.tokens), device=plain.tokens.device)
+    return plain.resume(everyone, plain.model.shape.n_layers, last=last)
+
+
+def under_each(
+    plain: PlainPass, cells: Sequence[Cell], *, at_most: int, last: int
+) -> Iterator[tuple[list[int], Int[Tensor, " row"], Float[Tensor, "row out vocab"]]]:
+    """Logits at the last positions of the prompts of a plain pass under conditions, some at a time.
+
+    A row is a prompt under a condition; it comes with the numbers of its condition and prompt.
+
+    Args:
+        plain: the prompts.
+        cells: the conditions.
+        at_most: rows in one pass.
+        last: positions at the end that are wanted.
+    """
+    model, (n, length) = plain.model, plain.tokens.shape
+    groups: dict[int, list[int]] = {}
+    for number, cell in enumerate(cells):
+        block = plain.first_run(cell.first_block(length, model.shape.n_layers))
+        groups.setdefault(block, []).append(number)
+    at_once = max(1, at_most // n)
+    everyone = torch.arange(n, device=plain.tokens.device)
+    for block, numbers in groups.items():
+        for start in range(0, len(numbers), at_once):
+            part = numbers[start : start + at_once]
+            which = everyone.repeat(len(part))
+            rows_of = [Rows(places) for places in torch.arange(len(which)).to(which).split(n)]
+            mine = [(cells[i], rows) for i, rows in zip(part, rows_of, strict=True)]
+            with attach_cells(model, mine):
+                for rows, logits in plain.resume_in_parts(which, block, last=last):
+                    yield [part[int(row) // n] for row in rows], which[rows], logits
+
+
+def log_likelihoods(
+    model: LensModel,
+    texts: Sequence[TextOrIds],
+    cell: Cell | None = None,
+    *,
+    after: Sequence[int] | None = None,
+    batch_size: int | None = None,
+) -> list[Float[Tensor, " token"]]:
+    """Natural log-probability of each token of each text, given those before it.
+
+    Args:
+        model: the model.
+        texts: texts or token ids.
+        cell: condition under which they are scored; default plain.
+        after: number of leading tokens of each text to leave out, such as the prompt's length;
+            default 1, the first token, which nothing predicts.
+        batch_size: texts in one pass; default as many as are run fastest and the memory holds.
+    """
+    return log_likelihoods_under(
+        model, texts, [cell or Cell()], after=after, batch_size=batch_size
+    )[0]
+
+
+@torch.no_grad()
+def log_likelihoods_under(
+    model: LensModel,
+    texts: Sequence[TextOrIds],
+    cells: Sequence[Cell],
+    *,
+    after: Sequence[int] | None = None,
+    batch_size: int | None = None,
+    progress: Track = silent,
+) -> list[list[Float[Tensor, " token"]]]:
+    """`log_likelihoods` under many conditions; `result[c][t]` is text t under cell c."""
+    ids = [model.tokens(t) for t in texts]
+    starts = [1] * len(ids) if after is None else [max(1, n) for n in after]
+    result = [[torch.empty(0)] * len(ids) for _ in cells]
+    rows = rows_that_fit(model, ids, batch_size)
+    for batch in progress(equal_length_batches(ids, rows, model.device), "scoring texts"):
+        n = batch.tokens.shape[1]
+        wanted = n - min(starts[i] for i in batch.indices)  # tokens at the end to be scored
+        if wanted < 1:
+            continue
+        plain = model.plain_pass(batch.tokens)
+        tokens = batch.tokens[:, -wanted - 1 :]
+        for some, which, logits in under_each(plain, cells, at_most=rows, last=wanted + 1):
+            scores = _token_scores(logits, tokens[which]).cpu()
+            for number, place, row in zip(some, which.tolist(), scores, strict=True):
+                index = batch.indices[place]
+                result[number][index] = row[wanted - (n - starts[index]) :]
+    return result
+
+
+def _token_scores(
+    logits: Float[Tensor, "batch pos vocab"], tokens: Int[Tensor, "batch pos"]
+) -> Float[Tensor, "batch next"]:
+    logits = logits[:, :-1].float()
+    chosen = logits.gather(-1, tokens[:, 1:, None]).squeeze(-1)
+    return chosen - logits.logsumexp(dim=-1)
+
+
+def preference(
+    model: LensModel,
+    pairs: Sequence[tuple[str, str]],
+    cell: Cell,
+    *,
+    batch_size: int | None = None,
+) -> Float[Tensor, " pair"]:
+    """Log P(positive) - log P(negative) for each pair of texts, in nats; what they share cancels."""
+    return preferences(model, pairs, [cell], batch_size=batch_size)[0]
+
+
+def preferences(
+    model: LensModel,
+    pairs: Sequence[tuple[str, str]],
+    cells: Sequence[Cell],
+    *,
+    batch_size: int | None = None,
+    progress: Track = silent,
+) -> Float[Tensor, "cell pair"]:
+    """`preference` under many conditions."""
+    texts = [text for pair in pairs for text in pair]
+    scores = log_likelihoods_under(model, texts, cells, batch_size=batch_size, progress=progress)
+    sums = torch.tensor([[float(s.sum()) for s in row] for row in scores])
+    return sums[:, 0::2] - sums[:, 1::2]

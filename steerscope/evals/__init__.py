@@ -1,6 +1,0 @@
-"""Judges: what a continuation shows, without a language model as judge."""
-
-from steerscope.evals.judges import Judge, TextJudge, choose_judge
-from steerscope.evals.microworld import MicroworldJudge
-
-__all__ = ["Judge", "MicroworldJudge", "TextJudge", "choose_judge"]

@@ -1,0 +1,1 @@
+"""Activations and gradients out of a model."""

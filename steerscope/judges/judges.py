@@ -1,0 +1,62 @@
+"""What every judge does, the one that works on any text, and which judge fits a contrast set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from steerscope.engine.generation import Continuation
+from steerscope.judges.effects import PREFERENCE, Effect
+from steerscope.judges.microworld import MicroworldJudge
+from steerscope.metrics import distinct_n, is_degenerate, repetition
+from steerscope.texts.contrasts import ContrastSet, Prompt
+
+UNITS = {"degenerate": "share", "distinct_2": "ratio", "repetition": "share"}
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """Reads continuations."""
+
+    @property
+    def effect(self) -> Effect:
+        """The number that tells whether steering worked."""
+        ...
+
+    def applies(self, prompt: Prompt, sign: int) -> bool:
+        """Whether a prompt leaves room for an effect of a dose of this sign (0 for no dose)."""
+        ...
+
+    def read(self, prompt: Prompt, continuation: Continuation) -> dict[str, float]:
+        """Metrics of one continuation by name; NaN where it cannot tell."""
+        ...
+
+
+@dataclass(frozen=True)
+class TextJudge:
+    """Sees only whether a text has collapsed; the effect is read off the held-out pairs instead."""
+
+    effect: Effect = PREFERENCE
+
+    def applies(self, prompt: Prompt, sign: int) -> bool:  # noqa: ARG002 - the same for all
+        """Every prompt will do."""
+        return True
+
+    def read(self, prompt: Prompt, continuation: Continuation) -> dict[str, float]:  # noqa: ARG002
+        """No metric of its own."""
+        return {}
+
+
+def text_metrics(tokens: Sequence[int]) -> dict[str, float]:
+    """Repetition and variety of one continuation."""
+    return {
+        "degenerate": float(is_degenerate(tokens)),
+        "distinct_2": distinct_n(tokens, 2),
+        "repetition": repetition(tokens),
+    }
+
+
+def choose_judge(contrasts: ContrastSet, prompts: Sequence[Prompt]) -> Judge:
+    """The microworld's oracle where it can read the contrast set and knows the prompts, else text."""
+    return MicroworldJudge.for_contrasts(contrasts, prompts) or TextJudge()

@@ -1,0 +1,1 @@
+"""The only door to TransformerLens and transformers: loading, the two backbones, caches, memory."""

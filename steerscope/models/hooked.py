@@ -1,0 +1,340 @@
+"""HookedTransformer as a `LensModel`, with a key-value cache that is written in place."""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from steerscope.models.attention import attend
+from steerscope.models.caches import Cache
+from steerscope.models.keys_values import GridCache, GridEntry, WholeEntry, WholePass
+from steerscope.models.lens_model import LensModel, PlainPass
+from steerscope.models.norms import fuse_norms
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import transformer_lens.loading_from_pretrained as tl_loading
+    from transformer_lens import HookedTransformer
+    from transformer_lens.components import GatedMLP
+    from transformer_lens.utilities.activation_functions import gelu_new, gelu_pytorch_tanh
+
+# Bytes of logits made at once: larger pieces of memory are given back to the system after use, and
+# getting them again costs a third of the time of making the logits.
+_LOGITS_AT_ONCE = 24 * 2**20
+# Largest difference of a logit from transformers', in standard deviations of the logits.
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.03}
+
+
+class HookedLensModel(LensModel):
+    """A model run by `HookedTransformer`."""
+
+    backbone = "hooked"
+    transformer: HookedTransformer
+    _key_readers = 0
+    _in_pass: GridCache | WholePass | None = None
+
+    def _watch_positions(self) -> None:
+        # Wrapped and not hooked, since TransformerLens' generate calls forward directly.
+        forward = self.transformer.forward
+
+        @wraps(forward)
+        def watched(input: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A002 - their name
+            cache = kwargs.get("past_kv_cache")
+            first = kwargs.get("start_at_layer") or 0
+            start = 0 if cache is None else cache[first].past_keys.shape[1]
+            n_tokens = input.shape[-1 if input.ndim < 3 else 1] if torch.is_tensor(input) else 0
+            shown = input if torch.is_tensor(input) and input.ndim == 2 else None
+            self.clock.begin(start, n_tokens, shown)
+            return forward(input, *args, **kwargs)
+
+        object.__setattr__(self.transformer, "forward", watched)
+        fuse_norms(self.transformer)
+        for block in self.transformer.blocks:
+            _attend_in_place(block.attn)
+            _lay_out_for_products(block)
+            if getattr(block.mlp, "act_fn", None) is gelu_new:
+                block.mlp.act_fn = gelu_pytorch_tanh  # the same function in one pass over memory
+
+    @contextmanager
+    def reading_keys(self) -> Iterator[None]:
+        """While active, `keys_so_far` may be asked from within hooks."""
+        self._key_readers += 1
+        try:
+            yield
+        finally:
+            self._key_readers -= 1
+
+    def keys_so_far(self, layer: int, n_tokens: int) -> Float[Tensor, "row head token d"]:
+        """Keys of a block for the first tokens of every row of the pass in progress."""
+        assert self._in_pass is not None, "asked outside of a pass"
+        keys = self._in_pass.keys_so_far(layer, n_tokens)
+        if self._in_pass.ours or self.transformer.cfg.positional_embedding_type != "rotary":
+            return keys
+        attention: Any = self.transformer.blocks[layer].attn
+        return attention.apply_rotary(keys.transpose(1, 2), 0).transpose(1, 2)
+
+    def new_cache(self, n_rows: int, n_tokens: int) -> GridCache:
+        """An empty cache with room for that many rows and tokens."""
+        return GridCache(self, n_rows, n_tokens)
+
+    def _run(
+        self, tokens: Int[Tensor, "batch pos"], cache: GridCache | None, last: int | None
+    ) -> Float[Tensor, "batch out vocab"]:
+        residual = self._embedded_and_run(tokens, cache, self.shape.n_layers)
+        return self.unembed(residual if last is None else residual[:, -last:])
+
+    def run_to(self, tokens: Int[Tensor, "batch pos"], layer: int) -> None:
+        """Run the blocks up to and including `layer`, for the hooks' sake."""
+        self._embedded_and_run(tokens, None, layer + 1)
+
+    def plain_pass(self, tokens: Int[Tensor, "prompt pos"]) -> PlainPass:
+        """Prompts of one length as they run now, for conditions that start as they did."""
+        if self.transformer.cfg.positional_embedding_type == "shortformer":
+            return super().plain_pass(tokens)  # each block is given the positions once more
+        cache = self.new_cache(*tokens.shape)
+        starts: list[Tensor] = []
+
+        def keep(_module: Any, arguments: tuple[Tensor, ...]) -> None:
+            starts.append(arguments[0])  # before any hook has changed it
+
+        blocks: Any = self.transformer.blocks
+        places = [blocks[0], *(block.hook_resid_post for block in blocks)]
+        handles = [place.register_forward_pre_hook(keep) for place in places]
+        try:
+            self._embedded_and_run(tokens, cache, self.shape.n_layers)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return _SharedPass(self, tokens, starts, cache)
+
+    def _embedded_and_run(
+        self, tokens: Int[Tensor, "batch pos"], cache: GridCache | None, n_blocks: int
+    ) -> Float[Tensor, "batch pos d"]:
+        # Embedding by hand and starting at block 0 spares a padding mask that no row needs.
+        t = self.transformer
+        embedded = t.hook_embed(t.embed(tokens))
+        start = 0 if cache is None else cache.n_tokens
+        residual, shortformer = t.get_residual(embedded, start, tokens=tokens)
+        with nullcontext() if start else self.clock.telling(lambda: tokens):
+            return self.run_blocks(residual, cache, 0, n_blocks, shortformer)
+
+    def run_blocks(
+        self,
+        residual: Float[Tensor, "batch pos d"],
+        cache: GridCache | None,
+        first: int,
+        stop: int | None = None,
+        shortformer: Tensor | None = None,
+    ) -> Float[Tensor, "batch pos d"]:
+        """The residual stream after the blocks from `first` up to, not including, `stop`."""
+        if cache is None:
+            self._in_pass = WholePass(self.transformer, keeps_keys=self._key_readers > 0)
+        else:
+            self._in_pass, cache.n_rows = cache, len(residual)
+        try:
+            residual = self.transformer(
+                residual,
+                start_at_layer=first,
+                stop_at_layer=self.shape.n_layers if stop is None else stop,
+                shortformer_pos_embed=shortformer,
+                past_kv_cache=self._in_pass,
+            )
+        finally:
+            self._in_pass = None  # its memory is whoever's that holds the cache
+        if cache is not None:
+            cache.n_tokens += residual.shape[1]
+        return residual
+
+    def unembed(
+        self, residual: Float[Tensor, "*batch d"], *, capped: bool = True
+    ) -> Float[Tensor, "*batch vocab"]:
+        """Logits that a last residual stream would give: final norm, unembedding, any soft cap."""
+        t = self.transformer
+        normed = t.unembed.hook_in(t.ln_final(residual.reshape(1, -1, residual.shape[-1])))
+        # TransformerLens' own unembedding copies its whole matrix at every call.
+        logits = normed @ t.unembed.W_U
+        if bool(t.unembed.b_U.any()):
+            logits = logits + t.unembed.b_U
+        logits = t.unembed.hook_out(logits)
+        logits = logits.reshape(*residual.shape[:-1], -1)
+        cap = t.cfg.output_logits_soft_cap
+        return cap * torch.tanh(logits / cap) if capped and cap > 0 else logits
+
+
+class _SharedPass(PlainPass):
+    """What every block starts from, and its keys and values, so that a condition starts at its own.
+
+    Attributes:
+        starts: the input of block 0, and what each block gives to the hooks at its end.
+    """
+
+    model: HookedLensModel
+
+    def __init__(
+        self,
+        model: HookedLensModel,
+        tokens: Int[Tensor, "prompt pos"],
+        starts: list[Float[Tensor, "prompt pos d"]],
+        cache: GridCache,
+    ) -> None:
+        super().__init__(model, tokens)
+        self.starts, self.cache = starts, cache
+
+    def first_run(self, block: int) -> int:
+        """The first block that really runs for a condition that changes nothing below `block`."""
+        return block
+
+    def resume(
+        self,
+        prompts: Int[Tensor, " row"],
+        block: int,
+        *,
+        cache: Cache | None = None,
+        last: int | None = None,
+    ) -> Float[Tensor, "row out vocab"]:
+        """Logits of rows of these prompts, run from `block` on; fills an empty cache."""
+        residual = self._resumed(prompts, block, cache)
+        return self.model.unembed(residual if last is None else residual[:, -last:])
+
+    def resume_in_parts(
+        self, prompts: Int[Tensor, " row"], block: int, *, last: int
+    ) -> Iterator[tuple[Int[Tensor, " part"], Float[Tensor, "part out vocab"]]]:
+        """As `resume` without a cache, the logits of a few rows at a time, with their numbers."""
+        residual = self._resumed(prompts, block, None)[:, -last:]
+        width = last * self.model.shape.n_vocab * self.model.dtype.itemsize
+        for part in torch.arange(len(prompts)).split(max(1, _LOGITS_AT_ONCE // width)):
+            yield part, self.model.unembed(residual[int(part[0]) : int(part[-1]) + 1])
+
+    def _resumed(
+        self, prompts: Int[Tensor, " row"], block: int, cache: Cache | None
+    ) -> Float[Tensor, "row pos d"]:
+        if cache is not None:
+            assert isinstance(cache, GridCache)
+            cache.take(self.cache, prompts, block)
+        clock, n_blocks = self.model.clock, self.model.shape.n_layers
+        clock.begin(0, self.tokens.shape[1])
+        residual = self.starts[block][prompts]
+        with clock.telling(lambda: self.tokens[prompts]):
+            if block:
+                before: Any = self.model.transformer.blocks[block - 1]
+                residual = before.hook_resid_post(residual)
+            if block < n_blocks:
+                return self.model.run_blocks(residual, cache, block)
+        if cache is not None:
+            cache.n_tokens = self.cache.n_tokens
+        return residual
+
+
+def _attend_in_place(attention: Any) -> None:
+    """Have an attention layer use our attention when it is given a cache of ours."""
+    forward = attention.forward
+
+    @wraps(forward)
+    def chosen(
+        query_input: Tensor,
+        key_input: Tensor,
+        value_input: Tensor,
+        past_kv_cache_entry: Any = None,
+        *rest: Any,
+        **more: Any,
+    ) -> Tensor:
+        entry = past_kv_cache_entry
+        if isinstance(entry, GridEntry | WholeEntry) and entry.ours:
+            return attend(attention, (query_input, key_input, value_input), entry)
+        return forward(query_input, key_input, value_input, entry, *rest, **more)
+
+    object.__setattr__(attention, "forward", chosen)
+
+
+def _lay_out_for_products(block: Any) -> None:
+    """Lay weights in memory as TransformerLens turns them at every call, so that this copies nothing.
+
+    Their values and shapes stay as they are.
+    """
+    for name in ("W_Q", "W_K", "W_V", "_W_K", "_W_V"):
+        weight = block.attn._parameters.get(name)
+        if weight is not None and weight.ndim == 3:
+            weight.data = weight.data.transpose(1, 2).contiguous().transpose(1, 2)
+    mlp: Any = block.mlp
+    if type(mlp) is GatedMLP:
+        for name in ("W_gate", "W_in", "W_out"):
+            weight = getattr(mlp, name)
+            if weight.is_floating_point() and weight.ndim == 2:
+                weight.data = weight.data.T.contiguous().T
+
+
+def official_name(name: str) -> str | None:
+    """The hub name behind a name that TransformerLens knows, or None."""
+    try:
+        return tl_loading.get_official_model_name(name)
+    except ValueError:
+        return None
+
+
+def faithful_hooked(
+    original: Any, tokenizer: Any, device: torch.device, known_as: str | None
+) -> tuple[HookedTransformer | None, str]:
+    """A faithful HookedTransformer of the model, or None and the reason why there is none."""
+    reasons = []
+    with tempfile.TemporaryDirectory(prefix="steerscope-") as folder:
+        config = original.config.to_dict()
+        if "n_positions" in config:  # read by TransformerLens, no longer written by transformers
+            config.setdefault("n_ctx", config["n_positions"])
+        config["architectures"] = [type(original).__name__]
+        (Path(folder) / "config.json").write_text(json.dumps(config, default=str))
+        for source in filter(None, (known_as, folder)):
+            try:
+                hooked = _convert(source, original, tokenizer, device)
+                gap = _logit_gap(original, hooked)
+            except Exception as error:  # noqa: BLE001 - whatever its conversion stumbles over
+                reasons.append(f"its conversion fails ({' '.join(str(error).split())[:160]})")
+                continue
+            if gap <= _TOLERANCE[original.dtype]:
+                return hooked, ""
+            reasons.append(f"its logits differ from transformers' by {gap:.2g} of their spread")
+    return None, reasons[-1]
+
+
+def _convert(source: str, original: Any, tokenizer: Any, device: torch.device) -> HookedTransformer:
+    cfg = tl_loading.get_pretrained_model_config(
+        source,
+        hf_cfg=original.config.to_dict(),
+        fold_ln=False,
+        device=str(device),
+        dtype=original.dtype,
+    )
+    weights = tl_loading.get_pretrained_state_dict(source, cfg, original, dtype=original.dtype)
+    cfg.tokenizer_name = None
+    hooked = HookedTransformer(
+        cfg, copy.deepcopy(tokenizer), move_to_device=False, default_padding_side="right"
+    )
+    hooked.load_and_process_state_dict(
+        weights,
+        fold_ln=False,
+        center_writing_weights=False,
+        center_unembed=False,
+        fold_value_biases=False,
+    )
+    hooked.move_model_modules_to_device()
+    return hooked.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def _logit_gap(original: Any, hooked: HookedTransformer) -> float:
+    """Largest difference of the logits of a few tokens, in standard deviations of the logits."""
+    n_vocab = original.config.get_text_config().vocab_size
+    tokens = (torch.arange(16) * 7919 % n_vocab).unsqueeze(0)
+    ours = hooked(tokens.to(hooked.cfg.device)).float().cpu()
+    theirs = original(tokens.to(original.device)).logits.float().cpu()
+    return float((ours - theirs).abs().max() / theirs.std())

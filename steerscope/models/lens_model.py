@@ -1,0 +1,363 @@
+"""The model: what every other module sees of it, whatever backbone runs it.
+
+`LensModel` gives shapes, tokens, forward passes with or without a cache, hooks at a `Site`, and a
+clock that says which absolute positions a forward pass covers. The clock is read off the key-value
+cache of the pass itself, so it is right whoever calls the model. `models` is the only package
+that touches TransformerLens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from steerscope.errors import BadValueError, PromptTooLongError, UnsupportedSiteError
+from steerscope.models.caches import Cache, Recompute
+from steerscope.models.clock import Clock
+from steerscope.sites import HEAD_STREAMS, STREAMS, Site, Stream
+
+BackboneName = Literal["hooked", "bridge"]
+TextOrIds = str | Sequence[int]
+Activation = Float[Tensor, "batch pos d"]
+HookFunction = Callable[[Activation], Activation | None]
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Sizes of a model; `n_context` is the longest sequence in tokens."""
+
+    n_layers: int
+    d_model: int
+    n_heads: int
+    n_key_value_heads: int
+    d_head: int
+    d_mlp: int
+    n_vocab: int
+    n_context: int
+
+
+class LensModel(ABC):
+    """A causal language model with named hook points.
+
+    Attributes:
+        name: what the user called it.
+        backbone: `hooked` for HookedTransformer, `bridge` for TransformerBridge.
+        shape: its sizes.
+        tokenizer: the Hugging Face tokenizer.
+        transformer: the TransformerLens object, for whatever this class does not offer.
+        fingerprint: hash of architecture and weights, the same on both backbones and in any dtype.
+        clock: absolute positions of the pass in progress.
+        memory_limit: bytes for weights and work together; None for what the machine has.
+    """
+
+    backbone: BackboneName
+    # Streams whose hook point sees the very tensor that the block keeps for its skip connection,
+    # so that an edit must be written into it to reach both.
+    _shared_streams: frozenset[Stream] = frozenset()
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        transformer: nn.Module,
+        tokenizer: Any,
+        shape: ModelShape,
+        fingerprint: str,
+    ) -> None:
+        self.name = name
+        self.transformer = transformer
+        self.tokenizer = tokenizer
+        self.shape = shape
+        self.fingerprint = fingerprint
+        self.clock = Clock()
+        self.memory_limit: int | None = None
+        self._watch_positions()
+
+    # -- what a backbone provides ---------------------------------------------------------------
+
+    @abstractmethod
+    def _watch_positions(self) -> None:
+        """Have every forward pass tell the clock where it starts."""
+
+    @abstractmethod
+    def new_cache(self, n_rows: int, n_tokens: int) -> Cache:
+        """An empty cache with room for that many rows and tokens."""
+
+    @abstractmethod
+    def _run(
+        self, tokens: Int[Tensor, "batch pos"], cache: Any, last: int | None
+    ) -> Float[Tensor, "batch out vocab"]:
+        """Logits at all or the last positions; `cache` is None or of the backbone's own kind."""
+
+    @abstractmethod
+    def run_to(self, tokens: Int[Tensor, "batch pos"], layer: int) -> None:
+        """Run the blocks up to and including `layer`, for the hooks' sake."""
+
+    @abstractmethod
+    def unembed(
+        self, residual: Float[Tensor, "*batch d"], *, capped: bool = True
+    ) -> Float[Tensor, "*batch vocab"]:
+        """Logits that a last residual stream would give: final norm, unembedding, any soft cap."""
+
+    # -- what a backbone may do better ----------------------------------------------------------
+
+    def plain_pass(self, tokens: Int[Tensor, "prompt pos"]) -> PlainPass:
+        """Prompts of one length as they run now, for conditions that start as they did."""
+        return PlainPass(self, tokens)
+
+    def reading_keys(self) -> AbstractContextManager[None]:
+        """While active, `keys_so_far` may be asked from within hooks.
+
+        Raises:
+            UnsupportedSiteError: this backbone does not tell.
+        """
+        raise UnsupportedSiteError(
+            f"{self.name} on the {self.backbone} backbone does not tell the keys of earlier tokens; "
+            "use the hooked backbone."
+        )
+
+    def keys_so_far(self, layer: int, n_tokens: int) -> Float[Tensor, "row head token d"]:
+        """Keys of a block for the first tokens of every row of the pass in progress.
+
+        As attention compares them, so after any rotation; heads that share keys come once.
+        """
+        raise NotImplementedError
+
+    # -- the same for all -----------------------------------------------------------------------
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        *,
+        cache: Cache | None = None,
+        last: int | None = None,
+    ) -> Float[Tensor, "batch out vocab"]:
+        """Logits at every position, or at the `last` so many alone.
+
+        With a cache, `tokens` continue what it remembers and are added to it.
+        """
+        if isinstance(cache, Recompute):
+            return self._run(cache.extend(tokens), None, last or tokens.shape[1])
+        return self._run(tokens, cache, last)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.transformer.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the weights."""
+        return next(self.transformer.parameters()).dtype
+
+    def tokens(self, text: TextOrIds, *, bos: bool = True, room: int = 0) -> list[int]:
+        """Token ids of a text, with the beginning-of-sequence token in front exactly once.
+
+        Ids are taken as they are but for that token, too. `bos=False` gives the bare tokenizer's
+        ids. A tokenizer without such a token adds none.
+
+        Raises:
+            PromptTooLongError: the context does not hold the tokens and `room` new ones.
+            BadValueError: no token at all, or an id outside the vocabulary.
+        """
+        if isinstance(text, str):
+            ids = list(self.tokenizer(text, add_special_tokens=False).input_ids)
+        else:
+            ids = [int(i) for i in text]
+        first = self.tokenizer.bos_token_id
+        if bos and first is not None and ids[:1] != [first]:
+            ids = [first, *ids]
+        shown = repr(text if isinstance(text, str) else ids)[:60]
+        if not ids:
+            raise BadValueError(f"the prompt {shown} has no tokens; give some text.")
+        if not all(0 <= i < self.shape.n_vocab for i in ids):
+            raise BadValueError(
+                f"the prompt {shown} has token ids outside 0..{self.shape.n_vocab - 1}."
+            )
+        if len(ids) + room > self.shape.n_context:
+            more = f" and needs room for {room} new ones" if room else ""
+            raise PromptTooLongError(
+                f"the prompt {shown} has {len(ids)} tokens{more}; the context of {self.name} holds "
+                f"{self.shape.n_context}."
+            )
+        return ids
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens left out."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    def token_label(self, token: int) -> str:
+        """One token as readable text, its leading space shown as a space."""
+        return self.tokenizer.decode([token])
+
+    def width(self, site: Site) -> int:
+        """Number of components of an activation at `site`; several heads are laid end to end.
+
+        Raises:
+            UnsupportedSiteError: this model has no such site.
+        """
+        self.check(site)
+        s = self.shape
+        if site.stream in HEAD_STREAMS:
+            heads = s.n_heads if site.stream in {"q", "z"} else s.n_key_value_heads
+            return s.d_head * (heads if site.head is None else 1)
+        return s.d_mlp if site.stream.startswith("mlp_p") else s.d_model
+
+    def check(self, site: Site) -> None:
+        """Refuse a site that this model lacks.
+
+        Raises:
+            UnsupportedSiteError: layer or head out of range, or no such hook point.
+        """
+        s = self.shape
+        if site.layer >= s.n_layers:
+            raise UnsupportedSiteError(
+                f"site {site}: {self.name} has layers 0 to {s.n_layers - 1}."
+            )
+        heads = s.n_heads if site.stream in {"q", "z"} else s.n_key_value_heads
+        if site.head is not None and site.head >= heads:
+            raise UnsupportedSiteError(
+                f"site {site}: {self.name} has {site.stream} heads 0 to {heads - 1}."
+            )
+        if site.hook_name not in self._hook_points:
+            there = [t for t in STREAMS if Site(t, site.layer).hook_name in self._hook_points]
+            raise UnsupportedSiteError(
+                f"site {site}: {self.name} on the {self.backbone} backbone has no such hook point "
+                f"in block {site.layer}; it has {', '.join(there)}."
+            )
+
+    def has(self, site: Site) -> bool:
+        """Whether this model has such a site."""
+        try:
+            self.check(site)
+        except UnsupportedSiteError:
+            return False
+        return True
+
+    @property
+    def _hook_points(self) -> dict[str, nn.Module]:
+        return cast(dict[str, nn.Module], self.transformer.hook_dict)
+
+    def read(
+        self, tokens: Int[Tensor, "batch pos"], sites: Sequence[Site]
+    ) -> dict[Site, Activation]:
+        """Activations at sites, from one pass that goes no deeper than it must."""
+        found: dict[Site, Activation] = {}
+        with ExitStack() as stack:
+            for site in sites:
+
+                def keep(x: Activation, site: Site = site) -> None:
+                    found[site] = x
+
+                stack.enter_context(self.hook(site, keep))
+            self.run_to(tokens, max(s.layer for s in sites))
+        return found
+
+    @contextmanager
+    def hook(self, site: Site, function: HookFunction) -> Iterator[None]:
+        """While active, `function` sees each activation at `site` and may return another.
+
+        Heads are laid end to end in `d` unless the site names one. The hook is independent of
+        TransformerLens' own bookkeeping, so its `reset_hooks` and `run_with_cache` leave it alone.
+
+        Raises:
+            UnsupportedSiteError: this model has no such site.
+        """
+        self.check(site)
+        point = self._hook_points[site.hook_name]
+
+        def call(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor | None:
+            conversion = getattr(point, "hook_conversion", None)
+            whole = output if conversion is None else conversion.convert(output)
+            changed = _on_site(site, whole, function)
+            if changed is None:
+                return None
+            if site.stream in self._shared_streams:
+                output.copy_(changed)
+                return None
+            return changed if conversion is None else conversion.revert(changed)
+
+        handle = point.register_forward_hook(call)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+def _on_site(site: Site, whole: Tensor, function: HookFunction) -> Tensor | None:
+    """Apply `function` to the part of a hook point's tensor that `site` names."""
+    if site.head is not None:
+        part = function(whole[..., site.head, :])
+        if part is None:
+            return None
+        changed = whole.clone()
+        changed[..., site.head, :] = part
+        return changed
+    if whole.ndim == 4:
+        flat = function(rearrange(whole, "batch pos head d -> batch pos (head d)"))
+        if flat is None:
+            return None
+        return rearrange(flat, "batch pos (head d) -> batch pos head d", head=whole.shape[2])
+    return function(whole)
+
+
+def weights_fingerprint(architecture: str, weights: dict[str, Tensor]) -> str:
+    """Hash of an architecture's name and of its weights, sampled and rounded to bfloat16.
+
+    Up to 4096 evenly spaced numbers of each tensor enter, so that a large model takes no longer
+    than it must, and the rounding makes the hash the same in float32 and bfloat16.
+    """
+    digest = hashlib.sha256(architecture.encode())
+    for name in sorted(weights):
+        flat = weights[name].detach().reshape(-1)
+        sample = flat[:: max(1, flat.numel() // 4096)][:4096].to("cpu", torch.bfloat16)
+        digest.update(f"{name} {tuple(weights[name].shape)}".encode())
+        digest.update(sample.view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()
+
+
+class PlainPass:
+    """Prompts of one length, to be run under conditions that leave their first blocks as they are.
+
+    This one remembers only the tokens and runs every block of every condition.
+    """
+
+    def __init__(self, model: LensModel, tokens: Int[Tensor, "prompt pos"]) -> None:
+        self.model, self.tokens = model, tokens
+
+    def first_run(self, block: int) -> int:  # noqa: ARG002 - a backbone may start there
+        """The first block that really runs for a condition that changes nothing below `block`."""
+        return 0
+
+    def resume(
+        self,
+        prompts: Int[Tensor, " row"],
+        block: int,  # noqa: ARG002
+        *,
+        cache: Cache | None = None,
+        last: int | None = None,
+    ) -> Float[Tensor, "row out vocab"]:
+        """Logits of rows of these prompts, run from `block` on at the latest; fills an empty cache.
+
+        The hooks at the end of the block before run again as well. `block` = number of blocks gives
+        the logits of the plain pass itself.
+        """
+        return self.model.forward(self.tokens[prompts], cache=cache, last=last)
+
+    def resume_in_parts(
+        self, prompts: Int[Tensor, " row"], block: int, *, last: int
+    ) -> Iterator[tuple[Int[Tensor, " part"], Float[Tensor, "part out vocab"]]]:
+        """As `resume` without a cache, the logits of a few rows at a time, with their numbers.
+
+        A backbone may make them only as they are taken, so that all logits never exist at once.
+        """
+        yield torch.arange(len(prompts)), self.resume(prompts, block, last=last)

@@ -1,0 +1,203 @@
+"""The door to TransformerLens: loads a model and makes both of its backbones one `LensModel`.
+
+HookedTransformer comes first, built by TransformerLens' own conversion without folding or
+centring, so that its activations are those of the original. Before it is used, its logits are
+compared with those of transformers; where TransformerLens cannot convert the architecture, or
+converts it unfaithfully, TransformerBridge takes over and a `BackboneWarning` says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from steerscope.errors import BackboneWarning, BadValueError, ModelLoadError, UnknownNameError
+from steerscope.models.bridge import BridgeLensModel, bridged, mlp_width
+from steerscope.models.hooked import HookedLensModel, faithful_hooked, official_name
+from steerscope.models.lens_model import LensModel, ModelShape, weights_fingerprint
+from steerscope.models.memory import parse_bytes
+from steerscope.models.originals import Original
+from steerscope.texts.bundled import bundled_models
+
+Backbone = Literal["auto", "hooked", "bridge"]
+DType = Literal["float32", "bfloat16", "float16"]
+
+__all__ = ["BridgeLensModel", "HookedLensModel", "Original", "load_model", "load_original"]
+
+
+def load_model(
+    name_or_path: str | Path,
+    *,
+    backbone: str = "auto",
+    device: str | None = None,
+    dtype: str = "float32",
+    memory: str | int | None = None,
+) -> LensModel:
+    """A model by bundled name, by local Hugging Face folder, or by hub name.
+
+    Args:
+        name_or_path: such as `microworld`, `./my-model` or `gpt2`.
+        backbone: `hooked`, `bridge`, or `auto`: hooked if the conversion is faithful, else bridge.
+        device: such as `cpu` or `cuda`; default the GPU if there is one.
+        dtype: `float32`, `bfloat16` or `float16`.
+        memory: limit for weights and work together, such as `8GiB`; default what the device has.
+
+    Raises:
+        BadValueError: a device or an amount of memory that cannot be read, or a device not here.
+        ModelLoadError: there is no such model, or the backbone asked for cannot run it faithfully.
+        UnknownNameError: a backbone or dtype that does not exist.
+    """
+    if backbone not in get_args(Backbone):
+        raise UnknownNameError("backbone", backbone, get_args(Backbone))
+    if dtype not in get_args(DType):
+        raise UnknownNameError("dtype", dtype, get_args(DType))
+    where = find_device(device)
+    limit = parse_bytes(memory) if isinstance(memory, str) else memory
+    name, source, official = _resolve(str(name_or_path))
+    with _quiet():
+        original, tokenizer = _load_original(name, source, getattr(torch, dtype))
+        fingerprint = weights_fingerprint(type(original).__name__, dict(original.state_dict()))
+        shape = _shape(original.config)
+        hooked, why = None, ""
+        if backbone != "bridge":
+            hooked, why = faithful_hooked(original, tokenizer, where, official)
+        if hooked is not None:
+            model: LensModel = HookedLensModel(
+                name=name,
+                transformer=hooked,
+                tokenizer=tokenizer,
+                shape=replace(shape, n_context=min(shape.n_context, hooked.cfg.n_ctx)),
+                fingerprint=fingerprint,
+            )
+        elif backbone == "hooked":
+            raise ModelLoadError(
+                f"HookedTransformer cannot run {name}: {why}; use the bridge backbone."
+            )
+        else:
+            model = BridgeLensModel(
+                name=name,
+                transformer=bridged(source, original, tokenizer, where),
+                tokenizer=tokenizer,
+                shape=shape,
+                fingerprint=fingerprint,
+            )
+            model.shape = replace(shape, d_mlp=mlp_width(model))
+    model.memory_limit = limit
+    if why:
+        warnings.warn(
+            f"{name} runs on TransformerBridge, since HookedTransformer cannot: {why}.",
+            BackboneWarning,
+            stacklevel=2,
+        )
+    return model
+
+
+def load_original(name_or_path: str | Path) -> Original:
+    """The transformers model that `load_model` would convert, in float32.
+
+    Raises:
+        ModelLoadError: there is no such model.
+    """
+    name, source, _ = _resolve(str(name_or_path))
+    with _quiet():
+        network, tokenizer = _load_original(name, source, torch.float32)
+    fingerprint = weights_fingerprint(type(network).__name__, dict(network.state_dict()))
+    return Original(network, tokenizer, fingerprint)
+
+
+def find_device(name: str | None) -> torch.device:
+    """The device of that name; default the GPU if there is one.
+
+    Raises:
+        BadValueError: no such device, or it is not on this machine.
+    """
+    gpu = torch.accelerator.current_accelerator(check_available=True)
+    here = ["cpu", *([gpu.type] if gpu else [])]
+    if name is None:
+        return torch.device("cuda" if "cuda" in here else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in here:
+        raise BadValueError(f"no device {name!r} on this machine; it has {', '.join(here)}.")
+    return device
+
+
+def _resolve(name: str) -> tuple[str, str, str | None]:
+    """The name to show, what transformers loads, and TransformerLens' own name for it, if any."""
+    if name in bundled_models():
+        return name, str(bundled_models()[name]), None
+    path = Path(name)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelLoadError(f"{name} has no config.json; give a Hugging Face model folder.")
+        return path.resolve().name, str(path.resolve()), None
+    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ModelLoadError(f"no model folder {name}; check the path.")
+    official = official_name(name)
+    return name, official or name, official
+
+
+def _load_original(name: str, source: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    try:
+        config = AutoConfig.from_pretrained(source)
+        original = AutoModelForCausalLM.from_pretrained(
+            source, config=config, dtype=dtype, attn_implementation="eager"
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        known = ", ".join(bundled_models()) or "(none)"
+        reason = " ".join(str(error).split())[:300]
+        raise ModelLoadError(
+            f"cannot load model {name!r}; it is not bundled ({known}), and as folder or hub name it "
+            f"gives: {reason}"
+        ) from error
+    tokenizer.padding_side = "right"
+    return original.eval().requires_grad_(False), tokenizer
+
+
+def _shape(config: Any) -> ModelShape:
+    """Sizes of a model, read off its transformers configuration."""
+    text = config.get_text_config()
+    heads = text.num_attention_heads
+    d_mlp = getattr(text, "intermediate_size", None) or getattr(text, "n_inner", None)
+    return ModelShape(
+        n_layers=text.num_hidden_layers,
+        d_model=text.hidden_size,
+        n_heads=heads,
+        n_key_value_heads=getattr(text, "num_key_value_heads", None) or heads,
+        d_head=getattr(text, "head_dim", None) or text.hidden_size // heads,
+        d_mlp=d_mlp or 4 * text.hidden_size,
+        n_vocab=text.vocab_size,
+        n_context=text.max_position_embeddings,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the chatter of transformers and TransformerLens."""
+    verbosity = transformers.logging.get_verbosity()
+    bars = transformers.logging.is_progress_bar_enabled()
+    disabled = logging.root.manager.disable
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+        transformers.logging.set_verbosity(verbosity)
+        if bars:
+            transformers.logging.enable_progress_bar()

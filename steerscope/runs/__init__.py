@@ -1,0 +1,1 @@
+"""Numbers on disk: runs, seals, whole files, tables, provenance."""

@@ -1,0 +1,1 @@
+"""Every change of activations: operators, scopes, strengths, interventions, composition."""

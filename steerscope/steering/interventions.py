@@ -1,0 +1,336 @@
+"""Every change to a model, and the one way to make it: `with steer(model, *interventions)`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from steerscope.directions import Direction
+from steerscope.doses import Dose
+from steerscope.errors import UnsupportedSiteError, VectorMismatchError
+from steerscope.models.clock import Clock
+from steerscope.models.lens_model import HookFunction, LensModel
+from steerscope.sites import READ_ONLY_STREAMS, Site
+from steerscope.steering.operators import find_operator
+from steerscope.steering.scopes import Scope
+from steerscope.steering.strengths import Constant, Moment, Strength, as_strength
+
+
+@dataclass(eq=False)
+class Rows:
+    """Which rows of the batch in progress belong to a condition; its owner may change them."""
+
+    index: Int[Tensor, " row"]
+
+
+@runtime_checkable
+class Intervention(Protocol):
+    """Whatever changes a model for a while and leaves it as it was."""
+
+    def attach(self, model: LensModel, rows: Rows | None = None) -> AbstractContextManager[None]:
+        """Change the model while active; with `rows`, for those rows of a batch alone."""
+        ...
+
+    def first_block(self, prompt_length: int) -> int | None:
+        """The first block that runs otherwise than plain over a prompt; None for no change at all.
+
+        A change of the stream after a block is one for the next block.
+        """
+        ...
+
+    def labels(self) -> dict[str, str | float]:
+        """What a row of results says about this intervention."""
+        ...
+
+
+@dataclass(frozen=True)
+class Steering:
+    """Move the activations at a direction's site: x <- x + strength * (operator(x) - x).
+
+    Attributes:
+        direction: where and which way.
+        dose: how much, in a unit that the operator takes; None for operators without a dose.
+        operator: a name in `operators.OPERATORS`.
+        scope: at which absolute positions.
+        strength: share of the change that is made: a number from 0 to 1, a schedule or a gate.
+
+    Raises:
+        UnknownNameError: no such operator.
+        BadValueError: a dose where none belongs, none where one does or one of another kind; a
+            strength outside 0..1 or a gate that the site does not suit.
+    """
+
+    direction: Direction
+    dose: Dose | None = None
+    operator: str = "add"
+    scope: Scope = Scope.all()  # noqa: RUF009 - scopes are frozen
+    strength: float | Strength = 1.0
+
+    def __post_init__(self) -> None:
+        find_operator(self.operator).check(self.dose)
+        as_strength(self.strength).check(self.direction.site)
+
+    def labels(self) -> dict[str, str | float]:
+        """Direction, operator, scope, strength and the dose in its three lengths, NaN without one."""
+        site, scale = self.direction.site, self.direction.scale
+        angle = self.dose is not None and self.dose.unit == "degrees"
+        length = math.nan if self.dose is None or angle else self.dose.absolute(scale)
+        strength = as_strength(self.strength)
+        seed = self.direction.provenance.seed
+        labels: dict[str, str | float] = {
+            "method": self.direction.method,
+            "stream": site.stream,
+            "layer": site.layer,
+            "head": -1 if site.head is None else site.head,
+            "operator": self.operator,
+            "scope": str(self.scope),
+            "dose_absolute": length,
+            "dose_relative": length / scale.relative,
+            "dose_natural": length / scale.natural,
+            "strength": strength.value if isinstance(strength, Constant) else str(strength),
+            "seed": -1 if seed is None else seed,
+        }
+        return labels | ({"dose_degrees": self.dose.value} if angle and self.dose else {})
+
+    def first_block(self, prompt_length: int) -> int | None:
+        """That of the site or of what a gate reads; None if no prompt position is in scope."""
+        if not changes_prompt(self.scope, prompt_length):
+            return None
+        blocks = (site.first_block for site in (self.direction.site, *self._read_elsewhere))
+        return min((*blocks, *as_strength(self.strength).key_layers))
+
+    @property
+    def _read_elsewhere(self) -> tuple[Site, ...]:
+        """The sites that the strength reads and this steering does not change."""
+        sites = (c.site for c in as_strength(self.strength).conditions)
+        return tuple(dict.fromkeys(s for s in sites if s != self.direction.site))
+
+    @contextmanager
+    def attach(self, model: LensModel, rows: Rows | None = None) -> Iterator[None]:
+        """Hook the site of the direction, and any other that the strength reads.
+
+        Raises:
+            UnsupportedSiteError: the model lacks a site.
+            VectorMismatchError: a direction is of another model or width.
+        """
+        strength = as_strength(self.strength)
+        for direction in (self.direction, *strength.conditions):
+            check_direction(direction, model)
+        site = self.direction.site
+        unit = self.direction.unit.to(model.device, model.dtype)
+        operator = find_operator(self.operator)
+        amount = operator.amount(self.dose, self.direction.scale)
+        seen: dict[Site, Tensor] = {}  # of the pass in progress, emptied at the steered site
+
+        def keys(layer: int) -> Float[Tensor, "row head token d"]:
+            so_far = model.keys_so_far(layer, int(model.clock.stop))
+            return so_far if rows is None else so_far[rows.index]
+
+        def move(x: Float[Tensor, "batch pos d"]) -> Float[Tensor, "batch pos d"] | None:
+            elsewhere = dict(seen)
+            seen.clear()
+            if rows is not None and not len(rows.index):
+                return None
+            index = None if rows is None else rows.index
+            positions, prompt_length = _when(model.clock, x, index)
+            inside = _where(self.scope, model.clock, x, index).includes(positions, prompt_length)
+            if not bool(inside.any()):
+                return None
+            part = x if rows is None else x[rows.index]
+            elsewhere[site] = part
+            moment = Moment(site, unit, positions - prompt_length + 1, elsewhere, keys)
+            share = (strength.share(moment) * inside).to(x.dtype)
+            if not bool(share.any()):
+                return None
+            moved = torch.lerp(part, operator.apply(part, unit, amount), share[..., None])
+            return moved if rows is None else x.index_copy(0, rows.index, moved)
+
+        with ExitStack() as stack:
+            if strength.key_layers:
+                stack.enter_context(model.reading_keys())
+            for other in self._read_elsewhere:
+                stack.enter_context(model.hook(other, _keep(seen, other, rows)))
+            stack.enter_context(model.hook(site, move))
+            yield
+
+    @property
+    def only_adds(self) -> bool:
+        """Whether this adds one vector at every position in scope and looks at nothing."""
+        return self.operator == "add" and as_strength(self.strength) == Constant(1.0)
+
+
+def changes_prompt(scope: Scope, prompt_length: int) -> bool:
+    """Whether a position of a prompt may be in scope; a scope that reads tokens always may."""
+    if scope.reads_tokens:
+        return True
+    return bool(scope.includes(torch.arange(prompt_length), prompt_length).any())
+
+
+def inside_scope(
+    scope: Scope, clock: Clock, x: Float[Tensor, "batch pos d"], rows: Int[Tensor, " row"] | None
+) -> Bool[Tensor, "#row pos"]:
+    """Which positions of our rows of the pass in progress are in scope; one row for all if alike."""
+    return _where(scope, clock, x, rows).includes(*_when(clock, x, rows))
+
+
+def _when(
+    clock: Clock, x: Float[Tensor, "batch pos d"], rows: Int[Tensor, " row"] | None
+) -> tuple[Int[Tensor, "1 pos"], int | Int[Tensor, "row 1"]]:
+    """Positions of this pass and the prompt length, one for each row where they differ."""
+    length = clock.prompt_length
+    if isinstance(length, Tensor):
+        length = (length if rows is None else length[rows])[:, None]
+    return clock.positions(x.shape[1], x.device)[None], length
+
+
+def _where(
+    scope: Scope, clock: Clock, x: Float[Tensor, "batch pos d"], rows: Int[Tensor, " row"] | None
+) -> Scope:
+    """The scope, by the tokens of our rows if it depends on them."""
+    if not scope.reads_tokens:
+        return scope
+    tokens = clock.tokens(*x.shape[:2])
+    return scope.given(tokens if rows is None else tokens[rows])
+
+
+def _keep(seen: dict[Site, Tensor], site: Site, rows: Rows | None) -> HookFunction:
+    """A hook that notes the activations of our rows at a site."""
+
+    def keep(x: Float[Tensor, "batch pos d"]) -> None:
+        # A copy, since some backbones write a later change of this site into the same memory.
+        seen[site] = x.clone() if rows is None else x[rows.index]
+
+    return keep
+
+
+def check_direction(direction: Direction, model: LensModel) -> None:
+    """Refuse a direction of another model or another width.
+
+    Raises:
+        UnsupportedSiteError: the model lacks the site, or the site can only be read.
+        VectorMismatchError: width or model differ.
+    """
+    if direction.site.stream in READ_ONLY_STREAMS:
+        raise UnsupportedSiteError(
+            f"site {direction.site} can be read but not steered; use the keys before rotation, k."
+        )
+    width = model.width(direction.site)
+    if len(direction.unit) != width:
+        raise VectorMismatchError(
+            f"the direction {direction.label} has {len(direction.unit)} components, "
+            f"{model.name} has {width} at {direction.site}; use a vector of this model."
+        )
+    origin = direction.provenance
+    if origin.fingerprint != model.fingerprint:
+        raise VectorMismatchError(
+            f"the direction {direction.label} was found on {origin.model} "
+            f"({origin.fingerprint[:12]}), not on {model.name} ({model.fingerprint[:12]}); find it "
+            "again on this model."
+        )
+
+
+@contextmanager
+def steer(model: LensModel, *interventions: Intervention) -> Iterator[LensModel]:
+    """Change the model while active; afterwards, also after an exception, it is as it was.
+
+    Interventions act in the order given. Any way of running the model is steered: its own forward,
+    `generate`, or TransformerLens' methods on `model.transformer`.
+
+    Args:
+        model: the model; the `with` statement hands it on.
+        interventions: steerings, edits of weights, adapters or features; none leaves it plain.
+
+    Raises:
+        VectorMismatchError: an intervention belongs to another model.
+        SteerscopeError: whatever else an intervention finds wrong with this model.
+    """
+    with ExitStack() as stack:
+        for intervention in interventions:
+            stack.enter_context(intervention.attach(model))
+        yield model
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One condition of an experiment: the interventions that act together, none for plain.
+
+    Attributes:
+        interventions: in the order in which they act; their effects need not add up.
+    """
+
+    interventions: tuple[Intervention, ...] = ()
+
+    def first_block(self, prompt_length: int, n_blocks: int) -> int:
+        """The first block that runs otherwise than plain over a prompt; `n_blocks` for none."""
+        found = (i.first_block(prompt_length) for i in self.interventions)
+        return min((block for block in found if block is not None), default=n_blocks)
+
+    @property
+    def key(self) -> str:
+        """A text that is the same for the same condition."""
+        parts = (
+            ", ".join(
+                f"{k}={v:.6g}" if isinstance(v, float) else f"{k}={v}"
+                for k, v in i.labels().items()
+            )
+            for i in self.interventions
+        )
+        return " + ".join(parts) or "plain"
+
+
+@contextmanager
+def attach_cells(model: LensModel, cells: Sequence[tuple[Cell, Rows]]) -> Iterator[None]:
+    """While active, every condition acts on its own rows, which no two share.
+
+    Plain additions at one site and scope, such as the doses of a sweep, are made in one step.
+    """
+    with ExitStack() as stack:
+        for place in range(max((len(cell.interventions) for cell, _ in cells), default=0)):
+            together: dict[tuple[Site, Scope], list[tuple[Steering, Rows]]] = {}
+            for cell, rows in cells:
+                for mine in cell.interventions[place : place + 1]:
+                    if isinstance(mine, Steering) and mine.only_adds:
+                        key = mine.direction.site, mine.scope
+                        together.setdefault(key, []).append((mine, rows))
+                    else:
+                        stack.enter_context(mine.attach(model, rows))
+            for (site, scope), members in together.items():
+                hook = _additions(model, scope, members)
+                stack.enter_context(model.hook(site, hook))
+        yield
+
+
+def _additions(
+    model: LensModel, scope: Scope, members: Sequence[tuple[Steering, Rows]]
+) -> HookFunction:
+    """A hook that adds to every member's rows its own vector."""
+    vectors = []
+    for steering, _ in members:
+        check_direction(steering.direction, model)
+        length = find_operator("add").amount(steering.dose, steering.direction.scale)
+        vectors.append(length * steering.direction.unit.to(model.device, model.dtype))
+
+    def move(x: Float[Tensor, "batch pos d"]) -> Float[Tensor, "batch pos d"] | None:
+        here = [(v, r.index) for v, (_, r) in zip(vectors, members, strict=True) if len(r.index)]
+        if not here:
+            return None
+        index = torch.cat([rows for _, rows in here])
+        here_in = _where(scope, model.clock, x, index)
+        inside = here_in.includes(*_when(model.clock, x, index))
+        if not bool(inside.any()):
+            return None
+        added = torch.cat([vector.expand(len(rows), -1) for vector, rows in here])
+        part = x[index]
+        moved = part + added[:, None]
+        if not bool(inside.all()):
+            moved = torch.where(inside[..., None], moved, part)
+        return x.index_copy(0, index, moved)
+
+    return move

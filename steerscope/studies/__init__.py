@@ -1,0 +1,1 @@
+"""One folder a question: its plan, its measuring, its findings, its words."""

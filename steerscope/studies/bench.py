@@ -1,0 +1,258 @@
+"""Measure conditions on prompts and held-out pairs, and store every number as a row of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from steerscope.directions import Direction
+from steerscope.doses import Dose
+from steerscope.engine.generation import Continuation, Sampler, generate
+from steerscope.engine.score import kl_from_plain, log_likelihoods, preferences
+from steerscope.judges.judges import UNITS, Judge, text_metrics
+from steerscope.models.lens_model import LensModel
+from steerscope.progress import Track, silent
+from steerscope.runs.results import Row, Run
+from steerscope.steering.interventions import Cell, Steering
+from steerscope.steering.scopes import Scope
+from steerscope.steering.template_checks import check_templates, directions_of
+from steerscope.texts.contrasts import ContrastSet, PromptSet
+
+_CELLS_AT_ONCE = 32  # a kill loses at most this many conditions
+
+
+@dataclass(frozen=True)
+class Material:
+    """What conditions are measured on: one split of the prompts and of the pairs."""
+
+    split: str
+    prompts: PromptSet
+    pairs: ContrastSet
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How continuations are made: number of new tokens and sampler."""
+
+    n_new: int
+    sampler: Sampler
+
+
+def dose_cells(directions: Iterable[Direction], doses: Sequence[Dose], scope: Scope) -> list[Cell]:
+    """Every direction at every dose but zero, added to the activations in a scope."""
+    return [
+        Cell((Steering(direction, dose, scope=scope),))
+        for direction in directions
+        for dose in doses
+        if dose.value
+    ]
+
+
+class Bench:
+    """Measures conditions of one model on one split, into one run.
+
+    For each condition and prompt: the judge's metrics and the repetition of its continuation, its
+    nats per token under the plain model, whether it differs from plain, and the KL from plain. For
+    each condition and pair, if that is the effect: the preference for the positive text.
+    """
+
+    def __init__(
+        self, model: LensModel, judge: Judge, material: Material, run: Run, decoding: Decoding
+    ) -> None:
+        self.model, self.judge, self.material = model, judge, material
+        self.run, self.decoding = run, decoding
+
+    def measure(self, cells: Sequence[Cell], *, progress: Track = silent) -> None:
+        """Measure the conditions that the run does not have yet, the plain one first."""
+        check_templates(directions_of(cells), self.material.prompts.template)
+        wanted = [Cell(), *cells]
+        missing = [c for c in dict.fromkeys(wanted) if not self.run.has(self._keys(c))]
+        groups: dict[tuple[int, ...], list[Cell]] = {}
+        for cell in missing:
+            groups.setdefault(self._prompts_for(cell), []).append(cell)
+        chunks = [
+            (prompts, group[start : start + _CELLS_AT_ONCE])
+            for prompts, group in groups.items()
+            for start in range(0, len(group), _CELLS_AT_ONCE)
+        ]
+        for prompts, chunk in progress(chunks, f"measuring the {self.material.split} prompts"):
+            self.run.append(*self._measured(chunk, prompts))
+
+    def _keys(self, cell: Cell) -> list[tuple[str, int, str, str]]:
+        split = self.material.split
+        keys = [(cell.key, p, split, "degenerate") for p in self._prompts_for(cell)]
+        if self._measures_pairs:
+            keys += [(cell.key, i, split, "preference") for i in range(len(self.material.pairs))]
+        return keys
+
+    @property
+    def _measures_pairs(self) -> bool:
+        return self.judge.effect.metric == "preference"
+
+    def _prompts_for(self, cell: Cell) -> tuple[int, ...]:
+        sign = _sign(cell)
+        prompts = self.material.prompts.prompts
+        return tuple(i for i, p in enumerate(prompts) if self.judge.applies(p, sign))
+
+    @cached_property
+    def _prompt_ids(self) -> list[list[int]]:
+        return [self.model.tokens(p.text) for p in self.material.prompts.prompts]
+
+    @cached_property
+    def _plain(self) -> list[Continuation]:
+        return self._continue(self._prompt_ids, [Cell()])[0]
+
+    def _continue(
+        self, ids: Sequence[list[int]], cells: Sequence[Cell]
+    ) -> list[list[Continuation]]:
+        d = self.decoding
+        return generate(self.model, ids, cells, n_new=d.n_new, sampler=d.sampler)
+
+    def _measured(
+        self, cells: Sequence[Cell], prompts: tuple[int, ...]
+    ) -> tuple[list[Row], list[dict[str, Any]]]:
+        """Rows of these conditions on these prompts, and the texts that they were read from."""
+        ids = [self._prompt_ids[p] for p in prompts]
+        steered = [c for c in cells if c.interventions]
+        continued = dict(zip(steered, self._continue(ids, steered), strict=True))
+        written = [continued.get(cell) or [self._plain[p] for p in prompts] for cell in cells]
+        nll = self._nll_under_plain(ids, written)
+        kl = kl_from_plain(self.model, ids, cells).double().numpy()
+        rows: list[Row] = []
+        texts: list[dict[str, Any]] = []
+        for number, cell in enumerate(cells):
+            mine = written[number]
+            rows += self._continuation_rows(cell, prompts, mine, kl[number], nll[number])
+            texts += [self._text(cell, p, c) for p, c in zip(prompts, mine, strict=True)]
+        if self._measures_pairs:
+            rows += self._pair_rows(cells, kl)
+        return rows, texts
+
+    def _text(self, cell: Cell, prompt: int, written: Continuation) -> dict[str, Any]:
+        return {
+            "cell": cell.key,
+            "prompt": prompt,
+            "split": self.material.split,
+            "given": self.material.prompts.prompts[prompt].text,
+            "written": written.text,
+        }
+
+    def _continuation_rows(
+        self,
+        cell: Cell,
+        prompts: tuple[int, ...],
+        continuations: Sequence[Continuation],
+        kl: Float[np.ndarray, " prompt"],
+        nll: Sequence[float],
+    ) -> list[Row]:
+        rows = []
+        for place, p in enumerate(prompts):
+            prompt, written = self.material.prompts.prompts[p], continuations[place]
+            values = self.judge.read(prompt, written) | text_metrics(written.tokens)
+            values["changed"] = float(written.tokens != self._plain[p].tokens)
+            values["nll_plain"] = nll[place]
+            status = _status(written, values)
+            for metric, value in values.items():
+                rows.append(self._row(cell, p, metric, value, kl=float(kl[place]), status=status))
+        return rows
+
+    def _nll_under_plain(
+        self, prompts: Sequence[list[int]], written: Sequence[Sequence[Continuation]]
+    ) -> list[list[float]]:
+        """Nats per token of each continuation of each prompt, under the plain model."""
+        whole = [[*ids, *c.tokens] for row in written for ids, c in zip(prompts, row, strict=True)]
+        after = [len(ids) for ids in prompts] * len(written)
+        scores = log_likelihoods(self.model, whole, after=after)
+        means = [-float(s.mean()) if len(s) else math.nan for s in scores]
+        n = len(prompts)
+        return [means[start : start + n] for start in range(0, len(means), n)]
+
+    def _pair_rows(self, cells: Sequence[Cell], kl: Float[np.ndarray, "cell prompt"]) -> list[Row]:
+        texts = [(p.positive, p.negative) for p in self.material.pairs.pairs]
+        margins = preferences(self.model, texts, cells).tolist()
+        return [
+            self._row(cell, i, "preference", margin, kl=float(np.nanmean(kl[number])), status="ok")
+            for number, cell in enumerate(cells)
+            for i, margin in enumerate(margins[number])
+        ]
+
+    def _row(
+        self, cell: Cell, prompt: int, metric: str, value: float, *, kl: float, status: str
+    ) -> Row:
+        unit = UNITS.get(metric, "nats" if metric in {"preference", "nll_plain"} else "share")
+        what = (metric, unit, prompt)
+        concept, split = self.material.pairs.concept, self.material.split
+        return cell_row(cell, concept, split, what, value, kl=kl, status=status)
+
+
+def cell_row(
+    cell: Cell,
+    concept: str,
+    split: str,
+    what: tuple[str, str, int],
+    value: float,
+    *,
+    kl: float = math.nan,
+    status: str = "ok",
+) -> Row:
+    """A row about a condition; `what` is the metric, its unit, and the number of the prompt or text."""
+    label = _labels(cell)
+    metric, unit, prompt = what
+    return Row(
+        cell=cell.key,
+        concept=concept,
+        method=str(label["method"]),
+        stream=str(label["stream"]),
+        layer=int(label["layer"]),
+        head=int(label["head"]),
+        operator=str(label["operator"]),
+        scope=str(label["scope"]),
+        dose_absolute=float(label["dose_absolute"]),
+        dose_relative=float(label["dose_relative"]),
+        dose_natural=float(label["dose_natural"]),
+        kl_nats=kl,
+        prompt=prompt,
+        split=split,
+        seed=int(label["seed"]),
+        metric=metric,
+        unit=unit,
+        value=value,
+        status=status,
+    )
+
+
+_PLAIN_LABELS: dict[str, str | float] = {
+    "method": "plain",
+    "stream": "",
+    "layer": -1,
+    "head": -1,
+    "operator": "",
+    "scope": "",
+    "dose_absolute": 0.0,
+    "dose_relative": 0.0,
+    "dose_natural": 0.0,
+    "seed": -1,
+}
+
+
+def _labels(cell: Cell) -> dict[str, str | float]:
+    return cell.interventions[0].labels() if cell.interventions else _PLAIN_LABELS
+
+
+def _sign(cell: Cell) -> int:
+    dose = float(_labels(cell)["dose_natural"])  # what every intervention with a sign has
+    return 0 if math.isnan(dose) else int(np.sign(dose))
+
+
+def _status(written: Continuation, values: dict[str, float]) -> str:
+    if not written.tokens:
+        return "empty"
+    if values["degenerate"]:
+        return "degenerate"
+    return "unread" if math.isnan(values.get("grammatical", 0.0)) else "ok"

@@ -1,0 +1,320 @@
+"""Directions of several kinds at one site, at a matched KL: what they change and what they break."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from steerscope.directions import Direction, mean_diff, random
+from steerscope.doses import Dose
+from steerscope.engine.generation import Sample, generate
+from steerscope.engine.matched_kl import KL, Matching, matched_doses
+from steerscope.engine.score import kl_from_plain
+from steerscope.engine.searches import first_crossing
+from steerscope.errors import BadValueError
+from steerscope.extraction.activations import Contrast
+from steerscope.judges import Judge
+from steerscope.models.lens_model import LensModel
+from steerscope.progress import Track, silent
+from steerscope.sae.codes import firing_rates
+from steerscope.sae.dictionary import SparseAutoencoder
+from steerscope.sae.reading import mean_code_difference
+from steerscope.sae.scores import concept_scores, output_effects, output_target
+from steerscope.sae.vectors import random_features, single, uniform, weighted
+from steerscope.statistics import bootstrap_mean, sign_flip_p
+from steerscope.steering.interventions import Cell, Intervention, Steering
+from steerscope.studies.predictors.findings import holm
+from steerscope.texts.contrasts import ContrastSet, Prompt
+
+CONTRASTIVE = "contrastive"
+NULLS = ("random direction", "random features")
+_DOSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
+_SIZES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+_TOLERANCE = 0.02  # of the KL: this near counts as reached
+_SURE = 0.05
+
+Edit = Callable[[int, float], Intervention]
+"""What is done for a sign (towards or away from the positive class) at a size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialPlan:
+    """How directions are tried.
+
+    Attributes:
+        kls: nats at which they are compared; the verdict is at the first.
+        k: features of a feature-targeted direction.
+        n_select: prompts on which the KL is matched, at most.
+        n_test: held-out prompts, at most.
+        n_new: tokens of each continuation.
+        temperature: at which they are sampled.
+        seed: of nulls, sampling and resamples.
+
+    Raises:
+        BadValueError: a number below 1, or no KL.
+    """
+
+    kls: tuple[float, ...] = (0.2,)
+    k: int = 8
+    n_select: int = 12
+    n_test: int = 120
+    n_new: int = 40
+    temperature: float = 0.7
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.kls or min(self.kls) <= 0:
+            raise BadValueError(f"the KLs {self.kls} must be positive numbers of nats.")
+        if min(self.k, self.n_select, self.n_test, self.n_new) < 1:
+            raise BadValueError("counts of features, prompts and tokens must be at least 1.")
+
+
+def candidates(
+    model: LensModel,
+    sae: SparseAutoencoder,
+    contrast: Contrast,
+    fit: ContrastSet,
+    *,
+    k: int,
+    seed: int = 0,
+) -> dict[str, Direction]:
+    """One direction of each kind: contrastive, by features in several ways, and two nulls.
+
+    Features are chosen on the fit pairs alone: by the difference of mean codes (`features weighted`,
+    `features uniform`, `feature single`), or by how well what their decoder rows say agrees with what
+    the positive class makes likelier (`output score`). The nulls are a random direction and k random
+    features that fire, with the weights of the weighted ones.
+
+    Args:
+        model: the model.
+        sae: at the contrast's site.
+        contrast: of the fit pairs.
+        fit: the same pairs as texts.
+        k: features.
+        seed: of the nulls.
+
+    Raises:
+        AutoencoderMismatchError: autoencoder, contrast and model do not belong together.
+        BadValueError: k exceeds the dictionary.
+    """
+    codes = mean_code_difference(sae, contrast)
+    alive = firing_rates(model, sae, [t for p in fit.pairs for t in (p.positive, p.negative)])
+    said = concept_scores(output_effects(model, sae), output_target(model, fit))
+    scores = said * (alive > 0)  # a row that no code uses may say anything
+    loudest = int(codes.abs().argmax())
+    return {
+        CONTRASTIVE: mean_diff(contrast),
+        "features weighted": weighted(sae, codes, contrast, k=k),
+        "features uniform": uniform(sae, codes, contrast, k=k),
+        "feature single": single(sae, loudest, contrast, sign=1 if codes[loudest] > 0 else -1),
+        "output score": weighted(sae, scores, contrast, k=k, method="sae_output_score"),
+        "random features": random_features(sae, codes, contrast, k=k, alive=alive, seed=seed),
+        "random direction": random(contrast, seed=seed),
+    }
+
+
+def run_trials(
+    model: LensModel,
+    directions: Mapping[str, Direction],
+    judge: Judge,
+    select: Sequence[Prompt],
+    test: Sequence[Prompt],
+    *,
+    edits: Mapping[str, Edit] | None = None,
+    plan: TrialPlan | None = None,
+    progress: Track = silent,
+) -> pd.DataFrame:
+    """Continuations of held-out prompts under every direction and edit, at every matched KL, both signs.
+
+    A dose or size is found on the select prompts, the same for both signs, so that the mean KL of the
+    two is the one asked for. Each test prompt is steered away from the value that it shows.
+
+    Args:
+        model: the model.
+        directions: by name.
+        judge: reads effect and damage.
+        select: prompts that match the doses.
+        test: prompts that are continued.
+        edits: changes that are no directions, by name, such as `clamped` features.
+        plan: how.
+        progress: shows the loops.
+
+    Returns:
+        One row per KL, method and prompt, and one per prompt for `plain`: kl (asked for), method,
+        prompt, dose_natural (NaN for an edit), kl_nats (on the select prompts), then what the judge
+        reads; NaN where a continuation has no text. A method that does not reach a KL has no row there.
+
+    Raises:
+        BadValueError: nothing reaches any KL.
+    """
+    plan = plan or TrialPlan()
+    texts = [p.text for p in select[: plan.n_select]]
+    asked = list(test[: plan.n_test])
+    conditions = [_Condition(math.nan, "plain", 0.0, 0.0, lambda _: Cell())]
+    for kl in plan.kls:
+        conditions += _along(model, directions, texts, kl, progress)
+        conditions += [
+            found
+            for name, edit in (edits or {}).items()
+            if (found := _edited(model, name, edit, texts, kl)) is not None
+        ]
+    if len(conditions) == 1:
+        raise BadValueError(f"nothing reaches a KL of {plan.kls}; ask for less.")
+    rows = []
+    for sign in progress((1, -1), "continuing"):
+        mine = [i for i, p in enumerate(asked) if judge.applies(p, sign)]
+        written = generate(
+            model,
+            [asked[i].text for i in mine],
+            [c.cell(sign) for c in conditions],
+            n_new=plan.n_new,
+            sampler=Sample(plan.temperature, plan.seed),
+        )
+        for condition, texts_of in zip(conditions, written, strict=True):
+            for i, text in zip(mine, texts_of, strict=True):
+                rows.append({**condition.labels(), "prompt": i, **judge.read(asked[i], text)})
+    return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class _Condition:
+    """A method at the dose or size of one KL."""
+
+    kl: float
+    method: str
+    kl_nats: float
+    dose_natural: float
+    cell: Callable[[int], Cell]
+
+    def labels(self) -> dict[str, float | str]:
+        return {
+            "kl": self.kl,
+            "method": self.method,
+            "kl_nats": self.kl_nats,
+            "dose_natural": self.dose_natural,
+        }
+
+
+def _along(
+    model: LensModel,
+    directions: Mapping[str, Direction],
+    texts: Sequence[str],
+    kl: float,
+    progress: Track,
+) -> list[_Condition]:
+    """The directions that reach a KL, at the dose that does."""
+    matching = Matching(_DOSES, relative=_DOSES[0], kl=kl)
+    table = matched_doses(model, list(directions.values()), texts, matching, progress=progress)
+    reached = table[table.matching == KL].dropna(subset="dose_relative")
+    found = []
+    for row in reached.itertuples():
+        name, direction = list(directions.items())[row.direction]
+        natural = row.dose_relative * direction.scale.relative / direction.scale.natural
+
+        def cell(
+            sign: int, direction: Direction = direction, dose: float = row.dose_relative
+        ) -> Cell:
+            return Cell((Steering(direction, Dose(sign * dose, "relative")),))
+
+        found.append(_Condition(kl, name, row.kl_nats, natural, cell))
+    return found
+
+
+def _edited(
+    model: LensModel, name: str, edit: Edit, texts: Sequence[str], kl: float
+) -> _Condition | None:
+    """An edit at the size that reaches a KL, if one does."""
+
+    def measure(sizes: Sequence[float]) -> list[float]:
+        cells = [Cell((edit(sign, size),)) for size in sizes for sign in (1, -1)]
+        by_cell = kl_from_plain(model, texts, cells).double().mean(dim=1)
+        return by_cell.reshape(-1, 2).mean(dim=1).tolist()
+
+    found = first_crossing(measure, _SIZES, kl, _TOLERANCE)
+    if found.above is None or not found.is_close:
+        return None
+    size = found.above
+    return _Condition(kl, name, found.curve[size], math.nan, lambda sign: Cell((edit(sign, size),)))
+
+
+def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """Every direction on every outcome, with its interval, and paired against contrastive steering.
+
+    Args:
+        trials: as `run_trials` returns them.
+        seed: of resamples and sign flips.
+
+    Returns:
+        One row per KL, method and metric: value, low, high, n, difference (to contrastive, on the same
+        prompts) with its interval, p by sign flips, and p_holm over the directions that are no nulls
+        and the metrics of one KL.
+    """
+    fixed = ["kl", "method", "kl_nats", "dose_natural", "prompt"]
+    metrics = [c for c in trials if c not in fixed]
+    rows = []
+    for kl, part in trials[trials.method != "plain"].groupby("kl"):
+        by_method = {
+            str(m): rows.set_index("prompt")[metrics].sort_index()
+            for m, rows in part.groupby("method", sort=False)
+        }
+        by_method["plain"] = (
+            trials[trials.method == "plain"].set_index("prompt")[metrics].sort_index()
+        )
+        reference = by_method.get(CONTRASTIVE)
+        for method, values in by_method.items():
+            for metric in metrics:
+                mine = bootstrap_mean(values[metric].to_numpy(float), seed=seed)
+                row = {"kl": kl, "method": method, "metric": metric, "value": mine.value}
+                row |= {"low": mine.low, "high": mine.high, "n": mine.n}
+                if reference is not None and method != CONTRASTIVE:
+                    gap = (values[metric] - reference[metric]).to_numpy(float)
+                    paired = bootstrap_mean(gap, seed=seed)
+                    row |= {"difference": paired.value, "difference_low": paired.low}
+                    row |= {"difference_high": paired.high, "p": sign_flip_p(gap, seed=seed)}
+                rows.append(row)
+    table = pd.DataFrame(rows)
+    for _, part in table.groupby("kl"):
+        tested = part[part.p.notna() & ~part.method.isin([*NULLS, "plain"])]
+        table.loc[tested.index, "p_holm"] = holm(tested.p.to_numpy(float))
+    return table
+
+
+def trials_in_words(table: pd.DataFrame, *, kl: float, effect: str) -> list[str]:
+    """What feature-targeted steering gains and costs beside contrastive steering at a KL.
+
+    Args:
+        table: as `summarised` returns it.
+        kl: at which.
+        effect: name of the metric that is wanted; the others, but grammar, are what should be kept.
+    """
+    here = table[np.isclose(table.kl, kl)].set_index(["method", "metric"])
+    lines = [f"At {kl:g} nats, {int(here.n.max())} held-out prompts, against contrastive steering:"]
+    methods = [m for m in here.index.unique("method") if m not in {CONTRASTIVE, "plain", *NULLS}]
+    lines += [f"  {CONTRASTIVE}: {_level(here, CONTRASTIVE, effect)}"]
+    for method in methods:
+        told = [
+            f"{metric} {'more' if row.difference > 0 else 'less'} ({_gap(row)})"
+            for metric, row in here.loc[method].iterrows()
+            if row.p_holm < _SURE
+        ]
+        verdict = ", ".join(told) if told else "not told apart in anything"
+        level = f"{_level(here, method, effect)}, {_gap(here.loc[(method, effect)])}"
+        lines.append(f"  {method}: {level}; sure after Holm: {verdict}")
+    for null in NULLS:
+        if (null, effect) in here.index:
+            lines.append(f"  {null}, a null: {_level(here, null, effect)}")
+    return lines
+
+
+def _level(here: pd.DataFrame, method: str, metric: str) -> str:
+    row = here.loc[(method, metric)]
+    return f"{metric} {100 * row.value:.0f} % [{100 * row.low:.0f}, {100 * row.high:.0f}]"
+
+
+def _gap(row: pd.Series) -> str:
+    low, high = 100 * row.difference_low, 100 * row.difference_high
+    return f"{100 * row.difference:+.0f} points [{low:+.0f}, {high:+.0f}]"

@@ -1,0 +1,277 @@
+"""Gates tested, not assumed: steering many layers or heads at once, with and without a gate.
+
+Under one site a gate that is constant is a factor of the dose, which matching by KL takes out
+again. A gate can only help by how it shares a change among sites, so every arm here steers several
+sites at once, each along its own direction, at one dose in natural units that is found by KL.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+
+from steerscope.directions import Direction
+from steerscope.doses import Dose
+from steerscope.eigengaps import HeadSpectra
+from steerscope.engine.generation import Sampler, generate
+from steerscope.engine.score import kl_from_plain
+from steerscope.engine.searches import first_crossing
+from steerscope.errors import BadValueError
+from steerscope.judges import Judge
+from steerscope.models.lens_model import LensModel, TextOrIds
+from steerscope.statistics import bootstrap_mean, holm, sign_flip_p
+from steerscope.steering.interventions import Cell, Steering
+from steerscope.steering.strengths import Constant, EigengapGate, Strength
+from steerscope.texts.contrasts import Prompt
+
+UNGATED = "ungated"
+_FIRST = tuple(2.0**i for i in range(-6, 5))  # natural units
+_ENOUGH = 19  # gates at random: being ahead of all of them has p = 1/20
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """One way to share a change among sites: each direction with the share of its dose.
+
+    Attributes:
+        name: in words.
+        shares: directions, one per site, with their strengths.
+        reference: name of the arm that it is compared with, `ungated` at the same sites.
+        null: whether the arm is a control: gaps that belong to other sites, or random directions.
+    """
+
+    name: str
+    shares: tuple[tuple[Direction, Strength], ...]
+    reference: str = UNGATED
+    null: bool = False
+
+    def cell(self, dose: float) -> Cell:
+        """The condition at a dose in natural units."""
+        return Cell(tuple(Steering(d, Dose(dose), strength=s) for d, s in self.shares))
+
+
+def arms(
+    directions: Sequence[Direction],
+    spectra: HeadSpectra,
+    *,
+    group: int = 1,
+    seed: int = 0,
+    n_random: int = 19,
+) -> list[Arm]:
+    """Ungated steering of all sites, every gate on the eigengap, and gates that know nothing.
+
+    The threshold is the median gap of the sites, so that half of them are steered. Gates at random
+    open as many sites, each another choice of them and none the choice of the gap.
+
+    Args:
+        directions: one per site; heads or whole layers.
+        spectra: the eigengaps.
+        group: query heads that share a key head.
+        seed: of the gates at random.
+        n_random: gates at random at most; fewer where there are no more choices.
+
+    Raises:
+        BadValueError: fewer than two sites, or the gaps do not differ.
+    """
+    if len(directions) < 2:
+        raise BadValueError("a gate chooses among sites; give at least 2 directions.")
+    reader = EigengapGate(spectra, 1.0, group=group)
+    gaps = np.array([reader.gap(d.site) for d in directions])
+    if np.ptp(gaps) == 0:
+        raise BadValueError(
+            "the eigengaps of these sites are all the same; no gate tells them apart."
+        )
+    where = "heads" if directions[0].site.head is not None else "layers"
+    reference = f"{UNGATED} {where}"
+    half = float(np.median(gaps))
+    found = [Arm(reference, tuple((d, Constant(1.0)) for d in directions), reference)]
+    gates = {
+        f"{where} of large gap": EigengapGate(spectra, half, group=group),
+        f"{where} of small gap": EigengapGate(spectra, half, below=True, group=group),
+    }
+    for name, gate in gates.items():
+        found.append(Arm(name, tuple((d, gate) for d in directions), reference))
+    for name, values in (
+        (f"{where} scaled by gap", gaps),
+        (f"{where} scaled by instability", 1 - gaps),
+    ):
+        found.append(Arm(name, _scaled(directions, values), reference))
+    for number, opened in enumerate(_random_choices(gaps >= half, n_random, seed)):
+        name = f"{where} at random #{number}"
+        found.append(Arm(name, _scaled(directions, opened.astype(float)), reference, null=True))
+    return found
+
+
+def _random_choices(
+    opened: Bool[np.ndarray, " site"], count: int, seed: int
+) -> list[Bool[np.ndarray, " site"]]:
+    """Other choices of as many sites, none twice."""
+    rng = np.random.default_rng(seed)
+    seen = {tuple(opened), tuple(~opened)}
+    found: list[Bool[np.ndarray, " site"]] = []
+    for _ in range(100 * count):
+        drawn = rng.permutation(opened)
+        if len(found) < count and tuple(drawn) not in seen:
+            seen.add(tuple(drawn))
+            found.append(drawn)
+    return found
+
+
+def _scaled(
+    directions: Sequence[Direction], values: Float[np.ndarray, " site"]
+) -> tuple[tuple[Direction, Strength], ...]:
+    shares = values / values.max()
+    return tuple((d, Constant(float(s))) for d, s in zip(directions, shares, strict=True) if s > 0)
+
+
+def matched_dose(
+    model: LensModel,
+    arm: Arm,
+    target_kl: float,
+    prompts: Sequence[TextOrIds],
+    *,
+    tolerance: float = 0.02,
+) -> tuple[float, float]:
+    """The smallest dose in natural units at which an arm moves the model by a KL, and that KL.
+
+    Args:
+        model: the model.
+        arm: what is steered.
+        target_kl: nats, mean over positions and prompts.
+        prompts: teacher-forced.
+        tolerance: relative difference from the target that is close enough.
+
+    Raises:
+        BadValueError: the target is not positive, or no dose reaches it.
+    """
+    if not (math.isfinite(target_kl) and target_kl > 0):
+        raise BadValueError(f"the target KL is {target_kl}; it must be a positive number.")
+
+    def measure(doses: Sequence[float]) -> list[float]:
+        return kl_from_plain(model, prompts, [arm.cell(d) for d in doses]).mean(dim=1).tolist()
+
+    found = first_crossing(measure, (0.0, *_FIRST), target_kl, tolerance)
+    kl = found.curve
+    if found.above is None:
+        raise BadValueError(
+            f"{arm.name} gives at most {max(kl.values()):.3g} nats, not {target_kl:g}; ask for less, "
+            "or open the gate."
+        )
+    if not found.is_close:
+        raise BadValueError(
+            f"the KL of {arm.name} jumps to {kl[found.above]:.3g} nats at a dose of "
+            f"{found.above:.3g} natural; ask for another KL."
+        )
+    return found.above, kl[found.above]
+
+
+def judged(
+    model: LensModel,
+    judge: Judge,
+    prompts: Sequence[Prompt],
+    cells: Sequence[Cell],
+    *,
+    n_new: int,
+    sampler: Sampler | None = None,
+) -> Float[np.ndarray, "cell prompt"]:
+    """The judge's effect on each prompt's continuation under each condition; NaN for no text."""
+    texts = [p.text for p in prompts]
+    written = generate(model, texts, cells, n_new=n_new, sampler=sampler)
+    metric = judge.effect.metric
+    return np.array(
+        [[judge.read(p, c)[metric] for p, c in zip(prompts, row, strict=True)] for row in written]
+    )
+
+
+def compare_arms(
+    compared: Sequence[Arm],
+    effects: Float[np.ndarray, "arm item"],
+    *,
+    plain: Float[np.ndarray, " item"],
+) -> pd.DataFrame:
+    """Every arm against its ungated reference on the same items, one row each.
+
+    Columns: arm, reference, null; effect over plain with low and high; difference to the reference
+    with its interval; p of the difference, two-sided, by sign flips, and p_holm over the gates that
+    are no nulls.
+
+    Args:
+        compared: the arms, each reference among them.
+        effects: response of each arm on each item (pair or prompt).
+        plain: response of the plain model.
+    """
+    by_name = {arm.name: effects[i] for i, arm in enumerate(compared)}
+    rows = []
+    for arm in compared:
+        gain = bootstrap_mean(by_name[arm.name] - plain)
+        difference = by_name[arm.name] - by_name[arm.reference]
+        paired = bootstrap_mean(difference)
+        is_reference = arm.name == arm.reference
+        rows.append(
+            {
+                "arm": arm.name,
+                "reference": arm.reference,
+                "null": arm.null,
+                "effect": gain.value,
+                "low": gain.low,
+                "high": gain.high,
+                "n": gain.n,
+                "difference": paired.value,
+                "difference_low": paired.low,
+                "difference_high": paired.high,
+                "p": math.nan if is_reference else sign_flip_p(difference),
+            }
+        )
+    table = pd.DataFrame(rows)
+    tested = (~table.null).to_numpy() & table.p.notna().to_numpy()
+    table["p_holm"] = math.nan
+    table.loc[tested, "p_holm"] = holm(table.p.to_numpy(float)[tested])
+    return table
+
+
+def gates_in_words(table: pd.DataFrame, *, kl: float, outcome: str) -> str:
+    """Which gates help at a matched KL, beyond chance and beyond every gate that knows nothing.
+
+    Args:
+        table: as `compare_arms` returns it.
+        kl: the matched KL in nats.
+        outcome: what was compared, in words, with its unit.
+    """
+    gates = table[table.p_holm.notna()]
+    told = gates[(gates.p_holm < 0.05) & (gates.difference > 0)]
+    counts = table[table.arm.str.contains(" at random ")].groupby("reference").size()
+    best_null = table[table.null].groupby("reference").difference.max()
+    # Beating the ungated arm is no merit of the gap if gates that know nothing do so too.
+    beaten = [
+        d > best_null.get(r, 0.0) for d, r in zip(told.difference, told.reference, strict=True)
+    ]
+    ahead = told[np.array(beaten, dtype=bool)]
+    enough = [counts.get(r, 0) >= _ENOUGH for r in ahead.reference]
+    helps = ahead[np.array(enough, dtype=bool)]
+    hurts = gates[(gates.p_holm < 0.05) & (gates.difference < 0)]
+    beside = ", ".join(f"{n} beside {name}" for name, n in counts.items()) or "none"
+    start = f"At a matched KL of {kl:g} nats, {outcome}, with gates at random ({beside}):"
+    said = [f"{_listed(helps)} help" if len(helps) else f"none of {len(gates)} gates helps"]
+    few = ahead[~ahead.index.isin(helps.index)]
+    if len(few):
+        said.append(
+            f"{_listed(few)} gain more than every gate at random, of which there are too few"
+        )
+    chance = told[~told.index.isin(ahead.index)]
+    if len(chance):
+        said.append(f"{_listed(chance)} gain no more than the best of the gates at random")
+    if len(hurts):
+        said.append(f"{_listed(hurts)} hurt")
+    return f"{start} {'; '.join(said)}."
+
+
+def _listed(rows: pd.DataFrame) -> str:
+    return ", ".join(
+        f"{r.arm} ({r.difference:+.2f} [{r.difference_low:+.2f}, {r.difference_high:+.2f}])"
+        for r in rows.itertuples()
+    )

@@ -1,0 +1,241 @@
+"""Which methods beat the null directions, and which beat each other: verdicts on a table.
+
+A screen has one row per direction and matching: `matching`, `method`, `seed`, `layer`, `effect`.
+Responses have one row per condition and item, an item being a held-out prompt or pair: `place`
+(which layer was taken), `matching`, `method`, `seed`, `layer`, `item`, `effect`. Every condition
+sees the same items, so that all comparisons are paired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from steerscope.errors import BadValueError
+from steerscope.judges.effects import Effect
+from steerscope.statistics import (
+    CONFIDENCE,
+    benjamini_hochberg,
+    bootstrap_mean,
+    holm,
+    max_statistic,
+    sign_flip,
+)
+
+NULLS = ("random", "covariance_matched_random", "label_shuffled")
+OWN, COMMON = "own layer", "common layer"
+SURE = 0.05
+SAME_VECTOR = 0.99  # cosine
+SETTING = ["place", "matching"]
+TOP = "best, or not told from the best"
+BETWEEN = "above the nulls, below the best"
+LOST = "not told from the nulls"
+NULL = "null, mean over seeds"
+
+
+def best_layers(screen: pd.DataFrame) -> pd.DataFrame:
+    """The row of the layer with the largest effect, for each matching, method and seed.
+
+    Null directions choose their layer as methods do, so that choosing favours neither.
+    """
+    found = screen.dropna(subset="effect").reset_index(drop=True)
+    best = found.groupby(["matching", "method", "seed"], sort=False).effect.idxmax()
+    return found.loc[best].assign(place=OWN)
+
+
+def at_common_layer(screen: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the layer where the methods do best on average, for each matching.
+
+    Only layers count at which as many methods as anywhere have an effect; nulls have no say.
+    """
+    parts = []
+    for _, rows in screen.dropna(subset="effect").groupby("matching", sort=False):
+        methods = rows[~rows.method.isin(NULLS)].groupby("layer").effect.agg(["mean", "count"])
+        everyone = methods[methods["count"] == methods["count"].max()]
+        parts.append(rows[rows.layer == everyone["mean"].idxmax()])
+    return pd.concat(parts).assign(place=COMMON)
+
+
+def rank(responses: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """Effect of each method with its interval, and whether it beats every null direction.
+
+    The null band is where 95 % of the null directions lie, by their mean effects. p is of one-sided
+    sign flips over items against each null direction in turn, the largest of these p values, so
+    that it speaks of beating every one of them; Holm and Benjamini-Hochberg correct it over the
+    whole table.
+
+    Args:
+        responses: one row per condition and item.
+        seed: of resamples and flips.
+
+    Returns:
+        One row per setting and method, best first: effect, low, high (bootstrap over items), n,
+        null_low, null_high, null_max, n_nulls, p, p_holm, q_bh. A kind of null is a row too, its seeds
+        averaged and its p NaN.
+
+    Raises:
+        BadValueError: a setting without null directions, or conditions with different items.
+
+    Source: the largest p for "better than all" by Berger 1982, intersection-union.
+    """
+    rows = []
+    for setting, values in _by_setting(responses):
+        is_null = values.index.get_level_values("method").isin(NULLS)
+        nulls = values[is_null].to_numpy(float)
+        low, high = null_band(nulls.mean(axis=1))
+        for method, mine in values.groupby(level="method", sort=False):
+            items = mine.to_numpy(float)
+            estimate = bootstrap_mean(items.mean(axis=0), seed=seed)
+            null = method in NULLS
+            p = np.nan if null else float(sign_flip(items[0] - nulls, seed=seed).max())
+            rows.append(
+                {
+                    **setting,
+                    "method": method,
+                    "null": null,
+                    "effect": estimate.value,
+                    "low": estimate.low,
+                    "high": estimate.high,
+                    "n": estimate.n,
+                    "null_low": low,
+                    "null_high": high,
+                    "null_max": float(nulls.mean(axis=1).max()),
+                    "n_nulls": len(nulls),
+                    "p": p,
+                }
+            )
+    table = pd.DataFrame(rows)
+    table["p_holm"] = holm(table.p.to_numpy(float))
+    table["q_bh"] = benjamini_hochberg(table.p.to_numpy(float))
+    order = ["place", "matching", "effect"]
+    return table.sort_values(order, ascending=[False, True, False], ignore_index=True)
+
+
+def null_band(means: Float[np.ndarray, " null"]) -> tuple[float, float]:
+    """The interval in which the middle 95 % of the null directions' mean effects lie."""
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def rivals(responses: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """Paired difference of every two methods within each setting, and whether it is real.
+
+    p is two-sided, by the max statistic over all pairs of all settings at once; so also the pair of
+    the best with any other may be looked at, though it was found on the same items.
+
+    Returns:
+        One row per setting and pair: better, worse (by their means), difference, low, high
+        (bootstrap over items), p_corrected.
+
+    Raises:
+        BadValueError: fewer than two methods, or conditions with different items.
+    """
+    rows, differences = [], []
+    for setting, values in _by_setting(responses):
+        means = values[~values.index.get_level_values("method").isin(NULLS)]
+        methods = means.groupby(level="method", sort=False).mean()
+        for one, other in combinations(methods.index, 2):
+            difference = (methods.loc[one] - methods.loc[other]).to_numpy(float)
+            if difference.mean() < 0:
+                one, other, difference = other, one, -difference
+            estimate = bootstrap_mean(difference, seed=seed)
+            bounds = {"low": estimate.low, "high": estimate.high}
+            differences.append(difference)
+            rows.append(
+                {**setting, "better": one, "worse": other, "difference": estimate.value, **bounds}
+            )
+    if not rows:
+        raise BadValueError("a comparison needs at least two methods that are not nulls.")
+    found = np.stack(differences)
+    both = max_statistic(np.concatenate([found, -found]), seed=seed)
+    return pd.DataFrame(rows).assign(p_corrected=both[: len(rows)])
+
+
+def _by_setting(responses: pd.DataFrame) -> list[tuple[dict[str, str], pd.DataFrame]]:
+    """Of each setting the effects, one row per method and seed, one column per item."""
+    found = []
+    items = sorted(responses["item"].unique())
+    for keys, part in responses.groupby(SETTING, sort=False):
+        values = part.pivot(index=["method", "seed"], columns="item", values="effect")
+        values = values.reindex(columns=items)
+        if values.isna().any(axis=None):
+            raise BadValueError(f"conditions of {keys} lack an effect on some of the items.")
+        if not values.index.get_level_values("method").isin(NULLS).any():
+            raise BadValueError(f"{keys} has no null directions ({', '.join(NULLS)}).")
+        found.append((dict(zip(SETTING, keys, strict=True)), values))
+    return found
+
+
+def standings(ranking: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """The ranking with a column `standing`: what may be said of each method in its setting.
+
+    The best is the method with the largest effect among those that beat the nulls.
+    """
+    found = ranking.assign(standing=LOST)
+    found.loc[found.null, "standing"] = NULL
+    for _, rows in found[found.p_holm < SURE].groupby(SETTING, sort=False):
+        best = rows.loc[rows.effect.idxmax()]
+        here = (pairs[SETTING] == best[SETTING]).all(axis=1)
+        lower = pairs[here & (pairs.better == best.method) & (pairs.p_corrected < SURE)].worse
+        found.loc[rows.index, "standing"] = np.where(rows.method.isin(lower), BETWEEN, TOP)
+    return found
+
+
+def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[str]:
+    """What the comparison shows, a few sentences for each setting.
+
+    Args:
+        table: the ranking with standings.
+        pairs: the rivals, with the cosine of their vectors.
+        effect: what was measured.
+    """
+    n_tests = int(table.p.notna().sum())
+    everyone = [m for m in table.method.unique() if m not in NULLS]
+    lines = []
+    for (place, matching), rows in table.groupby(SETTING, sort=False):
+        first = rows.iloc[0]
+        by_standing = {name: list(part.method) for name, part in rows.groupby("standing")}
+        top, between, lost = (by_standing.get(name, []) for name in (TOP, BETWEEN, LOST))
+        band = f"{_amount(first.null_low, effect)} to {_amount(first.null_high, effect)}"
+        kinds = [f"{r.method} {_amount(r.effect, effect)}" for r in rows[rows.null].itertuples()]
+        lines.append(
+            f"{place}, matched {matching}: {_listed([*top, *between])} beat every one of "
+            f"{first.n_nulls} null directions (the middle 95 % of these lie at {band}, the largest "
+            f"at {_amount(first.null_max, effect)}, on average {_listed(kinds)}; n = {first.n} held-out items, Holm over {n_tests} comparisons)."
+        )
+        if lost:
+            lines.append(f"  Not told from the nulls: {_listed(lost)}.")
+        if top:
+            best = rows.loc[rows.method == top[0], "effect"].iloc[0]
+            lines.append(
+                f"  Largest: {top[0]}, {_amount(best, effect)}. Inside the noise floor of it: "
+                f"{_listed(top[1:])}. Really lower: {_listed(between)} (paired, max statistic over "
+                f"{len(pairs)} pairs)."
+            )
+        here = (pairs[SETTING] == [place, matching]).all(axis=1)
+        for twins in pairs[here & (pairs.cosine > SAME_VECTOR)].itertuples():
+            lines.append(
+                f"  One vector under two names: {twins.better} and {twins.worse} (cosine "
+                f"{twins.cosine:.3f}), {_amount(twins.difference, effect)} apart all the same."
+            )
+        out = [m for m in everyone if m not in set(rows.method)]
+        if out:
+            lines.append(f"  Left out, since no layer reaches the matched dose: {_listed(out)}.")
+    if not effect.is_share:
+        lines.append(
+            "The preference is also what gradient and Fisher methods descend, on other pairs: it "
+            "favours them, and does not tell what the model would write."
+        )
+    return lines
+
+
+def _amount(value: float, effect: Effect) -> str:
+    return f"{100 * value:.0f} %" if effect.is_share else f"{value:.2f} nats"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"

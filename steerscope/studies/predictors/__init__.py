@@ -1,0 +1,1 @@
+"""Which diagnostic of a layer tells beforehand how well it steers."""

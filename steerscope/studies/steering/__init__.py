@@ -1,0 +1,1 @@
+"""The main job: where, how hard and whether a model can be steered."""

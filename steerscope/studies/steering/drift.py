@@ -1,0 +1,79 @@
+"""Drift: how much steering changes each attribute of a text, the one asked for and the others."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from steerscope.errors import BadValueError
+from steerscope.judges.effects import Effect
+from steerscope.statistics import bootstrap_mean
+from steerscope.studies.steering.responses import PLAIN, conditions, per_prompt
+
+_KEPT = "kept_"
+_LOSSES = {"grammatical": "grammar lost"}  # shares of which less is worse, beside those kept
+_GAINS = {"degenerate": "degenerate"}
+
+
+def drift_table(
+    table: pd.DataFrame,
+    effect: Effect,
+    *,
+    split: str,
+    layer: int,
+    dose_natural: float,
+    methods: tuple[str, str],
+) -> pd.DataFrame:
+    """Change of every attribute from plain to one condition, paired by prompt, in percentage points.
+
+    What was asked for changes by the share of texts that show it; every other attribute by the share
+    that has lost it. Positive is always more change.
+
+    Args:
+        table: the rows of a run.
+        effect: what was asked for; a share.
+        split: of which prompts.
+        layer: where was steered.
+        dose_natural: how hard.
+        methods: the method, and that of directions which mean nothing, all their seeds.
+
+    Returns:
+        attribute, on_target, change, low and high (95 % bootstrap over prompts), null (mean change
+        under the directions that mean nothing, NaN without any) and n.
+
+    Raises:
+        BadValueError: the effect is no share, or the condition was not measured.
+    """
+    if not effect.is_share:
+        raise BadValueError(f"drift is of attributes of texts; {effect.metric} is read off pairs.")
+    cells, nulls = (_cells(table, split, m, layer, dose_natural) for m in methods)
+    if not cells:
+        raise BadValueError(
+            f"{methods[0]} at layer {layer}, {dose_natural:+g} natural, is not in the {split} split."
+        )
+    rows = []
+    for metric, words, sign in _attributes(table, effect, split):
+        values = per_prompt(table, metric, split)
+        asked = values.columns[values.loc[cells[0]].notna()]
+        changes = 100 * sign * (values[asked] - values.loc[PLAIN, asked])
+        found = bootstrap_mean(changes.loc[cells[0]].to_numpy(float))
+        row = {"attribute": words, "on_target": metric == effect.metric, "change": found.value}
+        row |= {"low": found.low, "high": found.high, "n": found.n}
+        rows.append(row | {"null": float(changes.reindex(nulls).mean(axis=1).mean())})
+    return pd.DataFrame(rows)
+
+
+def _attributes(table: pd.DataFrame, effect: Effect, split: str) -> list[tuple[str, str, int]]:
+    """Metric, words and sign of everything that can change, what was asked for first."""
+    there = list(dict.fromkeys(table[table.split == split].metric))
+    kept = {m: f"{m.removeprefix(_KEPT)} lost" for m in there if m.startswith(_KEPT)}
+    found = [(effect.metric, effect.metric, 1)]
+    found += [(m, words, -1) for m, words in (kept | _LOSSES).items() if m in there]
+    return found + [(m, words, 1) for m, words in _GAINS.items() if m in there]
+
+
+def _cells(
+    table: pd.DataFrame, split: str, method: str, layer: int, dose_natural: float
+) -> list[str]:
+    labels = conditions(table[table.split == split])
+    here = (labels.method == method) & (labels.layer == layer)
+    return list(labels[here & ((labels.dose_natural - dose_natural).abs() < 1e-6)].index)

@@ -1,0 +1,318 @@
+"""The main job: where, how hard and whether a model can be steered along one contrast set.
+
+Directions come from the fit split, the layer and dose from the select split, and what is stated
+from the test split, with random and label-shuffled directions beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from steerscope.diagnostics import sink_alignment
+from steerscope.diagnostics.lens import RESIDUAL_STREAMS, direction_lens, top_tokens
+from steerscope.directions import METHODS, Direction, find_direction, save_directions
+from steerscope.doses import Dose, check_unit
+from steerscope.eigengaps import eigengap
+from steerscope.engine.gathering import gather
+from steerscope.engine.generation import Greedy, Sample, generation_plan
+from steerscope.errors import (
+    UnknownNameError,
+    UnsupportedSiteError,
+)
+from steerscope.extraction.activations import Contrast
+from steerscope.extraction.reading import ReadToken
+from steerscope.judges import Judge, choose_judge
+from steerscope.models.chat_templates import wrapped
+from steerscope.models.lens_model import LensModel
+from steerscope.models.loading import load_model
+from steerscope.progress import Track, silent
+from steerscope.runs.provenance import provenance_of
+from steerscope.runs.results import Row, Run, plain_row
+from steerscope.runs.whole_files import write_whole
+from steerscope.sites import Site, check_stream
+from steerscope.steering.interventions import Cell
+from steerscope.steering.scopes import Scope
+from steerscope.studies.bench import Bench, Decoding, Material, dose_cells
+from steerscope.studies.steering.plan import Plan, StudyPlan, SweepPlan
+from steerscope.studies.steering.responses import sweet_spot
+from steerscope.texts.contrasts import (
+    ContrastSet,
+    PromptSet,
+    Split,
+    load_contrasts,
+    split_prompts_for,
+)
+
+LENS_TOKENS = 12
+DIAGNOSTIC = "diagnostic"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What a plan names: the contrast set, and the splits of its pairs and of the prompts."""
+
+    contrasts: ContrastSet
+    pairs: Split[ContrastSet]
+    prompts: Split[PromptSet]
+
+    def wrapped(self, model: LensModel) -> Texts:
+        """The same texts in the model's chat template."""
+        return Texts(
+            wrapped(model, self.contrasts),
+            self.pairs.map(lambda part: wrapped(model, part)),
+            self.prompts.map(lambda part: wrapped(model, part)),
+        )
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """A plan with everything it names loaded and checked, directions found, the run started."""
+
+    plan: Plan
+    model: LensModel
+    texts: Texts
+    judge: Judge
+    found: dict[Site, Contrast]
+    directions: dict[int, Direction]
+    run: Run
+    progress: Track
+
+    def measure(self, split: str, cells: Sequence[Cell]) -> None:
+        """Measure conditions on one split."""
+        plan = self.plan
+        sampler = Sample(plan.temperature, plan.seed) if plan.temperature else Greedy()
+        prompts, pairs = (getattr(part, split) for part in (self.texts.prompts, self.texts.pairs))
+        material = Material(split, prompts, pairs)
+        bench = Bench(self.model, self.judge, material, self.run, Decoding(plan.n_new, sampler))
+        bench.measure(cells, progress=self.progress)
+
+
+def run_study(
+    plan: StudyPlan,
+    out: str | Path,
+    *,
+    device: str | None = None,
+    memory: str | None = None,
+    progress: Track = silent,
+) -> Run:
+    """Measure everything that the report shows; a second start finishes what is missing.
+
+    Args:
+        plan: what decides the numbers.
+        out: the run directory.
+        device: as in `load_model`.
+        memory: as in `load_model`; the bytes of weights and work are logged before it starts.
+        progress: shows the loops.
+
+    Raises:
+        SteerscopeError: any of the input errors; nothing is written before the input is checked.
+    """
+    bound = _bind(plan, out, (device, memory), progress)
+    scope = Scope.parse(plan.scope)
+    signed = [Dose(sign * d) for d in sorted(plan.doses) for sign in (1, -1)]
+    controls = _sweep_controls(bound)
+    select = dose_cells(bound.directions.values(), signed, scope)
+    select += dose_cells(controls, [Dose(plan.reference_dose)], scope)
+    bound.measure("select", select)
+    chosen = sweet_spot(bound.run.table(), bound.judge.effect, plan.method)
+    direction = bound.directions[chosen.layer]
+    test_controls = _test_controls(plan, bound.found[direction.site])
+    bound.measure("test", dose_cells([direction, *test_controls], signed, scope))
+    _measure_eigengaps(bound)
+    _measure_sinks(bound)
+    _write_lens(bound.run, bound.model, direction)
+    everything = [*bound.directions.values(), *controls, *test_controls]
+    save_directions(bound.run.path / "directions.safetensors", everything)
+    bound.run.seal()
+    return bound.run
+
+
+def run_sweep(
+    plan: SweepPlan,
+    out: str | Path,
+    *,
+    device: str | None = None,
+    memory: str | None = None,
+    progress: Track = silent,
+) -> Run:
+    """Measure a grid of layers and doses on the select split; a second start finishes what is missing.
+
+    Args:
+        plan: what decides the numbers.
+        out: the run directory.
+        device: as in `load_model`.
+        memory: as in `load_model`; the bytes of weights and work are logged before it starts.
+        progress: shows the loop.
+
+    Raises:
+        SteerscopeError: any of the input errors; nothing is written before the input is checked.
+    """
+    doses = [Dose(value, check_unit(plan.unit)) for value in plan.doses]
+    bound = _bind(plan, out, (device, memory), progress)
+    controls = _sweep_controls(bound)
+    cells = dose_cells([*bound.directions.values(), *controls], doses, Scope.parse(plan.scope))
+    bound.measure("select", cells)
+    _measure_eigengaps(bound)
+    _measure_sinks(bound)
+    everything = [*bound.directions.values(), *controls]
+    save_directions(bound.run.path / "directions.safetensors", everything)
+    bound.run.seal()
+    return bound.run
+
+
+def _bind(
+    plan: Plan, out: str | Path, machine: tuple[str | None, str | None], progress: Track
+) -> _Bound:
+    if plan.method not in METHODS:
+        raise UnknownNameError("method", plan.method, METHODS)
+    read = ReadToken.parse(plan.read)
+    texts = load_texts(plan)
+    device, memory = machine
+    model = load_model(
+        plan.model, backbone=plan.backbone, dtype=plan.dtype, device=device, memory=memory
+    )
+    texts = texts.wrapped(model) if plan.chat else texts
+    sites = sites_at(model, plan.stream, plan.layers)
+    prompts = (*texts.prompts.select.prompts, *texts.prompts.test.prompts)
+    judge = choose_judge(texts.contrasts, prompts)
+    longest = max(len(model.tokens(prompt.text, room=plan.n_new)) for prompt in prompts)
+    _log.info("memory: %s", generation_plan(model, longest, plan.n_new)[0])
+    found = gather(model, texts.pairs.fit, sites, [plan.method], read=read, progress=progress)
+    directions = {s.layer: find_direction(plan.method, c, seed=plan.seed) for s, c in found.items()}
+    parts = ("fit", "select", "test")
+    run = Run.start(
+        out,
+        {
+            "kind": type(plan).__name__,
+            **_settings(plan),
+            "contrasts_sha256": texts.contrasts.sha256,
+            "prompts_sha256": [texts.prompts.select.sha256, texts.prompts.test.sha256],
+            "effect": asdict(judge.effect),
+        },
+        provenance=provenance_of(model)
+        | {
+            "n_pairs": {part: len(getattr(texts.pairs, part)) for part in parts},
+            "n_prompts": {part: len(getattr(texts.prompts, part)) for part in parts[1:]},
+        },
+    )
+    return _Bound(plan, model, texts, judge, found, directions, run, progress)
+
+
+def _settings(plan: Plan) -> dict[str, Any]:
+    """The plan, without the chat where there is none, so that runs from before chats continue."""
+    return {k: v for k, v in asdict(plan).items() if k != "chat" or v}
+
+
+def load_texts(plan: Plan) -> Texts:
+    """The texts that a plan names, each split limited to what the plan uses."""
+    contrasts = load_contrasts(plan.contrasts)
+    pairs = contrasts.split(plan.seed)
+    prompts = split_prompts_for(
+        contrasts, plan.prompts, plan.seed, max_select=plan.max_select, max_test=plan.max_test
+    )
+    return Texts(contrasts, pairs, prompts)
+
+
+def sites_at(model: LensModel, stream: str, layers: Sequence[int] | None) -> list[Site]:
+    """Sites of one stream at the given layers; None for every layer that has it.
+
+    Raises:
+        UnknownNameError: no such stream.
+        UnsupportedSiteError: a layer is out of range, or no layer has the stream.
+    """
+    name = check_stream(stream)
+    sites = [Site(name, layer) for layer in layers or range(model.shape.n_layers)]
+    if layers is None:
+        sites = [s for s in sites if model.has(s)] or sites[:1]
+    for site in sites:
+        model.check(site)
+    return sites
+
+
+def _sweep_controls(bound: _Bound) -> list[Direction]:
+    """Random directions at every layer, for the null line of the layer sweep."""
+    return [
+        find_direction("random", contrast, seed=1000 * (bound.plan.seed + 1) + number)
+        for contrast in bound.found.values()
+        for number in range(bound.plan.n_sweep_controls)
+    ]
+
+
+def _test_controls(plan: StudyPlan, contrast: Contrast) -> list[Direction]:
+    """Random and label-shuffled directions at the chosen layer, other seeds than the sweep's."""
+    return [
+        find_direction(control, contrast, seed=1000 * (plan.seed + 1) + 500 + number)
+        for control in ("random", "label_shuffled")
+        for number in range(plan.n_controls)
+    ]
+
+
+def _measure_eigengaps(bound: _Bound) -> None:
+    """Store the eigengap of every head on the select prompts, unless the run has them."""
+    if (bound.run.table().method == "eigengap").any():
+        return
+    prompts = [p.text for p in bound.texts.prompts.select.prompts]
+    try:
+        spectra = eigengap(bound.model, prompts, progress=bound.progress)
+    except UnsupportedSiteError:  # a model without attention keys
+        return
+    metrics = {
+        "eigengap": (spectra.gap, "ratio"),
+        "eigengap_low": (spectra.low, "ratio"),
+        "eigengap_high": (spectra.high, "ratio"),
+        "eigengap_null": (spectra.null_gap, "ratio"),
+        "participation_ratio": (spectra.participation_ratio, "directions"),
+        "effective_rank": (spectra.effective_rank, "directions"),
+    }
+    bound.run.append(
+        [
+            _diagnostic_row(
+                "eigengap", Site("k", layer, head), metric, float(values[row, head]), unit
+            )
+            for metric, (values, unit) in metrics.items()
+            for row, layer in enumerate(spectra.layers)
+            for head in range(values.shape[1])
+        ]
+    )
+
+
+def _measure_sinks(bound: _Bound) -> None:
+    """Store where position 0 lies as seen from each direction, unless the run has it."""
+    if (bound.run.table().method == "sink").any():
+        return
+    prompts = [p.text for p in bound.texts.prompts.select.prompts]
+    found = sink_alignment(bound.model, prompts, list(bound.directions.values()))
+    bound.run.append(
+        [
+            _diagnostic_row("sink", bound.directions[v.layer].site, v.diagnostic, v.value, v.unit)
+            for v in found
+        ]
+    )
+
+
+def _diagnostic_row(method: str, site: Site, metric: str, value: float, unit: str) -> Row:
+    return replace(
+        plain_row(metric, unit, value),
+        cell=f"{DIAGNOSTIC} {method} {site}",
+        method=method,
+        stream=site.stream,
+        layer=site.layer,
+        head=-1 if site.head is None else site.head,
+        split="select",
+        seed=0,
+    )
+
+
+def _write_lens(run: Run, model: LensModel, direction: Direction) -> None:
+    """The tokens that one natural unit of the chosen direction speaks for and against."""
+    found: dict[str, Any] = {"site": str(direction.site), "place": direction.site.words}
+    if direction.site.stream in RESIDUAL_STREAMS:
+        most, least = top_tokens(model, direction_lens(model, direction), LENS_TOKENS)
+        found |= {"for": [asdict(t) for t in most], "against": [asdict(t) for t in least]}
+    write_whole(run.path / "lens.json", json.dumps(found, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,147 @@
+"""What a study or a sweep is asked to do, and how to read it back from a run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+from steerscope.doses import check_unit
+from steerscope.errors import BadValueError, RunError
+from steerscope.judges.effects import Effect
+from steerscope.runs.results import Run
+from steerscope.sites import check_stream
+from steerscope.steering.scopes import Scope
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What both a study and a sweep fix.
+
+    Attributes:
+        model: bundled name, folder or hub name.
+        contrasts: bundled name or file.
+        prompts: bundled name or file; None for those of the same name as the contrast set, and
+            where there are none, the openings of the held-out pairs.
+        backbone: `auto`, `hooked` or `bridge`.
+        dtype: `float32`, `bfloat16` or `float16`.
+        method: how directions are found.
+        stream: where they are read and added.
+        layers: the layers to measure; None for all.
+        read: token of the contrast texts that is read: `last`, `mean` or an index.
+        scope: positions that are steered, as `Scope.parse` reads them.
+        n_new: tokens of each continuation.
+        temperature: of sampling; 0 for the most likely token.
+        max_select: prompts of the select split to use at most.
+        max_test: prompts of the test split to use at most.
+        n_sweep_controls: random directions at each layer on the select split.
+        seed: of splits, controls and sampling.
+        chat: whether pairs and prompts are put into the model's chat template.
+
+    Raises:
+        UnknownNameError: no such stream or scope.
+        BadValueError: a scope that cannot be read, or a count below 1.
+    """
+
+    model: str = "microworld"
+    contrasts: str = "mood"
+    prompts: str | None = None
+    backbone: str = "auto"
+    dtype: str = "float32"
+    method: str = "mean_diff"
+    stream: str = "resid_post"
+    layers: tuple[int, ...] | None = None
+    read: str = "last"
+    scope: str = "all"
+    n_new: int = 48
+    temperature: float = 0.7
+    n_sweep_controls: int = 2
+    max_select: int = 120
+    max_test: int = 240
+    seed: int = 0
+    chat: bool = False
+
+    def __post_init__(self) -> None:
+        check_stream(self.stream)
+        Scope.parse(self.scope)
+        for name in ("n_new", "max_select", "max_test"):
+            if getattr(self, name) < 1:
+                raise BadValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyPlan(Plan):
+    """Everything that decides the numbers of a study but the files themselves.
+
+    What it shares with a sweep is described in `plans.Plan`.
+
+    Attributes:
+        doses: positive, in natural units; both signs are measured.
+        reference_dose: one of the doses, at which layers and controls are compared.
+        n_controls: random and label-shuffled directions on the test split, each.
+
+    Raises:
+        BadValueError: a dose that is not positive, or a reference that is not among them.
+    """
+
+    doses: tuple[float, ...] = (0.5, 1.0, 2.0, 2.5, 3.0, 4.0)
+    reference_dose: float = 2.0
+    n_controls: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.doses or not all(0 < d < math.inf for d in self.doses):
+            raise BadValueError("doses must be positive numbers; both signs are measured anyway.")
+        if self.reference_dose not in self.doses:
+            raise BadValueError(
+                f"the reference dose {self.reference_dose:g} must be one of the doses "
+                f"{', '.join(f'{d:g}' for d in self.doses)}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPlan(Plan):
+    """A grid of layers and signed doses, measured on the select split.
+
+    What it shares with a study is described in `plans.Plan`.
+
+    Attributes:
+        doses: signed, in `unit`; zero is the plain model, which is measured anyway.
+        unit: `natural`, `relative` or `absolute`.
+
+    Raises:
+        UnknownNameError: no such unit.
+        BadValueError: a dose that is not finite, or none but 0.
+    """
+
+    doses: tuple[float, ...] = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)
+    unit: str = "natural"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_unit(self.unit)
+        if not any(self.doses) or not all(map(math.isfinite, self.doses)):
+            raise BadValueError("doses must be finite numbers, at least one dose that is not 0.")
+
+
+def effect_of(run: Run) -> Effect:
+    """The effect that a run measured."""
+    return Effect(**run.configuration["effect"])
+
+
+def plan_of(run: Run) -> StudyPlan | SweepPlan:
+    """The plan that a run followed.
+
+    Raises:
+        RunError: the run is of a kind that this steerscope does not know.
+    """
+    kinds = {kind.__name__: kind for kind in (StudyPlan, SweepPlan)}
+    kind = kinds.get(run.configuration.get("kind", ""))
+    if kind is None:
+        raise RunError(
+            f"{run.path} is no run of a study or sweep; its run.json names no such kind."
+        )
+    names = [f.name for f in fields(kind) if f.name in run.configuration]
+    stored: dict[str, Any] = {name: run.configuration[name] for name in names}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
+    return kind(**values)

@@ -1,0 +1,338 @@
+"""From the rows of a run to what a reader wants to know: sweeps, sweet spots, dose-response.
+
+Everything here takes a table and returns a table or a small value; no model, no torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from steerscope.judges.effects import LIMITS, Effect, Limit
+from steerscope.statistics import (
+    BestCell,
+    Correlation,
+    Estimate,
+    MixedSlope,
+    best_cell,
+    bootstrap_mean,
+    crossing,
+    max_mean,
+    mixed_slope,
+    rank_correlation,
+)
+
+PLAIN = "plain"
+MARGIN = 0.02  # of the largest effect, within which the cheapest condition is taken
+
+
+@dataclass(frozen=True)
+class SweetSpot:
+    """The layer and dose that a sweep chose, and why.
+
+    Attributes:
+        layer: the layer.
+        dose_natural: the dose, in natural units.
+        dose_relative: the same in relative units.
+        dose_absolute: the same as a length.
+        effect: effect on the split that chose.
+        p_corrected: chance that a sweep without any effect has a best condition this good.
+        n_cells: conditions compared.
+        broken: whether every condition with an effect broke a limit, so that this one does too.
+    """
+
+    layer: int
+    dose_natural: float
+    dose_relative: float
+    dose_absolute: float
+    effect: Estimate
+    p_corrected: float
+    n_cells: int
+    broken: bool
+
+
+def per_prompt(table: pd.DataFrame, metric: str, split: str) -> pd.DataFrame:
+    """One row per condition, one column per prompt or pair, of one metric on one split."""
+    rows = table[(table.metric == metric) & (table.split == split)]
+    return rows.pivot(index="cell", columns="prompt", values="value")
+
+
+def conditions(table: pd.DataFrame) -> pd.DataFrame:
+    """What each cell is: one row per cell with its labels, the plain one included."""
+    labels = [
+        "cell", "method", "stream", "layer", "head", "operator", "scope",
+        "dose_absolute", "dose_relative", "dose_natural", "seed",
+    ]  # fmt: skip
+    cells = table[~table.cell.str.startswith("diagnostic ")]
+    return cells[labels].drop_duplicates("cell").set_index("cell")
+
+
+def responses(table: pd.DataFrame, effect: Effect, split: str) -> pd.DataFrame:
+    """Effect of each condition on each prompt: a share, or a shift from plain along the dose."""
+    values = per_prompt(table, effect.metric, split)
+    if effect.is_share:
+        return values
+    signs = np.sign(conditions(table).loc[values.index, "dose_natural"].fillna(1.0))
+    signs[signs == 0] = 1.0
+    return values.sub(values.loc[PLAIN], axis=1).mul(signs, axis=0)
+
+
+def summarise(
+    table: pd.DataFrame, effect: Effect, split: str, *, limits: Sequence[Limit] = LIMITS
+) -> pd.DataFrame:
+    """One row per steered condition: labels, effect with interval, KL, costs against plain, broken.
+
+    Costs are means of paired differences to plain on the same prompts, named `cost_<metric>` and
+    positive where steering made it worse.
+    """
+    effects = responses(table, effect, split)
+    labels = conditions(table)
+    kl = table[table.split == split].groupby("cell").kl_nats.mean()
+    costs = {limit.metric: _worse(table, limit, split).mean(axis=1).to_dict() for limit in limits}
+    rows = []
+    for cell in effects.index.drop(PLAIN, errors="ignore"):
+        estimate = bootstrap_mean(effects.loc[cell].to_numpy(float))
+        row = {"cell": cell, **labels.loc[cell], "effect": estimate.value, "low": estimate.low}
+        row |= {"high": estimate.high, "n": estimate.n, "kl_nats": kl.get(cell, math.nan)}
+        over = []
+        for limit in limits:
+            cost = costs[limit.metric].get(cell, math.nan)
+            row[f"cost_{limit.metric}"] = cost
+            if cost > limit.worsening:
+                over.append(limit.metric)
+        rows.append(row | {"broken": bool(over), "over": ", ".join(over)})
+    return pd.DataFrame(rows)
+
+
+def worsening(table: pd.DataFrame, limit: Limit, split: str, cell: str) -> Estimate:
+    """How much worse than plain a metric is under one condition, paired by prompt."""
+    worse = _worse(table, limit, split)
+    values = worse.loc[cell].to_numpy(float) if cell in worse.index else np.empty(0)
+    return bootstrap_mean(values)
+
+
+def _worse(table: pd.DataFrame, limit: Limit, split: str) -> pd.DataFrame:
+    """Per condition and prompt, how much worse than plain; empty where that was not measured."""
+    values = per_prompt(table, limit.metric, split)
+    if PLAIN not in values.index:
+        return pd.DataFrame()
+    return values.sub(values.loc[PLAIN], axis=1) * (1 if limit.higher_is_worse else -1)
+
+
+def sweet_spot(
+    table: pd.DataFrame,
+    effect: Effect,
+    method: str,
+    *,
+    split: str = "select",
+    margin: float = MARGIN,
+) -> SweetSpot:
+    """The condition with the largest effect among those that break no limit, towards positive.
+
+    Of all conditions whose effect is within `margin` (as a share of the largest) of the best, the
+    one with the smallest KL is taken. Choose on one split, state on another.
+    """
+    summary = summarise(table, effect, split)
+    candidates = _candidates(summary, method)
+    pool = _pool(summary, method)
+    best = pool.effect.max()
+    near = pool[pool.effect >= best - margin * abs(best)]
+    chosen = near.loc[near.kl_nats.idxmin()]
+    p_values = corrected_p(table, effect, list(candidates.cell), split)
+    return SweetSpot(
+        layer=int(chosen.layer),
+        dose_natural=float(chosen.dose_natural),
+        dose_relative=float(chosen.dose_relative),
+        dose_absolute=float(chosen.dose_absolute),
+        effect=Estimate(chosen.effect, chosen.low, chosen.high, int(chosen.n)),
+        p_corrected=p_values[chosen.cell],
+        n_cells=len(candidates),
+        broken=bool(chosen.broken),
+    )
+
+
+def _candidates(summary: pd.DataFrame, method: str) -> pd.DataFrame:
+    return summary[(summary.method == method) & (summary.dose_natural > 0)]
+
+
+def _pool(summary: pd.DataFrame, method: str) -> pd.DataFrame:
+    """The conditions among which the choice is made: those that break nothing, if one has an effect."""
+    candidates = _candidates(summary, method)
+    whole = candidates[~candidates.broken]
+    return whole if len(whole) and whole.effect.max() > 0 else candidates
+
+
+def corrected_p(
+    table: pd.DataFrame, effect: Effect, cells: Sequence[str], split: str
+) -> dict[str, float]:
+    """P of each condition against plain, by the largest mean of them all, on their shared prompts."""
+    return dict(zip(cells, max_mean(_gains(table, effect, cells, split)), strict=True))
+
+
+def _gains(
+    table: pd.DataFrame, effect: Effect, cells: Sequence[str], split: str
+) -> Float[np.ndarray, "cell prompt"]:
+    """Effect of each condition above plain on the prompts that all of them share."""
+    effects = responses(table, effect, split)
+    chosen = effects.loc[list(cells)]
+    differences = chosen.sub(effects.loc[PLAIN], axis=1) if effect.is_share else chosen
+    return differences.dropna(axis=1).to_numpy(float)
+
+
+def best_of_sweep(
+    table: pd.DataFrame, effect: Effect, method: str, *, split: str = "select"
+) -> BestCell:
+    """Gain over plain of the condition that `sweet_spot` chooses, corrected for the choice.
+
+    What counts as broken is taken from all prompts.
+
+    Raises:
+        TooLittleDataError: fewer than four prompts that all conditions share.
+    """
+    pool = _pool(summarise(table, effect, split), method).sort_values("kl_nats")
+    return best_cell(_gains(table, effect, list(pool.cell), split), margin=MARGIN)
+
+
+def dose_slope(
+    table: pd.DataFrame, effect: Effect, *, split: str, layer: int, method: str
+) -> MixedSlope:
+    """Effect per natural unit at one layer, over its doses, with prompts as random effects.
+
+    A shift in nats is taken towards the positive class at every dose, and plain is dose 0. Of a share
+    the positive doses count alone: the negative ones are measured on prompts of the other class.
+
+    Raises:
+        TooLittleDataError: too few prompts or doses, or values on a line.
+        NotConvergedError: the fit finds no optimum.
+    """
+    labels = conditions(table)
+    values = per_prompt(table, effect.metric, split)
+    mine = (labels.method == method) & (labels.layer == layer)
+    if effect.is_share:
+        mine &= labels.dose_natural > 0
+    here = values.index.intersection(labels[mine].index).insert(0, PLAIN)
+    doses = labels.dose_natural.reindex(here).to_numpy(float)
+    kept = values.loc[here].dropna(axis=1)
+    return mixed_slope(
+        kept.to_numpy(float).ravel(),
+        np.repeat(np.where(here == PLAIN, 0.0, doses), kept.shape[1]),
+        np.tile(kept.columns.to_numpy(), len(here)),
+    )
+
+
+def dose_response(
+    table: pd.DataFrame, effect: Effect, *, split: str, layer: int, methods: Sequence[str]
+) -> pd.DataFrame:
+    """Effect against dose at one layer for each method; seeds of a control are averaged per prompt.
+
+    Columns: method, dose_natural, effect, low, high, n, and the largest and smallest seed mean.
+    """
+    effects, labels = responses(table, effect, split), conditions(table)
+    at_layer = labels[(labels.layer == layer) & labels.method.isin(methods)]
+    rows = []
+    for (method, dose), group in at_layer.groupby(["method", at_layer.dose_natural.round(6)]):
+        found = effects.loc[effects.index.intersection(group.index)]
+        if found.empty:
+            continue
+        estimate = bootstrap_mean(found.mean(axis=0).to_numpy(float))
+        seeds = found.mean(axis=1)
+        rows.append(
+            {
+                "method": method,
+                "dose_natural": float(dose),
+                "effect": estimate.value,
+                "low": estimate.low,
+                "high": estimate.high,
+                "n": estimate.n,
+                "lowest_seed": float(seeds.min()),
+                "highest_seed": float(seeds.max()),
+                "n_seeds": len(seeds),
+            }
+        )
+    columns = ["method", "dose_natural", "effect", "low", "high", "n"]
+    columns += ["lowest_seed", "highest_seed", "n_seeds"]
+    return pd.DataFrame(rows, columns=columns).sort_values(["method", "dose_natural"])
+
+
+def over_control(
+    table: pd.DataFrame,
+    effect: Effect,
+    *,
+    split: str,
+    layer: int,
+    dose_natural: float,
+    methods: tuple[str, str],
+) -> Estimate:
+    """Effect of the first method minus that of the second (mean of its seeds), paired by prompt."""
+    effects, labels = responses(table, effect, split), conditions(table)
+    here = labels[(labels.layer == layer) & np.isclose(labels.dose_natural, dose_natural)]
+    sides = [
+        effects.loc[effects.index.intersection(here[here.method == m].index)].mean(axis=0)
+        for m in methods
+    ]
+    return bootstrap_mean((sides[0] - sides[1]).to_numpy(float))
+
+
+def metric_mean(
+    table: pd.DataFrame, metric: str, *, split: str, cell: str, like: str | None = None
+) -> Estimate:
+    """Mean of one metric under one condition; `like` restricts it to the prompts of another."""
+    values = per_prompt(table, metric, split)
+    if cell not in values.index:
+        return Estimate(math.nan, math.nan, math.nan, 0)
+    row = values.loc[cell]
+    if like is not None:
+        row = row[values.loc[like].notna()]
+    return bootstrap_mean(row.to_numpy(float))
+
+
+def needed_doses(summary: pd.DataFrame, method: str, level: float) -> pd.DataFrame:
+    """Per layer, the smallest positive dose whose effect reaches `level`, interpolated; NaN if none.
+
+    Columns: layer, dose_natural, largest_dose, largest_effect.
+    """
+    rows = []
+    chosen = summary[(summary.method == method) & (summary.dose_natural > 0)]
+    for layer, group in chosen.groupby("layer"):
+        doses, effects = group.dose_natural.to_numpy(), group.effect.to_numpy()
+        start = 0.0 if not np.isnan(effects).all() else math.nan
+        needed = crossing(np.append(0.0, doses), np.append(start, effects), level)
+        rows.append(
+            {
+                "layer": int(layer),
+                "dose_natural": needed,
+                "largest_dose": float(doses.max()),
+                "largest_effect": float(np.nanmax(effects)),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """How well a per-layer diagnostic ranks the layers by measured steerability."""
+
+    diagnostic: str
+    correlation: Correlation
+    values: Mapping[int, float] = field(default_factory=dict)
+    effects: Mapping[int, float] = field(default_factory=dict)
+
+
+def predict_layers(
+    diagnostic: str, values: Mapping[int, float], effects: Mapping[int, float]
+) -> Predictor:
+    """Signed rank correlation of a diagnostic with the effect at the same dose, over the layers."""
+    layers = sorted(set(values) & set(effects))
+    x = np.array([values[i] for i in layers], dtype=float)
+    y = np.array([effects[i] for i in layers], dtype=float)
+    return Predictor(
+        diagnostic,
+        rank_correlation(x, y),
+        {i: float(values[i]) for i in layers},
+        {i: float(effects[i]) for i in layers},
+    )

@@ -1,0 +1,115 @@
+"""What the layers of one run are like: their zones at one dose, and what went along with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from steerscope.diagnostics.zones import ZoneLimits, layer_zones
+from steerscope.judges.effects import LIMITS
+from steerscope.studies.predictors.findings import (
+    EXPECTED_SIGNS,
+    predictor_league,
+)
+from steerscope.studies.steering.findings import Findings
+
+_RESPONDS = 0.05  # nats
+_N_RESAMPLES = 500
+_FEW_LAYERS = 5  # five orders at least, or no p value is under 0.05
+_ZONES = ("sweet", "weak", "rigid", "destructive")
+
+
+@dataclass(frozen=True, eq=False)
+class Zoning:
+    """The zone of every layer at one relative dose.
+
+    Attributes:
+        dose_relative: the dose of the choice, or the nearest that every layer was measured at.
+        limits: where the zones end; damage is the worst cost as a share of its limit.
+        table: one row per layer, as `layer_zones` returns it.
+    """
+
+    dose_relative: float
+    limits: ZoneLimits
+    table: pd.DataFrame
+
+    def __str__(self) -> str:
+        parts = []
+        for zone in _ZONES:
+            rows = self.table[self.table.zone == zone]
+            layers = [f"{r.layer}{'' if r.sure else '?'}" for r in rows.itertuples()]
+            if layers:
+                parts.append(f"{zone} {', '.join(layers)}")
+        unsure = "" if self.table.sure.all() else " (?: the interval holds the limit)"
+        return f"Zones at {self.dose_relative:.2f} of a typical activation: {'; '.join(parts)}{unsure}."
+
+
+def zones_of(findings: Findings) -> Zoning | None:
+    """Zones of a run's layers at the relative dose of its choice; None where no dose is common."""
+    f = findings
+    sweep = f.summary[(f.summary.method == f.plan.method) & (f.summary.dose_relative > 0)]
+    sweep = sweep.assign(damage=_damage(sweep)).dropna(subset=["effect", "low", "high", "kl_nats"])
+    if sweep.empty:
+        return None
+    # The same dose of two layers differs in the last digit.
+    sweep = sweep.assign(dose_relative=sweep.dose_relative.round(6))
+    reach = sweep.groupby("layer").dose_relative.agg(["min", "max"])
+    low, high = float(reach["min"].max()), float(reach["max"].min())
+    if low > high:
+        return None
+    dose = float(np.clip(f.chosen.dose_relative, low, high))
+    limits = ZoneLimits(effect=f.level, damage=1.0, kl=_RESPONDS)
+    return Zoning(dose, limits, layer_zones(sweep, dose=dose, limits=limits, damage="damage"))
+
+
+def _damage(sweep: pd.DataFrame) -> pd.Series:
+    """The worst cost of each condition as a share of its limit; 0 where nothing got worse."""
+    shares = [
+        sweep[f"cost_{limit.metric}"] / limit.worsening
+        for limit in LIMITS
+        if f"cost_{limit.metric}" in sweep
+    ]
+    return pd.concat(shares, axis=1).max(axis=1).clip(lower=0.0).fillna(0.0)
+
+
+def run_league(findings: Findings, zoning: Zoning) -> pd.DataFrame | None:
+    """What the run knows of its layers against their effect at the zones' dose.
+
+    As `predictor_league`, from the rows of one run: eigengaps, and the lengths and the KL of the
+    smallest dose that the sweep holds anyway. None with fewer than five layers.
+    """
+    f, table = findings, zoning.table[["layer", "effect"]].copy()
+    if len(table) < _FEW_LAYERS:
+        return None
+    rows = f.summary[(f.summary.method == f.plan.method) & (f.summary.dose_relative > 0)]
+    smallest = rows.loc[rows.groupby("layer").dose_relative.idxmin()].set_index("layer")
+    named = {
+        "residual_norm": smallest.dose_absolute / smallest.dose_relative,
+        "separation": smallest.dose_relative / smallest.dose_natural,
+        "kl_sensitivity": smallest.kl_nats / smallest.dose_relative**2,
+    }
+    if f.heads is not None:
+        by_layer = f.heads.groupby("layer")
+        named |= {"weakest_gap": by_layer.eigengap.min(), "mean_gap": by_layer.eigengap.mean()}
+        named["participation_ratio"] = by_layer.participation_ratio.mean()
+    for name, values in named.items():
+        table[name] = table.layer.map(values)
+    table = table.assign(model=f.plan.model, concept=f.plan.contrasts)
+    table["depth"] = table.layer / max(1, table.layer.max())
+    table["norm"] = table.residual_norm
+    known = [name for name in EXPECTED_SIGNS if name in named and table[name].notna().all()]
+    return predictor_league(table, known, "effect", n_resamples=_N_RESAMPLES)
+
+
+def one_run_in_words(league: pd.DataFrame) -> str:
+    """What one run may say about its diagnostics, which is little."""
+    n = int(league.n_points.max())
+    told = league.diagnostic[league.p_holm < 0.05].str.replace("_", " ")
+    found = f"{', '.join(told)} told from chance" if len(told) else "none told from chance"
+    return (
+        f"One model and one concept, n = {n} layers, {len(league)} diagnostics: after Holm's "
+        f"correction {found}. So few layers decide nothing; "
+        "analyses/who_predicts_steerability.py puts the question to several concepts and models."
+    )

@@ -1,0 +1,1 @@
+"""What trained on one set of pairs does on another, adapters among the techniques."""

@@ -1,0 +1,218 @@
+"""From the items of a transfer to its table, the odd and even parts of each response, and words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from steerscope.runs.results import Run
+from steerscope.statistics import Estimate, bootstrap_mean, sign_flip_p
+from steerscope.studies.methods.one_kl import is_one_kl
+from steerscope.studies.predictors.findings import holm
+
+PLAIN = "plain"
+OUTCOMES = {
+    "target": "half the difference between the signs of the share in the positive class",
+    "preference": "half the difference between the signs of the log-odds of held-out pairs (nats)",
+}
+_CONDITION = ["technique", "coefficient", "matched"]
+
+
+_MATCHED = "adapt at matched KL"
+_GIVEN = "adapt"
+
+
+def operator_of(matched: bool) -> str:
+    """How a stored row says whether its coefficient was chosen by its KL."""
+    return _MATCHED if matched else _GIVEN
+
+
+def transfer_rows(run: Run) -> pd.DataFrame:
+    """The items of a stored transfer, as `transfer` gave them.
+
+    Raises:
+        RunError: the run has no rows.
+    """
+    table = run.table()
+    return pd.DataFrame(
+        {
+            "technique": table.method,
+            "coefficient": table.dose_natural,
+            "matched": table.operator == _MATCHED,
+            "item": table.prompt,
+            "metric": table.metric,
+            "value": table.value,
+        }
+    )
+
+
+def transfer_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per condition and metric: the mean, and the paired difference from the plain model.
+
+    Columns: technique, coefficient, matched, metric, value, change, low, high (95 % bootstrap
+    interval of the change), n. Items that a metric does not tell under either condition are left out
+    of the change.
+    """
+    plain = rows[rows.technique == PLAIN].set_index(["metric", "item"]).value
+    found = []
+    for keys, group in rows.groupby([*_CONDITION, "metric"], sort=False):
+        values = group.set_index("item").value
+        change = bootstrap_mean((values - plain[keys[-1]]).to_numpy(float))
+        found.append(
+            dict(zip([*_CONDITION, "metric"], keys, strict=True))
+            | {"value": float(values.mean()), "change": change.value}
+            | {"low": change.low, "high": change.high, "n": change.n}
+        )
+    return pd.DataFrame(found)
+
+
+def odd_and_even(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """How a metric answers c, split into what turns round with its sign and what does not.
+
+    odd = (f(c) - f(-c)) / 2 and even = (f(c) + f(-c)) / 2 - f(0), paired by item: an ideal technique
+    has its target in the odd part alone, and damage shows in the even part.
+
+    Columns: technique, coefficient (> 0), and odd, even with `_low` and `_high`, n.
+    """
+    mine = rows[(rows.metric == metric) & ~rows.matched]
+    wide = mine.pivot(index=["technique", "coefficient"], columns="item", values="value")
+    plain = wide.loc[(PLAIN, 0.0)]
+    found = []
+    for technique, c in wide.index:
+        if c <= 0 or (technique, -c) not in wide.index:
+            continue
+        up, down = wide.loc[(technique, c)], wide.loc[(technique, -c)]
+        parts = {"odd": (up - down) / 2, "even": (up + down) / 2 - plain}
+        row: dict[str, object] = {"technique": technique, "coefficient": c}
+        for name, values in parts.items():
+            estimate = bootstrap_mean(values.to_numpy(float))
+            row |= {name: estimate.value, f"{name}_low": estimate.low}
+            row |= {f"{name}_high": estimate.high, "n": estimate.n}
+        found.append(row)
+    columns = ["technique", "coefficient"]
+    columns += [f"{p}{end}" for p in ("odd", "even") for end in ("", "_low", "_high")] + ["n"]
+    return pd.DataFrame(found, columns=columns)
+
+
+def towards(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Item by item, what both matched signs of each technique gain together on a metric.
+
+    (f(c₊) - f(c₋)) / 2 of the coefficients that reach the matched KL. One column per technique whose
+    both signs reach it.
+    """
+    mine = rows[(rows.metric == metric) & rows.matched.astype(bool)]
+    found = {}
+    for technique, group in mine.groupby("technique", sort=False):
+        by_sign = {
+            sign: part.set_index("item").value
+            for sign, part in group.groupby(np.sign(group.coefficient))
+        }
+        if set(by_sign) == {-1.0, 1.0}:
+            found[technique] = (by_sign[1.0] - by_sign[-1.0]) / 2
+    return pd.DataFrame(found)
+
+
+def spent(rows: pd.DataFrame) -> pd.DataFrame:
+    """KL on each measured prompt, mean over the matched signs; one column per technique, in nats."""
+    mine = rows[(rows.metric == "kl") & rows.matched.astype(bool)]
+    return mine.pivot_table(index="item", columns="technique", values="value")
+
+
+def against(rows: pd.DataFrame, metric: str, reference: str) -> pd.DataFrame:
+    """Every technique against a reference at the matched KL, paired by item.
+
+    Columns: technique, gain, low, high, kl, kl_low, kl_high (nats that both signs came to on the
+    measured prompts, where the KL was matched on others), difference (reference minus technique),
+    difference_low, difference_high, p (sign flips), p_holm, n. NaN for the reference's own
+    difference.
+    """
+    gains, nats = towards(rows, metric), spent(rows)
+    found = []
+    for technique in gains:
+        gain = bootstrap_mean(gains[technique].to_numpy(float))
+        kl = bootstrap_mean(nats[technique].to_numpy(float))
+        paired, p = Estimate(math.nan, math.nan, math.nan, 0), math.nan
+        if technique != reference and reference in gains:
+            difference = (gains[reference] - gains[technique]).to_numpy(float)
+            paired, p = bootstrap_mean(difference), sign_flip_p(difference)
+        found.append(
+            {"technique": technique, "gain": gain.value, "low": gain.low, "high": gain.high}
+            | {"kl": kl.value, "kl_low": kl.low, "kl_high": kl.high}
+            | {"difference": paired.value, "difference_low": paired.low}
+            | {"difference_high": paired.high, "p": p, "n": gain.n}
+        )
+    table = pd.DataFrame(found)
+    table["p_holm"] = math.nan
+    tested = table.p.notna().to_numpy()
+    if tested.any():
+        table.loc[tested, "p_holm"] = holm(table.p.to_numpy(float)[tested])
+    return table
+
+
+def verdict(table: pd.DataFrame, reference: str, rival: str, *, words: str, kl: float) -> str:
+    """Whether the reference beats a rival at the matched KL, and by how much, in one sentence.
+
+    It says the KL that both came to on the measured prompts, and where these are not one KL, that
+    the comparison is not at one.
+
+    Args:
+        table: as `against` returns it.
+        reference: whose merit is asked.
+        rival: whom it has to beat.
+        words: what was measured, in words, with its unit.
+        kl: the matched KL in nats.
+    """
+    known: Sequence[str] = list(table.technique)
+    missing = [name for name in (reference, rival) if name not in known]
+    start = f"At a matched KL of {kl:g} nats, {words}:"
+    if missing:
+        return f"{start} {' and '.join(missing)}: no coefficient of both signs reaches that KL."
+    by_name = table.set_index("technique")
+    row, mine = by_name.loc[rival], by_name.loc[reference]
+    said = f"{row.difference:+.3f} [{row.difference_low:+.3f}, {row.difference_high:+.3f}]"
+    holm_p = f"p {row.p:.3g}, {row.p_holm:.3g} after Holm, n {row.n:.0f}"
+    if row.p_holm < 0.05:
+        won = "beats" if row.difference > 0 else "is behind"
+        outcome = f"{reference} {won} {rival} by {said} ({holm_p})"
+    else:
+        outcome = f"{reference} and {rival} cannot be told apart: {said} ({holm_p})"
+    price = " against ".join(
+        f"{r.kl:.3f} [{r.kl_low:.3f}, {r.kl_high:.3f}] nats" for r in (mine, row)
+    )
+    held = "" if is_one_kl(mine.kl, row.kl) else "; this is not a comparison at one KL"
+    return f"{start} {outcome}, at {price} on the measured prompts{held}."
+
+
+def verdicts(rows: pd.DataFrame, reference: str, *, kl: float) -> list[str]:
+    """`verdict` of a reference against every other technique, on every outcome that was measured.
+
+    What cannot be brought to the matched KL is stated at c = ±1 with the KL that it has there.
+    """
+    found = []
+    for metric in (m for m in OUTCOMES if m in set(rows.metric)):
+        table = against(rows, metric, reference)
+        for rival in rows.technique.unique():
+            if rival in {PLAIN, reference}:
+                continue
+            line = verdict(table, reference, rival, words=OUTCOMES[metric], kl=kl)
+            if rival not in set(table.technique):
+                line += _at_one(rows, metric, rival)
+            found.append(line)
+    return found
+
+
+def _at_one(rows: pd.DataFrame, metric: str, technique: str) -> str:
+    """What a technique gains at c = ±1, and at what KL; empty where that was not measured."""
+    parts = odd_and_even(rows, metric).set_index(["technique", "coefficient"])
+    if (technique, 1.0) not in parts.index:
+        return ""
+    gain = parts.loc[(technique, 1.0)]
+    here = rows[(rows.technique == technique) & (rows.coefficient.abs() == 1) & ~rows.matched]
+    nats = bootstrap_mean(here[here.metric == "kl"].groupby("item").value.mean().to_numpy(float))
+    return (
+        f" At c = ±1 {technique} has {gain.odd:+.3f} [{gain.odd_low:+.3f}, {gain.odd_high:+.3f}] "
+        f"at {nats.value:.3f} [{nats.low:.3f}, {nats.high:.3f}] nats."
+    )

@@ -1,0 +1,338 @@
+"""The transfer table: what each technique does to its target, to all else and to the text.
+
+Coefficients from -2 to 2 and, for either sign by itself, the one that reaches a matched KL. What is
+stated is measured on held-out prompts and pairs, paired with the plain model on the same items.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+
+from steerscope.engine.generation import Continuation, Sample, generate
+from steerscope.engine.score import (
+    kl_from_plain,
+    log_likelihoods,
+    log_likelihoods_under,
+    preferences,
+)
+from steerscope.errors import BadValueError
+from steerscope.judges.judges import Judge, choose_judge, text_metrics
+from steerscope.metrics import kl_divergence
+from steerscope.models.lens_model import LensModel
+from steerscope.progress import Track, silent
+from steerscope.steering.interventions import Cell
+from steerscope.studies.transfer.techniques import Technique, steering_techniques
+from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
+
+COEFFICIENTS = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)
+PLAIN = "plain"
+_KEYS = ["technique", "coefficient", "matched"]
+_SIZES = tuple(2.0**i for i in range(-3, 5))  # of the coefficients tried first
+_FEW_PROMPTS = 12  # on which these are tried
+_ROUNDS = 6
+_TOLERANCE = 0.02  # of the KL; so near to it, it counts as reached
+_SMALLEST = 1e-12  # nats; what counts as no KL at all is not taken the logarithm of
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferPlan:
+    """What is measured.
+
+    Attributes:
+        coefficients: measured for every technique; both signs of each.
+        kl: nats per position that the matched coefficients reach.
+        n_prompts: held-out prompts that are continued, at most.
+        n_pairs: held-out pairs whose texts are scored, at most.
+        n_kl_prompts: prompts of the select split on which the KL is matched, at most.
+        n_new: tokens of a continuation.
+        temperature: at which they are sampled.
+        seed: of splits and sampling.
+
+    Raises:
+        BadValueError: a coefficient without its negative, or a number outside its range.
+    """
+
+    coefficients: tuple[float, ...] = COEFFICIENTS
+    kl: float = 0.1
+    n_prompts: int = 60
+    n_pairs: int = 60
+    n_kl_prompts: int = 120
+    n_new: int = 40
+    temperature: float = 0.7
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        given = set(self.coefficients)
+        if given != {-c for c in given} or 0 in given:
+            raise BadValueError("coefficients come with both signs and without 0.")
+        for name in ("n_prompts", "n_pairs", "n_kl_prompts", "n_new", "kl"):
+            if not getattr(self, name) > 0:
+                raise BadValueError(f"{name} is {getattr(self, name)}; it must be positive.")
+
+
+def matched_coefficients(
+    model: LensModel, technique: Technique, prompts: Sequence[str], kl: float
+) -> tuple[float, float]:
+    """The smallest coefficients, negative and positive, at which the KL from plain reaches a target.
+
+    Coefficients up to 16 in steps of a factor of two come first, on a few of the prompts. Inside
+    their first bracket KL = a |c|^b gives the next one, which is then corrected on all prompts. NaN
+    where the KL is not reached, or for a technique without degrees.
+    """
+    if not technique.is_graded:
+        return math.nan, math.nan
+
+    def measure(texts: Sequence[str], coefficients: Sequence[float]) -> list[float]:
+        cells = [technique.cell(c) for c in coefficients]
+        return kl_from_plain(model, texts, cells).double().mean(dim=1).tolist()
+
+    coarse = [sign * size for size in _SIZES for sign in (-1, 1)]
+    curve = dict(zip(coarse, measure(prompts[:_FEW_PROMPTS], coarse), strict=True))
+    laws = {sign: law for sign in (-1, 1) if (law := _power_law(curve, kl, sign))}
+    found = {-1: math.nan, 1: math.nan}
+    for _ in range(_ROUNDS):
+        asked = [sign for sign in laws if math.isnan(found[sign])]
+        if not asked:
+            break
+        nats = measure(prompts, [sign * laws[sign].size for sign in asked])
+        for sign, reached in zip(asked, nats, strict=True):
+            if abs(reached - kl) <= _TOLERANCE * kl:
+                found[sign] = sign * laws[sign].size
+            laws[sign] = laws[sign].corrected(reached, kl)
+    return found[-1], found[1]
+
+
+@dataclass(frozen=True)
+class _PowerLaw:
+    """KL = a |c|^b near a KL.
+
+    Attributes:
+        size: |c| at which the KL should be reached.
+        exponent: b.
+        before: |c| and KL of the last measurement; None for none.
+    """
+
+    size: float
+    exponent: float
+    before: tuple[float, float] | None = None
+
+    def corrected(self, reached: float, kl: float) -> _PowerLaw:
+        """The law through what was reached at `size` and the measurement before."""
+        nats, exponent = max(reached, _SMALLEST), self.exponent
+        if self.before is not None and self.before[0] != self.size:
+            slope = math.log(nats / self.before[1]) / math.log(self.size / self.before[0])
+            exponent = min(max(slope, 0.5), 8.0)  # what noise could make of it is kept out
+        size = self.size * (kl / nats) ** (1 / exponent)
+        return _PowerLaw(size, exponent, (self.size, nats))
+
+
+def _power_law(curve: Mapping[float, float], kl: float, sign: int) -> _PowerLaw | None:
+    """The law of the first bracket of a KL on one side; None if it is never reached."""
+    below, least = 0.0, 0.0
+    for size in sorted(abs(c) for c in curve if c * sign > 0):
+        nats = curve[sign * size]
+        if nats >= kl:
+            steep = least > _SMALLEST
+            exponent = math.log(nats / least) / math.log(size / below) if steep else 2.0
+            return _PowerLaw(size * (kl / nats) ** (1 / exponent), exponent)
+        below, least = size, nats
+    return None
+
+
+def steering_by_validation(
+    model: LensModel, contrasts: ContrastSet, prompts: PromptSet, method: str, plan: TransferPlan
+) -> Technique:
+    """Steering at the layer where the preference on the select split moves most at the matched KL.
+
+    The direction comes from the fit split.
+
+    Raises:
+        UnknownNameError: no such method.
+        BadValueError: no layer reaches the KL.
+    """
+    parts = contrasts.split(plan.seed)
+    few = min(plan.n_kl_prompts, _FEW_PROMPTS)
+    asked = [p.text for p in prompts.split(plan.seed).select.prompts[:few]]
+    texts = [(p.positive, p.negative) for p in parts.select.pairs[: plan.n_pairs]]
+    layers = range(model.shape.n_layers)
+    found = []
+    for technique in steering_techniques(model, parts.fit, method, layers, seed=plan.seed):
+        ends = matched_coefficients(model, technique, asked, plan.kl)
+        if all(map(math.isfinite, ends)):
+            found.append((technique, ends))
+    if not found:
+        raise BadValueError(f"{method} reaches {plan.kl:g} nats at no layer; match a smaller KL.")
+    cells = [technique.cell(c) for technique, ends in found for c in ends]
+    low, high = preferences(model, texts, cells).mean(dim=1).reshape(-1, 2).T
+    return found[int((high - low).argmax())][0]
+
+
+def transfer(
+    model: LensModel,
+    techniques: Sequence[Technique],
+    contrasts: ContrastSet,
+    prompts: PromptSet,
+    *,
+    plan: TransferPlan | None = None,
+    progress: Track = silent,
+) -> pd.DataFrame:
+    """What each technique does at each coefficient, item by item.
+
+    Args:
+        model: the model.
+        techniques: trained and chosen on the fit and select splits.
+        contrasts: the whole set; its test split is measured.
+        prompts: the whole set, likewise; the KL is matched on its select split.
+        plan: what is measured.
+        progress: shows the loop.
+
+    Returns:
+        One row per technique, coefficient and item, the plain model as technique `plain` at 0:
+        technique, coefficient, matched (whether the coefficient was chosen by its KL), kind
+        (`prompt` or `pair`), item, metric, value. Metrics of prompts: `target` (1 where the
+        positive class is read in the continuation, 0 where the negative one is, as the prompt was
+        where neither), `flipped`, `kept_...`, `grammatical`, `degenerate`, `nll_plain` (nats per
+        token of the continuation under the plain model), `kl`. Metrics of pairs: `preference` (nats)
+        and `nll` (nats per token of both texts).
+    """
+    plan = plan or TransferPlan()
+    asked, pairs = prompts.split(plan.seed), contrasts.split(plan.seed).test
+    bench = _Bench(
+        model,
+        choose_judge(contrasts, (*asked.select.prompts, *asked.test.prompts)),
+        asked.test.prompts[: plan.n_prompts],
+        pairs.pairs[: plan.n_pairs],
+        plan,
+    )
+    matching = [p.text for p in asked.select.prompts[: plan.n_kl_prompts]]
+    plain = Technique(PLAIN, 0, lambda c: Cell())  # noqa: ARG005
+    rows = bench.rows(plain, [(0.0, False)])
+    for technique in progress(list(techniques), "measuring transfer"):
+        given = plan.coefficients if technique.is_graded else (-1.0, 1.0)
+        ends = matched_coefficients(model, technique, matching, plan.kl)
+        conditions = [(c, False) for c in given]
+        rows += bench.rows(technique, conditions + [(c, True) for c in ends if math.isfinite(c)])
+    return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True, eq=False)
+class _Bench:
+    """Measures one condition on held-out items."""
+
+    model: LensModel
+    judge: Judge
+    prompts: Sequence[Prompt]
+    pairs: Sequence[ContrastPair]
+    plan: TransferPlan
+
+    def rows(
+        self, technique: Technique, conditions: Sequence[tuple[float, bool]]
+    ) -> list[dict[str, object]]:
+        """One row per condition, item and metric."""
+        coefficients = [c for c, _ in conditions]
+        # A prefix changes the prompt itself, so that its conditions share no batch.
+        groups = [coefficients] if technique.is_graded else [[c] for c in coefficients]
+        by_prompt = [found for group in groups for found in self._on_prompts(technique, group)]
+        by_pair = [found for group in groups for found in self._on_pairs(technique, group)]
+        rows = []
+        for (c, matched), *found in zip(conditions, by_prompt, by_pair, strict=True):
+            label = dict(zip(_KEYS, (technique.name, c, matched), strict=True))
+            rows += [
+                label | {"kind": kind, "item": item, "metric": metric, "value": value}
+                for kind, items in zip(("prompt", "pair"), found, strict=True)
+                for item, values in enumerate(items)
+                for metric, value in values.items()
+            ]
+        return rows
+
+    def _on_prompts(
+        self, technique: Technique, coefficients: Sequence[float]
+    ) -> list[list[dict[str, float]]]:
+        cells = [technique.cell(c) for c in coefficients]
+        prefix, asked = technique.prefix(coefficients[0]), [p.text for p in self.prompts]
+        texts = [prefix + text for text in asked]
+        sampler = Sample(self.plan.temperature, self.plan.seed)
+        written = generate(self.model, texts, cells, n_new=self.plan.n_new, sampler=sampler)
+        if prefix:
+            kl = [[kl_of_prefix(self.model, prefix, text) for text in asked]]
+        else:
+            kl = kl_from_plain(self.model, asked, cells).tolist()
+        return [self._read(mine, nats) for mine, nats in zip(written, kl, strict=True)]
+
+    def _read(self, written: Sequence[Continuation], kl: Sequence[float]) -> list[dict[str, float]]:
+        """The metrics of the continuation of each prompt."""
+        nll, found = self._nll_plain(written), []
+        for i, (prompt, text) in enumerate(zip(self.prompts, written, strict=True)):
+            values = self.judge.read(prompt, text)
+            if "flipped" in values:
+                values["target"] = self._target(prompt, values["flipped"])
+            values["degenerate"] = text_metrics(text.tokens)["degenerate"]
+            found.append(values | {"nll_plain": nll[i], "kl": kl[i]})
+        return found
+
+    def _target(self, prompt: Prompt, flipped: float) -> float:
+        """1 if the continuation is on the positive side, else 0."""
+        was_positive = not self.judge.applies(prompt, 1)
+        return 1.0 - flipped if was_positive else flipped
+
+    def _nll_plain(self, written: Sequence[Continuation]) -> list[float]:
+        asked = [self.model.tokens(p.text) for p in self.prompts]
+        whole = [[*ids, *text.tokens] for ids, text in zip(asked, written, strict=True)]
+        scores = log_likelihoods(self.model, whole, after=[len(ids) for ids in asked])
+        return [-float(s.mean()) if len(s) else math.nan for s in scores]
+
+    def _on_pairs(
+        self, technique: Technique, coefficients: Sequence[float]
+    ) -> list[list[dict[str, float]]]:
+        cells, prefix = [technique.cell(c) for c in coefficients], technique.prefix(coefficients[0])
+        before = len(self.model.tokens(prefix.strip())) if prefix else 1
+        texts = [prefix + t for p in self.pairs for t in (p.positive, p.negative)]
+        after = [before] * len(texts)
+        return [
+            [
+                {
+                    "preference": float(one.sum() - other.sum()),
+                    "nll": -float(one.mean() + other.mean()) / 2,
+                }
+                for one, other in zip(scores[0::2], scores[1::2], strict=True)
+            ]
+            for scores in log_likelihoods_under(self.model, texts, cells, after=after)
+        ]
+
+
+@torch.no_grad()
+def kl_of_prefix(model: LensModel, prefix: str, text: str) -> float:
+    """KL(with prefix || without) over the tokens that a text has either way, but its first, in nats."""
+    bare, whole = model.tokens(text), model.tokens(prefix + text)
+    shared = 0
+    while shared < len(bare) - 1 and bare[-1 - shared] == whole[-1 - shared]:
+        shared += 1
+    if not shared:
+        raise BadValueError(
+            f"behind the prefix {prefix!r} the text {text!r} has no token in common."
+        )
+    logits = [
+        model.forward(torch.tensor([ids], device=model.device), last=shared)
+        for ids in (whole, bare)
+    ]
+    return float(kl_divergence(logits[0], logits[1]).mean())
+
+
+def as_array(
+    rows: pd.DataFrame, metric: str, technique: str, coefficient: float, *, matched: bool = False
+) -> Float[np.ndarray, " item"]:
+    """The values of one metric under one condition, in the order of the items."""
+    mine = rows[
+        (rows.technique == technique)
+        & (rows.coefficient == coefficient)
+        & (rows.matched == matched)
+        & (rows.metric == metric)
+    ]
+    return mine.sort_values("item").value.to_numpy(float)

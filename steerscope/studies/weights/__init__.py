@@ -1,0 +1,1 @@
+"""Edits of weight spectra, their controls, and the sweep that judges them."""

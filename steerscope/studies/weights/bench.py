@@ -1,0 +1,259 @@
+"""What a sweep of weight edits measures with: everything a plan names, loaded, and the run."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+
+import pandas as pd
+
+from steerscope.engine.generation import Greedy, Sample
+from steerscope.engine.score import kl_from_plain, preferences
+from steerscope.errors import BadValueError, PureGainWarning
+from steerscope.extraction.activations import extract
+from steerscope.judges import MicroworldJudge, choose_judge
+from steerscope.judges.perplexity import text_nats
+from steerscope.microworld.oracle import sample_story
+from steerscope.models.lens_model import LensModel
+from steerscope.models.loading import load_model
+from steerscope.models.matrices import check_weight
+from steerscope.progress import Track
+from steerscope.runs.provenance import provenance_of
+from steerscope.runs.results import Row, Run
+from steerscope.steering.interventions import Cell
+from steerscope.studies.bench import Bench, Decoding, Material, cell_row
+from steerscope.studies.weights.findings import (
+    CAPABILITY,
+    KL,
+    NATS,
+    TOKENS,
+    front_table,
+    leaning,
+    towards,
+)
+from steerscope.studies.weights.judged import TargetJudge
+from steerscope.studies.weights.plan import WeightSweepPlan
+from steerscope.studies.weights.screening import Screen, screen_of
+from steerscope.texts.contrasts import (
+    ContrastSet,
+    PromptSet,
+    Split,
+    load_contrasts,
+    load_prompts,
+    split_prompts_for,
+)
+from steerscope.weights.edits import find_edit, needs_pairs, output_site
+from steerscope.weights.places import Place, parse_places
+from steerscope.weights.weight_edit import WeightEdit
+
+_CELLS_AT_ONCE = 32  # a kill loses at most this many conditions
+
+
+@dataclass(frozen=True)
+class WeightBench:
+    """A plan with everything that it names loaded and checked, and the run that its numbers go to."""
+
+    plan: WeightSweepPlan
+    model: LensModel
+    pairs: Split[ContrastSet]
+    prompts: Split[PromptSet]
+    capability: Split[ContrastSet] | None
+    texts: Split[tuple[str, ...]]
+    judge: TargetJudge
+    screener: Screen
+    run: Run
+    progress: Track
+
+    @property
+    def sampler(self) -> Sample | Greedy:
+        """How continuations are sampled."""
+        plan = self.plan
+        return Sample(plan.temperature, plan.seed) if plan.temperature else Greedy()
+
+    def screen(self, cells: Sequence[Cell]) -> None:
+        """Measure conditions on the select split without writing: leaning, KL and perplexity."""
+        wanted = [c for c in (Cell(), *cells) if not self.run.has([(c.key, 0, "select", KL)])]
+        starts = range(0, len(wanted), _CELLS_AT_ONCE)
+        for start in self.progress(starts, "screening"):
+            some = wanted[start : start + _CELLS_AT_ONCE]
+            self.run.append(self._screened(some) + self._text_rows("select", some))
+
+    def measure(self, split: str, cells: Sequence[Cell]) -> None:
+        """Measure conditions on one split: continuations, capability and perplexity."""
+        pairs, prompts = getattr(self.pairs, split), getattr(self.prompts, split)
+        material = Material(split, prompts, pairs)
+        decoding = Decoding(self.plan.n_new, self.sampler)
+        bench = Bench(self.model, self.judge, material, self.run, decoding)
+        bench.measure(cells, progress=self.progress)
+        wanted = [c for c in (Cell(), *cells) if not self.run.has([(c.key, 0, split, TOKENS)])]
+        if wanted:
+            self.run.append(self._text_rows(split, wanted))
+
+    def leanings(self, cells: Collection[str]) -> pd.DataFrame:
+        """`front_table` of some conditions of the select split, by what screened them."""
+        table = self.run.table()
+        mine = table[table.cell.isin({Cell().key, *cells})]
+        return front_table(mine, leaning(self.judge.effect), "select")
+
+    def _screened(self, cells: Sequence[Cell]) -> list[Row]:
+        """Leanings and KL of conditions on the select split."""
+        concept, texts = self.pairs.select.concept, [p.text for p in self.prompts.select.prompts]
+        kl = kl_from_plain(self.model, texts, cells).double().numpy()
+        found = self.screener.leanings(self.model, cells)
+        rows = [
+            cell_row(cell, concept, "select", (KL, "nats", i), float(nats), kl=float(nats))
+            for cell, row in zip(cells, kl, strict=True)
+            for i, nats in enumerate(row)
+        ]
+        effect = leaning(self.judge.effect)
+        return rows + [
+            cell_row(cell, concept, "select", (towards(effect, target), "nats", i), float(value))
+            for target, values in found.items()
+            for cell, row in zip(cells, values, strict=True)
+            for i, value in enumerate(row)
+        ]
+
+    def _text_rows(self, split: str, cells: Sequence[Cell]) -> list[Row]:
+        """Perplexity of conditions, and capability where pairs tell it."""
+        texts: tuple[str, ...] = getattr(self.texts, split)
+        found = text_nats(self.model, texts, cells)
+        concept = getattr(self.pairs, split).concept
+        return [
+            cell_row(cell, concept, split, (metric, unit, i), float(value))
+            for number, cell in enumerate(cells)
+            for metric, unit, values in (
+                (NATS, "nats", found.nats[number]),
+                (TOKENS, "tokens", found.tokens),
+            )
+            for i, value in enumerate(values)
+        ] + self._capability_rows(split, cells)
+
+    def _capability_rows(self, split: str, cells: Sequence[Cell]) -> list[Row]:
+        if self.capability is None:
+            return []
+        pairs: ContrastSet = getattr(self.capability, split)
+        texts = [(p.positive, p.negative) for p in pairs.pairs]
+        margins = preferences(self.model, texts, cells)
+        concept = getattr(self.pairs, split).concept
+        return [
+            cell_row(cell, concept, split, (CAPABILITY, "share", i), float(margin > 0))
+            for cell, row in zip(cells, margins, strict=True)
+            for i, margin in enumerate(row)
+        ]
+
+
+def bind(
+    plan: WeightSweepPlan, out: str | Path, machine: tuple[str | None, str | None], progress: Track
+) -> tuple[WeightBench, list[WeightEdit]]:
+    """Load and check everything that a plan names, and start or open its run.
+
+    Args:
+        plan: what decides the numbers.
+        out: the run directory.
+        machine: device and memory, as in `load_model`.
+        progress: shows the loops.
+
+    Returns:
+        The bench, and every edit by every amount at every place.
+    """
+    contrasts = load_contrasts(plan.contrasts)
+    pairs = contrasts.split(plan.seed)
+    prompts = split_prompts_for(
+        contrasts, plan.prompts, plan.seed, max_select=plan.max_select, max_test=plan.max_test
+    )
+    device, memory = machine
+    model = load_model(
+        plan.model, backbone=plan.backbone, dtype=plan.dtype, device=device, memory=memory
+    )
+    asked = (*prompts.select.prompts, *prompts.test.prompts)
+    judge = TargetJudge(choose_judge(contrasts, asked))
+    has_oracle = isinstance(judge.judge, MicroworldJudge)
+    if plan.capability is None and not has_oracle:
+        raise BadValueError(
+            f"no oracle reads what {contrasts.name} leaves alone; name a contrast set whose positive "
+            "text a capable model prefers as capability."
+        )
+    capability = None if has_oracle else load_contrasts(str(plan.capability)).split(plan.seed)
+    texts = _texts(plan, pairs, has_oracle)
+    screener = screen_of(pairs.select, judge.effect, plan.max_pairs)
+    edits = _edits(plan, model, pairs.fit, progress)
+    _check(model, edits)
+    run = Run.start(
+        out,
+        {
+            "kind": type(plan).__name__,
+            **asdict(plan),
+            "contrasts_sha256": contrasts.sha256,
+            "prompts_sha256": [prompts.select.sha256, prompts.test.sha256],
+            "effect": asdict(judge.effect),
+            "screened_by": screener.kind,
+        },
+        provenance=provenance_of(model),
+    )
+    loaded = (plan, model, pairs, prompts, capability, texts, judge, screener, run, progress)
+    return WeightBench(*loaded), edits
+
+
+def _check(model: LensModel, edits: Sequence[WeightEdit]) -> None:
+    """Refuse what some weight refuses, and say which edits change no spectrum."""
+    gains = {
+        part.name
+        for edit in edits
+        for (_, part), (_, change) in zip(edit.parts, edit.changes(model), strict=True)
+        if change.is_gain
+    }
+    if gains:
+        warnings.warn(
+            f"{', '.join(sorted(gains))} multiplies every weight by one number: it changes no "
+            "spectrum, and is swept as the control that it is.",
+            PureGainWarning,
+            stacklevel=4,
+        )
+
+
+def _edits(
+    plan: WeightSweepPlan, model: LensModel, fit: ContrastSet, progress: Track
+) -> list[WeightEdit]:
+    """Every edit by every amount at every place."""
+    layers = plan.layers or range(model.shape.n_layers)
+    places = [Place(check_weight(name), i) for name in plan.weights for i in layers]
+    everywhere = [*places, *(p for text in plan.together for p, _ in parse_places(text))]
+    contrasts = {}
+    if any(map(needs_pairs, plan.edits)):
+        sites = [
+            s for p in everywhere for g in (True, False) if model.has(s := output_site(p, gated=g))
+        ]
+        contrasts = extract(model, fit, list(dict.fromkeys(sites)), progress=progress)
+    single = [
+        WeightEdit(((place, find_edit(name, amount, contrasts=contrasts)),))
+        for name in plan.edits
+        for place in places
+        for amount in plan.amounts
+        if amount
+    ]
+    together = [
+        WeightEdit.parse(name, text, contrasts=contrasts)
+        for name in plan.edits
+        for text in plan.together
+    ]
+    return [*single, *together]
+
+
+def _texts(
+    plan: WeightSweepPlan, pairs: Split[ContrastSet], has_oracle: bool
+) -> Split[tuple[str, ...]]:
+    """Texts for perplexity, other ones on each split."""
+    if plan.texts is not None:
+        texts = tuple(p.text for p in load_prompts(plan.texts).prompts)[: 2 * plan.n_texts]
+        if len(texts) < 2:
+            raise BadValueError(f"{plan.texts} has fewer than 2 texts; each split needs its own.")
+        return Split((), texts[0::2], texts[1::2])
+    if has_oracle:
+        rng = Random(f"perplexity {plan.seed}")
+        stories = tuple(sample_story(rng).text for _ in range(2 * plan.n_texts))
+        return Split((), stories[0::2], stories[1::2])
+    sides = pairs.map(lambda part: tuple(t for p in part.pairs for t in (p.positive, p.negative)))
+    return sides.map(lambda texts: texts[: plan.n_texts])

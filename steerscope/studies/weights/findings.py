@@ -1,0 +1,345 @@
+"""What weight edits gain and what they cost: the table, the choice, the front and the verdict.
+
+Everything here takes a table of rows and returns a table or a small value; no model, no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+
+from steerscope.errors import RunError
+from steerscope.judges.effects import PREFERENCE, Effect
+from steerscope.runs.results import Run
+from steerscope.statistics import Estimate, bootstrap_mean, max_statistic
+from steerscope.studies.methods.one_kl import is_one_kl
+from steerscope.studies.steering.plan import effect_of
+from steerscope.studies.steering.responses import PLAIN, conditions, per_prompt
+
+CAPABILITY, NATS, TOKENS = "capability", "text_nats", "text_tokens"
+LEANING, KL = "leaning", "kl"
+ROLES = "roles.json"
+_COLUMNS = (
+    "target", "effect", "low", "high", "n", "capability_change", "perplexity_ratio",
+    "kl_nats", "kl_low", "kl_high", "p_corrected", "front",
+)  # fmt: skip
+OBJECTIVES = ("effect", "capability_change", "perplexity_ratio")
+EDIT, CONTROL, ELSEWHERE, STEERING = "edit", "control", "elsewhere", "steering"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an edit must do and may cost to be chosen.
+
+    Attributes:
+        capability: largest loss of capability, as a share.
+        perplexity: largest ratio of the perplexity to that of the plain model.
+        least_kl: nats; an edit below has done nothing, and its effect is noise.
+    """
+
+    capability: float = 0.10
+    perplexity: float = 1.25
+    least_kl: float = 0.01
+
+
+def leaning(effect: Effect) -> Effect:
+    """What the edits of a sweep are screened by, teacher-forced, in place of an effect."""
+    words = f"log-odds of going over to {effect.positive}, or to {effect.negative}"
+    return Effect(LEANING, "nats", words, effect.positive, effect.negative)
+
+
+def towards(effect: Effect, target: str) -> str:
+    """Name of the metric that counts what has gone over to a target; preferences have one for both."""
+    if effect.metric == PREFERENCE.metric:
+        return effect.metric
+    return f"{LEANING if effect.metric == LEANING else 'to'}_{target}"
+
+
+def target_shifts(table: pd.DataFrame, effect: Effect, split: str, target: str) -> pd.DataFrame:
+    """Effect towards a target, condition by prompt, minus plain on the same prompt."""
+    values = per_prompt(table, towards(effect, target), split)
+    turned = target == effect.negative and towards(effect, target) == effect.metric
+    sign = -1 if turned else 1
+    return sign * values.sub(values.loc[PLAIN], axis=1)
+
+
+def front_table(table: pd.DataFrame, effect: Effect, split: str) -> pd.DataFrame:
+    """One row per condition and target: the effect and its interval, and what it costs.
+
+    Columns: the labels of the condition, target, effect, low, high, n, p_corrected (max statistic
+    over all rows), capability_change (NaN where nothing was written), perplexity_ratio, kl_nats with
+    kl_low and kl_high (on the prompts that can go over to the target), front.
+    """
+    labels, costs, kl = conditions(table), _costs(table, split), kl_by_prompt(table, split)
+    rows, shifts = [], []
+    for target in (effect.positive, effect.negative):
+        found = target_shifts(table, effect, split, target).drop(PLAIN)
+        for cell, values in found.iterrows():
+            kept = values.dropna()
+            if kept.empty:
+                continue
+            estimate = bootstrap_mean(kept.to_numpy(float))
+            nats = _kl_towards(kl.loc[cell], kept, effect)
+            rows.append(
+                {
+                    "cell": cell,
+                    **labels.loc[cell],
+                    "target": target,
+                    "effect": estimate.value,
+                    "low": estimate.low,
+                    "high": estimate.high,
+                    "n": estimate.n,
+                    **costs.loc[cell],
+                    "kl_nats": nats.value,
+                    "kl_low": nats.low,
+                    "kl_high": nats.high,
+                }
+            )
+            shifts.append(kept)
+    if not rows:  # no condition but plain
+        return pd.DataFrame(columns=["cell", *labels.columns, *_COLUMNS])
+    found = pd.DataFrame(rows)
+    found["p_corrected"] = corrected(found, shifts)
+    found["front"] = False
+    for target in (effect.positive, effect.negative):
+        mine = found.target == target
+        found.loc[mine, "front"] = on_front(found[mine])
+    return found
+
+
+def corrected(rows: pd.DataFrame, shifts: Sequence[pd.Series]) -> Float[np.ndarray, " cell"]:
+    """Max-statistic p of an effect above zero, over all rows and both targets together.
+
+    The targets are read on different prompts, or with opposite signs; the largest over one target
+    is corrected once more for there being two (Bonferroni).
+    """
+    found = np.full(len(rows), math.nan)
+    targets = rows.target.unique()
+    for target in targets:
+        places = np.flatnonzero(rows.target == target).tolist()
+        values = pd.concat([shifts[i] for i in places], axis=1).T.dropna(axis=1)
+        found[places] = max_statistic(values.to_numpy(float))
+    return np.minimum(1.0, found * len(targets))
+
+
+def on_front(rows: pd.DataFrame) -> Bool[np.ndarray, " row"]:
+    """Whether no other row is at least as good in effect, capability and perplexity, and better in one.
+
+    What was not measured for all of them does not count.
+    """
+    signs = np.array([1.0, 1.0, -1.0])
+    values = rows[list(OBJECTIVES)].to_numpy(float) * signs
+    values = values[:, ~np.isnan(values).any(axis=0)]
+    at_least = (values[None] >= values[:, None]).all(axis=-1)
+    better = (values[None] > values[:, None]).any(axis=-1)
+    return ~(at_least & better).any(axis=1)
+
+
+def within(rows: pd.DataFrame, limits: Limits) -> pd.DataFrame:
+    """The conditions that do something, lead to their target, and cost no more than the limits.
+
+    A capability that was not measured is not held against a condition.
+    """
+    return rows[
+        ~(rows.capability_change < -limits.capability)
+        & (rows.perplexity_ratio <= limits.perplexity)
+        & (rows.kl_nats >= limits.least_kl)
+        & (rows.effect > 0)
+    ]
+
+
+def choose(rows: pd.DataFrame, limits: Limits, *, count: int = 1) -> pd.DataFrame:
+    """For each target and method the conditions of the largest effects within the limits.
+
+    A method of which every condition is outside them has none.
+    """
+    ordered = within(rows, limits).sort_values(["target", "effect"], ascending=[True, False])
+    return ordered.groupby(["target", "method"]).head(count)
+
+
+def kl_by_prompt(table: pd.DataFrame, split: str) -> pd.DataFrame:
+    """KL from plain on every prompt, condition by prompt, in nats."""
+    measured = table[(table.split == split) & table.metric.isin((KL, "degenerate"))]
+    once = measured.drop_duplicates(["cell", "prompt"])
+    return once.pivot(index="cell", columns="prompt", values="kl_nats")
+
+
+def _kl_towards(kl: pd.Series, kept: pd.Series, effect: Effect) -> Estimate:
+    """Mean KL over the prompts that were read, or over all where something else was."""
+    mine = kl.reindex(kept.index) if effect.is_share else kl
+    return bootstrap_mean(mine.to_numpy(float))
+
+
+def _costs(table: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Change of capability and ratio of perplexities of every condition."""
+    capability = per_prompt(table, CAPABILITY, split)
+    if not capability.empty:
+        capability = capability.sub(capability.loc[PLAIN], axis=1)
+    nats, tokens = (per_prompt(table, metric, split) for metric in (NATS, TOKENS))
+    per_token = nats.sum(axis=1) / tokens.sum(axis=1)
+    return pd.DataFrame(
+        {
+            "capability_change": capability.mean(axis=1).reindex(per_token.index),
+            "perplexity_ratio": np.exp(per_token - per_token.loc[PLAIN]),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An edit on the test split, against its controls and against steering at the same KL.
+
+    Attributes:
+        target: what it was to lead to.
+        edit: the row of the chosen edit, as in `front_table`.
+        strongest: the row of the strongest control.
+        over_control: effect of the edit minus that of the strongest control, paired.
+        p_controls: max-statistic p of being ahead of a control, the largest over controls.
+        steering: the row of the steering at matched KL; None for none.
+        over_steering: effect of the edit minus that of the steering, paired; NaN for none.
+        other: the row of the same edit read towards the other target; None where that is only its
+            sign turned round.
+    """
+
+    target: str
+    edit: pd.Series
+    strongest: pd.Series
+    over_control: Estimate
+    p_controls: float
+    steering: pd.Series | None
+    over_steering: Estimate
+    other: pd.Series | None = None
+
+
+def stand(
+    table: pd.DataFrame, effect: Effect, rows: pd.DataFrame, roles: pd.DataFrame, target: str
+) -> Standing:
+    """How the edit chosen for a target stands on the test split.
+
+    Args:
+        table: all rows of the run.
+        effect: the effect.
+        rows: `front_table` of the test split.
+        roles: columns cell, target, role: what was measured for what, as the sweep stored it.
+        target: which.
+    """
+    mine = rows[rows.target == target].set_index("cell", drop=False)
+    role = roles[roles.target == target].set_index("cell").role
+    role = role[role.index.isin(mine.index)]
+    shifts = target_shifts(table, effect, "test", target)
+    (cell,) = role.index[role == EDIT]
+    controls = role.index[role.isin([CONTROL, ELSEWHERE])]
+    ahead = (shifts.loc[cell] - shifts.loc[controls]).dropna(axis=1)
+    p_values = [max_statistic(row[None])[0] for row in ahead.to_numpy(float)]
+    strongest = mine.loc[mine.loc[controls].effect.idxmax()]
+    steered = role.index[role == STEERING]
+    steering = mine.loc[steered[0]] if len(steered) else None
+    over = Estimate(math.nan, math.nan, math.nan, 0)
+    if steering is not None:
+        over = bootstrap_mean((shifts.loc[cell] - shifts.loc[steered[0]]).dropna().to_numpy(float))
+    others = rows[(rows.cell == cell) & (rows.target != target)]
+    return Standing(
+        target,
+        mine.loc[cell],
+        strongest,
+        bootstrap_mean(ahead.loc[strongest.cell].to_numpy(float)),
+        float(max(p_values)),
+        steering,
+        over,
+        others.iloc[0] if effect.is_share and len(others) else None,
+    )
+
+
+def read_roles(run: Run) -> pd.DataFrame:
+    """Which conditions of the test split are edits, controls or steering, for which target.
+
+    Raises:
+        RunError: the sweep has not come to its end.
+    """
+    try:
+        rows = json.loads((run.path / ROLES).read_text())
+    except FileNotFoundError:
+        raise RunError(
+            f"{run.path} has no {ROLES}; let the sweep of weight edits finish."
+        ) from None
+    return pd.DataFrame(rows, columns=["cell", "target", "role"])
+
+
+def standings_of(run: Run, rows: pd.DataFrame) -> list[Standing]:
+    """How the edits chosen in a run stand; `rows` is its `front_table` of the test split.
+
+    Raises:
+        RunError: the sweep has not come to its end.
+    """
+    roles, effect = read_roles(run), effect_of(run)
+    table = run.table()
+    return [stand(table, effect, rows, roles, t) for t in roles.target.unique()]
+
+
+def front_in_words(found: Sequence[Standing], effect: Effect) -> list[str]:
+    """The verdict, one sentence for each target."""
+    by_target = {s.target: s for s in found}
+    return [
+        _in_words(by_target[target], effect)
+        if target in by_target
+        else f"towards {target}: no edit that does anything leads there within the limits."
+        for target in (effect.positive, effect.negative)
+    ]
+
+
+def _in_words(s: Standing, effect: Effect) -> str:
+    """How one edit stands: what it does and costs, against its controls, against steering."""
+    leads = "leads there, by" if s.edit.low > 0 else "does not lead there:"
+    words = f"towards {s.target}: {_named(s.edit)} {leads} {_at_a_price(s.edit, effect)}"
+    if s.other is not None:
+        words += f", and {_amount(s.other, effect)} towards {s.other.target}"
+    if s.p_controls < 0.05 and s.over_control.low > 0:
+        words += f"; it beats every control (largest p {s.p_controls:.3g}); "
+    else:
+        words += (
+            f"; it does not beat its controls (p {s.p_controls:.2g}), of which the strongest, "
+            f"{_named(s.strongest)}, moves {_at_a_price(s.strongest, effect)}; "
+        )
+    if s.steering is None:
+        return words + "no steering reaches its KL."
+    gap = s.over_steering
+    side = "ahead of" if gap.low > 0 else "behind" if gap.high < 0 else "level with"
+    difference = f"{_said((gap.value, gap.low, gap.high), effect)} between them"
+    words += (
+        f"it is {side} the mean difference at layer {int(s.steering.layer)}, which moves "
+        f"{_at_a_price(s.steering, effect)}: {difference}"
+    )
+    if is_one_kl(s.edit.kl_nats, s.steering.kl_nats):
+        return words + "."
+    return words + ", but not at one KL: it was matched on the select split and differs here."
+
+
+def _at_a_price(row: pd.Series, effect: Effect) -> str:
+    """The effect with its KL and what else it costs."""
+    return (
+        f"{_amount(row, effect)} at {row.kl_nats:.3f} nats [{row.kl_low:.3f}, {row.kl_high:.3f}] "
+        f"(capability {row.capability_change:+.2f}, perplexity x{row.perplexity_ratio:.2f})"
+    )
+
+
+def _named(row: pd.Series) -> str:
+    text = str(row.cell)
+    _, _, edit = text.partition("edit=")
+    return edit or f"{row.method} at layer {int(row.layer)}"
+
+
+def _amount(row: pd.Series, effect: Effect) -> str:
+    return _said((row.effect, row.low, row.high), effect)
+
+
+def _said(numbers: tuple[float, float, float], effect: Effect) -> str:
+    """A value with its interval and unit."""
+    factor, unit = (100.0, " points") if effect.is_share else (1.0, " nats")
+    value, low, high = (factor * number for number in numbers)
+    return f"{value:+.1f}{unit} [{low:+.1f}, {high:+.1f}]"

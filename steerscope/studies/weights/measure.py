@@ -1,0 +1,182 @@
+"""The sweep of weight edits: target, capability and perplexity, with controls, on two splits.
+
+The select split screens every edit, teacher-forced, and lets the best few of each kind write; the
+test split states the chosen ones, their controls, and steering along the mean difference at the KL
+of the chosen edit.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from steerscope.directions import find_direction
+from steerscope.doses import Dose
+from steerscope.engine.calibration import calibrate
+from steerscope.engine.matched_kl import KL, Matching, matched_doses
+from steerscope.engine.score import kl_from_plain
+from steerscope.errors import (
+    BadValueError,
+    DegenerateSpectrumError,
+    PureGainWarning,
+    RestorationError,
+    UnsupportedWeightError,
+)
+from steerscope.extraction.activations import extract
+from steerscope.models.lens_model import LensModel
+from steerscope.models.matrices import WEIGHTS
+from steerscope.progress import Track, silent
+from steerscope.runs.results import Run
+from steerscope.runs.whole_files import write_whole
+from steerscope.sites import Site
+from steerscope.steering.interventions import Cell, Steering
+from steerscope.studies.weights.bench import WeightBench, bind
+from steerscope.studies.weights.findings import (
+    CONTROL,
+    EDIT,
+    ELSEWHERE,
+    ROLES,
+    STEERING,
+    choose,
+)
+from steerscope.studies.weights.plan import WeightSweepPlan
+from steerscope.weights.controls import CONTROLS, control_of, elsewhere
+from steerscope.weights.descriptions import describe_edit
+from steerscope.weights.kept import kept_weight
+from steerscope.weights.places import Place
+from steerscope.weights.weight_edit import WeightEdit
+
+_LAYER_PROMPTS = 16  # on which the layer of the steering is chosen; its dose is matched on all
+_log = logging.getLogger(__name__)
+
+
+def run_weight_sweep(
+    plan: WeightSweepPlan,
+    out: str | Path,
+    *,
+    device: str | None = None,
+    memory: str | None = None,
+    progress: Track = silent,
+) -> Run:
+    """Measure a sweep of weight edits; a second start finishes what is missing.
+
+    Args:
+        plan: what decides the numbers.
+        out: the run directory.
+        device: as in `load_model`.
+        memory: as in `load_model`.
+        progress: shows the loops.
+
+    Raises:
+        SteerscopeError: any of the input errors; nothing is measured before all edits are checked.
+        RestorationError: a weight is not as it was before the sweep.
+    """
+    bench, edits = bind(plan, out, (device, memory), progress)
+    places = dict.fromkeys(place for edit in edits for place, _ in edit.parts)
+    before = {p: kept_weight(bench.model, p).matrix.checksum for p in places}
+    cells = {cell.key: cell for cell in (Cell((edit,)) for edit in edits)}
+    bench.screen(list(cells.values()))
+    _write_descriptions(bench, edits)
+    shortlist = choose(bench.leanings(cells), plan.limits, count=plan.shortlist)
+    bench.measure("select", [cells[cell] for cell in dict.fromkeys(shortlist.cell)])
+    stated = {cell: cells[cell] for cell in dict.fromkeys(shortlist.cell)}
+    rows = bench.leanings(stated)
+    roles: list[dict[str, str]] = []
+    for target, mine in choose(rows, plan.limits).groupby("target") if stated else ():
+        best = mine.loc[mine.effect.idxmax()]
+        for role, cell in _company(bench, cells[best.cell], str(target)):
+            roles.append({"cell": cell.key, "target": str(target), "role": role})
+            stated[cell.key] = cell
+    bench.measure("test", list(stated.values()))
+    write_whole(bench.run.path / ROLES, json.dumps(roles, indent=1) + "\n")
+    changed = [str(p) for p in places if kept_weight(bench.model, p).matrix.checksum != before[p]]
+    if changed:
+        raise RestorationError(f"weights {', '.join(changed)} are not as before the sweep.")
+    return bench.run
+
+
+def _write_descriptions(bench: WeightBench, edits: Sequence[WeightEdit]) -> None:
+    """What every edit does to its weights in numbers, `descriptions.json` beside the rows."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PureGainWarning)  # said before
+        found = [asdict(d) | {"cell": str(e)} for e in edits for d in describe_edit(bench.model, e)]
+    write_whole(bench.run.path / "descriptions.json", json.dumps(found, indent=1) + "\n")
+
+
+def _company(bench: WeightBench, cell: Cell, target: str) -> Iterator[tuple[str, Cell]]:
+    """The chosen edit with its controls and the steering that it is measured against."""
+    (edit,) = cell.interventions
+    assert isinstance(edit, WeightEdit)
+    yield EDIT, cell
+    for kind in CONTROLS:
+        seeds = range(2) if kind == "gain" else range(bench.plan.n_controls)
+        for seed in seeds:
+            control = control_of(edit, kind, seed=seed)
+            if _is_possible(bench.model, control) and str(control) != str(edit):
+                yield CONTROL, Cell((control,))
+    if len(edit.parts) == 1:
+        for moved in _moved(bench.model, edit):
+            yield ELSEWHERE, Cell((moved,))
+    steering = _steering(bench, cell, target)
+    if steering is not None:
+        yield STEERING, steering
+
+
+def _moved(model: LensModel, edit: WeightEdit) -> Iterator[WeightEdit]:
+    """The edit of one place at the same weight of other layers, and at other weights of its layer."""
+    ((place, _),) = edit.parts
+    others = [Place(place.name, i) for i in range(model.shape.n_layers)]
+    others += [Place(name, place.layer) for name in WEIGHTS]
+    for other in others:
+        moved = elsewhere(edit, other)
+        if other != place and _is_possible(model, moved):
+            yield moved
+
+
+def _is_possible(model: LensModel, edit: WeightEdit) -> bool:
+    """Whether the model has the weight and does not undo the edit."""
+    try:
+        edit.changes(model)
+    except (UnsupportedWeightError, DegenerateSpectrumError, BadValueError) as error:
+        _log.info("no control: %s", error)
+        return False
+    return True
+
+
+def _steering(bench: WeightBench, edit: Cell, target: str) -> Cell | None:
+    """The mean difference towards a target at the KL of an edit, on the prompts that can go there.
+
+    The layer is the one that leans most towards the target; None where no layer reaches the KL.
+    """
+    sign = 1 if target == bench.judge.effect.positive else -1
+    asked = [p.text for p in bench.prompts.select.prompts if bench.judge.applies(p, sign)]
+    kl = float(kl_from_plain(bench.model, asked, [edit]).double().mean())
+    sites = [Site("resid_post", i) for i in range(bench.model.shape.n_layers)]
+    found = extract(bench.model, bench.pairs.fit, sites, progress=bench.progress)
+    directions = [find_direction("mean_diff", contrast) for contrast in found.values()]
+    matching = Matching((0.02, 0.1, 0.4, 1.2, 4.0), relative=0.4, kl=kl)
+    doses = matched_doses(
+        bench.model, directions, asked[:_LAYER_PROMPTS], matching, progress=bench.progress
+    )
+    reached = doses[(doses.matching == KL) & doses.dose_relative.notna()]
+    ways = {
+        Cell((Steering(directions[row.direction], Dose(sign * row.dose_relative, "relative")),)): (
+            directions[row.direction]
+        )
+        for row in reached.itertuples()
+    }
+    if not ways:
+        return None
+    bench.screen(list(ways))
+    by_key = {cell.key: direction for cell, direction in ways.items()}
+    rows = bench.leanings(by_key)
+    mine = rows[rows.target == target]
+    best = by_key[mine.loc[mine.effect.idxmax()].cell]
+    exact = calibrate(bench.model, best if sign > 0 else -best, kl, asked)
+    if not exact.reached:
+        return None
+    return Cell((Steering(best, Dose(sign * exact.relative, "relative")),))

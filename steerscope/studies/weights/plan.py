@@ -1,0 +1,86 @@
+"""What a sweep of weight edits is asked to do."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from steerscope.errors import BadValueError
+from steerscope.models.matrices import check_weight
+from steerscope.studies.weights.findings import Limits
+from steerscope.weights.edits import find_edit
+from steerscope.weights.weight_edit import WeightEdit
+
+_COUNTS = ("max_pairs", "shortlist", "n_controls", "n_texts", "n_new", "max_select", "max_test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightSweepPlan:
+    """Every edit by every amount at every weight of every layer, and what it is judged by.
+
+    Attributes:
+        model: bundled name, folder or hub name.
+        contrasts: bundled name or file.
+        prompts: bundled name or file; None for those of the same name as the contrast set, and
+            where there are none, the openings of the held-out pairs.
+        capability: contrast set whose positive text a capable model prefers; None where an oracle
+            reads what else a continuation kept.
+        texts: file of texts, one per line, for perplexity; None for stories of the grammar where an
+            oracle reads, else the held-out pairs.
+        edits: names of edits.
+        weights: `q`, `k`, `v`, `o`, `gate`, `up`, `down`.
+        layers: None for all.
+        amounts: α or β of the edits; 0 is the plain model, which is measured anyway.
+        together: places with amounts, such as `down:15:-0.2,down:16-24:+0.3`, at which every edit acts
+            at once, beside the sweep over single places.
+        limits: what an edit must do and may cost to be chosen.
+        max_pairs: pairs of the select split that screen the edits, for each target.
+        shortlist: edits of each kind and target that also continue the prompts of the select split.
+        n_controls: seeds of each random control.
+        n_texts: texts for perplexity.
+        n_new: tokens of each continuation.
+        temperature: of sampling; 0 for the most likely token.
+
+    Raises:
+        UnknownNameError: no such edit or weight.
+        BadValueError: an amount that an edit does not take; counts below 1; nothing to sweep.
+    """
+
+    model: str = "microworld"
+    contrasts: str = "mood"
+    prompts: str | None = None
+    capability: str | None = None
+    texts: str | None = None
+    backbone: str = "auto"
+    dtype: str = "float32"
+    edits: tuple[str, ...] = ("gain", "zscore", "power")
+    weights: tuple[str, ...] = ("down",)
+    layers: tuple[int, ...] | None = None
+    amounts: tuple[float, ...] = (-0.5, -0.3, -0.1, 0.1, 0.3, 0.5)
+    together: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    max_pairs: int = 40
+    shortlist: int = 2
+    n_controls: int = 3
+    n_texts: int = 40
+    n_new: int = 48
+    temperature: float = 0.7
+    max_select: int = 60
+    max_test: int = 160
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in self.weights:
+            check_weight(name)
+        for name in _COUNTS:
+            if getattr(self, name) < 1:
+                raise BadValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if not any(self.amounts) or not all(map(math.isfinite, self.amounts)):
+            raise BadValueError("amounts must be finite numbers, at least one that is not 0.")
+        if not self.edits or not self.weights:
+            raise BadValueError("a sweep needs at least one edit and one weight.")
+        for edit in self.edits:
+            for amount in self.amounts:
+                find_edit(edit, amount)
+            for places in self.together:
+                WeightEdit.parse(edit, places)

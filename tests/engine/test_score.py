@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from steerscope.doses import Dose
+from steerscope.engine.score import kl_from_plain, log_likelihoods, preference, preferences
+from steerscope.metrics import kl_divergence
+from steerscope.sites import Site
+from steerscope.steering.interventions import Cell, Steering, steer
+from steerscope.steering.scopes import Scope
+from tests.helpers import random_direction
+
+PROMPTS = [[1, 5, 9], [1, 7, 20, 33, 41], [1, 8, 30], [1, 50, 51, 52, 53]]
+
+
+def cells_of(model):
+    return [
+        Cell(),
+        Cell((Steering(random_direction(model, Site("resid_post", 0)), Dose(2.0)),)),
+        Cell(
+            (Steering(random_direction(model, Site("mlp_out", 1)), Dose(2.0), scope=Scope.last(1)),)
+        ),
+        Cell(
+            (
+                Steering(random_direction(model, Site("k", 1)), Dose(3.0)),
+                Steering(random_direction(model, Site("resid_pre", 2)), Dose(2.0)),
+            )
+        ),
+        Cell(
+            (
+                Steering(
+                    random_direction(model, Site("resid_pre", 0)),
+                    Dose(9.0),
+                    scope=Scope.generated(),
+                ),
+            )
+        ),
+    ]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 64])
+def test_kl_of_a_grid_is_that_of_each_cell_and_prompt_alone(tiny, batch_size):
+    cells = cells_of(tiny)
+    found = kl_from_plain(tiny, PROMPTS, cells, batch_size=batch_size)
+    for c, cell in enumerate(cells):
+        for p, prompt in enumerate(PROMPTS):
+            tokens = torch.tensor([prompt])
+            with torch.no_grad():
+                plain = tiny.forward(tokens)
+                with steer(tiny, *cell.interventions):
+                    steered = tiny.forward(tokens)
+            expected = float(kl_divergence(steered, plain)[0, 1:].mean())
+            assert float(found[c, p]) == pytest.approx(expected, abs=1e-5, rel=1e-3)
+    assert float(found[0].max()) < 1e-6
+    assert float(found[1].min()) > 1e-3
+
+
+def test_likelihoods_are_those_of_transformers(tiny):
+    found = log_likelihoods(tiny, PROMPTS)
+    for prompt, scores in zip(PROMPTS, found, strict=True):
+        with torch.no_grad():
+            logp = tiny.forward(torch.tensor([prompt])).log_softmax(-1)[0]
+        expected = torch.stack([logp[i, t] for i, t in enumerate(prompt[1:])])
+        torch.testing.assert_close(scores, expected, atol=1e-5, rtol=1e-5)
+    late = log_likelihoods(tiny, PROMPTS, after=[2] * 4)
+    assert all(torch.equal(a[1:], b) for a, b in zip(found, late, strict=True))
+
+
+def test_what_a_pair_shares_cancels_in_the_preference(tiny):
+    pair = ("w5 w6 w7", "w5 w6 w8")
+    cell = cells_of(tiny)[1]
+    with torch.no_grad(), steer(tiny, *cell.interventions):
+        logp = tiny.forward(torch.tensor([[1, 5, 6]])).log_softmax(-1)[0, -1]
+    margin = preference(tiny, [pair], cell)
+    assert float(margin[0]) == pytest.approx(float(logp[7] - logp[8]), abs=1e-5)
+    swapped = preference(tiny, [pair[::-1]], cell)
+    assert float(swapped[0]) == pytest.approx(-float(margin[0]), abs=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 64])
+def test_preferences_of_many_conditions_are_those_of_each_alone(tiny, batch_size):
+    pairs = [("w5 w6 w7", "w5 w6 w8 w9"), ("w20 w21 w22", "w20 w23 w24")]
+    cells = cells_of(tiny)
+    found = preferences(tiny, pairs, cells, batch_size=batch_size)
+    for row, cell in zip(found, cells, strict=True):
+        assert row.tolist() == pytest.approx(preference(tiny, pairs, cell).tolist(), abs=1e-3)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.extraction.losses import (
+    LOSSES,
+    BoundedSeparation,
+    Margin,
+    PreferenceLoss,
+    Separation,
+    find_loss,
+    margin_loss,
+    mean_log_likelihood,
+    separation_loss,
+    shortfall_penalty,
+)
+
+
+def test_the_mean_likelihood_by_hand():
+    # Two tokens to predict, with probabilities 1/4 and 1/2; the last logits must not matter.
+    logits = torch.tensor([[[0.0, math.log(3.0)], [1.0, 1.0], [7.0, -7.0]]])
+    tokens = torch.tensor([[1, 0, 1]])
+    expected = (math.log(1 / 4) + math.log(1 / 2)) / 2
+    assert float(mean_log_likelihood(logits, tokens)[0]) == pytest.approx(expected)
+    with pytest.raises(BadValueError, match="one token has no likelihood"):
+        mean_log_likelihood(logits[:, :1], tokens[:, :1])
+
+
+def test_the_margin_loss_by_hand():
+    likelihood = torch.tensor([[-1.0, -2.0], [-2.0, -1.0]])
+    found = margin_loss(likelihood, beta=2.0, gamma=0.25)
+    # beta (1 - 0.25) = 1.5 and beta (-1 - 0.25) = -2.5
+    expected = [math.log(1 + math.exp(-1.5)), math.log(1 + math.exp(2.5))]
+    torch.testing.assert_close(found, torch.tensor(expected))
+    assert torch.equal(found, Margin()(likelihood, torch.zeros(2, 2, 3)))
+
+
+def test_the_separation_by_hand():
+    state = torch.tensor([[[3.0, 4.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]], requires_grad=True)
+    found = separation_loss(state)
+    torch.testing.assert_close(found, torch.tensor([-5.0, 0.0]))
+    found.sum().backward()
+    expected = torch.tensor([[[-0.6, -0.8], [0.6, 0.8]], [[0.0, 0.0], [0.0, 0.0]]])
+    torch.testing.assert_close(state.grad, expected)
+
+
+def test_the_bound_costs_nothing_inside_its_margin_and_the_squared_excess_outside():
+    plain = torch.tensor([[-1.0, -2.0]])
+    cases = [
+        ([-1.0, -2.0], 0.0),  # as it was
+        ([-0.2, -1.0], 0.0),  # likelier
+        ([-1.5, -2.5], 0.0),  # on the margin
+        ([-1.8, -2.0], 0.09),  # 0.3 below it
+        ([-1.8, -2.7], 0.13),  # and the other text 0.2 below it
+    ]
+    for now, expected in cases:
+        likelihood = torch.tensor([now], requires_grad=True)
+        found = shortfall_penalty(likelihood, plain, margin=0.5)
+        assert float(found.detach()) == pytest.approx(expected, abs=1e-6)
+        found.sum().backward()
+        assert bool((likelihood.grad == 0).all()) == (expected == 0.0)
+
+
+def gradients(loss):
+    likelihood = torch.tensor([[-1.0, -2.0], [-3.0, -0.5]], requires_grad=True)
+    state = torch.tensor([[[3.0, 4.0], [0.0, 0.0]], [[1.0, 0.0], [2.0, 2.0]]], requires_grad=True)
+    loss(likelihood, state).sum().backward()
+    return likelihood.grad, state.grad
+
+
+def test_at_the_plain_model_a_bound_has_no_gradient_unless_its_margin_is_negative():
+    _, free = gradients(Separation())
+    for margin in (0.0, 0.3):
+        by_likelihood, by_state = gradients(BoundedSeparation(weight=5.0, margin=margin))
+        assert not bool(by_likelihood.any())
+        assert torch.equal(by_state, free)
+    by_likelihood, by_state = gradients(BoundedSeparation(weight=5.0, margin=-0.3))
+    torch.testing.assert_close(by_likelihood, torch.full((2, 2), -2 * 5.0 * 0.3))
+    assert torch.equal(by_state, free)
+
+
+def test_the_published_margin_was_none():
+    # 0.99 lp lies above lp < 0: the penalty is (0.01 lp)^2 from the start, with a slope.
+    likelihood = torch.tensor([[-4.0, -4.0]], requires_grad=True)
+    theirs = shortfall_penalty(likelihood, 0.99 * likelihood.detach(), margin=0.0)
+    assert float(theirs.detach()) == pytest.approx(2 * 0.04**2, rel=1e-4)
+    theirs.sum().backward()
+    assert float(likelihood.grad[0, 0]) == pytest.approx(-2 * 0.04, rel=1e-4)
+
+
+def test_losses_are_found_by_name():
+    assert find_loss("margin") == Margin()
+    assert find_loss(Margin(beta=1.0)) == Margin(beta=1.0)
+    assert all(isinstance(loss, PreferenceLoss) for loss in LOSSES.values())
+    with pytest.raises(UnknownNameError, match="Known: margin, separation"):
+        find_loss("simpo")
+
+
+@pytest.mark.parametrize("beta", [0.0, -1.0, math.nan, math.inf])
+def test_a_margin_loss_that_points_nowhere_is_refused(beta):
+    with pytest.raises(BadValueError, match="beta must be above 0"):
+        Margin(beta=beta)
+
+
+def test_a_bound_without_weight_or_margin_is_refused():
+    with pytest.raises(BadValueError, match="weight must be above 0"):
+        BoundedSeparation(weight=0.0, margin=0.1)
+    with pytest.raises(BadValueError, match="both finite"):
+        BoundedSeparation(weight=1.0, margin=math.nan)
+    with pytest.raises(BadValueError, match="both finite"):
+        Margin(gamma=math.inf)

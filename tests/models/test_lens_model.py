@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from steerscope.errors import (
+    BadValueError,
+    ModelLoadError,
+    PromptTooLongError,
+    UnknownNameError,
+    UnsupportedSiteError,
+)
+from steerscope.models.clock import Clock
+from steerscope.models.lens_model import weights_fingerprint
+from steerscope.models.loading import load_model
+from steerscope.sites import STREAMS, Site
+from tests.helpers import FAMILIES
+
+TOKENS = torch.tensor([[1, 10, 20, 30]])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_width_of_every_site_is_that_of_its_activations(load, family):
+    for backbone in ("hooked", "bridge"):
+        if backbone == "hooked" and family in {"gemma3", "lfm2"}:
+            continue
+        model = load(family, backbone)
+        for stream in STREAMS:
+            for layer in range(model.shape.n_layers):
+                site = Site(stream, layer)
+                if not model.has(site):
+                    continue
+                with torch.no_grad():
+                    seen = model.read(TOKENS, [site])[site]
+                assert seen.shape == (1, 4, model.width(site)), (family, backbone, site)
+
+
+def test_the_beginning_token_comes_exactly_once(tiny):
+    assert tiny.tokens("w5 w6") == [1, 5, 6]
+    assert tiny.tokens("<s> w5 w6") == [1, 5, 6]
+    assert tiny.tokens([5, 6]) == [1, 5, 6]
+    assert tiny.tokens([1, 5, 6]) == [1, 5, 6]
+    assert tiny.tokens("w5 w6", bos=False) == [5, 6]
+    assert tiny.tokens([5, 6], bos=False) == [5, 6]
+
+
+def test_a_tokenizer_that_adds_it_by_itself_gets_no_second_one(microworld):
+    first = microworld.tokenizer.bos_token_id
+    for text in ("Mia smiled.", microworld.tokenizer("Mia smiled.").input_ids):
+        assert microworld.tokens(text).count(first) == 1
+    bare = microworld.tokens("Mia smiled.", bos=False)
+    assert bare == microworld.tokens("Mia smiled.")[1:]
+    assert microworld.text(microworld.tokens("Mia smiled.")) == "Mia smiled."
+
+
+def test_impossible_prompts_are_named(tiny):
+    with pytest.raises(PromptTooLongError, match="has 65 tokens; the context of llama holds 64"):
+        tiny.tokens([5] * 64)
+    assert len(tiny.tokens([5] * 63)) == 64
+    with pytest.raises(BadValueError, match="outside 0..95"):
+        tiny.tokens([5, 96])
+    with pytest.raises(BadValueError, match="no tokens"):
+        tiny.tokens([], bos=False)
+
+
+def test_sites_that_are_not_there_are_named(tiny):
+    with pytest.raises(UnsupportedSiteError, match="has layers 0 to 2"):
+        tiny.check(Site("resid_post", 3))
+    with pytest.raises(UnsupportedSiteError, match="k heads 0 to 1"):
+        tiny.check(Site("k", 0, 2))
+    tiny.check(Site("q", 0, 3))
+
+
+def test_models_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(ModelLoadError, match="not bundled .microworld."):
+        load_model("no-such-model")
+    with pytest.raises(ModelLoadError, match="no model folder"):
+        load_model(tmp_path / "nowhere")
+    with pytest.raises(ModelLoadError, match="has no config.json"):
+        load_model(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ModelLoadError, match="cannot load model"):
+        load_model(tmp_path)
+    with pytest.raises(UnknownNameError, match="auto, bridge, hooked"):
+        load_model("microworld", backbone="hoked")
+    with pytest.raises(UnknownNameError, match="bfloat16, float16, float32"):
+        load_model("microworld", dtype="float8")
+
+
+def test_a_folder_whose_name_is_another_familys_loads_as_what_it_is(tiny_folder, tmp_path):
+    disguised = tmp_path / "my-llama-and-gemma"
+    disguised.symlink_to(tiny_folder("gpt2"))
+    model = load_model(disguised)
+    assert model.backbone == "hooked"
+    assert model.shape.n_key_value_heads == 4
+
+
+def test_bfloat16_has_the_fingerprint_of_float32(tiny_folder, load):
+    narrow = load_model(tiny_folder("llama"), dtype="bfloat16")
+    assert narrow.dtype == torch.bfloat16
+    assert narrow.fingerprint == load("llama").fingerprint
+
+
+def test_the_fingerprint_sees_architecture_names_and_numbers():
+    weights = {"a": torch.ones(3), "b": torch.zeros(2, 2)}
+    prints = {
+        weights_fingerprint("X", weights),
+        weights_fingerprint("Y", weights),
+        weights_fingerprint("X", weights | {"a": torch.full((3,), 1.1)}),
+        weights_fingerprint("X", {"a": torch.ones(3), "c": torch.zeros(2, 2)}),
+        weights_fingerprint("X", weights | {"b": torch.zeros(4)}),
+    }
+    assert len(prints) == 5
+
+
+def test_the_clock_follows_the_cache(tiny):
+    cache = tiny.new_cache(1, 4)
+    with torch.no_grad():
+        tiny.forward(TOKENS[:, :3], cache=cache)
+        assert (tiny.clock.start, tiny.clock.prompt_length) == (0, 3)
+        tiny.forward(TOKENS[:, 3:], cache=cache)
+    assert (tiny.clock.start, tiny.clock.prompt_length) == (3, 3)
+    assert tiny.clock.positions(2, torch.device("cpu")).tolist() == [3, 4]
+
+
+def test_a_held_prompt_length_stays():
+    clock = Clock()
+    with clock.hold(4):
+        clock.begin(0, 9)
+        assert clock.prompt_length == 4
+    clock.begin(0, 9)
+    assert clock.prompt_length == 9
+
+
+def test_the_last_position_alone_is_the_last_of_all(tiny):
+    with torch.no_grad():
+        whole = tiny.forward(TOKENS)
+        last = tiny.forward(TOKENS, last=1)
+    torch.testing.assert_close(last, whole[:, -1:])
+
+
+def test_unembedding_the_last_block_gives_the_logits(tiny):
+    seen = {}
+    with torch.no_grad(), tiny.hook(Site("resid_post", 2), lambda x: seen.update(x=x)):
+        logits = tiny.forward(TOKENS)
+        torch.testing.assert_close(tiny.unembed(seen["x"]), logits, atol=1e-5, rtol=1e-5)

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from steerscope.directions import find_direction
+from steerscope.doses import Dose
+from steerscope.engine.generation import Greedy, generate
+from steerscope.engine.score import kl_from_plain, log_likelihoods, preference
+from steerscope.extraction.activations import extract
+from steerscope.judges import TextJudge
+from steerscope.runs.results import Run
+from steerscope.sites import Site
+from steerscope.steering.interventions import Cell, Steering
+from steerscope.steering.scopes import Scope
+from steerscope.studies.bench import Bench, Decoding, Material, dose_cells
+from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
+
+PAIRS = ContrastSet(
+    "words",
+    tuple(ContrastPair(f"w{i} w6 w7", f"w{i} w8 w9", "c") for i in range(10, 18)),
+)
+PROMPTS = PromptSet("p", tuple(Prompt(f"w{i} w{i + 1} w5") for i in range(20, 25)))
+
+
+@pytest.fixture
+def cells(tiny):
+    contrast = extract(tiny, PAIRS, [Site("resid_post", 1)])[Site("resid_post", 1)]
+    doses = [Dose(-1.0), Dose(0.0), Dose(1.0)]
+    return dose_cells([find_direction("mean_diff", contrast)], doses, Scope.all())
+
+
+def bench(model, run, judge=None):
+    material = Material("select", PROMPTS, PAIRS)
+    return Bench(model, judge or TextJudge(), material, run, Decoding(6, Greedy()))
+
+
+def test_zero_doses_are_the_plain_model_and_make_no_cell(cells):
+    assert [c.interventions[0].dose.value for c in cells] == [-1.0, 1.0]
+
+
+def test_every_number_is_what_its_own_function_gives(tiny, cells, tmp_path):
+    run = Run.start(tmp_path / "r", {}, provenance={})
+    bench(tiny, run).measure(cells)
+    table = run.table().set_index(["cell", "metric", "prompt"])
+    texts = [p.text for p in PROMPTS.prompts]
+    written = generate(tiny, texts, [Cell(), *cells], n_new=6)
+    kl = kl_from_plain(tiny, texts, [Cell(), *cells])
+    for c, cell in enumerate([Cell(), *cells]):
+        margins = preference(tiny, [(p.positive, p.negative) for p in PAIRS.pairs], cell)
+        for i, margin in enumerate(margins):
+            assert table.loc[(cell.key, "preference", i), "value"] == pytest.approx(
+                float(margin), abs=1e-4
+            )
+        for p, text in enumerate(texts):
+            ids = tiny.tokens(text)
+            nll = -float(
+                log_likelihoods(tiny, [[*ids, *written[c][p].tokens]], after=[len(ids)])[0].mean()
+            )
+            assert table.loc[(cell.key, "nll_plain", p), "value"] == pytest.approx(nll, abs=1e-4)
+            changed = written[c][p].tokens != written[0][p].tokens
+            assert table.loc[(cell.key, "changed", p), "value"] == changed
+            row = table.loc[(cell.key, "nll_plain", p)]
+            assert row.kl_nats == pytest.approx(float(kl[c, p]), abs=1e-5)
+    steering = cells[1].interventions[0]
+    row = table.loc[cells[1].key].iloc[0]
+    assert row.dose_natural == pytest.approx(1.0)
+    assert row.dose_absolute == pytest.approx(steering.direction.scale.natural)
+    assert row.dose_relative == pytest.approx(
+        steering.direction.scale.natural / steering.direction.scale.relative
+    )
+    assert (row.stream, row.layer, row.method, row.concept) == ("resid_post", 1, "mean_diff", "c")
+
+
+def test_what_is_measured_is_not_measured_again(tiny, cells, tmp_path, monkeypatch):
+    run = Run.start(tmp_path / "r", {}, provenance={})
+    bench(tiny, run).measure(cells[:1])
+    first = run.table()
+    import steerscope.studies.bench as sweeps
+
+    seen = []
+    whole = sweeps.generate
+    monkeypatch.setattr(
+        sweeps, "generate", lambda m, p, c, **k: (seen.extend(c), whole(m, p, c, **k))[1]
+    )
+    again = Run.open(tmp_path / "r")
+    bench(tiny, again).measure(cells)
+    assert [c.key for c in seen if c.interventions] == [cells[1].key]
+    merged = again.table()
+    kept = merged[merged.cell.isin(first.cell.unique())].reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, first)
+
+
+def test_projecting_out_has_no_dose_and_is_tried_on_every_prompt(tiny, cells, tmp_path):
+    direction = cells[0].interventions[0].direction
+    run = Run.start(tmp_path / "r", {}, provenance={})
+    cell = Cell((Steering(direction, operator="project_out"),))
+    bench(tiny, run).measure([cell])
+    rows = run.table().query("cell == @cell.key")
+    assert rows.dose_natural.isna().all()
+    assert set(rows.operator) == {"project_out"}

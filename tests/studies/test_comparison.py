@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from steerscope.directions import find_direction
+from steerscope.doses import Dose
+from steerscope.engine.gathering import gather
+from steerscope.engine.generation import Sample, generate
+from steerscope.engine.matched_kl import Matching
+from steerscope.engine.score import preference
+from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.judges import choose_judge
+from steerscope.runs.keeping import KeptIn
+from steerscope.sites import Site
+from steerscope.steering.interventions import Cell, Steering
+from steerscope.studies.methods.findings import COMMON, NULLS, OWN
+from steerscope.studies.methods.measure import ComparisonPlan, compare_methods
+from steerscope.texts.contrasts import (
+    ContrastPair,
+    ContrastSet,
+    Prompt,
+    PromptSet,
+    load_contrasts,
+    load_prompts,
+)
+
+METHODS = ("mean_diff", "pca_uncentred", "whitened")
+PLAN = ComparisonPlan(
+    methods=METHODS,
+    n_null_seeds=2,
+    matching=Matching(doses=(0.05, 0.2, 0.5, 2.0), relative=0.5, kl=0.02),
+    n_pairs=4,
+    n_kl_prompts=2,
+    n_test=5,
+)
+PAIRS = ContrastSet(
+    "mood",
+    tuple(ContrastPair(f"w{10 + i} w{50 + i} w90", f"w{10 + i} w{50 + i} w91", "mood") for i in range(20)),
+)  # fmt: skip
+PROMPTS = PromptSet("mood", tuple(Prompt(f"w{10 + i} w{50 + i}") for i in range(12)))
+OTHER = ContrastSet(
+    "tone",
+    tuple(ContrastPair(f"w{10 + i} w{60 + i} w80", f"w{10 + i} w{60 + i} w81", "tone") for i in range(9)),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def compared(load):
+    return compare_methods(load("llama"), PAIRS, PROMPTS, plan=PLAN, other=OTHER)
+
+
+def test_every_direction_is_screened_at_every_layer_and_both_matchings(compared):
+    screen = compared.screen
+    n_directions = 3 * (len(METHODS) + 1 + 2 * len(NULLS))  # layers, methods, other concept, nulls
+    assert len(screen) == 2 * n_directions
+    norm = screen[screen.matching == "norm"]
+    assert (norm.dose_relative == 0.5).all()
+    at_kl = screen[screen.matching == "kl"].dropna(subset="dose_relative")
+    assert len(at_kl) > n_directions / 2
+    np.testing.assert_allclose(at_kl.kl_nats, 0.02, rtol=0.02)
+    np.testing.assert_array_equal(screen.effect.isna(), screen.dose_relative.isna())
+
+
+def test_the_doses_agree_in_all_units(load, compared):
+    contrasts = gather(load("llama"), PAIRS.split(0).fit, [Site("resid_post", 1)], ["mean_diff"])
+    scale = find_direction("mean_diff", contrasts[Site("resid_post", 1)]).scale
+    rows = compared.screen[(compared.screen.layer == 1) & (compared.screen.matching == "norm")]
+    np.testing.assert_allclose(rows.dose_absolute, 0.5 * scale.relative, rtol=1e-6)
+    np.testing.assert_allclose(rows.dose_natural, 0.5 * scale.relative / scale.natural, rtol=1e-6)
+
+
+def test_what_is_stated_is_the_preference_on_pairs_not_used_to_choose(load, compared):
+    model, split = load("llama"), PAIRS.split(0)
+    own = compared.ranking[(compared.ranking.place == OWN) & (compared.ranking.matching == "norm")]
+    stated = own.set_index("method").loc["mean_diff"]
+    site = Site("resid_post", int(stated.layer))
+    direction = find_direction("mean_diff", gather(model, split.fit, [site], METHODS)[site])
+    pairs = [(p.positive, p.negative) for p in split.test.pairs[: PLAN.n_test]]
+    up, down = (
+        preference(model, pairs, Cell((Steering(direction, Dose(d, "relative")),)))
+        for d in (0.5, -0.5)
+    )
+    assert stated.effect == pytest.approx(float((up - down).mean()) / 2, rel=1e-3)
+    assert stated.n == len(pairs)
+    assert stated.cosine_to_mean_diff == pytest.approx(1.0, abs=1e-5)
+    screened = compared.screen[
+        (compared.screen.method == "mean_diff") & (compared.screen.matching == "norm")
+    ]
+    assert stated.layer == screened.loc[screened.effect.idxmax(), "layer"]
+
+
+def test_other_test_texts_change_no_dose_and_no_layer(load, compared):
+    test = set(PAIRS.split(0).test.pairs)
+    changed = ContrastSet(
+        "mood",
+        tuple(
+            replace(p, positive=p.positive.replace("w90", "w3"), negative=f"{p.positive} w4")
+            if p in test
+            else p
+            for p in PAIRS.pairs
+        ),
+    )
+    asked = {p.text for p in PROMPTS.split(0).test.prompts}
+    others = PromptSet(
+        "mood", tuple(Prompt(f"{p.text} w7") if p.text in asked else p for p in PROMPTS.prompts)
+    )
+    again = compare_methods(load("llama"), changed, others, plan=PLAN, other=OTHER)
+    left, right = (t.screen.drop(columns="direction") for t in (again, compared))
+    assert left.equals(right)
+    keys = ["place", "matching", "method", "seed", "layer"]
+    same = [t.responses[keys].drop_duplicates().reset_index(drop=True) for t in (again, compared)]
+    assert same[0].equals(same[1])
+    assert not again.responses.effect.equals(compared.responses.effect)
+
+
+def test_methods_and_nulls_go_through_the_same_stages(compared):
+    for place in (OWN, COMMON):
+        rows = compared.ranking[(compared.ranking.place == place)]
+        for _, part in rows.groupby("matching"):
+            assert set(part.method) == {*METHODS, "other_concept", *NULLS}
+            assert (part.n_nulls == 2 * len(NULLS)).all()
+
+
+@pytest.mark.parametrize("stop", ["screen-1", "preferences", "labels"])
+def test_an_interrupted_comparison_goes_on_where_it_was(load, compared, tmp_path, stop):
+    kept, made = KeptIn(tmp_path), []
+
+    def until(name, make):
+        if name == stop:
+            raise InterruptedError
+        return kept(name, make)
+
+    def counted(name, make):
+        return kept(name, lambda: made.append(name) or make())
+
+    with pytest.raises(InterruptedError):
+        compare_methods(load("llama"), PAIRS, PROMPTS, plan=PLAN, other=OTHER, keep=until)
+    again = compare_methods(load("llama"), PAIRS, PROMPTS, plan=PLAN, other=OTHER, keep=counted)
+    order = ["doses", "screen-0", "screen-1", "screen-2", "preferences", "labels"]
+    assert made == order[order.index(stop) :]
+    for table in ("screen", "responses", "ranking", "pairs"):
+        assert getattr(again, table).equals(getattr(compared, table)), table
+
+
+def test_the_oracle_reads_what_each_condition_writes_alone(microworld):
+    contrasts, prompts = load_contrasts("mood"), load_prompts("mood")
+    contrasts = replace(contrasts, pairs=contrasts.pairs[:40])
+    plan = replace(
+        PLAN, methods=("mean_diff", "pca_centred"), layers=(4,), n_null_seeds=1, n_test=6, n_new=16
+    )
+    found = compare_methods(microworld, contrasts, prompts, plan=plan)
+    assert found.effect.metric == "flipped"
+    rows = found.responses[
+        (found.responses.place == OWN)
+        & (found.responses.matching == "norm")
+        & (found.responses.method == "mean_diff")
+    ].set_index("item")
+    site = Site("resid_post", 4)
+    direction = find_direction(
+        "mean_diff", gather(microworld, contrasts.split(0).fit, [site], ["mean_diff"])[site]
+    )
+    judge = choose_judge(contrasts, prompts.prompts)
+    asked = prompts.split(0).test.prompts[:6]
+    assert sorted(rows.index) == list(range(6))
+    for item, prompt in enumerate(asked):
+        sign = 1 if prompt.facts["mood"] == "gloomy" else -1
+        cell = Cell((Steering(direction, Dose(sign * 0.5, "relative")),))
+        [[written]] = generate(
+            microworld, [prompt.text], [cell], n_new=16, sampler=Sample(plan.temperature, plan.seed)
+        )
+        read = judge.read(prompt, written)
+        assert rows.effect[item] == read["flipped"]
+        assert rows.kept_topic[item] == read["kept_topic"]
+
+
+def test_the_cosine_of_two_methods_is_that_of_the_vectors_compared(load, compared):
+    [pair] = compared.pairs[
+        (compared.pairs.place == COMMON)
+        & (compared.pairs.matching == "norm")
+        & (compared.pairs[["better", "worse"]].isin(["mean_diff", "whitened"]).all(axis=1))
+    ].to_dict("records")
+    rows = compared.ranking[
+        (compared.ranking.place == COMMON) & (compared.ranking.matching == "norm")
+    ].set_index("method")
+    assert pair["cosine"] == pytest.approx(rows.cosine_to_mean_diff["whitened"], abs=1e-6)
+    own = compared.pairs[compared.pairs.place == OWN]
+    layer = compared.ranking[compared.ranking.place == OWN].set_index(["matching", "method"]).layer
+    for pair in own.itertuples():
+        apart = layer[pair.matching, pair.better] != layer[pair.matching, pair.worse]
+        assert np.isnan(pair.cosine) == apart
+
+
+def test_plans_that_make_no_sense_are_refused():
+    with pytest.raises(UnknownNameError, match="whitened"):
+        ComparisonPlan(methods=("mean_diff", "whitend"))
+    with pytest.raises(BadValueError, match="two methods"):
+        ComparisonPlan(methods=("mean_diff", "random"))
+    with pytest.raises(BadValueError, match="n_test is 0"):
+        ComparisonPlan(n_test=0)

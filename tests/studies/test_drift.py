@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from steerscope.errors import BadValueError
+from steerscope.judges.effects import PREFERENCE, Effect
+from steerscope.studies.steering.drift import drift_table
+
+SHARE = Effect("flipped", "share", "flipped")
+AT = {"split": "test", "layer": 1, "dose_natural": 2.0, "methods": ("mean_diff", "random")}
+
+
+def rows():
+    values = {
+        ("plain", "plain", 0): {"flipped": (0, 0), "kept_topic": (1, 1)},
+        ("m", "mean_diff", 1): {"flipped": (1, 1), "kept_topic": (1, 0)},
+        ("r", "random", 1): {"flipped": (0, 1), "kept_topic": (1, 1)},
+    }
+    return pd.DataFrame(
+        [
+            {
+                "cell": cell, "method": method, "layer": layer, "stream": "resid_post", "head": -1,
+                "operator": "add", "scope": "all", "dose_absolute": 1.0, "dose_relative": 1.0,
+                "dose_natural": 2.0, "seed": 0, "split": "test", "prompt": i, "metric": metric,
+                "value": float(v),
+            }
+            for (cell, method, layer), metrics in values.items()
+            for metric, pair in metrics.items()
+            for i, v in enumerate(pair)
+        ]
+    )  # fmt: skip
+
+
+def test_drift_is_the_paired_change_with_losses_outwards():
+    found = drift_table(rows(), SHARE, **AT).set_index("attribute")
+    assert found.change.to_dict() == {"flipped": 100.0, "topic lost": 50.0}
+    assert found.null.to_dict() == {"flipped": 50.0, "topic lost": 0.0}
+    assert found.on_target.to_dict() == {"flipped": True, "topic lost": False}
+    assert found.n.tolist() == [2, 2]
+
+
+def test_drift_needs_texts_and_a_measured_condition():
+    with pytest.raises(BadValueError, match="off pairs"):
+        drift_table(rows(), PREFERENCE, **AT)
+    with pytest.raises(BadValueError, match="layer 7"):
+        drift_table(rows(), SHARE, **(AT | {"layer": 7}))

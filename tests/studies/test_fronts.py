@@ -1,0 +1,223 @@
+"""Fronts of weight edits: the table by hand, the choice, domination, the words."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from steerscope.errors import RunError
+from steerscope.judges.effects import PREFERENCE, Effect
+from steerscope.runs.results import Run
+from steerscope.studies.weights.findings import (
+    CAPABILITY,
+    CONTROL,
+    EDIT,
+    NATS,
+    STEERING,
+    TOKENS,
+    Limits,
+    choose,
+    front_in_words,
+    front_table,
+    leaning,
+    on_front,
+    read_roles,
+    stand,
+    standings_of,
+)
+from tests.helpers import row
+
+FLIPPED = Effect("flipped", "share", "stories flipped", "joyful", "gloomy")
+N = 40
+
+
+def cell_rows(cell, flips, *, capability=1.0, nats=10.0, kl=0.1, method="power", split="test"):
+    """Prompts 0..19 can go to joyful and 20..39 to gloomy; `flips` are the shares that do."""
+    label = {"cell": cell, "method": method, "layer": 3, "kl_nats": kl, "split": split}
+    found = []
+    for p in range(N):
+        target, share = ("joyful", flips[0]) if p < N // 2 else ("gloomy", flips[1])
+        gone = float(p % (N // 2) < round(share * N / 2))
+        for metric, value in (
+            (f"to_{target}", gone),
+            (CAPABILITY, capability),
+            ("degenerate", 0.0),
+        ):
+            found.append(row(**label, prompt=p, metric=metric, value=value))
+    for text, tokens in enumerate((4.0, 6.0)):
+        found.append(row(**label, prompt=text, metric=TOKENS, value=tokens))
+        found.append(row(**label, prompt=text, metric=NATS, value=nats * (text + 1) / 3))
+    return found
+
+
+def as_table(rows):
+    return pd.DataFrame([vars(r) for r in rows])
+
+
+@pytest.fixture
+def table():
+    return as_table(
+        cell_rows("plain", (0.1, 0.1), method="plain")
+        + cell_rows("edit=a", (0.9, 0.1), nats=11.0, capability=0.9)
+        + cell_rows("edit=b", (0.2, 0.2), method="noise of power", nats=12.0)
+        + cell_rows("steered", (0.6, 0.1), method="mean_diff")
+    )
+
+
+def test_effect_capability_and_perplexity_by_hand(table):
+    rows = front_table(table, FLIPPED, "test").set_index(["cell", "target"])
+    a = rows.loc["edit=a", "joyful"]
+    assert a.effect == pytest.approx(0.8)
+    assert a.n == 20
+    assert a.capability_change == pytest.approx(-0.1)
+    assert a.perplexity_ratio == pytest.approx(np.exp((11 - 10) / 10))  # 10 tokens
+    assert a.kl_nats == pytest.approx(0.1)
+    assert rows.loc["edit=a", "gloomy"].effect == pytest.approx(0)
+    assert a.p_corrected < 0.01 < rows.loc["edit=b", "joyful"].p_corrected
+
+
+def test_a_preference_counts_against_its_target():
+    rows = [
+        row(cell=cell, method=cell, metric=metric, prompt=p, value=value, split="test")
+        for cell, shift in (("plain", 0.0), ("edit=a", 2.0))
+        for p in range(4)
+        for metric, value in (
+            ("preference", p + shift), (CAPABILITY, 1.0), ("degenerate", 0.0), (NATS, 3.0),
+            (TOKENS, 3.0),
+        )
+    ]  # fmt: skip
+    found = front_table(as_table(rows), PREFERENCE, "test").set_index("target").effect
+    assert found.to_dict() == {"positive": 2.0, "negative": -2.0}
+
+
+def test_the_front_is_what_nothing_else_beats_in_all_three():
+    rows = pd.DataFrame(
+        [
+            (0.9, 0.0, 2.0),  # most effect
+            (0.5, 0.0, 1.0),  # cheapest in perplexity
+            (0.5, 0.1, 1.5),  # most capable
+            (0.4, 0.0, 1.0),  # beaten by the second
+            (0.9, -0.1, 2.0),  # beaten by the first
+            (0.5, 0.0, 1.0),  # as good as the second, so not beaten
+        ],
+        columns=["effect", "capability_change", "perplexity_ratio"],
+    )
+    assert on_front(rows).tolist() == [True, True, True, False, False, True]
+
+
+def test_what_costs_no_kl_or_leads_away_is_never_chosen(table):
+    rows = front_table(table, FLIPPED, "test")
+    limits = Limits(0.2, 1.3, least_kl=0.01)
+    assert set(choose(rows, limits).cell) == {"edit=a", "edit=b", "steered"}
+    rows.loc[rows.cell == "edit=a", "kl_nats"] = 0.009
+    rows.loc[rows.cell == "edit=b", "effect"] = -0.1
+    assert set(choose(rows, limits).cell) == {"steered"}
+
+
+def test_a_shortlist_holds_the_best_few_of_each_method(table):
+    rows = front_table(table, FLIPPED, "test")
+    more = pd.concat([rows, *(rows.assign(cell=f"{i}", effect=i / 10) for i in (1, 2, 3))])
+    found = choose(more.assign(method="power"), Limits(1, 9), count=2)
+    best = more[more.effect > 0].sort_values("effect").groupby("target").effect.apply(list)
+    for target, mine in found.groupby("target").effect:
+        assert mine.tolist() == best[target][:-3:-1]
+
+
+def test_the_kl_of_a_target_is_that_of_the_prompts_that_can_go_there(table):
+    here = (table.cell == "edit=a") & (table.prompt >= N // 2)
+    table.loc[here, "kl_nats"] = 0.3
+    rows = front_table(table, FLIPPED, "test").set_index(["cell", "target"]).kl_nats
+    assert rows.loc["edit=a", "joyful"] == pytest.approx(0.1)
+    assert rows.loc["edit=a", "gloomy"] == pytest.approx(0.3)
+
+
+def test_a_screen_is_read_towards_both_targets_without_capability():
+    rows = []
+    for cell, shifts in (("plain", (0.0, 0.0)), ("edit=a", (2.0, -1.0))):
+        label = {"cell": cell, "method": cell, "split": "select", "kl_nats": 0.2}
+        for p in range(4):
+            rows += [
+                row(**label, prompt=p, metric=metric, value=value)
+                for metric, value in (
+                    ("leaning_joyful", p + shifts[0]), ("leaning_gloomy", p + shifts[1]),
+                    ("kl", 0.2), (NATS, 3.0), (TOKENS, 3.0),
+                )
+            ]  # fmt: skip
+    found = front_table(as_table(rows), leaning(FLIPPED), "select").set_index("target")
+    assert found.effect.to_dict() == {"joyful": 2.0, "gloomy": -1.0}
+    assert found.capability_change.isna().all()
+    assert found.kl_nats.tolist() == pytest.approx([0.2, 0.2])
+    assert choose(found.reset_index(), Limits()).target.tolist() == ["joyful"]
+
+
+def test_only_what_stays_within_the_limits_is_chosen(table):
+    rows = front_table(table, FLIPPED, "test")
+    chosen = choose(rows, Limits(capability=0.05, perplexity=1.3))
+    joyful = chosen[chosen.target == "joyful"]
+    assert joyful.cell.tolist() == ["steered", "edit=b"]
+    assert "edit=a" in choose(rows, Limits(0.1001, 1.3)).cell.tolist()
+
+
+def roles():
+    return pd.DataFrame(
+        [
+            ("edit=a", "joyful", EDIT),
+            ("edit=b", "joyful", CONTROL),
+            ("steered", "joyful", STEERING),
+        ],
+        columns=["cell", "target", "role"],
+    )
+
+
+def test_the_verdict_names_winners_and_losers_with_their_numbers(table):
+    rows = front_table(table, FLIPPED, "test")
+    found = stand(table, FLIPPED, rows, roles(), "joyful")
+    assert found.over_control.value == pytest.approx(0.7)
+    assert found.over_steering.value == pytest.approx(0.3)
+    assert found.p_controls < 0.01
+    line, other = front_in_words([found], FLIPPED)
+    assert other == "towards gloomy: no edit that does anything leads there within the limits."
+    assert line.startswith("towards joyful: a leads there, by +80.0 points [")
+    assert "at 0.100 nats [0.100, 0.100] (capability -0.10, perplexity x1.11)" in line
+    assert ", and +0.0 points [+0.0, +0.0] towards gloomy; " in line
+    assert "beats every control" in line
+    assert "ahead of the mean difference at layer 3" in line
+    assert "points [" in line.partition("perplexity x1.00): ")[2]
+    assert "not at one KL" not in line
+    table.loc[(table.cell == "edit=a") & (table.metric == "to_joyful"), "value"] = 0.0
+    rows = front_table(table, FLIPPED, "test")
+    line, _ = front_in_words([stand(table, FLIPPED, rows, roles(), "joyful")], FLIPPED)
+    assert line.startswith("towards joyful: a does not lead there: -10.0 points [")
+    assert "does not beat its controls" in line
+    assert "behind" in line
+
+
+def test_the_verdict_says_where_steering_has_another_kl(table):
+    table.loc[table.cell == "steered", "kl_nats"] = 0.05
+    rows = front_table(table, FLIPPED, "test")
+    line, _ = front_in_words([stand(table, FLIPPED, rows, roles(), "joyful")], FLIPPED)
+    assert "at 0.050 nats" in line
+    assert line.endswith("but not at one KL: it was matched on the select split and differs here.")
+
+
+def test_a_sweep_of_which_nothing_may_be_chosen_says_so():
+    for line, target in zip(front_in_words([], FLIPPED), ("joyful", "gloomy"), strict=True):
+        assert (
+            line == f"towards {target}: no edit that does anything leads there within the limits."
+        )
+
+
+def test_a_sweep_that_has_not_ended_says_so(tmp_path):
+    run = Run.start(tmp_path / "run", {"effect": vars(FLIPPED)}, provenance={})
+    with pytest.raises(RunError, match="let the sweep"):
+        read_roles(run)
+    (run.path / "roles.json").write_text(json.dumps(roles().to_dict("records")))
+    run.append(cell_rows("plain", (0.1, 0.1), method="plain"))
+    for name, flips in (("edit=a", (0.9, 0)), ("edit=b", (0.2, 0)), ("steered", (0.6, 0))):
+        run.append(cell_rows(name, flips))
+    rows = front_table(run.table(), FLIPPED, "test")
+    (standing,) = standings_of(run, rows)
+    assert standing.edit.cell == "edit=a"

@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from steerscope import figures
+from steerscope.engine.generation import generate
+from steerscope.engine.score import kl_from_plain
+from steerscope.errors import BadValueError
+from steerscope.judges.effects import Effect
+from steerscope.sites import Site
+from steerscope.steering.interventions import Cell
+from steerscope.steering.strengths import Constant
+from steerscope.studies.gating import (
+    Arm,
+    arms,
+    compare_arms,
+    gates_in_words,
+    judged,
+    matched_dose,
+)
+from steerscope.texts.contrasts import Prompt
+from tests.helpers import random_direction, spectra_with_gaps
+
+PROMPTS = [[1, 5, 9, 12], [1, 7, 20, 33, 41]]
+
+
+def layer_arms(model, gaps=(0.9, 0.2, 0.5)):
+    directions = [random_direction(model, Site("resid_post", i), seed=i) for i in range(3)]
+    spectra = spectra_with_gaps(torch.tensor(gaps)[:, None], (0, 1, 2))
+    return {a.name: a for a in arms(directions, spectra)}
+
+
+def open_sites(model, arm):
+    """Layers that an arm changes, each on its own."""
+    found = []
+    for direction, strength in arm.shares:
+        alone = Arm("one", ((direction, strength),)).cell(5.0)
+        if float(kl_from_plain(model, PROMPTS, [alone]).max()) > 0:
+            found.append(direction.site.layer)
+    return found
+
+
+def test_gates_open_at_the_sites_of_large_or_small_gap(load):
+    model = load("llama")
+    found = layer_arms(model)
+    assert open_sites(model, found["ungated layers"]) == [0, 1, 2]
+    assert open_sites(model, found["layers of large gap"]) == [0, 2]
+    assert open_sites(model, found["layers of small gap"]) == [1]
+
+
+def test_scaled_arms_share_the_dose_by_gap_and_by_instability(load):
+    found = layer_arms(load("llama"))
+
+    def shares(name):
+        return [s.value for _, s in found[name].shares]
+
+    assert shares("layers scaled by gap") == pytest.approx([1.0, 0.2 / 0.9, 0.5 / 0.9])
+    assert shares("layers scaled by instability") == pytest.approx([0.1 / 0.8, 1.0, 0.5 / 0.8])
+    shuffled = [a for a in found.values() if a.null]
+    assert len(shuffled) == 2  # the other choices of two of three layers
+    assert all(len(a.shares) == 2 for a in shuffled)  # as many open as the gate of large gap has
+
+
+def test_heads_that_share_a_key_head_share_its_gap(load):
+    model = load("llama")  # 4 query heads on 2 key heads
+    directions = [random_direction(model, Site("z", 0, h), seed=h) for h in range(4)]
+    spectra = spectra_with_gaps(torch.tensor([[0.9, 0.2]]), (0,))
+    found = {a.name: a for a in arms(directions, spectra, group=2)}
+    assert "heads of large gap" in found
+    scaled = [s.value for _, s in found["heads scaled by gap"].shares]
+    assert scaled == pytest.approx([1.0, 1.0, 0.2 / 0.9, 0.2 / 0.9])
+
+
+def test_arms_are_matched_to_one_kl_found_again_independently(load):
+    model = load("llama")
+    found = layer_arms(model)
+    for name in ("ungated layers", "layers scaled by gap"):
+        dose, kl = matched_dose(model, found[name], 0.2, PROMPTS)
+        again = float(kl_from_plain(model, PROMPTS, [found[name].cell(dose)]).mean())
+        assert kl == pytest.approx(again, rel=1e-3)
+        assert kl == pytest.approx(0.2, rel=0.021)
+
+
+def test_a_gate_on_one_site_is_taken_out_again_by_matching(load):
+    model = load("llama")
+    direction = random_direction(model, Site("resid_post", 1))
+    whole, half = (Arm("x", ((direction, Constant(share)),)) for share in (1.0, 0.5))
+    doses = [matched_dose(model, a, 0.2, PROMPTS, tolerance=5e-3)[0] for a in (whole, half)]
+    assert doses[1] == pytest.approx(2 * doses[0], rel=0.02)
+
+
+def test_arms_are_compared_with_their_reference_on_the_same_items_by_hand():
+    compared = [
+        Arm("ungated layers", (), "ungated layers"),
+        Arm("good", (), "ungated layers"),
+        Arm("same", (), "ungated layers"),
+        Arm("bad", (), "ungated layers"),
+        Arm("layers at random #0", (), "ungated layers", null=True),
+    ]
+    plain = np.arange(20.0)
+    noise = np.tile([-0.1, 0.1], 10)
+    effects = np.stack(
+        [plain + 1, plain + 2 + noise, plain + 1 + noise, plain + 0.5 + noise, plain + 1 - noise]
+    )
+    table = compare_arms(compared, effects, plain=plain).set_index("arm")
+    assert table.effect.tolist() == pytest.approx([1, 2, 1, 0.5, 1])
+    assert table.difference.tolist() == pytest.approx([0, 1, 0, -0.5, 0])
+    assert table.p_holm["good"] == pytest.approx(3 * table.p["good"])
+    assert table[["p_holm"]].loc[["ungated layers", "layers at random #0"]].isna().all().all()
+    table = table.reset_index()
+    said = gates_in_words(table, kl=0.3, outcome="nats")
+    assert "none of 3 gates helps; good (+1.00" in said
+    assert "gain more than every gate at random, of which there are too few" in said
+    assert "bad (-0.50" in said
+    assert said.endswith("hurt.")
+    many = pd.concat([table, *[table[table.null]] * 18], ignore_index=True)
+    said = gates_in_words(many, kl=0.3, outcome="nats")
+    assert "19 beside ungated layers" in said
+    assert "good (+1.00 [+0.96, +1.04]) help; bad" in said
+
+
+def test_a_gate_that_gains_no_more_than_one_that_knows_nothing_does_not_help():
+    compared = [
+        Arm("ungated layers", (), "ungated layers"),
+        Arm("gate", (), "ungated layers"),
+        Arm("layers at random #0", (), "ungated layers", null=True),
+    ]
+    plain = np.zeros(20)
+    noise = np.tile([-0.1, 0.1], 10)
+    table = compare_arms(compared, np.stack([plain, 1 + noise, 1.2 + noise]), plain=plain)
+    said = gates_in_words(table, kl=0.3, outcome="nats")
+    assert "none of 1 gates helps; gate (+1.00" in said
+    assert "gain no more than the best of the gates at random" in said
+
+
+def test_the_judge_reads_every_condition_and_prompt(load):
+    model = load("llama")
+
+    class Length:
+        effect = Effect("words", "share", "words")
+
+        def applies(self, prompt, sign):
+            return True
+
+        def read(self, prompt, continuation):
+            return {"words": float(sum(continuation.tokens))}
+
+    direction = random_direction(model, Site("resid_post", 0))
+    cells = [Cell(), Arm("x", ((direction, Constant(1.0)),)).cell(4.0)]
+    prompts = [Prompt("w5 w6"), Prompt("w7 w8 w9")]
+    found = judged(model, Length(), prompts, cells, n_new=3)
+    for row, cell in zip(found, cells, strict=True):
+        for value, prompt in zip(row, prompts, strict=True):
+            (alone,) = generate(model, [prompt.text], [cell], n_new=3)
+            assert value == sum(alone[0].tokens)
+
+
+def test_what_cannot_be_gated_or_matched_is_refused(load):
+    model = load("llama")
+    direction = random_direction(model, Site("resid_post", 1))
+    spectra = spectra_with_gaps(torch.full((3, 2), 0.5), (0, 1, 2))
+    with pytest.raises(BadValueError, match="at least 2"):
+        arms([direction], spectra)
+    with pytest.raises(BadValueError, match="all the same"):
+        arms([direction, random_direction(model, Site("resid_post", 2))], spectra)
+    arm = Arm("x", ((direction, Constant(1.0)),))
+    with pytest.raises(BadValueError, match="must be a positive number"):
+        matched_dose(model, arm, 0.0, PROMPTS)
+    with pytest.raises(BadValueError, match="gives at most"):
+        matched_dose(model, arm, 1e6, PROMPTS)
+
+
+def test_the_figure_shows_differences_without_the_references():
+    table = pd.DataFrame(
+        {
+            "arm": ["ungated layers", "gate", "at random"], "reference": ["ungated layers"] * 3,
+            "null": [False, False, True], "effect": [1.0, 1.5, 0.9], "n": [20] * 3,
+            "difference": [0.0, 0.5, -0.1], "difference_low": [0.0, 0.3, -0.2],
+            "difference_high": [0.0, 0.8, 0.1], "p_holm": [np.nan, 0.01, np.nan],
+        }
+    )  # fmt: skip
+    figure = figures.gate_comparison(table, outcome="shift (nats)", kl=0.3)
+    gates, nulls = figure.data
+    assert (list(gates.y), list(gates.x)) == (["gate"], [0.5])
+    assert (list(nulls.y), list(nulls.x)) == (["at random"], [-0.1])
+    assert list(gates.error_x.array) == pytest.approx([0.3])
+    assert list(gates.error_x.arrayminus) == pytest.approx([0.2])
+    assert "shift (nats)" in figure.layout.xaxis.title.text
+
+
+def test_nothing_told_from_ungated_is_said_as_well():
+    compared = [Arm("ungated layers", (), "ungated layers"), Arm("gate", (), "ungated layers")]
+    noise = np.tile([-0.1, 0.1], 10)
+    table = compare_arms(compared, np.stack([0 * noise, noise]), plain=0 * noise)
+    said = gates_in_words(table, kl=0.3, outcome="nats")
+    assert said == (
+        "At a matched KL of 0.3 nats, nats, with gates at random (none): none of 1 gates helps."
+    )

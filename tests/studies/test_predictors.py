@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from steerscope.errors import BadValueError
+from steerscope.studies.predictors.findings import (
+    EXPECTED_SIGNS,
+    grouped_correlation,
+    league_in_words,
+    leave_one_concept_out,
+    predictor_league,
+    selection_regret,
+)
+
+
+def table(columns, n_layers, concepts=("a", "b", "c"), model="m"):
+    """One row per concept and layer; each column is a function of (concept number, layers)."""
+    layers = np.arange(n_layers)
+    parts = []
+    for number, concept in enumerate(concepts):
+        values = {name: make(number, layers) for name, make in columns.items()}
+        parts.append(pd.DataFrame({"model": model, "concept": concept, "layer": layers, **values}))
+    return pd.concat(parts, ignore_index=True)
+
+
+def noise(seed, per_concept=True):
+    def make(number, layers):
+        return np.random.default_rng([seed, number * per_concept]).normal(size=len(layers))
+
+    return make
+
+
+def test_one_concept_gives_spearmans_rho():
+    t = table({"x": noise(1), "y": noise(2)}, 9, concepts=("a",))
+    found = grouped_correlation(t, "x", "y", n_resamples=200)
+    assert found.rho == pytest.approx(stats.spearmanr(t.x, t.y).statistic)
+    assert found.n == 9
+
+
+def test_layers_are_ranked_within_a_concept_so_that_levels_do_not_count():
+    # The second and third concept lie between two layers of the first, so that ranks over all
+    # rows would be neither evenly spaced nor the same in every concept.
+    lifted = {"x": lambda c, i: i / (1 + 9 * c) + 3.05 * c, "y": lambda c, i: 100.0 * c - i}
+    assert grouped_correlation(table(lifted, 8), "x", "y", n_resamples=50).rho == -1
+
+
+def test_p_is_the_share_of_layer_orders_that_do_as_well():
+    """All three concepts agree: under shared layers that is one draw of 5! orders and not three."""
+    same = {"x": lambda c, i: i, "y": lambda c, i: i**2}
+    found = grouped_correlation(table(same, 5), "x", "y", n_resamples=4000)
+    assert found.rho == pytest.approx(1)
+    assert found.p == pytest.approx(2 / 120, abs=0.008)
+
+
+def test_partial_correlation_holds_a_control_fixed():
+    columns = {
+        "depth": lambda c, i: i,
+        "x": lambda c, i: i + 2 * noise(5)(c, i),
+        "y": lambda c, i: i + 2 * noise(6)(c, i),
+    }
+    t = table(columns, 60, concepts=("a",))
+    simple = grouped_correlation(t, "x", "y", n_resamples=100)
+    partial = grouped_correlation(t, "x", "y", controls=["depth"], n_resamples=300)
+    ranks = {k: stats.rankdata(t[k]) for k in ("x", "y", "depth")}
+    rxy, rxd, ryd = (
+        np.corrcoef(ranks[a], ranks[b])[0, 1]
+        for a, b in (("x", "y"), ("x", "depth"), ("y", "depth"))
+    )
+    by_hand = (rxy - rxd * ryd) / math.sqrt((1 - rxd**2) * (1 - ryd**2))
+    assert partial.rho == pytest.approx(by_hand)
+    assert simple.p < 0.02 < 0.05 < partial.p
+
+
+def test_a_diagnostic_that_is_its_own_control_has_no_partial_correlation():
+    t = table({"x": noise(1), "y": noise(2)}, 9)
+    assert math.isnan(grouped_correlation(t, "x", "y", controls=["x"], n_resamples=20).rho)
+
+
+BY_HAND = pd.DataFrame(
+    {
+        "model": "m", "concept": ["a"] * 4 + ["b"] * 4, "layer": [0, 1, 2, 3] * 2,
+        "up": [0.1, 0.9, 0.5, 0.2, 0.1, 0.2, 0.3, 0.9],
+        "y": [1.0, 4.0, 3.0, 2.0, 0.0, 5.0, 1.0, 2.0],
+    }
+)  # fmt: skip
+
+
+def test_regret_by_hand():
+    found = selection_regret(BY_HAND, "up", "y", sign=1).set_index("concept")
+    assert found.picked.to_dict() == {"a": 1, "b": 3}
+    assert found.best.to_dict() == {"a": 1, "b": 1}
+    assert found.regret.to_dict() == {"a": 0.0, "b": 3.0}
+    assert found.regret_middle.to_dict() == {"a": 1.0, "b": 4.0}
+    assert found.regret_random.to_dict() == {"a": 1.5, "b": 3.0}
+    assert found.range.to_dict() == {"a": 3.0, "b": 5.0}
+    other = selection_regret(BY_HAND, "up", "y", sign=-1).set_index("concept")
+    assert other.picked.to_dict() == {"a": 0, "b": 0}
+
+
+def test_the_concept_left_out_teaches_nothing():
+    """A diagnostic that is right on two concepts and wrong on the third is chosen, and pays there."""
+    columns = {
+        "x": lambda c, i: i.astype(float) * (1 if c < 2 else -1),
+        "other": noise(3),
+        "y": lambda c, i: i.astype(float),
+    }
+    found = leave_one_concept_out(table(columns, 8), ["x", "other"], "y")
+    held_out = found[(found.concept == "c") & (found.diagnostic == "x")].iloc[0]
+    assert held_out.chosen
+    assert held_out.rho_of_others == 1
+    assert held_out.regret == 7
+    assert found.groupby("concept").chosen.sum().to_dict() == {"a": 1, "b": 1, "c": 1}
+    with pytest.raises(BadValueError, match="at least 2 concepts"):
+        leave_one_concept_out(BY_HAND[BY_HAND.concept == "a"], ["up"], "y")
+
+
+def test_a_planted_predictor_is_found_and_noise_is_not():
+    hidden = noise(0, per_concept=False)
+    columns = {
+        "depth": lambda c, i: i / i.max(),
+        "norm": noise(90, per_concept=False),
+        "gradient": lambda c, i: hidden(c, i) + 0.3 * noise(1)(c, i),
+        "y": lambda c, i: hidden(c, i) + 0.3 * noise(2)(c, i),
+        **{f"noise {k}": noise(10 + k) for k in range(9)},
+    }
+    t = table(columns, 12)
+    names = ["gradient", *(f"noise {k}" for k in range(9)), "norm"]
+    league = predictor_league(t, names, "y", n_resamples=400).set_index("diagnostic")
+    assert league.index[0] == "gradient"
+    assert league.p_holm["gradient"] < 0.05
+    assert league.partial_p["gradient"] < 0.05
+    assert league.low["gradient"] > 0.4
+    assert (league.p_holm.drop("gradient") > 0.05).all()
+    assert (league.q_bh.drop("gradient") > 0.05).all()
+    assert league.regret["gradient"] < league.regret_random["gradient"] / 3
+    assert math.isnan(league.partial_rho["norm"])
+    assert (league.n_points["gradient"], league.n_layers.iloc[0], league.n_groups.iloc[0]) == (36, 12, 3)  # fmt: skip
+    assert league.expected_sign["gradient"] == EXPECTED_SIGNS["gradient"] == 1
+
+
+def test_layers_without_an_outcome_are_left_out_of_all_concepts():
+    t = table({"x": lambda c, i: i, "y": lambda c, i: i.astype(float)}, 6)
+    t.loc[2, "y"] = math.nan
+    assert grouped_correlation(t, "x", "y", n_resamples=20).n == 15
+
+
+def test_tables_that_do_not_fit_are_refused():
+    with pytest.raises(BadValueError, match="no column nonsense"):
+        grouped_correlation(BY_HAND, "nonsense", "y")
+    with pytest.raises(BadValueError, match="not measured at the same layers"):
+        grouped_correlation(BY_HAND.iloc[:-1], "up", "y")
+    with pytest.raises(BadValueError, match="two rows"):
+        grouped_correlation(pd.concat([BY_HAND, BY_HAND.iloc[:1]]), "up", "y")
+    with pytest.raises(BadValueError, match="neither 1 nor -1"):
+        selection_regret(BY_HAND, "up", "y", sign=0)
+
+
+def test_the_verdict_names_what_holds_after_correction_and_what_the_middle_layer_loses():
+    right = {"x": lambda c, i: i + 0.0, "y": lambda c, i: i + 0.0, "noise": noise(3)}
+    t = table(right, 9).assign(depth=lambda t: -t.x, norm=lambda t: t.x)
+    said = league_in_words(predictor_league(t, ["x", "noise"], "y", controls=(), n_resamples=300))
+    assert "Of 2 diagnostics 1 rank the layers beyond chance: x, rho +1.00" in said
+    assert "the middle one loses 4.00 nats, a random one 4.00" in said
+    assert "the best loses 0.00 (x)" in said
+    said = league_in_words(predictor_league(t, ["noise"], "y", controls=(), n_resamples=300))
+    assert "Of 1 diagnostics none ranks the layers beyond chance" in said
+
+
+def test_few_layers_in_perfect_order_prove_nothing():
+    """All resamples of a perfect order are perfect; and five layers have only 120 orders."""
+    t = table({"x": lambda c, i: i + 0.0, "y": lambda c, i: i + 0.0}, 5, concepts=("a",))
+    found = grouped_correlation(t, "x", "y", n_resamples=200)
+    assert found.rho == pytest.approx(1)
+    assert found.p == pytest.approx(2 / 120)  # exact: there and back
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+    league = predictor_league(t, ["x"] * 9, "y", controls=(), n_resamples=400)
+    said = league_in_words(league)
+    assert "rho +1.00 no interval" in said
+    assert "p cannot fall below 0.017, which is too much for 9 diagnostics" in said
+    assert "could have been told" not in league_in_words(league.assign(n_layers=9))

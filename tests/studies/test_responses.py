@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from steerscope.judges.effects import PREFERENCE, Effect
+from steerscope.runs.results import COLUMNS
+from steerscope.studies.steering.responses import (
+    dose_response,
+    dose_slope,
+    needed_doses,
+    over_control,
+    predict_layers,
+    summarise,
+    sweet_spot,
+)
+from tests.helpers import N_PROMPTS as N
+from tests.helpers import plain_rows as plain
+from tests.helpers import row
+from tests.helpers import steered_rows as steered
+
+FLIPPED = Effect("flipped", "share", "flipped", "joyful", "gloomy")
+
+
+def table_of(rows):
+    table = pd.DataFrame([{c: getattr(r, c) for c in COLUMNS} for r in rows], columns=list(COLUMNS))
+    table.insert(0, "run", "r")
+    return table
+
+
+def test_a_summary_states_effect_cost_and_what_is_over_the_limit():
+    table = table_of(plain() + steered(3, 1.0, 0.8) + steered(3, 2.0, 1.0, topic=0.6))
+    found = summarise(table, FLIPPED, "select").set_index("dose_natural")
+    assert found.loc[1.0, "effect"] == 0.8
+    assert found.loc[1.0, "low"] < 0.8 < found.loc[1.0, "high"]
+    assert found.loc[1.0, "cost_kept_topic"] == 0.0
+    assert not found.loc[1.0, "broken"]
+    assert found.loc[2.0, "cost_kept_topic"] == pytest.approx(0.4)
+    assert found.loc[2.0, "over"] == "kept_topic"
+
+
+def test_the_sweet_spot_is_the_best_that_breaks_nothing():
+    rows = plain() + steered(3, 1.0, 0.8) + steered(3, 2.0, 1.0, topic=0.6) + steered(5, 1.0, 0.3)
+    found = sweet_spot(table_of(rows + steered(3, -1.0, 0.9)), FLIPPED, "mean_diff")
+    assert (found.layer, found.dose_natural, found.broken) == (3, 1.0, False)
+    assert found.effect.value == 0.8
+    assert found.n_cells == 3  # negative doses are no candidates
+    assert found.p_corrected < 0.01
+
+
+def test_of_equally_good_conditions_the_cheapest_is_taken():
+    rows = plain() + steered(2, 1.0, 0.8, kl=0.5) + steered(3, 1.0, 0.8, kl=0.2)
+    assert sweet_spot(table_of(rows), FLIPPED, "mean_diff").layer == 3
+
+
+def test_where_everything_breaks_the_choice_says_so():
+    found = sweet_spot(table_of(plain() + steered(3, 1.0, 0.9, topic=0.2)), FLIPPED, "mean_diff")
+    assert found.broken
+
+
+def test_nothing_to_find_gives_a_large_corrected_p():
+    rows = plain() + steered(2, 1.0, 0.05) + steered(3, 1.0, 0.0)
+    # One prompt of 20 flips: its weight is the large one with probability (1 - 1 / √5) / 2.
+    found = sweet_spot(table_of(rows), FLIPPED, "mean_diff")
+    assert found.p_corrected == pytest.approx((1 - 5**-0.5) / 2, abs=0.02)
+
+
+def test_a_shift_in_nats_is_read_from_plain_along_the_dose():
+    rows = []
+    for cell, dose, at in (("plain", 0.0, 1.0), ("up", 1.0, 3.0), ("down", -1.0, -4.0)):
+        rows += [
+            row(cell=cell, method="mean_diff", layer=2, dose_natural=dose, metric="preference",
+                unit="nats", prompt=p, value=at + p)
+            for p in range(N)
+        ]  # fmt: skip
+    found = summarise(table_of(rows), PREFERENCE, "select").set_index("dose_natural")
+    assert found.loc[1.0, "effect"] == pytest.approx(2.0)
+    assert found.loc[-1.0, "effect"] == pytest.approx(5.0)
+
+
+def test_dose_response_averages_the_seeds_of_a_control():
+    rows = plain("test") + steered(3, 1.0, 0.8, split="test")
+    for seed, share in ((0, 0.1), (1, 0.3)):
+        rows += steered(3, 1.0, share, method="random", seed=seed, split="test")
+    rows += steered(4, 1.0, 1.0, split="test")
+    found = dose_response(
+        table_of(rows), FLIPPED, split="test", layer=3, methods=("mean_diff", "random")
+    ).set_index("method")
+    assert found.loc["random", ["effect", "lowest_seed", "highest_seed", "n_seeds"]].tolist() == [
+        pytest.approx(0.2), 0.1, 0.3, 2,
+    ]  # fmt: skip
+    assert found.loc["mean_diff", "effect"] == 0.8
+
+
+def test_the_difference_to_a_control_is_paired_by_prompt():
+    rows = plain("test") + steered(3, 1.0, 0.8, split="test")
+    rows += steered(3, 1.0, 0.1, method="random", seed=0, split="test")
+    found = over_control(
+        table_of(rows),
+        FLIPPED,
+        split="test",
+        layer=3,
+        dose_natural=1.0,
+        methods=("mean_diff", "random"),
+    )
+    assert found.value == pytest.approx(0.7)
+    assert 0.4 < found.low < 0.7 < found.high < 0.95
+    assert found.n == N
+
+
+def test_needed_doses_interpolate_from_zero_and_say_never():
+    rows = plain() + steered(1, 1.0, 0.25) + steered(1, 2.0, 0.75) + steered(2, 1.0, 1.0)
+    rows += steered(3, 1.0, 0.1) + steered(3, 2.0, 0.2)
+    summary = summarise(table_of(rows), FLIPPED, "select")
+    found = needed_doses(summary, "mean_diff", 0.5).set_index("layer")
+    assert found.dose_natural[1] == pytest.approx(1.5)
+    assert found.dose_natural[2] == pytest.approx(0.5)
+    assert math.isnan(found.dose_natural[3])
+    assert found.largest_effect[3] == pytest.approx(0.2)
+
+
+def test_a_predictor_is_a_signed_rank_correlation_over_shared_layers():
+    found = predict_layers(
+        "gap", {0: 0.1, 1: 0.2, 2: 0.3, 3: 0.4, 9: 0.0}, {0: 4.0, 1: 3.0, 2: 2.0, 3: 1.0}
+    )
+    assert found.correlation.rho == pytest.approx(-1.0)
+    assert found.correlation.n == 4
+    assert found.correlation.p == pytest.approx(2 / 24)
+
+
+def test_the_slope_of_a_share_is_that_of_the_prompts_that_are_pushed_one_way():
+    """Negative doses are measured on the prompts of the other class, which have no positive dose."""
+    one_way = plain() + [r for dose in (1.0, 2.0, 3.0) for r in steered(3, dose, 0.3 * dose)]
+    other = [replace(r, prompt=r.prompt + N) for r in plain() + steered(3, -2.0, 0.9)]
+    alone, both = (
+        dose_slope(table_of(rows), FLIPPED, split="select", layer=3, method="mean_diff")
+        for rows in (one_way, one_way + other)
+    )
+    assert alone.slope.n == N
+    assert alone.slope.low < 0.3 < alone.slope.high
+    assert both == alone

@@ -1,0 +1,278 @@
+"""Merging, the linear baselines, and the transfer table."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from steerscope.engine.score import kl_from_plain, preferences
+from steerscope.errors import BadValueError, UnsupportedWeightError, VectorMismatchError
+from steerscope.metrics import kl_divergence
+from steerscope.models.loading import load_model, load_original
+from steerscope.steering.interventions import Cell, steer
+from steerscope.studies.transfer.findings import (
+    against,
+    odd_and_even,
+    towards,
+    transfer_table,
+    verdict,
+    verdicts,
+)
+from steerscope.studies.transfer.measure import (
+    TransferPlan,
+    kl_of_prefix,
+    matched_coefficients,
+    steering_by_validation,
+    transfer,
+)
+from steerscope.studies.transfer.techniques import (
+    prompting,
+    steering_technique,
+    trained_technique,
+    weights_technique,
+)
+from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
+from steerscope.weights.adapter import (
+    Adapted,
+    AdapterDesign,
+    FullTrainee,
+    Objective,
+    TrainingPlan,
+    fresh_adapter,
+    frozen_ruler,
+    merge,
+)
+from steerscope.weights.adapter.lora import LoraTrainee
+from steerscope.weights.places import Place
+
+PAIRS = ContrastSet(
+    "made up",
+    tuple(ContrastPair(f"w{i} w10 w{i + 3} w5", f"w{i} w20 w4", "w") for i in range(30, 42)),
+)
+PROMPTS = PromptSet("made up", tuple(Prompt(f"w{i} w7 w{i + 9}") for i in range(40, 49)))
+TOKENS = torch.tensor([[1, 7, 30, 12, 55], [1, 8, 9, 40, 61]])
+MATRICES = (Place("o", 0), Place("down", 1))
+PLAN = TrainingPlan(epochs=1, batch_pairs=6, learning_rate=1e-2)
+
+
+def adapter_of(model, matrices):
+    generator = torch.Generator().manual_seed(1)
+    adapter = fresh_adapter(model, AdapterDesign(matrices=matrices, rank=6, turn="both"), PAIRS)
+    return adapter.with_parameters(
+        {
+            m: {n: 0.3 * torch.randn(t.shape, generator=generator) for n, t in part.items()}
+            for m, part in adapter.parameters.items()
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("family", "names"), [("llama", "q k v o gate up down"), ("gpt2", "q k v o up down")]
+)
+def test_a_merged_model_in_transformers_is_the_hooked_one(
+    load, tiny_folder, tmp_path, family, names
+):
+    model = load(family)
+    adapter = adapter_of(model, tuple(Place(n, 1) for n in names.split()))
+    folder = merge(tiny_folder(family), adapter, -0.8, tmp_path / "merged")
+    network = load_original(folder).network
+    with steer(model, Adapted(adapter, -0.8)):
+        hooked = model.forward(TOKENS)
+    with torch.no_grad():
+        torch.testing.assert_close(network(TOKENS).logits, hooked, atol=2e-4, rtol=1e-3)
+    assert float((hooked - model.forward(TOKENS)).abs().max()) > 1e-2
+    torch.testing.assert_close(load_model(folder).forward(TOKENS), hooked, atol=2e-4, rtol=1e-3)
+
+
+def test_the_merged_microworld_is_the_hooked_one(microworld, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    design = AdapterDesign(matrices=(Place("down", 3), Place("o", 2)), columns="singular")
+    adapter = fresh_adapter(microworld, design, PAIRS)
+    adapter = adapter.with_parameters(
+        {
+            m: {n: 0.2 * torch.randn(t.shape, generator=generator) for n, t in part.items()}
+            for m, part in adapter.parameters.items()
+        }
+    )
+    tokens = torch.tensor([microworld.tokens("Mia and her uncle went to the cellar early.")])
+    folder = merge("microworld", adapter, 1.0, tmp_path / "merged")
+    with steer(microworld, Adapted(adapter, 1.0)):
+        hooked = microworld.forward(tokens)
+    found = load_original(folder).network(tokens).logits
+    torch.testing.assert_close(found, hooked, atol=1e-3, rtol=1e-3)
+
+
+def test_a_merge_refuses_what_it_does_not_know(load, tiny_folder, tmp_path):
+    with pytest.raises(VectorMismatchError, match="merge it into the model"):
+        merge(tiny_folder("gpt2"), adapter_of(load(), MATRICES), 1.0, tmp_path / "no")
+    fused = adapter_of(load("phi3"), (Place("q", 1),))
+    with pytest.raises(UnsupportedWeightError, match="Phi3ForCausalLM"):
+        merge(tiny_folder("phi3"), fused, 1.0, tmp_path / "no")
+
+
+def test_lora_of_peft_is_the_change_that_is_made_of_it(load, tiny_folder):
+    model = load()
+    trainee = LoraTrainee(load_original(tiny_folder("llama")), MATRICES, rank=2)
+    with torch.no_grad():
+        plain, _ = trainee.run(TOKENS, 1.0, [0])
+        torch.testing.assert_close(plain, model.forward(TOKENS), atol=2e-4, rtol=1e-3)
+        for tensor in trainee.parameters().values():
+            tensor.normal_(generator=torch.Generator().manual_seed(3))
+        expected, states = trainee.run(TOKENS, -0.5, [1])
+    change = trainee.change(0, 1)
+    with steer(model, Adapted(change, -0.5)):
+        found = model.forward(TOKENS)
+        read = model.read(TOKENS, list(frozen_ruler(model, PAIRS, [1]).sites.values()))
+    torch.testing.assert_close(found, expected, atol=2e-4, rtol=1e-3)
+    torch.testing.assert_close(next(iter(read.values())), states[1], atol=2e-4, rtol=1e-3)
+    assert change.n_parameters == 2 * (32 + 32) + 2 * (64 + 32)
+    with pytest.raises(BadValueError, match="share one"):
+        LoraTrainee(load_original(tiny_folder("gpt2")), (Place("q", 0),), rank=2)
+
+
+@pytest.mark.parametrize("kind", ["lora", "fine_tuning"])
+def test_the_linear_baselines_learn_both_signs(load, tiny_folder, kind):
+    model = load()
+    trainee = (
+        LoraTrainee(load_original(tiny_folder("llama")), MATRICES, rank=2)
+        if kind == "lora"
+        else FullTrainee(model)
+    )
+    technique = trained_technique(
+        model,
+        trainee,
+        (PAIRS, PAIRS),
+        ruler=frozen_ruler(model, PAIRS, [1]),
+        objective=Objective(aim="preference", coherence=0.0),
+        plan=PLAN,
+    )
+    texts = [(p.positive, p.negative) for p in PAIRS.pairs]
+    low, plain, high = preferences(
+        model, texts, [technique.cell(c) for c in (-1.0, 0.0, 1.0)]
+    ).mean(dim=1)
+    assert low < plain < high
+    assert technique.name == kind
+
+
+def test_the_matched_coefficient_has_the_kl_and_is_the_first_that_has_it(load):
+    model = load()
+    texts = [p.text for p in PROMPTS.prompts]
+    technique = weights_technique(adapter_of(model, MATRICES))
+    low, high = matched_coefficients(model, technique, texts, 0.02)
+    assert low < 0 < high
+    for c in (low, high):
+        nats = kl_from_plain(model, texts, [technique.cell(c), technique.cell(0.9 * c)]).mean(dim=1)
+        assert float(nats[0]) == pytest.approx(0.02, rel=0.021)
+        assert float(nats[1]) < 0.02
+    assert all(map(math.isnan, matched_coefficients(model, technique, texts, 1e6)))
+    assert all(map(math.isnan, matched_coefficients(model, prompting(PAIRS), texts, 0.02)))
+
+
+def test_prompting_puts_a_text_of_the_class_in_front(load):
+    technique = prompting(PAIRS)
+    assert technique.prefix(1.0) == "w30 w10 w33 w5 "
+    assert technique.prefix(-1.0) == "w30 w20 w4 "
+    assert technique.prefix(0.0) == ""
+    with pytest.raises(BadValueError, match="-1, 0 and 1"):
+        technique.prefix(0.5)
+    model = load()
+    ids = [model.tokens(t) for t in ("w4 w5 w6", "w30 w10 w33 w5 w4 w5 w6")]
+    bare, whole = (model.forward(torch.tensor([i])) for i in ids)
+    expected = kl_divergence(whole[:, -3:], bare[:, -3:]).mean()
+    assert kl_of_prefix(model, technique.prefix(1.0), "w4 w5 w6") == pytest.approx(float(expected))
+
+
+def test_transfer_measures_every_technique_on_the_same_items(load):
+    model = load()
+    change = weights_technique(adapter_of(model, MATRICES))
+    plan = TransferPlan(
+        coefficients=(-1.0, 1.0), kl=0.02, n_prompts=4, n_pairs=3, n_kl_prompts=2, n_new=4
+    )
+    mean = steering_by_validation(model, PAIRS, PROMPTS, "mean_diff", plan)
+    rows = transfer(model, [change, mean, prompting(PAIRS)], PAIRS, PROMPTS, plan=plan)
+    counts = rows[rows.metric == "kl"].groupby(["technique", "coefficient", "matched"]).size()
+    assert set(counts) == {4}
+    assert len(counts) == 1 + 4 + 4 + 2
+    assert rows[(rows.technique == "plain") & (rows.metric == "kl")].value.max() == 0
+    nats = (
+        rows[rows.matched & (rows.metric == "kl")]
+        .groupby(["technique", "coefficient"])
+        .value.mean()
+    )
+    assert nats.between(0.002, 0.2).all()
+    texts = PAIRS.split(0).test.pairs[:3]
+    expected = preferences(model, [(p.positive, p.negative) for p in texts], [change.cell(1.0)])
+    mine = rows[(rows.technique == "svd_adapter") & (rows.coefficient == 1) & ~rows.matched]
+    torch.testing.assert_close(
+        torch.tensor(mine[mine.metric == "preference"].value.to_numpy(np.float32)),
+        expected[0].float(), atol=1e-3, rtol=1e-3,
+    )  # fmt: skip
+    with pytest.raises(BadValueError, match="both signs"):
+        TransferPlan(coefficients=(0.5, 1.0))
+    with pytest.raises(BadValueError, match="at no layer"):
+        steering_by_validation(model, PAIRS, PROMPTS, "mean_diff", TransferPlan(kl=1e6))
+    assert steering_technique(model, PAIRS, "mean_diff", 1).cell(0.0) == Cell()
+
+
+def made_rows():
+    """Two techniques on four items: `good` is odd in c, `bad` is even."""
+    rows = []
+    for technique, up, down in (("good", 0.4, -0.4), ("bad", -0.3, -0.3)):
+        for c, change in ((1.0, up), (-1.0, down)):
+            for matched in (False, True):
+                rows += [(technique, c, matched, i, 0.5 + change + 0.01 * i) for i in range(8)]
+    rows += [("plain", 0.0, False, i, 0.5 + 0.01 * i) for i in range(8)]
+    table = pd.DataFrame(rows, columns=["technique", "coefficient", "matched", "item", "value"])
+    nats = table.assign(metric="kl", value=[0.1 if c > 0 else 0.08 for c in table.coefficient])
+    return pd.concat([table.assign(metric="target"), nats]).assign(kind="prompt")
+
+
+def test_the_tables_by_hand():
+    rows = made_rows()
+    mine = transfer_table(rows)
+    table = mine[mine.metric == "target"].set_index(["technique", "coefficient", "matched"])
+    assert table.loc[("good", -1.0, False)].change == pytest.approx(-0.4)
+    assert table.loc[("good", -1.0, False)].n == 8
+    parts = odd_and_even(rows, "target").set_index("technique")
+    assert parts.loc["good"].odd == pytest.approx(0.4)
+    assert parts.loc["good"].even == pytest.approx(0.0, abs=1e-9)
+    assert parts.loc["bad"].odd == pytest.approx(0.0, abs=1e-9)
+    assert parts.loc["bad"].even == pytest.approx(-0.3)
+    assert towards(rows, "target").mean().to_dict() == pytest.approx({"good": 0.4, "bad": 0.0})
+
+
+def test_the_verdict_says_ahead_behind_or_neither():
+    rows = made_rows()
+    compared = against(rows, "target", "good")
+    assert compared.set_index("technique").loc["bad"].difference == pytest.approx(0.4)
+    assert "good beats bad by +0.400" in verdict(compared, "good", "bad", words="x", kl=0.1)
+    turned = against(rows, "target", "bad")
+    assert "bad is behind good by -0.4" in verdict(turned, "bad", "good", words="x", kl=0.1)
+    even = against(rows.assign(value=rows.value.where(rows.metric == "kl", 1.0)), "target", "good")
+    assert "cannot be told apart" in verdict(even, "good", "bad", words="x", kl=0.1)
+    assert "ugly: no coefficient of both signs" in verdict(
+        compared, "good", "ugly", words="x", kl=0.1
+    )
+
+
+def test_the_verdict_says_the_kl_that_was_spent_and_whether_it_is_one():
+    rows = made_rows()
+    line = verdict(against(rows, "target", "good"), "good", "bad", words="x", kl=0.1)
+    price = "0.090 [0.090, 0.090] nats"
+    assert line.endswith(f"at {price} against {price} on the measured prompts.")
+    rows.loc[(rows.metric == "kl") & (rows.technique == "bad"), "value"] = 0.07
+    line = verdict(against(rows, "target", "good"), "good", "bad", words="x", kl=0.1)
+    assert "against 0.070 [0.070, 0.070] nats" in line
+    assert line.endswith("this is not a comparison at one KL.")
+
+
+def test_what_has_no_degrees_is_stated_at_its_own_kl():
+    rows = made_rows()
+    told = rows[(rows.technique == "good") & ~rows.matched].assign(technique="told")
+    *_, line = verdicts(pd.concat([rows, told]), "good", kl=0.1)
+    assert "told: no coefficient of both signs reaches that KL." in line
+    assert line.endswith("At c = ±1 told has +0.400 [+0.400, +0.400] at 0.090 [0.090, 0.090] nats.")

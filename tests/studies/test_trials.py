@@ -1,0 +1,137 @@
+"""Directions against each other at a matched KL: paired, corrected, and named in words."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from steerscope.directions import mean_diff
+from steerscope.errors import AutoencoderMismatchError, BadValueError, UnknownNameError
+from steerscope.extraction.activations import extract
+from steerscope.judges import choose_judge
+from steerscope.sae.reading import mean_code_difference
+from steerscope.sae.steering import clamped
+from steerscope.sites import Site
+from steerscope.studies.features.sources import SOURCES, concept_sets, settings_within
+from steerscope.studies.features.trials import (
+    CONTRASTIVE,
+    TrialPlan,
+    candidates,
+    run_trials,
+    summarised,
+    trials_in_words,
+)
+from steerscope.texts.contrasts import ContrastSet, load_contrasts, load_prompts
+from tests.sae.dictionaries import small_sae
+
+SITE = Site("resid_post", 3)
+
+
+def some(n: int) -> ContrastSet:
+    whole = load_contrasts("mood")
+    return ContrastSet(whole.name, whole.pairs[:n])
+
+
+def test_every_candidate_is_a_direction_at_the_site_and_steers_at_the_same_kl(microworld):
+    fit = some(8)
+    contrast = extract(microworld, fit, [SITE])[SITE]
+    # one decoder row is the truth, so that features can find it
+    rows = small_sae(d=128, n_features=64, site=SITE).decoder.clone()
+    rows[5] = mean_diff(contrast).unit
+    sae = small_sae(rows=rows, site=SITE, model=microworld)
+    found = candidates(microworld, sae, contrast, fit, k=3)
+    assert len({d.method for d in found.values()}) == len(found) == 7
+    assert all(d.scale == found[CONTRASTIVE].scale for d in found.values())
+    assert int(mean_code_difference(sae, contrast).abs().argmax()) == 5
+    assert float(found["feature single"].unit @ found[CONTRASTIVE].unit) > 0.99
+    prompts = load_prompts("mood").split(0)
+    judge = choose_judge(fit, prompts.test.prompts)
+    chosen = {name: found[name] for name in (CONTRASTIVE, "feature single", "random direction")}
+    plan = TrialPlan(kls=(0.2,), n_select=2, n_test=8, n_new=6)
+    edits = {"features clamped": clamped(sae, mean_code_difference(sae, contrast), k=2)}
+    trials = run_trials(
+        microworld,
+        chosen,
+        judge,
+        prompts.select.prompts,
+        prompts.test.prompts,
+        edits=edits,
+        plan=plan,
+    )
+    assert set(trials.method) == {*chosen, *edits, "plain"}
+    assert trials.groupby("method").prompt.nunique().eq(8).all()
+    steered = trials[trials.method != "plain"]
+    assert steered.kl_nats.between(0.19, 0.21).all()
+    with pytest.raises(BadValueError, match="nothing reaches"):
+        run_trials(
+            microworld,
+            {CONTRASTIVE: found[CONTRASTIVE]},
+            judge,
+            prompts.select.prompts,
+            prompts.test.prompts,
+            edits=edits,
+            plan=TrialPlan(kls=(1e6,), n_select=1),
+        )
+
+
+def test_clamped_features_are_those_of_one_class_and_none_of_the_other():
+    sae = small_sae(d=16, n_features=4)
+    codes = torch.tensor([3.0, -2.0, 0.5, 0.0])
+    edit = clamped(sae, codes, k=2)
+    assert [str(e) for e in edit(1, 2.0).edits] == ["0=6", "1=0"]
+    assert [str(e) for e in edit(-1, 0.5).edits] == ["0=0", "1=1"]
+    with pytest.raises(BadValueError, match="has 4 features"):
+        clamped(sae, codes, k=5)
+
+
+def made_up(gain: float) -> pd.DataFrame:
+    """Trials of 60 prompts in which features flip a share `gain` more than the mean difference."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for prompt in range(60):
+        base = float(rng.random() < 0.4)
+        more = float(base or rng.random() < gain)
+        for method, flipped in (("plain", 0.0), (CONTRASTIVE, base), ("features weighted", more)):
+            kl = np.nan if method == "plain" else 0.2
+            rows.append({"kl": kl, "method": method, "kl_nats": 0.2, "dose_natural": 1.0,
+                         "prompt": prompt, "flipped": flipped, "kept_topic": 1.0})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_a_gain_is_told_with_its_interval_and_none_is_claimed_where_there_is_none():
+    table = summarised(made_up(0.6))
+    row = table[(table.method == "features weighted") & (table.metric == "flipped")].iloc[0]
+    trials = made_up(0.6).pivot(index="prompt", columns="method", values="flipped")
+    assert row.value == pytest.approx(trials["features weighted"].mean())
+    assert row.difference == pytest.approx(
+        (trials["features weighted"] - trials[CONTRASTIVE]).mean()
+    )
+    assert row.difference_low > 0
+    assert row.p_holm < 0.05
+    said = "\n".join(trials_in_words(table, kl=0.2, effect="flipped"))
+    assert "60 held-out prompts" in said
+    assert "flipped more" in said
+    none = "\n".join(trials_in_words(summarised(made_up(0.0)), kl=0.2, effect="flipped"))
+    assert "not told apart in anything" in none
+
+
+def test_the_plan_refuses_what_cannot_be_tried():
+    for changes in ({"kls": ()}, {"kls": (0.0,)}, {"k": 0}, {"n_test": 0}):
+        with pytest.raises(BadValueError):
+            TrialPlan(**changes)
+
+
+def test_every_route_gives_features_and_an_unknown_one_is_refused(microworld):
+    sae = small_sae(d=128, n_features=64, site=SITE, model=microworld)
+    sets = concept_sets(microworld, sae, some(6), 5)
+    assert list(sets) == list(SOURCES)
+    assert all(len(s.ranked) == 5 for s in sets.values())
+    settings = settings_within(sets, {"layer": 3})
+    assert len(settings) == 10
+    assert settings[0][0] == {"layer": 3, "pair": "codes | decoder"}
+    with pytest.raises(UnknownNameError, match="codes, decoder"):
+        concept_sets(microworld, sae, some(6), 5, sources=["labels"])
+    with pytest.raises(AutoencoderMismatchError):
+        concept_sets(microworld, small_sae(d=16, site=SITE), some(6), 5)

@@ -29,6 +29,7 @@ from steerscope.cli.shared import (
     Temperature,
     parse_layers,
 )
+from steerscope.texts.bundled import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from steerscope.engine.generation import Sampler
@@ -69,7 +70,7 @@ class Loading:
 class Subject:
     """What is asked of which model: the pairs, and the prompts if they are others."""
 
-    model: Model = "microworld"
+    model: Model = DEFAULT_MODEL
     contrasts: Contrasts = "mood"
     prompts: Prompts = None
 

@@ -22,6 +22,7 @@ from steerscope.cli.shared import (
     table,
 )
 from steerscope.errors import BadValueError
+from steerscope.texts.bundled import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,8 +49,8 @@ def overlap(
     ] = "codes",
     pairs: Annotated[int, typer.Option(help="pairs of each contrast set, at most")] = 120,
     n_texts: Annotated[int, typer.Option(help="texts for firing rates; 0 for none")] = 200,
-    text: Text = "microworld",
-    model: Model = "microworld",
+    text: Text = DEFAULT_MODEL,
+    model: Model = DEFAULT_MODEL,
     seed: Seed = 0,
     loading: Loading,
     as_json: Json = False,
@@ -121,8 +122,8 @@ def features(
     pairs: Annotated[int, typer.Option(help="pairs of the contrast set, at most")] = 120,
     n_null: Annotated[int, typer.Option(help="draws of each null")] = 99,
     n_texts: Annotated[int, typer.Option(help="texts to look for activations in")] = 150,
-    text: Text = "microworld",
-    model: Model = "microworld",
+    text: Text = DEFAULT_MODEL,
+    model: Model = DEFAULT_MODEL,
     seed: Seed = 0,
     loading: Loading,
     as_json: Json = False,
@@ -253,7 +254,7 @@ def steer(
     strength: Annotated[float, typer.Option(help="share of the change, 0 to 1")] = 1.0,
     scope: ScopeText = "all",
     writing: Writing,
-    model: Model = "microworld",
+    model: Model = DEFAULT_MODEL,
     loading: Loading,
     as_json: Json = False,
 ) -> None:

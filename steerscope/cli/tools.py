@@ -29,6 +29,7 @@ from steerscope.cli.shared import (
     write_gguf,
 )
 from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.texts.bundled import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from steerscope.directions import Direction
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 def vectors(
     *,
     out: Annotated[Path, typer.Option(help="safetensors file to write")],
-    model: Model = "microworld",
+    model: Model = DEFAULT_MODEL,
     contrasts: Contrasts = "mood",
     recipe: Recipe,
     gguf: Annotated[
@@ -98,7 +99,7 @@ def convert(
     *,
     source: Annotated[str, typer.Argument(help="vector file of steerscope or of another tool")],
     out: Annotated[Path, typer.Option(help=".safetensors or .gguf file to write")],
-    model: Model = "microworld",
+    model: Model = DEFAULT_MODEL,
     prompts: Prompts = None,
     dose: Annotated[float, typer.Option(help="what strength 1 of a .gguf file means")] = 1.0,
     unit: Annotated[str, typer.Option(help="natural, relative or absolute")] = "natural",
@@ -133,7 +134,7 @@ def convert(
 @grouped
 def eigengap(
     *,
-    model: Model = "microworld",
+    model: Model = DEFAULT_MODEL,
     prompts: Prompts = "mood",
     variant: Annotated[str, typer.Option(help="uncentred, centred or averaged")] = "centred",
     rotated: Annotated[bool, typer.Option(help="keys after the rotation by position")] = False,
@@ -199,7 +200,7 @@ def steer(
     *,
     vector: Annotated[str, typer.Option(help="vector file of steerscope or of another tool")],
     prompt: Annotated[list[str], typer.Option(help="text to continue; may be given again")],
-    model: Model = "microworld",
+    model: Model = DEFAULT_MODEL,
     site: Annotated[str | None, typer.Option(help="such as resid_post.4")] = None,
     dose: Annotated[float, typer.Option(help="how much")] = 1.0,
     unit: Annotated[
@@ -249,7 +250,7 @@ def steer(
 @grouped
 def lens(
     *,
-    model: Model = "microworld",
+    model: Model = DEFAULT_MODEL,
     vector: Annotated[
         str | None, typer.Option(help="vector file of steerscope or of another tool")
     ] = None,

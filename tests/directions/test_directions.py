@@ -137,7 +137,8 @@ def test_class_separation_by_hand():
     positive = torch.tensor([[3.0, 4.0], [5.0, 4.0]])
     negative = torch.tensor([[0.0, 1.0], [2.0, -1.0]])
     contrast = Contrast(site, positive, negative, 1.0, origin())
-    assert class_separation(contrast) == pytest.approx(5.0)  # mean difference (3, 4)
+    # Differences (3, 3) and (3, 5): mean (3, 4), tr S = 2, of which noise has 2 / 2 in the square.
+    assert class_separation(contrast) == pytest.approx(24**0.5)
 
 
 def test_unknown_methods_list_the_known_ones():

@@ -15,7 +15,6 @@ SteerscopeError
 ├── MissingEvidenceError    a method that needs more than the contrast at hand holds
 ├── NotFiniteError          a NaN or an infinity where a number is needed
 ├── TooLittleDataError      fewer items than a statistic needs, or items that do not vary
-├── NotConvergedError       a fit that found no optimum
 ├── VectorFileError         a vector file that cannot be read
 ├── VectorMismatchError     a direction used on another model or width
 ├── AutoencoderFileError    a sparse autoencoder that cannot be found or read
@@ -34,6 +33,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import TypeVar
+
+Name = TypeVar("Name", bound=str)
 
 
 class SteerscopeError(Exception):
@@ -48,6 +50,18 @@ class UnknownNameError(SteerscopeError):
         near = get_close_matches(str(name), listed, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         super().__init__(f"unknown {kind} {str(name)!r}.{hint} Known: {', '.join(listed)}.")
+
+
+def check_name(kind: str, name: str, known: Iterable[Name]) -> Name:
+    """The name itself, if it is one of those known.
+
+    Raises:
+        UnknownNameError: it is not; the message lists the known ones.
+    """
+    for one in known:
+        if one == name:
+            return one
+    raise UnknownNameError(kind, name, known)
 
 
 class BadValueError(SteerscopeError):
@@ -100,10 +114,6 @@ class NotFiniteError(SteerscopeError):
 
 class TooLittleDataError(SteerscopeError):
     """Fewer items than a statistic needs, or items that do not vary."""
-
-
-class NotConvergedError(SteerscopeError):
-    """A fit that found no optimum, so that it has no result."""
 
 
 class VectorFileError(SteerscopeError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import re
 import sys
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from steerscope.cli.endings import strict_json
 from steerscope.errors import BadValueError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -82,13 +83,13 @@ def say(line: str = "") -> None:
 
 def say_aside(line: str) -> None:
     """One line on standard error, beside the result."""
-    sys.stderr.write(line + "\n")
+    logging.getLogger("steerscope.cli").info("%s", line)
 
 
 def finish(as_json: bool, result: dict[str, Any], lines: Sequence[str]) -> None:
     """Print a result as one JSON object or as lines."""
     if as_json:
-        say(json.dumps(result, allow_nan=True, default=str))
+        say(strict_json(result))
     else:
         for line in lines:
             say(line)

@@ -158,7 +158,7 @@ def generate(
     plan, tokens_at_once = generation_plan(model, longest, n_new, batch_size or _ROWS_AT_ONCE)
     decoder = _Decoder(model, cells, n_new, sampler or Greedy(), use_cache, tokens_at_once)
     groups = [rows[start : start + plan.rows] for start in range(0, len(rows), plan.rows)]
-    with decoder.attached():
+    with model.turn.using(), decoder.attached():
         for group in progress(groups, "generating"):
             decoder.run(group)
     results: list[list[Continuation]] = [[] for _ in cells]

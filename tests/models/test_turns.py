@@ -181,19 +181,24 @@ def test_a_steering_that_no_pass_came_through_is_an_error_at_the_end(load):
     try:
         with steer(model, steering(model)):
             pass  # nothing ran at all
-        with pytest.raises(NeverRanError, match="no pass came through the hook at resid_post.1"):
-            with steer(model, steering(model)):
-                model.forward(TOKENS)
+        passed_by = pytest.raises(NeverRanError, match="came through the hook at resid_post.1")
+        with passed_by, steer(model, steering(model)):
+            model.forward(TOKENS)
         with steer(model, steering(model)):
             model.run_to(TOKENS, 0)  # stops before that block
-        with pytest.raises(RuntimeError, match="on purpose"), steer(model, steering(model)):
-            model.forward(TOKENS)
-            raise RuntimeError("on purpose")
+        with pytest.raises(RuntimeError, match="on purpose"):
+            _fail_under(model)  # and an error of the block is not replaced by ours
     finally:
         object.__delattr__(block, "forward")
         block.hook_resid_post.forward = around
     with steer(model, steering(model)):
         model.forward(TOKENS)
+
+
+def _fail_under(model):
+    with steer(model, steering(model)):
+        model.forward(TOKENS)
+        raise RuntimeError("on purpose")
 
 
 def _past_the_hook(block, real, x, more):

@@ -9,7 +9,7 @@ SteerscopeError
 ├── UnsupportedWeightError  a weight matrix that this model does not have or that cannot be changed
 ├── TemplateError           a chat template that is missing or refuses a text
 ├── ModelBusyError          a model that another thread uses and does not give back
-├── ModelCopyError          a model that was to be copied or pickled
+├── ModelCopyError          copying or pickling of a model
 ├── NeverRanError           a steering that no pass of the model went through
 ├── PromptTooLongError      a prompt that does not fit into the context
 ├── MemoryBudgetError       work that does not fit into memory
@@ -70,7 +70,7 @@ class ModelBusyError(SteerscopeError):
 
 
 class ModelCopyError(SteerscopeError, TypeError):
-    """A model that was to be copied or pickled, which would leave its steering behind."""
+    """Copying or pickling of a model, which would leave its steering behind."""
 
 
 class NeverRanError(SteerscopeError):

@@ -17,6 +17,7 @@ from steerscope.cli import experiments, jobs, sae_use, tools
 from steerscope.cli.adapter import adapter
 from steerscope.cli.claims import claims
 from steerscope.cli.endings import STOPPED, Ending, check_arguments
+from steerscope.cli.numbers import check_numbers
 from steerscope.cli.sae import sae_app
 from steerscope.cli.styles import styles
 from steerscope.cli.weights import weights
@@ -62,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _send_notes_to(ending)
     try:
         check_arguments(given)
+        check_numbers(app, given)
         code = app(args=given or ["--help"], standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = STOPPED
@@ -80,11 +82,13 @@ def _send_notes_to(ending: Ending) -> None:
         def emit(self, record: logging.LogRecord) -> None:
             ending.aside(record.getMessage())
 
-    def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    def _show_warning(
+        message: Warning | str, category: type[Warning], *_: object, **__: object
+    ) -> None:
         if issubclass(category, BackboneWarning | PureGainWarning | TemplateWarning):
             ending.aside(str(message), before="note: ")
 
     notes = logging.getLogger("steerscope")
     notes.handlers, notes.propagate = [_Notes()], False
     notes.setLevel(logging.INFO)
-    warnings.showwarning = show  # pyright: ignore[reportAttributeAccessIssue]
+    warnings.showwarning = _show_warning  # pyright: ignore[reportAttributeAccessIssue]

@@ -18,6 +18,7 @@ from steerscope.errors import BadValueError, SteerscopeError
 
 DONE, FAULT, MENDABLE, STOPPED = 0, 1, 2, 130
 _LONG_WORD = re.compile(r"\S{200,}")  # a longer name or number is shortened
+_NO_MEMORY = re.compile("(not enough|out of) memory")  # as torch says it
 _LONGEST_LINE = 1500  # characters
 
 
@@ -115,7 +116,7 @@ def _in_words(error: Exception) -> str | None:
             f"the system says {error.strerror.lower()!r}{where}; check the path, its rights and the "
             "room that is left."
         )
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
         return "there is not enough memory; ask for less at once, or set --memory."
     # typer may carry its own click, whose error classes it does not export
     say = getattr(error, "format_message", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -84,9 +85,10 @@ class Sample:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
+        if not 0 < self.temperature < math.inf:
             raise BadValueError(
-                f"temperature {self.temperature} must be positive; use Greedy() for the limit 0."
+                f"temperature {self.temperature} must be positive and finite; use Greedy() for the "
+                "limit 0."
             )
 
     def choose(

@@ -296,6 +296,7 @@ def faithful_hooked(
         if "n_positions" in config:  # read by TransformerLens, no longer written by transformers
             config.setdefault("n_ctx", config["n_positions"])
         config["architectures"] = [type(original).__name__]
+        config.pop("auto_map", None)  # where a model folder names code of its own
         (Path(folder) / "config.json").write_text(json.dumps(config, default=str))
         for source in filter(None, (known_as, folder)):
             try:

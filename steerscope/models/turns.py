@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from typing import Any, NoReturn
 
 from torch import nn
@@ -113,27 +113,19 @@ def _task() -> Any:
 
 
 def refuse_copy() -> NoReturn:
-    """What copying or pickling a model says.
+    """What copying and pickling a model say.
 
     Raises:
         ModelCopyError: always.
     """
     raise ModelCopyError(
-        "a model cannot be copied or pickled: its steering acts on this one alone. Load it again "
+        "a model allows no copying and no pickling: its steering acts on this one alone. Load it again "
         "with load_model(name), in another process as well, and keep its name instead of it."
     )
 
 
-class InPlaceOf:
+class InPlaceOf(partial[Any]):
     """A function that stands in for a method of one module, and goes with no copy of it."""
-
-    def __init__(self, function: Callable[..., Any], method: Callable[..., Any]) -> None:
-        update_wrapper(self, method)
-        self.function = function
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What the function gives."""
-        return self.function(*args, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> NoReturn:
         refuse_copy()
@@ -143,7 +135,7 @@ class InPlaceOf:
 
 
 def keep_alone(module: nn.Module) -> None:
-    """Have a module refuse to be copied or pickled, before its parts are asked."""
+    """Have a module refuse copying and pickling, before its parts are asked."""
     for name in ("__deepcopy__", "__reduce_ex__"):
         object.__setattr__(module, name, lambda _: refuse_copy())
 
@@ -151,4 +143,6 @@ def keep_alone(module: nn.Module) -> None:
 def replace_forward(module: nn.Module, function: Callable[..., Any]) -> None:
     """Have a module run a function of ours as its forward."""
     forward: Callable[..., Any] = module.forward
-    object.__setattr__(module, "forward", InPlaceOf(function, forward))
+    stand_in = InPlaceOf(function)
+    update_wrapper(stand_in, forward)
+    object.__setattr__(module, "forward", stand_in)

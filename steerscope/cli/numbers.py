@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin
 
 import typer
 
@@ -64,9 +64,8 @@ def _command(app: typer.Typer, rest: list[str]) -> tuple[Callable[..., Any] | No
 
 def _options(function: Callable[..., Any]) -> Iterator[tuple[str, type]]:
     """The names of each option, and the type of its value."""
-    hints = get_type_hints(function, include_extras=True)
-    for name in inspect.signature(function).parameters:
-        hint, options = hints[name], []
+    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+        hint, options = parameter.annotation, []
         if get_origin(hint) is Annotated:
             hint, *options = get_args(hint)
         said = [d for o in options for d in getattr(o, "param_decls", None) or ()]

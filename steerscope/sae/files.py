@@ -103,9 +103,7 @@ def check_fits(
 
 def _from_folder(folder: Path, name: str) -> SparseAutoencoder:
     try:
-        config = parse_json(
-            (folder / CONFIG).read_bytes(), str(folder / CONFIG), AutoencoderFileError
-        )
+        config = parse_json((folder / CONFIG).read_bytes(), CONFIG, ValueError)
         content = (folder / WEIGHTS).read_bytes()
         check_config(config, name)
         _check_digest(config, content, folder)
@@ -144,9 +142,9 @@ def _check_shapes(config: dict[str, Any], folder: Path) -> None:
         found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
     for name in sorted(wanted | found):
         if found.get(name) != wanted.get(name):
-            raise AutoencoderFileError(
-                f"{folder / WEIGHTS}: {name!r} has the shape {found.get(name, 'none')}, {CONFIG} asks "
-                f"for {wanted.get(name, 'no such tensor')}; one of the two is of something else."
+            raise ValueError(
+                f"{name!r} in {WEIGHTS} has the shape {found.get(name, 'none')}, {CONFIG} asks for "
+                f"{wanted.get(name, 'no such tensor')}"
             )
 
 

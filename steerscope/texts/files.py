@@ -6,16 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from steerscope.errors import SteerscopeError
-
 _LARGEST = 2**30  # bytes of a text file that is read at once
 
 
-def read_text(path: Path, refused: type[SteerscopeError]) -> str:
+def read_text(path: Path, refused: type[Exception]) -> str:
     """The text of a file.
 
     Raises:
-        SteerscopeError: of the class `refused`: no file that may be read, too large, or not UTF-8.
+        Exception: of the class `refused`: no file that may be read, too large, or not UTF-8.
     """
     try:
         if not path.is_file():
@@ -29,11 +27,11 @@ def read_text(path: Path, refused: type[SteerscopeError]) -> str:
         raise refused(f"cannot read {path} ({error}).") from None
 
 
-def parse_json(text: str | bytes, where: str, refused: type[SteerscopeError]) -> Any:
+def parse_json(text: str | bytes, where: str, refused: type[Exception]) -> Any:
     """What JSON says; no name twice in an object, no NaN, and nothing nested beyond the reader.
 
     Raises:
-        SteerscopeError: of the class `refused`: it is no such JSON.
+        Exception: of the class `refused`: it is no such JSON.
     """
     try:
         return json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)

@@ -68,7 +68,9 @@ def _options(function: Callable[..., Any]) -> Iterator[tuple[str, type]]:
         hint, options = parameter.annotation, []
         if get_origin(hint) is Annotated:
             hint, *options = get_args(hint)
-        said = [d for o in options for d in getattr(o, "param_decls", None) or ()]
+        # typer keeps the first name of an option in an annotation as its default
+        names = [n for o in options for n in (o.default, *(o.param_decls or ()))]
+        said = [name for name in names if str(name).startswith("--")]
         kinds = [k for k in (hint, *get_args(hint)) if k in {int, float, bool}]
         for option in said or ["--" + name.replace("_", "-")]:
             yield option, kinds[0] if kinds else str

@@ -18,7 +18,6 @@ SteerscopeError
 ├── MissingEvidenceError    a method that needs more than the contrast at hand holds
 ├── NotFiniteError          a NaN or an infinity where a number is needed
 ├── TooLittleDataError      fewer items than a statistic needs, or items that do not vary
-├── NotConvergedError       a fit that found no optimum
 ├── VectorFileError         a vector file that cannot be read
 ├── VectorMismatchError     a direction used on another model or width
 ├── AutoencoderFileError    a sparse autoencoder that cannot be found or read
@@ -130,10 +129,6 @@ class NotFiniteError(SteerscopeError):
 
 class TooLittleDataError(SteerscopeError):
     """Fewer items than a statistic needs, or items that do not vary."""
-
-
-class NotConvergedError(SteerscopeError):
-    """A fit that found no optimum, so that it has no result."""
 
 
 class VectorFileError(SteerscopeError):

@@ -167,28 +167,28 @@ def eigengap(
     texts = [p.text for p in load_prompts(prompts or "mood").prompts]
     loaded = loading.load(model)
     found = measure(loaded, texts, LEGACY if legacy else view, seed=seed, progress=bar)
-    gaps, heads = found.weakest_link()
+    weakest = found.weakest
+    assert weakest is not None  # what is measured has it
     rows, result = [], []
     for row, layer in enumerate(found.layers):
-        head = int(heads[row])
-        low, high, null, permuted, ratio, rank = (
+        head = int(weakest.head[row])
+        gap, low, high = (float(t[row]) for t in (weakest.value, weakest.low, weakest.high))
+        null, permuted, ratio, rank = (
             float(t[row, head])
             for t in (
-                found.low,
-                found.high,
                 found.null_gap,
                 found.nulls["permuted"],
                 found.participation_ratio,
                 found.effective_rank,
             )
         )
-        numbers = (float(gaps[row]), low, high, null, permuted)
+        numbers = (gap, low, high, null, permuted)
         rows.append((layer, head, *(f"{x:.4f}" for x in numbers), f"{ratio:.1f}", f"{rank:.1f}"))
         result.append(
             {
                 "layer": layer,
                 "weakest_head": head,
-                "gap": float(gaps[row]),
+                "gap": gap,
                 "low": low,
                 "high": high,
                 "null": null,

@@ -55,7 +55,7 @@ class Sampler(Protocol):
     def choose(
         self, logits: Float[Tensor, "row vocab"], keys: Sequence[str]
     ) -> Int[Tensor, " row"]:
-        """Next tokens; `keys` name row and step, so that a choice does not depend on its batch."""
+        """Next tokens; `keys` name prompt and step, so that no choice depends on its batch."""
         ...
 
 
@@ -76,9 +76,10 @@ class Greedy:
 class Sample:
     """A token drawn from the softmax at a temperature.
 
-    One uniform number per row and step, made from the seed, the prompt, the condition and the step,
+    One uniform number per prompt and step, made from the seed, the tokens of the prompt and the step,
     is put through the inverse of the cumulative distribution. So a row gets the same tokens in any
-    batch and in any order.
+    batch and in any order, and all conditions of a prompt share their random numbers: what differs
+    between their texts is what they did, and a condition that does nothing writes the plain text.
     """
 
     temperature: float = 1.0
@@ -152,9 +153,9 @@ def generate(
     ids = [model.tokens(p, room=n_new) for p in prompts]
     texts = [",".join(map(str, i)) for i in ids]
     rows = [
-        _Row(c, p, ids[p], f"{cell.key}|{texts[p]}")
+        _Row(c, p, ids[p], texts[p])
         for p in sorted(range(len(ids)), key=lambda p: len(ids[p]))
-        for c, cell in enumerate(cells)
+        for c in range(len(cells))
     ]
     longest = max(map(len, ids), default=0)
     plan, tokens_at_once = generation_plan(model, longest, n_new, batch_size or _ROWS_AT_ONCE)

@@ -65,6 +65,8 @@ def _size(name: str, args: tuple[Any, ...], found: Tensor) -> Tensor | float:
     A product's is the length of its factors, not its value, since its terms may cancel. Exact
     everywhere are sums of whole numbers, sums of a single term, and whole results as of exp(0).
     """
+    if name in PRODUCTS and found.dtype.itemsize < 4:  # added up in float32, and rounded once
+        return found.abs()
     if name not in PRODUCTS:
         inexact = found != found.round() if name in FUNCTIONS else not _whole(args[0])
         return found.abs() * inexact

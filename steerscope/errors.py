@@ -8,6 +8,9 @@ SteerscopeError
 ├── UnsupportedSiteError    a site that this model does not have
 ├── UnsupportedWeightError  a weight matrix that this model does not have or that cannot be changed
 ├── TemplateError           a chat template that is missing or refuses a text
+├── ModelBusyError          a model that another thread uses and does not give back
+├── ModelCopyError          copying or pickling of a model
+├── NeverRanError           a steering that no pass of the model went through
 ├── PromptTooLongError      a prompt that does not fit into the context
 ├── MemoryBudgetError       work that does not fit into memory
 ├── DegenerateDirectionError   activations that define no direction
@@ -74,6 +77,18 @@ class ContrastError(SteerscopeError):
 
 class ModelLoadError(SteerscopeError):
     """A model that cannot be loaded, or whose conversion changes its output."""
+
+
+class ModelBusyError(SteerscopeError):
+    """A model that another thread holds and does nothing with."""
+
+
+class ModelCopyError(SteerscopeError, TypeError):
+    """Copying or pickling of a model, which would leave its steering behind."""
+
+
+class NeverRanError(SteerscopeError):
+    """A hook that no pass went through, though passes ran over its layer: its change was not made."""
 
 
 class UnsupportedSiteError(SteerscopeError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -85,9 +86,10 @@ class Sample:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
+        if not 0 < self.temperature < math.inf:
             raise BadValueError(
-                f"temperature {self.temperature} must be positive; use Greedy() for the limit 0."
+                f"temperature {self.temperature} must be positive and finite; use Greedy() for the "
+                "limit 0."
             )
 
     def choose(
@@ -159,7 +161,7 @@ def generate(
     plan, tokens_at_once = generation_plan(model, longest, n_new, batch_size or _ROWS_AT_ONCE)
     decoder = _Decoder(model, cells, n_new, sampler or Greedy(), use_cache, tokens_at_once)
     groups = [rows[start : start + plan.rows] for start in range(0, len(rows), plan.rows)]
-    with decoder.attached():
+    with model.turn.using(), decoder.attached():
         for group in progress(groups, "generating"):
             decoder.run(group)
     results: list[list[Continuation]] = [[] for _ in cells]

@@ -80,9 +80,7 @@ def test_a_run_about_another_concept_on_the_same_prompts_shares_what_is_read_of_
     recipe.change(plain("test"), value=1.0)  # its own flips
     made(recipe, tmp_path, "garden")
     assert audit(run) == []
-    written = [
-        replace(r, metric="repetition") for r in clean().rows if plain("test")(r)
-    ]
+    written = [replace(r, metric="repetition") for r in clean().rows if plain("test")(r)]
     for name, value in (("first", 2.0), ("second", 3.0)):
         recipe = clean()
         recipe.stored = {"contrasts_sha256": name}

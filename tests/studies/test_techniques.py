@@ -14,27 +14,21 @@ from steerscope.errors import BadValueError, UnsupportedWeightError, VectorMisma
 from steerscope.metrics import kl_divergence
 from steerscope.models.loading import load_model, load_original
 from steerscope.steering.interventions import Cell, steer
-from steerscope.studies.transfer.findings import (
-    against,
-    odd_and_even,
-    towards,
-    transfer_table,
-    verdict,
-    verdicts,
-)
+from steerscope.studies.transfer.findings import against, odd_and_even, towards, transfer_table
 from steerscope.studies.transfer.measure import (
-    TransferPlan,
     kl_of_prefix,
     matched_coefficients,
     steering_by_validation,
     transfer,
 )
+from steerscope.studies.transfer.plan import TransferPlan
 from steerscope.studies.transfer.techniques import (
     prompting,
     steering_technique,
     trained_technique,
     weights_technique,
 )
+from steerscope.studies.transfer.wording import verdict, verdicts
 from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
 from steerscope.weights.adapter import (
     Adapted,
@@ -48,6 +42,7 @@ from steerscope.weights.adapter import (
 )
 from steerscope.weights.adapter.lora import LoraTrainee
 from steerscope.weights.places import Place
+from tests.helpers import rounding
 
 PAIRS = ContrastSet(
     "made up",
@@ -197,7 +192,8 @@ def test_transfer_measures_every_technique_on_the_same_items(load):
     counts = rows[rows.metric == "kl"].groupby(["technique", "coefficient", "matched"]).size()
     assert set(counts) == {4}
     assert len(counts) == 1 + 4 + 4 + 2
-    assert rows[(rows.technique == "plain") & (rows.metric == "kl")].value.max() == 0
+    plain = rows[(rows.technique == "plain") & (rows.metric == "kl")]
+    assert plain.value.max() < rounding(96, 1.0)  # a sum over the vocabulary
     nats = (
         rows[rows.matched & (rows.metric == "kl")]
         .groupby(["technique", "coefficient"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
 from steerscope.audits.tells import tell, variants
@@ -66,7 +68,7 @@ def repeated_prompts(evidence: Evidence) -> list[Finding]:
     return found
 
 
-def _repeated(items: list[tuple[str, ...]], what: str, where: str) -> list[Finding]:
+def _repeated(items: Sequence[tuple[str, ...]], what: str, where: str) -> list[Finding]:
     n, distinct = len(items), len(set(variants(items)))
     if n - distinct <= _REPEATED * n:
         return []

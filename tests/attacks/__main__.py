@@ -135,12 +135,10 @@ def run() -> int:
     asked.add_argument("part", nargs="?", type=int, default=0)
     asked.add_argument("--of", type=int, default=1)
     asked.add_argument("--only", default="", help="a command, such as 'sae train'")
-    asked.add_argument("--log", type=Path, help="JSON lines of all outcomes")
+    asked.add_argument("--log", type=lambda p: Path(p).resolve(), help="JSON lines of all outcomes")
     given = asked.parse_args()
-    given.log = given.log and given.log.resolve()
     counts: Counter[str] = Counter()
-    home = Path.cwd()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         good = make_good(Path(folder), lambda *a: call(*a)[0])
         _load_once()
         bad = Path(folder) / "bad"
@@ -153,18 +151,23 @@ def run() -> int:
             started = time.perf_counter()
             outcome = attack(case, bad)
             counts[outcome.kind] += 1
-            if outcome.kind != RIGHT:
-                words = " ".join(a if len(a) < 80 else f"{a[:60]}..." for a in case.arguments)
-                sys.stdout.write(f"{outcome.kind}: {ascii(words)}\n    {outcome.said[:300]}\n")
-                sys.stdout.flush()
-            if given.log:
-                about = asdict(outcome) | {"seconds": time.perf_counter() - started}
-                with given.log.open("a") as log:
-                    log.write(json.dumps({"arguments": [a[:200] for a in case.arguments]} | about) + "\n")  # fmt: skip
-        os.chdir(home)
+            _tell(case, outcome, time.perf_counter() - started, given.log)
         lost = [p for p, content in kept.items() if not p.is_file() or p.read_bytes() != content]
     sys.stdout.write(f"{sum(counts.values()):,} bad inputs: {dict(counts)}; changed: {lost}\n")
     return int(set(counts) > {RIGHT} or bool(lost))
+
+
+def _tell(case: Case, outcome: Outcome, seconds: float, log: Path | None) -> None:
+    """Print a case that went wrong, and log any."""
+    shown = [a if len(a) < 80 else f"{a[:60]}..." for a in case.arguments]
+    if outcome.kind != RIGHT:
+        words = ascii(" ".join(shown))
+        sys.stdout.write(f"{outcome.kind}: {words}\n    {outcome.said[:300]}\n")
+        sys.stdout.flush()
+    if log is not None:
+        with log.open("a") as file:
+            row = {"arguments": shown, "seconds": seconds, **asdict(outcome)}
+            file.write(json.dumps(row) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, get_args
 
 import torch
@@ -93,8 +94,6 @@ def _text(config: Any) -> Int[Tensor, "1 pos"]:
     """As many ordinary tokens, all different, as the examination needs."""
     shape = shape_of(config)
     n = min(max(_LEAST, (smallest_window(config) or 0) + _SHORT), shape.n_context)
-    while n in (shape.n_heads, shape.n_key_value_heads):
-        n -= 1  # so that an axis of heads is never taken for one of tokens
     special = [
         value
         for part in (config, config.get_text_config())
@@ -133,12 +132,17 @@ class _Examination:
     lacking: dict[Place, str] = field(default_factory=dict)
     widths: dict[Place, int] = field(default_factory=dict)
     seen: dict[Place, Tensor] = field(default_factory=dict)
-    shapes: dict[Site, torch.Size] = field(default_factory=dict)
+    shapes: dict[Site, tuple[int, ...]] = field(default_factory=dict)
     logits: Tensor = field(default_factory=lambda: torch.empty(0))
     no_unembedding: str = ""
 
     def __post_init__(self) -> None:
         self.tokens = self.truth.tokens.to(self.model.device)
+        shape = self.model.shape
+        n = _SHORT
+        while n in (shape.n_heads, shape.n_key_value_heads):
+            n -= 1  # so that an axis of heads is never taken for one of tokens
+        self.short = self.tokens[:, :n]
         self.places: list[Place] = [
             (stream, layer)
             for layer in range(self.model.shape.n_layers)
@@ -150,19 +154,29 @@ class _Examination:
     # -- reading --------------------------------------------------------------------------------
 
     def read_all(self) -> None:
-        """Logits, the residual stream, and the shape of every site, from one pass."""
-        for place, why in self._failing(self.places, self._read).items():
+        """The shape of every site from two short rows; logits and residual stream of the text."""
+        for place, why in self._failing(self.places, self._read_shapes).items():
             self.lacking[place] = f"reading it fails ({why})"
         for place in self.places:
             if place not in self.lacking and (why := self._misshapen(*place)):
                 self.lacking[place] = why
+        with ExitStack() as stack:
+            for stream, layer in self.places:
+                if (stream, layer) not in self.lacking and _is_residual(stream):
+                    site = Site(stream, layer)
+                    stack.enter_context(self.model.hook(site, self._keeper(site)))
+            self.logits = self.model.forward(self.tokens, last=_SHOWN)[0]
 
-    def _read(self, places: Sequence[Place]) -> None:
+    def _read_shapes(self, places: Sequence[Place]) -> None:
         with ExitStack() as stack:
             for stream, layer in places:
                 for site in self._parts(stream, layer):
-                    stack.enter_context(self.model.hook(site, self._keeper(site)))
-            self.logits = self.model.forward(self.tokens, last=_SHOWN)[0]
+                    note = partial(self._note_shape, site)
+                    stack.enter_context(self.model.hook(site, note))
+            self.model.forward(self.short.expand(2, -1), last=1)
+
+    def _note_shape(self, site: Site, x: Tensor) -> None:
+        self.shapes[site] = tuple(x.shape)
 
     def _parts(self, stream: Stream, layer: int) -> list[Site]:
         """A stream of a block, whole and at its last head."""
@@ -177,9 +191,7 @@ class _Examination:
 
     def _keeper(self, site: Site) -> Callable[[Tensor], None]:
         def keep(x: Tensor) -> None:
-            self.shapes[site] = x.shape
-            if site.stream.startswith("resid") or site.stream.endswith("_out"):
-                self.seen[site.stream, site.layer] = x[0, -_SHOWN:].clone()
+            self.seen[site.stream, site.layer] = x[0, -_SHOWN:].clone()
 
         return keep
 
@@ -208,15 +220,15 @@ class _Examination:
 
     def _misshapen(self, stream: Stream, layer: int) -> str:
         """What is wrong with the shape of a site; empty if nothing is."""
-        n = self.tokens.shape[1]
+        n = self.short.shape[1]
         whole, *parts = (self.shapes.get(site) for site in self._parts(stream, layer))
         if whole is None:
             return "its hook never runs"
         d = self.model.shape.d_head * self._heads(stream) or self.model.shape.d_model
         if stream.startswith("mlp_p"):
             d = whole[-1]
-        if whole != (1, n, d) or any(p != (1, n, self.model.shape.d_head) for p in parts):
-            return f"its shape is {tuple(whole)} where (1, {n}, {d}) is expected"
+        if whole != (2, n, d) or any(p != (2, n, self.model.shape.d_head) for p in parts):
+            return f"its shape is {whole} where (batch 2, pos {n}, d {d}) is expected"
         if stream.startswith("mlp_p"):
             self.widths[stream, layer] = d
         return ""
@@ -227,11 +239,13 @@ class _Examination:
         """Refuse a model whose logits are not those of transformers."""
         gap = self.truth.gap(self.logits, self.truth.logits)
         if not self.truth.same(self.logits, self.truth.logits):
-            raise ModelLoadError(f"its logits differ from transformers' by {gap:.2g} of their spread.")
+            raise ModelLoadError(
+                f"its logits differ from transformers' by {gap:.2g} of their spread."
+            )
 
     def compare_with_later_tokens_changed(self) -> None:
         """Refuse a model of which a token sees those behind it."""
-        text = self.tokens[:, :_SHORT]
+        text = self.short
         other = torch.cat([text[:, :2], text[:, 2:].flip(1)], dim=1)
         first, second = self.model.forward(torch.cat([text, other]))[:, :2]
         if not self.truth.same(second, first):
@@ -241,17 +255,30 @@ class _Examination:
             )
 
     def compare_residual_stream(self) -> None:
-        """Take away what is not the hidden state that transformers tells."""
-        n_layers, hidden = self.model.shape.n_layers, self.truth.hidden
-        if len(hidden) != n_layers + 1:
-            hidden = ()
+        """Take away what is not the hidden state that transformers tells.
+
+        `hidden_states` begins with what goes into block 0, or, of state spaces, what leaves it; it
+        ends with what the unembedding gets.
+        """
+        hidden = self.truth.hidden[:-1]
+        start = 0 if self._is_hidden(("resid_pre", 0), 0) else 1
         for (stream, layer), seen in self.seen.items():
-            number = {"resid_pre": layer, "resid_post": layer + 1}.get(stream)
-            if number is None or number == n_layers or (stream, layer) in self.lacking:
+            if stream not in {"resid_pre", "resid_post"}:
                 continue
-            if not hidden or not self.truth.same(seen, hidden[number]):
+            number = layer - start + (stream == "resid_post")
+            if (stream, layer) == ("resid_post", self.model.shape.n_layers - 1):
+                continue  # where transformers tells it after the final norm
+            if number < 0 or number >= len(hidden):
+                self.lacking[stream, layer] = (
+                    "transformers tells no hidden state to compare it with"
+                )
+            elif not self.truth.same(seen, hidden[number]):
                 self.lacking[stream, layer] = f"it is not hidden_states[{number}] of transformers"
-        self._compare_end(hidden[-1:])
+        self._compare_end(self.truth.hidden[-1:])
+
+    def _is_hidden(self, place: Place, number: int) -> bool:
+        told = self.truth.hidden[number : number + 1]
+        return place in self.seen and any(self.truth.same(self.seen[place], h) for h in told)
 
     def _compare_end(self, left: tuple[Tensor, ...]) -> None:
         """Measure the unembedding, which also says whether the last stream is the right one."""
@@ -305,7 +332,7 @@ class _Examination:
 
     def _move(self, places: Sequence[Place]) -> None:
         """One row for each place, with noise as large as the activation there; a plain row around."""
-        text = self.tokens[:, :_SHORT].expand(len(places) + 2, -1)
+        text = self.short.expand(len(places) + 2, -1)
         with ExitStack() as stack:
             for row, (stream, layer) in enumerate(places, start=1):
                 stack.enter_context(self.model.hook(Site(stream, layer), _push(row)))
@@ -348,6 +375,11 @@ class _Examination:
         both = torch.cat(texts[::-1])
         step = self.model.forward(both[:, -1:], cache=cache, last=1)
         return self.truth.gap(step[:, 0], self.model.forward(both, last=1)[:, 0])
+
+
+def _is_residual(stream: Stream) -> bool:
+    """Whether a stream is the residual stream or what a block adds to it."""
+    return stream.startswith("resid") or stream.endswith("_out")
 
 
 def _push(row: int) -> Callable[[Tensor], Tensor]:

@@ -25,7 +25,12 @@ def read_checkpoint(source: str, config: Any, dtype: torch.dtype) -> Any:
         ModelLoadError: tensors are missing, of another shape, or not known to the architecture.
     """
     read: Any = AutoModelForCausalLM.from_pretrained(
-        source, config=config, dtype=dtype, attn_implementation="eager", output_loading_info=True
+        source,
+        config=config,
+        dtype=dtype,
+        attn_implementation="eager",
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # so that they are told and not printed
     )
     model, told = read
     check_whole(type(model).__name__, told)

@@ -34,6 +34,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import TypeVar
+
+Name = TypeVar("Name", bound=str)
 
 
 class SteerscopeError(Exception):
@@ -48,6 +51,18 @@ class UnknownNameError(SteerscopeError):
         near = get_close_matches(str(name), listed, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         super().__init__(f"unknown {kind} {str(name)!r}.{hint} Known: {', '.join(listed)}.")
+
+
+def check_name(kind: str, name: str, known: Iterable[Name]) -> Name:
+    """The name itself, if it is one of those known.
+
+    Raises:
+        UnknownNameError: it is not; the message lists the known ones.
+    """
+    for one in known:
+        if one == name:
+            return one
+    raise UnknownNameError(kind, name, known)
 
 
 class BadValueError(SteerscopeError):

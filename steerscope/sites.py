@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
-from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.errors import BadValueError, check_name
 
 Stream = Literal[
     "resid_pre",
@@ -84,10 +84,8 @@ def check_stream(name: str) -> Stream:
     Raises:
         UnknownNameError: there is none; the message lists the known streams.
     """
-    known = get_args(Stream)
-    if name not in known:
-        raise UnknownNameError("stream", name, known)
-    return cast(Stream, name)
+    known: tuple[Stream, ...] = get_args(Stream)
+    return check_name("stream", name, known)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,26 @@ from steerscope.errors import BackboneWarning
 from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
 from tests.helpers import FAMILIES, tiny_model
+from tests.rounding import OtherRounding
 
 torch.set_num_threads(
     int(os.environ.get("OMP_NUM_THREADS", "2"))
 )  # more than there are cores crawl
 SHARED = Path(__file__).parents[2] / "shared"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--rounding", type=int, default=0, help="round as another processor might, by this seed"
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _rounding(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The arithmetic of another processor, where it is asked for."""
+    seed = request.config.getoption("--rounding")
+    with OtherRounding(seed) if seed else nullcontext():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Loading, Recipe, Writing, grouped
+from steerscope.cli.options import Recipe, Trying, Writing, grouped
 from steerscope.cli.shared import (
     Chat,
     Contrasts,
@@ -51,7 +51,7 @@ def vectors(
     ] = None,
     seed: Seed = 0,
     chat: Chat = False,
-    loading: Loading,
+    loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Find directions from contrast pairs and save them."""
@@ -103,7 +103,7 @@ def convert(
     prompts: Prompts = None,
     dose: Annotated[float, typer.Option(help="what strength 1 of a .gguf file means")] = 1.0,
     unit: Annotated[str, typer.Option(help="natural, relative or absolute")] = "natural",
-    loading: Loading,
+    loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Turn a vector file into another format, checked against the model."""
@@ -141,7 +141,7 @@ def eigengap(
     include_first: Annotated[bool, typer.Option(help="count position 0, the sink")] = False,
     legacy: Annotated[bool, typer.Option(help="the published definition instead")] = False,
     seed: Seed = 0,
-    loading: Loading,
+    loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Eigengap of the attention keys, with interval and null."""
@@ -215,7 +215,7 @@ def steer(
     ] = "1.0",
     writing: Writing,
     chat: Chat = False,
-    loading: Loading,
+    loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Continue prompts with and without steering."""
@@ -258,7 +258,7 @@ def lens(
     prompt: Annotated[str | None, typer.Option(help="text to look into instead")] = None,
     top: Annotated[int, typer.Option(help="tokens to show")] = 8,
     chat: Chat = False,
-    loading: Loading,
+    loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Logit lens of a direction, or of each layer on a prompt."""

@@ -323,3 +323,11 @@ def test_every_site_that_is_offered_has_its_width_and_moves_the_logits(saved):
             noise = torch.randn(13, model.width(site), generator=torch.Generator().manual_seed(0))
             with model.hook(site, lambda x, noise=noise: x + noise):
                 assert (model.forward(tokens) - plain).abs().max() > 1e-3, site
+
+
+def test_a_command_says_what_goes_without_the_examination(run_cli, tiny_folder):
+    arguments = ["lens", "--model", tiny_folder("llama"), "--prompt", "w5 w6", "--top", 1]
+    code, told, errors = run_cli(*arguments, "--no-check")
+    assert code == 0
+    assert "was not examined: nothing says that it computes what transformers" in errors
+    assert run_cli(*arguments) == (0, told, "")

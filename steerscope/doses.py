@@ -28,7 +28,7 @@ class Scale:
     """Absolute lengths, in activation space, of one unit of dose at a site.
 
     Attributes:
-        natural: ||mean(positive) - mean(negative)||, the class separation.
+        natural: the class separation, ||mean(positive) - mean(negative)|| without the part of noise.
         relative: median L2 norm of the activations over content tokens, position 0 excluded.
     """
 

@@ -74,8 +74,8 @@ _WORDS: dict[Stream, str] = {
     "rot_k": "keys of block {0}, 0-based, after rotation",
 }
 
-_PATTERN = re.compile(r"(?P<stream>[a-z_]+)\.(?P<layer>\d+)(?:\.h(?P<head>\d+))?")
-_HOOK_PATTERN = re.compile(r"blocks\.(?P<layer>\d{1,5})\.(?P<hook>[a-z_.]+)")
+_PATTERN = re.compile(r"(?P<stream>[a-z_]+)\.(?P<layer>[0-9]{1,5})(?:\.h(?P<head>[0-9]{1,5}))?")
+_HOOK_PATTERN = re.compile(r"blocks\.(?P<layer>[0-9]{1,5})\.(?P<hook>[a-z_.]+)")
 
 
 def check_stream(name: str) -> Stream:

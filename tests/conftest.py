@@ -12,18 +12,29 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
+import pandas  # noqa: F401
+import plotly.graph_objects  # noqa: F401
+import pyarrow.parquet  # noqa: F401
+import pydantic  # noqa: F401
 import pytest
+import statsmodels.api  # noqa: F401
 import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from steerscope.cli import main
-from steerscope.errors import BackboneWarning
-from steerscope.models.lens_model import LensModel
-from steerscope.models.loading import load_model
-from tests.helpers import FAMILIES, tiny_model
-from tests.rounding import OtherRounding
+# All of these before anything of ours: the shape checker names the bytecode caches of what is
+# imported while it reads a module, so that libraries imported there are compiled again every time.
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import transformer_lens  # noqa: F401
+
+from steerscope.cli import main  # noqa: E402
+from steerscope.errors import BackboneWarning  # noqa: E402
+from steerscope.models.lens_model import LensModel  # noqa: E402
+from steerscope.models.loading import load_model  # noqa: E402
+from tests.helpers import FAMILIES, tiny_model  # noqa: E402
+from tests.rounding import OtherRounding  # noqa: E402
 
 torch.set_num_threads(
     int(os.environ.get("OMP_NUM_THREADS", "2"))

@@ -29,6 +29,7 @@ def read_checkpoint(source: str, config: Any, dtype: torch.dtype) -> Any:
         config=config,
         dtype=dtype,
         attn_implementation="eager",
+        trust_remote_code=False,
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # so that they are told and not printed
     )

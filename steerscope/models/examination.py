@@ -10,8 +10,8 @@ A fault of the whole refuses the model; a fault of a site takes that site away.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, get_args
@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from steerscope.errors import ModelLoadError, reason
+from steerscope.errors import ModelLoadError, NeverRanError, reason
 from steerscope.models.lens_model import LensModel
 from steerscope.models.offers import Offer, Place
 from steerscope.models.shapes import shape_of, smallest_window
@@ -49,7 +49,7 @@ class Truth:
 
     tokens: Int[Tensor, "1 pos"]
     logits: Float[Tensor, "shown vocab"]
-    hidden: tuple[Float[Tensor, "shown d"], ...]
+    hidden: tuple[Float[Tensor, "shown _"], ...]
     dtype: torch.dtype
 
     def gap(self, ours: Tensor, theirs: Tensor) -> float:
@@ -172,7 +172,7 @@ class _Examination:
             for stream, layer in places:
                 for site in self._parts(stream, layer):
                     note = partial(self._note_shape, site)
-                    stack.enter_context(self.model.hook(site, note))
+                    stack.enter_context(_if_it_runs(self.model.hook(site, note)))
             self.model.forward(self.short.expand(2, -1), last=1)
 
     def _note_shape(self, site: Site, x: Tensor) -> None:
@@ -375,6 +375,13 @@ class _Examination:
         both = torch.cat(texts[::-1])
         step = self.model.forward(both[:, -1:], cache=cache, last=1)
         return self.truth.gap(step[:, 0], self.model.forward(both, last=1)[:, 0])
+
+
+@contextmanager
+def _if_it_runs(hook: AbstractContextManager[None]) -> Iterator[None]:
+    """A hook that may never run: what it has not seen says so."""
+    with suppress(NeverRanError), hook:
+        yield
 
 
 def _is_residual(stream: Stream) -> bool:

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -20,22 +19,26 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoTokenizer
 
-from steerscope.errors import BackboneWarning, BadValueError, ModelLoadError, UnknownNameError
-from steerscope.models.bridge import BridgeLensModel, bridged, measured_shape
+from steerscope.errors import (
+    BackboneWarning,
+    BadValueError,
+    MemoryBudgetError,
+    ModelLoadError,
+    UnknownNameError,
+)
+from steerscope.models.bridge import BridgeLensModel
+from steerscope.models.candidates import Candidates
 from steerscope.models.checkpoints import read_checkpoint
-from steerscope.models.examination import Truth, examine, witness
-from steerscope.models.hooked import HookedLensModel, conversions, official_name
+from steerscope.models.examination import witness
+from steerscope.models.hooked import HookedLensModel, official_name
 from steerscope.models.installs import no_installs
-from steerscope.models.lens_model import LensModel, ModelShape, weights_fingerprint
-from steerscope.models.memory import parse_bytes
+from steerscope.models.lens_model import LensModel, weights_fingerprint
+from steerscope.models.memory import parse_bytes, shown, weights_bytes
 from steerscope.models.originals import Original
-from steerscope.models.shapes import shape_of
 from steerscope.texts.bundled import bundled_models
 
 Backbone = Literal["auto", "hooked", "bridge"]
 DType = Literal["float32", "bfloat16", "float16"]
-
-_TRANSFORMER = {"hooked": "HookedTransformer", "bridge": "TransformerBridge"}
 
 __all__ = ["BridgeLensModel", "HookedLensModel", "Original", "load_model", "load_original"]
 
@@ -63,6 +66,7 @@ def load_model(
 
     Raises:
         BadValueError: a device or an amount of memory that cannot be read, or a device not here.
+        MemoryBudgetError: the weights alone do not fit into the limit.
         ModelLoadError: there is no such model, or the backbone asked for cannot run it faithfully.
         UnknownNameError: a backbone or dtype that does not exist.
     """
@@ -76,94 +80,14 @@ def load_model(
     with _quiet(), no_installs():
         original, tokenizer = _load_original(name, source, getattr(torch, dtype))
         fingerprint = weights_fingerprint(type(original).__name__, dict(original.state_dict()))
-        truth = _truth(name, original.to(where)) if check else None
-        candidates = _Candidates(name, source, official, original, tokenizer, fingerprint)
+        with _naming(name):
+            truth = witness(original.to(where)) if check else None
+        candidates = Candidates(name, source, official, original, tokenizer, fingerprint)
         model, refused = candidates.first(backbone, where, truth)
-    model.memory_limit = limit
+    _limit_memory(model, limit)
     for note in _notes(model, refused, check):
         warnings.warn(note, BackboneWarning, stacklevel=2)
     return model
-
-
-def _truth(name: str, original: Any) -> Truth:
-    try:
-        return witness(original)
-    except ModelLoadError as error:
-        raise ModelLoadError(f"cannot load model {name!r}: {error}") from error
-
-
-@dataclass(frozen=True, eq=False)
-class _Candidates:
-    """The ways to run a checkpoint, from the best."""
-
-    name: str
-    source: str
-    official: str | None
-    original: Any
-    tokenizer: Any
-    fingerprint: str
-
-    def first(
-        self, backbone: str, device: torch.device, truth: Truth | None
-    ) -> tuple[LensModel, str]:
-        """The first that passes its examination, and why the one before did not.
-
-        Raises:
-            ModelLoadError: none does.
-        """
-        refused: dict[str, str] = {}
-        for kind, make in self._makers(device):
-            if backbone not in {"auto", kind.backbone}:
-                continue
-            try:
-                model = make()
-                if truth is not None:
-                    model.offer = examine(model, truth)
-            except ModelLoadError as error:
-                refused[_TRANSFORMER[kind.backbone]] = str(error).rstrip(".")
-                continue
-            return model, refused.get(_TRANSFORMER["hooked"], "")
-        if backbone == "hooked":
-            raise ModelLoadError(
-                f"HookedTransformer cannot run {self.name}: {refused['HookedTransformer']}; use the "
-                "bridge backbone."
-            )
-        why = "; ".join(f"{kind} cannot, since {why}" for kind, why in refused.items())
-        raise ModelLoadError(
-            f"{self.name} cannot be run faithfully: {why}. Use another checkpoint."
-        )
-
-    def _makers(
-        self, device: torch.device
-    ) -> Iterator[tuple[type[LensModel], Callable[[], LensModel]]]:
-        shape = shape_of(self.original.config)
-        for convert in conversions(self.original, self.tokenizer, device, self.official):
-
-            def hooked(convert: Callable[[], Any] = convert) -> LensModel:
-                transformer = convert()
-                n_context = min(shape.n_context, transformer.cfg.n_ctx)
-                return self._model(
-                    HookedLensModel, transformer, replace(shape, n_context=n_context)
-                )
-
-            yield HookedLensModel, hooked
-
-        def bridge() -> LensModel:
-            transformer = bridged(self.source, self.original, self.tokenizer, device)
-            model = self._model(BridgeLensModel, transformer, shape)
-            model.shape = measured_shape(model)
-            return model
-
-        yield BridgeLensModel, bridge
-
-    def _model(self, kind: type[LensModel], transformer: Any, shape: ModelShape) -> Any:
-        return kind(
-            name=self.name,
-            transformer=transformer,
-            tokenizer=self.tokenizer,
-            shape=shape,
-            fingerprint=self.fingerprint,
-        )
 
 
 def _notes(model: LensModel, refused: str, check: bool) -> Iterator[str]:
@@ -178,6 +102,25 @@ def _notes(model: LensModel, refused: str, check: bool) -> Iterator[str]:
         yield (
             f"{model.name} was not examined: nothing says that it computes what transformers "
             "computes, that its sites steer it, or that its cache forgets nothing."
+        )
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Say in an error which model it was that could not be loaded."""
+    try:
+        yield
+    except ModelLoadError as error:
+        raise ModelLoadError(f"cannot load model {name!r}: {error}") from error
+
+
+def _limit_memory(model: LensModel, limit: int | None) -> None:
+    """Set the limit of a model's memory, and refuse one that its weights alone exceed."""
+    model.memory_limit = limit
+    if limit is not None and limit < weights_bytes(model):
+        raise MemoryBudgetError(
+            f"the weights of {model.name} alone take {shown(weights_bytes(model))}, more than "
+            f"{shown(limit)}; allow more memory or use a smaller number format."
         )
 
 
@@ -229,13 +172,16 @@ def _resolve(name: str) -> tuple[str, str, str | None]:
 
 
 def _load_original(name: str, source: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    # Said, since without it transformers asks at the prompt whether to run what a folder brings.
+    ours_alone = {"trust_remote_code": False}
     try:
-        config = AutoConfig.from_pretrained(source)
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        original = read_checkpoint(source, config, dtype)
-    except ModelLoadError as error:
-        raise ModelLoadError(f"cannot load model {name!r}: {error}") from error
-    except Exception as error:
+        with _naming(name):
+            config = AutoConfig.from_pretrained(source, **ours_alone)
+            tokenizer = AutoTokenizer.from_pretrained(source, **ours_alone)
+            original = read_checkpoint(source, config, dtype)
+    except ModelLoadError:
+        raise
+    except Exception as error:  # whatever its many readers stumble over in a file of the user's
         known = ", ".join(bundled_models()) or "(none)"
         told = " ".join(str(error).split())[:300] or type(error).__name__
         raise ModelLoadError(

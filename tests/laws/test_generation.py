@@ -14,6 +14,7 @@ from steerscope.errors import BadValueError, NotFiniteError, PromptTooLongError
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.scopes import Scope
+from steerscope.steering.strengths import Constant, ProjectionGate
 from tests.helpers import FAMILIES, random_direction
 from tests.same_text import assert_same_text, assert_same_texts, hangs_on_rounding
 
@@ -121,6 +122,26 @@ def test_a_seed_repeats_and_another_differs(tiny):
     other = generate(tiny, PROMPTS, n_new=8, sampler=Sample(1.0, 2))
     assert written(once) == written(again)
     assert written(once) != written(other)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 5.0])
+def test_what_does_nothing_writes_the_plain_text_at_any_temperature(tiny, temperature):
+    direction = random_direction(tiny, Site("resid_post", 1), seed=9)
+    idle = [
+        Cell((Steering(direction, Dose(0.0)),)),
+        Cell((Steering(direction, Dose(4.0), strength=Constant(0.0)),)),
+        Cell((Steering(direction, Dose(4.0), strength=ProjectionGate(1e9)),)),
+    ]
+    acting = Cell((Steering(direction, Dose(4.0)),))
+    found = generate(
+        tiny, PROMPTS, [Cell(), *idle, acting], n_new=12, sampler=Sample(temperature, seed=3)
+    )
+    plain, *still, moved = written(found)
+    assert still == [plain] * len(idle)
+    assert moved != plain
+    assert len({str(tokens) for tokens in plain}) == len(
+        PROMPTS
+    )  # prompts differ in what they draw
 
 
 def test_impossible_requests_are_named(tiny):

@@ -17,7 +17,8 @@ from steerscope.runs.keeping import KeptIn
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.studies.methods.findings import COMMON, NULLS, OWN
-from steerscope.studies.methods.measure import ComparisonPlan, compare_methods
+from steerscope.studies.methods.measure import compare_methods
+from steerscope.studies.methods.plan import ComparisonPlan
 from steerscope.texts.contrasts import (
     ContrastPair,
     ContrastSet,

@@ -9,10 +9,7 @@ import pandas as pd
 
 from steerscope.diagnostics.zones import ZoneLimits, layer_zones
 from steerscope.judges.effects import Limit
-from steerscope.studies.predictors.findings import (
-    EXPECTED_SIGNS,
-    predictor_league,
-)
+from steerscope.studies.predictors.findings import EXPECTED_SIGNS, predictor_league
 from steerscope.studies.steering.findings import Findings
 
 _RESPONDS = 0.05  # nats

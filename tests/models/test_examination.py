@@ -325,6 +325,7 @@ def test_every_site_that_is_offered_has_its_width_and_moves_the_logits(saved):
                 assert (model.forward(tokens) - plain).abs().max() > 1e-3, site
 
 
+@pytest.mark.filterwarnings("always::steerscope.errors.BackboneWarning")
 def test_a_command_says_what_goes_without_the_examination(run_cli, tiny_folder):
     arguments = ["lens", "--model", tiny_folder("llama"), "--prompt", "w5 w6", "--top", 1]
     code, told, errors = run_cli(*arguments, "--no-check")

@@ -18,8 +18,9 @@ from steerscope.models.lens_model import LensModel
 from steerscope.sites import STREAMS, Site
 
 _N_NEW = 10
+_WIDEST = 100  # letters of a refusal in the table
 _TOLERANCE = 1e-3
-_LENGTHS = (3, 7, 7, 19, 40)
+_LENGTHS = (3, 7, 7, 28, 40)
 
 
 @torch.no_grad()
@@ -52,7 +53,8 @@ def _refusal(message: str, backbone: str) -> str:
             if start == "cannot run " and ": " in message:
                 message = message.split(": ", 1)[1]
             break
-    return message.rstrip(".")
+    message = message.removeprefix("cannot load model 'tiny': ").rstrip(".")
+    return message if len(message) <= _WIDEST else f"{message[:_WIDEST].rsplit(' ', 1)[0]} ..."
 
 
 def _remarks(model: LensModel, backbone: str) -> str:

@@ -44,6 +44,7 @@ _FALCON = {
     "vocab_size": N_VOCAB, "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
     "bos_token_id": 1, "eos_token_id": 2,
 }  # fmt: skip
+_NOT_NEO = {"num_hidden_layers", "num_attention_heads", "intermediate_size"}
 _ROPE = {"rope_theta": 10000.0}
 
 
@@ -59,7 +60,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "GPT-2": _config("GPT2", **_OLD),
     "GPT-Neo": _config(
         "GPTNeo",
-        **{k: v for k, v in _ALL.items() if k not in {"num_hidden_layers", "num_attention_heads"}},
+        **{k: v for k, v in _ALL.items() if k not in _NOT_NEO},
         num_layers=4, num_heads=4, attention_types=[[["global", "local"], 2]], window_size=8,
     ),
     "GPT-J": _config("GPTJ", **_OLD, rotary_dim=8),

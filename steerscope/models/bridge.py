@@ -6,7 +6,7 @@ import copy
 import inspect
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -15,8 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from steerscope.errors import ModelLoadError, UnsupportedSiteError
-from steerscope.models.caches import Cache
+from steerscope.models.caches import Cache, Recompute
 from steerscope.models.lens_model import LensModel, ModelShape
+from steerscope.models.shapes import rotation_of
 from steerscope.models.turns import replace_forward
 from steerscope.models.unembedding import Unembedding, configured, measured
 from steerscope.sites import Site, Stream
@@ -31,12 +32,19 @@ _ODD = 3  # tokens, such that their axis is not one of heads
 
 @dataclass(eq=False)
 class _BridgeCache(Cache):
-    """The cache that transformers makes for the architecture; None before the first token."""
+    """The cache that transformers makes for the architecture; None before the first token.
+
+    Attributes:
+        states: what transformers keeps.
+        history: the tokens themselves, for where a longer text changes what is kept of a shorter.
+    """
 
     states: Any = None
+    history: Recompute = field(default_factory=Recompute)
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
         """Forget all rows but these, in this order."""
+        self.history.keep(rows)
         if not len(rows):
             self.states = None
         elif self.states is not None:
@@ -45,6 +53,7 @@ class _BridgeCache(Cache):
     def join(self, other: Cache) -> None:
         """Append the rows of another cache that has seen equally many tokens."""
         assert isinstance(other, _BridgeCache)
+        self.history.join(other.history)
         if self.states is None:
             self.states = other.states
             return
@@ -76,6 +85,7 @@ class BridgeLensModel(LensModel):
     def _watch_positions(self) -> None:
         original: Any = self.transformer.original_model
         self.unembedding = configured(original.config)
+        self._rotation = rotation_of(original.config)
         named = original.named_modules()  # of models whose embedding is narrower than their stream
         self._narrowing = next((m for name, m in named if name.endswith("project_out")), None)
         for point in self._hook_points.values():
@@ -113,6 +123,10 @@ class BridgeLensModel(LensModel):
         if cache is None:
             logits = self.transformer(tokens, **options)
         else:
+            last = last or tokens.shape[1]
+            whole = cache.history.extend(tokens)
+            if self._rotation.turns(whole.shape[1] - tokens.shape[1], whole.shape[1]):
+                tokens, cache.states = whole, None
             logits, cache.states = self.transformer(
                 tokens, return_type="logits_and_cache", past_key_values=cache.states, **options
             )

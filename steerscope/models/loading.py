@@ -183,7 +183,8 @@ def _load_original(name: str, source: str, dtype: torch.dtype) -> tuple[Any, Any
         raise
     except Exception as error:  # whatever its many readers stumble over in a file of the user's
         known = ", ".join(bundled_models()) or "(none)"
-        told = " ".join(str(error).split())[:300] or type(error).__name__
+        told = " ".join(str(error).split()) or type(error).__name__
+        told = told.split(" Model type should be one of")[0][:300]  # hundreds of them
         raise ModelLoadError(
             f"cannot load model {name!r}; it is not bundled ({known}), and as folder or hub name it "
             f"gives: {told}"

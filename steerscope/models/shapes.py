@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from steerscope.models.lens_model import ModelShape
@@ -29,6 +30,37 @@ def shape_of(config: Any) -> ModelShape:
         n_vocab=int(text.vocab_size),
         n_context=_first(text, _CONTEXT) or _NO_LIMIT,
     )
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """How rotary positions depend on the length of the whole text, if they do.
+
+    Attributes:
+        kind: `longrope` turns other frequencies on beyond a length, `dynamic` at each token beyond it.
+        length: that length in tokens.
+    """
+
+    kind: str = ""
+    length: int = 0
+
+    def turns(self, before: int, after: int) -> bool:
+        """Whether keys of the first `before` tokens are others once the text has `after`."""
+        beyond = before > 0 and after > self.length
+        return beyond and (self.kind == "dynamic" or (self.kind != "" and before <= self.length))
+
+
+def rotation_of(config: Any) -> Rotation:
+    """How the rotary positions of a model depend on the length of the text."""
+    text = config.get_text_config()
+    told = getattr(text, "rope_parameters", None) or {}
+    kind = told.get("rope_type")
+    if kind not in {"longrope", "dynamic"}:
+        return Rotation()
+    length = told.get("original_max_position_embeddings") or _first(
+        text, ("original_max_position_embeddings", "max_position_embeddings")
+    )
+    return Rotation(kind, int(length or 0))
 
 
 def smallest_window(config: Any) -> int | None:

@@ -41,6 +41,10 @@ OPT_350M = {
     "ffn_dim": 48, "max_position_embeddings": 128, "word_embed_proj_dim": 16,
     "do_layer_norm_before": False, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
 }  # fmt: skip
+LONG = {
+    "rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 4,
+    "long_factor": [3.0] * 4, "original_max_position_embeddings": 16,
+}  # fmt: skip
 PROMPTS = [[1, 5, 9], [1, 7, 20, 33, 41], [1, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61]]
 
 
@@ -292,6 +296,9 @@ def test_a_lens_that_cannot_give_the_logits_is_refused(saved):
         hf.MambaConfig(vocab_size=96, hidden_size=32, num_hidden_layers=2, state_size=4),
         hf.OpenAIGPTConfig(vocab_size=96, n_embd=32, n_layer=2, n_head=4, n_positions=128),
         hf.MistralConfig(**GROUPED, sliding_window=8),
+        hf.Phi3Config(
+            **GROUPED, pad_token_id=0, original_max_position_embeddings=16, rope_parameters=LONG
+        ),
     ],
     ids=lambda config: config.model_type,
 )

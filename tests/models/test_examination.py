@@ -242,6 +242,16 @@ def test_a_cache_that_forgets_is_not_used(tiny_folder, backbone):
     assert generate(model, PROMPTS, n_new=5) == plain
 
 
+def test_a_step_is_right_whoever_asks_for_it_where_transformers_keeps_nothing(saved):
+    model = load(saved(hf.FalconConfig(**FALCON)))
+    tokens = torch.tensor([PROMPTS[2]])
+    cache = model.new_cache(1, 13)
+    with torch.no_grad():
+        model.forward(tokens[:, :-1], cache=cache)
+        step = model.forward(tokens[:, -1:], cache=cache)
+        torch.testing.assert_close(step, model.forward(tokens)[:, -1:], atol=1e-4, rtol=1e-4)
+
+
 def test_the_text_is_longer_than_the_smallest_window_and_within_the_context():
     wide = hf.MistralConfig(**{**GROUPED, "max_position_embeddings": 512}, sliding_window=150)
     narrow = hf.MistralConfig(**GROUPED, sliding_window=8)

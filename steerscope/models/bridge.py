@@ -250,7 +250,12 @@ def _tell_of_our_hooks(point: Any) -> None:
     if of_theirs is None:
         return
 
-    def has_hooks(dir: str = "both", **more: Any) -> bool:  # noqa: A002 - their name
-        return (dir != "bwd" and bool(point._forward_hooks)) or of_theirs(dir=dir, **more)
+    def has_hooks(
+        dir: str = "both",  # noqa: A002 - their name
+        including_permanent: bool = True,
+        level: int | None = None,
+    ) -> bool:
+        ours = dir != "bwd" and bool(point._forward_hooks)
+        return ours or of_theirs(dir, including_permanent, level)
 
     object.__setattr__(point, "has_hooks", has_hooks)

@@ -23,6 +23,7 @@ from steerscope.cli.shared import (
     Method,
     Model,
     NNew,
+    Nulls,
     Prompts,
     Read,
     ScopeText,
@@ -60,6 +61,10 @@ def report(
     temperature: Temperature = 0.7,
     max_select: MaxSelect = 120,
     max_test: MaxTest = 240,
+    nulls: Nulls = 19,
+    other: Annotated[
+        str | None, typer.Option(help="contrast set of another concept, shown beside")
+    ] = None,
     seed: Seed = 0,
     chat: Chat = False,
     backbone: Backbone = "auto",
@@ -70,12 +75,13 @@ def report(
 ) -> None:
     """Where, how hard and whether: one page with controls."""
     from steerscope.audits import audit as audited
+    from steerscope.audits import sentence
     from steerscope.progress import bar
     from steerscope.report import write_report
     from steerscope.studies.steering.findings import find
     from steerscope.studies.steering.measure import run_study
     from steerscope.studies.steering.plan import StudyPlan
-    from steerscope.studies.steering.wording import answer, verdict
+    from steerscope.studies.steering.wording import answer
     from steerscope.studies.steering.zones import zones_of
 
     steps = tuple(numbers(doses, float, "doses"))
@@ -96,6 +102,8 @@ def report(
         temperature=temperature,
         max_select=max_select,
         max_test=max_test,
+        nulls=nulls,
+        other=other,
         seed=seed,
         chat=chat,
     )
@@ -104,10 +112,10 @@ def report(
     _read_features(run, plan, (device, memory))
     page = write_report(run)
     findings, found = find(run), audited(run)
-    lines = [verdict(findings), *(f"  {line}" for line in answer(findings))]
+    lines = [sentence(run), *(f"  {line}" for line in answer(findings))]
     lines += [f"  {zones}"] if (zones := zones_of(findings)) else []
     lines += [f"{_tally(found)}; see `steerscope audit {run.path}`", f"report: {page}"]
-    result = _as_json(findings) | {"audit": [asdict(f) for f in found]}
+    result = _as_json(findings) | {"verdict": lines[0]} | {"audit": [asdict(f) for f in found]}
     finish(as_json, result | {"report": str(page), "run": str(run.path)}, lines)
 
 
@@ -129,16 +137,17 @@ def _read_features(run: Run, plan: StudyPlan, machine: tuple[str | None, str | N
 
 
 def _as_json(findings: Findings) -> dict[str, Any]:
-    from steerscope.studies.steering.wording import verdict
-
     f = findings
     return {
-        "verdict": verdict(f),
         "chosen": asdict(f.chosen),
         "effect": asdict(f.effect),
         "stated": asdict(f.stated) if f.stated else None,
+        "gain": asdict(f.gain) if f.gain else None,
+        "flipped_and_undamaged": asdict(f.joint) if f.joint else None,
+        "nulls": [asdict(rank) for rank in f.nulls],
         "over_random": asdict(f.over_random) if f.over_random else None,
         "kl_nats": f.kl,
+        "kl_written_nats": f.kl_written,
         "costs": {
             c.metric: {
                 "plain": asdict(c.plain),

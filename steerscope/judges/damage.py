@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from steerscope.judges.effects import Limit
+from steerscope.judges.effects import LIMITS, Limit
 from steerscope.metrics import MIN_TOKENS
 
 _GRAM = 4  # tokens
@@ -19,6 +19,7 @@ TEXT_LIMITS: tuple[Limit, ...] = (
     Limit("canned", _TOLERATED, "texts the same for several prompts", higher_is_worse=True),
     Limit("copied", _TOLERATED, "texts copied from their prompt", higher_is_worse=True),
 )
+ALL_LIMITS: tuple[Limit, ...] = (*TEXT_LIMITS, *LIMITS)
 
 
 def text_damage(

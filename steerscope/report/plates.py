@@ -8,7 +8,6 @@ import pandas as pd
 
 from steerscope import figures
 from steerscope.figures.files import Plate
-from steerscope.judges.effects import LIMITS
 from steerscope.report.features import feature_plates
 from steerscope.runs.results import Run
 from steerscope.studies.steering.drift import drift_table
@@ -188,13 +187,11 @@ def _league_plates(f: Findings, zoning: Zoning | None) -> list[Plate]:
 
 
 def _limits_in_words(f: Findings) -> str:
-    there = {c.removeprefix("cost_") for c in f.summary.columns[f.summary.notna().any()]}
     parts = [
-        f"{limit.words} by {limit.worsening:g}"
-        if limit.metric == "nll_plain"
-        else f"{limit.words} by {100 * limit.worsening:g} points"
-        for limit in LIMITS
-        if limit.metric in there
+        f"{cost.words} by {100 * cost.limit:.3g} points"
+        if cost.is_share
+        else f"{cost.words} by {cost.limit:.2g}"
+        for cost in f.costs
     ]
     return "worse than plain in " + ", ".join(parts)
 

@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from steerscope.judges.effects import LIMITS, Effect, Limit
+from steerscope.judges.damage import ALL_LIMITS
+from steerscope.judges.effects import Effect, Limit
 from steerscope.statistics import (
     BestCell,
     Correlation,
@@ -90,7 +91,7 @@ def summarise(
     effect: Effect,
     split: str,
     *,
-    limits: Sequence[Limit] = LIMITS,
+    limits: Sequence[Limit] = ALL_LIMITS,
     groups: Groups = NO_GROUPS,
 ) -> pd.DataFrame:
     """One row per steered condition: labels, effect with interval, KL, costs against plain, broken.
@@ -114,6 +115,7 @@ def summarise(
         over = [c.metric for c in paid if c.is_broken]
         unknown = [f"{c.metric} unknown" for c in paid if c.is_unknown]
         row |= {f"cost_{c.metric}": c.worse.value for c in paid}
+        row |= {"damage": max((c.share_of_limit for c in paid), default=0.0)}
         row |= {"broken": bool(over or unknown), "kept": all(c.is_kept for c in paid)}
         rows.append(row | {"over": ", ".join([*over, *unknown])})
     return pd.DataFrame(rows)

@@ -48,6 +48,13 @@ class Cost:
         return math.isnan(self.worse.value) or 2 * self.read < self.asked
 
     @property
+    def share_of_limit(self) -> float:
+        """How much of the limit it takes, at least 0; twice the limit where it is unknown."""
+        if self.is_unknown:
+            return 2.0
+        return max(0.0, self.worse.value / self.limit) if self.limit > 0 else 2.0 * self.is_broken
+
+    @property
     def is_broken(self) -> bool:
         """Whether it got worse by more than the limit, as far as the mean tells."""
         return self.worse.value > self.limit

@@ -36,6 +36,7 @@ from steerscope.cli.shared import (
     parse_layers,
     table,
 )
+from steerscope.texts.bundled import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from steerscope.audits import Finding
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 
 def report(
-    model: Model = "microworld",
+    model: Model = DEFAULT_MODEL,
     contrasts: Contrasts = "mood",
     prompts: Prompts = None,
     out: Annotated[Path | None, typer.Option(help="run directory; default data/runs/NAME")] = None,
@@ -74,15 +75,10 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Where, how hard and whether: one page with controls."""
-    from steerscope.audits import audit as audited
-    from steerscope.audits import sentence
     from steerscope.progress import bar
     from steerscope.report import write_report
-    from steerscope.studies.steering.findings import find
     from steerscope.studies.steering.measure import run_study
     from steerscope.studies.steering.plan import StudyPlan
-    from steerscope.studies.steering.wording import answer
-    from steerscope.studies.steering.zones import zones_of
 
     steps = tuple(numbers(doses, float, "doses"))
     plan = StudyPlan(
@@ -110,7 +106,17 @@ def report(
     out = out or Path("data/runs") / f"{Path(model).name}-{Path(contrasts).stem}"
     run = run_study(plan, out, device=device, memory=memory, progress=bar)
     _read_features(run, plan, (device, memory))
-    page = write_report(run)
+    _tell(run, write_report(run), as_json)
+
+
+def _tell(run: Run, page: Path, as_json: bool) -> None:
+    """Print the answer of a finished run and what its audit found."""
+    from steerscope.audits import audit as audited
+    from steerscope.audits import sentence
+    from steerscope.studies.steering.findings import find
+    from steerscope.studies.steering.wording import answer
+    from steerscope.studies.steering.zones import zones_of
+
     findings, found = find(run), audited(run)
     lines = [sentence(run), *(f"  {line}" for line in answer(findings))]
     lines += [f"  {zones}"] if (zones := zones_of(findings)) else []
@@ -162,7 +168,7 @@ def _as_json(findings: Findings) -> dict[str, Any]:
 
 def sweep(
     out: Annotated[Path, typer.Option(help="run directory to write")],
-    model: Model = "microworld",
+    model: Model = DEFAULT_MODEL,
     contrasts: Contrasts = "mood",
     prompts: Prompts = None,
     method: Method = "mean_diff",

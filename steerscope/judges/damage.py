@@ -5,21 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from steerscope.judges.effects import LIMITS, Limit
 from steerscope.metrics import MIN_TOKENS
 
 _GRAM = 4  # tokens
 _COPIED = 0.5  # share of the n-grams of a text that stand in its prompt
-_TOLERATED = 0.05
-
-TEXT_LIMITS: tuple[Limit, ...] = (
-    Limit("empty", _TOLERATED, "texts empty", higher_is_worse=True),
-    Limit("unread", _TOLERATED, "texts that the judge could not read", higher_is_worse=True),
-    Limit("too_short", _TOLERATED, "texts too short to judge", higher_is_worse=True),
-    Limit("canned", _TOLERATED, "texts the same for several prompts", higher_is_worse=True),
-    Limit("copied", _TOLERATED, "texts copied from their prompt", higher_is_worse=True),
-)
-ALL_LIMITS: tuple[Limit, ...] = (*TEXT_LIMITS, *LIMITS)
 
 
 def text_damage(

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from steerscope.judges.effects import Effect
+from steerscope.judges.microworld import LIMITS
 from steerscope.runs.results import Run
 from steerscope.studies.steering.findings import find
 from steerscope.studies.steering.plan import StudyPlan, SweepPlan
@@ -16,7 +17,12 @@ from steerscope.studies.steering.wording import answer, layers_in_words, verdict
 from tests.helpers import null_rows, plain_rows, steered_rows
 
 FLIPPED = Effect(
-    "flipped", "share", "continuations whose mood is flipped", positive="joyful", negative="gloomy"
+    "flipped",
+    "share",
+    "continuations whose mood is flipped",
+    positive="joyful",
+    negative="gloomy",
+    limits=LIMITS,
 )
 
 
@@ -129,7 +135,7 @@ def test_an_empty_text_is_no_success_and_its_unknown_cost_is_no_kept_one(tmp_pat
     costs = " ".join(answer(found))
     assert "texts empty 0.0 % to 100.0 %" in costs
     assert "topic kept unknown (read in 0 of 60 texts)" in costs
-    assert "nan" not in said + costs
+    assert " nan" not in said + costs
 
 
 def test_the_answer_says_that_the_last_layer_needs_more(tmp_path):

@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 
 from steerscope.errors import NotConvergedError, TooLittleDataError
-from steerscope.judges.damage import ALL_LIMITS
 from steerscope.judges.effects import Effect
 from steerscope.runs.results import Run
 from steerscope.statistics import BestCell, Estimate, MixedSlope
@@ -162,7 +161,7 @@ def _find_in(
         over_random=stated.over(cell, _cells(table, "random", at)),
         over_shuffled=stated.over(cell, _cells(table, "label_shuffled", at)),
         kl=float(kl),
-        costs=tuple(Costs(table, split, ALL_LIMITS, groups).of(cell)),
+        costs=tuple(Costs(table, split, effect.held_to, groups).of(cell)),
         curves=curves,
         plain=_plain_effect(table, effect, split, cell),
         heads=heads,

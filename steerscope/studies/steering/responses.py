@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from steerscope.judges.damage import ALL_LIMITS
-from steerscope.judges.effects import Effect, Limit
+from steerscope.judges.effects import Effect
 from steerscope.statistics import (
     BestCell,
     Correlation,
@@ -91,7 +90,6 @@ def summarise(
     effect: Effect,
     split: str,
     *,
-    limits: Sequence[Limit] = ALL_LIMITS,
     groups: Groups = NO_GROUPS,
 ) -> pd.DataFrame:
     """One row per steered condition: labels, effect with interval, KL, costs against plain, broken.
@@ -104,7 +102,7 @@ def summarise(
     effects = responses(table, effect, split)
     labels = conditions(table)
     kl, written = (_kl(table, split, metric) for metric in (None, KL_WRITTEN))
-    costs = Costs(table, split, limits, groups)
+    costs = Costs(table, split, effect.held_to, groups)
     rows = []
     for cell in effects.index.drop(PLAIN, errors="ignore"):
         found = estimate(effects.loc[cell], groups, split, effect.metric, share=effect.is_share)

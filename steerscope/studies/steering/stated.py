@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from steerscope.errors import BadValueError
-from steerscope.judges.damage import ALL_LIMITS
 from steerscope.judges.effects import Effect
 from steerscope.statistics import Estimate, prompts_needed, rank_p
 from steerscope.studies.steering.responses import responses
@@ -34,7 +33,7 @@ class Stated:
     def __init__(self, table: pd.DataFrame, effect: Effect, split: str, groups: Groups) -> None:
         self.kind, self.split, self.groups = effect, split, groups
         self.values = responses(table, effect, split)
-        self.costs = Costs(table, split, ALL_LIMITS, groups)
+        self.costs = Costs(table, split, effect.held_to, groups)
 
     @cached_property
     def success(self) -> pd.DataFrame:

@@ -94,7 +94,7 @@ def allowed(plain: pd.Series, limit: Limit) -> float:
     At most what the judge allows, and of a share at least 5 points. NaN without two plain texts.
     """
     spread = _SPREADS * float(plain.std(ddof=1))
-    least = 0.0 if limit.metric == "nll_plain" else _LEAST
+    least = _LEAST if limit.is_share else 0.0
     return float(np.clip(spread, least, limit.worsening)) if spread == spread else float("nan")
 
 
@@ -180,7 +180,7 @@ class Costs:
         steered = (
             values.loc[cell].reindex(prompts) if cell in values.index else plain * float("nan")
         )
-        share = limit.metric != "nll_plain"
+        share = limit.is_share
         worse = (steered - plain) * (1 if limit.higher_is_worse else -1)
         at = (self.groups, self.split, limit.metric)
         binary = share and set(

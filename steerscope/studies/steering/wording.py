@@ -16,7 +16,12 @@ _LAST = 0.25  # share of the layers that count as the last ones
 
 
 def amount(effect: Effect, estimate: Estimate, *, difference: bool = False) -> str:
-    """An effect with its interval, in percent or nats."""
+    """An effect with its interval, in percent or nats; what was not measured is unknown."""
+    if math.isnan(estimate.value):
+        return "unknown"
+    if math.isnan(estimate.low):
+        factor, unit = (100.0, " %") if effect.is_share else (1.0, " nats")
+        return f"{factor * estimate.value:.2f}{unit} (no interval: {estimate.n} distinct)"
     if not effect.is_share:
         return f"{estimate.value:+.2f} nats [{estimate.low:+.2f}, {estimate.high:+.2f}]"
     value, low, high = (100 * x for x in (estimate.value, estimate.low, estimate.high))
@@ -239,7 +244,7 @@ def slope_in_words(findings: Findings) -> str:
 
 def costs_in_words(findings: Findings) -> str:
     """Every cost from plain to steered, and the KL."""
-    parts = [f"KL {findings.kl:.2f} nats per position of the prompts"]
+    parts = [f"KL {_number(findings.kl)} nats per position of the prompts"]
     if not math.isnan(findings.kl_written):
         parts.append(f"KL {findings.kl_written:.2f} nats per token written")
     for cost in findings.costs:
@@ -250,6 +255,10 @@ def costs_in_words(findings: Findings) -> str:
         out = f" (read in {cost.read} of {cost.asked} texts)" if cost.read < cost.asked else ""
         parts.append(f"{cost.words} {'unknown' if math.isnan(cost.steered.value) else change}{out}")
     return "; ".join(parts)
+
+
+def _number(value: float) -> str:
+    return "unknown" if math.isnan(value) else f"{value:.2f}"
 
 
 def layers_in_words(findings: Findings) -> str:

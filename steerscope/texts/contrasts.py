@@ -143,7 +143,8 @@ class ContrastSet:
         """
         texts = [(p.positive, p.negative) for p in self.pairs]
         groups = groups_to_split(texts) if _by_contrast(grouping) else joined(texts)
-        parts = _split(self.name, groups, seed, fit=0.5, select=0.25)
+        whole = grouping == CONTRAST
+        parts = _split(self.name, groups, seed, fit=0.5, select=0.25, by_group=whole)
         return Split(
             *(
                 replace(
@@ -194,7 +195,8 @@ class PromptSet:
         groups = self.groups if _by_contrast(grouping) else joined(texts)
         if len(set(groups)) < len(_PARTS):
             groups = joined(texts)
-        parts = _split(self.name, groups, seed, fit=0.0, select=1 / 3)
+        whole = grouping == CONTRAST
+        parts = _split(self.name, groups, seed, fit=0.0, select=1 / 3, by_group=whole)
         return Split(
             *(
                 replace(
@@ -389,9 +391,12 @@ def _by_contrast(grouping: str) -> bool:
 
 
 def _split(
-    name: str, labels: Sequence[int], seed: int, *, fit: float, select: float
+    name: str, labels: Sequence[int], seed: int, *, fit: float, select: float, by_group: bool
 ) -> dict[str, list[int]]:
-    """Positions of the items in each part: shuffled groups, one after another."""
+    """Positions of the items in each part: shuffled groups, one after another.
+
+    The shares are of groups, or of items.
+    """
     members: dict[int, list[int]] = {}
     for item, label in enumerate(labels):
         members.setdefault(label, []).append(item)
@@ -403,7 +408,8 @@ def _split(
         )
     Random(f"split {seed}").shuffle(groups)
     parts: dict[str, list[int]] = {part: [] for part in _PARTS}
-    until = {"fit": fit * len(labels), "select": (fit + select) * len(labels), "test": len(labels)}
+    whole = len(groups) if by_group else len(labels)
+    until = {"fit": fit * whole, "select": (fit + select) * whole, "test": whole}
     placed = 0
     for left, group in zip(range(len(groups), 0, -1), groups, strict=True):
         empty = [part for part in parts if not parts[part]]
@@ -411,5 +417,5 @@ def _split(
         if len(empty) >= left:  # no part may stay empty
             part = empty[0]
         parts[part].extend(group)
-        placed += len(group)
+        placed += 1 if by_group else len(group)
     return {part: sorted(chosen) for part, chosen in parts.items()}

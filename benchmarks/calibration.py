@@ -294,18 +294,22 @@ def main() -> None:
     if options.table:
         TABLE.write_text(table(made(options.out)))
         return
-    start = time.time()
     there = {(r["kind"], r["seed"]) for r in made(options.out)}
     wanted = [(k, s) for s in range(options.runs) for k in options.kinds if (k, s) not in there]
-    with ProcessPoolExecutor(options.workers) as pool, options.out.open("a") as lines:
-        waiting, jobs = iter(wanted), set()
+    make_all(wanted, options.workers, options.seconds, options.out)
+
+
+def make_all(wanted: list[tuple[str, int]], workers: int, seconds: float, out: Path) -> None:
+    """Make runs side by side and write each down as it ends; none is started after so many seconds."""
+    start, waiting, jobs = time.time(), iter(wanted), set()
+    with ProcessPoolExecutor(workers) as pool, out.open("a") as lines:
         while True:
-            for kind, seed in waiting:
-                jobs.add(pool.submit(one, kind, seed))
-                if len(jobs) >= options.workers:
+            while len(jobs) < workers and time.time() - start < seconds:
+                if (next_one := next(waiting, None)) is None:
                     break
+                jobs.add(pool.submit(one, *next_one))
             if not jobs:
-                break
+                return
             done = next(as_completed(jobs))
             jobs.remove(done)
             if error := done.exception():  # not written down, so that a second start makes it again
@@ -313,8 +317,6 @@ def main() -> None:
             else:
                 lines.write(json.dumps(done.result()) + "\n")
                 lines.flush()
-            if time.time() - start > options.seconds:
-                waiting = iter(())
 
 
 if __name__ == "__main__":

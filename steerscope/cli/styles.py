@@ -7,20 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from steerscope.cli.options import Loading, grouped
 from steerscope.cli.shared import (
-    Backbone,
     Chat,
-    Device,
-    DType,
     Json,
     Layers,
-    Memory,
     Method,
     Model,
     Seed,
     StreamName,
     finish,
-    load,
     parse_layers,
     table,
 )
@@ -30,7 +26,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+@grouped
 def styles(
+    *,
     style: Annotated[
         list[str] | None,
         typer.Option(help="built-in style, or 'WANTED | OTHERWISE'; again for more; default all"),
@@ -42,10 +40,7 @@ def styles(
     out: Annotated[Path | None, typer.Option(help="folder for the table and the figures")] = None,
     seed: Seed = 0,
     chat: Chat = False,
-    backbone: Backbone = "auto",
-    dtype: DType = "float32",
-    device: Device = None,
-    memory: Memory = None,
+    loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Style directions, and what of them is the attention sink."""
@@ -59,7 +54,7 @@ def styles(
 
     chosen = [style_contrasts(find_style(text)) for text in style or STYLES]
     method = check_method(method)
-    loaded = load(model, backbone, dtype, (device, memory))
+    loaded = loading.load(model)
     chosen = [wrapped(loaded, s) for s in chosen] if chat else chosen
     sites = sites_at(loaded, stream, parse_layers(layers))
     found = style_report(loaded, chosen, sites, method=method, seed=seed, progress=bar)
@@ -79,11 +74,12 @@ def styles(
 def _write(found: pd.DataFrame, out: Path) -> list[Path]:
     """The table, the leak by layer, and the cosines at every site."""
     from steerscope.figures import sink_leak, style_cosines
+    from steerscope.runs.spreadsheets import as_csv
     from steerscope.runs.whole_files import write_whole
 
     drawn = {"sink_leak": sink_leak(found)}
     drawn |= {f"cosines-{site}": style_cosines(found, site=site) for site in found.site.unique()}
-    texts = {"styles.csv": found.to_csv(index=False)}
+    texts = {"styles.csv": as_csv(found)}
     texts |= {f"{name}.html": f.to_html(include_plotlyjs=True) for name, f in drawn.items()}
     out.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():

@@ -16,6 +16,7 @@ from steerscope.steering.scopes import Scope
 from steerscope.studies.steering.verdict import ENOUGH_NULLS
 from steerscope.texts.bundled import DEFAULT_MODEL
 from steerscope.texts.contrasts import CONTRAST, GROUPINGS
+from steerscope.texts.numbers import check_seed, check_temperature
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,8 @@ class Plan:
 
     Raises:
         UnknownNameError: no such stream, scope or grouping.
-        BadValueError: a scope that cannot be read, or a count below 1.
+        BadValueError: a scope that cannot be read, a count below 1, a temperature below 0 or a seed
+            outside 0..2⁶³-1.
     """
 
     model: str = DEFAULT_MODEL
@@ -72,6 +74,8 @@ class Plan:
         if self.grouping not in GROUPINGS:
             raise UnknownNameError("grouping", self.grouping, GROUPINGS)
         Scope.parse(self.scope)
+        check_temperature(self.temperature)
+        check_seed(self.seed)
         for name in ("n_new", "max_select", "max_test"):
             if getattr(self, name) < 1:
                 raise BadValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")

@@ -113,8 +113,9 @@ def _dose_plates(f: Findings, n: int, what: str) -> list[Plate]:
             f"conditions.{band}",
         )
     ]
-    if "random" not in set(f.summary.method):  # a sweep without controls
-        return found
+    bounded = f.summary[(f.summary.method == "random") & f.summary.high.notna()]
+    if set(f.summary.layer[f.summary.method == method]) - set(bounded.layer):
+        return found  # a sweep without controls, or with too few distinct items for an interval
     phases = dose_phases(f.summary, method=method)
     words = (
         f"Select split, at least {n} {what} a cell. Dead zone: the 95 % interval of the effect does "

@@ -36,7 +36,7 @@ from steerscope.audits.nulls import (
     wrong_sign,
 )
 from steerscope.audits.records import baseline_differs, report_disagrees, status_disagrees
-from steerscope.audits.sentence import errors_of, sentence
+from steerscope.audits.sentence import sentence
 from steerscope.audits.splits import (
     class_lengths,
     few_prompts,
@@ -45,6 +45,7 @@ from steerscope.audits.splits import (
     template_mismatch,
     underpowered,
 )
+from steerscope.audits.texts import repeated_pairs, repeated_prompts, text_confounds
 from steerscope.audits.vectors import one_vector_many_layers, same_vector, sink_alignment
 from steerscope.errors import NotCheckedError, UnknownNameError
 from steerscope.runs.results import Run
@@ -60,6 +61,9 @@ CHECKS: dict[str, Check] = {
         underpowered,
         class_lengths,
         template_mismatch,
+        text_confounds,
+        repeated_pairs,
+        repeated_prompts,
         no_null,
         few_nulls,
         null_not_beaten,
@@ -113,6 +117,19 @@ def audit(run: Run, *, leave_out: Sequence[str] = ()) -> list[Finding]:
         if name not in leave_out:
             found += [_signed(f, name) for f in _made(check, evidence)]
     return sorted(found, key=lambda f: SEVERITIES.index(f.severity))
+
+
+def errors_of(run: Run) -> tuple[Finding, ...]:
+    """What speaks against the sentence of a run: the errors of its audit, but those of its page.
+
+    A page is made of the sentence, so that what it says cannot decide it. A check that could not be
+    made is no error.
+
+    Raises:
+        RunError: the run has no rows yet, or is of a kind that cannot be audited.
+    """
+    found = audit(run, leave_out=["report_disagrees"])
+    return tuple(finding for finding in found if finding.severity == "error")
 
 
 def _signed(finding: Finding, check: str) -> Finding:

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from steerscope.audits.finding import Finding
 from steerscope.runs.results import Run
 from steerscope.studies.steering.findings import find
 from steerscope.studies.steering.wording import verdict
 
 # What is wrong with the page or with a neighbour is not wrong with the numbers of this run.
 BESIDE = ("report_disagrees", "baseline_differs")
-
-
-def errors_of(found: Sequence[Finding]) -> list[str]:
-    """What the audit calls an error of the run itself, in its words."""
-    return [f.what for f in found if f.severity == "error" and f.check not in BESIDE]
 
 
 def sentence(run: Run) -> str:
@@ -26,4 +18,5 @@ def sentence(run: Run) -> str:
     """
     from steerscope.audits import audit  # one of its checks asks for this sentence
 
-    return verdict(find(run), errors_of(audit(run, leave_out=BESIDE)))
+    found = audit(run, leave_out=BESIDE)
+    return verdict(find(run), [f.what for f in found if f.severity == "error"])

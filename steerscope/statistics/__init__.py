@@ -20,6 +20,7 @@ from steerscope.statistics.permutation import (
     sign_flip_p,
 )
 from steerscope.statistics.power import (
+    detectable_correlation,
     detectable_difference,
     detectable_effect,
     power_of,
@@ -48,6 +49,7 @@ __all__ = [
     "clustered_mean",
     "clustered_share",
     "crossing",
+    "detectable_correlation",
     "detectable_difference",
     "detectable_effect",
     "holm",

@@ -197,6 +197,7 @@ def _bind(
     model = load_model(
         plan.model, backbone=plan.backbone, dtype=plan.dtype, device=device, memory=memory
     )
+    source = texts.contrasts.sha256
     texts = texts.wrapped(model) if plan.chat else texts
     sites = sites_at(model, plan.stream, plan.layers)
     prompts = (*texts.prompts.select.prompts, *texts.prompts.test.prompts)
@@ -231,6 +232,7 @@ def _bind(
                 }
                 for part in parts[1:]
             },
+            "contrasts_source_sha256": source,
         },
     )
     return _Bound(plan, model, texts, judge, found, directions, run, progress)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Loading, Recipe, Writing, grouped
+from steerscope.cli.options import Recipe, Trying, Writing, grouped
 from steerscope.cli.shared import (
     Chat,
     Contrasts,
@@ -53,7 +53,7 @@ def vectors(
     ] = None,
     seed: Seed = 0,
     chat: Chat = False,
-    loading: Loading,
+    loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Find directions from contrast pairs and save them."""
@@ -111,7 +111,7 @@ def convert(
     unit: Annotated[
         str | None, typer.Option(help="natural, relative or absolute; default natural")
     ] = None,
-    loading: Loading,
+    loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Turn a vector file into another format, checked against the model."""
@@ -152,7 +152,7 @@ def eigengap(
     include_first: Annotated[bool, typer.Option(help="count position 0, the sink")] = False,
     legacy: Annotated[bool, typer.Option(help="the published definition instead")] = False,
     seed: Seed = 0,
-    loading: Loading,
+    loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Eigengap of the attention keys, with interval and null."""
@@ -227,7 +227,7 @@ def steer(
     ] = "1.0",
     writing: Writing,
     chat: Chat = False,
-    loading: Loading,
+    loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Continue prompts with and without steering."""
@@ -279,7 +279,7 @@ def lens(
     prompt: Annotated[str | None, typer.Option(help="text to look into instead")] = None,
     top: Annotated[int, typer.Option(help="tokens to show")] = 8,
     chat: Chat = False,
-    loading: Loading,
+    loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Logit lens of a direction, or of each layer on a prompt."""

@@ -118,7 +118,7 @@ def convert(
     from steerscope.directions import save_directions
     from steerscope.doses import Dose, check_unit
 
-    amount = Dose(1.0 if dose is None else dose, check_unit(unit or "natural"))
+    amount = Dose(1.0 if dose is None else dose, check_unit("natural" if unit is None else unit))
     if out.suffix not in {".safetensors", ".gguf"}:
         raise UnknownNameError("format to write", out.suffix, [".safetensors", ".gguf"])
     if out.suffix != ".gguf":
@@ -263,7 +263,7 @@ def _dose_for(operator: str, dose: float | None, unit: str | None) -> Dose | Non
     from steerscope.steering.operators import find_operator
 
     if find_operator(operator).needs_dose:
-        return Dose(1.0 if dose is None else dose, check_unit(unit or "natural"))
+        return Dose(1.0 if dose is None else dose, check_unit("natural" if unit is None else unit))
     refuse_unused({"dose": dose, "unit": unit}, f"the operator {operator} takes no dose")
     return None
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from steerscope.cli import main
@@ -62,6 +62,9 @@ def _word_tokenizer() -> PreTrainedTokenizerFast:
     words = {f"w{i}": i for i in range(3, 96)} | {"<unk>": 0, "<s>": 1, "</s>": 2}
     bare = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     bare.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    bare.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 1)]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=bare, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
     )

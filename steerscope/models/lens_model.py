@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from steerscope.errors import BadValueError, PromptTooLongError, UnsupportedSiteError
 from steerscope.models.caches import Cache, Recompute
 from steerscope.models.clock import Clock
+from steerscope.models.vocabulary import Bos, Vocabulary, check_bos
 from steerscope.sites import HEAD_STREAMS, STREAMS, Site, Stream
 
 BackboneName = Literal["hooked", "bridge"]
@@ -53,6 +54,8 @@ class LensModel(ABC):
         backbone: `hooked` for HookedTransformer, `bridge` for TransformerBridge.
         shape: its sizes.
         tokenizer: the Hugging Face tokenizer.
+        vocabulary: what it puts in front of a text, what ends one, how its tokens read.
+        bos: how texts begin: `auto`, as the tokenizer itself does, `always` or `never`.
         transformer: the TransformerLens object, for whatever this class does not offer.
         fingerprint: hash of architecture and weights, the same on both backbones and in any dtype.
         clock: absolute positions of the pass in progress.
@@ -72,10 +75,13 @@ class LensModel(ABC):
         tokenizer: Any,
         shape: ModelShape,
         fingerprint: str,
+        ends: Sequence[int | None] = (),
     ) -> None:
         self.name = name
         self.transformer = transformer
         self.tokenizer = tokenizer
+        self.vocabulary = Vocabulary(tokenizer, ends)
+        self.bos: Bos = "auto"
         self.shape = shape
         self.fingerprint = fingerprint
         self.clock = Clock()
@@ -159,23 +165,27 @@ class LensModel(ABC):
         """Number format of the weights."""
         return next(self.transformer.parameters()).dtype
 
-    def tokens(self, text: TextOrIds, *, bos: bool = True, room: int = 0) -> list[int]:
-        """Token ids of a text, with the beginning-of-sequence token in front exactly once.
+    def tokens(self, text: TextOrIds, *, bos: str | bool | None = None, room: int = 0) -> list[int]:
+        """Token ids of a text, with what begins one in front exactly once; ids as they are.
 
-        Ids are taken as they are but for that token, too. `bos=False` gives the bare tokenizer's
-        ids. A tokenizer without such a token adds none.
+        Args:
+            text: text or token ids.
+            bos: `auto` for what the tokenizer itself does, `always` or `never`; default the
+                model's `bos`. True and False are `auto` and `never`.
+            room: new tokens that must fit behind it.
 
         Raises:
             PromptTooLongError: the context does not hold the tokens and `room` new ones.
-            BadValueError: no token at all, or an id outside the vocabulary.
+            BadValueError: no token at all, an id outside the vocabulary, or `always` where the
+                tokenizer has no beginning-of-sequence token.
+            UnknownNameError: no such `bos`.
         """
         if isinstance(text, str):
-            ids = list(self.tokenizer(text, add_special_tokens=False).input_ids)
+            if isinstance(bos, bool):
+                bos = "auto" if bos else "never"
+            ids = self.vocabulary.begin(text, self.bos if bos is None else check_bos(bos))
         else:
             ids = [int(i) for i in text]
-        first = self.tokenizer.bos_token_id
-        if bos and first is not None and ids[:1] != [first]:
-            ids = [first, *ids]
         shown = repr(text if isinstance(text, str) else ids)[:60]
         if not ids:
             raise BadValueError(f"the prompt {shown} has no tokens; give some text.")
@@ -191,13 +201,24 @@ class LensModel(ABC):
             )
         return ids
 
-    def text(self, ids: Sequence[int]) -> str:
-        """The text of token ids, special tokens left out."""
-        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+    @property
+    def beginning(self) -> list[int]:
+        """The ids that the model's texts begin with; none where they begin with the text itself."""
+        return list(self.vocabulary.first(self.bos))
+
+    def text(self, ids: Sequence[int], *, after: Sequence[int] = ()) -> str:
+        """The text of token ids, special tokens left out.
+
+        With `after`, as it goes on behind those ids, where a leading space counts.
+        """
+        return self.vocabulary.text(ids, after)
 
     def token_label(self, token: int) -> str:
-        """One token as readable text, its leading space shown as a space."""
-        return self.tokenizer.decode([token])
+        """One token as readable text, its leading space shown as a space.
+
+        A byte that is no letter by itself is shown by its number, as `<0xE2>`.
+        """
+        return self.vocabulary.label(token)
 
     def width(self, site: Site) -> int:
         """Number of components of an activation at `site`; several heads are laid end to end.

@@ -66,7 +66,7 @@ def load_model(
     with _quiet():
         original, tokenizer = _load_original(name, source, getattr(torch, dtype))
         fingerprint = weights_fingerprint(type(original).__name__, dict(original.state_dict()))
-        shape = _shape(original.config)
+        shape, ends = _shape(original.config), _ends(original)
         hooked, why = None, ""
         if backbone != "bridge":
             hooked, why = faithful_hooked(original, tokenizer, where, official)
@@ -77,6 +77,7 @@ def load_model(
                 tokenizer=tokenizer,
                 shape=replace(shape, n_context=min(shape.n_context, hooked.cfg.n_ctx)),
                 fingerprint=fingerprint,
+                ends=ends,
             )
         elif backbone == "hooked":
             raise ModelLoadError(
@@ -89,6 +90,7 @@ def load_model(
                 tokenizer=tokenizer,
                 shape=shape,
                 fingerprint=fingerprint,
+                ends=ends,
             )
             model.shape = replace(shape, d_mlp=mlp_width(model))
     model.memory_limit = limit
@@ -164,6 +166,15 @@ def _load_original(name: str, source: str, dtype: torch.dtype) -> tuple[Any, Any
         ) from error
     tokenizer.padding_side = "right"
     return original.eval().requires_grad_(False), tokenizer
+
+
+def _ends(original: Any) -> list[int | None]:
+    """The end tokens that a checkpoint names: in its generation settings and its configuration."""
+    found: list[int | None] = []
+    for source in (original.generation_config, original.config.get_text_config()):
+        named = getattr(source, "eos_token_id", None)
+        found += named if isinstance(named, list | tuple) else [named]
+    return found
 
 
 def _shape(config: Any) -> ModelShape:

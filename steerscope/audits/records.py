@@ -11,6 +11,7 @@ import pandas as pd
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
 from steerscope.errors import RunError
+from steerscope.models.fingerprints import same_weights
 from steerscope.runs.results import STATUSES, Run
 from steerscope.studies.steering.responses import PLAIN
 from steerscope.studies.steering.wording import answer, verdict
@@ -103,7 +104,7 @@ def _neighbours(run: Run) -> Iterator[Run]:
             other = Run.open(path.parent)
             same = all(
                 other.configuration.get(k) == run.configuration.get(k) for k in _SHARED
-            ) and _fingerprint(other) == _fingerprint(run)
+            ) and same_weights(_fingerprint(other), _fingerprint(run))
             if same:
                 other.table()
                 yield other

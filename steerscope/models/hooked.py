@@ -293,6 +293,8 @@ def faithful_hooked(
             config.setdefault("n_ctx", config["n_positions"])
         config["architectures"] = [type(original).__name__]
         (Path(folder) / "config.json").write_text(json.dumps(config, default=str))
+        if known_as is not None and known_as.startswith(tl_loading.NEED_REMOTE_CODE_MODELS):
+            known_as = None  # TransformerLens would run their code without asking
         for source in filter(None, (known_as, folder)):
             try:
                 hooked = _convert(source, original, tokenizer, device)
@@ -307,6 +309,7 @@ def faithful_hooked(
 
 
 def _convert(source: str, original: Any, tokenizer: Any, device: torch.device) -> HookedTransformer:
+    """The HookedTransformer that holds the original's own weights, so that they are there once."""
     cfg = tl_loading.get_pretrained_model_config(
         source,
         hf_cfg=original.config.to_dict(),
@@ -316,18 +319,38 @@ def _convert(source: str, original: Any, tokenizer: Any, device: torch.device) -
     )
     weights = tl_loading.get_pretrained_state_dict(source, cfg, original, dtype=original.dtype)
     cfg.tokenizer_name = None
-    hooked = HookedTransformer(
-        cfg, copy.deepcopy(tokenizer), move_to_device=False, default_padding_side="right"
-    )
-    hooked.load_and_process_state_dict(
-        weights,
-        fold_ln=False,
-        center_writing_weights=False,
-        center_unembed=False,
-        fold_value_biases=False,
-    )
+    cfg.n_ctx = _context(original.config, cfg)
+    hooked = HookedTransformer(cfg, move_to_device=False)
+    # Assigned and not copied: most are views of the original's, and tied ones stay one.
+    hooked.load_state_dict(hooked.fill_missing_keys(weights), assign=True, strict=False)
+    _give_tokenizer(hooked, tokenizer)
     hooked.move_model_modules_to_device()
     return hooked.eval().requires_grad_(False)
+
+
+def _context(config: Any, cfg: Any) -> int:
+    """The context of a checkpoint, which TransformerLens cuts to 2,048 tokens for some families.
+
+    Rotations are made as positions are needed; learned positions, and rotations that depend on the
+    length of the text, stay as TransformerLens knows them.
+    """
+    named = getattr(config.get_text_config(), "max_position_embeddings", None)
+    kind = (getattr(config.get_text_config(), "rope_parameters", None) or {}).get("rope_type")
+    bound = cfg.use_dynamic_ntk_rope or kind in {"dynamic", "longrope"}
+    if cfg.positional_embedding_type != "rotary" or bound or named is None:
+        return int(cfg.n_ctx)
+    return int(named)
+
+
+def _give_tokenizer(hooked: HookedTransformer, tokenizer: Any) -> None:
+    """Set a copy of the tokenizer as TransformerLens would, which loads it again from its name."""
+    own = copy.deepcopy(tokenizer)
+    own.padding_side = "right"
+    end = own.eos_token or "<|endoftext|>"
+    own.eos_token, own.pad_token = end, own.pad_token or end
+    own.bos_token = own.bos_token or end
+    hooked.tokenizer = own
+    hooked.cfg.tokenizer_prepends_bos = len(own.encode("")) > 0
 
 
 @torch.no_grad()

@@ -8,7 +8,6 @@ that touches TransformerLens.
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -57,7 +56,8 @@ class LensModel(ABC):
         vocabulary: what it puts in front of a text, what ends one, how its tokens read.
         bos: how texts begin: `auto`, as the tokenizer itself does, `always` or `never`.
         transformer: the TransformerLens object, for whatever this class does not offer.
-        fingerprint: hash of architecture and weights, the same on both backbones and in any dtype.
+        fingerprint: of architecture and weights, the same on both backbones and in any number format
+            that holds the checkpoint's numbers.
         clock: absolute positions of the pass in progress.
         memory_limit: bytes for weights and work together; None for what the machine has.
     """
@@ -329,21 +329,6 @@ def _on_site(site: Site, whole: Tensor, function: HookFunction) -> Tensor | None
             return None
         return rearrange(flat, "batch pos (head d) -> batch pos head d", head=whole.shape[2])
     return function(whole)
-
-
-def weights_fingerprint(architecture: str, weights: dict[str, Tensor]) -> str:
-    """Hash of an architecture's name and of its weights, sampled and rounded to bfloat16.
-
-    Up to 4096 evenly spaced numbers of each tensor enter, so that a large model takes no longer
-    than it must, and the rounding makes the hash the same in float32 and bfloat16.
-    """
-    digest = hashlib.sha256(architecture.encode())
-    for name in sorted(weights):
-        flat = weights[name].detach().reshape(-1)
-        sample = flat[:: max(1, flat.numel() // 4096)][:4096].to("cpu", torch.bfloat16)
-        digest.update(f"{name} {tuple(weights[name].shape)}".encode())
-        digest.update(sample.view(torch.int16).numpy().tobytes())
-    return digest.hexdigest()
 
 
 class PlainPass:

@@ -23,9 +23,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from steerscope.errors import BackboneWarning, BadValueError, ModelLoadError, UnknownNameError
 from steerscope.models.bridge import BridgeLensModel, bridged, mlp_width
 from steerscope.models.hooked import HookedLensModel, faithful_hooked, official_name
-from steerscope.models.lens_model import LensModel, ModelShape, weights_fingerprint
+from steerscope.models.lens_model import LensModel, ModelShape
 from steerscope.models.memory import parse_bytes
 from steerscope.models.originals import Original
+from steerscope.models.weight_hashes import weights_fingerprint
 from steerscope.texts.bundled import bundled_models
 
 Backbone = Literal["auto", "hooked", "bridge"]

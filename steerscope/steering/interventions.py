@@ -16,6 +16,7 @@ from steerscope.directions import Direction
 from steerscope.doses import Dose
 from steerscope.errors import UnsupportedSiteError, VectorMismatchError
 from steerscope.models.clock import Clock
+from steerscope.models.fingerprints import same_weights
 from steerscope.models.lens_model import HookFunction, LensModel
 from steerscope.sites import READ_ONLY_STREAMS, Site
 from steerscope.steering.operators import find_operator
@@ -228,7 +229,7 @@ def check_direction(direction: Direction, model: LensModel) -> None:
             f"{model.name} has {width} at {direction.site}; use a vector of this model."
         )
     origin = direction.provenance
-    if origin.fingerprint != model.fingerprint:
+    if not same_weights(origin.fingerprint, model.fingerprint):
         raise VectorMismatchError(
             f"the direction {direction.label} was found on {origin.model} "
             f"({origin.fingerprint[:12]}), not on {model.name} ({model.fingerprint[:12]}); find it "

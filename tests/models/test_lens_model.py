@@ -11,8 +11,8 @@ from steerscope.errors import (
     UnsupportedSiteError,
 )
 from steerscope.models.clock import Clock
-from steerscope.models.lens_model import weights_fingerprint
 from steerscope.models.loading import load_model
+from steerscope.models.weight_hashes import weights_fingerprint
 from steerscope.sites import STREAMS, Site
 from tests.helpers import FAMILIES
 

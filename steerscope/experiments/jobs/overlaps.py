@@ -25,9 +25,9 @@ from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, st
 from steerscope.extraction.activations import extract
 from steerscope.figures.files import Plate
 from steerscope.models.loading import load_model
+from steerscope.models.provenance import provenance_of
 from steerscope.models.weight_hashes import sampled
 from steerscope.progress import Track
-from steerscope.runs.provenance import provenance_of
 from steerscope.runs.results import Row, Run, plain_row
 from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
@@ -50,7 +50,7 @@ class OverlapStep:
     Attributes:
         model: to be loaded.
         contrasts: the concept.
-        texts: on which features fire, `microworld` for fresh stories or a file; None for the texts
+        texts: on which features fire, a bundled world for fresh texts or a file; None for the texts
             of the pairs that are not read.
         autoencoder: bundled name, folder or release.
         k: features of each set.

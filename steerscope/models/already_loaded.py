@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -72,16 +73,18 @@ def _hooked(model: HookedTransformer, tokenizer: Any) -> LensModel:
 def _bridge(model: TransformerBridge, tokenizer: Any) -> LensModel:
     """Its weights are those of the checkpoint under longer names."""
     original = model.original_model
-    weights = {
+    found = {
         name.replace("._original_component", ""): weight
         for name, weight in original.state_dict().items()
     }
+    with torch.device("meta"):  # the names alone: the bridge adds others for the same weights
+        names = type(original)(original.config).state_dict()
     made = BridgeLensModel(
-        name=str(getattr(model.cfg, "model_name", None) or type(original).__name__),
+        name=Path(str(model.cfg.model_name or type(original).__name__)).name,
         transformer=model,
         tokenizer=tokenizer,
         shape=shape_of(original.config),
-        fingerprint=weights_fingerprint(type(original).__name__, weights),
+        fingerprint=weights_fingerprint(type(original).__name__, {n: found[n] for n in names}),
         ends=ends_of(original),
     )
     made.shape = shape_of(original.config, d_mlp=mlp_width(made))

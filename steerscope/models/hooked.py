@@ -319,6 +319,7 @@ def _convert(source: str, original: Any, tokenizer: Any, device: torch.device) -
     )
     weights = tl_loading.get_pretrained_state_dict(source, cfg, original, dtype=original.dtype)
     cfg.tokenizer_name = None
+    cfg.model_name = Path(original.config.name_or_path or source).name
     cfg.n_ctx = _context(original.config, cfg)
     hooked = HookedTransformer(cfg, move_to_device=False)
     # Assigned and not copied: most are views of the original's, and tied ones stay one.

@@ -320,8 +320,9 @@ def _convert(source: str, original: Any, tokenizer: Any, device: torch.device) -
     weights = tl_loading.get_pretrained_state_dict(source, cfg, original, dtype=original.dtype)
     cfg.tokenizer_name = None
     cfg.model_name = Path(original.config.name_or_path or source).name
-    cfg.n_ctx = _context(original.config, cfg)
+    cfg.n_ctx, context = _tables(cfg), _context(original.config, cfg)
     hooked = HookedTransformer(cfg, move_to_device=False)
+    cfg.n_ctx = context
     # Assigned and not copied: most are views of the original's, and tied ones stay one.
     hooked.load_state_dict(hooked.fill_missing_keys(weights), assign=True, strict=False)
     _give_tokenizer(hooked, tokenizer)
@@ -341,6 +342,12 @@ def _context(config: Any, cfg: Any) -> int:
     if cfg.positional_embedding_type != "rotary" or bound or named is None:
         return int(cfg.n_ctx)
     return int(named)
+
+
+def _tables(cfg: Any) -> int:
+    """Positions to make tables for at first: where rotations grow as needed, each block has its own."""
+    grows = cfg.positional_embedding_type == "rotary" and not cfg.use_dynamic_ntk_rope
+    return min(cfg.n_ctx, 256) if grows else cfg.n_ctx
 
 
 def _give_tokenizer(hooked: HookedTransformer, tokenizer: Any) -> None:

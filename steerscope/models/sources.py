@@ -16,6 +16,7 @@ from transformers.utils import cached_file
 from steerscope.errors import ModelLoadError, reason
 from steerscope.models.fingerprints import remembered
 from steerscope.models.hooked import official_name
+from steerscope.models.lean_loading import lean_loading
 from steerscope.models.weight_hashes import holds_checkpoint, weights_fingerprint
 from steerscope.texts.bundled import bundled_models
 
@@ -58,14 +59,15 @@ class Source:
             dtype = dtype or torch.float32  # a file of blocks has no format of its own
         try:
             config = AutoConfig.from_pretrained(self.place, **options)
-            network = AutoModelForCausalLM.from_pretrained(
-                self.place,
-                config=config,
-                dtype=dtype or "auto",
-                attn_implementation="eager",
-                device_map=device_map,
-                **options,
-            )
+            with lean_loading():
+                network = AutoModelForCausalLM.from_pretrained(
+                    self.place,
+                    config=config,
+                    dtype=dtype or "auto",
+                    attn_implementation="eager",
+                    device_map=device_map,
+                    **options,
+                )
             tokenizer = AutoTokenizer.from_pretrained(self.place, **options)
         except Exception as error:  # noqa: BLE001 - loaders raise what they like
             raise ModelLoadError(f"cannot load model {self.name!r}; {self._why(error)}") from error

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from steerscope.models.fingerprints import LENGTHS
 
-_AT_ONCE = 2**22  # numbers converted at once
+_AT_ONCE = 2**18  # numbers converted at once, by each of a few threads
 # Formats of a checkpoint that a wider one holds without loss, as safetensors names them.
 _NARROWER = {
     torch.float32: {"F32", "BF16", "F16", "F8_E4M3", "F8_E5M2"},
@@ -29,7 +29,7 @@ def weights_fingerprint(architecture: str, weights: Mapping[str, Tensor]) -> str
     names = sorted(weights)
     places = [(w.data_ptr(), tuple(w.shape), w.dtype) for w in (weights[n] for n in names)]
     first = {place: weights[name] for name, place in zip(names, places, strict=True)}
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(max_workers=4) as pool:
         known.update(zip(first, pool.map(_digest, first.values()), strict=True))
     whole = hashlib.sha256(architecture.encode())
     for name, place in zip(names, places, strict=True):
@@ -91,10 +91,10 @@ def holds_checkpoint(kind: torch.dtype, files: Sequence[Path], own: torch.dtype 
         files: of the checkpoint; those in safetensors say what they hold.
         own: the format that the checkpoint's configuration names, for other files.
     """
-    safetensors = [file for file in files if file.suffix == ".safetensors"]
-    if len(safetensors) == len(files) and files:
-        return set().union(*map(_formats, safetensors)) <= _NARROWER[kind] | _INTEGERS
-    return kind == own and all(file.suffix != ".gguf" for file in files)
+    suffixes = {file.suffix for file in files}
+    if suffixes == {".safetensors"}:
+        return set().union(*map(_formats, files)) <= _NARROWER[kind] | _INTEGERS
+    return kind == (torch.float32 if suffixes == {".gguf"} else own)
 
 
 def _formats(file: Path) -> set[str]:

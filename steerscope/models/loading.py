@@ -20,12 +20,18 @@ import torch
 import transformers
 from torch import nn
 
-from steerscope.errors import BackboneWarning, BadValueError, ModelLoadError, UnknownNameError
+from steerscope.errors import (
+    BackboneWarning,
+    BadValueError,
+    MemoryBudgetError,
+    ModelLoadError,
+    UnknownNameError,
+)
 from steerscope.models.already_loaded import is_transformer, taken
 from steerscope.models.bridge import BridgeLensModel, bridged, mlp_width
 from steerscope.models.hooked import HookedLensModel, faithful_hooked
 from steerscope.models.lens_model import LensModel
-from steerscope.models.memory import parse_bytes
+from steerscope.models.memory import parse_bytes, shown, weights_bytes
 from steerscope.models.originals import Original
 from steerscope.models.shapes import ends_of, shape_of
 from steerscope.models.sources import DeviceMap, Source, find_source
@@ -73,6 +79,7 @@ def load_model(  # noqa: PLR0913 - each is a choice of its own
     Raises:
         BadValueError: options that do not go together, a device or an amount of memory that cannot
             be read, or a device not here.
+        MemoryBudgetError: the weights alone do not fit into the limit.
         ModelLoadError: there is no such model, or the backbone asked for cannot run it faithfully.
         UnknownNameError: a backbone, dtype or bos that does not exist.
     """
@@ -95,7 +102,8 @@ def load_model(  # noqa: PLR0913 - each is a choice of its own
             source = find_source(str(model), revision=revision, trust_remote_code=trust_remote_code)
             checkpoint = _loaded(source, find_device(device), device_map, dtype)
             made, why = _on_a_backbone(checkpoint, backbone)
-    made.memory_limit, made.bos = limit, beginning
+    _limit_memory(made, limit)
+    made.bos = beginning
     made.beginning  # noqa: B018 - refuses a beginning that the tokenizer does not have
     if why:
         warnings.warn(
@@ -104,6 +112,16 @@ def load_model(  # noqa: PLR0913 - each is a choice of its own
             stacklevel=2,
         )
     return made
+
+
+def _limit_memory(model: LensModel, limit: int | None) -> None:
+    """Set the limit of a model's memory, and refuse one that its weights alone exceed."""
+    model.memory_limit = limit
+    if limit is not None and limit < weights_bytes(model):
+        raise MemoryBudgetError(
+            f"the weights of {model.name} alone take {shown(weights_bytes(model))}, more than "
+            f"{shown(limit)}; allow more memory or use a smaller number format."
+        )
 
 
 def load_original(name_or_path: str | Path) -> Original:

@@ -30,9 +30,7 @@ def lean_loading() -> Iterator[None]:
     """While active, what transformers loads is in memory about once."""
     copy, dequantise = core_model_loading._materialize_copy, gguf.dequantize
 
-    def copied(
-        tensor: Any, device: torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> Tensor:
+    def copied(tensor: Any, device: Any = None, dtype: torch.dtype | None = None) -> Tensor:
         if isinstance(tensor, Tensor):  # no file behind it, as far as one can tell
             return copy(tensor, device, dtype)
         read = tensor[...]

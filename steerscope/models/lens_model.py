@@ -66,6 +66,7 @@ class LensModel(ABC):
             that holds the checkpoint's numbers.
         clock: absolute positions of the pass in progress.
         turn: the right to use it, which one thread has at a time.
+        accepts: fingerprints of other weights whose directions may be used, with a warning.
         memory_limit: bytes for weights and work together; None for what the machine has.
     """
 
@@ -94,6 +95,7 @@ class LensModel(ABC):
         self.clock = Clock()
         self.turn = Turn()
         self.memory_limit: int | None = None
+        self.accepts: frozenset[str] = frozenset()
         self._watch_positions()
         keep_alone(transformer)
 

@@ -219,6 +219,11 @@ class LensModel(ABC):
         return ids
 
     @property
+    def dtype_name(self) -> str:
+        """The number format by name, such as `bfloat16`."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
     def beginning(self) -> list[int]:
         """The ids that the model's texts begin with; none where they begin with the text itself."""
         return list(self.vocabulary.first(self.bos))

@@ -35,6 +35,8 @@ def check_inputs(run: Run, *, weights: bool = True) -> list[Difference]:
                 configuration["model"],
                 backbone=configuration["backbone"],
                 dtype=configuration.get("dtype", "float32"),
+                bos=configuration.get("bos", "auto"),
+                revision=configuration.get("revision"),
             )
             then = run.description["provenance"]["fingerprint"]
             if not same_weights(model.fingerprint, then):

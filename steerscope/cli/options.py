@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from steerscope.cli.shared import (
     Backbone,
     Bos,
+    Check,
     Contrasts,
     Device,
     DeviceMap,
@@ -56,6 +57,9 @@ class Loading:
 
     def load(self, model: str) -> LensModel:
         """The model of that name."""
+        return self._loaded(model, check=True)
+
+    def _loaded(self, model: str, *, check: bool) -> LensModel:
         from steerscope.models.loading import load_model
 
         return load_model(
@@ -68,6 +72,7 @@ class Loading:
             revision=self.revision,
             device_map=self.device_map,
             trust_remote_code=self.trust_remote_code,
+            check=check,
         )
 
     def settings(self) -> dict[str, Any]:
@@ -91,6 +96,17 @@ class Loading:
                 "folder that needs neither, or measure it in Python."
             )
         return {"device": self.device, "memory": self.memory}
+
+
+@dataclass(frozen=True)
+class Trying(Loading):
+    """The same for a command that judges nothing, so that its model may go unexamined."""
+
+    check: Check = True
+
+    def load(self, model: str) -> LensModel:
+        """The model of that name."""
+        return self._loaded(model, check=self.check)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,20 @@ DeviceMap = Annotated[
 TrustRemoteCode = Annotated[
     bool, typer.Option("--trust-remote-code", help="run Python code that comes with the checkpoint")
 ]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check/--no-check",
+        help="compare the model with transformers before it is used; without it nothing says that "
+        "its logits are right, that a site steers it, or that its cache forgets nothing",
+    ),
+]
+Nulls = Annotated[
+    int,
+    typer.Option(
+        help="null directions of each kind that go through the same choice; under 19 test nothing"
+    ),
+]
 Contrasts = Annotated[str, typer.Option(help="bundled contrast set, JSON-lines file or style:NAME")]
 Prompts = Annotated[str | None, typer.Option(help="bundled prompt set, .jsonl file or text file")]
 Method = Annotated[str, typer.Option(help="how the direction is found")]

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from steerscope.errors import BadValueError, ModelLoadError
-from steerscope.models.bridge import BridgeLensModel, mlp_width
+from steerscope.models.bridge import BridgeLensModel, measured_shape
 from steerscope.models.hooked import HookedLensModel
 from steerscope.models.lens_model import LensModel, ModelShape
-from steerscope.models.shapes import ends_of, shape_of
+from steerscope.models.shapes import shape_of
+from steerscope.models.vocabulary import ends_of
 from steerscope.models.weight_hashes import weights_fingerprint
 
 with warnings.catch_warnings():
@@ -87,5 +88,5 @@ def _bridge(model: TransformerBridge, tokenizer: Any) -> LensModel:
         fingerprint=weights_fingerprint(type(original).__name__, {n: found[n] for n in names}),
         ends=ends_of(original),
     )
-    made.shape = shape_of(original.config, d_mlp=mlp_width(made))
+    made.shape = measured_shape(made)
     return made

@@ -1,9 +1,9 @@
 """The door to TransformerLens: loads a model, or takes one that is loaded, as a `LensModel`.
 
 HookedTransformer comes first, built by TransformerLens' own conversion without folding or
-centring, so that its activations are those of the original. Before it is used, its logits are
-compared with those of transformers; where TransformerLens cannot convert the architecture, or
-converts it unfaithfully, TransformerBridge takes over and a `BackboneWarning` says so.
+centring, so that its activations are those of the original. Before it is used, it is examined
+against transformers; where TransformerLens cannot convert the architecture, or converts it
+unfaithfully, TransformerBridge is examined, and a `BackboneWarning` says so if it takes over.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -28,12 +27,14 @@ from steerscope.errors import (
     UnknownNameError,
 )
 from steerscope.models.already_loaded import is_transformer, taken
-from steerscope.models.bridge import BridgeLensModel, bridged, mlp_width
-from steerscope.models.hooked import HookedLensModel, faithful_hooked
+from steerscope.models.bridge import BridgeLensModel
+from steerscope.models.candidates import Candidates
+from steerscope.models.examination import witness
+from steerscope.models.hooked import HookedLensModel
+from steerscope.models.installs import no_installs
 from steerscope.models.lens_model import LensModel
 from steerscope.models.memory import parse_bytes, shown, weights_bytes
 from steerscope.models.originals import Original
-from steerscope.models.shapes import ends_of, shape_of
 from steerscope.models.sources import DeviceMap, Source, find_source
 from steerscope.models.vocabulary import check_bos
 from steerscope.models.weight_hashes import weights_fingerprint
@@ -56,6 +57,7 @@ def load_model(  # noqa: PLR0913 - each is a choice of its own
     bos: str = "auto",
     revision: str | None = None,
     trust_remote_code: bool = False,
+    check: bool = True,
 ) -> LensModel:
     """A model by name, folder or file, or one that is loaded already.
 
@@ -75,6 +77,10 @@ def load_model(  # noqa: PLR0913 - each is a choice of its own
         bos: how texts begin: `auto`, as the tokenizer itself does, `always` or `never`.
         revision: branch, tag or commit of a model on the hub.
         trust_remote_code: whether Python code that comes with the checkpoint may run. Nothing asks.
+        check: whether the model is examined against transformers. Without it nothing says that the
+            backbone computes what transformers computes, that a site steers it, or that decoding
+            with a cache is decoding without. A model of TransformerLens has no such counterpart and
+            is not examined.
 
     Raises:
         BadValueError: options that do not go together, a device or an amount of memory that cannot
@@ -90,28 +96,57 @@ def load_model(  # noqa: PLR0913 - each is a choice of its own
     limit = parse_bytes(memory) if isinstance(memory, str) else memory
     if device is not None and device_map is not None:
         raise BadValueError("device and device_map both say where the model goes; give one.")
-    with _quiet():
+    with _quiet(), no_installs():
         if isinstance(model, nn.Module):
             _check_untouched(model, device_map, dtype, revision)
             where = None if device is None else find_device(device)
             if is_transformer(model):
-                made, why = taken(model, tokenizer, where), ""
+                made, refused = taken(model, tokenizer, where), ""
             else:
-                made, why = _on_a_backbone(_given(model, tokenizer, where), backbone)
+                made, refused = _run(_given(model, tokenizer, where), backbone, check)
         else:
             source = find_source(str(model), revision=revision, trust_remote_code=trust_remote_code)
-            checkpoint = _loaded(source, find_device(device), device_map, dtype)
-            made, why = _on_a_backbone(checkpoint, backbone)
+            candidates = _read(source, find_device(device), device_map, dtype)
+            made, refused = _run(candidates, backbone, check)
     _limit_memory(made, limit)
     made.bos = beginning
     made.beginning  # noqa: B018 - refuses a beginning that the tokenizer does not have
-    if why:
-        warnings.warn(
-            f"{made.name} runs on TransformerBridge, since HookedTransformer cannot: {why}.",
-            BackboneWarning,
-            stacklevel=2,
-        )
+    for note in _notes(made, refused, check):
+        warnings.warn(note, BackboneWarning, stacklevel=2)
     return made
+
+
+def _run(candidates: Candidates, backbone: str, check: bool) -> tuple[LensModel, str]:
+    """The first way to run a checkpoint that passes, and why the one before did not."""
+    network = candidates.original
+    spread = len(set((getattr(network, "hf_device_map", None) or {}).values())) > 1
+    with _naming(candidates.name):
+        truth = witness(network) if check else None
+    return candidates.first(backbone, None if spread else network.device, truth)
+
+
+def _notes(model: LensModel, refused: str, check: bool) -> Iterator[str]:
+    """What whoever loads a model must know about how it runs."""
+    if refused:
+        yield f"{model.name} runs on TransformerBridge, since HookedTransformer cannot: {refused}."
+    if model.offer.no_cache:
+        yield (
+            f"{model.name} writes without a cache, which is right and slower: {model.offer.no_cache}."
+        )
+    if not check:
+        yield (
+            f"{model.name} was not examined: nothing says that it computes what transformers "
+            "computes, that its sites steer it, or that its cache forgets nothing."
+        )
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Say in an error which model it was that could not be loaded."""
+    try:
+        yield
+    except ModelLoadError as error:
+        raise ModelLoadError(f"cannot load model {name!r}: {error}") from error
 
 
 def _limit_memory(model: LensModel, limit: int | None) -> None:
@@ -131,35 +166,15 @@ def load_original(name_or_path: str | Path) -> Original:
         ModelLoadError: there is no such model.
     """
     source = find_source(str(name_or_path))
-    with _quiet():
+    with _quiet(), no_installs():
         network, tokenizer = source.load(torch.float32)
         fingerprint = source.fingerprint(network)
     return Original(network, tokenizer, fingerprint)
 
 
-@dataclass
-class _Checkpoint:
-    """A transformers model that is to run on a backbone.
-
-    Attributes:
-        network: the model; None once its weights are another's.
-        place: what it was loaded from.
-        device: where it is to run; None for a model that stays where it is.
-        official: TransformerLens' own name for it, if it has one.
-    """
-
-    name: str
-    network: Any
-    tokenizer: Any
-    fingerprint: str
-    place: str
-    device: torch.device | None
-    official: str | None = None
-
-
-def _loaded(
+def _read(
     source: Source, device: torch.device, device_map: DeviceMap | None, dtype: str
-) -> _Checkpoint:
+) -> Candidates:
     kind = getattr(torch, dtype) if dtype != "auto" else None
     if kind is None and device_map is None and device.type == "cpu":
         kind = torch.float32
@@ -170,15 +185,12 @@ def _loaded(
             "cannot be steered; give it room on devices, or a smaller model."
         )
     fingerprint = source.fingerprint(network)
-    where = None
     if device_map is None:
-        where, network = device, network.to(device)
-    return _Checkpoint(
-        source.name, network, tokenizer, fingerprint, source.place, where, source.official
-    )
+        network = network.to(device)
+    return Candidates(source.name, source.place, source.official, network, tokenizer, fingerprint)
 
 
-def _given(network: Any, tokenizer: Any, device: torch.device | None) -> _Checkpoint:
+def _given(network: Any, tokenizer: Any, device: torch.device | None) -> Candidates:
     """A transformers model as the user loaded it.
 
     Raises:
@@ -196,7 +208,7 @@ def _given(network: Any, tokenizer: Any, device: torch.device | None) -> _Checkp
     network = network.eval().requires_grad_(False)
     if device is not None:
         network = network.to(device)
-    return _Checkpoint(name, network, tokenizer, fingerprint, name, device)
+    return Candidates(name, name, None, network, tokenizer, fingerprint)
 
 
 def _check_untouched(
@@ -213,47 +225,6 @@ def _check_untouched(
             f"the model is loaded already, in {kind}; device_map, dtype and revision belong to one "
             "that is not."
         )
-
-
-def _on_a_backbone(checkpoint: _Checkpoint, backbone: str) -> tuple[LensModel, str]:
-    """The model on HookedTransformer or on TransformerBridge, and why it is not the first."""
-    network, tokenizer = checkpoint.network, checkpoint.tokenizer
-    shape, ends = shape_of(network.config), ends_of(network)
-    places = set((getattr(network, "hf_device_map", None) or {}).values())
-    hooked, why = None, ""
-    if backbone != "bridge":
-        if len(places) > 1:
-            why = "it is laid over several devices"
-        else:
-            device = checkpoint.device or network.device
-            hooked, why = faithful_hooked(network, tokenizer, device, checkpoint.official)
-    if hooked is not None:
-        del network
-        checkpoint.network = None  # what the backbone does not share can go
-        model: LensModel = HookedLensModel(
-            name=checkpoint.name,
-            transformer=hooked,
-            tokenizer=tokenizer,
-            shape=replace(shape, n_context=min(shape.n_context, hooked.cfg.n_ctx)),
-            fingerprint=checkpoint.fingerprint,
-            ends=ends,
-        )
-        return model, ""
-    if backbone == "hooked":
-        raise ModelLoadError(
-            f"HookedTransformer cannot run {checkpoint.name}: {why}; use the bridge backbone."
-        )
-    where = None if len(places) > 1 else checkpoint.device or network.device
-    model = BridgeLensModel(
-        name=checkpoint.name,
-        transformer=bridged(checkpoint.place, network, tokenizer, where),
-        tokenizer=tokenizer,
-        shape=shape,
-        fingerprint=checkpoint.fingerprint,
-        ends=ends,
-    )
-    model.shape = replace(shape, d_mlp=mlp_width(model))
-    return model, why
 
 
 def find_device(name: str | None) -> torch.device:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import cached_file
 
 from steerscope.errors import ModelLoadError, reason
+from steerscope.models.checkpoints import read_checkpoint
 from steerscope.models.fingerprints import remembered
 from steerscope.models.hooked import official_name
-from steerscope.models.lean_loading import lean_loading
 from steerscope.models.weight_hashes import holds_checkpoint, weights_fingerprint
 from steerscope.texts.bundled import bundled_models
 
@@ -59,23 +59,19 @@ class Source:
             dtype = dtype or torch.float32  # a file of blocks has no format of its own
         try:
             config = AutoConfig.from_pretrained(self.place, **options)
-            with lean_loading():
-                network = AutoModelForCausalLM.from_pretrained(
-                    self.place,
-                    config=config,
-                    dtype=dtype or "auto",
-                    attn_implementation="eager",
-                    device_map=device_map,
-                    **options,
-                )
             tokenizer = AutoTokenizer.from_pretrained(self.place, **options)
+            how = options | {"dtype": dtype or "auto", "device_map": device_map}
+            network = read_checkpoint(self.place, config, how)
+        except ModelLoadError as error:
+            raise ModelLoadError(f"cannot load model {self.name!r}: {error}") from error
         except Exception as error:  # noqa: BLE001 - loaders raise what they like
             raise ModelLoadError(f"cannot load model {self.name!r}; {self._why(error)}") from error
         tokenizer.padding_side = "right"
         return network.eval().requires_grad_(False), tokenizer
 
     def _why(self, error: Exception) -> str:
-        text = " ".join(str(error).split())[:300] or reason(error)
+        text = " ".join(str(error).split()) or reason(error)
+        text = text.split(" Model type should be one of")[0][:300]  # hundreds of them
         if "trust_remote_code" in str(error):
             return (
                 "it comes with Python code of its own, which does not run unasked; read that code, "

@@ -34,6 +34,15 @@ def check_bos(name: str) -> Bos:
     return name
 
 
+def ends_of(network: Any) -> list[int | None]:
+    """The end tokens that a checkpoint names: in its generation settings and its configuration."""
+    found: list[int | None] = []
+    for source in (network.generation_config, network.config.get_text_config()):
+        named = getattr(source, "eos_token_id", None)
+        found += named if isinstance(named, list | tuple) else [named]
+    return found
+
+
 class Vocabulary:
     """A Hugging Face tokenizer: what begins a text, what ends one, and how tokens read.
 

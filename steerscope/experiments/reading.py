@@ -32,7 +32,7 @@ def load_experiment(name_or_path: str | Path) -> Experiment:
     """
     path = _find(name_or_path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ExperimentError(f"cannot read {path} ({error}); give a text file.") from None
     return parse_experiment(text, str(path))

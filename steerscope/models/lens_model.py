@@ -24,6 +24,7 @@ from steerscope.errors import BadValueError, PromptTooLongError, UnsupportedSite
 from steerscope.models.caches import Cache, Recompute
 from steerscope.models.clock import Clock
 from steerscope.sites import HEAD_STREAMS, STREAMS, Site, Stream
+from steerscope.texts.lines import check_text
 
 BackboneName = Literal["hooked", "bridge"]
 TextOrIds = str | Sequence[int]
@@ -168,8 +169,10 @@ class LensModel(ABC):
         Raises:
             PromptTooLongError: the context does not hold the tokens and `room` new ones.
             BadValueError: no token at all, or an id outside the vocabulary.
+            ContrastError: the text holds half of a surrogate pair.
         """
         if isinstance(text, str):
+            check_text("prompt", text)
             ids = list(self.tokenizer(text, add_special_tokens=False).input_ids)
         else:
             ids = [int(i) for i in text]

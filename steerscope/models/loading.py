@@ -27,6 +27,7 @@ from steerscope.models.lens_model import LensModel, ModelShape, weights_fingerpr
 from steerscope.models.memory import parse_bytes
 from steerscope.models.originals import Original
 from steerscope.texts.bundled import bundled_models
+from steerscope.texts.lines import lfs_pointer_among
 
 Backbone = Literal["auto", "hooked", "bridge"]
 DType = Literal["float32", "bfloat16", "float16"]
@@ -141,6 +142,8 @@ def _resolve(name: str) -> tuple[str, str, str | None]:
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise ModelLoadError(f"{name} has no config.json; give a Hugging Face model folder.")
+        if wrong := lfs_pointer_among(path):
+            raise ModelLoadError(f"cannot load model {name!r}: {wrong}")
         return path.resolve().name, str(path.resolve()), None
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise ModelLoadError(f"no model folder {name}; check the path.")

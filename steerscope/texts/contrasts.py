@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -17,6 +17,7 @@ from steerscope.texts.bundled import (
     bundled_contrasts,
     bundled_prompts,
 )
+from steerscope.texts.lines import check_text, text_lines
 from steerscope.texts.styles import MESSAGES, Style, find_style, message_of
 
 STYLE = "style:"
@@ -34,7 +35,7 @@ class ContrastPair:
         concept: its name, the same in every pair of a set.
 
     Raises:
-        ContrastError: a text is empty, or both are the same.
+        ContrastError: a text is empty or holds half of a surrogate pair, or both are the same.
     """
 
     positive: str
@@ -45,6 +46,7 @@ class ContrastPair:
         for side in ("positive", "negative", "concept"):
             if not getattr(self, side).strip():
                 raise ContrastError(f"the {side} text is empty; write a sentence.")
+            check_text(f"{side} text", getattr(self, side))
         if self.positive == self.negative:
             raise ContrastError("positive and negative are the same text; they must differ.")
 
@@ -59,6 +61,8 @@ class Prompt:
     def __post_init__(self) -> None:
         if not self.text.strip():
             raise ContrastError("the prompt is empty; write a sentence.")
+        for text in (self.text, *self.facts, *self.facts.values()):
+            check_text("prompt", text)
 
 
 @dataclass(frozen=True)
@@ -218,7 +222,7 @@ def load_prompts(name_or_path: str | Path) -> PromptSet:
             for number, row in _read_lines(path, required={"prompt"}, optional={"facts"})
         ]
     else:
-        rows = [(number, {"text": line}) for number, line in _text_lines(path)]
+        rows = [(number, {"text": line}) for number, line in text_lines(path)]
     prompts = tuple(_build(path, number, Prompt, row) for number, row in rows)
     return PromptSet(path.name.removesuffix(PROMPTS_SUFFIX), prompts)
 
@@ -287,22 +291,11 @@ def _find(name_or_path: str | Path, bundled: dict[str, Path], kind: str) -> Path
     return path
 
 
-def _text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ContrastError(f"{path} is not UTF-8 text ({error}); save it as UTF-8.") from None
-    found = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
-    if not found:
-        raise ContrastError(f"{path} is empty; it needs at least one line.")
-    return iter(found)
-
-
 def _read_lines(
     path: Path, *, required: set[str], optional: set[str]
 ) -> list[tuple[int, dict[str, Any]]]:
     rows = []
-    for number, line in _text_lines(path):
+    for number, line in text_lines(path):
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:

@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 import plotly.graph_objects as go
-from steerscope.runs.tables import Table, write_table
 
 from steerscope import Run, StudyPlan, run_study
 from steerscope.errors import SteerscopeError
@@ -14,6 +13,7 @@ from steerscope.figures.files import Plate, write_plate
 from steerscope.figures.looks import parse_look
 from steerscope.progress import bar
 from steerscope.report import plates, write_report
+from steerscope.runs.tables import Table, write_table
 
 ROOT = Path(__file__).parents[1]
 FIGURES = ROOT / "figures"

@@ -7,7 +7,6 @@ Run from the project's folder: `python analyses/interference_gram.py`. The pictu
 from __future__ import annotations
 
 from _drawing import draw, options, write
-from steerscope.runs.tables import Column, Table
 
 from steerscope import (
     Dose,
@@ -22,6 +21,7 @@ from steerscope import (
 )
 from steerscope.figures.files import Plate
 from steerscope.progress import bar
+from steerscope.runs.tables import Column, Table
 
 
 def main() -> None:

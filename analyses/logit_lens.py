@@ -7,10 +7,10 @@ table go to `figures/`.
 from __future__ import annotations
 
 from _drawing import draw, options, write
-from steerscope.runs.tables import Column, Table
 
 from steerscope import figures, lens_table, load_model
 from steerscope.figures.files import Plate
+from steerscope.runs.tables import Column, Table
 
 PROMPT = "Mia went to the garden. She was so happy"
 WORDS = {

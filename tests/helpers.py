@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 import transformers as hf
-from steerscope.eigengaps import HeadSpectra, HeadStatistic, KeyView
-from steerscope.extraction.activations import Contrast, Gradients, Provenance
-from steerscope.runs.results import Row
 
 from steerscope.directions import Direction
 from steerscope.doses import Scale
+from steerscope.eigengaps import HeadSpectra, HeadStatistic, KeyView
+from steerscope.extraction.activations import Contrast, Gradients, Provenance
 from steerscope.models.lens_model import LensModel
+from steerscope.runs.results import Row
 from steerscope.sites import Site
 
 FAMILIES = ("gpt2", "llama", "qwen3", "gemma3", "phi3", "neox", "lfm2")

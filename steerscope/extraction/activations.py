@@ -15,8 +15,8 @@ from steerscope.extraction.losses import Moves
 from steerscope.extraction.reading import ReadToken
 from steerscope.models.lens_model import HookFunction, LensModel
 from steerscope.models.memory import fit, pass_bytes
+from steerscope.models.provenance import package_versions
 from steerscope.progress import Track, silent
-from steerscope.runs.provenance import package_versions
 from steerscope.sites import Site
 from steerscope.texts.batches import equal_length_batches
 from steerscope.texts.contrasts import ContrastSet

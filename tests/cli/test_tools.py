@@ -9,16 +9,16 @@ import pytest
 import torch
 from gguf import GGUFReader
 from safetensors.torch import load_file
-from steerscope.engine.calibration import calibrate
-from steerscope.engine.generation import generate
-from steerscope.steering.interventions import Cell, Steering
-from steerscope.steering.scopes import Scope
 
 from steerscope.cli.shared import parse_layers
 from steerscope.directions import import_directions, import_gguf, load_directions, save_directions
 from steerscope.doses import Dose
+from steerscope.engine.calibration import calibrate
+from steerscope.engine.generation import generate
 from steerscope.errors import BadValueError
 from steerscope.sites import Site
+from steerscope.steering.interventions import Cell, Steering
+from steerscope.steering.scopes import Scope
 from tests.helpers import random_direction
 
 

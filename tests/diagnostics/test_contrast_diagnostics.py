@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from steerscope.extraction.activations import Contrast
 
 from steerscope.diagnostics import (
     explained_variance,
@@ -17,6 +16,7 @@ from steerscope.diagnostics import (
 )
 from steerscope.diagnostics.table import LayerValue, as_table, bootstrap_weights, interval
 from steerscope.errors import DegenerateDirectionError
+from steerscope.extraction.activations import Contrast
 from steerscope.sites import Site
 from tests.helpers import origin, planted_contrast
 

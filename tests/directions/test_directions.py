@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from steerscope.extraction.activations import Contrast
 
 from steerscope.directions import (
     CONTROLS,
@@ -23,6 +22,7 @@ from steerscope.errors import (
     UnknownNameError,
     VectorFileError,
 )
+from steerscope.extraction.activations import Contrast
 from steerscope.sites import Site
 from tests.helpers import origin, planted_contrast, swapped, with_evidence
 

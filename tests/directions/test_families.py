@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import multivariate_normal
-from steerscope.extraction.activations import Contrast
 
 from steerscope.directions import (
     ALIASES,
@@ -35,6 +34,7 @@ from steerscope.errors import (
     NotFiniteError,
     VectorMismatchError,
 )
+from steerscope.extraction.activations import Contrast
 from steerscope.sites import Site
 from tests.helpers import origin, planted_contrast, with_evidence
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from steerscope.extraction.activations import Contrast, Gradients
 
 from steerscope.directions import METHODS, NEEDS, find_direction
 from steerscope.directions.gradient import natural_gradient
@@ -15,6 +14,7 @@ from steerscope.errors import (
     MissingEvidenceError,
     NotFiniteError,
 )
+from steerscope.extraction.activations import Contrast, Gradients
 from steerscope.sites import Site
 from tests.helpers import origin, swapped
 

@@ -6,8 +6,6 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from steerscope.extraction.activations import extract
-from steerscope.runs.results import Run, plain_row
 
 from steerscope.errors import ExperimentError
 from steerscope.experiments import parse_experiment, run_experiment
@@ -23,6 +21,8 @@ from steerscope.experiments.jobs.overlaps import (
     sets_of_run,
 )
 from steerscope.experiments.running import runs_of
+from steerscope.extraction.activations import extract
+from steerscope.runs.results import Run, plain_row
 from steerscope.sae import load_sae
 from steerscope.sae.reading import encoder_projection, mean_code_difference
 from steerscope.texts.contrasts import ContrastSet, load_contrasts

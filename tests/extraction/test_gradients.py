@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 import torch
-from steerscope.engine.score import log_likelihoods
 
 from steerscope.directions import find_direction
 from steerscope.doses import Dose
+from steerscope.engine.score import log_likelihoods
 from steerscope.errors import BadValueError, NotFiniteError, UnknownNameError
 from steerscope.extraction.activations import ReadToken, extract
 from steerscope.extraction.gradients import add_gradients

@@ -7,13 +7,13 @@ from collections import Counter
 
 import pytest
 import torch
-from steerscope.engine.generation import Greedy, Sample, generate
-from steerscope.steering.interventions import Cell, Steering
-from steerscope.steering.scopes import Scope
 
 from steerscope.doses import Dose
+from steerscope.engine.generation import Greedy, Sample, generate
 from steerscope.errors import BadValueError, NotFiniteError, PromptTooLongError
 from steerscope.sites import Site
+from steerscope.steering.interventions import Cell, Steering
+from steerscope.steering.scopes import Scope
 from tests.helpers import FAMILIES, random_direction
 
 PROMPTS = [[1, 5, 9], [1, 7, 20, 33, 41], [1, 8, 30], [1, 50, 51, 52, 53, 54, 55, 56]]

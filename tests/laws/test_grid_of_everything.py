@@ -11,8 +11,13 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+
+from steerscope.doses import Dose
 from steerscope.engine.generation import generate
 from steerscope.engine.score import kl_from_plain
+from steerscope.errors import BadValueError
+from steerscope.metrics import kl_divergence
+from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Rows, Steering, steer
 from steerscope.steering.operators import OPERATORS
 from steerscope.steering.scopes import KINDS, Scope
@@ -25,11 +30,6 @@ from steerscope.steering.strengths import (
     Strength,
     parse_strength,
 )
-
-from steerscope.doses import Dose
-from steerscope.errors import BadValueError
-from steerscope.metrics import kl_divergence
-from steerscope.sites import Site
 from tests.helpers import random_direction, spectra_with_gaps
 
 TOKENS = torch.tensor([[1, 10, 20, 30, 40, 50], [1, 60, 61, 62, 63, 64]])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from steerscope.engine.score import preferences
-from steerscope.extraction.activations import extract
-from steerscope.steering.interventions import Cell, Steering
 
 from steerscope.directions import CONTROLS, mean_diff
 from steerscope.doses import Dose
+from steerscope.engine.score import preferences
+from steerscope.extraction.activations import extract
 from steerscope.sites import Site
 from steerscope.statistics import bootstrap_mean
+from steerscope.steering.interventions import Cell, Steering
 from steerscope.texts.contrasts import load_contrasts
 
 SITE, DOSE = Site("resid_post", 4), Dose(1.0)

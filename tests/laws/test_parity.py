@@ -8,17 +8,17 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from steerscope.engine.generation import generate
-from steerscope.extraction.activations import extract
-from steerscope.steering.interventions import Cell, Steering, steer
-from steerscope.steering.scopes import Scope
 from transformers import AutoModelForCausalLM
 
 from steerscope.directions import find_direction
 from steerscope.doses import Dose
+from steerscope.engine.generation import generate
 from steerscope.errors import BackboneWarning, ModelLoadError, UnsupportedSiteError
+from steerscope.extraction.activations import extract
 from steerscope.models.loading import load_model
 from steerscope.sites import STREAMS, Site
+from steerscope.steering.interventions import Cell, Steering, steer
+from steerscope.steering.scopes import Scope
 from steerscope.texts.contrasts import ContrastPair, ContrastSet
 from tests.helpers import FAMILIES, random_direction
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from steerscope.engine.generation import generate
-from steerscope.steering.interventions import Cell, Rows, Steering, steer
-from steerscope.steering.scopes import Scope
 
 from steerscope.doses import Dose
+from steerscope.engine.generation import generate
 from steerscope.errors import BadValueError, VectorMismatchError
 from steerscope.sites import STREAMS, Site
+from steerscope.steering.interventions import Cell, Rows, Steering, steer
+from steerscope.steering.scopes import Scope
 from tests.helpers import count_hooks, origin, random_direction
 
 TOKENS = torch.tensor([[1, 10, 20, 30, 40, 50], [1, 60, 61, 62, 63, 64]])

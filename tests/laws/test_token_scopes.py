@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
-from steerscope.engine.generation import Sample, generate
-from steerscope.engine.score import kl_by_position, log_likelihoods
-from steerscope.steering.interventions import Cell, Steering, steer
-from steerscope.steering.scopes import Scope
 
 from steerscope.doses import Dose
+from steerscope.engine.generation import Sample, generate
+from steerscope.engine.score import kl_by_position, log_likelihoods
 from steerscope.errors import BadValueError
 from steerscope.models.caches import Recompute
 from steerscope.sites import Site
+from steerscope.steering.interventions import Cell, Steering, steer
+from steerscope.steering.scopes import Scope
 from tests.helpers import random_direction
 
 PROMPTS = [[1, 5, 9], [1, 7, 20, 33, 41], [1, 8, 30], [1, 50, 51, 20, 33, 54, 55, 56]]

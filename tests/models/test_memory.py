@@ -5,15 +5,15 @@ import weakref
 
 import pytest
 import torch
+
 from steerscope.engine.generation import generate, generation_plan
 from steerscope.engine.score import kl_from_plain
-from steerscope.extraction.activations import extract
-from steerscope.steering.interventions import Cell
-
 from steerscope.errors import BadValueError, MemoryBudgetError
+from steerscope.extraction.activations import extract
 from steerscope.models.loading import load_model
 from steerscope.models.memory import cache_bytes, parse_bytes, shown, weights_bytes
 from steerscope.sites import Site
+from steerscope.steering.interventions import Cell
 from steerscope.texts.contrasts import ContrastPair, ContrastSet
 
 PROMPTS = [[1, 5, 9], [1, 7, 20, 33, 41], [1, 8, 30]] * 4

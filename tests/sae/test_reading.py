@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from steerscope.extraction.activations import Contrast
 
 from steerscope.directions import mean_diff
 from steerscope.errors import AutoencoderMismatchError, BadValueError, DegenerateDirectionError
+from steerscope.extraction.activations import Contrast
 from steerscope.sae.nulls import against, permuted_decoder, swapped_signs, untrained
 from steerscope.sae.reading import (
     NULLS,

@@ -9,7 +9,6 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
-from steerscope.steering.interventions import Cell, steer
 
 from steerscope.errors import AutoencoderFileError, BadValueError, UnsupportedSiteError
 from steerscope.sae.codes import firing_rates, steering_change
@@ -27,6 +26,7 @@ from steerscope.sae.scores import (
 )
 from steerscope.sae.steering import FeatureEdit, FeatureSteering
 from steerscope.sites import Site
+from steerscope.steering.interventions import Cell, steer
 from steerscope.texts.contrasts import ContrastPair, ContrastSet
 from tests.sae.dictionaries import small_sae
 

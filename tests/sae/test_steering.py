@@ -6,14 +6,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from steerscope.engine.generation import generate
-from steerscope.engine.score import kl_from_plain
-from steerscope.extraction.activations import Contrast
-from steerscope.steering.interventions import Cell, Intervention, Steering, steer
-from steerscope.steering.scopes import Scope
 
 from steerscope.directions import mean_diff
 from steerscope.doses import Dose
+from steerscope.engine.generation import generate
+from steerscope.engine.score import kl_from_plain
 from steerscope.errors import (
     AutoencoderMismatchError,
     BadValueError,
@@ -21,9 +18,12 @@ from steerscope.errors import (
     NotFiniteError,
     UnknownNameError,
 )
+from steerscope.extraction.activations import Contrast
 from steerscope.sae.steering import FeatureEdit, FeatureSteering, delta_decoded, replaced
 from steerscope.sae.vectors import random_features, single, uniform, weighted
 from steerscope.sites import Site
+from steerscope.steering.interventions import Cell, Intervention, Steering, steer
+from steerscope.steering.scopes import Scope
 from tests.helpers import origin
 from tests.sae.dictionaries import small_sae
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-import steerscope.runs.whole_files
 import torch
 
+import steerscope.runs.whole_files
 from steerscope.errors import BadValueError, RunError, UnknownNameError, UnsupportedSiteError
 from steerscope.sae import SaePlan, load_sae, token_rows, train_on_activations, train_sae
 from steerscope.sae.stream import ActivationStream, counted

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from steerscope.engine.generation import generate
 
 from steerscope.directions import Direction
 from steerscope.doses import Dose, Scale
+from steerscope.engine.generation import generate
 from steerscope.errors import BadValueError, DegenerateDirectionError, VectorMismatchError
 from steerscope.sites import Site
 from steerscope.steering.composition import (

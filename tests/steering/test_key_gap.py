@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from steerscope.engine.generation import generate
 
 from steerscope.doses import Dose
 from steerscope.eigengaps import KeyView, eigengap, gram_eigenvalues, spectral_gap
+from steerscope.engine.generation import generate
 from steerscope.errors import BadValueError, UnsupportedSiteError
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering, steer

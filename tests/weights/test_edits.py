@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from steerscope.steering.interventions import Intervention
 
 from steerscope import Cell, Site, generate, kl_from_plain, steer
 from steerscope.errors import (
@@ -19,6 +18,7 @@ from steerscope.errors import (
     UnknownNameError,
     UnsupportedWeightError,
 )
+from steerscope.steering.interventions import Intervention
 from steerscope.weights import (
     CONTROLS,
     EDITS,

@@ -27,8 +27,8 @@ from steerscope.figures.files import Plate
 from steerscope.judges import choose_judge
 from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
+from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
-from steerscope.runs.provenance import provenance_of
 from steerscope.runs.results import Row, Run, plain_row
 from steerscope.sites import Site
 from steerscope.statistics import bootstrap_mean

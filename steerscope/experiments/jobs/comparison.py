@@ -18,9 +18,9 @@ from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, st
 from steerscope.figures.files import Plate
 from steerscope.judges import choose_judge
 from steerscope.models.loading import load_model
+from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
 from steerscope.runs.keeping import UNFINISHED, KeptIn
-from steerscope.runs.provenance import provenance_of
 from steerscope.runs.results import Row, Run, plain_row
 from steerscope.studies.methods.findings import COMMON as COMMON_LAYER
 from steerscope.studies.methods.findings import (

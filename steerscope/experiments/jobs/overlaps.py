@@ -26,8 +26,8 @@ from steerscope.extraction.activations import extract
 from steerscope.figures.files import Plate
 from steerscope.models.lens_model import weights_fingerprint
 from steerscope.models.loading import load_model
+from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
-from steerscope.runs.provenance import provenance_of
 from steerscope.runs.results import Row, Run, plain_row
 from steerscope.texts.contrasts import ContrastSet, load_contrasts
 

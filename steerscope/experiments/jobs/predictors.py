@@ -15,9 +15,9 @@ from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
 from steerscope.figures.files import Plate
 from steerscope.models.loading import load_model
+from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
 from steerscope.runs.keeping import UNFINISHED, KeptIn
-from steerscope.runs.provenance import provenance_of
 from steerscope.runs.results import Row, Run, plain_row
 from steerscope.studies.predictors.findings import (
     EXPECTED_SIGNS,

@@ -30,8 +30,8 @@ from steerscope.judges import Judge, choose_judge
 from steerscope.models.chat_templates import wrapped
 from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
+from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track, silent
-from steerscope.runs.provenance import provenance_of
 from steerscope.runs.results import Row, Run, plain_row
 from steerscope.runs.whole_files import write_whole
 from steerscope.sites import Site, check_stream

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from steerscope.models.lens_model import LensModel
-from steerscope.runs.provenance import provenance_of
+from steerscope.models.provenance import provenance_of
 from steerscope.runs.results import Row, Run
 from steerscope.studies.transfer.findings import operator_of
 from steerscope.studies.transfer.measure import TransferPlan

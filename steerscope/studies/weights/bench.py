@@ -20,8 +20,8 @@ from steerscope.microworld.oracle import sample_story
 from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
 from steerscope.models.matrices import check_weight
+from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
-from steerscope.runs.provenance import provenance_of
 from steerscope.runs.results import Row, Run
 from steerscope.steering.interventions import Cell
 from steerscope.studies.bench import Bench, Decoding, Material, cell_row

@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from steerscope.steering.interventions import Steering, steer
-from steerscope.steering.scopes import Scope
 
 from steerscope.directions import (
     export_gguf,
@@ -26,6 +24,8 @@ from steerscope.directions.imports.lengths import NEUTRAL_PROMPTS, median_length
 from steerscope.doses import Dose
 from steerscope.errors import BadValueError, VectorFileError, VectorMismatchError
 from steerscope.sites import Site
+from steerscope.steering.interventions import Steering, steer
+from steerscope.steering.scopes import Scope
 from tests.directions.test_gguf import same, write_plainly
 from tests.helpers import random_direction
 

@@ -7,17 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from steerscope.engine.generation import generate
 from steerscope.engine.score import kl_from_plain
-from steerscope.steering.interventions import (
-    Cell,
-    Intervention,
-    Rows,
-    Steering,
-    attach_cells,
-    steer,
-)
-
 from steerscope.errors import (
     BadValueError,
     UnknownNameError,
@@ -26,6 +18,14 @@ from steerscope.errors import (
 )
 from steerscope.models.matrices import check_weight, weight_matrix
 from steerscope.sites import Site
+from steerscope.steering.interventions import (
+    Cell,
+    Intervention,
+    Rows,
+    Steering,
+    attach_cells,
+    steer,
+)
 from steerscope.texts.contrasts import ContrastPair, ContrastSet
 from steerscope.weights.adapter import Adapted, AdapterDesign, factorise, fresh_adapter
 from steerscope.weights.adapter.cayley import bounded, cayley, largest_angle, skew

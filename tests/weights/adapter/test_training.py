@@ -8,9 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from steerscope.engine.score import log_likelihoods, preferences
-from steerscope.steering.interventions import Cell
 
+from steerscope.engine.score import log_likelihoods, preferences
 from steerscope.errors import (
     BadValueError,
     ContrastError,
@@ -19,6 +18,7 @@ from steerscope.errors import (
     VectorFileError,
     VectorMismatchError,
 )
+from steerscope.steering.interventions import Cell
 from steerscope.texts.contrasts import ContrastPair, ContrastSet
 from steerscope.weights.adapter import (
     Adapted,
@@ -116,7 +116,6 @@ def test_a_response_is_what_scoring_says_and_padding_changes_nothing(load):
 def test_the_ruler_in_s_space_is_the_mean_difference_of_s_space(load):
     from steerscope.extraction.activations import extract
     from steerscope.extraction.reading import ReadToken
-
     from steerscope.sites import Site
     from steerscope.weights.adapter.passes import weight_of
 

@@ -13,7 +13,7 @@ _NO_TEXT = "is a git-lfs pointer, not the file itself; run `git lfs pull` where 
 def text_lines(path: Path) -> list[tuple[int, str]]:
     """The lines of a UTF-8 file that are not blank, each with its number from 1.
 
-    Lines end at a newline (`\\n`, `\\r\\n` or `\\r`) and nowhere else: U+2028, U+2029 and U+0085 may
+    Lines end at a newline of any system and nowhere else: U+2028, U+2029 and U+0085 may
     stand inside a JSON string. A byte order mark is left out.
 
     Raises:

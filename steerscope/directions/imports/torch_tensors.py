@@ -79,7 +79,7 @@ def persona(path: Path, table: Tensor) -> ForeignVectors:
     return ForeignVectors("persona", vectors, n_layers=len(table) - 1)
 
 
-def by_layer(path: Path, vectors: dict[int, Tensor]) -> ForeignVectors:
+def by_layer(path: Path, vectors: dict[int, Any]) -> ForeignVectors:
     """`{N: vector}`, the `layer_activations` of steering-vectors: the output of block N.
 
     That is `resid_post.N`, where its default layer type, the decoder block, reads and adds.

@@ -33,15 +33,35 @@ _NORMS_AFTER_ATTENTION = ("post_self_attn_layernorm",)  # and another name with 
 _QUERY_NORMS = ("q_norm", "q_layernorm", "query_layernorm")
 
 
+# What transformers and TransformerLens call the same matrices; `c_proj` and the like by their parent.
+_ALIASES: dict[WeightName, tuple[str, ...]] = {
+    "q": ("q_proj", "query", "q_lin", "W_Q"),
+    "k": ("k_proj", "key", "k_lin", "W_K"),
+    "v": ("v_proj", "value", "v_lin", "W_V"),
+    "o": (
+        "o_proj", "attn.c_proj", "attn.out_proj", "self_attn.out_proj", "attention.dense",
+        "self_attention.dense", "W_O",
+    ),
+    "gate": ("gate_proj", "w1", "W_gate"),
+    "up": ("up_proj", "w3", "c_fc", "fc1", "fc_in", "dense_h_to_4h", "W_in"),
+    "down": ("down_proj", "w2", "mlp.c_proj", "fc2", "fc_out", "dense_4h_to_h", "W_out"),
+}  # fmt: skip
+_WEIGHT_OF = {alias: name for name, aliases in _ALIASES.items() for alias in aliases}
+
+
 def check_weight(name: str) -> WeightName:
-    """The weight of that name.
+    """The weight of that name, which may be that of transformers or TransformerLens.
 
     Raises:
         UnknownNameError: there is none; the message lists the known weights.
     """
-    if name not in WEIGHTS:
-        raise UnknownNameError("weight", name, WEIGHTS)
-    return name
+    if name in WEIGHTS:
+        return name
+    parts = name.removesuffix(".weight").split(".")
+    for end in (".".join(parts[-2:]), parts[-1]):
+        if end in _WEIGHT_OF and not any("expert" in part for part in parts):
+            return _WEIGHT_OF[end]
+    raise UnknownNameError("weight", name, WEIGHTS)
 
 
 @dataclass(frozen=True, eq=False)

@@ -62,7 +62,7 @@ class Plan:
     chat: bool = False
 
     def __post_init__(self) -> None:
-        check_stream(self.stream)
+        object.__setattr__(self, "stream", check_stream(self.stream))
         Scope.parse(self.scope)
         for name in ("n_new", "max_select", "max_test"):
             if getattr(self, name) < 1:

@@ -181,7 +181,7 @@ class Site:
             inside = module["inside"]
             stream = "resid_post" if inside is None else _module_stream(inside)
             if stream is not None:
-                return cls(cast(Stream, stream), int(module["layer"]))
+                return cls(stream, int(module["layer"]))
             match = None
         if not match:
             raise BadValueError(

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Loading, Recipe, Subject, Writing, grouped
+from steerscope.cli.options import Loading, Recipe, Subject, Talk, Writing, grouped
 from steerscope.cli.shared import (
-    Chat,
     Json,
     MaxSelect,
     MaxTest,
@@ -41,7 +40,7 @@ def report(
     writing: Writing,
     max_select: MaxSelect = 120,
     max_test: MaxTest = 240,
-    chat: Chat = False,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
@@ -66,7 +65,7 @@ def report(
         reference_dose=usual if (usual := StudyPlan.reference_dose) in steps else steps[0],
         max_select=max_select,
         max_test=max_test,
-        chat=chat,
+        chat=talk.asked(),
     )
     out = out or Path("data/runs") / f"{Path(subject.model).name}-{Path(subject.contrasts).stem}"
     run = run_study(plan, out, **loading.machine(), progress=bar)
@@ -131,7 +130,7 @@ def sweep(
     scope: ScopeText = "all",
     writing: Writing,
     max_select: MaxSelect = 120,
-    chat: Chat = False,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
@@ -151,7 +150,7 @@ def sweep(
         doses=tuple(numbers(doses, float, "doses")),
         unit=unit,
         max_select=max_select,
-        chat=chat,
+        chat=talk.asked(),
     )
     run = run_sweep(plan, out, **loading.machine(), progress=bar)
     found = find(run)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Loading, Recipe, Writing, grouped
+from steerscope.cli.options import Loading, Recipe, Talk, Writing, grouped
 from steerscope.cli.shared import (
-    Chat,
     Contrasts,
     Json,
     Model,
@@ -50,7 +49,7 @@ def vectors(
         str | None, typer.Option(help="another contrast set, for the method other_concept")
     ] = None,
     seed: Seed = 0,
-    chat: Chat = False,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
@@ -59,7 +58,7 @@ def vectors(
     from steerscope.doses import Dose
     from steerscope.engine.gathering import gather
     from steerscope.extraction.reading import ReadToken
-    from steerscope.models.chat_templates import wrapped
+    from steerscope.models.chat_templates import in_chat
     from steerscope.progress import bar
     from steerscope.studies.steering.measure import sites_at
     from steerscope.texts.contrasts import load_contrasts
@@ -73,8 +72,8 @@ def vectors(
     second = None if other is None else load_contrasts(other)
     pairs = load_contrasts(contrasts)
     loaded = loading.load(model)
-    if chat:
-        pairs, second = wrapped(loaded, pairs), second and wrapped(loaded, second)
+    pairs = in_chat(loaded, pairs, talk.asked())
+    second = None if second is None else in_chat(loaded, second, talk.asked())
     sites = sites_at(loaded, recipe.stream, parse_layers(recipe.layers))
     found = gather(loaded, pairs, sites, [method], read=token, other=second, progress=bar)
     directions = [find_direction(method, contrast, seed=seed) for contrast in found.values()]
@@ -103,6 +102,7 @@ def convert(
     prompts: Prompts = None,
     dose: Annotated[float, typer.Option(help="what strength 1 of a .gguf file means")] = 1.0,
     unit: Annotated[str, typer.Option(help="natural, relative or absolute")] = "natural",
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
@@ -114,7 +114,7 @@ def convert(
     if out.suffix not in {".safetensors", ".gguf"}:
         raise UnknownNameError("format to write", out.suffix, [".safetensors", ".gguf"])
     check_vector(source)
-    directions = read_vectors(source, loading.load(model), prompts)
+    directions = read_vectors(source, loading.load(model), prompts, talk.asked())
     written: dict[str, Any] = {}
     if out.suffix == ".gguf":
         written = write_gguf(out, directions, amount)
@@ -141,20 +141,23 @@ def eigengap(
     include_first: Annotated[bool, typer.Option(help="count position 0, the sink")] = False,
     legacy: Annotated[bool, typer.Option(help="the published definition instead")] = False,
     seed: Seed = 0,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Eigengap of the attention keys, with interval and null."""
     from steerscope.eigengaps import LEGACY, KeyView, check_variant
     from steerscope.eigengaps import eigengap as measure
+    from steerscope.models.chat_templates import in_chat
     from steerscope.progress import bar
     from steerscope.texts.contrasts import load_prompts
 
     view = KeyView(check_variant(variant), rotated=rotated, include_first=include_first)
     if legacy and view != KeyView():
         raise BadValueError("--legacy is a view of the keys itself; leave the other options out.")
-    texts = [p.text for p in load_prompts(prompts or "mood").prompts]
+    asked = load_prompts(prompts or "mood")
     loaded = loading.load(model)
+    texts = [p.text for p in in_chat(loaded, asked, talk.asked()).prompts]
     found = measure(loaded, texts, LEGACY if legacy else view, seed=seed, progress=bar)
     gaps, heads = found.weakest_link()
     rows, result = [], []
@@ -214,7 +217,7 @@ def steer(
         str, typer.Option(help="share of the change, such as 0.5, ramp:8, decay:4 or cosine:0.3")
     ] = "1.0",
     writing: Writing,
-    chat: Chat = False,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
@@ -229,12 +232,12 @@ def steer(
     from steerscope.steering.strengths import parse_strength
 
     amount = Dose(dose, check_unit(unit)) if find_operator(operator).needs_dose else None
-    where, share = Scope.parse(scope), parse_strength(strength)
+    where, share, chat = Scope.parse(scope), parse_strength(strength), talk.asked()
     sampler = writing.sampler()
     check_vector(vector)
     loaded = loading.load(model)
     direction = read_vector(vector, site, loaded)
-    texts = prompt_texts(prompt, loaded, [direction], chat=chat)
+    texts = prompt_texts(prompt, loaded, [direction], chat)
     if amount is not None and amount.unit == "kl":
         found = calibrate(loaded, direction, dose, texts, operator=operator, scope=where)
         amount = found.required
@@ -257,14 +260,15 @@ def lens(
     site: Annotated[str | None, typer.Option(help="such as resid_post.4")] = None,
     prompt: Annotated[str | None, typer.Option(help="text to look into instead")] = None,
     top: Annotated[int, typer.Option(help="tokens to show")] = 8,
-    chat: Chat = False,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Logit lens of a direction, or of each layer on a prompt."""
     if (vector is None) == (prompt is None):
         raise BadValueError("give either --vector or --prompt.")
-    if chat and prompt is None:
+    chat = talk.asked()
+    if chat is not None and prompt is None:
         raise BadValueError("--chat is about a --prompt; a vector has its template already.")
     if vector is not None:
         check_vector(vector)
@@ -275,7 +279,7 @@ def lens(
         direction = read_vector(vector, site, loaded)
         title, columns, rows, result = _direction_lens(loaded, direction, top)
     else:
-        [text] = prompt_texts([prompt or ""], loaded, [], chat=chat)
+        [text] = prompt_texts([prompt or ""], loaded, [], chat)
         title, columns, rows, result = _prompt_lens(loaded, text, top)
     finish(as_json, result, table(title, columns, rows))
 

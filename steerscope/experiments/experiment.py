@@ -15,6 +15,7 @@ from steerscope.errors import SteerscopeError, UnknownNameError
 from steerscope.judges import ORACLE_METRICS
 from steerscope.sites import check_stream
 from steerscope.steering.scopes import Scope
+from steerscope.texts.chats import as_chat
 
 METRICS = (
     *ORACLE_METRICS,
@@ -89,6 +90,15 @@ def _plain_name(value: str) -> str:
         raise ValueError(
             f"must be a name of a-z, 0-9, _ and -, since it names a folder; got {value!r}"
         )
+    return value
+
+
+def _talk(value: bool | dict[str, Any]) -> bool | dict[str, Any]:
+    """True, false, or the parts of a `Chat`."""
+    try:
+        as_chat(value)
+    except SteerscopeError as error:
+        raise ValueError(str(error)) from None
     return value
 
 
@@ -221,7 +231,7 @@ class Experiment(Part):
     sample: Sample = Sample()
     read: Text = "last"
     scope: Annotated[Text, _checked(Scope.parse)] = "all"
-    chat: bool = False
+    chat: Annotated[bool | dict[str, Any], AfterValidator(_talk)] = False
     backbone: Text = "auto"
     dtype: Text = "float32"
     metrics: (

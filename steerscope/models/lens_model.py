@@ -24,6 +24,7 @@ from steerscope.errors import BadValueError, PromptTooLongError, UnsupportedSite
 from steerscope.models.caches import Cache, Recompute
 from steerscope.models.clock import Clock
 from steerscope.sites import HEAD_STREAMS, STREAMS, Site, Stream
+from steerscope.texts.chats import Conversation
 from steerscope.texts.lines import check_text
 
 BackboneName = Literal["hooked", "bridge"]
@@ -168,11 +169,17 @@ class LensModel(ABC):
 
         Raises:
             PromptTooLongError: the context does not hold the tokens and `room` new ones.
-            BadValueError: no token at all, or an id outside the vocabulary.
+            BadValueError: no token at all, an id outside the vocabulary, or a conversation that no
+                template has written.
             ContrastError: the text holds half of a surrogate pair.
         """
         if isinstance(text, str):
             check_text("prompt", text)
+            if isinstance(text, Conversation):
+                raise BadValueError(
+                    "a conversation has no tokens until a chat template writes it; use --chat "
+                    "(wrapped in Python)."
+                )
             ids = list(self.tokenizer(text, add_special_tokens=False).input_ids)
         else:
             ids = [int(i) for i in text]

@@ -27,7 +27,7 @@ from steerscope.errors import (
 from steerscope.extraction.activations import Contrast
 from steerscope.extraction.reading import ReadToken
 from steerscope.judges import Judge, choose_judge
-from steerscope.models.chat_templates import wrapped
+from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
@@ -40,6 +40,7 @@ from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import Bench, Decoding, Material, dose_cells
 from steerscope.studies.steering.plan import Plan, StudyPlan, SweepPlan
 from steerscope.studies.steering.responses import sweet_spot
+from steerscope.texts.chats import Chat, as_chat
 from steerscope.texts.contrasts import (
     ContrastSet,
     PromptSet,
@@ -61,12 +62,12 @@ class Texts:
     pairs: Split[ContrastSet]
     prompts: Split[PromptSet]
 
-    def wrapped(self, model: LensModel) -> Texts:
-        """The same texts in the model's chat template."""
+    def in_chat(self, model: LensModel, chat: bool | Chat | None) -> Texts:
+        """The same texts in the model's chat template, if there is to be one."""
         return Texts(
-            wrapped(model, self.contrasts),
-            self.pairs.map(lambda part: wrapped(model, part)),
-            self.prompts.map(lambda part: wrapped(model, part)),
+            in_chat(model, self.contrasts, chat),
+            self.pairs.map(lambda part: in_chat(model, part, chat)),
+            self.prompts.map(lambda part: in_chat(model, part, chat)),
         )
 
 
@@ -177,7 +178,7 @@ def _bind(
     model = load_model(
         plan.model, backbone=plan.backbone, dtype=plan.dtype, device=device, memory=memory
     )
-    texts = texts.wrapped(model) if plan.chat else texts
+    texts = texts.in_chat(model, plan.chat)
     sites = sites_at(model, plan.stream, plan.layers)
     prompts = (*texts.prompts.select.prompts, *texts.prompts.test.prompts)
     judge = choose_judge(texts.contrasts, prompts)
@@ -206,7 +207,9 @@ def _bind(
 
 def _settings(plan: Plan) -> dict[str, Any]:
     """The plan, without the chat where there is none, so that runs from before chats continue."""
-    return {k: v for k, v in asdict(plan).items() if k != "chat" or v}
+    chat = as_chat(plan.chat)
+    settings = {k: v for k, v in asdict(plan).items() if k != "chat"}
+    return settings if chat is None else settings | {"chat": chat.stored()}
 
 
 def load_texts(plan: Plan) -> Texts:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from steerscope.errors import ContrastError, SteerscopeError
 from steerscope.texts.chats import as_conversation
+from steerscope.texts.files import parse_json
 from steerscope.texts.lines import text_lines
 
 
@@ -21,10 +21,7 @@ def json_lines(
     """
     rows = []
     for number, line in text_lines(path):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ContrastError(f"{path}, line {number}: not JSON ({error.msg}).") from None
+        row = parse_json(line, f"{path}, line {number}", ContrastError)
         if isinstance(row, dict) and "messages" in row and "prompt" not in row:
             row["prompt"] = row.pop("messages")  # what others call it
         keys = set(row) if isinstance(row, dict) else set()

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from steerscope.errors import BadValueError
+from steerscope.errors import BadValueError, check_name
 
 Stream = Literal[
     "resid_pre",

@@ -18,7 +18,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from steerscope.errors import UnsupportedWeightError
+from steerscope.errors import UnsupportedWeightError, check_name
 from steerscope.models.lens_model import LensModel
 
 WeightName = Literal["q", "k", "v", "o", "gate", "up", "down"]

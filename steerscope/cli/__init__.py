@@ -21,7 +21,12 @@ from steerscope.cli.numbers import check_numbers
 from steerscope.cli.sae import sae_app
 from steerscope.cli.styles import styles
 from steerscope.cli.weights import weights
-from steerscope.errors import BackboneWarning, PureGainWarning, TemplateWarning
+from steerscope.errors import (
+    BackboneWarning,
+    LeftOutWarning,
+    PureGainWarning,
+    TemplateWarning,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -77,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _send_notes_to(ending: Ending) -> None:
     """Have what the library logs, and its warnings to the user, appear on standard error, once."""
+    shown = BackboneWarning | LeftOutWarning | PureGainWarning | TemplateWarning
 
     class _Notes(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -85,7 +91,7 @@ def _send_notes_to(ending: Ending) -> None:
     def _show_warning(
         message: Warning | str, category: type[Warning], *_: object, **__: object
     ) -> None:
-        if issubclass(category, BackboneWarning | PureGainWarning | TemplateWarning):
+        if issubclass(category, shown):
             ending.aside(str(message), before="note: ")
 
     notes = logging.getLogger("steerscope")

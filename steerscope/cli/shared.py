@@ -169,6 +169,28 @@ def read_vector(path: str, site: str | None, model: LensModel) -> Direction:
     return found[wanted]
 
 
+def read_several(path: str, sites: Sequence[str] | None, model: LensModel) -> list[Direction]:
+    """The directions of a vector file at these sites; without any, all, which may then be one each."""
+    from steerscope.sites import Site
+
+    found: dict[str, list[Direction]] = {}
+    for direction in read_vectors(path, model):
+        found.setdefault(str(direction.site), []).append(direction)
+    if sites:
+        wanted = list(dict.fromkeys(str(Site.parse(site)) for site in sites))
+        for site in wanted:
+            if site not in found:
+                raise UnknownNameError("site in this vector file", site, found)
+        return [found[site][0] for site in wanted]
+    crowded = [site for site, there in found.items() if len(there) > 1]
+    if len(found) > 1 and crowded:
+        raise BadValueError(
+            f"{path} holds {len(found[crowded[0]])} directions at {crowded[0]}, so it is no control "
+            f"vector as a whole; choose with --site, once or again, of {', '.join(sorted(found))}."
+        )
+    return [there[0] for there in found.values()]
+
+
 def prompt_texts(
     texts: Sequence[str], model: LensModel, directions: Sequence[Direction], chat: Chat | None
 ) -> list[str]:

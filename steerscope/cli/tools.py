@@ -21,6 +21,7 @@ from steerscope.cli.shared import (
     gguf_lines,
     parse_layers,
     prompt_texts,
+    read_several,
     read_vector,
     read_vectors,
     refuse_unused,
@@ -56,7 +57,8 @@ def vectors(
     as_json: Json = False,
 ) -> None:
     """Find directions from contrast pairs and save them."""
-    from steerscope.directions import check_method, find_direction, save_directions
+    from steerscope.directions import check_method, save_directions
+    from steerscope.directions.finding import find_directions
     from steerscope.doses import Dose
     from steerscope.engine.gathering import gather
     from steerscope.extraction.reading import ReadToken
@@ -80,7 +82,9 @@ def vectors(
     second = None if second is None else in_chat(loaded, second, talk.asked())
     sites = sites_at(loaded, recipe.stream, parse_layers(recipe.layers))
     found = gather(loaded, pairs, sites, [method], read=token, other=second, progress=bar)
-    directions = [find_direction(method, contrast, seed=seed) for contrast in found.values()]
+    directions = [
+        *find_directions(method, found, seed=seed, every=recipe.layers is not None).values()
+    ]
     save_directions(out, directions)
     written = {} if gguf is None else write_gguf(gguf, directions, Dose(1.0))
     said = [f"saved: {out}", *(gguf_lines(written) if written else [])]
@@ -215,7 +219,12 @@ def steer(
     vector: Annotated[str, typer.Option(help="vector file of steerscope or of another tool")],
     prompt: Annotated[list[str], typer.Option(help="text to continue; may be given again")],
     model: Model = DEFAULT_MODEL,
-    site: Annotated[str | None, typer.Option(help="such as resid_post.4")] = None,
+    site: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="such as resid_post.4; again for several at once; default all in the file"
+        ),
+    ] = None,
     dose: Annotated[float | None, typer.Option(help="how much; default 1")] = None,
     unit: Annotated[
         str | None,
@@ -237,7 +246,8 @@ def steer(
     from steerscope.engine.calibration import calibrate
     from steerscope.engine.generation import generate
     from steerscope.engine.score import kl_from_plain
-    from steerscope.steering.interventions import Cell, Steering
+    from steerscope.steering.control_vectors import along
+    from steerscope.steering.interventions import Cell
     from steerscope.steering.scopes import Scope
     from steerscope.steering.strengths import parse_strength
 
@@ -246,16 +256,22 @@ def steer(
     sampler = writing.sampler()
     check_vector(vector)
     loaded = loading.load(model)
-    direction = read_vector(vector, site, loaded)
-    texts = prompt_texts(prompt, loaded, [direction], chat)
+    directions = read_several(vector, site, loaded)
+    texts = prompt_texts(prompt, loaded, directions, chat)
     if amount is not None and amount.unit == "kl":
-        found = calibrate(loaded, direction, amount.value, texts, operator=operator, scope=where)
+        found = calibrate(
+            loaded, directions, amount.value, texts, operator=operator, scope=where, strength=share
+        )
         amount = found.required
-    steering = Steering(direction, amount, operator, where, share)
+    steering = along(directions, amount, operator, where, share)
     cells = [Cell(), Cell((steering,))]
     plain, steered = generate(loaded, texts, cells, n_new=writing.n_new, sampler=sampler)
     kl = kl_from_plain(loaded, texts, cells[1:])[0].tolist()
     results, lines = side_by_side(prompt, plain, steered, kl)
+    if len(directions) > 1:
+        lines.insert(
+            0, f"{len(directions)} sites at once: {', '.join(str(d.site) for d in directions)}\n"
+        )
     labels = {k: v for k, v in steering.labels().items() if v == v}  # noqa: PLR0124 - drops NaN
     finish(as_json, {"steering": labels, "continuations": results}, lines)
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from steerscope.directions import Direction
-from steerscope.doses import Dose
+from steerscope.doses import Dose, Scale
 from steerscope.errors import UnsupportedSiteError, VectorMismatchError
 from steerscope.models.clock import Clock
 from steerscope.models.lens_model import HookFunction, LensModel
@@ -76,6 +76,11 @@ class Steering:
     def __post_init__(self) -> None:
         find_operator(self.operator).check(self.dose)
         as_strength(self.strength).check(self.direction.site)
+
+    @property
+    def scale(self) -> Scale:
+        """Lengths of one natural and one relative unit."""
+        return self.direction.scale
 
     def labels(self) -> dict[str, str | float]:
         """Direction, operator, scope, strength and the dose in its three lengths, NaN without one."""

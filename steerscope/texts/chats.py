@@ -197,7 +197,7 @@ def as_chat(value: Any) -> Chat | None:
         return Chat() if value else None
     known = set(Chat.__dataclass_fields__)
     if isinstance(value, Mapping) and value.keys() <= known:
-        return Chat(**value)
+        return Chat(**{**value, "arguments": tuple(value.get("arguments") or ())})
     raise BadValueError(
         f"chat must be true, false, or parts of {', '.join(sorted(known))}; not {value!r}."
     )

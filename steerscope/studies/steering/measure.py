@@ -16,6 +16,7 @@ from typing import Any
 from steerscope.diagnostics import sink_alignment
 from steerscope.diagnostics.lens import RESIDUAL_STREAMS, direction_lens, top_tokens
 from steerscope.directions import METHODS, Direction, find_direction, save_directions
+from steerscope.directions.finding import find_directions
 from steerscope.doses import Dose, check_unit
 from steerscope.eigengaps import eigengap
 from steerscope.engine.gathering import gather
@@ -40,6 +41,7 @@ from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import Bench, Decoding, Material, dose_cells
 from steerscope.studies.steering.plan import Plan, StudyPlan, SweepPlan
 from steerscope.studies.steering.responses import sweet_spot
+from steerscope.studies.steering.several_layers import best_together, several_cells
 from steerscope.texts.chats import Chat, as_chat
 from steerscope.texts.contrasts import (
     ContrastSet,
@@ -120,11 +122,15 @@ def run_study(
     controls = _sweep_controls(bound)
     select = dose_cells(bound.directions.values(), signed, scope)
     select += dose_cells(controls, [Dose(plan.reference_dose)], scope)
+    every = [*bound.directions.values()] if plan.all_layers else []
+    select += several_cells(every, signed, scope)
     bound.measure("select", select)
     chosen = sweet_spot(bound.run.table(), bound.judge.effect, plan.method)
     direction = bound.directions[chosen.layer]
     test_controls = _test_controls(plan, bound.found[direction.site])
     bound.measure("test", dose_cells([direction, *test_controls], signed, scope))
+    if len(every) > 1:
+        bound.measure("test", [best_together(bound.run, bound.judge.effect, every, scope)])
     _measure_eigengaps(bound)
     _measure_sinks(bound)
     _write_lens(bound.run, bound.model, direction)
@@ -157,7 +163,10 @@ def run_sweep(
     doses = [Dose(value, check_unit(plan.unit)) for value in plan.doses]
     bound = _bind(plan, out, (device, memory), progress)
     controls = _sweep_controls(bound)
-    cells = dose_cells([*bound.directions.values(), *controls], doses, Scope.parse(plan.scope))
+    scope = Scope.parse(plan.scope)
+    cells = dose_cells([*bound.directions.values(), *controls], doses, scope)
+    if plan.all_layers:
+        cells += several_cells([*bound.directions.values()], doses, scope)
     bound.measure("select", cells)
     _measure_eigengaps(bound)
     _measure_sinks(bound)
@@ -185,7 +194,9 @@ def _bind(
     longest = max(len(model.tokens(prompt.text, room=plan.n_new)) for prompt in prompts)
     _log.info("memory: %s", generation_plan(model, longest, plan.n_new)[0])
     found = gather(model, texts.pairs.fit, sites, [plan.method], read=read, progress=progress)
-    directions = {s.layer: find_direction(plan.method, c, seed=plan.seed) for s, c in found.items()}
+    there = find_directions(plan.method, found, seed=plan.seed, every=plan.layers is not None)
+    found = {site: found[site] for site in there}
+    directions = {site.layer: direction for site, direction in there.items()}
     parts = ("fit", "select", "test")
     run = Run.start(
         out,
@@ -206,9 +217,11 @@ def _bind(
 
 
 def _settings(plan: Plan) -> dict[str, Any]:
-    """The plan, without the chat where there is none, so that runs from before chats continue."""
+    """The plan without what is not asked for, so that runs from before it could be asked continue."""
     chat = as_chat(plan.chat)
     settings = {k: v for k, v in asdict(plan).items() if k != "chat"}
+    if not plan.all_layers:
+        del settings["all_layers"]
     return settings if chat is None else settings | {"chat": chat.stored()}
 
 

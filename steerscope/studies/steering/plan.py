@@ -40,6 +40,7 @@ class Plan:
         max_test: prompts of the test split to use at most.
         n_sweep_controls: random directions at each layer on the select split.
         seed: of splits, controls and sampling.
+        all_layers: whether all layers are steered at once as well, each with its share of the dose.
         chat: how pairs and prompts are put into the model's chat template: true for as it is, a
             `Chat` for a system message, arguments or a date; None for plain text.
 
@@ -66,6 +67,7 @@ class Plan:
     max_test: int = 240
     seed: int = 0
     chat: bool | Chat | None = None
+    all_layers: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stream", check_stream(self.stream))

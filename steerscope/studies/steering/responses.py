@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from steerscope.errors import NotFiniteError
 from steerscope.judges.effects import Effect, Limit
 from steerscope.statistics import (
     BestCell,
@@ -139,6 +140,11 @@ def sweet_spot(
     """
     summary = summarise(table, effect, split)
     candidates = _candidates(summary, method)
+    if candidates.empty:
+        raise NotFiniteError(
+            f"no condition of {method} has an effect that is a number; lower the doses, or use a "
+            "wider number format."
+        )
     pool = _pool(summary, method)
     best = pool.effect.max()
     near = pool[pool.effect >= best - margin * abs(best)]
@@ -157,7 +163,8 @@ def sweet_spot(
 
 
 def _candidates(summary: pd.DataFrame, method: str) -> pd.DataFrame:
-    return summary[(summary.method == method) & (summary.dose_natural > 0)]
+    measured = summary.effect.notna()  # without a number where the logits were none
+    return summary[(summary.method == method) & (summary.dose_natural > 0) & measured]
 
 
 def _pool(summary: pd.DataFrame, method: str) -> pd.DataFrame:

@@ -259,9 +259,7 @@ def steer(
     directions = read_several(vector, site, loaded)
     texts = prompt_texts(prompt, loaded, directions, chat)
     if amount is not None and amount.unit == "kl":
-        found = calibrate(
-            loaded, directions, amount.value, texts, operator=operator, scope=where, strength=share
-        )
+        found = calibrate(loaded, directions, amount.value, texts, operator=operator, scope=where)
         amount = found.required
     steering = along(directions, amount, operator, where, share)
     cells = [Cell(), Cell((steering,))]

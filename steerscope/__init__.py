@@ -64,6 +64,7 @@ if TYPE_CHECKING:
         switched,
         vector_sum,
     )
+    from steerscope.steering.control_vectors import ControlVector
     from steerscope.steering.interventions import Cell, Intervention, Steering, steer
     from steerscope.steering.scopes import Scope
     from steerscope.steering.strengths import (
@@ -80,10 +81,8 @@ if TYPE_CHECKING:
         mantel,
     )
     from steerscope.studies.interferences import interference_table
-    from steerscope.studies.methods.measure import (
-        ComparisonPlan,
-        compare_methods,
-    )
+    from steerscope.studies.methods.measure import compare_methods
+    from steerscope.studies.methods.plan import ComparisonPlan
     from steerscope.studies.predictors.findings import predictor_league
     from steerscope.studies.predictors.measure import measure_steerability, predictor_table
     from steerscope.studies.steering.drift import drift_table
@@ -92,12 +91,11 @@ if TYPE_CHECKING:
     from steerscope.studies.steering.plan import StudyPlan, SweepPlan
     from steerscope.studies.styles import style_report
     from steerscope.studies.transfer.findings import transfer_table
-    from steerscope.studies.transfer.measure import (
-        TransferPlan,
-        transfer,
-    )
+    from steerscope.studies.transfer.measure import transfer
+    from steerscope.studies.transfer.plan import TransferPlan
     from steerscope.studies.weights.measure import run_weight_sweep
     from steerscope.studies.weights.plan import WeightSweepPlan
+    from steerscope.texts.chats import Chat, Conversation, Message
     from steerscope.texts.contrasts import (
         ContrastPair,
         ContrastSet,
@@ -129,10 +127,13 @@ _HOME = {
     "Adapted": "weights.adapter",
     "AdapterDesign": "weights.adapter",
     "Cell": "steering.interventions",
-    "ComparisonPlan": "studies.methods.measure",
+    "Chat": "texts.chats",
+    "ComparisonPlan": "studies.methods.plan",
     "Contrast": "extraction.activations",
     "ContrastPair": "texts.contrasts",
     "ContrastSet": "texts.contrasts",
+    "ControlVector": "steering.control_vectors",
+    "Conversation": "texts.chats",
     "CosineGate": "steering.strengths",
     "Direction": "directions",
     "Dose": "doses",
@@ -143,6 +144,7 @@ _HOME = {
     "Intervention": "steering.interventions",
     "KeyView": "eigengaps",
     "LensModel": "models.lens_model",
+    "Message": "texts.chats",
     "Moments": "extraction.activations",
     "Place": "weights",
     "ProjectionGate": "steering.strengths",
@@ -161,7 +163,7 @@ _HOME = {
     "SvdAdapter": "weights.adapter",
     "SweepPlan": "studies.steering.plan",
     "TrainingPlan": "weights.adapter",
-    "TransferPlan": "studies.transfer.measure",
+    "TransferPlan": "studies.transfer.plan",
     "WeightEdit": "weights",
     "WeightSweepPlan": "studies.weights.plan",
     "activation_landscape": "diagnostics.landscapes",
@@ -246,10 +248,13 @@ __all__ = [
     "Adapted",
     "AdapterDesign",
     "Cell",
+    "Chat",
     "ComparisonPlan",
     "Contrast",
     "ContrastPair",
     "ContrastSet",
+    "ControlVector",
+    "Conversation",
     "CosineGate",
     "Direction",
     "Dose",
@@ -260,6 +265,7 @@ __all__ = [
     "Intervention",
     "KeyView",
     "LensModel",
+    "Message",
     "Moments",
     "Place",
     "ProjectionGate",

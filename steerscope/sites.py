@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
-from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.errors import BadValueError, check_name
 
 Stream = Literal[
     "resid_pre",
@@ -75,8 +75,7 @@ _WORDS: dict[Stream, str] = {
 }
 
 # What the output of a module of transformers is, by the last part of its name; those that are
-# called the same in attention and MLP come with the part before. All but the first two rows are
-# inside a block.
+# called the same in attention and MLP come with the part before.
 _MODULES: dict[Stream, tuple[str, ...]] = {
     "q": ("q_proj", "query", "q_lin"),
     "k": ("k_proj", "key", "k_lin"),
@@ -97,10 +96,10 @@ _STREAM_OF = {name: stream for stream, names in _MODULES.items() for name in nam
 _STREAM_OF |= {hook: stream for stream, hook in _HOOKS.items()}
 _STREAM_OF |= {hook.split(".")[-1]: stream for stream, hook in _HOOKS.items()}
 
-_PATTERN = re.compile(r"(?P<stream>[a-z_]+)\.(?P<layer>\d+)(?:\.h(?P<head>\d+))?")
-_HOOK_PATTERN = re.compile(r"blocks\.(?P<layer>\d{1,5})\.(?P<hook>[a-z_.]+)")
+_PATTERN = re.compile(r"(?P<stream>[a-z_]+)\.(?P<layer>[0-9]{1,5})(?:\.h(?P<head>[0-9]{1,5}))?")
+_HOOK_PATTERN = re.compile(r"blocks\.(?P<layer>[0-9]{1,5})\.(?P<hook>[a-z_.]+)")
 _MODULE = re.compile(
-    r"(?:[A-Za-z]\w*\.)*(?:layers|h|blocks|block|layer)\.(?P<layer>\d{1,5})(?:\.(?P<inside>[\w.]+))?"
+    r"(?:[A-Za-z]\w*\.)*(?:layers|h|blocks|block|layer)\.(?P<layer>[0-9]{1,5})(?:\.(?P<inside>[\w.]+))?"
 )
 
 
@@ -110,12 +109,9 @@ def check_stream(name: str) -> Stream:
     Raises:
         UnknownNameError: there is none; the message lists the known streams.
     """
-    known = get_args(Stream)
-    if name in known:
-        return cast(Stream, name)
-    if (stream := _module_stream(name)) is not None:
-        return stream
-    raise UnknownNameError("stream", name, known)
+    known: tuple[Stream, ...] = get_args(Stream)
+    stream = None if name in known else _module_stream(name)
+    return check_name("stream", name, known) if stream is None else stream
 
 
 def _module_stream(name: str) -> Stream | None:
@@ -173,7 +169,7 @@ class Site:
             UnknownNameError: the stream does not exist.
         """
         text = text.strip()
-        if re.fullmatch(r"\d{1,5}", text):
+        if re.fullmatch(r"[0-9]{1,5}", text):
             return cls("resid_post", int(text))
         match = _PATTERN.fullmatch(text)
         module = _MODULE.fullmatch(text)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Loading, Recipe, Subject, Writing, grouped
+from steerscope.cli.options import Loading, Recipe, Subject, Talk, Writing, grouped
 from steerscope.cli.shared import (
-    Chat,
     Json,
     MaxSelect,
     MaxTest,
@@ -28,6 +27,12 @@ if TYPE_CHECKING:
     from steerscope.studies.steering.plan import StudyPlan
 
 
+AllLayers = Annotated[
+    bool,
+    typer.Option("--all-layers", help="steer all layers at once as well, with shares of the doses"),
+]
+
+
 @grouped
 def report(
     *,
@@ -41,7 +46,8 @@ def report(
     writing: Writing,
     max_select: MaxSelect = 120,
     max_test: MaxTest = 240,
-    chat: Chat = False,
+    all_layers: AllLayers = False,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
@@ -52,6 +58,10 @@ def report(
     from steerscope.studies.steering.findings import find
     from steerscope.studies.steering.measure import run_study
     from steerscope.studies.steering.plan import StudyPlan
+    from steerscope.studies.steering.several_layers import (
+        compare_layers,
+        layers_compared_in_words,
+    )
     from steerscope.studies.steering.wording import answer, verdict
     from steerscope.studies.steering.zones import zones_of
 
@@ -66,7 +76,8 @@ def report(
         reference_dose=usual if (usual := StudyPlan.reference_dose) in steps else steps[0],
         max_select=max_select,
         max_test=max_test,
-        chat=chat,
+        all_layers=all_layers,
+        chat=talk.asked(),
     )
     out = out or Path("data/runs") / f"{Path(subject.model).name}-{Path(subject.contrasts).stem}"
     run = run_study(plan, out, **loading.machine(), progress=bar)
@@ -75,6 +86,8 @@ def report(
     findings, found = find(run), audited(run)
     lines = [verdict(findings), *(f"  {line}" for line in answer(findings))]
     lines += [f"  {zones}"] if (zones := zones_of(findings)) else []
+    compared = compare_layers(run, findings)
+    lines += [] if compared is None else [f"  {layers_compared_in_words(compared, findings)}"]
     lines += [f"{_tally(found)}; see `steerscope audit {run.path}`", f"report: {page}"]
     result = _as_json(findings) | {"audit": [asdict(f) for f in found]}
     finish(as_json, result | {"report": str(page), "run": str(run.path)}, lines)
@@ -131,7 +144,8 @@ def sweep(
     scope: ScopeText = "all",
     writing: Writing,
     max_select: MaxSelect = 120,
-    chat: Chat = False,
+    all_layers: AllLayers = False,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
@@ -151,7 +165,8 @@ def sweep(
         doses=tuple(numbers(doses, float, "doses")),
         unit=unit,
         max_select=max_select,
-        chat=chat,
+        all_layers=all_layers,
+        chat=talk.asked(),
     )
     run = run_sweep(plan, out, **loading.machine(), progress=bar)
     found = find(run)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Loading, Writing, grouped
+from steerscope.cli.options import Loading, Talk, Writing, grouped
 from steerscope.cli.sae import Text
 from steerscope.cli.shared import (
     Contrasts,
@@ -18,6 +18,8 @@ from steerscope.cli.shared import (
     Seed,
     finish,
     numbers,
+    prompt_texts,
+    refuse_unused,
     side_by_side,
     table,
 )
@@ -45,27 +47,35 @@ def overlap(
     ] = None,
     k: Annotated[int, typer.Option(help="features of each set")] = 20,
     source: Annotated[
-        str, typer.Option(help="codes, decoder, encoder, output or steered, for concepts")
-    ] = "codes",
+        str | None,
+        typer.Option(
+            help="codes, decoder, encoder, output or steered, for concepts; default codes"
+        ),
+    ] = None,
     pairs: Annotated[int, typer.Option(help="pairs of each contrast set, at most")] = 120,
     n_texts: Annotated[int, typer.Option(help="texts for firing rates; 0 for none")] = 200,
     text: Text = DEFAULT_MODEL,
     model: Model = DEFAULT_MODEL,
     seed: Seed = 0,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Features that two routes to a concept, or two concepts, share, and what chance gives."""
+    from steerscope.models.chat_templates import in_chat, texts_in_chat
     from steerscope.sae import load_sae, load_texts
     from steerscope.sae.codes import firing_rates
     from steerscope.sae.spans import check_count
     from steerscope.studies.features.overlap import overlap_table
-    from steerscope.studies.features.sources import concept_sets, settings_within
+    from steerscope.studies.features.sources import check_source, concept_sets, settings_within
     from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
     names = contrasts or ["mood"]
-    concepts = [load_contrasts(name) for name in names]
+    check_source(source or "codes")
+    if len(names) == 1:
+        refuse_unused({"source": source}, "one concept is compared over all sources")
     lens_model = loading.load(model)
+    concepts = [in_chat(lens_model, load_contrasts(name), talk.asked()) for name in names]
     found = load_sae(sae, model=lens_model)
     check_count(k, found.n_features)
     parts = {
@@ -76,33 +86,39 @@ def overlap(
         sets = concept_sets(lens_model, found, parts[names[0]], k)
     else:
         sets = {
-            name: concept_sets(lens_model, found, part, k, sources=[source])[source]
+            name: concept_sets(lens_model, found, part, k, sources=[source or "codes"])[
+                source or "codes"
+            ]
             for name, part in parts.items()
         }
     rates = {}
     if n_texts:
-        texts = load_texts(text, "held out", n=n_texts, seed=seed)
+        texts = texts_in_chat(
+            lens_model, load_texts(text, "held out", n=n_texts, seed=seed), talk.asked()
+        )
         rates[found.name] = firing_rates(lens_model, found, texts)
     rows = overlap_table(settings_within(sets, {}), depths=[k], frequency=rates, seed=seed)
     columns = ("pair", "shared", "by chance", "95 % band", "Jaccard", "rank-biased", "p", "p drawn")
-    shown = [
-        (
-            r.pair,
-            r.shared,
-            f"{r.expected:.2f}",
-            f"{r.chance_low:.0f} to {r.chance_high:.0f}",
-            f"{r.jaccard:.2f}",
-            f"{r.rbo:.2f}",
-            f"{r.p_hypergeometric:.2g}",
-            f"{r.p_permutation:.2g}",
-        )
-        for r in rows.itertuples()
-    ]
+    shown = [_overlap_row(r) for r in rows.itertuples()]
     title = f"features shared by two sets of {k} of {found.n_features} at {found.site}:"
     finish(
         as_json,
         {"sae": sae, "k": k, "overlaps": rows.to_dict("records")},
         [*table(title, columns, shown), "p: hypergeometric; p drawn: features that fire as often"],
+    )
+
+
+def _overlap_row(r: Any) -> tuple[object, ...]:
+    """One pair of sets as a line of the table."""
+    return (
+        r.pair,
+        r.shared,
+        f"{r.expected:.2f}",
+        f"{r.chance_low:.0f} to {r.chance_high:.0f}",
+        f"{r.jaccard:.2f}",
+        f"{r.rbo:.2f}",
+        f"{r.p_hypergeometric:.2g}",
+        f"{r.p_permutation:.2g}",
     )
 
 
@@ -125,11 +141,13 @@ def features(
     text: Text = DEFAULT_MODEL,
     model: Model = DEFAULT_MODEL,
     seed: Seed = 0,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
     """A concept's direction in features against nulls, with what the features hear and say."""
     from steerscope.extraction.activations import extract
+    from steerscope.models.chat_templates import in_chat, texts_in_chat
     from steerscope.sae import load_sae, load_texts
     from steerscope.sae.examples import top_examples
     from steerscope.sae.reading import read_direction
@@ -137,22 +155,22 @@ def features(
     from steerscope.sae.vectors import check_features
     from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
-    told = _meanings(neuronpedia)
-    whole = load_contrasts(contrasts)
-    used = ContrastSet(whole.name, whole.pairs[:pairs], whole.template)
     chosen = [] if choose is None else numbers(choose, int, "features")
     lens_model = loading.load(model)
+    whole = in_chat(lens_model, load_contrasts(contrasts), talk.asked())
+    used = ContrastSet(whole.name, whole.pairs[:pairs], whole.template)
     found = load_sae(sae, model=lens_model)
     check_count(top, found.n_features)
     check_features(found, chosen)
-    contrast = extract(lens_model, used, [found.site])[found.site]
+    [contrast] = extract(lens_model, used, [found.site]).values()
     reading = read_direction(found, contrast, k=top, n_null=n_null, seed=seed)
     differences = reading.values["mean_codes"]
     chosen = chosen or [i for i, _ in reading.strongest("mean_codes", top)]
-    texts = load_texts(text, "held out", n=n_texts, seed=seed)
-    results = _results(lens_model, found, texts, chosen, told)
-    for about in results:
-        about["code_difference"] = float(differences[about["feature"]])
+    texts = texts_in_chat(
+        lens_model, load_texts(text, "held out", n=n_texts, seed=seed), talk.asked()
+    )
+    results = _results(lens_model, found, texts, chosen, _meanings(neuronpedia))
+    results = [r | {"code_difference": float(differences[r["feature"]])} for r in results]
     lines = table(
         f"features of {used.concept} at {found.site}:",
         ("feature", "code difference", "input score", "output score", "speaks for"),
@@ -254,6 +272,7 @@ def steer(
     strength: Annotated[float, typer.Option(help="share of the change, 0 to 1")] = 1.0,
     scope: ScopeText = "all",
     writing: Writing,
+    talk: Talk,
     model: Model = DEFAULT_MODEL,
     loading: Loading,
     as_json: Json = False,
@@ -272,8 +291,9 @@ def steer(
     found = load_sae(sae, model=lens_model)
     steering = FeatureSteering(found, edits, where, strength)
     cells = [Cell(), Cell((steering,))]
-    plain, steered = generate(lens_model, prompt, cells, n_new=writing.n_new, sampler=sampler)
-    nats = kl_from_plain(lens_model, prompt, cells[1:])[0].tolist()
+    asked = prompt_texts(prompt, lens_model, [], talk.asked())
+    plain, steered = generate(lens_model, asked, cells, n_new=writing.n_new, sampler=sampler)
+    nats = kl_from_plain(lens_model, asked, cells[1:])[0].tolist()
     results, lines = side_by_side(prompt, plain, steered, nats)
     result = {"edits": [asdict(e) for e in edits], "continuations": results}
     finish(as_json, result, lines)

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Loading, Recipe, Writing, grouped
+from steerscope.cli.options import Loading, Recipe, Talk, Writing, grouped
 from steerscope.cli.shared import (
-    Chat,
     Contrasts,
     Json,
     Model,
@@ -22,8 +21,10 @@ from steerscope.cli.shared import (
     gguf_lines,
     parse_layers,
     prompt_texts,
+    read_several,
     read_vector,
     read_vectors,
+    refuse_unused,
     side_by_side,
     table,
     write_gguf,
@@ -33,6 +34,7 @@ from steerscope.texts.bundled import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from steerscope.directions import Direction
+    from steerscope.doses import Dose
     from steerscope.models.lens_model import LensModel
 
 
@@ -50,21 +52,24 @@ def vectors(
         str | None, typer.Option(help="another contrast set, for the method other_concept")
     ] = None,
     seed: Seed = 0,
-    chat: Chat = False,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Find directions from contrast pairs and save them."""
-    from steerscope.directions import check_method, find_direction, save_directions
+    from steerscope.directions import check_method, save_directions
+    from steerscope.directions.finding import find_directions
     from steerscope.doses import Dose
     from steerscope.engine.gathering import gather
     from steerscope.extraction.reading import ReadToken
-    from steerscope.models.chat_templates import wrapped
+    from steerscope.models.chat_templates import in_chat
     from steerscope.progress import bar
     from steerscope.studies.steering.measure import sites_at
     from steerscope.texts.contrasts import load_contrasts
 
     method = check_method(recipe.method)
+    if method != "other_concept":
+        refuse_unused({"other": other}, f"the method {method} takes one contrast set")
     if gguf is not None and recipe.stream != "resid_post":
         raise BadValueError(
             f"--gguf holds directions at resid_post, not at {recipe.stream}; leave it out."
@@ -73,11 +78,13 @@ def vectors(
     second = None if other is None else load_contrasts(other)
     pairs = load_contrasts(contrasts)
     loaded = loading.load(model)
-    if chat:
-        pairs, second = wrapped(loaded, pairs), second and wrapped(loaded, second)
+    pairs = in_chat(loaded, pairs, talk.asked())
+    second = None if second is None else in_chat(loaded, second, talk.asked())
     sites = sites_at(loaded, recipe.stream, parse_layers(recipe.layers))
     found = gather(loaded, pairs, sites, [method], read=token, other=second, progress=bar)
-    directions = [find_direction(method, contrast, seed=seed) for contrast in found.values()]
+    directions = [
+        *find_directions(method, found, seed=seed, every=recipe.layers is not None).values()
+    ]
     save_directions(out, directions)
     written = {} if gguf is None else write_gguf(gguf, directions, Dose(1.0))
     said = [f"saved: {out}", *(gguf_lines(written) if written else [])]
@@ -101,8 +108,13 @@ def convert(
     out: Annotated[Path, typer.Option(help=".safetensors or .gguf file to write")],
     model: Model = DEFAULT_MODEL,
     prompts: Prompts = None,
-    dose: Annotated[float, typer.Option(help="what strength 1 of a .gguf file means")] = 1.0,
-    unit: Annotated[str, typer.Option(help="natural, relative or absolute")] = "natural",
+    dose: Annotated[
+        float | None, typer.Option(help="what strength 1 of a .gguf file means; default 1")
+    ] = None,
+    unit: Annotated[
+        str | None, typer.Option(help="natural, relative or absolute; default natural")
+    ] = None,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
@@ -110,11 +122,14 @@ def convert(
     from steerscope.directions import save_directions
     from steerscope.doses import Dose, check_unit
 
-    amount = Dose(dose, check_unit(unit))
+    amount = Dose(1.0 if dose is None else dose, check_unit(unit or "natural"))
     if out.suffix not in {".safetensors", ".gguf"}:
         raise UnknownNameError("format to write", out.suffix, [".safetensors", ".gguf"])
-    check_vector(source)
-    directions = read_vectors(source, loading.load(model), prompts)
+    if out.suffix != ".gguf":
+        refuse_unused({"dose": dose, "unit": unit}, f"a {out.suffix} file holds no strength")
+    if check_vector(source):
+        refuse_unused({"prompts": prompts}, "the file says its own lengths")
+    directions = read_vectors(source, loading.load(model), prompts, talk.asked())
     written: dict[str, Any] = {}
     if out.suffix == ".gguf":
         written = write_gguf(out, directions, amount)
@@ -141,43 +156,46 @@ def eigengap(
     include_first: Annotated[bool, typer.Option(help="count position 0, the sink")] = False,
     legacy: Annotated[bool, typer.Option(help="the published definition instead")] = False,
     seed: Seed = 0,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Eigengap of the attention keys, with interval and null."""
     from steerscope.eigengaps import LEGACY, KeyView, check_variant
     from steerscope.eigengaps import eigengap as measure
+    from steerscope.models.chat_templates import in_chat
     from steerscope.progress import bar
     from steerscope.texts.contrasts import load_prompts
 
     view = KeyView(check_variant(variant), rotated=rotated, include_first=include_first)
     if legacy and view != KeyView():
         raise BadValueError("--legacy is a view of the keys itself; leave the other options out.")
-    texts = [p.text for p in load_prompts(prompts or "mood").prompts]
+    asked = load_prompts(prompts or "mood")
     loaded = loading.load(model)
+    texts = [p.text for p in in_chat(loaded, asked, talk.asked()).prompts]
     found = measure(loaded, texts, LEGACY if legacy else view, seed=seed, progress=bar)
-    gaps, heads = found.weakest_link()
+    weakest = found.weakest
+    assert weakest is not None  # what is measured has it
     rows, result = [], []
     for row, layer in enumerate(found.layers):
-        head = int(heads[row])
-        low, high, null, permuted, ratio, rank = (
+        head = int(weakest.head[row])
+        gap, low, high = (float(t[row]) for t in (weakest.value, weakest.low, weakest.high))
+        null, permuted, ratio, rank = (
             float(t[row, head])
             for t in (
-                found.low,
-                found.high,
                 found.null_gap,
                 found.nulls["permuted"],
                 found.participation_ratio,
                 found.effective_rank,
             )
         )
-        numbers = (float(gaps[row]), low, high, null, permuted)
+        numbers = (gap, low, high, null, permuted)
         rows.append((layer, head, *(f"{x:.4f}" for x in numbers), f"{ratio:.1f}", f"{rank:.1f}"))
         result.append(
             {
                 "layer": layer,
                 "weakest_head": head,
-                "gap": float(gaps[row]),
+                "gap": gap,
                 "low": low,
                 "high": high,
                 "null": null,
@@ -201,11 +219,17 @@ def steer(
     vector: Annotated[str, typer.Option(help="vector file of steerscope or of another tool")],
     prompt: Annotated[list[str], typer.Option(help="text to continue; may be given again")],
     model: Model = DEFAULT_MODEL,
-    site: Annotated[str | None, typer.Option(help="such as resid_post.4")] = None,
-    dose: Annotated[float, typer.Option(help="how much")] = 1.0,
+    site: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="such as resid_post.4; again for several at once; default all in the file"
+        ),
+    ] = None,
+    dose: Annotated[float | None, typer.Option(help="how much; default 1")] = None,
     unit: Annotated[
-        str, typer.Option(help="natural, relative, absolute, kl or degrees")
-    ] = "natural",
+        str | None,
+        typer.Option(help="natural, relative, absolute, kl or degrees; default natural"),
+    ] = None,
     operator: Annotated[
         str, typer.Option(help="add, project_out, clamp, rotate or rotate_to")
     ] = "add",
@@ -214,37 +238,51 @@ def steer(
         str, typer.Option(help="share of the change, such as 0.5, ramp:8, decay:4 or cosine:0.3")
     ] = "1.0",
     writing: Writing,
-    chat: Chat = False,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Continue prompts with and without steering."""
-    from steerscope.doses import Dose, check_unit
     from steerscope.engine.calibration import calibrate
     from steerscope.engine.generation import generate
     from steerscope.engine.score import kl_from_plain
-    from steerscope.steering.interventions import Cell, Steering
-    from steerscope.steering.operators import find_operator
+    from steerscope.steering.control_vectors import along
+    from steerscope.steering.interventions import Cell
     from steerscope.steering.scopes import Scope
     from steerscope.steering.strengths import parse_strength
 
-    amount = Dose(dose, check_unit(unit)) if find_operator(operator).needs_dose else None
-    where, share = Scope.parse(scope), parse_strength(strength)
+    amount = _dose_for(operator, dose, unit)
+    where, share, chat = Scope.parse(scope), parse_strength(strength), talk.asked()
     sampler = writing.sampler()
     check_vector(vector)
     loaded = loading.load(model)
-    direction = read_vector(vector, site, loaded)
-    texts = prompt_texts(prompt, loaded, [direction], chat=chat)
+    directions = read_several(vector, site, loaded)
+    texts = prompt_texts(prompt, loaded, directions, chat)
     if amount is not None and amount.unit == "kl":
-        found = calibrate(loaded, direction, dose, texts, operator=operator, scope=where)
+        found = calibrate(loaded, directions, amount.value, texts, operator=operator, scope=where)
         amount = found.required
-    steering = Steering(direction, amount, operator, where, share)
+    steering = along(directions, amount, operator, where, share)
     cells = [Cell(), Cell((steering,))]
     plain, steered = generate(loaded, texts, cells, n_new=writing.n_new, sampler=sampler)
     kl = kl_from_plain(loaded, texts, cells[1:])[0].tolist()
     results, lines = side_by_side(prompt, plain, steered, kl)
+    if len(directions) > 1:
+        lines.insert(
+            0, f"{len(directions)} sites at once: {', '.join(str(d.site) for d in directions)}\n"
+        )
     labels = {k: v for k, v in steering.labels().items() if v == v}  # noqa: PLR0124 - drops NaN
     finish(as_json, {"steering": labels, "continuations": results}, lines)
+
+
+def _dose_for(operator: str, dose: float | None, unit: str | None) -> Dose | None:
+    """The dose that is asked for, or None for an operator that takes none."""
+    from steerscope.doses import Dose, check_unit
+    from steerscope.steering.operators import find_operator
+
+    if find_operator(operator).needs_dose:
+        return Dose(1.0 if dose is None else dose, check_unit(unit or "natural"))
+    refuse_unused({"dose": dose, "unit": unit}, f"the operator {operator} takes no dose")
+    return None
 
 
 @grouped
@@ -257,14 +295,17 @@ def lens(
     site: Annotated[str | None, typer.Option(help="such as resid_post.4")] = None,
     prompt: Annotated[str | None, typer.Option(help="text to look into instead")] = None,
     top: Annotated[int, typer.Option(help="tokens to show")] = 8,
-    chat: Chat = False,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Logit lens of a direction, or of each layer on a prompt."""
     if (vector is None) == (prompt is None):
         raise BadValueError("give either --vector or --prompt.")
-    if chat and prompt is None:
+    chat = talk.asked()
+    if prompt is not None:
+        refuse_unused({"site": site}, "a --prompt is looked into at every layer")
+    if chat is not None and prompt is None:
         raise BadValueError("--chat is about a --prompt; a vector has its template already.")
     if vector is not None:
         check_vector(vector)
@@ -275,7 +316,7 @@ def lens(
         direction = read_vector(vector, site, loaded)
         title, columns, rows, result = _direction_lens(loaded, direction, top)
     else:
-        [text] = prompt_texts([prompt or ""], loaded, [], chat=chat)
+        [text] = prompt_texts([prompt or ""], loaded, [], chat)
         title, columns, rows, result = _prompt_lens(loaded, text, top)
     finish(as_json, result, table(title, columns, rows))
 

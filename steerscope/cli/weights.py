@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steerscope.cli.options import Loading, Subject, Writing, grouped
+from steerscope.cli.options import Loading, Subject, Talk, Writing, grouped
 from steerscope.cli.shared import (
     Json,
     Layers,
@@ -62,6 +62,7 @@ def sweep(
     writing: Writing,
     max_select: MaxSelect = 60,
     max_test: MaxTest = 160,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
@@ -83,6 +84,7 @@ def sweep(
         together=tuple(together or ()),
         max_select=max_select,
         max_test=max_test,
+        chat=talk.asked(),
     )
     run = run_weight_sweep(plan, out, **loading.machine(), progress=bar)
     _tell(run, as_json)
@@ -92,11 +94,8 @@ def _tell(run: Run, as_json: bool) -> None:
     """Write the page of a sweep and print its verdict."""
     from steerscope.report import write_report
     from steerscope.studies.steering.plan import effect_of
-    from steerscope.studies.weights.findings import (
-        front_in_words,
-        front_table,
-        standings_of,
-    )
+    from steerscope.studies.weights.findings import front_table, standings_of
+    from steerscope.studies.weights.wording import front_in_words
 
     page, effect = write_report(run), effect_of(run)
     rows = front_table(run.table(), effect, "test")

@@ -45,7 +45,7 @@ _DOSE = "steerscope.dose"
 _UNITS = "steerscope.units"
 _PROJECTS = re.compile(r"project|ablat", re.IGNORECASE)
 _NOT = {"", "0", "0.0", "false", "no", "none"}
-_TENSOR = re.compile(r"direction\.(\d{1,5})")
+_TENSOR = re.compile(r"direction\.([0-9]{1,5})")
 
 
 @dataclass(frozen=True, eq=False)

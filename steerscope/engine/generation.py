@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -40,11 +41,14 @@ class Continuation:
         tokens: new token ids, without the end-of-sequence token.
         text: the same as text.
         ended: whether the model ended it by itself.
+        finite: whether the logits were numbers to the end; if not, the text stops where they were
+            not, and means nothing.
     """
 
     tokens: tuple[int, ...]
     text: str
     ended: bool
+    finite: bool = True
 
 
 @runtime_checkable
@@ -54,7 +58,7 @@ class Sampler(Protocol):
     def choose(
         self, logits: Float[Tensor, "row vocab"], keys: Sequence[str]
     ) -> Int[Tensor, " row"]:
-        """Next tokens; `keys` name row and step, so that a choice does not depend on its batch."""
+        """Next tokens; `keys` name prompt and step, so that no choice depends on its batch."""
         ...
 
 
@@ -75,18 +79,20 @@ class Greedy:
 class Sample:
     """A token drawn from the softmax at a temperature.
 
-    One uniform number per row and step, made from the seed, the prompt, the condition and the step,
+    One uniform number per prompt and step, made from the seed, the tokens of the prompt and the step,
     is put through the inverse of the cumulative distribution. So a row gets the same tokens in any
-    batch and in any order.
+    batch and in any order, and all conditions of a prompt share their random numbers: what differs
+    between their texts is what they did, and a condition that does nothing writes the plain text.
     """
 
     temperature: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
+        if not 0 < self.temperature < math.inf:
             raise BadValueError(
-                f"temperature {self.temperature} must be positive; use Greedy() for the limit 0."
+                f"temperature {self.temperature} must be positive and finite; use Greedy() for the "
+                "limit 0."
             )
 
     def choose(
@@ -143,28 +149,63 @@ def generate(
     Raises:
         PromptTooLongError: a prompt and its continuation do not fit into the context.
         MemoryBudgetError: not one row fits into the memory.
-        NotFiniteError: the logits hold a NaN.
+        NotFiniteError: the logits hold a NaN or an infinity; the message names the condition.
+    """
+    found = attempt(
+        model, prompts, cells, n_new=n_new, sampler=sampler, batch_size=batch_size,
+        use_cache=use_cache, progress=progress,
+    )  # fmt: skip
+    broken = [c for c, row in zip(cells, found, strict=True) if not all(r.finite for r in row)]
+    if broken:
+        others = f" and {len(broken) - 1} others" if len(broken) > 1 else ""
+        raise NotFiniteError(
+            f"the logits of {model.name} hold a NaN or an infinity under the condition "
+            f"{broken[0].key}{others}; lower the dose, use a wider number format, or check the "
+            "weights."
+        )
+    return found
+
+
+@torch.no_grad()
+def attempt(
+    model: LensModel,
+    prompts: Sequence[TextOrIds],
+    cells: Sequence[Cell] = (Cell(),),
+    *,
+    n_new: int,
+    sampler: Sampler | None = None,
+    batch_size: int | None = None,
+    use_cache: bool = True,
+    progress: Track = silent,
+) -> list[list[Continuation]]:
+    """`generate`, but where logits are no numbers the row ends, marked as not finite.
+
+    For sweeps over many conditions, of which one that overflows must not end the others.
+
+    Raises:
+        PromptTooLongError: a prompt and its continuation do not fit into the context.
+        MemoryBudgetError: not one row fits into the memory.
     """
     if n_new < 1:
         raise BadValueError(f"n_new is {n_new}; ask for at least 1 token.")
     ids = [model.tokens(p, room=n_new) for p in prompts]
     texts = [",".join(map(str, i)) for i in ids]
     rows = [
-        _Row(c, p, ids[p], f"{cell.key}|{texts[p]}")
+        _Row(c, p, ids[p], texts[p])
         for p in sorted(range(len(ids)), key=lambda p: len(ids[p]))
-        for c, cell in enumerate(cells)
+        for c in range(len(cells))
     ]
     longest = max(map(len, ids), default=0)
     plan, tokens_at_once = generation_plan(model, longest, n_new, batch_size or _ROWS_AT_ONCE)
     decoder = _Decoder(model, cells, n_new, sampler or Greedy(), use_cache, tokens_at_once)
     groups = [rows[start : start + plan.rows] for start in range(0, len(rows), plan.rows)]
-    with decoder.attached():
+    with model.turn.using(), decoder.attached():
         for group in progress(groups, "generating"):
             decoder.run(group)
     results: list[list[Continuation]] = [[] for _ in cells]
     for row in sorted(rows, key=lambda r: (r.cell, r.prompt)):
         results[row.cell].append(
-            Continuation(tuple(row.written), model.text(row.written), row.ended)
+            Continuation(tuple(row.written), model.text(row.written), row.ended, row.finite)
         )
     return results
 
@@ -199,6 +240,7 @@ class _Row:
     key: str
     written: list[int] = field(default_factory=list)
     ended: bool = False
+    finite: bool = True
 
 
 def _first_of_length(rows: Sequence[_Row], length: int) -> list[_Row]:
@@ -313,7 +355,7 @@ class _Decoder:
         return live if len(live) <= _FULL_ENOUGH * len(span) else list(span)
 
     def _goes_on(self, row: _Row) -> bool:
-        return not row.ended and len(row.written) < self.n_new
+        return row.finite and not row.ended and len(row.written) < self.n_new
 
     def _new_cache(self, n_rows: int, n_tokens: int) -> Cache:
         return self.model.new_cache(n_rows, n_tokens) if self.use_cache else Recompute()
@@ -345,11 +387,14 @@ class _Decoder:
         going = [rows[i] for i in live]
         if len(live) < len(rows):
             logits = logits[self._tensor(live)]
-        if not bool(torch.isfinite(logits.amax(dim=-1)).all()):  # a NaN is its row's maximum
-            raise NotFiniteError(
-                f"the logits of {self.model.name} hold a NaN or an infinity; lower the dose or use "
-                "a wider number format."
-            )
+        finite = torch.isfinite(logits.amax(dim=-1))  # a NaN is its row's maximum
+        if not bool(finite.all()):
+            for row, is_finite in zip(going, finite.tolist(), strict=True):
+                row.finite = is_finite
+            going = [row for row in going if row.finite]
+            logits = logits[finite]
+        if not going:
+            return
         chosen = self.sampler.choose(logits, [f"{r.key}|{len(r.written)}" for r in going]).tolist()
         end = self.model.tokenizer.eos_token_id
         for row, token in zip(going, chosen, strict=True):

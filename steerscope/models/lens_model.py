@@ -13,17 +13,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, NoReturn, cast
 
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from steerscope.errors import BadValueError, PromptTooLongError, UnsupportedSiteError
+from steerscope.errors import (
+    BadValueError,
+    NeverRanError,
+    PromptTooLongError,
+    UnsupportedSiteError,
+)
 from steerscope.models.caches import Cache, Recompute
 from steerscope.models.clock import Clock
+from steerscope.models.turns import Turn, keep_alone, refuse_copy
 from steerscope.sites import HEAD_STREAMS, STREAMS, Site, Stream
+from steerscope.texts.chats import Conversation
 from steerscope.texts.lines import check_text
 
 BackboneName = Literal["hooked", "bridge"]
@@ -57,6 +64,7 @@ class LensModel(ABC):
         transformer: the TransformerLens object, for whatever this class does not offer.
         fingerprint: hash of architecture and weights, the same on both backbones and in any dtype.
         clock: absolute positions of the pass in progress.
+        turn: the right to use it, which one thread has at a time.
         memory_limit: bytes for weights and work together; None for what the machine has.
     """
 
@@ -80,8 +88,10 @@ class LensModel(ABC):
         self.shape = shape
         self.fingerprint = fingerprint
         self.clock = Clock()
+        self.turn = Turn()
         self.memory_limit: int | None = None
         self._watch_positions()
+        keep_alone(transformer)
 
     # -- what a backbone provides ---------------------------------------------------------------
 
@@ -133,6 +143,12 @@ class LensModel(ABC):
         """
         raise NotImplementedError
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> NoReturn:
+        refuse_copy()
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        refuse_copy()
+
     # -- the same for all -----------------------------------------------------------------------
 
     def forward(
@@ -168,11 +184,17 @@ class LensModel(ABC):
 
         Raises:
             PromptTooLongError: the context does not hold the tokens and `room` new ones.
-            BadValueError: no token at all, or an id outside the vocabulary.
+            BadValueError: no token at all, an id outside the vocabulary, or a conversation that no
+                template has written.
             ContrastError: the text holds half of a surrogate pair.
         """
         if isinstance(text, str):
             check_text("prompt", text)
+            if isinstance(text, Conversation):
+                raise BadValueError(
+                    "a conversation has no tokens until a chat template writes it; use --chat "
+                    "(wrapped in Python)."
+                )
             ids = list(self.tokenizer(text, add_special_tokens=False).input_ids)
         else:
             ids = [int(i) for i in text]
@@ -274,11 +296,16 @@ class LensModel(ABC):
 
         Raises:
             UnsupportedSiteError: this model has no such site.
+            ModelBusyError: another thread has the model and is idle.
+            NeverRanError: at the end, if passes ran over the layer and none came here.
         """
         self.check(site)
+        came = False
         point = self._hook_points[site.hook_name]
 
         def call(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor | None:
+            nonlocal came
+            came = True
             conversion = getattr(point, "hook_conversion", None)
             whole = output if conversion is None else conversion.convert(output)
             changed = _on_site(site, whole, function)
@@ -289,11 +316,18 @@ class LensModel(ABC):
                 return None
             return changed if conversion is None else conversion.revert(changed)
 
-        handle = point.register_forward_hook(call)
-        try:
-            yield
-        finally:
-            handle.remove()
+        with self.turn.holding():
+            n_passes = self.clock.n_passes[site.layer]
+            handle = point.register_forward_hook(call)
+            try:
+                yield
+            finally:
+                handle.remove()
+            if not came and self.clock.n_passes[site.layer] > n_passes:
+                raise NeverRanError(
+                    f"{self.name} ran, but no pass came through the hook at {site}, so that nothing "
+                    "was changed or read there; compile no part of the model, and run it by itself."
+                )
 
 
 def _on_site(site: Site, whole: Tensor, function: HookFunction) -> Tensor | None:

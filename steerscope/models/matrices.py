@@ -18,7 +18,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from steerscope.errors import UnknownNameError, UnsupportedWeightError
+from steerscope.errors import UnsupportedWeightError, check_name
 from steerscope.models.lens_model import LensModel
 
 WeightName = Literal["q", "k", "v", "o", "gate", "up", "down"]
@@ -55,13 +55,11 @@ def check_weight(name: str) -> WeightName:
     Raises:
         UnknownNameError: there is none; the message lists the known weights.
     """
-    if name in WEIGHTS:
-        return name
     parts = name.removesuffix(".weight").split(".")
     for end in (".".join(parts[-2:]), parts[-1]):
         if end in _WEIGHT_OF and not any("expert" in part for part in parts):
             return _WEIGHT_OF[end]
-    raise UnknownNameError("weight", name, WEIGHTS)
+    return check_name("weight", name, WEIGHTS)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from steerscope.directions import Direction
-from steerscope.doses import Dose
+from steerscope.doses import Dose, Scale
 from steerscope.errors import UnsupportedSiteError, VectorMismatchError
 from steerscope.models.clock import Clock
 from steerscope.models.lens_model import HookFunction, LensModel
@@ -76,6 +76,11 @@ class Steering:
     def __post_init__(self) -> None:
         find_operator(self.operator).check(self.dose)
         as_strength(self.strength).check(self.direction.site)
+
+    @property
+    def scale(self) -> Scale:
+        """Lengths of one natural and one relative unit."""
+        return self.direction.scale
 
     def labels(self) -> dict[str, str | float]:
         """Direction, operator, scope, strength and the dose in its three lengths, NaN without one."""
@@ -249,9 +254,11 @@ def steer(model: LensModel, *interventions: Intervention) -> Iterator[LensModel]
 
     Raises:
         VectorMismatchError: an intervention belongs to another model.
+        ModelBusyError: another thread has the model and is idle.
+        NeverRanError: at the end, if the model ran and an intervention was passed by.
         SteerscopeError: whatever else an intervention finds wrong with this model.
     """
-    with ExitStack() as stack:
+    with model.turn.holding(), ExitStack() as stack:
         for intervention in interventions:
             stack.enter_context(intervention.attach(model))
         yield model
@@ -291,7 +298,7 @@ def attach_cells(model: LensModel, cells: Sequence[tuple[Cell, Rows]]) -> Iterat
 
     Plain additions at one site and scope, such as the doses of a sweep, are made in one step.
     """
-    with ExitStack() as stack:
+    with model.turn.using(), ExitStack() as stack:
         for place in range(max((len(cell.interventions) for cell, _ in cells), default=0)):
             together: dict[tuple[Site, Scope], list[tuple[Steering, Rows]]] = {}
             for cell, rows in cells:

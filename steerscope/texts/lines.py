@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from steerscope.errors import ContrastError
+from steerscope.texts.files import read_text
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 _NO_TEXT = "is a git-lfs pointer, not the file itself; run `git lfs pull` where it was cloned"
@@ -17,14 +18,11 @@ def text_lines(path: Path) -> list[tuple[int, str]]:
     stand inside a JSON string. A byte order mark is left out.
 
     Raises:
-        ContrastError: not UTF-8, without any text, or a git-lfs pointer.
+        ContrastError: it cannot be read, is without any text, or a git-lfs pointer.
     """
     if is_lfs_pointer(path):
         raise ContrastError(f"{path} {_NO_TEXT}.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ContrastError(f"{path} is not UTF-8 text ({error}); save it as UTF-8.") from None
+    text = read_text(path, ContrastError)
     found = [(n, line) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]
     if not found:
         raise ContrastError(f"{path} is empty; it needs at least one line.")

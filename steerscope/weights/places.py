@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 from steerscope.errors import BadValueError
 from steerscope.models.matrices import WeightName, check_weight
+from steerscope.texts.numbers import read_real
 
 _PART = re.compile(
-    r"\s*(?P<name>[\w.]+?):(?P<first>\d+)(?:-(?P<last>\d+))?:(?P<amount>[+-]?[\d.]+(?:[eE][+-]?\d+)?)\s*"
+    r"\s*(?P<name>[\w.]+?):(?P<first>[0-9]{1,5})(?:-(?P<last>[0-9]{1,5}))?:(?P<amount>[^:\s]+)\s*"
 )
-_WHOLE = re.compile(r"\s*(?P<place>[\w.]+\.\d[\w.]*):(?P<amount>[^:]+?)\s*")
-_OURS = re.compile(r"(?P<name>[A-Za-z_]\w*)\.(?P<layer>\d{1,5})")
+_WHOLE = re.compile(r"\s*(?P<place>[\w.]+\.[0-9][\w.]*):(?P<amount>[^:]+?)\s*")
+_OURS = re.compile(r"(?P<name>[A-Za-z_]\w*)\.(?P<layer>[0-9]{1,5})")
 _MODULE = re.compile(
-    r"(?:[A-Za-z]\w*\.)*(?:layers|h|blocks|block|layer)\.(?P<layer>\d{1,5})\.(?P<name>[\w.]+)"
+    r"(?:[A-Za-z]\w*\.)*(?:layers|h|blocks|block|layer)\.(?P<layer>[0-9]{1,5})\.(?P<name>[\w.]+)"
 )
 
 
@@ -61,6 +62,13 @@ class Place:
         return cls(check_weight(match["name"]), int(match["layer"]))
 
 
+def _amount(text: str) -> float | None:
+    try:
+        return read_real(text)
+    except ValueError:
+        return None
+
+
 def parse_places(text: str) -> tuple[tuple[Place, float], ...]:
     """Places with amounts, written as `down:15:-0.2,down:16-24:+0.3`.
 
@@ -77,7 +85,8 @@ def parse_places(text: str) -> tuple[tuple[Place, float], ...]:
             place = Place.parse(whole["place"])
             piece = f"{place.name}:{place.layer}:{whole['amount']}"
         match = _PART.fullmatch(piece)
-        if match is None:
+        amount = None if match is None else _amount(match["amount"])
+        if match is None or amount is None:
             raise BadValueError(
                 f"cannot read {piece.strip()!r} in {text!r}; write WEIGHT:LAYERS:AMOUNT, such as "
                 "down:15:-0.2 or down:16-24:+0.3, with commas between."
@@ -88,7 +97,7 @@ def parse_places(text: str) -> tuple[tuple[Place, float], ...]:
             place = Place(name, layer)
             if place in found:
                 raise BadValueError(f"{place} comes twice in {text!r}; give it one amount.")
-            found[place] = float(match["amount"])
+            found[place] = amount
         if int(match["last"] or first) < first:
             raise BadValueError(f"layers {first}-{match['last']} in {text!r} run backwards.")
     return tuple(found.items())

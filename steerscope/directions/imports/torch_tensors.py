@@ -22,7 +22,7 @@ OBJECTS = (
     "one vector at the output of block N."
 )
 _HEAD = 2**16  # bytes in which a saved object names its class
-_LAYER = re.compile(r"(?:^|_)layer_(\d+)(?![0-9])")
+_LAYER = re.compile(r"(?:^|_)layer_([0-9]+)(?![0-9])")
 
 
 def read_torch(path: Path) -> ForeignVectors:

@@ -16,6 +16,7 @@ from typing import Any
 from steerscope.diagnostics import sink_alignment
 from steerscope.diagnostics.lens import RESIDUAL_STREAMS, direction_lens, top_tokens
 from steerscope.directions import METHODS, Direction, find_direction, save_directions
+from steerscope.directions.finding import find_directions
 from steerscope.doses import Dose, check_unit
 from steerscope.eigengaps import eigengap
 from steerscope.engine.gathering import gather
@@ -27,7 +28,7 @@ from steerscope.errors import (
 from steerscope.extraction.activations import Contrast
 from steerscope.extraction.reading import ReadToken
 from steerscope.judges import Judge, choose_judge
-from steerscope.models.chat_templates import wrapped
+from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
@@ -40,6 +41,8 @@ from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import Bench, Decoding, Material, dose_cells
 from steerscope.studies.steering.plan import Plan, StudyPlan, SweepPlan
 from steerscope.studies.steering.responses import sweet_spot
+from steerscope.studies.steering.several_layers import best_together, several_cells
+from steerscope.texts.chats import Chat, as_chat
 from steerscope.texts.contrasts import (
     ContrastSet,
     PromptSet,
@@ -61,12 +64,12 @@ class Texts:
     pairs: Split[ContrastSet]
     prompts: Split[PromptSet]
 
-    def wrapped(self, model: LensModel) -> Texts:
-        """The same texts in the model's chat template."""
+    def in_chat(self, model: LensModel, chat: bool | Chat | None) -> Texts:
+        """The same texts in the model's chat template, if there is to be one."""
         return Texts(
-            wrapped(model, self.contrasts),
-            self.pairs.map(lambda part: wrapped(model, part)),
-            self.prompts.map(lambda part: wrapped(model, part)),
+            in_chat(model, self.contrasts, chat),
+            self.pairs.map(lambda part: in_chat(model, part, chat)),
+            self.prompts.map(lambda part: in_chat(model, part, chat)),
         )
 
 
@@ -119,11 +122,15 @@ def run_study(
     controls = _sweep_controls(bound)
     select = dose_cells(bound.directions.values(), signed, scope)
     select += dose_cells(controls, [Dose(plan.reference_dose)], scope)
+    every = [*bound.directions.values()] if plan.all_layers else []
+    select += several_cells(every, signed, scope)
     bound.measure("select", select)
     chosen = sweet_spot(bound.run.table(), bound.judge.effect, plan.method)
     direction = bound.directions[chosen.layer]
     test_controls = _test_controls(plan, bound.found[direction.site])
     bound.measure("test", dose_cells([direction, *test_controls], signed, scope))
+    if len(every) > 1:
+        bound.measure("test", [best_together(bound.run, bound.judge.effect, every, scope)])
     _measure_eigengaps(bound)
     _measure_sinks(bound)
     _write_lens(bound.run, bound.model, direction)
@@ -156,7 +163,10 @@ def run_sweep(
     doses = [Dose(value, check_unit(plan.unit)) for value in plan.doses]
     bound = _bind(plan, out, (device, memory), progress)
     controls = _sweep_controls(bound)
-    cells = dose_cells([*bound.directions.values(), *controls], doses, Scope.parse(plan.scope))
+    scope = Scope.parse(plan.scope)
+    cells = dose_cells([*bound.directions.values(), *controls], doses, scope)
+    if plan.all_layers:
+        cells += several_cells([*bound.directions.values()], doses, scope)
     bound.measure("select", cells)
     _measure_eigengaps(bound)
     _measure_sinks(bound)
@@ -177,14 +187,16 @@ def _bind(
     model = load_model(
         plan.model, backbone=plan.backbone, dtype=plan.dtype, device=device, memory=memory
     )
-    texts = texts.wrapped(model) if plan.chat else texts
+    texts = texts.in_chat(model, plan.chat)
     sites = sites_at(model, plan.stream, plan.layers)
     prompts = (*texts.prompts.select.prompts, *texts.prompts.test.prompts)
     judge = choose_judge(texts.contrasts, prompts)
     longest = max(len(model.tokens(prompt.text, room=plan.n_new)) for prompt in prompts)
     _log.info("memory: %s", generation_plan(model, longest, plan.n_new)[0])
     found = gather(model, texts.pairs.fit, sites, [plan.method], read=read, progress=progress)
-    directions = {s.layer: find_direction(plan.method, c, seed=plan.seed) for s, c in found.items()}
+    there = find_directions(plan.method, found, seed=plan.seed, every=plan.layers is not None)
+    found = {site: found[site] for site in there}
+    directions = {site.layer: direction for site, direction in there.items()}
     parts = ("fit", "select", "test")
     run = Run.start(
         out,
@@ -205,8 +217,12 @@ def _bind(
 
 
 def _settings(plan: Plan) -> dict[str, Any]:
-    """The plan, without the chat where there is none, so that runs from before chats continue."""
-    return {k: v for k, v in asdict(plan).items() if k != "chat" or v}
+    """The plan without what is not asked for, so that runs from before it could be asked continue."""
+    chat = as_chat(plan.chat)
+    settings = {k: v for k, v in asdict(plan).items() if k != "chat"}
+    if not plan.all_layers:
+        del settings["all_layers"]
+    return settings if chat is None else settings | {"chat": chat.stored()}
 
 
 def load_texts(plan: Plan) -> Texts:

@@ -14,6 +14,8 @@ from steerscope.runs.results import Run
 from steerscope.sites import check_stream
 from steerscope.steering.scopes import Scope
 from steerscope.texts.bundled import DEFAULT_MODEL
+from steerscope.texts.chats import Chat, as_chat
+from steerscope.texts.numbers import check_seed, check_temperature
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +40,14 @@ class Plan:
         max_test: prompts of the test split to use at most.
         n_sweep_controls: random directions at each layer on the select split.
         seed: of splits, controls and sampling.
-        chat: whether pairs and prompts are put into the model's chat template.
+        all_layers: whether all layers are steered at once as well, each with its share of the dose.
+        chat: how pairs and prompts are put into the model's chat template: true for as it is, a
+            `Chat` for a system message, arguments or a date; None for plain text.
 
     Raises:
         UnknownNameError: no such stream or scope.
-        BadValueError: a scope that cannot be read, or a count below 1.
+        BadValueError: a scope that cannot be read, a count below 1, a temperature below 0 or a seed
+            outside 0..2⁶³-1.
     """
 
     model: str = DEFAULT_MODEL
@@ -61,11 +66,15 @@ class Plan:
     max_select: int = 120
     max_test: int = 240
     seed: int = 0
-    chat: bool = False
+    chat: bool | Chat | None = None
+    all_layers: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stream", check_stream(self.stream))
+        object.__setattr__(self, "chat", as_chat(self.chat))
         Scope.parse(self.scope)
+        check_temperature(self.temperature)
+        check_seed(self.seed)
         for name in ("n_new", "max_select", "max_test"):
             if getattr(self, name) < 1:
                 raise BadValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
@@ -146,4 +155,4 @@ def plan_of(run: Run) -> StudyPlan | SweepPlan:
     names = [f.name for f in fields(kind) if f.name in run.configuration]
     stored: dict[str, Any] = {name: run.configuration[name] for name in names}
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
-    return kind(**values)
+    return kind(**values | {"chat": as_chat(stored.get("chat"))})

@@ -16,6 +16,7 @@ from steerscope.errors import BadValueError, PureGainWarning
 from steerscope.extraction.activations import extract
 from steerscope.judges import WORLDS, choose_judge
 from steerscope.judges.perplexity import text_nats
+from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
 from steerscope.models.matrices import check_weight
@@ -36,6 +37,7 @@ from steerscope.studies.weights.findings import (
 from steerscope.studies.weights.judged import TargetJudge
 from steerscope.studies.weights.plan import WeightSweepPlan
 from steerscope.studies.weights.screening import Screen, screen_of
+from steerscope.texts.chats import as_chat
 from steerscope.texts.contrasts import (
     ContrastSet,
     PromptSet,
@@ -167,6 +169,9 @@ def bind(
     model = load_model(
         plan.model, backbone=plan.backbone, dtype=plan.dtype, device=device, memory=memory
     )
+    contrasts = in_chat(model, contrasts, plan.chat)
+    pairs = pairs.map(lambda part: in_chat(model, part, plan.chat))
+    prompts = prompts.map(lambda part: in_chat(model, part, plan.chat))
     asked = (*prompts.select.prompts, *prompts.test.prompts)
     judge = TargetJudge(choose_judge(contrasts, asked))
     has_oracle = bool(judge.effect.kept)
@@ -174,6 +179,11 @@ def bind(
         raise BadValueError(
             f"no oracle reads what {contrasts.name} leaves alone; name a contrast set whose positive "
             "text a capable model prefers as capability."
+        )
+    if plan.capability is not None and has_oracle:
+        raise BadValueError(
+            "a capability set is not used here, since an oracle reads what a continuation kept; "
+            "leave it out."
         )
     capability = None if has_oracle else load_contrasts(str(plan.capability)).split(plan.seed)
     texts = _texts(plan, pairs, judge.world)
@@ -185,6 +195,7 @@ def bind(
         {
             "kind": type(plan).__name__,
             **asdict(plan),
+            "chat": None if (chat := as_chat(plan.chat)) is None else chat.stored(),
             "contrasts_sha256": contrasts.sha256,
             "prompts_sha256": [prompts.select.sha256, prompts.test.sha256],
             "effect": asdict(judge.effect),

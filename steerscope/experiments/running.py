@@ -6,8 +6,6 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from steerscope.errors import RunError
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs import Machine, find_job
@@ -16,6 +14,7 @@ from steerscope.progress import Track, silent
 from steerscope.report import KINDS, write_report
 from steerscope.runs.results import Run
 from steerscope.runs.seals import MANIFEST
+from steerscope.runs.spreadsheets import as_csv
 from steerscope.runs.whole_files import write_whole
 
 FILE = "experiment.json"
@@ -85,11 +84,6 @@ def tables_of(experiment: Experiment, runs: Sequence[Run]) -> dict[str, str]:
 def plates_of(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
     """The figures that the experiment asks for."""
     return find_job(experiment.job).plates(experiment, runs)
-
-
-def as_csv(table: pd.DataFrame) -> str:
-    """A table in full precision, the same bytes on every system."""
-    return table.to_csv(index=False, lineterminator="\n")
 
 
 def print_experiment(experiment: Experiment, out: str | Path) -> list[Path]:

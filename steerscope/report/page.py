@@ -37,7 +37,7 @@ def as_figure(plate: Plate) -> str:
         include_plotlyjs=False, full_html=False, config={"displaylogo": False}
     )
     caption = f"<figcaption>{as_text(plate.caption)}</figcaption>"
-    return f'<figure id="{plate.name}">{drawn}{caption}</figure>'
+    return f'<figure id="{as_text(plate.name)}">{drawn}{caption}</figure>'
 
 
 def as_table(frame: pd.DataFrame, formats: dict[str, Callable[[float], str]] | None = None) -> str:

@@ -82,9 +82,9 @@ def test_what_is_measured_is_not_measured_again(tiny, cells, tmp_path, monkeypat
     import steerscope.studies.bench as sweeps
 
     seen = []
-    whole = sweeps.generate
+    whole = sweeps.attempt
     monkeypatch.setattr(
-        sweeps, "generate", lambda m, p, c, **k: (seen.extend(c), whole(m, p, c, **k))[1]
+        sweeps, "attempt", lambda m, p, c, **k: (seen.extend(c), whole(m, p, c, **k))[1]
     )
     again = Run.open(tmp_path / "r")
     bench(tiny, again).measure(cells)

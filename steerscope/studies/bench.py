@@ -190,8 +190,9 @@ class Bench:
     def _pair_rows(self, cells: Sequence[Cell], kl: Float[np.ndarray, "cell prompt"]) -> list[Row]:
         texts = [(p.positive, p.negative) for p in self.material.pairs.pairs]
         margins = preferences(self.model, texts, cells).tolist()
+        means = [math.nan if np.isnan(k).all() else float(np.nanmean(k)) for k in kl]
         return [
-            self._row(cell, i, "preference", margin, kl=float(np.nanmean(kl[number])), status="ok")
+            self._row(cell, i, "preference", margin, kl=means[number], status="ok")
             for number, cell in enumerate(cells)
             for i, margin in enumerate(margins[number])
         ]

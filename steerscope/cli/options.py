@@ -16,6 +16,7 @@ from steerscope.cli.shared import (
     Backbone,
     ChatDate,
     ChatFlag,
+    Check,
     Contrasts,
     Device,
     DType,
@@ -52,6 +53,9 @@ class Loading:
 
     def load(self, model: str) -> LensModel:
         """The model of that name."""
+        return self._loaded(model, check=True)
+
+    def _loaded(self, model: str, *, check: bool) -> LensModel:
         from steerscope.models.loading import load_model
 
         return load_model(
@@ -60,6 +64,7 @@ class Loading:
             dtype=self.dtype,
             device=self.device,
             memory=self.memory,
+            check=check,
         )
 
     def settings(self) -> dict[str, Any]:
@@ -69,6 +74,17 @@ class Loading:
     def machine(self) -> dict[str, Any]:
         """What of it is about the computer alone."""
         return {"device": self.device, "memory": self.memory}
+
+
+@dataclass(frozen=True)
+class Trying(Loading):
+    """The same for a command that judges nothing, so that its model may go unexamined."""
+
+    check: Check = True
+
+    def load(self, model: str) -> LensModel:
+        """The model of that name."""
+        return self._loaded(model, check=self.check)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Loading, Talk, Writing, grouped
+from steerscope.cli.options import Talk, Trying, Writing, grouped
 from steerscope.cli.sae import Text
 from steerscope.cli.shared import (
     Contrasts,
@@ -58,7 +58,7 @@ def overlap(
     model: Model = DEFAULT_MODEL,
     seed: Seed = 0,
     talk: Talk,
-    loading: Loading,
+    loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Features that two routes to a concept, or two concepts, share, and what chance gives."""
@@ -142,7 +142,7 @@ def features(
     model: Model = DEFAULT_MODEL,
     seed: Seed = 0,
     talk: Talk,
-    loading: Loading,
+    loading: Trying,
     as_json: Json = False,
 ) -> None:
     """A concept's direction in features against nulls, with what the features hear and say."""
@@ -274,7 +274,7 @@ def steer(
     writing: Writing,
     talk: Talk,
     model: Model = DEFAULT_MODEL,
-    loading: Loading,
+    loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Continue prompts with features set, scaled or raised; all else in the activation stays."""

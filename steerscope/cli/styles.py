@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Loading, Talk, grouped
+from steerscope.cli.options import Talk, Trying, grouped
 from steerscope.cli.shared import (
     Json,
     Layers,
@@ -39,7 +39,7 @@ def styles(
     out: Annotated[Path | None, typer.Option(help="folder for the table and the figures")] = None,
     seed: Seed = 0,
     talk: Talk,
-    loading: Loading,
+    loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Style directions, and what of them is the attention sink."""

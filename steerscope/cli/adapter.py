@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Loading, Subject, grouped
+from steerscope.cli.options import Loading, Subject, Talk, grouped
 from steerscope.cli.shared import (
     Contrasts,
     Json,
@@ -66,10 +66,12 @@ def train(
     epochs: Annotated[int, typer.Option(help="at most")] = 12,
     learning_rate: Annotated[float, typer.Option(help="of AdamW")] = 2e-2,
     seed: Seed = 0,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Train an adapter on the fit split; a run that was stopped goes on where it was."""
+    from steerscope.models.chat_templates import in_chat
     from steerscope.models.matrices import check_weight
     from steerscope.progress import bar
     from steerscope.texts.contrasts import load_contrasts
@@ -87,7 +89,7 @@ def train(
         rank=rank,
         **_turning(turn, scaling, columns, angle),
     )
-    parts = load_contrasts(contrasts).split(seed)
+    parts = in_chat(loaded, load_contrasts(contrasts), talk.asked()).split(seed)
     along = parse_layers(ruler) or (7 * n // 10,)
     measured = adapter.frozen_ruler(loaded, parts.fit, along, space=space)
     unfinished = out.with_name(out.name + ".training")
@@ -133,10 +135,12 @@ def evaluate(
     n_prompts: Annotated[int, typer.Option(help="held-out prompts, at most")] = 60,
     out: Annotated[Path | None, typer.Option(help="run directory with its page")] = None,
     seed: Seed = 0,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
     """What an adapter does to its target and to all else, beside mean-difference steering."""
+    from steerscope.models.chat_templates import in_chat
     from steerscope.progress import bar
     from steerscope.report import write_report
     from steerscope.studies.transfer.findings import transfer_table
@@ -155,7 +159,8 @@ def evaluate(
         coefficients=tuple(sorted([-c for c in ends] + ends)), kl=kl, n_prompts=n_prompts, seed=seed
     )
     pairs = load_contrasts(subject.contrasts)
-    asked = prompts_for(pairs, subject.prompts)
+    asked = in_chat(loaded, prompts_for(pairs, subject.prompts), talk.asked())
+    pairs = in_chat(loaded, pairs, talk.asked())
     steering = steering_by_validation(loaded, pairs, asked, "mean_diff", plan)
     rows = transfer(loaded, [technique, steering], pairs, asked, plan=plan, progress=bar)
     found, said = transfer_table(rows), verdicts(rows, technique.name, kl=kl)

@@ -36,6 +36,7 @@ from steerscope.audits.nulls import (
     wrong_sign,
 )
 from steerscope.audits.records import baseline_differs, report_disagrees, status_disagrees
+from steerscope.audits.sentence import sentence
 from steerscope.audits.splits import (
     class_lengths,
     few_prompts,
@@ -145,4 +146,4 @@ def _made(check: Check, evidence: Evidence) -> list[Finding]:
         return [Finding("note", f"not checked: {reason}", "audit", "Check it by hand")]
 
 
-__all__ = ["CHECKS", "SEVERITIES", "Check", "Evidence", "Finding", "audit", "errors_of"]
+__all__ = ["CHECKS", "SEVERITIES", "Check", "Evidence", "Finding", "audit", "errors_of", "sentence"]

@@ -23,7 +23,9 @@ from steerscope.cli.shared import (
 from steerscope.texts.bundled import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    import pandas as pd
 
     from steerscope.texts.contrasts import ContrastSet
     from steerscope.weights.adapter.records import TrainingRecord
@@ -115,22 +117,24 @@ def train(
 
 
 def _training_splits(
-    record: TrainingRecord | None, trained_on: str | None, pairs: ContrastSet, seed: int
+    record: TrainingRecord | None,
+    trained_on: str | None,
+    pairs: ContrastSet,
+    seed: int,
+    read: Callable[[str], ContrastSet],
 ) -> tuple[ContrastSet, ContrastSet]:
     """The pairs that the adapter learned from, for what it is compared with to learn from too.
 
     Raises:
         ContrastError: the pairs to evaluate on were trained on, or those of the training are not here.
     """
-    from steerscope.texts.contrasts import load_contrasts
-
     parts = pairs.split(seed)
     if record is None:
         say_aside("the file does not say what the adapter was trained on: seen pairs are not told")
         return parts.fit, parts.select
     record.check_unseen(parts.test)
     same = record.contrasts == pairs.name and trained_on is None
-    return record.splits_of(pairs if same else load_contrasts(trained_on or record.contrasts))
+    return record.splits_of(pairs if same else read(trained_on or record.contrasts))
 
 
 def _turning(turn: str, scaling: str, columns: str, angle: float) -> dict[str, Any]:
@@ -185,10 +189,13 @@ def evaluate(
     plan = TransferPlan(
         coefficients=tuple(sorted([-c for c in ends] + ends)), kl=kl, n_prompts=n_prompts, seed=seed
     )
-    pairs = load_contrasts(subject.contrasts)
-    asked = in_chat(loaded, prompts_for(pairs, subject.prompts), talk.asked())
-    pairs = in_chat(loaded, pairs, talk.asked())
-    splits = _training_splits(found_adapter.record, trained_on, pairs, seed)
+
+    def read(name: str) -> ContrastSet:
+        return in_chat(loaded, load_contrasts(name), talk.asked())
+
+    asked = prompts_for(load_contrasts(subject.contrasts), subject.prompts)
+    asked, pairs = in_chat(loaded, asked, talk.asked()), read(subject.contrasts)
+    splits = _training_splits(found_adapter.record, trained_on, pairs, seed, read)
     steering = steering_by_validation(loaded, pairs, asked, "mean_diff", plan, splits=splits)
     rows = transfer(loaded, [technique, steering], pairs, asked, plan=plan, progress=bar)
     found, said = transfer_table(rows), verdicts(rows, technique.name, kl=kl)
@@ -196,14 +203,19 @@ def evaluate(
     if out is not None:
         run = store_transfer(out, rows, [technique, steering], loaded, pairs, plan)
         pages = [f"report: {write_report(run)}"]
+    lines = [*_conditions(found), *said, *pages]
+    finish(as_json, {"table": found.to_dict("records"), "verdict": said}, lines)
+
+
+def _conditions(found: pd.DataFrame) -> list[str]:
+    """Every condition against plain as a table."""
     shown = [
         [r.technique, f"{r.coefficient:g}", "yes" if r.matched else "", r.metric]
         + [f"{r.value:.3f}", f"{r.change:+.3f} [{r.low:+.3f}, {r.high:+.3f}]"]
         for r in found.itertuples()
     ]
     columns = ("technique", "c", "matched", "metric", "value", "change from plain")
-    lines = [*table("held-out test split:", columns, shown), *said, *pages]
-    finish(as_json, {"table": found.to_dict("records"), "verdict": said}, lines)
+    return table("held-out test split:", columns, shown)
 
 
 @adapter.command()

@@ -22,17 +22,25 @@ def read_checkpoint(source: str, config: Any, dtype: torch.dtype) -> Any:
     """The transformers model of a folder or hub name.
 
     Raises:
-        ModelLoadError: tensors are missing, of another shape, or not known to the architecture.
+        ModelLoadError: it is no causal language model, or tensors are missing, of another shape, or not known to the architecture.
     """
-    read: Any = AutoModelForCausalLM.from_pretrained(
-        source,
-        config=config,
-        dtype=dtype,
-        attn_implementation="eager",
-        trust_remote_code=False,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,  # so that they are told and not printed
-    )
+    try:
+        read: Any = AutoModelForCausalLM.from_pretrained(
+            source,
+            config=config,
+            dtype=dtype,
+            attn_implementation="eager",
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are told and not printed
+        )
+    except ValueError as error:
+        if "Unrecognized configuration class" not in str(error):
+            raise
+        raise ModelLoadError(
+            f"{type(config).__name__} is of no model that writes a text from left to right, as far "
+            "as transformers knows; give a causal language model."
+        ) from error
     model, told = read
     check_whole(type(model).__name__, told)
     return model

@@ -18,6 +18,7 @@ from steerscope.studies.steering.plan import (
     StudyPlan,
     SweepPlan,
     effect_of,
+    groups_of,
     plan_of,
     smallest_effect,
 )
@@ -117,7 +118,7 @@ def find(run: Run) -> Findings:
         RunError: the run has no rows, or is of another kind.
     """
     table, plan, effect = with_statuses(run.table()), plan_of(run), effect_of(run)
-    groups = Groups(run.description["provenance"].get("groups", {}))
+    groups = groups_of(run)
     rows = pd.util.hash_pandas_object(table, index=False).to_numpy()
     labels = json.dumps(groups.labels, sort_keys=True)
     key = (plan, effect, hashlib.sha256(rows.tobytes() + labels.encode()).hexdigest())
@@ -132,7 +133,9 @@ def _find_in(
     table: pd.DataFrame, plan: StudyPlan | SweepPlan, effect: Effect, groups: Groups
 ) -> Findings:
     summary = summarise(table, effect, "select", groups=groups)
-    chosen = sweet_spot(table, effect, plan.method, groups=groups)
+    stated_at = table[(table.split == "test") & (table.method == plan.method)].layer.unique()
+    layers = list(stated_at) or None  # a run from before may have chosen by another rule
+    chosen = sweet_spot(table, effect, plan.method, groups=groups, layers=layers)
     split = "test" if (table.split == "test").any() else "select"
     tested = split == "test"
     level = 0.5 if effect.is_share else chosen.effect.value / 2

@@ -48,7 +48,7 @@ from steerscope.studies.steering.nulls import (
     null_costs,
     null_families,
 )
-from steerscope.studies.steering.plan import Plan, StudyPlan, SweepPlan
+from steerscope.studies.steering.plan import Plan, StudyPlan, SweepPlan, groups_of
 from steerscope.studies.steering.responses import summarise, sweet_spot
 from steerscope.studies.steering.several_layers import best_together, several_cells
 from steerscope.texts.chats import Chat, as_chat
@@ -144,7 +144,9 @@ def run_study(
     every = [*bound.directions.values()] if plan.all_layers else []
     select += several_cells(every, signed, scope)
     bound.measure("select", select)
-    chosen = sweet_spot(bound.run.table(), bound.judge.effect, plan.method)
+    chosen = sweet_spot(
+        bound.run.table(), bound.judge.effect, plan.method, groups=groups_of(bound.run)
+    )
     direction = bound.directions[chosen.layer]
     test_controls = _test_controls(plan, bound.found[direction.site])
     bound.measure("test", dose_cells([direction, *test_controls], signed, scope))
@@ -344,7 +346,7 @@ def _measure_nulls(bound: _Bound, plan: StudyPlan, scope: Scope) -> None:
     screen.measure_pairs(layer_cells(families, plan.reference_dose, scope), progress=bound.progress)
     at_best = dose_cells_at_best_layer(families, run.table(), plan.doses, scope)
     screen.measure_pairs(at_best, progress=bound.progress)
-    summary = summarise(run.table(), bound.judge.effect, "select")
+    summary = summarise(run.table(), bound.judge.effect, "select", groups=groups_of(run))
     cells = best_cells(families, run.table(), most_kl(summary, plan.method), scope)
     stated = bound.bench(Material(NULL, prompts.test, pairs.test))
     measure = stated.measure if bound.judge.effect.is_share else stated.measure_pairs

@@ -6,7 +6,7 @@ Everything here takes a table and returns a table or a small value; no model, no
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -136,12 +136,14 @@ def sweet_spot(
     split: str = "select",
     margin: float = MARGIN,
     groups: Groups = NO_GROUPS,
+    layers: Collection[int] | None = None,
 ) -> SweetSpot:
     """The condition with the largest effect among those that break no limit, towards positive.
 
     Of all conditions whose effect is within `margin` (as a share of the largest) of the best, the
     one with the smallest KL on the tokens that it writes is taken, or on the prompts where that was
-    not measured. Choose on one split, state on another.
+    not measured. Choose on one split, state on another: `layers` are those that were stated, None for
+    all.
     """
     summary = summarise(table, effect, split, groups=groups)
     candidates = _candidates(summary, method)
@@ -150,7 +152,7 @@ def sweet_spot(
             f"no condition of {method} has an effect that is a number; lower the doses, or use a "
             "wider number format."
         )
-    pool = eligible(summary, method)
+    pool = eligible(summary if layers is None else summary[summary.layer.isin(layers)], method)
     best = pool.effect.max()
     near = pool[pool.effect >= best - margin * abs(best)]
     chosen = near.loc[cheapest(near).idxmin()]

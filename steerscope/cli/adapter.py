@@ -13,6 +13,7 @@ from steerscope.cli.shared import (
     Contrasts,
     Device,
     DType,
+    Force,
     Json,
     Memory,
     Model,
@@ -68,6 +69,7 @@ def train(
     epochs: Annotated[int, typer.Option(help="at most")] = 12,
     learning_rate: Annotated[float, typer.Option(help="of AdamW")] = 2e-2,
     seed: Seed = 0,
+    force: Force = False,
     backbone: Backbone = "auto",
     dtype: DType = "float32",
     device: Device = None,
@@ -77,10 +79,13 @@ def train(
     """Train an adapter on the fit split; a run that was stopped goes on where it was."""
     from steerscope.models.matrices import check_weight
     from steerscope.progress import bar
+    from steerscope.runs.outputs import check_file
+    from steerscope.runs.ownership import owned_file
     from steerscope.texts.contrasts import load_contrasts
     from steerscope.weights import adapter
     from steerscope.weights.places import Place
 
+    check_file(out, own=adapter.is_adapter_file, inputs=[model, contrasts], force=force)
     objective = adapter.find_objective(aim, link)
     plan = adapter.TrainingPlan(epochs=epochs, learning_rate=learning_rate, seed=seed)
     loaded = load(model, backbone, dtype, (device, memory))
@@ -96,18 +101,19 @@ def train(
     along = parse_layers(ruler) or (7 * n // 10,)
     measured = adapter.frozen_ruler(loaded, parts.fit, along, space=space)
     unfinished = out.with_name(out.name + ".training")
-    found, trained = adapter.train_adapter(
-        loaded,
-        (parts.fit, parts.select),
-        design=asked,
-        ruler=measured,
-        objective=objective,
-        plan=plan,
-        checkpoint=unfinished,
-        progress=bar,
-    )
-    adapter.save_adapter(out, found)
-    unfinished.unlink(missing_ok=True)
+    with owned_file(out):
+        found, trained = adapter.train_adapter(
+            loaded,
+            (parts.fit, parts.select),
+            design=asked,
+            ruler=measured,
+            objective=objective,
+            plan=plan,
+            checkpoint=unfinished,
+            progress=bar,
+        )
+        adapter.save_adapter(out, found, force=force)
+        unfinished.unlink(missing_ok=True)
     lines = _epochs(trained.history)
     lines += [f"{found.n_parameters:,} numbers in {len(found.matrices)} matrices; saved: {out}"]
     result = {"adapter": str(out), "parameters": found.n_parameters, "sign": trained.sign}
@@ -192,9 +198,10 @@ def merge(
     as_json: Json = False,
 ) -> None:
     """Write the adapted weights into a plain Hugging Face model folder."""
-    from steerscope.weights.adapter import load_adapter
+    from steerscope.weights.adapter import check_merge, load_adapter
     from steerscope.weights.adapter import merge as merged
 
+    check_merge(model, out, coefficient)
     found = load_adapter(path, load(model, "auto", "float32", ("cpu", None)))
     merged(model, found, coefficient, out)
     lines = [f"{model} with {path.name} at c = {coefficient:g}: {out}"]

@@ -55,6 +55,7 @@ def train(
     """Train a sparse autoencoder on a model's activations, in sae-lens' format."""
     from steerscope.progress import bar
     from steerscope.sae import SaePlan, load_texts, train_sae
+    from steerscope.sae.training import check_training_folder
     from steerscope.sites import Site
 
     place = Site.parse(site)
@@ -71,6 +72,7 @@ def train(
         dead_after=dead_after,
         seed=seed,
     )
+    check_training_folder(out, [model, text])
     texts = load_texts(text, "train", n=n_texts, seed=seed)
     lens_model = load(model, backbone, dtype, (device, memory))
     trained = train_sae(lens_model, place, texts, plan, folder=out, track=bar)

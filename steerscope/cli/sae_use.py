@@ -14,6 +14,7 @@ from steerscope.cli.shared import (
     Contrasts,
     Device,
     DType,
+    Force,
     Json,
     Memory,
     Model,
@@ -128,6 +129,7 @@ def features(
     text: Text = "microworld",
     model: Model = "microworld",
     seed: Seed = 0,
+    force: Force = False,
     backbone: Backbone = "auto",
     dtype: DType = "float32",
     device: Device = None,
@@ -137,12 +139,13 @@ def features(
     """A concept's direction in features against nulls, with what the features hear and say."""
     from steerscope.extraction.activations import extract
     from steerscope.sae import load_sae, load_texts
-    from steerscope.sae.examples import top_examples
+    from steerscope.sae.examples import check_page, top_examples, write_examples
     from steerscope.sae.reading import read_direction
     from steerscope.sae.spans import check_count
     from steerscope.sae.vectors import check_features
     from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
+    check_page(out, inputs=[sae, contrasts, neuronpedia, text, model], force=force)
     told = _meanings(neuronpedia)
     whole = load_contrasts(contrasts)
     used = ContrastSet(whole.name, whole.pairs[:pairs], whole.template)
@@ -153,12 +156,12 @@ def features(
     check_features(found, chosen)
     contrast = extract(lens_model, used, [found.site])[found.site]
     reading = read_direction(found, contrast, k=top, n_null=n_null, seed=seed)
-    differences = reading.values["mean_codes"]
     chosen = chosen or [i for i, _ in reading.strongest("mean_codes", top)]
     texts = load_texts(text, "held out", n=n_texts, seed=seed)
-    results = _results(lens_model, found, texts, chosen, told)
-    for about in results:
-        about["code_difference"] = float(differences[about["feature"]])
+    results = [
+        about | {"code_difference": float(reading.values["mean_codes"][about["feature"]])}
+        for about in _results(lens_model, found, texts, chosen, told)
+    ]
     lines = table(
         f"features of {used.concept} at {found.site}:",
         ("feature", "code difference", "input score", "output score", "speaks for"),
@@ -166,7 +169,8 @@ def features(
     )
     if out is not None:
         examples = top_examples(lens_model, found, texts, chosen)
-        _write_examples(out, examples, results, f"{used.concept} in features of {sae}")
+        page = _examples_page(examples, results, f"{used.concept} in features of {sae}")
+        write_examples(out, page, force=force)
         lines.append(f"examples: {out}")
     result = {"sae": sae, "features": results, "reading": reading.table().to_dict("records")}
     finish(as_json, result, [*_reading_lines(reading), "", *lines])
@@ -195,17 +199,16 @@ def _results(
     return results
 
 
-def _write_examples(
-    out: Path,
+def _examples_page(
     examples: dict[int, tuple[Example, ...]],
     results: Sequence[dict[str, Any]],
     title: str,
-) -> None:
-    from steerscope.sae.examples import examples_page, write_examples
+) -> str:
+    from steerscope.sae.examples import examples_page
 
     notes = {r["feature"]: _note(r) for r in results}
     links = {r["feature"]: r["link"] for r in results if r["link"]}
-    write_examples(out, examples_page(examples, title=title, notes=notes, links=links))
+    return examples_page(examples, title=title, notes=notes, links=links)
 
 
 def _meanings(export: Path | None) -> dict[int, tuple[str, str]]:

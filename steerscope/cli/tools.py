@@ -14,6 +14,7 @@ from steerscope.cli.shared import (
     Contrasts,
     Device,
     DType,
+    Force,
     Json,
     Layers,
     Memory,
@@ -26,6 +27,7 @@ from steerscope.cli.shared import (
     Seed,
     StreamName,
     Temperature,
+    check_outputs,
     check_vector,
     finish,
     gguf_lines,
@@ -60,6 +62,7 @@ def vectors(
     ] = None,
     seed: Seed = 0,
     chat: Chat = False,
+    force: Force = False,
     backbone: Backbone = "auto",
     dtype: DType = "float32",
     device: Device = None,
@@ -81,6 +84,7 @@ def vectors(
         raise BadValueError(
             f"--gguf holds directions at resid_post, not at {stream}; leave it out."
         )
+    check_outputs({".safetensors": out, ".gguf": gguf}, [model, contrasts, other], force=force)
     token = ReadToken.parse(read)
     second = None if other is None else load_contrasts(other)
     pairs = load_contrasts(contrasts)
@@ -90,8 +94,8 @@ def vectors(
     sites = sites_at(loaded, stream, parse_layers(layers))
     found = gather(loaded, pairs, sites, [method], read=token, other=second, progress=bar)
     directions = [find_direction(method, contrast, seed=seed) for contrast in found.values()]
-    save_directions(out, directions)
-    written = {} if gguf is None else write_gguf(gguf, directions, Dose(1.0))
+    save_directions(out, directions, force=force)
+    written = {} if gguf is None else write_gguf(gguf, directions, Dose(1.0), force=force)
     said = [f"saved: {out}", *(gguf_lines(written) if written else [])]
     columns = ("site", "natural (length)", "relative (length)")
     rows = [(d.site, f"{d.scale.natural:.4g}", f"{d.scale.relative:.4g}") for d in directions]
@@ -113,6 +117,7 @@ def convert(
     prompts: Prompts = None,
     dose: Annotated[float, typer.Option(help="what strength 1 of a .gguf file means")] = 1.0,
     unit: Annotated[str, typer.Option(help="natural, relative or absolute")] = "natural",
+    force: Force = False,
     backbone: Backbone = "auto",
     dtype: DType = "float32",
     device: Device = None,
@@ -126,13 +131,14 @@ def convert(
     amount = Dose(dose, check_unit(unit))
     if out.suffix not in {".safetensors", ".gguf"}:
         raise UnknownNameError("format to write", out.suffix, [".safetensors", ".gguf"])
+    check_outputs({out.suffix: out}, [source, model, prompts], force=force)
     check_vector(source)
     directions = read_vectors(source, load(model, backbone, dtype, (device, memory)), prompts)
     written: dict[str, Any] = {}
     if out.suffix == ".gguf":
-        written = write_gguf(out, directions, amount)
+        written = write_gguf(out, directions, amount, force=force)
     else:
-        save_directions(out, directions)
+        save_directions(out, directions, force=force)
     said = gguf_lines(written) if written else [f"saved: {out}"]
     columns = ("direction", "natural (length)", "relative (length)")
     rows = [(d.label, f"{d.scale.natural:.4g}", f"{d.scale.relative:.4g}") for d in directions]

@@ -14,6 +14,7 @@ from steerscope.experiments.jobs import Machine, find_job
 from steerscope.figures.files import Plate, write_plate
 from steerscope.progress import Track, silent
 from steerscope.report import KINDS, write_report
+from steerscope.runs.ownership import owned
 from steerscope.runs.results import Run
 from steerscope.runs.seals import MANIFEST
 from steerscope.runs.whole_files import write_whole
@@ -48,7 +49,8 @@ def run_experiment(
         folder = out / "runs" / step.name
         if not (folder / MANIFEST).is_file():
             say(f"run {number} of {len(steps)}: {step.name}")
-            step.make(folder, machine or Machine(), progress)
+            with owned(folder):
+                step.make(folder, machine or Machine(), progress)
     return print_experiment(experiment, out)
 
 

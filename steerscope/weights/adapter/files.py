@@ -15,6 +15,7 @@ from torch import Tensor
 from steerscope.errors import SteerscopeError, VectorFileError
 from steerscope.models.lens_model import LensModel
 from steerscope.models.matrices import check_weight
+from steerscope.runs.outputs import check_file
 from steerscope.runs.whole_files import whole_file
 from steerscope.weights.adapter.adapter import AdapterDesign, SvdAdapter
 from steerscope.weights.adapter.changes import check_model
@@ -55,20 +56,35 @@ def read_tensors(
         raise refused(f"no file {path}; check the path.")
     try:
         with safe_open(path, framework="pt") as file:
-            described = json.loads((file.metadata() or {})[_KEY])
+            described = dict(json.loads((file.metadata() or {})[_KEY]))
             return {name: file.get_tensor(name) for name in file.keys()}, described  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise refused(
             f"{path} is not a file that steerscope wrote, or is damaged ({error}); give another."
         ) from None
 
 
-def save_adapter(path: str | Path, adapter: SvdAdapter) -> None:
+def is_adapter_file(path: str | Path) -> bool:
+    """Whether a file is of the kind that `save_adapter` writes."""
+    try:
+        return read_tensors(path)[1].get("kind") == _KIND
+    except VectorFileError:
+        return False
+
+
+def save_adapter(path: str | Path, adapter: SvdAdapter, *, force: bool = False) -> None:
     """Write an adapter: what was trained, the singular vectors it turns, and where it belongs.
 
+    Args:
+        path: of the file; an adapter that is there is replaced, and nothing else.
+        adapter: what is written.
+        force: replace a file of any other kind as well.
+
     Raises:
+        OutputError: there is a folder, or a file of something else.
         VectorFileError: the disk refused.
     """
+    check_file(path, own=is_adapter_file, force=force)
     tensors: dict[str, Tensor] = {}
     for matrix in adapter.matrices:
         factors, trained = adapter.factors[matrix], adapter.parameters[matrix]

@@ -25,6 +25,7 @@ from steerscope.cli.shared import (
     parse_layers,
     table,
 )
+from steerscope.texts.bundled import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +46,7 @@ AdapterFile = Annotated[Path, typer.Argument(help="safetensors file that `train`
 @adapter.command()
 def train(
     out: Annotated[Path, typer.Option(help="safetensors file to write")],
-    model: Model = "microworld",
+    model: Model = DEFAULT_MODEL,
     contrasts: Contrasts = "mood",
     matrices: Annotated[
         str, typer.Option(help="q, k, v, o, gate, up, down, with commas")
@@ -134,7 +135,7 @@ def _epochs(history: Sequence[Epoch]) -> list[str]:
 @adapter.command()
 def evaluate(
     path: AdapterFile,
-    model: Model = "microworld",
+    model: Model = DEFAULT_MODEL,
     contrasts: Contrasts = "mood",
     prompts: Prompts = None,
     coefficients: Annotated[
@@ -193,7 +194,7 @@ def evaluate(
 def merge(
     path: AdapterFile,
     out: Annotated[Path, typer.Option(help="model folder to write")],
-    model: Model = "microworld",
+    model: Model = DEFAULT_MODEL,
     coefficient: Annotated[float, typer.Option(help="c; trained from -1 to 1")] = 1.0,
     as_json: Json = False,
 ) -> None:

@@ -35,6 +35,7 @@ from steerscope.cli.shared import (
     parse_layers,
     table,
 )
+from steerscope.texts.bundled import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from steerscope.audits import Finding
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 
 def report(
-    model: Model = "microworld",
+    model: Model = DEFAULT_MODEL,
     contrasts: Contrasts = "mood",
     prompts: Prompts = None,
     out: Annotated[Path | None, typer.Option(help="run directory; default data/runs/NAME")] = None,
@@ -153,7 +154,7 @@ def _as_json(findings: Findings) -> dict[str, Any]:
 
 def sweep(
     out: Annotated[Path, typer.Option(help="run directory to write")],
-    model: Model = "microworld",
+    model: Model = DEFAULT_MODEL,
     contrasts: Contrasts = "mood",
     prompts: Prompts = None,
     method: Method = "mean_diff",

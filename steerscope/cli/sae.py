@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steerscope.cli.shared import Backbone, Device, DType, Json, Memory, Model, Seed, finish, load
+from steerscope.texts.bundled import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from steerscope.sae import SaeQuality, SparseAutoencoder
@@ -22,7 +23,7 @@ sae_app = typer.Typer(
 Text = Annotated[
     str,
     typer.Option(
-        help="microworld for fresh stories, .jsonl of prompts or text file, one to a line"
+        help="a bundled world for fresh texts, .jsonl of prompts or text file, one to a line"
     ),
 ]
 
@@ -30,9 +31,9 @@ Text = Annotated[
 @sae_app.command()
 def train(
     out: Annotated[Path, typer.Option(help="folder to write; the same command continues it")],
-    model: Model = "microworld",
+    model: Model = DEFAULT_MODEL,
     site: Annotated[str, typer.Option(help="such as resid_post.3 or z.2")] = "resid_post.3",
-    text: Text = "microworld",
+    text: Text = DEFAULT_MODEL,
     n_texts: Annotated[int, typer.Option(help="documents, at most")] = 10_000,
     architecture: Annotated[str, typer.Option(help="standard, topk, batchtopk, jumprelu")] = "topk",
     features: Annotated[int, typer.Option(help="size of the dictionary")] = 1024,
@@ -83,8 +84,8 @@ def train(
 @sae_app.command()
 def evaluate(
     sae: Annotated[str, typer.Argument(help="folder, bundled name or RELEASE/ID of sae-lens")],
-    model: Model = "microworld",
-    text: Text = "microworld",
+    model: Model = DEFAULT_MODEL,
+    text: Text = DEFAULT_MODEL,
     n_texts: Annotated[int, typer.Option(help="documents, at most")] = 500,
     seed: Seed = 0,
     backbone: Backbone = "auto",

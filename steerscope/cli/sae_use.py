@@ -28,6 +28,7 @@ from steerscope.cli.shared import (
     table,
 )
 from steerscope.errors import BadValueError
+from steerscope.texts.bundled import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,8 +53,8 @@ def overlap(
     ] = "codes",
     pairs: Annotated[int, typer.Option(help="pairs of each contrast set, at most")] = 120,
     n_texts: Annotated[int, typer.Option(help="texts for firing rates; 0 for none")] = 200,
-    text: Text = "microworld",
-    model: Model = "microworld",
+    text: Text = DEFAULT_MODEL,
+    model: Model = DEFAULT_MODEL,
     seed: Seed = 0,
     backbone: Backbone = "auto",
     dtype: DType = "float32",
@@ -126,8 +127,8 @@ def features(
     pairs: Annotated[int, typer.Option(help="pairs of the contrast set, at most")] = 120,
     n_null: Annotated[int, typer.Option(help="draws of each null")] = 99,
     n_texts: Annotated[int, typer.Option(help="texts to look for activations in")] = 150,
-    text: Text = "microworld",
-    model: Model = "microworld",
+    text: Text = DEFAULT_MODEL,
+    model: Model = DEFAULT_MODEL,
     seed: Seed = 0,
     force: Force = False,
     backbone: Backbone = "auto",
@@ -262,7 +263,7 @@ def steer(
     scope: ScopeText = "all",
     n_new: NNew = 48,
     temperature: Temperature = 0.7,
-    model: Model = "microworld",
+    model: Model = DEFAULT_MODEL,
     seed: Seed = 0,
     backbone: Backbone = "auto",
     dtype: DType = "float32",

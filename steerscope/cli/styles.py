@@ -24,6 +24,7 @@ from steerscope.cli.shared import (
     parse_layers,
     table,
 )
+from steerscope.texts.bundled import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +38,7 @@ def styles(
         list[str] | None,
         typer.Option(help="built-in style, or 'WANTED | OTHERWISE'; again for more; default all"),
     ] = None,
-    model: Model = "microworld",
+    model: Model = DEFAULT_MODEL,
     method: Method = "mean_diff",
     stream: StreamName = "resid_post",
     layers: Layers = None,

@@ -40,6 +40,7 @@ from steerscope.cli.shared import (
     write_gguf,
 )
 from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.texts.bundled import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from steerscope.directions import Direction
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 def vectors(
     out: Annotated[Path, typer.Option(help="safetensors file to write")],
-    model: Model = "microworld",
+    model: Model = DEFAULT_MODEL,
     contrasts: Contrasts = "mood",
     method: Method = "mean_diff",
     stream: StreamName = "resid_post",
@@ -113,7 +114,7 @@ def vectors(
 def convert(
     source: Annotated[str, typer.Argument(help="vector file of steerscope or of another tool")],
     out: Annotated[Path, typer.Option(help=".safetensors or .gguf file to write")],
-    model: Model = "microworld",
+    model: Model = DEFAULT_MODEL,
     prompts: Prompts = None,
     dose: Annotated[float, typer.Option(help="what strength 1 of a .gguf file means")] = 1.0,
     unit: Annotated[str, typer.Option(help="natural, relative or absolute")] = "natural",
@@ -151,7 +152,7 @@ def convert(
 
 
 def eigengap(
-    model: Model = "microworld",
+    model: Model = DEFAULT_MODEL,
     prompts: Prompts = "mood",
     variant: Annotated[str, typer.Option(help="uncentred, centred or averaged")] = "centred",
     rotated: Annotated[bool, typer.Option(help="keys after the rotation by position")] = False,
@@ -218,7 +219,7 @@ def eigengap(
 def steer(
     vector: Annotated[str, typer.Option(help="vector file of steerscope or of another tool")],
     prompt: Annotated[list[str], typer.Option(help="text to continue; may be given again")],
-    model: Model = "microworld",
+    model: Model = DEFAULT_MODEL,
     site: Annotated[str | None, typer.Option(help="such as resid_post.4")] = None,
     dose: Annotated[float, typer.Option(help="how much")] = 1.0,
     unit: Annotated[
@@ -277,7 +278,7 @@ def steer(
 
 
 def lens(
-    model: Model = "microworld",
+    model: Model = DEFAULT_MODEL,
     vector: Annotated[
         str | None, typer.Option(help="vector file of steerscope or of another tool")
     ] = None,

@@ -28,6 +28,7 @@ from steerscope.cli.shared import (
     parse_layers,
     table,
 )
+from steerscope.texts.bundled import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +47,7 @@ def _weights() -> None:
 @weights.command()
 def sweep(
     out: Annotated[Path, typer.Option(help="run directory to write")],
-    model: Model = "microworld",
+    model: Model = DEFAULT_MODEL,
     contrasts: Contrasts = "mood",
     prompts: Prompts = None,
     edits: Annotated[

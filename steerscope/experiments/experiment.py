@@ -12,15 +12,13 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from steerscope.directions import check_method
 from steerscope.doses import check_unit
 from steerscope.errors import SteerscopeError, UnknownNameError
-from steerscope.microworld.rules import VARIABLES
+from steerscope.judges import ORACLE_METRICS
 from steerscope.sites import check_stream
 from steerscope.steering.scopes import Scope
 
 METRICS = (
-    "flipped",
+    *ORACLE_METRICS,
     "preference",
-    *(f"kept_{name}" for name in VARIABLES),
-    "grammatical",
     "degenerate",
     "distinct_2",
     "repetition",

@@ -13,14 +13,9 @@ from pydantic import BaseModel, ValidationError
 from steerscope.errors import ExperimentError
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs import check
+from steerscope.texts.bundled import bundled_experiments
 
-_BUNDLED = Path(__file__).parent / "bundled"
 _Path = tuple[str | int, ...]
-
-
-def bundled_experiments() -> dict[str, Path]:
-    """Bundled experiments: name and file."""
-    return {p.stem: p for p in sorted(_BUNDLED.glob("*.yaml"))}
 
 
 def load_experiment(name_or_path: str | Path) -> Experiment:

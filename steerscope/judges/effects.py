@@ -1,13 +1,54 @@
-"""What a judge counts as an effect, and how much of what it reads may get worse."""
+"""What a judge counts as an effect, and how much of what it reads may get worse meanwhile."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How much worse than plain a metric may get before a condition counts as broken.
+
+    Attributes:
+        metric: name of the metric in the rows.
+        worsening: the limit, in the metric's unit.
+        words: what is counted.
+        higher_is_worse: which way is worse.
+        unit: `share` or `nats`.
+        loss: what it is called when it got worse, where that is an attribute of a text; else empty.
+    """
+
+    metric: str
+    worsening: float
+    words: str
+    higher_is_worse: bool
+    unit: str = "share"
+    loss: str = ""
+
+    @property
+    def is_share(self) -> bool:
+        """Whether the metric is a share."""
+        return self.unit == "share"
+
+    def amount(self, value: float) -> str:
+        """A worsening in points or in the metric's unit."""
+        return f"{100 * value:g} points" if self.is_share else f"{value:g}"
+
+
+DEGENERATE = Limit(
+    "degenerate", 0.05, "texts collapsed into repetition", higher_is_worse=True, loss="degenerate"
+)
+IMPLAUSIBLE = Limit(
+    "nll_plain", 1.0, "nats per token under the plain model", higher_is_worse=True, unit="nats"
+)
+TEXT_LIMITS = (DEGENERATE, IMPLAUSIBLE)  # hold for any text, whoever judges it
 
 
 @dataclass(frozen=True)
 class Effect:
-    """The number that tells whether steering worked, and how to say it.
+    """The number that tells whether steering worked, how to say it, and what it must not break.
 
     Attributes:
         metric: name of the metric in the rows.
@@ -16,6 +57,7 @@ class Effect:
         words: what is counted.
         positive: name of the class to which a positive dose leads.
         negative: name of the class to which a negative dose leads.
+        limits: what may get worse by how much, what any text is held to among it.
     """
 
     metric: str
@@ -23,35 +65,32 @@ class Effect:
     words: str
     positive: str = "positive"
     negative: str = "negative"
+    limits: tuple[Limit, ...] = TEXT_LIMITS
 
     @property
     def is_share(self) -> bool:
         """Whether the effect is a share."""
         return self.unit == "share"
 
+    @property
+    def kept(self) -> tuple[Limit, ...]:
+        """The limits of the judge's own: shares of texts that keep what steering should leave alone."""
+        return tuple(limit for limit in self.limits if limit not in TEXT_LIMITS and limit.is_share)
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Unit of every metric that the effect and its limits name."""
+        return {limit.metric: limit.unit for limit in self.limits} | {self.metric: self.unit}
+
+    @classmethod
+    def stored(cls, fields: Mapping[str, Any]) -> Effect:
+        """The effect that `dataclasses.asdict` wrote."""
+        limits = tuple(Limit(**limit) for limit in fields["limits"])
+        return cls(**{**fields, "limits": limits})
+
 
 PREFERENCE = Effect(
     metric="preference",
     unit="nats",
     words="log-odds of the positive over the negative text of held-out pairs",
-)
-
-
-@dataclass(frozen=True)
-class Limit:
-    """How much worse than plain a metric may get before a condition counts as broken."""
-
-    metric: str
-    worsening: float
-    words: str
-    higher_is_worse: bool
-
-
-LIMITS: tuple[Limit, ...] = (
-    Limit("degenerate", 0.05, "texts collapsed into repetition", higher_is_worse=True),
-    Limit("kept_topic", 0.10, "topic kept", higher_is_worse=False),
-    Limit("kept_mood", 0.10, "mood kept", higher_is_worse=False),
-    Limit("kept_register", 0.10, "register kept", higher_is_worse=False),
-    Limit("grammatical", 0.10, "sentences grammatical", higher_is_worse=False),
-    Limit("nll_plain", 1.0, "nats per token under the plain model", higher_is_worse=True),
 )

@@ -24,6 +24,11 @@ class Judge(Protocol):
         """The number that tells whether steering worked."""
         ...
 
+    @property
+    def world(self) -> str:
+        """Name of the world whose texts can be sampled afresh, as `WORLDS` has it; empty for none."""
+        ...
+
     def applies(self, prompt: Prompt, sign: int) -> bool:
         """Whether a prompt leaves room for an effect of a dose of this sign (0 for no dose)."""
         ...
@@ -38,6 +43,7 @@ class TextJudge:
     """Sees only whether a text has collapsed; the effect is read off the held-out pairs instead."""
 
     effect: Effect = PREFERENCE
+    world: str = ""
 
     def applies(self, prompt: Prompt, sign: int) -> bool:  # noqa: ARG002 - the same for all
         """Every prompt will do."""
@@ -58,5 +64,5 @@ def text_metrics(tokens: Sequence[int]) -> dict[str, float]:
 
 
 def choose_judge(contrasts: ContrastSet, prompts: Sequence[Prompt]) -> Judge:
-    """The microworld's oracle where it can read the contrast set and knows the prompts, else text."""
+    """An oracle where one can read the contrast set and knows the prompts, else the text alone."""
     return MicroworldJudge.for_contrasts(contrasts, prompts) or TextJudge()

@@ -6,13 +6,25 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 
 from steerscope.engine.generation import Continuation
-from steerscope.judges.effects import Effect
-from steerscope.microworld.oracle import read
+from steerscope.judges.effects import DEGENERATE, IMPLAUSIBLE, Effect, Limit
+from steerscope.microworld.oracle import read, sample_story
 from steerscope.microworld.rules import VARIABLES
 from steerscope.texts.contrasts import ContrastSet, Prompt
 
+WORLD = "microworld"
+LIMITS = (
+    DEGENERATE,
+    *(
+        Limit(f"kept_{v}", 0.10, f"{v} kept", higher_is_worse=False, loss=f"{v} lost")
+        for v in ("topic", "mood", "register")
+    ),
+    Limit("grammatical", 0.10, "sentences grammatical", higher_is_worse=False, loss="grammar lost"),
+    IMPLAUSIBLE,
+)
+METRICS = ("flipped", *(f"kept_{name}" for name in VARIABLES), "grammatical")
 _ENOUGH = 0.9  # share of contrast texts that must show one value of the variable
 
 
@@ -31,6 +43,11 @@ class MicroworldJudge:
     negative: str
 
     @property
+    def world(self) -> str:
+        """The bundled world."""
+        return WORLD
+
+    @property
     def effect(self) -> Effect:
         """The share of continuations that show the other value than their prompt."""
         return Effect(
@@ -39,6 +56,7 @@ class MicroworldJudge:
             words=f"continuations whose {self.variable} is flipped",
             positive=self.positive,
             negative=self.negative,
+            limits=LIMITS,
         )
 
     @classmethod
@@ -79,3 +97,8 @@ class MicroworldJudge:
                 found[f"kept_{variable}"] = float(kept)
         found["grammatical"] = reading.grammatical
         return found if continuation.text.strip() else dict.fromkeys(found, math.nan)
+
+
+def fresh_stories(rng: Random, n: int) -> list[str]:
+    """Stories of the world that nobody has read yet."""
+    return [sample_story(rng).text for _ in range(n)]

@@ -30,7 +30,9 @@ class _BridgeCache(Cache):
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
         """Forget all rows but these, in this order."""
-        if self.states is not None:
+        if not len(rows):
+            self.states = None
+        elif self.states is not None:
             self.states.reorder_cache(rows)
 
     def join(self, other: Cache) -> None:

@@ -11,7 +11,10 @@ from torch import Tensor
 
 
 class Cache(ABC):
-    """What a model remembers of the tokens that it has seen; all rows have seen equally many."""
+    """What a model remembers of the tokens that it has seen; all rows have seen equally many.
+
+    A cache of which no row is kept is empty again: rows of any length may join it.
+    """
 
     @abstractmethod
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
@@ -38,7 +41,7 @@ class Recompute(Cache):
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
         """Forget all rows but these, in this order."""
-        self.tokens = None if self.tokens is None else self.tokens[rows]
+        self.tokens = None if self.tokens is None or not len(rows) else self.tokens[rows]
 
     def join(self, other: Cache) -> None:
         """Append the rows of another cache that has seen equally many tokens."""

@@ -45,7 +45,7 @@ def load_model(
     """A model by bundled name, by local Hugging Face folder, or by hub name.
 
     Args:
-        name_or_path: such as `microworld`, `./my-model` or `gpt2`.
+        name_or_path: a bundled name, `./my-model` or `gpt2`.
         backbone: `hooked`, `bridge`, or `auto`: hooked if the conversion is faithful, else bridge.
         device: such as `cpu` or `cuda`; default the GPU if there is one.
         dtype: `float32`, `bfloat16` or `float16`.

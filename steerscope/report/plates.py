@@ -8,7 +8,6 @@ import pandas as pd
 
 from steerscope import figures
 from steerscope.figures.files import Plate
-from steerscope.judges.effects import LIMITS
 from steerscope.report.features import feature_plates
 from steerscope.runs.results import Run
 from steerscope.studies.steering.drift import drift_table
@@ -190,10 +189,8 @@ def _league_plates(f: Findings, zoning: Zoning | None) -> list[Plate]:
 def _limits_in_words(f: Findings) -> str:
     there = {c.removeprefix("cost_") for c in f.summary.columns[f.summary.notna().any()]}
     parts = [
-        f"{limit.words} by {limit.worsening:g}"
-        if limit.metric == "nll_plain"
-        else f"{limit.words} by {100 * limit.worsening:g} points"
-        for limit in LIMITS
+        f"{limit.words} by {limit.amount(limit.worsening)}"
+        for limit in f.effect.limits
         if limit.metric in there
     ]
     return "worse than plain in " + ", ".join(parts)

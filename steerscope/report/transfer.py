@@ -6,6 +6,7 @@ import pandas as pd
 
 from steerscope import figures
 from steerscope.figures.files import Plate
+from steerscope.judges import kept_limits
 from steerscope.report.page import Page, as_figure, as_table, as_text, bold_head
 from steerscope.runs.results import Run
 from steerscope.runs.tables import Column, Table
@@ -18,12 +19,11 @@ from steerscope.studies.transfer.findings import (
     verdicts,
 )
 
-_PANELS = {
+_OUTCOME_PANELS = {
     "target": "share in the positive class",
     "preference": "log-odds of pairs (nats)",
-    "kept_topic": "topic kept (share)",
-    "nll_plain": "nats per token, plain model",
 }
+_PLAUSIBILITY_PANEL = {"nll_plain": "nats per token, plain model"}
 
 
 def page(run: Run) -> Page:
@@ -52,11 +52,18 @@ def page(run: Run) -> Page:
     return Page(title, body)
 
 
+def _panels(metrics: set[str]) -> dict[str, str]:
+    """Outcomes, the first thing that a judge asks to be kept, and the plausibility of the text."""
+    kept = {limit.metric: f"{limit.words} (share)" for limit in kept_limits(metrics)[:1]}
+    panels = _OUTCOME_PANELS | kept | _PLAUSIBILITY_PANEL
+    return {metric: words for metric, words in panels.items() if metric in metrics}
+
+
 def plates(run: Run) -> list[Plate]:
     """The answer to the coefficient, and the techniques at one KL."""
     rows, settings = transfer_rows(run), run.configuration
     table = transfer_table(rows)
-    shown = {m: words for m, words in _PANELS.items() if m in set(rows.metric)}
+    shown = _panels(set(rows.metric))
     first = settings["techniques"][0]["name"]
     outcome = next(m for m in OUTCOMES if m in set(rows.metric))
     return [

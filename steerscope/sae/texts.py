@@ -6,22 +6,16 @@ from random import Random
 from typing import Literal
 
 from steerscope.errors import BadValueError
-from steerscope.microworld.oracle import Story, sample_story
+from steerscope.judges import WORLDS
 from steerscope.texts.contrasts import load_prompts
-
-MICROWORLD = "microworld"
-
-
-def stories(use: Literal["train", "held out"], n: int, *, seed: int = 0) -> list[Story]:
-    """Stories of the microworld; those for training and those held out are drawn apart."""
-    rng = Random(f"autoencoder {use} {seed}")
-    return [sample_story(rng) for _ in range(n)]
 
 
 def load_texts(
     name_or_path: str, use: Literal["train", "held out"], *, n: int, seed: int = 0
 ) -> list[str]:
-    """Fresh stories of the microworld, or the first `n` documents of a file, one to a line.
+    """Fresh texts of a bundled world, or the first `n` documents of a file, one to a line.
+
+    Those for training and those held out are drawn apart.
 
     Raises:
         ContrastError: the file is missing or a line cannot be used.
@@ -29,6 +23,6 @@ def load_texts(
     """
     if n < 1:
         raise BadValueError(f"{n} texts; choose at least 1.")
-    if name_or_path == MICROWORLD:
-        return [story.text for story in stories(use, n, seed=seed)]
+    if name_or_path in WORLDS:
+        return WORLDS[name_or_path](Random(f"autoencoder {use} {seed}"), n)
     return [prompt.text for prompt in load_prompts(name_or_path).prompts[:n]]

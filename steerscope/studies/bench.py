@@ -154,10 +154,11 @@ class Bench:
         rows = []
         for place, p in enumerate(prompts):
             prompt, written = self.material.prompts.prompts[p], continuations[place]
-            values = self.judge.read(prompt, written) | text_metrics(written.tokens)
+            read = self.judge.read(prompt, written)
+            values = read | text_metrics(written.tokens)
             values["changed"] = float(written.tokens != self._plain[p].tokens)
             values["nll_plain"] = nll[place]
-            status = _status(written, values)
+            status = _status(written, read, degenerate=bool(values["degenerate"]))
             for metric, value in values.items():
                 rows.append(self._row(cell, p, metric, value, kl=float(kl[place]), status=status))
         return rows
@@ -185,7 +186,8 @@ class Bench:
     def _row(
         self, cell: Cell, prompt: int, metric: str, value: float, *, kl: float, status: str
     ) -> Row:
-        unit = UNITS.get(metric, "nats" if metric in {"preference", "nll_plain"} else "share")
+        units = UNITS | self.judge.effect.units
+        unit = units.get(metric, "share")
         what = (metric, unit, prompt)
         concept, split = self.material.pairs.concept, self.material.split
         return cell_row(cell, concept, split, what, value, kl=kl, status=status)
@@ -250,9 +252,9 @@ def _sign(cell: Cell) -> int:
     return 0 if math.isnan(dose) else int(np.sign(dose))
 
 
-def _status(written: Continuation, values: dict[str, float]) -> str:
+def _status(written: Continuation, read: dict[str, float], *, degenerate: bool) -> str:
     if not written.tokens:
         return "empty"
-    if values["degenerate"]:
+    if degenerate:
         return "degenerate"
-    return "unread" if math.isnan(values.get("grammatical", 0.0)) else "ok"
+    return "unread" if any(map(math.isnan, read.values())) else "ok"

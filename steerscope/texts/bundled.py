@@ -1,4 +1,4 @@
-"""The files that travel with the package: contrast sets, prompts and the microworld model."""
+"""The files that travel with the package: a model, contrast sets, prompts, experiment files."""
 
 from __future__ import annotations
 
@@ -19,6 +19,14 @@ def data_folder() -> Path:
 def bundled_models() -> dict[str, Path]:
     """Bundled models: name and Hugging Face folder."""
     return {f.parent.name: f.parent for f in sorted(data_folder().glob("*/config.json"))}
+
+
+DEFAULT_MODEL = next(iter(bundled_models()))  # what a command or plan takes if none is named
+
+
+def bundled_experiments() -> dict[str, Path]:
+    """Bundled experiment files: name and file."""
+    return {f.stem: f for f in sorted((data_folder() / "experiments").glob("*.yaml"))}
 
 
 def bundled_autoencoders() -> dict[str, Path]:

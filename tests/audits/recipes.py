@@ -13,6 +13,7 @@ import torch
 from steerscope.directions import Direction, save_directions
 from steerscope.doses import Scale
 from steerscope.judges.effects import Effect
+from steerscope.judges.microworld import LIMITS
 from steerscope.runs.results import Row, Run
 from steerscope.sites import Site
 from steerscope.studies.steering.plan import StudyPlan
@@ -21,7 +22,9 @@ from tests.helpers import origin, row
 
 N = 24  # prompts
 SEEDS = range(19)
-FLIPPED = Effect("flipped", "share", "continuations whose mood is flipped", "joyful", "gloomy")
+FLIPPED = Effect(
+    "flipped", "share", "continuations whose mood is flipped", "joyful", "gloomy", LIMITS
+)
 SHARES = {0: 0.1, 1: 0.9, 2: 0.5, 3: 0.3, 4: 0.2}  # flipped at the reference dose, by layer
 PLAN = StudyPlan(doses=(1.0, 2.0, 3.0), reference_dose=2.0)
 

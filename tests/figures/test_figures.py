@@ -7,10 +7,13 @@ import pytest
 
 from steerscope import figures
 from steerscope.judges.effects import PREFERENCE, Effect
+from steerscope.judges.microworld import LIMITS
 from steerscope.statistics import Estimate
 from steerscope.studies.steering.responses import SweetSpot, predict_layers
 
-SHARE = Effect("flipped", "share", "continuations whose mood is flipped", "joyful", "gloomy")
+SHARE = Effect(
+    "flipped", "share", "continuations whose mood is flipped", "joyful", "gloomy", limits=LIMITS
+)
 CHOSEN = SweetSpot(1, 2.0, 0.4, 8.0, Estimate(0.7, 0.6, 0.8, 50), 0.001, 4, broken=False)
 
 

@@ -69,6 +69,20 @@ def test_every_cell_of_a_grid_is_that_cell_run_alone(load, family):
                 assert together[number][place] == alone, (family, backbone, number, place)
 
 
+@pytest.mark.parametrize("use_cache", [True, False], ids=["with a cache", "without"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_prompt_joins_rightly_though_all_shorter_ones_have_ended(load, family, use_cache):
+    generator = torch.Generator().manual_seed(1)  # longer than the window of any family
+    prompts = [torch.randint(3, 96, (n,), generator=generator).tolist() for n in (4, 20, 33, 50)]
+    for backbone in ("hooked", "bridge"):
+        if backbone == "hooked" and family in {"gemma3", "lfm2"}:
+            continue
+        model = load(family, backbone)
+        together = written(generate(model, prompts, n_new=3, use_cache=use_cache))[0]
+        for prompt, tokens in zip(prompts, together, strict=True):
+            assert tokens == written(generate(model, [prompt], n_new=3, use_cache=False))[0][0]
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 10, 1000])
 def test_the_batch_size_changes_nothing(tiny, batch_size):
     cells = cells_of(tiny)

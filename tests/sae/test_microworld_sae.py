@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+from random import Random
 
 import numpy as np
 import pytest
 import torch
 from sae_lens import SAE
 
+from steerscope.microworld.oracle import sample_story
 from steerscope.microworld.rules import VARIABLES
 from steerscope.sae import evaluate_sae, load_sae, mean_codes, telling_feature
 from steerscope.sae.files import WEIGHTS
-from steerscope.sae.texts import stories
 from steerscope.sites import Site
 from steerscope.texts.bundled import bundled_autoencoders
 
 FOLDER = bundled_autoencoders()["microworld"]
+
+
+def stories(use, n, *, seed=0):
+    rng = Random(f"autoencoder {use} {seed}")
+    return [sample_story(rng) for _ in range(n)]
 
 
 def test_the_bundled_autoencoder_is_small_and_sae_lens_loads_it(microworld):

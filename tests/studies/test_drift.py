@@ -5,9 +5,10 @@ import pytest
 
 from steerscope.errors import BadValueError
 from steerscope.judges.effects import PREFERENCE, Effect
+from steerscope.judges.microworld import LIMITS
 from steerscope.studies.steering.drift import drift_table
 
-SHARE = Effect("flipped", "share", "flipped")
+SHARE = Effect("flipped", "share", "flipped", limits=LIMITS)
 AT = {"split": "test", "layer": 1, "dose_natural": 2.0, "methods": ("mean_diff", "random")}
 
 

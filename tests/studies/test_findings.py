@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from steerscope.judges.effects import Effect
+from steerscope.judges.microworld import LIMITS
 from steerscope.runs.results import Run
 from steerscope.studies.steering.findings import find
 from steerscope.studies.steering.plan import StudyPlan, SweepPlan
@@ -14,7 +15,12 @@ from steerscope.studies.steering.wording import answer, layers_in_words, verdict
 from tests.helpers import plain_rows, steered_rows
 
 FLIPPED = Effect(
-    "flipped", "share", "continuations whose mood is flipped", positive="joyful", negative="gloomy"
+    "flipped",
+    "share",
+    "continuations whose mood is flipped",
+    positive="joyful",
+    negative="gloomy",
+    limits=LIMITS,
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 
 from steerscope.errors import RunError
 from steerscope.judges.effects import PREFERENCE, Effect
+from steerscope.judges.microworld import LIMITS
 from steerscope.runs.results import Run
 from steerscope.studies.weights.findings import (
     CAPABILITY,
@@ -30,7 +32,7 @@ from steerscope.studies.weights.findings import (
 )
 from tests.helpers import row
 
-FLIPPED = Effect("flipped", "share", "stories flipped", "joyful", "gloomy")
+FLIPPED = Effect("flipped", "share", "stories flipped", "joyful", "gloomy", limits=LIMITS)
 N = 40
 
 
@@ -211,7 +213,7 @@ def test_a_sweep_of_which_nothing_may_be_chosen_says_so():
 
 
 def test_a_sweep_that_has_not_ended_says_so(tmp_path):
-    run = Run.start(tmp_path / "run", {"effect": vars(FLIPPED)}, provenance={})
+    run = Run.start(tmp_path / "run", {"effect": asdict(FLIPPED)}, provenance={})
     with pytest.raises(RunError, match="let the sweep"):
         read_roles(run)
     (run.path / "roles.json").write_text(json.dumps(roles().to_dict("records")))

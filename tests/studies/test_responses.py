@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from steerscope.judges.effects import PREFERENCE, Effect
+from steerscope.judges.microworld import LIMITS
 from steerscope.runs.results import COLUMNS
 from steerscope.studies.steering.responses import (
     dose_response,
@@ -22,7 +23,7 @@ from tests.helpers import plain_rows as plain
 from tests.helpers import row
 from tests.helpers import steered_rows as steered
 
-FLIPPED = Effect("flipped", "share", "flipped", "joyful", "gloomy")
+FLIPPED = Effect("flipped", "share", "flipped", "joyful", "gloomy", LIMITS)
 
 
 def table_of(rows):

@@ -90,8 +90,8 @@ class CombinationStep:
         judge = choose_judge(contrasts, (*parts.select.prompts, *parts.test.prompts))
         if not judge.effect.is_share:
             raise BadValueError(
-                f"no oracle reads continuations of {contrasts.name}; combinations need one of the "
-                "microworld's contrast sets."
+                f"no oracle reads continuations of {contrasts.name}; combinations need a "
+                "contrast set of a bundled world."
             )
         configuration = {
             "kind": "CombinationStep",

@@ -50,7 +50,7 @@ class OverlapStep:
     Attributes:
         model: to be loaded.
         contrasts: the concept.
-        texts: on which features fire, `microworld` for fresh stories or a file; None for the texts
+        texts: on which features fire, a bundled world for fresh texts or a file; None for the texts
             of the pairs that are not read.
         autoencoder: bundled name, folder or release.
         k: features of each set.

@@ -9,10 +9,6 @@ from steerscope.judges.effects import Effect
 from steerscope.statistics import bootstrap_mean
 from steerscope.studies.steering.responses import PLAIN, conditions, per_prompt
 
-_KEPT = "kept_"
-_LOSSES = {"grammatical": "grammar lost"}  # shares of which less is worse, beside those kept
-_GAINS = {"degenerate": "degenerate"}
-
 
 def drift_table(
     table: pd.DataFrame,
@@ -64,11 +60,12 @@ def drift_table(
 
 def _attributes(table: pd.DataFrame, effect: Effect, split: str) -> list[tuple[str, str, int]]:
     """Metric, words and sign of everything that can change, what was asked for first."""
-    there = list(dict.fromkeys(table[table.split == split].metric))
-    kept = {m: f"{m.removeprefix(_KEPT)} lost" for m in there if m.startswith(_KEPT)}
-    found = [(effect.metric, effect.metric, 1)]
-    found += [(m, words, -1) for m, words in (kept | _LOSSES).items() if m in there]
-    return found + [(m, words, 1) for m, words in _GAINS.items() if m in there]
+    there = set(table[table.split == split].metric)
+    lost = [limit for limit in effect.limits if limit.loss and limit.metric in there]
+    lost.sort(key=lambda limit: limit.higher_is_worse)
+    return [(effect.metric, effect.metric, 1)] + [
+        (limit.metric, limit.loss, 1 if limit.higher_is_worse else -1) for limit in lost
+    ]
 
 
 def _cells(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from steerscope.errors import NotConvergedError, TooLittleDataError
-from steerscope.judges.effects import LIMITS, Effect
+from steerscope.judges.effects import Effect
 from steerscope.runs.results import Run
 from steerscope.statistics import BestCell, Estimate, MixedSlope
 from steerscope.studies.steering.plan import (
@@ -153,7 +153,7 @@ def _find_in(table: pd.DataFrame, plan: StudyPlan | SweepPlan, effect: Effect) -
         over_random=_over(table, effect, at, (plan.method, "random")),
         over_shuffled=_over(table, effect, at, (plan.method, "label_shuffled")),
         kl=float(kl),
-        costs=_costs(table, split, cell),
+        costs=_costs(table, effect, split, cell),
         curves=curves,
         plain=_plain_effect(table, effect, split, cell),
         heads=heads,
@@ -202,7 +202,7 @@ def _over(
     return None if math.isnan(found.value) else found
 
 
-def _costs(table: pd.DataFrame, split: str, cell: str) -> tuple[Cost, ...]:
+def _costs(table: pd.DataFrame, effect: Effect, split: str, cell: str) -> tuple[Cost, ...]:
     there = set(table[table.split == split].metric)
     return tuple(
         Cost(
@@ -210,11 +210,11 @@ def _costs(table: pd.DataFrame, split: str, cell: str) -> tuple[Cost, ...]:
             limit.words,
             metric_mean(table, limit.metric, split=split, cell=PLAIN, like=cell),
             metric_mean(table, limit.metric, split=split, cell=cell),
-            is_share=limit.metric != "nll_plain",
+            is_share=limit.is_share,
             worse=worsening(table, limit, split, cell),
             limit=limit.worsening,
         )
-        for limit in LIMITS
+        for limit in effect.limits
         if limit.metric in there
     )
 

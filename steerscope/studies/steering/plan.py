@@ -8,10 +8,12 @@ from typing import Any
 
 from steerscope.doses import check_unit
 from steerscope.errors import BadValueError, RunError
+from steerscope.judges import stored_effect
 from steerscope.judges.effects import Effect
 from steerscope.runs.results import Run
 from steerscope.sites import check_stream
 from steerscope.steering.scopes import Scope
+from steerscope.texts.bundled import DEFAULT_MODEL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,7 @@ class Plan:
         BadValueError: a scope that cannot be read, or a count below 1.
     """
 
-    model: str = "microworld"
+    model: str = DEFAULT_MODEL
     contrasts: str = "mood"
     prompts: str | None = None
     backbone: str = "auto"
@@ -126,7 +128,7 @@ class SweepPlan(Plan):
 
 def effect_of(run: Run) -> Effect:
     """The effect that a run measured."""
-    return Effect(**run.configuration["effect"])
+    return stored_effect(run.configuration["effect"])
 
 
 def plan_of(run: Run) -> StudyPlan | SweepPlan:

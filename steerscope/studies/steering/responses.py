@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from steerscope.judges.effects import LIMITS, Effect, Limit
+from steerscope.judges.effects import Effect, Limit
 from steerscope.statistics import (
     BestCell,
     Correlation,
@@ -82,9 +82,7 @@ def responses(table: pd.DataFrame, effect: Effect, split: str) -> pd.DataFrame:
     return values.sub(values.loc[PLAIN], axis=1).mul(signs, axis=0)
 
 
-def summarise(
-    table: pd.DataFrame, effect: Effect, split: str, *, limits: Sequence[Limit] = LIMITS
-) -> pd.DataFrame:
+def summarise(table: pd.DataFrame, effect: Effect, split: str) -> pd.DataFrame:
     """One row per steered condition: labels, effect with interval, KL, costs against plain, broken.
 
     Costs are means of paired differences to plain on the same prompts, named `cost_<metric>` and
@@ -93,14 +91,16 @@ def summarise(
     effects = responses(table, effect, split)
     labels = conditions(table)
     kl = table[table.split == split].groupby("cell").kl_nats.mean()
-    costs = {limit.metric: _worse(table, limit, split).mean(axis=1).to_dict() for limit in limits}
+    costs = {
+        limit.metric: _worse(table, limit, split).mean(axis=1).to_dict() for limit in effect.limits
+    }
     rows = []
     for cell in effects.index.drop(PLAIN, errors="ignore"):
         estimate = bootstrap_mean(effects.loc[cell].to_numpy(float))
         row = {"cell": cell, **labels.loc[cell], "effect": estimate.value, "low": estimate.low}
         row |= {"high": estimate.high, "n": estimate.n, "kl_nats": kl.get(cell, math.nan)}
         over = []
-        for limit in limits:
+        for limit in effect.limits:
             cost = costs[limit.metric].get(cell, math.nan)
             row[f"cost_{limit.metric}"] = cost
             if cost > limit.worsening:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from steerscope.diagnostics.zones import ZoneLimits, layer_zones
-from steerscope.judges.effects import LIMITS
+from steerscope.judges.effects import Limit
 from steerscope.studies.predictors.findings import (
     EXPECTED_SIGNS,
     predictor_league,
@@ -50,7 +51,9 @@ def zones_of(findings: Findings) -> Zoning | None:
     """Zones of a run's layers at the relative dose of its choice; None where no dose is common."""
     f = findings
     sweep = f.summary[(f.summary.method == f.plan.method) & (f.summary.dose_relative > 0)]
-    sweep = sweep.assign(damage=_damage(sweep)).dropna(subset=["effect", "low", "high", "kl_nats"])
+    sweep = sweep.assign(damage=_damage(sweep, f.effect.limits)).dropna(
+        subset=["effect", "low", "high", "kl_nats"]
+    )
     if sweep.empty:
         return None
     # The same dose of two layers differs in the last digit.
@@ -64,11 +67,11 @@ def zones_of(findings: Findings) -> Zoning | None:
     return Zoning(dose, limits, layer_zones(sweep, dose=dose, limits=limits, damage="damage"))
 
 
-def _damage(sweep: pd.DataFrame) -> pd.Series:
+def _damage(sweep: pd.DataFrame, limits: Sequence[Limit]) -> pd.Series:
     """The worst cost of each condition as a share of its limit; 0 where nothing got worse."""
     shares = [
         sweep[f"cost_{limit.metric}"] / limit.worsening
-        for limit in LIMITS
+        for limit in limits
         if f"cost_{limit.metric}" in sweep
     ]
     return pd.concat(shares, axis=1).max(axis=1).clip(lower=0.0).fillna(0.0)

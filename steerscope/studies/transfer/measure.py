@@ -200,8 +200,8 @@ def transfer(
         technique, coefficient, matched (whether the coefficient was chosen by its KL), kind
         (`prompt` or `pair`), item, metric, value. Metrics of prompts: `target` (1 where the
         positive class is read in the continuation, 0 where the negative one is, as the prompt was
-        where neither), `flipped`, `kept_...`, `grammatical`, `degenerate`, `nll_plain` (nats per
-        token of the continuation under the plain model), `kl`. Metrics of pairs: `preference` (nats)
+        where neither), what the judge reads, `degenerate`, `nll_plain` (nats per token of the
+        continuation under the plain model), `kl`. Metrics of pairs: `preference` (nats)
         and `nll` (nats per token of both texts).
     """
     plan = plan or TransferPlan()
@@ -273,16 +273,16 @@ class _Bench:
         nll, found = self._nll_plain(written), []
         for i, (prompt, text) in enumerate(zip(self.prompts, written, strict=True)):
             values = self.judge.read(prompt, text)
-            if "flipped" in values:
-                values["target"] = self._target(prompt, values["flipped"])
+            if self.judge.effect.is_share:
+                values["target"] = self._target(prompt, values[self.judge.effect.metric])
             values["degenerate"] = text_metrics(text.tokens)["degenerate"]
             found.append(values | {"nll_plain": nll[i], "kl": kl[i]})
         return found
 
-    def _target(self, prompt: Prompt, flipped: float) -> float:
+    def _target(self, prompt: Prompt, moved: float) -> float:
         """1 if the continuation is on the positive side, else 0."""
         was_positive = not self.judge.applies(prompt, 1)
-        return 1.0 - flipped if was_positive else flipped
+        return 1.0 - moved if was_positive else moved
 
     def _nll_plain(self, written: Sequence[Continuation]) -> list[float]:
         asked = [self.model.tokens(p.text) for p in self.prompts]

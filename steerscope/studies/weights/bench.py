@@ -14,9 +14,8 @@ from steerscope.engine.generation import Greedy, Sample
 from steerscope.engine.score import kl_from_plain, preferences
 from steerscope.errors import BadValueError, PureGainWarning
 from steerscope.extraction.activations import extract
-from steerscope.judges import MicroworldJudge, choose_judge
+from steerscope.judges import WORLDS, choose_judge
 from steerscope.judges.perplexity import text_nats
-from steerscope.microworld.oracle import sample_story
 from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
 from steerscope.models.matrices import check_weight
@@ -171,14 +170,14 @@ def bind(
     )
     asked = (*prompts.select.prompts, *prompts.test.prompts)
     judge = TargetJudge(choose_judge(contrasts, asked))
-    has_oracle = isinstance(judge.judge, MicroworldJudge)
+    has_oracle = bool(judge.effect.kept)
     if plan.capability is None and not has_oracle:
         raise BadValueError(
             f"no oracle reads what {contrasts.name} leaves alone; name a contrast set whose positive "
             "text a capable model prefers as capability."
         )
     capability = None if has_oracle else load_contrasts(str(plan.capability)).split(plan.seed)
-    texts = _texts(plan, pairs, has_oracle)
+    texts = _texts(plan, pairs, judge.world)
     screener = screen_of(pairs.select, judge.effect, plan.max_pairs)
     edits = _edits(plan, model, pairs.fit, progress)
     _check(model, edits)
@@ -243,18 +242,15 @@ def _edits(
     return [*single, *together]
 
 
-def _texts(
-    plan: WeightSweepPlan, pairs: Split[ContrastSet], has_oracle: bool
-) -> Split[tuple[str, ...]]:
+def _texts(plan: WeightSweepPlan, pairs: Split[ContrastSet], world: str) -> Split[tuple[str, ...]]:
     """Texts for perplexity, other ones on each split."""
     if plan.texts is not None:
         texts = tuple(p.text for p in load_prompts(plan.texts).prompts)[: 2 * plan.n_texts]
         if len(texts) < 2:
             raise BadValueError(f"{plan.texts} has fewer than 2 texts; each split needs its own.")
         return Split((), texts[0::2], texts[1::2])
-    if has_oracle:
-        rng = Random(f"perplexity {plan.seed}")
-        stories = tuple(sample_story(rng).text for _ in range(2 * plan.n_texts))
-        return Split((), stories[0::2], stories[1::2])
+    if world:
+        fresh = tuple(WORLDS[world](Random(f"perplexity {plan.seed}"), 2 * plan.n_texts))
+        return Split((), fresh[0::2], fresh[1::2])
     sides = pairs.map(lambda part: tuple(t for p in part.pairs for t in (p.positive, p.negative)))
     return sides.map(lambda texts: texts[: plan.n_texts])

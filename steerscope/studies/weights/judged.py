@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from steerscope.engine.generation import Continuation
-from steerscope.judges import Judge, MicroworldJudge
+from steerscope.judges import Judge
 from steerscope.judges.effects import Effect
 from steerscope.studies.weights.findings import CAPABILITY, towards
 from steerscope.texts.contrasts import Prompt
@@ -29,6 +29,11 @@ class TargetJudge:
         """The effect of the judge."""
         return self.judge.effect
 
+    @property
+    def world(self) -> str:
+        """The world of the judge."""
+        return self.judge.world
+
     def applies(self, prompt: Prompt, sign: int) -> bool:
         """As the judge says."""
         return self.judge.applies(prompt, sign)
@@ -36,14 +41,14 @@ class TargetJudge:
     def read(self, prompt: Prompt, continuation: Continuation) -> dict[str, float]:
         """What the judge reads, with `to_<target>` and `capability` where an oracle reads."""
         found = self.judge.read(prompt, continuation)
-        if not isinstance(self.judge, MicroworldJudge):
+        effect = self.effect
+        if not effect.is_share:
             return found
-        shown, sides = prompt.facts[self.judge.variable], (self.judge.positive, self.judge.negative)
-        target = sides[0] if shown == sides[1] else sides[1]
-        kept = [v for name, v in found.items() if name.startswith("kept_") or name == "grammatical"]
+        target = effect.positive if self.judge.applies(prompt, 1) else effect.negative
+        moved = found[effect.metric]
+        found = found | {towards(effect, target): 0.0 if math.isnan(moved) else moved}
+        kept = [found[limit.metric] for limit in effect.kept if limit.metric in found]
+        if not kept:
+            return found
         readable = [v for v in kept if not math.isnan(v)]
-        flipped = found[self.effect.metric]
-        return found | {
-            towards(self.effect, target): 0.0 if math.isnan(flipped) else flipped,
-            CAPABILITY: float(np.mean(readable)) if readable else 0.0,
-        }
+        return found | {CAPABILITY: float(np.mean(readable)) if readable else 0.0}

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from steerscope.errors import BadValueError
 from steerscope.models.matrices import check_weight
 from steerscope.studies.weights.findings import Limits
+from steerscope.texts.bundled import DEFAULT_MODEL
 from steerscope.weights.edits import find_edit
 from steerscope.weights.weight_edit import WeightEdit
 
@@ -46,7 +47,7 @@ class WeightSweepPlan:
         BadValueError: an amount that an edit does not take; counts below 1; nothing to sweep.
     """
 
-    model: str = "microworld"
+    model: str = DEFAULT_MODEL
     contrasts: str = "mood"
     prompts: str | None = None
     capability: str | None = None

@@ -35,7 +35,12 @@ from steerscope.audits.nulls import (
     signs_disagree,
     wrong_sign,
 )
-from steerscope.audits.records import baseline_differs, report_disagrees, status_disagrees
+from steerscope.audits.records import (
+    altered_records,
+    baseline_differs,
+    report_disagrees,
+    status_disagrees,
+)
 from steerscope.audits.splits import (
     class_lengths,
     few_prompts,
@@ -53,6 +58,7 @@ Check = Callable[[Evidence], list[Finding]]
 CHECKS: dict[str, Check] = {
     check.__name__: check
     for check in (
+        altered_records,
         stated_where_chosen,
         shared_prompts,
         few_prompts,
@@ -93,7 +99,8 @@ CHECKS: dict[str, Check] = {
 def audit(run: Run, *, leave_out: Sequence[str] = ()) -> list[Finding]:
     """Everything in a run that may deceive its reader, the worst first.
 
-    A check that lacks what it would look at gives a note that says so.
+    Its seals come first: a run that is not as it was measured is not judged any further. A check
+    that lacks what it would look at gives a note that says so.
 
     Args:
         run: a study or a sweep.
@@ -109,7 +116,7 @@ def audit(run: Run, *, leave_out: Sequence[str] = ()) -> list[Finding]:
     evidence = Evidence(run)
     found: list[Finding] = []
     for name, check in CHECKS.items():
-        if name not in leave_out:
+        if name not in leave_out and not any(f.check == altered_records.__name__ for f in found):
             found += [_signed(f, name) for f in _made(check, evidence)]
     return sorted(found, key=lambda f: SEVERITIES.index(f.severity))
 

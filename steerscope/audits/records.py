@@ -11,6 +11,7 @@ import pandas as pd
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
 from steerscope.errors import RunError
+from steerscope.runs.records import altered
 from steerscope.runs.results import STATUSES, Run
 from steerscope.studies.steering.responses import PLAIN
 from steerscope.studies.steering.wording import answer, verdict
@@ -19,6 +20,19 @@ _ANSWER = re.compile(r'<section class="answer">(.*?)</section>', re.DOTALL)
 # What two runs must share for their plain rows to be the same numbers.
 _SHARED = ("model", "dtype", "backbone", "n_new", "temperature", "seed", "prompts_sha256")
 _SAME = 1e-6
+
+
+def altered_records(evidence: Evidence) -> list[Finding]:
+    """Rows, texts or files are not as they were measured."""
+    return [
+        Finding(
+            "error",
+            f"{d.what} is {d.stored}, expected {d.expected}",
+            d.where,
+            "See `steerscope verify`; nothing else of this run is looked at",
+        )
+        for d in altered(evidence.run)
+    ]
 
 
 def report_disagrees(evidence: Evidence) -> list[Finding]:

@@ -18,11 +18,11 @@ from steerscope.experiments import bundled_experiments, load_experiment, open_ex
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.running import FILE, PRINTED, runs_of
 from steerscope.runs.outputs import check_folder, files_in
+from steerscope.runs.records import check_records
 from steerscope.runs.results import COLUMNS, Row, Run
 from steerscope.runs.whole_files import whole_folder, write_whole
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.weights.findings import ROLES, towards
-from steerscope.verification.records import check_records
 
 _EVIDENCE = re.compile(r"experiment\.json|runs/[^/]+/(\w+\.json|(seals/)?rows/[^/]+|\.lock)")
 OPEN, SUPPORTED, REFUTED, INCONCLUSIVE = VERDICTS = ("open", "supported", "refuted", "inconclusive")

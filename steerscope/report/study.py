@@ -12,6 +12,8 @@ from steerscope.studies.steering.findings import find
 from steerscope.studies.steering.wording import answer, verdict
 from steerscope.studies.steering.zones import zones_of
 
+_NOT_OF_THE_ROWS = ("altered_records", "report_disagrees", "baseline_differs")
+
 
 def page(run: Run) -> Page:
     """The answer first, then the figures, the tables, and what may deceive."""
@@ -35,6 +37,6 @@ def page(run: Run) -> Page:
         sections.method(run, f),
         "<h2>What may deceive here</h2>",
         # The page follows from the rows of this run alone.
-        sections.audit_table(audit(run, leave_out=["report_disagrees", "baseline_differs"])),
+        sections.audit_table(audit(run, leave_out=_NOT_OF_THE_ROWS)),
     ]
     return Page(f"{f.plan.model} steered along {f.plan.contrasts}", body)

@@ -43,6 +43,24 @@ def record_printed(folder: Path, files: Iterable[Path]) -> None:
         )
 
 
+def replace_printed(folder: Path, files: Iterable[Path]) -> None:
+    """Write down that these files were printed, and delete those that were printed before instead.
+
+    Raises:
+        BusyError: another process is writing there.
+        RunError: the disk refused.
+    """
+    files = list(files)
+    with owned(folder, ours=True):
+        try:
+            before = read_printed(folder) or {}
+        except RunError:
+            before = {}
+        for name in before.keys() - {path.relative_to(folder).as_posix() for path in files}:
+            (folder / name).unlink(missing_ok=True)
+        record_printed(folder, files)
+
+
 def read_printed(folder: Path) -> dict[str, str] | None:
     """The hash of each printed file; None for a folder that was printed before they were kept.
 

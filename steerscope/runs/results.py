@@ -6,8 +6,10 @@ import json
 import logging
 import math
 import shlex
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -148,7 +150,7 @@ class Run:
         }
         with owned(path, ours=True):
             clear_unfinished(path)
-            if _has_measured(path):
+            if has_measured(path):
                 return cls.open(path)._continued(description)
             # A run of which nothing is measured yet may as well become another.
             write_whole(path / RUN, json.dumps(description, indent=2) + "\n")
@@ -320,6 +322,26 @@ def check_run_folder(path: str | Path) -> Path:
     return path
 
 
+@contextmanager
+def measuring(path: str | Path) -> Iterator[None]:
+    """Own the folder of a run while it is measured.
+
+    A folder that was not there before, and in which nothing was measured, is gone if it fails.
+
+    Raises:
+        BusyError: another process is writing it.
+    """
+    path = Path(path)
+    new = not path.exists()
+    with owned(path):
+        try:
+            yield
+        except BaseException:
+            if new and path.is_dir() and not has_measured(path):
+                shutil.rmtree(path, ignore_errors=True)
+            raise
+
+
 def measured_files(path: Path) -> list[Path]:
     """The files of a run but for what is printed from them, and what comes and goes."""
     aside = {MANIFEST, PRINTED}
@@ -339,8 +361,8 @@ def _is_content(name: str) -> bool:
     )
 
 
-def _has_measured(path: Path) -> bool:
-    """Whether anything that took time is in the folder of a run, or its description is its last trace."""
+def has_measured(path: Path) -> bool:
+    """Whether anything that took time is in the folder of a run, or was."""
     kept = any((path / UNFINISHED).glob("*.parquet"))
     return kept or bool(lost_parts(path)) or any(True for _ in all_parts(path))
 

@@ -11,15 +11,15 @@ import pandas as pd
 import pytest
 
 from steerscope.cli import main
+from steerscope.experiments.inputs import check_inputs
 from steerscope.report import draw_figures, write_report
+from steerscope.runs.records import check_records
 from steerscope.runs.results import Run
 from steerscope.runs.seals import row_digests
 from steerscope.studies.steering.measure import load_texts
 from steerscope.studies.steering.plan import StudyPlan
 from steerscope.verification import Difference, verify
-from steerscope.verification.inputs import check_inputs
 from steerscope.verification.pages import numbers_of, printed
-from steerscope.verification.records import check_records
 from tests.helpers import plain_rows, row, steered_rows
 from tests.studies.test_findings import FLIPPED, held_out_rows, sweep_rows
 

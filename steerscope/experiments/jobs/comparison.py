@@ -14,7 +14,7 @@ from steerscope import figures
 from steerscope.directions import METHODS
 from steerscope.engine.matched_kl import Matching
 from steerscope.experiments.experiment import METRICS, Experiment
-from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
+from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label
 from steerscope.figures.files import Plate
 from steerscope.judges import choose_judge
 from steerscope.models.loading import load_model
@@ -64,7 +64,12 @@ class ComparisonStep:
     @property
     def name(self) -> str:
         """Model, contrast set and seed."""
-        return f"{stem(self.model)}-{stem(self.contrasts)}-{self.plan.seed}"
+        return f"{label(self.model)}-{label(self.contrasts)}-{self.plan.seed}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides its numbers but the content of its files."""
+        return {"kind": "ComparisonStep", **asdict(self)}
 
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
         """Compare all methods; what was measured before an interruption is kept."""
@@ -74,8 +79,7 @@ class ComparisonStep:
         asked = prompts.split(self.plan.seed)
         judge = choose_judge(contrasts, (*asked.select.prompts, *asked.test.prompts))
         configuration = {
-            "kind": "ComparisonStep",
-            **asdict(self),
+            **self.settings,
             "seed": self.plan.seed,
             "contrasts_sha256": contrasts.sha256,
             "prompts_sha256": prompts.sha256,

@@ -13,7 +13,7 @@ import pandas as pd
 
 from steerscope.errors import PureGainWarning
 from steerscope.experiments.experiment import Experiment
-from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
+from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label
 from steerscope.figures.files import Plate
 from steerscope.progress import Track
 from steerscope.report import plates
@@ -33,7 +33,12 @@ class EditStep:
     @property
     def name(self) -> str:
         """Model, contrast set and seed."""
-        return f"{stem(self.plan.model)}-{stem(self.plan.contrasts)}-{self.plan.seed}"
+        return f"{label(self.plan.model)}-{label(self.plan.contrasts)}-{self.plan.seed}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides its numbers but the content of its files."""
+        return {"kind": type(self.plan).__name__, **asdict(self.plan)}
 
     @property
     def model(self) -> str:

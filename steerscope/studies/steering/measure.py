@@ -32,8 +32,7 @@ from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track, silent
-from steerscope.runs.ownership import owned
-from steerscope.runs.results import Row, Run, check_run_folder, plain_row
+from steerscope.runs.results import Row, Run, check_run_folder, measuring, plain_row
 from steerscope.runs.whole_files import write_whole
 from steerscope.sites import Site, check_stream
 from steerscope.steering.interventions import Cell
@@ -114,7 +113,7 @@ def run_study(
     Raises:
         SteerscopeError: any of the input errors; nothing is written before the input is checked.
     """
-    with owned(out):
+    with measuring(out):
         bound = _bind(plan, out, (device, memory), progress)
         scope = Scope.parse(plan.scope)
         signed = [Dose(sign * d) for d in sorted(plan.doses) for sign in (1, -1)]
@@ -155,7 +154,7 @@ def run_sweep(
     Raises:
         SteerscopeError: any of the input errors; nothing is written before the input is checked.
     """
-    with owned(out):
+    with measuring(out):
         doses = [Dose(value, check_unit(plan.unit)) for value in plan.doses]
         bound = _bind(plan, out, (device, memory), progress)
         controls = _sweep_controls(bound)

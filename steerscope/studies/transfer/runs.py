@@ -11,8 +11,7 @@ import pandas as pd
 
 from steerscope.models.lens_model import LensModel
 from steerscope.models.provenance import provenance_of
-from steerscope.runs.ownership import owned
-from steerscope.runs.results import Row, Run
+from steerscope.runs.results import Row, Run, measuring
 from steerscope.studies.transfer.findings import operator_of
 from steerscope.studies.transfer.measure import TransferPlan
 from steerscope.studies.transfer.techniques import Technique
@@ -39,12 +38,13 @@ def store_transfer(
         "kind": "TransferPlan",
         "model": model.name,
         "contrasts": contrasts.name,
+        "contrasts_sha256": contrasts.sha256,
         "techniques": [
             {"name": t.name, "where": t.where, "parameters": t.n_parameters} for t in techniques
         ],
         **asdict(plan),
     }
-    with owned(path):
+    with measuring(path):
         run = Run.start(path, configuration, provenance=provenance_of(model))
         run.append(_rows(rows, contrasts.concept, plan.seed))
         run.seal()

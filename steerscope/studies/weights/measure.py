@@ -30,8 +30,7 @@ from steerscope.extraction.activations import extract
 from steerscope.models.lens_model import LensModel
 from steerscope.models.matrices import WEIGHTS
 from steerscope.progress import Track, silent
-from steerscope.runs.ownership import owned
-from steerscope.runs.results import Run
+from steerscope.runs.results import Run, measuring
 from steerscope.runs.whole_files import write_whole
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
@@ -76,7 +75,7 @@ def run_weight_sweep(
         SteerscopeError: any of the input errors; nothing is measured before all edits are checked.
         RestorationError: a weight is not as it was before the sweep.
     """
-    with owned(out):
+    with measuring(out):
         bench, edits = bind(plan, out, (device, memory), progress)
         places = dict.fromkeys(place for edit in edits for place, _ in edit.parts)
         before = {p: kept_weight(bench.model, p).matrix.checksum for p in places}

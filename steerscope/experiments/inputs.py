@@ -10,11 +10,12 @@ from steerscope.errors import SteerscopeError
 from steerscope.experiments.jobs.overlaps import digest
 from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
+from steerscope.runs.difference import Difference
 from steerscope.runs.results import Run
 from steerscope.studies.steering.measure import load_texts
 from steerscope.studies.steering.plan import Plan, plan_of
+from steerscope.texts.bundled import bundled_contrasts
 from steerscope.texts.contrasts import load_contrasts, prompts_for
-from steerscope.verification.difference import Difference
 
 _OURS = {"PredictorStep", "ComparisonStep", "CombinationStep", "OverlapStep"}
 
@@ -32,7 +33,7 @@ def check_inputs(run: Run, *, weights: bool = True) -> list[Difference]:
         try:
             model = load_model(
                 configuration["model"],
-                backbone=configuration["backbone"],
+                backbone=configuration.get("backbone", "auto"),
                 dtype=configuration.get("dtype", "float32"),
             )
             found += _same(
@@ -44,7 +45,10 @@ def check_inputs(run: Run, *, weights: bool = True) -> list[Difference]:
     try:
         hashes = _text_hashes(run, model)
     except SteerscopeError as error:
-        return [*found, Difference("texts", configuration["contrasts"], "unreadable", str(error))]
+        return [
+            *found,
+            Difference("texts", str(configuration.get("contrasts")), "unreadable", str(error)),
+        ]
     for name, now in hashes.items():
         found += _same(f"input {name}", now, configuration.get(name))
     return [*found, *_vectors(run)]
@@ -59,6 +63,10 @@ def _text_hashes(run: Run, model: LensModel | None) -> dict[str, Any]:
         if "prompts_sha256" in configuration:
             found["prompts_sha256"] = prompts_for(contrasts, configuration["prompts"]).sha256
         return found
+    if configuration.get("kind") == "TransferPlan":  # it names its texts, but not where they lie
+        name = configuration["contrasts"]
+        stated = "contrasts_sha256" in configuration and name in bundled_contrasts()
+        return {"contrasts_sha256": load_contrasts(name).sha256} if stated else {}
     plan = _plan_of(run)
     texts = load_texts(plan)
     if plan.chat:

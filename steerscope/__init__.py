@@ -360,9 +360,19 @@ __all__ = [
 ]
 
 
+__version__: str
+
+
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name == "__version__":
+        found: Any = import_module("importlib.metadata").version("steerscope")
+    elif name in _HOME:
+        found = getattr(import_module(f"steerscope.{_HOME[name]}"), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"steerscope.{_HOME[name]}"), name)
     globals()[name] = found
     return found
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -8,19 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from steerscope.cli.options import Loading, Subject, grouped
 from steerscope.cli.shared import (
-    Backbone,
     Contrasts,
-    Device,
-    DType,
     Force,
     Json,
-    Memory,
     Model,
-    Prompts,
     Seed,
     finish,
-    load,
     numbers,
     parse_layers,
     table,
@@ -44,7 +39,9 @@ AdapterFile = Annotated[Path, typer.Argument(help="safetensors file that `train`
 
 
 @adapter.command()
+@grouped
 def train(
+    *,
     out: Annotated[Path, typer.Option(help="safetensors file to write")],
     model: Model = DEFAULT_MODEL,
     contrasts: Contrasts = "mood",
@@ -71,10 +68,7 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="of AdamW")] = 2e-2,
     seed: Seed = 0,
     force: Force = False,
-    backbone: Backbone = "auto",
-    dtype: DType = "float32",
-    device: Device = None,
-    memory: Memory = None,
+    loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Train an adapter on the fit split; a run that was stopped goes on where it was."""
@@ -89,7 +83,7 @@ def train(
     check_file(out, own=adapter.is_adapter_file, inputs=[model, contrasts], force=force)
     objective = adapter.find_objective(aim, link)
     plan = adapter.TrainingPlan(epochs=epochs, learning_rate=learning_rate, seed=seed)
-    loaded = load(model, backbone, dtype, (device, memory))
+    loaded = loading.load(model)
     n = loaded.shape.n_layers
     chosen = parse_layers(layers) or tuple(range(n // 4, max(n // 4 + 1, 3 * n // 4)))
     names = [name.strip() for name in matrices.split(",")]
@@ -133,11 +127,11 @@ def _epochs(history: Sequence[Epoch]) -> list[str]:
 
 
 @adapter.command()
+@grouped
 def evaluate(
+    *,
     path: AdapterFile,
-    model: Model = DEFAULT_MODEL,
-    contrasts: Contrasts = "mood",
-    prompts: Prompts = None,
+    subject: Subject,
     coefficients: Annotated[
         str, typer.Option(help="positive ones, with commas; both signs are measured")
     ] = "0.5,1,2",
@@ -145,10 +139,7 @@ def evaluate(
     n_prompts: Annotated[int, typer.Option(help="held-out prompts, at most")] = 60,
     out: Annotated[Path | None, typer.Option(help="run directory with its page")] = None,
     seed: Seed = 0,
-    backbone: Backbone = "auto",
-    dtype: DType = "float32",
-    device: Device = None,
-    memory: Memory = None,
+    loading: Loading,
     as_json: Json = False,
 ) -> None:
     """What an adapter does to its target and to all else, beside mean-difference steering."""
@@ -165,14 +156,14 @@ def evaluate(
     from steerscope.texts.contrasts import load_contrasts, prompts_for
     from steerscope.weights.adapter import load_adapter
 
-    loaded = load(model, backbone, dtype, (device, memory))
+    loaded = loading.load(subject.model)
     technique = weights_technique(load_adapter(path, loaded))
     ends = [float(c) for c in numbers(coefficients, float, "coefficients")]
     plan = TransferPlan(
         coefficients=tuple(sorted([-c for c in ends] + ends)), kl=kl, n_prompts=n_prompts, seed=seed
     )
-    pairs = load_contrasts(contrasts)
-    asked = prompts_for(pairs, prompts)
+    pairs = load_contrasts(subject.contrasts)
+    asked = prompts_for(pairs, subject.prompts)
     steering = steering_by_validation(loaded, pairs, asked, "mean_diff", plan)
     rows = transfer(loaded, [technique, steering], pairs, asked, plan=plan, progress=bar)
     found, said = transfer_table(rows), verdicts(rows, technique.name, kl=kl)
@@ -203,7 +194,7 @@ def merge(
     from steerscope.weights.adapter import merge as merged
 
     check_merge(model, out, coefficient)
-    found = load_adapter(path, load(model, "auto", "float32", ("cpu", None)))
+    found = load_adapter(path, Loading(device="cpu").load(model))
     merged(model, found, coefficient, out)
     lines = [f"{model} with {path.name} at c = {coefficient:g}: {out}"]
     finish(as_json, {"model": str(out), "coefficient": coefficient}, lines)

@@ -9,33 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from steerscope.cli.options import Loading, Recipe, Subject, Writing, grouped
 from steerscope.cli.shared import (
-    Backbone,
     Chat,
-    Contrasts,
-    Device,
-    DType,
     Json,
-    Layers,
     MaxSelect,
     MaxTest,
-    Memory,
-    Method,
-    Model,
-    NNew,
-    Prompts,
-    Read,
     ScopeText,
-    Seed,
-    StreamName,
-    Temperature,
     finish,
-    load,
     numbers,
-    parse_layers,
     table,
 )
-from steerscope.texts.bundled import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from steerscope.audits import Finding
@@ -44,29 +28,21 @@ if TYPE_CHECKING:
     from steerscope.studies.steering.plan import StudyPlan
 
 
+@grouped
 def report(
-    model: Model = DEFAULT_MODEL,
-    contrasts: Contrasts = "mood",
-    prompts: Prompts = None,
+    *,
+    subject: Subject,
     out: Annotated[Path | None, typer.Option(help="run directory; default data/runs/NAME")] = None,
-    method: Method = "mean_diff",
-    stream: StreamName = "resid_post",
-    layers: Layers = None,
-    read: Read = "last",
+    recipe: Recipe,
     doses: Annotated[
         str, typer.Option(help="natural units; both signs are tried")
     ] = "0.5,1,2,2.5,3,4",
     scope: ScopeText = "all",
-    n_new: NNew = 48,
-    temperature: Temperature = 0.7,
+    writing: Writing,
     max_select: MaxSelect = 120,
     max_test: MaxTest = 240,
-    seed: Seed = 0,
     chat: Chat = False,
-    backbone: Backbone = "auto",
-    dtype: DType = "float32",
-    device: Device = None,
-    memory: Memory = None,
+    loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Where, how hard and whether: one page with controls."""
@@ -81,28 +57,20 @@ def report(
 
     steps = tuple(numbers(doses, float, "doses"))
     plan = StudyPlan(
-        model=model,
-        contrasts=contrasts,
-        prompts=prompts,
-        backbone=backbone,
-        dtype=dtype,
-        method=method,
-        stream=stream,
-        layers=parse_layers(layers),
-        read=read,
+        **subject.settings(),
+        **recipe.settings(),
+        **writing.settings(),
+        **loading.settings(),
         scope=scope,
         doses=steps,
         reference_dose=usual if (usual := StudyPlan.reference_dose) in steps else steps[0],
-        n_new=n_new,
-        temperature=temperature,
         max_select=max_select,
         max_test=max_test,
-        seed=seed,
         chat=chat,
     )
-    out = out or Path("data/runs") / f"{Path(model).name}-{Path(contrasts).stem}"
-    run = run_study(plan, out, device=device, memory=memory, progress=bar)
-    _read_features(run, plan, (device, memory))
+    out = out or Path("data/runs") / f"{Path(subject.model).name}-{Path(subject.contrasts).stem}"
+    run = run_study(plan, out, **loading.machine(), progress=bar)
+    _read_features(run, plan, loading)
     page = write_report(run)
     findings, found = find(run), audited(run)
     lines = [verdict(findings), *(f"  {line}" for line in answer(findings))]
@@ -112,7 +80,7 @@ def report(
     finish(as_json, result | {"report": str(page), "run": str(run.path)}, lines)
 
 
-def _read_features(run: Run, plan: StudyPlan, machine: tuple[str | None, str | None]) -> None:
+def _read_features(run: Run, plan: StudyPlan, loading: Loading) -> None:
     """Read the direction through the model's bundled autoencoder, if one is at a layer of the run."""
     from steerscope.texts.bundled import bundled_autoencoders
 
@@ -126,7 +94,7 @@ def _read_features(run: Run, plan: StudyPlan, machine: tuple[str | None, str | N
         plan.layers is None or sae.site.layer in plan.layers
     )
     if there and not place_of(run, sae).is_file():
-        read_run(run, load(plan.model, plan.backbone, plan.dtype, machine), sae)
+        read_run(run, loading.load(plan.model), sae)
 
 
 def _as_json(findings: Findings) -> dict[str, Any]:
@@ -152,27 +120,19 @@ def _as_json(findings: Findings) -> dict[str, Any]:
     }
 
 
+@grouped
 def sweep(
+    *,
     out: Annotated[Path, typer.Option(help="run directory to write")],
-    model: Model = DEFAULT_MODEL,
-    contrasts: Contrasts = "mood",
-    prompts: Prompts = None,
-    method: Method = "mean_diff",
-    stream: StreamName = "resid_post",
-    layers: Layers = None,
-    read: Read = "last",
+    subject: Subject,
+    recipe: Recipe,
     doses: Annotated[str, typer.Option(help="signed, with commas")] = "-2,-1,-0.5,0.5,1,2",
     unit: Annotated[str, typer.Option(help="natural, relative or absolute")] = "natural",
     scope: ScopeText = "all",
-    n_new: NNew = 48,
-    temperature: Temperature = 0.7,
+    writing: Writing,
     max_select: MaxSelect = 120,
-    seed: Seed = 0,
     chat: Chat = False,
-    backbone: Backbone = "auto",
-    dtype: DType = "float32",
-    device: Device = None,
-    memory: Memory = None,
+    loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Measure a grid of layers and doses."""
@@ -183,29 +143,21 @@ def sweep(
     from steerscope.studies.steering.zones import zones_of
 
     plan = SweepPlan(
-        model=model,
-        contrasts=contrasts,
-        prompts=prompts,
-        backbone=backbone,
-        dtype=dtype,
-        method=method,
-        stream=stream,
-        layers=parse_layers(layers),
-        read=read,
+        **subject.settings(),
+        **recipe.settings(),
+        **writing.settings(),
+        **loading.settings(),
         scope=scope,
         doses=tuple(numbers(doses, float, "doses")),
         unit=unit,
-        n_new=n_new,
-        temperature=temperature,
         max_select=max_select,
-        seed=seed,
         chat=chat,
     )
-    run = run_sweep(plan, out, device=device, memory=memory, progress=bar)
+    run = run_sweep(plan, out, **loading.machine(), progress=bar)
     found = find(run)
-    rows = _condition_rows(found, method)
+    rows = _condition_rows(found, plan.method)
     columns = ("layer", "dose (natural)", "KL (nats)", "effect", "n", "over the limit")
-    title = f"{found.effect.words}, {method} at {stream}:"
+    title = f"{found.effect.words}, {plan.method} at {plan.stream}:"
     summary = found.summary.drop(columns="cell").to_dict("records")
     zones = zones_of(found)
     zoned = {} if zones is None else {"zones": zones.table.to_dict("records")}

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.shared import Backbone, Device, DType, Json, Memory, Model, Seed, finish, load
+from steerscope.cli.options import Loading, grouped
+from steerscope.cli.shared import Json, Model, Seed, finish
 from steerscope.texts.bundled import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ Text = Annotated[
 
 
 @sae_app.command()
+@grouped
 def train(
+    *,
     out: Annotated[Path, typer.Option(help="folder to write; the same command continues it")],
     model: Model = DEFAULT_MODEL,
     site: Annotated[str, typer.Option(help="such as resid_post.3 or z.2")] = "resid_post.3",
@@ -47,10 +50,7 @@ def train(
     normalisation: Annotated[str, typer.Option(help="mean_norm, layer_norm, none")] = "mean_norm",
     dead_after: Annotated[int, typer.Option(help="silent steps until a feature gets help")] = 200,
     seed: Seed = 0,
-    backbone: Backbone = "auto",
-    dtype: DType = "float32",
-    device: Device = None,
-    memory: Memory = None,
+    loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Train a sparse autoencoder on a model's activations, in sae-lens' format."""
@@ -75,30 +75,29 @@ def train(
     )
     check_training_folder(out, [model, text])
     texts = load_texts(text, "train", n=n_texts, seed=seed)
-    lens_model = load(model, backbone, dtype, (device, memory))
+    lens_model = loading.load(model)
     trained = train_sae(lens_model, place, texts, plan, folder=out, track=bar)
     result = {"out": str(out), "texts": len(texts), **_about(trained), "plan": asdict(plan)}
     finish(as_json, result, [_title(trained), f"saved: {out}"])
 
 
 @sae_app.command()
+@grouped
 def evaluate(
+    *,
     sae: Annotated[str, typer.Argument(help="folder, bundled name or RELEASE/ID of sae-lens")],
     model: Model = DEFAULT_MODEL,
     text: Text = DEFAULT_MODEL,
     n_texts: Annotated[int, typer.Option(help="documents, at most")] = 500,
     seed: Seed = 0,
-    backbone: Backbone = "auto",
-    dtype: DType = "float32",
-    device: Device = None,
-    memory: Memory = None,
+    loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Judge a sparse autoencoder on text that its training has not seen."""
     from steerscope.progress import bar
     from steerscope.sae import evaluate_sae, load_sae, load_texts
 
-    lens_model = load(model, backbone, dtype, (device, memory))
+    lens_model = loading.load(model)
     found = load_sae(sae, model=lens_model)
     texts = load_texts(text, "held out", n=n_texts, seed=seed)
     quality = evaluate_sae(lens_model, found, texts, seed=seed, track=bar)

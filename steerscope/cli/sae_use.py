@@ -8,23 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from steerscope.cli.options import Loading, Writing, grouped
 from steerscope.cli.sae import Text
 from steerscope.cli.shared import (
-    Backbone,
     Contrasts,
-    Device,
-    DType,
     Force,
     Json,
-    Memory,
     Model,
-    NNew,
     ScopeText,
     Seed,
-    Temperature,
     finish,
-    load,
     numbers,
+    side_by_side,
     table,
 )
 from steerscope.errors import BadValueError
@@ -42,7 +37,9 @@ if TYPE_CHECKING:
 SaeName = Annotated[str, typer.Argument(help="folder, bundled name or RELEASE/ID of sae-lens")]
 
 
+@grouped
 def overlap(
+    *,
     sae: SaeName,
     contrasts: Annotated[
         list[str] | None, typer.Option(help="contrast set; more than one to compare concepts")
@@ -56,10 +53,7 @@ def overlap(
     text: Text = DEFAULT_MODEL,
     model: Model = DEFAULT_MODEL,
     seed: Seed = 0,
-    backbone: Backbone = "auto",
-    dtype: DType = "float32",
-    device: Device = None,
-    memory: Memory = None,
+    loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Features that two routes to a concept, or two concepts, share, and what chance gives."""
@@ -72,7 +66,7 @@ def overlap(
 
     names = contrasts or ["mood"]
     concepts = [load_contrasts(name) for name in names]
-    lens_model = load(model, backbone, dtype, (device, memory))
+    lens_model = loading.load(model)
     found = load_sae(sae, model=lens_model)
     check_count(k, found.n_features)
     parts = {
@@ -113,7 +107,9 @@ def overlap(
     )
 
 
+@grouped
 def features(
+    *,
     sae: SaeName,
     contrasts: Contrasts = "mood",
     top: Annotated[int, typer.Option(help="features to show")] = 10,
@@ -131,10 +127,7 @@ def features(
     model: Model = DEFAULT_MODEL,
     seed: Seed = 0,
     force: Force = False,
-    backbone: Backbone = "auto",
-    dtype: DType = "float32",
-    device: Device = None,
-    memory: Memory = None,
+    loading: Loading,
     as_json: Json = False,
 ) -> None:
     """A concept's direction in features against nulls, with what the features hear and say."""
@@ -151,7 +144,7 @@ def features(
     whole = load_contrasts(contrasts)
     used = ContrastSet(whole.name, whole.pairs[:pairs], whole.template)
     chosen = [] if choose is None else numbers(choose, int, "features")
-    lens_model = load(model, backbone, dtype, (device, memory))
+    lens_model = loading.load(model)
     found = load_sae(sae, model=lens_model)
     check_count(top, found.n_features)
     check_features(found, chosen)
@@ -253,7 +246,9 @@ def _reading_lines(reading: Reading) -> list[str]:
     return table(f"{reading.direction.label} read through {reading.sae}:", columns, rows)
 
 
+@grouped
 def steer(
+    *,
     sae: SaeName,
     prompt: Annotated[list[str], typer.Option(help="text to continue; may be given again")],
     clamp: Annotated[list[str] | None, typer.Option(help="FEATURE=CODE to set")] = None,
@@ -261,18 +256,13 @@ def steer(
     add: Annotated[list[str] | None, typer.Option(help="FEATURE=CODE to add")] = None,
     strength: Annotated[float, typer.Option(help="share of the change, 0 to 1")] = 1.0,
     scope: ScopeText = "all",
-    n_new: NNew = 48,
-    temperature: Temperature = 0.7,
+    writing: Writing,
     model: Model = DEFAULT_MODEL,
-    seed: Seed = 0,
-    backbone: Backbone = "auto",
-    dtype: DType = "float32",
-    device: Device = None,
-    memory: Memory = None,
+    loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Continue prompts with features set, scaled or raised; all else in the activation stays."""
-    from steerscope.engine.generation import Greedy, Sample, generate
+    from steerscope.engine.generation import generate
     from steerscope.engine.score import kl_from_plain
     from steerscope.sae import load_sae
     from steerscope.sae.steering import FeatureSteering
@@ -280,22 +270,16 @@ def steer(
     from steerscope.steering.scopes import Scope
 
     edits = _edits("clamp", clamp) + _edits("scale", scale) + _edits("add", add)
-    where = Scope.parse(scope)
-    lens_model = load(model, backbone, dtype, (device, memory))
+    where, sampler = Scope.parse(scope), writing.sampler()
+    lens_model = loading.load(model)
     found = load_sae(sae, model=lens_model)
     steering = FeatureSteering(found, edits, where, strength)
-    sampler = Sample(temperature, seed) if temperature else Greedy()
     cells = [Cell(), Cell((steering,))]
-    plain, steered = generate(lens_model, prompt, cells, n_new=n_new, sampler=sampler)
+    plain, steered = generate(lens_model, prompt, cells, n_new=writing.n_new, sampler=sampler)
     nats = kl_from_plain(lens_model, prompt, cells[1:])[0].tolist()
-    lines: list[str] = []
-    results: list[dict[str, Any]] = []
-    for text, before, after, kl in zip(prompt, plain, steered, nats, strict=True):
-        lines += [f"prompt:  {text}", f"plain:   {before.text}", f"steered: {after.text}"]
-        lines += [f"KL(steered || plain): {kl:.3f} nats per position of the prompt", ""]
-        results.append({"prompt": text, "plain": before.text, "steered": after.text, "kl_nats": kl})
+    results, lines = side_by_side(prompt, plain, steered, nats)
     result = {"edits": [asdict(e) for e in edits], "continuations": results}
-    finish(as_json, result, lines[:-1])
+    finish(as_json, result, lines)
 
 
 def _edits(change: str, given: Sequence[str] | None) -> tuple[FeatureEdit, ...]:

@@ -16,6 +16,7 @@ from steerscope.errors import BadValueError, UnknownNameError
 if TYPE_CHECKING:
     from steerscope.directions import Direction
     from steerscope.doses import Dose
+    from steerscope.engine.generation import Continuation
     from steerscope.models.lens_model import LensModel
 
 Model = Annotated[str, typer.Option(help="bundled name, Hugging Face folder or hub name")]
@@ -105,16 +106,6 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     return [title, *lines]
 
 
-def load(
-    model: str, backbone: str, dtype: str, machine: tuple[str | None, str | None]
-) -> LensModel:
-    """The model of a command's options; `machine` is device and memory."""
-    from steerscope.models.loading import load_model
-
-    device, memory = machine
-    return load_model(model, backbone=backbone, dtype=dtype, device=device, memory=memory)
-
-
 def check_vector(path: str) -> None:
     """Refuse a vector file that no reader takes, before a model is loaded for it."""
     from steerscope.directions.imports import read_own
@@ -184,6 +175,25 @@ def prompt_texts(
     prompts = wrapped(model, PromptSet("prompts", tuple(Prompt(text) for text in texts)))
     check_templates(directions, prompts.template)
     return [p.text for p in prompts.prompts]
+
+
+def side_by_side(
+    prompts: Sequence[str],
+    plain: Sequence[Continuation],
+    steered: Sequence[Continuation],
+    kl: Sequence[float],
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Continuations without and with a change, as results and as lines; `kl` in nats a position."""
+    results = [
+        {"prompt": text, "plain": before.text, "steered": after.text, "kl_nats": nats}
+        for text, before, after, nats in zip(prompts, plain, steered, kl, strict=True)
+    ]
+    blocks = [
+        f"prompt:  {r['prompt']}\nplain:   {r['plain']}\nsteered: {r['steered']}\n"
+        f"KL(steered || plain): {r['kl_nats']:.3f} nats per position of the prompt"
+        for r in results
+    ]
+    return results, ["\n\n".join(blocks)]
 
 
 def write_gguf(

@@ -7,20 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from steerscope.cli.options import Loading, grouped
 from steerscope.cli.shared import (
-    Backbone,
     Chat,
-    Device,
-    DType,
     Json,
     Layers,
-    Memory,
     Method,
     Model,
     Seed,
     StreamName,
     finish,
-    load,
     parse_layers,
     table,
 )
@@ -33,7 +29,9 @@ if TYPE_CHECKING:
 _WHAT = "a report on styles"
 
 
+@grouped
 def styles(
+    *,
     style: Annotated[
         list[str] | None,
         typer.Option(help="built-in style, or 'WANTED | OTHERWISE'; again for more; default all"),
@@ -45,10 +43,7 @@ def styles(
     out: Annotated[Path | None, typer.Option(help="folder for the table and the figures")] = None,
     seed: Seed = 0,
     chat: Chat = False,
-    backbone: Backbone = "auto",
-    dtype: DType = "float32",
-    device: Device = None,
-    memory: Memory = None,
+    loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Style directions, and what of them is the attention sink."""
@@ -65,7 +60,7 @@ def styles(
         check_folder(out, own=marked(_WHAT), inputs=[model])
     chosen = [style_contrasts(find_style(text)) for text in style or STYLES]
     method = check_method(method)
-    loaded = load(model, backbone, dtype, (device, memory))
+    loaded = loading.load(model)
     chosen = [wrapped(loaded, s) for s in chosen] if chat else chosen
     sites = sites_at(loaded, stream, parse_layers(layers))
     found = style_report(loaded, chosen, sites, method=method, seed=seed, progress=bar)

@@ -8,34 +8,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from steerscope.cli.options import Loading, Recipe, Writing, grouped
 from steerscope.cli.shared import (
-    Backbone,
     Chat,
     Contrasts,
-    Device,
-    DType,
     Force,
     Json,
-    Layers,
-    Memory,
-    Method,
     Model,
-    NNew,
     Prompts,
-    Read,
     ScopeText,
     Seed,
-    StreamName,
-    Temperature,
     check_outputs,
     check_vector,
     finish,
     gguf_lines,
-    load,
     parse_layers,
     prompt_texts,
     read_vector,
     read_vectors,
+    side_by_side,
     table,
     write_gguf,
 )
@@ -47,14 +38,13 @@ if TYPE_CHECKING:
     from steerscope.models.lens_model import LensModel
 
 
+@grouped
 def vectors(
+    *,
     out: Annotated[Path, typer.Option(help="safetensors file to write")],
     model: Model = DEFAULT_MODEL,
     contrasts: Contrasts = "mood",
-    method: Method = "mean_diff",
-    stream: StreamName = "resid_post",
-    layers: Layers = None,
-    read: Read = "last",
+    recipe: Recipe,
     gguf: Annotated[
         Path | None, typer.Option(help="write a control vector for llama.cpp as well")
     ] = None,
@@ -64,10 +54,7 @@ def vectors(
     seed: Seed = 0,
     chat: Chat = False,
     force: Force = False,
-    backbone: Backbone = "auto",
-    dtype: DType = "float32",
-    device: Device = None,
-    memory: Memory = None,
+    loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Find directions from contrast pairs and save them."""
@@ -80,19 +67,19 @@ def vectors(
     from steerscope.studies.steering.measure import sites_at
     from steerscope.texts.contrasts import load_contrasts
 
-    method = check_method(method)
-    if gguf is not None and stream != "resid_post":
+    method = check_method(recipe.method)
+    if gguf is not None and recipe.stream != "resid_post":
         raise BadValueError(
-            f"--gguf holds directions at resid_post, not at {stream}; leave it out."
+            f"--gguf holds directions at resid_post, not at {recipe.stream}; leave it out."
         )
     check_outputs({".safetensors": out, ".gguf": gguf}, [model, contrasts, other], force=force)
-    token = ReadToken.parse(read)
+    token = ReadToken.parse(recipe.read)
     second = None if other is None else load_contrasts(other)
     pairs = load_contrasts(contrasts)
-    loaded = load(model, backbone, dtype, (device, memory))
+    loaded = loading.load(model)
     if chat:
         pairs, second = wrapped(loaded, pairs), second and wrapped(loaded, second)
-    sites = sites_at(loaded, stream, parse_layers(layers))
+    sites = sites_at(loaded, recipe.stream, parse_layers(recipe.layers))
     found = gather(loaded, pairs, sites, [method], read=token, other=second, progress=bar)
     directions = [find_direction(method, contrast, seed=seed) for contrast in found.values()]
     save_directions(out, directions, force=force)
@@ -111,7 +98,9 @@ def vectors(
     )
 
 
+@grouped
 def convert(
+    *,
     source: Annotated[str, typer.Argument(help="vector file of steerscope or of another tool")],
     out: Annotated[Path, typer.Option(help=".safetensors or .gguf file to write")],
     model: Model = DEFAULT_MODEL,
@@ -119,10 +108,7 @@ def convert(
     dose: Annotated[float, typer.Option(help="what strength 1 of a .gguf file means")] = 1.0,
     unit: Annotated[str, typer.Option(help="natural, relative or absolute")] = "natural",
     force: Force = False,
-    backbone: Backbone = "auto",
-    dtype: DType = "float32",
-    device: Device = None,
-    memory: Memory = None,
+    loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Turn a vector file into another format, checked against the model."""
@@ -134,7 +120,7 @@ def convert(
         raise UnknownNameError("format to write", out.suffix, [".safetensors", ".gguf"])
     check_outputs({out.suffix: out}, [source, model, prompts], force=force)
     check_vector(source)
-    directions = read_vectors(source, load(model, backbone, dtype, (device, memory)), prompts)
+    directions = read_vectors(source, loading.load(model), prompts)
     written: dict[str, Any] = {}
     if out.suffix == ".gguf":
         written = write_gguf(out, directions, amount, force=force)
@@ -151,7 +137,9 @@ def convert(
     finish(as_json, result, [*table(f"directions of {source}:", columns, rows), *said])
 
 
+@grouped
 def eigengap(
+    *,
     model: Model = DEFAULT_MODEL,
     prompts: Prompts = "mood",
     variant: Annotated[str, typer.Option(help="uncentred, centred or averaged")] = "centred",
@@ -159,10 +147,7 @@ def eigengap(
     include_first: Annotated[bool, typer.Option(help="count position 0, the sink")] = False,
     legacy: Annotated[bool, typer.Option(help="the published definition instead")] = False,
     seed: Seed = 0,
-    backbone: Backbone = "auto",
-    dtype: DType = "float32",
-    device: Device = None,
-    memory: Memory = None,
+    loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Eigengap of the attention keys, with interval and null."""
@@ -175,7 +160,7 @@ def eigengap(
     if legacy and view != KeyView():
         raise BadValueError("--legacy is a view of the keys itself; leave the other options out.")
     texts = [p.text for p in load_prompts(prompts or "mood").prompts]
-    loaded = load(model, backbone, dtype, (device, memory))
+    loaded = loading.load(model)
     found = measure(loaded, texts, LEGACY if legacy else view, seed=seed, progress=bar)
     gaps, heads = found.weakest_link()
     rows, result = [], []
@@ -216,7 +201,9 @@ def eigengap(
     finish(as_json, {"model": model, "layers": result}, table(title, columns, rows))
 
 
+@grouped
 def steer(
+    *,
     vector: Annotated[str, typer.Option(help="vector file of steerscope or of another tool")],
     prompt: Annotated[list[str], typer.Option(help="text to continue; may be given again")],
     model: Model = DEFAULT_MODEL,
@@ -232,20 +219,15 @@ def steer(
     strength: Annotated[
         str, typer.Option(help="share of the change, such as 0.5, ramp:8, decay:4 or cosine:0.3")
     ] = "1.0",
-    n_new: NNew = 48,
-    temperature: Temperature = 0.7,
-    seed: Seed = 0,
+    writing: Writing,
     chat: Chat = False,
-    backbone: Backbone = "auto",
-    dtype: DType = "float32",
-    device: Device = None,
-    memory: Memory = None,
+    loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Continue prompts with and without steering."""
     from steerscope.doses import Dose, check_unit
     from steerscope.engine.calibration import calibrate
-    from steerscope.engine.generation import Greedy, Sample, generate
+    from steerscope.engine.generation import generate
     from steerscope.engine.score import kl_from_plain
     from steerscope.steering.interventions import Cell, Steering
     from steerscope.steering.operators import find_operator
@@ -254,9 +236,9 @@ def steer(
 
     amount = Dose(dose, check_unit(unit)) if find_operator(operator).needs_dose else None
     where, share = Scope.parse(scope), parse_strength(strength)
-    sampler = Sample(temperature, seed) if temperature else Greedy()
+    sampler = writing.sampler()
     check_vector(vector)
-    loaded = load(model, backbone, dtype, (device, memory))
+    loaded = loading.load(model)
     direction = read_vector(vector, site, loaded)
     texts = prompt_texts(prompt, loaded, [direction], chat=chat)
     if amount is not None and amount.unit == "kl":
@@ -264,20 +246,16 @@ def steer(
         amount = found.required
     steering = Steering(direction, amount, operator, where, share)
     cells = [Cell(), Cell((steering,))]
-    plain, steered = generate(loaded, texts, cells, n_new=n_new, sampler=sampler)
+    plain, steered = generate(loaded, texts, cells, n_new=writing.n_new, sampler=sampler)
     kl = kl_from_plain(loaded, texts, cells[1:])[0].tolist()
-    lines, results = [], []
-    for text, before, after, nats in zip(prompt, plain, steered, kl, strict=True):
-        lines += [f"prompt:  {text}", f"plain:   {before.text}", f"steered: {after.text}"]
-        lines += [f"KL(steered || plain): {nats:.3f} nats per position of the prompt", ""]
-        results.append(
-            {"prompt": text, "plain": before.text, "steered": after.text, "kl_nats": nats}
-        )
+    results, lines = side_by_side(prompt, plain, steered, kl)
     labels = {k: v for k, v in steering.labels().items() if v == v}  # noqa: PLR0124 - drops NaN
-    finish(as_json, {"steering": labels, "continuations": results}, lines[:-1])
+    finish(as_json, {"steering": labels, "continuations": results}, lines)
 
 
+@grouped
 def lens(
+    *,
     model: Model = DEFAULT_MODEL,
     vector: Annotated[
         str | None, typer.Option(help="vector file of steerscope or of another tool")
@@ -286,10 +264,7 @@ def lens(
     prompt: Annotated[str | None, typer.Option(help="text to look into instead")] = None,
     top: Annotated[int, typer.Option(help="tokens to show")] = 8,
     chat: Chat = False,
-    backbone: Backbone = "auto",
-    dtype: DType = "float32",
-    device: Device = None,
-    memory: Memory = None,
+    loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Logit lens of a direction, or of each layer on a prompt."""
@@ -299,7 +274,7 @@ def lens(
         raise BadValueError("--chat is about a --prompt; a vector has its template already.")
     if vector is not None:
         check_vector(vector)
-    loaded = load(model, backbone, dtype, (device, memory))
+    loaded = loading.load(model)
     if not 1 <= top <= loaded.shape.n_vocab:
         raise BadValueError(f"--top {top} is outside 1..{loaded.shape.n_vocab}.")
     if vector is not None:

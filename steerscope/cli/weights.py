@@ -8,27 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from steerscope.cli.options import Loading, Subject, Writing, grouped
 from steerscope.cli.shared import (
-    Backbone,
-    Contrasts,
-    Device,
-    DType,
     Json,
     Layers,
     MaxSelect,
     MaxTest,
-    Memory,
-    Model,
-    NNew,
-    Prompts,
-    Seed,
-    Temperature,
     finish,
     numbers,
     parse_layers,
     table,
 )
-from steerscope.texts.bundled import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,11 +35,11 @@ def _weights() -> None:
 
 
 @weights.command()
+@grouped
 def sweep(
+    *,
     out: Annotated[Path, typer.Option(help="run directory to write")],
-    model: Model = DEFAULT_MODEL,
-    contrasts: Contrasts = "mood",
-    prompts: Prompts = None,
+    subject: Subject,
     edits: Annotated[
         str,
         typer.Option(help="gain, zscore, power, band[0-8], deflate[2] or mp_shrink, with commas"),
@@ -69,15 +59,10 @@ def sweep(
         str | None, typer.Option(help="contrast set whose positive text a capable model prefers")
     ] = None,
     texts: Annotated[str | None, typer.Option(help="file of texts for perplexity")] = None,
-    n_new: NNew = 48,
-    temperature: Temperature = 0.7,
+    writing: Writing,
     max_select: MaxSelect = 60,
     max_test: MaxTest = 160,
-    seed: Seed = 0,
-    backbone: Backbone = "auto",
-    dtype: DType = "float32",
-    device: Device = None,
-    memory: Memory = None,
+    loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Measure edits of weight spectra: behaviour, capability and perplexity, with controls."""
@@ -86,9 +71,9 @@ def sweep(
     from steerscope.studies.weights.plan import WeightSweepPlan
 
     plan = WeightSweepPlan(
-        model=model,
-        contrasts=contrasts,
-        prompts=prompts,
+        **subject.settings(),
+        **writing.settings(),
+        **loading.settings(),
         capability=capability,
         texts=texts,
         edits=_names(edits),
@@ -96,15 +81,10 @@ def sweep(
         layers=parse_layers(layers),
         amounts=tuple(numbers(alphas, float, "alphas")),
         together=tuple(together or ()),
-        n_new=n_new,
-        temperature=temperature,
         max_select=max_select,
         max_test=max_test,
-        seed=seed,
-        backbone=backbone,
-        dtype=dtype,
     )
-    run = run_weight_sweep(plan, out, device=device, memory=memory, progress=bar)
+    run = run_weight_sweep(plan, out, **loading.machine(), progress=bar)
     _tell(run, as_json)
 
 

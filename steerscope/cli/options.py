@@ -1,0 +1,149 @@
+"""Groups of options that several commands take, each written once.
+
+A command takes a group as one argument; `grouped` puts the options of the group in its place, so
+that the command line and its help know the options alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from steerscope.cli.shared import (
+    Backbone,
+    Contrasts,
+    Device,
+    DType,
+    Layers,
+    Memory,
+    Method,
+    Model,
+    NNew,
+    Prompts,
+    Read,
+    Seed,
+    StreamName,
+    Temperature,
+    parse_layers,
+)
+from steerscope.texts.bundled import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from steerscope.engine.generation import Sampler
+    from steerscope.models.lens_model import LensModel
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How a model is loaded, and onto what."""
+
+    backbone: Backbone = "auto"
+    dtype: DType = "float32"
+    device: Device = None
+    memory: Memory = None
+
+    def load(self, model: str) -> LensModel:
+        """The model of that name."""
+        from steerscope.models.loading import load_model
+
+        return load_model(
+            model,
+            backbone=self.backbone,
+            dtype=self.dtype,
+            device=self.device,
+            memory=self.memory,
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """What of it is part of a plan: it decides the numbers."""
+        return {"backbone": self.backbone, "dtype": self.dtype}
+
+    def machine(self) -> dict[str, Any]:
+        """What of it is about the computer alone."""
+        return {"device": self.device, "memory": self.memory}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is asked of which model: the pairs, and the prompts if they are others."""
+
+    model: Model = DEFAULT_MODEL
+    contrasts: Contrasts = "mood"
+    prompts: Prompts = None
+
+    def settings(self) -> dict[str, Any]:
+        """The same, for a plan."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How directions are found, and where."""
+
+    method: Method = "mean_diff"
+    stream: StreamName = "resid_post"
+    layers: Layers = None
+    read: Read = "last"
+
+    def settings(self) -> dict[str, Any]:
+        """The same, for a plan."""
+        return asdict(self) | {"layers": parse_layers(self.layers)}
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How continuations are written."""
+
+    n_new: NNew = 48
+    temperature: Temperature = 0.7
+    seed: Seed = 0
+
+    def sampler(self) -> Sampler:
+        """Sampling with the seed, or the most likely token at temperature 0."""
+        from steerscope.engine.generation import Greedy, Sample
+
+        return Sample(self.temperature, self.seed) if self.temperature else Greedy()
+
+    def settings(self) -> dict[str, Any]:
+        """The same, for a plan."""
+        return asdict(self)
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with each group among its arguments replaced by the options of the group."""
+    signature = inspect.signature(command, eval_str=True)
+    groups = {n: p.annotation for n, p in signature.parameters.items() if _is_group(p)}
+    options = [
+        option.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in signature.parameters.items()
+        for option in (_options(groups[name]) if name in groups else [parameter])
+    ]
+
+    @functools.wraps(command)
+    def called(**named: Any) -> None:
+        asked = shown.bind(**named)  # a name that is no option raises here
+        asked.apply_defaults()
+        values = dict(asked.arguments)
+        made = {n: g(**{f.name: values.pop(f.name) for f in fields(g)}) for n, g in groups.items()}
+        command(**values, **made)
+
+    shown = signature.replace(parameters=options)
+    called.__signature__ = shown  # type: ignore[attr-defined]
+    return called
+
+
+def _is_group(parameter: inspect.Parameter) -> bool:
+    return is_dataclass(parameter.annotation)
+
+
+def _options(group: type[Any]) -> list[inspect.Parameter]:
+    """The fields of a group as parameters of a command."""
+    kinds = get_type_hints(group, include_extras=True)
+    keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return [
+        inspect.Parameter(f.name, keyword, default=f.default, annotation=kinds[f.name])
+        for f in fields(group)
+    ]

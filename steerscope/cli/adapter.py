@@ -145,6 +145,7 @@ def evaluate(
     """What an adapter does to its target and to all else, beside mean-difference steering."""
     from steerscope.progress import bar
     from steerscope.report import write_report
+    from steerscope.runs.results import check_run_folder
     from steerscope.studies.transfer.findings import transfer_table, verdicts
     from steerscope.studies.transfer.measure import (
         TransferPlan,
@@ -156,6 +157,8 @@ def evaluate(
     from steerscope.texts.contrasts import load_contrasts, prompts_for
     from steerscope.weights.adapter import load_adapter
 
+    if out is not None:
+        check_run_folder(out)
     loaded = loading.load(subject.model)
     technique = weights_technique(load_adapter(path, loaded))
     ends = [float(c) for c in numbers(coefficients, float, "coefficients")]

@@ -35,7 +35,7 @@ def check_file(
     path = Path(path)
     _refuse_inputs(path, inputs)
     if path.is_dir():
-        raise OutputError(f"{path} is a folder; name a file to write.")
+        raise OutputError(f"cannot write {path}: it is a folder; choose another place.")
     if path.exists() and not force and not own(path):
         raise OutputError(
             f"{path} is there and is of something else; choose another name, or replace it with --force."

@@ -6,11 +6,13 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from steerscope.errors import BusyError, RunError
+from steerscope.runs.whole_files import clear_unfinished
 
 LOCK = ".lock"  # in a folder that is owned; it stays there and says nothing
 
@@ -61,6 +63,7 @@ def owned_file(path: str | Path) -> Iterator[None]:
     except OSError as error:
         raise RunError(f"cannot write {path} ({error.strerror}); choose another place.") from None
     with _holding(lock, wanted=True, shown=path):
+        clear_unfinished(path.parent, f"{escape(path.name[:180])}.*")
         try:
             yield
         finally:

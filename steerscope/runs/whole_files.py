@@ -77,9 +77,14 @@ def whole_folder(path: str | Path, refused: type[SteerscopeError] = RunError) ->
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def clear_unfinished(folder: Path) -> None:
-    """Delete what a killed process left half written in a folder that is ours alone."""
-    for path in folder.rglob(f"*{UNFINISHED_SUFFIX}"):
+def clear_unfinished(folder: Path, names: str = "**/*") -> None:
+    """Delete what a killed process left half written.
+
+    Args:
+        folder: where to look.
+        names: pattern of what is written by us alone, without the ending.
+    """
+    for path in folder.glob(names + UNFINISHED_SUFFIX):
         with suppress(OSError):
             path.unlink() if path.is_file() else shutil.rmtree(path)
 

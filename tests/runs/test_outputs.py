@@ -11,6 +11,9 @@ from steerscope.errors import BadValueError, NotFiniteError, OutputError, RunErr
 from steerscope.runs.outputs import check_apart, check_file, check_folder, marked, write_mark
 from steerscope.runs.whole_files import whole_file, whole_folder
 from steerscope.sites import Site
+from steerscope.texts.contrasts import load_contrasts
+from steerscope.weights.adapter import AdapterDesign, fresh_adapter, merge
+from steerscope.weights.places import Place
 from tests.helpers import random_direction
 
 
@@ -34,7 +37,7 @@ def test_a_new_file_and_one_of_ours_may_be_written_and_no_other(tmp_path):
         check_file(letter, own=never)
     check_file(letter, own=lambda _path: True)
     check_file(letter, own=never, force=True)
-    with pytest.raises(OutputError, match="is a folder"):
+    with pytest.raises(OutputError, match="it is a folder"):
         check_file(tmp_path, own=never, force=True)
 
 
@@ -172,13 +175,10 @@ def test_no_command_writes_into_what_is_of_something_else(
     assert contents(tmp_path) == was
 
 
-def test_a_model_is_merged_into_a_folder_of_its_own(tiny_folder, tmp_path, load):
-    from steerscope.weights.adapter import AdapterDesign, fresh_adapter, merge
-    from steerscope.weights.places import Place
-
+def test_a_model_is_merged_into_a_folder_of_its_own(tiny_folder, tmp_path, load, words):
     source = tiny_folder("llama")
     design = AdapterDesign(matrices=(Place("down", 1),), rank=4)
-    adapter = fresh_adapter(load(), design)
+    adapter = fresh_adapter(load(), design, load_contrasts(words))
     was = contents(source)
     with pytest.raises(OutputError, match="which is read"):
         merge(source, adapter, 1.0, source)

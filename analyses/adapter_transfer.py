@@ -21,18 +21,9 @@ from steerscope import ContrastSet, LensModel, figures, load_contrasts, load_mod
 from steerscope.models.loading import load_original
 from steerscope.progress import bar
 from steerscope.report import write_report
-from steerscope.studies.transfer.findings import (
-    OUTCOMES,
-    against,
-    odd_and_even,
-    transfer_table,
-    verdicts,
-)
-from steerscope.studies.transfer.measure import (
-    TransferPlan,
-    steering_by_validation,
-    transfer,
-)
+from steerscope.studies.transfer.findings import OUTCOMES, against, odd_and_even, transfer_table
+from steerscope.studies.transfer.measure import steering_by_validation, transfer
+from steerscope.studies.transfer.plan import TransferPlan
 from steerscope.studies.transfer.runs import store_transfer
 from steerscope.studies.transfer.techniques import (
     Technique,
@@ -41,6 +32,7 @@ from steerscope.studies.transfer.techniques import (
     trained_technique,
     weights_technique,
 )
+from steerscope.studies.transfer.wording import verdicts
 from steerscope.weights.adapter import (
     AdapterDesign,
     FullTrainee,

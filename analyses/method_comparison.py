@@ -16,8 +16,9 @@ from _drawing import ROOT, save
 from steerscope import ComparisonPlan, compare_methods, figures, load_contrasts, load_model
 from steerscope.engine.matched_kl import Matching
 from steerscope.progress import bar
-from steerscope.studies.methods.findings import COMMON, OWN, in_words
+from steerscope.studies.methods.findings import COMMON, OWN
 from steerscope.studies.methods.measure import Comparison
+from steerscope.studies.methods.wording import in_words
 from steerscope.texts.contrasts import prompts_for
 
 SHOWN = [

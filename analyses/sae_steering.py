@@ -30,14 +30,10 @@ from steerscope.sae.codes import firing_rates
 from steerscope.sae.reading import mean_code_difference, read_direction
 from steerscope.sae.scores import agreement, feature_scores
 from steerscope.sae.steering import clamped
-from steerscope.studies.features.trials import (
-    Edit,
-    TrialPlan,
-    candidates,
-    run_trials,
-    summarised,
-    trials_in_words,
-)
+from steerscope.studies.features.findings import summarised
+from steerscope.studies.features.measure import Edit, candidates, run_trials
+from steerscope.studies.features.plan import TrialPlan
+from steerscope.studies.features.wording import trials_in_words
 
 OUT = ROOT / "data/runs/sae"
 

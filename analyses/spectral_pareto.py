@@ -15,11 +15,8 @@ from _drawing import FIGURES, ROOT, save
 from steerscope import WeightSweepPlan, figures, run_weight_sweep
 from steerscope.progress import bar
 from steerscope.studies.steering.plan import effect_of
-from steerscope.studies.weights.findings import (
-    front_in_words,
-    front_table,
-    standings_of,
-)
+from steerscope.studies.weights.findings import front_table, standings_of
+from steerscope.studies.weights.wording import front_in_words
 
 WHOLE = {
     "amounts": (-0.9, -0.5, 0.5, 1.0), "n_new": 24, "max_select": 40, "max_test": 200, "n_texts": 24,

@@ -18,11 +18,11 @@ from steerscope import figures, load_contrasts, load_model
 from steerscope.progress import bar
 from steerscope.studies.predictors.findings import (
     EXPECTED_SIGNS,
-    league_in_words,
     leave_one_concept_out,
     predictor_league,
 )
 from steerscope.studies.predictors.measure import predictor_table
+from steerscope.studies.predictors.wording import league_in_words
 
 OUTCOMES = {
     "effect_relative": "steerability at a matched length",

@@ -10,29 +10,20 @@ import transformers as hf
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-SHAPES = ("microworld", "gpt2-124m", "qwen3-0.6b")
+SHAPES = ("microworld", "gpt2-124m", "qwen3-0.6b", "qwen3-4b")
+QWEN3 = {  # width, of the MLP, blocks, heads
+    "qwen3-0.6b": (1024, 3072, 28, 16),
+    "qwen3-4b": (2560, 9728, 36, 32),
+}
 
 
-def make_model(shape: str, folder: Path) -> Path:
-    """A folder with the weights of a shape, and a tokenizer whose words are `w3`, `w4`, ..."""
+def make_model(shape: str, folder: Path, *, device: str = "cpu", dtype: str = "float32") -> Path:
+    """A folder with random weights of a shape, and a tokenizer whose words are `w3`, `w4`, ..."""
     if shape == "microworld":
         return Path(__file__).parent.parent / "data" / "microworld"
     torch.manual_seed(0)
-    if shape == "gpt2-124m":
-        model: Any = hf.GPT2LMHeadModel(hf.GPT2Config())
-    else:
-        model = hf.Qwen3ForCausalLM(
-            hf.Qwen3Config(
-                vocab_size=151_936,
-                hidden_size=1024,
-                intermediate_size=3072,
-                num_hidden_layers=28,
-                num_attention_heads=16,
-                num_key_value_heads=8,
-                head_dim=128,
-                tie_word_embeddings=True,
-            )
-        )
+    with torch.device(device):
+        model: Any = hf.AutoModelForCausalLM.from_config(config_of(shape), dtype=dtype)
     path = folder / shape
     model.save_pretrained(path)
     n_vocab = model.config.vocab_size
@@ -45,6 +36,23 @@ def make_model(shape: str, folder: Path) -> Path:
         tokenizer_object=words, bos_token="<s>", eos_token="</s>", pad_token="<unk>"
     ).save_pretrained(path)
     return path
+
+
+def config_of(shape: str) -> hf.PretrainedConfig:
+    """The configuration of a shape."""
+    if shape == "gpt2-124m":
+        return hf.GPT2Config()
+    width, inner, n_layers, n_heads = QWEN3[shape]
+    return hf.Qwen3Config(
+        vocab_size=151_936,
+        hidden_size=width,
+        intermediate_size=inner,
+        num_hidden_layers=n_layers,
+        num_attention_heads=n_heads,
+        num_key_value_heads=8,
+        head_dim=128,
+        tie_word_embeddings=True,
+    )
 
 
 def write_vectors(model: Path, folder: Path) -> int:

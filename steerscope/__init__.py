@@ -80,10 +80,8 @@ if TYPE_CHECKING:
         mantel,
     )
     from steerscope.studies.interferences import interference_table
-    from steerscope.studies.methods.measure import (
-        ComparisonPlan,
-        compare_methods,
-    )
+    from steerscope.studies.methods.measure import compare_methods
+    from steerscope.studies.methods.plan import ComparisonPlan
     from steerscope.studies.predictors.findings import predictor_league
     from steerscope.studies.predictors.measure import measure_steerability, predictor_table
     from steerscope.studies.steering.drift import drift_table
@@ -92,10 +90,8 @@ if TYPE_CHECKING:
     from steerscope.studies.steering.plan import StudyPlan, SweepPlan
     from steerscope.studies.styles import style_report
     from steerscope.studies.transfer.findings import transfer_table
-    from steerscope.studies.transfer.measure import (
-        TransferPlan,
-        transfer,
-    )
+    from steerscope.studies.transfer.measure import transfer
+    from steerscope.studies.transfer.plan import TransferPlan
     from steerscope.studies.weights.measure import run_weight_sweep
     from steerscope.studies.weights.plan import WeightSweepPlan
     from steerscope.texts.contrasts import (
@@ -129,7 +125,7 @@ _HOME = {
     "Adapted": "weights.adapter",
     "AdapterDesign": "weights.adapter",
     "Cell": "steering.interventions",
-    "ComparisonPlan": "studies.methods.measure",
+    "ComparisonPlan": "studies.methods.plan",
     "Contrast": "extraction.activations",
     "ContrastPair": "texts.contrasts",
     "ContrastSet": "texts.contrasts",
@@ -161,7 +157,7 @@ _HOME = {
     "SvdAdapter": "weights.adapter",
     "SweepPlan": "studies.steering.plan",
     "TrainingPlan": "weights.adapter",
-    "TransferPlan": "studies.transfer.measure",
+    "TransferPlan": "studies.transfer.plan",
     "WeightEdit": "weights",
     "WeightSweepPlan": "studies.weights.plan",
     "activation_landscape": "diagnostics.landscapes",

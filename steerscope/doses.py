@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from steerscope.errors import BadValueError, NotFiniteError, UnknownNameError
+from steerscope.errors import BadValueError, NotFiniteError, check_name
 
 Length = Literal["absolute", "relative", "natural"]
 Unit = Literal["absolute", "relative", "natural", "kl", "degrees"]
@@ -20,9 +20,7 @@ def check_unit(name: str) -> Unit:
     Raises:
         UnknownNameError: there is none; the message lists the known units.
     """
-    if name not in UNITS:
-        raise UnknownNameError("dose unit", name, UNITS)
-    return name
+    return check_name("dose unit", name, UNITS)
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Scale:
     """Absolute lengths, in activation space, of one unit of dose at a site.
 
     Attributes:
-        natural: ||mean(positive) - mean(negative)||, the class separation.
+        natural: the class separation, ||mean(positive) - mean(negative)|| without the part of noise.
         relative: median L2 norm of the activations over content tokens, position 0 excluded.
     """
 

@@ -8,6 +8,9 @@ SteerscopeError
 ├── UnsupportedSiteError    a site that this model does not have
 ├── UnsupportedWeightError  a weight matrix that this model does not have or that cannot be changed
 ├── TemplateError           a chat template that is missing or refuses a text
+├── ModelBusyError          a model that another thread uses and does not give back
+├── ModelCopyError          copying or pickling of a model
+├── NeverRanError           a steering that no pass of the model went through
 ├── PromptTooLongError      a prompt that does not fit into the context
 ├── MemoryBudgetError       work that does not fit into memory
 ├── DegenerateDirectionError   activations that define no direction
@@ -15,7 +18,6 @@ SteerscopeError
 ├── MissingEvidenceError    a method that needs more than the contrast at hand holds
 ├── NotFiniteError          a NaN or an infinity where a number is needed
 ├── TooLittleDataError      fewer items than a statistic needs, or items that do not vary
-├── NotConvergedError       a fit that found no optimum
 ├── VectorFileError         a vector file that cannot be read
 ├── VectorMismatchError     a direction used on another model or width
 ├── AutoencoderFileError    a sparse autoencoder that cannot be found or read
@@ -36,6 +38,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import TypeVar
+
+Name = TypeVar("Name", bound=str)
 
 
 class SteerscopeError(Exception):
@@ -52,6 +57,18 @@ class UnknownNameError(SteerscopeError):
         super().__init__(f"unknown {kind} {str(name)!r}.{hint} Known: {', '.join(listed)}.")
 
 
+def check_name(kind: str, name: str, known: Iterable[Name]) -> Name:
+    """The name itself, if it is one of those known.
+
+    Raises:
+        UnknownNameError: it is not; the message lists the known ones.
+    """
+    for one in known:
+        if one == name:
+            return one
+    raise UnknownNameError(kind, name, known)
+
+
 class BadValueError(SteerscopeError):
     """A number or option outside its range."""
 
@@ -62,6 +79,18 @@ class ContrastError(SteerscopeError):
 
 class ModelLoadError(SteerscopeError):
     """A model that cannot be loaded, or whose conversion changes its output."""
+
+
+class ModelBusyError(SteerscopeError):
+    """A model that another thread holds and does nothing with."""
+
+
+class ModelCopyError(SteerscopeError, TypeError):
+    """Copying or pickling of a model, which would leave its steering behind."""
+
+
+class NeverRanError(SteerscopeError):
+    """A hook that no pass went through, though passes ran over its layer: its change was not made."""
 
 
 class UnsupportedSiteError(SteerscopeError):
@@ -102,10 +131,6 @@ class NotFiniteError(SteerscopeError):
 
 class TooLittleDataError(SteerscopeError):
     """Fewer items than a statistic needs, or items that do not vary."""
-
-
-class NotConvergedError(SteerscopeError):
-    """A fit that found no optimum, so that it has no result."""
 
 
 class VectorFileError(SteerscopeError):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
-from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.errors import BadValueError, check_name
 
 Stream = Literal[
     "resid_pre",
@@ -74,8 +74,8 @@ _WORDS: dict[Stream, str] = {
     "rot_k": "keys of block {0}, 0-based, after rotation",
 }
 
-_PATTERN = re.compile(r"(?P<stream>[a-z_]+)\.(?P<layer>\d+)(?:\.h(?P<head>\d+))?")
-_HOOK_PATTERN = re.compile(r"blocks\.(?P<layer>\d{1,5})\.(?P<hook>[a-z_.]+)")
+_PATTERN = re.compile(r"(?P<stream>[a-z_]+)\.(?P<layer>[0-9]{1,5})(?:\.h(?P<head>[0-9]{1,5}))?")
+_HOOK_PATTERN = re.compile(r"blocks\.(?P<layer>[0-9]{1,5})\.(?P<hook>[a-z_.]+)")
 
 
 def check_stream(name: str) -> Stream:
@@ -84,10 +84,8 @@ def check_stream(name: str) -> Stream:
     Raises:
         UnknownNameError: there is none; the message lists the known streams.
     """
-    known = get_args(Stream)
-    if name not in known:
-        raise UnknownNameError("stream", name, known)
-    return cast(Stream, name)
+    known: tuple[Stream, ...] = get_args(Stream)
+    return check_name("stream", name, known)
 
 
 @dataclass(frozen=True)

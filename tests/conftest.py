@@ -8,25 +8,52 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
+import pandas  # noqa: F401
+import plotly.graph_objects  # noqa: F401
+import pyarrow.parquet  # noqa: F401
+import pydantic  # noqa: F401
 import pytest
+import statsmodels.api  # noqa: F401
 import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from steerscope.cli import main
-from steerscope.errors import BackboneWarning
-from steerscope.models.lens_model import LensModel
-from steerscope.models.loading import load_model
-from tests.helpers import FAMILIES, tiny_model
+# All of these before anything of ours: the shape checker names the bytecode caches of what is
+# imported while it reads a module, so that libraries imported there are compiled again every time.
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import transformer_lens  # noqa: F401
+
+from steerscope.cli import main  # noqa: E402
+from steerscope.errors import BackboneWarning  # noqa: E402
+from steerscope.models.lens_model import LensModel  # noqa: E402
+from steerscope.models.loading import load_model  # noqa: E402
+from tests.helpers import FAMILIES, tiny_model  # noqa: E402
+from tests.rounding import OtherRounding  # noqa: E402
 
 torch.set_num_threads(
     int(os.environ.get("OMP_NUM_THREADS", "2"))
 )  # more than there are cores crawl
 SHARED = Path(__file__).parents[2] / "shared"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--rounding", type=int, default=0, help="round as another processor might, by this seed"
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _rounding(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The arithmetic of another processor, where it is asked for."""
+    seed = request.config.getoption("--rounding")
+    with OtherRounding(seed) if seed else nullcontext():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Builders for tests: tiny models, planted contrasts, directions, rows."""
+"""Builders for tests: tiny models, planted contrasts, directions, rows; and equality but for rounding."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import transformers as hf
+from torch import Tensor
 
 from steerscope.directions import Direction
 from steerscope.doses import Scale
@@ -28,6 +29,10 @@ _BASE = {
     "eos_token_id": 2,
 }
 _GROUPED = {**_BASE, "num_key_value_heads": 2}
+
+
+# The longest chain of additions in a pass of the small models: 3 blocks of some sums over 32 to 64.
+PASS = 500
 
 
 def tiny_model(family: str, seed: int = 0) -> Any:
@@ -190,3 +195,31 @@ def count_hooks(model: LensModel) -> int:
     return sum(
         len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.transformer.modules()
     )
+
+
+def rounding(terms: int, size: float, dtype: torch.dtype = torch.float32) -> float:
+    """Most that two orders of one sum can differ by: terms x unit of the last place x size.
+
+    Each of n additions is wrong by half a unit in the last place of what was summed so far, which is
+    at most `size`, the sum of the absolute terms or a bound of it; two sums, twice that.
+    """
+    return terms * torch.finfo(dtype).eps * size
+
+
+def assert_rounded(
+    found: Tensor, expected: Tensor, *, terms: int, size: float | None = None
+) -> None:
+    """The same numbers, added up in another order.
+
+    For what is not the very same operation on the very same shapes; that alone is equal bit by bit.
+
+    Args:
+        found: what is tested.
+        expected: what it must be, in the same number format.
+        terms: additions behind each number, one after the other.
+        size: largest sum of absolute terms; None for the largest number expected.
+    """
+    assert found.dtype == expected.dtype
+    size = float(expected.abs().max()) if size is None else size
+    atol = rounding(terms, size, expected.dtype)
+    torch.testing.assert_close(found, expected, atol=atol, rtol=0)

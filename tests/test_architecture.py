@@ -59,19 +59,14 @@ DOORS = {
     "yaml": {"experiments"},
     "transformers": {"models", "microworld"},
 }
+STUDIES = sorted(p.parent for p in PACKAGE.glob("studies/*/__init__.py"))
 WITHOUT_TORCH = {
     "statistics",
     "runs",
     "studies/steering/responses.py",
-    "studies/steering/plan.py",
-    "studies/steering/findings.py",
-    "studies/steering/wording.py",
     "studies/steering/phases.py",
     "studies/steering/drift.py",
-    "studies/methods/findings.py",
-    "studies/predictors/findings.py",
-    "studies/transfer/findings.py",
-    "studies/weights/findings.py",
+    *(f"studies/{p.name}/{n}.py" for p in STUDIES for n in ("plan", "findings", "wording")),
     "studies/geometry.py",
     "audits",
     "figures",
@@ -132,6 +127,15 @@ def test_tables_statistics_and_figures_know_no_torch():
         inside = path.relative_to(PACKAGE)
         if {str(inside), *map(str, inside.parents)} & WITHOUT_TORCH:
             assert all(m.split(".")[0] != "torch" for m, _ in imports(path)), path
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda p: p.name)
+def test_who_has_read_one_study_finds_her_way_in_all(study):
+    names = {p.stem for p in study.glob("*.py")}
+    assert {"measure", "findings", "wording"} <= names
+    for path in study.glob("*.py"):
+        plans = re.findall(r"^class (\w*Plan)\b", path.read_text(), flags=re.M)
+        assert not plans or path.stem == "plan", f"{path} holds {plans}"
 
 
 def test_only_the_edges_write_to_standard_output():

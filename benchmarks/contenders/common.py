@@ -31,6 +31,11 @@ class Task:
         return self.stored.get("device", "cpu")
 
     @property
+    def dtype(self) -> str:
+        """Number format of the weights."""
+        return self.stored.get("dtype", "float32")
+
+    @property
     def cells(self) -> list[tuple[int, float]]:
         """Layer and dose of every cell."""
         return [(int(layer), float(dose)) for layer, dose in self.stored["cells"]]
@@ -72,9 +77,21 @@ def serve_cells(task: Task, steered: Callable[[int, float], torch.Tensor]) -> No
     serve(lambda: [steered(*cell)[:, n_prompt:].tolist() for cell in task.cells])
 
 
-def transformers_generate(model: Any, task: Task) -> torch.Tensor:
-    """Greedy continuations by transformers' own generate."""
-    prompts = task.prompts
+def load_original(task: Task) -> Any:
+    """The model as transformers runs it, in the task's number format, writing all tokens."""
+    from transformers import AutoModelForCausalLM
+
+    dtype = getattr(torch, task.dtype)
+    model = AutoModelForCausalLM.from_pretrained(task["model"], dtype=dtype).eval()
+    model.generation_config.eos_token_id = None
+    return model.to(task.device)
+
+
+def transformers_generate(
+    model: Any, task: Task, prompts: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Greedy continuations by transformers' own generate, of the task's prompts or of these."""
+    prompts = task.prompts if prompts is None else prompts
     return model.generate(
         prompts,
         attention_mask=torch.ones_like(prompts),

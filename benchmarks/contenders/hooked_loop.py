@@ -12,10 +12,11 @@ def main() -> None:
     """Load once, then run on demand."""
     task = read_task()
     # TransformerLens' own cache, which this loop uses, goes through TransformerLens' own attention.
-    model = ss.load_model(task["model"], backbone="hooked", device=task.device).transformer
+    loaded = ss.load_model(task["model"], backbone="hooked", device=task.device, dtype=task.dtype)
+    model = loaded.transformer
 
     def steered(layer: int, dose: float) -> torch.Tensor:
-        change = dose * task.vector(layer)
+        change = (dose * task.vector(layer)).to(loaded.dtype)
         hook = (f"blocks.{layer}.hook_resid_post", lambda x, hook: x + change)  # noqa: ARG005
         with model.hooks(fwd_hooks=[hook]):
             return model.generate(

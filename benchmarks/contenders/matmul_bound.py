@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from common import read_task, serve
-from transformers import AutoModelForCausalLM
+from common import load_original, read_task, serve
 
 
 def main() -> None:
     """Load once, then run on demand."""
     task = read_task()
-    model = AutoModelForCausalLM.from_pretrained(task["model"]).eval().to(task.device)
+    model = load_original(task)
     unembedding = model.get_output_embeddings().weight
     size = unembedding.shape[1]
     matrices = [
@@ -27,11 +26,13 @@ def main() -> None:
 
     def products(n_tokens: int) -> None:
         inputs = {
-            w.shape[1]: torch.randn(n_tokens, w.shape[1], device=task.device) for w in matrices
+            w.shape[1]: torch.randn(n_tokens, w.shape[1], device=task.device, dtype=w.dtype)
+            for w in matrices
         }
         for w in matrices:
             F.linear(inputs[w.shape[1]], w)
-        F.linear(torch.randn(n_rows, size, device=task.device), unembedding)
+        last = torch.randn(n_rows, size, device=task.device, dtype=unembedding.dtype)
+        F.linear(last, unembedding)
 
     def run() -> None:
         products(n_rows * n_prompt)

@@ -11,7 +11,7 @@ import steerscope as ss
 def main() -> None:
     """Load once, then run on demand."""
     task = read_task()
-    model = ss.load_model(task["model"], device=task.device)
+    model = ss.load_model(task["model"], device=task.device, dtype=task.dtype)
     model.tokenizer.eos_token = None  # every contender writes all tokens
     conditions = cells(task, model)
 

@@ -16,7 +16,7 @@ _SPREAD = 1.5  # largest over smallest relative dose
 _LEVEL = 0.05
 _CLAIMED_SIGN = -1  # of the eigengap: the weakest link gives way first
 _STRENGTH = re.compile(r"strength=([^,]+)")
-_GATE = re.compile(r"eigengap:([\d.e-]+)(:below)?")
+_GATE = re.compile(r"eigengap:([0-9.e-]+)(:below)?")
 
 
 def unmatched_doses(evidence: Evidence) -> list[Finding]:

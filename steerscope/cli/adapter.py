@@ -146,14 +146,12 @@ def evaluate(
     from steerscope.progress import bar
     from steerscope.report import write_report
     from steerscope.runs.results import check_run_folder
-    from steerscope.studies.transfer.findings import transfer_table, verdicts
-    from steerscope.studies.transfer.measure import (
-        TransferPlan,
-        steering_by_validation,
-        transfer,
-    )
+    from steerscope.studies.transfer.findings import transfer_table
+    from steerscope.studies.transfer.measure import steering_by_validation, transfer
+    from steerscope.studies.transfer.plan import TransferPlan
     from steerscope.studies.transfer.runs import store_transfer
     from steerscope.studies.transfer.techniques import weights_technique
+    from steerscope.studies.transfer.wording import verdicts
     from steerscope.texts.contrasts import load_contrasts, prompts_for
     from steerscope.weights.adapter import load_adapter
 

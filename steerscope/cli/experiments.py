@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steerscope.cli.shared import Device, Json, Memory, finish, say_aside, table
+from steerscope.cli.shared import Device, Json, Memory, finish, refuse_unused, say_aside, table
 
 if TYPE_CHECKING:
     from steerscope.experiments import Experiment, Forecast
@@ -37,6 +37,7 @@ def run(
     wanted = load_experiment(experiment)
     machine = Machine(device, memory)
     if dry_run:
+        refuse_unused({"out": out}, "--dry-run writes nothing")
         _plan(wanted, machine, as_json)
         return
     out = out or Path("data/runs/experiments") / wanted.name

@@ -19,6 +19,7 @@ from steerscope.cli.shared import (
     Seed,
     finish,
     numbers,
+    refuse_unused,
     side_by_side,
     table,
 )
@@ -46,8 +47,11 @@ def overlap(
     ] = None,
     k: Annotated[int, typer.Option(help="features of each set")] = 20,
     source: Annotated[
-        str, typer.Option(help="codes, decoder, encoder, output or steered, for concepts")
-    ] = "codes",
+        str | None,
+        typer.Option(
+            help="codes, decoder, encoder, output or steered, for concepts; default codes"
+        ),
+    ] = None,
     pairs: Annotated[int, typer.Option(help="pairs of each contrast set, at most")] = 120,
     n_texts: Annotated[int, typer.Option(help="texts for firing rates; 0 for none")] = 200,
     text: Text = DEFAULT_MODEL,
@@ -61,10 +65,13 @@ def overlap(
     from steerscope.sae.codes import firing_rates
     from steerscope.sae.spans import check_count
     from steerscope.studies.features.overlap import overlap_table
-    from steerscope.studies.features.sources import concept_sets, settings_within
+    from steerscope.studies.features.sources import check_source, concept_sets, settings_within
     from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
     names = contrasts or ["mood"]
+    check_source(source or "codes")
+    if len(names) == 1:
+        refuse_unused({"source": source}, "one concept is compared over all sources")
     concepts = [load_contrasts(name) for name in names]
     lens_model = loading.load(model)
     found = load_sae(sae, model=lens_model)
@@ -77,7 +84,9 @@ def overlap(
         sets = concept_sets(lens_model, found, parts[names[0]], k)
     else:
         sets = {
-            name: concept_sets(lens_model, found, part, k, sources=[source])[source]
+            name: concept_sets(lens_model, found, part, k, sources=[source or "codes"])[
+                source or "codes"
+            ]
             for name, part in parts.items()
         }
     rates = {}
@@ -86,24 +95,26 @@ def overlap(
         rates[found.name] = firing_rates(lens_model, found, texts)
     rows = overlap_table(settings_within(sets, {}), depths=[k], frequency=rates, seed=seed)
     columns = ("pair", "shared", "by chance", "95 % band", "Jaccard", "rank-biased", "p", "p drawn")
-    shown = [
-        (
-            r.pair,
-            r.shared,
-            f"{r.expected:.2f}",
-            f"{r.chance_low:.0f} to {r.chance_high:.0f}",
-            f"{r.jaccard:.2f}",
-            f"{r.rbo:.2f}",
-            f"{r.p_hypergeometric:.2g}",
-            f"{r.p_permutation:.2g}",
-        )
-        for r in rows.itertuples()
-    ]
+    shown = [_overlap_row(r) for r in rows.itertuples()]
     title = f"features shared by two sets of {k} of {found.n_features} at {found.site}:"
     finish(
         as_json,
         {"sae": sae, "k": k, "overlaps": rows.to_dict("records")},
         [*table(title, columns, shown), "p: hypergeometric; p drawn: features that fire as often"],
+    )
+
+
+def _overlap_row(r: Any) -> tuple[object, ...]:
+    """One pair of sets as a line of the table."""
+    return (
+        r.pair,
+        r.shared,
+        f"{r.expected:.2f}",
+        f"{r.chance_low:.0f} to {r.chance_high:.0f}",
+        f"{r.jaccard:.2f}",
+        f"{r.rbo:.2f}",
+        f"{r.p_hypergeometric:.2g}",
+        f"{r.p_permutation:.2g}",
     )
 
 

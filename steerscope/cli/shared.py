@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from steerscope.cli.endings import strict_json
 from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.texts.numbers import read_real, read_whole
 
 if TYPE_CHECKING:
     from steerscope.directions import Direction
@@ -54,11 +56,15 @@ Json = Annotated[bool, typer.Option("--json", help="print one JSON object and no
 
 
 def numbers(text: str, kind: type[int] | type[float], what: str) -> list[Any]:
-    """Numbers with commas between them."""
+    """Numbers with commas between them, none twice."""
+    read = read_whole if kind is int else read_real
     try:
-        return [kind(piece) for piece in text.split(",")]
+        found = [read(piece) for piece in text.split(",")]
     except ValueError:
         raise BadValueError(f"cannot read {what} {text!r}; write numbers with commas.") from None
+    if len(set(found)) < len(found):
+        raise BadValueError(f"{what} {text!r} name a number twice; write each once.")
+    return found
 
 
 def parse_layers(text: str | None) -> tuple[int, ...] | None:
@@ -67,16 +73,26 @@ def parse_layers(text: str | None) -> tuple[int, ...] | None:
         return None
     layers: list[int] = []
     for piece in text.split(","):
-        span = re.fullmatch(r"\s*(\d+)-(\d+)\s*", piece)
-        if span and int(span[1]) <= int(span[2]):
-            layers += range(int(span[1]), int(span[2]) + 1)
-        elif piece.strip().isdigit():
-            layers.append(int(piece))
+        span = re.fullmatch(r"\s*([0-9]{1,5})(?:-([0-9]{1,5}))?\s*", piece)
+        if span and int(span[1]) <= int(span[2] or span[1]):
+            layers += range(int(span[1]), int(span[2] or span[1]) + 1)
         else:
             raise BadValueError(
                 f"cannot read layers {text!r}; write them as 0-7 or 1,3,5, counting from 0."
             )
     return tuple(dict.fromkeys(layers))
+
+
+def refuse_unused(given: Mapping[str, object], why: str) -> None:
+    """Refuse options that were given and would be ignored; None stands for one that was not given.
+
+    Raises:
+        BadValueError: one was given; the message says why it is not used.
+    """
+    for name, value in given.items():
+        if value is not None:
+            option = "--" + name.replace("_", "-")
+            raise BadValueError(f"{option} is not used here, since {why}; leave it out.")
 
 
 def say(line: str = "") -> None:
@@ -86,13 +102,13 @@ def say(line: str = "") -> None:
 
 def say_aside(line: str) -> None:
     """One line on standard error, beside the result."""
-    sys.stderr.write(line + "\n")
+    logging.getLogger("steerscope.cli").info("%s", line)
 
 
 def finish(as_json: bool, result: dict[str, Any], lines: Sequence[str]) -> None:
     """Print a result as one JSON object or as lines."""
     if as_json:
-        say(json.dumps(result, allow_nan=True, default=str))
+        say(strict_json(result))
     else:
         for line in lines:
             say(line)
@@ -106,11 +122,11 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     return [title, *lines]
 
 
-def check_vector(path: str) -> None:
-    """Refuse a vector file that no reader takes, before a model is loaded for it."""
+def check_vector(path: str) -> bool:
+    """Refuse a vector file that no reader takes, before a model is loaded; whether it is one of ours."""
     from steerscope.directions.imports import read_own
 
-    read_own(path)
+    return read_own(path) is not None
 
 
 def check_outputs(

@@ -26,6 +26,7 @@ from steerscope.cli.shared import (
     prompt_texts,
     read_vector,
     read_vectors,
+    refuse_unused,
     side_by_side,
     table,
     write_gguf,
@@ -35,6 +36,7 @@ from steerscope.texts.bundled import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from steerscope.directions import Direction
+    from steerscope.doses import Dose
     from steerscope.models.lens_model import LensModel
 
 
@@ -68,6 +70,8 @@ def vectors(
     from steerscope.texts.contrasts import load_contrasts
 
     method = check_method(recipe.method)
+    if method != "other_concept":
+        refuse_unused({"other": other}, f"the method {method} takes one contrast set")
     if gguf is not None and recipe.stream != "resid_post":
         raise BadValueError(
             f"--gguf holds directions at resid_post, not at {recipe.stream}; leave it out."
@@ -105,8 +109,12 @@ def convert(
     out: Annotated[Path, typer.Option(help=".safetensors or .gguf file to write")],
     model: Model = DEFAULT_MODEL,
     prompts: Prompts = None,
-    dose: Annotated[float, typer.Option(help="what strength 1 of a .gguf file means")] = 1.0,
-    unit: Annotated[str, typer.Option(help="natural, relative or absolute")] = "natural",
+    dose: Annotated[
+        float | None, typer.Option(help="what strength 1 of a .gguf file means; default 1")
+    ] = None,
+    unit: Annotated[
+        str | None, typer.Option(help="natural, relative or absolute; default natural")
+    ] = None,
     force: Force = False,
     loading: Loading,
     as_json: Json = False,
@@ -115,11 +123,14 @@ def convert(
     from steerscope.directions import save_directions
     from steerscope.doses import Dose, check_unit
 
-    amount = Dose(dose, check_unit(unit))
+    amount = Dose(1.0 if dose is None else dose, check_unit(unit or "natural"))
     if out.suffix not in {".safetensors", ".gguf"}:
         raise UnknownNameError("format to write", out.suffix, [".safetensors", ".gguf"])
     check_outputs({out.suffix: out}, [source, model, prompts], force=force)
-    check_vector(source)
+    if out.suffix != ".gguf":
+        refuse_unused({"dose": dose, "unit": unit}, f"a {out.suffix} file holds no strength")
+    if check_vector(source):
+        refuse_unused({"prompts": prompts}, "the file says its own lengths")
     directions = read_vectors(source, loading.load(model), prompts)
     written: dict[str, Any] = {}
     if out.suffix == ".gguf":
@@ -162,28 +173,28 @@ def eigengap(
     texts = [p.text for p in load_prompts(prompts or "mood").prompts]
     loaded = loading.load(model)
     found = measure(loaded, texts, LEGACY if legacy else view, seed=seed, progress=bar)
-    gaps, heads = found.weakest_link()
+    weakest = found.weakest
+    assert weakest is not None  # what is measured has it
     rows, result = [], []
     for row, layer in enumerate(found.layers):
-        head = int(heads[row])
-        low, high, null, permuted, ratio, rank = (
+        head = int(weakest.head[row])
+        gap, low, high = (float(t[row]) for t in (weakest.value, weakest.low, weakest.high))
+        null, permuted, ratio, rank = (
             float(t[row, head])
             for t in (
-                found.low,
-                found.high,
                 found.null_gap,
                 found.nulls["permuted"],
                 found.participation_ratio,
                 found.effective_rank,
             )
         )
-        numbers = (float(gaps[row]), low, high, null, permuted)
+        numbers = (gap, low, high, null, permuted)
         rows.append((layer, head, *(f"{x:.4f}" for x in numbers), f"{ratio:.1f}", f"{rank:.1f}"))
         result.append(
             {
                 "layer": layer,
                 "weakest_head": head,
-                "gap": float(gaps[row]),
+                "gap": gap,
                 "low": low,
                 "high": high,
                 "null": null,
@@ -208,10 +219,11 @@ def steer(
     prompt: Annotated[list[str], typer.Option(help="text to continue; may be given again")],
     model: Model = DEFAULT_MODEL,
     site: Annotated[str | None, typer.Option(help="such as resid_post.4")] = None,
-    dose: Annotated[float, typer.Option(help="how much")] = 1.0,
+    dose: Annotated[float | None, typer.Option(help="how much; default 1")] = None,
     unit: Annotated[
-        str, typer.Option(help="natural, relative, absolute, kl or degrees")
-    ] = "natural",
+        str | None,
+        typer.Option(help="natural, relative, absolute, kl or degrees; default natural"),
+    ] = None,
     operator: Annotated[
         str, typer.Option(help="add, project_out, clamp, rotate or rotate_to")
     ] = "add",
@@ -225,16 +237,14 @@ def steer(
     as_json: Json = False,
 ) -> None:
     """Continue prompts with and without steering."""
-    from steerscope.doses import Dose, check_unit
     from steerscope.engine.calibration import calibrate
     from steerscope.engine.generation import generate
     from steerscope.engine.score import kl_from_plain
     from steerscope.steering.interventions import Cell, Steering
-    from steerscope.steering.operators import find_operator
     from steerscope.steering.scopes import Scope
     from steerscope.steering.strengths import parse_strength
 
-    amount = Dose(dose, check_unit(unit)) if find_operator(operator).needs_dose else None
+    amount = _dose_for(operator, dose, unit)
     where, share = Scope.parse(scope), parse_strength(strength)
     sampler = writing.sampler()
     check_vector(vector)
@@ -242,7 +252,7 @@ def steer(
     direction = read_vector(vector, site, loaded)
     texts = prompt_texts(prompt, loaded, [direction], chat=chat)
     if amount is not None and amount.unit == "kl":
-        found = calibrate(loaded, direction, dose, texts, operator=operator, scope=where)
+        found = calibrate(loaded, direction, amount.value, texts, operator=operator, scope=where)
         amount = found.required
     steering = Steering(direction, amount, operator, where, share)
     cells = [Cell(), Cell((steering,))]
@@ -251,6 +261,17 @@ def steer(
     results, lines = side_by_side(prompt, plain, steered, kl)
     labels = {k: v for k, v in steering.labels().items() if v == v}  # noqa: PLR0124 - drops NaN
     finish(as_json, {"steering": labels, "continuations": results}, lines)
+
+
+def _dose_for(operator: str, dose: float | None, unit: str | None) -> Dose | None:
+    """The dose that is asked for, or None for an operator that takes none."""
+    from steerscope.doses import Dose, check_unit
+    from steerscope.steering.operators import find_operator
+
+    if find_operator(operator).needs_dose:
+        return Dose(1.0 if dose is None else dose, check_unit(unit or "natural"))
+    refuse_unused({"dose": dose, "unit": unit}, f"the operator {operator} takes no dose")
+    return None
 
 
 @grouped
@@ -270,6 +291,8 @@ def lens(
     """Logit lens of a direction, or of each layer on a prompt."""
     if (vector is None) == (prompt is None):
         raise BadValueError("give either --vector or --prompt.")
+    if prompt is not None:
+        refuse_unused({"site": site}, "a --prompt is looked into at every layer")
     if chat and prompt is None:
         raise BadValueError("--chat is about a --prompt; a vector has its template already.")
     if vector is not None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 
 import pandas as pd
+import torch
 
 from steerscope.diagnostics.agreement import lens_agreement
 from steerscope.diagnostics.gradients import gradient_screening
@@ -90,13 +92,17 @@ def spectral_values(spectra: HeadSpectra) -> list[LayerValue]:
     The interval of a mean over heads is the mean of the heads' intervals, which is on the wide side.
     """
     gaps, heads = spectra.weakest_link()
+    unknown = torch.full_like(gaps, math.nan)
+    low, high = (
+        (spectra.weakest.low, spectra.weakest.high) if spectra.weakest else (unknown, unknown)
+    )
     values = [
         LayerValue(
             "weakest_gap",
             layer,
             float(gaps[row]),
-            float(spectra.low[row, heads[row]]),
-            float(spectra.high[row, heads[row]]),
+            float(low[row]),
+            float(high[row]),
             "ratio",
             spectra.n_prompts,
             float(spectra.null_gap[row, heads[row]]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -61,8 +62,15 @@ class Direction:
 
 
 def class_separation(contrast: Contrast | Moments) -> float:
-    """||mean(positive) - mean(negative)||: the natural length at this site, in activation units."""
-    return float(contrast.mean_difference.norm())
+    """How far the classes lie apart: the natural length at this site, in activation units.
+
+    √(||m||² - tr S / n), m being the mean over n pairs of positive minus negative and S the covariance
+    of these differences. A mean over few pairs is longer than what many would give, since noise has a
+    length too, by tr S / n in the square. At least ||m|| / 2: pairs that differ by little more than
+    noise leave no better estimate. One pair shows no noise, and gets ||m||.
+    """
+    length = float(contrast.mean_difference.norm())
+    return math.sqrt(max(length**2 - contrast.noise, length**2 / 4))
 
 
 def make_direction(
@@ -78,9 +86,9 @@ def make_direction(
         DegenerateDirectionError: the vector or the class separation is zero.
     """
     norm = float(vector.norm())
-    separation = class_separation(contrast)
+    apart = float(contrast.mean_difference.norm())
     smallest = torch.finfo(torch.float32).eps * contrast.relative
-    for what, length in (("vector", norm), ("difference of the class means", separation)):
+    for what, length in (("vector", norm), ("difference of the class means", apart)):
         if length <= smallest:
             raise DegenerateDirectionError(
                 f"{method} at {contrast.site}: the {what} is zero; the pairs do not differ there."
@@ -88,7 +96,7 @@ def make_direction(
     return Direction(
         site=contrast.site,
         unit=vector / norm,
-        scale=Scale(natural=separation, relative=contrast.relative),
+        scale=Scale(natural=class_separation(contrast), relative=contrast.relative),
         method=method,
         provenance=replace(contrast.provenance, seed=seed),
     )

@@ -44,7 +44,7 @@ _ARCHITECTURE = "controlvector"
 _DESCRIPTION = "steerscope.directions"
 _DOSE = "steerscope.dose"
 _UNITS = "steerscope.units"
-_TENSOR = re.compile(r"direction\.(\d{1,5})")
+_TENSOR = re.compile(r"direction\.([0-9]{1,5})")
 
 
 @dataclass(frozen=True, eq=False)

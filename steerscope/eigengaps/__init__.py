@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from steerscope.eigengaps.heads import HeadSpectra, HeadStatistic, eigengap, head_statistics
+from steerscope.eigengaps.heads import (
+    HeadSpectra,
+    HeadStatistic,
+    WeakestLink,
+    eigengap,
+    head_statistics,
+)
 from steerscope.eigengaps.keys import (
     LEGACY,
     VARIANTS,
@@ -30,6 +36,7 @@ __all__ = [
     "HeadStatistic",
     "KeyView",
     "Keys",
+    "WeakestLink",
     "absolute_gap",
     "arrange",
     "check_variant",

@@ -11,7 +11,7 @@ from einops import einsum
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from steerscope.eigengaps.intervals import interval, resamples
+from steerscope.eigengaps.intervals import Resamples, bias_corrected, resamples, smallest
 from steerscope.eigengaps.keys import (
     LEGACY,
     Keys,
@@ -36,13 +36,30 @@ class HeadStatistic:
     """One number per head with its 95 % interval over prompts.
 
     The value is that of the sample, and the interval that of what infinitely many such prompts would
-    have, corrected for the bias of a sample; see `intervals.interval`.
+    have, corrected for the bias of a sample; see `intervals.bias_corrected`.
     """
 
     value: Float[Tensor, "layer head"]
     low: Float[Tensor, "layer head"]
     high: Float[Tensor, "layer head"]
     unit: str
+
+
+@dataclass(frozen=True, eq=False)
+class WeakestLink:
+    """The smallest gap of each layer's heads.
+
+    Attributes:
+        value: of the sample.
+        low: lower end of its 95 % interval; see `intervals.smallest`.
+        high: upper end.
+        head: the head that has it in the sample.
+    """
+
+    value: Float[Tensor, " layer"]
+    low: Float[Tensor, " layer"]
+    high: Float[Tensor, " layer"]
+    head: Int[Tensor, " layer"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +76,7 @@ class HeadSpectra:
             the tokens; the `shuffled` words of the same prompts.
         n_prompts: prompts used.
         n_tokens: keys used per head.
+        weakest: the smallest gap of each layer, with its interval; None for spectra without any.
     """
 
     view: KeyView
@@ -67,6 +85,7 @@ class HeadSpectra:
     nulls: Mapping[str, Float[Tensor, "layer head"]]
     n_prompts: int
     n_tokens: int
+    weakest: WeakestLink | None = None
 
     @property
     def gap(self) -> Float[Tensor, "layer head"]:
@@ -170,8 +189,8 @@ def eigengap(
     generator = torch.Generator().manual_seed(seed)
     ids = token_ids(model, prompts, view)
     keys = read_keys(model, ids, view, batch_size=batch_size, progress=progress)
-    bootstrap, left_out = resamples(len(ids), n_bootstrap, generator)
-    statistics = _statistics(keys, view, (bootstrap, left_out), progress)
+    of = resamples(len(ids), n_bootstrap, generator)
+    statistics, weakest = _statistics(keys, view, of, progress)
     words = shuffled_words(ids, view.first, generator)
     other = read_keys(model, words, view, batch_size=batch_size, progress=progress)
     nulls = {
@@ -179,7 +198,7 @@ def eigengap(
         "permuted": _null_gap(keys, view, permuted_keys, generator),
         "shuffled": _gap(other.values, other.prompts, view),
     }
-    return HeadSpectra(view, keys.layers, statistics, nulls, len(ids), len(keys.prompts))
+    return HeadSpectra(view, keys.layers, statistics, nulls, len(ids), len(keys.prompts), weakest)
 
 
 @torch.no_grad()
@@ -265,25 +284,33 @@ def _null_gap(
 
 
 def _statistics(
-    keys: Keys, view: KeyView, weights: tuple[Tensor, Tensor], progress: Track
-) -> dict[str, HeadStatistic]:
+    keys: Keys, view: KeyView, of: Resamples, progress: Track
+) -> tuple[dict[str, HeadStatistic], WeakestLink]:
+    """Every statistic of every head, and the smallest gap of every layer, with intervals."""
     eigenvalues = _eigenvalues(keys, view)
     n_tokens = len(keys.prompts)
     resampled = [
         with_ridge(
-            resampled_eigenvalues(layer, keys.prompts, torch.cat(weights), view.variant),
+            resampled_eigenvalues(layer, keys.prompts, of.weights, view.variant),
             n_tokens,
             view.ridge,
         )
         for layer in progress(list(keys.values), "resampling prompts")
     ]
     values, draws = _values(eigenvalues, view), _values(torch.stack(resampled, dim=1), view)
-    found = {}
-    for name, (_, unit, scale) in STATISTICS.items():
-        bootstrap, left_out = draws[name].split([len(w) for w in weights])
-        low, high = interval(values[name], bootstrap, left_out, scale)
-        found[name] = HeadStatistic(values[name].float(), low.float(), high.float(), unit)
-    return found
+    corrected = {
+        name: bias_corrected(values[name], draws[name], of, scale)
+        for name, (_, _, scale) in STATISTICS.items()
+    }
+    found = {
+        name: HeadStatistic(
+            values[name].float(), c.low.float(), c.high.float(), STATISTICS[name][1]
+        )
+        for name, c in corrected.items()
+    }
+    least = values["gap"].float().min(dim=1)
+    low, high = smallest(corrected["gap"])
+    return found, WeakestLink(least.values, low.float(), high.float(), least.indices)
 
 
 def resampled_eigenvalues(

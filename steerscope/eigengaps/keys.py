@@ -11,7 +11,12 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from steerscope.errors import BadValueError, NotFiniteError, UnknownNameError, UnsupportedSiteError
+from steerscope.errors import (
+    BadValueError,
+    NotFiniteError,
+    UnsupportedSiteError,
+    check_name,
+)
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.sites import Site, Stream
@@ -27,9 +32,7 @@ def check_variant(name: str) -> Variant:
     Raises:
         UnknownNameError: there is none; the message lists the known ones.
     """
-    if name not in VARIANTS:
-        raise UnknownNameError("variant", name, VARIANTS)
-    return name
+    return check_name("variant", name, VARIANTS)
 
 
 @dataclass(frozen=True)

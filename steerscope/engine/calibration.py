@@ -13,7 +13,7 @@ from steerscope.directions import Direction
 from steerscope.doses import Dose, Scale
 from steerscope.engine.score import kl_by_position
 from steerscope.engine.searches import first_crossing
-from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.errors import BadValueError, check_name
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.operators import find_operator
@@ -33,9 +33,7 @@ def check_statistic(name: str) -> Statistic:
     Raises:
         UnknownNameError: there is none; the message lists the known statistics.
     """
-    if name not in STATISTICS:
-        raise UnknownNameError("statistic", name, STATISTICS)
-    return name
+    return check_name("statistic", name, STATISTICS)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -54,7 +55,7 @@ class Sampler(Protocol):
     def choose(
         self, logits: Float[Tensor, "row vocab"], keys: Sequence[str]
     ) -> Int[Tensor, " row"]:
-        """Next tokens; `keys` name row and step, so that a choice does not depend on its batch."""
+        """Next tokens; `keys` name prompt and step, so that no choice depends on its batch."""
         ...
 
 
@@ -75,18 +76,20 @@ class Greedy:
 class Sample:
     """A token drawn from the softmax at a temperature.
 
-    One uniform number per row and step, made from the seed, the prompt, the condition and the step,
+    One uniform number per prompt and step, made from the seed, the tokens of the prompt and the step,
     is put through the inverse of the cumulative distribution. So a row gets the same tokens in any
-    batch and in any order.
+    batch and in any order, and all conditions of a prompt share their random numbers: what differs
+    between their texts is what they did, and a condition that does nothing writes the plain text.
     """
 
     temperature: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
+        if not 0 < self.temperature < math.inf:
             raise BadValueError(
-                f"temperature {self.temperature} must be positive; use Greedy() for the limit 0."
+                f"temperature {self.temperature} must be positive and finite; use Greedy() for the "
+                "limit 0."
             )
 
     def choose(
@@ -150,15 +153,15 @@ def generate(
     ids = [model.tokens(p, room=n_new) for p in prompts]
     texts = [",".join(map(str, i)) for i in ids]
     rows = [
-        _Row(c, p, ids[p], f"{cell.key}|{texts[p]}")
+        _Row(c, p, ids[p], texts[p])
         for p in sorted(range(len(ids)), key=lambda p: len(ids[p]))
-        for c, cell in enumerate(cells)
+        for c in range(len(cells))
     ]
     longest = max(map(len, ids), default=0)
     plan, tokens_at_once = generation_plan(model, longest, n_new, batch_size or _ROWS_AT_ONCE)
     decoder = _Decoder(model, cells, n_new, sampler or Greedy(), use_cache, tokens_at_once)
     groups = [rows[start : start + plan.rows] for start in range(0, len(rows), plan.rows)]
-    with decoder.attached():
+    with model.turn.using(), decoder.attached():
         for group in progress(groups, "generating"):
             decoder.run(group)
     results: list[list[Continuation]] = [[] for _ in cells]

@@ -15,6 +15,7 @@ from steerscope.errors import SteerscopeError, UnknownNameError
 from steerscope.judges import ORACLE_METRICS
 from steerscope.sites import check_stream
 from steerscope.steering.scopes import Scope
+from steerscope.texts.numbers import LARGEST_SEED
 
 METRICS = (
     *ORACLE_METRICS,
@@ -33,6 +34,8 @@ def _number(value: Any) -> Any:
     """Refuse what YAML reads as something else than a number: yes, on, "1"."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"must be a number, not {value!r}")
+    if isinstance(value, int) and abs(value) > LARGEST_SEED:
+        raise ValueError("must have at most 18 digits")
     if not math.isfinite(value):
         raise ValueError(f"must be finite, not {value!r}")
     return value
@@ -92,11 +95,12 @@ def _plain_name(value: str) -> str:
     return value
 
 
+_MOST = 10**9  # of anything that is counted
 Text = Annotated[str, BeforeValidator(_text)]
 Number = Annotated[float, BeforeValidator(_number)]
 Positive = Annotated[Number, AfterValidator(_positive)]
-Count = Annotated[int, BeforeValidator(_number), Field(ge=1)]
-Natural = Annotated[int, BeforeValidator(_number), Field(ge=0)]
+Count = Annotated[int, BeforeValidator(_number), Field(ge=1, le=_MOST)]
+Natural = Annotated[int, BeforeValidator(_number), Field(ge=0, le=LARGEST_SEED)]
 
 
 class Part(BaseModel):

@@ -14,8 +14,10 @@ from steerscope.errors import ExperimentError
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs import check
 from steerscope.texts.bundled import bundled_experiments
+from steerscope.texts.files import read_text
 
 _Path = tuple[str | int, ...]
+_DEEPEST = 20  # parts within each other
 
 
 def load_experiment(name_or_path: str | Path) -> Experiment:
@@ -26,11 +28,7 @@ def load_experiment(name_or_path: str | Path) -> Experiment:
             do; the message names the file and, where there is one, the line.
     """
     path = _find(name_or_path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExperimentError(f"cannot read {path} ({error}); give a text file.") from None
-    return parse_experiment(text, str(path))
+    return parse_experiment(read_text(path, ExperimentError), str(path))
 
 
 def parse_experiment(text: str, where: str) -> Experiment:
@@ -56,9 +54,10 @@ def read_yaml(text: str, where: str) -> tuple[dict[str, Any], dict[_Path, int]]:
     """A mapping out of YAML, and the line of each of its keys and items.
 
     Raises:
-        ExperimentError: it is no YAML, no mapping, or has a key twice.
+        ExperimentError: it is no YAML, no mapping, has a key twice, or is made to exhaust a reader.
     """
     try:
+        _check_size(text, where)
         node = yaml.compose(text, yaml.SafeLoader)
         lines: dict[_Path, int] = {}
         for path, line in _walk(node, ()) if node is not None else ():
@@ -69,6 +68,8 @@ def read_yaml(text: str, where: str) -> tuple[dict[str, Any], dict[_Path, int]]:
                 )
             lines[path] = line
         data = yaml.safe_load(text)
+    except (ValueError, OverflowError) as error:  # a date or a number that there is not
+        raise ExperimentError(f"{where}: a value cannot be read ({error}).") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         at = f", line {mark.line + 1}" if mark else ""
@@ -77,6 +78,19 @@ def read_yaml(text: str, where: str) -> tuple[dict[str, Any], dict[_Path, int]]:
     if not isinstance(data, dict):
         raise ExperimentError(f"{where} is empty or no list of `key: value` lines.")
     return data, lines
+
+
+def _check_size(text: str, where: str) -> None:
+    """Refuse what grows when it is read: aliases, which repeat a part or hold themselves, and depth."""
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        at = f"{where}, line {event.start_mark.line + 1}"
+        if isinstance(event, yaml.AliasEvent):
+            raise ExperimentError(f"{at}: *{event.anchor} repeats another part; write it out.")
+        opens = isinstance(event, yaml.CollectionStartEvent)
+        depth += opens - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise ExperimentError(f"{at}: more than {_DEEPEST} parts within each other.")
 
 
 def _find(name_or_path: str | Path) -> Path:
@@ -95,6 +109,10 @@ def _walk(node: yaml.Node, path: _Path) -> Iterator[tuple[_Path, int]]:
     """Every key and item with its line, counted from 1."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(
+                    problem="a key must be a word", problem_mark=key.start_mark
+                )
             here = (*path, key.value)
             yield here, key.start_mark.line + 1
             yield from _walk(value, here)

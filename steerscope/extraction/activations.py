@@ -150,12 +150,25 @@ class Contrast:
         """Mean of the positive minus mean of the negative activations."""
         return self.differences.mean(dim=0)
 
+    @property
+    def noise(self) -> float:
+        """tr S / n: what noise adds to the squared length of the mean difference; 0 for one pair."""
+        squares = float(self.differences.double().square().sum())
+        return _noise(squares, self.mean_difference, len(self.positive))
+
     def take(self, pairs: Int[Tensor, " chosen"]) -> Contrast:
         """The contrast of these pairs alone, in this order, with the lengths of the whole."""
         rows = {n: getattr(self, n)[pairs] for n in _BY_PAIR if getattr(self, n) is not None}
         if self.gradients is not None:
             rows["gradients"] = self.gradients.take(pairs)
         return replace(self, **rows, provenance=replace(self.provenance, n_pairs=len(pairs)))
+
+
+def _noise(squares: float, mean: Float[Tensor, " d"], n: int) -> float:
+    """tr S / n of differences with this sum of squared lengths and this mean."""
+    if n < 2:
+        return 0.0
+    return max(0.0, squares - n * float(mean.double().square().sum())) / (n - 1) / n
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,6 +179,7 @@ class Moments:
         positive: mean activation of the positive class.
         negative: mean activation of the negative class.
         relative: as in `Contrast`.
+        noise: as in `Contrast`.
     """
 
     site: Site
@@ -173,6 +187,7 @@ class Moments:
     negative: Float[Tensor, " d"]
     relative: float
     provenance: Provenance
+    noise: float = 0.0
 
     @property
     def mean_difference(self) -> Float[Tensor, " d"]:
@@ -237,14 +252,19 @@ def extract_moments(
     stream = _Stream(model, contrasts, tuple(dict.fromkeys(sites)), read, batch_size)
     stream.plan(kept=0)
     sums = {s: torch.zeros(2, model.width(s), dtype=torch.float64) for s in stream.sites}
+    squares = dict.fromkeys(stream.sites, 0.0)
     for _, found in stream.run(progress):
         for site, rows in found.items():
             sums[site] += rows.double().sum(dim=0)
-    means = {site: (x / len(contrasts)).float() for site, x in sums.items()}
-    return {
-        site: Moments(site, x[0], x[1], stream.relative(site), stream.provenance)
-        for site, x in means.items()
-    }
+            squares[site] += float((rows[:, 0] - rows[:, 1]).double().square().sum())
+    moments = {}
+    for site, x in sums.items():
+        mean = (x / len(contrasts)).float()
+        noise = _noise(squares[site], (x[0] - x[1]) / len(contrasts), len(contrasts))
+        moments[site] = Moments(
+            site, mean[0], mean[1], stream.relative(site), stream.provenance, noise
+        )
+    return moments
 
 
 class _Stream:

@@ -12,8 +12,8 @@ from torch import Tensor
 from steerscope.errors import BadValueError
 
 _SINK = "+sink"
-_INDEX = re.compile(r"(?:token )?(-?\d+)")
-_SPAN = re.compile(r"(?:tokens )?(-?\d+)?:(-?\d+)?")
+_INDEX = re.compile(r"(?:token )?(-?[0-9]{1,9})")
+_SPAN = re.compile(r"(?:tokens )?(-?[0-9]{1,9})?:(-?[0-9]{1,9})?")
 
 
 @dataclass(frozen=True)

@@ -155,8 +155,16 @@ def _add_strip(figure: go.Figure, zones: pd.DataFrame) -> None:
     add_zones(figure, zones, yaxis="y2")
 
 
-def dose_response(curves: pd.DataFrame, effect: Effect, *, layer: int, plain: float) -> go.Figure:
-    """Effect against dose at one layer: the method with its interval, controls with their seeds."""
+def dose_response(curves: pd.DataFrame, effect: Effect, *, layer: int) -> go.Figure:
+    """Effect against dose at one layer: the method with its interval, controls with their seeds.
+
+    Dotted is the plain model on the prompts of either sign.
+
+    Args:
+        curves: as `responses.dose_response` returns it.
+        effect: what was measured.
+        layer: of the curves, for the title.
+    """
     figure = new_figure(
         f"How much: dose and effect at layer {layer}", DOSE_TITLE, effect_title(effect)
     )
@@ -181,12 +189,27 @@ def dose_response(curves: pd.DataFrame, effect: Effect, *, layer: int, plain: fl
                 )
             )
             first = False
-    level = plain * (100.0 if effect.is_share else 1.0)
-    figure.add_hline(
-        y=level, line={"color": BLACK, "width": 1, "dash": "dot"}, annotation_text="plain"
-    )
+    _add_plain(figure, curves, effect)
     figure.add_vline(x=0, line={"color": GREY, "width": 1})
     return figure
+
+
+def _add_plain(figure: go.Figure, curves: pd.DataFrame, effect: Effect) -> None:
+    """The plain model on the prompts of each sign, from dose 0 to the last of that sign."""
+    for first, (is_positive, half) in enumerate(curves.groupby(curves.dose_natural > 0)):
+        level = _scaled(effect, pd.Series([half.plain.mean()]))[0]
+        end = half.dose_natural.max() if is_positive else half.dose_natural.min()
+        figure.add_trace(
+            go.Scatter(
+                x=sorted([0.0, float(end)]),
+                y=[level, level],
+                mode="lines",
+                name="plain",
+                legendgroup="plain",
+                showlegend=not first,
+                line={"color": BLACK, "width": 1, "dash": "dot"},
+            )
+        )
 
 
 def kl_by_depth(summary: pd.DataFrame, *, method: str) -> go.Figure:

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from steerscope.errors import ModelLoadError
 from steerscope.models.caches import Cache
 from steerscope.models.lens_model import LensModel
+from steerscope.models.turns import replace_forward
 from steerscope.sites import Site
 
 with warnings.catch_warnings():
@@ -65,14 +66,22 @@ class BridgeLensModel(LensModel):
     def _watch_positions(self) -> None:
         original = self.transformer.original_model
 
-        def begin(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        forward = original.forward
+
+        # Run as it is also within torch.compile, which leaves out hooks that come later.
+        @torch.compiler.disable
+        def watched(*args: Any, **kwargs: Any) -> Any:
             given = args[0] if args else kwargs.get("input_ids")
             cache = kwargs.get("past_key_values")
             start = 0 if cache is None else int(cache.get_seq_length())
-            self.clock.begin(start, 0 if given is None else given.shape[-1], given)
+            with self.turn.using():
+                self.clock.begin(start, 0 if given is None else given.shape[-1], given)
+                output = forward(*args, **kwargs)  # left by an exception where it is to stop early
+                self.clock.ran(range(self.shape.n_layers))
+            return output
 
-        original.register_forward_pre_hook(begin, with_kwargs=True)
-        self._keeps_last = "logits_to_keep" in inspect.signature(original.forward).parameters
+        replace_forward(original, watched)
+        self._keeps_last = "logits_to_keep" in inspect.signature(forward).parameters
 
     def new_cache(self, n_rows: int, n_tokens: int) -> _BridgeCache:  # noqa: ARG002
         """An empty cache; transformers sizes it itself."""

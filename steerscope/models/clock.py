@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Int
@@ -23,6 +24,7 @@ class Clock:
     Attributes:
         told: makes the tokens of the rows of a pass that does not show them itself.
         seen: the tokens of the rows of this pass, once they are known.
+        n_passes: for each block, passes that have run through it.
     """
 
     start: int = 0
@@ -31,6 +33,7 @@ class Clock:
     held: bool = False
     told: Callable[[], Tensor] | None = None
     seen: Int[Tensor, "row pos"] | None = None
+    n_passes: Counter[int] = field(default_factory=Counter)
 
     def begin(
         self, start: int, n_tokens: int, tokens: Int[Tensor, "row pos"] | None = None
@@ -40,6 +43,10 @@ class Clock:
         if start == 0 and not self.held:
             self.prompt_length = n_tokens
         self.seen = tokens if start == 0 else None
+
+    def ran(self, blocks: Iterable[int]) -> None:
+        """The pass has gone through these blocks."""
+        self.n_passes.update(blocks)
 
     def tokens(self, n_rows: int, n_tokens: int) -> Int[Tensor, "row pos"]:
         """Tokens of the rows of this pass, from position 0 to its end.

@@ -8,7 +8,6 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from steerscope.models.caches import Cache
 from steerscope.models.keys_values import GridCache, GridEntry, WholeEntry, WholePass
 from steerscope.models.lens_model import LensModel, PlainPass
 from steerscope.models.norms import fuse_norms
+from steerscope.models.turns import replace_forward
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -48,17 +48,21 @@ class HookedLensModel(LensModel):
         # Wrapped and not hooked, since TransformerLens' generate calls forward directly.
         forward = self.transformer.forward
 
-        @wraps(forward)
+        # Run as it is also within torch.compile, which leaves out hooks that come later.
+        @torch.compiler.disable
         def watched(input: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A002 - their name
             cache = kwargs.get("past_kv_cache")
             first = kwargs.get("start_at_layer") or 0
             start = 0 if cache is None else cache[first].past_keys.shape[1]
             n_tokens = input.shape[-1 if input.ndim < 3 else 1] if torch.is_tensor(input) else 0
             shown = input if torch.is_tensor(input) and input.ndim == 2 else None
-            self.clock.begin(start, n_tokens, shown)
-            return forward(input, *args, **kwargs)
+            with self.turn.using():
+                self.clock.begin(start, n_tokens, shown)
+                output = forward(input, *args, **kwargs)
+                self.clock.ran(range(self.shape.n_layers)[first : kwargs.get("stop_at_layer")])
+            return output
 
-        object.__setattr__(self.transformer, "forward", watched)
+        replace_forward(self.transformer, watched)
         fuse_norms(self.transformer)
         for block in self.transformer.blocks:
             _attend_in_place(block.attn)
@@ -110,12 +114,13 @@ class HookedLensModel(LensModel):
 
         blocks: Any = self.transformer.blocks
         places = [blocks[0], *(block.hook_resid_post for block in blocks)]
-        handles = [place.register_forward_pre_hook(keep) for place in places]
-        try:
-            self._embedded_and_run(tokens, cache, self.shape.n_layers)
-        finally:
-            for handle in handles:
-                handle.remove()
+        with self.turn.using():
+            handles = [place.register_forward_pre_hook(keep) for place in places]
+            try:
+                self._embedded_and_run(tokens, cache, self.shape.n_layers)
+            finally:
+                for handle in handles:
+                    handle.remove()
         return _SharedPass(self, tokens, starts, cache)
 
     def _embedded_and_run(
@@ -123,10 +128,10 @@ class HookedLensModel(LensModel):
     ) -> Float[Tensor, "batch pos d"]:
         # Embedding by hand and starting at block 0 spares a padding mask that no row needs.
         t = self.transformer
-        embedded = t.hook_embed(t.embed(tokens))
         start = 0 if cache is None else cache.n_tokens
-        residual, shortformer = t.get_residual(embedded, start, tokens=tokens)
-        with nullcontext() if start else self.clock.telling(lambda: tokens):
+        with self.turn.using(), nullcontext() if start else self.clock.telling(lambda: tokens):
+            embedded = t.hook_embed(t.embed(tokens))
+            residual, shortformer = t.get_residual(embedded, start, tokens=tokens)
             return self.run_blocks(residual, cache, 0, n_blocks, shortformer)
 
     def run_blocks(
@@ -223,9 +228,9 @@ class _SharedPass(PlainPass):
             assert isinstance(cache, GridCache)
             cache.take(self.cache, prompts, block)
         clock, n_blocks = self.model.clock, self.model.shape.n_layers
-        clock.begin(0, self.tokens.shape[1])
         residual = self.starts[block][prompts]
-        with clock.telling(lambda: self.tokens[prompts]):
+        with self.model.turn.using(), clock.telling(lambda: self.tokens[prompts]):
+            clock.begin(0, self.tokens.shape[1])
             if block:
                 before: Any = self.model.transformer.blocks[block - 1]
                 residual = before.hook_resid_post(residual)
@@ -240,7 +245,6 @@ def _attend_in_place(attention: Any) -> None:
     """Have an attention layer use our attention when it is given a cache of ours."""
     forward = attention.forward
 
-    @wraps(forward)
     def chosen(
         query_input: Tensor,
         key_input: Tensor,
@@ -254,7 +258,7 @@ def _attend_in_place(attention: Any) -> None:
             return attend(attention, (query_input, key_input, value_input), entry)
         return forward(query_input, key_input, value_input, entry, *rest, **more)
 
-    object.__setattr__(attention, "forward", chosen)
+    replace_forward(attention, chosen)
 
 
 def _lay_out_for_products(block: Any) -> None:
@@ -292,6 +296,7 @@ def faithful_hooked(
         if "n_positions" in config:  # read by TransformerLens, no longer written by transformers
             config.setdefault("n_ctx", config["n_positions"])
         config["architectures"] = [type(original).__name__]
+        config.pop("auto_map", None)  # where a model folder names code of its own
         (Path(folder) / "config.json").write_text(json.dumps(config, default=str))
         for source in filter(None, (known_as, folder)):
             try:

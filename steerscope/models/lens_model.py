@@ -13,16 +13,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, NoReturn, cast
 
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from steerscope.errors import BadValueError, PromptTooLongError, UnsupportedSiteError
+from steerscope.errors import (
+    BadValueError,
+    NeverRanError,
+    PromptTooLongError,
+    UnsupportedSiteError,
+)
 from steerscope.models.caches import Cache, Recompute
 from steerscope.models.clock import Clock
+from steerscope.models.turns import Turn, keep_alone, refuse_copy
 from steerscope.sites import HEAD_STREAMS, STREAMS, Site, Stream
 
 BackboneName = Literal["hooked", "bridge"]
@@ -56,6 +62,7 @@ class LensModel(ABC):
         transformer: the TransformerLens object, for whatever this class does not offer.
         fingerprint: hash of architecture and weights, the same on both backbones and in any dtype.
         clock: absolute positions of the pass in progress.
+        turn: the right to use it, which one thread has at a time.
         memory_limit: bytes for weights and work together; None for what the machine has.
     """
 
@@ -79,8 +86,10 @@ class LensModel(ABC):
         self.shape = shape
         self.fingerprint = fingerprint
         self.clock = Clock()
+        self.turn = Turn()
         self.memory_limit: int | None = None
         self._watch_positions()
+        keep_alone(transformer)
 
     # -- what a backbone provides ---------------------------------------------------------------
 
@@ -131,6 +140,12 @@ class LensModel(ABC):
         As attention compares them, so after any rotation; heads that share keys come once.
         """
         raise NotImplementedError
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> NoReturn:
+        refuse_copy()
+
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        refuse_copy()
 
     # -- the same for all -----------------------------------------------------------------------
 
@@ -271,11 +286,16 @@ class LensModel(ABC):
 
         Raises:
             UnsupportedSiteError: this model has no such site.
+            ModelBusyError: another thread has the model and is idle.
+            NeverRanError: at the end, if passes ran over the layer and none came here.
         """
         self.check(site)
+        came = False
         point = self._hook_points[site.hook_name]
 
         def call(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor | None:
+            nonlocal came
+            came = True
             conversion = getattr(point, "hook_conversion", None)
             whole = output if conversion is None else conversion.convert(output)
             changed = _on_site(site, whole, function)
@@ -286,11 +306,18 @@ class LensModel(ABC):
                 return None
             return changed if conversion is None else conversion.revert(changed)
 
-        handle = point.register_forward_hook(call)
-        try:
-            yield
-        finally:
-            handle.remove()
+        with self.turn.holding():
+            n_passes = self.clock.n_passes[site.layer]
+            handle = point.register_forward_hook(call)
+            try:
+                yield
+            finally:
+                handle.remove()
+            if not came and self.clock.n_passes[site.layer] > n_passes:
+                raise NeverRanError(
+                    f"{self.name} ran, but no pass came through the hook at {site}, so that nothing "
+                    "was changed or read there; compile no part of the model, and run it by itself."
+                )
 
 
 def _on_site(site: Site, whole: Tensor, function: HookFunction) -> Tensor | None:

@@ -20,11 +20,17 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from steerscope.errors import BackboneWarning, BadValueError, ModelLoadError, UnknownNameError
+from steerscope.errors import (
+    BackboneWarning,
+    BadValueError,
+    MemoryBudgetError,
+    ModelLoadError,
+    UnknownNameError,
+)
 from steerscope.models.bridge import BridgeLensModel, bridged, mlp_width
 from steerscope.models.hooked import HookedLensModel, faithful_hooked, official_name
 from steerscope.models.lens_model import LensModel, ModelShape, weights_fingerprint
-from steerscope.models.memory import parse_bytes
+from steerscope.models.memory import parse_bytes, shown, weights_bytes
 from steerscope.models.originals import Original
 from steerscope.texts.bundled import bundled_models
 
@@ -53,6 +59,7 @@ def load_model(
 
     Raises:
         BadValueError: a device or an amount of memory that cannot be read, or a device not here.
+        MemoryBudgetError: the weights alone do not fit into the limit.
         ModelLoadError: there is no such model, or the backbone asked for cannot run it faithfully.
         UnknownNameError: a backbone or dtype that does not exist.
     """
@@ -91,7 +98,7 @@ def load_model(
                 fingerprint=fingerprint,
             )
             model.shape = replace(shape, d_mlp=mlp_width(model))
-    model.memory_limit = limit
+    _limit_memory(model, limit)
     if why:
         warnings.warn(
             f"{name} runs on TransformerBridge, since HookedTransformer cannot: {why}.",
@@ -99,6 +106,16 @@ def load_model(
             stacklevel=2,
         )
     return model
+
+
+def _limit_memory(model: LensModel, limit: int | None) -> None:
+    """Set the limit of a model's memory, and refuse one that its weights alone exceed."""
+    model.memory_limit = limit
+    if limit is not None and limit < weights_bytes(model):
+        raise MemoryBudgetError(
+            f"the weights of {model.name} alone take {shown(weights_bytes(model))}, more than "
+            f"{shown(limit)}; allow more memory or use a smaller number format."
+        )
 
 
 def load_original(name_or_path: str | Path) -> Original:
@@ -149,13 +166,15 @@ def _resolve(name: str) -> tuple[str, str, str | None]:
 
 
 def _load_original(name: str, source: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    # Said, since without it transformers asks at the prompt whether to run what a folder brings.
+    ours_alone = {"trust_remote_code": False}
     try:
-        config = AutoConfig.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source, **ours_alone)
         original = AutoModelForCausalLM.from_pretrained(
-            source, config=config, dtype=dtype, attn_implementation="eager"
+            source, config=config, dtype=dtype, attn_implementation="eager", **ours_alone
         )
-        tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(source, **ours_alone)
+    except Exception as error:  # whatever its many readers stumble over in a file of the user's
         known = ", ".join(bundled_models()) or "(none)"
         reason = " ".join(str(error).split())[:300]
         raise ModelLoadError(

@@ -18,7 +18,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from steerscope.errors import UnknownNameError, UnsupportedWeightError
+from steerscope.errors import UnsupportedWeightError, check_name
 from steerscope.models.lens_model import LensModel
 
 WeightName = Literal["q", "k", "v", "o", "gate", "up", "down"]
@@ -39,9 +39,7 @@ def check_weight(name: str) -> WeightName:
     Raises:
         UnknownNameError: there is none; the message lists the known weights.
     """
-    if name not in WEIGHTS:
-        raise UnknownNameError("weight", name, WEIGHTS)
-    return name
+    return check_name("weight", name, WEIGHTS)
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,7 +29,7 @@ def parse_bytes(text: str) -> int:
     Raises:
         BadValueError: none of these, or nothing at all.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", text)
+    found = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*([a-zA-Z]*)\s*", text)
     unit = _UNITS.get((found[2] or "b").lower()) if found else None
     if found is None or unit is None or not float(found[1]) > 0:
         raise BadValueError(f"cannot read memory {text!r}; write it as 8GiB, 500MB or in bytes.")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from functools import wraps
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from steerscope.models.turns import replace_forward
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -30,7 +31,6 @@ def _fuse(norm: Any) -> None:
     written_out = norm.forward
     is_rms = type(norm) is RMSNorm
 
-    @wraps(written_out)
     def chosen(x: Tensor) -> Tensor:
         observed = norm.hook_scale._forward_hooks or norm.hook_normalized._forward_hooks
         if observed or x.dtype != torch.float32 or norm.w.dtype != torch.float32:
@@ -39,4 +39,4 @@ def _fuse(norm: Any) -> None:
             return F.rms_norm(x, norm.w.shape, norm.w, norm.eps)
         return F.layer_norm(x, norm.w.shape, norm.w, norm.b, norm.eps)
 
-    object.__setattr__(norm, "forward", chosen)
+    replace_forward(norm, chosen)

@@ -46,18 +46,19 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
                 zones=None if zoning is None else zoning.table,
             ),
             f"Select split, at least {n} {what} a cell. A cross marks a condition that breaks a "
-            f"limit: {_limits_in_words(f)}. Negative doses are measured on prompts of the other "
-            f"class. The ring is the choice.{_strip_in_words(zoning)}",
+            f"limit: {_limits_in_words(f)}. {_negative_doses(f)}The ring is the "
+            f"choice.{_strip_in_words(zoning)}",
         ),
     ]
     if f.stated:
         found.append(
             Plate(
                 "dose_response",
-                figures.dose_response(f.curves, f.effect, layer=f.chosen.layer, plain=f.plain),
+                figures.dose_response(f.curves, f.effect, layer=f.chosen.layer),
                 f"Test split, n = {f.stated.n} {what} at the chosen dose. The band of {method} is "
                 f"its 95 % interval (bootstrap over {what}); the bands of the controls reach from "
-                "their lowest to their highest seed.",
+                "their lowest to their highest seed. Dotted is the plain model"
+                f"{' on the prompts of either sign' if f.effect.is_share else ''}.",
             )
         )
     found += _dose_plates(f, n, what) + _drift_plates(run, f)
@@ -82,6 +83,15 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
             )
         )
     return found
+
+
+def _negative_doses(f: Findings) -> str:
+    """What negative doses are measured on; empty where there are none."""
+    if not (f.summary.dose_natural < 0).any():
+        return ""
+    if not f.effect.is_share:
+        return "A negative dose is read on the same pairs, as the shift towards the negative text. "
+    return "Negative doses are measured on prompts of the other class. "
 
 
 def _dose_plates(f: Findings, n: int, what: str) -> list[Plate]:

@@ -24,6 +24,7 @@ def needed(f: Findings) -> str:
             "dose_natural": f"dose that {goal} (natural)",
             "largest_dose": "largest dose measured (natural)",
             "largest_effect": "largest effect (%)" if percent else "largest effect (nats)",
+            "first_broken": "a limit breaks from (natural)",
         }
     )
     if percent:
@@ -34,7 +35,7 @@ def needed(f: Findings) -> str:
 def zones(f: Findings, zoning: Zoning | None) -> str:
     """What each layer is like at one dose."""
     if zoning is None:
-        return "<p>No relative dose was measured at every layer, so their zones do not compare.</p>"
+        return "<p>The sweep has no measurement at the chosen dose, so that the layers have no zone.</p>"
     percent = f.effect.is_share
     shown = zoning.table
     frame = pd.DataFrame(

@@ -71,10 +71,11 @@ def _needed(f: Findings) -> Table:
             1 if share else 2,
             factor=100.0 if share else 1.0,
         ),
+        Column("first_broken", "a limit breaks from (natural)", 2),
     )
     n = int(f.summary.n.min())
     caption = (
-        f"The dose that each layer needs to {goal}, interpolated; select split, at least {n} "
+        f"The dose that each layer needs to {goal} without breaking a limit, interpolated; select split, at least {n} "
         f"{_items(f)} a dose; means without an interval."
     )
     return Table("needed_doses", f.needed.sort_values("layer"), columns, caption)

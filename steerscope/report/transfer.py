@@ -16,8 +16,8 @@ from steerscope.studies.transfer.findings import (
     odd_and_even,
     transfer_rows,
     transfer_table,
-    verdicts,
 )
+from steerscope.studies.transfer.wording import verdicts
 
 _OUTCOME_PANELS = {
     "target": "share in the positive class",

@@ -13,12 +13,12 @@ from steerscope.runs.tables import Column, Table
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.weights.findings import (
     Standing,
-    front_in_words,
     front_table,
     leaning,
     read_roles,
     standings_of,
 )
+from steerscope.studies.weights.wording import front_in_words
 
 _COLUMNS = {
     "edit": "edit",

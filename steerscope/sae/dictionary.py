@@ -58,8 +58,7 @@ class SparseAutoencoder:
     model_name: str | None = None
 
     def __post_init__(self) -> None:
-        tensors = (self.encoder, self.decoder, self.encoder_bias, self.decoder_bias)
-        if not all(torch.isfinite(t).all() for t in tensors):
+        if not all(torch.isfinite(t).all() for t in vars(self).values() if torch.is_tensor(t)):
             raise NotFiniteError(f"the autoencoder {self.name} holds a NaN or an infinity.")
         if (self.decoder.norm(dim=-1) - 1).abs().max() > _UNIT_TOLERANCE:
             raise AutoencoderFileError(

@@ -9,7 +9,7 @@ from typing import Any
 
 from sae_lens import SAE
 from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from steerscope.errors import (
@@ -24,6 +24,7 @@ from steerscope.sae.conversion import check_config, from_sae_lens, quiet, to_sae
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sites import Site
 from steerscope.texts.bundled import bundled_autoencoders
+from steerscope.texts.files import parse_json
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 _DIGEST = "weights_sha256"
@@ -102,10 +103,11 @@ def check_fits(
 
 def _from_folder(folder: Path, name: str) -> SparseAutoencoder:
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = parse_json((folder / CONFIG).read_bytes(), CONFIG, ValueError)
         content = (folder / WEIGHTS).read_bytes()
         check_config(config, name)
         _check_digest(config, content, folder)
+        _check_shapes(config, folder)
         with quiet():
             inner = SAE.load_from_disk(folder, device="cpu", dtype="float32")
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
@@ -123,6 +125,27 @@ def _check_digest(config: dict[str, Any], content: bytes, folder: Path) -> None:
             f"{folder / WEIGHTS} is not the file that {CONFIG} beside it describes; one of the two "
             "was changed or cut off."
         )
+
+
+def _check_shapes(config: dict[str, Any], folder: Path) -> None:
+    """Refuse weights of other names or shapes than the configuration says, before any is read."""
+    d, n_features = config["d_in"], config["d_sae"]
+    wanted = {
+        "W_enc": [d, n_features],
+        "W_dec": [n_features, d],
+        "b_enc": [n_features],
+        "b_dec": [d],
+    }
+    if config["architecture"] == "jumprelu":
+        wanted["threshold"] = [n_features]
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
+        found = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    for name in sorted(wanted | found):
+        if found.get(name) != wanted.get(name):
+            raise ValueError(
+                f"{name!r} in {WEIGHTS} has the shape {found.get(name, 'none')}, {CONFIG} asks for "
+                f"{wanted.get(name, 'no such tensor')}"
+            )
 
 
 def _from_registry(name: str) -> SparseAutoencoder:

@@ -9,6 +9,7 @@ from typing import Any
 
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.sae.dictionary import check_k
+from steerscope.texts.numbers import check_seed
 
 _NORMALISATIONS: dict[str, str] = {
     "mean_norm": "expected_average_only_in",
@@ -65,6 +66,7 @@ class SaePlan:
         for name in ("n_features", "n_activations", "batch_size", "learning_rate", "dead_after"):
             if not 0 < getattr(self, name) < math.inf:
                 raise BadValueError(f"{name} = {getattr(self, name)}; choose a number above 0.")
+        check_seed(self.seed)
         if self.buffer < 2 * self.batch_size:
             raise BadValueError(
                 f"a buffer of {self.buffer} activations does not mix batches of {self.batch_size}; "

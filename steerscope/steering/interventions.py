@@ -249,9 +249,11 @@ def steer(model: LensModel, *interventions: Intervention) -> Iterator[LensModel]
 
     Raises:
         VectorMismatchError: an intervention belongs to another model.
+        ModelBusyError: another thread has the model and is idle.
+        NeverRanError: at the end, if the model ran and an intervention was passed by.
         SteerscopeError: whatever else an intervention finds wrong with this model.
     """
-    with ExitStack() as stack:
+    with model.turn.holding(), ExitStack() as stack:
         for intervention in interventions:
             stack.enter_context(intervention.attach(model))
         yield model
@@ -291,7 +293,7 @@ def attach_cells(model: LensModel, cells: Sequence[tuple[Cell, Rows]]) -> Iterat
 
     Plain additions at one site and scope, such as the doses of a sweep, are made in one step.
     """
-    with ExitStack() as stack:
+    with model.turn.using(), ExitStack() as stack:
         for place in range(max((len(cell.interventions) for cell, _ in cells), default=0)):
             together: dict[tuple[Site, Scope], list[tuple[Steering, Rows]]] = {}
             for cell, rows in cells:

@@ -15,6 +15,8 @@ Kind = Literal["all", "everywhere", "prompt", "generated", "last", "window", "st
 KINDS: tuple[Kind, ...] = get_args(Kind)
 TOKEN_KINDS = ("from_token", "after_token")
 _NEVER = 2**62  # a position that no text reaches
+_LONGEST, _DEEPEST = 1000, 50  # characters of a scope, and brackets within each other
+_IS_NUMBER = re.compile("[0-9]{1,9}").fullmatch
 _HOW = (
     "write all, everywhere, prompt, generated, last:COUNT, window:START:STOP, steps:START:STOP, "
     "from_token:ID,ID or after_token:ID,ID, joined by | (or), & (and) and - (but not), with brackets"
@@ -111,6 +113,7 @@ class Scope(ABC):
             UnknownNameError: a word is not a scope.
             BadValueError: numbers are missing or not whole, or the brackets do not match.
         """
+        _check_size(text)
         words = re.findall(r"[|&()-]|[^\s|&()-]+", text)
         scope, rest = _read(words, text)
         if rest:
@@ -318,17 +321,30 @@ def _read_one(words: list[str], text: str) -> tuple[Scope, list[str]]:
     return scope, rest[1:]
 
 
+def _check_size(text: str) -> None:
+    """Refuse a text that would take for ever, or more brackets within each other than can be read."""
+    depth = deepest = 0
+    for sign in text:
+        depth += {"(": 1, ")": -1}.get(sign, 0)
+        deepest = max(deepest, depth)
+    if len(text) > _LONGEST or deepest > _DEEPEST:
+        raise BadValueError(
+            f"cannot read a scope of {len(text):,} characters and {deepest:,} brackets within each "
+            f"other; at most {_LONGEST:,} and {_DEEPEST} can be read."
+        )
+
+
 def _read_span(word: str) -> Scope:
     kind, *numbers = word.split(":")
     if kind in TOKEN_KINDS:
         ids = ":".join(numbers).split(",")
-        if not all(i.isdigit() for i in ids):
+        if not all(map(_IS_NUMBER, ids)):
             raise BadValueError(f"cannot read scope {word!r}; {_HOW}.")
         return FromToken(tuple(map(int, ids)), after=kind == "after_token")
     kind = {"from": "window"}.get(kind, kind)
     if kind not in KINDS:
         raise UnknownNameError("scope", kind, (*KINDS, *TOKEN_KINDS))
     wanted = {"last": (1,), "window": (1, 2), "steps": (1, 2)}.get(kind, (0,))
-    if len(numbers) not in wanted or not all(n.isdigit() for n in numbers):
+    if len(numbers) not in wanted or not all(map(_IS_NUMBER, numbers)):
         raise BadValueError(f"cannot read scope {word!r}; {_HOW}.")
     return Span(kind, *map(int, numbers))

@@ -18,7 +18,7 @@ from jaxtyping import Float64, Int64
 from scipy.stats import rankdata
 
 from steerscope.errors import BadValueError, DegenerateDirectionError, UnknownNameError
-from steerscope.studies.predictors.findings import holm
+from steerscope.statistics import holm
 
 Method = Literal["spearman", "pearson"]
 FEWEST = 4  # concepts; three have 6 orders, so that no p can be below 1/6

@@ -17,6 +17,7 @@ from steerscope.texts.bundled import (
     bundled_contrasts,
     bundled_prompts,
 )
+from steerscope.texts.files import parse_json, read_text
 from steerscope.texts.styles import MESSAGES, Style, find_style, message_of
 
 STYLE = "style:"
@@ -288,10 +289,7 @@ def _find(name_or_path: str | Path, bundled: dict[str, Path], kind: str) -> Path
 
 
 def _text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ContrastError(f"{path} is not UTF-8 text ({error}); save it as UTF-8.") from None
+    text = read_text(path, ContrastError)
     found = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
     if not found:
         raise ContrastError(f"{path} is empty; it needs at least one line.")
@@ -303,10 +301,7 @@ def _read_lines(
 ) -> list[tuple[int, dict[str, Any]]]:
     rows = []
     for number, line in _text_lines(path):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ContrastError(f"{path}, line {number}: not JSON ({error.msg}).") from None
+        row = parse_json(line, f"{path}, line {number}", ContrastError)
         keys = set(row) if isinstance(row, dict) else set()
         if not required <= keys or keys - required - optional:
             raise ContrastError(

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from steerscope.errors import BadValueError
 from steerscope.models.matrices import WeightName, check_weight
+from steerscope.texts.numbers import read_real
 
 _PART = re.compile(
-    r"\s*(?P<name>\w+):(?P<first>\d+)(?:-(?P<last>\d+))?:(?P<amount>[+-]?[\d.]+(?:[eE][+-]?\d+)?)\s*"
+    r"\s*(?P<name>\w+):(?P<first>[0-9]{1,5})(?:-(?P<last>[0-9]{1,5}))?:(?P<amount>[^:\s]+)\s*"
 )
 
 
@@ -38,6 +39,13 @@ class Place:
         return f"{self.name}.{self.layer}"
 
 
+def _amount(text: str) -> float | None:
+    try:
+        return read_real(text)
+    except ValueError:
+        return None
+
+
 def parse_places(text: str) -> tuple[tuple[Place, float], ...]:
     """Places with amounts, written as `down:15:-0.2,down:16-24:+0.3`.
 
@@ -48,7 +56,8 @@ def parse_places(text: str) -> tuple[tuple[Place, float], ...]:
     found: dict[Place, float] = {}
     for piece in text.split(","):
         match = _PART.fullmatch(piece)
-        if match is None:
+        amount = None if match is None else _amount(match["amount"])
+        if match is None or amount is None:
             raise BadValueError(
                 f"cannot read {piece.strip()!r} in {text!r}; write WEIGHT:LAYERS:AMOUNT, such as "
                 "down:15:-0.2 or down:16-24:+0.3, with commas between."
@@ -59,7 +68,7 @@ def parse_places(text: str) -> tuple[tuple[Place, float], ...]:
             place = Place(name, layer)
             if place in found:
                 raise BadValueError(f"{place} comes twice in {text!r}; give it one amount.")
-            found[place] = float(match["amount"])
+            found[place] = amount
         if int(match["last"] or first) < first:
             raise BadValueError(f"layers {first}-{match['last']} in {text!r} run backwards.")
     return tuple(found.items())

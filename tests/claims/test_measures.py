@@ -14,13 +14,7 @@ from steerscope.errors import BadValueError, RunError, UnknownNameError
 from steerscope.experiments import load_experiment
 from steerscope.experiments.jobs.overlaps import ACTIVE, SHARED, reading_cell, resample
 from steerscope.runs.results import Run
-from steerscope.studies.weights.findings import (
-    CONTROL,
-    EDIT,
-    ELSEWHERE,
-    ROLES,
-    STEERING,
-)
+from steerscope.studies.weights.findings import CONTROL, EDIT, ELSEWHERE, ROLES, STEERING
 from tests.experiments.test_overlaps import planted
 from tests.helpers import row
 from tests.studies.test_fronts import FLIPPED, cell_rows

@@ -99,8 +99,8 @@ def test_a_vector_of_another_tool_steers_and_is_converted(
     )  # fmt: skip
     assert code == 0, errors
     [direction] = import_directions(tmp_path / "layer_1.pt", load("llama"))
-    cells = [Cell((Steering(direction, Dose(1.0)),))]
-    [[expected]] = generate(load("llama"), ["w20 w21"], cells, n_new=6)
+    cells = [Cell(), Cell((Steering(direction, Dose(1.0)),))]  # the batch of the command
+    _, [expected] = generate(load("llama"), ["w20 w21"], cells, n_new=6)
     result = json.loads(said)
     assert result["continuations"][0]["steered"] == expected.text
     assert result["steering"]["method"] == "imported:caa"

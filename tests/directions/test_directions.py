@@ -45,6 +45,29 @@ def test_a_planted_direction_is_found_with_its_length(method):
     assert float(found.unit.norm()) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("n_pairs", [8, 15, 60])
+def test_the_natural_length_does_not_grow_with_noise_where_pairs_are_few(n_pairs):
+    # d = 100 and noise 0.9 a component: the raw mean is up to 80 % longer in the square.
+    drawn = [planted_contrast(n_pairs=n_pairs, noise=0.9, seed=s)[0] for s in range(40)]
+    found = np.array([class_separation(c) for c in drawn])
+    raw = np.array([float(c.mean_difference.norm()) for c in drawn])
+    error = found.std(ddof=1) / np.sqrt(len(found))
+    assert abs(found.mean() - 3.0) < 3 * error + 0.02 * 3.0
+    assert raw.mean() > 3.0 * np.sqrt(1 + 0.9**2 * 100 / n_pairs / 9) - 0.1
+
+
+def test_the_natural_length_by_hand():
+    # Differences (3, 1) and (3, -1): mean (3, 0), tr S = 2, tr S / n = 1, so √(9 - 1).
+    zeros = torch.zeros(2, 2)
+    pairs = torch.tensor([[3.0, 1.0], [3.0, -1.0]])
+    contrast = Contrast(Site("resid_post", 1), pairs, zeros, 10.0, origin())
+    assert class_separation(contrast) == pytest.approx(8**0.5)
+    # Noise alone leaves half of the length; a single pair shows no noise.
+    loud = Contrast(contrast.site, pairs * torch.tensor([1.0, 9.0]), zeros, 10.0, origin())
+    assert class_separation(loud) == pytest.approx(1.5)
+    assert class_separation(contrast.take(torch.tensor([0]))) == pytest.approx(10**0.5)
+
+
 @pytest.mark.parametrize("method", [m for m in METHODS if m not in ONE_SIDED])
 def test_swapping_the_classes_negates_the_direction(method):
     contrast, _ = planted_contrast(seed=3)
@@ -114,7 +137,8 @@ def test_class_separation_by_hand():
     positive = torch.tensor([[3.0, 4.0], [5.0, 4.0]])
     negative = torch.tensor([[0.0, 1.0], [2.0, -1.0]])
     contrast = Contrast(site, positive, negative, 1.0, origin())
-    assert class_separation(contrast) == pytest.approx(5.0)  # mean difference (3, 4)
+    # Differences (3, 3) and (3, 5): mean (3, 4), tr S = 2, of which noise has 2 / 2 in the square.
+    assert class_separation(contrast) == pytest.approx(24**0.5)
 
 
 def test_unknown_methods_list_the_known_ones():

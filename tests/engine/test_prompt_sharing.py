@@ -11,6 +11,7 @@ from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering, steer
 from steerscope.steering.scopes import Scope
 from tests.helpers import random_direction
+from tests.same_text import assert_same_texts
 
 PROMPTS = [[1, 5, 9, 11], [1, 7, 20, 33], [1, 8, 30]]
 
@@ -55,7 +56,7 @@ def test_a_model_that_is_steered_already_is_steered_once(tiny, stream):
     with steer(tiny, outer):
         shared = generate(tiny, PROMPTS, cells, n_new=5)
         whole = generate(tiny, PROMPTS, cells, n_new=5, use_cache=False)
-    assert [[c.tokens for c in row] for row in shared] == [[c.tokens for c in row] for row in whole]
+        assert_same_texts(tiny, (PROMPTS, cells), shared, whole)
 
 
 def test_a_plain_pass_resumed_anywhere_ends_in_the_same_logits(load):

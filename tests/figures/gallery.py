@@ -83,7 +83,8 @@ SUMMARY = pd.DataFrame(
 CURVES = pd.DataFrame(
     [
         {"method": m, "dose_natural": d, "effect": e, "low": e - 0.1, "high": e + 0.1,
-         "lowest_seed": e - 0.01, "highest_seed": e + 0.01, "n_seeds": s, "n": 50}
+         "lowest_seed": e - 0.01, "highest_seed": e + 0.01, "n_seeds": s, "n": 50,
+         "plain": 0.1 if d > 0 else 0.05}
         for m, s in (("mean_diff", 1), ("random", 5))
         for d, e in ((-1.0, 0.4), (1.0, 0.5), (2.0, 0.8))
     ]
@@ -247,7 +248,7 @@ EXAMPLES: dict[str, Callable[[], go.Figure]] = {
         SUMMARY, CURVES[CURVES.method == "random"], SHARE, method="mean_diff"
     ),
     "dose_phase_diagram": lambda: figures.dose_phase_diagram(phases(), method="mean_diff"),
-    "dose_response": lambda: figures.dose_response(CURVES, SHARE, layer=3, plain=0.1),
+    "dose_response": lambda: figures.dose_response(CURVES, SHARE, layer=3),
     "drift_radar": lambda: figures.drift_radar(DRIFT, condition="mean_diff at layer 5"),
     "eigengap_heads": lambda: figures.eigengap_heads(HEADS),
     "gate_comparison": lambda: figures.gate_comparison(arms(), outcome="share (%)", kl=0.3),

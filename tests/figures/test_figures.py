@@ -81,19 +81,25 @@ def test_dose_response_draws_intervals_for_the_method_and_seeds_for_controls():
     curves = pd.DataFrame(
         [
             {"method": m, "dose_natural": d, "effect": e, "low": e - 0.1, "high": e + 0.1,
-             "lowest_seed": e - 0.01, "highest_seed": e + 0.01, "n_seeds": s, "n": 50}
+             "lowest_seed": e - 0.01, "highest_seed": e + 0.01, "n_seeds": s, "n": 50,
+             "plain": 0.09 if d > 0 else 0.05}
             for m, s, points in (
                 ("mean_diff", 1, ((1.0, 0.5), (2.0, 0.8))),
-                ("random", 5, ((1.0, 0.02), (2.0, 0.03))),
+                ("random", 5, ((1.0, 0.02), (2.0, 0.03), (-1.0, 0.04))),
             )
             for d, e in points
         ]
     )  # fmt: skip
-    figure = figures.dose_response(curves, SHARE, layer=3, plain=0.01)
-    assert lines(figure) == {"mean_diff": [50.0, 80.0], "random (5 seeds)": [2.0, 3.0]}
-    bands = {t.name: list(t.y) for t in figure.data if t.fill == "toself"}
-    assert bands["mean_diff"] == pytest.approx([60.0, 90.0, 70.0, 40.0])
-    assert bands["random (5 seeds)"] == pytest.approx([3.0, 4.0, 2.0, 1.0])
+    figure = figures.dose_response(curves, SHARE, layer=3)
+    drawn = [(t.name, list(t.x), list(t.y)) for t in figure.data if t.fill != "toself"]
+    assert ("mean_diff", [1.0, 2.0], [50.0, 80.0]) in drawn
+    assert ("random (5 seeds)", [1.0, 2.0], [2.0, 3.0]) in drawn
+    # Either sign has prompts of its own, and so a plain share of its own.
+    plain = [(x, y) for name, x, y in drawn if name == "plain"]
+    assert plain == [([-1.0, 0.0], [5.0, 5.0]), ([0.0, 2.0], [9.0, 9.0])]
+    bands = {(t.name, t.x[0] > 0): list(t.y) for t in figure.data if t.fill == "toself"}
+    assert bands["mean_diff", True] == pytest.approx([60.0, 90.0, 70.0, 40.0])
+    assert bands["random (5 seeds)", True] == pytest.approx([3.0, 4.0, 2.0, 1.0])
 
 
 def test_kl_by_depth_is_logarithmic_and_in_nats():

@@ -14,7 +14,9 @@ from steerscope.errors import BadValueError, NotFiniteError, PromptTooLongError
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.scopes import Scope
+from steerscope.steering.strengths import Constant, ProjectionGate
 from tests.helpers import FAMILIES, random_direction
+from tests.same_text import assert_same_text, assert_same_texts, hangs_on_rounding
 
 PROMPTS = [[1, 5, 9], [1, 7, 20, 33, 41], [1, 8, 30], [1, 50, 51, 52, 53, 54, 55, 56]]
 
@@ -51,7 +53,7 @@ def test_decoding_with_a_cache_is_decoding_without(tiny, sampler):
     cells = cells_of(tiny)
     cached = generate(tiny, PROMPTS, cells, n_new=7, sampler=sampler)
     uncached = generate(tiny, PROMPTS, cells, n_new=7, sampler=sampler, use_cache=False)
-    assert written(cached) == written(uncached)
+    assert_same_texts(tiny, (PROMPTS, cells), cached, uncached, sampler)
     assert len({str(row) for row in written(cached)}) > len(cells) // 2  # the cells do differ
 
 
@@ -66,7 +68,7 @@ def test_every_cell_of_a_grid_is_that_cell_run_alone(load, family):
         for number, cell in enumerate(cells):
             for place, prompt in enumerate(PROMPTS):
                 alone = generate(model, [prompt], [cell], n_new=6, use_cache=False)[0][0]
-                assert together[number][place] == alone, (family, backbone, number, place)
+                assert_same_text(model, (prompt, cell), together[number][place], alone)
 
 
 @pytest.mark.parametrize("use_cache", [True, False], ids=["with a cache", "without"])
@@ -78,18 +80,18 @@ def test_a_prompt_joins_rightly_though_all_shorter_ones_have_ended(load, family,
         if backbone == "hooked" and family in {"gemma3", "lfm2"}:
             continue
         model = load(family, backbone)
-        together = written(generate(model, prompts, n_new=3, use_cache=use_cache))[0]
-        for prompt, tokens in zip(prompts, together, strict=True):
-            assert tokens == written(generate(model, [prompt], n_new=3, use_cache=False))[0][0]
+        [together] = generate(model, prompts, n_new=3, use_cache=use_cache)
+        for prompt, found in zip(prompts, together, strict=True):
+            [[alone]] = generate(model, [prompt], n_new=3, use_cache=False)
+            assert_same_text(model, (prompt, Cell()), found, alone)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 10, 1000])
 def test_the_batch_size_changes_nothing(tiny, batch_size):
-    cells = cells_of(tiny)
-    reference = generate(tiny, PROMPTS, cells, n_new=5, sampler=Sample(1.0))
-    assert written(
-        generate(tiny, PROMPTS, cells, n_new=5, sampler=Sample(1.0), batch_size=batch_size)
-    ) == written(reference)
+    cells, sampler = cells_of(tiny), Sample(1.0)
+    reference = generate(tiny, PROMPTS, cells, n_new=5, sampler=sampler)
+    found = generate(tiny, PROMPTS, cells, n_new=5, sampler=sampler, batch_size=batch_size)
+    assert_same_texts(tiny, (PROMPTS, cells), found, reference, sampler)
 
 
 def test_rows_stop_at_the_end_token_and_leave_the_others_alone(microworld):
@@ -97,6 +99,8 @@ def test_rows_stop_at_the_end_token_and_leave_the_others_alone(microworld):
     long = generate(microworld, prompts, n_new=150)[0]
     assert all(c.ended for c in long)
     assert len({len(c.tokens) for c in long}) == 2
+    for prompt, text in zip(prompts, long, strict=True):
+        assert not hangs_on_rounding(microworld, (prompt, Cell()), text)
     end = microworld.tokenizer.eos_token_id
     assert all(end not in c.tokens for c in long)
     short = generate(microworld, prompts, n_new=4)[0]
@@ -118,6 +122,26 @@ def test_a_seed_repeats_and_another_differs(tiny):
     other = generate(tiny, PROMPTS, n_new=8, sampler=Sample(1.0, 2))
     assert written(once) == written(again)
     assert written(once) != written(other)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 5.0])
+def test_what_does_nothing_writes_the_plain_text_at_any_temperature(tiny, temperature):
+    direction = random_direction(tiny, Site("resid_post", 1), seed=9)
+    idle = [
+        Cell((Steering(direction, Dose(0.0)),)),
+        Cell((Steering(direction, Dose(4.0), strength=Constant(0.0)),)),
+        Cell((Steering(direction, Dose(4.0), strength=ProjectionGate(1e9)),)),
+    ]
+    acting = Cell((Steering(direction, Dose(4.0)),))
+    found = generate(
+        tiny, PROMPTS, [Cell(), *idle, acting], n_new=12, sampler=Sample(temperature, seed=3)
+    )
+    plain, *still, moved = written(found)
+    assert still == [plain] * len(idle)
+    assert moved != plain
+    assert len({str(tokens) for tokens in plain}) == len(
+        PROMPTS
+    )  # prompts differ in what they draw
 
 
 def test_impossible_requests_are_named(tiny):

@@ -31,6 +31,7 @@ from steerscope.steering.strengths import (
     parse_strength,
 )
 from tests.helpers import random_direction, spectra_with_gaps
+from tests.same_text import assert_same_text, assert_same_texts, greedy_by_hand
 
 TOKENS = torch.tensor([[1, 10, 20, 30, 40, 50], [1, 60, 61, 62, 63, 64]])
 PROMPTS = [[1, 5, 9], [1, 50, 51, 52]]
@@ -184,12 +185,11 @@ def cells_of_everything(model):
 def test_every_cell_of_a_grid_of_everything_is_that_cell_alone_token_for_token(tiny):
     cells = cells_of_everything(tiny)
     together = generate(tiny, PROMPTS, cells, n_new=4)
-    written = [[c.tokens for c in row] for row in together]
     for number in range(0, len(cells), 1 if tiny.backbone == "hooked" else 2):
         cell, p = cells[number], number % 3 % len(PROMPTS)
         alone = generate(tiny, [PROMPTS[p]], [cell], n_new=4, use_cache=False)[0][0]
-        assert alone.tokens == written[number][p], cell.key
-    changed = sum(row != written[0] for row in written[1:])
+        assert_same_text(tiny, (PROMPTS[p], cell), together[number][p], alone)
+    changed = sum(row != together[0] for row in together[1:])
     assert changed > 0.6 * len(cells)
 
 
@@ -205,10 +205,10 @@ def test_a_batch_in_three_parts_whose_rows_end_early_writes_what_one_batch_write
         third = -(-len(cells) * len(prompts) // 3)
         parts = generate(tiny, prompts, cells, n_new=6, batch_size=third)
         uncached = generate(tiny, prompts, cells, n_new=6, use_cache=False)
+        assert_same_texts(tiny, (prompts, cells), parts, whole)
+        assert_same_texts(tiny, (prompts, cells), uncached, whole)
     finally:
         tiny.tokenizer.eos_token = end
-    assert parts == whole
-    assert uncached == whole
     ended = [c.ended for row in whole for c in row]
     assert 0.05 < sum(ended) / len(ended) < 0.95
 
@@ -256,7 +256,8 @@ def test_gated_rows_in_a_mixed_batch_are_continued_as_alone(tiny):
     prompts = [fails, meets, [*fails, 7, 8], meets[:2]]
     together = generate(tiny, prompts, [Cell(), cell], n_new=6)
     for place, prompt in enumerate(prompts):
-        assert together[1][place] == generate(tiny, [prompt], [cell], n_new=6)[0][0]
+        [[alone]] = generate(tiny, [prompt], [cell], n_new=6)
+        assert_same_text(tiny, (prompt, cell), together[1][place], alone)
     assert together[0] != together[1]
 
 
@@ -299,33 +300,30 @@ def test_no_row_is_steered_at_a_padding_position_as_repeng_steers_it(tiny):
     together = generate(tiny, prompts, [Cell(), cell], n_new=6)
     for place, prompt in enumerate(prompts):
         with steer(tiny, *cell.interventions):
-            ids = list(prompt)
-            for _ in range(6):
-                ids.append(int(tiny.forward(torch.tensor([ids]))[0, -1].argmax()))
-        assert (
-            list(together[1][place].tokens) == ids[len(prompt) :][: len(together[1][place].tokens)]
-        )
+            by_hand = greedy_by_hand(tiny, prompt, lambda ids: tiny.forward(torch.tensor([ids])), 6)
+        assert_same_text(tiny, (prompt, cell), together[1][place], by_hand)
     assert together[0] != together[1]
 
 
 @pytest.mark.parametrize("text", ["generated", "steps:2", "window:4"])
 def test_a_scope_acts_under_a_cache_where_that_of_steering_vectors_does_nothing(tiny, text):
     cell = Cell((steering(tiny, "add", scope=Scope.parse(text)),))
-    cached = generate(tiny, PROMPTS, [Cell(), cell], n_new=8)
-    uncached = generate(tiny, PROMPTS, [Cell(), cell], n_new=8, use_cache=False)
-    assert cached == uncached
+    cells = [Cell(), cell]
+    cached = generate(tiny, PROMPTS, cells, n_new=8)
+    uncached = generate(tiny, PROMPTS, cells, n_new=8, use_cache=False)
+    assert_same_texts(tiny, (PROMPTS, cells), cached, uncached)
     assert cached[0] != cached[1]
 
 
 @pytest.mark.parametrize("text", ["ramp:4", "decay:1", "pulse:2:1", "first:3"])
 def test_a_schedule_counts_the_generated_tokens_with_a_cache_as_without(tiny, text):
-    whole, scheduled = (
+    cells = [
         Cell((steering(tiny, "add", scope=Scope.generated(), strength=parse_strength(s)),))
         for s in ("1", text)
-    )
-    cached = generate(tiny, PROMPTS, [whole, scheduled], n_new=9)
-    uncached = generate(tiny, PROMPTS, [whole, scheduled], n_new=9, use_cache=False)
-    assert cached == uncached
+    ]
+    cached = generate(tiny, PROMPTS, cells, n_new=9)
+    uncached = generate(tiny, PROMPTS, cells, n_new=9, use_cache=False)
+    assert_same_texts(tiny, (PROMPTS, cells), cached, uncached)
     assert cached[0] != cached[1]
 
 
@@ -336,7 +334,7 @@ def test_the_first_generated_token_is_step_1_of_a_schedule_and_of_a_scope(tiny):
         for a, b in choices
     ]
     by_schedule, by_scope, longer = generate(tiny, PROMPTS, cells, n_new=8)
-    assert by_schedule == by_scope
+    assert_same_texts(tiny, (PROMPTS, cells[:1]), [by_schedule], [by_scope])
     assert by_schedule != longer
 
 

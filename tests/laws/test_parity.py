@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from steerscope.steering.interventions import Cell, Steering, steer
 from steerscope.steering.scopes import Scope
 from steerscope.texts.contrasts import ContrastPair, ContrastSet
 from tests.helpers import FAMILIES, random_direction
+from tests.same_text import assert_same_text
 
 TOKENS = torch.tensor([[1, 10, 20, 30, 40, 50, 60, 70], [1, 9, 8, 7, 6, 5, 4, 3]])
 HOOKED = [f for f in FAMILIES if f not in {"gemma3", "lfm2"}]
@@ -196,7 +198,8 @@ def test_greedy_tokens_are_those_of_steering_vectors(stories, contrasts, golden)
     n_new = len(words["plain_tokens"][0])
     found = generate(stories, words["prompt_ids"], cells, n_new=n_new)
     expected = [words["plain_tokens"]] + [case["tokens"] for case in words["steered"]]
-    for ours, theirs in zip(found, expected, strict=True):
-        for continuation, tokens in zip(ours, theirs, strict=True):
-            assert list(continuation.tokens) == tokens[: len(continuation.tokens)]
-            assert len(continuation.tokens) == n_new or continuation.ended
+    for cell, ours, theirs in zip(cells, found, expected, strict=True):
+        for prompt, text, tokens in zip(words["prompt_ids"], ours, theirs, strict=True):
+            wanted = replace(text, tokens=tuple(tokens[: len(text.tokens)]))
+            assert_same_text(stories, (prompt, cell), text, wanted)
+            assert len(text.tokens) == n_new or text.ended

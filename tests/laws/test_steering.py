@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -12,6 +14,7 @@ from steerscope.sites import STREAMS, Site
 from steerscope.steering.interventions import Cell, Rows, Steering, steer
 from steerscope.steering.scopes import Scope
 from tests.helpers import count_hooks, origin, random_direction
+from tests.same_text import assert_same_text
 
 TOKENS = torch.tensor([[1, 10, 20, 30, 40, 50], [1, 60, 61, 62, 63, 64]])
 
@@ -197,15 +200,15 @@ def test_transformerlens_own_generate_sees_the_same_positions(load, scope):
     cell = Cell(
         (Steering(random_direction(model, Site("resid_post", 1)), Dose(25.0), scope=scope),)
     )
-    plain, ours = (
-        row[0].tokens for row in generate(model, [TOKENS[0].tolist()], [Cell(), cell], n_new=6)
-    )
+    prompt = TOKENS[0].tolist()
+    [plain], [ours] = generate(model, [prompt], [Cell(), cell], n_new=6)
     assert plain != ours
     with steer(model, *cell.interventions):
         theirs = model.transformer.generate(
             TOKENS[:1], max_new_tokens=6, do_sample=False, verbose=False, prepend_bos=False
         )
-    assert list(ours) == theirs[0, 6 : 6 + len(ours)].tolist()
+    theirs = tuple(theirs[0, 6 : 6 + len(ours.tokens)].tolist())
+    assert_same_text(model, (prompt, cell), ours, replace(ours, tokens=theirs))
 
 
 def test_wrong_combinations_are_refused(tiny):

@@ -14,6 +14,7 @@ from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering, steer
 from steerscope.steering.scopes import Scope
 from tests.helpers import random_direction
+from tests.same_text import assert_same_text, assert_same_texts, greedy_by_hand, hangs_on_rounding
 
 PROMPTS = [[1, 5, 9], [1, 7, 20, 33, 41], [1, 8, 30], [1, 50, 51, 20, 33, 54, 55, 56]]
 SITE = Site("resid_post", 1)
@@ -45,25 +46,22 @@ def first_place(ids, wanted):
 
 def written_alone(model, prompt, wanted, *, after=False):
     """Greedy decoding from nothing at every step, steered by a window found by plain search."""
-    ids = list(prompt)
-    for _ in range(N_NEW):
+
+    def step(ids):
         place = first_place(ids, wanted)
-        tokens = torch.tensor([ids])
         if place is None:
-            logits = model.forward(tokens)
-        else:
-            with steer(model, pushed(model, Scope.window(place + after))):
-                logits = model.forward(tokens)
-        token = int(logits[0, -1].argmax())
-        if token == 2:
-            break
-        ids.append(token)
-    return tuple(ids[len(prompt) :])
+            return model.forward(torch.tensor([ids]))
+        with steer(model, pushed(model, Scope.window(place + after))):
+            return model.forward(torch.tensor([ids]))
+
+    return greedy_by_hand(model, prompt, step, N_NEW)
 
 
 def token_written_late(model, number=0):
     """A token that first occurs late in the plain continuation of a prompt, and its place there."""
-    plain = generate(model, [PROMPTS[number]], n_new=N_NEW)[0][0].tokens
+    [[text]] = generate(model, [PROMPTS[number]], n_new=N_NEW)
+    assert not hangs_on_rounding(model, (PROMPTS[number], Cell()), text)
+    plain = text.tokens
     for place, token in enumerate(plain):
         if place >= LATE - 1 and token not in [*PROMPTS[number], *plain[:place]]:
             return token, place
@@ -124,8 +122,10 @@ def test_what_is_generated_is_what_a_search_at_every_step_gives(tiny):
     ]
     found = generate(tiny, PROMPTS, [Cell(), *cells], n_new=N_NEW)
     for number, prompt in enumerate(PROMPTS):
-        assert found[1][number].tokens == written_alone(tiny, prompt, [token])
-        assert found[2][number].tokens == written_alone(tiny, prompt, [20, 33], after=True)
+        alone = written_alone(tiny, prompt, [token])
+        assert_same_text(tiny, (prompt, cells[0]), found[1][number], alone)
+        alone = written_alone(tiny, prompt, [20, 33], after=True)
+        assert_same_text(tiny, (prompt, cells[1]), found[2][number], alone)
     assert found[1][0].tokens[: place + 1] == found[0][0].tokens[: place + 1]
     assert all(written(found)[0] != row for row in written(found)[1:])
 
@@ -147,20 +147,19 @@ def test_cached_is_uncached_and_a_batch_is_each_alone(tiny):
     cached = generate(tiny, PROMPTS, cells, n_new=N_NEW, sampler=sampler)
     again = generate(tiny, PROMPTS, cells, n_new=N_NEW, sampler=sampler, use_cache=False)
     few = generate(tiny, PROMPTS, cells, n_new=N_NEW, sampler=sampler, batch_size=3)
-    assert written(cached) == written(again) == written(few)
+    for other in (again, few):
+        assert_same_texts(tiny, (PROMPTS, cells), other, cached, sampler)
     for number, cell in enumerate(cells):
         place = number % len(PROMPTS)
         [[alone]] = generate(tiny, [PROMPTS[place]], [cell], n_new=N_NEW, sampler=sampler)
-        assert cached[number][place] == alone, (number, place)
+        assert_same_text(tiny, (PROMPTS[place], cell), cached[number][place], alone, sampler)
     assert len({str(row) for row in written(cached)}) >= 4  # they do differ
 
 
 def test_the_bridge_writes_what_hooked_writes(load):
-    found = [
-        written(generate(m, PROMPTS, cells_of(m), n_new=N_NEW))
-        for m in (load("llama", "hooked"), load("llama", "bridge"))
-    ]
-    assert found[0] == found[1]
+    hooked, bridge = load("llama", "hooked"), load("llama", "bridge")
+    ours, theirs = (generate(m, PROMPTS, cells_of(m), n_new=N_NEW) for m in (hooked, bridge))
+    assert_same_texts(hooked, (PROMPTS, cells_of(hooked)), ours, theirs)
 
 
 @pytest.mark.parametrize(("family", "backbone"), [("gpt2", "hooked"), ("lfm2", "bridge")])
@@ -171,7 +170,8 @@ def test_other_architectures_find_the_token_too(load, family, backbone):
         cells = [Cell((pushed(model, Scope.from_token(*wanted)),))]
         [found] = generate(model, PROMPTS, cells, n_new=N_NEW)
         for number, prompt in enumerate(PROMPTS):
-            assert found[number].tokens == written_alone(model, prompt, wanted)
+            alone = written_alone(model, prompt, wanted)
+            assert_same_text(model, (prompt, cells[0]), found[number], alone)
 
 
 def test_rows_that_end_early_leave_the_scopes_of_the_others_alone(microworld):
@@ -180,18 +180,23 @@ def test_rows_that_end_early_leave_the_scopes_of_the_others_alone(microworld):
     direction = random_direction(microworld, Site("resid_post", 4), natural=400.0)
     cells = [Cell((Steering(direction, Dose(1.0), scope=Scope.from_token(*full_stop)),)), Cell()]
     together = generate(microworld, prompts, cells, n_new=43)
+    for cell, row in zip(cells, together, strict=True):
+        for prompt, text in zip(prompts, row, strict=True):
+            assert not hangs_on_rounding(microworld, (prompt, cell), text)
     assert [c.ended for row in together for c in row] == [False, False, False, True]
     for place, prompt in enumerate(prompts):
         [[alone]] = generate(microworld, [prompt], cells[:1], n_new=43)
-        assert together[0][place] == alone
+        assert_same_text(microworld, (prompt, cells[0]), together[0][place], alone)
 
 
 def test_an_outer_steering_holds_for_what_is_generated(tiny):
     token, _ = token_written_late(tiny)
     steering = pushed(tiny, Scope.after_token(token))
-    inner = generate(tiny, PROMPTS, [Cell((steering,))], n_new=N_NEW)
+    cells = [Cell((steering,))]
+    inner = generate(tiny, PROMPTS, cells, n_new=N_NEW)
     with steer(tiny, steering):
-        assert generate(tiny, PROMPTS, n_new=N_NEW) == inner
+        outer = generate(tiny, PROMPTS, n_new=N_NEW)
+    assert_same_texts(tiny, (PROMPTS, cells), outer, inner)
 
 
 def test_scores_are_those_of_the_window_that_the_token_opens(tiny):

@@ -15,6 +15,7 @@ from steerscope.models.memory import cache_bytes, parse_bytes, shown, weights_by
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell
 from steerscope.texts.contrasts import ContrastPair, ContrastSet
+from tests.same_text import assert_same_texts
 
 PROMPTS = [[1, 5, 9], [1, 7, 20, 33, 41], [1, 8, 30]] * 4
 SITE = Site("resid_post", 1)
@@ -79,7 +80,7 @@ def test_a_limit_splits_the_batch_and_changes_no_token(limited):
         split = generate(limited, PROMPTS, [Cell()], n_new=6)
     finally:
         del limited.new_cache
-    assert split == whole
+    assert_same_texts(limited, (PROMPTS, [Cell()]), split, whole)
     assert max(rows) <= small.rows
 
 

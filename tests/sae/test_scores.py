@@ -28,6 +28,7 @@ from steerscope.sae.steering import FeatureEdit, FeatureSteering
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, steer
 from steerscope.texts.contrasts import ContrastPair, ContrastSet
+from tests.helpers import assert_rounded
 from tests.sae.dictionaries import small_sae
 
 SITE = Site("resid_post", 2)
@@ -54,7 +55,8 @@ def test_the_effect_on_the_output_is_that_of_the_final_norm_and_unembedding(load
     assert effects[:2].argmax(dim=1).tolist() == [40, 7]
     by_hand = model.unembed(sae.decoder[5] * 32**0.5, capped=False)
     assert torch.allclose(effects[5], by_hand - by_hand.mean(), atol=1e-3)
-    assert torch.equal(output_effects(model, sae, [5]), effects[5:6])
+    size = float(model.unembed(sae.decoder[5].abs() * 32**0.5, capped=False).abs().max())
+    assert_rounded(output_effects(model, sae, [5]), effects[5:6], terms=32 + 96, size=size)
     with pytest.raises(UnsupportedSiteError, match="residual|resid_post"):
         output_effects(model, small_sae(d=32, site=Site("z", 1), model=model))
 

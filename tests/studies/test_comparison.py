@@ -17,7 +17,8 @@ from steerscope.runs.keeping import KeptIn
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.studies.methods.findings import COMMON, NULLS, OWN
-from steerscope.studies.methods.measure import ComparisonPlan, compare_methods
+from steerscope.studies.methods.measure import compare_methods
+from steerscope.studies.methods.plan import ComparisonPlan
 from steerscope.texts.contrasts import (
     ContrastPair,
     ContrastSet,
@@ -26,6 +27,7 @@ from steerscope.texts.contrasts import (
     load_contrasts,
     load_prompts,
 )
+from tests.same_text import hangs_on_rounding
 
 METHODS = ("mean_diff", "pca_uncentred", "whitened")
 PLAN = ComparisonPlan(
@@ -165,15 +167,19 @@ def test_the_oracle_reads_what_each_condition_writes_alone(microworld):
     judge = choose_judge(contrasts, prompts.prompts)
     asked = prompts.split(0).test.prompts[:6]
     assert sorted(rows.index) == list(range(6))
+    compared = 0
     for item, prompt in enumerate(asked):
         sign = 1 if prompt.facts["mood"] == "gloomy" else -1
         cell = Cell((Steering(direction, Dose(sign * 0.5, "relative")),))
-        [[written]] = generate(
-            microworld, [prompt.text], [cell], n_new=16, sampler=Sample(plan.temperature, plan.seed)
-        )
+        sampler = Sample(plan.temperature, plan.seed)
+        [[written]] = generate(microworld, [prompt.text], [cell], n_new=16, sampler=sampler)
+        if hangs_on_rounding(microworld, (prompt.text, cell), written, sampler):
+            continue
+        compared += 1
         read = judge.read(prompt, written)
         assert rows.effect[item] == read["flipped"]
         assert rows.kept_topic[item] == read["kept_topic"]
+    assert compared >= 3
 
 
 def test_the_cosine_of_two_methods_is_that_of_the_vectors_compared(load, compared):

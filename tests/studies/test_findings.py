@@ -75,7 +75,7 @@ def test_the_answer_says_that_the_last_layer_needs_more(tmp_path):
     found = find(finished(tmp_path / "r", sweep_rows() + held_out_rows()))
     assert layers_in_words(found) == (
         "Layers: to flip half of the prompts, layer 1 needs least, 0.62 natural; "
-        "the last layer needs more: layer 3 1.8."
+        "the last layer needs more: layer 3 not before 2 breaks a limit."
     )
 
 

@@ -22,7 +22,6 @@ from steerscope.studies.weights.findings import (
     TOKENS,
     Limits,
     choose,
-    front_in_words,
     front_table,
     leaning,
     on_front,
@@ -30,6 +29,7 @@ from steerscope.studies.weights.findings import (
     stand,
     standings_of,
 )
+from steerscope.studies.weights.wording import front_in_words
 from tests.helpers import row
 
 FLIPPED = Effect("flipped", "share", "stories flipped", "joyful", "gloomy", limits=LIMITS)

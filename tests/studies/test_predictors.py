@@ -11,11 +11,11 @@ from steerscope.errors import BadValueError
 from steerscope.studies.predictors.findings import (
     EXPECTED_SIGNS,
     grouped_correlation,
-    league_in_words,
     leave_one_concept_out,
     predictor_league,
     selection_regret,
 )
+from steerscope.studies.predictors.wording import league_in_words
 
 
 def table(columns, n_layers, concepts=("a", "b", "c"), model="m"):

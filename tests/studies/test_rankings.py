@@ -17,12 +17,12 @@ from steerscope.studies.methods.findings import (
     TOP,
     at_common_layer,
     best_layers,
-    in_words,
     null_band,
     rank,
     rivals,
     standings,
 )
+from steerscope.studies.methods.wording import in_words
 
 N = 100
 FLIPPED = Effect("flipped", "share", "continuations whose mood is flipped")

@@ -123,6 +123,31 @@ def test_needed_doses_interpolate_from_zero_and_say_never():
     assert found.largest_effect[3] == pytest.approx(0.2)
 
 
+def test_a_dose_that_breaks_a_limit_is_no_needed_dose():
+    rows = plain() + steered(1, 1.0, 0.25) + steered(1, 2.0, 0.75) + steered(1, 4.0, 0.6)
+    summary = summarise(table_of(rows), FLIPPED, "select")
+    broken = summary.assign(broken=summary.dose_natural == 2.0)
+    found = needed_doses(broken, "mean_diff", 0.5).iloc[0]
+    assert found.dose_natural == 4.0  # nothing is interpolated across what broke
+    assert (found.first_broken, found.largest_effect) == (2.0, pytest.approx(0.6))
+    every = needed_doses(summary.assign(broken=True), "mean_diff", 0.5).iloc[0]
+    assert math.isnan(every.dose_natural)
+    assert math.isnan(every.largest_effect)
+    # Dose 0 is the plain model, whatever it does: from 5 % at 0 to 25 % at 1, 15 % lie half way.
+    half = needed_doses(summary, "mean_diff", 0.15, plain=0.05).iloc[0]
+    assert half.dose_natural == pytest.approx(0.5)
+
+
+def test_each_sign_of_a_dose_has_the_plain_share_of_its_own_prompts():
+    rows = [replace(r, value=float(r.prompt < 3)) for r in plain("test")]
+    rows += [r for r in steered(3, 1.0, 0.8, split="test") if r.prompt < N // 2]
+    rows += [r for r in steered(3, -1.0, 0.6, split="test") if r.prompt >= N // 2]
+    found = dose_response(
+        table_of(rows), FLIPPED, split="test", layer=3, methods=("mean_diff",)
+    ).set_index("dose_natural")
+    assert found.plain.to_dict() == {-1.0: 0.0, 1.0: pytest.approx(3 / (N // 2))}
+
+
 def test_a_predictor_is_a_signed_rank_correlation_over_shared_layers():
     found = predict_layers(
         "gap", {0: 0.1, 1: 0.2, 2: 0.3, 3: 0.4, 9: 0.0}, {0: 4.0, 1: 3.0, 2: 2.0, 3: 1.0}

@@ -22,13 +22,8 @@ from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.steering.responses import conditions
-from steerscope.studies.weights.findings import (
-    Limits,
-    front_in_words,
-    front_table,
-    read_roles,
-    standings_of,
-)
+from steerscope.studies.weights.findings import Limits, front_table, read_roles, standings_of
+from steerscope.studies.weights.wording import front_in_words
 from steerscope.texts.contrasts import load_contrasts, opening_prompts
 from steerscope.weights import WeightEdit
 

@@ -14,27 +14,21 @@ from steerscope.errors import BadValueError, UnsupportedWeightError, VectorMisma
 from steerscope.metrics import kl_divergence
 from steerscope.models.loading import load_model, load_original
 from steerscope.steering.interventions import Cell, steer
-from steerscope.studies.transfer.findings import (
-    against,
-    odd_and_even,
-    towards,
-    transfer_table,
-    verdict,
-    verdicts,
-)
+from steerscope.studies.transfer.findings import against, odd_and_even, towards, transfer_table
 from steerscope.studies.transfer.measure import (
-    TransferPlan,
     kl_of_prefix,
     matched_coefficients,
     steering_by_validation,
     transfer,
 )
+from steerscope.studies.transfer.plan import TransferPlan
 from steerscope.studies.transfer.techniques import (
     prompting,
     steering_technique,
     trained_technique,
     weights_technique,
 )
+from steerscope.studies.transfer.wording import verdict, verdicts
 from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
 from steerscope.weights.adapter import (
     Adapted,

@@ -14,15 +14,11 @@ from steerscope.judges import choose_judge
 from steerscope.sae.reading import mean_code_difference
 from steerscope.sae.steering import clamped
 from steerscope.sites import Site
+from steerscope.studies.features.findings import CONTRASTIVE, summarised
+from steerscope.studies.features.measure import candidates, run_trials
+from steerscope.studies.features.plan import TrialPlan
 from steerscope.studies.features.sources import SOURCES, concept_sets, settings_within
-from steerscope.studies.features.trials import (
-    CONTRASTIVE,
-    TrialPlan,
-    candidates,
-    run_trials,
-    summarised,
-    trials_in_words,
-)
+from steerscope.studies.features.wording import trials_in_words
 from steerscope.texts.contrasts import ContrastSet, load_contrasts, load_prompts
 from tests.sae.dictionaries import small_sae
 

@@ -41,16 +41,18 @@ def test_zones_of_a_run_follow_effect_damage_and_kl_at_the_chosen_dose(tmp_path,
     )
 
 
-def test_a_dose_that_not_every_layer_has_is_brought_to_the_nearest_that_all_have(tmp_path):
+def test_a_layer_without_the_chosen_dose_has_no_zone_and_the_others_keep_theirs(tmp_path):
     spoilt = clean()
+    whole = zones_of(find(made(spoilt, tmp_path, "a")))
     spoilt.rows = [
         replace(r, dose_relative=r.dose_relative / 2) if r.layer == 3 else r for r in spoilt.rows
     ]
-    assert zones_of(find(made(spoilt, tmp_path, "a"))).dose_relative == pytest.approx(0.3)
-    spoilt.rows = [
-        replace(r, dose_relative=r.dose_relative / 100) if r.layer == 3 else r for r in spoilt.rows
-    ]
-    assert zones_of(find(made(spoilt, tmp_path, "b"))) is None
+    found = zones_of(find(made(spoilt, tmp_path, "b")))
+    assert found.dose_relative == whole.dose_relative == pytest.approx(0.4)
+    others = whole.table[whole.table.layer != 3].reset_index(drop=True)
+    assert found.table.equals(others)
+    assert (whole.unmeasured, found.unmeasured) == ((), (3,))
+    assert "not measured at that dose 3" in str(found)
 
 
 def test_the_league_of_a_run_has_what_its_rows_hold_and_says_that_it_decides_nothing(tmp_path):

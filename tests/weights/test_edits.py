@@ -33,6 +33,7 @@ from steerscope.weights import (
 from steerscope.weights.edits import noise_edge
 from steerscope.weights.kept import Weight, kept_weight
 from tests.helpers import count_hooks, planted_contrast
+from tests.same_text import assert_same_texts
 
 TOKENS = torch.tensor([[1, 5, 7, 9, 11], [1, 4, 6, 8, 10]])
 PLACE = Place("down", 1)
@@ -227,12 +228,12 @@ def test_every_cell_of_a_grid_writes_what_it_writes_alone(load, family, backbone
     prompts = [[1, 5, 7, 9], [1, 4, 6], [1, 8, 3, 22]]
     together = generate(model, prompts, cells, n_new=6)
     alone = [generate(model, prompts, [cell], n_new=6)[0] for cell in cells]
-    assert together == alone
+    assert_same_texts(model, (prompts, cells), together, alone)
     swapped = []
     for cell in cells:
         with steer(model, *cell.interventions):
             swapped.append(generate(model, prompts, [Cell()], n_new=6)[0])
-    assert together == swapped
+    assert_same_texts(model, (prompts, cells), together, swapped)
     assert len({c.tokens for row in together for c in row}) > len(prompts)
 
 

@@ -10,13 +10,7 @@ from steerscope.claims.measures.measure import Measured, measure, of_items
 from steerscope.errors import RunError
 from steerscope.runs.results import Run
 from steerscope.studies.steering.plan import effect_of
-from steerscope.studies.weights.findings import (
-    CONTROL,
-    EDIT,
-    ELSEWHERE,
-    read_roles,
-    target_shifts,
-)
+from steerscope.studies.weights.findings import CONTROL, EDIT, ELSEWHERE, read_roles, target_shifts
 
 
 @measure

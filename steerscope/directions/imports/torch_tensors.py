@@ -12,7 +12,7 @@ from steerscope.directions.imports.foreign import ForeignVectors, block_number
 from steerscope.errors import VectorFileError, reason
 from steerscope.sites import Site
 
-_LAYER = re.compile(r"(?:^|_)layer_(\d+)(?![0-9])")
+_LAYER = re.compile(r"(?:^|_)layer_([0-9]+)(?![0-9])")
 
 
 def read_torch(path: Path) -> ForeignVectors:

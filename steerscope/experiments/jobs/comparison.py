@@ -23,19 +23,9 @@ from steerscope.progress import Track
 from steerscope.runs.keeping import UNFINISHED, KeptIn
 from steerscope.runs.results import Row, Run, plain_row
 from steerscope.studies.methods.findings import COMMON as COMMON_LAYER
-from steerscope.studies.methods.findings import (
-    OWN,
-    SETTING,
-    rank,
-    rivals,
-    standings,
-)
-from steerscope.studies.methods.measure import (
-    DOSES,
-    Comparison,
-    ComparisonPlan,
-    compare_methods,
-)
+from steerscope.studies.methods.findings import OWN, SETTING, rank, rivals, standings
+from steerscope.studies.methods.measure import DOSES, Comparison, compare_methods
+from steerscope.studies.methods.plan import ComparisonPlan
 from steerscope.studies.steering.plan import effect_of
 from steerscope.texts.contrasts import load_contrasts, prompts_for
 

@@ -20,10 +20,7 @@ from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
 from steerscope.runs.keeping import UNFINISHED, KeptIn
 from steerscope.runs.results import Row, Run, plain_row
-from steerscope.studies.predictors.findings import (
-    EXPECTED_SIGNS,
-    predictor_league,
-)
+from steerscope.studies.predictors.findings import EXPECTED_SIGNS, predictor_league
 from steerscope.studies.predictors.measure import predictor_table
 from steerscope.texts.contrasts import load_contrasts
 

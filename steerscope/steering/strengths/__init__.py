@@ -10,11 +10,12 @@ keys of a row so far, each row and each token for itself.
 
 from __future__ import annotations
 
-from steerscope.errors import UnknownNameError
+from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.steering.strengths.gates import CosineGate, EigengapGate, Gate, ProjectionGate
 from steerscope.steering.strengths.key_gap import KeyGapGate
 from steerscope.steering.strengths.schedules import Decay, First, Pulse, Ramp, Schedule
 from steerscope.steering.strengths.strength import Constant, Moment, Product, Strength, as_strength
+from steerscope.texts.numbers import read_real
 
 __all__ = [
     "STRENGTHS",
@@ -36,6 +37,7 @@ __all__ = [
     "parse_strength",
 ]
 
+_LONGEST = 1000  # characters of a strength
 STRENGTHS: dict[str, type[Strength]] = {
     kind.name: kind
     for kind in (
@@ -59,13 +61,17 @@ def parse_strength(text: str) -> Strength:
         UnknownNameError: a word is neither a number nor a strength.
         BadValueError: numbers are missing, out of range or not numbers.
     """
+    if len(text) > _LONGEST:
+        raise BadValueError(
+            f"cannot read a strength of {len(text):,} characters; at most {_LONGEST:,} can be read."
+        )
     factors = [_read_one(part.strip()) for part in text.split("*")]
     return factors[0] if len(factors) == 1 else Product(tuple(factors))
 
 
 def _read_one(text: str) -> Strength:
     try:
-        return Constant(float(text))
+        return Constant(read_real(text))
     except ValueError:
         name, *numbers = text.split(":")
     if name not in STRENGTHS:

@@ -16,6 +16,7 @@ from steerscope.eigengaps import HeadSpectra
 from steerscope.errors import BadValueError
 from steerscope.sites import Site
 from steerscope.steering.strengths.strength import Moment, Strength
+from steerscope.texts.numbers import read_real
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Gate(Strength):
                 "in Python."
             )
         try:
-            threshold = float(numbers[0])
+            threshold = read_real(numbers[0])
         except (IndexError, ValueError):
             threshold = math.nan
         if math.isnan(threshold) or numbers[1:] not in ([], ["below"]):

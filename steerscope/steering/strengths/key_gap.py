@@ -13,6 +13,7 @@ from steerscope.eigengaps import spectral_gap
 from steerscope.errors import BadValueError
 from steerscope.sites import Site
 from steerscope.steering.strengths.strength import Moment, Strength
+from steerscope.texts.numbers import read_real, read_whole
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class KeyGapGate(Strength):
         """The gate with the layer, the threshold, and perhaps the word `below`."""
         text = ":".join([cls.name, *numbers])
         try:
-            layer, threshold = int(numbers[0]), float(numbers[1])
+            layer, threshold = read_whole(numbers[0]), read_real(numbers[1])
         except (IndexError, ValueError):
             layer, threshold = -1, 0.0
         if layer < 0 or numbers[2:] not in ([], ["below"]):

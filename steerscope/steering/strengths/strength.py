@@ -15,6 +15,7 @@ from torch import Tensor
 from steerscope.directions import Direction
 from steerscope.errors import BadValueError
 from steerscope.sites import Site
+from steerscope.texts.numbers import read_real, read_whole
 
 
 def no_keys(layer: int) -> Tensor:
@@ -79,7 +80,7 @@ class Strength(ABC):
     @classmethod
     def read(cls, numbers: list[str]) -> Strength:
         """The strength of this name with the numbers that follow it in a text."""
-        kinds = {"int": int, "float": float}
+        kinds = {"int": read_whole, "float": read_real}
         wanted = [(f.name, kinds[str(f.type)]) for f in fields(cls)]  # type: ignore[arg-type]
         form = ":".join([cls.name, *(name.upper() for name, _ in wanted)])
         if len(numbers) != len(wanted):

@@ -12,9 +12,8 @@ from scipy.stats import hypergeom
 from torch import Tensor
 
 from steerscope.errors import AutoencoderMismatchError, BadValueError
-from steerscope.statistics import CONFIDENCE
+from steerscope.statistics import CONFIDENCE, holm
 from steerscope.studies.features.feature_sets import FeatureSet
-from steerscope.studies.predictors.findings import holm
 
 _TAIL = (1 - CONFIDENCE) / 2
 _STRATA = 10

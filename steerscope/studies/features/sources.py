@@ -54,8 +54,7 @@ def concept_sets(
         BadValueError: k exceeds the dictionary.
     """
     for name in sources:
-        if name not in SOURCES:
-            raise UnknownNameError("source of features", name, SOURCES)
+        check_source(name)
     check_fits(sae, model=model)
     contrast = extract(model, contrasts, [sae.site])[sae.site]
     direction = mean_diff(contrast)
@@ -73,6 +72,16 @@ def concept_sets(
     return {
         name: largest(f"{contrasts.concept}, {name}", values[name](), sae, k) for name in sources
     }
+
+
+def check_source(name: str) -> None:
+    """Refuse a route that there is not.
+
+    Raises:
+        UnknownNameError: no such route.
+    """
+    if name not in SOURCES:
+        raise UnknownNameError("source of features", name, SOURCES)
 
 
 def settings_within(

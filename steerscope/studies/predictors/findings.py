@@ -27,7 +27,7 @@ from steerscope.statistics import (
 )
 
 GROUP = ["model", "concept"]
-_LEVEL = 0.05
+LEVEL = 0.05
 
 # The sign that each diagnostic should have if it does what it is used for, stated beforehand.
 EXPECTED_SIGNS: Mapping[str, int] = {
@@ -291,49 +291,3 @@ def _mean_regret(table: pd.DataFrame, diagnostic: str, outcome: str) -> dict[str
         "regret_middle": float(found.regret_middle.mean()),
         "regret_random": float(found.regret_random.mean()),
     }
-
-
-def league_in_words(league: pd.DataFrame) -> str:
-    """Which diagnostics rank the layers beyond chance, and whether any beats the middle layer.
-
-    Args:
-        league: as `predictor_league` returns it, with the outcome in nats.
-    """
-    told = league[league.p_holm < _LEVEL]
-    first = league.iloc[0]
-    if told.empty:
-        said = (
-            f"Of {len(league)} diagnostics none ranks the layers beyond chance after Holm's "
-            f"correction; nearest is {_ranked(first)}.{_out_of_reach(league)}"
-        )
-    else:
-        listed = ", ".join(_ranked(row) for _, row in told.iterrows())
-        said = f"Of {len(league)} diagnostics {len(told)} rank the layers beyond chance: {listed}."
-    best = league.loc[league.regret.idxmin()]
-    return (
-        f"{said} Against the best layer the middle one loses {best.regret_middle:.2f} nats, a random "
-        f"one {best.regret_random:.2f}; of the diagnostics' picks the best loses {best.regret:.2f} "
-        f"({_spoken(best.diagnostic)}), found by looking at all {len(league)}."
-    )
-
-
-def _out_of_reach(league: pd.DataFrame) -> str:
-    """A warning where so few layers cannot tell any order from chance."""
-    n_layers = int(league.n_layers.iloc[0])
-    smallest = 2 / math.factorial(n_layers)
-    if smallest * len(league) < _LEVEL:
-        return ""
-    return (
-        f" {n_layers} layers have so few orders that p cannot fall below {smallest:.2g}, which is too "
-        f"much for {len(league)} diagnostics: none could have been told."
-    )
-
-
-def _ranked(row: pd.Series) -> str:
-    sign = "" if row.rho * row.expected_sign >= 0 else ", against the stated sign"
-    interval = "no interval" if math.isnan(row.low) else f"[{row.low:+.2f}, {row.high:+.2f}]"
-    return f"{_spoken(row.diagnostic)}, rho {row.rho:+.2f} {interval}, corrected p = {row.p_holm:.2g}{sign}"
-
-
-def _spoken(name: str) -> str:
-    return name.replace("_", " ")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from steerscope.errors import NotConvergedError, TooLittleDataError
+from steerscope.errors import TooLittleDataError
 from steerscope.judges.effects import Effect
 from steerscope.runs.results import Run
 from steerscope.statistics import BestCell, Estimate, MixedSlope
@@ -69,14 +69,14 @@ class Findings:
         needed: per layer, the smallest dose that reaches `level`.
         level: effect that `needed` asks for.
         stated: effect of the chosen condition on the test split; None without a test split.
-        mirrored: effect of the opposite dose on the test split.
+        mirrored: effect of the opposite dose on the test split, towards the negative class.
         over_random: stated effect minus that of random directions of the same length.
         over_shuffled: the same for label-shuffled directions.
         curves: dose-response at the chosen layer.
         plain: effect of no steering, on the prompts of the chosen condition.
         corrected: effect of the sweep's best condition, corrected for the choice; None where the select
             split is too small.
-        slope: effect per natural unit at the chosen layer, prompts as random effects; None where
+        slope: effect per natural unit at the chosen layer, mean slope of the prompts; None where
             there is none, and `no_slope` says why.
         heads: eigengap per head; None without attention keys.
         predictor: how the weakest link ranks the layers.
@@ -146,7 +146,12 @@ def _find_in(table: pd.DataFrame, plan: StudyPlan | SweepPlan, effect: Effect) -
         effect=effect,
         summary=summary,
         chosen=chosen,
-        needed=needed_doses(summary, plan.method, level),
+        needed=needed_doses(
+            summary,
+            plan.method,
+            level,
+            plain=_plain_effect(table, effect, "select", _chosen_cell(table, plan.method, chosen)),
+        ),
         level=level,
         stated=_at(curves, plan.method, chosen.dose_natural) if tested else None,
         mirrored=_at(curves, plan.method, -chosen.dose_natural) if tested else None,
@@ -177,8 +182,12 @@ def _slope(
     """The slope, or why there is none."""
     try:
         return dose_slope(table, effect, split=split, layer=layer, method=method), ""
-    except (TooLittleDataError, NotConvergedError) as error:
+    except TooLittleDataError as error:
         return None, str(error)
+
+
+def _chosen_cell(table: pd.DataFrame, method: str, chosen: SweetSpot) -> str:
+    return _cell(table, method, chosen.layer, chosen.dose_natural, "select")
 
 
 def _cell(table: pd.DataFrame, method: str, layer: int, dose: float, split: str) -> str:

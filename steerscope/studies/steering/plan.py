@@ -14,6 +14,7 @@ from steerscope.runs.results import Run
 from steerscope.sites import check_stream
 from steerscope.steering.scopes import Scope
 from steerscope.texts.bundled import DEFAULT_MODEL
+from steerscope.texts.numbers import check_seed, check_temperature
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,8 @@ class Plan:
 
     Raises:
         UnknownNameError: no such stream or scope.
-        BadValueError: a scope that cannot be read, or a count below 1.
+        BadValueError: a scope that cannot be read, a count below 1, a temperature below 0 or a seed
+            outside 0..2⁶³-1.
     """
 
     model: str = DEFAULT_MODEL
@@ -66,6 +68,8 @@ class Plan:
     def __post_init__(self) -> None:
         check_stream(self.stream)
         Scope.parse(self.scope)
+        check_temperature(self.temperature)
+        check_seed(self.seed)
         for name in ("n_new", "max_select", "max_test"):
             if getattr(self, name) < 1:
                 raise BadValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")

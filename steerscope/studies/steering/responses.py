@@ -201,14 +201,13 @@ def best_of_sweep(
 def dose_slope(
     table: pd.DataFrame, effect: Effect, *, split: str, layer: int, method: str
 ) -> MixedSlope:
-    """Effect per natural unit at one layer, over its doses, with prompts as random effects.
+    """Effect per natural unit at one layer, over its doses, each prompt with its own slope.
 
     A shift in nats is taken towards the positive class at every dose, and plain is dose 0. Of a share
     the positive doses count alone: the negative ones are measured on prompts of the other class.
 
     Raises:
         TooLittleDataError: too few prompts or doses, or values on a line.
-        NotConvergedError: the fit finds no optimum.
     """
     labels = conditions(table)
     values = per_prompt(table, effect.metric, split)
@@ -230,7 +229,8 @@ def dose_response(
 ) -> pd.DataFrame:
     """Effect against dose at one layer for each method; seeds of a control are averaged per prompt.
 
-    Columns: method, dose_natural, effect, low, high, n, and the largest and smallest seed mean.
+    Columns: method, dose_natural, effect, low, high, n, plain (effect without steering on the same
+    prompts, which may be others for either sign), and the largest and smallest seed mean.
     """
     effects, labels = responses(table, effect, split), conditions(table)
     at_layer = labels[(labels.layer == layer) & labels.method.isin(methods)]
@@ -239,7 +239,8 @@ def dose_response(
         found = effects.loc[effects.index.intersection(group.index)]
         if found.empty:
             continue
-        estimate = bootstrap_mean(found.mean(axis=0).to_numpy(float))
+        by_prompt = found.mean(axis=0)
+        estimate = bootstrap_mean(by_prompt.to_numpy(float))
         seeds = found.mean(axis=1)
         rows.append(
             {
@@ -249,12 +250,13 @@ def dose_response(
                 "low": estimate.low,
                 "high": estimate.high,
                 "n": estimate.n,
+                "plain": float(effects.loc[PLAIN][by_prompt.notna()].mean()),
                 "lowest_seed": float(seeds.min()),
                 "highest_seed": float(seeds.max()),
                 "n_seeds": len(seeds),
             }
         )
-    columns = ["method", "dose_natural", "effect", "low", "high", "n"]
+    columns = ["method", "dose_natural", "effect", "low", "high", "n", "plain"]
     columns += ["lowest_seed", "highest_seed", "n_seeds"]
     return pd.DataFrame(rows, columns=columns).sort_values(["method", "dose_natural"])
 
@@ -291,23 +293,37 @@ def metric_mean(
     return bootstrap_mean(row.to_numpy(float))
 
 
-def needed_doses(summary: pd.DataFrame, method: str, level: float) -> pd.DataFrame:
+def needed_doses(
+    summary: pd.DataFrame, method: str, level: float, *, plain: float = 0.0
+) -> pd.DataFrame:
     """Per layer, the smallest positive dose whose effect reaches `level`, interpolated; NaN if none.
 
-    Columns: layer, dose_natural, largest_dose, largest_effect.
+    A dose that breaks a limit does not count, for what it reaches, it reaches by damage.
+
+    Args:
+        summary: as `summarise` returns it.
+        method: whose conditions.
+        level: in the unit of the effect.
+        plain: the effect at dose 0.
+
+    Returns:
+        layer, dose_natural, largest_dose, largest_effect (of doses that break nothing; NaN where all
+        do) and first_broken, the smallest dose that breaks a limit (NaN for none).
     """
     rows = []
     chosen = summary[(summary.method == method) & (summary.dose_natural > 0)]
     for layer, group in chosen.groupby("layer"):
-        doses, effects = group.dose_natural.to_numpy(), group.effect.to_numpy()
-        start = 0.0 if not np.isnan(effects).all() else math.nan
-        needed = crossing(np.append(0.0, doses), np.append(start, effects), level)
+        effects = group.effect.where(~group.broken.astype(bool))
+        start = plain if effects.notna().any() else math.nan
         rows.append(
             {
                 "layer": int(layer),
-                "dose_natural": needed,
-                "largest_dose": float(doses.max()),
-                "largest_effect": float(np.nanmax(effects)),
+                "dose_natural": crossing(
+                    np.append(0.0, group.dose_natural), np.append(start, effects), level
+                ),
+                "largest_dose": float(group.dose_natural.max()),
+                "largest_effect": float(effects.max()),
+                "first_broken": float(group.dose_natural[group.broken].min()),
             }
         )
     return pd.DataFrame(rows)

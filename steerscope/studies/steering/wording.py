@@ -81,7 +81,8 @@ def answer(findings: Findings) -> list[str]:
         )
     if f.mirrored:
         said.append(
-            f"The same dose the other way, towards {f.effect.negative}: {amount(f.effect, f.mirrored)}."
+            f"The same dose the other way, towards {f.effect.negative}: "
+            f"{amount(f.effect, _on_one_scale(f.effect, f.mirrored))}."
         )
     said.append(slope_in_words(f))
     said.append(f"Cost: {costs_in_words(f)}.")
@@ -92,6 +93,16 @@ def answer(findings: Findings) -> list[str]:
     )
     said.append(layers_in_words(f))
     return said
+
+
+def _on_one_scale(effect: Effect, mirrored: Estimate) -> Estimate:
+    """The effect of the opposite dose on the scale of the effect itself.
+
+    Nats are stored as gained along the dose; log-odds of the positive text fall when that is negative.
+    """
+    if effect.is_share:
+        return mirrored
+    return Estimate(-mirrored.value, -mirrored.high, -mirrored.low, mirrored.n)
 
 
 def _correction_in_words(f: Findings, best: BestCell) -> str:
@@ -112,10 +123,12 @@ def slope_in_words(findings: Findings) -> str:
         return f"Slope: none is stated, since {f.no_slope.rstrip('.')}."
     model = " of the linear probability model" if f.effect.is_share else ""
     doses = "positive doses" if f.effect.is_share else "doses"
+    items = "prompts" if f.effect.is_share else "pairs"
     return (
-        f"Slope{model} at layer {f.chosen.layer}, prompts as random effects: "
+        f"Slope{model} at layer {f.chosen.layer}, mean over {items}: "
         f"{amount(f.effect, f.slope.slope, difference=True)} per natural unit over the {doses} "
-        f"measured, {f.slope.slope.n} prompts, p = {f.slope.p:.2g}."
+        f"measured, {f.slope.slope.n} {items}, p = {f.slope.p:.2g}; the response is a sigmoid, so that "
+        "other doses have another slope."
     )
 
 
@@ -138,7 +151,8 @@ def layers_in_words(findings: Findings) -> str:
     reached = needed.dropna(subset="dose_natural")
     if reached.empty:
         top = needed.largest_dose.max()
-        return f"Layers: none reaches the goal to {goal} at up to {top:g} natural."
+        damage = " without breaking a limit" if needed.first_broken.notna().any() else ""
+        return f"Layers: none reaches the goal to {goal}{damage} at up to {top:g} natural."
     best = reached.loc[reached.dose_natural.idxmin()]
     said = (
         f"Layers: to {goal}, layer {int(best.layer)} needs least, {best.dose_natural:.2g} natural"
@@ -148,7 +162,7 @@ def layers_in_words(findings: Findings) -> str:
     parts = [
         f"layer {int(r.layer)} "
         + (
-            f"more than {r.largest_dose:g}, the largest measured"
+            _never(float(r.largest_dose), float(r.first_broken))
             if math.isnan(r.dose_natural)
             else f"{r.dose_natural:.2g}"
         )
@@ -158,3 +172,10 @@ def layers_in_words(findings: Findings) -> str:
         return f"{said}."
     more = "the last layers need more" if len(parts) > 1 else "the last layer needs more"
     return f"{said}; {more}: {', '.join(parts)}."
+
+
+def _never(largest: float, first_broken: float) -> str:
+    """Why no dose of a layer was enough."""
+    if math.isnan(first_broken):
+        return f"more than {largest:g}, the largest measured"
+    return f"not before {first_broken:g} breaks a limit"

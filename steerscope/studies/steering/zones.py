@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from steerscope.diagnostics.zones import ZoneLimits, layer_zones
 from steerscope.judges.effects import Limit
-from steerscope.studies.predictors.findings import (
-    EXPECTED_SIGNS,
-    predictor_league,
-)
+from steerscope.studies.predictors.findings import EXPECTED_SIGNS, predictor_league
 from steerscope.studies.steering.findings import Findings
 
 _RESPONDS = 0.05  # nats
@@ -27,14 +23,16 @@ class Zoning:
     """The zone of every layer at one relative dose.
 
     Attributes:
-        dose_relative: the dose of the choice, or the nearest that every layer was measured at.
+        dose_relative: the dose of the choice.
         limits: where the zones end; damage is the worst cost as a share of its limit.
-        table: one row per layer, as `layer_zones` returns it.
+        table: one row per layer that was measured up to that dose, as `layer_zones` returns it.
+        unmeasured: the layers that were not, whose zone is unknown.
     """
 
     dose_relative: float
     limits: ZoneLimits
     table: pd.DataFrame
+    unmeasured: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         parts = []
@@ -44,37 +42,44 @@ class Zoning:
             if layers:
                 parts.append(f"{zone} {', '.join(layers)}")
         unsure = "" if self.table.sure.all() else " (?: the interval holds the limit)"
+        if self.unmeasured:
+            parts.append(f"not measured at that dose {', '.join(map(str, self.unmeasured))}")
         return f"Zones at {self.dose_relative:.2f} of a typical activation: {'; '.join(parts)}{unsure}."
 
 
 def zones_of(findings: Findings) -> Zoning | None:
-    """Zones of a run's layers at the relative dose of its choice; None where no dose is common."""
+    """Zones of a run's layers at the relative dose of its choice; None where that was not measured."""
     f = findings
-    sweep = f.summary[(f.summary.method == f.plan.method) & (f.summary.dose_relative > 0)]
-    sweep = sweep.assign(damage=_damage(sweep, f.effect.limits)).dropna(
-        subset=["effect", "low", "high", "kl_nats"]
+    mine = f.summary[(f.summary.method == f.plan.method) & (f.summary.dose_relative > 0)]
+    sweep = mine.assign(damage=_damage(mine, f.effect.limits)).dropna(
+        subset=["effect", "low", "high", "kl_nats", "damage"]
     )
-    if sweep.empty:
-        return None
     # The same dose of two layers differs in the last digit.
     sweep = sweep.assign(dose_relative=sweep.dose_relative.round(6))
-    reach = sweep.groupby("layer").dose_relative.agg(["min", "max"])
-    low, high = float(reach["min"].max()), float(reach["max"].min())
-    if low > high:
+    dose = round(f.chosen.dose_relative, 6)
+    by_layer = sweep.groupby("layer").dose_relative
+    sweep = sweep[(by_layer.transform("min") <= dose) & (dose <= by_layer.transform("max"))]
+    if sweep.empty:
         return None
-    dose = float(np.clip(f.chosen.dose_relative, low, high))
     limits = ZoneLimits(effect=f.level, damage=1.0, kl=_RESPONDS)
-    return Zoning(dose, limits, layer_zones(sweep, dose=dose, limits=limits, damage="damage"))
+    table = layer_zones(sweep, dose=dose, limits=limits, damage="damage")
+    unmeasured = sorted({int(i) for i in mine.layer} - {int(i) for i in table.layer})
+    return Zoning(dose, limits, table, tuple(unmeasured))
 
 
 def _damage(sweep: pd.DataFrame, limits: Sequence[Limit]) -> pd.Series:
-    """The worst cost of each condition as a share of its limit; 0 where nothing got worse."""
+    """The worst cost of each condition as a share of its limit; 0 where nothing got worse.
+
+    NaN where no cost was measured: a damage that is not known is not none.
+    """
     shares = [
         sweep[f"cost_{limit.metric}"] / limit.worsening
         for limit in limits
         if f"cost_{limit.metric}" in sweep
     ]
-    return pd.concat(shares, axis=1).max(axis=1).clip(lower=0.0).fillna(0.0)
+    if not shares:
+        return pd.Series(float("nan"), index=sweep.index)
+    return pd.concat(shares, axis=1).max(axis=1).clip(lower=0.0)
 
 
 def run_league(findings: Findings, zoning: Zoning) -> pd.DataFrame | None:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from steerscope.runs.results import Run
-from steerscope.statistics import Estimate, bootstrap_mean, sign_flip_p
-from steerscope.studies.methods.one_kl import is_one_kl
-from steerscope.studies.predictors.findings import holm
+from steerscope.statistics import Estimate, bootstrap_mean, holm, sign_flip_p
 
 PLAIN = "plain"
 OUTCOMES = {
     "target": "half the difference between the signs of the share in the positive class",
     "preference": "half the difference between the signs of the log-odds of held-out pairs (nats)",
 }
-_CONDITION = ["technique", "coefficient", "matched"]
+CONDITION = ["technique", "coefficient", "matched"]
 
 
 _MATCHED = "adapt at matched KL"
@@ -58,11 +55,11 @@ def transfer_table(rows: pd.DataFrame) -> pd.DataFrame:
     """
     plain = rows[rows.technique == PLAIN].set_index(["metric", "item"]).value
     found = []
-    for keys, group in rows.groupby([*_CONDITION, "metric"], sort=False):
+    for keys, group in rows.groupby([*CONDITION, "metric"], sort=False):
         values = group.set_index("item").value
         change = bootstrap_mean((values - plain[keys[-1]]).to_numpy(float))
         found.append(
-            dict(zip([*_CONDITION, "metric"], keys, strict=True))
+            dict(zip([*CONDITION, "metric"], keys, strict=True))
             | {"value": float(values.mean()), "change": change.value}
             | {"low": change.low, "high": change.high, "n": change.n}
         )
@@ -150,69 +147,3 @@ def against(rows: pd.DataFrame, metric: str, reference: str) -> pd.DataFrame:
     if tested.any():
         table.loc[tested, "p_holm"] = holm(table.p.to_numpy(float)[tested])
     return table
-
-
-def verdict(table: pd.DataFrame, reference: str, rival: str, *, words: str, kl: float) -> str:
-    """Whether the reference beats a rival at the matched KL, and by how much, in one sentence.
-
-    It says the KL that both came to on the measured prompts, and where these are not one KL, that
-    the comparison is not at one.
-
-    Args:
-        table: as `against` returns it.
-        reference: whose merit is asked.
-        rival: whom it has to beat.
-        words: what was measured, in words, with its unit.
-        kl: the matched KL in nats.
-    """
-    known: Sequence[str] = list(table.technique)
-    missing = [name for name in (reference, rival) if name not in known]
-    start = f"At a matched KL of {kl:g} nats, {words}:"
-    if missing:
-        return f"{start} {' and '.join(missing)}: no coefficient of both signs reaches that KL."
-    by_name = table.set_index("technique")
-    row, mine = by_name.loc[rival], by_name.loc[reference]
-    said = f"{row.difference:+.3f} [{row.difference_low:+.3f}, {row.difference_high:+.3f}]"
-    holm_p = f"p {row.p:.3g}, {row.p_holm:.3g} after Holm, n {row.n:.0f}"
-    if row.p_holm < 0.05:
-        won = "beats" if row.difference > 0 else "is behind"
-        outcome = f"{reference} {won} {rival} by {said} ({holm_p})"
-    else:
-        outcome = f"{reference} and {rival} cannot be told apart: {said} ({holm_p})"
-    price = " against ".join(
-        f"{r.kl:.3f} [{r.kl_low:.3f}, {r.kl_high:.3f}] nats" for r in (mine, row)
-    )
-    held = "" if is_one_kl(mine.kl, row.kl) else "; this is not a comparison at one KL"
-    return f"{start} {outcome}, at {price} on the measured prompts{held}."
-
-
-def verdicts(rows: pd.DataFrame, reference: str, *, kl: float) -> list[str]:
-    """`verdict` of a reference against every other technique, on every outcome that was measured.
-
-    What cannot be brought to the matched KL is stated at c = ±1 with the KL that it has there.
-    """
-    found = []
-    for metric in (m for m in OUTCOMES if m in set(rows.metric)):
-        table = against(rows, metric, reference)
-        for rival in rows.technique.unique():
-            if rival in {PLAIN, reference}:
-                continue
-            line = verdict(table, reference, rival, words=OUTCOMES[metric], kl=kl)
-            if rival not in set(table.technique):
-                line += _at_one(rows, metric, rival)
-            found.append(line)
-    return found
-
-
-def _at_one(rows: pd.DataFrame, metric: str, technique: str) -> str:
-    """What a technique gains at c = ±1, and at what KL; empty where that was not measured."""
-    parts = odd_and_even(rows, metric).set_index(["technique", "coefficient"])
-    if (technique, 1.0) not in parts.index:
-        return ""
-    gain = parts.loc[(technique, 1.0)]
-    here = rows[(rows.technique == technique) & (rows.coefficient.abs() == 1) & ~rows.matched]
-    nats = bootstrap_mean(here[here.metric == "kl"].groupby("item").value.mean().to_numpy(float))
-    return (
-        f" At c = ±1 {technique} has {gain.odd:+.3f} [{gain.odd_low:+.3f}, {gain.odd_high:+.3f}] "
-        f"at {nats.value:.3f} [{nats.low:.3f}, {nats.high:.3f}] nats."
-    )

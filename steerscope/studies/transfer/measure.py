@@ -28,55 +28,16 @@ from steerscope.metrics import kl_divergence
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.steering.interventions import Cell
+from steerscope.studies.transfer.findings import CONDITION, PLAIN
+from steerscope.studies.transfer.plan import TransferPlan
 from steerscope.studies.transfer.techniques import Technique, steering_techniques
 from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
 
-COEFFICIENTS = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)
-PLAIN = "plain"
-_KEYS = ["technique", "coefficient", "matched"]
 _SIZES = tuple(2.0**i for i in range(-3, 5))  # of the coefficients tried first
 _FEW_PROMPTS = 12  # on which these are tried
 _ROUNDS = 6
 _TOLERANCE = 0.02  # of the KL; so near to it, it counts as reached
 _SMALLEST = 1e-12  # nats; what counts as no KL at all is not taken the logarithm of
-
-
-@dataclass(frozen=True, kw_only=True)
-class TransferPlan:
-    """What is measured.
-
-    Attributes:
-        coefficients: measured for every technique; both signs of each.
-        kl: nats per position that the matched coefficients reach.
-        n_prompts: held-out prompts that are continued, at most.
-        n_pairs: held-out pairs whose texts are scored, at most.
-        n_kl_prompts: prompts of the select split on which the KL is matched, at most.
-        n_new: tokens of a continuation.
-        temperature: at which they are sampled.
-        seed: of splits and sampling.
-
-    Raises:
-        BadValueError: a coefficient without its negative, or a number outside its range.
-    """
-
-    coefficients: tuple[float, ...] = COEFFICIENTS
-    kl: float = 0.1
-    n_prompts: int = 60
-    n_pairs: int = 60
-    n_kl_prompts: int = 120
-    n_new: int = 40
-    temperature: float = 0.7
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        given = set(self.coefficients)
-        if not all(map(math.isfinite, given)):
-            raise BadValueError("a coefficient is not a finite number.")
-        if given != {-c for c in given} or 0 in given:
-            raise BadValueError("coefficients come with both signs and without 0.")
-        for name in ("n_prompts", "n_pairs", "n_kl_prompts", "n_new", "kl"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise BadValueError(f"{name} is {getattr(self, name)}; it must be positive.")
 
 
 def matched_coefficients(
@@ -245,7 +206,7 @@ class _Bench:
         by_pair = [found for group in groups for found in self._on_pairs(technique, group)]
         rows = []
         for (c, matched), *found in zip(conditions, by_prompt, by_pair, strict=True):
-            label = dict(zip(_KEYS, (technique.name, c, matched), strict=True))
+            label = dict(zip(CONDITION, (technique.name, c, matched), strict=True))
             rows += [
                 label | {"kind": kind, "item": item, "metric": metric, "value": value}
                 for kind, items in zip(("prompt", "pair"), found, strict=True)

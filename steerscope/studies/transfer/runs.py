@@ -13,7 +13,7 @@ from steerscope.models.lens_model import LensModel
 from steerscope.models.provenance import provenance_of
 from steerscope.runs.results import Row, Run, measuring
 from steerscope.studies.transfer.findings import operator_of
-from steerscope.studies.transfer.measure import TransferPlan
+from steerscope.studies.transfer.plan import TransferPlan
 from steerscope.studies.transfer.techniques import Technique
 from steerscope.texts.contrasts import ContrastSet
 

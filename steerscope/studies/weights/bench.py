@@ -176,6 +176,11 @@ def bind(
             f"no oracle reads what {contrasts.name} leaves alone; name a contrast set whose positive "
             "text a capable model prefers as capability."
         )
+    if plan.capability is not None and has_oracle:
+        raise BadValueError(
+            "a capability set is not used here, since an oracle reads what a continuation kept; "
+            "leave it out."
+        )
     capability = None if has_oracle else load_contrasts(str(plan.capability)).split(plan.seed)
     texts = _texts(plan, pairs, judge.world)
     screener = screen_of(pairs.select, judge.effect, plan.max_pairs)

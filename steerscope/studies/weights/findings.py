@@ -18,7 +18,6 @@ from steerscope.errors import RunError
 from steerscope.judges.effects import PREFERENCE, Effect
 from steerscope.runs.results import Run
 from steerscope.statistics import Estimate, bootstrap_mean, max_statistic
-from steerscope.studies.methods.one_kl import is_one_kl
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.steering.responses import PLAIN, conditions, per_prompt
 
@@ -280,66 +279,3 @@ def standings_of(run: Run, rows: pd.DataFrame) -> list[Standing]:
     roles, effect = read_roles(run), effect_of(run)
     table = run.table()
     return [stand(table, effect, rows, roles, t) for t in roles.target.unique()]
-
-
-def front_in_words(found: Sequence[Standing], effect: Effect) -> list[str]:
-    """The verdict, one sentence for each target."""
-    by_target = {s.target: s for s in found}
-    return [
-        _in_words(by_target[target], effect)
-        if target in by_target
-        else f"towards {target}: no edit that does anything leads there within the limits."
-        for target in (effect.positive, effect.negative)
-    ]
-
-
-def _in_words(s: Standing, effect: Effect) -> str:
-    """How one edit stands: what it does and costs, against its controls, against steering."""
-    leads = "leads there, by" if s.edit.low > 0 else "does not lead there:"
-    words = f"towards {s.target}: {_named(s.edit)} {leads} {_at_a_price(s.edit, effect)}"
-    if s.other is not None:
-        words += f", and {_amount(s.other, effect)} towards {s.other.target}"
-    if s.p_controls < 0.05 and s.over_control.low > 0:
-        words += f"; it beats every control (largest p {s.p_controls:.3g}); "
-    else:
-        words += (
-            f"; it does not beat its controls (p {s.p_controls:.2g}), of which the strongest, "
-            f"{_named(s.strongest)}, moves {_at_a_price(s.strongest, effect)}; "
-        )
-    if s.steering is None:
-        return words + "no steering reaches its KL."
-    gap = s.over_steering
-    side = "ahead of" if gap.low > 0 else "behind" if gap.high < 0 else "level with"
-    difference = f"{_said((gap.value, gap.low, gap.high), effect)} between them"
-    words += (
-        f"it is {side} the mean difference at layer {int(s.steering.layer)}, which moves "
-        f"{_at_a_price(s.steering, effect)}: {difference}"
-    )
-    if is_one_kl(s.edit.kl_nats, s.steering.kl_nats):
-        return words + "."
-    return words + ", but not at one KL: it was matched on the select split and differs here."
-
-
-def _at_a_price(row: pd.Series, effect: Effect) -> str:
-    """The effect with its KL and what else it costs."""
-    return (
-        f"{_amount(row, effect)} at {row.kl_nats:.3f} nats [{row.kl_low:.3f}, {row.kl_high:.3f}] "
-        f"(capability {row.capability_change:+.2f}, perplexity x{row.perplexity_ratio:.2f})"
-    )
-
-
-def _named(row: pd.Series) -> str:
-    text = str(row.cell)
-    _, _, edit = text.partition("edit=")
-    return edit or f"{row.method} at layer {int(row.layer)}"
-
-
-def _amount(row: pd.Series, effect: Effect) -> str:
-    return _said((row.effect, row.low, row.high), effect)
-
-
-def _said(numbers: tuple[float, float, float], effect: Effect) -> str:
-    """A value with its interval and unit."""
-    factor, unit = (100.0, " points") if effect.is_share else (1.0, " nats")
-    value, low, high = (factor * number for number in numbers)
-    return f"{value:+.1f}{unit} [{low:+.1f}, {high:+.1f}]"

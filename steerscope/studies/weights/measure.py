@@ -35,14 +35,7 @@ from steerscope.runs.whole_files import write_whole
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.studies.weights.bench import WeightBench, bind
-from steerscope.studies.weights.findings import (
-    CONTROL,
-    EDIT,
-    ELSEWHERE,
-    ROLES,
-    STEERING,
-    choose,
-)
+from steerscope.studies.weights.findings import CONTROL, EDIT, ELSEWHERE, ROLES, STEERING, choose
 from steerscope.studies.weights.plan import WeightSweepPlan
 from steerscope.weights.controls import CONTROLS, control_of, elsewhere
 from steerscope.weights.descriptions import describe_edit

@@ -9,6 +9,7 @@ from steerscope.errors import BadValueError
 from steerscope.models.matrices import check_weight
 from steerscope.studies.weights.findings import Limits
 from steerscope.texts.bundled import DEFAULT_MODEL
+from steerscope.texts.numbers import check_seed, check_temperature
 from steerscope.weights.edits import find_edit
 from steerscope.weights.weight_edit import WeightEdit
 
@@ -73,6 +74,8 @@ class WeightSweepPlan:
     def __post_init__(self) -> None:
         for name in self.weights:
             check_weight(name)
+        check_temperature(self.temperature)
+        check_seed(self.seed)
         for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise BadValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.errors import BadValueError, check_name
 
 Columns = Literal["singular", "data"]
 COLUMNS: tuple[Columns, ...] = get_args(Columns)
@@ -111,6 +111,4 @@ def check_columns(name: str) -> Columns:
     Raises:
         UnknownNameError: there is none.
     """
-    if name not in COLUMNS:
-        raise UnknownNameError("choice of columns", name, COLUMNS)
-    return name
+    return check_name("choice of columns", name, COLUMNS)

@@ -8,16 +8,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from steerscope.errors import SteerscopeError, VectorFileError
 from steerscope.models.lens_model import LensModel
-from steerscope.models.matrices import check_weight
+from steerscope.models.matrices import check_weight, weight_matrix
 from steerscope.runs.outputs import check_file
 from steerscope.runs.whole_files import whole_file
-from steerscope.weights.adapter.adapter import AdapterDesign, SvdAdapter
+from steerscope.texts.files import parse_json
+from steerscope.weights.adapter.adapter import AdapterDesign, SvdAdapter, untrained
 from steerscope.weights.adapter.changes import check_model
 from steerscope.weights.adapter.factors import Factors
 from steerscope.weights.places import Place
@@ -50,18 +52,25 @@ def read_tensors(
     """Tensors and description of a file that `write_tensors` wrote.
 
     Raises:
-        SteerscopeError: of the class `refused`: no such file, or not one of ours.
+        SteerscopeError: of the class `refused`: no such file, not one of ours, or a NaN in it.
     """
     if not Path(path).is_file():
         raise refused(f"no file {path}; check the path.")
     try:
         with safe_open(path, framework="pt") as file:
-            described = dict(json.loads((file.metadata() or {})[_KEY]))
-            return {name: file.get_tensor(name) for name in file.keys()}, described  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+            text = (file.metadata() or {})[_KEY]
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise refused(
             f"{path} is not a file that steerscope wrote, or is damaged ({error}); give another."
         ) from None
+    described = parse_json(text, str(path), refused)
+    if not isinstance(described, dict):
+        raise refused(f"{path} does not describe what it holds; give another.")
+    bad = [name for name, t in tensors.items() if not bool(torch.isfinite(t).all())]
+    if bad:
+        raise refused(f"{path} holds a NaN or an infinity in {bad[0]!r}; make it again.")
+    return tensors, described
 
 
 def is_adapter_file(path: str | Path) -> bool:
@@ -105,7 +114,8 @@ def load_adapter(path: str | Path, model: LensModel) -> SvdAdapter:
     """Read back what `save_adapter` wrote, for the model that it was trained on.
 
     Raises:
-        VectorFileError: no such file, or not an adapter of ours.
+        VectorFileError: no such file, or not an adapter of ours: a tensor is missing, is of another
+            shape than its design and model say, or is one too many.
         VectorMismatchError: it belongs to another model.
     """
     tensors, described = read_tensors(path)
@@ -121,10 +131,34 @@ def load_adapter(path: str | Path, model: LensModel) -> SvdAdapter:
             model=described["model"],
             seed=described["seed"],
         )
-    except (KeyError, TypeError) as error:
-        raise VectorFileError(f"{path} lacks {error}; it is damaged.") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise VectorFileError(
+            f"{path} does not hold what its design names ({error}); it is damaged."
+        ) from None
     check_model(adapter, model)
+    _check_shapes(path, tensors, adapter, model)
     return adapter
+
+
+def _check_shapes(
+    path: str | Path, tensors: Mapping[str, Tensor], adapter: SvdAdapter, model: LensModel
+) -> None:
+    """Refuse tensors that the design does not name, and any of another shape than it needs."""
+    rank = adapter.design.rank
+    wanted: dict[str, tuple[int, ...]] = {}
+    fresh = untrained(adapter.design)
+    for matrix in adapter.matrices:
+        d, out = weight_matrix(model, matrix.name, matrix.layer).read().shape
+        shapes = dict(zip(_BASES, ((d, rank), (rank,), (out, rank)), strict=True))
+        shapes |= {name: tuple(tensor.shape) for name, tensor in fresh[matrix].items()}
+        wanted |= {f"{matrix} {name}": shape for name, shape in shapes.items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if found != wanted:
+        name = min(set(found.items()) ^ set(wanted.items()))[0]
+        raise VectorFileError(
+            f"{path}: {name!r} has the shape {found.get(name, 'none, as it is missing')}, its design "
+            f"and {model.name} ask for {wanted.get(name, 'no such tensor')}; it is damaged."
+        )
 
 
 def _place(text: str) -> Place:

@@ -36,14 +36,14 @@ Contrasts = Mapping[Site, Contrast]
 
 
 def _band(amount: float, option: str, _: Contrasts) -> Edit:
-    match = re.fullmatch(r"(\d+)-(\d*)", option)
+    match = re.fullmatch(r"([0-9]{1,5})-([0-9]{0,5})", option)
     if match is None:
         raise BadValueError(f"band needs a range of indices, such as band[0-8], not {option!r}.")
     return Band(amount, int(match[1]), int(match[2]) if match[2] else None)
 
 
 def _deflate(amount: float, option: str, contrasts: Contrasts) -> Edit:
-    match = re.fullmatch(r"(\d*),?(centred)?", option)
+    match = re.fullmatch(r"([0-9]{0,5}),?(centred)?", option)
     if match is None:
         raise BadValueError(
             f"deflate takes a rank, such as deflate[2] or deflate[2,centred], not {option!r}."

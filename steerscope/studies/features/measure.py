@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from steerscope.directions import Direction, mean_diff, random
@@ -25,52 +24,17 @@ from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sae.reading import mean_code_difference
 from steerscope.sae.scores import concept_scores, output_effects, output_target
 from steerscope.sae.vectors import random_features, single, uniform, weighted
-from steerscope.statistics import bootstrap_mean, sign_flip_p
 from steerscope.steering.interventions import Cell, Intervention, Steering
-from steerscope.studies.predictors.findings import holm
+from steerscope.studies.features.findings import CONTRASTIVE
+from steerscope.studies.features.plan import TrialPlan
 from steerscope.texts.contrasts import ContrastSet, Prompt
 
-CONTRASTIVE = "contrastive"
-NULLS = ("random direction", "random features")
 _DOSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
 _SIZES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 _TOLERANCE = 0.02  # of the KL: this near counts as reached
-_SURE = 0.05
 
 Edit = Callable[[int, float], Intervention]
 """What is done for a sign (towards or away from the positive class) at a size."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialPlan:
-    """How directions are tried.
-
-    Attributes:
-        kls: nats at which they are compared; the verdict is at the first.
-        k: features of a feature-targeted direction.
-        n_select: prompts on which the KL is matched, at most.
-        n_test: held-out prompts, at most.
-        n_new: tokens of each continuation.
-        temperature: at which they are sampled.
-        seed: of nulls, sampling and resamples.
-
-    Raises:
-        BadValueError: a number below 1, or no KL.
-    """
-
-    kls: tuple[float, ...] = (0.2,)
-    k: int = 8
-    n_select: int = 12
-    n_test: int = 120
-    n_new: int = 40
-    temperature: float = 0.7
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.kls or min(self.kls) <= 0:
-            raise BadValueError(f"the KLs {self.kls} must be positive numbers of nats.")
-        if min(self.k, self.n_select, self.n_test, self.n_new) < 1:
-            raise BadValueError("counts of features, prompts and tokens must be at least 1.")
 
 
 def candidates(
@@ -239,82 +203,3 @@ def _edited(
         return None
     size = found.above
     return _Condition(kl, name, found.curve[size], math.nan, lambda sign: Cell((edit(sign, size),)))
-
-
-def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
-    """Every direction on every outcome, with its interval, and paired against contrastive steering.
-
-    Args:
-        trials: as `run_trials` returns them.
-        seed: of resamples and sign flips.
-
-    Returns:
-        One row per KL, method and metric: value, low, high, n, difference (to contrastive, on the same
-        prompts) with its interval, p by sign flips, and p_holm over the directions that are no nulls
-        and the metrics of one KL.
-    """
-    fixed = ["kl", "method", "kl_nats", "dose_natural", "prompt"]
-    metrics = [c for c in trials if c not in fixed]
-    rows = []
-    for kl, part in trials[trials.method != "plain"].groupby("kl"):
-        by_method = {
-            str(m): rows.set_index("prompt")[metrics].sort_index()
-            for m, rows in part.groupby("method", sort=False)
-        }
-        by_method["plain"] = (
-            trials[trials.method == "plain"].set_index("prompt")[metrics].sort_index()
-        )
-        reference = by_method.get(CONTRASTIVE)
-        for method, values in by_method.items():
-            for metric in metrics:
-                mine = bootstrap_mean(values[metric].to_numpy(float), seed=seed)
-                row = {"kl": kl, "method": method, "metric": metric, "value": mine.value}
-                row |= {"low": mine.low, "high": mine.high, "n": mine.n}
-                if reference is not None and method != CONTRASTIVE:
-                    gap = (values[metric] - reference[metric]).to_numpy(float)
-                    paired = bootstrap_mean(gap, seed=seed)
-                    row |= {"difference": paired.value, "difference_low": paired.low}
-                    row |= {"difference_high": paired.high, "p": sign_flip_p(gap, seed=seed)}
-                rows.append(row)
-    table = pd.DataFrame(rows)
-    for _, part in table.groupby("kl"):
-        tested = part[part.p.notna() & ~part.method.isin([*NULLS, "plain"])]
-        table.loc[tested.index, "p_holm"] = holm(tested.p.to_numpy(float))
-    return table
-
-
-def trials_in_words(table: pd.DataFrame, *, kl: float, effect: str) -> list[str]:
-    """What feature-targeted steering gains and costs beside contrastive steering at a KL.
-
-    Args:
-        table: as `summarised` returns it.
-        kl: at which.
-        effect: name of the metric that is wanted; the others, but grammar, are what should be kept.
-    """
-    here = table[np.isclose(table.kl, kl)].set_index(["method", "metric"])
-    lines = [f"At {kl:g} nats, {int(here.n.max())} held-out prompts, against contrastive steering:"]
-    methods = [m for m in here.index.unique("method") if m not in {CONTRASTIVE, "plain", *NULLS}]
-    lines += [f"  {CONTRASTIVE}: {_level(here, CONTRASTIVE, effect)}"]
-    for method in methods:
-        told = [
-            f"{metric} {'more' if row.difference > 0 else 'less'} ({_gap(row)})"
-            for metric, row in here.loc[method].iterrows()
-            if row.p_holm < _SURE
-        ]
-        verdict = ", ".join(told) if told else "not told apart in anything"
-        level = f"{_level(here, method, effect)}, {_gap(here.loc[(method, effect)])}"
-        lines.append(f"  {method}: {level}; sure after Holm: {verdict}")
-    for null in NULLS:
-        if (null, effect) in here.index:
-            lines.append(f"  {null}, a null: {_level(here, null, effect)}")
-    return lines
-
-
-def _level(here: pd.DataFrame, method: str, metric: str) -> str:
-    row = here.loc[(method, metric)]
-    return f"{metric} {100 * row.value:.0f} % [{100 * row.low:.0f}, {100 * row.high:.0f}]"
-
-
-def _gap(row: pd.Series) -> str:
-    low, high = 100 * row.difference_low, 100 * row.difference_high
-    return f"{100 * row.difference:+.0f} points [{low:+.0f}, {high:+.0f}]"

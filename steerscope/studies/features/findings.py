@@ -1,0 +1,53 @@
+"""What trials of directions at one KL come to: rows to numbers."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from steerscope.statistics import bootstrap_mean, holm, sign_flip_p
+
+CONTRASTIVE = "contrastive"
+NULLS = ("random direction", "random features")
+SURE = 0.05
+
+
+def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """Every direction on every outcome, with its interval, and paired against contrastive steering.
+
+    Args:
+        trials: as `run_trials` returns them.
+        seed: of resamples and sign flips.
+
+    Returns:
+        One row per KL, method and metric: value, low, high, n, difference (to contrastive, on the same
+        prompts) with its interval, p by sign flips, and p_holm over the directions that are no nulls
+        and the metrics of one KL.
+    """
+    fixed = ["kl", "method", "kl_nats", "dose_natural", "prompt"]
+    metrics = [c for c in trials if c not in fixed]
+    rows = []
+    for kl, part in trials[trials.method != "plain"].groupby("kl"):
+        by_method = {
+            str(m): rows.set_index("prompt")[metrics].sort_index()
+            for m, rows in part.groupby("method", sort=False)
+        }
+        by_method["plain"] = (
+            trials[trials.method == "plain"].set_index("prompt")[metrics].sort_index()
+        )
+        reference = by_method.get(CONTRASTIVE)
+        for method, values in by_method.items():
+            for metric in metrics:
+                mine = bootstrap_mean(values[metric].to_numpy(float), seed=seed)
+                row = {"kl": kl, "method": method, "metric": metric, "value": mine.value}
+                row |= {"low": mine.low, "high": mine.high, "n": mine.n}
+                if reference is not None and method != CONTRASTIVE:
+                    gap = (values[metric] - reference[metric]).to_numpy(float)
+                    paired = bootstrap_mean(gap, seed=seed)
+                    row |= {"difference": paired.value, "difference_low": paired.low}
+                    row |= {"difference_high": paired.high, "p": sign_flip_p(gap, seed=seed)}
+                rows.append(row)
+    table = pd.DataFrame(rows)
+    for _, part in table.groupby("kl"):
+        tested = part[part.p.notna() & ~part.method.isin([*NULLS, "plain"])]
+        table.loc[tested.index, "p_holm"] = holm(tested.p.to_numpy(float))
+    return table

@@ -1,0 +1,45 @@
+"""What trials of directions at one KL show, in sentences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from steerscope.studies.features.findings import CONTRASTIVE, NULLS, SURE
+
+
+def trials_in_words(table: pd.DataFrame, *, kl: float, effect: str) -> list[str]:
+    """What feature-targeted steering gains and costs beside contrastive steering at a KL.
+
+    Args:
+        table: as `summarised` returns it.
+        kl: at which.
+        effect: name of the metric that is wanted; the others, but grammar, are what should be kept.
+    """
+    here = table[np.isclose(table.kl, kl)].set_index(["method", "metric"])
+    lines = [f"At {kl:g} nats, {int(here.n.max())} held-out prompts, against contrastive steering:"]
+    methods = [m for m in here.index.unique("method") if m not in {CONTRASTIVE, "plain", *NULLS}]
+    lines += [f"  {CONTRASTIVE}: {_level(here, CONTRASTIVE, effect)}"]
+    for method in methods:
+        told = [
+            f"{metric} {'more' if row.difference > 0 else 'less'} ({_gap(row)})"
+            for metric, row in here.loc[method].iterrows()
+            if row.p_holm < SURE
+        ]
+        verdict = ", ".join(told) if told else "not told apart in anything"
+        level = f"{_level(here, method, effect)}, {_gap(here.loc[(method, effect)])}"
+        lines.append(f"  {method}: {level}; sure after Holm: {verdict}")
+    for null in NULLS:
+        if (null, effect) in here.index:
+            lines.append(f"  {null}, a null: {_level(here, null, effect)}")
+    return lines
+
+
+def _level(here: pd.DataFrame, method: str, metric: str) -> str:
+    row = here.loc[(method, metric)]
+    return f"{metric} {100 * row.value:.0f} % [{100 * row.low:.0f}, {100 * row.high:.0f}]"
+
+
+def _gap(row: pd.Series) -> str:
+    low, high = 100 * row.difference_low, 100 * row.difference_high
+    return f"{100 * row.difference:+.0f} points [{low:+.0f}, {high:+.0f}]"

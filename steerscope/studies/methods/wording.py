@@ -1,0 +1,73 @@
+"""What a comparison of methods shows, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from steerscope.judges.effects import Effect
+from steerscope.studies.methods.findings import (
+    BETWEEN,
+    LOST,
+    NULLS,
+    SAME_VECTOR,
+    SETTING,
+    TOP,
+)
+
+
+def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[str]:
+    """What the comparison shows, a few sentences for each setting.
+
+    Args:
+        table: the ranking with standings.
+        pairs: the rivals, with the cosine of their vectors.
+        effect: what was measured.
+    """
+    n_tests = int(table.p.notna().sum())
+    everyone = [m for m in table.method.unique() if m not in NULLS]
+    lines = []
+    for (place, matching), rows in table.groupby(SETTING, sort=False):
+        first = rows.iloc[0]
+        by_standing = {name: list(part.method) for name, part in rows.groupby("standing")}
+        top, between, lost = (by_standing.get(name, []) for name in (TOP, BETWEEN, LOST))
+        band = f"{_amount(first.null_low, effect)} to {_amount(first.null_high, effect)}"
+        kinds = [f"{r.method} {_amount(r.effect, effect)}" for r in rows[rows.null].itertuples()]
+        lines.append(
+            f"{place}, matched {matching}: {_listed([*top, *between])} beat every one of "
+            f"{first.n_nulls} null directions (the middle 95 % of these lie at {band}, the largest "
+            f"at {_amount(first.null_max, effect)}, on average {_listed(kinds)}; n = {first.n} held-out items, Holm over {n_tests} comparisons)."
+        )
+        if lost:
+            lines.append(f"  Not told from the nulls: {_listed(lost)}.")
+        if top:
+            best = rows.loc[rows.method == top[0], "effect"].iloc[0]
+            lines.append(
+                f"  Largest: {top[0]}, {_amount(best, effect)}. Inside the noise floor of it: "
+                f"{_listed(top[1:])}. Really lower: {_listed(between)} (paired, max statistic over "
+                f"{len(pairs)} pairs)."
+            )
+        here = (pairs[SETTING] == [place, matching]).all(axis=1)
+        for twins in pairs[here & (pairs.cosine > SAME_VECTOR)].itertuples():
+            lines.append(
+                f"  One vector under two names: {twins.better} and {twins.worse} (cosine "
+                f"{twins.cosine:.3f}), {_amount(twins.difference, effect)} apart all the same."
+            )
+        out = [m for m in everyone if m not in set(rows.method)]
+        if out:
+            lines.append(f"  Left out, since no layer reaches the matched dose: {_listed(out)}.")
+    if not effect.is_share:
+        lines.append(
+            "The preference is also what gradient and Fisher methods descend, on other pairs: it "
+            "favours them, and does not tell what the model would write."
+        )
+    return lines
+
+
+def _amount(value: float, effect: Effect) -> str:
+    return f"{100 * value:.0f} %" if effect.is_share else f"{value:.2f} nats"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none"

@@ -155,8 +155,7 @@ def evaluate(
     from steerscope.texts.contrasts import load_contrasts, prompts_for
     from steerscope.weights.adapter import load_adapter
 
-    if out is not None:
-        check_run_folder(out)
+    out = out and check_run_folder(out)
     loaded = loading.load(subject.model)
     technique = weights_technique(load_adapter(path, loaded))
     ends = [float(c) for c in numbers(coefficients, float, "coefficients")]

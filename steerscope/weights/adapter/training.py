@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -276,7 +277,11 @@ def _keep(
     for name, tensor in trainee.parameters().items():
         tensors[f"now {name}"] = tensor.detach()
         tensors |= {f"{key} {name}": value for key, value in optimiser.state[tensor].items()}
-    history = [asdict(e) for e in state.history]
+    # JSON has no word for what the first epoch did not train.
+    history = [
+        asdict(e) | {"training": None if math.isnan(e.training) else e.training}
+        for e in state.history
+    ]
     write_tensors(path, tensors, {"training": identity, "history": history}, RunError)
 
 
@@ -301,4 +306,9 @@ def _resumed(
             }
             optimiser.state[tensor] = kept
     best = {n: tensors[f"best {n}"].to(t.device) for n, t in trainee.parameters().items()}
-    return _State(best, [Epoch(**e) for e in described["history"]])
+    return _State(best, [_epoch(e) for e in described["history"]])
+
+
+def _epoch(stored: dict[str, Any]) -> Epoch:
+    training = math.nan if stored["training"] is None else stored["training"]
+    return Epoch(stored["number"], training, stored["validation"])

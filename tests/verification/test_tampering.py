@@ -8,17 +8,20 @@ from dataclasses import asdict
 
 import pytest
 
-from steerscope.errors import SteerscopeError
+from steerscope.errors import RunError, SteerscopeError
 from steerscope.experiments import parse_experiment, print_experiment
 from steerscope.experiments.identity import folder_of
 from steerscope.experiments.jobs import find_job
 from steerscope.experiments.running import FILE
 from steerscope.report import draw_figures, write_report, write_tables
 from steerscope.runs.printed import record_printed
+from steerscope.runs.records import check_measured, check_records
 from steerscope.runs.results import Run
 from steerscope.studies.steering.measure import load_texts
 from steerscope.studies.steering.plan import StudyPlan
 from steerscope.verification import verify
+from steerscope.verification.printed import check_printed
+from steerscope.verification.printings import compare_pages
 from tests.studies.test_findings import FLIPPED, held_out_rows, sweep_rows
 from tests.verification.tampering import of_experiments, of_pages, of_prints, of_records, runs
 
@@ -101,20 +104,85 @@ RUN = {
     ),
 }
 WHOLE = dict(of_experiments())
-QUICK = (
-    "manifest empty and a part gone",
-    "part gone with all that names it",
-    "run.json nested deep",
-    "rows garbage",
-    "seal of texts not UTF-8",
-    "report.html: block",
-    "report.html: style",
-    "figures/layer_sweep.html: range of an axis",
-    "a picture replaced",
-    "a figure invented",
+PAGE = """<!doctype html><html><head><title>A run</title><style>p {color: #222}</style></head>
+<body><h1>Yes?</h1><p class="answer">No.</p><figure id="f"><div id="f-plot"></div>
+<script>Plotly.newPlot("f-plot", [{"x": [1], "y": [2], "line": {"color": "#0072B2"}}],
+{"title": {"text": "Effect"}, "xaxis": {"range": [0, 1]}}, {"displaylogo": false})</script>
+<figcaption>n = 3</figcaption></figure></body></html>"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("<title>A", "<title>B"),
+        ("#222", "#fff"),
+        ("No.", "Yes."),
+        ("<h1>Yes?", "<h1>Yes!"),
+        ("</body>", "<div>Proved.</div></body>"),
+        ("</body>", "Proved.</body>"),
+        ("</body>", "<script>alert(1)</script></body>"),
+        ('"Effect"', '"Proof"'),
+        ('"range": [0, 1]', '"range": [0, 9]'),
+        ("n = 3", "n = 300"),
+        ("#0072B2", "#000000"),
+        ('class="answer"', 'class="hidden"'),
+        ('[{"x"', '{"x"'),
+    ],
 )
+def test_whatever_is_changed_on_a_page_is_named(before, after):
+    assert before in PAGE
+    n, found = compare_pages("page.html", PAGE.replace(before, after, 1), PAGE)
+    assert len(found) == 1, [str(d) for d in found]
+    assert found[0].where.startswith("page.html")
+    assert n == compare_pages("page.html", PAGE, PAGE)[0] > 5
 
 
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tamper") / "measured"
+    made_run(path, PLAN, {"kind": "StudyPlan", **asdict(PLAN)})
+    return path
+
+
+@pytest.mark.parametrize("name", sorted(dict(of_records())))
+def test_every_tampering_of_what_was_measured_is_seen_in_the_records(name, measured, tmp_path):
+    folder = linked(measured, tmp_path / "study")
+    assert check_records(Run.open(folder)).differences == ()
+    RUN[name](folder)
+    try:
+        run = Run.open(folder)
+    except RunError:
+        assert name.startswith("run.json")
+        return
+    assert check_records(run).differences
+    if name != "manifest.json gone":  # a run that was not finished may be looked at
+        with pytest.raises(RunError, match="is not as it was measured"):
+            check_measured(run)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: (r / "figures/a.png").write_bytes(b"other"),
+        lambda r: (r / "figures/a.png").rename(r / "figures/b.png"),
+        lambda r: (r / "figures/c.png").write_bytes(b"x"),
+        lambda r: (r / "report.html").unlink(),
+        lambda r: (r / "printed.json").unlink(),
+        lambda r: (r / "printed.json").write_text("{}"),
+        lambda r: (r / "printed.json").write_text("["),
+    ],
+)
+def test_a_picture_swapped_lost_or_invented_is_seen(change, tmp_path):
+    (tmp_path / "figures").mkdir()
+    for name in ("figures/a.png", "report.html"):
+        (tmp_path / name).write_text(name)
+    record_printed(tmp_path, [tmp_path / "figures/a.png", tmp_path / "report.html"])
+    assert not list(check_printed(tmp_path, old=False))
+    change(tmp_path)
+    assert list(check_printed(tmp_path, old=False))
+
+
+@pytest.mark.slow
 def test_what_nobody_touched_is_as_it_was(study, experiment):
     for folder in (study, experiment):
         assert [str(d) for d in verify(folder, weights=False).differences] == []
@@ -127,22 +195,8 @@ def seen(folder):
     return said
 
 
-@pytest.mark.parametrize("name", QUICK)
-def test_some_tamperings_of_a_run_are_seen(name, study, tmp_path):
-    folder = linked(study, tmp_path / "study")
-    RUN[name](folder)
-    seen(folder)
-
-
-@pytest.mark.parametrize("name", ["experiment.json: question", "a run twice", "runs swapped"])
-def test_some_tamperings_of_an_experiment_are_seen(name, experiment, tmp_path):
-    folder = linked(experiment, tmp_path / "experiment")
-    WHOLE[name](folder)
-    seen(folder)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(RUN.keys() - set(QUICK)))
+@pytest.mark.parametrize("name", sorted(RUN))
 def test_every_tampering_of_a_run_is_seen(name, study, tmp_path):
     folder = linked(study, tmp_path / "study")
     RUN[name](folder)

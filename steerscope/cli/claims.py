@@ -103,10 +103,10 @@ def _numbers(judged: Judged) -> tuple[str, str, str, str]:
 
 def _write(judged: list[Judged], out: Path) -> list[Path]:
     from steerscope.claims import board
-    from steerscope.experiments.running import as_csv
     from steerscope.figures import claims_board
     from steerscope.figures.files import Plate, write_plate
     from steerscope.runs.outputs import write_mark
+    from steerscope.runs.spreadsheets import as_csv
     from steerscope.runs.whole_files import whole_folder, write_whole
 
     found = board(judged)

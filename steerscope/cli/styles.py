@@ -81,11 +81,12 @@ def _write(found: pd.DataFrame, out: Path) -> list[Path]:
     """The table, the leak by layer, and the cosines at every site."""
     from steerscope.figures import sink_leak, style_cosines
     from steerscope.runs.outputs import write_mark
+    from steerscope.runs.spreadsheets import as_csv
     from steerscope.runs.whole_files import whole_folder, write_whole
 
     drawn = {"sink_leak": sink_leak(found)}
     drawn |= {f"cosines-{site}": style_cosines(found, site=site) for site in found.site.unique()}
-    texts = {"styles.csv": found.to_csv(index=False)}
+    texts = {"styles.csv": as_csv(found)}
     texts |= {f"{name}.html": f.to_html(include_plotlyjs=True) for name, f in drawn.items()}
     with whole_folder(out) as unfinished:
         for name, text in texts.items():

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import pandas as pd
-
 from steerscope.errors import RunError, reason
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.identity import RUNS, find_runs, folder_of, runs_of_steps
@@ -24,6 +22,7 @@ from steerscope.runs.printed import replace_printed
 from steerscope.runs.records import check_measured
 from steerscope.runs.results import Run, has_measured, measuring
 from steerscope.runs.seals import MANIFEST
+from steerscope.runs.spreadsheets import as_csv
 from steerscope.runs.whole_files import write_whole
 
 FILE = "experiment.json"
@@ -123,11 +122,6 @@ def tables_of(experiment: Experiment, runs: Sequence[Run]) -> dict[str, str]:
 def plates_of(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
     """The figures that the experiment asks for."""
     return find_job(experiment.job).plates(experiment, runs)
-
-
-def as_csv(table: pd.DataFrame) -> str:
-    """A table in full precision, the same bytes on every system."""
-    return table.to_csv(index=False, lineterminator="\n")
 
 
 def print_experiment(experiment: Experiment, out: str | Path) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
+from steerscope.figures.literal import of_literal_text
 from steerscope.figures.theme import BLUE, GREEN, ORANGE, add_band, new_figure
 from steerscope.figures.zones import add_zones
 
@@ -16,6 +17,7 @@ _PANELS = (
 _ZONE_SHARE, _GAP = 0.08, 0.055
 
 
+@of_literal_text
 def layer_anatomy(anatomy: pd.DataFrame, zones: pd.DataFrame | None, *, site: str) -> go.Figure:
     """Aligned panels over the layers, one per quantity, with the zones below.
 

@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from jaxtyping import Int
 
+from steerscope.figures.literal import of_literal_text
 from steerscope.figures.theme import BLACK, BLUE, GREY, ORANGE, RED, new_figure
 
 _LOOK = {
@@ -23,6 +24,7 @@ _ROW, _GAP, _TOP, _BOTTOM = 44, 80, 95, 65  # pixels
 _LABEL = 56  # characters of a line
 
 
+@of_literal_text
 def claims_board(board: pd.DataFrame) -> go.Figure:
     """One row per claim, by verdict: value and 95 % interval, threshold as a line, verdict at the right.
 

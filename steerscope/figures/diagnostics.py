@@ -8,12 +8,14 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from steerscope.figures.literal import of_literal_text
 from steerscope.figures.sweeps import effect_title
 from steerscope.figures.theme import BLUE, GREY, ORANGE, RED, new_figure
 from steerscope.judges.effects import Effect
 from steerscope.studies.steering.responses import Predictor
 
 
+@of_literal_text
 def eigengap_heads(heads: pd.DataFrame) -> go.Figure:
     """Gap of every head with its interval, the weakest link of each layer, and the null.
 
@@ -71,6 +73,7 @@ def eigengap_heads(heads: pd.DataFrame) -> go.Figure:
     return figure
 
 
+@of_literal_text
 def diagnostic_scatter(predictor: Predictor, effect: Effect, *, x_title: str) -> go.Figure:
     """Effect of each layer against a diagnostic of the layer."""
     c = predictor.correlation
@@ -98,6 +101,7 @@ def diagnostic_scatter(predictor: Predictor, effect: Effect, *, x_title: str) ->
     return figure
 
 
+@of_literal_text
 def token_effects(
     most: Sequence[dict[str, Any]], least: Sequence[dict[str, Any]], *, site: str
 ) -> go.Figure:
@@ -107,11 +111,14 @@ def token_effects(
         "change of the logit for one natural unit, mean token = 0 (logits)",
         "",
     )
+    bars: list[str] = []
     for tokens, colour, name in ((most, BLUE, "speaks for"), (least, ORANGE, "speaks against")):
+        mine = _one_each([f"{t['token']!r}" for t in tokens], bars)
+        bars += mine
         figure.add_trace(
             go.Bar(
                 x=[t["logit"] for t in tokens],
-                y=[f"{t['token']!r}" for t in tokens],
+                y=mine,
                 orientation="h",
                 marker={"color": colour},
                 name=name,
@@ -120,3 +127,12 @@ def token_effects(
     figure.update_yaxes(autorange="reversed", type="category", title="token")
     figure.update_layout(height=90 + 22 * (len(most) + len(least)), bargap=0.25)
     return figure
+
+
+def _one_each(labels: Sequence[str], taken: Sequence[str]) -> list[str]:
+    """The labels, those that print alike numbered, since bars of one label would be stacked."""
+    found: list[str] = []
+    for label in labels:
+        number = sum(other.split(" (")[0] == label for other in (*taken, *found))
+        found.append(f"{label} ({number + 1})" if number else label)
+    return found

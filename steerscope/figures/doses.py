@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
+from steerscope.figures.literal import of_literal_text
 from steerscope.figures.sweeps import DOSE_TITLE, effect_title
 from steerscope.figures.theme import GREEN, GREY, RED, SEQUENTIAL, add_band, new_figure
 from steerscope.judges.effects import Effect
@@ -20,6 +21,7 @@ _DARKEST, _LIGHTEST = (
 _LETTERS = {"dead zone": "–", "effective": "●", "collapse": "×"}
 
 
+@of_literal_text
 def dose_fan(
     summary: pd.DataFrame, null: pd.DataFrame, effect: Effect, *, method: str
 ) -> go.Figure:
@@ -91,6 +93,7 @@ def _layer_bar(layers: Sequence[int]) -> go.Scatter:
     )
 
 
+@of_literal_text
 def dose_phase_diagram(phases: pd.DataFrame, *, method: str) -> go.Figure:
     """What a dose does at each layer: nothing, steer, or destroy.
 

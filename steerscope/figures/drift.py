@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
+from steerscope.figures.literal import of_literal_text
 from steerscope.figures.theme import BLACK, BLUE, GREY, ORANGE, new_figure, see_through
 
 _STEP = 20.0  # points
 _CIRCLE = [float(angle) for angle in range(0, 361, 5)]  # degrees
 
 
+@of_literal_text
 def drift_radar(drift: pd.DataFrame, *, condition: str) -> go.Figure:
     """Change of every attribute from plain, in percentage points; the circle at 0 is plain.
 

@@ -7,6 +7,7 @@ from itertools import cycle
 import pandas as pd
 import plotly.graph_objects as go
 
+from steerscope.figures.literal import of_literal_text
 from steerscope.figures.theme import (
     BLACK,
     BLUE,
@@ -34,6 +35,7 @@ _LINES = (BLUE, RED, GREEN, PINK, SKY, ORANGE, BLACK)
 _RIGHT = {"orientation": "v", "x": 1.02, "xanchor": "left", "y": 1.0, "yanchor": "top"}
 
 
+@of_literal_text
 def feature_overlap(table: pd.DataFrame, *, by: str, title: str = "Shared features") -> go.Figure:
     """Features shared by two sets in each setting, with the band of what chance gives.
 
@@ -86,6 +88,7 @@ def feature_overlap(table: pd.DataFrame, *, by: str, title: str = "Shared featur
     return figure
 
 
+@of_literal_text
 def jaccard_curve(table: pd.DataFrame, *, title: str = "Overlap over k") -> go.Figure:
     """Jaccard index of two sets against their size, with the band of the null draws.
 
@@ -106,6 +109,7 @@ def jaccard_curve(table: pd.DataFrame, *, title: str = "Overlap over k") -> go.F
     return figure
 
 
+@of_literal_text
 def feature_diffusion(
     curve: pd.DataFrame, *, title: str = "How many features hold it"
 ) -> go.Figure:
@@ -167,6 +171,7 @@ def _curve_of(figure: go.Figure, rows: pd.DataFrame, name: str, colour: str, col
     )
 
 
+@of_literal_text
 def score_scatter(scores: pd.DataFrame, *, rho: float, p: float) -> go.Figure:
     """Output score against input score, one point per feature.
 
@@ -197,6 +202,7 @@ def score_scatter(scores: pd.DataFrame, *, rho: float, p: float) -> go.Figure:
     return figure
 
 
+@of_literal_text
 def steering_pareto(
     table: pd.DataFrame, *, effect: str, cost: str, words: tuple[str, str]
 ) -> go.Figure:

@@ -12,7 +12,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.figures.lettering import plain_text
+from steerscope.figures.literal import spoken
 from steerscope.figures.looks import SCREEN, Look, caption_of, captioned, dressed
+from steerscope.runs.spreadsheets import as_csv
 from steerscope.runs.whole_files import whole_file, write_whole
 
 FORMATS = ("html", "png", "svg", "pdf")
@@ -36,7 +39,7 @@ def drawn(figure: go.Figure) -> pd.DataFrame:
     """
     rows = [row for trace in figure.data for row in _rows(figure, trace)]
     table = pd.DataFrame(rows)
-    return table.dropna(axis="columns", how="all")
+    return table.map(spoken).dropna(axis="columns", how="all")
 
 
 def write_plate(
@@ -68,7 +71,7 @@ def write_plate(
 
 def figure_numbers(plate: Plate) -> str:
     """What a figure shows, as CSV."""
-    return drawn(plate.figure).to_csv(index=False, lineterminator="\n")
+    return as_csv(drawn(plate.figure))
 
 
 def _with_caption(plate: Plate) -> go.Figure:
@@ -96,13 +99,13 @@ def figure_page(plate: Plate, look: Look = SCREEN) -> str:
         dressed(go.Figure(figure).update_layout(meta=None), look) if figure.layout.meta else shown
     )
     page = bare.to_html(
-        include_plotlyjs=True, full_html=True, config={"displaylogo": False}, div_id=plate.name
+        include_plotlyjs=True, full_html=True, config={"displaylogo": False}, div_id="figure"
     )
     background, colour = bare.layout.paper_bgcolor or "white", bare.layout.font.color
     style = f"<style>body{{background:{background};color:{colour};font:14px Helvetica,Arial,sans-serif}}"
     style += f"figcaption{{max-width:{int(bare.layout.width)}px}}</style>"
     said = f"<figcaption>{html.escape(caption)}</figcaption>" if figure.layout.meta else ""
-    title = html.escape(str(figure.layout.title.text or "").replace("<br>", " "))
+    title = html.escape(plain_text(str(figure.layout.title.text or "")))
     page = page.replace("</head>", f"<title>{title}</title>{style}</head>", 1)
     head, _, tail = page.rpartition("</body>")
     return f"{head}{said}</body>{tail}"

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from steerscope.figures.literal import of_literal_text
 from steerscope.figures.theme import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, new_figure
 from steerscope.judges.effects import Effect
 
@@ -25,6 +26,7 @@ _EDGES = {
 }  # what is beyond is drawn there
 
 
+@of_literal_text
 def pareto_front(rows: pd.DataFrame, effect: Effect, *, title: str = "") -> go.Figure:
     """One row of panels per target: the effect against perplexity, capability and KL.
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
+from steerscope.figures.literal import of_literal_text
 from steerscope.figures.theme import BLACK, BLUE, GREY, new_figure
 
 _ROW = 30  # pixels
 
 
+@of_literal_text
 def gate_comparison(table: pd.DataFrame, *, outcome: str, kl: float) -> go.Figure:
     """Difference of every arm to its ungated reference, paired, with its interval.
 

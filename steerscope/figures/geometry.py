@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float64
 from numpy import ndarray
 
+from steerscope.figures.literal import of_literal_text
 from steerscope.figures.theme import new_figure
 
 _DIVERGING = "RdBu_r"
@@ -16,6 +17,7 @@ _COLUMNS = 3
 _GAP = 0.05  # of the width or height, between panels
 
 
+@of_literal_text
 def concept_geometry(
     geometries: Mapping[str, Float64[ndarray, "row row"]], *, concepts: Sequence[str], title: str
 ) -> go.Figure:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
+from steerscope.figures.literal import of_literal_text
 from steerscope.figures.theme import new_figure
 
 _DIVERGING = "RdBu_r"
 
 
+@of_literal_text
 def interference_gram(table: pd.DataFrame, *, site: str) -> go.Figure:
     """Cosines of the directions, and beside them how far joint effects are from their sums.
 

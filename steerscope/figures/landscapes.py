@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
+from steerscope.figures.literal import of_literal_text
 from steerscope.figures.theme import BLACK, BLUE, ORANGE, new_figure
 
 _AXES = {
@@ -16,6 +17,7 @@ _AXES = {
 _CLASSES = (("positive", BLUE, "circle"), ("negative", ORANGE, "diamond"))
 
 
+@of_literal_text
 def activation_landscape(
     points: pd.DataFrame,
     path: pd.DataFrame,

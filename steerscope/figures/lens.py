@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from html import escape
-
 import pandas as pd
 import plotly.graph_objects as go
 
+from steerscope.figures.literal import of_literal_text
 from steerscope.figures.theme import SEQUENTIAL, new_figure
 
 _CELL = 30  # pixels
 _COLUMN = 62
 
 
+@of_literal_text
 def lens_map(table: pd.DataFrame, *, value: str = "probability") -> go.Figure:
     """Most probable next token at every layer and position, coloured by how far the layer has come.
 
@@ -37,7 +37,7 @@ def lens_map(table: pd.DataFrame, *, value: str = "probability") -> go.Figure:
             x=grid.columns.tolist(),
             y=grid.index.tolist(),
             z=grid.to_numpy().tolist(),
-            text=[[escape(word) for word in row] for row in words.to_numpy()],
+            text=words.to_numpy().tolist(),
             texttemplate="%{text}",
             textfont={"size": 12},
             colorscale=SEQUENTIAL if value == "probability" else f"{SEQUENTIAL}_r",
@@ -48,7 +48,7 @@ def lens_map(table: pd.DataFrame, *, value: str = "probability") -> go.Figure:
     )
     figure.update_xaxes(
         tickvals=grid.columns.tolist(),
-        ticktext=[f"{escape(given[p])}<br>{p}" for p in grid.columns],
+        ticktext=[f"{given[p]}<br>{p}" for p in grid.columns],
         tickangle=0,
         tickfont={"size": 11},
         showgrid=False,

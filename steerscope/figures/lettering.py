@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 LINE = 1.3  # height of a line of text, as a share of the font size
@@ -36,7 +37,7 @@ def wrapped(text: str, size: float, width: float) -> str:
 
 def plain_text(text: str) -> str:
     """A text without markup, on one line."""
-    return re.sub(r"<[^>]*>", " ", text).strip()
+    return html.unescape(re.sub(r"<[^>]*>", " ", text)).strip()
 
 
 def _line_width(line: str, size: float) -> float:

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.figures.columns import CAPTION, in_columns
 from steerscope.figures.lettering import LINE, plain_text, wrapped
+from steerscope.figures.literal import literal
 from steerscope.figures.theme import BLACK, BLUE, GREEN, GREY, ORANGE, PANEL, PINK, RED, SKY
 
 Theme = Literal["light", "dark"]
@@ -82,7 +83,7 @@ def _on_screen(figure: go.Figure) -> go.Figure:
     if not (isinstance(meta, dict) and meta.get(CAPTION)):
         return figure
     layout = figure.layout
-    text = wrapped(str(meta[CAPTION]), _SCREEN_SIZE, float(layout.width) - 24)
+    text = wrapped(literal(str(meta[CAPTION])), _SCREEN_SIZE, float(layout.width) - 24)
     extra = int((text.count("<br>") + 1) * _SCREEN_SIZE * LINE) + 14
     breaks = [str(axis.title.text or "").count("<br>") for axis in figure.select_xaxes()]
     below = layout.margin.b + max(breaks, default=0) * _TITLE_LINE

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 import plotly.graph_objects as go
 
+from steerscope.figures.literal import of_literal_text
 from steerscope.figures.sweeps import effect_title
 from steerscope.figures.theme import BLUE, GREY, ORANGE, SKY, new_figure, see_through
 from steerscope.judges.effects import Effect
@@ -17,6 +18,7 @@ _COLOURS = {TOP: BLUE, BETWEEN: SKY, LOST: ORANGE, NULL: GREY}
 _SYMBOLS = {TOP: "circle", BETWEEN: "circle", LOST: "circle-open", NULL: "x-thin"}
 
 
+@of_literal_text
 def method_forest(
     ranking: pd.DataFrame, effect: Effect, *, place: str, matchings: Mapping[str, str]
 ) -> go.Figure:

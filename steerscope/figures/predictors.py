@@ -5,11 +5,13 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
+from steerscope.figures.literal import of_literal_text
 from steerscope.figures.theme import BLUE, GREY, ORANGE, new_figure
 
 _ROW = 30  # pixels
 
 
+@of_literal_text
 def predictor_league(league: pd.DataFrame, *, outcome: str) -> go.Figure:
     """Rank correlation of every diagnostic with steerability, with interval and partial correlation.
 

@@ -7,6 +7,7 @@ from itertools import cycle
 import pandas as pd
 import plotly.graph_objects as go
 
+from steerscope.figures.literal import of_literal_text
 from steerscope.figures.theme import (
     BLACK,
     BLUE,
@@ -24,6 +25,7 @@ _DIVERGING = "RdBu_r"
 _LINES = (BLUE, ORANGE, GREEN, PINK, SKY, BLACK)
 
 
+@of_literal_text
 def style_cosines(table: pd.DataFrame, *, site: str) -> go.Figure:
     """Cosines between styles, and of each with the sink, side by side for the two readings.
 
@@ -71,6 +73,7 @@ def _square(rows: pd.DataFrame, names: list[str]) -> list[list[float]]:
     return [[1.0 if a == b else found[a, b] for b in names] for a in names]
 
 
+@of_literal_text
 def sink_leak(table: pd.DataFrame) -> go.Figure:
     """Cosine of each style with the sink direction by layer, the lines full where position 0 is read.
 

@@ -7,6 +7,7 @@ from itertools import cycle
 import pandas as pd
 import plotly.graph_objects as go
 
+from steerscope.figures.literal import of_literal_text
 from steerscope.figures.theme import (
     BLACK,
     BLUE,
@@ -40,6 +41,7 @@ def _scaled(effect: Effect, values: pd.Series) -> list[float]:
     return (values * (100.0 if effect.is_share else 1.0)).tolist()
 
 
+@of_literal_text
 def layer_sweep(summary: pd.DataFrame, effect: Effect, *, method: str, dose: float) -> go.Figure:
     """Effect at each layer at one dose, both signs, with the random directions beside it."""
     figure = new_figure(
@@ -73,6 +75,7 @@ def layer_sweep(summary: pd.DataFrame, effect: Effect, *, method: str, dose: flo
     return figure
 
 
+@of_literal_text
 def sweet_spot_map(
     summary: pd.DataFrame,
     effect: Effect,
@@ -155,6 +158,7 @@ def _add_strip(figure: go.Figure, zones: pd.DataFrame) -> None:
     add_zones(figure, zones, yaxis="y2")
 
 
+@of_literal_text
 def dose_response(curves: pd.DataFrame, effect: Effect, *, layer: int) -> go.Figure:
     """Effect against dose at one layer: the method with its interval, controls with their seeds.
 
@@ -212,6 +216,7 @@ def _add_plain(figure: go.Figure, curves: pd.DataFrame, effect: Effect) -> None:
         )
 
 
+@of_literal_text
 def kl_by_depth(summary: pd.DataFrame, *, method: str) -> go.Figure:
     """KL from the plain model against layer, one line for each dose towards positive."""
     figure = new_figure(

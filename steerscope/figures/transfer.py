@@ -8,6 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from steerscope.figures.literal import of_literal_text
 from steerscope.figures.theme import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, new_figure
 
 _COLOURS = {
@@ -16,6 +17,7 @@ _COLOURS = {
 }  # fmt: skip
 
 
+@of_literal_text
 def transfer_responses(table: pd.DataFrame, panels: dict[str, str]) -> go.Figure:
     """Change from plain against the coefficient, one panel per metric, one line per technique.
 
@@ -74,6 +76,7 @@ def transfer_responses(table: pd.DataFrame, panels: dict[str, str]) -> go.Figure
     return figure
 
 
+@of_literal_text
 def transfer_at_one_kl(gains: pd.DataFrame, *, words: str, kl: float) -> go.Figure:
     """What both signs gain together at a matched KL, one point per technique with its interval.
 

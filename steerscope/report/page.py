@@ -40,7 +40,7 @@ def as_figure(plate: Plate) -> str:
         div_id=f"{plate.name}-plot",
     )
     caption = f"<figcaption>{as_text(plate.caption)}</figcaption>"
-    return f'<figure id="{plate.name}">{drawn}{caption}</figure>'
+    return f'<figure id="{as_text(plate.name)}">{drawn}{caption}</figure>'
 
 
 def as_table(frame: pd.DataFrame, formats: dict[str, Callable[[float], str]] | None = None) -> str:

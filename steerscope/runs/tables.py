@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from steerscope.errors import BadValueError
+from steerscope.runs.spreadsheets import as_csv
 from steerscope.runs.whole_files import write_whole
 
 MISSING = "–"
@@ -135,7 +137,7 @@ def write_table(table: Table, folder: Path) -> list[Path]:
 def table_files(table: Table) -> dict[str, str]:
     """What is written of a table: the name of each file and its content."""
     return {
-        f"{table.name}.csv": as_numbers(table).to_csv(index=False, lineterminator="\n"),
+        f"{table.name}.csv": as_csv(as_numbers(table)),
         f"{table.name}.md": as_markdown(table),
         f"{table.name}.tex": as_latex(table),
     }
@@ -163,7 +165,8 @@ def _without_negative_zero(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+    text = text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)  # what Markdown would take for a tag
 
 
 def _latex_text(text: str) -> str:

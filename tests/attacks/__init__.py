@@ -1,0 +1,1 @@
+"""Bad inputs over every command, generated: `python -m tests.attacks` runs all and counts."""

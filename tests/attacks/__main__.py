@@ -1,0 +1,156 @@
+"""Run every bad input in this process, and count what became of them.
+
+`python -m tests.attacks [PART] [--of N]`: all cases, or those whose number leaves PART over N.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import io
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from steerscope.cli import main
+from steerscope.models import loading
+from tests.attacks.cases import Case, all_cases
+from tests.attacks.places import make_good
+
+LONGEST_S = 60
+RIGHT = "refused"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call did: its kind, its exit code, and what it said on standard error."""
+
+    kind: str
+    code: int
+    said: str
+
+
+def call(*arguments: object) -> tuple[int, str]:
+    """Exit code and standard error of a command run here."""
+    code, errors = 0, io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
+        try:
+            main([str(a) for a in arguments])
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+    return code, errors.getvalue()
+
+
+def attack(case: Case) -> Outcome:
+    """What became of a case that should be refused with one line, nothing written."""
+    before = _there(case.out)
+    with _at_most(LONGEST_S):
+        try:
+            code, said = call(*case.arguments)
+        except TimeoutError:
+            return Outcome("took too long", -1, "")
+    after = _there(case.out)
+    _remove(case.out)
+    lines = said.strip().splitlines()
+    if code not in (0, 2) or "Traceback" in said:
+        kind = "traceback"
+    elif code == 0:
+        kind = "accepted"
+    elif after != before:
+        kind = "half made"
+    elif not lines or not lines[-1].startswith(("error: ", "{")) or len(lines[-1]) > 2000:
+        kind = "badly said"
+    else:
+        kind = RIGHT
+    return Outcome(kind, code, lines[-1] if lines else "")
+
+
+def _there(out: Path | None) -> frozenset[str]:
+    """What exists of an output."""
+    with contextlib.suppress(OSError):
+        if out is not None and out.exists():
+            return frozenset(str(p) for p in (out, *out.rglob("*")))
+    return frozenset()
+
+
+def _remove(out: Path | None) -> None:
+    with contextlib.suppress(OSError):
+        if out is not None and out.is_dir():
+            shutil.rmtree(out)
+        elif out is not None:
+            out.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _at_most(seconds: int) -> Iterator[None]:
+    def late(*_: object) -> None:
+        raise TimeoutError
+
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+def _load_once() -> None:
+    """Keep models that were loaded, since most cases fail after the same one."""
+    load = loading.load_model
+    kept = functools.lru_cache(maxsize=8)(load)
+
+    def load_model(name, *, backbone="auto", device=None, dtype="float32", memory=None):
+        if memory is not None or not Path(str(name)).is_dir():
+            return load(name, backbone=backbone, device=device, dtype=dtype, memory=memory)
+        return kept(str(name), backbone=backbone, device=device, dtype=dtype)
+
+    loading.load_model = load_model
+
+
+def run() -> int:
+    """Attack, print the counts and every case that went wrong; 1 if any did."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("part", nargs="?", type=int, default=0)
+    asked.add_argument("--of", type=int, default=1)
+    asked.add_argument("--only", default="", help="a command, such as 'sae train'")
+    asked.add_argument("--log", type=Path, help="JSON lines of all outcomes")
+    given = asked.parse_args()
+    counts: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        good = make_good(Path(folder), lambda *a: call(*a)[0])
+        _load_once()
+        bad = Path(folder) / "bad"
+        bad.mkdir()
+        cases = [c for i, c in enumerate(all_cases(good, bad)) if i % given.of == given.part]
+        cases = [c for c in cases if " ".join(c.arguments).startswith(given.only)]
+        kept = {p: p.read_bytes() for p in good.files if bad not in p.parents}
+        for case in cases:
+            started = time.perf_counter()
+            outcome = attack(case)
+            counts[outcome.kind] += 1
+            if outcome.kind != RIGHT:
+                words = " ".join(a if len(a) < 80 else f"{a[:60]}..." for a in case.arguments)
+                sys.stdout.write(f"{outcome.kind}: {ascii(words)}\n    {outcome.said[:300]}\n")
+                sys.stdout.flush()
+            if given.log:
+                about = asdict(outcome) | {"seconds": time.perf_counter() - started}
+                with given.log.open("a") as log:
+                    log.write(json.dumps({"arguments": [a[:200] for a in case.arguments]} | about) + "\n")  # fmt: skip
+        lost = [p for p, content in kept.items() if not p.is_file() or p.read_bytes() != content]
+    sys.stdout.write(f"{sum(counts.values()):,} bad inputs: {dict(counts)}; changed: {lost}\n")
+    return int(set(counts) > {RIGHT} or bool(lost))
+
+
+if __name__ == "__main__":
+    sys.exit(run())

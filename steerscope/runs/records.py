@@ -75,7 +75,7 @@ def check_measured(run: Run) -> None:
 
 def altered(run: Run) -> tuple[Difference, ...]:
     """What in a run is not as it was measured; that it is not finished does not count."""
-    unfinished = not (run.path / MANIFEST).is_file()
+    unfinished = not (run.path / MANIFEST).exists()
     seals = (run.path / "seals").is_dir()
     return tuple(
         d

@@ -23,7 +23,14 @@ from steerscope.verification import verify
 from steerscope.verification.printed import check_printed
 from steerscope.verification.printings import compare_pages
 from tests.studies.test_findings import FLIPPED, held_out_rows, sweep_rows
-from tests.verification.tampering import of_experiments, of_pages, of_prints, of_records, runs
+from tests.verification.tampering import (
+    of_experiments,
+    of_forgeries,
+    of_pages,
+    of_prints,
+    of_records,
+    runs,
+)
 
 PLAN = StudyPlan(doses=(1.0, 2.0), reference_dose=1.0)
 EXPERIMENT = """\
@@ -97,6 +104,7 @@ def linked(folder, to):
 
 RUN = {
     **dict(of_records()),
+    **dict(of_forgeries()),
     **dict(of_pages("report.html")),
     **dict(of_pages("figures/layer_sweep.html")),
     **dict(
@@ -140,14 +148,14 @@ def test_whatever_is_changed_on_a_page_is_named(before, after):
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     path = tmp_path_factory.mktemp("tamper") / "measured"
-    made_run(path, PLAN, {"kind": "StudyPlan", **asdict(PLAN)})
+    run = made_run(path, PLAN, {"kind": "StudyPlan", **asdict(PLAN)})
+    assert check_records(run).differences == ()
     return path
 
 
 @pytest.mark.parametrize("name", sorted(dict(of_records())))
 def test_every_tampering_of_what_was_measured_is_seen_in_the_records(name, measured, tmp_path):
     folder = linked(measured, tmp_path / "study")
-    assert check_records(Run.open(folder)).differences == ()
     RUN[name](folder)
     try:
         run = Run.open(folder)

@@ -22,6 +22,7 @@ from steerscope.studies.steering.plan import StudyPlan
 from steerscope.verification import verify
 from steerscope.verification.printed import check_printed
 from steerscope.verification.printings import compare_pages
+from tests.helpers import plain_rows
 from tests.studies.test_findings import FLIPPED, held_out_rows, sweep_rows
 from tests.verification.tampering import (
     of_experiments,
@@ -46,8 +47,8 @@ figures: [kl_by_depth, layer_sweep]
 """
 
 
-def made_run(path, plan, settings):
-    """A sealed run of rows made by hand, with its texts."""
+def made_run(path, plan, settings, rows=None):
+    """A sealed run of rows made by hand, in two parts, with its texts."""
     texts = load_texts(plan)
     configuration = {
         **settings,
@@ -60,8 +61,9 @@ def made_run(path, plan, settings):
     }  # fmt: skip
     run = Run.start(path, configuration, provenance=provenance)
     text = {"cell": "plain", "split": "test", "given": "a", "written": "b"}
-    run.append(sweep_rows(), [{**text, "prompt": p} for p in range(8)])
-    run.append(held_out_rows())
+    first, second = rows or (sweep_rows(), held_out_rows())
+    run.append(first, [{**text, "prompt": p} for p in range(8)])
+    run.append(second)
     run.seal()
     return run
 
@@ -148,7 +150,8 @@ def test_whatever_is_changed_on_a_page_is_named(before, after):
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     path = tmp_path_factory.mktemp("tamper") / "measured"
-    run = made_run(path, PLAN, {"kind": "StudyPlan", **asdict(PLAN)})
+    few = plain_rows()[:12], plain_rows("test")[:8]
+    run = made_run(path, PLAN, {"kind": "StudyPlan", **asdict(PLAN)}, few)
     assert check_records(run).differences == ()
     return path
 

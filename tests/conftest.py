@@ -56,6 +56,12 @@ def _rounding(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _same_draws() -> None:
+    """A test that draws without a generator draws the same in any order and in any process."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Folder with independent results and public models, where there is one."""

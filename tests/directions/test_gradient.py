@@ -16,7 +16,7 @@ from steerscope.errors import (
 )
 from steerscope.extraction.activations import Contrast, Gradients
 from steerscope.sites import Site
-from tests.helpers import origin, swapped
+from tests.helpers import origin, rounding, swapped
 
 GRADIENT = [m for m, needs in NEEDS.items() if needs == ("gradients",)]
 FISHER = [m for m in GRADIENT if m.startswith("fisher")]
@@ -70,7 +70,9 @@ def test_the_solve_among_rows_is_the_one_in_full(ridge, weighted, shape):
     fisher = rows.T @ (rows / (squares[:, None] if weighted else 1.0)) / len(rows)
     expected = full_solve(rows, ridge, rows.mean(dim=0), fisher)
     found = natural_gradient(rows, ridge=ridge, squares=squares)
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8 * float(expected.norm()))
+    # the solve loses what its condition number, the trace over the ridge, says
+    off = rounding(max(shape), 1 + float(fisher.trace()) / ridge, torch.float64)
+    torch.testing.assert_close(found, expected, rtol=0, atol=off * float(expected.norm()))
 
 
 def test_without_damping_every_text_is_promised_the_same_fall_or_its_square_norm():
@@ -119,14 +121,16 @@ def test_each_fisher_direction_is_its_formula_in_full(moves, damping):
     assert set(expected) == set(FISHER)
     for method, vector in expected.items():
         found = METHODS[method](contrast, damping=damping)
-        assert cosine(found.unit, vector) == pytest.approx(1.0, abs=1e-6), method
+        assert cosine(found.unit, vector) == pytest.approx(1.0, abs=rounding(40, 1.0)), method
         assert found.method == method
 
 
 def test_with_much_damping_the_natural_gradient_is_the_gradient():
     contrast = random_contrast()
     plain = find_direction("gradient_mean", contrast).unit
-    assert cosine(METHODS["fisher_empirical"](contrast, damping=1e6).unit, plain) > 1 - 1e-6
+    assert cosine(METHODS["fisher_empirical"](contrast, damping=1e6).unit, plain) > 1 - rounding(
+        40, 1.0
+    )
     assert cosine(METHODS["fisher_empirical"](contrast, damping=1e-2).unit, plain) < 0.9
 
 

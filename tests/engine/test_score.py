@@ -9,7 +9,7 @@ from steerscope.metrics import kl_divergence
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering, steer
 from steerscope.steering.scopes import Scope
-from tests.helpers import random_direction
+from tests.helpers import PASS, assert_rounded, random_direction, rounding
 
 PROMPTS = [[1, 5, 9], [1, 7, 20, 33, 41], [1, 8, 30], [1, 50, 51, 52, 53]]
 
@@ -52,7 +52,7 @@ def test_kl_of_a_grid_is_that_of_each_cell_and_prompt_alone(tiny, batch_size):
                     steered = tiny.forward(tokens)
             expected = float(kl_divergence(steered, plain)[0, 1:].mean())
             assert float(found[c, p]) == pytest.approx(expected, abs=1e-5, rel=1e-3)
-    assert float(found[0].max()) < 1e-6
+    assert float(found[0].max()) < rounding(96, 1.0)  # a sum over the vocabulary
     assert float(found[1].min()) > 1e-3
 
 
@@ -64,7 +64,8 @@ def test_likelihoods_are_those_of_transformers(tiny):
         expected = torch.stack([logp[i, t] for i, t in enumerate(prompt[1:])])
         torch.testing.assert_close(scores, expected, atol=1e-5, rtol=1e-5)
     late = log_likelihoods(tiny, PROMPTS, after=[2] * 4)
-    assert all(torch.equal(a[1:], b) for a, b in zip(found, late, strict=True))
+    for whole, part in zip(found, late, strict=True):
+        assert_rounded(part, whole[1:], terms=PASS)
 
 
 def test_what_a_pair_shares_cancels_in_the_preference(tiny):

@@ -16,6 +16,7 @@ from steerscope.steering.operators import (
     rotate,
     rotate_to,
 )
+from tests.helpers import rounding
 
 SCALE = Scale(natural=4.0, relative=20.0)
 UNIT = torch.tensor([1.0, 0.0, 0.0])
@@ -37,7 +38,7 @@ def test_each_operator_by_hand():
     assert project_out(X, UNIT, 0.0).tolist() == [[0.0, 4.0, 0.0], [0.0, 0.0, 5.0]]
     assert clamp(X, UNIT, -1.0).tolist() == [[-1.0, 4.0, 0.0], [-1.0, 0.0, 5.0]]
     torch.testing.assert_close(
-        rotate(X, UNIT, 90.0)[1:], torch.tensor([[5.0, 0.0, 0.0]]), atol=1e-6, rtol=0
+        rotate(X, UNIT, 90.0)[1:], torch.tensor([[5.0, 0.0, 0.0]]), atol=rounding(8, 5.0), rtol=0
     )
     half = 5 / math.sqrt(2)
     torch.testing.assert_close(

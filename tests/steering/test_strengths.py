@@ -22,7 +22,7 @@ from steerscope.steering.strengths import (
     as_strength,
     parse_strength,
 )
-from tests.helpers import random_direction, spectra_with_gaps
+from tests.helpers import random_direction, rounding, spectra_with_gaps
 
 SITE = Site("resid_post", 1)
 UNIT = torch.tensor([1.0, 0.0])
@@ -63,7 +63,7 @@ def test_rows_with_other_prompt_lengths_are_at_other_steps():
 def test_gates_by_hand_decide_for_every_row_and_token():
     x = torch.tensor([[[3.0, 4.0], [1.0, 0.0]], [[-1.0, 0.0], [0.0, 0.0]]])
     step = torch.tensor([[0, 1]])
-    assert CosineGate(0.6 - 1e-6).share(moment(x, step)).tolist() == [[1, 1], [0, 0]]
+    assert CosineGate(0.6 - rounding(4, 1.0)).share(moment(x, step)).tolist() == [[1, 1], [0, 0]]
     assert CosineGate(0.7).share(moment(x, step)).tolist() == [[0, 1], [0, 0]]
     assert CosineGate(0.7, below=True).share(moment(x, step)).tolist() == [[1, 0], [1, 1]]
     assert ProjectionGate(2.0).share(moment(x, step)).tolist() == [[1, 0], [0, 0]]

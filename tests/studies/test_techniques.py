@@ -42,6 +42,7 @@ from steerscope.weights.adapter import (
 )
 from steerscope.weights.adapter.lora import LoraTrainee
 from steerscope.weights.places import Place
+from tests.helpers import rounding
 
 PAIRS = ContrastSet(
     "made up",
@@ -191,7 +192,8 @@ def test_transfer_measures_every_technique_on_the_same_items(load):
     counts = rows[rows.metric == "kl"].groupby(["technique", "coefficient", "matched"]).size()
     assert set(counts) == {4}
     assert len(counts) == 1 + 4 + 4 + 2
-    assert rows[(rows.technique == "plain") & (rows.metric == "kl")].value.max() == 0
+    plain = rows[(rows.technique == "plain") & (rows.metric == "kl")]
+    assert plain.value.max() < rounding(96, 1.0)  # a sum over the vocabulary
     nats = (
         rows[rows.matched & (rows.metric == "kl")]
         .groupby(["technique", "coefficient"])

@@ -32,7 +32,7 @@ from steerscope.weights import (
 )
 from steerscope.weights.edits import noise_edge
 from steerscope.weights.kept import Weight, kept_weight
-from tests.helpers import count_hooks, planted_contrast
+from tests.helpers import count_hooks, planted_contrast, rounding
 from tests.same_text import assert_same_texts
 
 TOKENS = torch.tensor([[1, 5, 7, 9, 11], [1, 4, 6, 8, 10]])
@@ -81,7 +81,7 @@ def test_the_singular_values_after_an_edit_by_hand(name, amount, wanted):
     torch.testing.assert_close(found[:3].diagonal(), torch.tensor(wanted))
     off = found.clone()
     off[:3].fill_diagonal_(0)
-    torch.testing.assert_close(off, torch.zeros_like(off), atol=1e-6, rtol=0)
+    torch.testing.assert_close(off, torch.zeros_like(off), atol=rounding(6, 16.0), rtol=0)
 
 
 def test_the_noise_edge_is_that_of_noise_and_a_planted_direction_is_above_it():
@@ -191,7 +191,8 @@ def test_an_amount_of_zero_leaves_the_logits_bit_equal(tiny, name):
     with steer(tiny, one(name, 0.0)):
         assert torch.equal(tiny.forward(TOKENS), plain)
     prompts = [row.tolist() for row in TOKENS]
-    assert float(kl_from_plain(tiny, prompts, [Cell((one(name, 0.0),))]).max()) == 0
+    nats = kl_from_plain(tiny, prompts, [Cell((one(name, 0.0),))])
+    assert float(nats.max()) < rounding(96, 1.0)  # a sum over the vocabulary
 
 
 def test_weights_and_hooks_are_as_before_also_after_an_exception_within_a_sweep(tiny):
@@ -362,6 +363,6 @@ def test_a_pure_gain_is_said_to_be_one(tiny):
         with pytest.warns(PureGainWarning, match="cosine 1"):
             (found,) = describe_edit(tiny, edit)
         assert found.pure_gain
-        assert found.cosine == pytest.approx(1, abs=1e-6)
+        assert found.cosine == pytest.approx(1, abs=rounding(64, 1.0))
         assert found.relative_change == pytest.approx(0.3, rel=1e-5)
         assert found.after.stable_rank == pytest.approx(found.before.stable_rank, rel=1e-4)

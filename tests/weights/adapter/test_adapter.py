@@ -30,7 +30,7 @@ from steerscope.texts.contrasts import ContrastPair, ContrastSet
 from steerscope.weights.adapter import Adapted, AdapterDesign, factorise, fresh_adapter
 from steerscope.weights.adapter.cayley import bounded, cayley, largest_angle, skew
 from steerscope.weights.places import Place
-from tests.helpers import count_hooks, random_direction
+from tests.helpers import count_hooks, random_direction, rounding
 from tests.same_text import assert_same_texts
 
 PAIRS = ContrastSet(
@@ -59,11 +59,13 @@ def adapter(load):
 
 
 def test_cayley_is_a_rotation_that_turns_back_with_its_sign():
-    matrix = skew(torch.randn(45, dtype=torch.float64), 10)
+    generator = torch.Generator().manual_seed(0)
+    matrix = skew(torch.randn(45, dtype=torch.float64, generator=generator), 10)
+    off = rounding(10_000, 1.0, torch.float64)
     forth, back = cayley(matrix), cayley(-matrix)
     identity = torch.eye(10, dtype=torch.float64)
-    assert float((forth @ forth.T - identity).abs().max()) < 1e-6
-    assert float((back @ forth - identity).abs().max()) < 1e-6
+    assert float((forth @ forth.T - identity).abs().max()) < off
+    assert float((back @ forth - identity).abs().max()) < off
     torch.testing.assert_close(back, forth.T)
     assert torch.linalg.det(forth) == pytest.approx(1)
     assert torch.equal(cayley(torch.zeros(4, 4)), torch.eye(4))
@@ -79,17 +81,20 @@ def test_cayley_of_one_plane_is_the_rotation_by_twice_the_arctangent_of_half():
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e4])
 @pytest.mark.parametrize("rank", [2, 3, 16])
 def test_no_plane_turns_further_than_the_bound(size, rank):
-    upper = size * torch.randn(rank * (rank - 1) // 2, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(rank)
+    upper = size * torch.randn(rank * (rank - 1) // 2, dtype=torch.float64, generator=generator)
     angle = largest_angle(cayley(bounded(skew(upper, rank), 0.7)))
     assert angle < 0.7 + 1e-9
     if size > 1000:
         assert angle > 0.69  # the bound is reached, so that it is no tighter than it says
 
 
-@pytest.mark.parametrize("columns", [None, torch.randn(9, 20)], ids=["singular", "data"])
+@pytest.mark.parametrize("columns", ["singular", "data"])
 def test_the_chosen_triples_and_the_residual_are_the_weight_to_the_last_bit(columns):
-    weight = torch.randn(12, 20)
-    factors = factorise(weight, 5, where="w", differences=columns)
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(12, 20, generator=generator)
+    data = torch.randn(9, 20, generator=generator) if columns == "data" else None
+    factors = factorise(weight, 5, where="w", differences=data)
     assert torch.equal((factors.part() + factors.residual(weight)).float(), weight)
     left = torch.linalg.svdvals(factors.residual(weight))
     assert int((left > 1e-5).sum()) == 12 - 5  # the residual holds the other triples alone
@@ -98,9 +103,10 @@ def test_the_chosen_triples_and_the_residual_are_the_weight_to_the_last_bit(colu
 
 
 def test_the_data_choose_the_triple_that_tells_the_classes_apart():
-    u, s, vt = torch.linalg.svd(torch.randn(10, 8), full_matrices=False)
+    generator = torch.Generator().manual_seed(0)
+    u, s, vt = torch.linalg.svd(torch.randn(10, 8, generator=generator), full_matrices=False)
     weight = (u * s) @ vt
-    differences = torch.randn(30, 1) * vt[6] * s[6]
+    differences = torch.randn(30, 1, generator=generator) * vt[6] * s[6]
     found = factorise(weight, 1, where="w", differences=differences)
     assert abs(float(found.outputs[:, 0] @ vt[6])) > 0.999
 
@@ -149,7 +155,8 @@ def test_the_change_of_a_weight_is_what_the_definition_says(load, scaling):
     v, u = factors.inputs.double() @ turned[0], factors.outputs.double() @ turned[1]
     expected = (v * values) @ u.T - factors.part()
     found = adapter.deltas(c)[Place("down", 1)].dense.double()
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+    off = rounding(40, float((v.abs() * values.abs()).max()))  # its numbers are float32
+    torch.testing.assert_close(found, expected, atol=off, rtol=0)
 
 
 @pytest.mark.parametrize("backbone", ["hooked", "bridge"])
@@ -194,7 +201,7 @@ def test_a_cell_of_a_grid_is_the_cell_alone(tiny, adapter):
         alone = generate(tiny, prompts, [cell], n_new=6, use_cache=False)
         assert_same_texts(tiny, (prompts, [cell]), [found], alone)
     nats = kl_from_plain(tiny, prompts, cells)
-    assert float(nats[1].max()) == 0
+    assert float(nats[1].max()) < rounding(96, 1.0)  # a sum over the vocabulary
     for cell, found in zip(cells, nats, strict=True):
         torch.testing.assert_close(found, kl_from_plain(tiny, prompts, [cell])[0])
 

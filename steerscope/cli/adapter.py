@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -75,7 +77,6 @@ def train(
     from steerscope.models.matrices import check_weight
     from steerscope.progress import bar
     from steerscope.runs.outputs import check_file
-    from steerscope.runs.ownership import owned_file
     from steerscope.texts.contrasts import load_contrasts
     from steerscope.weights import adapter
     from steerscope.weights.places import Place
@@ -95,8 +96,7 @@ def train(
     parts = load_contrasts(contrasts).split(seed)
     along = parse_layers(ruler) or (7 * n // 10,)
     measured = adapter.frozen_ruler(loaded, parts.fit, along, space=space)
-    unfinished = out.with_name(out.name + ".training")
-    with owned_file(out):
+    with training_of(out) as checkpoint:
         found, trained = adapter.train_adapter(
             loaded,
             (parts.fit, parts.select),
@@ -104,15 +104,25 @@ def train(
             ruler=measured,
             objective=objective,
             plan=plan,
-            checkpoint=unfinished,
+            checkpoint=checkpoint,
             progress=bar,
         )
         adapter.save_adapter(out, found, force=force)
-        unfinished.unlink(missing_ok=True)
     lines = _epochs(trained.history)
     lines += [f"{found.n_parameters:,} numbers in {len(found.matrices)} matrices; saved: {out}"]
     result = {"adapter": str(out), "parameters": found.n_parameters, "sign": trained.sign}
     finish(as_json, result | {"history": [asdict(e) for e in trained.history]}, lines)
+
+
+@contextmanager
+def training_of(out: Path) -> Iterator[Path]:
+    """The file that a training of an adapter goes on from, this process's alone, gone in the end."""
+    from steerscope.runs.ownership import owned_file
+
+    checkpoint = out.with_name(out.name + ".training")
+    with owned_file(out):
+        yield checkpoint
+        checkpoint.unlink(missing_ok=True)
 
 
 def _turning(turn: str, scaling: str, columns: str, angle: float) -> dict[str, Any]:

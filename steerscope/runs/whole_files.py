@@ -56,7 +56,7 @@ def whole_folder(path: str | Path, refused: type[SteerscopeError] = RunError) ->
     Raises:
         SteerscopeError: of the class `refused`, if the disk refuses.
     """
-    path = Path(path)
+    path = Path(path).resolve()  # `.` has no name that anything could lie beside
     unfinished, before = _aside(path), _aside(path)
     try:
         unfinished.mkdir(parents=True)

@@ -62,7 +62,7 @@ def verify(folder: str | Path, *, weights: bool = True) -> Verification:
         RunError: the folder holds neither.
     """
     folder = Path(folder)
-    if (folder / FILE).is_file() or (folder / "runs").is_dir():
+    if (folder / FILE).exists() or any((folder / "runs").glob(f"*/{RUN}")):
         return _verify_experiment(folder, weights)
     if not any((folder / name).exists() for name in (RUN, "rows", "manifest.json")):
         raise RunError(f"{folder} is no run and no experiment: it has no {RUN} and no {FILE}.")

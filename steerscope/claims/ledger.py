@@ -18,6 +18,7 @@ from steerscope.experiments import bundled_experiments, load_experiment, open_ex
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.running import FILE, PRINTED, runs_of
 from steerscope.runs.outputs import check_folder, files_in
+from steerscope.runs.ownership import LOCK
 from steerscope.runs.records import check_records
 from steerscope.runs.results import COLUMNS, Row, Run
 from steerscope.runs.whole_files import whole_folder, write_whole
@@ -176,6 +177,7 @@ def _store_run(experiment: Experiment, run: Run, path: Path) -> None:
     if (run.path / ROLES).is_file():
         write_whole(path / ROLES, (run.path / ROLES).read_text(encoding="utf-8"))
     kept.seal()
+    (path / LOCK).unlink(missing_ok=True)  # nobody will write there
 
 
 def _is_evidence(folder: Path) -> bool:
@@ -184,7 +186,7 @@ def _is_evidence(folder: Path) -> bool:
         return False
     try:
         commands = [Run.open(path).description["command"] for path in (folder / "runs").iterdir()]
-    except (RunError, KeyError):
+    except (RunError, KeyError, OSError):
         return False
     return bool(commands) and all(command[:2] == ["steerscope", "run"] for command in commands)
 

@@ -48,6 +48,11 @@ def owned(folder: str | Path, *, ours: bool = False) -> Iterator[None]:
         yield
 
 
+def owns(folder: str | Path) -> bool:
+    """Whether this thread holds a folder now."""
+    return (os.getpid(), Path(folder).resolve() / LOCK) in _held.locks
+
+
 @contextmanager
 def owned_file(path: str | Path) -> Iterator[None]:
     """Hold a file that is to be written, by a lock beside it that is gone in the end.

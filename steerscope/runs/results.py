@@ -19,7 +19,7 @@ import pandas as pd
 from steerscope.errors import RunConflictError, RunError, reason
 from steerscope.runs.keeping import UNFINISHED
 from steerscope.runs.outputs import files_in
-from steerscope.runs.ownership import owned
+from steerscope.runs.ownership import owned, owns
 from steerscope.runs.parts import (
     all_parts,
     check_part,
@@ -337,7 +337,7 @@ def measuring(path: str | Path) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            if new and path.is_dir() and not has_measured(path):
+            if new and owns(path) and not has_measured(path):
                 shutil.rmtree(path, ignore_errors=True)
             raise
 

@@ -12,10 +12,10 @@ import time
 import pandas as pd
 import pytest
 
-from steerscope.errors import RunConflictError, RunError
+from steerscope.errors import BusyError, RunConflictError, RunError
 from steerscope.runs.ownership import owned
 from steerscope.runs.parts import lost_parts
-from steerscope.runs.results import COLUMNS, Run
+from steerscope.runs.results import COLUMNS, Run, measuring
 from tests.helpers import row
 
 CONFIGURATION = {"model": "m", "doses": (1.0, 2.0), "seed": 0}
@@ -214,6 +214,44 @@ def test_a_second_process_and_a_second_thread_are_told_at_once(tmp_path):
     assert len(refused) == 1
     run.append([row(prompt=1)])
     assert len(Run.open(tmp_path / "r").table()) == 2
+
+
+def test_a_run_that_fails_before_anything_is_measured_leaves_nothing(tmp_path):
+    def fail(path):
+        with measuring(path):
+            run = start(path)
+            if path.name == "measured":
+                run.append([row()])
+            raise InterruptedError
+
+    for name in ("new", "measured"):
+        with pytest.raises(InterruptedError):
+            fail(tmp_path / name)
+    assert [p.name for p in tmp_path.iterdir()] == ["measured"]
+
+
+def test_who_is_refused_leaves_the_owners_folder_alone(tmp_path):
+    begun, refused = threading.Event(), threading.Event()
+
+    def own():
+        with measuring(tmp_path / "r"):
+            start(tmp_path / "r")
+            begun.set()
+            refused.wait(20)
+
+    thread = threading.Thread(target=own)
+
+    def come_too_late():
+        with measuring(tmp_path / "r"):  # it was not there yet
+            thread.start()
+            begun.wait(20)
+            start(tmp_path / "r")
+
+    with pytest.raises(BusyError):
+        come_too_late()
+    refused.set()
+    thread.join()
+    assert Run.open(tmp_path / "r").configuration["seed"] == 0
 
 
 def test_two_writers_of_one_run_in_turn_see_each_others_rows(tmp_path):

@@ -22,7 +22,7 @@ _SHARED = ("model", "dtype", "backbone", "n_new", "temperature", "seed", "prompt
 _SAME = 1e-6
 
 
-def altered_records(evidence: Evidence) -> list[Finding]:
+def altered_records(run: Run) -> list[Finding]:
     """Rows, texts or files are not as they were measured."""
     return [
         Finding(
@@ -30,8 +30,9 @@ def altered_records(evidence: Evidence) -> list[Finding]:
             f"{d.what} is {d.stored}, expected {d.expected}",
             d.where,
             "See `steerscope verify`; nothing else of this run is looked at",
+            check="altered_records",
         )
-        for d in altered(evidence.run)
+        for d in altered(run)
     ]
 
 

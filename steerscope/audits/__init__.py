@@ -49,6 +49,7 @@ from steerscope.audits.splits import (
     template_mismatch,
     underpowered,
 )
+from steerscope.audits.texts import repeated_pairs, repeated_prompts, text_confounds
 from steerscope.audits.vectors import one_vector_many_layers, same_vector, sink_alignment
 from steerscope.errors import NotCheckedError, UnknownNameError
 from steerscope.runs.results import Run
@@ -64,6 +65,9 @@ CHECKS: dict[str, Check] = {
         underpowered,
         class_lengths,
         template_mismatch,
+        text_confounds,
+        repeated_pairs,
+        repeated_prompts,
         no_null,
         few_nulls,
         null_not_beaten,
@@ -130,6 +134,19 @@ def audit_rows(run: Run, *, leave_out: Sequence[str] = ()) -> list[Finding]:
     return sorted(found, key=lambda f: SEVERITIES.index(f.severity))
 
 
+def errors_of(run: Run) -> tuple[Finding, ...]:
+    """What speaks against the sentence of a run: the errors of its audit, but those of its page.
+
+    A page is made of the sentence, so that what it says cannot decide it. A check that could not be
+    made is no error.
+
+    Raises:
+        RunError: the run has no rows yet, or is of a kind that cannot be audited.
+    """
+    found = audit(run, leave_out=["report_disagrees"])
+    return tuple(finding for finding in found if finding.severity == "error")
+
+
 def _signed(finding: Finding, check: str) -> Finding:
     """The finding with the name of its check, its numbers as plain floats."""
     numbers = {name: float(value) for name, value in finding.numbers.items()}
@@ -144,4 +161,13 @@ def _made(check: Check, evidence: Evidence) -> list[Finding]:
         return [Finding("note", f"not checked: {reason}", "audit", "Check it by hand")]
 
 
-__all__ = ["CHECKS", "SEVERITIES", "Check", "Evidence", "Finding", "audit", "audit_rows"]
+__all__ = [
+    "CHECKS",
+    "SEVERITIES",
+    "Check",
+    "Evidence",
+    "Finding",
+    "audit",
+    "audit_rows",
+    "errors_of",
+]

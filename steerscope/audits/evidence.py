@@ -9,7 +9,13 @@ import numpy as np
 import pandas as pd
 
 from steerscope.directions import Direction, load_directions
-from steerscope.errors import ContrastError, NotCheckedError, RunError, VectorFileError
+from steerscope.errors import (
+    ContrastError,
+    NotCheckedError,
+    RunError,
+    SteerscopeError,
+    VectorFileError,
+)
 from steerscope.judges.effects import Effect
 from steerscope.runs.results import Run
 from steerscope.studies.steering.findings import Findings, find
@@ -20,7 +26,7 @@ from steerscope.studies.steering.plan import (
     plan_of,
 )
 from steerscope.studies.steering.responses import PLAIN, conditions, responses
-from steerscope.texts.contrasts import ContrastSet, load_contrasts
+from steerscope.texts.contrasts import ContrastSet, load_contrasts, prompts_for
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +156,7 @@ class Evidence:
 
     @cached_property
     def contrasts(self) -> ContrastSet:
-        """The contrast set that the run was made from.
+        """The contrast set that the run was made from, without its chat template.
 
         Raises:
             NotCheckedError: it is not here any more, or has changed since.
@@ -159,6 +165,29 @@ class Evidence:
             found = load_contrasts(self.plan.contrasts)
         except ContrastError as error:
             raise NotCheckedError(str(error)) from None
-        if found.sha256 != self.run.configuration.get("contrasts_sha256"):
+        if found.sha256 != self._source_sha256:
             raise NotCheckedError(f"{self.plan.contrasts} has changed since the run")
         return found
+
+    @property
+    def _source_sha256(self) -> str | None:
+        """Hash of the contrast set as its file has it; a chat hashes what stood in its template."""
+        if not self.plan.chat:
+            return self.run.configuration.get("contrasts_sha256")
+        source = self.run.description["provenance"].get("contrasts_source_sha256")
+        if source is None:
+            raise NotCheckedError("the run does not say which texts stood in its chat template")
+        return source
+
+    @cached_property
+    def bare_prompts(self) -> frozenset[str]:
+        """The texts of the prompts as their file has them.
+
+        Raises:
+            NotCheckedError: they are not here any more.
+        """
+        try:
+            found = prompts_for(self.contrasts, self.plan.prompts)
+        except SteerscopeError as error:
+            raise NotCheckedError(str(error)) from None
+        return frozenset(prompt.text for prompt in found.prompts)

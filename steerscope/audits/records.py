@@ -11,6 +11,7 @@ import pandas as pd
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
 from steerscope.errors import RunError
+from steerscope.judges.judges import UNITS
 from steerscope.runs.records import altered
 from steerscope.runs.results import STATUSES, Run
 from steerscope.studies.steering.responses import PLAIN
@@ -19,6 +20,8 @@ from steerscope.studies.steering.wording import answer, verdict
 _ANSWER = re.compile(r'<section class="answer">(.*?)</section>', re.DOTALL)
 # What two runs must share for their plain rows to be the same numbers.
 _SHARED = ("model", "dtype", "backbone", "n_new", "temperature", "seed", "prompts_sha256")
+_CONCEPT = ("contrasts_sha256", "effect")
+_OF_ANY_TEXT = (*UNITS, "nll_plain")
 _SAME = 1e-6
 
 
@@ -82,11 +85,16 @@ def status_disagrees(evidence: Evidence) -> list[Finding]:
 
 
 def baseline_differs(evidence: Evidence) -> list[Finding]:
-    """The plain model scores otherwise than in a run beside this one that shares all settings."""
+    """The plain model scores otherwise than in a run beside this one that shares all settings.
+
+    Beside a run about another concept only what is read of any text is compared: a flip, a topic kept
+    or a preference is another number there, though the text is the same.
+    """
     found = []
-    mine = _plain(evidence.table)
     for other in _neighbours(evidence.run):
-        both = pd.concat([mine, _plain(other.table())], axis=1, join="inner", keys=["a", "b"])
+        same = all(_of_concept(other, k) == _of_concept(evidence.run, k) for k in _CONCEPT)
+        mine, theirs = (_plain(t, any_metric=same) for t in (evidence.table, other.table()))
+        both = pd.concat([mine, theirs], axis=1, join="inner", keys=["a", "b"])
         differing = both[(both.a - both.b).abs() > _SAME]
         if len(differing):
             metric = differing.index[0][0]
@@ -104,8 +112,15 @@ def baseline_differs(evidence: Evidence) -> list[Finding]:
     return found
 
 
-def _plain(table: pd.DataFrame) -> pd.Series:
+def _of_concept(run: Run, name: str) -> object:
+    return run.configuration.get(name)
+
+
+def _plain(table: pd.DataFrame, *, any_metric: bool) -> pd.Series:
+    """Numbers of the plain model: all, or those that are read of a text whatever it is about."""
     rows = table[(table.cell == PLAIN) & table.value.notna()]
+    if not any_metric:
+        rows = rows[rows.metric.isin(_OF_ANY_TEXT)]
     return rows.set_index(["metric", "split", "prompt"]).value
 
 

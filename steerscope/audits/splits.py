@@ -6,10 +6,12 @@ import numpy as np
 
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
+from steerscope.audits.tells import tell
 from steerscope.statistics import bootstrap_mean, detectable_difference
 
 _FEW = 20  # prompts
 _LONGER = 0.1  # of the mean length
+_TELLS = 0.75  # AUC of the length alone
 
 # What chat templates put around a turn.
 _TEMPLATES = ("<|im_start|>", "[INST]", "<start_of_turn>", "<|start_header_id|>", "<|user|>")
@@ -103,27 +105,30 @@ def class_lengths(evidence: Evidence) -> list[Finding]:
     pairs = evidence.contrasts.pairs
     words = np.array([[len(t.split()) for t in (p.positive, p.negative)] for p in pairs], float)
     difference = bootstrap_mean(words[:, 0] - words[:, 1])
-    if difference.low <= 0 <= difference.high or abs(difference.value) < _LONGER * words.mean():
+    auc = tell(pairs, "length")
+    longer = not difference.low <= 0 <= difference.high
+    if not (longer and abs(difference.value) >= _LONGER * words.mean()) and not auc.low > _TELLS:
         return []
     return [
         Finding(
             "warning",
             f"positive texts are {difference.value:+.1f} words longer than negative ones, which is "
-            f"{abs(difference.value) / words.mean():.0%} of a text: the direction may be one of length",
+            f"{abs(difference.value) / words.mean():.0%} of a text, and their length alone tells the "
+            f"classes with an AUC of {auc.value:.2f}: the direction may be one of length",
             f"contrast set {evidence.plan.contrasts}",
             "Match the lengths of each pair",
-            {"difference_words": difference.value, "mean_words": float(words.mean())},
+            {
+                "difference_words": difference.value,
+                "mean_words": float(words.mean()),
+                "auc": auc.value,
+            },
         )
     ]
 
 
 def template_mismatch(evidence: Evidence) -> list[Finding]:
     """The pairs stand in a chat template and the prompts do not, or the other way round."""
-    pairs = [text for p in evidence.contrasts.pairs for text in (p.positive, p.negative)]
-    shares = [
-        float(np.mean([any(mark in text for mark in _TEMPLATES) for text in texts]))
-        for texts in (pairs, list(evidence.texts.given))
-    ]
+    shares = _in_chat(evidence) if evidence.plan.chat else _with_marks(evidence)
     if abs(shares[0] - shares[1]) <= 0.5:
         return []
     return [
@@ -135,4 +140,19 @@ def template_mismatch(evidence: Evidence) -> list[Finding]:
             "Use the same template for both",
             {"pairs_share": shares[0], "prompts_share": shares[1]},
         )
+    ]
+
+
+def _in_chat(evidence: Evidence) -> list[float]:
+    """Shares of texts in the template of a chat run: all pairs, and what is not a prompt as written."""
+    bare = evidence.bare_prompts
+    return [1.0, float(np.mean([text not in bare for text in evidence.texts.given]))]
+
+
+def _with_marks(evidence: Evidence) -> list[float]:
+    """Shares of contrast texts and of prompts that hold the marks of a chat template."""
+    pairs = [text for p in evidence.contrasts.pairs for text in (p.positive, p.negative)]
+    return [
+        float(np.mean([any(mark in text for mark in _TEMPLATES) for text in texts]))
+        for texts in (pairs, list(evidence.texts.given))
     ]

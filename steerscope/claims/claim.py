@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from steerscope.claims.measures import check_measure
 from steerscope.errors import ExperimentError, SteerscopeError
+from steerscope.experiments import bundled_experiments
 from steerscope.experiments.reading import read_yaml
 from steerscope.texts.bundled import data_folder
 
@@ -23,13 +24,15 @@ class Test(_Part):
     """What decides a claim.
 
     Attributes:
-        experiment: name of the bundled experiment whose runs are the evidence.
+        experiment: the experiment whose runs are the evidence: a bundled name, or a file, beside the
+            file of the claims if its path is relative.
         measure: a name in `measures.MEASURES`.
         settings: of the measure.
         direction: where the measured number must lie if the claim holds: `above` or `below` the
             threshold, or `within` it of zero.
         threshold: in the unit of the measure.
-        by: `interval`, the 95 % interval against the threshold, or `p`, two-sided, with the sign.
+        by: `interval`, the 95 % interval against the threshold, or `p`, of the number being the
+            threshold (or of its lying no nearer to zero, for `within`), and the side it lies on.
         level: that p must be below.
     """
 
@@ -51,8 +54,6 @@ class Test(_Part):
             raise ValueError(str(error)) from None
         if self.direction == "within" and not self.threshold > 0:
             raise ValueError("a claim `within` a threshold needs one above 0")
-        if self.by == "p" and (self.direction == "within" or self.threshold):
-            raise ValueError("a p value decides only `above` or `below` a threshold of 0")
         return self
 
     def __str__(self) -> str:
@@ -71,6 +72,7 @@ class Claim(_Part):
         source: where.
         test: what decides it here; None if nothing can yet.
         waits_for: what is missing for a test.
+        tested_first: whether the test is known to have been written before any run that decides it.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
@@ -78,6 +80,7 @@ class Claim(_Part):
     source: str
     test: Test | None = None
     waits_for: str | None = None
+    tested_first: bool = False
 
     @model_validator(mode="after")
     def _decidable_or_waiting(self) -> Claim:
@@ -120,4 +123,16 @@ def load_claims(path: str | Path | None = None) -> tuple[Claim, ...]:
     twice = sorted({n for n in names if names.count(n) > 1})
     if twice:
         raise ExperimentError(f"{path} has two claims named {', '.join(twice)}; rename one.")
-    return claims
+    return tuple(_beside(path, claim) for claim in claims)
+
+
+def _beside(path: Path, claim: Claim) -> Claim:
+    """The claim with the file of its experiment found beside that of the claims."""
+    if claim.test is None:
+        return claim
+    name = claim.test.experiment
+    for file in (path.parent / name, path.parent / f"{name}.yaml"):
+        if name not in bundled_experiments() and file.is_file():
+            test = claim.test.model_copy(update={"experiment": str(file)})
+            return claim.model_copy(update={"test": test})
+    return claim

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from steerscope.claims.claim import Claim, Test, claims_folder
@@ -22,11 +23,13 @@ from steerscope.runs.ownership import LOCK
 from steerscope.runs.records import check_records
 from steerscope.runs.results import COLUMNS, Row, Run
 from steerscope.runs.whole_files import whole_folder, write_whole
+from steerscope.statistics import holm, power_of
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.weights.findings import ROLES, towards
 
 _EVIDENCE = re.compile(r"experiment\.json|runs/[^/]+/(\w+\.json|(seals/)?rows/[^/]+|\.lock)")
 OPEN, SUPPORTED, REFUTED, INCONCLUSIVE = VERDICTS = ("open", "supported", "refuted", "inconclusive")
+_TENTH = 0.1
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,30 @@ class Judged:
         verdict: one of `VERDICTS`.
         measured: the number that decided; None while open.
         evidence: where the rows lie, or why there is no verdict.
+        models: what the runs measured, the only ones that the verdict is about.
+        concepts: the contrast sets of the runs.
     """
 
     claim: Claim
     verdict: str
     measured: Measured | None
     evidence: str
+    models: tuple[str, ...] = ()
+    concepts: tuple[str, ...] = ()
+
+    @property
+    def p(self) -> float:
+        """Of the number being no further than the threshold that the test states; NaN while open."""
+        if self.measured is None or self.claim.test is None:
+            return math.nan
+        return _p_of(self.claim.test, self.measured)
+
+    @property
+    def words(self) -> str:
+        """The claim, bounded to what was run."""
+        if not self.models:
+            return self.claim.words
+        return f"{self.claim.words} ({', '.join(self.models)}: {', '.join(self.concepts)})"
 
 
 def check_claims(
@@ -67,11 +88,13 @@ def decide(test: Test, found: Measured) -> str:
     """Supported, refuted or inconclusive: the number against the threshold that was stated."""
     if not all(map(math.isfinite, (found.value, found.low, found.high))):
         return INCONCLUSIVE
-    if test.by == "p":
-        if not found.p < test.level:
-            return INCONCLUSIVE
-        return SUPPORTED if (found.value > 0) == (test.direction == "above") else REFUTED
     edge = test.threshold
+    if test.by == "p":
+        if not _p_of(test, found) < test.level:
+            return INCONCLUSIVE
+        if test.direction == "within":
+            return SUPPORTED
+        return SUPPORTED if (found.value > edge) == (test.direction == "above") else REFUTED
     holds, fails = {
         "above": (found.low > edge, found.high < edge),
         "below": (found.high < edge, found.low > edge),
@@ -80,28 +103,42 @@ def decide(test: Test, found: Measured) -> str:
     return SUPPORTED if holds else REFUTED if fails else INCONCLUSIVE
 
 
+def _p_of(test: Test, found: Measured) -> float:
+    within = test.direction == "within"
+    return found.p_outside(test.threshold) if within else found.p_at(test.threshold)
+
+
 def _judge(claim: Claim, runs: Path, make: Callable[[Experiment, Path], object] | None) -> Judged:
     if claim.test is None:
         return Judged(claim, OPEN, None, f"waits for {claim.waits_for}")
-    name = claim.test.experiment
-    if name not in bundled_experiments():
-        return Judged(claim, OPEN, None, f"there is no experiment {name} yet")
-    experiment = load_experiment(name)
+    named = claim.test.experiment
+    if named not in bundled_experiments() and not Path(named).is_file():
+        return Judged(claim, OPEN, None, f"there is no experiment {named} yet")
+    experiment = load_experiment(named)
+    name = experiment.name
     folder = find_evidence(experiment, runs)
     if folder is None and make is not None:
         make(experiment, runs / name)
         folder = runs / name
     if folder is None:
         return Judged(
-            claim, OPEN, None, f"not measured yet; `steerscope run {name}` makes its runs"
+            claim, OPEN, None, f"not measured yet; `steerscope run {named}` makes its runs"
         )
     try:
         found = measured(claim.test, experiment, folder)
+        models, concepts = _measured_on(runs_of(experiment, folder))
     except SteerscopeError as error:
         return Judged(claim, OPEN, None, f"evidence that cannot be used: {error}")
     is_bundled = folder.is_relative_to(claims_folder())
     where = f"stored evidence of {name}" if is_bundled else str(folder)
-    return Judged(claim, decide(claim.test, found), found, where)
+    return Judged(claim, decide(claim.test, found), found, where, models, concepts)
+
+
+def _measured_on(runs: Sequence[Run]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The models and the contrast sets of some runs, each once."""
+    found = ([r.configuration.get(k) for r in runs] for k in ("model", "contrasts"))
+    models, concepts = (tuple(dict.fromkeys(str(v) for v in part if v)) for part in found)
+    return models, concepts
 
 
 def measured(test: Test, experiment: Experiment, folder: Path) -> Measured:
@@ -204,27 +241,45 @@ def _decisive(run: Run) -> pd.DataFrame:
 
 
 def board(judged: Sequence[Judged]) -> pd.DataFrame:
-    """One row per claim: what is claimed, the verdict, the number that decided it, and the test."""
-    rows = []
-    for j in judged:
-        m = j.measured or Measured(math.nan, math.nan, math.nan, math.nan, 0, "", "")
-        rows.append(
-            {
-                "claim": j.claim.name,
-                "words": j.claim.words,
-                "source": j.claim.source,
-                "verdict": j.verdict,
-                "value": m.value,
-                "low": m.low,
-                "high": m.high,
-                "p": m.p,
-                "n": m.n,
-                "items": m.items,
-                "unit": m.unit,
-                "direction": j.claim.test.direction if j.claim.test else "",
-                "threshold": j.claim.test.threshold if j.claim.test else math.nan,
-                "test": str(j.claim.test or ""),
-                "evidence": j.evidence,
-            }
-        )
-    return pd.DataFrame(rows)
+    """One row per claim: what is claimed, of what, the verdict, the number that decided it, its test.
+
+    p is of the number against the threshold of the test, and p_holm the same corrected for the number
+    of claims that have one. detectable is the distance from the threshold that so many items show in 4
+    of 5 cases, and power the chance that they show a distance of 0.1 of a share.
+    """
+    corrected = holm(np.array([j.p for j in judged], dtype=float))
+    return pd.DataFrame([_row(j, float(p)) for j, p in zip(judged, corrected, strict=True)])
+
+
+def _row(j: Judged, p_holm: float) -> dict[str, object]:
+    m = j.measured or Measured(math.nan, math.nan, math.nan, math.nan, 0, "", "")
+    test = j.claim.test
+    return {
+        "claim": j.claim.name,
+        "words": j.claim.words,
+        "source": j.claim.source,
+        "model": ", ".join(j.models),
+        "concept": ", ".join(j.concepts),
+        "verdict": j.verdict,
+        "value": m.value,
+        "low": m.low,
+        "high": m.high,
+        "p": j.p,
+        "p_holm": p_holm,
+        "n": m.n,
+        "items": m.items,
+        "unit": m.unit,
+        "detectable": m.detectable,
+        "power": _power(m),
+        "direction": test.direction if test else "",
+        "threshold": test.threshold if test else math.nan,
+        "test": str(test or ""),
+        "test_written": "before its runs" if j.claim.tested_first else "",
+        "evidence": j.evidence,
+    }
+
+
+def _power(m: Measured) -> float:
+    """Chance that the items show a distance of a tenth; NaN where no share was measured."""
+    spread = float(np.std(m.values, ddof=1)) if len(m.values) > 1 else 0.0
+    return power_of(_TENTH, spread, m.n) if spread and m.unit == "share" else math.nan

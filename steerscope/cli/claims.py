@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,6 +37,7 @@ def list_claims(file: File = None, as_json: Json = False) -> None:
     for claim in found:
         test = claim.test if claim.test is not None else f"waits for {claim.waits_for}"
         lines += [f"{claim.name}: {claim.words}", f"  source: {claim.source}", f"  test: {test}"]
+        lines += ["  the test was written before its runs"] * claim.tested_first
     finish(as_json, {"claims": [c.model_dump() for c in found]}, lines)
 
 
@@ -56,11 +58,17 @@ def check(
     judged = check_claims(load_claims(file), runs, make=_make if run else None)
     found = board(judged)
     written = [] if out is None else _write(judged, out)
-    rows = [(j.verdict, j.claim.name, *_numbers(j)) for j in judged]
-    columns = ("verdict", "claim", "measured", "interval", "p", "n")
+    rows = [
+        (j.verdict, j.claim.name, *_numbers(j, p_holm))
+        for j, p_holm in zip(judged, found.p_holm, strict=True)
+    ]
+    columns = ("verdict", "claim", "measured on", "measured", "interval", "p", "p (Holm)", "n")
     tally = ", ".join(f"{n} {verdict}" for verdict, n in found.verdict.value_counts().items())
     why = [f"{j.claim.name}: {j.evidence}" for j in judged if j.measured is None]
-    alone = f"each of the {len(judged)} is decided by itself, without a correction for their number"
+    alone = (
+        f"each of the {len(judged)} is decided by itself; p (Holm) allows for their number, and a "
+        "verdict is about what was measured and nothing else"
+    )
     lines = [
         *table("claims:", columns, rows),
         *why,
@@ -73,7 +81,7 @@ def check(
 
 @claims.command()
 def store(
-    experiment: Annotated[str, typer.Argument(help="name of a bundled experiment")],
+    experiment: Annotated[str, typer.Argument(help="name of a bundled experiment, or a file")],
     out: Annotated[Path, typer.Option(help="folder to write, such as data/claims/evidence/NAME")],
     runs: Runs = _RUNS,
 ) -> None:
@@ -94,11 +102,17 @@ def _make(experiment: Experiment, out: Path) -> None:
     run_experiment(experiment, out, progress=bar, say=say_aside)
 
 
-def _numbers(judged: Judged) -> tuple[str, str, str, str]:
+def _numbers(judged: Judged, p_holm: float) -> tuple[str, ...]:
     m = judged.measured
     if m is None:
-        return "-", "-", "-", "-"
-    return f"{m.value:+.3f} {m.unit}", f"{m.low:+.3f} to {m.high:+.3f}", f"{m.p:.2g}", str(m.n)
+        return ("-",) * 6
+    on = f"{', '.join(judged.models)}: {', '.join(judged.concepts)}"
+    interval = f"{m.low:+.3f} to {m.high:+.3f}"
+    return on, f"{m.value:+.3f} {m.unit}", interval, _p(judged.p), _p(p_holm), str(m.n)
+
+
+def _p(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2g}"
 
 
 def _write(judged: list[Judged], out: Path) -> list[Path]:

@@ -103,9 +103,9 @@ class Writing:
 
     def sampler(self) -> Sampler:
         """Sampling with the seed, or the most likely token at temperature 0."""
-        from steerscope.engine.generation import Greedy, Sample
+        from steerscope.engine.generation import sampler_at
 
-        return Sample(self.temperature, self.seed) if self.temperature else Greedy()
+        return sampler_at(self.temperature, self.seed)
 
     def settings(self) -> dict[str, Any]:
         """The same, for a plan."""

@@ -110,6 +110,15 @@ class Sample:
         )
 
 
+def sampler_at(temperature: float, seed: int) -> Sampler:
+    """Sampling at a temperature, or the most likely token at 0.
+
+    Raises:
+        BadValueError: the temperature is negative or no number.
+    """
+    return Greedy() if temperature == 0 else Sample(temperature, seed)
+
+
 def _uniform(key: str) -> float:
     digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
     return int.from_bytes(digest) / 2**64

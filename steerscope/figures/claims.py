@@ -101,7 +101,7 @@ def _panel(
     figure.add_vline(x=0, line=line, row=number, col=1)
     figure.update_yaxes(
         tickvals=height,
-        ticktext=["<br>".join(wrap(words, _LABEL)) for words in rows.words],
+        ticktext=["<br>".join(wrap(_bounded(row), _LABEL)) for row in rows.itertuples()],
         range=[-0.6, len(rows) - 0.4],
         ticks="",
         zeroline=False,
@@ -126,7 +126,7 @@ def _thresholds(
         for sign in ((1, -1) if row.direction == "within" else (1,))
     ]
     if marks:
-        name = "threshold, stated beforehand"
+        name = "threshold of the test"
         figure.add_trace(
             go.Scatter(
                 x=[x for x, _ in marks],
@@ -159,9 +159,17 @@ def _said(figure: go.Figure, number: int, place: int, verdict: str, numbers: str
     )
 
 
+def _bounded(row: object) -> str:
+    """The claim with what it was measured on, which is all that its verdict is about."""
+    words, model, concept = (getattr(row, name, "") for name in ("words", "model", "concept"))
+    return f"{words} [{model}: {concept}]" if model else str(words)
+
+
 def _numbers(row: object) -> str:
     value, low, high = (getattr(row, name) for name in ("value", "low", "high"))
     if value != value:  # noqa: PLR0124 - NaN
         return "no runs yet"
     n, items = getattr(row, "n", 0), getattr(row, "items", "")
-    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}], n = {n} {items}"
+    said = f"{value:+.2f} [{low:+.2f}, {high:+.2f}], n = {n} {items}"
+    p_holm = getattr(row, "p_holm", float("nan"))
+    return said if p_holm != p_holm else f"{said}<br>p = {p_holm:.2g} after Holm"  # noqa: PLR0124

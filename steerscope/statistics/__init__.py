@@ -19,6 +19,7 @@ from steerscope.statistics.permutation import (
     sign_flip_p,
 )
 from steerscope.statistics.power import (
+    detectable_correlation,
     detectable_difference,
     detectable_effect,
     power_of,
@@ -44,6 +45,7 @@ __all__ = [
     "cell_level",
     "cluster_bootstrap",
     "crossing",
+    "detectable_correlation",
     "detectable_difference",
     "detectable_effect",
     "holm",

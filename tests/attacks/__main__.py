@@ -52,16 +52,21 @@ def call(*arguments: object) -> tuple[int, str]:
     return code, errors.getvalue()
 
 
-def attack(case: Case) -> Outcome:
-    """What became of a case that should be refused with one line, nothing written."""
+def attack(case: Case, inside: Path) -> Outcome:
+    """What became of a case that should be refused with one line, nothing written.
+
+    Args:
+        case: what is called.
+        inside: the folder of bad files; what a case has left is removed there and nowhere else.
+    """
     before = _there(case.out)
     with _at_most(LONGEST_S):
         try:
             code, said = call(*case.arguments)
-        except TimeoutError:
+        except _TooLongError:
             return Outcome("took too long", -1, "")
     after = _there(case.out)
-    _remove(case.out)
+    _remove(case.out, inside)
     lines = said.strip().splitlines()
     if code not in (0, 2) or "Traceback" in said:
         kind = "traceback"
@@ -84,18 +89,24 @@ def _there(out: Path | None) -> frozenset[str]:
     return frozenset()
 
 
-def _remove(out: Path | None) -> None:
+def _remove(out: Path | None, inside: Path) -> None:
     with contextlib.suppress(OSError):
-        if out is not None and out.is_dir():
+        if out is None or inside.resolve() not in out.resolve().parents:
+            return
+        if out.is_dir():
             shutil.rmtree(out)
-        elif out is not None:
+        else:
             out.unlink(missing_ok=True)
+
+
+class _TooLongError(BaseException):
+    """Not an `Exception`, which the command would report as a fault of its own."""
 
 
 @contextlib.contextmanager
 def _at_most(seconds: int) -> Iterator[None]:
     def late(*_: object) -> None:
-        raise TimeoutError
+        raise _TooLongError
 
     signal.signal(signal.SIGALRM, late)
     signal.alarm(seconds)
@@ -124,32 +135,39 @@ def run() -> int:
     asked.add_argument("part", nargs="?", type=int, default=0)
     asked.add_argument("--of", type=int, default=1)
     asked.add_argument("--only", default="", help="a command, such as 'sae train'")
-    asked.add_argument("--log", type=Path, help="JSON lines of all outcomes")
+    asked.add_argument("--log", type=lambda p: Path(p).resolve(), help="JSON lines of all outcomes")
     given = asked.parse_args()
     counts: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         good = make_good(Path(folder), lambda *a: call(*a)[0])
         _load_once()
         bad = Path(folder) / "bad"
         bad.mkdir()
+        os.chdir(bad)  # what a case writes beside itself lies there
         cases = [c for i, c in enumerate(all_cases(good, bad)) if i % given.of == given.part]
         cases = [c for c in cases if " ".join(c.arguments).startswith(given.only)]
         kept = {p: p.read_bytes() for p in good.files if bad not in p.parents}
         for case in cases:
             started = time.perf_counter()
-            outcome = attack(case)
+            outcome = attack(case, bad)
             counts[outcome.kind] += 1
-            if outcome.kind != RIGHT:
-                words = " ".join(a if len(a) < 80 else f"{a[:60]}..." for a in case.arguments)
-                sys.stdout.write(f"{outcome.kind}: {ascii(words)}\n    {outcome.said[:300]}\n")
-                sys.stdout.flush()
-            if given.log:
-                about = asdict(outcome) | {"seconds": time.perf_counter() - started}
-                with given.log.open("a") as log:
-                    log.write(json.dumps({"arguments": [a[:200] for a in case.arguments]} | about) + "\n")  # fmt: skip
+            _tell(case, outcome, time.perf_counter() - started, given.log)
         lost = [p for p, content in kept.items() if not p.is_file() or p.read_bytes() != content]
     sys.stdout.write(f"{sum(counts.values()):,} bad inputs: {dict(counts)}; changed: {lost}\n")
     return int(set(counts) > {RIGHT} or bool(lost))
+
+
+def _tell(case: Case, outcome: Outcome, seconds: float, log: Path | None) -> None:
+    """Print a case that went wrong, and log any."""
+    shown = [a if len(a) < 80 else f"{a[:60]}..." for a in case.arguments]
+    if outcome.kind != RIGHT:
+        words = ascii(" ".join(shown))
+        sys.stdout.write(f"{outcome.kind}: {words}\n    {outcome.said[:300]}\n")
+        sys.stdout.flush()
+    if log is not None:
+        with log.open("a") as file:
+            row = {"arguments": shown, "seconds": seconds, **asdict(outcome)}
+            file.write(json.dumps(row) + "\n")
 
 
 if __name__ == "__main__":

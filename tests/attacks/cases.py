@@ -102,7 +102,7 @@ def _case(words: tuple[str, ...], base: Iterable[object], out: Path | None, opti
         place = given.index(option)
         given = given[:place] + given[place + 2 :]
     if option == "--out":
-        out = None if os.path.exists(value) else Path(value)
+        out = None if not value or os.path.exists(value) else Path(value)
     return Case((*words, *given, f"{option}={value}"), out)
 
 

@@ -52,8 +52,8 @@ def underpowered(recipe):
 
 @mistake
 def class_lengths(recipe):
-    for pair in recipe.pairs:
-        pair["positive"] += " and more words"
+    for i, pair in enumerate(recipe.pairs):
+        pair["positive"] = pair["positive"].replace("now", f"now x{i} y{i}")
 
 
 @mistake
@@ -61,6 +61,25 @@ def template_mismatch(recipe):
     for pair in recipe.pairs:
         pair["positive"] = "<|im_start|> " + pair["positive"]
         pair["negative"] = "<|im_start|> " + pair["negative"]
+
+
+@mistake
+def text_confounds(recipe):
+    for i, pair in enumerate(recipe.pairs):
+        pair["positive"] = f"now a{i} b{i} c{i} came !"
+        pair["negative"] = f"now d{i} e{i} f{i} came ."
+
+
+@mistake
+def repeated_pairs(recipe):
+    for i, pair in enumerate(recipe.pairs[:4]):
+        pair["positive"], pair["negative"] = f"now n{i} x y came", f"now n{i} v w came"
+
+
+@mistake
+def repeated_prompts(recipe):
+    for p in range(12):
+        recipe.prompts["test", p] = f"name{p} was here"
 
 
 @mistake

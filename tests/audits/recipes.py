@@ -39,6 +39,7 @@ class Recipe:
     directions: list[Direction]
     plan: StudyPlan = PLAN
     stored: dict = field(default_factory=dict)
+    in_chat: bool = False  # whether the pairs stood in a template that their file does not have
     n_layers: int = 5
 
     def change(self, which: Callable[[Row], bool], **changes: object) -> None:
@@ -113,10 +114,14 @@ def clean() -> Recipe:
         for method in ("random", "label_shuffled"):
             rows += condition(1, 2.0, 0.05, method=method, seed=100 + seed, split="test")
     rows += eigengap_rows({layer: 0.9 - share / 2 for layer, share in SHARES.items()})
-    prompts = {(s, p): f"{s} prompt {p}" for s in ("select", "test") for p in range(N)}
+    # No two texts are the same but for a word, and no word is in more than one of them.
+    numbered = [("select", p, p) for p in range(N)] + [("test", p, p + N) for p in range(N)]
+    prompts = {(s, p): f"prompt {n} of {n + 100}" for s, p, n in numbered}
     pairs = [
-        {"positive": f"{i} a b c", "negative": f"{i} d e f", "concept": "mood"} for i in range(20)
-    ]
+        {"positive": f"now a{i} b{i} c{i} came", "negative": f"now d{i} e{i} f{i} came",
+         "concept": "mood"}
+        for i in range(20)
+    ]  # fmt: skip
     return Recipe(rows, prompts, pairs, [direction(layer) for layer in SHARES])
 
 
@@ -140,6 +145,8 @@ def made(recipe: Recipe, folder: Path, name: str = "run") -> Run:
         "fingerprint": "f" * 64, "backbone": "hooked", "versions": {}, "n_pairs": {},
         "n_prompts": {}, "shape": {"n_layers": recipe.n_layers},
     }  # fmt: skip
+    if recipe.in_chat:
+        provenance["contrasts_source_sha256"] = load_contrasts(contrasts).sha256
     run = Run.start(folder / name, configuration, provenance=provenance)
     texts = [
         {"cell": "plain", "split": s, "prompt": p, "given": given, "written": ""}

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from steerscope.audits import CHECKS, Finding, audit
+from steerscope.audits import CHECKS, Finding, audit, errors_of
 from steerscope.errors import RunError, UnknownNameError
 from steerscope.report import write_report
 from tests.audits.mistakes import MISTAKES
@@ -73,13 +73,55 @@ def test_a_plain_model_that_scores_otherwise_beside_it_is_found(tmp_path):
     assert len(audit(run)) == 1
 
 
+def test_a_run_about_another_concept_on_the_same_prompts_shares_what_is_read_of_any_text(tmp_path):
+    run = made(clean(), tmp_path, "one")
+    recipe = clean()
+    recipe.stored = {"contrasts_sha256": "another"}
+    recipe.change(plain("test"), value=1.0)  # its own flips
+    made(recipe, tmp_path, "garden")
+    assert audit(run) == []
+    written = [replace(r, metric="repetition") for r in clean().rows if plain("test")(r)]
+    for name, value in (("first", 2.0), ("second", 3.0)):
+        recipe = clean()
+        recipe.stored = {"contrasts_sha256": name}
+        recipe.rows += [replace(r, value=value) for r in {(w.prompt): w for w in written}.values()]
+        last = made(recipe, tmp_path, name)
+    assert "baseline_differs" in names(audit(last))
+
+
+def test_a_chat_run_compares_the_texts_of_the_file_and_not_those_in_the_template(tmp_path):
+    recipe = clean()
+    recipe.plan = replace(recipe.plan, chat=True, prompts=str(tmp_path / "prompts.txt"))
+    (tmp_path / "prompts.txt").write_text("".join(f"{t}\n" for t in recipe.prompts.values()))
+    bare = dict(recipe.prompts)
+    recipe.prompts = {key: f"<user>{text}<bot>" for key, text in bare.items()}
+    recipe.in_chat = True
+    recipe.stored = {"contrasts_sha256": "of what stood in the template"}
+    assert audit(made(recipe, tmp_path, "in chat")) == []
+    recipe.prompts = bare
+    assert names(audit(made(recipe, tmp_path, "bare"))) == {"template_mismatch"}
+
+
+def test_errors_are_what_speaks_against_the_sentence_whatever_the_page_says(tmp_path):
+    run = made(clean(), tmp_path, "fine")
+    page = write_report(run)
+    page.write_text(page.read_text().replace("91.7 %", "99.7 %"))
+    assert errors_of(run) == ()
+    recipe = clean()
+    MISTAKES["interval_holds_zero"](recipe)
+    MISTAKES["class_lengths"](recipe)  # a warning
+    found = errors_of(made(recipe, tmp_path, "spoilt"))
+    assert [f.check for f in found] == ["interval_holds_zero"]
+
+
 def test_what_cannot_be_checked_is_said(tmp_path):
     run = made(clean(), tmp_path)
     (run.path / "directions.safetensors").unlink()
     (tmp_path / "pairs.jsonl").unlink()
     found = audit(run)
     assert names(found) == {
-        "class_lengths", "template_mismatch", "same_vector", "one_vector_many_layers",
+        "class_lengths", "template_mismatch", "text_confounds", "repeated_pairs", "same_vector",
+        "one_vector_many_layers",
     }  # fmt: skip
     assert {f.severity for f in found} == {"note"}
     assert all("not checked" in f.what for f in found)

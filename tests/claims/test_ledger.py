@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 
 from steerscope.claims import (
@@ -19,12 +20,15 @@ from steerscope.claims import (
 )
 from steerscope.claims.ledger import store_evidence
 from steerscope.claims.measures import check_measure
+from steerscope.claims.measures.measure import of_items
 from steerscope.errors import BadValueError, ExperimentError, RunError, UnknownNameError
 from steerscope.experiments import load_experiment
 from steerscope.experiments.jobs import find_job
 from steerscope.figures import claims_board
 from steerscope.runs.results import Run
+from steerscope.statistics import detectable_effect, power_of
 from steerscope.studies.steering.plan import SweepPlan
+from steerscope.texts.bundled import data_folder
 from tests.helpers import plain_rows, row, steered_rows
 from tests.studies.test_findings import FLIPPED
 
@@ -205,12 +209,6 @@ def claims_file(path, **changes):
             {"test": "{experiment: e, measure: single_minus_all, direction: within, threshold: 0}"},
             "needs one above 0",
         ),
-        (
-            {
-                "test": "{experiment: e, measure: single_minus_all, direction: above, threshold: 1, by: p}"
-            },
-            "a threshold of 0",
-        ),
     ],
 )
 def test_a_bad_claim_is_refused_with_its_line(tmp_path, changes, words):
@@ -263,7 +261,7 @@ def test_the_board_shows_value_interval_threshold_and_verdict():
     traces = {t.name: t for t in figure.data}
     assert list(traces["refuted (1)"].x) == [pytest.approx(0.2)]
     assert traces["refuted (1)"].error_x.array[0] == pytest.approx(0.1)
-    assert list(traces["threshold, stated beforehand"].x) == [0.05]
+    assert list(traces["threshold of the test"].x) == [0.05]
     assert not any("open" in name for name in traces)  # nothing is drawn that was not measured
     assert figure.layout.xaxis.title.text.startswith("difference of shares")
     assert [a.text for a in figure.layout.annotations][0].startswith(
@@ -288,6 +286,75 @@ def test_numbers_of_features_have_a_panel_with_a_scale_of_their_own():
     assert list(figure.layout.xaxis.range) == [-1.05, 1.05]
     assert figure.layout.xaxis2.range is None
     assert sum(t.showlegend for t in figure.data) == 2  # the verdict and the threshold
+
+
+def test_p_is_of_the_number_against_the_threshold():
+    items = np.linspace(0.02, 0.18, 40)  # mean 0.1, far from 0
+    found = of_items(items, "share")
+    assert found.p < 0.001
+    assert found.p_at(0.1) > 0.9
+    assert found.p_at(0.2) < 0.001
+    near, far = (test_of("above", edge, by="p") for edge in (0.1, 0.05))
+    assert decide(near, found) == "inconclusive"
+    assert decide(far, found) == "supported"
+    assert decide(test_of("below", 0.2, by="p"), found) == "supported"
+    assert decide(test_of("above", 0.2, by="p"), found) == "refuted"
+    assert decide(test_of("within", 0.2, by="p"), found) == "supported"
+    assert decide(test_of("within", 0.1, by="p"), found) == "inconclusive"
+    draws = replace(number(0.1, 0.3), draws=tuple(np.linspace(0.1, 0.3, 99)))
+    assert draws.p_at(0.2) == 1.0
+    assert draws.p_at(0.05) == pytest.approx(2 / 100)
+    assert draws.p_outside(0.4) == pytest.approx(1 / 100)
+    # A number of which nothing was kept has no p but that of zero, and decides nothing by it.
+    assert math.isnan(number(0.1, 0.3).p_at(0.2))
+    assert decide(test_of("above", 0.05, by="p"), number(0.1, 0.3)) == "inconclusive"
+
+
+def test_the_board_corrects_for_the_number_of_claims_and_bounds_their_words():
+    claim = load_claims()[0].model_copy(update={"test": test_of("above", 0.0)})
+    on = ("microworld",), ("mood",)
+    judged = [Judged(claim, "supported", number(0.1, 0.3, p=p), "", *on) for p in (0.01, 0.02, 0.9)]
+    judged.append(Judged(claim, "open", None, "not run"))
+    found = board(judged)
+    assert found.p_holm[:3].tolist() == pytest.approx([0.03, 0.04, 0.9])  # 3, 2 and 1 times p
+    assert math.isnan(found.p_holm[3])
+    assert found.model[0] == "microworld"
+    assert judged[0].words == f"{claim.words} (microworld: mood)"
+    assert judged[3].words == claim.words
+    items = of_items(np.tile([0.0, 1.0], 30), "share")
+    row = board([Judged(claim, "supported", items, "")]).iloc[0]
+    sd = math.sqrt(0.25 * 60 / 59)
+    assert row.power == pytest.approx(power_of(0.1, sd, 60))
+    assert row.detectable == pytest.approx(detectable_effect(60, sd))
+
+
+def test_only_claims_whose_tests_came_first_say_so():
+    first = {c.name for c in load_claims() if c.tested_first}
+    assert {c.test.experiment for c in load_claims() if c.name in first} == {
+        "sae_overlap", "spectral_edits",
+    }  # fmt: skip
+    written = board(check_claims(load_claims(), "nowhere")).set_index("claim").test_written
+    assert set(written.index[written == "before its runs"]) == first
+
+
+def test_the_claims_of_a_file_may_ask_for_an_experiment_beside_it(tmp_path):
+    bundled = (data_folder() / "experiments" / "layer_sweep.yaml").read_text()
+    mine = bundled.replace("name: layer_sweep", "name: my_sweep")
+    (tmp_path / "mine.yaml").write_text(mine)
+    (tmp_path / "claims.yaml").write_text(
+        "claims:\n- name: mine\n  words: They steer.\n  source: me\n  test: {experiment: mine,"
+        " measure: effect_over_layers, settings: {method: mean_diff, dose: 0.4, unit: relative,"
+        " depth: [0.0, 1.0]}, direction: above, threshold: 0.0}\n"
+    )
+    claims = load_claims(tmp_path / "claims.yaml")
+    runs = tmp_path / "runs"
+    assert check_claims(claims, runs)[0].evidence.startswith("not measured yet")
+    made = load_experiment(claims[0].test.experiment)
+    [step] = find_job(made.job).steps(made)
+    sweep(runs / made.name / "runs" / step.name, (0.1, 0.8, 0.6, 0.2))
+    (runs / made.name / "experiment.json").write_text(made.model_dump_json())
+    [judged] = check_claims(claims, runs)
+    assert (judged.verdict, judged.models) == ("supported", ("microworld",))
 
 
 def replace_words(claim, words):

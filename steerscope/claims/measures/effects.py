@@ -14,6 +14,7 @@ from steerscope.experiments.jobs.combinations import ADDED, ALL, SINGLE, arms_of
 from steerscope.experiments.jobs.comparison import responses_of_rows
 from steerscope.experiments.jobs.predictors import layers_of_rows
 from steerscope.runs.results import Run
+from steerscope.statistics import detectable_correlation
 from steerscope.studies.predictors.findings import grouped_correlation
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.steering.responses import PLAIN, conditions, per_prompt, responses
@@ -67,7 +68,18 @@ def layer_correlation(runs: Sequence[Run], *, diagnostic: str, outcome: str) -> 
         if column not in layers:
             raise UnknownNameError("column of the predictors", column, layers.columns)
     found = grouped_correlation(layers, diagnostic, outcome)
-    return Measured(found.rho, found.low, found.high, found.p, found.n, "rho", "layers")
+    # Concepts share the layers of their model, so that these alone are independent.
+    n_layers = int(layers.groupby("model").layer.nunique().sum())
+    return Measured(
+        found.rho,
+        found.low,
+        found.high,
+        found.p,
+        found.n,
+        "rho",
+        "layers",
+        detectable=detectable_correlation(n_layers),
+    )
 
 
 @measure

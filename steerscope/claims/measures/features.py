@@ -127,6 +127,6 @@ def _with_draws(value: float, drawn: Float[np.ndarray, " sample"], n: int, unit:
     low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
     p = min(1.0, 2 * (1 + int(tail)) / (1 + len(drawn)))
-    return Measured(
-        value, float(low), float(high), p if math.isfinite(value) else math.nan, n, unit, "pairs"
-    )
+    known = p if math.isfinite(value) else math.nan
+    kept = tuple(map(float, drawn))
+    return Measured(value, float(low), float(high), known, n, unit, "pairs", draws=kept)

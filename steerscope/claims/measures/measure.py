@@ -12,12 +12,20 @@ import numpy as np
 from jaxtyping import Float
 
 from steerscope.errors import BadValueError, UnknownNameError
-from steerscope.statistics import bootstrap_mean, sign_flip_p
+from steerscope.statistics import bootstrap_mean, detectable_difference, sign_flip, sign_flip_p
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A number with its interval, two-sided p of its being zero, what it counts, and its unit."""
+    """A number with its interval, and what it was computed from.
+
+    Attributes:
+        p: two-sided, of its being zero.
+        n: how many `items` it counts.
+        values: one per item, of which the number is the mean; empty for another kind of number.
+        draws: what it is when the items are drawn again, where that was done.
+        detectable: distance from a threshold that so many items show in 4 of 5 cases; NaN if unknown.
+    """
 
     value: float
     low: float
@@ -26,6 +34,39 @@ class Measured:
     n: int
     unit: str
     items: str
+    values: tuple[float, ...] = ()
+    draws: tuple[float, ...] = ()
+    detectable: float = math.nan
+
+    def p_at(self, threshold: float) -> float:
+        """Two-sided p of the number being the threshold; NaN where nothing was kept to test it by."""
+        if threshold == 0:
+            return self.p
+        if self.values:
+            return _flipped_p(np.array(self.values) - threshold)
+        if self.draws:
+            return min(1.0, 2 * min(self._tails(threshold)))
+        return math.nan
+
+    def p_outside(self, threshold: float) -> float:
+        """P of the number lying no nearer to zero than the threshold: the larger of two one-sided ones.
+
+        Source: two one-sided tests, Schuirmann 1987.
+        """
+        if self.values:
+            items = np.array(self.values)
+            low, high = (_above_p(threshold + sign * items) for sign in (1, -1))
+            return max(low, high)
+        if self.draws:
+            return max(self._tails(threshold)[1], self._tails(-threshold)[0])
+        return math.nan
+
+    def _tails(self, at: float) -> tuple[float, float]:
+        """Shares of the draws at most, and at least, a number; never 0."""
+        draws = np.array(self.draws)
+        return tuple(
+            float((1 + hit.sum()) / (1 + len(draws))) for hit in (draws <= at, draws >= at)
+        )  # type: ignore[return-value]
 
 
 Measure = Callable[..., Measured]
@@ -60,5 +101,26 @@ def check_measure(name: str, settings: Mapping[str, Any]) -> Measure:
 def of_items(items: Float[np.ndarray, " item"], unit: str) -> Measured:
     """Mean over prompts with its bootstrap interval and sign-flip p."""
     found = bootstrap_mean(items)
-    p = sign_flip_p(items) if np.ptp(items) else (1.0 if len(items) else math.nan)
-    return Measured(found.value, found.low, found.high, p, found.n, unit, "prompts")
+    return Measured(
+        found.value,
+        found.low,
+        found.high,
+        _flipped_p(items),
+        found.n,
+        unit,
+        "prompts",
+        values=tuple(map(float, items)),
+        detectable=detectable_difference(items),
+    )
+
+
+def _flipped_p(items: Float[np.ndarray, " item"]) -> float:
+    """Two-sided sign-flip p of a mean of zero; NaN for none, 1 where all items are zero."""
+    if not len(items):
+        return math.nan
+    return 1.0 if not items.any() else sign_flip_p(items)
+
+
+def _above_p(items: Float[np.ndarray, " item"]) -> float:
+    """One-sided sign-flip p of a mean at or below zero."""
+    return float(sign_flip(items[None])[0])

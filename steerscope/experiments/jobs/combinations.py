@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from steerscope.directions import mean_diff
 from steerscope.doses import Dose
-from steerscope.engine.generation import Greedy, Sample
+from steerscope.engine.generation import sampler_at
 from steerscope.errors import BadValueError
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label
@@ -111,7 +111,7 @@ class CombinationStep:
             split: [p for p in getattr(parts, split).prompts if judge.applies(p, 1)][:limit]
             for split, limit in limits.items()
         }
-        sampler = Sample(self.temperature, self.seed) if self.temperature else Greedy()
+        sampler = sampler_at(self.temperature, self.seed)
         for arm in progress([None, *self._arms(model, contrasts)], "measuring combinations"):
             name = "plain" if arm is None else arm.name
             keys = [

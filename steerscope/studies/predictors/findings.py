@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import permutations, product
+from itertools import permutations
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,7 @@ from steerscope.statistics import (
 
 GROUP = ["model", "concept"]
 LEVEL = 0.05
+_MOST_ORDERS = 50_000  # of which all are tried
 
 # The sign that each diagnostic should have if it does what it is used for, stated beforehand.
 EXPECTED_SIGNS: Mapping[str, int] = {
@@ -65,8 +66,9 @@ def grouped_correlation(
     """Signed Spearman correlation over layers, within models and concepts.
 
     With controls it is the partial one: their ranks are regressed out of both sides. The p value is
-    two-sided, from shuffling the layer labels of the outcome (its residuals, with controls), over all
-    orders if there are at most n_resamples; the interval resamples layers and is NaN for ranks in
+    two-sided, from shuffling the layer labels of the outcome (its residuals, with controls): exact, over
+    all orders, where there are at most 50,000 (eight layers of one model have 40,320), else over
+    n_resamples random ones; the interval resamples layers and is NaN for ranks in
     perfect order, which every resample keeps. NaN in everything but n where a side does not vary, which
     is so for a diagnostic that is one of its own controls.
 
@@ -92,7 +94,7 @@ def grouped_correlation(
         return Correlation(math.nan, math.nan, math.nan, math.nan, n)
     rng = np.random.default_rng(seed)
     orders, counted = _orders([len(layers) for layers in whole], n_resamples, rng)
-    extreme = np.abs([_cosine(sides, order) for order in orders]) >= abs(rho) - 1e-12
+    extreme = np.abs(_cosines(sides, orders)) >= abs(rho) - 1e-12
     drawn = [
         _residual_ranks(grids, [rng.integers(len(layers), size=len(layers)) for layers in whole])
         for _ in range(n_resamples)
@@ -109,15 +111,29 @@ def grouped_correlation(
 
 def _orders(
     sizes: Sequence[int], n: int, rng: np.random.Generator
-) -> tuple[list[list[Int[np.ndarray, " layer"]]], int]:
-    """All orders of the layers where there are at most n, else n random ones.
+) -> tuple[list[Int[np.ndarray, "order layer"]], int]:
+    """All orders of the layers of each model where there are few, else n random ones.
 
     The number beside them is 1 where the observed order is still to be counted among them.
     """
-    if math.prod(map(math.factorial, sizes)) <= n:
-        each = [[np.array(order) for order in permutations(range(size))] for size in sizes]
-        return [list(orders) for orders in product(*each)], 0
-    return [[rng.permutation(size) for size in sizes] for _ in range(n)], 1
+    counts = [math.factorial(size) for size in sizes]
+    if math.prod(counts) > _MOST_ORDERS:
+        return [np.array([rng.permutation(size) for _ in range(n)]) for size in sizes], 1
+    each = [np.array(list(permutations(range(size)))) for size in sizes]
+    which = np.indices(counts).reshape(len(sizes), -1)  # every combination of one order a model
+    return [orders[chosen] for orders, chosen in zip(each, which, strict=True)], 0
+
+
+def _cosines(
+    sides: Sequence[tuple[_Grid, _Grid]], orders: Sequence[Int[np.ndarray, "order layer"]]
+) -> Float[np.ndarray, " order"]:
+    """`_cosine` at many orders: Σ x y of every two layers is summed over concepts once."""
+    products = [
+        (x.T @ y)[np.arange(order.shape[1]), order].sum(axis=1)
+        for (x, y), order in zip(sides, orders, strict=True)
+    ]
+    lengths = [math.sqrt(sum(float((s[i] ** 2).sum()) for s in sides)) for i in (0, 1)]
+    return np.sum(products, axis=0) / (lengths[0] * lengths[1])
 
 
 def _grids(table: pd.DataFrame, columns: Sequence[str]) -> list[list[_Grid]]:

@@ -180,6 +180,7 @@ def _bind(
     model = load_model(
         plan.model, backbone=plan.backbone, dtype=plan.dtype, device=device, memory=memory
     )
+    source = texts.contrasts.sha256
     texts = texts.wrapped(model) if plan.chat else texts
     sites = sites_at(model, plan.stream, plan.layers)
     prompts = (*texts.prompts.select.prompts, *texts.prompts.test.prompts)
@@ -202,6 +203,7 @@ def _bind(
         | {
             "n_pairs": {part: len(getattr(texts.pairs, part)) for part in parts},
             "n_prompts": {part: len(getattr(texts.prompts, part)) for part in parts[1:]},
+            "contrasts_source_sha256": source,
         },
     )
     return _Bound(plan, model, texts, judge, found, directions, run, progress)

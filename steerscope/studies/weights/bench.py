@@ -10,7 +10,7 @@ from random import Random
 
 import pandas as pd
 
-from steerscope.engine.generation import Greedy, Sample
+from steerscope.engine.generation import Sampler, sampler_at
 from steerscope.engine.score import kl_from_plain, preferences
 from steerscope.errors import BadValueError, PureGainWarning
 from steerscope.extraction.activations import extract
@@ -67,10 +67,10 @@ class WeightBench:
     progress: Track
 
     @property
-    def sampler(self) -> Sample | Greedy:
+    def sampler(self) -> Sampler:
         """How continuations are sampled."""
         plan = self.plan
-        return Sample(plan.temperature, plan.seed) if plan.temperature else Greedy()
+        return sampler_at(plan.temperature, plan.seed)
 
     def screen(self, cells: Sequence[Cell]) -> None:
         """Measure conditions on the select split without writing: leaning, KL and perplexity."""

@@ -83,7 +83,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
                 transformers.logging.set_verbosity_error()
                 transformers.logging.disable_progress_bar()
                 tiny_model(family).save_pretrained(path)
-                _word_tokenizer().save_pretrained(path)
+                word_tokenizer().save_pretrained(path)
             made[family] = path
         return made[family]
 
@@ -91,7 +91,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
     return folder
 
 
-def _word_tokenizer() -> PreTrainedTokenizerFast:
+def word_tokenizer() -> PreTrainedTokenizerFast:
     words = {f"w{i}": i for i in range(3, 96)} | {"<unk>": 0, "<s>": 1, "</s>": 2}
     bare = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     bare.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from steerscope.cli.shared import (
     Backbone,
+    Check,
     Contrasts,
     Device,
     DType,
@@ -47,6 +48,9 @@ class Loading:
 
     def load(self, model: str) -> LensModel:
         """The model of that name."""
+        return self._loaded(model, check=True)
+
+    def _loaded(self, model: str, *, check: bool) -> LensModel:
         from steerscope.models.loading import load_model
 
         return load_model(
@@ -55,6 +59,7 @@ class Loading:
             dtype=self.dtype,
             device=self.device,
             memory=self.memory,
+            check=check,
         )
 
     def settings(self) -> dict[str, Any]:
@@ -64,6 +69,17 @@ class Loading:
     def machine(self) -> dict[str, Any]:
         """What of it is about the computer alone."""
         return {"device": self.device, "memory": self.memory}
+
+
+@dataclass(frozen=True)
+class Trying(Loading):
+    """The same for a command that judges nothing, so that its model may go unexamined."""
+
+    check: Check = True
+
+    def load(self, model: str) -> LensModel:
+        """The model of that name."""
+        return self._loaded(model, check=self.check)
 
 
 @dataclass(frozen=True)

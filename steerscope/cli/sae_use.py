@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Loading, Writing, grouped
+from steerscope.cli.options import Trying, Writing, grouped
 from steerscope.cli.sae import Text
 from steerscope.cli.shared import (
     Contrasts,
@@ -57,7 +57,7 @@ def overlap(
     text: Text = DEFAULT_MODEL,
     model: Model = DEFAULT_MODEL,
     seed: Seed = 0,
-    loading: Loading,
+    loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Features that two routes to a concept, or two concepts, share, and what chance gives."""
@@ -138,7 +138,7 @@ def features(
     model: Model = DEFAULT_MODEL,
     seed: Seed = 0,
     force: Force = False,
-    loading: Loading,
+    loading: Trying,
     as_json: Json = False,
 ) -> None:
     """A concept's direction in features against nulls, with what the features hear and say."""
@@ -269,7 +269,7 @@ def steer(
     scope: ScopeText = "all",
     writing: Writing,
     model: Model = DEFAULT_MODEL,
-    loading: Loading,
+    loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Continue prompts with features set, scaled or raised; all else in the activation stays."""

@@ -26,6 +26,14 @@ Backbone = Annotated[str, typer.Option(help="auto, hooked or bridge")]
 Device = Annotated[str | None, typer.Option(help="such as cpu or cuda; default the GPU if any")]
 Memory = Annotated[str | None, typer.Option(help="such as 8GiB; default what the device has")]
 DType = Annotated[str, typer.Option(help="float32, bfloat16 or float16")]
+Check = Annotated[
+    bool,
+    typer.Option(
+        "--check/--no-check",
+        help="compare the model with transformers before it is used; without it nothing says that "
+        "its logits are right, that a site steers it, or that its cache forgets nothing",
+    ),
+]
 Contrasts = Annotated[str, typer.Option(help="bundled contrast set, JSON-lines file or style:NAME")]
 Prompts = Annotated[str | None, typer.Option(help="bundled prompt set, .jsonl file or text file")]
 Method = Annotated[str, typer.Option(help="how the direction is found")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Loading, grouped
+from steerscope.cli.options import Trying, grouped
 from steerscope.cli.shared import (
     Chat,
     Json,
@@ -43,7 +43,7 @@ def styles(
     out: Annotated[Path | None, typer.Option(help="folder for the table and the figures")] = None,
     seed: Seed = 0,
     chat: Chat = False,
-    loading: Loading,
+    loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Style directions, and what of them is the attention sink."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Loading, Recipe, Writing, grouped
+from steerscope.cli.options import Recipe, Trying, Writing, grouped
 from steerscope.cli.shared import (
     Chat,
     Contrasts,
@@ -56,7 +56,7 @@ def vectors(
     seed: Seed = 0,
     chat: Chat = False,
     force: Force = False,
-    loading: Loading,
+    loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Find directions from contrast pairs and save them."""
@@ -116,14 +116,14 @@ def convert(
         str | None, typer.Option(help="natural, relative or absolute; default natural")
     ] = None,
     force: Force = False,
-    loading: Loading,
+    loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Turn a vector file into another format, checked against the model."""
     from steerscope.directions import save_directions
     from steerscope.doses import Dose, check_unit
 
-    amount = Dose(1.0 if dose is None else dose, check_unit(unit or "natural"))
+    amount = Dose(1.0 if dose is None else dose, check_unit("natural" if unit is None else unit))
     if out.suffix not in {".safetensors", ".gguf"}:
         raise UnknownNameError("format to write", out.suffix, [".safetensors", ".gguf"])
     check_outputs({out.suffix: out}, [source, model, prompts], force=force)
@@ -158,7 +158,7 @@ def eigengap(
     include_first: Annotated[bool, typer.Option(help="count position 0, the sink")] = False,
     legacy: Annotated[bool, typer.Option(help="the published definition instead")] = False,
     seed: Seed = 0,
-    loading: Loading,
+    loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Eigengap of the attention keys, with interval and null."""
@@ -233,7 +233,7 @@ def steer(
     ] = "1.0",
     writing: Writing,
     chat: Chat = False,
-    loading: Loading,
+    loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Continue prompts with and without steering."""
@@ -269,7 +269,7 @@ def _dose_for(operator: str, dose: float | None, unit: str | None) -> Dose | Non
     from steerscope.steering.operators import find_operator
 
     if find_operator(operator).needs_dose:
-        return Dose(1.0 if dose is None else dose, check_unit(unit or "natural"))
+        return Dose(1.0 if dose is None else dose, check_unit("natural" if unit is None else unit))
     refuse_unused({"dose": dose, "unit": unit}, f"the operator {operator} takes no dose")
     return None
 
@@ -285,7 +285,7 @@ def lens(
     prompt: Annotated[str | None, typer.Option(help="text to look into instead")] = None,
     top: Annotated[int, typer.Option(help="tokens to show")] = 8,
     chat: Chat = False,
-    loading: Loading,
+    loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Logit lens of a direction, or of each layer on a prompt."""

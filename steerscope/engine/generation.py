@@ -239,7 +239,7 @@ class _Decoder:
     ) -> None:
         self.tokens_at_once = tokens_at_once
         self.model, self.cells, self.n_new = model, cells, n_new
-        self.sampler, self.use_cache = sampler, use_cache
+        self.sampler, self.use_cache = sampler, use_cache and not model.offer.no_cache
         nowhere = torch.empty(0, dtype=torch.long, device=model.device)
         self.rows_of = [Rows(nowhere) for _ in cells]
 

@@ -18,6 +18,7 @@ from steerscope.texts.files import read_text
 
 _Path = tuple[str | int, ...]
 _DEEPEST = 20  # parts within each other
+_WORD = "tag:yaml.org,2002:str"
 
 
 def load_experiment(name_or_path: str | Path) -> Experiment:
@@ -109,7 +110,7 @@ def _walk(node: yaml.Node, path: _Path) -> Iterator[tuple[_Path, int]]:
     """Every key and item with its line, counted from 1."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
+            if not isinstance(key, yaml.ScalarNode) or key.tag != _WORD:
                 raise yaml.MarkedYAMLError(
                     problem="a key must be a word", problem_mark=key.start_mark
                 )

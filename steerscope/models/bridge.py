@@ -5,32 +5,46 @@ from __future__ import annotations
 import copy
 import inspect
 import warnings
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-from steerscope.errors import ModelLoadError
-from steerscope.models.caches import Cache
-from steerscope.models.lens_model import LensModel
+from steerscope.errors import ModelLoadError, UnsupportedSiteError
+from steerscope.models.caches import Cache, Recompute
+from steerscope.models.lens_model import LensModel, ModelShape
+from steerscope.models.shapes import rotation_of
 from steerscope.models.turns import replace_forward
-from steerscope.sites import Site
+from steerscope.models.unembedding import Unembedding, configured, measured
+from steerscope.sites import Site, Stream
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from transformer_lens.model_bridge import TransformerBridge
 
 
+_ODD = 3  # tokens, such that their axis is not one of heads
+
+
 @dataclass(eq=False)
 class _BridgeCache(Cache):
-    """The cache that transformers makes for the architecture; None before the first token."""
+    """The cache that transformers makes for the architecture; None before the first token.
+
+    Attributes:
+        states: what transformers keeps.
+        history: the tokens themselves, for where a longer text changes what is kept of a shorter.
+    """
 
     states: Any = None
+    history: Recompute = field(default_factory=Recompute)
 
     def keep(self, rows: Int[Tensor, " kept"]) -> None:
         """Forget all rows but these, in this order."""
+        self.history.keep(rows)
         if not len(rows):
             self.states = None
         elif self.states is not None:
@@ -39,6 +53,7 @@ class _BridgeCache(Cache):
     def join(self, other: Cache) -> None:
         """Append the rows of another cache that has seen equally many tokens."""
         assert isinstance(other, _BridgeCache)
+        self.history.join(other.history)
         if self.states is None:
             self.states = other.states
             return
@@ -63,8 +78,20 @@ class BridgeLensModel(LensModel):
     transformer: TransformerBridge
     _shared_streams = frozenset({"resid_mid"})
 
+    @cached_property
+    def _hook_points(self) -> dict[str, nn.Module]:
+        return cast(dict[str, nn.Module], self.transformer.hook_dict)  # made anew at each call
+
     def _watch_positions(self) -> None:
-        original = self.transformer.original_model
+        original: Any = self.transformer.original_model
+        self.unembedding = configured(original.config)
+        self._rotation = rotation_of(original.config)
+        named = original.named_modules()  # of models whose embedding is narrower than their stream
+        self._narrowing = next((m for name, m in named if name.endswith("project_out")), None)
+        for point in self._hook_points.values():
+            _tell_of_our_hooks(point)
+        for block in self.transformer.blocks:
+            block.register_forward_hook(_fire_on_lists)
 
         forward = original.forward
 
@@ -96,6 +123,11 @@ class BridgeLensModel(LensModel):
         if cache is None:
             logits = self.transformer(tokens, **options)
         else:
+            last = last or tokens.shape[1]
+            whole = cache.history.extend(tokens)
+            anew = self._rotation.turns(whole.shape[1] - tokens.shape[1], whole.shape[1])
+            if anew or self.offer.no_cache:
+                tokens, cache.states = whole, None
             logits, cache.states = self.transformer(
                 tokens, return_type="logits_and_cache", past_key_values=cache.states, **options
             )
@@ -109,13 +141,40 @@ class BridgeLensModel(LensModel):
     def unembed(
         self, residual: Float[Tensor, "*batch d"], *, capped: bool = True
     ) -> Float[Tensor, "*batch vocab"]:
-        """Logits that a last residual stream would give: final norm, unembedding, any soft cap."""
-        original: Any = self.transformer.original_model
-        config = original.config.get_text_config()
-        cap = getattr(config, "final_logit_softcapping", None)
-        normed = self.transformer.ln_final(residual.reshape(1, -1, residual.shape[-1]))
-        logits = self.transformer.unembed(normed).reshape(*residual.shape[:-1], -1)
-        return cap * torch.tanh(logits / cap) if capped and cap and cap > 0 else logits
+        """Logits that a last residual stream would give: final norm, unembedding, any soft cap.
+
+        Raises:
+            UnsupportedSiteError: they were measured and are not the model's own.
+        """
+        if self.offer.no_unembedding:
+            raise UnsupportedSiteError(
+                f"{self.name} on the {self.backbone} backbone: no logits can be made of a residual "
+                f"stream, since {self.offer.no_unembedding}; use what needs no logit lens."
+            )
+        raw = self._project(residual, self.unembedding.normed)
+        return self.unembedding(raw, capped=capped)
+
+    def measure_unembedding(
+        self,
+        residual: Float[Tensor, "pos d"],
+        logits: Float[Tensor, "pos vocab"],
+        fits: Callable[[Tensor, Tensor], bool],
+    ) -> bool:
+        """Whether `unembed` gives the model's own logits, once scale, cap and norm are measured."""
+        config: Any = self.transformer.original_model.config
+        found = measured(self._project, residual, logits.float(), config, fits)
+        self.unembedding = found or Unembedding()
+        return found is not None
+
+    def _project(
+        self, residual: Float[Tensor, "*batch d"], normed: bool
+    ) -> Float[Tensor, "*batch vocab"]:
+        t: Any = self.transformer
+        x = residual.reshape(1, -1, residual.shape[-1])
+        x = t.ln_final(x) if normed else x
+        if self._narrowing is not None:
+            x = self._narrowing(x)
+        return t.unembed(x).reshape(*residual.shape[:-1], -1)
 
 
 def bridged(source: str, original: Any, tokenizer: Any, device: torch.device) -> TransformerBridge:
@@ -133,17 +192,70 @@ def bridged(source: str, original: Any, tokenizer: Any, device: torch.device) ->
             dtype=original.dtype,
         )
     except Exception as error:  # noqa: BLE001 - whatever the bridge stumbles over
-        reason = " ".join(str(error).split())[:300]
-        raise ModelLoadError(f"TransformerBridge cannot run {source}: {reason}") from error
+        told = " ".join(str(error).split()).split(". Available")[0][:160]
+        raise ModelLoadError(f"its bridge fails ({told})") from error
     return bridge.eval().requires_grad_(False)
 
 
 @torch.no_grad()
-def mlp_width(model: BridgeLensModel) -> int:
-    """Width of the MLP as it is, since some architectures adjust the configured one."""
-    widths = [model.shape.d_mlp]
-    site = Site("mlp_post", 0)
-    if model.has(site):
-        tokens = torch.zeros(1, 1, dtype=torch.long, device=model.device)
-        widths.append(model.read(tokens, [site])[site].shape[-1])
-    return widths[-1]
+def measured_shape(model: BridgeLensModel) -> ModelShape:
+    """The sizes of heads and MLPs as they are, since some architectures adjust the configured ones."""
+    shape = model.shape
+    heads = {stream: _first_shape(model, stream) for stream in ("q", "k", "mlp_post")}
+    if (k := heads["k"]) and len(k) == 4 and k[:2] == (1, _ODD):
+        shape = replace(shape, n_key_value_heads=k[2], d_head=k[3])
+    if (q := heads["q"]) and len(q) == 4 and q[:2] == (1, _ODD):
+        shape = replace(shape, n_heads=q[2])
+    if post := heads["mlp_post"]:
+        shape = replace(shape, d_mlp=post[-1])
+    return shape
+
+
+def _first_shape(model: BridgeLensModel, stream: Stream) -> tuple[int, ...] | None:
+    """The shape of a stream before heads are laid end to end, in the first block that has it."""
+    sites = (Site(stream, layer) for layer in range(model.shape.n_layers))
+    site = next((s for s in sites if model.claims(s)), None)
+    if site is None:
+        return None
+    seen: list[tuple[int, ...]] = []
+    point: Any = model._hook_points[site.hook_name]
+
+    def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        conversion = getattr(point, "hook_conversion", None)
+        seen.append(tuple((output if conversion is None else conversion.convert(output)).shape))
+
+    handle = point.register_forward_hook(keep)
+    try:
+        model.run_to(torch.zeros(1, _ODD, dtype=torch.long, device=model.device), site.layer)
+    except Exception:  # noqa: BLE001 - the examination says what does not work
+        return None
+    finally:
+        handle.remove()
+    return seen[-1] if seen else None
+
+
+def _fire_on_lists(block: Any, _inputs: Any, output: Any) -> Any:
+    """Run the hook point at the end of a block that gives a list, which TransformerLens passes over."""
+    if isinstance(output, list) and output and isinstance(output[0], Tensor):
+        return [block.hook_out(output[0]), *output[1:]]
+    return None
+
+
+def _tell_of_our_hooks(point: Any) -> None:
+    """Have a hook point say that it is hooked when it is hooked from outside TransformerLens.
+
+    Granite's blocks ask before they make the tensor that the hook would see.
+    """
+    of_theirs = getattr(point, "has_hooks", None)
+    if of_theirs is None:
+        return
+
+    def has_hooks(
+        dir: str = "both",  # noqa: A002 - their name
+        including_permanent: bool = True,
+        level: int | None = None,
+    ) -> bool:
+        ours = dir != "bwd" and bool(point._forward_hooks)
+        return ours or of_theirs(dir, including_permanent, level)
+
+    object.__setattr__(point, "has_hooks", has_hooks)

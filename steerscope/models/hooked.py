@@ -6,7 +6,7 @@ import copy
 import json
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from steerscope.errors import ModelLoadError
 from steerscope.models.attention import attend
 from steerscope.models.caches import Cache
 from steerscope.models.keys_values import GridCache, GridEntry, WholeEntry, WholePass
@@ -32,8 +33,6 @@ with warnings.catch_warnings():
 # Bytes of logits made at once: larger pieces of memory are given back to the system after use, and
 # getting them again costs a third of the time of making the logits.
 _LOGITS_AT_ONCE = 24 * 2**20
-# Largest difference of a logit from transformers', in standard deviations of the logits.
-_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1, torch.float16: 0.03}
 
 
 class HookedLensModel(LensModel):
@@ -286,29 +285,37 @@ def official_name(name: str) -> str | None:
         return None
 
 
-def faithful_hooked(
+def conversions(
     original: Any, tokenizer: Any, device: torch.device, known_as: str | None
-) -> tuple[HookedTransformer | None, str]:
-    """A faithful HookedTransformer of the model, or None and the reason why there is none."""
-    reasons = []
-    with tempfile.TemporaryDirectory(prefix="steerscope-") as folder:
-        config = original.config.to_dict()
-        if "n_positions" in config:  # read by TransformerLens, no longer written by transformers
-            config.setdefault("n_ctx", config["n_positions"])
-        config["architectures"] = [type(original).__name__]
-        config.pop("auto_map", None)  # where a model folder names code of its own
-        (Path(folder) / "config.json").write_text(json.dumps(config, default=str))
-        for source in filter(None, (known_as, folder)):
-            try:
-                hooked = _convert(source, original, tokenizer, device)
-                gap = _logit_gap(original, hooked)
-            except Exception as error:  # noqa: BLE001 - whatever its conversion stumbles over
-                reasons.append(f"its conversion fails ({' '.join(str(error).split())[:160]})")
-                continue
-            if gap <= _TOLERANCE[original.dtype]:
-                return hooked, ""
-            reasons.append(f"its logits differ from transformers' by {gap:.2g} of their spread")
-    return None, reasons[-1]
+) -> Iterator[Callable[[], HookedTransformer]]:
+    """The ways to make a HookedTransformer of the model: as TransformerLens knows it, and as it is.
+
+    Each raises `ModelLoadError` where TransformerLens stumbles.
+    """
+    if known_as is not None:
+        yield lambda: _converted(known_as, original, tokenizer, device)
+
+    def as_it_is() -> HookedTransformer:
+        with tempfile.TemporaryDirectory(prefix="steerscope-") as folder:
+            config = original.config.to_dict()
+            if "n_positions" in config:  # read by TransformerLens, not written any more
+                config.setdefault("n_ctx", config["n_positions"])
+            config.pop("auto_map", None)  # where a model folder names code of its own
+            config["architectures"] = [type(original).__name__]
+            (Path(folder) / "config.json").write_text(json.dumps(config, default=str))
+            return _converted(folder, original, tokenizer, device)
+
+    yield as_it_is
+
+
+def _converted(
+    source: str, original: Any, tokenizer: Any, device: torch.device
+) -> HookedTransformer:
+    try:
+        return _convert(source, original, tokenizer, device)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise ModelLoadError(f"its conversion fails ({reason})") from error
 
 
 def _convert(source: str, original: Any, tokenizer: Any, device: torch.device) -> HookedTransformer:
@@ -333,13 +340,3 @@ def _convert(source: str, original: Any, tokenizer: Any, device: torch.device) -
     )
     hooked.move_model_modules_to_device()
     return hooked.eval().requires_grad_(False)
-
-
-@torch.no_grad()
-def _logit_gap(original: Any, hooked: HookedTransformer) -> float:
-    """Largest difference of the logits of a few tokens, in standard deviations of the logits."""
-    n_vocab = original.config.get_text_config().vocab_size
-    tokens = (torch.arange(16) * 7919 % n_vocab).unsqueeze(0)
-    ours = hooked(tokens.to(hooked.cfg.device)).float().cpu()
-    theirs = original(tokens.to(original.device)).logits.float().cpu()
-    return float((ours - theirs).abs().max() / theirs.std())

@@ -28,6 +28,7 @@ from steerscope.errors import (
 )
 from steerscope.models.caches import Cache, Recompute
 from steerscope.models.clock import Clock
+from steerscope.models.offers import Offer
 from steerscope.models.turns import Turn, keep_alone, refuse_copy
 from steerscope.sites import HEAD_STREAMS, STREAMS, Site, Stream
 
@@ -64,6 +65,7 @@ class LensModel(ABC):
         clock: absolute positions of the pass in progress.
         turn: the right to use it, which one thread has at a time.
         memory_limit: bytes for weights and work together; None for what the machine has.
+        offer: what of it may be used, as its examination at load found.
     """
 
     backbone: BackboneName
@@ -88,6 +90,7 @@ class LensModel(ABC):
         self.clock = Clock()
         self.turn = Turn()
         self.memory_limit: int | None = None
+        self.offer = Offer()
         self._watch_positions()
         keep_alone(transformer)
 
@@ -116,6 +119,15 @@ class LensModel(ABC):
         self, residual: Float[Tensor, "*batch d"], *, capped: bool = True
     ) -> Float[Tensor, "*batch vocab"]:
         """Logits that a last residual stream would give: final norm, unembedding, any soft cap."""
+
+    def measure_unembedding(
+        self,
+        residual: Float[Tensor, "pos d"],
+        logits: Float[Tensor, "pos vocab"],
+        fits: Callable[[Tensor, Tensor], bool],
+    ) -> bool:
+        """Whether `unembed` gives the model's own logits; a backbone may adjust it first."""
+        return fits(self.unembed(residual), logits)
 
     # -- what a backbone may do better ----------------------------------------------------------
 
@@ -225,7 +237,9 @@ class LensModel(ABC):
         if site.stream in HEAD_STREAMS:
             heads = s.n_heads if site.stream in {"q", "z"} else s.n_key_value_heads
             return s.d_head * (heads if site.head is None else 1)
-        return s.d_mlp if site.stream.startswith("mlp_p") else s.d_model
+        if site.stream.startswith("mlp_p"):
+            return self.offer.widths.get((site.stream, site.layer), s.d_mlp)
+        return s.d_model
 
     def check(self, site: Site) -> None:
         """Refuse a site that this model lacks.
@@ -243,12 +257,23 @@ class LensModel(ABC):
             raise UnsupportedSiteError(
                 f"site {site}: {self.name} has {site.stream} heads 0 to {heads - 1}."
             )
-        if site.hook_name not in self._hook_points:
-            there = [t for t in STREAMS if Site(t, site.layer).hook_name in self._hook_points]
-            raise UnsupportedSiteError(
-                f"site {site}: {self.name} on the {self.backbone} backbone has no such hook point "
-                f"in block {site.layer}; it has {', '.join(there)}."
-            )
+        why = self.offer.lacking.get((site.stream, site.layer))
+        if why is None and self.claims(site):
+            return
+        there = [
+            t
+            for t in STREAMS
+            if self.claims(Site(t, site.layer)) and (t, site.layer) not in self.offer.lacking
+        ]
+        raise UnsupportedSiteError(
+            f"site {site}: {self.name} on the {self.backbone} backbone has no such hook point in "
+            f"block {site.layer}{f' that can be used: {why}' if why else ''}; it has "
+            f"{', '.join(there) or 'none'}."
+        )
+
+    def claims(self, site: Site) -> bool:
+        """Whether the backbone has a hook point of that name, examined or not."""
+        return site.hook_name in self._hook_points
 
     def has(self, site: Site) -> bool:
         """Whether this model has such a site."""

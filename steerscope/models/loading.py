@@ -1,9 +1,9 @@
 """The door to TransformerLens: loads a model and makes both of its backbones one `LensModel`.
 
 HookedTransformer comes first, built by TransformerLens' own conversion without folding or
-centring, so that its activations are those of the original. Before it is used, its logits are
-compared with those of transformers; where TransformerLens cannot convert the architecture, or
-converts it unfaithfully, TransformerBridge takes over and a `BackboneWarning` says so.
+centring, so that its activations are those of the original. Before it is used, it is examined
+against transformers; where TransformerLens cannot convert the architecture, or converts it
+unfaithfully, TransformerBridge is examined, and a `BackboneWarning` says so if it takes over.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from steerscope.errors import (
     BackboneWarning,
@@ -27,9 +26,13 @@ from steerscope.errors import (
     ModelLoadError,
     UnknownNameError,
 )
-from steerscope.models.bridge import BridgeLensModel, bridged, mlp_width
-from steerscope.models.hooked import HookedLensModel, faithful_hooked, official_name
-from steerscope.models.lens_model import LensModel, ModelShape, weights_fingerprint
+from steerscope.models.bridge import BridgeLensModel
+from steerscope.models.candidates import Candidates
+from steerscope.models.checkpoints import read_checkpoint
+from steerscope.models.examination import witness
+from steerscope.models.hooked import HookedLensModel, official_name
+from steerscope.models.installs import no_installs
+from steerscope.models.lens_model import LensModel, weights_fingerprint
 from steerscope.models.memory import parse_bytes, shown, weights_bytes
 from steerscope.models.originals import Original
 from steerscope.texts.bundled import bundled_models
@@ -47,6 +50,7 @@ def load_model(
     device: str | None = None,
     dtype: str = "float32",
     memory: str | int | None = None,
+    check: bool = True,
 ) -> LensModel:
     """A model by bundled name, by local Hugging Face folder, or by hub name.
 
@@ -56,6 +60,9 @@ def load_model(
         device: such as `cpu` or `cuda`; default the GPU if there is one.
         dtype: `float32`, `bfloat16` or `float16`.
         memory: limit for weights and work together, such as `8GiB`; default what the device has.
+        check: whether the model is examined against transformers. Without it nothing says that the
+            backbone computes what transformers computes, that a site steers it, or that decoding
+            with a cache is decoding without.
 
     Raises:
         BadValueError: a device or an amount of memory that cannot be read, or a device not here.
@@ -70,42 +77,41 @@ def load_model(
     where = find_device(device)
     limit = parse_bytes(memory) if isinstance(memory, str) else memory
     name, source, official = _resolve(str(name_or_path))
-    with _quiet():
+    with _quiet(), no_installs():
         original, tokenizer = _load_original(name, source, getattr(torch, dtype))
         fingerprint = weights_fingerprint(type(original).__name__, dict(original.state_dict()))
-        shape = _shape(original.config)
-        hooked, why = None, ""
-        if backbone != "bridge":
-            hooked, why = faithful_hooked(original, tokenizer, where, official)
-        if hooked is not None:
-            model: LensModel = HookedLensModel(
-                name=name,
-                transformer=hooked,
-                tokenizer=tokenizer,
-                shape=replace(shape, n_context=min(shape.n_context, hooked.cfg.n_ctx)),
-                fingerprint=fingerprint,
-            )
-        elif backbone == "hooked":
-            raise ModelLoadError(
-                f"HookedTransformer cannot run {name}: {why}; use the bridge backbone."
-            )
-        else:
-            model = BridgeLensModel(
-                name=name,
-                transformer=bridged(source, original, tokenizer, where),
-                tokenizer=tokenizer,
-                shape=shape,
-                fingerprint=fingerprint,
-            )
-            model.shape = replace(shape, d_mlp=mlp_width(model))
+        with _naming(name):
+            truth = witness(original.to(where)) if check else None
+        candidates = Candidates(name, source, official, original, tokenizer, fingerprint)
+        model, refused = candidates.first(backbone, where, truth)
     _limit_memory(model, limit)
-    if why:
-        warnings.warn(
-            f"{name} runs on TransformerBridge, since HookedTransformer cannot: {why}.",
-            BackboneWarning,
-            stacklevel=2,
-        )
+    for note in _notes(model, refused, check):
+        warnings.warn(note, BackboneWarning, stacklevel=2)
     return model
+
+
+def _notes(model: LensModel, refused: str, check: bool) -> Iterator[str]:
+    """What whoever loads a model must know about how it runs."""
+    if refused:
+        yield f"{model.name} runs on TransformerBridge, since HookedTransformer cannot: {refused}."
+    if model.offer.no_cache:
+        yield (
+            f"{model.name} writes without a cache, which is right and slower: {model.offer.no_cache}."
+        )
+    if not check:
+        yield (
+            f"{model.name} was not examined: nothing says that it computes what transformers "
+            "computes, that its sites steer it, or that its cache forgets nothing."
+        )
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Say in an error which model it was that could not be loaded."""
+    try:
+        yield
+    except ModelLoadError as error:
+        raise ModelLoadError(f"cannot load model {name!r}: {error}") from error
 
 
 def _limit_memory(model: LensModel, limit: int | None) -> None:
@@ -125,7 +131,7 @@ def load_original(name_or_path: str | Path) -> Original:
         ModelLoadError: there is no such model.
     """
     name, source, _ = _resolve(str(name_or_path))
-    with _quiet():
+    with _quiet(), no_installs():
         network, tokenizer = _load_original(name, source, torch.float32)
     fingerprint = weights_fingerprint(type(network).__name__, dict(network.state_dict()))
     return Original(network, tokenizer, fingerprint)
@@ -169,37 +175,22 @@ def _load_original(name: str, source: str, dtype: torch.dtype) -> tuple[Any, Any
     # Said, since without it transformers asks at the prompt whether to run what a folder brings.
     ours_alone = {"trust_remote_code": False}
     try:
-        config = AutoConfig.from_pretrained(source, **ours_alone)
-        original = AutoModelForCausalLM.from_pretrained(
-            source, config=config, dtype=dtype, attn_implementation="eager", **ours_alone
-        )
-        tokenizer = AutoTokenizer.from_pretrained(source, **ours_alone)
+        with _naming(name):
+            config = AutoConfig.from_pretrained(source, **ours_alone)
+            tokenizer = AutoTokenizer.from_pretrained(source, **ours_alone)
+            original = read_checkpoint(source, config, dtype)
+    except ModelLoadError:
+        raise
     except Exception as error:  # whatever its many readers stumble over in a file of the user's
         known = ", ".join(bundled_models()) or "(none)"
-        reason = " ".join(str(error).split())[:300]
+        told = " ".join(str(error).split()) or type(error).__name__
+        told = told.split(" Model type should be one of")[0][:300]  # hundreds of them
         raise ModelLoadError(
             f"cannot load model {name!r}; it is not bundled ({known}), and as folder or hub name it "
-            f"gives: {reason}"
+            f"gives: {told}"
         ) from error
     tokenizer.padding_side = "right"
     return original.eval().requires_grad_(False), tokenizer
-
-
-def _shape(config: Any) -> ModelShape:
-    """Sizes of a model, read off its transformers configuration."""
-    text = config.get_text_config()
-    heads = text.num_attention_heads
-    d_mlp = getattr(text, "intermediate_size", None) or getattr(text, "n_inner", None)
-    return ModelShape(
-        n_layers=text.num_hidden_layers,
-        d_model=text.hidden_size,
-        n_heads=heads,
-        n_key_value_heads=getattr(text, "num_key_value_heads", None) or heads,
-        d_head=getattr(text, "head_dim", None) or text.hidden_size // heads,
-        d_mlp=d_mlp or 4 * text.hidden_size,
-        n_vocab=text.vocab_size,
-        n_context=text.max_position_embeddings,
-    )
 
 
 @contextmanager

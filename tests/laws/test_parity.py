@@ -147,7 +147,7 @@ def test_mean_differences_are_those_of_steering_vectors(contrasts, golden):
     _, arrays = golden
     for site, contrast in contrasts.items():
         direction = find_direction("mean_diff", contrast)
-        ours = (direction.unit * direction.scale.natural).numpy()
+        ours = (direction.unit * contrast.mean_difference.norm()).numpy()
         np.testing.assert_allclose(ours, arrays[f"sv_mean.{site.layer}"], atol=1e-5)
 
 

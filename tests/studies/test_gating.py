@@ -140,7 +140,7 @@ def test_the_judge_reads_every_condition_and_prompt(load):
     model = load("llama")
 
     class Length:
-        effect = Effect("words", "share", "words")
+        effect, world = Effect("words", "share", "words"), ""
 
         def applies(self, prompt, sign):
             return True

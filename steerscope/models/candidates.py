@@ -1,0 +1,92 @@
+"""The ways to run a checkpoint: HookedTransformer as TransformerLens makes it, else its bridge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from steerscope.errors import ModelLoadError
+from steerscope.models.bridge import BridgeLensModel, bridged, measured_shape
+from steerscope.models.examination import Truth, examine
+from steerscope.models.hooked import HookedLensModel, conversions
+from steerscope.models.lens_model import LensModel, ModelShape
+from steerscope.models.shapes import shape_of
+
+_TRANSFORMER = {"hooked": "HookedTransformer", "bridge": "TransformerBridge"}
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The ways to run a checkpoint, from the best."""
+
+    name: str
+    source: str
+    official: str | None
+    original: Any
+    tokenizer: Any
+    fingerprint: str
+
+    def first(
+        self, backbone: str, device: torch.device, truth: Truth | None
+    ) -> tuple[LensModel, str]:
+        """The first that passes its examination, and why the one before did not.
+
+        Raises:
+            ModelLoadError: none does.
+        """
+        refused: dict[str, str] = {}
+        for kind, make in self._makers(device):
+            if backbone not in {"auto", kind.backbone}:
+                continue
+            try:
+                model = make()
+                if truth is not None:
+                    model.offer = examine(model, truth)
+            except ModelLoadError as error:
+                refused[_TRANSFORMER[kind.backbone]] = str(error).rstrip(".")
+                continue
+            return model, refused.get(_TRANSFORMER["hooked"], "")
+        if backbone == "hooked":
+            raise ModelLoadError(
+                f"HookedTransformer cannot run {self.name}: {refused['HookedTransformer']}; use the "
+                "bridge backbone."
+            )
+        why = "; ".join(f"{kind} cannot, since {why}" for kind, why in refused.items())
+        raise ModelLoadError(
+            f"{self.name} cannot be run faithfully: {why}. Use another checkpoint."
+        )
+
+    def _makers(
+        self, device: torch.device
+    ) -> Iterator[tuple[type[LensModel], Callable[[], LensModel]]]:
+        shape = shape_of(self.original.config)
+        for convert in conversions(self.original, self.tokenizer, device, self.official):
+
+            def hooked(convert: Callable[[], Any] = convert) -> LensModel:
+                transformer = convert()
+                n_context = min(shape.n_context, transformer.cfg.n_ctx)
+                return self._model(
+                    HookedLensModel, transformer, replace(shape, n_context=n_context)
+                )
+
+            yield HookedLensModel, hooked
+
+        def bridge() -> LensModel:
+            transformer = bridged(self.source, self.original, self.tokenizer, device)
+            model = self._model(BridgeLensModel, transformer, shape)
+            model.shape = measured_shape(model)
+            return model
+
+        yield BridgeLensModel, bridge
+
+    def _model(self, kind: type[LensModel], transformer: Any, shape: ModelShape) -> Any:
+        return kind(
+            name=self.name,
+            transformer=transformer,
+            tokenizer=self.tokenizer,
+            shape=shape,
+            fingerprint=self.fingerprint,
+        )

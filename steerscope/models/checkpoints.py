@@ -1,0 +1,66 @@
+"""A transformers checkpoint, whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from steerscope.errors import ModelLoadError
+
+_LISTED = 8
+_FAULTS = {
+    "missing_keys": "lacks {} that the architecture needs, which would be random numbers",
+    "mismatched_keys": "has {} of another shape than its configuration says",
+    "unexpected_keys": "has {} that the architecture does not know, which would be ignored",
+}
+
+
+def read_checkpoint(source: str, config: Any, dtype: torch.dtype) -> Any:
+    """The transformers model of a folder or hub name.
+
+    Raises:
+        ModelLoadError: tensors are missing, of another shape, or not known to the architecture.
+    """
+    read: Any = AutoModelForCausalLM.from_pretrained(
+        source,
+        config=config,
+        dtype=dtype,
+        attn_implementation="eager",
+        trust_remote_code=False,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # so that they are told and not printed
+    )
+    model, told = read
+    check_whole(type(model).__name__, told)
+    return model
+
+
+def check_whole(architecture: str, told: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint that is not, tensor for tensor, what its architecture holds.
+
+    Args:
+        architecture: name of the transformers class.
+        told: what transformers says of the loading, tied and known spare tensors left out.
+
+    Raises:
+        ModelLoadError: it is not; the message lists the tensors.
+    """
+    faults = [
+        words.format(_list(names)) for kind, words in _FAULTS.items() if (names := told.get(kind))
+    ]
+    if faults:
+        raise ModelLoadError(
+            f"the checkpoint is not a whole {architecture}: it {'; it '.join(faults)}. Save it again "
+            "from the model it was trained as, or mend the names of its tensors."
+        )
+
+
+def _list(names: Iterable[Any]) -> str:
+    """How many tensors, and the first of them."""
+    listed = sorted(n if isinstance(n, str) else str(n[0]) for n in names)
+    more = "" if len(listed) <= _LISTED else f" and {len(listed) - _LISTED} more"
+    number = f"{len(listed)} tensor{'s' if len(listed) > 1 else ''}"
+    return f"{number} ({', '.join(listed[:_LISTED])}{more})"

@@ -1,0 +1,351 @@
+"""What is refused at load, or not offered, because it is not what transformers computes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import warnings
+
+import pytest
+import torch
+import transformers as hf
+from safetensors.torch import load_file, save_file
+
+from steerscope.diagnostics.lens import logit_lens
+from steerscope.doses import Dose
+from steerscope.engine.generation import generate
+from steerscope.engine.score import kl_from_plain
+from steerscope.errors import BackboneWarning, ModelLoadError, UnsupportedSiteError
+from steerscope.models.caches import Recompute
+from steerscope.models.examination import examine, witness
+from steerscope.models.installs import no_installs
+from steerscope.models.loading import load_model
+from steerscope.sites import STREAMS, Site
+from steerscope.steering.interventions import Cell, Steering
+from tests.conftest import word_tokenizer
+from tests.helpers import random_direction
+
+SIZES = {
+    "vocab_size": 96, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "intermediate_size": 48, "max_position_embeddings": 128, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+GROUPED = {**SIZES, "num_key_value_heads": 2}
+FALCON = {
+    "vocab_size": 96, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "alibi": True, "multi_query": False, "parallel_attn": False, "bos_token_id": 1,
+    "eos_token_id": 2,
+}  # fmt: skip
+OPT_350M = {
+    "vocab_size": 96, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "ffn_dim": 48, "max_position_embeddings": 128, "word_embed_proj_dim": 16,
+    "do_layer_norm_before": False, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
+}  # fmt: skip
+LONG = {
+    "rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 4,
+    "long_factor": [3.0] * 4, "original_max_position_embeddings": 16,
+}  # fmt: skip
+PROMPTS = [[1, 5, 9], [1, 7, 20, 33, 41], [1, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61]]
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Saves a random model of a configuration; its folder."""
+
+    def save(config):
+        torch.manual_seed(0)
+        model = hf.AutoModelForCausalLM.from_config(config)
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.normal_(0, 0.3) if weight.ndim > 1 else weight.add_(
+                    0.2 * torch.randn_like(weight)
+                )
+        folder = tmp_path / type(config).__name__
+        model.save_pretrained(folder)
+        word_tokenizer().save_pretrained(folder)
+        return folder
+
+    return save
+
+
+def load(folder, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BackboneWarning)
+        return load_model(folder, **options)
+
+
+def original(folder):
+    return hf.AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
+
+
+# -- the checkpoint ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def llama(tiny_folder, tmp_path):
+    """A copy of a checkpoint's folder, its weights and its configuration changed."""
+
+    def changed(weights=lambda w: w, **config):
+        source, folder = tiny_folder("llama"), tmp_path / "copy"
+        folder.mkdir()
+        for file in source.iterdir():
+            (folder / file.name).write_bytes(file.read_bytes())
+        held = weights(load_file(source / "model.safetensors"))
+        save_file(held, folder / "model.safetensors", metadata={"format": "pt"})
+        told = json.loads((source / "config.json").read_text()) | config
+        (folder / "config.json").write_text(json.dumps(told))
+        return folder
+
+    return changed
+
+
+UP = "model.layers.1.mlp.up_proj.weight"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda w: {n: x for n, x in w.items() if n != UP}, f"lacks 1 tensor .{UP}."),
+        (lambda w: {f"wrapped.{n}": x for n, x in w.items()}, "lacks 30 tensors .* and 22 more"),
+        (lambda w: w | {"model.layers.0.extra": torch.zeros(2)}, "does not know"),
+        (lambda w: w | {UP: torch.zeros(2, 2)}, f"has 1 tensor .{UP}. of another shape"),
+        (lambda w: w | {UP: w[UP] * torch.nan}, "NaN or an infinity in transformers itself"),
+    ],
+    ids=["missing", "prefixed", "unexpected", "another shape", "not a number"],
+)
+def test_a_checkpoint_that_is_not_whole_is_refused_with_its_tensors(llama, change, words):
+    with pytest.raises(ModelLoadError, match=words):
+        load_model(llama(change))
+
+
+def test_an_untied_unembedding_that_is_not_in_the_file_is_missing(saved):
+    folder = saved(hf.LlamaConfig(**GROUPED, tie_word_embeddings=True))
+    told = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(told | {"tie_word_embeddings": False}))
+    with pytest.raises(ModelLoadError, match="lacks 1 tensor .lm_head.weight."):
+        load_model(folder)
+
+
+def test_weights_that_were_cut_short_are_one_clear_line(llama):
+    folder = llama()
+    held = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(held[: len(held) // 2])
+    with pytest.raises(ModelLoadError, match="cannot load model .*copy") as caught:
+        load_model(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_library_installs_packages_while_a_model_loads():
+    pip = [sys.executable, "-m", "pip", "install", "no-such-package"]
+    with no_installs():
+        for command in (pip, ["uv", "pip", "install", "x"], " ".join(pip)):
+            with pytest.raises(PermissionError, match="tried to install packages"):
+                subprocess.run(command, shell=isinstance(command, str), check=False)
+        assert subprocess.run(["true"], check=False).returncode == 0
+    assert subprocess.run([*pip[:3], "--version"], check=False, capture_output=True).returncode == 0
+
+
+# -- the function --------------------------------------------------------------------------------
+
+
+def test_an_encoder_is_no_language_model(saved):
+    with pytest.raises(ModelLoadError, match="tokens see those behind them"):
+        load(saved(hf.BertConfig(**SIZES)))
+    assert load(saved(hf.BertConfig(**SIZES, is_decoder=True))).backbone == "bridge"
+
+
+def test_a_model_that_no_backbone_runs_as_transformers_does_is_refused(saved):
+    folder = saved(hf.CohereConfig(**GROUPED, logit_scale=0.25))
+    with pytest.raises(ModelLoadError, match="TransformerBridge cannot, since its logits differ"):
+        load(folder)
+    with pytest.warns(BackboneWarning) as notes:
+        load_model(folder, check=False)
+    assert any("was not examined: nothing says" in str(note.message) for note in notes)
+
+
+def faulty(model, site, fault):
+    """The model with a fault in what one of its hook points tells or takes."""
+    sound = model.hook
+    model.hook = lambda at, function: sound(at, fault(function) if at == site else function)
+    return model
+
+
+def tells_another(function):
+    return lambda x: function(x + 0.05)
+
+
+def takes_nothing(function):
+    return lambda x: (function(x), None)[1]
+
+
+def never_runs(_function):
+    return lambda _x: None
+
+
+@pytest.mark.parametrize("backbone", ["hooked", "bridge"])
+def test_every_fault_of_a_site_takes_that_site_away(tiny_folder, backbone):
+    folder = tiny_folder("llama")
+    truth = witness(original(folder))
+    assert examine(load(folder, backbone=backbone), truth).lacking == {}
+    for stream, fault, words in [
+        ("resid_post", tells_another, "it is not hidden_states[2] of transformers"),
+        ("resid_pre", tells_another, "it is not hidden_states[1] of transformers"),
+        ("attn_out", tells_another, "it is not what block 1 adds to its residual stream"),
+        ("mlp_out", tells_another, "it is not what block 1 adds to its residual stream"),
+        ("resid_post", takes_nothing, "a vector added there changes no logit"),
+        ("k", takes_nothing, "a vector added there changes no logit"),
+        ("mlp_pre_linear", takes_nothing, "a vector added there changes no logit"),
+        ("z", never_runs, "its hook never runs"),
+    ]:
+        model = faulty(load(folder, backbone=backbone), Site(stream, 1), fault)
+        assert examine(model, truth).lacking == {(stream, 1): words}
+
+
+@pytest.mark.parametrize("backbone", ["hooked", "bridge"])
+def test_a_site_that_is_taken_away_says_why_and_what_else_there_is(tiny_folder, backbone):
+    model = load(tiny_folder("llama"), backbone=backbone)
+    site = Site("attn_out", 1)
+    faulty(model, site, takes_nothing)
+    model.offer = examine(model, witness(original(tiny_folder("llama"))))
+    assert not model.has(site)
+    assert model.has(Site("attn_out", 0))
+    with pytest.raises(
+        UnsupportedSiteError, match="changes no logit; it has .*resid_post, mlp_out"
+    ):
+        model.check(site)
+
+
+@pytest.mark.parametrize("backbone", ["hooked", "bridge"])
+def test_other_logits_refuse_a_model(tiny_folder, backbone):
+    model = load(tiny_folder("llama"), backbone=backbone)
+    sound = model.forward
+    model.forward = lambda *a, **k: 1.01 * sound(*a, **k)
+    with pytest.raises(ModelLoadError, match="logits differ from transformers' by"):
+        examine(model, witness(original(tiny_folder("llama"))))
+
+
+class Forgetful(Recompute):
+    """A cache that is always empty."""
+
+    def extend(self, tokens):
+        super().extend(tokens)
+        return tokens
+
+
+@pytest.mark.parametrize("backbone", ["hooked", "bridge"])
+def test_a_cache_that_forgets_is_not_used(tiny_folder, backbone):
+    model = load(tiny_folder("llama"), backbone=backbone)
+    model.new_cache = lambda *_: Forgetful()
+    model.offer = examine(model, witness(original(tiny_folder("llama"))))
+    assert "a step from its cache is off by" in model.offer.no_cache
+    plain = generate(load(tiny_folder("llama"), backbone=backbone), PROMPTS, n_new=5)
+    assert generate(model, PROMPTS, n_new=5) == plain
+
+
+def test_a_step_is_right_whoever_asks_for_it_where_transformers_keeps_nothing(saved):
+    model = load(saved(hf.FalconConfig(**FALCON)))
+    tokens = torch.tensor([PROMPTS[2]])
+    cache = model.new_cache(1, 13)
+    with torch.no_grad():
+        model.forward(tokens[:, :-1], cache=cache)
+        step = model.forward(tokens[:, -1:], cache=cache)
+        torch.testing.assert_close(step, model.forward(tokens)[:, -1:], atol=1e-4, rtol=1e-4)
+
+
+def test_the_text_is_longer_than_the_smallest_window_and_within_the_context():
+    wide = hf.MistralConfig(**{**GROUPED, "max_position_embeddings": 512}, sliding_window=150)
+    narrow = hf.MistralConfig(**GROUPED, sliding_window=8)
+    short = hf.MistralConfig(**{**GROUPED, "max_position_embeddings": 40}, sliding_window=8)
+    for config, n in ((wide, 158), (narrow, 67), (short, 40)):
+        tokens = witness(hf.MistralForCausalLM(config).eval()).tokens
+        assert tokens.shape == (1, n)
+        assert not set(tokens.flatten().tolist()) & {1, 2}
+
+
+# -- families whose bridge is not what it says ---------------------------------------------------
+
+
+def test_granite_is_steered_where_it_adds_to_its_residual_stream(saved):
+    model = load(saved(hf.GraniteConfig(**GROUPED, residual_multiplier=0.5)))
+    for stream in ("attn_out", "resid_mid", "mlp_out"):
+        cell = Cell((Steering(random_direction(model, Site(stream, 1)), Dose(9.0, "absolute")),))
+        assert kl_from_plain(model, ["w5 w6 w7"], [cell]).min() > 1e-3, stream
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        hf.GraniteConfig(**GROUPED, logits_scaling=4.0, embedding_multiplier=3.0),
+        hf.Gemma2Config(**GROUPED, head_dim=8, sliding_window=20, final_logit_softcapping=5.0),
+        hf.OPTConfig(**OPT_350M),
+        hf.OpenAIGPTConfig(vocab_size=96, n_embd=32, n_layer=2, n_head=4, n_positions=128),
+    ],
+    ids=["scaled", "capped", "narrower", "no final norm"],
+)
+def test_the_lens_at_the_last_block_gives_the_logits_of_the_model(saved, config):
+    model = load(saved(config), backbone="bridge")
+    tokens = torch.tensor([PROMPTS[2]])
+    with torch.no_grad():
+        logits = model.forward(tokens)[0]
+        lens = logit_lens(model, PROMPTS[2])[-1]
+    torch.testing.assert_close(lens, logits, atol=1e-4, rtol=1e-4)
+
+
+def test_a_lens_that_cannot_give_the_logits_is_refused(saved):
+    model = load(saved(hf.BertConfig(**SIZES, is_decoder=True)))
+    with pytest.raises(UnsupportedSiteError, match="no logits can be made of a residual stream"):
+        logit_lens(model, PROMPTS[0])
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        hf.FalconConfig(**FALCON),
+        hf.MptConfig(vocab_size=96, d_model=32, n_layers=2, n_heads=4, max_seq_len=128),
+        hf.BloomConfig(vocab_size=96, hidden_size=32, n_layer=2, n_head=4),
+        hf.MambaConfig(vocab_size=96, hidden_size=32, num_hidden_layers=2, state_size=4),
+        hf.OpenAIGPTConfig(vocab_size=96, n_embd=32, n_layer=2, n_head=4, n_positions=128),
+        hf.MistralConfig(**GROUPED, sliding_window=8),
+        hf.Phi3Config(
+            **GROUPED, pad_token_id=0, original_max_position_embeddings=16, rope_parameters=LONG
+        ),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_continuations_are_those_of_transformers_whatever_the_cache(saved, config):
+    folder = saved(config)
+    model, outside = load(folder), original(folder)
+    found = [c.tokens for c in generate(model, PROMPTS, n_new=8)[0]]
+    for prompt, ours in zip(PROMPTS, found, strict=True):
+        tokens = list(prompt)
+        with torch.no_grad():
+            for _ in range(8):
+                tokens.append(
+                    int(outside(torch.tensor([tokens]), use_cache=False).logits[0, -1].argmax())
+                )
+        expected = tokens[len(prompt) :]
+        assert list(ours) == (expected[: expected.index(2)] if 2 in expected else expected)
+
+
+def test_every_site_that_is_offered_has_its_width_and_moves_the_logits(saved):
+    model = load(saved(hf.FalconConfig(**{**FALCON, "alibi": False, "multi_query": True})))
+    assert (model.shape.n_heads, model.shape.n_key_value_heads) == (4, 1)
+    tokens = torch.tensor([PROMPTS[2]])
+    sites = [Site(stream, 1) for stream in STREAMS if model.has(Site(stream, 1))]
+    assert {"resid_post", "k", "z"} <= {site.stream for site in sites}
+    with torch.no_grad():
+        plain = model.forward(tokens)
+        for site in sites:
+            assert model.read(tokens, [site])[site].shape == (1, 13, model.width(site))
+            noise = torch.randn(13, model.width(site), generator=torch.Generator().manual_seed(0))
+            with model.hook(site, lambda x, noise=noise: x + noise):
+                assert (model.forward(tokens) - plain).abs().max() > 1e-3, site
+
+
+@pytest.mark.filterwarnings("always::steerscope.errors.BackboneWarning")
+def test_a_command_says_what_goes_without_the_examination(run_cli, tiny_folder):
+    arguments = ["lens", "--model", tiny_folder("llama"), "--prompt", "w5 w6", "--top", 1]
+    code, told, errors = run_cli(*arguments, "--no-check")
+    assert code == 0
+    assert "was not examined: nothing says that it computes what transformers" in errors
+    assert run_cli(*arguments) == (0, told, "")

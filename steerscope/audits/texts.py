@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from steerscope.audits.evidence import Evidence
-from steerscope.audits.finding import Finding
+from steerscope.audits.finding import Finding, Severity
 from steerscope.audits.tells import tell, variants
 
 _TELLS = 0.75  # AUC from which something else than the concept tells the classes apart
 _REPEATED = 0.1  # share of the texts
 # What a direction may pick up instead of the concept, and how bad that is: words are what a concept
 # is said in, ends and lengths are not.
-_CONFOUNDS = {
+_CONFOUNDS: dict[str, tuple[Severity, str]] = {
     "first word": ("warning", "Let both texts of a pair begin alike"),
     "last word": ("warning", "Let both texts of a pair end alike, or read another token"),
     "words": ("note", "Say that the direction may be that of single words, or paraphrase them"),

@@ -162,7 +162,7 @@ def row(**changes: Any) -> Row:
     return Row(**{**values, **changes})
 
 
-N_PROMPTS = 20
+N_PROMPTS = 60
 
 
 def steered_rows(
@@ -195,6 +195,15 @@ def count_hooks(model: LensModel) -> int:
     return sum(
         len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.transformer.modules()
     )
+
+
+def null_rows(n=19, share=0.1, *, kinds=("null_random", "null_covariance_matched")):
+    """Rows of nulls that went through the same choice, on the held-out prompts."""
+    rows = plain_rows("null")
+    for kind in kinds:
+        for seed in range(n):
+            rows += steered_rows(1, 1.0, share, method=kind, seed=seed, split="null")
+    return rows
 
 
 def rounding(terms: int, size: float, dtype: torch.dtype = torch.float32) -> float:

@@ -41,6 +41,7 @@ from steerscope.audits.records import (
     report_disagrees,
     status_disagrees,
 )
+from steerscope.audits.sentence import sentence
 from steerscope.audits.splits import (
     class_lengths,
     few_prompts,
@@ -170,4 +171,5 @@ __all__ = [
     "audit",
     "audit_rows",
     "errors_of",
+    "sentence",
 ]

@@ -7,6 +7,7 @@ import numpy as np
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
 from steerscope.statistics import bootstrap_mean
+from steerscope.studies.steering.responses import cheapest, eligible
 
 _LEVEL = 0.05
 _N_RESAMPLES = 1000
@@ -93,16 +94,15 @@ def chosen_layers(evidence: Evidence, *, seed: int = 0) -> np.ndarray:
     What counts as broken is taken from all prompts.
     """
     f = evidence.findings
-    rows = f.summary[(f.summary.method == f.plan.method) & (f.summary.dose_natural > 0)]
-    whole = rows[~rows.broken]
-    pool = whole if len(whole) and whole.effect.max() > 0 else rows
+    pool = eligible(f.summary, f.plan.method)
     gains = evidence.gains["select"].loc[pool.cell].dropna(axis=1).to_numpy(float)
     n = gains.shape[1]
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(n, np.full(n, 1 / n), size=_N_RESAMPLES) / n
     means = weights @ gains.T
     best = means.max(axis=1, keepdims=True)
-    kl = np.where(means >= best - _MARGIN * np.abs(best), pool.kl_nats.to_numpy(float), np.inf)
+    kl = cheapest(pool).to_numpy(float)
+    kl = np.where(means >= best - _MARGIN * np.abs(best), kl, np.inf)
     return pool.layer.to_numpy(int)[kl.argmin(axis=1)]
 
 

@@ -138,6 +138,7 @@ class Evidence:
             NotCheckedError: the run holds no texts.
         """
         texts = self.run.texts().drop_duplicates(["split", "prompt"])
+        texts = texts[texts.split != "null"]  # those of test again
         if texts.empty:
             raise NotCheckedError("the run holds no texts")
         return texts[["split", "prompt", "given"]]

@@ -10,12 +10,13 @@ import pandas as pd
 
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
+from steerscope.audits.sentence import sentence
 from steerscope.errors import RunError
 from steerscope.judges.judges import UNITS
 from steerscope.runs.records import altered
 from steerscope.runs.results import STATUSES, Run
 from steerscope.studies.steering.responses import PLAIN
-from steerscope.studies.steering.wording import answer, verdict
+from steerscope.studies.steering.wording import answer
 
 _ANSWER = re.compile(r'<section class="answer">(.*?)</section>', re.DOTALL)
 # What two runs must share for their plain rows to be the same numbers.
@@ -47,7 +48,7 @@ def report_disagrees(evidence: Evidence) -> list[Finding]:
     section = _ANSWER.search(path.read_text(encoding="utf-8"))
     shown = html.unescape(re.sub(r"<[^>]*>", "", section[1])) if section else ""
     f = evidence.findings
-    missing = [line for line in (verdict(f), *answer(f)) if line not in shown]
+    missing = [line for line in (sentence(evidence.run), *answer(f)) if line not in shown]
     if not missing:
         return []
     return [

@@ -15,6 +15,7 @@ from steerscope.cli.shared import (
     Json,
     MaxSelect,
     MaxTest,
+    Nulls,
     ScopeText,
     finish,
     numbers,
@@ -41,19 +42,19 @@ def report(
     writing: Writing,
     max_select: MaxSelect = 120,
     max_test: MaxTest = 240,
+    nulls: Nulls = 19,
+    other: Annotated[
+        str | None, typer.Option(help="contrast set of another concept, shown beside")
+    ] = None,
     chat: Chat = False,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Where, how hard and whether: one page with controls."""
-    from steerscope.audits import audit as audited
     from steerscope.progress import bar
     from steerscope.report import write_report
-    from steerscope.studies.steering.findings import find
     from steerscope.studies.steering.measure import run_study
     from steerscope.studies.steering.plan import StudyPlan
-    from steerscope.studies.steering.wording import answer, verdict
-    from steerscope.studies.steering.zones import zones_of
 
     steps = tuple(numbers(doses, float, "doses"))
     plan = StudyPlan(
@@ -66,17 +67,29 @@ def report(
         reference_dose=usual if (usual := StudyPlan.reference_dose) in steps else steps[0],
         max_select=max_select,
         max_test=max_test,
+        nulls=nulls,
+        other=other,
         chat=chat,
     )
     out = out or Path("data/runs") / f"{Path(subject.model).name}-{Path(subject.contrasts).stem}"
     run = run_study(plan, out, **loading.machine(), progress=bar)
     _read_features(run, plan, loading)
-    page = write_report(run)
+    _tell(run, write_report(run), as_json)
+
+
+def _tell(run: Run, page: Path, as_json: bool) -> None:
+    """Print the answer of a finished run and what its audit found."""
+    from steerscope.audits import audit as audited
+    from steerscope.audits import sentence
+    from steerscope.studies.steering.findings import find
+    from steerscope.studies.steering.wording import answer
+    from steerscope.studies.steering.zones import zones_of
+
     findings, found = find(run), audited(run)
-    lines = [verdict(findings), *(f"  {line}" for line in answer(findings))]
+    lines = [sentence(run), *(f"  {line}" for line in answer(findings))]
     lines += [f"  {zones}"] if (zones := zones_of(findings)) else []
     lines += [f"{_tally(found)}; see `steerscope audit {run.path}`", f"report: {page}"]
-    result = _as_json(findings) | {"audit": [asdict(f) for f in found]}
+    result = _as_json(findings) | {"verdict": lines[0]} | {"audit": [asdict(f) for f in found]}
     finish(as_json, result | {"report": str(page), "run": str(run.path)}, lines)
 
 
@@ -98,16 +111,17 @@ def _read_features(run: Run, plan: StudyPlan, loading: Loading) -> None:
 
 
 def _as_json(findings: Findings) -> dict[str, Any]:
-    from steerscope.studies.steering.wording import verdict
-
     f = findings
     return {
-        "verdict": verdict(f),
         "chosen": asdict(f.chosen),
         "effect": asdict(f.effect),
         "stated": asdict(f.stated) if f.stated else None,
+        "gain": asdict(f.gain) if f.gain else None,
+        "flipped_and_undamaged": asdict(f.joint) if f.joint else None,
+        "nulls": [asdict(rank) for rank in f.nulls],
         "over_random": asdict(f.over_random) if f.over_random else None,
         "kl_nats": f.kl,
+        "kl_written_nats": f.kl_written,
         "costs": {
             c.metric: {
                 "plain": asdict(c.plain),

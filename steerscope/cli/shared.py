@@ -34,6 +34,12 @@ Check = Annotated[
         "its logits are right, that a site steers it, or that its cache forgets nothing",
     ),
 ]
+Nulls = Annotated[
+    int,
+    typer.Option(
+        help="null directions of each kind that go through the same choice; under 19 test nothing"
+    ),
+]
 Contrasts = Annotated[str, typer.Option(help="bundled contrast set, JSON-lines file or style:NAME")]
 Prompts = Annotated[str | None, typer.Option(help="bundled prompt set, .jsonl file or text file")]
 Method = Annotated[str, typer.Option(help="how the direction is found")]

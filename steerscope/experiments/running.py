@@ -16,14 +16,15 @@ from steerscope.experiments.jobs import Machine, Step, find_job
 from steerscope.figures.files import Plate, write_plate
 from steerscope.progress import Track, silent
 from steerscope.report import KINDS, write_report
+from steerscope.runs.outputs import files_in
 from steerscope.runs.ownership import owned
 from steerscope.runs.parts import lost_parts
 from steerscope.runs.printed import replace_printed
 from steerscope.runs.records import check_measured
-from steerscope.runs.results import Run, has_measured, measuring
+from steerscope.runs.results import Run, has_measured, is_content, measuring
 from steerscope.runs.seals import MANIFEST
 from steerscope.runs.spreadsheets import as_csv
-from steerscope.runs.whole_files import write_whole
+from steerscope.runs.whole_files import clear_unfinished, write_whole
 
 FILE = "experiment.json"
 
@@ -159,6 +160,7 @@ def _claimed(experiment: Experiment, out: Path) -> Iterator[None]:
     except OSError as error:
         raise RunError(f"cannot write {out} ({error.strerror}); choose another.") from None
     with owned(out, ours=True):
+        clear_unfinished(out, "*")
         try:
             # What the file leaves open stays open: a job may have a default of its own.
             text = experiment.model_dump_json(indent=2, exclude_unset=True)
@@ -174,7 +176,7 @@ def _check_claim(experiment: Experiment, out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file and no experiment's folder; choose another.")
     if not (out / FILE).is_file():
-        if out.exists() and any(not p.name.startswith(".") for p in out.iterdir()):
+        if out.exists() and any(map(is_content, files_in(out))):
             raise RunError(f"{out} exists and is no experiment's folder; choose another.")
     elif _has_measured(out):  # where nothing is measured, another experiment may begin
         there = open_experiment(out)

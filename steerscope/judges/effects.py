@@ -43,7 +43,18 @@ DEGENERATE = Limit(
 IMPLAUSIBLE = Limit(
     "nll_plain", 1.0, "nats per token under the plain model", higher_is_worse=True, unit="nats"
 )
-TEXT_LIMITS = (DEGENERATE, IMPLAUSIBLE)  # hold for any text, whoever judges it
+_TOLERATED = 0.05
+DAMAGE = tuple(
+    Limit(metric, _TOLERATED, f"texts {words}", higher_is_worse=True)
+    for metric, words in (
+        ("empty", "empty"),
+        ("unread", "that the judge could not read"),
+        ("too_short", "too short to judge"),
+        ("canned", "the same for several prompts"),
+        ("copied", "copied from their prompt"),
+    )
+)
+TEXT_LIMITS = (*DAMAGE, DEGENERATE, IMPLAUSIBLE)  # hold for any text, whoever judges it
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,12 @@ class Effect:
     def is_share(self) -> bool:
         """Whether the effect is a share."""
         return self.unit == "share"
+
+    @property
+    def held_to(self) -> tuple[Limit, ...]:
+        """The limits, and those of any text that a judge did not name."""
+        named = {limit.metric for limit in self.limits}
+        return (*(x for x in TEXT_LIMITS if x.metric not in named), *self.limits)
 
     @property
     def kept(self) -> tuple[Limit, ...]:

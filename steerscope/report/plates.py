@@ -113,8 +113,9 @@ def _dose_plates(f: Findings, n: int, what: str) -> list[Plate]:
             f"conditions.{band}",
         )
     ]
-    if "random" not in set(f.summary.method):  # a sweep without controls
-        return found
+    bounded = f.summary[(f.summary.method == "random") & f.summary.high.notna()]
+    if set(f.summary.layer[f.summary.method == method]) - set(bounded.layer):
+        return found  # a sweep without controls, or with too few distinct items for an interval
     phases = dose_phases(f.summary, method=method)
     words = (
         f"Select split, at least {n} {what} a cell. Dead zone: the 95 % interval of the effect does "
@@ -197,11 +198,11 @@ def _league_plates(f: Findings, zoning: Zoning | None) -> list[Plate]:
 
 
 def _limits_in_words(f: Findings) -> str:
-    there = {c.removeprefix("cost_") for c in f.summary.columns[f.summary.notna().any()]}
     parts = [
-        f"{limit.words} by {limit.amount(limit.worsening)}"
-        for limit in f.effect.limits
-        if limit.metric in there
+        f"{cost.words} by {100 * cost.limit:.3g} points"
+        if cost.is_share
+        else f"{cost.words} by {cost.limit:.2g}"
+        for cost in f.costs
     ]
     return "worse than plain in " + ", ".join(parts)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from steerscope.audits import audit_rows
+from steerscope.audits import audit_rows, sentence
 from steerscope.report import sections
 from steerscope.report.features import features
 from steerscope.report.page import Page, as_figure, as_text, bold_head
 from steerscope.report.plates import plates
 from steerscope.runs.results import Run
 from steerscope.studies.steering.findings import find
-from steerscope.studies.steering.wording import answer, verdict
+from steerscope.studies.steering.wording import answer, rule
 from steerscope.studies.steering.zones import zones_of
 
 _NOT_OF_THE_ROWS = ("report_disagrees", "baseline_differs")
@@ -21,9 +21,12 @@ def page(run: Run) -> Page:
     body = [
         f"<h1>Can <em>{as_text(f.plan.model)}</em> be steered along "
         f"<em>{as_text(f.plan.contrasts)}</em>?</h1>",
-        f'<section class="answer"><p class="verdict">{as_text(verdict(f))}</p><ul>',
+        f'<section class="answer"><p class="verdict">{as_text(sentence(run))}</p><ul>',
         *(f"<li>{bold_head(line)}</li>" for line in answer(f)),
         "</ul></section>",
+        "<details><summary>The rule of the sentence</summary><ul>",
+        *(f"<li>{bold_head(line)}</li>" for line in rule(f)),
+        "</ul></details>",
         *map(as_figure, plates(run, f)),
         "<h2>What each layer needs</h2>",
         sections.needed(f),

@@ -317,7 +317,7 @@ def check_run_folder(path: str | Path) -> Path:
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise RunError(f"{path} is a file and not a run; choose another directory.")
-    if path.is_dir() and not (path / RUN).is_file() and any(map(_is_content, files_in(path))):
+    if path.is_dir() and not (path / RUN).is_file() and any(map(is_content, files_in(path))):
         raise RunError(f"{path} exists and is not a run; choose another directory.")
     return path
 
@@ -348,11 +348,12 @@ def measured_files(path: Path) -> list[Path]:
     return [
         path / name
         for name in files_in(path)
-        if _is_content(name) and name not in aside and not is_printed(name)
+        if is_content(name) and name not in aside and not is_printed(name)
     ]
 
 
-def _is_content(name: str) -> bool:
+def is_content(name: str) -> bool:
+    """Whether a file, by its place in a folder of ours, is more than what comes and goes."""
     parts = name.split("/")
     return not (
         name.endswith(UNFINISHED_SUFFIX)

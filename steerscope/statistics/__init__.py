@@ -1,5 +1,6 @@
 """How sure: intervals, paired comparisons and corrections, on plain arrays."""
 
+from steerscope.statistics.clusters import clustered_error, clustered_mean, clustered_share, rank_p
 from steerscope.statistics.correlations import Correlation, linear_correlation, rank_correlation
 from steerscope.statistics.intervals import (
     CONFIDENCE,
@@ -44,6 +45,9 @@ __all__ = [
     "bootstrap_ratio",
     "cell_level",
     "cluster_bootstrap",
+    "clustered_error",
+    "clustered_mean",
+    "clustered_share",
     "crossing",
     "detectable_correlation",
     "detectable_difference",
@@ -58,6 +62,7 @@ __all__ = [
     "power_of",
     "prompts_needed",
     "rank_correlation",
+    "rank_p",
     "sign_flip",
     "sign_flip_p",
     "wilson",

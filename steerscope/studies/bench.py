@@ -15,6 +15,7 @@ from steerscope.directions import Direction
 from steerscope.doses import Dose
 from steerscope.engine.generation import Continuation, Sampler, generate
 from steerscope.engine.score import kl_from_plain, log_likelihoods, preferences
+from steerscope.judges.damage import text_damage
 from steerscope.judges.judges import UNITS, Judge, text_metrics
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
@@ -25,6 +26,7 @@ from steerscope.steering.template_checks import check_templates, directions_of
 from steerscope.texts.contrasts import ContrastSet, PromptSet
 
 _CELLS_AT_ONCE = 32  # a kill loses at most this many conditions
+_SCREENED_AT_ONCE = 128  # conditions on pairs alone, which are quick
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,21 @@ class Bench:
         ]
         for prompts, chunk in progress(chunks, f"measuring the {self.material.split} prompts"):
             self.run.append(*self._measured(chunk, prompts))
+
+    def measure_pairs(self, cells: Sequence[Cell], *, progress: Track = silent) -> None:
+        """Measure the preference and the KL of conditions alone, the plain one first; no text is made."""
+        pairs = range(len(self.material.pairs))
+        split = self.material.split
+        missing = [
+            c
+            for c in dict.fromkeys([Cell(), *cells])
+            if not self.run.has([(c.key, i, split, "preference") for i in pairs])
+        ]
+        chunks = range(0, len(missing), _SCREENED_AT_ONCE)
+        for start in progress(chunks, f"screening on the {split} pairs"):
+            chunk = missing[start : start + _SCREENED_AT_ONCE]
+            kl = kl_from_plain(self.model, self._prompt_ids, chunk).double().numpy()
+            self.run.append(self._pair_rows(chunk, kl))
 
     def _keys(self, cell: Cell) -> list[tuple[str, int, str, str]]:
         split = self.material.split
@@ -152,10 +169,13 @@ class Bench:
         nll: Sequence[float],
     ) -> list[Row]:
         rows = []
+        given = [self._prompt_ids[p] for p in prompts]
+        damage = text_damage(given, [c.tokens for c in continuations])
         for place, p in enumerate(prompts):
             prompt, written = self.material.prompts.prompts[p], continuations[place]
             read = self.judge.read(prompt, written)
-            values = read | text_metrics(written.tokens)
+            values = read | text_metrics(written.tokens) | damage[place]
+            values["unread"] = float(bool(written.tokens) and any(map(math.isnan, read.values())))
             values["changed"] = float(written.tokens != self._plain[p].tokens)
             values["nll_plain"] = nll[place]
             status = _status(written, read, degenerate=bool(values["degenerate"]))

@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Generic, TypeVar
 
-from steerscope.errors import ContrastError
+from steerscope.errors import ContrastError, UnknownNameError
 from steerscope.texts.bundled import (
     CONTRASTS_SUFFIX,
     PROMPTS_SUFFIX,
@@ -18,9 +18,18 @@ from steerscope.texts.bundled import (
     bundled_prompts,
 )
 from steerscope.texts.files import parse_json, read_text
+from steerscope.texts.groups import (
+    distinct_contrasts,
+    distinct_prompts,
+    groups_to_split,
+    joined,
+)
 from steerscope.texts.styles import MESSAGES, Style, find_style, message_of
 
 STYLE = "style:"
+CONTRAST = "contrast"
+GROUPINGS = (CONTRAST, "text")
+_PARTS = ("fit", "select", "test")
 Item = TypeVar("Item")
 Other = TypeVar("Other")
 
@@ -111,18 +120,32 @@ class ContrastSet:
         return self.pairs[0].concept
 
     @property
+    def groups(self) -> list[int]:
+        """The distinct contrast of each pair: those that differ in the same words are of one."""
+        return distinct_contrasts([(p.positive, p.negative) for p in self.pairs])
+
+    @property
     def sha256(self) -> str:
         """Hash of the pairs in their order; the same texts give the same hash in any file."""
         return _sha256([[p.positive, p.negative, p.concept] for p in self.pairs])
 
-    def split(self, seed: int) -> Split[ContrastSet]:
-        """Half to fit, a quarter each to select and test; pairs that share a text stay together.
+    def split(self, seed: int, grouping: str = CONTRAST) -> Split[ContrastSet]:
+        """Half to fit, a quarter each to select and test; what says the same stays together.
+
+        Args:
+            seed: of the order of the groups.
+            grouping: `contrast`: pairs that share a text, or differ in the same words, or share the
+                same words around them (`groups_to_split`); `text`: those that share a text alone, as
+                runs before the grouping did.
 
         Raises:
             ContrastError: fewer than three independent pairs, so that a part would be empty.
+            UnknownNameError: no such grouping.
         """
         texts = [(p.positive, p.negative) for p in self.pairs]
-        parts = _split(self.name, texts, seed, fit=0.5, select=0.25)
+        groups = groups_to_split(texts) if _by_contrast(grouping) else joined(texts)
+        whole = grouping == CONTRAST
+        parts = _split(self.name, groups, seed, fit=0.5, select=0.25, by_group=whole)
         return Split(
             *(
                 replace(
@@ -153,9 +176,28 @@ class PromptSet:
         """Hash of the prompts in their order."""
         return _sha256([[p.text, p.facts] for p in self.prompts])
 
-    def split(self, seed: int) -> Split[PromptSet]:
-        """A third to select, the rest to test, one to fit; equal texts stay together."""
-        parts = _split(self.name, [(p.text,) for p in self.prompts], seed, fit=0.0, select=1 / 3)
+    @property
+    def groups(self) -> list[int]:
+        """The distinct prompt that each is: those that are the same but for names are of one."""
+        return distinct_prompts([p.text for p in self.prompts])
+
+    def split(self, seed: int, grouping: str = CONTRAST) -> Split[PromptSet]:
+        """A third to select, the rest to test, one to fit; what says the same stays together.
+
+        Args:
+            seed: of the order of the groups.
+            grouping: `contrast`: prompts that are the same but for names; `text`: equal ones alone.
+
+        Raises:
+            ContrastError: fewer than three independent prompts, so that a part would be empty.
+            UnknownNameError: no such grouping.
+        """
+        texts = [(p.text,) for p in self.prompts]
+        groups = self.groups if _by_contrast(grouping) else joined(texts)
+        if len(set(groups)) < len(_PARTS):
+            groups = joined(texts)
+        whole = grouping == CONTRAST
+        parts = _split(self.name, groups, seed, fit=0.0, select=1 / 3, by_group=whole)
         return Split(
             *(
                 replace(
@@ -257,12 +299,14 @@ def split_prompts_for(
     *,
     max_select: int,
     max_test: int,
+    grouping: str = CONTRAST,
 ) -> Split[PromptSet]:
     """The same in three parts, the later two limited; an opening stays in the part of its pair."""
     if name_or_path is not None or contrasts.name in bundled_prompts():
-        found = prompts_for(contrasts, name_or_path).split(seed)
+        found = prompts_for(contrasts, name_or_path).split(seed, grouping)
     else:
-        found = contrasts.split(seed).map(lambda part: opening_prompts(part.name, part.pairs))
+        parts = contrasts.split(seed, grouping)
+        found = parts.map(lambda part: opening_prompts(part.name, part.pairs))
     return Split(
         found.fit,
         replace(found.select, prompts=found.select.prompts[:max_select]),
@@ -334,19 +378,33 @@ def _build(path: Path, number: int, kind: type[Item], row: dict[str, Any]) -> It
         raise ContrastError(f"{path}, line {number}: {error}") from None
 
 
+def _by_contrast(grouping: str) -> bool:
+    """Whether what says the same stays together, and not only equal texts."""
+    if grouping not in GROUPINGS:
+        raise UnknownNameError("grouping", grouping, GROUPINGS)
+    return grouping == CONTRAST
+
+
 def _split(
-    name: str, texts: Sequence[tuple[str, ...]], seed: int, *, fit: float, select: float
+    name: str, labels: Sequence[int], seed: int, *, fit: float, select: float, by_group: bool
 ) -> dict[str, list[int]]:
-    """Positions of the items in each part: shuffled groups that share a text, one after another."""
-    groups = _groups_sharing_a_text(texts)
-    if len(groups) < 3:
+    """Positions of the items in each part: shuffled groups, one after another.
+
+    The shares are of groups, or of items.
+    """
+    members: dict[int, list[int]] = {}
+    for item, label in enumerate(labels):
+        members.setdefault(label, []).append(item)
+    groups = sorted(members.values(), key=lambda group: group[-1])
+    if len(groups) < len(_PARTS):
         raise ContrastError(
             f"{name!r} has {len(groups)} independent items; splitting into fit, select and test "
             "needs at least 3."
         )
     Random(f"split {seed}").shuffle(groups)
-    parts: dict[str, list[int]] = {"fit": [], "select": [], "test": []}
-    until = {"fit": fit * len(texts), "select": (fit + select) * len(texts), "test": len(texts)}
+    parts: dict[str, list[int]] = {part: [] for part in _PARTS}
+    whole = len(groups) if by_group else len(labels)
+    until = {"fit": fit * whole, "select": (fit + select) * whole, "test": whole}
     placed = 0
     for left, group in zip(range(len(groups), 0, -1), groups, strict=True):
         empty = [part for part in parts if not parts[part]]
@@ -354,20 +412,5 @@ def _split(
         if len(empty) >= left:  # no part may stay empty
             part = empty[0]
         parts[part].extend(group)
-        placed += len(group)
+        placed += 1 if by_group else len(group)
     return {part: sorted(chosen) for part, chosen in parts.items()}
-
-
-def _groups_sharing_a_text(texts: Sequence[tuple[str, ...]]) -> list[list[int]]:
-    groups: list[list[int]] = []
-    group_of: dict[str, int] = {}
-    for index, keys in enumerate(texts):
-        met = sorted({group_of[k] for k in keys if k in group_of})
-        merged = [i for g in met for i in groups[g]] + [index]
-        for g in met:
-            groups[g] = []
-        groups.append(merged)
-        for i in merged:
-            for key in texts[i]:
-                group_of[key] = len(groups) - 1
-    return [g for g in groups if g]

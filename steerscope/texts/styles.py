@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import cycle
 
 from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.texts.paraphrases import PARAPHRASES
 
 _SIGN = "|"
 _GAP = "\n\n"  # between instruction and message
@@ -24,6 +26,7 @@ class Style:
         name: of the style.
         wanted: instruction that asks for the style.
         otherwise: instruction that does not.
+        paraphrases: other wordings of the two, so that a wording can be held out.
 
     Raises:
         BadValueError: a text is empty, an instruction has an empty line in it, or the two
@@ -33,45 +36,33 @@ class Style:
     name: str
     wanted: str
     otherwise: str
+    paraphrases: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
-        if not (self.name.strip() and self.wanted.strip() and self.otherwise.strip()):
-            raise BadValueError(f"style {self.name!r} needs a name and two instructions.")
-        if self.wanted == self.otherwise:
-            raise BadValueError(f"style {self.name!r} has the same instruction twice.")
-        if _GAP in self.wanted + self.otherwise:
-            raise BadValueError(f"style {self.name!r} has an empty line in an instruction.")
+        for wanted, otherwise in self.wordings:
+            if not (self.name.strip() and wanted.strip() and otherwise.strip()):
+                raise BadValueError(f"style {self.name!r} needs a name and two instructions.")
+            if wanted == otherwise:
+                raise BadValueError(f"style {self.name!r} has the same instruction twice.")
+            if _GAP in wanted + otherwise:
+                raise BadValueError(f"style {self.name!r} has an empty line in an instruction.")
+
+    @property
+    def wordings(self) -> tuple[tuple[str, str], ...]:
+        """Every wording: what asks for the style, and what does not."""
+        return ((self.wanted, self.otherwise), *self.paraphrases)
 
     def texts(self, messages: Iterable[str]) -> Iterator[tuple[str, str]]:
-        """The messages under either instruction, wanted first."""
-        for message in messages:
-            yield f"{self.wanted}{_GAP}{message}", f"{self.otherwise}{_GAP}{message}"
+        """The messages under either instruction, wanted first, the wordings in turn.
+
+        A message comes under one wording alone, so that a split by wordings splits the messages too.
+        """
+        for message, (wanted, otherwise) in zip(messages, cycle(self.wordings), strict=False):
+            yield f"{wanted}{_GAP}{message}", f"{otherwise}{_GAP}{message}"
 
 
 STYLES: dict[str, Style] = {
-    style.name: style
-    for style in (
-        Style(
-            "terse",
-            "Answer in as few words as you can.",
-            "Answer in as many words as you can.",
-        ),
-        Style(
-            "formal",
-            "Answer in polished language, as an official letter would.",
-            "Answer in relaxed language, as an old friend would.",
-        ),
-        Style(
-            "socratic",
-            "Answer with questions that let me find the solution.",
-            "Answer with statements that tell me the solution.",
-        ),
-        Style(
-            "dry_wit",
-            "Answer with a straight face and a dry joke.",
-            "Answer with a straight face and no joke.",
-        ),
-    )
+    name: Style(name, *wordings[0], wordings[1:]) for name, wordings in PARAPHRASES.items()
 }
 
 MESSAGES: tuple[str, ...] = (
@@ -110,15 +101,22 @@ def message_of(text: str) -> str:
 def find_style(text: str) -> Style:
     """A built-in style by name, or the user's own, written as `WANTED | OTHERWISE`.
 
+    More wordings follow after `||`: `WANTED | OTHERWISE || WANTED | OTHERWISE`.
+
     Raises:
         UnknownNameError: neither; the message lists the built-in styles.
         BadValueError: an instruction is empty, or they are the same.
     """
     if _SIGN in text:
-        wanted, otherwise = (side.strip() for side in text.split(_SIGN, 1))
-        return Style(wanted, wanted, otherwise)
+        first, *more = (_wording(part) for part in text.split(2 * _SIGN))
+        return Style(first[0], *first, tuple(more))
     if text not in STYLES:
         raise UnknownNameError(
             f"style (your own is written as WANTED {_SIGN} OTHERWISE)", text, STYLES
         )
     return STYLES[text]
+
+
+def _wording(text: str) -> tuple[str, str]:
+    wanted, _, otherwise = (side.strip() for side in text.partition(_SIGN))
+    return wanted, otherwise

@@ -19,7 +19,7 @@ def test_the_report_leaves_a_page_rows_texts_and_directions(small_run):
     assert page.count("<figure ") >= 6
     run = Run.open(out)
     table = run.table()
-    assert {"select", "test"} == set(table.split)
+    assert {"select", "test", "screen", "null"} == set(table.split)
     assert {"mean_diff", "random", "label_shuffled", "plain", "eigengap"} <= set(table.method)
     assert len(run.texts()) > 0
     methods = {d.method for d in load_directions(out / "directions.safetensors")}

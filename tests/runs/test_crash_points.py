@@ -12,7 +12,7 @@ import pytest
 
 @pytest.mark.slow
 def test_every_long_command_survives_a_kill_at_any_rename_and_a_second_one_beside_it(tmp_path):
-    code = [sys.executable, "-m", "tests.runs.crash_points", str(tmp_path), "13", "20"]
+    code = [sys.executable, "-m", "tests.runs.crash_points", str(tmp_path), "16", "20"]
     root = Path(__file__).parents[2]
     said = subprocess.run(code, capture_output=True, text=True, check=False, cwd=root)
     assert said.returncode == 0, said.stderr

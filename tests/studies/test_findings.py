@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import asdict, replace
 
 import pytest
@@ -12,7 +14,7 @@ from steerscope.runs.results import Run
 from steerscope.studies.steering.findings import find
 from steerscope.studies.steering.plan import StudyPlan, SweepPlan
 from steerscope.studies.steering.wording import answer, layers_in_words, verdict
-from tests.helpers import plain_rows, steered_rows
+from tests.helpers import null_rows, plain_rows, steered_rows
 
 FLIPPED = Effect(
     "flipped",
@@ -42,13 +44,14 @@ def sweep_rows():
     return rows
 
 
-def held_out_rows(*, effect=0.7, random=0.1, topic=0.95):
+def held_out_rows(*, effect=0.7, random=0.1, topic=1.0, nulls=19):
     return (
         plain_rows("test")
         + steered_rows(1, 1.0, effect, split="test", topic=topic)
         + steered_rows(1, -1.0, 0.6, split="test")
         + steered_rows(1, 1.0, random, method="random", seed=9, split="test")
         + steered_rows(1, 1.0, random, method="label_shuffled", seed=9, split="test")
+        + (null_rows(nulls, random) if nulls else [])
     )
 
 
@@ -62,13 +65,77 @@ def test_the_answer_names_layer_dose_effect_cost_and_certainty(tmp_path):
     for words in (
         "resid_post of layer 1 (0-based), +1 natural (0.20 of a typical activation, length 10)",
         "70.0 % [",
-        "on 20 held-out prompts",
+        "on 60 held-out prompts",
+        "Flipped and undamaged: 70.0 % [",
+        "19 random directions, the best of them 10.0 %, rank p <= 0.05",
         "+60.0 points [",
         "towards gloomy: 60.0 %",
-        "topic kept 100.0 % to 95.0 %",
+        "topic kept 100.0 % to 100.0 %",
         "chosen among 8 conditions",
     ):
         assert words in said
+
+
+def test_too_few_nulls_are_not_a_test(tmp_path):
+    for name, nulls in (("none", 0), ("few", 18)):
+        found = find(finished(tmp_path / name, sweep_rows() + held_out_rows(nulls=nulls)))
+        assert verdict(found) == (
+            "Not shown: whether microworld can be steered towards joyful; not tested against nulls."
+        )
+
+
+def test_nulls_that_do_as_well_are_no_yes(tmp_path):
+    found = find(finished(tmp_path / "r", sweep_rows() + held_out_rows(random=0.7)))
+    said = verdict(found)
+    assert said.startswith("Not shown: ")
+    assert "random directions that went through the same choice do as well, p = 1" in said
+    assert "label-shuffled directions do as well" in said
+
+
+def test_an_error_of_the_audit_is_in_the_sentence(tmp_path):
+    found = find(finished(tmp_path / "r", sweep_rows() + held_out_rows()))
+    assert verdict(found, ["the prompts are shared"]).endswith(
+        "; the audit has an error: the prompts are shared."
+    )
+
+
+def test_an_effect_of_no_interest_is_a_no_and_one_that_may_be_is_not_shown(tmp_path):
+    none = find(finished(tmp_path / "none", sweep_rows() + held_out_rows(effect=0.0, random=0.0)))
+    assert verdict(none).startswith("No: microworld was not steered towards joyful: ")
+    assert "below the smallest effect of interest, 10 points" in verdict(none)
+    open_ = find(finished(tmp_path / "open", sweep_rows() + held_out_rows(effect=0.15, random=0.0)))
+    said = verdict(open_)
+    assert said.startswith("Not shown: ")
+    assert re.search(r"over 60 prompts .* takes about [\d,]+", said)
+
+
+def test_texts_that_flip_and_break_are_no_success(tmp_path):
+    """40 of 60 flip; the first 30 of all keep their topic, so that 30 do both."""
+    found = find(finished(tmp_path / "r", sweep_rows() + held_out_rows(effect=2 / 3, topic=0.5)))
+    assert found.stated.value == pytest.approx(2 / 3)
+    assert found.joint.value == pytest.approx(0.5)
+
+
+def test_an_empty_text_is_no_success_and_its_unknown_cost_is_no_kept_one(tmp_path):
+    rows = sweep_rows() + held_out_rows()
+    emptied = [
+        replace(r, value=math.nan, status="empty") if r.cell == "mean_diff 1 1.0 -1" else r
+        for r in rows
+        if r.split == "test"
+    ]
+    empty = [
+        replace(r, metric="empty", value=float(r.status == "empty"))
+        for r in emptied
+        if r.metric == "kept_topic"
+    ]
+    found = find(finished(tmp_path / "r", [r for r in rows if r.split != "test"] + emptied + empty))
+    assert found.joint.value == 0
+    said = verdict(found)
+    assert said.startswith("No: ")
+    costs = " ".join(answer(found))
+    assert "texts empty 0.0 % to 100.0 %" in costs
+    assert "topic kept unknown (read in 0 of 60 texts)" in costs
+    assert " nan" not in said + costs
 
 
 def test_the_answer_says_that_the_last_layer_needs_more(tmp_path):
@@ -79,49 +146,48 @@ def test_the_answer_says_that_the_last_layer_needs_more(tmp_path):
     )
 
 
-def test_no_more_than_random_is_a_no(tmp_path):
-    rows = sweep_rows() + held_out_rows(effect=0.15, random=0.15)
-    assert verdict(find(finished(tmp_path / "r", rows))).startswith("No: microworld was not")
-
-
 def test_a_broken_choice_is_a_price(tmp_path):
-    rows = plain_rows() + steered_rows(1, 1.0, 0.9, topic=0.2) + held_out_rows()
+    rows = plain_rows() + steered_rows(1, 1.0, 0.9, topic=0.2) + held_out_rows(topic=0.8)
     plan = StudyPlan(doses=(1.0,), reference_dose=1.0)
-    assert verdict(find(finished(tmp_path / "r", rows, plan))) == (
-        "Only at a price: every dose that steers microworld breaks something."
-    )
+    found = find(finished(tmp_path / "r", rows, plan))
+    assert found.chosen.broken
+    assert verdict(found).startswith("Yes, at a price: ")
 
 
 def test_a_limit_that_only_the_held_out_prompts_break_is_a_price_in_numbers(tmp_path):
     found = find(finished(tmp_path / "r", sweep_rows() + held_out_rows(topic=0.85)))
     assert not found.chosen.broken  # on the split that chose
     (cost,) = [c for c in found.costs if c.is_broken]
-    assert (cost.metric, cost.limit) == ("kept_topic", 0.10)
-    assert cost.worse.value == pytest.approx(0.15)  # 3 of 20 prompts
+    assert (cost.metric, cost.limit) == ("kept_topic", 0.05)  # plain texts do not vary
+    assert cost.worse.value == pytest.approx(0.15)  # 9 of 60 prompts
     assert cost.worse.low < 0.15 < cost.worse.high
-    assert verdict(found) == (
-        "Yes, at a price: microworld can be steered towards joyful; "
-        "topic kept worse by 15.0 points (limit 10)."
+    assert verdict(found).startswith(
+        "Yes, at a price: microworld can be steered towards joyful; topic kept worse by 15.0 points ["
     )
+    assert verdict(found).endswith("] (limit 5.0).")
 
 
-def test_a_cost_at_its_limit_is_no_price(tmp_path):
-    found = find(finished(tmp_path / "r", sweep_rows() + held_out_rows(topic=0.90)))
-    assert not any(c.is_broken for c in found.costs)
-    assert verdict(found).startswith("Yes: ")
+def test_a_cost_is_judged_by_its_interval_and_not_at_its_edge(tmp_path):
+    found = find(finished(tmp_path / "r", sweep_rows() + held_out_rows(topic=0.97)))
+    (cost,) = [c for c in found.costs if c.metric == "kept_topic"]
+    assert not cost.is_broken
+    assert not cost.is_kept
+    assert verdict(found).startswith("Yes, at a price: ")
 
 
 def test_nats_under_the_plain_model_are_a_price_in_their_own_unit(tmp_path):
     rows = sweep_rows() + held_out_rows()
-    nats = {"plain": 2.0, "mean_diff 1 1.0 -1": 3.25}
+    nats = {"plain": 2.0, "mean_diff 1 1.0 -1": 2.75}
     rows += [
-        replace(r, metric="nll_plain", unit="nats", value=nats[r.cell])
+        replace(r, metric="nll_plain", unit="nats", value=nats[r.cell] + 0.1 * (-1) ** r.prompt)
         for r in rows
         if r.split == "test" and r.metric == "kept_topic" and r.cell in nats
     ]
-    assert verdict(find(finished(tmp_path / "r", rows))).endswith(
-        "; nats per token under the plain model worse by 1.25 (limit 1)."
-    )
+    found = find(finished(tmp_path / "r", rows))
+    (cost,) = [c for c in found.costs if c.metric == "nll_plain"]
+    assert cost.limit == pytest.approx(0.2, abs=0.01)  # two standard deviations of the plain texts
+    assert verdict(found).startswith("No: ")  # and by three each text is damaged
+    assert found.stated.value == pytest.approx(0.7)
 
 
 def test_a_sweep_alone_confirms_nothing(tmp_path):

@@ -63,8 +63,8 @@ def test_where_everything_breaks_the_choice_says_so():
 
 
 def test_nothing_to_find_gives_a_large_corrected_p():
-    rows = plain() + steered(2, 1.0, 0.05) + steered(3, 1.0, 0.0)
-    # One prompt of 20 flips: its weight is the large one with probability (1 - 1 / √5) / 2.
+    rows = plain() + steered(2, 1.0, 1 / 60) + steered(3, 1.0, 0.0)
+    # One prompt of 60 flips: its weight is the large one with probability (1 - 1 / √5) / 2.
     found = sweet_spot(table_of(rows), FLIPPED, "mean_diff")
     assert found.p_corrected == pytest.approx((1 - 5**-0.5) / 2, abs=0.02)
 

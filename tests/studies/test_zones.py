@@ -35,7 +35,7 @@ def test_zones_of_a_run_follow_effect_damage_and_kl_at_the_chosen_dose(tmp_path,
     assert found.dose_relative == pytest.approx(0.4)
     zones = found.table.set_index("layer").zone.to_dict()
     assert zones == {0: "weak", 1: "sweet", 2: "destructive", 3: "weak", 4: "rigid"}
-    assert found.table.set_index("layer").damage[2] == pytest.approx(1.0 / 0.10)
+    assert found.table.set_index("layer").damage[2] == pytest.approx(1.0 / 0.05)
     assert str(found).startswith(
         "Zones at 0.40 of a typical activation: sweet 1; weak 0, 3; rigid 4; destructive 2"
     )

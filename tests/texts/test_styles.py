@@ -69,10 +69,22 @@ def test_a_style_is_every_message_under_both_instructions():
     for name, style in STYLES.items():
         found = load_contrasts(f"style:{name}")
         assert (found.name, found.concept, len(found)) == (f"style:{name}", name, len(MESSAGES))
-        for pair, message in zip(found.pairs, MESSAGES, strict=True):
-            assert pair.positive == f"{style.wanted}\n\n{message}"
-            assert pair.negative == f"{style.otherwise}\n\n{message}"
+        wordings = style.wordings * 2
+        for pair, message, (wanted, otherwise) in zip(found.pairs, MESSAGES, wordings, strict=True):
+            assert pair.positive == f"{wanted}\n\n{message}"
+            assert pair.negative == f"{otherwise}\n\n{message}"
         assert len(found.split(0).fit) == len(MESSAGES) // 2
+
+
+def test_a_wording_that_found_a_direction_is_not_the_one_it_is_stated_on():
+    for name in STYLES:
+        parts = load_contrasts(f"style:{name}").split(0)
+        asked = [
+            {pair.positive.split("\n\n")[0] for pair in part.pairs}
+            for part in (parts.fit, parts.select, parts.test)
+        ]
+        assert len(set().union(*asked)) == sum(map(len, asked)) == 12
+        assert len(asked[2]) == len(set(parts.test.groups)) == 3
 
 
 def test_a_style_of_ones_own_is_two_instructions():

@@ -110,7 +110,7 @@ def test_an_altered_row_is_named_with_what_it_was_and_what_it_changes(study, cap
     assert f"under {rows.cell[number]} is 0.0, expected 1.0 by its hash" in named[0]
     sentence = next(d for d in said if d.startswith("report.html, top, line 2"))
     assert "70.0 %" in sentence
-    assert "65.0 %" in sentence
+    assert "68.3 %" in sentence
     assert any(d.startswith("figures/dose_response.html, figure 1, trace") for d in said)
 
 
@@ -159,7 +159,7 @@ def test_a_number_altered_on_the_page_and_one_in_a_figure_are_named(study):
     head, tail = page.read_text().split("What each layer needs", 1)
     page.write_text(head + "What each layer needs" + tail.replace("0.62", "0.12", 1))
     text = figure.read_text()
-    changed = re.sub(r'"y":\[0\.1', '"y":[0.3', text, count=1)
+    changed = re.sub(r'"y":\[0\.\d', '"y":[0.3', text, count=1)
     assert changed != text
     figure.write_text(changed)
     said = differences(study)

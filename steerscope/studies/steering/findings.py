@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import math
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -17,47 +19,30 @@ from steerscope.studies.steering.plan import (
     SweepPlan,
     effect_of,
     plan_of,
+    smallest_effect,
 )
 from steerscope.studies.steering.responses import (
-    PLAIN,
     Predictor,
     SweetSpot,
     best_of_sweep,
     conditions,
     dose_response,
     dose_slope,
-    metric_mean,
     needed_doses,
-    over_control,
-    per_prompt,
     predict_layers,
     summarise,
     sweet_spot,
-    worsening,
 )
-
-
-@dataclass(frozen=True)
-class Cost:
-    """One metric under the plain and under the chosen condition, on the same prompts.
-
-    Attributes:
-        worse: mean of the paired differences, positive where steering made it worse.
-        limit: how much worse it may get before the condition counts as broken.
-    """
-
-    metric: str
-    words: str
-    plain: Estimate
-    steered: Estimate
-    is_share: bool
-    worse: Estimate
-    limit: float
-
-    @property
-    def is_broken(self) -> bool:
-        """Whether it got worse by more than the limit."""
-        return self.worse.value > self.limit
+from steerscope.studies.steering.stated import Stated, null_ranks
+from steerscope.studies.steering.success import (
+    KL_WRITTEN,
+    PLAIN,
+    Costs,
+    Groups,
+    per_prompt,
+    with_statuses,
+)
+from steerscope.studies.steering.verdict import Case, Cost, NullRank
 
 
 @dataclass(frozen=True)
@@ -78,6 +63,15 @@ class Findings:
             split is too small.
         slope: effect per natural unit at the chosen layer, mean slope of the prompts; None where
             there is none, and `no_slope` says why.
+        kl_written: KL on the tokens that were written, in nats; NaN where that was not measured.
+        gain: what the sentence is about, above plain on the test split: of a share, texts that are
+            flipped and undamaged; None without a test split.
+        joint: share of texts that are flipped and undamaged; None where texts are not read.
+        needed_items: distinct items that would tell the effect from the smallest of interest.
+        nulls: rank of the stated effect among nulls that went through the same choice, by kind.
+        over_other: stated effect minus that of another concept's direction; None without one.
+        n_rows: prompts or pairs that the effect is stated on.
+        distinct: whether the run says which of them are distinct.
         heads: eigengap per head; None without attention keys.
         predictor: how the weakest link ranks the layers.
     """
@@ -101,8 +95,17 @@ class Findings:
     corrected: BestCell | None
     slope: MixedSlope | None
     no_slope: str
+    kl_written: float
+    gain: Estimate | None
+    joint: Estimate | None
+    needed_items: int | None
+    nulls: tuple[NullRank, ...]
+    over_other: Estimate | None
+    n_rows: int
+    distinct: bool
 
 
+_SAME = 1e-6  # natural units
 _KEPT = 4  # findings; a page, its figures and its tables ask for the same ones
 _found: dict[tuple[StudyPlan | SweepPlan, Effect, str], Findings] = {}
 
@@ -113,19 +116,23 @@ def find(run: Run) -> Findings:
     Raises:
         RunError: the run has no rows, or is of another kind.
     """
-    table, plan, effect = run.table(), plan_of(run), effect_of(run)
+    table, plan, effect = with_statuses(run.table()), plan_of(run), effect_of(run)
+    groups = Groups(run.description["provenance"].get("groups", {}))
     rows = pd.util.hash_pandas_object(table, index=False).to_numpy()
-    key = (plan, effect, hashlib.sha256(rows.tobytes()).hexdigest())
+    labels = json.dumps(groups.labels, sort_keys=True)
+    key = (plan, effect, hashlib.sha256(rows.tobytes() + labels.encode()).hexdigest())
     if key not in _found:
         while len(_found) >= _KEPT:
             del _found[next(iter(_found))]
-        _found[key] = _find_in(table, plan, effect)
+        _found[key] = _find_in(table, plan, effect, groups)
     return _found[key]
 
 
-def _find_in(table: pd.DataFrame, plan: StudyPlan | SweepPlan, effect: Effect) -> Findings:
-    summary = summarise(table, effect, "select")
-    chosen = sweet_spot(table, effect, plan.method)
+def _find_in(
+    table: pd.DataFrame, plan: StudyPlan | SweepPlan, effect: Effect, groups: Groups
+) -> Findings:
+    summary = summarise(table, effect, "select", groups=groups)
+    chosen = sweet_spot(table, effect, plan.method, groups=groups)
     split = "test" if (table.split == "test").any() else "select"
     tested = split == "test"
     level = 0.5 if effect.is_share else chosen.effect.value / 2
@@ -140,6 +147,7 @@ def _find_in(table: pd.DataFrame, plan: StudyPlan | SweepPlan, effect: Effect) -
     at = {"split": split, "layer": chosen.layer, "dose_natural": chosen.dose_natural}
     kl = table[(table.split == split) & (table.cell == cell)].kl_nats.mean()
     heads = _heads(table)
+    stated = Stated(table, effect, split, groups)
     slope, no_slope = _slope(table, effect, plan.method, chosen.layer, split)
     return Findings(
         plan=plan,
@@ -153,12 +161,12 @@ def _find_in(table: pd.DataFrame, plan: StudyPlan | SweepPlan, effect: Effect) -
             plain=_plain_effect(table, effect, "select", _chosen_cell(table, plan.method, chosen)),
         ),
         level=level,
-        stated=_at(curves, plan.method, chosen.dose_natural) if tested else None,
-        mirrored=_at(curves, plan.method, -chosen.dose_natural) if tested else None,
-        over_random=_over(table, effect, at, (plan.method, "random")),
-        over_shuffled=_over(table, effect, at, (plan.method, "label_shuffled")),
+        stated=stated.effect(cell) if tested else None,
+        mirrored=_mirrored(stated, table, plan.method, at) if tested else None,
+        over_random=stated.over(cell, _cells(table, "random", at)),
+        over_shuffled=stated.over(cell, _cells(table, "label_shuffled", at)),
         kl=float(kl),
-        costs=_costs(table, effect, split, cell),
+        costs=tuple(Costs(table, split, effect.held_to, groups).of(cell)),
         curves=curves,
         plain=_plain_effect(table, effect, split, cell),
         heads=heads,
@@ -166,7 +174,43 @@ def _find_in(table: pd.DataFrame, plan: StudyPlan | SweepPlan, effect: Effect) -
         corrected=_corrected(table, effect, plan.method),
         slope=slope,
         no_slope=no_slope,
+        kl_written=_kl_written(table, split, cell),
+        gain=stated.gain(cell) if tested else None,
+        joint=stated.joint(cell),
+        needed_items=stated.needed(cell, smallest_effect(plan, effect)),
+        nulls=null_ranks(table, effect, cell) if tested else (),
+        over_other=stated.over(cell, _cells(table, "other_concept", at)),
+        n_rows=stated.n_rows(cell),
+        distinct=groups.known,
     )
+
+
+def case_of(f: Findings, errors: Sequence[str] = ()) -> Case:
+    """What the sentence depends on.
+
+    Args:
+        f: what was found.
+        errors: errors of the audit, which looks at more than the rows.
+    """
+    return Case(
+        gain=f.gain,
+        smallest=smallest_effect(f.plan, f.effect),
+        items=items_in_words(f),
+        needed=f.needed_items,
+        nulls=f.nulls,
+        p_corrected=f.chosen.p_corrected,
+        over_shuffled=f.over_shuffled,
+        costs=f.costs,
+        errors=tuple(errors),
+        judged=f.effect.is_share,
+    )
+
+
+def items_in_words(f: Findings) -> str:
+    """What an interval of the effect counts."""
+    if f.effect.is_share:
+        return "distinct prompts" if f.distinct else "prompts"
+    return "distinct contrasts" if f.distinct else "pairs"
 
 
 def _corrected(table: pd.DataFrame, effect: Effect, method: str) -> BestCell | None:
@@ -196,36 +240,24 @@ def _cell(table: pd.DataFrame, method: str, layer: int, dose: float, split: str)
     return str((found.dose_natural - dose).abs().idxmin())
 
 
-def _at(curves: pd.DataFrame, method: str, dose: float) -> Estimate | None:
-    rows = curves[(curves.method == method) & ((curves.dose_natural - dose).abs() < 1e-6)]
-    if rows.empty:
-        return None
-    row = rows.iloc[0]
-    return Estimate(float(row.effect), float(row.low), float(row.high), int(row.n))
+def _cells(table: pd.DataFrame, method: str, at: dict[str, Any], sign: int = 1) -> list[str]:
+    """The cells of a method at a layer and dose, one for each seed."""
+    labels = conditions(table[table.split == at["split"]])
+    here = (labels.method == method) & (labels.layer == at["layer"])
+    dose = (labels.dose_natural - sign * at["dose_natural"]).abs() < _SAME
+    return list(labels.index[here & dose])
 
 
-def _over(
-    table: pd.DataFrame, effect: Effect, at: dict, methods: tuple[str, str]
+def _mirrored(
+    stated: Stated, table: pd.DataFrame, method: str, at: dict[str, Any]
 ) -> Estimate | None:
-    found = over_control(table, effect, methods=methods, **at)
-    return None if math.isnan(found.value) else found
+    cells = _cells(table, method, at, sign=-1)
+    return stated.effect(cells[0]) if cells else None
 
 
-def _costs(table: pd.DataFrame, effect: Effect, split: str, cell: str) -> tuple[Cost, ...]:
-    there = set(table[table.split == split].metric)
-    return tuple(
-        Cost(
-            limit.metric,
-            limit.words,
-            metric_mean(table, limit.metric, split=split, cell=PLAIN, like=cell),
-            metric_mean(table, limit.metric, split=split, cell=cell),
-            is_share=limit.is_share,
-            worse=worsening(table, limit, split, cell),
-            limit=limit.worsening,
-        )
-        for limit in effect.limits
-        if limit.metric in there
-    )
+def _kl_written(table: pd.DataFrame, split: str, cell: str) -> float:
+    rows = table[(table.split == split) & (table.cell == cell) & (table.metric == KL_WRITTEN)]
+    return float(rows.value.mean())
 
 
 def _plain_effect(table: pd.DataFrame, effect: Effect, split: str, cell: str) -> float:

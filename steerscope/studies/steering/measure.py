@@ -20,10 +20,7 @@ from steerscope.doses import Dose, check_unit
 from steerscope.eigengaps import eigengap
 from steerscope.engine.gathering import gather
 from steerscope.engine.generation import Greedy, Sample, generation_plan
-from steerscope.errors import (
-    UnknownNameError,
-    UnsupportedSiteError,
-)
+from steerscope.errors import BadValueError, UnknownNameError, UnsupportedSiteError
 from steerscope.extraction.activations import Contrast
 from steerscope.extraction.reading import ReadToken
 from steerscope.judges import Judge, choose_judge
@@ -38,8 +35,20 @@ from steerscope.sites import Site, check_stream
 from steerscope.steering.interventions import Cell
 from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import Bench, Decoding, Material, dose_cells
+from steerscope.studies.steering.nulls import (
+    NULL,
+    SCREEN,
+    best_cells,
+    dose_cells_at_best_layer,
+    few_pairs,
+    few_prompts,
+    layer_cells,
+    most_kl,
+    null_costs,
+    null_families,
+)
 from steerscope.studies.steering.plan import Plan, StudyPlan, SweepPlan
-from steerscope.studies.steering.responses import sweet_spot
+from steerscope.studies.steering.responses import summarise, sweet_spot
 from steerscope.texts.contrasts import (
     ContrastSet,
     PromptSet,
@@ -50,6 +59,12 @@ from steerscope.texts.contrasts import (
 
 LENS_TOKENS = 12
 DIAGNOSTIC = "diagnostic"
+_UNSEEN = (
+    "prompt",
+    "generated",
+    "steps",
+    "last",
+)  # scopes by where a prompt ends and writing begins
 _log = logging.getLogger(__name__)
 
 
@@ -85,12 +100,15 @@ class _Bound:
 
     def measure(self, split: str, cells: Sequence[Cell]) -> None:
         """Measure conditions on one split."""
+        prompts, pairs = (getattr(part, split) for part in (self.texts.prompts, self.texts.pairs))
+        self.bench(Material(split, prompts, pairs)).measure(cells, progress=self.progress)
+
+    def bench(self, material: Material) -> Bench:
+        """What measures conditions on these texts, into the run."""
         plan = self.plan
         sampler = Sample(plan.temperature, plan.seed) if plan.temperature else Greedy()
-        prompts, pairs = (getattr(part, split) for part in (self.texts.prompts, self.texts.pairs))
-        material = Material(split, prompts, pairs)
-        bench = Bench(self.model, self.judge, material, self.run, Decoding(plan.n_new, sampler))
-        bench.measure(cells, progress=self.progress)
+        decoding = Decoding(plan.n_new, sampler)
+        return Bench(self.model, self.judge, material, self.run, decoding)
 
 
 def run_study(
@@ -115,6 +133,7 @@ def run_study(
     """
     with measuring(out):
         bound = _bind(plan, out, (device, memory), progress)
+        _log.info("nulls: %s", null_costs(plan.nulls, len(bound.directions), len(plan.doses)))
         scope = Scope.parse(plan.scope)
         signed = [Dose(sign * d) for d in sorted(plan.doses) for sign in (1, -1)]
         controls = _sweep_controls(bound)
@@ -125,6 +144,7 @@ def run_study(
         direction = bound.directions[chosen.layer]
         test_controls = _test_controls(plan, bound.found[direction.site])
         bound.measure("test", dose_cells([direction, *test_controls], signed, scope))
+        _measure_nulls(bound, plan, scope)
         _measure_eigengaps(bound)
         _measure_sinks(bound)
         _write_lens(bound.run, bound.model, direction)
@@ -185,9 +205,14 @@ def _bind(
     sites = sites_at(model, plan.stream, plan.layers)
     prompts = (*texts.prompts.select.prompts, *texts.prompts.test.prompts)
     judge = choose_judge(texts.contrasts, prompts)
+    _check_scope(plan, judge)
     longest = max(len(model.tokens(prompt.text, room=plan.n_new)) for prompt in prompts)
     _log.info("memory: %s", generation_plan(model, longest, plan.n_new)[0])
-    found = gather(model, texts.pairs.fit, sites, [plan.method], read=read, progress=progress)
+    other = _other_pairs(plan, model)
+    methods = [plan.method, *(["other_concept"] if other else [])]
+    found = gather(
+        model, texts.pairs.fit, sites, methods, read=read, other=other, progress=progress
+    )
     directions = {s.layer: find_direction(plan.method, c, seed=plan.seed) for s, c in found.items()}
     parts = ("fit", "select", "test")
     run = Run.start(
@@ -203,10 +228,36 @@ def _bind(
         | {
             "n_pairs": {part: len(getattr(texts.pairs, part)) for part in parts},
             "n_prompts": {part: len(getattr(texts.prompts, part)) for part in parts[1:]},
+            "groups": {
+                part: {
+                    "pairs": getattr(texts.pairs, part).groups,
+                    "prompts": getattr(texts.prompts, part).groups,
+                }
+                for part in parts[1:]
+            },
             "contrasts_source_sha256": source,
         },
     )
     return _Bound(plan, model, texts, judge, found, directions, run, progress)
+
+
+def _check_scope(plan: Plan, judge: Judge) -> None:
+    """Refuse a scope at which texts that are given, and not written, are not steered as a text is."""
+    blind = [kind for kind in _UNSEEN if kind in plan.scope]
+    if blind and not judge.effect.is_share:
+        raise BadValueError(
+            f"scope {plan.scope}: without a judge of text the effect is read off pairs that are given "
+            f"and not written, where {blind[0]!r} means something else; use the scope all, or a "
+            "contrast set that a judge can read."
+        )
+
+
+def _other_pairs(plan: Plan, model: LensModel) -> ContrastSet | None:
+    """The fit pairs of another concept, if the plan names one."""
+    if not isinstance(plan, StudyPlan) or plan.other is None:
+        return None
+    pairs = load_contrasts(plan.other).split(plan.seed, plan.grouping).fit
+    return wrapped(model, pairs) if plan.chat else pairs
 
 
 def _settings(plan: Plan) -> dict[str, Any]:
@@ -217,9 +268,14 @@ def _settings(plan: Plan) -> dict[str, Any]:
 def load_texts(plan: Plan) -> Texts:
     """The texts that a plan names, each split limited to what the plan uses."""
     contrasts = load_contrasts(plan.contrasts)
-    pairs = contrasts.split(plan.seed)
+    pairs = contrasts.split(plan.seed, plan.grouping)
     prompts = split_prompts_for(
-        contrasts, plan.prompts, plan.seed, max_select=plan.max_select, max_test=plan.max_test
+        contrasts,
+        plan.prompts,
+        plan.seed,
+        max_select=plan.max_select,
+        max_test=plan.max_test,
+        grouping=plan.grouping,
     )
     return Texts(contrasts, pairs, prompts)
 
@@ -250,12 +306,30 @@ def _sweep_controls(bound: _Bound) -> list[Direction]:
 
 
 def _test_controls(plan: StudyPlan, contrast: Contrast) -> list[Direction]:
-    """Random and label-shuffled directions at the chosen layer, other seeds than the sweep's."""
-    return [
+    """Random, label-shuffled and other-concept directions, other seeds than the sweep's."""
+    seeded = [
         find_direction(control, contrast, seed=1000 * (plan.seed + 1) + 500 + number)
         for control in ("random", "label_shuffled")
         for number in range(plan.n_controls)
     ]
+    return [*seeded, *([find_direction("other_concept", contrast)] if plan.other else [])]
+
+
+def _measure_nulls(bound: _Bound, plan: StudyPlan, scope: Scope) -> None:
+    """Choose a layer and dose for every null, and state it where the method is stated."""
+    families = null_families(bound.found, plan.nulls, plan.seed)
+    if not families:
+        return
+    run, prompts, pairs = bound.run, bound.texts.prompts, bound.texts.pairs
+    screen = bound.bench(Material(SCREEN, few_prompts(prompts.select), few_pairs(pairs.select)))
+    screen.measure_pairs(layer_cells(families, plan.reference_dose, scope), progress=bound.progress)
+    at_best = dose_cells_at_best_layer(families, run.table(), plan.doses, scope)
+    screen.measure_pairs(at_best, progress=bound.progress)
+    summary = summarise(run.table(), bound.judge.effect, "select")
+    cells = best_cells(families, run.table(), most_kl(summary, plan.method), scope)
+    stated = bound.bench(Material(NULL, prompts.test, pairs.test))
+    measure = stated.measure if bound.judge.effect.is_share else stated.measure_pairs
+    measure(cells, progress=bound.progress)
 
 
 def _measure_eigengaps(bound: _Bound) -> None:

@@ -7,13 +7,15 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from steerscope.doses import check_unit
-from steerscope.errors import BadValueError, RunError
+from steerscope.errors import BadValueError, RunError, UnknownNameError
 from steerscope.judges import stored_effect
 from steerscope.judges.effects import Effect
 from steerscope.runs.results import Run
 from steerscope.sites import check_stream
 from steerscope.steering.scopes import Scope
+from steerscope.studies.steering.verdict import ENOUGH_NULLS
 from steerscope.texts.bundled import DEFAULT_MODEL
+from steerscope.texts.contrasts import CONTRAST, GROUPINGS
 from steerscope.texts.numbers import check_seed, check_temperature
 
 
@@ -40,9 +42,10 @@ class Plan:
         n_sweep_controls: random directions at each layer on the select split.
         seed: of splits, controls and sampling.
         chat: whether pairs and prompts are put into the model's chat template.
+        grouping: what splits keep together, as `ContrastSet.split` reads it.
 
     Raises:
-        UnknownNameError: no such stream or scope.
+        UnknownNameError: no such stream, scope or grouping.
         BadValueError: a scope that cannot be read, a count below 1, a temperature below 0 or a seed
             outside 0..2⁶³-1.
     """
@@ -64,9 +67,12 @@ class Plan:
     max_test: int = 240
     seed: int = 0
     chat: bool = False
+    grouping: str = CONTRAST
 
     def __post_init__(self) -> None:
         check_stream(self.stream)
+        if self.grouping not in GROUPINGS:
+            raise UnknownNameError("grouping", self.grouping, GROUPINGS)
         Scope.parse(self.scope)
         check_temperature(self.temperature)
         check_seed(self.seed)
@@ -85,17 +91,34 @@ class StudyPlan(Plan):
         doses: positive, in natural units; both signs are measured.
         reference_dose: one of the doses, at which layers and controls are compared.
         n_controls: random and label-shuffled directions on the test split, each.
+        nulls: null directions of each kind that go through the same choice of layer and dose as the
+            method; fewer than 19 test nothing, and the sentence says so.
+        smallest_share: the smallest effect of interest on a share, as a difference from plain.
+        smallest_nats: the same on log-odds, in nats.
+        other: contrast set of another concept, whose direction is shown beside; bundled name or file,
+            None for none.
 
     Raises:
-        BadValueError: a dose that is not positive, or a reference that is not among them.
+        BadValueError: a dose that is not positive, a reference that is not among them, fewer than 0
+            nulls, or a smallest effect that is not positive.
     """
 
     doses: tuple[float, ...] = (0.5, 1.0, 2.0, 2.5, 3.0, 4.0)
     reference_dose: float = 2.0
     n_controls: int = 3
+    nulls: int = ENOUGH_NULLS
+    smallest_share: float = 0.10
+    smallest_nats: float = 0.50
+    other: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.nulls < 0:
+            raise BadValueError(f"nulls is {self.nulls}; it must be at least 0.")
+        if not (0 < self.smallest_share < 1 and 0 < self.smallest_nats < math.inf):
+            raise BadValueError(
+                "the smallest effect of interest must be a share between 0 and 1, and positive nats."
+            )
         if not self.doses or not all(0 < d < math.inf for d in self.doses):
             raise BadValueError("doses must be positive numbers; both signs are measured anyway.")
         if self.reference_dose not in self.doses:
@@ -130,6 +153,16 @@ class SweepPlan(Plan):
             raise BadValueError("doses must be finite numbers, at least one dose that is not 0.")
 
 
+# What runs did that do not name it, since they are from before it could be chosen.
+_BEFORE: dict[str, Any] = {"grouping": "text", "nulls": 0}
+
+
+def smallest_effect(plan: Plan, effect: Effect) -> float:
+    """The smallest effect of interest, in the unit of the effect; the default for a sweep."""
+    name = "smallest_share" if effect.is_share else "smallest_nats"
+    return float(getattr(plan, name, getattr(StudyPlan, name)))
+
+
 def effect_of(run: Run) -> Effect:
     """The effect that a run measured."""
     return stored_effect(run.configuration["effect"])
@@ -148,6 +181,7 @@ def plan_of(run: Run) -> StudyPlan | SweepPlan:
             f"{run.path} is no run of a study or sweep; its run.json names no such kind."
         )
     names = [f.name for f in fields(kind) if f.name in run.configuration]
-    stored: dict[str, Any] = {name: run.configuration[name] for name in names}
+    stored: dict[str, Any] = {k: v for k, v in _BEFORE.items() if k in kind.__dataclass_fields__}
+    stored |= {name: run.configuration[name] for name in names}
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
     return kind(**values)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from steerscope.judges.effects import Effect, Limit
+from steerscope.judges.effects import Effect
 from steerscope.statistics import (
     BestCell,
     Correlation,
@@ -26,9 +26,18 @@ from steerscope.statistics import (
     mixed_slope,
     rank_correlation,
 )
+from steerscope.studies.steering.success import (
+    KL_WRITTEN,
+    NO_GROUPS,
+    PLAIN,
+    Costs,
+    Groups,
+    estimate,
+    per_prompt,
+)
 
-PLAIN = "plain"
 MARGIN = 0.02  # of the largest effect, within which the cheapest condition is taken
+_ENOUGH = 0.5  # of the effect, for which a condition that is surely undamaged is taken
 
 
 @dataclass(frozen=True)
@@ -56,12 +65,6 @@ class SweetSpot:
     broken: bool
 
 
-def per_prompt(table: pd.DataFrame, metric: str, split: str) -> pd.DataFrame:
-    """One row per condition, one column per prompt or pair, of one metric on one split."""
-    rows = table[(table.metric == metric) & (table.split == split)]
-    return rows.pivot(index="cell", columns="prompt", values="value")
-
-
 def conditions(table: pd.DataFrame) -> pd.DataFrame:
     """What each cell is: one row per cell with its labels, the plain one included."""
     labels = [
@@ -82,46 +85,46 @@ def responses(table: pd.DataFrame, effect: Effect, split: str) -> pd.DataFrame:
     return values.sub(values.loc[PLAIN], axis=1).mul(signs, axis=0)
 
 
-def summarise(table: pd.DataFrame, effect: Effect, split: str) -> pd.DataFrame:
+def summarise(
+    table: pd.DataFrame,
+    effect: Effect,
+    split: str,
+    *,
+    groups: Groups = NO_GROUPS,
+) -> pd.DataFrame:
     """One row per steered condition: labels, effect with interval, KL, costs against plain, broken.
 
-    Costs are means of paired differences to plain on the same prompts, named `cost_<metric>` and
-    positive where steering made it worse.
+    Intervals are over distinct items. Costs are means of paired differences to plain on the same
+    prompts, named `cost_<metric>` and positive where steering made it worse; `broken` says that one is
+    over its limit, or that it was measured and is unknown for this condition; `kept` that the whole
+    interval of each is within.
     """
     effects = responses(table, effect, split)
     labels = conditions(table)
-    kl = table[table.split == split].groupby("cell").kl_nats.mean()
-    costs = {
-        limit.metric: _worse(table, limit, split).mean(axis=1).to_dict() for limit in effect.limits
-    }
+    kl, written = (_kl(table, split, metric) for metric in (None, KL_WRITTEN))
+    costs = Costs(table, split, effect.held_to, groups)
     rows = []
     for cell in effects.index.drop(PLAIN, errors="ignore"):
-        estimate = bootstrap_mean(effects.loc[cell].to_numpy(float))
-        row = {"cell": cell, **labels.loc[cell], "effect": estimate.value, "low": estimate.low}
-        row |= {"high": estimate.high, "n": estimate.n, "kl_nats": kl.get(cell, math.nan)}
-        over = []
-        for limit in effect.limits:
-            cost = costs[limit.metric].get(cell, math.nan)
-            row[f"cost_{limit.metric}"] = cost
-            if cost > limit.worsening:
-                over.append(limit.metric)
-        rows.append(row | {"broken": bool(over), "over": ", ".join(over)})
+        found = estimate(effects.loc[cell], groups, split, effect.metric, share=effect.is_share)
+        row = {"cell": cell, **labels.loc[cell], "effect": found.value, "low": found.low}
+        row |= {"high": found.high, "n": found.n, "kl_nats": kl.get(cell, math.nan)}
+        row |= {KL_WRITTEN: written.get(cell, math.nan)}
+        paid = costs.of(cell)
+        over = [c.metric for c in paid if c.is_broken]
+        unknown = [f"{c.metric} unknown" for c in paid if c.is_unknown]
+        row |= {f"cost_{c.metric}": c.worse.value for c in paid}
+        row |= {"damage": max((c.share_of_limit for c in paid), default=math.nan)}
+        row |= {"broken": bool(over or unknown), "kept": all(c.is_kept for c in paid)}
+        rows.append(row | {"over": ", ".join([*over, *unknown])})
     return pd.DataFrame(rows)
 
 
-def worsening(table: pd.DataFrame, limit: Limit, split: str, cell: str) -> Estimate:
-    """How much worse than plain a metric is under one condition, paired by prompt."""
-    worse = _worse(table, limit, split)
-    values = worse.loc[cell].to_numpy(float) if cell in worse.index else np.empty(0)
-    return bootstrap_mean(values)
-
-
-def _worse(table: pd.DataFrame, limit: Limit, split: str) -> pd.DataFrame:
-    """Per condition and prompt, how much worse than plain; empty where that was not measured."""
-    values = per_prompt(table, limit.metric, split)
-    if PLAIN not in values.index:
-        return pd.DataFrame()
-    return values.sub(values.loc[PLAIN], axis=1) * (1 if limit.higher_is_worse else -1)
+def _kl(table: pd.DataFrame, split: str, metric: str | None) -> dict[str, float]:
+    """Mean KL of each cell on the prompts it was given, or on the tokens that it wrote."""
+    rows = table[table.split == split]
+    if metric is None:
+        return rows.groupby("cell").kl_nats.mean().to_dict()
+    return rows[rows.metric == metric].groupby("cell").value.mean().to_dict()
 
 
 def sweet_spot(
@@ -131,18 +134,20 @@ def sweet_spot(
     *,
     split: str = "select",
     margin: float = MARGIN,
+    groups: Groups = NO_GROUPS,
 ) -> SweetSpot:
     """The condition with the largest effect among those that break no limit, towards positive.
 
     Of all conditions whose effect is within `margin` (as a share of the largest) of the best, the
-    one with the smallest KL is taken. Choose on one split, state on another.
+    one with the smallest KL on the tokens that it writes is taken, or on the prompts where that was
+    not measured. Choose on one split, state on another.
     """
-    summary = summarise(table, effect, split)
+    summary = summarise(table, effect, split, groups=groups)
     candidates = _candidates(summary, method)
-    pool = _pool(summary, method)
+    pool = eligible(summary, method)
     best = pool.effect.max()
     near = pool[pool.effect >= best - margin * abs(best)]
-    chosen = near.loc[near.kl_nats.idxmin()]
+    chosen = near.loc[cheapest(near).idxmin()]
     p_values = corrected_p(table, effect, list(candidates.cell), split)
     return SweetSpot(
         layer=int(chosen.layer),
@@ -156,15 +161,28 @@ def sweet_spot(
     )
 
 
+def cheapest(rows: pd.DataFrame) -> pd.Series:
+    """The KL that a tie is broken by: on the written tokens, else on those of the prompts."""
+    written = rows.get(KL_WRITTEN, rows.kl_nats)
+    return written if written.notna().all() else rows.kl_nats
+
+
 def _candidates(summary: pd.DataFrame, method: str) -> pd.DataFrame:
     return summary[(summary.method == method) & (summary.dose_natural > 0)]
 
 
-def _pool(summary: pd.DataFrame, method: str) -> pd.DataFrame:
-    """The conditions among which the choice is made: those that break nothing, if one has an effect."""
+def eligible(summary: pd.DataFrame, method: str) -> pd.DataFrame:
+    """The conditions among which the choice is made.
+
+    Those whose costs are within the limits with their whole intervals, unless that gives up more than
+    half of the effect; then those whose mean costs are; then, if none of these has an effect, all.
+    """
     candidates = _candidates(summary, method)
     whole = candidates[~candidates.broken]
-    return whole if len(whole) and whole.effect.max() > 0 else candidates
+    if not len(whole) or not whole.effect.max() > 0:
+        return candidates
+    sure = whole[whole.kept] if "kept" in whole else whole
+    return sure if len(sure) and sure.effect.max() >= _ENOUGH * whole.effect.max() else whole
 
 
 def corrected_p(
@@ -194,7 +212,8 @@ def best_of_sweep(
     Raises:
         TooLittleDataError: fewer than four prompts that all conditions share.
     """
-    pool = _pool(summarise(table, effect, split), method).sort_values("kl_nats")
+    pool = eligible(summarise(table, effect, split), method)
+    pool = pool.loc[cheapest(pool).sort_values(kind="stable").index]
     return best_cell(_gains(table, effect, list(pool.cell), split), margin=MARGIN)
 
 

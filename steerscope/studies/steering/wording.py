@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from steerscope.judges.effects import Effect
 from steerscope.statistics import BestCell, Estimate
-from steerscope.studies.steering.findings import Cost, Findings
+from steerscope.studies.steering.findings import Findings, case_of, items_in_words
+from steerscope.studies.steering.plan import smallest_effect
+from steerscope.studies.steering.verdict import ENOUGH_NULLS, Cost, decide, p_in_words
 
 _LAST = 0.25  # share of the layers that count as the last ones
 
 
 def amount(effect: Effect, estimate: Estimate, *, difference: bool = False) -> str:
-    """An effect with its interval, in percent or nats."""
+    """An effect with its interval, in percent or nats; what was not measured is unknown."""
+    if math.isnan(estimate.value):
+        return "unknown"
+    if math.isnan(estimate.low):
+        factor, unit = (100.0, " %") if effect.is_share else (1.0, " nats")
+        return f"{factor * estimate.value:.2f}{unit} (no interval: {estimate.n} distinct)"
     if not effect.is_share:
         return f"{estimate.value:+.2f} nats [{estimate.low:+.2f}, {estimate.high:+.2f}]"
     value, low, high = (100 * x for x in (estimate.value, estimate.low, estimate.high))
@@ -21,35 +30,120 @@ def amount(effect: Effect, estimate: Estimate, *, difference: bool = False) -> s
     return f"{value:.1f} % [{low:.1f}, {high:.1f}]"
 
 
-def verdict(findings: Findings) -> str:
-    """Yes, yes at a price, or no, in one sentence; the price is what the held-out prompts paid."""
-    f, model = findings, findings.plan.model
-    if f.stated is None:
-        return f"A sweep of {model}: the choice below is not yet confirmed on other prompts."
-    against = f.over_random or f.stated
-    if not against.low > 0:
+def verdict(findings: Findings, errors: Sequence[str] = ()) -> str:
+    """The answer in one sentence, by the rule of `decide`.
+
+    Args:
+        findings: what a run found.
+        errors: errors that the audit found; `audits.sentence` looks for them.
+    """
+    f = findings
+    if f.gain is None:
+        return f"A sweep of {f.plan.model}: the choice below is not yet confirmed on other prompts."
+    case = case_of(f, errors)
+    found = decide(case)
+    claim = claim_of(f)
+    if found.answer == "No":
         return (
-            f"No: {model} was not steered beyond what random directions do, as far as "
-            f"{against.n} {_held_out(f.effect)} can tell."
+            f"No: {claim.no}: at the layer and dose that did best on other texts the gain is "
+            f"{amount(f.effect, f.gain, difference=True)}, below the smallest effect of interest, "
+            f"{size(f.effect, case.smallest)}."
         )
-    price = ", ".join(_price(cost) for cost in f.costs if cost.is_broken)
-    if f.chosen.broken:
-        paid = f"; here {price}" if price else ""
-        return f"Only at a price: every dose that steers {model} breaks something{paid}."
-    steered = f"{model} can be steered towards {f.effect.positive}"
-    return f"Yes, at a price: {steered}; {price}." if price else f"Yes: {steered}."
+    if found.answer == "Not shown":
+        return f"Not shown: whether {claim.open}; {'; '.join(found.reasons)}."
+    price = ", ".join(_price(cost) for cost in f.costs if not cost.is_kept)
+    return f"{found.answer}: {claim.yes}; {price}." if price else f"{found.answer}: {claim.yes}."
 
 
-def _held_out(effect: Effect) -> str:
-    """What an effect is stated on."""
-    return "held-out prompts" if effect.is_share else "held-out pairs"
+@dataclass(frozen=True)
+class Claim:
+    """What a run may say: with a judge of text that a model can be steered, else what it prefers.
+
+    Attributes:
+        yes: the claim.
+        no: its opposite.
+        open: the question.
+    """
+
+    yes: str
+    no: str
+    open: str
+
+
+def claim_of(f: Findings) -> Claim:
+    """The claim that a run's effect allows."""
+    model = f.plan.model
+    if f.effect.is_share:
+        towards = f"towards {f.effect.positive}"
+        return Claim(
+            f"{model} can be steered {towards}",
+            f"{model} was not steered {towards}",
+            f"{model} can be steered {towards}",
+        )
+    style = f.plan.contrasts.startswith("style:")
+    what = (
+        f"the instruction of {f.plan.contrasts}"
+        if style
+        else f"the positive texts of {f.plan.contrasts}"
+    )
+    unread = "nothing is said of its replies" if style else "what it writes was not judged"
+    return Claim(
+        f"steered, {model} prefers {what} ({unread})",
+        f"steered, {model} does not prefer {what} ({unread})",
+        f"{model} prefers {what} when it is steered ({unread})",
+    )
+
+
+def rule(findings: Findings) -> list[str]:
+    """The rule of the sentence, with the numbers of this run."""
+    smallest = size(findings.effect, smallest_effect(findings.plan, findings.effect))
+    items = items_in_words(findings)
+    what = (
+        "texts that are flipped and undamaged, above plain"
+        if findings.effect.is_share
+        else "the shift of the log-odds from plain"
+    )
+    return [
+        f"The gain is {what}, on held-out texts; its interval is 95 % over {items}. The smallest effect "
+        f"of interest is {smallest}.",
+        "No: the interval lies below the smallest effect of interest.",
+        "Yes: it lies above; the effect is ahead of at least 19 null directions of each kind that went "
+        "through the same choice (rank p <= 0.05); the choice has a corrected p <= 0.05; the effect is "
+        "above that of label-shuffled directions; the audit finds no error; and every cost is within "
+        "its limit with its whole interval.",
+        "Yes, at a price: all of this but the costs, which are known and not surely within their limits.",
+        "Not shown: anything else. What was not measured counts as not good.",
+        "A limit is two standard deviations of the model's own plain texts, at most what the judge "
+        "allows and of a share at least 5 points. A text is damaged where a metric is worse than plain "
+        "by more than three of them, has the worse value of a yes or no, or could not be read.",
+    ]
+
+
+def size(effect: Effect, value: float) -> str:
+    """A difference in points or nats."""
+    return f"{100 * value:g} points" if effect.is_share else f"{value:g} nats"
+
+
+def _held_out(f: Findings) -> str:
+    """What an effect is stated on: prompts or pairs, and how many of them are distinct."""
+    items = "held-out prompts" if f.effect.is_share else "held-out pairs"
+    if f.stated is None or not f.distinct or f.stated.n == f.n_rows:
+        return f"{f.n_rows} {items}"
+    kind = "distinct" if f.effect.is_share else "distinct contrasts"
+    return f"{f.n_rows} {items} ({f.stated.n} {kind})"
 
 
 def _price(cost: Cost) -> str:
-    """By how much a cost is over its limit."""
-    if not cost.is_share:
-        return f"{cost.words} worse by {cost.worse.value:.2f} (limit {cost.limit:g})"
-    return f"{cost.words} worse by {100 * cost.worse.value:.1f} points (limit {100 * cost.limit:g})"
+    """By how much a cost is over its limit, or may be."""
+    factor, unit = (100.0, " points") if cost.is_share else (1.0, "")
+    worse, low, high, limit = (
+        factor * x for x in (cost.worse.value, cost.worse.low, cost.worse.high, cost.limit)
+    )
+    digits = 1 if cost.is_share else 2
+    return (
+        f"{cost.words} worse by {worse:.{digits}f}{unit} [{low:.{digits}f}, {high:.{digits}f}] "
+        f"(limit {limit:.{digits}f})"
+    )
 
 
 def answer(findings: Findings) -> list[str]:
@@ -64,9 +158,14 @@ def answer(findings: Findings) -> list[str]:
     edge = "; no larger dose was measured" if c.dose_natural >= largest - 1e-6 else ""
     said = [f"Where and how hard: {f.plan.method} added at {where}, {dose}{edge}."]
     estimate = f.stated or c.effect
-    prompts = _held_out(f.effect)
-    split = prompts if f.stated else "prompts of the select split"
-    said.append(f"Effect: {amount(f.effect, estimate)} {f.effect.words}, on {estimate.n} {split}.")
+    on = _held_out(f) if f.stated else f"{estimate.n} prompts of the select split"
+    said.append(f"Effect: {amount(f.effect, estimate)} {f.effect.words}, on {on}.")
+    if f.joint and f.gain:
+        said.append(
+            f"Flipped and undamaged: {amount(f.effect, f.joint)} of all texts, "
+            f"{amount(f.effect, f.gain, difference=True)} above plain."
+        )
+    said += [nulls_in_words(f)] if f.stated else []
     if f.corrected:
         said.append(_correction_in_words(f, f.corrected))
     if f.over_random:
@@ -78,6 +177,12 @@ def answer(findings: Findings) -> list[str]:
                 if f.over_shuffled
                 else "."
             )
+            + (
+                f" Against the direction of another concept: "
+                f"{amount(f.effect, f.over_other, difference=True)}."
+                if f.over_other
+                else ""
+            )
         )
     if f.mirrored:
         said.append(
@@ -88,11 +193,29 @@ def answer(findings: Findings) -> list[str]:
     said.append(f"Cost: {costs_in_words(f)}.")
     said.append(
         f"How sure: chosen among {c.n_cells} conditions on other prompts than those it is stated on; "
-        f"the chance of one this good in a sweep without any effect is p = {c.p_corrected:.2g}; "
-        "intervals are 95 %, bootstrap over prompts."
+        f"the chance of one this good in a sweep without any effect is {p_in_words(c.p_corrected)}; "
+        f"intervals are 95 %, over {items_in_words(f)}."
     )
     said.append(layers_in_words(f))
     return said
+
+
+def nulls_in_words(f: Findings) -> str:
+    """Where the effect stands among directions that mean nothing and were chosen as it was."""
+    if not f.nulls:
+        return "Nulls: not tested against nulls that went through the same choice."
+    factor, unit = (100.0, " %") if f.effect.is_share else (1.0, " nats")
+    parts = [
+        f"{rank.n} {rank.kind} directions, the best of them {factor * rank.best:.{1 if unit == ' %' else 2}f}"
+        f"{unit}, rank {p_in_words(rank.p, draws=rank.n)}"
+        for rank in f.nulls
+    ]
+    few = (
+        ""
+        if min(r.n for r in f.nulls) >= ENOUGH_NULLS
+        else "; too few, so not tested against nulls"
+    )
+    return f"Nulls that went through the same choice: {'; '.join(parts)}{few}."
 
 
 def _on_one_scale(effect: Effect, mirrored: Estimate) -> Estimate:
@@ -134,14 +257,21 @@ def slope_in_words(findings: Findings) -> str:
 
 def costs_in_words(findings: Findings) -> str:
     """Every cost from plain to steered, and the KL."""
-    parts = [f"KL {findings.kl:.2f} nats per position"]
+    parts = [f"KL {_number(findings.kl)} nats per position of the prompts"]
+    if not math.isnan(findings.kl_written):
+        parts.append(f"KL {findings.kl_written:.2f} nats per token written")
     for cost in findings.costs:
         if cost.is_share:
             change = f"{100 * cost.plain.value:.1f} % to {100 * cost.steered.value:.1f} %"
         else:
             change = f"{cost.plain.value:.2f} to {cost.steered.value:.2f}"
-        parts.append(f"{cost.words} {change}")
+        out = f" (read in {cost.read} of {cost.asked} texts)" if cost.read < cost.asked else ""
+        parts.append(f"{cost.words} {'unknown' if math.isnan(cost.steered.value) else change}{out}")
     return "; ".join(parts)
+
+
+def _number(value: float) -> str:
+    return "unknown" if math.isnan(value) else f"{value:.2f}"
 
 
 def layers_in_words(findings: Findings) -> str:

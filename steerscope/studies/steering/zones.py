@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from steerscope.diagnostics.zones import ZoneLimits, layer_zones
-from steerscope.judges.effects import Limit
 from steerscope.studies.predictors.findings import EXPECTED_SIGNS, predictor_league
 from steerscope.studies.steering.findings import Findings
 
@@ -51,9 +49,7 @@ def zones_of(findings: Findings) -> Zoning | None:
     """Zones of a run's layers at the relative dose of its choice; None where that was not measured."""
     f = findings
     mine = f.summary[(f.summary.method == f.plan.method) & (f.summary.dose_relative > 0)]
-    sweep = mine.assign(damage=_damage(mine, f.effect.limits)).dropna(
-        subset=["effect", "low", "high", "kl_nats", "damage"]
-    )
+    sweep = mine.dropna(subset=["effect", "low", "high", "kl_nats", "damage"])
     # The same dose of two layers differs in the last digit.
     sweep = sweep.assign(dose_relative=sweep.dose_relative.round(6))
     dose = round(f.chosen.dose_relative, 6)
@@ -65,21 +61,6 @@ def zones_of(findings: Findings) -> Zoning | None:
     table = layer_zones(sweep, dose=dose, limits=limits, damage="damage")
     unmeasured = sorted({int(i) for i in mine.layer} - {int(i) for i in table.layer})
     return Zoning(dose, limits, table, tuple(unmeasured))
-
-
-def _damage(sweep: pd.DataFrame, limits: Sequence[Limit]) -> pd.Series:
-    """The worst cost of each condition as a share of its limit; 0 where nothing got worse.
-
-    NaN where no cost was measured: a damage that is not known is not none.
-    """
-    shares = [
-        sweep[f"cost_{limit.metric}"] / limit.worsening
-        for limit in limits
-        if f"cost_{limit.metric}" in sweep
-    ]
-    if not shares:
-        return pd.Series(float("nan"), index=sweep.index)
-    return pd.concat(shares, axis=1).max(axis=1).clip(lower=0.0)
 
 
 def run_league(findings: Findings, zoning: Zoning) -> pd.DataFrame | None:

@@ -1,0 +1,170 @@
+"""Null directions that go through the same door as the method: chosen like it, stated like it.
+
+A null is one direction at every layer, drawn at random. Its layer and dose are chosen on the select
+split by what a teacher-forced pass can see, and its effect is stated on the prompts of the test split
+at that one condition, so that the method's effect has a rank among theirs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from steerscope.directions import Direction, find_direction
+from steerscope.doses import Dose
+from steerscope.errors import DegenerateDirectionError
+from steerscope.extraction.activations import Contrast
+from steerscope.sites import Site
+from steerscope.steering.interventions import Cell
+from steerscope.steering.scopes import Scope
+from steerscope.studies.bench import dose_cells
+from steerscope.texts.contrasts import ContrastSet, PromptSet
+
+KINDS = {"random": "null_random", "covariance_matched_random": "null_covariance_matched"}
+SCREEN, NULL = "screen", "null"  # splits of their own, on texts of select and test
+_PAIRS, _PROMPTS = 16, 8  # that choose the layer and dose of a null
+_SEED = 500_000
+
+
+@dataclass(frozen=True)
+class NullCosts:
+    """What the nulls add to a study, known before it starts.
+
+    Attributes:
+        nulls: directions of all kinds.
+        screened: conditions that are measured on a few pairs and prompts, without writing.
+        stated: conditions that are measured on the test split.
+    """
+
+    nulls: int
+    screened: int
+    stated: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.nulls} null directions: {self.screened} conditions on {_PAIRS} pairs and "
+            f"{_PROMPTS} prompts without writing, {self.stated} on the test split"
+        )
+
+
+def null_costs(nulls: int, n_layers: int, n_doses: int) -> NullCosts:
+    """The conditions that so many nulls of each kind take."""
+    n = nulls * len(KINDS)
+    return NullCosts(n, n * (n_layers + n_doses - 1), n)
+
+
+def null_families(
+    found: Mapping[Site, Contrast], nulls: int, seed: int
+) -> list[dict[int, Direction]]:
+    """So many nulls of each kind: for each a direction at every layer, with the lengths of the method's.
+
+    A kind that the activations do not allow, for want of pairs, is left out.
+    """
+    families: list[dict[int, Direction]] = []
+    for kind, name in KINDS.items():
+        try:
+            families += [
+                {
+                    site.layer: replace(
+                        find_direction(kind, contrast, seed=_SEED + 1000 * seed + number),
+                        method=name,
+                    )
+                    for site, contrast in found.items()
+                }
+                for number in range(nulls)
+            ]
+        except DegenerateDirectionError:
+            continue
+    return families
+
+
+def few_pairs(pairs: ContrastSet) -> ContrastSet:
+    """Pairs to choose a null on: as many distinct contrasts as there are, one after another."""
+    return replace(pairs, pairs=tuple(pairs.pairs[i] for i in _spread(pairs.groups, _PAIRS)))
+
+
+def few_prompts(prompts: PromptSet) -> PromptSet:
+    """Prompts to measure the KL of a null on."""
+    chosen = _spread(prompts.groups, _PROMPTS)
+    return replace(prompts, prompts=tuple(prompts.prompts[i] for i in chosen))
+
+
+def _spread(groups: Sequence[int], most: int) -> list[int]:
+    """The first item of every group, then the second of every group, up to so many items."""
+    seen: dict[int, int] = {}
+    turns = []
+    for item, group in enumerate(groups):
+        turns.append((seen.setdefault(group, 0), item))
+        seen[group] += 1
+    return sorted(item for _, item in sorted(turns)[:most])
+
+
+def layer_cells(
+    families: Sequence[Mapping[int, Direction]], reference: float, scope: Scope
+) -> list[Cell]:
+    """Every null at every layer at the reference dose."""
+    everything = [d for family in families for d in family.values()]
+    return dose_cells(everything, [Dose(reference)], scope)
+
+
+def dose_cells_at_best_layer(
+    families: Sequence[Mapping[int, Direction]],
+    table: pd.DataFrame,
+    doses: Sequence[float],
+    scope: Scope,
+) -> list[Cell]:
+    """Every null at every dose at the layer where it did best."""
+    shifts = screened(table)
+    found = []
+    for family in families:
+        mine = _of(shifts, next(iter(family.values())))
+        best = family[int(mine.loc[mine["shift"].idxmax()].layer)]
+        found += dose_cells([best], [Dose(d) for d in sorted(doses)], scope)
+    return found
+
+
+def best_cells(
+    families: Sequence[Mapping[int, Direction]], table: pd.DataFrame, kl: float, scope: Scope
+) -> list[Cell]:
+    """The condition of every null with the largest shift among those with at most so much KL.
+
+    Where all have more, the one with the least.
+    """
+    shifts = screened(table)
+    found = []
+    for family in families:
+        mine = _of(shifts, next(iter(family.values())))
+        within = mine[mine.kl_nats <= kl]
+        row = mine.loc[within["shift"].idxmax() if len(within) else mine.kl_nats.idxmin()]
+        found += dose_cells([family[int(row.layer)]], [Dose(float(row.dose_natural))], scope)
+    return found
+
+
+def screened(table: pd.DataFrame) -> pd.DataFrame:
+    """Each condition of the screen: method, seed, layer, dose, mean shift of the preference, KL."""
+    rows = table[(table.split == SCREEN) & (table.metric == "preference")]
+    plain = rows[rows.cell == "plain"].set_index("prompt").value
+    steered = rows[rows.cell != "plain"]
+    steered = steered.assign(shift=steered.value - steered.prompt.map(plain))
+    labels = ["method", "seed", "layer", "dose_natural"]
+    found = steered.groupby(["cell", *labels], as_index=False)[["shift", "kl_nats"]].mean()
+    found["shift"] = found["shift"].fillna(-np.inf)
+    found["dose_natural"] = found.dose_natural.round(6)
+    return found
+
+
+def _of(shifts: pd.DataFrame, direction: Direction) -> pd.DataFrame:
+    seed = direction.provenance.seed
+    return shifts[(shifts.method == direction.method) & (shifts.seed == seed)]
+
+
+def most_kl(summary: pd.DataFrame, method: str) -> float:
+    """The largest KL among the conditions of a method that break no limit; of all, if all do."""
+    mine = summary[(summary.method == method) & (summary.dose_natural > 0)]
+    whole = mine[~mine.broken]
+    kl = float((whole if len(whole) else mine).kl_nats.max())
+    return kl if not math.isnan(kl) else math.inf

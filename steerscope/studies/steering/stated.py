@@ -1,0 +1,141 @@
+"""What is stated of one condition on one split: its effect, its gain, and its rank among nulls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from steerscope.errors import BadValueError
+from steerscope.judges.effects import Effect
+from steerscope.statistics import Estimate, prompts_needed, rank_p
+from steerscope.studies.steering.responses import responses
+from steerscope.studies.steering.success import (
+    PLAIN,
+    Costs,
+    Groups,
+    difference,
+    estimate,
+    successes,
+)
+from steerscope.studies.steering.verdict import NullRank
+
+NULL_KINDS = {"null_random": "random", "null_covariance_matched": "covariance-matched random"}
+_MOST = 100_000  # items: more is no advice
+
+
+class Stated:
+    """The effect of conditions on one split, with intervals over distinct items."""
+
+    def __init__(self, table: pd.DataFrame, effect: Effect, split: str, groups: Groups) -> None:
+        self.kind, self.split, self.groups = effect, split, groups
+        self.values = responses(table, effect, split)
+        self.costs = Costs(table, split, effect.held_to, groups)
+
+    @cached_property
+    def success(self) -> pd.DataFrame:
+        """What counts: of a share, texts that are flipped and undamaged, of all that were asked for."""
+        if not self.kind.is_share:
+            return self.values
+        found = successes(self.values, self.costs.values, self.costs.limits, PLAIN)
+        asked = {
+            cell: found.columns.isin(self.costs.asked.get(cell, list(found.columns)))
+            for cell in found.index
+        }
+        return found.where(pd.DataFrame(asked, index=found.columns).T)
+
+    def n_rows(self, cell: str) -> int:
+        """Items that the effect of a condition was asked of."""
+        return int(self.success.loc[cell].notna().sum()) if cell in self.success.index else 0
+
+    def effect(self, cell: str) -> Estimate | None:
+        """Effect of a condition, of the texts that could be read; None where it was not measured."""
+        if cell not in self.values.index:
+            return None
+        share = self.kind.is_share
+        return estimate(
+            self.values.loc[cell], self.groups, self.split, self.kind.metric, share=share
+        )
+
+    def joint(self, cell: str) -> Estimate | None:
+        """Share of the texts that are flipped and undamaged; None where texts are not read."""
+        if not self.kind.is_share or cell not in self.success.index:
+            return None
+        values = self.success.loc[cell]
+        return estimate(values, self.groups, self.split, self.kind.metric, share=True)
+
+    def gain(self, cell: str) -> Estimate | None:
+        """What counts, above plain on the same items; None where it was not measured."""
+        gains = self.gains(cell)
+        if gains is None:
+            return None
+        share = self.kind.is_share
+        return difference(gains, self.groups, self.split, self.kind.metric, share=share)
+
+    def gains(self, cell: str) -> pd.Series | None:
+        """`gain` item by item."""
+        if cell not in self.success.index or PLAIN not in self.success.index:
+            return None
+        mine = self.success.loc[cell]
+        return (mine - self.success.loc[PLAIN] if self.kind.is_share else mine).dropna()
+
+    def over(self, cell: str, others: Sequence[str]) -> Estimate | None:
+        """Effect of a condition minus the mean of others, item by item; None without others."""
+        there = [other for other in others if other in self.values.index]
+        if cell not in self.values.index or not there:
+            return None
+        ahead = self.values.loc[cell] - self.values.loc[there].mean(axis=0)
+        found = difference(
+            ahead, self.groups, self.split, self.kind.metric, share=self.kind.is_share
+        )
+        return None if math.isnan(found.value) else found
+
+    def needed(self, cell: str, smallest: float) -> int | None:
+        """Distinct items that tell the gain from the smallest effect of interest, 4 times out of 5.
+
+        At the gain and the spread between distinct items that were seen; None where there is none, or
+        where it would take more than 100,000.
+        """
+        gains = self.gains(cell)
+        if gains is None or not len(gains):
+            return None
+        labels = self.groups.of(self.split, self.kind.metric, list(gains.index))
+        means = gains.groupby(labels).mean()
+        spread = float(means.std(ddof=1)) if len(means) > 1 else math.nan
+        try:
+            found = prompts_needed(abs(float(gains.mean()) - smallest), spread)
+        except BadValueError:
+            return None
+        return found if found <= _MOST else None
+
+
+def null_ranks(table: pd.DataFrame, effect: Effect, cell: str) -> tuple[NullRank, ...]:
+    """Rank of a condition's effect on the test split among the nulls of each kind.
+
+    The effect is taken as it is, damaged texts included, so that a null is not ahead for having been
+    chosen without a look at its texts, nor behind.
+    """
+    nulls = table[(table.split == "null") & (table.metric == effect.metric)]
+    if nulls.empty:
+        return ()
+    mine = responses(table, effect, "test")
+    theirs = responses(table, effect, "null")
+    if cell not in mine.index:
+        return ()
+    asked = theirs.drop(index=PLAIN, errors="ignore").notna().any() | mine.loc[cell].notna()
+    items = asked.index[asked]
+    stated = mine.loc[cell].reindex(items).fillna(0.0)  # what could not be read is no effect
+    methods = nulls.drop_duplicates("cell").set_index("cell").method
+    found = []
+    for name, words in NULL_KINDS.items():
+        cells = [c for c in methods.index[methods == name] if c in theirs.index]
+        if not cells:
+            continue
+        values = theirs.loc[cells].reindex(columns=items).fillna(0.0).mean(axis=1)
+        effects = values.to_numpy(float)
+        p = rank_p(float(stated.mean()), effects)
+        found.append(NullRank(words, len(effects), float(np.max(effects)), p))
+    return tuple(found)

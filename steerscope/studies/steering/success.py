@@ -1,0 +1,211 @@
+"""What a text must be besides flipped: within the spread of the model's own plain texts.
+
+Tables in, tables and numbers out; no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int
+
+from steerscope.judges.effects import Limit
+from steerscope.statistics import Estimate, clustered_mean, clustered_share
+from steerscope.studies.steering.verdict import Cost
+
+_SPREADS = 2  # standard deviations of plain texts that the mean may get worse
+_BEYOND = 3  # standard deviations of plain texts from which one text counts as damaged
+_LEAST = 0.05  # of a share: less than that is never a limit
+PLAIN = "plain"
+KL_WRITTEN = "kl_written"
+_NULL = "null"  # a split with the prompts of the test split
+
+
+def per_prompt(table: pd.DataFrame, metric: str, split: str) -> pd.DataFrame:
+    """One row per condition, one column per prompt or pair, of one metric on one split."""
+    rows = table[(table.metric == metric) & (table.split == split)]
+    return rows.pivot(index="cell", columns="prompt", values="value")
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The distinct contrast of each pair and the distinct prompt of each prompt, by split.
+
+    Attributes:
+        labels: for each split, `pairs` and `prompts`: the number of the group of each item. Empty for
+            runs from before groups were kept, in which every item counts as its own.
+    """
+
+    labels: Mapping[str, Mapping[str, Sequence[int]]] = field(default_factory=dict)
+
+    @property
+    def known(self) -> bool:
+        """Whether the run says what is distinct."""
+        return bool(self.labels)
+
+    def of(self, split: str, metric: str, items: Sequence[int]) -> Int[np.ndarray, " item"]:
+        """The group of each of these items, which are pairs for `preference`, else prompts."""
+        kind = "pairs" if metric == "preference" else "prompts"
+        labels = self.labels.get("test" if split == _NULL else split, {}).get(kind)
+        return np.asarray([labels[i] if labels else i for i in map(int, items)], dtype=int)
+
+
+NO_GROUPS = Groups()
+
+
+def estimate(
+    values: pd.Series, groups: Groups, split: str, metric: str, *, share: bool
+) -> Estimate:
+    """Mean of one metric over items with an interval over distinct ones; NaN items are left out."""
+    labels = groups.of(split, metric, list(values.index))
+    interval = clustered_share if share else clustered_mean
+    return interval(values.to_numpy(float), labels)
+
+
+def difference(
+    values: pd.Series, groups: Groups, split: str, metric: str, *, share: bool
+) -> Estimate:
+    """Mean of paired differences with an interval over distinct items.
+
+    Of shares, two invented items widen the interval, one better and one worse, so that nothing seen
+    in few items is not taken for nothing.
+
+    Source: Agresti & Min 2005, for matched pairs.
+    """
+    kept = values.dropna()
+    labels = groups.of(split, metric, list(kept.index))
+    found = clustered_mean(kept.to_numpy(float), labels)
+    if not share or found.n < 2:
+        return found
+    invented = clustered_mean(
+        np.append(kept.to_numpy(float), [1.0, -1.0]), np.append(labels, [-1, -2])
+    )
+    return Estimate(
+        found.value, min(found.low, invented.low), max(found.high, invented.high), found.n
+    )
+
+
+def allowed(plain: pd.Series, limit: Limit) -> float:
+    """How much worse a metric may get on the mean: two standard deviations of the plain texts.
+
+    At most what the judge allows, and of a share at least 5 points. NaN without two plain texts.
+    """
+    spread = _SPREADS * float(plain.std(ddof=1))
+    least = _LEAST if limit.is_share else 0.0
+    return float(np.clip(spread, least, limit.worsening)) if spread == spread else float("nan")
+
+
+def undamaged(
+    values: Mapping[str, pd.DataFrame], limits: Sequence[Limit], plain: str
+) -> pd.DataFrame:
+    """Whether each text is such as the model writes without steering, by cell and prompt.
+
+    A text is damaged where a metric is worse than the mean of the plain texts by more than three of
+    their standard deviations; a yes or no is where it has the worse value. A metric without a number
+    damages too: what was not measured is not good.
+
+    Args:
+        values: for each metric, one row a cell and one column a prompt.
+        limits: the metrics to look at, and which way is worse.
+        plain: the row of the plain texts.
+    """
+    whole: pd.DataFrame | None = None
+    for limit in limits:
+        if limit.metric not in values or plain not in values[limit.metric].index:
+            continue
+        rows = values[limit.metric]
+        bad = rows if limit.higher_is_worse else -rows
+        mine = bad.loc[plain].dropna()
+        binary = set(np.unique(rows.to_numpy(float)[~np.isnan(rows.to_numpy(float))])) <= {0.0, 1.0}
+        if binary:
+            bound = 0.0 if limit.higher_is_worse else -1.0
+        else:
+            bound = float(mine.mean() + _BEYOND * mine.std(ddof=1)) if len(mine) > 1 else -np.inf
+        good = bad <= bound + 1e-12
+        whole = good if whole is None else whole & good.reindex_like(whole)
+    return pd.DataFrame() if whole is None else whole
+
+
+def successes(
+    flipped: pd.DataFrame, values: Mapping[str, pd.DataFrame], limits: Sequence[Limit], plain: str
+) -> pd.DataFrame:
+    """Flipped and undamaged, by cell and prompt; a text that could not be read is no success.
+
+    Prompts that were not asked under a condition stay NaN.
+
+    Args:
+        flipped: the share effect, one row a cell.
+        values: see `undamaged`.
+        limits: see `undamaged`.
+        plain: see `undamaged`.
+    """
+    whole = undamaged(values, limits, plain).reindex(index=flipped.index, columns=flipped.columns)
+    good = (flipped.fillna(0.0) > 0) & whole.fillna(True).astype(bool)
+    return good.astype(float)
+
+
+class Costs:
+    """What conditions of one split cost against plain on the same prompts.
+
+    Only metrics that the run measured have a cost; one that it did not is not spoken of.
+    """
+
+    def __init__(
+        self, table: pd.DataFrame, split: str, limits: Sequence[Limit], groups: Groups
+    ) -> None:
+        self.split, self.groups = split, groups
+        here = table[table.split == split]
+        there = set(here.metric)
+        self.limits = [limit for limit in limits if limit.metric in there]
+        self.values = {
+            limit.metric: per_prompt(table, limit.metric, split) for limit in self.limits
+        }
+        asked = here[here.metric.isin(there & {limit.metric for limit in limits})]
+        self.asked = asked.drop_duplicates(["cell", "prompt"]).groupby("cell").prompt.agg(list)
+
+    def of(self, cell: str) -> list[Cost]:
+        """The costs of one condition, in the order of the limits."""
+        found = (self._cost(limit, cell) for limit in self.limits)
+        return [cost for cost in found if cost is not None]
+
+    def _cost(self, limit: Limit, cell: str) -> Cost | None:
+        values = self.values[limit.metric]
+        if PLAIN not in values.index or cell not in self.asked.index:
+            return None
+        prompts = self.asked[cell]
+        plain = values.loc[PLAIN].reindex(prompts)
+        steered = (
+            values.loc[cell].reindex(prompts) if cell in values.index else plain * float("nan")
+        )
+        share = limit.is_share
+        worse = (steered - plain) * (1 if limit.higher_is_worse else -1)
+        at = (self.groups, self.split, limit.metric)
+        binary = share and set(
+            values.to_numpy(float).ravel()[~np.isnan(values.to_numpy(float).ravel())]
+        ) <= {0.0, 1.0}
+        return Cost(
+            limit.metric,
+            limit.words,
+            estimate(plain, *at, share=binary),
+            estimate(steered, *at, share=binary),
+            is_share=share,
+            worse=difference(worse, *at, share=share),
+            limit=allowed(values.loc[PLAIN], limit),
+            asked=len(prompts),
+            read=int(steered.notna().sum()),
+        )
+
+
+def with_statuses(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows, and for runs from before empty and unread texts were counted, those read off statuses."""
+    if "empty" in set(table.metric) or not {"empty", "unread"} & set(table.status):
+        return table
+    base = table[table.metric == "degenerate"]
+    derived = [
+        base.assign(metric=status, value=(base.status == status).astype(float), unit="share")
+        for status in ("empty", "unread")
+    ]
+    return pd.concat([table, *derived], ignore_index=True)

@@ -1,0 +1,196 @@
+"""The sentence of a run as a rule: Yes, Yes at a price, No or Not shown, decided in one place.
+
+Nothing here reads a run. `evidence.py` gathers what the rule asks for, `wording.py` says it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from steerscope.statistics import Estimate
+
+Answer = Literal["Yes", "Yes, at a price", "No", "Not shown"]
+LEVEL = 0.05
+ENOUGH_NULLS = 19  # of a kind: to be ahead of all of them has p = 1 / 20
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One metric under the plain and under the chosen condition, on the same prompts.
+
+    Attributes:
+        metric: its name in the rows.
+        words: what it measures.
+        plain: its mean without steering.
+        steered: its mean with it.
+        is_share: whether it is a share.
+        worse: mean of the paired differences, positive where steering made it worse.
+        limit: how much worse it may get.
+        asked: texts that it should have been read from.
+        read: texts that it was read from.
+    """
+
+    metric: str
+    words: str
+    plain: Estimate
+    steered: Estimate
+    is_share: bool
+    worse: Estimate
+    limit: float
+    asked: int = 0
+    read: int = 0
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it was read from no text, or from less than half of them."""
+        return math.isnan(self.worse.value) or 2 * self.read < self.asked
+
+    @property
+    def share_of_limit(self) -> float:
+        """How much of the limit it takes, at least 0; twice the limit where it is unknown."""
+        if self.is_unknown:
+            return 2.0
+        return max(0.0, self.worse.value / self.limit) if self.limit > 0 else 2.0 * self.is_broken
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it got worse by more than the limit, as far as the mean tells."""
+        return self.worse.value > self.limit
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether its interval lies within the limit; what is not known is not kept."""
+        return not self.is_unknown and self.worse.high <= self.limit
+
+
+@dataclass(frozen=True)
+class NullRank:
+    """Where the method stands among null directions that went through the same choice.
+
+    Attributes:
+        kind: how the null directions were drawn.
+        n: how many there are.
+        best: the largest effect among them.
+        p: (1 + those at least as good) / (n + 1).
+    """
+
+    kind: str
+    n: int
+    best: float
+    p: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """Everything that the sentence depends on.
+
+    Attributes:
+        gain: effect above plain on held-out items, with an interval over distinct items; None where
+            nothing was held out.
+        smallest: the smallest effect of interest, in the unit of the gain.
+        items: what `gain.n` counts.
+        needed: distinct items that would settle it either way; None where that cannot be told.
+        nulls: the ranks among null directions, one for each kind.
+        p_corrected: chance of so good a choice in a sweep without effect.
+        over_shuffled: gain above that of label-shuffled directions; None without any.
+        costs: what it cost.
+        errors: errors that the audit found.
+        judged: whether the effect was read in the model's own text.
+    """
+
+    gain: Estimate | None
+    smallest: float
+    items: str
+    needed: int | None
+    nulls: tuple[NullRank, ...]
+    p_corrected: float
+    over_shuffled: Estimate | None
+    costs: tuple[Cost, ...]
+    errors: tuple[str, ...] = ()
+    judged: bool = True
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An answer and what it rests on.
+
+    Attributes:
+        answer: one of the four.
+        reasons: for Not shown, what is missing; for a price, the costs; for No, the interval.
+    """
+
+    answer: Answer
+    reasons: tuple[str, ...] = ()
+
+
+def decide(case: Case) -> Verdict:
+    """The rule.
+
+    1. **No**: the interval of the gain lies below the smallest effect of interest.
+    2. **Not shown**: any of these is not so: the interval lies above the smallest effect of interest;
+       the method is ahead of at least 19 null directions of each kind, p <= 0.05; the choice has a
+       corrected p <= 0.05; the gain is above that of label-shuffled directions; the audit finds no
+       error; what it costs is known.
+    3. **Yes, at a price**: a cost has an interval that is not within its limit.
+    4. **Yes**.
+    """
+    gain = case.gain
+    if gain is not None and gain.high < case.smallest:
+        return Verdict("No")
+    missing = _missing(case)
+    if missing:
+        return Verdict("Not shown", tuple(missing))
+    paid = [cost.words for cost in case.costs if not cost.is_kept]
+    return Verdict("Yes, at a price", tuple(paid)) if paid else Verdict("Yes")
+
+
+def _missing(case: Case) -> list[str]:
+    """What a Yes lacks, in words."""
+    found = []
+    if case.gain is None or not case.gain.low > case.smallest:
+        found.append(_too_little(case))
+    found += _nulls_missing(case.nulls)
+    if not case.p_corrected <= LEVEL:
+        found.append(
+            f"a sweep without any effect has a best condition this good, {p_in_words(case.p_corrected)}"
+        )
+    if case.over_shuffled is None or math.isnan(case.over_shuffled.low):
+        found.append("not tested against label-shuffled directions")
+    elif not case.over_shuffled.low > 0:
+        found.append("label-shuffled directions do as well")
+    unknown = [cost.words for cost in case.costs if cost.is_unknown]
+    if unknown:
+        found.append(f"what it costs is unknown ({', '.join(unknown)})")
+    if case.errors:
+        more = f" and {len(case.errors) - 1} more" if len(case.errors) > 1 else ""
+        found.append(f"the audit has an error: {case.errors[0]}{more}")
+    return found
+
+
+def _too_little(case: Case) -> str:
+    n = 0 if case.gain is None else case.gain.n
+    enough = "more of them" if case.needed is None else f"about {case.needed:,}"
+    return (
+        f"the interval over {n} {case.items} does not tell the effect from the smallest of interest, "
+        f"which takes {enough}"
+    )
+
+
+def _nulls_missing(nulls: tuple[NullRank, ...]) -> list[str]:
+    if not nulls or min(rank.n for rank in nulls) < ENOUGH_NULLS:
+        return ["not tested against nulls"]
+    return [
+        f"{rank.kind} directions that went through the same choice do as well, {p_in_words(rank.p)}"
+        for rank in nulls
+        if not rank.p <= LEVEL
+    ]
+
+
+def p_in_words(p: float, *, draws: int = 5000) -> str:
+    """A p value; at the least that so many random draws can give, it is an upper bound."""
+    if math.isnan(p):
+        return "p unknown"
+    floor = 1 / (draws + 1)
+    return f"p <= {floor:.2g}" if p <= floor * (1 + 1e-9) else f"p = {p:.2g}"

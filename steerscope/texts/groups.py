@@ -1,0 +1,131 @@
+"""Which texts say the same thing twice: the groups that splits keep whole and intervals resample.
+
+Two pairs are of one group where they share a text, or where they differ in the same words; two
+prompts are where they are the same but for a name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterable, Sequence
+from difflib import SequenceMatcher
+
+_WORD = re.compile(r"\w+(?:['’]\w+)*")
+_BLANK = "_"
+_FEWEST = 3  # groups: one for each part of a split
+_PERSONS = frozenset(
+    [
+        "he",
+        "she",
+        "they",
+        "him",
+        "her",
+        "them",
+        "his",
+        "hers",
+        "their",
+        "theirs",
+        "himself",
+        "herself",
+        "themselves",
+    ]
+)
+
+
+def names_in(texts: Iterable[str]) -> frozenset[str]:
+    """Words that are always written with a capital: names, as far as these texts can tell."""
+    words = {word for text in texts for word in _WORD.findall(text)}
+    return frozenset(
+        w.lower() for w in words if w[0].isupper() and len(w) > 1 and w.lower() not in words
+    )
+
+
+def normalised(text: str, names: frozenset[str] = frozenset()) -> tuple[str, ...]:
+    """The words of a text in lower case, names, persons and numbers blank, without punctuation."""
+    words = (word.lower() for word in _WORD.findall(text))
+    return tuple(_BLANK if w in names or w in _PERSONS or w.isdigit() else w for w in words)
+
+
+def template_of(
+    positive: str, negative: str, names: frozenset[str] = frozenset()
+) -> tuple[str, ...]:
+    """The words that both texts of a pair share, normalised."""
+    first, second = normalised(positive, names), normalised(negative, names)
+    blocks = SequenceMatcher(None, first, second, autojunk=False).get_matching_blocks()
+    return tuple(w for block in blocks for w in first[block.a : block.a + block.size])
+
+
+def contrast_of(
+    positive: str, negative: str, names: frozenset[str] = frozenset()
+) -> tuple[tuple[str, ...], ...]:
+    """What differs between the texts of a pair, normalised; the same if they change places.
+
+    Texts that differ in names, persons or numbers alone differ in those.
+    """
+    first, second = normalised(positive, names), normalised(negative, names)
+    if first == second:
+        first, second = normalised(positive), normalised(negative)
+    if first == second:
+        first, second = tuple(positive.split()), tuple(negative.split())
+    spans = SequenceMatcher(None, first, second, autojunk=False).get_opcodes()
+    sides = (
+        tuple(w for kind, a, b, _, _ in spans if kind != "equal" for w in first[a:b]),
+        tuple(w for kind, _, _, a, b in spans if kind != "equal" for w in second[a:b]),
+    )
+    return tuple(sorted(sides))
+
+
+def joined(keys: Sequence[Sequence[Hashable]]) -> list[int]:
+    """The number of the group of each item; items that share a key, if only by others, are of one."""
+    parent = list(range(len(keys)))
+
+    def root(item: int) -> int:
+        while parent[item] != item:
+            parent[item] = parent[parent[item]]
+            item = parent[item]
+        return item
+
+    first: dict[Hashable, int] = {}
+    for item, mine in enumerate(keys):
+        for key in mine:
+            parent[root(item)] = root(first.setdefault(key, item))
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(root(item), len(numbers)) for item in range(len(keys))]
+
+
+def distinct_contrasts(pairs: Sequence[tuple[str, str]]) -> list[int]:
+    """The distinct contrast of each pair of texts: pairs that differ in the same words are of one."""
+    return joined(_contrasts(pairs))
+
+
+def distinct_prompts(prompts: Sequence[str]) -> list[int]:
+    """The distinct prompt of each prompt: those that are the same but for names are of one."""
+    names = names_in(prompts)
+    return joined([(text, normalised(text, names)) for text in prompts])
+
+
+def groups_to_split(pairs: Sequence[tuple[str, str]]) -> list[int]:
+    """The groups of pairs that a split keeps whole.
+
+    Pairs of one contrast stay together, and those of one template where that leaves no group with
+    more than a quarter of all pairs; where texts and templates are crossed it would leave one group.
+    Where fewer than three groups were left, only pairs that share a text stay together, and an
+    interval over contrasts says how few there are.
+    """
+    contrasts, templates = _contrasts(pairs), _templates(pairs)
+    both = joined([c + t for c, t in zip(contrasts, templates, strict=True)])
+    if max(map(both.count, set(both)), default=0) <= len(pairs) / 4:
+        return both
+    found = joined(contrasts)
+    return found if len(set(found)) >= _FEWEST else joined(pairs)
+
+
+def _contrasts(pairs: Sequence[tuple[str, str]]) -> list[tuple[Hashable, ...]]:
+    names = names_in(text for pair in pairs for text in pair)
+    return [(*pair, ("differ in", contrast_of(*pair, names))) for pair in pairs]
+
+
+def _templates(pairs: Sequence[tuple[str, str]]) -> list[tuple[Hashable, ...]]:
+    names = names_in(text for pair in pairs for text in pair)
+    found = [template_of(*pair, names) for pair in pairs]
+    return [(("share", template),) if template else () for template in found]

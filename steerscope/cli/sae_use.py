@@ -69,7 +69,8 @@ def overlap(
     from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
     names = contrasts or ["mood"]
-    check_source(source or "codes")
+    chosen = "codes" if source is None else source
+    check_source(chosen)
     if len(names) == 1:
         refuse_unused({"source": source}, "one concept is compared over all sources")
     concepts = [load_contrasts(name) for name in names]
@@ -84,9 +85,7 @@ def overlap(
         sets = concept_sets(lens_model, found, parts[names[0]], k)
     else:
         sets = {
-            name: concept_sets(lens_model, found, part, k, sources=[source or "codes"])[
-                source or "codes"
-            ]
+            name: concept_sets(lens_model, found, part, k, sources=[chosen])[chosen]
             for name, part in parts.items()
         }
     rates = {}

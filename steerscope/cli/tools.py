@@ -233,6 +233,9 @@ def steer(
     ] = "1.0",
     writing: Writing,
     chat: Chat = False,
+    allow_other_weights: Annotated[
+        bool, typer.Option(help="use a vector of a sibling of the model, with a warning")
+    ] = False,
     loading: Trying,
     as_json: Json = False,
 ) -> None:
@@ -250,6 +253,8 @@ def steer(
     check_vector(vector)
     loaded = loading.load(model)
     direction = read_vector(vector, site, loaded)
+    if allow_other_weights:
+        loaded.accepts = frozenset({direction.provenance.fingerprint})
     texts = prompt_texts(prompt, loaded, [direction], chat=chat)
     if amount is not None and amount.unit == "kl":
         found = calibrate(loaded, direction, amount.value, texts, operator=operator, scope=where)

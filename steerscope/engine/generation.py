@@ -125,7 +125,7 @@ def _uniform(key: str) -> float:
 
 
 @torch.no_grad()
-def generate(
+def generate(  # noqa: PLR0913 - each is a choice of its own
     model: LensModel,
     prompts: Sequence[TextOrIds],
     cells: Sequence[Cell] = (Cell(),),
@@ -134,6 +134,7 @@ def generate(
     sampler: Sampler | None = None,
     batch_size: int | None = None,
     use_cache: bool = True,
+    bos: str | None = None,
     progress: Track = silent,
 ) -> list[list[Continuation]]:
     """Continue every prompt under every condition; `result[c][p]` is prompt p under cell c.
@@ -150,6 +151,7 @@ def generate(
         sampler: default `Greedy()`.
         batch_size: most rows at once; default as many as the memory holds, up to 1,024.
         use_cache: whether keys and values are kept between steps; the tokens are the same.
+        bos: how texts begin: `auto`, `always` or `never`; default as the model's do.
         progress: shows the loop over groups of rows.
 
     Raises:
@@ -159,7 +161,7 @@ def generate(
     """
     if n_new < 1:
         raise BadValueError(f"n_new is {n_new}; ask for at least 1 token.")
-    ids = [model.tokens(p, room=n_new) for p in prompts]
+    ids = [model.tokens(p, bos=bos, room=n_new) for p in prompts]
     texts = [",".join(map(str, i)) for i in ids]
     rows = [
         _Row(c, p, ids[p], texts[p])
@@ -176,7 +178,7 @@ def generate(
     results: list[list[Continuation]] = [[] for _ in cells]
     for row in sorted(rows, key=lambda r: (r.cell, r.prompt)):
         results[row.cell].append(
-            Continuation(tuple(row.written), model.text(row.written), row.ended)
+            Continuation(tuple(row.written), model.text(row.written, after=row.ids), row.ended)
         )
     return results
 
@@ -363,8 +365,8 @@ class _Decoder:
                 "a wider number format."
             )
         chosen = self.sampler.choose(logits, [f"{r.key}|{len(r.written)}" for r in going]).tolist()
-        end = self.model.tokenizer.eos_token_id
+        ends = self.model.vocabulary.ends
         for row, token in zip(going, chosen, strict=True):
-            row.ended = token == end
+            row.ended = token in ends
             if not row.ended:
                 row.written.append(token)

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from steerscope.errors import RunConflictError, RunError, reason
+from steerscope.models.fingerprints import same_weights
 from steerscope.runs.keeping import UNFINISHED
 from steerscope.runs.outputs import files_in
 from steerscope.runs.ownership import owned, owns
@@ -162,7 +163,8 @@ class Run:
         differing = sorted(
             k for k in {*asked, *self.configuration} if asked.get(k) != self.configuration.get(k)
         )
-        if self.provenance.get("fingerprint") != wanted["provenance"].get("fingerprint"):
+        before, now = (p.get("fingerprint") for p in (self.provenance, wanted["provenance"]))
+        if before != now and not same_weights(before, now):
             differing.append("model weights")
         if differing:
             raise RunError(

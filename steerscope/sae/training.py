@@ -19,6 +19,7 @@ from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
 from steerscope.errors import RunError, reason
+from steerscope.models.fingerprints import same_weights
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.progress import Track, silent
 from steerscope.runs.outputs import check_folder, files_in
@@ -199,13 +200,16 @@ def _record(plan: SaePlan, origin: dict[str, Any]) -> dict[str, Any]:
     return {"plan": asdict(plan), **origin, "versions": versions}
 
 
-def _read_record(path: Path) -> Any:
+def _read_record(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(
             f"{path} is damaged ({reason(error)}); delete it, and the same command trains again."
         ) from None
+    if not isinstance(found, dict):
+        raise RunError(f"{path} is damaged; delete it, and the same command trains again.")
+    return found
 
 
 def _is_finished(folder: Path, record: dict[str, Any]) -> bool:
@@ -215,7 +219,10 @@ def _is_finished(folder: Path, record: dict[str, Any]) -> bool:
         RunError: it holds another autoencoder.
     """
     if (folder / RECORD).exists():
-        if _read_record(folder / RECORD) == record:
+        found = _read_record(folder / RECORD)
+        if same_weights(found.get("model_fingerprint"), record["model_fingerprint"]):
+            found["model_fingerprint"] = record["model_fingerprint"]
+        if found == record:
             return True
     elif (folder / CHECKPOINT).exists() or not (folder / WEIGHTS).exists():
         return False

@@ -198,8 +198,15 @@ def _bind(
     texts = load_texts(plan)
     device, memory = machine
     model = load_model(
-        plan.model, backbone=plan.backbone, dtype=plan.dtype, device=device, memory=memory
+        plan.model,
+        backbone=plan.backbone,
+        dtype=plan.dtype,
+        device=device,
+        memory=memory,
+        bos=plan.bos,
+        revision=plan.revision,
     )
+    plan = replace(plan, dtype=model.dtype_name)
     source = texts.contrasts.sha256
     texts = texts.wrapped(model) if plan.chat else texts
     sites = sites_at(model, plan.stream, plan.layers)
@@ -261,8 +268,9 @@ def _other_pairs(plan: Plan, model: LensModel) -> ContrastSet | None:
 
 
 def _settings(plan: Plan) -> dict[str, Any]:
-    """The plan, without the chat where there is none, so that runs from before chats continue."""
-    return {k: v for k, v in asdict(plan).items() if k != "chat" or v}
+    """The plan, without what is newer than a run may be and left as it was, so that it continues."""
+    usual = {"chat": False, "bos": "auto", "revision": None}
+    return {k: v for k, v in asdict(plan).items() if k not in usual or v != usual[k]}
 
 
 def load_texts(plan: Plan) -> Texts:

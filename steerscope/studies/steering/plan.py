@@ -29,7 +29,7 @@ class Plan:
         prompts: bundled name or file; None for those of the same name as the contrast set, and
             where there are none, the openings of the held-out pairs.
         backbone: `auto`, `hooked` or `bridge`.
-        dtype: `float32`, `bfloat16` or `float16`.
+        dtype: `float32`, `bfloat16`, `float16`, or `auto` as in `load_model`; a run says which.
         method: how directions are found.
         stream: where they are read and added.
         layers: the layers to measure; None for all.
@@ -42,6 +42,8 @@ class Plan:
         n_sweep_controls: random directions at each layer on the select split.
         seed: of splits, controls and sampling.
         chat: whether pairs and prompts are put into the model's chat template.
+        bos: how texts begin: `auto`, `always` or `never`.
+        revision: branch, tag or commit of a model on the hub; None for the newest.
         grouping: what splits keep together, as `ContrastSet.split` reads it.
 
     Raises:
@@ -54,7 +56,7 @@ class Plan:
     contrasts: str = "mood"
     prompts: str | None = None
     backbone: str = "auto"
-    dtype: str = "float32"
+    dtype: str = "auto"
     method: str = "mean_diff"
     stream: str = "resid_post"
     layers: tuple[int, ...] | None = None
@@ -67,6 +69,8 @@ class Plan:
     max_test: int = 240
     seed: int = 0
     chat: bool = False
+    bos: str = "auto"
+    revision: str | None = None
     grouping: str = CONTRAST
 
     def __post_init__(self) -> None:

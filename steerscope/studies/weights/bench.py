@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pandas as pd
 
@@ -144,6 +145,12 @@ class WeightBench:
         ]
 
 
+def _settings(plan: WeightSweepPlan) -> dict[str, Any]:
+    """The plan, without what is newer than a run may be and left as it was, so that it continues."""
+    usual = {"bos": "auto", "revision": None}
+    return {k: v for k, v in asdict(plan).items() if k not in usual or v != usual[k]}
+
+
 def bind(
     plan: WeightSweepPlan, out: str | Path, machine: tuple[str | None, str | None], progress: Track
 ) -> tuple[WeightBench, list[WeightEdit]]:
@@ -166,8 +173,15 @@ def bind(
     )
     device, memory = machine
     model = load_model(
-        plan.model, backbone=plan.backbone, dtype=plan.dtype, device=device, memory=memory
+        plan.model,
+        backbone=plan.backbone,
+        dtype=plan.dtype,
+        device=device,
+        memory=memory,
+        bos=plan.bos,
+        revision=plan.revision,
     )
+    plan = replace(plan, dtype=model.dtype_name)
     asked = (*prompts.select.prompts, *prompts.test.prompts)
     judge = TargetJudge(choose_judge(contrasts, asked))
     has_oracle = bool(judge.effect.kept)
@@ -190,7 +204,7 @@ def bind(
         out,
         {
             "kind": type(plan).__name__,
-            **asdict(plan),
+            **_settings(plan),
             "contrasts_sha256": contrasts.sha256,
             "prompts_sha256": [prompts.select.sha256, prompts.test.sha256],
             "effect": asdict(judge.effect),

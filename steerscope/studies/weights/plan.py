@@ -42,6 +42,8 @@ class WeightSweepPlan:
         n_texts: texts for perplexity.
         n_new: tokens of each continuation.
         temperature: of sampling; 0 for the most likely token.
+        bos: how texts begin: `auto`, `always` or `never`.
+        revision: branch, tag or commit of a model on the hub; None for the newest.
 
     Raises:
         UnknownNameError: no such edit or weight.
@@ -54,7 +56,7 @@ class WeightSweepPlan:
     capability: str | None = None
     texts: str | None = None
     backbone: str = "auto"
-    dtype: str = "float32"
+    dtype: str = "auto"
     edits: tuple[str, ...] = ("gain", "zscore", "power")
     weights: tuple[str, ...] = ("down",)
     layers: tuple[int, ...] | None = None
@@ -70,6 +72,8 @@ class WeightSweepPlan:
     max_select: int = 60
     max_test: int = 160
     seed: int = 0
+    bos: str = "auto"
+    revision: str | None = None
 
     def __post_init__(self) -> None:
         for name in self.weights:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from steerscope.errors import BadValueError, NotFiniteError, VectorMismatchError
+from steerscope.models.fingerprints import same_weights
 from steerscope.models.loading import Original, load_original
 from steerscope.runs.outputs import check_folder, marked, write_mark
 from steerscope.runs.whole_files import whole_folder
@@ -67,7 +68,7 @@ def apply(original: Original, change: WeightChange, coefficient: float) -> None:
         NotFiniteError: a weight would not be finite.
         UnsupportedWeightError: the architecture keeps a weight where it is not known.
     """
-    if change.fingerprint != original.fingerprint:
+    if not same_weights(change.fingerprint, original.fingerprint):
         raise VectorMismatchError(
             f"this {change.method} belongs to a model {change.fingerprint[:12]}, not to this one "
             f"({original.fingerprint[:12]}); merge it into the model that it was trained on."

@@ -56,10 +56,10 @@ def study(sealed, tmp_path):
     return shutil.copytree(sealed, tmp_path / "study")
 
 
-def part_of(path, kind, number=0):
-    """A part by its number among those with the most rows first, as a place in the folder."""
-    parts = sorted((path / kind).glob("*.parquet"), key=lambda p: (-len(pd.read_parquet(p)), p))
-    return f"{kind}/{parts[number].name}"
+def part_of(path, kind, split):
+    """The part that holds a split, as a place in the folder."""
+    parts = (path / kind).glob("*.parquet")
+    return next(f"{kind}/{p.name}" for p in parts if (pd.read_parquet(p).split == split).all())
 
 
 def differences(path):
@@ -95,7 +95,7 @@ def test_a_finished_run_is_as_it_was(sealed):
 
 
 def test_an_altered_row_is_named_with_what_it_was_and_what_it_changes(study, capsys):
-    part = part_of(study, "rows", 1)
+    part = part_of(study, "rows", "test")
     rows = pd.read_parquet(study / part)
     here = rows[(rows.split == "test") & (rows.metric == "flipped") & (rows.value == 1.0)]
     number = here.index[0]
@@ -115,7 +115,7 @@ def test_an_altered_row_is_named_with_what_it_was_and_what_it_changes(study, cap
 
 
 def test_the_command_names_what_differs_and_leaves_with_2(study, capsys):
-    part = part_of(study, "rows")
+    part = part_of(study, "rows", "select")
     alter(study, part, lambda t: t[t.cell != "plain"])
     with pytest.raises(SystemExit) as stop:
         main(["verify", str(study), "--no-weights"])
@@ -126,7 +126,7 @@ def test_the_command_names_what_differs_and_leaves_with_2(study, capsys):
 
 
 def test_a_row_altered_before_everything_was_sealed_again_is_still_found(study):
-    part = part_of(study, "rows")
+    part = part_of(study, "rows", "select")
     alter(study, part, with_row(7, kl_nats=9.0))
     Run.open(study).seal()  # even with a new manifest, the seal of the part tells
     [only] = altered_records(study)
@@ -135,7 +135,7 @@ def test_a_row_altered_before_everything_was_sealed_again_is_still_found(study):
 
 
 def test_a_row_more_or_less_a_part_less_and_a_lost_seal_are_found(study):
-    first, second = part_of(study, "rows"), part_of(study, "rows", 1)
+    first, second = part_of(study, "rows", "select"), part_of(study, "rows", "test")
     alter(study, first, lambda t: t.iloc[:-1])
     (study / second).unlink()
     said = altered_records(study)
@@ -146,7 +146,7 @@ def test_a_row_more_or_less_a_part_less_and_a_lost_seal_are_found(study):
 
 
 def test_an_altered_text_and_a_lost_manifest_are_found(study):
-    part = part_of(study, "texts")
+    part = part_of(study, "texts", "test")
     alter(study, part, with_row(0, written="c"))
     (study / "manifest.json").unlink()
     said = altered_records(study)

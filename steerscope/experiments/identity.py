@@ -13,6 +13,8 @@ from steerscope.errors import RunError
 from steerscope.experiments.jobs.job import Step
 from steerscope.runs.results import RUN, Run
 
+# What a run does not state where nothing was asked for.
+_USUAL: dict[str, Any] = {"chat": None, "bos": "auto", "revision": None, "all_layers": False}
 RUNS = "runs"  # folder of an experiment
 
 
@@ -77,7 +79,7 @@ def _is_of(run: Run, step: Step) -> bool:
     """Whether a run has the settings of a step, as far as it knew them when it was made."""
     wanted, there = _as_stored(step), run.configuration
     return there.get("kind") == wanted["kind"] and all(
-        there[key] == value for key, value in wanted.items() if key in there
+        there.get(key, _USUAL.get(key, value)) == value for key, value in wanted.items()
     )
 
 

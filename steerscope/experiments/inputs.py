@@ -8,6 +8,7 @@ from typing import Any
 from steerscope.directions import load_directions
 from steerscope.errors import SteerscopeError
 from steerscope.experiments.jobs.overlaps import digest
+from steerscope.models.chat_templates import in_chat
 from steerscope.models.fingerprints import same_weights
 from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
@@ -16,6 +17,7 @@ from steerscope.runs.results import Run
 from steerscope.studies.steering.measure import load_texts
 from steerscope.studies.steering.plan import Plan, plan_of
 from steerscope.texts.bundled import bundled_contrasts
+from steerscope.texts.chats import as_chat
 from steerscope.texts.contrasts import load_contrasts, prompts_for
 
 _OURS = {"PredictorStep", "ComparisonStep", "CombinationStep", "OverlapStep"}
@@ -62,10 +64,17 @@ def _text_hashes(run: Run, model: LensModel | None) -> dict[str, Any]:
     configuration = run.configuration
     if configuration.get("kind") in _OURS:
         contrasts = load_contrasts(configuration["contrasts"])
-        found: dict[str, Any] = {"contrasts_sha256": contrasts.sha256}
+        prompts = None
         if "prompts_sha256" in configuration:
-            found["prompts_sha256"] = prompts_for(contrasts, configuration["prompts"]).sha256
-        return found
+            prompts = prompts_for(contrasts, configuration["prompts"])
+        if configuration.get("chat"):
+            if model is None:
+                return {}  # the template belongs to the model
+            chat = as_chat(configuration["chat"])
+            contrasts = in_chat(model, contrasts, chat)
+            prompts = None if prompts is None else in_chat(model, prompts, chat)
+        found: dict[str, Any] = {"contrasts_sha256": contrasts.sha256}
+        return found if prompts is None else found | {"prompts_sha256": prompts.sha256}
     if configuration.get("kind") == "TransferPlan":  # it names its texts, but not where they lie
         name = configuration["contrasts"]
         stated = "contrasts_sha256" in configuration and name in bundled_contrasts()
@@ -75,9 +84,9 @@ def _text_hashes(run: Run, model: LensModel | None) -> dict[str, Any]:
     if plan.chat:
         if model is None:
             return {}  # the template belongs to the model
-        texts = texts.wrapped(model)
-    prompts = [texts.prompts.select.sha256, texts.prompts.test.sha256]
-    return {"contrasts_sha256": texts.contrasts.sha256, "prompts_sha256": prompts}
+        texts = texts.in_chat(model, plan.chat)
+    hashes = [texts.prompts.select.sha256, texts.prompts.test.sha256]
+    return {"contrasts_sha256": texts.contrasts.sha256, "prompts_sha256": hashes}
 
 
 def _plan_of(run: Run) -> Plan:
@@ -85,7 +94,8 @@ def _plan_of(run: Run) -> Plan:
     configuration = run.configuration
     if configuration.get("kind") == "WeightSweepPlan":
         names = ("contrasts", "prompts", "max_select", "max_test", "seed")
-        return Plan(**{name: configuration[name] for name in names})
+        chat = as_chat(configuration.get("chat"))
+        return Plan(**{name: configuration[name] for name in names}, chat=chat)
     return plan_of(run)
 
 

@@ -34,7 +34,8 @@ from steerscope.runs.printed import PRINTED, is_printed
 from steerscope.runs.seals import MANIFEST, hashes, read_manifest, write_manifest
 from steerscope.runs.whole_files import UNFINISHED_SUFFIX, clear_unfinished, write_whole
 
-STATUSES = ("ok", "degenerate", "empty", "unread")
+NOT_FINITE = "not_finite"
+STATUSES = ("ok", "degenerate", "empty", "unread", NOT_FINITE)
 RUN, FORMAT_VERSION = "run.json", 2
 _KEY = ["cell", "prompt", "split", "metric"]
 _TEXT_KEY = ["split", "cell", "prompt"]
@@ -51,7 +52,8 @@ class Row:
         kl_nats: measured KL(steered || plain) of this condition on this prompt, mean over positions.
         prompt: number of the prompt or pair within its split.
         status: `ok`; `degenerate` if the text collapsed into repetition; `empty` if there was none;
-            `unread` if the judge could not tell.
+            `unread` if the judge could not tell; `not_finite` if the logits of its condition held a
+            NaN or an infinity, so that the value is NaN.
     """
 
     cell: str

@@ -1,4 +1,4 @@
-"""Edits of weight spectra against controls of the same size, as a job of an experiment."""
+"""Edits of weight spectra against controls of the same size and KL, as a job of an experiment."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.weights.findings import front_table
 from steerscope.studies.weights.measure import run_weight_sweep
 from steerscope.studies.weights.plan import WeightSweepPlan
+from steerscope.texts.chats import as_chat
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,9 @@ class EditStep:
     @property
     def settings(self) -> dict[str, Any]:
         """All that decides its numbers but the content of its files."""
-        return {"kind": type(self.plan).__name__, **asdict(self.plan)}
+        chat = as_chat(self.plan.chat)
+        stored = None if chat is None else chat.stored()
+        return {"kind": type(self.plan).__name__, **asdict(self.plan), "chat": stored}
 
     @property
     def model(self) -> str:
@@ -94,6 +97,7 @@ def _steps(e: Experiment) -> list[Step]:
                 n_new=e.decoding.n_new,
                 temperature=e.decoding.temperature,
                 seed=seed,
+                chat=as_chat(e.chat),
                 **given,
             )
         )
@@ -122,10 +126,10 @@ def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
 
 EDITS = Job(
     name="edits",
-    words="edits of weight spectra against controls of the same size",
+    words="edits of weight spectra against controls of the same size and of the same KL",
     takes=frozenset(
         {
-            "prompts", "other", "sites.layers", "edits", "decoding", "sample.select", "sample.test",
+            "prompts", "other", "chat", "sites.layers", "edits", "decoding", "sample.select", "sample.test",
             "sample.texts", "sample.nulls",
         }
     ),

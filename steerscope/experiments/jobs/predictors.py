@@ -15,6 +15,7 @@ from steerscope.engine.matched_kl import Matching
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label, labels
 from steerscope.figures.files import Plate
+from steerscope.models.chat_templates import in_chat
 from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
@@ -22,6 +23,7 @@ from steerscope.runs.keeping import UNFINISHED, KeptIn
 from steerscope.runs.results import Row, Run, plain_row
 from steerscope.studies.predictors.findings import EXPECTED_SIGNS, predictor_league
 from steerscope.studies.predictors.measure import predictor_table
+from steerscope.texts.chats import Chat, as_chat
 from steerscope.texts.contrasts import load_contrasts
 
 OUTCOMES = {
@@ -49,6 +51,7 @@ class PredictorStep:
     n_pairs: int
     dtype: str
     backbone: str
+    chat: Chat | None = None
 
     @property
     def name(self) -> str:
@@ -58,13 +61,15 @@ class PredictorStep:
     @property
     def settings(self) -> dict[str, Any]:
         """All that decides its numbers but the content of its files."""
-        return {"kind": "PredictorStep", **asdict(self)}
+        chat = None if self.chat is None else self.chat.stored()
+        return {"kind": "PredictorStep", **asdict(self), "chat": chat}
 
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
         """Measure the layers of the concept that are missing."""
         model = load_model(self.model, backbone=self.backbone, dtype=self.dtype, **asdict(machine))
         contrasts = load_contrasts(self.contrasts)
-        settings = self.settings | {"contrasts_sha256": contrasts.sha256}
+        said = in_chat(model, contrasts, self.chat).sha256
+        settings = self.settings | {"contrasts_sha256": said}
         provenance = provenance_of(model)
         run = Run.start(out, settings, provenance=provenance)
         kept = KeptIn(out / UNFINISHED)
@@ -76,6 +81,7 @@ class PredictorStep:
             seed=self.seed,
             progress=progress,
             keep=kept,
+            chat=self.chat,
         )
         run.append(rows_of_layers(table))
         run.seal()
@@ -124,9 +130,9 @@ def layers_of_rows(runs: Sequence[Run]) -> pd.DataFrame:
 def _steps(e: Experiment) -> list[Step]:
     usual = Matching()
     matching = Matching(e.doses.values or usual.doses, e.matched.relative, e.matched.kl or usual.kl)
-    n_pairs = e.sample.pairs or 40
+    n_pairs, chat = e.sample.pairs or 40, as_chat(e.chat)
     return [
-        PredictorStep(model, contrasts, seed, matching, n_pairs, e.dtype, e.backbone)
+        PredictorStep(model, contrasts, seed, matching, n_pairs, e.dtype, e.backbone, chat)
         for model, contrasts, seed in product(e.models, e.contrasts, e.seeds)
     ]
 
@@ -161,7 +167,7 @@ def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
 PREDICTORS = Job(
     name="predictors",
     words="diagnostics of every layer against how far it can be steered",
-    takes=frozenset({"doses.values", "matched", "sample.pairs"}),
+    takes=frozenset({"chat", "doses.values", "matched", "sample.pairs"}),
     figures=tuple(f"league-{name}" for name in OUTCOMES),
     steps=_steps,
     tables=_tables,

@@ -22,6 +22,7 @@ from steerscope.studies.steering.findings import Findings, find
 from steerscope.studies.steering.measure import run_study, run_sweep
 from steerscope.studies.steering.plan import Plan, StudyPlan, SweepPlan
 from steerscope.studies.steering.responses import PLAIN, metric_mean
+from steerscope.texts.chats import as_chat
 
 _NONE = Estimate(math.nan, math.nan, math.nan, 0)
 _KEYS = ("run", "model", "contrasts", "method", "seed")
@@ -42,7 +43,9 @@ class StudyStep:
     @property
     def settings(self) -> dict[str, Any]:
         """All that decides its numbers but the content of its files."""
-        return {"kind": type(self.plan).__name__, **asdict(self.plan)}
+        chat = as_chat(self.plan.chat)
+        stored = None if chat is None else chat.stored()
+        return {"kind": type(self.plan).__name__, **asdict(self.plan), "chat": stored}
 
     @property
     def model(self) -> str:
@@ -111,7 +114,7 @@ def _steps(experiment: Experiment, kind: type[StudyPlan | SweepPlan]) -> list[St
                 layers=e.sites.layers,
                 read=e.read,
                 scope=e.scope,
-                chat=e.chat,
+                chat=as_chat(e.chat),
                 n_new=e.decoding.n_new,
                 temperature=e.decoding.temperature,
                 **given,

@@ -94,15 +94,19 @@ def train(
     loaded = loading.load(model)
     n = loaded.shape.n_layers
     chosen = parse_layers(layers) or tuple(range(n // 4, max(n // 4 + 1, 3 * n // 4)))
-    names = [name.strip() for name in matrices.split(",")]
     asked = adapter.AdapterDesign(
-        matrices=tuple(Place(check_weight(name), layer) for name in names for layer in chosen),
+        matrices=tuple(
+            Place(check_weight(name), layer)
+            for name in map(str.strip, matrices.split(","))
+            for layer in chosen
+        ),
         rank=rank,
         **_turning(turn, scaling, columns, angle),
     )
     parts = in_chat(loaded, load_contrasts(contrasts), talk.asked()).split(seed)
-    along = parse_layers(ruler) or (7 * n // 10,)
-    measured = adapter.frozen_ruler(loaded, parts.fit, along, space=space)
+    measured = adapter.frozen_ruler(
+        loaded, parts.fit, parse_layers(ruler) or (7 * n // 10,), space=space
+    )
     with training_of(out) as checkpoint:
         found, trained = adapter.train_adapter(
             loaded,

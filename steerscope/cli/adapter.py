@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from steerscope.texts.contrasts import ContrastSet
     from steerscope.weights.adapter.records import TrainingRecord
     from steerscope.weights.adapter.training import Epoch
+    from steerscope.weights.places import Place
 
 adapter = typer.Typer(
     add_completion=False,
@@ -81,12 +82,10 @@ def train(
 ) -> None:
     """Train an adapter on the fit split; a run that was stopped goes on where it was."""
     from steerscope.models.chat_templates import in_chat
-    from steerscope.models.matrices import check_weight
     from steerscope.progress import bar
     from steerscope.runs.outputs import check_file
     from steerscope.texts.contrasts import load_contrasts
     from steerscope.weights import adapter
-    from steerscope.weights.places import Place
 
     check_file(out, own=adapter.is_adapter_file, inputs=[model, contrasts], force=force)
     objective = adapter.find_objective(aim, link)
@@ -95,11 +94,7 @@ def train(
     n = loaded.shape.n_layers
     chosen = parse_layers(layers) or tuple(range(n // 4, max(n // 4 + 1, 3 * n // 4)))
     asked = adapter.AdapterDesign(
-        matrices=tuple(
-            Place(check_weight(name), layer)
-            for name in map(str.strip, matrices.split(","))
-            for layer in chosen
-        ),
+        matrices=_places(matrices, chosen),
         rank=rank,
         **_turning(turn, scaling, columns, angle),
     )
@@ -123,6 +118,15 @@ def train(
     lines += [f"{found.n_parameters:,} numbers in {len(found.matrices)} matrices; saved: {out}"]
     result = {"adapter": str(out), "parameters": found.n_parameters, "sign": trained.sign}
     finish(as_json, result | {"history": [asdict(e) for e in trained.history]}, lines)
+
+
+def _places(matrices: str, layers: Sequence[int]) -> tuple[Place, ...]:
+    """Every named weight at every layer."""
+    from steerscope.models.matrices import check_weight
+    from steerscope.weights.places import Place
+
+    names = [name.strip() for name in matrices.split(",")]
+    return tuple(Place(check_weight(name), layer) for name in names for layer in layers)
 
 
 @contextmanager

@@ -12,7 +12,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -277,11 +276,7 @@ def _keep(
     for name, tensor in trainee.parameters().items():
         tensors[f"now {name}"] = tensor.detach()
         tensors |= {f"{key} {name}": value for key, value in optimiser.state[tensor].items()}
-    # JSON has no word for what the first epoch did not train.
-    history = [
-        asdict(e) | {"training": None if math.isnan(e.training) else e.training}
-        for e in state.history
-    ]
+    history = [asdict(e) | {"training": _stored(e.training)} for e in state.history]
     write_tensors(path, tensors, {"training": identity, "history": history}, RunError)
 
 
@@ -306,9 +301,16 @@ def _resumed(
             }
             optimiser.state[tensor] = kept
     best = {n: tensors[f"best {n}"].to(t.device) for n, t in trainee.parameters().items()}
-    return _State(best, [_epoch(e) for e in described["history"]])
+    history = [
+        Epoch(e["number"], _read(e["training"]), e["validation"]) for e in described["history"]
+    ]
+    return _State(best, history)
 
 
-def _epoch(stored: dict[str, Any]) -> Epoch:
-    training = math.nan if stored["training"] is None else stored["training"]
-    return Epoch(stored["number"], training, stored["validation"])
+def _stored(loss: float) -> float | None:
+    """A loss as JSON has it: the epoch of no change has none, which is no number."""
+    return None if math.isnan(loss) else loss
+
+
+def _read(loss: float | None) -> float:
+    return math.nan if loss is None else loss

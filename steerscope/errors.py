@@ -179,6 +179,10 @@ class PureGainWarning(UserWarning):
     """An edit of a spectrum multiplies the whole matrix by one number and changes no spectrum."""
 
 
+class LeftOutWarning(UserWarning):
+    """Sites that were not asked for by number have no direction and are left out."""
+
+
 class TemplateWarning(UserWarning):
     """A direction meets texts in another chat template than it was found in."""
 

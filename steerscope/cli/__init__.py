@@ -23,6 +23,7 @@ from steerscope.cli.styles import styles
 from steerscope.cli.weights import weights
 from steerscope.errors import (
     BackboneWarning,
+    LeftOutWarning,
     OtherWeightsWarning,
     PureGainWarning,
     TemplateWarning,
@@ -58,7 +59,7 @@ for of_features in (sae_use.overlap, sae_use.features, sae_use.steer):
 app.add_typer(sae_app, name="sae")
 
 # Warnings that tell a user something; the others are for programmers.
-_NOTED = (BackboneWarning, OtherWeightsWarning, PureGainWarning, TemplateWarning)
+_NOTED = (BackboneWarning, LeftOutWarning, OtherWeightsWarning, PureGainWarning, TemplateWarning)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

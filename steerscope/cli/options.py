@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from steerscope.cli.shared import (
     Backbone,
     Bos,
+    ChatDate,
+    ChatFlag,
     Check,
     Contrasts,
     Device,
@@ -30,7 +32,9 @@ from steerscope.cli.shared import (
     Revision,
     Seed,
     StreamName,
+    System,
     Temperature,
+    TemplateArguments,
     TrustRemoteCode,
     parse_layers,
 )
@@ -40,6 +44,7 @@ from steerscope.texts.bundled import DEFAULT_MODEL
 if TYPE_CHECKING:
     from steerscope.engine.generation import Sampler
     from steerscope.models.lens_model import LensModel
+    from steerscope.texts.chats import Chat
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,24 @@ class Writing:
     def settings(self) -> dict[str, Any]:
         """The same, for a plan."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Talk:
+    """How texts are put into the model's chat template; any of the others asks for it as well."""
+
+    chat: ChatFlag = False
+    system: System = None
+    template: TemplateArguments = None
+    date: ChatDate = None
+
+    def asked(self) -> Chat | None:
+        """What is asked for; None for plain text."""
+        from steerscope.texts.chats import FIXED_DATE, Chat
+
+        if not self.chat and self.system is None and not self.template and self.date is None:
+            return None
+        return Chat(self.system, tuple(self.template or ()), self.date or FIXED_DATE)
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

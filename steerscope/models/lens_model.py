@@ -31,6 +31,8 @@ from steerscope.models.offers import Offer
 from steerscope.models.turns import Turn, keep_alone, refuse_copy
 from steerscope.models.vocabulary import Bos, Vocabulary, check_bos
 from steerscope.sites import HEAD_STREAMS, STREAMS, Site, Stream
+from steerscope.texts.chats import Conversation
+from steerscope.texts.lines import check_text
 
 BackboneName = Literal["hooked", "bridge"]
 TextOrIds = str | Sequence[int]
@@ -205,11 +207,19 @@ class LensModel(ABC):
 
         Raises:
             PromptTooLongError: the context does not hold the tokens and `room` new ones.
-            BadValueError: no token at all, an id outside the vocabulary, or `always` where the
-                tokenizer has no beginning-of-sequence token.
+            BadValueError: no token at all, an id outside the vocabulary, `always` where the
+                tokenizer has no beginning-of-sequence token, or a conversation that no template
+                has written.
+            ContrastError: the text holds half of a surrogate pair.
             UnknownNameError: no such `bos`.
         """
         if isinstance(text, str):
+            check_text("prompt", text)
+            if isinstance(text, Conversation):
+                raise BadValueError(
+                    "a conversation has no tokens until a chat template writes it; use --chat "
+                    "(wrapped in Python)."
+                )
             if isinstance(bos, bool):
                 bos = "auto" if bos else "never"
             ids = self.vocabulary.begin(text, self.bos if bos is None else check_bos(bos))

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from steerscope.directions import Direction
-from steerscope.doses import Dose
+from steerscope.doses import Dose, Scale
 from steerscope.errors import OtherWeightsWarning, UnsupportedSiteError, VectorMismatchError
 from steerscope.models.clock import Clock
 from steerscope.models.fingerprints import same_weights
@@ -81,6 +81,11 @@ class Steering:
     def __post_init__(self) -> None:
         find_operator(self.operator).check(self.dose)
         as_strength(self.strength).check(self.direction.site)
+
+    @property
+    def scale(self) -> Scale:
+        """Lengths of one natural and one relative unit."""
+        return self.direction.scale
 
     def labels(self) -> dict[str, str | float]:
         """Direction, operator, scope, strength and the dose in its three lengths, NaN without one."""

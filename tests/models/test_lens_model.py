@@ -85,6 +85,10 @@ def test_models_that_are_not_there_are_named(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelLoadError, match="cannot load model"):
         load_model(tmp_path)
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n"
+    (tmp_path / "model.safetensors").write_text(pointer)
+    with pytest.raises(ModelLoadError, match="model.safetensors is a git-lfs pointer.*lfs pull"):
+        load_model(tmp_path)
     with pytest.raises(UnknownNameError, match="auto, bridge, hooked"):
         load_model("microworld", backbone="hoked")
     with pytest.raises(UnknownNameError, match="bfloat16, float16, float32"):

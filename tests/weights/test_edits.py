@@ -401,3 +401,33 @@ def test_a_pure_gain_is_said_to_be_one(tiny):
         assert found.cosine == pytest.approx(1, abs=rounding(64, 1.0))
         assert found.relative_change == pytest.approx(0.3, rel=1e-5)
         assert found.after.stable_rank == pytest.approx(found.before.stable_rank, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("down.5", "down.5"),
+        ("down_proj.5", "down.5"),
+        ("model.layers.5.mlp.down_proj", "down.5"),
+        ("model.layers.5.mlp.down_proj.weight", "down.5"),
+        ("model.layers.5.self_attn.k_proj", "k.5"),
+        ("transformer.h.5.mlp.c_fc", "up.5"),
+        ("transformer.h.5.mlp.c_proj", "down.5"),
+        ("transformer.h.5.attn.c_proj", "o.5"),
+        ("blocks.5.mlp.W_out", "down.5"),
+        ("blocks.5.attn.W_K", "k.5"),
+    ],
+)
+def test_weights_are_known_by_the_names_of_transformers_and_transformerlens(text, place):
+    assert str(Place.parse(text)) == place
+    assert parse_places(f"{text}:-0.2, up:7-8:1") == (
+        (Place.parse(place), -0.2), (Place("up", 7), 1.0), (Place("up", 8), 1.0),
+    )  # fmt: skip
+
+
+def test_an_experts_matrix_and_a_router_are_no_weight_of_the_block():
+    for text in ("model.layers.5.mlp.experts.3.down_proj", "model.layers.5.mlp.router"):
+        with pytest.raises(UnknownNameError, match="unknown weight"):
+            Place.parse(text)
+    with pytest.raises(BadValueError, match="cannot read weight 'down'"):
+        Place.parse("down")

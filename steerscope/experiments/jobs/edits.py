@@ -22,6 +22,7 @@ from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.weights.findings import front_table
 from steerscope.studies.weights.measure import run_weight_sweep
 from steerscope.studies.weights.plan import WeightSweepPlan
+from steerscope.texts.chats import as_chat
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ def _steps(e: Experiment) -> list[Step]:
                 n_new=e.decoding.n_new,
                 temperature=e.decoding.temperature,
                 seed=seed,
+                chat=as_chat(e.chat),
                 **given,
             )
         )
@@ -122,7 +124,7 @@ EDITS = Job(
     words="edits of weight spectra against controls of the same size and of the same KL",
     takes=frozenset(
         {
-            "prompts", "other", "sites.layers", "edits", "decoding", "sample.select", "sample.test",
+            "prompts", "other", "chat", "sites.layers", "edits", "decoding", "sample.select", "sample.test",
             "sample.texts", "sample.nulls",
         }
     ),

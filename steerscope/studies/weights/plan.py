@@ -9,6 +9,7 @@ from steerscope.errors import BadValueError
 from steerscope.models.matrices import check_weight
 from steerscope.studies.weights.findings import Limits
 from steerscope.texts.bundled import DEFAULT_MODEL
+from steerscope.texts.chats import Chat, as_chat
 from steerscope.texts.numbers import check_seed, check_temperature
 from steerscope.weights.edits import find_edit
 from steerscope.weights.weight_edit import WeightEdit
@@ -41,6 +42,7 @@ class WeightSweepPlan:
         n_controls: seeds of each random control.
         n_texts: texts for perplexity.
         n_new: tokens of each continuation.
+        chat: how texts are put into the model's chat template, as in `Plan`.
         temperature: of sampling; 0 for the most likely token.
         bos: how texts begin: `auto`, `always` or `never`.
         revision: branch, tag or commit of a model on the hub; None for the newest.
@@ -74,8 +76,10 @@ class WeightSweepPlan:
     seed: int = 0
     bos: str = "auto"
     revision: str | None = None
+    chat: bool | Chat | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "chat", as_chat(self.chat))
         for name in self.weights:
             check_weight(name)
         check_temperature(self.temperature)

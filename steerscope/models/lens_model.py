@@ -28,6 +28,7 @@ from steerscope.errors import (
 from steerscope.models.caches import Cache, Recompute
 from steerscope.models.clock import Clock
 from steerscope.models.offers import Offer
+from steerscope.models.plain_pass import PlainPass
 from steerscope.models.turns import Turn, keep_alone, refuse_copy
 from steerscope.models.vocabulary import Bos, Vocabulary, check_bos
 from steerscope.sites import HEAD_STREAMS, STREAMS, Site, Stream
@@ -398,41 +399,3 @@ def _on_site(site: Site, whole: Tensor, function: HookFunction) -> Tensor | None
             return None
         return rearrange(flat, "batch pos (head d) -> batch pos head d", head=whole.shape[2])
     return function(whole)
-
-
-class PlainPass:
-    """Prompts of one length, to be run under conditions that leave their first blocks as they are.
-
-    This one remembers only the tokens and runs every block of every condition.
-    """
-
-    def __init__(self, model: LensModel, tokens: Int[Tensor, "prompt pos"]) -> None:
-        self.model, self.tokens = model, tokens
-
-    def first_run(self, block: int) -> int:  # noqa: ARG002 - a backbone may start there
-        """The first block that really runs for a condition that changes nothing below `block`."""
-        return 0
-
-    def resume(
-        self,
-        prompts: Int[Tensor, " row"],
-        block: int,  # noqa: ARG002
-        *,
-        cache: Cache | None = None,
-        last: int | None = None,
-    ) -> Float[Tensor, "row out vocab"]:
-        """Logits of rows of these prompts, run from `block` on at the latest; fills an empty cache.
-
-        The hooks at the end of the block before run again as well. `block` = number of blocks gives
-        the logits of the plain pass itself.
-        """
-        return self.model.forward(self.tokens[prompts], cache=cache, last=last)
-
-    def resume_in_parts(
-        self, prompts: Int[Tensor, " row"], block: int, *, last: int
-    ) -> Iterator[tuple[Int[Tensor, " part"], Float[Tensor, "part out vocab"]]]:
-        """As `resume` without a cache, the logits of a few rows at a time, with their numbers.
-
-        A backbone may make them only as they are taken, so that all logits never exist at once.
-        """
-        yield torch.arange(len(prompts)), self.resume(prompts, block, last=last)

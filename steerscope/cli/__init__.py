@@ -24,6 +24,7 @@ from steerscope.cli.weights import weights
 from steerscope.errors import (
     BackboneWarning,
     LeftOutWarning,
+    OtherWeightsWarning,
     PureGainWarning,
     TemplateWarning,
 )
@@ -57,6 +58,15 @@ for of_features in (sae_use.overlap, sae_use.features, sae_use.steer):
     sae_app.command()(of_features)
 app.add_typer(sae_app, name="sae")
 
+# Warnings that tell a user something; the others are for programmers.
+_NOTED = (
+    BackboneWarning,
+    LeftOutWarning,
+    OtherWeightsWarning,
+    PureGainWarning,
+    TemplateWarning,
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and leave with its exit code: 0, 2 for what the user can mend, 1 for our faults."""
@@ -82,7 +92,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _send_notes_to(ending: Ending) -> None:
     """Have what the library logs, and its warnings to the user, appear on standard error, once."""
-    shown = BackboneWarning | LeftOutWarning | PureGainWarning | TemplateWarning
 
     class _Notes(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -91,7 +100,7 @@ def _send_notes_to(ending: Ending) -> None:
     def _show_warning(
         message: Warning | str, category: type[Warning], *_: object, **__: object
     ) -> None:
-        if issubclass(category, shown):
+        if issubclass(category, _NOTED):
             ending.aside(str(message), before="note: ")
 
     notes = logging.getLogger("steerscope")

@@ -17,6 +17,7 @@ from steerscope.cli.shared import (
     finish,
     numbers,
     parse_layers,
+    say_aside,
     table,
 )
 from steerscope.texts.bundled import DEFAULT_MODEL
@@ -24,6 +25,9 @@ from steerscope.texts.bundled import DEFAULT_MODEL
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from steerscope.models.lens_model import LensModel
+    from steerscope.texts.contrasts import ContrastSet, PromptSet
+    from steerscope.weights.adapter.records import TrainingRecord
     from steerscope.weights.adapter.training import Epoch
 
 adapter = typer.Typer(
@@ -111,6 +115,25 @@ def train(
     finish(as_json, result | {"history": [asdict(e) for e in trained.history]}, lines)
 
 
+def _training_splits(
+    record: TrainingRecord | None, trained_on: str | None, pairs: ContrastSet, seed: int
+) -> tuple[ContrastSet, ContrastSet]:
+    """The pairs that the adapter learned from, for what it is compared with to learn from too.
+
+    Raises:
+        ContrastError: the pairs to evaluate on were trained on, or those of the training are not here.
+    """
+    from steerscope.texts.contrasts import load_contrasts
+
+    parts = pairs.split(seed)
+    if record is None:
+        say_aside("the file does not say what the adapter was trained on: seen pairs are not told")
+        return parts.fit, parts.select
+    record.check_unseen(parts.test)
+    same = record.contrasts == pairs.name and trained_on is None
+    return record.splits_of(pairs if same else load_contrasts(trained_on or record.contrasts))
+
+
 def _turning(turn: str, scaling: str, columns: str, angle: float) -> dict[str, Any]:
     """What of a design the options name."""
     return {"turn": turn, "scaling": scaling, "columns": columns, "angle": angle}
@@ -120,6 +143,16 @@ def _epochs(history: Sequence[Epoch]) -> list[str]:
     """The loss of every epoch."""
     rows = [[e.number, f"{e.training:.4f}", f"{e.validation:.4f}"] for e in history]
     return table("loss per pair:", ("epoch", "training", "validation"), rows)
+
+
+def _said(loaded: LensModel, subject: Subject, talk: Talk) -> tuple[ContrastSet, PromptSet]:
+    """The pairs and the prompts, in the chat template if asked."""
+    from steerscope.models.chat_templates import in_chat
+    from steerscope.texts.contrasts import load_contrasts, prompts_for
+
+    pairs = load_contrasts(subject.contrasts)
+    asked = in_chat(loaded, prompts_for(pairs, subject.prompts), talk.asked())
+    return in_chat(loaded, pairs, talk.asked()), asked
 
 
 @adapter.command()
@@ -133,6 +166,10 @@ def evaluate(
     ] = "0.5,1,2",
     kl: Annotated[float, typer.Option(help="nats at which techniques are compared")] = 0.1,
     n_prompts: Annotated[int, typer.Option(help="held-out prompts, at most")] = 60,
+    trained_on: Annotated[
+        str | None,
+        typer.Option(help="contrast set of the training, where its name does not find it"),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="run directory with its page")] = None,
     seed: Seed = 0,
     talk: Talk,
@@ -140,7 +177,6 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """What an adapter does to its target and to all else, beside mean-difference steering."""
-    from steerscope.models.chat_templates import in_chat
     from steerscope.progress import bar
     from steerscope.report import write_report
     from steerscope.studies.transfer.findings import transfer_table
@@ -149,19 +185,18 @@ def evaluate(
     from steerscope.studies.transfer.runs import store_transfer
     from steerscope.studies.transfer.techniques import weights_technique
     from steerscope.studies.transfer.wording import verdicts
-    from steerscope.texts.contrasts import load_contrasts, prompts_for
     from steerscope.weights.adapter import load_adapter
 
     loaded = loading.load(subject.model)
-    technique = weights_technique(load_adapter(path, loaded))
+    found_adapter = load_adapter(path, loaded)
+    technique = weights_technique(found_adapter)
     ends = [float(c) for c in numbers(coefficients, float, "coefficients")]
     plan = TransferPlan(
         coefficients=tuple(sorted([-c for c in ends] + ends)), kl=kl, n_prompts=n_prompts, seed=seed
     )
-    pairs = load_contrasts(subject.contrasts)
-    asked = in_chat(loaded, prompts_for(pairs, subject.prompts), talk.asked())
-    pairs = in_chat(loaded, pairs, talk.asked())
-    steering = steering_by_validation(loaded, pairs, asked, "mean_diff", plan)
+    pairs, asked = _said(loaded, subject, talk)
+    splits = _training_splits(found_adapter.record, trained_on, pairs, seed)
+    steering = steering_by_validation(loaded, pairs, asked, "mean_diff", plan, splits=splits)
     rows = transfer(loaded, [technique, steering], pairs, asked, plan=plan, progress=bar)
     found, said = transfer_table(rows), verdicts(rows, technique.name, kl=kl)
     pages = []

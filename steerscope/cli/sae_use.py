@@ -71,24 +71,23 @@ def overlap(
     from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
     names = contrasts or ["mood"]
-    check_source(source or "codes")
+    chosen = "codes" if source is None else source
+    check_source(chosen)
     if len(names) == 1:
         refuse_unused({"source": source}, "one concept is compared over all sources")
     lens_model = loading.load(model)
-    concepts = [in_chat(lens_model, load_contrasts(name), talk.asked()) for name in names]
     found = load_sae(sae, model=lens_model)
     check_count(k, found.n_features)
     parts = {
         name: ContrastSet(c.name, c.pairs[:pairs], c.template)
-        for name, c in zip(names, concepts, strict=True)
+        for name in names
+        for c in [in_chat(lens_model, load_contrasts(name), talk.asked())]
     }
     if len(parts) == 1:
         sets = concept_sets(lens_model, found, parts[names[0]], k)
     else:
         sets = {
-            name: concept_sets(lens_model, found, part, k, sources=[source or "codes"])[
-                source or "codes"
-            ]
+            name: concept_sets(lens_model, found, part, k, sources=[chosen])[chosen]
             for name, part in parts.items()
         }
     rates = {}

@@ -26,7 +26,20 @@ Model = Annotated[str, typer.Option(help="bundled name, Hugging Face folder or h
 Backbone = Annotated[str, typer.Option(help="auto, hooked or bridge")]
 Device = Annotated[str | None, typer.Option(help="such as cpu or cuda; default the GPU if any")]
 Memory = Annotated[str | None, typer.Option(help="such as 8GiB; default what the device has")]
-DType = Annotated[str, typer.Option(help="float32, bfloat16 or float16")]
+DType = Annotated[
+    str,
+    typer.Option(help="float32, bfloat16, float16; auto: the checkpoint's own, float32 on a CPU"),
+]
+Bos = Annotated[
+    str, typer.Option(help="how texts begin: auto as the tokenizer does, always or never")
+]
+Revision = Annotated[str | None, typer.Option(help="branch, tag or commit of a hub model")]
+DeviceMap = Annotated[
+    str | None, typer.Option(help="lay the model over devices, such as auto, instead of --device")
+]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="run Python code that comes with the checkpoint")
+]
 Check = Annotated[
     bool,
     typer.Option(

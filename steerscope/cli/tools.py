@@ -238,6 +238,9 @@ def steer(
         str, typer.Option(help="share of the change, such as 0.5, ramp:8, decay:4 or cosine:0.3")
     ] = "1.0",
     writing: Writing,
+    allow_other_weights: Annotated[
+        bool, typer.Option(help="use a vector of a sibling of the model, with a warning")
+    ] = False,
     talk: Talk,
     loading: Trying,
     as_json: Json = False,
@@ -257,6 +260,8 @@ def steer(
     check_vector(vector)
     loaded = loading.load(model)
     directions = read_several(vector, site, loaded)
+    if allow_other_weights:
+        loaded.accepts = frozenset(d.provenance.fingerprint for d in directions)
     texts = prompt_texts(prompt, loaded, directions, chat)
     if amount is not None and amount.unit == "kl":
         found = calibrate(loaded, directions, amount.value, texts, operator=operator, scope=where)

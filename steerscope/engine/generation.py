@@ -128,7 +128,7 @@ def _uniform(key: str) -> float:
 
 
 @torch.no_grad()
-def generate(
+def generate(  # noqa: PLR0913 - each is a choice of its own
     model: LensModel,
     prompts: Sequence[TextOrIds],
     cells: Sequence[Cell] = (Cell(),),
@@ -137,6 +137,7 @@ def generate(
     sampler: Sampler | None = None,
     batch_size: int | None = None,
     use_cache: bool = True,
+    bos: str | None = None,
     progress: Track = silent,
 ) -> list[list[Continuation]]:
     """Continue every prompt under every condition; `result[c][p]` is prompt p under cell c.
@@ -153,6 +154,7 @@ def generate(
         sampler: default `Greedy()`.
         batch_size: most rows at once; default as many as the memory holds, up to 1,024.
         use_cache: whether keys and values are kept between steps; the tokens are the same.
+        bos: how texts begin: `auto`, `always` or `never`; default as the model's do.
         progress: shows the loop over groups of rows.
 
     Raises:
@@ -162,7 +164,7 @@ def generate(
     """
     found = attempt(
         model, prompts, cells, n_new=n_new, sampler=sampler, batch_size=batch_size,
-        use_cache=use_cache, progress=progress,
+        use_cache=use_cache, bos=bos, progress=progress,
     )  # fmt: skip
     broken = [c for c, row in zip(cells, found, strict=True) if not all(r.finite for r in row)]
     if broken:
@@ -176,7 +178,7 @@ def generate(
 
 
 @torch.no_grad()
-def attempt(
+def attempt(  # noqa: PLR0913 - as `generate`
     model: LensModel,
     prompts: Sequence[TextOrIds],
     cells: Sequence[Cell] = (Cell(),),
@@ -185,6 +187,7 @@ def attempt(
     sampler: Sampler | None = None,
     batch_size: int | None = None,
     use_cache: bool = True,
+    bos: str | None = None,
     progress: Track = silent,
 ) -> list[list[Continuation]]:
     """`generate`, but where logits are no numbers the row ends, marked as not finite.
@@ -197,7 +200,7 @@ def attempt(
     """
     if n_new < 1:
         raise BadValueError(f"n_new is {n_new}; ask for at least 1 token.")
-    ids = [model.tokens(p, room=n_new) for p in prompts]
+    ids = [model.tokens(p, bos=bos, room=n_new) for p in prompts]
     texts = [",".join(map(str, i)) for i in ids]
     rows = [
         _Row(c, p, ids[p], texts[p])
@@ -214,7 +217,12 @@ def attempt(
     results: list[list[Continuation]] = [[] for _ in cells]
     for row in sorted(rows, key=lambda r: (r.cell, r.prompt)):
         results[row.cell].append(
-            Continuation(tuple(row.written), model.text(row.written), row.ended, row.finite)
+            Continuation(
+                tuple(row.written),
+                model.text(row.written, after=row.ids),
+                row.ended,
+                row.finite,
+            )
         )
     return results
 
@@ -405,8 +413,8 @@ class _Decoder:
         if not going:
             return
         chosen = self.sampler.choose(logits, [f"{r.key}|{len(r.written)}" for r in going]).tolist()
-        end = self.model.tokenizer.eos_token_id
+        ends = self.model.vocabulary.ends
         for row, token in zip(going, chosen, strict=True):
-            row.ended = token == end
+            row.ended = token in ends
             if not row.ended:
                 row.written.append(token)

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from steerscope.errors import RunConflictError, RunError
+from steerscope.models.fingerprints import same_weights
 from steerscope.runs.seals import write_manifest, write_seal
 from steerscope.runs.whole_files import whole_file, write_whole
 
@@ -124,7 +125,10 @@ class Run:
                 for k in {*wanted, *run.configuration}
                 if wanted.get(k) != run.configuration.get(k)
             )
-            if run.description["provenance"].get("fingerprint") != provenance.get("fingerprint"):
+            before, now = (
+                p.get("fingerprint") for p in (run.description["provenance"], provenance)
+            )
+            if before != now and not same_weights(before, now):
                 differing.append("model weights")
             if differing:
                 raise RunError(

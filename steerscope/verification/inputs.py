@@ -9,6 +9,7 @@ from steerscope.directions import load_directions
 from steerscope.errors import SteerscopeError
 from steerscope.experiments.jobs.overlaps import digest
 from steerscope.models.chat_templates import in_chat
+from steerscope.models.fingerprints import same_weights
 from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
 from steerscope.runs.results import Run
@@ -36,10 +37,12 @@ def check_inputs(run: Run, *, weights: bool = True) -> list[Difference]:
                 configuration["model"],
                 backbone=configuration["backbone"],
                 dtype=configuration.get("dtype", "float32"),
+                bos=configuration.get("bos", "auto"),
+                revision=configuration.get("revision"),
             )
-            found += _same(
-                "weights", model.fingerprint, run.description["provenance"]["fingerprint"]
-            )
+            then = run.description["provenance"]["fingerprint"]
+            if not same_weights(model.fingerprint, then):
+                found += _same("weights", model.fingerprint, then)
         except SteerscopeError as error:
             found.append(Difference("weights", configuration["model"], "unreadable", str(error)))
         found += _autoencoder(configuration)
@@ -115,7 +118,8 @@ def _vectors(run: Run) -> Iterator[Difference]:
     fingerprint = run.description["provenance"]["fingerprint"]
     for direction in directions:
         origin = direction.provenance
-        yield from _same(f"{path.name}, {direction.label}", origin.fingerprint, fingerprint)
+        if not same_weights(origin.fingerprint, fingerprint):
+            yield from _same(f"{path.name}, {direction.label}", origin.fingerprint, fingerprint)
 
 
 def _same(where: str, now: Any, then: Any) -> list[Difference]:

@@ -164,7 +164,7 @@ def _commands(good: Good, bad: Path) -> Table:
             {**loading, "--model": models, "--top": COUNT, "--prompt": ("w5 " * 70, *TEXT)},
             None,
         ),
-        "figures": ([good.run], {"@run": runs, "--format": (*NAME, "html,,svg"), "--theme": NAME, "--columns": (*COUNT, "3")}, None),
+        "figures": ([good.run], {"@run": [r for r in runs if "-directions-" not in r.name], "--format": (*NAME, "html,,svg"), "--theme": NAME, "--columns": (*COUNT, "3")}, None),
         "audit": ([good.run], {"@run": runs}, None),
         "verify": ([good.run], {"@folder": runs}, None),
         "run": ([good.experiment, "--out", out], {"@experiment": list(places.bad_yaml(bad, good.experiment)), "--device": DEVICE, "--out": folder}, out),

@@ -1,4 +1,4 @@
-"""Edits of weight spectra against controls of the same size, as a job of an experiment."""
+"""Edits of weight spectra against controls of the same size and KL, as a job of an experiment."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
 
 EDITS = Job(
     name="edits",
-    words="edits of weight spectra against controls of the same size",
+    words="edits of weight spectra against controls of the same size and of the same KL",
     takes=frozenset(
         {
             "prompts", "other", "chat", "sites.layers", "edits", "decoding", "sample.select", "sample.test",

@@ -25,9 +25,9 @@ from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, st
 from steerscope.extraction.activations import extract
 from steerscope.figures.files import Plate
 from steerscope.models.chat_templates import in_chat
-from steerscope.models.lens_model import weights_fingerprint
 from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
+from steerscope.models.weight_hashes import sampled
 from steerscope.progress import Track
 from steerscope.runs.results import Row, Run, plain_row
 from steerscope.texts.chats import Chat, as_chat
@@ -145,7 +145,7 @@ class OverlapStep:
 def digest(sae: SparseAutoencoder) -> str:
     """Hash of an autoencoder's numbers, taken as that of a model's weights."""
     tensors = {k: v for k, v in vars(sae).items() if isinstance(v, Tensor)}
-    return weights_fingerprint(sae.architecture, tensors)
+    return sampled(sae.architecture, tensors)
 
 
 def resample(number: int) -> str:

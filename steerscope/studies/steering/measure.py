@@ -205,8 +205,15 @@ def _bind(
     texts = load_texts(plan)
     device, memory = machine
     model = load_model(
-        plan.model, backbone=plan.backbone, dtype=plan.dtype, device=device, memory=memory
+        plan.model,
+        backbone=plan.backbone,
+        dtype=plan.dtype,
+        device=device,
+        memory=memory,
+        bos=plan.bos,
+        revision=plan.revision,
     )
+    plan = replace(plan, dtype=model.dtype_name)
     source = texts.contrasts.sha256
     texts = texts.in_chat(model, plan.chat)
     sites = sites_at(model, plan.stream, plan.layers)
@@ -270,11 +277,11 @@ def _other_pairs(plan: Plan, model: LensModel) -> ContrastSet | None:
 
 
 def _settings(plan: Plan) -> dict[str, Any]:
-    """The plan without what is not asked for, so that runs from before it could be asked continue."""
+    """The plan, without what is newer than a run may be and left as it was, so that it continues."""
+    usual = {"all_layers": False, "bos": "auto", "revision": None}
+    settings = {k: v for k, v in asdict(plan).items() if k not in usual or v != usual[k]}
+    del settings["chat"]
     chat = as_chat(plan.chat)
-    settings = {k: v for k, v in asdict(plan).items() if k != "chat"}
-    if not plan.all_layers:
-        del settings["all_layers"]
     return settings if chat is None else settings | {"chat": chat.stored()}
 
 

@@ -30,7 +30,7 @@ class Plan:
         prompts: bundled name or file; None for those of the same name as the contrast set, and
             where there are none, the openings of the held-out pairs.
         backbone: `auto`, `hooked` or `bridge`.
-        dtype: `float32`, `bfloat16` or `float16`.
+        dtype: `float32`, `bfloat16`, `float16`, or `auto` as in `load_model`; a run says which.
         method: how directions are found.
         stream: where they are read and added.
         layers: the layers to measure; None for all.
@@ -45,6 +45,8 @@ class Plan:
         all_layers: whether all layers are steered at once as well, each with its share of the dose.
         chat: how pairs and prompts are put into the model's chat template: true for as it is, a
             `Chat` for a system message, arguments or a date; None for plain text.
+        bos: how texts begin: `auto`, `always` or `never`.
+        revision: branch, tag or commit of a model on the hub; None for the newest.
         grouping: what splits keep together, as `ContrastSet.split` reads it.
 
     Raises:
@@ -57,7 +59,7 @@ class Plan:
     contrasts: str = "mood"
     prompts: str | None = None
     backbone: str = "auto"
-    dtype: str = "float32"
+    dtype: str = "auto"
     method: str = "mean_diff"
     stream: str = "resid_post"
     layers: tuple[int, ...] | None = None
@@ -70,6 +72,8 @@ class Plan:
     max_test: int = 240
     seed: int = 0
     chat: bool | Chat | None = None
+    bos: str = "auto"
+    revision: str | None = None
     grouping: str = CONTRAST
     all_layers: bool = False
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pandas as pd
 
@@ -146,6 +147,12 @@ class WeightBench:
         ]
 
 
+def _settings(plan: WeightSweepPlan) -> dict[str, Any]:
+    """The plan, without what is newer than a run may be and left as it was, so that it continues."""
+    usual = {"bos": "auto", "revision": None}
+    return {k: v for k, v in asdict(plan).items() if k not in usual or v != usual[k]}
+
+
 def bind(
     plan: WeightSweepPlan, out: str | Path, machine: tuple[str | None, str | None], progress: Track
 ) -> tuple[WeightBench, list[WeightEdit]]:
@@ -167,8 +174,15 @@ def bind(
     )
     device, memory = machine
     model = load_model(
-        plan.model, backbone=plan.backbone, dtype=plan.dtype, device=device, memory=memory
+        plan.model,
+        backbone=plan.backbone,
+        dtype=plan.dtype,
+        device=device,
+        memory=memory,
+        bos=plan.bos,
+        revision=plan.revision,
     )
+    plan = replace(plan, dtype=model.dtype_name)
     contrasts = in_chat(model, contrasts, plan.chat)
     pairs = pairs.map(lambda part: in_chat(model, part, plan.chat))
     prompts = prompts.map(lambda part: in_chat(model, part, plan.chat))
@@ -194,7 +208,7 @@ def bind(
         out,
         {
             "kind": type(plan).__name__,
-            **asdict(plan),
+            **_settings(plan),
             "chat": None if (chat := as_chat(plan.chat)) is None else chat.stored(),
             "contrasts_sha256": contrasts.sha256,
             "prompts_sha256": [prompts.select.sha256, prompts.test.sha256],

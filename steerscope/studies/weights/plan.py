@@ -44,6 +44,8 @@ class WeightSweepPlan:
         n_new: tokens of each continuation.
         chat: how texts are put into the model's chat template, as in `Plan`.
         temperature: of sampling; 0 for the most likely token.
+        bos: how texts begin: `auto`, `always` or `never`.
+        revision: branch, tag or commit of a model on the hub; None for the newest.
 
     Raises:
         UnknownNameError: no such edit or weight.
@@ -56,7 +58,7 @@ class WeightSweepPlan:
     capability: str | None = None
     texts: str | None = None
     backbone: str = "auto"
-    dtype: str = "float32"
+    dtype: str = "auto"
     edits: tuple[str, ...] = ("gain", "zscore", "power")
     weights: tuple[str, ...] = ("down",)
     layers: tuple[int, ...] | None = None
@@ -73,6 +75,8 @@ class WeightSweepPlan:
     max_test: int = 160
     seed: int = 0
     chat: bool | Chat | None = None
+    bos: str = "auto"
+    revision: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "chat", as_chat(self.chat))

@@ -59,13 +59,7 @@ for of_features in (sae_use.overlap, sae_use.features, sae_use.steer):
 app.add_typer(sae_app, name="sae")
 
 # Warnings that tell a user something; the others are for programmers.
-_NOTED = (
-    BackboneWarning,
-    LeftOutWarning,
-    OtherWeightsWarning,
-    PureGainWarning,
-    TemplateWarning,
-)
+_NOTED = (BackboneWarning, LeftOutWarning, OtherWeightsWarning, PureGainWarning, TemplateWarning)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -23,10 +23,11 @@ from steerscope.cli.shared import (
 from steerscope.texts.bundled import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from steerscope.models.lens_model import LensModel
-    from steerscope.texts.contrasts import ContrastSet, PromptSet
+    import pandas as pd
+
+    from steerscope.texts.contrasts import ContrastSet
     from steerscope.weights.adapter.records import TrainingRecord
     from steerscope.weights.adapter.training import Epoch
 
@@ -116,22 +117,24 @@ def train(
 
 
 def _training_splits(
-    record: TrainingRecord | None, trained_on: str | None, pairs: ContrastSet, seed: int
+    record: TrainingRecord | None,
+    trained_on: str | None,
+    pairs: ContrastSet,
+    seed: int,
+    read: Callable[[str], ContrastSet],
 ) -> tuple[ContrastSet, ContrastSet]:
     """The pairs that the adapter learned from, for what it is compared with to learn from too.
 
     Raises:
         ContrastError: the pairs to evaluate on were trained on, or those of the training are not here.
     """
-    from steerscope.texts.contrasts import load_contrasts
-
     parts = pairs.split(seed)
     if record is None:
         say_aside("the file does not say what the adapter was trained on: seen pairs are not told")
         return parts.fit, parts.select
     record.check_unseen(parts.test)
     same = record.contrasts == pairs.name and trained_on is None
-    return record.splits_of(pairs if same else load_contrasts(trained_on or record.contrasts))
+    return record.splits_of(pairs if same else read(trained_on or record.contrasts))
 
 
 def _turning(turn: str, scaling: str, columns: str, angle: float) -> dict[str, Any]:
@@ -143,16 +146,6 @@ def _epochs(history: Sequence[Epoch]) -> list[str]:
     """The loss of every epoch."""
     rows = [[e.number, f"{e.training:.4f}", f"{e.validation:.4f}"] for e in history]
     return table("loss per pair:", ("epoch", "training", "validation"), rows)
-
-
-def _said(loaded: LensModel, subject: Subject, talk: Talk) -> tuple[ContrastSet, PromptSet]:
-    """The pairs and the prompts, in the chat template if asked."""
-    from steerscope.models.chat_templates import in_chat
-    from steerscope.texts.contrasts import load_contrasts, prompts_for
-
-    pairs = load_contrasts(subject.contrasts)
-    asked = in_chat(loaded, prompts_for(pairs, subject.prompts), talk.asked())
-    return in_chat(loaded, pairs, talk.asked()), asked
 
 
 @adapter.command()
@@ -177,6 +170,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """What an adapter does to its target and to all else, beside mean-difference steering."""
+    from steerscope.models.chat_templates import in_chat
     from steerscope.progress import bar
     from steerscope.report import write_report
     from steerscope.studies.transfer.findings import transfer_table
@@ -185,6 +179,7 @@ def evaluate(
     from steerscope.studies.transfer.runs import store_transfer
     from steerscope.studies.transfer.techniques import weights_technique
     from steerscope.studies.transfer.wording import verdicts
+    from steerscope.texts.contrasts import load_contrasts, prompts_for
     from steerscope.weights.adapter import load_adapter
 
     loaded = loading.load(subject.model)
@@ -194,8 +189,13 @@ def evaluate(
     plan = TransferPlan(
         coefficients=tuple(sorted([-c for c in ends] + ends)), kl=kl, n_prompts=n_prompts, seed=seed
     )
-    pairs, asked = _said(loaded, subject, talk)
-    splits = _training_splits(found_adapter.record, trained_on, pairs, seed)
+
+    def read(name: str) -> ContrastSet:
+        return in_chat(loaded, load_contrasts(name), talk.asked())
+
+    asked = prompts_for(load_contrasts(subject.contrasts), subject.prompts)
+    asked, pairs = in_chat(loaded, asked, talk.asked()), read(subject.contrasts)
+    splits = _training_splits(found_adapter.record, trained_on, pairs, seed, read)
     steering = steering_by_validation(loaded, pairs, asked, "mean_diff", plan, splits=splits)
     rows = transfer(loaded, [technique, steering], pairs, asked, plan=plan, progress=bar)
     found, said = transfer_table(rows), verdicts(rows, technique.name, kl=kl)
@@ -203,14 +203,19 @@ def evaluate(
     if out is not None:
         run = store_transfer(out, rows, [technique, steering], loaded, pairs, plan)
         pages = [f"report: {write_report(run)}"]
+    lines = [*_conditions(found), *said, *pages]
+    finish(as_json, {"table": found.to_dict("records"), "verdict": said}, lines)
+
+
+def _conditions(found: pd.DataFrame) -> list[str]:
+    """Every condition against plain as a table."""
     shown = [
         [r.technique, f"{r.coefficient:g}", "yes" if r.matched else "", r.metric]
         + [f"{r.value:.3f}", f"{r.change:+.3f} [{r.low:+.3f}, {r.high:+.3f}]"]
         for r in found.itertuples()
     ]
     columns = ("technique", "c", "matched", "metric", "value", "change from plain")
-    lines = [*table("held-out test split:", columns, shown), *said, *pages]
-    finish(as_json, {"table": found.to_dict("records"), "verdict": said}, lines)
+    return table("held-out test split:", columns, shown)
 
 
 @adapter.command()

@@ -76,12 +76,12 @@ def overlap(
     if len(names) == 1:
         refuse_unused({"source": source}, "one concept is compared over all sources")
     lens_model = loading.load(model)
+    concepts = [in_chat(lens_model, load_contrasts(name), talk.asked()) for name in names]
     found = load_sae(sae, model=lens_model)
     check_count(k, found.n_features)
     parts = {
         name: ContrastSet(c.name, c.pairs[:pairs], c.template)
-        for name in names
-        for c in [in_chat(lens_model, load_contrasts(name), talk.asked())]
+        for name, c in zip(names, concepts, strict=True)
     }
     if len(parts) == 1:
         sets = concept_sets(lens_model, found, parts[names[0]], k)
@@ -98,12 +98,14 @@ def overlap(
         rates[found.name] = firing_rates(lens_model, found, texts)
     rows = overlap_table(settings_within(sets, {}), depths=[k], frequency=rates, seed=seed)
     columns = ("pair", "shared", "by chance", "95 % band", "Jaccard", "rank-biased", "p", "p drawn")
-    shown = [_overlap_row(r) for r in rows.itertuples()]
     title = f"features shared by two sets of {k} of {found.n_features} at {found.site}:"
     finish(
         as_json,
         {"sae": sae, "k": k, "overlaps": rows.to_dict("records")},
-        [*table(title, columns, shown), "p: hypergeometric; p drawn: features that fire as often"],
+        [
+            *table(title, columns, [*map(_overlap_row, rows.itertuples())]),
+            "p: hypergeometric; p drawn: features that fire as often",
+        ],
     )
 
 

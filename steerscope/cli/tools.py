@@ -238,10 +238,10 @@ def steer(
         str, typer.Option(help="share of the change, such as 0.5, ramp:8, decay:4 or cosine:0.3")
     ] = "1.0",
     writing: Writing,
+    talk: Talk,
     allow_other_weights: Annotated[
         bool, typer.Option(help="use a vector of a sibling of the model, with a warning")
     ] = False,
-    talk: Talk,
     loading: Trying,
     as_json: Json = False,
 ) -> None:

@@ -162,9 +162,11 @@ def generate(  # noqa: PLR0913 - each is a choice of its own
         MemoryBudgetError: not one row fits into the memory.
         NotFiniteError: the logits hold a NaN or an infinity; the message names the condition.
     """
+    if bos is not None:
+        prompts = [model.tokens(p, bos=bos) for p in prompts]
     found = attempt(
         model, prompts, cells, n_new=n_new, sampler=sampler, batch_size=batch_size,
-        use_cache=use_cache, bos=bos, progress=progress,
+        use_cache=use_cache, progress=progress,
     )  # fmt: skip
     broken = [c for c, row in zip(cells, found, strict=True) if not all(r.finite for r in row)]
     if broken:
@@ -178,7 +180,7 @@ def generate(  # noqa: PLR0913 - each is a choice of its own
 
 
 @torch.no_grad()
-def attempt(  # noqa: PLR0913 - as `generate`
+def attempt(
     model: LensModel,
     prompts: Sequence[TextOrIds],
     cells: Sequence[Cell] = (Cell(),),
@@ -187,7 +189,6 @@ def attempt(  # noqa: PLR0913 - as `generate`
     sampler: Sampler | None = None,
     batch_size: int | None = None,
     use_cache: bool = True,
-    bos: str | None = None,
     progress: Track = silent,
 ) -> list[list[Continuation]]:
     """`generate`, but where logits are no numbers the row ends, marked as not finite.
@@ -200,7 +201,7 @@ def attempt(  # noqa: PLR0913 - as `generate`
     """
     if n_new < 1:
         raise BadValueError(f"n_new is {n_new}; ask for at least 1 token.")
-    ids = [model.tokens(p, bos=bos, room=n_new) for p in prompts]
+    ids = [model.tokens(p, room=n_new) for p in prompts]
     texts = [",".join(map(str, i)) for i in ids]
     rows = [
         _Row(c, p, ids[p], texts[p])

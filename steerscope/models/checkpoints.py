@@ -27,17 +27,26 @@ def read_checkpoint(source: str, config: Any, options: Mapping[str, Any]) -> Any
         options: what else transformers is to know, such as `dtype`.
 
     Raises:
-        ModelLoadError: tensors are missing, of another shape, or not known to the architecture.
+        ModelLoadError: it is no causal language model, or tensors are missing, of another shape, or
+            not known to the architecture.
     """
-    with lean_loading():
-        read: Any = AutoModelForCausalLM.from_pretrained(
-            source,
-            config=config,
-            attn_implementation="eager",
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # so that they are told and not printed
-            **options,
-        )
+    try:
+        with lean_loading():
+            read: Any = AutoModelForCausalLM.from_pretrained(
+                source,
+                config=config,
+                attn_implementation="eager",
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # so that they are told and not printed
+                **options,
+            )
+    except ValueError as error:
+        if "Unrecognized configuration class" not in str(error):
+            raise
+        raise ModelLoadError(
+            f"{type(config).__name__} is of no model that writes a text from left to right, as far "
+            "as transformers knows; give a causal language model."
+        ) from error
     model, told = read
     check_whole(type(model).__name__, told)
     return model

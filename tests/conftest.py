@@ -20,7 +20,7 @@ import pytest
 import statsmodels.api  # noqa: F401
 import torch
 import transformers
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 # All of these before anything of ours: the shape checker names the bytecode caches of what is
@@ -95,6 +95,9 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
     words = {f"w{i}": i for i in range(3, 96)} | {"<unk>": 0, "<s>": 1, "</s>": 2}
     bare = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     bare.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    bare.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 1)]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=bare, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
     )

@@ -53,7 +53,7 @@ DOORS = {
     "rich": {"progress.py"},
     "safetensors": {"directions", "weights/adapter/files.py", "sae"},
     "peft": {"weights/adapter/lora.py"},
-    "gguf": {"directions/gguf.py"},
+    "gguf": {"directions/gguf.py", "models/lean_loading.py"},
     "huggingface_hub": {"directions/hub.py"},
     "pydantic": {"directions", "experiments", "claims", "sae"},
     "yaml": {"experiments"},

@@ -47,6 +47,50 @@ def test_a_malformed_site_says_how_to_write_it(text):
         Site.parse(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "site"),
+    [
+        ("5", "resid_post.5"),
+        ("layers.5", "resid_post.5"),
+        ("model.layers.5", "resid_post.5"),
+        ("transformer.h.5", "resid_post.5"),
+        ("model.language_model.layers.5", "resid_post.5"),
+        ("model.layers.5.mlp", "mlp_out.5"),
+        ("model.layers.5.mlp.down_proj", "mlp_out.5"),
+        ("model.layers.5.mlp.down_proj.weight", "mlp_out.5"),
+        ("model.layers.5.mlp.gate_proj", "mlp_pre.5"),
+        ("model.layers.5.mlp.up_proj", "mlp_pre_linear.5"),
+        ("model.layers.5.self_attn", "attn_out.5"),
+        ("model.layers.5.self_attn.k_proj", "k.5"),
+        ("model.layers.5.self_attn.o_proj", "attn_out.5"),
+        ("transformer.h.5.attn.c_proj", "attn_out.5"),
+        ("transformer.h.5.mlp.c_proj", "mlp_out.5"),
+        ("gpt_neox.layers.5.mlp.dense_4h_to_h", "mlp_out.5"),
+        ("gpt_neox.layers.5.attention.dense", "attn_out.5"),
+        ("k_proj.5", "k.5"),
+        ("down_proj.5", "mlp_out.5"),
+        ("hook_resid_pre.5", "resid_pre.5"),
+        ("hook_z.5.h3", "z.5.h3"),
+        *((Site(stream, 5).hook_name, f"{stream}.5") for stream in STREAMS),
+    ],
+)
+def test_names_of_transformers_and_transformerlens_are_sites(text, site):
+    assert str(Site.parse(text)) == site
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model.layers.5.input_layernorm", "model.layers.5.mlp.gate", "transformer.h.5.attn.c_attn",
+        "model.layers.5.mlp.experts.3.down_proj", "model.layers.5.mlp.shared_expert.down_proj",
+        "model.layers.5.mlp.experts", "model.embed_tokens", "blocks.5.hook_resid", "layers.5.6",
+    ],
+)  # fmt: skip
+def test_modules_that_are_no_place_in_a_block_are_refused(text):
+    with pytest.raises((BadValueError, UnknownNameError), match="cannot read site|unknown stream"):
+        Site.parse(text)
+
+
 def test_an_unknown_stream_lists_the_known_ones_and_guesses():
     with pytest.raises(UnknownNameError, match="Did you mean 'resid_post'.*attn_out.*z"):
         Site.parse("resid_pots.3")

@@ -3,7 +3,7 @@
 python -m benchmarks.zoo [FAMILY ...]
 
 Builds a tiny random checkpoint of each family, checks it on both backbones and with `auto`, and writes
-the table into docs/pages/models.md. With families named, prints their rows and writes nothing.
+the table into docs/pages/models.md. With families named, only their rows are made anew.
 """
 
 from __future__ import annotations
@@ -44,25 +44,27 @@ def _cell(folder: Path, backbone: str) -> str:
         return f"FAILS: {type(error).__name__}: {error}"
 
 
-def write(rows: list[str]) -> None:
-    """Put the table into its page."""
-    head = [f"| family | {' | '.join(BACKBONES)} |", "|---|---|---|---|"]
+def write(rows: dict[str, str]) -> None:
+    """Put rows into the table of the page, in the order of the families; the others stay."""
     before, rest = PAGE.read_text().split(_START)
-    after = rest.split(_END)[1]
-    PAGE.write_text(f"{before}{_START}\n{chr(10).join([*head, *rows])}\n\n{_END}{after}")
+    old, after = rest.split(_END)
+    known = {line.split(" | ")[0].removeprefix("| "): line for line in old.strip().splitlines()[2:]}
+    known |= rows
+    head = [f"| family | {' | '.join(BACKBONES)} |", "|---|---|---|---|"]
+    lines = [*head, *(known[family] for family in FAMILIES if family in known)]
+    PAGE.write_text("\n".join([before + _START, *lines, "", _END]) + after)
 
 
 def main(families: list[str]) -> None:
-    """Print every row as it comes, and write the table if it is whole."""
+    """Print every row as it comes, and write them into the page."""
     torch.set_num_threads(1)
     hf.logging.set_verbosity_error()
     hf.logging.disable_progress_bar()
-    rows = []
+    rows = {}
     for family in families or FAMILIES:
-        rows.append(row(family))
-        print(rows[-1], flush=True)
-    if not families:
-        write(rows)
+        rows[family] = row(family)
+        print(rows[family], flush=True)
+    write(rows)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from steerscope.audits.finding import Finding
 from steerscope.audits.sentence import sentence
 from steerscope.errors import RunError
 from steerscope.judges.judges import UNITS
+from steerscope.models.fingerprints import same_weights
 from steerscope.runs.results import STATUSES, Run
 from steerscope.studies.steering.responses import PLAIN
 from steerscope.studies.steering.wording import answer
@@ -119,7 +120,7 @@ def _neighbours(run: Run) -> Iterator[Run]:
             other = Run.open(path.parent)
             same = all(
                 other.configuration.get(k) == run.configuration.get(k) for k in _SHARED
-            ) and _fingerprint(other) == _fingerprint(run)
+            ) and same_weights(_fingerprint(other), _fingerprint(run))
             if same:
                 other.table()
                 yield other

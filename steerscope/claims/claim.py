@@ -106,7 +106,7 @@ def load_claims(path: str | Path | None = None) -> tuple[Claim, ...]:
     """
     path = claims_folder() / FILE if path is None else Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ExperimentError(f"cannot read {path} ({error}); give a file of claims.") from None
     data, lines = read_yaml(text, str(path))

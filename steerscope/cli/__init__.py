@@ -21,7 +21,13 @@ from steerscope.cli.numbers import check_numbers
 from steerscope.cli.sae import sae_app
 from steerscope.cli.styles import styles
 from steerscope.cli.weights import weights
-from steerscope.errors import BackboneWarning, PureGainWarning, TemplateWarning
+from steerscope.errors import (
+    BackboneWarning,
+    LeftOutWarning,
+    OtherWeightsWarning,
+    PureGainWarning,
+    TemplateWarning,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -51,6 +57,9 @@ app.add_typer(claims, name="claims")
 for of_features in (sae_use.overlap, sae_use.features, sae_use.steer):
     sae_app.command()(of_features)
 app.add_typer(sae_app, name="sae")
+
+# Warnings that tell a user something; the others are for programmers.
+_NOTED = (BackboneWarning, LeftOutWarning, OtherWeightsWarning, PureGainWarning, TemplateWarning)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -85,7 +94,7 @@ def _send_notes_to(ending: Ending) -> None:
     def _show_warning(
         message: Warning | str, category: type[Warning], *_: object, **__: object
     ) -> None:
-        if issubclass(category, BackboneWarning | PureGainWarning | TemplateWarning):
+        if issubclass(category, _NOTED):
             ending.aside(str(message), before="note: ")
 
     notes = logging.getLogger("steerscope")

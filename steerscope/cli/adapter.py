@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Loading, Subject, grouped
+from steerscope.cli.options import Loading, Subject, Talk, grouped
 from steerscope.cli.shared import (
     Contrasts,
     Json,
@@ -17,13 +17,18 @@ from steerscope.cli.shared import (
     finish,
     numbers,
     parse_layers,
+    say_aside,
     table,
 )
 from steerscope.texts.bundled import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    import pandas as pd
+
+    from steerscope.texts.contrasts import ContrastSet
+    from steerscope.weights.adapter.records import TrainingRecord
     from steerscope.weights.adapter.training import Epoch
 
 adapter = typer.Typer(
@@ -66,10 +71,12 @@ def train(
     epochs: Annotated[int, typer.Option(help="at most")] = 12,
     learning_rate: Annotated[float, typer.Option(help="of AdamW")] = 2e-2,
     seed: Seed = 0,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Train an adapter on the fit split; a run that was stopped goes on where it was."""
+    from steerscope.models.chat_templates import in_chat
     from steerscope.models.matrices import check_weight
     from steerscope.progress import bar
     from steerscope.texts.contrasts import load_contrasts
@@ -87,7 +94,7 @@ def train(
         rank=rank,
         **_turning(turn, scaling, columns, angle),
     )
-    parts = load_contrasts(contrasts).split(seed)
+    parts = in_chat(loaded, load_contrasts(contrasts), talk.asked()).split(seed)
     along = parse_layers(ruler) or (7 * n // 10,)
     measured = adapter.frozen_ruler(loaded, parts.fit, along, space=space)
     unfinished = out.with_name(out.name + ".training")
@@ -107,6 +114,27 @@ def train(
     lines += [f"{found.n_parameters:,} numbers in {len(found.matrices)} matrices; saved: {out}"]
     result = {"adapter": str(out), "parameters": found.n_parameters, "sign": trained.sign}
     finish(as_json, result | {"history": [asdict(e) for e in trained.history]}, lines)
+
+
+def _training_splits(
+    record: TrainingRecord | None,
+    trained_on: str | None,
+    pairs: ContrastSet,
+    seed: int,
+    read: Callable[[str], ContrastSet],
+) -> tuple[ContrastSet, ContrastSet]:
+    """The pairs that the adapter learned from, for what it is compared with to learn from too.
+
+    Raises:
+        ContrastError: the pairs to evaluate on were trained on, or those of the training are not here.
+    """
+    parts = pairs.split(seed)
+    if record is None:
+        say_aside("the file does not say what the adapter was trained on: seen pairs are not told")
+        return parts.fit, parts.select
+    record.check_unseen(parts.test)
+    same = record.contrasts == pairs.name and trained_on is None
+    return record.splits_of(pairs if same else read(trained_on or record.contrasts))
 
 
 def _turning(turn: str, scaling: str, columns: str, angle: float) -> dict[str, Any]:
@@ -131,12 +159,18 @@ def evaluate(
     ] = "0.5,1,2",
     kl: Annotated[float, typer.Option(help="nats at which techniques are compared")] = 0.1,
     n_prompts: Annotated[int, typer.Option(help="held-out prompts, at most")] = 60,
+    trained_on: Annotated[
+        str | None,
+        typer.Option(help="contrast set of the training, where its name does not find it"),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="run directory with its page")] = None,
     seed: Seed = 0,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
     """What an adapter does to its target and to all else, beside mean-difference steering."""
+    from steerscope.models.chat_templates import in_chat
     from steerscope.progress import bar
     from steerscope.report import write_report
     from steerscope.studies.transfer.findings import transfer_table
@@ -149,28 +183,39 @@ def evaluate(
     from steerscope.weights.adapter import load_adapter
 
     loaded = loading.load(subject.model)
-    technique = weights_technique(load_adapter(path, loaded))
+    found_adapter = load_adapter(path, loaded)
+    technique = weights_technique(found_adapter)
     ends = [float(c) for c in numbers(coefficients, float, "coefficients")]
     plan = TransferPlan(
         coefficients=tuple(sorted([-c for c in ends] + ends)), kl=kl, n_prompts=n_prompts, seed=seed
     )
-    pairs = load_contrasts(subject.contrasts)
-    asked = prompts_for(pairs, subject.prompts)
-    steering = steering_by_validation(loaded, pairs, asked, "mean_diff", plan)
+
+    def read(name: str) -> ContrastSet:
+        return in_chat(loaded, load_contrasts(name), talk.asked())
+
+    asked = prompts_for(load_contrasts(subject.contrasts), subject.prompts)
+    asked, pairs = in_chat(loaded, asked, talk.asked()), read(subject.contrasts)
+    splits = _training_splits(found_adapter.record, trained_on, pairs, seed, read)
+    steering = steering_by_validation(loaded, pairs, asked, "mean_diff", plan, splits=splits)
     rows = transfer(loaded, [technique, steering], pairs, asked, plan=plan, progress=bar)
     found, said = transfer_table(rows), verdicts(rows, technique.name, kl=kl)
     pages = []
     if out is not None:
         run = store_transfer(out, rows, [technique, steering], loaded, pairs, plan)
         pages = [f"report: {write_report(run)}"]
+    lines = [*_conditions(found), *said, *pages]
+    finish(as_json, {"table": found.to_dict("records"), "verdict": said}, lines)
+
+
+def _conditions(found: pd.DataFrame) -> list[str]:
+    """Every condition against plain as a table."""
     shown = [
         [r.technique, f"{r.coefficient:g}", "yes" if r.matched else "", r.metric]
         + [f"{r.value:.3f}", f"{r.change:+.3f} [{r.low:+.3f}, {r.high:+.3f}]"]
         for r in found.itertuples()
     ]
     columns = ("technique", "c", "matched", "metric", "value", "change from plain")
-    lines = [*table("held-out test split:", columns, shown), *said, *pages]
-    finish(as_json, {"table": found.to_dict("records"), "verdict": said}, lines)
+    return table("held-out test split:", columns, shown)
 
 
 @adapter.command()

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Loading, Recipe, Subject, Writing, grouped
+from steerscope.cli.options import Loading, Recipe, Subject, Talk, Writing, grouped
 from steerscope.cli.shared import (
-    Chat,
     Json,
     MaxSelect,
     MaxTest,
@@ -27,6 +26,12 @@ if TYPE_CHECKING:
     from steerscope.runs.results import Run
     from steerscope.studies.steering.findings import Findings
     from steerscope.studies.steering.plan import StudyPlan
+
+
+AllLayers = Annotated[
+    bool,
+    typer.Option("--all-layers", help="steer all layers at once as well, with shares of the doses"),
+]
 
 
 @grouped
@@ -46,7 +51,8 @@ def report(
     other: Annotated[
         str | None, typer.Option(help="contrast set of another concept, shown beside")
     ] = None,
-    chat: Chat = False,
+    all_layers: AllLayers = False,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
@@ -69,7 +75,8 @@ def report(
         max_test=max_test,
         nulls=nulls,
         other=other,
-        chat=chat,
+        all_layers=all_layers,
+        chat=talk.asked(),
     )
     out = out or Path("data/runs") / f"{Path(subject.model).name}-{Path(subject.contrasts).stem}"
     run = run_study(plan, out, **loading.machine(), progress=bar)
@@ -82,12 +89,18 @@ def _tell(run: Run, page: Path, as_json: bool) -> None:
     from steerscope.audits import audit as audited
     from steerscope.audits import sentence
     from steerscope.studies.steering.findings import find
+    from steerscope.studies.steering.several_layers import (
+        compare_layers,
+        layers_compared_in_words,
+    )
     from steerscope.studies.steering.wording import answer
     from steerscope.studies.steering.zones import zones_of
 
     findings, found = find(run), audited(run)
     lines = [sentence(run), *(f"  {line}" for line in answer(findings))]
     lines += [f"  {zones}"] if (zones := zones_of(findings)) else []
+    compared = compare_layers(run, findings)
+    lines += [] if compared is None else [f"  {layers_compared_in_words(compared, findings)}"]
     lines += [f"{_tally(found)}; see `steerscope audit {run.path}`", f"report: {page}"]
     result = _as_json(findings) | {"verdict": lines[0]} | {"audit": [asdict(f) for f in found]}
     finish(as_json, result | {"report": str(page), "run": str(run.path)}, lines)
@@ -145,7 +158,8 @@ def sweep(
     scope: ScopeText = "all",
     writing: Writing,
     max_select: MaxSelect = 120,
-    chat: Chat = False,
+    all_layers: AllLayers = False,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
@@ -165,7 +179,8 @@ def sweep(
         doses=tuple(numbers(doses, float, "doses")),
         unit=unit,
         max_select=max_select,
-        chat=chat,
+        all_layers=all_layers,
+        chat=talk.asked(),
     )
     run = run_sweep(plan, out, **loading.machine(), progress=bar)
     found = find(run)

@@ -14,9 +14,13 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from steerscope.cli.shared import (
     Backbone,
+    Bos,
+    ChatDate,
+    ChatFlag,
     Check,
     Contrasts,
     Device,
+    DeviceMap,
     DType,
     Layers,
     Memory,
@@ -25,16 +29,22 @@ from steerscope.cli.shared import (
     NNew,
     Prompts,
     Read,
+    Revision,
     Seed,
     StreamName,
+    System,
     Temperature,
+    TemplateArguments,
+    TrustRemoteCode,
     parse_layers,
 )
+from steerscope.errors import BadValueError
 from steerscope.texts.bundled import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from steerscope.engine.generation import Sampler
     from steerscope.models.lens_model import LensModel
+    from steerscope.texts.chats import Chat
 
 
 @dataclass(frozen=True)
@@ -42,9 +52,13 @@ class Loading:
     """How a model is loaded, and onto what."""
 
     backbone: Backbone = "auto"
-    dtype: DType = "float32"
+    dtype: DType = "auto"
     device: Device = None
     memory: Memory = None
+    bos: Bos = "auto"
+    revision: Revision = None
+    device_map: DeviceMap = None
+    trust_remote_code: TrustRemoteCode = False
 
     def load(self, model: str) -> LensModel:
         """The model of that name."""
@@ -59,15 +73,33 @@ class Loading:
             dtype=self.dtype,
             device=self.device,
             memory=self.memory,
+            bos=self.bos,
+            revision=self.revision,
+            device_map=self.device_map,
+            trust_remote_code=self.trust_remote_code,
             check=check,
         )
 
     def settings(self) -> dict[str, Any]:
         """What of it is part of a plan: it decides the numbers."""
-        return {"backbone": self.backbone, "dtype": self.dtype}
+        return {
+            "backbone": self.backbone,
+            "dtype": self.dtype,
+            "bos": self.bos,
+            "revision": self.revision,
+        }
 
     def machine(self) -> dict[str, Any]:
-        """What of it is about the computer alone."""
+        """What of it is about the computer alone.
+
+        Raises:
+            BadValueError: an option that no run takes.
+        """
+        if self.device_map is not None or self.trust_remote_code:
+            raise BadValueError(
+                "a run takes neither --device-map nor --trust-remote-code; save the model to a "
+                "folder that needs neither, or measure it in Python."
+            )
         return {"device": self.device, "memory": self.memory}
 
 
@@ -126,6 +158,24 @@ class Writing:
     def settings(self) -> dict[str, Any]:
         """The same, for a plan."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Talk:
+    """How texts are put into the model's chat template; any of the others asks for it as well."""
+
+    chat: ChatFlag = False
+    system: System = None
+    template: TemplateArguments = None
+    date: ChatDate = None
+
+    def asked(self) -> Chat | None:
+        """What is asked for; None for plain text."""
+        from steerscope.texts.chats import FIXED_DATE, Chat
+
+        if not self.chat and self.system is None and not self.template and self.date is None:
+            return None
+        return Chat(self.system, tuple(self.template or ()), self.date or FIXED_DATE)
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

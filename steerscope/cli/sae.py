@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Loading, grouped
+from steerscope.cli.options import Loading, Talk, grouped
 from steerscope.cli.shared import Json, Model, Seed, finish
 from steerscope.texts.bundled import DEFAULT_MODEL
 
@@ -50,10 +50,12 @@ def train(
     normalisation: Annotated[str, typer.Option(help="mean_norm, layer_norm, none")] = "mean_norm",
     dead_after: Annotated[int, typer.Option(help="silent steps until a feature gets help")] = 200,
     seed: Seed = 0,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Train a sparse autoencoder on a model's activations, in sae-lens' format."""
+    from steerscope.models.chat_templates import texts_in_chat
     from steerscope.progress import bar
     from steerscope.sae import SaePlan, load_texts, train_sae
     from steerscope.sites import Site
@@ -74,6 +76,7 @@ def train(
     )
     texts = load_texts(text, "train", n=n_texts, seed=seed)
     lens_model = loading.load(model)
+    texts = texts_in_chat(lens_model, texts, talk.asked())
     trained = train_sae(lens_model, place, texts, plan, folder=out, track=bar)
     result = {"out": str(out), "texts": len(texts), **_about(trained), "plan": asdict(plan)}
     finish(as_json, result, [_title(trained), f"saved: {out}"])
@@ -88,16 +91,19 @@ def evaluate(
     text: Text = DEFAULT_MODEL,
     n_texts: Annotated[int, typer.Option(help="documents, at most")] = 500,
     seed: Seed = 0,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Judge a sparse autoencoder on text that its training has not seen."""
+    from steerscope.models.chat_templates import texts_in_chat
     from steerscope.progress import bar
     from steerscope.sae import evaluate_sae, load_sae, load_texts
 
     lens_model = loading.load(model)
     found = load_sae(sae, model=lens_model)
     texts = load_texts(text, "held out", n=n_texts, seed=seed)
+    texts = texts_in_chat(lens_model, texts, talk.asked())
     quality = evaluate_sae(lens_model, found, texts, seed=seed, track=bar)
     result = {"sae": sae, "model": lens_model.name, **_about(found), "quality": asdict(quality)}
     finish(as_json, result, [_title(found), *quality_lines(quality)])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Trying, Writing, grouped
+from steerscope.cli.options import Talk, Trying, Writing, grouped
 from steerscope.cli.sae import Text
 from steerscope.cli.shared import (
     Contrasts,
@@ -18,6 +18,7 @@ from steerscope.cli.shared import (
     Seed,
     finish,
     numbers,
+    prompt_texts,
     refuse_unused,
     side_by_side,
     table,
@@ -56,10 +57,12 @@ def overlap(
     text: Text = DEFAULT_MODEL,
     model: Model = DEFAULT_MODEL,
     seed: Seed = 0,
+    talk: Talk,
     loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Features that two routes to a concept, or two concepts, share, and what chance gives."""
+    from steerscope.models.chat_templates import in_chat, texts_in_chat
     from steerscope.sae import load_sae, load_texts
     from steerscope.sae.codes import firing_rates
     from steerscope.sae.spans import check_count
@@ -72,8 +75,8 @@ def overlap(
     check_source(chosen)
     if len(names) == 1:
         refuse_unused({"source": source}, "one concept is compared over all sources")
-    concepts = [load_contrasts(name) for name in names]
     lens_model = loading.load(model)
+    concepts = [in_chat(lens_model, load_contrasts(name), talk.asked()) for name in names]
     found = load_sae(sae, model=lens_model)
     check_count(k, found.n_features)
     parts = {
@@ -89,16 +92,20 @@ def overlap(
         }
     rates = {}
     if n_texts:
-        texts = load_texts(text, "held out", n=n_texts, seed=seed)
+        texts = texts_in_chat(
+            lens_model, load_texts(text, "held out", n=n_texts, seed=seed), talk.asked()
+        )
         rates[found.name] = firing_rates(lens_model, found, texts)
     rows = overlap_table(settings_within(sets, {}), depths=[k], frequency=rates, seed=seed)
     columns = ("pair", "shared", "by chance", "95 % band", "Jaccard", "rank-biased", "p", "p drawn")
-    shown = [_overlap_row(r) for r in rows.itertuples()]
     title = f"features shared by two sets of {k} of {found.n_features} at {found.site}:"
     finish(
         as_json,
         {"sae": sae, "k": k, "overlaps": rows.to_dict("records")},
-        [*table(title, columns, shown), "p: hypergeometric; p drawn: features that fire as often"],
+        [
+            *table(title, columns, [*map(_overlap_row, rows.itertuples())]),
+            "p: hypergeometric; p drawn: features that fire as often",
+        ],
     )
 
 
@@ -135,11 +142,13 @@ def features(
     text: Text = DEFAULT_MODEL,
     model: Model = DEFAULT_MODEL,
     seed: Seed = 0,
+    talk: Talk,
     loading: Trying,
     as_json: Json = False,
 ) -> None:
     """A concept's direction in features against nulls, with what the features hear and say."""
     from steerscope.extraction.activations import extract
+    from steerscope.models.chat_templates import in_chat, texts_in_chat
     from steerscope.sae import load_sae, load_texts
     from steerscope.sae.examples import top_examples
     from steerscope.sae.reading import read_direction
@@ -147,22 +156,22 @@ def features(
     from steerscope.sae.vectors import check_features
     from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
-    told = _meanings(neuronpedia)
-    whole = load_contrasts(contrasts)
-    used = ContrastSet(whole.name, whole.pairs[:pairs], whole.template)
     chosen = [] if choose is None else numbers(choose, int, "features")
     lens_model = loading.load(model)
+    whole = in_chat(lens_model, load_contrasts(contrasts), talk.asked())
+    used = ContrastSet(whole.name, whole.pairs[:pairs], whole.template)
     found = load_sae(sae, model=lens_model)
     check_count(top, found.n_features)
     check_features(found, chosen)
-    contrast = extract(lens_model, used, [found.site])[found.site]
+    [contrast] = extract(lens_model, used, [found.site]).values()
     reading = read_direction(found, contrast, k=top, n_null=n_null, seed=seed)
     differences = reading.values["mean_codes"]
     chosen = chosen or [i for i, _ in reading.strongest("mean_codes", top)]
-    texts = load_texts(text, "held out", n=n_texts, seed=seed)
-    results = _results(lens_model, found, texts, chosen, told)
-    for about in results:
-        about["code_difference"] = float(differences[about["feature"]])
+    texts = texts_in_chat(
+        lens_model, load_texts(text, "held out", n=n_texts, seed=seed), talk.asked()
+    )
+    results = _results(lens_model, found, texts, chosen, _meanings(neuronpedia))
+    results = [r | {"code_difference": float(differences[r["feature"]])} for r in results]
     lines = table(
         f"features of {used.concept} at {found.site}:",
         ("feature", "code difference", "input score", "output score", "speaks for"),
@@ -264,6 +273,7 @@ def steer(
     strength: Annotated[float, typer.Option(help="share of the change, 0 to 1")] = 1.0,
     scope: ScopeText = "all",
     writing: Writing,
+    talk: Talk,
     model: Model = DEFAULT_MODEL,
     loading: Trying,
     as_json: Json = False,
@@ -282,8 +292,9 @@ def steer(
     found = load_sae(sae, model=lens_model)
     steering = FeatureSteering(found, edits, where, strength)
     cells = [Cell(), Cell((steering,))]
-    plain, steered = generate(lens_model, prompt, cells, n_new=writing.n_new, sampler=sampler)
-    nats = kl_from_plain(lens_model, prompt, cells[1:])[0].tolist()
+    asked = prompt_texts(prompt, lens_model, [], talk.asked())
+    plain, steered = generate(lens_model, asked, cells, n_new=writing.n_new, sampler=sampler)
+    nats = kl_from_plain(lens_model, asked, cells[1:])[0].tolist()
     results, lines = side_by_side(prompt, plain, steered, nats)
     result = {"edits": [asdict(e) for e in edits], "continuations": results}
     finish(as_json, result, lines)

@@ -20,12 +20,26 @@ if TYPE_CHECKING:
     from steerscope.doses import Dose
     from steerscope.engine.generation import Continuation
     from steerscope.models.lens_model import LensModel
+    from steerscope.texts.chats import Chat
 
 Model = Annotated[str, typer.Option(help="bundled name, Hugging Face folder or hub name")]
 Backbone = Annotated[str, typer.Option(help="auto, hooked or bridge")]
 Device = Annotated[str | None, typer.Option(help="such as cpu or cuda; default the GPU if any")]
 Memory = Annotated[str | None, typer.Option(help="such as 8GiB; default what the device has")]
-DType = Annotated[str, typer.Option(help="float32, bfloat16 or float16")]
+DType = Annotated[
+    str,
+    typer.Option(help="float32, bfloat16, float16; auto: the checkpoint's own, float32 on a CPU"),
+]
+Bos = Annotated[
+    str, typer.Option(help="how texts begin: auto as the tokenizer does, always or never")
+]
+Revision = Annotated[str | None, typer.Option(help="branch, tag or commit of a hub model")]
+DeviceMap = Annotated[
+    str | None, typer.Option(help="lay the model over devices, such as auto, instead of --device")
+]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="run Python code that comes with the checkpoint")
+]
 Check = Annotated[
     bool,
     typer.Option(
@@ -55,8 +69,18 @@ ScopeText = Annotated[
         "--scope", help="all, everywhere, prompt, generated, last:N, window:A:B, from_token:ID"
     ),
 ]
-Chat = Annotated[
-    bool, typer.Option("--chat", help="put pairs and prompts into the model's chat template")
+ChatFlag = Annotated[
+    bool, typer.Option("--chat", help="put the texts into the model's chat template")
+]
+System = Annotated[
+    str | None, typer.Option(help="system message of the chat; implies --chat, as the next two do")
+]
+TemplateArguments = Annotated[
+    list[str] | None,
+    typer.Option("--template", help="argument of the template, as enable_thinking=false; again"),
+]
+ChatDate = Annotated[
+    str | None, typer.Option("--date", help="that the template reads; default 2025-01-01")
 ]
 Seed = Annotated[int, typer.Option(help="of splits, controls and sampling")]
 NNew = Annotated[int, typer.Option("--n-new", help="new tokens per continuation")]
@@ -140,12 +164,17 @@ def check_vector(path: str) -> bool:
     return read_own(path) is not None
 
 
-def read_vectors(path: str, model: LensModel, prompts: str | None = None) -> list[Direction]:
+def read_vectors(
+    path: str, model: LensModel, prompts: str | None = None, chat: Chat | None = None
+) -> list[Direction]:
     """The directions of a vector file of any kind, lengths measured on a prompt set if need be."""
     from steerscope.directions import import_directions
+    from steerscope.directions.imports.lengths import NEUTRAL_PROMPTS
+    from steerscope.models.chat_templates import texts_in_chat
     from steerscope.texts.contrasts import load_prompts
 
-    texts = None if prompts is None else [p.text for p in load_prompts(prompts).prompts]
+    named = None if prompts is None else [p.text for p in load_prompts(prompts).prompts]
+    texts = texts_in_chat(model, named or NEUTRAL_PROMPTS, chat)
     return import_directions(path, model, prompts=texts)
 
 
@@ -167,20 +196,53 @@ def read_vector(path: str, site: str | None, model: LensModel) -> Direction:
     return found[wanted]
 
 
+def read_several(path: str, sites: Sequence[str] | None, model: LensModel) -> list[Direction]:
+    """The directions of a vector file at these sites; without any, all, which may then be one each."""
+    from steerscope.sites import Site
+
+    found: dict[str, list[Direction]] = {}
+    for direction in read_vectors(path, model):
+        found.setdefault(str(direction.site), []).append(direction)
+    if sites:
+        wanted = list(dict.fromkeys(str(Site.parse(site)) for site in sites))
+        for site in wanted:
+            if site not in found:
+                raise UnknownNameError("site in this vector file", site, found)
+        return [found[site][0] for site in wanted]
+    crowded = [site for site, there in found.items() if len(there) > 1]
+    if len(found) > 1 and crowded:
+        raise BadValueError(
+            f"{path} holds {len(found[crowded[0]])} directions at {crowded[0]}, so it is no control "
+            f"vector as a whole; choose with --site, once or again, of {', '.join(sorted(found))}."
+        )
+    return [there[0] for there in found.values()]
+
+
 def prompt_texts(
-    texts: Sequence[str], model: LensModel, directions: Sequence[Direction], *, chat: bool
+    texts: Sequence[str], model: LensModel, directions: Sequence[Direction], chat: Chat | None
 ) -> list[str]:
-    """The prompts of a command, in the chat template if asked; a note if directions are of another."""
-    from steerscope.models.chat_templates import wrapped
+    """The prompts of a command, in the chat template if asked; a note if directions are of another.
+
+    In a chat, a prompt that is a JSON list is read as the messages of a conversation.
+    """
+    from steerscope.models.chat_templates import in_chat
     from steerscope.steering.template_checks import check_templates
     from steerscope.texts.contrasts import Prompt, PromptSet
 
-    if not chat:
-        check_templates(directions, "")
-        return list(texts)
-    prompts = wrapped(model, PromptSet("prompts", tuple(Prompt(text) for text in texts)))
+    said = [text if chat is None else _spoken(text) for text in texts]
+    prompts = in_chat(model, PromptSet("prompts", tuple(Prompt(text) for text in said)), chat)
     check_templates(directions, prompts.template)
     return [p.text for p in prompts.prompts]
+
+
+def _spoken(text: str) -> str:
+    """A conversation if the text is a JSON list of messages, else the text as it is."""
+    from steerscope.texts.chats import as_conversation
+    from steerscope.texts.files import parse_json
+
+    if not text.lstrip().startswith('[{"'):
+        return text
+    return as_conversation(parse_json(text, "the prompt", BadValueError))
 
 
 def side_by_side(

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Trying, grouped
+from steerscope.cli.options import Talk, Trying, grouped
 from steerscope.cli.shared import (
-    Chat,
     Json,
     Layers,
     Method,
@@ -39,13 +38,13 @@ def styles(
     layers: Layers = None,
     out: Annotated[Path | None, typer.Option(help="folder for the table and the figures")] = None,
     seed: Seed = 0,
-    chat: Chat = False,
+    talk: Talk,
     loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Style directions, and what of them is the attention sink."""
     from steerscope.directions import check_method
-    from steerscope.models.chat_templates import wrapped
+    from steerscope.models.chat_templates import in_chat
     from steerscope.progress import bar
     from steerscope.studies.steering.measure import sites_at
     from steerscope.studies.styles import style_report
@@ -55,7 +54,7 @@ def styles(
     chosen = [style_contrasts(find_style(text)) for text in style or STYLES]
     method = check_method(method)
     loaded = loading.load(model)
-    chosen = [wrapped(loaded, s) for s in chosen] if chat else chosen
+    chosen = [in_chat(loaded, s, talk.asked()) for s in chosen]
     sites = sites_at(loaded, stream, parse_layers(layers))
     found = style_report(loaded, chosen, sites, method=method, seed=seed, progress=bar)
     written = [] if out is None else _write(found, out)

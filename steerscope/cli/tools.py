@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Recipe, Trying, Writing, grouped
+from steerscope.cli.options import Recipe, Talk, Trying, Writing, grouped
 from steerscope.cli.shared import (
-    Chat,
     Contrasts,
     Json,
     Model,
@@ -22,6 +21,7 @@ from steerscope.cli.shared import (
     gguf_lines,
     parse_layers,
     prompt_texts,
+    read_several,
     read_vector,
     read_vectors,
     refuse_unused,
@@ -52,16 +52,17 @@ def vectors(
         str | None, typer.Option(help="another contrast set, for the method other_concept")
     ] = None,
     seed: Seed = 0,
-    chat: Chat = False,
+    talk: Talk,
     loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Find directions from contrast pairs and save them."""
-    from steerscope.directions import check_method, find_direction, save_directions
+    from steerscope.directions import check_method, save_directions
+    from steerscope.directions.finding import find_directions
     from steerscope.doses import Dose
     from steerscope.engine.gathering import gather
     from steerscope.extraction.reading import ReadToken
-    from steerscope.models.chat_templates import wrapped
+    from steerscope.models.chat_templates import in_chat
     from steerscope.progress import bar
     from steerscope.studies.steering.measure import sites_at
     from steerscope.texts.contrasts import load_contrasts
@@ -77,11 +78,13 @@ def vectors(
     second = None if other is None else load_contrasts(other)
     pairs = load_contrasts(contrasts)
     loaded = loading.load(model)
-    if chat:
-        pairs, second = wrapped(loaded, pairs), second and wrapped(loaded, second)
+    pairs = in_chat(loaded, pairs, talk.asked())
+    second = None if second is None else in_chat(loaded, second, talk.asked())
     sites = sites_at(loaded, recipe.stream, parse_layers(recipe.layers))
     found = gather(loaded, pairs, sites, [method], read=token, other=second, progress=bar)
-    directions = [find_direction(method, contrast, seed=seed) for contrast in found.values()]
+    directions = [
+        *find_directions(method, found, seed=seed, every=recipe.layers is not None).values()
+    ]
     save_directions(out, directions)
     written = {} if gguf is None else write_gguf(gguf, directions, Dose(1.0))
     said = [f"saved: {out}", *(gguf_lines(written) if written else [])]
@@ -111,6 +114,7 @@ def convert(
     unit: Annotated[
         str | None, typer.Option(help="natural, relative or absolute; default natural")
     ] = None,
+    talk: Talk,
     loading: Trying,
     as_json: Json = False,
 ) -> None:
@@ -125,7 +129,7 @@ def convert(
         refuse_unused({"dose": dose, "unit": unit}, f"a {out.suffix} file holds no strength")
     if check_vector(source):
         refuse_unused({"prompts": prompts}, "the file says its own lengths")
-    directions = read_vectors(source, loading.load(model), prompts)
+    directions = read_vectors(source, loading.load(model), prompts, talk.asked())
     written: dict[str, Any] = {}
     if out.suffix == ".gguf":
         written = write_gguf(out, directions, amount)
@@ -152,20 +156,23 @@ def eigengap(
     include_first: Annotated[bool, typer.Option(help="count position 0, the sink")] = False,
     legacy: Annotated[bool, typer.Option(help="the published definition instead")] = False,
     seed: Seed = 0,
+    talk: Talk,
     loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Eigengap of the attention keys, with interval and null."""
     from steerscope.eigengaps import LEGACY, KeyView, check_variant
     from steerscope.eigengaps import eigengap as measure
+    from steerscope.models.chat_templates import in_chat
     from steerscope.progress import bar
     from steerscope.texts.contrasts import load_prompts
 
     view = KeyView(check_variant(variant), rotated=rotated, include_first=include_first)
     if legacy and view != KeyView():
         raise BadValueError("--legacy is a view of the keys itself; leave the other options out.")
-    texts = [p.text for p in load_prompts(prompts or "mood").prompts]
+    asked = load_prompts(prompts or "mood")
     loaded = loading.load(model)
+    texts = [p.text for p in in_chat(loaded, asked, talk.asked()).prompts]
     found = measure(loaded, texts, LEGACY if legacy else view, seed=seed, progress=bar)
     weakest = found.weakest
     assert weakest is not None  # what is measured has it
@@ -212,7 +219,12 @@ def steer(
     vector: Annotated[str, typer.Option(help="vector file of steerscope or of another tool")],
     prompt: Annotated[list[str], typer.Option(help="text to continue; may be given again")],
     model: Model = DEFAULT_MODEL,
-    site: Annotated[str | None, typer.Option(help="such as resid_post.4")] = None,
+    site: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="such as resid_post.4; again for several at once; default all in the file"
+        ),
+    ] = None,
     dose: Annotated[float | None, typer.Option(help="how much; default 1")] = None,
     unit: Annotated[
         str | None,
@@ -226,7 +238,10 @@ def steer(
         str, typer.Option(help="share of the change, such as 0.5, ramp:8, decay:4 or cosine:0.3")
     ] = "1.0",
     writing: Writing,
-    chat: Chat = False,
+    talk: Talk,
+    allow_other_weights: Annotated[
+        bool, typer.Option(help="use a vector of a sibling of the model, with a warning")
+    ] = False,
     loading: Trying,
     as_json: Json = False,
 ) -> None:
@@ -234,25 +249,32 @@ def steer(
     from steerscope.engine.calibration import calibrate
     from steerscope.engine.generation import generate
     from steerscope.engine.score import kl_from_plain
-    from steerscope.steering.interventions import Cell, Steering
+    from steerscope.steering.control_vectors import along
+    from steerscope.steering.interventions import Cell
     from steerscope.steering.scopes import Scope
     from steerscope.steering.strengths import parse_strength
 
     amount = _dose_for(operator, dose, unit)
-    where, share = Scope.parse(scope), parse_strength(strength)
+    where, share, chat = Scope.parse(scope), parse_strength(strength), talk.asked()
     sampler = writing.sampler()
     check_vector(vector)
     loaded = loading.load(model)
-    direction = read_vector(vector, site, loaded)
-    texts = prompt_texts(prompt, loaded, [direction], chat=chat)
+    directions = read_several(vector, site, loaded)
+    if allow_other_weights:
+        loaded.accepts = frozenset(d.provenance.fingerprint for d in directions)
+    texts = prompt_texts(prompt, loaded, directions, chat)
     if amount is not None and amount.unit == "kl":
-        found = calibrate(loaded, direction, amount.value, texts, operator=operator, scope=where)
+        found = calibrate(loaded, directions, amount.value, texts, operator=operator, scope=where)
         amount = found.required
-    steering = Steering(direction, amount, operator, where, share)
+    steering = along(directions, amount, operator, where, share)
     cells = [Cell(), Cell((steering,))]
     plain, steered = generate(loaded, texts, cells, n_new=writing.n_new, sampler=sampler)
     kl = kl_from_plain(loaded, texts, cells[1:])[0].tolist()
     results, lines = side_by_side(prompt, plain, steered, kl)
+    if len(directions) > 1:
+        lines.insert(
+            0, f"{len(directions)} sites at once: {', '.join(str(d.site) for d in directions)}\n"
+        )
     labels = {k: v for k, v in steering.labels().items() if v == v}  # noqa: PLR0124 - drops NaN
     finish(as_json, {"steering": labels, "continuations": results}, lines)
 
@@ -278,16 +300,17 @@ def lens(
     site: Annotated[str | None, typer.Option(help="such as resid_post.4")] = None,
     prompt: Annotated[str | None, typer.Option(help="text to look into instead")] = None,
     top: Annotated[int, typer.Option(help="tokens to show")] = 8,
-    chat: Chat = False,
+    talk: Talk,
     loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Logit lens of a direction, or of each layer on a prompt."""
     if (vector is None) == (prompt is None):
         raise BadValueError("give either --vector or --prompt.")
+    chat = talk.asked()
     if prompt is not None:
         refuse_unused({"site": site}, "a --prompt is looked into at every layer")
-    if chat and prompt is None:
+    if chat is not None and prompt is None:
         raise BadValueError("--chat is about a --prompt; a vector has its template already.")
     if vector is not None:
         check_vector(vector)
@@ -298,7 +321,7 @@ def lens(
         direction = read_vector(vector, site, loaded)
         title, columns, rows, result = _direction_lens(loaded, direction, top)
     else:
-        [text] = prompt_texts([prompt or ""], loaded, [], chat=chat)
+        [text] = prompt_texts([prompt or ""], loaded, [], chat)
         title, columns, rows, result = _prompt_lens(loaded, text, top)
     finish(as_json, result, table(title, columns, rows))
 

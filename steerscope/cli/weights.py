@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steerscope.cli.options import Loading, Subject, Writing, grouped
+from steerscope.cli.options import Loading, Subject, Talk, Writing, grouped
 from steerscope.cli.shared import (
     Json,
     Layers,
@@ -62,6 +62,7 @@ def sweep(
     writing: Writing,
     max_select: MaxSelect = 60,
     max_test: MaxTest = 160,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
@@ -83,6 +84,7 @@ def sweep(
         together=tuple(together or ()),
         max_select=max_select,
         max_test=max_test,
+        chat=talk.asked(),
     )
     run = run_weight_sweep(plan, out, **loading.machine(), progress=bar)
     _tell(run, as_json)

@@ -14,6 +14,7 @@ from steerscope.directions.direction import Direction
 from steerscope.doses import Scale
 from steerscope.errors import BadValueError, UnknownNameError, VectorFileError, VectorMismatchError
 from steerscope.extraction.activations import Provenance
+from steerscope.models.fingerprints import same_weights
 from steerscope.sites import Site
 
 FORMAT_VERSION = 1
@@ -84,12 +85,13 @@ def check_one_model(where: str | Path, directions: Sequence[Direction]) -> None:
     Raises:
         VectorMismatchError: two fingerprints.
     """
-    of_model = {d.provenance.fingerprint: d.label for d in directions}
-    if len(of_model) > 1:
-        one, other = list(of_model.values())[:2]
-        raise VectorMismatchError(
-            f"{where}: {one} and {other} are of different models; write one for each model."
-        )
+    for other in directions[1:]:
+        one = directions[0]
+        if not same_weights(one.provenance.fingerprint, other.provenance.fingerprint):
+            raise VectorMismatchError(
+                f"{where}: {one.label} and {other.label} are of different models; write one for "
+                "each model."
+            )
 
 
 def _parse(path: str | Path, text: str) -> dict[str, Description]:

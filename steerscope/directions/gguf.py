@@ -43,6 +43,8 @@ _ARCHITECTURE = "controlvector"
 _DESCRIPTION = "steerscope.directions"
 _DOSE = "steerscope.dose"
 _UNITS = "steerscope.units"
+_PROJECTS = re.compile(r"project|ablat", re.IGNORECASE)
+_NOT = {"", "0", "0.0", "false", "no", "none"}
 _TENSOR = re.compile(r"direction\.([0-9]{1,5})")
 
 
@@ -174,6 +176,12 @@ def read_control_vector(path: str | Path) -> ControlVector:
             f"{path} is not a readable GGUF file ({reason(error)}); it may be cut short, so fetch "
             "or write it again."
         ) from None
+    if (key := _projective(reader)) is not None:
+        raise VectorFileError(
+            f"{path} is marked as a projection ({key}): its authors take the component along it "
+            "out and do not add it. To use it so, take that key out of the file and steer with "
+            "--operator project_out."
+        )
     kind = texts.get("general.architecture")
     if kind != _ARCHITECTURE or not vectors:
         raise VectorFileError(
@@ -181,6 +189,18 @@ def read_control_vector(path: str | Path) -> ControlVector:
             "vector; give the vector, not the model."
         )
     return ControlVector(vectors, texts)
+
+
+def _projective(reader: GGUFReader) -> str | None:
+    """The key, with its value, by which a control vector says that it is to be projected out."""
+    for name, field in reader.fields.items():
+        ours = name.startswith((f"{_ARCHITECTURE}.", "adapter."))
+        if not ours or name == f"{_ARCHITECTURE}.model_hint":
+            continue
+        value = str(field.contents())
+        if _PROJECTS.search(f"{name} = {value}") and value.lower() not in _NOT:
+            return f"{name} = {value}"
+    return None
 
 
 def _vectors(path: Path, reader: GGUFReader) -> dict[int, Tensor]:

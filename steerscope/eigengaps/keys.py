@@ -45,7 +45,7 @@ class KeyView:
             and their lengths play no part.
         rotated: keys after the rotation by position and not before it.
         include_first: whether position 0, the attention sink, counts as a token.
-        bos: whether the prompts get their beginning-of-sequence token.
+        bos: whether the prompts begin as the model's do; False for the bare text.
         ridge: added to the diagonal of the Gram matrix, in squared activation units.
         guard: added to λ₁ in the denominator of the gap.
 
@@ -104,7 +104,7 @@ def token_ids(
     Raises:
         BadValueError: a prompt has no token that counts.
     """
-    ids = [model.tokens(p, bos=view.bos) for p in prompts]
+    ids = [model.tokens(p, bos=None if view.bos else "never") for p in prompts]
     shortest = min(map(len, ids))
     if shortest <= view.first:
         raise BadValueError("a prompt has no token but position 0; use longer prompts.")

@@ -10,11 +10,12 @@ from typing import Literal, get_args
 import torch
 
 from steerscope.directions import Direction
-from steerscope.doses import Dose, Scale
+from steerscope.doses import Dose, Length, Scale
 from steerscope.engine.score import kl_by_position
 from steerscope.engine.searches import first_crossing
 from steerscope.errors import BadValueError, check_name
 from steerscope.models.lens_model import LensModel, TextOrIds
+from steerscope.steering.control_vectors import ControlVector, along
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.operators import find_operator
 from steerscope.steering.scopes import Scope
@@ -56,7 +57,8 @@ class Calibration:
     Attributes:
         target: nats asked for.
         statistic: which statistic of the KL is to reach it.
-        dose: an absolute length or an angle; None for an operator without a dose. Where the target
+        dose: an absolute length, for several layers natural units, or an angle; None for an
+            operator without a dose. Where the target
             was not reached, the largest dose tried, or the smallest where that is too much already.
         kl: what that dose gives.
         reached: whether the target is met within 2 %.
@@ -104,7 +106,7 @@ class Calibration:
 
 def calibrate(
     model: LensModel,
-    direction: Direction,
+    direction: Direction | Sequence[Direction],
     target_kl: float,
     prompts: Sequence[TextOrIds],
     *,
@@ -121,7 +123,8 @@ def calibrate(
 
     Args:
         model: the model.
-        direction: where and which way.
+        direction: where and which way; several at sites of their own are one control vector with
+            one coefficient, in natural units of each.
         target_kl: nats, positive.
         prompts: texts or token ids, teacher-forced.
         operator: what is done with the direction.
@@ -130,7 +133,7 @@ def calibrate(
         statistic: `mean` or `p95` of the KL over positions.
 
     Raises:
-        BadValueError: no prompt, or a target that is not positive.
+        BadValueError: no prompt, a target that is not positive, or two directions at one site.
         UnknownNameError: no such statistic or operator.
         NotFiniteError: the logits hold a NaN before the target is reached.
 
@@ -139,9 +142,11 @@ def calibrate(
     """
     if not (math.isfinite(target_kl) and target_kl > 0):
         raise BadValueError(f"the target KL is {target_kl}; it must be a positive number.")
+    directions = (direction,) if isinstance(direction, Direction) else tuple(direction)
     takes = find_operator(operator).takes
-    dose = None if takes == "nothing" else Dose(0.0, "degrees" if takes == "angle" else "absolute")
-    steering = Steering(direction, dose, operator, scope, strength)
+    length: Length = "absolute" if len(directions) == 1 else "natural"
+    dose = None if takes == "nothing" else Dose(0.0, "degrees" if takes == "angle" else length)
+    steering = along(directions, dose, operator, scope, strength)
     search = _Search(model, steering, prompts, check_statistic(statistic))
     if dose is None:
         return search.without_dose(target_kl)
@@ -157,7 +162,7 @@ class _Search:
     """
 
     model: LensModel
-    steering: Steering
+    steering: Steering | ControlVector
     prompts: Sequence[TextOrIds]
     statistic: Statistic
     curve: dict[float, KL] = field(default_factory=dict)
@@ -199,7 +204,14 @@ class _Search:
         """Ascending: all angles to 180 degrees or lengths to 64 activation norms, by factors of 2."""
         if self.steering.dose is not None and self.steering.dose.unit == "degrees":
             return [180.0 * 2.0 ** (h - _HALVINGS[-1]) for h in _HALVINGS]
-        return [self.steering.direction.scale.relative * 2.0**h for h in _HALVINGS]
+        return [self.steering.scale.relative / self._one * 2.0**h for h in _HALVINGS]
+
+    @property
+    def _one(self) -> float:
+        """Absolute length of one unit of the dose."""
+        dose = self.steering.dose
+        several = dose is not None and dose.unit == "natural"
+        return self.steering.scale.natural if several else 1.0
 
     def _dose(self, amount: float) -> Dose | None:
         return self.steering.dose and replace(self.steering.dose, value=amount)
@@ -222,6 +234,6 @@ class _Search:
             kl=self.curve[amount],
             reached=reached,
             reason="" if reached else reason,
-            scale=self.steering.direction.scale,
+            scale=self.steering.scale,
             curve=tuple(sorted(self.curve.items())),
         )

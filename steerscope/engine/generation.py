@@ -41,11 +41,14 @@ class Continuation:
         tokens: new token ids, without the end-of-sequence token.
         text: the same as text.
         ended: whether the model ended it by itself.
+        finite: whether the logits were numbers to the end; if not, the text stops where they were
+            not, and means nothing.
     """
 
     tokens: tuple[int, ...]
     text: str
     ended: bool
+    finite: bool = True
 
 
 @runtime_checkable
@@ -125,7 +128,7 @@ def _uniform(key: str) -> float:
 
 
 @torch.no_grad()
-def generate(
+def generate(  # noqa: PLR0913 - each is a choice of its own
     model: LensModel,
     prompts: Sequence[TextOrIds],
     cells: Sequence[Cell] = (Cell(),),
@@ -134,6 +137,7 @@ def generate(
     sampler: Sampler | None = None,
     batch_size: int | None = None,
     use_cache: bool = True,
+    bos: str | None = None,
     progress: Track = silent,
 ) -> list[list[Continuation]]:
     """Continue every prompt under every condition; `result[c][p]` is prompt p under cell c.
@@ -150,12 +154,50 @@ def generate(
         sampler: default `Greedy()`.
         batch_size: most rows at once; default as many as the memory holds, up to 1,024.
         use_cache: whether keys and values are kept between steps; the tokens are the same.
+        bos: how texts begin: `auto`, `always` or `never`; default as the model's do.
         progress: shows the loop over groups of rows.
 
     Raises:
         PromptTooLongError: a prompt and its continuation do not fit into the context.
         MemoryBudgetError: not one row fits into the memory.
-        NotFiniteError: the logits hold a NaN.
+        NotFiniteError: the logits hold a NaN or an infinity; the message names the condition.
+    """
+    if bos is not None:
+        prompts = [model.tokens(p, bos=bos) for p in prompts]
+    found = attempt(
+        model, prompts, cells, n_new=n_new, sampler=sampler, batch_size=batch_size,
+        use_cache=use_cache, progress=progress,
+    )  # fmt: skip
+    broken = [c for c, row in zip(cells, found, strict=True) if not all(r.finite for r in row)]
+    if broken:
+        others = f" and {len(broken) - 1} others" if len(broken) > 1 else ""
+        raise NotFiniteError(
+            f"the logits of {model.name} hold a NaN or an infinity under the condition "
+            f"{broken[0].key}{others}; lower the dose, use a wider number format, or check the "
+            "weights."
+        )
+    return found
+
+
+@torch.no_grad()
+def attempt(
+    model: LensModel,
+    prompts: Sequence[TextOrIds],
+    cells: Sequence[Cell] = (Cell(),),
+    *,
+    n_new: int,
+    sampler: Sampler | None = None,
+    batch_size: int | None = None,
+    use_cache: bool = True,
+    progress: Track = silent,
+) -> list[list[Continuation]]:
+    """`generate`, but where logits are no numbers the row ends, marked as not finite.
+
+    For sweeps over many conditions, of which one that overflows must not end the others.
+
+    Raises:
+        PromptTooLongError: a prompt and its continuation do not fit into the context.
+        MemoryBudgetError: not one row fits into the memory.
     """
     if n_new < 1:
         raise BadValueError(f"n_new is {n_new}; ask for at least 1 token.")
@@ -176,7 +218,12 @@ def generate(
     results: list[list[Continuation]] = [[] for _ in cells]
     for row in sorted(rows, key=lambda r: (r.cell, r.prompt)):
         results[row.cell].append(
-            Continuation(tuple(row.written), model.text(row.written), row.ended)
+            Continuation(
+                tuple(row.written),
+                model.text(row.written, after=row.ids),
+                row.ended,
+                row.finite,
+            )
         )
     return results
 
@@ -211,6 +258,7 @@ class _Row:
     key: str
     written: list[int] = field(default_factory=list)
     ended: bool = False
+    finite: bool = True
 
 
 def _first_of_length(rows: Sequence[_Row], length: int) -> list[_Row]:
@@ -325,7 +373,7 @@ class _Decoder:
         return live if len(live) <= _FULL_ENOUGH * len(span) else list(span)
 
     def _goes_on(self, row: _Row) -> bool:
-        return not row.ended and len(row.written) < self.n_new
+        return row.finite and not row.ended and len(row.written) < self.n_new
 
     def _new_cache(self, n_rows: int, n_tokens: int) -> Cache:
         return self.model.new_cache(n_rows, n_tokens) if self.use_cache else Recompute()
@@ -357,14 +405,17 @@ class _Decoder:
         going = [rows[i] for i in live]
         if len(live) < len(rows):
             logits = logits[self._tensor(live)]
-        if not bool(torch.isfinite(logits.amax(dim=-1)).all()):  # a NaN is its row's maximum
-            raise NotFiniteError(
-                f"the logits of {self.model.name} hold a NaN or an infinity; lower the dose or use "
-                "a wider number format."
-            )
+        finite = torch.isfinite(logits.amax(dim=-1))  # a NaN is its row's maximum
+        if not bool(finite.all()):
+            for row, is_finite in zip(going, finite.tolist(), strict=True):
+                row.finite = is_finite
+            going = [row for row in going if row.finite]
+            logits = logits[finite]
+        if not going:
+            return
         chosen = self.sampler.choose(logits, [f"{r.key}|{len(r.written)}" for r in going]).tolist()
-        end = self.model.tokenizer.eos_token_id
+        ends = self.model.vocabulary.ends
         for row, token in zip(going, chosen, strict=True):
-            row.ended = token == end
+            row.ended = token in ends
             if not row.ended:
                 row.written.append(token)

@@ -15,6 +15,7 @@ from steerscope.errors import SteerscopeError, UnknownNameError
 from steerscope.judges import ORACLE_METRICS
 from steerscope.sites import check_stream
 from steerscope.steering.scopes import Scope
+from steerscope.texts.chats import as_chat
 from steerscope.texts.numbers import LARGEST_SEED
 
 METRICS = (
@@ -96,6 +97,17 @@ def _plain_name(value: str) -> str:
 
 
 _MOST = 10**9  # of anything that is counted
+
+
+def _talk(value: bool | dict[str, Any]) -> bool | dict[str, Any]:
+    """True, false, or the parts of a `Chat`."""
+    try:
+        as_chat(value)
+    except SteerscopeError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
 Text = Annotated[str, BeforeValidator(_text)]
 Number = Annotated[float, BeforeValidator(_number)]
 Positive = Annotated[Number, AfterValidator(_positive)]
@@ -225,7 +237,7 @@ class Experiment(Part):
     sample: Sample = Sample()
     read: Text = "last"
     scope: Annotated[Text, _checked(Scope.parse)] = "all"
-    chat: bool = False
+    chat: Annotated[bool | dict[str, Any], AfterValidator(_talk)] = False
     backbone: Text = "auto"
     dtype: Text = "float32"
     metrics: (

@@ -203,6 +203,7 @@ def extract(
     *,
     read: ReadToken | None = None,
     batch_size: int | None = None,
+    bos: str | None = None,
     progress: Track = silent,
 ) -> dict[Site, Contrast]:
     """Activations of both texts of every pair at every site, in float32.
@@ -215,13 +216,14 @@ def extract(
         sites: where to read.
         read: which token; default the last.
         batch_size: texts in one pass; default as many as the memory holds, up to 64.
+        bos: how texts begin: `auto`, `always` or `never`; default as the model's do.
         progress: shows the loop.
 
     Raises:
         UnsupportedSiteError: the model lacks a site, or its hook never ran.
         MemoryBudgetError: the activations do not fit into the memory; `extract_moments` keeps none.
     """
-    stream = _Stream(model, contrasts, tuple(dict.fromkeys(sites)), read, batch_size)
+    stream = _Stream(model, contrasts, tuple(dict.fromkeys(sites)), read, batch_size, bos)
     width = sum(model.width(s) for s in stream.sites)
     stream.plan(kept=2 * len(contrasts) * width * _ITEM)
     shape = len(contrasts), 2
@@ -243,13 +245,14 @@ def extract_moments(
     *,
     read: ReadToken | None = None,
     batch_size: int | None = None,
+    bos: str | None = None,
     progress: Track = silent,
 ) -> dict[Site, Moments]:
     """Class means at every site, without keeping the activations of the pairs.
 
     As `extract`, for any number of pairs: what grows with it is the texts and one norm a token.
     """
-    stream = _Stream(model, contrasts, tuple(dict.fromkeys(sites)), read, batch_size)
+    stream = _Stream(model, contrasts, tuple(dict.fromkeys(sites)), read, batch_size, bos)
     stream.plan(kept=0)
     sums = {s: torch.zeros(2, model.width(s), dtype=torch.float64) for s in stream.sites}
     squares = dict.fromkeys(stream.sites, 0.0)
@@ -277,12 +280,16 @@ class _Stream:
         sites: tuple[Site, ...],
         read: ReadToken | None,
         batch_size: int | None,
+        bos: str | None,
     ) -> None:
         for site in sites:
             model.check(site)
         self.model, self.sites, self.read = model, sites, read or ReadToken.last()
         self.batch_size = batch_size or _TEXTS_AT_ONCE
-        self.pairs = [(model.tokens(p.positive), model.tokens(p.negative)) for p in contrasts.pairs]
+        self.pairs = [
+            (model.tokens(p.positive, bos=bos), model.tokens(p.negative, bos=bos))
+            for p in contrasts.pairs
+        ]
         n_content = sum(len(text) - 1 for pair in self.pairs for text in pair)
         # Laid out beforehand: small pieces that stay would keep freed memory from being used again.
         self.norms = {s: torch.empty(n_content) for s in sites}

@@ -73,8 +73,8 @@ def text_nats(
 ) -> TextNats:
     """Nats of texts of any length under conditions.
 
-    Every window begins with the model's beginning-of-sequence token, if it has one; without one the
-    first token of a text is not scored, since nothing predicts it.
+    Every window begins as the model's texts do, with a beginning-of-sequence token for example;
+    without any the first token of a text is not scored, since nothing predicts it.
 
     Args:
         model: the model.
@@ -93,13 +93,13 @@ def text_nats(
         raise BadValueError(
             f"a window of {window} tokens; {model.name} holds {model.shape.n_context}."
         )
-    has_bos = model.tokenizer.bos_token_id is not None
+    head = model.beginning
     ids = [_content(model, text) for text in texts]
     pieces, after, owner = [], [], []
     for number, tokens in enumerate(ids):
-        for w in sliding_windows(len(tokens), window - has_bos, stride or max(1, window // 2)):
-            pieces.append(tokens[w.start : w.stop])
-            after.append(w.first - w.start + has_bos)
+        for w in sliding_windows(len(tokens), window - len(head), stride or max(1, window // 2)):
+            pieces.append([*head, *tokens[w.start : w.stop]])
+            after.append(w.first - w.start + len(head))
             owner.append(number)
     counts = np.zeros(len(ids), dtype=int)
     nats = np.zeros((len(cells), len(ids)))
@@ -114,7 +114,6 @@ def text_nats(
 
 def _content(model: LensModel, text: TextOrIds) -> list[int]:
     """The tokens of a text of any length, without a beginning of sequence."""
-    first = model.tokenizer.bos_token_id
-    if isinstance(text, str):
-        return list(model.tokenizer(text, add_special_tokens=False).input_ids)
-    return [int(i) for place, i in enumerate(text) if place or i != first]
+    head = model.beginning
+    ids = model.vocabulary.bare(text) if isinstance(text, str) else [int(i) for i in text]
+    return ids[len(head) :] if ids[: len(head)] == head else ids

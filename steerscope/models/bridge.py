@@ -177,8 +177,10 @@ class BridgeLensModel(LensModel):
         return t.unembed(x).reshape(*residual.shape[:-1], -1)
 
 
-def bridged(source: str, original: Any, tokenizer: Any, device: torch.device) -> TransformerBridge:
-    """The bridge over a transformers model.
+def bridged(
+    source: str, original: Any, tokenizer: Any, device: torch.device | None
+) -> TransformerBridge:
+    """The bridge over a transformers model; without a device it stays where it is.
 
     Raises:
         ModelLoadError: TransformerLens has no bridge for the architecture.
@@ -186,7 +188,7 @@ def bridged(source: str, original: Any, tokenizer: Any, device: torch.device) ->
     try:
         bridge = TransformerBridge.boot_transformers(
             source,
-            hf_model=original.to(device),
+            hf_model=original if device is None else original.to(device),
             tokenizer=copy.deepcopy(tokenizer),
             device=device,
             dtype=original.dtype,

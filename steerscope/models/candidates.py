@@ -14,6 +14,7 @@ from steerscope.models.examination import Truth, examine
 from steerscope.models.hooked import HookedLensModel, conversions
 from steerscope.models.lens_model import LensModel, ModelShape
 from steerscope.models.shapes import shape_of
+from steerscope.models.vocabulary import ends_of
 
 _TRANSFORMER = {"hooked": "HookedTransformer", "bridge": "TransformerBridge"}
 
@@ -30,7 +31,7 @@ class Candidates:
     fingerprint: str
 
     def first(
-        self, backbone: str, device: torch.device, truth: Truth | None
+        self, backbone: str, device: torch.device | None, truth: Truth | None
     ) -> tuple[LensModel, str]:
         """The first that passes its examination, and why the one before did not.
 
@@ -38,6 +39,8 @@ class Candidates:
             ModelLoadError: none does.
         """
         refused: dict[str, str] = {}
+        if device is None:
+            refused["HookedTransformer"] = "it is laid over several devices"
         for kind, make in self._makers(device):
             if backbone not in {"auto", kind.backbone}:
                 continue
@@ -60,10 +63,11 @@ class Candidates:
         )
 
     def _makers(
-        self, device: torch.device
+        self, device: torch.device | None
     ) -> Iterator[tuple[type[LensModel], Callable[[], LensModel]]]:
         shape = shape_of(self.original.config)
-        for convert in conversions(self.original, self.tokenizer, device, self.official):
+        ways = conversions(self.original, self.tokenizer, device, self.official) if device else ()
+        for convert in ways:
 
             def hooked(convert: Callable[[], Any] = convert) -> LensModel:
                 transformer = convert()
@@ -89,4 +93,5 @@ class Candidates:
             tokenizer=self.tokenizer,
             shape=shape,
             fingerprint=self.fingerprint,
+            ends=ends_of(self.original),
         )

@@ -1,93 +1,208 @@
-"""Chat templates: texts as turns of a conversation, and which directions belong to which template."""
+"""Chat templates: texts and conversations as the model is used to read them."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from steerscope.errors import BadValueError, TemplateError, reason
 from steerscope.models.lens_model import LensModel
-from steerscope.texts.contrasts import ContrastSet, PromptSet
+from steerscope.texts.chats import Chat, Conversation, Message, as_chat, as_conversation
+from steerscope.texts.contrasts import ContrastSet, Prompt, PromptSet
 
 UNKNOWN = "unknown"
+_ASKS_DATE = re.compile(r"""\bstrftime_now\s*\(\s*(?P<quote>["'])(?P<form>[^"']*)(?P=quote)\s*\)""")
 Texts = TypeVar("Texts", ContrastSet, PromptSet)
 
 
 @dataclass(frozen=True)
 class ChatTemplate:
-    """Writes a text as what a user says, up to where the assistant begins to answer.
+    """Writes a text or a conversation up to where the assistant begins or goes on to answer.
 
     Attributes:
         tokenizer: a Hugging Face tokenizer with a chat template.
-        system: a system message before it; empty for none.
+        chat: system message, arguments and date.
     """
 
     tokenizer: Any
-    system: str = ""
+    chat: Chat = field(default_factory=Chat)
 
     @property
-    def name(self) -> str:
-        """A short hash of the template and the system message: the same for the same conversation.
+    def source(self) -> str:
+        """The template itself.
 
         Raises:
             TemplateError: the tokenizer has no template, or several and none by default.
         """
         try:
-            source = self.tokenizer.get_chat_template()
+            return str(self.tokenizer.get_chat_template())
         except (ValueError, AttributeError) as error:
             raise TemplateError(
                 f"the tokenizer has no chat template to use ({reason(error)[:120]}); take the "
                 "instruction-tuned model, set tokenizer.chat_template, or leave the chat out."
             ) from None
-        return "chat-" + hashlib.sha256(f"{source}\0{self.system}".encode()).hexdigest()[:12]
 
-    def __call__(self, text: str) -> str:
-        """The conversation that the model is to continue.
+    @property
+    def reads_date(self) -> bool:
+        """Whether the template asks what day it is."""
+        return "strftime_now" in self.source
+
+    @property
+    def name(self) -> str:
+        """A short hash of the template and of what it is told: the same for the same conversation.
 
         Raises:
-            TemplateError: the template refuses the messages, for example a system message.
+            TemplateError: the tokenizer has no template, or several and none by default.
         """
-        messages = [{"role": "user", "content": text}]
-        if self.system:
-            messages.insert(0, {"role": "system", "content": self.system})
+        told = f"{self.source}\0{self.chat.system or ''}"
+        if self.chat.system == "":
+            told += "\0no system message"
+        if options := self._options():
+            told += f"\0{json.dumps(options, sort_keys=True)}"
+        if self.reads_date:
+            told += f"\0{self.chat.date}"
+        return "chat-" + hashlib.sha256(told.encode()).hexdigest()[:12]
+
+    def __call__(self, text: str) -> str:
+        """The conversation that the model is to continue, as text.
+
+        Raises:
+            TemplateError: the template refuses the messages, for example a system message, or does
+                not write out the answer that is to be continued.
+        """
+        messages = self._messages(text)
+        begun = messages[-1].content if messages[-1].role == "assistant" else ""
+        if messages[-1].role == "assistant" and not begun:
+            messages = messages[:-1]  # an answer of which nothing is said yet
+        written = self._written(text, messages, begun)
+        if begun.strip() and not written.rstrip().endswith(begun.rstrip()):
+            raise TemplateError(
+                f"the chat template does not end in the answer {begun[:40]!r} that is to be "
+                "continued; give the answer as it would write it, or leave it out."
+            )
+        return written
+
+    def _messages(self, text: str) -> tuple[Message, ...]:
+        """The turns of a conversation, or the one of a text, after the system message."""
+        messages = as_conversation(text).messages
+        own = any(m.role in {"system", "developer"} for m in messages)
+        if self.chat.system is None or own:
+            return messages
+        return (Message("system", self.chat.system), *messages)
+
+    def _written(self, text: str, messages: tuple[Message, ...], begun: str) -> str:
         try:
             return str(
                 self.tokenizer.apply_chat_template(
-                    messages, add_generation_prompt=True, tokenize=False
+                    [{"role": m.role, "content": m.content} for m in messages],
+                    add_generation_prompt=not begun,
+                    continue_final_message=bool(begun),
+                    tokenize=False,
+                    chat_template=self._dated(),
+                    **self._options(),
                 )
             )
+        except TemplateError:
+            raise
         except Exception as error:  # noqa: BLE001 - templates are programs and raise what they like
             raise TemplateError(
                 f"the chat template refuses {text[:40]!r} ({reason(error)[:120]}); leave the system "
                 "message out, or the chat."
             ) from error
 
+    def _dated(self) -> str:
+        """The template with the fixed date wherever it asks for today's."""
+        dated = _ASKS_DATE.sub(lambda m: repr(self.chat.day.strftime(m["form"])), self.source)
+        if re.search(r"\bstrftime_now\s*\(", dated):
+            raise TemplateError(
+                "the chat template asks for the date in a form of its own making, so that it cannot "
+                "be fixed; write the form into the template as a text."
+            )
+        return dated
 
-def wrapped(model: LensModel, texts: Texts, *, system: str = "") -> Texts:
-    """The texts as a user says them to the model in its chat template, the answer about to begin.
+    def _options(self) -> dict[str, Any]:
+        """The arguments, each of which the template must read."""
+        options = self.chat.options()
+        for name in options:
+            if not re.search(rf"\b{name}\b", self.source):
+                raise TemplateError(
+                    f"the chat template of this model reads no {name!r}; leave the argument out."
+                )
+        return options
 
-    The last token is the one after which the model answers. Where the template writes the
-    beginning-of-sequence token, `model.tokens` adds no second one. Wrap the prompts with the
-    template that the contrast set was wrapped with: `check_templates` tells where it differs.
+
+def wrapped(
+    model: LensModel,
+    texts: Texts,
+    chat: Chat | None = None,
+    *,
+    system: str | None = None,
+) -> Texts:
+    """The texts in the model's chat template, up to where the assistant's answer begins or goes on.
+
+    A text is what a user says; a conversation is written as it is, and one that ends in a turn of
+    the assistant stays open there. The last token is the one after which the model goes on. Where
+    the template writes the beginning-of-sequence token, `model.tokens` adds no second one. Wrap the
+    prompts with the template that the contrast set was wrapped with: `check_templates` tells where
+    it differs.
 
     Args:
         model: whose tokenizer has the template.
         texts: a contrast set or prompts; facts and concept stay as they are.
-        system: a system message before each text.
+        chat: system message, arguments of the template and date; default none of them.
+        system: short for a chat with this system message.
 
     Raises:
         TemplateError: the tokenizer has no chat template, or the template refuses a text.
-        BadValueError: the texts are wrapped already.
+        BadValueError: the texts are wrapped already, or both chat and system are given.
     """
     if texts.template:
         raise BadValueError(f"{texts.name!r} is in the chat template {texts.template} already.")
-    chat = ChatTemplate(model.tokenizer, system)
-    name = chat.name
+    if chat is not None and system is not None:
+        raise BadValueError("give the system message in the chat or as system=, not as both.")
+    write = ChatTemplate(model.tokenizer, chat or Chat(system=system))
+    name = write.name
     if isinstance(texts, PromptSet):
-        prompts = tuple(replace(p, text=chat(p.text)) for p in texts.prompts)
+        prompts = tuple(replace(p, text=write(p.text)) for p in texts.prompts)
         return replace(texts, prompts=prompts, template=name)
     pairs = tuple(
-        replace(p, positive=chat(p.positive), negative=chat(p.negative)) for p in texts.pairs
+        replace(p, positive=write(p.positive), negative=write(p.negative)) for p in texts.pairs
     )
     return replace(texts, pairs=pairs, template=name)
+
+
+def in_chat(model: LensModel, texts: Texts, chat: bool | Chat | None) -> Texts:
+    """The texts as a setting wants them: wrapped, or as they are for None and false.
+
+    Raises:
+        BadValueError: a text is a conversation and there is no chat to write it in.
+    """
+    asked = as_chat(chat)
+    if asked is not None:
+        return wrapped(model, texts, asked)
+    held = (
+        [p.text for p in texts.prompts]
+        if isinstance(texts, PromptSet)
+        else [t for p in texts.pairs for t in (p.positive, p.negative)]
+    )
+    if any(isinstance(text, Conversation) for text in held):
+        raise BadValueError(
+            f"{texts.name!r} holds conversations, which only a chat template can write; use --chat "
+            "(chat=True in a plan)."
+        )
+    return texts
+
+
+def texts_in_chat(model: LensModel, texts: Sequence[str], chat: Chat | None) -> list[str]:
+    """`in_chat` for texts that belong to no set.
+
+    Raises:
+        TemplateError: the tokenizer has no chat template, or the template refuses a text.
+        BadValueError: a text is a conversation and there is no chat to write it in.
+    """
+    prompts = PromptSet("prompts", tuple(Prompt(text) for text in texts))
+    return [p.text for p in in_chat(model, prompts, chat).prompts]

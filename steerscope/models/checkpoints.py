@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import torch
 from transformers import AutoModelForCausalLM
 
 from steerscope.errors import ModelLoadError
+from steerscope.models.lean_loading import lean_loading
 
 _LISTED = 8
 _FAULTS = {
@@ -18,21 +18,35 @@ _FAULTS = {
 }
 
 
-def read_checkpoint(source: str, config: Any, dtype: torch.dtype) -> Any:
+def read_checkpoint(source: str, config: Any, options: Mapping[str, Any]) -> Any:
     """The transformers model of a folder or hub name.
 
+    Args:
+        source: the folder or name.
+        config: its configuration.
+        options: what else transformers is to know, such as `dtype`.
+
     Raises:
-        ModelLoadError: tensors are missing, of another shape, or not known to the architecture.
+        ModelLoadError: it is no causal language model, or tensors are missing, of another shape, or
+            not known to the architecture.
     """
-    read: Any = AutoModelForCausalLM.from_pretrained(
-        source,
-        config=config,
-        dtype=dtype,
-        attn_implementation="eager",
-        trust_remote_code=False,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,  # so that they are told and not printed
-    )
+    try:
+        with lean_loading():
+            read: Any = AutoModelForCausalLM.from_pretrained(
+                source,
+                config=config,
+                attn_implementation="eager",
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # so that they are told and not printed
+                **options,
+            )
+    except ValueError as error:
+        if "Unrecognized configuration class" not in str(error):
+            raise
+        raise ModelLoadError(
+            f"{type(config).__name__} is of no model that writes a text from left to right, as far "
+            "as transformers knows; give a causal language model."
+        ) from error
     model, told = read
     check_whole(type(model).__name__, told)
     return model

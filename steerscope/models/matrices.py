@@ -30,15 +30,36 @@ _PROJECTIONS = {"q": "query_input", "k": "key_input", "v": "value_input"}
 _ON_BRIDGE = {"gate": "gate", "up": "in", "down": "out"}
 _NORMS_AFTER_MLP = ("post_feedforward_layernorm", "post_mlp_layernorm")
 _NORMS_AFTER_ATTENTION = ("post_self_attn_layernorm",)  # and another name with a norm after the MLP
+_ROUTER = "what is called {0} there chooses among experts and is no matrix of one MLP"
 _QUERY_NORMS = ("q_norm", "q_layernorm", "query_layernorm")
 
 
+# What transformers and TransformerLens call the same matrices; `c_proj` and the like by their parent.
+_ALIASES: dict[WeightName, tuple[str, ...]] = {
+    "q": ("q_proj", "query", "q_lin", "W_Q"),
+    "k": ("k_proj", "key", "k_lin", "W_K"),
+    "v": ("v_proj", "value", "v_lin", "W_V"),
+    "o": (
+        "o_proj", "attn.c_proj", "attn.out_proj", "self_attn.out_proj", "attention.dense",
+        "self_attention.dense", "W_O",
+    ),
+    "gate": ("gate_proj", "w1", "W_gate"),
+    "up": ("up_proj", "w3", "c_fc", "fc1", "fc_in", "dense_h_to_4h", "W_in"),
+    "down": ("down_proj", "w2", "mlp.c_proj", "fc2", "fc_out", "dense_4h_to_h", "W_out"),
+}  # fmt: skip
+_WEIGHT_OF = {alias: name for name, aliases in _ALIASES.items() for alias in aliases}
+
+
 def check_weight(name: str) -> WeightName:
-    """The weight of that name.
+    """The weight of that name, which may be that of transformers or TransformerLens.
 
     Raises:
         UnknownNameError: there is none; the message lists the known weights.
     """
+    parts = name.removesuffix(".weight").split(".")
+    for end in (".".join(parts[-2:]), parts[-1]):
+        if end in _WEIGHT_OF and not any("expert" in part for part in parts):
+            return _WEIGHT_OF[end]
     return check_name("weight", name, WEIGHTS)
 
 
@@ -251,6 +272,8 @@ def _hooked(model: LensModel, block: Any, name: WeightName, layer: int) -> Matri
         parameter = getattr(component, {"gate": "W_gate", "up": "W_in", "down": "W_out"}[name])
         if parameter is None:
             raise AttributeError(f"this MLP has no {name} projection")
+        if not isinstance(parameter, nn.Parameter):
+            raise AttributeError(_ROUTER.format(name))
     cfg = cast(Any, model.transformer).cfg
     after = cfg.use_normalization_before_and_after or "Olmo2" in str(cfg.original_architecture)
     gated = getattr(block.mlp, "W_gate", None) is not None
@@ -262,9 +285,20 @@ def _hooked(model: LensModel, block: Any, name: WeightName, layer: int) -> Matri
     return _Hooked(name, layer, parameter, cancels, component)
 
 
+def _is_branch(mlp: Any, component: Any) -> bool:
+    """Whether a matrix is as wide as what the MLP's last one takes, so a branch and no router."""
+    down = getattr(getattr(mlp, "out", None), "original_component", None)
+    ours, last = (getattr(c, "weight", None) for c in (component, down))
+    if ours is None or last is None or ours.ndim != 2 or last.ndim != 2:
+        return False
+    return max(ours.shape) == max(last.shape) and min(ours.shape) == min(last.shape)
+
+
 def _bridged(_model: LensModel, block: Any, name: WeightName, layer: int) -> Matrix:
     side, inside = (block.attn, name) if name in _HEADS_FIRST else (block.mlp, _ON_BRIDGE[name])
     component = getattr(side, inside).original_component
+    if name in {"gate", "up"} and not _is_branch(block.mlp, component):
+        raise AttributeError(_ROUTER.format(name))
     weight = getattr(component, "weight", None)
     if not isinstance(weight, nn.Parameter) or weight.ndim != 2:
         raise AttributeError(f"{type(component).__name__} holds no plain matrix")

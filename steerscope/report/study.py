@@ -8,7 +8,8 @@ from steerscope.report.features import features
 from steerscope.report.page import Page, as_figure, as_text, bold_head
 from steerscope.report.plates import plates
 from steerscope.runs.results import Run
-from steerscope.studies.steering.findings import find
+from steerscope.studies.steering.findings import Findings, find
+from steerscope.studies.steering.several_layers import compare_layers, layers_compared_in_words
 from steerscope.studies.steering.wording import answer, rule
 from steerscope.studies.steering.zones import zones_of
 
@@ -20,7 +21,7 @@ def page(run: Run) -> Page:
         f"<h1>Can <em>{as_text(f.plan.model)}</em> be steered along "
         f"<em>{as_text(f.plan.contrasts)}</em>?</h1>",
         f'<section class="answer"><p class="verdict">{as_text(sentence(run))}</p><ul>',
-        *(f"<li>{bold_head(line)}</li>" for line in answer(f)),
+        *(f"<li>{bold_head(line)}</li>" for line in (*answer(f), *_several_layers(run, f))),
         "</ul></section>",
         "<details><summary>The rule of the sentence</summary><ul>",
         *(f"<li>{bold_head(line)}</li>" for line in rule(f)),
@@ -41,3 +42,9 @@ def page(run: Run) -> Page:
         sections.audit_table(audit(run, leave_out=["report_disagrees", "baseline_differs"])),
     ]
     return Page(f"{f.plan.model} steered along {f.plan.contrasts}", body)
+
+
+def _several_layers(run: Run, f: Findings) -> list[str]:
+    """The sentence about all layers at once, if they were measured."""
+    compared = compare_layers(run, f)
+    return [] if compared is None else [layers_compared_in_words(compared, f)]

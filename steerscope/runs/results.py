@@ -13,10 +13,12 @@ from typing import Any
 import pandas as pd
 
 from steerscope.errors import RunConflictError, RunError
+from steerscope.models.fingerprints import same_weights
 from steerscope.runs.seals import write_manifest, write_seal
 from steerscope.runs.whole_files import whole_file, write_whole
 
-STATUSES = ("ok", "degenerate", "empty", "unread")
+NOT_FINITE = "not_finite"
+STATUSES = ("ok", "degenerate", "empty", "unread", NOT_FINITE)
 _KEY = ["cell", "prompt", "split", "metric"]
 
 
@@ -29,7 +31,8 @@ class Row:
         kl_nats: measured KL(steered || plain) of this condition on this prompt, mean over positions.
         prompt: number of the prompt or pair within its split.
         status: `ok`; `degenerate` if the text collapsed into repetition; `empty` if there was none;
-            `unread` if the judge could not tell.
+            `unread` if the judge could not tell; `not_finite` if the logits of its condition held a
+            NaN or an infinity, so that the value is NaN.
     """
 
     cell: str
@@ -122,7 +125,10 @@ class Run:
                 for k in {*wanted, *run.configuration}
                 if wanted.get(k) != run.configuration.get(k)
             )
-            if run.description["provenance"].get("fingerprint") != provenance.get("fingerprint"):
+            before, now = (
+                p.get("fingerprint") for p in (run.description["provenance"], provenance)
+            )
+            if before != now and not same_weights(before, now):
                 differing.append("model weights")
             if differing:
                 raise RunError(

@@ -18,6 +18,7 @@ from steerscope.errors import (
     UnknownNameError,
     reason,
 )
+from steerscope.models.fingerprints import same_weights
 from steerscope.models.lens_model import LensModel
 from steerscope.runs.whole_files import whole_file
 from steerscope.sae.conversion import check_config, from_sae_lens, quiet, to_sae_lens
@@ -94,7 +95,8 @@ def check_fits(
             f"the autoencoder {sae.name} has width {sae.d}, but {sae.site} of {model.name} has "
             f"{width}; it is for another model."
         )
-    if sae.model_fingerprint not in (None, model.fingerprint):
+    theirs = sae.model_fingerprint
+    if theirs is not None and not same_weights(theirs, model.fingerprint):
         raise AutoencoderMismatchError(
             f"the autoencoder {sae.name} was trained on a model with other weights than "
             f"{model.name}; load that model or train one on this."

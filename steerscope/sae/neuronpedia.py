@@ -96,7 +96,7 @@ def read_neuronpedia(path: str | Path) -> tuple[NeuronpediaFeature, ...]:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8").strip()
+        text = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise AutoencoderFileError(f"cannot read {path}: {error}.") from None
     pieces = [text] if text.startswith("[") or "\n" not in text else _pieces(text)
@@ -125,6 +125,6 @@ def read_neuronpedia(path: str | Path) -> tuple[NeuronpediaFeature, ...]:
 
 
 def _pieces(text: str) -> list[str]:
-    """One JSON object spread over lines, or one object on each line."""
-    lines = [line for line in text.splitlines() if line.strip()]
+    """One JSON object spread over lines, or one object on each line, which ends at a newline only."""
+    lines = [line for line in text.split("\n") if line.strip()]
     return lines if all(line.lstrip().startswith("{") for line in lines) else [text]

@@ -26,6 +26,7 @@ from torch import Tensor
 from steerscope.directions import Direction, mean_diff
 from steerscope.errors import AutoencoderMismatchError, BadValueError
 from steerscope.extraction.activations import Contrast
+from steerscope.models.fingerprints import same_weights
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sae.nulls import (
     Chance,
@@ -193,7 +194,7 @@ def check_reads(sae: SparseAutoencoder, direction: Direction) -> None:
             f"{sae.site}. Choose a direction and an autoencoder of one site."
         )
     theirs = sae.model_fingerprint
-    if theirs is not None and theirs != direction.provenance.fingerprint:
+    if theirs is not None and not same_weights(theirs, direction.provenance.fingerprint):
         raise AutoencoderMismatchError(
             f"{direction.label} was found on {direction.provenance.model} "
             f"({direction.provenance.fingerprint[:12]}), {sae.name} was trained on another model "

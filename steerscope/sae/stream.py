@@ -23,7 +23,7 @@ _ROW_ORDER, _MIX = 0, 1  # streams of random numbers under one seed
 def token_rows(
     model: LensModel, texts: Sequence[TextOrIds], *, longest: int | None = None
 ) -> list[list[int]]:
-    """Token ids of documents, each with the beginning-of-sequence token in front.
+    """Token ids of documents, each row beginning as the model's texts do.
 
     A document that is longer than `longest` tokens, or than the context, is cut into rows.
 
@@ -33,14 +33,13 @@ def token_rows(
     limit = min(longest or model.shape.n_context, model.shape.n_context)
     if limit < 2:
         raise BadValueError(f"rows of {limit} tokens hold none that is not the first; choose more.")
-    bos = model.tokenizer.bos_token_id
-    head = [] if bos is None else [bos]
+    head = model.beginning
     room = limit - len(head)
     rows = []
     for ids in _ids(model, texts):
-        body = ids[1:] if head and ids[:1] == head else ids
+        body = ids[len(head) :] if ids[: len(head)] == head else ids
         rows += [[*head, *body[start : start + room]] for start in range(0, len(body), room)]
-    rows = [row for row in rows if len(row) > 1]
+    rows = [row for row in rows if len(row) > max(1, len(head))]
     if not rows:
         raise BadValueError("the text has no row of two tokens; give more text.")
     return rows

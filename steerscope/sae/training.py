@@ -18,6 +18,7 @@ from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
 from steerscope.errors import RunError
+from steerscope.models.fingerprints import same_weights
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.progress import Track, silent
 from steerscope.runs.whole_files import write_whole
@@ -175,7 +176,10 @@ def _is_finished(folder: Path, record: dict[str, Any]) -> bool:
         RunError: it holds another autoencoder.
     """
     if (folder / RECORD).exists():
-        if json.loads((folder / RECORD).read_text(encoding="utf-8")) == record:
+        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        if same_weights(found.get("model_fingerprint"), record["model_fingerprint"]):
+            found["model_fingerprint"] = record["model_fingerprint"]
+        if found == record:
             return True
     elif (folder / CHECKPOINT).exists() or not (folder / WEIGHTS).exists():
         return False

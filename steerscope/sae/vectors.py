@@ -12,6 +12,7 @@ from steerscope.directions import Direction
 from steerscope.directions.direction import make_direction
 from steerscope.errors import AutoencoderMismatchError, BadValueError
 from steerscope.extraction.activations import Contrast, Moments
+from steerscope.models.fingerprints import same_weights
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sae.spans import check_count
 
@@ -148,7 +149,7 @@ def _summed(
             f"the pairs were read at {contrast.site}; {sae.name} is for {sae.site}."
         )
     theirs = sae.model_fingerprint
-    if theirs is not None and theirs != contrast.provenance.fingerprint:
+    if theirs is not None and not same_weights(theirs, contrast.provenance.fingerprint):
         raise AutoencoderMismatchError(
             f"{sae.name} was trained on another model ({theirs[:12]}) than the pairs were read on "
             f"({contrast.provenance.fingerprint[:12]})."

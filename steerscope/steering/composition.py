@@ -15,6 +15,7 @@ from steerscope.directions import Direction
 from steerscope.doses import Dose, Scale
 from steerscope.errors import BadValueError, DegenerateDirectionError, VectorMismatchError
 from steerscope.extraction.activations import Provenance
+from steerscope.models.fingerprints import same_weights
 from steerscope.statistics import Estimate, bootstrap_mean
 from steerscope.steering.interventions import Steering
 from steerscope.steering.scopes import Scope
@@ -225,7 +226,8 @@ def _check_alike(directions: Sequence[Direction]) -> None:
     first = directions[0]
     for other in directions[1:]:
         same = other.site == first.site and len(other.unit) == len(first.unit)
-        if not (same and other.provenance.fingerprint == first.provenance.fingerprint):
+        one, another = first.provenance.fingerprint, other.provenance.fingerprint
+        if not (same and same_weights(one, another)):
             raise VectorMismatchError(
                 f"{first.label} and {other.label} are not at one site of one model; steer with each "
                 "at its own site instead."

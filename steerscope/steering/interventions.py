@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from steerscope.directions import Direction
-from steerscope.doses import Dose
-from steerscope.errors import UnsupportedSiteError, VectorMismatchError
+from steerscope.doses import Dose, Scale
+from steerscope.errors import OtherWeightsWarning, UnsupportedSiteError, VectorMismatchError
 from steerscope.models.clock import Clock
+from steerscope.models.fingerprints import same_weights
 from steerscope.models.lens_model import HookFunction, LensModel
 from steerscope.sites import READ_ONLY_STREAMS, Site
 from steerscope.steering.operators import find_operator
@@ -60,6 +62,8 @@ class Steering:
         operator: a name in `operators.OPERATORS`.
         scope: at which absolute positions.
         strength: share of the change that is made: a number from 0 to 1, a schedule or a gate.
+        allow_other_weights: whether the direction may come from a sibling of the model, such as
+            another fine-tune of it; a warning then says so.
 
     Raises:
         UnknownNameError: no such operator.
@@ -72,10 +76,16 @@ class Steering:
     operator: str = "add"
     scope: Scope = Scope.all()  # noqa: RUF009 - scopes are frozen
     strength: float | Strength = 1.0
+    allow_other_weights: bool = False
 
     def __post_init__(self) -> None:
         find_operator(self.operator).check(self.dose)
         as_strength(self.strength).check(self.direction.site)
+
+    @property
+    def scale(self) -> Scale:
+        """Lengths of one natural and one relative unit."""
+        return self.direction.scale
 
     def labels(self) -> dict[str, str | float]:
         """Direction, operator, scope, strength and the dose in its three lengths, NaN without one."""
@@ -122,7 +132,7 @@ class Steering:
         """
         strength = as_strength(self.strength)
         for direction in (self.direction, *strength.conditions):
-            check_direction(direction, model)
+            check_direction(direction, model, allow_other_weights=self.allow_other_weights)
         site = self.direction.site
         unit = self.direction.unit.to(model.device, model.dtype)
         operator = find_operator(self.operator)
@@ -210,8 +220,12 @@ def _keep(seen: dict[Site, Tensor], site: Site, rows: Rows | None) -> HookFuncti
     return keep
 
 
-def check_direction(direction: Direction, model: LensModel) -> None:
+def check_direction(
+    direction: Direction, model: LensModel, *, allow_other_weights: bool = False
+) -> None:
     """Refuse a direction of another model or another width.
+
+    One of other weights passes with a warning if that is allowed, here or by `model.accepts`.
 
     Raises:
         UnsupportedSiteError: the model lacks the site, or the site can only be read.
@@ -228,12 +242,22 @@ def check_direction(direction: Direction, model: LensModel) -> None:
             f"{model.name} has {width} at {direction.site}; use a vector of this model."
         )
     origin = direction.provenance
-    if origin.fingerprint != model.fingerprint:
+    if same_weights(origin.fingerprint, model.fingerprint):
+        return
+    found = (
+        f"the direction {direction.label} was found on {origin.model} "
+        f"({origin.fingerprint[:12]}), not on {model.name} ({model.fingerprint[:12]})"
+    )
+    if not (allow_other_weights or any(same_weights(origin.fingerprint, a) for a in model.accepts)):
         raise VectorMismatchError(
-            f"the direction {direction.label} was found on {origin.model} "
-            f"({origin.fingerprint[:12]}), not on {model.name} ({model.fingerprint[:12]}); find it "
-            "again on this model."
+            f"{found}; find it again on this model, or allow other weights if the two are siblings "
+            "(allow_other_weights=True, --allow-other-weights)."
         )
+    warnings.warn(
+        f"{found}; its lengths and its effect are those of the other model.",
+        OtherWeightsWarning,
+        stacklevel=2,
+    )
 
 
 @contextmanager
@@ -315,7 +339,8 @@ def _additions(
     """A hook that adds to every member's rows its own vector."""
     vectors = []
     for steering, _ in members:
-        check_direction(steering.direction, model)
+        allowed = steering.allow_other_weights
+        check_direction(steering.direction, model, allow_other_weights=allowed)
         length = find_operator("add").amount(steering.dose, steering.direction.scale)
         vectors.append(length * steering.direction.unit.to(model.device, model.dtype))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from steerscope.directions import Direction
 from steerscope.errors import TemplateWarning
 from steerscope.models.chat_templates import UNKNOWN
+from steerscope.steering.control_vectors import ControlVector
 from steerscope.steering.interventions import Cell, Steering
 
 
@@ -37,7 +38,13 @@ def check_templates(directions: Iterable[Direction], template: str) -> None:
 
 def directions_of(cells: Iterable[Cell]) -> list[Direction]:
     """The directions that conditions steer along."""
-    return [i.direction for c in cells for i in c.interventions if isinstance(i, Steering)]
+    found: list[Direction] = []
+    for intervention in (i for c in cells for i in c.interventions):
+        if isinstance(intervention, Steering):
+            found.append(intervention.direction)
+        elif isinstance(intervention, ControlVector):
+            found += intervention.directions
+    return found
 
 
 def _in_words(template: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,18 +14,20 @@ from jaxtyping import Float
 
 from steerscope.directions import Direction
 from steerscope.doses import Dose
-from steerscope.engine.generation import Continuation, Sampler, generate
+from steerscope.engine.generation import Continuation, Sampler, attempt
 from steerscope.engine.score import kl_from_plain, log_likelihoods, preferences
+from steerscope.errors import NotFiniteError
 from steerscope.judges.damage import text_damage
 from steerscope.judges.judges import UNITS, Judge, text_metrics
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
-from steerscope.runs.results import Row, Run
+from steerscope.runs.results import NOT_FINITE, Row, Run
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.scopes import Scope
 from steerscope.steering.template_checks import check_templates, directions_of
 from steerscope.texts.contrasts import ContrastSet, PromptSet
 
+_log = logging.getLogger(__name__)
 _CELLS_AT_ONCE = 32  # a kill loses at most this many conditions
 _SCREENED_AT_ONCE = 128  # conditions on pairs alone, which are quick
 
@@ -61,7 +64,8 @@ class Bench:
 
     For each condition and prompt: the judge's metrics and the repetition of its continuation, its
     nats per token under the plain model, whether it differs from plain, and the KL from plain. For
-    each condition and pair, if that is the effect: the preference for the positive text.
+    each condition and pair, if that is the effect: the preference for the positive text. A condition
+    whose logits overflow has rows without a number and the status `not_finite`; the others go on.
     """
 
     def __init__(
@@ -123,13 +127,19 @@ class Bench:
 
     @cached_property
     def _plain(self) -> list[Continuation]:
-        return self._continue(self._prompt_ids, [Cell()])[0]
+        found = self._continue(self._prompt_ids, [Cell()])[0]
+        if not all(c.finite for c in found):
+            raise NotFiniteError(
+                f"the logits of {self.model.name} hold a NaN or an infinity without any steering; "
+                "check its weights, or use a wider number format."
+            )
+        return found
 
     def _continue(
         self, ids: Sequence[list[int]], cells: Sequence[Cell]
     ) -> list[list[Continuation]]:
         d = self.decoding
-        return generate(self.model, ids, cells, n_new=d.n_new, sampler=d.sampler)
+        return attempt(self.model, ids, cells, n_new=d.n_new, sampler=d.sampler)
 
     def _measured(
         self, cells: Sequence[Cell], prompts: tuple[int, ...]
@@ -141,15 +151,18 @@ class Bench:
         written = [continued.get(cell) or [self._plain[p] for p in prompts] for cell in cells]
         nll = self._nll_under_plain(ids, written)
         kl = kl_from_plain(self.model, ids, cells).double().numpy()
-        rows: list[Row] = []
+        rows = self._pair_rows(cells, kl) if self._measures_pairs else []
+        lost = {row.cell for row in rows if math.isnan(row.value)}
         texts: list[dict[str, Any]] = []
         for number, cell in enumerate(cells):
             mine = written[number]
+            if not all(c.finite for c in mine):
+                lost.add(cell.key)
             rows += self._continuation_rows(cell, prompts, mine, kl[number], nll[number])
             texts += [self._text(cell, p, c) for p, c in zip(prompts, mine, strict=True)]
-        if self._measures_pairs:
-            rows += self._pair_rows(cells, kl)
-        return rows, texts
+        for key in sorted(lost):
+            _log.warning("the logits hold a NaN or an infinity under the condition %s", key)
+        return [_not_finite(row) if row.cell in lost else row for row in rows], texts
 
     def _text(self, cell: Cell, prompt: int, written: Continuation) -> dict[str, Any]:
         return {
@@ -197,8 +210,9 @@ class Bench:
     def _pair_rows(self, cells: Sequence[Cell], kl: Float[np.ndarray, "cell prompt"]) -> list[Row]:
         texts = [(p.positive, p.negative) for p in self.material.pairs.pairs]
         margins = preferences(self.model, texts, cells).tolist()
+        means = [math.nan if np.isnan(k).all() else float(np.nanmean(k)) for k in kl]
         return [
-            self._row(cell, i, "preference", margin, kl=float(np.nanmean(kl[number])), status="ok")
+            self._row(cell, i, "preference", margin, kl=means[number], status="ok")
             for number, cell in enumerate(cells)
             for i, margin in enumerate(margins[number])
         ]
@@ -270,6 +284,11 @@ def _labels(cell: Cell) -> dict[str, str | float]:
 def _sign(cell: Cell) -> int:
     dose = float(_labels(cell)["dose_natural"])  # what every intervention with a sign has
     return 0 if math.isnan(dose) else int(np.sign(dose))
+
+
+def _not_finite(row: Row) -> Row:
+    """The row of a condition whose logits are no numbers somewhere: nothing of it is known."""
+    return replace(row, value=math.nan, kl_nats=math.nan, status=NOT_FINITE)
 
 
 def _status(written: Continuation, read: dict[str, float], *, degenerate: bool) -> str:

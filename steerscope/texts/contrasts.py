@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -17,16 +17,19 @@ from steerscope.texts.bundled import (
     bundled_contrasts,
     bundled_prompts,
 )
-from steerscope.texts.files import parse_json, read_text
+from steerscope.texts.chats import Conversation, as_conversation, shared_turns
 from steerscope.texts.groups import (
     distinct_contrasts,
     distinct_prompts,
     groups_to_split,
     joined,
 )
+from steerscope.texts.lines import check_text, text_lines
+from steerscope.texts.rows import json_lines
 from steerscope.texts.styles import MESSAGES, Style, find_style, message_of
 
 STYLE = "style:"
+_FEWEST_GROUPS = 3  # one for each part of a split
 CONTRAST = "contrast"
 GROUPINGS = (CONTRAST, "text")
 _PARTS = ("fit", "select", "test")
@@ -44,7 +47,7 @@ class ContrastPair:
         concept: its name, the same in every pair of a set.
 
     Raises:
-        ContrastError: a text is empty, or both are the same.
+        ContrastError: a text is empty or holds half of a surrogate pair, or both are the same.
     """
 
     positive: str
@@ -55,6 +58,7 @@ class ContrastPair:
         for side in ("positive", "negative", "concept"):
             if not getattr(self, side).strip():
                 raise ContrastError(f"the {side} text is empty; write a sentence.")
+            check_text(f"{side} text", getattr(self, side))
         if self.positive == self.negative:
             raise ContrastError("positive and negative are the same text; they must differ.")
 
@@ -69,6 +73,8 @@ class Prompt:
     def __post_init__(self) -> None:
         if not self.text.strip():
             raise ContrastError("the prompt is empty; write a sentence.")
+        for text in (self.text, *self.facts, *self.facts.values()):
+            check_text("prompt", text)
 
 
 @dataclass(frozen=True)
@@ -142,9 +148,8 @@ class ContrastSet:
             ContrastError: fewer than three independent pairs, so that a part would be empty.
             UnknownNameError: no such grouping.
         """
-        texts = [(p.positive, p.negative) for p in self.pairs]
-        groups = groups_to_split(texts) if _by_contrast(grouping) else joined(texts)
         whole = grouping == CONTRAST
+        groups = _groups_of(self.pairs, by_contrast=_by_contrast(grouping))
         parts = _split(self.name, groups, seed, fit=0.5, select=0.25, by_group=whole)
         return Split(
             *(
@@ -211,7 +216,9 @@ class PromptSet:
 def load_contrasts(name_or_path: str | Path) -> ContrastSet:
     """A bundled contrast set by name, one from a JSON-lines file, or a style.
 
-    Each line is `{"positive": "...", "negative": "...", "concept": "..."}`. A style is written as
+    Each line is `{"positive": "...", "negative": "...", "concept": "..."}`. Either text may be a
+    conversation, a list of `{"role": ..., "content": ...}`; with `"prompt"` beside them the two are
+    answers of the assistant to that question or conversation. A style is written as
     `style:terse` or as `style:WANTED INSTRUCTION | OTHER INSTRUCTION`.
 
     Raises:
@@ -221,9 +228,19 @@ def load_contrasts(name_or_path: str | Path) -> ContrastSet:
     if str(name_or_path).startswith(STYLE):
         return style_contrasts(find_style(str(name_or_path).removeprefix(STYLE)))
     path = _find(name_or_path, bundled_contrasts(), "contrast set")
-    rows = _read_lines(path, required={"positive", "negative", "concept"}, optional=set())
-    pairs = tuple(_build(path, number, ContrastPair, row) for number, row in rows)
+    rows = json_lines(path, required={"positive", "negative", "concept"}, optional={"prompt"})
+    pairs = tuple(_build(path, number, _pair, row) for number, row in rows)
     return ContrastSet(path.name.removesuffix(CONTRASTS_SUFFIX), pairs)
+
+
+def _pair(positive: str, negative: str, concept: str, prompt: str | None = None) -> ContrastPair:
+    """A pair of texts, or of answers to one question."""
+    if prompt is None:
+        return ContrastPair(positive, negative, concept)
+    if isinstance(positive, Conversation) or isinstance(negative, Conversation):
+        raise ContrastError("beside a prompt, positive and negative are texts: the two answers.")
+    asked = as_conversation(prompt)
+    return ContrastPair(asked.then(positive), asked.then(negative), concept)
 
 
 def style_contrasts(style: Style, messages: Sequence[str] = MESSAGES) -> ContrastSet:
@@ -248,8 +265,8 @@ def style_contrasts(style: Style, messages: Sequence[str] = MESSAGES) -> Contras
 def load_prompts(name_or_path: str | Path) -> PromptSet:
     """Bundled prompts by name, or prompts from a JSON-lines or plain text file.
 
-    Each line of a `.jsonl` file is `{"prompt": "...", "facts": {...}}`, facts optional; each line of
-    any other file is a prompt.
+    Each line of a `.jsonl` file is `{"prompt": "...", "facts": {...}}`, facts optional, the prompt a
+    text or a conversation as a list of messages; each line of any other file is a prompt.
 
     Raises:
         ContrastError: the file is missing or a line cannot be used; the message has its number.
@@ -258,10 +275,10 @@ def load_prompts(name_or_path: str | Path) -> PromptSet:
     if path.suffix == ".jsonl":
         rows = [
             (number, {"text": row.pop("prompt"), **row})
-            for number, row in _read_lines(path, required={"prompt"}, optional={"facts"})
+            for number, row in json_lines(path, required={"prompt"}, optional={"facts"})
         ]
     else:
-        rows = [(number, {"text": line}) for number, line in _text_lines(path)]
+        rows = [(number, {"text": line}) for number, line in text_lines(path)]
     prompts = tuple(_build(path, number, Prompt, row) for number, row in rows)
     return PromptSet(path.name.removesuffix(PROMPTS_SUFFIX), prompts)
 
@@ -269,20 +286,29 @@ def load_prompts(name_or_path: str | Path) -> PromptSet:
 def opening_prompts(name: str, pairs: Sequence[ContrastPair]) -> PromptSet:
     """Prompts for a contrast set that brings none: the words that both sides of a pair open with.
 
-    Where they share no word, the first half of the negative text stands in. For a style, its bare
-    messages.
+    Where they share no word, the first half of the negative text stands in. Of conversations, the
+    turns that both open with: of two answers, the question. For a style, its bare messages.
     """
     if name.startswith(STYLE):
         messages = (message_of(pair.positive) for pair in pairs)
         return PromptSet(f"messages of {name}", tuple(Prompt(m) for m in messages))
     texts: dict[str, None] = {}
     for pair in pairs:
-        positive, negative = pair.positive.split(), pair.negative.split()
+        turns = shared_turns(pair.positive, pair.negative)
+        if turns is not None:
+            texts[turns] = None
+            continue
+        positive, negative = _words(pair.positive), _words(pair.negative)
         shared = 0
         while shared < min(len(positive), len(negative)) and positive[shared] == negative[shared]:
             shared += 1
         texts[" ".join(negative[: shared or max(1, len(negative) // 2)])] = None
     return PromptSet(f"openings of {name}", tuple(Prompt(t) for t in texts))
+
+
+def _words(text: str) -> list[str]:
+    """Words of a text, or of the last thing that is said in a conversation."""
+    return (text.messages[-1].content if isinstance(text, Conversation) else text).split()
 
 
 def prompts_for(contrasts: ContrastSet, name_or_path: str | Path | None = None) -> PromptSet:
@@ -332,50 +358,28 @@ def _find(name_or_path: str | Path, bundled: dict[str, Path], kind: str) -> Path
     return path
 
 
-def _text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    text = read_text(path, ContrastError)
-    found = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
-    if not found:
-        raise ContrastError(f"{path} is empty; it needs at least one line.")
-    return iter(found)
-
-
-def _read_lines(
-    path: Path, *, required: set[str], optional: set[str]
-) -> list[tuple[int, dict[str, Any]]]:
-    rows = []
-    for number, line in _text_lines(path):
-        row = parse_json(line, f"{path}, line {number}", ContrastError)
-        keys = set(row) if isinstance(row, dict) else set()
-        if not required <= keys or keys - required - optional:
-            raise ContrastError(
-                f"{path}, line {number}: needs the keys {', '.join(sorted(required))}"
-                + (f" and may have {', '.join(sorted(optional))}" if optional else "")
-                + f"; found {', '.join(sorted(keys)) or 'none'}."
-            )
-        _check_texts(f"{path}, line {number}", row)
-        rows.append((number, row))
-    return rows
-
-
-def _check_texts(where: str, row: dict[str, Any]) -> None:
-    """Every value must be a text, but the facts, which are texts by name."""
-    for key, value in row.items():
-        if key == "facts":
-            if not isinstance(value, dict):
-                raise ContrastError(
-                    f'{where}: the facts must be texts by name, such as {{"mood": "gloomy"}}.'
-                )
-            _check_texts(where, value)
-        elif not isinstance(value, str):
-            raise ContrastError(f"{where}: {key!r} must be a text, not {value!r}.")
-
-
-def _build(path: Path, number: int, kind: type[Item], row: dict[str, Any]) -> Item:
+def _build(path: Path, number: int, kind: Callable[..., Item], row: dict[str, Any]) -> Item:
     try:
         return kind(**row)
     except ContrastError as error:
         raise ContrastError(f"{path}, line {number}: {error}") from None
+
+
+def _groups_of(pairs: Sequence[ContrastPair], *, by_contrast: bool) -> list[int]:
+    """The number of the group of each pair; answers to one question are of one group.
+
+    Where the same answers to every question would leave too few groups, the questions count alone.
+    """
+    texts = [(p.positive, p.negative) for p in pairs]
+    asked = [shared_turns(p.positive, p.negative) for p in pairs]
+    groups = groups_to_split(texts) if by_contrast else joined(texts)
+    if not any(asked):
+        return groups
+    questions: list[list[Hashable]] = [[] if q is None else [q] for q in asked]
+    found = joined([[g, *q] for g, q in zip(groups, questions, strict=True)])
+    if len(set(found)) >= _FEWEST_GROUPS:
+        return found
+    return joined([[*t, *q] for t, q in zip(texts, questions, strict=True)])
 
 
 def _by_contrast(grouping: str) -> bool:

@@ -8,11 +8,14 @@ from typing import Any
 from steerscope.directions import load_directions
 from steerscope.errors import SteerscopeError
 from steerscope.experiments.jobs.overlaps import digest
+from steerscope.models.chat_templates import in_chat
+from steerscope.models.fingerprints import same_weights
 from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
 from steerscope.runs.results import Run
 from steerscope.studies.steering.measure import load_texts
 from steerscope.studies.steering.plan import Plan, plan_of
+from steerscope.texts.chats import as_chat
 from steerscope.texts.contrasts import load_contrasts, prompts_for
 from steerscope.verification.difference import Difference
 
@@ -34,10 +37,12 @@ def check_inputs(run: Run, *, weights: bool = True) -> list[Difference]:
                 configuration["model"],
                 backbone=configuration["backbone"],
                 dtype=configuration.get("dtype", "float32"),
+                bos=configuration.get("bos", "auto"),
+                revision=configuration.get("revision"),
             )
-            found += _same(
-                "weights", model.fingerprint, run.description["provenance"]["fingerprint"]
-            )
+            then = run.description["provenance"]["fingerprint"]
+            if not same_weights(model.fingerprint, then):
+                found += _same("weights", model.fingerprint, then)
         except SteerscopeError as error:
             found.append(Difference("weights", configuration["model"], "unreadable", str(error)))
         found += _autoencoder(configuration)
@@ -55,18 +60,25 @@ def _text_hashes(run: Run, model: LensModel | None) -> dict[str, Any]:
     configuration = run.configuration
     if configuration.get("kind") in _OURS:
         contrasts = load_contrasts(configuration["contrasts"])
-        found: dict[str, Any] = {"contrasts_sha256": contrasts.sha256}
+        prompts = None
         if "prompts_sha256" in configuration:
-            found["prompts_sha256"] = prompts_for(contrasts, configuration["prompts"]).sha256
-        return found
+            prompts = prompts_for(contrasts, configuration["prompts"])
+        if configuration.get("chat"):
+            if model is None:
+                return {}  # the template belongs to the model
+            chat = as_chat(configuration["chat"])
+            contrasts = in_chat(model, contrasts, chat)
+            prompts = None if prompts is None else in_chat(model, prompts, chat)
+        found: dict[str, Any] = {"contrasts_sha256": contrasts.sha256}
+        return found if prompts is None else found | {"prompts_sha256": prompts.sha256}
     plan = _plan_of(run)
     texts = load_texts(plan)
     if plan.chat:
         if model is None:
             return {}  # the template belongs to the model
-        texts = texts.wrapped(model)
-    prompts = [texts.prompts.select.sha256, texts.prompts.test.sha256]
-    return {"contrasts_sha256": texts.contrasts.sha256, "prompts_sha256": prompts}
+        texts = texts.in_chat(model, plan.chat)
+    hashes = [texts.prompts.select.sha256, texts.prompts.test.sha256]
+    return {"contrasts_sha256": texts.contrasts.sha256, "prompts_sha256": hashes}
 
 
 def _plan_of(run: Run) -> Plan:
@@ -74,7 +86,8 @@ def _plan_of(run: Run) -> Plan:
     configuration = run.configuration
     if configuration.get("kind") == "WeightSweepPlan":
         names = ("contrasts", "prompts", "max_select", "max_test", "seed")
-        return Plan(**{name: configuration[name] for name in names})
+        chat = as_chat(configuration.get("chat"))
+        return Plan(**{name: configuration[name] for name in names}, chat=chat)
     return plan_of(run)
 
 
@@ -105,7 +118,8 @@ def _vectors(run: Run) -> Iterator[Difference]:
     fingerprint = run.description["provenance"]["fingerprint"]
     for direction in directions:
         origin = direction.provenance
-        yield from _same(f"{path.name}, {direction.label}", origin.fingerprint, fingerprint)
+        if not same_weights(origin.fingerprint, fingerprint):
+            yield from _same(f"{path.name}, {direction.label}", origin.fingerprint, fingerprint)
 
 
 def _same(where: str, now: Any, then: Any) -> list[Difference]:

@@ -1,4 +1,4 @@
-"""What an edit must beat: changes of the same size that know nothing of the spectrum."""
+"""What an edit must beat: changes of the same size, or at the same KL, that know nothing of the spectrum."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 import torch
 
 from steerscope.errors import UnknownNameError
+from steerscope.models.lens_model import LensModel
 from steerscope.weights.changes import Change
 from steerscope.weights.edits import Edit
 from steerscope.weights.kept import Weight
 from steerscope.weights.places import Place
 from steerscope.weights.weight_edit import WeightEdit
+
+_SAME = 1e-4  # of the length of a change
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Control:
         kind: a name in `CONTROLS`.
         of: the edit that is controlled.
         seed: of what is random in it.
+        scale: factor of its change, 1 for the size of the edit; another where it has another's KL.
 
     Raises:
         UnknownNameError: no such control.
@@ -31,6 +35,7 @@ class Control:
     kind: str
     of: Edit
     seed: int = 0
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         if self.kind not in CONTROLS:
@@ -39,7 +44,8 @@ class Control:
     @property
     def name(self) -> str:
         """Such as `noise of power`."""
-        return f"{self.kind} of {self.of.name}"
+        longer = "" if self.scale == 1 else f" x{self.scale:.4g}"
+        return f"{self.kind} of {self.of.name}{longer}"
 
     @property
     def amount(self) -> float:
@@ -48,7 +54,10 @@ class Control:
 
     def change(self, weight: Weight) -> Change:
         """W' - W."""
-        return CONTROLS[self.kind](weight, self.of.change(weight), self)
+        found = CONTROLS[self.kind](weight, self.of.change(weight), self)
+        if self.scale == 1:
+            return found
+        return Change(found.left * self.scale, found.right, is_gain=found.is_gain)
 
 
 def control_of(edit: WeightEdit, kind: str, *, seed: int = 0) -> WeightEdit:
@@ -63,6 +72,24 @@ def control_of(edit: WeightEdit, kind: str, *, seed: int = 0) -> WeightEdit:
         UnknownNameError: no such control.
     """
     return WeightEdit(tuple((place, Control(kind, part, seed)) for place, part in edit.parts))
+
+
+def scaled(control: WeightEdit, factor: float) -> WeightEdit:
+    """A control with its change longer or shorter by a factor."""
+    parts = []
+    for place, part in control.parts:
+        assert isinstance(part, Control)
+        parts.append((place, replace(part, scale=factor)))
+    return WeightEdit(tuple(parts))
+
+
+def same_change(model: LensModel, one: WeightEdit, other: WeightEdit) -> bool:
+    """Whether two edits of the same places make the same weights, as a gain and its own control do."""
+    for (_, a), (_, b) in zip(one.changes(model), other.changes(model), strict=True):
+        first, second = a.dense.double(), b.dense.double()
+        if float((first - second).norm()) > _SAME * float(second.norm()):
+            return False
+    return True
 
 
 def elsewhere(edit: WeightEdit, place: Place) -> WeightEdit:
@@ -95,7 +122,10 @@ def _random_vectors(weight: Weight, change: Change, control: Control) -> Change:
 
 
 def _same_norm_gain(weight: Weight, change: Change, control: Control) -> Change:
-    """A gain of the same Frobenius norm, down for even seeds and up for odd ones."""
+    """A gain of the same Frobenius norm, down for even seeds and up for odd ones.
+
+    Of a gain one of the two is the edit itself, which is no control; `same_change` tells.
+    """
     sign = 1 if control.seed % 2 else -1
     factor = sign * change.norm(weight) / weight.norm
     return Change(factor * weight.base, is_gain=factor != 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -119,6 +120,32 @@ def test_a_vector_of_another_tool_steers_and_is_converted(
     [saved] = load_directions(out)
     assert saved.scale == measured.scale != direction.scale
     assert torch.equal(saved.unit, direction.unit)
+
+
+def test_a_file_with_a_direction_per_layer_is_one_control_vector(
+    run_cli, tiny_folder, load, tmp_path
+):
+    model = load("llama")
+    directions = [random_direction(model, Site("resid_post", i), seed=i) for i in (0, 1, 2)]
+    save_directions(tmp_path / "v.safetensors", directions)
+    steer = ["steer", "--model", tiny_folder("llama"), "--vector", tmp_path / "v.safetensors"]
+    steer += ["--prompt", "w20 w21", "--n-new", 6, "--temperature", 0, "--dose", 2, "--json"]
+    named = ("resid_post.0", "model.layers.2")
+    for sites, wanted in (([], directions), (named, [directions[0], directions[2]])):
+        options = [part for site in sites for part in ("--site", site)]
+        code, said, errors = run_cli(*steer, *options)
+        assert code == 0, errors
+        cells = [Cell(), Cell(tuple(Steering(d, Dose(2.0)) for d in wanted))]
+        _, [expected] = generate(model, ["w20 w21"], cells, n_new=6)
+        result = json.loads(said)
+        assert result["continuations"][0]["steered"] == expected.text
+        assert result["steering"]["layers"] == ("0-2" if not sites else "0,2")
+    again = random_direction(model, Site("resid_post", 1), seed=9)
+    crowded = [*directions, dataclasses.replace(again, method="other")]
+    save_directions(tmp_path / "v.safetensors", crowded)
+    code, _, errors = run_cli(*steer)
+    assert code == 2
+    assert "2 directions at resid_post.1, so it is no control vector as a whole" in errors
 
 
 def test_a_dose_in_nats_with_a_schedule_on_the_command_line(run_cli, load, tiny_folder, tmp_path):

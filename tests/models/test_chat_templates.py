@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import warnings
@@ -14,16 +15,26 @@ from steerscope.directions import find_direction, load_directions, save_directio
 from steerscope.directions.descriptions import describe, restore
 from steerscope.doses import Dose
 from steerscope.engine.generation import Greedy
-from steerscope.errors import BadValueError, TemplateError, TemplateWarning
+from steerscope.errors import BadValueError, ContrastError, TemplateError, TemplateWarning
 from steerscope.extraction.activations import extract
 from steerscope.judges.judges import TextJudge
-from steerscope.models.chat_templates import UNKNOWN, wrapped
+from steerscope.models.chat_templates import UNKNOWN, in_chat, wrapped
 from steerscope.runs.results import Run
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.template_checks import check_templates
 from steerscope.studies.bench import Bench, Decoding, Material
-from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
+from steerscope.studies.steering.plan import SweepPlan
+from steerscope.texts.chats import Chat, Message, as_chat, as_conversation
+from steerscope.texts.contrasts import (
+    ContrastPair,
+    ContrastSet,
+    Prompt,
+    PromptSet,
+    load_contrasts,
+    load_prompts,
+    opening_prompts,
+)
 from tests.helpers import origin, random_direction
 
 SITE = Site("resid_post", 1)
@@ -122,6 +133,181 @@ def test_a_missing_or_refusing_template_is_named(load, monkeypatch):
 def test_nothing_is_wrapped_twice(chatty):
     with pytest.raises(BadValueError, match="'words' is in the chat template chat-.* already"):
         wrapped(chatty, wrapped(chatty, PAIRS))
+
+
+# -- conversations ------------------------------------------------------------------------------
+
+QUESTION = {"role": "user", "content": "w40"}
+TURNS_OF = {
+    "system, turns, a question": [
+        {"role": "system", "content": "w90"}, QUESTION, {"role": "assistant", "content": "w50"},
+        {"role": "user", "content": "w41"},
+    ],
+    "an open answer": [QUESTION, {"role": "assistant", "content": "w50 w51"}],
+    "an answer that is not begun": [QUESTION, {"role": "assistant", "content": ""}],
+}  # fmt: skip
+TALK = (
+    "{% for m in messages %}{{ {'system': 'w4', 'user': 'w3', 'assistant': 'w6'}[m['role']] }} "
+    "{{ m['content'] }} w9{{ '\n' }}{% endfor %}{% if add_generation_prompt %}w6 {% endif %}"
+)
+WRITTEN = {
+    "system, turns, a question": [4, 90, 9, 3, 40, 9, 6, 50, 9, 3, 41, 9, 6],
+    "an open answer": [3, 40, 9, 6, 50, 51],
+    "an answer that is not begun": [3, 40, 9, 6],
+}
+
+
+@pytest.fixture
+def talking(load, monkeypatch):
+    """A tiny model whose template ends every turn with w9."""
+    model = load("llama")
+    monkeypatch.setattr(model.tokenizer, "chat_template", TALK)
+    return model
+
+
+@pytest.mark.parametrize("case", TURNS_OF)
+def test_a_conversation_is_written_turn_by_turn_and_an_answer_stays_open(talking, case):
+    prompts = PromptSet("p", (Prompt(as_conversation(TURNS_OF[case])),))
+    [found] = wrapped(talking, prompts).prompts
+    assert talking.tokens(found.text, bos=False) == WRITTEN[case]
+
+
+def test_the_system_message_of_a_conversation_stands_and_of_others_is_given(talking):
+    texts = [as_conversation(TURNS_OF["system, turns, a question"]), "w42"]
+    prompts = wrapped(
+        talking, PromptSet("p", tuple(map(Prompt, texts))), Chat(system="w91")
+    ).prompts
+    assert talking.tokens(prompts[0].text, bos=False)[:2] == [4, 90]
+    assert talking.tokens(prompts[1].text, bos=False) == [4, 91, 9, 3, 42, 9, 6]
+    [empty] = wrapped(talking, PromptSet("p", (Prompt("w42"),)), system="").prompts
+    assert talking.tokens(empty.text, bos=False) == [4, 9, 3, 42, 9, 6]
+
+
+def test_pairs_of_answers_share_their_question_and_differ_in_the_open_answer(talking, tmp_path):
+    path = tmp_path / "answers.jsonl"
+    rows = [
+        {
+            "prompt": f"w{20 + i // 2}",
+            "positive": "w6 w7",
+            "negative": f"w8 w{10 + i}",
+            "concept": "c",
+        }
+        for i in range(12)
+    ]
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    pairs = load_contrasts(path)
+    found = wrapped(talking, pairs)
+    assert talking.tokens(found.pairs[0].positive, bos=False) == [3, 20, 9, 6, 6, 7]
+    assert talking.tokens(found.pairs[0].negative, bos=False) == [3, 20, 9, 6, 8, 10]
+    prompts = opening_prompts("answers", pairs.pairs)
+    assert [p.text.messages for p in prompts.prompts] == [
+        (Message("user", f"w{20 + i}"),) for i in range(6)
+    ]
+    split = pairs.split(0)
+    asked = [
+        {p.positive.messages[0].content for p in part.pairs} for part in (split.fit, split.test)
+    ]
+    assert not asked[0] & asked[1]
+
+
+def test_a_contrast_of_system_messages_is_continued_without_them():
+    one, other = (
+        as_conversation([{"role": "system", "content": s}, QUESTION]) for s in ("w90", "w91")
+    )
+    [prompt] = opening_prompts("p", [ContrastPair(one, other, "c")]).prompts
+    assert prompt.text.messages == (Message("user", "w40"),)
+
+
+def test_a_conversation_is_refused_without_a_template(talking):
+    turns = as_conversation(TURNS_OF["an open answer"])
+    with pytest.raises(BadValueError, match="conversation.*--chat"):
+        talking.tokens(turns)
+    with pytest.raises(BadValueError, match="'p' holds conversations.*--chat"):
+        in_chat(talking, PromptSet("p", (Prompt(turns),)), None)
+    assert copy.deepcopy(turns).messages == turns.messages
+
+
+@pytest.mark.parametrize(
+    ("turns", "said"),
+    [
+        ([{"role": "robot", "content": "x"}], "unknown role 'robot'"),
+        ([{"role": "user", "content": " "}], "message of the user is empty"),
+        ([{"role": "user", "content": "\ud83d"}], "half of a surrogate pair"),
+        ([{"role": "user", "content": "x", "name": "y"}], "and nothing else"),
+        ([{"role": "user", "content": None}], "must be texts"),
+        ([{"role": "system", "content": "x"}], "needs a message of the user or the assistant"),
+        ([], "list of messages"),
+        (["x"], "a message is"),
+    ],
+)
+def test_a_conversation_that_cannot_be_read_is_named_with_its_line(tmp_path, turns, said):
+    path = tmp_path / "p.jsonl"
+    path.write_text(json.dumps({"messages": turns}) + "\n")
+    with pytest.raises(ContrastError, match=f"p.jsonl, line 1: .*{said}"):
+        load_prompts(path)
+
+
+# -- what a template is told ------------------------------------------------------------------------
+
+DATED = (
+    "{{ strftime_now('%Y') }} " + TALK + "{% if quiet is defined and quiet is false %}w8{% endif %}"
+)
+
+
+def test_the_date_is_fixed_stored_and_part_of_the_name(load, monkeypatch):
+    model = load("llama")
+    monkeypatch.setattr(model.tokenizer, "chat_template", DATED)
+    usual, later = (wrapped(model, PROMPTS, chat) for chat in (Chat(), Chat(date="2031-07-01")))
+    assert usual.prompts[0].text.startswith("2025 w3")
+    assert later.prompts[0].text.startswith("2031 w3")
+    assert usual.template != later.template
+    assert Chat(date="2031-07-01").stored() == {"date": "2031-07-01"}
+    monkeypatch.setattr(model.tokenizer, "chat_template", TALK)  # asks for no date
+    assert (
+        wrapped(model, PROMPTS).template
+        == wrapped(model, PROMPTS, Chat(date="2031-07-01")).template
+    )
+    monkeypatch.setattr(model.tokenizer, "chat_template", "{{ strftime_now('%' + 'Y') }}" + TALK)
+    with pytest.raises(TemplateError, match="cannot be fixed"):
+        wrapped(model, PROMPTS)
+
+
+def test_arguments_reach_the_template_and_one_that_it_does_not_read_is_refused(load, monkeypatch):
+    model = load("llama")
+    monkeypatch.setattr(model.tokenizer, "chat_template", DATED)
+    quiet = Chat(arguments=("quiet=false",))
+    assert wrapped(model, PROMPTS, quiet).prompts[0].text.endswith("w8")
+    assert not wrapped(model, PROMPTS).prompts[0].text.endswith("w8")
+    assert wrapped(model, PROMPTS, quiet).template != wrapped(model, PROMPTS).template
+    with pytest.raises(TemplateError, match="reads no 'loud'"):
+        wrapped(model, PROMPTS, Chat(arguments=("loud=1",)))
+    assert Chat(arguments=("a=false", "b=3", "c=text", "d=True")).options() == {
+        "a": False, "b": 3, "c": "text", "d": True,
+    }  # fmt: skip
+    for wrong in ({"arguments": ("x",)}, {"date": "1 May"}):
+        with pytest.raises(BadValueError, match="write it as"):
+            Chat(**wrong)
+
+
+@pytest.mark.parametrize(
+    "chat", [Chat(), Chat("w90"), Chat("", ("quiet=false",)), Chat(date="2031-07-01")]
+)
+def test_a_stored_chat_is_read_back(chat):
+    assert as_chat(json.loads(json.dumps(chat.stored()))) == chat
+    assert plan_of_chat(chat) == chat
+
+
+def plan_of_chat(chat):
+    """The chat of a plan that was asked for with what a run has stored of it."""
+    return SweepPlan(chat=as_chat(chat.stored())).chat
+
+
+def test_no_chat_is_none():
+    assert as_chat(None) is None
+    assert as_chat(False) is None
+    assert SweepPlan(chat=False).chat is None
+    with pytest.raises(BadValueError, match="parts of arguments, date, system"):
+        as_chat({"sytem": "x"})
 
 
 # -- where a direction comes from -----------------------------------------------------------------
@@ -249,3 +435,72 @@ def test_the_lens_and_models_without_a_template(chat_folder, tiny_folder, tmp_pa
         with pytest.raises(SystemExit, match="2"):
             command(*wrong)
         assert said in capsys.readouterr().err
+
+
+def test_a_system_message_on_the_command_line_asks_for_the_chat_and_is_kept(
+    chat_folder, pairs_file, tmp_path, capsys
+):
+    out = tmp_path / "run"
+    sweep = [
+        "sweep",
+        "--model",
+        chat_folder,
+        "--out",
+        out,
+        "--contrasts",
+        pairs_file,
+        "--layers",
+        "1",
+    ]
+    sweep += ["--doses", "1", "--n-new", "2", "--system", "w90"]
+    command(*sweep)
+    run = Run.open(out)
+    assert run.configuration["chat"] == {"system": "w90", "date": "2025-01-01"}
+    assert all(t["given"].startswith("<s> w4 w90 w3 w") for t in run.texts().to_dict("records"))
+    parts = sorted((out / "rows").iterdir())
+    command(*sweep)  # goes on where nothing is missing
+    assert sorted((out / "rows").iterdir()) == parts
+    with pytest.raises(SystemExit, match="2"):
+        command(*sweep[:-2], "--chat")
+    assert "other settings (chat" in capsys.readouterr().err
+
+
+def test_a_conversation_on_the_command_line_is_json(chat_folder, pairs_file, tmp_path, capsys):
+    vector = tmp_path / "v.safetensors"
+    command("vectors", "--model", chat_folder, "--contrasts", pairs_file, "--layers", "1", "--chat",
+            "--out", vector)  # fmt: skip
+    turns = json.dumps([{"role": "system", "content": "w90"}, QUESTION])
+    steer = [
+        "steer",
+        "--model",
+        chat_folder,
+        "--vector",
+        vector,
+        "--n-new",
+        "3",
+        "--temperature",
+        "0",
+    ]
+    said = []
+    for asked in (["--prompt", turns, "--chat"], ["--prompt", "w40", "--system", "w90"]):
+        capsys.readouterr()
+        command(*steer, *asked)
+        said.append(capsys.readouterr().out.split("\n", 1)[1])
+    assert said[0] == said[1]
+
+
+def test_every_command_that_takes_a_model_can_talk():
+    from typer.main import get_command
+
+    from steerscope.cli import app
+
+    def commands(group, name):
+        for part, found in getattr(group, "commands", {}).items():
+            yield from commands(found, f"{name} {part}")
+        if not hasattr(group, "commands"):
+            yield name, {p.name for p in group.params}
+
+    taking = {n: p for n, p in commands(get_command(app), "steerscope") if "model" in p}
+    assert len(taking) > 10
+    silent = {n for n, p in taking.items() if not {"chat", "system", "template", "date"} <= p}
+    assert silent == {"steerscope adapter merge"}  # says nothing to the model

@@ -126,6 +126,14 @@ def test_an_untied_unembedding_that_is_not_in_the_file_is_missing(saved):
         load_model(folder)
 
 
+def test_an_encoder_and_decoder_is_no_causal_model(tmp_path):
+    sizes = {"vocab_size": 96, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 1}
+    hf.T5ForConditionalGeneration(hf.T5Config(**sizes, num_heads=4)).save_pretrained(tmp_path)
+    word_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(ModelLoadError, match="T5Config is of no model that writes"):
+        load_model(tmp_path)
+
+
 def test_weights_that_were_cut_short_are_one_clear_line(llama):
     folder = llama()
     held = (folder / "model.safetensors").read_bytes()

@@ -11,8 +11,8 @@ from steerscope.errors import (
     UnsupportedSiteError,
 )
 from steerscope.models.clock import Clock
-from steerscope.models.lens_model import weights_fingerprint
 from steerscope.models.loading import load_model
+from steerscope.models.weight_hashes import weights_fingerprint
 from steerscope.sites import STREAMS, Site
 from tests.helpers import FAMILIES
 
@@ -38,29 +38,33 @@ def test_the_width_of_every_site_is_that_of_its_activations(load, family):
 def test_the_beginning_token_comes_exactly_once(tiny):
     assert tiny.tokens("w5 w6") == [1, 5, 6]
     assert tiny.tokens("<s> w5 w6") == [1, 5, 6]
-    assert tiny.tokens([5, 6]) == [1, 5, 6]
-    assert tiny.tokens([1, 5, 6]) == [1, 5, 6]
-    assert tiny.tokens("w5 w6", bos=False) == [5, 6]
-    assert tiny.tokens([5, 6], bos=False) == [5, 6]
+    assert tiny.tokens("w5 w6", bos="never") == [5, 6]
+    assert tiny.tokens("<s> w5 w6", bos="never") == [1, 5, 6]
+
+
+def test_ids_are_taken_as_they_are(tiny):
+    for bos in ("auto", "always", "never"):
+        assert tiny.tokens([5, 6], bos=bos) == [5, 6]
+        assert tiny.tokens([1, 5, 6], bos=bos) == [1, 5, 6]
 
 
 def test_a_tokenizer_that_adds_it_by_itself_gets_no_second_one(microworld):
     first = microworld.tokenizer.bos_token_id
     for text in ("Mia smiled.", microworld.tokenizer("Mia smiled.").input_ids):
         assert microworld.tokens(text).count(first) == 1
-    bare = microworld.tokens("Mia smiled.", bos=False)
+    bare = microworld.tokens("Mia smiled.", bos="never")
     assert bare == microworld.tokens("Mia smiled.")[1:]
     assert microworld.text(microworld.tokens("Mia smiled.")) == "Mia smiled."
 
 
 def test_impossible_prompts_are_named(tiny):
     with pytest.raises(PromptTooLongError, match="has 65 tokens; the context of llama holds 64"):
-        tiny.tokens([5] * 64)
-    assert len(tiny.tokens([5] * 63)) == 64
+        tiny.tokens([5] * 65)
+    assert len(tiny.tokens([5] * 64)) == 64
     with pytest.raises(BadValueError, match="outside 0..95"):
         tiny.tokens([5, 96])
     with pytest.raises(BadValueError, match="no tokens"):
-        tiny.tokens([], bos=False)
+        tiny.tokens([])
 
 
 def test_sites_that_are_not_there_are_named(tiny):
@@ -80,6 +84,10 @@ def test_models_that_are_not_there_are_named(tmp_path):
         load_model(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelLoadError, match="cannot load model"):
+        load_model(tmp_path)
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n"
+    (tmp_path / "model.safetensors").write_text(pointer)
+    with pytest.raises(ModelLoadError, match="model.safetensors is a git-lfs pointer.*lfs pull"):
         load_model(tmp_path)
     with pytest.raises(UnknownNameError, match="auto, bridge, hooked"):
         load_model("microworld", backbone="hoked")

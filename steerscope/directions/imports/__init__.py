@@ -19,17 +19,20 @@ from steerscope.directions.imports.foreign import ForeignVectors
 from steerscope.directions.imports.gguf_vectors import read_gguf
 from steerscope.directions.imports.json_texts import read_neuronpedia, read_svec
 from steerscope.directions.imports.lengths import NEUTRAL_PROMPTS, median_lengths
-from steerscope.directions.imports.torch_tensors import read_torch
+from steerscope.directions.imports.torch_tensors import OBJECTS, read_torch
 from steerscope.doses import Scale
 from steerscope.errors import VectorFileError, VectorMismatchError
 from steerscope.extraction.activations import Provenance
 from steerscope.models.lens_model import LensModel
 from steerscope.sites import Site
+from steerscope.texts.lines import is_lfs_pointer
 
+_OBJECT_FILES = {".pkl", ".pk", ".dill", ".joblib"}
 READERS: dict[str, Callable[[Path], ForeignVectors]] = {
     ".gguf": read_gguf,
     ".json": read_neuronpedia,
     ".pt": read_torch,
+    ".pth": read_torch,
     ".svec": read_svec,
 }
 
@@ -44,6 +47,13 @@ def read_own(path: str | Path) -> list[Direction] | None:
     if not path.is_file():
         raise VectorFileError(f"no vector file {path}; check the path.")
     suffix = path.suffix.lower()
+    if is_lfs_pointer(path):
+        raise VectorFileError(
+            f"{path} is a git-lfs pointer, not the vector file itself; run `git lfs pull` where it "
+            "was cloned."
+        )
+    if suffix in _OBJECT_FILES:
+        raise VectorFileError(f"{path} {OBJECTS}")
     if is_directions_file(path) or suffix == ".safetensors":
         return load_directions(path)
     if suffix not in READERS:

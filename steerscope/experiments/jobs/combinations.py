@@ -25,6 +25,7 @@ from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, st
 from steerscope.extraction.activations import extract
 from steerscope.figures.files import Plate
 from steerscope.judges import choose_judge
+from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
@@ -37,6 +38,7 @@ from steerscope.steering.interventions import Cell
 from steerscope.steering.strengths import Constant
 from steerscope.studies.gating import Arm, judged, matched_dose
 from steerscope.studies.steering.plan import effect_of
+from steerscope.texts.chats import Chat, as_chat
 from steerscope.texts.contrasts import ContrastSet, load_contrasts, prompts_for
 
 SINGLE, ADDED, ALL = "single layer", "sum of two concepts", "all layers"
@@ -71,6 +73,7 @@ class CombinationStep:
     seed: int
     dtype: str
     backbone: str
+    chat: Chat | None = None
 
     @property
     def name(self) -> str:
@@ -85,7 +88,8 @@ class CombinationStep:
         """
         model = load_model(self.model, backbone=self.backbone, dtype=self.dtype, **asdict(machine))
         contrasts = load_contrasts(self.contrasts)
-        prompts = prompts_for(contrasts, self.prompts)
+        prompts = in_chat(model, prompts_for(contrasts, self.prompts), self.chat)
+        contrasts = in_chat(model, contrasts, self.chat)
         parts = prompts.split(self.seed)
         judge = choose_judge(contrasts, (*parts.select.prompts, *parts.test.prompts))
         if not judge.effect.is_share:
@@ -96,6 +100,7 @@ class CombinationStep:
         configuration = {
             "kind": "CombinationStep",
             **asdict(self),
+            "chat": None if self.chat is None else self.chat.stored(),
             "contrasts_sha256": contrasts.sha256,
             "prompts_sha256": prompts.sha256,
             "effect": asdict(judge.effect),
@@ -134,7 +139,8 @@ class CombinationStep:
         whole = Constant(1.0)
         found = [Arm(f"{SINGLE} {site.layer}", ((d, whole),)) for site, d in mine.items()]
         if self.other is not None:
-            pairs = load_contrasts(self.other).split(self.seed).fit
+            other = in_chat(model, load_contrasts(self.other), self.chat)
+            pairs = other.split(self.seed).fit
             for site, contrast in extract(model, pairs, sites).items():
                 added, _ = renormalised_sum(
                     [(mine[site], Dose(1.0)), (mean_diff(contrast), Dose(1.0))]
@@ -223,6 +229,7 @@ def _steps(e: Experiment) -> list[Step]:
             seed=seed,
             dtype=e.dtype,
             backbone=e.backbone,
+            chat=as_chat(e.chat),
         )
         for model, contrasts, seed in product(e.models, e.contrasts, e.seeds)
     ]
@@ -254,6 +261,7 @@ COMBINATIONS = Job(
         {
             "prompts",
             "other",
+            "chat",
             "sites.layers",
             "matched.kl",
             "decoding",

@@ -17,6 +17,7 @@ from steerscope.experiments.experiment import METRICS, Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
 from steerscope.figures.files import Plate
 from steerscope.judges import choose_judge
+from steerscope.models.chat_templates import in_chat
 from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
@@ -27,6 +28,7 @@ from steerscope.studies.methods.findings import OWN, SETTING, rank, rivals, stan
 from steerscope.studies.methods.measure import DOSES, Comparison, compare_methods
 from steerscope.studies.methods.plan import ComparisonPlan
 from steerscope.studies.steering.plan import effect_of
+from steerscope.texts.chats import Chat, as_chat
 from steerscope.texts.contrasts import load_contrasts, prompts_for
 
 _ITEM = [*SETTING, "method", "seed", "layer", "item"]
@@ -50,6 +52,7 @@ class ComparisonStep:
     plan: ComparisonPlan
     dtype: str
     backbone: str
+    chat: Chat | None = None
 
     @property
     def name(self) -> str:
@@ -60,12 +63,14 @@ class ComparisonStep:
         """Compare all methods; what was measured before an interruption is kept."""
         model = load_model(self.model, backbone=self.backbone, dtype=self.dtype, **asdict(machine))
         contrasts = load_contrasts(self.contrasts)
-        prompts = prompts_for(contrasts, self.prompts)
+        prompts = in_chat(model, prompts_for(contrasts, self.prompts), self.chat)
+        contrasts = in_chat(model, contrasts, self.chat)
         asked = prompts.split(self.plan.seed)
         judge = choose_judge(contrasts, (*asked.select.prompts, *asked.test.prompts))
         configuration = {
             "kind": "ComparisonStep",
             **asdict(self),
+            "chat": None if self.chat is None else self.chat.stored(),
             "seed": self.plan.seed,
             "contrasts_sha256": contrasts.sha256,
             "prompts_sha256": prompts.sha256,
@@ -78,7 +83,11 @@ class ComparisonStep:
             contrasts,
             prompts,
             plan=self.plan,
-            other=None if self.other is None else load_contrasts(self.other),
+            other=(
+                None
+                if self.other is None
+                else in_chat(model, load_contrasts(self.other), self.chat)
+            ),
             progress=progress,
             keep=kept,
         )
@@ -188,6 +197,7 @@ def _steps(e: Experiment) -> list[Step]:
             ),
             e.dtype,
             e.backbone,
+            as_chat(e.chat),
         )
         for model, contrasts, seed in product(e.models, e.contrasts, e.seeds)
     ]
@@ -229,6 +239,7 @@ COMPARISON = Job(
             "methods",
             "prompts",
             "other",
+            "chat",
             "sites.layers",
             "doses.values",
             "matched",

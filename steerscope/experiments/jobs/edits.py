@@ -1,4 +1,4 @@
-"""Edits of weight spectra against controls of the same size, as a job of an experiment."""
+"""Edits of weight spectra against controls of the same size and KL, as a job of an experiment."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.weights.findings import front_table
 from steerscope.studies.weights.measure import run_weight_sweep
 from steerscope.studies.weights.plan import WeightSweepPlan
+from steerscope.texts.chats import as_chat
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ def _steps(e: Experiment) -> list[Step]:
                 n_new=e.decoding.n_new,
                 temperature=e.decoding.temperature,
                 seed=seed,
+                chat=as_chat(e.chat),
                 **given,
             )
         )
@@ -119,10 +121,10 @@ def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
 
 EDITS = Job(
     name="edits",
-    words="edits of weight spectra against controls of the same size",
+    words="edits of weight spectra against controls of the same size and of the same KL",
     takes=frozenset(
         {
-            "prompts", "other", "sites.layers", "edits", "decoding", "sample.select", "sample.test",
+            "prompts", "other", "chat", "sites.layers", "edits", "decoding", "sample.select", "sample.test",
             "sample.texts", "sample.nulls",
         }
     ),

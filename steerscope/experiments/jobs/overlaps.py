@@ -24,11 +24,13 @@ from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
 from steerscope.extraction.activations import extract
 from steerscope.figures.files import Plate
-from steerscope.models.lens_model import weights_fingerprint
+from steerscope.models.chat_templates import in_chat
 from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
+from steerscope.models.weight_hashes import sampled
 from steerscope.progress import Track
 from steerscope.runs.results import Row, Run, plain_row
+from steerscope.texts.chats import Chat, as_chat
 from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
 if TYPE_CHECKING:  # the autoencoders' door takes seconds to open
@@ -70,6 +72,7 @@ class OverlapStep:
     seed: int
     dtype: str
     backbone: str
+    chat: Chat | None = None
 
     @property
     def name(self) -> str:
@@ -90,12 +93,13 @@ class OverlapStep:
 
         model = load_model(self.model, backbone=self.backbone, dtype=self.dtype, **asdict(machine))
         sae = load_sae(self.autoencoder, model=model)
-        contrasts = load_contrasts(self.contrasts)
+        contrasts = in_chat(model, load_contrasts(self.contrasts), self.chat)
         fit = contrasts.split(self.seed).fit
         pairs = replace(fit, pairs=fit.pairs[: self.n_pairs])
         configuration = {
             "kind": "OverlapStep",
             **asdict(self),
+            "chat": None if self.chat is None else self.chat.stored(),
             "n_features": sae.n_features,
             "site": str(sae.site),
             "contrasts_sha256": contrasts.sha256,
@@ -141,7 +145,7 @@ class OverlapStep:
 def digest(sae: SparseAutoencoder) -> str:
     """Hash of an autoencoder's numbers, taken as that of a model's weights."""
     tensors = {k: v for k, v in vars(sae).items() if isinstance(v, Tensor)}
-    return weights_fingerprint(sae.architecture, tensors)
+    return sampled(sae.architecture, tensors)
 
 
 def resample(number: int) -> str:
@@ -307,6 +311,7 @@ def _steps(e: Experiment) -> list[Step]:
             seed=seed,
             dtype=e.dtype,
             backbone=e.backbone,
+            chat=as_chat(e.chat),
         )
         for model, contrasts, seed in product(e.models, e.contrasts, e.seeds)
     ]
@@ -356,7 +361,7 @@ OVERLAP = Job(
     words="the features of concepts in an autoencoder by every route, against chance",
     takes=frozenset(
         {
-            "autoencoder", "prompts", "sample.pairs", "sample.texts", "sample.features",
+            "autoencoder", "prompts", "chat", "sample.pairs", "sample.texts", "sample.features",
             "sample.nulls",
         }
     ),

@@ -14,6 +14,7 @@ from steerscope.engine.matched_kl import Matching
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
 from steerscope.figures.files import Plate
+from steerscope.models.chat_templates import in_chat
 from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
@@ -21,6 +22,7 @@ from steerscope.runs.keeping import UNFINISHED, KeptIn
 from steerscope.runs.results import Row, Run, plain_row
 from steerscope.studies.predictors.findings import EXPECTED_SIGNS, predictor_league
 from steerscope.studies.predictors.measure import predictor_table
+from steerscope.texts.chats import Chat, as_chat
 from steerscope.texts.contrasts import load_contrasts
 
 OUTCOMES = {
@@ -48,6 +50,7 @@ class PredictorStep:
     n_pairs: int
     dtype: str
     backbone: str
+    chat: Chat | None = None
 
     @property
     def name(self) -> str:
@@ -58,7 +61,9 @@ class PredictorStep:
         """Measure the layers of the concept that are missing."""
         model = load_model(self.model, backbone=self.backbone, dtype=self.dtype, **asdict(machine))
         contrasts = load_contrasts(self.contrasts)
-        settings = asdict(self) | {"contrasts_sha256": contrasts.sha256}
+        said = in_chat(model, contrasts, self.chat).sha256
+        chat = None if self.chat is None else self.chat.stored()
+        settings = asdict(self) | {"chat": chat, "contrasts_sha256": said}
         provenance = provenance_of(model)
         run = Run.start(out, {"kind": "PredictorStep", **settings}, provenance=provenance)
         kept = KeptIn(out / UNFINISHED)
@@ -70,6 +75,7 @@ class PredictorStep:
             seed=self.seed,
             progress=progress,
             keep=kept,
+            chat=self.chat,
         )
         run.append(rows_of_layers(table))
         run.seal()
@@ -117,9 +123,9 @@ def layers_of_rows(runs: Sequence[Run]) -> pd.DataFrame:
 def _steps(e: Experiment) -> list[Step]:
     usual = Matching()
     matching = Matching(e.doses.values or usual.doses, e.matched.relative, e.matched.kl or usual.kl)
-    n_pairs = e.sample.pairs or 40
+    n_pairs, chat = e.sample.pairs or 40, as_chat(e.chat)
     return [
-        PredictorStep(model, contrasts, seed, matching, n_pairs, e.dtype, e.backbone)
+        PredictorStep(model, contrasts, seed, matching, n_pairs, e.dtype, e.backbone, chat)
         for model, contrasts, seed in product(e.models, e.contrasts, e.seeds)
     ]
 
@@ -154,7 +160,7 @@ def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
 PREDICTORS = Job(
     name="predictors",
     words="diagnostics of every layer against how far it can be steered",
-    takes=frozenset({"doses.values", "matched", "sample.pairs"}),
+    takes=frozenset({"chat", "doses.values", "matched", "sample.pairs"}),
     figures=tuple(f"league-{name}" for name in OUTCOMES),
     steps=_steps,
     tables=_tables,

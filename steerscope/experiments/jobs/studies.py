@@ -22,6 +22,7 @@ from steerscope.studies.steering.findings import Findings, find
 from steerscope.studies.steering.measure import run_study, run_sweep
 from steerscope.studies.steering.plan import Plan, StudyPlan, SweepPlan
 from steerscope.studies.steering.responses import PLAIN, metric_mean
+from steerscope.texts.chats import as_chat
 
 _NONE = Estimate(math.nan, math.nan, math.nan, 0)
 _KEYS = ("run", "model", "contrasts", "method", "seed")
@@ -106,7 +107,7 @@ def _steps(experiment: Experiment, kind: type[StudyPlan | SweepPlan]) -> list[St
                 layers=e.sites.layers,
                 read=e.read,
                 scope=e.scope,
-                chat=e.chat,
+                chat=as_chat(e.chat),
                 n_new=e.decoding.n_new,
                 temperature=e.decoding.temperature,
                 **given,

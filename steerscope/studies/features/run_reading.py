@@ -9,7 +9,7 @@ from steerscope.directions import load_directions
 from steerscope.errors import AutoencoderMismatchError
 from steerscope.extraction.activations import extract
 from steerscope.extraction.reading import ReadToken
-from steerscope.models.chat_templates import wrapped
+from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.runs.results import Run
 from steerscope.runs.whole_files import write_whole
@@ -52,8 +52,7 @@ def read_run(
             f"{run.path} has no {plan.method} direction at {sae.site}, where {sae.name} reads."
         )
     pairs = load_contrasts(plan.contrasts).split(plan.seed).fit
-    if plan.chat:
-        pairs = wrapped(model, pairs)
+    pairs = in_chat(model, pairs, plan.chat)
     contrast = extract(model, pairs, [sae.site], read=ReadToken.parse(plan.read))[sae.site]
     k = min(_FEATURES, sae.n_features)
     reading = read_direction(sae, contrast, direction=mine[0], k=k, n_null=n_null, seed=seed)

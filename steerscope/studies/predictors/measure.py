@@ -17,12 +17,14 @@ from steerscope.doses import Dose
 from steerscope.engine.matched_kl import Matching, at_matched_kl, matched_length
 from steerscope.engine.score import kl_from_plain, preferences
 from steerscope.extraction.activations import extract
+from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.progress import Track, silent
 from steerscope.runs.keeping import Keep, not_kept
 from steerscope.sites import Site
 from steerscope.statistics import bootstrap_mean
 from steerscope.steering.interventions import Cell, Steering
+from steerscope.texts.chats import Chat
 from steerscope.texts.contrasts import ContrastSet, opening_prompts
 
 
@@ -119,6 +121,7 @@ def predictor_table(
     seed: int = 0,
     progress: Track = silent,
     keep: Keep = not_kept,
+    chat: Chat | None = None,
 ) -> pd.DataFrame:
     """Diagnostics and measured steerability of every layer for every concept, one row each.
 
@@ -134,13 +137,14 @@ def predictor_table(
         seed: of splits, resamples and null directions.
         progress: shows the loops.
         keep: keeps what was measured of each concept's layers.
+        chat: how texts are put into the model's chat template; None for plain text.
 
     Returns:
         Columns model, concept, layer, depth (0 to 1), norm (relative length), the columns of
         `measure_steerability`, and one column per diagnostic.
     """
     parts = [
-        _concept_rows(model, c, n_pairs, matching, seed, progress, _under(keep, number))
+        _concept_rows(model, c, n_pairs, matching, seed, progress, _under(keep, number), chat)
         for number, c in enumerate(concepts)
     ]
     return pd.concat(parts, ignore_index=True)
@@ -159,19 +163,24 @@ def _concept_rows(
     seed: int,
     progress: Track,
     keep: Keep,
+    chat: Chat | None,
 ) -> pd.DataFrame:
     split = concept.split(seed)
-    fit, select, test = (
+    plain = [
         replace(part, pairs=part.pairs[:n_pairs]) for part in (split.fit, split.select, split.test)
+    ]
+    prompts, asked = (
+        [p.text for p in in_chat(model, opening_prompts(part.name, part.pairs), chat).prompts]
+        for part in plain[1:]
     )
-    prompts = [p.text for p in opening_prompts(select.name, select.pairs).prompts]
+    fit, select, test = (in_chat(model, part, chat) for part in plain)
     last = model.shape.n_layers - 1
     sites = [Site("resid_post", layer) for layer in range(last + 1)]
     directions = [mean_diff(c) for c in extract(model, fit, sites).values()]
     measured = measure_steerability(
         model,
         [(p.positive, p.negative) for p in test.pairs],
-        [p.text for p in opening_prompts(test.name, test.pairs).prompts],
+        asked,
         directions,
         matching=matching,
         progress=progress,

@@ -16,6 +16,7 @@ from typing import Any
 from steerscope.diagnostics import sink_alignment
 from steerscope.diagnostics.lens import RESIDUAL_STREAMS, direction_lens, top_tokens
 from steerscope.directions import METHODS, Direction, find_direction, save_directions
+from steerscope.directions.finding import find_directions
 from steerscope.doses import Dose, check_unit
 from steerscope.eigengaps import eigengap
 from steerscope.engine.gathering import gather
@@ -24,7 +25,7 @@ from steerscope.errors import BadValueError, UnknownNameError, UnsupportedSiteEr
 from steerscope.extraction.activations import Contrast
 from steerscope.extraction.reading import ReadToken
 from steerscope.judges import Judge, choose_judge
-from steerscope.models.chat_templates import wrapped
+from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
@@ -49,6 +50,8 @@ from steerscope.studies.steering.nulls import (
 )
 from steerscope.studies.steering.plan import Plan, StudyPlan, SweepPlan
 from steerscope.studies.steering.responses import summarise, sweet_spot
+from steerscope.studies.steering.several_layers import best_together, several_cells
+from steerscope.texts.chats import Chat, as_chat
 from steerscope.texts.contrasts import (
     ContrastSet,
     PromptSet,
@@ -76,12 +79,12 @@ class Texts:
     pairs: Split[ContrastSet]
     prompts: Split[PromptSet]
 
-    def wrapped(self, model: LensModel) -> Texts:
-        """The same texts in the model's chat template."""
+    def in_chat(self, model: LensModel, chat: bool | Chat | None) -> Texts:
+        """The same texts in the model's chat template, if there is to be one."""
         return Texts(
-            wrapped(model, self.contrasts),
-            self.pairs.map(lambda part: wrapped(model, part)),
-            self.prompts.map(lambda part: wrapped(model, part)),
+            in_chat(model, self.contrasts, chat),
+            self.pairs.map(lambda part: in_chat(model, part, chat)),
+            self.prompts.map(lambda part: in_chat(model, part, chat)),
         )
 
 
@@ -138,11 +141,15 @@ def run_study(
     controls = _sweep_controls(bound)
     select = dose_cells(bound.directions.values(), signed, scope)
     select += dose_cells(controls, [Dose(plan.reference_dose)], scope)
+    every = [*bound.directions.values()] if plan.all_layers else []
+    select += several_cells(every, signed, scope)
     bound.measure("select", select)
     chosen = sweet_spot(bound.run.table(), bound.judge.effect, plan.method)
     direction = bound.directions[chosen.layer]
     test_controls = _test_controls(plan, bound.found[direction.site])
     bound.measure("test", dose_cells([direction, *test_controls], signed, scope))
+    if len(every) > 1:
+        bound.measure("test", [best_together(bound.run, bound.judge.effect, every, scope)])
     _measure_nulls(bound, plan, scope)
     _measure_eigengaps(bound)
     _measure_sinks(bound)
@@ -176,7 +183,10 @@ def run_sweep(
     doses = [Dose(value, check_unit(plan.unit)) for value in plan.doses]
     bound = _bind(plan, out, (device, memory), progress)
     controls = _sweep_controls(bound)
-    cells = dose_cells([*bound.directions.values(), *controls], doses, Scope.parse(plan.scope))
+    scope = Scope.parse(plan.scope)
+    cells = dose_cells([*bound.directions.values(), *controls], doses, scope)
+    if plan.all_layers:
+        cells += several_cells([*bound.directions.values()], doses, scope)
     bound.measure("select", cells)
     _measure_eigengaps(bound)
     _measure_sinks(bound)
@@ -195,10 +205,17 @@ def _bind(
     texts = load_texts(plan)
     device, memory = machine
     model = load_model(
-        plan.model, backbone=plan.backbone, dtype=plan.dtype, device=device, memory=memory
+        plan.model,
+        backbone=plan.backbone,
+        dtype=plan.dtype,
+        device=device,
+        memory=memory,
+        bos=plan.bos,
+        revision=plan.revision,
     )
+    plan = replace(plan, dtype=model.dtype_name)
     source = texts.contrasts.sha256
-    texts = texts.wrapped(model) if plan.chat else texts
+    texts = texts.in_chat(model, plan.chat)
     sites = sites_at(model, plan.stream, plan.layers)
     prompts = (*texts.prompts.select.prompts, *texts.prompts.test.prompts)
     judge = choose_judge(texts.contrasts, prompts)
@@ -210,7 +227,9 @@ def _bind(
     found = gather(
         model, texts.pairs.fit, sites, methods, read=read, other=other, progress=progress
     )
-    directions = {s.layer: find_direction(plan.method, c, seed=plan.seed) for s, c in found.items()}
+    there = find_directions(plan.method, found, seed=plan.seed, every=plan.layers is not None)
+    found = {site: found[site] for site in there}
+    directions = {site.layer: direction for site, direction in there.items()}
     parts = ("fit", "select", "test")
     run = Run.start(
         out,
@@ -254,12 +273,15 @@ def _other_pairs(plan: Plan, model: LensModel) -> ContrastSet | None:
     if not isinstance(plan, StudyPlan) or plan.other is None:
         return None
     pairs = load_contrasts(plan.other).split(plan.seed, plan.grouping).fit
-    return wrapped(model, pairs) if plan.chat else pairs
+    return in_chat(model, pairs, plan.chat)
 
 
 def _settings(plan: Plan) -> dict[str, Any]:
-    """The plan, without the chat where there is none, so that runs from before chats continue."""
-    return {k: v for k, v in asdict(plan).items() if k != "chat" or v}
+    """The plan without what is not asked for, so that runs from before it could be asked continue."""
+    usual = {"chat": None, "bos": "auto", "revision": None, "all_layers": False}
+    chat = as_chat(plan.chat)
+    settings = asdict(plan) | {"chat": None if chat is None else chat.stored()}
+    return {k: v for k, v in settings.items() if k not in usual or v != usual[k]}
 
 
 def load_texts(plan: Plan) -> Texts:

@@ -15,6 +15,7 @@ from steerscope.sites import check_stream
 from steerscope.steering.scopes import Scope
 from steerscope.studies.steering.verdict import ENOUGH_NULLS
 from steerscope.texts.bundled import DEFAULT_MODEL
+from steerscope.texts.chats import Chat, as_chat
 from steerscope.texts.contrasts import CONTRAST, GROUPINGS
 from steerscope.texts.numbers import check_seed, check_temperature
 
@@ -29,7 +30,7 @@ class Plan:
         prompts: bundled name or file; None for those of the same name as the contrast set, and
             where there are none, the openings of the held-out pairs.
         backbone: `auto`, `hooked` or `bridge`.
-        dtype: `float32`, `bfloat16` or `float16`.
+        dtype: `float32`, `bfloat16`, `float16`, or `auto` as in `load_model`; a run says which.
         method: how directions are found.
         stream: where they are read and added.
         layers: the layers to measure; None for all.
@@ -41,7 +42,11 @@ class Plan:
         max_test: prompts of the test split to use at most.
         n_sweep_controls: random directions at each layer on the select split.
         seed: of splits, controls and sampling.
-        chat: whether pairs and prompts are put into the model's chat template.
+        bos: how texts begin: `auto`, `always` or `never`.
+        revision: branch, tag or commit of a model on the hub; None for the newest.
+        all_layers: whether all layers are steered at once as well, each with its share of the dose.
+        chat: how pairs and prompts are put into the model's chat template: true for as it is, a
+            `Chat` for a system message, arguments or a date; None for plain text.
         grouping: what splits keep together, as `ContrastSet.split` reads it.
 
     Raises:
@@ -54,7 +59,7 @@ class Plan:
     contrasts: str = "mood"
     prompts: str | None = None
     backbone: str = "auto"
-    dtype: str = "float32"
+    dtype: str = "auto"
     method: str = "mean_diff"
     stream: str = "resid_post"
     layers: tuple[int, ...] | None = None
@@ -66,11 +71,15 @@ class Plan:
     max_select: int = 120
     max_test: int = 240
     seed: int = 0
-    chat: bool = False
+    bos: str = "auto"
+    revision: str | None = None
+    chat: bool | Chat | None = None
     grouping: str = CONTRAST
+    all_layers: bool = False
 
     def __post_init__(self) -> None:
-        check_stream(self.stream)
+        object.__setattr__(self, "stream", check_stream(self.stream))
+        object.__setattr__(self, "chat", as_chat(self.chat))
         if self.grouping not in GROUPINGS:
             raise UnknownNameError("grouping", self.grouping, GROUPINGS)
         Scope.parse(self.scope)
@@ -184,4 +193,4 @@ def plan_of(run: Run) -> StudyPlan | SweepPlan:
     stored: dict[str, Any] = {k: v for k, v in _BEFORE.items() if k in kind.__dataclass_fields__}
     stored |= {name: run.configuration[name] for name in names}
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()}
-    return kind(**values)
+    return kind(**values | {"chat": as_chat(stored.get("chat"))})

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from steerscope.errors import NotFiniteError
 from steerscope.judges.effects import Effect
 from steerscope.statistics import (
     BestCell,
@@ -144,6 +145,11 @@ def sweet_spot(
     """
     summary = summarise(table, effect, split, groups=groups)
     candidates = _candidates(summary, method)
+    if candidates.empty:
+        raise NotFiniteError(
+            f"no condition of {method} has an effect that is a number; lower the doses, or use a "
+            "wider number format."
+        )
     pool = eligible(summary, method)
     best = pool.effect.max()
     near = pool[pool.effect >= best - margin * abs(best)]
@@ -168,7 +174,8 @@ def cheapest(rows: pd.DataFrame) -> pd.Series:
 
 
 def _candidates(summary: pd.DataFrame, method: str) -> pd.DataFrame:
-    return summary[(summary.method == method) & (summary.dose_natural > 0)]
+    measured = summary.effect.notna()  # without a number where the logits were none
+    return summary[(summary.method == method) & (summary.dose_natural > 0) & measured]
 
 
 def eligible(summary: pd.DataFrame, method: str) -> pd.DataFrame:

@@ -110,23 +110,37 @@ def _power_law(curve: Mapping[float, float], kl: float, sign: int) -> _PowerLaw 
 
 
 def steering_by_validation(
-    model: LensModel, contrasts: ContrastSet, prompts: PromptSet, method: str, plan: TransferPlan
+    model: LensModel,
+    contrasts: ContrastSet,
+    prompts: PromptSet,
+    method: str,
+    plan: TransferPlan,
+    *,
+    splits: tuple[ContrastSet, ContrastSet] | None = None,
 ) -> Technique:
-    """Steering at the layer where the preference on the select split moves most at the matched KL.
+    """Steering at the layer where the preference on validation pairs moves most at the matched KL.
 
-    The direction comes from the fit split.
+    Args:
+        model: the model.
+        contrasts: the whole set.
+        prompts: the whole set; the KL is matched on its select split.
+        method: how the direction is found.
+        plan: what is measured.
+        splits: pairs that the direction comes from, and pairs that choose the layer; default the fit
+            and select splits, else those that what it is compared with was trained on.
 
     Raises:
         UnknownNameError: no such method.
         BadValueError: no layer reaches the KL.
     """
     parts = contrasts.split(plan.seed)
+    fit, select = splits or (parts.fit, parts.select)
     few = min(plan.n_kl_prompts, _FEW_PROMPTS)
     asked = [p.text for p in prompts.split(plan.seed).select.prompts[:few]]
-    texts = [(p.positive, p.negative) for p in parts.select.pairs[: plan.n_pairs]]
+    texts = [(p.positive, p.negative) for p in select.pairs[: plan.n_pairs]]
     layers = range(model.shape.n_layers)
     found = []
-    for technique in steering_techniques(model, parts.fit, method, layers, seed=plan.seed):
+    for technique in steering_techniques(model, fit, method, layers, seed=plan.seed):
         ends = matched_coefficients(model, technique, asked, plan.kl)
         if all(map(math.isfinite, ends)):
             found.append((technique, ends))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pandas as pd
 
@@ -16,6 +17,7 @@ from steerscope.errors import BadValueError, PureGainWarning
 from steerscope.extraction.activations import extract
 from steerscope.judges import WORLDS, choose_judge
 from steerscope.judges.perplexity import text_nats
+from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
 from steerscope.models.matrices import check_weight
@@ -36,6 +38,7 @@ from steerscope.studies.weights.findings import (
 from steerscope.studies.weights.judged import TargetJudge
 from steerscope.studies.weights.plan import WeightSweepPlan
 from steerscope.studies.weights.screening import Screen, screen_of
+from steerscope.texts.chats import as_chat
 from steerscope.texts.contrasts import (
     ContrastSet,
     PromptSet,
@@ -144,6 +147,14 @@ class WeightBench:
         ]
 
 
+def _settings(plan: WeightSweepPlan) -> dict[str, Any]:
+    """The plan, without what is newer than a run may be and left as it was, so that it continues."""
+    usual = {"bos": "auto", "revision": None, "chat": None}
+    chat = as_chat(plan.chat)
+    settings = asdict(plan) | {"chat": None if chat is None else chat.stored()}
+    return {k: v for k, v in settings.items() if k not in usual or v != usual[k]}
+
+
 def bind(
     plan: WeightSweepPlan, out: str | Path, machine: tuple[str | None, str | None], progress: Track
 ) -> tuple[WeightBench, list[WeightEdit]]:
@@ -165,8 +176,18 @@ def bind(
     )
     device, memory = machine
     model = load_model(
-        plan.model, backbone=plan.backbone, dtype=plan.dtype, device=device, memory=memory
+        plan.model,
+        backbone=plan.backbone,
+        dtype=plan.dtype,
+        device=device,
+        memory=memory,
+        bos=plan.bos,
+        revision=plan.revision,
     )
+    plan = replace(plan, dtype=model.dtype_name)
+    contrasts = in_chat(model, contrasts, plan.chat)
+    pairs = pairs.map(lambda part: in_chat(model, part, plan.chat))
+    prompts = prompts.map(lambda part: in_chat(model, part, plan.chat))
     asked = (*prompts.select.prompts, *prompts.test.prompts)
     judge = TargetJudge(choose_judge(contrasts, asked))
     has_oracle = bool(judge.effect.kept)
@@ -189,7 +210,7 @@ def bind(
         out,
         {
             "kind": type(plan).__name__,
-            **asdict(plan),
+            **_settings(plan),
             "contrasts_sha256": contrasts.sha256,
             "prompts_sha256": [prompts.select.sha256, prompts.test.sha256],
             "effect": asdict(judge.effect),

@@ -36,8 +36,9 @@ from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.studies.weights.bench import WeightBench, bind
 from steerscope.studies.weights.findings import CONTROL, EDIT, ELSEWHERE, ROLES, STEERING, choose
+from steerscope.studies.weights.one_kl import control_at_kl
 from steerscope.studies.weights.plan import WeightSweepPlan
-from steerscope.weights.controls import CONTROLS, control_of, elsewhere
+from steerscope.weights.controls import CONTROLS, control_of, elsewhere, same_change
 from steerscope.weights.descriptions import describe_edit
 from steerscope.weights.kept import kept_weight
 from steerscope.weights.places import Place
@@ -104,13 +105,18 @@ def _company(bench: WeightBench, cell: Cell, target: str) -> Iterator[tuple[str,
     """The chosen edit with its controls and the steering that it is measured against."""
     (edit,) = cell.interventions
     assert isinstance(edit, WeightEdit)
+    sign = 1 if target == bench.judge.effect.positive else -1
+    asked = [p.text for p in bench.prompts.select.prompts if bench.judge.applies(p, sign)]
     yield EDIT, cell
     for kind in CONTROLS:
         seeds = range(2) if kind == "gain" else range(bench.plan.n_controls)
         for seed in seeds:
             control = control_of(edit, kind, seed=seed)
-            if _is_possible(bench.model, control) and str(control) != str(edit):
+            if _is_possible(bench.model, control) and not same_change(bench.model, control, edit):
                 yield CONTROL, Cell((control,))
+                at_kl = control_at_kl(bench.model, control, edit, asked)
+                if at_kl is not None:
+                    yield CONTROL, Cell((at_kl,))
     if len(edit.parts) == 1:
         for moved in _moved(bench.model, edit):
             yield ELSEWHERE, Cell((moved,))

@@ -9,6 +9,7 @@ from steerscope.errors import BadValueError
 from steerscope.models.matrices import check_weight
 from steerscope.studies.weights.findings import Limits
 from steerscope.texts.bundled import DEFAULT_MODEL
+from steerscope.texts.chats import Chat, as_chat
 from steerscope.texts.numbers import check_seed, check_temperature
 from steerscope.weights.edits import find_edit
 from steerscope.weights.weight_edit import WeightEdit
@@ -41,7 +42,10 @@ class WeightSweepPlan:
         n_controls: seeds of each random control.
         n_texts: texts for perplexity.
         n_new: tokens of each continuation.
+        chat: how texts are put into the model's chat template, as in `Plan`.
         temperature: of sampling; 0 for the most likely token.
+        bos: how texts begin: `auto`, `always` or `never`.
+        revision: branch, tag or commit of a model on the hub; None for the newest.
 
     Raises:
         UnknownNameError: no such edit or weight.
@@ -54,7 +58,7 @@ class WeightSweepPlan:
     capability: str | None = None
     texts: str | None = None
     backbone: str = "auto"
-    dtype: str = "float32"
+    dtype: str = "auto"
     edits: tuple[str, ...] = ("gain", "zscore", "power")
     weights: tuple[str, ...] = ("down",)
     layers: tuple[int, ...] | None = None
@@ -70,8 +74,12 @@ class WeightSweepPlan:
     max_select: int = 60
     max_test: int = 160
     seed: int = 0
+    bos: str = "auto"
+    revision: str | None = None
+    chat: bool | Chat | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "chat", as_chat(self.chat))
         for name in self.weights:
             check_weight(name)
         check_temperature(self.temperature)

@@ -14,6 +14,7 @@ from torch import Tensor
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.weights.adapter.cayley import bounded, cayley, n_planes, skew
 from steerscope.weights.adapter.factors import Factors, check_columns
+from steerscope.weights.adapter.records import TrainingRecord
 from steerscope.weights.changes import Change
 from steerscope.weights.places import Place
 
@@ -84,6 +85,7 @@ class SvdAdapter:
         fingerprint: of the model.
         model: its name.
         seed: of the training.
+        record: what it was trained on; None for a file from before that was kept.
 
     Source: InnerPiSSA of wassname's journal, with a bound on the angle itself and without the
     random start, which a loss that is odd in c does not need.
@@ -96,6 +98,7 @@ class SvdAdapter:
     model: str
     seed: int = 0
     method: str = "svd_adapter"
+    record: TrainingRecord | None = None
 
     @property
     def matrices(self) -> tuple[Place, ...]:

@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from steerscope.errors import BadValueError, VectorMismatchError
+from steerscope.models.fingerprints import same_weights
 from steerscope.models.lens_model import LensModel
 from steerscope.models.matrices import weight_matrix
 from steerscope.steering.interventions import Rows
@@ -118,7 +119,7 @@ def check_model(change: WeightChange, model: LensModel) -> None:
     Raises:
         VectorMismatchError: it does.
     """
-    if change.fingerprint != model.fingerprint:
+    if not same_weights(change.fingerprint, model.fingerprint):
         raise VectorMismatchError(
             f"this {change.method} belongs to a model {change.fingerprint[:12]}, not to "
             f"{model.name} ({model.fingerprint[:12]}); train it again on this model."

@@ -21,6 +21,7 @@ from steerscope.texts.files import parse_json
 from steerscope.weights.adapter.adapter import AdapterDesign, SvdAdapter, untrained
 from steerscope.weights.adapter.changes import check_model
 from steerscope.weights.adapter.factors import Factors
+from steerscope.weights.adapter.records import TrainingRecord
 from steerscope.weights.places import Place
 
 _KEY = "steerscope"
@@ -90,6 +91,7 @@ def save_adapter(path: str | Path, adapter: SvdAdapter) -> None:
         "fingerprint": adapter.fingerprint,
         "model": adapter.model,
         "seed": adapter.seed,
+        "record": None if adapter.record is None else asdict(adapter.record),
     }
     write_tensors(path, tensors, described)
 
@@ -114,6 +116,7 @@ def load_adapter(path: str | Path, model: LensModel) -> SvdAdapter:
             fingerprint=described["fingerprint"],
             model=described["model"],
             seed=described["seed"],
+            record=_record(described.get("record")),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise VectorFileError(
@@ -143,6 +146,16 @@ def _check_shapes(
             f"{path}: {name!r} has the shape {found.get(name, 'none, as it is missing')}, its design "
             f"and {model.name} ask for {wanted.get(name, 'no such tensor')}; it is damaged."
         )
+
+
+def _record(given: dict[str, Any] | None) -> TrainingRecord | None:
+    """What the file says of the training; files from before say nothing."""
+    if given is None:
+        return None
+    hashes = {name: tuple(given[name]) for name in ("fit", "select")}
+    return TrainingRecord(
+        given["contrasts"], **hashes, objective=given["objective"], plan=given["plan"]
+    )
 
 
 def _place(text: str) -> Place:

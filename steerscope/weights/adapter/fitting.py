@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -20,6 +20,7 @@ from steerscope.weights.adapter.adapter import AdapterDesign, SvdAdapter, untrai
 from steerscope.weights.adapter.factors import check_rank, factorise
 from steerscope.weights.adapter.objectives import Objective
 from steerscope.weights.adapter.passes import Ruler, run_with, weight_of
+from steerscope.weights.adapter.records import TrainingRecord
 from steerscope.weights.adapter.training import Trained, TrainingPlan, train
 from steerscope.weights.places import Place
 
@@ -132,14 +133,14 @@ def train_adapter(
         NotFiniteError: the loss became NaN or infinite.
         RunError: the checkpoint is of another training.
     """
-    plan = plan or TrainingPlan()
+    plan, objective = plan or TrainingPlan(), objective or Objective()
     trainee = AdapterTrainee(model, fresh_adapter(model, design, splits[0]))
     trained = train(
         model,
         trainee,
         splits,
         ruler=ruler,
-        objective=objective or Objective(),
+        objective=objective,
         plan=plan,
         checkpoint=checkpoint,
         progress=progress,
@@ -151,5 +152,6 @@ def train_adapter(
     factors = {
         m: replace(f, **{n: t.cpu() for n, t in vars(f).items()}) for m, f in found.factors.items()
     }
-    adapter = replace(found, parameters=parameters, factors=factors, seed=plan.seed)
+    record = TrainingRecord.of(splits, asdict(objective), asdict(plan))
+    adapter = replace(found, parameters=parameters, factors=factors, seed=plan.seed, record=record)
     return (adapter if trained.sign > 0 else adapter.negated()), trained

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from steerscope.errors import VectorMismatchError
+from steerscope.models.fingerprints import same_weights
 from steerscope.models.loading import Original, load_original
 from steerscope.weights.adapter.changes import WeightChange
 
@@ -43,7 +44,7 @@ def apply(original: Original, change: WeightChange, coefficient: float) -> None:
         VectorMismatchError: the change belongs to another model.
         UnsupportedWeightError: the architecture keeps a weight where it is not known.
     """
-    if change.fingerprint != original.fingerprint:
+    if not same_weights(change.fingerprint, original.fingerprint):
         raise VectorMismatchError(
             f"this {change.method} belongs to a model {change.fingerprint[:12]}, not to this one "
             f"({original.fingerprint[:12]}); merge it into the model that it was trained on."

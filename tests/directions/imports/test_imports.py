@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -63,6 +64,16 @@ def easyedit(path, states):
     return path.with_name("layer_0.pt")
 
 
+def one_row(path, states):
+    torch.save(states[3][None].clone(), path.with_name("layer_2.pt"))
+    return path.with_name("layer_2.pt")
+
+
+def steering_vectors(path, states):
+    torch.save({1: states[2].clone(), 0: states[1].clone()}, path)
+    return path
+
+
 def persona(path, states):
     torch.save(torch.stack(states), path)
     return path
@@ -100,6 +111,8 @@ WRITERS = {
     repeng: ("v.gguf", "gguf", ["resid_post.0", "resid_post.1"]),
     caa: ("v.pt", "caa", ["resid_post.1"]),
     easyedit: ("v.pt", "caa", ["resid_post.0"]),
+    one_row: ("v.pt", "caa", ["resid_post.2"]),
+    steering_vectors: ("v.pt", "steering-vectors", ["resid_post.0", "resid_post.1"]),
     persona: ("v.pt", "persona", ["resid_pre.0", "resid_post.0", "resid_post.1", "resid_post.2"]),
     svec: ("v.svec", "svec", ["resid_post.0", "resid_post.1"]),
     aisteer: ("v.svec", "svec", ["resid_post.1"]),
@@ -259,6 +272,27 @@ class Payload:
         return os.mkdir, ("ran",)
 
 
+class SteeringVector:
+    """As steering-vectors saves its own: an object, here with the same name of its class."""
+
+    def __init__(self):
+        self.layer_activations = {1: torch.ones(WIDTH)}
+
+
+def projective(key, value):
+    """A writer of a control vector that says of itself that it is no addition."""
+
+    def write(folder):
+        path = folder / "v.gguf"
+        write_plainly(path, {"direction.1": ones()}, texts={key: value})
+        return path
+
+    return write
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1234\n"
+
+
 def put(name, content):
     """A writer of one bad file: a text, bytes, or whatever torch saves."""
 
@@ -293,7 +327,7 @@ SPARSE = torch.eye(WIDTH).to_sparse()
 @pytest.mark.parametrize(
     ("write", "error", "message"),
     [
-        (put("v.bin", "x"), VectorFileError, r"ends in '.bin'; .*\.gguf, \.json, \.pt, \.saf"),
+        (put("v.bin", "x"), VectorFileError, r"ends in '.bin'; .*\.gguf, \.json, \.pt, \.pth, \.saf"),
         (put("v", "x"), VectorFileError, "ends in 'nothing'"),
         (put("v.safetensors", "x"), VectorFileError, "not a safetensors file"),
         # GGUF
@@ -311,6 +345,19 @@ SPARSE = torch.eye(WIDTH).to_sparse()
         (put("v.gguf", {"direction.1": ones(dtype="int32")}), VectorFileError, "as I32; write .*F32"),
         (put("v.gguf", {"direction.1": ones() * np.nan}), VectorFileError, "NaN or an infinity"),
         (put("v.gguf", {"direction.1": ones() * 0}), VectorFileError, "nothing but zeros"),
+        (projective("controlvector.projection", "true"), VectorFileError, "project_out"),
+        (projective("controlvector.mode", "Projective"), VectorFileError, "mode = Projective"),
+        (projective("adapter.controlvector.operation", "ablation"), VectorFileError, "takes? .*out"),
+        # any of them, as git-lfs leaves it, and what may run code
+        *((put(f"v{end}", POINTER), VectorFileError, "git-lfs pointer.*git lfs pull") for end in READERS),
+        (put("v.safetensors", POINTER), VectorFileError, "git-lfs pointer"),
+        (put("v.pkl", b"\x80\x04K\x01."), VectorFileError, "not opened.*layer_activations"),
+        (put("v.pt", SteeringVector()), VectorFileError, "not opened.*layer_activations"),
+        (put("v.pt", pickle.dumps(SteeringVector())), VectorFileError, "layer_activations"),
+        (put("v.pt", {1: torch.ones(2, 2)}), VectorMismatchError, r"shape \(2, 2\)"),
+        (put("v.pt", {1: "w"}), VectorFileError, "holds a str"),
+        (put("v.pt", {-1: torch.ones(WIDTH)}), VectorFileError, "'-1' is no layer"),
+        (put("v.pt", torch.ones(1, WIDTH)), VectorFileError, "name it layer_N.pt"),
         # CAA, EasyEdit
         (put("layer_1.pt", b"\x80\x02garbage"), VectorFileError, "plain tensors"),
         (put("layer_1.pt", b""), VectorFileError, "plain tensors"),
@@ -369,6 +416,11 @@ def test_a_bad_file_is_named_with_what_to_do(tmp_path, monkeypatch, load, write,
     with pytest.raises(error, match=f"{path.name}.*{message}"):
         import_directions(path, load("llama"))
     assert [p.name for p in tmp_path.iterdir()] == [path.name]  # nothing in the file ran
+
+
+def test_a_control_vector_that_denies_being_a_projection_is_read(tmp_path, load):
+    path = projective("controlvector.projective", "false")(tmp_path)
+    assert [str(d.site) for d in import_directions(path, load("llama"))] == ["resid_post.1"]
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path, load):

@@ -41,6 +41,7 @@ from steerscope.weights.adapter.cayley import largest_angle
 from steerscope.weights.adapter.fitting import AdapterTrainee
 from steerscope.weights.adapter.objectives import Response, shortfall
 from steerscope.weights.adapter.passes import respond, texts_of
+from steerscope.weights.adapter.records import TrainingRecord
 from steerscope.weights.places import Place
 
 WORDS = range(30, 42)
@@ -111,6 +112,25 @@ def test_a_response_is_what_scoring_says_and_padding_changes_nothing(load):
     with torch.no_grad():
         alone, _ = respond(trainee, texts_of(model, PAIRS.pairs[:1]), 0.0, ruler)
     torch.testing.assert_close(alone.projection, found.projection[:1], atol=1e-5, rtol=1e-4)
+
+
+def test_the_record_of_a_training_refuses_its_pairs_and_finds_them_again():
+    def pairs(names):
+        return tuple(ContrastPair(f"{n} yes", f"{n} no", "made up") for n in names)
+
+    whole = ContrastSet("mine", pairs("abcdef"))
+    fit, select, test = (ContrastSet(f"mine/{n}", pairs(p)) for n, p in
+                         (("fit", "abc"), ("select", "d"), ("test", "ef")))  # fmt: skip
+    record = TrainingRecord.of((fit, select), {"aim": "shift"}, {"seed": 3})
+    assert (record.contrasts, record.plan["seed"], record.objective["aim"]) == ("mine", 3, "shift")
+    record.check_unseen(test)
+    for seen in (fit, select, replace(test, pairs=pairs("exd"))):
+        with pytest.raises(ContrastError, match="used to train this adapter"):
+            record.check_unseen(seen)
+    found = record.splits_of(whole)
+    assert [part.pairs for part in found] == [fit.pairs, select.pairs]
+    with pytest.raises(ContrastError, match="--trained-on"):
+        record.splits_of(test)
 
 
 def test_the_ruler_in_s_space_is_the_mean_difference_of_s_space(load):

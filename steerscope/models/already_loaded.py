@@ -1,0 +1,92 @@
+"""Models of TransformerLens that the user has loaded, taken as they are."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from steerscope.errors import BadValueError, ModelLoadError
+from steerscope.models.bridge import BridgeLensModel, measured_shape
+from steerscope.models.hooked import HookedLensModel
+from steerscope.models.lens_model import LensModel, ModelShape
+from steerscope.models.shapes import shape_of
+from steerscope.models.vocabulary import ends_of
+from steerscope.models.weight_hashes import weights_fingerprint
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from transformer_lens import HookedTransformer
+    from transformer_lens.model_bridge import TransformerBridge
+
+
+def is_transformer(model: nn.Module) -> bool:
+    """Whether a model is one of TransformerLens'."""
+    return isinstance(model, HookedTransformer | TransformerBridge)
+
+
+def taken(model: nn.Module, tokenizer: Any, device: torch.device | None) -> LensModel:
+    """A HookedTransformer or TransformerBridge as a `LensModel`; its weights stay its own.
+
+    Raises:
+        BadValueError: it has no tokenizer and none is given.
+    """
+    if device is not None:
+        model = model.to(device)
+    tokenizer = tokenizer or model.tokenizer
+    if tokenizer is None:
+        raise BadValueError("the model comes without a tokenizer; give tokenizer= as well.")
+    model = model.eval().requires_grad_(False)
+    if isinstance(model, HookedTransformer):
+        return _hooked(model, tokenizer)
+    assert isinstance(model, TransformerBridge)
+    return _bridge(model, tokenizer)
+
+
+def _hooked(model: HookedTransformer, tokenizer: Any) -> LensModel:
+    """Folded or not, its weights are TransformerLens' and so is its fingerprint."""
+    cfg = model.cfg
+    if cfg.attention_dir != "causal":
+        raise ModelLoadError(f"{cfg.model_name} attends in both directions; it writes no text.")
+    shape = ModelShape(
+        n_layers=cfg.n_layers,
+        d_model=cfg.d_model,
+        n_heads=cfg.n_heads,
+        n_key_value_heads=cfg.n_key_value_heads or cfg.n_heads,
+        d_head=cfg.d_head,
+        d_mlp=cfg.d_mlp or 0,
+        n_vocab=cfg.d_vocab,
+        n_context=cfg.n_ctx,
+    )
+    kind = f"HookedTransformer {cfg.original_architecture}"
+    return HookedLensModel(
+        name=cfg.model_name or "HookedTransformer",
+        transformer=model,
+        tokenizer=tokenizer,
+        shape=shape,
+        fingerprint=weights_fingerprint(kind, dict(model.named_parameters())),
+    )
+
+
+def _bridge(model: TransformerBridge, tokenizer: Any) -> LensModel:
+    """Its weights are those of the checkpoint under longer names."""
+    original = model.original_model
+    found = {
+        name.replace("._original_component", ""): weight
+        for name, weight in original.state_dict().items()
+    }
+    with torch.device("meta"):  # the names alone: the bridge adds others for the same weights
+        names = type(original)(original.config).state_dict()
+    made = BridgeLensModel(
+        name=Path(str(model.cfg.model_name or type(original).__name__)).name,
+        transformer=model,
+        tokenizer=tokenizer,
+        shape=shape_of(original.config),
+        fingerprint=weights_fingerprint(type(original).__name__, {n: found[n] for n in names}),
+        ends=ends_of(original),
+    )
+    made.shape = measured_shape(made)
+    return made

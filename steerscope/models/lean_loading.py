@@ -1,0 +1,81 @@
+"""Loading without the numbers in memory twice: a part of a file is let go once it is converted.
+
+transformers maps a safetensors file into memory and copies from it what is to have another format;
+the pages that it has read stay, counted as this process's, until all is loaded. A GGUF tensor is
+de-quantised whole, in several steps of its full size. Both are done here in pieces. Where a version
+of transformers or a system works otherwise, loading is as it was.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gguf
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import core_model_loading
+
+_DONTNEED = 4  # of madvise in Linux: the pages are read from the file again, should anyone ask
+_BYTES_AT_ONCE = 2**22
+
+
+@contextmanager
+def lean_loading() -> Iterator[None]:
+    """While active, what transformers loads is in memory about once."""
+    copy, dequantise = core_model_loading._materialize_copy, gguf.dequantize
+
+    def copied(tensor: Any, device: Any = None, dtype: torch.dtype | None = None) -> Tensor:
+        if isinstance(tensor, Tensor):  # no file behind it, as far as one can tell
+            return copy(tensor, device, dtype)
+        read = tensor[...]
+        made = read.to(device=device, dtype=dtype)
+        if made.data_ptr() != read.data_ptr() and read.device.type == "cpu":
+            _let_go(read.data_ptr(), read.nbytes)
+        return made
+
+    def in_pieces(data: np.ndarray, kind: Any) -> np.ndarray:
+        rows = max(1, len(data) * _BYTES_AT_ONCE // max(1, data.nbytes))
+        if data.ndim < 2 or rows >= len(data):
+            return dequantise(data, kind)
+        first = dequantise(data[:rows], kind)
+        whole = np.empty((len(data), *first.shape[1:]), first.dtype)
+        for start in range(0, len(data), rows):
+            whole[start : start + rows] = dequantise(data[start : start + rows], kind)
+        _let_go(data.ctypes.data, data.nbytes)
+        return whole
+
+    core_model_loading._materialize_copy, gguf.dequantize = copied, in_pieces  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        core_model_loading._materialize_copy, gguf.dequantize = copy, dequantise
+
+
+def _let_go(address: int, length: int) -> None:
+    """Give back the pages of a piece of memory, if it is of a mapped file."""
+    page = mmap.PAGESIZE
+    first = -(-address // page) * page
+    stop = (address + length) // page * page
+    if sys.platform == "linux" and _is_file(first, stop):
+        ctypes.CDLL(None).madvise(
+            ctypes.c_void_p(first), ctypes.c_size_t(stop - first), ctypes.c_int(_DONTNEED)
+        )
+
+
+def _is_file(first: int, stop: int) -> bool:
+    """Whether a piece of memory is of a mapped file, and so can be read again."""
+    if first >= stop:
+        return False
+    with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
+        for line in maps:
+            span, *_, name = line.split(maxsplit=5)
+            low, high = (int(end, 16) for end in span.split("-"))
+            if low <= first < high:
+                return stop <= high and name.startswith("/") and "(deleted)" not in name
+    return False

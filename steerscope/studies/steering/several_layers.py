@@ -1,0 +1,120 @@
+"""One layer against several at once: conditions that add at every layer, and what they are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from steerscope.directions import Direction
+from steerscope.doses import Dose
+from steerscope.judges.effects import Effect
+from steerscope.runs.results import Run
+from steerscope.statistics import Estimate, bootstrap_mean
+from steerscope.steering.control_vectors import ControlVector, several
+from steerscope.steering.interventions import Cell
+from steerscope.steering.scopes import Scope
+from steerscope.studies.steering.findings import Findings
+from steerscope.studies.steering.responses import conditions, responses, sweet_spot
+from steerscope.studies.steering.wording import amount
+
+
+def several_cells(
+    directions: Sequence[Direction], doses: Sequence[Dose], scope: Scope
+) -> list[Cell]:
+    """All directions as one control vector with one coefficient, which shares out each dose.
+
+    What one layer adds runs on through those above, so that each of n layers gets dose / n.
+    """
+    together, n = tuple(directions), len(directions)
+    if n < 2:
+        return []
+    return [
+        Cell((ControlVector(together, Dose(dose.value / n, dose.unit), scope=scope),))
+        for dose in doses
+        if dose.value
+    ]
+
+
+@dataclass(frozen=True)
+class LayersCompared:
+    """The chosen layer and all layers at once, each at the dose that the select split chose.
+
+    Attributes:
+        n_layers: that are steered together.
+        coefficient: natural units at each of them.
+        one: effect at the chosen layer, on the split that is stated.
+        together: effect at all layers, on the same prompts.
+        gain: together minus one, paired by prompt.
+        kl_one: nats per position at the chosen layer.
+        kl_together: the same at all layers.
+    """
+
+    layer: int
+    dose_natural: float
+    n_layers: int
+    coefficient: float
+    one: Estimate
+    together: Estimate
+    gain: Estimate
+    kl_one: float
+    kl_together: float
+
+
+def best_together(run: Run, effect: Effect, directions: Sequence[Direction], scope: Scope) -> Cell:
+    """The condition of all layers at once that the select split chooses."""
+    chosen = sweet_spot(run.table(), effect, several(directions))
+    together = tuple(directions)
+    return Cell((ControlVector(together, Dose(chosen.dose_natural), scope=scope),))
+
+
+def compare_layers(run: Run, f: Findings) -> LayersCompared | None:
+    """What steering at all layers at once is worth beside the chosen one; None if not measured."""
+    table, method = run.table(), f"several_layers({f.plan.method})"
+    if not (table.method == method).any():
+        return None
+    best, one = sweet_spot(table, f.effect, method), f.chosen
+    labels = conditions(table)
+    split = "test" if f.stated is not None and _tested(table, method) else "select"
+    effects = responses(table, f.effect, split)
+    wanted = ((method, best.dose_natural, -1), (f.plan.method, one.dose_natural, one.layer))
+    cells = []
+    for name, dose, layer in wanted:
+        here = labels[(labels.method == name) & (labels.layer == layer)]
+        here = here.loc[here.index.intersection(effects.index)]
+        if here.empty:
+            return None
+        cells.append((here.dose_natural - dose).abs().idxmin())
+    together, alone = (effects.loc[cell].to_numpy(float) for cell in cells)
+    kl = table[table.split == split].groupby("cell").kl_nats.mean()
+    return LayersCompared(
+        layer=one.layer,
+        dose_natural=one.dose_natural,
+        n_layers=int(
+            table[(table.method == f.plan.method) & (table.split == "select")].layer.nunique()
+        ),
+        coefficient=best.dose_natural,
+        one=bootstrap_mean(alone),
+        together=bootstrap_mean(together),
+        gain=bootstrap_mean(together - alone),
+        kl_one=float(kl[cells[1]]),
+        kl_together=float(kl[cells[0]]),
+    )
+
+
+def _tested(table: pd.DataFrame, method: str) -> bool:
+    return bool(((table.method == method) & (table.split == "test")).any())
+
+
+def layers_compared_in_words(compared: LayersCompared, f: Findings) -> str:
+    """One sentence: the layer, all layers, and what the difference is."""
+    c = compared
+    more = amount(f.effect, c.gain, difference=True)
+    surer = "" if c.gain.low > 0 or c.gain.high < 0 else "; their difference may be none"
+    return (
+        f"Several layers: {c.n_layers} at once with {c.coefficient:+.3g} natural each give "
+        f"{amount(f.effect, c.together)} at KL {c.kl_together:.2f} nats, layer {c.layer} alone with "
+        f"{c.dose_natural:+.3g} natural {amount(f.effect, c.one)} at KL {c.kl_one:.2f}; together "
+        f"minus alone {more}{surer}."
+    )

@@ -1,0 +1,59 @@
+"""Rows of JSON-lines files: checked keys, and values that are texts, conversations or facts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from steerscope.errors import ContrastError, SteerscopeError
+from steerscope.texts.chats import as_conversation
+from steerscope.texts.files import parse_json
+from steerscope.texts.lines import text_lines
+
+
+def json_lines(
+    path: Path, *, required: set[str], optional: set[str]
+) -> list[tuple[int, dict[str, Any]]]:
+    """One JSON object a line with these keys; values are texts, conversations, or facts by name.
+
+    Raises:
+        ContrastError: not such a file; the message has the line.
+    """
+    rows = []
+    for number, line in text_lines(path):
+        row = parse_json(line, f"{path}, line {number}", ContrastError)
+        if isinstance(row, dict) and "messages" in row and "prompt" not in row:
+            row["prompt"] = row.pop("messages")  # what others call it
+        keys = set(row) if isinstance(row, dict) else set()
+        if not required <= keys or keys - required - optional:
+            raise ContrastError(
+                f"{path}, line {number}: needs the keys {', '.join(sorted(required))}"
+                + (f" and may have {', '.join(sorted(optional))}" if optional else "")
+                + f"; found {', '.join(sorted(keys)) or 'none'}."
+            )
+        rows.append((number, _texts_of(f"{path}, line {number}", row)))
+    return rows
+
+
+def _texts_of(where: str, row: dict[str, Any]) -> dict[str, Any]:
+    """The row with every list of messages as a conversation; any other value must be a text."""
+    found: dict[str, Any] = {}
+    for key, value in row.items():
+        if key == "facts":
+            if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
+                raise ContrastError(
+                    f'{where}: the facts must be texts by name, such as {{"mood": "gloomy"}}.'
+                )
+            found[key] = value
+        elif isinstance(value, list) and key != "concept":
+            try:
+                found[key] = as_conversation(value)
+            except SteerscopeError as error:
+                raise ContrastError(f"{where}: {key!r}: {error}") from None
+        elif isinstance(value, str):
+            found[key] = value
+        else:
+            raise ContrastError(
+                f"{where}: {key!r} must be a text, not {value!r}; a conversation is a list of messages."
+            )
+    return found

@@ -191,9 +191,7 @@ def attempt(
     use_cache: bool = True,
     progress: Track = silent,
 ) -> list[list[Continuation]]:
-    """`generate`, but where logits are no numbers the row ends, marked as not finite.
-
-    For sweeps over many conditions, of which one that overflows must not end the others.
+    """`generate`, but where logits are no numbers the row ends, marked as not finite: for sweeps.
 
     Raises:
         PromptTooLongError: a prompt and its continuation do not fit into the context.

@@ -30,7 +30,8 @@ def no_null(evidence: Evidence) -> list[Finding]:
 def few_nulls(evidence: Evidence) -> list[Finding]:
     """Too few random directions to give a p value of their own."""
     n = len(evidence.cells("random"))
-    if not 0 < n < _ENOUGH_NULLS:
+    same_choice = min((rank.n for rank in evidence.findings.nulls), default=0)
+    if not 0 < n < _ENOUGH_NULLS or same_choice >= _ENOUGH_NULLS:
         return []
     return [
         Finding(

@@ -33,7 +33,9 @@ def test_an_audit_says_what_may_deceive_and_strict_makes_it_fail(small_run, run_
     code, said, _ = run_cli("audit", out, "--json")
     assert code == 0
     found = json.loads(said)["findings"]
-    assert {"few_nulls", "few_prompts"} <= {f["check"] for f in found}  # 3 directions, 6 pairs
+    checks = {f["check"] for f in found}
+    assert "few_prompts" in checks  # 6 pairs
+    assert "few_nulls" not in checks  # 19 of each kind went through the same choice
     assert all(f["remedy"] and f["where"] and f["what"] for f in found)
     assert all(isinstance(v, float) for f in found for v in f["numbers"].values())
     code, said, _ = run_cli("audit", out, "--strict")

@@ -51,7 +51,7 @@ def read_run(
         raise AutoencoderMismatchError(
             f"{run.path} has no {plan.method} direction at {sae.site}, where {sae.name} reads."
         )
-    pairs = load_contrasts(plan.contrasts).split(plan.seed).fit
+    pairs = load_contrasts(plan.contrasts).split(plan.seed, plan.grouping).fit
     pairs = in_chat(model, pairs, plan.chat)
     contrast = extract(model, pairs, [sae.site], read=ReadToken.parse(plan.read))[sae.site]
     k = min(_FEATURES, sae.n_features)

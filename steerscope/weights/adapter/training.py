@@ -276,7 +276,7 @@ def _keep(
     for name, tensor in trainee.parameters().items():
         tensors[f"now {name}"] = tensor.detach()
         tensors |= {f"{key} {name}": value for key, value in optimiser.state[tensor].items()}
-    history = [asdict(e) for e in state.history]
+    history = [asdict(e) | {"training": _stored(e.training)} for e in state.history]
     write_tensors(path, tensors, {"training": identity, "history": history}, RunError)
 
 
@@ -301,4 +301,16 @@ def _resumed(
             }
             optimiser.state[tensor] = kept
     best = {n: tensors[f"best {n}"].to(t.device) for n, t in trainee.parameters().items()}
-    return _State(best, [Epoch(**e) for e in described["history"]])
+    history = [
+        Epoch(e["number"], _read(e["training"]), e["validation"]) for e in described["history"]
+    ]
+    return _State(best, history)
+
+
+def _stored(loss: float) -> float | None:
+    """A loss as JSON has it: the epoch of no change has none, which is no number."""
+    return None if math.isnan(loss) else loss
+
+
+def _read(loss: float | None) -> float:
+    return math.nan if loss is None else loss

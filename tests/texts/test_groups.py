@@ -1,0 +1,40 @@
+"""What says the same thing twice is kept together."""
+
+from __future__ import annotations
+
+from steerscope.texts.contrasts import load_contrasts
+from steerscope.texts.groups import distinct_contrasts, distinct_prompts, groups_to_split
+
+
+def test_pairs_that_differ_in_the_same_words_are_one_contrast_whoever_they_are_about():
+    found = distinct_contrasts(
+        [
+            ("Tom saw a dog. He was very happy.", "Tom saw a dog. He was very sad."),
+            ("Mia had a ball. She was very HAPPY!", "Mia had a ball. She was very SAD!"),
+            ("Mia had a hat. She was very sad.", "Mia had a hat. She was very happy."),
+            ("Tom saw a dog. He won the game.", "Tom saw a dog. He lost the game."),
+        ]
+    )
+    assert found == [0, 0, 0, 1]
+
+
+def test_prompts_that_are_the_same_but_for_a_name_are_one():
+    assert distinct_prompts(["Tom felt so", "Mia felt so", "Mia looked up and"]) == [0, 0, 1]
+
+
+def test_a_set_of_one_contrast_is_still_split_by_its_texts():
+    pairs = [(f"{i} was glad.", f"{i} was sad.") for i in range(9)]
+    assert len(set(distinct_contrasts(pairs))) == 1
+    assert len(set(groups_to_split(pairs))) == 9
+
+
+def test_no_contrast_of_the_fit_split_is_held_out():
+    for name in ("happy_sad", "mood", "register", "garden_sea"):
+        whole = load_contrasts(name)
+        group_of = dict(zip(whole.pairs, whole.groups, strict=True))
+        parts = whole.split(0)
+        seen = [
+            {group_of[pair] for pair in part.pairs}
+            for part in (parts.fit, parts.select, parts.test)
+        ]
+        assert len(set().union(*seen)) == sum(map(len, seen)), name

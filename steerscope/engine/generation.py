@@ -115,11 +115,7 @@ class Sample:
 
 
 def sampler_at(temperature: float, seed: int) -> Sampler:
-    """Sampling at a temperature, or the most likely token at 0.
-
-    Raises:
-        BadValueError: the temperature is negative or no number.
-    """
+    """Sampling at a temperature, or the most likely token at 0."""
     return Greedy() if temperature == 0 else Sample(temperature, seed)
 
 

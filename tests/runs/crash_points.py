@@ -86,7 +86,11 @@ def _inputs(folder: Path) -> tuple[str, str, str]:
     tiny_model("llama").save_pretrained(model)
     _word_tokenizer().save_pretrained(model)
     pairs = [
-        {"positive": f"w{i} w6 w7", "negative": f"w{i} w8 w9", "concept": "c"}
+        {
+            "positive": f"w{i} w{i + 1} w{i + 2} w6 w7",
+            "negative": f"w{i} w{i + 1} w{i + 2} w8 w9",
+            "concept": "c",
+        }
         for i in range(10, 34)
     ]
     words.write_text("".join(json.dumps(p) + "\n" for p in pairs))

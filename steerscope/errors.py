@@ -24,9 +24,11 @@ SteerscopeError
 ├── AutoencoderMismatchError   a sparse autoencoder used on another model, site or width
 ├── NotCheckedError         a check of an audit that lacks what it would look at
 ├── ExperimentError        an experiment file or a claims file that cannot be used, with its line
+├── OutputError             a place that must not be written: an input, or something of the user's
 ├── RunError                a run directory that cannot be read or continued
-├── RestorationError        a model that is not as it was before, which is a fault of ours
-└── RunConflictError        the same measurement with two different values
+├── BusyError               a run or a file that another process is writing
+├── RunConflictError        the same measurement with two different values
+└── RestorationError        a model that is not as it was before, which is a fault of ours
 
 Each message says what is wrong, where, and what to do. The command line prints it in one line and
 exits with 2.
@@ -159,8 +161,16 @@ class ExperimentError(SteerscopeError):
     """An experiment file, or one of claims, that cannot be used; the message names its line."""
 
 
+class OutputError(SteerscopeError):
+    """A place that must not be written: an input, or something of the user's."""
+
+
 class RunError(SteerscopeError):
     """A run directory that cannot be read or continued."""
+
+
+class BusyError(RunError):
+    """A run or a file that another process is writing."""
 
 
 class RunConflictError(RunError):

@@ -35,7 +35,12 @@ from steerscope.audits.nulls import (
     signs_disagree,
     wrong_sign,
 )
-from steerscope.audits.records import baseline_differs, report_disagrees, status_disagrees
+from steerscope.audits.records import (
+    altered_records,
+    baseline_differs,
+    report_disagrees,
+    status_disagrees,
+)
 from steerscope.audits.sentence import sentence
 from steerscope.audits.splits import (
     class_lengths,
@@ -98,11 +103,22 @@ CHECKS: dict[str, Check] = {
 def audit(run: Run, *, leave_out: Sequence[str] = ()) -> list[Finding]:
     """Everything in a run that may deceive its reader, the worst first.
 
-    A check that lacks what it would look at gives a note that says so.
+    Its seals come first: a run that is not as it was measured is not judged any further. A check
+    that lacks what it would look at gives a note that says so.
 
     Args:
         run: a study or a sweep.
         leave_out: names of checks not to make.
+
+    Raises:
+        RunError: the run has no rows yet, or is of a kind that cannot be audited.
+        UnknownNameError: no such check.
+    """
+    return altered_records(run) or audit_rows(run, leave_out=leave_out)
+
+
+def audit_rows(run: Run, *, leave_out: Sequence[str] = ()) -> list[Finding]:
+    """What the rows of a run may deceive its reader with, whatever became of them since.
 
     Raises:
         RunError: the run has no rows yet, or is of a kind that cannot be audited.
@@ -146,4 +162,14 @@ def _made(check: Check, evidence: Evidence) -> list[Finding]:
         return [Finding("note", f"not checked: {reason}", "audit", "Check it by hand")]
 
 
-__all__ = ["CHECKS", "SEVERITIES", "Check", "Evidence", "Finding", "audit", "errors_of", "sentence"]
+__all__ = [
+    "CHECKS",
+    "SEVERITIES",
+    "Check",
+    "Evidence",
+    "Finding",
+    "audit",
+    "audit_rows",
+    "errors_of",
+    "sentence",
+]

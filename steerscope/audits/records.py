@@ -14,6 +14,7 @@ from steerscope.audits.sentence import sentence
 from steerscope.errors import RunError
 from steerscope.judges.judges import UNITS
 from steerscope.models.fingerprints import same_weights
+from steerscope.runs.records import altered
 from steerscope.runs.results import STATUSES, Run
 from steerscope.studies.steering.responses import PLAIN
 from steerscope.studies.steering.wording import answer
@@ -24,6 +25,20 @@ _SHARED = ("model", "dtype", "backbone", "n_new", "temperature", "seed", "prompt
 _CONCEPT = ("contrasts_sha256", "effect")
 _OF_ANY_TEXT = (*UNITS, "nll_plain")
 _SAME = 1e-6
+
+
+def altered_records(run: Run) -> list[Finding]:
+    """Rows, texts or files are not as they were measured."""
+    return [
+        Finding(
+            "error",
+            f"{d.what} is {d.stored}, expected {d.expected}",
+            d.where,
+            "See `steerscope verify`; nothing else of this run is looked at",
+            check="altered_records",
+        )
+        for d in altered(run)
+    ]
 
 
 def report_disagrees(evidence: Evidence) -> list[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +18,16 @@ from steerscope.errors import RunError, SteerscopeError
 from steerscope.experiments import bundled_experiments, load_experiment, open_experiment
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.running import FILE, PRINTED, runs_of
+from steerscope.runs.outputs import check_folder, files_in
+from steerscope.runs.ownership import LOCK
+from steerscope.runs.records import check_records
 from steerscope.runs.results import COLUMNS, Row, Run
-from steerscope.runs.whole_files import write_whole
+from steerscope.runs.whole_files import whole_folder, write_whole
 from steerscope.statistics import holm, power_of
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.weights.findings import ROLES, towards
-from steerscope.verification.records import check_records
 
+_EVIDENCE = re.compile(r"experiment\.json|runs/[^/]+/(\w+\.json|(seals/)?rows/[^/]+|\.lock)")
 OPEN, SUPPORTED, REFUTED, INCONCLUSIVE = VERDICTS = ("open", "supported", "refuted", "inconclusive")
 _TENTH = 0.1
 
@@ -144,12 +147,22 @@ def measured(test: Test, experiment: Experiment, folder: Path) -> Measured:
     Raises:
         RunError: a run is missing, or its rows are not as they were measured.
     """
+    runs = measured_runs(experiment, folder)
+    return check_measure(test.measure, test.settings)(runs, **test.settings)
+
+
+def measured_runs(experiment: Experiment, folder: Path) -> list[Run]:
+    """The runs of an experiment, each as it was measured.
+
+    Raises:
+        RunError: one is missing, or not as it was measured.
+    """
     runs = runs_of(experiment, folder)
     for run in runs:
         altered = check_records(run).differences
         if altered:
             raise RunError(str(altered[0]))
-    return check_measure(test.measure, test.settings)(runs, **test.settings)
+    return runs
 
 
 def find_evidence(experiment: Experiment, runs: Path) -> Path | None:
@@ -172,20 +185,47 @@ def _finished(experiment: Experiment, folder: Path) -> bool:
 
 
 def store_evidence(experiment: Experiment, folder: Path, out: Path) -> None:
-    """Copy of the runs what decides claims, and nothing of the texts."""
-    shutil.rmtree(out, ignore_errors=True)
-    for run in runs_of(experiment, folder):
-        table = _decisive(run)
-        path = out / "runs" / run.path.name
-        description = run.description | {"command": ["steerscope", "run", experiment.name]}
-        write_whole(path / "run.json", json.dumps(description, indent=2) + "\n")
-        kept = Run.open(path)
-        records = table[list(COLUMNS)].to_dict("records")
-        kept.append([Row(**{str(k): v for k, v in r.items()}) for r in records])
-        if (run.path / ROLES).is_file():
-            shutil.copyfile(run.path / ROLES, path / ROLES)
-        kept.seal()
-    shutil.copyfile(folder / FILE, out / FILE)
+    """Copy of the runs what decides claims, and nothing of the texts, whole or not at all.
+
+    Args:
+        experiment: whose runs they are.
+        folder: that holds them.
+        out: to be written; evidence that is there is replaced, and nothing else.
+
+    Raises:
+        OutputError: `out` is or holds the runs, or is a folder of something else.
+        RunError: a run is missing, or not as it was measured.
+    """
+    check_folder(out, own=_is_evidence, inputs=[folder])
+    runs = measured_runs(experiment, folder)
+    with whole_folder(out) as unfinished:
+        for run in runs:
+            _store_run(experiment, run, unfinished / "runs" / run.path.name)
+        write_whole(unfinished / FILE, (folder / FILE).read_text(encoding="utf-8"))
+
+
+def _store_run(experiment: Experiment, run: Run, path: Path) -> None:
+    table = _decisive(run)
+    description = run.description | {"command": ["steerscope", "run", experiment.name]}
+    write_whole(path / "run.json", json.dumps(description, indent=2) + "\n")
+    kept = Run.open(path)
+    records = table[list(COLUMNS)].to_dict("records")
+    kept.append([Row(**{str(k): v for k, v in r.items()}) for r in records])
+    if (run.path / ROLES).is_file():
+        write_whole(path / ROLES, (run.path / ROLES).read_text(encoding="utf-8"))
+    kept.seal()
+    (path / LOCK).unlink(missing_ok=True)  # nobody will write there
+
+
+def _is_evidence(folder: Path) -> bool:
+    """Whether a folder is what `store_evidence` wrote, and not an experiment with all it measured."""
+    if not all(_EVIDENCE.fullmatch(name) for name in files_in(folder)):
+        return False
+    try:
+        commands = [Run.open(path).description["command"] for path in (folder / "runs").iterdir()]
+    except (RunError, KeyError, OSError):
+        return False
+    return bool(commands) and all(command[:2] == ["steerscope", "run"] for command in commands)
 
 
 def _decisive(run: Run) -> pd.DataFrame:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +13,7 @@ import typer
 from steerscope.cli.options import Loading, Subject, Talk, grouped
 from steerscope.cli.shared import (
     Contrasts,
+    Force,
     Json,
     Model,
     Seed,
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from steerscope.texts.contrasts import ContrastSet
     from steerscope.weights.adapter.records import TrainingRecord
     from steerscope.weights.adapter.training import Epoch
+    from steerscope.weights.places import Place
 
 adapter = typer.Typer(
     add_completion=False,
@@ -72,48 +76,68 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="of AdamW")] = 2e-2,
     seed: Seed = 0,
     talk: Talk,
+    force: Force = False,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Train an adapter on the fit split; a run that was stopped goes on where it was."""
     from steerscope.models.chat_templates import in_chat
-    from steerscope.models.matrices import check_weight
     from steerscope.progress import bar
+    from steerscope.runs.outputs import check_file
     from steerscope.texts.contrasts import load_contrasts
     from steerscope.weights import adapter
-    from steerscope.weights.places import Place
 
+    check_file(out, own=adapter.is_adapter_file, inputs=[model, contrasts], force=force)
     objective = adapter.find_objective(aim, link)
     plan = adapter.TrainingPlan(epochs=epochs, learning_rate=learning_rate, seed=seed)
     loaded = loading.load(model)
     n = loaded.shape.n_layers
     chosen = parse_layers(layers) or tuple(range(n // 4, max(n // 4 + 1, 3 * n // 4)))
-    names = [name.strip() for name in matrices.split(",")]
     asked = adapter.AdapterDesign(
-        matrices=tuple(Place(check_weight(name), layer) for name in names for layer in chosen),
+        matrices=_places(matrices, chosen),
         rank=rank,
         **_turning(turn, scaling, columns, angle),
     )
     parts = in_chat(loaded, load_contrasts(contrasts), talk.asked()).split(seed)
-    along = parse_layers(ruler) or (7 * n // 10,)
-    measured = adapter.frozen_ruler(loaded, parts.fit, along, space=space)
-    unfinished = out.with_name(out.name + ".training")
-    found, trained = adapter.train_adapter(
-        loaded,
-        (parts.fit, parts.select),
-        design=asked,
-        ruler=measured,
-        objective=objective,
-        plan=plan,
-        checkpoint=unfinished,
-        progress=bar,
+    measured = adapter.frozen_ruler(
+        loaded, parts.fit, parse_layers(ruler) or (7 * n // 10,), space=space
     )
-    adapter.save_adapter(out, found)
-    unfinished.unlink(missing_ok=True)
+    with training_of(out) as checkpoint:
+        found, trained = adapter.train_adapter(
+            loaded,
+            (parts.fit, parts.select),
+            design=asked,
+            ruler=measured,
+            objective=objective,
+            plan=plan,
+            checkpoint=checkpoint,
+            progress=bar,
+        )
+        adapter.save_adapter(out, found, force=force)
     lines = _epochs(trained.history)
     lines += [f"{found.n_parameters:,} numbers in {len(found.matrices)} matrices; saved: {out}"]
     result = {"adapter": str(out), "parameters": found.n_parameters, "sign": trained.sign}
     finish(as_json, result | {"history": [asdict(e) for e in trained.history]}, lines)
+
+
+def _places(matrices: str, layers: Sequence[int]) -> tuple[Place, ...]:
+    """Every named weight at every layer."""
+    from steerscope.models.matrices import check_weight
+    from steerscope.weights.places import Place
+
+    names = [name.strip() for name in matrices.split(",")]
+    return tuple(Place(check_weight(name), layer) for name in names for layer in layers)
+
+
+@contextmanager
+def training_of(out: Path) -> Iterator[Path]:
+    """The file that a training of an adapter goes on from, this process's alone, gone in the end."""
+    from steerscope.runs.ownership import owned_file
+
+    checkpoint = out.with_name(out.name + ".training")
+    with owned_file(out):
+        yield checkpoint
+        checkpoint.unlink(missing_ok=True)
 
 
 def _training_splits(
@@ -150,7 +174,7 @@ def _epochs(history: Sequence[Epoch]) -> list[str]:
 
 @adapter.command()
 @grouped
-def evaluate(
+def evaluate(  # noqa: PLR0915 - what it writes is checked first
     *,
     path: AdapterFile,
     subject: Subject,
@@ -173,6 +197,7 @@ def evaluate(
     from steerscope.models.chat_templates import in_chat
     from steerscope.progress import bar
     from steerscope.report import write_report
+    from steerscope.runs.results import check_run_folder
     from steerscope.studies.transfer.findings import transfer_table
     from steerscope.studies.transfer.measure import steering_by_validation, transfer
     from steerscope.studies.transfer.plan import TransferPlan
@@ -182,6 +207,7 @@ def evaluate(
     from steerscope.texts.contrasts import load_contrasts, prompts_for
     from steerscope.weights.adapter import load_adapter
 
+    out = out and check_run_folder(out)
     loaded = loading.load(subject.model)
     found_adapter = load_adapter(path, loaded)
     technique = weights_technique(found_adapter)
@@ -227,9 +253,10 @@ def merge(
     as_json: Json = False,
 ) -> None:
     """Write the adapted weights into a plain Hugging Face model folder."""
-    from steerscope.weights.adapter import load_adapter
+    from steerscope.weights.adapter import check_merge, load_adapter
     from steerscope.weights.adapter import merge as merged
 
+    check_merge(model, out, coefficient)
     found = load_adapter(path, Loading(device="cpu").load(model))
     merged(model, found, coefficient, out)
     lines = [f"{model} with {path.name} at c = {coefficient:g}: {out}"]

@@ -22,6 +22,7 @@ claims = typer.Typer(
 )
 
 _RUNS = Path("data/runs/experiments")
+_BOARD = "a board of claims"
 File = Annotated[Path | None, typer.Option("--file", help="claims file; default the bundled one")]
 Runs = Annotated[Path, typer.Option(help="folder with the runs of each experiment")]
 
@@ -50,7 +51,10 @@ def check(
 ) -> None:
     """Compute every verdict again from the rows that are there."""
     from steerscope.claims import board, check_claims, load_claims
+    from steerscope.runs.outputs import check_folder, marked
 
+    if out is not None:
+        check_folder(out, own=marked(_BOARD), inputs=[file, runs])
     judged = check_claims(load_claims(file), runs, make=_make if run else None)
     found = board(judged)
     written = [] if out is None else _write(judged, out)
@@ -115,11 +119,14 @@ def _write(judged: list[Judged], out: Path) -> list[Path]:
     from steerscope.claims import board
     from steerscope.figures import claims_board
     from steerscope.figures.files import Plate, write_plate
+    from steerscope.runs.outputs import write_mark
     from steerscope.runs.spreadsheets import as_csv
-    from steerscope.runs.whole_files import write_whole
+    from steerscope.runs.whole_files import whole_folder, write_whole
 
     found = board(judged)
-    out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / "claims.csv", as_csv(found))
     plate = Plate("claims_board", claims_board(found), "")
-    return [out / "claims.csv", *write_plate(plate, out)]
+    with whole_folder(out) as unfinished:
+        write_whole(unfinished / "claims.csv", as_csv(found))
+        written = [unfinished / "claims.csv", *write_plate(plate, unfinished)]
+        write_mark(unfinished, _BOARD)
+    return [out / path.name for path in written]

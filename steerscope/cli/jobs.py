@@ -230,9 +230,11 @@ def figures(
     from steerscope.figures.looks import parse_look
     from steerscope.progress import bar
     from steerscope.report import draw_figures, write_report, write_tables
+    from steerscope.runs.records import check_measured
     from steerscope.runs.results import Run
 
     run, look = Run.open(run_dir), parse_look(theme, columns)
+    check_measured(run)
     drawn = draw_figures(run, [f.strip() for f in formats.split(",")], look, progress=bar)
     page, tables = write_report(run), write_tables(run)
     lines = [f"drawn: {page}", *_drawn("figure", drawn), *_drawn("table", tables)]

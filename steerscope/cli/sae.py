@@ -58,6 +58,7 @@ def train(
     from steerscope.models.chat_templates import texts_in_chat
     from steerscope.progress import bar
     from steerscope.sae import SaePlan, load_texts, train_sae
+    from steerscope.sae.training import check_training_folder
     from steerscope.sites import Site
 
     place = Site.parse(site)
@@ -74,6 +75,7 @@ def train(
         dead_after=dead_after,
         seed=seed,
     )
+    check_training_folder(out, [model, text])
     texts = load_texts(text, "train", n=n_texts, seed=seed)
     lens_model = loading.load(model)
     texts = texts_in_chat(lens_model, texts, talk.asked())

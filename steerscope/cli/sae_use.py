@@ -12,6 +12,7 @@ from steerscope.cli.options import Talk, Trying, Writing, grouped
 from steerscope.cli.sae import Text
 from steerscope.cli.shared import (
     Contrasts,
+    Force,
     Json,
     Model,
     ScopeText,
@@ -124,7 +125,7 @@ def _overlap_row(r: Any) -> tuple[object, ...]:
 
 
 @grouped
-def features(
+def features(  # noqa: PLR0915 - what it writes is checked first
     *,
     sae: SaeName,
     contrasts: Contrasts = "mood",
@@ -143,6 +144,7 @@ def features(
     model: Model = DEFAULT_MODEL,
     seed: Seed = 0,
     talk: Talk,
+    force: Force = False,
     loading: Trying,
     as_json: Json = False,
 ) -> None:
@@ -150,12 +152,13 @@ def features(
     from steerscope.extraction.activations import extract
     from steerscope.models.chat_templates import in_chat, texts_in_chat
     from steerscope.sae import load_sae, load_texts
-    from steerscope.sae.examples import top_examples
+    from steerscope.sae.examples import check_page, top_examples, write_examples
     from steerscope.sae.reading import read_direction
     from steerscope.sae.spans import check_count
     from steerscope.sae.vectors import check_features
     from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
+    check_page(out, inputs=[sae, contrasts, neuronpedia, text, model], force=force)
     chosen = [] if choose is None else numbers(choose, int, "features")
     lens_model = loading.load(model)
     whole = in_chat(lens_model, load_contrasts(contrasts), talk.asked())
@@ -165,13 +168,14 @@ def features(
     check_features(found, chosen)
     [contrast] = extract(lens_model, used, [found.site]).values()
     reading = read_direction(found, contrast, k=top, n_null=n_null, seed=seed)
-    differences = reading.values["mean_codes"]
     chosen = chosen or [i for i, _ in reading.strongest("mean_codes", top)]
     texts = texts_in_chat(
         lens_model, load_texts(text, "held out", n=n_texts, seed=seed), talk.asked()
     )
     results = _results(lens_model, found, texts, chosen, _meanings(neuronpedia))
-    results = [r | {"code_difference": float(differences[r["feature"]])} for r in results]
+    results = [
+        r | {"code_difference": float(reading.values["mean_codes"][r["feature"]])} for r in results
+    ]
     lines = table(
         f"features of {used.concept} at {found.site}:",
         ("feature", "code difference", "input score", "output score", "speaks for"),
@@ -179,7 +183,8 @@ def features(
     )
     if out is not None:
         examples = top_examples(lens_model, found, texts, chosen)
-        _write_examples(out, examples, results, f"{used.concept} in features of {sae}")
+        page = _examples_page(examples, results, f"{used.concept} in features of {sae}")
+        write_examples(out, page, force=force)
         lines.append(f"examples: {out}")
     result = {"sae": sae, "features": results, "reading": reading.table().to_dict("records")}
     finish(as_json, result, [*_reading_lines(reading), "", *lines])
@@ -208,17 +213,16 @@ def _results(
     return results
 
 
-def _write_examples(
-    out: Path,
+def _examples_page(
     examples: dict[int, tuple[Example, ...]],
     results: Sequence[dict[str, Any]],
     title: str,
-) -> None:
-    from steerscope.sae.examples import examples_page, write_examples
+) -> str:
+    from steerscope.sae.examples import examples_page
 
     notes = {r["feature"]: _note(r) for r in results}
     links = {r["feature"]: r["link"] for r in results if r["link"]}
-    write_examples(out, examples_page(examples, title=title, notes=notes, links=links))
+    return examples_page(examples, title=title, notes=notes, links=links)
 
 
 def _meanings(export: Path | None) -> dict[int, tuple[str, str]]:

@@ -87,6 +87,9 @@ NNew = Annotated[int, typer.Option("--n-new", help="new tokens per continuation"
 MaxSelect = Annotated[int, typer.Option(help="prompts to choose on, at most")]
 MaxTest = Annotated[int, typer.Option(help="prompts to state the effect on, at most")]
 Temperature = Annotated[float, typer.Option(help="of sampling; 0 for the most likely token")]
+Force = Annotated[
+    bool, typer.Option("--force", help="replace a file that steerscope did not write")
+]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
 
 
@@ -162,6 +165,27 @@ def check_vector(path: str) -> bool:
     from steerscope.directions.imports import read_own
 
     return read_own(path) is not None
+
+
+def check_outputs(
+    outputs: Mapping[str, Path | None], inputs: Sequence[str | None], *, force: bool
+) -> None:
+    """Refuse vector files that must not be written, before a model is loaded for them.
+
+    Args:
+        outputs: a file for each format, by its suffix; None for none.
+        inputs: what is read.
+        force: replace files that steerscope did not write.
+    """
+    from steerscope.directions.files import is_directions_file
+    from steerscope.directions.gguf import is_our_gguf
+    from steerscope.runs.outputs import check_apart, check_file
+
+    check_apart(*outputs.values())
+    for suffix, path in outputs.items():
+        if path is not None:
+            own = is_our_gguf if suffix == ".gguf" else is_directions_file
+            check_file(path, own=own, inputs=inputs, force=force)
 
 
 def read_vectors(
@@ -264,12 +288,14 @@ def side_by_side(
     return results, ["\n\n".join(blocks)]
 
 
-def write_gguf(path: Path, directions: Sequence[Direction], dose: Dose) -> dict[str, Any]:
+def write_gguf(
+    path: Path, directions: Sequence[Direction], dose: Dose, *, force: bool
+) -> dict[str, Any]:
     """Write a control vector of the directions that have a place in one, and say which have not."""
     from steerscope.directions import export_gguf, fits_gguf
 
     fitting = [d for d in directions if fits_gguf(d)]
-    export_gguf(path, fitting or directions, dose=dose)
+    export_gguf(path, fitting or directions, dose=dose, force=force)
     left_out = [str(d.site) for d in directions if not fits_gguf(d)]
     return {"gguf": str(path), "strength_1": str(dose), "left_out": left_out}
 

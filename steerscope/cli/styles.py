@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_WHAT = "a report on styles"
+
+
 @grouped
 def styles(
     *,
@@ -46,11 +49,14 @@ def styles(
     from steerscope.directions import check_method
     from steerscope.models.chat_templates import in_chat
     from steerscope.progress import bar
+    from steerscope.runs.outputs import check_folder, marked
     from steerscope.studies.steering.measure import sites_at
     from steerscope.studies.styles import style_report
     from steerscope.texts.contrasts import style_contrasts
     from steerscope.texts.styles import STYLES, find_style
 
+    if out is not None:
+        check_folder(out, own=marked(_WHAT), inputs=[model])
     chosen = [style_contrasts(find_style(text)) for text in style or STYLES]
     method = check_method(method)
     loaded = loading.load(model)
@@ -73,16 +79,18 @@ def styles(
 def _write(found: pd.DataFrame, out: Path) -> list[Path]:
     """The table, the leak by layer, and the cosines at every site."""
     from steerscope.figures import sink_leak, style_cosines
+    from steerscope.runs.outputs import write_mark
     from steerscope.runs.spreadsheets import as_csv
-    from steerscope.runs.whole_files import write_whole
+    from steerscope.runs.whole_files import whole_folder, write_whole
 
     drawn = {"sink_leak": sink_leak(found)}
     drawn |= {f"cosines-{site}": style_cosines(found, site=site) for site in found.site.unique()}
     texts = {"styles.csv": as_csv(found)}
     texts |= {f"{name}.html": f.to_html(include_plotlyjs=True) for name, f in drawn.items()}
-    out.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        write_whole(out / name, text)
+    with whole_folder(out) as unfinished:
+        for name, text in texts.items():
+            write_whole(unfinished / name, text)
+        write_mark(unfinished, _WHAT)
     return [out / name for name in texts]
 
 

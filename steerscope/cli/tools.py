@@ -11,11 +11,13 @@ import typer
 from steerscope.cli.options import Recipe, Talk, Trying, Writing, grouped
 from steerscope.cli.shared import (
     Contrasts,
+    Force,
     Json,
     Model,
     Prompts,
     ScopeText,
     Seed,
+    check_outputs,
     check_vector,
     finish,
     gguf_lines,
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
 
 @grouped
-def vectors(
+def vectors(  # noqa: PLR0915 - what it writes is checked first
     *,
     out: Annotated[Path, typer.Option(help="safetensors file to write")],
     model: Model = DEFAULT_MODEL,
@@ -53,6 +55,7 @@ def vectors(
     ] = None,
     seed: Seed = 0,
     talk: Talk,
+    force: Force = False,
     loading: Trying,
     as_json: Json = False,
 ) -> None:
@@ -74,6 +77,7 @@ def vectors(
         raise BadValueError(
             f"--gguf holds directions at resid_post, not at {recipe.stream}; leave it out."
         )
+    check_outputs({".safetensors": out, ".gguf": gguf}, [model, contrasts, other], force=force)
     token = ReadToken.parse(recipe.read)
     second = None if other is None else load_contrasts(other)
     pairs = load_contrasts(contrasts)
@@ -85,8 +89,8 @@ def vectors(
     directions = [
         *find_directions(method, found, seed=seed, every=recipe.layers is not None).values()
     ]
-    save_directions(out, directions)
-    written = {} if gguf is None else write_gguf(gguf, directions, Dose(1.0))
+    save_directions(out, directions, force=force)
+    written = {} if gguf is None else write_gguf(gguf, directions, Dose(1.0), force=force)
     said = [f"saved: {out}", *(gguf_lines(written) if written else [])]
     columns = ("site", "natural (length)", "relative (length)")
     rows = [(d.site, f"{d.scale.natural:.4g}", f"{d.scale.relative:.4g}") for d in directions]
@@ -115,6 +119,7 @@ def convert(
         str | None, typer.Option(help="natural, relative or absolute; default natural")
     ] = None,
     talk: Talk,
+    force: Force = False,
     loading: Trying,
     as_json: Json = False,
 ) -> None:
@@ -125,6 +130,7 @@ def convert(
     amount = Dose(1.0 if dose is None else dose, check_unit("natural" if unit is None else unit))
     if out.suffix not in {".safetensors", ".gguf"}:
         raise UnknownNameError("format to write", out.suffix, [".safetensors", ".gguf"])
+    check_outputs({out.suffix: out}, [source, model, prompts], force=force)
     if out.suffix != ".gguf":
         refuse_unused({"dose": dose, "unit": unit}, f"a {out.suffix} file holds no strength")
     if check_vector(source):
@@ -132,9 +138,9 @@ def convert(
     directions = read_vectors(source, loading.load(model), prompts, talk.asked())
     written: dict[str, Any] = {}
     if out.suffix == ".gguf":
-        written = write_gguf(out, directions, amount)
+        written = write_gguf(out, directions, amount, force=force)
     else:
-        save_directions(out, directions)
+        save_directions(out, directions, force=force)
     said = gguf_lines(written) if written else [f"saved: {out}"]
     columns = ("direction", "natural (length)", "relative (length)")
     rows = [(d.label, f"{d.scale.natural:.4g}", f"{d.scale.relative:.4g}") for d in directions]

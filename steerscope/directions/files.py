@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,22 +14,28 @@ from torch import Tensor
 from steerscope.directions.descriptions import describe, restore
 from steerscope.directions.direction import Direction
 from steerscope.errors import VectorFileError
+from steerscope.runs.outputs import check_file
 from steerscope.runs.whole_files import whole_file
 
 _KEY = "steerscope"
 
 
-def save_directions(path: str | Path, directions: Sequence[Direction]) -> None:
+def save_directions(
+    path: str | Path, directions: Sequence[Direction], *, force: bool = False
+) -> None:
     """Write directions to one safetensors file, whole or not at all.
 
     Args:
-        path: of the file; one that is there is replaced.
+        path: of the file; directions that are there are replaced, and nothing else.
         directions: of one model or of several; each keeps its site, lengths and origin.
+        force: replace a file of any other kind as well.
 
     Raises:
+        OutputError: there is a folder, or a file of something else.
         VectorFileError: there is none, two have the same method, site and seed, or the disk
             refused.
     """
+    check_file(path, own=is_directions_file, force=force)
     metadata = {_KEY: describe(path, directions)}
     content = save(
         {d.label: d.unit.cpu().clone(memory_format=torch.contiguous_format) for d in directions},
@@ -67,8 +74,8 @@ def is_directions_file(path: str | Path) -> bool:
     """Whether a file is of the kind that `save_directions` writes, whatever its name."""
     try:
         with safe_open(path, framework="pt") as file:
-            return _KEY in (file.metadata() or {})
-    except (SafetensorError, OSError):
+            return "directions" in json.loads((file.metadata() or {}).get(_KEY, "{}"))
+    except (SafetensorError, OSError, ValueError, RecursionError):
         return False
 
 

@@ -34,6 +34,7 @@ from steerscope.errors import (
     VectorMismatchError,
     reason,
 )
+from steerscope.runs.outputs import check_file
 from steerscope.runs.whole_files import whole_file
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def export_gguf(
     *,
     dose: Dose | None = None,
     model_hint: str | None = None,
+    force: bool = False,
 ) -> None:
     """Write directions as a GGUF control vector, whole or not at all.
 
@@ -80,12 +82,14 @@ def export_gguf(
     their own (`steerscope.*`), which others ignore and `import_gguf` reads back exactly.
 
     Args:
-        path: the file.
+        path: the file; a control vector of ours that is there is replaced, and nothing else.
         directions: at `resid_post`, one for each layer, of one model.
         dose: what strength 1 means; default one natural unit. Negative doses point the other way.
         model_hint: name of the architecture for other tools; default the model's name.
+        force: replace a file of any other kind as well.
 
     Raises:
+        OutputError: there is a folder, or a file of something else.
         VectorFileError: no direction, another stream, layer 0, two at one layer, or the disk
             refused.
         VectorMismatchError: directions of two models or widths.
@@ -93,6 +97,7 @@ def export_gguf(
         NotFiniteError: the dose is too long for float32.
     """
     path, dose = Path(path), dose or Dose(1.0)
+    check_file(path, own=is_our_gguf, force=force)
     description = describe(path, directions)
     _check_exportable(path, directions)
     placed = {d.site.layer: d for d in sorted(directions, key=lambda d: d.site.layer)}
@@ -105,6 +110,14 @@ def export_gguf(
     }
     with whole_file(path, VectorFileError) as unfinished:
         _write(unfinished, vectors, texts)
+
+
+def is_our_gguf(path: str | Path) -> bool:
+    """Whether a file is a control vector that steerscope wrote."""
+    try:
+        return read_control_vector(path).is_ours
+    except VectorFileError:
+        return False
 
 
 def import_gguf(path: str | Path) -> list[Direction]:

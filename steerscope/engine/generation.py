@@ -16,7 +16,7 @@ from torch import Tensor
 
 from steerscope.errors import BadValueError, NotFiniteError
 from steerscope.models.caches import Cache, Recompute
-from steerscope.models.lens_model import LensModel, PlainPass, TextOrIds
+from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.models.memory import (
     MemoryPlan,
     cache_bytes,
@@ -26,6 +26,7 @@ from steerscope.models.memory import (
     room,
     tokens_in_cache,
 )
+from steerscope.models.plain_pass import PlainPass
 from steerscope.progress import Track, silent
 from steerscope.steering.interventions import Cell, Rows, attach_cells
 
@@ -114,11 +115,7 @@ class Sample:
 
 
 def sampler_at(temperature: float, seed: int) -> Sampler:
-    """Sampling at a temperature, or the most likely token at 0.
-
-    Raises:
-        BadValueError: the temperature is negative or no number.
-    """
+    """Sampling at a temperature, or the most likely token at 0."""
     return Greedy() if temperature == 0 else Sample(temperature, seed)
 
 
@@ -142,9 +139,8 @@ def generate(  # noqa: PLR0913 - each is a choice of its own
 ) -> list[list[Continuation]]:
     """Continue every prompt under every condition; `result[c][p]` is prompt p under cell c.
 
-    A row is one prompt under one condition. Rows run together whenever they are equally long: a
-    short prompt starts first, a longer one joins when the others have grown to its length, a row
-    that ends leaves. So no row is ever padded, and every row carries its own interventions.
+    A row is one prompt under one condition. Rows run together whenever they are equally long: longer
+    ones join when the others have grown, those that end leave. So no row is ever padded.
 
     Args:
         model: the model; it may be under `steer` already, which then holds for every row.
@@ -191,9 +187,7 @@ def attempt(
     use_cache: bool = True,
     progress: Track = silent,
 ) -> list[list[Continuation]]:
-    """`generate`, but where logits are no numbers the row ends, marked as not finite.
-
-    For sweeps over many conditions, of which one that overflows must not end the others.
+    """`generate`, but where logits are no numbers the row ends, marked as not finite: for sweeps.
 
     Raises:
         PromptTooLongError: a prompt and its continuation do not fit into the context.
@@ -414,8 +408,7 @@ class _Decoder:
         if not going:
             return
         chosen = self.sampler.choose(logits, [f"{r.key}|{len(r.written)}" for r in going]).tolist()
-        ends = self.model.vocabulary.ends
         for row, token in zip(going, chosen, strict=True):
-            row.ended = token in ends
+            row.ended = token in self.model.vocabulary.ends
             if not row.ended:
                 row.written.append(token)

@@ -12,8 +12,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from steerscope.metrics import kl_from_log_q
-from steerscope.models.lens_model import LensModel, PlainPass, TextOrIds
+from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.models.memory import cache_bytes, fit, logits_bytes, pass_bytes, tokens_in_cache
+from steerscope.models.plain_pass import PlainPass
 from steerscope.progress import Track, silent
 from steerscope.steering.interventions import Cell, Rows, attach_cells
 from steerscope.texts.batches import equal_length_batches

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from steerscope.errors import RunError
+from steerscope.errors import RunError, reason
 from steerscope.experiments.experiment import Experiment
-from steerscope.experiments.jobs import Machine, find_job
+from steerscope.experiments.identity import RUNS, find_runs, folder_of, runs_of_steps
+from steerscope.experiments.inputs import check_inputs
+from steerscope.experiments.jobs import Machine, Step, find_job
 from steerscope.figures.files import Plate, write_plate
 from steerscope.progress import Track, silent
 from steerscope.report import KINDS, write_report
-from steerscope.runs.results import Run
+from steerscope.runs.outputs import files_in
+from steerscope.runs.ownership import owned
+from steerscope.runs.parts import lost_parts
+from steerscope.runs.printed import replace_printed
+from steerscope.runs.records import check_measured
+from steerscope.runs.results import Run, has_measured, is_content, measuring
 from steerscope.runs.seals import MANIFEST
 from steerscope.runs.spreadsheets import as_csv
-from steerscope.runs.whole_files import write_whole
+from steerscope.runs.whole_files import clear_unfinished, write_whole
 
 FILE = "experiment.json"
 
@@ -41,14 +50,44 @@ def run_experiment(
         SteerscopeError: any of the input errors, or the folder holds another experiment.
     """
     out = Path(out)
-    _claim(experiment, out)
-    steps = find_job(experiment.job).steps(experiment)
-    for number, step in enumerate(steps, start=1):
-        folder = out / "runs" / step.name
-        if not (folder / MANIFEST).is_file():
+    with owned(out), _claimed(experiment, out):
+        steps = find_job(experiment.job).steps(experiment)
+        found = find_runs(steps, out)
+        if found.strays:
+            raise RunError(
+                f"{found.strays[0]} is no run of this experiment; move it elsewhere or delete it."
+            )
+        for number, (step, run) in enumerate(zip(steps, found.runs, strict=True), start=1):
+            if run is not None and is_finished(run):
+                check_unchanged(run, step)
+                continue
             say(f"run {number} of {len(steps)}: {step.name}")
-            step.make(folder, machine or Machine(), progress)
-    return print_experiment(experiment, out)
+            folder = out / RUNS / folder_of(step) if run is None else run.path
+            with measuring(folder):
+                step.make(folder, machine or Machine(), progress)
+        return print_experiment(experiment, out)
+
+
+def is_finished(run: Run) -> bool:
+    """Whether a run was measured to its end, and no part of it was lost since."""
+    return (run.path / MANIFEST).is_file() and not lost_parts(run.path)
+
+
+def check_unchanged(run: Run, step: Step) -> None:
+    """Refuse to print a finished run as if it were of files that have changed since.
+
+    A file that is not here any more cannot have changed what was measured.
+
+    Raises:
+        RunError: the texts or the weights that the step names are others now.
+    """
+    is_folder = Path(step.model).is_dir()  # a bundled model, or one of the hub, does not change
+    for d in check_inputs(run, weights=is_folder):
+        if d.what == "the hash":
+            raise RunError(
+                f"{run.path} was measured with another content of {d.where}; choose another folder "
+                "for this experiment, or delete that run to measure it anew."
+            )
 
 
 def open_experiment(out: str | Path) -> Experiment:
@@ -57,12 +96,13 @@ def open_experiment(out: str | Path) -> Experiment:
     Raises:
         RunError: it holds none.
     """
+    path = Path(out) / FILE
     try:
-        return Experiment.model_validate(json.loads((Path(out) / FILE).read_text()))
+        return Experiment.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise RunError(f"{out} is no folder of an experiment: it has no {FILE}.") from None
-    except ValueError as error:
-        raise RunError(f"{Path(out) / FILE} does not hold an experiment ({error}).") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path} does not hold an experiment ({reason(error)}).") from None
 
 
 def runs_of(experiment: Experiment, out: str | Path) -> list[Run]:
@@ -71,8 +111,7 @@ def runs_of(experiment: Experiment, out: str | Path) -> list[Run]:
     Raises:
         RunError: one is missing.
     """
-    steps = find_job(experiment.job).steps(experiment)
-    return [Run.open(Path(out) / "runs" / step.name) for step in steps]
+    return runs_of_steps(find_job(experiment.job).steps(experiment), Path(out))
 
 
 def tables_of(experiment: Experiment, runs: Sequence[Run]) -> dict[str, str]:
@@ -87,21 +126,59 @@ def plates_of(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
 
 
 def print_experiment(experiment: Experiment, out: str | Path) -> list[Path]:
-    """Write every table and figure of an experiment whose runs are there; no model is needed."""
+    """Write every table and figure of an experiment whose runs are there; no model is needed.
+
+    Raises:
+        RunError: a run is missing, or not as it was measured.
+    """
     out = Path(out)
     runs = runs_of(experiment, out)
-    written = [write_report(run) for run in runs if run.configuration.get("kind") in KINDS]
+    for run in runs:
+        check_measured(run)
+    reports = [write_report(run) for run in runs if run.configuration.get("kind") in KINDS]
+    written = []
     for name, text in tables_of(experiment, runs).items():
         written.append(out / "tables" / name)
         write_whole(written[-1], text)
     for plate in plates_of(experiment, runs):
         written += write_plate(plate, out / "figures", experiment.formats)
-    return written
+    replace_printed(out, [out / FILE, *written])
+    return [*reports, *written]
 
 
-def _claim(experiment: Experiment, out: Path) -> None:
-    """Make the folder this experiment's, or refuse one that is another's."""
-    if (out / FILE).is_file():
+@contextmanager
+def _claimed(experiment: Experiment, out: Path) -> Iterator[None]:
+    """The folder as this experiment's; gone again if it is new and nothing could be measured.
+
+    Raises:
+        RunError: it is another's.
+    """
+    new = not out.exists()
+    _check_claim(experiment, out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot write {out} ({error.strerror}); choose another.") from None
+    with owned(out, ours=True):
+        clear_unfinished(out, "*")
+        try:
+            # What the file leaves open stays open: a job may have a default of its own.
+            text = experiment.model_dump_json(indent=2, exclude_unset=True)
+            write_whole(out / FILE, text + "\n")
+            yield
+        except BaseException:
+            if new and not _has_measured(out):
+                shutil.rmtree(out, ignore_errors=True)
+            raise
+
+
+def _check_claim(experiment: Experiment, out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out} is a file and no experiment's folder; choose another.")
+    if not (out / FILE).is_file():
+        if out.exists() and any(map(is_content, files_in(out))):
+            raise RunError(f"{out} exists and is no experiment's folder; choose another.")
+    elif _has_measured(out):  # where nothing is measured, another experiment may begin
         there = open_experiment(out)
         measured = there.model_copy(update={k: getattr(experiment, k) for k in PRINTED})
         if measured != experiment:
@@ -113,11 +190,10 @@ def _claim(experiment: Experiment, out: Path) -> None:
                 f"{out} holds an experiment with other settings ({', '.join(differing)}); choose "
                 "another folder or delete it."
             )
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunError(f"{out} exists and is no experiment's folder; choose another.")
-    # What the file leaves open stays open: a job may have a default of its own.
-    text = experiment.model_dump_json(indent=2, exclude_unset=True)
-    write_whole(out / FILE, text + "\n")
+
+
+def _has_measured(out: Path) -> bool:
+    return any(has_measured(path) for path in (out / RUNS).glob("*"))
 
 
 PRINTED = ("figures", "formats", "metrics", "question")  # what may change without measuring again

@@ -2,8 +2,8 @@
 
 One text, longer than the smallest attention window and at least 67 tokens where the context allows,
 goes through transformers once and through the backbone twice: whole, and from a cache with its last
-token as a step. Then 8 tokens go through in as many rows as there are sites, a vector added at
-another site in each. That is all it costs: three passes over the text, 8 tokens a site, no gradient.
+token as a step. Then 4 tokens go through in as many rows as there are sites, a vector added at
+another site in each. That is all it costs: three passes over the text, 4 tokens a site, no gradient.
 
 A fault of the whole refuses the model; a fault of a site takes that site away.
 """
@@ -29,6 +29,7 @@ from steerscope.sites import HEAD_STREAMS, READ_ONLY_STREAMS, Site, Stream
 _LEAST = 67
 _SHOWN = 64  # positions that are compared: the last, which no window sees whole
 _SHORT = 8
+_MOVED = 4  # tokens of the row of a site
 _SITES_AT_ONCE = 62
 # Largest difference from transformers, in standard deviations of what is compared.
 _LARGEST = 1e-3
@@ -332,7 +333,7 @@ class _Examination:
 
     def _move(self, places: Sequence[Place]) -> None:
         """One row for each place, with noise as large as the activation there; a plain row around."""
-        text = self.short.expand(len(places) + 2, -1)
+        text = self.short[:, :_MOVED].expand(len(places) + 2, -1)
         with ExitStack() as stack:
             for row, (stream, layer) in enumerate(places, start=1):
                 stack.enter_context(self.model.hook(Site(stream, layer), _push(row)))

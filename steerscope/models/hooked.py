@@ -19,8 +19,9 @@ from steerscope.errors import ModelLoadError
 from steerscope.models.attention import attend
 from steerscope.models.caches import Cache
 from steerscope.models.keys_values import GridCache, GridEntry, WholeEntry, WholePass
-from steerscope.models.lens_model import LensModel, PlainPass
+from steerscope.models.lens_model import LensModel
 from steerscope.models.norms import fuse_norms
+from steerscope.models.plain_pass import PlainPass
 from steerscope.models.turns import replace_forward
 
 with warnings.catch_warnings():

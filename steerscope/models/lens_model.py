@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, cast
 
 import torch
-from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -28,11 +27,12 @@ from steerscope.errors import (
 from steerscope.models.caches import Cache, Recompute
 from steerscope.models.clock import Clock
 from steerscope.models.offers import Offer
+from steerscope.models.plain_pass import PlainPass
+from steerscope.models.site_parts import on_site
 from steerscope.models.turns import Turn, keep_alone, refuse_copy
 from steerscope.models.vocabulary import Bos, Vocabulary, check_bos
 from steerscope.sites import HEAD_STREAMS, STREAMS, Site, Stream
-from steerscope.texts.chats import Conversation
-from steerscope.texts.lines import check_text
+from steerscope.texts.chats import check_said
 
 BackboneName = Literal["hooked", "bridge"]
 TextOrIds = str | Sequence[int]
@@ -208,18 +208,12 @@ class LensModel(ABC):
         Raises:
             PromptTooLongError: the context does not hold the tokens and `room` new ones.
             BadValueError: no token at all, an id outside the vocabulary, `always` where the
-                tokenizer has no beginning-of-sequence token, or a conversation that no template
-                has written.
+                tokenizer has no beginning-of-sequence token, or a conversation without a template.
             ContrastError: the text holds half of a surrogate pair.
             UnknownNameError: no such `bos`.
         """
         if isinstance(text, str):
-            check_text("prompt", text)
-            if isinstance(text, Conversation):
-                raise BadValueError(
-                    "a conversation has no tokens until a chat template writes it; use --chat "
-                    "(wrapped in Python)."
-                )
+            check_said(text)
             if isinstance(bos, bool):
                 bos = "auto" if bos else "never"
             ids = self.vocabulary.begin(text, self.bos if bos is None else check_bos(bos))
@@ -361,7 +355,7 @@ class LensModel(ABC):
             came = True
             conversion = getattr(point, "hook_conversion", None)
             whole = output if conversion is None else conversion.convert(output)
-            changed = _on_site(site, whole, function)
+            changed = on_site(site, whole, function)
             if changed is None:
                 return None
             if site.stream in self._shared_streams:
@@ -381,58 +375,3 @@ class LensModel(ABC):
                     f"{self.name} ran, but no pass came through the hook at {site}, so that nothing "
                     "was changed or read there; compile no part of the model, and run it by itself."
                 )
-
-
-def _on_site(site: Site, whole: Tensor, function: HookFunction) -> Tensor | None:
-    """Apply `function` to the part of a hook point's tensor that `site` names."""
-    if site.head is not None:
-        part = function(whole[..., site.head, :])
-        if part is None:
-            return None
-        changed = whole.clone()
-        changed[..., site.head, :] = part
-        return changed
-    if whole.ndim == 4:
-        flat = function(rearrange(whole, "batch pos head d -> batch pos (head d)"))
-        if flat is None:
-            return None
-        return rearrange(flat, "batch pos (head d) -> batch pos head d", head=whole.shape[2])
-    return function(whole)
-
-
-class PlainPass:
-    """Prompts of one length, to be run under conditions that leave their first blocks as they are.
-
-    This one remembers only the tokens and runs every block of every condition.
-    """
-
-    def __init__(self, model: LensModel, tokens: Int[Tensor, "prompt pos"]) -> None:
-        self.model, self.tokens = model, tokens
-
-    def first_run(self, block: int) -> int:  # noqa: ARG002 - a backbone may start there
-        """The first block that really runs for a condition that changes nothing below `block`."""
-        return 0
-
-    def resume(
-        self,
-        prompts: Int[Tensor, " row"],
-        block: int,  # noqa: ARG002
-        *,
-        cache: Cache | None = None,
-        last: int | None = None,
-    ) -> Float[Tensor, "row out vocab"]:
-        """Logits of rows of these prompts, run from `block` on at the latest; fills an empty cache.
-
-        The hooks at the end of the block before run again as well. `block` = number of blocks gives
-        the logits of the plain pass itself.
-        """
-        return self.model.forward(self.tokens[prompts], cache=cache, last=last)
-
-    def resume_in_parts(
-        self, prompts: Int[Tensor, " row"], block: int, *, last: int
-    ) -> Iterator[tuple[Int[Tensor, " part"], Float[Tensor, "part out vocab"]]]:
-        """As `resume` without a cache, the logits of a few rows at a time, with their numbers.
-
-        A backbone may make them only as they are taken, so that all logits never exist at once.
-        """
-        yield torch.arange(len(prompts)), self.resume(prompts, block, last=last)

@@ -24,6 +24,7 @@ from steerscope.report.transfer import tables as transfer_tables
 from steerscope.report.weights import page as weights_page
 from steerscope.report.weights import plates as weights_plates
 from steerscope.report.weights import tables as weights_tables
+from steerscope.runs.printed import record_printed
 from steerscope.runs.results import Run
 from steerscope.runs.tables import Table, write_table
 from steerscope.runs.whole_files import write_whole
@@ -64,6 +65,7 @@ def write_report(run: Run) -> Path:
     """
     path = run.path / "report.html"
     write_whole(path, report_page(run))
+    record_printed(run.path, [path])
     return path
 
 
@@ -103,7 +105,9 @@ def draw_figures(
     check_formats(formats)
     folder = run.path / "figures"
     drawing = progress(plates(run), "drawing")
-    return [p for plate in drawing for p in write_plate(plate, folder, formats, look)]
+    written = [p for plate in drawing for p in write_plate(plate, folder, formats, look)]
+    record_printed(run.path, written)
+    return written
 
 
 def tables(run: Run) -> list[Table]:
@@ -121,4 +125,6 @@ def write_tables(run: Run) -> list[Path]:
     Raises:
         RunError: the run has no rows, or the disk refused.
     """
-    return [p for table in tables(run) for p in write_table(table, run.path / "tables")]
+    written = [p for table in tables(run) for p in write_table(table, run.path / "tables")]
+    record_printed(run.path, written)
+    return written

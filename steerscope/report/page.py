@@ -34,7 +34,10 @@ def bold_head(line: str) -> str:
 def as_figure(plate: Plate) -> str:
     """A figure with its caption."""
     drawn = plate.figure.to_html(
-        include_plotlyjs=False, full_html=False, config={"displaylogo": False}
+        include_plotlyjs=False,
+        full_html=False,
+        config={"displaylogo": False},
+        div_id=f"{plate.name}-plot",
     )
     caption = f"<figcaption>{as_text(plate.caption)}</figcaption>"
     return f'<figure id="{as_text(plate.name)}">{drawn}{caption}</figure>'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from steerscope.audits import audit, sentence
+from steerscope.audits import audit_rows, sentence
 from steerscope.report import sections
 from steerscope.report.features import features
 from steerscope.report.page import Page, as_figure, as_text, bold_head
@@ -12,6 +12,8 @@ from steerscope.studies.steering.findings import Findings, find
 from steerscope.studies.steering.several_layers import compare_layers, layers_compared_in_words
 from steerscope.studies.steering.wording import answer, rule
 from steerscope.studies.steering.zones import zones_of
+
+_NOT_OF_THE_ROWS = ("report_disagrees", "baseline_differs")
 
 
 def page(run: Run) -> Page:
@@ -39,7 +41,7 @@ def page(run: Run) -> Page:
         sections.method(run, f),
         "<h2>What may deceive here</h2>",
         # The page follows from the rows of this run alone.
-        sections.audit_table(audit(run, leave_out=["report_disagrees", "baseline_differs"])),
+        sections.audit_table(audit_rows(run, leave_out=_NOT_OF_THE_ROWS)),
     ]
     return Page(f"{f.plan.model} steered along {f.plan.contrasts}", body)
 

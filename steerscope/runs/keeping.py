@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from steerscope.runs.parts import read_part
 from steerscope.runs.whole_files import whole_file
 
 UNFINISHED = "unfinished"  # folder of a run, gone once it is sealed
@@ -36,14 +37,14 @@ class KeptIn:
         """The table of that name, made only if it is not there.
 
         Raises:
-            RunError: the disk refused.
+            RunError: the disk refused, or the file is damaged.
         """
         path = self.folder / f"{name}.parquet"
         if not path.is_file():
             table = make()
             with whole_file(path) as unfinished:
                 table.to_parquet(unfinished)
-        return pd.read_parquet(path)
+        return read_part(path, "delete it, and the same command makes it again")
 
     def clear(self) -> None:
         """Forget all tables, once what they were for is done."""

@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+import shlex
+import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from steerscope.errors import RunConflictError, RunError
+from steerscope.errors import RunConflictError, RunError, reason
 from steerscope.models.fingerprints import same_weights
-from steerscope.runs.seals import write_manifest, write_seal
-from steerscope.runs.whole_files import whole_file, write_whole
+from steerscope.runs.keeping import UNFINISHED
+from steerscope.runs.outputs import files_in
+from steerscope.runs.ownership import owned, owns
+from steerscope.runs.parts import (
+    all_parts,
+    check_part,
+    forget_seal,
+    lost_parts,
+    parts_in,
+    read_part,
+    write_part,
+)
+from steerscope.runs.printed import PRINTED, is_printed
+from steerscope.runs.seals import MANIFEST, hashes, read_manifest, write_manifest
+from steerscope.runs.whole_files import UNFINISHED_SUFFIX, clear_unfinished, write_whole
 
 NOT_FINITE = "not_finite"
 STATUSES = ("ok", "degenerate", "empty", "unread", NOT_FINITE)
+RUN, FORMAT_VERSION = "run.json", 2
 _KEY = ["cell", "prompt", "split", "metric"]
+_TEXT_KEY = ["split", "cell", "prompt"]
+_DAMAGED = "delete the folder, and give the run's command again"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -100,7 +121,8 @@ class Run:
     def __init__(self, path: Path, description: dict[str, Any]) -> None:
         self.path = path
         self.description = description
-        self._seen: dict[tuple[str, int, str, str], float] | None = None
+        self._seen: dict[tuple[str, int, str, str], float] = {}
+        self._indexed: set[str] = set()  # names of the parts that are seen
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -114,39 +136,56 @@ class Run:
         """A new run, or the one already there if it has the same configuration and model.
 
         Raises:
-            RunError: the directory holds another run, or something else.
+            RunError: the directory holds another run, or something else, or a part of the run is
+                damaged.
+            BusyError: another process is writing it.
         """
-        path = Path(path)
-        wanted = json.loads(json.dumps(configuration))  # as it will be read back
-        if (path / "run.json").is_file():
-            run = cls.open(path)
-            differing = sorted(
-                k
-                for k in {*wanted, *run.configuration}
-                if wanted.get(k) != run.configuration.get(k)
-            )
-            before, now = (
-                p.get("fingerprint") for p in (run.description["provenance"], provenance)
-            )
-            if before != now and not same_weights(before, now):
-                differing.append("model weights")
-            if differing:
-                raise RunError(
-                    f"{path} holds a run with other settings ({', '.join(differing)}); choose "
-                    "another directory or delete it."
-                )
-            return run
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RunError(f"{path} exists and is not a run; choose another directory.")
-        (path / "rows").mkdir(parents=True, exist_ok=True)
+        path = check_run_folder(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot write {path} ({error.strerror}); choose another.") from None
         description = {
-            "format_version": 1,
-            "configuration": wanted,
+            "format_version": FORMAT_VERSION,
+            "configuration": json.loads(json.dumps(configuration)),  # as it will be read back
             "provenance": provenance,
             "command": sys.argv,
         }
-        write_whole(path / "run.json", json.dumps(description, indent=2) + "\n")
+        with owned(path, ours=True):
+            clear_unfinished(path)
+            if has_measured(path):
+                return cls.open(path)._continued(description)
+            # A run of which nothing is measured yet may as well become another.
+            write_whole(path / RUN, json.dumps(description, indent=2) + "\n")
         return cls(path, description)
+
+    def _continued(self, wanted: dict[str, Any]) -> Run:
+        """This run, if it is the one that is wanted and nothing in it is damaged."""
+        asked = wanted["configuration"]
+        differing = sorted(
+            k for k in {*asked, *self.configuration} if asked.get(k) != self.configuration.get(k)
+        )
+        before, now = (p.get("fingerprint") for p in (self.provenance, wanted["provenance"]))
+        if before != now and not same_weights(before, now):
+            differing.append("model weights")
+        if differing:
+            raise RunError(
+                f"{self.path} holds a run with other settings ({', '.join(differing)}); choose "
+                "another directory or delete it."
+            )
+        for part in all_parts(self.path):
+            check_part(part, self.repair)
+        if (self.path / MANIFEST).is_file():
+            self._reopen()
+        return self
+
+    def _reopen(self) -> None:
+        """Take back the word that the run is finished, where a part of it was lost."""
+        for part in lost_parts(self.path):
+            if part.parent.name == "texts":
+                raise RunError(f"{part} is lost; delete {self.path} and give {self.command} again.")
+            _log.warning("%s is lost; what it held is measured again.", part)
+            (self.path / MANIFEST).unlink(missing_ok=True)
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -157,19 +196,45 @@ class Run:
         """
         path = Path(path)
         try:
-            description = json.loads((path / "run.json").read_text())
+            description = json.loads((path / RUN).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise RunError(f"{path} is not a run directory: it has no run.json.") from None
-        except json.JSONDecodeError as error:
-            raise RunError(f"{path / 'run.json'} is not JSON ({error.msg}).") from None
+            raise RunError(f"{path} is not a run directory: it has no {RUN}.") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{path / RUN} is not JSON ({reason(error)}); {_DAMAGED}.") from None
+        for name in ("configuration", "provenance"):
+            if not isinstance(description, dict) or not isinstance(description.get(name), dict):
+                raise RunError(f"{path / RUN} has no {name}; {_DAMAGED}.")
         return cls(path, description)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What it was measured with."""
+        return self.description["provenance"]
+
+    @property
+    def repair(self) -> str:
+        """What to do about a part that is damaged, with the command that made the run."""
+        return f"delete it and measure its rows again: {self.command}"
+
+    @property
+    def command(self) -> str:
+        """The command that measures what is missing of the run, as far as it is known."""
+        program, *arguments = [str(word) for word in self.description.get("command") or [""]]
+        if Path(program).name in {"steerscope", "__main__.py"}:
+            return f"`{shlex.join(['steerscope', *arguments])}`"
+        return "the call that made the run"
 
     def append(self, rows: Sequence[Row], texts: Sequence[dict[str, Any]] = ()) -> None:
         """Store rows, and the texts they were read from; rows already there are left out.
 
         Raises:
             RunConflictError: a measurement is already there with another value.
+            BusyError: another process is writing the run.
         """
+        with owned(self.path, ours=True):
+            self._append(rows, texts)
+
+    def _append(self, rows: Sequence[Row], texts: Sequence[dict[str, Any]]) -> None:
         seen = self._index()
         new: list[Row] = []
         for row in rows:
@@ -184,9 +249,9 @@ class Run:
         if not new:
             return
         if texts:  # first, so that no row is without its text
-            _write_part(self.path / "texts", pd.DataFrame(list(texts)))
+            write_part(self.path / "texts", pd.DataFrame(list(texts)))
         rows_found = pd.DataFrame([asdict(r) for r in new], columns=list(COLUMNS))
-        _write_part(self.path / "rows", rows_found)
+        self._indexed.add(write_part(self.path / "rows", rows_found).name)
 
     def has(self, keys: Iterable[tuple[str, int, str, str]]) -> bool:
         """Whether all these measurements are stored."""
@@ -197,52 +262,114 @@ class Run:
         """All rows, with a leading column `run`, in the order of their keys.
 
         Raises:
-            RunError: the run has no rows yet.
+            RunError: the run has no rows yet, or a part is damaged.
         """
-        parts = sorted((self.path / "rows").glob("*.parquet"))
+        parts = parts_in(self.path, "rows")
         if not parts:
             raise RunError(f"{self.path} has no rows yet; let the run finish.")
-        table = pd.concat([pd.read_parquet(p) for p in parts], ignore_index=True)
+        read = [read_part(p, self.repair, COLUMNS) for p in parts]
+        table = pd.concat(read, ignore_index=True)
         table.insert(0, "run", self.path.name)
         return table.sort_values(_KEY, kind="stable", ignore_index=True)
 
     def texts(self) -> pd.DataFrame:
-        """What was written: cell, prompt, split, given, written."""
-        parts = [pd.read_parquet(p) for p in sorted((self.path / "texts").glob("*.parquet"))]
-        columns = ["cell", "prompt", "split", "given", "written"]
+        """What was written, in the order of its keys: cell, prompt, split, given, written.
+
+        Raises:
+            RunError: a part is damaged.
+        """
+        columns = [*_TEXT_KEY, "given", "written"]
+        parts = [read_part(p, self.repair, columns) for p in parts_in(self.path, "texts")]
         found = pd.concat(parts) if parts else pd.DataFrame(columns=columns)
-        return found.drop_duplicates(["cell", "prompt", "split"], ignore_index=True)
+        found = found.drop_duplicates(_TEXT_KEY)
+        return found.sort_values(_TEXT_KEY, kind="stable", ignore_index=True)
 
     def seal(self) -> None:
-        """Write the manifest of a finished run: hashes of what its page is drawn from."""
-        parts = [p for name in ("rows", "texts", "seals") for p in self.path.glob(f"{name}/**/*.*")]
-        beside = [
-            self.path / name
-            for name in ("run.json", "directions.safetensors", "lens.json", "roles.json")
-        ]
-        write_manifest(self.path, [*beside, *parts])
+        """Write the manifest of a finished run: hashes of all that its page is drawn from."""
+        with owned(self.path, ours=True):
+            lost = lost_parts(self.path)
+            if lost and (self.path / MANIFEST).is_file():
+                raise RunError(f"{lost[0]} is lost; give {self.command} again to measure its rows.")
+            for part in lost:  # never finished, or measured again
+                forget_seal(part)
+            write_manifest(self.path, measured_files(self.path))
+
+    def vouch(self, *added: Path) -> None:
+        """Add files that were written later to the manifest, where the run has one."""
+        with owned(self.path, ours=True):
+            if (self.path / MANIFEST).is_file():
+                stated = read_manifest(self.path) | hashes(self.path, added)
+                write_whole(self.path / MANIFEST, json.dumps(stated, indent=2) + "\n")
 
     def _index(self) -> dict[tuple[str, int, str, str], float]:
-        if self._seen is None:
-            self._seen = {}
-            for part in sorted((self.path / "rows").glob("*.parquet")):
-                rows = pd.read_parquet(part, columns=[*_KEY, "value"])
-                self._seen.update(
-                    {
-                        key: value
-                        for *key_parts, value in rows.itertuples(index=False)
-                        for key in [tuple(key_parts)]
-                    }
-                )
+        for part in parts_in(self.path, "rows"):
+            if part.name not in self._indexed:
+                self._indexed.add(part.name)
+                rows = read_part(part, self.repair, [*_KEY, "value"])
+                for *key, value in rows.itertuples(index=False):
+                    cell, prompt, split, metric = key
+                    self._seen[cell, prompt, split, metric] = value
         return self._seen
 
 
-def _write_part(folder: Path, table: pd.DataFrame) -> None:
-    folder.mkdir(exist_ok=True)
-    part = folder / f"{len(list(folder.glob('*.parquet'))):05d}.parquet"
-    with whole_file(part) as unfinished:
-        table.to_parquet(unfinished)
-        write_seal(part, unfinished, table)  # first, so that no part is without its seal
+def check_run_folder(path: str | Path) -> Path:
+    """Refuse a place where there is something else than a run, before anything is measured; the place.
+
+    Raises:
+        RunError: there is.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path} is a file and not a run; choose another directory.")
+    if path.is_dir() and not (path / RUN).is_file() and any(map(is_content, files_in(path))):
+        raise RunError(f"{path} exists and is not a run; choose another directory.")
+    return path
+
+
+@contextmanager
+def measuring(path: str | Path) -> Iterator[None]:
+    """Own the folder of a run while it is measured.
+
+    A folder that was not there before, and in which nothing was measured, is gone if it fails.
+
+    Raises:
+        BusyError: another process is writing it.
+    """
+    path = Path(path)
+    new = not path.exists()
+    with owned(path):
+        try:
+            yield
+        except BaseException:
+            if new and owns(path) and not has_measured(path):
+                shutil.rmtree(path, ignore_errors=True)
+            raise
+
+
+def measured_files(path: Path) -> list[Path]:
+    """The files of a run but for what is printed from them, and what comes and goes."""
+    aside = {MANIFEST, PRINTED}
+    return [
+        path / name
+        for name in files_in(path)
+        if is_content(name) and name not in aside and not is_printed(name)
+    ]
+
+
+def is_content(name: str) -> bool:
+    """Whether a file, by its place in a folder of ours, is more than what comes and goes."""
+    parts = name.split("/")
+    return not (
+        name.endswith(UNFINISHED_SUFFIX)
+        or parts[0] == UNFINISHED
+        or any(part.startswith(".") for part in parts)
+    )
+
+
+def has_measured(path: Path) -> bool:
+    """Whether anything that took time is in the folder of a run, or was."""
+    kept = any((path / UNFINISHED).glob("*.parquet"))
+    return kept or bool(lost_parts(path)) or any(True for _ in all_parts(path))
 
 
 def _same(a: float, b: float) -> bool:

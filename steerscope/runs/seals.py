@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from steerscope.errors import RunError
+from steerscope.errors import RunError, reason
 from steerscope.runs.whole_files import write_whole
 
 MANIFEST = "manifest.json"
@@ -48,39 +48,53 @@ def seal_path(part: Path) -> Path:
     return part.parent.parent / "seals" / part.parent.name / f"{part.stem}.txt"
 
 
-def write_seal(part: Path, content: Path, table: pd.DataFrame) -> None:
-    """Seal a part whose bytes are still under another name."""
-    lines = [file_sha256(content), *row_digests(table)]
+def write_seal(part: Path, sha256: str, table: pd.DataFrame) -> None:
+    """Seal a part whose bytes have that hash."""
+    lines = [sha256, *row_digests(table)]
     write_whole(seal_path(part), "\n".join(lines) + "\n")
 
 
 def read_seal(part: Path) -> Seal | None:
-    """The seal of a part; None for one that was measured before there were seals."""
+    """The seal of a part; None for one that was measured before there were seals.
+
+    Raises:
+        RunError: the seal is damaged.
+    """
     path = seal_path(part)
     if not path.is_file():
         return None
-    first, *rows = path.read_text(encoding="utf-8").split()
+    try:
+        first, *rows = path.read_text(encoding="ascii").split()
+    except (OSError, ValueError):
+        raise RunError(f"{path} is damaged, so that nothing vouches for {part.name}.") from None
     return Seal(first, tuple(rows))
 
 
 def write_manifest(folder: Path, files: Iterable[Path]) -> None:
     """The hash of each of these files of a finished run, by its place in the folder."""
-    found = {str(p.relative_to(folder)): file_sha256(p) for p in sorted(files) if p.is_file()}
-    write_whole(folder / MANIFEST, json.dumps(found, indent=2) + "\n")
+    write_whole(folder / MANIFEST, json.dumps(hashes(folder, files), indent=2) + "\n")
+
+
+def hashes(folder: Path, files: Iterable[Path]) -> dict[str, str]:
+    """The hash of each of these files that is there, by its place in the folder."""
+    return {p.relative_to(folder).as_posix(): file_sha256(p) for p in sorted(files) if p.is_file()}
 
 
 def read_manifest(folder: Path) -> dict[str, str]:
     """The hashes that the manifest states.
 
     Raises:
-        RunError: there is no manifest, or it is no JSON.
+        RunError: there is no manifest, or it is damaged.
     """
     try:
-        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RunError(
             f"{folder} has no {MANIFEST}: the run was not finished, or by an older steerscope; run "
             "its command again."
         ) from None
-    except json.JSONDecodeError as error:
-        raise RunError(f"{folder / MANIFEST} is not JSON ({error.msg}).") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{folder / MANIFEST} is not JSON ({reason(error)}).") from None
+    if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
+        raise RunError(f"{folder / MANIFEST} is no list of files with their hashes.")
+    return found

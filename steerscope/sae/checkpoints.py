@@ -59,6 +59,8 @@ def load_checkpoint(path: Path, trainer: Trainer, identity: str) -> None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"cannot read {path} ({error}); delete it to start anew.") from None
+    if plain["identity"] != identity and plain["steps"] == 0:
+        return  # nothing of the other training would be lost
     if plain["identity"] != identity:
         raise RunError(
             f"{path} is of a training with another plan, site, text or model; choose another "

@@ -11,6 +11,7 @@ import torch
 
 from steerscope.errors import BadValueError
 from steerscope.models.lens_model import LensModel, TextOrIds
+from steerscope.runs.outputs import check_file
 from steerscope.runs.whole_files import write_whole
 from steerscope.sae.codes import token_ids
 from steerscope.sae.dictionary import SparseAutoencoder
@@ -112,12 +113,45 @@ def examples_page(
         note = html.escape((notes or {}).get(feature, ""))
         lines = "".join(f"<p>{_coloured(e)}</p>" for e in mine) or "<p>never speaks here</p>"
         parts.append(f'<section id="f{feature}"><h2>{head}</h2><div>{note}</div>{lines}</section>')
-    return _PAGE.format(title=html.escape(title), body="\n".join(parts))
+    return _PAGE.format(generator=_GENERATOR, title=html.escape(title), body="\n".join(parts))
 
 
-def write_examples(path: str | Path, page: str) -> None:
-    """Write a page whole or not at all."""
+def write_examples(path: str | Path, page: str, *, force: bool = False) -> None:
+    """Write a page whole or not at all.
+
+    Args:
+        path: of the file; a page of examples that is there is replaced, and nothing else.
+        page: as `examples_page` makes it.
+        force: replace a file of any other kind as well.
+
+    Raises:
+        OutputError: there is a folder, or a file of something else.
+    """
+    check_page(path, force=force)
     write_whole(Path(path), page)
+
+
+def check_page(
+    path: str | Path | None, *, inputs: Sequence[str | Path | None] = (), force: bool = False
+) -> None:
+    """Refuse a page that must not be written, before anything is measured for it.
+
+    Raises:
+        OutputError: it is an input, a folder, or a file of something else.
+    """
+    if path is not None:
+        check_file(path, own=_is_examples_page, inputs=inputs, force=force)
+
+
+def _is_examples_page(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8") as file:
+            return _GENERATOR in file.read(2000)
+    except (OSError, ValueError):
+        return False
+
+
+_GENERATOR = '<meta name="generator" content="steerscope examples">'
 
 
 def _coloured(example: Example) -> str:
@@ -135,6 +169,7 @@ def _coloured(example: Example) -> str:
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+{generator}
 <title>{title}</title>
 <style>
 body {{ font: 16px/1.6 Helvetica, Arial, sans-serif; color: #222; max-width: 880px;

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from sae_lens.config import SAETrainerConfig
 from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
-from steerscope.errors import RunError
+from steerscope.errors import RunError, reason
 from steerscope.models.fingerprints import same_weights
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.progress import Track, silent
-from steerscope.runs.whole_files import write_whole
+from steerscope.runs.outputs import check_folder, files_in
+from steerscope.runs.ownership import LOCK, owned
+from steerscope.runs.whole_files import UNFINISHED_SUFFIX, clear_unfinished, write_whole
 from steerscope.sae.checkpoints import Trainer, load_checkpoint, save_checkpoint
 from steerscope.sae.conversion import built, from_sae_lens
 from steerscope.sae.dictionary import SparseAutoencoder
@@ -60,6 +63,8 @@ def train_sae(
     Raises:
         BadValueError: too little text.
         UnsupportedSiteError: the model has no such site.
+        OutputError: the folder holds something else.
+        BusyError: another process trains there.
         RunError: the folder holds another training.
     """
     d = model.width(site)
@@ -83,24 +88,50 @@ def train_sae(
     if folder is None:
         _run(trainer, source, plan, track)
         return _finished(trainer, about, f"{model.name}/{site}")
-    folder = Path(folder)
-    record = _record(plan, origin)
-    if _is_finished(folder, record):
-        return load_sae(folder)
+    folder, record = check_training_folder(folder), _record(plan, origin)
     identity = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
     checkpoint = folder / CHECKPOINT
-    if checkpoint.exists():
-        load_checkpoint(checkpoint, trainer, identity)
 
     def save() -> None:
         if trainer.n_training_steps % save_every == 0:
             save_checkpoint(checkpoint, trainer, identity)
 
-    _run(trainer, source, plan, track, save)
-    save_sae(_finished(trainer, about, str(folder)), folder)
-    write_whole(folder / RECORD, json.dumps(record, indent=2) + "\n")
-    checkpoint.unlink(missing_ok=True)
+    with _made(folder):
+        if not _is_finished(folder, record):
+            if checkpoint.exists():
+                load_checkpoint(checkpoint, trainer, identity)
+            save()  # so that the folder is this training's from its first moment
+            _run(trainer, source, plan, track, save)
+            save_sae(_finished(trainer, about, str(folder)), folder)
+            write_whole(folder / RECORD, json.dumps(record, indent=2) + "\n")
+        checkpoint.unlink(missing_ok=True)
     return load_sae(folder)
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """The folder, made if it is not there, and held by this training alone."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot write {folder} ({error.strerror}); choose another.") from None
+    with owned(folder, ours=True):
+        clear_unfinished(folder)
+        yield
+
+
+def check_training_folder(folder: str | Path, inputs: Sequence[str | None] = ()) -> Path:
+    """Refuse a folder of something else, before a model is loaded for it; the folder.
+
+    Raises:
+        OutputError: it is an input, a file, or holds files that no training of ours wrote.
+    """
+
+    def own(place: Path) -> bool:
+        files = [f for f in files_in(place) if f != LOCK and not f.endswith(UNFINISHED_SUFFIX)]
+        return not files or bool({CHECKPOINT, RECORD} & {*files})
+
+    return check_folder(folder, own=own, inputs=inputs)
 
 
 def train_on_activations(
@@ -169,6 +200,18 @@ def _record(plan: SaePlan, origin: dict[str, Any]) -> dict[str, Any]:
     return {"plan": asdict(plan), **origin, "versions": versions}
 
 
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(
+            f"{path} is damaged ({reason(error)}); delete it, and the same command trains again."
+        ) from None
+    if not isinstance(found, dict):
+        raise RunError(f"{path} is damaged; delete it, and the same command trains again.")
+    return found
+
+
 def _is_finished(folder: Path, record: dict[str, Any]) -> bool:
     """Whether a folder holds the result of this very training.
 
@@ -176,7 +219,7 @@ def _is_finished(folder: Path, record: dict[str, Any]) -> bool:
         RunError: it holds another autoencoder.
     """
     if (folder / RECORD).exists():
-        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        found = _read_record(folder / RECORD)
         if same_weights(found.get("model_fingerprint"), record["model_fingerprint"]):
             found["model_fingerprint"] = record["model_fingerprint"]
         if found == record:

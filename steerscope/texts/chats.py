@@ -75,6 +75,21 @@ class Conversation(str):
         return Conversation((*self.messages, Message("assistant", answer)))
 
 
+def check_said(text: str) -> None:
+    """Refuse what no tokenizer takes: half a surrogate pair, and turns that no template has written.
+
+    Raises:
+        ContrastError: the text holds half of a surrogate pair.
+        BadValueError: it is a conversation.
+    """
+    check_text("prompt", text)
+    if isinstance(text, Conversation):
+        raise BadValueError(
+            "a conversation has no tokens until a chat template writes it; use --chat (wrapped in "
+            "Python)."
+        )
+
+
 def as_conversation(value: Any) -> Conversation:
     """The conversation of a list of `{"role": ..., "content": ...}`, or of what a user says.
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from steerscope.errors import RunError, SteerscopeError
-from steerscope.experiments.running import (
-    FILE,
-    open_experiment,
-    plates_of,
-    runs_of,
-    tables_of,
-)
+from steerscope.errors import RunError, reason
+from steerscope.experiments.inputs import check_inputs
+from steerscope.experiments.running import FILE
 from steerscope.report import KINDS, plates, report_page, tables
-from steerscope.runs.results import Run
+from steerscope.runs.difference import Difference
+from steerscope.runs.records import check_records
+from steerscope.runs.results import RUN, Run
 from steerscope.runs.tables import table_files
-from steerscope.verification.difference import Difference
-from steerscope.verification.inputs import check_inputs
-from steerscope.verification.printings import compare_figures, compare_pages, compare_tables
-from steerscope.verification.records import check_records
+from steerscope.verification.experiments import check_experiment, expected_of
+from steerscope.verification.printed import check_printed
+from steerscope.verification.printings import (
+    compare_figures,
+    compare_pages,
+    compare_tables,
+    strange_tables,
+)
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,10 @@ class Verification:
         differences: none if all is well.
     """
 
-    n_rows: int
-    n_files: int
-    n_printed: int
-    differences: tuple[Difference, ...]
+    n_rows: int = 0
+    n_files: int = 0
+    n_printed: int = 0
+    differences: tuple[Difference, ...] = ()
 
     def __add__(self, other: Verification) -> Verification:
         return Verification(
@@ -50,6 +52,8 @@ class Verification:
 def verify(folder: str | Path, *, weights: bool = True) -> Verification:
     """Compute again all that was printed of a run or an experiment, and hash all it came from.
 
+    Whatever is damaged, missing, altered or there without a reason is a difference, never an error.
+
     Args:
         folder: of a run, or of an experiment with its runs.
         weights: whether to load the model for its fingerprint.
@@ -58,65 +62,110 @@ def verify(folder: str | Path, *, weights: bool = True) -> Verification:
         RunError: the folder holds neither.
     """
     folder = Path(folder)
-    if (folder / FILE).is_file():
+    if (folder / FILE).exists() or any((folder / "runs").glob(f"*/{RUN}")):
         return _verify_experiment(folder, weights)
-    if not (folder / "run.json").is_file():
-        raise RunError(f"{folder} is no run and no experiment: it has no run.json and no {FILE}.")
-    return _verify_run(Run.open(folder), weights)
+    if not any((folder / name).exists() for name in (RUN, "rows", "manifest.json")):
+        raise RunError(f"{folder} is no run and no experiment: it has no {RUN} and no {FILE}.")
+    return _verify_run(folder, weights)
 
 
-def _verify_run(run: Run, weights: bool) -> Verification:
-    records = check_records(run)
-    differences = [*records.differences, *check_inputs(run, weights=weights)]
-    n_printed = 0
-    if run.configuration.get("kind") in KINDS:
-        try:
-            n_printed, differing = _page_and_figures(run)
-        except (SteerscopeError, LookupError, ValueError) as error:
-            differing = [_not_computable("report.html", error)]
-        differences += differing
-    return Verification(records.n_rows, records.n_files, n_printed, tuple(differences))
-
-
-def _page_and_figures(run: Run) -> tuple[int, list[Difference]]:
-    count = 0
-    found: list[Difference] = []
-    page, drawn = run.path / "report.html", run.path / "figures"
-    if page.is_file():
-        text = page.read_text(encoding="utf-8")
-        count, found = compare_pages(page.name, text, report_page(run))
-    if drawn.is_dir():
-        more, differing = compare_figures(drawn, plates(run))
-        count, found = count + more, found + differing
-    if (run.path / "tables").is_dir():
-        for table in tables(run):
-            more, differing = compare_tables(run.path / "tables", table_files(table))
-            count, found = count + more, found + differing
-    return count, found
-
-
-def _not_computable(where: str, error: Exception) -> Difference:
-    """Rows so altered that nothing can be printed of them."""
-    return Difference(
-        where, "what it prints", "there", f"nothing: the rows do not give it ({error})"
+def _verify_run(folder: Path, weights: bool) -> Verification:
+    try:
+        run = Run.open(folder)
+    except RunError as error:
+        return _found(Difference(RUN, "the description", "not usable", str(error)))
+    old = run.description.get("format_version", 1) == 1
+    return sum(
+        (
+            _attempt("rows", lambda: _records(run)),
+            _attempt("inputs", lambda: _found(*check_inputs(run, weights=weights))),
+            _attempt("report.html", lambda: _page(run, whole=not old)),
+            _attempt("figures", lambda: _figures(run, whole=not old)),
+            _attempt("tables", lambda: _tables(run)),
+            _attempt("printed", lambda: _found(*check_printed(folder, old=old))),
+        ),
+        Verification(),
     )
 
 
-def _verify_experiment(folder: Path, weights: bool) -> Verification:
-    experiment = open_experiment(folder)
-    runs = runs_of(experiment, folder)
-    total = Verification(0, 0, 0, ())
-    for run in runs:
-        found = _verify_run(run, weights)
-        named = tuple(replace(d, where=f"{run.path.name}/{d.where}") for d in found.differences)
-        total += replace(found, differences=named)
+def _attempt(where: str, look: Callable[[], Verification]) -> Verification:
+    """What a look finds; where even that fails, what is there is too damaged, which is a difference."""
     try:
-        n_cells, tables = compare_tables(folder / "tables", tables_of(experiment, runs))
-        n_drawn, figures = compare_figures(folder / "figures", plates_of(experiment, runs))
-    except (SteerscopeError, LookupError, ValueError) as error:
-        n_cells, n_drawn, figures = 0, 0, []
-        tables = [_not_computable("tables", error)]
-    return total + Verification(0, 0, n_cells + n_drawn, (*tables, *figures))
+        return look()
+    except Exception as error:  # noqa: BLE001 - altered files fail in ways that cannot be listed
+        said = f"nothing: the rows do not give it ({reason(error)})"
+        return _found(Difference(where, "what it prints", "there", said))
+
+
+def _found(*differences: Difference) -> Verification:
+    return Verification(differences=differences)
+
+
+def _records(run: Run) -> Verification:
+    records = check_records(run)
+    return Verification(records.n_rows, records.n_files, 0, records.differences)
+
+
+def _is_shown(run: Run) -> bool:
+    return run.configuration.get("kind") in KINDS
+
+
+def _page(run: Run, *, whole: bool) -> Verification:
+    path = run.path / "report.html"
+    if not (path.is_file() and _is_shown(run)):
+        return Verification()
+    stored = path.read_text(encoding="utf-8", errors="replace")
+    count, found = compare_pages(path.name, stored, report_page(run), whole=whole)
+    return Verification(0, 0, count, tuple(found))
+
+
+def _figures(run: Run, *, whole: bool) -> Verification:
+    folder = run.path / "figures"
+    if not (folder.is_dir() and _is_shown(run)):
+        return Verification()
+    count, found = compare_figures(folder, plates(run), whole=whole)
+    return Verification(0, 0, count, tuple(found))
+
+
+def _tables(run: Run) -> Verification:
+    folder = run.path / "tables"
+    if not (folder.is_dir() and _is_shown(run)):
+        return Verification()
+    expected = {name: text for table in tables(run) for name, text in table_files(table).items()}
+    count, found = compare_tables(folder, expected)
+    return Verification(0, 0, count, (*found, *strange_tables(folder, expected)))
+
+
+def _verify_experiment(folder: Path, weights: bool) -> Verification:
+    total = _attempt(FILE, lambda: _found(*check_experiment(folder)))
+    for path in sorted(p for p in (folder / "runs").glob("*") if p.is_dir()):
+        found = _verify_run(path, weights)
+        named = tuple(replace(d, where=f"{path.name}/{d.where}") for d in found.differences)
+        total += replace(found, differences=named)
+    return (
+        total
+        + _attempt("tables", lambda: _tables_and_figures(folder))
+        + _attempt("printed", lambda: _found(*check_printed(folder, old=_is_old(folder))))
+    )
+
+
+def _tables_and_figures(folder: Path) -> Verification:
+    expected, drawn = expected_of(folder)
+    n_cells, found = compare_tables(folder / "tables", expected)
+    found += strange_tables(folder / "tables", expected)
+    n_drawn, figures = compare_figures(folder / "figures", drawn, whole=not _is_old(folder))
+    return Verification(0, 0, n_cells + n_drawn, (*found, *figures))
+
+
+def _is_old(folder: Path) -> bool:
+    """Whether every run of an experiment is from before printed files were written down."""
+    found = []
+    for path in (folder / "runs").glob(f"*/{RUN}"):
+        try:
+            found.append(Run.open(path.parent).description.get("format_version", 1) == 1)
+        except RunError:
+            return False
+    return all(found)
 
 
 __all__ = ["Difference", "Verification", "verify"]

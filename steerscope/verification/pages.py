@@ -1,4 +1,4 @@
-"""Every number that a page prints, with its place: in a sentence, a table or a figure."""
+"""Everything that a page prints, with its place: in a sentence, a table or a figure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 _PLOT = re.compile(r'Plotly\.newPlot\(\s*"[^"]+",\s*')
+_NEXT = re.compile(r"\s*,\s*")
 _BLOCKS = {"p", "li", "dd", "figcaption", "summary", "h1"}
+_RANDOM = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 _DRAWN = ("x", "y", "z", "r", "theta", "text", "customdata", "error_x", "error_y", "base")
 
 
@@ -32,7 +34,7 @@ class _Table:
 
 
 class _Reader(HTMLParser):
-    """Walks through a page and keeps what is printed; code and scripts but figures are left out."""
+    """Walks through a page and keeps what is printed, how it is dressed, and what its figures draw."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -42,12 +44,11 @@ class _Reader(HTMLParser):
         self._table = _Table()
         self._cells: list[str] = []
         self._text: list[str] | None = None
-        self._tag, self._silent = "", 0
+        self._tag, self._around = "", "page"
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in {"code", "style", "title"}:
-            self._silent += 1
-        elif tag == "figure":
+        self._around = tag
+        if tag == "figure":
             self._figure = dict(attrs).get("id") or ""
         elif tag == "table":
             self._table = _Table()
@@ -57,9 +58,8 @@ class _Reader(HTMLParser):
             self._tag, self._text = tag, []
 
     def handle_endtag(self, tag: str) -> None:
-        if tag in {"code", "style", "title"}:
-            self._silent -= 1
-        elif tag == "tr":
+        self._around = "page"
+        if tag == "tr":
             self._end_row()
         elif tag == "figure":
             self._figure = ""
@@ -76,14 +76,13 @@ class _Reader(HTMLParser):
             self._keep(f"{self._figure or self._section}, {self._numbered(tag)}", text)
 
     def handle_data(self, data: str) -> None:
-        if self._silent:
-            return
         if self._text is not None:
             self._text.append(data)
+        elif data.strip() and not _is_drawing(data):  # a style, a title, a word between blocks
+            self._keep(f"{self._section}, {self._numbered(self._around)}", " ".join(data.split()))
         for start in _PLOT.finditer(data):
-            traces, _ = json.JSONDecoder().raw_decode(data, start.end())
             name = self._figure or self._numbered("figure")
-            for place, value in numbers_of(traces):
+            for place, value in _drawn(data, start.end()):
                 self._keep(f"{name}, {place}", value)
 
     def _keep(self, place: str, text: str) -> None:
@@ -103,12 +102,35 @@ class _Reader(HTMLParser):
         table.rows += bool(self._cells)
 
 
+def _is_drawing(text: str) -> bool:
+    """Plotly's program, what sets it up, and what it is told to draw, which is read apart."""
+    text = text.strip()
+    return text.startswith(("/**\n* plotly.js v", "window.PlotlyConfig")) or bool(
+        _PLOT.search(text)
+    )
+
+
+def bare(page: str) -> str:
+    """A page without the names that plotly gave its figures by chance."""
+    return _RANDOM.sub("figure", page)
+
+
 def printed(page: str) -> list[Printed]:
     """Sentences, cells of tables and points of figures of a page, in their order."""
     reader = _Reader()
     reader.feed(page)
     reader.close()
     return reader.found
+
+
+def _drawn(script: str, start: int) -> Iterator[tuple[str, str]]:
+    """The numbers of a figure and how it is laid out: titles, ranges of axes, lines, words."""
+    decoder = json.JSONDecoder()
+    traces, end = decoder.raw_decode(script, start)
+    yield from numbers_of(traces)
+    layout, _ = decoder.raw_decode(script, _NEXT.match(script, end).end())  # type: ignore[union-attr]
+    for place, value in _leaves({k: v for k, v in layout.items() if k != "template"}):
+        yield f"layout{place}", value
 
 
 def numbers_of(traces: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:

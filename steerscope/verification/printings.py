@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 
+from steerscope.errors import reason
 from steerscope.figures.files import Plate, figure_numbers, figure_page
-from steerscope.verification.difference import Difference
-from steerscope.verification.pages import Printed, printed
+from steerscope.figures.looks import THEMES, caption_of, captioned, parse_look
+from steerscope.runs.difference import Difference
+from steerscope.verification.pages import Printed, bare, printed
 
 
-def compare_pages(where: str, stored: str, expected: str) -> tuple[int, list[Difference]]:
-    """How much is printed on a page, and what of it the rows do not give."""
-    there, wanted = _by_place(printed(stored)), _by_place(printed(expected))
+def compare_pages(
+    where: str, stored: str, expected: str, *, whole: bool = True
+) -> tuple[int, list[Difference]]:
+    """How much is printed on a page, and what of it the rows do not give.
+
+    Args:
+        where: the page, in words.
+        stored: as it is there.
+        expected: as the rows give it.
+        whole: whether the page must be the same in all else too; not so for one that an older
+            steerscope drew.
+    """
+    wanted = _by_place(printed(expected))
+    if bare(stored) == bare(expected):
+        return len(wanted), []
+    try:
+        there = _by_place(printed(stored))
+    except Exception as error:  # noqa: BLE001 - what was altered may fail anywhere in the reading
+        said = f"unreadable ({reason(error)[:80]})"
+        return len(wanted), [Difference(where, "the page", said, "what the rows give")]
     found = [
         Difference(
             f"{where}, {place}", "what it prints", _quoted(there, place), _quoted(wanted, place)
@@ -23,33 +42,70 @@ def compare_pages(where: str, stored: str, expected: str) -> tuple[int, list[Dif
         for place in dict.fromkeys([*wanted, *there])
         if there.get(place) != wanted.get(place)
     ]
+    if whole and not found:
+        found.append(Difference(where, *_first_difference(bare(stored), bare(expected))))
     return len(wanted), found
 
 
-def compare_figures(folder: Path, plates: Sequence[Plate]) -> tuple[int, list[Difference]]:
-    """How many numbers the pages of figures draw, and what of them the rows do not give.
+def _first_difference(stored: str, expected: str) -> tuple[str, str, str]:
+    """What differs between two pages of the same words and numbers: the place, and both pieces."""
+    start = next((i for i, (a, b) in enumerate(zip(stored, expected, strict=False)) if a != b), 0)
+    line = stored.count("\n", 0, start) + 1
+    here = slice(max(0, start - 20), start + 40)
+    return f"line {line}", repr(stored[here]), repr(expected[here])
 
-    Pictures cannot be read back; their pages are compared, where there are any.
+
+def compare_figures(
+    folder: Path, plates: Sequence[Plate], *, whole: bool = True
+) -> tuple[int, list[Difference]]:
+    """How much the figures of a folder draw, and what of it the rows do not give.
+
+    Pictures cannot be read back: that they are those that were drawn is told by their hashes.
+
+    Args:
+        folder: of the figures.
+        plates: those that the rows give.
+        whole: as in `compare_pages`.
     """
     count = 0
     found: list[Difference] = []
     for plate in plates:
-        path = folder / f"{plate.name}.html"
+        path, where = folder / f"{plate.name}.html", f"{folder.name}/{plate.name}.html"
         if path.is_file():
-            expected = figure_page(plate)
-            n, differing = compare_pages(
-                f"{folder.name}/{path.name}", path.read_text(encoding="utf-8"), expected
-            )
+            stored = path.read_text(encoding="utf-8", errors="replace")
+            n, differing = compare_pages(where, stored, _in_its_look(stored, plate), whole=whole)
             count, found = count + n, found + differing
-        numbers = folder / f"{plate.name}.csv"
-        if numbers.is_file():
-            n, differing = compare_tables(folder, {numbers.name: figure_numbers(plate)})
-            count, found = count + n, found + differing
+        texts = {f"{plate.name}.csv": figure_numbers(plate), f"{plate.name}.txt": _caption(plate)}
+        there = {name: text for name, text in texts.items() if (folder / name).is_file()}
+        n, differing = compare_tables(folder, there)
+        count, found = count + n, found + differing
+    names = {plate.name for plate in plates}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        if path.stem not in names or path.parent != folder:
+            place = f"{folder.name}/{path.relative_to(folder).as_posix()}"
+            found.append(Difference(place, "the figure", "there", "none that the rows give"))
     return count, found
+
+
+def _in_its_look(stored: str, plate: Plate) -> str:
+    """The page of a figure in the look in which it is there; on a screen if it is in none."""
+    pages = (
+        figure_page(plate, parse_look(theme, columns))
+        for theme in THEMES
+        for columns in (None, 1, 2)
+    )
+    first = next(pages)
+    return next((page for page in (first, *pages) if page == stored), first)
+
+
+def _caption(plate: Plate) -> str:
+    return caption_of(captioned(plate.figure, plate.caption)) + "\n"
 
 
 def compare_tables(folder: Path, expected: dict[str, str]) -> tuple[int, list[Difference]]:
     """How many cells the tables have, and which the rows do not give; a missing table is one.
+
+    Tables that the rows do not give are `strange_tables`.
 
     Args:
         folder: of the tables.
@@ -70,6 +126,16 @@ def compare_tables(folder: Path, expected: dict[str, str]) -> tuple[int, list[Di
             whole = Difference(where, "the file", "other bytes", "what the rows give")
             found += cells or [whole]
     return count, found
+
+
+def strange_tables(folder: Path, expected: Collection[str]) -> list[Difference]:
+    """The files of a folder of tables that the rows do not give."""
+    names = [p.relative_to(folder).as_posix() for p in sorted(folder.rglob("*")) if p.is_file()]
+    return [
+        Difference(f"{folder.name}/{name}", "the table", "there", "none that the rows give")
+        for name in names
+        if name not in expected
+    ]
 
 
 def _cells(where: str, stored: str, rows: list[dict[str, str]]) -> Iterator[Difference]:

@@ -74,6 +74,8 @@ def attack(case: Case, inside: Path) -> Outcome:
         kind = "accepted"
     elif after != before:
         kind = "half made"
+    elif case.arguments[0] == "verify" and not lines:
+        kind = RIGHT  # it prints what differs as its result
     elif not lines or not lines[-1].startswith(("error: ", "{")) or len(lines[-1]) > 2000:
         kind = "badly said"
     else:

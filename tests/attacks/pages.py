@@ -58,6 +58,8 @@ def write_pages(home: Path) -> Iterator[Path]:
         ["run", _experiment(good, home, model, pairs), "--out", out / "experiment"],
     ):
         code, said = call(*command)
+        sys.stdout.write(f"{ascii(' '.join(map(str, command[:1])))} {code}\n")
+        sys.stdout.flush()
         if code:
             sys.stdout.write(
                 f"not written: {ascii(' '.join(map(str, command[:2])))}: {said[-300:]}\n"
@@ -118,10 +120,14 @@ def main() -> int:
         if not ran(browser, control, profile):
             sys.stdout.write("the probe catches nothing; it proves nothing\n")
             return 1
-        pages = list(write_pages(Path(folder) / "world"))
-        bad = [page for page in pages if ran(browser, page, profile)]
-    for page in bad:
-        sys.stdout.write(f"ran: {page.parent.name}/{page.name}\n")
+        pages, bad = list(write_pages(Path(folder) / "world")), []
+        for page in pages:
+            if ran(browser, page, profile):
+                bad.append(page)
+            sys.stdout.write(
+                f"{'ran' if page in bad else 'quiet'}: {page.parent.name}/{page.name}\n"
+            )
+            sys.stdout.flush()
     sys.stdout.write(f"{len(pages)} pages opened, the probe ran in {len(bad)}\n")
     return int(bool(bad) or not pages)
 

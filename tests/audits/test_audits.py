@@ -185,3 +185,15 @@ def test_a_run_without_rows_and_an_unknown_check_are_refused(tmp_path):
         audit(run)
     with pytest.raises(UnknownNameError, match="few_prompts"):
         audit(run, leave_out=["few_prompt"])
+
+
+def test_a_run_that_is_not_as_it_was_measured_is_not_judged(tmp_path):
+    run = made(clean(), tmp_path)
+    run.seal()
+    assert audit(run) == []
+    part = next((run.path / "rows").iterdir())
+    part.write_bytes(part.read_bytes()[:-9])
+    found = audit(run)
+    assert names(found) == {"altered_records"}
+    assert {f.severity for f in found} == {"error"}
+    assert any(part.name in f.where for f in found)

@@ -80,11 +80,11 @@ def test_a_p_value_decides_with_the_sign():
     assert decide(test, number(-0.9, -0.1, p=0.06)) == "inconclusive"
 
 
-def sweep(path, shares, random=0.0):
+def sweep(path, shares, random=0.0, settings=None):
     """A run of four layers at a relative dose of 0.4."""
     run = Run.start(
         path,
-        {"kind": "SweepPlan", **asdict(SweepPlan()), "effect": asdict(FLIPPED)},
+        {**(settings or {"kind": "SweepPlan", **asdict(SweepPlan())}), "effect": asdict(FLIPPED)},
         provenance={"fingerprint": "f"},
     )
     rows = plain_rows()
@@ -227,7 +227,7 @@ def test_a_verdict_follows_the_rows_and_altered_rows_give_none(tmp_path, monkeyp
     def make(wanted, out):
         made.append(wanted.name)
         [step] = find_job(wanted.job).steps(wanted)
-        sweep(out / "runs" / step.name, (0.1, 0.8, 0.6, 0.2))
+        sweep(out / "runs" / step.name, (0.1, 0.8, 0.6, 0.2), settings=step.settings)
         (out / "experiment.json").write_text(wanted.model_dump_json())
 
     [judged] = check_claims(claims, tmp_path, make=make)

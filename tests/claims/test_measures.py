@@ -109,6 +109,7 @@ def test_an_edit_is_told_from_the_control_that_does_best(tmp_path):
 def test_the_evidence_of_edits_is_what_the_measure_needs_and_no_more(tmp_path, monkeypatch):
     folder, out = tmp_path / "whole", tmp_path / "kept"
     run = edited(folder / "runs/run")
+    run.seal()
     (folder / "experiment.json").write_text("{}")
     monkeypatch.setattr("steerscope.claims.ledger.runs_of", lambda *_given: [run])
     store_evidence(load_experiment("spectral_edits"), folder, out)

@@ -16,10 +16,12 @@ from steerscope.experiments import (
     print_experiment,
     run_experiment,
 )
+from steerscope.experiments.identity import folder_of
 from steerscope.experiments.jobs import find_job
 from steerscope.experiments.running import FILE
-from steerscope.runs.seals import write_manifest
+from steerscope.runs.results import Run
 from steerscope.verification import verify
+from tests.helpers import row
 
 SMALL = """\
 name: small
@@ -33,6 +35,14 @@ sample: {select: 6, layer_nulls: 1}
 decoding: {n_new: 4}
 figures: [kl_by_depth]
 """
+
+
+def measured(path, settings):
+    """A finished run of these settings, in which one number was measured."""
+    run = Run.start(path, settings, provenance={})
+    run.append([row()])
+    run.seal()
+    return run
 
 
 def printed(out):
@@ -81,8 +91,9 @@ def test_what_is_written_of_an_experiment_is_read_back_with_the_same_runs(
 ):
     wanted = load_experiment(name)
     monkeypatch.setattr("steerscope.experiments.running.print_experiment", lambda *_given: [])
+    monkeypatch.setattr("steerscope.experiments.running.check_inputs", lambda *_given, **_more: [])
     for step in find_job(wanted.job).steps(wanted):  # as if all were measured
-        write_manifest(tmp_path / name / "runs" / step.name, [])
+        measured(tmp_path / name / "runs" / folder_of(step), step.settings)
     (tmp_path / name / FILE).write_text(wanted.model_dump_json())
     run_experiment(wanted, tmp_path / name)
     read = open_experiment(tmp_path / name)

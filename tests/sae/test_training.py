@@ -108,7 +108,7 @@ def test_a_stop_while_a_checkpoint_is_written_leaves_the_one_before(load, tmp_pa
     with pytest.raises(Stopped):
         train_sae(model, SITE, TEXTS, plan, folder=folder, save_every=3)
     monkeypatch.undo()
-    assert sorted(p.name for p in folder.iterdir()) == [CHECKPOINT]
+    assert sorted(p.name for p in folder.iterdir()) == [".lock", CHECKPOINT]
     resumed = train_sae(model, SITE, TEXTS, plan, folder=folder)
     assert same(resumed, train_sae(model, SITE, TEXTS, plan, folder=tmp_path / "straight"))
 

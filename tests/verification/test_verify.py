@@ -11,15 +11,15 @@ import pandas as pd
 import pytest
 
 from steerscope.cli import main
+from steerscope.experiments.inputs import check_inputs
 from steerscope.report import draw_figures, write_report
+from steerscope.runs.records import check_records
 from steerscope.runs.results import Run
 from steerscope.runs.seals import row_digests
 from steerscope.studies.steering.measure import load_texts
 from steerscope.studies.steering.plan import StudyPlan
 from steerscope.verification import Difference, verify
-from steerscope.verification.inputs import check_inputs
 from steerscope.verification.pages import numbers_of, printed
-from steerscope.verification.records import check_records
 from tests.helpers import plain_rows, row, steered_rows
 from tests.studies.test_findings import FLIPPED, held_out_rows, sweep_rows
 
@@ -56,6 +56,12 @@ def study(sealed, tmp_path):
     return shutil.copytree(sealed, tmp_path / "study")
 
 
+def part_of(path, kind, split):
+    """The part that holds a split, as a place in the folder."""
+    parts = (path / kind).glob("*.parquet")
+    return next(f"{kind}/{p.name}" for p in parts if (pd.read_parquet(p).split == split).all())
+
+
 def differences(path):
     return [str(d) for d in verify(path, weights=False).differences]
 
@@ -89,18 +95,17 @@ def test_a_finished_run_is_as_it_was(sealed):
 
 
 def test_an_altered_row_is_named_with_what_it_was_and_what_it_changes(study, capsys):
-    rows = pd.read_parquet(study / "rows/00001.parquet")
+    part = part_of(study, "rows", "test")
+    rows = pd.read_parquet(study / part)
     here = rows[(rows.split == "test") & (rows.metric == "flipped") & (rows.value == 1.0)]
     number = here.index[0]
-    alter(study, "rows/00001.parquet", with_row(number, value=0.0))
+    alter(study, part, with_row(number, value=0.0))
     with pytest.raises(SystemExit) as stop:
         main(["verify", str(study), "--no-weights", "--json"])
     assert stop.value.code == 2
     found = json.loads(capsys.readouterr().out)["differences"]
     said = [str(Difference(**d)) for d in found]
-    named = [
-        d for d in said if d.startswith(f"rows/00001.parquet, row {number}: flipped of prompt")
-    ]
+    named = [d for d in said if d.startswith(f"{part}, row {number}: flipped of prompt")]
     assert len(named) == 1
     assert f"under {rows.cell[number]} is 0.0, expected 1.0 by its hash" in named[0]
     sentence = next(d for d in said if d.startswith("report.html, top, line 2"))
@@ -110,38 +115,42 @@ def test_an_altered_row_is_named_with_what_it_was_and_what_it_changes(study, cap
 
 
 def test_the_command_names_what_differs_and_leaves_with_2(study, capsys):
-    alter(study, "rows/00000.parquet", lambda t: t[t.cell != "plain"])
+    part = part_of(study, "rows", "select")
+    alter(study, part, lambda t: t[t.cell != "plain"])
     with pytest.raises(SystemExit) as stop:
         main(["verify", str(study), "--no-weights"])
     assert stop.value.code == 2
     said = capsys.readouterr().out
-    assert "differs: rows/00000.parquet: the number of rows is" in said
+    assert f"differs: {part}: the number of rows is" in said
     assert "the rows do not give it" in said  # a difference, and no crash
 
 
 def test_a_row_altered_before_everything_was_sealed_again_is_still_found(study):
-    alter(study, "rows/00000.parquet", with_row(7, kl_nats=9.0))
+    part = part_of(study, "rows", "select")
+    alter(study, part, with_row(7, kl_nats=9.0))
     Run.open(study).seal()  # even with a new manifest, the seal of the part tells
     [only] = altered_records(study)
-    assert only.startswith("rows/00000.parquet, row 7: ")
+    assert only.startswith(f"{part}, row 7: ")
     assert "expected a row with hash" in only
 
 
 def test_a_row_more_or_less_a_part_less_and_a_lost_seal_are_found(study):
-    alter(study, "rows/00000.parquet", lambda t: t.iloc[:-1])
-    (study / "rows/00001.parquet").unlink()
+    first, second = part_of(study, "rows", "select"), part_of(study, "rows", "test")
+    alter(study, first, lambda t: t.iloc[:-1])
+    (study / second).unlink()
     said = altered_records(study)
-    assert any("00000.parquet: the number of rows is" in d for d in said)
-    assert any(d.startswith("rows/00001.parquet: the file is missing") for d in said)
-    (study / "seals/rows/00000.txt").unlink()
+    assert any(f"{first}: the number of rows is" in d for d in said)
+    assert any(d.startswith(f"{second}: the part is missing") for d in said)
+    (study / f"seals/{first}").with_suffix(".txt").unlink()
     assert any("its seal is missing" in d for d in altered_records(study))
 
 
 def test_an_altered_text_and_a_lost_manifest_are_found(study):
-    alter(study, "texts/00000.parquet", with_row(0, written="c"))
+    part = part_of(study, "texts", "test")
+    alter(study, part, with_row(0, written="c"))
     (study / "manifest.json").unlink()
     said = altered_records(study)
-    assert any(d.startswith("texts/00000.parquet, row 0: the text of prompt 0") for d in said)
+    assert any(d.startswith(f"{part}, row 0: the text of prompt 0") for d in said)
     assert any(d.startswith("manifest.json: the manifest is not usable") for d in said)
 
 
@@ -200,7 +209,7 @@ def test_a_page_is_read_piece_by_piece():
         ("top, title 1", "T 1"),
         ("top, paragraph 1", "a 2.5 c"),
         ("S, row 1, x", "7"),
-        ("S, paragraph 1", "kept"),
+        ("S, paragraph 1", "skip 9 kept"),
     ]
 
 

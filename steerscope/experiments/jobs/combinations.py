@@ -21,7 +21,7 @@ from steerscope.doses import Dose
 from steerscope.engine.generation import sampler_at
 from steerscope.errors import BadValueError
 from steerscope.experiments.experiment import Experiment
-from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
+from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label
 from steerscope.extraction.activations import extract
 from steerscope.figures.files import Plate
 from steerscope.judges import choose_judge
@@ -78,7 +78,13 @@ class CombinationStep:
     @property
     def name(self) -> str:
         """Model, contrast set and seed."""
-        return f"{stem(self.model)}-{stem(self.contrasts)}-{self.seed}"
+        return f"{label(self.model)}-{label(self.contrasts)}-{self.seed}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides its numbers but the content of its files."""
+        chat = None if self.chat is None else self.chat.stored()
+        return {"kind": "CombinationStep", **asdict(self), "chat": chat}
 
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
         """Measure the arms that are missing.
@@ -98,9 +104,7 @@ class CombinationStep:
                 "contrast set of a bundled world."
             )
         configuration = {
-            "kind": "CombinationStep",
-            **asdict(self),
-            "chat": None if self.chat is None else self.chat.stored(),
+            **self.settings,
             "contrasts_sha256": contrasts.sha256,
             "prompts_sha256": prompts.sha256,
             "effect": asdict(judge.effect),

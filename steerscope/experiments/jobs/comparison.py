@@ -14,7 +14,7 @@ from steerscope import figures
 from steerscope.directions import METHODS
 from steerscope.engine.matched_kl import Matching
 from steerscope.experiments.experiment import METRICS, Experiment
-from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
+from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label
 from steerscope.figures.files import Plate
 from steerscope.judges import choose_judge
 from steerscope.models.chat_templates import in_chat
@@ -57,7 +57,13 @@ class ComparisonStep:
     @property
     def name(self) -> str:
         """Model, contrast set and seed."""
-        return f"{stem(self.model)}-{stem(self.contrasts)}-{self.plan.seed}"
+        return f"{label(self.model)}-{label(self.contrasts)}-{self.plan.seed}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides its numbers but the content of its files."""
+        chat = None if self.chat is None else self.chat.stored()
+        return {"kind": "ComparisonStep", **asdict(self), "chat": chat}
 
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
         """Compare all methods; what was measured before an interruption is kept."""
@@ -68,9 +74,7 @@ class ComparisonStep:
         asked = prompts.split(self.plan.seed)
         judge = choose_judge(contrasts, (*asked.select.prompts, *asked.test.prompts))
         configuration = {
-            "kind": "ComparisonStep",
-            **asdict(self),
-            "chat": None if self.chat is None else self.chat.stored(),
+            **self.settings,
             "seed": self.plan.seed,
             "contrasts_sha256": contrasts.sha256,
             "prompts_sha256": prompts.sha256,

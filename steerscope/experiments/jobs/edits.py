@@ -13,7 +13,7 @@ import pandas as pd
 
 from steerscope.errors import PureGainWarning
 from steerscope.experiments.experiment import Experiment
-from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
+from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label
 from steerscope.figures.files import Plate
 from steerscope.progress import Track
 from steerscope.report import plates
@@ -34,7 +34,14 @@ class EditStep:
     @property
     def name(self) -> str:
         """Model, contrast set and seed."""
-        return f"{stem(self.plan.model)}-{stem(self.plan.contrasts)}-{self.plan.seed}"
+        return f"{label(self.plan.model)}-{label(self.plan.contrasts)}-{self.plan.seed}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides its numbers but the content of its files."""
+        chat = as_chat(self.plan.chat)
+        stored = None if chat is None else chat.stored()
+        return {"kind": type(self.plan).__name__, **asdict(self.plan), "chat": stored}
 
     @property
     def model(self) -> str:
@@ -47,9 +54,7 @@ class EditStep:
             warnings.simplefilter(
                 "ignore", PureGainWarning
             )  # a gain may be asked for, as a control
-            run = run_weight_sweep(self.plan, out, **asdict(machine), progress=progress)
-        run.seal()
-        return run
+            return run_weight_sweep(self.plan, out, **asdict(machine), progress=progress)
 
     def size(self, n_layers: int) -> Size:
         """Edits on the select prompts, and some twenty conditions for each side on the test prompts."""

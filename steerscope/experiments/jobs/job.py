@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
@@ -49,7 +51,12 @@ class Step(Protocol):
 
     @property
     def name(self) -> str:
-        """The folder of the run, below `runs` of the experiment's."""
+        """What the run is called, for people; two runs may be called the same."""
+        ...
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides its numbers but the content of its files, as its run states it."""
         ...
 
     @property
@@ -96,6 +103,14 @@ class Job:
     plates: Callable[[Experiment, Sequence[Run]], list[Plate]]
 
 
-def stem(name_or_path: str) -> str:
-    """The name of a model or text file, fit for the name of a folder."""
-    return Path(name_or_path).stem.replace(":", "-").replace("/", "-")
+def label(name_or_path: str) -> str:
+    """The name of a model or text file for people, fit for the name of a folder."""
+    name = Path(name_or_path).name.removesuffix(".jsonl").removesuffix(".txt")
+    return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip(".-")[:60] or "unnamed"
+
+
+def labels(names: Sequence[str]) -> dict[str, str]:
+    """What each of several models or text files is called, so that no two are called the same."""
+    short = {name: label(name) for name in names}  # one name in several runs counts once
+    count = Counter(short.values())
+    return {name: said if count[said] == 1 else name for name, said in short.items()}

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby, product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from torch import Tensor
 from steerscope import figures
 from steerscope.errors import BadValueError
 from steerscope.experiments.experiment import Experiment
-from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
+from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label, labels
 from steerscope.extraction.activations import extract
 from steerscope.figures.files import Plate
 from steerscope.models.chat_templates import in_chat
@@ -77,7 +77,13 @@ class OverlapStep:
     @property
     def name(self) -> str:
         """Model, contrast set and seed."""
-        return f"{stem(self.model)}-{stem(self.contrasts)}-{self.seed}"
+        return f"{label(self.model)}-{label(self.contrasts)}-{self.seed}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides its numbers but the content of its files."""
+        chat = None if self.chat is None else self.chat.stored()
+        return {"kind": "OverlapStep", **asdict(self), "chat": chat}
 
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
         """Measure the routes, rates and readings that are missing.
@@ -97,9 +103,7 @@ class OverlapStep:
         fit = contrasts.split(self.seed).fit
         pairs = replace(fit, pairs=fit.pairs[: self.n_pairs])
         configuration = {
-            "kind": "OverlapStep",
-            **asdict(self),
-            "chat": None if self.chat is None else self.chat.stored(),
+            **self.settings,
             "n_features": sae.n_features,
             "site": str(sae.site),
             "contrasts_sha256": contrasts.sha256,
@@ -274,11 +278,13 @@ def concepts_table(runs: Sequence[Run]) -> pd.DataFrame | None:
         return run.configuration["model"], run.configuration["seed"]
 
     parts = []
+    called = labels([run.configuration["model"] for run in runs])
     for (model, seed), together in groupby(sorted(runs, key=group), key=group):
         mine = list(together)
         if len(mine) > 1:
-            sets = {_concept(r): sets_of_run(r)[_ACROSS] for r in mine}
-            settings = settings_within(sets, {"model": stem(model), "seed": seed})
+            concepts = labels([r.configuration["contrasts"] for r in mine])
+            sets = {concepts[r.configuration["contrasts"]]: sets_of_run(r)[_ACROSS] for r in mine}
+            settings = settings_within(sets, {"model": called[model], "seed": seed})
             parts.append(
                 overlap_table(settings, depths=_depths(mine[0]), frequency=rates_of_run(mine[0]))
             )
@@ -286,7 +292,7 @@ def concepts_table(runs: Sequence[Run]) -> pd.DataFrame | None:
 
 
 def _concept(run: Run) -> str:
-    return stem(run.configuration["contrasts"])
+    return label(run.configuration["contrasts"])
 
 
 def _depths(run: Run) -> list[int]:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from steerscope import figures
 from steerscope.engine.matched_kl import Matching
 from steerscope.experiments.experiment import Experiment
-from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
+from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label, labels
 from steerscope.figures.files import Plate
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.loading import load_model
@@ -55,17 +56,22 @@ class PredictorStep:
     @property
     def name(self) -> str:
         """Model, contrast set and seed."""
-        return f"{stem(self.model)}-{stem(self.contrasts)}-{self.seed}"
+        return f"{label(self.model)}-{label(self.contrasts)}-{self.seed}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides its numbers but the content of its files."""
+        chat = None if self.chat is None else self.chat.stored()
+        return {"kind": "PredictorStep", **asdict(self), "chat": chat}
 
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
         """Measure the layers of the concept that are missing."""
         model = load_model(self.model, backbone=self.backbone, dtype=self.dtype, **asdict(machine))
         contrasts = load_contrasts(self.contrasts)
         said = in_chat(model, contrasts, self.chat).sha256
-        chat = None if self.chat is None else self.chat.stored()
-        settings = asdict(self) | {"chat": chat, "contrasts_sha256": said}
+        settings = self.settings | {"contrasts_sha256": said}
         provenance = provenance_of(model)
-        run = Run.start(out, {"kind": "PredictorStep", **settings}, provenance=provenance)
+        run = Run.start(out, settings, provenance=provenance)
         kept = KeptIn(out / UNFINISHED)
         table = predictor_table(
             model,
@@ -113,10 +119,11 @@ def rows_of_layers(table: pd.DataFrame) -> list[Row]:
 def layers_of_rows(runs: Sequence[Run]) -> pd.DataFrame:
     """The table of predictors that was stored, one row for each model, concept and layer."""
     parts = []
+    called = labels([run.configuration["model"] for run in runs])
     for run in runs:
         wide = run.table().pivot(index=["concept", "layer"], columns="metric", values="value")
         wide.columns.name = None
-        parts.append(wide.reset_index().assign(model=stem(run.configuration["model"])))
+        parts.append(wide.reset_index().assign(model=called[run.configuration["model"]]))
     return pd.concat(parts, ignore_index=True)
 
 

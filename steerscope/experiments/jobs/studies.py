@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from steerscope.experiments.experiment import METRICS, Experiment
-from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, stem
+from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label
 from steerscope.figures.files import Plate
 from steerscope.progress import Track
 from steerscope.report import plates
@@ -38,7 +38,14 @@ class StudyStep:
     def name(self) -> str:
         """Model, contrast set, method and seed."""
         p = self.plan
-        return f"{stem(p.model)}-{stem(p.contrasts)}-{p.method}-{p.seed}"
+        return f"{label(p.model)}-{label(p.contrasts)}-{p.method}-{p.seed}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides its numbers but the content of its files."""
+        chat = as_chat(self.plan.chat)
+        stored = None if chat is None else chat.stored()
+        return {"kind": type(self.plan).__name__, **asdict(self.plan), "chat": stored}
 
     @property
     def model(self) -> str:

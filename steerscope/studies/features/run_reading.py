@@ -68,8 +68,8 @@ def read_run(
         "strongest": reading.strongest("mean_codes", min(_STRONGEST, sae.n_features)),
     }
     path = place_of(run, sae)
-    path.parent.mkdir(exist_ok=True)
     write_whole(path, json.dumps(content, indent=1))
+    run.vouch(path)
     return path
 
 

@@ -134,7 +134,9 @@ def _find_in(
 ) -> Findings:
     summary = summarise(table, effect, "select", groups=groups)
     stated_at = table[(table.split == "test") & (table.method == plan.method)].layer.unique()
-    layers = list(stated_at) or None  # a run from before may have chosen by another rule
+    layers = [
+        int(layer) for layer in stated_at
+    ] or None  # a run from before may have chosen by another rule
     chosen = sweet_spot(table, effect, plan.method, groups=groups, layers=layers)
     split = "test" if (table.split == "test").any() else "select"
     tested = split == "test"

@@ -30,7 +30,7 @@ from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track, silent
-from steerscope.runs.results import Row, Run, plain_row
+from steerscope.runs.results import Row, Run, check_run_folder, measuring, plain_row
 from steerscope.runs.whole_files import write_whole
 from steerscope.sites import Site, check_stream
 from steerscope.steering.interventions import Cell
@@ -134,32 +134,32 @@ def run_study(
     Raises:
         SteerscopeError: any of the input errors; nothing is written before the input is checked.
     """
-    bound = _bind(plan, out, (device, memory), progress)
-    _log.info("nulls: %s", null_costs(plan.nulls, len(bound.directions), len(plan.doses)))
-    scope = Scope.parse(plan.scope)
-    signed = [Dose(sign * d) for d in sorted(plan.doses) for sign in (1, -1)]
-    controls = _sweep_controls(bound)
-    select = dose_cells(bound.directions.values(), signed, scope)
-    select += dose_cells(controls, [Dose(plan.reference_dose)], scope)
-    every = [*bound.directions.values()] if plan.all_layers else []
-    select += several_cells(every, signed, scope)
-    bound.measure("select", select)
-    chosen = sweet_spot(
-        bound.run.table(), bound.judge.effect, plan.method, groups=groups_of(bound.run)
-    )
-    direction = bound.directions[chosen.layer]
-    test_controls = _test_controls(plan, bound.found[direction.site])
-    bound.measure("test", dose_cells([direction, *test_controls], signed, scope))
-    if len(every) > 1:
-        bound.measure("test", [best_together(bound.run, bound.judge.effect, every, scope)])
-    _measure_nulls(bound, plan, scope)
-    _measure_eigengaps(bound)
-    _measure_sinks(bound)
-    _write_lens(bound.run, bound.model, direction)
-    everything = [*bound.directions.values(), *controls, *test_controls]
-    save_directions(bound.run.path / "directions.safetensors", everything)
-    bound.run.seal()
-    return bound.run
+    with measuring(out):
+        bound = _bind(plan, out, (device, memory), progress)
+        _log.info("nulls: %s", null_costs(plan.nulls, len(bound.directions), len(plan.doses)))
+        scope = Scope.parse(plan.scope)
+        signed = [Dose(sign * d) for d in sorted(plan.doses) for sign in (1, -1)]
+        controls = _sweep_controls(bound)
+        select = dose_cells(bound.directions.values(), signed, scope)
+        select += dose_cells(controls, [Dose(plan.reference_dose)], scope)
+        every = [*bound.directions.values()] if plan.all_layers else []
+        select += several_cells(every, signed, scope)
+        bound.measure("select", select)
+        table, groups = bound.run.table(), groups_of(bound.run)
+        chosen = sweet_spot(table, bound.judge.effect, plan.method, groups=groups)
+        direction = bound.directions[chosen.layer]
+        test_controls = _test_controls(plan, bound.found[direction.site])
+        bound.measure("test", dose_cells([direction, *test_controls], signed, scope))
+        if len(every) > 1:
+            bound.measure("test", [best_together(bound.run, bound.judge.effect, every, scope)])
+        _measure_nulls(bound, plan, scope)
+        _measure_eigengaps(bound)
+        _measure_sinks(bound)
+        _write_lens(bound.run, bound.model, direction)
+        everything = [*bound.directions.values(), *controls, *test_controls]
+        save_directions(bound.run.path / "directions.safetensors", everything, force=True)
+        bound.run.seal()
+        return bound.run
 
 
 def run_sweep(
@@ -182,20 +182,21 @@ def run_sweep(
     Raises:
         SteerscopeError: any of the input errors; nothing is written before the input is checked.
     """
-    doses = [Dose(value, check_unit(plan.unit)) for value in plan.doses]
-    bound = _bind(plan, out, (device, memory), progress)
-    controls = _sweep_controls(bound)
-    scope = Scope.parse(plan.scope)
-    cells = dose_cells([*bound.directions.values(), *controls], doses, scope)
-    if plan.all_layers:
-        cells += several_cells([*bound.directions.values()], doses, scope)
-    bound.measure("select", cells)
-    _measure_eigengaps(bound)
-    _measure_sinks(bound)
-    everything = [*bound.directions.values(), *controls]
-    save_directions(bound.run.path / "directions.safetensors", everything)
-    bound.run.seal()
-    return bound.run
+    with measuring(out):
+        doses = [Dose(value, check_unit(plan.unit)) for value in plan.doses]
+        bound = _bind(plan, out, (device, memory), progress)
+        controls = _sweep_controls(bound)
+        scope = Scope.parse(plan.scope)
+        cells = dose_cells([*bound.directions.values(), *controls], doses, scope)
+        if plan.all_layers:
+            cells += several_cells([*bound.directions.values()], doses, scope)
+        bound.measure("select", cells)
+        _measure_eigengaps(bound)
+        _measure_sinks(bound)
+        everything = [*bound.directions.values(), *controls]
+        save_directions(bound.run.path / "directions.safetensors", everything, force=True)
+        bound.run.seal()
+        return bound.run
 
 
 def _bind(
@@ -204,6 +205,7 @@ def _bind(
     if plan.method not in METHODS:
         raise UnknownNameError("method", plan.method, METHODS)
     read = ReadToken.parse(plan.read)
+    check_run_folder(out)
     texts = load_texts(plan)
     device, memory = machine
     model = load_model(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from steerscope.errors import BadValueError
@@ -38,8 +39,10 @@ class TransferPlan:
 
     def __post_init__(self) -> None:
         given = set(self.coefficients)
+        if not all(map(math.isfinite, given)):
+            raise BadValueError("a coefficient is not a finite number.")
         if given != {-c for c in given} or 0 in given:
             raise BadValueError("coefficients come with both signs and without 0.")
         for name in ("n_prompts", "n_pairs", "n_kl_prompts", "n_new", "kl"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise BadValueError(f"{name} is {getattr(self, name)}; it must be positive.")

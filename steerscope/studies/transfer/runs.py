@@ -11,7 +11,7 @@ import pandas as pd
 
 from steerscope.models.lens_model import LensModel
 from steerscope.models.provenance import provenance_of
-from steerscope.runs.results import Row, Run
+from steerscope.runs.results import Row, Run, measuring
 from steerscope.studies.transfer.findings import operator_of
 from steerscope.studies.transfer.plan import TransferPlan
 from steerscope.studies.transfer.techniques import Technique
@@ -38,19 +38,26 @@ def store_transfer(
         "kind": "TransferPlan",
         "model": model.name,
         "contrasts": contrasts.name,
+        "contrasts_sha256": contrasts.sha256,
         "techniques": [
             {"name": t.name, "where": t.where, "parameters": t.n_parameters} for t in techniques
         ],
         **asdict(plan),
     }
-    run = Run.start(path, configuration, provenance=provenance_of(model))
+    with measuring(path):
+        run = Run.start(path, configuration, provenance=provenance_of(model))
+        run.append(_rows(rows, contrasts.concept, plan.seed))
+        run.seal()
+    return run
+
+
+def _rows(rows: pd.DataFrame, concept: str, seed: int) -> list[Row]:
     kl = rows[rows.metric == "kl"].groupby(["technique", "coefficient", "matched"]).value.mean()
     found = []
     for row in rows.itertuples():
         key = (row.technique, row.coefficient, row.matched)
-        found.append(_row(row, contrasts.concept, float(kl.loc[key]), plan.seed))
-    run.append(found)
-    return run
+        found.append(_row(row, concept, float(kl.loc[key]), seed))
+    return found
 
 
 def _row(row: object, concept: str, kl: float, seed: int) -> Row:

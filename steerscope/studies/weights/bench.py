@@ -23,7 +23,7 @@ from steerscope.models.loading import load_model
 from steerscope.models.matrices import check_weight
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
-from steerscope.runs.results import Row, Run
+from steerscope.runs.results import Row, Run, check_run_folder
 from steerscope.steering.interventions import Cell
 from steerscope.studies.bench import Bench, Decoding, Material, cell_row
 from steerscope.studies.weights.findings import (
@@ -169,6 +169,7 @@ def bind(
     Returns:
         The bench, and every edit by every amount at every place.
     """
+    check_run_folder(out)
     contrasts = load_contrasts(plan.contrasts)
     pairs = contrasts.split(plan.seed)
     prompts = split_prompts_for(

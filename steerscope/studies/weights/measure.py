@@ -30,7 +30,7 @@ from steerscope.extraction.activations import extract
 from steerscope.models.lens_model import LensModel
 from steerscope.models.matrices import WEIGHTS
 from steerscope.progress import Track, silent
-from steerscope.runs.results import Run
+from steerscope.runs.results import Run, measuring
 from steerscope.runs.whole_files import write_whole
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
@@ -69,28 +69,32 @@ def run_weight_sweep(
         SteerscopeError: any of the input errors; nothing is measured before all edits are checked.
         RestorationError: a weight is not as it was before the sweep.
     """
-    bench, edits = bind(plan, out, (device, memory), progress)
-    places = dict.fromkeys(place for edit in edits for place, _ in edit.parts)
-    before = {p: kept_weight(bench.model, p).matrix.checksum for p in places}
-    cells = {cell.key: cell for cell in (Cell((edit,)) for edit in edits)}
-    bench.screen(list(cells.values()))
-    _write_descriptions(bench, edits)
-    shortlist = choose(bench.leanings(cells), plan.limits, count=plan.shortlist)
-    bench.measure("select", [cells[cell] for cell in dict.fromkeys(shortlist.cell)])
-    stated = {cell: cells[cell] for cell in dict.fromkeys(shortlist.cell)}
-    rows = bench.leanings(stated)
-    roles: list[dict[str, str]] = []
-    for target, mine in choose(rows, plan.limits).groupby("target") if stated else ():
-        best = mine.loc[mine.effect.idxmax()]
-        for role, cell in _company(bench, cells[best.cell], str(target)):
-            roles.append({"cell": cell.key, "target": str(target), "role": role})
-            stated[cell.key] = cell
-    bench.measure("test", list(stated.values()))
-    write_whole(bench.run.path / ROLES, json.dumps(roles, indent=1) + "\n")
-    changed = [str(p) for p in places if kept_weight(bench.model, p).matrix.checksum != before[p]]
-    if changed:
-        raise RestorationError(f"weights {', '.join(changed)} are not as before the sweep.")
-    return bench.run
+    with measuring(out):
+        bench, edits = bind(plan, out, (device, memory), progress)
+        places = dict.fromkeys(place for edit in edits for place, _ in edit.parts)
+        before = {p: kept_weight(bench.model, p).matrix.checksum for p in places}
+        cells = {cell.key: cell for cell in (Cell((edit,)) for edit in edits)}
+        bench.screen(list(cells.values()))
+        _write_descriptions(bench, edits)
+        shortlist = choose(bench.leanings(cells), plan.limits, count=plan.shortlist)
+        bench.measure("select", [cells[cell] for cell in dict.fromkeys(shortlist.cell)])
+        stated = {cell: cells[cell] for cell in dict.fromkeys(shortlist.cell)}
+        rows = bench.leanings(stated)
+        roles: list[dict[str, str]] = []
+        for target, mine in choose(rows, plan.limits).groupby("target") if stated else ():
+            best = mine.loc[mine.effect.idxmax()]
+            for role, cell in _company(bench, cells[best.cell], str(target)):
+                roles.append({"cell": cell.key, "target": str(target), "role": role})
+                stated[cell.key] = cell
+        bench.measure("test", list(stated.values()))
+        write_whole(bench.run.path / ROLES, json.dumps(roles, indent=1) + "\n")
+        changed = [
+            str(p) for p in places if kept_weight(bench.model, p).matrix.checksum != before[p]
+        ]
+        if changed:
+            raise RestorationError(f"weights {', '.join(changed)} are not as before the sweep.")
+        bench.run.seal()
+        return bench.run
 
 
 def _write_descriptions(bench: WeightBench, edits: Sequence[WeightEdit]) -> None:

@@ -3,10 +3,10 @@
 from steerscope.weights.adapter.adapter import AdapterDesign, SvdAdapter
 from steerscope.weights.adapter.changes import Adapted, WeightChange
 from steerscope.weights.adapter.factors import Factors, factorise
-from steerscope.weights.adapter.files import load_adapter, save_adapter
+from steerscope.weights.adapter.files import is_adapter_file, load_adapter, save_adapter
 from steerscope.weights.adapter.fitting import fresh_adapter, train_adapter
 from steerscope.weights.adapter.linear import FullTrainee
-from steerscope.weights.adapter.merge import merge
+from steerscope.weights.adapter.merge import check_merge, merge
 from steerscope.weights.adapter.objectives import AIMS, Objective, find_objective
 from steerscope.weights.adapter.passes import Ruler, frozen_ruler
 from steerscope.weights.adapter.training import Trained, TrainingPlan
@@ -24,11 +24,13 @@ __all__ = [
     "Trained",
     "TrainingPlan",
     "WeightChange",
+    "check_merge",
     "crossed",
     "factorise",
     "find_objective",
     "fresh_adapter",
     "frozen_ruler",
+    "is_adapter_file",
     "load_adapter",
     "merge",
     "save_adapter",

@@ -16,6 +16,7 @@ from torch import Tensor
 from steerscope.errors import SteerscopeError, VectorFileError
 from steerscope.models.lens_model import LensModel
 from steerscope.models.matrices import check_weight, weight_matrix
+from steerscope.runs.outputs import check_file
 from steerscope.runs.whole_files import whole_file
 from steerscope.texts.files import parse_json
 from steerscope.weights.adapter.adapter import AdapterDesign, SvdAdapter, untrained
@@ -73,12 +74,27 @@ def read_tensors(
     return tensors, described
 
 
-def save_adapter(path: str | Path, adapter: SvdAdapter) -> None:
+def is_adapter_file(path: str | Path) -> bool:
+    """Whether a file is of the kind that `save_adapter` writes."""
+    try:
+        return read_tensors(path)[1].get("kind") == _KIND
+    except VectorFileError:
+        return False
+
+
+def save_adapter(path: str | Path, adapter: SvdAdapter, *, force: bool = False) -> None:
     """Write an adapter: what was trained, the singular vectors it turns, and where it belongs.
 
+    Args:
+        path: of the file; an adapter that is there is replaced, and nothing else.
+        adapter: what is written.
+        force: replace a file of any other kind as well.
+
     Raises:
+        OutputError: there is a folder, or a file of something else.
         VectorFileError: the disk refused.
     """
+    check_file(path, own=is_adapter_file, force=force)
     tensors: dict[str, Tensor] = {}
     for matrix in adapter.matrices:
         factors, trained = adapter.factors[matrix], adapter.parameters[matrix]

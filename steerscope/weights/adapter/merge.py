@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
 
-from steerscope.errors import VectorMismatchError
+from steerscope.errors import BadValueError, NotFiniteError, VectorMismatchError
 from steerscope.models.fingerprints import same_weights
 from steerscope.models.loading import Original, load_original
+from steerscope.runs.outputs import check_folder, marked, write_mark
+from steerscope.runs.whole_files import whole_folder
 from steerscope.weights.adapter.changes import WeightChange
+
+_WHAT = "a model with merged weights"
 
 
 def merge(source: str | Path, change: WeightChange, coefficient: float, out: str | Path) -> Path:
@@ -22,18 +27,36 @@ def merge(source: str | Path, change: WeightChange, coefficient: float, out: str
         source: the model's bundled name, folder or hub name.
         change: what is changed.
         coefficient: c.
-        out: the folder to write.
+        out: the folder to write, whole or not at all; one that was written so is replaced.
 
     Raises:
+        OutputError: `out` is the model itself, a file, or a folder of something else.
+        BadValueError: the coefficient is not finite.
+        NotFiniteError: a weight would not be finite.
         ModelLoadError: there is no such model.
         VectorMismatchError: the change belongs to another model.
         UnsupportedWeightError: the architecture keeps a weight where it is not known.
     """
+    out = check_merge(source, out, coefficient)
     original = load_original(source)
     apply(original, change, coefficient)
-    original.network.save_pretrained(out)
-    original.tokenizer.save_pretrained(out)
-    return Path(out)
+    with whole_folder(out) as unfinished:
+        original.network.save_pretrained(unfinished)
+        original.tokenizer.save_pretrained(unfinished)
+        write_mark(unfinished, _WHAT)
+    return out
+
+
+def check_merge(source: str | Path, out: str | Path, coefficient: float) -> Path:
+    """Refuse a merge that must not be, before a model is loaded for it; the folder to write.
+
+    Raises:
+        OutputError: `out` is the model itself, a file, or a folder of something else.
+        BadValueError: the coefficient is not finite.
+    """
+    if not math.isfinite(coefficient):
+        raise BadValueError(f"coefficient {coefficient}; give a finite number.")
+    return check_folder(out, own=marked(_WHAT), inputs=[source])
 
 
 @torch.no_grad()
@@ -42,6 +65,7 @@ def apply(original: Original, change: WeightChange, coefficient: float) -> None:
 
     Raises:
         VectorMismatchError: the change belongs to another model.
+        NotFiniteError: a weight would not be finite.
         UnsupportedWeightError: the architecture keeps a weight where it is not known.
     """
     if not same_weights(change.fingerprint, original.fingerprint):
@@ -52,4 +76,9 @@ def apply(original: Original, change: WeightChange, coefficient: float) -> None:
     found = change.deltas(coefficient) if coefficient else {}
     places = [(original.weight(m.name, m.layer), delta) for m, delta in found.items()]
     for weight, delta in places:
-        weight.copy_((weight.double() + delta.dense.double()).to(weight.dtype))
+        changed = (weight.double() + delta.dense.double()).to(weight.dtype)
+        if not bool(torch.isfinite(changed).all()):
+            raise NotFiniteError(
+                f"at coefficient {coefficient:g} a weight is not finite; give a smaller one."
+            )
+        weight.copy_(changed)

@@ -10,9 +10,10 @@ from typing import Any
 import pandas as pd
 
 from steerscope.errors import RunError, reason
-from steerscope.runs.results import Run
-from steerscope.runs.seals import file_sha256, read_manifest, read_seal, row_digests
-from steerscope.verification.difference import Difference
+from steerscope.runs.difference import Difference
+from steerscope.runs.parts import all_parts, lost_parts
+from steerscope.runs.results import Run, measured_files
+from steerscope.runs.seals import MANIFEST, file_sha256, read_manifest, read_seal, row_digests
 
 _KEY = ("cell", "prompt", "split", "metric")
 
@@ -30,27 +31,62 @@ def check_records(run: Run) -> Records:
     """Every part against its seal, row by row, and every file against the manifest."""
     found: list[Difference] = []
     n_rows = 0
-    for kind in ("rows", "texts"):
-        for part in sorted((run.path / kind).glob("*.parquet")):
-            try:
-                table = pd.read_parquet(part)
-            except (OSError, ValueError) as error:
-                place = _place(run, part)
-                found.append(Difference(place, "the part", "unreadable", reason(error)[:80]))
-                continue
+    for part in all_parts(run.path):
+        try:
+            table = pd.read_parquet(part)
             n_rows += len(table)
             found += _against_seal(run, part, table)
-    stated: dict[str, str] = {}
+        except RunError as error:
+            found.append(Difference(_place(run, part), "its seal", "unreadable", str(error)))
+        except Exception as error:  # noqa: BLE001 - a damaged file fails anywhere in the reader
+            place, expected = _place(run, part), f"rows; {run.repair}"
+            found.append(
+                Difference(place, "the part", f"unreadable ({reason(error)[:80]})", expected)
+            )
+    for part in lost_parts(run.path):
+        found.append(
+            Difference(_place(run, part), "the part", "missing", "one, since it has a seal")
+        )
     try:
         stated = read_manifest(run.path)
     except RunError as error:
-        found.append(Difference("manifest.json", "the manifest", "not usable", str(error)))
-    found += _against_manifest(run, stated) if stated else []
+        found.append(Difference(MANIFEST, "the manifest", "not usable", str(error)))
+        return Records(n_rows, 0, tuple(found))
+    named = {d.where for d in found if d.stored == "missing"}
+    found += [d for d in _against_manifest(run, stated) if d.where not in named]
     return Records(n_rows, len(stated), tuple(found))
 
 
+def check_measured(run: Run) -> None:
+    """Refuse a run that is not as it was measured; one that is not finished may be so.
+
+    Raises:
+        RunError: something in it differs; the message names the first thing.
+    """
+    found = altered(run)
+    if found:
+        raise RunError(
+            f"{run.path} is not as it was measured: {found[0]}; `steerscope verify` names all "
+            f"{len(found)} of what differs."
+            if len(found) > 1
+            else f"{run.path} is not as it was measured: {found[0]}."
+        )
+
+
+def altered(run: Run) -> tuple[Difference, ...]:
+    """What in a run is not as it was measured; that it is not finished does not count."""
+    unfinished = not (run.path / MANIFEST).exists()
+    seals = (run.path / "seals").is_dir()
+    return tuple(
+        d
+        for d in check_records(run).differences
+        if not (unfinished and (d.where == MANIFEST or d.stored == "missing"))
+        and not (d.what == "its seal" and d.stored == "missing" and not seals)
+    )
+
+
 def _place(run: Run, path: Path) -> str:
-    return str(path.relative_to(run.path))
+    return path.relative_to(run.path).as_posix()
 
 
 def _against_seal(run: Run, part: Path, table: pd.DataFrame) -> Iterator[Difference]:
@@ -103,7 +139,14 @@ def _against_manifest(run: Run, stated: dict[str, str]) -> Iterator[Difference]:
             yield Difference(name, "the file", "missing", f"one with hash {sha256[:16]}")
         elif (now := file_sha256(path)) != sha256:
             yield Difference(name, "the hash of the file", now[:16], sha256[:16])
-    for kind in ("rows", "texts"):
-        for part in sorted((run.path / kind).glob("*.parquet")):
-            if _place(run, part) not in stated:
-                yield Difference(_place(run, part), "the part", "there", "none, by the manifest")
+    old = run.description.get("format_version", 1) == 1
+    for path in measured_files(run.path):
+        name = _place(run, path)
+        if name not in stated and not (old and _was_not_stated(name)):
+            what = "the part" if name.endswith(".parquet") else "the file"
+            yield Difference(name, what, "there", "none, by the manifest")
+
+
+def _was_not_stated(name: str) -> bool:
+    """Files that runs had before their manifest named all of them."""
+    return name == "descriptions.json" or name.startswith("sae/")

@@ -12,12 +12,13 @@ from steerscope.models.chat_templates import in_chat
 from steerscope.models.fingerprints import same_weights
 from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
+from steerscope.runs.difference import Difference
 from steerscope.runs.results import Run
 from steerscope.studies.steering.measure import load_texts
 from steerscope.studies.steering.plan import Plan, plan_of
+from steerscope.texts.bundled import bundled_contrasts
 from steerscope.texts.chats import as_chat
 from steerscope.texts.contrasts import load_contrasts, prompts_for
-from steerscope.verification.difference import Difference
 
 _OURS = {"PredictorStep", "ComparisonStep", "CombinationStep", "OverlapStep"}
 
@@ -35,7 +36,7 @@ def check_inputs(run: Run, *, weights: bool = True) -> list[Difference]:
         try:
             model = load_model(
                 configuration["model"],
-                backbone=configuration["backbone"],
+                backbone=configuration.get("backbone", "auto"),
                 dtype=configuration.get("dtype", "float32"),
                 bos=configuration.get("bos", "auto"),
                 revision=configuration.get("revision"),
@@ -49,7 +50,10 @@ def check_inputs(run: Run, *, weights: bool = True) -> list[Difference]:
     try:
         hashes = _text_hashes(run, model)
     except SteerscopeError as error:
-        return [*found, Difference("texts", configuration["contrasts"], "unreadable", str(error))]
+        return [
+            *found,
+            Difference("texts", str(configuration.get("contrasts")), "unreadable", str(error)),
+        ]
     for name, now in hashes.items():
         found += _same(f"input {name}", now, configuration.get(name))
     return [*found, *_vectors(run)]
@@ -71,6 +75,10 @@ def _text_hashes(run: Run, model: LensModel | None) -> dict[str, Any]:
             prompts = None if prompts is None else in_chat(model, prompts, chat)
         found: dict[str, Any] = {"contrasts_sha256": contrasts.sha256}
         return found if prompts is None else found | {"prompts_sha256": prompts.sha256}
+    if configuration.get("kind") == "TransferPlan":  # it names its texts, but not where they lie
+        name = configuration["contrasts"]
+        stated = "contrasts_sha256" in configuration and name in bundled_contrasts()
+        return {"contrasts_sha256": load_contrasts(name).sha256} if stated else {}
     plan = _plan_of(run)
     texts = load_texts(plan)
     if plan.chat:

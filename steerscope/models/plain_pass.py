@@ -1,0 +1,50 @@
+"""A pass over prompts that conditions share as far as they change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from steerscope.models.caches import Cache
+
+
+class PlainPass:
+    """Prompts of one length, to be run under conditions that leave their first blocks as they are.
+
+    This one remembers only the tokens and runs every block of every condition.
+    """
+
+    def __init__(self, model: Any, tokens: Int[Tensor, "prompt pos"]) -> None:
+        self.model, self.tokens = model, tokens
+
+    def first_run(self, block: int) -> int:  # noqa: ARG002 - a backbone may start there
+        """The first block that really runs for a condition that changes nothing below `block`."""
+        return 0
+
+    def resume(
+        self,
+        prompts: Int[Tensor, " row"],
+        block: int,  # noqa: ARG002
+        *,
+        cache: Cache | None = None,
+        last: int | None = None,
+    ) -> Float[Tensor, "row out vocab"]:
+        """Logits of rows of these prompts, run from `block` on at the latest; fills an empty cache.
+
+        The hooks at the end of the block before run again as well. `block` = number of blocks gives
+        the logits of the plain pass itself.
+        """
+        return self.model.forward(self.tokens[prompts], cache=cache, last=last)
+
+    def resume_in_parts(
+        self, prompts: Int[Tensor, " row"], block: int, *, last: int
+    ) -> Iterator[tuple[Int[Tensor, " part"], Float[Tensor, "part out vocab"]]]:
+        """As `resume` without a cache, the logits of a few rows at a time, with their numbers.
+
+        A backbone may make them only as they are taken, so that all logits never exist at once.
+        """
+        yield torch.arange(len(prompts)), self.resume(prompts, block, last=last)

@@ -1,0 +1,79 @@
+"""Folders that are no good model: refused in one sentence, and no code of theirs is run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import pytest
+import torch
+
+from steerscope.errors import MemoryBudgetError, ModelLoadError
+from steerscope.models.loading import load_model
+
+PAYLOAD = "import pathlib\npathlib.Path({!r}).write_text('ran')\n"
+
+
+class Hostile:
+    """What runs a command when it is read back by a careless reader."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.marker),)
+
+
+@pytest.fixture
+def folder(tiny_folder, tmp_path):
+    return shutil.copytree(tiny_folder("llama"), tmp_path / "model")
+
+
+def change_config(folder, **values):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@pytest.mark.parametrize("kind", ["llama", "a_kind_of_its_own"])
+def test_code_that_a_folder_brings_never_runs_and_nobody_is_asked(folder, tmp_path, kind, capfd):
+    marker = tmp_path / "marker"
+    for name in ("configuration_own.py", "modeling_own.py"):
+        (folder / name).write_text(PAYLOAD.format(str(marker)))
+    own = {
+        "AutoConfig": "configuration_own.OwnConfig",
+        "AutoModelForCausalLM": "modeling_own.OwnModel",
+    }
+    change_config(folder, model_type=kind, auto_map=own)
+    if kind == "llama":
+        assert load_model(folder).backbone == "hooked"
+    else:
+        with pytest.raises(ModelLoadError, match="cannot load model"):
+            load_model(folder)
+    assert not marker.exists()
+    assert "y/N" not in "".join(capfd.readouterr())
+
+
+def test_weights_that_are_cut_off_or_hold_code_are_refused(folder, tmp_path):
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelLoadError, match="cannot load model"):
+        load_model(folder)
+    weights.unlink()
+    torch.save({"x": Hostile(tmp_path / "marker")}, folder / "pytorch_model.bin")
+    with pytest.raises(ModelLoadError, match="cannot load model"):
+        load_model(folder)
+    assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 50_000])
+def test_a_configuration_that_cannot_be_read_is_refused(folder, text):
+    (folder / "config.json").write_text(text)
+    with pytest.raises(ModelLoadError, match="cannot load model"):
+        load_model(folder)
+
+
+def test_a_limit_below_the_weights_is_refused_at_once(folder):
+    with pytest.raises(MemoryBudgetError, match="weights of model alone"):
+        load_model(folder, memory="1KiB")
+    assert load_model(folder, memory="1GiB").memory_limit == 2**30

@@ -33,7 +33,7 @@ from steerscope.verification import verify
 from tests.helpers import random_direction
 
 often = settings(
-    deadline=None, derandomize=True, max_examples=40, suppress_health_check=list(HealthCheck)
+    deadline=None, derandomize=True, max_examples=15, suppress_health_check=list(HealthCheck)
 )
 
 # -- what is valid ----------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ def changed(change):
         (changed(lambda _, d: d.update(site="resid_post.3.h1")), "no heads"),
         (changed(lambda _, d: d.update(site="resid.3")), "unknown stream 'resid'"),
         (changed(lambda _, d: d.update(site="resid_post.-3")), "cannot read site"),
-        (changed(lambda _, d: d.update(site="resid_post.123456")), "no model has a layer 123456"),
+        (changed(lambda _, d: d.update(site="resid_post.12345")), "no model has a layer 12345"),
         (changed(lambda _, d: d.update(site="resid_post." + "9" * 5000)), "v.safetensors: "),
         (
             changed(lambda _, d: d.update(site="resid_post.4")),

@@ -171,10 +171,13 @@ def test_centred_pca_is_that_of_repeng_up_to_sign(stories, contrasts, golden):
 
 
 def steering_of(case, contrasts):
-    direction = find_direction("mean_diff", contrasts[Site("resid_post", case["layer"])])
+    contrast = contrasts[Site("resid_post", case["layer"])]
+    direction = find_direction("mean_diff", contrast)
     if case["operator"] == "project_out":
         return Steering(direction, operator="project_out", scope=Scope.everywhere())
-    return Steering(direction, Dose(case["coefficient_natural"]), scope=Scope.everywhere())
+    # theirs is a share of the mean difference itself, before noise is taken off its length
+    length = case["coefficient_natural"] * float(contrast.mean_difference.norm())
+    return Steering(direction, Dose(length, "absolute"), scope=Scope.everywhere())
 
 
 def test_steered_logits_are_those_of_steering_vectors(stories, contrasts, golden):

@@ -23,6 +23,7 @@ from steerscope.claims.measures import check_measure
 from steerscope.claims.measures.measure import of_items
 from steerscope.errors import BadValueError, ExperimentError, RunError, UnknownNameError
 from steerscope.experiments import load_experiment
+from steerscope.experiments.identity import folder_of
 from steerscope.experiments.jobs import find_job
 from steerscope.figures import claims_board
 from steerscope.runs.results import Run
@@ -100,7 +101,7 @@ def test_parts_of_the_depth_are_compared_on_the_same_prompts(tmp_path):
     run = sweep(tmp_path / "r", (0.1, 0.8, 0.6, 0.2))
     at = {"method": "mean_diff", "dose": 0.4, "unit": "relative"}
     late = MEASURES["effect_over_layers"]([run], **at, depth=[0.75, 1.0])
-    assert (late.value, late.n) == (pytest.approx(0.2), 20)
+    assert (late.value, late.n) == (pytest.approx(0.2), 60)
     found = MEASURES["layers_minus_layers"]([run], **at, depth=[0.75, 1.0], other=[0.25, 0.75])
     assert found.value == pytest.approx(0.2 - 0.7)
     assert found.high < 0
@@ -113,7 +114,7 @@ def test_parts_of_the_depth_are_compared_on_the_same_prompts(tmp_path):
 def test_the_layer_is_chosen_on_other_prompts_than_it_is_stated_on(tmp_path):
     run = sweep(tmp_path / "r", (0.1, 0.8, 0.6, 0.2), random=0.1)
     found = MEASURES["best_layer_over_random"]([run], method="mean_diff", dose=0.4, unit="relative")
-    assert found.n == 10  # every second of 20
+    assert found.n == 30  # every second of 60
     assert found.value == pytest.approx(0.7, abs=0.05)
 
 
@@ -351,7 +352,7 @@ def test_the_claims_of_a_file_may_ask_for_an_experiment_beside_it(tmp_path):
     assert check_claims(claims, runs)[0].evidence.startswith("not measured yet")
     made = load_experiment(claims[0].test.experiment)
     [step] = find_job(made.job).steps(made)
-    sweep(runs / made.name / "runs" / step.name, (0.1, 0.8, 0.6, 0.2))
+    sweep(runs / made.name / "runs" / folder_of(step), (0.1, 0.8, 0.6, 0.2), settings=step.settings)
     (runs / made.name / "experiment.json").write_text(made.model_dump_json())
     [judged] = check_claims(claims, runs)
     assert (judged.verdict, judged.models) == ("supported", ("microworld",))

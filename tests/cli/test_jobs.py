@@ -37,7 +37,8 @@ def test_an_audit_says_what_may_deceive_and_strict_makes_it_fail(small_run, run_
     assert "few_prompts" in checks  # 6 pairs
     assert "few_nulls" not in checks  # 19 of each kind went through the same choice
     assert all(f["remedy"] and f["where"] and f["what"] for f in found)
-    assert all(isinstance(v, float) for f in found for v in f["numbers"].values())
+    numbers = [v for f in found for v in f["numbers"].values()]
+    assert all(v is None or isinstance(v, int | float) for v in numbers)
     code, said, _ = run_cli("audit", out, "--strict")
     assert code == 2
     assert "(few_prompts)" in said
@@ -110,7 +111,7 @@ def test_json_is_one_object_and_nothing_else(run_cli, tiny_folder, words, tmp_pa
     found = json.loads(said)
     assert code == 0
     assert found["chosen"]["layer"] in {0, 1, 2}
-    assert found["stated"]["n"] == 6
+    assert found["stated"]["n"] == 1  # all pairs differ in the same words
 
 
 def test_a_sweep_prints_its_grid_and_can_be_drawn(run_cli, tiny_folder, words, tmp_path):

@@ -83,8 +83,12 @@ def commands(folder: Path) -> list[Command]:
 
 def _inputs(folder: Path) -> tuple[str, str, str]:
     model, words, texts = folder / "model", folder / "words.jsonl", folder / "texts.txt"
-    tiny_model("llama").save_pretrained(model)
-    word_tokenizer().save_pretrained(model)
+    pid = os.fork()  # threads that torch starts here would be missing in every later child
+    if pid == 0:
+        tiny_model("llama").save_pretrained(model)
+        word_tokenizer().save_pretrained(model)
+        os._exit(0)
+    assert ended(pid) == 0
     pairs = [
         {
             "positive": f"w{i} w{i + 1} w{i + 2} w6 w7",

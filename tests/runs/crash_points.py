@@ -25,7 +25,7 @@ import steerscope.verification  # noqa: F401 - imported before the children are 
 from steerscope.cli import main
 from steerscope.runs.results import Run
 from steerscope.verification import verify
-from tests.conftest import _word_tokenizer
+from tests.conftest import word_tokenizer
 from tests.helpers import tiny_model
 
 REFUSED = 2
@@ -83,8 +83,12 @@ def commands(folder: Path) -> list[Command]:
 
 def _inputs(folder: Path) -> tuple[str, str, str]:
     model, words, texts = folder / "model", folder / "words.jsonl", folder / "texts.txt"
-    tiny_model("llama").save_pretrained(model)
-    _word_tokenizer().save_pretrained(model)
+    pid = os.fork()  # threads that torch starts here would be missing in every later child
+    if pid == 0:
+        tiny_model("llama").save_pretrained(model)
+        word_tokenizer().save_pretrained(model)
+        os._exit(0)
+    assert ended(pid) == 0
     pairs = [
         {
             "positive": f"w{i} w{i + 1} w{i + 2} w6 w7",

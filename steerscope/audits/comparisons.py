@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
 from steerscope.extraction.reading import ReadToken
+from steerscope.statistics import Correlation
 from steerscope.steering.scopes import Scope
 
 _SPREAD = 1.5  # largest over smallest relative dose
@@ -72,16 +74,25 @@ def unpredictive_diagnostic(evidence: Evidence) -> list[Finding]:
     if c.rho * _CLAIMED_SIGN > 0 and c.p <= _LEVEL:
         return []
     used = evidence.table.cell.str.contains("strength=eigengap", regex=False).any()
+    numbers = {"rho": c.rho, "low": c.low, "high": c.high, "p": c.p, "layers": c.n}
     return [
         Finding(
             "warning" if used else "note",
-            f"over {c.n} layers the smallest eigengap has a rank correlation of {c.rho:+.2f} "
-            f"[{c.low:+.2f}, {c.high:+.2f}] with the effect, p = {c.p:.2g}; the claim is a negative one",
+            f"over {c.n} layers the smallest eigengap {_correlation_in_words(c)}; the claim is a "
+            "negative correlation",
             "eigengap",
             "Do not choose a layer or gate by it; one run of so few layers decides nothing",
-            {"rho": c.rho, "low": c.low, "high": c.high, "p": c.p, "layers": c.n},
+            {name: value for name, value in numbers.items() if not math.isnan(value)},
         )
     ]
+
+
+def _correlation_in_words(c: Correlation) -> str:
+    """A rank correlation with what is known of it."""
+    if math.isnan(c.rho):
+        return "cannot be ranked against the effect, since one of the two is the same or unknown"
+    interval = "no interval" if math.isnan(c.low) else f"[{c.low:+.2f}, {c.high:+.2f}]"
+    return f"has a rank correlation of {c.rho:+.2f} ({interval}) with the effect, p = {c.p:.2g}"
 
 
 def idle_gate(evidence: Evidence) -> list[Finding]:

@@ -37,8 +37,8 @@ def test_an_audit_says_what_may_deceive_and_strict_makes_it_fail(small_run, run_
     assert "few_prompts" in checks  # 6 pairs
     assert "few_nulls" not in checks  # 19 of each kind went through the same choice
     assert all(f["remedy"] and f["where"] and f["what"] for f in found)
-    numbers = [v for f in found for v in f["numbers"].values()]
-    assert all(v is None or isinstance(v, int | float) for v in numbers)
+    assert all(isinstance(v, float) for f in found for v in f["numbers"].values())
+    assert not [f for f in found if "nan" in f["what"]]
     code, said, _ = run_cli("audit", out, "--strict")
     assert code == 2
     assert "(few_prompts)" in said

@@ -94,11 +94,11 @@ def _tell(run: Run, page: Path, as_json: bool) -> None:
         layers_compared_in_words,
     )
     from steerscope.studies.steering.wording import answer
-    from steerscope.studies.steering.zones import zones_of
+    from steerscope.studies.steering.zones import NO_ZONES, zones_of
 
     findings, found = find(run), audited(run)
     lines = [sentence(run), *(f"  {line}" for line in answer(findings))]
-    lines += [f"  {zones}"] if (zones := zones_of(findings)) else []
+    lines += [f"  {zones_of(findings) or NO_ZONES}"]
     compared = compare_layers(run, findings)
     lines += [] if compared is None else [f"  {layers_compared_in_words(compared, findings)}"]
     lines += [f"{_tally(found)}; see `steerscope audit {run.path}`", f"report: {page}"]
@@ -168,7 +168,7 @@ def sweep(
     from steerscope.studies.steering.findings import find
     from steerscope.studies.steering.measure import run_sweep
     from steerscope.studies.steering.plan import SweepPlan
-    from steerscope.studies.steering.zones import zones_of
+    from steerscope.studies.steering.zones import NO_ZONES, zones_of
 
     plan = SweepPlan(
         **subject.settings(),
@@ -189,11 +189,11 @@ def sweep(
     title = f"{found.effect.words}, {plan.method} at {plan.stream}:"
     summary = found.summary.drop(columns="cell").to_dict("records")
     zones = zones_of(found)
-    zoned = {} if zones is None else {"zones": zones.table.to_dict("records")}
+    zoned = {"zones": [] if zones is None else zones.table.to_dict("records")}
     finish(
         as_json,
         {"run": str(run.path), "conditions": summary, **zoned},
-        [*table(title, columns, rows), *([str(zones)] if zones else []), f"run: {run.path}"],
+        [*table(title, columns, rows), str(zones or NO_ZONES), f"run: {run.path}"],
     )
 
 

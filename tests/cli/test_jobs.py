@@ -7,6 +7,7 @@ import shutil
 
 from steerscope.directions import load_directions
 from steerscope.runs.results import Run
+from steerscope.studies.steering.zones import NO_ZONES
 from tests.cli.options import SMALL
 
 
@@ -90,7 +91,6 @@ def test_figures_are_redrawn_without_a_model(small_run, run_cli, tmp_path, monke
     moved = tmp_path / "moved"
     shutil.copytree(out, moved)
     (moved / "report.html").unlink()
-    (moved / "directions.safetensors").unlink()
     import steerscope.models.loading as backbones
 
     monkeypatch.setattr(backbones, "load_model", None)
@@ -101,6 +101,10 @@ def test_figures_are_redrawn_without_a_model(small_run, run_cli, tmp_path, monke
     assert drawn >= 6
     assert f"drawn: {drawn} figures in {moved / 'figures'} (csv, txt, html)\n" in said
     assert f"drawn: {moved / 'report.html'}\n" in said
+    (moved / "directions.safetensors").unlink()
+    code, _, errors = run_cli("figures", moved, "--format", "html")
+    assert code == 2
+    assert "directions.safetensors: the file is missing" in errors
 
 
 def test_json_is_one_object_and_nothing_else(run_cli, tiny_folder, words, tmp_path):
@@ -114,7 +118,22 @@ def test_json_is_one_object_and_nothing_else(run_cli, tiny_folder, words, tmp_pa
     assert found["stated"]["n"] == 1  # all pairs differ in the same words
 
 
-def test_a_sweep_prints_its_grid_and_can_be_drawn(run_cli, tiny_folder, words, tmp_path):
+def test_a_sweep_of_one_distinct_contrast_tells_no_zones(run_cli, tiny_folder, words, tmp_path):
+    code, said, _ = run_cli(
+        "sweep", "--model", tiny_folder("llama"), "--contrasts", words, "--layers", "0,2", "--doses",
+        "0.1", "--unit", "relative", "--n-new", 4, "--out", tmp_path / "s",
+    )  # fmt: skip
+    assert code == 0
+    assert NO_ZONES in said
+
+
+def test_a_sweep_prints_its_grid_and_can_be_drawn(run_cli, tiny_folder, tmp_path):
+    words = tmp_path / "distinct.jsonl"
+    rows = [
+        {"positive": f"w{i} w6 w{30 + i}", "negative": f"w{i} w8 w{60 + i}", "concept": "c"}
+        for i in range(10, 34)
+    ]
+    words.write_text("".join(json.dumps(r) + "\n" for r in rows))
     code, said, errors = run_cli(
         "sweep", "--model", tiny_folder("llama"), "--contrasts", words, "--layers", "0,2", "--doses",
         "-0.1,0,0.1", "--unit", "relative", "--n-new", 4, "--out", tmp_path / "s", "--json",

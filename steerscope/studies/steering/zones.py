@@ -14,6 +14,9 @@ _RESPONDS = 0.05  # nats
 _N_RESAMPLES = 500
 _FEW_LAYERS = 5  # five orders at least, or no p value is under 0.05
 _ZONES = ("sweet", "weak", "rigid", "destructive")
+NO_ZONES = (
+    "Zones: not told, since no layer has an effect with an interval at the dose of the choice."
+)
 
 
 @dataclass(frozen=True, eq=False)

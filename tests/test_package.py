@@ -28,7 +28,7 @@ reveal_type(model)
 reveal_type(pairs)
 reveal_type(direction)
 reveal_type(steerscope.__version__)
-steerscope.load_model(3)
+steerscope.load_contrasts(3)
 """
 SETTINGS = """
 [mypy]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -31,13 +32,18 @@ def bold_head(line: str) -> str:
     return f"<b>{as_text(head)}:</b> {as_text(rest)}"
 
 
+def _plain_id(name: str) -> str:
+    """A name as an id that plotly may write into a tag and into a script, where none is escaped."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+
+
 def as_figure(plate: Plate) -> str:
     """A figure with its caption."""
     drawn = plate.figure.to_html(
         include_plotlyjs=False,
         full_html=False,
         config={"displaylogo": False},
-        div_id=f"{plate.name}-plot",
+        div_id=_plain_id(f"{plate.name}-plot"),
     )
     caption = f"<figcaption>{as_text(plate.caption)}</figcaption>"
     return f'<figure id="{as_text(plate.name)}">{drawn}{caption}</figure>'

@@ -47,8 +47,8 @@ def test_top_tokens_are_sorted_from_both_ends(tiny):
     logits[[10, 11, 12]] = torch.tensor([3.0, 2.0, 1.0])
     logits[[20, 21]] = torch.tensor([-2.0, -1.0])
     most, least = top_tokens(tiny, logits, 2)
-    assert [(t.token, t.logit) for t in most] == [("w10", 3.0), ("w11", 2.0)]
-    assert [(t.token, t.logit) for t in least] == [("w20", -2.0), ("w21", -1.0)]
+    assert [(t.token, t.logit) for t in most] == [(" w10", 3.0), (" w11", 2.0)]
+    assert [(t.token, t.logit) for t in least] == [(" w20", -2.0), (" w21", -1.0)]
 
 
 def test_a_direction_outside_the_residual_stream_has_no_lens(tiny):

@@ -89,6 +89,7 @@ def planted(plan, out, **_machine):
     said = [{"cell": cell, "target": "joyful", "role": role} for cell, role in roles.items()]
     (run.path / ROLES).write_text(json.dumps(said))
     (run.path / "descriptions.json").write_text("[]")
+    run.seal()
     return run
 
 

@@ -236,6 +236,7 @@ def test_the_command_prints_a_table_and_leaves_it_with_its_figures(tiny_folder, 
     stored = pd.read_csv(tmp_path / "o" / "styles.csv")
     assert set(stored.layer) == {1}
     names = {
+        "steerscope.json",
         "styles.csv",
         "sink_leak.html",
         "cosines-resid_post.1.html",

@@ -11,6 +11,8 @@ from steerscope.errors import BadValueError, NotFiniteError, OutputError, RunErr
 from steerscope.runs.outputs import check_apart, check_file, check_folder, marked, write_mark
 from steerscope.runs.whole_files import whole_file, whole_folder
 from steerscope.sites import Site
+from steerscope.studies.steering.measure import run_sweep
+from steerscope.studies.steering.plan import SweepPlan
 from steerscope.texts.contrasts import load_contrasts
 from steerscope.weights.adapter import AdapterDesign, fresh_adapter, merge
 from steerscope.weights.places import Place
@@ -223,3 +225,14 @@ def test_a_disk_that_refuses_is_named(tmp_path):
     ):
         (unfinished / "a").write_text("1")
     assert json.dumps(contents(tmp_path), default=str) == '{"file": "b\'\'"}'
+
+
+def test_prompts_of_one_token_are_refused_before_anything_is_measured(tiny_folder, words, tmp_path):
+    plan = SweepPlan(
+        model=str(tiny_folder("llama")), contrasts=str(words), bos="never", layers=(1,), n_new=2
+    )
+    with pytest.raises(
+        BadValueError, match="no token but position 0; use longer prompts, or --bos"
+    ):
+        run_sweep(plan, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 
 import pytest
 
@@ -30,11 +30,9 @@ def _measured(tiny_folder, words, tmp_path_factory):
     """A report that is measured once: its run directory and what was printed."""
     out, said = tmp_path_factory.mktemp("report") / "run", io.StringIO()
     model = str(tiny_folder("llama"))
-    with redirect_stdout(said), redirect_stderr(io.StringIO()) as errors:
-        try:
-            main(["report", "--model", model, "--contrasts", str(words), "--out", str(out), *SMALL])
-        except SystemExit as stop:
-            assert not stop.code, errors.getvalue()
+    with redirect_stdout(said), redirect_stderr(io.StringIO()) as errors, suppress(SystemExit):
+        main(["report", "--model", model, "--contrasts", str(words), "--out", str(out), *SMALL])
+    assert "report: " in said.getvalue(), errors.getvalue()
     return out, said.getvalue()
 
 

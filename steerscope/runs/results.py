@@ -123,6 +123,7 @@ class Run:
         self.description = description
         self._seen: dict[tuple[str, int, str, str], float] = {}
         self._indexed: set[str] = set()  # names of the parts that are seen
+        self._read: tuple[object, pd.DataFrame] | None = None  # the last table, and of which files
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -267,10 +268,14 @@ class Run:
         parts = parts_in(self.path, "rows")
         if not parts:
             raise RunError(f"{self.path} has no rows yet; let the run finish.")
-        read = [read_part(p, self.repair, COLUMNS) for p in parts]
-        table = pd.concat(read, ignore_index=True)
-        table.insert(0, "run", self.path.name)
-        return table.sort_values(_KEY, kind="stable", ignore_index=True)
+        files = [(p, p.stat().st_mtime_ns, p.stat().st_size) for p in parts]
+        if self._read is None or self._read[0] != files:
+            read = [read_part(p, self.repair, COLUMNS) for p in parts]
+            table = pd.concat(read, ignore_index=True)
+            table.insert(0, "run", self.path.name)
+            table = table.sort_values(_KEY, kind="stable", ignore_index=True)
+            self._read = files, table
+        return self._read[1].copy()
 
     def texts(self) -> pd.DataFrame:
         """What was written, in the order of its keys: cell, prompt, split, given, written.

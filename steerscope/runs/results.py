@@ -19,7 +19,7 @@ import pandas as pd
 from steerscope.errors import RunConflictError, RunError, reason
 from steerscope.models.fingerprints import same_weights
 from steerscope.runs.keeping import UNFINISHED
-from steerscope.runs.outputs import files_in
+from steerscope.runs.outputs import check_writable, files_in
 from steerscope.runs.ownership import owned, owns
 from steerscope.runs.parts import (
     all_parts,
@@ -322,12 +322,14 @@ def check_run_folder(path: str | Path) -> Path:
 
     Raises:
         RunError: there is.
+        OutputError: nothing can be written there.
     """
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise RunError(f"{path} is a file and not a run; choose another directory.")
     if path.is_dir() and not (path / RUN).is_file() and any(map(is_content, files_in(path))):
         raise RunError(f"{path} exists and is not a run; choose another directory.")
+    check_writable(path)
     return path
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from steerscope.directions import export_gguf, save_directions
 from steerscope.errors import BadValueError, NotFiniteError, OutputError, RunError
 from steerscope.runs.outputs import check_apart, check_file, check_folder, marked, write_mark
+from steerscope.runs.results import check_run_folder
 from steerscope.runs.whole_files import whole_file, whole_folder
 from steerscope.sites import Site
 from steerscope.studies.steering.measure import run_sweep
@@ -77,6 +79,19 @@ def test_a_signed_folder_is_ours_until_something_is_put_into_it(tmp_path):
     (tmp_path / "f" / "notes.txt").write_text("mine")
     with pytest.raises(OutputError):
         check_folder(tmp_path / "f", own=marked("a thing"))
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere/out", "{}/letter/below"])
+def test_a_place_where_nothing_can_be_written_is_refused_before_anything_is_measured(
+    place, tmp_path
+):
+    (tmp_path / "letter").write_text("dear")
+    path = Path(place.format(tmp_path))
+    for check in (check_file, check_folder):
+        with pytest.raises(OutputError, match=r"cannot write .*choose another place"):
+            check(path, own=never)
+    with pytest.raises(OutputError, match="cannot write"):
+        check_run_folder(path)
 
 
 def test_two_outputs_have_two_places(tmp_path):

@@ -24,7 +24,7 @@ from steerscope.engine.generation import Greedy, Sample, generation_plan
 from steerscope.errors import BadValueError, UnknownNameError, UnsupportedSiteError
 from steerscope.extraction.activations import Contrast
 from steerscope.extraction.reading import ReadToken
-from steerscope.judges import Judge, choose_judge
+from steerscope.judges import Judge
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
@@ -36,6 +36,7 @@ from steerscope.sites import Site, check_stream
 from steerscope.steering.interventions import Cell
 from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import Bench, Decoding, Material, dose_cells
+from steerscope.studies.judging import Question, find_judge
 from steerscope.studies.steering.nulls import (
     NULL,
     SCREEN,
@@ -199,7 +200,8 @@ def _bind(
     source = texts.contrasts.sha256
     texts = texts.in_chat(model, plan.chat)
     sites = sites_at(model, plan.stream, plan.layers)
-    judge = choose_judge(texts.contrasts, texts.all_prompts)
+    judging = find_judge(_question(plan, texts), model, out)
+    judge = judging.judge
     _check_scope(plan, judge)
     _log.info("memory: %s", generation_plan(model, texts.longest(model, plan.n_new), plan.n_new)[0])
     other = _other_pairs(plan, model)

@@ -47,7 +47,7 @@ def _function(place: str, _: LabelledTexts) -> Scorer:
     return UserFunction(place)
 
 
-def _hub(argument: str, _: LabelledTexts) -> Scorer:
+def _hub(argument: str, _texts: LabelledTexts) -> Scorer:
     model, _, label = argument.partition("=")
     return HubClassifier(model, label)
 

@@ -20,6 +20,7 @@ from steerscope.judges.registry import (
 )
 from steerscope.models.lens_model import LensModel
 from steerscope.runs.results import Run
+from steerscope.runs.seals import file_sha256
 from steerscope.runs.whole_files import write_whole
 from steerscope.texts.contrasts import STYLE, ContrastSet, Prompt, Split
 
@@ -51,10 +52,17 @@ class Question:
 
 @dataclass(frozen=True)
 class Judging:
-    """A judge, and what it was fitted on where it was fitted."""
+    """A judge, what it was fitted on where it was fitted, and the files that decide what it says."""
 
     judge: Judge
     known: KnownJudge | None = None
+    files: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> dict[str, list[str]]:
+        """Hashes of the files that decide what the judge says; nothing where there are none."""
+        hashes = [file_sha256(Path(name)) for name in self.files]
+        return {"judge_sha256": hashes} if hashes else {}
 
     def keep(self, run: Run) -> None:
         """Store the judge beside the rows that it makes, so that it can be had again."""
@@ -83,11 +91,12 @@ def find_judge(question: Question, model: LensModel, out: str | Path) -> Judging
                 "prompts and its variables alone."
             )
         return Judging(judge)
+    files = tuple(f for f in (name.partition(":")[2], question.labels) if f and Path(f).is_file())
     kept = Path(out) / KEPT
     if kept.is_file() and (there := read_judge(kept)).judge.name == name:
-        return Judging(there.judge, there)
+        return Judging(there.judge, there, files)
     known = make_judge(name, _labelled(question, model), question.contrasts.concept)
-    return Judging(known.judge, known)
+    return Judging(known.judge, known, files)
 
 
 def _labelled(question: Question, model: LensModel) -> LabelledTexts:

@@ -221,6 +221,7 @@ def _bind(
             "contrasts_sha256": texts.contrasts.sha256,
             "prompts_sha256": [texts.prompts.select.sha256, texts.prompts.test.sha256],
             "effect": asdict(judge.effect),
+            **judging.settings,
         },
         provenance=provenance_of(model)
         | {
@@ -236,7 +237,21 @@ def _bind(
             "contrasts_source_sha256": source,
         },
     )
+    judging.keep(run)
     return _Bound(plan, model, texts, judge, found, directions, run, progress)
+
+
+def _question(plan: Plan, texts: Texts) -> Question:
+    """What a judge is to tell."""
+    return Question(
+        plan.judge,
+        plan.judge_labels,
+        texts.contrasts,
+        texts.pairs,
+        texts.all_prompts,
+        plan.n_new,
+        plan.seed,
+    )
 
 
 def _check_scope(plan: Plan, judge: Judge) -> None:
@@ -261,6 +276,7 @@ def _other_pairs(plan: Plan, model: LensModel) -> ContrastSet | None:
 def _settings(plan: Plan) -> dict[str, Any]:
     """The plan without what is not asked for, so that runs from before it could be asked continue."""
     usual = {"chat": None, "bos": "auto", "revision": None, "all_layers": False}
+    usual |= {"judge": None, "judge_labels": None}
     chat = as_chat(plan.chat)
     settings = asdict(plan) | {"chat": None if chat is None else chat.stored()}
     return {k: v for k, v in settings.items() if k not in usual or v != usual[k]}

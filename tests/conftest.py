@@ -20,6 +20,7 @@ import pytest
 import statsmodels.api  # noqa: F401
 import torch
 import transformers
+from jaxtyping import install_import_hook
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
@@ -28,6 +29,16 @@ from transformers import PreTrainedTokenizerFast
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import transformer_lens  # noqa: F401
+
+# Every module that names a shape is checked. The others are left to mypy: checks of plain types alone
+# would make the tests slower and find nothing else.
+ROOT = Path(__file__).parents[1]
+SHAPED = [
+    ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    for p in sorted((ROOT / "steerscope").rglob("*.py"))
+    if "jaxtyping" in p.read_text(encoding="utf-8")
+]
+install_import_hook(SHAPED, "tests.checked")
 
 from steerscope.cli import main  # noqa: E402
 from steerscope.errors import BackboneWarning  # noqa: E402

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,7 @@ def top(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0]
 
 
+@cache
 def imports(path: Path) -> list[tuple[str, int]]:
     """Imported modules outside `if TYPE_CHECKING`, with their line."""
     tree = ast.parse(path.read_text())

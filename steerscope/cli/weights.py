@@ -94,12 +94,12 @@ def _tell(run: Run, as_json: bool) -> None:
     """Write the page of a sweep and print its verdict."""
     from steerscope.report import write_report
     from steerscope.studies.steering.plan import effect_of
-    from steerscope.studies.weights.findings import front_table, standings_of
+    from steerscope.studies.weights.findings import front_table, standings_of, unknown_targets
     from steerscope.studies.weights.wording import front_in_words
 
     page, effect = write_report(run), effect_of(run)
     rows = front_table(run.table(), effect, "test")
-    verdict = front_in_words(standings_of(run, rows), effect)
+    verdict = front_in_words(standings_of(run, rows), effect, unknown_targets(run, rows))
     finish(
         as_json,
         {

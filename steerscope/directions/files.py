@@ -74,9 +74,10 @@ def is_directions_file(path: str | Path) -> bool:
     """Whether a file is of the kind that `save_directions` writes, whatever its name."""
     try:
         with safe_open(path, framework="pt") as file:
-            return "directions" in json.loads((file.metadata() or {}).get(_KEY, "{}"))
+            said = json.loads((file.metadata() or {}).get(_KEY, "{}"))
     except (SafetensorError, OSError, ValueError, RecursionError):
         return False
+    return isinstance(said, dict) and "directions" in said
 
 
 def _read(path: Path) -> tuple[str | None, dict[str, Tensor]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import numpy as np
 import pandas as pd
@@ -55,8 +56,8 @@ def matched_doses(
 
     Returns:
         Two rows per direction: direction (its place in the sequence), matching (`kl` or `norm`),
-        dose_relative, kl_nats. Both are NaN where the doses do not reach the KL, start above it, or
-        jump over it.
+        dose_relative, kl_nats. Both are NaN where the doses do not reach the KL, start above it, jump
+        over it, or give logits that are no numbers before they reach it.
 
     Raises:
         BadValueError: no prompt; or no length is named and no direction reaches the KL.
@@ -108,9 +109,11 @@ class _Curves:
 
     def guess(self, i: int, target: float) -> float:
         """Where the KL should first reach the target; NaN outside the doses measured."""
-        doses = np.array(sorted(self.found[i]))
-        kl = np.maximum([self.found[i][dose] for dose in doses], _SMALLEST)
-        return math.exp(at_matched_kl(kl, np.log(doses), target))
+        known = list(takewhile(lambda at: math.isfinite(at[1]), sorted(self.found[i].items())))
+        if not known:
+            return math.nan
+        doses, kl = np.array(known).T
+        return math.exp(at_matched_kl(np.maximum(kl, _SMALLEST), np.log(doses), target))
 
     def reached(self, i: int, target: float, tolerance: float) -> float:
         """The smallest dose measured whose KL is within the tolerance; NaN for none."""

@@ -82,6 +82,21 @@ class BridgeLensModel(LensModel):
     def _hook_points(self) -> dict[str, nn.Module]:
         return cast(dict[str, nn.Module], self.transformer.hook_dict)  # made anew at each call
 
+    def claims(self, site: Site) -> bool:
+        """Whether there is a hook point of that name that is not the whole component's.
+
+        A mixture of experts calls what goes into it its pre-activation and what it gives its
+        activation; the components of a state space call theirs queries or heads.
+        """
+        if not super().claims(site):
+            return False
+        inside = site.hook_name.split(".")[2:]
+        if len(inside) < 2:
+            return True
+        whole = getattr(self.transformer.blocks[site.layer], inside[0], None)
+        ends = [getattr(whole, name, None) for name in ("hook_in", "hook_out")]
+        return not any(self._hook_points[site.hook_name] is end for end in ends)
+
     def _watch_positions(self) -> None:
         original: Any = self.transformer.original_model
         self.unembedding = configured(original.config)

@@ -287,7 +287,8 @@ def _hooked(model: LensModel, block: Any, name: WeightName, layer: int) -> Matri
 
 def _is_branch(mlp: Any, component: Any) -> bool:
     """Whether a matrix is as wide as what the MLP's last one takes, so a branch and no router."""
-    down = getattr(getattr(mlp, "out", None), "original_component", None)
+    out = getattr(mlp, "out", None) or getattr(mlp, "dense_out", None)
+    down = getattr(out, "original_component", None)
     ours, last = (getattr(c, "weight", None) for c in (component, down))
     if ours is None or last is None or ours.ndim != 2 or last.ndim != 2:
         return False
@@ -296,6 +297,8 @@ def _is_branch(mlp: Any, component: Any) -> bool:
 
 def _bridged(_model: LensModel, block: Any, name: WeightName, layer: int) -> Matrix:
     side, inside = (block.attn, name) if name in _HEADS_FIRST else (block.mlp, _ON_BRIDGE[name])
+    if not hasattr(side, inside):  # an MLP between mixtures of experts
+        inside = f"dense_{inside}" if hasattr(side, f"dense_{inside}") else inside
     component = getattr(side, inside).original_component
     if name in {"gate", "up"} and not _is_branch(block.mlp, component):
         raise AttributeError(_ROUTER.format(name))
@@ -303,11 +306,12 @@ def _bridged(_model: LensModel, block: Any, name: WeightName, layer: int) -> Mat
     if not isinstance(weight, nn.Parameter) or weight.ndim != 2:
         raise AttributeError(f"{type(component).__name__} holds no plain matrix")
     original = block.original_component
+    attention = getattr(getattr(block, "attn", None), "original_component", None)
     after_mlp = any(hasattr(original, norm) for norm in _NORMS_AFTER_MLP)
     after_attention = after_mlp or any(hasattr(original, n) for n in _NORMS_AFTER_ATTENTION)
-    gated = "gate" in dict(block.mlp.named_children())
+    gated = bool({"gate", "dense_gate"} & dict(block.mlp.named_children()).keys())
     cancels = {
-        "q": any(hasattr(block.attn.original_component, norm) for norm in _QUERY_NORMS),
+        "q": any(hasattr(attention, norm) for norm in _QUERY_NORMS),
         "v": after_attention,
         "o": after_attention,
         "up": after_mlp and gated,

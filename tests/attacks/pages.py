@@ -36,7 +36,7 @@ def write_pages(home: Path) -> Iterator[Path]:
     """Pages of every command that writes any, with hostile names, concepts, tokens and words."""
     from tests.attacks.__main__ import call
 
-    good = make_good(home, lambda *a: call(*a)[0], TOKENS)
+    good = make_good(home, call, TOKENS)
     model = home / NAME
     shutil.copytree(good.model, model)
     pairs = home / f"{NAME}.jsonl"
@@ -69,7 +69,7 @@ def write_pages(home: Path) -> Iterator[Path]:
 
 def _pair(i: int) -> dict[str, str]:
     token = TOKENS[i % len(TOKENS)]
-    return {"positive": f"w{i} {token} w7", "negative": f"w{i} w8 w9", "concept": NAME}
+    return {"positive": f"w{i} w5 {token} w7", "negative": f"w{i} w5 w8 w9", "concept": NAME}
 
 
 def _texts(good: Good) -> Path:

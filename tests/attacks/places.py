@@ -20,7 +20,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from tests.helpers import tiny_model
 
 _READ = {".json", ".safetensors", ".parquet"}
-_UNREAD = {"generation_config.json"}  # no command looks into it
+_SPARE = {"generation_config.json", "tokenizer_config.json"}  # a model goes without
 DEEP = "[" * 100_000 + "]" * 100_000
 LONG = "x" * 300
 DIGITS = "9" * 400
@@ -50,12 +50,14 @@ class Good:
         return (p for p in self.home.rglob("*") if p.is_file())
 
 
-def make_good(home: Path, call: Callable[..., int], more_words: Sequence[str] = ()) -> Good:
+def make_good(
+    home: Path, call: Callable[..., tuple[int, str]], more_words: Sequence[str] = ()
+) -> Good:
     """A small world of good files, those of steerscope made by its own commands.
 
     Args:
         home: the folder to make it in.
-        call: runs a command and gives its exit code.
+        call: runs a command and gives its exit code and what it said.
         more_words: of the vocabulary, instead of its last ones.
     """
     home.mkdir(exist_ok=True)
@@ -85,7 +87,8 @@ def make_good(home: Path, call: Callable[..., int], more_words: Sequence[str] = 
         + ["--model", model],
         ["sweep", "--out", good.run, "--layers", "1", "--doses", "1", "--n-new", "2", *world(good)],
     ):
-        assert call(*command) == 0, command
+        code, said = call(*command)
+        assert code == 0, (command, said)
     return good
 
 
@@ -95,14 +98,14 @@ def world(good: Good) -> list[object]:
 
 
 def _pair(i: int) -> dict[str, str]:
-    return {"positive": f"w{i} w6 w7", "negative": f"w{i} w8 w9", "concept": "c"}
+    return {"positive": f"w{i} w5 w6 w7", "negative": f"w{i} w5 w8 w9", "concept": "c"}
 
 
 def _experiment(model: Path, pairs: Path) -> dict[str, object]:
     return {
         "name": "attack",
         "question": "Does it hold?",
-        "job": "studies",
+        "job": "study",
         "models": [str(model)],
         "contrasts": [str(pairs)],
         "sites": {"layers": [1]},
@@ -227,7 +230,7 @@ def bad_folders(home: Path, good: Path) -> Iterator[Path]:
     """Copies of a folder with one file of it damaged, each in every way."""
     yield from bad_places(home, "-folder")
     yield home / "pairs.jsonl"
-    for file in sorted(p for p in good.rglob("*") if p.suffix in _READ and p.name not in _UNREAD):  # fmt: skip
+    for file in sorted(p for p in good.rglob("*") if p.suffix in _READ):
         for name, content in {
             "cut": file.read_bytes()[: file.stat().st_size // 2],
             "none": b"",
@@ -240,6 +243,8 @@ def bad_folders(home: Path, good: Path) -> Iterator[Path]:
             shutil.copytree(good, copy, dirs_exist_ok=True)
             (copy / file.relative_to(good)).write_bytes(content)
             yield copy
+        if file.name in _SPARE:
+            continue
         gone = home / f"{good.name}-{file.stem}-gone"
         shutil.copytree(good, gone, dirs_exist_ok=True)
         (gone / file.relative_to(good)).unlink()
@@ -248,7 +253,7 @@ def bad_folders(home: Path, good: Path) -> Iterator[Path]:
 
 def bad_saes(home: Path, good: Path) -> Iterator[Path]:
     """Folders of an autoencoder whose weights are damaged and whose configuration does not say so."""
-    yield from bad_folders(home, good)
+    yield from (f for f in bad_folders(home, good) if "-training-" not in f.name)  # a record
     config = json.loads((good / "cfg.json").read_text())
     config["metadata"] = {k: v for k, v in config["metadata"].items() if "sha256" not in k}
     for number, weights in enumerate(bad_tensors(home, good / "sae_weights.safetensors")):

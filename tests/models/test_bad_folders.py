@@ -67,8 +67,9 @@ def test_weights_that_are_cut_off_or_hold_code_are_refused(folder, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "[" * 50_000])
-def test_a_configuration_that_cannot_be_read_is_refused(folder, text):
-    (folder / "config.json").write_text(text)
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json", "tokenizer_config.json"])
+def test_a_configuration_that_cannot_be_read_is_refused(folder, name, text):
+    (folder / name).write_text(text)
     with pytest.raises(ModelLoadError, match="cannot load model"):
         load_model(folder)
 

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from steerscope.directions import export_gguf, save_directions
-from steerscope.errors import BadValueError, NotFiniteError, OutputError, RunError
+from steerscope.errors import (
+    BadValueError,
+    NotFiniteError,
+    OutputError,
+    RunError,
+    UnknownNameError,
+)
 from steerscope.runs.outputs import check_apart, check_file, check_folder, marked, write_mark
+from steerscope.runs.results import check_run_folder
 from steerscope.runs.whole_files import whole_file, whole_folder
 from steerscope.sites import Site
+from steerscope.studies.steering.measure import run_sweep
+from steerscope.studies.steering.plan import SweepPlan
 from steerscope.texts.contrasts import load_contrasts
 from steerscope.weights.adapter import AdapterDesign, fresh_adapter, merge
 from steerscope.weights.places import Place
@@ -52,6 +62,10 @@ def test_an_input_is_never_written_not_even_by_force(tmp_path):
             )
     with pytest.raises(OutputError, match="is or holds"):
         check_folder(tmp_path, own=lambda _path: True, inputs=[letter])
+    with pytest.raises(OutputError, match="is of .*, which is read"):
+        check_file(letter, own=never, inputs=[tmp_path], force=True)
+    check_file(letter, own=lambda _path: True, inputs=[tmp_path])
+    check_file(tmp_path / "new", own=never, inputs=[tmp_path])
 
 
 def test_a_new_or_empty_folder_may_be_written_and_no_file(tmp_path):
@@ -75,6 +89,19 @@ def test_a_signed_folder_is_ours_until_something_is_put_into_it(tmp_path):
     (tmp_path / "f" / "notes.txt").write_text("mine")
     with pytest.raises(OutputError):
         check_folder(tmp_path / "f", own=marked("a thing"))
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere/out", "{}/letter/below"])
+def test_a_place_where_nothing_can_be_written_is_refused_before_anything_is_measured(
+    place, tmp_path
+):
+    (tmp_path / "letter").write_text("dear")
+    path = Path(place.format(tmp_path))
+    for check in (check_file, check_folder):
+        with pytest.raises(OutputError, match=r"cannot write .*choose another place"):
+            check(path, own=never)
+    with pytest.raises(OutputError, match="cannot write"):
+        check_run_folder(path)
 
 
 def test_two_outputs_have_two_places(tmp_path):
@@ -215,6 +242,15 @@ def test_evidence_is_looked_for_before_anything_is_replaced(run_cli, tmp_path):
         assert contents(tmp_path) == was
 
 
+def test_a_long_list_of_known_names_is_cut_to_the_nearest():
+    known = [f"name-{i:03}" for i in range(200)]
+    said = str(UnknownNameError("thing", "name-042x", known))
+    assert "Did you mean 'name-042'?" in said
+    assert "and 192 more" in said
+    assert len(said) < 300
+    assert ", ".join(known[:20]) in str(UnknownNameError("thing", "other", known[:20]))
+
+
 def test_a_disk_that_refuses_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with (
@@ -223,3 +259,14 @@ def test_a_disk_that_refuses_is_named(tmp_path):
     ):
         (unfinished / "a").write_text("1")
     assert json.dumps(contents(tmp_path), default=str) == '{"file": "b\'\'"}'
+
+
+def test_prompts_of_one_token_are_refused_before_anything_is_measured(tiny_folder, words, tmp_path):
+    plan = SweepPlan(
+        model=str(tiny_folder("llama")), contrasts=str(words), bos="never", layers=(1,), n_new=2
+    )
+    with pytest.raises(
+        BadValueError, match="no token but position 0; use longer prompts, or --bos"
+    ):
+        run_sweep(plan, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

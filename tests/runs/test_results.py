@@ -1,13 +1,10 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pandas as pd
 import pytest
@@ -86,36 +83,45 @@ def test_texts_lie_beside_the_rows_once(tmp_path):
     assert run.texts().prompt.tolist() == [0, 1]
 
 
-_WRITER = """
-import sys, time
+_WRITERS = """
+import os, signal, sys, time
+from pathlib import Path
 from steerscope.runs.results import Run
 from tests.helpers import row
-run = Run.start(sys.argv[1], {"seed": 0}, provenance={})
-for cell in range(30):
-    rows = [row(cell=f"c{cell}", prompt=p, value=cell + p / 7) for p in range(40)]
-    if not run.has(r.key for r in rows):
-        run.append(rows)
-    time.sleep(float(sys.argv[2]))
+
+def write(path, pause=0.0):  # in a child, which need import nothing again
+    child = os.fork()
+    if child:
+        return child
+    run = Run.start(path, {"seed": 0}, provenance={})
+    for cell in range(30):
+        rows = [row(cell=f"c{cell}", prompt=p, value=cell + p / 7) for p in range(40)]
+        if not run.has(r.key for r in rows):
+            run.append(rows)
+        time.sleep(pause)
+    os._exit(0)
+
+def ended(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+home = Path(sys.argv[1])
+assert ended(write(home / "whole")) == 0
+for wanted in (3, 9, 17):
+    child, rows = write(home / "broken", 0.05), home / "broken" / "rows"
+    while not rows.is_dir() or len(list(rows.iterdir())) < wanted:
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    assert ended(child) == -signal.SIGKILL
+assert len(Run.open(home / "broken").table()) < 30 * 40
+assert ended(write(home / "broken")) == 0
 """
 
 
 def test_killed_in_the_middle_and_started_again_it_has_the_table_of_an_unbroken_run(tmp_path):
-    def write(path, pause):
-        return subprocess.Popen([sys.executable, "-c", _WRITER, str(path), str(pause)])
-
-    assert write(tmp_path / "whole", 0).wait() == 0
-    killed = 0
-    for wanted in (3, 9, 17):
-        process = write(tmp_path / "broken", 0.05)
-        rows = tmp_path / "broken" / "rows"
-        while process.poll() is None and (not rows.is_dir() or len(list(rows.iterdir())) < wanted):
-            time.sleep(0.005)
-        os.kill(process.pid, signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
-    assert killed == 3
-    assert len(Run.open(tmp_path / "broken").table()) < 30 * 40
-    assert write(tmp_path / "broken", 0).wait() == 0
+    said = subprocess.run([sys.executable, "-c", _WRITERS, str(tmp_path)], check=False, timeout=300)
+    assert said.returncode == 0
     whole, broken = (Run.open(tmp_path / n).table() for n in ("whole", "broken"))
+    assert len(whole) == 30 * 40
     pd.testing.assert_frame_equal(whole.drop(columns="run"), broken.drop(columns="run"))
 
 

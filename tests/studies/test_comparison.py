@@ -185,6 +185,18 @@ def test_the_oracle_reads_what_each_condition_writes_alone(microworld):
     assert compared >= 3
 
 
+def test_a_condition_without_numbers_is_left_out_and_the_others_go_on(load, caplog):
+    plan = replace(
+        PLAN, matching=Matching(doses=(0.05, 0.2, 0.5, 2.0, 1e39), relative=1e39, kl=0.02)
+    )
+    found = compare_methods(load("llama"), PAIRS, PROMPTS, plan=replace(plan, layers=(1,)))
+    assert "under the condition method=mean_diff" in caplog.text
+    assert set(found.ranking.matching) == {"kl"}  # nothing is known at the length
+    at_length = found.screen[found.screen.matching == "norm"]
+    assert at_length.effect.isna().all()
+    assert found.screen[found.screen.matching == "kl"].effect.notna().any()
+
+
 def test_the_cosine_of_two_methods_is_that_of_the_vectors_compared(load, compared):
     [pair] = compared.pairs[
         (compared.pairs.place == COMMON)

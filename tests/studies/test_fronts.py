@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import math
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -12,12 +13,13 @@ import pytest
 from steerscope.errors import RunError
 from steerscope.judges.effects import PREFERENCE, Effect
 from steerscope.judges.microworld import LIMITS
-from steerscope.runs.results import Run
+from steerscope.runs.results import NOT_FINITE, Run
 from steerscope.studies.weights.findings import (
     CAPABILITY,
     CONTROL,
     EDIT,
     NATS,
+    ROLES,
     STEERING,
     TOKENS,
     Limits,
@@ -28,6 +30,7 @@ from steerscope.studies.weights.findings import (
     read_roles,
     stand,
     standings_of,
+    unknown_targets,
 )
 from steerscope.studies.weights.wording import front_in_words
 from tests.helpers import row
@@ -223,3 +226,30 @@ def test_a_sweep_that_has_not_ended_says_so(tmp_path):
     rows = front_table(run.table(), FLIPPED, "test")
     (standing,) = standings_of(run, rows)
     assert standing.edit.cell == "edit=a"
+
+
+def without_numbers(rows):
+    return [replace(r, value=math.nan, kl_nats=math.nan, status=NOT_FINITE) for r in rows]
+
+
+@pytest.mark.parametrize("lost", ["edit=a", "edit=b"])
+def test_an_edit_whose_logits_overflow_is_not_known_and_has_no_place_in_the_table(lost, tmp_path):
+    rows = [
+        *cell_rows("plain", (0.1, 0.1), method="plain"),
+        *cell_rows("edit=a", (0.9, 0.1)),
+        *cell_rows("edit=b", (0.2, 0.2), method="noise of power"),
+        *cell_rows("edit=c", (0.8, 0.1)),
+    ]
+    rows = [r for row in rows for r in (without_numbers([row]) if row.cell == lost else [row])]
+    run = Run.start(tmp_path / "run", {"effect": asdict(FLIPPED)}, provenance={})
+    run.append(rows)
+    roles = {"edit=a": EDIT, "edit=b": CONTROL}
+    said = [{"cell": cell, "target": "joyful", "role": role} for cell, role in roles.items()]
+    (run.path / ROLES).write_text(json.dumps(said))
+    found = front_table(run.table(), FLIPPED, "test")
+    assert set(found.cell) == {"edit=a", "edit=b", "edit=c"} - {lost}
+    assert found[["effect", "p_corrected", "perplexity_ratio"]].notna().all(axis=None)
+    assert standings_of(run, found) == []
+    first, second = front_in_words([], FLIPPED, unknown_targets(run, found))
+    assert first.startswith("towards joyful: not known; the logits of the chosen edit")
+    assert second == "towards gloomy: no edit that does anything leads there within the limits."

@@ -15,6 +15,7 @@ from steerscope.studies.methods.findings import (
     NULLS,
     OWN,
     TOP,
+    UNKNOWN,
     at_common_layer,
     best_layers,
     null_band,
@@ -192,3 +193,19 @@ def test_tables_that_cannot_be_compared_are_refused():
         rank(responses.drop(index=responses[responses.method == "fair"].index[:3]))
     with pytest.raises(BadValueError, match="at least two methods"):
         rivals(responses[responses.method.isin([*NULLS, "good"])])
+
+
+def test_a_method_that_overflowed_is_not_known_and_the_others_are_ranked_as_without_it():
+    responses = planted(matchings=("norm",))
+    lost = (responses.method == "fair") | ((responses.method == "random") & (responses.seed == 0))
+    responses.loc[lost, "effect"] = np.nan
+    pairs = rivals(responses)
+    table = standings(rank(responses), pairs)
+    known = rank(responses[~lost])
+    pd.testing.assert_frame_equal(table[table.n > 0][known.columns], known, check_dtype=False)
+    assert table.set_index("method").standing["fair"] == UNKNOWN
+    assert (table.n_nulls.dropna() == 5 * len(NULLS) - 1).all()
+    assert "fair" not in {*pairs.better, *pairs.worse}
+    said = " ".join(in_words(table, pairs.assign(cosine=0.0), FLIPPED))
+    assert "Not known, since logits held a NaN or an infinity: fair." in said
+    assert "nan" not in said.lower().replace("a nan or an infinity", "")

@@ -8,6 +8,7 @@ sees the same items, so that all comparisons are paired.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
 
 import numpy as np
@@ -33,6 +34,7 @@ TOP = "best, or not told from the best"
 BETWEEN = "above the nulls, below the best"
 LOST = "not told from the nulls"
 NULL = "null, mean over seeds"
+UNKNOWN = "not known: its logits hold a NaN or an infinity"
 
 
 def best_layers(screen: pd.DataFrame) -> pd.DataFrame:
@@ -64,7 +66,8 @@ def rank(responses: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     The null band is where 95 % of the null directions lie, by their mean effects. p is of one-sided
     sign flips over items against each null direction in turn, the largest of these p values, so
     that it speaks of beating every one of them; Holm and Benjamini-Hochberg correct it over the
-    whole table.
+    whole table. Conditions of which no item is known are left out; a method without any other has
+    NaN and n = 0.
 
     Args:
         responses: one row per condition and item.
@@ -80,7 +83,7 @@ def rank(responses: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
 
     Source: the largest p for "better than all" by Berger 1982, intersection-union.
     """
-    rows = []
+    rows: list[dict[str, object]] = []
     for setting, values in _by_setting(responses):
         is_null = values.index.get_level_values("method").isin(NULLS)
         nulls = values[is_null].to_numpy(float)
@@ -106,6 +109,10 @@ def rank(responses: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
                     "p": p,
                 }
             )
+        rows += [
+            {**setting, "method": method, "null": method in NULLS, "effect": np.nan, "n": 0}
+            for method in _unknown(responses, setting, values)
+        ]
     table = pd.DataFrame(rows)
     table["p_holm"] = holm(table.p.to_numpy(float))
     table["q_bh"] = benjamini_hochberg(table.p.to_numpy(float))
@@ -159,13 +166,20 @@ def _by_setting(responses: pd.DataFrame) -> list[tuple[dict[str, str], pd.DataFr
     items = sorted(responses["item"].unique())
     for keys, part in responses.groupby(SETTING, sort=False):
         values = part.pivot(index=["method", "seed"], columns="item", values="effect")
-        values = values.reindex(columns=items)
+        values = values.reindex(columns=items).dropna(how="all")
         if values.isna().any(axis=None):
             raise BadValueError(f"conditions of {keys} lack an effect on some of the items.")
         if not values.index.get_level_values("method").isin(NULLS).any():
             raise BadValueError(f"{keys} has no null directions ({', '.join(NULLS)}).")
         found.append((dict(zip(SETTING, keys, strict=True)), values))
     return found
+
+
+def _unknown(responses: pd.DataFrame, setting: Mapping[str, str], known: pd.DataFrame) -> list[str]:
+    """The methods of a setting of which nothing is known."""
+    here = responses[(responses[SETTING] == pd.Series(setting)).all(axis=1)]
+    there = set(known.index.get_level_values("method"))
+    return [str(method) for method in here.method.unique() if method not in there]
 
 
 def standings(ranking: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -175,6 +189,7 @@ def standings(ranking: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """
     found = ranking.assign(standing=LOST)
     found.loc[found.null, "standing"] = NULL
+    found.loc[found.effect.isna(), "standing"] = UNKNOWN
     for _, rows in found[found.p_holm < SURE].groupby(SETTING, sort=False):
         best = rows.loc[rows.effect.idxmax()]
         here = (pairs[SETTING] == best[SETTING]).all(axis=1)

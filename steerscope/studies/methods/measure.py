@@ -7,7 +7,8 @@ continuations show where an oracle reads them, else the preference on pairs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +18,7 @@ from jaxtyping import Float
 
 from steerscope.directions import Direction, check_method, find_direction
 from steerscope.engine.gathering import gather
-from steerscope.engine.generation import Sample, generate
+from steerscope.engine.generation import Continuation, Sample, attempt
 from steerscope.engine.matched_kl import both_signs, matched_doses
 from steerscope.engine.score import kl_from_plain, preferences
 from steerscope.judges import Judge, choose_judge
@@ -44,6 +45,7 @@ DOSES = ("dose_absolute", "dose_relative", "dose_natural")
 _CONDITION = ["direction", "matching"]
 _CELLS_AT_ONCE = 32
 _OTHER = "other_concept"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +138,7 @@ def screen_layers(
     Returns:
         One row per direction and matching: direction (its place in the sequence), matching, method,
         seed, layer, the dose in three units, kl_nats, effect, low, high, n. What does not reach the
-        matched KL has NaN for dose and effect.
+        matched KL has NaN for dose and effect; what overflows at its dose has NaN for the effect.
     """
     asked = [p.text for p in prompts.prompts[: plan.n_kl_prompts]]
     table = keep(
@@ -152,7 +154,7 @@ def screen_layers(
         for layer, rows in reached.groupby([directions[i].site.layer for i in reached.direction])
     ]
     shifts = pd.concat(by_layer).loc[reached.index].to_numpy(float)
-    estimates = [bootstrap_mean(shift, seed=plan.seed) for shift in shifts]
+    estimates = [bootstrap_mean(shift, seed=plan.seed) for shift in shifts]  # NaN if none is known
     names = {"value": "effect", "low": "low", "high": "high", "n": "n"}
     for attribute, name in names.items():
         values = [getattr(e, attribute) for e in estimates]
@@ -221,11 +223,18 @@ def _shifts(
     pairs: Sequence[ContrastPair],
     progress: Track,
 ) -> Float[np.ndarray, "row pair"]:
-    """Half the difference of the preference between +dose and -dose, for each pair."""
+    """Half the difference of the preference between +dose and -dose, for each pair.
+
+    NaN for every pair where the logits are no numbers on one of them.
+    """
     cells = _cells(directions, conditions)
     texts = [(p.positive, p.negative) for p in pairs]
     found = preferences(model, texts, cells, progress=progress).double().numpy()
-    return (found[0::2] - found[1::2]) / 2
+    shifts = (found[0::2] - found[1::2]) / 2
+    lost = np.isnan(shifts).any(axis=1)
+    shifts[lost] = np.nan
+    _log_lost(cell for cell, gone in zip(cells[::2], lost, strict=True) if gone)
+    return shifts
 
 
 def _shift_table(
@@ -280,7 +289,8 @@ class _Bench:
         """What the judge reads in the continuations, one row per condition and prompt.
 
         Each prompt is steered away from the value that it shows. A continuation without text, in
-        which nothing can be read, counts as no effect.
+        which nothing can be read, counts as no effect; of a condition whose logits are no numbers
+        somewhere nothing is known, under either sign.
         """
         starts = range(0, len(self.conditions), _CELLS_AT_ONCE)
         parts = [(sign, start) for sign in (1, -1) for start in starts]
@@ -288,7 +298,11 @@ class _Bench:
             self.keep(f"read-{sign}-{start}", partial(self._read, prompts, sign, start))
             for sign, start in self.progress(parts, "reading continuations")
         ]
-        return pd.concat([table for table in tables if len(table)], ignore_index=True)
+        found = pd.concat([table for table in tables if len(table)], ignore_index=True)
+        unknown = found.effect.isna().groupby([found[key] for key in _CONDITION]).transform("any")
+        readings = [c for c in found if c not in {*_CONDITION, "item"}]
+        found.loc[unknown, readings] = np.nan
+        return found
 
     def _read(self, prompts: Sequence[Prompt], sign: int, start: int) -> pd.DataFrame:
         """What is read under one sign of some conditions."""
@@ -297,12 +311,14 @@ class _Bench:
         mine = [i for i, prompt in enumerate(prompts) if self.judge.applies(prompt, sign)]
         texts = [prompts[i].text for i in mine]
         sampler = Sample(self.plan.temperature, self.plan.seed)
-        written = generate(self.model, texts, cells, n_new=self.plan.n_new, sampler=sampler)
+        written = attempt(self.model, texts, cells, n_new=self.plan.n_new, sampler=sampler)
+        _log_lost(cell for cell, row in zip(cells, written, strict=True) if not _is_finite(row))
         rows = []
         for key, found in zip(conditions[_CONDITION].to_dict("records"), written, strict=True):
             for i, text in zip(mine, found, strict=True):
                 values = self.judge.read(prompts[i], text)
                 effect = np.nan_to_num(values.pop(self.judge.effect.metric))
+                effect = effect if text.finite else np.nan
                 degenerate = text_metrics(text.tokens)["degenerate"]
                 rows.append(
                     {**key, "item": i, "effect": effect, "degenerate": degenerate, **values}
@@ -323,6 +339,15 @@ class _Bench:
             kl_nats=nats.mean(dim=1).reshape(-1, 2).mean(dim=1).numpy(),
             cosine_to_mean_diff=cosines,
         )
+
+
+def _is_finite(row: Sequence[Continuation]) -> bool:
+    return all(text.finite for text in row)
+
+
+def _log_lost(cells: Iterable[Cell]) -> None:
+    for cell in cells:
+        _log.warning("the logits hold a NaN or an infinity under the condition %s", cell.key)
 
 
 def _means(conditions: pd.DataFrame, responses: pd.DataFrame) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from steerscope.studies.methods.findings import (
     SAME_VECTOR,
     SETTING,
     TOP,
+    UNKNOWN,
 )
 
 
@@ -33,12 +34,19 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
         by_standing = {name: list(part.method) for name, part in rows.groupby("standing")}
         top, between, lost = (by_standing.get(name, []) for name in (TOP, BETWEEN, LOST))
         band = f"{_amount(first.null_low, effect)} to {_amount(first.null_high, effect)}"
-        kinds = [f"{r.method} {_amount(r.effect, effect)}" for r in rows[rows.null].itertuples()]
+        kinds = [
+            f"{r.method} {_amount(r.effect, effect)}"
+            for r in rows[rows.null & rows.effect.notna()].itertuples()
+        ]
         lines.append(
             f"{place}, matched {matching}: {_listed([*top, *between])} beat every one of "
             f"{first.n_nulls} null directions (the middle 95 % of these lie at {band}, the largest "
             f"at {_amount(first.null_max, effect)}, on average {_listed(kinds)}; n = {first.n} held-out items, Holm over {n_tests} comparisons)."
         )
+        if unknown := by_standing.get(UNKNOWN):
+            lines.append(
+                f"  Not known, since logits held a NaN or an infinity: {_listed(unknown)}."
+            )
         if lost:
             lines.append(f"  Not told from the nulls: {_listed(lost)}.")
         if top:

@@ -50,14 +50,9 @@ from steerscope.studies.steering.nulls import (
 from steerscope.studies.steering.plan import Plan, StudyPlan, SweepPlan, groups_of
 from steerscope.studies.steering.responses import summarise, sweet_spot
 from steerscope.studies.steering.several_layers import best_together, several_cells
-from steerscope.texts.chats import Chat, as_chat
-from steerscope.texts.contrasts import (
-    ContrastSet,
-    PromptSet,
-    Split,
-    load_contrasts,
-    split_prompts_for,
-)
+from steerscope.studies.steering.texts import Texts, load_texts
+from steerscope.texts.chats import as_chat
+from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
 LENS_TOKENS = 12
 _UNSEEN = (
@@ -67,23 +62,6 @@ _UNSEEN = (
     "last",
 )  # scopes by where a prompt ends and writing begins
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Texts:
-    """What a plan names: the contrast set, and the splits of its pairs and of the prompts."""
-
-    contrasts: ContrastSet
-    pairs: Split[ContrastSet]
-    prompts: Split[PromptSet]
-
-    def in_chat(self, model: LensModel, chat: bool | Chat | None) -> Texts:
-        """The same texts in the model's chat template, if there is to be one."""
-        return Texts(
-            in_chat(model, self.contrasts, chat),
-            self.pairs.map(lambda part: in_chat(model, part, chat)),
-            self.prompts.map(lambda part: in_chat(model, part, chat)),
-        )
 
 
 @dataclass(frozen=True)
@@ -217,11 +195,9 @@ def _bind(
     source = texts.contrasts.sha256
     texts = texts.in_chat(model, plan.chat)
     sites = sites_at(model, plan.stream, plan.layers)
-    prompts = (*texts.prompts.select.prompts, *texts.prompts.test.prompts)
-    judge = choose_judge(texts.contrasts, prompts)
+    judge = choose_judge(texts.contrasts, texts.all_prompts)
     _check_scope(plan, judge)
-    longest = max(len(model.tokens(prompt.text, room=plan.n_new)) for prompt in prompts)
-    _log.info("memory: %s", generation_plan(model, longest, plan.n_new)[0])
+    _log.info("memory: %s", generation_plan(model, texts.longest(model, plan.n_new), plan.n_new)[0])
     other = _other_pairs(plan, model)
     methods = [plan.method, *(["other_concept"] if other else [])]
     found = gather(
@@ -282,21 +258,6 @@ def _settings(plan: Plan) -> dict[str, Any]:
     chat = as_chat(plan.chat)
     settings = asdict(plan) | {"chat": None if chat is None else chat.stored()}
     return {k: v for k, v in settings.items() if k not in usual or v != usual[k]}
-
-
-def load_texts(plan: Plan) -> Texts:
-    """The texts that a plan names, each split limited to what the plan uses."""
-    contrasts = load_contrasts(plan.contrasts)
-    pairs = contrasts.split(plan.seed, plan.grouping)
-    prompts = split_prompts_for(
-        contrasts,
-        plan.prompts,
-        plan.seed,
-        max_select=plan.max_select,
-        max_test=plan.max_test,
-        grouping=plan.grouping,
-    )
-    return Texts(contrasts, pairs, prompts)
 
 
 def sites_at(model: LensModel, stream: str, layers: Sequence[int] | None) -> list[Site]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +26,7 @@ from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
 from steerscope.runs.results import Row, Run, check_run_folder
 from steerscope.steering.interventions import Cell
-from steerscope.studies.bench import Bench, Decoding, Material, cell_row
+from steerscope.studies.bench import Bench, Decoding, Material, cell_row, without_numbers
 from steerscope.studies.weights.findings import (
     CAPABILITY,
     KL,
@@ -81,7 +82,8 @@ class WeightBench:
         starts = range(0, len(wanted), _CELLS_AT_ONCE)
         for start in self.progress(starts, "screening"):
             some = wanted[start : start + _CELLS_AT_ONCE]
-            self.run.append(self._screened(some) + self._text_rows("select", some))
+            rows = self._screened(some) + self._text_rows("select", some)
+            self.run.append(without_numbers(rows, self._lost(rows, "select")))
 
     def measure(self, split: str, cells: Sequence[Cell]) -> None:
         """Measure conditions on one split: continuations, capability and perplexity."""
@@ -92,7 +94,18 @@ class WeightBench:
         bench.measure(cells, progress=self.progress)
         wanted = [c for c in (Cell(), *cells) if not self.run.has([(c.key, 0, split, TOKENS)])]
         if wanted:
-            self.run.append(self._text_rows(split, wanted))
+            rows = self._text_rows(split, wanted)
+            self.run.append(without_numbers(rows, self._lost(rows, split)))
+
+    def _lost(self, rows: Sequence[Row], split: str) -> set[str]:
+        """The conditions under which something is no number that is one under others."""
+        asked = getattr(self.prompts, split).prompts
+        alone = {i for i, p in enumerate(asked) if len(self.model.tokens(p.text)) < 2}
+        return {
+            row.cell
+            for row in rows
+            if math.isnan(row.value) and not (row.metric == KL and row.prompt in alone)
+        }
 
     def leanings(self, cells: Collection[str]) -> pd.DataFrame:
         """`front_table` of some conditions of the select split, by what screened them."""
@@ -141,10 +154,14 @@ class WeightBench:
         margins = preferences(self.model, texts, cells)
         concept = getattr(self.pairs, split).concept
         return [
-            cell_row(cell, concept, split, (CAPABILITY, "share", i), float(margin > 0))
+            cell_row(cell, concept, split, (CAPABILITY, "share", i), _is_right(float(margin)))
             for cell, row in zip(cells, margins, strict=True)
             for i, margin in enumerate(row)
         ]
+
+
+def _is_right(margin: float) -> float:
+    return math.nan if math.isnan(margin) else float(margin > 0)
 
 
 def _settings(plan: WeightSweepPlan) -> dict[str, Any]:

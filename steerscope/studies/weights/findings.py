@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 
 from steerscope.errors import RunError
 from steerscope.judges.effects import PREFERENCE, Effect
-from steerscope.runs.results import Run
+from steerscope.runs.results import NOT_FINITE, Run
 from steerscope.statistics import Estimate, bootstrap_mean, max_statistic
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.steering.responses import PLAIN, conditions, per_prompt
@@ -73,15 +73,17 @@ def front_table(table: pd.DataFrame, effect: Effect, split: str) -> pd.DataFrame
 
     Columns: the labels of the condition, target, effect, low, high, n, p_corrected (max statistic
     over all rows), capability_change (NaN where nothing was written), perplexity_ratio, kl_nats with
-    kl_low and kl_high (on the prompts that can go over to the target), front.
+    kl_low and kl_high (on the prompts that can go over to the target), front. A condition whose
+    logits overflowed on the split has no row.
     """
+    lost = set(table[(table.split == split) & (table.status == NOT_FINITE)].cell)
     labels, costs, kl = conditions(table), _costs(table, split), kl_by_prompt(table, split)
     rows, shifts = [], []
     for target in (effect.positive, effect.negative):
         found = target_shifts(table, effect, split, target).drop(PLAIN)
         for cell, values in found.iterrows():
             kept = values.dropna()
-            if kept.empty:
+            if kept.empty or cell in lost:
                 continue
             estimate = bootstrap_mean(kept.to_numpy(float))
             nats = _kl_towards(kl.loc[cell], kept, effect)
@@ -232,7 +234,7 @@ def stand(
     role = roles[roles.target == target].set_index("cell").role
     role = role[role.index.isin(mine.index)]
     shifts = target_shifts(table, effect, "test", target)
-    (cell,) = role.index[role == EDIT]
+    (cell,) = role.index[role == EDIT]  # known, as one control is: see `standings_of`
     controls = role.index[role.isin([CONTROL, ELSEWHERE])]
     ahead = (shifts.loc[cell] - shifts.loc[controls]).dropna(axis=1)
     p_values = [max_statistic(row[None])[0] for row in ahead.to_numpy(float)]
@@ -273,9 +275,23 @@ def read_roles(run: Run) -> pd.DataFrame:
 def standings_of(run: Run, rows: pd.DataFrame) -> list[Standing]:
     """How the edits chosen in a run stand; `rows` is its `front_table` of the test split.
 
+    Those of `unknown_targets` are left out.
+
     Raises:
         RunError: the sweep has not come to its end.
     """
     roles, effect = read_roles(run), effect_of(run)
-    table = run.table()
-    return [stand(table, effect, rows, roles, t) for t in roles.target.unique()]
+    table, unknown = run.table(), unknown_targets(run, rows)
+    targets = [t for t in roles.target.unique() if t not in unknown]
+    return [stand(table, effect, rows, roles, t) for t in targets]
+
+
+def unknown_targets(run: Run, rows: pd.DataFrame) -> list[str]:
+    """Targets of which the chosen edit, or every control of it, overflowed on the test split."""
+    unknown = []
+    for target, roles in read_roles(run).groupby("target", sort=False):
+        known = roles.cell.isin(rows[rows.target == target].cell)
+        kinds = set(roles.role[known])
+        if not known[roles.role == EDIT].all() or not kinds & {CONTROL, ELSEWHERE}:
+            unknown.append(str(target))
+    return unknown

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pandas as pd
 
@@ -11,13 +11,19 @@ from steerscope.studies.methods.one_kl import is_one_kl
 from steerscope.studies.weights.findings import Standing
 
 
-def front_in_words(found: Sequence[Standing], effect: Effect) -> list[str]:
-    """The verdict, one sentence for each target."""
-    by_target = {s.target: s for s in found}
+def front_in_words(
+    found: Sequence[Standing], effect: Effect, unknown: Collection[str] = ()
+) -> list[str]:
+    """The verdict, one sentence for each target; `unknown` are those whose edit overflowed."""
+    words = {s.target: _in_words(s, effect) for s in found}
+    words |= {
+        target: f"towards {target}: not known; the logits of the chosen edit, or of every control "
+        "of it, hold a NaN or an infinity on the test prompts."
+        for target in unknown
+    }
+    nothing = "no edit that does anything leads there within the limits."
     return [
-        _in_words(by_target[target], effect)
-        if target in by_target
-        else f"towards {target}: no edit that does anything leads there within the limits."
+        words.get(target, f"towards {target}: {nothing}")
         for target in (effect.positive, effect.negative)
     ]
 

@@ -26,6 +26,7 @@ from steerscope.cli.shared import (
 )
 from steerscope.errors import BadValueError
 from steerscope.texts.bundled import DEFAULT_MODEL
+from steerscope.texts.numbers import read_real, read_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -312,7 +313,7 @@ def _edits(change: str, given: Sequence[str] | None) -> tuple[FeatureEdit, ...]:
     for text in given or ():
         feature, _, value = text.partition("=")
         try:
-            found.append(FeatureEdit(int(feature), change, float(value)))
+            found.append(FeatureEdit(read_whole(feature), change, read_real(value)))
         except ValueError:
             raise BadValueError(
                 f"cannot read --{change} {text!r}; write FEATURE=NUMBER, such as 12=4.5."

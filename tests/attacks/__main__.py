@@ -26,7 +26,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 from steerscope.cli import main
 from steerscope.models import loading
 from steerscope.models.lens_model import LensModel
-from tests.attacks.cases import Case, all_cases
+from tests.attacks.cases import Case, all_bases, all_cases
 from tests.attacks.places import make_good
 
 LONGEST_S = 60
@@ -153,6 +153,11 @@ def run() -> int:
         cases = [c for i, c in enumerate(all_cases(good, bad)) if i % given.of == given.part]
         cases = [c for c in cases if " ".join(c.arguments).startswith(given.only)]
         kept = {p: p.read_bytes() for p in good.files if bad not in p.parents}
+        for case in all_bases(good, bad):
+            if " ".join(case.arguments).startswith(given.only):
+                code, said = call(*case.arguments)
+                assert code == 0, (case, said)
+                _remove(case.out, bad)
         for case in cases:
             started = time.perf_counter()
             outcome = attack(case, bad)

@@ -75,6 +75,7 @@ def test_features_are_steered(folder, capsys):
         (("features", "{}", "--neuronpedia", "nowhere.json"), "cannot read nowhere.json"),
         (("steer", "{}", "--prompt", "The"), "at least one edit"),
         (("steer", "{}", "--prompt", "The", "--clamp", "x"), "write FEATURE=NUMBER"),
+        (("steer", "{}", "--prompt", "The", "--clamp", "٣=1"), "write FEATURE=NUMBER"),
         (("steer", "{}", "--prompt", "The", "--clamp", "48=1"), "features 0 to 47"),
     ],
 )  # fmt: skip

@@ -51,7 +51,12 @@ from steerscope.audits.splits import (
     underpowered,
 )
 from steerscope.audits.texts import repeated_pairs, repeated_prompts, text_confounds
-from steerscope.audits.vectors import one_vector_many_layers, same_vector, sink_alignment
+from steerscope.audits.vectors import (
+    noisy_difference,
+    one_vector_many_layers,
+    same_vector,
+    sink_alignment,
+)
 from steerscope.errors import NotCheckedError, UnknownNameError
 from steerscope.runs.results import Run
 
@@ -93,6 +98,7 @@ CHECKS: dict[str, Check] = {
         same_vector,
         one_vector_many_layers,
         sink_alignment,
+        noisy_difference,
         report_disagrees,
         status_disagrees,
         baseline_differs,

@@ -20,6 +20,7 @@ from steerscope.cli.endings import STOPPED, Ending, check_arguments
 from steerscope.cli.numbers import check_numbers
 from steerscope.cli.sae import sae_app
 from steerscope.cli.styles import styles
+from steerscope.cli.texts import texts
 from steerscope.cli.weights import weights
 from steerscope.errors import (
     BackboneWarning,
@@ -46,6 +47,7 @@ for command in (
     tools.steer,
     tools.lens,
     jobs.figures,
+    texts,
     jobs.audit,
     experiments.run,
     experiments.verify,

@@ -7,13 +7,19 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from steerscope.engine.generation import Continuation
-from steerscope.judges.effects import PREFERENCE, Effect
+from steerscope.judges.effects import KL_WRITTEN, PREFERENCE, Effect
 from steerscope.judges.microworld import MicroworldJudge
 from steerscope.judges.scoring import SCORE, ScoreJudge
 from steerscope.metrics import distinct_n, is_degenerate, repetition
 from steerscope.texts.contrasts import ContrastSet, Prompt
 
-UNITS = {"degenerate": "share", "distinct_2": "ratio", "repetition": "share", SCORE: "score"}
+UNITS = {
+    "degenerate": "share",
+    "distinct_2": "ratio",
+    "repetition": "share",
+    KL_WRITTEN: "nats",
+    SCORE: "score",
+}
 
 
 @runtime_checkable

@@ -91,7 +91,7 @@ def test_a_function_of_the_users_is_asked_with_text_or_prompt_and_text():
     assert UserFunction(place).scores(["ab"], ["abc"]) == [2.0]
     assert math.isnan(UserFunction(f"{__name__}:silent").scores([""], ["x"])[0])
     for name, said in (
-        ("broken", "raised on 'x' (ZeroDivisionError"),
+        ("broken", "raised on 'x' (division by zero"),
         ("talkative", "returned 'much' for 'x', no number"),
         ("nowhere", "cannot import"),
     ):

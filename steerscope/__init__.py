@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from steerscope.models.lens_model import LensModel
     from steerscope.models.loading import load_model
     from steerscope.runs.results import Run
+    from steerscope.runs.written import written_texts
     from steerscope.sae import (
         SaePlan,
         SparseAutoencoder,
@@ -244,6 +245,7 @@ _HOME = {
     "vector_sum": "steering.composition",
     "verify": "verification",
     "wrapped": "models.chat_templates",
+    "written_texts": "runs.written",
 }
 
 __all__ = [
@@ -366,6 +368,7 @@ __all__ = [
     "vector_sum",
     "verify",
     "wrapped",
+    "written_texts",
 ]
 
 

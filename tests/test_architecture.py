@@ -51,7 +51,7 @@ DOORS = {
     "plotly": {"figures", "report"},
     "pyarrow": set(),
     "typer": {"cli"},
-    "rich": {"progress.py"},
+    "rich": {"progress.py", "cli/texts.py"},
     "safetensors": {"directions", "weights/adapter/files.py", "sae"},
     "peft": {"weights/adapter/lora.py"},
     "gguf": {"directions/gguf.py", "models/lean_loading.py"},

@@ -56,7 +56,12 @@ from steerscope.audits.texts import (
     repeated_prompts,
     text_confounds,
 )
-from steerscope.audits.vectors import one_vector_many_layers, same_vector, sink_alignment
+from steerscope.audits.vectors import (
+    noisy_difference,
+    one_vector_many_layers,
+    same_vector,
+    sink_alignment,
+)
 from steerscope.errors import NotCheckedError, UnknownNameError
 from steerscope.runs.results import Run
 
@@ -98,6 +103,7 @@ CHECKS: dict[str, Check] = {
         same_vector,
         one_vector_many_layers,
         sink_alignment,
+        noisy_difference,
         report_disagrees,
         status_disagrees,
         baseline_differs,

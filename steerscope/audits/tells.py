@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -47,7 +48,11 @@ def tell(pairs: Sequence[ContrastPair], kind: str) -> Estimate:
         pairs: of a contrast set.
         kind: a name in `TELLS`, or `length`.
     """
-    kept = list(pairs[:_MOST_PAIRS])
+    return _tell(tuple(pairs[:_MOST_PAIRS]), kind)
+
+
+@lru_cache(maxsize=32)  # a page, its sentence and its check ask for the same
+def _tell(kept: tuple[ContrastPair, ...], kind: str) -> Estimate:
     texts = [text for p in kept for text in p.said]
     positive = np.arange(len(texts)) % 2 == 0
     if len(kept) < FEWEST_PAIRS:

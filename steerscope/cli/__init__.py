@@ -21,6 +21,7 @@ from steerscope.cli.lint import lint
 from steerscope.cli.numbers import check_numbers
 from steerscope.cli.sae import sae_app
 from steerscope.cli.styles import styles
+from steerscope.cli.texts import texts
 from steerscope.cli.weights import weights
 from steerscope.errors import (
     BackboneWarning,
@@ -48,6 +49,7 @@ for command in (
     tools.steer,
     tools.lens,
     jobs.figures,
+    texts,
     jobs.audit,
     experiments.run,
     experiments.verify,

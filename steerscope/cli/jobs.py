@@ -229,13 +229,17 @@ def figures(
     from steerscope.figures.looks import parse_look
     from steerscope.progress import bar
     from steerscope.report import draw_figures, write_report, write_tables
+    from steerscope.runs.ownership import owned
     from steerscope.runs.records import check_measured
     from steerscope.runs.results import Run
+    from steerscope.runs.whole_files import clear_unfinished
 
     run, look = Run.open(run_dir), parse_look(theme, columns)
     check_measured(run)
-    drawn = draw_figures(run, [f.strip() for f in formats.split(",")], look, progress=bar)
-    page, tables = write_report(run), write_tables(run)
+    with owned(run.path, ours=True):
+        clear_unfinished(run.path)
+        drawn = draw_figures(run, [f.strip() for f in formats.split(",")], look, progress=bar)
+        page, tables = write_report(run), write_tables(run)
     lines = [f"drawn: {page}", *_drawn("figure", drawn), *_drawn("table", tables)]
     finish(as_json, {"written": [str(p) for p in (page, *drawn, *tables)]}, lines)
 

@@ -7,12 +7,17 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from steerscope.engine.generation import Continuation
-from steerscope.judges.effects import PREFERENCE, Effect
+from steerscope.judges.effects import KL_WRITTEN, PREFERENCE, Effect
 from steerscope.judges.microworld import MicroworldJudge
 from steerscope.metrics import distinct_n, is_degenerate, repetition
 from steerscope.texts.contrasts import ContrastSet, Prompt
 
-UNITS = {"degenerate": "share", "distinct_2": "ratio", "repetition": "share"}
+UNITS = {
+    "degenerate": "share",
+    "distinct_2": "ratio",
+    "repetition": "share",
+    KL_WRITTEN: "nats",
+}
 
 
 @runtime_checkable

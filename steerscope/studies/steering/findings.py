@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from steerscope.errors import TooLittleDataError
-from steerscope.judges.effects import Effect
+from steerscope.judges.effects import KL_WRITTEN, Effect
 from steerscope.runs.results import Run
 from steerscope.statistics import BestCell, Estimate, MixedSlope
 from steerscope.studies.steering.plan import (
@@ -36,7 +36,6 @@ from steerscope.studies.steering.responses import (
 )
 from steerscope.studies.steering.stated import Stated, null_ranks
 from steerscope.studies.steering.success import (
-    KL_WRITTEN,
     PLAIN,
     Costs,
     Groups,
@@ -137,7 +136,7 @@ def _find_in(
     layers = [
         int(layer) for layer in stated_at
     ] or None  # a run from before may have chosen by another rule
-    chosen = sweet_spot(table, effect, plan.method, groups=groups, layers=layers)
+    chosen = sweet_spot(table, effect, plan.method, groups=groups, layers=layers, summary=summary)
     split = "test" if (table.split == "test").any() else "select"
     tested = split == "test"
     level = 0.5 if effect.is_share else chosen.effect.value / 2
@@ -176,7 +175,7 @@ def _find_in(
         plain=_plain_effect(table, effect, split, cell),
         heads=heads,
         predictor=_weakest_link(heads, summary, plan),
-        corrected=_corrected(table, effect, plan.method),
+        corrected=_corrected(table, effect, plan.method, summary),
         slope=slope,
         no_slope=no_slope,
         kl_written=_kl_written(table, split, cell),
@@ -218,9 +217,11 @@ def items_in_words(f: Findings) -> str:
     return "distinct contrasts" if f.distinct else "pairs"
 
 
-def _corrected(table: pd.DataFrame, effect: Effect, method: str) -> BestCell | None:
+def _corrected(
+    table: pd.DataFrame, effect: Effect, method: str, summary: pd.DataFrame
+) -> BestCell | None:
     try:
-        return best_of_sweep(table, effect, method)
+        return best_of_sweep(table, effect, method, summary=summary)
     except TooLittleDataError:
         return None
 

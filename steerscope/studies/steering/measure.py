@@ -13,15 +13,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from steerscope.diagnostics import sink_alignment
 from steerscope.diagnostics.lens import RESIDUAL_STREAMS, direction_lens, top_tokens
 from steerscope.directions import METHODS, Direction, find_direction, save_directions
 from steerscope.directions.finding import find_directions
 from steerscope.doses import Dose, check_unit
-from steerscope.eigengaps import eigengap
 from steerscope.engine.gathering import gather
 from steerscope.engine.generation import Greedy, Sample, generation_plan
-from steerscope.errors import BadValueError, UnknownNameError, UnsupportedSiteError
+from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.extraction.activations import Contrast
 from steerscope.extraction.reading import ReadToken
 from steerscope.judges import Judge, choose_judge
@@ -30,12 +28,13 @@ from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track, silent
-from steerscope.runs.results import Row, Run, check_run_folder, measuring, plain_row
+from steerscope.runs.results import Run, check_run_folder, measuring
 from steerscope.runs.whole_files import write_whole
 from steerscope.sites import Site, check_stream
 from steerscope.steering.interventions import Cell
 from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import Bench, Decoding, Material, dose_cells
+from steerscope.studies.steering.beside import measure_eigengaps, measure_noise, measure_sinks
 from steerscope.studies.steering.nulls import (
     NULL,
     SCREEN,
@@ -56,7 +55,6 @@ from steerscope.texts.chats import as_chat
 from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
 LENS_TOKENS = 12
-DIAGNOSTIC = "diagnostic"
 _UNSEEN = (
     "prompt",
     "generated",
@@ -131,8 +129,7 @@ def run_study(
         if len(every) > 1:
             bound.measure("test", [best_together(bound.run, bound.judge.effect, every, scope)])
         _measure_nulls(bound, plan, scope)
-        _measure_eigengaps(bound)
-        _measure_sinks(bound)
+        _measure_beside(bound)
         _write_lens(bound.run, bound.model, direction)
         everything = [*bound.directions.values(), *controls, *test_controls]
         save_directions(bound.run.path / "directions.safetensors", everything, force=True)
@@ -169,8 +166,7 @@ def run_sweep(
         if plan.all_layers:
             cells += several_cells([*bound.directions.values()], doses, scope)
         bound.measure("select", cells)
-        _measure_eigengaps(bound)
-        _measure_sinks(bound)
+        _measure_beside(bound)
         everything = [*bound.directions.values(), *controls]
         save_directions(bound.run.path / "directions.safetensors", everything, force=True)
         bound.run.seal()
@@ -316,60 +312,13 @@ def _measure_nulls(bound: _Bound, plan: StudyPlan, scope: Scope) -> None:
     measure(cells, progress=bound.progress)
 
 
-def _measure_eigengaps(bound: _Bound) -> None:
-    """Store the eigengap of every head on the select prompts, unless the run has them."""
-    if (bound.run.table().method == "eigengap").any():
-        return
+def _measure_beside(bound: _Bound) -> None:
+    """Store what the layers and directions are like, whatever they do to a text."""
+    run, model = bound.run, bound.model
     prompts = [p.text for p in bound.texts.prompts.select.prompts]
-    try:
-        spectra = eigengap(bound.model, prompts, progress=bound.progress)
-    except UnsupportedSiteError:  # a model without attention keys
-        return
-    metrics = {
-        "eigengap": (spectra.gap, "ratio"),
-        "eigengap_low": (spectra.low, "ratio"),
-        "eigengap_high": (spectra.high, "ratio"),
-        "eigengap_null": (spectra.null_gap, "ratio"),
-        "participation_ratio": (spectra.participation_ratio, "directions"),
-        "effective_rank": (spectra.effective_rank, "directions"),
-    }
-    bound.run.append(
-        [
-            _diagnostic_row(
-                "eigengap", Site("k", layer, head), metric, float(values[row, head]), unit
-            )
-            for metric, (values, unit) in metrics.items()
-            for row, layer in enumerate(spectra.layers)
-            for head in range(values.shape[1])
-        ]
-    )
-
-
-def _measure_sinks(bound: _Bound) -> None:
-    """Store where position 0 lies as seen from each direction, unless the run has it."""
-    if (bound.run.table().method == "sink").any():
-        return
-    prompts = [p.text for p in bound.texts.prompts.select.prompts]
-    found = sink_alignment(bound.model, prompts, list(bound.directions.values()))
-    bound.run.append(
-        [
-            _diagnostic_row("sink", bound.directions[v.layer].site, v.diagnostic, v.value, v.unit)
-            for v in found
-        ]
-    )
-
-
-def _diagnostic_row(method: str, site: Site, metric: str, value: float, unit: str) -> Row:
-    return replace(
-        plain_row(metric, unit, value),
-        cell=f"{DIAGNOSTIC} {method} {site}",
-        method=method,
-        stream=site.stream,
-        layer=site.layer,
-        head=-1 if site.head is None else site.head,
-        split="select",
-        seed=0,
-    )
+    measure_eigengaps(run, model, prompts, bound.progress)
+    measure_sinks(run, model, prompts, list(bound.directions.values()))
+    measure_noise(run, bound.found)
 
 
 def _write_lens(run: Run, model: LensModel, direction: Direction) -> None:

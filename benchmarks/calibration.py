@@ -17,7 +17,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from functools import lru_cache
@@ -31,31 +31,38 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "calibration.jsonl"
 TABLE = HERE / "results" / "calibration.md"
-N_PAIRS = 60
+N_PAIRS = 44
+N_CLUSTERS, N_TIMES = 24, 3
+MOST_WORDS = 14
 SMALL: dict[str, Any] = {
-    "layers": (1, 3, 5),
-    "doses": (1.0, 2.0, 4.0),
+    "layers": (4, 6),
+    "doses": (1.0, 2.0),
     "reference_dose": 2.0,
-    "n_new": 10,
-    "max_select": 12,
-    "max_test": 16,
+    "n_new": 3,
+    "max_select": 4,
+    "max_test": 6,
     "n_sweep_controls": 0,
     "n_controls": 3,
 }
-SHALLOW = SMALL | {"layers": (0, 1, 2)}
+SHALLOW = SMALL | {"layers": (0, 1)}
+
+
+@lru_cache(maxsize=1)
+def short_pairs() -> list[list[tuple[str, str]]]:
+    """The bundled mood pairs of at most so many words, those of one contrast together."""
+    from steerscope.texts.contrasts import load_contrasts
+
+    found = load_contrasts("mood")
+    by_group: dict[int, list[tuple[str, str]]] = {}
+    for pair, group in zip(found.pairs, found.groups, strict=True):
+        if len(pair.positive.split()) <= MOST_WORDS:
+            by_group.setdefault(group, []).append((pair.positive, pair.negative))
+    return list(by_group.values())
 
 
 def mood_pairs(rng: Random) -> list[tuple[str, str]]:
     """Pairs of the bundled mood set, each of another contrast."""
-    from steerscope.texts.contrasts import load_contrasts
-
-    found = load_contrasts("mood")
-    by_group: dict[int, list[int]] = {}
-    for item, group in enumerate(found.groups):
-        by_group.setdefault(group, []).append(item)
-    chosen = rng.sample(sorted(by_group), N_PAIRS)
-    pairs = [found.pairs[rng.choice(by_group[group])] for group in chosen]
-    return [(p.positive, p.negative) for p in pairs]
+    return [rng.choice(group) for group in rng.sample(short_pairs(), N_PAIRS)]
 
 
 def shuffled_pairs(rng: Random) -> list[tuple[str, str]]:
@@ -64,18 +71,19 @@ def shuffled_pairs(rng: Random) -> list[tuple[str, str]]:
 
 
 def clustered_pairs(rng: Random) -> list[tuple[str, str]]:
-    """Twelve contrasts, each five times with other words around it.
+    """Few contrasts, each several times with other words around it.
 
     Which side of a contrast is positive is drawn at random: five rows say the same, and nothing is
     true of others.
     """
     texts = [text for pair in mood_pairs(rng) for text in pair]
     words = sorted({w for t in texts for w in t.replace(".", " ").split() if w.islower()})
-    openings = [" ".join(t.split()[:6]) for t in rng.sample(texts, 60)]
-    contrasts = [rng.sample(words, 2) for _ in range(12)]
+    n = N_CLUSTERS * N_TIMES
+    openings = [" ".join(t.split()[:4]) for t in rng.sample(texts, n)]
+    contrasts = [rng.sample(words, 2) for _ in range(N_CLUSTERS)] * N_TIMES
     return [
-        (f"{opening} {contrasts[i % 12][0]}.", f"{opening} {contrasts[i % 12][1]}.")
-        for i, opening in enumerate(openings)
+        (f"{opening} {one}.", f"{opening} {other}.")
+        for opening, (one, other) in zip(openings, contrasts, strict=True)
     ]
 
 
@@ -195,6 +203,24 @@ KINDS: dict[str, Callable[[int, Path], dict[str, Any]]] = {
 }
 
 
+# The share of the runs that each kind makes: the kinds of null together are five times so many.
+SHARES = {
+    "null_random": 0.5,
+    "null_covariance": 0.5,
+    "random_llama": 0.35,
+    "random_qwen3": 0.35,
+    "llama_happy_sad": 0.3,
+    "planted": 0.5,
+    "planted_judged": 0.05,
+}
+
+
+def in_turn(runs: int, kinds: Sequence[str]) -> list[tuple[str, int]]:
+    """Kinds and seeds, every kind with its share at any time, so that a cut leaves all as full."""
+    wanted = [(k, seed) for k in kinds for seed in range(round(runs * SHARES.get(k, 1.0)))]
+    return sorted(wanted, key=lambda each: (each[1] + 1) / SHARES.get(each[0], 1.0))
+
+
 @lru_cache(maxsize=1)
 def prepare() -> None:
     """Random vectors as methods, and a model that is loaded once for all runs of a process."""
@@ -284,7 +310,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Make the runs that are missing, or print the table of those that are there."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=200, help="of each kind")
+    parser.add_argument("--runs", type=int, default=200, help="of each kind of null")
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start none later")
@@ -295,7 +321,7 @@ def main() -> None:
         TABLE.write_text(table(made(options.out)))
         return
     there = {(r["kind"], r["seed"]) for r in made(options.out)}
-    wanted = [(k, s) for s in range(options.runs) for k in options.kinds if (k, s) not in there]
+    wanted = [each for each in in_turn(options.runs, options.kinds) if each not in there]
     make_all(wanted, options.workers, options.seconds, options.out)
 
 

@@ -41,6 +41,7 @@ from difflib import get_close_matches
 from typing import TypeVar
 
 Name = TypeVar("Name", bound=str)
+_LONGEST_LIST, _NEAREST = 400, 8  # characters of a list of names; names of a longer one
 
 
 class SteerscopeError(Exception):
@@ -54,7 +55,18 @@ class UnknownNameError(SteerscopeError):
         listed = sorted(known)
         near = get_close_matches(str(name), listed, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        super().__init__(f"unknown {kind} {str(name)!r}.{hint} Known: {', '.join(listed)}.")
+        super().__init__(
+            f"unknown {kind} {str(name)!r}.{hint} Known: {_listed(str(name), listed)}."
+        )
+
+
+def _listed(name: str, known: list[str]) -> str:
+    """The known names, of a long list the nearest."""
+    whole = ", ".join(known)
+    if len(whole) <= _LONGEST_LIST:
+        return whole
+    nearest = sorted(get_close_matches(name, known, n=_NEAREST, cutoff=0.0))
+    return f"{', '.join(nearest)} and {len(known) - len(nearest)} more"
 
 
 def check_name(kind: str, name: str, known: Iterable[Name]) -> Name:
@@ -139,6 +151,10 @@ class VectorFileError(SteerscopeError):
 
 class VectorMismatchError(SteerscopeError):
     """A direction used on another model or on a site of another width."""
+
+
+class JudgeError(SteerscopeError):
+    """A judge that cannot be had, or that returned no score; the texts it was asked about are kept."""
 
 
 class AutoencoderFileError(SteerscopeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import combinations
 
 from steerscope.audits.evidence import Evidence
@@ -10,6 +11,7 @@ from steerscope.audits.finding import Finding
 _SAME = 0.99
 _IDENTICAL = 0.9999
 _SINK = 0.3  # cosine
+_MOSTLY = 0.5  # of the squared length
 _SINK_LENGTH = 3.0  # relative; shorter than that, position 0 is a token like any other
 
 
@@ -91,6 +93,25 @@ def sink_alignment(evidence: Evidence) -> list[Finding]:
             f"layers {_listed(set(high.index.astype(int)))}",
             "Read without position 0, or project that direction out",
             {"cosine": float(high[worst]), "layer": worst},
+        )
+    ]
+
+
+def noisy_difference(evidence: Evidence) -> list[Finding]:
+    """The direction of few pairs is mostly what these pairs happen to differ in."""
+    rows = evidence.table[evidence.table.method == "noise"]
+    layer = evidence.findings.chosen.layer
+    share = rows.value[rows.layer == layer].max()  # NaN where it was not measured
+    if not share > _MOSTLY:
+        return []
+    return [
+        Finding(
+            "warning",
+            f"noise makes up {100 * share:.0f} % of the squared length of the mean difference: that of "
+            f"many pairs has a cosine of about {math.sqrt(1 - share):.2f} with it",
+            f"layer {layer}",
+            "Find the direction from more pairs",
+            {"noise_share": float(share), "layer": layer},
         )
     ]
 

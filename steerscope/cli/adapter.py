@@ -20,9 +20,11 @@ from steerscope.cli.shared import (
     finish,
     numbers,
     parse_layers,
+    refuse_unused,
     say_aside,
     table,
 )
+from steerscope.errors import BadValueError
 from steerscope.texts.bundled import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -154,6 +156,7 @@ def _training_splits(
     """
     parts = pairs.split(seed)
     if record is None:
+        refuse_unused({"trained_on": trained_on}, "the file does not say what it was trained on")
         say_aside("the file does not say what the adapter was trained on: seen pairs are not told")
         return parts.fit, parts.select
     record.check_unseen(parts.test)
@@ -211,7 +214,11 @@ def evaluate(  # noqa: PLR0915 - what it writes is checked first
     loaded = loading.load(subject.model)
     found_adapter = load_adapter(path, loaded)
     technique = weights_technique(found_adapter)
-    ends = [float(c) for c in numbers(coefficients, float, "coefficients")]
+    ends = numbers(coefficients, float, "coefficients")
+    if not all(c > 0 for c in ends):
+        raise BadValueError(
+            f"coefficients {coefficients!r}: give positive ones; both signs are measured."
+        )
     plan = TransferPlan(
         coefficients=tuple(sorted([-c for c in ends] + ends)), kl=kl, n_prompts=n_prompts, seed=seed
     )

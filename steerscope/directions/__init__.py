@@ -15,7 +15,7 @@ from steerscope.directions.controls import (
     other_concept,
     random,
 )
-from steerscope.directions.direction import Direction, class_separation
+from steerscope.directions.direction import Direction, class_separation, noise_share
 from steerscope.directions.files import load_directions, save_directions
 from steerscope.directions.gguf import export_gguf, fits_gguf, import_gguf
 from steerscope.directions.gradient import (
@@ -135,6 +135,7 @@ __all__ = [
     "load_directions",
     "logistic_probe",
     "mean_diff",
+    "noise_share",
     "other_concept",
     "pair_weights",
     "pca_centred",

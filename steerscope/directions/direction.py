@@ -16,6 +16,7 @@ from steerscope.extraction.activations import Contrast, Moments, Provenance
 from steerscope.sites import Site
 
 _UNIT_TOLERANCE = 1e-4
+_MOST_NOISE = 0.75  # of the square, at which half of the length would be left
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +67,22 @@ def class_separation(contrast: Contrast | Moments) -> float:
 
     √(||m||² - tr S / n), m being the mean over n pairs of positive minus negative and S the covariance
     of these differences. A mean over few pairs is longer than what many would give, since noise has a
-    length too, by tr S / n in the square. At least ||m|| / 2: pairs that differ by little more than
-    noise leave no better estimate. One pair shows no noise, and gets ||m||.
+    length too, by tr S / n in the square (`noise_share` says how much of it). Where noise is more than
+    three quarters of the square, what is left is no estimate of a length, and one natural unit is
+    ||m||, the mean difference itself.
     """
     length = float(contrast.mean_difference.norm())
-    return math.sqrt(max(length**2 - contrast.noise, length**2 / 4))
+    share = noise_share(contrast)
+    return length * math.sqrt(1 - share) if share <= _MOST_NOISE else length
+
+
+def noise_share(contrast: Contrast | Moments) -> float:
+    """tr S / n over ||m||², as in `class_separation`: how much of the mean difference is noise.
+
+    1 where noise alone would be as long; 0 for one pair, which shows none.
+    """
+    squared = float(contrast.mean_difference.norm()) ** 2
+    return min(1.0, contrast.noise / squared) if squared > 0 else 0.0
 
 
 def make_direction(

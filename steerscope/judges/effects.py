@@ -43,6 +43,7 @@ DEGENERATE = Limit(
 IMPLAUSIBLE = Limit(
     "nll_plain", 1.0, "nats per token under the plain model", higher_is_worse=True, unit="nats"
 )
+KL_WRITTEN = "kl_written"  # metric: KL(steered || plain) on the tokens that were written
 _TOLERATED = 0.05
 DAMAGE = tuple(
     Limit(metric, _TOLERATED, f"texts {words}", higher_is_worse=True)

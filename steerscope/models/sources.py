@@ -121,8 +121,14 @@ def find_source(
     """The checkpoint of a bundled or packaged name, a folder, a GGUF file, or a hub name.
 
     Raises:
-        ModelLoadError: nothing of that name can be a model, or its package is not installed.
+        ModelLoadError: nothing of that name can be a model, its package is not installed, or a revision
+            is asked for of what is not on the hub.
     """
+    here = name in {*bundled_models(), *_PACKAGED} or Path(name).exists()
+    if here and revision is not None:
+        raise ModelLoadError(
+            f"only a model on the hub has a revision, and {name!r} is on this machine; leave it out."
+        )
     if name in bundled_models():
         return Source(name, str(bundled_models()[name]))
     if name in _PACKAGED:

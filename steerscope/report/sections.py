@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from steerscope.audits import Finding
+from steerscope.judges.effects import KL_WRITTEN
 from steerscope.report.page import as_table, as_text
 from steerscope.runs.results import Run
 from steerscope.studies.steering.findings import Findings
@@ -69,7 +70,8 @@ def conditions(f: Findings) -> str:
             "dose (natural)": f.summary.dose_natural.map("{:+.2f}".format),
             "dose (relative)": f.summary.dose_relative.map("{:+.2f}".format),
             "dose (length)": f.summary.dose_absolute.map("{:+.3g}".format),
-            "KL (nats)": f.summary.kl_nats.map("{:.3f}".format),
+            "KL, prompts (nats)": f.summary.kl_nats.map("{:.3f}".format),
+            **_written(f.summary),
             f"effect ({unit})": (factor * f.summary.effect).map("{:.1f}".format)
             if f.effect.is_share
             else f.summary.effect.map("{:+.2f}".format),
@@ -82,6 +84,13 @@ def conditions(f: Findings) -> str:
         }
     ).sort_values(["method", "layer"], kind="stable")
     return f"<details><summary>{len(frame)} conditions, select split</summary>{as_table(frame)}</details>"
+
+
+def _written(summary: pd.DataFrame) -> dict[str, pd.Series]:
+    """The column of the KL on written tokens, where the run measured it."""
+    if KL_WRITTEN not in summary or summary[KL_WRITTEN].isna().all():
+        return {}
+    return {"KL, written (nats)": summary[KL_WRITTEN].map("{:.3f}".format)}
 
 
 def examples(run: Run, f: Findings) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from steerscope.judges.effects import KL_WRITTEN
 from steerscope.runs.results import Run
 from steerscope.runs.tables import Column, Table
 from steerscope.studies.steering.findings import Findings, find
@@ -43,12 +44,15 @@ def _items(f: Findings) -> str:
 
 
 def _conditions(f: Findings) -> Table:
+    measured = f.summary[KL_WRITTEN].notna().any()
+    written = (Column(KL_WRITTEN, "KL, written (nats)", 3),) if measured else ()
     columns = (
         Column("method", "method"),
         Column("layer", "layer"),
         Column("dose_natural", "dose (natural)", 2, signed=True),
         Column("dose_relative", "dose (relative)", 2, signed=True),
-        Column("kl_nats", "KL (nats)", 3),
+        Column("kl_nats", "KL, prompts (nats)", 3),
+        *written,
         _effect_column(f),
         Column("n", "n"),
         Column("over", "over the limit"),

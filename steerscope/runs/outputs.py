@@ -33,10 +33,12 @@ def check_file(
     Raises:
         OutputError: it is an input, a folder, or a file of something else, or none can be made.
     """
-    path = Path(path)
+    path, inputs = Path(path), list(inputs)
     _refuse_inputs(path, inputs)
     if path.is_dir():
         raise OutputError(f"cannot write {path}: it is a folder; choose another place.")
+    if path.exists() and not own(path):
+        _refuse_parts_of_inputs(path, inputs)
     if path.exists() and not force and not own(path):
         raise OutputError(
             f"{path} is there and is of something else; choose another name, or replace it with --force."
@@ -105,14 +107,23 @@ def check_writable(folder: Path, shown: Path | None = None) -> None:
 
 def _refuse_inputs(path: Path, inputs: Iterable[str | Path | None]) -> None:
     place = path.resolve()
-    for given in inputs:
-        if given is None or not Path(given).exists():  # a bundled name, or one of the hub
-            continue
-        read = Path(given).resolve()
+    for read in _there(inputs):
         if read == place or (place.is_dir() and place in read.parents):
             raise OutputError(
-                f"{path} is or holds {given}, which is read; choose another place to write."
+                f"{path} is or holds {read}, which is read; choose another place to write."
             )
+
+
+def _refuse_parts_of_inputs(path: Path, inputs: Iterable[str | Path | None]) -> None:
+    place = path.resolve()
+    for read in _there(inputs):
+        if read in place.parents:
+            raise OutputError(f"{path} is of {read}, which is read; choose another place to write.")
+
+
+def _there(inputs: Iterable[str | Path | None]) -> list[Path]:
+    """The files and folders among the inputs; a bundled name, or one of the hub, is none."""
+    return [Path(given).resolve() for given in inputs if given is not None and Path(given).exists()]
 
 
 MARK = "steerscope.json"  # in a folder that has no other sign of who wrote it

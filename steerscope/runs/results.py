@@ -10,7 +10,8 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -251,7 +252,8 @@ class Run:
             return
         if texts:  # first, so that no row is without its text
             write_part(self.path / "texts", pd.DataFrame(list(texts)))
-        rows_found = pd.DataFrame([asdict(r) for r in new], columns=list(COLUMNS))
+        values = attrgetter(*COLUMNS)  # a row is flat; `asdict` would copy every value of it
+        rows_found = pd.DataFrame([values(r) for r in new], columns=list(COLUMNS))
         self._indexed.add(write_part(self.path / "rows", rows_found).name)
 
     def has(self, keys: Iterable[tuple[str, int, str, str]]) -> bool:

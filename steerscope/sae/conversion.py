@@ -114,7 +114,15 @@ def check_config(config: dict[str, Any], name: str) -> None:
         UnknownNameError: of an architecture that steerscope does not run.
         AutoencoderFileError: its normalisation is not one of ours.
         BadValueError: k is larger than the dictionary.
+        ValueError: it is no configuration that sae-lens writes.
     """
+    if not isinstance(config, dict) or not isinstance(config.get("metadata", {}), dict):
+        raise ValueError("the configuration or its metadata is no JSON object")
+    stated = str(config.get("dtype", "float32")).removeprefix("torch.")
+    if not isinstance(getattr(torch, stated, None), torch.dtype):
+        raise ValueError(f"its dtype {config['dtype']!r} is none")
+    if config.get("d_out") not in (None, config["d_in"]):
+        raise ValueError(f"it writes a width of {config['d_out']!r} and reads {config['d_in']!r}")
     if config["architecture"] not in RUNS:
         raise UnknownNameError("architecture of an autoencoder", config["architecture"], RUNS)
     _normalisation(config.get("normalize_activations", "none"), name)

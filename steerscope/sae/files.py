@@ -155,8 +155,9 @@ def _from_registry(name: str) -> SparseAutoencoder:
     registry = get_pretrained_saes_directory()
     release = max((r for r in registry if name.startswith(r + "/")), key=len, default=None)
     if release is None:
-        known = [*bundled_autoencoders(), *registry]
-        raise UnknownNameError("folder, bundled autoencoder or sae-lens release", name, known)
+        bundled = ", ".join(bundled_autoencoders()) or "none"
+        kind = f"folder, bundled autoencoder ({bundled}) or sae-lens release"
+        raise UnknownNameError(kind, name, registry)
     known_ids = registry[release].saes_map
     sae_id = name.removeprefix(release + "/")
     if sae_id not in known_ids:

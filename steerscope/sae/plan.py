@@ -146,7 +146,7 @@ def _check_standard(plan: SaePlan) -> None:
 
 
 def _check_topk(plan: SaePlan) -> None:
-    if plan.k is not None and plan.k != int(plan.k):
+    if plan.k is not None and not float(plan.k).is_integer():
         raise BadValueError(f"k = {plan.k} of topk is no whole number; batchtopk takes one.")
     _check_batchtopk(plan)
 

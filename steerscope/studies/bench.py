@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -15,10 +15,12 @@ from jaxtyping import Float
 from steerscope.directions import Direction
 from steerscope.doses import Dose
 from steerscope.engine.generation import Continuation, Sampler, attempt
-from steerscope.engine.score import kl_from_plain, log_likelihoods, preferences
+from steerscope.engine.score import kl_from_plain, preferences
+from steerscope.engine.written import written_scores
 from steerscope.errors import NotFiniteError
 from steerscope.judges.damage import text_damage
-from steerscope.judges.judges import UNITS, Judge, text_metrics
+from steerscope.judges.effects import KL_WRITTEN
+from steerscope.judges.judges import UNITS, Judge, read_all, text_metrics
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.runs.results import NOT_FINITE, Row, Run
@@ -63,8 +65,8 @@ class Bench:
     """Measures conditions of one model on one split, into one run.
 
     For each condition and prompt: the judge's metrics and the repetition of its continuation, its
-    nats per token under the plain model, whether it differs from plain, and the KL from plain. For
-    each condition and pair, if that is the effect: the preference for the positive text. A condition
+    nats per token under the plain model, the KL from plain on the tokens that were written, whether
+    it differs from plain, and the KL from plain on the prompt. For each condition and pair, if that is the effect: the preference for the positive text. A condition
     whose logits overflow has rows without a number and the status `not_finite`; the others go on.
     """
 
@@ -149,7 +151,7 @@ class Bench:
         steered = [c for c in cells if c.interventions]
         continued = dict(zip(steered, self._continue(ids, steered), strict=True))
         written = [continued.get(cell) or [self._plain[p] for p in prompts] for cell in cells]
-        nll = self._nll_under_plain(ids, written)
+        scores = written_scores(self.model, ids, cells, [[c.tokens for c in w] for w in written])
         kl = kl_from_plain(self.model, ids, cells).double().numpy()
         rows = self._pair_rows(cells, kl) if self._measures_pairs else []
         lost = {row.cell for row in rows if math.isnan(row.value)}
@@ -158,7 +160,8 @@ class Bench:
             mine = written[number]
             if not all(c.finite for c in mine):
                 lost.add(cell.key)
-            rows += self._continuation_rows(cell, prompts, mine, kl[number], nll[number])
+            values = {"nll_plain": scores.nll[number], KL_WRITTEN: scores.kl[number]}
+            rows += self._continuation_rows(cell, prompts, mine, kl[number], values)
             texts += [self._text(cell, p, c) for p, c in zip(prompts, mine, strict=True)]
         return without_numbers(rows, lost), texts
 
@@ -177,33 +180,23 @@ class Bench:
         prompts: tuple[int, ...],
         continuations: Sequence[Continuation],
         kl: Float[np.ndarray, " prompt"],
-        nll: Sequence[float],
+        scores: Mapping[str, Float[np.ndarray, " prompt"]],
     ) -> list[Row]:
         rows = []
         given = [self._prompt_ids[p] for p in prompts]
         damage = text_damage(given, [c.tokens for c in continuations])
+        asked = [self.material.prompts.prompts[p] for p in prompts]
+        reads = read_all(self.judge, asked, continuations)
         for place, p in enumerate(prompts):
-            prompt, written = self.material.prompts.prompts[p], continuations[place]
-            read = self.judge.read(prompt, written)
+            written, read = continuations[place], reads[place]
             values = read | text_metrics(written.tokens) | damage[place]
             values["unread"] = float(bool(written.tokens) and any(map(math.isnan, read.values())))
             values["changed"] = float(written.tokens != self._plain[p].tokens)
-            values["nll_plain"] = nll[place]
+            values |= {metric: float(score[place]) for metric, score in scores.items()}
             status = _status(written, read, degenerate=bool(values["degenerate"]))
             for metric, value in values.items():
                 rows.append(self._row(cell, p, metric, value, kl=float(kl[place]), status=status))
         return rows
-
-    def _nll_under_plain(
-        self, prompts: Sequence[list[int]], written: Sequence[Sequence[Continuation]]
-    ) -> list[list[float]]:
-        """Nats per token of each continuation of each prompt, under the plain model."""
-        whole = [[*ids, *c.tokens] for row in written for ids, c in zip(prompts, row, strict=True)]
-        after = [len(ids) for ids in prompts] * len(written)
-        scores = log_likelihoods(self.model, whole, after=after)
-        means = [-float(s.mean()) if len(s) else math.nan for s in scores]
-        n = len(prompts)
-        return [means[start : start + n] for start in range(0, len(means), n)]
 
     def _pair_rows(self, cells: Sequence[Cell], kl: Float[np.ndarray, "cell prompt"]) -> list[Row]:
         texts = [(p.positive, p.negative) for p in self.material.pairs.pairs]

@@ -62,6 +62,8 @@ SITE = ("resid_post", "resid_post.x", "resid_post.-1", "q.1.h99", "resid_post.1.
 SITE += (f"resid_post.{DIGITS}", "resid_post.٣", "nosuch.1", "resid_post.99", LONG)
 STRENGTH = ("nosuch", "", "2", "-1", "nan", "ramp:0", "ramp:x", "ramp:1:2", "decay:-1", "1_0", "٣")
 STRENGTH += ("0.5*" * 5000 + "1", "cosine:nan", "ramp:" + DIGITS, "pulse:2:3", "inf")
+CHANGED = ("1", "=", "1=", "99=1", "-1=1", "1=nan", "1=-1", "٣=1", "1_0=1", f"1={DIGITS}", "1=1=1")
+_NEVER_GOOD = {"claims store", "sae steer "}  # for want of evidence, and of a change
 _UNFINISHED = {"run-manifest-gone"}  # which may be looked at
 
 
@@ -94,6 +96,13 @@ def all_cases(good: Good, bad: Path) -> Iterator[Case]:
     yield from _unused(good, bad)
 
 
+def all_bases(good: Good, bad: Path) -> Iterator[Case]:
+    """Each command as the cases change it, which must be accepted, or no refusal would say anything."""
+    for name, (base, _, out) in _commands(good, bad).items():
+        if name not in _NEVER_GOOD:
+            yield Case((*name.split(), *map(str, base)), out)
+
+
 def _case(words: tuple[str, ...], base: Iterable[object], out: Path | None, option: str, value: str) -> Case:  # fmt: skip
     given = [str(b) for b in base]
     if option.startswith("@"):  # the argument without a name, which comes first
@@ -118,7 +127,11 @@ def _commands(good: Good, bad: Path) -> Table:
     runs = list(places.bad_folders(bad, good.run))
     saes = [*places.bad_saes(bad, good.sae), *NAME]
     folder, file = list(places.bad_outputs(bad, folder=True)), list(places.bad_outputs(bad, folder=False))  # fmt: skip
-    loading = {"--backbone": NAME, "--dtype": NAME, "--device": DEVICE, "--memory": MEMORY}
+    loading: dict[str, Iterable[object]] = {
+        "--backbone": NAME, "--dtype": NAME, "--device": DEVICE, "--memory": MEMORY, "--bos": NAME,
+        "--revision": NAME, "--device-map": NAME, "--system": NAME, "--template": NAME,
+        "--date": NAME,
+    }  # fmt: skip
     recipe = {"--method": NAME, "--stream": NAME, "--layers": LAYERS, "--read": READ}
     writing = {"--n-new": COUNT, "--temperature": (*REAL, "-1"), "--seed": WHOLE}
     subject = {"--model": models, "--contrasts": [*pairs, *NAME], "--prompts": prompts}
@@ -132,11 +145,11 @@ def _commands(good: Good, bad: Path) -> Table:
     text: dict[str, Iterable[object]] = {"--text": prompts, "--n-texts": COUNT}
     sae_base: list[object] = [good.sae, "--model", good.model, "--text", good.prompts]
     return {
-        "report": ([*small, "--doses", "1"], {**measured, **subject, "--max-test": COUNT}, out),
-        "sweep": ([*small, "--doses", "1"], {**measured, **light, "--unit": NAME}, out),
+        "report": ([*small, "--doses", "1"], {**measured, **subject, "--max-test": COUNT, "--nulls": WHOLE, "--other": [*pairs[:8], *NAME]}, out),
+        "sweep": ([*small, "--doses", "1"], {**measured, **light, "--unit": NAME, "--prompts": prompts[:9]}, out),
         "vectors": (
             [*world(good), "--out", saved],
-            {**recipe, **loading, **light, "--seed": WHOLE, "--out": file, "--gguf": [*file, ""]},
+            {**recipe, **loading, **light, "--seed": WHOLE, "--other": pairs[:8], "--out": file, "--gguf": [*file, ""]},
             saved,
         ),
         "convert": (
@@ -159,17 +172,22 @@ def _commands(good: Good, bad: Path) -> Table:
             {**writing, **loading, "--vector": vectors, "--site": SITE, "--dose": REAL, "--unit": (*NAME, "degrees"), "--operator": NAME, "--scope": SCOPE, "--strength": STRENGTH, "--prompt": ("w5 " * 70, *TEXT)},
             None,
         ),
+        "lens ": (
+            ["--model", good.model, "--vector", good.vector],
+            {"--vector": vectors, "--site": SITE, "--top": COUNT},
+            None,
+        ),
         "lens": (
             ["--model", good.model, "--prompt", "w5 w6"],
             {**loading, "--model": models, "--top": COUNT, "--prompt": ("w5 " * 70, *TEXT)},
             None,
         ),
         "figures": ([good.run], {"@run": [r for r in runs if r.name not in _UNFINISHED], "--format": (*NAME, "html,,svg"), "--theme": NAME, "--columns": (*COUNT, "3")}, None),
-        "audit": ([good.run, "--strict"], {"@run": [r for r in runs if r.name not in _UNFINISHED]}, None),
+        "audit": ([good.run], {"@run": [r for r in runs if r.name not in _UNFINISHED]}, None),
         "verify": ([good.run], {"@folder": runs}, None),
-        "run": ([good.experiment, "--out", out], {"@experiment": list(places.bad_yaml(bad, good.experiment)), "--device": DEVICE, "--out": folder}, out),
+        "run": ([good.experiment, "--out", out], {"@experiment": list(places.bad_yaml(bad, good.experiment)), "--device": DEVICE, "--memory": MEMORY, "--out": folder}, out),
         "weights sweep": (
-            [*small, "--layers", "1"],
+            [*small, "--layers", "1", "--capability", good.pairs, "--edits", "power", "--alphas", "0.3"],
             {**writing, **loading, **light, "--edits": (*NAME, "band[]", "band[9-1]", "deflate[x]", "power[1]", "band[0-٣]", ","), "--weights": (*NAME, ","), "--layers": LAYERS, "--alphas": NUMBERS, "--together": (*NAME, "down:1", "down:9-1:0.1", "down:1:nan", "down:0-99999999:1", "down:1:0.1,down:1:0.2", "up:٣:1"), "--max-select": COUNT, "--max-test": COUNT, "--texts": prompts, "--capability": [*pairs, *NAME], "--out": folder},
             out,
         ),
@@ -189,8 +207,8 @@ def _commands(good: Good, bad: Path) -> Table:
             out,
         ),
         "claims list": ([], {"--file": [*places.bad_texts(bad, ".yaml"), *_claims(bad)]}, None),
-        "claims check": ([], {"--file": [*places.bad_texts(bad, ".yaml"), *_claims(bad)]}, None),
-        "claims store": (["nosuch", "--out", out], {"@experiment": NAME}, out),
+        "claims check": ([], {"--runs": NAME, "--file": [*places.bad_texts(bad, ".yaml"), *_claims(bad)]}, None),
+        "claims store": (["nosuch", "--out", out], {"@experiment": NAME, "--runs": NAME}, out),
         "sae train": (
             ["--model", good.model, "--text", good.prompts, "--out", out, "--site", "resid_post.1", "--features", "8", "--k", "2", "--activations", "64", "--batch", "16"],
             {**loading, **text, "--site": SITE, "--architecture": NAME, "--features": COUNT, "--k": (*REAL, "0", "-1", "99"), "--penalty": (*REAL, "1"), "--activations": COUNT, "--batch": COUNT, "--learning-rate": (*REAL, "0", "-1"), "--normalisation": NAME, "--dead-after": COUNT, "--seed": WHOLE, "--out": folder},
@@ -204,12 +222,17 @@ def _commands(good: Good, bad: Path) -> Table:
         ),
         "sae features": (
             [*sae_base, "--contrasts", good.pairs, "--top", "2", "--out", bad / "out.html"],
-            {**loading, "--top": (*COUNT, "9"), "--features": (*NUMBERS, "99", "-1", "1.5"), "--pairs": COUNT, "--n-null": COUNT, "--n-texts": COUNT, "--neuronpedia": [*places.bad_texts(bad, ".json"), bad / "deep.json"], "--out": file},
+            {**loading, "--top": (*COUNT, "9"), "--features": (*NUMBERS, "99", "-1", "1.5"), "--pairs": COUNT, "--n-null": COUNT, "--n-texts": COUNT, "--seed": WHOLE, "--neuronpedia": [*places.bad_texts(bad, ".json"), bad / "deep.json"], "--out": file},
             bad / "out.html",
         ),
         "sae steer": (
             [good.sae, "--model", good.model, "--prompt", "w5", "--clamp", "1=1", "--n-new", "2"],
-            {**writing, **loading, "--clamp": ("1", "=", "1=", "99=1", "-1=1", "1=nan", "1=-1", "٣=1", "1_0=1", f"1={DIGITS}", "1=1=1"), "--strength": (*REAL, "2", "-1"), "--scope": SCOPE, "--prompt": ("w5 " * 70, *TEXT)},
+            {**writing, **loading, "--clamp": CHANGED, "--strength": (*REAL, "2", "-1"), "--scope": SCOPE, "--prompt": ("w5 " * 70, *TEXT)},
+            None,
+        ),
+        "sae steer ": (
+            [good.sae, "--model", good.model, "--prompt", "w5", "--n-new", "2"],
+            {"--scale": CHANGED, "--add": [c for c in CHANGED if c != "1=-1"], "--clamp": [""]},
             None,
         ),
     }  # fmt: skip

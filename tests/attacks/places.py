@@ -105,7 +105,7 @@ def _experiment(model: Path, pairs: Path) -> dict[str, object]:
     return {
         "name": "attack",
         "question": "Does it hold?",
-        "job": "studies",
+        "job": "study",
         "models": [str(model)],
         "contrasts": [str(pairs)],
         "sites": {"layers": [1]},
@@ -253,7 +253,7 @@ def bad_folders(home: Path, good: Path) -> Iterator[Path]:
 
 def bad_saes(home: Path, good: Path) -> Iterator[Path]:
     """Folders of an autoencoder whose weights are damaged and whose configuration does not say so."""
-    yield from bad_folders(home, good)
+    yield from (f for f in bad_folders(home, good) if "-training-" not in f.name)  # a record
     config = json.loads((good / "cfg.json").read_text())
     config["metadata"] = {k: v for k, v in config["metadata"].items() if "sha256" not in k}
     for number, weights in enumerate(bad_tensors(home, good / "sae_weights.safetensors")):

@@ -235,6 +235,15 @@ def sink_alignment(recipe):
 
 
 @mistake
+def noisy_difference(recipe):
+    recipe.rows += [
+        row(cell=f"diagnostic noise resid_post.{layer}", method="noise", layer=layer, prompt=-1,
+            metric="noise_share", unit="share", value=0.6, split="select")
+        for layer in (1, 2, 3)
+    ]  # fmt: skip
+
+
+@mistake
 def status_disagrees(recipe):
     for value in range(2):
         recipe.rows += [

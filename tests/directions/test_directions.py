@@ -14,6 +14,7 @@ from steerscope.directions import (
     class_separation,
     find_direction,
     load_directions,
+    noise_share,
     save_directions,
 )
 from steerscope.errors import (
@@ -62,9 +63,10 @@ def test_the_natural_length_by_hand():
     pairs = torch.tensor([[3.0, 1.0], [3.0, -1.0]])
     contrast = Contrast(Site("resid_post", 1), pairs, zeros, 10.0, origin())
     assert class_separation(contrast) == pytest.approx(8**0.5)
-    # Noise alone leaves half of the length; a single pair shows no noise.
+    # Where noise is most of the length it cannot be taken off; a single pair shows no noise.
     loud = Contrast(contrast.site, pairs * torch.tensor([1.0, 9.0]), zeros, 10.0, origin())
-    assert class_separation(loud) == pytest.approx(1.5)
+    assert class_separation(loud) == pytest.approx(3.0)
+    assert noise_share(loud) == 1.0
     assert class_separation(contrast.take(torch.tensor([0]))) == pytest.approx(10**0.5)
 
 

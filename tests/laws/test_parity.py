@@ -147,7 +147,7 @@ def test_mean_differences_are_those_of_steering_vectors(contrasts, golden):
     _, arrays = golden
     for site, contrast in contrasts.items():
         direction = find_direction("mean_diff", contrast)
-        ours = (direction.unit * contrast.mean_difference.norm()).numpy()
+        ours = (direction.unit * direction.scale.natural).numpy()
         np.testing.assert_allclose(ours, arrays[f"sv_mean.{site.layer}"], atol=1e-5)
 
 
@@ -175,9 +175,7 @@ def steering_of(case, contrasts):
     direction = find_direction("mean_diff", contrast)
     if case["operator"] == "project_out":
         return Steering(direction, operator="project_out", scope=Scope.everywhere())
-    # theirs is a share of the mean difference itself, before noise is taken off its length
-    length = case["coefficient_natural"] * float(contrast.mean_difference.norm())
-    return Steering(direction, Dose(length, "absolute"), scope=Scope.everywhere())
+    return Steering(direction, Dose(case["coefficient_natural"]), scope=Scope.everywhere())
 
 
 def test_steered_logits_are_those_of_steering_vectors(stories, contrasts, golden):

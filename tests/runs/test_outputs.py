@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 from steerscope.directions import export_gguf, save_directions
-from steerscope.errors import BadValueError, NotFiniteError, OutputError, RunError
+from steerscope.errors import (
+    BadValueError,
+    NotFiniteError,
+    OutputError,
+    RunError,
+    UnknownNameError,
+)
 from steerscope.runs.outputs import check_apart, check_file, check_folder, marked, write_mark
 from steerscope.runs.results import check_run_folder
 from steerscope.runs.whole_files import whole_file, whole_folder
@@ -56,6 +62,10 @@ def test_an_input_is_never_written_not_even_by_force(tmp_path):
             )
     with pytest.raises(OutputError, match="is or holds"):
         check_folder(tmp_path, own=lambda _path: True, inputs=[letter])
+    with pytest.raises(OutputError, match="is of .*, which is read"):
+        check_file(letter, own=never, inputs=[tmp_path], force=True)
+    check_file(letter, own=lambda _path: True, inputs=[tmp_path])
+    check_file(tmp_path / "new", own=never, inputs=[tmp_path])
 
 
 def test_a_new_or_empty_folder_may_be_written_and_no_file(tmp_path):
@@ -230,6 +240,15 @@ def test_evidence_is_looked_for_before_anything_is_replaced(run_cli, tmp_path):
         )
         assert code == 2, said
         assert contents(tmp_path) == was
+
+
+def test_a_long_list_of_known_names_is_cut_to_the_nearest():
+    known = [f"name-{i:03}" for i in range(200)]
+    said = str(UnknownNameError("thing", "name-042x", known))
+    assert "Did you mean 'name-042'?" in said
+    assert "and 192 more" in said
+    assert len(said) < 300
+    assert ", ".join(known[:20]) in str(UnknownNameError("thing", "other", known[:20]))
 
 
 def test_a_disk_that_refuses_is_named(tmp_path):

@@ -112,6 +112,9 @@ def test_a_place_normalisation_or_size_that_cannot_run_is_refused(folder):
         ({"k": 25}, BadValueError, "choose 1 to 24"),
         ({"architecture": "gated"}, UnknownNameError, "architecture"),
         ({"metadata": {}}, AutoencoderFileError, "hook point"),
+        ({"metadata": None}, AutoencoderFileError, "no JSON object"),
+        ({"dtype": "float99"}, AutoencoderFileError, "dtype 'float99'"),
+        ({"d_out": "x"}, AutoencoderFileError, "writes a width"),
         (
             {"metadata": UNCHECKED | {"hook_name": "blocks.1.hook_nonsense"}},
             AutoencoderFileError,

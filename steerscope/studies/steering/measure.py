@@ -13,29 +13,29 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from steerscope.diagnostics import sink_alignment
 from steerscope.diagnostics.lens import RESIDUAL_STREAMS, direction_lens, top_tokens
 from steerscope.directions import METHODS, Direction, find_direction, save_directions
 from steerscope.directions.finding import find_directions
 from steerscope.doses import Dose, check_unit
-from steerscope.eigengaps import eigengap
 from steerscope.engine.gathering import gather
 from steerscope.engine.generation import Greedy, Sample, generation_plan
-from steerscope.errors import BadValueError, UnknownNameError, UnsupportedSiteError
+from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.extraction.activations import Contrast
 from steerscope.extraction.reading import ReadToken
-from steerscope.judges import Judge, choose_judge
+from steerscope.judges import Judge
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track, silent
-from steerscope.runs.results import Row, Run, check_run_folder, measuring, plain_row
+from steerscope.runs.results import Run, check_run_folder, measuring
 from steerscope.runs.whole_files import write_whole
 from steerscope.sites import Site, check_stream
 from steerscope.steering.interventions import Cell
 from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import Bench, Decoding, Material, dose_cells
+from steerscope.studies.judging import Question, find_judge
+from steerscope.studies.steering.beside import measure_eigengaps, measure_noise, measure_sinks
 from steerscope.studies.steering.nulls import (
     NULL,
     SCREEN,
@@ -56,7 +56,6 @@ from steerscope.texts.chats import as_chat
 from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
 LENS_TOKENS = 12
-DIAGNOSTIC = "diagnostic"
 _UNSEEN = (
     "prompt",
     "generated",
@@ -131,8 +130,7 @@ def run_study(
         if len(every) > 1:
             bound.measure("test", [best_together(bound.run, bound.judge.effect, every, scope)])
         _measure_nulls(bound, plan, scope)
-        _measure_eigengaps(bound)
-        _measure_sinks(bound)
+        _measure_beside(bound)
         _write_lens(bound.run, bound.model, direction)
         everything = [*bound.directions.values(), *controls, *test_controls]
         save_directions(bound.run.path / "directions.safetensors", everything, force=True)
@@ -169,8 +167,7 @@ def run_sweep(
         if plan.all_layers:
             cells += several_cells([*bound.directions.values()], doses, scope)
         bound.measure("select", cells)
-        _measure_eigengaps(bound)
-        _measure_sinks(bound)
+        _measure_beside(bound)
         everything = [*bound.directions.values(), *controls]
         save_directions(bound.run.path / "directions.safetensors", everything, force=True)
         bound.run.seal()
@@ -199,7 +196,8 @@ def _bind(
     source = texts.contrasts.sha256
     texts = texts.in_chat(model, plan.chat)
     sites = sites_at(model, plan.stream, plan.layers)
-    judge = choose_judge(texts.contrasts, texts.all_prompts)
+    judging = find_judge(_question(plan, texts), model, out)
+    judge = judging.judge
     _check_scope(plan, judge)
     _log.info("memory: %s", generation_plan(model, texts.longest(model, plan.n_new), plan.n_new)[0])
     other = _other_pairs(plan, model)
@@ -219,6 +217,7 @@ def _bind(
             "contrasts_sha256": texts.contrasts.sha256,
             "prompts_sha256": [texts.prompts.select.sha256, texts.prompts.test.sha256],
             "effect": asdict(judge.effect),
+            **judging.settings,
         },
         provenance=provenance_of(model)
         | {
@@ -234,7 +233,21 @@ def _bind(
             "contrasts_source_sha256": source,
         },
     )
+    judging.keep(run)
     return _Bound(plan, model, texts, judge, found, directions, run, progress)
+
+
+def _question(plan: Plan, texts: Texts) -> Question:
+    """What a judge is to tell."""
+    return Question(
+        plan.judge,
+        plan.judge_labels,
+        texts.contrasts,
+        texts.pairs,
+        texts.all_prompts,
+        plan.n_new,
+        plan.seed,
+    )
 
 
 def _check_scope(plan: Plan, judge: Judge) -> None:
@@ -259,6 +272,7 @@ def _other_pairs(plan: Plan, model: LensModel) -> ContrastSet | None:
 def _settings(plan: Plan) -> dict[str, Any]:
     """The plan without what is not asked for, so that runs from before it could be asked continue."""
     usual = {"chat": None, "bos": "auto", "revision": None, "all_layers": False}
+    usual |= {"judge": None, "judge_labels": None}
     chat = as_chat(plan.chat)
     settings = asdict(plan) | {"chat": None if chat is None else chat.stored()}
     return {k: v for k, v in settings.items() if k not in usual or v != usual[k]}
@@ -316,60 +330,13 @@ def _measure_nulls(bound: _Bound, plan: StudyPlan, scope: Scope) -> None:
     measure(cells, progress=bound.progress)
 
 
-def _measure_eigengaps(bound: _Bound) -> None:
-    """Store the eigengap of every head on the select prompts, unless the run has them."""
-    if (bound.run.table().method == "eigengap").any():
-        return
+def _measure_beside(bound: _Bound) -> None:
+    """Store what the layers and directions are like, whatever they do to a text."""
+    run, model = bound.run, bound.model
     prompts = [p.text for p in bound.texts.prompts.select.prompts]
-    try:
-        spectra = eigengap(bound.model, prompts, progress=bound.progress)
-    except UnsupportedSiteError:  # a model without attention keys
-        return
-    metrics = {
-        "eigengap": (spectra.gap, "ratio"),
-        "eigengap_low": (spectra.low, "ratio"),
-        "eigengap_high": (spectra.high, "ratio"),
-        "eigengap_null": (spectra.null_gap, "ratio"),
-        "participation_ratio": (spectra.participation_ratio, "directions"),
-        "effective_rank": (spectra.effective_rank, "directions"),
-    }
-    bound.run.append(
-        [
-            _diagnostic_row(
-                "eigengap", Site("k", layer, head), metric, float(values[row, head]), unit
-            )
-            for metric, (values, unit) in metrics.items()
-            for row, layer in enumerate(spectra.layers)
-            for head in range(values.shape[1])
-        ]
-    )
-
-
-def _measure_sinks(bound: _Bound) -> None:
-    """Store where position 0 lies as seen from each direction, unless the run has it."""
-    if (bound.run.table().method == "sink").any():
-        return
-    prompts = [p.text for p in bound.texts.prompts.select.prompts]
-    found = sink_alignment(bound.model, prompts, list(bound.directions.values()))
-    bound.run.append(
-        [
-            _diagnostic_row("sink", bound.directions[v.layer].site, v.diagnostic, v.value, v.unit)
-            for v in found
-        ]
-    )
-
-
-def _diagnostic_row(method: str, site: Site, metric: str, value: float, unit: str) -> Row:
-    return replace(
-        plain_row(metric, unit, value),
-        cell=f"{DIAGNOSTIC} {method} {site}",
-        method=method,
-        stream=site.stream,
-        layer=site.layer,
-        head=-1 if site.head is None else site.head,
-        split="select",
-        seed=0,
-    )
+    measure_eigengaps(run, model, prompts, bound.progress)
+    measure_sinks(run, model, prompts, list(bound.directions.values()))
+    measure_noise(run, bound.found)
 
 
 def _write_lens(run: Run, model: LensModel, direction: Direction) -> None:

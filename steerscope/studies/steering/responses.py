@@ -14,7 +14,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from steerscope.errors import NotFiniteError
-from steerscope.judges.effects import Effect
+from steerscope.judges.effects import KL_WRITTEN, Effect
 from steerscope.statistics import (
     BestCell,
     Correlation,
@@ -28,7 +28,6 @@ from steerscope.statistics import (
     rank_correlation,
 )
 from steerscope.studies.steering.success import (
-    KL_WRITTEN,
     NO_GROUPS,
     PLAIN,
     Costs,
@@ -137,15 +136,17 @@ def sweet_spot(
     margin: float = MARGIN,
     groups: Groups = NO_GROUPS,
     layers: Collection[int] | None = None,
+    summary: pd.DataFrame | None = None,
 ) -> SweetSpot:
     """The condition with the largest effect among those that break no limit, towards positive.
 
     Of all conditions whose effect is within `margin` (as a share of the largest) of the best, the
     one with the smallest KL on the tokens that it writes is taken, or on the prompts where that was
     not measured. Choose on one split, state on another: `layers` are those that were stated, None for
-    all.
+    all. `summary` is what `summarise` says of the split, where that was asked already.
     """
-    summary = summarise(table, effect, split, groups=groups)
+    if summary is None:
+        summary = summarise(table, effect, split, groups=groups)
     candidates = _candidates(summary, method)
     if candidates.empty:
         raise NotFiniteError(
@@ -212,16 +213,21 @@ def _gains(
 
 
 def best_of_sweep(
-    table: pd.DataFrame, effect: Effect, method: str, *, split: str = "select"
+    table: pd.DataFrame,
+    effect: Effect,
+    method: str,
+    *,
+    split: str = "select",
+    summary: pd.DataFrame | None = None,
 ) -> BestCell:
     """Gain over plain of the condition that `sweet_spot` chooses, corrected for the choice.
 
-    What counts as broken is taken from all prompts.
+    What counts as broken is taken from all prompts. `summary` is as in `sweet_spot`.
 
     Raises:
         TooLittleDataError: fewer than four prompts that all conditions share.
     """
-    pool = eligible(summarise(table, effect, split), method)
+    pool = eligible(summarise(table, effect, split) if summary is None else summary, method)
     pool = pool.loc[cheapest(pool).sort_values(kind="stable").index]
     return best_cell(_gains(table, effect, list(pool.cell), split), margin=MARGIN)
 

@@ -20,7 +20,6 @@ _SPREADS = 2  # standard deviations of plain texts that the mean may get worse
 _BEYOND = 3  # standard deviations of plain texts from which one text counts as damaged
 _LEAST = 0.05  # of a share: less than that is never a limit
 PLAIN = "plain"
-KL_WRITTEN = "kl_written"
 _NULL = "null"  # a split with the prompts of the test split
 
 

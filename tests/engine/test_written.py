@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from steerscope.doses import Dose
+from steerscope.engine.generation import Greedy, generate
+from steerscope.engine.score import log_likelihoods
+from steerscope.engine.written import written_scores
+from steerscope.metrics import kl_divergence
+from steerscope.sites import Site
+from steerscope.steering.interventions import Cell, Steering, steer
+from steerscope.steering.scopes import Scope
+from tests.engine.test_score import PROMPTS, cells_of
+from tests.helpers import random_direction
+
+WRITTEN = [[11, 12, 13, 14], [15], [], [60, 61]]  # after each prompt, with an empty one
+
+
+@pytest.mark.parametrize("backbone", ["hooked", "bridge"])
+def test_the_kl_of_written_tokens_is_that_of_the_distributions_they_were_drawn_from(load, backbone):
+    model = load("llama", backbone)
+    cells = cells_of(model)
+    found = written_scores(model, PROMPTS, cells, [WRITTEN] * len(cells))
+    for c, cell in enumerate(cells):
+        for p, (prompt, written) in enumerate(zip(PROMPTS, WRITTEN, strict=True)):
+            if not written:
+                assert np.isnan(found.kl[c, p])
+                assert np.isnan(found.nll[c, p])
+                continue
+            tokens = torch.tensor([[*prompt, *written]])
+            with torch.no_grad():
+                plain = model.forward(tokens)
+                # Where the prompt ended is held, so that `generated` and `last` mean what they did.
+                with steer(model, *cell.interventions), model.clock.hold(len(prompt)):
+                    steered = model.forward(tokens)
+            expected = kl_divergence(steered, plain)[0, len(prompt) - 1 : -1].mean()
+            assert found.kl[c, p] == pytest.approx(float(expected), abs=1e-5, rel=1e-3)
+            nll = -float(
+                log_likelihoods(model, [tokens[0].tolist()], after=[len(prompt)])[0].mean()
+            )
+            assert found.nll[c, p] == pytest.approx(nll, abs=1e-5)
+    assert (found.kl[0][[0, 1, 3]] == 0).all()
+    assert np.nanmin(found.kl[1:4]) > 1e-6
+
+
+def test_a_dose_on_what_is_written_alone_is_seen_there_and_not_on_the_prompt(tiny):
+    # The first written token is drawn before anything is steered, those after it are not.
+    generated = Steering(
+        random_direction(tiny, Site("resid_pre", 0)), Dose(9.0), scope=Scope.generated()
+    )
+    cell = Cell((generated,))
+    written = [[c.tokens for c in generate(tiny, PROMPTS, [cell], n_new=4, sampler=Greedy())[0]]]
+    whole = written_scores(tiny, PROMPTS, [cell], written).kl[0]
+    first = written_scores(tiny, PROMPTS, [cell], [[w[:1] for w in written[0]]]).kl[0]
+    assert (whole > 1e-3).all()
+    np.testing.assert_allclose(first, 0.0, atol=1e-6)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from steerscope.audits import audit
+    from steerscope.audits.lint import lint
     from steerscope.claims import check_claims, load_claims
     from steerscope.diagnostics import layer_diagnostics, layer_zones
     from steerscope.diagnostics.anatomy import layer_anatomy
@@ -205,6 +206,7 @@ _HOME = {
     "layer_zones": "diagnostics",
     "learning_curve": "directions.stability",
     "lens_table": "diagnostics.lens",
+    "lint": "audits.lint",
     "load_adapter": "weights.adapter",
     "load_claims": "claims",
     "load_contrasts": "texts.contrasts",
@@ -327,6 +329,7 @@ __all__ = [
     "layer_zones",
     "learning_curve",
     "lens_table",
+    "lint",
     "load_adapter",
     "load_claims",
     "load_contrasts",

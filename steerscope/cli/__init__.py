@@ -17,6 +17,7 @@ from steerscope.cli import experiments, jobs, sae_use, tools
 from steerscope.cli.adapter import adapter
 from steerscope.cli.claims import claims
 from steerscope.cli.endings import STOPPED, Ending, check_arguments
+from steerscope.cli.lint import lint
 from steerscope.cli.numbers import check_numbers
 from steerscope.cli.sae import sae_app
 from steerscope.cli.styles import styles
@@ -41,6 +42,7 @@ for command in (
     jobs.report,
     tools.vectors,
     tools.convert,
+    lint,
     styles,
     tools.eigengap,
     jobs.sweep,

@@ -125,5 +125,5 @@ def method(run: Run, f: Findings) -> str:
         f"<dl>{items}</dl><p>A dose of one natural unit is the distance between the class means at "
         "the site; one relative unit is the median length of an activation there, position 0 left "
         f"out. Rows, texts and directions lie beside this page; <code>steerscope figures "
-        f"{as_text(run.path)}</code> redraws it.</p>"
+        f"{as_text(run.path.name)}</code> beside the folder redraws it.</p>"
     )

@@ -57,7 +57,8 @@ DOORS = {
     "gguf": {"directions/gguf.py", "models/lean_loading.py"},
     "huggingface_hub": {"directions/hub.py"},
     "pydantic": {"directions", "experiments", "claims", "sae"},
-    "yaml": {"experiments"},
+    "yaml": {"texts/yaml_files.py", "experiments"},
+    "sklearn": {"judges/scorers/classifier.py"},
     "transformers": {"models", "microworld"},
 }
 STUDIES = sorted(p.parent for p in PACKAGE.glob("studies/*/__init__.py"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Loading, Recipe, Subject, Talk, Writing, grouped
+from steerscope.cli.options import Judged, Loading, Recipe, Subject, Talk, Writing, grouped
 from steerscope.cli.shared import (
     Json,
     MaxSelect,
@@ -44,6 +44,7 @@ def report(
     ] = "0.5,1,2,2.5,3,4",
     scope: ScopeText = "all",
     writing: Writing,
+    judged: Judged,
     max_select: MaxSelect = 120,
     max_test: MaxTest = 240,
     nulls: Nulls = 19,
@@ -66,6 +67,7 @@ def report(
         **subject.settings(),
         **recipe.settings(),
         **writing.settings(),
+        **judged.settings(),
         **loading.settings(),
         scope=scope,
         doses=steps,
@@ -156,6 +158,7 @@ def sweep(
     unit: Annotated[str, typer.Option(help="natural, relative or absolute")] = "natural",
     scope: ScopeText = "all",
     writing: Writing,
+    judged: Judged,
     max_select: MaxSelect = 120,
     all_layers: AllLayers = False,
     talk: Talk,
@@ -173,6 +176,7 @@ def sweep(
         **subject.settings(),
         **recipe.settings(),
         **writing.settings(),
+        **judged.settings(),
         **loading.settings(),
         scope=scope,
         doses=tuple(numbers(doses, float, "doses")),

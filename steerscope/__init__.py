@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from steerscope.audits import audit
+    from steerscope.audits.lint import lint
     from steerscope.claims import check_claims, load_claims
     from steerscope.diagnostics import layer_diagnostics, layer_zones
     from steerscope.diagnostics.anatomy import layer_anatomy
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from steerscope.models.lens_model import LensModel
     from steerscope.models.loading import load_model
     from steerscope.runs.results import Run
+    from steerscope.runs.written import written_texts
     from steerscope.sae import (
         SaePlan,
         SparseAutoencoder,
@@ -204,6 +206,7 @@ _HOME = {
     "layer_zones": "diagnostics",
     "learning_curve": "directions.stability",
     "lens_table": "diagnostics.lens",
+    "lint": "audits.lint",
     "load_adapter": "weights.adapter",
     "load_claims": "claims",
     "load_contrasts": "texts.contrasts",
@@ -242,6 +245,7 @@ _HOME = {
     "vector_sum": "steering.composition",
     "verify": "verification",
     "wrapped": "models.chat_templates",
+    "written_texts": "runs.written",
 }
 
 __all__ = [
@@ -325,6 +329,7 @@ __all__ = [
     "layer_zones",
     "learning_curve",
     "lens_table",
+    "lint",
     "load_adapter",
     "load_claims",
     "load_contrasts",
@@ -363,6 +368,7 @@ __all__ = [
     "vector_sum",
     "verify",
     "wrapped",
+    "written_texts",
 ]
 
 

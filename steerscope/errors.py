@@ -153,6 +153,10 @@ class VectorMismatchError(SteerscopeError):
     """A direction used on another model or on a site of another width."""
 
 
+class JudgeError(SteerscopeError):
+    """A judge that cannot be had, or that returned no score; the texts it was asked about are kept."""
+
+
 class AutoencoderFileError(SteerscopeError):
     """A sparse autoencoder that cannot be found or read."""
 

@@ -51,13 +51,14 @@ DOORS = {
     "plotly": {"figures", "report"},
     "pyarrow": set(),
     "typer": {"cli"},
-    "rich": {"progress.py"},
+    "rich": {"progress.py", "cli/texts.py"},
     "safetensors": {"directions", "weights/adapter/files.py", "sae"},
     "peft": {"weights/adapter/lora.py"},
     "gguf": {"directions/gguf.py", "models/lean_loading.py"},
     "huggingface_hub": {"directions/hub.py"},
     "pydantic": {"directions", "experiments", "claims", "sae"},
-    "yaml": {"experiments"},
+    "yaml": {"texts/yaml_files.py", "experiments"},
+    "sklearn": {"judges/scorers/classifier.py"},
     "transformers": {"models", "microworld"},
 }
 STUDIES = sorted(p.parent for p in PACKAGE.glob("studies/*/__init__.py"))

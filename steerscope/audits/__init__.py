@@ -1,7 +1,8 @@
 """The audit of a run: everything in it that may deceive its reader, with evidence and remedy.
 
 Each check is a function from the evidence of a run to findings, none if there is nothing to say.
-It reads rows, texts, directions and the page of the run; no model is needed.
+It reads rows, texts, directions and the page of the run; no model is needed. `lint` looks at the
+texts of contrast pairs alone, before there is a run.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from steerscope.audits.comparisons import (
 )
 from steerscope.audits.damage import collapsed_texts_counted, damage, dropped_values, missing_rows
 from steerscope.audits.evidence import Evidence
-from steerscope.audits.finding import SEVERITIES, Finding
+from steerscope.audits.finding import SEVERITIES, Finding, tally
 from steerscope.audits.nulls import (
     both_signs_alike,
     few_nulls,
@@ -43,14 +44,18 @@ from steerscope.audits.records import (
 )
 from steerscope.audits.sentence import sentence
 from steerscope.audits.splits import (
-    class_lengths,
     few_prompts,
     shared_prompts,
     stated_where_chosen,
     template_mismatch,
     underpowered,
 )
-from steerscope.audits.texts import repeated_pairs, repeated_prompts, text_confounds
+from steerscope.audits.texts import (
+    class_lengths,
+    repeated_pairs,
+    repeated_prompts,
+    text_confounds,
+)
 from steerscope.audits.vectors import (
     noisy_difference,
     one_vector_many_layers,
@@ -178,4 +183,5 @@ __all__ = [
     "audit_rows",
     "errors_of",
     "sentence",
+    "tally",
 ]

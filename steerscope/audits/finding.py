@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -33,3 +33,10 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.severity} ({self.check}), {self.where}: {self.what}. {self.remedy}."
+
+
+def tally(found: Sequence[Finding]) -> str:
+    """How many findings of each severity, in words."""
+    counts = [sum(f.severity == s for f in found) for s in SEVERITIES]
+    words = [f"{n} {s}{'' if n == 1 else 's'}" for n, s in zip(counts, SEVERITIES, strict=True)]
+    return ", ".join(words)

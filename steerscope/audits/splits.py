@@ -6,12 +6,9 @@ import numpy as np
 
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
-from steerscope.audits.tells import tell
 from steerscope.statistics import bootstrap_mean, detectable_difference
 
 _FEW = 20  # prompts
-_LONGER = 0.1  # of the mean length
-_TELLS = 0.75  # AUC of the length alone
 
 # What chat templates put around a turn.
 _TEMPLATES = ("<|im_start|>", "[INST]", "<start_of_turn>", "<|start_header_id|>", "<|user|>")
@@ -96,32 +93,6 @@ def underpowered(evidence: Evidence) -> list[Finding]:
             evidence.place,
             f"State it on about {needed} prompts, or as a trend",
             {"prompts": estimate.n, "effect": estimate.value, "detectable": least},
-        )
-    ]
-
-
-def class_lengths(evidence: Evidence) -> list[Finding]:
-    """One class of the contrast set has longer texts, which a direction may pick up instead."""
-    pairs = evidence.contrasts.pairs
-    words = np.array([[len(t.split()) for t in (p.positive, p.negative)] for p in pairs], float)
-    difference = bootstrap_mean(words[:, 0] - words[:, 1])
-    auc = tell(pairs, "length")
-    longer = not difference.low <= 0 <= difference.high
-    if not (longer and abs(difference.value) >= _LONGER * words.mean()) and not auc.low > _TELLS:
-        return []
-    return [
-        Finding(
-            "warning",
-            f"positive texts are {difference.value:+.1f} words longer than negative ones, which is "
-            f"{abs(difference.value) / words.mean():.0%} of a text, and their length alone tells the "
-            f"classes with an AUC of {auc.value:.2f}: the direction may be one of length",
-            f"contrast set {evidence.plan.contrasts}",
-            "Match the lengths of each pair",
-            {
-                "difference_words": difference.value,
-                "mean_words": float(words.mean()),
-                "auc": auc.value,
-            },
         )
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -14,6 +15,7 @@ from steerscope.texts.contrasts import ContrastPair
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 _FOLDS = 5
+FEWEST_PAIRS = 2 * _FOLDS  # that a classifier can be tried on
 _RIDGE = 1.0
 _MOST_PAIRS = 200  # read; more make no other number
 _MOST_FEATURES = 2000
@@ -24,11 +26,14 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-# Each kind of tell: what of a text a classifier may look at.
-TELLS: dict[str, Callable[[list[str]], Iterable[str]]] = {
-    "words": lambda words: words,
-    "first word": lambda words: words[:1],
-    "last word": lambda words: words[-1:],
+# Each kind of tell: what of a text a classifier may look at. A character also tells capitals and
+# blanks, which a tokenizer sees and a word does not.
+TELLS: dict[str, Callable[[str], Iterable[str]]] = {
+    "words": words_of,
+    "first word": lambda text: words_of(text)[:1],
+    "last word": lambda text: words_of(text)[-1:],
+    "first character": lambda text: text[:1],
+    "last character": lambda text: text[-1:],
 }
 
 
@@ -37,21 +42,26 @@ def tell(pairs: Sequence[ContrastPair], kind: str) -> Estimate:
 
     A ridge classifier of which words a text has (or of its length in words), trained on four fifths of
     the pairs and judged on the others, each fifth in turn; 0.5 is chance. NaN for fewer than ten pairs.
+    Of conversations it sees what is said after the turns that both open with.
 
     Args:
         pairs: of a contrast set.
         kind: a name in `TELLS`, or `length`.
     """
-    kept = list(pairs[:_MOST_PAIRS])
-    texts = [words_of(text) for p in kept for text in (p.positive, p.negative)]
+    return _tell(tuple(pairs[:_MOST_PAIRS]), kind)
+
+
+@lru_cache(maxsize=32)  # a page, its sentence and its check ask for the same
+def _tell(kept: tuple[ContrastPair, ...], kind: str) -> Estimate:
+    texts = [text for p in kept for text in p.said]
     positive = np.arange(len(texts)) % 2 == 0
-    if len(kept) < 2 * _FOLDS:
+    if len(kept) < FEWEST_PAIRS:
         return Estimate(float("nan"), float("nan"), float("nan"), len(texts))
     if kind == "length":
-        features = np.array([[len(words)] for words in texts], float)
+        features = np.array([[len(words_of(text))] for text in texts], float)
         features = (features - features.mean()) / (features.std() or 1.0)
     else:
-        features = _counted([set(TELLS[kind](words)) for words in texts])
+        features = _counted([set(TELLS[kind](text)) for text in texts])
     folds = np.random.default_rng(0).permutation(len(kept)) % _FOLDS
     scores = _held_out_scores(features, positive, np.repeat(folds, 2))
     return auroc_estimate(scores, positive)

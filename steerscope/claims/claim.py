@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from steerscope.claims.measures import check_measure
 from steerscope.errors import ExperimentError, SteerscopeError
 from steerscope.experiments import bundled_experiments
-from steerscope.experiments.reading import read_yaml
 from steerscope.texts.bundled import data_folder
+from steerscope.texts.yaml_files import read_yaml
 
 FILE = "claims.yaml"
 
@@ -109,7 +109,7 @@ def load_claims(path: str | Path | None = None) -> tuple[Claim, ...]:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ExperimentError(f"cannot read {path} ({error}); give a file of claims.") from None
-    data, lines = read_yaml(text, str(path))
+    data, lines = read_yaml(text, str(path), ExperimentError)
     try:
         claims = _File.model_validate(data).claims
     except ValidationError as error:

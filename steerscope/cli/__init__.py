@@ -17,9 +17,11 @@ from steerscope.cli import experiments, jobs, sae_use, tools
 from steerscope.cli.adapter import adapter
 from steerscope.cli.claims import claims
 from steerscope.cli.endings import STOPPED, Ending, check_arguments
+from steerscope.cli.lint import lint
 from steerscope.cli.numbers import check_numbers
 from steerscope.cli.sae import sae_app
 from steerscope.cli.styles import styles
+from steerscope.cli.texts import texts
 from steerscope.cli.weights import weights
 from steerscope.errors import (
     BackboneWarning,
@@ -40,12 +42,14 @@ for command in (
     jobs.report,
     tools.vectors,
     tools.convert,
+    lint,
     styles,
     tools.eigengap,
     jobs.sweep,
     tools.steer,
     tools.lens,
     jobs.figures,
+    texts,
     jobs.audit,
     experiments.run,
     experiments.verify,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from steerscope.cli.shared import Json, finish, say_aside, table
+from steerscope.errors import BadValueError
 
 if TYPE_CHECKING:
     from steerscope.claims import Judged
@@ -24,7 +25,9 @@ claims = typer.Typer(
 _RUNS = Path("data/runs/experiments")
 _BOARD = "a board of claims"
 File = Annotated[Path | None, typer.Option("--file", help="claims file; default the bundled one")]
-Runs = Annotated[Path, typer.Option(help="folder with the runs of each experiment")]
+Runs = Annotated[
+    Path | None, typer.Option(help=f"folder with the runs of each experiment; default {_RUNS}")
+]
 
 
 @claims.command("list")
@@ -44,7 +47,7 @@ def list_claims(file: File = None, as_json: Json = False) -> None:
 @claims.command()
 def check(
     file: File = None,
-    runs: Runs = _RUNS,
+    runs: Runs = None,
     run: Annotated[bool, typer.Option("--run", help="make the runs that are missing")] = False,
     out: Annotated[Path | None, typer.Option(help="folder for the board: csv and html")] = None,
     as_json: Json = False,
@@ -53,6 +56,9 @@ def check(
     from steerscope.claims import board, check_claims, load_claims
     from steerscope.runs.outputs import check_folder, marked
 
+    if not run:
+        _check_there(runs)
+    runs = runs or _RUNS
     if out is not None:
         check_folder(out, own=marked(_BOARD), inputs=[file, runs])
     judged = check_claims(load_claims(file), runs, make=_make if run else None)
@@ -83,15 +89,26 @@ def check(
 def store(
     experiment: Annotated[str, typer.Argument(help="name of a bundled experiment, or a file")],
     out: Annotated[Path, typer.Option(help="folder to write, such as data/claims/evidence/NAME")],
-    runs: Runs = _RUNS,
+    runs: Runs = None,
 ) -> None:
     """Keep of an experiment's runs the rows that decide claims."""
     from steerscope.claims import store_evidence
     from steerscope.experiments import load_experiment
 
+    _check_there(runs)
     wanted = load_experiment(experiment)
-    store_evidence(wanted, runs / wanted.name, out)
+    store_evidence(wanted, (runs or _RUNS) / wanted.name, out)
     finish(False, {}, [f"stored: {out}"])
+
+
+def _check_there(runs: Path | None) -> None:
+    """Refuse a folder of runs that is none, rather than judge as if it held nothing.
+
+    Raises:
+        BadValueError: it is not there.
+    """
+    if runs is not None and not runs.is_dir():
+        raise BadValueError(f"--runs {runs} is no folder; give the one that holds the runs.")
 
 
 def _make(experiment: Experiment, out: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Loading, Recipe, Subject, Talk, Writing, grouped
+from steerscope.cli.options import Judged, Loading, Recipe, Subject, Talk, Writing, grouped
 from steerscope.cli.shared import (
     Json,
     MaxSelect,
@@ -22,7 +22,6 @@ from steerscope.cli.shared import (
 )
 
 if TYPE_CHECKING:
-    from steerscope.audits import Finding
     from steerscope.runs.results import Run
     from steerscope.studies.steering.findings import Findings
     from steerscope.studies.steering.plan import StudyPlan
@@ -45,6 +44,7 @@ def report(
     ] = "0.5,1,2,2.5,3,4",
     scope: ScopeText = "all",
     writing: Writing,
+    judged: Judged,
     max_select: MaxSelect = 120,
     max_test: MaxTest = 240,
     nulls: Nulls = 19,
@@ -67,6 +67,7 @@ def report(
         **subject.settings(),
         **recipe.settings(),
         **writing.settings(),
+        **judged.settings(),
         **loading.settings(),
         scope=scope,
         doses=steps,
@@ -87,7 +88,7 @@ def report(
 def _tell(run: Run, page: Path, as_json: bool) -> None:
     """Print the answer of a finished run and what its audit found."""
     from steerscope.audits import audit as audited
-    from steerscope.audits import sentence
+    from steerscope.audits import sentence, tally
     from steerscope.studies.steering.findings import find
     from steerscope.studies.steering.several_layers import (
         compare_layers,
@@ -101,7 +102,7 @@ def _tell(run: Run, page: Path, as_json: bool) -> None:
     lines += [f"  {zones_of(findings) or NO_ZONES}"]
     compared = compare_layers(run, findings)
     lines += [] if compared is None else [f"  {layers_compared_in_words(compared, findings)}"]
-    lines += [f"{_tally(found)}; see `steerscope audit {run.path}`", f"report: {page}"]
+    lines += [f"audit: {tally(found)}; see `steerscope audit {run.path}`", f"report: {page}"]
     result = _as_json(findings) | {"verdict": lines[0]} | {"audit": [asdict(f) for f in found]}
     finish(as_json, result | {"report": str(page), "run": str(run.path)}, lines)
 
@@ -157,6 +158,7 @@ def sweep(
     unit: Annotated[str, typer.Option(help="natural, relative or absolute")] = "natural",
     scope: ScopeText = "all",
     writing: Writing,
+    judged: Judged,
     max_select: MaxSelect = 120,
     all_layers: AllLayers = False,
     talk: Talk,
@@ -174,6 +176,7 @@ def sweep(
         **subject.settings(),
         **recipe.settings(),
         **writing.settings(),
+        **judged.settings(),
         **loading.settings(),
         scope=scope,
         doses=tuple(numbers(doses, float, "doses")),
@@ -230,13 +233,17 @@ def figures(
     from steerscope.figures.looks import parse_look
     from steerscope.progress import bar
     from steerscope.report import draw_figures, write_report, write_tables
+    from steerscope.runs.ownership import owned
     from steerscope.runs.records import check_measured
     from steerscope.runs.results import Run
+    from steerscope.runs.whole_files import clear_unfinished
 
     run, look = Run.open(run_dir), parse_look(theme, columns)
     check_measured(run)
-    drawn = draw_figures(run, [f.strip() for f in formats.split(",")], look, progress=bar)
-    page, tables = write_report(run), write_tables(run)
+    with owned(run.path, ours=True):
+        clear_unfinished(run.path)
+        drawn = draw_figures(run, [f.strip() for f in formats.split(",")], look, progress=bar)
+        page, tables = write_report(run), write_tables(run)
     lines = [f"drawn: {page}", *_drawn("figure", drawn), *_drawn("table", tables)]
     finish(as_json, {"written": [str(p) for p in (page, *drawn, *tables)]}, lines)
 
@@ -259,6 +266,7 @@ def audit(
 ) -> None:
     """What in a run may deceive its reader, with evidence and remedy."""
     from steerscope.audits import audit as audited
+    from steerscope.audits import tally
     from steerscope.runs.results import Run
 
     found = audited(Run.open(run_dir))
@@ -266,7 +274,7 @@ def audit(
     finish(
         as_json,
         {"run": str(run_dir), "findings": [asdict(f) for f in found]},
-        [*lines, _tally(found)],
+        [*lines, f"audit: {tally(found)}"],
     )
     if strict and any(f.severity != "note" for f in found):
         raise SystemExit(2)
@@ -274,11 +282,3 @@ def audit(
 
 def _numbers(numbers: Mapping[str, float | int]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in numbers.items()) or "none"
-
-
-def _tally(found: Sequence[Finding]) -> str:
-    from steerscope.audits import SEVERITIES
-
-    counts = [sum(f.severity == s for f in found) for s in SEVERITIES]
-    words = [f"{n} {s}{'' if n == 1 else 's'}" for n, s in zip(counts, SEVERITIES, strict=True)]
-    return f"audit: {', '.join(words)}"

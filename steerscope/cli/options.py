@@ -22,6 +22,8 @@ from steerscope.cli.shared import (
     Device,
     DeviceMap,
     DType,
+    JudgeLabels,
+    JudgeName,
     Layers,
     Memory,
     Method,
@@ -154,6 +156,18 @@ class Writing:
         from steerscope.engine.generation import sampler_at
 
         return sampler_at(self.temperature, self.seed)
+
+    def settings(self) -> dict[str, Any]:
+        """The same, for a plan."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What reads the texts that are written."""
+
+    judge: JudgeName = None
+    judge_labels: JudgeLabels = None
 
     def settings(self) -> dict[str, Any]:
         """The same, for a plan."""

@@ -69,14 +69,10 @@ def overlap(
     from steerscope.sae.codes import firing_rates
     from steerscope.sae.spans import check_count
     from steerscope.studies.features.overlap import overlap_table
-    from steerscope.studies.features.sources import check_source, concept_sets, settings_within
+    from steerscope.studies.features.sources import concept_sets, settings_within
     from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
-    names = contrasts or ["mood"]
-    chosen = "codes" if source is None else source
-    check_source(chosen)
-    if len(names) == 1:
-        refuse_unused({"source": source}, "one concept is compared over all sources")
+    names, chosen = _compared(contrasts or ["mood"], source)
     lens_model = loading.load(model)
     concepts = [in_chat(lens_model, load_contrasts(name), talk.asked()) for name in names]
     found = load_sae(sae, model=lens_model)
@@ -109,6 +105,24 @@ def overlap(
             "p: hypergeometric; p drawn: features that fire as often",
         ],
     )
+
+
+def _compared(names: list[str], source: str | None) -> tuple[list[str], str]:
+    """The contrast sets that are compared, and by which source of features.
+
+    Raises:
+        UnknownNameError: no such source.
+        BadValueError: a set is named twice, or a source is named that is not used.
+    """
+    from steerscope.studies.features.sources import check_source
+
+    chosen = "codes" if source is None else source
+    check_source(chosen)
+    if len(set(names)) < len(names):
+        raise BadValueError("--contrasts names a set twice; give each once.")
+    if len(names) == 1:
+        refuse_unused({"source": source}, "one concept is compared over all sources")
+    return names, chosen
 
 
 def _overlap_row(r: Any) -> tuple[object, ...]:

@@ -54,6 +54,19 @@ Nulls = Annotated[
         help="null directions of each kind that go through the same choice; under 19 test nothing"
     ),
 ]
+JudgeName = Annotated[
+    str | None,
+    typer.Option(
+        "--judge",
+        help="reads what is written: oracle, preference, words:FILE, length, regex:PATTERN, json:FILE, "
+        "classifier[:FILE], sentiment, hf:MODEL or python:module:function; default oracle where it "
+        "can read, else preference",
+    ),
+]
+JudgeLabels = Annotated[
+    str | None,
+    typer.Option(help="labelled texts for the judge and its card, JSON lines or CSV: text, label"),
+]
 Contrasts = Annotated[str, typer.Option(help="bundled contrast set, JSON-lines file or style:NAME")]
 Prompts = Annotated[str | None, typer.Option(help="bundled prompt set, .jsonl file or text file")]
 Method = Annotated[str, typer.Option(help="how the direction is found")]

@@ -160,7 +160,7 @@ def _claimed(experiment: Experiment, out: Path) -> Iterator[None]:
     except OSError as error:
         raise RunError(f"cannot write {out} ({error.strerror}); choose another.") from None
     with owned(out, ours=True):
-        clear_unfinished(out, "*")
+        clear_unfinished(out)
         try:
             # What the file leaves open stays open: a job may have a default of its own.
             text = experiment.model_dump_json(indent=2, exclude_unset=True)

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 from steerscope.engine.generation import Continuation
 from steerscope.judges.effects import KL_WRITTEN, PREFERENCE, Effect
 from steerscope.judges.microworld import MicroworldJudge
+from steerscope.judges.scoring import SCORE, ScoreJudge
 from steerscope.metrics import distinct_n, is_degenerate, repetition
 from steerscope.texts.contrasts import ContrastSet, Prompt
 
@@ -17,6 +18,7 @@ UNITS = {
     "distinct_2": "ratio",
     "repetition": "share",
     KL_WRITTEN: "nats",
+    SCORE: "score",
 }
 
 
@@ -57,6 +59,15 @@ class TextJudge:
     def read(self, prompt: Prompt, continuation: Continuation) -> dict[str, float]:  # noqa: ARG002
         """No metric of its own."""
         return {}
+
+
+def read_all(
+    judge: Judge, prompts: Sequence[Prompt], continuations: Sequence[Continuation]
+) -> list[dict[str, float]]:
+    """What a judge reads in the continuation of each prompt; one that scores gets all at once."""
+    if isinstance(judge, ScoreJudge):
+        return judge.read_all(prompts, continuations)
+    return [judge.read(p, c) for p, c in zip(prompts, continuations, strict=True)]
 
 
 def text_metrics(tokens: Sequence[int]) -> dict[str, float]:

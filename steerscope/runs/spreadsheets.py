@@ -12,10 +12,11 @@ _BEGINS_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def as_csv(table: pd.DataFrame) -> str:
     """A table in full precision, the same bytes on every system.
 
-    A text that a spreadsheet would compute, such as `=1+1`, has an apostrophe before it; numbers and
-    a sign by itself stay.
+    A text that a spreadsheet would compute, such as `=1+1`, has an apostrophe before it, in the head
+    as well; numbers and a sign by itself stay.
     """
-    return table.map(_defused).to_csv(index=False, lineterminator="\n")
+    defused = table.map(_defused).rename(columns=_defused)
+    return defused.to_csv(index=False, lineterminator="\n")
 
 
 def _defused(cell: Any) -> Any:

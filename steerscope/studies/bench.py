@@ -20,7 +20,7 @@ from steerscope.engine.written import written_scores
 from steerscope.errors import NotFiniteError
 from steerscope.judges.damage import text_damage
 from steerscope.judges.effects import KL_WRITTEN
-from steerscope.judges.judges import UNITS, Judge, text_metrics
+from steerscope.judges.judges import UNITS, Judge, read_all, text_metrics
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.runs.results import NOT_FINITE, Row, Run
@@ -185,9 +185,10 @@ class Bench:
         rows = []
         given = [self._prompt_ids[p] for p in prompts]
         damage = text_damage(given, [c.tokens for c in continuations])
+        asked = [self.material.prompts.prompts[p] for p in prompts]
+        reads = read_all(self.judge, asked, continuations)
         for place, p in enumerate(prompts):
-            prompt, written = self.material.prompts.prompts[p], continuations[place]
-            read = self.judge.read(prompt, written)
+            written, read = continuations[place], reads[place]
             values = read | text_metrics(written.tokens) | damage[place]
             values["unread"] = float(bool(written.tokens) and any(map(math.isnan, read.values())))
             values["changed"] = float(written.tokens != self._plain[p].tokens)

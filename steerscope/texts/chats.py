@@ -131,6 +131,17 @@ def shared_turns(one: str, other: str) -> Conversation | None:
     return Conversation(tuple(shared)) if shared else None
 
 
+def turns_apart(one: str, other: str) -> tuple[str, str] | None:
+    """What two conversations say after the turns that both open with; None where they are none."""
+    if not (isinstance(one, Conversation) and isinstance(other, Conversation)):
+        return None
+    shared = len(list(_opening(one.messages, other.messages)))
+    first, second = (
+        "\n\n".join(m.content for m in turns.messages[shared:]) for turns in (one, other)
+    )
+    return first, second
+
+
 def _opening(one: Sequence[Message], other: Sequence[Message]) -> Iterator[Message]:
     for mine, theirs in zip(one, other, strict=False):
         if mine != theirs:

@@ -17,7 +17,7 @@ from steerscope.texts.bundled import (
     bundled_contrasts,
     bundled_prompts,
 )
-from steerscope.texts.chats import Conversation, as_conversation, shared_turns
+from steerscope.texts.chats import Conversation, shared_turns
 from steerscope.texts.groups import (
     distinct_contrasts,
     distinct_prompts,
@@ -25,6 +25,7 @@ from steerscope.texts.groups import (
     joined,
 )
 from steerscope.texts.lines import check_text, text_lines
+from steerscope.texts.pairs import ContrastPair, pairs_in
 from steerscope.texts.rows import json_lines
 from steerscope.texts.styles import MESSAGES, Style, find_style, message_of
 
@@ -35,32 +36,6 @@ GROUPINGS = (CONTRAST, "text")
 _PARTS = ("fit", "select", "test")
 Item = TypeVar("Item")
 Other = TypeVar("Other")
-
-
-@dataclass(frozen=True)
-class ContrastPair:
-    """Two texts that differ in one concept: the positive has it, the negative has its opposite.
-
-    Attributes:
-        positive: the text that directions point to.
-        negative: alike in all but the concept, above all in length and topic.
-        concept: its name, the same in every pair of a set.
-
-    Raises:
-        ContrastError: a text is empty or holds half of a surrogate pair, or both are the same.
-    """
-
-    positive: str
-    negative: str
-    concept: str
-
-    def __post_init__(self) -> None:
-        for side in ("positive", "negative", "concept"):
-            if not getattr(self, side).strip():
-                raise ContrastError(f"the {side} text is empty; write a sentence.")
-            check_text(f"{side} text", getattr(self, side))
-        if self.positive == self.negative:
-            raise ContrastError("positive and negative are the same text; they must differ.")
 
 
 @dataclass(frozen=True)
@@ -227,20 +202,22 @@ def load_contrasts(name_or_path: str | Path) -> ContrastSet:
     """
     if str(name_or_path).startswith(STYLE):
         return style_contrasts(find_style(str(name_or_path).removeprefix(STYLE)))
-    path = _find(name_or_path, bundled_contrasts(), "contrast set")
-    rows = json_lines(path, required={"positive", "negative", "concept"}, optional={"prompt"})
-    pairs = tuple(_build(path, number, _pair, row) for number, row in rows)
-    return ContrastSet(path.name.removesuffix(CONTRASTS_SUFFIX), pairs)
+    path = contrasts_file(name_or_path)
+    pairs = []
+    for _, pair in pairs_in(path):
+        if isinstance(pair, ContrastError):
+            raise pair
+        pairs.append(pair)
+    return ContrastSet(path.name.removesuffix(CONTRASTS_SUFFIX), tuple(pairs))
 
 
-def _pair(positive: str, negative: str, concept: str, prompt: str | None = None) -> ContrastPair:
-    """A pair of texts, or of answers to one question."""
-    if prompt is None:
-        return ContrastPair(positive, negative, concept)
-    if isinstance(positive, Conversation) or isinstance(negative, Conversation):
-        raise ContrastError("beside a prompt, positive and negative are texts: the two answers.")
-    asked = as_conversation(prompt)
-    return ContrastPair(asked.then(positive), asked.then(negative), concept)
+def contrasts_file(name_or_path: str | Path) -> Path:
+    """The file of a bundled contrast set, or the one at a path.
+
+    Raises:
+        ContrastError: there is neither; the message lists the bundled names.
+    """
+    return _find(name_or_path, bundled_contrasts(), "contrast set")
 
 
 def style_contrasts(style: Style, messages: Sequence[str] = MESSAGES) -> ContrastSet:

@@ -98,6 +98,17 @@ def distinct_contrasts(pairs: Sequence[tuple[str, str]]) -> list[int]:
     return joined(_contrasts(pairs))
 
 
+def shared_templates(pairs: Sequence[tuple[str, str]]) -> list[int]:
+    """The template of each pair: pairs of one keep the same words, which are half of a text or more."""
+    names = names_in(text for pair in pairs for text in pair)
+    keys: list[tuple[Hashable, ...]] = []
+    for pair in pairs:
+        template = template_of(*pair, names)
+        longer = max(len(normalised(text)) for text in pair)
+        keys.append((template,) if 0 < longer <= 2 * len(template) else ())
+    return joined(keys)
+
+
 def distinct_prompts(prompts: Sequence[str]) -> list[int]:
     """The distinct prompt of each prompt: those that are the same but for names are of one."""
     names = names_in(prompts)

@@ -19,20 +19,29 @@ def json_lines(
     Raises:
         ContrastError: not such a file; the message has the line.
     """
-    rows = []
-    for number, line in text_lines(path):
-        row = parse_json(line, f"{path}, line {number}", ContrastError)
-        if isinstance(row, dict) and "messages" in row and "prompt" not in row:
-            row["prompt"] = row.pop("messages")  # what others call it
-        keys = set(row) if isinstance(row, dict) else set()
-        if not required <= keys or keys - required - optional:
-            raise ContrastError(
-                f"{path}, line {number}: needs the keys {', '.join(sorted(required))}"
-                + (f" and may have {', '.join(sorted(optional))}" if optional else "")
-                + f"; found {', '.join(sorted(keys)) or 'none'}."
-            )
-        rows.append((number, _texts_of(f"{path}, line {number}", row)))
-    return rows
+    return [
+        (number, json_row(line, f"{path}, line {number}", required=required, optional=optional))
+        for number, line in text_lines(path)
+    ]
+
+
+def json_row(line: str, where: str, *, required: set[str], optional: set[str]) -> dict[str, Any]:
+    """One such object.
+
+    Raises:
+        ContrastError: it is none; the message begins with where it stands.
+    """
+    row = parse_json(line, where, ContrastError)
+    if isinstance(row, dict) and "messages" in row and "prompt" not in row:
+        row["prompt"] = row.pop("messages")  # what others call it
+    keys = set(row) if isinstance(row, dict) else set()
+    if not required <= keys or keys - required - optional:
+        raise ContrastError(
+            f"{where}: needs the keys {', '.join(sorted(required))}"
+            + (f" and may have {', '.join(sorted(optional))}" if optional else "")
+            + f"; found {', '.join(sorted(keys)) or 'none'}."
+        )
+    return _texts_of(where, row)
 
 
 def _texts_of(where: str, row: dict[str, Any]) -> dict[str, Any]:

@@ -45,13 +45,19 @@ class Outcome:
 
 def call(*arguments: object) -> tuple[int, str]:
     """Exit code and standard error of a command run here."""
-    code, errors = 0, io.StringIO()
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
+    code, _, said = _call(*arguments)
+    return code, said
+
+
+def _call(*arguments: object) -> tuple[int, str, str]:
+    """The same with standard output, the result, in the middle."""
+    code, result, errors = 0, io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(result), contextlib.redirect_stderr(errors):
         try:
             main([str(a) for a in arguments])
         except SystemExit as stop:
             code = int(stop.code or 0)
-    return code, errors.getvalue()
+    return code, result.getvalue(), errors.getvalue()
 
 
 def attack(case: Case, inside: Path) -> Outcome:
@@ -64,21 +70,20 @@ def attack(case: Case, inside: Path) -> Outcome:
     before = _there(case.out)
     with _at_most(LONGEST_S):
         try:
-            code, said = call(*case.arguments)
+            code, result, said = _call(*case.arguments)
         except _TooLongError:
             return Outcome("took too long", -1, "")
     after = _there(case.out)
     _remove(case.out, inside)
     lines = said.strip().splitlines()
-    found = case.arguments[0] in {"verify", "audit"}  # what differs is their result
     if code not in (0, 2) or "Traceback" in said:
         kind = "traceback"
-    elif code == 0:
-        kind = "accepted"
+    elif code == 0:  # an audit prints that a run was altered as its result
+        kind = RIGHT if "see `steerscope verify`" in result.lower() else "accepted"
     elif after != before:
         kind = "half made"
-    elif found and not lines:
-        kind = RIGHT
+    elif case.arguments[0] == "verify" and not lines:
+        kind = RIGHT  # it prints what differs as its result
     elif not lines or not lines[-1].startswith(("error: ", "{")) or len(lines[-1]) > LONGEST:
         kind = "badly said"
     else:
@@ -156,8 +161,10 @@ def run() -> int:
         for case in all_bases(good, bad):
             if " ".join(case.arguments).startswith(given.only):
                 code, said = call(*case.arguments)
-                assert code == 0, (case, said)
                 _remove(case.out, bad)
+                if code:  # then no refusal of a change of it says anything
+                    counts["refused though good"] += 1
+                    _tell(case, Outcome("refused though good", code, said), 0.0, given.log)
         for case in cases:
             started = time.perf_counter()
             outcome = attack(case, bad)

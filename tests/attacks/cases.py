@@ -183,11 +183,11 @@ def _commands(good: Good, bad: Path) -> Table:
             None,
         ),
         "figures": ([good.run], {"@run": [r for r in runs if r.name not in _UNFINISHED], "--format": (*NAME, "html,,svg"), "--theme": NAME, "--columns": (*COUNT, "3")}, None),
-        "audit": ([good.run, "--strict"], {"@run": [r for r in runs if r.name not in _UNFINISHED]}, None),
+        "audit": ([good.run], {"@run": [r for r in runs if r.name not in _UNFINISHED]}, None),
         "verify": ([good.run], {"@folder": runs}, None),
         "run": ([good.experiment, "--out", out], {"@experiment": list(places.bad_yaml(bad, good.experiment)), "--device": DEVICE, "--memory": MEMORY, "--out": folder}, out),
         "weights sweep": (
-            [*small, "--layers", "1"],
+            [*small, "--layers", "1", "--capability", good.pairs, "--edits", "power", "--alphas", "0.3"],
             {**writing, **loading, **light, "--edits": (*NAME, "band[]", "band[9-1]", "deflate[x]", "power[1]", "band[0-٣]", ","), "--weights": (*NAME, ","), "--layers": LAYERS, "--alphas": NUMBERS, "--together": (*NAME, "down:1", "down:9-1:0.1", "down:1:nan", "down:0-99999999:1", "down:1:0.1,down:1:0.2", "up:٣:1"), "--max-select": COUNT, "--max-test": COUNT, "--texts": prompts, "--capability": [*pairs, *NAME], "--out": folder},
             out,
         ),
@@ -207,7 +207,7 @@ def _commands(good: Good, bad: Path) -> Table:
             out,
         ),
         "claims list": ([], {"--file": [*places.bad_texts(bad, ".yaml"), *_claims(bad)]}, None),
-        "claims check": ([], {"--file": [*places.bad_texts(bad, ".yaml"), *_claims(bad)]}, None),
+        "claims check": ([], {"--runs": NAME, "--file": [*places.bad_texts(bad, ".yaml"), *_claims(bad)]}, None),
         "claims store": (["nosuch", "--out", out], {"@experiment": NAME, "--runs": NAME}, out),
         "sae train": (
             ["--model", good.model, "--text", good.prompts, "--out", out, "--site", "resid_post.1", "--features", "8", "--k", "2", "--activations", "64", "--batch", "16"],

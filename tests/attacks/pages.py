@@ -41,7 +41,7 @@ def write_pages(home: Path) -> Iterator[Path]:
     shutil.copytree(good.model, model)
     pairs = home / f"{NAME}.jsonl"
     pairs.write_text("".join(f"{json.dumps(_pair(i))}\n" for i in range(10, 34)))
-    out = home / "pages"
+    out, adapter = home / "pages", home / "hostile.safetensors"
     asked = ["--model", model, "--contrasts", pairs]
     short = ["--doses", "1", "--n-new", "3", "--layers", "1", *asked]
     for command in (
@@ -49,7 +49,8 @@ def write_pages(home: Path) -> Iterator[Path]:
         ["sweep", *short, "--out", out / "sweep"],
         ["figures", out / "report"],
         ["figures", out / "sweep"],
-        ["adapter", "evaluate", good.adapter, *asked, "--out", out / "evaluate"],
+        ["adapter", "train", *asked, "--rank", "2", "--epochs", "1", "--out", adapter],
+        ["adapter", "evaluate", adapter, *asked, "--out", out / "evaluate"],
         ["styles", "--model", model, "--style", f"{NAME} | w5", "--style", "w6 | w7"]
         + ["--out", out / "styles"],
         ["sae", "features", good.sae, *asked, "--top", "4", "--text", _texts(good)]

@@ -65,3 +65,4 @@ def test_no_cell_of_text_is_a_formula_and_numbers_stay():
     assert lines[6].startswith("'\t=1")
     assert lines[7] == "a=1,-1.5"
     assert lines[8] == ",-1.5"
+    assert as_csv(pd.DataFrame({"=1+1": [0]})).splitlines()[0] == "'=1+1"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -115,8 +116,11 @@ def _printed(out: Path) -> object:
     return {p.name: p.read_bytes() for p in (out / "tables").iterdir()}
 
 
-def start(command: Command, out: Path, at: int | None = None) -> int:
-    """The command in a child, killed at a moment: 2n before and 2n + 1 after its rename n."""
+def start(command: Command, out: Path, at: int | None = None, limit: int | None = None) -> int:
+    """The command in a child, killed at a moment: 2n before and 2n + 1 after its rename n.
+
+    With a limit, no file of the child may have more bytes, as on a disk without room.
+    """
     pid = os.fork()
     if pid:
         return pid
@@ -136,6 +140,9 @@ def start(command: Command, out: Path, at: int | None = None) -> int:
         Path(f"{out}.renamed").write_text(str(renamed))
 
     os.replace = counted
+    if limit is not None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that it is an error and no death
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:
         main([*command.arguments, "--out", str(out)])
         code = 0

@@ -222,6 +222,19 @@ def test_a_second_process_and_a_second_thread_are_told_at_once(tmp_path):
     assert len(Run.open(tmp_path / "r").table()) == 2
 
 
+def test_figures_are_drawn_by_one_at_a_time(tmp_path, run_cli):
+    run = start(tmp_path / "r")
+    run.append([row()])
+    said = []
+    with owned(run.path, ours=True):
+        thread = threading.Thread(target=lambda: said.append(run_cli("figures", run.path)))
+        thread.start()
+        thread.join()
+    [(code, _, errors)] = said
+    assert code == 2
+    assert "is being written by another process" in errors
+
+
 def test_a_run_that_fails_before_anything_is_measured_leaves_nothing(tmp_path):
     def fail(path):
         with measuring(path):

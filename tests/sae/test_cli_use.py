@@ -71,6 +71,7 @@ def test_features_are_steered(folder, capsys):
         (("overlap", "{}", "--k", "49"), "49 features of a dictionary of 48"),
         (("overlap", "{}", "--contrasts", "mood", "--contrasts", "register",
           "--source", "labels", "--pairs", "4"), "unknown source"),  # fmt: skip
+        (("overlap", "{}", "--contrasts", "mood", "--contrasts", "mood"), "names a set twice"),
         (("features", "{}", "--features", "48"), "features 0 to 47"),
         (("features", "{}", "--neuronpedia", "nowhere.json"), "cannot read nowhere.json"),
         (("steer", "{}", "--prompt", "The"), "at least one edit"),

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from steerscope.errors import TooLittleDataError
+from steerscope.judges.card import Card
 from steerscope.judges.effects import KL_WRITTEN, Effect
+from steerscope.judges.registry import read_card
 from steerscope.runs.results import Run
 from steerscope.statistics import BestCell, Estimate, MixedSlope
+from steerscope.statistics.misclassification import corrected_difference, corrected_share
 from steerscope.studies.steering.plan import (
     StudyPlan,
     SweepPlan,
@@ -72,6 +75,9 @@ class Findings:
         over_other: stated effect minus that of another concept's direction; None without one.
         n_rows: prompts or pairs that the effect is stated on.
         distinct: whether the run says which of them are distinct.
+        card: how well the judge tells texts apart that it has not seen; None for one without a card.
+        corrected_effect: the stated share, corrected for the errors of the judge; None without a card.
+            The gain is corrected likewise.
         heads: eigengap per head; None without attention keys.
         predictor: how the weakest link ranks the layers.
     """
@@ -103,6 +109,8 @@ class Findings:
     over_other: Estimate | None
     n_rows: int
     distinct: bool
+    card: Card | None
+    corrected_effect: Estimate | None
 
 
 _SAME = 1e-6  # natural units
@@ -120,11 +128,12 @@ def find(run: Run) -> Findings:
     groups = groups_of(run)
     rows = pd.util.hash_pandas_object(table, index=False).to_numpy()
     labels = json.dumps(groups.labels, sort_keys=True)
-    key = (plan, effect, hashlib.sha256(rows.tobytes() + labels.encode()).hexdigest())
+    card = read_card(run.path)
+    key = (plan, effect, hashlib.sha256(f"{card}{labels}".encode() + rows.tobytes()).hexdigest())
     if key not in _found:
         while len(_found) >= _KEPT:
             del _found[next(iter(_found))]
-        _found[key] = _find_in(table, plan, effect, groups)
+        _found[key] = _with_card(_find_in(table, plan, effect, groups), card)
     return _found[key]
 
 
@@ -187,6 +196,21 @@ def _find_in(
         over_other=stated.over(cell, _cells(table, "other_concept", at)),
         n_rows=stated.n_rows(cell),
         distinct=groups.known,
+        card=None,
+        corrected_effect=None,
+    )
+
+
+def _with_card(f: Findings, card: Card | None) -> Findings:
+    """The findings with what the judge gets wrong taken into account."""
+    if card is None:
+        return f
+    rates = (card.sensitivity, card.specificity)
+    return replace(
+        f,
+        card=card,
+        corrected_effect=None if f.stated is None else corrected_share(f.stated, *rates),
+        gain=None if f.gain is None else corrected_difference(f.gain, *rates),
     )
 
 
@@ -208,6 +232,7 @@ def case_of(f: Findings, errors: Sequence[str] = ()) -> Case:
         costs=f.costs,
         errors=tuple(errors),
         judged=f.effect.is_share,
+        judge_fails="" if f.card is None or f.card.tells else str(f.card),
     )
 
 

@@ -22,7 +22,7 @@ from steerscope.engine.generation import Greedy, Sample, generation_plan
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.extraction.activations import Contrast
 from steerscope.extraction.reading import ReadToken
-from steerscope.judges import Judge, choose_judge
+from steerscope.judges import Judge
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
@@ -34,6 +34,7 @@ from steerscope.sites import Site, check_stream
 from steerscope.steering.interventions import Cell
 from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import Bench, Decoding, Material, dose_cells
+from steerscope.studies.judging import Question, find_judge
 from steerscope.studies.steering.beside import measure_eigengaps, measure_noise, measure_sinks
 from steerscope.studies.steering.nulls import (
     NULL,
@@ -195,7 +196,8 @@ def _bind(
     source = texts.contrasts.sha256
     texts = texts.in_chat(model, plan.chat)
     sites = sites_at(model, plan.stream, plan.layers)
-    judge = choose_judge(texts.contrasts, texts.all_prompts)
+    judging = find_judge(_question(plan, texts), model, out)
+    judge = judging.judge
     _check_scope(plan, judge)
     _log.info("memory: %s", generation_plan(model, texts.longest(model, plan.n_new), plan.n_new)[0])
     other = _other_pairs(plan, model)
@@ -215,6 +217,7 @@ def _bind(
             "contrasts_sha256": texts.contrasts.sha256,
             "prompts_sha256": [texts.prompts.select.sha256, texts.prompts.test.sha256],
             "effect": asdict(judge.effect),
+            **judging.settings,
         },
         provenance=provenance_of(model)
         | {
@@ -230,7 +233,21 @@ def _bind(
             "contrasts_source_sha256": source,
         },
     )
+    judging.keep(run)
     return _Bound(plan, model, texts, judge, found, directions, run, progress)
+
+
+def _question(plan: Plan, texts: Texts) -> Question:
+    """What a judge is to tell."""
+    return Question(
+        plan.judge,
+        plan.judge_labels,
+        texts.contrasts,
+        texts.pairs,
+        texts.all_prompts,
+        plan.n_new,
+        plan.seed,
+    )
 
 
 def _check_scope(plan: Plan, judge: Judge) -> None:
@@ -255,6 +272,7 @@ def _other_pairs(plan: Plan, model: LensModel) -> ContrastSet | None:
 def _settings(plan: Plan) -> dict[str, Any]:
     """The plan without what is not asked for, so that runs from before it could be asked continue."""
     usual = {"chat": None, "bos": "auto", "revision": None, "all_layers": False}
+    usual |= {"judge": None, "judge_labels": None}
     chat = as_chat(plan.chat)
     settings = asdict(plan) | {"chat": None if chat is None else chat.stored()}
     return {k: v for k, v in settings.items() if k not in usual or v != usual[k]}

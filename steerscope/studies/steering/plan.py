@@ -10,6 +10,7 @@ from steerscope.doses import check_unit
 from steerscope.errors import BadValueError, RunError, UnknownNameError
 from steerscope.judges import stored_effect
 from steerscope.judges.effects import Effect
+from steerscope.judges.registry import check_judge
 from steerscope.runs.results import Run
 from steerscope.sites import check_stream
 from steerscope.steering.scopes import Scope
@@ -49,9 +50,12 @@ class Plan:
         chat: how pairs and prompts are put into the model's chat template: true for as it is, a
             `Chat` for a system message, arguments or a date; None for plain text.
         grouping: what splits keep together, as `ContrastSet.split` reads it.
+        judge: what reads the texts that are written, as `judges.registry` knows it; None for the
+            oracle where it can read them, else preference.
+        judge_labels: file of labelled texts for the judge; None for replies to a style, else the pairs.
 
     Raises:
-        UnknownNameError: no such stream, scope or grouping.
+        UnknownNameError: no such stream, scope, grouping or judge.
         BadValueError: a scope that cannot be read, a count below 1, a temperature below 0 or a seed
             outside 0..2⁶³-1.
     """
@@ -77,12 +81,16 @@ class Plan:
     chat: bool | Chat | None = None
     grouping: str = CONTRAST
     all_layers: bool = False
+    judge: str | None = None
+    judge_labels: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stream", check_stream(self.stream))
         object.__setattr__(self, "chat", as_chat(self.chat))
         if self.grouping not in GROUPINGS:
             raise UnknownNameError("grouping", self.grouping, GROUPINGS)
+        if self.judge is not None:
+            check_judge(self.judge)
         Scope.parse(self.scope)
         check_temperature(self.temperature)
         check_seed(self.seed)

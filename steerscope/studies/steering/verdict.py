@@ -103,6 +103,7 @@ class Case:
         costs: what it cost.
         errors: errors that the audit found.
         judged: whether the effect was read in the model's own text.
+        judge_fails: the card of a judge that does not tell texts apart; empty for one that does.
     """
 
     gain: Estimate | None
@@ -115,6 +116,7 @@ class Case:
     costs: tuple[Cost, ...]
     errors: tuple[str, ...] = ()
     judged: bool = True
+    judge_fails: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,16 +135,17 @@ class Verdict:
 def decide(case: Case) -> Verdict:
     """The rule.
 
-    1. **No**: the interval of the gain lies below the smallest effect of interest.
+    1. **No**: the interval of the gain lies below the smallest effect of interest, by a judge that
+       tells texts apart.
     2. **Not shown**: any of these is not so: the interval lies above the smallest effect of interest;
        the method is ahead of at least 19 null directions of each kind, p <= 0.05; the choice has a
        corrected p <= 0.05; the gain is above that of label-shuffled directions; the audit finds no
-       error; what it costs is known.
+       error; what it costs is known; the judge, if it has a card, tells texts apart.
     3. **Yes, at a price**: a cost has an interval that is not within its limit.
     4. **Yes**.
     """
     gain = case.gain
-    if gain is not None and gain.high < case.smallest:
+    if gain is not None and gain.high < case.smallest and not case.judge_fails:
         return Verdict("No")
     missing = _missing(case)
     if missing:
@@ -153,7 +156,7 @@ def decide(case: Case) -> Verdict:
 
 def _missing(case: Case) -> list[str]:
     """What a Yes lacks, in words."""
-    found = []
+    found = [f"the judge cannot tell: {case.judge_fails}"] if case.judge_fails else []
     if case.gain is None or not case.gain.low > case.smallest:
         found.append(_too_little(case))
     found += _nulls_missing(case.nulls)

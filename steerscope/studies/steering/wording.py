@@ -184,10 +184,18 @@ def answer(findings: Findings) -> list[str]:
     estimate = f.stated or c.effect
     on = _held_out(f) if f.stated else f"{estimate.n} prompts of the select split"
     said.append(f"Effect: {amount(f.effect, estimate)} {f.effect.words}, on {on}.")
-    if f.joint and f.gain:
+    if f.card is not None:
+        said.append(f"Judge: {f.effect.words.rsplit(' by ', 1)[-1]}, {f.card}.")
+    if f.corrected_effect is not None:
         said.append(
-            f"Flipped and undamaged: {amount(f.effect, f.joint)} of all texts, "
-            f"{amount(f.effect, f.gain, difference=True)} above plain."
+            f"Corrected for the errors of the judge: {amount(f.effect, f.corrected_effect)}."
+        )
+    if f.joint and f.gain:
+        success = "Flipped" if f.card is None else f"Showing {f.effect.positive}"
+        after = "" if f.card is None else ", corrected likewise"
+        said.append(
+            f"{success} and undamaged: {amount(f.effect, f.joint)} of all texts, "
+            f"{amount(f.effect, f.gain, difference=True)} above plain{after}."
         )
     said += [nulls_in_words(f)] if f.stated else []
     if f.corrected:

@@ -1,0 +1,179 @@
+"""Texts of which it is known whether they show the concept: some to fit a judge on, others to test it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from steerscope.engine.generation import Sample, attempt
+from steerscope.errors import JudgeError
+from steerscope.models.lens_model import LensModel
+from steerscope.texts.contrasts import ContrastSet, Split
+from steerscope.texts.files import parse_json, read_text
+from steerscope.texts.lines import text_lines
+
+_REPLIES = 4  # to each instructed message, under seeds of their own
+_TRUE = {"1", "true", "yes", "positive"}
+_FALSE = {"0", "false", "no", "negative"}
+
+
+@dataclass(frozen=True)
+class LabelledText:
+    """One text and its class.
+
+    Attributes:
+        text: as a judge gets it.
+        positive: whether it shows the concept.
+        group: texts of one group are about the same, and count as one.
+        prompt: what it was written after; empty if nothing is known.
+    """
+
+    text: str
+    positive: bool
+    group: int
+    prompt: str = ""
+
+
+@dataclass(frozen=True)
+class LabelledTexts:
+    """Texts to fit a judge on, and others that it has not seen.
+
+    Attributes:
+        source: where they are from, in words.
+        fit: for a judge to learn from, or to set its threshold by.
+        held_out: for its card.
+    """
+
+    source: str
+    fit: tuple[LabelledText, ...]
+    held_out: tuple[LabelledText, ...]
+
+    def stored(self) -> dict[str, Any]:
+        """As values of JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_stored(cls, fields: dict[str, Any]) -> LabelledTexts:
+        """What `stored` gave."""
+        parts = (tuple(LabelledText(**t) for t in fields[name]) for name in ("fit", "held_out"))
+        return cls(str(fields["source"]), *parts)
+
+
+def from_pairs(pairs: Split[ContrastSet]) -> LabelledTexts:
+    """The texts of contrast pairs: those of the fit split to fit on, all others for the card."""
+    fit, *rest = (_texts_of(part) for part in (pairs.fit, pairs.select, pairs.test))
+    offset = max((t.group for t in rest[0]), default=0) + 1
+    shifted = [LabelledText(t.text, t.positive, t.group + offset) for t in rest[1]]
+    return LabelledTexts("held-out pairs", tuple(fit), (*rest[0], *shifted))
+
+
+def _texts_of(pairs: ContrastSet) -> list[LabelledText]:
+    return [
+        LabelledText(text, positive, group)
+        for pair, group in zip(pairs.pairs, pairs.groups, strict=True)
+        for text, positive in ((pair.positive, True), (pair.negative, False))
+    ]
+
+
+def from_replies(
+    model: LensModel, pairs: Split[ContrastSet], *, n_new: int, seed: int
+) -> LabelledTexts:
+    """What the model itself writes when it is asked for the concept, and when it is asked for the other.
+
+    The pairs are messages under either instruction; each is answered a few times at temperature 1.
+    The label is what was asked for, so that a model which does not do as it is asked gives a judge
+    that cannot tell.
+
+    Args:
+        model: writes the replies.
+        pairs: of a style, in the chat template if the model is to chat.
+        n_new: tokens of each reply.
+        seed: of the sampling.
+    """
+    parts = []
+    for number, part in enumerate((pairs.fit, pairs.select, pairs.test)):
+        asked = [text for pair in part.pairs for text in (pair.positive, pair.negative)]
+        rounds = [
+            attempt(model, asked, n_new=n_new, sampler=Sample(1.0, seed + 7919 * (r + 1)))[0]
+            for r in range(_REPLIES)
+        ]
+        parts.append(
+            tuple(
+                LabelledText(written.text, place % 2 == 0, 1000 * number + place // 2)
+                for found in rounds
+                for place, written in enumerate(found)
+                if written.text.strip()
+            )
+        )
+    return LabelledTexts(
+        "replies of the model to either instruction", parts[0], parts[1] + parts[2]
+    )
+
+
+def from_file(path: str | Path, seed: int = 0) -> LabelledTexts:
+    """Texts with labels from a file: half to fit on, half for the card.
+
+    JSON lines or CSV with the columns `text` and `label` (1 or 0, true or false, positive or
+    negative) and, if there is one, `prompt`. Equal texts stay in one half.
+
+    Raises:
+        JudgeError: not such a file, or fewer than two texts of a class in either half.
+    """
+    path = Path(path)
+    rows = _csv_rows(path) if path.suffix == ".csv" else _json_rows(path)
+    groups: dict[str, int] = {}
+    texts = []
+    for where, row in rows:
+        label = str(row.get("label", "")).strip().lower()
+        if not str(row.get("text") or "").strip() or label not in _TRUE | _FALSE:
+            raise JudgeError(f"{where}: needs a text and a label, 1 or 0.")
+        text = str(row["text"])
+        group = groups.setdefault(" ".join(text.split()), len(groups))
+        texts.append(LabelledText(text, label in _TRUE, group, str(row.get("prompt") or "")))
+    order = list(groups.values())
+    Random(seed).shuffle(order)
+    fitted = set(order[: len(order) // 2])
+    fit = tuple(t for t in texts if t.group in fitted)
+    held_out = tuple(t for t in texts if t.group not in fitted)
+    for part in (fit, held_out):
+        check_classes(part, f"a half of {path}")
+    return LabelledTexts(path.name, fit, held_out)
+
+
+def check_classes(texts: Sequence[LabelledText], what: str) -> None:
+    """Refuse texts that do not hold both classes twice.
+
+    Raises:
+        JudgeError: they do not.
+    """
+    n = [sum(t.positive is side for t in texts) for side in (True, False)]
+    if min(n) < 2:
+        raise JudgeError(
+            f"{what} has {n[0]} positive and {n[1]} negative texts; a judge needs at least 2 of each."
+        )
+
+
+def _json_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    rows = []
+    for number, line in text_lines(path):
+        where = f"{path}, line {number}"
+        row = parse_json(line, where, JudgeError)
+        if not isinstance(row, dict):
+            raise JudgeError(f"{where}: is no JSON object.")
+        rows.append((where, row))
+    return rows
+
+
+def _csv_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    reader = csv.DictReader(read_text(path, JudgeError).splitlines(keepends=True))
+    return [(f"{path}, row {number}", dict(row)) for number, row in enumerate(reader, 1)]
+
+
+def as_json(texts: LabelledTexts) -> str:
+    """The texts as JSON."""
+    return json.dumps(texts.stored(), indent=1, ensure_ascii=False)

@@ -1,0 +1,1 @@
+"""What gives texts a score, one file each."""

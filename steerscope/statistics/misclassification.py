@@ -1,0 +1,88 @@
+"""Shares that a fallible judge counted, corrected for its errors."""
+
+from __future__ import annotations
+
+import math
+
+from scipy import stats
+
+from steerscope.statistics.intervals import CONFIDENCE, Estimate
+
+_Z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+
+
+def corrected_share(said: Estimate, sensitivity: Estimate, specificity: Estimate) -> Estimate:
+    """The share of texts that show a concept, from the share that a judge says do.
+
+    π = (p + Sp - 1) / (Se + Sp - 1), with the uncertainty of all three in the interval. It is cut at 0
+    and 1. NaN where the judge does not tell the classes apart (Se + Sp <= 1). The n of `said` is
+    widened to what its own interval is worth, so that repeated prompts count as often as they say
+    something new.
+
+    Args:
+        said: share of texts that the judge says show it.
+        sensitivity: share of those that do show it which it says do.
+        specificity: share of the others which it says do not.
+
+    Source: Rogan & Gladen 1978; the interval of Lang & Reiczigel 2014.
+    """
+    youden = sensitivity.value + specificity.value - 1
+    if not youden > 0 or math.isnan(said.value):
+        return Estimate(math.nan, math.nan, math.nan, said.n)
+    value = _inside((said.value + specificity.value - 1) / youden)
+    n = _worth(said)
+    p = (n * said.value + _Z**2 / 2) / (n + _Z**2)
+    n += _Z**2
+    (se, n_se), (sp, n_sp) = (
+        ((_worth(r) * r.value + 1) / (_worth(r) + 2), _worth(r) + 2)
+        for r in (sensitivity, specificity)
+    )
+    j = se + sp - 1
+    if not j > 0:
+        return Estimate(value, 0.0, 1.0, said.n)
+    pi = (p + sp - 1) / j
+    shift = 2 * _Z**2 * (pi * se * (1 - se) / n_se - (1 - pi) * sp * (1 - sp) / n_sp)
+    variance = p * (1 - p) / n + pi**2 * se * (1 - se) / n_se + (1 - pi) ** 2 * sp * (1 - sp) / n_sp
+    half = _Z * math.sqrt(variance) / j
+    return Estimate(value, _inside(pi + shift - half), _inside(pi + shift + half), said.n)
+
+
+def corrected_difference(gain: Estimate, sensitivity: Estimate, specificity: Estimate) -> Estimate:
+    """A difference of two shares that one judge counted, corrected for its errors.
+
+    Δπ = Δp / (Se + Sp - 1); the specificity cancels. The squared relative errors of both add up. NaN
+    where the judge does not tell the classes apart.
+
+    Source: Rogan & Gladen 1978, by the delta method.
+    """
+    youden = sensitivity.value + specificity.value - 1
+    if not youden > 0 or math.isnan(gain.value):
+        return Estimate(math.nan, math.nan, math.nan, gain.n)
+    errors = [
+        r.value * (1 - r.value) / (_worth(r) + 2) + 1 / (4 * (_worth(r) + 2) ** 2)
+        for r in (sensitivity, specificity)
+    ]
+    value = gain.value / youden
+    extra = (_Z * value / youden) ** 2 * sum(errors)
+    down = math.sqrt(((gain.value - gain.low) / youden) ** 2 + extra)
+    up = math.sqrt(((gain.high - gain.value) / youden) ** 2 + extra)
+    return Estimate(value, value - down, value + up, gain.n)
+
+
+def _inside(share: float) -> float:
+    return min(1.0, max(0.0, share))
+
+
+def _worth(share: Estimate) -> float:
+    """As many independent texts as give an interval of Wilson's this wide, at most n."""
+    width = share.high - share.low
+    if not 0 < width < 1:
+        return float(max(1, share.n))
+    p = share.value
+    # Wilson: width = 2 z / (1 + z²/m) sqrt(p(1-p)/m + z²/4m²), solved for m by bisection.
+    low, high = 1e-3, float(max(1, share.n))
+    for _ in range(60):
+        m = (low + high) / 2
+        wide = 2 * _Z / (1 + _Z**2 / m) * math.sqrt(p * (1 - p) / m + _Z**2 / (4 * m**2))
+        low, high = (m, high) if wide > width else (low, m)
+    return high

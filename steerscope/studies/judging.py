@@ -1,0 +1,119 @@
+"""Which judge a study has: the one that was asked for, fitted on texts that no condition wrote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from steerscope.errors import JudgeError
+from steerscope.judges import Judge, TextJudge, choose_judge
+from steerscope.judges.labelled import LabelledTexts, from_file, from_pairs, from_replies
+from steerscope.judges.registry import (
+    KEPT,
+    ORACLE,
+    PREFERENCE,
+    KnownJudge,
+    as_stored,
+    check_judge,
+    make_judge,
+    read_judge,
+)
+from steerscope.models.lens_model import LensModel
+from steerscope.runs.results import Run, has_measured
+from steerscope.runs.seals import file_sha256
+from steerscope.runs.whole_files import write_whole
+from steerscope.texts.contrasts import STYLE, ContrastSet, Prompt, Split
+
+ASKED = "asked"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a judge is asked to tell, and by what.
+
+    Attributes:
+        judge: name of the judge; None for the oracle where it can read the texts, else preference.
+        labels: file of labelled texts to fit on and for the card; None for what the study has.
+        contrasts: the contrast set.
+        pairs: its splits, as they are given to the model.
+        prompts: those that are continued.
+        n_new: tokens of a continuation.
+        seed: of the replies that the model is asked for.
+    """
+
+    judge: str | None
+    labels: str | None
+    contrasts: ContrastSet
+    pairs: Split[ContrastSet]
+    prompts: tuple[Prompt, ...]
+    n_new: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Judging:
+    """A judge, what it was fitted on where it was fitted, and the files that decide what it says."""
+
+    judge: Judge
+    known: KnownJudge | None = None
+    files: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> dict[str, list[str]]:
+        """Hashes of the files that decide what the judge says; nothing where there are none."""
+        hashes = [file_sha256(Path(name)) for name in self.files]
+        return {"judge_sha256": hashes} if hashes else {}
+
+    def keep(self, run: Run) -> None:
+        """Store the judge beside the rows that it makes, so that it can be had again."""
+        if self.known is not None:
+            write_whole(run.path / KEPT, as_stored(self.known))
+
+
+def find_judge(question: Question, model: LensModel, out: str | Path) -> Judging:
+    """The judge of a study; that of the run which is there already, where it is the same.
+
+    Raises:
+        UnknownNameError: no such judge.
+        JudgeError: it cannot be had, or cannot read these texts.
+    """
+    name = question.judge
+    if name is None:
+        return Judging(choose_judge(question.contrasts, question.prompts))
+    kind, _ = check_judge(name)
+    if kind == PREFERENCE:
+        return Judging(TextJudge())
+    if kind == ORACLE:
+        judge = choose_judge(question.contrasts, question.prompts)
+        if isinstance(judge, TextJudge):
+            raise JudgeError(
+                f"the oracle cannot read {question.contrasts.name}: it knows the bundled world, its "
+                "prompts and its variables alone."
+            )
+        return Judging(judge)
+    files = tuple(f for f in (name.partition(":")[2], question.labels) if f and Path(f).is_file())
+    kept = Path(out) / KEPT
+    if kept.is_file() and has_measured(Path(out)):  # else it may be that of another question
+        there = read_judge(kept)
+        if there.judge.name == name:
+            return Judging(there.judge, there, files)
+    known = make_judge(name, _labelled(question, model), question.contrasts.concept)
+    return Judging(known.judge, known, files)
+
+
+def _labelled(question: Question, model: LensModel) -> LabelledTexts:
+    """Labelled texts: those of a file, the model's own replies to a style, or the contrast pairs."""
+    kind, argument = check_judge(question.judge or PREFERENCE)
+    trains = kind == "classifier" and argument
+    file = argument if trains and argument != ASKED else question.labels
+    if file:
+        return from_file(file, question.seed)
+    is_style = question.contrasts.name.startswith(STYLE)
+    if trains and not is_style:
+        raise JudgeError(
+            "the judge classifier:asked needs instructions to ask by: give style:NAME or "
+            "'style:WANTED | OTHERWISE' as contrasts, or classifier:FILE."
+        )
+    if is_style:
+        return from_replies(model, question.pairs, n_new=question.n_new, seed=question.seed)
+    return from_pairs(question.pairs)

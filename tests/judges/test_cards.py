@@ -1,0 +1,86 @@
+"""Cards: hand arithmetic, a judge that cannot tell, and shares corrected for what it gets wrong."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from steerscope.judges.card import Card, measure_card
+from steerscope.judges.labelled import LabelledText
+from steerscope.judges.scorers.length import Length
+from steerscope.judges.scoring import ScoreJudge
+from steerscope.statistics import Estimate, wilson
+from steerscope.statistics.misclassification import corrected_difference, corrected_share
+
+JUDGE = ScoreJudge("length", Length(), 2.5, 1, "long")
+
+
+def texts_of(lengths, positive, start=0):
+    return [LabelledText("w " * n, positive, start + i) for i, n in enumerate(lengths)]
+
+
+def test_a_card_counts_what_the_judge_gets_right_of_either_class():
+    texts = texts_of([3, 3, 4, 1], True) + texts_of([1, 2, 1, 5, 1], False, 10)
+    card = measure_card(JUDGE, texts, "by hand")
+    assert card.sensitivity.value == 3 / 4
+    assert card.specificity.value == pytest.approx(4 / 5)
+    # Pairs of a long and a short text that are in the right order; ties count half.
+    assert card.auc.value == pytest.approx((3 * 4 + 0.5 * 3 + 0.0) / 20)
+    assert Card.from_stored(card.stored()) == card
+    assert not card.tells
+    assert "the judge cannot tell" in str(card)
+
+
+def test_a_judge_that_tells_has_a_card_that_says_so():
+    card = measure_card(JUDGE, texts_of([3] * 20, True) + texts_of([1] * 20, False, 50), "by hand")
+    assert card.tells
+    assert "cannot tell" not in str(card)
+
+
+def test_a_perfect_judge_is_corrected_by_nothing():
+    said, perfect = wilson(30, 100), wilson(10**7, 10**7)
+    found = corrected_share(said, perfect, perfect)
+    assert found.value == pytest.approx(0.3)
+    assert found.low == pytest.approx(said.low, abs=0.01)
+    assert found.high == pytest.approx(said.high, abs=0.01)
+    gain = corrected_difference(Estimate(0.2, 0.1, 0.3, 50), perfect, perfect)
+    assert (gain.low, gain.value, gain.high) == pytest.approx((0.1, 0.2, 0.3), abs=1e-6)
+
+
+def test_a_judge_at_chance_corrects_to_nothing_known():
+    half = wilson(10, 20)
+    assert math.isnan(corrected_share(wilson(5, 20), half, half).value)
+    assert math.isnan(corrected_difference(Estimate(0.2, 0.1, 0.3, 50), half, half).low)
+
+
+@pytest.mark.parametrize("truth", [0.0, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize(("sensitivity", "specificity"), [(0.9, 0.8), (0.7, 0.95)])
+def test_the_interval_of_a_corrected_share_covers_the_truth(truth, sensitivity, specificity):
+    rng = np.random.default_rng(0)
+    covered, runs = 0, 400
+    for _ in range(runs):
+        shown = truth * sensitivity + (1 - truth) * (1 - specificity)
+        found = corrected_share(
+            wilson(int(rng.binomial(80, shown)), 80),
+            wilson(int(rng.binomial(60, sensitivity)), 60),
+            wilson(int(rng.binomial(60, specificity)), 60),
+        )
+        covered += found.low <= truth <= found.high
+    assert covered / runs >= 0.93
+
+
+def test_the_interval_of_a_corrected_gain_covers_the_truth():
+    rng = np.random.default_rng(1)
+    covered, runs, se, sp = 0, 400, 0.85, 0.8
+    for _ in range(runs):
+        shares = [t * se + (1 - t) * (1 - sp) for t in (0.2, 0.6)]
+        before, after = (rng.random(100) < s for s in shares)
+        d = after.astype(float) - before
+        half = 1.96 * d.std(ddof=1) / 10
+        gain = Estimate(d.mean(), d.mean() - half, d.mean() + half, 100)
+        rates = [wilson(int(rng.binomial(60, r)), 60) for r in (se, sp)]
+        found = corrected_difference(gain, *rates)
+        covered += found.low <= 0.4 <= found.high
+    assert covered / runs >= 0.93

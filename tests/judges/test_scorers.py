@@ -1,0 +1,219 @@
+"""What scores texts: hand arithmetic for each judge, and one line for each bad one."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from transformers import BertConfig, BertForSequenceClassification
+
+from steerscope.engine.generation import Continuation
+from steerscope.errors import JudgeError, UnknownNameError
+from steerscope.judges.labelled import LabelledText, LabelledTexts, from_file
+from steerscope.judges.registry import (
+    NAMES,
+    as_stored,
+    check_judge,
+    make_judge,
+    read_judge,
+)
+from steerscope.judges.scorers.functions import UserFunction
+from steerscope.judges.scorers.length import Length
+from steerscope.judges.scorers.patterns import read_pattern, read_schema
+from steerscope.judges.scorers.sentiment import find_sentiment
+from steerscope.judges.scorers.words import read_words
+from steerscope.judges.scoring import SCORE, SHOWN, ScoreJudge
+from steerscope.texts.contrasts import Prompt
+from tests.conftest import word_tokenizer
+
+
+def texts_of(*rows):
+    return tuple(LabelledText(text, positive, n) for n, (text, positive) in enumerate(rows))
+
+
+HAPPY = texts_of(
+    ("what joy, we laughed", True),
+    ("a happy day of joy", True),
+    ("she cried, so sad", False),
+    ("a sad and cold day", False),
+)
+TEXTS = LabelledTexts("by hand", HAPPY, HAPPY)
+
+
+def test_words_are_weighed_and_counted_per_100_words(tmp_path):
+    file = tmp_path / "w.yaml"
+    file.write_text("positive: {joy: 2, 'smil\\w*': 1}\nnegative: [sad]\nthreshold: 1.5\n")
+    counts = read_words(file)
+    # Of 8 words: joy (2), Smiles (1), sad (-1); joyful is another word.
+    assert counts.scores([""], ["Joy and Smiles, joyful or sad, all day"]) == [100 * 2 / 8]
+    assert math.isnan(counts.scores([""], ["..."])[0])
+    assert counts.threshold == 1.5
+    file.write_text("positive: [joy]\nscope: last_sentence\n")
+    assert read_words(file).scores(["", ""], ["joy. No.", "No. A joy."]) == [0.0, 50.0]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("good: [a]\n", "line 1: unknown key 'good'; known: negative, positive, scope, threshold"),
+        ("scope: text\n", "needs a list of patterns"),
+        ("positive: ['(']\n", "does not compile"),
+        ("positive: {a: .nan}\n", "must be a finite number"),
+        ("positive: 3\n", "must be a list of patterns"),
+        ("positive: [a]\nscope: all\n", "unknown scope 'all'; known: text"),
+        ("positive: &x [*x]\n", "repeats another part"),
+        ("a: [\n", "this is not YAML"),
+    ],
+)
+def test_a_bad_file_of_words_gets_one_line(content, said, tmp_path):
+    (tmp_path / "w.yaml").write_text(content)
+    with pytest.raises(JudgeError) as caught:
+        read_words(tmp_path / "w.yaml")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_length_pattern_schema_and_sentiment_by_hand(tmp_path):
+    assert Length().scores(["", ""], ["two words", ""]) == [2.0, 0.0]
+    assert read_pattern(r"\?\s*$").scores(["", ""], ["Why?", "Why? So."]) == [1.0, 0.0]
+    schema = tmp_path / "s.json"
+    schema.write_text(json.dumps({"type": "object", "required": ["a"]}))
+    fits = read_schema(schema)
+    assert fits.scores([""] * 4, ['So: {"a": 1} end', '{"b": 1}', "{", "[1]"]) == [1, 0, 0, 0]
+    good, bad = find_sentiment().scores(["", ""], ["I love this, great!", "I hate this."])
+    assert bad < -0.05 < 0.05 < good
+
+
+def test_a_function_of_the_users_is_asked_with_text_or_prompt_and_text():
+    assert UserFunction("builtins:len").scores([""], ["four"]) == [4.0]
+    place = f"{__name__}:shared"
+    assert UserFunction(place).scores(["ab"], ["abc"]) == [2.0]
+    assert math.isnan(UserFunction(f"{__name__}:silent").scores([""], ["x"])[0])
+    for name, said in (
+        ("broken", "raised on 'x' (division by zero"),
+        ("talkative", "returned 'much' for 'x', no number"),
+        ("nowhere", "cannot import"),
+    ):
+        with pytest.raises(JudgeError, match=name) as caught:
+            UserFunction(f"{__name__}:{name}").scores([""], ["x"])
+        assert said in str(caught.value)
+
+
+def shared(prompt, text):
+    return len(set(prompt) & set(text))
+
+
+def silent(text):
+    return None
+
+
+def broken(text):
+    return 1 / 0
+
+
+def talkative(text):
+    return "much"
+
+
+@pytest.mark.parametrize("name", ["words", "regex", "json", "hf", "python"])
+def test_a_judge_that_needs_something_after_its_colon_says_what(name):
+    with pytest.raises(JudgeError, match=f"is written {name}:"):
+        check_judge(name)
+
+
+def test_an_unknown_judge_lists_the_known_and_nothing_follows_one_that_takes_nothing():
+    with pytest.raises(UnknownNameError) as caught:
+        check_judge("oracel")
+    assert all(name in str(caught.value) for name in NAMES)
+    for name in ("length:3", "oracle:x", "preference:"):
+        with pytest.raises(JudgeError, match="takes nothing after it"):
+            check_judge(name)
+
+
+def test_a_threshold_is_fitted_where_the_judge_has_none_and_finds_the_side():
+    short = LabelledTexts(
+        "by hand", *[texts_of(("a", True), ("b b", True), ("c " * 9, False), ("d " * 7, False))] * 2
+    )
+    known = make_judge("length", short, "terse")
+    assert (known.judge.threshold, known.judge.sign) == (4.5, -1)
+    assert (known.card.sensitivity.value, known.card.specificity.value) == (1.0, 1.0)
+    readings = known.judge.read_all([Prompt("p")] * 2, [Continuation((1,), "x x", ended=True)] * 2)
+    assert readings == [{SHOWN: 1.0, SCORE: 2.0}] * 2
+
+
+def test_an_empty_text_has_no_score_and_the_scorer_is_not_asked():
+    judge = ScoreJudge("length", Length(), 4.5, -1, "terse")
+    read = judge.read(Prompt("p"), Continuation((), " ", ended=True))
+    assert all(map(math.isnan, read.values()))
+
+
+@pytest.mark.parametrize("name", ["classifier", "length", "regex:joy"])
+def test_a_judge_is_stored_and_had_again_with_the_same_scores(name, tmp_path):
+    known = make_judge(name, TEXTS, "joy")
+    (tmp_path / "judge.json").write_text(as_stored(known))
+    again = read_judge(tmp_path / "judge.json")
+    assert again.card == known.card
+    texts = ["full of joy", "cold and sad", ""]
+    there, here = again.judge.scores([""] * 3, texts), known.judge.scores([""] * 3, texts)
+    assert there == pytest.approx(here, nan_ok=True)
+    assert there[0] > again.judge.threshold or name == "length"
+
+
+def test_a_damaged_judge_is_named(tmp_path):
+    path = tmp_path / "judge.json"
+    for content in ("{", "[]", '{"name": "length"}', '{"name": "length", "texts": 3}'):
+        path.write_text(content)
+        with pytest.raises(JudgeError, match=r"judge\.json"):
+            read_judge(path)
+
+
+def test_labelled_texts_are_read_from_csv_and_json_and_split_without_overlap(tmp_path):
+    rows = [(f"text {i}", i % 2) for i in range(20)] * 2
+    table = tmp_path / "l.csv"
+    table.write_text("text,label\n" + "".join(f"{t},{v}\n" for t, v in rows))
+    lines = tmp_path / "l.jsonl"
+    lines.write_text("".join(json.dumps({"text": t, "label": bool(v)}) + "\n" for t, v in rows))
+    for found in (from_file(table), from_file(lines)):
+        assert len(found.fit) + len(found.held_out) == 40
+        assert not {t.text for t in found.fit} & {t.text for t in found.held_out}
+        assert all(t.positive == (int(t.text.split()[1]) % 2 == 1) for t in found.fit)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("text,label\na,1\nb,1\nc,1\nd,1\n", "0 negative texts"),
+        ("text,label\na,maybe\n", "row 1: needs a text and a label"),
+        ("word,label\na,1\n", "row 1: needs a text and a label"),
+    ],
+)
+def test_a_bad_file_of_labels_gets_one_line(content, said, tmp_path):
+    (tmp_path / "l.csv").write_text(content)
+    with pytest.raises(JudgeError) as caught:
+        from_file(tmp_path / "l.csv")
+    assert said in str(caught.value)
+
+
+def test_a_text_classifier_of_transformers_is_read_by_its_label(tmp_path):
+    tokenizer = word_tokenizer()
+    tokenizer.pad_token = "</s>"
+    shape = {"vocab_size": 96, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = BertConfig(
+        **shape, intermediate_size=8, id2label={0: "bad", 1: "good"}, pad_token_id=2
+    )
+    BertForSequenceClassification(config).save_pretrained(tmp_path / "bert")
+    tokenizer.save_pretrained(tmp_path / "bert")
+    texts = LabelledTexts(
+        "by hand", *[texts_of(("w3", True), ("w4", True), ("w5", False), ("w6 w7", False))] * 2
+    )
+    good = make_judge(f"hf:{tmp_path / 'bert'}", texts, "good").judge
+    bad = make_judge(f"hf:{tmp_path / 'bert'}=bad", texts, "bad").judge
+    for g, b in zip(
+        good.scores(["", ""], ["w3 w4", "w9"]), bad.scores(["", ""], ["w3 w4", "w9"]), strict=True
+    ):
+        assert g + b == pytest.approx(1.0)
+    with pytest.raises(JudgeError, match="no label 'fine'; it has bad, good"):
+        make_judge(f"hf:{tmp_path / 'bert'}=fine", texts, "fine")
+    with pytest.raises(JudgeError, match="cannot load the text classifier"):
+        make_judge(f"hf:{tmp_path / 'none'}", texts, "good")

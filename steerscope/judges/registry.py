@@ -102,6 +102,11 @@ def check_judge(name: str) -> tuple[str, str]:
     return kind, argument
 
 
+def kind_of(name: str) -> str:
+    """The kind of a judge, whether it is known or not."""
+    return name.partition(":")[0]
+
+
 @dataclass(frozen=True)
 class KnownJudge:
     """A judge with what it was fitted on and how well it does.
@@ -171,7 +176,7 @@ def read_judge(path: Path) -> KnownJudge:
             str(fields["positive"]),
         )
         return KnownJudge(judge, texts, Card.from_stored(fields["card"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, UnknownNameError) as error:
         raise JudgeError(f"{path} is damaged ({type(error).__name__}: {error}).") from None
 
 

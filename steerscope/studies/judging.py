@@ -19,7 +19,7 @@ from steerscope.judges.registry import (
     read_judge,
 )
 from steerscope.models.lens_model import LensModel
-from steerscope.runs.results import Run
+from steerscope.runs.results import Run, has_measured
 from steerscope.runs.seals import file_sha256
 from steerscope.runs.whole_files import write_whole
 from steerscope.texts.contrasts import STYLE, ContrastSet, Prompt, Split
@@ -93,8 +93,10 @@ def find_judge(question: Question, model: LensModel, out: str | Path) -> Judging
         return Judging(judge)
     files = tuple(f for f in (name.partition(":")[2], question.labels) if f and Path(f).is_file())
     kept = Path(out) / KEPT
-    if kept.is_file() and (there := read_judge(kept)).judge.name == name:
-        return Judging(there.judge, there, files)
+    if kept.is_file() and has_measured(Path(out)):  # else it may be that of another question
+        there = read_judge(kept)
+        if there.judge.name == name:
+            return Judging(there.judge, there, files)
     known = make_judge(name, _labelled(question, model), question.contrasts.concept)
     return Judging(known.judge, known, files)
 

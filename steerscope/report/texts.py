@@ -151,7 +151,7 @@ def _start(first: Examples | None, f: Findings) -> dict[str, Any]:
 
 def _data(shown: pd.DataFrame, there: pd.DataFrame, f: Findings) -> dict[str, Any]:
     """Everything that the panel shows, written out: the prompts with their plain texts, and the cells."""
-    metrics = metrics_of(there)
+    metrics = _ordered(metrics_of(there), f)
     before = plain_scores(there)
     prompts: dict[str, dict[str, Any]] = {}
     for text in shown.drop_duplicates(["split", "prompt"]).to_dict("records"):
@@ -188,6 +188,13 @@ def _text(text: Mapping[str, Any], metrics: list[str]) -> dict[str, Any]:
 def _dose(dose: float) -> str:
     """A dose as the axis of the map has it."""
     return f"{round(dose, 4):+g}"
+
+
+def _ordered(metrics: list[str], f: Findings) -> list[str]:
+    """The metric of the effect first, then what it must not break, the judge's own before others."""
+    limits = [limit.metric for limit in (*f.effect.kept, *f.effect.held_to)]
+    wanted = dict.fromkeys([f.effect.metric, *limits, *metrics])
+    return [metric for metric in wanted if metric in metrics]
 
 
 def _words(metric: str, f: Findings) -> str:

@@ -94,6 +94,7 @@ def test_a_run_without_texts_has_no_examples_and_no_panel(tmp_path):
 def test_the_panel_holds_the_stored_texts_with_their_numbers(run, page):
     data = data_of(page)
     assert data["start"] == {"split": "test", "layer": 1, "dose": "+1", "prompt": 29}
+    assert data["scores"] == [FLIPPED.words, "topic kept"]  # what it is about comes first
     cells = {(c["split"], c["layer"], c["dose"]): c["texts"] for c in data["cells"]}
     assert set(cells) == {("select", layer, d) for layer in range(4) for d in ("+1", "+2")} | {
         ("test", 1, "+1"),

@@ -21,6 +21,9 @@ from steerscope.texts.chats import Chat, as_chat
 from steerscope.texts.contrasts import CONTRAST, GROUPINGS
 from steerscope.texts.numbers import check_seed, check_temperature
 
+GRID, RACE, AUTO = "grid", "adaptive", "auto"
+SEARCHES = (AUTO, GRID, RACE)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -117,6 +120,8 @@ class StudyPlan(Plan):
             method; fewer than 19 test nothing, and the sentence says so.
         smallest_share: the smallest effect of interest on a share, as a difference from plain.
         smallest_nats: the same on log-odds, in nats.
+        search: `grid` for every layer and dose on every prompt, `adaptive` for a race in which the best
+            go on to more prompts, `auto` for a race where the grid takes more than 20,000 texts.
         other: contrast set of another concept, whose direction is shown beside; bundled name or file,
             None for none.
 
@@ -132,9 +137,12 @@ class StudyPlan(Plan):
     smallest_share: float = 0.10
     smallest_nats: float = 0.50
     other: str | None = None
+    search: str = AUTO
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.search not in SEARCHES:
+            raise UnknownNameError("search", self.search, SEARCHES)
         if self.nulls < 0:
             raise BadValueError(f"nulls is {self.nulls}; it must be at least 0.")
         if not (0 < self.smallest_share < 1 and 0 < self.smallest_nats < math.inf):
@@ -176,7 +184,7 @@ class SweepPlan(Plan):
 
 
 # What runs did that do not name it, since they are from before it could be chosen.
-_BEFORE: dict[str, Any] = {"grouping": "text", "nulls": 0}
+_BEFORE: dict[str, Any] = {"grouping": "text", "nulls": 0, "search": GRID}
 
 
 def smallest_effect(plan: Plan, effect: Effect) -> float:

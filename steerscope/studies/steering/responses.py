@@ -26,6 +26,7 @@ from steerscope.statistics import (
     max_mean,
     mixed_slope,
     rank_correlation,
+    sums_by_cluster,
 )
 from steerscope.studies.steering.success import (
     NO_GROUPS,
@@ -103,11 +104,18 @@ def summarise(
     labels = conditions(table)
     kl, written = (_kl(table, split, metric) for metric in (None, KL_WRITTEN))
     costs = Costs(table, split, effect.held_to, groups)
+    here = table[(table.split == split) & (table.metric == effect.metric)]
+    asked = here.groupby("cell").size().to_dict()
     rows = []
     for cell in effects.index.drop(PLAIN, errors="ignore"):
         found = estimate(effects.loc[cell], groups, split, effect.metric, share=effect.is_share)
         row = {"cell": cell, **labels.loc[cell], "effect": found.value, "low": found.low}
-        row |= {"high": found.high, "n": found.n, "kl_nats": kl.get(cell, math.nan)}
+        row |= {
+            "high": found.high,
+            "n": found.n,
+            "asked": asked[cell],
+            "kl_nats": kl.get(cell, math.nan),
+        }
         row |= {KL_WRITTEN: written.get(cell, math.nan)}
         paid = costs.of(cell)
         over = [c.metric for c in paid if c.is_broken]
@@ -133,17 +141,19 @@ def sweet_spot(
     method: str,
     *,
     split: str = "select",
-    margin: float = MARGIN,
     groups: Groups = NO_GROUPS,
     layers: Collection[int] | None = None,
     summary: pd.DataFrame | None = None,
+    tried: int | None = None,
 ) -> SweetSpot:
     """The condition with the largest effect among those that break no limit, towards positive.
 
-    Of all conditions whose effect is within `margin` (as a share of the largest) of the best, the
+    Of all conditions whose effect is within 2 % of the best, the
     one with the smallest KL on the tokens that it writes is taken, or on the prompts where that was
     not measured. Choose on one split, state on another: `layers` are those that were stated, None for
-    all. `summary` is what `summarise` says of the split, where that was asked already.
+    all. `summary` is what `summarise` says of the split, where that was asked already. After a race,
+    in which any of `tried` conditions could have come to be measured on all prompts, the p is that of
+    the chosen one by itself times `tried`, which holds however the others fell behind (Bonferroni).
     """
     if summary is None:
         summary = summarise(table, effect, split, groups=groups)
@@ -155,17 +165,18 @@ def sweet_spot(
         )
     pool = eligible(summary if layers is None else summary[summary.layer.isin(layers)], method)
     best = pool.effect.max()
-    near = pool[pool.effect >= best - margin * abs(best)]
+    near = pool[pool.effect >= best - MARGIN * abs(best)]
     chosen = near.loc[cheapest(near).idxmin()]
-    p_values = corrected_p(table, effect, list(candidates.cell), split)
+    compared = [chosen.cell] if tried else list(candidates.cell)
+    p_values = corrected_p(table, effect, compared, split, groups)
     return SweetSpot(
         layer=int(chosen.layer),
         dose_natural=float(chosen.dose_natural),
         dose_relative=float(chosen.dose_relative),
         dose_absolute=float(chosen.dose_absolute),
         effect=Estimate(chosen.effect, chosen.low, chosen.high, int(chosen.n)),
-        p_corrected=p_values[chosen.cell],
-        n_cells=len(candidates),
+        p_corrected=min(1.0, p_values[chosen.cell] * (tried or 1)),
+        n_cells=max(len(candidates), tried or 0),
         broken=bool(chosen.broken),
     )
 
@@ -177,8 +188,18 @@ def cheapest(rows: pd.DataFrame) -> pd.Series:
 
 
 def _candidates(summary: pd.DataFrame, method: str) -> pd.DataFrame:
-    measured = summary.effect.notna()  # without a number where the logits were none
-    return summary[(summary.method == method) & (summary.dose_natural > 0) & measured]
+    """Conditions of a method towards positive, measured on all prompts, with an effect.
+
+    In a race the others have fallen behind. Where no text of any could be read, all without one.
+    """
+    mine = summary[(summary.method == method) & (summary.dose_natural > 0)]
+    if "asked" in mine:
+        mine = mine[mine.asked == mine.asked.max()]
+    measured = mine[mine.effect.notna()]  # without a number where the logits were none
+    if len(measured):
+        return measured
+    unread = mine[mine.kl_nats.notna()]
+    return unread.assign(effect=0.0, low=math.nan, high=math.nan, broken=True)
 
 
 def eligible(summary: pd.DataFrame, method: str) -> pd.DataFrame:
@@ -196,20 +217,33 @@ def eligible(summary: pd.DataFrame, method: str) -> pd.DataFrame:
 
 
 def corrected_p(
-    table: pd.DataFrame, effect: Effect, cells: Sequence[str], split: str
+    table: pd.DataFrame,
+    effect: Effect,
+    cells: Sequence[str],
+    split: str,
+    groups: Groups = NO_GROUPS,
 ) -> dict[str, float]:
-    """P of each condition against plain, by the largest mean of them all, on their shared prompts."""
-    return dict(zip(cells, max_mean(_gains(table, effect, cells, split)), strict=True))
+    """P of each condition against plain, by the largest mean of them all, on their shared items."""
+    return dict(zip(cells, max_mean(_gains(table, effect, cells, split, groups)), strict=True))
 
 
 def _gains(
-    table: pd.DataFrame, effect: Effect, cells: Sequence[str], split: str
-) -> Float[np.ndarray, "cell prompt"]:
-    """Effect of each condition above plain on the prompts that all of them share."""
+    table: pd.DataFrame, effect: Effect, cells: Sequence[str], split: str, groups: Groups
+) -> Float[np.ndarray, "cell item"]:
+    """Effect of each condition above plain on the distinct items that all of them share.
+
+    A text that could not be read shows nothing, so that of a share it counts as 0.
+    """
     effects = responses(table, effect, split)
     chosen = effects.loc[list(cells)]
+    if effect.is_share:
+        here = (table.split == split) & (table.metric == effect.metric)
+        asked = table.prompt[here & table.cell.isin(list(cells))].unique()
+        chosen = chosen[sorted(asked)].fillna(0.0)
     differences = chosen.sub(effects.loc[PLAIN], axis=1) if effect.is_share else chosen
-    return differences.dropna(axis=1).to_numpy(float)
+    differences = differences.dropna(axis=1)
+    labels = groups.of(split, effect.metric, list(differences.columns))
+    return sums_by_cluster(differences.to_numpy(float), labels)
 
 
 def best_of_sweep(
@@ -218,6 +252,7 @@ def best_of_sweep(
     method: str,
     *,
     split: str = "select",
+    groups: Groups = NO_GROUPS,
     summary: pd.DataFrame | None = None,
 ) -> BestCell:
     """Gain over plain of the condition that `sweet_spot` chooses, corrected for the choice.
@@ -225,17 +260,25 @@ def best_of_sweep(
     What counts as broken is taken from all prompts. `summary` is as in `sweet_spot`.
 
     Raises:
-        TooLittleDataError: fewer than four prompts that all conditions share.
+        TooLittleDataError: fewer than four distinct items that all conditions share.
     """
-    pool = eligible(summarise(table, effect, split) if summary is None else summary, method)
+    if summary is None:
+        summary = summarise(table, effect, split, groups=groups)
+    pool = eligible(summary, method)
     pool = pool.loc[cheapest(pool).sort_values(kind="stable").index]
-    return best_cell(_gains(table, effect, list(pool.cell), split), margin=MARGIN)
+    return best_cell(_gains(table, effect, list(pool.cell), split, groups), margin=MARGIN)
 
 
 def dose_slope(
-    table: pd.DataFrame, effect: Effect, *, split: str, layer: int, method: str
+    table: pd.DataFrame,
+    effect: Effect,
+    *,
+    split: str,
+    layer: int,
+    method: str,
+    groups: Groups = NO_GROUPS,
 ) -> MixedSlope:
-    """Effect per natural unit at one layer, over its doses, each prompt with its own slope.
+    """Effect per natural unit at one layer, over its doses, each distinct item with its own slope.
 
     A shift in nats is taken towards the positive class at every dose, and plain is dose 0. Of a share
     the positive doses count alone: the negative ones are measured on prompts of the other class.
@@ -254,16 +297,22 @@ def dose_slope(
     return mixed_slope(
         kept.to_numpy(float).ravel(),
         np.repeat(np.where(here == PLAIN, 0.0, doses), kept.shape[1]),
-        np.tile(kept.columns.to_numpy(), len(here)),
+        np.tile(groups.of(split, effect.metric, list(kept.columns)), len(here)),
     )
 
 
 def dose_response(
-    table: pd.DataFrame, effect: Effect, *, split: str, layer: int, methods: Sequence[str]
+    table: pd.DataFrame,
+    effect: Effect,
+    *,
+    split: str,
+    layer: int,
+    methods: Sequence[str],
+    groups: Groups = NO_GROUPS,
 ) -> pd.DataFrame:
     """Effect against dose at one layer for each method; seeds of a control are averaged per prompt.
 
-    Columns: method, dose_natural, effect, low, high, n, plain (effect without steering on the same
+    Intervals are over distinct items. Columns: method, dose_natural, effect, low, high, n, plain (effect without steering on the same
     prompts, which may be others for either sign), and the largest and smallest seed mean.
     """
     effects, labels = responses(table, effect, split), conditions(table)
@@ -274,16 +323,17 @@ def dose_response(
         if found.empty:
             continue
         by_prompt = found.mean(axis=0)
-        estimate = bootstrap_mean(by_prompt.to_numpy(float))
+        binary = effect.is_share and len(found) == 1
+        shown = estimate(by_prompt, groups, split, effect.metric, share=binary)
         seeds = found.mean(axis=1)
         rows.append(
             {
                 "method": method,
                 "dose_natural": float(dose),
-                "effect": estimate.value,
-                "low": estimate.low,
-                "high": estimate.high,
-                "n": estimate.n,
+                "effect": shown.value,
+                "low": shown.low,
+                "high": shown.high,
+                "n": shown.n,
                 "plain": float(effects.loc[PLAIN][by_prompt.notna()].mean()),
                 "lowest_seed": float(seeds.min()),
                 "highest_seed": float(seeds.max()),

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,14 @@ from steerscope.errors import NotFiniteError
 from steerscope.judges.damage import text_damage
 from steerscope.judges.effects import KL_WRITTEN
 from steerscope.judges.judges import UNITS, Judge, read_all, text_metrics
+from steerscope.judges.scoring import ScoreJudge
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.runs.results import NOT_FINITE, Row, Run
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.scopes import Scope
 from steerscope.steering.template_checks import check_templates, directions_of
+from steerscope.studies.written import Unjudged
 from steerscope.texts.contrasts import ContrastSet, PromptSet
 
 _log = logging.getLogger(__name__)
@@ -36,11 +38,19 @@ _SCREENED_AT_ONCE = 128  # conditions on pairs alone, which are quick
 
 @dataclass(frozen=True)
 class Material:
-    """What conditions are measured on: one split of the prompts and of the pairs."""
+    """What conditions are measured on: one split of the prompts and of the pairs.
+
+    Attributes:
+        split: its name.
+        prompts: to continue.
+        pairs: to compare.
+        first: how many of the prompts and of the pairs, from the first on; None for all.
+    """
 
     split: str
     prompts: PromptSet
     pairs: ContrastSet
+    first: int | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,9 @@ class Bench:
         missing = [c for c in dict.fromkeys(wanted) if not self.run.has(self._keys(c))]
         groups: dict[tuple[int, ...], list[Cell]] = {}
         for cell in missing:
-            groups.setdefault(self._prompts_for(cell), []).append(cell)
+            groups.setdefault(self._missing_prompts(cell) or self._prompts_for(cell), []).append(
+                cell
+            )
         chunks = [
             (prompts, group[start : start + _CELLS_AT_ONCE])
             for prompts, group in groups.items()
@@ -91,6 +103,7 @@ class Bench:
         ]
         for prompts, chunk in progress(chunks, f"measuring the {self.material.split} prompts"):
             self.run.append(*self._measured(chunk, prompts))
+        Unjudged(self.run.path).clear()
 
     def measure_pairs(self, cells: Sequence[Cell], *, progress: Track = silent) -> None:
         """Measure the preference and the KL of conditions alone, the plain one first; no text is made."""
@@ -111,8 +124,21 @@ class Bench:
         split = self.material.split
         keys = [(cell.key, p, split, "degenerate") for p in self._prompts_for(cell)]
         if self._measures_pairs:
-            keys += [(cell.key, i, split, "preference") for i in range(len(self.material.pairs))]
+            keys += self._pair_keys(cell)
         return keys
+
+    def _pair_keys(self, cell: Cell) -> list[tuple[str, int, str, str]]:
+        n, split = len(self.material.pairs), self.material.split
+        return [(cell.key, i, split, "preference") for i in range(n)]
+
+    def _missing_prompts(self, cell: Cell) -> tuple[int, ...]:
+        """The prompts of a condition that the run does not have yet."""
+        split = self.material.split
+        return tuple(
+            p
+            for p in self._prompts_for(cell)
+            if not self.run.has([(cell.key, p, split, "degenerate")])
+        )
 
     @property
     def _measures_pairs(self) -> bool:
@@ -121,7 +147,8 @@ class Bench:
     def _prompts_for(self, cell: Cell) -> tuple[int, ...]:
         sign = _sign(cell)
         prompts = self.material.prompts.prompts
-        return tuple(i for i, p in enumerate(prompts) if self.judge.applies(p, sign))
+        found = [i for i, p in enumerate(prompts) if self.judge.applies(p, sign)]
+        return tuple(found if sign == 0 else found[: self.material.first])
 
     @cached_property
     def _prompt_ids(self) -> list[list[int]]:
@@ -141,7 +168,11 @@ class Bench:
         self, ids: Sequence[list[int]], cells: Sequence[Cell]
     ) -> list[list[Continuation]]:
         d = self.decoding
-        return attempt(self.model, ids, cells, n_new=d.n_new, sampler=d.sampler)
+        if not isinstance(self.judge, ScoreJudge):
+            return attempt(self.model, ids, cells, n_new=d.n_new, sampler=d.sampler)
+        asked = (d, ids, [cell.key for cell in cells])  # a judge may fail
+        write = partial(attempt, self.model, ids, cells, n_new=d.n_new, sampler=d.sampler)
+        return Unjudged(self.run.path)(asked, write)
 
     def _measured(
         self, cells: Sequence[Cell], prompts: tuple[int, ...]
@@ -153,7 +184,9 @@ class Bench:
         written = [continued.get(cell) or [self._plain[p] for p in prompts] for cell in cells]
         scores = written_scores(self.model, ids, cells, [[c.tokens for c in w] for w in written])
         kl = kl_from_plain(self.model, ids, cells).double().numpy()
-        rows = self._pair_rows(cells, kl) if self._measures_pairs else []
+        paired = [n for n, c in enumerate(cells) if not self.run.has(self._pair_keys(c))]
+        paired = paired if self._measures_pairs else []
+        rows = self._pair_rows([cells[n] for n in paired], kl[paired]) if paired else []
         lost = {row.cell for row in rows if math.isnan(row.value)}
         texts: list[dict[str, Any]] = []
         for number, cell in enumerate(cells):

@@ -37,6 +37,7 @@ from steerscope.studies.steering.responses import (
     summarise,
     sweet_spot,
 )
+from steerscope.studies.steering.search import tried_in
 from steerscope.studies.steering.stated import Stated, null_ranks
 from steerscope.studies.steering.success import (
     PLAIN,
@@ -145,7 +146,15 @@ def _find_in(
     layers = [
         int(layer) for layer in stated_at
     ] or None  # a run from before may have chosen by another rule
-    chosen = sweet_spot(table, effect, plan.method, groups=groups, layers=layers, summary=summary)
+    chosen = sweet_spot(
+        table,
+        effect,
+        plan.method,
+        groups=groups,
+        layers=layers,
+        summary=summary,
+        tried=tried_in(plan, table),
+    )
     split = "test" if (table.split == "test").any() else "select"
     tested = split == "test"
     level = 0.5 if effect.is_share else chosen.effect.value / 2

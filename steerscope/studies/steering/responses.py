@@ -104,11 +104,18 @@ def summarise(
     labels = conditions(table)
     kl, written = (_kl(table, split, metric) for metric in (None, KL_WRITTEN))
     costs = Costs(table, split, effect.held_to, groups)
+    here = table[(table.split == split) & (table.metric == effect.metric)]
+    asked = here.groupby("cell").size().to_dict()
     rows = []
     for cell in effects.index.drop(PLAIN, errors="ignore"):
         found = estimate(effects.loc[cell], groups, split, effect.metric, share=effect.is_share)
         row = {"cell": cell, **labels.loc[cell], "effect": found.value, "low": found.low}
-        row |= {"high": found.high, "n": found.n, "kl_nats": kl.get(cell, math.nan)}
+        row |= {
+            "high": found.high,
+            "n": found.n,
+            "asked": asked[cell],
+            "kl_nats": kl.get(cell, math.nan),
+        }
         row |= {KL_WRITTEN: written.get(cell, math.nan)}
         paid = costs.of(cell)
         over = [c.metric for c in paid if c.is_broken]
@@ -134,17 +141,19 @@ def sweet_spot(
     method: str,
     *,
     split: str = "select",
-    margin: float = MARGIN,
     groups: Groups = NO_GROUPS,
     layers: Collection[int] | None = None,
     summary: pd.DataFrame | None = None,
+    tried: int | None = None,
 ) -> SweetSpot:
     """The condition with the largest effect among those that break no limit, towards positive.
 
-    Of all conditions whose effect is within `margin` (as a share of the largest) of the best, the
+    Of all conditions whose effect is within 2 % of the best, the
     one with the smallest KL on the tokens that it writes is taken, or on the prompts where that was
     not measured. Choose on one split, state on another: `layers` are those that were stated, None for
-    all. `summary` is what `summarise` says of the split, where that was asked already.
+    all. `summary` is what `summarise` says of the split, where that was asked already. After a race,
+    in which any of `tried` conditions could have come to be measured on all prompts, the p is that of
+    the chosen one by itself times `tried`, which holds however the others fell behind (Bonferroni).
     """
     if summary is None:
         summary = summarise(table, effect, split, groups=groups)
@@ -156,17 +165,18 @@ def sweet_spot(
         )
     pool = eligible(summary if layers is None else summary[summary.layer.isin(layers)], method)
     best = pool.effect.max()
-    near = pool[pool.effect >= best - margin * abs(best)]
+    near = pool[pool.effect >= best - MARGIN * abs(best)]
     chosen = near.loc[cheapest(near).idxmin()]
-    p_values = corrected_p(table, effect, list(candidates.cell), split, groups)
+    compared = [chosen.cell] if tried else list(candidates.cell)
+    p_values = corrected_p(table, effect, compared, split, groups)
     return SweetSpot(
         layer=int(chosen.layer),
         dose_natural=float(chosen.dose_natural),
         dose_relative=float(chosen.dose_relative),
         dose_absolute=float(chosen.dose_absolute),
         effect=Estimate(chosen.effect, chosen.low, chosen.high, int(chosen.n)),
-        p_corrected=p_values[chosen.cell],
-        n_cells=len(candidates),
+        p_corrected=min(1.0, p_values[chosen.cell] * (tried or 1)),
+        n_cells=max(len(candidates), tried or 0),
         broken=bool(chosen.broken),
     )
 
@@ -178,8 +188,13 @@ def cheapest(rows: pd.DataFrame) -> pd.Series:
 
 
 def _candidates(summary: pd.DataFrame, method: str) -> pd.DataFrame:
-    """Conditions towards positive with an effect; where no text of any could be read, all without one."""
+    """Conditions of a method towards positive, measured on all prompts, with an effect.
+
+    In a race the others have fallen behind. Where no text of any could be read, all without one.
+    """
     mine = summary[(summary.method == method) & (summary.dose_natural > 0)]
+    if "asked" in mine:
+        mine = mine[mine.asked == mine.asked.max()]
     measured = mine[mine.effect.notna()]  # without a number where the logits were none
     if len(measured):
         return measured

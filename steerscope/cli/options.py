@@ -24,6 +24,7 @@ from steerscope.cli.shared import (
     DType,
     JudgeLabels,
     JudgeName,
+    JudgeUrl,
     Layers,
     Memory,
     Method,
@@ -168,6 +169,7 @@ class Judged:
 
     judge: JudgeName = None
     judge_labels: JudgeLabels = None
+    judge_url: JudgeUrl = None
 
     def settings(self) -> dict[str, Any]:
         """The same, for a plan."""

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,14 @@ from steerscope.errors import NotFiniteError
 from steerscope.judges.damage import text_damage
 from steerscope.judges.effects import KL_WRITTEN
 from steerscope.judges.judges import UNITS, Judge, read_all, text_metrics
+from steerscope.judges.scoring import ScoreJudge
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.runs.results import NOT_FINITE, Row, Run
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.scopes import Scope
 from steerscope.steering.template_checks import check_templates, directions_of
+from steerscope.studies.written import Unjudged
 from steerscope.texts.contrasts import ContrastSet, PromptSet
 
 _log = logging.getLogger(__name__)
@@ -101,6 +103,7 @@ class Bench:
         ]
         for prompts, chunk in progress(chunks, f"measuring the {self.material.split} prompts"):
             self.run.append(*self._measured(chunk, prompts))
+        Unjudged(self.run.path).clear()
 
     def measure_pairs(self, cells: Sequence[Cell], *, progress: Track = silent) -> None:
         """Measure the preference and the KL of conditions alone, the plain one first; no text is made."""
@@ -165,7 +168,11 @@ class Bench:
         self, ids: Sequence[list[int]], cells: Sequence[Cell]
     ) -> list[list[Continuation]]:
         d = self.decoding
-        return attempt(self.model, ids, cells, n_new=d.n_new, sampler=d.sampler)
+        if not isinstance(self.judge, ScoreJudge):
+            return attempt(self.model, ids, cells, n_new=d.n_new, sampler=d.sampler)
+        asked = (d, ids, [cell.key for cell in cells])  # a judge may fail
+        write = partial(attempt, self.model, ids, cells, n_new=d.n_new, sampler=d.sampler)
+        return Unjudged(self.run.path)(asked, write)
 
     def _measured(
         self, cells: Sequence[Cell], prompts: tuple[int, ...]

@@ -33,7 +33,7 @@ def check_judged(run: Run) -> tuple[int, list[Difference]]:
     table = run.table()
     if SHOWN in set(table.metric) or _is_scored(run) or (run.path / KEPT).exists():
         try:
-            known = read_judge(run.path / KEPT)
+            known = read_judge(run.path / KEPT, closed=True)
             found = list(_check_card(known))
             n, rows = _compare(run, table, known.judge, _prompts_as_given(run))
         except JudgeError as error:
@@ -52,7 +52,7 @@ def _is_scored(run: Run) -> bool:
 def _check_card(known: KnownJudge) -> Iterator[Difference]:
     """The threshold, the side and the card against those that the labelled texts give."""
     judge = known.judge
-    again = make_judge(judge.name, known.texts, judge.positive)
+    again = make_judge(judge.name, known.means, judge.positive)
     stored = {"threshold": judge.threshold, "sign": judge.sign, **_flat(known.card.stored())}
     now = again.judge
     expected = {"threshold": now.threshold, "sign": now.sign, **_flat(again.card.stored())}

@@ -14,7 +14,7 @@ from steerscope.engine.generation import Continuation
 from steerscope.judges import MicroworldJudge
 from steerscope.judges.judges import read_all
 from steerscope.judges.labelled import LabelledText, LabelledTexts
-from steerscope.judges.registry import KEPT, as_stored, make_judge
+from steerscope.judges.registry import KEPT, Means, as_stored, make_judge
 from steerscope.runs.results import Run
 from steerscope.studies.steering.plan import SweepPlan
 from steerscope.studies.steering.texts import load_texts
@@ -31,7 +31,7 @@ WRITTEN = {
 def judge_of():
     sides = [("a", True), ("b b", True), ("c " * 9, False), ("d " * 7, False)]
     texts = tuple(LabelledText(text, side, n) for n, (text, side) in enumerate(sides))
-    return make_judge("length", LabelledTexts("by hand", texts, texts), "terse")
+    return make_judge("length", Means(LabelledTexts("by hand", texts, texts), "terse"), "terse")
 
 
 def start(path, judge, configuration, given):

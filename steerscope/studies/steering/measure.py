@@ -232,7 +232,7 @@ def _bind(
     texts = texts.in_chat(model, plan.chat)
     sites = sites_at(model, plan.stream, plan.layers)
     plan = _with_search(plan, len(sites), len(texts.prompts.select.prompts))
-    judging = find_judge(_question(plan, texts), model, out)
+    judging = find_judge(_question(plan, texts, len(sites)), model, out)
     judge = judging.judge
     _check_scope(plan, judge)
     _log.info("memory: %s", generation_plan(model, texts.longest(model, plan.n_new), plan.n_new)[0])
@@ -280,7 +280,7 @@ def _with_search(plan: Plan, n_layers: int, n_prompts: int) -> Plan:
     return replace(plan, search=resolved(plan.search, n_layers, len(plan.doses), n_prompts))
 
 
-def _question(plan: Plan, texts: Texts) -> Question:
+def _question(plan: Plan, texts: Texts, n_layers: int) -> Question:
     """What a judge is to tell."""
     return Question(
         plan.judge,
@@ -290,7 +290,22 @@ def _question(plan: Plan, texts: Texts) -> Question:
         texts.all_prompts,
         plan.n_new,
         plan.seed,
+        plan.judge_url,
+        _most_texts(plan, texts, n_layers),
     )
+
+
+def _most_texts(plan: Plan, texts: Texts, n_layers: int) -> int:
+    """Texts that a plan has written at most."""
+    n_select, n_test = (len(part.prompts) for part in (texts.prompts.select, texts.prompts.test))
+    several = 1 if plan.all_layers else 0
+    if not isinstance(plan, StudyPlan):
+        return (1 + (n_layers * (1 + plan.n_sweep_controls) + several) * len(plan.doses)) * n_select
+    doses = 2 * len(plan.doses)
+    select = 1 + (n_layers + several) * doses + n_layers * plan.n_sweep_controls
+    test = 1 + (2 + 2 * plan.n_controls) * doses + several
+    nulls = 1 + 2 * plan.nulls if plan.nulls else 0
+    return select * n_select + (test + nulls) * n_test
 
 
 def _check_scope(plan: Plan, judge: Judge) -> None:
@@ -318,6 +333,7 @@ def _settings(plan: Plan) -> dict[str, Any]:
     usual |= {"judge": None, "judge_labels": None, "search": GRID}
     chat = as_chat(plan.chat)
     settings = asdict(plan) | {"chat": None if chat is None else chat.stored()}
+    del settings["judge_url"]  # where the judge is asked, not what it says
     return {k: v for k, v in settings.items() if k not in usual or v != usual[k]}
 
 

@@ -10,7 +10,7 @@ from steerscope.doses import check_unit
 from steerscope.errors import BadValueError, RunError, UnknownNameError
 from steerscope.judges import stored_effect
 from steerscope.judges.effects import Effect
-from steerscope.judges.registry import check_judge
+from steerscope.judges.registry import check_judge, check_judge_url
 from steerscope.runs.results import Run
 from steerscope.sites import check_stream
 from steerscope.steering.scopes import Scope
@@ -56,6 +56,8 @@ class Plan:
         judge: what reads the texts that are written, as `judges.registry` knows it; None for the
             oracle where it can read them, else preference.
         judge_labels: file of labelled texts for the judge; None for replies to a style, else the pairs.
+        judge_url: OpenAI-compatible endpoint of the judge `lm`; None for models on this machine. Not
+            part of a run, which may go on with another.
 
     Raises:
         UnknownNameError: no such stream, scope, grouping or judge.
@@ -86,6 +88,7 @@ class Plan:
     all_layers: bool = False
     judge: str | None = None
     judge_labels: str | None = None
+    judge_url: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stream", check_stream(self.stream))
@@ -94,6 +97,7 @@ class Plan:
             raise UnknownNameError("grouping", self.grouping, GROUPINGS)
         if self.judge is not None:
             check_judge(self.judge)
+        check_judge_url(self.judge, self.judge_url)
         Scope.parse(self.scope)
         check_temperature(self.temperature)
         check_seed(self.seed)

@@ -24,7 +24,7 @@ from steerscope.figures.theme import (
 )
 from steerscope.figures.zones import add_zones
 from steerscope.judges.effects import Effect
-from steerscope.studies.steering.responses import SweetSpot
+from steerscope.studies.steering.choice import SweetSpot
 
 DOSE_TITLE = "dose (natural units = distances of the class means)"
 LINES = (SKY, BLUE, GREEN, ORANGE, RED, GREY)

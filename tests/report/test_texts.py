@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -28,14 +28,23 @@ HOSTILE = f"{NAME}</script><script>{PROBE}</script>\r\n</td>&amp; \u2028 \U0001f
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A study whose every text holds markup; 42 of 60 held-out texts flip, the first 30 stay whole."""
+    """A study whose every text holds markup; 30 of 60 held-out texts flip, 42 keep their topic.
+
+    One, of prompt 5, flips and loses it.
+    """
     configuration = {"kind": "StudyPlan", **asdict(PLAN), "effect": asdict(FLIPPED)}
     configuration |= {"contrasts_sha256": "c" * 16, "prompts_sha256": []}
     provenance = {
         "fingerprint": "f" * 16, "backbone": "hooked", "n_pairs": {}, "n_prompts": {}, "versions": {},
     }  # fmt: skip
     made = Run.start(tmp_path_factory.mktemp("texts") / "run", configuration, provenance=provenance)
-    for rows in (sweep_rows(), held_out_rows(topic=0.5)):
+    held_out = [
+        replace(r, value=0.0)
+        if (r.cell, r.prompt, r.metric) == ("mean_diff 1 1.0 -1", 5, "kept_topic")
+        else r
+        for r in held_out_rows(effect=0.5, topic=0.7)
+    ]
+    for rows in (sweep_rows(), held_out):
         keys = dict.fromkeys((r.split, r.cell, r.prompt) for r in rows if r.split != "null")
         made.append(rows, [_text(*key) for key in keys])
     return made
@@ -59,14 +68,14 @@ def data_of(page):
 
 
 def test_best_worst_and_typical_are_the_ends_and_the_middle_of_the_stated_order(run):
-    """30 whole texts that flip, 12 that flip and lose their topic, 18 that lose it for nothing."""
+    """29 whole texts flip, 12 stay whole for nothing, 1 flips and loses its topic, 18 lose it alone."""
     found = examples(run, find(run))
     assert [(e.kind, e.text["prompt"], e.undamaged) for e in found.shown] == [
-        ("typical", 29, True),
+        ("typical", 30, True),
         ("best", 0, True),
         ("worst", 59, False),
     ]
-    assert [e.text["flipped"] for e in found.shown] == [1.0, 1.0, 0.0]
+    assert [e.text["flipped"] for e in found.shown] == [0.0, 1.0, 0.0]
     assert (found.split, found.n, found.judged) == ("test", 60, True)
     assert "then ordered by what the judge read" in rule_in_words(found)
 
@@ -93,7 +102,7 @@ def test_a_run_without_texts_has_no_examples_and_no_panel(tmp_path):
 
 def test_the_panel_holds_the_stored_texts_with_their_numbers(run, page):
     data = data_of(page)
-    assert data["start"] == {"split": "test", "layer": 1, "dose": "+1", "prompt": 29}
+    assert data["start"] == {"split": "test", "layer": 1, "dose": "+1", "prompt": 30}
     assert data["scores"] == [FLIPPED.words, "topic kept"]  # what it is about comes first
     cells = {(c["split"], c["layer"], c["dose"]): c["texts"] for c in data["cells"]}
     assert set(cells) == {("select", layer, d) for layer in range(4) for d in ("+1", "+2")} | {
@@ -103,7 +112,7 @@ def test_the_panel_holds_the_stored_texts_with_their_numbers(run, page):
     scores = [data["scores"].index(words) for words in (FLIPPED.words, "topic kept")]
     for (split, layer, dose), shown in cells.items():
         stored = written_texts(run, split=split, method="mean_diff", layer=layer, dose=float(dose))
-        prompts = [*range(22), 29, 59] if split == "test" else list(range(24))  # of the examples
+        prompts = [*range(22), 30, 59] if split == "test" else list(range(24))  # of the examples
         assert [t["prompt"] for t in shown] == prompts
         for text, row in zip(shown, stored.iloc[prompts].to_dict("records"), strict=True):
             prompt = data["prompts"][split][str(text["prompt"])]
@@ -157,7 +166,7 @@ def test_in_a_browser_a_click_on_the_map_and_the_arrow_keys_show_their_texts(run
     browser = Browser(run.path / "report.html", tmp_path / "profile")
     try:
         title = "document.querySelector('#texts-shown h3').textContent"
-        assert browser.value(title) == "prompt 29 (test), layer 1, +1 natural"
+        assert browser.value(title) == "prompt 30 (test), layer 1, +1 natural"
         x, y = browser.value(_PLACE)
         browser.click(x, y)
         assert browser.value(title) == "prompt 0 (select), layer 2, +2 natural"

@@ -17,6 +17,7 @@ from steerscope.judges.registry import read_card
 from steerscope.runs.results import Run
 from steerscope.statistics import BestCell, Estimate, MixedSlope
 from steerscope.statistics.misclassification import corrected_difference, corrected_share
+from steerscope.studies.steering.choice import SweetSpot, best_of_sweep, sweet_spot
 from steerscope.studies.steering.plan import (
     StudyPlan,
     SweepPlan,
@@ -27,15 +28,12 @@ from steerscope.studies.steering.plan import (
 )
 from steerscope.studies.steering.responses import (
     Predictor,
-    SweetSpot,
-    best_of_sweep,
     conditions,
     dose_response,
     dose_slope,
     needed_doses,
     predict_layers,
     summarise,
-    sweet_spot,
 )
 from steerscope.studies.steering.search import tried_in
 from steerscope.studies.steering.stated import Stated, null_ranks

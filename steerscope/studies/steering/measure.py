@@ -36,6 +36,7 @@ from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import Bench, Decoding, Material, dose_cells
 from steerscope.studies.judging import Question, find_judge
 from steerscope.studies.steering.beside import measure_eigengaps, measure_noise, measure_sinks
+from steerscope.studies.steering.choice import sweet_spot
 from steerscope.studies.steering.nulls import (
     NULL,
     SCREEN,
@@ -49,7 +50,7 @@ from steerscope.studies.steering.nulls import (
     null_families,
 )
 from steerscope.studies.steering.plan import GRID, Plan, StudyPlan, SweepPlan, groups_of
-from steerscope.studies.steering.responses import summarise, sweet_spot
+from steerscope.studies.steering.responses import summarise
 from steerscope.studies.steering.search import (
     resolved,
     rounds_of,

@@ -75,8 +75,8 @@ STEERED = {
 class Rows(Run):
     """Keeps rows without writing them."""
 
-    def __init__(self):
-        self.rows = []
+    def __init__(self, path):
+        self.path, self.rows = path, []
 
     def has(self, keys):
         return False
@@ -128,7 +128,7 @@ def measured(load, tmp_path_factory):
             patch.setattr(Bench, "_continue", written)
             if not judge.effect.is_share:
                 patch.setattr(bench, "preferences", margins)
-            kept = Rows()
+            kept = Rows(tmp_path_factory.mktemp("rows"))
             for split, cells in cells_of.items():
                 material = Material(split, PROMPTS, PAIRS)
                 Bench(model, judge, material, kept, Decoding(11, Greedy())).measure(cells)

@@ -20,8 +20,7 @@ from steerscope.engine.written import written_scores
 from steerscope.errors import NotFiniteError
 from steerscope.judges.damage import text_damage
 from steerscope.judges.effects import KL_WRITTEN
-from steerscope.judges.judges import UNITS, Judge, read_all, text_metrics
-from steerscope.judges.scoring import ScoreJudge
+from steerscope.judges.judges import UNITS, Judge, read_all, scored, text_metrics
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.runs.results import NOT_FINITE, Row, Run
@@ -168,7 +167,7 @@ class Bench:
         self, ids: Sequence[list[int]], cells: Sequence[Cell]
     ) -> list[list[Continuation]]:
         d = self.decoding
-        if not isinstance(self.judge, ScoreJudge):
+        if not scored(self.judge):
             return attempt(self.model, ids, cells, n_new=d.n_new, sampler=d.sampler)
         asked = (d, ids, [cell.key for cell in cells])  # a judge may fail
         write = partial(attempt, self.model, ids, cells, n_new=d.n_new, sampler=d.sampler)

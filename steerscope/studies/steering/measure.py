@@ -59,7 +59,7 @@ from steerscope.studies.steering.search import (
     tried_in,
 )
 from steerscope.studies.steering.several_layers import best_together, several_cells
-from steerscope.studies.steering.texts import Texts, load_texts
+from steerscope.studies.steering.texts import Texts, load_texts, most_texts
 from steerscope.texts.chats import as_chat
 from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
@@ -291,21 +291,8 @@ def _question(plan: Plan, texts: Texts, n_layers: int) -> Question:
         plan.n_new,
         plan.seed,
         plan.judge_url,
-        _most_texts(plan, texts, n_layers),
+        most_texts(plan, texts, n_layers),
     )
-
-
-def _most_texts(plan: Plan, texts: Texts, n_layers: int) -> int:
-    """Texts that a plan has written at most."""
-    n_select, n_test = (len(part.prompts) for part in (texts.prompts.select, texts.prompts.test))
-    several = 1 if plan.all_layers else 0
-    if not isinstance(plan, StudyPlan):
-        return (1 + (n_layers * (1 + plan.n_sweep_controls) + several) * len(plan.doses)) * n_select
-    doses = 2 * len(plan.doses)
-    select = 1 + (n_layers + several) * doses + n_layers * plan.n_sweep_controls
-    test = 1 + (2 + 2 * plan.n_controls) * doses + several
-    nulls = 1 + 2 * plan.nulls if plan.nulls else 0
-    return select * n_select + (test + nulls) * n_test
 
 
 def _check_scope(plan: Plan, judge: Judge) -> None:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from steerscope.eigengaps import KeyView, eigengap, head_statistics
     from steerscope.engine.calibration import calibrate
     from steerscope.engine.gathering import gather
-    from steerscope.engine.generation import Greedy, Sample, generate
+    from steerscope.engine.generation import generate
+    from steerscope.engine.sampling import Greedy, Sample
     from steerscope.engine.score import kl_from_plain, log_likelihoods
     from steerscope.errors import SteerscopeError
     from steerscope.experiments import Experiment, load_experiment, run_experiment
@@ -142,7 +143,7 @@ _HOME = {
     "EigengapGate": "steering.strengths",
     "Experiment": "experiments",
     "Gradients": "extraction.activations",
-    "Greedy": "engine.generation",
+    "Greedy": "engine.sampling",
     "Intervention": "steering.interventions",
     "KeyView": "eigengaps",
     "LensModel": "models.lens_model",
@@ -150,10 +151,11 @@ _HOME = {
     "Moments": "extraction.activations",
     "Place": "weights",
     "ProjectionGate": "steering.strengths",
+    "Prompting": "steering.prompting",
     "ReadToken": "extraction.reading",
     "Run": "runs.results",
     "SaePlan": "sae",
-    "Sample": "engine.generation",
+    "Sample": "engine.sampling",
     "Scope": "steering.scopes",
     "Site": "sites",
     "SparseAutoencoder": "sae",
@@ -273,6 +275,7 @@ __all__ = [
     "Moments",
     "Place",
     "ProjectionGate",
+    "Prompting",
     "ReadToken",
     "Run",
     "SaePlan",

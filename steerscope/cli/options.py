@@ -44,7 +44,7 @@ from steerscope.errors import BadValueError
 from steerscope.texts.bundled import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from steerscope.engine.generation import Sampler
+    from steerscope.engine.sampling import Sampler
     from steerscope.models.lens_model import LensModel
     from steerscope.texts.chats import Chat
 
@@ -153,7 +153,7 @@ class Writing:
 
     def sampler(self) -> Sampler:
         """Sampling with the seed, or the most likely token at temperature 0."""
-        from steerscope.engine.generation import sampler_at
+        from steerscope.engine.sampling import sampler_at
 
         return sampler_at(self.temperature, self.seed)
 

@@ -14,7 +14,8 @@ from jaxtyping import Float
 
 from steerscope.directions import Direction
 from steerscope.doses import Dose
-from steerscope.engine.generation import Continuation, Sampler, attempt
+from steerscope.engine.generation import Continuation, attempt
+from steerscope.engine.sampling import Sampler
 from steerscope.engine.score import kl_from_plain, preferences
 from steerscope.engine.written import written_scores
 from steerscope.errors import NotFiniteError
@@ -25,6 +26,7 @@ from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.runs.results import NOT_FINITE, Row, Run
 from steerscope.steering.interventions import Cell, Steering
+from steerscope.steering.prompting import is_prompting, seen_under
 from steerscope.steering.scopes import Scope
 from steerscope.steering.template_checks import check_templates, directions_of
 from steerscope.texts.contrasts import ContrastSet, PromptSet
@@ -128,8 +130,16 @@ class Bench:
         return [self.model.tokens(p.text) for p in self.material.prompts.prompts]
 
     @cached_property
+    def _prompt_texts(self) -> list[str]:
+        return [p.text for p in self.material.prompts.prompts]
+
+    def _seen(self, cell: Cell, prompt: int) -> str:
+        """A prompt as the model sees it under a condition."""
+        return str(seen_under(cell, self._prompt_texts[prompt]))
+
+    @cached_property
     def _plain(self) -> list[Continuation]:
-        found = self._continue(self._prompt_ids, [Cell()])[0]
+        found = self._continue(self._prompt_texts, [Cell()])[0]
         if not all(c.finite for c in found):
             raise NotFiniteError(
                 f"the logits of {self.model.name} hold a NaN or an infinity without any steering; "
@@ -137,22 +147,20 @@ class Bench:
             )
         return found
 
-    def _continue(
-        self, ids: Sequence[list[int]], cells: Sequence[Cell]
-    ) -> list[list[Continuation]]:
+    def _continue(self, prompts: Sequence[str], cells: Sequence[Cell]) -> list[list[Continuation]]:
         d = self.decoding
-        return attempt(self.model, ids, cells, n_new=d.n_new, sampler=d.sampler)
+        return attempt(self.model, prompts, cells, n_new=d.n_new, sampler=d.sampler)
 
     def _measured(
         self, cells: Sequence[Cell], prompts: tuple[int, ...]
     ) -> tuple[list[Row], list[dict[str, Any]]]:
         """Rows of these conditions on these prompts, and the texts that they were read from."""
-        ids = [self._prompt_ids[p] for p in prompts]
+        given = [self._prompt_texts[p] for p in prompts]
         steered = [c for c in cells if c.interventions]
-        continued = dict(zip(steered, self._continue(ids, steered), strict=True))
+        continued = dict(zip(steered, self._continue(given, steered), strict=True))
         written = [continued.get(cell) or [self._plain[p] for p in prompts] for cell in cells]
-        scores = written_scores(self.model, ids, cells, [[c.tokens for c in w] for w in written])
-        kl = kl_from_plain(self.model, ids, cells).double().numpy()
+        scores = written_scores(self.model, given, cells, [[c.tokens for c in w] for w in written])
+        kl = kl_from_plain(self.model, given, cells).double().numpy()
         rows = self._pair_rows(cells, kl) if self._measures_pairs else []
         lost = {row.cell for row in rows if math.isnan(row.value)}
         texts: list[dict[str, Any]] = []
@@ -166,13 +174,14 @@ class Bench:
         return without_numbers(rows, lost), texts
 
     def _text(self, cell: Cell, prompt: int, written: Continuation) -> dict[str, Any]:
-        return {
+        found = {
             "cell": cell.key,
             "prompt": prompt,
             "split": self.material.split,
-            "given": self.material.prompts.prompts[prompt].text,
+            "given": self._prompt_texts[prompt],
             "written": written.text,
         }
+        return found | ({"seen": self._seen(cell, prompt)} if is_prompting(cell) else {})
 
     def _continuation_rows(
         self,
@@ -183,7 +192,10 @@ class Bench:
         scores: Mapping[str, Float[np.ndarray, " prompt"]],
     ) -> list[Row]:
         rows = []
-        given = [self._prompt_ids[p] for p in prompts]
+        given = [
+            self.model.tokens(self._seen(cell, p)) if is_prompting(cell) else self._prompt_ids[p]
+            for p in prompts
+        ]
         damage = text_damage(given, [c.tokens for c in continuations])
         asked = [self.material.prompts.prompts[p] for p in prompts]
         reads = read_all(self.judge, asked, continuations)
@@ -290,6 +302,8 @@ def _labels(cell: Cell) -> dict[str, str | float]:
 
 
 def _sign(cell: Cell) -> int:
+    if is_prompting(cell):
+        return 1  # what is asked for is the positive class
     dose = float(_labels(cell)["dose_natural"])  # what every intervention with a sign has
     return 0 if math.isnan(dose) else int(np.sign(dose))
 

@@ -18,7 +18,7 @@ from jaxtyping import Float
 
 from steerscope.directions import mean_diff
 from steerscope.doses import Dose
-from steerscope.engine.generation import sampler_at
+from steerscope.engine.sampling import sampler_at
 from steerscope.errors import BadValueError
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label

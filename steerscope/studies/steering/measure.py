@@ -18,7 +18,8 @@ from steerscope.directions import METHODS, Direction, find_direction, save_direc
 from steerscope.directions.finding import find_directions
 from steerscope.doses import Dose, check_unit
 from steerscope.engine.gathering import gather
-from steerscope.engine.generation import Greedy, Sample, generation_plan
+from steerscope.engine.generation import generation_plan
+from steerscope.engine.sampling import Greedy, Sample
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.extraction.activations import Contrast
 from steerscope.extraction.reading import ReadToken

@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     )
     from steerscope.steering.control_vectors import ControlVector
     from steerscope.steering.interventions import Cell, Intervention, Steering, steer
+    from steerscope.steering.prompting import Prompting
     from steerscope.steering.scopes import Scope
     from steerscope.steering.strengths import (
         CosineGate,

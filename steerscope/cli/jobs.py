@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Judged, Loading, Recipe, Subject, Talk, Writing, grouped
+from steerscope.cli.options import Asking, Judged, Loading, Recipe, Subject, Talk, Writing, grouped
 from steerscope.cli.shared import (
     Json,
     MaxSelect,
@@ -51,6 +51,7 @@ def report(
     other: Annotated[
         str | None, typer.Option(help="contrast set of another concept, shown beside")
     ] = None,
+    asking: Asking,
     all_layers: AllLayers = False,
     talk: Talk,
     loading: Loading,
@@ -68,6 +69,7 @@ def report(
         **recipe.settings(),
         **writing.settings(),
         **judged.settings(),
+        **asking.settings(),
         **loading.settings(),
         scope=scope,
         doses=steps,
@@ -133,6 +135,15 @@ def _as_json(findings: Findings) -> dict[str, Any]:
         "gain": asdict(f.gain) if f.gain else None,
         "flipped_and_undamaged": asdict(f.joint) if f.joint else None,
         "nulls": [asdict(rank) for rank in f.nulls],
+        "asking": [
+            {
+                "method": r.method,
+                "shows": asdict(r.shows),
+                "ahead_of_steering": asdict(r.ahead),
+                "kl_written_nats": r.kl_written,
+            }
+            for r in f.rivals
+        ],
         "over_random": asdict(f.over_random) if f.over_random else None,
         "kl_nats": f.kl,
         "kl_written_nats": f.kl_written,

@@ -22,6 +22,8 @@ from steerscope.cli.shared import (
     Device,
     DeviceMap,
     DType,
+    Examples,
+    Instruction,
     JudgeLabels,
     JudgeName,
     Layers,
@@ -168,6 +170,18 @@ class Judged:
 
     judge: JudgeName = None
     judge_labels: JudgeLabels = None
+
+    def settings(self) -> dict[str, Any]:
+        """The same, for a plan."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How the model is asked in words, beside which steering is set."""
+
+    instruction: Instruction = None
+    examples: Examples = 4
 
     def settings(self) -> dict[str, Any]:
         """The same, for a plan."""

@@ -67,6 +67,15 @@ JudgeLabels = Annotated[
     str | None,
     typer.Option(help="labelled texts for the judge and its card, JSON lines or CSV: text, label"),
 ]
+Instruction = Annotated[
+    str | None,
+    typer.Option(
+        help="ask for the concept in these words beside steering; default what a style wants"
+    ),
+]
+Examples = Annotated[
+    int, typer.Option(help="positive texts that ask for the concept beside steering; 0 for none")
+]
 Contrasts = Annotated[str, typer.Option(help="bundled contrast set, JSON-lines file or style:NAME")]
 Prompts = Annotated[str | None, typer.Option(help="bundled prompt set, .jsonl file or text file")]
 Method = Annotated[str, typer.Option(help="how the direction is found")]

@@ -121,9 +121,9 @@ def test_the_kl_at_prompt_positions_is_unknown_and_that_of_written_tokens_measur
             n = len(tokens)
             with torch.no_grad():
                 q = tiny.forward(torch.tensor([plain]))[:, -n - 1 : -1]
-                with steer(tiny, *on_activations(cell).interventions):
-                    with tiny.clock.hold(len(seen)):
-                        whole = tiny.forward(torch.tensor([[*seen, *tokens]]))[:, -n - 1 : -1]
+                acting = on_activations(cell).interventions
+                with steer(tiny, *acting), tiny.clock.hold(len(seen)):
+                    whole = tiny.forward(torch.tensor([[*seen, *tokens]]))[:, -n - 1 : -1]
             expected = float(kl_divergence(whole, q)[0].mean())
             assert found.kl[c, p] == pytest.approx(expected, abs=1e-5, rel=1e-3)
             nll = -float(log_likelihoods(tiny, [plain], after=[len(plain) - n])[0].mean())

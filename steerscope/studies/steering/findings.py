@@ -17,6 +17,7 @@ from steerscope.judges.registry import read_card
 from steerscope.runs.results import Run
 from steerscope.statistics import BestCell, Estimate, MixedSlope
 from steerscope.statistics.misclassification import corrected_difference, corrected_share
+from steerscope.studies.steering.asking import Rival, find_rivals, without_asking
 from steerscope.studies.steering.plan import (
     StudyPlan,
     SweepPlan,
@@ -78,6 +79,8 @@ class Findings:
         card: how well the judge tells texts apart that it has not seen; None for one without a card.
         corrected_effect: the stated share, corrected for the errors of the judge; None without a card.
             The gain is corrected likewise.
+        rivals: how asking in words does, the way that did best on the select split first; corrected
+            as the gain is.
         heads: eigengap per head; None without attention keys.
         predictor: how the weakest link ranks the layers.
     """
@@ -111,6 +114,7 @@ class Findings:
     distinct: bool
     card: Card | None
     corrected_effect: Estimate | None
+    rivals: tuple[Rival, ...] = ()
 
 
 _SAME = 1e-6  # natural units
@@ -140,7 +144,7 @@ def find(run: Run) -> Findings:
 def _find_in(
     table: pd.DataFrame, plan: StudyPlan | SweepPlan, effect: Effect, groups: Groups
 ) -> Findings:
-    summary = summarise(table, effect, "select", groups=groups)
+    summary = without_asking(summarise(table, effect, "select", groups=groups))
     stated_at = table[(table.split == "test") & (table.method == plan.method)].layer.unique()
     layers = [
         int(layer) for layer in stated_at
@@ -197,6 +201,9 @@ def _find_in(
         distinct=groups.known,
         card=None,
         corrected_effect=None,
+        rivals=find_rivals(table, stated, Stated(table, effect, "select", groups), cell)
+        if tested
+        else (),
     )
 
 
@@ -210,6 +217,7 @@ def _with_card(f: Findings, card: Card | None) -> Findings:
         card=card,
         corrected_effect=None if f.stated is None else corrected_share(f.stated, *rates),
         gain=None if f.gain is None else corrected_difference(f.gain, *rates),
+        rivals=tuple(replace(r, ahead=corrected_difference(r.ahead, *rates)) for r in f.rivals),
     )
 
 

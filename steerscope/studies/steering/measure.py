@@ -36,6 +36,7 @@ from steerscope.steering.interventions import Cell
 from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import Bench, Decoding, Material, dose_cells
 from steerscope.studies.judging import Question, find_judge
+from steerscope.studies.steering.asking import asking_cells
 from steerscope.studies.steering.beside import measure_eigengaps, measure_noise, measure_sinks
 from steerscope.studies.steering.nulls import (
     NULL,
@@ -54,7 +55,7 @@ from steerscope.studies.steering.responses import summarise, sweet_spot
 from steerscope.studies.steering.several_layers import best_together, several_cells
 from steerscope.studies.steering.texts import Texts, load_texts
 from steerscope.texts.chats import as_chat
-from steerscope.texts.contrasts import ContrastSet, load_contrasts
+from steerscope.texts.contrasts import STYLE, ContrastSet, load_contrasts
 
 LENS_TOKENS = 12
 _UNSEEN = (
@@ -122,12 +123,14 @@ def run_study(
         select += dose_cells(controls, [Dose(plan.reference_dose)], scope)
         every = [*bound.directions.values()] if plan.all_layers else []
         select += several_cells(every, signed, scope)
-        bound.measure("select", select)
+        asking = _asking(bound, plan)
+        bound.measure("select", [*select, *asking])
         table, groups = bound.run.table(), groups_of(bound.run)
         chosen = sweet_spot(table, bound.judge.effect, plan.method, groups=groups)
         direction = bound.directions[chosen.layer]
         test_controls = _test_controls(plan, bound.found[direction.site])
-        bound.measure("test", dose_cells([direction, *test_controls], signed, scope))
+        steered = dose_cells([direction, *test_controls], signed, scope)
+        bound.measure("test", [*steered, *asking])
         if len(every) > 1:
             bound.measure("test", [best_together(bound.run, bound.judge.effect, every, scope)])
         _measure_nulls(bound, plan, scope)
@@ -273,7 +276,8 @@ def _other_pairs(plan: Plan, model: LensModel) -> ContrastSet | None:
 def _settings(plan: Plan) -> dict[str, Any]:
     """The plan without what is not asked for, so that runs from before it could be asked continue."""
     usual = {"chat": None, "bos": "auto", "revision": None, "all_layers": False}
-    usual |= {"judge": None, "judge_labels": None}
+    usual |= {"judge": None, "judge_labels": None, "instruction": None}
+    usual |= {"examples": StudyPlan.examples}
     chat = as_chat(plan.chat)
     settings = asdict(plan) | {"chat": None if chat is None else chat.stored()}
     return {k: v for k, v in settings.items() if k not in usual or v != usual[k]}
@@ -312,6 +316,14 @@ def _test_controls(plan: StudyPlan, contrast: Contrast) -> list[Direction]:
         for number in range(plan.n_controls)
     ]
     return [*seeded, *([find_direction("other_concept", contrast)] if plan.other else [])]
+
+
+def _asking(bound: _Bound, plan: StudyPlan) -> list[Cell]:
+    """The conditions that ask in words; none where only the instruction itself is scored."""
+    texts = bound.texts
+    if plan.contrasts.startswith(STYLE) and not bound.judge.effect.is_share:
+        return []
+    return asking_cells(plan, bound.model, texts.pairs.fit, texts.all_prompts)
 
 
 def _measure_nulls(bound: _Bound, plan: StudyPlan, scope: Scope) -> None:

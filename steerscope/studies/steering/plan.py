@@ -115,10 +115,13 @@ class StudyPlan(Plan):
         smallest_nats: the same on log-odds, in nats.
         other: contrast set of another concept, whose direction is shown beside; bundled name or file,
             None for none.
+        instruction: what is said to the model to ask for the concept, beside which steering is set;
+            None for what a style wants, and where there is none, for no instruction.
+        examples: positive texts of the fit split that are shown to the model to ask for it; 0 for none.
 
     Raises:
         BadValueError: a dose that is not positive, a reference that is not among them, fewer than 0
-            nulls, or a smallest effect that is not positive.
+            nulls or examples, an instruction that is empty, or a smallest effect that is not positive.
     """
 
     doses: tuple[float, ...] = (0.5, 1.0, 2.0, 2.5, 3.0, 4.0)
@@ -128,9 +131,15 @@ class StudyPlan(Plan):
     smallest_share: float = 0.10
     smallest_nats: float = 0.50
     other: str | None = None
+    instruction: str | None = None
+    examples: int = 4
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.instruction is not None and not self.instruction.strip():
+            raise BadValueError("the instruction is empty; write a sentence, or leave it out.")
+        if self.examples < 0:
+            raise BadValueError(f"examples is {self.examples}; it must be at least 0.")
         if self.nulls < 0:
             raise BadValueError(f"nulls is {self.nulls}; it must be at least 0.")
         if not (0 < self.smallest_share < 1 and 0 < self.smallest_nats < math.inf):

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from steerscope.engine.sampling import Greedy, Sampler
+from steerscope.engine.sampling import Greedy, Sampler, penalised
 from steerscope.errors import BadValueError, NotFiniteError
 from steerscope.models.caches import Cache, Recompute
 from steerscope.models.lens_model import LensModel, TextOrIds
@@ -63,9 +63,12 @@ def generate(  # noqa: PLR0913 - each is a choice of its own
     batch_size: int | None = None,
     use_cache: bool = True,
     bos: str | None = None,
+    samples: int = 1,
     progress: Track = silent,
 ) -> list[list[Continuation]]:
     """Continue every prompt under every condition; `result[c][p]` is prompt p under cell c.
+
+    With several samples of each prompt, those of prompt p are `result[c][p * samples:][:samples]`.
 
     A row is one prompt under one condition. Rows run together whenever they are equally long: longer
     ones join when the others have grown, those that end leave. So no row is ever padded.
@@ -79,18 +82,21 @@ def generate(  # noqa: PLR0913 - each is a choice of its own
         batch_size: most rows at once; default as many as the memory holds, up to 1,024.
         use_cache: whether keys and values are kept between steps; the tokens are the same.
         bos: how texts begin: `auto`, `always` or `never`; default as the model's do.
+        samples: texts for each prompt, each with random numbers of its own.
         progress: shows the loop over groups of rows.
 
     Raises:
+        BadValueError: several samples of a sampler that always says the same.
         PromptTooLongError: a prompt and its continuation do not fit into the context.
         MemoryBudgetError: not one row fits into the memory.
         NotFiniteError: the logits hold a NaN or an infinity; the message names the condition.
     """
     if bos is not None:
         prompts = [model.tokens(p, bos=bos) for p in prompts]
+    repeated = [p for p in prompts for _ in range(check_samples(samples, sampler))]
     found = attempt(
-        model, prompts, cells, n_new=n_new, sampler=sampler, batch_size=batch_size,
-        use_cache=use_cache, progress=progress,
+        model, repeated, cells, n_new=n_new, sampler=sampler, batch_size=batch_size,
+        use_cache=use_cache, samples=samples, progress=progress,
     )  # fmt: skip
     broken = [c for c, row in zip(cells, found, strict=True) if not all(r.finite for r in row)]
     if broken:
@@ -103,8 +109,23 @@ def generate(  # noqa: PLR0913 - each is a choice of its own
     return found
 
 
+def check_samples(samples: int, sampler: Sampler | None) -> int:
+    """The number of texts for each prompt.
+
+    Raises:
+        BadValueError: there is none, or there are several and all would be the same.
+    """
+    if samples < 1:
+        raise BadValueError(f"samples is {samples}; ask for at least 1 text of each prompt.")
+    if samples > 1 and isinstance(sampler or Greedy(), Greedy):
+        raise BadValueError(
+            f"{samples} samples of the most likely tokens are all the same; give a temperature above 0."
+        )
+    return samples
+
+
 @torch.no_grad()
-def attempt(
+def attempt(  # noqa: PLR0913 - each is a choice of its own
     model: LensModel,
     prompts: Sequence[TextOrIds],
     cells: Sequence[Cell] = (Cell(),),
@@ -113,9 +134,12 @@ def attempt(
     sampler: Sampler | None = None,
     batch_size: int | None = None,
     use_cache: bool = True,
+    samples: int = 1,
     progress: Track = silent,
 ) -> list[list[Continuation]]:
     """`generate`, but where logits are no numbers the row ends, marked as not finite: for sweeps.
+
+    Where there are several samples of each prompt, it stands so many times in a row.
 
     Raises:
         PromptTooLongError: a prompt and its continuation do not fit into the context.
@@ -123,7 +147,7 @@ def attempt(
     """
     if n_new < 1:
         raise BadValueError(f"n_new is {n_new}; ask for at least 1 token.")
-    rows = _rows_of(model, prompts, cells, n_new)
+    rows = _rows_of(model, prompts, cells, n_new, samples)
     longest = max((len(row.ids) for row in rows), default=0)
     plan, tokens_at_once = generation_plan(model, longest, n_new, batch_size or _ROWS_AT_ONCE)
     acting = [on_activations(cell) for cell in cells]
@@ -174,7 +198,8 @@ class _Row:
         prompt: number of the prompt.
         seen: number of what the model sees of it, the same for the same tokens.
         ids: what it sees.
-        key: the prompt itself, by which all its conditions share their random numbers.
+        key: the prompt itself and the number of the sample, by which all conditions share their random
+            numbers.
     """
 
     cell: int
@@ -188,14 +213,17 @@ class _Row:
 
 
 def _rows_of(
-    model: LensModel, prompts: Sequence[TextOrIds], cells: Sequence[Cell], n_new: int
+    model: LensModel, prompts: Sequence[TextOrIds], cells: Sequence[Cell], n_new: int, samples: int
 ) -> list[_Row]:
-    """Every prompt as it is seen under every condition, the shortest first."""
+    """Every prompt as it is seen under every condition, the shortest first.
+
+    The first of several samples has the key of a single one, so that it is the same text.
+    """
     numbers: dict[tuple[int, ...], int] = {}
     rows = []
     for p, prompt in enumerate(prompts):
         ids = model.tokens(prompt, room=n_new)
-        key = ",".join(map(str, ids))
+        key = ",".join(map(str, ids)) + (f"#{p % samples}" if p % samples else "")
         for c, cell in enumerate(cells):
             seen = ids
             if is_prompting(cell):
@@ -357,6 +385,9 @@ class _Decoder:
             logits = logits[finite]
         if not going:
             return
+        penalty = getattr(self.sampler, "repetition_penalty", 1.0)
+        if penalty != 1.0:
+            logits = penalised(logits, [[*r.ids, *r.written] for r in going], penalty)
         chosen = self.sampler.choose(logits, [f"{r.key}|{len(r.written)}" for r in going]).tolist()
         for row, token in zip(going, chosen, strict=True):
             row.ended = token in self.model.vocabulary.ends

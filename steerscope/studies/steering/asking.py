@@ -33,7 +33,7 @@ def asking_cells(
     """The conditions that ask for the concept: by an instruction, by examples, and by both.
 
     The instruction is the one of the plan, else what a style wants. The examples are positive texts of
-    the fit split, each of another contrast, as many as the context holds; of a style there are none,
+    the fit split, of different contrasts as long as there are any, as many as the context holds; of a style there are none,
     since its texts are instructions themselves.
 
     Args:
@@ -56,13 +56,12 @@ def asking_cells(
 
 
 def _examples(fit: ContrastSet, n: int, seed: int) -> list[str]:
-    """Positive texts of different contrasts."""
-    first: dict[int, str] = {}
-    for pair, group in zip(fit.pairs, fit.groups, strict=True):
-        first.setdefault(group, pair.positive)
-    texts = list(dict.fromkeys(map(_as_example, first.values())))
-    Random(f"examples {seed}").shuffle(texts)
-    return texts[:n]
+    """Positive texts, of different contrasts as long as there are any."""
+    pairs = list(zip(fit.pairs, fit.groups, strict=True))
+    Random(f"examples {seed}").shuffle(pairs)
+    first = {group: pair.positive for pair, group in reversed(pairs)}
+    texts = [*first.values(), *(pair.positive for pair, _ in pairs)]
+    return list(dict.fromkeys(map(_as_example, texts)))[:n]
 
 
 def _as_example(text: str) -> str:

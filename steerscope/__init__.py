@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from steerscope.directions.stability import jackknife, learning_curve, pairs_needed, split_half
     from steerscope.doses import Dose
     from steerscope.eigengaps import KeyView, eigengap, head_statistics
-    from steerscope.engine.calibration import calibrate
     from steerscope.engine.gathering import gather
     from steerscope.engine.generation import generate
     from steerscope.engine.sampling import Greedy, Sample
@@ -87,6 +86,7 @@ if TYPE_CHECKING:
     from steerscope.studies.interferences import interference_table
     from steerscope.studies.methods.measure import compare_methods
     from steerscope.studies.methods.plan import ComparisonPlan
+    from steerscope.studies.parity import calibrate
     from steerscope.studies.predictors.findings import predictor_league
     from steerscope.studies.predictors.measure import measure_steerability, predictor_table
     from steerscope.studies.steering.drift import drift_table
@@ -174,7 +174,7 @@ _HOME = {
     "activation_landscape": "diagnostics.landscapes",
     "add_gradients": "extraction.gradients",
     "audit": "audits",
-    "calibrate": "engine.calibration",
+    "calibrate": "studies.parity",
     "check_claims": "claims",
     "check_templates": "steering.template_checks",
     "compare_geometries": "studies.geometry",

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Asking, Judged, Loading, Recipe, Subject, Talk, Writing, grouped
+from steerscope.cli.options import (
+    Asking,
+    Drawing,
+    Judged,
+    Loading,
+    Recipe,
+    Subject,
+    Talk,
+    Writing,
+    grouped,
+)
 from steerscope.cli.shared import (
     Json,
     MaxSelect,
@@ -44,6 +54,7 @@ def report(
     ] = "0.5,1,2,2.5,3,4",
     scope: ScopeText = "all",
     writing: Writing,
+    drawing: Drawing,
     judged: Judged,
     max_select: MaxSelect = 120,
     max_test: MaxTest = 240,
@@ -68,6 +79,7 @@ def report(
         **subject.settings(),
         **recipe.settings(),
         **writing.settings(),
+        **drawing.settings(),
         **judged.settings(),
         **asking.settings(),
         **loading.settings(),

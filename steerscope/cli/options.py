@@ -29,16 +29,21 @@ from steerscope.cli.shared import (
     Layers,
     Memory,
     Method,
+    MinP,
     Model,
     NNew,
     Prompts,
     Read,
+    RepetitionPenalty,
     Revision,
+    Samples,
     Seed,
     StreamName,
     System,
     Temperature,
     TemplateArguments,
+    TopK,
+    TopP,
     TrustRemoteCode,
     parse_layers,
 )
@@ -162,6 +167,28 @@ class Writing:
     def settings(self) -> dict[str, Any]:
         """The same, for a plan."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Which tokens may be drawn, and how many texts of each prompt."""
+
+    samples: Samples = 1
+    top_k: TopK = 0
+    top_p: TopP = 1.0
+    min_p: MinP = 0.0
+    repetition_penalty: RepetitionPenalty = 1.0
+
+    def settings(self) -> dict[str, Any]:
+        """The same, for a plan."""
+        return asdict(self)
+
+    def sampler(self, writing: Writing) -> Sampler:
+        """Sampling as is asked for, or the most likely token at temperature 0."""
+        from steerscope.engine.sampling import sampler_at
+
+        narrowing = {k: v for k, v in asdict(self).items() if k != "samples"}
+        return sampler_at(writing.temperature, writing.seed, **narrowing)
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,17 @@ NNew = Annotated[int, typer.Option("--n-new", help="new tokens per continuation"
 MaxSelect = Annotated[int, typer.Option(help="prompts to choose on, at most")]
 MaxTest = Annotated[int, typer.Option(help="prompts to state the effect on, at most")]
 Temperature = Annotated[float, typer.Option(help="of sampling; 0 for the most likely token")]
+Samples = Annotated[int, typer.Option(help="texts of each prompt")]
+TopK = Annotated[int, typer.Option(help="draw among so many likeliest tokens; 0 for all")]
+TopP = Annotated[
+    float, typer.Option(help="draw among the likeliest tokens that reach this probability together")
+]
+MinP = Annotated[
+    float, typer.Option(help="draw among tokens of at least this share of the highest probability")
+]
+RepetitionPenalty = Annotated[
+    float, typer.Option(help="divides the logits of tokens that are there already; 1 for none")
+]
 Force = Annotated[
     bool, typer.Option("--force", help="replace a file that steerscope did not write")
 ]

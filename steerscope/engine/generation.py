@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from steerscope.engine.sampling import Greedy, Sampler, penalised
+from steerscope.engine.sampling import Greedy, Sampler, check_samples, penalised
 from steerscope.errors import BadValueError, NotFiniteError
 from steerscope.models.caches import Cache, Recompute
 from steerscope.models.lens_model import LensModel, TextOrIds
@@ -107,21 +107,6 @@ def generate(  # noqa: PLR0913 - each is a choice of its own
             "weights."
         )
     return found
-
-
-def check_samples(samples: int, sampler: Sampler | None) -> int:
-    """The number of texts for each prompt.
-
-    Raises:
-        BadValueError: there is none, or there are several and all would be the same.
-    """
-    if samples < 1:
-        raise BadValueError(f"samples is {samples}; ask for at least 1 text of each prompt.")
-    if samples > 1 and isinstance(sampler or Greedy(), Greedy):
-        raise BadValueError(
-            f"{samples} samples of the most likely tokens are all the same; give a temperature above 0."
-        )
-    return samples
 
 
 @torch.no_grad()

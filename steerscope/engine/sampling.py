@@ -28,7 +28,16 @@ class Sampler(Protocol):
 
 @dataclass(frozen=True)
 class Greedy:
-    """The most likely token."""
+    """The most likely token.
+
+    Attributes:
+        repetition_penalty: as of `Sample`.
+    """
+
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_narrowing(0, 1.0, 0.0, self.repetition_penalty)
 
     def choose(
         self,
@@ -117,9 +126,43 @@ class Sample:
         return found
 
 
-def sampler_at(temperature: float, seed: int) -> Sampler:
-    """Sampling at a temperature, or the most likely token at 0."""
-    return Greedy() if temperature == 0 else Sample(temperature, seed)
+def sampler_at(  # noqa: PLR0913 - the numbers that people set
+    temperature: float,
+    seed: int,
+    *,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    repetition_penalty: float = 1.0,
+) -> Sampler:
+    """Sampling at a temperature, or the most likely token at 0.
+
+    Raises:
+        BadValueError: a number outside its range, or one that means nothing at temperature 0.
+    """
+    if temperature != 0:
+        return Sample(temperature, seed, top_k, top_p, min_p, repetition_penalty)
+    if (top_k, top_p, min_p) != (0, 1.0, 0.0):
+        raise BadValueError(
+            "top_k, top_p and min_p leave the most likely token, which temperature 0 takes anyway; "
+            "give a temperature above 0, or leave them out."
+        )
+    return Greedy(repetition_penalty)
+
+
+def check_samples(samples: int, sampler: Sampler | None) -> int:
+    """The number of texts for each prompt.
+
+    Raises:
+        BadValueError: there is none, or there are several and all would be the same.
+    """
+    if samples < 1:
+        raise BadValueError(f"samples is {samples}; ask for at least 1 text of each prompt.")
+    if samples > 1 and isinstance(sampler or Greedy(), Greedy):
+        raise BadValueError(
+            f"{samples} samples of the most likely tokens are all the same; give a temperature above 0."
+        )
+    return samples
 
 
 def check_narrowing(top_k: int, top_p: float, min_p: float, repetition_penalty: float) -> None:

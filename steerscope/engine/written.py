@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from steerscope.engine.score import rows_that_fit
-from steerscope.metrics import kl_from_log_q
+from steerscope.metrics import divergences_from_log_q
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.steering.interventions import Cell, Rows, attach_cells
 from steerscope.steering.prompting import is_prompting, on_activations, seen_under
@@ -21,16 +21,25 @@ from steerscope.texts.batches import Batch, equal_length_batches
 
 @dataclass(frozen=True, eq=False)
 class WrittenScores:
-    """Two means over the written tokens of each text; NaN for a text without any.
+    """Means over the written tokens of each text; NaN for a text without any.
 
     Attributes:
         nll: nats per token under the plain model.
         kl: KL(steered || plain) of the distributions that the tokens were drawn from, in nats per
             token; 0 for the plain condition.
+        kl_reverse: KL(plain || steered) of the same.
+        js: their Jensen-Shannon divergence, at most log 2.
     """
 
     nll: Float[np.ndarray, "cell prompt"]
     kl: Float[np.ndarray, "cell prompt"]
+    kl_reverse: Float[np.ndarray, "cell prompt"]
+    js: Float[np.ndarray, "cell prompt"]
+
+    def keep(self, text: _Text, divergences: Sequence[Float[Tensor, " pos"]]) -> None:
+        """Store the means of one text."""
+        for into, values in zip((self.kl, self.kl_reverse, self.js), divergences, strict=True):
+            into[text.cell, text.prompt] = float(values.mean())
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,7 @@ def written_scores(
         MemoryBudgetError: not one text fits into the memory.
     """
     shape = (len(cells), len(prompts))
-    found = WrittenScores(np.full(shape, np.nan), np.full(shape, np.nan))
+    found = WrittenScores(*(np.full(shape, np.nan) for _ in range(4)))
     given = [model.tokens(p) for p in prompts]
     texts = [
         _Text(c, p, (*given[p], *tokens), len(given[p]), _seen(model, cells[c], prompts[p]))
@@ -128,18 +137,19 @@ def _score_batch(
             block = plain.first_run(_first_block(cells[text.cell], text.start))
             groups.setdefault(block, []).append(place)
         else:
-            found.kl[text.cell, text.prompt] = 0.0
+            found.keep(text, [torch.zeros(1)] * 3)
     for places in said.values():
         _score_said(model, cells, [texts[place] for place in places], log_q[places], found)
     for block, places in groups.items():
         which = everyone[places]
         with _written_under(model, cells, [texts[place] for place in places]):
             for part, steered in plain.resume_in_parts(which, block, last=last + 1):
-                kl = kl_from_log_q(steered[:, :-1], log_q, which[part.to(which.device)]).cpu()
-                for row, values in zip(part.tolist(), kl, strict=True):
+                mine = which[part.to(which.device)]
+                apart = [d.cpu() for d in divergences_from_log_q(steered[:, :-1], log_q, mine)]
+                for place, row in enumerate(part.tolist()):
                     text = texts[places[row]]
                     skip = text.start - (length - last)
-                    found.kl[text.cell, text.prompt] = float(values[skip:].mean())
+                    found.keep(text, [values[place, skip:] for values in apart])
 
 
 def _score_said(
@@ -149,7 +159,7 @@ def _score_said(
     log_q: Float[Tensor, "text pos vocab"],
     found: WrittenScores,
 ) -> None:
-    """KL of what was drawn after prompts that say more from what the plain model draws without.
+    """The divergences of what was drawn after prompts that say more from what the plain model draws without.
 
     Args:
         model: the model.
@@ -164,10 +174,10 @@ def _score_said(
     with _written_under(model, cells, seen):
         logits = model.forward(tokens, last=last + 1)[:, :-1]
     everyone = torch.arange(len(texts), device=log_q.device)
-    kl = kl_from_log_q(logits, log_q[:, -last:], everyone).cpu()
-    for text, values in zip(texts, kl, strict=True):
+    apart = [d.cpu() for d in divergences_from_log_q(logits, log_q[:, -last:], everyone)]
+    for place, text in enumerate(texts):
         n = len(text.tokens) - text.start
-        found.kl[text.cell, text.prompt] = float(values[-n:].mean())
+        found.keep(text, [values[place, -n:] for values in apart])
 
 
 @contextmanager

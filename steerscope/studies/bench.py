@@ -20,8 +20,9 @@ from steerscope.engine.score import kl_from_plain, preferences
 from steerscope.engine.written import written_scores
 from steerscope.errors import NotFiniteError
 from steerscope.judges.damage import text_damage
-from steerscope.judges.effects import KL_WRITTEN
+from steerscope.judges.effects import JS_WRITTEN, KL_REVERSE, KL_WRITTEN
 from steerscope.judges.judges import UNITS, Judge, read_all, text_metrics
+from steerscope.metrics import distinct_across, self_bleu
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.runs.results import NOT_FINITE, Row, Run
@@ -47,10 +48,14 @@ class Material:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How continuations are made: number of new tokens and sampler."""
+    """How continuations are made: number of new tokens, sampler, and texts of each prompt.
+
+    Where there are several, each prompt stands so many times in a row among the material.
+    """
 
     n_new: int
     sampler: Sampler
+    samples: int = 1
 
 
 def dose_cells(directions: Iterable[Direction], doses: Sequence[Dose], scope: Scope) -> list[Cell]:
@@ -149,7 +154,9 @@ class Bench:
 
     def _continue(self, prompts: Sequence[str], cells: Sequence[Cell]) -> list[list[Continuation]]:
         d = self.decoding
-        return attempt(self.model, prompts, cells, n_new=d.n_new, sampler=d.sampler)
+        return attempt(
+            self.model, prompts, cells, n_new=d.n_new, sampler=d.sampler, samples=d.samples
+        )
 
     def _measured(
         self, cells: Sequence[Cell], prompts: tuple[int, ...]
@@ -169,6 +176,7 @@ class Bench:
             if not all(c.finite for c in mine):
                 lost.add(cell.key)
             values = {"nll_plain": scores.nll[number], KL_WRITTEN: scores.kl[number]}
+            values |= {KL_REVERSE: scores.kl_reverse[number], JS_WRITTEN: scores.js[number]}
             rows += self._continuation_rows(cell, prompts, mine, kl[number], values)
             texts += [self._text(cell, p, c) for p, c in zip(prompts, mine, strict=True)]
         return without_numbers(rows, lost), texts
@@ -203,12 +211,21 @@ class Bench:
             written, read = continuations[place], reads[place]
             values = read | text_metrics(written.tokens) | damage[place]
             values["unread"] = float(bool(written.tokens) and any(map(math.isnan, read.values())))
+            values |= self._diversity(continuations, place)
             values["changed"] = float(written.tokens != self._plain[p].tokens)
             values |= {metric: float(score[place]) for metric, score in scores.items()}
             status = _status(written, read, degenerate=bool(values["degenerate"]))
             for metric, value in values.items():
                 rows.append(self._row(cell, p, metric, value, kl=float(kl[place]), status=status))
         return rows
+
+    def _diversity(self, continuations: Sequence[Continuation], place: int) -> dict[str, float]:
+        """How different the samples of one prompt are, said once, with the first of them."""
+        n = self.decoding.samples
+        if n == 1 or place % n:
+            return {}
+        texts = [c.tokens for c in continuations[place : place + n]]
+        return {"distinct_2_samples": distinct_across(texts, 2), "self_bleu": self_bleu(texts)}
 
     def _pair_rows(self, cells: Sequence[Cell], kl: Float[np.ndarray, "cell prompt"]) -> list[Row]:
         texts = [(p.positive, p.negative) for p in self.material.pairs.pairs]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,12 +13,13 @@ import pandas as pd
 
 from steerscope.errors import TooLittleDataError
 from steerscope.judges.card import Card
-from steerscope.judges.effects import KL_WRITTEN, Effect
+from steerscope.judges.effects import JS_WRITTEN, KL_REVERSE, KL_WRITTEN, Effect
 from steerscope.judges.registry import read_card
 from steerscope.runs.results import Run
 from steerscope.statistics import BestCell, Estimate, MixedSlope
 from steerscope.statistics.misclassification import corrected_difference, corrected_share
 from steerscope.studies.steering.asking import Rival, find_rivals, without_asking
+from steerscope.studies.steering.diversity import Diversity, find_diversity
 from steerscope.studies.steering.plan import (
     StudyPlan,
     SweepPlan,
@@ -68,6 +70,8 @@ class Findings:
         slope: effect per natural unit at the chosen layer, mean slope of the prompts; None where
             there is none, and `no_slope` says why.
         kl_written: KL on the tokens that were written, in nats; NaN where that was not measured.
+        kl_reverse: KL(plain || steered) on the same; NaN likewise.
+        js_written: their Jensen-Shannon divergence, at most log 2; NaN likewise.
         gain: what the sentence is about, above plain on the test split: of a share, texts that are
             flipped and undamaged; None without a test split.
         joint: share of texts that are flipped and undamaged; None where texts are not read.
@@ -81,6 +85,7 @@ class Findings:
             The gain is corrected likewise.
         rivals: how asking in words does, the way that did best on the select split first; corrected
             as the gain is.
+        diversity: of the samples of a prompt, where there are several.
         heads: eigengap per head; None without attention keys.
         predictor: how the weakest link ranks the layers.
     """
@@ -115,6 +120,9 @@ class Findings:
     card: Card | None
     corrected_effect: Estimate | None
     rivals: tuple[Rival, ...] = ()
+    diversity: tuple[Diversity, ...] = ()
+    kl_reverse: float = math.nan
+    js_written: float = math.nan
 
 
 _SAME = 1e-6  # natural units
@@ -191,7 +199,9 @@ def _find_in(
         corrected=_corrected(table, effect, plan.method, summary),
         slope=slope,
         no_slope=no_slope,
-        kl_written=_kl_written(table, split, cell),
+        kl_written=_mean_of(table, split, cell, KL_WRITTEN),
+        kl_reverse=_mean_of(table, split, cell, KL_REVERSE),
+        js_written=_mean_of(table, split, cell, JS_WRITTEN),
         gain=stated.gain(cell) if tested else None,
         joint=stated.joint(cell),
         needed_items=stated.needed(cell, smallest_effect(plan, effect)),
@@ -204,6 +214,7 @@ def _find_in(
         rivals=find_rivals(table, stated, Stated(table, effect, "select", groups), cell)
         if tested
         else (),
+        diversity=find_diversity(table, split, cell, groups),
     )
 
 
@@ -294,8 +305,8 @@ def _mirrored(
     return stated.effect(cells[0]) if cells else None
 
 
-def _kl_written(table: pd.DataFrame, split: str, cell: str) -> float:
-    rows = table[(table.split == split) & (table.cell == cell) & (table.metric == KL_WRITTEN)]
+def _mean_of(table: pd.DataFrame, split: str, cell: str, metric: str) -> float:
+    rows = table[(table.split == split) & (table.cell == cell) & (table.metric == metric)]
     return float(rows.value.mean())
 
 

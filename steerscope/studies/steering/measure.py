@@ -19,7 +19,6 @@ from steerscope.directions.finding import find_directions
 from steerscope.doses import Dose, check_unit
 from steerscope.engine.gathering import gather
 from steerscope.engine.generation import generation_plan
-from steerscope.engine.sampling import Greedy, Sample
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.extraction.activations import Contrast
 from steerscope.extraction.reading import ReadToken
@@ -64,6 +63,7 @@ _UNSEEN = (
     "steps",
     "last",
 )  # scopes by where a prompt ends and writing begins
+_SAMPLING = ("samples", "top_k", "top_p", "min_p", "repetition_penalty")
 _log = logging.getLogger(__name__)
 
 
@@ -88,8 +88,7 @@ class _Bound:
     def bench(self, material: Material) -> Bench:
         """What measures conditions on these texts, into the run."""
         plan = self.plan
-        sampler = Sample(plan.temperature, plan.seed) if plan.temperature else Greedy()
-        decoding = Decoding(plan.n_new, sampler)
+        decoding = Decoding(plan.n_new, plan.sampler, plan.samples)
         return Bench(self.model, self.judge, material, self.run, decoding)
 
 
@@ -198,7 +197,7 @@ def _bind(
     )
     plan = replace(plan, dtype=model.dtype_name)
     source = texts.contrasts.sha256
-    texts = texts.in_chat(model, plan.chat)
+    texts = texts.in_chat(model, plan.chat).repeated(plan.samples)
     sites = sites_at(model, plan.stream, plan.layers)
     judging = find_judge(_question(plan, texts), model, out)
     judge = judging.judge
@@ -278,6 +277,7 @@ def _settings(plan: Plan) -> dict[str, Any]:
     usual = {"chat": None, "bos": "auto", "revision": None, "all_layers": False}
     usual |= {"judge": None, "judge_labels": None, "instruction": None}
     usual |= {"examples": StudyPlan.examples}
+    usual |= {name: getattr(Plan, name) for name in _SAMPLING}
     chat = as_chat(plan.chat)
     settings = asdict(plan) | {"chat": None if chat is None else chat.stored()}
     return {k: v for k, v in settings.items() if k not in usual or v != usual[k]}
@@ -346,7 +346,7 @@ def _measure_nulls(bound: _Bound, plan: StudyPlan, scope: Scope) -> None:
 def _measure_beside(bound: _Bound) -> None:
     """Store what the layers and directions are like, whatever they do to a text."""
     run, model = bound.run, bound.model
-    prompts = [p.text for p in bound.texts.prompts.select.prompts]
+    prompts = list(dict.fromkeys(p.text for p in bound.texts.prompts.select.prompts))
     measure_eigengaps(run, model, prompts, bound.progress)
     measure_sinks(run, model, prompts, list(bound.directions.values()))
     measure_noise(run, bound.found)

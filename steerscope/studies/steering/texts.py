@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from steerscope.errors import BadValueError
 from steerscope.models.chat_templates import in_chat
@@ -34,6 +34,14 @@ class Texts:
             self.pairs.map(lambda part: in_chat(model, part, chat)),
             self.prompts.map(lambda part: in_chat(model, part, chat)),
         )
+
+    def repeated(self, samples: int) -> Texts:
+        """The same with each prompt so many times in a row, for as many texts of it."""
+
+        def of(part: PromptSet) -> PromptSet:
+            return replace(part, prompts=tuple(p for p in part.prompts for _ in range(samples)))
+
+        return self if samples == 1 else replace(self, prompts=self.prompts.map(of))
 
     @property
     def all_prompts(self) -> tuple[Prompt, ...]:

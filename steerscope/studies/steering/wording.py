@@ -203,7 +203,7 @@ def answer(findings: Findings) -> list[str]:
             f"{amount(f.effect, _on_one_scale(f.effect, f.mirrored))}."
         )
     said.append(slope_in_words(f))
-    said.append(f"Cost: {costs_in_words(f)}.")
+    said += [f"Cost: {costs_in_words(f)}.", *([diversity_in_words(f)] if f.diversity else [])]
     said.append(
         f"How sure: chosen among {c.n_cells} conditions on other prompts than those it is stated on; "
         f"the chance of one this good in a sweep without any effect is {p_in_words(c.p_corrected)}; "
@@ -317,7 +317,8 @@ def costs_in_words(findings: Findings) -> str:
     """Every cost from plain to steered, and the KL."""
     parts = [f"KL {_number(findings.kl)} nats per position of the prompts"]
     if not math.isnan(findings.kl_written):
-        parts.append(f"KL {findings.kl_written:.2f} nats per token written")
+        other = "" if math.isnan(findings.js_written) else _other_divergences(findings)
+        parts.append(f"KL {findings.kl_written:.2f} nats per token written{other}")
     for cost in findings.costs:
         if cost.is_share:
             change = f"{100 * cost.plain.value:.1f} % to {100 * cost.steered.value:.1f} %"
@@ -326,6 +327,20 @@ def costs_in_words(findings: Findings) -> str:
         out = f" (read in {cost.read} of {cost.asked} texts)" if cost.read < cost.asked else ""
         parts.append(f"{cost.words} {'unknown' if math.isnan(cost.steered.value) else change}{out}")
     return "; ".join(parts)
+
+
+def _other_divergences(f: Findings) -> str:
+    return f" (reverse {f.kl_reverse:.2f}, Jensen-Shannon {f.js_written:.3f} of at most 0.693)"
+
+
+def diversity_in_words(f: Findings) -> str:
+    """How different the samples of a prompt are, with and without steering."""
+    parts = [
+        f"{d.words} {d.plain.value:.2f} [{d.plain.low:.2f}, {d.plain.high:.2f}] plain and "
+        f"{d.steered.value:.2f} [{d.steered.low:.2f}, {d.steered.high:.2f}] steered"
+        for d in f.diversity
+    ]
+    return f"Diversity of {f.plan.samples} samples of a prompt: {'; '.join(parts)}."
 
 
 def _number(value: float) -> str:

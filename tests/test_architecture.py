@@ -65,6 +65,7 @@ STUDIES = sorted(p.parent for p in PACKAGE.glob("studies/*/__init__.py"))
 WITHOUT_TORCH = {
     "statistics",
     "runs",
+    "studies/steering/choice.py",
     "studies/steering/responses.py",
     "studies/steering/phases.py",
     "studies/steering/drift.py",

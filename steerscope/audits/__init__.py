@@ -42,7 +42,7 @@ from steerscope.audits.records import (
     report_disagrees,
     status_disagrees,
 )
-from steerscope.audits.sentence import sentence
+from steerscope.audits.sentence import errors_of, sentence
 from steerscope.audits.splits import (
     few_prompts,
     shared_prompts,
@@ -144,19 +144,6 @@ def audit_rows(run: Run, *, leave_out: Sequence[str] = ()) -> list[Finding]:
         if name not in leave_out:
             found += [_signed(f, name) for f in _made(check, evidence)]
     return sorted(found, key=lambda f: SEVERITIES.index(f.severity))
-
-
-def errors_of(run: Run) -> tuple[Finding, ...]:
-    """What speaks against the sentence of a run: the errors of its audit, but those of its page.
-
-    A page is made of the sentence, so that what it says cannot decide it. A check that could not be
-    made is no error.
-
-    Raises:
-        RunError: the run has no rows yet, or is of a kind that cannot be audited.
-    """
-    found = audit(run, leave_out=["report_disagrees"])
-    return tuple(finding for finding in found if finding.severity == "error")
 
 
 def _signed(finding: Finding, check: str) -> Finding:

@@ -7,7 +7,7 @@ import numpy as np
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
 from steerscope.statistics import bootstrap_mean
-from steerscope.studies.steering.responses import cheapest, eligible
+from steerscope.studies.steering.choice import cheapest, eligible
 
 _LEVEL = 0.05
 _N_RESAMPLES = 1000

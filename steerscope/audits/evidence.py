@@ -150,10 +150,12 @@ class Evidence:
         Raises:
             NotCheckedError: it has none, or they cannot be read.
         """
+        path = self.run.path / "directions.safetensors"
         try:
-            return load_directions(self.run.path / "directions.safetensors")
+            return load_directions(path)
         except VectorFileError as error:
-            raise NotCheckedError(str(error)) from None
+            # By its name alone: a page says the same wherever its run lies.
+            raise NotCheckedError(str(error).replace(str(path), path.name)) from None
 
     @cached_property
     def contrasts(self) -> ContrastSet:

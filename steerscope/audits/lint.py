@@ -291,8 +291,8 @@ def _contrasts(texts: Linted) -> list[Finding]:
         return [
             Finding(
                 "error",
-                f"{n} pairs differ in {distinct} distinct ways, and a split into fit, select and test "
-                f"needs {_FEWEST_CONTRASTS}",
+                f"distinct contrasts among {n} pairs: {distinct}; to fit on one, choose on another and "
+                f"test on a third takes {_FEWEST_CONTRASTS}",
                 texts.name,
                 f"Write pairs that differ in other words, {_FEW_CONTRASTS} or more",
                 numbers,

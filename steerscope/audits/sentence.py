@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from steerscope.audits.finding import Finding
 from steerscope.runs.results import Run
 from steerscope.studies.steering.findings import find
 from steerscope.studies.steering.wording import verdict
@@ -16,7 +17,18 @@ def sentence(run: Run) -> str:
     Raises:
         RunError: the run has no rows yet, or is of another kind.
     """
-    from steerscope.audits import audit  # one of its checks asks for this sentence
+    return verdict(find(run), [finding.what for finding in errors_of(run)])
 
-    found = audit(run, leave_out=BESIDE)
-    return verdict(find(run), [f.what for f in found if f.severity == "error"])
+
+def errors_of(run: Run) -> list[Finding]:
+    """What speaks against the sentence of a run: the errors of its audit.
+
+    Not those of its page, which is made of the sentence, nor those of runs beside it. A check that could
+    not be made is no error.
+
+    Raises:
+        RunError: the run has no rows yet, or is of a kind that cannot be audited.
+    """
+    from steerscope.audits import audit  # one of its checks asks for the sentence
+
+    return [finding for finding in audit(run, leave_out=BESIDE) if finding.severity == "error"]

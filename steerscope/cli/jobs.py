@@ -64,6 +64,13 @@ def report(
     ] = None,
     asking: Asking,
     all_layers: AllLayers = False,
+    search: Annotated[
+        str,
+        typer.Option(
+            help="grid: every layer and dose on all prompts; adaptive: the best go on to more prompts; "
+            "auto: adaptive above 20,000 texts"
+        ),
+    ] = "auto",
     talk: Talk,
     loading: Loading,
     as_json: Json = False,
@@ -91,6 +98,7 @@ def report(
         nulls=nulls,
         other=other,
         all_layers=all_layers,
+        search=search,
         chat=talk.asked(),
     )
     out = out or Path("data/runs") / f"{Path(subject.model).name}-{Path(subject.contrasts).stem}"

@@ -26,6 +26,7 @@ from steerscope.cli.shared import (
     Instruction,
     JudgeLabels,
     JudgeName,
+    JudgeUrl,
     Layers,
     Memory,
     Method,
@@ -197,6 +198,7 @@ class Judged:
 
     judge: JudgeName = None
     judge_labels: JudgeLabels = None
+    judge_url: JudgeUrl = None
 
     def settings(self) -> dict[str, Any]:
         """The same, for a plan."""

@@ -59,8 +59,15 @@ JudgeName = Annotated[
     typer.Option(
         "--judge",
         help="reads what is written: oracle, preference, words:FILE, length, regex:PATTERN, json:FILE, "
-        "classifier[:FILE], sentiment, hf:MODEL or python:module:function; default oracle where it "
-        "can read, else preference",
+        "classifier[:FILE], sentiment, hf:MODEL, lm:self, lm:MODEL or python:module:function; default "
+        "oracle where it can read, else preference",
+    ),
+]
+JudgeUrl = Annotated[
+    str | None,
+    typer.Option(
+        help="OpenAI-compatible endpoint of the judge lm:MODEL, such as http://localhost:8000/v1; a "
+        "key is read from STEERSCOPE_JUDGE_KEY"
     ),
 ]
 JudgeLabels = Annotated[

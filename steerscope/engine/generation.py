@@ -96,7 +96,8 @@ def generate(  # noqa: PLR0913 - each is a choice of its own
     repeated = [p for p in prompts for _ in range(check_samples(samples, sampler))]
     found = attempt(
         model, repeated, cells, n_new=n_new, sampler=sampler, batch_size=batch_size,
-        use_cache=use_cache, samples=samples, progress=progress,
+        use_cache=use_cache, numbers=[i % samples for i in range(len(repeated))],
+        progress=progress,
     )  # fmt: skip
     broken = [c for c, row in zip(cells, found, strict=True) if not all(r.finite for r in row)]
     if broken:
@@ -119,12 +120,13 @@ def attempt(  # noqa: PLR0913 - each is a choice of its own
     sampler: Sampler | None = None,
     batch_size: int | None = None,
     use_cache: bool = True,
-    samples: int = 1,
+    numbers: Sequence[int] | None = None,
     progress: Track = silent,
 ) -> list[list[Continuation]]:
     """`generate`, but where logits are no numbers the row ends, marked as not finite: for sweeps.
 
-    Where there are several samples of each prompt, it stands so many times in a row.
+    A prompt may stand several times among the prompts; `numbers` then tells its samples apart, each
+    with random numbers of its own.
 
     Raises:
         PromptTooLongError: a prompt and its continuation do not fit into the context.
@@ -132,7 +134,7 @@ def attempt(  # noqa: PLR0913 - each is a choice of its own
     """
     if n_new < 1:
         raise BadValueError(f"n_new is {n_new}; ask for at least 1 token.")
-    rows = _rows_of(model, prompts, cells, n_new, samples)
+    rows = _rows_of(model, prompts, cells, n_new, numbers or [0] * len(prompts))
     longest = max((len(row.ids) for row in rows), default=0)
     plan, tokens_at_once = generation_plan(model, longest, n_new, batch_size or _ROWS_AT_ONCE)
     acting = [on_activations(cell) for cell in cells]
@@ -198,22 +200,26 @@ class _Row:
 
 
 def _rows_of(
-    model: LensModel, prompts: Sequence[TextOrIds], cells: Sequence[Cell], n_new: int, samples: int
+    model: LensModel,
+    prompts: Sequence[TextOrIds],
+    cells: Sequence[Cell],
+    n_new: int,
+    numbers: Sequence[int],
 ) -> list[_Row]:
     """Every prompt as it is seen under every condition, the shortest first.
 
     The first of several samples has the key of a single one, so that it is the same text.
     """
-    numbers: dict[tuple[int, ...], int] = {}
+    known: dict[tuple[int, ...], int] = {}
     rows = []
     for p, prompt in enumerate(prompts):
         ids = model.tokens(prompt, room=n_new)
-        key = ",".join(map(str, ids)) + (f"#{p % samples}" if p % samples else "")
+        key = ",".join(map(str, ids)) + (f"#{numbers[p]}" if numbers[p] else "")
         for c, cell in enumerate(cells):
             seen = ids
             if is_prompting(cell):
                 seen = model.tokens(seen_under(cell, prompt), room=n_new)
-            number = numbers.setdefault(tuple(seen), len(numbers))
+            number = known.setdefault(tuple(seen), len(known))
             rows.append(_Row(c, p, number, seen, key))
     return sorted(rows, key=lambda row: (len(row.ids), row.seen))
 

@@ -28,7 +28,7 @@ METRICS = (
     "nll_plain",
 )
 FIGURE_FORMATS = ("html", "png", "svg", "pdf")
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 
 
 def _number(value: Any) -> Any:
@@ -91,7 +91,8 @@ def _one_of(kind: str, known: Iterable[str]) -> AfterValidator:
 def _plain_name(value: str) -> str:
     if not _NAME.fullmatch(value):
         raise ValueError(
-            f"must be a name of a-z, 0-9, _ and -, since it names a folder; got {value!r}"
+            "must be a name of at most 100 of a-z, 0-9, _ and -, since it names a folder; got "
+            f"{value[:100]!r}"
         )
     return value
 

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
 from steerscope.figures.literal import of_literal_text
-from steerscope.figures.sweeps import DOSE_TITLE, effect_title
+from steerscope.figures.sweeps import DOSE_TITLE, by_dose_and_layer, effect_title
 from steerscope.figures.theme import GREEN, GREY, RED, SEQUENTIAL, add_band, new_figure
 from steerscope.judges.effects import Effect
 
@@ -103,7 +103,7 @@ def dose_phase_diagram(phases: pd.DataFrame, *, method: str) -> go.Figure:
     """
     names = list(PHASE_COLOURS)
     codes = phases.assign(code=phases.phase.map(names.index))
-    grid = codes.pivot(index="dose_natural", columns="layer", values="code").sort_index()
+    grid = by_dose_and_layer(codes, "code")
     doses = [f"{d:+g}" for d in grid.index.round(4)]
     figure = new_figure(f"Phases of the dose: {method}", "layer (0-based)", DOSE_TITLE)
     figure.add_trace(

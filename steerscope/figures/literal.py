@@ -1,4 +1,4 @@
-"""The user's text in a figure is shown letter by letter: none of it is read as plotly's markup.
+"""The user's text in a figure is shown letter by letter: none of it is read as markup or as a script.
 
 Plotly reads `<br>`, `<b>` and links in every label. Names of concepts, models, styles and tokens are
 the user's, so they are escaped where they come into a figure, and as they were in its numbers.
@@ -7,6 +7,7 @@ the user's, so they are escaped where they come into a figure, and as they were 
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import wraps
@@ -21,6 +22,17 @@ P = ParamSpec("P")
 def literal(text: str) -> str:
     """A text as plotly has to be given it, so that it shows these very letters."""
     return html.escape(text, quote=False)
+
+
+def script_data(value: object) -> str:
+    """A value as JSON that can stand in a script of a page: no letter in it ends or opens anything.
+
+    Every parser of JSON reads the same value back.
+    """
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    for letter in "<>&":  # only texts hold them, where JSON may write any letter by its number
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return text
 
 
 def spoken(shown: Any) -> Any:

@@ -24,7 +24,7 @@ from steerscope.figures.theme import (
 )
 from steerscope.figures.zones import add_zones
 from steerscope.judges.effects import Effect
-from steerscope.studies.steering.responses import SweetSpot
+from steerscope.studies.steering.choice import SweetSpot
 
 DOSE_TITLE = "dose (natural units = distances of the class means)"
 LINES = (SKY, BLUE, GREEN, ORANGE, RED, GREY)
@@ -75,6 +75,16 @@ def layer_sweep(summary: pd.DataFrame, effect: Effect, *, method: str, dose: flo
     return figure
 
 
+def by_dose_and_layer(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """One column of conditions as a map, a row for each dose and a column for each layer.
+
+    Doses that are the same but for rounding, as those of two layers may be, are one row.
+    """
+    doses = rows.dose_natural.round(6)
+    labelled = rows.assign(dose_natural=doses)
+    return labelled.pivot(index="dose_natural", columns="layer", values=column).sort_index()
+
+
 @of_literal_text
 def sweet_spot_map(
     summary: pd.DataFrame,
@@ -94,8 +104,7 @@ def sweet_spot_map(
         zones: layer, zone and sure, for a strip above the map; None for no strip.
     """
     rows = summary[summary.method == method]
-    grid = rows.pivot(index="dose_natural", columns="layer", values="effect").sort_index()
-    grid = grid * (100.0 if effect.is_share else 1.0)
+    grid = by_dose_and_layer(rows, "effect") * (100.0 if effect.is_share else 1.0)
     doses = [f"{d:+g}" for d in grid.index.round(4)]
     figure = new_figure(
         "Where and how hard: effect, and where the text breaks", "layer (0-based)", DOSE_TITLE

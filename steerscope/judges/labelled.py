@@ -54,6 +54,16 @@ class LabelledTexts:
     fit: tuple[LabelledText, ...]
     held_out: tuple[LabelledText, ...]
 
+    def at_most(self, n: int) -> LabelledTexts:
+        """The same with at most so many texts of a class in either part, evenly taken."""
+        return LabelledTexts(
+            self.source,
+            *(
+                tuple(t for side in (True, False) for t in _evenly(part, side, n))
+                for part in (self.fit, self.held_out)
+            ),
+        )
+
     def stored(self) -> dict[str, Any]:
         """As values of JSON."""
         return asdict(self)
@@ -63,6 +73,11 @@ class LabelledTexts:
         """What `stored` gave."""
         parts = (tuple(LabelledText(**t) for t in fields[name]) for name in ("fit", "held_out"))
         return cls(str(fields["source"]), *parts)
+
+
+def _evenly(texts: Sequence[LabelledText], side: bool, n: int) -> list[LabelledText]:
+    mine = [t for t in texts if t.positive is side]
+    return [mine[i * len(mine) // n] for i in range(n)] if len(mine) > n else mine
 
 
 def from_pairs(pairs: Split[ContrastSet]) -> LabelledTexts:

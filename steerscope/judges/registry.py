@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,52 @@ from steerscope.errors import JudgeError, UnknownNameError
 from steerscope.judges.card import Card, fit_threshold, measure_card
 from steerscope.judges.labelled import LabelledTexts, check_classes
 from steerscope.judges.scorers.classifier import Classifier
-from steerscope.judges.scorers.functions import UserFunction, find_function
+from steerscope.judges.scorers.endpoint import Endpoint, check_url
+from steerscope.judges.scorers.functions import UserFunction
 from steerscope.judges.scorers.hub import HubClassifier
+from steerscope.judges.scorers.language_model import SCALES, LanguageModelJudge, examples_of
 from steerscope.judges.scorers.length import Length
+from steerscope.judges.scorers.local_model import SELF, LocalModel
 from steerscope.judges.scorers.patterns import read_pattern, read_schema
+from steerscope.judges.scorers.remembered import Remembered
 from steerscope.judges.scorers.sentiment import find_sentiment
 from steerscope.judges.scorers.words import read_words
 from steerscope.judges.scoring import ScoreJudge, Scorer
+from steerscope.models.lens_model import LensModel
+from steerscope.runs.judgements import JUDGEMENTS, Judgements
 from steerscope.texts.files import parse_json, read_text
 
 ORACLE, PREFERENCE = "oracle", "preference"
 KEPT = "judge.json"  # in the folder of a run
+_CHARACTERS = 4  # of a token, about
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a judge is made of.
+
+    Attributes:
+        texts: labelled.
+        concept: what a text is to show, in words for a language model.
+        model: the model that is steered; None where there is none, as when a run is only read.
+        url: of an OpenAI-compatible endpoint; empty for models on this machine.
+        folder: of the run, where what a judge said is kept; None for nowhere.
+        closed: whether only what is kept there counts, and nobody is asked.
+    """
+
+    texts: LabelledTexts
+    concept: str
+    model: LensModel | None = None
+    url: str = ""
+    folder: Path | None = None
+    closed: bool = False
+
+    def remember(self, scorer: Scorer, asked: str, *, with_prompt: bool = False) -> Scorer:
+        """The scorer, asked about no text twice, where there is a folder."""
+        if self.folder is None:
+            return scorer
+        kept = Judgements(self.folder / JUDGEMENTS, closed=self.closed)
+        return Remembered(scorer, asked, kept, with_prompt)
 
 
 @dataclass(frozen=True)
@@ -30,32 +65,46 @@ class Kind:
     """A kind of judge that gives scores.
 
     Attributes:
-        made: the scorer, out of what follows the colon and the labelled texts.
+        made: the scorer, out of what follows the colon and what there is.
         argument: what follows the colon, in words; empty for nothing.
         needed: whether it must be given.
         words: what it reads, in one line.
+        at_most: labelled texts of a class that it is asked about in either part; None for all.
     """
 
-    made: Callable[[str, LabelledTexts], Scorer]
+    made: Callable[[str, Means], Scorer]
     argument: str
     needed: bool
     words: str
+    at_most: int | None = None
 
 
-def _function(place: str, _: LabelledTexts) -> Scorer:
-    find_function(place)
-    return UserFunction(place)
+def _function(place: str, means: Means) -> Scorer:
+    return means.remember(UserFunction(place), f"python:{place}", with_prompt=True)
 
 
-def _hub(argument: str, _texts: LabelledTexts) -> Scorer:
+def _hub(argument: str, means: Means) -> Scorer:
     model, _, label = argument.partition("=")
-    return HubClassifier(model, label)
+    return means.remember(HubClassifier(model, label), f"hf:{argument}")
 
 
-def _classifier(argument: str, texts: LabelledTexts) -> Scorer:
-    trained = f"the texts to train on ({argument or texts.source})"
-    check_classes(texts.fit, trained)
-    return Classifier(texts.fit)
+def _language_model(argument: str, means: Means) -> Scorer:
+    name, _, scale = argument.partition("=")
+    scale = scale or next(iter(SCALES))
+    if scale not in SCALES:
+        raise UnknownNameError("scale of the judge lm", scale, SCALES)
+    if means.url:
+        check_url(means.url)
+    answerer = Endpoint(means.url, name) if means.url else LocalModel(name, means.model)
+    shown = examples_of(means.texts.fit)
+    judge = LanguageModelJudge(answerer, name, scale, means.concept, shown)
+    return means.remember(judge, judge.asked)
+
+
+def _classifier(argument: str, means: Means) -> Scorer:
+    trained = f"the texts to train on ({argument or means.texts.source})"
+    check_classes(means.texts.fit, trained)
+    return Classifier(means.texts.fit)
 
 
 JUDGES: Mapping[str, Kind] = {
@@ -70,6 +119,13 @@ JUDGES: Mapping[str, Kind] = {
     ),
     "json": Kind(lambda path, _: read_schema(path), "FILE", needed=True, words="JSON by a schema"),
     "length": Kind(lambda *_: Length(), "", needed=False, words="words until the text ends"),
+    "lm": Kind(
+        _language_model,
+        "self, MODEL or MODEL=yes-no",
+        needed=True,
+        words="a language model that is asked, graded by the probabilities of its answers",
+        at_most=40,
+    ),
     "python": Kind(_function, "module:function", needed=True, words="a function of your own"),
     "regex": Kind(
         lambda pattern, _: read_pattern(pattern), "PATTERN", needed=True, words="a pattern"
@@ -102,22 +158,40 @@ def check_judge(name: str) -> tuple[str, str]:
     return kind, argument
 
 
+def check_judge_url(name: str | None, url: str | None) -> None:
+    """Refuse an address that is none, or that no judge would use.
+
+    Raises:
+        JudgeError: it is so.
+    """
+    if url is None:
+        return
+    check_url(url)
+    if name is None or kind_of(name) != "lm" or name.partition(":")[2].startswith(SELF):
+        raise JudgeError(f"judge_url {url} is used by the judge lm:MODEL alone; leave it out.")
+
+
+def kind_of(name: str) -> str:
+    """The kind of a judge, whether it is known or not."""
+    return name.partition(":")[0]
+
+
 @dataclass(frozen=True)
 class KnownJudge:
     """A judge with what it was fitted on and how well it does.
 
     Attributes:
         judge: reads texts.
-        texts: the labelled texts.
+        means: the labelled texts, and what else it was made of.
         card: how it does on those that it has not seen.
     """
 
     judge: ScoreJudge
-    texts: LabelledTexts
+    means: Means
     card: Card
 
 
-def make_judge(name: str, texts: LabelledTexts, positive: str) -> KnownJudge:
+def make_judge(name: str, means: Means, positive: str) -> KnownJudge:
     """A judge by name, with its threshold and its card.
 
     A threshold that the judge does not bring is fitted on the texts to fit on; the card is of the
@@ -125,7 +199,7 @@ def make_judge(name: str, texts: LabelledTexts, positive: str) -> KnownJudge:
 
     Args:
         name: such as `words:happy.yaml`.
-        texts: labelled.
+        means: the labelled texts, and what else it is made of.
         positive: the class that a positive dose leads to.
 
     Raises:
@@ -135,11 +209,38 @@ def make_judge(name: str, texts: LabelledTexts, positive: str) -> KnownJudge:
     kind, argument = check_judge(name)
     if kind not in JUDGES:
         raise JudgeError(f"judge {name!r} reads no labelled texts.")
-    scorer = JUDGES[kind].made(argument, texts)
+    if (n := JUDGES[kind].at_most) is not None:
+        means = replace(means, texts=means.texts.at_most(n))
+    texts = means.texts
+    scorer = JUDGES[kind].made(argument, means)
     fixed = scorer.threshold
     threshold, sign = (fixed, 1) if fixed is not None else fit_threshold(scorer, texts.fit)
     judge = ScoreJudge(name, scorer, threshold, sign, positive)
-    return KnownJudge(judge, texts, measure_card(judge, texts.held_out, texts.source))
+    return KnownJudge(judge, means, measure_card(judge, texts.held_out, texts.source))
+
+
+def cost_in_words(name: str, means: Means, n_texts: int, n_new: int) -> str:
+    """What a judge that is asked costs at most; empty for one that costs nothing to speak of.
+
+    Args:
+        name: of the judge.
+        means: what it is made of.
+        n_texts: texts that will be written at most.
+        n_new: tokens of each at most.
+    """
+    kind, argument = check_judge(name)
+    at_most = JUDGES[kind].at_most if kind in JUDGES else None
+    if at_most is None:
+        return ""
+    texts = means.texts.at_most(at_most)
+    scorer = JUDGES[kind].made(argument, replace(means, texts=texts, folder=None))
+    question = scorer.question("") if isinstance(scorer, LanguageModelJudge) else ""
+    n = len(texts.fit) + len(texts.held_out) + n_texts
+    tokens = len(question) // _CHARACTERS + n_new
+    return (
+        f"at most {n:,} questions of about {tokens:,} tokens, {n * tokens:,} in all; equal texts are "
+        "asked about once, and what is kept is not asked again"
+    )
 
 
 def as_stored(known: KnownJudge) -> str:
@@ -147,13 +248,22 @@ def as_stored(known: KnownJudge) -> str:
     fields = {
         **known.judge.settings(),
         "card": known.card.stored(),
-        "texts": known.texts.stored(),
+        "concept": known.means.concept,
+        "texts": known.means.texts.stored(),
     }
     return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
 
 
-def read_judge(path: Path) -> KnownJudge:
-    """The judge that a run was judged by.
+def read_judge(
+    path: Path, *, model: LensModel | None = None, url: str = "", closed: bool = False
+) -> KnownJudge:
+    """The judge that a run was judged by; what a costly one said lies beside the file.
+
+    Args:
+        path: of `judge.json`.
+        model: as in `Means`, like what follows.
+        url: of an endpoint.
+        closed: whether nobody is asked.
 
     Raises:
         JudgeError: the file is damaged, or what the judge needs is not there.
@@ -162,16 +272,18 @@ def read_judge(path: Path) -> KnownJudge:
     try:
         texts = LabelledTexts.from_stored(fields["texts"])
         kind, argument = check_judge(fields["name"])
-        scorer = JUDGES[kind].made(argument, texts)
+        positive = str(fields["positive"])
+        concept = str(fields.get("concept", positive))
+        means = Means(texts, concept, model, url, path.parent, closed)
         judge = ScoreJudge(
             fields["name"],
-            scorer,
+            JUDGES[kind].made(argument, means),
             float(fields["threshold"]),
             int(fields["sign"]),
-            str(fields["positive"]),
+            positive,
         )
-        return KnownJudge(judge, texts, Card.from_stored(fields["card"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return KnownJudge(judge, means, Card.from_stored(fields["card"]))
+    except (KeyError, TypeError, ValueError, AttributeError, UnknownNameError) as error:
         raise JudgeError(f"{path} is damaged ({type(error).__name__}: {error}).") from None
 
 

@@ -10,10 +10,11 @@ import torch
 
 from steerscope.errors import ModelLoadError
 from steerscope.models.bridge import BridgeLensModel, bridged, measured_shape
-from steerscope.models.examination import Truth, examine
+from steerscope.models.examination import examine
 from steerscope.models.hooked import HookedLensModel, conversions
 from steerscope.models.lens_model import LensModel, ModelShape
 from steerscope.models.shapes import shape_of
+from steerscope.models.truth import Truth
 from steerscope.models.vocabulary import ends_of
 
 _TRANSFORMER = {"hooked": "HookedTransformer", "bridge": "TransformerBridge"}

@@ -8,7 +8,6 @@ from typing import Any
 from transformers import AutoModelForCausalLM
 
 from steerscope.errors import ModelLoadError
-from steerscope.models.lean_loading import lean_loading
 
 _LISTED = 8
 _FAULTS = {
@@ -31,15 +30,14 @@ def read_checkpoint(source: str, config: Any, options: Mapping[str, Any]) -> Any
             not known to the architecture.
     """
     try:
-        with lean_loading():
-            read: Any = AutoModelForCausalLM.from_pretrained(
-                source,
-                config=config,
-                attn_implementation="eager",
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # so that they are told and not printed
-                **options,
-            )
+        read: Any = AutoModelForCausalLM.from_pretrained(
+            source,
+            config=config,
+            attn_implementation="eager",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are told and not printed
+            **options,
+        )
     except ValueError as error:
         if "Unrecognized configuration class" not in str(error):
             raise

@@ -14,96 +14,26 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, get_args
+from typing import get_args
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from steerscope.errors import ModelLoadError, NeverRanError, reason
 from steerscope.models.lens_model import LensModel
 from steerscope.models.offers import Offer, Place
-from steerscope.models.shapes import shape_of, smallest_window
+from steerscope.models.truth import (
+    LARGEST,
+    NUMBERS_AT_ONCE,
+    SHORT,
+    SHOWN,
+    TYPICAL,
+    Truth,
+)
 from steerscope.sites import HEAD_STREAMS, READ_ONLY_STREAMS, Site, Stream
 
-_LEAST = 67
-_SHOWN = 64  # positions that are compared: the last, which no window sees whole
-_SHORT = 8
 _MOVED = 4  # tokens of the row of a site
 _SITES_AT_ONCE = 62
-# Largest difference from transformers, in standard deviations of what is compared.
-_LARGEST = 1e-3
-# In half precision, where routers tip over: the median over positions of the root mean square.
-_TYPICAL = {torch.bfloat16: 0.1, torch.float16: 0.03}
-
-
-@dataclass(frozen=True, eq=False)
-class Truth:
-    """What transformers makes of a text, at its last positions.
-
-    Attributes:
-        tokens: the text.
-        logits: of the last positions.
-        hidden: `hidden_states` there: what goes into every block, and what leaves the model.
-        dtype: number format of the weights.
-    """
-
-    tokens: Int[Tensor, "1 pos"]
-    logits: Float[Tensor, "shown vocab"]
-    hidden: tuple[Float[Tensor, "shown _"], ...]
-    dtype: torch.dtype
-
-    def gap(self, ours: Tensor, theirs: Tensor) -> float:
-        """How far one tensor is from the other, in standard deviations; infinite for a NaN."""
-        if ours.shape != theirs.shape:
-            return torch.inf
-        ours, theirs = ours.float(), theirs.float().to(ours.device)
-        difference = (ours - theirs) / theirs.std().clamp_min(1e-12)
-        typical = self.dtype in _TYPICAL
-        far = difference.pow(2).mean(-1).sqrt().median() if typical else difference.abs().max()
-        return float(torch.nan_to_num(far, nan=torch.inf))
-
-    def same(self, ours: Tensor, theirs: Tensor) -> bool:
-        """Whether two tensors are one up to the rounding of the number format."""
-        return self.gap(ours, theirs) <= _TYPICAL.get(self.dtype, _LARGEST)
-
-
-@torch.no_grad()
-def witness(original: Any) -> Truth:
-    """What a transformers model says, before any backbone has touched it.
-
-    Raises:
-        ModelLoadError: it does not run, or says a NaN.
-    """
-    tokens = _text(original.config).to(original.device)
-    try:
-        told = original(tokens, use_cache=False, output_hidden_states=True)
-    except Exception as error:
-        raise ModelLoadError(f"transformers itself cannot run it ({reason(error)}).") from error
-    if not bool(torch.isfinite(told.logits).all()):
-        raise ModelLoadError(
-            "its logits hold a NaN or an infinity in transformers itself: weights are damaged, or "
-            f"too large for {str(original.dtype).removeprefix('torch.')}."
-        )
-    hidden = getattr(told, "hidden_states", None) or ()
-    return Truth(
-        tokens, told.logits[0, -_SHOWN:], tuple(h[0, -_SHOWN:] for h in hidden), original.dtype
-    )
-
-
-def _text(config: Any) -> Int[Tensor, "1 pos"]:
-    """As many ordinary tokens, all different, as the examination needs."""
-    shape = shape_of(config)
-    n = min(max(_LEAST, (smallest_window(config) or 0) + _SHORT), shape.n_context)
-    special = [
-        value
-        for part in (config, config.get_text_config())
-        for name, value in part.to_dict().items()
-        if isinstance(value, int) and name.endswith(("_token_id", "_token_index"))
-    ]
-    order = torch.arange(shape.n_vocab) * 7919 % shape.n_vocab
-    ordinary = order[~torch.isin(order, torch.tensor(special, dtype=torch.long))]
-    return ordinary.repeat(1 + n // len(ordinary))[:n].unsqueeze(0)
 
 
 @torch.no_grad()
@@ -140,7 +70,7 @@ class _Examination:
     def __post_init__(self) -> None:
         self.tokens = self.truth.tokens.to(self.model.device)
         shape = self.model.shape
-        n = _SHORT
+        n = SHORT
         while n in (shape.n_heads, shape.n_key_value_heads):
             n -= 1  # so that an axis of heads is never taken for one of tokens
         self.short = self.tokens[:, :n]
@@ -166,7 +96,7 @@ class _Examination:
                 if (stream, layer) not in self.lacking and _is_residual(stream):
                     site = Site(stream, layer)
                     stack.enter_context(self.model.hook(site, self._keeper(site)))
-            self.logits = self.model.forward(self.tokens, last=_SHOWN)[0]
+            self.logits = self.model.forward(self.tokens, last=SHOWN)[0]
 
     def _read_shapes(self, places: Sequence[Place]) -> None:
         with ExitStack() as stack:
@@ -192,7 +122,7 @@ class _Examination:
 
     def _keeper(self, site: Site) -> Callable[[Tensor], None]:
         def keep(x: Tensor) -> None:
-            self.seen[site.stream, site.layer] = x[0, -_SHOWN:].clone()
+            self.seen[site.stream, site.layer] = x[0, -SHOWN:].clone()
 
         return keep
 
@@ -288,7 +218,8 @@ class _Examination:
             self.no_unembedding = "what leaves its last block is not known"
             return
         seen = self.seen[last]
-        if self.model.measure_unembedding(seen, self.logits, self.truth.same):
+        n = max(SHORT, NUMBERS_AT_ONCE // self.logits.shape[-1])
+        if self.model.measure_unembedding(seen[-n:], self.logits[-n:], self.truth.same):
             return
         self.no_unembedding = "norm and unembedding of its last block do not give its logits"
         if not any(self.truth.same(seen, h) for h in left):
@@ -325,9 +256,12 @@ class _Examination:
 
     def move_each_site(self) -> None:
         """Take away each site at which an added vector changes no logit."""
+        self.seen.clear()  # compared before, and no longer needed
+        self.logits = torch.empty(0)
         places = [p for p in self.places if p not in self.lacking and p[0] not in READ_ONLY_STREAMS]
-        for start in range(0, len(places), _SITES_AT_ONCE):
-            some = places[start : start + _SITES_AT_ONCE]
+        at_once = min(_SITES_AT_ONCE, max(SHORT, NUMBERS_AT_ONCE // self.model.shape.n_vocab))
+        for start in range(0, len(places), at_once):
+            some = places[start : start + at_once]
             for place, why in self._failing(some, self._move).items():
                 self.lacking[place] = f"adding a vector there fails ({why})"
 
@@ -340,7 +274,7 @@ class _Examination:
             logits = self.model.forward(text, last=1)[:, -1].float()
         by_itself = float((logits[0] - logits[-1]).abs().max())
         least = max(10 * by_itself, 1e-6 * float(logits[0].std()))
-        moved = (logits[1:-1] - logits[0]).abs().amax(dim=-1)
+        moved = (logits[1:-1] - logits[0]).abs_().amax(dim=-1)
         for place, by in zip(places, moved.tolist(), strict=True):
             if not by > least:
                 self.lacking[place] = "a vector added there changes no logit"
@@ -353,7 +287,7 @@ class _Examination:
             gap = max(self._step_alone(), self._step_of_two())
         except Exception as error:  # noqa: BLE001 - whatever a cache stumbles over
             return f"its cache fails ({reason(error)})"
-        limit = _TYPICAL.get(self.truth.dtype, _LARGEST)
+        limit = TYPICAL.get(self.truth.dtype, LARGEST)
         return "" if gap <= limit else f"a step from its cache is off by {gap:.2g} of the spread"
 
     def _step_alone(self) -> float:
@@ -365,7 +299,7 @@ class _Examination:
 
     def _step_of_two(self) -> float:
         """A step of two texts that were run apart and have joined, in the other order."""
-        n = min(_SHORT, self.tokens.shape[1] // 2)
+        n = min(SHORT, self.tokens.shape[1] // 2)
         texts = [self.tokens[:, :n], self.tokens[:, n : 2 * n]]
         cache = self.model.new_cache(2, n)
         for text in texts:

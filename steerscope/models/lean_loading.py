@@ -2,13 +2,15 @@
 
 transformers maps a safetensors file into memory and copies from it what is to have another format;
 the pages that it has read stay, counted as this process's, until all is loaded. A GGUF tensor is
-de-quantised whole, in several steps of its full size. Both are done here in pieces. Where a version
-of transformers or a system works otherwise, loading is as it was.
+de-quantised whole, in several steps of its full size, and the reader of its file makes an array of
+half a kilobyte of every word of the vocabulary. Files are read here in pieces and by lighter arrays.
+Where a version of transformers or a system works otherwise, loading is as it was.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import mmap
 import sys
 from collections.abc import Iterator
@@ -25,10 +27,24 @@ _DONTNEED = 4  # of madvise in Linux: the pages are read from the file again, sh
 _BYTES_AT_ONCE = 2**22
 
 
+class _LightReader(gguf.GGUFReader):
+    """Reads a GGUF file through plain arrays, which take a fifth of the memory and of the time."""
+
+    @property
+    def data(self) -> Any:
+        """The bytes of the file."""
+        return self._plain
+
+    @data.setter
+    def data(self, mapped: np.ndarray) -> None:
+        self._plain = mapped.view(np.ndarray)
+
+
 @contextmanager
 def lean_loading() -> Iterator[None]:
     """While active, what transformers loads is in memory about once."""
     copy, dequantise = core_model_loading._materialize_copy, gguf.dequantize
+    reader = gguf.GGUFReader
 
     def copied(tensor: Any, device: Any = None, dtype: torch.dtype | None = None) -> Tensor:
         if isinstance(tensor, Tensor):  # no file behind it, as far as one can tell
@@ -42,19 +58,32 @@ def lean_loading() -> Iterator[None]:
     def in_pieces(data: np.ndarray, kind: Any) -> np.ndarray:
         rows = max(1, len(data) * _BYTES_AT_ONCE // max(1, data.nbytes))
         if data.ndim < 2 or rows >= len(data):
-            return dequantise(data, kind)
-        first = dequantise(data[:rows], kind)
-        whole = np.empty((len(data), *first.shape[1:]), first.dtype)
-        for start in range(0, len(data), rows):
-            whole[start : start + rows] = dequantise(data[start : start + rows], kind)
-        _let_go(data.ctypes.data, data.nbytes)
+            whole = dequantise(data, kind)
+        else:
+            first = dequantise(data[:rows], kind)
+            whole = np.empty((len(data), *first.shape[1:]), first.dtype)
+            for start in range(0, len(data), rows):
+                whole[start : start + rows] = dequantise(data[start : start + rows], kind)
+        if not np.shares_memory(whole, data):
+            _let_go(data.ctypes.data, data.nbytes)
         return whole
 
     core_model_loading._materialize_copy, gguf.dequantize = copied, in_pieces  # type: ignore[assignment]
+    gguf.GGUFReader = _LightReader  # type: ignore[misc]
     try:
         yield
     finally:
         core_model_loading._materialize_copy, gguf.dequantize = copy, dequantise
+        gguf.GGUFReader = reader  # type: ignore[misc]
+        _give_back()
+
+
+def _give_back() -> None:
+    """Give memory that was used for a while back to the system, where the C library can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        gc.collect()
+        trim(0)
 
 
 def _let_go(address: int, length: int) -> None:

@@ -29,13 +29,13 @@ from steerscope.errors import (
 from steerscope.models.already_loaded import is_transformer, taken
 from steerscope.models.bridge import BridgeLensModel
 from steerscope.models.candidates import Candidates
-from steerscope.models.examination import witness
 from steerscope.models.hooked import HookedLensModel
 from steerscope.models.installs import no_installs
 from steerscope.models.lens_model import LensModel
 from steerscope.models.memory import parse_bytes, shown, weights_bytes
 from steerscope.models.originals import Original
 from steerscope.models.sources import DeviceMap, Source, find_source
+from steerscope.models.truth import witness
 from steerscope.models.vocabulary import check_bos
 from steerscope.models.weight_hashes import weights_fingerprint
 

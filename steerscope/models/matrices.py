@@ -31,6 +31,7 @@ _ON_BRIDGE = {"gate": "gate", "up": "in", "down": "out"}
 _NORMS_AFTER_MLP = ("post_feedforward_layernorm", "post_mlp_layernorm")
 _NORMS_AFTER_ATTENTION = ("post_self_attn_layernorm",)  # and another name with a norm after the MLP
 _ROUTER = "what is called {0} there chooses among experts and is no matrix of one MLP"
+_NORM_ONLY_AFTER = ("Olmo2ForCausalLM", "Olmo3ForCausalLM")  # of attention and MLP alike
 _QUERY_NORMS = ("q_norm", "q_layernorm", "query_layernorm")
 
 
@@ -275,10 +276,10 @@ def _hooked(model: LensModel, block: Any, name: WeightName, layer: int) -> Matri
         if not isinstance(parameter, nn.Parameter):
             raise AttributeError(_ROUTER.format(name))
     cfg = cast(Any, model.transformer).cfg
-    after = cfg.use_normalization_before_and_after or "Olmo2" in str(cfg.original_architecture)
+    after = cfg.use_normalization_before_and_after or cfg.original_architecture in _NORM_ONLY_AFTER
     gated = getattr(block.mlp, "W_gate", None) is not None
     cancels = (
-        bool(cfg.use_qk_norm)
+        bool(cfg.use_qk_norm) or getattr(component, "q_norm", None) is not None
         if name in {"q", "k"}
         else bool(after) and (name in {"v", "o", "down"} or (name == "up" and gated))
     )
@@ -318,4 +319,12 @@ def _bridged(_model: LensModel, block: Any, name: WeightName, layer: int) -> Mat
         "down": after_mlp,
     }
     cancels["k"] = cancels["q"]
-    return _OnBridge(name, layer, weight, cancels.get(name, False), component)
+    last = {"v": "o", "up": _ON_BRIDGE["down"]}.get(name)
+    added = [component, getattr(getattr(side, last or "", None), "original_component", None)]
+    stays = any(_has_bias(c) for c in added)  # what a factor leaves alone, the norm cannot undo
+    return _OnBridge(name, layer, weight, cancels.get(name, False) and not stays, component)
+
+
+def _has_bias(component: Any) -> bool:
+    bias = getattr(component, "bias", None)
+    return isinstance(bias, Tensor) and bool(bias.any())

@@ -81,7 +81,10 @@ def _key_value_heads(text: Any, heads: int) -> int:
 def _first(config: Any, names: tuple[str, ...]) -> int | None:
     """The first of these that a configuration gives as a positive whole number."""
     for name in names:
-        value = getattr(config, name, None)
+        try:
+            value = getattr(config, name, None)
+        except Exception:  # noqa: BLE001, S112 - of a family whose blocks differ in it
+            continue
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return value
     return None

@@ -18,6 +18,7 @@ from steerscope.errors import ModelLoadError, reason
 from steerscope.models.checkpoints import read_checkpoint
 from steerscope.models.fingerprints import remembered
 from steerscope.models.hooked import official_name
+from steerscope.models.lean_loading import lean_loading
 from steerscope.models.weight_hashes import holds_checkpoint, weights_fingerprint
 from steerscope.texts.bundled import bundled_models
 from steerscope.texts.lines import lfs_pointer_among
@@ -63,10 +64,11 @@ class Source:
             options["gguf_file"] = self.gguf
             dtype = dtype or torch.float32  # a file of blocks has no format of its own
         try:
-            config = AutoConfig.from_pretrained(self.place, **options)
-            tokenizer = AutoTokenizer.from_pretrained(self.place, **options)
-            how = options | {"dtype": dtype or "auto", "device_map": device_map}
-            network = read_checkpoint(self.place, config, how)
+            with lean_loading():
+                config = AutoConfig.from_pretrained(self.place, **options)
+                tokenizer = AutoTokenizer.from_pretrained(self.place, **options)
+                how = options | {"dtype": dtype or "auto", "device_map": device_map}
+                network = read_checkpoint(self.place, config, how)
         except ModelLoadError as error:
             raise ModelLoadError(f"cannot load model {self.name!r}: {error}") from error
         except Exception as error:  # noqa: BLE001 - loaders raise what they like

@@ -22,8 +22,8 @@ class Page:
 
 
 def as_text(text: object) -> str:
-    """A text with what HTML would read as markup escaped."""
-    return html.escape(str(text))
+    """A text with what HTML would read as markup escaped, and what reading a file would change."""
+    return html.escape(str(text)).replace("\r", "&#13;")
 
 
 def bold_head(line: str) -> str:
@@ -32,9 +32,9 @@ def bold_head(line: str) -> str:
     return f"<b>{as_text(head)}:</b> {as_text(rest)}"
 
 
-def _plain_id(name: str) -> str:
-    """A name as an id that plotly may write into a tag and into a script, where none is escaped."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+def plot_id(plate: Plate) -> str:
+    """The id of a drawing, which plotly may write into a tag and into a script, where none is escaped."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", f"{plate.name}-plot")
 
 
 def as_figure(plate: Plate) -> str:
@@ -43,7 +43,7 @@ def as_figure(plate: Plate) -> str:
         include_plotlyjs=False,
         full_html=False,
         config={"displaylogo": False},
-        div_id=_plain_id(f"{plate.name}-plot"),
+        div_id=plot_id(plate),
     )
     caption = f"<figcaption>{as_text(plate.caption)}</figcaption>"
     return f'<figure id="{as_text(plate.name)}">{drawn}{caption}</figure>'
@@ -78,6 +78,17 @@ figcaption {{ color: #555; font-size: .88rem; }}
 table {{ border-collapse: collapse; font-size: .86rem; display: block; overflow-x: auto; }}
 th, td {{ padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: right; }}
 .texts td, .texts th {{ text-align: left; vertical-align: top; width: 33%; }}
+.texts {{ display: table; width: 100%; margin: 1rem 0; }}
+.examples, .examples td, .examples th {{ background: #fff; font-size: .86rem; }}
+.examples th:first-child {{ width: auto; }}
+.examples div {{ max-height: 8.5rem; overflow-y: auto; white-space: pre-wrap; }}
+.examples small {{ color: #555; display: block; margin-top: .3rem; }}
+mark {{ background: #d5ecdd; color: inherit; text-decoration: underline #009E73; }}
+td:nth-last-child(2) mark {{ background: #fbe3d6; text-decoration: underline dashed #D55E00; }}
+#texts td {{ white-space: pre-wrap; }} #texts .numbers td:first-child {{ text-align: left; }}
+.controls {{ display: flex; flex-wrap: wrap; gap: .6rem 1.2rem; align-items: center; }}
+.controls label {{ display: flex; gap: .4rem; align-items: center; }}
+.controls output {{ min-width: 6.5rem; }}
 .audit td, .audit th {{ text-align: left; vertical-align: top; }}
 .audit .error td:first-child {{ color: #D55E00; font-weight: bold; }}
 .audit .warning td:first-child {{ color: #9a6a00; font-weight: bold; }}

@@ -11,7 +11,7 @@ from steerscope.figures.files import Plate
 from steerscope.report.features import feature_plates
 from steerscope.runs.results import Run
 from steerscope.studies.steering.drift import drift_table
-from steerscope.studies.steering.findings import Findings, find, reference_dose
+from steerscope.studies.steering.findings import Findings, find, items_in_words, reference_dose
 from steerscope.studies.steering.phases import dose_phases
 from steerscope.studies.steering.responses import Predictor
 from steerscope.studies.steering.zones import (
@@ -33,7 +33,7 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
         Plate(
             "layer_sweep",
             figures.layer_sweep(f.summary, f.effect, method=method, dose=dose),
-            f"Select split, at least {n} {what} a point, bands are 95 % intervals (bootstrap); the "
+            f"Select split, at least {n} {what} a point, bands are 95 % intervals over {items_in_words(f)}; the "
             f"null is {f.plan.n_sweep_controls} random directions of that length a layer, averaged.",
         ),
         Plate(
@@ -56,7 +56,7 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
                 "dose_response",
                 figures.dose_response(f.curves, f.effect, layer=f.chosen.layer),
                 f"Test split, n = {f.stated.n} {what} at the chosen dose. The band of {method} is "
-                f"its 95 % interval (bootstrap over {what}); the bands of the controls reach from "
+                f"its 95 % interval over {items_in_words(f)}; the bands of the controls reach from "
                 "their lowest to their highest seed. Dotted is the plain model"
                 f"{' on the prompts of either sign' if f.effect.is_share else ''}.",
             )

@@ -13,8 +13,6 @@ from steerscope.runs.results import Run
 from steerscope.studies.steering.findings import Findings
 from steerscope.studies.steering.zones import Zoning
 
-_EXAMPLES = 6
-
 
 def needed(f: Findings) -> str:
     """What each layer needs for the effect asked for."""
@@ -93,38 +91,6 @@ def _written(summary: pd.DataFrame) -> dict[str, pd.Series]:
     return {"KL, written (nats)": summary[KL_WRITTEN].map("{:.3f}".format)}
 
 
-def examples(run: Run, f: Findings) -> str:
-    """The first prompts as written, plain and steered."""
-    texts = run.texts()
-    split = "test" if (texts.split == "test").any() else "select"
-    texts = texts[texts.split == split]
-    steered = texts[texts.cell.isin(_chosen_cells(run, f, split))].head(_EXAMPLES)
-    if steered.empty:
-        return ""
-    plain = texts[texts.cell == "plain"].set_index("prompt").written
-    rows = [
-        f"<tr><td>{as_text(r.given)}</td><td>{as_text(plain.get(r.prompt, ''))}</td>"
-        f"<td>{as_text(r.written)}</td></tr>"
-        for r in steered.itertuples()
-    ]
-    head = "<tr><th>prompt</th><th>plain</th><th>steered</th></tr>"
-    return (
-        f"<h2>The first {len(rows)} {split} prompts, as written</h2>"
-        f'<table class="texts">{head}{"".join(rows)}</table>'
-    )
-
-
-def _chosen_cells(run: Run, f: Findings, split: str) -> list[str]:
-    table = run.table()
-    here = table[
-        (table.split == split)
-        & (table.method == f.plan.method)
-        & (table.layer == f.chosen.layer)
-        & ((table.dose_natural - f.chosen.dose_natural).abs() < 1e-6)
-    ]
-    return list(here.cell.unique())
-
-
 def audit_table(found: Sequence[Finding]) -> str:
     """What may deceive the reader, with the remedy."""
     if not found:
@@ -159,5 +125,5 @@ def method(run: Run, f: Findings) -> str:
         f"<dl>{items}</dl><p>A dose of one natural unit is the distance between the class means at "
         "the site; one relative unit is the median length of an activation there, position 0 left "
         f"out. Rows, texts and directions lie beside this page; <code>steerscope figures "
-        f"{as_text(run.path)}</code> redraws it.</p>"
+        f"{as_text(run.path.name)}</code> beside the folder redraws it.</p>"
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from steerscope.audits import audit_rows, sentence
 from steerscope.report import sections
 from steerscope.report.features import features
-from steerscope.report.page import Page, as_figure, as_text, bold_head
+from steerscope.report.page import Page, as_figure, as_text, bold_head, plot_id
 from steerscope.report.plates import plates
+from steerscope.report.texts import panel, three_examples
 from steerscope.runs.results import Run
 from steerscope.studies.steering.findings import Findings, find
 from steerscope.studies.steering.several_layers import compare_layers, layers_compared_in_words
@@ -22,20 +23,21 @@ def page(run: Run) -> Page:
     body = [
         f"<h1>Can <em>{as_text(f.plan.model)}</em> be steered along "
         f"<em>{as_text(f.plan.contrasts)}</em>?</h1>",
-        f'<section class="answer"><p class="verdict">{as_text(sentence(run))}</p><ul>',
+        f'<section class="answer"><p class="verdict">{as_text(sentence(run))}</p></section>',
+        three_examples(run, f),
+        '<section class="answer"><ul>',
         *(f"<li>{bold_head(line)}</li>" for line in (*answer(f), *_several_layers(run, f))),
         "</ul></section>",
         "<details><summary>The rule of the sentence</summary><ul>",
         *(f"<li>{bold_head(line)}</li>" for line in rule(f)),
         "</ul></details>",
-        *map(as_figure, plates(run, f)),
+        *_figures(run, f),
         "<h2>What each layer needs</h2>",
         sections.needed(f),
         "<h2>What each layer is like</h2>",
         sections.zones(f, zones_of(f)),
         "<h2>Every condition of the sweep</h2>",
         sections.conditions(f),
-        sections.examples(run, f),
         features(run),
         "<h2>How it was measured</h2>",
         sections.method(run, f),
@@ -44,6 +46,16 @@ def page(run: Run) -> Page:
         sections.audit_table(audit_rows(run, leave_out=_NOT_OF_THE_ROWS)),
     ]
     return Page(f"{f.plan.model} steered along {f.plan.contrasts}", body)
+
+
+def _figures(run: Run, f: Findings) -> list[str]:
+    """The figures, and behind the map the panel that a click on it fills."""
+    found = []
+    for plate in plates(run, f):
+        found.append(as_figure(plate))
+        if plate.name == "sweet_spot_map":
+            found.append(panel(run, f, plot_id(plate)))
+    return found
 
 
 def _several_layers(run: Run, f: Findings) -> list[str]:

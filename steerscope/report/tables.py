@@ -7,7 +7,7 @@ import pandas as pd
 from steerscope.judges.effects import KL_WRITTEN
 from steerscope.runs.results import Run
 from steerscope.runs.tables import Column, Table
-from steerscope.studies.steering.findings import Findings, find
+from steerscope.studies.steering.findings import Findings, find, items_in_words
 from steerscope.studies.steering.zones import zones_of
 
 
@@ -25,8 +25,8 @@ def tables(run: Run, findings: Findings | None = None) -> list[Table]:
         columns = (Column("layer", "layer"), Column("zone", "zone"), effect, kl, damage)
         caption = (
             f"Zones of the layers at {zoning.dose_relative:.2f} of a typical activation, select "
-            "split, interpolated between doses. Intervals are 95 %, bootstrap over "
-            f"{_items(f)}."
+            "split, interpolated between doses. Intervals are 95 %, over "
+            f"{items_in_words(f)}."
         )
         found.append(Table("zones", zoning.table, columns, caption))
     return found
@@ -58,7 +58,7 @@ def _conditions(f: Findings) -> Table:
         Column("over", "over the limit"),
     )
     frame = f.summary.sort_values(["method", "layer", "dose_natural"], kind="stable")
-    caption = f"Every condition of the sweep, select split; intervals are 95 %, bootstrap over n {_items(f)}."
+    caption = f"Every condition of the sweep, select split; intervals are 95 %, over n {items_in_words(f)}."
     return Table("conditions", frame, columns, caption)
 
 
@@ -103,6 +103,7 @@ def _costs(f: Findings) -> Table:
     c = f.chosen
     caption = (
         f"What {f.plan.method} at layer {c.layer}, {c.dose_natural:+g} natural, costs on the "
-        f"{'test' if f.stated else 'select'} split; intervals are 95 %, bootstrap over n prompts."
+        f"{'test' if f.stated else 'select'} split; intervals are 95 %, over n "
+        f"{'distinct prompts' if f.distinct else 'prompts'}."
     )
     return Table("costs", pd.DataFrame(rows), columns, caption)

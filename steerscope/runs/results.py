@@ -19,6 +19,7 @@ import pandas as pd
 
 from steerscope.errors import RunConflictError, RunError, reason
 from steerscope.models.fingerprints import same_weights
+from steerscope.runs.judgements import JUDGEMENTS
 from steerscope.runs.keeping import UNFINISHED
 from steerscope.runs.outputs import check_writable, files_in
 from steerscope.runs.ownership import owned, owns
@@ -329,7 +330,8 @@ def check_run_folder(path: str | Path) -> Path:
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise RunError(f"{path} is a file and not a run; choose another directory.")
-    if path.is_dir() and not (path / RUN).is_file() and any(map(is_content, files_in(path))):
+    there = [] if (path / RUN).is_file() or not path.is_dir() else files_in(path)
+    if any(is_content(name) for name in there if name != JUDGEMENTS):
         raise RunError(f"{path} exists and is not a run; choose another directory.")
     check_writable(path)
     return path
@@ -339,7 +341,8 @@ def check_run_folder(path: str | Path) -> Path:
 def measuring(path: str | Path) -> Iterator[None]:
     """Own the folder of a run while it is measured.
 
-    A folder that was not there before, and in which nothing was measured, is gone if it fails.
+    A folder that was not there before, and in which nothing was measured or judged, is gone if it
+    fails.
 
     Raises:
         BusyError: another process is writing it.
@@ -350,7 +353,8 @@ def measuring(path: str | Path) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            if new and owns(path) and not has_measured(path):
+            kept = has_measured(path) or (path / JUDGEMENTS).is_file()
+            if new and owns(path) and not kept:
                 shutil.rmtree(path, ignore_errors=True)
             raise
 
@@ -377,7 +381,7 @@ def is_content(name: str) -> bool:
 
 def has_measured(path: Path) -> bool:
     """Whether anything that took time is in the folder of a run, or was."""
-    kept = any((path / UNFINISHED).glob("*.parquet"))
+    kept = any((path / UNFINISHED).rglob("*.parquet"))
     return kept or bool(lost_parts(path)) or any(True for _ in all_parts(path))
 
 

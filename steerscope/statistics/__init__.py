@@ -1,6 +1,12 @@
 """How sure: intervals, paired comparisons and corrections, on plain arrays."""
 
-from steerscope.statistics.clusters import clustered_error, clustered_mean, clustered_share, rank_p
+from steerscope.statistics.clusters import (
+    clustered_error,
+    clustered_mean,
+    clustered_share,
+    rank_p,
+    sums_by_cluster,
+)
 from steerscope.statistics.correlations import Correlation, linear_correlation, rank_correlation
 from steerscope.statistics.intervals import (
     CONFIDENCE,
@@ -65,6 +71,7 @@ __all__ = [
     "rank_p",
     "sign_flip",
     "sign_flip_p",
+    "sums_by_cluster",
     "wilson",
     "winners",
 ]

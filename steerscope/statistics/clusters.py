@@ -75,6 +75,18 @@ def clustered_error(y: Float[np.ndarray, " row"], clusters: Shaped[np.ndarray, "
     return math.sqrt(n / (n - 1) * float((sums**2).sum())) / len(y)
 
 
+def sums_by_cluster(
+    values: Float[np.ndarray, "cell row"], clusters: Shaped[np.ndarray, " row"]
+) -> Float[np.ndarray, "cell cluster"]:
+    """Sums over the rows of each cluster, scaled so that their mean is the mean over rows.
+
+    What is drawn by item, such as the weights of `max_mean`, is drawn by cluster with these.
+    """
+    found, members = np.unique(clusters, return_inverse=True)
+    belongs = members[:, None] == np.arange(len(found))
+    return values @ belongs * (len(found) / max(1, len(members)))
+
+
 def rank_p(value: float, nulls: Float[np.ndarray, " null"]) -> float:
     """(1 + nulls at least as good) / (K + 1): chance that the best-placed of K + 1 equals is this one.
 

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from steerscope.errors import NotFiniteError
 from steerscope.judges.damage import text_damage
 from steerscope.judges.effects import JS_WRITTEN, KL_REVERSE, KL_WRITTEN
 from steerscope.judges.judges import UNITS, Judge, read_all, text_metrics
+from steerscope.judges.scoring import ScoreJudge
 from steerscope.metrics import distinct_across, self_bleu
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
@@ -30,6 +31,7 @@ from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.prompting import is_prompting, seen_under
 from steerscope.steering.scopes import Scope
 from steerscope.steering.template_checks import check_templates, directions_of
+from steerscope.studies.written import Unjudged
 from steerscope.texts.contrasts import ContrastSet, PromptSet
 
 _log = logging.getLogger(__name__)
@@ -39,11 +41,19 @@ _SCREENED_AT_ONCE = 128  # conditions on pairs alone, which are quick
 
 @dataclass(frozen=True)
 class Material:
-    """What conditions are measured on: one split of the prompts and of the pairs."""
+    """What conditions are measured on: one split of the prompts and of the pairs.
+
+    Attributes:
+        split: its name.
+        prompts: to continue.
+        pairs: to compare.
+        first: how many of the prompts and of the pairs, from the first on; None for all.
+    """
 
     split: str
     prompts: PromptSet
     pairs: ContrastSet
+    first: int | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +100,9 @@ class Bench:
         missing = [c for c in dict.fromkeys(wanted) if not self.run.has(self._keys(c))]
         groups: dict[tuple[int, ...], list[Cell]] = {}
         for cell in missing:
-            groups.setdefault(self._prompts_for(cell), []).append(cell)
+            groups.setdefault(self._missing_prompts(cell) or self._prompts_for(cell), []).append(
+                cell
+            )
         chunks = [
             (prompts, group[start : start + _CELLS_AT_ONCE])
             for prompts, group in groups.items()
@@ -98,6 +110,7 @@ class Bench:
         ]
         for prompts, chunk in progress(chunks, f"measuring the {self.material.split} prompts"):
             self.run.append(*self._measured(chunk, prompts))
+        Unjudged(self.run.path).clear()
 
     def measure_pairs(self, cells: Sequence[Cell], *, progress: Track = silent) -> None:
         """Measure the preference and the KL of conditions alone, the plain one first; no text is made."""
@@ -118,8 +131,21 @@ class Bench:
         split = self.material.split
         keys = [(cell.key, p, split, "degenerate") for p in self._prompts_for(cell)]
         if self._measures_pairs:
-            keys += [(cell.key, i, split, "preference") for i in range(len(self.material.pairs))]
+            keys += self._pair_keys(cell)
         return keys
+
+    def _pair_keys(self, cell: Cell) -> list[tuple[str, int, str, str]]:
+        n, split = len(self.material.pairs), self.material.split
+        return [(cell.key, i, split, "preference") for i in range(n)]
+
+    def _missing_prompts(self, cell: Cell) -> tuple[int, ...]:
+        """The prompts of a condition that the run does not have yet."""
+        split = self.material.split
+        return tuple(
+            p
+            for p in self._prompts_for(cell)
+            if not self.run.has([(cell.key, p, split, "degenerate")])
+        )
 
     @property
     def _measures_pairs(self) -> bool:
@@ -128,7 +154,8 @@ class Bench:
     def _prompts_for(self, cell: Cell) -> tuple[int, ...]:
         sign = _sign(cell)
         prompts = self.material.prompts.prompts
-        return tuple(i for i, p in enumerate(prompts) if self.judge.applies(p, sign))
+        found = [i for i, p in enumerate(prompts) if self.judge.applies(p, sign)]
+        return tuple(found if sign == 0 else found[: self.material.first])
 
     @cached_property
     def _prompt_ids(self) -> list[list[int]]:
@@ -144,7 +171,7 @@ class Bench:
 
     @cached_property
     def _plain(self) -> list[Continuation]:
-        found = self._continue(self._prompt_texts, [Cell()])[0]
+        found = self._continue(range(len(self._prompt_texts)), [Cell()])[0]
         if not all(c.finite for c in found):
             raise NotFiniteError(
                 f"the logits of {self.model.name} hold a NaN or an infinity without any steering; "
@@ -152,11 +179,16 @@ class Bench:
             )
         return found
 
-    def _continue(self, prompts: Sequence[str], cells: Sequence[Cell]) -> list[list[Continuation]]:
-        d = self.decoding
-        return attempt(
-            self.model, prompts, cells, n_new=d.n_new, sampler=d.sampler, samples=d.samples
+    def _continue(self, prompts: Sequence[int], cells: Sequence[Cell]) -> list[list[Continuation]]:
+        d, texts = self.decoding, [self._prompt_texts[p] for p in prompts]
+        numbers = [p % d.samples for p in prompts]
+        write = partial(
+            attempt, self.model, texts, cells, n_new=d.n_new, sampler=d.sampler, numbers=numbers
         )
+        if not isinstance(self.judge, ScoreJudge):
+            return write()
+        asked = (d, texts, numbers, [cell.key for cell in cells])  # a judge may fail
+        return Unjudged(self.run.path)(asked, write)
 
     def _measured(
         self, cells: Sequence[Cell], prompts: tuple[int, ...]
@@ -164,11 +196,13 @@ class Bench:
         """Rows of these conditions on these prompts, and the texts that they were read from."""
         given = [self._prompt_texts[p] for p in prompts]
         steered = [c for c in cells if c.interventions]
-        continued = dict(zip(steered, self._continue(given, steered), strict=True))
+        continued = dict(zip(steered, self._continue(prompts, steered), strict=True))
         written = [continued.get(cell) or [self._plain[p] for p in prompts] for cell in cells]
         scores = written_scores(self.model, given, cells, [[c.tokens for c in w] for w in written])
         kl = kl_from_plain(self.model, given, cells).double().numpy()
-        rows = self._pair_rows(cells, kl) if self._measures_pairs else []
+        paired = [n for n, c in enumerate(cells) if not self.run.has(self._pair_keys(c))]
+        paired = paired if self._measures_pairs else []
+        rows = self._pair_rows([cells[n] for n in paired], kl[paired]) if paired else []
         lost = {row.cell for row in rows if math.isnan(row.value)}
         texts: list[dict[str, Any]] = []
         for number, cell in enumerate(cells):
@@ -211,7 +245,7 @@ class Bench:
             written, read = continuations[place], reads[place]
             values = read | text_metrics(written.tokens) | damage[place]
             values["unread"] = float(bool(written.tokens) and any(map(math.isnan, read.values())))
-            values |= self._diversity(continuations, place)
+            values |= self._diversity(prompts, continuations, place)
             values["changed"] = float(written.tokens != self._plain[p].tokens)
             values |= {metric: float(score[place]) for metric, score in scores.items()}
             status = _status(written, read, degenerate=bool(values["degenerate"]))
@@ -219,10 +253,13 @@ class Bench:
                 rows.append(self._row(cell, p, metric, value, kl=float(kl[place]), status=status))
         return rows
 
-    def _diversity(self, continuations: Sequence[Continuation], place: int) -> dict[str, float]:
+    def _diversity(
+        self, prompts: Sequence[int], continuations: Sequence[Continuation], place: int
+    ) -> dict[str, float]:
         """How different the samples of one prompt are, said once, with the first of them."""
         n = self.decoding.samples
-        if n == 1 or place % n:
+        first = prompts[place]
+        if n == 1 or first % n or list(prompts[place : place + n]) != list(range(first, first + n)):
             return {}
         texts = [c.tokens for c in continuations[place : place + n]]
         return {"distinct_2_samples": distinct_across(texts, 2), "self_bleu": self_bleu(texts)}

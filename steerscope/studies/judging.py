@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,18 +14,22 @@ from steerscope.judges.registry import (
     ORACLE,
     PREFERENCE,
     KnownJudge,
+    Means,
     as_stored,
     check_judge,
+    cost_in_words,
     make_judge,
     read_judge,
 )
 from steerscope.models.lens_model import LensModel
-from steerscope.runs.results import Run
+from steerscope.runs.results import Run, has_measured
 from steerscope.runs.seals import file_sha256
 from steerscope.runs.whole_files import write_whole
 from steerscope.texts.contrasts import STYLE, ContrastSet, Prompt, Split
+from steerscope.texts.styles import STYLES
 
 ASKED = "asked"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class Question:
         prompts: those that are continued.
         n_new: tokens of a continuation.
         seed: of the replies that the model is asked for.
+        url: of an endpoint for the judge `lm`; None for models on this machine.
+        n_texts: texts that will be written at most.
     """
 
     judge: str | None
@@ -48,6 +55,8 @@ class Question:
     prompts: tuple[Prompt, ...]
     n_new: int
     seed: int
+    url: str | None = None
+    n_texts: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,12 +100,33 @@ def find_judge(question: Question, model: LensModel, out: str | Path) -> Judging
                 "prompts and its variables alone."
             )
         return Judging(judge)
+    folder = Path(out)
     files = tuple(f for f in (name.partition(":")[2], question.labels) if f and Path(f).is_file())
-    kept = Path(out) / KEPT
-    if kept.is_file() and (there := read_judge(kept)).judge.name == name:
-        return Judging(there.judge, there, files)
-    known = make_judge(name, _labelled(question, model), question.contrasts.concept)
+    kept, url = folder / KEPT, question.url or ""
+    if kept.is_file() and has_measured(folder):  # else it may be that of another question
+        there = read_judge(kept, model=model, url=url)
+        if there.judge.name == name:
+            _state_cost(name, there.means, question)
+            return Judging(there.judge, there, files)
+    means = Means(_labelled(question, model), _concept(question.contrasts), model, url, folder)
+    _state_cost(name, means, question)
+    known = make_judge(name, means, question.contrasts.concept)
     return Judging(known.judge, known, files)
+
+
+def _state_cost(name: str, means: Means, question: Question) -> None:
+    """Say what a judge costs before it is asked."""
+    cost = cost_in_words(name, means, question.n_texts, question.n_new)
+    if cost:
+        _log.info("judge %s: %s", name, cost)
+
+
+def _concept(contrasts: ContrastSet) -> str:
+    """What a text is to show, in words: of a style its instructions, else the name of the concept."""
+    style = STYLES.get(contrasts.name.removeprefix(STYLE))
+    if style is None or not contrasts.name.startswith(STYLE):
+        return contrasts.concept
+    return f"it is written by the instruction {style.wanted!r} and not by {style.otherwise!r}"
 
 
 def _labelled(question: Question, model: LensModel) -> LabelledTexts:

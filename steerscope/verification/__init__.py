@@ -15,6 +15,7 @@ from steerscope.runs.records import check_records
 from steerscope.runs.results import RUN, Run
 from steerscope.runs.tables import table_files
 from steerscope.verification.experiments import check_experiment, expected_of
+from steerscope.verification.judged import check_judged
 from steerscope.verification.printed import check_printed
 from steerscope.verification.printings import (
     compare_figures,
@@ -78,6 +79,7 @@ def _verify_run(folder: Path, weights: bool) -> Verification:
     return sum(
         (
             _attempt("rows", lambda: _records(run)),
+            _attempt("judged", lambda: _judged(run)),
             _attempt("inputs", lambda: _found(*check_inputs(run, weights=weights))),
             _attempt("report.html", lambda: _page(run, whole=not old)),
             _attempt("figures", lambda: _figures(run, whole=not old)),
@@ -104,6 +106,11 @@ def _found(*differences: Difference) -> Verification:
 def _records(run: Run) -> Verification:
     records = check_records(run)
     return Verification(records.n_rows, records.n_files, 0, records.differences)
+
+
+def _judged(run: Run) -> Verification:
+    count, found = check_judged(run)
+    return Verification(0, 0, count, tuple(found))
 
 
 def _is_shown(run: Run) -> bool:

@@ -45,9 +45,11 @@ class _Reader(HTMLParser):
         self._cells: list[str] = []
         self._text: list[str] | None = None
         self._tag, self._around = "", "page"
+        self._is_data = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._around = tag
+        self._is_data = tag == "script" and dict(attrs).get("type") == "application/json"
         if tag == "figure":
             self._figure = dict(attrs).get("id") or ""
         elif tag == "table":
@@ -58,7 +60,7 @@ class _Reader(HTMLParser):
             self._tag, self._text = tag, []
 
     def handle_endtag(self, tag: str) -> None:
-        self._around = "page"
+        self._around, self._is_data = "page", False
         if tag == "tr":
             self._end_row()
         elif tag == "figure":
@@ -76,7 +78,10 @@ class _Reader(HTMLParser):
             self._keep(f"{self._figure or self._section}, {self._numbered(tag)}", text)
 
     def handle_data(self, data: str) -> None:
-        if self._text is not None:
+        if self._is_data:
+            for place, value in _leaves(json.loads(data)):
+                self._keep(f"{self._section}{place}", value)
+        elif self._text is not None:
             self._text.append(data)
         elif data.strip() and not _is_drawing(data):  # a style, a title, a word between blocks
             self._keep(f"{self._section}, {self._numbered(self._around)}", " ".join(data.split()))

@@ -106,7 +106,7 @@ def test_errors_are_what_speaks_against_the_sentence_whatever_the_page_says(tmp_
     run = made(clean(), tmp_path, "fine")
     page = write_report(run)
     page.write_text(page.read_text().replace("91.7 %", "99.7 %"))
-    assert errors_of(run) == ()
+    assert errors_of(run) == []
     recipe = clean()
     MISTAKES["interval_holds_zero"](recipe)
     MISTAKES["class_lengths"](recipe)  # a warning

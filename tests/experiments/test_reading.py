@@ -53,6 +53,7 @@ BAD = {  # what is replaced, by what, the line, and words of the message
     "a broken number": ("[2, 3]", "[2, 3.5]", 9, "not 3.5"),
     "only a dose of zero": ("[1.0, 2]", "[0.0]", 10, "at least one dose that is not 0"),
     "a setting of another job": ("seeds:", "other: register\nseeds:", 13, "does not use 'other'"),
+    "a name too long for a folder": ("name: mine", f"name: {'m' * 101}", 1, "at most 100"),
     "a name that is a path": ("name: mine", "name: ../mine", 1, "since it names a folder"),
     "an empty text": ("question: Does it work?", "question: ''", 2, "must be a text"),
     "a bad scope": ("seeds:", "scope: nowhere\nseeds:", 13, "scope"),

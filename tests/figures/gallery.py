@@ -13,7 +13,8 @@ from steerscope.judges.effects import Effect
 from steerscope.judges.microworld import LIMITS
 from steerscope.statistics import Estimate
 from steerscope.studies.methods.findings import BETWEEN, LOST, NULL, OWN, TOP
-from steerscope.studies.steering.responses import SweetSpot, predict_layers
+from steerscope.studies.steering.choice import SweetSpot
+from steerscope.studies.steering.responses import predict_layers
 
 SHARE = Effect(
     "flipped", "share", "continuations whose mood is flipped", "joyful", "gloomy", limits=LIMITS

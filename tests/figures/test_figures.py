@@ -9,7 +9,8 @@ from steerscope import figures
 from steerscope.judges.effects import PREFERENCE, Effect
 from steerscope.judges.microworld import LIMITS
 from steerscope.statistics import Estimate
-from steerscope.studies.steering.responses import SweetSpot, predict_layers
+from steerscope.studies.steering.choice import SweetSpot
+from steerscope.studies.steering.responses import predict_layers
 
 SHARE = Effect(
     "flipped", "share", "continuations whose mood is flipped", "joyful", "gloomy", limits=LIMITS
@@ -75,6 +76,20 @@ def test_the_map_has_every_cell_a_cross_where_broken_and_a_ring_at_the_choice():
     assert (list(crosses.x), list(crosses.y)) == ([1], ["+2"])
     assert (list(ring.x), list(ring.y)) == ([1], ["+2"])
     assert titles(figure)[1] == "dose (natural units = distances of the class means)"
+
+
+def test_a_dose_that_two_layers_have_but_for_rounding_is_one_row_of_a_map():
+    moved = SUMMARY.dose_natural.where(SUMMARY.layer == 0, SUMMARY.dose_natural * (1 + 1e-15))
+    rounded = SUMMARY.assign(dose_natural=moved)
+    assert rounded.dose_natural.nunique() > SUMMARY.dose_natural.nunique()
+    expected, found = (
+        figures.sweet_spot_map(s, SHARE, method="mean_diff", chosen=CHOSEN).data[0]
+        for s in (SUMMARY, rounded)
+    )
+    assert (list(found.y), list(map(list, found.z))) == (
+        list(expected.y),
+        list(map(list, expected.z)),
+    )
 
 
 def test_dose_response_draws_intervals_for_the_method_and_seeds_for_controls():

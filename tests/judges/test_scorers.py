@@ -13,6 +13,7 @@ from steerscope.errors import JudgeError, UnknownNameError
 from steerscope.judges.labelled import LabelledText, LabelledTexts, from_file
 from steerscope.judges.registry import (
     NAMES,
+    Means,
     as_stored,
     check_judge,
     make_judge,
@@ -135,7 +136,7 @@ def test_a_threshold_is_fitted_where_the_judge_has_none_and_finds_the_side():
     short = LabelledTexts(
         "by hand", *[texts_of(("a", True), ("b b", True), ("c " * 9, False), ("d " * 7, False))] * 2
     )
-    known = make_judge("length", short, "terse")
+    known = make_judge("length", Means(short, "terse"), "terse")
     assert (known.judge.threshold, known.judge.sign) == (4.5, -1)
     assert (known.card.sensitivity.value, known.card.specificity.value) == (1.0, 1.0)
     readings = known.judge.read_all([Prompt("p")] * 2, [Continuation((1,), "x x", ended=True)] * 2)
@@ -150,7 +151,7 @@ def test_an_empty_text_has_no_score_and_the_scorer_is_not_asked():
 
 @pytest.mark.parametrize("name", ["classifier", "length", "regex:joy"])
 def test_a_judge_is_stored_and_had_again_with_the_same_scores(name, tmp_path):
-    known = make_judge(name, TEXTS, "joy")
+    known = make_judge(name, Means(TEXTS, "joy"), "joy")
     (tmp_path / "judge.json").write_text(as_stored(known))
     again = read_judge(tmp_path / "judge.json")
     assert again.card == known.card
@@ -207,13 +208,13 @@ def test_a_text_classifier_of_transformers_is_read_by_its_label(tmp_path):
     texts = LabelledTexts(
         "by hand", *[texts_of(("w3", True), ("w4", True), ("w5", False), ("w6 w7", False))] * 2
     )
-    good = make_judge(f"hf:{tmp_path / 'bert'}", texts, "good").judge
-    bad = make_judge(f"hf:{tmp_path / 'bert'}=bad", texts, "bad").judge
+    good = make_judge(f"hf:{tmp_path / 'bert'}", Means(texts, "good"), "good").judge
+    bad = make_judge(f"hf:{tmp_path / 'bert'}=bad", Means(texts, "bad"), "bad").judge
     for g, b in zip(
         good.scores(["", ""], ["w3 w4", "w9"]), bad.scores(["", ""], ["w3 w4", "w9"]), strict=True
     ):
         assert g + b == pytest.approx(1.0)
     with pytest.raises(JudgeError, match="no label 'fine'; it has bad, good"):
-        make_judge(f"hf:{tmp_path / 'bert'}=fine", texts, "fine")
+        make_judge(f"hf:{tmp_path / 'bert'}=fine", Means(texts, "fine"), "fine")
     with pytest.raises(JudgeError, match="cannot load the text classifier"):
-        make_judge(f"hf:{tmp_path / 'none'}", texts, "good")
+        make_judge(f"hf:{tmp_path / 'none'}", Means(texts, "good"), "good")

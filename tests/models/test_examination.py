@@ -18,9 +18,10 @@ from steerscope.engine.generation import generate
 from steerscope.engine.score import kl_from_plain
 from steerscope.errors import BackboneWarning, ModelLoadError, UnsupportedSiteError
 from steerscope.models.caches import Recompute
-from steerscope.models.examination import examine, witness
+from steerscope.models.examination import examine
 from steerscope.models.installs import no_installs
 from steerscope.models.loading import load_model
+from steerscope.models.truth import Truth, witness
 from steerscope.sites import STREAMS, Site
 from steerscope.steering.interventions import Cell, Steering
 from tests.conftest import word_tokenizer
@@ -357,3 +358,20 @@ def test_a_command_says_what_goes_without_the_examination(run_cli, tiny_folder):
     assert code == 0
     assert "was not examined: nothing says that it computes what transformers" in errors
     assert run_cli(*arguments) == (0, told, "")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("at_once", [1, 24, 2**20])
+def test_a_difference_taken_in_pieces_is_that_of_the_whole(dtype, at_once, monkeypatch):
+    monkeypatch.setattr("steerscope.models.truth.NUMBERS_AT_ONCE", at_once)
+    drawn = torch.Generator().manual_seed(0)
+    theirs, noise = (torch.randn(9, 8, generator=drawn) for _ in range(2))
+    truth = Truth(torch.zeros(1, 9, dtype=torch.long), theirs, (), dtype)
+    ours = theirs + 0.01 * noise
+    off = 0.01 * noise / theirs.std()
+    typical = off.pow(2).mean(-1).sqrt().median()
+    expected = off.abs().max() if dtype == torch.float32 else typical
+    assert truth.gap(ours, theirs) == pytest.approx(float(expected), rel=1e-3)
+    ours[3, 5] = torch.nan
+    assert truth.gap(ours, theirs) == torch.inf or dtype != torch.float32
+    assert truth.gap(ours[:8], theirs) == torch.inf

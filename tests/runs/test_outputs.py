@@ -270,3 +270,18 @@ def test_prompts_of_one_token_are_refused_before_anything_is_measured(tiny_folde
     ):
         run_sweep(plan, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_keys_that_do_not_vary_cost_a_run_nothing_but_its_eigengap(tiny_folder, tmp_path):
+    pairs = [
+        {"positive": f"w{i} w5 w6", "negative": f"w{i} w5 w8", "concept": "c"}
+        for i in range(10, 22)
+    ]
+    (tmp_path / "same.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    plan = SweepPlan(
+        model=str(tiny_folder("llama")), contrasts=str(tmp_path / "same.jsonl"), bos="never",
+        layers=(1,), doses=(1.0,), n_new=2, max_select=1,
+    )  # fmt: skip
+    methods = set(run_sweep(plan, tmp_path / "run").table().method)
+    assert "mean_diff" in methods
+    assert "eigengap" not in methods

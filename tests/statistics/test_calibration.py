@@ -9,7 +9,7 @@ from scipy import stats
 
 from steerscope.judges.effects import PREFERENCE, Effect
 from steerscope.statistics import cell_level, holm, max_mean, power_of, sign_flip, wilson
-from steerscope.studies.steering.responses import sweet_spot
+from steerscope.studies.steering.choice import sweet_spot
 
 DOSES = np.array([0.5, 1.0, 2.0, 4.0])
 SHARE = Effect("flipped", "share", "flipped")

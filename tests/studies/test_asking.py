@@ -15,8 +15,16 @@ from steerscope.studies.steering.asking import asking_cells
 from steerscope.studies.steering.findings import find
 from steerscope.studies.steering.measure import run_study
 from steerscope.studies.steering.plan import StudyPlan
+from steerscope.studies.steering.texts import Texts
 from steerscope.studies.steering.wording import answer, verdict
-from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, style_contrasts
+from steerscope.texts.contrasts import (
+    ContrastPair,
+    ContrastSet,
+    Prompt,
+    PromptSet,
+    Split,
+    style_contrasts,
+)
 from steerscope.texts.styles import find_style
 from tests.helpers import steered_rows
 from tests.studies.test_findings import finished, held_out_rows, sweep_rows
@@ -24,6 +32,11 @@ from tests.studies.test_findings import finished, held_out_rows, sweep_rows
 PAIRS = ContrastSet(
     "words", tuple(ContrastPair(f"w{i} w6 w7", f"w{i} w8 w9", "c") for i in range(10, 22))
 )
+
+
+def asked_of(plan, model, pairs, *prompts):
+    texts = Texts(pairs, Split(pairs, pairs, pairs), Split(*(PromptSet("p", prompts),) * 3))
+    return [c.interventions[0] for c in asking_cells(plan, model, texts, judged=True)]
 
 
 def asked_rows(share, method=INSTRUCTION, split="test", nats=0.4):
@@ -100,27 +113,28 @@ def test_what_asks_is_of_the_prompts_of_a_positive_dose_for_the_audit(tmp_path):
 def test_a_style_is_asked_for_in_its_own_words_and_a_set_by_its_positive_texts(load):
     model, prompts = load("llama"), (Prompt("w40 w41"), Prompt("w42"))
     style = find_style("terse")
-    [cell] = asking_cells(
-        StudyPlan(contrasts="style:terse"), model, style_contrasts(style), prompts
-    )
-    assert cell.interventions == (Prompting(style.wanted),)
+    terse, pairs = StudyPlan(contrasts="style:terse"), style_contrasts(style)
+    assert asked_of(terse, model, pairs, *prompts) == [Prompting(style.wanted)]
+    texts = Texts(pairs, Split(pairs, pairs, pairs), Split(*(PromptSet("p", prompts),) * 3))
+    assert asking_cells(terse, model, texts, judged=False) == []
     plan = StudyPlan(contrasts="words", instruction="w50 w51", examples=2, n_new=4)
-    said, shown, both = (c.interventions[0] for c in asking_cells(plan, model, PAIRS, prompts))
+    said, shown, both = asked_of(plan, model, PAIRS, *prompts)
     assert [p.method for p in (said, shown, both)] == [INSTRUCTION, EXAMPLES, BOTH]
     assert said.instruction == "w50 w51"
     assert len(shown.examples) == 2
     assert set(shown.examples) <= {p.positive for p in PAIRS.pairs}
     assert both == Prompting("w50 w51", shown.examples)
-    assert asking_cells(replace(plan, instruction=None, examples=0), model, PAIRS, prompts) == []
+    assert asked_of(replace(plan, instruction=None, examples=0), model, PAIRS, *prompts) == []
 
 
 def test_no_more_examples_are_shown_than_the_context_holds(load):
     model = load("llama")
-    room = model.shape.n_context
-    plan = StudyPlan(contrasts="words", n_new=room - 8)  # for <s>, two words and one example
-    [cell] = asking_cells(plan, model, PAIRS, (Prompt("w40 w41"),))
-    assert len(cell.interventions[0].examples) == 1
-    assert asking_cells(replace(plan, n_new=room - 4), model, PAIRS, (Prompt("w40 w41"),)) == []
+    plan = StudyPlan(contrasts="words", n_new=model.shape.n_context - 8)
+    [shown] = asked_of(
+        plan, model, PAIRS, Prompt("w40 w41")
+    )  # <s>, two words, one example of three
+    assert len(shown.examples) == 1
+    assert asked_of(replace(plan, n_new=plan.n_new + 4), model, PAIRS, Prompt("w40 w41")) == []
 
 
 def test_a_study_asks_on_the_prompts_that_it_steers_on(tiny_folder, tmp_path):

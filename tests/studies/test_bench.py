@@ -17,7 +17,7 @@ from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import Bench, Decoding, Material, dose_cells
-from steerscope.studies.steering.responses import sweet_spot
+from steerscope.studies.steering.choice import sweet_spot
 from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
 
 PAIRS = ContrastSet(

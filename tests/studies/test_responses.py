@@ -9,6 +9,7 @@ import pytest
 from steerscope.judges.effects import PREFERENCE, Effect
 from steerscope.judges.microworld import LIMITS
 from steerscope.runs.results import COLUMNS
+from steerscope.studies.steering.choice import sweet_spot
 from steerscope.studies.steering.responses import (
     dose_response,
     dose_slope,
@@ -16,7 +17,6 @@ from steerscope.studies.steering.responses import (
     over_control,
     predict_layers,
     summarise,
-    sweet_spot,
 )
 from tests.helpers import N_PROMPTS as N
 from tests.helpers import plain_rows as plain

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from steerscope.errors import BackboneWarning, UnsupportedSiteError, UnsupportedWeightError
 from steerscope.models.loading import load_model
-from steerscope.models.matrices import weight_matrix
+from steerscope.models.matrices import WEIGHTS, weight_matrix
 from steerscope.sites import Site
 
 SIZES = {
@@ -99,3 +99,22 @@ def test_the_branches_of_one_mlp_are_found(load, family, backbone):
     for name in names:
         shape, width = weight_matrix(model, name, 1).read().shape, model.shape.d_mlp
         assert shape == ((width, 32) if name == "down" else (32, width))
+
+
+AFTER = {
+    "olmo3": (hf.Olmo3Config, {"sliding_window": 16}, "hooked"),
+    "glm4": (hf.Glm4Config, {"attention_bias": True, "pad_token_id": 0}, "bridge"),
+}
+
+
+@pytest.mark.parametrize("family", AFTER)
+def test_a_gain_is_said_to_cancel_where_a_norm_undoes_it_and_nowhere_else(saved, family):
+    kind, more, backbone = AFTER[family]
+    model = quietly(saved(kind(**SIZES, **more)), backbone)
+    tokens = torch.tensor([[1, 5, 9, 33, 60]])
+    plain = model.forward(tokens)
+    for name in WEIGHTS:
+        matrix = weight_matrix(model, name, 1)
+        with matrix.replaced(1.5 * matrix.read()):
+            moved = float((model.forward(tokens) - plain).abs().max() / plain.std())
+        assert matrix.gain_cancels == (moved < 1e-4), (name, moved)

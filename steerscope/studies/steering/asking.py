@@ -19,6 +19,7 @@ from steerscope.steering.prompting import METHODS, Prompting
 from steerscope.studies.steering.plan import StudyPlan
 from steerscope.studies.steering.stated import Stated
 from steerscope.studies.steering.success import difference
+from steerscope.studies.steering.texts import Texts
 from steerscope.studies.steering.verdict import Cost
 from steerscope.texts.chats import Conversation
 from steerscope.texts.contrasts import STYLE, ContrastSet, Prompt
@@ -27,9 +28,7 @@ from steerscope.texts.styles import find_style
 _log = logging.getLogger(__name__)
 
 
-def asking_cells(
-    plan: StudyPlan, model: LensModel, fit: ContrastSet, prompts: Sequence[Prompt]
-) -> list[Cell]:
+def asking_cells(plan: StudyPlan, model: LensModel, texts: Texts, *, judged: bool) -> list[Cell]:
     """The conditions that ask for the concept: by an instruction, by examples, and by both.
 
     The instruction is the one of the plan, else what a style wants. The examples are positive texts of
@@ -39,15 +38,18 @@ def asking_cells(
     Args:
         plan: says how many examples, and which instruction.
         model: what is asked.
-        fit: pairs of the fit split, as the model is given them.
-        prompts: the prompts that are continued.
+        texts: pairs and prompts, as the model is given them.
+        judged: whether what is written is read; else a style is not asked for, since its effect would
+            be how likely its own instruction is after itself.
     """
     is_style = plan.contrasts.startswith(STYLE)
+    if is_style and not judged:
+        return []
     wanted = find_style(plan.contrasts.removeprefix(STYLE)).wanted if is_style else ""
     instruction = wanted if plan.instruction is None else plan.instruction
-    shown = [] if is_style else _examples(fit, plan.examples, plan.seed)
+    shown = [] if is_style else _examples(texts.pairs.fit, plan.examples, plan.seed)
     asked = [Prompting(instruction)] if instruction else []
-    shown = _that_fit(model, instruction, shown, prompts, plan.n_new)
+    shown = _that_fit(model, instruction, shown, texts.all_prompts, plan.n_new)
     if shown:
         asked.append(Prompting(examples=tuple(shown)))
     if shown and instruction:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from steerscope.diagnostics import sink_alignment
 from steerscope.directions import Direction, noise_share
 from steerscope.eigengaps import eigengap
-from steerscope.errors import UnsupportedSiteError
+from steerscope.errors import BadValueError, NotFiniteError, UnsupportedSiteError
 from steerscope.extraction.activations import Contrast
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
@@ -16,6 +17,7 @@ from steerscope.runs.results import Row, Run, plain_row
 from steerscope.sites import Site
 
 DIAGNOSTIC, NOISE = "diagnostic", "noise"
+_log = logging.getLogger(__name__)
 
 
 def measure_eigengaps(
@@ -27,6 +29,9 @@ def measure_eigengaps(
     try:
         spectra = eigengap(model, prompts, progress=progress)
     except UnsupportedSiteError:  # a model without attention keys
+        return
+    except (NotFiniteError, BadValueError) as error:  # all else is measured, and needs no keys
+        _log.warning("the eigengap is not measured: %s", error)
         return
     metrics = {
         "eigengap": (spectra.gap, "ratio"),

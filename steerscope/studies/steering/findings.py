@@ -19,6 +19,7 @@ from steerscope.runs.results import Run
 from steerscope.statistics import BestCell, Estimate, MixedSlope
 from steerscope.statistics.misclassification import corrected_difference, corrected_share
 from steerscope.studies.steering.asking import Rival, find_rivals, without_asking
+from steerscope.studies.steering.choice import SweetSpot, best_of_sweep, sweet_spot
 from steerscope.studies.steering.diversity import Diversity, find_diversity
 from steerscope.studies.steering.plan import (
     StudyPlan,
@@ -30,16 +31,14 @@ from steerscope.studies.steering.plan import (
 )
 from steerscope.studies.steering.responses import (
     Predictor,
-    SweetSpot,
-    best_of_sweep,
     conditions,
     dose_response,
     dose_slope,
     needed_doses,
     predict_layers,
     summarise,
-    sweet_spot,
 )
+from steerscope.studies.steering.search import tried_in
 from steerscope.studies.steering.stated import Stated, null_ranks
 from steerscope.studies.steering.success import (
     PLAIN,
@@ -157,7 +156,15 @@ def _find_in(
     layers = [
         int(layer) for layer in stated_at
     ] or None  # a run from before may have chosen by another rule
-    chosen = sweet_spot(table, effect, plan.method, groups=groups, layers=layers, summary=summary)
+    chosen = sweet_spot(
+        table,
+        effect,
+        plan.method,
+        groups=groups,
+        layers=layers,
+        summary=summary,
+        tried=tried_in(plan, table),
+    )
     split = "test" if (table.split == "test").any() else "select"
     tested = split == "test"
     level = 0.5 if effect.is_share else chosen.effect.value / 2
@@ -167,13 +174,14 @@ def _find_in(
         split=split,
         layer=chosen.layer,
         methods=(plan.method, "random", "label_shuffled"),
+        groups=groups,
     )
     cell = _cell(table, plan.method, chosen.layer, chosen.dose_natural, split)
     at = {"split": split, "layer": chosen.layer, "dose_natural": chosen.dose_natural}
     kl = table[(table.split == split) & (table.cell == cell)].kl_nats.mean()
     heads = _heads(table)
     stated = Stated(table, effect, split, groups)
-    slope, no_slope = _slope(table, effect, plan.method, chosen.layer, split)
+    slope, no_slope = _slope(table, effect, plan.method, chosen.layer, split, groups)
     return Findings(
         plan=plan,
         effect=effect,
@@ -196,7 +204,7 @@ def _find_in(
         plain=_plain_effect(table, effect, split, cell),
         heads=heads,
         predictor=_weakest_link(heads, summary, plan),
-        corrected=_corrected(table, effect, plan.method, summary),
+        corrected=_corrected(table, effect, plan.method, summary, groups),
         slope=slope,
         no_slope=no_slope,
         kl_written=_mean_of(table, split, cell, KL_WRITTEN),
@@ -262,20 +270,21 @@ def items_in_words(f: Findings) -> str:
 
 
 def _corrected(
-    table: pd.DataFrame, effect: Effect, method: str, summary: pd.DataFrame
+    table: pd.DataFrame, effect: Effect, method: str, summary: pd.DataFrame, groups: Groups
 ) -> BestCell | None:
     try:
-        return best_of_sweep(table, effect, method, summary=summary)
+        return best_of_sweep(table, effect, method, summary=summary, groups=groups)
     except TooLittleDataError:
         return None
 
 
 def _slope(
-    table: pd.DataFrame, effect: Effect, method: str, layer: int, split: str
+    table: pd.DataFrame, effect: Effect, method: str, layer: int, split: str, groups: Groups
 ) -> tuple[MixedSlope | None, str]:
     """The slope, or why there is none."""
     try:
-        return dose_slope(table, effect, split=split, layer=layer, method=method), ""
+        slope = dose_slope(table, effect, split=split, layer=layer, method=method, groups=groups)
+        return slope, ""
     except TooLittleDataError as error:
         return None, str(error)
 

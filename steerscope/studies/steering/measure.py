@@ -37,6 +37,7 @@ from steerscope.studies.bench import Bench, Decoding, Material, dose_cells
 from steerscope.studies.judging import Question, find_judge
 from steerscope.studies.steering.asking import asking_cells
 from steerscope.studies.steering.beside import measure_eigengaps, measure_noise, measure_sinks
+from steerscope.studies.steering.choice import sweet_spot
 from steerscope.studies.steering.nulls import (
     NULL,
     SCREEN,
@@ -49,12 +50,19 @@ from steerscope.studies.steering.nulls import (
     null_costs,
     null_families,
 )
-from steerscope.studies.steering.plan import Plan, StudyPlan, SweepPlan, groups_of
-from steerscope.studies.steering.responses import summarise, sweet_spot
+from steerscope.studies.steering.plan import GRID, Plan, StudyPlan, SweepPlan, groups_of
+from steerscope.studies.steering.responses import summarise
+from steerscope.studies.steering.search import (
+    resolved,
+    rounds_of,
+    run_race,
+    texts_of_race,
+    tried_in,
+)
 from steerscope.studies.steering.several_layers import best_together, several_cells
 from steerscope.studies.steering.texts import Texts, load_texts
 from steerscope.texts.chats import as_chat
-from steerscope.texts.contrasts import STYLE, ContrastSet, load_contrasts
+from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
 LENS_TOKENS = 12
 _UNSEEN = (
@@ -80,10 +88,16 @@ class _Bound:
     run: Run
     progress: Track
 
-    def measure(self, split: str, cells: Sequence[Cell]) -> None:
-        """Measure conditions on one split."""
+    @property
+    def search(self) -> str:
+        """How the layer and dose are searched for."""
+        return self.plan.search if isinstance(self.plan, StudyPlan) else GRID
+
+    def measure(self, split: str, cells: Sequence[Cell], first: int | None = None) -> None:
+        """Measure conditions on one split, or on its first so many prompts."""
         prompts, pairs = (getattr(part, split) for part in (self.texts.prompts, self.texts.pairs))
-        self.bench(Material(split, prompts, pairs)).measure(cells, progress=self.progress)
+        bench = self.bench(Material(split, prompts, pairs, first))
+        bench.measure(cells, progress=self.progress)
 
     def bench(self, material: Material) -> Bench:
         """What measures conditions on these texts, into the run."""
@@ -114,18 +128,17 @@ def run_study(
     """
     with measuring(out):
         bound = _bind(plan, out, (device, memory), progress)
+        plan = replace(plan, search=bound.search)
         _log.info("nulls: %s", null_costs(plan.nulls, len(bound.directions), len(plan.doses)))
         scope = Scope.parse(plan.scope)
         signed = [Dose(sign * d) for d in sorted(plan.doses) for sign in (1, -1)]
         controls = _sweep_controls(bound)
-        select = dose_cells(bound.directions.values(), signed, scope)
-        select += dose_cells(controls, [Dose(plan.reference_dose)], scope)
         every = [*bound.directions.values()] if plan.all_layers else []
-        select += several_cells(every, signed, scope)
-        asking = _asking(bound, plan)
-        bound.measure("select", [*select, *asking])
+        asking = asking_cells(plan, bound.model, bound.texts, judged=bound.judge.effect.is_share)
+        _measure_select(bound, plan, controls, [*several_cells(every, signed, scope), *asking])
         table, groups = bound.run.table(), groups_of(bound.run)
-        chosen = sweet_spot(table, bound.judge.effect, plan.method, groups=groups)
+        tried = tried_in(plan, table)
+        chosen = sweet_spot(table, bound.judge.effect, plan.method, groups=groups, tried=tried)
         direction = bound.directions[chosen.layer]
         test_controls = _test_controls(plan, bound.found[direction.site])
         steered = dose_cells([direction, *test_controls], signed, scope)
@@ -139,6 +152,28 @@ def run_study(
         save_directions(bound.run.path / "directions.safetensors", everything, force=True)
         bound.run.seal()
         return bound.run
+
+
+def _measure_select(
+    bound: _Bound, plan: StudyPlan, controls: Sequence[Direction], together: Sequence[Cell]
+) -> None:
+    """Measure what the layer and dose are chosen by: the whole grid, or a race."""
+    scope, directions = Scope.parse(plan.scope), bound.directions
+    at_reference = dose_cells(controls, [Dose(plan.reference_dose)], scope)
+    if plan.search == GRID:
+        signed = [Dose(sign * d) for d in sorted(plan.doses) for sign in (1, -1)]
+        grid = dose_cells(directions.values(), signed, scope)
+        bound.measure("select", [*grid, *at_reference, *together])
+        return
+    rounds = rounds_of(len(directions), len(plan.doses), len(bound.texts.prompts.select.prompts))
+    _log.info("search: %d texts at most in %d rounds", texts_of_race(rounds), len(rounds))
+
+    def measure(cells: Sequence[Cell], first: int) -> None:
+        bound.measure("select", cells, first)
+
+    run_race(plan, directions, rounds, (bound.run, bound.judge.effect), measure)
+    measure(at_reference, rounds[0].prompts)
+    bound.measure("select", together)
 
 
 def run_sweep(
@@ -199,7 +234,8 @@ def _bind(
     source = texts.contrasts.sha256
     texts = texts.in_chat(model, plan.chat).repeated(plan.samples)
     sites = sites_at(model, plan.stream, plan.layers)
-    judging = find_judge(_question(plan, texts), model, out)
+    plan = _with_search(plan, len(sites), len(texts.prompts.select.prompts))
+    judging = find_judge(_question(plan, texts, len(sites)), model, out)
     judge = judging.judge
     _check_scope(plan, judge)
     _log.info("memory: %s", generation_plan(model, texts.longest(model, plan.n_new), plan.n_new)[0])
@@ -240,7 +276,14 @@ def _bind(
     return _Bound(plan, model, texts, judge, found, directions, run, progress)
 
 
-def _question(plan: Plan, texts: Texts) -> Question:
+def _with_search(plan: Plan, n_layers: int, n_prompts: int) -> Plan:
+    """The plan with the search that it comes to, which is a part of what a run is."""
+    if not isinstance(plan, StudyPlan):
+        return plan
+    return replace(plan, search=resolved(plan.search, n_layers, len(plan.doses), n_prompts))
+
+
+def _question(plan: Plan, texts: Texts, n_layers: int) -> Question:
     """What a judge is to tell."""
     return Question(
         plan.judge,
@@ -250,7 +293,22 @@ def _question(plan: Plan, texts: Texts) -> Question:
         texts.all_prompts,
         plan.n_new,
         plan.seed,
+        plan.judge_url,
+        _most_texts(plan, texts, n_layers),
     )
+
+
+def _most_texts(plan: Plan, texts: Texts, n_layers: int) -> int:
+    """Texts that a plan has written at most."""
+    n_select, n_test = (len(part.prompts) for part in (texts.prompts.select, texts.prompts.test))
+    several = 1 if plan.all_layers else 0
+    if not isinstance(plan, StudyPlan):
+        return (1 + (n_layers * (1 + plan.n_sweep_controls) + several) * len(plan.doses)) * n_select
+    doses = 2 * len(plan.doses)
+    select = 1 + (n_layers + several) * doses + n_layers * plan.n_sweep_controls
+    test = 1 + (2 + 2 * plan.n_controls) * doses + several
+    nulls = 1 + 2 * plan.nulls if plan.nulls else 0
+    return select * n_select + (test + nulls) * n_test
 
 
 def _check_scope(plan: Plan, judge: Judge) -> None:
@@ -278,8 +336,10 @@ def _settings(plan: Plan) -> dict[str, Any]:
     usual |= {"judge": None, "judge_labels": None, "instruction": None}
     usual |= {"examples": StudyPlan.examples}
     usual |= {name: getattr(Plan, name) for name in _SAMPLING}
+    usual |= {"search": GRID}
     chat = as_chat(plan.chat)
     settings = asdict(plan) | {"chat": None if chat is None else chat.stored()}
+    del settings["judge_url"]  # where the judge is asked, not what it says
     return {k: v for k, v in settings.items() if k not in usual or v != usual[k]}
 
 
@@ -316,14 +376,6 @@ def _test_controls(plan: StudyPlan, contrast: Contrast) -> list[Direction]:
         for number in range(plan.n_controls)
     ]
     return [*seeded, *([find_direction("other_concept", contrast)] if plan.other else [])]
-
-
-def _asking(bound: _Bound, plan: StudyPlan) -> list[Cell]:
-    """The conditions that ask in words; none where only the instruction itself is scored."""
-    texts = bound.texts
-    if plan.contrasts.startswith(STYLE) and not bound.judge.effect.is_share:
-        return []
-    return asking_cells(plan, bound.model, texts.pairs.fit, texts.all_prompts)
 
 
 def _measure_nulls(bound: _Bound, plan: StudyPlan, scope: Scope) -> None:

@@ -11,7 +11,7 @@ from steerscope.engine.sampling import Sampler, check_samples, sampler_at
 from steerscope.errors import BadValueError, RunError, UnknownNameError
 from steerscope.judges import stored_effect
 from steerscope.judges.effects import Effect
-from steerscope.judges.registry import check_judge
+from steerscope.judges.registry import check_judge, check_judge_url
 from steerscope.runs.results import Run
 from steerscope.sites import check_stream
 from steerscope.steering.scopes import Scope
@@ -21,6 +21,9 @@ from steerscope.texts.bundled import DEFAULT_MODEL
 from steerscope.texts.chats import Chat, as_chat
 from steerscope.texts.contrasts import CONTRAST, GROUPINGS
 from steerscope.texts.numbers import check_seed, check_temperature
+
+GRID, RACE, AUTO = "grid", "adaptive", "auto"
+SEARCHES = (AUTO, GRID, RACE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +62,8 @@ class Plan:
         judge: what reads the texts that are written, as `judges.registry` knows it; None for the
             oracle where it can read them, else preference.
         judge_labels: file of labelled texts for the judge; None for replies to a style, else the pairs.
+        judge_url: OpenAI-compatible endpoint of the judge `lm`; None for models on this machine. Not
+            part of a run, which may go on with another.
 
     Raises:
         UnknownNameError: no such stream, scope, grouping or judge.
@@ -95,6 +100,7 @@ class Plan:
     all_layers: bool = False
     judge: str | None = None
     judge_labels: str | None = None
+    judge_url: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stream", check_stream(self.stream))
@@ -103,6 +109,7 @@ class Plan:
             raise UnknownNameError("grouping", self.grouping, GROUPINGS)
         if self.judge is not None:
             check_judge(self.judge)
+        check_judge_url(self.judge, self.judge_url)
         Scope.parse(self.scope)
         check_temperature(self.temperature)
         check_seed(self.seed)
@@ -138,6 +145,8 @@ class StudyPlan(Plan):
             method; fewer than 19 test nothing, and the sentence says so.
         smallest_share: the smallest effect of interest on a share, as a difference from plain.
         smallest_nats: the same on log-odds, in nats.
+        search: `grid` for every layer and dose on every prompt, `adaptive` for a race in which the best
+            go on to more prompts, `auto` for a race where the grid takes more than 20,000 texts.
         other: contrast set of another concept, whose direction is shown beside; bundled name or file,
             None for none.
         instruction: what is said to the model to ask for the concept, beside which steering is set;
@@ -156,6 +165,7 @@ class StudyPlan(Plan):
     smallest_share: float = 0.10
     smallest_nats: float = 0.50
     other: str | None = None
+    search: str = AUTO
     instruction: str | None = None
     examples: int = 4
 
@@ -165,6 +175,8 @@ class StudyPlan(Plan):
             raise BadValueError("the instruction is empty; write a sentence, or leave it out.")
         if self.examples < 0:
             raise BadValueError(f"examples is {self.examples}; it must be at least 0.")
+        if self.search not in SEARCHES:
+            raise UnknownNameError("search", self.search, SEARCHES)
         if self.nulls < 0:
             raise BadValueError(f"nulls is {self.nulls}; it must be at least 0.")
         if not (0 < self.smallest_share < 1 and 0 < self.smallest_nats < math.inf):
@@ -206,7 +218,7 @@ class SweepPlan(Plan):
 
 
 # What runs did that do not name it, since they are from before it could be chosen.
-_BEFORE: dict[str, Any] = {"grouping": "text", "nulls": 0}
+_BEFORE: dict[str, Any] = {"grouping": "text", "nulls": 0, "search": GRID}
 
 
 def smallest_effect(plan: Plan, effect: Effect) -> float:

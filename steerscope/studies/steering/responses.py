@@ -6,24 +6,19 @@ Everything here takes a table and returns a table or a small value; no model, no
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
 
-from steerscope.errors import NotFiniteError
 from steerscope.judges.effects import KL_WRITTEN, Effect
 from steerscope.statistics import (
-    BestCell,
     Correlation,
     Estimate,
     MixedSlope,
-    best_cell,
     bootstrap_mean,
     crossing,
-    max_mean,
     mixed_slope,
     rank_correlation,
 )
@@ -35,34 +30,6 @@ from steerscope.studies.steering.success import (
     estimate,
     per_prompt,
 )
-
-MARGIN = 0.02  # of the largest effect, within which the cheapest condition is taken
-_ENOUGH = 0.5  # of the effect, for which a condition that is surely undamaged is taken
-
-
-@dataclass(frozen=True)
-class SweetSpot:
-    """The layer and dose that a sweep chose, and why.
-
-    Attributes:
-        layer: the layer.
-        dose_natural: the dose, in natural units.
-        dose_relative: the same in relative units.
-        dose_absolute: the same as a length.
-        effect: effect on the split that chose.
-        p_corrected: chance that a sweep without any effect has a best condition this good.
-        n_cells: conditions compared.
-        broken: whether every condition with an effect broke a limit, so that this one does too.
-    """
-
-    layer: int
-    dose_natural: float
-    dose_relative: float
-    dose_absolute: float
-    effect: Estimate
-    p_corrected: float
-    n_cells: int
-    broken: bool
 
 
 def conditions(table: pd.DataFrame) -> pd.DataFrame:
@@ -103,11 +70,18 @@ def summarise(
     labels = conditions(table)
     kl, written = (_kl(table, split, metric) for metric in (None, KL_WRITTEN))
     costs = Costs(table, split, effect.held_to, groups)
+    here = table[(table.split == split) & (table.metric == effect.metric)]
+    asked = here.groupby("cell").size().to_dict()
     rows = []
     for cell in effects.index.drop(PLAIN, errors="ignore"):
         found = estimate(effects.loc[cell], groups, split, effect.metric, share=effect.is_share)
         row = {"cell": cell, **labels.loc[cell], "effect": found.value, "low": found.low}
-        row |= {"high": found.high, "n": found.n, "kl_nats": kl.get(cell, math.nan)}
+        row |= {
+            "high": found.high,
+            "n": found.n,
+            "asked": asked[cell],
+            "kl_nats": kl.get(cell, math.nan),
+        }
         row |= {KL_WRITTEN: written.get(cell, math.nan)}
         paid = costs.of(cell)
         over = [c.metric for c in paid if c.is_broken]
@@ -127,115 +101,16 @@ def _kl(table: pd.DataFrame, split: str, metric: str | None) -> dict[str, float]
     return rows[rows.metric == metric].groupby("cell").value.mean().to_dict()
 
 
-def sweet_spot(
-    table: pd.DataFrame,
-    effect: Effect,
-    method: str,
-    *,
-    split: str = "select",
-    margin: float = MARGIN,
-    groups: Groups = NO_GROUPS,
-    layers: Collection[int] | None = None,
-    summary: pd.DataFrame | None = None,
-) -> SweetSpot:
-    """The condition with the largest effect among those that break no limit, towards positive.
-
-    Of all conditions whose effect is within `margin` (as a share of the largest) of the best, the
-    one with the smallest KL on the tokens that it writes is taken, or on the prompts where that was
-    not measured. Choose on one split, state on another: `layers` are those that were stated, None for
-    all. `summary` is what `summarise` says of the split, where that was asked already.
-    """
-    if summary is None:
-        summary = summarise(table, effect, split, groups=groups)
-    candidates = _candidates(summary, method)
-    if candidates.empty:
-        raise NotFiniteError(
-            f"no condition of {method} has an effect that is a number; lower the doses, or use a "
-            "wider number format."
-        )
-    pool = eligible(summary if layers is None else summary[summary.layer.isin(layers)], method)
-    best = pool.effect.max()
-    near = pool[pool.effect >= best - margin * abs(best)]
-    chosen = near.loc[cheapest(near).idxmin()]
-    p_values = corrected_p(table, effect, list(candidates.cell), split)
-    return SweetSpot(
-        layer=int(chosen.layer),
-        dose_natural=float(chosen.dose_natural),
-        dose_relative=float(chosen.dose_relative),
-        dose_absolute=float(chosen.dose_absolute),
-        effect=Estimate(chosen.effect, chosen.low, chosen.high, int(chosen.n)),
-        p_corrected=p_values[chosen.cell],
-        n_cells=len(candidates),
-        broken=bool(chosen.broken),
-    )
-
-
-def cheapest(rows: pd.DataFrame) -> pd.Series:
-    """The KL that a tie is broken by: on the written tokens, else on those of the prompts."""
-    written = rows.get(KL_WRITTEN, rows.kl_nats)
-    return written if written.notna().all() else rows.kl_nats
-
-
-def _candidates(summary: pd.DataFrame, method: str) -> pd.DataFrame:
-    measured = summary.effect.notna()  # without a number where the logits were none
-    return summary[(summary.method == method) & (summary.dose_natural > 0) & measured]
-
-
-def eligible(summary: pd.DataFrame, method: str) -> pd.DataFrame:
-    """The conditions among which the choice is made.
-
-    Those whose costs are within the limits with their whole intervals, unless that gives up more than
-    half of the effect; then those whose mean costs are; then, if none of these has an effect, all.
-    """
-    candidates = _candidates(summary, method)
-    whole = candidates[~candidates.broken]
-    if not len(whole) or not whole.effect.max() > 0:
-        return candidates
-    sure = whole[whole.kept] if "kept" in whole else whole
-    return sure if len(sure) and sure.effect.max() >= _ENOUGH * whole.effect.max() else whole
-
-
-def corrected_p(
-    table: pd.DataFrame, effect: Effect, cells: Sequence[str], split: str
-) -> dict[str, float]:
-    """P of each condition against plain, by the largest mean of them all, on their shared prompts."""
-    return dict(zip(cells, max_mean(_gains(table, effect, cells, split)), strict=True))
-
-
-def _gains(
-    table: pd.DataFrame, effect: Effect, cells: Sequence[str], split: str
-) -> Float[np.ndarray, "cell prompt"]:
-    """Effect of each condition above plain on the prompts that all of them share."""
-    effects = responses(table, effect, split)
-    chosen = effects.loc[list(cells)]
-    differences = chosen.sub(effects.loc[PLAIN], axis=1) if effect.is_share else chosen
-    return differences.dropna(axis=1).to_numpy(float)
-
-
-def best_of_sweep(
-    table: pd.DataFrame,
-    effect: Effect,
-    method: str,
-    *,
-    split: str = "select",
-    summary: pd.DataFrame | None = None,
-) -> BestCell:
-    """Gain over plain of the condition that `sweet_spot` chooses, corrected for the choice.
-
-    What counts as broken is taken from all prompts. `summary` is as in `sweet_spot`.
-
-    Raises:
-        TooLittleDataError: fewer than four prompts that all conditions share.
-    """
-    pool = eligible(summarise(table, effect, split) if summary is None else summary, method)
-    pool = pool.loc[cheapest(pool).sort_values(kind="stable").index]
-    return best_cell(_gains(table, effect, list(pool.cell), split), margin=MARGIN)
-
-
 def dose_slope(
-    table: pd.DataFrame, effect: Effect, *, split: str, layer: int, method: str
+    table: pd.DataFrame,
+    effect: Effect,
+    *,
+    split: str,
+    layer: int,
+    method: str,
+    groups: Groups = NO_GROUPS,
 ) -> MixedSlope:
-    """Effect per natural unit at one layer, over its doses, each prompt with its own slope.
+    """Effect per natural unit at one layer, over its doses, each distinct item with its own slope.
 
     A shift in nats is taken towards the positive class at every dose, and plain is dose 0. Of a share
     the positive doses count alone: the negative ones are measured on prompts of the other class.
@@ -254,16 +129,22 @@ def dose_slope(
     return mixed_slope(
         kept.to_numpy(float).ravel(),
         np.repeat(np.where(here == PLAIN, 0.0, doses), kept.shape[1]),
-        np.tile(kept.columns.to_numpy(), len(here)),
+        np.tile(groups.of(split, effect.metric, list(kept.columns)), len(here)),
     )
 
 
 def dose_response(
-    table: pd.DataFrame, effect: Effect, *, split: str, layer: int, methods: Sequence[str]
+    table: pd.DataFrame,
+    effect: Effect,
+    *,
+    split: str,
+    layer: int,
+    methods: Sequence[str],
+    groups: Groups = NO_GROUPS,
 ) -> pd.DataFrame:
     """Effect against dose at one layer for each method; seeds of a control are averaged per prompt.
 
-    Columns: method, dose_natural, effect, low, high, n, plain (effect without steering on the same
+    Intervals are over distinct items. Columns: method, dose_natural, effect, low, high, n, plain (effect without steering on the same
     prompts, which may be others for either sign), and the largest and smallest seed mean.
     """
     effects, labels = responses(table, effect, split), conditions(table)
@@ -274,16 +155,17 @@ def dose_response(
         if found.empty:
             continue
         by_prompt = found.mean(axis=0)
-        estimate = bootstrap_mean(by_prompt.to_numpy(float))
+        binary = effect.is_share and len(found) == 1
+        shown = estimate(by_prompt, groups, split, effect.metric, share=binary)
         seeds = found.mean(axis=1)
         rows.append(
             {
                 "method": method,
                 "dose_natural": float(dose),
-                "effect": estimate.value,
-                "low": estimate.low,
-                "high": estimate.high,
-                "n": estimate.n,
+                "effect": shown.value,
+                "low": shown.low,
+                "high": shown.high,
+                "n": shown.n,
                 "plain": float(effects.loc[PLAIN][by_prompt.notna()].mean()),
                 "lowest_seed": float(seeds.min()),
                 "highest_seed": float(seeds.max()),

@@ -11,12 +11,15 @@ from steerscope.directions import Direction
 from steerscope.doses import Dose
 from steerscope.judges.effects import Effect
 from steerscope.runs.results import Run
-from steerscope.statistics import Estimate, bootstrap_mean
+from steerscope.statistics import Estimate
 from steerscope.steering.control_vectors import ControlVector, several
 from steerscope.steering.interventions import Cell
 from steerscope.steering.scopes import Scope
+from steerscope.studies.steering.choice import sweet_spot
 from steerscope.studies.steering.findings import Findings
-from steerscope.studies.steering.responses import conditions, responses, sweet_spot
+from steerscope.studies.steering.plan import groups_of
+from steerscope.studies.steering.responses import conditions, responses
+from steerscope.studies.steering.success import difference, estimate
 from steerscope.studies.steering.wording import amount
 
 
@@ -64,7 +67,7 @@ class LayersCompared:
 
 def best_together(run: Run, effect: Effect, directions: Sequence[Direction], scope: Scope) -> Cell:
     """The condition of all layers at once that the select split chooses."""
-    chosen = sweet_spot(run.table(), effect, several(directions))
+    chosen = sweet_spot(run.table(), effect, several(directions), groups=groups_of(run))
     together = tuple(directions)
     return Cell((ControlVector(together, Dose(chosen.dose_natural), scope=scope),))
 
@@ -74,7 +77,8 @@ def compare_layers(run: Run, f: Findings) -> LayersCompared | None:
     table, method = run.table(), f"several_layers({f.plan.method})"
     if not (table.method == method).any():
         return None
-    best, one = sweet_spot(table, f.effect, method), f.chosen
+    groups = groups_of(run)
+    best, one = sweet_spot(table, f.effect, method, groups=groups), f.chosen
     labels = conditions(table)
     split = "test" if f.stated is not None and _tested(table, method) else "select"
     effects = responses(table, f.effect, split)
@@ -86,7 +90,8 @@ def compare_layers(run: Run, f: Findings) -> LayersCompared | None:
         if here.empty:
             return None
         cells.append((here.dose_natural - dose).abs().idxmin())
-    together, alone = (effects.loc[cell].to_numpy(float) for cell in cells)
+    together, alone = (effects.loc[cell] for cell in cells)
+    at = (groups, split, f.effect.metric)
     kl = table[table.split == split].groupby("cell").kl_nats.mean()
     return LayersCompared(
         layer=one.layer,
@@ -95,9 +100,9 @@ def compare_layers(run: Run, f: Findings) -> LayersCompared | None:
             table[(table.method == f.plan.method) & (table.split == "select")].layer.nunique()
         ),
         coefficient=best.dose_natural,
-        one=bootstrap_mean(alone),
-        together=bootstrap_mean(together),
-        gain=bootstrap_mean(together - alone),
+        one=estimate(alone, *at, share=f.effect.is_share),
+        together=estimate(together, *at, share=f.effect.is_share),
+        gain=difference(together - alone, *at, share=f.effect.is_share),
         kl_one=float(kl[cells[1]]),
         kl_together=float(kl[cells[0]]),
     )

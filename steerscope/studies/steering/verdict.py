@@ -64,6 +64,11 @@ class Cost:
         """Whether its interval lies within the limit; what is not known is not kept."""
         return not self.is_unknown and self.worse.high <= self.limit
 
+    @property
+    def is_unseen(self) -> bool:
+        """Whether no damage was seen, in too few texts to keep the interval within the limit."""
+        return not self.is_kept and not self.is_unknown and self.worse.value <= 0
+
 
 @dataclass(frozen=True)
 class NullRank:
@@ -165,7 +170,9 @@ def _missing(case: Case) -> list[str]:
         found.append("label-shuffled directions do as well")
     unknown = [cost.words for cost in case.costs if cost.is_unknown]
     if unknown:
-        found.append(f"what it costs is unknown ({', '.join(unknown)})")
+        over = [cost.words for cost in case.costs if cost.is_broken]
+        more = f", and over its limit ({', '.join(over)})" if over else ""
+        found.append(f"what it costs is unknown ({', '.join(unknown)}){more}")
     if case.errors:
         more = f" and {len(case.errors) - 1} more" if len(case.errors) > 1 else ""
         found.append(f"the audit has an error: {case.errors[0]}{more}")

@@ -49,12 +49,36 @@ def verdict(findings: Findings, errors: Sequence[str] = ()) -> str:
         return (
             f"No: {claim.no}: at the layer and dose that did best on other texts the gain is "
             f"{amount(f.effect, f.gain, difference=True)}, below the smallest effect of interest, "
-            f"{size(f.effect, case.smallest)}{asked}."
+            f"{size(f.effect, case.smallest)}{_flipped_and_lost(f)}{asked}."
         )
     if found.answer == "Not shown":
-        return f"Not shown: whether {claim.open}; {'; '.join(found.reasons)}{asked}."
-    price = ", ".join(_price(cost) for cost in f.costs if not cost.is_kept)
+        reasons = "; ".join(found.reasons)
+        return f"Not shown: whether {claim.open}; {reasons}{_flipped_and_lost(f)}{asked}."
+    price = prices(f.costs)
     return f"{found.answer}: {claim.yes}{f'; {price}' if price else ''}{asked}."
+
+
+def prices(costs: Sequence[Cost]) -> str:
+    """The costs that are not surely within their limits: what was seen, then what may be unseen."""
+    seen = ", ".join(_price(c) for c in costs if not (c.is_kept or c.is_unseen))
+    unseen = [c for c in costs if c.is_unseen]
+    if not unseen:
+        return seen
+    words = ", ".join(c.words for c in unseen)
+    few = (
+        f"{min(c.read for c in unseen)} texts without a sign of it are too few to rule out: {words}"
+    )
+    return f"{seen}; {few}" if seen else few
+
+
+def _flipped_and_lost(f: Findings) -> str:
+    """How many texts are flipped but damaged, where that is most of what steering did."""
+    if f.joint is None or f.stated is None or not f.joint.value < f.stated.value / 2:
+        return ""
+    return (
+        f"; {100 * f.stated.value:.1f} % of the texts that could be read are flipped, and "
+        f"{100 * f.joint.value:.1f} % of all are flipped and undamaged"
+    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,109 @@
+"""What transformers makes of one text: the measure of every way to run a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from steerscope.errors import ModelLoadError, reason
+from steerscope.models.shapes import shape_of, smallest_window
+
+LEAST = 67  # tokens, where the context allows
+SHOWN = 64  # positions that are compared: the last, which no window sees whole
+SHORT = 8
+NUMBERS_AT_ONCE = 2**20  # of logits that are compared or moved together
+# Largest difference from transformers, in standard deviations of what is compared.
+LARGEST = 1e-3
+# In half precision, where routers tip over: the median over positions of the root mean square.
+TYPICAL = {torch.bfloat16: 0.1, torch.float16: 0.03}
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """What transformers makes of a text, at its last positions.
+
+    Attributes:
+        tokens: the text.
+        logits: of the last positions.
+        hidden: `hidden_states` there: what goes into every block, and what leaves the model.
+        dtype: number format of the weights.
+    """
+
+    tokens: Int[Tensor, "1 pos"]
+    logits: Float[Tensor, "shown vocab"]
+    hidden: tuple[Float[Tensor, "shown _"], ...]
+    dtype: torch.dtype
+
+    def gap(self, ours: Tensor, theirs: Tensor) -> float:
+        """How far one tensor is from the other, in standard deviations; infinite for a NaN."""
+        if ours.shape != theirs.shape:
+            return torch.inf
+        typical = self.dtype in TYPICAL
+        width, spread = theirs.shape[-1], _spread(theirs)
+        rows = max(1, NUMBERS_AT_ONCE // width)
+        pairs = zip(
+            ours.reshape(-1, width).split(rows), theirs.reshape(-1, width).split(rows), strict=True
+        )
+        far = []
+        for some, others in pairs:
+            difference = some.float() - others.float().to(some.device)
+            by_row = difference.pow_(2).mean(-1).sqrt() if typical else difference.abs_().amax(-1)
+            far.append(by_row)
+        distances = torch.cat(far)
+        distance = distances.median() if typical else distances.max()
+        return float(torch.nan_to_num(distance / spread, nan=torch.inf))
+
+    def same(self, ours: Tensor, theirs: Tensor) -> bool:
+        """Whether two tensors are one up to the rounding of the number format."""
+        return self.gap(ours, theirs) <= TYPICAL.get(self.dtype, LARGEST)
+
+
+def _spread(x: Tensor) -> float:
+    """Standard deviation of all numbers together, in pieces."""
+    width = x.shape[-1]
+    rows = x.reshape(-1, width).split(max(1, NUMBERS_AT_ONCE // width))
+    mean = sum(float(row.sum(dtype=torch.float64)) for row in rows) / x.numel()
+    squares = sum(float((row.double() - mean).pow_(2).sum()) for row in rows)
+    return max((squares / max(1, x.numel() - 1)) ** 0.5, 1e-12)
+
+
+@torch.no_grad()
+def witness(original: Any) -> Truth:
+    """What a transformers model says, before any backbone has touched it.
+
+    Raises:
+        ModelLoadError: it does not run, or says a NaN.
+    """
+    tokens = _text(original.config).to(original.device)
+    try:
+        told = original(tokens, use_cache=False, output_hidden_states=True)
+    except Exception as error:
+        raise ModelLoadError(f"transformers itself cannot run it ({reason(error)}).") from error
+    if not bool(torch.isfinite(told.logits).all()):
+        raise ModelLoadError(
+            "its logits hold a NaN or an infinity in transformers itself: weights are damaged, or "
+            f"too large for {str(original.dtype).removeprefix('torch.')}."
+        )
+    hidden = getattr(told, "hidden_states", None) or ()
+    return Truth(
+        tokens, told.logits[0, -SHOWN:], tuple(h[0, -SHOWN:] for h in hidden), original.dtype
+    )
+
+
+def _text(config: Any) -> Int[Tensor, "1 pos"]:
+    """As many ordinary tokens, all different, as the examination needs."""
+    shape = shape_of(config)
+    n = min(max(LEAST, (smallest_window(config) or 0) + SHORT), shape.n_context)
+    special = [
+        value
+        for part in (config, config.get_text_config())
+        for name, value in part.to_dict().items()
+        if isinstance(value, int) and name.endswith(("_token_id", "_token_index"))
+    ]
+    order = torch.arange(shape.n_vocab) * 7919 % shape.n_vocab
+    ordinary = order[~torch.isin(order, torch.tensor(special, dtype=torch.long))]
+    return ordinary.repeat(1 + n // len(ordinary))[:n].unsqueeze(0)

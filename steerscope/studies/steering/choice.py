@@ -1,0 +1,180 @@
+"""The choice: the condition with the largest effect among those that break no limit, and its p."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from steerscope.errors import NotFiniteError
+from steerscope.judges.effects import KL_WRITTEN, Effect
+from steerscope.statistics import BestCell, Estimate, best_cell, max_mean
+from steerscope.statistics.clusters import sums_by_cluster
+from steerscope.studies.steering.responses import responses, summarise
+from steerscope.studies.steering.success import NO_GROUPS, PLAIN, Groups
+
+MARGIN = 0.02  # of the largest effect, within which the cheapest condition is taken
+_ENOUGH = 0.5  # of the effect, for which a condition that is surely undamaged is taken
+
+
+@dataclass(frozen=True)
+class SweetSpot:
+    """The layer and dose that a sweep chose, and why.
+
+    Attributes:
+        layer: the layer.
+        dose_natural: the dose, in natural units.
+        dose_relative: the same in relative units.
+        dose_absolute: the same as a length.
+        effect: effect on the split that chose.
+        p_corrected: chance that a sweep without any effect has a best condition this good.
+        n_cells: conditions compared.
+        broken: whether every condition with an effect broke a limit, so that this one does too.
+    """
+
+    layer: int
+    dose_natural: float
+    dose_relative: float
+    dose_absolute: float
+    effect: Estimate
+    p_corrected: float
+    n_cells: int
+    broken: bool
+
+
+def sweet_spot(
+    table: pd.DataFrame,
+    effect: Effect,
+    method: str,
+    *,
+    split: str = "select",
+    groups: Groups = NO_GROUPS,
+    layers: Collection[int] | None = None,
+    summary: pd.DataFrame | None = None,
+    tried: int | None = None,
+) -> SweetSpot:
+    """The condition with the largest effect among those that break no limit, towards positive.
+
+    Of all conditions whose effect is within 2 % of the best, the
+    one with the smallest KL on the tokens that it writes is taken, or on the prompts where that was
+    not measured. Choose on one split, state on another: `layers` are those that were stated, None for
+    all. `summary` is what `summarise` says of the split, where that was asked already. After a race,
+    in which any of `tried` conditions could have come to be measured on all prompts, the p is that of
+    the chosen one by itself times `tried`, which holds however the others fell behind (Bonferroni).
+    """
+    if summary is None:
+        summary = summarise(table, effect, split, groups=groups)
+    candidates = _candidates(summary, method)
+    if candidates.empty:
+        raise NotFiniteError(
+            f"no condition of {method} has an effect that is a number; lower the doses, or use a "
+            "wider number format."
+        )
+    pool = eligible(summary if layers is None else summary[summary.layer.isin(layers)], method)
+    best = pool.effect.max()
+    near = pool[pool.effect >= best - MARGIN * abs(best)]
+    chosen = near.loc[cheapest(near).idxmin()]
+    compared = [chosen.cell] if tried else list(candidates.cell)
+    p_values = corrected_p(table, effect, compared, split, groups)
+    return SweetSpot(
+        layer=int(chosen.layer),
+        dose_natural=float(chosen.dose_natural),
+        dose_relative=float(chosen.dose_relative),
+        dose_absolute=float(chosen.dose_absolute),
+        effect=Estimate(chosen.effect, chosen.low, chosen.high, int(chosen.n)),
+        p_corrected=min(1.0, p_values[chosen.cell] * (tried or 1)),
+        n_cells=max(len(candidates), tried or 0),
+        broken=bool(chosen.broken),
+    )
+
+
+def cheapest(rows: pd.DataFrame) -> pd.Series:
+    """The KL that a tie is broken by: on the written tokens, else on those of the prompts."""
+    written = rows.get(KL_WRITTEN, rows.kl_nats)
+    return written if written.notna().all() else rows.kl_nats
+
+
+def _candidates(summary: pd.DataFrame, method: str) -> pd.DataFrame:
+    """Conditions of a method towards positive, measured on all prompts, with an effect.
+
+    In a race the others have fallen behind. Where no text of any could be read, all without one.
+    """
+    mine = summary[(summary.method == method) & (summary.dose_natural > 0)]
+    if "asked" in mine:
+        mine = mine[mine.asked == mine.asked.max()]
+    measured = mine[mine.effect.notna()]  # without a number where the logits were none
+    if len(measured):
+        return measured
+    unread = mine[mine.kl_nats.notna()]
+    return unread.assign(effect=0.0, low=math.nan, high=math.nan, broken=True)
+
+
+def eligible(summary: pd.DataFrame, method: str) -> pd.DataFrame:
+    """The conditions among which the choice is made.
+
+    Those whose costs are within the limits with their whole intervals, unless that gives up more than
+    half of the effect; then those whose mean costs are; then, if none of these has an effect, all.
+    """
+    candidates = _candidates(summary, method)
+    whole = candidates[~candidates.broken]
+    if not len(whole) or not whole.effect.max() > 0:
+        return candidates
+    sure = whole[whole.kept] if "kept" in whole else whole
+    return sure if len(sure) and sure.effect.max() >= _ENOUGH * whole.effect.max() else whole
+
+
+def corrected_p(
+    table: pd.DataFrame,
+    effect: Effect,
+    cells: Sequence[str],
+    split: str,
+    groups: Groups = NO_GROUPS,
+) -> dict[str, float]:
+    """P of each condition against plain, by the largest mean of them all, on their shared items."""
+    return dict(zip(cells, max_mean(_gains(table, effect, cells, split, groups)), strict=True))
+
+
+def _gains(
+    table: pd.DataFrame, effect: Effect, cells: Sequence[str], split: str, groups: Groups
+) -> Float[np.ndarray, "cell item"]:
+    """Effect of each condition above plain on the distinct items that all of them share.
+
+    A text that could not be read shows nothing, so that of a share it counts as 0.
+    """
+    effects = responses(table, effect, split)
+    chosen = effects.loc[list(cells)]
+    if effect.is_share:
+        here = (table.split == split) & (table.metric == effect.metric)
+        asked = table.prompt[here & table.cell.isin(list(cells))].unique()
+        chosen = chosen[sorted(asked)].fillna(0.0)
+    differences = chosen.sub(effects.loc[PLAIN], axis=1) if effect.is_share else chosen
+    differences = differences.dropna(axis=1)
+    labels = groups.of(split, effect.metric, list(differences.columns))
+    return sums_by_cluster(differences.to_numpy(float), labels)
+
+
+def best_of_sweep(
+    table: pd.DataFrame,
+    effect: Effect,
+    method: str,
+    *,
+    split: str = "select",
+    groups: Groups = NO_GROUPS,
+    summary: pd.DataFrame | None = None,
+) -> BestCell:
+    """Gain over plain of the condition that `sweet_spot` chooses, corrected for the choice.
+
+    What counts as broken is taken from all prompts. `summary` is as in `sweet_spot`.
+
+    Raises:
+        TooLittleDataError: fewer than four distinct items that all conditions share.
+    """
+    if summary is None:
+        summary = summarise(table, effect, split, groups=groups)
+    pool = eligible(summary, method)
+    pool = pool.loc[cheapest(pool).sort_values(kind="stable").index]
+    return best_cell(_gains(table, effect, list(pool.cell), split, groups), margin=MARGIN)

@@ -1,0 +1,170 @@
+"""Which layer and dose: the whole grid, or a race in which the best go on to more prompts.
+
+In a race every layer starts with every other dose on a few prompts. The better half of the layers
+goes on with its best dose and the neighbours of that, on twice as many prompts, until the last ones
+have been measured on all of them. The choice is made among those alone, and its p is corrected for
+every condition that could have come that far.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from steerscope.directions import Direction
+from steerscope.doses import Dose
+from steerscope.judges.effects import Effect
+from steerscope.runs.results import Run
+from steerscope.steering.interventions import Cell
+from steerscope.steering.scopes import Scope
+from steerscope.studies.bench import dose_cells
+from steerscope.studies.steering.plan import AUTO, GRID, RACE, StudyPlan, SweepPlan, groups_of
+from steerscope.studies.steering.stated import Stated
+
+LARGE = 20_000  # texts of the grid, above which `auto` is a race
+_FIRST = 8  # prompts of the first round
+_LAST = 2  # layers of the last round, where there are prompts for so many rounds
+Condition = tuple[int, float]  # layer and dose
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of a race.
+
+    Attributes:
+        layers: that take part.
+        doses: of each layer, at most.
+        prompts: that each condition has been measured on at its end.
+    """
+
+    layers: int
+    doses: int
+    prompts: int
+
+
+def rounds_of(n_layers: int, n_doses: int, n_prompts: int) -> tuple[Round, ...]:
+    """The rounds of a race: half of the layers each time, on twice as many prompts.
+
+    Source: successive halving, Karnin, Koren & Somekh 2013.
+    """
+    rounds = [Round(n_layers, len(coarse(range(n_doses))), min(_FIRST, n_prompts))]
+    while rounds[-1].prompts < n_prompts:
+        before = rounds[-1]
+        layers = max(min(_LAST, n_layers), math.ceil(before.layers / 2))
+        rounds.append(Round(layers, min(3, n_doses), min(2 * before.prompts, n_prompts)))
+    return tuple(rounds)
+
+
+def texts_of_race(rounds: Sequence[Round]) -> int:
+    """Texts that a race writes at most, a prompt of a condition being continued once."""
+    total, before = 0, Round(0, 0, 0)
+    for now in rounds:
+        again = min(
+            now.layers, before.layers
+        )  # one condition of each has its first prompts already
+        total += now.layers * now.doses * now.prompts - again * before.prompts
+        before = now
+    return total
+
+
+def resolved(search: str, n_layers: int, n_doses: int, n_prompts: int) -> str:
+    """The search that `auto` stands for: the grid, unless it takes more than 20,000 texts."""
+    texts = n_layers * 2 * n_doses * n_prompts
+    return search if search != AUTO else RACE if texts > LARGE else GRID
+
+
+def coarse(doses: Sequence[float]) -> tuple[float, ...]:
+    """Every other dose of a ladder, the largest among them."""
+    ladder = sorted(doses)
+    return tuple(sorted(ladder[::-2]))
+
+
+def neighbours(dose: float, doses: Sequence[float]) -> tuple[float, ...]:
+    """A dose with the next smaller and the next larger one of a ladder."""
+    ladder = sorted(doses)
+    place = ladder.index(dose)
+    return tuple(ladder[max(0, place - 1) : place + 2])
+
+
+def race(
+    layers: Sequence[int],
+    doses: Sequence[float],
+    reference: float,
+    rounds: Sequence[Round],
+    measure: Callable[[list[Condition], int], None],
+    scores: Callable[[], Mapping[Condition, float]],
+) -> list[Condition]:
+    """The conditions that are measured on all prompts, after the others have fallen behind.
+
+    Args:
+        layers: all that start.
+        doses: the ladder, in natural units.
+        reference: a dose at which every layer is measured, so that layers can be compared.
+        rounds: as `rounds_of` gives them.
+        measure: measures conditions on the first so many prompts; what is there stays.
+        scores: of each condition measured so far, the higher the better; NaN is worst.
+    """
+    alive = {layer: tuple(sorted({*coarse(doses), reference})) for layer in layers}
+    for number, now in enumerate(rounds):
+        running = [(layer, dose) for layer in sorted(alive) for dose in alive[layer]]
+        measure(running, now.prompts)
+        if number + 1 == len(rounds):
+            return running
+        found = scores()
+        best = {
+            layer: max(alive[layer], key=lambda d: (_known(found.get((layer, d))), -d))
+            for layer in alive
+        }
+        order = sorted(best, key=lambda layer: (-_known(found.get((layer, best[layer]))), layer))
+        ahead = order[: rounds[number + 1].layers]
+        alive = {layer: neighbours(best[layer], doses) for layer in ahead}
+    return []
+
+
+def run_race(
+    plan: StudyPlan,
+    directions: Mapping[int, Direction],
+    rounds: Sequence[Round],
+    into: tuple[Run, Effect],
+    measure: Callable[[Sequence[Cell], int], None],
+) -> None:
+    """Race the layers and doses of a plan by their success on the select split.
+
+    Success is the share of texts that show the effect and are undamaged, or the shift from plain.
+    """
+    run, effect = into
+    scope = Scope.parse(plan.scope)
+    cells = {
+        (layer, dose): dose_cells([direction], [Dose(dose)], scope)[0]
+        for layer, direction in directions.items()
+        for dose in plan.doses
+    }
+
+    def scores() -> dict[Condition, float]:
+        stated = Stated(run.table(), effect, "select", groups_of(run))
+        means = stated.success.mean(axis=1).to_dict()
+        return {at: float(means.get(cell.key, math.nan)) for at, cell in cells.items()}
+
+    race(
+        sorted(directions),
+        plan.doses,
+        plan.reference_dose,
+        rounds,
+        lambda running, first: measure([cells[at] for at in running], first),
+        scores,
+    )
+
+
+def tried_in(plan: StudyPlan | SweepPlan, table: pd.DataFrame) -> int | None:
+    """The conditions that could have won a race; None for a grid."""
+    if not isinstance(plan, StudyPlan) or plan.search != RACE:
+        return None
+    mine = table[(table.split == "select") & (table.method == plan.method)]
+    return int(mine.layer.nunique()) * len(plan.doses)
+
+
+def _known(score: float | None) -> float:
+    return -math.inf if score is None or math.isnan(score) else score

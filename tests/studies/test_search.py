@@ -1,0 +1,149 @@
+"""Races over layers and doses: what is measured how often, what wins, and what its p is worth."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from steerscope.runs.results import Run
+from steerscope.studies.steering.findings import find
+from steerscope.studies.steering.measure import run_study
+from steerscope.studies.steering.plan import GRID, RACE, StudyPlan
+from steerscope.studies.steering.search import (
+    Round,
+    coarse,
+    neighbours,
+    race,
+    resolved,
+    rounds_of,
+    texts_of_race,
+)
+
+DOSES = (0.5, 1.0, 2.0, 2.5, 3.0, 4.0)
+
+
+def run(truth, n_layers, n_prompts, noise=0.0, seed=0):
+    """A race over planted mean scores: the finalists, and the prompts of every condition."""
+    rng, measured, draws = Random(seed), {}, {}
+
+    def measure(running, first):
+        for at in running:
+            mine = draws.setdefault(at, [])
+            mine += [truth(*at) + rng.gauss(0, noise) for _ in range(first - len(mine))]
+            measured[at] = max(first, measured.get(at, 0))
+
+    def scores():
+        return {at: sum(mine) / len(mine) for at, mine in draws.items()}
+
+    rounds = rounds_of(n_layers, len(DOSES), n_prompts)
+    last = race(range(n_layers), DOSES, 2.0, rounds, measure, scores)
+    return last, measured
+
+
+def test_every_layer_starts_and_the_last_are_measured_on_all_prompts():
+    last, measured = run(lambda layer, dose: -abs(layer - 7) - abs(dose - 2.5), 12, 120)
+    assert {layer for layer, _ in measured} == set(range(12))
+    assert (7, 2.5) in last
+    assert all(measured[at] == 120 for at in last)
+    assert all((layer, 2.0) in measured for layer in range(12))
+    assert sum(measured.values()) < 12 * len(DOSES) * 120 / 5
+
+
+def test_texts_are_counted_as_they_are_written():
+    for n_layers, n_prompts in ((30, 120), (8, 60), (3, 24), (2, 8), (1, 5)):
+        _, measured = run(lambda layer, dose: layer + dose, n_layers, n_prompts)
+        planned = texts_of_race(rounds_of(n_layers, len(DOSES), n_prompts))
+        assert sum(measured.values()) <= planned * 1.35  # the reference dose may be one more
+
+
+def test_noise_costs_little():
+    """Shares with a ridge over layers and doses, at 120 prompts: what is lost on average."""
+    lost = []
+    for seed in range(60):
+        rng = Random(seed)
+        layer, dose, wide = rng.uniform(0, 9), rng.uniform(1, 4), rng.uniform(1, 4)
+        shares = {
+            (i, d): 0.8 * math.exp(-(((i - layer) / wide) ** 2) - ((d - dose) / 1.5) ** 2)
+            for i in range(10)
+            for d in DOSES
+        }
+        last, _ = run(lambda i, d, s=shares: s[i, d], 10, 120, noise=0.45, seed=seed)
+        lost.append(max(shares.values()) - max(shares[at] for at in last))
+    assert sum(lost) / len(lost) < 0.03
+
+
+def test_a_score_that_is_no_number_falls_behind():
+    last, _ = run(lambda layer, dose: math.nan if layer == 5 else layer / 10, 6, 32)
+    assert 5 not in {layer for layer, _ in last}
+
+
+def test_a_ladder_starts_with_every_other_dose_and_is_refined_around_the_best():
+    assert coarse(DOSES) == (1.0, 2.5, 4.0)
+    assert neighbours(2.5, DOSES) == (2.0, 2.5, 3.0)
+    assert neighbours(0.5, DOSES) == (0.5, 1.0)
+    assert coarse((2.0,)) == neighbours(2.0, (2.0,)) == (2.0,)
+    assert rounds_of(30, 6, 120) == (
+        Round(30, 3, 8), Round(15, 3, 16), Round(8, 3, 32), Round(4, 3, 64), Round(2, 3, 120),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("search", "layers", "found"),
+    [("auto", 8, GRID), ("auto", 30, RACE), ("grid", 30, GRID), ("adaptive", 2, RACE)],
+)
+def test_auto_is_the_grid_where_it_is_small(search, layers, found):
+    assert resolved(search, layers, 6, 120) == found
+
+
+PLAN = StudyPlan(
+    layers=(1, 3, 5),
+    doses=(1.0, 2.0, 3.0),
+    n_new=6,
+    max_select=24,
+    max_test=8,
+    nulls=0,
+    n_controls=1,
+    n_sweep_controls=1,
+    search=RACE,
+)
+
+
+@pytest.fixture(scope="module")
+def raced(tmp_path_factory):
+    return run_study(PLAN, tmp_path_factory.mktemp("race") / "run")
+
+
+def test_a_study_that_races_states_its_winner_and_corrects_for_all_that_could_have_won(raced):
+    table = raced.table()
+    select = table[(table.split == "select") & (table.metric == "flipped")]
+    asked = select[select.method == "mean_diff"].groupby("cell").size()
+    assert set(select[select.method == "mean_diff"].layer) == {1, 3, 5}
+    assert asked.min() == 8
+    found = find(raced)
+    chosen = found.summary[
+        (found.summary.layer == found.chosen.layer)
+        & (found.summary.dose_natural.round(6) == round(found.chosen.dose_natural, 6))
+        & (found.summary.method == "mean_diff")
+    ]
+    assert list(chosen.asked) == [asked.max()]
+    assert found.chosen.n_cells == 9  # three layers with three doses, though some were left behind
+    assert found.stated is not None
+
+
+def test_what_a_race_measures_is_what_a_grid_measures(raced, tmp_path):
+    grid = run_study(replace(PLAN, search=GRID), tmp_path / "grid").table()
+    key = ["cell", "prompt", "split", "metric"]
+    both = raced.table().merge(grid, on=key, suffixes=("", "_grid"))
+    both = both[(both.split == "select") & (both.metric.isin(["flipped", "repetition", "changed"]))]
+    assert len(both) > 100
+    # The same texts, but where two tokens are equally likely but for rounding.
+    assert (both.value == both.value_grid).mean() > 0.98
+
+
+def test_a_race_that_was_ended_is_not_run_again(raced, monkeypatch):
+    monkeypatch.setattr("steerscope.studies.bench.attempt", None)  # any writing would fail
+    before = raced.table()
+    assert Run.open(run_study(PLAN, raced.path).path).table().equals(before)

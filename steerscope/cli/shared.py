@@ -315,7 +315,17 @@ def side_by_side(
     steered: Sequence[Continuation],
     kl: Sequence[float],
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Continuations without and with a change, as results and as lines; `kl` in nats a position."""
+    """Continuations without and with a change, as results and as lines.
+
+    Args:
+        prompts: what was continued.
+        plain: without the change; for several samples, those of a prompt one after another.
+        steered: with it.
+        kl: nats a position of each prompt.
+    """
+    n = len(plain) // max(1, len(prompts))
+    prompts = [text for text in prompts for _ in range(n)]
+    kl = [nats for nats in kl for _ in range(n)]
     results = [
         {"prompt": text, "plain": before.text, "steered": after.text, "kl_nats": nats}
         for text, before, after, nats in zip(prompts, plain, steered, kl, strict=True)

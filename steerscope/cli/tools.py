@@ -276,9 +276,8 @@ def steer(
     steering = along(directions, amount, operator, where, share)
     cells = [Cell(), Cell((steering,))]
     plain, steered = generate(loaded, texts, cells, n_new=writing.n_new, sampler=sampler, samples=n)
-    nats = kl_from_plain(loaded, texts, cells[1:])[0].tolist()
-    asked, kl = ([x for x in many for _ in range(n)] for many in (prompt, nats))
-    results, lines = side_by_side(asked, plain, steered, kl)
+    kl = kl_from_plain(loaded, texts, cells[1:])[0].tolist()
+    results, lines = side_by_side(prompt, plain, steered, kl)
     if len(directions) > 1:
         lines.insert(
             0, f"{len(directions)} sites at once: {', '.join(str(d.site) for d in directions)}\n"

@@ -154,6 +154,16 @@ def calibrate(  # noqa: PLR0913 - what is aimed at, and by which steering
     return parity(read.metric, curve, wanted)
 
 
+def in_words(found: Calibration | Parity) -> list[str]:
+    """What was found, and the mean at every dose that was measured."""
+    if isinstance(found, Parity):
+        curve = (f"  {dose:.3f} natural: {mean:.3g}" for dose, mean in found.curve.items())
+        return [f"{found}.", f"mean {found.metric} at each dose:", *curve]
+    if not found.reached:
+        return [f"{found.target:g} nats are not reached: {found.reason}."]
+    return [f"{found.target:g} nats at {found.natural:.3f} natural ({found.absolute:.3g} long)."]
+
+
 class _Reader:
     """One number a prompt, mean over its samples, under any condition."""
 

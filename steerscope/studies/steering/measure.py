@@ -32,6 +32,7 @@ from steerscope.runs.results import Run, check_run_folder, measuring
 from steerscope.runs.whole_files import write_whole
 from steerscope.sites import Site, check_stream
 from steerscope.steering.interventions import Cell
+from steerscope.steering.prompting import METHODS as ASKING
 from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import Bench, Decoding, Material, dose_cells
 from steerscope.studies.judging import Question, find_judge
@@ -235,7 +236,7 @@ def _bind(
     texts = texts.in_chat(model, plan.chat).repeated(plan.samples)
     sites = sites_at(model, plan.stream, plan.layers)
     plan = _with_search(plan, len(sites), len(texts.prompts.select.prompts))
-    judging = find_judge(_question(plan, texts, len(sites)), model, out)
+    judging = find_judge(question_of(plan, texts, len(sites)), model, out)
     judge = judging.judge
     _check_scope(plan, judge)
     _log.info("memory: %s", generation_plan(model, texts.longest(model, plan.n_new), plan.n_new)[0])
@@ -283,7 +284,7 @@ def _with_search(plan: Plan, n_layers: int, n_prompts: int) -> Plan:
     return replace(plan, search=resolved(plan.search, n_layers, len(plan.doses), n_prompts))
 
 
-def _question(plan: Plan, texts: Texts, n_layers: int) -> Question:
+def question_of(plan: Plan, texts: Texts, n_layers: int) -> Question:
     """What a judge is to tell."""
     return Question(
         plan.judge,
@@ -302,11 +303,13 @@ def _most_texts(plan: Plan, texts: Texts, n_layers: int) -> int:
     """Texts that a plan has written at most."""
     n_select, n_test = (len(part.prompts) for part in (texts.prompts.select, texts.prompts.test))
     several = 1 if plan.all_layers else 0
-    if not isinstance(plan, StudyPlan):
-        return (1 + (n_layers * (1 + plan.n_sweep_controls) + several) * len(plan.doses)) * n_select
+    if isinstance(plan, SweepPlan):
+        cells = (n_layers * (1 + plan.n_sweep_controls) + several) * len(plan.doses)
+        return (1 + cells) * n_select
+    assert isinstance(plan, StudyPlan)
     doses = 2 * len(plan.doses)
-    select = 1 + (n_layers + several) * doses + n_layers * plan.n_sweep_controls
-    test = 1 + (2 + 2 * plan.n_controls) * doses + several
+    select = 1 + (n_layers + several) * doses + n_layers * plan.n_sweep_controls + len(ASKING)
+    test = 1 + len(ASKING) + (2 + 2 * plan.n_controls) * doses + several
     nulls = 1 + 2 * plan.nulls if plan.nulls else 0
     return select * n_select + (test + nulls) * n_test
 
@@ -332,7 +335,7 @@ def _other_pairs(plan: Plan, model: LensModel) -> ContrastSet | None:
 
 def _settings(plan: Plan) -> dict[str, Any]:
     """The plan without what is not asked for, so that runs from before it could be asked continue."""
-    usual = {"chat": None, "bos": "auto", "revision": None, "all_layers": False}
+    usual: dict[str, Any] = {"chat": None, "bos": "auto", "revision": None, "all_layers": False}
     usual |= {"judge": None, "judge_labels": None, "instruction": None}
     usual |= {"examples": StudyPlan.examples}
     usual |= {name: getattr(Plan, name) for name in _SAMPLING}

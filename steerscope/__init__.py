@@ -78,6 +78,7 @@ if TYPE_CHECKING:
         parse_strength,
     )
     from steerscope.steering.template_checks import check_templates
+    from steerscope.studies.bench import Decoding
     from steerscope.studies.geometry import (
         compare_geometries,
         cosine_matrix,
@@ -86,7 +87,7 @@ if TYPE_CHECKING:
     from steerscope.studies.interferences import interference_table
     from steerscope.studies.methods.measure import compare_methods
     from steerscope.studies.methods.plan import ComparisonPlan
-    from steerscope.studies.parity import calibrate
+    from steerscope.studies.parity import Reading, calibrate
     from steerscope.studies.predictors.findings import predictor_league
     from steerscope.studies.predictors.measure import measure_steerability, predictor_table
     from steerscope.studies.steering.drift import drift_table
@@ -139,6 +140,7 @@ _HOME = {
     "ControlVector": "steering.control_vectors",
     "Conversation": "texts.chats",
     "CosineGate": "steering.strengths",
+    "Decoding": "studies.bench",
     "Direction": "directions",
     "Dose": "doses",
     "EigengapGate": "steering.strengths",
@@ -154,6 +156,7 @@ _HOME = {
     "ProjectionGate": "steering.strengths",
     "Prompting": "steering.prompting",
     "ReadToken": "extraction.reading",
+    "Reading": "studies.parity",
     "Run": "runs.results",
     "SaePlan": "sae",
     "Sample": "engine.sampling",
@@ -263,6 +266,7 @@ __all__ = [
     "ControlVector",
     "Conversation",
     "CosineGate",
+    "Decoding",
     "Direction",
     "Dose",
     "EigengapGate",
@@ -278,6 +282,7 @@ __all__ = [
     "ProjectionGate",
     "Prompting",
     "ReadToken",
+    "Reading",
     "Run",
     "SaePlan",
     "Sample",

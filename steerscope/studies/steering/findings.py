@@ -182,7 +182,7 @@ def _find_in(
     heads = _heads(table)
     stated = Stated(table, effect, split, groups)
     slope, no_slope = _slope(table, effect, plan.method, chosen.layer, split, groups)
-    return Findings(
+    found = Findings(
         plan=plan,
         effect=effect,
         summary=summary,
@@ -208,8 +208,6 @@ def _find_in(
         slope=slope,
         no_slope=no_slope,
         kl_written=_mean_of(table, split, cell, KL_WRITTEN),
-        kl_reverse=_mean_of(table, split, cell, KL_REVERSE),
-        js_written=_mean_of(table, split, cell, JS_WRITTEN),
         gain=stated.gain(cell) if tested else None,
         joint=stated.joint(cell),
         needed_items=stated.needed(cell, smallest_effect(plan, effect)),
@@ -219,10 +217,20 @@ def _find_in(
         distinct=groups.known,
         card=None,
         corrected_effect=None,
-        rivals=find_rivals(table, stated, Stated(table, effect, "select", groups), cell)
-        if tested
-        else (),
+    )
+    return _with_rivals(found, stated, cell)
+
+
+def _with_rivals(f: Findings, stated: Stated, cell: str) -> Findings:
+    """The findings with how asking in words does, and what else is known of the texts themselves."""
+    table, split, groups = stated.table, stated.split, stated.groups
+    select = Stated(table, f.effect, "select", groups)
+    return replace(
+        f,
+        rivals=() if f.stated is None else find_rivals(table, stated, select, cell),
         diversity=find_diversity(table, split, cell, groups),
+        kl_reverse=_mean_of(table, split, cell, KL_REVERSE),
+        js_written=_mean_of(table, split, cell, JS_WRITTEN),
     )
 
 

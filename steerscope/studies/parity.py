@@ -257,7 +257,7 @@ def parity(
     never = np.isinf(found).mean()
     low = float(np.quantile(found, 0.025, method="lower"))
     high = math.inf if never > _BEYOND else float(np.quantile(found, 0.975, method="lower"))
-    dose = Estimate(middle, low, high, n)
+    dose = Estimate(float(middle), low, high, n)
     if math.isinf(middle):
         dose = Estimate(math.nan, low if math.isfinite(low) else math.nan, math.inf, n)
     means = {float(d): float(m) for d, m in zip(doses, values.mean(axis=1), strict=True)}

@@ -20,6 +20,7 @@ from steerscope.cli.claims import claims
 from steerscope.cli.endings import STOPPED, Ending, check_arguments
 from steerscope.cli.lint import lint
 from steerscope.cli.numbers import check_numbers
+from steerscope.cli.ratings import ratings
 from steerscope.cli.sae import sae_app
 from steerscope.cli.styles import styles
 from steerscope.cli.texts import texts
@@ -60,6 +61,7 @@ for command in (
 app.add_typer(weights, name="weights")
 app.add_typer(adapter, name="adapter")
 app.add_typer(claims, name="claims")
+app.add_typer(ratings, name="ratings")
 for of_features in (sae_use.overlap, sae_use.features, sae_use.steer):
     sae_app.command()(of_features)
 app.add_typer(sae_app, name="sae")

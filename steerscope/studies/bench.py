@@ -21,8 +21,7 @@ from steerscope.engine.written import written_scores
 from steerscope.errors import NotFiniteError
 from steerscope.judges.damage import text_damage
 from steerscope.judges.effects import JS_WRITTEN, KL_REVERSE, KL_WRITTEN
-from steerscope.judges.judges import UNITS, Judge, read_all, text_metrics
-from steerscope.judges.scoring import ScoreJudge
+from steerscope.judges.judges import UNITS, Judge, read_all, scored, text_metrics
 from steerscope.metrics import distinct_across, self_bleu
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
@@ -185,7 +184,7 @@ class Bench:
         write = partial(
             attempt, self.model, texts, cells, n_new=d.n_new, sampler=d.sampler, numbers=numbers
         )
-        if not isinstance(self.judge, ScoreJudge):
+        if not scored(self.judge):
             return write()
         asked = (d, texts, numbers, [cell.key for cell in cells])  # a judge may fail
         return Unjudged(self.run.path)(asked, write)

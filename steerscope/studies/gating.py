@@ -24,6 +24,7 @@ from steerscope.engine.score import kl_from_plain
 from steerscope.engine.searches import first_crossing
 from steerscope.errors import BadValueError
 from steerscope.judges import Judge
+from steerscope.judges.judges import read_all
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.statistics import bootstrap_mean, holm, sign_flip_p
 from steerscope.steering.interventions import Cell, Steering
@@ -184,9 +185,7 @@ def judged(
     texts = [p.text for p in prompts]
     written = generate(model, texts, cells, n_new=n_new, sampler=sampler)
     metric = judge.effect.metric
-    return np.array(
-        [[judge.read(p, c)[metric] for p, c in zip(prompts, row, strict=True)] for row in written]
-    )
+    return np.array([[found[metric] for found in read_all(judge, prompts, row)] for row in written])
 
 
 def compare_arms(

@@ -6,8 +6,8 @@ prompts and stated on the test prompts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,9 @@ from steerscope.doses import Dose
 from steerscope.engine.sampling import sampler_at
 from steerscope.errors import BadValueError
 from steerscope.experiments.experiment import Experiment
-from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label
+from steerscope.experiments.jobs.job import JUDGED, Job, Machine, Size, Step, Tables, label
 from steerscope.extraction.activations import extract
 from steerscope.figures.files import Plate
-from steerscope.judges import choose_judge
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
@@ -37,6 +36,7 @@ from steerscope.steering.composition import renormalised_sum
 from steerscope.steering.interventions import Cell
 from steerscope.steering.strengths import Constant
 from steerscope.studies.gating import Arm, judged, matched_dose
+from steerscope.studies.judging import find_judge, question_of
 from steerscope.studies.steering.plan import effect_of
 from steerscope.texts.chats import Chat, as_chat
 from steerscope.texts.contrasts import ContrastSet, load_contrasts, prompts_for
@@ -57,6 +57,7 @@ class CombinationStep:
         n_kl_prompts: of the select prompts, on which the KL is matched.
         n_select: prompts that choose the layer, at most.
         n_test: prompts on which the effect is stated, at most.
+        judging: judge, labels and endpoint under the names of a plan; empty for the usual judge.
     """
 
     model: str
@@ -74,6 +75,7 @@ class CombinationStep:
     dtype: str
     backbone: str
     chat: Chat | None = None
+    judging: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -84,7 +86,9 @@ class CombinationStep:
     def settings(self) -> dict[str, Any]:
         """All that decides its numbers but the content of its files."""
         chat = None if self.chat is None else self.chat.stored()
-        return {"kind": "CombinationStep", **asdict(self), "chat": chat}
+        settings = {"kind": "CombinationStep", **asdict(self), "chat": chat}
+        del settings["judging"]
+        return settings | {k: v for k, v in self.judging.items() if v and k != "judge_url"}
 
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
         """Measure the arms that are missing.
@@ -97,19 +101,23 @@ class CombinationStep:
         prompts = in_chat(model, prompts_for(contrasts, self.prompts), self.chat)
         contrasts = in_chat(model, contrasts, self.chat)
         parts = prompts.split(self.seed)
-        judge = choose_judge(contrasts, (*parts.select.prompts, *parts.test.prompts))
+        question = question_of(self.judging, contrasts, parts, self.n_new, self.seed)
+        judging = find_judge(question, model, out)
+        judge = judging.judge
         if not judge.effect.is_share:
             raise BadValueError(
-                f"no oracle reads continuations of {contrasts.name}; combinations need a "
-                "contrast set of a bundled world."
+                f"nothing reads continuations of {contrasts.name}; combinations need a contrast set "
+                "of a bundled world, or a judge."
             )
         configuration = {
             **self.settings,
             "contrasts_sha256": contrasts.sha256,
             "prompts_sha256": prompts.sha256,
-            "effect": asdict(judge.effect),
+            "effect": asdict(judging.judge.effect),
+            **judging.settings,
         }
         run = Run.start(out, configuration, provenance=provenance_of(model))
+        judging.keep(run)
         texts = [p.text for p in parts.select.prompts[: self.n_kl_prompts]]
         limits = {"select": self.n_select, "test": self.n_test}
         room = {
@@ -234,6 +242,7 @@ def _steps(e: Experiment) -> list[Step]:
             dtype=e.dtype,
             backbone=e.backbone,
             chat=as_chat(e.chat),
+            judging=e.judging(),
         )
         for model, contrasts, seed in product(e.models, e.contrasts, e.seeds)
     ]
@@ -272,6 +281,7 @@ COMBINATIONS = Job(
             "sample.kl_prompts",
             "sample.select",
             "sample.test",
+            *JUDGED,
         }
     ),  # fmt: skip
     figures=(),

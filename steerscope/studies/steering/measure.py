@@ -32,7 +32,6 @@ from steerscope.runs.results import Run, check_run_folder, measuring
 from steerscope.runs.whole_files import write_whole
 from steerscope.sites import Site, check_stream
 from steerscope.steering.interventions import Cell
-from steerscope.steering.prompting import METHODS as ASKING
 from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import Bench, Decoding, Material, dose_cells
 from steerscope.studies.judging import Question, find_judge
@@ -61,7 +60,7 @@ from steerscope.studies.steering.search import (
     tried_in,
 )
 from steerscope.studies.steering.several_layers import best_together, several_cells
-from steerscope.studies.steering.texts import Texts, load_texts
+from steerscope.studies.steering.texts import Texts, load_texts, most_texts
 from steerscope.texts.chats import as_chat
 from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
@@ -295,23 +294,8 @@ def question_of(plan: Plan, texts: Texts, n_layers: int) -> Question:
         plan.n_new,
         plan.seed,
         plan.judge_url,
-        _most_texts(plan, texts, n_layers),
+        most_texts(plan, texts, n_layers),
     )
-
-
-def _most_texts(plan: Plan, texts: Texts, n_layers: int) -> int:
-    """Texts that a plan has written at most."""
-    n_select, n_test = (len(part.prompts) for part in (texts.prompts.select, texts.prompts.test))
-    several = 1 if plan.all_layers else 0
-    if isinstance(plan, SweepPlan):
-        cells = (n_layers * (1 + plan.n_sweep_controls) + several) * len(plan.doses)
-        return (1 + cells) * n_select
-    assert isinstance(plan, StudyPlan)
-    doses = 2 * len(plan.doses)
-    select = 1 + (n_layers + several) * doses + n_layers * plan.n_sweep_controls + len(ASKING)
-    test = 1 + len(ASKING) + (2 + 2 * plan.n_controls) * doses + several
-    nulls = 1 + 2 * plan.nulls if plan.nulls else 0
-    return select * n_select + (test + nulls) * n_test
 
 
 def _check_scope(plan: Plan, judge: Judge) -> None:

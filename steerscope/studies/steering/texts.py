@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from steerscope.errors import BadValueError
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
-from steerscope.studies.steering.plan import Plan
+from steerscope.steering.prompting import METHODS
+from steerscope.studies.steering.plan import Plan, StudyPlan, SweepPlan
 from steerscope.texts.chats import Chat
 from steerscope.texts.contrasts import (
     ContrastSet,
@@ -76,3 +77,17 @@ def load_texts(plan: Plan) -> Texts:
         grouping=plan.grouping,
     )
     return Texts(contrasts, pairs, prompts)
+
+
+def most_texts(plan: Plan, texts: Texts, n_layers: int) -> int:
+    """Texts that a plan has written at most."""
+    n_select, n_test = (len(part.prompts) for part in (texts.prompts.select, texts.prompts.test))
+    several = 1 if plan.all_layers else 0
+    if isinstance(plan, SweepPlan):
+        return (1 + (n_layers * (1 + plan.n_sweep_controls) + several) * len(plan.doses)) * n_select
+    assert isinstance(plan, StudyPlan)
+    doses = 2 * len(plan.doses)
+    select = 1 + (n_layers + several) * doses + n_layers * plan.n_sweep_controls + len(METHODS)
+    test = 1 + len(METHODS) + (2 + 2 * plan.n_controls) * doses + several
+    nulls = 1 + 2 * plan.nulls if plan.nulls else 0
+    return select * n_select + (test + nulls) * n_test

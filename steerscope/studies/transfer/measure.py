@@ -24,7 +24,7 @@ from steerscope.engine.score import (
     preferences,
 )
 from steerscope.errors import BadValueError
-from steerscope.judges.judges import Judge, choose_judge, text_metrics
+from steerscope.judges.judges import Judge, choose_judge, read_all, scored, text_metrics
 from steerscope.metrics import kl_divergence
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
@@ -159,6 +159,7 @@ def transfer(
     prompts: PromptSet,
     *,
     plan: TransferPlan | None = None,
+    judge: Judge | None = None,
     progress: Track = silent,
 ) -> pd.DataFrame:
     """What each technique does at each coefficient, item by item.
@@ -169,6 +170,7 @@ def transfer(
         contrasts: the whole set; its test split is measured.
         prompts: the whole set, likewise; the KL is matched on its select split.
         plan: what is measured.
+        judge: reads continuations; default the oracle where it can, else preference.
         progress: shows the loop.
 
     Returns:
@@ -184,7 +186,7 @@ def transfer(
     asked, pairs = prompts.split(plan.seed), contrasts.split(plan.seed).test
     bench = _Bench(
         model,
-        choose_judge(contrasts, (*asked.select.prompts, *asked.test.prompts)),
+        judge or choose_judge(contrasts, (*asked.select.prompts, *asked.test.prompts)),
         asked.test.prompts[: plan.n_prompts],
         pairs.pairs[: plan.n_pairs],
         plan,
@@ -247,8 +249,9 @@ class _Bench:
     def _read(self, written: Sequence[Continuation], kl: Sequence[float]) -> list[dict[str, float]]:
         """The metrics of the continuation of each prompt."""
         nll, found = self._nll_plain(written), []
+        read = read_all(self.judge, self.prompts, written)
         for i, (prompt, text) in enumerate(zip(self.prompts, written, strict=True)):
-            values = self.judge.read(prompt, text)
+            values = read[i]
             if self.judge.effect.is_share:
                 values["target"] = self._target(prompt, values[self.judge.effect.metric])
             values["degenerate"] = text_metrics(text.tokens)["degenerate"]
@@ -257,6 +260,8 @@ class _Bench:
 
     def _target(self, prompt: Prompt, moved: float) -> float:
         """1 if the continuation is on the positive side, else 0."""
+        if scored(self.judge):
+            return moved  # a score tells of any text on which side it is
         was_positive = not self.judge.applies(prompt, 1)
         return 1.0 - moved if was_positive else moved
 

@@ -16,7 +16,7 @@ from steerscope.engine.sampling import Sampler, sampler_at
 from steerscope.engine.score import kl_from_plain, preferences
 from steerscope.errors import BadValueError, PureGainWarning
 from steerscope.extraction.activations import extract
-from steerscope.judges import WORLDS, choose_judge
+from steerscope.judges import WORLDS
 from steerscope.judges.perplexity import text_nats
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
@@ -27,6 +27,7 @@ from steerscope.progress import Track
 from steerscope.runs.results import Row, Run, check_run_folder
 from steerscope.steering.interventions import Cell
 from steerscope.studies.bench import Bench, Decoding, Material, cell_row, without_numbers
+from steerscope.studies.judging import Question, find_judge
 from steerscope.studies.weights.findings import (
     CAPABILITY,
     KL,
@@ -166,9 +167,10 @@ def _is_right(margin: float) -> float:
 
 def _settings(plan: WeightSweepPlan) -> dict[str, Any]:
     """The plan, without what is newer than a run may be and left as it was, so that it continues."""
-    usual = {"bos": "auto", "revision": None, "chat": None}
+    usual = {"bos": "auto", "revision": None, "chat": None, "judge": None, "judge_labels": None}
     chat = as_chat(plan.chat)
     settings = asdict(plan) | {"chat": None if chat is None else chat.stored()}
+    del settings["judge_url"]
     return {k: v for k, v in settings.items() if k not in usual or v != usual[k]}
 
 
@@ -207,7 +209,21 @@ def bind(
     pairs = pairs.map(lambda part: in_chat(model, part, plan.chat))
     prompts = prompts.map(lambda part: in_chat(model, part, plan.chat))
     asked = (*prompts.select.prompts, *prompts.test.prompts)
-    judge = TargetJudge(choose_judge(contrasts, asked))
+    judging = find_judge(
+        Question(
+            plan.judge,
+            plan.judge_labels,
+            contrasts,
+            pairs,
+            asked,
+            plan.n_new,
+            plan.seed,
+            plan.judge_url,
+        ),
+        model,
+        out,
+    )
+    judge = TargetJudge(judging.judge)
     has_oracle = bool(judge.effect.kept)
     if plan.capability is None and not has_oracle:
         raise BadValueError(
@@ -233,9 +249,11 @@ def bind(
             "prompts_sha256": [prompts.select.sha256, prompts.test.sha256],
             "effect": asdict(judge.effect),
             "screened_by": screener.kind,
+            **judging.settings,
         },
         provenance=provenance_of(model),
     )
+    judging.keep(run)
     loaded = (plan, model, pairs, prompts, capability, texts, judge, screener, run, progress)
     return WeightBench(*loaded), edits
 

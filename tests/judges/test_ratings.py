@@ -1,0 +1,173 @@
+"""Ratings: a sheet that gives nothing away, read back with agreement that is checked by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict, replace
+from html.parser import HTMLParser
+
+import pytest
+
+from steerscope.errors import JudgeError
+from steerscope.judges.effects import Effect
+from steerscope.judges.labelled import from_file
+from steerscope.judges.ratings import make_sheet, read_ratings
+from steerscope.report.rating_page import rating_page
+from steerscope.runs.records import check_records
+from steerscope.runs.results import Run
+from tests.helpers import row
+
+SHOWN = Effect("shown", "share", "continuations that show terse by length", "terse", "no")
+NASTY = '</script><img src=x onerror="alert(1)"> & \u2028 "quoted", ünï'
+
+
+def start(path, n=8):
+    """Plain and steered texts of n prompts, of which the judge says that the even ones show it."""
+    run = Run.start(path, {"kind": "SweepPlan", "effect": asdict(SHOWN)}, provenance={})
+    for cell, method in (("plain", "plain"), ("secret-cell", "mean_diff")):
+        rows = [
+            replace(
+                row(cell=cell, prompt=p, metric="shown", value=float(p % 2 == 0)), method=method
+            )
+            for p in range(n)
+        ]
+        texts = [
+            {"cell": cell, "prompt": p, "split": "select", "given": f"p{p}"}
+            | {"written": f"{cell[0]}{p}, one\ntwo" + NASTY * (p == 3)}
+            for p in range(n)
+        ]
+        run.append(rows, texts)
+    run.seal()
+    return run
+
+
+@pytest.fixture
+def run(tmp_path):
+    return start(tmp_path / "run")
+
+
+def fill(path, sheet, rate):
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "rating"])
+        writer.writerows([i.id, rate(i)] for i in sheet.items)
+    return path
+
+
+def number(item):
+    return int(item.prompt[1:])
+
+
+def test_a_sheet_is_shuffled_and_says_nothing_of_conditions(run):
+    sheet = make_sheet(run, n=10)
+    assert len(sheet.items) == 10
+    text = sheet.as_csv() + rating_page(sheet)
+    assert not any(word in text for word in ("secret-cell", "mean_diff", "plain", "select"))
+    assert [number(i) for i in sheet.items] != sorted(number(i) for i in sheet.items)
+    sides = [i.text[0] for i in sheet.items]
+    assert {"p", "s"} == set(sides)
+    assert make_sheet(run, n=10) == sheet
+    with pytest.raises(JudgeError, match="another sheet was made"):
+        make_sheet(run, n=9)
+
+
+def test_the_page_writes_every_text_as_text(run):
+    sheet = make_sheet(run, n=16)
+    page = rating_page(sheet)
+
+    class Reader(HTMLParser):
+        tags, data, inside = [], "", False
+
+        def handle_starttag(self, tag, attrs):
+            self.tags.append(tag)
+            self.inside = ("id", "items") in attrs
+
+        def handle_data(self, data):
+            if self.inside:
+                self.data += data
+
+    reader = Reader()
+    reader.feed(page)
+    assert "img" not in reader.tags
+    assert "http" not in page.replace("http-equiv", "")
+    said = [item["text"] for item in json.loads(reader.data)]
+    assert said == [i.text for i in sheet.items]
+    assert sum(NASTY in text for text in said) == 2
+
+
+def test_ratings_are_read_back_with_agreement_by_hand(run, tmp_path):
+    sheet = make_sheet(run, n=16)
+    assert len(sheet.items) == 16
+    agrees = read_ratings(run, fill(tmp_path / "ann.csv", sheet, lambda i: int(number(i) % 2 == 0)))
+    assert (agrees.n, agrees.with_judge.value, agrees.alpha) == (16, 1.0, None)
+    # Ben says yes to all of the first half: of 8 even and 8 odd prompts, 4 each.
+    ben = read_ratings(run, fill(tmp_path / "ben.csv", sheet, lambda i: int(number(i) < 4)))
+    assert ben.with_judge.value == pytest.approx(0.0)
+    assert ben.between["ann"].value == pytest.approx(0.0)
+    # 8 of 16 texts differ: 16 differing pairs of 32 readings, and 2 * 16 * 16 / 31 by chance.
+    assert ben.alpha.value == pytest.approx(1 - 16 / (2 * 16 * 16 / 31))
+    unsure = fill(tmp_path / "cat.csv", sheet, lambda i: "?" if number(i) == 0 else 1)
+    assert read_ratings(run, unsure).n == 14
+    labels = from_file(run.path / "ratings" / "ann.csv")
+    assert len(labels.fit) + len(labels.held_out) == 16
+    assert not check_records(run).differences
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda rows: rows[:-2], "lacks 2 of 16 rows, the first of them t"),
+        (lambda rows: [*rows, "tffffff,1"], "row 17: 'tffffff' is of another sheet"),
+        (lambda rows: [*rows, rows[0]], "is there twice"),
+        (
+            lambda rows: [rows[0].replace(",1", ","), *rows[1:]],
+            "row 1: the rating is ''; write 1, 0",
+        ),
+        (lambda rows: [rows[0].replace(",1", ",yes"), *rows[1:]], "the rating is 'yes'"),
+    ],
+)
+def test_a_bad_sheet_gets_one_line_and_nothing_is_kept(run, tmp_path, change, said):
+    sheet = make_sheet(run, n=16)
+    rows = change([f"{i.id},1" for i in sheet.items])
+    (tmp_path / "s.csv").write_text("\n".join(["id,rating", *rows]) + "\n")
+    with pytest.raises(JudgeError) as error:
+        read_ratings(run, tmp_path / "s.csv")
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not list((run.path / "ratings").glob("*.csv"))
+
+
+def test_a_sheet_of_another_run_or_name_is_refused(run, tmp_path):
+    path = fill(tmp_path / "ann.csv", make_sheet(run, n=16), lambda _: 1)
+    other = Run.start(tmp_path / "other", {"kind": "x", "effect": asdict(SHOWN)}, provenance={})
+    with pytest.raises(JudgeError, match="no sheet of .* was exported"):
+        read_ratings(other, path)
+    read_ratings(run, path)
+    read_ratings(run, path)
+    fill(path, make_sheet(run, n=16), lambda _: 0)
+    with pytest.raises(JudgeError, match="other ratings were read from a file called ann.csv"):
+        read_ratings(run, path)
+    path.write_text("text,label\na,1\n")
+    with pytest.raises(JudgeError, match="needs the columns id and rating"):
+        read_ratings(run, path)
+
+
+def test_the_commands_write_and_read_a_sheet(run, run_cli, tmp_path):
+    table = tmp_path / "out.csv"
+    code, out, _ = run_cli("ratings", "export", run.path, "--out", table, "--number", 16)
+    assert code == 0
+    assert "16 texts: Does the text show this: terse?" in out
+    assert table.with_suffix(".html").is_file()
+    code, _, error = run_cli("ratings", "export", run.path, "--out", table, "--number", 16)
+    assert (code, "is there and is of something else" in error) == (2, True)
+    rows = list(csv.DictReader(io.StringIO(table.read_bytes().decode(), newline="")))
+    filled = tmp_path / "dan.csv"
+    with filled.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(r | {"rating": int(int(r["prompt"][1:]) % 2 == 0)} for r in rows)
+    code, out, _ = run_cli("ratings", "import", run.path, filled)
+    assert code == 0
+    assert "with the judge: kappa 1 [1, 1], n = 16" in out

@@ -1,0 +1,54 @@
+"""Agreement of readers: by hand, at chance, and with readings left out."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from steerscope.statistics.agreement import cohens_kappa, krippendorffs_alpha
+
+NAN = math.nan
+
+
+def test_kappa_by_hand():
+    # 20 yes-yes, 5 yes-no, 10 no-yes, 15 no-no: p_o = 0.7, p_e = 0.5 * 0.6 + 0.5 * 0.4 = 0.5.
+    a = np.repeat([1.0, 1, 0, 0], [20, 5, 10, 15])
+    b = np.repeat([1.0, 0, 1, 0], [20, 5, 10, 15])
+    found = cohens_kappa(a, b)
+    assert found.value == pytest.approx((0.7 - 0.5) / 0.5)
+    assert found.low < found.value < found.high
+    assert found.n == 50
+
+
+def test_alpha_by_hand():
+    # Three items of two readers, (1, 1), (0, 0), (1, 0): 2 differing pairs of 6 readings, and by
+    # chance 2 * 3 * 3 / 5 = 3.6, so that 1 - 2 / 3.6.
+    found = krippendorffs_alpha(np.array([[1.0, 1], [0, 0], [1, 0]]))
+    assert found.value == pytest.approx(1 - 2 / 3.6)
+    # A third reader of the first item alone, who agrees: still 2, and 2 * 4 * 3 / 6 = 4 by chance.
+    more = krippendorffs_alpha(np.array([[1, 1, 1], [0, 0, NAN], [1, 0, NAN], [1, NAN, NAN]]))
+    assert more.value == pytest.approx(1 - 2 / 4)
+    assert more.n == 3
+
+
+def test_the_same_readings_agree_wholly_and_opposite_ones_less_than_chance():
+    a = np.array([1.0, 0, 1, 0, 1])
+    assert cohens_kappa(a, a).value == krippendorffs_alpha(np.column_stack([a, a])).value == 1.0
+    assert cohens_kappa(a, 1 - a).value < -0.8
+
+
+def test_readers_who_toss_coins_agree_by_chance():
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(2, size=(2, 2000)).astype(float)
+    assert abs(cohens_kappa(a, b).value) < 0.06
+    assert abs(krippendorffs_alpha(np.column_stack([a, b])).value) < 0.06
+
+
+def test_nothing_is_known_of_one_value_or_of_one_item():
+    ones = np.ones(5)
+    assert math.isnan(cohens_kappa(ones, ones).value)
+    assert math.isnan(krippendorffs_alpha(np.ones((5, 2))).value)
+    assert math.isnan(cohens_kappa(np.array([1.0]), np.array([1.0])).value)
+    assert cohens_kappa(np.array([1.0, NAN, 0, 1]), np.array([1.0, 1, 0, NAN])).n == 2

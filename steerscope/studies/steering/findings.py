@@ -116,8 +116,8 @@ class Findings:
     over_other: Estimate | None
     n_rows: int
     distinct: bool
-    card: Card | None
-    corrected_effect: Estimate | None
+    card: Card | None = None
+    corrected_effect: Estimate | None = None
     rivals: tuple[Rival, ...] = ()
     diversity: tuple[Diversity, ...] = ()
     kl_reverse: float = math.nan
@@ -215,8 +215,6 @@ def _find_in(
         over_other=stated.over(cell, _cells(table, "other_concept", at)),
         n_rows=stated.n_rows(cell),
         distinct=groups.known,
-        card=None,
-        corrected_effect=None,
     )
     return _with_rivals(found, stated, cell)
 

@@ -274,8 +274,8 @@ def asking_in_words(f: Findings) -> str:
         f"{amount(f.effect, first.ahead, difference=True)}{corrected}; at {_number(first.kl_written)} "
         f"against {_number(f.kl_written)} nats per token written"
     )
-    if price := [_price(cost) for cost in first.costs if not cost.is_kept]:
-        said += f"; {', '.join(price)}"
+    if price := prices(first.costs):
+        said += f"; {price}"
     if others:
         also = (f"by {r.words} {amount(f.effect, r.shows)}" for r in others)
         said += f". Also asked: {', '.join(also)}"

@@ -21,6 +21,7 @@ from steerscope.errors import NotFiniteError
 from steerscope.judges.damage import text_damage
 from steerscope.judges.effects import KL_WRITTEN
 from steerscope.judges.judges import UNITS, Judge, read_all, scored, text_metrics
+from steerscope.judges.scoring import ScoreJudge
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.runs.results import NOT_FINITE, Row, Run
@@ -142,7 +143,8 @@ class Bench:
 
     @property
     def _measures_pairs(self) -> bool:
-        return self.judge.effect.metric == "preference"
+        # beside a score as well, which costs no text: whether it tells what the judge reads
+        return self.judge.effect.metric == "preference" or isinstance(self.judge, ScoreJudge)
 
     def _prompts_for(self, cell: Cell) -> tuple[int, ...]:
         sign = _sign(cell)

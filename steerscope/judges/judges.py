@@ -16,6 +16,7 @@ from steerscope.texts.contrasts import ContrastSet, Prompt
 UNITS = {
     "degenerate": "share",
     "distinct_2": "ratio",
+    "preference": "nats",
     "repetition": "share",
     KL_WRITTEN: "nats",
     KL_REVERSE: "nats",

@@ -208,6 +208,7 @@ _SWEPT = (
     "layer_sweep",
     "sweet_spot_map",
     "kl_by_depth",
+    "preference_tells",
     "eigengap_heads",
     "eigengap_predicts",
     "layer_league",

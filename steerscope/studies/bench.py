@@ -32,6 +32,7 @@ from steerscope.studies.written import Unjudged
 from steerscope.texts.contrasts import ContrastSet, PromptSet
 
 _log = logging.getLogger(__name__)
+PLAIN = Cell().key
 _CELLS_AT_ONCE = 32  # a kill loses at most this many conditions
 _SCREENED_AT_ONCE = 128  # conditions on pairs alone, which are quick
 
@@ -288,6 +289,22 @@ def cell_row(
     )
 
 
+def overflowed(written: Mapping[str, Sequence[Continuation]]) -> set[str]:
+    """The conditions, by name, of which some continuation ended in logits that are no numbers.
+
+    Raises:
+        NotFiniteError: the plain one is among them.
+    """
+    lost = {name for name, texts in written.items() if not all(text.finite for text in texts)}
+    if PLAIN in lost:
+        raise NotFiniteError(
+            "the logits hold a NaN or an infinity without any steering; check the model's weights, "
+            "or use a wider number format."
+        )
+    _tell(lost)
+    return lost
+
+
 def without_numbers(rows: Sequence[Row], lost: Collection[str]) -> list[Row]:
     """Rows of which those of some conditions say that nothing is known, since logits overflowed.
 
@@ -295,14 +312,18 @@ def without_numbers(rows: Sequence[Row], lost: Collection[str]) -> list[Row]:
         rows: of any conditions.
         lost: keys of the conditions whose logits are no numbers somewhere; they are logged.
     """
-    for key in sorted(lost):
-        _log.warning("the logits hold a NaN or an infinity under the condition %s", key)
+    _tell(lost)
     return [
         replace(row, value=math.nan, kl_nats=math.nan, status=NOT_FINITE)
         if row.cell in lost
         else row
         for row in rows
     ]
+
+
+def _tell(lost: Collection[str]) -> None:
+    for key in sorted(lost):
+        _log.warning("the logits hold a NaN or an infinity under the condition %s", key)
 
 
 _PLAIN_LABELS: dict[str, str | float] = {

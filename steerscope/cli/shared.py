@@ -248,7 +248,9 @@ def read_vector(path: str, site: str | None, model: LensModel) -> Direction:
 
     found = {str(d.site): d for d in reversed(read_vectors(path, model))}
     if site is not None:
-        wanted = str(Site.parse(site))
+        place = Site.parse(site)
+        model.check_module(place)
+        wanted = str(place)
     elif len(found) == 1:
         wanted = next(iter(found))
     else:
@@ -268,7 +270,10 @@ def read_several(path: str, sites: Sequence[str] | None, model: LensModel) -> li
     for direction in read_vectors(path, model):
         found.setdefault(str(direction.site), []).append(direction)
     if sites:
-        wanted = list(dict.fromkeys(str(Site.parse(site)) for site in sites))
+        places = [Site.parse(site) for site in sites]
+        for place in places:
+            model.check_module(place)
+        wanted = list(dict.fromkeys(map(str, places)))
         for site in wanted:
             if site not in found:
                 raise UnknownNameError("site in this vector file", site, found)

@@ -260,7 +260,9 @@ def test_whatever_fails_in_an_examination_is_a_refusal_in_words(tiny_folder):
 def test_a_configuration_without_sizes_is_named(tiny_folder):
     network = original(tiny_folder("llama"))
     network.config = hf.PretrainedConfig()
-    with pytest.raises(ModelLoadError, match="lacks a size .*hidden_size"):
+    with pytest.raises(
+        ModelLoadError, match=r"^its configuration lacks a size .*hidden_size.*; use another"
+    ):
         witness(network)
 
 

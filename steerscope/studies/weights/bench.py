@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from steerscope.engine.generation import Sampler, sampler_at
+from steerscope.engine.sampling import Sampler, sampler_at
 from steerscope.engine.score import kl_from_plain, preferences
 from steerscope.errors import BadValueError, PureGainWarning
 from steerscope.extraction.activations import extract
@@ -208,33 +208,10 @@ def bind(
     contrasts = in_chat(model, contrasts, plan.chat)
     pairs = pairs.map(lambda part: in_chat(model, part, plan.chat))
     prompts = prompts.map(lambda part: in_chat(model, part, plan.chat))
-    asked = (*prompts.select.prompts, *prompts.test.prompts)
-    judging = find_judge(
-        Question(
-            plan.judge,
-            plan.judge_labels,
-            contrasts,
-            pairs,
-            asked,
-            plan.n_new,
-            plan.seed,
-            plan.judge_url,
-        ),
-        model,
-        out,
-    )
+    judging = find_judge(_question(plan, contrasts, pairs, prompts), model, out)
     judge = TargetJudge(judging.judge)
     has_oracle = bool(judge.effect.kept)
-    if plan.capability is None and not has_oracle:
-        raise BadValueError(
-            f"no oracle reads what {contrasts.name} leaves alone; name a contrast set whose positive "
-            "text a capable model prefers as capability."
-        )
-    if plan.capability is not None and has_oracle:
-        raise BadValueError(
-            "a capability set is not used here, since an oracle reads what a continuation kept; "
-            "leave it out."
-        )
+    _check_capability(plan, contrasts, has_oracle)
     capability = None if has_oracle else load_contrasts(str(plan.capability)).split(plan.seed)
     texts = _texts(plan, pairs, judge.world)
     screener = screen_of(pairs.select, judge.effect, plan.max_pairs)
@@ -256,6 +233,40 @@ def bind(
     judging.keep(run)
     loaded = (plan, model, pairs, prompts, capability, texts, judge, screener, run, progress)
     return WeightBench(*loaded), edits
+
+
+def _question(
+    plan: WeightSweepPlan,
+    contrasts: ContrastSet,
+    pairs: Split[ContrastSet],
+    prompts: Split[PromptSet],
+) -> Question:
+    """What a judge is to tell."""
+    asked = (*prompts.select.prompts, *prompts.test.prompts)
+    return Question(
+        plan.judge,
+        plan.judge_labels,
+        contrasts,
+        pairs,
+        asked,
+        plan.n_new,
+        plan.seed,
+        plan.judge_url,
+    )
+
+
+def _check_capability(plan: WeightSweepPlan, contrasts: ContrastSet, has_oracle: bool) -> None:
+    """Refuse a sweep of which nothing tells what is kept, or two things do."""
+    if plan.capability is None and not has_oracle:
+        raise BadValueError(
+            f"no oracle reads what {contrasts.name} leaves alone; name a contrast set whose positive "
+            "text a capable model prefers as capability."
+        )
+    if plan.capability is not None and has_oracle:
+        raise BadValueError(
+            "a capability set is not used here, since an oracle reads what a continuation kept; "
+            "leave it out."
+        )
 
 
 def _check(model: LensModel, edits: Sequence[WeightEdit]) -> None:

@@ -59,7 +59,10 @@ def main() -> None:
     kinds = conditions(plan, model, texts)
     run = Run.start(
         ROOT / "data/runs/asking" / options.contrasts,
-        {"kind": "steering and asking", **vars(options)},
+        {
+            "kind": "steering and asking",
+            **{k: v for k, v in vars(options).items() if k != "format"},
+        },
         provenance={"fingerprint": model.fingerprint},
     )
     decoding = Decoding(plan.n_new, Sample(plan.temperature, plan.seed))

@@ -154,7 +154,8 @@ class BridgeLensModel(LensModel):
     def run_to(self, tokens: Int[Tensor, "batch pos"], layer: int) -> None:
         """Run the blocks up to and including `layer`, for the hooks' sake."""
         stop = layer + 1
-        self.transformer(tokens, stop_at_layer=stop if stop < self.shape.n_layers else None)
+        stop_at = stop if stop < self.shape.n_layers else None
+        self.transformer(tokens, stop_at_layer=stop_at, use_cache=False)
 
     def _between(self, layer: int) -> dict[str, str]:
         transformer: Any = self.transformer

@@ -55,7 +55,13 @@ def effect_and_damage(rows: pd.DataFrame, *, effect: str, title: str = "") -> go
                 hovertemplate="%{text}<br>effect %{y:.1f} %, damaged %{x:.1f} %<extra></extra>",
             )
         )
-    figure.update_layout(width=860, height=600)
+    figure.update_layout(
+        width=860,
+        height=640,
+        margin={"t": 120},
+        legend={"x": 0.0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "font": {"size": 11}},
+        title={"y": 0.975, "yanchor": "top"},
+    )
     figure.update_xaxes(range=[-4, 104])
     figure.update_yaxes(range=[-4, 110])
     return figure

@@ -11,8 +11,9 @@ import plotly.graph_objects as go
 from steerscope import figures
 from steerscope.judges.effects import Effect
 from steerscope.judges.microworld import LIMITS
-from steerscope.statistics import Estimate
+from steerscope.statistics import Correlation, Estimate
 from steerscope.studies.methods.findings import BETWEEN, LOST, NULL, OWN, TOP
+from steerscope.studies.steering.cheap_number import CheapNumber
 from steerscope.studies.steering.choice import SweetSpot
 from steerscope.studies.steering.responses import predict_layers
 
@@ -39,6 +40,16 @@ ANATOMY = pd.DataFrame(
         "stability_high": [0.9, 0.95, 0.99],
     }
 )  # fmt: skip
+CHEAP = CheapNumber(
+    pd.DataFrame(
+        {
+            "method": ["mean_diff"] * 4 + ["random"],
+            "preference": [0.1, 0.9, 1.8, 2.5, 0.0],
+            "effect": [0.0, 0.2, 0.5, 0.4, 0.02],
+        }
+    ),
+    Correlation(0.8, 0.1, 0.95, 0.05, 5),
+)
 DRIFT = pd.DataFrame(
     {
         "attribute": ["flipped", "topic lost", "grammar lost"], "on_target": [True, False, False],
@@ -278,6 +289,7 @@ EXAMPLES: dict[str, Callable[[], go.Figure]] = {
     "feature_overlap": lambda: figures.feature_overlap(OVERLAP[OVERLAP.k == 20], by="pair"),
     "jaccard_curve": lambda: figures.jaccard_curve(OVERLAP),
     "pareto_front": lambda: figures.pareto_front(FRONT, SHARE),
+    "preference_scatter": lambda: figures.preference_scatter(CHEAP, SHARE),
     "score_scatter": lambda: figures.score_scatter(SCORES, rho=0.4, p=0.2),
     "steering_pareto": lambda: figures.steering_pareto(
         TRIALS, effect="flipped", cost="kept_topic", words=("flipped", "topic kept")

@@ -99,7 +99,7 @@ def measured(load, tmp_path_factory):
             found = []
             for cell in cells:
                 texts = [
-                    STEERED[kind](ids.index(p), p) if cell == plus else ordinary(p, cell.key)
+                    STEERED[kind](p, ids[p]) if cell == plus else ordinary(ids[p], cell.key)
                     for p in prompts
                 ]
                 found.append(

@@ -133,6 +133,7 @@ def test_a_study_that_races_states_its_winner_and_corrects_for_all_that_could_ha
     assert found.stated is not None
 
 
+@pytest.mark.slow
 def test_what_a_race_measures_is_what_a_grid_measures(raced, tmp_path):
     grid = run_study(replace(PLAN, search=GRID), tmp_path / "grid").table()
     key = ["cell", "prompt", "split", "metric"]

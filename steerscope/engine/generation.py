@@ -27,7 +27,9 @@ from steerscope.models.memory import (
     tokens_in_cache,
 )
 from steerscope.models.plain_pass import PlainPass
+from steerscope.models.prompts import Prompts, as_prompts
 from steerscope.progress import Track, silent
+from steerscope.steering.cells import PLAIN, Cells, as_cells
 from steerscope.steering.interventions import Cell, Rows, attach_cells
 
 _ROWS_AT_ONCE = 1024
@@ -127,8 +129,8 @@ def _uniform(key: str) -> float:
 @torch.no_grad()
 def generate(  # noqa: PLR0913 - each is a choice of its own
     model: LensModel,
-    prompts: Sequence[TextOrIds],
-    cells: Sequence[Cell] = (Cell(),),
+    prompts: Prompts,
+    cells: Cells = PLAIN,
     *,
     n_new: int,
     sampler: Sampler | None = None,
@@ -144,8 +146,8 @@ def generate(  # noqa: PLR0913 - each is a choice of its own
 
     Args:
         model: the model; it may be under `steer` already, which then holds for every row.
-        prompts: texts or token ids.
-        cells: the conditions; default plain alone.
+        prompts: texts or token ids; a text alone is one prompt.
+        cells: the conditions, a steering or a direction alone being one; default plain alone.
         n_new: tokens to add at most.
         sampler: default `Greedy()`.
         batch_size: most rows at once; default as many as the memory holds, up to 1,024.
@@ -158,10 +160,11 @@ def generate(  # noqa: PLR0913 - each is a choice of its own
         MemoryBudgetError: not one row fits into the memory.
         NotFiniteError: the logits hold a NaN or an infinity; the message names the condition.
     """
+    asked, cells = as_prompts(prompts), as_cells(cells)
     if bos is not None:
-        prompts = [model.tokens(p, bos=bos) for p in prompts]
+        asked = [model.tokens(p, bos=bos) for p in asked]
     found = attempt(
-        model, prompts, cells, n_new=n_new, sampler=sampler, batch_size=batch_size,
+        model, asked, cells, n_new=n_new, sampler=sampler, batch_size=batch_size,
         use_cache=use_cache, progress=progress,
     )  # fmt: skip
     broken = [c for c, row in zip(cells, found, strict=True) if not all(r.finite for r in row)]

@@ -264,7 +264,7 @@ def _edits(
     layers = plan.layers or range(model.shape.n_layers)
     places = [Place(check_weight(name), i) for name in plan.weights for i in layers]
     everywhere = [*places, *(p for text in plan.together for p, _ in parse_places(text))]
-    contrasts = {}
+    contrasts: Mapping[Site, Contrast] = {}
     if any(map(needs_pairs, plan.edits)):
         sites = [
             s for p in everywhere for g in (True, False) if model.has(s := output_site(p, gated=g))

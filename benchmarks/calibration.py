@@ -284,27 +284,50 @@ def answer_of(sentence: str) -> str:
     return sentence.split(":")[0]
 
 
+# Kinds that show the same: what the page on statistics states together.
+TOGETHER = {
+    "null pairs": ("null_pairs",),
+    "null directions": ("null_random", "null_covariance"),
+    "random weights, two families": ("random_llama", "random_qwen3", "llama_happy_sad"),
+    "styles": ("styles",),
+    "clustered pairs": ("clustered",),
+    "planted effects": ("planted", "planted_judged"),
+}
+ANSWERS = ("Yes", "Yes, at a price", "No", "Not shown")
+
+
 def table(rows: list[dict[str, Any]]) -> str:
-    """For every kind: runs, answers, and the share of Yes with its Wilson interval."""
+    """For every kind, and for those that show the same: runs, answers, and the share of Yes."""
+    head = (
+        "| runs | Yes | Yes, at a price | No | Not shown | any Yes, Wilson's 95 % |\n|---|"
+        + "---|" * 6
+    )
+    lines = [f"| what {head}"]
+    for name, kinds in TOGETHER.items():
+        lines += _line(name, [r for r in rows if r["kind"] in kinds])
+    lines += ["", f"| kind {head}"]
+    for kind, make in KINDS.items():
+        what = (make.__doc__ or "").split("\n")[0].rstrip(".:")
+        lines += _line(f"{kind.replace('_', ' ')}: {what}", [r for r in rows if r["kind"] == kind])
+    seconds = sorted(r["seconds"] for r in rows)
+    lines += [
+        "",
+        f"Median time of a run: {seconds[len(seconds) // 2]:.0f} s on a machine with other work.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(name: str, rows: list[dict[str, Any]]) -> list[str]:
     from steerscope.statistics import wilson
 
-    lines = [
-        "| kind | runs | Yes | Yes, at a price | No | Not shown | any Yes |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for kind, make in KINDS.items():
-        mine = [answer_of(r["sentence"]) for r in rows if r["kind"] == kind]
-        if not mine:
-            continue
-        counts = [mine.count(a) for a in ("Yes", "Yes, at a price", "No", "Not shown")]
-        share = wilson(counts[0] + counts[1], len(mine))
-        value, low, high = (100 * x for x in (share.value, share.low, share.high))
-        what = (make.__doc__ or "").split("\n")[0].rstrip(".:")
-        lines.append(
-            f"| {kind.replace('_', ' ')}: {what} | {len(mine)} | {' | '.join(map(str, counts))} | "
-            f"{value:.1f} % [{low:.1f}, {high:.1f}] |"
-        )
-    return "\n".join(lines) + "\n"
+    if not rows:
+        return []
+    mine = [answer_of(r["sentence"]) for r in rows]
+    counts = [mine.count(a) for a in ANSWERS]
+    share = wilson(counts[0] + counts[1], len(mine))
+    value, low, high = (100 * x for x in (share.value, share.low, share.high))
+    cells = " | ".join(map(str, [len(mine), *counts]))
+    return [f"| {name} | {cells} | {value:.1f} % [{low:.1f}, {high:.1f}] |"]
 
 
 def main() -> None:

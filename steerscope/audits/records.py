@@ -46,8 +46,8 @@ def report_disagrees(evidence: Evidence) -> list[Finding]:
     path = evidence.run.path / "report.html"
     if not path.is_file():
         return []
-    section = _ANSWER.search(path.read_text(encoding="utf-8"))
-    shown = html.unescape(re.sub(r"<[^>]*>", "", section[1])) if section else ""
+    answers = "\n".join(_ANSWER.findall(path.read_text(encoding="utf-8")))
+    shown = html.unescape(re.sub(r"<[^>]*>", "", answers))
     f = evidence.findings
     missing = [line for line in (sentence(evidence.run), *answer(f)) if line not in shown]
     if not missing:

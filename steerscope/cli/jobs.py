@@ -98,6 +98,7 @@ def _tell(run: Run, page: Path, as_json: bool) -> None:
     from steerscope.audits import audit as audited
     from steerscope.audits import sentence, tally
     from steerscope.studies.steering.findings import find
+    from steerscope.studies.steering.oracle_agreement import oracle_agreement
     from steerscope.studies.steering.several_layers import (
         compare_layers,
         layers_compared_in_words,
@@ -110,6 +111,10 @@ def _tell(run: Run, page: Path, as_json: bool) -> None:
     lines += [f"  {zones_of(findings) or NO_ZONES}"]
     compared = compare_layers(run, findings)
     lines += [] if compared is None else [f"  {layers_compared_in_words(compared, findings)}"]
+    agrees = oracle_agreement(run)
+    lines += (
+        [] if agrees is None else [f"  Agreement of the judge with the oracle: kappa {agrees}."]
+    )
     lines += [f"audit: {tally(found)}; see `steerscope audit {run.path}`", f"report: {page}"]
     result = _as_json(findings) | {"verdict": lines[0]} | {"audit": [asdict(f) for f in found]}
     finish(as_json, result | {"report": str(page), "run": str(run.path)}, lines)

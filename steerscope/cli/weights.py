@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steerscope.cli.options import Loading, Subject, Talk, Writing, grouped
+from steerscope.cli.options import Judged, Loading, Subject, Talk, Writing, grouped
 from steerscope.cli.shared import (
     Json,
     Layers,
@@ -60,6 +60,7 @@ def sweep(
     ] = None,
     texts: Annotated[str | None, typer.Option(help="file of texts for perplexity")] = None,
     writing: Writing,
+    judged: Judged,
     max_select: MaxSelect = 60,
     max_test: MaxTest = 160,
     talk: Talk,
@@ -74,6 +75,7 @@ def sweep(
     plan = WeightSweepPlan(
         **subject.settings(),
         **writing.settings(),
+        **judged.settings(),
         **loading.settings(),
         capability=capability,
         texts=texts,

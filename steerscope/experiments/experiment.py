@@ -13,6 +13,7 @@ from steerscope.directions import check_method
 from steerscope.doses import check_unit
 from steerscope.errors import SteerscopeError, UnknownNameError
 from steerscope.judges import ORACLE_METRICS
+from steerscope.judges.registry import check_judge
 from steerscope.sites import check_stream
 from steerscope.steering.scopes import Scope
 from steerscope.texts.chats import as_chat
@@ -26,6 +27,8 @@ METRICS = (
     "repetition",
     "changed",
     "nll_plain",
+    "shown",
+    "judge_score",
 )
 FIGURE_FORMATS = ("html", "png", "svg", "pdf")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
@@ -214,6 +217,10 @@ class Experiment(Part):
         autoencoder: bundled name, folder or release, where the job reads features.
         methods: how directions are found.
         metrics: what the table of metrics holds; None for all.
+        judge: what reads the texts that are written, as in a plan; None for the oracle where it can
+            read them, else preference.
+        judge_labels: file of labelled texts for the judge.
+        judge_url: endpoint of the judge `lm`.
         seeds: of splits, controls and sampling; each is a run of its own.
         figures: names of the figures to draw, or `all`.
         formats: of the figures.
@@ -241,6 +248,9 @@ class Experiment(Part):
     chat: Annotated[bool | dict[str, Any], AfterValidator(_talk)] = False
     backbone: Text = "auto"
     dtype: Text = "float32"
+    judge: Annotated[Text, _checked(check_judge)] | None = None
+    judge_labels: Text | None = None
+    judge_url: Text | None = None
     metrics: (
         Annotated[tuple[Annotated[Text, _one_of("metric", METRICS)], ...], BeforeValidator(_listed)]
         | None
@@ -255,6 +265,12 @@ class Experiment(Part):
     def settings(self) -> frozenset[str]:
         """What the file sets, parts with a dot: `doses.unit`."""
         return frozenset(_set_in(self))
+
+    def judging(self) -> dict[str, Any]:
+        """What reads the texts, under the names of a plan."""
+        return {
+            "judge": self.judge, "judge_labels": self.judge_labels, "judge_url": self.judge_url,
+        }  # fmt: skip
 
     def given(self, part: str, names: Mapping[str, str]) -> dict[str, Any]:
         """Settings of one part that are not None, under the names that a job has for them."""

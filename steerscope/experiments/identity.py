@@ -14,7 +14,12 @@ from steerscope.experiments.jobs.job import Step
 from steerscope.runs.results import RUN, Run
 
 # What a run does not state where nothing was asked for.
-_USUAL: dict[str, Any] = {"chat": None, "bos": "auto", "revision": None, "all_layers": False}
+_USUAL: dict[str, Any] = {
+    "chat": None, "bos": "auto", "revision": None, "all_layers": False, "judge": None,
+    "judge_labels": None,
+}  # fmt: skip
+_ASIDE = {"judge_url"}  # of the machine, and no part of a run
+_NEWER = {"judge": None, "judge_labels": None}  # that were not there when folders got their names
 RUNS = "runs"  # folder of an experiment
 
 
@@ -33,7 +38,8 @@ class Found:
 
 def folder_of(step: Step) -> str:
     """The folder for a step: its name, and a hash of all its settings, which makes it its own."""
-    text = json.dumps(_as_stored(step), sort_keys=True)
+    asked = {k: v for k, v in _as_stored(step).items() if k not in _NEWER or v != _NEWER[k]}
+    text = json.dumps(asked, sort_keys=True)
     return f"{step.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
@@ -72,7 +78,8 @@ def runs_of_steps(steps: Sequence[Step], out: Path) -> list[Run]:
 
 
 def _as_stored(step: Step) -> dict[str, Any]:
-    return json.loads(json.dumps(step.settings))
+    settings = {k: v for k, v in step.settings.items() if k not in _ASIDE}
+    return json.loads(json.dumps(settings))
 
 
 def _is_of(run: Run, step: Step) -> bool:

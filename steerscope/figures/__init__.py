@@ -2,7 +2,12 @@
 
 from steerscope.figures.anatomy import layer_anatomy
 from steerscope.figures.claims import claims_board
-from steerscope.figures.diagnostics import diagnostic_scatter, eigengap_heads, token_effects
+from steerscope.figures.diagnostics import (
+    diagnostic_scatter,
+    eigengap_heads,
+    preference_scatter,
+    token_effects,
+)
 from steerscope.figures.doses import dose_fan, dose_phase_diagram
 from steerscope.figures.drift import drift_radar
 from steerscope.figures.features import (
@@ -46,6 +51,7 @@ __all__ = [
     "method_forest",
     "pareto_front",
     "predictor_league",
+    "preference_scatter",
     "score_scatter",
     "sink_leak",
     "steering_pareto",

@@ -12,6 +12,7 @@ from steerscope.figures.literal import of_literal_text
 from steerscope.figures.sweeps import effect_title
 from steerscope.figures.theme import BLUE, GREY, ORANGE, RED, new_figure
 from steerscope.judges.effects import Effect
+from steerscope.studies.steering.cheap_number import CheapNumber
 from steerscope.studies.steering.responses import Predictor
 
 
@@ -70,6 +71,31 @@ def eigengap_heads(heads: pd.DataFrame) -> go.Figure:
         )
     )
     figure.update_xaxes(dtick=1)
+    return figure
+
+
+@of_literal_text
+def preference_scatter(found: CheapNumber, effect: Effect) -> go.Figure:
+    """What the texts show against what the model prefers, one point a condition."""
+    c = found.correlation
+    figure = new_figure(
+        f"Does the cheap number tell? rank correlation {c.rho:+.2f} [{c.low:+.2f}, {c.high:+.2f}], "
+        f"n = {c.n} conditions",
+        "shift of the preference on held-out pairs (nats)",
+        f"{effect.words}, change from plain (points)",
+    )
+    colours = [BLUE, GREY, ORANGE, RED]
+    for number, (method, rows) in enumerate(found.table.groupby("method")):
+        figure.add_trace(
+            go.Scatter(
+                x=rows.preference.tolist(),
+                y=(100 * rows.effect).tolist(),
+                mode="markers",
+                name=str(method),
+                marker={"color": colours[number % len(colours)], "size": 8},
+                hovertemplate="%{x:+.2f} nats, %{y:+.0f} points<extra></extra>",
+            )
+        )
     return figure
 
 

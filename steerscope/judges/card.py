@@ -38,8 +38,19 @@ class Card:
 
     @property
     def tells(self) -> bool:
-        """Whether the judge tells the classes apart: the interval of its AUC lies above 0.7."""
-        return self.auc.low > BAR and self.sensitivity.value + self.specificity.value > 1
+        """Whether the judge tells the classes apart.
+
+        The interval of its AUC lies above 0.7, and the lower ends of sensitivity and specificity, over
+        distinct groups of texts, add up to more than 1, what a judge reaches that says anything.
+        """
+        return self.auc.low > BAR and self.sensitivity.low + self.specificity.low > 1
+
+    @property
+    def lacks(self) -> str:
+        """Why a judge that cannot tell cannot."""
+        if not self.auc.low > BAR:
+            return f"AUC not above {BAR:g}"
+        return "sensitivity and specificity may be those of a guess on so few distinct texts"
 
     def __str__(self) -> str:
         said = (
@@ -47,7 +58,7 @@ class Card:
             f"{_in_words(self.specificity)} on {self.auc.n} texts that it has not seen ({self.source})"
         )
         said += f", {self.unread} more without a score" if self.unread else ""
-        return said + ("" if self.tells else f"; the judge cannot tell (AUC not above {BAR:g})")
+        return said + ("" if self.tells else f"; the judge cannot tell ({self.lacks})")
 
     def stored(self) -> dict[str, Any]:
         """As values of JSON."""

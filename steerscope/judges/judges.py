@@ -16,6 +16,7 @@ from steerscope.texts.contrasts import ContrastSet, Prompt
 UNITS = {
     "degenerate": "share",
     "distinct_2": "ratio",
+    "preference": "nats",
     "repetition": "share",
     KL_WRITTEN: "nats",
     SCORE: "score",
@@ -61,11 +62,27 @@ class TextJudge:
         return {}
 
 
+@runtime_checkable
+class ReadsAll(Protocol):
+    """A judge that reads many continuations at once."""
+
+    def read_all(
+        self, prompts: Sequence[Prompt], continuations: Sequence[Continuation]
+    ) -> list[dict[str, float]]:
+        """What `read` says of each."""
+        ...
+
+
+def scored(judge: Judge) -> bool:
+    """Whether a judge, or the one that it asks, gives scores: it reads any text, and may fail."""
+    return isinstance(getattr(judge, "judge", judge), ScoreJudge)
+
+
 def read_all(
     judge: Judge, prompts: Sequence[Prompt], continuations: Sequence[Continuation]
 ) -> list[dict[str, float]]:
     """What a judge reads in the continuation of each prompt; one that scores gets all at once."""
-    if isinstance(judge, ScoreJudge):
+    if isinstance(judge, ReadsAll):
         return judge.read_all(prompts, continuations)
     return [judge.read(p, c) for p, c in zip(prompts, continuations, strict=True)]
 

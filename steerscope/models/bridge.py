@@ -140,8 +140,10 @@ class BridgeLensModel(LensModel):
         else:
             last = last or tokens.shape[1]
             whole = cache.history.extend(tokens)
+            if self.offer.no_cache:  # not even asked for: some fail in making one
+                return self.transformer(whole, **options | {"use_cache": False})[:, -last:]
             anew = self._rotation.turns(whole.shape[1] - tokens.shape[1], whole.shape[1])
-            if anew or self.offer.no_cache:
+            if anew:
                 tokens, cache.states = whole, None
             logits, cache.states = self.transformer(
                 tokens, return_type="logits_and_cache", past_key_values=cache.states, **options

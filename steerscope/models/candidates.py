@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from steerscope.errors import ModelLoadError
+from steerscope.errors import ModelLoadError, reason
 from steerscope.models.bridge import BridgeLensModel, bridged, measured_shape
-from steerscope.models.examination import examine
+from steerscope.models.examination import NotCausalError, examine
 from steerscope.models.hooked import HookedLensModel, conversions
 from steerscope.models.lens_model import LensModel, ModelShape
 from steerscope.models.shapes import shape_of
-from steerscope.models.truth import Truth
+from steerscope.models.truth import Truth, wider
 from steerscope.models.vocabulary import ends_of
 
 _TRANSFORMER = {"hooked": "HookedTransformer", "bridge": "TransformerBridge"}
@@ -40,27 +40,32 @@ class Candidates:
             ModelLoadError: none does.
         """
         refused: dict[str, str] = {}
+        more = ""
         if device is None:
             refused["HookedTransformer"] = "it is laid over several devices"
         for kind, make in self._makers(device):
             if backbone not in {"auto", kind.backbone}:
                 continue
             try:
-                model = make()
-                if truth is not None:
-                    model.offer = examine(model, truth)
+                model = _made(make)
             except ModelLoadError as error:
                 refused[_TRANSFORMER[kind.backbone]] = str(error).rstrip(".")
+                continue
+            try:
+                model.offer = examine(model, truth) if truth is not None else model.offer
+            except ModelLoadError as error:
+                refused[_TRANSFORMER[kind.backbone]] = str(error).rstrip(".")
+                more = more if isinstance(error, NotCausalError) else wider(self.original.dtype)
                 continue
             return model, refused.get(_TRANSFORMER["hooked"], "")
         if backbone == "hooked":
             raise ModelLoadError(
                 f"HookedTransformer cannot run {self.name}: {refused['HookedTransformer']}; use the "
-                "bridge backbone."
+                f"bridge backbone{more}."
             )
         why = "; ".join(f"{kind} cannot, since {why}" for kind, why in refused.items())
         raise ModelLoadError(
-            f"{self.name} cannot be run faithfully: {why}. Use another checkpoint."
+            f"{self.name} cannot be run faithfully: {why}. Use another checkpoint{more}."
         )
 
     def _makers(
@@ -96,3 +101,17 @@ class Candidates:
             fingerprint=self.fingerprint,
             ends=ends_of(self.original),
         )
+
+
+def _made(make: Callable[[], LensModel]) -> LensModel:
+    """A model by one of its ways.
+
+    Raises:
+        ModelLoadError: whatever TransformerLens or transformers stumbles over.
+    """
+    try:
+        return make()
+    except ModelLoadError:
+        raise
+    except Exception as error:
+        raise ModelLoadError(f"it cannot be set up ({reason(error)})") from error

@@ -36,6 +36,10 @@ _MOVED = 4  # tokens of the row of a site
 _SITES_AT_ONCE = 62
 
 
+class NotCausalError(ModelLoadError):
+    """A model of which a token sees those behind it, in whatever number format."""
+
+
 @torch.no_grad()
 def examine(model: LensModel, truth: Truth) -> Offer:
     """Compare a model with transformers; what it may offer.
@@ -43,13 +47,18 @@ def examine(model: LensModel, truth: Truth) -> Offer:
     Raises:
         ModelLoadError: it computes another function than transformers, or cannot run.
     """
-    exam = _Examination(model, truth)
-    exam.read_all()
-    exam.compare_logits()
-    exam.compare_with_later_tokens_changed()
-    exam.compare_residual_stream()
-    exam.compare_sums()
-    exam.move_each_site()
+    try:
+        exam = _Examination(model, truth)
+        exam.read_all()
+        exam.compare_logits()
+        exam.compare_with_later_tokens_changed()
+        exam.compare_residual_stream()
+        exam.compare_sums()
+        exam.move_each_site()
+    except ModelLoadError:
+        raise
+    except Exception as error:  # whatever a backbone stumbles over
+        raise ModelLoadError(f"its examination fails ({reason(error)}).") from error
     if not any((stream, layer) not in exam.lacking for stream, layer in exam.blocks):
         why = next((exam.lacking[place] for place in exam.blocks), "it has no such hook point")
         raise ModelLoadError(f"no block offers what leaves it ({why}).")
@@ -180,7 +189,7 @@ class _Examination:
         other = torch.cat([text[:, :2], text[:, 2:].flip(1)], dim=1)
         first, second = self.model.forward(torch.cat([text, other]))[:, :2]
         if not self.truth.same(second, first):
-            raise ModelLoadError(
+            raise NotCausalError(
                 "its tokens see those behind them, so it does not write from left to right; an "
                 "encoder cannot be steered here."
             )

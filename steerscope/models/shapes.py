@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from steerscope.errors import ModelLoadError, reason
 from steerscope.models.lens_model import ModelShape
 
 # What families call the longest text; where none is named (alibi, state spaces), there is no limit.
@@ -15,8 +16,18 @@ _WINDOWS = ("sliding_window", "window_size", "attention_window_size", "attention
 
 
 def shape_of(config: Any) -> ModelShape:
-    """Sizes of a model; a model without attention has 0 heads."""
-    text = config.get_text_config()
+    """Sizes of a model; a model without attention has 0 heads.
+
+    Raises:
+        ModelLoadError: a size that every model has is not among its settings.
+    """
+    try:
+        return _shape_of(config.get_text_config())
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ModelLoadError(f"its configuration lacks a size ({reason(error)}).") from error
+
+
+def _shape_of(text: Any) -> ModelShape:
     d_model = int(text.hidden_size)
     heads = _first(text, ("num_attention_heads",)) or 0
     d_head = _first(text, ("head_dim",)) or (d_model // heads if heads else 0)

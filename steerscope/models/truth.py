@@ -78,20 +78,28 @@ def witness(original: Any) -> Truth:
     Raises:
         ModelLoadError: it does not run, or says a NaN.
     """
-    tokens = _text(original.config).to(original.device)
     try:
+        tokens = _text(original.config).to(original.device)
         told = original(tokens, use_cache=False, output_hidden_states=True)
+        logits = told.logits[0, -SHOWN:]
+        hidden = tuple(h[0, -SHOWN:] for h in getattr(told, "hidden_states", None) or ())
     except Exception as error:
-        raise ModelLoadError(f"transformers itself cannot run it ({reason(error)}).") from error
+        more = wider(original.dtype)
+        raise ModelLoadError(
+            f"transformers itself cannot run it ({reason(error)}); use another checkpoint{more}."
+        ) from error
     if not bool(torch.isfinite(told.logits).all()):
         raise ModelLoadError(
             "its logits hold a NaN or an infinity in transformers itself: weights are damaged, or "
-            f"too large for {str(original.dtype).removeprefix('torch.')}."
+            f"too large for {str(original.dtype).removeprefix('torch.')}; use another "
+            f"checkpoint{wider(original.dtype)}."
         )
-    hidden = getattr(told, "hidden_states", None) or ()
-    return Truth(
-        tokens, told.logits[0, -SHOWN:], tuple(h[0, -SHOWN:] for h in hidden), original.dtype
-    )
+    return Truth(tokens, logits, hidden, original.dtype)
+
+
+def wider(dtype: torch.dtype) -> str:
+    """The advice that is left where a model fails in half precision; empty in float32."""
+    return ", or --dtype float32, which was not tried" if dtype in TYPICAL else ""
 
 
 def _text(config: Any) -> Int[Tensor, "1 pos"]:

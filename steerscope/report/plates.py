@@ -8,8 +8,10 @@ import pandas as pd
 
 from steerscope import figures
 from steerscope.figures.files import Plate
+from steerscope.judges.scoring import SHOWN
 from steerscope.report.features import feature_plates
 from steerscope.runs.results import Run
+from steerscope.studies.steering.cheap_number import cheap_number
 from steerscope.studies.steering.drift import drift_table
 from steerscope.studies.steering.findings import Findings, find, items_in_words, reference_dose
 from steerscope.studies.steering.phases import dose_phases
@@ -70,6 +72,7 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
             "position 0 left out; a logarithmic axis, drawn without intervals.",
         )
     )
+    found += _preference_plates(run, f)
     if f.heads is not None and f.predictor is not None:
         found += _eigengap_plates(f, f.heads, f.predictor)
     found += [*_league_plates(f, zoning), *feature_plates(run)]
@@ -91,6 +94,10 @@ def _negative_doses(f: Findings) -> str:
         return ""
     if not f.effect.is_share:
         return "A negative dose is read on the same pairs, as the shift towards the negative text. "
+    if f.effect.metric == SHOWN:
+        return (
+            "A negative dose is read on the same prompts; its share is that of the same concept. "
+        )
     return "Negative doses are measured on prompts of the other class. "
 
 
@@ -145,6 +152,28 @@ def _drift_plates(run: Run, f: Findings) -> list[Plate]:
             figures.drift_radar(drift, condition=where),
             f"Test split, n = {int(drift.n.max())} prompts, paired with plain; the band is the 95 % "
             "interval (bootstrap over prompts). Outwards is more change; the dotted circle is plain.",
+        )
+    ]
+
+
+def _preference_plates(run: Run, f: Findings) -> list[Plate]:
+    """What the model prefers against what its texts show, where both were measured."""
+    cheap = cheap_number(run.table(), f.effect)
+    if cheap is None:
+        return []
+    c = cheap.correlation
+    told = (
+        f"The rank correlation is {c.rho:+.2f} [{c.low:+.2f}, {c.high:+.2f}] over {c.n} conditions; "
+        "neighbouring doses are alike, so that the interval is too narrow rather than too wide."
+        if c.n and c.rho == c.rho
+        else f"Over {c.n} conditions a rank correlation is not known."
+    )
+    return [
+        Plate(
+            "preference_tells",
+            figures.preference_scatter(cheap, f.effect),
+            "Select split, every steered condition at either sign, nulls among them. Both axes are "
+            f"changes from plain. {told}",
         )
     ]
 

@@ -20,7 +20,7 @@ from steerscope.engine.written import written_scores
 from steerscope.errors import NotFiniteError
 from steerscope.judges.damage import text_damage
 from steerscope.judges.effects import KL_WRITTEN
-from steerscope.judges.judges import UNITS, Judge, read_all, text_metrics
+from steerscope.judges.judges import UNITS, Judge, read_all, scored, text_metrics
 from steerscope.judges.scoring import ScoreJudge
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
@@ -32,6 +32,7 @@ from steerscope.studies.written import Unjudged
 from steerscope.texts.contrasts import ContrastSet, PromptSet
 
 _log = logging.getLogger(__name__)
+PLAIN = Cell().key
 _CELLS_AT_ONCE = 32  # a kill loses at most this many conditions
 _SCREENED_AT_ONCE = 128  # conditions on pairs alone, which are quick
 
@@ -142,7 +143,8 @@ class Bench:
 
     @property
     def _measures_pairs(self) -> bool:
-        return self.judge.effect.metric == "preference"
+        # beside a score as well, which costs no text: whether it tells what the judge reads
+        return self.judge.effect.metric == "preference" or isinstance(self.judge, ScoreJudge)
 
     def _prompts_for(self, cell: Cell) -> tuple[int, ...]:
         sign = _sign(cell)
@@ -168,7 +170,7 @@ class Bench:
         self, ids: Sequence[list[int]], cells: Sequence[Cell]
     ) -> list[list[Continuation]]:
         d = self.decoding
-        if not isinstance(self.judge, ScoreJudge):
+        if not scored(self.judge):
             return attempt(self.model, ids, cells, n_new=d.n_new, sampler=d.sampler)
         asked = (d, ids, [cell.key for cell in cells])  # a judge may fail
         write = partial(attempt, self.model, ids, cells, n_new=d.n_new, sampler=d.sampler)
@@ -287,6 +289,22 @@ def cell_row(
     )
 
 
+def overflowed(written: Mapping[str, Sequence[Continuation]]) -> set[str]:
+    """The conditions, by name, of which some continuation ended in logits that are no numbers.
+
+    Raises:
+        NotFiniteError: the plain one is among them.
+    """
+    lost = {name for name, texts in written.items() if not all(text.finite for text in texts)}
+    if PLAIN in lost:
+        raise NotFiniteError(
+            "the logits hold a NaN or an infinity without any steering; check the model's weights, "
+            "or use a wider number format."
+        )
+    _tell(lost)
+    return lost
+
+
 def without_numbers(rows: Sequence[Row], lost: Collection[str]) -> list[Row]:
     """Rows of which those of some conditions say that nothing is known, since logits overflowed.
 
@@ -294,14 +312,18 @@ def without_numbers(rows: Sequence[Row], lost: Collection[str]) -> list[Row]:
         rows: of any conditions.
         lost: keys of the conditions whose logits are no numbers somewhere; they are logged.
     """
-    for key in sorted(lost):
-        _log.warning("the logits hold a NaN or an infinity under the condition %s", key)
+    _tell(lost)
     return [
         replace(row, value=math.nan, kl_nats=math.nan, status=NOT_FINITE)
         if row.cell in lost
         else row
         for row in rows
     ]
+
+
+def _tell(lost: Collection[str]) -> None:
+    for key in sorted(lost):
+        _log.warning("the logits hold a NaN or an infinity under the condition %s", key)
 
 
 _PLAIN_LABELS: dict[str, str | float] = {

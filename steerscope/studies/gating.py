@@ -18,15 +18,17 @@ from jaxtyping import Bool, Float
 from steerscope.directions import Direction
 from steerscope.doses import Dose
 from steerscope.eigengaps import HeadSpectra
-from steerscope.engine.generation import Sampler, generate
+from steerscope.engine.generation import Sampler, attempt
 from steerscope.engine.score import kl_from_plain
 from steerscope.engine.searches import first_crossing
 from steerscope.errors import BadValueError
 from steerscope.judges import Judge
+from steerscope.judges.judges import read_all
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.statistics import bootstrap_mean, holm, sign_flip_p
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.strengths import Constant, EigengapGate, Strength
+from steerscope.studies.bench import overflowed
 from steerscope.texts.contrasts import Prompt
 
 UNGATED = "ungated"
@@ -179,13 +181,21 @@ def judged(
     n_new: int,
     sampler: Sampler | None = None,
 ) -> Float[np.ndarray, "cell prompt"]:
-    """The judge's effect on each prompt's continuation under each condition; NaN for no text."""
+    """The judge's effect on each prompt's continuation under each condition; NaN for no text.
+
+    A condition whose logits overflow is NaN on every prompt, and logged.
+
+    Raises:
+        NotFiniteError: they do so without any steering.
+    """
     texts = [p.text for p in prompts]
-    written = generate(model, texts, cells, n_new=n_new, sampler=sampler)
+    written = attempt(model, texts, cells, n_new=n_new, sampler=sampler)
     metric = judge.effect.metric
-    return np.array(
-        [[judge.read(p, c)[metric] for p, c in zip(prompts, row, strict=True)] for row in written]
-    )
+    found = np.array([[read[metric] for read in read_all(judge, prompts, row)] for row in written])
+    keys = [cell.key for cell in cells]
+    lost = overflowed(dict(zip(keys, written, strict=True)))
+    found[[key in lost for key in keys]] = math.nan
+    return found
 
 
 def compare_arms(
@@ -256,6 +266,7 @@ def gates_in_words(table: pd.DataFrame, *, kl: float, outcome: str) -> str:
     hurts = gates[(gates.p_holm < 0.05) & (gates.difference < 0)]
     beside = ", ".join(f"{n} beside {name}" for name, n in counts.items()) or "none"
     start = f"At a matched KL of {kl:g} nats, {outcome}, with gates at random ({beside}):"
+    unknown = table[~table.null & table.effect.isna()].arm
     said = [f"{_listed(helps)} help" if len(helps) else f"none of {len(gates)} gates helps"]
     few = ahead[~ahead.index.isin(helps.index)]
     if len(few):
@@ -267,6 +278,8 @@ def gates_in_words(table: pd.DataFrame, *, kl: float, outcome: str) -> str:
         said.append(f"{_listed(chance)} gain no more than the best of the gates at random")
     if len(hurts):
         said.append(f"{_listed(hurts)} hurt")
+    if len(unknown):
+        said.append(f"nothing is known of {', '.join(unknown)}")
     return f"{start} {'; '.join(said)}."
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from steerscope.judges.registry import (
     Means,
     as_stored,
     check_judge,
+    check_judge_url,
     cost_in_words,
     make_judge,
     read_judge,
@@ -25,7 +27,7 @@ from steerscope.models.lens_model import LensModel
 from steerscope.runs.results import Run, has_measured
 from steerscope.runs.seals import file_sha256
 from steerscope.runs.whole_files import write_whole
-from steerscope.texts.contrasts import STYLE, ContrastSet, Prompt, Split
+from steerscope.texts.contrasts import STYLE, ContrastSet, Prompt, PromptSet, Split
 from steerscope.texts.styles import STYLES
 
 ASKED = "asked"
@@ -57,6 +59,29 @@ class Question:
     seed: int
     url: str | None = None
     n_texts: int = 0
+
+
+def question_of(
+    judging: Mapping[str, str | None],
+    contrasts: ContrastSet,
+    prompts: Split[PromptSet],
+    n_new: int,
+    seed: int,
+) -> Question:
+    """The question of a job that names its judge as a plan does; the pairs are split by the seed.
+
+    Args:
+        judging: `judge`, `judge_labels` and `judge_url`, as far as they are given.
+        contrasts: the contrast set, as it is given to the model.
+        prompts: its splits, likewise.
+        n_new: tokens of a continuation.
+        seed: of splits and replies.
+    """
+    judge, labels, url = (judging.get(k) for k in ("judge", "judge_labels", "judge_url"))
+    check_judge_url(judge, url)
+    asked = (*prompts.select.prompts, *prompts.test.prompts)
+    pairs = contrasts.split(seed)
+    return Question(judge, labels, contrasts, pairs, asked, n_new, seed, url)
 
 
 @dataclass(frozen=True)

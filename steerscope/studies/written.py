@@ -41,8 +41,8 @@ class Unjudged:
             write: writes them.
         """
         name = content_key(*map(str, asked))
-        table = self._kept(name, lambda: _table(write()))
-        return [[_continuation(text) for text in json.loads(texts)] for texts in table.written]
+        table = self._kept(name, lambda: as_table(write()))
+        return from_table(table)
 
     def clear(self) -> None:
         """Forget them, once each has its rows."""
@@ -51,7 +51,12 @@ class Unjudged:
             self._kept.folder.parent.rmdir()
 
 
-def _table(written: Written) -> pd.DataFrame:
+def from_table(table: pd.DataFrame) -> Written:
+    """The texts of `as_table`."""
+    return [[_continuation(text) for text in json.loads(texts)] for texts in table.written]
+
+
+def as_table(written: Written) -> pd.DataFrame:
     """One row for each condition."""
     return pd.DataFrame({"written": [json.dumps(list(map(asdict, texts))) for texts in written]})
 

@@ -39,6 +39,14 @@ def test_a_judge_that_tells_has_a_card_that_says_so():
     assert "cannot tell" not in str(card)
 
 
+def test_a_judge_that_was_right_about_one_thing_said_often_cannot_tell():
+    texts = [LabelledText("w " * n, n == 3, 0 if n == 3 else 1) for n in [3] * 20 + [1] * 20]
+    card = measure_card(JUDGE, texts, "by hand")
+    assert card.auc.low == card.sensitivity.value == card.specificity.value == 1.0
+    assert not card.tells
+    assert "so few distinct texts" in str(card)
+
+
 def test_a_perfect_judge_is_corrected_by_nothing():
     said, perfect = wilson(30, 100), wilson(10**7, 10**7)
     found = corrected_share(said, perfect, perfect)

@@ -46,6 +46,10 @@ LONG = {
     "rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 4,
     "long_factor": [3.0] * 4, "original_max_position_embeddings": 16,
 }  # fmt: skip
+MAMBA = {
+    "mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1,
+    "mamba_expand": 2,
+}  # fmt: skip
 PROMPTS = [[1, 5, 9], [1, 7, 20, 33, 41], [1, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61]]
 
 
@@ -167,6 +171,11 @@ def test_a_model_that_no_backbone_runs_as_transformers_does_is_refused(saved):
     folder = saved(hf.CohereConfig(**GROUPED, logit_scale=0.25))
     with pytest.raises(ModelLoadError, match="TransformerBridge cannot, since its logits differ"):
         load(folder)
+    with pytest.raises(ModelLoadError, match="or --dtype float32, which was not tried"):
+        load(folder, dtype="bfloat16")
+    with pytest.raises(ModelLoadError) as refused:
+        load(folder, backbone="bridge")
+    assert "float32" not in str(refused.value)
     with pytest.warns(BackboneWarning) as notes:
         load_model(folder, check=False)
     assert any("was not examined: nothing says" in str(note.message) for note in notes)
@@ -231,6 +240,40 @@ def test_other_logits_refuse_a_model(tiny_folder, backbone):
     model.forward = lambda *a, **k: 1.01 * sound(*a, **k)
     with pytest.raises(ModelLoadError, match="logits differ from transformers' by"):
         examine(model, witness(original(tiny_folder("llama"))))
+
+
+def test_whatever_fails_in_an_examination_is_a_refusal_in_words(tiny_folder):
+    folder = tiny_folder("llama")
+    model, truth = load(folder), witness(original(folder))
+    sound = model.forward
+
+    def unable(tokens, **options):
+        if tokens.shape == (2, 8) and not options:
+            raise ValueError("two texts at once are not for me")
+        return sound(tokens, **options)
+
+    model.forward = unable
+    with pytest.raises(ModelLoadError, match=r"examination fails \(two texts at once are not"):
+        examine(model, truth)
+
+
+def test_a_configuration_without_sizes_is_named(tiny_folder):
+    network = original(tiny_folder("llama"))
+    network.config = hf.PretrainedConfig()
+    with pytest.raises(ModelLoadError, match="lacks a size .*hidden_size"):
+        witness(network)
+
+
+def test_state_spaces_alone_for_which_transformers_makes_no_cache_write_without_one(saved):
+    folder = saved(hf.BambaConfig(**GROUPED, **MAMBA))
+    model, outside = load(folder), original(folder)
+    assert "get_seq_length" in model.offer.no_cache
+    for prompt, written in zip(PROMPTS, generate(model, PROMPTS, n_new=3)[0], strict=True):
+        tokens = list(prompt)
+        for _ in range(3):
+            logits = outside(torch.tensor([tokens]), use_cache=False).logits
+            tokens.append(int(logits[0, -1].argmax()))
+        assert [t for t in tokens[len(prompt) :] if t != 2] == list(written.tokens)
 
 
 class Forgetful(Recompute):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -144,3 +146,13 @@ def test_a_thousand_comparisons_without_effect_name_a_method_in_five_percent():
     # With 199 flips p is a multiple of 0.005; Holm over five methods asks for 0.01.
     p = [holm(sign_flip(rng.normal(size=(5, 30)), seed=i, n_flips=199)).min() for i in range(1000)]
     assert 0.035 <= (np.array(p) <= 0.05 + 1e-9).mean() <= 0.065
+
+
+def test_the_page_on_statistics_states_the_calibration_that_was_made():
+    root = Path(__file__).parents[2]
+    made = (root / "benchmarks" / "results" / "calibration.md").read_text(encoding="utf-8")
+    page = (root / "docs" / "pages" / "statistics.md").read_text(encoding="utf-8")
+    assert made.split("\n\n")[0] in page
+    false = [line for line in made.splitlines() if line.startswith("| null ")]
+    assert false
+    assert all(float(line.split("|")[-2].split("%")[0]) <= 5 for line in false)

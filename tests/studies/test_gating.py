@@ -6,12 +6,13 @@ import pytest
 import torch
 
 from steerscope import figures
+from steerscope.doses import Dose
 from steerscope.engine.generation import generate
 from steerscope.engine.score import kl_from_plain
 from steerscope.errors import BadValueError
 from steerscope.judges.effects import Effect
 from steerscope.sites import Site
-from steerscope.steering.interventions import Cell
+from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.strengths import Constant
 from steerscope.studies.gating import (
     Arm,
@@ -136,24 +137,39 @@ def test_a_gate_that_gains_no_more_than_one_that_knows_nothing_does_not_help():
     assert "gain no more than the best of the gates at random" in said
 
 
-def test_the_judge_reads_every_condition_and_prompt(load):
+class Length:
+    effect, world = Effect("words", "share", "words"), ""
+
+    def applies(self, prompt, sign):
+        return True
+
+    def read(self, prompt, continuation):
+        return {"words": float(sum(continuation.tokens))}
+
+
+def test_the_judge_reads_every_condition_and_prompt(load, caplog):
     model = load("llama")
-
-    class Length:
-        effect, world = Effect("words", "share", "words"), ""
-
-        def applies(self, prompt, sign):
-            return True
-
-        def read(self, prompt, continuation):
-            return {"words": float(sum(continuation.tokens))}
-
     direction = random_direction(model, Site("resid_post", 0))
     cells = [Cell(), Arm("x", ((direction, Constant(1.0)),)).cell(4.0)]
     prompts = [Prompt("w5 w6"), Prompt("w7 w8 w9")]
     found = judged(model, Length(), prompts, cells, n_new=3)
     written = generate(model, [p.text for p in prompts], cells, n_new=3)
     assert found.tolist() == [[float(sum(c.tokens)) for c in row] for row in written]
+    lost = Cell((Steering(direction, Dose(1e39, "absolute")),))  # an infinity in float32
+    beside = judged(model, Length(), prompts, [*cells, lost], n_new=3)
+    assert beside[:2].tolist() == found.tolist()
+    assert np.isnan(beside[2]).all()
+    assert lost.key in caplog.text
+
+
+def test_a_gate_without_numbers_is_named_as_unknown():
+    effects = np.vstack([np.zeros(30), np.full(30, np.nan), np.linspace(0.9, 1.1, 30)])
+    compared = [Arm("ungated", ()), Arm("lost", ()), Arm("gate", ())]
+    table = compare_arms(compared, effects, plain=np.zeros(30))
+    assert table.set_index("arm").effect.isna().to_dict() == {
+        "ungated": False, "lost": True, "gate": False
+    }  # fmt: skip
+    assert "nothing is known of lost" in gates_in_words(table, kl=0.2, outcome="x")
 
 
 def test_what_cannot_be_gated_or_matched_is_refused(load):

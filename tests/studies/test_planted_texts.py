@@ -20,7 +20,7 @@ from steerscope.engine.generation import Continuation, Greedy
 from steerscope.extraction.activations import extract
 from steerscope.judges import TextJudge
 from steerscope.judges.effects import Effect
-from steerscope.runs.results import Run
+from steerscope.runs.results import Row, Run
 from steerscope.sites import Site
 from steerscope.steering.scopes import Scope
 from steerscope.studies import bench
@@ -72,19 +72,6 @@ STEERED = {
 }
 
 
-class Rows(Run):
-    """Keeps rows without writing them."""
-
-    def __init__(self):
-        self.rows = []
-
-    def has(self, keys):
-        return False
-
-    def append(self, rows, texts=()):
-        self.rows += rows
-
-
 @pytest.fixture(scope="module")
 def measured(load, tmp_path_factory):
     """What is found in a run of one kind of texts under one judge; what is no such text is shared."""
@@ -128,11 +115,12 @@ def measured(load, tmp_path_factory):
             patch.setattr(Bench, "_continue", written)
             if not judge.effect.is_share:
                 patch.setattr(bench, "preferences", margins)
-            kept = Rows()
+            kept = Run.start(tmp_path_factory.mktemp("rows") / "r", {}, provenance={})
             for split, cells in cells_of.items():
                 material = Material(split, PROMPTS, PAIRS)
                 Bench(model, judge, material, kept, Decoding(11, Greedy())).measure(cells)
-            return kept.rows
+        table = kept.table().drop(columns="run")
+        return [Row(**values) for values in table.to_dict("records")]
 
     shared = cache(lambda judge: rows_of(judge, "whole", beside))
 

@@ -101,9 +101,9 @@ def test_auto_is_the_grid_where_it_is_small(search, layers, found):
 PLAN = StudyPlan(
     layers=(1, 3, 5),
     doses=(1.0, 2.0, 3.0),
-    n_new=6,
+    n_new=4,
     max_select=24,
-    max_test=8,
+    max_test=4,
     nulls=0,
     n_controls=1,
     n_sweep_controls=1,

@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
+from steerscope.doses import Dose
 from steerscope.engine.score import kl_from_plain, preferences
 from steerscope.errors import BadValueError, UnsupportedWeightError, VectorMismatchError
 from steerscope.metrics import kl_divergence
 from steerscope.models.loading import load_model, load_original
-from steerscope.steering.interventions import Cell, steer
+from steerscope.sites import Site
+from steerscope.steering.interventions import Cell, Steering, steer
 from steerscope.studies.transfer.findings import against, odd_and_even, towards, transfer_table
 from steerscope.studies.transfer.measure import (
     kl_of_prefix,
@@ -23,6 +25,7 @@ from steerscope.studies.transfer.measure import (
 )
 from steerscope.studies.transfer.plan import TransferPlan
 from steerscope.studies.transfer.techniques import (
+    Technique,
     prompting,
     steering_technique,
     trained_technique,
@@ -42,7 +45,7 @@ from steerscope.weights.adapter import (
 )
 from steerscope.weights.adapter.lora import LoraTrainee
 from steerscope.weights.places import Place
-from tests.helpers import rounding
+from tests.helpers import random_direction, rounding
 
 PAIRS = ContrastSet(
     "made up",
@@ -212,6 +215,34 @@ def test_transfer_measures_every_technique_on_the_same_items(load):
     with pytest.raises(BadValueError, match="at no layer"):
         steering_by_validation(model, PAIRS, PROMPTS, "mean_diff", TransferPlan(kl=1e6))
     assert steering_technique(model, PAIRS, "mean_diff", 1).cell(0.0) == Cell()
+
+
+def test_a_coefficient_without_numbers_is_named_in_its_rows_and_the_others_go_on(load, caplog):
+    model = load()
+    direction = random_direction(model, Site("resid_post", 1))
+
+    def steered(factor):
+        return lambda c: Cell((Steering(direction, Dose(factor * c, "absolute")),))
+
+    plan = TransferPlan(coefficients=(-1.0, 1.0), kl=0.02, n_prompts=2, n_pairs=2, n_kl_prompts=2,
+                        n_new=2)  # fmt: skip
+    techniques = [Technique("broken", 0, steered(1e39)), Technique("sound", 0, steered(0.1))]
+    rows = transfer(model, techniques, PAIRS, PROMPTS, plan=plan)
+    broken = rows[rows.technique == "broken"]
+    assert set(broken.status) == {"not_finite"}
+    assert broken.value.isna().all()
+    assert set(broken.coefficient) == {-1.0, 1.0}
+    assert "under the condition broken 1" in caplog.text
+    others = rows[rows.technique != "broken"]
+    assert set(others.status) == {"ok"}
+    assert others[others.metric == "kl"].value.notna().all()
+    said = verdict(against(unknown_matched(), "target", "good"), "good", "bad", words="x", kl=0.1)
+    assert said.endswith("bad: no number at that KL, so nothing is known.")
+
+
+def unknown_matched():
+    rows = made_rows()
+    return rows.assign(value=rows.value.where((rows.technique != "bad") | ~rows.matched))
 
 
 def made_rows():

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from steerscope.directions import mean_diff
+from steerscope.doses import Dose
+from steerscope.engine.generation import attempt
 from steerscope.errors import AutoencoderMismatchError, BadValueError, UnknownNameError
 from steerscope.extraction.activations import extract
 from steerscope.judges import choose_judge
+from steerscope.judges.effects import Effect
 from steerscope.sae.reading import mean_code_difference
 from steerscope.sae.steering import clamped
 from steerscope.sites import Site
+from steerscope.steering.interventions import Steering
 from steerscope.studies.features.findings import CONTRASTIVE, summarised
 from steerscope.studies.features.measure import candidates, run_trials
 from steerscope.studies.features.plan import TrialPlan
 from steerscope.studies.features.sources import SOURCES, concept_sets, settings_within
 from steerscope.studies.features.wording import trials_in_words
-from steerscope.texts.contrasts import ContrastSet, load_contrasts, load_prompts
+from steerscope.texts.contrasts import ContrastSet, Prompt, load_contrasts, load_prompts
+from tests.helpers import random_direction
 from tests.sae.dictionaries import small_sae
 
 SITE = Site("resid_post", 3)
@@ -80,6 +87,48 @@ def test_clamped_features_are_those_of_one_class_and_none_of_the_other():
     assert [str(e) for e in edit(-1, 0.5).edits] == ["0=0", "1=1"]
     with pytest.raises(BadValueError, match="has 4 features"):
         clamped(sae, codes, k=5)
+
+
+class LastToken:
+    effect, world = Effect("last", "share", "last"), ""
+
+    def applies(self, prompt, sign):
+        return True
+
+    def read(self, prompt, continuation):
+        return {"last": float(sum(continuation.tokens[-1:]))}
+
+
+def test_a_condition_without_numbers_is_named_in_its_rows_and_the_others_go_on(
+    tiny, monkeypatch, caplog
+):
+    made = [random_direction(tiny, Site("resid_post", 1), seed=i) for i in range(2)]
+    directions = {CONTRASTIVE: made[0], "features weighted": made[1]}
+
+    def broken(sign, size):
+        return Steering(made[0], Dose(sign * 1e41 * size, "absolute"))
+
+    def overflowing(*args, **options):
+        plain, *others, last = attempt(*args, **options)
+        return [plain, *others, [replace(text, finite=False) for text in last]]
+
+    monkeypatch.setattr("steerscope.studies.features.measure.attempt", overflowing)
+    prompts = [Prompt("w5 w6"), Prompt("w7 w8 w9")]
+    plan = TrialPlan(kls=(0.02,), n_select=2, n_test=2, n_new=2)
+    edits = {"broken": broken}
+    trials = run_trials(tiny, directions, LastToken(), prompts, prompts, edits=edits, plan=plan)
+    lost = trials[trials.method == "features weighted"]
+    assert set(lost.status) == {"not_finite"}
+    assert lost["last"].isna().all()
+    others = trials[trials.method != "features weighted"]
+    assert set(others.method) == {"plain", CONTRASTIVE}
+    assert set(others.status) == {"ok"}
+    assert others["last"].notna().all()
+    assert "features weighted towards at 0.02 nats" in caplog.text
+    assert "broken: the KL is nan" in caplog.text
+    said = trials_in_words(summarised(trials.drop_duplicates(["method", "prompt"])), kl=0.02,
+                           effect="last")  # fmt: skip
+    assert "  features weighted: nothing is known, no text could be read" in said
 
 
 def made_up(gain: float) -> pd.DataFrame:

@@ -213,7 +213,7 @@ def of_pages(name: str) -> Iterator[tuple[str, Tampering]]:
         "program": (r"plotly\.js v", "plotly.js  v"),
         "title of a figure": (r'("title":\{[^{}]*?"text":")[^"]*', r"\1Proved"),
         "colour of a line": (r'"color":"#[0-9A-F]{6}"', '"color":"#123456"'),
-        "range of an axis": (r'"range":\[[^\]]*\]', '"range":[0.25,0.5]'),
+        "height of a figure": (r'"height":\d+', '"height":90'),
         "drawing that is no JSON": (r'(Plotly\.newPlot\(\s*"[^"]+",\s*)\[', r"\1{"),
         "figure hidden": (r"<body", '<body style="display:none"'),
     }

@@ -6,8 +6,10 @@ prompts and stated on the test prompts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,29 +20,32 @@ from jaxtyping import Float
 
 from steerscope.directions import mean_diff
 from steerscope.doses import Dose
-from steerscope.engine.generation import sampler_at
-from steerscope.errors import BadValueError
+from steerscope.engine.generation import Sampler, generate, sampler_at
+from steerscope.errors import BadValueError, NotFiniteError
 from steerscope.experiments.experiment import Experiment
-from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label
+from steerscope.experiments.jobs.job import JUDGED, Job, Machine, Size, Step, Tables, label
 from steerscope.extraction.activations import extract
 from steerscope.figures.files import Plate
-from steerscope.judges import choose_judge
+from steerscope.judges import Judge
+from steerscope.judges.judges import read_all
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
-from steerscope.runs.results import Row, Run, plain_row
+from steerscope.runs.results import NOT_FINITE, Row, Run, plain_row
 from steerscope.sites import Site
 from steerscope.statistics import bootstrap_mean
 from steerscope.steering.composition import renormalised_sum
 from steerscope.steering.interventions import Cell
 from steerscope.steering.strengths import Constant
-from steerscope.studies.gating import Arm, judged, matched_dose
+from steerscope.studies.gating import Arm, matched_dose
+from steerscope.studies.judging import find_judge, question_of
 from steerscope.studies.steering.plan import effect_of
 from steerscope.texts.chats import Chat, as_chat
-from steerscope.texts.contrasts import ContrastSet, load_contrasts, prompts_for
+from steerscope.texts.contrasts import ContrastSet, Prompt, load_contrasts, prompts_for
 
+_log = logging.getLogger(__name__)
 SINGLE, ADDED, ALL = "single layer", "sum of two concepts", "all layers"
 
 
@@ -57,6 +62,7 @@ class CombinationStep:
         n_kl_prompts: of the select prompts, on which the KL is matched.
         n_select: prompts that choose the layer, at most.
         n_test: prompts on which the effect is stated, at most.
+        judging: judge, labels and endpoint under the names of a plan; empty for the usual judge.
     """
 
     model: str
@@ -74,6 +80,7 @@ class CombinationStep:
     dtype: str
     backbone: str
     chat: Chat | None = None
+    judging: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -84,7 +91,9 @@ class CombinationStep:
     def settings(self) -> dict[str, Any]:
         """All that decides its numbers but the content of its files."""
         chat = None if self.chat is None else self.chat.stored()
-        return {"kind": "CombinationStep", **asdict(self), "chat": chat}
+        settings = {"kind": "CombinationStep", **asdict(self), "chat": chat}
+        del settings["judging"]
+        return settings | {k: v for k, v in self.judging.items() if v and k != "judge_url"}
 
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
         """Measure the arms that are missing.
@@ -97,26 +106,29 @@ class CombinationStep:
         prompts = in_chat(model, prompts_for(contrasts, self.prompts), self.chat)
         contrasts = in_chat(model, contrasts, self.chat)
         parts = prompts.split(self.seed)
-        judge = choose_judge(contrasts, (*parts.select.prompts, *parts.test.prompts))
+        question = question_of(self.judging, contrasts, parts, self.n_new, self.seed)
+        judging = find_judge(question, model, out)
+        judge = judging.judge
         if not judge.effect.is_share:
             raise BadValueError(
-                f"no oracle reads continuations of {contrasts.name}; combinations need a "
-                "contrast set of a bundled world."
+                f"nothing reads continuations of {contrasts.name}; combinations need a contrast set "
+                "of a bundled world, or a judge."
             )
         configuration = {
             **self.settings,
             "contrasts_sha256": contrasts.sha256,
             "prompts_sha256": prompts.sha256,
-            "effect": asdict(judge.effect),
+            "effect": asdict(judging.judge.effect),
+            **judging.settings,
         }
         run = Run.start(out, configuration, provenance=provenance_of(model))
+        judging.keep(run)
         texts = [p.text for p in parts.select.prompts[: self.n_kl_prompts]]
         limits = {"select": self.n_select, "test": self.n_test}
         room = {
             split: [p for p in getattr(parts, split).prompts if judge.applies(p, 1)][:limit]
             for split, limit in limits.items()
         }
-        sampler = sampler_at(self.temperature, self.seed)
         for arm in progress([None, *self._arms(model, contrasts)], "measuring combinations"):
             name = "plain" if arm is None else arm.name
             keys = [
@@ -126,15 +138,37 @@ class CombinationStep:
             ]
             if run.has(keys):
                 continue
-            dose, nats = (0.0, 0.0) if arm is None else matched_dose(model, arm, self.kl, texts)
-            cell = Cell() if arm is None else arm.cell(dose)
-            read = {
-                split: judged(model, judge, asked, [cell], n_new=self.n_new, sampler=sampler)[0]
-                for split, asked in room.items()
-            }
-            run.append(_rows(contrasts.concept, judge.effect.metric, arm, (dose, nats), read))
+            run.append(self._measured(model, judge, (contrasts.concept, arm), texts, room))
         run.seal()
         return run
+
+    def _measured(
+        self,
+        model: LensModel,
+        judge: Judge,
+        what: tuple[str, Arm | None],
+        texts: Sequence[str],
+        room: Mapping[str, Sequence[Prompt]],
+    ) -> list[Row]:
+        """The rows of an arm of a concept, or of the plain model; one whose logits overflow says so."""
+        concept, arm = what
+        sampler = sampler_at(self.temperature, self.seed)
+        amount, status = (0.0, 0.0), "ok"
+        try:
+            amount = amount if arm is None else matched_dose(model, arm, self.kl, texts)
+            cell = Cell() if arm is None else arm.cell(amount[0])
+            read = {
+                split: _read(model, judge, asked, cell, self.n_new, sampler)
+                for split, asked in room.items()
+            }
+        except NotFiniteError as error:
+            if arm is None:
+                raise
+            _log.warning("%s: %s", arm.name, error)
+            amount, status = (math.nan, math.nan), NOT_FINITE
+            read = {split: np.full(len(asked), math.nan) for split, asked in room.items()}
+        rows = _rows(concept, judge.effect.metric, arm, amount, read)
+        return [replace(row, status=status) for row in rows]
 
     def _arms(self, model: LensModel, contrasts: ContrastSet) -> list[Arm]:
         sites = [Site("resid_post", i) for i in self.layers or range(model.shape.n_layers)]
@@ -165,6 +199,21 @@ class CombinationStep:
         layers = (self.layers or (0,))[:1]
         few: dict[str, Any] = {"n_select": n_texts, "n_test": n_texts, "n_kl_prompts": 4}
         return replace(self, layers=layers, other=None, **few)
+
+
+def _read(
+    model: LensModel,
+    judge: Judge,
+    asked: Sequence[Prompt],
+    cell: Cell,
+    n_new: int,
+    sampler: Sampler,
+) -> Float[np.ndarray, " prompt"]:
+    """The effect on each prompt; NaN where nothing can be read."""
+    texts = [p.text for p in asked]
+    written = generate(model, texts, [cell], n_new=n_new, sampler=sampler)[0]
+    metric = judge.effect.metric
+    return np.array([found[metric] for found in read_all(judge, asked, written)])
 
 
 def _rows(
@@ -204,9 +253,14 @@ def _rows(
 
 
 def arms_of_rows(table: pd.DataFrame, metric: str, split: str) -> pd.DataFrame:
-    """One row per arm, one column per prompt; a text in which nothing can be read is no effect."""
+    """One row per arm, one column per prompt; a text in which nothing can be read is no effect.
+
+    An arm whose logits overflow is NaN on every prompt.
+    """
     rows = table[(table.metric == metric) & (table.split == split)]
-    return rows.pivot(index="cell", columns="prompt", values="value").fillna(0.0)
+    found = rows.pivot(index="cell", columns="prompt", values="value").fillna(0.0)
+    found.loc[found.index.isin(rows.cell[rows.status == NOT_FINITE])] = math.nan
+    return found
 
 
 def best_of(table: pd.DataFrame, metric: str, family: str) -> str:
@@ -234,6 +288,7 @@ def _steps(e: Experiment) -> list[Step]:
             dtype=e.dtype,
             backbone=e.backbone,
             chat=as_chat(e.chat),
+            judging=e.judging(),
         )
         for model, contrasts, seed in product(e.models, e.contrasts, e.seeds)
     ]
@@ -272,6 +327,7 @@ COMBINATIONS = Job(
             "sample.kl_prompts",
             "sample.select",
             "sample.test",
+            *JUDGED,
         }
     ),  # fmt: skip
     figures=(),

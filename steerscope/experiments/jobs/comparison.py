@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,15 @@ from steerscope import figures
 from steerscope.directions import METHODS
 from steerscope.engine.matched_kl import Matching
 from steerscope.experiments.experiment import METRICS, Experiment
-from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label
+from steerscope.experiments.jobs.job import JUDGED, Job, Machine, Size, Step, Tables, label
 from steerscope.figures.files import Plate
-from steerscope.judges import choose_judge
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
 from steerscope.runs.keeping import UNFINISHED, KeptIn
 from steerscope.runs.results import Row, Run, plain_row
+from steerscope.studies.judging import find_judge, question_of
 from steerscope.studies.methods.findings import COMMON as COMMON_LAYER
 from steerscope.studies.methods.findings import OWN, SETTING, rank, rivals, standings
 from steerscope.studies.methods.measure import DOSES, Comparison, compare_methods
@@ -43,6 +43,7 @@ class ComparisonStep:
         model: to be loaded.
         contrasts: the concept.
         other: another concept whose direction is compared as well.
+        judging: judge, labels and endpoint under the names of a plan; empty for the usual judge.
     """
 
     model: str
@@ -53,6 +54,7 @@ class ComparisonStep:
     dtype: str
     backbone: str
     chat: Chat | None = None
+    judging: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -63,7 +65,9 @@ class ComparisonStep:
     def settings(self) -> dict[str, Any]:
         """All that decides its numbers but the content of its files."""
         chat = None if self.chat is None else self.chat.stored()
-        return {"kind": "ComparisonStep", **asdict(self), "chat": chat}
+        settings = {"kind": "ComparisonStep", **asdict(self), "chat": chat}
+        del settings["judging"]
+        return settings | {k: v for k, v in self.judging.items() if v and k != "judge_url"}
 
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
         """Compare all methods; what was measured before an interruption is kept."""
@@ -72,15 +76,18 @@ class ComparisonStep:
         prompts = in_chat(model, prompts_for(contrasts, self.prompts), self.chat)
         contrasts = in_chat(model, contrasts, self.chat)
         asked = prompts.split(self.plan.seed)
-        judge = choose_judge(contrasts, (*asked.select.prompts, *asked.test.prompts))
+        question = question_of(self.judging, contrasts, asked, self.plan.n_new, self.plan.seed)
+        judging = find_judge(question, model, out)
         configuration = {
             **self.settings,
             "seed": self.plan.seed,
             "contrasts_sha256": contrasts.sha256,
             "prompts_sha256": prompts.sha256,
-            "effect": asdict(judge.effect),
+            "effect": asdict(judging.judge.effect),
+            **judging.settings,
         }
         run = Run.start(out, configuration, provenance=provenance_of(model))
+        judging.keep(run)
         kept = KeptIn(out / UNFINISHED)
         found = compare_methods(
             model,
@@ -92,6 +99,7 @@ class ComparisonStep:
                 if self.other is None
                 else in_chat(model, load_contrasts(self.other), self.chat)
             ),
+            judge=judging.judge,
             progress=progress,
             keep=kept,
         )
@@ -202,6 +210,7 @@ def _steps(e: Experiment) -> list[Step]:
             e.dtype,
             e.backbone,
             as_chat(e.chat),
+            e.judging(),
         )
         for model, contrasts, seed in product(e.models, e.contrasts, e.seeds)
     ]
@@ -252,6 +261,7 @@ COMPARISON = Job(
             "sample.kl_prompts",
             "sample.test",
             "sample.nulls",
+            *JUDGED,
         }
     ),  # fmt: skip
     figures=tuple(_PLACES.values()),

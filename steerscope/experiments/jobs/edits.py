@@ -13,7 +13,7 @@ import pandas as pd
 
 from steerscope.errors import PureGainWarning
 from steerscope.experiments.experiment import Experiment
-from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label
+from steerscope.experiments.jobs.job import JUDGED, Job, Machine, Size, Step, Tables, label
 from steerscope.figures.files import Plate
 from steerscope.progress import Track
 from steerscope.report import plates
@@ -98,6 +98,7 @@ def _steps(e: Experiment) -> list[Step]:
                 temperature=e.decoding.temperature,
                 seed=seed,
                 chat=as_chat(e.chat),
+                **e.judging(),
                 **given,
             )
         )
@@ -130,7 +131,7 @@ EDITS = Job(
     takes=frozenset(
         {
             "prompts", "other", "chat", "sites.layers", "edits", "decoding", "sample.select", "sample.test",
-            "sample.texts", "sample.nulls",
+            "sample.texts", "sample.nulls", *JUDGED,
         }
     ),
     figures=("pareto_test", "pareto_select"),

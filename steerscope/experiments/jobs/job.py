@@ -24,6 +24,9 @@ COMMON = frozenset(
 )  # fmt: skip
 
 
+JUDGED = frozenset({"judge", "judge_labels", "judge_url"})  # of a job that reads texts
+
+
 @dataclass(frozen=True)
 class Machine:
     """Where a run is made: device and memory as in `load_model`."""

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from steerscope.experiments.experiment import METRICS, Experiment
-from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label
+from steerscope.experiments.jobs.job import JUDGED, Job, Machine, Size, Step, Tables, label
 from steerscope.figures.files import Plate
 from steerscope.progress import Track
 from steerscope.report import plates
@@ -117,6 +117,7 @@ def _steps(experiment: Experiment, kind: type[StudyPlan | SweepPlan]) -> list[St
                 chat=as_chat(e.chat),
                 n_new=e.decoding.n_new,
                 temperature=e.decoding.temperature,
+                **e.judging(),
                 **given,
             )
         )
@@ -206,6 +207,7 @@ _SWEPT = (
     "layer_sweep",
     "sweet_spot_map",
     "kl_by_depth",
+    "preference_tells",
     "eigengap_heads",
     "eigengap_predicts",
     "layer_league",
@@ -213,7 +215,7 @@ _SWEPT = (
 _TAKES = frozenset(
     {
         "prompts", "methods", "sites", "doses.values", "decoding", "read", "scope", "chat",
-        "metrics", "sample.select", "sample.layer_nulls",
+        "metrics", "sample.select", "sample.layer_nulls", *JUDGED,
     }
 )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,25 +11,28 @@ import pandas as pd
 
 from steerscope.directions import Direction, mean_diff, random
 from steerscope.doses import Dose
-from steerscope.engine.generation import Sample, generate
+from steerscope.engine.generation import Sample, attempt
 from steerscope.engine.matched_kl import KL, Matching, matched_doses
 from steerscope.engine.score import kl_from_plain
 from steerscope.engine.searches import first_crossing
-from steerscope.errors import BadValueError
+from steerscope.errors import BadValueError, NotFiniteError
 from steerscope.extraction.activations import Contrast
 from steerscope.judges import Judge
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
+from steerscope.runs.results import NOT_FINITE
 from steerscope.sae.codes import firing_rates
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sae.reading import mean_code_difference
 from steerscope.sae.scores import concept_scores, output_effects, output_target
 from steerscope.sae.vectors import random_features, single, uniform, weighted
 from steerscope.steering.interventions import Cell, Intervention, Steering
+from steerscope.studies.bench import overflowed
 from steerscope.studies.features.findings import CONTRASTIVE
 from steerscope.studies.features.plan import TrialPlan
 from steerscope.texts.contrasts import ContrastSet, Prompt
 
+_log = logging.getLogger(__name__)
 _DOSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
 _SIZES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 _TOLERANCE = 0.02  # of the KL: this near counts as reached
@@ -109,11 +113,13 @@ def run_trials(
 
     Returns:
         One row per KL, method and prompt, and one per prompt for `plain`: kl (asked for), method,
-        prompt, dose_natural (NaN for an edit), kl_nats (on the select prompts), then what the judge
-        reads; NaN where a continuation has no text. A method that does not reach a KL has no row there.
+        prompt, status, dose_natural (NaN for an edit), kl_nats (on the select prompts), then what the
+        judge reads; NaN where a continuation has no text. A method that does not reach a KL has no row
+        there; one whose logits overflow has the status `not_finite`, no number, and is logged.
 
     Raises:
         BadValueError: nothing reaches any KL.
+        NotFiniteError: the logits hold a NaN or an infinity without any steering.
     """
     plan = plan or TrialPlan()
     texts = [p.text for p in select[: plan.n_select]]
@@ -131,16 +137,23 @@ def run_trials(
     rows = []
     for sign in progress((1, -1), "continuing"):
         mine = [i for i, p in enumerate(asked) if judge.applies(p, sign)]
-        written = generate(
+        written = attempt(
             model,
             [asked[i].text for i in mine],
             [c.cell(sign) for c in conditions],
             n_new=plan.n_new,
             sampler=Sample(plan.temperature, plan.seed),
         )
+        by_name = dict(zip((c.name(sign) for c in conditions), written, strict=True))
+        lost = overflowed(by_name)
         for condition, texts_of in zip(conditions, written, strict=True):
+            gone = condition.name(sign) in lost
             for i, text in zip(mine, texts_of, strict=True):
-                rows.append({**condition.labels(), "prompt": i, **judge.read(asked[i], text)})
+                read = judge.read(asked[i], text)
+                if gone:
+                    read = dict.fromkeys(read, math.nan)
+                status = NOT_FINITE if gone else "ok"
+                rows.append({**condition.labels(), "prompt": i, "status": status, **read})
     return pd.DataFrame(rows)
 
 
@@ -153,6 +166,12 @@ class _Condition:
     kl_nats: float
     dose_natural: float
     cell: Callable[[int], Cell]
+
+    def name(self, sign: int) -> str:
+        """The condition in words."""
+        if math.isnan(self.kl):
+            return self.method
+        return f"{self.method} {'towards' if sign > 0 else 'away'} at {self.kl:g} nats"
 
     def labels(self) -> dict[str, float | str]:
         return {
@@ -198,7 +217,11 @@ def _edited(
         by_cell = kl_from_plain(model, texts, cells).double().mean(dim=1)
         return by_cell.reshape(-1, 2).mean(dim=1).tolist()
 
-    found = first_crossing(measure, _SIZES, kl, _TOLERANCE)
+    try:
+        found = first_crossing(measure, _SIZES, kl, _TOLERANCE)
+    except NotFiniteError as error:
+        _log.warning("%s: %s", name, error)
+        return None
     if found.above is None or not found.is_close:
         return None
     size = found.above

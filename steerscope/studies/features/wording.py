@@ -21,6 +21,9 @@ def trials_in_words(table: pd.DataFrame, *, kl: float, effect: str) -> list[str]
     methods = [m for m in here.index.unique("method") if m not in {CONTRASTIVE, "plain", *NULLS}]
     lines += [f"  {CONTRASTIVE}: {_level(here, CONTRASTIVE, effect)}"]
     for method in methods:
+        if here.loc[method].value.isna().all():
+            lines.append(f"  {method}: nothing is known, no text could be read")
+            continue
         told = [
             f"{metric} {'more' if row.difference > 0 else 'less'} ({_gap(row)})"
             for metric, row in here.loc[method].iterrows()

@@ -23,7 +23,7 @@ from steerscope.engine.matched_kl import both_signs, matched_doses
 from steerscope.engine.score import kl_from_plain, preferences
 from steerscope.judges import Judge, choose_judge
 from steerscope.judges.effects import Effect
-from steerscope.judges.judges import text_metrics
+from steerscope.judges.judges import read_all, scored, text_metrics
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.runs.keeping import Keep, not_kept
@@ -39,6 +39,7 @@ from steerscope.studies.methods.findings import (
     standings,
 )
 from steerscope.studies.methods.plan import ComparisonPlan
+from steerscope.studies.written import as_table, from_table
 from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
 
 DOSES = ("dose_absolute", "dose_relative", "dose_natural")
@@ -75,6 +76,7 @@ def compare_methods(
     *,
     plan: ComparisonPlan | None = None,
     other: ContrastSet | None = None,
+    judge: Judge | None = None,
     progress: Track = silent,
     keep: Keep = not_kept,
 ) -> Comparison:
@@ -86,6 +88,7 @@ def compare_methods(
         prompts: to be continued, with the facts that an oracle needs, if there are any.
         plan: how; default all methods.
         other: pairs of another concept, whose mean difference is then compared as well.
+        judge: reads continuations; default the oracle where it can, else preference.
         progress: shows the loops.
         keep: keeps what was measured, part by part.
 
@@ -96,7 +99,7 @@ def compare_methods(
     """
     plan = plan or ComparisonPlan()
     pairs, asked = contrasts.split(plan.seed), prompts.split(plan.seed)
-    judge = choose_judge(contrasts, (*asked.select.prompts, *asked.test.prompts))
+    judge = judge or choose_judge(contrasts, (*asked.select.prompts, *asked.test.prompts))
     directions = _find(model, pairs.fit, other, plan, progress)
     screen = screen_layers(
         model, directions, pairs.select, asked.select, plan, progress=progress, keep=keep
@@ -293,7 +296,8 @@ class _Bench:
         somewhere nothing is known, under either sign.
         """
         starts = range(0, len(self.conditions), _CELLS_AT_ONCE)
-        parts = [(sign, start) for sign in (1, -1) for start in starts]
+        signs = (1,) if scored(self.judge) else (1, -1)  # a score reads any prompt
+        parts = [(sign, start) for sign in signs for start in starts]
         tables = [
             self.keep(f"read-{sign}-{start}", partial(self._read, prompts, sign, start))
             for sign, start in self.progress(parts, "reading continuations")
@@ -311,12 +315,16 @@ class _Bench:
         mine = [i for i, prompt in enumerate(prompts) if self.judge.applies(prompt, sign)]
         texts = [prompts[i].text for i in mine]
         sampler = Sample(self.plan.temperature, self.plan.seed)
-        written = attempt(self.model, texts, cells, n_new=self.plan.n_new, sampler=sampler)
+        write = partial(attempt, self.model, texts, cells, n_new=self.plan.n_new, sampler=sampler)
+        if scored(self.judge):  # it may fail
+            written = from_table(self.keep(f"written-{sign}-{start}", lambda: as_table(write())))
+        else:
+            written = write()
         _log_lost(cell for cell, row in zip(cells, written, strict=True) if not _is_finite(row))
         rows = []
         for key, found in zip(conditions[_CONDITION].to_dict("records"), written, strict=True):
-            for i, text in zip(mine, found, strict=True):
-                values = self.judge.read(prompts[i], text)
+            read = read_all(self.judge, [prompts[i] for i in mine], found)
+            for i, text, values in zip(mine, found, read, strict=True):
                 effect = np.nan_to_num(values.pop(self.judge.effect.metric))
                 effect = effect if text.finite else np.nan
                 degenerate = text_metrics(text.tokens)["degenerate"]

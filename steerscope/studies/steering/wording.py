@@ -217,8 +217,9 @@ def answer(findings: Findings) -> list[str]:
             )
         )
     if f.mirrored:
+        way = f"towards {f.effect.negative}" if f.card is None else "what still shows it"
         said.append(
-            f"The same dose the other way, towards {f.effect.negative}: "
+            f"The same dose the other way, {way}: "
             f"{amount(f.effect, _on_one_scale(f.effect, f.mirrored))}."
         )
     said.append(slope_in_words(f))

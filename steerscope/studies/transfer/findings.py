@@ -115,7 +115,7 @@ def towards(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 def spent(rows: pd.DataFrame) -> pd.DataFrame:
     """KL on each measured prompt, mean over the matched signs; one column per technique, in nats."""
     mine = rows[(rows.metric == "kl") & rows.matched.astype(bool)]
-    return mine.pivot_table(index="item", columns="technique", values="value")
+    return mine.groupby(["item", "technique"]).value.mean().unstack()  # with what has no number
 
 
 def against(rows: pd.DataFrame, metric: str, reference: str) -> pd.DataFrame:

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 
-from steerscope.engine.generation import Continuation, Sample, generate
+from steerscope.engine.generation import Continuation, Sample, attempt
 from steerscope.engine.score import (
     kl_from_plain,
     log_likelihoods,
@@ -23,11 +23,13 @@ from steerscope.engine.score import (
     preferences,
 )
 from steerscope.errors import BadValueError
-from steerscope.judges.judges import Judge, choose_judge, text_metrics
+from steerscope.judges.judges import Judge, choose_judge, read_all, scored, text_metrics
 from steerscope.metrics import kl_divergence
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
+from steerscope.runs.results import NOT_FINITE
 from steerscope.steering.interventions import Cell
+from steerscope.studies.bench import overflowed
 from steerscope.studies.transfer.findings import CONDITION, PLAIN
 from steerscope.studies.transfer.plan import TransferPlan
 from steerscope.studies.transfer.techniques import Technique, steering_techniques
@@ -66,6 +68,9 @@ def matched_coefficients(
             break
         nats = measure(prompts, [sign * laws[sign].size for sign in asked])
         for sign, reached in zip(asked, nats, strict=True):
+            if not math.isfinite(reached):
+                del laws[sign]  # logits overflow before the target
+                continue
             if abs(reached - kl) <= _TOLERANCE * kl:
                 found[sign] = sign * laws[sign].size
             laws[sign] = laws[sign].corrected(reached, kl)
@@ -101,6 +106,8 @@ def _power_law(curve: Mapping[float, float], kl: float, sign: int) -> _PowerLaw 
     below, least = 0.0, 0.0
     for size in sorted(abs(c) for c in curve if c * sign > 0):
         nats = curve[sign * size]
+        if not math.isfinite(nats):
+            return None
         if nats >= kl:
             steep = least > _SMALLEST
             exponent = math.log(nats / least) / math.log(size / below) if steep else 2.0
@@ -158,6 +165,7 @@ def transfer(
     prompts: PromptSet,
     *,
     plan: TransferPlan | None = None,
+    judge: Judge | None = None,
     progress: Track = silent,
 ) -> pd.DataFrame:
     """What each technique does at each coefficient, item by item.
@@ -168,22 +176,27 @@ def transfer(
         contrasts: the whole set; its test split is measured.
         prompts: the whole set, likewise; the KL is matched on its select split.
         plan: what is measured.
+        judge: reads continuations; default the oracle where it can, else preference.
         progress: shows the loop.
 
     Returns:
         One row per technique, coefficient and item, the plain model as technique `plain` at 0:
         technique, coefficient, matched (whether the coefficient was chosen by its KL), kind
-        (`prompt` or `pair`), item, metric, value. Metrics of prompts: `target` (1 where the
+        (`prompt` or `pair`), item, metric, value, status (`not_finite` for a condition whose logits
+        overflow, which has no number and is logged). Metrics of prompts: `target` (1 where the
         positive class is read in the continuation, 0 where the negative one is, as the prompt was
         where neither), what the judge reads, `degenerate`, `nll_plain` (nats per token of the
         continuation under the plain model), `kl`. Metrics of pairs: `preference` (nats)
         and `nll` (nats per token of both texts).
+
+    Raises:
+        NotFiniteError: the logits hold a NaN or an infinity without any steering.
     """
     plan = plan or TransferPlan()
     asked, pairs = prompts.split(plan.seed), contrasts.split(plan.seed).test
     bench = _Bench(
         model,
-        choose_judge(contrasts, (*asked.select.prompts, *asked.test.prompts)),
+        judge or choose_judge(contrasts, (*asked.select.prompts, *asked.test.prompts)),
         asked.test.prompts[: plan.n_prompts],
         pairs.pairs[: plan.n_pairs],
         plan,
@@ -221,8 +234,14 @@ class _Bench:
         rows = []
         for (c, matched), *found in zip(conditions, by_prompt, by_pair, strict=True):
             label = dict(zip(CONDITION, (technique.name, c, matched), strict=True))
+            lost = any(math.isnan(v["kl"]) for v in found[0]) or any(
+                math.isnan(v["nll"]) for v in found[1]
+            )
+            label["status"] = NOT_FINITE if lost else "ok"
             rows += [
-                label | {"kind": kind, "item": item, "metric": metric, "value": value}
+                label
+                | {"kind": kind, "item": item, "metric": metric}
+                | {"value": math.nan if lost else value}
                 for kind, items in zip(("prompt", "pair"), found, strict=True)
                 for item, values in enumerate(items)
                 for metric, value in values.items()
@@ -236,18 +255,25 @@ class _Bench:
         prefix, asked = technique.prefix(coefficients[0]), [p.text for p in self.prompts]
         texts = [prefix + text for text in asked]
         sampler = Sample(self.plan.temperature, self.plan.seed)
-        written = generate(self.model, texts, cells, n_new=self.plan.n_new, sampler=sampler)
+        written = attempt(self.model, texts, cells, n_new=self.plan.n_new, sampler=sampler)
+        plain = technique.name == PLAIN
+        names = [PLAIN if plain else f"{technique.name} {c:g}" for c in coefficients]
+        lost = overflowed(dict(zip(names, written, strict=True)))
         if prefix:
             kl = [[kl_of_prefix(self.model, prefix, text) for text in asked]]
         else:
             kl = kl_from_plain(self.model, asked, cells).tolist()
-        return [self._read(mine, nats) for mine, nats in zip(written, kl, strict=True)]
+        return [
+            self._read(mine, [math.nan] * len(nats) if name in lost else nats)
+            for name, mine, nats in zip(names, written, kl, strict=True)
+        ]
 
     def _read(self, written: Sequence[Continuation], kl: Sequence[float]) -> list[dict[str, float]]:
         """The metrics of the continuation of each prompt."""
         nll, found = self._nll_plain(written), []
+        read = read_all(self.judge, self.prompts, written)
         for i, (prompt, text) in enumerate(zip(self.prompts, written, strict=True)):
-            values = self.judge.read(prompt, text)
+            values = read[i]
             if self.judge.effect.is_share:
                 values["target"] = self._target(prompt, values[self.judge.effect.metric])
             values["degenerate"] = text_metrics(text.tokens)["degenerate"]
@@ -256,6 +282,8 @@ class _Bench:
 
     def _target(self, prompt: Prompt, moved: float) -> float:
         """1 if the continuation is on the positive side, else 0."""
+        if scored(self.judge):
+            return moved  # a score tells of any text on which side it is
         was_positive = not self.judge.applies(prompt, 1)
         return 1.0 - moved if was_positive else moved
 

@@ -83,5 +83,5 @@ def _row(row: object, concept: str, kl: float, seed: int) -> Row:
         metric=values["metric"],
         unit="nats" if values["metric"] in _NATS else "share",
         value=float(values["value"]),
-        status="ok",
+        status=values.get("status", "ok"),
     )

@@ -30,6 +30,9 @@ def verdict(table: pd.DataFrame, reference: str, rival: str, *, words: str, kl: 
     if missing:
         return f"{start} {' and '.join(missing)}: no coefficient of both signs reaches that KL."
     by_name = table.set_index("technique")
+    lost = [name for name in (reference, rival) if not by_name.n[name]]
+    if lost:
+        return f"{start} {' and '.join(lost)}: no number at that KL, so nothing is known."
     row, mine = by_name.loc[rival], by_name.loc[reference]
     said = f"{row.difference:+.3f} [{row.difference_low:+.3f}, {row.difference_high:+.3f}]"
     holm_p = f"p {row.p:.3g}, {row.p_holm:.3g} after Holm, n {row.n:.0f}"

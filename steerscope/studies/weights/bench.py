@@ -16,7 +16,7 @@ from steerscope.engine.generation import Sampler, sampler_at
 from steerscope.engine.score import kl_from_plain, preferences
 from steerscope.errors import BadValueError, PureGainWarning
 from steerscope.extraction.activations import extract
-from steerscope.judges import WORLDS, choose_judge
+from steerscope.judges import WORLDS
 from steerscope.judges.perplexity import text_nats
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
@@ -27,6 +27,7 @@ from steerscope.progress import Track
 from steerscope.runs.results import Row, Run, check_run_folder
 from steerscope.steering.interventions import Cell
 from steerscope.studies.bench import Bench, Decoding, Material, cell_row, without_numbers
+from steerscope.studies.judging import Question, find_judge
 from steerscope.studies.weights.findings import (
     CAPABILITY,
     KL,
@@ -166,9 +167,10 @@ def _is_right(margin: float) -> float:
 
 def _settings(plan: WeightSweepPlan) -> dict[str, Any]:
     """The plan, without what is newer than a run may be and left as it was, so that it continues."""
-    usual = {"bos": "auto", "revision": None, "chat": None}
+    usual = {"bos": "auto", "revision": None, "chat": None, "judge": None, "judge_labels": None}
     chat = as_chat(plan.chat)
     settings = asdict(plan) | {"chat": None if chat is None else chat.stored()}
+    del settings["judge_url"]
     return {k: v for k, v in settings.items() if k not in usual or v != usual[k]}
 
 
@@ -206,19 +208,10 @@ def bind(
     contrasts = in_chat(model, contrasts, plan.chat)
     pairs = pairs.map(lambda part: in_chat(model, part, plan.chat))
     prompts = prompts.map(lambda part: in_chat(model, part, plan.chat))
-    asked = (*prompts.select.prompts, *prompts.test.prompts)
-    judge = TargetJudge(choose_judge(contrasts, asked))
+    judging = find_judge(_question(plan, contrasts, pairs, prompts), model, out)
+    judge = TargetJudge(judging.judge)
     has_oracle = bool(judge.effect.kept)
-    if plan.capability is None and not has_oracle:
-        raise BadValueError(
-            f"no oracle reads what {contrasts.name} leaves alone; name a contrast set whose positive "
-            "text a capable model prefers as capability."
-        )
-    if plan.capability is not None and has_oracle:
-        raise BadValueError(
-            "a capability set is not used here, since an oracle reads what a continuation kept; "
-            "leave it out."
-        )
+    _check_capability(plan, contrasts, has_oracle)
     capability = None if has_oracle else load_contrasts(str(plan.capability)).split(plan.seed)
     texts = _texts(plan, pairs, judge.world)
     screener = screen_of(pairs.select, judge.effect, plan.max_pairs)
@@ -233,11 +226,47 @@ def bind(
             "prompts_sha256": [prompts.select.sha256, prompts.test.sha256],
             "effect": asdict(judge.effect),
             "screened_by": screener.kind,
+            **judging.settings,
         },
         provenance=provenance_of(model),
     )
+    judging.keep(run)
     loaded = (plan, model, pairs, prompts, capability, texts, judge, screener, run, progress)
     return WeightBench(*loaded), edits
+
+
+def _question(
+    plan: WeightSweepPlan,
+    contrasts: ContrastSet,
+    pairs: Split[ContrastSet],
+    prompts: Split[PromptSet],
+) -> Question:
+    """What a judge is to tell."""
+    asked = (*prompts.select.prompts, *prompts.test.prompts)
+    return Question(
+        plan.judge,
+        plan.judge_labels,
+        contrasts,
+        pairs,
+        asked,
+        plan.n_new,
+        plan.seed,
+        plan.judge_url,
+    )
+
+
+def _check_capability(plan: WeightSweepPlan, contrasts: ContrastSet, has_oracle: bool) -> None:
+    """Refuse a sweep of which nothing tells what is kept, or two things do."""
+    if plan.capability is None and not has_oracle:
+        raise BadValueError(
+            f"no oracle reads what {contrasts.name} leaves alone; name a contrast set whose positive "
+            "text a capable model prefers as capability."
+        )
+    if plan.capability is not None and has_oracle:
+        raise BadValueError(
+            "a capability set is not used here, since an oracle reads what a continuation kept; "
+            "leave it out."
+        )
 
 
 def _check(model: LensModel, edits: Sequence[WeightEdit]) -> None:

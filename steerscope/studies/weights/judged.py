@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from steerscope.engine.generation import Continuation
 from steerscope.judges import Judge
 from steerscope.judges.effects import Effect
+from steerscope.judges.judges import read_all
 from steerscope.studies.weights.findings import CAPABILITY, towards
 from steerscope.texts.contrasts import Prompt
 
@@ -40,13 +42,27 @@ class TargetJudge:
 
     def read(self, prompt: Prompt, continuation: Continuation) -> dict[str, float]:
         """What the judge reads, with `to_<target>` and `capability` where an oracle reads."""
-        found = self.judge.read(prompt, continuation)
+        return self.read_all([prompt], [continuation])[0]
+
+    def read_all(
+        self, prompts: Sequence[Prompt], continuations: Sequence[Continuation]
+    ) -> list[dict[str, float]]:
+        """The same of many."""
+        found = read_all(self.judge, prompts, continuations)
+        return [self._told(prompt, values) for prompt, values in zip(prompts, found, strict=True)]
+
+    def _told(self, prompt: Prompt, found: dict[str, float]) -> dict[str, float]:
         effect = self.effect
         if not effect.is_share:
             return found
-        target = effect.positive if self.judge.applies(prompt, 1) else effect.negative
         moved = found[effect.metric]
-        found = found | {towards(effect, target): 0.0 if math.isnan(moved) else moved}
+        moved = 0.0 if math.isnan(moved) else moved
+        ways = [sign for sign in (1, -1) if self.judge.applies(prompt, sign)]
+        if len(ways) == 2:  # a score tells of any text on which side it is
+            sides = {effect.positive: moved, effect.negative: 1.0 - moved}
+            return found | {towards(effect, target): side for target, side in sides.items()}
+        target = effect.positive if ways == [1] else effect.negative
+        found = found | {towards(effect, target): moved}
         kept = [found[limit.metric] for limit in effect.kept if limit.metric in found]
         if not kept:
             return found

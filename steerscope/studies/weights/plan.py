@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from steerscope.errors import BadValueError
+from steerscope.judges.registry import PREFERENCE, check_judge, check_judge_url
 from steerscope.models.matrices import check_weight
 from steerscope.studies.weights.findings import Limits
 from steerscope.texts.bundled import DEFAULT_MODEL
@@ -46,6 +47,9 @@ class WeightSweepPlan:
         temperature: of sampling; 0 for the most likely token.
         bos: how texts begin: `auto`, `always` or `never`.
         revision: branch, tag or commit of a model on the hub; None for the newest.
+        judge: what reads the texts that are written, as in `Plan`, like what follows.
+        judge_labels: file of labelled texts for the judge.
+        judge_url: endpoint of the judge `lm`.
 
     Raises:
         UnknownNameError: no such edit or weight.
@@ -77,8 +81,13 @@ class WeightSweepPlan:
     bos: str = "auto"
     revision: str | None = None
     chat: bool | Chat | None = None
+    judge: str | None = None
+    judge_labels: str | None = None
+    judge_url: str | None = None
 
     def __post_init__(self) -> None:
+        check_judge(self.judge or PREFERENCE)
+        check_judge_url(self.judge, self.judge_url)
         object.__setattr__(self, "chat", as_chat(self.chat))
         for name in self.weights:
             check_weight(name)

@@ -1,0 +1,39 @@
+"""Arms at one KL, of which one may overflow."""
+
+from __future__ import annotations
+
+import logging
+
+from steerscope.errors import NotFiniteError
+from steerscope.experiments.jobs import combinations
+from steerscope.experiments.jobs.combinations import CombinationStep, arms_of_rows, best_of
+from steerscope.experiments.jobs.job import Machine
+from steerscope.progress import silent
+
+
+def test_an_arm_without_numbers_is_named_in_its_rows_and_the_others_go_on(
+    tmp_path, monkeypatch, caplog
+):
+    def dose(_model, arm, _kl, _texts):
+        if arm.name.endswith(" 0"):
+            raise NotFiniteError("the KL is nan at a dose of 1")
+        return 0.5, 0.1
+
+    monkeypatch.setattr(combinations, "matched_dose", dose)
+    step = CombinationStep(
+        model="microworld", contrasts="mood", prompts=None, other=None, layers=(0, 1), kl=0.1,
+        n_kl_prompts=2, n_select=2, n_test=2, n_new=3, temperature=0.0, seed=0, dtype="auto",
+        backbone="auto",
+    )  # fmt: skip
+    with caplog.at_level(logging.WARNING):
+        table = step.make(tmp_path / "run", Machine(), silent).table()
+    lost = table[table.status == "not_finite"]
+    assert set(lost.cell) == {"single layer 0"}
+    assert lost.value.isna().all()
+    assert set(table.cell) == {"plain", "single layer 0", "single layer 1", "all layers"}
+    assert "single layer 0: the KL is nan" in caplog.text
+    metric = table.metric.iloc[0]
+    arms = arms_of_rows(table, metric, "test")
+    assert arms.loc["single layer 0"].isna().all()
+    assert arms.drop("single layer 0").notna().all(axis=None)
+    assert best_of(table, metric, "single layer") == "single layer 1"

@@ -1,0 +1,104 @@
+"""A judge is a field of every job that reads texts; experiments from before it find their runs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from steerscope.errors import ExperimentError
+from steerscope.experiments import parse_experiment
+from steerscope.experiments.identity import find_runs, folder_of
+from steerscope.experiments.jobs import find_job
+from steerscope.experiments.jobs.job import Machine
+from steerscope.judges.registry import KEPT
+from steerscope.progress import silent
+from steerscope.runs.results import Run
+from steerscope.verification.judged import check_judged
+
+HEAD = """\
+name: judged
+question: Is it shown?
+job: {job}
+models: ['{model}']
+contrasts: ['{contrasts}']
+decoding: {{n_new: 6}}
+judge: 'words:{words}'
+"""
+JOBS = {
+    "sweep": "sites: {layers: [0]}\ndoses: {values: [1.0]}\nsample: {select: 4, layer_nulls: 0}\n",
+    "comparison": "methods: [mean_diff, pca_centred]\nsites: {layers: [0]}\n"
+    "sample: {nulls: 1, pairs: 4, kl_prompts: 3, test: 4}\nmatched: {kl: 0.02}\n",
+    "combinations": "sites: {layers: [0, 1]}\nsample: {kl_prompts: 3, select: 3, test: 3}\n"
+    "matched: {kl: 0.02}\n",
+    "edits": "sites: {layers: [0]}\nedits: {names: [power], matrices: [down], amounts: [0.5]}\n"
+    "sample: {select: 4, test: 4, texts: 2, nulls: 1}\nother: '{contrasts}'\n",
+}
+
+QUICK = ("sweep", "combinations")
+
+
+@pytest.fixture
+def experiment(words, tmp_path, tiny_folder):
+    file = tmp_path / "w6.yaml"
+    file.write_text("positive: [w6, w7]\nnegative: [w8, w9]\n")
+
+    def make(job, **changes):
+        fields = {"model": tiny_folder("llama"), "contrasts": words, "words": file}
+        text = HEAD + JOBS[job].replace("{", "{{").replace("}", "}}").replace(
+            "{{contrasts}}", "{contrasts}"
+        )
+        said = text.format(job=job, **fields)
+        for old, new in changes.items():
+            said = said.replace(old, new)
+        return parse_experiment(said, "judged.yaml")
+
+    return make
+
+
+@pytest.mark.filterwarnings("ignore::steerscope.errors.PureGainWarning")
+@pytest.mark.parametrize(
+    "job",
+    [*QUICK, *(pytest.param(job, marks=pytest.mark.slow) for job in JOBS if job not in QUICK)],
+)
+def test_every_job_that_reads_texts_has_the_judge_of_its_file(job, experiment, tmp_path):
+    asked = experiment(job)
+    (step,) = find_job(job).steps(asked)
+    run = step.make(tmp_path / "runs" / "one", Machine(), silent)
+    assert run.configuration["judge"] == asked.judge
+    assert run.configuration["effect"]["metric"] == "shown"
+    assert (run.path / KEPT).is_file()
+    shown = run.table().query("metric == 'shown'").value
+    assert set(shown.dropna()) <= {0.0, 1.0}
+    n, differences = check_judged(Run.open(run.path))
+    assert n >= 1
+    assert not differences
+    assert find_runs([step], tmp_path).runs[0].path == run.path
+    assert find_job(job).tables(asked, [run])
+
+
+def test_an_experiment_from_before_judges_finds_its_runs_under_their_names(experiment, tmp_path):
+    asked = experiment("sweep").model_copy(update={"judge": None})
+    (step,) = find_job("sweep").steps(asked)
+    settings = {k: v for k, v in step.settings.items() if not k.startswith("judge")}
+    Run.start(tmp_path / "runs" / "old", settings, provenance={})
+    assert find_runs([step], tmp_path).runs[0] is not None
+    (other,) = find_job("sweep").steps(experiment("sweep"))
+    assert find_runs([other], tmp_path).runs == (None,)
+    assert folder_of(step) != folder_of(other)
+    (elsewhere,) = find_job("sweep").steps(
+        experiment("sweep").model_copy(update={"judge": "lm:m", "judge_url": "http://h/v1"})
+    )
+    (moved,) = find_job("sweep").steps(
+        experiment("sweep").model_copy(update={"judge": "lm:m", "judge_url": "http://i/v1"})
+    )
+    assert folder_of(elsewhere) == folder_of(moved)
+    assert "judge_url" not in json.dumps(settings)
+
+
+def test_an_unknown_judge_of_a_file_is_named_with_its_line(experiment):
+    with pytest.raises(
+        ExperimentError, match=r"(?s)judged\.yaml, line 7.*unknown judge 'wrods'"
+    ) as error:
+        experiment("sweep", **{"words:": "wrods:"})
+    assert "\n" not in str(error.value)

@@ -8,7 +8,6 @@ random numbers; `ALIASES` are second names of one and the same vector.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import cast
 
 from steerscope.directions.controls import (
     covariance_matched_random,
@@ -123,7 +122,7 @@ def _one(given: Contrast | Mapping[Site, Contrast]) -> Contrast:
             'found["resid_post.5"].'
         )
     if isinstance(given, Contrast | Moments):
-        return cast(Contrast, given)  # the difference of means needs no more than the moments
+        return given  # the difference of means needs no more than the moments
     raise BadValueError(
         f"cannot find a direction from {type(given).__name__} {given!r:.60}; read the pairs first: "
         'extract(model, pairs, "resid_post.5").'

@@ -19,7 +19,8 @@ import numpy as np
 
 from steerscope.directions import mean_diff
 from steerscope.doses import Dose
-from steerscope.engine.generation import Sample, generate
+from steerscope.engine.generation import generate
+from steerscope.engine.sampling import Sample
 from steerscope.errors import SteerscopeError
 from steerscope.extraction.activations import extract
 from steerscope.judges import MicroworldJudge

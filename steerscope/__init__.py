@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from steerscope.directions.stability import jackknife, learning_curve, pairs_needed, split_half
     from steerscope.doses import Dose
     from steerscope.eigengaps import KeyView, eigengap, head_statistics
-    from steerscope.engine.calibration import calibrate
     from steerscope.engine.gathering import gather
-    from steerscope.engine.generation import Greedy, Sample, generate
+    from steerscope.engine.generation import generate
+    from steerscope.engine.sampling import Greedy, Sample
     from steerscope.engine.score import kl_from_plain, log_likelihoods
     from steerscope.errors import SteerscopeError
     from steerscope.experiments import Experiment, load_experiment, run_experiment
@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     )
     from steerscope.steering.control_vectors import ControlVector
     from steerscope.steering.interventions import Cell, Intervention, Steering, steer
+    from steerscope.steering.prompting import Prompting
     from steerscope.steering.scopes import Scope
     from steerscope.steering.strengths import (
         CosineGate,
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
         parse_strength,
     )
     from steerscope.steering.template_checks import check_templates
+    from steerscope.studies.bench import Decoding
     from steerscope.studies.geometry import (
         compare_geometries,
         cosine_matrix,
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
     from steerscope.studies.interferences import interference_table
     from steerscope.studies.methods.measure import compare_methods
     from steerscope.studies.methods.plan import ComparisonPlan
+    from steerscope.studies.parity import Reading, calibrate
     from steerscope.studies.predictors.findings import predictor_league
     from steerscope.studies.predictors.measure import measure_steerability, predictor_table
     from steerscope.studies.steering.drift import drift_table
@@ -137,12 +140,13 @@ _HOME = {
     "ControlVector": "steering.control_vectors",
     "Conversation": "texts.chats",
     "CosineGate": "steering.strengths",
+    "Decoding": "studies.bench",
     "Direction": "directions",
     "Dose": "doses",
     "EigengapGate": "steering.strengths",
     "Experiment": "experiments",
     "Gradients": "extraction.activations",
-    "Greedy": "engine.generation",
+    "Greedy": "engine.sampling",
     "Intervention": "steering.interventions",
     "KeyView": "eigengaps",
     "LensModel": "models.lens_model",
@@ -150,10 +154,12 @@ _HOME = {
     "Moments": "extraction.activations",
     "Place": "weights",
     "ProjectionGate": "steering.strengths",
+    "Prompting": "steering.prompting",
     "ReadToken": "extraction.reading",
+    "Reading": "studies.parity",
     "Run": "runs.results",
     "SaePlan": "sae",
-    "Sample": "engine.generation",
+    "Sample": "engine.sampling",
     "Scope": "steering.scopes",
     "Site": "sites",
     "SparseAutoencoder": "sae",
@@ -171,7 +177,7 @@ _HOME = {
     "activation_landscape": "diagnostics.landscapes",
     "add_gradients": "extraction.gradients",
     "audit": "audits",
-    "calibrate": "engine.calibration",
+    "calibrate": "studies.parity",
     "check_claims": "claims",
     "check_templates": "steering.template_checks",
     "compare_geometries": "studies.geometry",
@@ -260,6 +266,7 @@ __all__ = [
     "ControlVector",
     "Conversation",
     "CosineGate",
+    "Decoding",
     "Direction",
     "Dose",
     "EigengapGate",
@@ -273,7 +280,9 @@ __all__ = [
     "Moments",
     "Place",
     "ProjectionGate",
+    "Prompting",
     "ReadToken",
+    "Reading",
     "Run",
     "SaePlan",
     "Sample",

@@ -51,6 +51,41 @@ def kl_from_log_q(
     return found.clamp_min_(0.0)
 
 
+def divergences_from_log_q(
+    steered: Float[Tensor, "row pos vocab"],
+    log_q: Float[Tensor, "prompt pos vocab"],
+    which: Int[Tensor, " row"],
+) -> tuple[Float[Tensor, "row pos"], Float[Tensor, "row pos"], Float[Tensor, "row pos"]]:
+    """KL(steered || plain), KL(plain || steered) and the Jensen-Shannon divergence, in nats.
+
+    JS = KL(p || m) / 2 + KL(q || m) / 2 with m = (p + q) / 2; it is at most log 2 and the same both ways.
+
+    Args:
+        steered: logits.
+        log_q: log-probabilities of the plain model.
+        which: the prompt of each row.
+
+    Source: Lin 1991, for Jensen-Shannon.
+    """
+    shape = steered.shape[:-1]
+    kl, reverse, js = (steered.new_empty(shape, dtype=torch.float32) for _ in range(3))
+    at_once = max(1, _LOGITS_IN_CACHE // (steered.shape[1] * steered.shape[2]))
+    for start in range(0, len(steered), at_once):
+        part = slice(start, start + at_once)
+        log_p = torch.log_softmax(steered[part].float(), dim=-1)
+        plain = log_q[which[part]]
+        p, q = log_p.exp(), plain.exp()
+        gap = log_p - plain
+        kl[part] = torch.linalg.vecdot(p, gap)
+        reverse[part] = -torch.linalg.vecdot(q, gap)
+        # log p - log m = log 2 - log(1 + q / p), which is no difference of large numbers
+        js[part] = math.log(2) - 0.5 * (
+            torch.linalg.vecdot(p, torch.nn.functional.softplus(-gap))
+            + torch.linalg.vecdot(q, torch.nn.functional.softplus(gap))
+        )
+    return kl.clamp_min_(0.0), reverse.clamp_min_(0.0), js.clamp_min_(0.0)
+
+
 def change_rate(before: Sequence[Sequence[int]], after: Sequence[Sequence[int]]) -> float:
     """Share of continuations that differ in at least one token; NaN for none."""
     changed = [list(a) != list(b) for a, b in zip(before, after, strict=True)]
@@ -64,6 +99,48 @@ def distinct_n(tokens: Sequence[int], n: int) -> float:
     """
     grams = [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
     return len(set(grams)) / len(grams) if grams else math.nan
+
+
+def distinct_across(texts: Sequence[Sequence[int]], n: int) -> float:
+    """Different n-grams over n-grams of several texts together; NaN if there are none.
+
+    Source: Li et al. 2016 (arXiv:1510.03055).
+    """
+    grams = [gram for tokens in texts for gram in _grams(tokens, n)]
+    return len(set(grams)) / len(grams) if grams else math.nan
+
+
+def self_bleu(texts: Sequence[Sequence[int]], longest: int = 4) -> float:
+    """Mean BLEU of each text against the others: 1 where all are the same, near 0 where they share nothing.
+
+    Geometric mean of the clipped precisions of 1- to 4-grams, a precision of 0 counted as 0.1 matches,
+    times the penalty of texts shorter than the nearest other. NaN for fewer than two texts with a token.
+
+    Source: Zhu et al. 2018 (arXiv:1802.01886), with the smoothing 1 of Chen & Cherry 2014.
+    """
+    there = [tuple(t) for t in texts if t]
+    if len(there) < 2:
+        return math.nan
+    scores = [_bleu(t, [*there[:i], *there[i + 1 :]], longest) for i, t in enumerate(there)]
+    return sum(scores) / len(scores)
+
+
+def _bleu(text: Sequence[int], others: Sequence[Sequence[int]], longest: int) -> float:
+    logs = []
+    for n in range(1, min(longest, len(text)) + 1):
+        counts = Counter(_grams(text, n))
+        most: Counter[tuple[int, ...]] = Counter()
+        for other in others:
+            most |= Counter(_grams(other, n))
+        matches = sum((counts & most).values())
+        logs.append(math.log((matches or 0.1) / counts.total()))
+    nearest = min((len(o) for o in others), key=lambda size: (abs(size - len(text)), size))
+    brevity = min(0.0, 1 - nearest / len(text))
+    return math.exp(brevity + sum(logs) / len(logs))
+
+
+def _grams(tokens: Sequence[int], n: int) -> list[tuple[int, ...]]:
+    return [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
 
 
 def repetition(tokens: Sequence[int], n: int = 4) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args
+from typing import ClassVar, Literal, TypeVar, cast, get_args
 
 from steerscope.errors import BadValueError, UnknownNameError, check_name
 
@@ -134,6 +134,9 @@ class Site:
     Layers and heads are 0-based; negatives are refused. On a model with grouped queries, `k` and
     `v` number the key-value heads.
 
+    Attributes:
+        module: the module of transformers that it was named by, whose output it is in most models.
+
     Raises:
         UnknownNameError: the stream does not exist.
         BadValueError: a negative layer or head, or a head on a stream without heads.
@@ -142,9 +145,13 @@ class Site:
     stream: Stream
     layer: int
     head: int | None = None
+    module: ClassVar[str] = ""  # no field: the same place under another name is the same place
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stream", check_stream(self.stream))
+        named = str(self.stream)
+        object.__setattr__(self, "stream", check_stream(named))
+        if named not in get_args(Stream) and "hook_" not in named:
+            object.__setattr__(self, "module", named)
         if self.layer < 0:
             raise BadValueError(f"layer {self.layer} is negative; layers count from 0.")
         if self.head is not None and self.stream not in HEAD_STREAMS:
@@ -176,9 +183,10 @@ class Site:
         module = _MODULE.fullmatch(text)
         if module and (match is None or module["inside"]):
             inside = module["inside"]
-            stream = "resid_post" if inside is None else _module_stream(inside)
-            if stream is not None:
-                return cls(stream, int(module["layer"]))
+            if inside is None:
+                return cls("resid_post", int(module["layer"]))
+            if _module_stream(inside) is not None:
+                return cls(cast(Stream, inside), int(module["layer"]))
             match = None
         if not match:
             raise BadValueError(
@@ -189,7 +197,7 @@ class Site:
         if match["stream"] in {"layers", "layer", "block", "blocks", "h"}:
             return cls("resid_post", int(match["layer"]))
         head = match["head"]
-        stream = check_stream(match["stream"])
+        stream = cast(Stream, match["stream"])
         return cls(stream, int(match["layer"]), None if head is None else int(head))
 
     @property

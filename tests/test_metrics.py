@@ -4,14 +4,19 @@ import math
 
 import pytest
 import torch
+from torch.distributions import Categorical
+from torch.distributions import kl_divergence as torch_kl
 
 from steerscope.metrics import (
     change_rate,
+    distinct_across,
     distinct_n,
+    divergences_from_log_q,
     is_degenerate,
     kl_divergence,
     longest_run,
     repetition,
+    self_bleu,
 )
 
 
@@ -69,3 +74,37 @@ def test_runs_of_short_units_are_found():
 )
 def test_collapse_is_recognised(tokens, collapsed):
     assert is_degenerate(tokens) is collapsed
+
+
+def test_diversity_across_texts_counts_their_n_grams_together():
+    # bigrams: 12 23, 12 24 -> 3 different of 4
+    assert distinct_across([[1, 2, 3], [1, 2, 4]], 2) == pytest.approx(3 / 4)
+    assert math.isnan(distinct_across([[1]], 2))
+
+
+def test_self_bleu_is_one_for_the_same_text_and_what_the_formula_gives_by_hand():
+    assert self_bleu([[1, 2, 3, 4, 5]] * 3) == pytest.approx(1.0)
+    # of 1 2 3 4 against 1 2 3 5: precisions 3/4, 2/3, 1/2 and 0.1/1, no penalty, both ways alike
+    expected = (3 / 4 * 2 / 3 * 1 / 2 * 0.1) ** (1 / 4)
+    assert self_bleu([[1, 2, 3, 4], [1, 2, 3, 5]]) == pytest.approx(expected)
+    # 1 2 against 1 2 3: precisions 1 and 1, penalty exp(1 - 3/2); back: 2/3, 1/2, 0.1/1
+    there, back = math.exp(-0.5), (2 / 3 * 1 / 2 * 0.1) ** (1 / 3)
+    assert self_bleu([[1, 2], [1, 2, 3]]) == pytest.approx((there + back) / 2)
+    assert math.isnan(self_bleu([[1, 2], []]))
+
+
+def test_divergences_are_those_of_torch_and_jensen_shannon_is_bounded():
+    generator = torch.Generator().manual_seed(0)
+    steered = 4 * torch.randn(3, 5, 11, generator=generator)
+    plain = 4 * torch.randn(2, 5, 11, generator=generator)
+    which = torch.tensor([0, 1, 1])
+    found = divergences_from_log_q(steered, plain.log_softmax(-1), which)
+    p, q = Categorical(logits=steered), Categorical(logits=plain[which])
+    m = Categorical(probs=(p.probs + q.probs) / 2)
+    js = (torch_kl(p, m) + torch_kl(q, m)) / 2
+    for mine, theirs in zip(found, (torch_kl(p, q), torch_kl(q, p), js), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
+    assert (found[2] < math.log(2)).all()
+    same = divergences_from_log_q(plain, plain.log_softmax(-1), torch.arange(2))
+    for values in same:
+        torch.testing.assert_close(values, torch.zeros_like(values), atol=1e-6, rtol=0)

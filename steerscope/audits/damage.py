@@ -6,6 +6,7 @@ import pandas as pd
 
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
+from steerscope.steering.prompting import METHODS
 
 _COLLAPSED = ("degenerate", "empty")
 _FEW = 0.05  # of the effect, or of the prompts
@@ -78,8 +79,9 @@ def missing_rows(evidence: Evidence) -> list[Finding]:
     """Conditions of one split and sign were not measured on the same prompts."""
     table, effect = evidence.table, evidence.effect
     rows = table[(table.metric == effect.metric) & (table.dose_natural != 0)]
+    towards = (rows.dose_natural > 0) | rows.method.isin(METHODS)  # what is asked for is positive
     found = []
-    for (split, positive), group in rows.groupby(["split", rows.dose_natural > 0]):
+    for (split, positive), group in rows.groupby(["split", towards]):
         prompts = group.groupby("cell").prompt.agg(frozenset)
         everyone = frozenset().union(*prompts)
         lacking = prompts[prompts.map(len) < len(everyone)]

@@ -15,6 +15,7 @@ import typer
 
 from steerscope.cli import experiments, jobs, sae_use, tools
 from steerscope.cli.adapter import adapter
+from steerscope.cli.calibrate import calibrate
 from steerscope.cli.claims import claims
 from steerscope.cli.endings import STOPPED, Ending, check_arguments
 from steerscope.cli.lint import lint
@@ -48,6 +49,7 @@ for command in (
     tools.eigengap,
     jobs.sweep,
     tools.steer,
+    calibrate,
     tools.lens,
     jobs.figures,
     texts,

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Judged, Loading, Recipe, Subject, Talk, Writing, grouped
+from steerscope.cli.options import (
+    Asking,
+    Drawing,
+    Judged,
+    Loading,
+    Recipe,
+    Subject,
+    Talk,
+    Writing,
+    grouped,
+)
 from steerscope.cli.shared import (
     Json,
     MaxSelect,
@@ -44,6 +54,7 @@ def report(
     ] = "0.5,1,2,2.5,3,4",
     scope: ScopeText = "all",
     writing: Writing,
+    drawing: Drawing,
     judged: Judged,
     max_select: MaxSelect = 120,
     max_test: MaxTest = 240,
@@ -51,6 +62,7 @@ def report(
     other: Annotated[
         str | None, typer.Option(help="contrast set of another concept, shown beside")
     ] = None,
+    asking: Asking,
     all_layers: AllLayers = False,
     search: Annotated[
         str,
@@ -74,7 +86,9 @@ def report(
         **subject.settings(),
         **recipe.settings(),
         **writing.settings(),
+        **drawing.settings(),
         **judged.settings(),
+        **asking.settings(),
         **loading.settings(),
         scope=scope,
         doses=steps,
@@ -146,6 +160,15 @@ def _as_json(findings: Findings) -> dict[str, Any]:
         "gain": asdict(f.gain) if f.gain else None,
         "flipped_and_undamaged": asdict(f.joint) if f.joint else None,
         "nulls": [asdict(rank) for rank in f.nulls],
+        "asking": [
+            {
+                "method": r.method,
+                "shows": asdict(r.shows),
+                "ahead_of_steering": asdict(r.ahead),
+                "kl_written_nats": r.kl_written,
+            }
+            for r in f.rivals
+        ],
         "over_random": asdict(f.over_random) if f.over_random else None,
         "kl_nats": f.kl,
         "kl_written_nats": f.kl_written,

@@ -22,22 +22,29 @@ from steerscope.cli.shared import (
     Device,
     DeviceMap,
     DType,
+    Examples,
+    Instruction,
     JudgeLabels,
     JudgeName,
     JudgeUrl,
     Layers,
     Memory,
     Method,
+    MinP,
     Model,
     NNew,
     Prompts,
     Read,
+    RepetitionPenalty,
     Revision,
+    Samples,
     Seed,
     StreamName,
     System,
     Temperature,
     TemplateArguments,
+    TopK,
+    TopP,
     TrustRemoteCode,
     parse_layers,
 )
@@ -45,7 +52,7 @@ from steerscope.errors import BadValueError
 from steerscope.texts.bundled import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from steerscope.engine.generation import Sampler
+    from steerscope.engine.sampling import Sampler
     from steerscope.models.lens_model import LensModel
     from steerscope.texts.chats import Chat
 
@@ -154,7 +161,7 @@ class Writing:
 
     def sampler(self) -> Sampler:
         """Sampling with the seed, or the most likely token at temperature 0."""
-        from steerscope.engine.generation import sampler_at
+        from steerscope.engine.sampling import sampler_at
 
         return sampler_at(self.temperature, self.seed)
 
@@ -164,12 +171,46 @@ class Writing:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """Which tokens may be drawn, and how many texts of each prompt."""
+
+    samples: Samples = 1
+    top_k: TopK = 0
+    top_p: TopP = 1.0
+    min_p: MinP = 0.0
+    repetition_penalty: RepetitionPenalty = 1.0
+
+    def settings(self) -> dict[str, Any]:
+        """The same, for a plan."""
+        return asdict(self)
+
+    def sampler(self, writing: Writing) -> Sampler:
+        """Sampling as is asked for, or the most likely token at temperature 0."""
+        from steerscope.engine.sampling import sampler_at
+
+        narrowing = {k: v for k, v in asdict(self).items() if k != "samples"}
+        return sampler_at(writing.temperature, writing.seed, **narrowing)
+
+
+@dataclass(frozen=True)
 class Judged:
     """What reads the texts that are written."""
 
     judge: JudgeName = None
     judge_labels: JudgeLabels = None
     judge_url: JudgeUrl = None
+
+    def settings(self) -> dict[str, Any]:
+        """The same, for a plan."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How the model is asked in words, beside which steering is set."""
+
+    instruction: Instruction = None
+    examples: Examples = 4
 
     def settings(self) -> dict[str, Any]:
         """The same, for a plan."""

@@ -74,6 +74,15 @@ JudgeLabels = Annotated[
     str | None,
     typer.Option(help="labelled texts for the judge and its card, JSON lines or CSV: text, label"),
 ]
+Instruction = Annotated[
+    str | None,
+    typer.Option(
+        help="ask for the concept in these words beside steering; default what a style wants"
+    ),
+]
+Examples = Annotated[
+    int, typer.Option(help="positive texts that ask for the concept beside steering; 0 for none")
+]
 Contrasts = Annotated[str, typer.Option(help="bundled contrast set, JSON-lines file or style:NAME")]
 Prompts = Annotated[str | None, typer.Option(help="bundled prompt set, .jsonl file or text file")]
 Method = Annotated[str, typer.Option(help="how the direction is found")]
@@ -107,6 +116,17 @@ NNew = Annotated[int, typer.Option("--n-new", help="new tokens per continuation"
 MaxSelect = Annotated[int, typer.Option(help="prompts to choose on, at most")]
 MaxTest = Annotated[int, typer.Option(help="prompts to state the effect on, at most")]
 Temperature = Annotated[float, typer.Option(help="of sampling; 0 for the most likely token")]
+Samples = Annotated[int, typer.Option(help="texts of each prompt")]
+TopK = Annotated[int, typer.Option(help="draw among so many likeliest tokens; 0 for all")]
+TopP = Annotated[
+    float, typer.Option(help="draw among the likeliest tokens that reach this probability together")
+]
+MinP = Annotated[
+    float, typer.Option(help="draw among tokens of at least this share of the highest probability")
+]
+RepetitionPenalty = Annotated[
+    float, typer.Option(help="divides the logits of tokens that are there already; 1 for none")
+]
 Force = Annotated[
     bool, typer.Option("--force", help="replace a file that steerscope did not write")
 ]
@@ -228,7 +248,9 @@ def read_vector(path: str, site: str | None, model: LensModel) -> Direction:
 
     found = {str(d.site): d for d in reversed(read_vectors(path, model))}
     if site is not None:
-        wanted = str(Site.parse(site))
+        place = Site.parse(site)
+        model.check_module(place)
+        wanted = str(place)
     elif len(found) == 1:
         wanted = next(iter(found))
     else:
@@ -248,7 +270,10 @@ def read_several(path: str, sites: Sequence[str] | None, model: LensModel) -> li
     for direction in read_vectors(path, model):
         found.setdefault(str(direction.site), []).append(direction)
     if sites:
-        wanted = list(dict.fromkeys(str(Site.parse(site)) for site in sites))
+        places = [Site.parse(site) for site in sites]
+        for place in places:
+            model.check_module(place)
+        wanted = list(dict.fromkeys(map(str, places)))
         for site in wanted:
             if site not in found:
                 raise UnknownNameError("site in this vector file", site, found)
@@ -295,7 +320,17 @@ def side_by_side(
     steered: Sequence[Continuation],
     kl: Sequence[float],
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Continuations without and with a change, as results and as lines; `kl` in nats a position."""
+    """Continuations without and with a change, as results and as lines.
+
+    Args:
+        prompts: what was continued.
+        plain: without the change; for several samples, those of a prompt one after another.
+        steered: with it.
+        kl: nats a position of each prompt.
+    """
+    n = len(plain) // max(1, len(prompts))
+    prompts = [text for text in prompts for _ in range(n)]
+    kl = [nats for nats in kl for _ in range(n)]
     results = [
         {"prompt": text, "plain": before.text, "steered": after.text, "kl_nats": nats}
         for text, before, after, nats in zip(prompts, plain, steered, kl, strict=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Recipe, Talk, Trying, Writing, grouped
+from steerscope.cli.options import Drawing, Recipe, Talk, Trying, Writing, grouped
 from steerscope.cli.shared import (
     Contrasts,
     Force,
@@ -244,6 +244,7 @@ def steer(
         str, typer.Option(help="share of the change, such as 0.5, ramp:8, decay:4 or cosine:0.3")
     ] = "1.0",
     writing: Writing,
+    drawing: Drawing,
     talk: Talk,
     allow_other_weights: Annotated[
         bool, typer.Option(help="use a vector of a sibling of the model, with a warning")
@@ -262,7 +263,7 @@ def steer(
 
     amount = _dose_for(operator, dose, unit)
     where, share, chat = Scope.parse(scope), parse_strength(strength), talk.asked()
-    sampler = writing.sampler()
+    sampler, n = drawing.sampler(writing), drawing.samples
     check_vector(vector)
     loaded = loading.load(model)
     directions = read_several(vector, site, loaded)
@@ -274,7 +275,7 @@ def steer(
         amount = found.required
     steering = along(directions, amount, operator, where, share)
     cells = [Cell(), Cell((steering,))]
-    plain, steered = generate(loaded, texts, cells, n_new=writing.n_new, sampler=sampler)
+    plain, steered = generate(loaded, texts, cells, n_new=writing.n_new, sampler=sampler, samples=n)
     kl = kl_from_plain(loaded, texts, cells[1:])[0].tolist()
     results, lines = side_by_side(prompt, plain, steered, kl)
     if len(directions) > 1:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from steerscope.engine.sampling import Greedy, Sampler, check_samples, penalised
 from steerscope.errors import BadValueError, NotFiniteError
 from steerscope.models.caches import Cache, Recompute
 from steerscope.models.lens_model import LensModel, TextOrIds
@@ -31,6 +30,7 @@ from steerscope.models.prompts import Prompts, as_prompts
 from steerscope.progress import Track, silent
 from steerscope.steering.cells import PLAIN, Cells, as_cells
 from steerscope.steering.interventions import Cell, Rows, attach_cells
+from steerscope.steering.prompting import is_prompting, on_activations, seen_under
 
 _ROWS_AT_ONCE = 1024
 _FULL_ENOUGH = 2 / 3  # share of the rows of a batch that must go on, else the others are taken out
@@ -54,78 +54,6 @@ class Continuation:
     finite: bool = True
 
 
-@runtime_checkable
-class Sampler(Protocol):
-    """Chooses the next token of each row."""
-
-    def choose(
-        self, logits: Float[Tensor, "row vocab"], keys: Sequence[str]
-    ) -> Int[Tensor, " row"]:
-        """Next tokens; `keys` name prompt and step, so that no choice depends on its batch."""
-        ...
-
-
-@dataclass(frozen=True)
-class Greedy:
-    """The most likely token."""
-
-    def choose(
-        self,
-        logits: Float[Tensor, "row vocab"],
-        keys: Sequence[str],  # noqa: ARG002 - greedy choice needs no randomness
-    ) -> Int[Tensor, " row"]:
-        """Next tokens."""
-        return logits.argmax(dim=-1)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A token drawn from the softmax at a temperature.
-
-    One uniform number per prompt and step, made from the seed, the tokens of the prompt and the step,
-    is put through the inverse of the cumulative distribution. So a row gets the same tokens in any
-    batch and in any order, and all conditions of a prompt share their random numbers: what differs
-    between their texts is what they did, and a condition that does nothing writes the plain text.
-    """
-
-    temperature: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.temperature < math.inf:
-            raise BadValueError(
-                f"temperature {self.temperature} must be positive and finite; use Greedy() for the "
-                "limit 0."
-            )
-
-    def choose(
-        self, logits: Float[Tensor, "row vocab"], keys: Sequence[str]
-    ) -> Int[Tensor, " row"]:
-        """Next tokens."""
-        cumulative = torch.softmax(logits.double() / self.temperature, dim=-1).cumsum(dim=-1)
-        uniform = torch.tensor(
-            [[_uniform(f"{self.seed}|{key}")] for key in keys],
-            dtype=torch.float64,
-            device=logits.device,
-        )
-        threshold = uniform * cumulative[:, -1:]
-        return (
-            torch.searchsorted(cumulative, threshold, right=True)
-            .squeeze(-1)
-            .clamp_max(logits.shape[-1] - 1)
-        )
-
-
-def sampler_at(temperature: float, seed: int) -> Sampler:
-    """Sampling at a temperature, or the most likely token at 0."""
-    return Greedy() if temperature == 0 else Sample(temperature, seed)
-
-
-def _uniform(key: str) -> float:
-    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
-    return int.from_bytes(digest) / 2**64
-
-
 @torch.no_grad()
 def generate(  # noqa: PLR0913 - each is a choice of its own
     model: LensModel,
@@ -137,9 +65,12 @@ def generate(  # noqa: PLR0913 - each is a choice of its own
     batch_size: int | None = None,
     use_cache: bool = True,
     bos: str | None = None,
+    samples: int = 1,
     progress: Track = silent,
 ) -> list[list[Continuation]]:
     """Continue every prompt under every condition; `result[c][p]` is prompt p under cell c.
+
+    With several samples of each prompt, those of prompt p are `result[c][p * samples:][:samples]`.
 
     A row is one prompt under one condition. Rows run together whenever they are equally long: longer
     ones join when the others have grown, those that end leave. So no row is ever padded.
@@ -153,9 +84,11 @@ def generate(  # noqa: PLR0913 - each is a choice of its own
         batch_size: most rows at once; default as many as the memory holds, up to 1,024.
         use_cache: whether keys and values are kept between steps; the tokens are the same.
         bos: how texts begin: `auto`, `always` or `never`; default as the model's do.
+        samples: texts for each prompt, each with random numbers of its own.
         progress: shows the loop over groups of rows.
 
     Raises:
+        BadValueError: several samples of a sampler that always says the same.
         PromptTooLongError: a prompt and its continuation do not fit into the context.
         MemoryBudgetError: not one row fits into the memory.
         NotFiniteError: the logits hold a NaN or an infinity; the message names the condition.
@@ -163,9 +96,11 @@ def generate(  # noqa: PLR0913 - each is a choice of its own
     asked, cells = as_prompts(prompts), as_cells(cells)
     if bos is not None:
         asked = [model.tokens(p, bos=bos) for p in asked]
+    repeated = [p for p in asked for _ in range(check_samples(samples, sampler))]
     found = attempt(
-        model, asked, cells, n_new=n_new, sampler=sampler, batch_size=batch_size,
-        use_cache=use_cache, progress=progress,
+        model, repeated, cells, n_new=n_new, sampler=sampler, batch_size=batch_size,
+        use_cache=use_cache, numbers=[i % samples for i in range(len(repeated))],
+        progress=progress,
     )  # fmt: skip
     broken = [c for c, row in zip(cells, found, strict=True) if not all(r.finite for r in row)]
     if broken:
@@ -179,7 +114,7 @@ def generate(  # noqa: PLR0913 - each is a choice of its own
 
 
 @torch.no_grad()
-def attempt(
+def attempt(  # noqa: PLR0913 - each is a choice of its own
     model: LensModel,
     prompts: Sequence[TextOrIds],
     cells: Sequence[Cell] = (Cell(),),
@@ -188,9 +123,13 @@ def attempt(
     sampler: Sampler | None = None,
     batch_size: int | None = None,
     use_cache: bool = True,
+    numbers: Sequence[int] | None = None,
     progress: Track = silent,
 ) -> list[list[Continuation]]:
     """`generate`, but where logits are no numbers the row ends, marked as not finite: for sweeps.
+
+    A prompt may stand several times among the prompts; `numbers` then tells its samples apart, each
+    with random numbers of its own.
 
     Raises:
         PromptTooLongError: a prompt and its continuation do not fit into the context.
@@ -198,16 +137,11 @@ def attempt(
     """
     if n_new < 1:
         raise BadValueError(f"n_new is {n_new}; ask for at least 1 token.")
-    ids = [model.tokens(p, room=n_new) for p in prompts]
-    texts = [",".join(map(str, i)) for i in ids]
-    rows = [
-        _Row(c, p, ids[p], texts[p])
-        for p in sorted(range(len(ids)), key=lambda p: len(ids[p]))
-        for c in range(len(cells))
-    ]
-    longest = max(map(len, ids), default=0)
+    rows = _rows_of(model, prompts, cells, n_new, numbers or [0] * len(prompts))
+    longest = max((len(row.ids) for row in rows), default=0)
     plan, tokens_at_once = generation_plan(model, longest, n_new, batch_size or _ROWS_AT_ONCE)
-    decoder = _Decoder(model, cells, n_new, sampler or Greedy(), use_cache, tokens_at_once)
+    acting = [on_activations(cell) for cell in cells]
+    decoder = _Decoder(model, acting, n_new, sampler or Greedy(), use_cache, tokens_at_once)
     groups = [rows[start : start + plan.rows] for start in range(0, len(rows), plan.rows)]
     with model.turn.using(), decoder.attached():
         for group in progress(groups, "generating"):
@@ -247,15 +181,50 @@ def generation_plan(
 
 @dataclass(eq=False)
 class _Row:
-    """One prompt under one condition, while it is being continued."""
+    """One prompt under one condition, while it is being continued.
+
+    Attributes:
+        cell: number of the condition.
+        prompt: number of the prompt.
+        seen: number of what the model sees of it, the same for the same tokens.
+        ids: what it sees.
+        key: the prompt itself and the number of the sample, by which all conditions share their random
+            numbers.
+    """
 
     cell: int
     prompt: int
+    seen: int
     ids: list[int]
     key: str
     written: list[int] = field(default_factory=list)
     ended: bool = False
     finite: bool = True
+
+
+def _rows_of(
+    model: LensModel,
+    prompts: Sequence[TextOrIds],
+    cells: Sequence[Cell],
+    n_new: int,
+    numbers: Sequence[int],
+) -> list[_Row]:
+    """Every prompt as it is seen under every condition, the shortest first.
+
+    The first of several samples has the key of a single one, so that it is the same text.
+    """
+    known: dict[tuple[int, ...], int] = {}
+    rows = []
+    for p, prompt in enumerate(prompts):
+        ids = model.tokens(prompt, room=n_new)
+        key = ",".join(map(str, ids)) + (f"#{numbers[p]}" if numbers[p] else "")
+        for c, cell in enumerate(cells):
+            seen = ids
+            if is_prompting(cell):
+                seen = model.tokens(seen_under(cell, prompt), room=n_new)
+            number = known.setdefault(tuple(seen), len(known))
+            rows.append(_Row(c, p, number, seen, key))
+    return sorted(rows, key=lambda row: (len(row.ids), row.seen))
 
 
 def _first_of_length(rows: Sequence[_Row], length: int) -> list[_Row]:
@@ -318,10 +287,10 @@ class _Decoder:
     def _parts_by_prompt(self, rows: Sequence[_Row], length: int) -> Iterator[list[_Row]]:
         """The rows of as many prompts as one pass may hold, which are neighbours."""
         at_once = max(1, self.tokens_at_once // length)
-        numbers = list(dict.fromkeys(row.prompt for row in rows))
+        numbers = list(dict.fromkeys(row.seen for row in rows))
         for start in range(0, len(numbers), at_once):
             part = set(numbers[start : start + at_once])
-            yield [row for row in rows if row.prompt in part]
+            yield [row for row in rows if row.seen in part]
 
     def _first_passes(self, rows: Sequence[_Row], length: int, cache: Cache) -> list[_Row]:
         """Run prompts of one length and join them to the cache; the rows in their order there.
@@ -329,7 +298,7 @@ class _Decoder:
         A plain pass over the different prompts comes first; every row then runs only the blocks
         from the first that its condition changes.
         """
-        prompts = list({row.prompt: row.ids for row in rows}.items())
+        prompts = list({row.seen: row.ids for row in rows}.items())
         place = {number: i for i, (number, _) in enumerate(prompts)}
         tokens = self._tensor([ids for _, ids in prompts])
         self._assign([])
@@ -348,7 +317,7 @@ class _Decoder:
             for start in range(0, len(mine), at_once):
                 part = mine[start : start + at_once]
                 new = self._new_cache(len(part), length)
-                which = self._tensor([place[row.prompt] for row in part])
+                which = self._tensor([place[row.seen] for row in part])
                 self._assign(part)
                 with self.model.clock.hold(length):
                     logits = plain.resume(which, block, cache=new, last=1)
@@ -410,6 +379,9 @@ class _Decoder:
             logits = logits[finite]
         if not going:
             return
+        penalty = getattr(self.sampler, "repetition_penalty", 1.0)
+        if penalty != 1.0:
+            logits = penalised(logits, [[*r.ids, *r.written] for r in going], penalty)
         chosen = self.sampler.choose(logits, [f"{r.key}|{len(r.written)}" for r in going]).tolist()
         for row, token in zip(going, chosen, strict=True):
             row.ended = token in self.model.vocabulary.ends

@@ -20,6 +20,7 @@ from steerscope.models.prompts import Prompts, as_prompts
 from steerscope.progress import Track, silent
 from steerscope.steering.cells import Cells, as_cells
 from steerscope.steering.interventions import Cell, Intervention, Rows, attach_cells
+from steerscope.steering.prompting import is_prompting, on_activations, seen_under
 from steerscope.texts.batches import equal_length_batches
 
 _TEXTS_AT_ONCE = 1024
@@ -40,7 +41,8 @@ def kl_from_plain(
     Args:
         model: the model.
         prompts: texts or token ids; a text alone is one prompt.
-        cells: the conditions, a steering or a direction alone being one; a plain one gives 0.
+        cells: the conditions, a steering or a direction alone being one; a plain one gives 0, a
+            prompting NaN, since it has other positions.
         batch_size: rows in one pass; default as many as are run fastest and the memory holds.
         progress: shows the loop.
 
@@ -61,9 +63,14 @@ def kl_by_position(
     batch_size: int | None = None,
     progress: Track = silent,
 ) -> list[Float[Tensor, "cell pos"]]:
-    """KL(steered || plain) at every position but 0 of each prompt, in nats, teacher-forced."""
+    """KL(steered || plain) at every position but 0 of each prompt, in nats, teacher-forced.
+
+    NaN under a condition that changes the prompt itself.
+    """
     ids = [model.tokens(p) for p in prompts]
     found = [torch.full((len(cells), len(i) - 1), torch.nan) for i in ids]
+    defined = [c for c, cell in enumerate(cells) if not is_prompting(cell)]
+    acting = [cells[c] for c in defined]
     texts = rows_that_fit(model, ids, batch_size)
     for batch in progress(equal_length_batches(ids, texts, model.device), "measuring KL"):
         wanted = batch.tokens.shape[1] - 1
@@ -71,10 +78,10 @@ def kl_by_position(
             continue
         plain = model.plain_pass(batch.tokens)
         log_q = torch.log_softmax(_plain_logits(plain, wanted).float(), dim=-1)
-        for some, which, logits in under_each(plain, cells, at_most=texts, last=wanted):
+        for some, which, logits in under_each(plain, acting, at_most=texts, last=wanted):
             kl = kl_from_log_q(logits, log_q, which).cpu()
             for number, place, row in zip(some, which.tolist(), kl, strict=True):
-                found[batch.indices[place]][number] = row
+                found[batch.indices[place]][defined[number]] = row
     return found
 
 
@@ -204,8 +211,16 @@ def preferences(
     batch_size: int | None = None,
     progress: Track = silent,
 ) -> Float[Tensor, "cell pair"]:
-    """`preference` under many conditions."""
+    """`preference` under many conditions; under a prompting, of the texts as they are then seen."""
     texts = [text for pair in pairs for text in pair]
-    scores = log_likelihoods_under(model, texts, cells, batch_size=batch_size, progress=progress)
-    sums = torch.tensor([[float(s.sum()) for s in row] for row in scores])
+    said = [c for c, cell in enumerate(cells) if is_prompting(cell)]
+    plain = [c for c in range(len(cells)) if c not in said]
+    sums = torch.full((len(cells), len(texts)), torch.nan)
+    for some in ([plain] if plain else []) + [[c] for c in said]:
+        seen = [seen_under(cells[some[0]], text) for text in texts]
+        acting = [on_activations(cells[c]) for c in some]
+        scores = log_likelihoods_under(
+            model, seen, acting, batch_size=batch_size, progress=progress
+        )
+        sums[some] = torch.tensor([[float(s.sum()) for s in row] for row in scores])
     return sums[:, 0::2] - sums[:, 1::2]

@@ -4,47 +4,74 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from steerscope.engine.score import rows_that_fit
-from steerscope.metrics import kl_from_log_q
-from steerscope.models.lens_model import LensModel
+from steerscope.metrics import divergences_from_log_q
+from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.steering.interventions import Cell, Rows, attach_cells
+from steerscope.steering.prompting import is_prompting, on_activations, seen_under
 from steerscope.texts.batches import Batch, equal_length_batches
 
 
 @dataclass(frozen=True, eq=False)
 class WrittenScores:
-    """Two means over the written tokens of each text; NaN for a text without any.
+    """Means over the written tokens of each text; NaN for a text without any.
 
     Attributes:
         nll: nats per token under the plain model.
         kl: KL(steered || plain) of the distributions that the tokens were drawn from, in nats per
             token; 0 for the plain condition.
+        kl_reverse: KL(plain || steered) of the same.
+        js: their Jensen-Shannon divergence, at most log 2.
     """
 
     nll: Float[np.ndarray, "cell prompt"]
     kl: Float[np.ndarray, "cell prompt"]
+    kl_reverse: Float[np.ndarray, "cell prompt"]
+    js: Float[np.ndarray, "cell prompt"]
+
+    def keep(self, text: _Text, divergences: Sequence[Float[Tensor, " pos"]]) -> None:
+        """Store the means of one text."""
+        for into, values in zip((self.kl, self.kl_reverse, self.js), divergences, strict=True):
+            into[text.cell, text.prompt] = float(values.mean())
 
 
 @dataclass(frozen=True)
 class _Text:
-    """A prompt and what was written after it under a condition."""
+    """A prompt and what was written after it under a condition.
+
+    Attributes:
+        cell: number of the condition.
+        prompt: number of the prompt.
+        tokens: of the prompt and of what was written.
+        start: where what was written begins.
+        seen: tokens of the prompt as the condition shows it; None for the prompt itself.
+    """
 
     cell: int
     prompt: int
     tokens: tuple[int, ...]
-    start: int  # of what was written
+    start: int
+    seen: tuple[int, ...] | None = None
+
+    def as_seen(self) -> _Text:
+        """What is written after the prompt as it is seen."""
+        if self.seen is None:
+            return self
+        tokens = (*self.seen, *self.tokens[self.start :])
+        return replace(self, tokens=tokens, start=len(self.seen), seen=None)
 
 
 @torch.no_grad()
 def written_scores(
     model: LensModel,
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[TextOrIds],
     cells: Sequence[Cell],
     written: Sequence[Sequence[Sequence[int]]],
 ) -> WrittenScores:
@@ -52,10 +79,12 @@ def written_scores(
 
     A text is steered as it was while it was written: what is prompt and what is written counts for the
     scope. Every text runs once plain, and under its condition only the blocks from its site upward.
+    Plain is always after the prompt itself: what a prompting says is part of its condition, and its KL
+    is that of the tokens with those words before the prompt from the tokens without them.
 
     Args:
         model: the model.
-        prompts: tokens of each prompt.
+        prompts: texts, or token ids where no condition says anything.
         cells: the conditions.
         written: tokens of each condition after each prompt.
 
@@ -63,17 +92,24 @@ def written_scores(
         MemoryBudgetError: not one text fits into the memory.
     """
     shape = (len(cells), len(prompts))
-    found = WrittenScores(np.full(shape, np.nan), np.full(shape, np.nan))
+    found = WrittenScores(*(np.full(shape, np.nan) for _ in range(4)))
+    given = [model.tokens(p) for p in prompts]
     texts = [
-        _Text(c, p, (*prompts[p], *tokens), max(1, len(prompts[p])))
+        _Text(c, p, (*given[p], *tokens), len(given[p]), _seen(model, cells[c], prompts[p]))
         for c, row in enumerate(written)
         for p, tokens in enumerate(row)
         if tokens
     ]
-    ids = [list(text.tokens) for text in texts]
-    for batch in equal_length_batches(ids, rows_that_fit(model, ids, None), model.device):
-        _score_batch(model, cells, [texts[i] for i in batch.indices], batch, found)
+    acting = [on_activations(cell) for cell in cells]
+    ids = [list(t) for text in texts for t in (text.tokens, text.as_seen().tokens)]
+    at_most = rows_that_fit(model, ids, None)
+    for batch in equal_length_batches([list(t.tokens) for t in texts], at_most, model.device):
+        _score_batch(model, acting, [texts[i] for i in batch.indices], batch, found)
     return found
+
+
+def _seen(model: LensModel, cell: Cell, prompt: TextOrIds) -> tuple[int, ...] | None:
+    return tuple(model.tokens(seen_under(cell, prompt))) if is_prompting(cell) else None
 
 
 def _score_batch(
@@ -91,23 +127,57 @@ def _score_batch(
     log_q = torch.log_softmax(logits.float(), dim=-1)
     chosen = log_q.gather(-1, batch.tokens[:, -last:, None]).squeeze(-1).cpu()
     groups: dict[int, list[int]] = {}
+    said: dict[int, list[int]] = {}
     for place, text in enumerate(texts):
         skip = text.start - (length - last)
         found.nll[text.cell, text.prompt] = -float(chosen[place, skip:].mean())
-        if cells[text.cell].interventions:
+        if text.seen is not None:
+            said.setdefault(len(text.as_seen().tokens), []).append(place)
+        elif cells[text.cell].interventions:
             block = plain.first_run(_first_block(cells[text.cell], text.start))
             groups.setdefault(block, []).append(place)
         else:
-            found.kl[text.cell, text.prompt] = 0.0
+            found.keep(text, [torch.zeros(1)] * 3)
+    for places in said.values():
+        _score_said(model, cells, [texts[place] for place in places], log_q[places], found)
     for block, places in groups.items():
         which = everyone[places]
         with _written_under(model, cells, [texts[place] for place in places]):
             for part, steered in plain.resume_in_parts(which, block, last=last + 1):
-                kl = kl_from_log_q(steered[:, :-1], log_q, which[part.to(which.device)]).cpu()
-                for row, values in zip(part.tolist(), kl, strict=True):
+                mine = which[part.to(which.device)]
+                apart = [d.cpu() for d in divergences_from_log_q(steered[:, :-1], log_q, mine)]
+                for place, row in enumerate(part.tolist()):
                     text = texts[places[row]]
                     skip = text.start - (length - last)
-                    found.kl[text.cell, text.prompt] = float(values[skip:].mean())
+                    found.keep(text, [values[place, skip:] for values in apart])
+
+
+def _score_said(
+    model: LensModel,
+    cells: Sequence[Cell],
+    texts: Sequence[_Text],
+    log_q: Float[Tensor, "text pos vocab"],
+    found: WrittenScores,
+) -> None:
+    """The divergences of what was drawn after prompts that say more from what the plain model draws without.
+
+    Args:
+        model: the model.
+        cells: what acts within the model under each condition.
+        texts: of which all that is seen is equally long; `log_q` ends where they end.
+        log_q: log-probabilities of the plain model.
+        found: where the KL goes.
+    """
+    last = max(len(text.tokens) - text.start for text in texts)
+    seen = [t.as_seen() for t in texts]
+    tokens = torch.tensor([t.tokens for t in seen], device=model.device)
+    with _written_under(model, cells, seen):
+        logits = model.forward(tokens, last=last + 1)[:, :-1]
+    everyone = torch.arange(len(texts), device=log_q.device)
+    apart = [d.cpu() for d in divergences_from_log_q(logits, log_q[:, -last:], everyone)]
+    for place, text in enumerate(texts):
+        n = len(text.tokens) - text.start
+        found.keep(text, [values[place, -n:] for values in apart])
 
 
 @contextmanager

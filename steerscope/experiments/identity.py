@@ -19,7 +19,9 @@ _USUAL: dict[str, Any] = {
     "judge_labels": None,
 }  # fmt: skip
 _ASIDE = {"judge_url"}  # of the machine, and no part of a run
-_NEWER = {"judge": None, "judge_labels": None}  # that were not there when folders got their names
+# What was not there when folders got their names.
+_NEWER = {"judge": None, "judge_labels": None, "search": "auto"}
+_RESOLVED = {"search": "auto"}  # what a run states as what it came to
 RUNS = "runs"  # folder of an experiment
 
 
@@ -86,7 +88,8 @@ def _is_of(run: Run, step: Step) -> bool:
     """Whether a run has the settings of a step, as far as it knew them when it was made."""
     wanted, there = _as_stored(step), run.configuration
     return there.get("kind") == wanted["kind"] and all(
-        there.get(key, _USUAL.get(key, value)) == value for key, value in wanted.items()
+        there.get(key, _USUAL.get(key, value)) == value or _RESOLVED.get(key) == value
+        for key, value in wanted.items()
     )
 
 

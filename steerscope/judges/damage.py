@@ -24,7 +24,8 @@ def text_damage(
         prompts: tokens of each prompt.
         written: tokens of each continuation.
     """
-    times = Counter(map(tuple, written))
+    different = {(tuple(p), tuple(t)) for p, t in zip(prompts, written, strict=True)}
+    times = Counter(text for _, text in different)  # of one prompt once, however often it is asked
     return [
         {
             "empty": float(not text),

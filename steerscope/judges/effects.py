@@ -44,6 +44,8 @@ IMPLAUSIBLE = Limit(
     "nll_plain", 1.0, "nats per token under the plain model", higher_is_worse=True, unit="nats"
 )
 KL_WRITTEN = "kl_written"  # metric: KL(steered || plain) on the tokens that were written
+KL_REVERSE = "kl_written_reverse"  # metric: KL(plain || steered) on the same
+JS_WRITTEN = "js_written"  # metric: their Jensen-Shannon divergence, at most log 2
 _TOLERATED = 0.05
 DAMAGE = tuple(
     Limit(metric, _TOLERATED, f"texts {words}", higher_is_worse=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from steerscope.engine.generation import Continuation
-from steerscope.judges.effects import KL_WRITTEN, PREFERENCE, Effect
+from steerscope.judges.effects import JS_WRITTEN, KL_REVERSE, KL_WRITTEN, PREFERENCE, Effect
 from steerscope.judges.microworld import MicroworldJudge
 from steerscope.judges.scoring import SCORE, ScoreJudge
 from steerscope.metrics import distinct_n, is_degenerate, repetition
@@ -19,6 +19,9 @@ UNITS = {
     "preference": "nats",
     "repetition": "share",
     KL_WRITTEN: "nats",
+    KL_REVERSE: "nats",
+    JS_WRITTEN: "nats",
+    "distinct_2_samples": "ratio",
     SCORE: "score",
 }
 

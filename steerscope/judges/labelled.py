@@ -10,7 +10,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from steerscope.engine.generation import Sample, attempt
+from steerscope.engine.generation import attempt
+from steerscope.engine.sampling import Sample
 from steerscope.errors import JudgeError
 from steerscope.models.lens_model import LensModel
 from steerscope.texts.contrasts import ContrastSet, Split

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from steerscope.errors import ModelLoadError, UnsupportedSiteError
 from steerscope.models.caches import Cache, Recompute
 from steerscope.models.lens_model import LensModel, ModelShape
+from steerscope.models.norms_after import bridged_norms_after
 from steerscope.models.shapes import rotation_of
 from steerscope.models.turns import replace_forward
 from steerscope.models.unembedding import Unembedding, configured, measured
@@ -153,7 +154,20 @@ class BridgeLensModel(LensModel):
     def run_to(self, tokens: Int[Tensor, "batch pos"], layer: int) -> None:
         """Run the blocks up to and including `layer`, for the hooks' sake."""
         stop = layer + 1
-        self.transformer(tokens, stop_at_layer=stop if stop < self.shape.n_layers else None)
+        stop_at = stop if stop < self.shape.n_layers else None
+        self.transformer(tokens, stop_at_layer=stop_at, use_cache=False)
+
+    def _between(self, layer: int) -> dict[str, str]:
+        transformer: Any = self.transformer
+        if not 0 <= layer < self.shape.n_layers:
+            return {}
+        attention, mlp = bridged_norms_after(transformer.blocks[layer])
+        factor = getattr(transformer.original_model.config, "residual_multiplier", None)
+        words = "a factor" if factor not in {None, 1} else ""
+        return {
+            "attn_out": "a norm" if attention else words,
+            "mlp_out": "a norm" if mlp else words,
+        }
 
     def unembed(
         self, residual: Float[Tensor, "*batch d"], *, capped: bool = True

@@ -19,6 +19,39 @@ _ASKS_DATE = re.compile(r"""\bstrftime_now\s*\(\s*(?P<quote>["'])(?P<form>[^"']*
 Texts = TypeVar("Texts", ContrastSet, PromptSet)
 
 
+class ChatText(str):
+    """A conversation as a chat template wrote it, which knows its turns, so that more can be said in it.
+
+    Attributes:
+        turns: who said what, the system message of the template's chat among them.
+        template: that wrote it.
+    """
+
+    turns: tuple[Message, ...]
+    template: ChatTemplate
+    __slots__ = ("template", "turns")
+
+    def __new__(cls, text: str, turns: Sequence[Message], template: ChatTemplate) -> ChatText:
+        """The text that a template made of turns."""
+        found = super().__new__(cls, text)
+        found.turns, found.template = tuple(turns), template
+        return found
+
+    def __getnewargs__(self) -> tuple[str, tuple[Message, ...], ChatTemplate]:  # type: ignore[override]
+        return str(self), self.turns, self.template
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ChatText:  # noqa: ARG002 - nothing in it changes
+        return self
+
+    def saying(self, turns: Sequence[Message]) -> ChatText:
+        """Other turns, written by the same template.
+
+        Raises:
+            TemplateError: the template refuses them.
+        """
+        return self.template(Conversation(turns))
+
+
 @dataclass(frozen=True)
 class ChatTemplate:
     """Writes a text or a conversation up to where the assistant begins or goes on to answer.
@@ -67,14 +100,14 @@ class ChatTemplate:
             told += f"\0{self.chat.date}"
         return "chat-" + hashlib.sha256(told.encode()).hexdigest()[:12]
 
-    def __call__(self, text: str) -> str:
+    def __call__(self, text: str) -> ChatText:
         """The conversation that the model is to continue, as text.
 
         Raises:
             TemplateError: the template refuses the messages, for example a system message, or does
                 not write out the answer that is to be continued.
         """
-        messages = self._messages(text)
+        turns = messages = self._messages(text)
         begun = messages[-1].content if messages[-1].role == "assistant" else ""
         if messages[-1].role == "assistant" and not begun:
             messages = messages[:-1]  # an answer of which nothing is said yet
@@ -84,7 +117,7 @@ class ChatTemplate:
                 f"the chat template does not end in the answer {begun[:40]!r} that is to be "
                 "continued; give the answer as it would write it, or leave it out."
             )
-        return written
+        return ChatText(written, turns, self)
 
     def _messages(self, text: str) -> tuple[Message, ...]:
         """The turns of a conversation, or the one of a text, after the system message."""

@@ -106,6 +106,8 @@ class _Examination:
                     site = Site(stream, layer)
                     stack.enter_context(self.model.hook(site, self._keeper(site)))
             self.logits = self.model.forward(self.tokens, last=SHOWN)[0]
+        for layer in {0, self.model.shape.n_layers - 1}:
+            self.model.run_to(self.short, layer)  # as activations are read
 
     def _read_shapes(self, places: Sequence[Place]) -> None:
         with ExitStack() as stack:

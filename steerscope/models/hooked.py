@@ -21,6 +21,7 @@ from steerscope.models.caches import Cache
 from steerscope.models.keys_values import GridCache, GridEntry, WholeEntry, WholePass
 from steerscope.models.lens_model import LensModel
 from steerscope.models.norms import fuse_norms
+from steerscope.models.norms_after import hooked_norm_after
 from steerscope.models.plain_pass import PlainPass
 from steerscope.models.turns import replace_forward
 
@@ -160,6 +161,10 @@ class HookedLensModel(LensModel):
         if cache is not None:
             cache.n_tokens += residual.shape[1]
         return residual
+
+    def _between(self, layer: int) -> dict[str, str]:  # noqa: ARG002 - all blocks are alike
+        after = hooked_norm_after(self.transformer)
+        return {"attn_out": "a norm", "mlp_out": "a norm"} if after else {}
 
     def unembed(
         self, residual: Float[Tensor, "*batch d"], *, capped: bool = True

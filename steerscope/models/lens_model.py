@@ -289,6 +289,7 @@ class LensModel(ABC):
             raise UnsupportedSiteError(
                 f"site {site}: {self.name} has {site.stream} heads 0 to {heads - 1}."
             )
+        self.check_module(site)
         why = self.offer.lacking.get((site.stream, site.layer))
         if why is None and self.claims(site):
             return
@@ -302,6 +303,24 @@ class LensModel(ABC):
             f"block {site.layer}{f' that can be used: {why}' if why else ''}; it has "
             f"{', '.join(there) or 'none'}."
         )
+
+    def check_module(self, site: Site) -> None:
+        """Refuse a site that was named by a module whose output is not what the block adds.
+
+        Raises:
+            UnsupportedSiteError: a norm or a factor stands between them.
+        """
+        between = self._between(site.layer).get(site.stream, "")
+        if site.module and between:
+            raise UnsupportedSiteError(
+                f"{self.name} has {between} between {site.module} of block {site.layer} and the "
+                f"residual stream: that module's output is before it and is no site here, and {site} "
+                f"is behind it, as added to the residual stream; write {site} if that is meant."
+            )
+
+    def _between(self, layer: int) -> dict[str, str]:  # noqa: ARG002 - of every backbone
+        """By stream, what changes the output of a module before the block adds it, in words."""
+        return {}
 
     def claims(self, site: Site) -> bool:
         """Whether the backbone has a hook point of that name, examined or not."""

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from steerscope.errors import UnsupportedWeightError, check_name
 from steerscope.models.lens_model import LensModel
+from steerscope.models.norms_after import bridged_norms_after, hooked_norm_after
 
 WeightName = Literal["q", "k", "v", "o", "gate", "up", "down"]
 WEIGHTS: tuple[WeightName, ...] = get_args(WeightName)
@@ -28,10 +29,7 @@ Addition = Callable[[Tensor], tuple[Int[Tensor, " row"] | None, Tensor] | None]
 _HEADS_FIRST = {"q": "W_Q", "k": "W_K", "v": "W_V", "o": "W_O"}
 _PROJECTIONS = {"q": "query_input", "k": "key_input", "v": "value_input"}
 _ON_BRIDGE = {"gate": "gate", "up": "in", "down": "out"}
-_NORMS_AFTER_MLP = ("post_feedforward_layernorm", "post_mlp_layernorm")
-_NORMS_AFTER_ATTENTION = ("post_self_attn_layernorm",)  # and another name with a norm after the MLP
 _ROUTER = "what is called {0} there chooses among experts and is no matrix of one MLP"
-_NORM_ONLY_AFTER = ("Olmo2ForCausalLM", "Olmo3ForCausalLM")  # of attention and MLP alike
 _QUERY_NORMS = ("q_norm", "q_layernorm", "query_layernorm")
 
 
@@ -276,12 +274,12 @@ def _hooked(model: LensModel, block: Any, name: WeightName, layer: int) -> Matri
         if not isinstance(parameter, nn.Parameter):
             raise AttributeError(_ROUTER.format(name))
     cfg = cast(Any, model.transformer).cfg
-    after = cfg.use_normalization_before_and_after or cfg.original_architecture in _NORM_ONLY_AFTER
+    after = hooked_norm_after(model.transformer)
     gated = getattr(block.mlp, "W_gate", None) is not None
     cancels = (
         bool(cfg.use_qk_norm) or getattr(component, "q_norm", None) is not None
         if name in {"q", "k"}
-        else bool(after) and (name in {"v", "o", "down"} or (name == "up" and gated))
+        else after and (name in {"v", "o", "down"} or (name == "up" and gated))
     )
     return _Hooked(name, layer, parameter, cancels, component)
 
@@ -306,10 +304,8 @@ def _bridged(_model: LensModel, block: Any, name: WeightName, layer: int) -> Mat
     weight = getattr(component, "weight", None)
     if not isinstance(weight, nn.Parameter) or weight.ndim != 2:
         raise AttributeError(f"{type(component).__name__} holds no plain matrix")
-    original = block.original_component
     attention = getattr(getattr(block, "attn", None), "original_component", None)
-    after_mlp = any(hasattr(original, norm) for norm in _NORMS_AFTER_MLP)
-    after_attention = after_mlp or any(hasattr(original, n) for n in _NORMS_AFTER_ATTENTION)
+    after_attention, after_mlp = bridged_norms_after(block)
     gated = bool({"gate", "dense_gate"} & dict(block.mlp.named_children()).keys())
     cancels = {
         "q": any(hasattr(attention, norm) for norm in _QUERY_NORMS),

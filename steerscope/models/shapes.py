@@ -24,7 +24,9 @@ def shape_of(config: Any) -> ModelShape:
     try:
         return _shape_of(config.get_text_config())
     except (AttributeError, TypeError, ValueError) as error:
-        raise ModelLoadError(f"its configuration lacks a size ({reason(error)}).") from error
+        raise ModelLoadError(
+            f"its configuration lacks a size ({reason(error)}); use another checkpoint."
+        ) from error
 
 
 def _shape_of(text: Any) -> ModelShape:

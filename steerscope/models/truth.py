@@ -83,6 +83,8 @@ def witness(original: Any) -> Truth:
         told = original(tokens, use_cache=False, output_hidden_states=True)
         logits = told.logits[0, -SHOWN:]
         hidden = tuple(h[0, -SHOWN:] for h in getattr(told, "hidden_states", None) or ())
+    except ModelLoadError:
+        raise
     except Exception as error:
         more = wider(original.dtype)
         raise ModelLoadError(

@@ -14,18 +14,21 @@ from jaxtyping import Float
 
 from steerscope.directions import Direction
 from steerscope.doses import Dose
-from steerscope.engine.generation import Continuation, Sampler, attempt
+from steerscope.engine.generation import Continuation, attempt
+from steerscope.engine.sampling import Sampler
 from steerscope.engine.score import kl_from_plain, preferences
 from steerscope.engine.written import written_scores
 from steerscope.errors import NotFiniteError
 from steerscope.judges.damage import text_damage
-from steerscope.judges.effects import KL_WRITTEN
+from steerscope.judges.effects import JS_WRITTEN, KL_REVERSE, KL_WRITTEN
 from steerscope.judges.judges import UNITS, Judge, read_all, scored, text_metrics
 from steerscope.judges.scoring import ScoreJudge
+from steerscope.metrics import distinct_across, self_bleu
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.runs.results import NOT_FINITE, Row, Run
 from steerscope.steering.interventions import Cell, Steering
+from steerscope.steering.prompting import is_prompting, seen_under
 from steerscope.steering.scopes import Scope
 from steerscope.steering.template_checks import check_templates, directions_of
 from steerscope.studies.written import Unjudged
@@ -56,10 +59,14 @@ class Material:
 
 @dataclass(frozen=True)
 class Decoding:
-    """How continuations are made: number of new tokens and sampler."""
+    """How continuations are made: number of new tokens, sampler, and texts of each prompt.
+
+    Where there are several, each prompt stands so many times in a row among the material.
+    """
 
     n_new: int
     sampler: Sampler
+    samples: int = 1
 
 
 def dose_cells(directions: Iterable[Direction], doses: Sequence[Dose], scope: Scope) -> list[Cell]:
@@ -157,8 +164,16 @@ class Bench:
         return [self.model.tokens(p.text) for p in self.material.prompts.prompts]
 
     @cached_property
+    def _prompt_texts(self) -> list[str]:
+        return [p.text for p in self.material.prompts.prompts]
+
+    def _seen(self, cell: Cell, prompt: int) -> str:
+        """A prompt as the model sees it under a condition."""
+        return str(seen_under(cell, self._prompt_texts[prompt]))
+
+    @cached_property
     def _plain(self) -> list[Continuation]:
-        found = self._continue(self._prompt_ids, [Cell()])[0]
+        found = self._continue(range(len(self._prompt_texts)), [Cell()])[0]
         if not all(c.finite for c in found):
             raise NotFiniteError(
                 f"the logits of {self.model.name} hold a NaN or an infinity without any steering; "
@@ -166,26 +181,27 @@ class Bench:
             )
         return found
 
-    def _continue(
-        self, ids: Sequence[list[int]], cells: Sequence[Cell]
-    ) -> list[list[Continuation]]:
-        d = self.decoding
+    def _continue(self, prompts: Sequence[int], cells: Sequence[Cell]) -> list[list[Continuation]]:
+        d, texts = self.decoding, [self._prompt_texts[p] for p in prompts]
+        numbers = [p % d.samples for p in prompts]
+        write = partial(
+            attempt, self.model, texts, cells, n_new=d.n_new, sampler=d.sampler, numbers=numbers
+        )
         if not scored(self.judge):
-            return attempt(self.model, ids, cells, n_new=d.n_new, sampler=d.sampler)
-        asked = (d, ids, [cell.key for cell in cells])  # a judge may fail
-        write = partial(attempt, self.model, ids, cells, n_new=d.n_new, sampler=d.sampler)
+            return write()
+        asked = (d, texts, numbers, [cell.key for cell in cells])  # a judge may fail
         return Unjudged(self.run.path)(asked, write)
 
     def _measured(
         self, cells: Sequence[Cell], prompts: tuple[int, ...]
     ) -> tuple[list[Row], list[dict[str, Any]]]:
         """Rows of these conditions on these prompts, and the texts that they were read from."""
-        ids = [self._prompt_ids[p] for p in prompts]
+        given = [self._prompt_texts[p] for p in prompts]
         steered = [c for c in cells if c.interventions]
-        continued = dict(zip(steered, self._continue(ids, steered), strict=True))
+        continued = dict(zip(steered, self._continue(prompts, steered), strict=True))
         written = [continued.get(cell) or [self._plain[p] for p in prompts] for cell in cells]
-        scores = written_scores(self.model, ids, cells, [[c.tokens for c in w] for w in written])
-        kl = kl_from_plain(self.model, ids, cells).double().numpy()
+        scores = written_scores(self.model, given, cells, [[c.tokens for c in w] for w in written])
+        kl = kl_from_plain(self.model, given, cells).double().numpy()
         paired = [n for n, c in enumerate(cells) if not self.run.has(self._pair_keys(c))]
         paired = paired if self._measures_pairs else []
         rows = self._pair_rows([cells[n] for n in paired], kl[paired]) if paired else []
@@ -196,18 +212,20 @@ class Bench:
             if not all(c.finite for c in mine):
                 lost.add(cell.key)
             values = {"nll_plain": scores.nll[number], KL_WRITTEN: scores.kl[number]}
+            values |= {KL_REVERSE: scores.kl_reverse[number], JS_WRITTEN: scores.js[number]}
             rows += self._continuation_rows(cell, prompts, mine, kl[number], values)
             texts += [self._text(cell, p, c) for p, c in zip(prompts, mine, strict=True)]
         return without_numbers(rows, lost), texts
 
     def _text(self, cell: Cell, prompt: int, written: Continuation) -> dict[str, Any]:
-        return {
+        found = {
             "cell": cell.key,
             "prompt": prompt,
             "split": self.material.split,
-            "given": self.material.prompts.prompts[prompt].text,
+            "given": self._prompt_texts[prompt],
             "written": written.text,
         }
+        return found | ({"seen": self._seen(cell, prompt)} if is_prompting(cell) else {})
 
     def _continuation_rows(
         self,
@@ -218,7 +236,10 @@ class Bench:
         scores: Mapping[str, Float[np.ndarray, " prompt"]],
     ) -> list[Row]:
         rows = []
-        given = [self._prompt_ids[p] for p in prompts]
+        given = [
+            self.model.tokens(self._seen(cell, p)) if is_prompting(cell) else self._prompt_ids[p]
+            for p in prompts
+        ]
         damage = text_damage(given, [c.tokens for c in continuations])
         asked = [self.material.prompts.prompts[p] for p in prompts]
         reads = read_all(self.judge, asked, continuations)
@@ -226,12 +247,24 @@ class Bench:
             written, read = continuations[place], reads[place]
             values = read | text_metrics(written.tokens) | damage[place]
             values["unread"] = float(bool(written.tokens) and any(map(math.isnan, read.values())))
+            values |= self._diversity(prompts, continuations, place)
             values["changed"] = float(written.tokens != self._plain[p].tokens)
             values |= {metric: float(score[place]) for metric, score in scores.items()}
             status = _status(written, read, degenerate=bool(values["degenerate"]))
             for metric, value in values.items():
                 rows.append(self._row(cell, p, metric, value, kl=float(kl[place]), status=status))
         return rows
+
+    def _diversity(
+        self, prompts: Sequence[int], continuations: Sequence[Continuation], place: int
+    ) -> dict[str, float]:
+        """How different the samples of one prompt are, said once, with the first of them."""
+        n = self.decoding.samples
+        first = prompts[place]
+        if n == 1 or first % n or list(prompts[place : place + n]) != list(range(first, first + n)):
+            return {}
+        texts = [c.tokens for c in continuations[place : place + n]]
+        return {"distinct_2_samples": distinct_across(texts, 2), "self_bleu": self_bleu(texts)}
 
     def _pair_rows(self, cells: Sequence[Cell], kl: Float[np.ndarray, "cell prompt"]) -> list[Row]:
         texts = [(p.positive, p.negative) for p in self.material.pairs.pairs]
@@ -345,6 +378,8 @@ def _labels(cell: Cell) -> dict[str, str | float]:
 
 
 def _sign(cell: Cell) -> int:
+    if is_prompting(cell):
+        return 1  # what is asked for is the positive class
     dose = float(_labels(cell)["dose_natural"])  # what every intervention with a sign has
     return 0 if math.isnan(dose) else int(np.sign(dose))
 

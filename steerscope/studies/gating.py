@@ -18,7 +18,8 @@ from jaxtyping import Bool, Float
 from steerscope.directions import Direction
 from steerscope.doses import Dose
 from steerscope.eigengaps import HeadSpectra
-from steerscope.engine.generation import Sampler, attempt
+from steerscope.engine.generation import attempt
+from steerscope.engine.sampling import Sampler
 from steerscope.engine.score import kl_from_plain
 from steerscope.engine.searches import first_crossing
 from steerscope.errors import BadValueError

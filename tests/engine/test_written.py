@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from steerscope.doses import Dose
-from steerscope.engine.generation import Greedy, generate
+from steerscope.engine.generation import generate
+from steerscope.engine.sampling import Greedy
 from steerscope.engine.score import log_likelihoods
 from steerscope.engine.written import written_scores
 from steerscope.metrics import kl_divergence

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from steerscope.doses import Dose
-from steerscope.engine.generation import Greedy, Sample, generate
+from steerscope.engine.generation import generate
+from steerscope.engine.sampling import Greedy, Sample
 from steerscope.errors import BadValueError, NotFiniteError, PromptTooLongError
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from steerscope.doses import Dose
-from steerscope.engine.generation import Sample, generate
+from steerscope.engine.generation import generate
+from steerscope.engine.sampling import Sample
 from steerscope.engine.score import kl_by_position, log_likelihoods
 from steerscope.errors import BadValueError
 from steerscope.models.caches import Recompute

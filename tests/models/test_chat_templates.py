@@ -14,7 +14,7 @@ from steerscope.cli import main
 from steerscope.directions import find_direction, load_directions, save_directions
 from steerscope.directions.descriptions import describe, restore
 from steerscope.doses import Dose
-from steerscope.engine.generation import Greedy
+from steerscope.engine.sampling import Greedy
 from steerscope.errors import BadValueError, ContrastError, TemplateError, TemplateWarning
 from steerscope.extraction.activations import extract
 from steerscope.judges.judges import TextJudge

@@ -260,7 +260,9 @@ def test_whatever_fails_in_an_examination_is_a_refusal_in_words(tiny_folder):
 def test_a_configuration_without_sizes_is_named(tiny_folder):
     network = original(tiny_folder("llama"))
     network.config = hf.PretrainedConfig()
-    with pytest.raises(ModelLoadError, match="lacks a size .*hidden_size"):
+    with pytest.raises(
+        ModelLoadError, match=r"^its configuration lacks a size .*hidden_size.*; use another"
+    ):
         witness(network)
 
 
@@ -274,6 +276,11 @@ def test_state_spaces_alone_for_which_transformers_makes_no_cache_write_without_
             logits = outside(torch.tensor([tokens]), use_cache=False).logits
             tokens.append(int(logits[0, -1].argmax()))
         assert [t for t in tokens[len(prompt) :] if t != 2] == list(written.tokens)
+    text = torch.tensor([PROMPTS[2]])
+    told = outside(text, use_cache=False, output_hidden_states=True).hidden_states
+    seen = model.read(text, [Site("resid_post", i) for i in range(2)])
+    for site, activation in seen.items():
+        torch.testing.assert_close(activation, told[site.layer + 1], atol=1e-4, rtol=1e-4)
 
 
 class Forgetful(Recompute):

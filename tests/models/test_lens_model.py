@@ -75,6 +75,20 @@ def test_sites_that_are_not_there_are_named(tiny):
     tiny.check(Site("q", 0, 3))
 
 
+def test_a_module_before_a_norm_is_not_taken_for_what_the_block_adds(load):
+    model = load("gemma3", "bridge")
+    for name in ("model.layers.1.mlp.down_proj", "model.layers.1.self_attn.o_proj", "down_proj.1"):
+        place = Site.parse(name)
+        with pytest.raises(UnsupportedSiteError, match=f"a norm between .*; write {place} if"):
+            model.check(place)
+        model.check(Site(place.stream, place.layer))
+    model.check(Site.parse("blocks.1.hook_mlp_out"))
+    model.check(Site.parse("model.layers.1"))
+    plain = load("llama", "bridge")
+    plain.check(Site.parse("model.layers.1.mlp.down_proj"))
+    assert Site.parse("model.layers.1.mlp.down_proj") == Site("mlp_out", 1)
+
+
 def test_models_that_are_not_there_are_named(tmp_path):
     with pytest.raises(ModelLoadError, match="not bundled .microworld."):
         load_model("no-such-model")

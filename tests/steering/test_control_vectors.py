@@ -9,7 +9,8 @@ import torch
 
 from steerscope.doses import Dose
 from steerscope.engine.calibration import calibrate
-from steerscope.engine.generation import Greedy, generate
+from steerscope.engine.generation import generate
+from steerscope.engine.sampling import Greedy
 from steerscope.engine.score import kl_from_plain
 from steerscope.errors import BadValueError
 from steerscope.sites import Site

@@ -6,7 +6,8 @@ import torch
 
 from steerscope.directions import find_direction
 from steerscope.doses import Dose
-from steerscope.engine.generation import Greedy, generate
+from steerscope.engine.generation import generate
+from steerscope.engine.sampling import Greedy
 from steerscope.engine.score import kl_from_plain, log_likelihoods, preference
 from steerscope.errors import NotFiniteError
 from steerscope.extraction.activations import extract

@@ -8,8 +8,9 @@ import pytest
 from steerscope.directions import find_direction
 from steerscope.doses import Dose
 from steerscope.engine.gathering import gather
-from steerscope.engine.generation import Sample, generate
+from steerscope.engine.generation import generate
 from steerscope.engine.matched_kl import Matching
+from steerscope.engine.sampling import Sample
 from steerscope.engine.score import preference
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.judges import choose_judge

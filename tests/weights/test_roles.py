@@ -118,3 +118,6 @@ def test_a_gain_is_said_to_cancel_where_a_norm_undoes_it_and_nowhere_else(saved,
         with matrix.replaced(1.5 * matrix.read()):
             moved = float((model.forward(tokens) - plain).abs().max() / plain.std())
         assert matrix.gain_cancels == (moved < 1e-4), (name, moved)
+    for module in ("model.layers.1.mlp.down_proj", "model.layers.1.self_attn"):
+        with pytest.raises(UnsupportedSiteError, match="a norm between"):
+            model.check(Site.parse(module))

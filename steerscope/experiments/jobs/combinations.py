@@ -20,7 +20,8 @@ from jaxtyping import Float
 
 from steerscope.directions import mean_diff
 from steerscope.doses import Dose
-from steerscope.engine.generation import Sampler, generate, sampler_at
+from steerscope.engine.generation import generate
+from steerscope.engine.sampling import Sampler, sampler_at
 from steerscope.errors import BadValueError, NotFiniteError
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import JUDGED, Job, Machine, Size, Step, Tables, label

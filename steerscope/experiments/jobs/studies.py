@@ -68,7 +68,8 @@ class StudyStep:
             select = layers * (2 * len(p.doses) + p.n_sweep_controls)
             test = 2 * len(p.doses) * (1 + 2 * p.n_controls)
             share = p.max_test / p.max_select
-            return Size(1 + select + round(test * share), p.max_select)
+            asked = 3 if p.examples else 1
+            return Size(1 + select + asked + round((test + asked) * share), p.max_select)
         assert isinstance(p, SweepPlan)
         cells = layers * (1 + p.n_sweep_controls) * sum(d != 0 for d in p.doses)
         return Size(1 + cells, p.max_select)

@@ -11,8 +11,9 @@ import pandas as pd
 
 from steerscope.directions import Direction, mean_diff, random
 from steerscope.doses import Dose
-from steerscope.engine.generation import Sample, attempt
+from steerscope.engine.generation import attempt
 from steerscope.engine.matched_kl import KL, Matching, matched_doses
+from steerscope.engine.sampling import Sample
 from steerscope.engine.score import kl_from_plain
 from steerscope.engine.searches import first_crossing
 from steerscope.errors import BadValueError, NotFiniteError

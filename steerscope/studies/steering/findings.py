@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,12 +13,14 @@ import pandas as pd
 
 from steerscope.errors import TooLittleDataError
 from steerscope.judges.card import Card
-from steerscope.judges.effects import KL_WRITTEN, Effect
+from steerscope.judges.effects import JS_WRITTEN, KL_REVERSE, KL_WRITTEN, Effect
 from steerscope.judges.registry import read_card
 from steerscope.runs.results import Run
 from steerscope.statistics import BestCell, Estimate, MixedSlope
 from steerscope.statistics.misclassification import corrected_difference, corrected_share
+from steerscope.studies.steering.asking import Rival, find_rivals, without_asking
 from steerscope.studies.steering.choice import SweetSpot, best_of_sweep, sweet_spot
+from steerscope.studies.steering.diversity import Diversity, find_diversity
 from steerscope.studies.steering.plan import (
     StudyPlan,
     SweepPlan,
@@ -66,6 +69,8 @@ class Findings:
         slope: effect per natural unit at the chosen layer, mean slope of the prompts; None where
             there is none, and `no_slope` says why.
         kl_written: KL on the tokens that were written, in nats; NaN where that was not measured.
+        kl_reverse: KL(plain || steered) on the same; NaN likewise.
+        js_written: their Jensen-Shannon divergence, at most log 2; NaN likewise.
         gain: what the sentence is about, above plain on the test split: of a share, texts that are
             flipped and undamaged; None without a test split.
         joint: share of texts that are flipped and undamaged; None where texts are not read.
@@ -77,6 +82,9 @@ class Findings:
         card: how well the judge tells texts apart that it has not seen; None for one without a card.
         corrected_effect: the stated share, corrected for the errors of the judge; None without a card.
             The gain is corrected likewise.
+        rivals: how asking in words does, the way that did best on the select split first; corrected
+            as the gain is.
+        diversity: of the samples of a prompt, where there are several.
         heads: eigengap per head; None without attention keys.
         predictor: how the weakest link ranks the layers.
     """
@@ -108,8 +116,12 @@ class Findings:
     over_other: Estimate | None
     n_rows: int
     distinct: bool
-    card: Card | None
-    corrected_effect: Estimate | None
+    card: Card | None = None
+    corrected_effect: Estimate | None = None
+    rivals: tuple[Rival, ...] = ()
+    diversity: tuple[Diversity, ...] = ()
+    kl_reverse: float = math.nan
+    js_written: float = math.nan
 
 
 _SAME = 1e-6  # natural units
@@ -139,7 +151,7 @@ def find(run: Run) -> Findings:
 def _find_in(
     table: pd.DataFrame, plan: StudyPlan | SweepPlan, effect: Effect, groups: Groups
 ) -> Findings:
-    summary = summarise(table, effect, "select", groups=groups)
+    summary = without_asking(summarise(table, effect, "select", groups=groups))
     stated_at = table[(table.split == "test") & (table.method == plan.method)].layer.unique()
     layers = [
         int(layer) for layer in stated_at
@@ -170,7 +182,7 @@ def _find_in(
     heads = _heads(table)
     stated = Stated(table, effect, split, groups)
     slope, no_slope = _slope(table, effect, plan.method, chosen.layer, split, groups)
-    return Findings(
+    found = Findings(
         plan=plan,
         effect=effect,
         summary=summary,
@@ -195,7 +207,7 @@ def _find_in(
         corrected=_corrected(table, effect, plan.method, summary, groups),
         slope=slope,
         no_slope=no_slope,
-        kl_written=_kl_written(table, split, cell),
+        kl_written=_mean_of(table, split, cell, KL_WRITTEN),
         gain=stated.gain(cell) if tested else None,
         joint=stated.joint(cell),
         needed_items=stated.needed(cell, smallest_effect(plan, effect)),
@@ -203,8 +215,20 @@ def _find_in(
         over_other=stated.over(cell, _cells(table, "other_concept", at)),
         n_rows=stated.n_rows(cell),
         distinct=groups.known,
-        card=None,
-        corrected_effect=None,
+    )
+    return _with_rivals(found, stated, cell)
+
+
+def _with_rivals(f: Findings, stated: Stated, cell: str) -> Findings:
+    """The findings with how asking in words does, and what else is known of the texts themselves."""
+    table, split, groups = stated.table, stated.split, stated.groups
+    select = Stated(table, f.effect, "select", groups)
+    return replace(
+        f,
+        rivals=() if f.stated is None else find_rivals(table, stated, select, cell),
+        diversity=find_diversity(table, split, cell, groups),
+        kl_reverse=_mean_of(table, split, cell, KL_REVERSE),
+        js_written=_mean_of(table, split, cell, JS_WRITTEN),
     )
 
 
@@ -218,6 +242,7 @@ def _with_card(f: Findings, card: Card | None) -> Findings:
         card=card,
         corrected_effect=None if f.stated is None else corrected_share(f.stated, *rates),
         gain=None if f.gain is None else corrected_difference(f.gain, *rates),
+        rivals=tuple(replace(r, ahead=corrected_difference(r.ahead, *rates)) for r in f.rivals),
     )
 
 
@@ -295,8 +320,8 @@ def _mirrored(
     return stated.effect(cells[0]) if cells else None
 
 
-def _kl_written(table: pd.DataFrame, split: str, cell: str) -> float:
-    rows = table[(table.split == split) & (table.cell == cell) & (table.metric == KL_WRITTEN)]
+def _mean_of(table: pd.DataFrame, split: str, cell: str, metric: str) -> float:
+    rows = table[(table.split == split) & (table.cell == cell) & (table.metric == metric)]
     return float(rows.value.mean())
 
 

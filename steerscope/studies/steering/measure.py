@@ -18,7 +18,7 @@ from steerscope.directions import METHODS, Direction, find_direction, save_direc
 from steerscope.directions.finding import find_directions
 from steerscope.doses import Dose, check_unit
 from steerscope.engine.gathering import gather
-from steerscope.engine.generation import Greedy, Sample, generation_plan
+from steerscope.engine.generation import generation_plan
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.extraction.activations import Contrast
 from steerscope.extraction.reading import ReadToken
@@ -35,6 +35,7 @@ from steerscope.steering.interventions import Cell
 from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import Bench, Decoding, Material, dose_cells
 from steerscope.studies.judging import Question, find_judge
+from steerscope.studies.steering.asking import asking_cells
 from steerscope.studies.steering.beside import measure_eigengaps, measure_noise, measure_sinks
 from steerscope.studies.steering.choice import sweet_spot
 from steerscope.studies.steering.nulls import (
@@ -70,6 +71,7 @@ _UNSEEN = (
     "steps",
     "last",
 )  # scopes by where a prompt ends and writing begins
+_SAMPLING = ("samples", "top_k", "top_p", "min_p", "repetition_penalty")
 _log = logging.getLogger(__name__)
 
 
@@ -100,8 +102,7 @@ class _Bound:
     def bench(self, material: Material) -> Bench:
         """What measures conditions on these texts, into the run."""
         plan = self.plan
-        sampler = Sample(plan.temperature, plan.seed) if plan.temperature else Greedy()
-        decoding = Decoding(plan.n_new, sampler)
+        decoding = Decoding(plan.n_new, plan.sampler, plan.samples)
         return Bench(self.model, self.judge, material, self.run, decoding)
 
 
@@ -133,13 +134,15 @@ def run_study(
         signed = [Dose(sign * d) for d in sorted(plan.doses) for sign in (1, -1)]
         controls = _sweep_controls(bound)
         every = [*bound.directions.values()] if plan.all_layers else []
-        _measure_select(bound, plan, controls, several_cells(every, signed, scope))
+        asking = asking_cells(plan, bound.model, bound.texts, judged=bound.judge.effect.is_share)
+        _measure_select(bound, plan, controls, [*several_cells(every, signed, scope), *asking])
         table, groups = bound.run.table(), groups_of(bound.run)
         tried = tried_in(plan, table)
         chosen = sweet_spot(table, bound.judge.effect, plan.method, groups=groups, tried=tried)
         direction = bound.directions[chosen.layer]
         test_controls = _test_controls(plan, bound.found[direction.site])
-        bound.measure("test", dose_cells([direction, *test_controls], signed, scope))
+        steered = dose_cells([direction, *test_controls], signed, scope)
+        bound.measure("test", [*steered, *asking])
         if len(every) > 1:
             bound.measure("test", [best_together(bound.run, bound.judge.effect, every, scope)])
         _measure_nulls(bound, plan, scope)
@@ -229,10 +232,10 @@ def _bind(
     )
     plan = replace(plan, dtype=model.dtype_name)
     source = texts.contrasts.sha256
-    texts = texts.in_chat(model, plan.chat)
+    texts = texts.in_chat(model, plan.chat).repeated(plan.samples)
     sites = sites_at(model, plan.stream, plan.layers)
     plan = _with_search(plan, len(sites), len(texts.prompts.select.prompts))
-    judging = find_judge(_question(plan, texts, len(sites)), model, out)
+    judging = find_judge(question_of(plan, texts, len(sites)), model, out)
     judge = judging.judge
     _check_scope(plan, judge)
     _log.info("memory: %s", generation_plan(model, texts.longest(model, plan.n_new), plan.n_new)[0])
@@ -280,7 +283,7 @@ def _with_search(plan: Plan, n_layers: int, n_prompts: int) -> Plan:
     return replace(plan, search=resolved(plan.search, n_layers, len(plan.doses), n_prompts))
 
 
-def _question(plan: Plan, texts: Texts, n_layers: int) -> Question:
+def question_of(plan: Plan, texts: Texts, n_layers: int) -> Question:
     """What a judge is to tell."""
     return Question(
         plan.judge,
@@ -316,8 +319,11 @@ def _other_pairs(plan: Plan, model: LensModel) -> ContrastSet | None:
 
 def _settings(plan: Plan) -> dict[str, Any]:
     """The plan without what is not asked for, so that runs from before it could be asked continue."""
-    usual = {"chat": None, "bos": "auto", "revision": None, "all_layers": False}
-    usual |= {"judge": None, "judge_labels": None, "search": GRID}
+    usual: dict[str, Any] = {"chat": None, "bos": "auto", "revision": None, "all_layers": False}
+    usual |= {"judge": None, "judge_labels": None, "instruction": None}
+    usual |= {"examples": StudyPlan.examples}
+    usual |= {name: getattr(Plan, name) for name in _SAMPLING}
+    usual |= {"search": GRID}
     chat = as_chat(plan.chat)
     settings = asdict(plan) | {"chat": None if chat is None else chat.stored()}
     del settings["judge_url"]  # where the judge is asked, not what it says
@@ -379,7 +385,7 @@ def _measure_nulls(bound: _Bound, plan: StudyPlan, scope: Scope) -> None:
 def _measure_beside(bound: _Bound) -> None:
     """Store what the layers and directions are like, whatever they do to a text."""
     run, model = bound.run, bound.model
-    prompts = [p.text for p in bound.texts.prompts.select.prompts]
+    prompts = list(dict.fromkeys(p.text for p in bound.texts.prompts.select.prompts))
     measure_eigengaps(run, model, prompts, bound.progress)
     measure_sinks(run, model, prompts, list(bound.directions.values()))
     measure_noise(run, bound.found)

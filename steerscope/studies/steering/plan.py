@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from steerscope.doses import check_unit
+from steerscope.engine.sampling import Sampler, check_samples, sampler_at
 from steerscope.errors import BadValueError, RunError, UnknownNameError
 from steerscope.judges import stored_effect
 from steerscope.judges.effects import Effect
@@ -43,6 +44,11 @@ class Plan:
         scope: positions that are steered, as `Scope.parse` reads them.
         n_new: tokens of each continuation.
         temperature: of sampling; 0 for the most likely token.
+        samples: texts of each prompt; intervals are over prompts.
+        top_k: as of `Sample`, like the next three.
+        top_p: see there.
+        min_p: see there.
+        repetition_penalty: see there.
         max_select: prompts of the select split to use at most.
         max_test: prompts of the test split to use at most.
         n_sweep_controls: random directions at each layer on the select split.
@@ -61,8 +67,9 @@ class Plan:
 
     Raises:
         UnknownNameError: no such stream, scope, grouping or judge.
-        BadValueError: a scope that cannot be read, a count below 1, a temperature below 0 or a seed
-            outside 0..2⁶³-1.
+        BadValueError: a scope that cannot be read, a count below 1, a temperature below 0, a seed
+            outside 0..2⁶³-1, a number of the sampling outside its range, or several samples at
+            temperature 0.
     """
 
     model: str = DEFAULT_MODEL
@@ -77,6 +84,11 @@ class Plan:
     scope: str = "all"
     n_new: int = 48
     temperature: float = 0.7
+    samples: int = 1
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
     n_sweep_controls: int = 2
     max_select: int = 120
     max_test: int = 240
@@ -101,9 +113,22 @@ class Plan:
         Scope.parse(self.scope)
         check_temperature(self.temperature)
         check_seed(self.seed)
+        check_samples(self.samples, self.sampler)
         for name in ("n_new", "max_select", "max_test"):
             if getattr(self, name) < 1:
                 raise BadValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+
+    @property
+    def sampler(self) -> Sampler:
+        """How the next token is chosen."""
+        return sampler_at(
+            self.temperature,
+            self.seed,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            min_p=self.min_p,
+            repetition_penalty=self.repetition_penalty,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,10 +149,13 @@ class StudyPlan(Plan):
             go on to more prompts, `auto` for a race where the grid takes more than 20,000 texts.
         other: contrast set of another concept, whose direction is shown beside; bundled name or file,
             None for none.
+        instruction: what is said to the model to ask for the concept, beside which steering is set;
+            None for what a style wants, and where there is none, for no instruction.
+        examples: positive texts of the fit split that are shown to the model to ask for it; 0 for none.
 
     Raises:
         BadValueError: a dose that is not positive, a reference that is not among them, fewer than 0
-            nulls, or a smallest effect that is not positive.
+            nulls or examples, an instruction that is empty, or a smallest effect that is not positive.
     """
 
     doses: tuple[float, ...] = (0.5, 1.0, 2.0, 2.5, 3.0, 4.0)
@@ -138,9 +166,15 @@ class StudyPlan(Plan):
     smallest_nats: float = 0.50
     other: str | None = None
     search: str = AUTO
+    instruction: str | None = None
+    examples: int = 4
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.instruction is not None and not self.instruction.strip():
+            raise BadValueError("the instruction is empty; write a sentence, or leave it out.")
+        if self.examples < 0:
+            raise BadValueError(f"examples is {self.examples}; it must be at least 0.")
         if self.search not in SEARCHES:
             raise UnknownNameError("search", self.search, SEARCHES)
         if self.nulls < 0:

@@ -31,7 +31,7 @@ class Stated:
     """The effect of conditions on one split, with intervals over distinct items."""
 
     def __init__(self, table: pd.DataFrame, effect: Effect, split: str, groups: Groups) -> None:
-        self.kind, self.split, self.groups = effect, split, groups
+        self.table, self.kind, self.split, self.groups = table, effect, split, groups
         self.values = responses(table, effect, split)
         self.costs = Costs(table, split, effect.held_to, groups)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from steerscope.errors import BadValueError
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
+from steerscope.steering.prompting import METHODS
 from steerscope.studies.steering.plan import Plan, StudyPlan, SweepPlan
 from steerscope.texts.chats import Chat
 from steerscope.texts.contrasts import (
@@ -34,6 +35,14 @@ class Texts:
             self.pairs.map(lambda part: in_chat(model, part, chat)),
             self.prompts.map(lambda part: in_chat(model, part, chat)),
         )
+
+    def repeated(self, samples: int) -> Texts:
+        """The same with each prompt so many times in a row, for as many texts of it."""
+
+        def of(part: PromptSet) -> PromptSet:
+            return replace(part, prompts=tuple(p for p in part.prompts for _ in range(samples)))
+
+        return self if samples == 1 else replace(self, prompts=self.prompts.map(of))
 
     @property
     def all_prompts(self) -> tuple[Prompt, ...]:
@@ -78,7 +87,7 @@ def most_texts(plan: Plan, texts: Texts, n_layers: int) -> int:
         return (1 + (n_layers * (1 + plan.n_sweep_controls) + several) * len(plan.doses)) * n_select
     assert isinstance(plan, StudyPlan)
     doses = 2 * len(plan.doses)
-    select = 1 + (n_layers + several) * doses + n_layers * plan.n_sweep_controls
-    test = 1 + (2 + 2 * plan.n_controls) * doses + several
+    select = 1 + (n_layers + several) * doses + n_layers * plan.n_sweep_controls + len(METHODS)
+    test = 1 + len(METHODS) + (2 + 2 * plan.n_controls) * doses + several
     nulls = 1 + 2 * plan.nulls if plan.nulls else 0
     return select * n_select + (test + nulls) * n_test

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from steerscope.judges.effects import Effect
 from steerscope.statistics import BestCell, Estimate
+from steerscope.studies.steering.asking import Rival
 from steerscope.studies.steering.findings import Findings, case_of, items_in_words
 from steerscope.studies.steering.plan import smallest_effect
 from steerscope.studies.steering.verdict import ENOUGH_NULLS, Cost, decide, p_in_words
@@ -43,17 +44,18 @@ def verdict(findings: Findings, errors: Sequence[str] = ()) -> str:
     case = case_of(f, errors)
     found = decide(case)
     claim = claim_of(f)
+    asked = _asking_clause(f)
     if found.answer == "No":
         return (
             f"No: {claim.no}: at the layer and dose that did best on other texts the gain is "
             f"{amount(f.effect, f.gain, difference=True)}, below the smallest effect of interest, "
-            f"{size(f.effect, case.smallest)}{_flipped_and_lost(f)}."
+            f"{size(f.effect, case.smallest)}{_flipped_and_lost(f)}{asked}."
         )
     if found.answer == "Not shown":
         reasons = "; ".join(found.reasons)
-        return f"Not shown: whether {claim.open}; {reasons}{_flipped_and_lost(f)}."
+        return f"Not shown: whether {claim.open}; {reasons}{_flipped_and_lost(f)}{asked}."
     price = prices(f.costs)
-    return f"{found.answer}: {claim.yes}; {price}." if price else f"{found.answer}: {claim.yes}."
+    return f"{found.answer}: {claim.yes}{f'; {price}' if price else ''}{asked}."
 
 
 def prices(costs: Sequence[Cost]) -> str:
@@ -137,6 +139,9 @@ def rule(findings: Findings) -> list[str]:
         "its limit with its whole interval.",
         "Yes, at a price: all of this but the costs, which are known and not surely within their limits.",
         "Not shown: anything else. What was not measured counts as not good.",
+        "Asking does better or as well where the interval of its difference from steering, on the same "
+        "items, lies above 0, or within the smallest effect of interest on both sides; of several ways "
+        "of asking, the one is compared that did best on the select split.",
         "A limit is two standard deviations of the model's own plain texts, at most what the judge "
         "allows and of a share at least 5 points. A text is damaged where a metric is worse than plain "
         "by more than three of them, has the worse value of a yes or no, or could not be read.",
@@ -197,7 +202,7 @@ def answer(findings: Findings) -> list[str]:
             f"{success} and undamaged: {amount(f.effect, f.joint)} of all texts, "
             f"{amount(f.effect, f.gain, difference=True)} above plain{after}."
         )
-    said += [nulls_in_words(f)] if f.stated else []
+    said += [asking_in_words(f), nulls_in_words(f)] if f.stated else []
     if f.corrected:
         said.append(_correction_in_words(f, f.corrected))
     if f.over_random:
@@ -223,7 +228,7 @@ def answer(findings: Findings) -> list[str]:
             f"{amount(f.effect, _on_one_scale(f.effect, f.mirrored))}."
         )
     said.append(slope_in_words(f))
-    said.append(f"Cost: {costs_in_words(f)}.")
+    said += [f"Cost: {costs_in_words(f)}.", *([diversity_in_words(f)] if f.diversity else [])]
     said.append(
         f"How sure: chosen among {c.n_cells} conditions on other prompts than those it is stated on; "
         f"the chance of one this good in a sweep without any effect is {p_in_words(c.p_corrected)}; "
@@ -231,6 +236,51 @@ def answer(findings: Findings) -> list[str]:
     )
     said.append(layers_in_words(f))
     return said
+
+
+def compared(f: Findings, rival: Rival) -> str:
+    """What asking does beside steering: better, worse, as well, or not told apart from it."""
+    ahead, smallest = rival.ahead, smallest_effect(f.plan, f.effect)
+    if ahead.low > 0:
+        return "does better"
+    if ahead.high < 0:
+        return "does worse"
+    if -smallest < ahead.low and ahead.high < smallest:
+        return "does as well"
+    return "is not told apart"
+
+
+def _asking_clause(f: Findings) -> str:
+    """What the sentence says of asking: only that it does better or as well."""
+    if not f.rivals or (found := compared(f, f.rivals[0])) not in {"does better", "does as well"}:
+        return ""
+    by = amount(f.effect, f.rivals[0].ahead, difference=True)
+    return f"; asking for it by {f.rivals[0].words} {found}, by {by}"
+
+
+def asking_in_words(f: Findings) -> str:
+    """How asking in words does beside the chosen condition, on the same items."""
+    if not f.rivals:
+        return (
+            "Asking: not measured, so that nothing is known of how a prompt does beside steering."
+        )
+    steered = f.joint or f.stated
+    assert steered is not None
+    first, *others = f.rivals
+    shown = f"showing {f.effect.positive} and undamaged" if f.joint else "of the log-odds"
+    corrected = "" if f.card is None else ", corrected likewise"
+    said = (
+        f"Asking {compared(f, first)}: {amount(f.effect, first.shows)} by {first.words} against "
+        f"{amount(f.effect, steered)} by steering, {shown}; difference "
+        f"{amount(f.effect, first.ahead, difference=True)}{corrected}; at {_number(first.kl_written)} "
+        f"against {_number(f.kl_written)} nats per token written"
+    )
+    if price := prices(first.costs):
+        said += f"; {price}"
+    if others:
+        also = (f"by {r.words} {amount(f.effect, r.shows)}" for r in others)
+        said += f". Also asked: {', '.join(also)}"
+    return f"{said}."
 
 
 def nulls_in_words(f: Findings) -> str:
@@ -292,7 +342,8 @@ def costs_in_words(findings: Findings) -> str:
     """Every cost from plain to steered, and the KL."""
     parts = [f"KL {_number(findings.kl)} nats per position of the prompts"]
     if not math.isnan(findings.kl_written):
-        parts.append(f"KL {findings.kl_written:.2f} nats per token written")
+        other = "" if math.isnan(findings.js_written) else _other_divergences(findings)
+        parts.append(f"KL {findings.kl_written:.2f} nats per token written{other}")
     for cost in findings.costs:
         if cost.is_share:
             change = f"{100 * cost.plain.value:.1f} % to {100 * cost.steered.value:.1f} %"
@@ -301,6 +352,20 @@ def costs_in_words(findings: Findings) -> str:
         out = f" (read in {cost.read} of {cost.asked} texts)" if cost.read < cost.asked else ""
         parts.append(f"{cost.words} {'unknown' if math.isnan(cost.steered.value) else change}{out}")
     return "; ".join(parts)
+
+
+def _other_divergences(f: Findings) -> str:
+    return f" (reverse {f.kl_reverse:.2f}, Jensen-Shannon {f.js_written:.3f} of at most 0.693)"
+
+
+def diversity_in_words(f: Findings) -> str:
+    """How different the samples of a prompt are, with and without steering."""
+    parts = [
+        f"{d.words} {d.plain.value:.2f} [{d.plain.low:.2f}, {d.plain.high:.2f}] plain and "
+        f"{d.steered.value:.2f} [{d.steered.low:.2f}, {d.steered.high:.2f}] steered"
+        for d in f.diversity
+    ]
+    return f"Diversity of {f.plan.samples} samples of a prompt: {'; '.join(parts)}."
 
 
 def _number(value: float) -> str:

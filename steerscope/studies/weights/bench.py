@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from steerscope.engine.generation import Sampler, sampler_at
+from steerscope.engine.sampling import Sampler, sampler_at
 from steerscope.engine.score import kl_from_plain, preferences
 from steerscope.errors import BadValueError, PureGainWarning
 from steerscope.extraction.activations import Contrast, extract

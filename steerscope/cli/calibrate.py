@@ -1,0 +1,116 @@
+"""The command that finds the dose at which steering does as much as is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from steerscope.cli.options import Drawing, Judged, Loading, Subject, Talk, Writing, grouped
+from steerscope.cli.shared import (
+    Examples,
+    Instruction,
+    Json,
+    MaxTest,
+    ScopeText,
+    check_vector,
+    finish,
+    read_several,
+)
+
+if TYPE_CHECKING:
+    from steerscope.models.lens_model import LensModel
+    from steerscope.steering.prompting import Prompting
+    from steerscope.studies.steering.plan import StudyPlan
+    from steerscope.studies.steering.texts import Texts
+
+
+@grouped
+def calibrate(
+    *,
+    vector: Annotated[str, typer.Option(help="vector file of steerscope or of another tool")],
+    subject: Subject,
+    site: Annotated[
+        list[str] | None, typer.Option(help="such as resid_post.4; default all in the file")
+    ] = None,
+    target: Annotated[
+        str, typer.Option(help="judge for the share it counts, kl, length or a metric of the judge")
+    ] = "judge",
+    value: Annotated[
+        float | None, typer.Option(help="what to reach; default what asking in words reaches")
+    ] = None,
+    instruction: Instruction = None,
+    examples: Examples = 4,
+    largest: Annotated[float, typer.Option(help="natural units up to which is looked")] = 4.0,
+    rounds: Annotated[int, typer.Option(help="further doses, each halving the interval")] = 4,
+    scope: ScopeText = "all",
+    writing: Writing,
+    drawing: Drawing,
+    judged: Judged,
+    max_prompts: MaxTest = 120,
+    talk: Talk,
+    loading: Loading,
+    as_json: Json = False,
+) -> None:
+    """Find the dose at which steering does as much as asking, or as a share, a length or a KL."""
+    from steerscope.steering.scopes import Scope
+    from steerscope.studies.bench import Decoding
+    from steerscope.studies.judging import find_judge
+    from steerscope.studies.parity import KL, LENGTH, Reading, in_words
+    from steerscope.studies.parity import calibrate as find
+    from steerscope.studies.steering.measure import question_of
+    from steerscope.studies.steering.plan import StudyPlan
+    from steerscope.studies.steering.texts import load_texts
+
+    check_vector(vector)
+    plan = StudyPlan(
+        **subject.settings(),
+        **writing.settings(),
+        **drawing.settings(),
+        **judged.settings(),
+        **loading.settings(),
+        scope=scope,
+        instruction=instruction,
+        examples=examples,
+        max_select=max_prompts,
+        max_test=1,
+        chat=talk.asked(),
+    )
+    model = loading.load(plan.model)
+    directions = read_several(vector, site, model)
+    texts = load_texts(plan).in_chat(model, plan.chat)
+    judge = None
+    if target not in {KL, LENGTH}:
+        with TemporaryDirectory() as nowhere:
+            judge = find_judge(question_of(plan, texts, 1), model, Path(nowhere) / "run").judge
+    wanted = _asked(plan, model, texts) if value is None else value
+    found = find(
+        model,
+        directions,
+        target,
+        texts.prompts.select.prompts,
+        value=wanted,
+        reading=Reading(judge, Decoding(plan.n_new, plan.sampler, plan.samples), largest, rounds),
+        scope=Scope.parse(scope),
+    )
+    finish(as_json, {"target": target, "found": asdict(found)}, in_words(found))
+
+
+def _asked(plan: StudyPlan, model: LensModel, texts: Texts) -> Prompting:
+    """The most that is said to ask for the concept: the instruction with the examples, where both are."""
+    from steerscope.errors import BadValueError
+    from steerscope.steering.prompting import Prompting
+    from steerscope.studies.steering.asking import asking_cells
+
+    cells = asking_cells(plan, model, texts, judged=True)
+    if not cells:
+        raise BadValueError(
+            "there is nothing to ask for the concept by: give --instruction or --examples, or say what "
+            "is to be reached with --value."
+        )
+    [prompting] = cells[-1].interventions
+    assert isinstance(prompting, Prompting)
+    return prompting

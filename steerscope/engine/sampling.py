@@ -1,0 +1,200 @@
+"""Samplers: how the next token is chosen among those that are likely."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from steerscope.errors import BadValueError
+
+
+@runtime_checkable
+class Sampler(Protocol):
+    """Chooses the next token of each row."""
+
+    def choose(
+        self, logits: Float[Tensor, "row vocab"], keys: Sequence[str]
+    ) -> Int[Tensor, " row"]:
+        """Next tokens; `keys` name prompt, sample and step, so that no choice depends on its batch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """The most likely token.
+
+    Attributes:
+        repetition_penalty: as of `Sample`.
+    """
+
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_narrowing(0, 1.0, 0.0, self.repetition_penalty)
+
+    def choose(
+        self,
+        logits: Float[Tensor, "row vocab"],
+        keys: Sequence[str],  # noqa: ARG002 - greedy choice needs no randomness
+    ) -> Int[Tensor, " row"]:
+        """Next tokens."""
+        return logits.argmax(dim=-1)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A token drawn from the softmax at a temperature, of those that are likely enough.
+
+    One uniform number per prompt, sample and step, made from the seed, the tokens of the prompt, the
+    number of the sample and the step, is put through the inverse of the cumulative distribution. So a
+    row gets the same tokens in any batch and in any order, and all conditions of a prompt share their
+    random numbers: what differs between their texts is what they did, and a condition that does nothing
+    writes the plain text.
+
+    What may be drawn is narrowed as transformers does, in this order: the penalty of repetition, the
+    temperature, top-k, top-p, min-p. Each sees what the one before has left.
+
+    Attributes:
+        temperature: of the softmax; above 0.
+        seed: of the uniform numbers.
+        top_k: how many of the most likely tokens; 0 for all.
+        top_p: the fewest most likely tokens whose probabilities reach this sum; 1 for all.
+        min_p: tokens of at least this share of the highest probability; 0 for all.
+        repetition_penalty: what the logits of tokens are divided by, or if negative multiplied, that
+            stand in the prompt or were written already; 1 for none.
+
+    Raises:
+        BadValueError: a number outside its range.
+
+    Source: Fan et al. 2018 (arXiv:1805.04833), top-k; Holtzman et al. 2020 (arXiv:1904.09751), top-p;
+    Nguyen et al. 2024 (arXiv:2407.01082), min-p; Keskar et al. 2019 (arXiv:1909.05858), the penalty.
+    """
+
+    temperature: float = 1.0
+    seed: int = 0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < math.inf:
+            raise BadValueError(
+                f"temperature {self.temperature} must be positive and finite; use Greedy() for the "
+                "limit 0."
+            )
+        check_narrowing(self.top_k, self.top_p, self.min_p, self.repetition_penalty)
+
+    def choose(
+        self, logits: Float[Tensor, "row vocab"], keys: Sequence[str]
+    ) -> Int[Tensor, " row"]:
+        """Next tokens."""
+        cumulative = torch.softmax(self.narrowed(logits), dim=-1).cumsum(dim=-1)
+        uniform = torch.tensor(
+            [[_uniform(f"{self.seed}|{key}")] for key in keys],
+            dtype=torch.float64,
+            device=logits.device,
+        )
+        total = cumulative[:, -1:]
+        # Below the total also where the product rounds up to it, so that no token of no probability
+        # is ever drawn.
+        threshold = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
+        return torch.searchsorted(cumulative, threshold, right=True).squeeze(-1)
+
+    def narrowed(self, logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row vocab"]:
+        """Logits over the temperature, minus infinity where a token may not be drawn."""
+        found = logits.double() / self.temperature
+        if 0 < self.top_k < found.shape[-1]:
+            least = found.topk(self.top_k, dim=-1).values[:, -1:]
+            found = found.masked_fill(found < least, -math.inf)
+        if self.top_p < 1:
+            ordered, order = found.sort(dim=-1, stable=True)
+            beyond = ordered.softmax(dim=-1).cumsum(dim=-1) <= 1 - self.top_p
+            beyond[:, -1] = False  # the most likely one is always kept
+            found = found.masked_fill(beyond.scatter(-1, order, beyond), -math.inf)
+        if self.min_p > 0:
+            shares = found.softmax(dim=-1)
+            least = self.min_p * shares.amax(dim=-1, keepdim=True)
+            found = found.masked_fill(shares < least, -math.inf)
+        return found
+
+
+def sampler_at(  # noqa: PLR0913 - the numbers that people set
+    temperature: float,
+    seed: int,
+    *,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    repetition_penalty: float = 1.0,
+) -> Sampler:
+    """Sampling at a temperature, or the most likely token at 0.
+
+    Raises:
+        BadValueError: a number outside its range, or one that means nothing at temperature 0.
+    """
+    if temperature != 0:
+        return Sample(temperature, seed, top_k, top_p, min_p, repetition_penalty)
+    if (top_k, top_p, min_p) != (0, 1.0, 0.0):
+        raise BadValueError(
+            "top_k, top_p and min_p leave the most likely token, which temperature 0 takes anyway; "
+            "give a temperature above 0, or leave them out."
+        )
+    return Greedy(repetition_penalty)
+
+
+def check_samples(samples: int, sampler: Sampler | None) -> int:
+    """The number of texts for each prompt.
+
+    Raises:
+        BadValueError: there is none, or there are several and all would be the same.
+    """
+    if samples < 1:
+        raise BadValueError(f"samples is {samples}; ask for at least 1 text of each prompt.")
+    if samples > 1 and isinstance(sampler or Greedy(), Greedy):
+        raise BadValueError(
+            f"{samples} samples of the most likely tokens are all the same; give a temperature above 0."
+        )
+    return samples
+
+
+def check_narrowing(top_k: int, top_p: float, min_p: float, repetition_penalty: float) -> None:
+    """Refuse numbers that leave nothing to draw from, or mean nothing.
+
+    Raises:
+        BadValueError: one is out of its range.
+    """
+    if top_k < 0:
+        raise BadValueError(f"top_k is {top_k}; it must be at least 1, or 0 for all tokens.")
+    if not 0 < top_p <= 1:
+        raise BadValueError(f"top_p is {top_p}; it must be above 0 and at most 1.")
+    if not 0 <= min_p <= 1:
+        raise BadValueError(f"min_p is {min_p}; it must be from 0 to 1.")
+    if not 0 < repetition_penalty < math.inf:
+        raise BadValueError(
+            f"repetition_penalty is {repetition_penalty}; it must be positive and finite, 1 for none."
+        )
+
+
+def penalised(
+    logits: Float[Tensor, "row vocab"], histories: Sequence[Sequence[int]], penalty: float
+) -> Float[Tensor, "row vocab"]:
+    """Logits of tokens that stand in the history of their row, divided by a penalty or multiplied if negative."""
+    found = logits.clone()
+    for row, history in enumerate(histories):
+        seen = torch.tensor(sorted(set(history)), dtype=torch.long, device=logits.device)
+        before = logits[row, seen]
+        found[row, seen] = torch.where(before < 0, before * penalty, before / penalty)
+    return found
+
+
+def _uniform(key: str) -> float:
+    digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
+    return int.from_bytes(digest) / 2**64

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, cast, get_args
+from typing import ClassVar, Literal, TypeVar, cast, get_args
 
-from steerscope.errors import BadValueError, check_name
+from steerscope.errors import BadValueError, UnknownNameError, check_name
 
 Stream = Literal[
     "resid_pre",
@@ -236,3 +237,60 @@ class Site:
         """The place in words, with the layer convention spelled out."""
         text = _WORDS[self.stream].format(self.layer, self.layer + 1)
         return text if self.head is None else f"{text}, head {self.head}"
+
+
+SiteLike = Site | str | int
+Value = TypeVar("Value")
+
+
+def as_site(site: SiteLike) -> Site:
+    """The site itself, or what a text says in any form that `Site.parse` reads; 5 is `resid_post.5`.
+
+    Raises:
+        BadValueError: it is no site, or of no such form.
+        UnknownNameError: the stream does not exist.
+    """
+    if isinstance(site, Site):
+        return site
+    if isinstance(site, str):
+        return Site.parse(site)
+    if hasattr(site, "__index__") and not isinstance(site, bool):
+        return Site("resid_post", int(site))
+    raise BadValueError(
+        f"cannot read a site from {type(site).__name__} {site!r:.60}; write resid_post.5 or "
+        'Site("resid_post", 5).'
+    )
+
+
+def as_sites(sites: SiteLike | Iterable[SiteLike]) -> tuple[Site, ...]:
+    """Sites in their order, each once; one alone is one.
+
+    Raises:
+        BadValueError: there is none, or one is of no form that can be read.
+        UnknownNameError: a stream does not exist.
+    """
+    several = sites if isinstance(sites, Iterable) and not isinstance(sites, str) else [sites]
+    found = tuple(dict.fromkeys(map(as_site, several)))
+    if not found:
+        raise BadValueError("no site is given; write one, such as resid_post.5.")
+    return found
+
+
+class UnknownSiteError(UnknownNameError, KeyError):
+    """A site at which nothing was found, also as the missing key that it is to Python."""
+
+    __str__ = Exception.__str__
+
+
+class BySite(dict[Site, Value]):
+    """What was found at each site; `found["resid_post.5"]` and `found[5]` are read as sites.
+
+    Raises:
+        UnknownSiteError: nothing was found at that site; the message lists where.
+    """
+
+    def __getitem__(self, site: SiteLike, /) -> Value:
+        place = as_site(site)
+        if place not in self:
+            raise UnknownSiteError("site", place, map(str, self))
+        return super().__getitem__(place)

@@ -68,7 +68,7 @@ def test_the_ten_lines_of_a_user_have_types(tmp_path):
     said = found.stdout
     for kind in ("LensModel", "ContrastSet", "Direction", "str"):
         assert f'{kind}"' in said.replace("builtins.", ""), said
-    assert 'incompatible type "int"; expected "str | Path"' in said
+    assert 'incompatible type "int"; expected "str | Path | ' in said
     assert "Found 1 error in 1 file" in said
 
 

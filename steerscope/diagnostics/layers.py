@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from contextlib import suppress
 
 import pandas as pd
@@ -26,19 +25,21 @@ from steerscope.directions import mean_diff, random
 from steerscope.eigengaps import HeadSpectra, HeadStatistic, eigengap
 from steerscope.errors import UnsupportedSiteError
 from steerscope.extraction.activations import extract
-from steerscope.models.lens_model import LensModel, TextOrIds
+from steerscope.models.lens_model import LensModel
+from steerscope.models.prompts import Prompts, as_prompts
 from steerscope.progress import Track, silent
 from steerscope.sites import Site
-from steerscope.texts.contrasts import ContrastSet
+from steerscope.texts.contrasts import load_contrasts
+from steerscope.texts.given_pairs import PairsLike
 
 _CONTROLS = 3  # random directions per layer
 
 
 def layer_diagnostics(
     model: LensModel,
-    fit: ContrastSet,
-    held_out: ContrastSet,
-    prompts: Sequence[TextOrIds],
+    fit: PairsLike,
+    held_out: PairsLike,
+    prompts: Prompts,
     *,
     dose: float = 0.1,
     seed: int = 0,
@@ -58,7 +59,9 @@ def layer_diagnostics(
     Raises:
         SteerscopeError: whatever one of the diagnostics refuses.
     """
+    prompts = as_prompts(prompts)
     sites = [Site("resid_post", layer) for layer in range(model.shape.n_layers)]
+    fit, held_out = load_contrasts(fit), load_contrasts(held_out)
     fitted = extract(model, fit, sites, progress=progress)
     others = extract(model, held_out, sites, progress=progress)
     directions = [mean_diff(c) for c in fitted.values()]

@@ -7,7 +7,7 @@ random numbers; `ALIASES` are second names of one and the same vector.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from steerscope.directions.controls import (
     covariance_matched_random,
@@ -41,8 +41,9 @@ from steerscope.directions.sspace import (
     sspace_project_then_aggregate,
 )
 from steerscope.directions.whitened import leave_one_out_shrinkage, whitened
-from steerscope.errors import UnknownNameError
-from steerscope.extraction.activations import Contrast
+from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.extraction.activations import Contrast, Moments
+from steerscope.sites import Site
 
 METHODS: dict[str, Callable[..., Direction]] = {
     "mean_diff": mean_diff,
@@ -92,17 +93,40 @@ def check_method(name: str) -> str:
     return name
 
 
-def find_direction(method: str, contrast: Contrast, *, seed: int = 0) -> Direction:
+def find_direction(
+    method: str, contrast: Contrast | Mapping[Site, Contrast], *, seed: int = 0
+) -> Direction:
     """The direction that a method of that name finds.
 
+    What `extract` found may be given whole where it holds one site.
+
     Raises:
+        BadValueError: several sites are given, or what is no contrast.
         UnknownNameError: no such method; the message lists the known ones.
         MissingEvidenceError: the method needs more than the contrast holds.
         DegenerateDirectionError: the activations define no direction.
     """
-    name = check_method(method)
+    name, contrast = check_method(method), _one(contrast)
     find = METHODS[name] if name in METHODS else CONTROLS[name]
     return find(contrast, seed=seed) if name in SEEDED else find(contrast)
+
+
+def _one(given: Contrast | Mapping[Site, Contrast]) -> Contrast:
+    """The contrast itself, or the only one of what was found."""
+    if isinstance(given, Mapping):
+        if len(given) == 1:
+            return next(iter(given.values()))
+        sites = ", ".join(map(str, given)) or "none"
+        raise BadValueError(
+            f"a direction is found at one site; of those that were read ({sites}) give one, such as "
+            'found["resid_post.5"].'
+        )
+    if isinstance(given, Contrast | Moments):
+        return given  # the difference of means needs no more than the moments
+    raise BadValueError(
+        f"cannot find a direction from {type(given).__name__} {given!r:.60}; read the pairs first: "
+        'extract(model, pairs, "resid_post.5").'
+    )
 
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -25,7 +25,8 @@ from steerscope.eigengaps.keys import (
 from steerscope.eigengaps.nulls import permuted_keys, random_keys
 from steerscope.eigengaps.spectrum import STATISTICS, gram_eigenvalues, spectral_gap, with_ridge
 from steerscope.errors import BadValueError, NotFiniteError
-from steerscope.models.lens_model import LensModel, TextOrIds
+from steerscope.models.lens_model import LensModel
+from steerscope.models.prompts import Prompts, as_prompts
 from steerscope.progress import Track, silent
 
 _REPEATS = 20  # draws of each null that is made from the keys alone
@@ -148,7 +149,7 @@ class HeadSpectra:
 @torch.no_grad()
 def eigengap(
     model: LensModel,
-    prompts: Sequence[TextOrIds],
+    prompts: Prompts,
     view: KeyView | None = None,
     *,
     legacy: bool = False,
@@ -181,13 +182,14 @@ def eigengap(
     Source: the "weakest link" of FF-GardenFn/kernel-ridge-steering, by default without its ridge and
     with position 0 left out.
     """
-    if len(prompts) < 2:
-        raise BadValueError(f"the eigengap needs at least 2 prompts, got {len(prompts)}.")
+    asked = as_prompts(prompts)
+    if len(asked) < 2:
+        raise BadValueError(f"the eigengap needs at least 2 prompts, got {len(asked)}.")
     if legacy and view is not None:
         raise BadValueError("legacy is itself a view of the keys; give one of the two.")
     view = LEGACY if legacy else view or KeyView()
     generator = torch.Generator().manual_seed(seed)
-    ids = token_ids(model, prompts, view)
+    ids = token_ids(model, asked, view)
     keys = read_keys(model, ids, view, batch_size=batch_size, progress=progress)
     of = resamples(len(ids), n_bootstrap, generator)
     statistics, weakest = _statistics(keys, view, of, progress)
@@ -204,7 +206,7 @@ def eigengap(
 @torch.no_grad()
 def head_statistics(
     model: LensModel,
-    prompts: Sequence[TextOrIds],
+    prompts: Prompts,
     view: KeyView | None = None,
     *,
     batch_size: int = 64,
@@ -228,7 +230,7 @@ def head_statistics(
         NotFiniteError: a key is not finite, or the keys of a head do not vary at all.
     """
     view = view or KeyView()
-    ids = token_ids(model, prompts, view)
+    ids = token_ids(model, as_prompts(prompts), view)
     keys = read_keys(model, ids, view, batch_size=batch_size, progress=progress)
     found = _values(_eigenvalues(keys, view), view)
     return {name: value.float() for name, value in found.items()}

@@ -15,6 +15,7 @@ from steerscope.engine.score import kl_by_position
 from steerscope.engine.searches import first_crossing
 from steerscope.errors import BadValueError, check_name
 from steerscope.models.lens_model import LensModel, TextOrIds
+from steerscope.models.prompts import Prompts, as_prompts
 from steerscope.steering.control_vectors import ControlVector, along
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.operators import find_operator
@@ -108,7 +109,7 @@ def calibrate(
     model: LensModel,
     direction: Direction | Sequence[Direction],
     target_kl: float,
-    prompts: Sequence[TextOrIds],
+    prompts: Prompts,
     *,
     operator: str = "add",
     scope: Scope = Scope.all(),  # noqa: B008 - scopes are frozen
@@ -147,7 +148,7 @@ def calibrate(
     length: Length = "absolute" if len(directions) == 1 else "natural"
     dose = None if takes == "nothing" else Dose(0.0, "degrees" if takes == "angle" else length)
     steering = along(directions, dose, operator, scope, strength)
-    search = _Search(model, steering, prompts, check_statistic(statistic))
+    search = _Search(model, steering, as_prompts(prompts), check_statistic(statistic))
     if dose is None:
         return search.without_dose(target_kl)
     return search.result(target_kl)

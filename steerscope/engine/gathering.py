@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,12 +15,13 @@ from steerscope.engine.score import log_likelihoods
 from steerscope.errors import MissingEvidenceError
 from steerscope.extraction.activations import Contrast, extract
 from steerscope.extraction.gradients import add_gradients
-from steerscope.extraction.reading import ReadToken
+from steerscope.extraction.reading import ReadToken, as_read
 from steerscope.models.lens_model import LensModel
 from steerscope.models.weights import site_weight
 from steerscope.progress import Track, silent
-from steerscope.sites import Site
-from steerscope.texts.contrasts import ContrastSet
+from steerscope.sites import BySite, Site, SiteLike, as_sites
+from steerscope.texts.contrasts import ContrastSet, load_contrasts
+from steerscope.texts.given_pairs import PairsLike
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,12 @@ class Question:
 
 def gather(
     model: LensModel,
-    contrasts: ContrastSet,
-    sites: Sequence[Site],
-    methods: Sequence[str],
+    contrasts: PairsLike,
+    sites: SiteLike | Iterable[SiteLike],
+    methods: str | Sequence[str],
     *,
-    read: ReadToken | None = None,
-    other: ContrastSet | None = None,
+    read: ReadToken | str | int | None = None,
+    other: PairsLike | None = None,
     batch_size: int | None = None,
     progress: Track = silent,
 ) -> dict[Site, Contrast]:
@@ -64,20 +65,24 @@ def gather(
         UnsupportedSiteError: the model lacks a site, or a weight there that a method needs.
         MissingEvidenceError: a method needs `other` and it was not given.
     """
-    sites = tuple(dict.fromkeys(sites))
+    contrasts, sites, read = load_contrasts(contrasts), as_sites(sites), as_read(read)
+    other = None if other is None else load_contrasts(other)
+    methods = [methods] if isinstance(methods, str) else methods
     wanted = {need for name in methods for need in NEEDS.get(check_method(name), ())}
     question = Question(model, contrasts, sites, read, other, batch_size, progress)
     if "other" in wanted and other is None:
         raise MissingEvidenceError(
             "other_concept needs a second contrast set; give it as other=, or --other."
         )
-    found = extract(model, contrasts, sites, read=read, batch_size=batch_size, progress=progress)
+    found: dict[Site, Contrast] = extract(
+        model, contrasts, sites, read=read, batch_size=batch_size, progress=progress
+    )
     for name in sorted(wanted - {"gradients"}):
         values = EVIDENCE[name](question)
         found = {site: replace(c, **{name: values[site]}) for site, c in found.items()}
     if "gradients" in wanted:  # of moving all content tokens, whichever one is read
         found = add_gradients(model, contrasts, found, batch_size=batch_size, progress=progress)
-    return found
+    return BySite(found)
 
 
 def _log_likelihood(question: Question) -> dict[Site, Float[Tensor, " pair"]]:

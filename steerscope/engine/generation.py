@@ -26,7 +26,9 @@ from steerscope.models.memory import (
     tokens_in_cache,
 )
 from steerscope.models.plain_pass import PlainPass
+from steerscope.models.prompts import Prompts, as_prompts
 from steerscope.progress import Track, silent
+from steerscope.steering.cells import PLAIN, Cells, as_cells
 from steerscope.steering.interventions import Cell, Rows, attach_cells
 from steerscope.steering.prompting import is_prompting, on_activations, seen_under
 
@@ -55,8 +57,8 @@ class Continuation:
 @torch.no_grad()
 def generate(  # noqa: PLR0913 - each is a choice of its own
     model: LensModel,
-    prompts: Sequence[TextOrIds],
-    cells: Sequence[Cell] = (Cell(),),
+    prompts: Prompts,
+    cells: Cells = PLAIN,
     *,
     n_new: int,
     sampler: Sampler | None = None,
@@ -75,8 +77,8 @@ def generate(  # noqa: PLR0913 - each is a choice of its own
 
     Args:
         model: the model; it may be under `steer` already, which then holds for every row.
-        prompts: texts or token ids.
-        cells: the conditions; default plain alone.
+        prompts: texts or token ids; a text alone is one prompt.
+        cells: the conditions, a steering or a direction alone being one; default plain alone.
         n_new: tokens to add at most.
         sampler: default `Greedy()`.
         batch_size: most rows at once; default as many as the memory holds, up to 1,024.
@@ -91,9 +93,10 @@ def generate(  # noqa: PLR0913 - each is a choice of its own
         MemoryBudgetError: not one row fits into the memory.
         NotFiniteError: the logits hold a NaN or an infinity; the message names the condition.
     """
+    asked, cells = as_prompts(prompts), as_cells(cells)
     if bos is not None:
-        prompts = [model.tokens(p, bos=bos) for p in prompts]
-    repeated = [p for p in prompts for _ in range(check_samples(samples, sampler))]
+        asked = [model.tokens(p, bos=bos) for p in asked]
+    repeated = [p for p in asked for _ in range(check_samples(samples, sampler))]
     found = attempt(
         model, repeated, cells, n_new=n_new, sampler=sampler, batch_size=batch_size,
         use_cache=use_cache, numbers=[i % samples for i in range(len(repeated))],

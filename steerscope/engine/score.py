@@ -11,12 +11,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from steerscope.directions import Direction
 from steerscope.metrics import kl_from_log_q
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.models.memory import cache_bytes, fit, logits_bytes, pass_bytes, tokens_in_cache
 from steerscope.models.plain_pass import PlainPass
+from steerscope.models.prompts import Prompts, as_prompts
 from steerscope.progress import Track, silent
-from steerscope.steering.interventions import Cell, Rows, attach_cells
+from steerscope.steering.cells import Cells, as_cells
+from steerscope.steering.interventions import Cell, Intervention, Rows, attach_cells
 from steerscope.steering.prompting import is_prompting, on_activations, seen_under
 from steerscope.texts.batches import equal_length_batches
 
@@ -25,8 +28,8 @@ _TEXTS_AT_ONCE = 1024
 
 def kl_from_plain(
     model: LensModel,
-    prompts: Sequence[TextOrIds],
-    cells: Sequence[Cell],
+    prompts: Prompts,
+    cells: Cells,
     *,
     batch_size: int | None = None,
     progress: Track = silent,
@@ -37,15 +40,17 @@ def kl_from_plain(
 
     Args:
         model: the model.
-        prompts: texts or token ids.
-        cells: the conditions; a plain one gives 0, a prompting NaN, since it has other positions.
+        prompts: texts or token ids; a text alone is one prompt.
+        cells: the conditions, a steering or a direction alone being one; a plain one gives 0, a
+            prompting NaN, since it has other positions.
         batch_size: rows in one pass; default as many as are run fastest and the memory holds.
         progress: shows the loop.
 
     Raises:
         MemoryBudgetError: not one prompt fits into the memory.
     """
-    found = kl_by_position(model, prompts, cells, batch_size=batch_size, progress=progress)
+    asked = as_prompts(prompts), as_cells(cells)
+    found = kl_by_position(model, *asked, batch_size=batch_size, progress=progress)
     return torch.stack([kl.mean(dim=1) for kl in found], dim=1)
 
 
@@ -129,8 +134,8 @@ def under_each(
 
 def log_likelihoods(
     model: LensModel,
-    texts: Sequence[TextOrIds],
-    cell: Cell | None = None,
+    texts: Prompts,
+    cell: Cell | Intervention | Direction | None = None,
     *,
     after: Sequence[int] | None = None,
     batch_size: int | None = None,
@@ -139,15 +144,14 @@ def log_likelihoods(
 
     Args:
         model: the model.
-        texts: texts or token ids.
+        texts: texts or token ids; a text alone is one.
         cell: condition under which they are scored; default plain.
         after: number of leading tokens of each text to leave out, such as the prompt's length;
             default 1, the first token, which nothing predicts.
         batch_size: texts in one pass; default as many as are run fastest and the memory holds.
     """
-    return log_likelihoods_under(
-        model, texts, [cell or Cell()], after=after, batch_size=batch_size
-    )[0]
+    asked, cells = as_prompts(texts), as_cells(Cell() if cell is None else cell)
+    return log_likelihoods_under(model, asked, cells, after=after, batch_size=batch_size)[0]
 
 
 @torch.no_grad()

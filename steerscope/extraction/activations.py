@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
@@ -12,14 +12,15 @@ from torch import Tensor
 
 from steerscope.errors import NotFiniteError, UnsupportedSiteError, VectorMismatchError
 from steerscope.extraction.losses import Moves
-from steerscope.extraction.reading import ReadToken
+from steerscope.extraction.reading import ReadToken, as_read
 from steerscope.models.lens_model import HookFunction, LensModel
 from steerscope.models.memory import fit, pass_bytes
 from steerscope.models.provenance import package_versions
 from steerscope.progress import Track, silent
-from steerscope.sites import Site
+from steerscope.sites import BySite, Site, SiteLike, as_sites
 from steerscope.texts.batches import equal_length_batches
-from steerscope.texts.contrasts import ContrastSet
+from steerscope.texts.contrasts import ContrastSet, load_contrasts
+from steerscope.texts.given_pairs import PairsLike
 
 _PAIRS_AT_ONCE = 256  # read before anything is added up
 _TEXTS_AT_ONCE = 64
@@ -198,23 +199,24 @@ class Moments:
 @torch.no_grad()
 def extract(
     model: LensModel,
-    contrasts: ContrastSet,
-    sites: Sequence[Site],
+    contrasts: PairsLike,
+    sites: SiteLike | Iterable[SiteLike],
     *,
-    read: ReadToken | None = None,
+    read: ReadToken | str | int | None = None,
     batch_size: int | None = None,
     bos: str | None = None,
     progress: Track = silent,
-) -> dict[Site, Contrast]:
+) -> BySite[Contrast]:
     """Activations of both texts of every pair at every site, in float32.
 
     The model runs up to the last layer that is asked for and no further.
 
     Args:
         model: the model.
-        contrasts: the pairs; for a direction, the `fit` part of a contrast set.
-        sites: where to read.
-        read: which token; default the last.
+        contrasts: the pairs, in any form that `ContrastSet.from_pairs` reads; for a direction, the
+            `fit` part of a contrast set.
+        sites: where to read, also as `resid_post.5` or 5; one alone is one.
+        read: which token, also as `mean` or -2; default the last.
         batch_size: texts in one pass; default as many as the memory holds, up to 64.
         bos: how texts begin: `auto`, `always` or `never`; default as the model's do.
         progress: shows the loop.
@@ -223,7 +225,8 @@ def extract(
         UnsupportedSiteError: the model lacks a site, or its hook never ran.
         MemoryBudgetError: the activations do not fit into the memory; `extract_moments` keeps none.
     """
-    stream = _Stream(model, contrasts, tuple(dict.fromkeys(sites)), read, batch_size, bos)
+    contrasts = load_contrasts(contrasts)
+    stream = _Stream(model, contrasts, as_sites(sites), as_read(read), batch_size, bos)
     width = sum(model.width(s) for s in stream.sites)
     stream.plan(kept=2 * len(contrasts) * width * _ITEM)
     shape = len(contrasts), 2
@@ -231,28 +234,29 @@ def extract(
     for pairs, found in stream.run(progress):
         for site, rows in found.items():
             values[site][pairs] = rows
-    return {
-        site: Contrast(site, x[:, 0], x[:, 1], stream.relative(site), stream.provenance)
+    return BySite(
+        (site, Contrast(site, x[:, 0], x[:, 1], stream.relative(site), stream.provenance))
         for site, x in values.items()
-    }
+    )
 
 
 @torch.no_grad()
 def extract_moments(
     model: LensModel,
-    contrasts: ContrastSet,
-    sites: Sequence[Site],
+    contrasts: PairsLike,
+    sites: SiteLike | Iterable[SiteLike],
     *,
-    read: ReadToken | None = None,
+    read: ReadToken | str | int | None = None,
     batch_size: int | None = None,
     bos: str | None = None,
     progress: Track = silent,
-) -> dict[Site, Moments]:
+) -> BySite[Moments]:
     """Class means at every site, without keeping the activations of the pairs.
 
     As `extract`, for any number of pairs: what grows with it is the texts and one norm a token.
     """
-    stream = _Stream(model, contrasts, tuple(dict.fromkeys(sites)), read, batch_size, bos)
+    contrasts = load_contrasts(contrasts)
+    stream = _Stream(model, contrasts, as_sites(sites), as_read(read), batch_size, bos)
     stream.plan(kept=0)
     sums = {s: torch.zeros(2, model.width(s), dtype=torch.float64) for s in stream.sites}
     squares = dict.fromkeys(stream.sites, 0.0)
@@ -260,7 +264,7 @@ def extract_moments(
         for site, rows in found.items():
             sums[site] += rows.double().sum(dim=0)
             squares[site] += float((rows[:, 0] - rows[:, 1]).double().square().sum())
-    moments = {}
+    moments = BySite[Moments]()
     for site, x in sums.items():
         mean = (x / len(contrasts)).float()
         noise = _noise(squares[site], (x[0] - x[1]) / len(contrasts), len(contrasts))

@@ -127,3 +127,18 @@ class ReadToken:
                 "use a longer text or another token."
             )
         return range(start, stop)
+
+
+def as_read(read: ReadToken | str | int | None) -> ReadToken | None:
+    """The token itself, or what a text or an index says; None stays None.
+
+    Raises:
+        BadValueError: it is none of these, or the text is of no such form.
+    """
+    if read is None or isinstance(read, ReadToken):
+        return read
+    if isinstance(read, str | int) and not isinstance(read, bool):
+        return ReadToken.parse(str(read))
+    raise BadValueError(
+        f"cannot read a token from {type(read).__name__} {read!r:.60}; write last, mean, -2 or -4:."
+    )

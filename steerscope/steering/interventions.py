@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -15,8 +15,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from steerscope.directions import Direction
-from steerscope.doses import Dose, Scale
-from steerscope.errors import OtherWeightsWarning, UnsupportedSiteError, VectorMismatchError
+from steerscope.doses import Dose, Scale, Unit
+from steerscope.errors import (
+    BadValueError,
+    OtherWeightsWarning,
+    UnsupportedSiteError,
+    VectorMismatchError,
+)
 from steerscope.models.clock import Clock
 from steerscope.models.fingerprints import same_weights
 from steerscope.models.lens_model import HookFunction, LensModel
@@ -53,15 +58,16 @@ class Intervention(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Steering:
     """Move the activations at a direction's site: x <- x + strength * (operator(x) - x).
 
     Attributes:
         direction: where and which way.
-        dose: how much, in a unit that the operator takes; None for operators without a dose.
+        dose: how much, in a unit that the operator takes; a number alone is in natural units, or in
+            degrees where the operator turns; None for operators without a dose.
         operator: a name in `operators.OPERATORS`.
-        scope: at which absolute positions.
+        scope: at which absolute positions; also as text, such as `generated`.
         strength: share of the change that is made: a number from 0 to 1, a schedule or a gate.
         allow_other_weights: whether the direction may come from a sibling of the model, such as
             another fine-tune of it; a warning then says so.
@@ -79,8 +85,24 @@ class Steering:
     strength: float | Strength = 1.0
     allow_other_weights: bool = False
 
-    def __post_init__(self) -> None:
-        find_operator(self.operator).check(self.dose)
+    def __init__(  # noqa: PLR0913 - the fields, in the forms that may be given
+        self,
+        direction: Direction,
+        dose: Dose | float | None = None,
+        operator: str = "add",
+        scope: Scope | str = Scope.all(),  # noqa: B008 - scopes are frozen
+        strength: float | Strength = 1.0,
+        allow_other_weights: bool = False,
+    ) -> None:
+        unit: Unit = "degrees" if find_operator(operator).takes == "angle" else "natural"
+        hold = partial(object.__setattr__, self)
+        hold("direction", direction)
+        hold("dose", dose if dose is None or isinstance(dose, Dose) else Dose(dose, unit))
+        hold("operator", operator)
+        hold("scope", Scope.parse(scope) if isinstance(scope, str) else scope)
+        hold("strength", strength)
+        hold("allow_other_weights", allow_other_weights)
+        find_operator(operator).check(self.dose)
         as_strength(self.strength).check(self.direction.site)
 
     @property
@@ -265,8 +287,24 @@ def check_direction(
     )
 
 
+def as_intervention(given: object) -> Intervention:
+    """The intervention itself, or one natural unit of a direction.
+
+    Raises:
+        BadValueError: it is neither.
+    """
+    if isinstance(given, Direction):
+        return Steering(given, Dose(1.0))
+    if isinstance(given, Intervention):
+        return given
+    raise BadValueError(
+        f"cannot steer with {type(given).__name__} {given!r:.60}; give a direction, or "
+        "Steering(direction, 2.0) for two natural units of it."
+    )
+
+
 @contextmanager
-def steer(model: LensModel, *interventions: Intervention) -> Iterator[LensModel]:
+def steer(model: LensModel, *interventions: Intervention | Direction) -> Iterator[LensModel]:
     """Change the model while active; afterwards, also after an exception, it is as it was.
 
     Interventions act in the order given. Any way of running the model is steered: its own forward,
@@ -274,9 +312,11 @@ def steer(model: LensModel, *interventions: Intervention) -> Iterator[LensModel]
 
     Args:
         model: the model; the `with` statement hands it on.
-        interventions: steerings, edits of weights, adapters or features; none leaves it plain.
+        interventions: steerings, edits of weights, adapters or features; a direction alone is one
+            natural unit of it, and none leaves the model plain.
 
     Raises:
+        BadValueError: what is given is no intervention.
         VectorMismatchError: an intervention belongs to another model.
         ModelBusyError: another thread has the model and is idle.
         NeverRanError: at the end, if the model ran and an intervention was passed by.
@@ -284,19 +324,26 @@ def steer(model: LensModel, *interventions: Intervention) -> Iterator[LensModel]
     """
     with model.turn.holding(), ExitStack() as stack:
         for intervention in interventions:
-            stack.enter_context(intervention.attach(model))
+            stack.enter_context(as_intervention(intervention).attach(model))
         yield model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Cell:
     """One condition of an experiment: the interventions that act together, none for plain.
 
     Attributes:
-        interventions: in the order in which they act; their effects need not add up.
+        interventions: in the order in which they act; their effects need not add up. One alone may
+            be given without a tuple, and a direction for one natural unit of it.
     """
 
     interventions: tuple[Intervention, ...] = ()
+
+    def __init__(
+        self, interventions: Intervention | Direction | Sequence[Intervention | Direction] = ()
+    ) -> None:
+        several = interventions if isinstance(interventions, Sequence) else (interventions,)
+        object.__setattr__(self, "interventions", tuple(map(as_intervention, several)))
 
     def first_block(self, prompt_length: int, n_blocks: int) -> int:
         """The first block that runs otherwise than plain over a prompt; `n_blocks` for none."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from random import Random
 from typing import Any, Generic, TypeVar
 
 from steerscope.errors import ContrastError, UnknownNameError
@@ -18,11 +17,14 @@ from steerscope.texts.bundled import (
     bundled_prompts,
 )
 from steerscope.texts.chats import Conversation, shared_turns
+from steerscope.texts.given_pairs import PairsLike, given_pairs
 from steerscope.texts.groups import (
+    PARTS,
     distinct_contrasts,
     distinct_prompts,
     groups_to_split,
     joined,
+    split_groups,
 )
 from steerscope.texts.lines import check_text, text_lines
 from steerscope.texts.pairs import ContrastPair, pairs_in
@@ -33,7 +35,6 @@ STYLE = "style:"
 _FEWEST_GROUPS = 3  # one for each part of a split
 CONTRAST = "contrast"
 GROUPINGS = (CONTRAST, "text")
-_PARTS = ("fit", "select", "test")
 Item = TypeVar("Item")
 Other = TypeVar("Other")
 
@@ -92,8 +93,26 @@ class ContrastSet:
                 "keep one concept in a file."
             )
 
+    @classmethod
+    def from_pairs(cls, pairs: PairsLike, name: str = "pairs", concept: str = "") -> ContrastSet:
+        """A contrast set of pairs at hand, in whatever form they are.
+
+        Args:
+            pairs: `(positive, negative)` tuples, dicts, a data frame, rows of `datasets`, or columns
+                by name; the columns are `positive` and `negative`, or `chosen` and `rejected`.
+            name: of the set, as reports and vector files state it.
+            concept: what the pairs differ in, where they do not say so; default the name.
+
+        Raises:
+            ContrastError: a pair cannot be read; the message has its number and the form to give.
+        """
+        return cls(name, tuple(given_pairs(pairs, concept or name)))
+
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def __iter__(self) -> Iterator[ContrastPair]:
+        return iter(self.pairs)
 
     @property
     def concept(self) -> str:
@@ -125,7 +144,7 @@ class ContrastSet:
         """
         whole = grouping == CONTRAST
         groups = _groups_of(self.pairs, by_contrast=_by_contrast(grouping))
-        parts = _split(self.name, groups, seed, fit=0.5, select=0.25, by_group=whole)
+        parts = split_groups(self.name, groups, seed, fit=0.5, select=0.25, by_group=whole)
         return Split(
             *(
                 replace(
@@ -174,10 +193,10 @@ class PromptSet:
         """
         texts = [(p.text,) for p in self.prompts]
         groups = self.groups if _by_contrast(grouping) else joined(texts)
-        if len(set(groups)) < len(_PARTS):
+        if len(set(groups)) < len(PARTS):
             groups = joined(texts)
         whole = grouping == CONTRAST
-        parts = _split(self.name, groups, seed, fit=0.0, select=1 / 3, by_group=whole)
+        parts = split_groups(self.name, groups, seed, fit=0.0, select=1 / 3, by_group=whole)
         return Split(
             *(
                 replace(
@@ -188,18 +207,23 @@ class PromptSet:
         )
 
 
-def load_contrasts(name_or_path: str | Path) -> ContrastSet:
-    """A bundled contrast set by name, one from a JSON-lines file, or a style.
+def load_contrasts(name_or_path: PairsLike) -> ContrastSet:
+    """A bundled contrast set by name, one from a JSON-lines file, a style, or pairs at hand.
 
     Each line is `{"positive": "...", "negative": "...", "concept": "..."}`. Either text may be a
     conversation, a list of `{"role": ..., "content": ...}`; with `"prompt"` beside them the two are
     answers of the assistant to that question or conversation. A style is written as
-    `style:terse` or as `style:WANTED INSTRUCTION | OTHER INSTRUCTION`.
+    `style:terse` or as `style:WANTED INSTRUCTION | OTHER INSTRUCTION`. Pairs at hand are read as
+    `ContrastSet.from_pairs` reads them.
 
     Raises:
         ContrastError: the file is missing or a line cannot be used; the message has its number.
         UnknownNameError: no such style; the message lists the built-in ones.
     """
+    if isinstance(name_or_path, ContrastSet):
+        return name_or_path
+    if not isinstance(name_or_path, str | Path):
+        return ContrastSet.from_pairs(name_or_path)
     if str(name_or_path).startswith(STYLE):
         return style_contrasts(find_style(str(name_or_path).removeprefix(STYLE)))
     path = contrasts_file(name_or_path)
@@ -364,34 +388,3 @@ def _by_contrast(grouping: str) -> bool:
     if grouping not in GROUPINGS:
         raise UnknownNameError("grouping", grouping, GROUPINGS)
     return grouping == CONTRAST
-
-
-def _split(
-    name: str, labels: Sequence[int], seed: int, *, fit: float, select: float, by_group: bool
-) -> dict[str, list[int]]:
-    """Positions of the items in each part: shuffled groups, one after another.
-
-    The shares are of groups, or of items.
-    """
-    members: dict[int, list[int]] = {}
-    for item, label in enumerate(labels):
-        members.setdefault(label, []).append(item)
-    groups = sorted(members.values(), key=lambda group: group[-1])
-    if len(groups) < len(_PARTS):
-        raise ContrastError(
-            f"{name!r} has {len(groups)} independent items; splitting into fit, select and test "
-            "needs at least 3."
-        )
-    Random(f"split {seed}").shuffle(groups)
-    parts: dict[str, list[int]] = {part: [] for part in _PARTS}
-    whole = len(groups) if by_group else len(labels)
-    until = {"fit": fit * whole, "select": (fit + select) * whole, "test": whole}
-    placed = 0
-    for left, group in zip(range(len(groups), 0, -1), groups, strict=True):
-        empty = [part for part in parts if not parts[part]]
-        part = next(part for part in parts if placed < until[part] or part == "test")
-        if len(empty) >= left:  # no part may stay empty
-            part = empty[0]
-        parts[part].extend(group)
-        placed += 1 if by_group else len(group)
-    return {part: sorted(chosen) for part, chosen in parts.items()}

@@ -9,7 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterable, Sequence
 from difflib import SequenceMatcher
+from random import Random
 
+from steerscope.errors import ContrastError
+
+PARTS = ("fit", "select", "test")
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
 _BLANK = "_"
 _FEWEST = 3  # groups: one for each part of a split
@@ -140,3 +144,34 @@ def _templates(pairs: Sequence[tuple[str, str]]) -> list[tuple[Hashable, ...]]:
     names = names_in(text for pair in pairs for text in pair)
     found = [template_of(*pair, names) for pair in pairs]
     return [(("share", template),) if template else () for template in found]
+
+
+def split_groups(
+    name: str, labels: Sequence[int], seed: int, *, fit: float, select: float, by_group: bool
+) -> dict[str, list[int]]:
+    """Positions of the items in each part: shuffled groups, one after another.
+
+    The shares are of groups, or of items.
+    """
+    members: dict[int, list[int]] = {}
+    for item, label in enumerate(labels):
+        members.setdefault(label, []).append(item)
+    groups = sorted(members.values(), key=lambda group: group[-1])
+    if len(groups) < len(PARTS):
+        raise ContrastError(
+            f"{name!r} has {len(groups)} independent items; splitting into fit, select and test "
+            "needs at least 3."
+        )
+    Random(f"split {seed}").shuffle(groups)
+    parts: dict[str, list[int]] = {part: [] for part in PARTS}
+    whole = len(groups) if by_group else len(labels)
+    until = {"fit": fit * whole, "select": (fit + select) * whole, "test": whole}
+    placed = 0
+    for left, group in zip(range(len(groups), 0, -1), groups, strict=True):
+        empty = [part for part in parts if not parts[part]]
+        part = next(part for part in parts if placed < until[part] or part == "test")
+        if len(empty) >= left:  # no part may stay empty
+            part = empty[0]
+        parts[part].extend(group)
+        placed += 1 if by_group else len(group)
+    return {part: sorted(chosen) for part, chosen in parts.items()}

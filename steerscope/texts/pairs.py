@@ -60,12 +60,14 @@ def pairs_in(path: Path) -> Iterator[tuple[int, ContrastPair | ContrastError]]:
             yield number, error
             continue
         try:
-            yield number, _pair(**row)
+            yield number, make_pair(**row)
         except ContrastError as error:
             yield number, ContrastError(f"{where}: {error}")
 
 
-def _pair(positive: str, negative: str, concept: str, prompt: str | None = None) -> ContrastPair:
+def make_pair(
+    positive: str, negative: str, concept: str, prompt: str | None = None
+) -> ContrastPair:
     """A pair of texts, or of answers to one question."""
     if prompt is None:
         return ContrastPair(positive, negative, concept)

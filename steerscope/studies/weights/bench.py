@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
@@ -15,7 +15,7 @@ import pandas as pd
 from steerscope.engine.sampling import Sampler, sampler_at
 from steerscope.engine.score import kl_from_plain, preferences
 from steerscope.errors import BadValueError, PureGainWarning
-from steerscope.extraction.activations import extract
+from steerscope.extraction.activations import Contrast, extract
 from steerscope.judges import WORLDS
 from steerscope.judges.perplexity import text_nats
 from steerscope.models.chat_templates import in_chat
@@ -25,6 +25,7 @@ from steerscope.models.matrices import check_weight
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
 from steerscope.runs.results import Row, Run, check_run_folder
+from steerscope.sites import Site
 from steerscope.steering.interventions import Cell
 from steerscope.studies.bench import Bench, Decoding, Material, cell_row, without_numbers
 from steerscope.studies.judging import Question, find_judge
@@ -293,7 +294,7 @@ def _edits(
     layers = plan.layers or range(model.shape.n_layers)
     places = [Place(check_weight(name), i) for name in plan.weights for i in layers]
     everywhere = [*places, *(p for text in plan.together for p, _ in parse_places(text))]
-    contrasts = {}
+    contrasts: Mapping[Site, Contrast] = {}
     if any(map(needs_pairs, plan.edits)):
         sites = [
             s for p in everywhere for g in (True, False) if model.has(s := output_site(p, gated=g))

@@ -1,0 +1,206 @@
+"""What a user writes in another form than the documented one is read, or refused with the form to give."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import steerscope as ss
+from steerscope.errors import BadValueError, ContrastError, SteerscopeError, UnknownNameError
+from steerscope.models.prompts import as_prompts
+from steerscope.sites import as_site, as_sites
+from steerscope.steering.interventions import as_intervention
+from steerscope.texts.contrasts import Prompt, PromptSet
+
+TEXTS = [("w3 w4 w5", "w3 w4 w6"), ("w7 w8 w5", "w7 w8 w6"), ("w9 w5", "w9 w6")]
+SITE = ss.Site("resid_post", 1)
+
+
+@pytest.fixture(scope="module")
+def model(load):
+    return load("gpt2", "hooked")
+
+
+@pytest.fixture(scope="module")
+def direction(model):
+    return ss.find_direction("mean_diff", ss.extract(model, TEXTS, "resid_post.1"))
+
+
+def test_a_text_alone_is_one_prompt(model):
+    [[alone]] = ss.generate(model, "w3 w4", n_new=3)
+    [[listed]] = ss.generate(model, ["w3 w4"], n_new=3)
+    assert alone == listed
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("w3", "w4"),
+        iter(["w3", "w4"]),
+        np.array(["w3", "w4"]),
+        pd.Series(["w3", "w4"]),
+        [Prompt("w3"), "w4"],
+        PromptSet("two", (Prompt("w3"), Prompt("w4"))),
+    ],
+    ids=lambda g: type(g).__name__,
+)
+def test_prompts_are_read_from_whatever_holds_them(given):
+    assert as_prompts(given) == ["w3", "w4"]
+
+
+@pytest.mark.parametrize("ids", [[3, 4], (3, 4), torch.tensor([3, 4]), np.array([3, 4])], ids=type)
+def test_token_ids_alone_are_one_prompt(ids):
+    assert as_prompts(ids) == [[3, 4]]
+    assert as_prompts([ids]) == [[3, 4]]
+
+
+@pytest.mark.parametrize("given", [None, 3, 0.5, b"w3", {"prompt": "w3"}, [None], [[0.5]], [True]])
+def test_what_is_no_prompt_is_refused_with_what_to_write(given):
+    with pytest.raises(BadValueError, match="write a text"):
+        as_prompts(given)
+
+
+def test_messages_as_a_prompt_are_refused_with_the_chat_template_named():
+    with pytest.raises(BadValueError, match="chat template"):
+        as_prompts([[{"role": "user", "content": "w3"}]])
+
+
+def logits(model, *given):
+    with ss.steer(model, *given):
+        return model.forward(torch.tensor([model.tokens("w3 w4 w5")]))
+
+
+def test_a_direction_alone_and_a_number_alone_are_natural_units(model, direction):
+    one = logits(model, ss.Steering(direction, ss.Dose(1.0, "natural")))
+    three = logits(model, ss.Steering(direction, ss.Dose(3.0, "natural")))
+    assert torch.equal(logits(model, direction), one)
+    assert torch.equal(logits(model, ss.Steering(direction, 3.0)), three)
+    assert torch.equal(logits(model, ss.Steering(direction, 3)), three)
+    assert not torch.equal(one, three)
+
+
+def test_a_number_alone_is_degrees_where_the_operator_turns(direction):
+    assert ss.Steering(direction, 30, operator="rotate").dose == ss.Dose(30.0, "degrees")
+
+
+def test_a_scope_may_be_written(direction):
+    assert ss.Steering(direction, 1.0, scope="generated").scope == ss.Scope.generated()
+
+
+def test_a_condition_may_be_given_alone(model, direction):
+    steering = ss.Steering(direction, 2.0)
+    whole = ss.generate(model, ["w3 w4"], [ss.Cell((steering,))], n_new=3)
+    assert ss.generate(model, "w3 w4", steering, n_new=3) == whole
+    assert ss.generate(model, "w3 w4", [steering], n_new=3) == whole
+    assert ss.generate(model, "w3 w4", ss.Cell(steering), n_new=3) == whole
+    kl = ss.kl_from_plain(model, "w3 w4 w5", direction)
+    assert kl.shape == (1, 1)
+    assert torch.equal(kl, ss.kl_from_plain(model, ["w3 w4 w5"], [ss.Cell((direction,))]))
+
+
+@pytest.mark.parametrize("given", [3.0, "mood", None, torch.ones(4)])
+def test_what_is_no_intervention_is_refused_with_the_form_to_give(given):
+    with pytest.raises(BadValueError, match=r"Steering\(direction, 2.0\)"):
+        as_intervention(given)
+
+
+@pytest.mark.parametrize(
+    "given", ["resid_post.1", 1, SITE, "blocks.1.hook_resid_post", "model.layers.1", [SITE], "1"]
+)
+def test_a_site_is_read_in_any_form(model, given):
+    assert as_sites(given) == (SITE,)
+    assert list(ss.extract(model, TEXTS, given)) == [SITE]
+
+
+@pytest.mark.parametrize("given", [None, 0.5, True, object()])
+def test_what_is_no_site_is_refused_with_the_form_to_give(given):
+    with pytest.raises(BadValueError, match=r"resid_post\.5"):
+        as_site(given)
+    with pytest.raises(BadValueError, match=r"resid_post\.5"):
+        as_sites([])
+
+
+def test_what_was_found_is_looked_up_by_any_name_of_the_site(model):
+    found = ss.extract(model, TEXTS, [0, 1], read="mean")
+    assert found["resid_post.1"] is found[1] is found[SITE]
+    assert found[1].provenance.read == "mean"
+    with pytest.raises(UnknownNameError, match=r"Known: resid_post\.0, resid_post\.1"):
+        found["resid_post.2"]
+    with pytest.raises(KeyError):
+        found[2]
+    with pytest.raises(BadValueError, match="give one"):
+        ss.find_direction("mean_diff", found)
+    with pytest.raises(BadValueError, match="extract"):
+        ss.find_direction("mean_diff", TEXTS)
+
+
+ROWS = [{"positive": a, "negative": b} for a, b in TEXTS]
+
+
+class Rows:
+    """As a data set of `datasets`: rows are dicts, one after another."""
+
+    def __iter__(self):
+        return iter([{**row, "id": i} for i, row in enumerate(ROWS)])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        TEXTS,
+        [list(two) for two in TEXTS],
+        zip(*zip(*TEXTS, strict=True), strict=True),
+        ROWS,
+        Rows(),
+        pd.DataFrame(ROWS),
+        pd.DataFrame(TEXTS, columns=["chosen", "rejected"]),
+        {"positive": [a for a, _ in TEXTS], "negative": [b for _, b in TEXTS]},
+        [ss.ContrastPair(a, b, "pairs") for a, b in TEXTS],
+    ],
+)
+def test_pairs_are_read_from_whatever_holds_them(given):
+    found = ss.load_contrasts(given)
+    assert [(p.positive, p.negative) for p in found] == TEXTS
+    assert (found.name, found.concept) == ("pairs", "pairs")
+
+
+def test_a_set_is_itself_and_one_pair_may_stand_alone():
+    mood = ss.load_contrasts("mood")
+    assert ss.load_contrasts(mood) is mood
+    assert len(ss.load_contrasts([("a", "b")])) == len(ss.load_contrasts(("a", "b"))) == 1
+    named = ss.ContrastSet.from_pairs(TEXTS, "mine", "joy")
+    assert (named.name, named.concept) == ("mine", "joy")
+
+
+def test_answers_to_a_question_are_conversations():
+    row = {"prompt": "How are you?", "chosen": "Great!", "rejected": "Bad."}
+    [pair] = ss.load_contrasts([row])
+    assert [m.content for m in pair.positive.messages] == ["How are you?", "Great!"]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (3, "in a list"),
+        (None, "in a list"),
+        ([], "at least one"),
+        ([("a",)], "pair 1: .*write each as"),
+        ([("a", "b"), 3], "pair 2: .*write each as"),
+        ([("a", None)], "pair 1: a text of a pair is NoneType"),
+        ([{"good": "a", "bad": "b"}], "names bad, good; name the two texts positive and negative"),
+        ([("a", "a")], "pair 1: .*must differ"),
+        ({"train": ROWS}, "give one, such as"),
+        ({"positive": ["a", "b"], "negative": ["c"]}, "differ in length: 2 of positive, 1 of"),
+        ((["a"] * 4, ["b"] * 4), r"list\(zip"),
+    ],
+)
+def test_what_is_no_pair_is_refused_with_its_number_and_the_form_to_give(given, says):
+    with pytest.raises(ContrastError, match=says):
+        ss.load_contrasts(given)
+
+
+def test_a_name_is_no_pair():
+    with pytest.raises(SteerscopeError, match="load_contrasts"):
+        ss.ContrastSet.from_pairs("mood")

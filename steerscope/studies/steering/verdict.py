@@ -174,8 +174,9 @@ def _missing(case: Case) -> list[str]:
         more = f", and over its limit ({', '.join(over)})" if over else ""
         found.append(f"what it costs is unknown ({', '.join(unknown)}){more}")
     if case.errors:
-        more = f" and {len(case.errors) - 1} more" if len(case.errors) > 1 else ""
-        found.append(f"the audit has an error: {case.errors[0]}{more}")
+        n = len(case.errors)
+        count = "an error" if n == 1 else f"{n} errors, the first"
+        found.append(f"the audit has {count}: {case.errors[0]}")
     return found
 
 

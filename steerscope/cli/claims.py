@@ -109,6 +109,10 @@ def _check_there(runs: Path | None) -> None:
     """
     if runs is not None and not runs.is_dir():
         raise BadValueError(f"--runs {runs} is no folder; give the one that holds the runs.")
+    if runs == Path():  # also what an empty text is read as
+        raise BadValueError(
+            "--runs is empty or the place itself; give the folder that holds the runs, such as data/runs."
+        )
 
 
 def _make(experiment: Experiment, out: Path) -> None:

@@ -52,13 +52,17 @@ class Card:
             return f"AUC not above {BAR:g}"
         return "sensitivity and specificity may be those of a guess on so few distinct texts"
 
-    def __str__(self) -> str:
+    @property
+    def rates(self) -> str:
+        """AUC, sensitivity and specificity in words."""
         said = (
             f"AUC {_in_words(self.auc)}, sensitivity {_in_words(self.sensitivity)}, specificity "
             f"{_in_words(self.specificity)} on {self.auc.n} texts that it has not seen ({self.source})"
         )
-        said += f", {self.unread} more without a score" if self.unread else ""
-        return said + ("" if self.tells else f"; the judge cannot tell ({self.lacks})")
+        return said + (f", {self.unread} more without a score" if self.unread else "")
+
+    def __str__(self) -> str:
+        return self.rates + ("" if self.tells else f"; the judge cannot tell ({self.lacks})")
 
     def stored(self) -> dict[str, Any]:
         """As values of JSON."""

@@ -50,7 +50,7 @@ def corrected_share(said: Estimate, sensitivity: Estimate, specificity: Estimate
 def corrected_difference(gain: Estimate, sensitivity: Estimate, specificity: Estimate) -> Estimate:
     """A difference of two shares that one judge counted, corrected for its errors.
 
-    Δπ = Δp / (Se + Sp - 1); the specificity cancels. The squared relative errors of both add up. NaN
+    Δπ = Δp / (Se + Sp - 1); the squared relative errors of both add up. It is cut at -1 and 1. NaN
     where the judge does not tell the classes apart.
 
     Source: Rogan & Gladen 1978, by the delta method.
@@ -66,7 +66,8 @@ def corrected_difference(gain: Estimate, sensitivity: Estimate, specificity: Est
     extra = (_Z * value / youden) ** 2 * sum(errors)
     down = math.sqrt(((gain.value - gain.low) / youden) ** 2 + extra)
     up = math.sqrt(((gain.high - gain.value) / youden) ** 2 + extra)
-    return Estimate(value, value - down, value + up, gain.n)
+    value, low, high = (min(1.0, max(-1.0, x)) for x in (value, value - down, value + up))
+    return Estimate(value, low, high, gain.n)
 
 
 def _inside(share: float) -> float:

@@ -92,3 +92,8 @@ def test_the_interval_of_a_corrected_gain_covers_the_truth():
         found = corrected_difference(gain, *rates)
         covered += found.low <= 0.4 <= found.high
     assert covered / runs >= 0.93
+
+
+def test_a_corrected_gain_is_a_difference_of_shares():
+    gain = corrected_difference(Estimate(-0.35, -0.8, 0.1, 6), wilson(67, 100), wilson(44, 100))
+    assert (gain.value, gain.low, gain.high) == (-1.0, -1.0, 1.0)

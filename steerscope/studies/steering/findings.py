@@ -80,7 +80,8 @@ class Findings:
         n_rows: prompts or pairs that the effect is stated on.
         distinct: whether the run says which of them are distinct.
         card: how well the judge tells texts apart that it has not seen; None for one without a card.
-        corrected_effect: the stated share, corrected for the errors of the judge; None without a card.
+        corrected_effect: the stated share, corrected for the errors of the judge; None without a card,
+            or for a judge that cannot tell.
             The gain is corrected likewise.
         rivals: how asking in words does, the way that did best on the select split first; corrected
             as the gain is.
@@ -233,9 +234,12 @@ def _with_rivals(f: Findings, stated: Stated, cell: str) -> Findings:
 
 
 def _with_card(f: Findings, card: Card | None) -> Findings:
-    """The findings with what the judge gets wrong taken into account."""
-    if card is None:
-        return f
+    """The findings with what the judge gets wrong taken into account.
+
+    What a judge says that cannot tell is left as it is: there is nothing that it could be corrected to.
+    """
+    if card is None or not card.tells:
+        return replace(f, card=card)
     rates = (card.sensitivity, card.specificity)
     return replace(
         f,
@@ -264,7 +268,7 @@ def case_of(f: Findings, errors: Sequence[str] = ()) -> Case:
         costs=f.costs,
         errors=tuple(errors),
         judged=f.effect.is_share,
-        judge_fails="" if f.card is None or f.card.tells else str(f.card),
+        judge_fails="" if f.card is None or f.card.tells else f"{f.card.rates} ({f.card.lacks})",
     )
 
 

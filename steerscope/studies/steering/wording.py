@@ -197,7 +197,7 @@ def answer(findings: Findings) -> list[str]:
         )
     if f.joint and f.gain:
         success = "Flipped" if f.card is None else f"Showing {f.effect.positive}"
-        after = "" if f.card is None else ", corrected likewise"
+        after = "" if f.corrected_effect is None else ", corrected likewise"
         said.append(
             f"{success} and undamaged: {amount(f.effect, f.joint)} of all texts, "
             f"{amount(f.effect, f.gain, difference=True)} above plain{after}."
@@ -268,7 +268,7 @@ def asking_in_words(f: Findings) -> str:
     assert steered is not None
     first, *others = f.rivals
     shown = f"showing {f.effect.positive} and undamaged" if f.joint else "of the log-odds"
-    corrected = "" if f.card is None else ", corrected likewise"
+    corrected = "" if f.corrected_effect is None else ", corrected likewise"
     said = (
         f"Asking {compared(f, first)}: {amount(f.effect, first.shows)} by {first.words} against "
         f"{amount(f.effect, steered)} by steering, {shown}; difference "

@@ -48,7 +48,8 @@ class Material:
         split: its name.
         prompts: to continue.
         pairs: to compare.
-        first: how many of the prompts and of the pairs, from the first on; None for all.
+        first: how many prompts, from the first on, a steered condition is measured on, each with all its
+            samples; None for all. Pairs are always compared all.
     """
 
     split: str
@@ -84,8 +85,9 @@ class Bench:
 
     For each condition and prompt: the judge's metrics and the repetition of its continuation, its
     nats per token under the plain model, the KL from plain on the tokens that were written, whether
-    it differs from plain, and the KL from plain on the prompt. For each condition and pair, if that is the effect: the preference for the positive text. A condition
-    whose logits overflow has rows without a number and the status `not_finite`; the others go on.
+    it differs from plain, and the KL from plain on the prompt. For each condition and pair, if that is
+    the effect or beside a score: the preference for the positive text. A condition whose logits
+    overflow has rows without a number and the status `not_finite`; the others go on.
     """
 
     def __init__(
@@ -157,7 +159,10 @@ class Bench:
         sign = _sign(cell)
         prompts = self.material.prompts.prompts
         found = [i for i, p in enumerate(prompts) if self.judge.applies(p, sign)]
-        return tuple(found if sign == 0 else found[: self.material.first])
+        first = self.material.first
+        return tuple(
+            found if sign == 0 or first is None else found[:first]
+        )
 
     @cached_property
     def _prompt_ids(self) -> list[list[int]]:

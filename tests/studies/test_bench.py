@@ -7,7 +7,7 @@ import torch
 from steerscope.directions import find_direction
 from steerscope.doses import Dose
 from steerscope.engine.generation import generate
-from steerscope.engine.sampling import Greedy
+from steerscope.engine.sampling import Greedy, Sample
 from steerscope.engine.score import kl_from_plain, log_likelihoods, preference
 from steerscope.errors import NotFiniteError
 from steerscope.extraction.activations import extract
@@ -41,6 +41,21 @@ def bench(model, run, judge=None):
 
 def test_zero_doses_are_the_plain_model_and_make_no_cell(cells):
     assert [c.interventions[0].dose.value for c in cells] == [-1.0, 1.0]
+
+
+def test_the_first_prompts_come_with_all_their_samples_and_what_is_there_is_not_written_again(
+    tiny, cells, tmp_path
+):
+    run = Run.start(tmp_path / "r", {}, provenance={})
+    thrice = PromptSet("p", tuple(p for p in PROMPTS.prompts for _ in range(3)))
+    decoding = Decoding(4, Sample(1.0, 0), samples=3)
+    for first in (2, 4):
+        material = Material("select", thrice, PAIRS, first)
+        Bench(tiny, TextJudge(), material, run, decoding).measure(cells[:1])
+        table = run.table()
+        rows = table[(table.cell == cells[0].key) & (table.metric == "changed")]
+        assert list(rows.prompt) == list(range(3 * first))
+    assert not run.texts().duplicated(["cell", "prompt", "split"]).any()
 
 
 def test_every_number_is_what_its_own_function_gives(tiny, cells, tmp_path):

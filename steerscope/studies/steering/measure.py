@@ -165,8 +165,10 @@ def _measure_select(
         grid = dose_cells(directions.values(), signed, scope)
         bound.measure("select", [*grid, *at_reference, *together])
         return
-    rounds = rounds_of(len(directions), len(plan.doses), len(bound.texts.prompts.select.prompts))
-    _log.info("search: %d texts at most in %d rounds", texts_of_race(rounds), len(rounds))
+    n_prompts = len(bound.texts.prompts.select.prompts) // plan.samples
+    rounds = rounds_of(len(directions), len(plan.doses), n_prompts)
+    n_texts = plan.samples * texts_of_race(rounds)
+    _log.info("search: %d texts at most in %d rounds", n_texts, len(rounds))
 
     def measure(cells: Sequence[Cell], first: int) -> None:
         bound.measure("select", cells, first)

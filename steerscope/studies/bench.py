@@ -160,9 +160,7 @@ class Bench:
         prompts = self.material.prompts.prompts
         found = [i for i, p in enumerate(prompts) if self.judge.applies(p, sign)]
         first = self.material.first
-        return tuple(
-            found if sign == 0 or first is None else found[:first]
-        )
+        return tuple(found if sign == 0 or first is None else found[:first])
 
     @cached_property
     def _prompt_ids(self) -> list[list[int]]:

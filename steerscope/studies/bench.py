@@ -160,7 +160,8 @@ class Bench:
         prompts = self.material.prompts.prompts
         found = [i for i, p in enumerate(prompts) if self.judge.applies(p, sign)]
         first = self.material.first
-        return tuple(found if sign == 0 or first is None else found[:first])
+        most = None if first is None or sign == 0 else first * self.decoding.samples
+        return tuple(found[:most])
 
     @cached_property
     def _prompt_ids(self) -> list[list[int]]:

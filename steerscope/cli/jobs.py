@@ -238,7 +238,7 @@ def sweep(
 
 def _condition_rows(found: Findings, method: str) -> list[tuple[object, ...]]:
     from steerscope.statistics import Estimate
-    from steerscope.studies.steering.wording import amount
+    from steerscope.studies.steering.phrases import amount
 
     return [
         (

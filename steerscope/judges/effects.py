@@ -46,6 +46,7 @@ IMPLAUSIBLE = Limit(
 KL_WRITTEN = "kl_written"  # metric: KL(steered || plain) on the tokens that were written
 KL_REVERSE = "kl_written_reverse"  # metric: KL(plain || steered) on the same
 JS_WRITTEN = "js_written"  # metric: their Jensen-Shannon divergence, at most log 2
+SHOWN = "shown"  # whether a text shows the concept, by a judge that gives scores
 _TOLERATED = 0.05
 DAMAGE = tuple(
     Limit(metric, _TOLERATED, f"texts {words}", higher_is_worse=True)
@@ -85,6 +86,11 @@ class Effect:
     def is_share(self) -> bool:
         """Whether the effect is a share."""
         return self.unit == "share"
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether a text counts for showing the concept, and not for turning from its prompt."""
+        return self.metric == SHOWN
 
     @property
     def held_to(self) -> tuple[Limit, ...]:

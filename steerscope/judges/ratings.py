@@ -17,7 +17,6 @@ import pandas as pd
 
 from steerscope.errors import JudgeError
 from steerscope.judges import stored_effect
-from steerscope.judges.scoring import SHOWN
 from steerscope.runs.judgements import content_key
 from steerscope.runs.results import NOT_FINITE, Run
 from steerscope.runs.spreadsheets import as_csv
@@ -101,7 +100,7 @@ def make_sheet(run: Run, *, n: int = 60, seed: int = 0) -> Sheet:
 
 def _question(run: Run) -> str:
     effect = stored_effect(run.configuration["effect"])
-    if effect.metric == SHOWN:
+    if effect.is_shown:
         return f"Does the text show this: {effect.positive}?"
     if effect.is_share:
         return f"Is it one of the {effect.words}?"

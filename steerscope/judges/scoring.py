@@ -9,10 +9,9 @@ from typing import Protocol
 
 from steerscope.engine.generation import Continuation
 from steerscope.errors import JudgeError
-from steerscope.judges.effects import Effect
+from steerscope.judges.effects import SHOWN, Effect
 from steerscope.texts.contrasts import Prompt
 
-SHOWN = "shown"
 SCORE = "judge_score"
 
 

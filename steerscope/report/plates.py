@@ -8,7 +8,6 @@ import pandas as pd
 
 from steerscope import figures
 from steerscope.figures.files import Plate
-from steerscope.judges.scoring import SHOWN
 from steerscope.report.features import feature_plates
 from steerscope.runs.results import Run
 from steerscope.studies.steering.cheap_number import cheap_number
@@ -94,7 +93,7 @@ def _negative_doses(f: Findings) -> str:
         return ""
     if not f.effect.is_share:
         return "A negative dose is read on the same pairs, as the shift towards the negative text. "
-    if f.effect.metric == SHOWN:
+    if f.effect.is_shown:
         return (
             "A negative dose is read on the same prompts; its share is that of the same concept. "
         )

@@ -11,13 +11,15 @@ from steerscope.judges.effects import KL_WRITTEN
 from steerscope.report.page import as_table, as_text
 from steerscope.runs.results import Run
 from steerscope.studies.steering.findings import Findings
+from steerscope.studies.steering.wording import goal_of
 from steerscope.studies.steering.zones import Zoning
 
 
 def needed(f: Findings) -> str:
     """What each layer needs for the effect asked for."""
     percent = f.effect.is_share
-    goal = "flips half of the prompts" if percent else f"reaches {f.level:+.2f} nats"
+    verb, what = goal_of(f)
+    goal = f"{verb}{'es' if verb.endswith('ch') else 's'} {what}"
     frame = f.needed.sort_values("layer").rename(
         columns={
             "dose_natural": f"dose that {goal} (natural)",

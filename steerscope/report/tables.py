@@ -8,6 +8,7 @@ from steerscope.judges.effects import KL_WRITTEN
 from steerscope.runs.results import Run
 from steerscope.runs.tables import Column, Table
 from steerscope.studies.steering.findings import Findings, find, items_in_words
+from steerscope.studies.steering.wording import goal_of
 from steerscope.studies.steering.zones import zones_of
 
 
@@ -64,7 +65,7 @@ def _conditions(f: Findings) -> Table:
 
 def _needed(f: Findings) -> Table:
     share = f.effect.is_share
-    goal = "flip half of the prompts" if share else f"reach {f.level:+.2f} nats"
+    goal = " ".join(goal_of(f))
     columns = (
         Column("layer", "layer"),
         Column("dose_natural", "dose (natural)", 2),

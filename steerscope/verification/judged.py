@@ -10,9 +10,10 @@ import pandas as pd
 from steerscope.engine.generation import Continuation
 from steerscope.errors import JudgeError, SteerscopeError
 from steerscope.judges import ORACLE_METRICS, MicroworldJudge
+from steerscope.judges.effects import SHOWN
 from steerscope.judges.judges import read_all
 from steerscope.judges.registry import JUDGES, KEPT, KnownJudge, kind_of, make_judge, read_judge
-from steerscope.judges.scoring import SCORE, SHOWN, ScoreJudge
+from steerscope.judges.scoring import SCORE, ScoreJudge
 from steerscope.runs.difference import Difference
 from steerscope.runs.results import NOT_FINITE, Run
 from steerscope.studies.steering.plan import StudyPlan, SweepPlan, plan_of

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import asdict, replace
 
 import pytest
 
+from steerscope.judges.card import Card
 from steerscope.judges.effects import Effect
 from steerscope.judges.microworld import LIMITS
 from steerscope.runs.results import Run
+from steerscope.statistics import Estimate, wilson
 from steerscope.studies.steering.findings import find
 from steerscope.studies.steering.plan import StudyPlan, SweepPlan
-from steerscope.studies.steering.wording import answer, layers_in_words, verdict
+from steerscope.studies.steering.wording import answer, goal_of, layers_in_words, verdict
 from tests.helpers import null_rows, plain_rows, steered_rows
 
 FLIPPED = Effect(
@@ -97,6 +100,61 @@ def test_an_error_of_the_audit_is_in_the_sentence(tmp_path):
     assert verdict(found, ["the prompts are shared"]).endswith(
         "; the audit has an error: the prompts are shared."
     )
+
+
+def card(sensitivity, specificity, n=200):
+    rates = [wilson(round(n * rate), n) for rate in (sensitivity, specificity)]
+    auc = (sensitivity + specificity) / 2
+    return Card(Estimate(auc, auc - 0.05, auc + 0.05, 2 * n), *rates, unread=0, source="pairs")
+
+
+def judged(path, found_by, plain=0.0):
+    """The same rows as those of a judge that gives scores, with its card."""
+    effect = Effect("shown", "share", "continuations that show joy by words", "joy", "the opposite")
+    rows = [
+        replace(r, metric="shown") if r.metric == "flipped" else r
+        for r in sweep_rows() + held_out_rows()
+    ]
+    shown = {("plain", p) for p in range(round(plain * 60))}
+    rows = [
+        replace(r, value=1.0) if r.metric == "shown" and (r.cell, r.prompt) in shown else r
+        for r in rows
+    ]
+    plan = StudyPlan(doses=(1.0, 2.0), reference_dose=1.0)
+    configuration = {"kind": "StudyPlan", **asdict(plan), "effect": asdict(effect)}
+    run = Run.start(path, configuration, provenance={"fingerprint": "f"})
+    run.append(rows)
+    (run.path / "judge.json").write_text(json.dumps({"card": found_by.stored()}))
+    return find(run)
+
+
+def test_a_gain_that_a_judge_counted_is_corrected_for_its_errors(tmp_path):
+    found = judged(tmp_path / "r", card(0.9, 0.95))
+    assert found.corrected_effect.value == pytest.approx((0.7 + 0.95 - 1) / 0.85)
+    assert found.gain.value == pytest.approx(0.7 / 0.85)
+    said = " ".join(answer(found))
+    assert "Corrected for the errors of the judge: 76.5 % [" in said
+    assert "above plain, corrected likewise." in said
+    assert "flip" not in said.lower()
+    assert "show joy in 50 % of the texts" in said
+
+
+def test_a_judge_that_cannot_tell_decides_nothing_and_is_not_corrected(tmp_path):
+    found = judged(tmp_path / "r", card(0.6, 0.5))
+    assert found.corrected_effect is None
+    assert found.gain.value == pytest.approx(0.7)
+    said = verdict(found)
+    assert said.startswith(
+        "Not shown: whether microworld can be steered towards joy; the judge cannot"
+    )
+    assert said.count("cannot tell") == 1
+    assert "corrected" not in " ".join(answer(found)).lower()
+
+
+def test_what_plain_texts_show_already_is_not_what_a_dose_is_asked_for(tmp_path):
+    found = judged(tmp_path / "r", card(0.9, 0.95), plain=0.6)
+    assert found.level == pytest.approx(0.8)
+    assert goal_of(found) == ("show", "joy in 80 % of the texts")
 
 
 def test_an_effect_of_no_interest_is_a_no_and_one_that_may_be_is_not_shown(tmp_path):

@@ -168,7 +168,7 @@ def _find_in(
     )
     split = "test" if (table.split == "test").any() else "select"
     tested = split == "test"
-    level = 0.5 if effect.is_share else chosen.effect.value / 2
+    level = _level(table, effect, plan.method, chosen)
     curves = dose_response(
         table,
         effect,
@@ -277,6 +277,20 @@ def items_in_words(f: Findings) -> str:
     if f.effect.is_share:
         return "distinct prompts" if f.distinct else "prompts"
     return "distinct contrasts" if f.distinct else "pairs"
+
+
+def _level(table: pd.DataFrame, effect: Effect, method: str, chosen: SweetSpot) -> float:
+    """The effect that a dose is asked for: half of the prompts flipped, or half of the way.
+
+    A concept may be shown without steering, so that half of the way is from there to all texts; of
+    log-odds it is half of what the chosen condition shifts.
+    """
+    if not effect.is_share:
+        return chosen.effect.value / 2
+    if not effect.is_shown:
+        return 0.5
+    plain = _plain_effect(table, effect, "select", _chosen_cell(table, method, chosen))
+    return 0.5 if math.isnan(plain) else (1 + plain) / 2
 
 
 def _corrected(

@@ -17,10 +17,10 @@ from steerscope.steering.interventions import Cell
 from steerscope.steering.scopes import Scope
 from steerscope.studies.steering.choice import sweet_spot
 from steerscope.studies.steering.findings import Findings
+from steerscope.studies.steering.phrases import amount
 from steerscope.studies.steering.plan import groups_of
 from steerscope.studies.steering.responses import conditions, responses
 from steerscope.studies.steering.success import difference, estimate
-from steerscope.studies.steering.wording import amount
 
 
 def several_cells(

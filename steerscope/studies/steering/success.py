@@ -142,7 +142,7 @@ def successes(
         plain: see `undamaged`.
     """
     whole = undamaged(values, limits, plain).reindex(index=flipped.index, columns=flipped.columns)
-    good = (flipped.fillna(0.0) > 0) & whole.fillna(True).astype(bool)
+    good = (flipped.fillna(0.0) > 0) & ~whole.eq(False)  # noqa: FBT003 - a value of the table
     return good.astype(float)
 
 

@@ -10,25 +10,11 @@ from steerscope.judges.effects import Effect
 from steerscope.statistics import BestCell, Estimate
 from steerscope.studies.steering.asking import Rival
 from steerscope.studies.steering.findings import Findings, case_of, items_in_words
+from steerscope.studies.steering.phrases import amount, number, prices, size
 from steerscope.studies.steering.plan import smallest_effect
-from steerscope.studies.steering.verdict import ENOUGH_NULLS, Cost, decide, p_in_words
+from steerscope.studies.steering.verdict import ENOUGH_NULLS, decide, p_in_words
 
 _LAST = 0.25  # share of the layers that count as the last ones
-
-
-def amount(effect: Effect, estimate: Estimate, *, difference: bool = False) -> str:
-    """An effect with its interval, in percent or nats; what was not measured is unknown."""
-    if math.isnan(estimate.value):
-        return "unknown"
-    if math.isnan(estimate.low):
-        factor, unit = (100.0, " %") if effect.is_share else (1.0, " nats")
-        return f"{factor * estimate.value:.2f}{unit} (no interval: {estimate.n} distinct)"
-    if not effect.is_share:
-        return f"{estimate.value:+.2f} nats [{estimate.low:+.2f}, {estimate.high:+.2f}]"
-    value, low, high = (100 * x for x in (estimate.value, estimate.low, estimate.high))
-    if difference:
-        return f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]"
-    return f"{value:.1f} % [{low:.1f}, {high:.1f}]"
 
 
 def verdict(findings: Findings, errors: Sequence[str] = ()) -> str:
@@ -58,26 +44,15 @@ def verdict(findings: Findings, errors: Sequence[str] = ()) -> str:
     return f"{found.answer}: {claim.yes}{f'; {price}' if price else ''}{asked}."
 
 
-def prices(costs: Sequence[Cost]) -> str:
-    """The costs that are not surely within their limits: what was seen, then what may be unseen."""
-    seen = ", ".join(_price(c) for c in costs if not (c.is_kept or c.is_unseen))
-    unseen = [c for c in costs if c.is_unseen]
-    if not unseen:
-        return seen
-    words = ", ".join(c.words for c in unseen)
-    few = (
-        f"{min(c.read for c in unseen)} texts without a sign of it are too few to rule out: {words}"
-    )
-    return f"{seen}; {few}" if seen else few
-
-
 def _flipped_and_lost(f: Findings) -> str:
     """How many texts are flipped but damaged, where that is most of what steering did."""
     if f.joint is None or f.stated is None or not f.joint.value < f.stated.value / 2:
         return ""
+    do = f"show {f.effect.positive}" if f.effect.is_shown else "are flipped"
+    both = f"{do} and are undamaged" if f.effect.is_shown else f"{do} and undamaged"
     return (
-        f"; {100 * f.stated.value:.1f} % of the texts that could be read are flipped, and "
-        f"{100 * f.joint.value:.1f} % of all are flipped and undamaged"
+        f"; {100 * f.stated.value:.1f} % of the texts that could be read {do}, and "
+        f"{100 * f.joint.value:.1f} % of all {both}"
     )
 
 
@@ -124,11 +99,14 @@ def rule(findings: Findings) -> list[str]:
     """The rule of the sentence, with the numbers of this run."""
     smallest = size(findings.effect, smallest_effect(findings.plan, findings.effect))
     items = items_in_words(findings)
-    what = (
-        "texts that are flipped and undamaged, above plain"
-        if findings.effect.is_share
-        else "the shift of the log-odds from plain"
-    )
+    what = "the shift of the log-odds from plain"
+    if findings.effect.is_share:
+        done = (
+            f"show {findings.effect.positive} and are"
+            if findings.effect.is_shown
+            else "are flipped and"
+        )
+        what = f"texts that {done} undamaged, above plain"
     return [
         f"The gain is {what}, on held-out texts; its interval is 95 % over {items}. The smallest effect "
         f"of interest is {smallest}.",
@@ -148,11 +126,6 @@ def rule(findings: Findings) -> list[str]:
     ]
 
 
-def size(effect: Effect, value: float) -> str:
-    """A difference in points or nats."""
-    return f"{100 * value:g} points" if effect.is_share else f"{value:g} nats"
-
-
 def _held_out(f: Findings) -> str:
     """What an effect is stated on: prompts or pairs, and how many of them are distinct."""
     items = "held-out prompts" if f.effect.is_share else "held-out pairs"
@@ -160,19 +133,6 @@ def _held_out(f: Findings) -> str:
         return f"{f.n_rows} {items}"
     kind = "distinct" if f.effect.is_share else "distinct contrasts"
     return f"{f.n_rows} {items} ({f.stated.n} {kind})"
-
-
-def _price(cost: Cost) -> str:
-    """By how much a cost is over its limit, or may be."""
-    factor, unit = (100.0, " points") if cost.is_share else (1.0, "")
-    worse, low, high, limit = (
-        factor * x for x in (cost.worse.value, cost.worse.low, cost.worse.high, cost.limit)
-    )
-    digits = 1 if cost.is_share else 2
-    return (
-        f"{cost.words} worse by {worse:.{digits}f}{unit} [{low:.{digits}f}, {high:.{digits}f}] "
-        f"(limit {limit:.{digits}f})"
-    )
 
 
 def answer(findings: Findings) -> list[str]:
@@ -272,8 +232,8 @@ def asking_in_words(f: Findings) -> str:
     said = (
         f"Asking {compared(f, first)}: {amount(f.effect, first.shows)} by {first.words} against "
         f"{amount(f.effect, steered)} by steering, {shown}; difference "
-        f"{amount(f.effect, first.ahead, difference=True)}{corrected}; at {_number(first.kl_written)} "
-        f"against {_number(f.kl_written)} nats per token written"
+        f"{amount(f.effect, first.ahead, difference=True)}{corrected}; at {number(first.kl_written)} "
+        f"against {number(f.kl_written)} nats per token written"
     )
     if price := prices(first.costs):
         said += f"; {price}"
@@ -340,7 +300,7 @@ def slope_in_words(findings: Findings) -> str:
 
 def costs_in_words(findings: Findings) -> str:
     """Every cost from plain to steered, and the KL."""
-    parts = [f"KL {_number(findings.kl)} nats per position of the prompts"]
+    parts = [f"KL {number(findings.kl)} nats per position of the prompts"]
     if not math.isnan(findings.kl_written):
         other = "" if math.isnan(findings.js_written) else _other_divergences(findings)
         parts.append(f"KL {findings.kl_written:.2f} nats per token written{other}")
@@ -368,14 +328,19 @@ def diversity_in_words(f: Findings) -> str:
     return f"Diversity of {f.plan.samples} samples of a prompt: {'; '.join(parts)}."
 
 
-def _number(value: float) -> str:
-    return "unknown" if math.isnan(value) else f"{value:.2f}"
+def goal_of(f: Findings) -> tuple[str, str]:
+    """What a dose is asked for: a verb, and what it is to do."""
+    if not f.effect.is_share:
+        return "reach", f"{f.level:+.2f} nats"
+    if f.effect.is_shown:
+        return "show", f"{f.effect.positive} in {100 * f.level:.0f} % of the texts"
+    return "flip", "half of the prompts"
 
 
 def layers_in_words(findings: Findings) -> str:
     """Which layer needs the least, and whether the last layers need more."""
     f, needed = findings, findings.needed
-    goal = "flip half of the prompts" if f.effect.is_share else f"reach {f.level:+.2f} nats"
+    goal = " ".join(goal_of(f))
     reached = needed.dropna(subset="dose_natural")
     if reached.empty:
         top = needed.largest_dose.max()

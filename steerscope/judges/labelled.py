@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from steerscope.engine.generation import attempt
 from steerscope.engine.sampling import Sample
 from steerscope.errors import JudgeError
+from steerscope.models.chat_templates import ChatText
 from steerscope.models.lens_model import LensModel
 from steerscope.texts.contrasts import ContrastSet, Split
 from steerscope.texts.files import parse_json, read_text
@@ -90,10 +90,17 @@ def from_pairs(pairs: Split[ContrastSet]) -> LabelledTexts:
 
 def _texts_of(pairs: ContrastSet) -> list[LabelledText]:
     return [
-        LabelledText(text, positive, group)
+        LabelledText(_answer(text), positive, group)
         for pair, group in zip(pairs.pairs, pairs.groups, strict=True)
         for text, positive in ((pair.positive, True), (pair.negative, False))
     ]
+
+
+def _answer(text: str) -> str:
+    """What a judge reads of a text: of a conversation the last answer, since that is what models write."""
+    if isinstance(text, ChatText) and text.turns[-1].role == "assistant":
+        return text.turns[-1].content
+    return text
 
 
 def from_replies(
@@ -188,8 +195,3 @@ def _json_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
 def _csv_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     reader = csv.DictReader(read_text(path, JudgeError).splitlines(keepends=True))
     return [(f"{path}, row {number}", dict(row)) for number, row in enumerate(reader, 1)]
-
-
-def as_json(texts: LabelledTexts) -> str:
-    """The texts as JSON."""
-    return json.dumps(texts.stored(), indent=1, ensure_ascii=False)

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 
 from steerscope.judges.card import Card, measure_card
-from steerscope.judges.labelled import LabelledText
+from steerscope.judges.labelled import LabelledText, from_pairs
 from steerscope.judges.scorers.length import Length
 from steerscope.judges.scoring import ScoreJudge
+from steerscope.models.chat_templates import ChatText
 from steerscope.statistics import Estimate, wilson
 from steerscope.statistics.misclassification import corrected_difference, corrected_share
+from steerscope.texts.chats import Message
+from steerscope.texts.contrasts import ContrastPair, ContrastSet, Split
 
 JUDGE = ScoreJudge("length", Length(), 2.5, 1, "long")
 
@@ -97,3 +100,21 @@ def test_the_interval_of_a_corrected_gain_covers_the_truth():
 def test_a_corrected_gain_is_a_difference_of_shares():
     gain = corrected_difference(Estimate(-0.35, -0.8, 0.1, 6), wilson(67, 100), wilson(44, 100))
     assert (gain.value, gain.low, gain.high) == (-1.0, -1.0, 1.0)
+
+
+def test_of_a_conversation_a_judge_is_fitted_on_the_answer_alone():
+    def asked(answer):
+        turns = [Message("user", f"What of {answer}?"), Message("assistant", answer)]
+        return ChatText(f"<u>What of {answer}?<a>{answer}<end>", turns, template=None)
+
+    def part(start):
+        pairs = (
+            ContrastPair(asked(f"w{i}"), asked(f"w{i} b c"), "short") for i in (start, start + 1)
+        )
+        return ContrastSet("s", tuple(pairs), "t")
+
+    texts = from_pairs(Split(part(0), part(2), part(4)))
+    assert [t.text for t in texts.fit] == ["w0", "w0 b c", "w1", "w1 b c"]
+    assert {t.text for t in texts.held_out} == {
+        x for i in (2, 3, 4, 5) for x in (f"w{i}", f"w{i} b c")
+    }

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from steerscope.engine.continuations import Continuation, Continuations
 from steerscope.engine.sampling import Greedy, Sampler, check_samples, penalised
 from steerscope.errors import BadValueError, NotFiniteError
 from steerscope.models.caches import Cache, Recompute
@@ -36,39 +37,24 @@ _ROWS_AT_ONCE = 1024
 _FULL_ENOUGH = 2 / 3  # share of the rows of a batch that must go on, else the others are taken out
 
 
-@dataclass(frozen=True)
-class Continuation:
-    """What a model wrote after a prompt.
-
-    Attributes:
-        tokens: new token ids, without the end-of-sequence token.
-        text: the same as text.
-        ended: whether the model ended it by itself.
-        finite: whether the logits were numbers to the end; if not, the text stops where they were
-            not, and means nothing.
-    """
-
-    tokens: tuple[int, ...]
-    text: str
-    ended: bool
-    finite: bool = True
-
-
 @torch.no_grad()
 def generate(  # noqa: PLR0913 - each is a choice of its own
     model: LensModel,
     prompts: Prompts,
     cells: Cells = PLAIN,
     *,
-    n_new: int,
+    n_new: int = 48,
     sampler: Sampler | None = None,
     batch_size: int | None = None,
     use_cache: bool = True,
     bos: str | None = None,
     samples: int = 1,
     progress: Track = silent,
-) -> list[list[Continuation]]:
+) -> Continuations:
     """Continue every prompt under every condition; `result[c][p]` is prompt p under cell c.
+
+    The result is a list of lists that shows itself as texts side by side; `result.table()` is one
+    row a text.
 
     With several samples of each prompt, those of prompt p are `result[c][p * samples:][:samples]`.
 
@@ -110,7 +96,8 @@ def generate(  # noqa: PLR0913 - each is a choice of its own
             f"{broken[0].key}{others}; lower the dose, use a wider number format, or check the "
             "weights."
         )
-    return found
+    said = [p if isinstance(p, str) else model.text(p) for p in repeated]
+    return Continuations(found, said, cells)
 
 
 @torch.no_grad()

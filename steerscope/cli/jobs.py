@@ -263,6 +263,7 @@ def figures(
         int | None,
         typer.Option(help="1 or 2 columns of a paper (3.25, 6.75 inches); default for a screen"),
     ] = None,
+    title: Annotated[bool, typer.Option(help="titles above the figures")] = True,
     as_json: Json = False,
 ) -> None:
     """Redraw the report, figures and tables of a run, without a model; numbers lie beside as CSV."""
@@ -274,7 +275,7 @@ def figures(
     from steerscope.runs.results import Run
     from steerscope.runs.whole_files import clear_unfinished
 
-    run, look = Run.open(run_dir), parse_look(theme, columns)
+    run, look = Run.open(run_dir), parse_look(theme, columns, title=title)
     check_measured(run)
     with owned(run.path, ours=True):
         clear_unfinished(run.path)

@@ -18,7 +18,7 @@ from steerscope.texts.numbers import read_real, read_whole
 if TYPE_CHECKING:
     from steerscope.directions import Direction
     from steerscope.doses import Dose
-    from steerscope.engine.generation import Continuation
+    from steerscope.engine.continuations import Continuation
     from steerscope.models.lens_model import LensModel
     from steerscope.texts.chats import Chat
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
+from steerscope.engine.continuations import Continuation, Continuations
 from steerscope.engine.decoding import Decoder, Row
 from steerscope.engine.sampling import Greedy, Sampler, check_samples
 from steerscope.errors import BadValueError, NotFiniteError
@@ -29,39 +29,24 @@ from steerscope.steering.prompting import is_prompting, on_activations, seen_und
 _ROWS_AT_ONCE = 1024
 
 
-@dataclass(frozen=True)
-class Continuation:
-    """What a model wrote after a prompt.
-
-    Attributes:
-        tokens: new token ids, without the end-of-sequence token.
-        text: the same as text.
-        ended: whether the model ended it by itself.
-        finite: whether the logits were numbers to the end; if not, the text stops where they were
-            not, and means nothing.
-    """
-
-    tokens: tuple[int, ...]
-    text: str
-    ended: bool
-    finite: bool = True
-
-
 @torch.no_grad()
 def generate(  # noqa: PLR0913 - each is a choice of its own
     model: LensModel,
     prompts: Prompts,
     cells: Cells = PLAIN,
     *,
-    n_new: int,
+    n_new: int = 48,
     sampler: Sampler | None = None,
     batch_size: int | None = None,
     use_cache: bool = True,
     bos: str | None = None,
     samples: int = 1,
     progress: Track = silent,
-) -> list[list[Continuation]]:
+) -> Continuations:
     """Continue every prompt under every condition; `result[c][p]` is prompt p under cell c.
+
+    The result is a list of lists that shows itself as texts side by side; `result.table()` is one
+    row a text.
 
     With several samples of each prompt, those of prompt p are `result[c][p * samples:][:samples]`.
 
@@ -99,7 +84,8 @@ def generate(  # noqa: PLR0913 - each is a choice of its own
     if broken:
         more = f" and {len(broken) - 1} others" if len(broken) > 1 else ""
         raise not_finite(model, broken[0], more)
-    return found
+    said = [p if isinstance(p, str) else model.text(p) for p in repeated]
+    return Continuations(found, said, cells)
 
 
 @torch.no_grad()

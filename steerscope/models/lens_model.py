@@ -104,6 +104,14 @@ class LensModel(ABC):
         self._watch_positions()
         keep_alone(transformer)
 
+    def __repr__(self) -> str:
+        s = self.shape
+        return (
+            f"LensModel({self.name!r}: {s.n_layers} layers of {s.d_model}, {s.n_heads} heads, "
+            f"{s.n_vocab:,} tokens, context {s.n_context:,}; {self.backbone} backbone, "
+            f"{self.dtype_name} on {self.device})"
+        )
+
     # -- what a backbone provides ---------------------------------------------------------------
 
     @abstractmethod

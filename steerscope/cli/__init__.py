@@ -22,6 +22,7 @@ from steerscope.cli.lint import lint
 from steerscope.cli.numbers import check_numbers
 from steerscope.cli.ratings import ratings
 from steerscope.cli.sae import sae_app
+from steerscope.cli.serve import serve
 from steerscope.cli.styles import styles
 from steerscope.cli.texts import texts
 from steerscope.cli.weights import weights
@@ -56,6 +57,7 @@ for command in (
     jobs.audit,
     experiments.run,
     experiments.verify,
+    serve,
 ):
     app.command()(command)
 app.add_typer(weights, name="weights")

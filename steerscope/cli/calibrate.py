@@ -55,7 +55,11 @@ def calibrate(
     loading: Loading,
     as_json: Json = False,
 ) -> None:
-    """Find the dose at which steering does as much as asking, or as a share, a length or a KL."""
+    """Find the dose at which steering does as much as asking, or as a share, a length or a KL.
+
+    Examples:
+        steerscope calibrate --vector joyful.safetensors --target kl --value 0.5
+    """
     from steerscope.steering.scopes import Scope
     from steerscope.studies.bench import Decoding
     from steerscope.studies.judging import find_judge

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from steerscope.cli import choices
 from steerscope.cli.options import Drawing, Recipe, Talk, Trying, Writing, grouped
 from steerscope.cli.shared import (
     Contrasts,
@@ -43,7 +46,7 @@ if TYPE_CHECKING:
 @grouped
 def vectors(  # noqa: PLR0915 - what it writes is checked first
     *,
-    out: Annotated[Path, typer.Option(help="safetensors file to write")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="safetensors file to write")],
     model: Model = DEFAULT_MODEL,
     contrasts: Contrasts = "mood",
     recipe: Recipe,
@@ -59,7 +62,12 @@ def vectors(  # noqa: PLR0915 - what it writes is checked first
     loading: Trying,
     as_json: Json = False,
 ) -> None:
-    """Find directions from contrast pairs and save them."""
+    """Find directions from contrast pairs and save them.
+
+    Examples:
+        steerscope vectors --out joyful.safetensors --layers 5
+        steerscope vectors -m gpt2 -c pairs.jsonl -o mine.safetensors --gguf mine.gguf
+    """
     from steerscope.directions import check_method, save_directions
     from steerscope.directions.finding import find_directions
     from steerscope.doses import Dose
@@ -102,28 +110,45 @@ def vectors(  # noqa: PLR0915 - what it writes is checked first
             "directions": [{"site": str(d.site), **asdict(d.scale)} for d in directions],
         },
         [*table(f"{method} from {len(pairs)} pairs of {pairs.name}:", columns, rows), *said],
+        _after_vectors(out, model, directions),
     )
+
+
+def _after_vectors(out: Path, model: str, directions: Sequence[Direction]) -> tuple[str, str]:
+    """What to do with new directions: hear one, and see what its layer says."""
+    of = f"--vector {quote(str(out))} -m {quote(model)}"
+    at = "" if len(directions) == 1 else f" --site {directions[len(directions) // 2].site}"
+    return f'steerscope steer {of}{at} --dose 2 --prompt "One day"', f"steerscope lens {of}{at}"
 
 
 @grouped
 def convert(
     *,
     source: Annotated[str, typer.Argument(help="vector file of steerscope or of another tool")],
-    out: Annotated[Path, typer.Option(help=".safetensors or .gguf file to write")],
+    out: Annotated[Path, typer.Option("--out", "-o", help=".safetensors or .gguf file to write")],
     model: Model = DEFAULT_MODEL,
     prompts: Prompts = None,
     dose: Annotated[
         float | None, typer.Option(help="what strength 1 of a .gguf file means; default 1")
     ] = None,
     unit: Annotated[
-        str | None, typer.Option(help="natural, relative or absolute; default natural")
+        str | None,
+        typer.Option(
+            autocompletion=choices.completing(choices.UNITS),
+            help="natural, relative or absolute; default natural",
+        ),
     ] = None,
     talk: Talk,
     force: Force = False,
     loading: Trying,
     as_json: Json = False,
 ) -> None:
-    """Turn a vector file into another format, checked against the model."""
+    """Turn a vector file into another format, checked against the model.
+
+    Examples:
+        steerscope convert joyful.safetensors --out joyful.gguf
+        steerscope convert repeng.gguf -m gpt2 -o repeng.safetensors
+    """
     from steerscope.directions import save_directions
     from steerscope.doses import Dose, check_unit
 
@@ -166,7 +191,12 @@ def eigengap(
     loading: Trying,
     as_json: Json = False,
 ) -> None:
-    """Eigengap of the attention keys, with interval and null."""
+    """Eigengap of the attention keys, with interval and null.
+
+    Examples:
+        steerscope eigengap
+        steerscope eigengap -m gpt2 --prompts prompts.txt
+    """
     from steerscope.eigengaps import LEGACY, KeyView, check_variant
     from steerscope.eigengaps import eigengap as measure
     from steerscope.models.chat_templates import in_chat
@@ -234,10 +264,17 @@ def steer(
     dose: Annotated[float | None, typer.Option(help="how much; default 1")] = None,
     unit: Annotated[
         str | None,
-        typer.Option(help="natural, relative, absolute, kl or degrees; default natural"),
+        typer.Option(
+            autocompletion=choices.completing(choices.UNITS),
+            help="natural, relative, absolute, kl or degrees; default natural",
+        ),
     ] = None,
     operator: Annotated[
-        str, typer.Option(help="add, project_out, clamp, rotate or rotate_to")
+        str,
+        typer.Option(
+            autocompletion=choices.completing(choices.OPERATORS),
+            help="add, project_out, clamp, rotate or rotate_to",
+        ),
     ] = "add",
     scope: ScopeText = "all",
     strength: Annotated[
@@ -252,7 +289,12 @@ def steer(
     loading: Trying,
     as_json: Json = False,
 ) -> None:
-    """Continue prompts with and without steering."""
+    """Continue prompts with and without steering.
+
+    Examples:
+        steerscope steer --vector joyful.safetensors --dose 3 --prompt "One day, Clara was sad."
+        steerscope steer --vector joyful.safetensors --unit kl --dose 0.5 --prompt "One day"
+    """
     from steerscope.engine.calibration import calibrate
     from steerscope.engine.generation import generate
     from steerscope.engine.score import kl_from_plain
@@ -311,7 +353,12 @@ def lens(
     loading: Trying,
     as_json: Json = False,
 ) -> None:
-    """Logit lens of a direction, or of each layer on a prompt."""
+    """Logit lens of a direction, or of each layer on a prompt.
+
+    Examples:
+        steerscope lens --vector joyful.safetensors
+        steerscope lens --prompt "One day, Clara was"
+    """
     if (vector is None) == (prompt is None):
         raise BadValueError("give either --vector or --prompt.")
     chat = talk.asked()

@@ -100,39 +100,32 @@ def train(
     loaded = loading.load(model)
     n = loaded.shape.n_layers
     chosen = parse_layers(layers) or tuple(range(n // 4, max(n // 4 + 1, 3 * n // 4)))
-    asked = adapter.AdapterDesign(
-        matrices=_places(matrices, chosen),
-        rank=rank,
-        **_turning(turn, scaling, columns, angle),
-    )
+    turned = _turning(turn, scaling, columns, angle)
+    asked = adapter.AdapterDesign(matrices=_places(matrices, chosen), rank=rank, **turned)
     parts = in_chat(loaded, load_contrasts(contrasts), talk.asked()).split(seed)
     measured = adapter.frozen_ruler(
         loaded, parts.fit, parse_layers(ruler) or (7 * n // 10,), space=space
     )
     with training_of(out) as checkpoint:
         found, trained = adapter.train_adapter(
-            loaded,
-            (parts.fit, parts.select),
-            design=asked,
-            ruler=measured,
-            objective=objective,
-            plan=plan,
-            checkpoint=checkpoint,
-            progress=bar,
-        )
+            loaded, (parts.fit, parts.select), design=asked, ruler=measured, objective=objective,
+            plan=plan, checkpoint=checkpoint, progress=bar,
+        )  # fmt: skip
         adapter.save_adapter(out, found, force=force)
     lines = _epochs(trained.history)
     lines += [f"{found.n_parameters:,} numbers in {len(found.matrices)} matrices; saved: {out}"]
-    result = {"adapter": str(out), "parameters": found.n_parameters, "sign": trained.sign}
+    result: dict[str, Any] = {"adapter": str(out), "parameters": found.n_parameters}
+    result["sign"] = trained.sign
+    result["history"] = [asdict(e) for e in trained.history]
+    finish(as_json, result, lines, _after_training(out, model))
+
+
+def _after_training(out: Path, model: str) -> tuple[str, str]:
+    """What to do with a new adapter."""
     this = f"{quote(str(out))} -m {quote(model)}"
-    finish(
-        as_json,
-        result | {"history": [asdict(e) for e in trained.history]},
-        lines,
-        (
-            f"steerscope adapter evaluate {this} -o {quote(f'{out}-run')}",
-            f"steerscope adapter merge {this} -o {quote(f'{out}-model')}",
-        ),
+    return (
+        f"steerscope adapter evaluate {this} -o {quote(f'{out}-run')}",
+        f"steerscope adapter merge {this} -o {quote(f'{out}-model')}",
     )
 
 

@@ -167,6 +167,12 @@ MinP = Annotated[
 RepetitionPenalty = Annotated[
     float, typer.Option(help="divides the logits of tokens that are there already; 1 for none")
 ]
+SiteNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--site", help="such as resid_post.4; again for several at once; default all in the file"
+    ),
+]
 Force = Annotated[
     bool, typer.Option("--force", "-f", help="replace a file that steerscope did not write")
 ]

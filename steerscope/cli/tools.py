@@ -20,6 +20,7 @@ from steerscope.cli.shared import (
     Prompts,
     ScopeText,
     Seed,
+    SiteNames,
     check_outputs,
     check_vector,
     finish,
@@ -41,6 +42,24 @@ if TYPE_CHECKING:
     from steerscope.directions import Direction
     from steerscope.doses import Dose
     from steerscope.models.lens_model import LensModel
+
+_Coefficient = Annotated[
+    float | None, typer.Option("--dose", "--coefficient", help="how much; default 1")
+]
+_Unit = Annotated[
+    str | None,
+    typer.Option(
+        autocompletion=choices.completing(choices.UNITS),
+        help="of the dose: natural, relative, absolute, kl or degrees; default natural",
+    ),
+]
+_Operator = Annotated[
+    str,
+    typer.Option(
+        autocompletion=choices.completing(choices.OPERATORS),
+        help="add, project_out, clamp, rotate or rotate_to",
+    ),
+]
 
 
 @grouped
@@ -255,27 +274,10 @@ def steer(
     vector: Annotated[str, typer.Option(help="vector file of steerscope or of another tool")],
     prompt: Annotated[list[str], typer.Option(help="text to continue; may be given again")],
     model: Model = DEFAULT_MODEL,
-    site: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="such as resid_post.4; again for several at once; default all in the file"
-        ),
-    ] = None,
-    dose: Annotated[float | None, typer.Option(help="how much; default 1")] = None,
-    unit: Annotated[
-        str | None,
-        typer.Option(
-            autocompletion=choices.completing(choices.UNITS),
-            help="natural, relative, absolute, kl or degrees; default natural",
-        ),
-    ] = None,
-    operator: Annotated[
-        str,
-        typer.Option(
-            autocompletion=choices.completing(choices.OPERATORS),
-            help="add, project_out, clamp, rotate or rotate_to",
-        ),
-    ] = "add",
+    site: SiteNames = None,
+    dose: _Coefficient = None,
+    unit: _Unit = None,
+    operator: _Operator = "add",
     scope: ScopeText = "all",
     strength: Annotated[
         str, typer.Option(help="share of the change, such as 0.5, ramp:8, decay:4 or cosine:0.3")

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from steerscope.engine.generation import generate
     from steerscope.engine.sampling import Greedy, Sample
     from steerscope.engine.score import kl_from_plain, log_likelihoods
+    from steerscope.engine.streaming import Token, stream
     from steerscope.errors import SteerscopeError
     from steerscope.experiments import Experiment, load_experiment, run_experiment
     from steerscope.extraction.activations import (
@@ -172,6 +173,7 @@ _HOME = {
     "Style": "texts.styles",
     "SvdAdapter": "weights.adapter",
     "SweepPlan": "studies.steering.plan",
+    "Token": "engine.streaming",
     "TrainingPlan": "weights.adapter",
     "TransferPlan": "studies.transfer.plan",
     "WeightEdit": "weights",
@@ -245,6 +247,7 @@ _HOME = {
     "save_sae": "sae",
     "split_half": "directions.stability",
     "steer": "steering.interventions",
+    "stream": "engine.streaming",
     "style_contrasts": "texts.contrasts",
     "style_report": "studies.styles",
     "switched": "steering.composition",
@@ -302,6 +305,7 @@ __all__ = [
     "Style",
     "SvdAdapter",
     "SweepPlan",
+    "Token",
     "TrainingPlan",
     "TransferPlan",
     "WeightEdit",
@@ -375,6 +379,7 @@ __all__ = [
     "save_sae",
     "split_half",
     "steer",
+    "stream",
     "style_contrasts",
     "style_report",
     "switched",

@@ -149,6 +149,10 @@ class LensModel(ABC):
 
     # -- what a backbone may do better ----------------------------------------------------------
 
+    def new_ragged_cache(self) -> Cache | None:
+        """An empty cache whose rows may have seen differently many tokens; None where there is none."""
+        return None
+
     def plain_pass(self, tokens: Int[Tensor, "prompt pos"]) -> PlainPass:
         """Prompts of one length as they run now, for conditions that start as they did."""
         return PlainPass(self, tokens)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from steerscope.errors import RunError
+from steerscope.errors import BadValueError, RunError
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, bar
 from steerscope.report import write_report
@@ -14,6 +14,7 @@ from steerscope.runs.results import Run
 from steerscope.runs.whole_files import write_whole
 from steerscope.studies.steering.measure import run_study
 from steerscope.studies.steering.plan import StudyPlan
+from steerscope.texts.bundled import bundled_models
 from steerscope.texts.chats import Conversation
 from steerscope.texts.contrasts import ContrastSet, load_contrasts
 from steerscope.texts.given_pairs import PairsLike
@@ -38,7 +39,7 @@ def quickstart(  # noqa: PLR0913 - what a newcomer asks for
     was stopped. For what is published take `run_study` with a `StudyPlan`.
 
     Args:
-        model: bundled name, folder or hub name, or a model that `load_model` loaded by one.
+        model: bundled name, folder or hub name; a loaded model if it is a bundled one.
         pairs: bundled name or file, or pairs in any form that `ContrastSet.from_pairs` reads, which
             are written beside the run.
         out: the run directory; default `data/runs/MODEL-PAIRS`.
@@ -51,13 +52,14 @@ def quickstart(  # noqa: PLR0913 - what a newcomer asks for
 
     Raises:
         ContrastError: the pairs cannot be read.
+        BadValueError: a loaded model that is not bundled.
         RunError: the directory holds another run, or other pairs.
         SteerscopeError: any other error of the input; nothing is measured before it is checked.
     """
     named = isinstance(pairs, str | Path)
     contrasts = load_contrasts(pairs)
     name = Path(str(pairs)).stem if named else contrasts.name
-    asked = model.name if isinstance(model, LensModel) else str(model)
+    asked = _named(model)
     folder = Path(out) if out is not None else _RUNS / f"{Path(asked).name}-{_plain(name)}"
     steps = tuple(float(d) for d in doses)
     plan = StudyPlan(
@@ -75,6 +77,17 @@ def quickstart(  # noqa: PLR0913 - what a newcomer asks for
     run = run_study(plan, folder, progress=progress)
     write_report(run)
     return run
+
+
+def _named(model: LensModel | str | Path) -> str:
+    """The name by which a run loads the model."""
+    if not isinstance(model, LensModel):
+        return str(model)
+    if model.name not in bundled_models():
+        raise BadValueError(
+            f"a run loads its model itself; give the folder or hub name of {model.name!r} instead."
+        )
+    return model.name
 
 
 def _plain(name: str) -> str:

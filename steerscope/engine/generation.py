@@ -43,7 +43,7 @@ class Continuation:
     Attributes:
         tokens: new token ids, without the end-of-sequence token.
         text: the same as text.
-        ended: whether the model ended it by itself.
+        ended: whether the model ended it by itself, or came to a stop string, which the text holds.
         finite: whether the logits were numbers to the end; if not, the text stops where they were
             not, and means nothing.
     """
@@ -124,12 +124,13 @@ def attempt(  # noqa: PLR0913 - each is a choice of its own
     batch_size: int | None = None,
     use_cache: bool = True,
     numbers: Sequence[int] | None = None,
+    until: Sequence[str] = (),
     progress: Track = silent,
 ) -> list[list[Continuation]]:
     """`generate`, but where logits are no numbers the row ends, marked as not finite: for sweeps.
 
     A prompt may stand several times among the prompts; `numbers` then tells its samples apart, each
-    with random numbers of its own.
+    with random numbers of its own. A row ends as soon as its text holds one of the strings `until`.
 
     Raises:
         PromptTooLongError: a prompt and its continuation do not fit into the context.
@@ -142,6 +143,7 @@ def attempt(  # noqa: PLR0913 - each is a choice of its own
     plan, tokens_at_once = generation_plan(model, longest, n_new, batch_size or _ROWS_AT_ONCE)
     acting = [on_activations(cell) for cell in cells]
     decoder = _Decoder(model, acting, n_new, sampler or Greedy(), use_cache, tokens_at_once)
+    decoder.until = tuple(until)
     groups = [rows[start : start + plan.rows] for start in range(0, len(rows), plan.rows)]
     with model.turn.using(), decoder.attached():
         for group in progress(groups, "generating"):
@@ -252,6 +254,7 @@ class _Decoder:
         tokens_at_once: int,
     ) -> None:
         self.tokens_at_once = tokens_at_once
+        self.until: tuple[str, ...] = ()
         self.model, self.cells, self.n_new = model, cells, n_new
         self.sampler, self.use_cache = sampler, use_cache and not model.offer.no_cache
         nowhere = torch.empty(0, dtype=torch.long, device=model.device)
@@ -387,3 +390,13 @@ class _Decoder:
             row.ended = token in self.model.vocabulary.ends
             if not row.ended:
                 row.written.append(token)
+                row.ended = self._stops(row)
+
+    def _stops(self, row: _Row) -> bool:
+        """Whether the end of what is written holds a stop string."""
+        if not self.until:
+            return False
+        n = max(len(stop.encode()) for stop in self.until) + 4  # no token is less than a byte
+        before, end = row.written[:-n], row.written[-n:]
+        said = self.model.text(end, after=[*row.ids, *before])
+        return any(stop in said for stop in self.until)

@@ -280,13 +280,16 @@ class Run:
             self._read = files, table
         return self._read[1].copy()
 
-    def texts(self) -> pd.DataFrame:
+    def texts(self, more: Sequence[str] = ()) -> pd.DataFrame:
         """What was written, in the order of its keys: cell, prompt, split, given, written.
+
+        Args:
+            more: columns that texts of this kind of run have besides.
 
         Raises:
             RunError: a part is damaged.
         """
-        columns = [*_TEXT_KEY, "given", "written"]
+        columns = [*_TEXT_KEY, "given", "written", *more]
         parts = [read_part(p, self.repair, columns) for p in parts_in(self.path, "texts")]
         found = pd.concat(parts) if parts else pd.DataFrame(columns=columns)
         found = found.drop_duplicates(_TEXT_KEY)

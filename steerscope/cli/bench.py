@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Questions:
     """What is asked, and how."""
+
+    panel: ClassVar[str] = "What is asked"
 
     data: Annotated[
         list[str] | None,
@@ -72,6 +74,8 @@ class Questions:
 @dataclass(frozen=True)
 class Conditions:
     """What is done to the model."""
+
+    panel: ClassVar[str] = "Conditions"
 
     vector: Annotated[str | None, typer.Option(help="vector file; none for plain alone")] = None
     site: Annotated[list[str] | None, typer.Option(help="of the file; default all in it")] = None

@@ -40,6 +40,7 @@ ORDER = (
     "experiments",
     "verification",
     "claims",
+    "serve",
     "cli",
     "__init__ __main__",
 )
@@ -57,10 +58,13 @@ DOORS = {
     "lm_eval": {"studies/benchmarks"},
     "gguf": {"directions/gguf.py", "models/lean_loading.py"},
     "huggingface_hub": {"directions/hub.py"},
-    "pydantic": {"directions", "experiments", "claims", "sae"},
+    "pydantic": {"directions", "experiments", "claims", "sae", "serve"},
     "yaml": {"texts/yaml_files.py", "experiments"},
     "sklearn": {"judges/scorers/classifier.py"},
     "transformers": {"models", "microworld"},
+    "fastapi": {"serve"},
+    "starlette": {"serve"},
+    "uvicorn": {"cli/serve.py"},
 }
 STUDIES = sorted(p.parent for p in PACKAGE.glob("studies/*/__init__.py"))
 WITHOUT_TORCH = {

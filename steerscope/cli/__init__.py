@@ -27,6 +27,7 @@ from steerscope.cli.loudness import send_notes_to
 from steerscope.cli.numbers import check_numbers
 from steerscope.cli.ratings import ratings
 from steerscope.cli.sae import sae_app
+from steerscope.cli.serve import serve
 from steerscope.cli.shared import say
 from steerscope.cli.styles import styles
 from steerscope.cli.texts import texts
@@ -80,6 +81,7 @@ for command in (
     jobs.audit,
     experiments.run,
     experiments.verify,
+    serve,
 ):
     app.command()(command)
 app.add_typer(weights, name="weights")

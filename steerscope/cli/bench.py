@@ -135,7 +135,12 @@ def bench(
     loading: Loading,
     as_json: Json = False,
 ) -> None:
-    """Ask the questions of benchmarks under steering, and compare with plain item by item."""
+    """Ask the questions of benchmarks under steering, and compare with plain item by item.
+
+    Examples:
+        steerscope bench --tasks gsm8k --model M --vector v.safetensors --doses 1,2 --out answers
+        steerscope bench --tasks mine.csv --contexts 0,5 --limit 100 --out answers
+    """
     from steerscope.progress import bar
     from steerscope.runs.results import check_run_folder
     from steerscope.studies.benchmarks.measure import check_installed, run_benchmarks

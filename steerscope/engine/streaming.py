@@ -153,7 +153,7 @@ class Reader:
 
     def __init__(self, model: LensModel, row: LiveRow) -> None:
         self._model, self._row = model, row
-        self.n_read, self.text = 0, ""
+        self.n_read, self.text, self.is_over = 0, "", False
 
     def news(self) -> Iterator[tuple[int, str]]:
         """The tokens that were not read yet, each with what it adds to the text."""

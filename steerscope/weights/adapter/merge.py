@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steerscope.errors import BadValueError, NotFiniteError, VectorMismatchError
+from steerscope.errors import BackboneWarning, BadValueError, NotFiniteError, VectorMismatchError
 from steerscope.models.fingerprints import same_weights
 from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import Original, load_model, load_original
@@ -76,7 +77,9 @@ class _Hooked:
 
     @cached_property
     def model(self) -> LensModel:
-        return load_model(str(self.source), device="cpu", dtype="float32", check=False)
+        with warnings.catch_warnings():  # of a model that is only read
+            warnings.simplefilter("ignore", BackboneWarning)
+            return load_model(str(self.source), device="cpu", dtype="float32", check=False)
 
     def numbers(self, name: str, layer: int) -> Float[Tensor, "d out"]:
         """A weight matrix."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from steerscope.engine.generation import generate
     from steerscope.engine.sampling import Greedy, Sample
     from steerscope.engine.score import kl_from_plain, log_likelihoods
+    from steerscope.engine.streaming import Token, stream
     from steerscope.errors import SteerscopeError
     from steerscope.experiments import Experiment, load_experiment, run_experiment
     from steerscope.extraction.activations import (
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from steerscope.models.chat_templates import wrapped
     from steerscope.models.lens_model import LensModel
     from steerscope.models.loading import load_model
+    from steerscope.report import plot
+    from steerscope.report.quickstart import quickstart
     from steerscope.runs.results import Run
     from steerscope.runs.written import written_texts
     from steerscope.sae import (
@@ -170,6 +173,7 @@ _HOME = {
     "Style": "texts.styles",
     "SvdAdapter": "weights.adapter",
     "SweepPlan": "studies.steering.plan",
+    "Token": "engine.streaming",
     "TrainingPlan": "weights.adapter",
     "TransferPlan": "studies.transfer.plan",
     "WeightEdit": "weights",
@@ -228,9 +232,11 @@ _HOME = {
     "orthogonalised": "steering.composition",
     "pairs_needed": "directions.stability",
     "parse_strength": "steering.strengths",
+    "plot": "report.plot",
     "predictor_league": "studies.predictors.findings",
     "predictor_table": "studies.predictors.measure",
     "push_to_hub": "directions",
+    "quickstart": "report.quickstart",
     "renormalised_sum": "steering.composition",
     "run_experiment": "experiments",
     "run_study": "studies.steering.measure",
@@ -241,6 +247,7 @@ _HOME = {
     "save_sae": "sae",
     "split_half": "directions.stability",
     "steer": "steering.interventions",
+    "stream": "engine.streaming",
     "style_contrasts": "texts.contrasts",
     "style_report": "studies.styles",
     "switched": "steering.composition",
@@ -253,6 +260,8 @@ _HOME = {
     "wrapped": "models.chat_templates",
     "written_texts": "runs.written",
 }
+
+_MODULES = {"plot"}  # names that are whole modules
 
 __all__ = [
     "Adapted",
@@ -296,6 +305,7 @@ __all__ = [
     "Style",
     "SvdAdapter",
     "SweepPlan",
+    "Token",
     "TrainingPlan",
     "TransferPlan",
     "WeightEdit",
@@ -354,9 +364,11 @@ __all__ = [
     "orthogonalised",
     "pairs_needed",
     "parse_strength",
+    "plot",
     "predictor_league",
     "predictor_table",
     "push_to_hub",
+    "quickstart",
     "renormalised_sum",
     "run_experiment",
     "run_study",
@@ -367,6 +379,7 @@ __all__ = [
     "save_sae",
     "split_half",
     "steer",
+    "stream",
     "style_contrasts",
     "style_report",
     "switched",
@@ -384,15 +397,18 @@ __all__ = [
 __version__: str
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        found: Any = import_module("importlib.metadata").version("steerscope")
-    elif name in _HOME:
-        found = getattr(import_module(f"steerscope.{_HOME[name]}"), name)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = found
-    return found
+if not TYPE_CHECKING:  # a checker of types sees the names above, and none that does not exist
+
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            found: Any = import_module("importlib.metadata").version("steerscope")
+        elif name in _HOME:
+            home = import_module(f"steerscope.{_HOME[name]}")
+            found = home if name in _MODULES else getattr(home, name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:

@@ -27,6 +27,8 @@ SteerscopeError
 ├── OutputError             a place that must not be written: an input, or something of the user's
 ├── RunError                a run directory that cannot be read or continued
 ├── BusyError               a run or a file that another process is writing
+├── RequestError            a request to the server that cannot be read
+├── QueueFullError          a server that has as many requests waiting as it takes
 ├── RunConflictError        the same measurement with two different values
 └── RestorationError        a model that is not as it was before, which is a fault of ours
 
@@ -167,6 +169,14 @@ class AutoencoderMismatchError(SteerscopeError):
 
 class NotCheckedError(SteerscopeError):
     """A check of an audit that lacks what it would look at; the audit says so and goes on."""
+
+
+class RequestError(SteerscopeError):
+    """A request to the server that cannot be read; the message names the field."""
+
+
+class QueueFullError(SteerscopeError):
+    """A server that has as many requests waiting as it takes; ask again later."""
 
 
 class RestorationError(SteerscopeError):

@@ -1,8 +1,11 @@
-"""Progress of long loops: the library is silent, the command line passes a bar."""
+"""Progress of long loops: the library is silent, the command line and a quick start pass a bar."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sized
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from importlib import import_module
 from typing import Any
 
 from rich.console import Console
@@ -11,24 +14,76 @@ from rich.progress import Progress
 # Called with a sized iterable and a label; yields the items one by one.
 Track = Callable[[Any, str], Iterable[Any]]
 
+_REMEMBERED = 3600.0  # seconds of the past that the time left is told from; a step may take minutes
+_EVERY = 30.0  # seconds between two lines where there is no terminal
+_log = logging.getLogger(__name__)
+
 
 def silent(items: Iterable[Any], label: str) -> Iterable[Any]:  # noqa: ARG001 - same shape as a bar
     """No bar."""
     return items
 
 
-_REMEMBERED = 3600.0  # seconds of the past that the time left is told from; a step may take minutes
-
-
 def bar(items: Iterable[Any], label: str) -> Iterable[Any]:
-    """A bar with the time left on standard error, shown only on a terminal."""
+    """How far a loop is, with the time left: a bar on a terminal, a line in a notebook.
+
+    Elsewhere, such as in a job's log, a line every half a minute. None where the logger `steerscope`
+    is set to warnings alone.
+    """
     console = Console(stderr=True)
-    total = len(items) if isinstance(items, Sized) else None
-    shown = Progress(
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-        speed_estimate_period=_REMEMBERED,
-    )
+    if logging.getLogger("steerscope").level >= logging.WARNING:
+        return items
+    if console.is_jupyter:
+        return _told(items, label, _in_notebook(), every=1.0)
+    if not console.is_terminal:
+        return _told(items, label, lambda line: _log.info("%s", line), every=_EVERY)
+    return _drawn(items, label, console)
+
+
+def _drawn(items: Iterable[Any], label: str, console: Console) -> Iterator[Any]:
+    shown = Progress(console=console, transient=True, speed_estimate_period=_REMEMBERED)
     with shown:
-        yield from shown.track(items, total=total, description=label)
+        yield from shown.track(items, total=_total(items), description=label)
+
+
+def _told(
+    items: Iterable[Any], label: str, say: Callable[[str], object], *, every: float
+) -> Iterator[Any]:
+    """The items, and now and then a line that says how many are done and how long the rest takes."""
+    total = _total(items)
+    start = last = time.monotonic()
+    for done, item in enumerate(items):
+        now = time.monotonic()
+        if done and now - last >= every:
+            of = (
+                f" of {total}, about {_in_words((now - start) * (total / done - 1))} left"
+                if total
+                else ""
+            )
+            say(f"{label}: {done}{of}")
+            last = now
+        yield item
+
+
+def _in_notebook() -> Callable[[str], object]:
+    """What writes a line into a cell of a notebook, over the last one."""
+    display = import_module("IPython.display")
+    handle: Any = None
+
+    def say(line: str) -> None:
+        nonlocal handle
+        text = display.Pretty(line)
+        if handle is None:
+            handle = display.display(text, display_id=True)
+        else:
+            handle.update(text)
+
+    return say
+
+
+def _total(items: Iterable[Any]) -> int | None:
+    return len(items) if isinstance(items, Sized) else None
+
+
+def _in_words(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

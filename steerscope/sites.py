@@ -289,6 +289,9 @@ class BySite(dict[Site, Value]):
         UnknownSiteError: nothing was found at that site; the message lists where.
     """
 
+    def __repr__(self) -> str:
+        return "{" + ", ".join(f"{site}: {value!r}" for site, value in self.items()) + "}"
+
     def __getitem__(self, site: SiteLike, /) -> Value:
         place = as_site(site)
         if place not in self:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from steerscope.engine.generation import Continuation, generate
+from steerscope.engine.continuations import Continuation
+from steerscope.engine.generation import generate
 from steerscope.engine.sampling import Greedy, Sampler
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.steering.interventions import Cell

@@ -41,3 +41,14 @@ def test_a_bar_tells_the_time_left_also_where_a_step_takes_minutes(monkeypatch):
     for _ in progress.bar([1, 2, 3, 4], "measuring"):
         clock.now += 120.0
     assert "0:04:00" in shown.getvalue()  # two of four steps left
+
+
+def test_without_a_terminal_a_line_now_and_then_says_how_far_it_is(monkeypatch, caplog):
+    clock = Clock()
+    monkeypatch.setattr(progress.time, "monotonic", clock)
+    with caplog.at_level("INFO", logger="steerscope"):
+        for _ in progress.bar([1, 2, 3, 4], "measuring"):
+            clock.now += 25.0
+    assert caplog.messages == [
+        "measuring: 2 of 4, about 50 s left",
+    ]

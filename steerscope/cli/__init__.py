@@ -5,42 +5,66 @@ Heavy imports wait inside the commands, so that help and usage errors come at on
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-import warnings
 from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
 from steerscope.cli import experiments, jobs, sae_use, tools
 from steerscope.cli.adapter import adapter
+from steerscope.cli.bench import bench
 from steerscope.cli.calibrate import calibrate
 from steerscope.cli.claims import claims
+from steerscope.cli.doctor import doctor
 from steerscope.cli.endings import STOPPED, Ending, check_arguments
+from steerscope.cli.helping import Group, furnished
+from steerscope.cli.init import init
 from steerscope.cli.lint import lint
+from steerscope.cli.loudness import send_notes_to
 from steerscope.cli.numbers import check_numbers
 from steerscope.cli.ratings import ratings
 from steerscope.cli.sae import sae_app
+from steerscope.cli.serve import serve
+from steerscope.cli.shared import say
 from steerscope.cli.styles import styles
 from steerscope.cli.texts import texts
 from steerscope.cli.weights import weights
-from steerscope.errors import (
-    BackboneWarning,
-    LeftOutWarning,
-    OtherWeightsWarning,
-    PureGainWarning,
-    TemplateWarning,
-)
 
 app = typer.Typer(
-    add_completion=False,
+    cls=Group,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Where, how hard, and whether a language model can be steered, with proof.",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        say(f"steerscope {version('steerscope')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _start(
+    *,
+    version: Annotated[  # noqa: ARG001 - its callback says it
+        bool,
+        typer.Option("--version", "-V", callback=_say_version, is_eager=True, help="say which"),
+    ] = False,
+) -> None:
+    """Where, how hard, and whether a language model can be steered, with evidence.
+
+    `steerscope report` measures the bundled model and writes a page; `steerscope init FOLDER` makes a
+    folder to start with your own model and pairs. `steerscope COMMAND --help` shows its options.
+    """
+
+
 for command in (
+    init,
+    doctor,
     jobs.report,
     tools.vectors,
     tools.convert,
@@ -48,6 +72,7 @@ for command in (
     styles,
     tools.eigengap,
     jobs.sweep,
+    bench,
     tools.steer,
     calibrate,
     tools.lens,
@@ -56,6 +81,7 @@ for command in (
     jobs.audit,
     experiments.run,
     experiments.verify,
+    serve,
 ):
     app.command()(command)
 app.add_typer(weights, name="weights")
@@ -66,8 +92,7 @@ for of_features in (sae_use.overlap, sae_use.features, sae_use.steer):
     sae_app.command()(of_features)
 app.add_typer(sae_app, name="sae")
 
-# Warnings that tell a user something; the others are for programmers.
-_NOTED = (BackboneWarning, LeftOutWarning, OtherWeightsWarning, PureGainWarning, TemplateWarning)
+furnished(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -77,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     given = list(sys.argv[1:] if arguments is None else arguments)
     ending = Ending(as_json="--json" in given)
-    _send_notes_to(ending)
+    send_notes_to(ending)
     try:
         check_arguments(given)
         check_numbers(app, given)
@@ -90,22 +115,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = ending.stopped()
     if code:
         sys.exit(code)
-
-
-def _send_notes_to(ending: Ending) -> None:
-    """Have what the library logs, and its warnings to the user, appear on standard error, once."""
-
-    class _Notes(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            ending.aside(record.getMessage())
-
-    def _show_warning(
-        message: Warning | str, category: type[Warning], *_: object, **__: object
-    ) -> None:
-        if issubclass(category, _NOTED):
-            ending.aside(str(message), before="note: ")
-
-    notes = logging.getLogger("steerscope")
-    notes.handlers, notes.propagate = [_Notes()], False
-    notes.setLevel(logging.INFO)
-    warnings.showwarning = _show_warning  # pyright: ignore[reportAttributeAccessIssue]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -52,7 +53,7 @@ AdapterFile = Annotated[Path, typer.Argument(help="safetensors file that `train`
 @grouped
 def train(
     *,
-    out: Annotated[Path, typer.Option(help="safetensors file to write")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="safetensors file to write")],
     model: Model = DEFAULT_MODEL,
     contrasts: Contrasts = "mood",
     matrices: Annotated[
@@ -82,7 +83,11 @@ def train(
     loading: Loading,
     as_json: Json = False,
 ) -> None:
-    """Train an adapter on the fit split; a run that was stopped goes on where it was."""
+    """Train an adapter on the fit split; a run that was stopped goes on where it was.
+
+    Examples:
+        steerscope adapter train --out joyful.adapter.safetensors
+    """
     from steerscope.models.chat_templates import in_chat
     from steerscope.progress import bar
     from steerscope.runs.outputs import check_file
@@ -95,31 +100,33 @@ def train(
     loaded = loading.load(model)
     n = loaded.shape.n_layers
     chosen = parse_layers(layers) or tuple(range(n // 4, max(n // 4 + 1, 3 * n // 4)))
-    asked = adapter.AdapterDesign(
-        matrices=_places(matrices, chosen),
-        rank=rank,
-        **_turning(turn, scaling, columns, angle),
-    )
+    turned = _turning(turn, scaling, columns, angle)
+    asked = adapter.AdapterDesign(matrices=_places(matrices, chosen), rank=rank, **turned)
     parts = in_chat(loaded, load_contrasts(contrasts), talk.asked()).split(seed)
     measured = adapter.frozen_ruler(
         loaded, parts.fit, parse_layers(ruler) or (7 * n // 10,), space=space
     )
     with training_of(out) as checkpoint:
         found, trained = adapter.train_adapter(
-            loaded,
-            (parts.fit, parts.select),
-            design=asked,
-            ruler=measured,
-            objective=objective,
-            plan=plan,
-            checkpoint=checkpoint,
-            progress=bar,
-        )
+            loaded, (parts.fit, parts.select), design=asked, ruler=measured, objective=objective,
+            plan=plan, checkpoint=checkpoint, progress=bar,
+        )  # fmt: skip
         adapter.save_adapter(out, found, force=force)
     lines = _epochs(trained.history)
     lines += [f"{found.n_parameters:,} numbers in {len(found.matrices)} matrices; saved: {out}"]
-    result = {"adapter": str(out), "parameters": found.n_parameters, "sign": trained.sign}
-    finish(as_json, result | {"history": [asdict(e) for e in trained.history]}, lines)
+    result: dict[str, Any] = {"adapter": str(out), "parameters": found.n_parameters}
+    result["sign"] = trained.sign
+    result["history"] = [asdict(e) for e in trained.history]
+    finish(as_json, result, lines, _after_training(out, model))
+
+
+def _after_training(out: Path, model: str) -> tuple[str, str]:
+    """What to do with a new adapter."""
+    this = f"{quote(str(out))} -m {quote(model)}"
+    return (
+        f"steerscope adapter evaluate {this} -o {quote(f'{out}-run')}",
+        f"steerscope adapter merge {this} -o {quote(f'{out}-model')}",
+    )
 
 
 def _places(matrices: str, layers: Sequence[int]) -> tuple[Place, ...]:
@@ -190,13 +197,19 @@ def evaluate(  # noqa: PLR0915 - what it writes is checked first
         str | None,
         typer.Option(help="contrast set of the training, where its name does not find it"),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="run directory with its page")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="run directory with its page")
+    ] = None,
     seed: Seed = 0,
     talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
-    """What an adapter does to its target and to all else, beside mean-difference steering."""
+    """What an adapter does to its target and to all else, beside mean-difference steering.
+
+    Examples:
+        steerscope adapter evaluate joyful.adapter.safetensors --out runs/adapter
+    """
     from steerscope.models.chat_templates import in_chat
     from steerscope.progress import bar
     from steerscope.report import write_report
@@ -254,12 +267,16 @@ def _conditions(found: pd.DataFrame) -> list[str]:
 @adapter.command()
 def merge(
     path: AdapterFile,
-    out: Annotated[Path, typer.Option(help="model folder to write")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="model folder to write")],
     model: Model = DEFAULT_MODEL,
     coefficient: Annotated[float, typer.Option(help="c; trained from -1 to 1")] = 1.0,
     as_json: Json = False,
 ) -> None:
-    """Write the adapted weights into a plain Hugging Face model folder."""
+    """Write the adapted weights into a plain Hugging Face model folder.
+
+    Examples:
+        steerscope adapter merge joyful.adapter.safetensors --out my-model --coefficient 1
+    """
     from steerscope.weights.adapter import check_merge, load_adapter
     from steerscope.weights.adapter import merge as merged
 

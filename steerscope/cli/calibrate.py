@@ -16,6 +16,7 @@ from steerscope.cli.shared import (
     Json,
     MaxTest,
     ScopeText,
+    SiteNames,
     check_vector,
     finish,
     read_several,
@@ -33,9 +34,7 @@ def calibrate(
     *,
     vector: Annotated[str, typer.Option(help="vector file of steerscope or of another tool")],
     subject: Subject,
-    site: Annotated[
-        list[str] | None, typer.Option(help="such as resid_post.4; default all in the file")
-    ] = None,
+    site: SiteNames = None,
     target: Annotated[
         str, typer.Option(help="judge for the share it counts, kl, length or a metric of the judge")
     ] = "judge",
@@ -55,7 +54,11 @@ def calibrate(
     loading: Loading,
     as_json: Json = False,
 ) -> None:
-    """Find the dose at which steering does as much as asking, or as a share, a length or a KL."""
+    """Find the dose at which steering does as much as asking, or as a share, a length or a KL.
+
+    Examples:
+        steerscope calibrate --vector joyful.safetensors --target kl --value 0.5
+    """
     from steerscope.steering.scopes import Scope
     from steerscope.studies.bench import Decoding
     from steerscope.studies.judging import find_judge

@@ -32,7 +32,11 @@ Runs = Annotated[
 
 @claims.command("list")
 def list_claims(file: File = None, as_json: Json = False) -> None:
-    """Every claim with its source and its test."""
+    """Every claim with its source and its test.
+
+    Examples:
+        steerscope claims list
+    """
     from steerscope.claims import load_claims
 
     found = load_claims(file)
@@ -49,10 +53,17 @@ def check(
     file: File = None,
     runs: Runs = None,
     run: Annotated[bool, typer.Option("--run", help="make the runs that are missing")] = False,
-    out: Annotated[Path | None, typer.Option(help="folder for the board: csv and html")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="folder for the board: csv and html")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compute every verdict again from the rows that are there."""
+    """Compute every verdict again from the rows that are there.
+
+    Examples:
+        steerscope claims check
+        steerscope claims check --file my-claims.yaml --run
+    """
     from steerscope.claims import board, check_claims, load_claims
     from steerscope.runs.outputs import check_folder, marked
 
@@ -88,10 +99,16 @@ def check(
 @claims.command()
 def store(
     experiment: Annotated[str, typer.Argument(help="name of a bundled experiment, or a file")],
-    out: Annotated[Path, typer.Option(help="folder to write, such as data/claims/evidence/NAME")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="folder to write, such as data/claims/evidence/NAME")
+    ],
     runs: Runs = None,
 ) -> None:
-    """Keep of an experiment's runs the rows that decide claims."""
+    """Keep of an experiment's runs the rows that decide claims.
+
+    Examples:
+        steerscope claims store layer_sweep --out data/claims/evidence/layer_sweep
+    """
     from steerscope.claims import store_evidence
     from steerscope.experiments import load_experiment
 

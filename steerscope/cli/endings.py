@@ -15,11 +15,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from steerscope.errors import BadValueError, SteerscopeError
+from steerscope.texts.one_line import one_line
 
 DONE, FAULT, MENDABLE, STOPPED = 0, 1, 2, 130
-_LONG_WORD = re.compile(r"\S{200,}")  # a longer name or number is shortened
 _NO_MEMORY = re.compile("(not enough|out of) memory")  # as torch says it
-_LONGEST_LINE = 1500  # characters
 
 
 def strict_json(result: object) -> str:
@@ -40,19 +39,6 @@ def _plain(value: Any) -> Any:
             return None
         return str(value) if math.isinf(value) else value
     return value if isinstance(value, str | int | bool | None) else str(value)
-
-
-def one_line(text: str) -> str:
-    """A message as one short line, whatever of the user's it repeats; no control character is left."""
-    line = " ".join(text.split())
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    line = _LONG_WORD.sub(_shortened, line)
-    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} ..."
-
-
-def _shortened(word: re.Match[str]) -> str:
-    whole = word[0]
-    return f"{whole[:80]}...{whole[-40:]} ({len(whole):,} characters)"
 
 
 def check_arguments(arguments: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,7 +21,7 @@ def run(
         str, typer.Argument(help="experiment file, or the name of a bundled one")
     ],
     out: Annotated[
-        Path | None, typer.Option(help="folder; default data/runs/experiments/NAME")
+        Path | None, typer.Option("--out", "-o", help="folder; default data/runs/experiments/NAME")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="print the plan with an estimate, measure nothing")
@@ -29,7 +30,12 @@ def run(
     memory: Memory = None,
     as_json: Json = False,
 ) -> None:
-    """Make every run, table and figure of an experiment file."""
+    """Make every run, table and figure of an experiment file.
+
+    Examples:
+        steerscope run quickstart --dry-run
+        steerscope run experiment.yaml --out results
+    """
     from steerscope.experiments import load_experiment, run_experiment
     from steerscope.experiments.jobs import Machine
     from steerscope.progress import bar
@@ -43,7 +49,12 @@ def run(
     out = out or Path("data/runs/experiments") / wanted.name
     written = run_experiment(wanted, out, machine=machine, progress=bar, say=say_aside)
     paths = [str(p) for p in written]
-    finish(as_json, {"out": str(out), "written": paths}, [f"written: {p}" for p in paths])
+    finish(
+        as_json,
+        {"out": str(out), "written": paths},
+        [f"written: {p}" for p in paths],
+        (f"steerscope verify {quote(str(out))}",),
+    )
 
 
 def verify(
@@ -53,7 +64,11 @@ def verify(
     ] = True,
     as_json: Json = False,
 ) -> None:
-    """Compute again every printed number, and hash every input; leaves with 2 if anything differs."""
+    """Compute again every printed number, and hash every input; leaves with 2 if anything differs.
+
+    Examples:
+        steerscope verify results
+    """
     from steerscope.verification import verify as verified
 
     found = verified(folder, weights=weights)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from steerscope.cli import choices
 from steerscope.cli.options import (
     Asking,
     Drawing,
@@ -47,10 +49,12 @@ AllLayers = Annotated[
 def report(
     *,
     subject: Subject,
-    out: Annotated[Path | None, typer.Option(help="run directory; default data/runs/NAME")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="run directory; default data/runs/NAME")
+    ] = None,
     recipe: Recipe,
     doses: Annotated[
-        str, typer.Option(help="natural units; both signs are tried")
+        str, typer.Option("--doses", "-d", help="natural units; both signs are tried")
     ] = "0.5,1,2,2.5,3,4",
     scope: ScopeText = "all",
     writing: Writing,
@@ -75,7 +79,13 @@ def report(
     loading: Loading,
     as_json: Json = False,
 ) -> None:
-    """Where, how hard and whether: one page with controls."""
+    """Where, how hard and whether: one page with controls.
+
+    Examples:
+        steerscope report
+        steerscope report --model gpt2 --contrasts happy_sad --judge sentiment
+        steerscope report -m ./my-model -c pairs.jsonl -p prompts.txt -l 8-20 -o runs/mine
+    """
     from steerscope.progress import bar
     from steerscope.report import write_report
     from steerscope.studies.steering.measure import run_study
@@ -129,9 +139,11 @@ def _tell(run: Run, page: Path, as_json: bool) -> None:
     lines += (
         [] if agrees is None else [f"  Agreement of the judge with the oracle: kappa {agrees}."]
     )
-    lines += [f"audit: {tally(found)}; see `steerscope audit {run.path}`", f"report: {page}"]
+    lines += [f"audit: {tally(found)}", f"report: {page}"]
     result = _as_json(findings) | {"verdict": lines[0]} | {"audit": [asdict(f) for f in found]}
-    finish(as_json, result | {"report": str(page), "run": str(run.path)}, lines)
+    result |= {"report": str(page), "run": str(run.path)}
+    there = quote(str(run.path))
+    finish(as_json, result, lines, (f"steerscope texts {there}", f"steerscope audit {there}"))
 
 
 def _read_features(run: Run, plan: StudyPlan, loading: Loading) -> None:
@@ -187,11 +199,18 @@ def _as_json(findings: Findings) -> dict[str, Any]:
 @grouped
 def sweep(
     *,
-    out: Annotated[Path, typer.Option(help="run directory to write")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="run directory to write")],
     subject: Subject,
     recipe: Recipe,
-    doses: Annotated[str, typer.Option(help="signed, with commas")] = "-2,-1,-0.5,0.5,1,2",
-    unit: Annotated[str, typer.Option(help="natural, relative or absolute")] = "natural",
+    doses: Annotated[
+        str, typer.Option("--doses", "-d", help="signed, with commas")
+    ] = "-2,-1,-0.5,0.5,1,2",
+    unit: Annotated[
+        str,
+        typer.Option(
+            autocompletion=choices.completing(choices.UNITS), help="natural, relative or absolute"
+        ),
+    ] = "natural",
     scope: ScopeText = "all",
     writing: Writing,
     judged: Judged,
@@ -201,7 +220,12 @@ def sweep(
     loading: Loading,
     as_json: Json = False,
 ) -> None:
-    """Measure a grid of layers and doses."""
+    """Measure a grid of layers and doses.
+
+    Examples:
+        steerscope sweep --out runs/grid --layers 2-6 --doses=-2,-1,1,2
+        steerscope sweep -m gpt2 -c happy_sad -o runs/gpt2 --unit relative -d 0.2,0.4
+    """
     from steerscope.progress import bar
     from steerscope.studies.steering.findings import find
     from steerscope.studies.steering.measure import run_sweep
@@ -228,11 +252,13 @@ def sweep(
     title = f"{found.effect.words}, {plan.method} at {plan.stream}:"
     summary = found.summary.drop(columns="cell").to_dict("records")
     zones = zones_of(found)
+    there = quote(str(run.path))
     zoned = {"zones": [] if zones is None else zones.table.to_dict("records")}
     finish(
         as_json,
         {"run": str(run.path), "conditions": summary, **zoned},
         [*table(title, columns, rows), str(zones or NO_ZONES), f"run: {run.path}"],
+        (f"steerscope figures {there}", f"steerscope texts {there}"),
     )
 
 
@@ -258,14 +284,22 @@ def figures(
     formats: Annotated[
         str, typer.Option("--format", help="html, svg, png, pdf with commas")
     ] = "html",
-    theme: Annotated[str, typer.Option(help="light or dark")] = "light",
+    theme: Annotated[
+        str, typer.Option(autocompletion=choices.completing(choices.THEMES), help="light or dark")
+    ] = "light",
     columns: Annotated[
         int | None,
         typer.Option(help="1 or 2 columns of a paper (3.25, 6.75 inches); default for a screen"),
     ] = None,
+    title: Annotated[bool, typer.Option(help="titles above the figures")] = True,
     as_json: Json = False,
 ) -> None:
-    """Redraw the report, figures and tables of a run, without a model; numbers lie beside as CSV."""
+    """Redraw the report, figures and tables of a run, without a model; numbers lie beside as CSV.
+
+    Examples:
+        steerscope figures runs/mine --format png,pdf --columns 1 --no-title
+        steerscope figures runs/mine --theme dark
+    """
     from steerscope.figures.looks import parse_look
     from steerscope.progress import bar
     from steerscope.report import draw_figures, write_report, write_tables
@@ -274,7 +308,7 @@ def figures(
     from steerscope.runs.results import Run
     from steerscope.runs.whole_files import clear_unfinished
 
-    run, look = Run.open(run_dir), parse_look(theme, columns)
+    run, look = Run.open(run_dir), parse_look(theme, columns, title=title)
     check_measured(run)
     with owned(run.path, ours=True):
         clear_unfinished(run.path)
@@ -300,7 +334,12 @@ def audit(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """What in a run may deceive its reader, with evidence and remedy."""
+    """What in a run may deceive its reader, with evidence and remedy.
+
+    Examples:
+        steerscope audit runs/mine
+        steerscope audit runs/mine --strict
+    """
     from steerscope.audits import audit as audited
     from steerscope.audits import tally
     from steerscope.runs.results import Run

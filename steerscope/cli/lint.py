@@ -19,7 +19,12 @@ def lint(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """What in contrast pairs may deceive, from their texts alone, and what to do about it."""
+    """What in contrast pairs may deceive, from their texts alone, and what to do about it.
+
+    Examples:
+        steerscope lint pairs.jsonl
+        steerscope lint mood --strict
+    """
     from steerscope.audits import tally
     from steerscope.audits.lint import lint as linted
 

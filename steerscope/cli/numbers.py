@@ -70,7 +70,7 @@ def _options(function: Callable[..., Any]) -> Iterator[tuple[str, type]]:
             hint, *options = get_args(hint)
         # typer keeps the first name of an option in an annotation as its default
         names = [n for o in options for n in (o.default, *(o.param_decls or ()))]
-        said = [name for name in names if str(name).startswith("--")]
+        said = [name for name in names if str(name).startswith("-")]
         kinds = [k for k in (hint, *get_args(hint)) if k in {int, float, bool}]
         for option in said or ["--" + name.replace("_", "-")]:
             yield option, kinds[0] if kinds else str

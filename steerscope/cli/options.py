@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from copy import copy
 from dataclasses import asdict, dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args, get_type_hints
 
 from steerscope.cli.shared import (
     Backbone,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 class Loading:
     """How a model is loaded, and onto what."""
 
+    panel: ClassVar[str] = "Model"
     backbone: Backbone = "auto"
     dtype: DType = "auto"
     device: Device = None
@@ -128,6 +130,7 @@ class Trying(Loading):
 class Subject:
     """What is asked of which model: the pairs, and the prompts if they are others."""
 
+    panel: ClassVar[str] = "What is asked"
     model: Model = DEFAULT_MODEL
     contrasts: Contrasts = "mood"
     prompts: Prompts = None
@@ -141,6 +144,7 @@ class Subject:
 class Recipe:
     """How directions are found, and where."""
 
+    panel: ClassVar[str] = "Direction"
     method: Method = "mean_diff"
     stream: StreamName = "resid_post"
     layers: Layers = None
@@ -155,6 +159,7 @@ class Recipe:
 class Writing:
     """How continuations are written."""
 
+    panel: ClassVar[str] = "Texts that are written"
     n_new: NNew = 48
     temperature: Temperature = 0.7
     seed: Seed = 0
@@ -174,6 +179,7 @@ class Writing:
 class Drawing:
     """Which tokens may be drawn, and how many texts of each prompt."""
 
+    panel: ClassVar[str] = "Texts that are written"
     samples: Samples = 1
     top_k: TopK = 0
     top_p: TopP = 1.0
@@ -196,6 +202,7 @@ class Drawing:
 class Judged:
     """What reads the texts that are written."""
 
+    panel: ClassVar[str] = "Judge"
     judge: JudgeName = None
     judge_labels: JudgeLabels = None
     judge_url: JudgeUrl = None
@@ -209,6 +216,7 @@ class Judged:
 class Asking:
     """How the model is asked in words, beside which steering is set."""
 
+    panel: ClassVar[str] = "Asking in words"
     instruction: Instruction = None
     examples: Examples = 4
 
@@ -221,6 +229,7 @@ class Asking:
 class Talk:
     """How texts are put into the model's chat template; any of the others asks for it as well."""
 
+    panel: ClassVar[str] = "Chat template"
     chat: ChatFlag = False
     system: System = None
     template: TemplateArguments = None
@@ -264,9 +273,23 @@ def _is_group(parameter: inspect.Parameter) -> bool:
 
 def _options(group: type[Any]) -> list[inspect.Parameter]:
     """The fields of a group as parameters of a command."""
-    kinds = get_type_hints(group, include_extras=True)
+    kinds = {n: _in_panel(k, group.panel) for n, k in _kinds(group).items()}
     keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD
     return [
         inspect.Parameter(f.name, keyword, default=f.default, annotation=kinds[f.name])
         for f in fields(group)
     ]
+
+
+def _kinds(group: type[Any]) -> dict[str, Any]:
+    hints = get_type_hints(group, include_extras=True)
+    return {f.name: hints[f.name] for f in fields(group)}
+
+
+def _in_panel(kind: Any, panel: str) -> Any:
+    """The kind of an option, which now stands in a panel of the help."""
+    value, *about = get_args(kind)
+    shown = [copy(option) for option in about]
+    for option in shown:
+        option.rich_help_panel = panel
+    return Annotated[value, *shown]

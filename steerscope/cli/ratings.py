@@ -27,14 +27,20 @@ def export(
     run_dir: RunDir,
     out: Annotated[
         Path | None,
-        typer.Option(help="CSV to write, with a page beside it; default RUN-ratings.csv"),
+        typer.Option(
+            "--out", "-o", help="CSV to write, with a page beside it; default RUN-ratings.csv"
+        ),
     ] = None,
     number: Annotated[int, typer.Option(min=1, help="texts at most")] = 60,
     seed: Annotated[int, typer.Option(help="of which texts, and of their order")] = 0,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Write a blinded, shuffled sheet: a CSV to fill in, and a page to click through offline."""
+    """Write a blinded, shuffled sheet: a CSV to fill in, and a page to click through offline.
+
+    Examples:
+        steerscope ratings export runs/mine --out sheet.csv
+    """
     from steerscope.judges.ratings import make_sheet
     from steerscope.report.rating_page import rating_page
     from steerscope.runs.outputs import check_file
@@ -64,7 +70,11 @@ def bring_in(
     sheet: Annotated[Path, typer.Argument(help="CSV with the columns id and rating")],
     as_json: Json = False,
 ) -> None:
-    """Read a sheet back: agreement with the judge of the run, and with the sheets of others."""
+    """Read a sheet back: agreement with the judge of the run, and with the sheets of others.
+
+    Examples:
+        steerscope ratings import runs/mine sheet.csv
+    """
     from steerscope.judges.ratings import read_ratings
     from steerscope.runs.results import Run
 

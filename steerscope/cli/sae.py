@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,7 +34,9 @@ Text = Annotated[
 @grouped
 def train(
     *,
-    out: Annotated[Path, typer.Option(help="folder to write; the same command continues it")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="folder to write; the same command continues it")
+    ],
     model: Model = DEFAULT_MODEL,
     site: Annotated[str, typer.Option(help="such as resid_post.3 or z.2")] = "resid_post.3",
     text: Text = DEFAULT_MODEL,
@@ -54,7 +57,11 @@ def train(
     loading: Loading,
     as_json: Json = False,
 ) -> None:
-    """Train a sparse autoencoder on a model's activations, in sae-lens' format."""
+    """Train a sparse autoencoder on a model's activations, in sae-lens' format.
+
+    Examples:
+        steerscope sae train --text microworld --site resid_post.3 --out my-sae
+    """
     from steerscope.models.chat_templates import texts_in_chat
     from steerscope.progress import bar
     from steerscope.sae import SaePlan, load_texts, train_sae
@@ -81,7 +88,13 @@ def train(
     texts = texts_in_chat(lens_model, texts, talk.asked())
     trained = train_sae(lens_model, place, texts, plan, folder=out, track=bar)
     result = {"out": str(out), "texts": len(texts), **_about(trained), "plan": asdict(plan)}
-    finish(as_json, result, [_title(trained), f"saved: {out}"])
+    this = f"{quote(str(out))} -m {quote(model)}"
+    finish(
+        as_json,
+        result,
+        [_title(trained), f"saved: {out}"],
+        (f"steerscope sae evaluate {this}", f"steerscope sae features {this}"),
+    )
 
 
 @sae_app.command()
@@ -97,7 +110,11 @@ def evaluate(
     loading: Loading,
     as_json: Json = False,
 ) -> None:
-    """Judge a sparse autoencoder on text that its training has not seen."""
+    """Judge a sparse autoencoder on text that its training has not seen.
+
+    Examples:
+        steerscope sae evaluate my-sae
+    """
     from steerscope.models.chat_templates import texts_in_chat
     from steerscope.progress import bar
     from steerscope.sae import evaluate_sae, load_sae, load_texts

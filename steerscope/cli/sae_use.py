@@ -63,7 +63,11 @@ def overlap(
     loading: Trying,
     as_json: Json = False,
 ) -> None:
-    """Features that two routes to a concept, or two concepts, share, and what chance gives."""
+    """Features that two routes to a concept, or two concepts, share, and what chance gives.
+
+    Examples:
+        steerscope sae overlap microworld --contrasts mood
+    """
     from steerscope.models.chat_templates import in_chat, texts_in_chat
     from steerscope.sae import load_sae, load_texts
     from steerscope.sae.codes import firing_rates
@@ -148,7 +152,9 @@ def features(  # noqa: PLR0915 - what it writes is checked first
     choose: Annotated[
         str | None, typer.Option("--features", help="these instead, such as 12,40,7")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="page of examples to write")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="page of examples to write")
+    ] = None,
     neuronpedia: Annotated[
         Path | None, typer.Option(help="JSON export with explanations of features")
     ] = None,
@@ -163,7 +169,11 @@ def features(  # noqa: PLR0915 - what it writes is checked first
     loading: Trying,
     as_json: Json = False,
 ) -> None:
-    """A concept's direction in features against nulls, with what the features hear and say."""
+    """A concept's direction in features against nulls, with what the features hear and say.
+
+    Examples:
+        steerscope sae features microworld --contrasts mood --out features.html
+    """
     from steerscope.extraction.activations import extract
     from steerscope.models.chat_templates import in_chat, texts_in_chat
     from steerscope.sae import load_sae, load_texts
@@ -297,7 +307,11 @@ def steer(
     loading: Trying,
     as_json: Json = False,
 ) -> None:
-    """Continue prompts with features set, scaled or raised; all else in the activation stays."""
+    """Continue prompts with features set, scaled or raised; all else in the activation stays.
+
+    Examples:
+        steerscope sae steer microworld --prompt "One day" --clamp 12=4
+    """
     from steerscope.engine.generation import generate
     from steerscope.engine.score import kl_from_plain
     from steerscope.sae import load_sae

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from steerscope.cli import choices
+from steerscope.cli.choices import contrast_names
 from steerscope.cli.endings import strict_json
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.texts.numbers import read_real, read_whole
@@ -18,17 +20,27 @@ from steerscope.texts.numbers import read_real, read_whole
 if TYPE_CHECKING:
     from steerscope.directions import Direction
     from steerscope.doses import Dose
-    from steerscope.engine.generation import Continuation
+    from steerscope.engine.continuations import Continuation
     from steerscope.models.lens_model import LensModel
     from steerscope.texts.chats import Chat
 
-Model = Annotated[str, typer.Option(help="bundled name, Hugging Face folder or hub name")]
-Backbone = Annotated[str, typer.Option(help="auto, hooked or bridge")]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="bundled name, Hugging Face folder or hub name")
+]
+Backbone = Annotated[
+    str,
+    typer.Option(
+        autocompletion=choices.completing(choices.BACKBONES), help="auto, hooked or bridge"
+    ),
+]
 Device = Annotated[str | None, typer.Option(help="such as cpu or cuda; default the GPU if any")]
 Memory = Annotated[str | None, typer.Option(help="such as 8GiB; default what the device has")]
 DType = Annotated[
     str,
-    typer.Option(help="float32, bfloat16, float16; auto: the checkpoint's own, float32 on a CPU"),
+    typer.Option(
+        autocompletion=choices.completing(choices.DTYPES),
+        help="float32, bfloat16, float16; auto: the checkpoint's own, float32 on a CPU",
+    ),
 ]
 Bos = Annotated[
     str, typer.Option(help="how texts begin: auto as the tokenizer does, always or never")
@@ -58,6 +70,7 @@ JudgeName = Annotated[
     str | None,
     typer.Option(
         "--judge",
+        "-j",
         help="reads what is written: oracle, preference, words:FILE, length, regex:PATTERN, json:FILE, "
         "classifier[:FILE], sentiment, hf:MODEL, lm:self, lm:MODEL or python:module:function; default "
         "oracle where it can read, else preference",
@@ -83,11 +96,36 @@ Instruction = Annotated[
 Examples = Annotated[
     int, typer.Option(help="positive texts that ask for the concept beside steering; 0 for none")
 ]
-Contrasts = Annotated[str, typer.Option(help="bundled contrast set, JSON-lines file or style:NAME")]
-Prompts = Annotated[str | None, typer.Option(help="bundled prompt set, .jsonl file or text file")]
-Method = Annotated[str, typer.Option(help="how the direction is found")]
-StreamName = Annotated[str, typer.Option("--stream", help="such as resid_post, attn_out or z")]
-Layers = Annotated[str | None, typer.Option(help="such as 0-7 or 1,3,5; default all")]
+Contrasts = Annotated[
+    str,
+    typer.Option(
+        "--contrasts",
+        "-c",
+        autocompletion=contrast_names,
+        help="bundled contrast set, JSON-lines file or style:NAME",
+    ),
+]
+Prompts = Annotated[
+    str | None, typer.Option("--prompts", "-p", help="bundled prompt set, .jsonl file or text file")
+]
+Method = Annotated[
+    str,
+    typer.Option(
+        autocompletion=choices.completing(choices.METHODS),
+        help=f"how the direction is found: {choices.listed(choices.METHODS)}",
+    ),
+]
+StreamName = Annotated[
+    str,
+    typer.Option(
+        "--stream",
+        autocompletion=choices.completing(choices.STREAMS),
+        help=f"{choices.listed(choices.STREAMS)}, or the name of a hook point or module",
+    ),
+]
+Layers = Annotated[
+    str | None, typer.Option("--layers", "-l", help="such as 0-7 or 1,3,5; default all")
+]
 Read = Annotated[
     str,
     typer.Option(help="token of the pairs: last, mean, an index such as -2, a span such as -4:"),
@@ -111,11 +149,13 @@ TemplateArguments = Annotated[
 ChatDate = Annotated[
     str | None, typer.Option("--date", help="that the template reads; default 2025-01-01")
 ]
-Seed = Annotated[int, typer.Option(help="of splits, controls and sampling")]
-NNew = Annotated[int, typer.Option("--n-new", help="new tokens per continuation")]
+Seed = Annotated[int, typer.Option("--seed", "-s", help="of splits, controls and sampling")]
+NNew = Annotated[int, typer.Option("--n-new", "-n", help="new tokens per continuation")]
 MaxSelect = Annotated[int, typer.Option(help="prompts to choose on, at most")]
 MaxTest = Annotated[int, typer.Option(help="prompts to state the effect on, at most")]
-Temperature = Annotated[float, typer.Option(help="of sampling; 0 for the most likely token")]
+Temperature = Annotated[
+    float, typer.Option("--temperature", "-t", help="of sampling; 0 for the most likely token")
+]
 Samples = Annotated[int, typer.Option(help="texts of each prompt")]
 TopK = Annotated[int, typer.Option(help="draw among so many likeliest tokens; 0 for all")]
 TopP = Annotated[
@@ -127,8 +167,14 @@ MinP = Annotated[
 RepetitionPenalty = Annotated[
     float, typer.Option(help="divides the logits of tokens that are there already; 1 for none")
 ]
+SiteNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--site", help="such as resid_post.4; again for several at once; default all in the file"
+    ),
+]
 Force = Annotated[
-    bool, typer.Option("--force", help="replace a file that steerscope did not write")
+    bool, typer.Option("--force", "-f", help="replace a file that steerscope did not write")
 ]
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
 
@@ -183,13 +229,15 @@ def say_aside(line: str) -> None:
     logging.getLogger("steerscope.cli").info("%s", line)
 
 
-def finish(as_json: bool, result: dict[str, Any], lines: Sequence[str]) -> None:
-    """Print a result as one JSON object or as lines."""
+def finish(
+    as_json: bool, result: dict[str, Any], lines: Sequence[str], then: Sequence[str] = ()
+) -> None:
+    """Print a result as one JSON object or as lines, and below them commands worth typing now."""
     if as_json:
         say(strict_json(result))
-    else:
-        for line in lines:
-            say(line)
+        return
+    for line in (*lines, *(["next:"] if then else []), *(f"  {command}" for command in then)):
+        say(line)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:

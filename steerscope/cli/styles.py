@@ -39,13 +39,19 @@ def styles(
     method: Method = "mean_diff",
     stream: StreamName = "resid_post",
     layers: Layers = None,
-    out: Annotated[Path | None, typer.Option(help="folder for the table and the figures")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="folder for the table and the figures")
+    ] = None,
     seed: Seed = 0,
     talk: Talk,
     loading: Trying,
     as_json: Json = False,
 ) -> None:
-    """Style directions, and what of them is the attention sink."""
+    """Style directions, and what of them is the attention sink.
+
+    Examples:
+        steerscope styles --style terse -m Qwen/Qwen3-0.6B
+    """
     from steerscope.directions import check_method
     from steerscope.models.chat_templates import in_chat
     from steerscope.progress import bar

@@ -37,7 +37,12 @@ def texts(
     number: Annotated[int, typer.Option(help="texts at most; 0 for all")] = 6,
     as_json: Json = False,
 ) -> None:
-    """What the model wrote: prompt, plain and steered side by side, with every score."""
+    """What the model wrote: prompt, plain and steered side by side, with every score.
+
+    Examples:
+        steerscope texts runs/mine
+        steerscope texts runs/mine --layer 5 --dose 3 --split test
+    """
     from steerscope.runs.results import Run
     from steerscope.runs.written import all_texts, choose_texts, plain_scores
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from steerscope.cli import choices
 from steerscope.cli.options import Drawing, Recipe, Talk, Trying, Writing, grouped
 from steerscope.cli.shared import (
     Contrasts,
@@ -17,6 +20,7 @@ from steerscope.cli.shared import (
     Prompts,
     ScopeText,
     Seed,
+    SiteNames,
     check_outputs,
     check_vector,
     finish,
@@ -39,11 +43,29 @@ if TYPE_CHECKING:
     from steerscope.doses import Dose
     from steerscope.models.lens_model import LensModel
 
+_Coefficient = Annotated[
+    float | None, typer.Option("--dose", "--coefficient", help="how much; default 1")
+]
+_Unit = Annotated[
+    str | None,
+    typer.Option(
+        autocompletion=choices.completing(choices.UNITS),
+        help="of the dose: natural, relative, absolute, kl or degrees; default natural",
+    ),
+]
+_Operator = Annotated[
+    str,
+    typer.Option(
+        autocompletion=choices.completing(choices.OPERATORS),
+        help="add, project_out, clamp, rotate or rotate_to",
+    ),
+]
+
 
 @grouped
 def vectors(  # noqa: PLR0915 - what it writes is checked first
     *,
-    out: Annotated[Path, typer.Option(help="safetensors file to write")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="safetensors file to write")],
     model: Model = DEFAULT_MODEL,
     contrasts: Contrasts = "mood",
     recipe: Recipe,
@@ -59,7 +81,12 @@ def vectors(  # noqa: PLR0915 - what it writes is checked first
     loading: Trying,
     as_json: Json = False,
 ) -> None:
-    """Find directions from contrast pairs and save them."""
+    """Find directions from contrast pairs and save them.
+
+    Examples:
+        steerscope vectors --out joyful.safetensors --layers 5
+        steerscope vectors -m gpt2 -c pairs.jsonl -o mine.safetensors --gguf mine.gguf
+    """
     from steerscope.directions import check_method, save_directions
     from steerscope.directions.finding import find_directions
     from steerscope.doses import Dose
@@ -102,28 +129,45 @@ def vectors(  # noqa: PLR0915 - what it writes is checked first
             "directions": [{"site": str(d.site), **asdict(d.scale)} for d in directions],
         },
         [*table(f"{method} from {len(pairs)} pairs of {pairs.name}:", columns, rows), *said],
+        _after_vectors(out, model, directions),
     )
+
+
+def _after_vectors(out: Path, model: str, directions: Sequence[Direction]) -> tuple[str, str]:
+    """What to do with new directions: hear one, and see what its layer says."""
+    of = f"--vector {quote(str(out))} -m {quote(model)}"
+    at = "" if len(directions) == 1 else f" --site {directions[len(directions) // 2].site}"
+    return f'steerscope steer {of}{at} --dose 2 --prompt "One day"', f"steerscope lens {of}{at}"
 
 
 @grouped
 def convert(
     *,
     source: Annotated[str, typer.Argument(help="vector file of steerscope or of another tool")],
-    out: Annotated[Path, typer.Option(help=".safetensors or .gguf file to write")],
+    out: Annotated[Path, typer.Option("--out", "-o", help=".safetensors or .gguf file to write")],
     model: Model = DEFAULT_MODEL,
     prompts: Prompts = None,
     dose: Annotated[
         float | None, typer.Option(help="what strength 1 of a .gguf file means; default 1")
     ] = None,
     unit: Annotated[
-        str | None, typer.Option(help="natural, relative or absolute; default natural")
+        str | None,
+        typer.Option(
+            autocompletion=choices.completing(choices.UNITS),
+            help="natural, relative or absolute; default natural",
+        ),
     ] = None,
     talk: Talk,
     force: Force = False,
     loading: Trying,
     as_json: Json = False,
 ) -> None:
-    """Turn a vector file into another format, checked against the model."""
+    """Turn a vector file into another format, checked against the model.
+
+    Examples:
+        steerscope convert joyful.safetensors --out joyful.gguf
+        steerscope convert repeng.gguf -m gpt2 -o repeng.safetensors
+    """
     from steerscope.directions import save_directions
     from steerscope.doses import Dose, check_unit
 
@@ -166,7 +210,12 @@ def eigengap(
     loading: Trying,
     as_json: Json = False,
 ) -> None:
-    """Eigengap of the attention keys, with interval and null."""
+    """Eigengap of the attention keys, with interval and null.
+
+    Examples:
+        steerscope eigengap
+        steerscope eigengap -m gpt2 --prompts prompts.txt
+    """
     from steerscope.eigengaps import LEGACY, KeyView, check_variant
     from steerscope.eigengaps import eigengap as measure
     from steerscope.models.chat_templates import in_chat
@@ -225,20 +274,10 @@ def steer(
     vector: Annotated[str, typer.Option(help="vector file of steerscope or of another tool")],
     prompt: Annotated[list[str], typer.Option(help="text to continue; may be given again")],
     model: Model = DEFAULT_MODEL,
-    site: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="such as resid_post.4; again for several at once; default all in the file"
-        ),
-    ] = None,
-    dose: Annotated[float | None, typer.Option(help="how much; default 1")] = None,
-    unit: Annotated[
-        str | None,
-        typer.Option(help="natural, relative, absolute, kl or degrees; default natural"),
-    ] = None,
-    operator: Annotated[
-        str, typer.Option(help="add, project_out, clamp, rotate or rotate_to")
-    ] = "add",
+    site: SiteNames = None,
+    dose: _Coefficient = None,
+    unit: _Unit = None,
+    operator: _Operator = "add",
     scope: ScopeText = "all",
     strength: Annotated[
         str, typer.Option(help="share of the change, such as 0.5, ramp:8, decay:4 or cosine:0.3")
@@ -252,7 +291,12 @@ def steer(
     loading: Trying,
     as_json: Json = False,
 ) -> None:
-    """Continue prompts with and without steering."""
+    """Continue prompts with and without steering.
+
+    Examples:
+        steerscope steer --vector joyful.safetensors --dose 3 --prompt "One day, Clara was sad."
+        steerscope steer --vector joyful.safetensors --unit kl --dose 0.5 --prompt "One day"
+    """
     from steerscope.engine.calibration import calibrate
     from steerscope.engine.generation import generate
     from steerscope.engine.score import kl_from_plain
@@ -311,7 +355,12 @@ def lens(
     loading: Trying,
     as_json: Json = False,
 ) -> None:
-    """Logit lens of a direction, or of each layer on a prompt."""
+    """Logit lens of a direction, or of each layer on a prompt.
+
+    Examples:
+        steerscope lens --vector joyful.safetensors
+        steerscope lens --prompt "One day, Clara was"
+    """
     if (vector is None) == (prompt is None):
         raise BadValueError("give either --vector or --prompt.")
     chat = talk.asked()

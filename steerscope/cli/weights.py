@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -38,7 +39,7 @@ def _weights() -> None:
 @grouped
 def sweep(
     *,
-    out: Annotated[Path, typer.Option(help="run directory to write")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="run directory to write")],
     subject: Subject,
     edits: Annotated[
         str,
@@ -67,7 +68,11 @@ def sweep(
     loading: Loading,
     as_json: Json = False,
 ) -> None:
-    """Measure edits of weight spectra: behaviour, capability and perplexity, with controls."""
+    """Measure edits of weight spectra: behaviour, capability and perplexity, with controls.
+
+    Examples:
+        steerscope weights sweep --out runs/weights --layers 4-6 --edits power,gain
+    """
     from steerscope.progress import bar
     from steerscope.studies.weights.measure import run_weight_sweep
     from steerscope.studies.weights.plan import WeightSweepPlan
@@ -111,6 +116,7 @@ def _tell(run: Run, as_json: bool) -> None:
             "conditions": rows.to_dict("records"),
         },
         [*_stated(rows, effect), *verdict, f"report: {page}"],
+        (f"steerscope figures {quote(str(run.path))}", f"steerscope verify {quote(str(run.path))}"),
     )
 
 

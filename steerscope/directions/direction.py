@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from steerscope.doses import Scale
+from steerscope.directions.elsewhere import Hook, in_transformers, lens_hook
+from steerscope.doses import Dose, Scale
 from steerscope.errors import DegenerateDirectionError, MissingEvidenceError, NotFiniteError
 from steerscope.extraction.activations import Contrast, Moments, Provenance
 from steerscope.sites import Site
+from steerscope.texts.showing import facts_as_html
 
 _UNIT_TOLERANCE = 1e-4
 _MOST_NOISE = 0.75  # of the square, at which half of the length would be left
@@ -52,8 +55,65 @@ class Direction:
                 f"the {self.method} direction at {self.site} has norm {norm:g}, not 1."
             )
 
+    def __repr__(self) -> str:
+        facts = (f"{k} {v}" for k, v in self._facts.items() if k not in {"place", "model"})
+        return f"Direction({self.label} of {self.provenance.model}: {', '.join(facts)})"
+
+    def _repr_html_(self) -> str:
+        return facts_as_html(f"Direction {self.label}", self._facts)
+
+    @property
+    def _facts(self) -> dict[str, str]:
+        """What is known of it, in words."""
+        origin, scale = self.provenance, self.scale
+        return {
+            "place": self.site.words,
+            "model": origin.model,
+            "from": f"{origin.n_pairs} pairs of {origin.contrasts}, {origin.read}",
+            "natural unit": f"{scale.natural:.4g}",
+            "relative unit": f"{scale.relative:.4g}",
+        }
+
     def __neg__(self) -> Direction:
         return replace(self, unit=-self.unit)
+
+    def hook(self, dose: Dose | float = 1.0, *, first: bool = False) -> tuple[str, Hook]:
+        """For TransformerLens alone: `model.run_with_hooks(text, fwd_hooks=[direction.hook(3.0)])`.
+
+        Adds the direction at every position but 0, as `steer` does. A pass over several tokens is
+        taken to begin at position 0, one over a single token to be a step of cached decoding.
+
+        Args:
+            dose: how much; a number is natural units.
+            first: whether position 0 is moved as well.
+
+        Returns:
+            The name of the hook point, and the function for it.
+
+        Raises:
+            BadValueError: the dose is no length.
+        """
+        return lens_hook(self, dose, first=first)
+
+    def to_transformers(
+        self, model: nn.Module, dose: Dose | float = 1.0, *, first: bool = False
+    ) -> AbstractContextManager[nn.Module]:
+        """For transformers alone: `with direction.to_transformers(model, 3.0): model.generate(...)`.
+
+        Adds the direction at every position but 0, as `steer` does, cached or not and in batches
+        padded on the left; afterwards the model is as it was.
+
+        Args:
+            model: a causal language model of transformers, the one that the direction is of.
+            dose: how much; a number is natural units.
+            first: whether position 0 is moved as well.
+
+        Raises:
+            BadValueError: the dose is no length, or the model's blocks are not to be found.
+            UnsupportedSiteError: the direction is not at `resid_post` or `resid_pre` of a block.
+            VectorMismatchError: its width is not the model's.
+        """
+        return in_transformers(self, model, dose, first=first)
 
     @property
     def label(self) -> str:

@@ -73,6 +73,9 @@ class Gradients:
     moves: Moves
     read: str
 
+    def __repr__(self) -> str:
+        return f"Gradients(of {self.loss}, {len(self.positive)} pairs, read at {self.read})"
+
     def __post_init__(self) -> None:
         for part in ("positive", "negative", "output_norm"):
             if not torch.isfinite(getattr(self, part)).all():
@@ -141,6 +144,9 @@ class Contrast:
                 "read both at one site."
             )
 
+    def __repr__(self) -> str:
+        return _named("Contrast", self.site, self.provenance)
+
     @property
     def differences(self) -> Float[Tensor, "pair d"]:
         """Positive minus negative, pair by pair."""
@@ -163,6 +169,11 @@ class Contrast:
         if self.gradients is not None:
             rows["gradients"] = self.gradients.take(pairs)
         return replace(self, **rows, provenance=replace(self.provenance, n_pairs=len(pairs)))
+
+
+def _named(kind: str, site: Site, origin: Provenance) -> str:
+    """What was read, where and of what, on one line."""
+    return f"{kind}({site} of {origin.model}, {origin.n_pairs} pairs of {origin.contrasts})"
 
 
 def _noise(squares: float, mean: Float[Tensor, " d"], n: int) -> float:
@@ -189,6 +200,9 @@ class Moments:
     relative: float
     provenance: Provenance
     noise: float = 0.0
+
+    def __repr__(self) -> str:
+        return _named("Moments", self.site, self.provenance)
 
     @property
     def mean_difference(self) -> Float[Tensor, " d"]:

@@ -22,6 +22,7 @@ _DARK = {
 }  # fmt: skip
 _DARK_PAPER, _DARK_GRID = "#15181B", "#3A3F44"
 _SCREEN_SIZE = 12.0
+_TITLE, _LEAST_TOP = 30, 30  # pixels above the picture that a title takes, and that are kept
 _TITLE_LINE = 22  # pixels that another line of an axis title takes
 
 
@@ -33,16 +34,18 @@ class Look:
         theme: light or dark.
         columns: 1 or 2 columns of a paper, 3.25 or 6.75 inches wide; None for a screen, where the
             caption stands below the picture.
+        title: whether the title is drawn; a paper says it in the caption.
     """
 
     theme: Theme = "light"
     columns: int | None = None
+    title: bool = True
 
 
 SCREEN = Look()
 
 
-def parse_look(theme: str, columns: int | None) -> Look:
+def parse_look(theme: str, columns: int | None, *, title: bool = True) -> Look:
     """A look from the words of a command line.
 
     Raises:
@@ -53,7 +56,7 @@ def parse_look(theme: str, columns: int | None) -> Look:
         raise UnknownNameError("theme", theme, THEMES)
     if columns not in (None, 1, 2):
         raise BadValueError(f"a figure spans 1 or 2 columns, not {columns}.")
-    return Look("dark" if theme == "dark" else "light", columns)
+    return Look("dark" if theme == "dark" else "light", columns, title)
 
 
 def captioned(figure: go.Figure, caption: str) -> go.Figure:
@@ -71,9 +74,13 @@ def caption_of(figure: go.Figure) -> str:
 
 
 def dressed(figure: go.Figure, look: Look = SCREEN) -> go.Figure:
-    """A copy of a figure in a look: colours, width, size of the letters, lines of its titles."""
+    """A copy of a figure in a look: colours, width, title or none, size of the letters."""
     shown = figure if look.theme == "light" else _darkened(figure)
     shown = go.Figure(shown)
+    if not look.title:
+        shown.update_layout(
+            title=None, margin={"t": max(_LEAST_TOP, shown.layout.margin.t - _TITLE)}
+        )
     return _on_screen(shown) if look.columns is None else in_columns(shown, look.columns)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from steerscope.engine.generation import Continuation
+from steerscope.engine.continuations import Continuation
 from steerscope.judges.effects import JS_WRITTEN, KL_REVERSE, KL_WRITTEN, PREFERENCE, Effect
 from steerscope.judges.microworld import MicroworldJudge
 from steerscope.judges.scoring import SCORE, ScoreJudge

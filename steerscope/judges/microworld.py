@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from steerscope.engine.generation import Continuation
+from steerscope.engine.continuations import Continuation
 from steerscope.judges.effects import DEGENERATE, IMPLAUSIBLE, Effect, Limit
 from steerscope.microworld.oracle import read, sample_story
 from steerscope.microworld.rules import VARIABLES

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from steerscope.engine.generation import Continuation
+from steerscope.engine.continuations import Continuation
 from steerscope.errors import JudgeError
 from steerscope.judges.effects import SHOWN, Effect
 from steerscope.texts.contrasts import Prompt

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 _HOOKS_OF_OURS = ("hook_attn_scores", "hook_pattern", "hook_rot_k", "hook_rot_q", "hook_result")
@@ -54,13 +54,32 @@ def attend(attention: Any, inputs: tuple[Tensor, Tensor, Tensor], entry: Any) ->
     q, k, v = attention.calculate_qkv_matrices(*inputs)
     if attention.cfg.positional_embedding_type == "rotary":
         start = entry.n_tokens
-        q = attention.hook_rot_q(attention.apply_rotary(q, start))
-        k = attention.hook_rot_k(attention.apply_rotary(k, start))
+        q = attention.hook_rot_q(rotated(attention, q, start))
+        k = attention.hook_rot_k(rotated(attention, k, start))
     keys, values = entry.append(k, v)
-    z = attention.hook_z(grouped_attention(q, keys, values, attention.attn_scale))
+    seen = entry.n_tokens + 1 if isinstance(entry.n_tokens, Tensor) else None
+    z = attention.hook_z(grouped_attention(q, keys, values, attention.attn_scale, seen))
     weights = rearrange(attention.W_O, "head d_head d -> d (head d_head)")
     flat = rearrange(z, "batch pos head d_head -> batch pos (head d_head)")
     return F.linear(flat, weights, attention.b_O)
+
+
+def rotated(
+    attention: Any, x: Float[Tensor, "batch pos head d"], start: int | Int[Tensor, " batch"]
+) -> Float[Tensor, "batch pos head d"]:
+    """Queries or keys turned by their positions, which begin at `start`, of every row or of each its own.
+
+    Each its own: one position of every row.
+    """
+    if isinstance(start, int):
+        return attention.apply_rotary(x, start)
+    last = int(start.max())
+    if last >= len(attention.rotary_cos):
+        attention.apply_rotary(x[:1], last)  # makes its tables longer
+    turning = x[..., : attention.cfg.rotary_dim]
+    cos, sin = (t[start][:, None, None] for t in (attention.rotary_cos, attention.rotary_sin))
+    turned = turning * cos + attention.rotate_every_two(turning) * sin
+    return torch.cat([turned, x[..., attention.cfg.rotary_dim :]], dim=-1)
 
 
 def grouped_attention(
@@ -68,10 +87,14 @@ def grouped_attention(
     keys: Float[Tensor, "batch group key d"],
     values: Float[Tensor, "batch group key d"],
     scale: float,
+    seen: Int[Tensor, " batch"] | None = None,
 ) -> Float[Tensor, "batch pos head d"]:
-    """Causal attention of the last `pos` of `key` positions; heads share keys in equal groups."""
+    """Causal attention of the last `pos` of `key` positions; heads share keys in equal groups.
+
+    With `seen`, one position of each row, which looks at so many of the keys alone.
+    """
     n_pos, n_keys, groups = q.shape[1], keys.shape[2], keys.shape[1]
-    if n_pos == n_keys:  # torch's kernel knows this mask and keeps no scores
+    if n_pos == n_keys and seen is None:  # torch's kernel knows this mask and keeps no scores
         z = F.scaled_dot_product_attention(
             q.transpose(1, 2), keys, values, is_causal=True, scale=1 / scale, enable_gqa=True
         )
@@ -83,5 +106,8 @@ def grouped_attention(
         later = torch.arange(n_keys, device=q.device)[None] > query_at[:, None]
         by_head = rearrange(scores, "b g (h p) k -> b g h p k", p=n_pos)
         scores = rearrange(by_head.masked_fill(later, -torch.inf), "b g h p k -> b g (h p) k")
+    if seen is not None:
+        beyond = torch.arange(n_keys, device=q.device) >= seen[:, None]
+        scores = scores.masked_fill(beyond[:, None, None], -torch.inf)
     z = torch.softmax(scores, dim=-1) @ values
     return rearrange(z, "b g (h p) d -> b p (g h) d", p=n_pos)

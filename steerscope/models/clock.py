@@ -18,7 +18,7 @@ from steerscope.errors import BadValueError
 class Clock:
     """Absolute positions of the pass in progress, `start` to `stop`, and where the prompts ended.
 
-    A pass without cached tokens is a prompt from its first to its last token, unless the prompt
+    Both are one number, or one for each row where the rows have seen differently many tokens. A pass without cached tokens is a prompt from its first to its last token, unless the prompt
     lengths are held by whoever decodes. `prompt_length` is one number, or one for each row.
 
     Attributes:
@@ -27,8 +27,8 @@ class Clock:
         n_passes: for each block, passes that have run through it.
     """
 
-    start: int = 0
-    stop: int = 0
+    start: int | Int[Tensor, " row"] = 0
+    stop: int | Int[Tensor, " row"] = 0
     prompt_length: int | Int[Tensor, " row"] = 0
     held: bool = False
     told: Callable[[], Tensor] | None = None
@@ -36,13 +36,17 @@ class Clock:
     n_passes: Counter[int] = field(default_factory=Counter)
 
     def begin(
-        self, start: int, n_tokens: int, tokens: Int[Tensor, "row pos"] | None = None
+        self,
+        start: int | Int[Tensor, " row"],
+        n_tokens: int,
+        tokens: Int[Tensor, "row pos"] | None = None,
     ) -> None:
         """A pass over `n_tokens` tokens starts at absolute position `start`."""
         self.start, self.stop = start, start + n_tokens
-        if start == 0 and not self.held:
+        whole = isinstance(start, int) and start == 0
+        if whole and not self.held:
             self.prompt_length = n_tokens
-        self.seen = tokens if start == 0 else None
+        self.seen = tokens if whole else None
 
     def ran(self, blocks: Iterable[int]) -> None:
         """The pass has gone through these blocks."""
@@ -57,7 +61,8 @@ class Clock:
         """
         if self.seen is None and self.told is not None:
             self.seen = self.told()
-        if self.seen is None or self.seen.shape != (n_rows, self.start + n_tokens):
+        start = self.start if isinstance(self.start, int) else int(self.start.max())
+        if self.seen is None or self.seen.shape != (n_rows, start + n_tokens):
             raise BadValueError(
                 "a scope that begins at a token needs all tokens of the text, and this pass does not "
                 "show those before it; decode with steerscope.generate, or without a cache."
@@ -73,9 +78,14 @@ class Clock:
         finally:
             self.told, self.seen = before, None
 
-    def positions(self, n_tokens: int, device: torch.device) -> Int[Tensor, " pos"]:
-        """Absolute positions of the tokens of this pass."""
-        return torch.arange(self.start, self.start + n_tokens, device=device)
+    def positions(
+        self, n_tokens: int, device: torch.device, rows: Int[Tensor, " row"] | None = None
+    ) -> Int[Tensor, "#row pos"]:
+        """Absolute positions of the tokens of this pass, of these rows; one row for all if alike."""
+        if isinstance(self.start, int):
+            return torch.arange(self.start, self.start + n_tokens, device=device)[None]
+        start = self.start if rows is None else self.start[rows]
+        return start[:, None] + torch.arange(n_tokens, device=device)
 
     @contextmanager
     def hold(self, prompt_length: int | Int[Tensor, " row"]) -> Iterator[None]:

@@ -16,12 +16,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from steerscope.errors import ModelLoadError
-from steerscope.models.attention import attend
+from steerscope.models.attention import attend, is_plain
 from steerscope.models.keys_values import GridCache, GridEntry, WholeEntry, WholePass
 from steerscope.models.lens_model import LensModel
 from steerscope.models.norms import fuse_norms
 from steerscope.models.norms_after import hooked_norm_after
 from steerscope.models.plain_pass import PlainPass
+from steerscope.models.ragged import RaggedCache, RaggedEntry
 from steerscope.models.shared_pass import SharedPass
 from steerscope.models.turns import replace_forward
 
@@ -50,7 +51,7 @@ class HookedLensModel(LensModel):
         def watched(input: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A002 - their name
             cache = kwargs.get("past_kv_cache")
             first = kwargs.get("start_at_layer") or 0
-            start = 0 if cache is None else cache[first].past_keys.shape[1]
+            start = 0 if cache is None else _seen_before(cache, first)
             n_tokens = input.shape[-1 if input.ndim < 3 else 1] if torch.is_tensor(input) else 0
             shown = input if torch.is_tensor(input) and input.ndim == 2 else None
             with self.turn.using():
@@ -89,8 +90,16 @@ class HookedLensModel(LensModel):
         """An empty cache with room for that many rows and tokens."""
         return GridCache(self, n_rows, n_tokens)
 
+    def new_ragged_cache(self) -> RaggedCache | None:
+        """An empty cache whose rows may have seen differently many tokens; None where there is none."""
+        plain = is_plain(self.transformer) and not self._key_readers
+        return RaggedCache(self) if plain else None
+
     def _run(
-        self, tokens: Int[Tensor, "batch pos"], cache: GridCache | None, last: int | None
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        cache: GridCache | RaggedCache | None,
+        last: int | None,
     ) -> Float[Tensor, "batch out vocab"]:
         residual = self._embedded_and_run(tokens, cache, self.shape.n_layers)
         return self.unembed(residual if last is None else residual[:, -last:])
@@ -127,15 +136,35 @@ class HookedLensModel(LensModel):
         return starts
 
     def _embedded_and_run(
-        self, tokens: Int[Tensor, "batch pos"], cache: GridCache | None, n_blocks: int
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        cache: GridCache | RaggedCache | None,
+        n_blocks: int,
     ) -> Float[Tensor, "batch pos d"]:
         # Embedding by hand and starting at block 0 spares a padding mask that no row needs.
         t = self.transformer
+        if isinstance(cache, RaggedCache):
+            return self._run_ragged(tokens, cache)
         start = 0 if cache is None else cache.n_tokens
         with self.turn.using(), nullcontext() if start else self.clock.telling(lambda: tokens):
             embedded = t.hook_embed(t.embed(tokens))
             residual, shortformer = t.get_residual(embedded, start, tokens=tokens)
             return self.run_blocks(residual, cache, 0, n_blocks, shortformer)
+
+    def _run_ragged(
+        self, tokens: Int[Tensor, "row 1"], cache: RaggedCache
+    ) -> Float[Tensor, "row 1 d"]:
+        """One token of every row, each behind its own."""
+        t = self.transformer
+        residual = t.hook_embed(t.embed(tokens))
+        if t.cfg.positional_embedding_type == "standard":
+            residual = residual + t.hook_pos_embed(t.pos_embed.W_pos[cache.n_tokens][:, None])
+        with self.turn.using():
+            residual = t(
+                residual, start_at_layer=0, stop_at_layer=len(cache.entries), past_kv_cache=cache
+            )
+        cache.grown()
+        return residual
 
     def run_blocks(
         self,
@@ -184,6 +213,13 @@ class HookedLensModel(LensModel):
         return cap * torch.tanh(logits / cap) if capped and cap > 0 else logits
 
 
+def _seen_before(cache: Any, first: int) -> int | Int[Tensor, " row"]:
+    """Tokens that a cache of ours or of TransformerLens has seen, of each row where they differ."""
+    if isinstance(cache, RaggedCache):
+        return cache.n_tokens
+    return int(cache[first].past_keys.shape[1])
+
+
 def _attend_in_place(attention: Any) -> None:
     """Have an attention layer use our attention when it is given a cache of ours."""
     forward = attention.forward
@@ -197,7 +233,7 @@ def _attend_in_place(attention: Any) -> None:
         **more: Any,
     ) -> Tensor:
         entry = past_kv_cache_entry
-        if isinstance(entry, GridEntry | WholeEntry) and entry.ours:
+        if isinstance(entry, GridEntry | WholeEntry | RaggedEntry) and entry.ours:
             return attend(attention, (query_input, key_input, value_input), entry)
         return forward(query_input, key_input, value_input, entry, *rest, **more)
 

@@ -104,6 +104,14 @@ class LensModel(ABC):
         self._watch_positions()
         keep_alone(transformer)
 
+    def __repr__(self) -> str:
+        s = self.shape
+        return (
+            f"LensModel({self.name!r}: {s.n_layers} layers of {s.d_model}, {s.n_heads} heads, "
+            f"{s.n_vocab:,} tokens, context {s.n_context:,}; {self.backbone} backbone, "
+            f"{self.dtype_name} on {self.device})"
+        )
+
     # -- what a backbone provides ---------------------------------------------------------------
 
     @abstractmethod
@@ -140,6 +148,10 @@ class LensModel(ABC):
         return fits(self.unembed(residual), logits)
 
     # -- what a backbone may do better ----------------------------------------------------------
+
+    def new_ragged_cache(self) -> Cache | None:
+        """An empty cache whose rows may have seen differently many tokens; None where there is none."""
+        return None
 
     def plain_pass(self, tokens: Int[Tensor, "prompt pos"]) -> PlainPass:
         """Prompts of one length as they run now, for conditions that start as they did."""

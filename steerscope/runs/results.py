@@ -34,6 +34,7 @@ from steerscope.runs.parts import (
 )
 from steerscope.runs.printed import PRINTED, is_printed
 from steerscope.runs.seals import MANIFEST, hashes, read_manifest, write_manifest
+from steerscope.runs.shown import Shown
 from steerscope.runs.whole_files import UNFINISHED_SUFFIX, clear_unfinished, write_whole
 
 NOT_FINITE = "not_finite"
@@ -112,7 +113,7 @@ def plain_row(metric: str, unit: str, value: float) -> Row:
     )
 
 
-class Run:
+class Run(Shown):
     """A directory with `run.json`, `rows/*.parquet` and whatever is drawn from them.
 
     Attributes:
@@ -280,16 +281,23 @@ class Run:
             self._read = files, table
         return self._read[1].copy()
 
-    def texts(self) -> pd.DataFrame:
-        """What was written, in the order of its keys: cell, prompt, split, given, written.
+    def texts(self, more: Sequence[str] = ()) -> pd.DataFrame:
+        """What was written, in the order of its keys: cell, prompt, split, given, seen, written.
+
+        `given` is the prompt, `seen` what the model read: the same, but where it is asked in words.
+
+        Args:
+            more: columns that texts of this kind of run have besides.
 
         Raises:
             RunError: a part is damaged.
         """
-        columns = [*_TEXT_KEY, "given", "written"]
+        columns = [*_TEXT_KEY, "given", "written", *more]
         parts = [read_part(p, self.repair, columns) for p in parts_in(self.path, "texts")]
         found = pd.concat(parts) if parts else pd.DataFrame(columns=columns)
         found = found.drop_duplicates(_TEXT_KEY)
+        seen = found["seen"].fillna(found.given) if "seen" in found else found.given
+        found = found[[*_TEXT_KEY, "given", *more]].assign(seen=seen, written=found.written)
         return found.sort_values(_TEXT_KEY, kind="stable", ignore_index=True)
 
     def seal(self) -> None:

@@ -84,6 +84,11 @@ class ControlVector:
         found = (s.first_block(prompt_length) for s in self.steerings)
         return min((block for block in found if block is not None), default=None)
 
+    @property
+    def reads_keys(self) -> bool:
+        """As of `Steering`."""
+        return any(s.reads_keys for s in self.steerings)
+
     def labels(self) -> dict[str, str | float]:
         """As of `Steering`, of all sites together; layer -1, and the layers by number."""
         scale, length, strength = self.scale, self._length, as_strength(self.strength)

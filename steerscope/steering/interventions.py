@@ -198,6 +198,11 @@ class Steering:
             yield
 
     @property
+    def reads_keys(self) -> bool:
+        """Whether it looks at the keys of earlier tokens, so that its rows must be equally long."""
+        return bool(as_strength(self.strength).key_layers)
+
+    @property
     def only_adds(self) -> bool:
         """Whether this adds one vector at every position in scope and looks at nothing."""
         return self.operator == "add" and as_strength(self.strength) == Constant(1.0)
@@ -219,12 +224,12 @@ def inside_scope(
 
 def _when(
     clock: Clock, x: Float[Tensor, "batch pos d"], rows: Int[Tensor, " row"] | None
-) -> tuple[Int[Tensor, "1 pos"], int | Int[Tensor, "row 1"]]:
-    """Positions of this pass and the prompt length, one for each row where they differ."""
+) -> tuple[Int[Tensor, "#row pos"], int | Int[Tensor, "row 1"]]:
+    """Positions of our rows in this pass and the prompt length, one for each row where they differ."""
     length = clock.prompt_length
     if isinstance(length, Tensor):
         length = (length if rows is None else length[rows])[:, None]
-    return clock.positions(x.shape[1], x.device)[None], length
+    return clock.positions(x.shape[1], x.device, rows), length
 
 
 def _where(

@@ -14,7 +14,8 @@ from jaxtyping import Float
 
 from steerscope.directions import Direction
 from steerscope.doses import Dose
-from steerscope.engine.generation import Continuation, attempt
+from steerscope.engine.continuations import Continuation
+from steerscope.engine.generation import attempt
 from steerscope.engine.sampling import Sampler
 from steerscope.engine.score import kl_from_plain, preferences
 from steerscope.engine.written import written_scores

@@ -13,7 +13,8 @@ from steerscope.directions import Direction
 from steerscope.doses import Dose
 from steerscope.engine.calibration import Calibration
 from steerscope.engine.calibration import calibrate as calibrate_kl
-from steerscope.engine.generation import Continuation, generate
+from steerscope.engine.continuations import Continuation
+from steerscope.engine.generation import generate
 from steerscope.engine.sampling import Sample
 from steerscope.errors import BadValueError, TooLittleDataError, UnknownNameError
 from steerscope.judges.judges import Judge, read_all

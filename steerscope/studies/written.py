@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from steerscope.engine.generation import Continuation
+from steerscope.engine.continuations import Continuation
 from steerscope.runs.judgements import content_key
 from steerscope.runs.keeping import UNFINISHED, KeptIn
 

@@ -48,3 +48,8 @@ def bundled_prompts() -> dict[str, Path]:
     """Bundled prompt sets: name and file."""
     files = sorted((data_folder() / "contrasts").glob(f"*{PROMPTS_SUFFIX}"))
     return {f.name.removesuffix(PROMPTS_SUFFIX): f for f in files}
+
+
+def starter_files() -> dict[str, Path]:
+    """The files of a folder to start with: name and file."""
+    return {f.name: f for f in sorted((data_folder() / "starter").iterdir())}

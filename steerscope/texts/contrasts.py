@@ -29,11 +29,13 @@ from steerscope.texts.groups import (
 from steerscope.texts.lines import check_text, text_lines
 from steerscope.texts.pairs import ContrastPair, pairs_in
 from steerscope.texts.rows import json_lines
+from steerscope.texts.showing import shortened, texts_as_html, where_they_part
 from steerscope.texts.styles import MESSAGES, Style, find_style, message_of
 
 STYLE = "style:"
 _FEWEST_GROUPS = 3  # one for each part of a split
 CONTRAST = "contrast"
+_SHOWN = 3  # pairs in a notebook
 GROUPINGS = (CONTRAST, "text")
 Item = TypeVar("Item")
 Other = TypeVar("Other")
@@ -108,6 +110,15 @@ class ContrastSet:
         """
         return cls(name, tuple(given_pairs(pairs, concept or name)))
 
+    def __repr__(self) -> str:
+        shown = " | ".join(where_they_part(self.pairs[0].positive, self.pairs[0].negative))
+        return f"ContrastSet({self.name!r}, {len(self)} pairs of {self.concept}: {shown}, ...)"
+
+    def _repr_html_(self) -> str:
+        rows = [[str(p.positive), str(p.negative)] for p in self.pairs[:_SHOWN]]
+        title = f"{self.name}: {len(self)} pairs of {self.concept}, the first {len(rows)}"
+        return texts_as_html(title, ("positive", "negative"), rows, before=0)
+
     def __len__(self) -> int:
         return len(self.pairs)
 
@@ -166,6 +177,10 @@ class PromptSet:
     name: str
     prompts: tuple[Prompt, ...]
     template: str = ""
+
+    def __repr__(self) -> str:
+        shown = ", ".join(repr(shortened(p.text)) for p in self.prompts[:1])
+        return f"PromptSet({self.name!r}, {len(self)} prompts: {shown}, ...)"
 
     def __len__(self) -> int:
         return len(self.prompts)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
-from steerscope.engine.generation import Continuation
+from steerscope.engine.continuations import Continuation
 from steerscope.errors import JudgeError, SteerscopeError
 from steerscope.judges import ORACLE_METRICS, MicroworldJudge
 from steerscope.judges.effects import SHOWN

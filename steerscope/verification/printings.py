@@ -90,9 +90,10 @@ def compare_figures(
 def _in_its_look(stored: str, plate: Plate) -> str:
     """The page of a figure in the look in which it is there; on a screen if it is in none."""
     pages = (
-        figure_page(plate, parse_look(theme, columns))
+        figure_page(plate, parse_look(theme, columns, title=title))
         for theme in THEMES
         for columns in (None, 1, 2)
+        for title in (True, False)
     )
     first = next(pages)
     return first if first == stored else next((page for page in pages if page == stored), first)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from steerscope.engine.generation import Continuation
+from steerscope.engine.continuations import Continuation
 from steerscope.judges import MicroworldJudge, TextJudge, choose_judge
 from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt
 

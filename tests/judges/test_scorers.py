@@ -8,7 +8,7 @@ import math
 import pytest
 from transformers import BertConfig, BertForSequenceClassification
 
-from steerscope.engine.generation import Continuation
+from steerscope.engine.continuations import Continuation
 from steerscope.errors import JudgeError, UnknownNameError
 from steerscope.judges.labelled import LabelledText, LabelledTexts, from_file
 from steerscope.judges.registry import (

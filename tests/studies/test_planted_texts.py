@@ -16,7 +16,7 @@ import torch
 
 from steerscope.directions import find_direction
 from steerscope.doses import Dose
-from steerscope.engine.generation import Continuation
+from steerscope.engine.continuations import Continuation
 from steerscope.engine.sampling import Greedy
 from steerscope.extraction.activations import extract
 from steerscope.judges import TextJudge

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 import pandas as pd
 import pytest
 
-from steerscope.engine.generation import Continuation
+from steerscope.engine.continuations import Continuation
 from steerscope.judges import MicroworldJudge
 from steerscope.judges.judges import read_all
 from steerscope.judges.labelled import LabelledText, LabelledTexts

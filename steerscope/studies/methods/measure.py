@@ -17,8 +17,9 @@ import pandas as pd
 from jaxtyping import Float
 
 from steerscope.directions import Direction, check_method, find_direction
+from steerscope.engine.continuations import Continuation
 from steerscope.engine.gathering import gather
-from steerscope.engine.generation import Continuation, attempt
+from steerscope.engine.generation import attempt
 from steerscope.engine.matched_kl import both_signs, matched_doses
 from steerscope.engine.sampling import Sample
 from steerscope.engine.score import kl_from_plain, preferences

@@ -15,7 +15,8 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 
-from steerscope.engine.generation import Continuation, attempt
+from steerscope.engine.continuations import Continuation
+from steerscope.engine.generation import attempt
 from steerscope.engine.sampling import Sample
 from steerscope.engine.score import (
     kl_from_plain,

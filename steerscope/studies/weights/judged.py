@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from steerscope.engine.generation import Continuation
+from steerscope.engine.continuations import Continuation
 from steerscope.judges import Judge
 from steerscope.judges.effects import Effect
 from steerscope.judges.judges import read_all

@@ -1,0 +1,100 @@
+"""The command that serves steered models: an API that chat clients speak, and a page."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from steerscope.cli.options import Loading, grouped
+from steerscope.cli.shared import say
+from steerscope.errors import BadValueError
+from steerscope.texts.bundled import DEFAULT_MODEL
+
+_KEY = "STEERSCOPE_API_KEY"
+_SECONDS = 5  # that open answers get when the server is stopped
+
+
+@grouped
+def serve(
+    *,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="bundled name, folder or hub name; again for several that take turns"),
+    ] = None,
+    vector: Annotated[
+        list[str] | None, typer.Option(help="vector file, or NAME=FILE; again for several")
+    ] = None,
+    find: Annotated[
+        list[str] | None,
+        typer.Option(help="find a vector at the start: NAME=CONTRASTS@SITE; again for several"),
+    ] = None,
+    runs: Annotated[
+        Path | None, typer.Option(help="folder of runs that the page shows; default none")
+    ] = None,
+    host: Annotated[str, typer.Option(help="address to listen at")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="port to listen at")] = 8017,
+    api_key: Annotated[
+        str | None,
+        typer.Option(help=f"secret of requests, or in {_KEY}; needed where others reach the host"),
+    ] = None,
+    models_memory: Annotated[
+        str | None,
+        typer.Option(help="for the weights of several models, such as 8GiB; default one at a time"),
+    ] = None,
+    rows: Annotated[int, typer.Option(min=1, help="texts written at once")] = 64,
+    max_tokens: Annotated[int, typer.Option(min=1, help="of one text, at most")] = 1024,
+    waiting: Annotated[int, typer.Option(min=1, help="open requests, at most")] = 256,
+    loading: Loading,
+) -> None:
+    """Serve steered models: an OpenAI-compatible API, and a page to talk to them at /."""
+    if find_spec("fastapi") is None or find_spec("uvicorn") is None:
+        raise BadValueError("serving needs FastAPI and uvicorn; pip install 'steerscope[serve]'.")
+    from steerscope.models.memory import parse_bytes
+    from steerscope.serve.limits import Access, Limits
+    from steerscope.serve.rack import Rack
+    from steerscope.serve.shelf import Shelf
+    from steerscope.serve.starting import (
+        BUNDLED_FINDS,
+        add_files,
+        add_found,
+        loaders,
+        named_models,
+    )
+
+    access = Access(host, api_key or os.environ.get(_KEY))
+    limits = Limits(tokens=max_tokens, rows=rows, waiting=waiting)
+    budget = None if models_memory is None else parse_bytes(models_memory)
+    models = named_models(model or [DEFAULT_MODEL])
+    first = next(iter(models))
+    ready, shelf = {first: loading.load(models[first])}, Shelf()
+    add_files(shelf, ready[first], vector or [])
+    usual = [BUNDLED_FINDS[first]] if first in BUNDLED_FINDS and not vector and find is None else []
+    add_found(shelf, ready[first], find or usual)
+    rack = Rack(loaders(models, loading.load, ready), budget=budget, max_rows=rows)
+    _run(rack, shelf, limits, access, port, runs)
+
+
+def _run(rack: Any, shelf: Any, limits: Any, access: Any, port: int, runs: Path | None) -> None:
+    import uvicorn
+
+    from steerscope.serve.app import make_app
+    from steerscope.serve.house import House
+    from steerscope.serve.worker import Worker
+
+    house = House(Worker(rack, max_waiting=limits.waiting), shelf, limits, access, runs)
+    shown = f"[{access.host}]" if ":" in access.host else access.host
+    say(f"serving {', '.join(rack.names)} with {', '.join(v.name for v in shelf) or 'no vector'}")
+    say(f"page: http://{shown}:{port}/  API: http://{shown}:{port}/v1")
+    uvicorn.run(
+        make_app(house),
+        host=access.host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_SECONDS,
+    )

@@ -1,0 +1,240 @@
+"""The rows of one cached batch, and what decodes them in step with their length."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from steerscope.engine.sampling import Greedy, Sampler, penalised
+from steerscope.models.caches import Cache, Recompute
+from steerscope.models.lens_model import LensModel
+from steerscope.models.plain_pass import PlainPass
+from steerscope.steering.interventions import Cell, Rows, attach_cells
+
+_FULL_ENOUGH = 2 / 3  # share of the rows of a batch that must go on, else the others are taken out
+
+
+@dataclass(eq=False)
+class Row:
+    """One prompt under one condition, while it is being continued.
+
+    Attributes:
+        cell: number of the condition.
+        prompt: number of the prompt.
+        seen: number of what the model sees of it, the same for the same tokens.
+        ids: what it sees.
+        key: the prompt itself and the number of the sample, by which all conditions share their random
+            numbers.
+        n_new: tokens to add at most.
+        sampler: how each is chosen.
+        until: strings of which the first that is written ends it.
+    """
+
+    cell: int
+    prompt: int
+    seen: int
+    ids: list[int]
+    key: str
+    n_new: int
+    sampler: Sampler = field(default_factory=Greedy)
+    until: tuple[str, ...] = ()
+    written: list[int] = field(default_factory=list)
+    ended: bool = False
+    finite: bool = True
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether there is another token to write."""
+        return self.finite and not self.ended and len(self.written) < self.n_new
+
+
+def first_of_length(rows: Sequence[Row], length: int) -> list[Row]:
+    """The rows at the front that have this many tokens."""
+    return list(takewhile(lambda row: len(row.ids) == length, rows))
+
+
+def histories(rows: Sequence[Row]) -> list[list[int]]:
+    """All tokens of rows in one pass; a row that has ended repeats its last, as its cache does."""
+    whole = [[*row.ids, *row.written] for row in rows]
+    longest = max(map(len, whole))
+    return [ids + ids[-1:] * (longest - len(ids)) for ids in whole]
+
+
+class Decoder:
+    """Decodes groups of rows in step with their length."""
+
+    def __init__(
+        self,
+        model: LensModel,
+        cells: Sequence[Cell],
+        use_cache: bool,
+        tokens_at_once: int,
+    ) -> None:
+        self.tokens_at_once = tokens_at_once
+        self.model, self.cells = model, cells
+        self.use_cache = use_cache and not model.offer.no_cache
+        nowhere = torch.empty(0, dtype=torch.long, device=model.device)
+        self.rows_of = [Rows(nowhere) for _ in cells]
+
+    def attached(self) -> AbstractContextManager[None]:
+        """Every condition's interventions, each on the rows that `_pass` assigns to it."""
+        return attach_cells(self.model, list(zip(self.cells, self.rows_of, strict=True)))
+
+    def run(self, rows: Sequence[Row]) -> None:
+        """Continue rows that are sorted by prompt length until each has ended."""
+        longest = len(rows[-1].ids) + rows[-1].n_new
+        cache = self._new_cache(len(rows), longest)
+        waiting = list(rows)
+        active: list[Row] = []
+        length = 0  # tokens that the cache has seen of every active row
+        while waiting or active:
+            if active:
+                self._pass(active, [[(row.written or row.ids)[-1]] for row in active], cache)
+                length += 1
+            else:
+                length = len(waiting[0].ids)
+            joining = first_of_length(waiting, length)
+            if joining:
+                del waiting[: len(joining)]
+                for part in self._parts_by_prompt(joining, length):
+                    active += self._first_passes(part, length, cache)
+            kept = self._kept(active)
+            if len(kept) < len(active):
+                active = [active[i] for i in kept]
+                cache.keep(torch.tensor(kept, dtype=torch.long, device=self.model.device))
+
+    def _parts_by_prompt(self, rows: Sequence[Row], length: int) -> Iterator[list[Row]]:
+        """The rows of as many prompts as one pass may hold, which are neighbours."""
+        at_once = max(1, self.tokens_at_once // length)
+        numbers = list(dict.fromkeys(row.seen for row in rows))
+        for start in range(0, len(numbers), at_once):
+            part = set(numbers[start : start + at_once])
+            yield [row for row in rows if row.seen in part]
+
+    def _first_passes(self, rows: Sequence[Row], length: int, cache: Cache) -> list[Row]:
+        """Run prompts of one length and join them to the cache; the rows in their order there.
+
+        A plain pass over the different prompts comes first; every row then runs only the blocks
+        from the first that its condition changes.
+        """
+        prompts = list({row.seen: row.ids for row in rows}.items())
+        place = {number: i for i, (number, _) in enumerate(prompts)}
+        tokens = self._tensor([ids for _, ids in prompts])
+        self._assign([])
+        with self.model.clock.hold(length):
+            plain = (
+                self.model.plain_pass(tokens) if self.use_cache else PlainPass(self.model, tokens)
+            )
+        n_blocks = self.model.shape.n_layers
+        by_block: dict[int, list[Row]] = {}
+        for row in rows:
+            block = plain.first_run(self.cells[row.cell].first_block(length, n_blocks))
+            by_block.setdefault(block, []).append(row)
+        joined: list[Row] = []
+        at_once = max(1, self.tokens_at_once // length)
+        for block, mine in sorted(by_block.items()):
+            for start in range(0, len(mine), at_once):
+                part = mine[start : start + at_once]
+                new = self._new_cache(len(part), length)
+                which = self._tensor([place[row.seen] for row in part])
+                self._assign(part)
+                with self.model.clock.hold(length):
+                    logits = plain.resume(which, block, cache=new, last=1)
+                self._write(part, logits)
+                cache.join(new)
+                joined += part
+        return joined
+
+    def _kept(self, rows: Sequence[Row]) -> list[int]:
+        """The rows that stay in the batch: those that go on, and few that wait among them.
+
+        Rows that end at the front or the back leave at once, which costs nothing; taking rows out of
+        the middle copies the cache, so it waits until a third of the batch has ended.
+        """
+        live = [i for i, row in enumerate(rows) if row.goes_on]
+        if not live:
+            return []
+        span = range(live[0], live[-1] + 1)
+        return live if len(live) <= _FULL_ENOUGH * len(span) else list(span)
+
+    def _new_cache(self, n_rows: int, n_tokens: int) -> Cache:
+        return self.model.new_cache(n_rows, n_tokens) if self.use_cache else Recompute()
+
+    def _pass(self, rows: Sequence[Row], tokens: list[list[int]], cache: Cache) -> None:
+        """Run new tokens of some rows and write down what comes next in each."""
+        self._assign(rows)
+        clock = self.model.clock
+        lengths = self._tensor([len(row.ids) for row in rows])
+        with clock.hold(lengths), clock.telling(lambda: self._tensor(histories(rows))):
+            logits = self.model.forward(self._tensor(tokens), cache=cache, last=1)
+        self._write(rows, logits)
+
+    def _tensor(self, values: list[Any]) -> Int[Tensor, ...]:
+        return torch.tensor(values, dtype=torch.long, device=self.model.device)
+
+    def _assign(self, rows: Sequence[Row]) -> None:
+        """Tell every condition which rows of the next pass are its own."""
+        numbers: list[list[int]] = [[] for _ in self.cells]
+        for place, row in enumerate(rows):
+            numbers[row.cell].append(place)
+        for mine, places in zip(self.rows_of, numbers, strict=True):
+            mine.index = self._tensor(places)
+
+    def _write(self, rows: Sequence[Row], last_logits: Float[Tensor, "row 1 vocab"]) -> None:
+        """Choose the next token of each row that goes on and write it down."""
+        logits = last_logits[:, -1].float()
+        live = [i for i, row in enumerate(rows) if row.goes_on]
+        going = [rows[i] for i in live]
+        if len(live) < len(rows):
+            logits = logits[self._tensor(live)]
+        finite = torch.isfinite(logits.amax(dim=-1))  # a NaN is its row's maximum
+        if not bool(finite.all()):
+            for row, is_finite in zip(going, finite.tolist(), strict=True):
+                row.finite = is_finite
+            going = [row for row in going if row.finite]
+            logits = logits[finite]
+        if not going:
+            return
+        chosen = self._chosen(going, logits)
+        self._note(going, logits, chosen)
+        for row, token in zip(going, chosen, strict=True):
+            row.ended = token in self.model.vocabulary.ends
+            if not row.ended:
+                row.written.append(token)
+                row.ended = self._stops(row)
+
+    def _stops(self, row: Row) -> bool:
+        """Whether the end of what is written holds a stop string."""
+        if not row.until:
+            return False
+        n = max(len(stop.encode()) for stop in row.until) + 4  # no token is less than a byte
+        before, end = row.written[:-n], row.written[-n:]
+        said = self.model.text(end, after=[*row.ids, *before])
+        return any(stop in said for stop in row.until)
+
+    def _chosen(self, rows: Sequence[Row], logits: Float[Tensor, "row vocab"]) -> list[int]:
+        """The next token of each row, as its own sampler draws it."""
+        found = [-1] * len(rows)
+        for sampler in {id(row.sampler): row.sampler for row in rows}.values():
+            mine = [i for i, row in enumerate(rows) if row.sampler is sampler]
+            part = logits if len(mine) == len(rows) else logits[self._tensor(mine)]
+            going = [rows[i] for i in mine]
+            penalty = getattr(sampler, "repetition_penalty", 1.0)
+            if penalty != 1.0:
+                part = penalised(part, [[*r.ids, *r.written] for r in going], penalty)
+            drawn = sampler.choose(part, [f"{r.key}|{len(r.written)}" for r in going]).tolist()
+            for place, token in zip(mine, drawn, strict=True):
+                found[place] = token
+        return found
+
+    def _note(
+        self, rows: Sequence[Row], logits: Float[Tensor, "row vocab"], chosen: Sequence[int]
+    ) -> None:
+        """What else is kept of the tokens that were chosen; of a grid nothing."""

@@ -1,0 +1,206 @@
+"""What a request asks to be done to the model, as the interventions that everything else uses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from steerscope.doses import Dose, check_unit
+from steerscope.engine.calibration import calibrate
+from steerscope.errors import BadValueError, UnknownNameError, check_name
+from steerscope.models.lens_model import LensModel
+from steerscope.serve.shelf import Shelf
+from steerscope.steering.control_vectors import along
+from steerscope.steering.interventions import Cell, Intervention
+from steerscope.steering.operators import find_operator
+from steerscope.steering.prompting import Prompting
+from steerscope.steering.scopes import Scope
+from steerscope.steering.strengths import (
+    CosineGate,
+    Gate,
+    ProjectionGate,
+    Strength,
+    as_strength,
+    parse_strength,
+)
+
+_GATES: dict[str, type[Gate]] = {"cosine": CosineGate, "projection": ProjectionGate}
+_MOST_AT_ONCE = 16
+_PART = re.compile(
+    r"\+(?P<vector>[A-Za-z0-9][A-Za-z0-9_.-]*)"
+    r"(?:@(?P<dose>[+-]?[0-9]{1,9}(?:\.[0-9]{0,9})?)(?::(?P<unit>[a-z]+))?)?"
+)
+
+
+class Strict(BaseModel):
+    """Names that are not known are refused, and nothing is made into what it is not."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class GateAsked(Strict):
+    """Steer only where the activation at a site points along a vector.
+
+    Attributes:
+        vector: name; default the one that steers.
+        site: of that vector; default the steered site.
+        kind: `cosine` or `projection`.
+        threshold: in units of the kind.
+        below: whether it is open under the threshold.
+    """
+
+    vector: str | None = None
+    site: str | None = None
+    kind: str = "cosine"
+    threshold: float
+    below: bool = False
+
+
+class SteeringAsked(Strict):
+    """One thing to do: a vector with its dose, or words that are said before the prompt.
+
+    Attributes:
+        vector: name of a vector that the server knows.
+        sites: of that vector, such as `resid_post.4`; default its own choice.
+        dose: how much; default 1, for operators that take a dose.
+        unit: natural, relative, absolute, kl or degrees; default natural, or degrees.
+        operator: add, project_out, clamp, rotate or rotate_to.
+        scope: which positions, such as `generated`.
+        strength: share of the change: a number, or such as `ramp:8`.
+        gate: when.
+        instruction: instead of a vector, words that ask for the same.
+    """
+
+    vector: str | None = None
+    sites: list[str] | None = Field(default=None, max_length=256)
+    dose: float | None = None
+    unit: str | None = None
+    operator: str = "add"
+    scope: str = "all"
+    strength: float | str = 1.0
+    gate: GateAsked | None = None
+    instruction: str | None = Field(default=None, max_length=20_000)
+
+
+SteeringList = SteeringAsked | list[SteeringAsked] | None
+
+
+def as_list(asked: SteeringList) -> list[SteeringAsked]:
+    """What is asked for, one after the other.
+
+    Raises:
+        BadValueError: too much at once.
+    """
+    found = [] if asked is None else asked if isinstance(asked, list) else [asked]
+    if len(found) > _MOST_AT_ONCE:
+        raise BadValueError(
+            f"steering names {len(found)} changes; at most {_MOST_AT_ONCE} act together."
+        )
+    return found
+
+
+def read_alias(name: str, models: Sequence[str]) -> tuple[str, list[SteeringAsked]]:
+    """The model and the steering of a name such as `smollm2+joyful@1.5+calm@0.5:relative`.
+
+    Raises:
+        UnknownNameError: no such model.
+        BadValueError: what follows it cannot be read.
+    """
+    for model in sorted(models, key=len, reverse=True):
+        rest = name.removeprefix(model)
+        if not name.startswith(model) or (rest and not rest.startswith("+")):
+            continue
+        parts = list(_PART.finditer(rest))
+        if "".join(p[0] for p in parts) != rest:
+            raise BadValueError(
+                f"cannot read {rest!r:.80} behind the model {model}; write +VECTOR@DOSE, such as "
+                f"{model}+joyful@1.5."
+            )
+        return model, [
+            SteeringAsked(
+                vector=p["vector"],
+                dose=None if p["dose"] is None else float(p["dose"]),
+                unit=p["unit"],
+            )
+            for p in parts
+        ]
+    raise UnknownNameError("model", name, models)
+
+
+def condition(
+    model: LensModel, shelf: Shelf, asked: Sequence[SteeringAsked], prompts: Sequence[str] = ()
+) -> Cell:
+    """The condition that is asked for.
+
+    Args:
+        model: for doses in nats, which it is asked about.
+        shelf: the vectors.
+        asked: what is to act together.
+        prompts: that a dose in nats is measured on.
+
+    Raises:
+        SteerscopeError: whatever the types find wrong with it.
+    """
+    return Cell(tuple(_intervention(model, shelf, one, prompts) for one in asked))
+
+
+def _intervention(
+    model: LensModel, shelf: Shelf, asked: SteeringAsked, prompts: Sequence[str]
+) -> Intervention:
+    if (asked.vector is None) == (asked.instruction is None):
+        raise BadValueError("steering names either a vector or an instruction.")
+    if asked.instruction is not None:
+        _refuse_more(asked)
+        return Prompting(asked.instruction)
+    assert asked.vector is not None
+    directions = shelf.get(asked.vector).at(asked.sites)
+    for direction in directions:
+        model.check(direction.site)
+    dose, scope = _dose(asked), Scope.parse(asked.scope)
+    strength = _strength(shelf, asked)
+    if dose is not None and dose.unit == "kl":
+        if not prompts:
+            raise BadValueError("a dose in kl is measured on the prompt, which must be a text.")
+        sign = -1 if dose.value < 0 else 1
+        turned = [d if sign > 0 else -d for d in directions]
+        operator, target = asked.operator, abs(dose.value)
+        found = calibrate(model, turned, target, prompts, operator=operator, scope=scope)
+        directions, dose = turned, found.required
+    return along(directions, dose, asked.operator, scope, strength)
+
+
+def _refuse_more(asked: SteeringAsked) -> None:
+    for name in asked.model_fields_set - {"instruction"}:
+        if getattr(asked, name) is not None:
+            raise BadValueError(f"steering.{name} belongs to a vector, not to an instruction.")
+
+
+def _dose(asked: SteeringAsked) -> Dose | None:
+    takes = find_operator(asked.operator).takes
+    if takes == "nothing":
+        if asked.dose is not None or asked.unit is not None:
+            raise BadValueError(f"the operator {asked.operator} takes no dose; leave it out.")
+        return None
+    usual: Literal["degrees", "natural"] = "degrees" if takes == "angle" else "natural"
+    unit = usual if asked.unit is None else check_unit(asked.unit)
+    return Dose(1.0 if asked.dose is None else float(asked.dose), unit)
+
+
+def _strength(shelf: Shelf, asked: SteeringAsked) -> Strength:
+    given = asked.strength
+    found = parse_strength(given) if isinstance(given, str) else as_strength(given)
+    if asked.gate is None:
+        return found
+    gate, kind = asked.gate, _GATES[check_name("gate", asked.gate.kind, _GATES)]
+    if gate.vector is None and gate.site is None:
+        return found * kind(gate.threshold, gate.below)
+    vector = shelf.get(gate.vector or asked.vector or "")
+    there = vector.at(None if gate.site is None else [gate.site])
+    if len(there) > 1:
+        raise BadValueError(
+            f"a gate reads one site, and vector {vector.name} acts at {len(there)}; name one."
+        )
+    return found * kind(gate.threshold, gate.below, there[0])

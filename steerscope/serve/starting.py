@@ -1,0 +1,101 @@
+"""What a server begins with: its models, and the vectors that are given or found for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from steerscope.directions import import_directions
+from steerscope.directions.finding import find_directions
+from steerscope.engine.gathering import gather
+from steerscope.errors import BadValueError
+from steerscope.models.lens_model import LensModel
+from steerscope.serve.shelf import Shelf
+from steerscope.sites import Site
+from steerscope.texts.bundled import DEFAULT_MODEL
+from steerscope.texts.contrasts import load_contrasts
+
+# Of the bundled model, which writes joyful stories with it: one natural unit in the middle of its blocks.
+BUNDLED_FINDS = {DEFAULT_MODEL: "joyful=mood@resid_post.3"}
+_FIND = re.compile(r"(?P<name>[^=]+)=(?P<contrasts>.+)@(?P<site>[a-z_]+\.[0-9]+)")
+
+
+def short_name(model: str) -> str:
+    """How requests call a model: the last part of a folder, else the name itself."""
+    path = Path(model)
+    return path.resolve().name if path.exists() else model
+
+
+def named_models(models: Sequence[str]) -> dict[str, str]:
+    """Models by the name that requests use.
+
+    Raises:
+        BadValueError: two have the same name, or one that cannot stand before a vector.
+    """
+    found: dict[str, str] = {}
+    for model in models:
+        name = short_name(model)
+        if name in found:
+            raise BadValueError(f"two models are called {name!r}; rename one of the folders.")
+        if "+" in name:
+            raise BadValueError(f"the model {name!r} has a + in its name, which begins a vector.")
+        found[name] = model
+    return found
+
+
+def read_named_file(given: str) -> tuple[str, str]:
+    """Name and path of a vector file written as `NAME=FILE`, or as a file alone.
+
+    Raises:
+        BadValueError: the name is empty.
+    """
+    name, sign, path = given.partition("=")
+    if not sign:
+        return re.sub(r"[^A-Za-z0-9_.-]", "-", Path(given).stem), given
+    if not name or not path:
+        raise BadValueError(f"cannot read the vector {given!r}; write NAME=FILE.")
+    return name, path
+
+
+def add_files(shelf: Shelf, model: LensModel, files: Sequence[str]) -> None:
+    """Put the vectors of files on the shelf.
+
+    Raises:
+        SteerscopeError: a file that cannot be read, or a name that is taken.
+    """
+    for given in files:
+        name, path = read_named_file(given)
+        shelf.put(name, import_directions(path, model))
+
+
+def add_found(shelf: Shelf, model: LensModel, wanted: Sequence[str]) -> None:
+    """Find the vectors written as `NAME=CONTRASTS@SITE`, at every layer of the stream of the site.
+
+    Raises:
+        BadValueError: one that is not written so.
+        SteerscopeError: it cannot be found.
+    """
+    for given in wanted:
+        read = _FIND.fullmatch(given)
+        if read is None:
+            raise BadValueError(
+                f"cannot read {given!r}; write NAME=CONTRASTS@SITE, such as joyful=mood@resid_post.3."
+            )
+        site = Site.parse(read["site"])
+        model.check(site)
+        sites = [Site(site.stream, layer) for layer in range(model.shape.n_layers)]
+        pairs = load_contrasts(read["contrasts"])
+        found = gather(model, pairs, [s for s in sites if model.has(s)], ["mean_diff"])
+        shelf.put(read["name"], [*find_directions("mean_diff", found).values()], [site])
+
+
+def loaders(
+    models: dict[str, str], load: Callable[[str], LensModel], ready: dict[str, LensModel]
+) -> dict[str, Callable[[], LensModel]]:
+    """What loads each model when it is asked for; those that are ready are handed out first."""
+
+    def loading(name: str) -> LensModel:
+        return ready.pop(name, None) or load(models[name])
+
+    return {name: lambda name=name: loading(name) for name in models}  # type: ignore[misc]

@@ -1,0 +1,70 @@
+"""How things of ours appear in a notebook: facts in a line, texts side by side, all of it escaped."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from os.path import commonprefix
+
+from steerscope.texts.changes import changed_words, pieces
+
+_SHORT = 60  # letters of a text in a line
+_BEFORE = 12  # letters that two texts share, shown before they part
+_STYLE = (
+    "table.steerscope{border-collapse:collapse}"
+    "table.steerscope th,table.steerscope td{text-align:left;vertical-align:top;white-space:pre-wrap;"
+    "padding:.3rem .7rem;border-bottom:1px solid #8884}"
+    "table.steerscope mark{background:#009e7333;color:inherit;text-decoration:underline}"
+)
+
+
+def shortened(text: object, letters: int = _SHORT) -> str:
+    """A text on one line, its end left out where it is long."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= letters else f"{line[: letters - 3].rstrip()}..."
+
+
+def where_they_part(first: str, second: str) -> tuple[str, str]:
+    """Two texts on one line each, from a few words before the first letter that differs."""
+    same = len(commonprefix([first, second]))
+    start = first.rfind(" ", 0, max(0, same - _BEFORE)) + 1
+    cut = "..." if start else ""
+    return cut + shortened(first[start:]), cut + shortened(second[start:])
+
+
+def facts_as_html(title: str, facts: Mapping[str, object]) -> str:
+    """A title and what is known under it, one line each."""
+    rows = "".join(
+        f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>"
+        for name, value in facts.items()
+    )
+    return _table(f"<caption><b>{html.escape(title)}</b></caption>{rows}")
+
+
+def texts_as_html(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, before: int = -1
+) -> str:
+    """Texts side by side; what differs from the text in the column `before` is marked behind it."""
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+    body = "".join(f"<tr>{''.join(_cells(row, before))}</tr>" for row in rows)
+    return _table(f"<caption><b>{html.escape(title)}</b></caption><tr>{head}</tr>{body}")
+
+
+def _cells(row: Sequence[str], before: int) -> list[str]:
+    return [
+        f"<td>{_marked(row[before], text) if 0 <= before < place else html.escape(text)}</td>"
+        for place, text in enumerate(row)
+    ]
+
+
+def _marked(before: str, text: str) -> str:
+    """A text with what differs from another marked."""
+    cut = pieces(text, changed_words(before, text)[1])
+    return "".join(
+        f"<mark>{html.escape(piece)}</mark>" if marked else html.escape(piece)
+        for piece, marked in cut
+    )
+
+
+def _table(rows: str) -> str:
+    return f'<style>{_STYLE}</style><table class="steerscope">{rows}</table>'

@@ -1,0 +1,211 @@
+"""OpenAI's endpoints: what they write is what generate writes, whoever asks and whenever."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+
+import httpx
+import openai
+import pytest
+
+from steerscope.engine.continuations import Continuation
+from steerscope.engine.generation import generate
+from steerscope.engine.sampling import Greedy, Sample
+from steerscope.steering.interventions import Cell, Steering
+from steerscope.steering.prompting import Prompting
+from steerscope.steering.scopes import Scope
+from steerscope.steering.strengths import parse_strength
+from tests.same_text import assert_same_text
+
+PROMPT = "Mia was at the harbour late."
+
+
+@pytest.fixture
+def client(served):
+    return openai.OpenAI(base_url=f"{served.url}/v1", api_key="any", max_retries=0)
+
+
+def vector(shelf, layer=3):
+    return [*shelf.get("joyful").directions.values()][layer]
+
+
+def test_the_openai_client_steers_by_name(served, client, shelf):
+    assert [m.id for m in client.models.list()] == ["microworld"]
+    found = client.completions.create(
+        model="microworld+joyful@1.5", prompt=PROMPT, max_tokens=12, temperature=0, logprobs=2
+    )
+    [[expected]] = generate(served.model, PROMPT, [Steering(vector(shelf), 1.5)], n_new=12)
+    assert found.choices[0].text == expected.text
+    assert found.choices[0].finish_reason == "length"
+    assert found.usage.completion_tokens == 12
+    assert "".join(found.choices[0].logprobs.tokens) == expected.text
+    assert all(len(top) == 2 for top in found.choices[0].logprobs.top_logprobs)
+    plain = client.completions.create(
+        model="microworld", prompt=PROMPT, max_tokens=12, temperature=0
+    )
+    assert plain.choices[0].text != expected.text
+
+
+def test_a_stream_of_the_openai_client_is_the_answer_at_once(client):
+    asked = {
+        "model": "microworld+joyful", "prompt": [PROMPT, "Tom left."], "max_tokens": 9, "n": 2,
+        "seed": 5, "temperature": 1.2,
+    }  # fmt: skip
+    whole = client.completions.create(**asked)
+    texts, ends = [""] * 4, [None] * 4
+    for chunk in client.completions.create(
+        **asked, stream=True, stream_options={"include_usage": True}
+    ):
+        for choice in chunk.choices:
+            texts[choice.index] += choice.text
+            ends[choice.index] = choice.finish_reason or ends[choice.index]
+        usage = chunk.usage
+    assert texts == [choice.text for choice in whole.choices]
+    assert len(set(texts)) == 4
+    assert ends == [choice.finish_reason for choice in whole.choices]
+    assert usage == whole.usage
+
+
+def test_a_text_ends_before_its_stop_whole_or_streamed(served, client):
+    [[whole]] = generate(served.model, PROMPT, n_new=30)
+    stop = whole.text[9:14]
+    asked = {
+        "model": "microworld", "prompt": PROMPT, "max_tokens": 30, "temperature": 0,
+        "stop": [stop, "never said"],
+    }  # fmt: skip
+    before = whole.text[: whole.text.find(stop)]
+    found = client.completions.create(**asked).choices[0]
+    assert (found.text, found.finish_reason) == (before, "stop")
+    assert "".join(c.choices[0].text for c in client.completions.create(**asked, stream=True)) == (
+        before
+    )
+    served.settle()
+
+
+STEERINGS = [
+    (None, Cell()),
+    ({"vector": "joyful", "dose": -2}, lambda v: Cell(Steering(v(3), -2.0))),
+    (
+        {"vector": "joyful", "sites": ["resid_post.5"], "dose": 0.4, "unit": "relative"},
+        lambda v: Cell(Steering(v(5), _dose(0.4, "relative"))),
+    ),
+    (
+        {"vector": "joyful", "operator": "project_out", "scope": "generated"},
+        lambda v: Cell(Steering(v(3), None, "project_out", Scope.generated())),
+    ),
+    (
+        {"vector": "joyful", "dose": 2, "strength": "ramp:4", "scope": "generated"},
+        lambda v: Cell(Steering(v(3), 2.0, "add", "generated", parse_strength("ramp:4"))),
+    ),
+    (
+        [{"instruction": "Be joyful."}, {"vector": "joyful", "dose": 1}],
+        lambda v: Cell((Prompting("Be joyful."), Steering(v(3), 1.0))),
+    ),
+    (
+        {"vector": "joyful", "operator": "rotate", "dose": 20},
+        lambda v: Cell(Steering(v(3), 20.0, "rotate")),
+    ),
+    (
+        {
+            "vector": "joyful", "dose": 2,
+            "gate": {"kind": "projection", "threshold": 0.0, "below": True, "site": "resid_post.2"},
+        },
+        lambda v: Cell(Steering(v(3), 2.0, strength=_gate(v(2)))),
+    ),
+]  # fmt: skip
+
+
+def _dose(value, unit):
+    from steerscope.doses import Dose
+
+    return Dose(value, unit)
+
+
+def _gate(direction):
+    from steerscope.steering.strengths import ProjectionGate
+
+    return 1.0 * ProjectionGate(0.0, True, direction)
+
+
+def test_32_requests_that_join_at_any_time_get_what_generate_writes(served, shelf):
+    made = random.Random(3)
+    cases = []
+    for number in range(32):
+        steering, cell = STEERINGS[number % len(STEERINGS)]
+        cell = cell if isinstance(cell, Cell) else cell(lambda layer: vector(shelf, layer))
+        prompt = " ".join(
+            made.choice(["Mia", "was", "late.", "Tom", "smiled."]) for _ in range(2 + number % 6)
+        )
+        seed = number if number % 3 else None
+        cases.append((prompt, steering, cell, seed, 2 + number % 3))
+    found = {}
+
+    def ask(number, prompt, steering, seed, n_new):
+        time.sleep(made.random() * 0.3)
+        sampling = {"temperature": 0} if seed is None else {"temperature": 0.9, "seed": seed}
+        answer = served.post(
+            "/v1/completions", model="microworld", prompt=prompt, steering=steering,
+            max_tokens=n_new, **sampling,
+        )  # fmt: skip
+        assert answer.status_code == 200, answer.text
+        [found[number]] = answer.json()["choices"]
+
+    threads = [
+        threading.Thread(target=ask, args=(i, p, s, seed, n))
+        for i, (p, s, _, seed, n) in enumerate(cases)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 32
+    served.settle()
+    for number, (prompt, _, cell, seed, n_new) in enumerate(cases):
+        sampler = Greedy() if seed is None else Sample(0.9, seed=seed)
+        [[alone]] = generate(served.model, prompt, [cell], n_new=n_new, sampler=sampler)
+        got = found[number]
+        told = Continuation(tuple(got["token_ids"]), got["text"], got["finish_reason"] == "stop")
+        assert_same_text(served.model, (prompt, cell), told, alone, sampler)
+
+
+def test_a_dose_in_nats_is_found_on_the_prompt(served):
+    answer = served.post(
+        "/v1/completions", model="microworld", prompt=PROMPT, max_tokens=1,
+        steering={"vector": "joyful", "dose": 0.5, "unit": "kl"},
+    ).json()  # fmt: skip
+    assert "dose_natural=" in answer["steerscope"]["steering"]
+
+
+def test_a_conversation_without_a_template_is_refused_in_the_words_of_the_command_line(served):
+    answer = served.post(
+        "/v1/chat/completions", model="microworld", messages=[{"role": "user", "content": "Hi"}]
+    )
+    assert answer.status_code == 400
+    assert "the tokenizer has no chat template to use" in answer.json()["error"]["message"]
+
+
+def test_a_client_that_leaves_frees_its_row(served):
+    body = {"model": "microworld", "prompt": "Mia", "max_tokens": 200, "stream": True, "n": 8}
+    with httpx.stream("POST", f"{served.url}/v1/completions", json=body, timeout=30) as stream:
+        next(stream.iter_lines())
+        assert served.house.worker.n_rows == 8
+    served.settle()
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{served.url}/v1/completions", json={**body, "stream": False}, timeout=0.3)
+    served.settle()
+
+
+def test_logits_that_are_no_numbers_end_that_stream_alone(served):
+    steering = {"vector": "joyful", "dose": 1e38, "unit": "natural"}
+    answer = served.post("/v1/completions", model="microworld", prompt=PROMPT, steering=steering)
+    assert answer.status_code == 400
+    assert "hold a NaN or an infinity under the condition" in answer.json()["error"]["message"]
+    streamed = served.post(
+        "/v1/completions", model="microworld", prompt=PROMPT, steering=steering, stream=True
+    )
+    [event, *_] = [line for line in streamed.text.splitlines() if line.startswith("data:")]
+    assert "NaN" in json.loads(event[5:])["error"]["message"]
+    assert served.post("/v1/completions", model="microworld", prompt=PROMPT).status_code == 200

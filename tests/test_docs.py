@@ -15,7 +15,11 @@ from steerscope.cli import main
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "pages"
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
-NOT_HERE = {"on a fresh clone", "needs a model hub"}  # what a block may be titled to be left out
+NOT_HERE = {
+    "on a fresh clone",
+    "needs a model hub",
+    "needs lm-eval",
+}  # what a block may be titled to be left out
 
 
 def blocks(page: Path) -> list[tuple[str, str, str]]:

@@ -15,6 +15,7 @@ import typer
 
 from steerscope.cli import experiments, jobs, sae_use, tools
 from steerscope.cli.adapter import adapter
+from steerscope.cli.bench import bench
 from steerscope.cli.calibrate import calibrate
 from steerscope.cli.claims import claims
 from steerscope.cli.doctor import doctor
@@ -71,6 +72,7 @@ for command in (
     styles,
     tools.eigengap,
     jobs.sweep,
+    bench,
     tools.steer,
     calibrate,
     tools.lens,

@@ -18,7 +18,7 @@ class Continuation:
     Attributes:
         tokens: new token ids, without the end-of-sequence token.
         text: the same as text.
-        ended: whether the model ended it by itself.
+        ended: whether the model ended it by itself, or came to a stop string, which the text holds.
         finite: whether the logits were numbers to the end; if not, the text stops where they were
             not, and means nothing.
     """

@@ -34,6 +34,7 @@ class Row:
             numbers.
         n_new: tokens to add at most.
         sampler: how each is chosen.
+        until: strings of which the first that is written ends it.
     """
 
     cell: int
@@ -43,6 +44,7 @@ class Row:
     key: str
     n_new: int
     sampler: Sampler = field(default_factory=Greedy)
+    until: tuple[str, ...] = ()
     written: list[int] = field(default_factory=list)
     ended: bool = False
     finite: bool = True
@@ -206,6 +208,16 @@ class Decoder:
             row.ended = token in self.model.vocabulary.ends
             if not row.ended:
                 row.written.append(token)
+                row.ended = self._stops(row)
+
+    def _stops(self, row: Row) -> bool:
+        """Whether the end of what is written holds a stop string."""
+        if not row.until:
+            return False
+        n = max(len(stop.encode()) for stop in row.until) + 4  # no token is less than a byte
+        before, end = row.written[:-n], row.written[-n:]
+        said = self.model.text(end, after=[*row.ids, *before])
+        return any(stop in said for stop in row.until)
 
     def _chosen(self, rows: Sequence[Row], logits: Float[Tensor, "row vocab"]) -> list[int]:
         """The next token of each row, as its own sampler draws it."""

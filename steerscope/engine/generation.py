@@ -99,12 +99,13 @@ def attempt(  # noqa: PLR0913 - each is a choice of its own
     batch_size: int | None = None,
     use_cache: bool = True,
     numbers: Sequence[int] | None = None,
+    until: Sequence[str] = (),
     progress: Track = silent,
 ) -> list[list[Continuation]]:
     """`generate`, but where logits are no numbers the row ends, marked as not finite: for sweeps.
 
     A prompt may stand several times among the prompts; `numbers` then tells its samples apart, each
-    with random numbers of its own.
+    with random numbers of its own. A row ends as soon as its text holds one of the strings `until`.
 
     Raises:
         PromptTooLongError: a prompt and its continuation do not fit into the context.
@@ -114,6 +115,8 @@ def attempt(  # noqa: PLR0913 - each is a choice of its own
         raise BadValueError(f"n_new is {n_new}; ask for at least 1 token.")
     drawn = (n_new, sampler or Greedy())
     rows = rows_of(model, prompts, cells, drawn, numbers or [0] * len(prompts))
+    for row in rows:
+        row.until = tuple(until)
     longest = max((len(row.ids) for row in rows), default=0)
     plan, tokens_at_once = generation_plan(model, longest, n_new, batch_size or _ROWS_AT_ONCE)
     acting = [on_activations(cell) for cell in cells]

@@ -281,20 +281,23 @@ class Run(Shown):
             self._read = files, table
         return self._read[1].copy()
 
-    def texts(self) -> pd.DataFrame:
+    def texts(self, more: Sequence[str] = ()) -> pd.DataFrame:
         """What was written, in the order of its keys: cell, prompt, split, given, seen, written.
 
         `given` is the prompt, `seen` what the model read: the same, but where it is asked in words.
 
+        Args:
+            more: columns that texts of this kind of run have besides.
+
         Raises:
             RunError: a part is damaged.
         """
-        columns = [*_TEXT_KEY, "given", "written"]
+        columns = [*_TEXT_KEY, "given", "written", *more]
         parts = [read_part(p, self.repair, columns) for p in parts_in(self.path, "texts")]
         found = pd.concat(parts) if parts else pd.DataFrame(columns=columns)
         found = found.drop_duplicates(_TEXT_KEY)
         seen = found["seen"].fillna(found.given) if "seen" in found else found.given
-        found = found[[*_TEXT_KEY, "given"]].assign(seen=seen, written=found.written)
+        found = found[[*_TEXT_KEY, "given", *more]].assign(seen=seen, written=found.written)
         return found.sort_values(_TEXT_KEY, kind="stable", ignore_index=True)
 
     def seal(self) -> None:

@@ -17,7 +17,7 @@ from steerscope.statistics.intervals import (
     wilson,
 )
 from steerscope.statistics.multiple import benjamini_hochberg, holm
-from steerscope.statistics.paired import McNemar, mcnemar, paired_bootstrap
+from steerscope.statistics.paired import McNemar, mcnemar, paired_bootstrap, share_difference
 from steerscope.statistics.permutation import (
     cell_level,
     max_mean,
@@ -69,6 +69,7 @@ __all__ = [
     "prompts_needed",
     "rank_correlation",
     "rank_p",
+    "share_difference",
     "sign_flip",
     "sign_flip_p",
     "sums_by_cluster",

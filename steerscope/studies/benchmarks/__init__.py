@@ -1,0 +1,1 @@
+"""What steering does to the answers of a benchmark."""

@@ -260,7 +260,9 @@ def turned(rows, split, cells):
     changed = []
     for row in rows:
         given = cells.get("plain" if row.cell == "plain" else row.dose_natural)
-        mine = row.split == split and row.metric == "flipped" and row.method in ("plain", "mean_diff")
+        mine = (
+            row.split == split and row.metric == "flipped" and row.method in ("plain", "mean_diff")
+        )
         if given is not None and mine and row.prompt < 4:
             row = replace(row, value=given[row.prompt])  # noqa: PLW2901 - a changed copy of it
         changed.append(row)

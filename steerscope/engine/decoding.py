@@ -70,7 +70,7 @@ def histories(rows: Sequence[Row]) -> list[list[int]]:
     return [ids + ids[-1:] * (longest - len(ids)) for ids in whole]
 
 
-class States(dict[tuple[int, int], Float[Tensor, "token d"]]):
+class States(dict[tuple[int, int], Float[Tensor, "_ d"]]):
     """What the last block gave where each token was drawn, by numbers of condition and prompt.
 
     Their unembedding is the distribution that the tokens were drawn from, so that it need not be

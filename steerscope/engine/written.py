@@ -80,7 +80,7 @@ def written_scores(
     prompts: Sequence[TextOrIds],
     cells: Sequence[Cell],
     written: Sequence[Sequence[Sequence[int]]],
-    states: Mapping[tuple[int, int], Float[Tensor, "token d"]] | None = None,
+    states: Mapping[tuple[int, int], Float[Tensor, "_ d"]] | None = None,
 ) -> WrittenScores:
     """Scores of what each condition wrote after each prompt, teacher-forced.
 
@@ -139,7 +139,7 @@ def _score_batch(
     cells: Sequence[Cell],
     texts: Sequence[_Text],
     plain: PlainPass,
-    states: Sequence[Float[Tensor, "token d"] | None],
+    states: Sequence[Float[Tensor, "_ d"] | None],
     found: WrittenScores,
 ) -> None:
     """Score texts after prompts of one length; `plain` holds them, the short ones filled up at the end."""

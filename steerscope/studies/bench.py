@@ -24,6 +24,7 @@ from steerscope.judges.damage import text_damage
 from steerscope.judges.effects import JS_WRITTEN, KL_REVERSE, KL_WRITTEN
 from steerscope.judges.judges import UNITS, Judge, read_all, scored, text_metrics
 from steerscope.judges.scoring import ScoreJudge
+from steerscope.judges.second_model import NLL_SECOND, SecondModel
 from steerscope.metrics import distinct_across, self_bleu
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
@@ -97,10 +98,12 @@ class Bench:
         material: Material,
         run: Run,
         decoding: Decoding,
+        *,
         plain: dict[tuple[str, int], Continuation] | None = None,
+        second: SecondModel | None = None,
     ) -> None:
         self.model, self.judge, self.material = model, judge, material
-        self.run, self.decoding = run, decoding
+        self.run, self.decoding, self.second = run, decoding, second
         self._written_plain = {} if plain is None else plain  # by prompt and number of the sample
 
     def measure(self, cells: Sequence[Cell], *, progress: Track = silent) -> None:
@@ -243,6 +246,9 @@ class Bench:
                 lost.add(cell.key)
             values = {"nll_plain": scores.nll[number], KL_WRITTEN: scores.kl[number]}
             values |= {KL_REVERSE: scores.kl_reverse[number], JS_WRITTEN: scores.js[number]}
+            if self.second is not None:
+                nats = self.second.nats(given, [c.text for c in mine])
+                values |= {NLL_SECOND: np.array(nats)}
             rows += self._continuation_rows(cell, prompts, mine, kl[number], values)
             texts += [self._text(cell, p, c) for p, c in zip(prompts, mine, strict=True)]
         return without_numbers(rows, lost), texts
@@ -309,7 +315,7 @@ class Bench:
     def _row(
         self, cell: Cell, prompt: int, metric: str, value: float, *, kl: float, status: str
     ) -> Row:
-        units = UNITS | self.judge.effect.units
+        units = UNITS | {NLL_SECOND: "nats"} | self.judge.effect.units
         unit = units.get(metric, "share")
         what = (metric, unit, prompt)
         concept, split = self.material.pairs.concept, self.material.split

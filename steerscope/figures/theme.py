@@ -15,7 +15,7 @@ METHOD_COLOURS = {"random": GREY, "label_shuffled": ORANGE}
 SEQUENTIAL = "Viridis"
 WIDTH, HEIGHT = 820, 460
 _AXIS = {
-    "gridcolor": "#EBF0F8", "linecolor": "#EBF0F8", "automargin": True, "title": {"standoff": 15},
+    "gridcolor": "#EBF0F8", "linecolor": "#EBF0F8", "zeroline": False, "automargin": True, "title": {"standoff": 15},
 }  # fmt: skip
 # What every figure shares; as small as it is, since it travels with each.
 TEMPLATE = go.layout.Template(

@@ -1,25 +1,23 @@
 """Which directions overlap, and whether steering along two costs more than the sum of both.
 
-Run from the project's folder: `python analyses/interference_gram.py`. The picture and the table go to
+Run from the project's folder: `python analyses/interference.py`. The table goes to
 `figures/`.
 """
 
 from __future__ import annotations
 
-from _drawing import draw, options, write
+from _drawing import options, write
 
 from steerscope import (
     Dose,
     Site,
     extract,
-    figures,
     find_direction,
     interference_table,
     load_contrasts,
     load_model,
     load_prompts,
 )
-from steerscope.figures.files import Plate
 from steerscope.progress import bar
 from steerscope.runs.tables import Column, Table
 
@@ -45,8 +43,6 @@ def main() -> None:
         f"position on n = {len(prompts)} prompts. In brackets the 95 % interval (bootstrap over prompts); "
         "geometry: what the overlap of the vectors alone would give."
     )
-    figure = figures.interference_gram(table, site=str(site))
-    draw(Plate("interference_gram", figure, caption), chosen)
     columns = (
         Column("first", "first"),
         Column("second", "second"),

@@ -227,7 +227,7 @@ def prepare() -> None:
     import torch
 
     import steerscope.directions as directions
-    from steerscope.studies.steering import measure
+    from steerscope.studies.steering import prepare as studies
 
     torch.set_num_threads(1)
     for name, control in (
@@ -240,8 +240,8 @@ def prepare() -> None:
 
         directions.METHODS[name] = draw
         directions.SEEDED = directions.SEEDED | {name}
-    load = measure.load_model
-    measure.load_model = lru_cache(maxsize=1)(load)  # type: ignore[assignment]
+    load = studies.load_model
+    studies.load_model = lru_cache(maxsize=1)(load)  # type: ignore[assignment]
 
 
 def one(kind: str, seed: int) -> dict[str, Any]:

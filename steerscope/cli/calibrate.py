@@ -64,8 +64,8 @@ def calibrate(
     from steerscope.studies.judging import find_judge
     from steerscope.studies.parity import KL, LENGTH, Reading, in_words
     from steerscope.studies.parity import calibrate as find
-    from steerscope.studies.steering.measure import question_of
     from steerscope.studies.steering.plan import StudyPlan
+    from steerscope.studies.steering.prepare import question_of
     from steerscope.studies.steering.texts import load_texts
 
     check_vector(vector)

@@ -72,7 +72,7 @@ def report(
         str,
         typer.Option(
             help="grid: every layer and dose on all prompts; adaptive: the best go on to more prompts; "
-            "auto: adaptive above 20,000 texts"
+            "auto: adaptive where the grid would take hours"
         ),
     ] = "auto",
     talk: Talk,

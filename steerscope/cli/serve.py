@@ -57,13 +57,7 @@ def serve(
     from steerscope.serve.limits import Access, Limits
     from steerscope.serve.rack import Rack
     from steerscope.serve.shelf import Shelf
-    from steerscope.serve.starting import (
-        BUNDLED_FINDS,
-        add_files,
-        add_found,
-        loaders,
-        named_models,
-    )
+    from steerscope.serve.starting import add_files, add_found, loaders, named_models, usual_finds
 
     access = Access(host, api_key or os.environ.get(_KEY))
     limits = Limits(tokens=max_tokens, rows=rows, waiting=waiting)
@@ -72,8 +66,7 @@ def serve(
     first = next(iter(models))
     ready, shelf = {first: loading.load(models[first])}, Shelf()
     add_files(shelf, ready[first], vector or [])
-    usual = [BUNDLED_FINDS[first]] if first in BUNDLED_FINDS and not vector and find is None else []
-    add_found(shelf, ready[first], find or usual)
+    add_found(shelf, ready[first], usual_finds(first, vector, find))
     rack = Rack(loaders(models, loading.load, ready), budget=budget, max_rows=rows)
     _run(rack, shelf, limits, access, port, runs)
 

@@ -56,7 +56,7 @@ def styles(
     from steerscope.models.chat_templates import in_chat
     from steerscope.progress import bar
     from steerscope.runs.outputs import check_folder, marked
-    from steerscope.studies.steering.measure import sites_at
+    from steerscope.studies.steering.prepare import sites_at
     from steerscope.studies.styles import style_report
     from steerscope.texts.contrasts import style_contrasts
     from steerscope.texts.styles import STYLES, find_style

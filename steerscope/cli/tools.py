@@ -94,7 +94,7 @@ def vectors(  # noqa: PLR0915 - what it writes is checked first
     from steerscope.extraction.reading import ReadToken
     from steerscope.models.chat_templates import in_chat
     from steerscope.progress import bar
-    from steerscope.studies.steering.measure import sites_at
+    from steerscope.studies.steering.prepare import sites_at
     from steerscope.texts.contrasts import load_contrasts
 
     method = check_method(recipe.method)

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from steerscope.errors import BadValueError
 
+_STRETCH = 256  # tokens whose probabilities are summed before the sums are
+
 
 @runtime_checkable
 class Sampler(Protocol):
@@ -96,21 +98,16 @@ class Sample:
         self, logits: Float[Tensor, "row vocab"], keys: Sequence[str]
     ) -> Int[Tensor, " row"]:
         """Next tokens."""
-        cumulative = torch.softmax(self.narrowed(logits), dim=-1).cumsum(dim=-1)
         uniform = torch.tensor(
             [[_uniform(f"{self.seed}|{key}")] for key in keys],
             dtype=torch.float64,
             device=logits.device,
         )
-        total = cumulative[:, -1:]
-        # Below the total also where the product rounds up to it, so that no token of no probability
-        # is ever drawn.
-        threshold = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
-        return torch.searchsorted(cumulative, threshold, right=True).squeeze(-1)
+        return _drawn(torch.softmax(self.narrowed(logits), dim=-1), uniform)
 
     def narrowed(self, logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row vocab"]:
         """Logits over the temperature, minus infinity where a token may not be drawn."""
-        found = logits.double() / self.temperature
+        found = logits.float() / self.temperature
         if 0 < self.top_k < found.shape[-1]:
             least = found.topk(self.top_k, dim=-1).values[:, -1:]
             found = found.masked_fill(found < least, -math.inf)
@@ -193,6 +190,32 @@ def penalised(
         before = logits[row, seen]
         found[row, seen] = torch.where(before < 0, before * penalty, before / penalty)
     return found
+
+
+def _drawn(
+    shares: Float[Tensor, "row vocab"], uniform: Float[Tensor, "row 1"]
+) -> Int[Tensor, " row"]:
+    """The token at which the cumulative sum passes the uniform number times the whole.
+
+    The sum is taken in double precision, over stretches of tokens and then within one, so that no
+    copy of all probabilities in double precision is made.
+    """
+    n_rows, n_vocab = shares.shape
+    padded = torch.nn.functional.pad(shares, (0, -n_vocab % _STRETCH))
+    stretches = padded.view(n_rows, -1, _STRETCH)
+    until = stretches.sum(dim=-1).double().cumsum(dim=-1)
+    wanted = _below(uniform * until[:, -1:], until[:, -1:])
+    place = torch.searchsorted(until, wanted, right=True)
+    within = stretches.gather(1, place[..., None].expand(-1, 1, _STRETCH)).squeeze(1)
+    within = within.double().cumsum(dim=-1)
+    before = torch.where(place > 0, until.gather(1, (place - 1).clamp_min(0)), 0.0)
+    wanted = _below((wanted - before).clamp_min(0.0), within[:, -1:])
+    return (place * _STRETCH + torch.searchsorted(within, wanted, right=True)).squeeze(-1)
+
+
+def _below(values: Float[Tensor, "row 1"], total: Float[Tensor, "row 1"]) -> Float[Tensor, "row 1"]:
+    """Values, below the total also where they round up to it: no token of no probability is drawn."""
+    return torch.minimum(values, torch.nextafter(total, torch.zeros_like(total)))
 
 
 def _uniform(key: str) -> float:

@@ -14,9 +14,10 @@ from torch import Tensor
 from steerscope.engine.score import rows_that_fit
 from steerscope.metrics import divergences_from_log_q
 from steerscope.models.lens_model import LensModel, TextOrIds
+from steerscope.models.plain_pass import PlainPass
 from steerscope.steering.interventions import Cell, Rows, attach_cells
 from steerscope.steering.prompting import is_prompting, on_activations, seen_under
-from steerscope.texts.batches import Batch, equal_length_batches
+from steerscope.texts.batches import equal_length_batches
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,11 @@ class _Text:
     start: int
     seen: tuple[int, ...] | None = None
 
+    @property
+    def n_written(self) -> int:
+        """Tokens that were written."""
+        return len(self.tokens) - self.start
+
     def as_seen(self) -> _Text:
         """What is written after the prompt as it is seen."""
         if self.seen is None:
@@ -78,7 +84,8 @@ def written_scores(
     """Scores of what each condition wrote after each prompt, teacher-forced.
 
     A text is steered as it was while it was written: what is prompt and what is written counts for the
-    scope. Every text runs once plain, and under its condition only the blocks from its site upward.
+    scope. Every prompt and what was written after it runs once plain, and under its condition only the
+    blocks from its site upward.
     Plain is always after the prompt itself: what a prompting says is part of its condition, and its KL
     is that of the tokens with those words before the prompt from the tokens without them.
 
@@ -103,8 +110,19 @@ def written_scores(
     acting = [on_activations(cell) for cell in cells]
     ids = [list(t) for text in texts for t in (text.tokens, text.as_seen().tokens)]
     at_most = rows_that_fit(model, ids, None)
-    for batch in equal_length_batches([list(t.tokens) for t in texts], at_most, model.device):
-        _score_batch(model, acting, [texts[i] for i in batch.indices], batch, found)
+    for batch in equal_length_batches(given, at_most, model.device):
+        place = {prompt: row for row, prompt in enumerate(batch.indices)}
+        mine = [text for text in texts if text.prompt in place]
+        plain = model.plain_pass(batch.tokens)
+        for start in range(0, len(mine), at_most):
+            part = mine[start : start + at_most]
+            which = [place[text.prompt] for text in part]
+            rows = [list(text.tokens[text.start :]) for text in part]
+            longest = max(map(len, rows))
+            new = [row + row[-1:] * (longest - len(row)) for row in rows]
+            device = model.device
+            pair = (torch.tensor(which, device=device), torch.tensor(new, device=device))
+            _score_batch(model, acting, part, plain.continued(*pair), found)
     return found
 
 
@@ -116,21 +134,20 @@ def _score_batch(
     model: LensModel,
     cells: Sequence[Cell],
     texts: Sequence[_Text],
-    batch: Batch,
+    plain: PlainPass,
     found: WrittenScores,
 ) -> None:
-    plain = model.plain_pass(batch.tokens)
-    n_blocks, length = model.shape.n_layers, batch.tokens.shape[1]
-    last = length - min(text.start for text in texts)  # positions that are predicted
-    everyone = torch.arange(len(texts), device=batch.tokens.device)
+    """Score texts after prompts of one length; `plain` holds them, the short ones filled up at the end."""
+    n_blocks, length = model.shape.n_layers, plain.tokens.shape[1]
+    last = length - texts[0].start  # positions that are predicted
+    everyone = torch.arange(len(texts), device=plain.tokens.device)
     logits = plain.resume(everyone, n_blocks, last=last + 1)[:, :-1]
     log_q = torch.log_softmax(logits.float(), dim=-1)
-    chosen = log_q.gather(-1, batch.tokens[:, -last:, None]).squeeze(-1).cpu()
+    chosen = log_q.gather(-1, plain.tokens[:, -last:, None]).squeeze(-1).cpu()
     groups: dict[int, list[int]] = {}
     said: dict[int, list[int]] = {}
     for place, text in enumerate(texts):
-        skip = text.start - (length - last)
-        found.nll[text.cell, text.prompt] = -float(chosen[place, skip:].mean())
+        found.nll[text.cell, text.prompt] = -float(chosen[place, : text.n_written].mean())
         if text.seen is not None:
             said.setdefault(len(text.as_seen().tokens), []).append(place)
         elif cells[text.cell].interventions:
@@ -148,8 +165,7 @@ def _score_batch(
                 apart = [d.cpu() for d in divergences_from_log_q(steered[:, :-1], log_q, mine)]
                 for place, row in enumerate(part.tolist()):
                     text = texts[places[row]]
-                    skip = text.start - (length - last)
-                    found.keep(text, [values[place, skip:] for values in apart])
+                    found.keep(text, [values[place, : text.n_written] for values in apart])
 
 
 def _score_said(
@@ -164,20 +180,22 @@ def _score_said(
     Args:
         model: the model.
         cells: what acts within the model under each condition.
-        texts: of which all that is seen is equally long; `log_q` ends where they end.
-        log_q: log-probabilities of the plain model.
+        texts: of which all that is seen is equally long.
+        log_q: log-probabilities of the plain model, from the first token that is written.
         found: where the KL goes.
     """
-    last = max(len(text.tokens) - text.start for text in texts)
+    last = max(text.n_written for text in texts)
     seen = [t.as_seen() for t in texts]
     tokens = torch.tensor([t.tokens for t in seen], device=model.device)
     with _written_under(model, cells, seen):
         logits = model.forward(tokens, last=last + 1)[:, :-1]
-    everyone = torch.arange(len(texts), device=log_q.device)
-    apart = [d.cpu() for d in divergences_from_log_q(logits, log_q[:, -last:], everyone)]
     for place, text in enumerate(texts):
-        n = len(text.tokens) - text.start
-        found.keep(text, [values[place, -n:] for values in apart])
+        n = text.n_written
+        steered, q = logits[place : place + 1, -n:], log_q[place : place + 1, :n]
+        apart = divergences_from_log_q(
+            steered, q, torch.zeros(1, dtype=torch.long, device=q.device)
+        )
+        found.keep(text, [values[0].cpu() for values in apart])
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
 from steerscope.runs.difference import Difference
 from steerscope.runs.results import Run
-from steerscope.studies.steering.measure import load_texts
 from steerscope.studies.steering.plan import Plan, plan_of
+from steerscope.studies.steering.texts import load_texts
 from steerscope.texts.bundled import bundled_contrasts
 from steerscope.texts.chats import as_chat
 from steerscope.texts.contrasts import load_contrasts, prompts_for

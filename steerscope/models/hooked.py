@@ -17,13 +17,13 @@ from torch import Tensor
 
 from steerscope.errors import ModelLoadError
 from steerscope.models.attention import attend, is_plain
-from steerscope.models.caches import Cache
 from steerscope.models.keys_values import GridCache, GridEntry, WholeEntry, WholePass
 from steerscope.models.lens_model import LensModel
 from steerscope.models.norms import fuse_norms
 from steerscope.models.norms_after import hooked_norm_after
 from steerscope.models.plain_pass import PlainPass
 from steerscope.models.ragged import RaggedCache, RaggedEntry
+from steerscope.models.shared_pass import SharedPass
 from steerscope.models.turns import replace_forward
 
 with warnings.catch_warnings():
@@ -32,10 +32,6 @@ with warnings.catch_warnings():
     from transformer_lens import HookedTransformer
     from transformer_lens.components import GatedMLP
     from transformer_lens.utilities.activation_functions import gelu_new, gelu_pytorch_tanh
-
-# Bytes of logits made at once: larger pieces of memory are given back to the system after use, and
-# getting them again costs a third of the time of making the logits.
-_LOGITS_AT_ONCE = 24 * 2**20
 
 
 class HookedLensModel(LensModel):
@@ -117,6 +113,12 @@ class HookedLensModel(LensModel):
         if self.transformer.cfg.positional_embedding_type == "shortformer":
             return super().plain_pass(tokens)  # each block is given the positions once more
         cache = self.new_cache(*tokens.shape)
+        return SharedPass(self, tokens, self.run_and_keep(tokens, cache), cache)
+
+    def run_and_keep(
+        self, tokens: Int[Tensor, "row new"], cache: GridCache
+    ) -> list[Float[Tensor, "row new d"]]:
+        """Run new tokens; the input of block 0, and what each block gives to the hooks at its end."""
         starts: list[Tensor] = []
 
         def keep(_module: Any, arguments: tuple[Tensor, ...]) -> None:
@@ -131,7 +133,7 @@ class HookedLensModel(LensModel):
             finally:
                 for handle in handles:
                     handle.remove()
-        return _SharedPass(self, tokens, starts, cache)
+        return starts
 
     def _embedded_and_run(
         self,
@@ -209,70 +211,6 @@ class HookedLensModel(LensModel):
         logits = logits.reshape(*residual.shape[:-1], -1)
         cap = t.cfg.output_logits_soft_cap
         return cap * torch.tanh(logits / cap) if capped and cap > 0 else logits
-
-
-class _SharedPass(PlainPass):
-    """What every block starts from, and its keys and values, so that a condition starts at its own.
-
-    Attributes:
-        starts: the input of block 0, and what each block gives to the hooks at its end.
-    """
-
-    model: HookedLensModel
-
-    def __init__(
-        self,
-        model: HookedLensModel,
-        tokens: Int[Tensor, "prompt pos"],
-        starts: list[Float[Tensor, "prompt pos d"]],
-        cache: GridCache,
-    ) -> None:
-        super().__init__(model, tokens)
-        self.starts, self.cache = starts, cache
-
-    def first_run(self, block: int) -> int:
-        """The first block that really runs for a condition that changes nothing below `block`."""
-        return block
-
-    def resume(
-        self,
-        prompts: Int[Tensor, " row"],
-        block: int,
-        *,
-        cache: Cache | None = None,
-        last: int | None = None,
-    ) -> Float[Tensor, "row out vocab"]:
-        """Logits of rows of these prompts, run from `block` on; fills an empty cache."""
-        residual = self._resumed(prompts, block, cache)
-        return self.model.unembed(residual if last is None else residual[:, -last:])
-
-    def resume_in_parts(
-        self, prompts: Int[Tensor, " row"], block: int, *, last: int
-    ) -> Iterator[tuple[Int[Tensor, " part"], Float[Tensor, "part out vocab"]]]:
-        """As `resume` without a cache, the logits of a few rows at a time, with their numbers."""
-        residual = self._resumed(prompts, block, None)[:, -last:]
-        width = last * self.model.shape.n_vocab * self.model.dtype.itemsize
-        for part in torch.arange(len(prompts)).split(max(1, _LOGITS_AT_ONCE // width)):
-            yield part, self.model.unembed(residual[int(part[0]) : int(part[-1]) + 1])
-
-    def _resumed(
-        self, prompts: Int[Tensor, " row"], block: int, cache: Cache | None
-    ) -> Float[Tensor, "row pos d"]:
-        if cache is not None:
-            assert isinstance(cache, GridCache)
-            cache.take(self.cache, prompts, block)
-        clock, n_blocks = self.model.clock, self.model.shape.n_layers
-        residual = self.starts[block][prompts]
-        with self.model.turn.using(), clock.telling(lambda: self.tokens[prompts]):
-            clock.begin(0, self.tokens.shape[1])
-            if block:
-                before: Any = self.model.transformer.blocks[block - 1]
-                residual = before.hook_resid_post(residual)
-            if block < n_blocks:
-                return self.model.run_blocks(residual, cache, block)
-        if cache is not None:
-            cache.n_tokens = self.cache.n_tokens
-        return residual
 
 
 def _seen_before(cache: Any, first: int) -> int | Int[Tensor, " row"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from steerscope.errors import UnsupportedWeightError
+from steerscope.models.held import Held, find_held
 
 _ATTENTION = ("q", "k", "v", "o")
 _GPT2 = {"o": "attn.c_proj", "up": "mlp.c_fc", "down": "mlp.c_proj"}
@@ -51,13 +53,32 @@ class Original:
             f"{type(self.network).__name__}; Llama-like models and GPT-2 are."
         )
 
-    def weight(self, name: str, layer: int) -> Float[Tensor, "d out"]:
-        """A matrix W of y = x W: a view, so that writing to it changes the model.
+    def held(
+        self, name: str, layer: int, numbers: Callable[[], Float[Tensor, "d out"]] | None = None
+    ) -> Held:
+        """Where a matrix W of y = x W is kept.
+
+        Args:
+            name: of the matrix.
+            layer: the block.
+            numbers: gives W itself, by which it is found in an architecture that is not known.
 
         Raises:
             UnsupportedWeightError: the architecture keeps it elsewhere.
         """
-        path, columns = self.place(name, layer)
+        try:
+            path, columns = self.place(name, layer)
+        except UnsupportedWeightError:
+            if numbers is None:
+                raise
+            return find_held(self.network, numbers(), name, layer)
         module: Any = self.network.get_submodule(path)
-        weight = module.weight.data
-        return (weight.T if isinstance(module, nn.Linear) else weight)[:, columns]
+        return Held(module, columns, isinstance(module, nn.Linear))
+
+    def weight(self, name: str, layer: int) -> Float[Tensor, "d out"]:
+        """A matrix W of y = x W in an architecture that is known: a view, so that writing changes the model.
+
+        Raises:
+            UnsupportedWeightError: the architecture keeps it elsewhere.
+        """
+        return self.held(name, layer).read()

@@ -40,6 +40,13 @@ class PlainPass:
         """
         return self.model.forward(self.tokens[prompts], cache=cache, last=last)
 
+    def continued(self, prompts: Int[Tensor, " row"], tokens: Int[Tensor, "row new"]) -> PlainPass:
+        """A plain pass over rows of these prompts, each with tokens of its own after it.
+
+        A backbone may take what it knows of the prompts from this one.
+        """
+        return type(self)(self.model, torch.cat([self.tokens[prompts], tokens], dim=1))
+
     def resume_in_parts(
         self, prompts: Int[Tensor, " row"], block: int, *, last: int
     ) -> Iterator[tuple[Int[Tensor, " part"], Float[Tensor, "part out vocab"]]]:

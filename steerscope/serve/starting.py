@@ -21,6 +21,15 @@ BUNDLED_FINDS = {DEFAULT_MODEL: "joyful=mood@resid_post.3"}
 _FIND = re.compile(r"(?P<name>[^=]+)=(?P<contrasts>.+)@(?P<site>[a-z_]+\.[0-9]+)")
 
 
+def usual_finds(
+    model: str, files: Sequence[str] | None, found: Sequence[str] | None
+) -> Sequence[str]:
+    """What is found at the start: what is asked for, else for the bundled model a vector of its own."""
+    if found is not None or files:
+        return found or []
+    return [BUNDLED_FINDS[model]] if model in BUNDLED_FINDS else []
+
+
 def short_name(model: str) -> str:
     """How requests call a model: the last part of a folder, else the name itself."""
     path = Path(model)

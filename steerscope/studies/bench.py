@@ -91,11 +91,18 @@ class Bench:
     overflow has rows without a number and the status `not_finite`; the others go on.
     """
 
-    def __init__(
-        self, model: LensModel, judge: Judge, material: Material, run: Run, decoding: Decoding
+    def __init__(  # noqa: PLR0913 - each is a thing of its own
+        self,
+        model: LensModel,
+        judge: Judge,
+        material: Material,
+        run: Run,
+        decoding: Decoding,
+        plain: dict[tuple[str, int], Continuation] | None = None,
     ) -> None:
         self.model, self.judge, self.material = model, judge, material
         self.run, self.decoding = run, decoding
+        self._written_plain = {} if plain is None else plain  # by prompt and number of the sample
 
     def measure(self, cells: Sequence[Cell], *, progress: Track = silent) -> None:
         """Measure the conditions that the run does not have yet, the plain one first."""
@@ -178,7 +185,13 @@ class Bench:
 
     @cached_property
     def _plain(self) -> list[Continuation]:
-        found = self._continue(range(len(self._prompt_texts)), [Cell()])[0]
+        n, known = self.decoding.samples, self._written_plain
+        keys = [(text, p % n) for p, text in enumerate(self._prompt_texts)]
+        missing = [p for p, key in enumerate(keys) if key not in known]
+        if missing:
+            written = self._continue(missing, [Cell()])[0]
+            known.update({keys[p]: text for p, text in zip(missing, written, strict=True)})
+        found = [known[key] for key in keys]
         if not all(c.finite for c in found):
             raise NotFiniteError(
                 f"the logits of {self.model.name} hold a NaN or an infinity without any steering; "

@@ -22,17 +22,20 @@ class Change:
         spectrum: singular values of W' in the order of those of W, where the vectors are kept;
             they need not descend.
         is_gain: whether W' is W times a number.
+        bias: added to what the weight gives, beside the change of the weight.
     """
 
     left: Float[Tensor, "row rank"]
     right: Float[Tensor, "rank d"] | None = None
     spectrum: Float[Tensor, " value"] | None = None
     is_gain: bool = False
+    bias: Float[Tensor, " d"] | None = None
 
     def of(self, x: Float[Tensor, "*batch row"]) -> Float[Tensor, "*batch d"]:
-        """x (W' - W)."""
+        """x (W' - W), and the bias."""
         x = x @ self.left.to(x.dtype)
-        return x if self.right is None else x @ self.right.to(x.dtype)
+        x = x if self.right is None else x @ self.right.to(x.dtype)
+        return x if self.bias is None else x + self.bias.to(x.dtype)
 
     @property
     def dense(self) -> Float[Tensor, "row d"]:

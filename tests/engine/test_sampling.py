@@ -18,7 +18,7 @@ from steerscope.engine.generation import generate
 from steerscope.engine.sampling import Greedy, Sample, penalised
 from steerscope.errors import BadValueError
 
-LOGITS = 3 * torch.randn(64, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+LOGITS = 3 * torch.randn(64, 50, generator=torch.Generator().manual_seed(0))
 IDS = torch.randint(0, 50, (64, 9), generator=torch.Generator().manual_seed(1))
 
 
@@ -72,6 +72,20 @@ def test_draws_have_the_probabilities_of_what_is_left():
 def test_the_likeliest_number_below_one_draws_a_token_that_may_be_drawn(monkeypatch):
     monkeypatch.setattr("steerscope.engine.sampling._uniform", lambda _: 1.0)
     assert int(Sample(top_k=2).choose(torch.tensor([[1.0, 2.0, 0.0, -3.0]]), ["k"])) == 1
+
+
+@pytest.mark.parametrize("n_vocab", [3, 256, 257, 1000])
+def test_a_draw_is_where_the_cumulative_sum_passes_the_uniform_number(n_vocab, monkeypatch):
+    logits = 2 * torch.randn(40, n_vocab, generator=torch.Generator().manual_seed(n_vocab))
+    numbers = torch.rand(40, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    given = dict(zip(map(str, range(40)), numbers.tolist(), strict=True))
+    monkeypatch.setattr("steerscope.engine.sampling._uniform", lambda key: given[key[2:]])
+    cumulative = torch.softmax(logits.double(), dim=-1).cumsum(dim=-1)
+    expected = torch.searchsorted(cumulative, numbers[:, None], right=True).squeeze(-1)
+    drawn = Sample(seed=0).choose(logits, list(given))
+    near = (cumulative - numbers[:, None]).abs().amin(dim=-1) < 1e-6
+    assert torch.equal(drawn[~near], expected[~near])
+    assert int((~near).sum()) > 30
 
 
 def test_samples_of_a_prompt_differ_and_each_is_the_same_alone_and_in_any_batch(load):

@@ -11,8 +11,8 @@ from steerscope.errors import ExperimentError
 from steerscope.experiments import parse_experiment, run_experiment
 from steerscope.experiments.jobs import find_job
 from steerscope.runs.results import Run
-from steerscope.studies.steering.measure import load_texts
 from steerscope.studies.steering.plan import Plan
+from steerscope.studies.steering.texts import load_texts
 from steerscope.studies.weights.findings import CONTROL, EDIT, KL, ROLES
 from steerscope.studies.weights.screening import CROSSED
 from steerscope.verification import verify

@@ -17,8 +17,8 @@ from steerscope.report import draw_figures, write_report, write_tables
 from steerscope.runs.printed import record_printed
 from steerscope.runs.records import check_measured, check_records
 from steerscope.runs.results import Run
-from steerscope.studies.steering.measure import load_texts
 from steerscope.studies.steering.plan import StudyPlan
+from steerscope.studies.steering.texts import load_texts
 from steerscope.verification import verify
 from steerscope.verification.printed import check_printed
 from steerscope.verification.printings import compare_pages

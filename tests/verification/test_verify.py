@@ -16,8 +16,8 @@ from steerscope.report import draw_figures, write_report
 from steerscope.runs.records import check_records
 from steerscope.runs.results import Run
 from steerscope.runs.seals import row_digests
-from steerscope.studies.steering.measure import load_texts
 from steerscope.studies.steering.plan import StudyPlan
+from steerscope.studies.steering.texts import load_texts
 from steerscope.verification import Difference, verify
 from steerscope.verification.pages import numbers_of, printed
 from tests.helpers import plain_rows, row, steered_rows

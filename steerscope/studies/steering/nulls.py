@@ -2,7 +2,9 @@
 
 A null is one direction at every layer, drawn at random. Its layer and dose are chosen on the select
 split by what a teacher-forced pass can see, and its effect is stated on the prompts of the test split
-at that one condition, so that the method's effect has a rank among theirs.
+at that one condition, so that the method's effect has a rank among theirs. Where the method's own
+layer and dose are raced for, the layer of a null is the one where its first-order effect is largest,
+and a null that is clearly behind the method on the first prompts is stated on those alone.
 """
 
 from __future__ import annotations
@@ -13,20 +15,26 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
+from torch import Tensor
 
 from steerscope.directions import Direction, find_direction
 from steerscope.doses import Dose
 from steerscope.errors import DegenerateDirectionError
 from steerscope.extraction.activations import Contrast
+from steerscope.judges.effects import Effect
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell
 from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import dose_cells
+from steerscope.studies.steering.responses import responses
 from steerscope.texts.contrasts import ContrastSet, PromptSet
 
 KINDS = {"random": "null_random", "covariance_matched_random": "null_covariance_matched"}
 SCREEN, NULL = "screen", "null"  # splits of their own, on texts of select and test
 _PAIRS, _PROMPTS = 16, 8  # that choose the layer and dose of a null
+_PAIRS_OF_RACE, _PROMPTS_OF_RACE = 8, 4
+_CLEARLY = 3.0  # standard errors that a null is behind the method, to be stated on no more prompts
 _SEED = 500_000
 
 
@@ -37,24 +45,29 @@ class NullCosts:
     Attributes:
         nulls: directions of all kinds.
         screened: conditions that are measured on a few pairs and prompts, without writing.
+        few: those pairs and prompts.
         stated: conditions that are measured on the test split.
     """
 
     nulls: int
     screened: int
+    few: tuple[int, int]
     stated: int
 
     def __str__(self) -> str:
+        pairs, prompts = self.few
         return (
-            f"{self.nulls} null directions: {self.screened} conditions on {_PAIRS} pairs and "
-            f"{_PROMPTS} prompts without writing, {self.stated} on the test split"
+            f"{self.nulls} null directions: {self.screened} conditions on {pairs} pairs and "
+            f"{prompts} prompts without writing, {self.stated} on the test split"
         )
 
 
-def null_costs(nulls: int, n_layers: int, n_doses: int) -> NullCosts:
+def null_costs(nulls: int, n_layers: int, n_doses: int, *, race: bool) -> NullCosts:
     """The conditions that so many nulls of each kind take."""
     n = nulls * len(KINDS)
-    return NullCosts(n, n * (n_layers + n_doses - 1), n)
+    if race:
+        return NullCosts(n, n * math.ceil(n_doses / 2), (_PAIRS_OF_RACE, _PROMPTS_OF_RACE), n)
+    return NullCosts(n, n * (n_layers + n_doses - 1), (_PAIRS, _PROMPTS), n)
 
 
 def null_families(
@@ -82,14 +95,15 @@ def null_families(
     return families
 
 
-def few_pairs(pairs: ContrastSet) -> ContrastSet:
+def few_pairs(pairs: ContrastSet, *, race: bool) -> ContrastSet:
     """Pairs to choose a null on: as many distinct contrasts as there are, one after another."""
-    return replace(pairs, pairs=tuple(pairs.pairs[i] for i in _spread(pairs.groups, _PAIRS)))
+    chosen = _spread(pairs.groups, _PAIRS_OF_RACE if race else _PAIRS)
+    return replace(pairs, pairs=tuple(pairs.pairs[i] for i in chosen))
 
 
-def few_prompts(prompts: PromptSet) -> PromptSet:
+def few_prompts(prompts: PromptSet, *, race: bool) -> PromptSet:
     """Prompts to measure the KL of a null on."""
-    chosen = _spread(prompts.groups, _PROMPTS)
+    chosen = _spread(prompts.groups, _PROMPTS_OF_RACE if race else _PROMPTS)
     return replace(prompts, prompts=tuple(prompts.prompts[i] for i in chosen))
 
 
@@ -111,19 +125,53 @@ def layer_cells(
     return dose_cells(everything, [Dose(reference)], scope)
 
 
-def dose_cells_at_best_layer(
-    families: Sequence[Mapping[int, Direction]],
-    table: pd.DataFrame,
-    doses: Sequence[float],
-    scope: Scope,
-) -> list[Cell]:
-    """Every null at every dose at the layer where it did best."""
+def best_layers(
+    families: Sequence[Mapping[int, Direction]], table: pd.DataFrame
+) -> list[Direction]:
+    """Of every null the direction at the layer where it did best at the reference dose."""
     shifts = screened(table)
     found = []
     for family in families:
         mine = _of(shifts, next(iter(family.values())))
-        best = family[int(mine.loc[mine["shift"].idxmax()].layer)]
-        found += dose_cells([best], [Dose(d) for d in sorted(doses)], scope)
+        found.append(family[int(mine.loc[mine["shift"].idxmax()].layer)])
+    return found
+
+
+def first_order_layers(
+    families: Sequence[Mapping[int, Direction]],
+    gradients: Mapping[Site, Float[Tensor, "pair d"]],
+) -> list[Direction]:
+    """Of every null the direction at the layer where one natural unit does most to first order.
+
+    Args:
+        families: the nulls, each with a direction at every layer.
+        gradients: of the preference, as `preference_gradients` gives them.
+    """
+    mean = {site.layer: gradient.mean(dim=0) for site, gradient in gradients.items()}
+
+    def effect(direction: Direction) -> float:
+        unit = direction.unit.to(mean[direction.site.layer])
+        return float(mean[direction.site.layer] @ unit) * direction.scale.natural
+
+    return [max(family.values(), key=effect) for family in families]
+
+
+def still_near(table: pd.DataFrame, effect: Effect, cell: str, nulls: Sequence[Cell]) -> list[Cell]:
+    """The nulls that are not clearly behind a condition on the prompts that both have so far.
+
+    Clearly is three standard errors of the differences prompt by prompt; what could not be read is no
+    effect, as in the rank.
+    """
+    mine = responses(table, effect, "test").loc[cell]
+    theirs = responses(table, effect, NULL)
+    asked = table[(table.split == NULL) & (table.metric == effect.metric)]
+    found = []
+    for null in nulls:
+        items = asked.prompt[asked.cell == null.key].unique()
+        ahead = mine.reindex(items).fillna(0.0) - theirs.loc[null.key].reindex(items).fillna(0.0)
+        error = float(ahead.std(ddof=1)) / math.sqrt(len(ahead)) if len(ahead) > 1 else math.inf
+        if not float(ahead.mean()) > _CLEARLY * error:
+            found.append(null)
     return found
 
 

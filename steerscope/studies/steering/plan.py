@@ -146,7 +146,8 @@ class StudyPlan(Plan):
         smallest_share: the smallest effect of interest on a share, as a difference from plain.
         smallest_nats: the same on log-odds, in nats.
         search: `grid` for every layer and dose on every prompt, `adaptive` for a race in which the best
-            go on to more prompts, `auto` for a race where the grid takes more than 20,000 texts.
+            go on to more prompts, `auto` for a race where the texts of the grid take more than 10^13
+            operations, as of any model above some ten million parameters.
         other: contrast set of another concept, whose direction is shown beside; bundled name or file,
             None for none.
         instruction: what is said to the model to ask for the concept, beside which steering is set;

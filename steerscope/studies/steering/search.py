@@ -3,7 +3,9 @@
 In a race every layer starts with every other dose on a few prompts. The better half of the layers
 goes on with its best dose and the neighbours of that, on twice as many prompts, until the last ones
 have been measured on all of them. The choice is made among those alone, and its p is corrected for
-every condition that could have come that far.
+every condition that could have come that far. What is stated, and the nulls, save the same way: a
+condition that is only beside the chosen one, or a null that is clearly behind, is measured on the
+first prompts alone.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ from steerscope.studies.bench import dose_cells
 from steerscope.studies.steering.plan import AUTO, GRID, RACE, StudyPlan, SweepPlan, groups_of
 from steerscope.studies.steering.stated import Stated
 
-LARGE = 20_000  # texts of the grid, above which `auto` is a race
-_FIRST = 8  # prompts of the first round
+LARGE = 1e13  # operations to write the texts of the grid, above which `auto` is a race
+_FIRST = 6  # prompts of the first round
+BESIDE = 16  # held-out prompts of a condition that is not the chosen one, and that a null starts on
 _LAST = 2  # layers of the last round, where there are prompts for so many rounds
 Condition = tuple[int, float]  # layer and dose
 
@@ -50,7 +53,7 @@ def rounds_of(n_layers: int, n_doses: int, n_prompts: int) -> tuple[Round, ...]:
 
     Source: successive halving, Karnin, Koren & Somekh 2013.
     """
-    rounds = [Round(n_layers, len(coarse(range(n_doses))), min(_FIRST, n_prompts))]
+    rounds = [Round(n_layers, math.ceil(n_doses / 2), min(_FIRST, n_prompts))]
     while rounds[-1].prompts < n_prompts:
         before = rounds[-1]
         layers = max(min(_LAST, n_layers), math.ceil(before.layers / 2))
@@ -70,16 +73,25 @@ def texts_of_race(rounds: Sequence[Round]) -> int:
     return total
 
 
-def resolved(search: str, n_layers: int, n_doses: int, n_prompts: int) -> str:
-    """The search that `auto` stands for: the grid, unless it takes more than 20,000 texts."""
-    texts = n_layers * 2 * n_doses * n_prompts
-    return search if search != AUTO else RACE if texts > LARGE else GRID
+def resolved(search: str, n_texts: int, n_new: int, n_parameters: int) -> str:
+    """The search that `auto` stands for: the grid, unless its texts take more than 10^13 operations.
+
+    A token takes two operations a parameter, so that this is minutes of a processor.
+
+    Args:
+        search: `grid`, `adaptive` or `auto`.
+        n_texts: that the grid writes.
+        n_new: tokens of each.
+        n_parameters: of the model.
+    """
+    large = 2.0 * n_parameters * n_new * n_texts > LARGE
+    return search if search != AUTO else RACE if large else GRID
 
 
-def coarse(doses: Sequence[float]) -> tuple[float, ...]:
-    """Every other dose of a ladder, the largest among them."""
+def coarse(doses: Sequence[float], reference: float) -> tuple[float, ...]:
+    """Every other dose of a ladder, one of which is the reference, so that layers can be compared."""
     ladder = sorted(doses)
-    return tuple(sorted(ladder[::-2]))
+    return tuple(ladder[ladder.index(reference) % 2 :: 2])
 
 
 def neighbours(dose: float, doses: Sequence[float]) -> tuple[float, ...]:
@@ -102,12 +114,12 @@ def race(
     Args:
         layers: all that start.
         doses: the ladder, in natural units.
-        reference: a dose at which every layer is measured, so that layers can be compared.
+        reference: a dose at which every layer is measured.
         rounds: as `rounds_of` gives them.
         measure: measures conditions on the first so many prompts; what is there stays.
         scores: of each condition measured so far, the higher the better; NaN is worst.
     """
-    alive = {layer: tuple(sorted({*coarse(doses), reference})) for layer in layers}
+    alive = {layer: coarse(doses, reference) for layer in layers}
     for number, now in enumerate(rounds):
         running = [(layer, dose) for layer in sorted(alive) for dose in alive[layer]]
         measure(running, now.prompts)

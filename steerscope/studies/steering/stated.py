@@ -116,7 +116,8 @@ def null_ranks(table: pd.DataFrame, effect: Effect, cell: str) -> tuple[NullRank
     """Rank of a condition's effect on the test split among the nulls of each kind.
 
     The effect is taken as it is, damaged texts included, so that a null is not ahead for having been
-    chosen without a look at its texts, nor behind.
+    chosen without a look at its texts, nor behind. Each null is compared on the items that it was
+    stated on, which in a race are few where it is clearly behind.
     """
     nulls = table[(table.split == "null") & (table.metric == effect.metric)]
     if nulls.empty:
@@ -126,16 +127,19 @@ def null_ranks(table: pd.DataFrame, effect: Effect, cell: str) -> tuple[NullRank
     if cell not in mine.index:
         return ()
     asked = theirs.drop(index=PLAIN, errors="ignore").notna().any() | mine.loc[cell].notna()
-    items = asked.index[asked]
-    stated = mine.loc[cell].reindex(items).fillna(0.0)  # what could not be read is no effect
+    items = set(asked.index[asked])
+    given = {c: sorted(items & set(part)) for c, part in nulls.groupby("cell").prompt}
+    stated = mine.loc[cell]
     methods = nulls.drop_duplicates("cell").set_index("cell").method
     found = []
     for name, words in NULL_KINDS.items():
         cells = [c for c in methods.index[methods == name] if c in theirs.index]
         if not cells:
             continue
-        values = theirs.loc[cells].reindex(columns=items).fillna(0.0).mean(axis=1)
-        effects = values.to_numpy(float)
-        p = rank_p(float(stated.mean()), effects)
+        # what could not be read is no effect
+        means = [theirs.loc[c].reindex(given[c]).fillna(0.0).mean() for c in cells]
+        against = [stated.reindex(given[c]).fillna(0.0).mean() for c in cells]
+        effects = np.array(means, dtype=float)
+        p = rank_p(0.0, effects - np.array(against, dtype=float))
         found.append(NullRank(words, len(effects), float(np.max(effects)), p))
     return tuple(found)

@@ -136,6 +136,15 @@ class SvdAdapter:
             found[matrix] = Change(factors.inputs @ core, factors.outputs.T)
         return found
 
+    def on(self, device: torch.device) -> SvdAdapter:
+        """The same with all its numbers on a device."""
+        moved = {m: {n: t.to(device) for n, t in p.items()} for m, p in self.parameters.items()}
+        factors = {
+            m: replace(f, **{n: t.to(device) for n, t in vars(f).items()})
+            for m, f in self.factors.items()
+        }
+        return replace(self, parameters=moved, factors=factors)
+
     def with_parameters(self, parameters: Mapping[Place, Parameters]) -> SvdAdapter:
         """The same adapter with other numbers."""
         return replace(self, parameters=parameters)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,18 @@ from steerscope.texts.files import parse_json
 from steerscope.weights.adapter.adapter import AdapterDesign, SvdAdapter, untrained
 from steerscope.weights.adapter.changes import check_model
 from steerscope.weights.adapter.factors import Factors
+from steerscope.weights.adapter.kinds import Sizes
+from steerscope.weights.adapter.learned import (
+    LearnedAdapter,
+    LearnedDesign,
+    Numbers,
+    untrained_numbers,
+)
 from steerscope.weights.adapter.records import TrainingRecord
 from steerscope.weights.places import Place
 
 _KEY = "steerscope"
-_KIND = "svd adapter"
+_KIND, _LEARNED = "svd adapter", "adapter"
 _BASES = ("inputs", "values", "outputs")
 
 
@@ -77,13 +84,15 @@ def read_tensors(
 def is_adapter_file(path: str | Path) -> bool:
     """Whether a file is of the kind that `save_adapter` writes."""
     try:
-        return read_tensors(path)[1].get("kind") == _KIND
+        return read_tensors(path)[1].get("kind") in {_KIND, _LEARNED}
     except VectorFileError:
         return False
 
 
-def save_adapter(path: str | Path, adapter: SvdAdapter, *, force: bool = False) -> None:
-    """Write an adapter: what was trained, the singular vectors it turns, and where it belongs.
+def save_adapter(
+    path: str | Path, adapter: SvdAdapter | LearnedAdapter, *, force: bool = False
+) -> None:
+    """Write an adapter: what was trained and what it is relative to, and where it belongs.
 
     Args:
         path: of the file; an adapter that is there is replaced, and nothing else.
@@ -95,24 +104,39 @@ def save_adapter(path: str | Path, adapter: SvdAdapter, *, force: bool = False) 
         VectorFileError: the disk refused.
     """
     check_file(path, own=is_adapter_file, force=force)
+    if isinstance(adapter, LearnedAdapter):
+        write_tensors(path, _numbers(adapter), _described(adapter) | {"kind": _LEARNED})
+        return
     tensors: dict[str, Tensor] = {}
     for matrix in adapter.matrices:
         factors, trained = adapter.factors[matrix], adapter.parameters[matrix]
         tensors |= {f"{matrix} {name}": getattr(factors, name) for name in _BASES}
         tensors |= {f"{matrix} {name}": tensor for name, tensor in trained.items()}
-    design = asdict(adapter.design) | {"matrices": [str(m) for m in adapter.matrices]}
-    described = {
-        "kind": _KIND,
-        "design": design,
+    write_tensors(path, tensors, _described(adapter) | {"kind": _KIND})
+
+
+def _described(adapter: SvdAdapter | LearnedAdapter) -> dict[str, Any]:
+    """What a file says of its adapter."""
+    found = {
+        "design": asdict(adapter.design) | {"matrices": [str(m) for m in adapter.matrices]},
         "fingerprint": adapter.fingerprint,
         "model": adapter.model,
         "seed": adapter.seed,
         "record": None if adapter.record is None else asdict(adapter.record),
     }
-    write_tensors(path, tensors, described)
+    return found | ({"sign": adapter.sign} if isinstance(adapter, LearnedAdapter) else {})
 
 
-def load_adapter(path: str | Path, model: LensModel) -> SvdAdapter:
+def _numbers(adapter: LearnedAdapter) -> dict[str, Tensor]:
+    return {
+        f"{matrix} {role} {name}": tensor
+        for role in ("parameters", "fixed")
+        for matrix, part in getattr(adapter, role).items()
+        for name, tensor in part.items()
+    }
+
+
+def load_adapter(path: str | Path, model: LensModel) -> SvdAdapter | LearnedAdapter:
     """Read back what `save_adapter` wrote, for the model that it was trained on.
 
     Raises:
@@ -121,6 +145,8 @@ def load_adapter(path: str | Path, model: LensModel) -> SvdAdapter:
         VectorMismatchError: it belongs to another model.
     """
     tensors, described = read_tensors(path)
+    if described.get("kind") == _LEARNED:
+        return _learned(path, tensors, described, model)
     if described.get("kind") != _KIND:
         raise VectorFileError(f"{path} holds no adapter; give one that steerscope wrote.")
     try:
@@ -141,6 +167,44 @@ def load_adapter(path: str | Path, model: LensModel) -> SvdAdapter:
     check_model(adapter, model)
     _check_shapes(path, tensors, adapter, model)
     return adapter
+
+
+def _learned(
+    path: str | Path, tensors: dict[str, Tensor], described: dict[str, Any], model: LensModel
+) -> LearnedAdapter:
+    """An adapter of a kind, with the weights of the model that it is relative to."""
+    try:
+        given = described["design"]
+        design = LearnedDesign(
+            matrices=tuple(_place(name) for name in given["matrices"]),
+            kind=given["kind"],
+            sizes=Sizes(**given["sizes"]),
+        )
+        if described["sign"] not in (1, -1):
+            raise ValueError(f"sign {described['sign']}")
+        about = {name: described[name] for name in ("fingerprint", "model", "sign", "seed")}
+        record = _record(described.get("record"))
+        empty = LearnedAdapter(design, {}, {}, {}, **about, record=record)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise VectorFileError(
+            f"{path} does not hold what its design names ({error}); it is damaged."
+        ) from None
+    check_model(empty, model)
+    bases = {m: weight_matrix(model, m.name, m.layer).read().float().cpu() for m in design.matrices}
+    trained, fixed = untrained_numbers(design, bases, 0)
+    fresh = replace(empty, bases=bases, parameters=trained, fixed=fixed)
+    wanted = _numbers(fresh)
+    if {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in wanted.items()}:
+        raise VectorFileError(
+            f"{path} holds other tensors than a {design.kind} adapter of {model.name} has "
+            f"({', '.join(sorted(set(tensors) ^ set(wanted))[:3]) or 'their shapes differ'}); it is "
+            "damaged."
+        )
+
+    def filled(role: str, numbers: Numbers) -> Numbers:
+        return {m: {n: tensors[f"{m} {role} {n}"] for n in part} for m, part in numbers.items()}
+
+    return replace(fresh, parameters=filled("parameters", trained), fixed=filled("fixed", fixed))
 
 
 def _check_shapes(

@@ -1,4 +1,4 @@
-"""Fit an SVD adapter to contrast pairs."""
+"""Fit an adapter to contrast pairs."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from steerscope.texts.batches import equal_length_batches
 from steerscope.texts.contrasts import ContrastSet
 from steerscope.weights.adapter.adapter import AdapterDesign, SvdAdapter, untrained
 from steerscope.weights.adapter.factors import check_rank, factorise
+from steerscope.weights.adapter.learned import LearnedAdapter, LearnedDesign, untrained_numbers
 from steerscope.weights.adapter.objectives import Objective
 from steerscope.weights.adapter.passes import Ruler, run_with, weight_of
 from steerscope.weights.adapter.records import TrainingRecord
@@ -25,6 +26,21 @@ from steerscope.weights.adapter.training import Trained, TrainingPlan, train
 from steerscope.weights.places import Place
 
 _TEXTS_AT_ONCE = 64
+
+
+Learned = SvdAdapter | LearnedAdapter
+
+
+def fresh_learned(model: LensModel, design: LearnedDesign, seed: int = 0) -> LearnedAdapter:
+    """An adapter of a kind that changes nothing yet.
+
+    Raises:
+        BadValueError: the sizes do not suit a weight.
+        UnsupportedWeightError: the model lacks a weight.
+    """
+    bases = {m: weight_of(model, m).cpu() for m in design.matrices}
+    trained, fixed = untrained_numbers(design, bases, seed)
+    return LearnedAdapter(design, bases, trained, fixed, model.fingerprint, model.name, seed=seed)
 
 
 def fresh_adapter(model: LensModel, design: AdapterDesign, pairs: ContrastSet) -> SvdAdapter:
@@ -70,19 +86,15 @@ class AdapterTrainee:
     """An adapter whose numbers take gradients."""
 
     model: LensModel
-    adapter: SvdAdapter
+    adapter: Learned
 
     def __post_init__(self) -> None:
-        device = self.model.device
+        here = self.adapter.on(self.model.device)
         trained = {
-            m: {n: t.clone().to(device).requires_grad_() for n, t in part.items()}
-            for m, part in self.adapter.parameters.items()
+            m: {n: t.clone().requires_grad_() for n, t in part.items()}
+            for m, part in here.parameters.items()
         }
-        factors = {
-            m: replace(f, **{n: t.to(device) for n, t in vars(f).items()})
-            for m, f in self.adapter.factors.items()
-        }
-        self.adapter = replace(self.adapter, parameters=trained, factors=factors)
+        self.adapter = here.with_parameters(trained)
 
     def __repr__(self) -> str:
         return f"AdapterTrainee({self.adapter.design})"
@@ -104,13 +116,13 @@ def train_adapter(
     model: LensModel,
     splits: tuple[ContrastSet, ContrastSet],
     *,
-    design: AdapterDesign,
+    design: AdapterDesign | LearnedDesign,
     ruler: Ruler,
     objective: Objective | None = None,
     plan: TrainingPlan | None = None,
     checkpoint: Path | None = None,
     progress: Track = silent,
-) -> tuple[SvdAdapter, Trained]:
+) -> tuple[Learned, Trained]:
     """An adapter trained on pairs, and how its training went.
 
     Where the preference on the validation pairs falls with c, the adapter is turned round, so that
@@ -134,7 +146,12 @@ def train_adapter(
         RunError: the checkpoint is of another training.
     """
     plan, objective = plan or TrainingPlan(), objective or Objective()
-    trainee = AdapterTrainee(model, fresh_adapter(model, design, splits[0]))
+    fresh: Learned
+    if isinstance(design, LearnedDesign):
+        fresh = fresh_learned(model, design, plan.seed)
+    else:
+        fresh = fresh_adapter(model, design, splits[0])
+    trainee = AdapterTrainee(model, fresh)
     trained = train(
         model,
         trainee,
@@ -145,13 +162,9 @@ def train_adapter(
         checkpoint=checkpoint,
         progress=progress,
     )
-    found = trainee.adapter
-    parameters = {
-        m: {n: t.detach().cpu() for n, t in part.items()} for m, part in found.parameters.items()
-    }
-    factors = {
-        m: replace(f, **{n: t.cpu() for n, t in vars(f).items()}) for m, f in found.factors.items()
-    }
+    found = trainee.adapter.on(torch.device("cpu"))
+    parameters = {m: {n: t.detach() for n, t in p.items()} for m, p in found.parameters.items()}
     record = TrainingRecord.of(splits, asdict(objective), asdict(plan))
-    adapter = replace(found, parameters=parameters, factors=factors, seed=plan.seed, record=record)
+    found = found.with_parameters(parameters)
+    adapter = replace(found, seed=plan.seed, record=record)
     return (adapter if trained.sign > 0 else adapter.negated()), trained

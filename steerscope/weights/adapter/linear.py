@@ -48,10 +48,11 @@ class LinearChange:
 def every_matrix(model: LensModel) -> tuple[Place, ...]:
     """All weight matrices of all blocks."""
     places = (Place(name, i) for i in range(model.shape.n_layers) for name in WEIGHTS)
-    return tuple(place for place in places if _has(model, place))
+    return tuple(place for place in places if has_matrix(model, place))
 
 
-def _has(model: LensModel, place: Place) -> bool:
+def has_matrix(model: LensModel, place: Place) -> bool:
+    """Whether a block has a weight of that name as plain numbers of its own."""
     try:
         weight_matrix(model, place.name, place.layer)
     except UnsupportedWeightError:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections.abc import Callable
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from steerscope.errors import BadValueError, NotFiniteError, VectorMismatchError
+from steerscope.errors import BackboneWarning, BadValueError, NotFiniteError, VectorMismatchError
 from steerscope.models.fingerprints import same_weights
-from steerscope.models.loading import Original, load_original
+from steerscope.models.lens_model import LensModel
+from steerscope.models.loading import Original, load_model, load_original
+from steerscope.models.matrices import weight_matrix
 from steerscope.runs.outputs import check_folder, marked, write_mark
 from steerscope.runs.whole_files import whole_folder
 from steerscope.weights.adapter.changes import WeightChange
@@ -38,8 +45,8 @@ def merge(source: str | Path, change: WeightChange, coefficient: float, out: str
         UnsupportedWeightError: the architecture keeps a weight where it is not known.
     """
     out = check_merge(source, out, coefficient)
-    original = load_original(source)
-    apply(original, change, coefficient)
+    original, hooked = load_original(source), _Hooked(source)
+    apply(original, change, coefficient, hooked.numbers)
     with whole_folder(out) as unfinished:
         original.network.save_pretrained(unfinished)
         original.tokenizer.save_pretrained(unfinished)
@@ -59,14 +66,43 @@ def check_merge(source: str | Path, out: str | Path, coefficient: float) -> Path
     return check_folder(out, own=marked(_WHAT), inputs=[source])
 
 
+Numbers = Callable[[str, int], Float[Tensor, "d out"]]
+
+
+class _Hooked:
+    """The same model with its weights under common names, loaded if it is asked for one."""
+
+    def __init__(self, source: str | Path) -> None:
+        self.source = source
+
+    @cached_property
+    def model(self) -> LensModel:
+        with warnings.catch_warnings():  # of a model that is only read
+            warnings.simplefilter("ignore", BackboneWarning)
+            return load_model(str(self.source), device="cpu", dtype="float32", check=False)
+
+    def numbers(self, name: str, layer: int) -> Float[Tensor, "d out"]:
+        """A weight matrix."""
+        return weight_matrix(self.model, name, layer).read()
+
+
 @torch.no_grad()
-def apply(original: Original, change: WeightChange, coefficient: float) -> None:
+def apply(
+    original: Original, change: WeightChange, coefficient: float, numbers: Numbers | None = None
+) -> None:
     """Change the weights of an original for good.
+
+    Args:
+        original: the model.
+        change: what is changed.
+        coefficient: c.
+        numbers: a weight by name and block, by which it is found in an architecture that is not known.
 
     Raises:
         VectorMismatchError: the change belongs to another model.
         NotFiniteError: a weight would not be finite.
-        UnsupportedWeightError: the architecture keeps a weight where it is not known.
+        UnsupportedWeightError: the architecture keeps a weight where it cannot be found, or has no
+            bias where the change has one.
     """
     if not same_weights(change.fingerprint, original.fingerprint):
         raise VectorMismatchError(
@@ -74,11 +110,17 @@ def apply(original: Original, change: WeightChange, coefficient: float) -> None:
             f"({original.fingerprint[:12]}); merge it into the model that it was trained on."
         )
     found = change.deltas(coefficient) if coefficient else {}
-    places = [(original.weight(m.name, m.layer), delta) for m, delta in found.items()]
-    for weight, delta in places:
+    places = []
+    for m, delta in found.items():
+        known = partial(numbers, m.name, m.layer) if numbers else None
+        places.append((m, original.held(m.name, m.layer, known), delta))
+    for place, held, delta in places:
+        weight = held.read()
         changed = (weight.double() + delta.dense.double()).to(weight.dtype)
         if not bool(torch.isfinite(changed).all()):
             raise NotFiniteError(
                 f"at coefficient {coefficient:g} a weight is not finite; give a smaller one."
             )
-        weight.copy_(changed)
+        held.write(changed)
+        if delta.bias is not None:
+            held.add_bias(delta.bias, f"weight {place}")

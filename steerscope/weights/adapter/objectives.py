@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from steerscope.errors import BadValueError, UnknownNameError
 
-Link = Literal["log_sigmoid", "raw"]
+Link = Literal["log_sigmoid", "hinge", "tanh", "raw"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +58,14 @@ def preference(now: Response, plain: Response) -> Float[Tensor, " pair"]:
     return gap - before
 
 
+_Linked = Callable[[Tensor, float, float], Tensor]
+# What is lowered of c p, with the steepness β and the place γ.
+LINKS: dict[str, _Linked] = {
+    "log_sigmoid": lambda p, beta, gamma: -F.logsigmoid(beta * (p - gamma)),
+    "hinge": lambda p, beta, gamma: beta * (gamma - p).clamp_min(0.0),
+    "tanh": lambda p, beta, _gamma: -(beta * p).tanh(),
+    "raw": lambda p, _beta, _gamma: -p,
+}
 Aim = Callable[[Response, Response], Float[Tensor, " pair"]]
 AIMS: dict[str, Aim] = {"shift": shift, "separation": separation, "preference": preference}
 
@@ -73,7 +81,8 @@ class Objective:
 
     Attributes:
         aim: `shift`, `separation` or `preference`.
-        link: `log_sigmoid`, -log σ(β (c p - γ)), or `raw`, -c p.
+        link: `log_sigmoid`, -log σ(β (c p - γ)); `hinge`, β max(0, γ - c p); `tanh`,
+            -tanh(β c p), which no pair can pull beyond 1; or `raw`, -c p.
         beta: steepness β, per unit of the aim.
         gamma: γ, in units of the aim.
         coherence: w_c, per nat² per token².
@@ -111,7 +120,7 @@ class Objective:
     def __call__(self, now: Response, plain: Response, sign: int) -> Float[Tensor, " pair"]:
         """The loss of each pair at c = `sign`."""
         p = sign * AIMS[self.aim](now, plain)
-        loss = -p if self.link == "raw" else -F.logsigmoid(self.beta * (p - self.gamma))
+        loss = LINKS[self.link](p, self.beta, self.gamma)
         favoured = 0 if sign > 0 else 1
         loss = loss + self.coherence * shortfall(
             now.per_token[:, favoured], plain.per_token[:, favoured], self.coherence_margin
@@ -140,4 +149,4 @@ def find_objective(aim: str, link: str = "log_sigmoid") -> Objective:
     if link not in get_args(Link):
         raise UnknownNameError("link", link, get_args(Link))
     scale = _SCALES.get(aim, {})
-    return Objective(aim=aim, link="raw" if link == "raw" else "log_sigmoid", **scale)
+    return Objective(aim=aim, link=cast(Link, link), **scale)

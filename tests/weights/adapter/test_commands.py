@@ -9,7 +9,19 @@ from steerscope.models.loading import load_model
 
 def test_an_adapter_is_trained_evaluated_and_merged(run_cli, tiny_folder, words, tmp_path):
     model, out = ["--model", tiny_folder("llama")], tmp_path / "adapter.safetensors"
-    asked = ["--contrasts", words, "--rank", 4, "--epochs", 1, "--layers", "0-1", "--json"]
+    asked = [
+        "--contrasts",
+        words,
+        "--rank",
+        4,
+        "--epochs",
+        1,
+        "--layers",
+        "0-1",
+        "--json",
+        "--pairs",
+        8,
+    ]
     code, printed, said = run_cli("adapter", "train", "--out", out, *model, *asked)
     assert code == 0, said
     result = json.loads(printed)
@@ -40,3 +52,42 @@ def test_an_adapter_is_trained_evaluated_and_merged(run_cli, tiny_folder, words,
     )
     assert code == 2
     assert "unknown aim 'love'" in said
+
+
+def test_lora_of_matrices_that_share_a_module_is_trained_saved_and_merged(
+    run_cli, tiny_folder, words, tmp_path
+):
+    model, out = ["--model", tiny_folder("gpt2")], tmp_path / "lora.safetensors"
+    asked = ["--kind", "lora", "--rank", 2, "--matrices", "q,v", "--layers", "1", "--pairs", 6]
+    code, printed, said = run_cli(
+        "adapter",
+        "train",
+        "--out",
+        out,
+        *model,
+        "--contrasts",
+        words,
+        *asked,
+        "--epochs",
+        1,
+        "--json",
+    )
+    assert code == 0, said
+    assert json.loads(printed)["parameters"] == 2 * 2 * (32 + 32)
+    code, _, said = run_cli("adapter", "merge", out, *model, "--out", tmp_path / "merged")
+    assert code == 0, said
+    code, _, said = run_cli(
+        "adapter",
+        "train",
+        "--out",
+        out,
+        *model,
+        "--contrasts",
+        words,
+        "--kind",
+        "lora",
+        "--turn",
+        "both",
+    )
+    assert code == 2
+    assert "it is of svd adapters and this is lora" in said

@@ -1,0 +1,238 @@
+"""A plan with everything it names loaded and checked, directions found and the run started."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from steerscope.directions import METHODS, Direction
+from steerscope.directions.finding import find_directions
+from steerscope.engine.gathering import gather
+from steerscope.engine.generation import Continuation, generation_plan
+from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.extraction.activations import Contrast
+from steerscope.extraction.reading import ReadToken
+from steerscope.judges import Judge
+from steerscope.models.chat_templates import in_chat
+from steerscope.models.lens_model import LensModel
+from steerscope.models.loading import load_model
+from steerscope.models.provenance import provenance_of
+from steerscope.progress import Track
+from steerscope.runs.results import Run, check_run_folder
+from steerscope.sites import Site, check_stream
+from steerscope.steering.interventions import Cell
+from steerscope.studies.bench import Bench, Decoding, Material
+from steerscope.studies.judging import Judging, Question, find_judge
+from steerscope.studies.steering.nulls import NULL
+from steerscope.studies.steering.plan import GRID, Plan, StudyPlan
+from steerscope.studies.steering.search import (
+    resolved,
+)
+from steerscope.studies.steering.texts import Texts, load_texts, most_texts
+from steerscope.texts.chats import as_chat
+from steerscope.texts.contrasts import ContrastSet, load_contrasts
+
+_UNSEEN = (
+    "prompt",
+    "generated",
+    "steps",
+    "last",
+)  # scopes by where a prompt ends and writing begins
+_SAMPLING = ("samples", "top_k", "top_p", "min_p", "repetition_penalty")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan with everything it names loaded and checked, directions found, the run started.
+
+    Attributes:
+        plain: what the model wrote without steering so far, by prompt and number of the sample.
+    """
+
+    plan: Plan
+    model: LensModel
+    texts: Texts
+    judge: Judge
+    found: dict[Site, Contrast]
+    directions: dict[int, Direction]
+    run: Run
+    progress: Track
+    plain: dict[tuple[str, int], Continuation] = field(default_factory=dict)
+
+    @property
+    def search(self) -> str:
+        """How the layer and dose are searched for."""
+        return self.plan.search if isinstance(self.plan, StudyPlan) else GRID
+
+    def measure(self, split: str, cells: Sequence[Cell], first: int | None = None) -> None:
+        """Measure conditions on one split, or on its first so many prompts."""
+        of = "test" if split == NULL else split
+        prompts, pairs = (getattr(part, of) for part in (self.texts.prompts, self.texts.pairs))
+        bench = self.bench(Material(split, prompts, pairs, first))
+        bench.measure(cells, progress=self.progress)
+
+    def bench(self, material: Material) -> Bench:
+        """What measures conditions on these texts, into the run."""
+        plan = self.plan
+        decoding = Decoding(plan.n_new, plan.sampler, plan.samples)
+        return Bench(self.model, self.judge, material, self.run, decoding, self.plain)
+
+
+def prepare(
+    plan: Plan, out: str | Path, machine: tuple[str | None, str | None], progress: Track
+) -> Prepared:
+    """Load and check what a plan names, find its directions and start or continue its run.
+
+    Args:
+        plan: what decides the numbers.
+        out: the run directory.
+        machine: device and memory, as in `load_model`.
+        progress: shows the loops.
+
+    Raises:
+        SteerscopeError: any of the input errors; nothing is written before the input is checked.
+    """
+    if plan.method not in METHODS:
+        raise UnknownNameError("method", plan.method, METHODS)
+    read = ReadToken.parse(plan.read)
+    check_run_folder(out)
+    texts = load_texts(plan)
+    device, memory = machine
+    model = load_model(
+        plan.model,
+        backbone=plan.backbone,
+        dtype=plan.dtype,
+        device=device,
+        memory=memory,
+        bos=plan.bos,
+        revision=plan.revision,
+    )
+    plan = replace(plan, dtype=model.dtype_name)
+    source = texts.contrasts.sha256
+    texts = texts.in_chat(model, plan.chat).repeated(plan.samples)
+    sites = sites_at(model, plan.stream, plan.layers)
+    plan = _with_search(plan, model, len(sites) * len(texts.prompts.select.prompts))
+    judging = find_judge(question_of(plan, texts, len(sites)), model, out)
+    judge = judging.judge
+    _check_scope(plan, judge)
+    _log.info("memory: %s", generation_plan(model, texts.longest(model, plan.n_new), plan.n_new)[0])
+    other = _other_pairs(plan, model)
+    methods = [plan.method, *(["other_concept"] if other else [])]
+    found = gather(
+        model, texts.pairs.fit, sites, methods, read=read, other=other, progress=progress
+    )
+    there = find_directions(plan.method, found, seed=plan.seed, every=plan.layers is not None)
+    found = {site: found[site] for site in there}
+    directions = {site.layer: direction for site, direction in there.items()}
+    run = _start(out, plan, (model, texts, source), judging)
+    judging.keep(run)
+    return Prepared(plan, model, texts, judge, found, directions, run, progress)
+
+
+def _start(
+    out: str | Path, plan: Plan, given: tuple[LensModel, Texts, str], judging: Judging
+) -> Run:
+    """The run of a plan; `given` holds the hash of the contrast set before any chat template."""
+    model, texts, source = given
+    judge = judging.judge
+    parts = ("fit", "select", "test")
+    return Run.start(
+        out,
+        {
+            "kind": type(plan).__name__,
+            **_settings(plan),
+            "contrasts_sha256": texts.contrasts.sha256,
+            "prompts_sha256": [texts.prompts.select.sha256, texts.prompts.test.sha256],
+            "effect": asdict(judge.effect),
+            **judging.settings,
+        },
+        provenance=provenance_of(model)
+        | {
+            "n_pairs": {part: len(getattr(texts.pairs, part)) for part in parts},
+            "n_prompts": {part: len(getattr(texts.prompts, part)) for part in parts[1:]},
+            "groups": {
+                part: {
+                    "pairs": getattr(texts.pairs, part).groups,
+                    "prompts": getattr(texts.prompts, part).groups,
+                }
+                for part in parts[1:]
+            },
+            "contrasts_source_sha256": source,
+        },
+    )
+
+
+def _with_search(plan: Plan, model: LensModel, texts_of_a_dose: int) -> Plan:
+    """The plan with the search that it comes to, which is a part of what a run is."""
+    if not isinstance(plan, StudyPlan):
+        return plan
+    n_parameters = sum(p.numel() for p in model.transformer.parameters())
+    n_texts = 2 * len(plan.doses) * texts_of_a_dose
+    return replace(plan, search=resolved(plan.search, n_texts, plan.n_new, n_parameters))
+
+
+def question_of(plan: Plan, texts: Texts, n_layers: int) -> Question:
+    """What a judge is to tell."""
+    return Question(
+        plan.judge,
+        plan.judge_labels,
+        texts.contrasts,
+        texts.pairs,
+        texts.all_prompts,
+        plan.n_new,
+        plan.seed,
+        plan.judge_url,
+        most_texts(plan, texts, n_layers),
+    )
+
+
+def _check_scope(plan: Plan, judge: Judge) -> None:
+    """Refuse a scope at which texts that are given, and not written, are not steered as a text is."""
+    blind = [kind for kind in _UNSEEN if kind in plan.scope]
+    if blind and not judge.effect.is_share:
+        raise BadValueError(
+            f"scope {plan.scope}: without a judge of text the effect is read off pairs that are given "
+            f"and not written, where {blind[0]!r} means something else; use the scope all, or a "
+            "contrast set that a judge can read."
+        )
+
+
+def _other_pairs(plan: Plan, model: LensModel) -> ContrastSet | None:
+    """The fit pairs of another concept, if the plan names one."""
+    if not isinstance(plan, StudyPlan) or plan.other is None:
+        return None
+    pairs = load_contrasts(plan.other).split(plan.seed, plan.grouping).fit
+    return in_chat(model, pairs, plan.chat)
+
+
+def _settings(plan: Plan) -> dict[str, Any]:
+    """The plan without what is not asked for, so that runs from before it could be asked continue."""
+    usual: dict[str, Any] = {"chat": None, "bos": "auto", "revision": None, "all_layers": False}
+    usual |= {"judge": None, "judge_labels": None, "instruction": None}
+    usual |= {"examples": StudyPlan.examples}
+    usual |= {name: getattr(Plan, name) for name in _SAMPLING}
+    usual |= {"search": GRID}
+    chat = as_chat(plan.chat)
+    settings = asdict(plan) | {"chat": None if chat is None else chat.stored()}
+    del settings["judge_url"]  # where the judge is asked, not what it says
+    return {k: v for k, v in settings.items() if k not in usual or v != usual[k]}
+
+
+def sites_at(model: LensModel, stream: str, layers: Sequence[int] | None) -> list[Site]:
+    """Sites of one stream at the given layers; None for every layer that has it.
+
+    Raises:
+        UnknownNameError: no such stream.
+        UnsupportedSiteError: a layer is out of range, or no layer has the stream.
+    """
+    name = check_stream(stream)
+    sites = [Site(name, layer) for layer in layers or range(model.shape.n_layers)]
+    if layers is None:
+        sites = [s for s in sites if model.has(s)] or sites[:1]
+    for site in sites:
+        model.check(site)
+    return sites

@@ -1,7 +1,7 @@
 // One prompt under up to four conditions, side by side, as they are written.
 import { post, stream } from "./api.js";
 import { conditionForm } from "./conditions.js";
-import { choice, copy, guarded, h, labelled, notice, number, round, save } from "./dom.js";
+import { choice, copy, guarded, h, keepingFocus, labelled, notice, number, round, save } from "./dom.js";
 import { asCommands, asPython, defaultSite, empty, label, remember, shared, state, steering } from "./state.js";
 import { csv, differing, shuffled, wilson } from "./words.js";
 
@@ -16,7 +16,7 @@ export function arena(section) {
 }
 
 function changed() { remember(); }
-function redraw() { arena(box); }
+function redraw() { keepingFocus(box, () => arena(box)); }
 
 function form() {
   const prompt = h("textarea", {

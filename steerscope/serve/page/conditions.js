@@ -19,7 +19,7 @@ export function conditionForm(condition, place, changed, redraw) {
     parts.push(h("label", { class: "wide" }, "Instruction", h("textarea", { rows: 2, value: condition.instruction, oninput: (e) => set("instruction")(e.target.value) })));
   }
   if (condition.kind === "vector") parts.push(...vectorParts(condition, set, again));
-  return h("fieldset", {}, h("legend", {}, `${place + 1}: ${label(condition)}`), h("div", { class: "row" }, parts),
+  return h("fieldset", {}, h("legend", {}, `${place + 1}: `, h("span", {}, label(condition))), h("div", { class: "row" }, parts),
     h("button", { type: "button", disabled: state.conditions.length < 2, "aria-label": `Remove condition ${place + 1}`, onclick: () => { state.conditions.splice(place, 1); changed(); redraw(); } }, "Remove"));
 }
 
@@ -30,7 +30,7 @@ function vectorParts(condition, set, again) {
     labelled("Site", choice(sites, condition.site, again("site"))),
   ];
   if (condition.operator !== "project_out") {
-    parts.push(labelled("Dose", number(condition.dose, { step: 0.25, oninput: (e) => { if (e.target.value !== "") set("dose")(Number(e.target.value)); }, onchange: () => again("dose")(condition.dose) })));
+    parts.push(labelled("Dose", number(condition.dose, { step: 0.25, oninput: (e) => { if (e.target.value !== "") { set("dose")(Number(e.target.value)); e.target.closest("fieldset").querySelector("legend span").textContent = label(condition); } } })));
     parts.push(turns(condition.operator) ? h("span", { class: "small" }, "degrees") : labelled("Unit", choice(UNITS, condition.unit, again("unit"))));
   }
   parts.push(labelled("Operator", choice(OPERATORS, condition.operator, again("operator"))));

@@ -1,16 +1,17 @@
 // One vector turned by hand: where, how much, and what the next word becomes.
 import { get, post } from "./api.js";
 import { OPERATORS, SCOPES } from "./conditions.js";
-import { choice, debounced, guarded, h, labelled, round, s } from "./dom.js";
+import { choice, debounced, guarded, h, keepingFocus, labelled, round, s } from "./dom.js";
 import { bars } from "./draw.js";
 import { cellsOf, isBroken } from "./runs.js";
 import { defaultSite, empty, remember, shared, sitesOf, state, turns } from "./state.js";
 
 const MOST_DOSE = 4, SIZE = 260;
-let box = null, response = null, run = null, latest = 0;
+let box = null, toShow = null, response = null, run = null, latest = 0;
 
 export async function dials(section, show) {
   box = section;
+  toShow = show;
   if (!shared.vectors.length) { section.replaceChildren(h("p", {}, "There is no vector yet; the view Vectors finds one.")); return; }
   if (!sitesOf(state.vector).length) state.vector = shared.vectors[0].id;
   if (!sitesOf(state.vector).some((x) => x.site === state.site)) state.site = defaultSite(state.vector);
@@ -22,7 +23,7 @@ export async function dials(section, show) {
   if (shared.has_runs) await guarded(loadRun);
 }
 
-const redraw = () => guarded(() => dials(box));
+const redraw = () => guarded(() => keepingFocus(box, () => dials(box, toShow)));
 const short = (x) => (x === null ? "unknown" : x === 0 ? "0" : Number(x.toPrecision(2)).toString());
 const changed = () => { remember(); update(); };
 

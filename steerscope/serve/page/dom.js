@@ -35,6 +35,15 @@ export function number(value, attributes) { return h("input", { type: "number", 
 
 export function notice(text) { document.getElementById("notice").textContent = text || ""; }
 
+// Draw a section anew; who was in a control of it is in the same one afterwards.
+export function keepingFocus(section, work) {
+  const controls = () => [...section.querySelectorAll("button, select, input, textarea, [tabindex]")];
+  const place = controls().indexOf(document.activeElement);
+  const found = work();
+  if (place >= 0) controls()[place]?.focus();
+  return found;
+}
+
 export async function guarded(work) {
   try { notice(""); return await work(); } catch (error) {
     if (error.name !== "AbortError") notice(error.message);

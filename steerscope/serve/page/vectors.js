@@ -24,7 +24,7 @@ function list() {
     return h("tr", {}, h("th", { scope: "row" }, v.id), h("td", {}, v.sites.length > 1 ? `${v.sites.length} sites, usually ${v.default.join(", ")}` : at.site),
       h("td", {}, at.method), h("td", {}, round(at.natural)), h("td", {}, v.model), h("td", {}, v.n_pairs ? `${v.n_pairs} pairs of ${v.contrasts}, ${v.read}` : v.contrasts),
       h("td", {}, h("span", { class: "row" },
-        button(`What ${v.id} speaks for`, "Lens", () => guarded(() => drawLens(v.id))),
+        button(`Lens of ${v.id}`, "Lens", () => guarded(() => drawLens(v.id))),
         ...["safetensors", "gguf"].map((f) => button(`Download ${v.id} as ${f}`, f, () => guarded(async () => save(`${v.id}.${f}`, await fetchBlob(`/v1/vectors/${encodeURIComponent(v.id)}/file?format=${f}`))))),
         button(`Remove ${v.id}`, "Remove", () => guarded(async () => { await remove(`/v1/vectors/${encodeURIComponent(v.id)}`); redraw(); })))));
   });

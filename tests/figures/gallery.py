@@ -297,5 +297,7 @@ EXAMPLES: dict[str, Callable[[], go.Figure]] = {
     "transfer_at_one_kl": lambda: figures.transfer_at_one_kl(
         GAINS, words="share gained (points)", kl=0.2
     ),
-    "transfer_responses": lambda: figures.transfer_responses(TRANSFER, {"target": "share"}),
+    "transfer_responses": lambda: figures.transfer_responses(
+        TRANSFER, {"target": "positive class (share)"}
+    ),
 }

@@ -40,13 +40,14 @@ def chat(
 ) -> None:
     """Talk to a steered model: /dose, /vector, /compare, /save; /help says more."""
     from steerscope.cli.talking import Talk
+    from steerscope.progress import bar
     from steerscope.serve.shelf import Shelf
     from steerscope.serve.starting import add_files, add_found, usual_finds
 
     sampler = drawing.sampler(writing)
     loaded, shelf = loading.load(model), Shelf()
     add_files(shelf, loaded, vector or [])
-    add_found(shelf, loaded, usual_finds(model, vector, find))
+    add_found(shelf, loaded, usual_finds(model, vector, find), progress=bar)
     first = next((v.name for v in shelf), None)
     talk = Talk(loaded, shelf, sampler, writing.n_new, vector=first, dose=dose, compare=compare)
     talk.cell()  # refuses what does not go together before anything is typed

@@ -75,14 +75,19 @@ def _facts(lines: Sequence[str]) -> str:
     return f'<ul class="facts">{items}</ul>' if items else ""
 
 
+def _answers(lines: Sequence[str]) -> str:
+    """Lines of the answer, in the section that the audit compares with the rows."""
+    return f'<section class="answer">{_facts(lines)}</section>' if lines else ""
+
+
 def _answer(run: Run, f: Findings) -> list[str]:
     """What was found, in lines; those that few ask for behind a fold."""
     lines = [*answer(f), *_several_layers(run, f)]
     later = [line for line in lines if line.startswith(_LATER)]
     return [
         _heading("answer"),
-        f'<section class="answer">{_facts([line for line in lines if line not in later])}</section>',
-        folded("More of the answer: nulls, correction for the choice, slope", _facts(later)),
+        _answers([line for line in lines if line not in later]),
+        folded("More of the answer: nulls, correction for the choice, slope", _answers(later)),
         folded("The rule of the sentence", _facts(rule(f))),
     ]
 

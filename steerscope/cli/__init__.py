@@ -18,6 +18,7 @@ from steerscope.cli.adapter import adapter
 from steerscope.cli.bench import bench
 from steerscope.cli.calibrate import calibrate
 from steerscope.cli.claims import claims
+from steerscope.cli.dilemmas import dilemmas
 from steerscope.cli.doctor import doctor
 from steerscope.cli.endings import STOPPED, Ending, check_arguments
 from steerscope.cli.helping import Group, furnished
@@ -73,6 +74,7 @@ for command in (
     tools.eigengap,
     jobs.sweep,
     bench,
+    dilemmas,
     tools.steer,
     calibrate,
     tools.lens,

@@ -32,6 +32,7 @@ from steerscope.cli.serve import serve
 from steerscope.cli.shared import say
 from steerscope.cli.styles import styles
 from steerscope.cli.texts import texts
+from steerscope.cli.tokenizers import tokenizers
 from steerscope.cli.weights import weights
 
 app = typer.Typer(
@@ -78,6 +79,7 @@ for command in (
     tools.steer,
     calibrate,
     tools.lens,
+    tokenizers,
     jobs.figures,
     texts,
     jobs.audit,

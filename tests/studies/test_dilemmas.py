@@ -152,30 +152,33 @@ def test_a_plan_needs_both_signs_and_known_techniques():
             DilemmaPlan(model="m", contrasts="c", dilemmas="d", **wrong)
 
 
-TECHNIQUES = DilemmaPlan(model="m", contrasts="c", dilemmas="d").techniques
+def test_a_run_that_was_stopped_asks_only_what_it_lacks(load, words, tmp_path):
+    from steerscope.studies.dilemmas.measure import run_dilemmas
+
+    path, model = write(tmp_path / "d.csv", dilemma_rows_of(2)), load()
+    plan = DilemmaPlan(
+        model="tiny", contrasts=str(words), dilemmas=str(path), kl=1e-3, n_pairs=4, epochs=1,
+        answers=("w10", "w20"), coefficients=(-1.0, 1.0), techniques=("lora", "prompting"),
+    )  # fmt: skip
+    run = run_dilemmas(tmp_path / "run", plan, model=model)
+    said = sentences(value_table(run), answered_table(run), plan.value, plan.kl)
+    assert all("is not known" in line for line in said[1:])  # a random model answers nothing
+    stored = run.table()
+    assert set(stored.method) == {"plain", "lora", "prompting"}
+    assert run_dilemmas(tmp_path / "run", plan, model=model).table().equals(stored)
 
 
-@pytest.mark.parametrize(
-    "techniques", [("lora", "prompting"), pytest.param(TECHNIQUES, marks=pytest.mark.slow)]
-)
-def test_techniques_are_learned_from_pairs_and_asked_in_one_command(
-    techniques, run_cli, tiny_folder, words, tmp_path
+@pytest.mark.slow
+def test_every_technique_is_learned_from_pairs_and_asked_in_one_command(
+    run_cli, tiny_folder, words, tmp_path
 ):
     path = write(tmp_path / "d.csv", dilemma_rows_of(3))
-    asked = [
+    plan = DilemmaPlan(model="m", contrasts="c", dilemmas="d")
+    code, printed, said = run_cli(
         "dilemmas", path, "--model", tiny_folder("llama"), "--contrasts", words, "--kl", 1e-3,
         "--n-pairs", 6, "--epochs", 1, "--answers", "w10,w20", "--coefficients", 1,
-        "--techniques", ",".join(techniques), "--out", tmp_path / "run", "--json",
-    ]  # fmt: skip
-    code, printed, said = run_cli(*asked)
+        "--out", tmp_path / "run", "--json",
+    )  # fmt: skip
     assert code == 0, said
     found = json.loads(printed)
-    techniques = {row["technique"] for row in found["values"]}
-    assert techniques == set(DilemmaPlan(model="m", contrasts="c", dilemmas="d").techniques)
-    assert all(
-        "is not known" in line for line in found["said"][1:8]
-    )  # a random model answers nothing
-    stored = Run.open(tmp_path / "run").table()
-    code, again, said = run_cli(*asked)
-    assert code == 0, said
-    assert Run.open(tmp_path / "run").table().equals(stored)
+    assert {row["technique"] for row in found["values"]} == set(plan.techniques)

@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: env report figures test lint docs bench
+.PHONY: env report serve figures test lint docs bench
 .DEFAULT_GOAL := report
 
 env: .venv/.complete
@@ -16,6 +16,9 @@ env: .venv/.complete
 
 report: .venv/.complete
 	$(BIN)/steerscope report
+
+serve: .venv/.complete
+	$(BIN)/steerscope serve
 
 figures: export GOMP_SPINCOUNT = 20000
 figures: .venv/.complete

@@ -52,7 +52,7 @@ DOORS = {
     "plotly": {"figures", "report"},
     "pyarrow": set(),
     "typer": {"cli"},
-    "rich": {"progress.py", "cli/texts.py"},
+    "rich": {"progress.py", "cli/texts.py", "cli/chat.py"},
     "safetensors": {"directions", "weights/adapter/files.py", "sae"},
     "peft": {"weights/adapter/lora.py"},
     "lm_eval": {"studies/benchmarks"},

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "pages"
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 NOT_HERE = {
+    "needs a server",
     "on a fresh clone",
     "needs a model hub",
     "needs lm-eval",
@@ -40,11 +41,15 @@ def run_commands(text: str) -> None:
 
 
 SHORT = {  # seconds; the others take minutes together
+    "bibliography.md",
     "concepts.md",
+    "differences.md",
+    "glossary.md",
     "statistics.md",
     "recipes/gates_and_schedules.md",
     "recipes/geometry.md",
     "recipes/sae.md",
+    "serving.md",
 }
 
 

@@ -17,6 +17,7 @@ from steerscope.cli import experiments, jobs, sae_use, tools
 from steerscope.cli.adapter import adapter
 from steerscope.cli.bench import bench
 from steerscope.cli.calibrate import calibrate
+from steerscope.cli.chat import chat
 from steerscope.cli.claims import claims
 from steerscope.cli.dilemmas import dilemmas
 from steerscope.cli.doctor import doctor
@@ -86,6 +87,7 @@ for command in (
     experiments.run,
     experiments.verify,
     serve,
+    chat,
 ):
     app.command()(command)
 app.add_typer(weights, name="weights")

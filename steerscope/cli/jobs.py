@@ -28,6 +28,7 @@ from steerscope.cli.shared import (
     MaxTest,
     Nulls,
     ScopeText,
+    SecondModel,
     finish,
     numbers,
     table,
@@ -39,6 +40,13 @@ if TYPE_CHECKING:
     from steerscope.studies.steering.plan import StudyPlan
 
 
+Search = Annotated[
+    str,
+    typer.Option(
+        help="grid: every layer and dose on all prompts; adaptive: the best go on to more prompts; "
+        "auto: adaptive where the grid would take hours"
+    ),
+]
 AllLayers = Annotated[
     bool,
     typer.Option("--all-layers", help="steer all layers at once as well, with shares of the doses"),
@@ -60,6 +68,7 @@ def report(
     writing: Writing,
     drawing: Drawing,
     judged: Judged,
+    second_model: SecondModel = None,
     max_select: MaxSelect = 120,
     max_test: MaxTest = 240,
     nulls: Nulls = 19,
@@ -68,13 +77,7 @@ def report(
     ] = None,
     asking: Asking,
     all_layers: AllLayers = False,
-    search: Annotated[
-        str,
-        typer.Option(
-            help="grid: every layer and dose on all prompts; adaptive: the best go on to more prompts; "
-            "auto: adaptive where the grid would take hours"
-        ),
-    ] = "auto",
+    search: Search = "auto",
     talk: Talk,
     loading: Loading,
     as_json: Json = False,
@@ -98,6 +101,7 @@ def report(
         **writing.settings(),
         **drawing.settings(),
         **judged.settings(),
+        second_model=second_model,
         **asking.settings(),
         **loading.settings(),
         scope=scope,
@@ -214,6 +218,7 @@ def sweep(
     scope: ScopeText = "all",
     writing: Writing,
     judged: Judged,
+    second_model: SecondModel = None,
     max_select: MaxSelect = 120,
     all_layers: AllLayers = False,
     talk: Talk,
@@ -237,6 +242,7 @@ def sweep(
         **recipe.settings(),
         **writing.settings(),
         **judged.settings(),
+        second_model=second_model,
         **loading.settings(),
         scope=scope,
         doses=tuple(numbers(doses, float, "doses")),

@@ -83,6 +83,12 @@ JudgeUrl = Annotated[
         "key is read from STEERSCOPE_JUDGE_KEY"
     ),
 ]
+SecondModel = Annotated[
+    str | None,
+    typer.Option(
+        help="another model, under which what is written must stay about as likely as without steering"
+    ),
+]
 JudgeLabels = Annotated[
     str | None,
     typer.Option(help="labelled texts for the judge and its card, JSON lines or CSV: text, label"),

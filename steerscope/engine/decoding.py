@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
@@ -16,6 +16,7 @@ from steerscope.engine.sampling import Greedy, Sampler, penalised
 from steerscope.models.caches import Cache, Recompute
 from steerscope.models.lens_model import LensModel
 from steerscope.models.plain_pass import PlainPass
+from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Rows, attach_cells
 
 _FULL_ENOUGH = 2 / 3  # share of the rows of a batch that must go on, else the others are taken out
@@ -35,6 +36,7 @@ class Row:
         n_new: tokens to add at most.
         sampler: how each is chosen.
         until: strings of which the first that is written ends it.
+        states: what the last block gave at each step, where that is kept.
     """
 
     cell: int
@@ -48,6 +50,7 @@ class Row:
     written: list[int] = field(default_factory=list)
     ended: bool = False
     finite: bool = True
+    states: list[Tensor] = field(default_factory=list)
 
     @property
     def goes_on(self) -> bool:
@@ -67,8 +70,16 @@ def histories(rows: Sequence[Row]) -> list[list[int]]:
     return [ids + ids[-1:] * (longest - len(ids)) for ids in whole]
 
 
+class States(dict[tuple[int, int], Float[Tensor, "_ d"]]):
+    """What the last block gave where each token was drawn, by numbers of condition and prompt.
+
+    Their unembedding is the distribution that the tokens were drawn from, so that it need not be
+    computed by a second run.
+    """
+
+
 class Decoder:
-    """Decodes groups of rows in step with their length."""
+    """Decodes groups of rows in step with their length; into `states`, if any, goes what it saw."""
 
     def __init__(
         self,
@@ -76,16 +87,29 @@ class Decoder:
         cells: Sequence[Cell],
         use_cache: bool,
         tokens_at_once: int,
+        states: States | None = None,
     ) -> None:
         self.tokens_at_once = tokens_at_once
+        self.states = states
+        self._seen: Float[Tensor, "row d"] | None = None
         self.model, self.cells = model, cells
         self.use_cache = use_cache and not model.offer.no_cache
         nowhere = torch.empty(0, dtype=torch.long, device=model.device)
         self.rows_of = [Rows(nowhere) for _ in cells]
 
-    def attached(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def attached(self) -> Iterator[None]:
         """Every condition's interventions, each on the rows that `_pass` assigns to it."""
-        return attach_cells(self.model, list(zip(self.cells, self.rows_of, strict=True)))
+        with ExitStack() as stack:
+            pairs = list(zip(self.cells, self.rows_of, strict=True))
+            stack.enter_context(attach_cells(self.model, pairs))
+            if self.states is not None:
+                last = Site("resid_post", self.model.shape.n_layers - 1)
+                stack.enter_context(self.model.hook(last, self._see))  # after every condition
+            yield
+
+    def _see(self, residual: Float[Tensor, "row pos d"]) -> None:
+        self._seen = residual[:, -1].clone()
 
     def run(self, rows: Sequence[Row]) -> None:
         """Continue rows that are sorted by prompt length until each has ended."""
@@ -109,6 +133,13 @@ class Decoder:
             if len(kept) < len(active):
                 active = [active[i] for i in kept]
                 cache.keep(torch.tensor(kept, dtype=torch.long, device=self.model.device))
+        if self.states is not None:
+            # the last was seen without a token where the model ended the text by itself
+            for row in rows:
+                if row.written:
+                    at = (row.cell, row.prompt)
+                    self.states[at] = torch.stack(row.states[: len(row.written)])
+                row.states.clear()
 
     def _parts_by_prompt(self, rows: Sequence[Row], length: int) -> Iterator[list[Row]]:
         """The rows of as many prompts as one pass may hold, which are neighbours."""
@@ -192,6 +223,9 @@ class Decoder:
         logits = last_logits[:, -1].float()
         live = [i for i, row in enumerate(rows) if row.goes_on]
         going = [rows[i] for i in live]
+        if self._seen is not None:
+            for row, state in zip(going, self._seen[self._tensor(live)], strict=True):
+                row.states.append(state)
         if len(live) < len(rows):
             logits = logits[self._tensor(live)]
         finite = torch.isfinite(logits.amax(dim=-1))  # a NaN is its row's maximum

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from steerscope.engine.continuations import Continuation, Continuations
-from steerscope.engine.decoding import Decoder, Row
+from steerscope.engine.decoding import Decoder, Row, States
 from steerscope.engine.sampling import Greedy, Sampler, check_samples
 from steerscope.errors import BadValueError, NotFiniteError
 from steerscope.models.lens_model import LensModel, TextOrIds
@@ -100,12 +100,14 @@ def attempt(  # noqa: PLR0913 - each is a choice of its own
     use_cache: bool = True,
     numbers: Sequence[int] | None = None,
     until: Sequence[str] = (),
+    states: States | None = None,
     progress: Track = silent,
 ) -> list[list[Continuation]]:
     """`generate`, but where logits are no numbers the row ends, marked as not finite: for sweeps.
 
     A prompt may stand several times among the prompts; `numbers` then tells its samples apart, each
     with random numbers of its own. A row ends as soon as its text holds one of the strings `until`.
+    `states`, if any are given, are filled with what the last block gave where each token was drawn.
 
     Raises:
         PromptTooLongError: a prompt and its continuation do not fit into the context.
@@ -120,7 +122,7 @@ def attempt(  # noqa: PLR0913 - each is a choice of its own
     longest = max((len(row.ids) for row in rows), default=0)
     plan, tokens_at_once = generation_plan(model, longest, n_new, batch_size or _ROWS_AT_ONCE)
     acting = [on_activations(cell) for cell in cells]
-    decoder = Decoder(model, acting, use_cache, tokens_at_once)
+    decoder = Decoder(model, acting, use_cache, tokens_at_once, states)
     groups = [rows[start : start + plan.rows] for start in range(0, len(rows), plan.rows)]
     with model.turn.using(), decoder.attached():
         for group in progress(groups, "generating"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -80,6 +80,7 @@ def written_scores(
     prompts: Sequence[TextOrIds],
     cells: Sequence[Cell],
     written: Sequence[Sequence[Sequence[int]]],
+    states: Mapping[tuple[int, int], Float[Tensor, "_ d"]] | None = None,
 ) -> WrittenScores:
     """Scores of what each condition wrote after each prompt, teacher-forced.
 
@@ -94,6 +95,8 @@ def written_scores(
         prompts: texts, or token ids where no condition says anything.
         cells: the conditions.
         written: tokens of each condition after each prompt.
+        states: what the last block gave where they were drawn, as far as that was kept; a text without
+            runs again under its condition.
 
     Raises:
         MemoryBudgetError: not one text fits into the memory.
@@ -122,7 +125,8 @@ def written_scores(
             new = [row + row[-1:] * (longest - len(row)) for row in rows]
             device = model.device
             pair = (torch.tensor(which, device=device), torch.tensor(new, device=device))
-            _score_batch(model, acting, part, plain.continued(*pair), found)
+            kept = [(states or {}).get((text.cell, text.prompt)) for text in part]
+            _score_batch(model, acting, part, plain.continued(*pair), kept, found)
     return found
 
 
@@ -135,6 +139,7 @@ def _score_batch(
     cells: Sequence[Cell],
     texts: Sequence[_Text],
     plain: PlainPass,
+    states: Sequence[Float[Tensor, "_ d"] | None],
     found: WrittenScores,
 ) -> None:
     """Score texts after prompts of one length; `plain` holds them, the short ones filled up at the end."""
@@ -148,7 +153,11 @@ def _score_batch(
     said: dict[int, list[int]] = {}
     for place, text in enumerate(texts):
         found.nll[text.cell, text.prompt] = -float(chosen[place, : text.n_written].mean())
-        if text.seen is not None:
+        state = states[place]
+        if state is not None:
+            q = log_q[place : place + 1, : text.n_written]
+            _keep_divergences(text, model.unembed(state)[None], q, found)
+        elif text.seen is not None:
             said.setdefault(len(text.as_seen().tokens), []).append(place)
         elif cells[text.cell].interventions:
             block = plain.first_run(_first_block(cells[text.cell], text.start))
@@ -191,11 +200,18 @@ def _score_said(
         logits = model.forward(tokens, last=last + 1)[:, :-1]
     for place, text in enumerate(texts):
         n = text.n_written
-        steered, q = logits[place : place + 1, -n:], log_q[place : place + 1, :n]
-        apart = divergences_from_log_q(
-            steered, q, torch.zeros(1, dtype=torch.long, device=q.device)
-        )
-        found.keep(text, [values[0].cpu() for values in apart])
+        _keep_divergences(text, logits[place : place + 1, -n:], log_q[place : place + 1, :n], found)
+
+
+def _keep_divergences(
+    text: _Text,
+    steered: Float[Tensor, "1 token vocab"],
+    log_q: Float[Tensor, "1 token vocab"],
+    found: WrittenScores,
+) -> None:
+    """The divergences of one text from plain, into what is found."""
+    itself = torch.zeros(1, dtype=torch.long, device=log_q.device)
+    found.keep(text, [d[0].cpu() for d in divergences_from_log_q(steered, log_q, itself)])
 
 
 @contextmanager

@@ -27,6 +27,7 @@ METRICS = (
     "repetition",
     "changed",
     "nll_plain",
+    "nll_second",
     "shown",
     "judge_score",
 )

@@ -9,7 +9,6 @@ from steerscope.figures.diagnostics import (
     token_effects,
 )
 from steerscope.figures.doses import dose_fan, dose_phase_diagram
-from steerscope.figures.drift import drift_radar
 from steerscope.figures.features import (
     feature_diffusion,
     feature_overlap,
@@ -26,6 +25,7 @@ from steerscope.figures.landscapes import activation_landscape
 from steerscope.figures.lens import lens_map
 from steerscope.figures.methods import method_forest
 from steerscope.figures.predictors import predictor_league
+from steerscope.figures.side_effects import side_effects
 from steerscope.figures.styles import sink_leak, style_cosines
 from steerscope.figures.sweeps import dose_response, kl_by_depth, layer_sweep, sweet_spot_map
 from steerscope.figures.transfer import transfer_at_one_kl, transfer_responses
@@ -38,7 +38,6 @@ __all__ = [
     "dose_fan",
     "dose_phase_diagram",
     "dose_response",
-    "drift_radar",
     "eigengap_heads",
     "feature_diffusion",
     "feature_overlap",
@@ -54,6 +53,7 @@ __all__ = [
     "predictor_league",
     "preference_scatter",
     "score_scatter",
+    "side_effects",
     "sink_leak",
     "steering_pareto",
     "style_cosines",

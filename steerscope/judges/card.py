@@ -23,7 +23,8 @@ class Card:
     """How a judge does on labelled texts that it has not seen.
 
     Attributes:
-        auc: chance that a text which shows the concept scores above one which does not.
+        auc: chance that a text which shows the concept scores above one which does not; the interval
+            is over distinct groups of texts.
         sensitivity: share of the texts that show the concept which the judge says do.
         specificity: share of the others which the judge says do not.
         unread: labelled texts without a score.
@@ -112,7 +113,7 @@ def measure_card(judge: ScoreJudge, texts: Sequence[LabelledText], source: str) 
     ]
     wrong = rates[1]
     return Card(
-        auroc_estimate(judge.sign * scores[there], positive[there]),
+        auroc_estimate(judge.sign * scores[there], positive[there], groups=groups[there]),
         rates[0],
         Estimate(1 - wrong.value, 1 - wrong.high, 1 - wrong.low, wrong.n),
         int((~there).sum()),

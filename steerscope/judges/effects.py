@@ -43,6 +43,9 @@ DEGENERATE = Limit(
 IMPLAUSIBLE = Limit(
     "nll_plain", 1.0, "nats per token under the plain model", higher_is_worse=True, unit="nats"
 )
+IMPLAUSIBLE_TO_ANOTHER = Limit(
+    "nll_second", 1.0, "nats per token under the second model", higher_is_worse=True, unit="nats"
+)
 KL_WRITTEN = "kl_written"  # metric: KL(steered || plain) on the tokens that were written
 KL_REVERSE = "kl_written_reverse"  # metric: KL(plain || steered) on the same
 JS_WRITTEN = "js_written"  # metric: their Jensen-Shannon divergence, at most log 2
@@ -96,7 +99,8 @@ class Effect:
     def held_to(self) -> tuple[Limit, ...]:
         """The limits, and those of any text that a judge did not name."""
         named = {limit.metric for limit in self.limits}
-        return (*(x for x in TEXT_LIMITS if x.metric not in named), *self.limits)
+        any_text = (*TEXT_LIMITS, IMPLAUSIBLE_TO_ANOTHER)  # the last where there is a second model
+        return (*(x for x in any_text if x.metric not in named), *self.limits)
 
     @property
     def kept(self) -> tuple[Limit, ...]:

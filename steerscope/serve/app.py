@@ -13,6 +13,8 @@ from steerscope.serve.errors import error_handlers
 from steerscope.serve.guard import Guard
 from steerscope.serve.house import House
 from steerscope.serve.page_files import page_routes
+from steerscope.serve.readings import reading_routes
+from steerscope.serve.runs import run_routes
 from steerscope.serve.vectors import vector_routes
 
 
@@ -35,6 +37,6 @@ def make_app(house: House) -> FastAPI:
         exception_handlers=error_handlers(),
         middleware=[Middleware(Guard, access=house.access, limits=house.limits)],
     )
-    for routes in (completion_routes, vector_routes, page_routes):
+    for routes in (completion_routes, vector_routes, reading_routes, run_routes, page_routes):
         app.include_router(routes(house))
     return app

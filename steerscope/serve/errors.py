@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from steerscope.errors import QueueFullError, SteerscopeError, UnknownNameError
 from steerscope.texts.one_line import one_line
 
+_LACKING = ("unknown model", "unknown vector", "unknown run")
 _log = logging.getLogger("steerscope.serve")
 
 
@@ -20,9 +21,7 @@ def error_body(error: Exception) -> tuple[int, dict[str, Any]]:
     """The status of an error, and what is said of it."""
     if isinstance(error, HTTPException):
         return error.status_code, _said(str(error.detail), "request", error.status_code)
-    if isinstance(error, UnknownNameError) and str(error).startswith(
-        ("unknown model", "unknown vector")
-    ):
+    if isinstance(error, UnknownNameError) and str(error).startswith(_LACKING):
         status = 404
     elif isinstance(error, QueueFullError):
         status = 429

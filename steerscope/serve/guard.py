@@ -79,7 +79,11 @@ class Guard:
 
     def _too_large(self, path: str) -> HTTPException:
         most = self._most(path) / MEBIBYTE
-        return HTTPException(413, f"the body is larger than the {most:g} MiB that are read.")
+        # What is still being sent is not read.
+        headers = {"Connection": "close"}
+        return HTTPException(
+            413, f"the body is larger than the {most:g} MiB that are read.", headers
+        )
 
     def _measured(self, scope: Any, receive: Receive) -> Receive:
         """The body, which may be longer than its length says, or say none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy import stats
 
 from steerscope.statistics.intervals import CONFIDENCE, Estimate
@@ -30,22 +30,42 @@ def auroc_estimate(
     scores: Float[np.ndarray, " item"],
     positive: Bool[np.ndarray, " item"],
     *,
+    groups: Int[np.ndarray, " item"] | None = None,
     seed: int = 0,
     n_resamples: int = 1000,
 ) -> Estimate:
-    """`auroc` of one score with a percentile bootstrap interval, each class resampled by itself."""
+    """`auroc` of one score with a percentile bootstrap interval, each class resampled by itself.
+
+    Args:
+        scores: one for each item.
+        positive: which items should score higher.
+        groups: labels of what is drawn, for items that are not independent; default each by itself.
+        seed: of the draws.
+        n_resamples: draws.
+    """
     rng = np.random.default_rng(seed)
-    above, below = np.flatnonzero(positive), np.flatnonzero(~positive)
+    labels = np.arange(len(scores)) if groups is None else groups
     value = float(auroc(scores[:, None], positive)[0])
-    if not len(above) or not len(below):
+    if not positive.any() or positive.all():
         return Estimate(value, math.nan, math.nan, len(scores))
-    drawn = np.concatenate(
-        [
-            rng.choice(above, (n_resamples, len(above))),
-            rng.choice(below, (n_resamples, len(below))),
-        ],
-        axis=1,
-    )
-    found = auroc(scores[drawn].T, np.arange(len(scores)) < len(above))
+    above, below = scores[positive], scores[~positive]
+    mine, theirs = (_times_drawn(labels[side], n_resamples, rng) for side in (positive, ~positive))
+    order = np.argsort(below)
+    until = np.pad(np.cumsum(theirs[:, order], axis=1), ((0, 0), (1, 0)))
+    lower, upper = (np.searchsorted(below[order], above, side=side) for side in ("left", "right"))
+    wins = (
+        until[:, lower] + until[:, upper]
+    ) / 2  # negative items below each positive one, ties half
+    found = (mine * wins).sum(axis=1) / (mine.sum(axis=1) * until[:, -1])
     low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return Estimate(value, float(low), float(high), len(scores))
+
+
+def _times_drawn(
+    labels: Int[np.ndarray, " item"], n_resamples: int, rng: np.random.Generator
+) -> Float[np.ndarray, "draw item"]:
+    """How often each item is in each of the samples, whole groups being drawn."""
+    _, group = np.unique(labels, return_inverse=True)
+    n = int(group.max()) + 1
+    times = rng.multinomial(n, np.full(n, 1 / n), size=n_resamples)
+    return times[:, group].astype(float)

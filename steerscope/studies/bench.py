@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -15,6 +14,7 @@ from jaxtyping import Float
 from steerscope.directions import Direction
 from steerscope.doses import Dose
 from steerscope.engine.continuations import Continuation
+from steerscope.engine.decoding import States
 from steerscope.engine.generation import attempt
 from steerscope.engine.sampling import Sampler
 from steerscope.engine.score import kl_from_plain, preferences
@@ -24,19 +24,19 @@ from steerscope.judges.damage import text_damage
 from steerscope.judges.effects import JS_WRITTEN, KL_REVERSE, KL_WRITTEN
 from steerscope.judges.judges import UNITS, Judge, read_all, scored, text_metrics
 from steerscope.judges.scoring import ScoreJudge
+from steerscope.judges.second_model import NLL_SECOND, SecondModel
 from steerscope.metrics import distinct_across, self_bleu
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
-from steerscope.runs.results import NOT_FINITE, Row, Run
+from steerscope.runs.results import Row, Run
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.prompting import is_prompting, seen_under
 from steerscope.steering.scopes import Scope
 from steerscope.steering.template_checks import check_templates, directions_of
+from steerscope.studies.rows import cell_row, sign_of, status_of, without_numbers
 from steerscope.studies.written import Unjudged
 from steerscope.texts.contrasts import ContrastSet, PromptSet
 
-_log = logging.getLogger(__name__)
-PLAIN = Cell().key
 _CELLS_AT_ONCE = 32  # a kill loses at most this many conditions
 _SCREENED_AT_ONCE = 128  # conditions on pairs alone, which are quick
 
@@ -98,10 +98,12 @@ class Bench:
         material: Material,
         run: Run,
         decoding: Decoding,
+        *,
         plain: dict[tuple[str, int], Continuation] | None = None,
+        second: SecondModel | None = None,
     ) -> None:
         self.model, self.judge, self.material = model, judge, material
-        self.run, self.decoding = run, decoding
+        self.run, self.decoding, self.second = run, decoding, second
         self._written_plain = {} if plain is None else plain  # by prompt and number of the sample
 
     def measure(self, cells: Sequence[Cell], *, progress: Track = silent) -> None:
@@ -164,7 +166,7 @@ class Bench:
         return self.judge.effect.metric == "preference" or isinstance(self.judge, ScoreJudge)
 
     def _prompts_for(self, cell: Cell) -> tuple[int, ...]:
-        sign = _sign(cell)
+        sign = sign_of(cell)
         prompts = self.material.prompts.prompts
         found = [i for i, p in enumerate(prompts) if self.judge.applies(p, sign)]
         first = self.material.first
@@ -199,11 +201,20 @@ class Bench:
             )
         return found
 
-    def _continue(self, prompts: Sequence[int], cells: Sequence[Cell]) -> list[list[Continuation]]:
+    def _continue(
+        self, prompts: Sequence[int], cells: Sequence[Cell], states: States | None = None
+    ) -> list[list[Continuation]]:
         d, texts = self.decoding, [self._prompt_texts[p] for p in prompts]
         numbers = [p % d.samples for p in prompts]
         write = partial(
-            attempt, self.model, texts, cells, n_new=d.n_new, sampler=d.sampler, numbers=numbers
+            attempt,
+            self.model,
+            texts,
+            cells,
+            n_new=d.n_new,
+            sampler=d.sampler,
+            numbers=numbers,
+            states=states,
         )
         if not scored(self.judge):
             return write()
@@ -215,10 +226,14 @@ class Bench:
     ) -> tuple[list[Row], list[dict[str, Any]]]:
         """Rows of these conditions on these prompts, and the texts that they were read from."""
         given = [self._prompt_texts[p] for p in prompts]
-        steered = [c for c in cells if c.interventions]
-        continued = dict(zip(steered, self._continue(prompts, steered), strict=True))
-        written = [continued.get(cell) or [self._plain[p] for p in prompts] for cell in cells]
-        scores = written_scores(self.model, given, cells, [[c.tokens for c in w] for w in written])
+        steered = [n for n, c in enumerate(cells) if c.interventions]
+        seen = States()
+        continued = self._continue(prompts, [cells[n] for n in steered], seen)
+        by_number = dict(zip(steered, continued, strict=True))
+        written = [by_number.get(n) or [self._plain[p] for p in prompts] for n in range(len(cells))]
+        states = {(steered[place], prompt): state for (place, prompt), state in seen.items()}
+        tokens = [[c.tokens for c in w] for w in written]
+        scores = written_scores(self.model, given, cells, tokens, states)
         kl = kl_from_plain(self.model, given, cells).double().numpy()
         paired = [n for n, c in enumerate(cells) if not self.run.has(self._pair_keys(c))]
         paired = paired if self._measures_pairs else []
@@ -231,6 +246,9 @@ class Bench:
                 lost.add(cell.key)
             values = {"nll_plain": scores.nll[number], KL_WRITTEN: scores.kl[number]}
             values |= {KL_REVERSE: scores.kl_reverse[number], JS_WRITTEN: scores.js[number]}
+            if self.second is not None:
+                nats = self.second.nats(given, [c.text for c in mine])
+                values |= {NLL_SECOND: np.array(nats)}
             rows += self._continuation_rows(cell, prompts, mine, kl[number], values)
             texts += [self._text(cell, p, c) for p, c in zip(prompts, mine, strict=True)]
         return without_numbers(rows, lost), texts
@@ -268,7 +286,7 @@ class Bench:
             values |= self._diversity(prompts, continuations, place)
             values["changed"] = float(written.tokens != self._plain[p].tokens)
             values |= {metric: float(score[place]) for metric, score in scores.items()}
-            status = _status(written, read, degenerate=bool(values["degenerate"]))
+            status = status_of(written, read, degenerate=bool(values["degenerate"]))
             for metric, value in values.items():
                 rows.append(self._row(cell, p, metric, value, kl=float(kl[place]), status=status))
         return rows
@@ -297,114 +315,8 @@ class Bench:
     def _row(
         self, cell: Cell, prompt: int, metric: str, value: float, *, kl: float, status: str
     ) -> Row:
-        units = UNITS | self.judge.effect.units
+        units = UNITS | {NLL_SECOND: "nats"} | self.judge.effect.units
         unit = units.get(metric, "share")
         what = (metric, unit, prompt)
         concept, split = self.material.pairs.concept, self.material.split
         return cell_row(cell, concept, split, what, value, kl=kl, status=status)
-
-
-def cell_row(
-    cell: Cell,
-    concept: str,
-    split: str,
-    what: tuple[str, str, int],
-    value: float,
-    *,
-    kl: float = math.nan,
-    status: str = "ok",
-) -> Row:
-    """A row about a condition; `what` is the metric, its unit, and the number of the prompt or text."""
-    label = _labels(cell)
-    metric, unit, prompt = what
-    return Row(
-        cell=cell.key,
-        concept=concept,
-        method=str(label["method"]),
-        stream=str(label["stream"]),
-        layer=int(label["layer"]),
-        head=int(label["head"]),
-        operator=str(label["operator"]),
-        scope=str(label["scope"]),
-        dose_absolute=float(label["dose_absolute"]),
-        dose_relative=float(label["dose_relative"]),
-        dose_natural=float(label["dose_natural"]),
-        kl_nats=kl,
-        prompt=prompt,
-        split=split,
-        seed=int(label["seed"]),
-        metric=metric,
-        unit=unit,
-        value=value,
-        status=status,
-    )
-
-
-def overflowed(written: Mapping[str, Sequence[Continuation]]) -> set[str]:
-    """The conditions, by name, of which some continuation ended in logits that are no numbers.
-
-    Raises:
-        NotFiniteError: the plain one is among them.
-    """
-    lost = {name for name, texts in written.items() if not all(text.finite for text in texts)}
-    if PLAIN in lost:
-        raise NotFiniteError(
-            "the logits hold a NaN or an infinity without any steering; check the model's weights, "
-            "or use a wider number format."
-        )
-    _tell(lost)
-    return lost
-
-
-def without_numbers(rows: Sequence[Row], lost: Collection[str]) -> list[Row]:
-    """Rows of which those of some conditions say that nothing is known, since logits overflowed.
-
-    Args:
-        rows: of any conditions.
-        lost: keys of the conditions whose logits are no numbers somewhere; they are logged.
-    """
-    _tell(lost)
-    return [
-        replace(row, value=math.nan, kl_nats=math.nan, status=NOT_FINITE)
-        if row.cell in lost
-        else row
-        for row in rows
-    ]
-
-
-def _tell(lost: Collection[str]) -> None:
-    for key in sorted(lost):
-        _log.warning("the logits hold a NaN or an infinity under the condition %s", key)
-
-
-_PLAIN_LABELS: dict[str, str | float] = {
-    "method": "plain",
-    "stream": "",
-    "layer": -1,
-    "head": -1,
-    "operator": "",
-    "scope": "",
-    "dose_absolute": 0.0,
-    "dose_relative": 0.0,
-    "dose_natural": 0.0,
-    "seed": -1,
-}
-
-
-def _labels(cell: Cell) -> dict[str, str | float]:
-    return cell.interventions[0].labels() if cell.interventions else _PLAIN_LABELS
-
-
-def _sign(cell: Cell) -> int:
-    if is_prompting(cell):
-        return 1  # what is asked for is the positive class
-    dose = float(_labels(cell)["dose_natural"])  # what every intervention with a sign has
-    return 0 if math.isnan(dose) else int(np.sign(dose))
-
-
-def _status(written: Continuation, read: dict[str, float], *, degenerate: bool) -> str:
-    if not written.tokens:
-        return "empty"
-    if degenerate:
-        return "degenerate"
-    return "unread" if any(map(math.isnan, read.values())) else "ok"

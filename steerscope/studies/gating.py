@@ -29,7 +29,7 @@ from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.statistics import bootstrap_mean, holm, sign_flip_p
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.strengths import Constant, EigengapGate, Strength
-from steerscope.studies.bench import overflowed
+from steerscope.studies.rows import overflowed
 from steerscope.texts.contrasts import Prompt
 
 UNGATED = "ungated"

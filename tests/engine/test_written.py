@@ -5,13 +5,15 @@ import pytest
 import torch
 
 from steerscope.doses import Dose
-from steerscope.engine.generation import generate
-from steerscope.engine.sampling import Greedy
+from steerscope.engine.decoding import States
+from steerscope.engine.generation import attempt, generate
+from steerscope.engine.sampling import Greedy, Sample
 from steerscope.engine.score import log_likelihoods
 from steerscope.engine.written import written_scores
 from steerscope.metrics import kl_divergence
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering, steer
+from steerscope.steering.prompting import Prompting
 from steerscope.steering.scopes import Scope
 from tests.engine.test_score import PROMPTS, cells_of
 from tests.helpers import random_direction
@@ -44,6 +46,27 @@ def test_the_kl_of_written_tokens_is_that_of_the_distributions_they_were_drawn_f
             assert found.nll[c, p] == pytest.approx(nll, abs=1e-5)
     assert (found.kl[0][[0, 1, 3]] == 0).all()
     assert np.nanmin(found.kl[1:4]) > 1e-6
+
+
+@pytest.mark.parametrize("backbone", ["hooked", "bridge"])
+def test_what_the_last_block_gave_while_writing_scores_as_a_second_run_does(load, backbone):
+    model = load("llama", backbone)
+    cells = [*cells_of(model), Cell((Prompting("Say it.", ()),))]
+    prompts = ["a b c", "d e f g h", "a b d"]
+    states = States()
+    written = attempt(model, prompts, cells, n_new=5, sampler=Sample(1.0, seed=3), states=states)
+    tokens = [[c.tokens for c in row] for row in written]
+    assert {at: len(s) for at, s in states.items()} == {
+        (c, p): len(t) for c, row in enumerate(tokens) for p, t in enumerate(row) if t
+    }
+    again = written_scores(model, prompts, cells, tokens)
+    found = written_scores(model, prompts, cells, tokens, states)
+    for name in ("nll", "kl", "kl_reverse", "js"):
+        np.testing.assert_allclose(getattr(found, name), getattr(again, name), atol=2e-5)
+    assert np.nanmax(found.kl) > 1e-3
+    del states[1, 0]
+    some = written_scores(model, prompts, cells, tokens, states)
+    np.testing.assert_allclose(some.kl, again.kl, atol=2e-5)
 
 
 def test_a_dose_on_what_is_written_alone_is_seen_there_and_not_on_the_prompt(tiny):

@@ -174,5 +174,20 @@ def test_auroc_counts_pairs_in_the_right_order():
     assert math.isnan(auroc(scores, np.ones(4, dtype=bool))[0])
     rng = np.random.default_rng(0)
     label = rng.random(600) < 0.5
-    estimate = auroc_estimate(rng.normal(size=600) + 1.0 * label, label)
+    scores = rng.normal(size=600) + 1.0 * label
+    estimate = auroc_estimate(scores, label)
     assert estimate.low < 0.7602 < estimate.high  # Φ(1/√2)
+
+
+def test_texts_that_say_the_same_widen_no_interval_of_an_auroc():
+    rng = np.random.default_rng(1)
+    label = np.arange(24) % 2 == 0
+    scores = np.round(rng.normal(size=24) + 0.8 * label, 1)  # with ties
+    alone = auroc_estimate(scores, label)
+    thrice = [np.repeat(values, 3) for values in (scores, label, np.arange(24))]
+    grouped = auroc_estimate(thrice[0], thrice[1], groups=thrice[2])
+    assert (grouped.value, grouped.low, grouped.high) == pytest.approx(
+        (alone.value, alone.low, alone.high)
+    )
+    taken_for_new = auroc_estimate(thrice[0], thrice[1])
+    assert taken_for_new.high - taken_for_new.low < 0.8 * (alone.high - alone.low)

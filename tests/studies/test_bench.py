@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 import pytest
 import torch
@@ -12,12 +14,15 @@ from steerscope.engine.score import kl_from_plain, log_likelihoods, preference
 from steerscope.errors import NotFiniteError
 from steerscope.extraction.activations import extract
 from steerscope.judges import TextJudge
+from steerscope.judges.second_model import SecondModel
+from steerscope.models.chat_templates import ChatText
 from steerscope.runs.results import Run
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import Bench, Decoding, Material, dose_cells
 from steerscope.studies.steering.choice import sweet_spot
+from steerscope.texts.chats import Message
 from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
 
 PAIRS = ContrastSet(
@@ -37,6 +42,39 @@ def cells(tiny):
 def bench(model, run, judge=None):
     material = Material("select", PROMPTS, PAIRS)
     return Bench(model, judge or TextJudge(), material, run, Decoding(6, Greedy()))
+
+
+def test_a_second_model_that_is_the_first_finds_a_text_as_likely_as_the_first_does(
+    tiny, cells, tmp_path
+):
+    run = Run.start(tmp_path / "r", {}, provenance={})
+    material = Material("select", PROMPTS, PAIRS)
+    second = SecondModel(tiny)
+    bench = Bench(tiny, TextJudge(), material, run, Decoding(6, Greedy()), second=second)
+    bench.measure(cells)
+    table = run.table()
+    nats = table.pivot_table(index=["cell", "prompt"], columns="metric", values="value")
+    texts = run.texts().set_index(["cell", "prompt"])
+    same = [
+        at
+        for at, given, written in zip(texts.index, texts.given, texts.written, strict=True)
+        if tiny.tokens(given + written) == [*tiny.tokens(given), *tiny.tokens(written, bos=False)]
+    ]
+    assert len(same) >= 5
+    first, other = (nats.loc[same, name] for name in ("nll_plain", "nll_second"))
+    assert other.to_numpy() == pytest.approx(first.to_numpy(), abs=1e-4)
+    assert set(table[table.metric == "nll_second"].unit) == {"nats"}
+
+
+def test_a_second_model_sees_what_was_said_and_not_the_template_of_the_first(tiny):
+    class Template:
+        def __call__(self, text):
+            return ChatText(f"<user>{text}</user>", (Message("user", text),), self)
+
+    second = SecondModel(tiny)
+    chat, plain = Template()("w1 w2"), "w1 w2\n"
+    assert second.nats([chat], ["w3 w4"]) == second.nats([plain], ["w3 w4"])
+    assert all(math.isnan(n) for n in second.nats([plain, plain], ["", "w3 " * 5000]))
 
 
 def test_zero_doses_are_the_plain_model_and_make_no_cell(cells):

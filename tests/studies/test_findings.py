@@ -253,3 +253,28 @@ def test_a_sweep_alone_confirms_nothing(tmp_path):
     assert found.stated is None
     assert "not yet confirmed" in verdict(found)
     assert "of the select split" in " ".join(answer(found))
+
+
+def turned(rows, split, cells):
+    """The rows with the effect of the first four prompts given by hand, for each condition."""
+    changed = []
+    for row in rows:
+        given = cells.get("plain" if row.cell == "plain" else row.dose_natural)
+        mine = (
+            row.split == split and row.metric == "flipped" and row.method in ("plain", "mean_diff")
+        )
+        if given is not None and mine and row.prompt < 4:
+            row = replace(row, value=given[row.prompt])  # noqa: PLW2901 - a changed copy of it
+        changed.append(row)
+    return changed
+
+
+def test_the_anti_steered_are_the_texts_that_show_it_without_steering_alone(tmp_path):
+    # of four prompts one turns away, one cannot be read when steered, one shows both times
+    given = {"plain": [1.0, 1.0, 1.0, 0.0], 1.0: [0.0, math.nan, 1.0, 1.0]}
+    rows = turned(sweep_rows() + held_out_rows(), "test", given)
+    found = find(finished(tmp_path / "r", rows))
+    stated = {r.prompt for r in rows if r.split == "test" and r.metric == "flipped"}
+    assert found.anti_steered.value == pytest.approx(1 / (len(stated) - 1))
+    share = f"Anti-steered: {100 * found.anti_steered.value:.1f} % ["
+    assert any(s.startswith(share) for s in answer(found))

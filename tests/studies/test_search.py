@@ -19,7 +19,7 @@ from steerscope.steering.interventions import Cell
 from steerscope.studies.steering.findings import find
 from steerscope.studies.steering.measure import run_study
 from steerscope.studies.steering.nulls import NULL, first_order_layers, still_near
-from steerscope.studies.steering.plan import GRID, RACE, StudyPlan
+from steerscope.studies.steering.plan import GRID, RACE, StudyPlan, plan_of
 from steerscope.studies.steering.search import (
     Round,
     coarse,
@@ -29,6 +29,7 @@ from steerscope.studies.steering.search import (
     rounds_of,
     texts_of_race,
 )
+from steerscope.studies.steering.texts import load_texts, most_texts
 from tests.audits.recipes import direction as of_layer
 
 DOSES = (0.5, 1.0, 2.0, 2.5, 3.0, 4.0)
@@ -174,6 +175,11 @@ def test_what_is_only_beside_the_winner_is_stated_on_few_prompts_and_plain_is_wr
     assert nulls.cell.nunique() == 4
     assert set(nulls.groupby("cell").size()) <= {2, n[("mean_diff", chosen.dose_natural)]}
     assert len(plain) == len(set(plain))
+    plan = plan_of(run)
+    assert len(run.texts()) <= most_texts(plan, load_texts(plan), len(plan.layers))
+    assert most_texts(plan, load_texts(plan), 3) < most_texts(
+        replace(plan, search=GRID), load_texts(plan), 3
+    )
 
 
 def rows_of(split, cells):

@@ -17,8 +17,8 @@ from steerscope.runs.parts import parts_in
 from steerscope.runs.results import NOT_FINITE, Row, Run, measuring
 from steerscope.steering.interventions import Cell
 from steerscope.steering.template_checks import check_templates, directions_of
-from steerscope.studies.bench import cell_row
 from steerscope.studies.benchmarks.plan import BenchmarkPlan, Context
+from steerscope.studies.rows import cell_row
 from steerscope.texts.chats import Chat
 
 if TYPE_CHECKING:

@@ -28,9 +28,9 @@ from steerscope.sae.reading import mean_code_difference
 from steerscope.sae.scores import concept_scores, output_effects, output_target
 from steerscope.sae.vectors import random_features, single, uniform, weighted
 from steerscope.steering.interventions import Cell, Intervention, Steering
-from steerscope.studies.bench import overflowed
 from steerscope.studies.features.findings import CONTRASTIVE
 from steerscope.studies.features.plan import TrialPlan
+from steerscope.studies.rows import overflowed
 from steerscope.texts.contrasts import ContrastSet, Prompt
 
 _log = logging.getLogger(__name__)

@@ -71,6 +71,7 @@ class Findings:
         kl_written: KL on the tokens that were written, in nats; NaN where that was not measured.
         kl_reverse: KL(plain || steered) on the same; NaN likewise.
         js_written: their Jensen-Shannon divergence, at most log 2; NaN likewise.
+        anti_steered: share of the items that steering moved the wrong way; None without a test split.
         gain: what the sentence is about, above plain on the test split: of a share, texts that are
             flipped and undamaged; None without a test split.
         joint: share of texts that are flipped and undamaged; None where texts are not read.
@@ -123,6 +124,7 @@ class Findings:
     diversity: tuple[Diversity, ...] = ()
     kl_reverse: float = math.nan
     js_written: float = math.nan
+    anti_steered: Estimate | None = None
 
 
 _SAME = 1e-6  # natural units
@@ -227,6 +229,7 @@ def _with_rivals(f: Findings, stated: Stated, cell: str) -> Findings:
     return replace(
         f,
         rivals=() if f.stated is None else find_rivals(table, stated, select, cell),
+        anti_steered=None if f.stated is None else stated.anti_steered(cell),
         diversity=find_diversity(table, split, cell, groups),
         kl_reverse=_mean_of(table, split, cell, KL_REVERSE),
         js_written=_mean_of(table, split, cell, JS_WRITTEN),

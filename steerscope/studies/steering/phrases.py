@@ -19,9 +19,17 @@ def amount(effect: Effect, estimate: Estimate, *, difference: bool = False) -> s
         return f"{factor * estimate.value:.2f}{unit} (no interval: {estimate.n} distinct)"
     if not effect.is_share:
         return f"{estimate.value:+.2f} nats [{estimate.low:+.2f}, {estimate.high:+.2f}]"
-    value, low, high = (100 * x for x in (estimate.value, estimate.low, estimate.high))
     if difference:
+        value, low, high = (100 * x for x in (estimate.value, estimate.low, estimate.high))
         return f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]"
+    return percent(estimate)
+
+
+def percent(share: Estimate) -> str:
+    """A share with its interval."""
+    if math.isnan(share.value):
+        return "unknown"
+    value, low, high = (100 * x for x in (share.value, share.low, share.high))
     return f"{value:.1f} % [{low:.1f}, {high:.1f}]"
 
 

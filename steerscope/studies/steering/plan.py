@@ -62,6 +62,8 @@ class Plan:
         judge: what reads the texts that are written, as `judges.registry` knows it; None for the
             oracle where it can read them, else preference.
         judge_labels: file of labelled texts for the judge; None for replies to a style, else the pairs.
+        second_model: bundled name, folder or hub name of a model under which what is written has to be
+            about as likely as what is written without steering; None for the steered model alone.
         judge_url: OpenAI-compatible endpoint of the judge `lm`; None for models on this machine. Not
             part of a run, which may go on with another.
 
@@ -101,6 +103,7 @@ class Plan:
     judge: str | None = None
     judge_labels: str | None = None
     judge_url: str | None = None
+    second_model: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stream", check_stream(self.stream))

@@ -16,6 +16,7 @@ from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.extraction.activations import Contrast
 from steerscope.extraction.reading import ReadToken
 from steerscope.judges import Judge
+from steerscope.judges.second_model import SecondModel
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
@@ -61,6 +62,7 @@ class Prepared:
     directions: dict[int, Direction]
     run: Run
     progress: Track
+    second: SecondModel | None
     plain: dict[tuple[str, int], Continuation] = field(default_factory=dict)
 
     @property
@@ -79,7 +81,15 @@ class Prepared:
         """What measures conditions on these texts, into the run."""
         plan = self.plan
         decoding = Decoding(plan.n_new, plan.sampler, plan.samples)
-        return Bench(self.model, self.judge, material, self.run, decoding, self.plain)
+        return Bench(
+            self.model,
+            self.judge,
+            material,
+            self.run,
+            decoding,
+            plain=self.plain,
+            second=self.second,
+        )
 
 
 def prepare(
@@ -111,6 +121,9 @@ def prepare(
         bos=plan.bos,
         revision=plan.revision,
     )
+    second = None
+    if plan.second_model is not None:
+        second = SecondModel(load_model(plan.second_model, dtype=plan.dtype, device=device))
     plan = replace(plan, dtype=model.dtype_name)
     source = texts.contrasts.sha256
     texts = texts.in_chat(model, plan.chat).repeated(plan.samples)
@@ -130,7 +143,7 @@ def prepare(
     directions = {site.layer: direction for site, direction in there.items()}
     run = _start(out, plan, (model, texts, source), judging)
     judging.keep(run)
-    return Prepared(plan, model, texts, judge, found, directions, run, progress)
+    return Prepared(plan, model, texts, judge, found, directions, run, progress, second)
 
 
 def _start(
@@ -212,7 +225,7 @@ def _other_pairs(plan: Plan, model: LensModel) -> ContrastSet | None:
 def _settings(plan: Plan) -> dict[str, Any]:
     """The plan without what is not asked for, so that runs from before it could be asked continue."""
     usual: dict[str, Any] = {"chat": None, "bos": "auto", "revision": None, "all_layers": False}
-    usual |= {"judge": None, "judge_labels": None, "instruction": None}
+    usual |= {"judge": None, "judge_labels": None, "instruction": None, "second_model": None}
     usual |= {"examples": StudyPlan.examples}
     usual |= {name: getattr(Plan, name) for name in _SAMPLING}
     usual |= {"search": GRID}

@@ -82,6 +82,21 @@ class Stated:
         mine = self.success.loc[cell]
         return (mine - self.success.loc[PLAIN] if self.kind.is_share else mine).dropna()
 
+    def anti_steered(self, cell: str) -> Estimate | None:
+        """Share of the items that moved the wrong way; None where the condition was not measured.
+
+        Of a share, texts that show the effect without steering and not with it; of log-odds, pairs
+        whose shift is negative. What could not be read under both is left out.
+
+        Source: Tan et al. 2024 (arXiv:2407.12404), anti-steerable examples.
+        """
+        if cell not in self.values.index or PLAIN not in self.values.index:
+            return None
+        mine, plain = self.values.loc[cell], self.values.loc[PLAIN]
+        wrong = (plain > 0) & (mine <= 0) if self.kind.is_share else mine < 0
+        read = wrong.astype(float).where(mine.notna() & plain.notna())
+        return estimate(read, self.groups, self.split, self.kind.metric, share=True)
+
     def over(self, cell: str, others: Sequence[str]) -> Estimate | None:
         """Effect of a condition minus the mean of others, item by item; None without others."""
         there = [other for other in others if other in self.values.index]

@@ -8,7 +8,8 @@ from steerscope.errors import BadValueError
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.steering.prompting import METHODS
-from steerscope.studies.steering.plan import Plan, StudyPlan, SweepPlan
+from steerscope.studies.steering.plan import RACE, Plan, StudyPlan, SweepPlan
+from steerscope.studies.steering.search import BESIDE, rounds_of, texts_of_race
 from steerscope.texts.chats import Chat
 from steerscope.texts.contrasts import (
     ContrastSet,
@@ -87,6 +88,14 @@ def most_texts(plan: Plan, texts: Texts, n_layers: int) -> int:
         return (1 + (n_layers * (1 + plan.n_sweep_controls) + several) * len(plan.doses)) * n_select
     assert isinstance(plan, StudyPlan)
     doses = 2 * len(plan.doses)
+    if plan.search == RACE:
+        n_few = min(BESIDE * plan.samples, n_test)
+        n_first = n_select // plan.samples
+        rounds = rounds_of(n_layers, len(plan.doses), n_first)
+        beside = n_layers * plan.n_sweep_controls * rounds[0].prompts + len(METHODS) * BESIDE
+        select = plan.samples * (texts_of_race(rounds) + beside) + (1 + several * doses) * n_select
+        test = (3 + len(METHODS) + (2 * plan.n_controls) + several) * n_test + doses * n_few
+        return select + test + 2 * plan.nulls * n_test
     select = 1 + (n_layers + several) * doses + n_layers * plan.n_sweep_controls + len(METHODS)
     test = 1 + len(METHODS) + (2 + 2 * plan.n_controls) * doses + several
     nulls = 1 + 2 * plan.nulls if plan.nulls else 0

@@ -10,7 +10,7 @@ from steerscope.judges.effects import Effect
 from steerscope.statistics import BestCell, Estimate
 from steerscope.studies.steering.asking import Rival
 from steerscope.studies.steering.findings import Findings, case_of, items_in_words
-from steerscope.studies.steering.phrases import amount, number, prices, size
+from steerscope.studies.steering.phrases import amount, number, percent, prices, size
 from steerscope.studies.steering.plan import smallest_effect
 from steerscope.studies.steering.verdict import ENOUGH_NULLS, decide, p_in_words
 
@@ -162,25 +162,11 @@ def answer(findings: Findings) -> list[str]:
             f"{success} and undamaged: {amount(f.effect, f.joint)} of all texts, "
             f"{amount(f.effect, f.gain, difference=True)} above plain{after}."
         )
+    said += [_anti_steered(f)] if f.anti_steered else []
     said += [asking_in_words(f), nulls_in_words(f)] if f.stated else []
     if f.corrected:
         said.append(_correction_in_words(f, f.corrected))
-    if f.over_random:
-        said.append(
-            f"Against random directions of the same length: "
-            f"{amount(f.effect, f.over_random, difference=True)}"
-            + (
-                f"; against label-shuffled ones: {amount(f.effect, f.over_shuffled, difference=True)}."
-                if f.over_shuffled
-                else "."
-            )
-            + (
-                f" Against the direction of another concept: "
-                f"{amount(f.effect, f.over_other, difference=True)}."
-                if f.over_other
-                else ""
-            )
-        )
+    said += [_over_controls(f, f.over_random)] if f.over_random else []
     if f.mirrored:
         way = f"towards {f.effect.negative}" if f.card is None else "what still shows it"
         said.append(
@@ -196,6 +182,31 @@ def answer(findings: Findings) -> list[str]:
     )
     said.append(layers_in_words(f))
     return said
+
+
+def _over_controls(f: Findings, over_random: Estimate) -> str:
+    """The effect above that of directions that mean nothing, or something else."""
+    said = (
+        f"Against random directions of the same length: "
+        f"{amount(f.effect, over_random, difference=True)}"
+    )
+    if f.over_shuffled:
+        shuffled = amount(f.effect, f.over_shuffled, difference=True)
+        said += f"; against label-shuffled ones: {shuffled}"
+    if f.over_other:
+        other = amount(f.effect, f.over_other, difference=True)
+        said += f". Against the direction of another concept: {other}"
+    return f"{said}."
+
+
+def _anti_steered(f: Findings) -> str:
+    """How many items steering moved the wrong way."""
+    assert f.anti_steered is not None
+    share = percent(f.anti_steered)
+    if not f.effect.is_share:
+        return f"Anti-steered: the log-odds of {share} of the pairs moved the wrong way."
+    shown = f"showed {f.effect.positive}" if f.effect.is_shown else "did so"
+    return f"Anti-steered: {share} of the texts {shown} without steering and not with it."
 
 
 def compared(f: Findings, rival: Rival) -> str:

@@ -31,7 +31,7 @@ from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.runs.results import NOT_FINITE
 from steerscope.steering.interventions import Cell
-from steerscope.studies.bench import overflowed
+from steerscope.studies.rows import overflowed
 from steerscope.studies.transfer.findings import CONDITION, PLAIN
 from steerscope.studies.transfer.plan import TransferPlan
 from steerscope.studies.transfer.techniques import Technique, steering_techniques

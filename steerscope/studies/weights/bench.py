@@ -27,8 +27,9 @@ from steerscope.progress import Track
 from steerscope.runs.results import Row, Run, check_run_folder
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell
-from steerscope.studies.bench import Bench, Decoding, Material, cell_row, without_numbers
+from steerscope.studies.bench import Bench, Decoding, Material
 from steerscope.studies.judging import Question, find_judge
+from steerscope.studies.rows import cell_row, without_numbers
 from steerscope.studies.weights.findings import (
     CAPABILITY,
     KL,

@@ -38,15 +38,20 @@ def chat(
     drawing: Drawing,
     loading: Loading,
 ) -> None:
-    """Talk to a steered model: /dose, /vector, /compare, /save; /help says more."""
+    """Talk to a steered model: /dose, /vector, /compare, /save; /help says more.
+
+    Examples:
+        steerscope chat --find joyful=mood@resid_post.5 --dose 3 --compare
+    """
     from steerscope.cli.talking import Talk
+    from steerscope.progress import bar
     from steerscope.serve.shelf import Shelf
     from steerscope.serve.starting import add_files, add_found, usual_finds
 
     sampler = drawing.sampler(writing)
     loaded, shelf = loading.load(model), Shelf()
     add_files(shelf, loaded, vector or [])
-    add_found(shelf, loaded, usual_finds(model, vector, find))
+    add_found(shelf, loaded, usual_finds(model, vector, find), progress=bar)
     first = next((v.name for v in shelf), None)
     talk = Talk(loaded, shelf, sampler, writing.n_new, vector=first, dose=dose, compare=compare)
     talk.cell()  # refuses what does not go together before anything is typed

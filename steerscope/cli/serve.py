@@ -50,10 +50,16 @@ def serve(
     waiting: Annotated[int, typer.Option(min=1, help="open requests, at most")] = 256,
     loading: Loading,
 ) -> None:
-    """Serve steered models: an OpenAI-compatible API, and a page to talk to them at /."""
+    """Serve steered models: an OpenAI-compatible API, and a page to talk to them at /.
+
+    Examples:
+        steerscope serve --find joyful=mood@resid_post.5
+        steerscope serve --model ./my-model --vector mine=mine.safetensors --port 8080
+    """
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
         raise BadValueError("serving needs FastAPI and uvicorn; pip install 'steerscope[serve]'.")
     from steerscope.models.memory import parse_bytes
+    from steerscope.progress import bar
     from steerscope.serve.limits import Access, Limits
     from steerscope.serve.rack import Rack
     from steerscope.serve.shelf import Shelf
@@ -66,7 +72,7 @@ def serve(
     first = next(iter(models))
     ready, shelf = {first: loading.load(models[first])}, Shelf()
     add_files(shelf, ready[first], vector or [])
-    add_found(shelf, ready[first], usual_finds(first, vector, find))
+    add_found(shelf, ready[first], usual_finds(first, vector, find), progress=bar)
     rack = Rack(loaders(models, loading.load, ready), budget=budget, max_rows=rows)
     _run(rack, shelf, limits, access, port, runs)
 

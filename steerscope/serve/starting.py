@@ -11,6 +11,7 @@ from steerscope.directions.finding import find_directions
 from steerscope.engine.gathering import gather
 from steerscope.errors import BadValueError
 from steerscope.models.lens_model import LensModel
+from steerscope.progress import Track, silent
 from steerscope.serve.shelf import Shelf
 from steerscope.sites import Site
 from steerscope.texts.bundled import DEFAULT_MODEL
@@ -78,7 +79,9 @@ def add_files(shelf: Shelf, model: LensModel, files: Sequence[str]) -> None:
         shelf.put(name, import_directions(path, model))
 
 
-def add_found(shelf: Shelf, model: LensModel, wanted: Sequence[str]) -> None:
+def add_found(
+    shelf: Shelf, model: LensModel, wanted: Sequence[str], progress: Track = silent
+) -> None:
     """Find the vectors written as `NAME=CONTRASTS@SITE`, at every layer of the stream of the site.
 
     Raises:
@@ -95,7 +98,8 @@ def add_found(shelf: Shelf, model: LensModel, wanted: Sequence[str]) -> None:
         model.check(site)
         sites = [Site(site.stream, layer) for layer in range(model.shape.n_layers)]
         pairs = load_contrasts(read["contrasts"])
-        found = gather(model, pairs, [s for s in sites if model.has(s)], ["mean_diff"])
+        there = [s for s in sites if model.has(s)]
+        found = gather(model, pairs, there, ["mean_diff"], progress=progress)
         shelf.put(read["name"], [*find_directions("mean_diff", found).values()], [site])
 
 

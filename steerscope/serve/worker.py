@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -20,6 +21,7 @@ from steerscope.serve.rack import Rack
 from steerscope.serve.stops import Stops
 from steerscope.steering.interventions import Cell
 
+_PATIENCE_S = 5.0
 Result = TypeVar("Result")
 _log = logging.getLogger("steerscope.serve")
 
@@ -79,20 +81,22 @@ class Ticket:
     is_over: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Job:
     """Work on a model that waits for its turn."""
 
     model: str
     work: Callable[[ContinuousBatch], None]
     fail: Callable[[Exception], None]
+    since: float = field(default_factory=time.monotonic)
 
 
 class Worker:
     """Runs models in a thread of its own.
 
-    Requests for a model that is not in memory wait until there is room, and those that came later wait
-    behind them, so that nobody waits for ever.
+    Requests for a model that is not in memory wait until there is room. Those for models that are there
+    go before them, so that models are not changed at every request; but whoever has waited for some
+    seconds comes next, so that nobody waits for ever.
 
     Args:
         rack: the models.
@@ -221,19 +225,27 @@ class Worker:
                     self._step(batch)
 
     def _begin_jobs(self) -> None:
-        """Begin the work that waits, in the order in which it came, as long as there is room."""
+        """Begin the work that waits, as long as there is room."""
         while self._jobs:
-            job = self._jobs[0]
+            job = self._next_job()
             try:
                 batch = self.rack.batch(job.model)
                 if batch is None:
                     return
-                self._jobs.popleft()
+                self._jobs.remove(job)
                 job.work(batch)
             except Exception as error:  # noqa: BLE001 - whoever asked is told
-                if self._jobs and self._jobs[0] is job:
-                    self._jobs.popleft()
+                if job in self._jobs:
+                    self._jobs.remove(job)
                 job.fail(error)
+
+    def _next_job(self) -> _Job:
+        """The oldest for a model that is in memory, unless the oldest of all has waited long."""
+        oldest = self._jobs[0]
+        if time.monotonic() - oldest.since > _PATIENCE_S:
+            return oldest
+        there = (job for job in self._jobs if job.model in self.rack.batches)
+        return next(there, oldest)
 
     def _step(self, batch: ContinuousBatch) -> None:
         try:

@@ -1,0 +1,202 @@
+"""Vectors, readings and runs over the API, keys and models that take turns."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from steerscope.engine.score import kl_from_plain
+from steerscope.engine.token_readings import token_readings
+from steerscope.engine.written import written_scores
+from steerscope.errors import BadValueError, QueueFullError
+from steerscope.serve.conditions import read_alias
+from steerscope.serve.house import House
+from steerscope.serve.limits import Access, Limits
+from steerscope.serve.rack import Rack
+from steerscope.serve.shelf import Shelf
+from steerscope.serve.starting import named_models
+from steerscope.serve.stops import Stops
+from steerscope.serve.worker import Worker
+from steerscope.steering.interventions import Cell, Steering
+from steerscope.steering.prompting import Prompting
+from tests.serve.conftest import KEY, serving
+
+PROMPT = "Mia was at the harbour late."
+OLDER = Path(__file__).parents[1] / "older"
+
+
+def test_a_vector_found_from_pairs_is_listed_used_fetched_and_removed(served):
+    asked = {
+        "name": "glad", "model": "microworld", "sites": ["resid_post.2", "resid_post.3"],
+        "default": ["resid_post.3"],
+        "pairs": [
+            {"positive": f"Mia {verb} glad.", "negative": f"Mia {verb} sad."}
+            for verb in ("was", "felt")
+        ],
+    }  # fmt: skip
+    found = served.post("/v1/vectors/pairs", **asked).json()
+    assert [s["site"] for s in found["sites"]] == asked["sites"]
+    assert found["default"] == ["resid_post.3"]
+    assert "already" in served.post("/v1/vectors/pairs", **asked).json()["error"]["message"]
+    assert "glad" in [v["id"] for v in served.get("/v1/vectors").json()["data"]]
+    lens = served.get("/v1/vectors/glad/lens?site=resid_post.3&top=3").json()
+    assert len(lens["for"]) == len(lens["against"]) == 3
+    for kind in ("safetensors", "gguf"):
+        file = served.get(f"/v1/vectors/glad/file?format={kind}").content
+        again = httpx.post(
+            f"{served.url}/v1/vectors/file", content=file, timeout=60,
+            params={"name": f"glad-{kind}", "suffix": f".{kind}"},
+            headers={"Content-Type": "application/octet-stream"},
+        )  # fmt: skip
+        assert again.status_code == 200, again.text
+        texts = [
+            served.post(
+                "/v1/completions", model="microworld", prompt=PROMPT, max_tokens=4, temperature=0,
+                steering={"vector": name, "sites": ["resid_post.3"], "dose": 3},
+            ).json()["choices"][0]["text"]
+            for name in ("glad", f"glad-{kind}")
+        ]  # fmt: skip
+        assert texts[0] == texts[1]
+        served.house.shelf.remove(f"glad-{kind}")
+    assert httpx.delete(f"{served.url}/v1/vectors/glad").json()["deleted"]
+    assert served.get("/v1/vectors/glad").status_code == 404
+
+
+def test_readings_of_tokens_average_to_those_of_the_text(microworld, shelf):
+    vector = shelf.get("joyful")
+    direction = vector.directions[vector.default[0]]
+    written = microworld.vocabulary.bare(" She was full of joy.")
+    for cell in (Cell(), Cell(Steering(direction, 2.0)), Cell(Prompting("Be joyful."))):
+        found = token_readings(microworld, PROMPT, written, cell, direction)
+        whole = written_scores(microworld, [PROMPT], [cell], [[written]])
+        assert found.kl.mean() == pytest.approx(whole.kl[0, 0], abs=1e-5)
+        assert found.nll.mean() == pytest.approx(whole.nll[0, 0], abs=1e-4)
+        assert len(found.projection) == len(written)
+    assert math.isnan(token_readings(microworld, PROMPT, written).projection[0])
+    with pytest.raises(BadValueError, match="nothing is written"):
+        token_readings(microworld, PROMPT, [])
+
+
+def test_what_the_page_reads_is_what_the_library_measures(served, shelf):
+    facts = served.get("/v1/facts/microworld").json()
+    assert (facts["n_layers"], facts["has_chat"]) == (8, False)
+    assert "oracle" in facts["judges"]
+    response = served.post(
+        "/v1/response", model="microworld", prompt=PROMPT, vector="joyful", doses=[0.0, 2.0],
+        samples=1, n_new=8,
+    ).json()  # fmt: skip
+    vector = shelf.get("joyful")
+    row = next(r for r in response["rows"] if r["layer"] == 3 and r["dose"] == 2.0)
+    cell = Cell(Steering(vector.directions[vector.default[0]], 2.0))
+    expected = float(kl_from_plain(served.model, [PROMPT], [cell])[0, 0])
+    assert row["kl"] == pytest.approx(expected, rel=1e-3)
+    assert all(r["kl"] == pytest.approx(0, abs=1e-6) for r in response["rows"] if r["dose"] == 0)
+    geometry = served.post("/v1/geometry", vectors=["joyful"]).json()
+    assert [row[i] for i, row in enumerate(geometry["cosines"])] == pytest.approx([1.0] * 8)
+    judged = served.post("/v1/judge", model="microworld", texts=["She was full of joy.", ""]).json()
+    assert judged["data"][0]["mood"] == "joyful"
+    assert judged["data"][1]["mood"] is None
+
+
+def test_the_runs_of_a_folder_are_shown_and_no_others(served, monkeypatch, tmp_path):
+    assert served.get("/v1/runs").json()["data"] == []
+    (tmp_path / "linked").symlink_to(OLDER / "run")
+    (tmp_path / "odd").mkdir()
+    monkeypatch.setattr(served.house, "runs", tmp_path)
+    assert served.get("/v1/runs").json()["data"] == []
+    monkeypatch.setattr(served.house, "runs", OLDER)
+    [entry] = served.get("/v1/runs").json()["data"]
+    assert (entry["id"], entry["model"]) == ("run", "tiny-llama")
+    run = served.get("/v1/runs/run")
+    assert run.status_code in {200, 400}
+    assert str(OLDER) not in run.text
+
+
+def test_a_key_is_asked_for_and_needed_where_others_reach_the_server(microworld):
+    with pytest.raises(BadValueError, match="--api-key"):
+        Access("0.0.0.0")
+    with pytest.raises(BadValueError, match="8 ASCII"):
+        Access("0.0.0.0", "short")
+    assert Access("::1").host == "::1"
+    house = House(Worker(Rack({"m": lambda: microworld})), Shelf(), access=Access(key=KEY))
+    with serving(house) as served:
+        assert served.get("/v1/models").status_code == 401
+        assert served.get("/").status_code == served.get("/page/page.js").status_code == 200
+        assert served.get("/health").json()["status"] == "ok"
+        for given in ("Bearer wrong-secret", KEY[:-1], "Bearer \u00e9".encode().decode("latin-1")):
+            served.headers = {"Authorization": given.encode("latin-1")}
+            assert served.get("/v1/models").status_code == 401
+        served.headers = {"Authorization": f"Bearer {KEY}"}
+        assert served.get("/v1/models").status_code == 200
+
+
+@pytest.mark.slow
+def test_models_take_turns_and_every_request_is_answered(load, microworld):
+    loads = []
+
+    def loader(name, model):
+        return lambda: loads.append(name) or model
+
+    tiny = load("llama", "hooked")
+    rack = Rack({"a": loader("a", microworld), "b": loader("b", tiny)})
+    with serving(House(Worker(rack), Shelf())) as served, ThreadPoolExecutor(8) as pool:
+
+        def ask(i):
+            model, prompt = ("a", PROMPT) if i % 2 else ("b", "w5 w6")
+            answer = served.post(
+                "/v1/completions", model=model, prompt=prompt, max_tokens=5, temperature=0
+            )
+            assert answer.status_code == 200, answer.text
+            return model, answer.json()["choices"][0]["text"]
+
+        found = set(pool.map(ask, range(8)))
+        assert len(found) == 2  # each model says the same to all
+        assert len(rack.batches) == 1
+        assert 2 <= len(loads) <= 4
+        assert served.get("/v1/models").json()["data"][0]["id"] == "a"
+    room = Rack({"a": loader("a", microworld), "b": loader("b", tiny)}, budget=2**33)
+    for name in ("a", "b", "a", "b"):
+        assert room.batch(name) is not None
+    assert set(room.batches) == {"a", "b"}  # once their sizes are known
+
+
+def test_more_requests_than_are_taken_are_told_so(microworld):
+    worker = Worker(Rack({"m": lambda: microworld}), max_waiting=2)  # not started, so all wait
+    for _ in range(2):
+        worker.do("m", lambda model: None)
+    with pytest.raises(QueueFullError, match="ask again"):
+        worker.do("m", lambda model: None)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "stops", "passed"),
+    [
+        (["ab", "c"], ["x"], "abc"),
+        (["a", "b", "c"], ["bc"], "a"),
+        (["a", "ab", "c"], ["abc"], "a"),
+        (["one\n", "\ntwo"], ["\n\n"], "one"),
+        (["abab"], ["ab", "b"], ""),
+        (["xa", "a"], ["aab"], "xaa"),
+    ],
+)
+def test_a_stop_is_found_across_pieces_and_nothing_of_it_is_told(pieces, stops, passed):
+    found = Stops(stops)
+    told = [found.take(piece) for piece in pieces]
+    assert "".join(told) + found.take("", last=True) == passed
+
+
+def test_an_alias_names_the_model_and_its_vectors():
+    models = ["a", "a+b", "org/model"]
+    assert read_alias("a+b", models) == ("a+b", [])
+    model, [one, two] = read_alias("org/model+joy@-1.5:relative+calm", models)
+    assert model == "org/model"
+    assert (one.vector, one.dose, one.unit) == ("joy", -1.5, "relative")
+    assert (two.vector, two.dose) == ("calm", None)
+    with pytest.raises(BadValueError, match="two models are called"):
+        named_models(["tests/older", str(OLDER)])
+    with pytest.raises(BadValueError, match="at least 1"):
+        Limits(tokens=0)

@@ -16,6 +16,7 @@ from steerscope.figures.features import (
     score_scatter,
     steering_pareto,
 )
+from steerscope.figures.fertility import tokenizer_bars
 from steerscope.figures.fronts import pareto_front
 from steerscope.figures.gates import gate_comparison
 from steerscope.figures.geometry import concept_geometry
@@ -58,6 +59,7 @@ __all__ = [
     "style_cosines",
     "sweet_spot_map",
     "token_effects",
+    "tokenizer_bars",
     "transfer_at_one_kl",
     "transfer_responses",
 ]

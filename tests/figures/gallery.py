@@ -294,6 +294,12 @@ EXAMPLES: dict[str, Callable[[], go.Figure]] = {
     "steering_pareto": lambda: figures.steering_pareto(
         TRIALS, effect="flipped", cost="kept_topic", words=("flipped", "topic kept")
     ),
+    "tokenizer_bars": lambda: figures.tokenizer_bars(
+        pd.DataFrame(
+            {"tokenizer": ["a", "b"], "kind": ["english"] * 2, "tokens_per_word": [1.2, 1.5]}
+        ),
+        "tokens_per_word",
+    ),
     "transfer_at_one_kl": lambda: figures.transfer_at_one_kl(
         GAINS, words="share gained (points)", kl=0.2
     ),

@@ -1,7 +1,7 @@
 """A plane of the activations, both classes, and the path of steering through it.
 
-Run from the project's folder: `python analyses/activation_landscape.py`. The pictures go to
-`figures/`: where the direction is added, and at the last layer, after the model has worked on it.
+Run from the project's folder: `python analyses/activation_landscape.py`. The picture goes to
+`figures/`.
 """
 
 from __future__ import annotations
@@ -35,28 +35,22 @@ def main() -> None:
     steered = Site("resid_post", chosen.layer)
     direction = find_direction("mean_diff", extract(model, pairs.fit, [steered])[steered])
     shown = replace(pairs.select, pairs=pairs.select.pairs[: chosen.pairs])
-    for name, layer in (("here", chosen.layer), ("last", model.shape.n_layers - 1)):
-        found = activation_landscape(
-            model,
-            shown,
-            direction,
-            doses=DOSES,
-            site=Site("resid_post", layer),
-            axes=chosen.axes,
-        )
-        figure = figures.activation_landscape(
-            found.points,
-            found.path,
-            explained=found.explained,
-            site=str(found.site),
-            axes=found.axes,
-        )
-        caption = (
-            f"Last token of n = {len(shown)} held-out pairs, axes of the plain activations; the "
-            f"path is the mean of all texts with mean_diff added at {steered}, doses in natural units "
-            "from the fit pairs. A mean over texts, drawn without an interval."
-        )
-        draw(Plate(f"landscape-{name}", figure, caption), chosen)
+    found = activation_landscape(
+        model, shown, direction, doses=DOSES, site=steered, axes=chosen.axes
+    )
+    figure = figures.activation_landscape(
+        found.points,
+        found.path,
+        explained=found.explained,
+        site=str(found.site),
+        axes=found.axes,
+    )
+    caption = (
+        f"Last token of n = {len(shown)} held-out pairs, axes of the plain activations; the path is the "
+        f"mean of all texts with mean_diff added at {steered}, doses in natural units from the fit "
+        "pairs. A mean over texts, drawn without an interval."
+    )
+    draw(Plate("landscape", figure, caption), chosen)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 from time import perf_counter
 
-import pandas as pd
 from _drawing import FIGURES, ROOT, save
 
 from steerscope import LensModel, Site, figures, load_contrasts, load_model
@@ -98,10 +97,9 @@ def robustness(model: LensModel, texts: list[str], options: argparse.Namespace) 
     print("\ncodes against steered, over layers, seeds and sparsities:")
     columns = ["label", "shared", "chance_high", "drawn_high", "p_permutation", "p_holm"]
     print(table[columns].to_string(index=False, float_format="%.3g"))
-    for concept, rows in table.groupby("concept"):
-        title = f"{concept}: found in pairs and moved by steering"
-        figure = figures.feature_overlap(pd.DataFrame(rows), by="setting", title=title)
-        save(f"sae-overlap-robustness-{concept}", figure, options.format)
+    title = "Found in pairs and moved by steering"
+    figure = figures.feature_overlap(table, by="setting", title=title, panels="concept")
+    save("sae-overlap-steered", figure, options.format)
 
 
 if __name__ == "__main__":

@@ -232,7 +232,7 @@ _HOME = {
     "orthogonalised": "steering.composition",
     "pairs_needed": "directions.stability",
     "parse_strength": "steering.strengths",
-    "plot": "report.plot",
+    "plot": "report",
     "predictor_league": "studies.predictors.findings",
     "predictor_table": "studies.predictors.measure",
     "push_to_hub": "directions",
@@ -403,8 +403,9 @@ if not TYPE_CHECKING:  # a checker of types sees the names above, and none that 
         if name == "__version__":
             found: Any = import_module("importlib.metadata").version("steerscope")
         elif name in _HOME:
-            home = import_module(f"steerscope.{_HOME[name]}")
-            found = home if name in _MODULES else getattr(home, name)
+            home = f"steerscope.{_HOME[name]}"
+            whole = name in _MODULES
+            found = import_module(f"{home}.{name}") if whole else getattr(import_module(home), name)
         else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         globals()[name] = found

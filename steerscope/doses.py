@@ -56,6 +56,10 @@ class Dose:
     KL(steered || plain); which length that is depends on the model and is found by
     `calibration.calibrate`. `degrees` is an angle, for operators that turn activations.
 
+    Attributes:
+        value: the coefficient, signed.
+        unit: `natural`, `relative`, `absolute`, `kl` or `degrees`.
+
     Raises:
         UnknownNameError: the unit does not exist.
         NotFiniteError: the value is NaN or infinite.

@@ -135,6 +135,9 @@ class Site:
     `v` number the key-value heads.
 
     Attributes:
+        stream: such as `resid_post`, `attn_out`, `mlp_out` or `z`.
+        layer: number of the block, from 0.
+        head: number of the head, where the stream has heads; None for all of them.
         module: the module of transformers that it was named by, whose output it is in most models.
 
     Raises:

@@ -41,7 +41,10 @@ def run_commands(text: str) -> None:
 
 
 SHORT = {  # seconds; the others take minutes together
+    "bibliography.md",
     "concepts.md",
+    "differences.md",
+    "glossary.md",
     "statistics.md",
     "recipes/gates_and_schedules.md",
     "recipes/geometry.md",

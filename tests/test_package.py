@@ -48,7 +48,7 @@ def test_completion_shows_the_public_names_and_nothing_else():
 
 def test_a_checker_of_types_finds_every_public_name_where_it_is_loaded_from():
     tree = ast.parse(Path(steerscope.__file__).read_text())
-    [block] = [n for n in tree.body if isinstance(n, ast.If)]
+    block = next(n for n in tree.body if isinstance(n, ast.If))
     homes = {
         alias.name: node.module.removeprefix("steerscope.")
         for node in block.body

@@ -17,7 +17,10 @@ def test_the_python_of_the_readme_runs(capsys):
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, str(README), "exec"), names)
-    assert len(capsys.readouterr().out.splitlines()) >= 5
+    printed = capsys.readouterr().out
+    [shown] = re.findall(r"```text\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    assert printed.startswith(shown)
+    assert shown.splitlines()[-1].endswith(printed.splitlines()[-1].strip())
 
 
 @pytest.mark.parametrize("path", ["README.md", "data/contrasts/README.md"])

@@ -19,6 +19,7 @@ from steerscope.cli.bench import bench
 from steerscope.cli.calibrate import calibrate
 from steerscope.cli.chat import chat
 from steerscope.cli.claims import claims
+from steerscope.cli.dilemmas import dilemmas
 from steerscope.cli.doctor import doctor
 from steerscope.cli.endings import STOPPED, Ending, check_arguments
 from steerscope.cli.helping import Group, furnished
@@ -32,6 +33,7 @@ from steerscope.cli.serve import serve
 from steerscope.cli.shared import say
 from steerscope.cli.styles import styles
 from steerscope.cli.texts import texts
+from steerscope.cli.tokenizers import tokenizers
 from steerscope.cli.weights import weights
 
 app = typer.Typer(
@@ -74,9 +76,11 @@ for command in (
     tools.eigengap,
     jobs.sweep,
     bench,
+    dilemmas,
     tools.steer,
     calibrate,
     tools.lens,
+    tokenizers,
     jobs.figures,
     texts,
     jobs.audit,

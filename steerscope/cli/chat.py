@@ -38,7 +38,11 @@ def chat(
     drawing: Drawing,
     loading: Loading,
 ) -> None:
-    """Talk to a steered model: /dose, /vector, /compare, /save; /help says more."""
+    """Talk to a steered model: /dose, /vector, /compare, /save; /help says more.
+
+    Examples:
+        steerscope chat --find joyful=mood@resid_post.5 --dose 3 --compare
+    """
     from steerscope.cli.talking import Talk
     from steerscope.progress import bar
     from steerscope.serve.shelf import Shelf

@@ -14,8 +14,10 @@ _PACKAGES = (
     "steerscope", "torch", "transformer-lens", "transformers", "sae-lens", "numpy", "plotly",
 )  # fmt: skip
 _EXTRAS = {
+    "bench": ("lm_eval",),
     "images": ("kaleido",),
     "judges": ("jsonschema", "vaderSentiment"),
+    "serve": ("fastapi", "uvicorn"),
 }
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _OFF = {"1", "ON", "YES", "TRUE"}

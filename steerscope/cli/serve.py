@@ -53,7 +53,12 @@ def serve(
     waiting: Annotated[int, typer.Option(min=1, help="open requests, at most")] = 256,
     loading: Loading,
 ) -> None:
-    """Serve steered models: an OpenAI-compatible API, and a page to talk to them at /."""
+    """Serve steered models: an OpenAI-compatible API, and a page to talk to them at /.
+
+    Examples:
+        steerscope serve --find joyful=mood@resid_post.5
+        steerscope serve --model ./my-model --vector mine=mine.safetensors --port 8080
+    """
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
         raise BadValueError("serving needs FastAPI and uvicorn; pip install 'steerscope[serve]'.")
     from steerscope.models.memory import parse_bytes

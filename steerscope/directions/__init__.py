@@ -98,7 +98,10 @@ def find_direction(
 ) -> Direction:
     """The direction that a method of that name finds.
 
-    What `extract` found may be given whole where it holds one site.
+    Args:
+        method: such as `mean_diff`; `steerscope vectors --help` lists them.
+        contrast: activations of the pairs; what `extract` found, where it holds one site.
+        seed: of methods that draw.
 
     Raises:
         BadValueError: several sites are given, or what is no contrast.

@@ -96,5 +96,5 @@ def _in_words(intervention: Intervention) -> str:
     where = f" at {said.get('stream')}.{layer}" if layer != -1 else ""
     units = f", {dose:+g} natural" if isinstance(dose, float) and dose == dose else ""
     degrees = f", {said['dose_degrees']:g} degrees" if "dose_degrees" in said else ""
-    operator = "" if said.get("operator", "add") == "add" else f"{said['operator']} "
+    operator = "" if said.get("operator", "") in {"", "add"} else f"{said['operator']} "
     return f"{operator}{said.get('method', type(intervention).__name__)}{where}{units}{degrees}"

@@ -215,6 +215,8 @@ class Experiment(Part):
         contrasts: bundled names or files.
         prompts: bundled name or file; None for those of the contrast set.
         other: another contrast set, where the job combines or compares two concepts.
+        dilemmas: file of dilemmas, where the job asks about them.
+        value: whose effect on choices is asked for there.
         autoencoder: bundled name, folder or release, where the job reads features.
         methods: how directions are found.
         metrics: what the table of metrics holds; None for all.
@@ -234,6 +236,8 @@ class Experiment(Part):
     contrasts: Annotated[tuple[Text, ...], BeforeValidator(_listed)]
     prompts: Text | None = None
     other: Text | None = None
+    dilemmas: Text | None = None
+    value: Text = "honesty"
     autoencoder: Text | None = None
     methods: Annotated[
         tuple[Annotated[Text, _checked(check_method)], ...], BeforeValidator(_listed)

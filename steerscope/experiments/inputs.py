@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from steerscope.directions import load_directions
-from steerscope.errors import SteerscopeError
+from steerscope.errors import RunError, SteerscopeError
 from steerscope.experiments.jobs.overlaps import digest
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.fingerprints import same_weights
@@ -79,6 +81,10 @@ def _text_hashes(run: Run, model: LensModel | None) -> dict[str, Any]:
         name = configuration["contrasts"]
         stated = "contrasts_sha256" in configuration and name in bundled_contrasts()
         return {"contrasts_sha256": load_contrasts(name).sha256} if stated else {}
+    if configuration.get("kind") == "BenchmarkPlan":
+        return {"files": {name: _file_hash(name) for name in configuration["files"]}}
+    if configuration.get("kind") == "DilemmaPlan":
+        return {"dilemmas_sha256": _file_hash(configuration["dilemmas"])}
     plan = _plan_of(run)
     texts = load_texts(plan)
     if plan.chat:
@@ -87,6 +93,18 @@ def _text_hashes(run: Run, model: LensModel | None) -> dict[str, Any]:
         texts = texts.in_chat(model, plan.chat)
     hashes = [texts.prompts.select.sha256, texts.prompts.test.sha256]
     return {"contrasts_sha256": texts.contrasts.sha256, "prompts_sha256": hashes}
+
+
+def _file_hash(path: str) -> str:
+    """Of a file as it is now.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise RunError(f"cannot read {path} ({error.strerror}).") from None
 
 
 def _plan_of(run: Run) -> Plan:

@@ -268,6 +268,19 @@ def extract_moments(
     """Class means at every site, without keeping the activations of the pairs.
 
     As `extract`, for any number of pairs: what grows with it is the texts and one norm a token.
+
+    Args:
+        model: the model.
+        contrasts: the pairs, in any form that `ContrastSet.from_pairs` reads.
+        sites: where to read, also as `resid_post.5` or 5; one alone is one.
+        read: which token, also as `mean` or -2; default the last.
+        batch_size: texts in one pass; default as many as the memory holds, up to 64.
+        bos: how texts begin: `auto`, `always` or `never`; default as the model's do.
+        progress: shows the loop.
+
+    Raises:
+        UnsupportedSiteError: the model lacks a site, or its hook never ran.
+        MemoryBudgetError: not one text fits into the memory.
     """
     contrasts = load_contrasts(contrasts)
     stream = _Stream(model, contrasts, as_sites(sites), as_read(read), batch_size, bos)

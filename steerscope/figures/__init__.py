@@ -9,7 +9,6 @@ from steerscope.figures.diagnostics import (
     token_effects,
 )
 from steerscope.figures.doses import dose_fan, dose_phase_diagram
-from steerscope.figures.drift import drift_radar
 from steerscope.figures.features import (
     feature_diffusion,
     feature_overlap,
@@ -17,6 +16,7 @@ from steerscope.figures.features import (
     score_scatter,
     steering_pareto,
 )
+from steerscope.figures.fertility import tokenizer_bars
 from steerscope.figures.fronts import pareto_front
 from steerscope.figures.gates import gate_comparison
 from steerscope.figures.geometry import concept_geometry
@@ -25,6 +25,7 @@ from steerscope.figures.landscapes import activation_landscape
 from steerscope.figures.lens import lens_map
 from steerscope.figures.methods import method_forest
 from steerscope.figures.predictors import predictor_league
+from steerscope.figures.side_effects import side_effects
 from steerscope.figures.styles import sink_leak, style_cosines
 from steerscope.figures.sweeps import dose_response, kl_by_depth, layer_sweep, sweet_spot_map
 from steerscope.figures.transfer import transfer_at_one_kl, transfer_responses
@@ -37,7 +38,6 @@ __all__ = [
     "dose_fan",
     "dose_phase_diagram",
     "dose_response",
-    "drift_radar",
     "eigengap_heads",
     "feature_diffusion",
     "feature_overlap",
@@ -53,11 +53,13 @@ __all__ = [
     "predictor_league",
     "preference_scatter",
     "score_scatter",
+    "side_effects",
     "sink_leak",
     "steering_pareto",
     "style_cosines",
     "sweet_spot_map",
     "token_effects",
+    "tokenizer_bars",
     "transfer_at_one_kl",
     "transfer_responses",
 ]

@@ -20,7 +20,7 @@ _LOOK = {
 }
 COUNTS = "features"  # the unit of numbers that are no shares
 _SHARES = "difference of shares (0 to 1), or rank correlation over layers (-1 to 1)"
-_ROW, _GAP, _TOP, _BOTTOM = 44, 80, 95, 65  # pixels
+_ROW, _GAP, _TOP, _BOTTOM = 58, 80, 95, 65  # pixels
 _LABEL = 56  # characters of a line
 
 

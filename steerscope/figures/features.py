@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import cycle
 
 import pandas as pd
@@ -19,6 +20,7 @@ from steerscope.figures.theme import (
     SKY,
     add_band,
     new_figure,
+    see_through,
 )
 
 NULL_WORDS = {
@@ -36,17 +38,50 @@ _RIGHT = {"orientation": "v", "x": 1.02, "xanchor": "left", "y": 1.0, "yanchor":
 
 
 @of_literal_text
-def feature_overlap(table: pd.DataFrame, *, by: str, title: str = "Shared features") -> go.Figure:
+def feature_overlap(
+    table: pd.DataFrame, *, by: str, title: str = "Shared features", panels: str = ""
+) -> go.Figure:
     """Features shared by two sets in each setting, with the band of what chance gives.
 
     Args:
         table: as `overlap_table` returns it, at one k.
         by: the column that names the settings.
         title: what the sets are.
+        panels: a column of which each value has a panel of its own, side by side; none for one.
     """
     k = int(table.k.iloc[0])
-    figure = new_figure(f"{title}: the first {k} of each", "features shared (number)", "")
-    labels = table[by].astype(str).tolist()
+    figure = new_figure(f"{title}: the first {k} of each", "", "")
+    parts = [*table.groupby(panels, sort=False)] if panels else [("", table)]
+    figure.set_subplots(
+        rows=1,
+        cols=len(parts),
+        shared_yaxes=True,
+        horizontal_spacing=0.03,
+        subplot_titles=[str(name) for name, _ in parts] if panels else None,
+    )
+    for column, (_, part) in enumerate(parts, start=1):
+        for trace in _overlap_traces(part, part[by].astype(str).tolist()):
+            figure.add_trace(trace.update(showlegend=column == 1), row=1, col=column)
+    labels = list(dict.fromkeys(table[by].astype(str)))
+    across = [-0.5, max(k, int(table.shared.max())) + 0.5]
+    figure.update_xaxes(
+        range=across, title="features shared (number)", zeroline=False, ticks="outside"
+    )
+    figure.update_yaxes(type="category", categoryorder="array", categoryarray=labels[::-1])
+    figure.update_yaxes(title=by, col=1)
+    longest = max(map(len, labels))
+    figure.update_layout(
+        height=190 + 30 * len(labels),
+        width=860,
+        margin={"l": 70 + 7 * longest, "t": 115},
+        title={"y": 0.97, "yanchor": "top"},
+        legend={"x": 0.0, "xanchor": "left", "y": 1.08 if panels else 1.01},
+    )
+    return figure
+
+
+def _overlap_traces(table: pd.DataFrame, labels: list[str]) -> Iterator[go.Scatter]:
+    """What chance gives in two ways, and what was found."""
     kinds = (
         ("chance: 95 % of the hypergeometric", "chance_low", "chance_high", GREY, 16),
         ("95 % of features that fire as often", "drawn_low", "drawn_high", ORANGE, 8),
@@ -58,34 +93,22 @@ def feature_overlap(table: pd.DataFrame, *, by: str, title: str = "Shared featur
             x += [getattr(row, low), getattr(row, high), None]
             y += [label, label, None]
         line = {"color": colour, "width": width}
-        figure.add_trace(go.Scatter(x=x, y=y, mode="lines", name=name, line=line, opacity=0.5))
-    figure.add_trace(
-        go.Scatter(
-            x=table.shared.tolist(),
-            y=labels,
-            mode="markers",
-            name="found",
-            marker={"color": BLUE, "size": 11},
-            customdata=table[["p_hypergeometric", "p_permutation", "jaccard"]].to_numpy().tolist(),
-            hovertemplate=(
-                "%{x} shared, hypergeometric p %{customdata[0]:.2g}, permutation p "
-                "%{customdata[1]:.2g}, Jaccard %{customdata[2]:.2f}<extra></extra>"
-            ),
+        yield go.Scatter(
+            x=x, y=y, mode="lines", name=name, legendgroup=name, line=line, opacity=0.5
         )
+    yield go.Scatter(
+        x=table.shared.tolist(),
+        y=labels,
+        mode="markers",
+        name="found",
+        legendgroup="found",
+        marker={"color": BLUE, "size": 11},
+        customdata=table[["p_hypergeometric", "p_permutation", "jaccard"]].to_numpy().tolist(),
+        hovertemplate=(
+            "%{x} shared, hypergeometric p %{customdata[0]:.2g}, permutation p "
+            "%{customdata[1]:.2g}, Jaccard %{customdata[2]:.2f}<extra></extra>"
+        ),
     )
-    figure.update_xaxes(range=[-0.5, max(k, int(table.shared.max())) + 0.5])
-    figure.update_yaxes(
-        type="category", categoryorder="array", categoryarray=labels[::-1], title=by
-    )
-    longest = max(map(len, labels))
-    figure.update_layout(
-        height=170 + 30 * len(labels),
-        width=860,
-        margin={"l": 70 + 7 * longest, "t": 95},
-        title={"y": 0.97, "yanchor": "top"},
-        legend={"x": 0.0, "xanchor": "left", "y": 1.01},
-    )
-    return figure
 
 
 @of_literal_text
@@ -192,7 +215,7 @@ def score_scatter(scores: pd.DataFrame, *, rho: float, p: float) -> go.Figure:
             mode="markers",
             name="feature",
             showlegend=False,
-            marker={"color": BLUE, "size": 8, "opacity": 0.55},
+            marker={"color": BLUE, "size": 6, "opacity": 0.3},
             customdata=scores.feature.tolist(),
             hovertemplate="feature %{customdata}: %{x:.2f}, %{y:.3f}<extra></extra>",
         )
@@ -257,7 +280,7 @@ def _bars(rows: pd.DataFrame, colour: str) -> dict[str, object]:
         "symmetric": False,
         "array": (100 * (rows.high - rows.value)).clip(lower=0).tolist(),
         "arrayminus": (100 * (rows.value - rows.low)).clip(lower=0).tolist(),
-        "color": colour,
+        "color": see_through(colour, 0.3),
         "thickness": 1,
-        "width": 2,
+        "width": 0,
     }

@@ -15,6 +15,7 @@ from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.figures.lettering import plain_text
 from steerscope.figures.literal import spoken
 from steerscope.figures.looks import SCREEN, Look, caption_of, captioned, dressed
+from steerscope.figures.program import plotly_program
 from steerscope.runs.spreadsheets import as_csv
 from steerscope.runs.whole_files import whole_file, write_whole
 
@@ -24,11 +25,17 @@ _PNG_SCALE = {None: 2.0, 1: 300 / 96, 2: 300 / 96}  # 300 dots per inch in print
 
 @dataclass(frozen=True, eq=False)
 class Plate:
-    """A figure with its file name and caption."""
+    """A figure with its file name, a short caption, and what else there is to know of it."""
 
     name: str
     figure: go.Figure
     caption: str
+    more: str = ""
+
+    @property
+    def whole_caption(self) -> str:
+        """All that is said of it, as it stands under a picture."""
+        return f"{self.caption} {self.more}".strip()
 
 
 def drawn(figure: go.Figure) -> pd.DataFrame:
@@ -75,7 +82,7 @@ def figure_numbers(plate: Plate) -> str:
 
 
 def _with_caption(plate: Plate) -> go.Figure:
-    return captioned(plate.figure, plate.caption) if plate.caption else plate.figure
+    return captioned(plate.figure, plate.whole_caption) if plate.caption else plate.figure
 
 
 def check_formats(formats: Sequence[str]) -> None:
@@ -99,8 +106,9 @@ def figure_page(plate: Plate, look: Look = SCREEN) -> str:
         dressed(go.Figure(figure).update_layout(meta=None), look) if figure.layout.meta else shown
     )
     page = bare.to_html(
-        include_plotlyjs=True, full_html=True, config={"displaylogo": False}, div_id="figure"
+        include_plotlyjs=False, full_html=True, config={"displaylogo": False}, div_id="figure"
     )
+    page = page.replace("<body>", f"<body><script>{plotly_program()}</script>", 1)
     background, colour = bare.layout.paper_bgcolor or "white", bare.layout.font.color
     style = f"<style>body{{background:{background};color:{colour};font:14px Helvetica,Arial,sans-serif}}"
     style += f"figcaption{{max-width:{int(bare.layout.width)}px}}</style>"

@@ -9,18 +9,25 @@ from steerscope.figures.literal import of_literal_text
 from steerscope.figures.theme import BLACK, BLUE, GREY, new_figure
 
 _ROW = 30  # pixels
+_NUMBERED, _FEWEST = r"^(.*) #\d+$", 3  # placements at random, and how many make a band
 
 
 @of_literal_text
 def gate_comparison(table: pd.DataFrame, *, outcome: str, kl: float) -> go.Figure:
     """Difference of every arm to its ungated reference, paired, with its interval.
 
+    Placements at random, numbered arms such as `layers at random #3`, are one row: from the lowest of
+    their differences to the highest, with the middle one marked.
+
     Args:
         table: one row per arm, as `gating.compare_arms` returns it.
         outcome: what was measured, in words, with its unit.
         kl: the matched KL in nats.
     """
-    shown = table[table.arm != table.reference]
+    compared = table[table.arm != table.reference]
+    numbered = compared.arm.str.extract(_NUMBERED, expand=False)
+    many = numbered.where(numbered.groupby(numbered).transform("size") >= _FEWEST)
+    shown, placed = compared[many.isna()], compared[many.notna()].assign(group=many)
     figure = new_figure(
         f"Do gates help? All arms at {kl:g} nats from plain",
         f"gated minus ungated: {outcome}<br>95 % bootstrap, n = {int(table.n.max())}",
@@ -49,9 +56,55 @@ def gate_comparison(table: pd.DataFrame, *, outcome: str, kl: float) -> go.Figur
                 hovertemplate="%{x:+.3g} to ungated; effect %{customdata[0]:.3g}, Holm p %{customdata[1]:.3g}<extra></extra>",
             )
         )
+    _draw_placements(figure, _placements(placed))
     figure.add_vline(x=0, line={"color": BLACK, "width": 1, "dash": "dot"})
+    rows = list(dict.fromkeys(_row_of(arm, placed) for arm in compared.arm))
     figure.update_yaxes(
-        categoryorder="array", categoryarray=shown.arm.tolist()[::-1], type="category", title="arm"
+        categoryorder="array", categoryarray=rows[::-1], type="category", title="arm"
     )
-    figure.update_layout(height=190 + _ROW * len(shown), margin={"l": 260, "t": 90, "b": 90})
+    figure.update_layout(height=200 + _ROW * len(rows), margin={"l": 260, "t": 110, "b": 90})
     return figure
+
+
+def _draw_placements(
+    figure: go.Figure, bands: list[tuple[str, tuple[float, float, float]]]
+) -> None:
+    """A band for each group of placements at random, with its middle."""
+    if not bands:
+        return
+    figure.add_trace(
+        go.Scatter(
+            x=[x for _, ends in bands for x in (*ends[:2], None)],
+            y=[y for name, _ in bands for y in (name, name, None)],
+            mode="lines",
+            line={"color": GREY, "width": 12},
+            opacity=0.35,
+            name="placements at random, lowest to highest",
+        )
+    )
+    figure.add_trace(
+        go.Scatter(
+            x=[ends[2] for _, ends in bands],
+            y=[name for name, _ in bands],
+            mode="markers",
+            marker={"color": GREY, "symbol": "line-ns-open", "size": 14, "line": {"width": 2}},
+            name="their middle",
+        )
+    )
+
+
+def _placements(placed: pd.DataFrame) -> list[tuple[str, tuple[float, float, float]]]:
+    """Name, lowest, highest and middle difference of each group of placements at random."""
+    return [
+        (
+            f"{name} ({len(rows)})",
+            (rows.difference.min(), rows.difference.max(), rows.difference.median()),
+        )
+        for name, rows in placed.groupby("group", sort=False)
+    ]
+
+
+def _row_of(arm: str, placed: pd.DataFrame) -> str:
+    """The row in which an arm is drawn."""
+    group = placed.group[placed.arm == arm]
+    return arm if group.empty else f"{group.iloc[0]} ({(placed.group == group.iloc[0]).sum()})"

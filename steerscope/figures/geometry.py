@@ -25,10 +25,12 @@ def concept_geometry(
 
     Args:
         geometries: matrix of cosines by the name of the model.
-        concepts: names of the rows.
+        concepts: names of the rows; of `mood=joyful` and its like, what stands behind the sign.
         title: what was found, and where the concepts were read.
     """
     figure = new_figure(title, "", "")
+    if all("=" in concept for concept in concepts):
+        concepts = [concept.partition("=")[2] for concept in concepts]
     columns = min(_COLUMNS, len(geometries))
     rows = -(-len(geometries) // columns)
     for number, (name, matrix) in enumerate(geometries.items()):
@@ -51,7 +53,7 @@ def concept_geometry(
             )
         )
         lowest = number + columns >= len(geometries)  # no panel below
-        names = {"showgrid": False, "ticks": "", "tickfont": {"size": 9}, "dtick": 1}
+        names = {"showgrid": False, "ticks": "", "tickfont": {"size": 10}, "dtick": 1}
         across = names | {"domain": _place(column, columns), "anchor": f"y{end}", "tickangle": -90}
         low, high = _place(row, rows)
         down = names | {"domain": [1 - high, 1 - low], "anchor": f"x{end}", "autorange": "reversed"}

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from itertools import cycle
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
 
+from steerscope.figures.lettering import wrapped
 from steerscope.figures.literal import of_literal_text
 from steerscope.figures.theme import (
     BLACK,
     BLUE,
     GREEN,
     GREY,
-    ORANGE,
     PANEL,
     RED,
     SEQUENTIAL,
-    SKY,
     add_band,
     method_colour,
     new_figure,
@@ -27,7 +28,7 @@ from steerscope.judges.effects import Effect
 from steerscope.studies.steering.choice import SweetSpot
 
 DOSE_TITLE = "dose (natural units = distances of the class means)"
-LINES = (SKY, BLUE, GREEN, ORANGE, RED, GREY)
+_LIGHT, _DARK = 0.35, 0.85  # of the colour scale of ordered doses, readable on white
 
 
 def effect_title(effect: Effect) -> str:
@@ -93,6 +94,7 @@ def sweet_spot_map(
     method: str,
     chosen: SweetSpot,
     zones: pd.DataFrame | None = None,
+    texts: Mapping[str, str] | None = None,
 ) -> go.Figure:
     """Effect at every layer and dose; crosses where a limit is broken, a ring at the choice.
 
@@ -102,6 +104,7 @@ def sweet_spot_map(
         method: whose conditions.
         chosen: the choice.
         zones: layer, zone and sure, for a strip above the map; None for no strip.
+        texts: by the key of a condition, a text written under it, to show where one points.
     """
     rows = summary[summary.method == method]
     grid = by_dose_and_layer(rows, "effect") * (100.0 if effect.is_share else 1.0)
@@ -116,7 +119,8 @@ def sweet_spot_map(
             z=grid.to_numpy().tolist(),
             colorscale=SEQUENTIAL,
             colorbar={"title": {"text": effect_title(effect), "side": "right"}},
-            hovertemplate="layer %{x}, dose %{y}: %{z:.3g}<extra></extra>",
+            text=_words_of(rows, effect, texts or {}),
+            hovertemplate="layer %{x}, dose %{y} natural<br>%{text}<extra></extra>",
         )
     )
     _mark(figure, rows[rows.broken], chosen)
@@ -129,6 +133,25 @@ def sweet_spot_map(
     if zones is not None:
         _add_strip(figure, zones)
     return figure
+
+
+def _words_of(rows: pd.DataFrame, effect: Effect, texts: Mapping[str, str]) -> list[list[str]]:
+    """What is said of each cell: effect with interval and n, KL, broken limits, a text."""
+    factor, unit = (100.0, "%") if effect.is_share else (1.0, "nats")
+
+    def words(row: Any) -> str:
+        ends = f" [{factor * row.low:.1f}, {factor * row.high:.1f}]" if row.low == row.low else ""
+        said = [
+            f"{factor * row.effect:.1f} {unit}{ends}, n = {row.n}",
+            f"KL {row.kl_nats:.3g} nats per position",
+        ]
+        said += [f"over the limit: {row.over}"] if row.over else []
+        return "<br>".join(
+            [*said, *([wrapped(texts[row.cell], 13, 420)] if row.cell in texts else [])]
+        )
+
+    said = rows.assign(words=[words(row) for row in rows.itertuples()])
+    return by_dose_and_layer(said, "words").fillna("not measured").to_numpy().tolist()
 
 
 def _mark(figure: go.Figure, broken: pd.DataFrame, chosen: SweetSpot) -> None:
@@ -234,7 +257,9 @@ def kl_by_depth(summary: pd.DataFrame, *, method: str) -> go.Figure:
         "KL(steered || plain) (nats per position)",
     )
     rows = summary[(summary.method == method) & (summary.dose_natural > 0)]
-    for colour, (dose, line) in zip(cycle(LINES), rows.groupby(rows.dose_natural.round(4))):
+    lines = [*rows.groupby(rows.dose_natural.round(4))]
+    shades = [_LIGHT + (_DARK - _LIGHT) * i / max(1, len(lines) - 1) for i in range(len(lines))]
+    for colour, (dose, line) in zip(sample_colorscale("Blues", shades), lines, strict=True):
         line = line.sort_values("layer")
         figure.add_trace(
             go.Scatter(
@@ -243,8 +268,11 @@ def kl_by_depth(summary: pd.DataFrame, *, method: str) -> go.Figure:
                 mode="lines+markers",
                 name=f"+{dose:g} natural",
                 line={"color": colour, "width": 2.5},
+                customdata=line.n.tolist(),
+                hovertemplate=f"layer %{{x}}, +{dose:g} natural: %{{y:.3g}} nats, n = %{{customdata}}"
+                "<extra></extra>",
             )
         )
     figure.update_xaxes(dtick=1)
-    figure.update_yaxes(type="log")
+    figure.update_yaxes(type="log", dtick=1, tickformat="~g")
     return figure

@@ -14,6 +14,17 @@ PANEL = "#DDDDDD"  # behind a map with holes
 METHOD_COLOURS = {"random": GREY, "label_shuffled": ORANGE}
 SEQUENTIAL = "Viridis"
 WIDTH, HEIGHT = 820, 460
+_AXIS = {
+    "gridcolor": "#EBF0F8", "linecolor": "#EBF0F8", "zeroline": False, "automargin": True, "title": {"standoff": 15},
+}  # fmt: skip
+# What every figure shares; as small as it is, since it travels with each.
+TEMPLATE = go.layout.Template(
+    layout={
+        "autotypenumbers": "strict", "hovermode": "closest", "paper_bgcolor": "white",
+        "plot_bgcolor": "white", "hoverlabel": {"align": "left"}, "xaxis": _AXIS, "yaxis": _AXIS,
+    },
+    data={"heatmap": [{"type": "heatmap", "colorbar": {"outlinewidth": 0, "ticks": ""}}]},
+)  # fmt: skip
 
 
 def new_figure(title: str, x_title: str, y_title: str) -> go.Figure:
@@ -21,7 +32,7 @@ def new_figure(title: str, x_title: str, y_title: str) -> go.Figure:
     figure = go.Figure()
     figure.update_layout(
         title={"text": title, "font": {"size": 17}, "x": 0.01, "xanchor": "left"},
-        template="plotly_white",
+        template=TEMPLATE,
         font={"family": "Helvetica, Arial, sans-serif", "size": 14, "color": BLACK},
         width=WIDTH,
         height=HEIGHT,

@@ -71,8 +71,8 @@ def transfer_responses(table: pd.DataFrame, panels: dict[str, str]) -> go.Figure
                 **place,
             )
         figure.update_xaxes(title="coefficient c", ticks="outside", **place)
+        figure.update_yaxes(title=f"change in {panels[metric]}", title_font={"size": 12}, **place)
     figure.update_yaxes(ticks="outside", zeroline=True, zerolinecolor="#BBBBBB")
-    figure.update_yaxes(title="change from plain (unit above)")
     return figure
 
 

@@ -76,6 +76,22 @@ class Source:
         tokenizer.padding_side = "right"
         return network.eval().requires_grad_(False), tokenizer
 
+    def tokenizer(self) -> Any:
+        """Its tokenizer alone.
+
+        Raises:
+            ModelLoadError: there is none.
+        """
+        options = {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
+        if self.gguf is not None:
+            options["gguf_file"] = self.gguf
+        try:
+            return AutoTokenizer.from_pretrained(self.place, **options)
+        except Exception as error:  # noqa: BLE001 - loaders raise what they like
+            raise ModelLoadError(
+                f"cannot load the tokenizer of {self.name!r}; {self._why(error)}"
+            ) from error
+
     def _why(self, error: Exception) -> str:
         text = " ".join(str(error).split()) or reason(error)
         text = text.split(" Model type should be one of")[0][:300]  # hundreds of them

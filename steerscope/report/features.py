@@ -63,7 +63,7 @@ def _section(found: dict[str, Any]) -> str:
     )
     strongest = ", ".join(f"{i} ({value:+.2f})" for i, value in found["strongest"])
     return (
-        f"<h2>How the direction reads in features</h2><p>{as_text(found['sae'])}, "
+        f"<p>{as_text(found['sae'])}, "
         f"{found['n_features']} features at {as_text(found['site'])}. Codes differ most in the "
         f"features {as_text(strongest)}.</p>"
         f"{as_table(frame, {'found': '{:.2f}'.format, 'p': '{:.2g}'.format})}"

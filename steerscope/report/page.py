@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import pandas as pd
-from plotly.offline import get_plotlyjs
+import plotly.graph_objects as go
 
 from steerscope.figures.files import Plate
+from steerscope.figures.lettering import plain_text
+from steerscope.figures.program import plotly_program
+from steerscope.figures.theme import HEIGHT
 
 
 @dataclass(frozen=True)
@@ -38,15 +43,26 @@ def plot_id(plate: Plate) -> str:
 
 
 def as_figure(plate: Plate) -> str:
-    """A figure with its caption."""
-    drawn = plate.figure.to_html(
+    """A figure with its title, a short caption, and what else there is to know of it behind that."""
+    figure = go.Figure(plate.figure)
+    title = plain_text(str(figure.layout.title.text or ""))
+    heights = float(figure.layout.height or HEIGHT)
+    figure.update_layout(title=None, width=None, height=None, autosize=True, margin={"t": 50})
+    drawn = figure.to_html(
         include_plotlyjs=False,
         full_html=False,
-        config={"displaylogo": False},
+        config={"displaylogo": False, "responsive": True},
         div_id=plot_id(plate),
+        default_width="100%",
+        default_height=f"{heights:.0f}px",
     )
-    caption = f"<figcaption>{as_text(plate.caption)}</figcaption>"
-    return f'<figure id="{as_text(plate.name)}">{drawn}{caption}</figure>'
+    several = len([*figure.select_xaxes()]) > 1
+    more = folded("More about this figure", f"<p>{as_text(plate.more)}</p>") if plate.more else ""
+    return (
+        f'<figure id="{as_text(plate.name)}"><h3>{as_text(title)}</h3>'
+        f'<div class="plot{" wide" if several else ""}">{drawn}</div>'
+        f"<figcaption>{as_text(plate.caption)}</figcaption>{more}</figure>"
+    )
 
 
 def as_table(frame: pd.DataFrame, formats: dict[str, Callable[[float], str]] | None = None) -> str:
@@ -56,48 +72,32 @@ def as_table(frame: pd.DataFrame, formats: dict[str, Callable[[float], str]] | N
     )
 
 
+def folded(summary: str, content: str) -> str:
+    """Content that opens with a click; nothing where there is none."""
+    if not content:
+        return ""
+    return f"<details><summary>{as_text(summary)}</summary>{content}</details>"
+
+
+def contents(parts: Mapping[str, str]) -> str:
+    """The table of contents: links to parts by their ids."""
+    links = (f'<li><a href="#{as_text(i)}">{as_text(name)}</a></li>' for i, name in parts.items())
+    return f'<nav aria-label="Contents"><ul>{"".join(links)}</ul></nav>'
+
+
 def as_sheet(page: Page) -> str:
     """The whole page, which opens offline."""
     body = "\n".join(page.body)
-    return _PAGE.format(title=as_text(page.title), plotly=get_plotlyjs(), body=body)
+    style, program = (_beside(name) for name in ("page.css", "page.js"))
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{as_text(page.title)}</title>\n<style>\n{style}</style>\n"
+        f"<script>{plotly_program()}</script>\n</head><body>\n{body}\n"
+        f"<script>\n{program}</script>\n</body></html>\n"
+    )
 
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body {{ font: 16px/1.5 Helvetica, Arial, sans-serif; color: #222; max-width: 880px;
-  margin: 2rem auto; padding: 0 1rem; }}
-h1 {{ font-size: 1.6rem; }} h2 {{ font-size: 1.2rem; margin-top: 2.5rem; }}
-.answer {{ background: #f2f6fa; border-left: 5px solid #0072B2; padding: .8rem 1.2rem; }}
-.verdict {{ font-size: 1.2rem; font-weight: bold; margin: .2rem 0 .6rem; }}
-.answer ul {{ margin: 0; padding-left: 1.1rem; }} .answer li {{ margin: .35rem 0; }}
-figure {{ margin: 2rem 0; overflow-x: auto; }}
-figcaption {{ color: #555; font-size: .88rem; }}
-table {{ border-collapse: collapse; font-size: .86rem; display: block; overflow-x: auto; }}
-th, td {{ padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: right; }}
-.texts td, .texts th {{ text-align: left; vertical-align: top; width: 33%; }}
-.texts {{ display: table; width: 100%; margin: 1rem 0; }}
-.examples, .examples td, .examples th {{ background: #fff; font-size: .86rem; }}
-.examples th:first-child {{ width: auto; }}
-.examples div {{ max-height: 8.5rem; overflow-y: auto; white-space: pre-wrap; }}
-.examples small {{ color: #555; display: block; margin-top: .3rem; }}
-mark {{ background: #d5ecdd; color: inherit; text-decoration: underline #009E73; }}
-td:nth-last-child(2) mark {{ background: #fbe3d6; text-decoration: underline dashed #D55E00; }}
-#texts td {{ white-space: pre-wrap; }} #texts .numbers td:first-child {{ text-align: left; }}
-.controls {{ display: flex; flex-wrap: wrap; gap: .6rem 1.2rem; align-items: center; }}
-.controls label {{ display: flex; gap: .4rem; align-items: center; }}
-.controls output {{ min-width: 6.5rem; }}
-.audit td, .audit th {{ text-align: left; vertical-align: top; }}
-.audit .error td:first-child {{ color: #D55E00; font-weight: bold; }}
-.audit .warning td:first-child {{ color: #9a6a00; font-weight: bold; }}
-dl {{ display: grid; grid-template-columns: 9rem 1fr; font-size: .9rem; }}
-dt {{ color: #555; }} dd {{ margin: 0; overflow-wrap: anywhere; }}
-code {{ background: #eee; padding: 0 .25rem; overflow-wrap: anywhere; }}
-</style>
-<script>{plotly}</script>
-</head><body>
-{body}
-</body></html>
-"""
+@cache
+def _beside(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")

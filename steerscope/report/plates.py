@@ -13,7 +13,6 @@ from steerscope.runs.results import Run
 from steerscope.studies.steering.cheap_number import cheap_number
 from steerscope.studies.steering.drift import drift_table
 from steerscope.studies.steering.findings import Findings, find, items_in_words, reference_dose
-from steerscope.studies.steering.phases import dose_phases
 from steerscope.studies.steering.responses import Predictor
 from steerscope.studies.steering.zones import (
     Zoning,
@@ -21,6 +20,9 @@ from steerscope.studies.steering.zones import (
     run_league,
     zones_of,
 )
+from steerscope.texts.showing import shortened
+
+_ENOUGH_LAYERS = 12  # of fewer, a rank correlation below 0.7 is seldom told from chance
 
 
 def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
@@ -45,10 +47,11 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
                 method=method,
                 chosen=f.chosen,
                 zones=None if zoning is None else zoning.table,
+                texts=_one_of_each(run),
             ),
-            f"Select split, at least {n} {what} a cell. A cross marks a condition that breaks a "
-            f"limit: {_limits_in_words(f)}. {_negative_doses(f)}The ring is the "
-            f"choice.{_strip_in_words(zoning)}",
+            f"Select split, at least {n} {what} a cell. A cross: the text breaks a limit; the ring: the "
+            f"choice. {_negative_doses(f)}",
+            f"A condition breaks a limit where it is {_limits_in_words(f)}.{_strip_in_words(zoning)}",
         ),
     ]
     if f.stated:
@@ -87,6 +90,13 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
     return found
 
 
+def _one_of_each(run: Run) -> dict[str, str]:
+    """By condition of the select split, the first text that was written under it, on one line."""
+    texts = run.texts()
+    first = texts[texts.split == "select"].drop_duplicates("cell")
+    return {c: shortened(w, 180) for c, w in zip(first.cell, first.written, strict=True)}
+
+
 def _negative_doses(f: Findings) -> str:
     """What negative doses are measured on; empty where there are none."""
     if not (f.summary.dose_natural < 0).any():
@@ -101,7 +111,7 @@ def _negative_doses(f: Findings) -> str:
 
 
 def _dose_plates(f: Findings, n: int, what: str) -> list[Plate]:
-    """The layers' answers to the dose, and their phases where the sweep has its nulls."""
+    """The layers' answers to the dose."""
     method = f.plan.method
     null = f.curves[f.curves.method == "random"]
     seeds = int(null.n_seeds.max()) if len(null) else 0
@@ -111,7 +121,7 @@ def _dose_plates(f: Findings, n: int, what: str) -> list[Plate]:
         if seeds
         else ""
     )
-    found = [
+    return [
         Plate(
             "dose_fan",
             figures.dose_fan(f.summary, null, f.effect, method=method),
@@ -119,16 +129,6 @@ def _dose_plates(f: Findings, n: int, what: str) -> list[Plate]:
             f"conditions.{band}",
         )
     ]
-    bounded = f.summary[(f.summary.method == "random") & f.summary.high.notna()]
-    if set(f.summary.layer[f.summary.method == method]) - set(bounded.layer):
-        return found  # a sweep without controls, or with too few distinct items for an interval
-    phases = dose_phases(f.summary, method=method)
-    words = (
-        f"Select split, at least {n} {what} a cell. Dead zone: the 95 % interval of the effect does "
-        "not clear that of random directions at the layer. Collapse: a limit is broken, "
-        f"{_limits_in_words(f)}."
-    )
-    return [*found, Plate("dose_phases", figures.dose_phase_diagram(phases, method=method), words)]
 
 
 def _drift_plates(run: Run, f: Findings) -> list[Plate]:
@@ -147,10 +147,10 @@ def _drift_plates(run: Run, f: Findings) -> list[Plate]:
     where = f"{f.plan.method} at layer {c.layer}, {c.dose_natural:+g} natural"
     return [
         Plate(
-            "drift_radar",
-            figures.drift_radar(drift, condition=where),
-            f"Test split, n = {int(drift.n.max())} prompts, paired with plain; the band is the 95 % "
-            "interval (bootstrap over prompts). Outwards is more change; the dotted circle is plain.",
+            "side_effects",
+            figures.side_effects(drift, condition=where),
+            f"Test split, n = {int(drift.n.max())} prompts, paired with plain; bars are 95 % intervals "
+            "(bootstrap over prompts). Lost is a share of texts that has it under plain and not here.",
         )
     ]
 
@@ -187,16 +187,21 @@ def _strip_in_words(zoning: Zoning | None) -> str:
 
 
 def _eigengap_plates(f: Findings, heads: pd.DataFrame, predictor: Predictor) -> list[Plate]:
-    """Eigengap of every head, and what the weakest of a layer tells about its effect."""
+    """Eigengap of every head, and of many layers what the weakest of one tells about its effect."""
     c = predictor.correlation
-    return [
+    found = [
         Plate(
             "eigengap_heads",
             figures.eigengap_heads(heads),
             "Keys before rotation, centred, position 0 left out, pooled over the select prompts; "
             "heads that share keys count once. Bars are 95 % intervals (over prompts, corrected for "
             "the bias of a sample); grey is what random keys of the same lengths give.",
-        ),
+        )
+    ]
+    if c.n < _ENOUGH_LAYERS:
+        return found
+    return [
+        *found,
         Plate(
             "eigengap_predicts",
             figures.diagnostic_scatter(
@@ -212,7 +217,7 @@ def _eigengap_plates(f: Findings, heads: pd.DataFrame, predictor: Predictor) -> 
 def _league_plates(f: Findings, zoning: Zoning | None) -> list[Plate]:
     """What goes along with the effect over the layers, where there are enough of them."""
     league = None if zoning is None else run_league(f, zoning)
-    if zoning is None or league is None:
+    if zoning is None or league is None or int(league.n_layers.max()) < _ENOUGH_LAYERS:
         return []
     return [
         Plate(

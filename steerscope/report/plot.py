@@ -33,7 +33,7 @@ def caption(run: Run, name: str) -> str:
         UnknownNameError: the run has no such figure; the message lists those that it has.
         RunError: the run has no rows, or is of a kind without figures.
     """
-    return _plate(run, name).caption
+    return _plate(run, name).whole_caption
 
 
 def plot(run: Run, name: str | None = None, look: Look | None = None) -> go.Figure:

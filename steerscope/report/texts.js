@@ -68,6 +68,7 @@
     element("td", given, row);
     marked(plain, text.marks[0], row.insertCell());
     marked(text.written, text.marks[1], row.insertCell());
+    ["prompt", "plain", "steered"].forEach((name, i) => (row.cells[i].dataset.label = name));
     const scores = table(["score of this text", "plain", "steered"], "numbers");
     data.scores.forEach((name, i) => {
       const line = scores.insertRow();
@@ -77,7 +78,10 @@
     ["KL (nats per position)", "0", text.kl].forEach((value) => element("td", value, line));
     const status = text.status === "ok" ? "" : `: ${text.status}`;
     const title = `prompt ${text.prompt} (${cell.split}), layer ${cell.layer}, ${cell.dose} natural${status}`;
-    part("shown").replaceChildren(element("h3", title), texts, scores);
+    const fold = document.createElement("details");
+    fold.open = part("shown").querySelector("details")?.open ?? false;
+    fold.append(element("summary", "scores of this text"), scores);
+    part("shown").replaceChildren(element("h4", title), texts, fold);
   }
 
   function step(by) {
@@ -97,7 +101,9 @@
     map.on("plotly_click", (event) => {
       const { x, y } = event.points[0];
       const cells = data.cells.filter((c) => c.split === "select" && c.layer === x && c.dose === y);
-      if (cells.length) choose({ split: "select", layer: x, dose: y });
+      if (!cells.length) return;
+      choose({ split: "select", layer: x, dose: y });
+      document.getElementById("texts").scrollIntoView();
     });
   }
   choose({});

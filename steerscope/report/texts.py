@@ -21,8 +21,8 @@ from steerscope.studies.steering.examples import Example, Examples, examples, ru
 from steerscope.studies.steering.findings import Findings
 from steerscope.texts.changes import Stretches, changed_words, pieces
 
-MOST_TEXTS = 24  # of each condition on the page
-MOST_LETTERS = 1_000_000  # of all of them together, so that the page stays small
+MOST_TEXTS = 16  # of each condition on the page
+MOST_LETTERS = 300_000  # of all of them together, so that the page stays small
 _PROGRAM = Path(__file__).with_name("texts.js")
 
 
@@ -50,8 +50,9 @@ def _example_row(example: Example, plain: pd.DataFrame, f: Findings) -> str:
             before = plain[metric].get((text["split"], text["prompt"]), math.nan)
             said.append(f"{words} {_number(text[metric])} (plain {_number(before)})")
     return (
-        f"<tr><th>{example.kind}</th><td><div>{as_text(text['given'])}</div></td>"
-        f"<td><div>{left}</div></td><td><div>{right}</div>"
+        f'<tr><th>{example.kind}</th><td data-label="prompt"><div>{as_text(text["given"])}</div></td>'
+        f'<td data-label="plain"><div>{left}</div></td>'
+        f'<td data-label="steered"><div>{right}</div>'
         f"<small>{as_text('; '.join(said))}</small></td></tr>"
     )
 
@@ -96,7 +97,7 @@ def panel(run: Run, f: Findings, plate: str) -> str:
     data = {"map": plate, "start": _start(first, f), **_data(shown, there, f)}
     program = _PROGRAM.read_text(encoding="utf-8")
     return (
-        f'<section id="texts"><h2>Texts side by side</h2><p>{_which(shown, mine, f)}</p>'
+        f'<section id="texts"><h3>Texts side by side</h3><p>{_which(shown, mine, f)}</p>'
         f'{_CONTROLS}<div id="texts-shown" aria-live="polite"></div></section>'
         f'<script type="application/json" id="texts-data">{script_data(data)}</script>'
         f"<script>{program}</script>"
@@ -136,7 +137,7 @@ def _which(shown: pd.DataFrame, mine: pd.DataFrame, f: Findings) -> str:
         "the prompts above and of the first ones"
     )
     return (
-        "Click on a cell of the map above, or choose here; the arrow keys move the slider. What "
+        "Click on a cell of the map at the top, or choose here; the arrow keys move the slider. What "
         f"differs is marked. {as_text(held)}; <code>steerscope texts</code> prints every text of a run."
     )
 

@@ -36,7 +36,7 @@ def page(run: Run) -> Page:
     parts = pd.concat([odd_and_even(rows, m).assign(metric=m) for m in sorted(set(rows.metric))])
     body = [
         f"<h1>{as_text(title)}</h1>",
-        '<section class="answer"><ul>',
+        '<section class="answer"><ul class="facts">',
         *(f"<li>{bold_head(line)}</li>" for line in verdicts(rows, first, kl=settings["kl"])),
         "</ul></section>",
         *map(as_figure, plates(run)),

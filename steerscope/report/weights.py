@@ -46,7 +46,7 @@ def page(run: Run) -> Page:
     title = f"Edits of the weights of {settings['model']} along {settings['contrasts']}"
     body = [
         f"<h1>{as_text(title)}</h1>",
-        '<section class="answer"><ul>',
+        '<section class="answer"><ul class="facts">',
         *(f"<li>{bold_head(line)}</li>" for line in front_in_words(standings, effect, unknown)),
         "</ul></section>",
         *map(as_figure, _plates(run, rows, screened)),

@@ -56,7 +56,7 @@ class _Reader(HTMLParser):
             self._table = _Table()
         elif tag == "tr":
             self._cells = []
-        if tag in _BLOCKS | {"td", "th", "h2"}:
+        if tag in _BLOCKS | {"td", "th", "h2", "h3"}:
             self._tag, self._text = tag, []
 
     def handle_endtag(self, tag: str) -> None:
@@ -68,8 +68,8 @@ class _Reader(HTMLParser):
         if self._text is None or tag != self._tag:
             return
         text, self._text = " ".join("".join(self._text).split()), None
-        if tag == "h2":
-            self._section = text
+        if tag in {"h2", "h3"}:
+            self._section = self._section if self._figure else text
         elif tag == "th":
             self._table.columns.append(text)
         elif tag == "td":
@@ -110,9 +110,7 @@ class _Reader(HTMLParser):
 def _is_drawing(text: str) -> bool:
     """Plotly's program, what sets it up, and what it is told to draw, which is read apart."""
     text = text.strip()
-    return text.startswith(("/**\n* plotly.js v", "window.PlotlyConfig")) or bool(
-        _PLOT.search(text)
-    )
+    return text.startswith(("/**\n* plotly.js", "window.PlotlyConfig")) or bool(_PLOT.search(text))
 
 
 def bare(page: str) -> str:

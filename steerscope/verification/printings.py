@@ -100,7 +100,7 @@ def _in_its_look(stored: str, plate: Plate) -> str:
 
 
 def _caption(plate: Plate) -> str:
-    return caption_of(captioned(plate.figure, plate.caption)) + "\n"
+    return caption_of(captioned(plate.figure, plate.whole_caption)) + "\n"
 
 
 def compare_tables(folder: Path, expected: dict[str, str]) -> tuple[int, list[Difference]]:

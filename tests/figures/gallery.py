@@ -261,7 +261,7 @@ EXAMPLES: dict[str, Callable[[], go.Figure]] = {
     ),
     "dose_phase_diagram": lambda: figures.dose_phase_diagram(phases(), method="mean_diff"),
     "dose_response": lambda: figures.dose_response(CURVES, SHARE, layer=3),
-    "drift_radar": lambda: figures.drift_radar(DRIFT, condition="mean_diff at layer 5"),
+    "side_effects": lambda: figures.side_effects(DRIFT, condition="mean_diff at layer 5"),
     "eigengap_heads": lambda: figures.eigengap_heads(HEADS),
     "gate_comparison": lambda: figures.gate_comparison(arms(), outcome="share (%)", kl=0.3),
     "interference_gram": lambda: figures.interference_gram(GRAM, site="resid_post.3"),
@@ -294,8 +294,16 @@ EXAMPLES: dict[str, Callable[[], go.Figure]] = {
     "steering_pareto": lambda: figures.steering_pareto(
         TRIALS, effect="flipped", cost="kept_topic", words=("flipped", "topic kept")
     ),
+    "tokenizer_bars": lambda: figures.tokenizer_bars(
+        pd.DataFrame(
+            {"tokenizer": ["a", "b"], "kind": ["english"] * 2, "tokens_per_word": [1.2, 1.5]}
+        ),
+        "tokens_per_word",
+    ),
     "transfer_at_one_kl": lambda: figures.transfer_at_one_kl(
         GAINS, words="share gained (points)", kl=0.2
     ),
-    "transfer_responses": lambda: figures.transfer_responses(TRANSFER, {"target": "share"}),
+    "transfer_responses": lambda: figures.transfer_responses(
+        TRANSFER, {"target": "positive class (share)"}
+    ),
 }

@@ -15,7 +15,7 @@ from tests.figures.gallery import EXAMPLES
 
 LOOKS = [Look(), Look("dark"), Look(columns=1), Look(columns=2), Look("dark", 1)]
 UNIT = re.compile(
-    r"\(.+\)|cosine|token|coefficient|number of|technique|claim|concept|pair|method|diagnostic|arm|position 0|direction"
+    r"\(.+\)|cosine|token|coefficient|number of|technique|claim|concept|pair|method|diagnostic|arm|position 0|direction|attribute"
 )
 
 

@@ -112,7 +112,7 @@ def test_the_panel_holds_the_stored_texts_with_their_numbers(run, page):
     scores = [data["scores"].index(words) for words in (FLIPPED.words, "topic kept")]
     for (split, layer, dose), shown in cells.items():
         stored = written_texts(run, split=split, method="mean_diff", layer=layer, dose=float(dose))
-        prompts = [*range(22), 30, 59] if split == "test" else list(range(24))  # of the examples
+        prompts = [*range(14), 30, 59] if split == "test" else list(range(16))  # of the examples
         assert [t["prompt"] for t in shown] == prompts
         for text, row in zip(shown, stored.iloc[prompts].to_dict("records"), strict=True):
             prompt = data["prompts"][split][str(text["prompt"])]
@@ -165,7 +165,7 @@ def test_an_altered_text_or_score_of_the_panel_is_named(run, page):
 def test_in_a_browser_a_click_on_the_map_and_the_arrow_keys_show_their_texts(run, page, tmp_path):
     browser = Browser(run.path / "report.html", tmp_path / "profile")
     try:
-        title = "document.querySelector('#texts-shown h3').textContent"
+        title = "document.querySelector('#texts-shown h4').textContent"
         assert browser.value(title) == "prompt 30 (test), layer 1, +1 natural"
         x, y = browser.value(_PLACE)
         browser.click(x, y)

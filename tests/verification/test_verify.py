@@ -109,7 +109,7 @@ def test_an_altered_row_is_named_with_what_it_was_and_what_it_changes(study, cap
     named = [d for d in said if d.startswith(f"{part}, row {number}: flipped of prompt")]
     assert len(named) == 1
     assert f"under {rows.cell[number]} is 0.0, expected 1.0 by its hash" in named[0]
-    sentence = next(d for d in said if d.startswith("report.html, top, line 2"))
+    sentence = next(d for d in said if d.startswith("report.html, Answer, line 2"))
     assert "70.0 %" in sentence
     assert "68.3 %" in sentence
     assert any(d.startswith("figures/dose_response.html, figure 1, trace") for d in said)

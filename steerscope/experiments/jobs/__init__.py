@@ -6,6 +6,7 @@ from steerscope.errors import SteerscopeError, UnknownNameError
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.combinations import COMBINATIONS
 from steerscope.experiments.jobs.comparison import COMPARISON
+from steerscope.experiments.jobs.dilemmas import DILEMMAS
 from steerscope.experiments.jobs.edits import EDITS
 from steerscope.experiments.jobs.job import COMMON, Job, Machine, Size, Step
 from steerscope.experiments.jobs.overlaps import OVERLAP
@@ -13,7 +14,8 @@ from steerscope.experiments.jobs.predictors import PREDICTORS
 from steerscope.experiments.jobs.studies import STUDY, SWEEP
 
 JOBS: dict[str, Job] = {
-    job.name: job for job in (STUDY, SWEEP, PREDICTORS, COMPARISON, COMBINATIONS, OVERLAP, EDITS)
+    job.name: job
+    for job in (STUDY, SWEEP, PREDICTORS, COMPARISON, COMBINATIONS, OVERLAP, EDITS, DILEMMAS)
 }
 
 

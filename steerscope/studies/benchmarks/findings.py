@@ -46,8 +46,8 @@ def benchmark_table(items: pd.DataFrame) -> pd.DataFrame:
     """Every condition on every task, and what it changes against plain on the same items.
 
     Columns: split, metric, cell, dose, n (items with a number under both), value, low, high,
-    change, change_low, change_high (of right and wrong Tango's score interval, else, and where items
-    share a cluster, the cluster bootstrap), lost (items that are right under plain alone),
+    change, change_low, change_high (of right and wrong Tango's score interval, where items share a
+    cluster the wider of it and the cluster bootstrap, of other numbers that bootstrap), lost (items that are right under plain alone),
     won (right under the condition alone), p (McNemar's exact test of right and wrong; of other numbers,
     or where items share a cluster, flips of the sign of whole clusters), p_holm over all that is
     tested here. Plain itself has no change.
@@ -100,10 +100,12 @@ def _paired(
         return _change(change) | {"lost": 0, "won": 0, "p": p}
     test = mcnemar(value == 1, before == 1)
     p = test.p if alone else _flips(value - before, clusters)
-    if alone or change.low == change.high:  # clusters that all say the same are as many items
-        n = len(np.unique(clusters))
-        by_item = share_difference(n, *((test.only_first, test.only_second) if alone else (0, 0)))
-        change = Estimate(change.value, by_item.low, by_item.high, len(value))
+    by_item = share_difference(len(value), test.only_first, test.only_second)
+    # where few items turn, resampling them knows too little of what else may happen
+    low, high = (by_item.low, by_item.high) if alone else (change.low, change.high)
+    if not alone:
+        low, high = min(low, by_item.low), max(high, by_item.high)
+    change = Estimate(change.value, low, high, len(value))
     return _change(change) | {"lost": test.only_second, "won": test.only_first, "p": p}
 
 

@@ -274,6 +274,14 @@ def predictor_league(
     concepts for the layer that the diagnostic picks by the expected sign, beside regret_middle and
     regret_random; n_points, n_layers and n_groups behind them.
 
+    Args:
+        table: one row a layer, as `predictor_table` gives it.
+        diagnostics: columns of the table.
+        outcome: the column that is predicted.
+        controls: columns held fixed in the partial correlation.
+        seed: of bootstraps and permutations.
+        n_resamples: of each.
+
     Raises:
         BadValueError: a column is missing.
     """

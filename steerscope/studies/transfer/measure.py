@@ -126,6 +126,7 @@ def steering_by_validation(
     plan: TransferPlan,
     *,
     splits: tuple[ContrastSet, ContrastSet] | None = None,
+    layers: Sequence[int] | None = None,
 ) -> Technique:
     """Steering at the layer where the preference on validation pairs moves most at the matched KL.
 
@@ -137,6 +138,7 @@ def steering_by_validation(
         plan: what is measured.
         splits: pairs that the direction comes from, and pairs that choose the layer; default the fit
             and select splits, else those that what it is compared with was trained on.
+        layers: to choose among; default all.
 
     Raises:
         UnknownNameError: no such method.
@@ -147,9 +149,9 @@ def steering_by_validation(
     few = min(plan.n_kl_prompts, _FEW_PROMPTS)
     asked = [p.text for p in prompts.split(plan.seed).select.prompts[:few]]
     texts = [(p.positive, p.negative) for p in select.pairs[: plan.n_pairs]]
-    layers = range(model.shape.n_layers)
     found = []
-    for technique in steering_techniques(model, fit, method, layers, seed=plan.seed):
+    among = range(model.shape.n_layers) if layers is None else layers
+    for technique in steering_techniques(model, fit, method, among, seed=plan.seed):
         ends = matched_coefficients(model, technique, asked, plan.kl)
         if all(map(math.isfinite, ends)):
             found.append((technique, ends))

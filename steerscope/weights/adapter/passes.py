@@ -76,6 +76,13 @@ def frozen_ruler(
     w = mean(Uᵀ(h₊ - h₋) / S), the coordinate along w is again a product with one vector of
     activation space, U (w / S).
 
+    Args:
+        model: the model.
+        pairs: those that the adapter is fitted on.
+        layers: at whose outputs is measured, 0-based.
+        space: `activation` or `singular`.
+        rank: singular triples of S-space.
+
     Raises:
         UnknownNameError: no such space.
     """

@@ -1,0 +1,49 @@
+"""Why the sweep chose this layer and dose, in a line, where the map peaks elsewhere."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from steerscope.statistics import Estimate
+from steerscope.studies.steering.choice import MARGIN
+from steerscope.studies.steering.findings import Findings
+from steerscope.studies.steering.phrases import amount
+
+
+def why_here(f: Findings) -> str:
+    """The rule of the choice as it met this run, with the largest effect that was passed over."""
+    c = f.chosen
+    head = f"Why layer {c.layer} at {c.dose_natural:+g}: "
+    if c.broken:
+        return (
+            f"{head}every condition with an effect breaks a limit, and this has the largest effect."
+        )
+    rows = f.summary[(f.summary.method == f.plan.method) & (f.summary.dose_natural > 0)]
+    more = rows[rows.effect > c.effect.value + MARGIN * abs(c.effect.value)]
+    said = [
+        _passed_over(f, more[more.broken.astype(bool)], "break a limit"),
+        _passed_over(
+            f, more[~more.broken.astype(bool)], "are within the limits on average but not surely"
+        ),
+    ]
+    passed = ", or ".join(filter(None, said))
+    effect = amount(f.effect, c.effect)
+    if not passed:
+        return (
+            f"{head}no condition has a larger effect on the select split ({effect}), and its costs are "
+            "within the limits."
+        )
+    kept = "are surely within" if said[1] else "are within"
+    return (
+        f"{head}the largest effect on the select split whose costs {kept} the limits ({effect}). "
+        f"Larger ones {passed}."
+    )
+
+
+def _passed_over(f: Findings, rows: pd.DataFrame, why: str) -> str:
+    """How the largest of these effects came not to be chosen; empty for none."""
+    if rows.empty:
+        return ""
+    r = rows.loc[rows.effect.idxmax()]
+    found = amount(f.effect, Estimate(r.effect, r.low, r.high, int(r.n)))
+    return f"{why}, such as {found} at layer {r.layer}, {r.dose_natural:+g}"

@@ -1,0 +1,1 @@
+"""Whether what is learned from pairs of one concept moves choices in everyday dilemmas."""

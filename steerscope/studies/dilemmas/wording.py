@@ -1,0 +1,81 @@
+"""What a transfer to dilemmas shows, in sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from steerscope.studies.transfer.wording import verdict
+
+_LEVEL = 0.05
+
+
+def sentences(values: pd.DataFrame, answered: pd.DataFrame, target: str, kl: float) -> list[str]:
+    """What each technique does to the target value, and to the others.
+
+    Args:
+        values: as `value_table` returns it.
+        answered: as `answered_table` returns it.
+        target: the target value.
+        kl: nats at which techniques are matched.
+    """
+    found = [_answers(answered)]
+    for technique in values.technique.unique():
+        mine = values[values.technique == technique]
+        at = f"at {kl:g} nats" if mine.matched.all() else "at c = ±1, where the KL is not matched"
+        row = mine[mine.is_target].to_dict("records")
+        start = f"{technique} ({at}): "
+        found.append(
+            start + _target(row[0] if row else None, target) + _others(mine[~mine.is_target])
+        )
+    return found
+
+
+def _answers(answered: pd.DataFrame) -> str:
+    plain = answered[answered.technique == "plain"].iloc[0]
+    return (
+        f"Plain, {plain.answered:.0%} of the dilemmas are answered with Yes or No, which have {plain.mass:.0%} of "
+        "the probability on average; where they have less than half there is no answer, and no number."
+    )
+
+
+def _target(row: Mapping[str, Any] | None, target: str) -> str:
+    if row is None or not row["n"] or math.isnan(row["effect"]):
+        return f"whether choices move towards {target} is not known, since no dilemma tells"
+    span = f"{row['effect']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}] nats"
+    if math.isnan(row["p_holm"]):
+        return f"whether choices move towards {target} is not shown by {row['n']} dilemmas ({span})"
+    tested = f"p {row['p']:.3g}, {row['p_holm']:.3g} after Holm, {row['n']} dilemmas"
+    if row["p_holm"] < _LEVEL:
+        way = "towards" if row["effect"] > 0 else "away from"
+        return f"choices move {way} {target} by {span} ({tested})"
+    return f"choices are not shown to move towards {target}: {span} ({tested})"
+
+
+def _others(others: pd.DataFrame) -> str:
+    tested = others[others.p_holm.notna()]
+    if not len(tested):
+        return "; no other value has dilemmas enough to tell."
+    moved = tested[tested.p_holm < _LEVEL]
+    if not len(moved):
+        return f"; none of {len(tested)} other values is shown to move."
+    named = ", ".join(f"{r.value} {r.effect:+.2f}" for r in moved.itertuples())
+    return f"; of {len(tested)} other values {len(moved)} move as well ({named})."
+
+
+def comparisons(
+    table: pd.DataFrame, techniques: Sequence[str], target: str, kl: float
+) -> list[str]:
+    """The first technique against each of the others on the target value.
+
+    Args:
+        table: as `target_against` returns it.
+        techniques: in the order of the plan.
+        target: the target value.
+        kl: nats at which they are compared.
+    """
+    first, words = techniques[0], f"half the difference between the signs towards {target} (nats)"
+    return [verdict(table, first, other, words=words, kl=kl) for other in techniques[1:]]

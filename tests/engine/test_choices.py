@@ -1,0 +1,112 @@
+"""Forced choices: odds and mass against the logits themselves, and no answer where there is none."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from steerscope.doses import Dose
+from steerscope.engine.choices import (
+    ENOUGH,
+    Choices,
+    first_token_choices,
+    full_text_choices,
+    tokens_of_word,
+)
+from steerscope.errors import BadValueError
+from steerscope.sites import Site
+from steerscope.steering.interventions import Cell, Steering
+from steerscope.steering.prompting import Prompting
+from tests.helpers import random_direction
+
+ASKED = ["w30 w7 w41", "w12 w9"]
+
+
+def likeliest(model, text):
+    with torch.no_grad():
+        return (
+            model.forward(torch.tensor([model.tokens(text)]), last=1)[0, -1]
+            .topk(2)
+            .indices.tolist()
+        )
+
+
+def test_the_odds_are_those_of_the_next_token_in_all_its_spellings(microworld):
+    asked = ["One day, Clara was", "The garden was"]
+    words = ("happy", "sad")
+    found = first_token_choices(microworld, asked, words, [Cell()])
+    for place, text in enumerate(asked):
+        with torch.no_grad():
+            logits = microworld.forward(torch.tensor([microworld.tokens(text)]), last=1)[0, -1]
+        p = torch.softmax(logits.double(), dim=-1)
+        shares = [float(p[tokens_of_word(microworld, word)].sum()) for word in words]
+        assert found.mass[0, place] == pytest.approx(sum(shares), rel=1e-4)
+        assert math.isnan(found.log_odds[0, place]) == (sum(shares) < ENOUGH)
+
+
+def test_a_token_that_only_begins_with_a_word_is_another(microworld):
+    for word in ("happy", "the"):
+        for token in tokens_of_word(microworld, word):
+            assert microworld.token_label(token).strip().lower() == word
+    with pytest.raises(BadValueError, match="is no single token"):
+        tokens_of_word(microworld, "electroencephalography")
+
+
+def test_below_half_of_the_probability_there_is_no_answer_and_never_a_zero(load):
+    model = load()
+    found = first_token_choices(model, ASKED, ("w10", "w20"), [Cell()])
+    assert (found.mass < ENOUGH).all()
+    assert all(math.isnan(v) for v in found.log_odds.ravel())
+    assert found.answered.tolist() == [[0.0, 0.0]]
+
+
+def test_what_has_the_probability_is_chosen(load):
+    """A push along the unembedding of a word makes it the answer, and the other way the other."""
+    model = load()
+    with torch.no_grad():
+        weights = model.transformer.W_U
+        towards = weights[:, 10] - weights[:, 20]
+    site = Site("resid_post", model.shape.n_layers - 1)
+    direction = random_direction(model, site)
+    from dataclasses import replace
+
+    along = replace(direction, unit=(towards / towards.norm()).float())
+    cells = [Cell((Steering(along, Dose(d, "absolute"), scope="everywhere"),)) for d in (1e4, -1e4)]
+    found = first_token_choices(model, ASKED, ("w10", "w20"), cells)
+    sure = found.mass >= ENOUGH
+    assert sure.any()
+    assert (found.log_odds[0][sure[0]] > 0).all()
+    assert (found.log_odds[1][sure[1]] < 0).all()
+
+
+def test_whole_texts_are_compared_by_all_their_tokens(load):
+    model = load()
+    found = full_text_choices(model, ASKED, [(" w5 w6", " w7"), (" w8", " w9")], [Cell()])
+    from steerscope.engine.score import log_likelihoods
+
+    for place, both in enumerate([(" w5 w6", " w7"), (" w8", " w9")]):
+        start = len(model.tokens(ASKED[place]))
+        sums = [
+            float(log_likelihoods(model, [ASKED[place] + a], after=[start])[0].sum()) for a in both
+        ]
+        assert found.mass[0, place] == pytest.approx(sum(map(math.exp, sums)), rel=1e-4)
+
+
+def test_what_is_asked_in_words_is_said_before_the_question(load):
+    model = load()
+    cells = [Cell(), Cell((Prompting("w50 w51"),))]
+    found = first_token_choices(model, ASKED, ("w10", "w20"), cells)
+    said = first_token_choices(
+        model, [cells[1].interventions[0].seen(p) for p in ASKED], ("w10", "w20"), [Cell()]
+    )
+    assert found.mass[1].tolist() == pytest.approx(said.mass[0].tolist(), rel=1e-4)
+    assert found.mass[0].tolist() != pytest.approx(found.mass[1].tolist(), rel=1e-3)
+
+
+def test_logits_that_are_no_numbers_are_no_answer_either():
+    import numpy as np
+
+    found = Choices(np.array([[np.nan]]), np.array([[np.nan]]))
+    assert np.isnan(found.answered).all()

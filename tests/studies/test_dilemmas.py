@@ -1,0 +1,184 @@
+"""Transfer to dilemmas: what is planted in choices is found, and what is not answered stays unknown."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+
+import pytest
+
+from steerscope.errors import BadValueError, ContrastError
+from steerscope.models.provenance import package_versions
+from steerscope.runs.results import Run, plain_row
+from steerscope.studies.dilemmas.data import read_dilemmas
+from steerscope.studies.dilemmas.findings import (
+    KIND,
+    answered_table,
+    target_against,
+    target_curves,
+    value_table,
+)
+from steerscope.studies.dilemmas.plan import DilemmaPlan
+from steerscope.studies.dilemmas.wording import comparisons, sentences
+
+HEAD = ["idx", "dilemma_situation", "action_type", "action", "values_names"]
+
+
+def write(path, rows):
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([HEAD, *rows])
+    return path
+
+
+def dilemma_rows_of(n, words=("w30 w31", "w40", "w41")):
+    situation, act, omit = words
+    for i in range(n):
+        yield [i, f"{situation} w{50 + i}", "to_do", act, "['honesty', 'trust', nan]"]
+        yield [i, f"{situation} w{50 + i}", "not_to_do", omit, "['self', 'trust']"]
+
+
+def test_a_value_counts_where_it_is_on_one_side_alone(tmp_path):
+    [one] = read_dilemmas(write(tmp_path / "d.csv", dilemma_rows_of(1)))
+    assert one.labels == {"honesty": 1, "self": -1}
+    assert (one.act, one.omit) == ("w40", "w41")
+
+
+def test_a_dilemma_without_its_other_side_is_refused_by_name(tmp_path):
+    rows = list(dilemma_rows_of(2))[:3]
+    with pytest.raises(ContrastError, match="dilemma 1: needs one row to_do and one not_to_do"):
+        read_dilemmas(write(tmp_path / "d.csv", rows))
+    path = tmp_path / "e.csv"
+    path.write_text("idx,dilemma_situation,action_type,action\n1,a,to_do,b\n")
+    with pytest.raises(ContrastError, match="says nothing of the values"):
+        read_dilemmas(path)
+
+
+def test_the_real_file_is_read(shared):
+    path = shared.parent / "shared/data/daily_dilemmas/dilemmas_with_detail_by_action_test.csv"
+    found = read_dilemmas(path)
+    assert len(found) == 4
+    assert found[0].labels["honesty"] == 1
+    assert "trust" in found[0].labels
+
+
+def planted(path, effects, n=24, noise=0.2, unanswered=0):
+    """A run in which techniques move the log-odds of acting by what is planted, at ±1."""
+    import random
+
+    draw = random.Random(0)
+    labels = {str(i): {"honesty": 1 if i % 2 else -1, "care": 1} for i in range(n)}
+    configuration = {
+        "kind": KIND, "value": "honesty", "labels": labels, "kl": 0.1, "techniques": list(effects),
+    }  # fmt: skip
+    run = Run.start(path, configuration, provenance={"versions": package_versions()})
+    base = [draw.gauss(0, 1) for _ in range(n)]
+    rows = []
+
+    def add(technique, c, matched, odds):
+        for i, value in enumerate(odds):
+            lost = i < unanswered
+            for metric, v in (
+                ("log_odds", math.nan if lost else value), ("mass", 0.3 if lost else 0.9),
+                ("answered", float(not lost)), ("nll", 2.0 + abs(c) * 0.1),
+            ):  # fmt: skip
+                rows.append(
+                    plain_row(metric, "nats", v).__class__(
+                        **{
+                            **plain_row(metric, "nats", v).__dict__,
+                            "cell": f"{technique} {c} {matched}", "method": technique,
+                            "operator": "adapt at matched KL" if matched else "adapt",
+                            "dose_natural": c, "prompt": i, "kl_nats": 0.1 * abs(c),
+                        }
+                    )
+                )  # fmt: skip
+
+    add("plain", 0.0, False, base)
+    for name, effect in effects.items():
+        for c, matched in ((1.0, False), (-1.0, False), (0.8, True), (-0.8, True)):
+            sign = 1 if c > 0 else -1
+            side = [1 if i % 2 else -1 for i in range(n)]
+            moved = [
+                b + sign * effect * s + draw.gauss(0, noise)
+                for b, s in zip(base, side, strict=True)
+            ]
+            add(name, c, matched, moved)
+    run.append(rows)
+    return run
+
+
+def test_a_planted_effect_is_found_and_only_there(tmp_path):
+    run = planted(tmp_path / "run", {"works": 0.8, "random": 0.0})
+    table = value_table(run).set_index(["technique", "value"])
+    found = table.loc[("works", "honesty")]
+    assert found.effect == pytest.approx(0.8, abs=0.15)
+    assert found.low < 0.8 < found.high
+    assert found.p_holm < 0.01
+    assert table.loc[("works", "care")].p_holm > 0.05  # honesty on both sides alike cancels in care
+    assert table.loc[("random", "honesty")].p_holm > 0.05
+    said = sentences(value_table(run), answered_table(run), "honesty", 0.1)
+    assert "works (at 0.1 nats): choices move towards honesty" in said[1]
+    assert "random (at 0.1 nats): choices are not shown" in said[2]
+    assert (
+        "beats random"
+        in comparisons(target_against(run, "works"), ["works", "random"], "honesty", 0.1)[0]
+    )
+    parts = target_curves(run).set_index(["technique", "metric", "coefficient"])
+    assert parts.loc[("works", "target_value", 1.0)].odd == pytest.approx(0.8, abs=0.15)
+    assert parts.loc[("works", "nll", 1.0)].even == pytest.approx(0.1, abs=1e-6)
+
+
+def test_what_is_not_answered_is_not_a_zero(tmp_path):
+    run = planted(tmp_path / "run", {"works": 0.8}, unanswered=24)
+    assert (value_table(run).n == 0).all()
+    said = sentences(value_table(run), answered_table(run), "honesty", 0.1)
+    assert "is not known, since no dilemma tells" in said[1]
+    assert "0% of the dilemmas" in said[0]
+
+
+def test_few_dilemmas_show_nothing(tmp_path):
+    run = planted(tmp_path / "run", {"works": 3.0}, n=4)
+    said = sentences(value_table(run), answered_table(run), "honesty", 0.1)
+    assert "is not shown by 4 dilemmas" in said[1]
+
+
+def test_a_plan_needs_both_signs_and_known_techniques():
+    for wrong in (
+        {"coefficients": (1.0,)},
+        {"techniques": ("mean_diff", "mean_diff")},
+        {"kl": 0.0},
+    ):
+        with pytest.raises(BadValueError):
+            DilemmaPlan(model="m", contrasts="c", dilemmas="d", **wrong)
+
+
+def test_a_run_that_was_stopped_asks_only_what_it_lacks(load, words, tmp_path):
+    from steerscope.studies.dilemmas.measure import run_dilemmas
+
+    path, model = write(tmp_path / "d.csv", dilemma_rows_of(2)), load()
+    plan = DilemmaPlan(
+        model="tiny", contrasts=str(words), dilemmas=str(path), kl=1e-3, n_pairs=4, epochs=1,
+        answers=("w10", "w20"), coefficients=(-1.0, 1.0), techniques=("lora", "prompting"),
+    )  # fmt: skip
+    run = run_dilemmas(tmp_path / "run", plan, model=model)
+    said = sentences(value_table(run), answered_table(run), plan.value, plan.kl)
+    assert all("is not known" in line for line in said[1:])  # a random model answers nothing
+    stored = run.table()
+    assert set(stored.method) == {"plain", "lora", "prompting"}
+    assert run_dilemmas(tmp_path / "run", plan, model=model).table().equals(stored)
+
+
+@pytest.mark.slow
+def test_every_technique_is_learned_from_pairs_and_asked_in_one_command(
+    run_cli, tiny_folder, words, tmp_path
+):
+    path = write(tmp_path / "d.csv", dilemma_rows_of(3))
+    plan = DilemmaPlan(model="m", contrasts="c", dilemmas="d")
+    code, printed, said = run_cli(
+        "dilemmas", path, "--model", tiny_folder("llama"), "--contrasts", words, "--kl", 1e-3,
+        "--n-pairs", 6, "--epochs", 1, "--answers", "w10,w20", "--coefficients", 1,
+        "--out", tmp_path / "run", "--json",
+    )  # fmt: skip
+    assert code == 0, said
+    found = json.loads(printed)
+    assert {row["technique"] for row in found["values"]} == set(plan.techniques)

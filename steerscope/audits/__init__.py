@@ -62,6 +62,7 @@ from steerscope.audits.vectors import (
     same_vector,
     sink_alignment,
 )
+from steerscope.audits.weights import edit_findings, transfer_findings
 from steerscope.errors import NotCheckedError, UnknownNameError
 from steerscope.runs.results import Run
 
@@ -111,6 +112,14 @@ CHECKS: dict[str, Check] = {
 }
 
 
+# Sweeps of weight edits and adapters have their own, beside those that any rows allow.
+OF_WEIGHTS: dict[str, Callable[[Run], list[Finding]]] = {
+    "WeightSweepPlan": edit_findings,
+    "TransferPlan": transfer_findings,
+}
+_OF_ANY_RUN = ("status_disagrees",)
+
+
 def audit(run: Run, *, leave_out: Sequence[str] = ()) -> list[Finding]:
     """Everything in a run that may deceive its reader, the worst first.
 
@@ -118,7 +127,7 @@ def audit(run: Run, *, leave_out: Sequence[str] = ()) -> list[Finding]:
     that lacks what it would look at gives a note that says so.
 
     Args:
-        run: a study or a sweep.
+        run: a study, a sweep, a sweep of weight edits, or adapters beside other techniques.
         leave_out: names of checks not to make.
 
     Raises:
@@ -140,8 +149,11 @@ def audit_rows(run: Run, *, leave_out: Sequence[str] = ()) -> list[Finding]:
             raise UnknownNameError("check", name, CHECKS)
     evidence = Evidence(run)
     found: list[Finding] = []
+    of_weights = OF_WEIGHTS.get(run.configuration.get("kind", ""))
+    if of_weights is not None:
+        found += [*(f for f in of_weights(run) if f.check not in leave_out)]
     for name, check in CHECKS.items():
-        if name not in leave_out:
+        if name not in leave_out and (of_weights is None or name in _OF_ANY_RUN):
             found += [_signed(f, name) for f in _made(check, evidence)]
     return sorted(found, key=lambda f: SEVERITIES.index(f.severity))
 

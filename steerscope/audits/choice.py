@@ -8,6 +8,7 @@ from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
 from steerscope.statistics import bootstrap_mean
 from steerscope.studies.steering.choice import cheapest, eligible
+from steerscope.studies.steering.plan import RACE, StudyPlan
 
 _LEVEL = 0.05
 _N_RESAMPLES = 1000
@@ -131,21 +132,27 @@ def one_prompt_decides(evidence: Evidence) -> list[Finding]:
 
 
 def missing_conditions(evidence: Evidence) -> list[Finding]:
-    """Some layers or doses of the grid were not measured, so the choice is among the others."""
+    """Some layers or doses of the grid were not measured, so the choice is among the others.
+
+    In a race every layer has to have started, which it does at the reference dose among others.
+    """
     f, plan = evidence.findings, evidence.plan
     rows = f.summary[f.summary.method == plan.method]
     doses = rows[f"dose_{getattr(plan, 'unit', 'natural')}"].round(4)
     seen = set(zip(rows.layer.astype(int), doses, strict=True))
     layers = sorted({*(plan.layers or ()), *rows.layer.astype(int)})
-    lacking = [(i, d) for i in layers for d in sorted(set(doses)) if (i, d) not in seen]
+    wanted = sorted(set(doses))
+    if isinstance(plan, StudyPlan) and plan.search == RACE:
+        wanted = [plan.reference_dose]
+    lacking = [(i, d) for i in layers for d in wanted if (i, d) not in seen]
     if not lacking:
         return []
     return [
         Finding(
             "error",
-            f"{len(lacking)} of {len(layers) * doses.nunique()} conditions of the grid are missing",
+            f"{len(lacking)} of {len(layers) * len(wanted)} conditions of the grid are missing",
             f"layers {', '.join(map(str, sorted({i for i, _ in lacking})))}, select split",
             "Start the same command again to finish the sweep",
-            {"missing": len(lacking), "conditions": len(layers) * doses.nunique()},
+            {"missing": len(lacking), "conditions": len(layers) * len(wanted)},
         )
     ]

@@ -7,6 +7,7 @@ import pandas as pd
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
 from steerscope.steering.prompting import METHODS
+from steerscope.studies.steering.plan import RACE, StudyPlan
 
 _COLLAPSED = ("degenerate", "empty")
 _FEW = 0.05  # of the effect, or of the prompts
@@ -76,7 +77,10 @@ def dropped_values(evidence: Evidence) -> list[Finding]:
 
 
 def missing_rows(evidence: Evidence) -> list[Finding]:
-    """Conditions of one split and sign were not measured on the same prompts."""
+    """Conditions of one split and sign were not measured on the same prompts.
+
+    After a race those that fell behind, and those beside the chosen one, have the first prompts alone.
+    """
     table, effect = evidence.table, evidence.effect
     rows = table[(table.metric == effect.metric) & (table.dose_natural != 0)]
     towards = (rows.dose_natural > 0) | rows.method.isin(METHODS)  # what is asked for is positive
@@ -85,6 +89,15 @@ def missing_rows(evidence: Evidence) -> list[Finding]:
         prompts = group.groupby("cell").prompt.agg(frozenset)
         everyone = frozenset().union(*prompts)
         lacking = prompts[prompts.map(len) < len(everyone)]
+        if isinstance(evidence.plan, StudyPlan) and evidence.plan.search == RACE:
+            order = sorted(everyone)
+            behind = pd.Series(
+                [set(order[: len(mine)]) == mine for mine in lacking],
+                index=lacking.index,
+                dtype=bool,
+            )
+            finalists = lacking.index.isin(evidence.cells(evidence.plan.method))
+            lacking = lacking[~behind | finalists]
         if len(lacking):
             sign = "positive" if positive else "negative"
             found.append(

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from steerscope.audits import audit
 from steerscope.doses import Scale
 from steerscope.engine.generation import attempt
 from steerscope.judges.effects import PREFERENCE
@@ -175,6 +176,7 @@ def test_what_is_only_beside_the_winner_is_stated_on_few_prompts_and_plain_is_wr
     assert nulls.cell.nunique() == 4
     assert set(nulls.groupby("cell").size()) <= {2, n[("mean_diff", chosen.dose_natural)]}
     assert len(plain) == len(set(plain))
+    assert {f.check for f in audit(run)}.isdisjoint({"missing_rows", "missing_conditions"})
     plan = plan_of(run)
     assert len(run.texts()) <= most_texts(plan, load_texts(plan), len(plan.layers))
     assert most_texts(plan, load_texts(plan), 3) < most_texts(

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from steerscope import WeightSweepPlan, run_weight_sweep
+from steerscope.audits import audit
 from steerscope.cli import main
 from steerscope.directions import find_direction
 from steerscope.doses import Dose
@@ -72,6 +73,13 @@ def plan(files, **changes):
 def whole(files, tmp_path_factory):
     with pytest.warns(PureGainWarning, match="gain multiplies every weight"):
         return run_weight_sweep(plan(files), tmp_path_factory.mktemp("runs") / "whole")
+
+
+def test_a_sweep_of_edits_is_audited_on_what_it_states(whole):
+    found = audit(whole)
+    stated = read_roles(whole).target.unique()
+    assert {f.where for f in found} <= {f"edit towards {t}, test split" for t in stated} | {"rows"}
+    assert "few_prompts" in {f.check for f in found}  # of so few
 
 
 def test_what_is_chosen_on_one_split_is_stated_with_its_company_on_the_other(whole):

@@ -16,6 +16,9 @@ from steerscope.texts.bundled import DEFAULT_MODEL
 
 _KEY = "STEERSCOPE_API_KEY"
 _SECONDS = 5  # that open answers get when the server is stopped
+# That a connection stays open between two requests: on a busy machine uvicorn's own 5 would close some
+# just as their next request comes.
+_KEPT_SECONDS = 120
 
 
 @grouped
@@ -96,4 +99,5 @@ def _run(rack: Any, shelf: Any, limits: Any, access: Any, port: int, runs: Path 
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_SECONDS,
+        timeout_keep_alive=_KEPT_SECONDS,
     )

@@ -96,3 +96,38 @@ def test_every_page_is_in_the_menu_and_every_public_name_in_the_reference():
     assert sorted(pages) == sorted(str(p.relative_to(PAGES)) for p in PAGES.rglob("*.md"))
     listed = re.findall(r"^::: steerscope\.(\w+)$", (PAGES / "reference.md").read_text(), re.M)
     assert sorted(listed) == sorted(steerscope.__all__)
+
+
+def coverage_rows():
+    """Capability, what shows it, the test that holds it, and what is missing."""
+    for line in (PAGES / "coverage.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("|") and cells[0] not in {"capability", "---"}:
+            yield cells
+
+
+def test_every_capability_is_shown_and_held_or_says_why_not():
+    from typer.main import get_command
+
+    from steerscope.cli import app
+
+    rows = list(coverage_rows())
+    source = "\n".join(p.read_text() for p in (ROOT / "steerscope").rglob("*.py"))
+    defined = set(re.findall(r"(?:def|class) (\w+)", source))
+    assert len({row[0] for row in rows}) > 80
+    for capability, shown, test, missing in rows:
+        assert (shown and test) or missing, capability
+        for words in re.findall(r"`steerscope ([a-z ]+)", f"{shown} {missing}"):
+            group = get_command(app)
+            for word in words.split():
+                assert word in group.commands, (capability, words)
+                group = group.commands[word]
+                if not hasattr(group, "commands"):
+                    break
+        for name in re.findall(r"Python: (.*)", shown):
+            for said in re.findall(r"`(\w+)`", name):
+                assert said in defined, said
+        if test:
+            path, _, function = test.partition("::")
+            assert not function or f"def {function}(" in (ROOT / path).read_text(), test
+            assert (ROOT / path).is_file(), test

@@ -16,6 +16,9 @@ from steerscope.texts.bundled import DEFAULT_MODEL
 
 _KEY = "STEERSCOPE_API_KEY"
 _SECONDS = 5  # that open answers get when the server is stopped
+# That a connection stays open between two requests: on a busy machine uvicorn's own 5 would close some
+# just as their next request comes.
+_KEPT_SECONDS = 120
 
 
 @grouped
@@ -31,6 +34,10 @@ def serve(
     find: Annotated[
         list[str] | None,
         typer.Option(help="find a vector at the start: NAME=CONTRASTS@SITE; again for several"),
+    ] = None,
+    sae: Annotated[
+        str | None,
+        typer.Option(help="autoencoder whose features may be steered; default the model's own"),
     ] = None,
     runs: Annotated[
         Path | None, typer.Option(help="folder of runs that the page shows; default none")
@@ -63,7 +70,14 @@ def serve(
     from steerscope.serve.limits import Access, Limits
     from steerscope.serve.rack import Rack
     from steerscope.serve.shelf import Shelf
-    from steerscope.serve.starting import add_files, add_found, loaders, named_models, usual_finds
+    from steerscope.serve.starting import (
+        add_autoencoder,
+        add_files,
+        add_found,
+        loaders,
+        named_models,
+        usual_finds,
+    )
 
     access = Access(host, api_key or os.environ.get(_KEY))
     limits = Limits(tokens=max_tokens, rows=rows, waiting=waiting)
@@ -73,6 +87,7 @@ def serve(
     ready, shelf = {first: loading.load(models[first])}, Shelf()
     add_files(shelf, ready[first], vector or [])
     add_found(shelf, ready[first], usual_finds(first, vector, find), progress=bar)
+    add_autoencoder(shelf, ready[first], sae, first)
     rack = Rack(loaders(models, loading.load, ready), budget=budget, max_rows=rows)
     _run(rack, shelf, limits, access, port, runs)
 
@@ -96,4 +111,5 @@ def _run(rack: Any, shelf: Any, limits: Any, access: Any, port: int, runs: Path 
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_SECONDS,
+        timeout_keep_alive=_KEPT_SECONDS,
     )

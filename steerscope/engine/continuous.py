@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,9 +18,11 @@ from steerscope.engine.decoding import Decoder, Row
 from steerscope.engine.generation import generation_plan
 from steerscope.models.caches import Cache, Recompute
 from steerscope.models.lens_model import LensModel
-from steerscope.models.memory import cache_bytes, room
+from steerscope.models.memory import cache_bytes, pass_bytes, room, tokens_in_cache
 from steerscope.models.ragged import RaggedCache, without
 from steerscope.steering.interventions import Cell, Rows, attach_cells
+
+_ROOM_S = 5.0  # that what is known of the memory is used for
 
 
 @dataclass(eq=False)
@@ -78,6 +82,7 @@ class ContinuousBatch:
         self.model, self.max_rows = model, max_rows
         self.waiting: list[LiveRow] = []
         self._lanes: list[_Lane] = []
+        self._free, self._asked = 0, -math.inf
 
     @property
     def rows(self) -> list[LiveRow]:
@@ -96,7 +101,8 @@ class ContinuousBatch:
             MemoryBudgetError: it does not fit into the memory by itself.
             SteerscopeError: what its condition finds wrong with the model.
         """
-        generation_plan(self.model, len(row.ids), row.n_new, 1)
+        if row.n_tokens * cache_bytes(self.model) > self._room() // 8:
+            generation_plan(self.model, len(row.ids), row.n_new, 1)
         nowhere = Rows(torch.empty(0, dtype=torch.long, device=self.model.device))
         with attach_cells(self.model, [(row.condition, nowhere)]):
             pass
@@ -117,7 +123,7 @@ class ContinuousBatch:
         rows = [*before, *joining]
         if not rows:
             return []
-        decoder = _LiveDecoder(self.model, self._number(rows), joining)
+        decoder = _LiveDecoder(self.model, self._number(rows), self._tokens_at_once(joining))
         running = list(self._lanes)
         coming = [(same, self._lane_for(same)) for same in _alike(joining)]
         with self.model.turn.using(), decoder.attached():
@@ -139,6 +145,14 @@ class ContinuousBatch:
         self._lanes, self.waiting = [], []
         return gone
 
+    def _tokens_at_once(self, joining: Sequence[LiveRow]) -> int:
+        """Tokens of one pass over prompts, which may take half of the memory."""
+        if not joining:
+            return 1
+        longest = max(len(row.ids) for row in joining)
+        fitting = self._room() // 2 // (2 * cache_bytes(self.model) + pass_bytes(self.model))
+        return max(longest, min(tokens_in_cache(self.model), fitting))
+
     def _joining(self) -> list[LiveRow]:
         """The rows that come in now: those that waited longest, as far as there is memory for them."""
         inside = self.rows
@@ -147,11 +161,18 @@ class ContinuousBatch:
         for row in self.waiting[: max(0, self.max_rows - len(inside))]:
             longest = max(longest, row.n_tokens)
             n_bytes = (len(inside) + len(coming) + 1) * longest * cache_bytes(self.model)
-            if (inside or coming) and n_bytes > room(self.model) // 2:
+            if (inside or coming) and n_bytes > self._room() // 2:
                 break
             coming.append(row)
         del self.waiting[: len(coming)]
         return coming
+
+    def _room(self) -> int:
+        """Bytes for work, as of a moment ago: asking is slow and the answer seldom changes."""
+        now = time.monotonic()
+        if now - self._asked > _ROOM_S:
+            self._free, self._asked = room(self.model), now
+        return self._free
 
     def _number(self, rows: Sequence[LiveRow]) -> list[Cell]:
         """The different conditions of the rows, each of which then has the number of its own."""
@@ -200,17 +221,28 @@ class ContinuousBatch:
 class _LiveDecoder(Decoder):
     """One step of rows, each of which knows what is kept of its tokens."""
 
-    def __init__(self, model: LensModel, cells: Sequence[Cell], joining: Sequence[LiveRow]) -> None:
-        longest = max((len(row.ids) for row in joining), default=1)
-        _, at_once = generation_plan(model, longest, 1)
-        super().__init__(model, cells, use_cache=True, tokens_at_once=at_once)
+    def __init__(self, model: LensModel, cells: Sequence[Cell], tokens_at_once: int) -> None:
+        super().__init__(model, cells, use_cache=True, tokens_at_once=tokens_at_once)
 
     def begin(self, rows: Sequence[LiveRow], cache: Cache) -> list[LiveRow]:
         """The first token of rows of one length, which join the cache in the order that is returned."""
         length, joined = len(rows[0].ids), []
         for part in self._parts_by_prompt(rows, length):
-            joined += self._first_passes(part, length, cache)
+            shared = len({row.seen for row in part}) < len(part)
+            first = self._first_passes if shared else self._whole_pass
+            joined += first(part, length, cache)
         return cast(list[LiveRow], joined)
+
+    def _whole_pass(self, rows: Sequence[Row], length: int, cache: Cache) -> list[Row]:
+        """The first pass of rows that share no prompt, each under its condition from the first block."""
+        new = self._new_cache(len(rows), length)
+        tokens = self._tensor([row.ids for row in rows])
+        self._assign(rows)
+        with self.model.clock.hold(length), self.model.clock.telling(lambda: tokens):
+            logits = self.model.forward(tokens, cache=new, last=1)
+        self._write(rows, logits)
+        cache.join(new)
+        return list(rows)
 
     def go_on(self, rows: Sequence[LiveRow], cache: Cache) -> None:
         """The next token of the rows of a cache."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from steerscope.engine.sampling import Greedy, Sampler, penalised
+from steerscope.engine.sampling import Greedy, Sample, Sampler, penalised
 from steerscope.models.caches import Cache, Recompute
 from steerscope.models.lens_model import LensModel
 from steerscope.models.plain_pass import PlainPass
@@ -256,15 +256,18 @@ class Decoder:
     def _chosen(self, rows: Sequence[Row], logits: Float[Tensor, "row vocab"]) -> list[int]:
         """The next token of each row, as its own sampler draws it."""
         found = [-1] * len(rows)
-        for sampler in {id(row.sampler): row.sampler for row in rows}.values():
-            mine = [i for i, row in enumerate(rows) if row.sampler is sampler]
+        groups: dict[object, list[int]] = {}
+        for i, row in enumerate(rows):
+            groups.setdefault(_alike(row.sampler), []).append(i)
+        for mine in groups.values():
+            sampler = rows[mine[0]].sampler
             part = logits if len(mine) == len(rows) else logits[self._tensor(mine)]
             going = [rows[i] for i in mine]
             penalty = getattr(sampler, "repetition_penalty", 1.0)
             if penalty != 1.0:
                 part = penalised(part, [[*r.ids, *r.written] for r in going], penalty)
-            drawn = sampler.choose(part, [f"{r.key}|{len(r.written)}" for r in going]).tolist()
-            for place, token in zip(mine, drawn, strict=True):
+            drawn = _drawn(sampler, part, going)
+            for place, token in zip(mine, drawn.tolist(), strict=True):
                 found[place] = token
         return found
 
@@ -272,3 +275,19 @@ class Decoder:
         self, rows: Sequence[Row], logits: Float[Tensor, "row vocab"], chosen: Sequence[int]
     ) -> None:
         """What else is kept of the tokens that were chosen; of a grid nothing."""
+
+
+def _alike(sampler: Sampler) -> object:
+    """What is the same for samplers that can choose for each other's rows: all but the seed."""
+    return replace(sampler, seed=0) if type(sampler) is Sample else id(sampler)
+
+
+def _drawn(
+    sampler: Sampler, logits: Float[Tensor, "row vocab"], rows: Sequence[Row]
+) -> Int[Tensor, " row"]:
+    """The next token of rows whose samplers are alike."""
+    keys = [f"{row.key}|{len(row.written)}" for row in rows]
+    if type(sampler) is not Sample:
+        return sampler.choose(logits, keys)
+    own = [cast(Sample, row.sampler).label(key) for row, key in zip(rows, keys, strict=True)]
+    return sampler.drawn(logits, own)

@@ -98,8 +98,18 @@ class Sample:
         self, logits: Float[Tensor, "row vocab"], keys: Sequence[str]
     ) -> Int[Tensor, " row"]:
         """Next tokens."""
+        return self.drawn(logits, [self.label(key) for key in keys])
+
+    def label(self, key: str) -> str:
+        """What the number that is drawn for a key depends on: the seed as well."""
+        return f"{self.seed}|{key}"
+
+    def drawn(
+        self, logits: Float[Tensor, "row vocab"], labels: Sequence[str]
+    ) -> Int[Tensor, " row"]:
+        """Next tokens by the labels of the numbers that are drawn, whatever the seed."""
         uniform = torch.tensor(
-            [[_uniform(f"{self.seed}|{key}")] for key in keys],
+            [[_uniform(label)] for label in labels],
             dtype=torch.float64,
             device=logits.device,
         )

@@ -158,13 +158,13 @@ def test_a_run_that_was_stopped_asks_only_what_it_lacks(load, words, tmp_path):
     path, model = write(tmp_path / "d.csv", dilemma_rows_of(2)), load()
     plan = DilemmaPlan(
         model="tiny", contrasts=str(words), dilemmas=str(path), kl=1e-3, n_pairs=4, epochs=1,
-        answers=("w10", "w20"), coefficients=(-1.0, 1.0), techniques=("lora", "prompting"),
+        answers=("w10", "w20"), coefficients=(-1.0, 1.0), techniques=("prompting",),
     )  # fmt: skip
     run = run_dilemmas(tmp_path / "run", plan, model=model)
     said = sentences(value_table(run), answered_table(run), plan.value, plan.kl)
     assert all("is not known" in line for line in said[1:])  # a random model answers nothing
     stored = run.table()
-    assert set(stored.method) == {"plain", "lora", "prompting"}
+    assert set(stored.method) == {"plain", "prompting"}
     assert run_dilemmas(tmp_path / "run", plan, model=model).table().equals(stored)
 
 

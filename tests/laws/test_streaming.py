@@ -104,7 +104,8 @@ def test_a_row_that_is_broken_or_dropped_leaves_the_others_alone(load):
     huge = random_direction(model, Site("resid_post", 1), natural=1e38)
     broken = Cell(Steering(huge, Dose(30.0)))
     batch = ContinuousBatch(model)
-    [bad] = live_rows(model, [PROMPTS[1]], [broken], n_new=8)
+    # the longest, so that it leaves the last place behind with its NaN in it
+    [bad] = live_rows(model, [[*PROMPTS[3], 57]], [broken], n_new=8)
     good = live_rows(model, PROMPTS, [Cell()], n_new=8)
     late = live_rows(model, PROMPTS, [Cell()], n_new=8)
     for row in (bad, *good):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,3 +40,23 @@ def test_a_notebook_runs_from_the_first_cell_to_the_last(path):
     kept = json.loads(path.read_text(encoding="utf-8"))
     for now, then in zip(found["cells"], kept["cells"], strict=True):
         assert bool(now.get("outputs")) == bool(then.get("outputs")), now["source"]
+
+
+@pytest.mark.slow
+def test_the_first_steps_of_a_newcomer_lead_to_a_steered_text(tmp_path):
+    folder = FOLDER.parent / "examples"
+    beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for command in (
+        [sys.executable, str(folder / "first_steps.py")],
+        ["sh", str(folder / "first_steps.sh"), "microworld", "mine"],
+    ):
+        found = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env={**os.environ, "PATH": beside},
+            capture_output=True,
+            text=True,
+        )
+        assert found.returncode == 0, found.stderr
+        assert "plain:" in found.stdout
+        assert "natural" in found.stdout

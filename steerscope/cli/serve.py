@@ -35,6 +35,10 @@ def serve(
         list[str] | None,
         typer.Option(help="find a vector at the start: NAME=CONTRASTS@SITE; again for several"),
     ] = None,
+    sae: Annotated[
+        str | None,
+        typer.Option(help="autoencoder whose features may be steered; default the model's own"),
+    ] = None,
     runs: Annotated[
         Path | None, typer.Option(help="folder of runs that the page shows; default none")
     ] = None,
@@ -66,7 +70,14 @@ def serve(
     from steerscope.serve.limits import Access, Limits
     from steerscope.serve.rack import Rack
     from steerscope.serve.shelf import Shelf
-    from steerscope.serve.starting import add_files, add_found, loaders, named_models, usual_finds
+    from steerscope.serve.starting import (
+        add_autoencoder,
+        add_files,
+        add_found,
+        loaders,
+        named_models,
+        usual_finds,
+    )
 
     access = Access(host, api_key or os.environ.get(_KEY))
     limits = Limits(tokens=max_tokens, rows=rows, waiting=waiting)
@@ -76,6 +87,7 @@ def serve(
     ready, shelf = {first: loading.load(models[first])}, Shelf()
     add_files(shelf, ready[first], vector or [])
     add_found(shelf, ready[first], usual_finds(first, vector, find), progress=bar)
+    add_autoencoder(shelf, ready[first], sae, first)
     rack = Rack(loaders(models, loading.load, ready), budget=budget, max_rows=rows)
     _run(rack, shelf, limits, access, port, runs)
 

@@ -12,6 +12,7 @@ from steerscope.doses import Dose, check_unit
 from steerscope.engine.calibration import calibrate
 from steerscope.errors import BadValueError, UnknownNameError, check_name
 from steerscope.models.lens_model import LensModel
+from steerscope.sae.steering import FeatureEdit, FeatureSteering
 from steerscope.serve.shelf import Shelf
 from steerscope.steering.control_vectors import along
 from steerscope.steering.interventions import Cell, Intervention
@@ -60,7 +61,7 @@ class GateAsked(Strict):
 
 
 class SteeringAsked(Strict):
-    """One thing to do: a vector with its dose, or words that are said before the prompt.
+    """One thing to do: a vector with its dose, a feature, or words that are said before the prompt.
 
     Attributes:
         vector: name of a vector that the server knows.
@@ -72,6 +73,9 @@ class SteeringAsked(Strict):
         strength: share of the change: a number, or such as `ramp:8`.
         gate: when.
         instruction: instead of a vector, words that ask for the same.
+        feature: instead of a vector, a feature of the autoencoder that the server has.
+        change: of the feature: clamp, scale or add.
+        value: of the change; default 1.
     """
 
     vector: str | None = None
@@ -83,6 +87,9 @@ class SteeringAsked(Strict):
     strength: float | str = 1.0
     gate: GateAsked | None = None
     instruction: str | None = Field(default=None, max_length=20_000)
+    feature: int | None = Field(default=None, ge=0)
+    change: str | None = None
+    value: float | None = None
 
 
 SteeringList = SteeringAsked | list[SteeringAsked] | None
@@ -150,11 +157,14 @@ def condition(
 def _intervention(
     model: LensModel, shelf: Shelf, asked: SteeringAsked, prompts: Sequence[str]
 ) -> Intervention:
-    if (asked.vector is None) == (asked.instruction is None):
-        raise BadValueError("steering names either a vector or an instruction.")
+    kinds = [k for k in ("vector", "instruction", "feature") if getattr(asked, k) is not None]
+    if len(kinds) != 1:
+        raise BadValueError("steering names either a vector or an instruction or a feature.")
+    _refuse_more(asked, kinds[0])
     if asked.instruction is not None:
-        _refuse_more(asked)
         return Prompting(asked.instruction)
+    if asked.feature is not None:
+        return _feature(shelf, asked, asked.feature)
     assert asked.vector is not None
     directions = shelf.get(asked.vector).at(asked.sites)
     for direction in directions:
@@ -172,10 +182,28 @@ def _intervention(
     return along(directions, dose, asked.operator, scope, strength)
 
 
-def _refuse_more(asked: SteeringAsked) -> None:
-    for name in asked.model_fields_set - {"instruction"}:
+_BELONGS = {
+    "instruction": {"instruction"},
+    "feature": {"feature", "change", "value", "scope", "strength"},
+    "vector": {*SteeringAsked.model_fields} - {"instruction", "feature", "change", "value"},
+}
+
+
+def _refuse_more(asked: SteeringAsked, kind: str) -> None:
+    for name in sorted(asked.model_fields_set - _BELONGS[kind]):
         if getattr(asked, name) is not None:
-            raise BadValueError(f"steering.{name} belongs to a vector, not to an instruction.")
+            raise BadValueError(f"steering.{name} does not belong to steering by {kind}.")
+
+
+def _feature(shelf: Shelf, asked: SteeringAsked, feature: int) -> Intervention:
+    if shelf.autoencoder is None:
+        raise BadValueError("this server has no autoencoder; start it with --sae.")
+    if isinstance(asked.strength, str):
+        raise BadValueError("the strength of a feature is a number from 0 to 1.")
+    value = 1.0 if asked.value is None else asked.value
+    change = FeatureEdit(feature, asked.change or "clamp", value)
+    scope = Scope.parse(asked.scope)
+    return FeatureSteering(shelf.autoencoder[1], (change,), scope, float(asked.strength))
 
 
 def _dose(asked: SteeringAsked) -> Dose | None:

@@ -101,6 +101,7 @@ def reading_routes(house: House) -> APIRouter:
             "models": house.rack.names,
             "max_tokens": house.limits.tokens,
             "has_runs": house.runs is not None,
+            "autoencoder": _autoencoder(house.shelf),
         }
 
     @routes.get("/v1/facts/{name}")
@@ -130,6 +131,13 @@ def reading_routes(house: House) -> APIRouter:
         return {"object": "list", "data": read_texts(asked.model, asked.prompt, asked.texts)}
 
     return routes
+
+
+def _autoencoder(shelf: Shelf) -> dict[str, Any] | None:
+    if shelf.autoencoder is None:
+        return None
+    name, found = shelf.autoencoder
+    return {"id": name, "site": str(found.site), "n_features": found.n_features}
 
 
 def _facts(name: str, model: LensModel) -> dict[str, Any]:

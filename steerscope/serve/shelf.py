@@ -9,6 +9,7 @@ from typing import Any
 
 from steerscope.directions import Direction
 from steerscope.errors import BadValueError, OutputError, UnknownNameError
+from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sites import Site
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -75,10 +76,15 @@ class Vector:
 
 
 class Shelf:
-    """Vectors by name; requests name them and never a file."""
+    """Vectors by name; requests name them and never a file.
+
+    Attributes:
+        autoencoder: whose features may be steered, and what it was called at the start; None for none.
+    """
 
     def __init__(self) -> None:
         self._vectors: dict[str, Vector] = {}
+        self.autoencoder: tuple[str, SparseAutoencoder] | None = None
 
     def __iter__(self) -> Any:
         return iter(list(self._vectors.values()))

@@ -12,9 +12,10 @@ from steerscope.engine.gathering import gather
 from steerscope.errors import BadValueError
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
+from steerscope.sae import load_sae
 from steerscope.serve.shelf import Shelf
 from steerscope.sites import Site
-from steerscope.texts.bundled import DEFAULT_MODEL
+from steerscope.texts.bundled import DEFAULT_MODEL, bundled_autoencoders
 from steerscope.texts.contrasts import load_contrasts
 
 # Of the bundled model, which writes joyful stories with it: one natural unit in the middle of its blocks.
@@ -101,6 +102,17 @@ def add_found(
         there = [s for s in sites if model.has(s)]
         found = gather(model, pairs, there, ["mean_diff"], progress=progress)
         shelf.put(read["name"], [*find_directions("mean_diff", found).values()], [site])
+
+
+def add_autoencoder(shelf: Shelf, model: LensModel, given: str | None, name: str) -> None:
+    """Have the features of an autoencoder steered: the one that is given, else the model's bundled one.
+
+    Raises:
+        SteerscopeError: it cannot be loaded, or is of another model.
+    """
+    wanted = given or (name if name in bundled_autoencoders() else None)
+    if wanted is not None:
+        shelf.autoencoder = wanted, load_sae(wanted, model=model)
 
 
 def loaders(

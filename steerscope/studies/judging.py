@@ -34,6 +34,9 @@ ASKED = "asked"
 _log = logging.getLogger(__name__)
 
 
+_OF_A_FILE = ("words", "json", "classifier")  # judges whose argument may be a file
+
+
 @dataclass(frozen=True)
 class Question:
     """What a judge is asked to tell, and by what.
@@ -126,7 +129,8 @@ def find_judge(question: Question, model: LensModel, out: str | Path) -> Judging
             )
         return Judging(judge)
     folder = Path(out)
-    files = tuple(f for f in (name.partition(":")[2], question.labels) if f and Path(f).is_file())
+    named = name.partition(":")[2] if kind in _OF_A_FILE else None
+    files = tuple(f for f in (named, question.labels) if f and Path(f).is_file())
     kept, url = folder / KEPT, question.url or ""
     if kept.is_file() and has_measured(folder):  # else it may be that of another question
         there = read_judge(kept, model=model, url=url)
@@ -135,7 +139,7 @@ def find_judge(question: Question, model: LensModel, out: str | Path) -> Judging
             return Judging(there.judge, there, files)
     means = Means(_labelled(question, model), _concept(question.contrasts), model, url, folder)
     _state_cost(name, means, question)
-    known = make_judge(name, means, question.contrasts.concept)
+    known = make_judge(name, means, _shown(question.contrasts))
     return Judging(known.judge, known, files)
 
 
@@ -144,6 +148,12 @@ def _state_cost(name: str, means: Means, question: Question) -> None:
     cost = cost_in_words(name, means, question.n_texts, question.n_new)
     if cost:
         _log.info("judge %s: %s", name, cost)
+
+
+def _shown(contrasts: ContrastSet) -> str:
+    """What a text shows, in a few words: of a style its name, else the concept."""
+    is_style = contrasts.name.startswith(STYLE) and contrasts.concept in STYLES
+    return f"the {contrasts.concept} style" if is_style else contrasts.concept
 
 
 def _concept(contrasts: ContrastSet) -> str:

@@ -14,6 +14,8 @@ import pytest
 from steerscope.engine.continuations import Continuation
 from steerscope.engine.generation import generate
 from steerscope.engine.sampling import Greedy, Sample
+from steerscope.sae import load_sae
+from steerscope.sae.steering import FeatureEdit, FeatureSteering
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.prompting import Prompting
 from steerscope.steering.scopes import Scope
@@ -170,6 +172,24 @@ def test_requests_that_join_at_any_time_get_what_generate_writes(served, shelf, 
         got = found[number]
         told = Continuation(tuple(got["token_ids"]), got["text"], got["finish_reason"] == "stop")
         assert_same_text(served.model, (prompt, cell), told, alone, sampler)
+
+
+def test_a_feature_of_the_autoencoder_is_steered(served, shelf, monkeypatch):
+    ask = {"model": "microworld", "prompt": PROMPT, "max_tokens": 6, "temperature": 0}
+    steering = {"feature": 12, "value": 30}
+    refused = served.post("/v1/completions", **ask, steering=steering)
+    assert "--sae" in refused.json()["error"]["message"]
+    sae = load_sae("microworld", model=served.model)
+    monkeypatch.setattr(shelf, "autoencoder", ("microworld", sae))
+    found = served.post("/v1/completions", **ask, steering=steering).json()["choices"][0]
+    cell = Cell(FeatureSteering(sae, (FeatureEdit(12, "clamp", 30.0),)))
+    [[expected]] = generate(served.model, PROMPT, [cell], n_new=6)
+    assert found["text"] == expected.text
+    assert served.get("/v1/steerscope").json()["autoencoder"]["n_features"] == sae.n_features
+    odd = served.post("/v1/completions", **ask, steering={**steering, "dose": 1})
+    assert "does not belong" in odd.json()["error"]["message"]
+    none = served.post("/v1/completions", **ask, steering={"feature": 10**6})
+    assert none.status_code == 400
 
 
 def test_a_dose_in_nats_is_found_on_the_prompt(served):

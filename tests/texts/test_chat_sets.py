@@ -10,9 +10,10 @@ import pytest
 
 from steerscope.audits.lint import lint
 from steerscope.audits.tells import variants
+from steerscope.studies.judging import find_judge, question_of
 from steerscope.texts.about import About, about
 from steerscope.texts.bundled import bundled_contrasts, bundled_prompts, data_folder
-from steerscope.texts.contrasts import load_contrasts, load_prompts
+from steerscope.texts.contrasts import load_contrasts, load_prompts, split_prompts_for
 
 FOLDER = data_folder() / "contrasts"
 CHAT_SETS = (
@@ -98,3 +99,16 @@ def test_what_is_not_described_is_empty(tmp_path):
     path = tmp_path / "mine.jsonl"
     path.write_text(json.dumps({"positive": "a", "negative": "b", "concept": "c"}) + "\n")
     assert about(path) == about("style:terse") == About()
+
+
+@pytest.mark.parametrize("name", ["weather", "french", "terse"])
+def test_the_judge_that_a_set_names_can_be_had_and_tells_its_held_out_answers_apart(
+    name, microworld, tmp_path
+):
+    contrasts = load_contrasts(name)
+    prompts = split_prompts_for(contrasts, None, 0, max_select=4, max_test=4)
+    judge = about(name).judge  # for the weather a pattern that is longer than a file name may be
+    question = question_of({"judge": judge}, contrasts, prompts, n_new=20, seed=0)
+    found = find_judge(question, microworld, tmp_path / "run")
+    assert found.known.card.tells
+    assert found.judge.effect.positive == contrasts.concept

@@ -52,6 +52,7 @@ async function loadModel(name) {
 async function begin() {
   const about = await get("/v1/steerscope");
   shared.has_runs = about.has_runs;
+  shared.autoencoder = about.autoencoder;
   shared.vectors = (await get("/v1/vectors")).data;
   if (!about.models.includes(state.model)) state.model = about.models[0];
   state.tokens = Math.min(state.tokens, about.max_tokens);

@@ -4,7 +4,7 @@ export const state = {
   conditions: [], colour: "none", marks: true, blind: false,
   vector: "", site: "", dose: 1, unit: "natural", operator: "add", scope: "all", gate: "", second: "", second_dose: 0, run: "",
 };
-export const shared = { facts: {}, vectors: [], has_runs: false };
+export const shared = { facts: {}, vectors: [], has_runs: false, autoencoder: null };
 const numbers = new Set(["tokens", "temperature", "seed", "dose", "second_dose"]);
 const flags = new Set(["marks", "blind"]);
 
@@ -32,7 +32,7 @@ export function remember() {
 }
 
 export function empty() {
-  return { kind: "plain", vector: "", site: "", dose: 1, unit: "natural", operator: "add", scope: "all", gate: "", instruction: "" };
+  return { kind: "plain", vector: "", site: "", dose: 1, unit: "natural", operator: "add", scope: "all", gate: "", instruction: "", feature: 0, value: 3 };
 }
 
 function known(value) {
@@ -45,6 +45,7 @@ function known(value) {
 export function steering(condition) {
   if (condition.kind === "plain") return null;
   if (condition.kind === "words") return { instruction: condition.instruction };
+  if (condition.kind === "feature") return { feature: condition.feature, change: "clamp", value: condition.value, scope: condition.scope };
   const found = { vector: condition.vector, operator: condition.operator, scope: condition.scope };
   if (condition.site) found.sites = [condition.site];
   if (condition.operator !== "project_out") { found.dose = condition.dose; found.unit = turns(condition.operator) ? "degrees" : condition.unit; }
@@ -57,6 +58,7 @@ export const turns = (operator) => operator.startsWith("rotate");
 export function label(condition) {
   if (condition.kind === "plain") return "plain";
   if (condition.kind === "words") return "asked in words";
+  if (condition.kind === "feature") return `feature ${condition.feature} = ${condition.value}`;
   const where = condition.site ? ` at ${condition.site}` : "";
   const much = condition.operator === "project_out" ? "" : ` ${condition.dose} ${turns(condition.operator) ? "degrees" : condition.unit}`;
   return `${condition.vector}${much}${condition.operator === "add" ? "" : ` (${condition.operator})`}${where}`;
@@ -69,6 +71,10 @@ export function defaultSite(name) { return shared.vectors.find((v) => v.id === n
 export function asPython() {
   const vectors = [...new Set(state.conditions.filter((c) => c.kind === "vector").map((c) => c.vector))];
   const lines = ["import steerscope as ss", "", `model = ss.load_model(${py(state.model)})`];
+  if (state.conditions.some((c) => c.kind === "feature")) {
+    lines.splice(1, 0, "from steerscope.sae.steering import FeatureEdit, FeatureSteering");
+    lines.push(`sae = ss.load_sae(${py(shared.autoencoder?.id)}, model=model)`);
+  }
   for (const name of vectors) lines.push(`${variable(name)} = {str(d.site): d for d in ss.load_directions(${py(`${name}.safetensors`)})}  # downloaded on the page`);
   lines.push(`prompt = ${promptAsPython()}`, "cells = [", ...state.conditions.map((c) => `    ${cell(c)},`), "]");
   const sampler = state.temperature === 0 ? "ss.Greedy()" : `ss.Sample(${state.temperature}, seed=${state.seed})`;
@@ -84,6 +90,7 @@ function promptAsPython() {
 function cell(c) {
   if (c.kind === "plain") return "ss.Cell()";
   if (c.kind === "words") return `ss.Prompting(${py(c.instruction)})`;
+  if (c.kind === "feature") return `FeatureSteering(sae, (FeatureEdit(${c.feature}, "clamp", ${c.value}),), ss.Scope.parse(${py(c.scope)}))`;
   const at = sites(c).map((site) => `${variable(c.vector)}[${py(site)}]`);
   const dose = c.operator === "project_out" ? "None" : `ss.Dose(${c.dose}, ${py(turns(c.operator) ? "degrees" : c.unit)})`;
   const gate = gated(c) ? `, ss.ProjectionGate(${Number(c.gate)})` : "";
@@ -100,6 +107,9 @@ export function asCommands() {
     const dose = c.operator === "project_out" ? "" : ` --dose ${c.dose} --unit ${turns(c.operator) ? "degrees" : c.unit}`;
     return `steerscope steer --model ${sh(state.model)} --vector ${sh(`${c.vector}.safetensors`)} ${sites(c).map((x) => `--site ${sh(x)}`).join(" ")}${dose} --operator ${c.operator} --scope ${sh(c.scope)}${gated(c) ? ` --strength projection:${Number(c.gate)}` : ""} --prompt ${sh(state.prompt)} --n-new ${state.tokens} --temperature ${state.temperature} --seed ${state.seed}${chat}`;
   });
+  for (const c of state.conditions.filter((x) => x.kind === "feature")) {
+    found.push(`steerscope sae steer ${sh(shared.autoencoder?.id ?? "")} --model ${sh(state.model)} --clamp ${c.feature}=${c.value} --scope ${sh(c.scope)} --prompt ${sh(state.prompt)} --n-new ${state.tokens} --temperature ${state.temperature} --seed ${state.seed}`);
+  }
   return found.join("\n") || "steerscope steer needs a vector; add a condition with one.";
 }
 

@@ -118,6 +118,7 @@ def _map(path: Path) -> dict[str, Any]:
         "model": run.configuration.get("model"),
         "contrasts": run.configuration.get("contrasts"),
         "stream": run.configuration.get("stream"),
+        "method": found.plan.method,
         "chosen": {"layer": found.chosen.layer, "dose_natural": found.chosen.dose_natural},
         "plain": _plain(found.plain),
         "rows": _rows(mine, columns),

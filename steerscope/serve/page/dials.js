@@ -119,20 +119,21 @@ function drawUnits(kl) {
   list.replaceChildren(...units.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, h("strong", {}, value))]));
 }
 
-// The sweet spot and the broken zone at this layer, by the run that is open, else by what was measured here.
+// What the open run chose and what it broke at this layer, if it is of this very vector's pairs; else what was measured here.
 function drawZones() {
   const track = document.getElementById("zones"), said = document.getElementById("zones-said"), at = here();
   if (!track || !at) return;
   const share = (d) => `${(100 * (d + MOST_DOSE)) / (2 * MOST_DOSE)}%`, width = `${100 / (2 * MOST_DOSE) / 4}%`;
   const piece = (dose, name) => { const i = h("i", { class: name }); i.style.left = `calc(${share(dose)} - ${width} / 2)`; i.style.width = width; return i; };
-  const fitting = run && run.model === state.model && (run.stream ?? "resid_post") === at.stream;
+  const found = shared.vectors.find((v) => v.id === state.vector);
+  const fitting = run && run.model === state.model && (run.stream ?? "resid_post") === at.stream && run.contrasts === found?.contrasts && run.method === at.method;
   const measured = (response?.vector === state.vector ? response.rows : []).filter((r) => r.site === state.site && repeats(r)).map((r) => r.natural);
   const broken = fitting ? run.rows.filter((r) => r.layer === at.layer && isBroken(r)).map((r) => r.dose_natural) : measured;
   const sweet = fitting && run.chosen.layer === at.layer ? [run.chosen.dose_natural] : [];
   const inside = (doses) => doses.filter((d) => Math.abs(d) <= MOST_DOSE);
   track.replaceChildren(...inside(broken).map((d) => piece(d, "broken")), ...inside(sweet).map((d) => piece(d, "sweet")));
-  const words = [sweet.length && `sweet spot of the run ${state.run}: ${round(sweet[0])}`, broken.length && `${fitting ? "broke a limit of the run" : "falls into repetition after this prompt"} at ${broken.map((d) => round(d)).join(", ")}`].filter(Boolean).join("; ");
-  said.textContent = words || (fitting ? "the run found nothing broken and no sweet spot at this layer." : response ? "no dose that was measured here falls into repetition at this layer." : "no run is open and nothing is measured yet: what is sweet or broken is unknown.");
+  const words = [sweet.length && `the run ${state.run} chose ${round(sweet[0])}, and says: ${run.sentence.split(":")[0]}`, broken.length && `${fitting ? "broke a limit of the run" : "falls into repetition after this prompt"} at ${broken.map((d) => round(d)).join(", ")}`].filter(Boolean).join("; ");
+  said.textContent = words || (fitting ? "the run broke no limit at this layer and chose another." : response ? "no dose that was measured here falls into repetition at this layer." : "no run of this vector's pairs is open and nothing is measured yet: what is sweet or broken is unknown.");
   track.setAttribute("aria-label", said.textContent);
 }
 

@@ -95,7 +95,7 @@ def _print(texts: list[dict[str, Any]], n: int) -> None:
     for text in texts:
         title = f"prompt {text['prompt']} ({text['split']}), {_condition(text)}"
         console.rule(_literal(title), align="left", characters="-")
-        console.print(_literal(text["given"]))
+        console.print(_literal(text["said"]))
         console.print(_sides(text, in_colour=bool(console.color_system) and not console.no_color))
         console.print(_literal(_scores(text)), style="dim")
     more = f"; --number 0 prints all {n}" if len(texts) < n else ""

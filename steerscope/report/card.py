@@ -24,7 +24,7 @@ def card(run: Run) -> str:
     except SteerscopeError as error:
         return facts_as_html(repr(run), {"note": str(error), **facts})
     rows = [
-        [e.kind, e.text["given"], str(e.text["plain"]), e.text["written"]]
+        [e.kind, e.text["said"], str(e.text["plain"]), e.text["written"]]
         for e in (() if shown is None else shown.shown)
     ]
     texts = texts_as_html("", ("", "prompt", "plain", "steered"), rows, before=2) if rows else ""

@@ -50,7 +50,7 @@ def _example_row(example: Example, plain: pd.DataFrame, f: Findings) -> str:
             before = plain[metric].get((text["split"], text["prompt"]), math.nan)
             said.append(f"{words} {_number(text[metric])} (plain {_number(before)})")
     return (
-        f'<tr><th>{example.kind}</th><td data-label="prompt"><div>{as_text(text["given"])}</div></td>'
+        f'<tr><th>{example.kind}</th><td data-label="prompt"><div>{as_text(text["said"])}</div></td>'
         f'<td data-label="plain"><div>{left}</div></td>'
         f'<td data-label="steered"><div>{right}</div>'
         f"<small>{as_text('; '.join(said))}</small></td></tr>"
@@ -160,7 +160,7 @@ def _data(shown: pd.DataFrame, there: pd.DataFrame, f: Findings) -> dict[str, An
         stored = isinstance(text["plain"], str) and at in before.index
         scores = [_number(before.loc[at, metric]) for metric in metrics] if stored else []
         plain = text["plain"] if stored else "not stored"
-        found = {"given": text["given"], "plain": plain, "scores": scores}
+        found = {"given": text["said"], "plain": plain, "scores": scores}
         prompts.setdefault(text["split"], {})[str(text["prompt"])] = found
     cells = [
         {

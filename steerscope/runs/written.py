@@ -6,11 +6,12 @@ import pandas as pd
 
 from steerscope.errors import RunError, UnknownNameError
 from steerscope.runs.results import Run
+from steerscope.texts.showing import without_template
 
 PLAIN = "plain"  # the cell without steering
 ABOUT = (
     "split", "method", "layer", "dose_natural", "prompt", "cell", "seed", "kl_nats", "status",
-    "given", "plain", "written",
+    "given", "said", "plain", "written",
 )  # fmt: skip
 _TEXT = ["split", "cell", "prompt"]
 _LABELS = ["method", "layer", "dose_natural", "seed", "kl_nats", "status"]
@@ -30,6 +31,7 @@ def written_texts(
     """The texts of a run, one a row: what it was asked under, the plain text, and all that it scored.
 
     Columns: those of `ABOUT`, then one for each metric of the text; NaN where it was not measured.
+    `given` is the prompt, and `said` the same without the chat template around it.
     `plain` is what the model wrote for this prompt without steering; missing where that is not stored.
 
     Args:
@@ -113,4 +115,6 @@ def all_texts(run: Run) -> pd.DataFrame:
         .merge(scores, on=_TEXT)
         .sort_values(list(ABOUT[:6]), kind="stable", ignore_index=True)
     )
+    chat = run.configuration.get("chat")
+    found["said"] = without_template(list(found.given)) if chat else found.given
     return found[[*ABOUT, *sorted(scores.columns.difference(_TEXT))]]

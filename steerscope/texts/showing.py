@@ -10,6 +10,7 @@ from steerscope.texts.changes import changed_words, pieces
 
 _SHORT = 60  # letters of a text in a line
 _BEFORE = 12  # letters that two texts share, shown before they part
+_ENDS, _STARTS = (">", "]", "\n"), ("<", "[", "\n")  # of the marks of a chat template
 _STYLE = (
     "table.steerscope{border-collapse:collapse}"
     "table.steerscope th,table.steerscope td{text-align:left;vertical-align:top;white-space:pre-wrap;"
@@ -22,6 +23,23 @@ def shortened(text: object, letters: int = _SHORT) -> str:
     """A text on one line, its end left out where it is long."""
     line = " ".join(str(text).split())
     return line if len(line) <= letters else f"{line[: letters - 3].rstrip()}..."
+
+
+def without_template(texts: Sequence[str]) -> list[str]:
+    """Texts of one chat template without what it puts around all of them.
+
+    That is what they share at the front up to the end of a line or of a mark such as `<|user|>`, and the
+    same at the back; texts that are all one are left as they are.
+    """
+    if len(set(texts)) < 2:
+        return list(texts)
+    front = commonprefix(list(texts))
+    back = commonprefix([text[::-1] for text in texts])[::-1]
+    first = 1 + max(front.rfind(mark) for mark in _ENDS)
+    starts = [place for mark in _STARTS if (place := back.find(mark)) >= 0]
+    last = len(back) - min(starts, default=len(back))
+    found = [text[first : len(text) - last].strip() for text in texts]
+    return found if all(found) else list(texts)
 
 
 def where_they_part(first: str, second: str) -> tuple[str, str]:

@@ -18,8 +18,9 @@ from steerscope.errors import BadValueError
 class Clock:
     """Absolute positions of the pass in progress, `start` to `stop`, and where the prompts ended.
 
-    Both are one number, or one for each row where the rows have seen differently many tokens. A pass without cached tokens is a prompt from its first to its last token, unless the prompt
-    lengths are held by whoever decodes. `prompt_length` is one number, or one for each row.
+    Both are one number, or one for each row where the rows have seen differently many tokens. A pass
+    without cached tokens is a prompt from its first to its last token, unless the prompt lengths are
+    held by whoever decodes. `prompt_length` is one number, or one for each row.
 
     Attributes:
         told: makes the tokens of the rows of a pass that does not show them itself.

@@ -72,7 +72,7 @@ def test_a_fresh_experiment_verifies_with_its_weights(small):
 
 
 def test_a_finished_experiment_is_printed_again_without_a_model(small, monkeypatch):
-    monkeypatch.setattr("steerscope.studies.steering.measure.load_model", None)
+    monkeypatch.setattr("steerscope.studies.steering.prepare.load_model", None)
     before = printed(small)
     written = print_experiment(parse_experiment(SMALL, "small.yaml"), small)
     assert run_experiment(parse_experiment(SMALL, "small.yaml"), small) == written

@@ -142,7 +142,7 @@ def test_the_clock_follows_the_cache(tiny):
         assert (tiny.clock.start, tiny.clock.prompt_length) == (0, 3)
         tiny.forward(TOKENS[:, 3:], cache=cache)
     assert (tiny.clock.start, tiny.clock.prompt_length) == (3, 3)
-    assert tiny.clock.positions(2, torch.device("cpu")).tolist() == [3, 4]
+    assert tiny.clock.positions(2, torch.device("cpu")).tolist() == [[3, 4]]
 
 
 def test_a_held_prompt_length_stays():

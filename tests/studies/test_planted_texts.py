@@ -95,7 +95,7 @@ def measured(load, tmp_path_factory):
     }
 
     def rows_of(judge, kind, cells_of):
-        def written(self, prompts, cells):
+        def written(self, prompts, cells, _states=None):
             found = []
             for cell in cells:
                 texts = [

@@ -8,7 +8,7 @@ from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
 from steerscope.statistics import bootstrap_mean
 from steerscope.studies.steering.choice import cheapest, eligible
-from steerscope.studies.steering.plan import RACE, StudyPlan
+from steerscope.studies.steering.plan import StudyPlan, is_race
 
 _LEVEL = 0.05
 _N_RESAMPLES = 1000
@@ -142,7 +142,7 @@ def missing_conditions(evidence: Evidence) -> list[Finding]:
     seen = set(zip(rows.layer.astype(int), doses, strict=True))
     layers = sorted({*(plan.layers or ()), *rows.layer.astype(int)})
     wanted = sorted(set(doses))
-    if isinstance(plan, StudyPlan) and plan.search == RACE:
+    if isinstance(plan, StudyPlan) and is_race(plan):
         wanted = [plan.reference_dose]
     lacking = [(i, d) for i in layers for d in wanted if (i, d) not in seen]
     if not lacking:

@@ -7,7 +7,7 @@ import pandas as pd
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
 from steerscope.steering.prompting import METHODS
-from steerscope.studies.steering.plan import RACE, StudyPlan
+from steerscope.studies.steering.plan import is_race
 
 _COLLAPSED = ("degenerate", "empty")
 _FEW = 0.05  # of the effect, or of the prompts
@@ -89,7 +89,7 @@ def missing_rows(evidence: Evidence) -> list[Finding]:
         prompts = group.groupby("cell").prompt.agg(frozenset)
         everyone = frozenset().union(*prompts)
         lacking = prompts[prompts.map(len) < len(everyone)]
-        if isinstance(evidence.plan, StudyPlan) and evidence.plan.search == RACE:
+        if is_race(evidence.plan):
             order = sorted(everyone)
             behind = pd.Series(
                 [set(order[: len(mine)]) == mine for mine in lacking],

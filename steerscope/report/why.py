@@ -8,10 +8,14 @@ from steerscope.statistics import Estimate
 from steerscope.studies.steering.choice import MARGIN
 from steerscope.studies.steering.findings import Findings
 from steerscope.studies.steering.phrases import amount
+from steerscope.studies.steering.plan import is_race
 
 
 def why_here(f: Findings) -> str:
-    """The rule of the choice as it met this run, with the largest effect that was passed over."""
+    """The rule of the choice as it met this run, with the largest effect that was passed over.
+
+    After a race it is a choice among those that were measured on all prompts alone.
+    """
     c = f.chosen
     head = f"Why layer {c.layer} at {c.dose_natural:+g}: "
     if c.broken:
@@ -19,6 +23,10 @@ def why_here(f: Findings) -> str:
             f"{head}every condition with an effect breaks a limit, and this has the largest effect."
         )
     rows = f.summary[(f.summary.method == f.plan.method) & (f.summary.dose_natural > 0)]
+    where = "on the select split"
+    if is_race(f.plan):
+        rows = rows[rows.asked == rows.asked.max()]
+        where = f"among the {len(rows)} conditions that the race measured on all select prompts"
     more = rows[rows.effect > c.effect.value + MARGIN * abs(c.effect.value)]
     said = [
         _passed_over(f, more[more.broken.astype(bool)], "break a limit"),
@@ -30,12 +38,12 @@ def why_here(f: Findings) -> str:
     effect = amount(f.effect, c.effect)
     if not passed:
         return (
-            f"{head}no condition has a larger effect on the select split ({effect}), and its costs are "
-            "within the limits."
+            f"{head}no condition has a larger effect {where} ({effect}), and its costs are within the "
+            "limits."
         )
     kept = "are surely within" if said[1] else "are within"
     return (
-        f"{head}the largest effect on the select split whose costs {kept} the limits ({effect}). "
+        f"{head}the largest effect {where} whose costs {kept} the limits ({effect}). "
         f"Larger ones {passed}."
     )
 

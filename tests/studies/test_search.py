@@ -14,6 +14,7 @@ from steerscope.audits import audit
 from steerscope.doses import Scale
 from steerscope.engine.generation import attempt
 from steerscope.judges.effects import PREFERENCE
+from steerscope.report.why import why_here
 from steerscope.runs.results import Run
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell
@@ -31,6 +32,7 @@ from steerscope.studies.steering.search import (
     texts_of_race,
 )
 from steerscope.studies.steering.texts import load_texts, most_texts
+from steerscope.studies.steering.wording import layers_in_words
 from tests.audits.recipes import direction as of_layer
 
 DOSES = (0.5, 1.0, 2.0, 2.5, 3.0, 4.0)
@@ -149,6 +151,20 @@ def test_a_study_that_races_states_its_winner_and_corrects_for_all_that_could_ha
     assert list(chosen.asked) == [asked.max()]
     assert found.chosen.n_cells == 9  # three layers with three doses, though some were left behind
     assert found.stated is not None
+    assert layers_in_words(found).endswith("prompts, 6 at least, which does not rank them.")
+
+
+def test_why_a_condition_won_a_race_is_said_of_those_that_came_to_its_end(raced):
+    found = find(raced)
+    early = found.summary.assign(
+        effect=found.summary.effect.where(found.summary.asked > 6, 1.0), broken=False
+    )
+    assert (early.effect == 1.0).any()
+    said = why_here(replace(found, summary=early, chosen=replace(found.chosen, broken=False)))
+    assert "100.0 %" not in said
+    mine = early[(early.method == "mean_diff") & (early.dose_natural > 0)]
+    finalists = int((mine.asked == mine.asked.max()).sum())
+    assert f"among the {finalists} conditions that the race measured on all select prompts" in said
 
 
 def test_what_is_only_beside_the_winner_is_stated_on_few_prompts_and_plain_is_written_once(

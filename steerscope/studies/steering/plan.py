@@ -225,6 +225,11 @@ class SweepPlan(Plan):
 _BEFORE: dict[str, Any] = {"grouping": "text", "nulls": 0, "search": GRID}
 
 
+def is_race(plan: Plan) -> bool:
+    """Whether the layer and dose were raced for, so that most conditions have the first prompts alone."""
+    return isinstance(plan, StudyPlan) and plan.search == RACE
+
+
 def smallest_effect(plan: Plan, effect: Effect) -> float:
     """The smallest effect of interest, in the unit of the effect; the default for a sweep."""
     name = "smallest_share" if effect.is_share else "smallest_nats"

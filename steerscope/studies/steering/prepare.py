@@ -141,13 +141,17 @@ def prepare(
     there = find_directions(plan.method, found, seed=plan.seed, every=plan.layers is not None)
     found = {site: found[site] for site in there}
     directions = {site.layer: direction for site, direction in there.items()}
-    run = _start(out, plan, (model, texts, source), judging)
+    run = _start(out, plan, (model, texts, source), judging, second)
     judging.keep(run)
     return Prepared(plan, model, texts, judge, found, directions, run, progress, second)
 
 
 def _start(
-    out: str | Path, plan: Plan, given: tuple[LensModel, Texts, str], judging: Judging
+    out: str | Path,
+    plan: Plan,
+    given: tuple[LensModel, Texts, str],
+    judging: Judging,
+    second: SecondModel | None,
 ) -> Run:
     """The run of a plan; `given` holds the hash of the contrast set before any chat template."""
     model, texts, source = given
@@ -164,6 +168,7 @@ def _start(
             **judging.settings,
         },
         provenance=provenance_of(model)
+        | ({} if second is None else {"second_model": second.model.fingerprint})
         | {
             "n_pairs": {part: len(getattr(texts.pairs, part)) for part in parts},
             "n_prompts": {part: len(getattr(texts.prompts, part)) for part in parts[1:]},

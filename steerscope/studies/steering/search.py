@@ -23,7 +23,15 @@ from steerscope.runs.results import Run
 from steerscope.steering.interventions import Cell
 from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import dose_cells
-from steerscope.studies.steering.plan import AUTO, GRID, RACE, StudyPlan, SweepPlan, groups_of
+from steerscope.studies.steering.plan import (
+    AUTO,
+    GRID,
+    RACE,
+    StudyPlan,
+    SweepPlan,
+    groups_of,
+    is_race,
+)
 from steerscope.studies.steering.stated import Stated
 
 LARGE = 1e13  # operations to write the texts of the grid, above which `auto` is a race
@@ -172,7 +180,7 @@ def run_race(
 
 def tried_in(plan: StudyPlan | SweepPlan, table: pd.DataFrame) -> int | None:
     """The conditions that could have won a race; None for a grid."""
-    if not isinstance(plan, StudyPlan) or plan.search != RACE:
+    if not isinstance(plan, StudyPlan) or not is_race(plan):
         return None
     mine = table[(table.split == "select") & (table.method == plan.method)]
     return int(mine.layer.nunique()) * len(plan.doses)

@@ -11,7 +11,7 @@ from steerscope.statistics import BestCell, Estimate
 from steerscope.studies.steering.asking import Rival
 from steerscope.studies.steering.findings import Findings, case_of, items_in_words
 from steerscope.studies.steering.phrases import amount, number, percent, prices, size
-from steerscope.studies.steering.plan import smallest_effect
+from steerscope.studies.steering.plan import is_race, smallest_effect
 from steerscope.studies.steering.verdict import ENOUGH_NULLS, decide, p_in_words
 
 _LAST = 0.25  # share of the layers that count as the last ones
@@ -350,8 +350,19 @@ def goal_of(f: Findings) -> tuple[str, str]:
 
 def layers_in_words(findings: Findings) -> str:
     """Which layer needs the least, and whether the last layers need more."""
-    f, needed = findings, findings.needed
-    goal = " ".join(goal_of(f))
+    said = _layers_said(findings)
+    if not is_race(findings.plan):
+        return said
+    rows = findings.summary
+    fewest = int(rows.asked[(rows.method == findings.plan.method) & (rows.dose_natural > 0)].min())
+    return (
+        f"{said[:-1]}; after a race most layers were measured on few prompts, {fewest} at least, which "
+        "does not rank them."
+    )
+
+
+def _layers_said(f: Findings) -> str:
+    needed, goal = f.needed, " ".join(goal_of(f))
     reached = needed.dropna(subset="dose_natural")
     if reached.empty:
         top = needed.largest_dose.max()

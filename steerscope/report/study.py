@@ -56,13 +56,13 @@ def page(run: Run) -> Page:
 
 
 def _what_was_measured(run: Run, f: Findings) -> str:
-    """Pairs, conditions and prompts in a line."""
-    counts = run.provenance.get("n_prompts", {})
+    """Pairs, conditions, and what the effect was chosen and stated on, in a line."""
+    items = "prompts" if f.effect.is_share else "pairs"
     pairs = run.provenance.get("n_pairs", {}).get("fit")
     said = [f"{f.plan.method} at {f.plan.stream}" + (f" from {pairs} pairs" if pairs else "")]
     said += [f"{f.chosen.n_cells} conditions compared"]
-    said += [f"chosen on {counts['select']} prompts"] if counts.get("select") else []
-    said += [f"stated on {counts['test']} others"] if f.stated and counts.get("test") else []
+    said += [f"chosen on {f.chosen.effect.n} distinct {items}"]
+    said += [f"stated on {f.stated.n} others"] if f.stated else []
     return ", ".join(said)
 
 

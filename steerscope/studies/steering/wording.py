@@ -205,7 +205,7 @@ def _anti_steered(f: Findings) -> str:
     share = percent(f.anti_steered)
     if not f.effect.is_share:
         return f"Anti-steered: the log-odds of {share} of the pairs moved the wrong way."
-    shown = f"showed {f.effect.positive}" if f.effect.is_shown else "did so"
+    shown = f"showed {f.effect.positive}" if f.effect.is_shown else "were flipped"
     return f"Anti-steered: {share} of the texts {shown} without steering and not with it."
 
 
@@ -238,7 +238,8 @@ def asking_in_words(f: Findings) -> str:
     steered = f.joint or f.stated
     assert steered is not None
     first, *others = f.rivals
-    shown = f"showing {f.effect.positive} and undamaged" if f.joint else "of the log-odds"
+    done = f"showing {f.effect.positive}" if f.effect.is_shown else "flipped"
+    shown = f"{done} and undamaged" if f.joint else "of the log-odds"
     corrected = "" if f.corrected_effect is None else ", corrected likewise"
     said = (
         f"Asking {compared(f, first)}: {amount(f.effect, first.shows)} by {first.words} against "

@@ -121,7 +121,7 @@ def evaluate(  # noqa: PLR0915 - what it writes is checked first
     def read(name: str) -> ContrastSet:
         return in_chat(loaded, load_contrasts(name), talk.asked())
 
-    asked = prompts_for(load_contrasts(subject.contrasts), subject.prompts)
+    asked = prompts_for(load_contrasts(subject.contrasts), subject.asked)
     asked, pairs = in_chat(loaded, asked, talk.asked()), read(subject.contrasts)
     splits = _training_splits(found_adapter.record, trained_on, pairs, seed, read)
     steering = steering_by_validation(loaded, pairs, asked, "mean_diff", plan, splits=splits)

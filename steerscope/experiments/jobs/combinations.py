@@ -44,7 +44,7 @@ from steerscope.studies.gating import Arm, matched_dose
 from steerscope.studies.judging import find_judge, question_of
 from steerscope.studies.steering.plan import effect_of
 from steerscope.texts.chats import Chat, as_chat
-from steerscope.texts.contrasts import ContrastSet, Prompt, load_contrasts, prompts_for
+from steerscope.texts.contrasts import ContrastSet, Prompt, load_contrasts, prompts_for, usual_prompts
 
 _log = logging.getLogger(__name__)
 SINGLE, ADDED, ALL = "single layer", "sum of two concepts", "all layers"
@@ -276,7 +276,7 @@ def _steps(e: Experiment) -> list[Step]:
         CombinationStep(
             model=model,
             contrasts=contrasts,
-            prompts=e.prompts,
+            prompts=e.prompts or usual_prompts(contrasts),
             other=e.other,
             layers=e.sites.layers,
             kl=e.matched.kl or 0.2,

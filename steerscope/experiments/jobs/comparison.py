@@ -29,7 +29,7 @@ from steerscope.studies.methods.measure import DOSES, Comparison, compare_method
 from steerscope.studies.methods.plan import ComparisonPlan
 from steerscope.studies.steering.plan import effect_of
 from steerscope.texts.chats import Chat, as_chat
-from steerscope.texts.contrasts import load_contrasts, prompts_for
+from steerscope.texts.contrasts import load_contrasts, prompts_for, usual_prompts
 
 _ITEM = [*SETTING, "method", "seed", "layer", "item"]
 _PLACES = {OWN: "methods", COMMON_LAYER: "methods-common-layer"}
@@ -196,7 +196,7 @@ def _steps(e: Experiment) -> list[Step]:
         ComparisonStep(
             model,
             contrasts,
-            e.prompts,
+            e.prompts or usual_prompts(contrasts),
             e.other,
             ComparisonPlan(
                 methods=methods,

@@ -23,6 +23,7 @@ from steerscope.studies.weights.findings import front_table
 from steerscope.studies.weights.measure import run_weight_sweep
 from steerscope.studies.weights.plan import WeightSweepPlan
 from steerscope.texts.chats import as_chat
+from steerscope.texts.contrasts import usual_prompts
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _steps(e: Experiment) -> list[Step]:
             WeightSweepPlan(
                 model=model,
                 contrasts=contrasts,
-                prompts=e.prompts,
+                prompts=e.prompts or usual_prompts(contrasts),
                 capability=e.other,
                 backbone=e.backbone,
                 dtype=e.dtype,

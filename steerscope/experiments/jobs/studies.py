@@ -23,6 +23,7 @@ from steerscope.studies.steering.measure import run_study, run_sweep
 from steerscope.studies.steering.plan import Plan, StudyPlan, SweepPlan
 from steerscope.studies.steering.responses import PLAIN, metric_mean
 from steerscope.texts.chats import as_chat
+from steerscope.texts.contrasts import usual_prompts
 
 _NONE = Estimate(math.nan, math.nan, math.nan, 0)
 _KEYS = ("run", "model", "contrasts", "method", "seed")
@@ -108,7 +109,7 @@ def _steps(experiment: Experiment, kind: type[StudyPlan | SweepPlan]) -> list[St
                 contrasts=contrasts,
                 method=method,
                 seed=seed,
-                prompts=e.prompts,
+                prompts=e.prompts or usual_prompts(contrasts),
                 backbone=e.backbone,
                 dtype=e.dtype,
                 stream=e.sites.stream,

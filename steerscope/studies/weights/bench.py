@@ -50,6 +50,7 @@ from steerscope.texts.contrasts import (
     load_contrasts,
     load_prompts,
     split_prompts_for,
+    usual_prompts,
 )
 from steerscope.weights.edits import find_edit, needs_pairs, output_site
 from steerscope.weights.places import Place, parse_places
@@ -191,6 +192,7 @@ def bind(
         The bench, and every edit by every amount at every place.
     """
     check_run_folder(out)
+    plan = replace(plan, prompts=plan.prompts or usual_prompts(plan.contrasts))
     contrasts = load_contrasts(plan.contrasts)
     pairs = contrasts.split(plan.seed)
     prompts = split_prompts_for(

@@ -116,7 +116,9 @@ def test_a_style_is_stated_on_everyday_questions_unless_others_are_named(job, ex
     assert other.settings["prompts"] == "formal"
 
 
-def test_texts_that_are_cut_are_told_of_before_their_length_is_judged(load, words, tmp_path, caplog):
+def test_texts_that_are_cut_are_told_of_before_their_length_is_judged(
+    load, words, tmp_path, caplog
+):
     model, contrasts = load("llama"), load_contrasts(words)
     prompts = prompts_for(contrasts, None).split(0)
     labels = tmp_path / "labels.jsonl"

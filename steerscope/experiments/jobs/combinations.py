@@ -44,7 +44,13 @@ from steerscope.studies.gating import Arm, matched_dose
 from steerscope.studies.judging import find_judge, question_of
 from steerscope.studies.steering.plan import effect_of
 from steerscope.texts.chats import Chat, as_chat
-from steerscope.texts.contrasts import ContrastSet, Prompt, load_contrasts, prompts_for, usual_prompts
+from steerscope.texts.contrasts import (
+    ContrastSet,
+    Prompt,
+    load_contrasts,
+    prompts_for,
+    usual_prompts,
+)
 
 _log = logging.getLogger(__name__)
 SINGLE, ADDED, ALL = "single layer", "sum of two concepts", "all layers"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import re
@@ -24,10 +22,12 @@ from steerscope.runs.whole_files import write_whole
 from steerscope.statistics import Estimate
 from steerscope.statistics.agreement import cohens_kappa, krippendorffs_alpha
 from steerscope.texts.files import parse_json, read_text
+from steerscope.texts.sheets import sheet_rows
 
 RATINGS, SHEET = "ratings", "sheet.json"
 UNSURE = "?"
 _GIVEN = {"1": 1.0, "0": 0.0, UNSURE: math.nan}
+_SAME = {"1.0": "1", "1,0": "1", "0.0": "0", "0,0": "0"}  # as a spreadsheet may write them
 _KEY = ["split", "cell", "prompt"]
 _DIGITS = 12
 
@@ -225,13 +225,12 @@ def _judged(run: Run, ids: Sequence[str]) -> np.ndarray | None:
 
 def _ratings_in(path: Path, ids: Sequence[str]) -> dict[str, float]:
     """The rating of each text of a sheet, whatever else stands in its rows."""
-    reader = csv.DictReader(io.StringIO(read_text(path, JudgeError).lstrip("\ufeff"), newline=""))
-    if not {"id", "rating"} <= set(reader.fieldnames or ()):
-        raise JudgeError(f"{path} needs the columns id and rating.")
     known, found = set(ids), {}
-    for number, row in enumerate(reader, 1):
-        where, text = f"{path}, row {number}", str(row["id"] or "").strip()
-        said = str(row["rating"] or "").strip()
+    rows = sheet_rows(path, {"id", "rating"}, JudgeError, any_encoding=True)
+    for where, row in rows:
+        text = row.get("id", "").strip()
+        said = row.get("rating", "").strip()
+        said = _SAME.get(said, said)
         if text not in known:
             raise JudgeError(
                 f"{where}: {text[:20]!r} is of another sheet; import it into its own run."

@@ -14,6 +14,7 @@ from steerscope.experiments.jobs.job import Machine
 from steerscope.judges.registry import KEPT
 from steerscope.progress import silent
 from steerscope.runs.results import Run
+from steerscope.runs.written import written_texts
 from steerscope.studies.judging import find_judge, question_of
 from steerscope.texts.contrasts import EVERYDAY, load_contrasts, prompts_for
 from steerscope.verification.judged import check_judged
@@ -73,8 +74,12 @@ def test_every_job_that_reads_texts_has_the_judge_of_its_file(job, experiment, t
     shown = run.table().query("metric == 'shown'").value
     assert set(shown.dropna()) <= {0.0, 1.0}
     n, differences = check_judged(Run.open(run.path))
-    assert n >= 1
     assert not differences
+    texts = written_texts(run)
+    assert n >= 2 * len(texts) + 1  # the side and the score of each, and the card
+    assert texts.plain.notna().all()
+    assert set(texts.columns) >= {"shown", "judge_score"}
+    assert len(set(texts.cell)) > 1
     assert find_runs([step], tmp_path).runs[0].path == run.path
     assert find_job(job).tables(asked, [run])
 

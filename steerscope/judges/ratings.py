@@ -15,6 +15,7 @@ import pandas as pd
 
 from steerscope.errors import JudgeError
 from steerscope.judges import stored_effect
+from steerscope.judges.effects import PREFERENCE, Effect
 from steerscope.runs.judgements import content_key
 from steerscope.runs.results import NOT_FINITE, Run
 from steerscope.runs.spreadsheets import as_csv
@@ -99,13 +100,19 @@ def make_sheet(run: Run, *, n: int = 60, seed: int = 0) -> Sheet:
 
 
 def _question(run: Run) -> str:
-    effect = stored_effect(run.configuration["effect"])
+    effect = _effect_of(run)
     if effect.is_shown:
         return f"Does the text show this: {effect.positive}?"
     if effect.is_share:
         return f"Is it one of the {effect.words}?"
     concepts = run.table().concept
     return f"Does the text show this: {concepts[concepts != ''].iloc[0]}?"
+
+
+def _effect_of(run: Run) -> Effect:
+    """What a run's judge counts; preference where a run names no judge."""
+    stored = run.configuration.get("effect")
+    return PREFERENCE if stored is None else stored_effect(stored)
 
 
 def _texts_of(run: Run) -> pd.DataFrame:
@@ -213,7 +220,7 @@ def _stored(path: Path, ids: Sequence[str]) -> np.ndarray:
 
 def _judged(run: Run, ids: Sequence[str]) -> np.ndarray | None:
     """What the judge of the run says of the texts; None where it reads none."""
-    effect = stored_effect(run.configuration["effect"])
+    effect = _effect_of(run)
     if not effect.is_share:
         return None
     texts = _texts_of(run)

@@ -149,6 +149,15 @@ def find_judge(question: Question, model: LensModel, out: str | Path) -> Judging
     return Judging(known.judge, known, files)
 
 
+def card_in_words(known: KnownJudge) -> str:
+    """What is counted as showing the concept by a judge, and how well it tells."""
+    judge = known.judge
+    return (
+        f"judge {judge.name}: counts {judge.scorer.words} {'above' if judge.sign > 0 else 'below'} "
+        f"{judge.threshold:.3g} as {judge.positive}; {known.card}"
+    )
+
+
 def _tell_of_cut(known: KnownJudge, question: Question, model: LensModel) -> None:
     """Say before anything is measured where texts do not end by themselves, so that none has a length."""
     texts = [prompt.text for prompt in question.prompts[:_TRIED]]

@@ -75,14 +75,14 @@ def lean_loading() -> Iterator[None]:
     finally:
         core_model_loading._materialize_copy, gguf.dequantize = copy, dequantise
         gguf.GGUFReader = reader  # type: ignore[misc]
-        _give_back()
+        gc.collect()
+        give_back()
 
 
-def _give_back() -> None:
+def give_back() -> None:
     """Give memory that was used for a while back to the system, where the C library can."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
-        gc.collect()
         trim(0)
 
 

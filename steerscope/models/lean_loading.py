@@ -63,7 +63,8 @@ def lean_loading() -> Iterator[None]:
         core_model_loading._materialize_copy, gguf.dequantize = copy, dequantise
         gguf.GGUFReader = reader  # type: ignore[misc]
         if read.n_bytes > _MUCH:
-            _give_back()
+            gc.collect()
+            give_back()
 
 
 class _Read:
@@ -100,11 +101,10 @@ class _Read:
         return whole
 
 
-def _give_back() -> None:
+def give_back() -> None:
     """Give memory that was used for a while back to the system, where the C library can."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
-        gc.collect()
         trim(0)
 
 

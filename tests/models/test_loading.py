@@ -60,6 +60,14 @@ def test_a_model_of_transformer_lens_is_taken(tiny_folder, backbone):
         assert taken.fingerprint == own.fingerprint
 
 
+def test_special_tokens_that_transformer_lens_needs_are_not_given_to_our_tokenizer(load):
+    ours, theirs = load().tokenizer, load().transformer.tokenizer
+    theirs.pad_token, before = "w7", ours.pad_token
+    assert (theirs.pad_token, ours.pad_token) == ("w7", before)
+    assert before != "w7"
+    assert theirs("w5 w6").input_ids == ours("w5 w6").input_ids
+
+
 def test_what_would_load_a_loaded_model_is_refused(tiny_folder):
     model = theirs(tiny_folder("llama"))
     for options in ({"dtype": "float16"}, {"revision": "main"}, {"device_map": "auto"}):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from steerscope.cli.many import Many
+from steerscope.cli.options import grouped
 from steerscope.cli.shared import Device, Json, Memory, finish, refuse_unused, say_aside, table
 
 if TYPE_CHECKING:
@@ -16,10 +18,12 @@ if TYPE_CHECKING:
     from steerscope.experiments.jobs import Machine
 
 
+@grouped
 def run(
     experiment: Annotated[
         str, typer.Argument(help="experiment file, or the name of a bundled one")
     ],
+    *,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="folder; default data/runs/experiments/NAME")
     ] = None,
@@ -28,6 +32,7 @@ def run(
     ] = False,
     device: Device = None,
     memory: Memory = None,
+    many: Many,
     as_json: Json = False,
 ) -> None:
     """Make every run, table and figure of an experiment file.
@@ -41,13 +46,14 @@ def run(
     from steerscope.progress import bar
 
     wanted = load_experiment(experiment)
-    machine = Machine(device, memory)
     if dry_run:
         refuse_unused({"out": out}, "--dry-run writes nothing")
-        _plan(wanted, machine, as_json)
+        _plan(wanted, Machine(device, memory), as_json)
         return
     out = out or Path("data/runs/experiments") / wanted.name
-    written = run_experiment(wanted, out, machine=machine, progress=bar, say=say_aside)
+    with many.hired() as workers:
+        machine = Machine(device, memory, workers)
+        written = run_experiment(wanted, out, machine=machine, progress=bar, say=say_aside)
     paths = [str(p) for p in written]
     finish(
         as_json,

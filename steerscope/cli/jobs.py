@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steerscope.cli import choices
+from steerscope.cli.many import Many
 from steerscope.cli.options import (
     Asking,
     Drawing,
@@ -80,6 +81,7 @@ def report(
     search: Search = "auto",
     talk: Talk,
     loading: Loading,
+    many: Many,
     as_json: Json = False,
 ) -> None:
     """Where, how hard and whether: one page with controls.
@@ -116,7 +118,8 @@ def report(
         chat=talk.asked(),
     )
     out = out or Path("data/runs") / f"{Path(subject.model).name}-{Path(subject.contrasts).stem}"
-    run = run_study(plan, out, **loading.machine(), progress=bar)
+    with many.hired() as workers:
+        run = run_study(plan, out, **loading.machine(), progress=bar, workers=workers)
     _read_features(run, plan, loading)
     _tell(run, write_report(run), as_json)
 
@@ -223,6 +226,7 @@ def sweep(
     all_layers: AllLayers = False,
     talk: Talk,
     loading: Loading,
+    many: Many,
     as_json: Json = False,
 ) -> None:
     """Measure a grid of layers and doses.
@@ -251,7 +255,8 @@ def sweep(
         all_layers=all_layers,
         chat=talk.asked(),
     )
-    run = run_sweep(plan, out, **loading.machine(), progress=bar)
+    with many.hired() as workers:
+        run = run_sweep(plan, out, **loading.machine(), progress=bar, workers=workers)
     found = find(run)
     rows = _condition_rows(found, plan.method)
     columns = ("layer", "dose (natural)", "KL (nats)", "effect", "n", "over the limit")

@@ -57,15 +57,20 @@ def about(source: dict[str, list[str]]) -> dict[str, object]:
     return found | ({"inherent": inherent} if inherent else {})
 
 
+def write(name: str, rows: list[dict[str, str]]) -> None:
+    """Write rows as JSON lines beside this file."""
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (HERE / name).write_text("".join(lines), encoding="utf-8")
+
+
 def main() -> None:
     """Write the pairs, the prompts and the description of each set beside this file."""
     for name in sorted(path.stem for path in SOURCES.glob("*.txt")):
         source = entries(name)
+        write(f"{name}.prompts.jsonl", prompts(source))
         if "pair" not in source:  # prompts alone, which others name
             continue
-        for suffix, rows in (("jsonl", pairs(source)), ("prompts.jsonl", prompts(source))):
-            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            (HERE / f"{name}.{suffix}").write_text("".join(lines), encoding="utf-8")
+        write(f"{name}.jsonl", pairs(source))
         text = json.dumps(about(source), indent=2, ensure_ascii=False) + "\n"
         (HERE / f"{name}.about.json").write_text(text, encoding="utf-8")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from steerscope.cli.adapter_training import train
-from steerscope.cli.options import Loading, Subject, Talk, grouped
+from steerscope.cli.options import Judged, Loading, Subject, Talk, grouped
 from steerscope.cli.shared import (
     Json,
     Model,
@@ -85,6 +86,7 @@ def evaluate(  # noqa: PLR0915 - what it writes is checked first
         Path | None, typer.Option("--out", "-o", help="run directory with its page")
     ] = None,
     seed: Seed = 0,
+    judged: Judged,
     talk: Talk,
     loading: Loading,
     as_json: Json = False,
@@ -93,14 +95,16 @@ def evaluate(  # noqa: PLR0915 - what it writes is checked first
 
     Examples:
         steerscope adapter evaluate joyful.adapter.safetensors --out runs/adapter
+        steerscope adapter evaluate kind.adapter.safetensors -m gpt2 -c sentiment --judge sentiment
     """
     from steerscope.models.chat_templates import in_chat
     from steerscope.progress import bar
     from steerscope.report import write_report
-    from steerscope.runs.results import check_run_folder
-    from steerscope.studies.transfer.measure import steering_by_validation, transfer
+    from steerscope.runs.results import check_run_folder, measuring
+    from steerscope.studies.judging import card_in_words, find_judge, question_of
+    from steerscope.studies.transfer.measure import steering_by_validation, transfer_with_texts
     from steerscope.studies.transfer.plan import TransferPlan
-    from steerscope.studies.transfer.runs import store_transfer
+    from steerscope.studies.transfer.runs import start_transfer, store_transfer
     from steerscope.studies.transfer.techniques import weights_technique
     from steerscope.texts.contrasts import load_contrasts, prompts_for
     from steerscope.weights.adapter import load_adapter
@@ -121,16 +125,26 @@ def evaluate(  # noqa: PLR0915 - what it writes is checked first
     def read(name: str) -> ContrastSet:
         return in_chat(loaded, load_contrasts(name), talk.asked())
 
-    asked = prompts_for(load_contrasts(subject.contrasts), subject.prompts)
+    asked = prompts_for(load_contrasts(subject.contrasts), subject.asked)
     asked, pairs = in_chat(loaded, asked, talk.asked()), read(subject.contrasts)
     splits = _training_splits(found_adapter.record, trained_on, pairs, seed, read)
     steering = steering_by_validation(loaded, pairs, asked, "mean_diff", plan, splits=splits)
-    rows = transfer(loaded, [technique, steering], pairs, asked, plan=plan, progress=bar)
-    pages = []
-    if out is not None:
-        run = store_transfer(out, rows, [technique, steering], loaded, pairs, plan)
-        pages = [f"report: {write_report(run)}"]
-    _finish(rows, technique.name, kl, pages, as_json=as_json)
+    both = [technique, steering]
+    question = question_of(judged.settings(), pairs, asked.split(seed), plan.n_new, seed)
+    with TemporaryDirectory() as nowhere, measuring(out or Path(nowhere) / "run") as place:
+        judging = find_judge(question, loaded, place)
+        if out is not None:
+            start_transfer(out, both, loaded, pairs, plan, judging)
+        rows, written = transfer_with_texts(
+            loaded, both, (pairs, asked), plan, judge=judging.judge, out=out, progress=bar
+        )
+        notes = [] if judging.known is None else [card_in_words(judging.known)]
+        if out is not None:
+            run = store_transfer(
+                out, rows, both, loaded, pairs, plan, judging=judging, written=written
+            )
+            notes += [f"report: {write_report(run)}"]
+    _finish(rows, technique.name, kl, notes, as_json=as_json)
 
 
 def _finish(rows: pd.DataFrame, name: str, kl: float, pages: list[str], *, as_json: bool) -> None:

@@ -137,7 +137,14 @@ class Subject:
 
     def settings(self) -> dict[str, Any]:
         """The same, for a plan."""
-        return asdict(self)
+        return asdict(self) | {"prompts": self.asked}
+
+    @property
+    def asked(self) -> str | None:
+        """The prompts that are named, else those that the contrast set is stated on; None for its own."""
+        from steerscope.texts.contrasts import usual_prompts
+
+        return self.prompts or usual_prompts(self.contrasts)
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -14,6 +14,12 @@ from torch import Tensor
 
 from steerscope.errors import BadValueError
 
+NARROWING: dict[str, Any] = {
+    "top_k": 0,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+}  # for none
 _STRETCH = 256  # tokens whose probabilities are summed before the sums are
 
 
@@ -155,6 +161,20 @@ def sampler_at(  # noqa: PLR0913 - the numbers that people set
             "give a temperature above 0, or leave them out."
         )
     return Greedy(repetition_penalty)
+
+
+def sampler_of(plan: Any) -> Sampler:
+    """The sampler that a plan asks for: its temperature and seed, and what of `NARROWING` it has.
+
+    Raises:
+        BadValueError: as `sampler_at`.
+    """
+    return sampler_at(plan.temperature, plan.seed, **{n: getattr(plan, n) for n in NARROWING})
+
+
+def without_usual(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without a narrowing that narrows nothing, as runs from before it state them."""
+    return {k: v for k, v in settings.items() if k not in NARROWING or v != NARROWING[k]}
 
 
 def check_samples(samples: int, sampler: Sampler | None) -> int:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from steerscope.directions import check_method
 from steerscope.doses import check_unit
+from steerscope.engine.sampling import NARROWING, without_usual
 from steerscope.errors import SteerscopeError, UnknownNameError
 from steerscope.judges import ORACLE_METRICS
 from steerscope.judges.registry import check_judge
@@ -153,10 +154,25 @@ class Doses(Part):
 
 
 class Decoding(Part):
-    """How continuations are made: new tokens, and temperature, 0 for the most likely token."""
+    """How continuations are made.
+
+    Attributes:
+        n_new: new tokens.
+        temperature: 0 for the most likely token.
+        samples: texts of each prompt, where the job writes several.
+        top_k: which tokens may be drawn, as in `Sample`, like the next three.
+        top_p: see there.
+        min_p: see there.
+        repetition_penalty: see there.
+    """
 
     n_new: Count = 48
     temperature: Annotated[Number, Field(ge=0)] = 0.7
+    samples: Count = 1
+    top_k: Natural = 0
+    top_p: Number = 1.0
+    min_p: Number = 0.0
+    repetition_penalty: Number = 1.0
 
 
 class Sample(Part):
@@ -224,6 +240,9 @@ class Experiment(Part):
             read them, else preference.
         judge_labels: file of labelled texts for the judge.
         judge_url: endpoint of the judge `lm`.
+        second_model: as in a plan.
+        instruction: what is said to the model to ask for the concept, as in a plan of a study.
+        examples: positive texts that are shown to the model to ask for it; None for as many as usual.
         seeds: of splits, controls and sampling; each is a run of its own.
         figures: names of the figures to draw, or `all`.
         formats: of the figures.
@@ -256,6 +275,9 @@ class Experiment(Part):
     judge: Annotated[Text, _checked(check_judge)] | None = None
     judge_labels: Text | None = None
     judge_url: Text | None = None
+    second_model: Text | None = None
+    instruction: Text | None = None
+    examples: Natural | None = None
     metrics: (
         Annotated[tuple[Annotated[Text, _one_of("metric", METRICS)], ...], BeforeValidator(_listed)]
         | None
@@ -276,6 +298,11 @@ class Experiment(Part):
         return {
             "judge": self.judge, "judge_labels": self.judge_labels, "judge_url": self.judge_url,
         }  # fmt: skip
+
+    def narrowing(self) -> dict[str, Any]:
+        """Which tokens may be drawn, under the names of a plan, as far as anything is left out."""
+        found = {name: getattr(self.decoding, name) for name in NARROWING}
+        return without_usual(found)
 
     def given(self, part: str, names: Mapping[str, str]) -> dict[str, Any]:
         """Settings of one part that are not None, under the names that a job has for them."""

@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from steerscope.engine.sampling import NARROWING
 from steerscope.errors import RunError
 from steerscope.experiments.jobs.job import Step
 from steerscope.runs.results import RUN, Run
+from steerscope.studies.steering.plan import StudyPlan
 
 # What a run does not state where nothing was asked for.
 _USUAL: dict[str, Any] = {
     "chat": None, "bos": "auto", "revision": None, "all_layers": False, "judge": None,
-    "judge_labels": None,
+    "judge_labels": None, "instruction": None, "examples": StudyPlan.examples, "second_model": None,
+    "samples": 1, **NARROWING,
 }  # fmt: skip
 _ASIDE = {"judge_url"}  # of the machine, and no part of a run
 # What was not there when folders got their names.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -15,8 +14,9 @@ from steerscope.errors import JudgeError
 from steerscope.models.chat_templates import ChatText
 from steerscope.models.lens_model import LensModel
 from steerscope.texts.contrasts import ContrastSet, Split
-from steerscope.texts.files import parse_json, read_text
+from steerscope.texts.files import parse_json
 from steerscope.texts.lines import text_lines
+from steerscope.texts.sheets import sheet_rows
 
 _REPLIES = 4  # to each instructed message, under seeds of their own
 _TRUE = {"1", "true", "yes", "positive"}
@@ -148,19 +148,20 @@ def from_file(path: str | Path, seed: int = 0) -> LabelledTexts:
         JudgeError: not such a file, or fewer than two texts of a class in either half.
     """
     path = Path(path)
-    rows = _csv_rows(path) if path.suffix == ".csv" else _json_rows(path)
+    in_columns = path.suffix.lower() in {".csv", ".tsv"}
+    rows: Sequence[tuple[str, Mapping[str, Any]]] = (
+        sheet_rows(path, {"text", "label"}, JudgeError) if in_columns else _json_rows(path)
+    )
     groups: dict[str, int] = {}
     texts = []
     for where, row in rows:
-        label = str(row.get("label", "")).strip().lower()
-        if not str(row.get("text") or "").strip() or label not in _TRUE | _FALSE:
+        label = _plain_number(str(row.get("label", "")).strip().lower())
+        text = row.get("text")
+        if not isinstance(text, str) or not text.strip() or label not in _TRUE | _FALSE:
             raise JudgeError(f"{where}: needs a text and a label, 1 or 0.")
-        text = str(row["text"])
         group = groups.setdefault(" ".join(text.split()), len(groups))
         texts.append(LabelledText(text, label in _TRUE, group, str(row.get("prompt") or "")))
-    order = list(groups.values())
-    Random(seed).shuffle(order)
-    fitted = set(order[: len(order) // 2])
+    fitted = _half_of_either_class(texts, seed)
     fit = tuple(t for t in texts if t.group in fitted)
     held_out = tuple(t for t in texts if t.group not in fitted)
     for part in (fit, held_out):
@@ -181,6 +182,21 @@ def check_classes(texts: Sequence[LabelledText], what: str) -> None:
         )
 
 
+def _half_of_either_class(texts: Sequence[LabelledText], seed: int) -> set[int]:
+    """Groups of texts, half of those whose first text is of a class, of either class."""
+    side = {t.group: t.positive for t in reversed(texts)}
+    random, chosen = Random(seed), set()
+    for positive in (True, False):
+        mine = sorted(group for group, is_positive in side.items() if is_positive is positive)
+        chosen |= set(random.sample(mine, len(mine) // 2))
+    return chosen
+
+
+def _plain_number(label: str) -> str:
+    """1.0 as 1, as a spreadsheet may have written it."""
+    return label.removesuffix(".0").removesuffix(",0")
+
+
 def _json_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     rows = []
     for number, line in text_lines(path):
@@ -190,8 +206,3 @@ def _json_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
             raise JudgeError(f"{where}: is no JSON object.")
         rows.append((where, row))
     return rows
-
-
-def _csv_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    reader = csv.DictReader(read_text(path, JudgeError).splitlines(keepends=True))
-    return [(f"{path}, row {number}", dict(row)) for number, row in enumerate(reader, 1)]

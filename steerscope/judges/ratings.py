@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import re
@@ -17,6 +15,7 @@ import pandas as pd
 
 from steerscope.errors import JudgeError
 from steerscope.judges import stored_effect
+from steerscope.judges.effects import PREFERENCE, Effect
 from steerscope.runs.judgements import content_key
 from steerscope.runs.results import NOT_FINITE, Run
 from steerscope.runs.spreadsheets import as_csv
@@ -24,10 +23,12 @@ from steerscope.runs.whole_files import write_whole
 from steerscope.statistics import Estimate
 from steerscope.statistics.agreement import cohens_kappa, krippendorffs_alpha
 from steerscope.texts.files import parse_json, read_text
+from steerscope.texts.sheets import sheet_rows
 
 RATINGS, SHEET = "ratings", "sheet.json"
 UNSURE = "?"
 _GIVEN = {"1": 1.0, "0": 0.0, UNSURE: math.nan}
+_SAME = {"1.0": "1", "1,0": "1", "0.0": "0", "0,0": "0"}  # as a spreadsheet may write them
 _KEY = ["split", "cell", "prompt"]
 _DIGITS = 12
 
@@ -99,13 +100,19 @@ def make_sheet(run: Run, *, n: int = 60, seed: int = 0) -> Sheet:
 
 
 def _question(run: Run) -> str:
-    effect = stored_effect(run.configuration["effect"])
+    effect = _effect_of(run)
     if effect.is_shown:
         return f"Does the text show this: {effect.positive}?"
     if effect.is_share:
         return f"Is it one of the {effect.words}?"
     concepts = run.table().concept
     return f"Does the text show this: {concepts[concepts != ''].iloc[0]}?"
+
+
+def _effect_of(run: Run) -> Effect:
+    """What a run's judge counts; preference where a run names no judge."""
+    stored = run.configuration.get("effect")
+    return PREFERENCE if stored is None else stored_effect(stored)
 
 
 def _texts_of(run: Run) -> pd.DataFrame:
@@ -213,7 +220,7 @@ def _stored(path: Path, ids: Sequence[str]) -> np.ndarray:
 
 def _judged(run: Run, ids: Sequence[str]) -> np.ndarray | None:
     """What the judge of the run says of the texts; None where it reads none."""
-    effect = stored_effect(run.configuration["effect"])
+    effect = _effect_of(run)
     if not effect.is_share:
         return None
     texts = _texts_of(run)
@@ -225,13 +232,12 @@ def _judged(run: Run, ids: Sequence[str]) -> np.ndarray | None:
 
 def _ratings_in(path: Path, ids: Sequence[str]) -> dict[str, float]:
     """The rating of each text of a sheet, whatever else stands in its rows."""
-    reader = csv.DictReader(io.StringIO(read_text(path, JudgeError).lstrip("\ufeff"), newline=""))
-    if not {"id", "rating"} <= set(reader.fieldnames or ()):
-        raise JudgeError(f"{path} needs the columns id and rating.")
     known, found = set(ids), {}
-    for number, row in enumerate(reader, 1):
-        where, text = f"{path}, row {number}", str(row["id"] or "").strip()
-        said = str(row["rating"] or "").strip()
+    rows = sheet_rows(path, {"id", "rating"}, JudgeError, any_encoding=True)
+    for where, row in rows:
+        text = row.get("id", "").strip()
+        said = row.get("rating", "").strip()
+        said = _SAME.get(said, said)
         if text not in known:
             raise JudgeError(
                 f"{where}: {text[:20]!r} is of another sheet; import it into its own run."

@@ -359,8 +359,8 @@ def check_run_folder(path: str | Path) -> Path:
 
 
 @contextmanager
-def measuring(path: str | Path) -> Iterator[None]:
-    """Own the folder of a run while it is measured.
+def measuring(path: str | Path) -> Iterator[Path]:
+    """Own the folder of a run while it is measured; the folder.
 
     A folder that was not there before, and in which nothing was measured or judged, is gone if it
     fails.
@@ -372,7 +372,7 @@ def measuring(path: str | Path) -> Iterator[None]:
     new = not path.exists()
     with owned(path):
         try:
-            yield
+            yield path
         except BaseException:
             kept = has_measured(path) or (path / JUDGEMENTS).is_file()
             if new and owns(path) and not kept:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from steerscope.engine.generation import attempt
+from steerscope.engine.sampling import Sample
 from steerscope.errors import JudgeError
 from steerscope.judges import Judge, TextJudge, choose_judge
 from steerscope.judges.labelled import LabelledTexts, from_file, from_pairs, from_replies
@@ -27,10 +29,12 @@ from steerscope.models.lens_model import LensModel
 from steerscope.runs.results import Run, has_measured
 from steerscope.runs.seals import file_sha256
 from steerscope.runs.whole_files import write_whole
+from steerscope.steering.interventions import Cell
 from steerscope.texts.contrasts import STYLE, ContrastSet, Prompt, PromptSet, Split
 from steerscope.texts.styles import STYLES
 
-ASKED = "asked"
+ASKED, LENGTH = "asked", "length"
+_TRIED = 16  # texts without steering, to see whether they end by themselves
 _log = logging.getLogger(__name__)
 
 
@@ -140,7 +144,37 @@ def find_judge(question: Question, model: LensModel, out: str | Path) -> Judging
     means = Means(_labelled(question, model), _concept(question.contrasts), model, url, folder)
     _state_cost(name, means, question)
     known = make_judge(name, means, _shown(question.contrasts))
+    if kind == LENGTH:
+        _tell_of_cut(known, question, model)
     return Judging(known.judge, known, files)
+
+
+def card_in_words(known: KnownJudge) -> str:
+    """What is counted as showing the concept by a judge, and how well it tells."""
+    judge = known.judge
+    return (
+        f"judge {judge.name}: counts {judge.scorer.words} {'above' if judge.sign > 0 else 'below'} "
+        f"{judge.threshold:.3g} as {judge.positive}; {known.card}"
+    )
+
+
+def _tell_of_cut(known: KnownJudge, question: Question, model: LensModel) -> None:
+    """Say before anything is measured where texts do not end by themselves, so that none has a length."""
+    texts = [prompt.text for prompt in question.prompts[:_TRIED]]
+    [written] = attempt(
+        model, texts, [Cell()], n_new=question.n_new, sampler=Sample(1.0, question.seed)
+    )
+    cut = sorted(len(c.text.split()) for c in written if not c.ended)
+    if 2 * len(cut) < len(written):
+        return
+    middle, line = cut[len(cut) // 2], known.judge.threshold
+    counted = "short" if middle <= line else "long"
+    remedy = "" if known.card.tells and counted == "long" else "; give more tokens (--n-new)"
+    _log.warning(
+        "judge length: %d of %d texts without steering are cut at %d tokens, after some %d words, and "
+        "count as %s, as the line is at %g words%s",
+        len(cut), len(written), question.n_new, middle, counted, line, remedy,
+    )  # fmt: skip
 
 
 def _state_cost(name: str, means: Means, question: Question) -> None:

@@ -33,6 +33,7 @@ from steerscope.texts.showing import shortened, texts_as_html, where_they_part
 from steerscope.texts.styles import MESSAGES, Style, find_style, message_of
 
 STYLE = "style:"
+EVERYDAY = "everyday"  # bundled prompts that are neutral of any style
 _FEWEST_GROUPS = 3  # one for each part of a split
 CONTRAST = "contrast"
 _SHOWN = 3  # pairs in a notebook
@@ -325,6 +326,15 @@ def opening_prompts(name: str, pairs: Sequence[ContrastPair]) -> PromptSet:
 def _words(text: str) -> list[str]:
     """Words of a text, or of the last thing that is said in a conversation."""
     return (text.messages[-1].content if isinstance(text, Conversation) else text).split()
+
+
+def usual_prompts(contrasts: PairsLike) -> str | None:
+    """The name of the prompts for a contrast set where none are named; None for what it brings itself.
+
+    A style brings a few messages, which its directions come from; it is stated on everyday questions,
+    of which there are more.
+    """
+    return EVERYDAY if isinstance(contrasts, str) and contrasts.startswith(STYLE) else None
 
 
 def prompts_for(contrasts: ContrastSet, name_or_path: str | Path | None = None) -> PromptSet:

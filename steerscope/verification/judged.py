@@ -115,6 +115,8 @@ def _compare(
     stated = table[table.status != NOT_FINITE].set_index([*_KEY, "metric"]).value.to_dict()
     lost = set(map(tuple, table[table.status == NOT_FINITE][_KEY].to_numpy()))
     keys = [tuple(key) for key in texts[_KEY].itertuples(index=False, name=None)]
+    # A comparison counts a text in which nothing can be read as no effect.
+    none_is_no_effect = run.configuration.get("kind") == "ComparisonStep"
     n, found = 0, []
     for key, reading in zip(keys, readings, strict=True):
         if key in lost:
@@ -122,6 +124,11 @@ def _compare(
         for metric, expected in reading.items():
             n += 1
             stored = stated.get((*key, metric))
+            unread = (
+                none_is_no_effect and metric == SHOWN and math.isnan(expected) and stored == 0.0
+            )
+            if unread:
+                continue
             if stored is None or not _agrees(judge, metric, stored, expected, reading):
                 found.append(_difference(key, metric, stored, expected))
     if isinstance(judge, ScoreJudge) and len(texts):  # some jobs store no text

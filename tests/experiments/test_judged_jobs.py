@@ -14,6 +14,9 @@ from steerscope.experiments.jobs.job import Machine
 from steerscope.judges.registry import KEPT
 from steerscope.progress import silent
 from steerscope.runs.results import Run
+from steerscope.runs.written import written_texts
+from steerscope.studies.judging import find_judge, question_of
+from steerscope.texts.contrasts import EVERYDAY, load_contrasts, prompts_for
 from steerscope.verification.judged import check_judged
 
 HEAD = """\
@@ -71,8 +74,12 @@ def test_every_job_that_reads_texts_has_the_judge_of_its_file(job, experiment, t
     shown = run.table().query("metric == 'shown'").value
     assert set(shown.dropna()) <= {0.0, 1.0}
     n, differences = check_judged(Run.open(run.path))
-    assert n >= 1
     assert not differences
+    texts = written_texts(run)
+    assert n >= 2 * len(texts) + 1  # the side and the score of each, and the card
+    assert texts.plain.notna().all()
+    assert set(texts.columns) >= {"shown", "judge_score"}
+    assert len(set(texts.cell)) > 1
     assert find_runs([step], tmp_path).runs[0].path == run.path
     assert find_job(job).tables(asked, [run])
 
@@ -102,3 +109,31 @@ def test_an_unknown_judge_of_a_file_is_named_with_its_line(experiment):
     ) as error:
         experiment("sweep", **{"words:": "wrods:"})
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_style_is_stated_on_everyday_questions_unless_others_are_named(job, experiment):
+    style = {"contrasts": ("style:terse",)}
+    (step,) = find_job(job).steps(experiment(job).model_copy(update=style))
+    assert step.settings["prompts"] == EVERYDAY
+    named = style | {"prompts": "formal"}
+    (other,) = find_job(job).steps(experiment(job).model_copy(update=named))
+    assert other.settings["prompts"] == "formal"
+
+
+def test_texts_that_are_cut_are_told_of_before_their_length_is_judged(
+    load, words, tmp_path, caplog
+):
+    model, contrasts = load("llama"), load_contrasts(words)
+    prompts = prompts_for(contrasts, None).split(0)
+    labels = tmp_path / "labels.jsonl"
+    rows = [{"text": f"w{i} " * (30 if i % 2 else 2), "label": i % 2} for i in range(60)]
+    labels.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = {"judge": "length", "judge_labels": str(labels)}
+    find_judge(question_of(asked, contrasts, prompts, 4, 0), model, tmp_path / "run")
+    assert "are cut at 4 tokens, after some 4 words, and count as short" in caplog.text
+    assert "more tokens" in caplog.text
+    caplog.clear()
+    find_judge(question_of(asked, contrasts, prompts, 40, 0), model, tmp_path / "run")
+    assert "count as long, as the line is at 16 words" in caplog.text
+    assert "more tokens" not in caplog.text

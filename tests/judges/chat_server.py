@@ -12,14 +12,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Reply = tuple[int, bytes, float]  # state, body, seconds to wait before
+Raw = bytes  # what is sent as it is, and the connection closed
 
 
 class ChatServer:
     """Answers at `url`; `asked` holds the questions, `reply` makes an answer of one."""
 
-    def __init__(self, reply: Callable[[str], Reply]) -> None:
+    def __init__(self, reply: Callable[[str], Reply | Raw]) -> None:
         self.asked: list[str] = []
         self.headers: list[str] = []
+        self.bodies: list[dict[str, Any]] = []
         self.reply = reply
         outer = self
 
@@ -28,8 +30,14 @@ class ChatServer:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 question = json.loads(body)["messages"][-1]["content"]
                 outer.asked.append(question)
+                outer.bodies.append(json.loads(body))
                 outer.headers.append(str(self.headers.get("Authorization")))
-                state, said, pause = outer.reply(question)
+                reply = outer.reply(question)
+                if isinstance(reply, bytes):
+                    self.wfile.write(reply)
+                    self.close_connection = True
+                    return
+                state, said, pause = reply
                 time.sleep(pause)
                 self.send_response(state)
                 self.send_header("Content-Length", str(len(said)))
@@ -51,7 +59,7 @@ class ChatServer:
 
 
 @contextmanager
-def serving(reply: Callable[[str], Reply]) -> Iterator[ChatServer]:
+def serving(reply: Callable[[str], Reply | Raw]) -> Iterator[ChatServer]:
     server = ChatServer(reply)
     thread = threading.Thread(target=server.server.serve_forever, args=(0.02,), daemon=True)
     thread.start()

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import socket
+import time
 
 import pytest
 import torch
@@ -145,11 +146,30 @@ def test_a_line_that_was_never_finished_is_dropped_and_a_damaged_file_named(tmp_
         ((503, b"", 0.0), "answered 503 (Service Unavailable)"),
         (completion("banana", {"banana": 1.0}), "answered 'banana' and the like, and never 1 or 2"),
         ((200, b"", 0.4), "did not answer within 0.1 seconds"),
+        (
+            (401, b"", 0.0),
+            f"answered 401 (Unauthorized); give the key in the environment variable {KEY}",
+        ),
+        ((307, b"", 0.0), "sends on to another address, which is not followed"),
+        (
+            (404, b'{"error": {"message": "no model\\nm."}}', 0.0),
+            "(Not Found); no model m; the texts",
+        ),
+        ((200, b"[" * 10**5, 0.0), "which is no chat completion"),
+        (b"", "broke off in the middle; the texts are kept"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", "broke off in the middle"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\nab",
+            "broke off in the middle",
+        ),
+        (b"hello\r\n\r\n", "cannot be reached (hello)"),
     ],
 )
 def test_a_bad_endpoint_gets_one_line(reply, said):
     with serving(lambda _: reply) as server:
-        endpoint = Endpoint(server.url, "m", timeout=0.1 if reply[2] else 5.0, pause=0.01)
+        endpoint = Endpoint(
+            server.url, "m", timeout=0.1 if reply[2:] == (0.4,) else 5.0, pause=0.01
+        )
         judge = LanguageModelJudge(endpoint, "m", "1-5", "c", examples_of(labelled().fit))
         with pytest.raises(JudgeError) as error:
             judge.scores([""] * 8, [f"t{i}" for i in range(8)])
@@ -168,6 +188,34 @@ def test_a_dead_endpoint_gets_one_line_and_a_busy_one_is_asked_again(monkeypatch
         (answer,) = Endpoint(server.url, "m", pause=0.01).answers(["q"], FIVE)
     assert answer.chances == {"2": 1.0}
     assert server.headers == ["Bearer secret"] * 2
+
+
+def test_an_endpoint_that_asks_for_time_or_wants_no_probabilities_gets_its_way():
+    busy = b"HTTP/1.1 429 Busy\r\nRetry-After: 0.3\r\nContent-Length: 0\r\n\r\n"
+    replies = [busy, completion("2", {"2": 1.0})]
+    start = time.monotonic()
+    with serving(lambda _: replies.pop(0)) as server:
+        (answer,) = Endpoint(server.url, "m", pause=0.0).answers(["q"], FIVE)
+    assert answer.chances == {"2": 1.0}
+    assert time.monotonic() - start >= 0.3
+    refused = b'{"error": {"message": "logprobs are not supported"}}'
+    plain = [(400, refused, 0.0), completion("3")]
+    with serving(lambda _: plain.pop(0)) as server:
+        (answer,) = Endpoint(server.url, "m").answers(["q"], FIVE)
+    assert answer.chances == {"3": 1.0}
+    assert ["logprobs" in body for body in server.bodies] == [True, False]
+
+
+def test_a_reply_that_never_ends_and_a_probability_that_is_none_are_no_answers():
+    def slowly(_):
+        return b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 10**7
+
+    with serving(slowly) as server, pytest.raises(JudgeError, match="no chat completion"):
+        Endpoint(server.url, "m").answers(["q"], FIVE)
+    nan = completion("2", {"2": 0.5, "4": 0.5})[1].replace(b"-0.69", b'NaN, "was": -0.69', 1)
+    with serving(lambda _: (200, nan, 0.0)) as server:
+        (answer,) = Endpoint(server.url, "m").answers(["q"], FIVE)
+    assert answer.chances == pytest.approx({"4": 0.5})
 
 
 def test_an_address_or_a_scale_that_is_none_is_named():

@@ -139,6 +139,26 @@ def test_a_bad_sheet_gets_one_line_and_nothing_is_kept(run, tmp_path, change, sa
     assert not list((run.path / "ratings").glob("*.csv"))
 
 
+@pytest.mark.parametrize(
+    ("encoding", "separator", "end"),
+    [
+        ("utf-8-sig", ";", "\r\n"),
+        ("utf-16", "\t", "\r\n"),
+        ("cp1252", ";", "\r\n"),
+        ("utf-8", ",", "\r"),
+    ],
+)
+def test_a_sheet_is_read_as_a_spreadsheet_saved_it(run, tmp_path, encoding, separator, end):
+    sheet = make_sheet(run, n=16)
+    rows = [["ID", "prompt", "text", "Rating "]]
+    rows += [[i.id, "é", '"a\u00fc, ""b"";\nc"', f"{number(i) % 2}.0"] for i in sheet.items]
+    rows += [["", "", "", ""]]  # what a spreadsheet leaves below
+    path = tmp_path / "s.csv"
+    path.write_bytes(end.join(map(separator.join, rows)).encode(encoding))
+    found = read_ratings(run, path)
+    assert (found.n, found.shown) == (16, 0.5)
+
+
 def test_a_sheet_of_another_run_or_name_is_refused(run, tmp_path):
     path = fill(tmp_path / "ann.csv", make_sheet(run, n=16), lambda _: 1)
     other = Run.start(tmp_path / "other", {"kind": "x", "effect": asdict(SHOWN)}, provenance={})

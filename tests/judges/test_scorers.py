@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 
 import pytest
 from transformers import BertConfig, BertForSequenceClassification
@@ -19,6 +20,7 @@ from steerscope.judges.registry import (
     make_judge,
     read_judge,
 )
+from steerscope.judges.scorers import searching
 from steerscope.judges.scorers.functions import UserFunction
 from steerscope.judges.scorers.length import Length
 from steerscope.judges.scorers.patterns import read_pattern, read_schema
@@ -63,6 +65,10 @@ def test_words_are_weighed_and_counted_per_100_words(tmp_path):
         ("positive: {a: .nan}\n", "must be a finite number"),
         ("positive: 3\n", "must be a list of patterns"),
         ("positive: [a]\nscope: all\n", "unknown scope 'all'; known: text"),
+        ("positive: [yes]\n", "True is no word; write it in quotes"),
+        ("positive: [a, null]\n", "None is no word"),
+        ("positive: []\nnegative: []\n", "needs a list of patterns"),
+        ("negative: [a]\n", "no text has more than 0 matches"),
         ("positive: &x [*x]\n", "repeats another part"),
         ("a: [\n", "this is not YAML"),
     ],
@@ -86,15 +92,71 @@ def test_length_pattern_schema_and_sentiment_by_hand(tmp_path):
     assert bad < -0.05 < 0.05 < good
 
 
+SLOW, HARD = "(a{1,1000}){1,1000}$", "a" * 2000 + "b"
+
+
+def test_a_pattern_that_never_ends_is_given_up_on_in_every_judge_that_has_one(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(searching, "_SECONDS", 0.1)
+    words, schema, named = (tmp_path / name for name in ("w.yaml", "s.json", "n.json"))
+    words.write_text(f"positive: ['{SLOW}']\n")
+    schema.write_text(json.dumps({"items": {"pattern": SLOW}}))
+    named.write_text(json.dumps({"patternProperties": {SLOW: {}}}))
+    for judge, text in (
+        (read_pattern(SLOW), HARD),
+        (read_words(words), HARD),
+        (read_schema(schema), json.dumps([HARD])),
+        (read_schema(named), json.dumps({HARD: 1})),
+    ):
+        with pytest.raises(JudgeError, match="takes more than 0.1 seconds on one text") as caught:
+            judge.scores([""], [text])
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"$ref": "http://127.0.0.1:9/s.json"}, "nothing is fetched"),
+        ({"items": {"anyOf": [{"$ref": "other.json"}]}}, "'other.json' is not in the file"),
+        ({"items": {"$ref": "#/$defs/no"}}, "is not in the file"),
+        ({"$ref": "#"}, "refers to itself without end"),
+        (None, "a schema is an object"),
+        ({"type": "thing"}, "is no JSON schema"),
+    ],
+)
+def test_a_schema_is_read_from_its_file_alone(schema, said, tmp_path):
+    (tmp_path / "s.json").write_text(json.dumps(schema))
+    with pytest.raises(JudgeError) as caught:
+        read_schema(tmp_path / "s.json").scores([""], ["[1]"])
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_schema_may_refer_to_its_own_parts_and_nesting_ends_somewhere(tmp_path):
+    own = {
+        "items": {"$ref": "#/$defs/n"},
+        "$defs": {"n": {"type": "number"}},
+        "examples": [{"$ref": "x"}],
+    }
+    (tmp_path / "s.json").write_text(json.dumps(own))
+    fits = read_schema(tmp_path / "s.json")
+    assert fits.scores([""] * 3, ["[1]", '["a"]', "[" * 10**5]) == [1.0, 0.0, 0.0]
+
+
 def test_a_function_of_the_users_is_asked_with_text_or_prompt_and_text():
     assert UserFunction("builtins:len").scores([""], ["four"]) == [4.0]
     place = f"{__name__}:shared"
     assert UserFunction(place).scores(["ab"], ["abc"]) == [2.0]
     assert math.isnan(UserFunction(f"{__name__}:silent").scores([""], ["x"])[0])
     for name, said in (
-        ("broken", "raised on 'x' (division by zero"),
+        ("broken", "raised on 'x' (ZeroDivisionError: division by zero"),
         ("talkative", "returned 'much' for 'x', no number"),
         ("nowhere", "cannot import"),
+        ("leaving", "it left the program: 3"),
+        ("endless", "RecursionError"),
+        ("many", "returned '[1.0]' for 'x', no number"),
+        ("opaque", "returned something of class Opaque for 'x', no number"),
     ):
         with pytest.raises(JudgeError, match=name) as caught:
             UserFunction(f"{__name__}:{name}").scores([""], ["x"])
@@ -115,6 +177,39 @@ def broken(text):
 
 def talkative(text):
     return "much"
+
+
+def leaving(text):
+    sys.exit(3)
+
+
+def endless(text):
+    return endless(text)
+
+
+def many(text):
+    return [1.0]
+
+
+class Opaque:
+    def __str__(self):
+        raise ValueError
+
+
+def opaque(text):
+    return Opaque()
+
+
+def test_a_function_in_the_working_directory_is_found_and_prints_where_no_program_reads(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    (tmp_path / "judge_of_mine.py").write_text("def f(text):\n    print('hello')\n    return 2\n")
+    before = list(sys.path)
+    assert UserFunction("judge_of_mine:f").scores([""], ["x"]) == [2.0]
+    assert sys.path == before
+    assert capsys.readouterr() == ("", "hello\n")
 
 
 @pytest.mark.parametrize("name", ["words", "regex", "json", "hf", "python"])
@@ -186,7 +281,8 @@ def test_labelled_texts_are_read_from_csv_and_json_and_split_without_overlap(tmp
     [
         ("text,label\na,1\nb,1\nc,1\nd,1\n", "0 negative texts"),
         ("text,label\na,maybe\n", "row 1: needs a text and a label"),
-        ("word,label\na,1\n", "row 1: needs a text and a label"),
+        ("word,label\na,1\n", "needs the columns label and text"),
+        ("text,label\na,1\nb,1\nc,0\nd,0\n", "1 positive and 1 negative texts"),
     ],
 )
 def test_a_bad_file_of_labels_gets_one_line(content, said, tmp_path):

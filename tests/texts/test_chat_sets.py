@@ -13,7 +13,7 @@ from steerscope.audits.tells import variants
 from steerscope.studies.judging import find_judge, question_of
 from steerscope.texts.about import About, about
 from steerscope.texts.bundled import bundled_contrasts, bundled_prompts, data_folder
-from steerscope.texts.contrasts import load_contrasts, load_prompts, split_prompts_for
+from steerscope.texts.contrasts import EVERYDAY, load_contrasts, load_prompts, split_prompts_for
 
 FOLDER = data_folder() / "contrasts"
 CHAT_SETS = (
@@ -34,9 +34,9 @@ def test_the_script_writes_the_files_that_are_bundled(script, tmp_path, monkeypa
     monkeypatch.setattr(script, "HERE", tmp_path)
     script.main()
     written = sorted(path.name for path in tmp_path.iterdir())
-    assert written == sorted(
-        f"{name}.{kind}" for name in CHAT_SETS for kind in ("jsonl", "prompts.jsonl", "about.json")
-    )
+    kinds = ("jsonl", "prompts.jsonl", "about.json")
+    named = [f"{name}.{kind}" for name in CHAT_SETS for kind in kinds]
+    assert written == sorted([*named, f"{EVERYDAY}.prompts.jsonl"])
     for name in written:
         assert (tmp_path / name).read_bytes() == (FOLDER / name).read_bytes(), name
 
@@ -65,7 +65,7 @@ def test_a_set_is_clean_but_for_what_is_inherent_and_said_so(name):
 
 
 def test_every_bundled_set_is_described_and_has_prompts():
-    assert set(bundled_contrasts()) == set(bundled_prompts())
+    assert {*bundled_contrasts(), EVERYDAY} == set(bundled_prompts())
     assert set(bundled_contrasts()) >= {*CHAT_SETS, "mood", "happy_sad"}
     for name in bundled_contrasts():
         known = about(name)

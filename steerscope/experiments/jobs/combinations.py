@@ -10,25 +10,25 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from jaxtyping import Float
 
 from steerscope.directions import mean_diff
 from steerscope.doses import Dose
+from steerscope.engine.continuations import Continuation
 from steerscope.engine.generation import generate
-from steerscope.engine.sampling import Sampler, sampler_at
+from steerscope.engine.sampling import sampler_at
 from steerscope.errors import BadValueError, NotFiniteError
 from steerscope.experiments.experiment import Experiment
-from steerscope.experiments.jobs.job import JUDGED, Job, Machine, Size, Step, Tables, label
+from steerscope.experiments.jobs.job import DRAWN, JUDGED, Job, Machine, Size, Step, Tables, label
 from steerscope.extraction.activations import extract
 from steerscope.figures.files import Plate
 from steerscope.judges import Judge
-from steerscope.judges.judges import read_all
+from steerscope.judges.judges import UNITS, read_all, scored
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
@@ -43,8 +43,15 @@ from steerscope.steering.strengths import Constant
 from steerscope.studies.gating import Arm, matched_dose
 from steerscope.studies.judging import find_judge, question_of
 from steerscope.studies.steering.plan import effect_of
+from steerscope.studies.written import Unjudged
 from steerscope.texts.chats import Chat, as_chat
-from steerscope.texts.contrasts import ContrastSet, Prompt, load_contrasts, prompts_for
+from steerscope.texts.contrasts import (
+    ContrastSet,
+    Prompt,
+    load_contrasts,
+    prompts_for,
+    usual_prompts,
+)
 
 _log = logging.getLogger(__name__)
 SINGLE, ADDED, ALL = "single layer", "sum of two concepts", "all layers"
@@ -64,6 +71,7 @@ class CombinationStep:
         n_select: prompts that choose the layer, at most.
         n_test: prompts on which the effect is stated, at most.
         judging: judge, labels and endpoint under the names of a plan; empty for the usual judge.
+        narrowing: which tokens may be drawn, under the names of a plan; empty for all.
     """
 
     model: str
@@ -82,6 +90,7 @@ class CombinationStep:
     backbone: str
     chat: Chat | None = None
     judging: Mapping[str, str | None] = field(default_factory=dict)
+    narrowing: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -93,8 +102,12 @@ class CombinationStep:
         """All that decides its numbers but the content of its files."""
         chat = None if self.chat is None else self.chat.stored()
         settings = {"kind": "CombinationStep", **asdict(self), "chat": chat}
-        del settings["judging"]
-        return settings | {k: v for k, v in self.judging.items() if v and k != "judge_url"}
+        del settings["judging"], settings["narrowing"]
+        return (
+            settings
+            | dict(self.narrowing)
+            | {k: v for k, v in self.judging.items() if v and k != "judge_url"}
+        )
 
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
         """Measure the arms that are missing.
@@ -141,37 +154,54 @@ class CombinationStep:
             ]
             if run.has(keys):
                 continue
-            run.append(self._measured(model, judge, (contrasts.concept, arm), texts, room))
+            run.append(*self._measured(model, judge, (contrasts.concept, arm), texts, room, run))
+        Unjudged(out).clear()
         run.seal()
         return run
 
-    def _measured(
+    def _measured(  # noqa: PLR0913 - each is a thing of its own
         self,
         model: LensModel,
         judge: Judge,
         what: tuple[str, Arm | None],
         texts: Sequence[str],
         room: Mapping[str, Sequence[Prompt]],
-    ) -> list[Row]:
-        """The rows of an arm of a concept, or of the plain model; one whose logits overflow says so."""
+        run: Run,
+    ) -> tuple[list[Row], list[dict[str, Any]]]:
+        """The rows and texts of an arm, or of the plain model; one whose logits overflow says so."""
         concept, arm = what
-        sampler = sampler_at(self.temperature, self.seed)
         amount, status = (0.0, 0.0), "ok"
         try:
             amount = amount if arm is None else matched_dose(model, arm, self.kl, texts)
             cell = Cell() if arm is None else arm.cell(amount[0])
-            read = {
-                split: _read(model, judge, asked, cell, self.n_new, sampler)
+            written = {
+                split: self._written(model, judge, asked, cell, run)
                 for split, asked in room.items()
             }
         except NotFiniteError as error:
             if arm is None:
                 raise
             _log.warning("%s: %s", arm.name, error)
-            amount, status = (math.nan, math.nan), NOT_FINITE
-            read = {split: np.full(len(asked), math.nan) for split, asked in room.items()}
-        rows = _rows(concept, judge.effect.metric, arm, amount, read)
-        return [replace(row, status=status) for row in rows]
+            amount, status, written = (math.nan, math.nan), NOT_FINITE, {}
+        rows, kept = [], []
+        for split, asked in room.items():
+            found = written.get(split)
+            lost = [{judge.effect.metric: math.nan} for _ in asked]
+            read = lost if found is None else read_all(judge, asked, found)
+            rows += _rows(concept, arm, amount, split, read)
+            kept += _texts("plain" if arm is None else arm.name, split, asked, found or ())
+        return [replace(row, status=status) for row in rows], kept
+
+    def _written(
+        self, model: LensModel, judge: Judge, asked: Sequence[Prompt], cell: Cell, run: Run
+    ) -> list[Continuation]:
+        """What the model writes after each prompt; kept until it is judged, where the judge may fail."""
+        sampler = sampler_at(self.temperature, self.seed, **self.narrowing)
+        texts = [p.text for p in asked]
+        write = partial(generate, model, texts, [cell], n_new=self.n_new, sampler=sampler)
+        if not scored(judge):
+            return write()[0]
+        return Unjudged(run.path)((sampler, self.n_new, texts, cell.key), write)[0]
 
     def _arms(self, model: LensModel, contrasts: ContrastSet) -> list[Arm]:
         sites = [Site("resid_post", i) for i in self.layers or range(model.shape.n_layers)]
@@ -204,27 +234,22 @@ class CombinationStep:
         return replace(self, layers=layers, other=None, **few)
 
 
-def _read(
-    model: LensModel,
-    judge: Judge,
-    asked: Sequence[Prompt],
-    cell: Cell,
-    n_new: int,
-    sampler: Sampler,
-) -> Float[np.ndarray, " prompt"]:
-    """The effect on each prompt; NaN where nothing can be read."""
-    texts = [p.text for p in asked]
-    written = generate(model, texts, [cell], n_new=n_new, sampler=sampler)[0]
-    metric = judge.effect.metric
-    return np.array([found[metric] for found in read_all(judge, asked, written)])
+def _texts(
+    name: str, split: str, asked: Sequence[Prompt], written: Sequence[Continuation]
+) -> list[dict[str, Any]]:
+    """The texts of an arm as `Run.append` takes them; none where its logits overflow."""
+    return [
+        {"cell": name, "prompt": i, "split": split, "given": prompt.text, "written": text.text}
+        for i, (prompt, text) in enumerate(zip(asked, written, strict=False))
+    ]
 
 
 def _rows(
     concept: str,
-    metric: str,
     arm: Arm | None,
     amount: tuple[float, float],
-    read: dict[str, Float[np.ndarray, " prompt"]],
+    split: str,
+    read: Sequence[Mapping[str, float]],
 ) -> list[Row]:
     dose, nats = amount
     family, layer = ("plain", -1) if arm is None else (ALL, -1)
@@ -236,7 +261,7 @@ def _rows(
     relative = float("nan") if direction is None else length / direction.scale.relative
     return [
         replace(
-            plain_row(metric, "share", float(value)),
+            plain_row(metric, UNITS.get(metric, "share"), float(value)),
             cell="plain" if arm is None else arm.name,
             concept=concept,
             method=family,
@@ -250,8 +275,8 @@ def _rows(
             prompt=i,
             split=split,
         )
-        for split, values in read.items()
-        for i, value in enumerate(values)
+        for i, values in enumerate(read)
+        for metric, value in values.items()
     ]
 
 
@@ -278,7 +303,7 @@ def _steps(e: Experiment) -> list[Step]:
         CombinationStep(
             model=model,
             contrasts=contrasts,
-            prompts=e.prompts,
+            prompts=e.prompts or usual_prompts(contrasts),
             other=e.other,
             layers=e.sites.layers,
             kl=e.matched.kl or 0.2,
@@ -287,6 +312,7 @@ def _steps(e: Experiment) -> list[Step]:
             n_test=s.test or 80,
             n_new=e.decoding.n_new,
             temperature=e.decoding.temperature,
+            narrowing=e.narrowing(),
             seed=seed,
             dtype=e.dtype,
             backbone=e.backbone,
@@ -326,7 +352,7 @@ COMBINATIONS = Job(
             "chat",
             "sites.layers",
             "matched.kl",
-            "decoding",
+            *DRAWN,
             "sample.kl_prompts",
             "sample.select",
             "sample.test",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
@@ -13,23 +14,26 @@ import pandas as pd
 from steerscope import figures
 from steerscope.directions import METHODS
 from steerscope.engine.matched_kl import Matching
+from steerscope.engine.sampling import without_usual
 from steerscope.experiments.experiment import METRICS, Experiment
-from steerscope.experiments.jobs.job import JUDGED, Job, Machine, Size, Step, Tables, label
+from steerscope.experiments.jobs.job import DRAWN, JUDGED, Job, Machine, Size, Step, Tables, label
 from steerscope.figures.files import Plate
+from steerscope.judges.judges import UNITS
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
 from steerscope.runs.keeping import UNFINISHED, KeptIn
-from steerscope.runs.results import Row, Run, plain_row
+from steerscope.runs.results import NOT_FINITE, Row, Run, plain_row
 from steerscope.studies.judging import find_judge, question_of
 from steerscope.studies.methods.findings import COMMON as COMMON_LAYER
 from steerscope.studies.methods.findings import OWN, SETTING, rank, rivals, standings
 from steerscope.studies.methods.measure import DOSES, Comparison, compare_methods
 from steerscope.studies.methods.plan import ComparisonPlan
+from steerscope.studies.rows import PLAIN
 from steerscope.studies.steering.plan import effect_of
 from steerscope.texts.chats import Chat, as_chat
-from steerscope.texts.contrasts import load_contrasts, prompts_for
+from steerscope.texts.contrasts import load_contrasts, prompts_for, usual_prompts
 
 _ITEM = [*SETTING, "method", "seed", "layer", "item"]
 _PLACES = {OWN: "methods", COMMON_LAYER: "methods-common-layer"}
@@ -66,6 +70,7 @@ class ComparisonStep:
         """All that decides its numbers but the content of its files."""
         chat = None if self.chat is None else self.chat.stored()
         settings = {"kind": "ComparisonStep", **asdict(self), "chat": chat}
+        settings["plan"] = without_usual(settings["plan"])
         del settings["judging"]
         return settings | {k: v for k, v in self.judging.items() if v and k != "judge_url"}
 
@@ -105,7 +110,7 @@ class ComparisonStep:
             progress=progress,
             keep=kept,
         )
-        run.append(rows_of_comparison(found, contrasts.concept))
+        run.append(rows_of_comparison(found, contrasts.concept), texts_of_comparison(found))
         run.seal()
         kept.clear()
         return run
@@ -137,17 +142,26 @@ def rows_of_comparison(found: Comparison, concept: str) -> list[Row]:
     doses = found.ranking[[*keys, *DOSES, "kl_nats"]]
     table = found.responses.merge(doses, on=keys, validate="many_to_one")
     metrics = ["effect", *(c for c in found.responses if c in METRICS)]
-    rows = []
+    rows = [
+        replace(
+            plain_row(metric, UNITS.get(metric, "share"), float(value)),
+            concept=concept,
+            prompt=int(record["item"]),
+            status="unread" if math.isnan(value) else "ok",
+        )
+        for record in found.plain.to_dict("records")
+        for metric, value in record.items()
+        if metric in METRICS
+    ]
     for record in table.to_dict("records"):
-        setting = f"{record['place']}; {record['matching']}"
         for metric in metrics:
             name = found.effect.metric if metric == "effect" else metric
-            unit = found.effect.unit if metric == "effect" else "share"
+            unit = found.effect.unit if metric == "effect" else UNITS.get(metric, "share")
             row = plain_row(name, unit, float(record[metric]))
             rows.append(
                 replace(
                     row,
-                    cell=f"{setting}; {record['method']}; {record['seed']}",
+                    cell=_cell_of(record),
                     concept=concept,
                     method=str(record["method"]),
                     layer=int(record["layer"]),
@@ -159,14 +173,33 @@ def rows_of_comparison(found: Comparison, concept: str) -> list[Row]:
                     dose_absolute=float(record["dose_absolute"]),
                     dose_relative=float(record["dose_relative"]),
                     dose_natural=float(record["dose_natural"]),
+                    status=NOT_FINITE if math.isnan(record["effect"]) else "ok",
                 )
             )
     return rows
 
 
+def _cell_of(record: Mapping[Any, Any]) -> str:
+    setting = f"{record['place']}; {record['matching']}"
+    return f"{setting}; {record['method']}; {record['seed']}"
+
+
+def texts_of_comparison(found: Comparison) -> list[dict[str, Any]]:
+    """What was written under each condition and without steering, as `Run.append` takes it."""
+    steered = [(_cell_of(r), r) for r in found.responses.to_dict("records")]
+    plain = [(PLAIN, r) for r in found.plain.to_dict("records")]
+    return [
+        {"cell": cell, "prompt": int(r["item"]), "split": "test"}
+        | {"given": r["given"], "written": r["written"]}
+        for cell, r in (*plain, *steered)
+        if isinstance(r.get("written"), str)
+    ]
+
+
 def responses_of_rows(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """What was measured, one row for each condition and item, as `rankings` reads it."""
-    rows = table[table.metric == metric].rename(columns={"prompt": "item", "value": "effect"})
+    mine = (table.metric == metric) & (table.cell != PLAIN)
+    rows = table[mine].rename(columns={"prompt": "item", "value": "effect"})
     parts = rows.cell.str.split("; ", expand=True)
     return rows.assign(place=parts[0], matching=parts[1])[
         [*_ITEM, "effect", *DOSES, "kl_nats"]
@@ -198,7 +231,7 @@ def _steps(e: Experiment) -> list[Step]:
         ComparisonStep(
             model,
             contrasts,
-            e.prompts,
+            e.prompts or usual_prompts(contrasts),
             e.other,
             ComparisonPlan(
                 methods=methods,
@@ -206,6 +239,7 @@ def _steps(e: Experiment) -> list[Step]:
                 matching=matching,
                 n_new=e.decoding.n_new,
                 temperature=e.decoding.temperature,
+                **e.narrowing(),
                 seed=seed,
                 **given,
             ),
@@ -258,7 +292,7 @@ COMPARISON = Job(
             "sites.layers",
             "doses.values",
             "matched",
-            "decoding",
+            *DRAWN,
             "sample.pairs",
             "sample.kl_prompts",
             "sample.test",

@@ -11,9 +11,10 @@ from typing import Any
 
 import pandas as pd
 
+from steerscope.engine.sampling import without_usual
 from steerscope.errors import PureGainWarning
 from steerscope.experiments.experiment import Experiment
-from steerscope.experiments.jobs.job import JUDGED, Job, Machine, Size, Step, Tables, label
+from steerscope.experiments.jobs.job import DRAWN, JUDGED, Job, Machine, Size, Step, Tables, label
 from steerscope.figures.files import Plate
 from steerscope.progress import Track
 from steerscope.report import plates
@@ -23,6 +24,7 @@ from steerscope.studies.weights.findings import front_table
 from steerscope.studies.weights.measure import run_weight_sweep
 from steerscope.studies.weights.plan import WeightSweepPlan
 from steerscope.texts.chats import as_chat
+from steerscope.texts.contrasts import usual_prompts
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class EditStep:
         """All that decides its numbers but the content of its files."""
         chat = as_chat(self.plan.chat)
         stored = None if chat is None else chat.stored()
-        return {"kind": type(self.plan).__name__, **asdict(self.plan), "chat": stored}
+        asked = without_usual(asdict(self.plan))
+        return {"kind": type(self.plan).__name__, **asked, "chat": stored}
 
     @property
     def model(self) -> str:
@@ -89,13 +92,14 @@ def _steps(e: Experiment) -> list[Step]:
             WeightSweepPlan(
                 model=model,
                 contrasts=contrasts,
-                prompts=e.prompts,
+                prompts=e.prompts or usual_prompts(contrasts),
                 capability=e.other,
                 backbone=e.backbone,
                 dtype=e.dtype,
                 layers=e.sites.layers,
                 n_new=e.decoding.n_new,
                 temperature=e.decoding.temperature,
+                **e.narrowing(),
                 seed=seed,
                 chat=as_chat(e.chat),
                 **e.judging(),
@@ -130,7 +134,7 @@ EDITS = Job(
     words="edits of weight spectra against controls of the same size and of the same KL",
     takes=frozenset(
         {
-            "prompts", "other", "chat", "sites.layers", "edits", "decoding", "sample.select", "sample.test",
+            "prompts", "other", "chat", "sites.layers", "edits", *DRAWN, "sample.select", "sample.test",
             "sample.texts", "sample.nulls", *JUDGED,
         }
     ),

@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
 
+from steerscope.engine.sampling import NARROWING
 from steerscope.experiments.experiment import Experiment
 from steerscope.figures.files import Plate
 from steerscope.progress import Track
@@ -25,6 +26,7 @@ COMMON = frozenset(
 )  # fmt: skip
 
 
+DRAWN = frozenset(f"decoding.{name}" for name in ("n_new", "temperature", *NARROWING))
 JUDGED = frozenset({"judge", "judge_labels", "judge_url"})  # of a job that reads texts
 
 

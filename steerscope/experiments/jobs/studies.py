@@ -23,6 +23,7 @@ from steerscope.studies.steering.measure import run_study, run_sweep
 from steerscope.studies.steering.plan import Plan, StudyPlan, SweepPlan
 from steerscope.studies.steering.responses import PLAIN, metric_mean
 from steerscope.texts.chats import as_chat
+from steerscope.texts.contrasts import usual_prompts
 
 _NONE = Estimate(math.nan, math.nan, math.nan, 0)
 _KEYS = ("run", "model", "contrasts", "method", "seed")
@@ -102,6 +103,9 @@ def _steps(experiment: Experiment, kind: type[StudyPlan | SweepPlan]) -> list[St
     given = e.given("sample", sizes) | e.given(
         "doses", {"values": "doses", "unit": "unit", "reference": "reference_dose"}
     )
+    if kind is StudyPlan:
+        asking = {"instruction": e.instruction, "examples": e.examples}
+        given |= {k: v for k, v in asking.items() if v is not None}
     if kind is StudyPlan and "doses" in given and "reference_dose" not in given:
         usual = StudyPlan.reference_dose
         given["reference_dose"] = usual if usual in given["doses"] else given["doses"][0]
@@ -112,7 +116,7 @@ def _steps(experiment: Experiment, kind: type[StudyPlan | SweepPlan]) -> list[St
                 contrasts=contrasts,
                 method=method,
                 seed=seed,
-                prompts=e.prompts,
+                prompts=e.prompts or usual_prompts(contrasts),
                 backbone=e.backbone,
                 dtype=e.dtype,
                 stream=e.sites.stream,
@@ -122,6 +126,9 @@ def _steps(experiment: Experiment, kind: type[StudyPlan | SweepPlan]) -> list[St
                 chat=as_chat(e.chat),
                 n_new=e.decoding.n_new,
                 temperature=e.decoding.temperature,
+                samples=e.decoding.samples,
+                second_model=e.second_model,
+                **e.narrowing(),
                 **e.judging(),
                 **given,
             )
@@ -220,14 +227,14 @@ _SWEPT = (
 _TAKES = frozenset(
     {
         "prompts", "methods", "sites", "doses.values", "decoding", "read", "scope", "chat",
-        "metrics", "sample.select", "sample.layer_nulls", *JUDGED,
+        "metrics", "sample.select", "sample.layer_nulls", "second_model", *JUDGED,
     }
 )  # fmt: skip
 
 STUDY = Job(
     name="study",
     words="where, how hard and whether, stated on held-out prompts",
-    takes=_TAKES | {"doses.reference", "sample.test", "sample.nulls"},
+    takes=_TAKES | {"doses.reference", "sample.test", "sample.nulls", "instruction", "examples"},
     figures=(*_SWEPT, "dose_response", "token_effects"),
     steps=lambda e: _steps(e, StudyPlan),
     tables=_tables,

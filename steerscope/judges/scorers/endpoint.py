@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from http.client import HTTPException, IncompleteRead
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -24,6 +25,8 @@ _TOKENS = 4  # of an answer; some models begin with a space or a line break
 _AT_ONCE = 4
 _TRIES = 3
 _LONGEST = 1 << 20  # bytes of a reply
+_PIECE = 1 << 16
+_PATIENCE = 60.0  # seconds that a busy endpoint may ask to be left alone
 _PASSING = {408, 429, 500, 502, 503, 504}  # states that may be over soon
 
 
@@ -68,54 +71,120 @@ class Endpoint:
                 raise
 
     def _answer(self, question: str, scale: Sequence[str]) -> Answer:
-        asked = {
+        asked: dict[str, Any] = {
             "model": self.model,
             "messages": [{"role": "user", "content": question}],
             "max_tokens": _TOKENS,
             "temperature": 0,
-            "logprobs": True,
-            "top_logprobs": _TOP,
         }
-        body = self._post(json.dumps(asked).encode())
+        try:
+            body = self._post(asked | {"logprobs": True, "top_logprobs": _TOP})
+        except _Refused as refused:
+            if "logprob" not in refused.said:
+                raise
+            body = self._post(asked)  # it gives no probabilities, and does not want to be asked
         try:
             choice = json.loads(body)["choices"][0]
             said = str(choice["message"]["content"] or "")
             tokens = (choice.get("logprobs") or {}).get("content") or []
             return Answer(_by_tokens(tokens, scale) or _by_words(tokens, said, scale), said)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-            shown = body[:40].decode("utf-8", "replace")
             raise JudgeError(
-                f"{self.url} answered {shown!r}, which is no chat completion; check --judge-url."
+                f"{self.url} answered {_shown(body)}, which is no chat completion; check --judge-url."
             ) from None
 
-    def _post(self, body: bytes) -> bytes:
+    def _post(self, asked: Mapping[str, Any]) -> bytes:
         headers = {"Content-Type": "application/json"}
         if key := os.environ.get(KEY):
             headers["Authorization"] = f"Bearer {key}"
         where = f"{self.url.rstrip('/')}/chat/completions"
-        request = Request(where, data=body, headers=headers, method="POST")
-        said = ""
+        request = Request(where, data=json.dumps(asked).encode(), headers=headers, method="POST")
+        said, pause = "", self.pause
         for attempt in range(_TRIES):
             if attempt:
-                time.sleep(self.pause * attempt)
+                time.sleep(pause)
+            pause = self.pause * (attempt + 2)
             try:
                 with _opener.open(request, timeout=self.timeout) as reply:
-                    return bytes(reply.read(_LONGEST))
+                    return _read(reply, self.timeout)
             except HTTPError as error:
+                body = _body(error)
                 said = f"answered {error.code} ({str(error.reason)[:60]})"
                 if error.code not in _PASSING:
-                    break
+                    raise _Refused(self._failed(said, _hint(error.code, body)), body) from None
+                pause = max(pause, _asked_to_wait(error.headers.get("Retry-After")))
             except TimeoutError:
                 said = f"did not answer within {self.timeout:g} seconds"
-            except (URLError, OSError, ValueError) as error:
+            except (IncompleteRead, ConnectionResetError):
+                said = "broke off in the middle"
+            except (URLError, HTTPException, OSError, ValueError) as error:
                 if isinstance(getattr(error, "reason", None), TimeoutError):
                     said = f"did not answer within {self.timeout:g} seconds"
                     continue
                 said = f"cannot be reached ({reason(error)[:80]})"
                 break
-        raise JudgeError(
-            f"the judge at {self.url} {said}; the texts are kept and judged at the next start."
-        )
+        raise JudgeError(self._failed(said))
+
+    def _failed(self, said: str, hint: str = "") -> str:
+        after = f"; {hint}" if hint else ""
+        return f"the judge at {self.url} {said}{after}; the texts are kept and judged at the next start."
+
+
+class _Refused(JudgeError):
+    """An endpoint said no; `said` is what it said, for the program."""
+
+    def __init__(self, message: str, said: str) -> None:
+        super().__init__(message)
+        self.said = said
+
+
+def _read(reply: Any, timeout: float) -> bytes:
+    """A reply, up to so many bytes, that has so long to come in whole."""
+    until, parts, left = time.monotonic() + timeout, [], _LONGEST
+    while left > 0 and (part := reply.read1(min(left, _PIECE))):
+        parts.append(part)
+        left -= len(part)
+        if time.monotonic() > until:
+            raise TimeoutError
+    stated = str(reply.headers.get("Content-Length") or "")
+    if stated.isdecimal() and _LONGEST - left < min(int(stated), _LONGEST):
+        raise IncompleteRead(b"")
+    return b"".join(parts)
+
+
+def _body(error: HTTPError) -> str:
+    """What an endpoint says with a state that is an error."""
+    try:
+        return " ".join(error.read(_PIECE).decode("utf-8", "replace").split())
+    except (OSError, HTTPException, ValueError):
+        return ""
+
+
+def _hint(state: int, body: str) -> str:
+    """What can be done about it."""
+    if state in {401, 403}:
+        return f"give the key in the environment variable {KEY}"
+    if 300 <= state < 400:
+        return "it sends on to another address, which is not followed; give that one as --judge-url"
+    try:
+        found = json.loads(body)
+        message = str(found["error"]["message"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        message = body if not body.startswith("<") else ""
+    return " ".join(message.split())[:120].rstrip(".")
+
+
+def _asked_to_wait(header: str | None) -> float:
+    """Seconds that an endpoint asks to be left alone, up to a minute; 0 where it does not say."""
+    try:
+        seconds = float(header or 0)
+    except ValueError:  # a date
+        return 0.0
+    return min(max(seconds, 0.0), _PATIENCE) if math.isfinite(seconds) else 0.0
+
+
+def _shown(body: bytes) -> str:
+    return repr(" ".join(body[:200].decode("utf-8", "replace").split())[:60])
 
 
 def check_url(url: str) -> None:
@@ -139,9 +208,9 @@ def _by_tokens(tokens: Sequence[Mapping[str, Any]], scale: Sequence[str]) -> dic
             continue
         chances: dict[str, float] = {}
         for tried in token.get("top_logprobs") or [token]:
-            name = names.get(str(tried["token"]).strip().lower())
-            if name is not None:
-                chances[name] = chances.get(name, 0.0) + math.exp(min(0.0, float(tried["logprob"])))
+            name, logprob = names.get(str(tried["token"]).strip().lower()), float(tried["logprob"])
+            if name is not None and not math.isnan(logprob):
+                chances[name] = chances.get(name, 0.0) + math.exp(min(0.0, logprob))
         return chances
     return {}
 

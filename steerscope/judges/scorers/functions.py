@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from steerscope.errors import JudgeError, reason
@@ -41,17 +44,18 @@ class UserFunction:
     def _number(self, function: Callable[..., Any], arguments: tuple[str, ...]) -> float:
         shown = f"{arguments[-1][:40]!r}"
         try:
-            found = function(*arguments)
-        except Exception as error:  # noqa: BLE001 - a function of the user's may raise anything
-            raise JudgeError(f"{self.place} raised on {shown} ({reason(error)[:120]}).") from None
+            with redirect_stdout(sys.stderr):  # what is printed there is read by programs
+                found = function(*arguments)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - it may raise anything
+            raise JudgeError(f"{self.place} raised on {shown} ({_said(error)}).") from None
         if found is None:
             return math.nan
         try:
-            number = float(found)
-        except (TypeError, ValueError, OverflowError):
+            number = math.inf if isinstance(found, str | bytes) else float(found)
+        except Exception:  # noqa: BLE001 - nor is what it returns any better known
             number = math.inf
         if math.isinf(number):
-            raise JudgeError(f"{self.place} returned {str(found)[:40]!r} for {shown}, no number.")
+            raise JudgeError(f"{self.place} returned {_shown(found)} for {shown}, no number.")
         return number
 
 
@@ -67,9 +71,10 @@ def find_function(place: str) -> tuple[Callable[..., Any], bool]:
     if not (module and name):
         raise JudgeError(f"python:{place}: write python:module:function.")
     try:
-        function = getattr(importlib.import_module(module), name)
-    except Exception as error:  # noqa: BLE001 - a module of the user's may raise anything
-        raise JudgeError(f"cannot import {place} ({reason(error)[:120]}).") from None
+        with _here(), redirect_stdout(sys.stderr):
+            function = getattr(importlib.import_module(module), name)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a module may raise anything
+        raise JudgeError(f"cannot import {place} ({_said(error)}).") from None
     if not callable(function):
         raise JudgeError(f"{place} is no function.")
     try:
@@ -82,3 +87,29 @@ def find_function(place: str) -> tuple[Callable[..., Any], bool]:
         if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
     ]
     return function, len(by_place) >= 2
+
+
+@contextmanager
+def _here() -> Iterator[None]:
+    """Modules of the working directory can be imported, as they can by `python -m`."""
+    place = str(Path.cwd())
+    added = place not in sys.path and "" not in sys.path
+    if added:
+        sys.path.insert(0, place)
+    try:
+        yield
+    finally:
+        if added and place in sys.path:
+            sys.path.remove(place)
+
+
+def _said(error: BaseException) -> str:
+    said = reason(error) if isinstance(error, Exception) else f"it left the program: {error}"
+    return f"{type(error).__name__}: {said}"[:120]
+
+
+def _shown(found: Any) -> str:
+    try:
+        return repr(str(found)[:40])
+    except Exception:  # noqa: BLE001 - of a class of the user's
+        return f"something of class {type(found).__name__}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from steerscope.errors import JudgeError
+from steerscope.judges.scorers.searching import compiled, times_in
 from steerscope.texts.files import read_text
 from steerscope.texts.yaml_files import read_yaml
 
@@ -16,7 +17,6 @@ _KEYS = {"positive", "negative", "scope", "threshold"}
 SCOPES = ("text", "first_sentence", "last_sentence")
 _WORD = re.compile(r"\w+", re.UNICODE)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
-_LONGEST = 500  # characters of a pattern
 
 
 @dataclass(frozen=True)
@@ -46,20 +46,20 @@ class WordCounts:
     def scores(self, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:  # noqa: ARG002
         """Matches per 100 words of each text; NaN for one without a word."""
         sides = [
-            [(_compiled(p), w * side) for p, w in patterns.items()]
+            [(_pattern(p), w * side) for p, w in patterns.items()]
             for patterns, side in ((self.positive, 1.0), (self.negative, -1.0))
         ]
         weighed = [*sides[0], *sides[1]]
         return [self._score(text, weighed) for text in texts]
 
-    def _score(self, text: str, weighed: list[tuple[re.Pattern[str], float]]) -> float:
+    def _score(self, text: str, weighed: list[tuple[Any, float]]) -> float:
         if self.scope != "text":
             sentences = _SENTENCE.split(text.strip())
             text = sentences[0] if self.scope == "first_sentence" else sentences[-1]
         n = len(_WORD.findall(text))
         if not n:
             return float("nan")
-        return 100 * sum(w * len(pattern.findall(text)) for pattern, w in weighed) / n
+        return 100 * sum(w * times_in(pattern, text) for pattern, w in weighed) / n
 
 
 def read_words(path: str | Path) -> WordCounts:
@@ -68,8 +68,8 @@ def read_words(path: str | Path) -> WordCounts:
     Its keys are `positive` and `negative` (lists, or weights by pattern), `scope` and `threshold`.
 
     Raises:
-        JudgeError: no such file, an unknown key, no pattern, one that does not compile, or a weight
-            that is no finite number.
+        JudgeError: no such file, an unknown key, no pattern, one that does not compile, a weight
+            that is no finite number, or a threshold that no text can pass.
     """
     where = str(path)
     data, lines = read_yaml(read_text(Path(path), JudgeError), where, JudgeError)
@@ -85,9 +85,13 @@ def read_words(path: str | Path) -> WordCounts:
     scope = data.get("scope", "text")
     if scope not in SCOPES:
         raise JudgeError(f"{where}: unknown scope {scope!r}; known: {', '.join(SCOPES)}.")
-    return WordCounts(
-        sides[0], sides[1], scope, _number(data.get("threshold", 0.0), f"{where}: threshold")
-    )
+    threshold = _number(data.get("threshold", 0.0), f"{where}: threshold")
+    if not sides[0] and threshold >= 0:
+        raise JudgeError(
+            f"{where}: with words that speak against alone no text has more than 0 matches; add some "
+            "under 'positive', or a threshold below 0."
+        )
+    return WordCounts(sides[0], sides[1], scope, threshold)
 
 
 def _weights(found: Any, where: str) -> dict[str, float]:
@@ -95,16 +99,19 @@ def _weights(found: Any, where: str) -> dict[str, float]:
     if found is None:
         return {}
     if isinstance(found, list):
-        found = dict.fromkeys(map(_text, found), 1.0)
+        found = dict.fromkeys((_text(pattern, where) for pattern in found), 1.0)
     if not isinstance(found, dict):
         raise JudgeError(f"{where}: must be a list of patterns, or weights by pattern.")
     for pattern in found:
-        _compiled(_text(pattern), where)
-    return {_text(p): _number(w, f"{where}, {p!r}") for p, w in found.items()}
+        _pattern(_text(pattern, where), where)
+    return {_text(p, where): _number(w, f"{where}, {p!r}") for p, w in found.items()}
 
 
-def _text(pattern: Any) -> str:
-    return str(pattern)
+def _text(pattern: Any, where: str) -> str:
+    """A pattern as it was meant: YAML reads yes, no, null and dates as something else than words."""
+    if isinstance(pattern, str) or (isinstance(pattern, int) and not isinstance(pattern, bool)):
+        return str(pattern)
+    raise JudgeError(f"{where}: {pattern!r} is no word; write it in quotes.")
 
 
 def _number(value: Any, where: str) -> float:
@@ -113,10 +120,5 @@ def _number(value: Any, where: str) -> float:
     return float(value)
 
 
-def _compiled(pattern: str, where: str = "") -> re.Pattern[str]:
-    if not pattern.strip() or len(pattern) > _LONGEST:
-        raise JudgeError(f"{where}: a pattern has 1 to {_LONGEST} characters.")
-    try:
-        return re.compile(rf"(?<!\w)(?:{pattern})(?!\w)", re.IGNORECASE)
-    except re.error as error:
-        raise JudgeError(f"{where}: pattern {pattern[:60]!r} does not compile ({error}).") from None
+def _pattern(pattern: str, where: str = "words") -> Any:
+    return compiled(pattern, where, whole_words=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -21,7 +21,6 @@ from steerscope.engine.continuations import Continuation
 from steerscope.engine.gathering import gather
 from steerscope.engine.generation import attempt
 from steerscope.engine.matched_kl import both_signs, matched_doses
-from steerscope.engine.sampling import Sample
 from steerscope.engine.score import kl_from_plain, preferences
 from steerscope.judges import Judge, choose_judge
 from steerscope.judges.effects import Effect
@@ -48,6 +47,7 @@ DOSES = ("dose_absolute", "dose_relative", "dose_natural")
 _CONDITION = ["direction", "matching"]
 _CELLS_AT_ONCE = 32
 _OTHER = "other_concept"
+_TEXT = ("given", "written")
 _log = logging.getLogger(__name__)
 
 
@@ -58,7 +58,10 @@ class Comparison:
     Attributes:
         effect: what the responses count.
         screen: one row per direction and matching, on the select split.
-        responses: one row per condition and held-out item; `effect` and what else was read.
+        responses: one row per condition and held-out item; `effect` and what else was read, with
+            `given` and `written` where a model wrote.
+        plain: what it wrote without steering, one row per held-out prompt likewise; empty where
+            nothing is written.
         ranking: one row per setting and method, with doses, KL on the test prompts and standing.
         pairs: one row per setting and pair of methods, with the cosine of their vectors, NaN where
             their layers differ.
@@ -69,6 +72,7 @@ class Comparison:
     responses: pd.DataFrame
     ranking: pd.DataFrame
     pairs: pd.DataFrame
+    plain: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def compare_methods(
@@ -122,7 +126,11 @@ def compare_methods(
         on=["place", "matching", "method"],
         validate="one_to_one",
     )
-    return Comparison(judge.effect, screen, responses, standings(ranking, against), against)
+    plain = keep("read-plain", lambda: bench.read_plain(texts)) if judge.effect.is_share else None
+    stated = standings(ranking, against)
+    return Comparison(
+        judge.effect, screen, responses, stated, against, pd.DataFrame() if plain is None else plain
+    )
 
 
 def screen_layers(
@@ -306,22 +314,39 @@ class _Bench:
         ]
         found = pd.concat([table for table in tables if len(table)], ignore_index=True)
         unknown = found.effect.isna().groupby([found[key] for key in _CONDITION]).transform("any")
-        readings = [c for c in found if c not in {*_CONDITION, "item"}]
+        readings = [c for c in found if c not in {*_CONDITION, "item", *_TEXT}]
         found.loc[unknown, readings] = np.nan
+        if "written" in found:  # not in what was kept by a run from before
+            found.loc[unknown, "written"] = None
         return found
+
+    def read_plain(self, prompts: Sequence[Prompt]) -> pd.DataFrame:
+        """What the judge reads in the continuations without steering, one row per prompt."""
+        [written] = self._written("plain", [p.text for p in prompts], [Cell()])
+        read = read_all(self.judge, prompts, written)
+        return pd.DataFrame(
+            [
+                {"item": i, **values, "given": prompt.text, "written": text.text}
+                for i, (prompt, text, values) in enumerate(zip(prompts, written, read, strict=True))
+            ]
+        )
+
+    def _written(
+        self, name: str, texts: Sequence[str], cells: Sequence[Cell]
+    ) -> list[list[Continuation]]:
+        """What the model writes, kept under a name until it is judged, where the judge may fail."""
+        plan = self.plan
+        write = partial(attempt, self.model, texts, cells, n_new=plan.n_new, sampler=plan.sampler)
+        if not scored(self.judge):
+            return write()
+        return from_table(self.keep(f"written-{name}", lambda: as_table(write())))
 
     def _read(self, prompts: Sequence[Prompt], sign: int, start: int) -> pd.DataFrame:
         """What is read under one sign of some conditions."""
         conditions = self.conditions.iloc[start : start + _CELLS_AT_ONCE]
         cells = _cells(self.directions, conditions)[(0 if sign == 1 else 1) :: 2]
         mine = [i for i, prompt in enumerate(prompts) if self.judge.applies(prompt, sign)]
-        texts = [prompts[i].text for i in mine]
-        sampler = Sample(self.plan.temperature, self.plan.seed)
-        write = partial(attempt, self.model, texts, cells, n_new=self.plan.n_new, sampler=sampler)
-        if scored(self.judge):  # it may fail
-            written = from_table(self.keep(f"written-{sign}-{start}", lambda: as_table(write())))
-        else:
-            written = write()
+        written = self._written(f"{sign}-{start}", [prompts[i].text for i in mine], cells)
         _log_lost(cell for cell, row in zip(cells, written, strict=True) if not _is_finite(row))
         rows = []
         for key, found in zip(conditions[_CONDITION].to_dict("records"), written, strict=True):
@@ -330,9 +355,9 @@ class _Bench:
                 effect = np.nan_to_num(values.pop(self.judge.effect.metric))
                 effect = effect if text.finite else np.nan
                 degenerate = text_metrics(text.tokens)["degenerate"]
-                rows.append(
-                    {**key, "item": i, "effect": effect, "degenerate": degenerate, **values}
-                )
+                said = {"given": prompts[i].text, "written": text.text}
+                number = {"item": i, "effect": effect, "degenerate": degenerate}
+                rows.append({**key, **number, **values, **said})
         return pd.DataFrame(rows)
 
     def labelled(self, prompts: PromptSet) -> pd.DataFrame:
@@ -369,7 +394,6 @@ def _means(conditions: pd.DataFrame, responses: pd.DataFrame) -> pd.DataFrame:
     labels = conditions.groupby(keys)[[*DOSES, "kl_nats", "cosine_to_mean_diff"]].mean()
     layers = conditions.groupby(keys).layer.agg(["first", "nunique"])
     labels["layer"] = layers["first"].where(layers["nunique"] == 1, -1)
-    others = [
-        c for c in responses if c not in {*keys, *_CONDITION, "seed", "layer", "item", "effect"}
-    ]
+    known = {*keys, *_CONDITION, *_TEXT, "seed", "layer", "item", "effect"}
+    others = [c for c in responses if c not in known]
     return labels.join(responses.groupby(keys)[others].mean()).reset_index()

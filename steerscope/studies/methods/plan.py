@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from steerscope.directions import METHODS, check_method
 from steerscope.engine.matched_kl import Matching
+from steerscope.engine.sampling import Sampler, sampler_of
 from steerscope.errors import BadValueError
 from steerscope.studies.methods.findings import NULLS
 
@@ -24,11 +25,16 @@ class ComparisonPlan:
         n_test: prompts, or pairs where no oracle reads, of the test split, at most.
         n_new: tokens of each continuation.
         temperature: at which they are sampled.
+        top_k: as of `Sample`, like the next three.
+        top_p: see there.
+        min_p: see there.
+        repetition_penalty: see there.
         seed: of splits, nulls, sampling and resamples.
 
     Raises:
         UnknownNameError: no such method.
-        BadValueError: a count below 1, or fewer than two methods.
+        BadValueError: a count below 1, fewer than two methods, or a number of the sampling outside
+            its range.
     """
 
     methods: tuple[str, ...] = tuple(METHODS)
@@ -42,6 +48,10 @@ class ComparisonPlan:
     n_test: int = 160
     n_new: int = 48
     temperature: float = 0.7
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -50,3 +60,9 @@ class ComparisonPlan:
         for name in ("n_null_seeds", "n_pairs", "n_kl_prompts", "n_test", "n_new"):
             if getattr(self, name) < 1:
                 raise BadValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        _ = self.sampler  # refuses what it cannot be made of
+
+    @property
+    def sampler(self) -> Sampler:
+        """How the next token is chosen."""
+        return sampler_of(self)

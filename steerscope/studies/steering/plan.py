@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from steerscope.doses import check_unit
-from steerscope.engine.sampling import Sampler, check_samples, sampler_at
+from steerscope.engine.sampling import Sampler, check_samples, sampler_of
 from steerscope.errors import BadValueError, RunError, UnknownNameError
 from steerscope.judges import stored_effect
 from steerscope.judges.effects import Effect
@@ -124,14 +124,7 @@ class Plan:
     @property
     def sampler(self) -> Sampler:
         """How the next token is chosen."""
-        return sampler_at(
-            self.temperature,
-            self.seed,
-            top_k=self.top_k,
-            top_p=self.top_p,
-            min_p=self.min_p,
-            repetition_penalty=self.repetition_penalty,
-        )
+        return sampler_of(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,7 @@ from steerscope.studies.steering.search import (
 from steerscope.studies.steering.texts import Texts, load_texts, most_texts
 from steerscope.studies.workers import HERE, Workers
 from steerscope.texts.chats import as_chat
-from steerscope.texts.contrasts import ContrastSet, load_contrasts
+from steerscope.texts.contrasts import ContrastSet, load_contrasts, usual_prompts
 
 _UNSEEN = (
     "prompt",
@@ -120,6 +120,7 @@ def prepare(
         raise UnknownNameError("method", plan.method, METHODS)
     read = ReadToken.parse(plan.read)
     check_run_folder(out)
+    plan = replace(plan, prompts=plan.prompts or usual_prompts(plan.contrasts))
     texts = load_texts(plan)
     loading = Loading(plan.model, plan.backbone, plan.dtype, *machine, plan.bos, plan.revision)
     model = loading.load()

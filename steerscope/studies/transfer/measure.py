@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,6 +38,7 @@ from steerscope.studies.rows import overflowed
 from steerscope.studies.transfer.findings import CONDITION, PLAIN
 from steerscope.studies.transfer.plan import TransferPlan
 from steerscope.studies.transfer.techniques import Technique, steering_techniques
+from steerscope.studies.written import Unjudged
 from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
 
 _SIZES = tuple(2.0**i for i in range(-3, 5))  # of the coefficients tried first
@@ -197,15 +201,46 @@ def transfer(
         NotFiniteError: the logits hold a NaN or an infinity without any steering.
     """
     plan = plan or TransferPlan()
-    asked, pairs = prompts.split(plan.seed), contrasts.split(plan.seed).test
+    both = (contrasts, prompts)
+    return transfer_with_texts(model, techniques, both, plan, judge=judge, progress=progress)[0]
+
+
+def transfer_with_texts(
+    model: LensModel,
+    techniques: Sequence[Technique],
+    asked: tuple[ContrastSet, PromptSet],
+    plan: TransferPlan,
+    *,
+    judge: Judge | None = None,
+    out: Path | None = None,
+    progress: Track = silent,
+) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    """What `transfer` returns, and every text that was written.
+
+    Args:
+        model: as for `transfer`, like all that is not said here.
+        techniques: see there.
+        asked: contrast set and prompts, whole.
+        plan: see there.
+        judge: see there.
+        out: the folder of the run, where texts are kept until a judge that may fail has read them.
+        progress: see there.
+
+    Returns:
+        The table, and of each text technique, coefficient, matched, item, given (the prompt), seen
+        (with what is said before it) and written.
+    """
+    contrasts, prompts = asked
+    parts, pairs = prompts.split(plan.seed), contrasts.split(plan.seed).test
     bench = _Bench(
         model,
-        judge or choose_judge(contrasts, (*asked.select.prompts, *asked.test.prompts)),
-        asked.test.prompts[: plan.n_prompts],
+        judge or choose_judge(contrasts, (*parts.select.prompts, *parts.test.prompts)),
+        parts.test.prompts[: plan.n_prompts],
         pairs.pairs[: plan.n_pairs],
         plan,
+        out,
     )
-    matching = [p.text for p in asked.select.prompts[: plan.n_kl_prompts]]
+    matching = [p.text for p in parts.select.prompts[: plan.n_kl_prompts]]
     plain = Technique(PLAIN, 0, lambda c: Cell())  # noqa: ARG005
     rows = bench.rows(plain, [(0.0, False)])
     for technique in progress(list(techniques), "measuring transfer"):
@@ -213,7 +248,7 @@ def transfer(
         ends = matched_coefficients(model, technique, matching, plan.kl)
         conditions = [(c, False) for c in given]
         rows += bench.rows(technique, conditions + [(c, True) for c in ends if math.isfinite(c)])
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows), bench.written
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,6 +260,8 @@ class _Bench:
     prompts: Sequence[Prompt]
     pairs: Sequence[ContrastPair]
     plan: TransferPlan
+    out: Path | None
+    written: list[dict[str, Any]] = field(default_factory=list)
 
     def rows(
         self, technique: Technique, conditions: Sequence[tuple[float, bool]]
@@ -233,14 +270,17 @@ class _Bench:
         coefficients = [c for c, _ in conditions]
         # A prefix changes the prompt itself, so that its conditions share no batch.
         groups = [coefficients] if technique.is_graded else [[c] for c in coefficients]
-        by_prompt = [found for group in groups for found in self._on_prompts(technique, group)]
+        texts = [found for group in groups for found in self._continued(technique, group)]
+        by_prompt = self._on_prompts(technique, coefficients, texts)
         by_pair = [found for group in groups for found in self._on_pairs(technique, group)]
         rows = []
-        for (c, matched), *found in zip(conditions, by_prompt, by_pair, strict=True):
+        for (c, matched), mine, *found in zip(conditions, texts, by_prompt, by_pair, strict=True):
             label = dict(zip(CONDITION, (technique.name, c, matched), strict=True))
             lost = any(math.isnan(v["kl"]) for v in found[0]) or any(
                 math.isnan(v["nll"]) for v in found[1]
             )
+            if not lost:
+                self.written.extend(self._texts(label, technique.prefix(c), mine))
             label["status"] = NOT_FINITE if lost else "ok"
             rows += [
                 label
@@ -252,25 +292,51 @@ class _Bench:
             ]
         return rows
 
-    def _on_prompts(
+    def _continued(
         self, technique: Technique, coefficients: Sequence[float]
-    ) -> list[list[dict[str, float]]]:
+    ) -> list[list[Continuation]]:
+        """What is written under some conditions; kept until it is judged, where the judge may fail."""
         cells = [technique.cell(c) for c in coefficients]
-        prefix, asked = technique.prefix(coefficients[0]), [p.text for p in self.prompts]
-        texts = [prefix + text for text in asked]
-        sampler = Sample(self.plan.temperature, self.plan.seed)
-        written = attempt(self.model, texts, cells, n_new=self.plan.n_new, sampler=sampler)
+        prefix = technique.prefix(coefficients[0])
+        texts = [prefix + prompt.text for prompt in self.prompts]
+        n_new, sampler = self.plan.n_new, Sample(self.plan.temperature, self.plan.seed)
+        write = partial(attempt, self.model, texts, cells, n_new=n_new, sampler=sampler)
+        if self.out is None or not scored(self.judge):
+            return write()
+        asked = (self.model.fingerprint, technique.name, coefficients, n_new, sampler, texts)
+        return Unjudged(self.out)(asked, write)
+
+    def _texts(
+        self, label: Mapping[str, object], prefix: str, written: Sequence[Continuation]
+    ) -> list[dict[str, Any]]:
+        return [
+            {**label, "item": i, "given": p.text, "seen": prefix + p.text, "written": text.text}
+            for i, (p, text) in enumerate(zip(self.prompts, written, strict=True))
+        ]
+
+    def _on_prompts(
+        self,
+        technique: Technique,
+        coefficients: Sequence[float],
+        written: Sequence[Sequence[Continuation]],
+    ) -> list[list[dict[str, float]]]:
         plain = technique.name == PLAIN
         names = [PLAIN if plain else f"{technique.name} {c:g}" for c in coefficients]
         lost = overflowed(dict(zip(names, written, strict=True)))
-        if prefix:
-            kl = [[kl_of_prefix(self.model, prefix, text) for text in asked]]
-        else:
-            kl = kl_from_plain(self.model, asked, cells).tolist()
+        kl = self._kl(technique, coefficients)
         return [
             self._read(mine, [math.nan] * len(nats) if name in lost else nats)
             for name, mine, nats in zip(names, written, kl, strict=True)
         ]
+
+    def _kl(self, technique: Technique, coefficients: Sequence[float]) -> list[list[float]]:
+        """KL from plain on each prompt under each condition."""
+        asked = [p.text for p in self.prompts]
+        if technique.is_graded:
+            cells = [technique.cell(c) for c in coefficients]
+            return kl_from_plain(self.model, asked, cells).tolist()
+        prefixes = [technique.prefix(c) for c in coefficients]
+        return [[kl_of_prefix(self.model, prefix, text) for text in asked] for prefix in prefixes]
 
     def _read(self, written: Sequence[Continuation], kl: Sequence[float]) -> list[dict[str, float]]:
         """The metrics of the continuation of each prompt."""

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from steerscope.judges.judges import UNITS
 from steerscope.models.lens_model import LensModel
 from steerscope.models.provenance import provenance_of
 from steerscope.runs.results import Row, Run, measuring
-from steerscope.studies.transfer.findings import operator_of
+from steerscope.studies.judging import Judging
+from steerscope.studies.transfer.findings import PLAIN, operator_of
 from steerscope.studies.transfer.plan import TransferPlan
 from steerscope.studies.transfer.techniques import Technique
+from steerscope.studies.written import Unjudged
 from steerscope.texts.contrasts import ContrastSet
 
+_OLD_PLAIN = "plain 0"
 _NATS = {"kl", "nll", "nll_plain", "preference"}
 
 
@@ -27,12 +32,49 @@ def store_transfer(
     model: LensModel,
     contrasts: ContrastSet,
     plan: TransferPlan,
+    *,
+    judging: Judging | None = None,
+    written: Sequence[Mapping[str, Any]] = (),
 ) -> Run:
-    """A run with every measured item, and what the techniques are.
+    """A run with every measured item, every text, and what the techniques are.
+
+    Args:
+        path: of the run.
+        rows: as `transfer` returns them.
+        techniques: that were measured.
+        model: the model.
+        contrasts: the contrast set.
+        plan: what was measured.
+        judging: the judge that was named; None for the usual one.
+        written: the texts as `transfer` adds them.
 
     Raises:
         RunError: the directory holds another run, or something else.
         RunConflictError: it holds the same measurements with other values.
+    """
+    with measuring(path):
+        run = start_transfer(path, techniques, model, contrasts, plan, judging)
+        plain = _name_of_plain(run)
+        items = _rows(rows, contrasts.concept, plan.seed)
+        found = [replace(r, cell=plain) if r.method == PLAIN else r for r in items]
+        run.append(found, _texts(written, plain))
+        Unjudged(run.path).clear()
+        run.seal()
+    return run
+
+
+def start_transfer(  # noqa: PLR0913 - each is a thing of its own
+    path: str | Path,
+    techniques: Sequence[Technique],
+    model: LensModel,
+    contrasts: ContrastSet,
+    plan: TransferPlan,
+    judging: Judging | None = None,
+) -> Run:
+    """The run of a transfer, new or as it was left; the arguments are those of `store_transfer`.
+
+    Raises:
+        RunError: the directory holds another run, or something else.
     """
     configuration = {
         "kind": "TransferPlan",
@@ -43,12 +85,45 @@ def store_transfer(
             {"name": t.name, "where": t.where, "parameters": t.n_parameters} for t in techniques
         ],
         **asdict(plan),
+        **_judged_by(judging),
     }
-    with measuring(path):
-        run = Run.start(path, configuration, provenance=provenance_of(model))
-        run.append(_rows(rows, contrasts.concept, plan.seed))
-        run.seal()
+    run = Run.start(path, configuration, provenance=provenance_of(model))
+    if judging is not None:
+        judging.keep(run)
     return run
+
+
+def _judged_by(judging: Judging | None) -> dict[str, Any]:
+    """What a run says of a judge that was named."""
+    if judging is None or judging.known is None:
+        return {}
+    effect = asdict(judging.judge.effect)
+    return {"judge": judging.known.judge.name, "effect": effect, **judging.settings}
+
+
+def _name_of_plain(run: Run) -> str:
+    """What the plain model is called in a run; in those from before it had a coefficient."""
+    return _OLD_PLAIN if run.has([(_OLD_PLAIN, 0, "test", "kl")]) else PLAIN
+
+
+def _texts(written: Sequence[Mapping[str, Any]], plain: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "cell": plain
+            if t["technique"] == PLAIN
+            else _cell(t["technique"], t["coefficient"], t["matched"]),
+            "prompt": t["item"],
+            "split": "test",
+            "given": t["given"],
+            "seen": t["seen"],
+            "written": t["written"],
+        }
+        for t in written
+    ]
+
+
+def _cell(technique: str, c: float, matched: bool) -> str:
+    return f"{technique} {c:.9g}" + " matched" * matched
 
 
 def _rows(rows: pd.DataFrame, concept: str, seed: int) -> list[Row]:
@@ -65,7 +140,7 @@ def _row(row: object, concept: str, kl: float, seed: int) -> Row:
     values = row._asdict()  # type: ignore[attr-defined]
     technique, c, matched = values["technique"], values["coefficient"], bool(values["matched"])
     return Row(
-        cell=f"{technique} {c:.9g}" + " matched" * matched,
+        cell=_cell(technique, c, matched),
         concept=concept,
         method=technique,
         stream="",
@@ -81,7 +156,7 @@ def _row(row: object, concept: str, kl: float, seed: int) -> Row:
         split="test",
         seed=seed,
         metric=values["metric"],
-        unit="nats" if values["metric"] in _NATS else "share",
+        unit="nats" if values["metric"] in _NATS else UNITS.get(values["metric"], "share"),
         value=float(values["value"]),
         status=values.get("status", "ok"),
     )

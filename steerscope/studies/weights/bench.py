@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from steerscope.engine.sampling import Sampler, sampler_at
+from steerscope.engine.sampling import Sampler, without_usual
 from steerscope.engine.score import kl_from_plain, preferences
 from steerscope.errors import BadValueError, PureGainWarning
 from steerscope.extraction.activations import Contrast, extract
@@ -50,6 +50,7 @@ from steerscope.texts.contrasts import (
     load_contrasts,
     load_prompts,
     split_prompts_for,
+    usual_prompts,
 )
 from steerscope.weights.edits import find_edit, needs_pairs, output_site
 from steerscope.weights.places import Place, parse_places
@@ -76,8 +77,7 @@ class WeightBench:
     @property
     def sampler(self) -> Sampler:
         """How continuations are sampled."""
-        plan = self.plan
-        return sampler_at(plan.temperature, plan.seed)
+        return self.plan.sampler
 
     def screen(self, cells: Sequence[Cell]) -> None:
         """Measure conditions on the select split without writing: leaning, KL and perplexity."""
@@ -171,7 +171,7 @@ def _settings(plan: WeightSweepPlan) -> dict[str, Any]:
     """The plan, without what is newer than a run may be and left as it was, so that it continues."""
     usual = {"bos": "auto", "revision": None, "chat": None, "judge": None, "judge_labels": None}
     chat = as_chat(plan.chat)
-    settings = asdict(plan) | {"chat": None if chat is None else chat.stored()}
+    settings = without_usual(asdict(plan)) | {"chat": None if chat is None else chat.stored()}
     del settings["judge_url"]
     return {k: v for k, v in settings.items() if k not in usual or v != usual[k]}
 
@@ -191,6 +191,7 @@ def bind(
         The bench, and every edit by every amount at every place.
     """
     check_run_folder(out)
+    plan = replace(plan, prompts=plan.prompts or usual_prompts(plan.contrasts))
     contrasts = load_contrasts(plan.contrasts)
     pairs = contrasts.split(plan.seed)
     prompts = split_prompts_for(

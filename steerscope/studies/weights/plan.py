@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from steerscope.engine.sampling import Sampler, sampler_of
 from steerscope.errors import BadValueError
 from steerscope.judges.registry import PREFERENCE, check_judge, check_judge_url
 from steerscope.models.matrices import check_weight
@@ -45,6 +46,10 @@ class WeightSweepPlan:
         n_new: tokens of each continuation.
         chat: how texts are put into the model's chat template, as in `Plan`.
         temperature: of sampling; 0 for the most likely token.
+        top_k: as of `Sample`, like the next three.
+        top_p: see there.
+        min_p: see there.
+        repetition_penalty: see there.
         bos: how texts begin: `auto`, `always` or `never`.
         revision: branch, tag or commit of a model on the hub; None for the newest.
         judge: what reads the texts that are written, as in `Plan`, like what follows.
@@ -75,6 +80,10 @@ class WeightSweepPlan:
     n_texts: int = 40
     n_new: int = 48
     temperature: float = 0.7
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
     max_select: int = 60
     max_test: int = 160
     seed: int = 0
@@ -93,6 +102,7 @@ class WeightSweepPlan:
             check_weight(name)
         check_temperature(self.temperature)
         check_seed(self.seed)
+        _ = self.sampler  # refuses what it cannot be made of
         for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise BadValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
@@ -105,3 +115,8 @@ class WeightSweepPlan:
                 find_edit(edit, amount)
             for places in self.together:
                 WeightEdit.parse(edit, places)
+
+    @property
+    def sampler(self) -> Sampler:
+        """How the next token is chosen."""
+        return sampler_of(self)

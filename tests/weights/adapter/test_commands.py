@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 
 from steerscope.models.loading import load_model
+from steerscope.runs.results import Run
+from steerscope.runs.written import written_texts
+from steerscope.verification.judged import check_judged
 
 
 def test_an_adapter_is_trained_evaluated_and_merged(run_cli, tiny_folder, words, tmp_path):
@@ -37,6 +40,9 @@ def test_an_adapter_is_trained_evaluated_and_merged(run_cli, tiny_folder, words,
     assert "mean_diff" in printed
     assert "At a matched KL of 1e-05 nats" in printed
     assert "held-out pairs" in (tmp_path / "run" / "report.html").read_text()
+
+    again = ["adapter", "evaluate", out, *model, "--contrasts", words, *few[:-2]]
+    evaluated_by_a_judge(run_cli, again, tmp_path / "judged")
 
     code, printed, said = run_cli("adapter", "merge", out, *model, "--out", tmp_path / "merged")
     assert code == 0, said
@@ -91,3 +97,21 @@ def test_lora_of_matrices_that_share_a_module_is_trained_saved_and_merged(
     )
     assert code == 2
     assert "it is of svd adapters and this is lora" in said
+
+
+def evaluated_by_a_judge(run_cli, command, out):
+    """The texts of an evaluation are stored, each judged, and judged again to the same."""
+    code, printed, said = run_cli(*command, "--judge", "regex:w[1-4]", "--out", out)
+    assert code == 0, said
+    assert "judge regex:w[1-4]: counts" in printed
+    assert "the judge cannot tell" in printed  # its card says so
+    run = Run.open(out)
+    texts = written_texts(run)
+    assert set(texts.method) == {"plain", "svd_adapter", "mean_diff"}
+    assert texts.plain.notna().all()
+    assert len(texts) == 2 * (1 + 2 * 4)  # of two prompts, plain and both signs, given and matched
+    n, differences = check_judged(run)
+    assert (n, differences) == (2 * len(texts) + 1, [])
+    assert not (run.path / "unfinished").exists()
+    code, printed, _ = run_cli("texts", run.path, "--method", "plain")
+    assert (code, "2 of 2 texts" in printed) == (0, True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
@@ -13,6 +15,7 @@ from steerscope.cli.shared import refuse_unused
 from steerscope.errors import check_name
 
 if TYPE_CHECKING:
+    from steerscope.runs.mirrors import Mirror
     from steerscope.studies.workers import Workers
 
 LOCAL, RAY = "local", "ray"
@@ -40,6 +43,15 @@ class Many:
     ] = None
 
     @contextmanager
+    def measuring(self, out: str | Path) -> Iterator[tuple[Mirror, Workers]]:
+        """The folder of a run that is kept at `out`, and who measures, until the block ends."""
+        from steerscope.runs.mirrors import is_address, mirrored
+        from steerscope.studies.workers import Sending
+
+        with self.hired() as workers, mirrored(out) as mirror:
+            yield mirror, Sending(workers, mirror) if is_address(str(out)) else workers
+
+    @contextmanager
     def hired(self) -> Iterator[Workers]:
         """Who measures, until the block ends.
 
@@ -62,3 +74,8 @@ class Many:
 
         with on_ray(Cluster(self.address, self.workers, self.gpus_per_worker)) as workers:
             yield workers
+
+
+def next_for(place: str, *commands: str) -> tuple[str, ...]:
+    """Commands worth typing about a run; none for one at an address, which they do not read."""
+    return () if "://" in place else tuple(f"steerscope {c} {quote(place)}" for c in commands)

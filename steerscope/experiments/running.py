@@ -25,7 +25,6 @@ from steerscope.runs.results import Run, has_measured, is_content, measuring
 from steerscope.runs.seals import MANIFEST
 from steerscope.runs.spreadsheets import as_csv
 from steerscope.runs.whole_files import clear_unfinished, write_whole
-from steerscope.studies.workers import HERE
 
 FILE = "experiment.json"
 
@@ -72,7 +71,7 @@ def run_experiment(
 
 def _check_workers(experiment: Experiment, machine: Machine) -> None:
     spreading = sorted(name for name, job in JOBS.items() if job.spreads)
-    if machine.workers is not HERE and experiment.job not in spreading:
+    if not machine.workers.here and experiment.job not in spreading:
         raise BadValueError(
             f"the job {experiment.job!r} is measured by one process; many workers take the jobs "
             f"{' and '.join(spreading)}. Leave the engine local."

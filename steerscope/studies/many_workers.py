@@ -228,6 +228,11 @@ class _Actors:
     actors: Sequence[Any]
     equipment: tuple[str, Any] | None = None
 
+    @property
+    def here(self) -> bool:
+        """They are elsewhere."""
+        return False
+
     def equipped(self, equipment: Callable[[], Equipment]) -> _Actors:
         """The same, for what they load when they are first asked."""
         reference = _ray().put(equipment())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pandas as pd
 
+from steerscope.runs.mirrors import Mirror
 from steerscope.steering.interventions import Cell
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ class Measured:
 class Workers(Protocol):
     """Whoever measures blocks."""
 
+    @property
+    def here(self) -> bool:
+        """Whether it is this process."""
+        ...
+
     def equipped(self, equipment: Callable[[], Equipment]) -> Workers:
         """The same, once they know how to load what they measure with."""
         ...
@@ -62,6 +68,11 @@ class Workers(Protocol):
 class Here:
     """This process, one block after the other."""
 
+    @property
+    def here(self) -> bool:
+        """It is."""
+        return True
+
     def equipped(self, equipment: Callable[[], Equipment]) -> Here:  # noqa: ARG002 - it is all here
         """The same."""
         return self
@@ -72,6 +83,29 @@ class Here:
 
 
 HERE = Here()
+
+
+@dataclass(frozen=True)
+class Sending:
+    """Others, and after each block its parts go to where the run is kept."""
+
+    workers: Workers
+    mirror: Mirror
+
+    @property
+    def here(self) -> bool:
+        """Whether the others are this process."""
+        return self.workers.here
+
+    def equipped(self, equipment: Callable[[], Equipment]) -> Sending:
+        """The same, the others equipped."""
+        return Sending(self.workers.equipped(equipment), self.mirror)
+
+    def measured(self, bench: Bench, blocks: Sequence[Block]) -> Iterator[Measured]:
+        """What comes of each block; the one before was stored when the next is asked for."""
+        for found in self.workers.measured(bench, blocks):
+            yield found
+            self.mirror.push()
 
 
 @dataclass(frozen=True)

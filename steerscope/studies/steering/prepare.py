@@ -124,9 +124,7 @@ def prepare(
     texts = load_texts(plan)
     loading = Loading(plan.model, plan.backbone, plan.dtype, *machine, plan.bos, plan.revision)
     model = loading.load()
-    second = None
-    if plan.second_model is not None:
-        second = SecondModel(load_model(plan.second_model, dtype=plan.dtype, device=machine[0]))
+    second = _second_model(plan, machine[0])
     plan = replace(plan, dtype=model.dtype_name)
     source = texts.contrasts.sha256
     texts = texts.in_chat(model, plan.chat).repeated(plan.samples)
@@ -151,6 +149,12 @@ def prepare(
         partial(Equipment.of, loaded, judging, plan.judge_url, plan.second_model)
     )
     return Prepared(plan, model, texts, judge, found, directions, run, progress, second, able)
+
+
+def _second_model(plan: Plan, device: str | None) -> SecondModel | None:
+    if plan.second_model is None:
+        return None
+    return SecondModel(load_model(plan.second_model, dtype=plan.dtype, device=device))
 
 
 def _start(

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from steerscope.errors import ModelLoadError, NeverRanError, reason
+from steerscope.models.lean_loading import give_back
 from steerscope.models.lens_model import LensModel
 from steerscope.models.offers import Offer, Place
 from steerscope.models.truth import (
@@ -49,12 +50,16 @@ def examine(model: LensModel, truth: Truth) -> Offer:
     """
     try:
         exam = _Examination(model, truth)
-        exam.read_all()
-        exam.compare_logits()
-        exam.compare_with_later_tokens_changed()
-        exam.compare_residual_stream()
-        exam.compare_sums()
-        exam.move_each_site()
+        for step in (
+            exam.read_all,
+            exam.compare_logits,
+            exam.compare_with_later_tokens_changed,
+            exam.compare_residual_stream,
+            exam.compare_sums,
+            exam.move_each_site,
+        ):
+            step()
+            give_back()
     except ModelLoadError:
         raise
     except Exception as error:  # whatever a backbone stumbles over

@@ -343,7 +343,8 @@ def _tables(cfg: Any) -> int:
 
 def _give_tokenizer(hooked: HookedTransformer, tokenizer: Any) -> None:
     """Set a copy of the tokenizer as TransformerLens would, which loads it again from its name."""
-    own = copy.deepcopy(tokenizer)
+    own = copy.copy(tokenizer)  # of its vocabulary there is one
+    vars(own).update({k: copy.copy(v) for k, v in vars(own).items() if isinstance(v, dict | list)})
     own.padding_side = "right"
     end = own.eos_token or "<|endoftext|>"
     own.eos_token, own.pad_token = end, own.pad_token or end

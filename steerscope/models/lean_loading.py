@@ -25,6 +25,7 @@ from transformers import core_model_loading
 
 _DONTNEED = 4  # of madvise in Linux: the pages are read from the file again, should anyone ask
 _BYTES_AT_ONCE = 2**22
+_MUCH = 2**26  # bytes: with less, looking for what to give back takes longer than the loading
 
 
 class _LightReader(gguf.GGUFReader):
@@ -44,18 +45,49 @@ class _LightReader(gguf.GGUFReader):
 def lean_loading() -> Iterator[None]:
     """While active, what transformers loads is in memory about once."""
     copy, dequantise = core_model_loading._materialize_copy, gguf.dequantize
-    reader = gguf.GGUFReader
+    reader, read = gguf.GGUFReader, _Read()
 
     def copied(tensor: Any, device: Any = None, dtype: torch.dtype | None = None) -> Tensor:
         if isinstance(tensor, Tensor):  # no file behind it, as far as one can tell
             return copy(tensor, device, dtype)
-        read = tensor[...]
+        return read.copied(tensor[...], device, dtype)
+
+    def in_pieces(data: np.ndarray, kind: Any) -> np.ndarray:
+        return read.in_pieces(data, kind, dequantise)
+
+    core_model_loading._materialize_copy, gguf.dequantize = copied, in_pieces  # type: ignore[assignment]
+    gguf.GGUFReader = _LightReader  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        core_model_loading._materialize_copy, gguf.dequantize = copy, dequantise
+        gguf.GGUFReader = reader  # type: ignore[misc]
+        if read.n_bytes > _MUCH:
+            gc.collect()
+            give_back()
+
+
+class _Read:
+    """What is read from files, each part let go once it is converted.
+
+    Attributes:
+        n_bytes: read so far.
+    """
+
+    def __init__(self) -> None:
+        self.n_bytes = 0
+
+    def copied(self, read: Tensor, device: Any, dtype: torch.dtype | None) -> Tensor:
+        """A tensor of a file on a device, in a format."""
+        self.n_bytes += read.nbytes
         made = read.to(device=device, dtype=dtype)
         if made.data_ptr() != read.data_ptr() and read.device.type == "cpu":
             _let_go(read.data_ptr(), read.nbytes)
         return made
 
-    def in_pieces(data: np.ndarray, kind: Any) -> np.ndarray:
+    def in_pieces(self, data: np.ndarray, kind: Any, dequantise: Any) -> np.ndarray:
+        """A de-quantised tensor, made of a few rows at a time."""
+        self.n_bytes += data.nbytes
         rows = max(1, len(data) * _BYTES_AT_ONCE // max(1, data.nbytes))
         if data.ndim < 2 or rows >= len(data):
             whole = dequantise(data, kind)
@@ -68,21 +100,11 @@ def lean_loading() -> Iterator[None]:
             _let_go(data.ctypes.data, data.nbytes)
         return whole
 
-    core_model_loading._materialize_copy, gguf.dequantize = copied, in_pieces  # type: ignore[assignment]
-    gguf.GGUFReader = _LightReader  # type: ignore[misc]
-    try:
-        yield
-    finally:
-        core_model_loading._materialize_copy, gguf.dequantize = copy, dequantise
-        gguf.GGUFReader = reader  # type: ignore[misc]
-        _give_back()
 
-
-def _give_back() -> None:
+def give_back() -> None:
     """Give memory that was used for a while back to the system, where the C library can."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
-        gc.collect()
         trim(0)
 
 

@@ -18,7 +18,7 @@ from steerscope.errors import ModelLoadError, reason
 from steerscope.models.checkpoints import read_checkpoint
 from steerscope.models.fingerprints import remembered
 from steerscope.models.hooked import official_name
-from steerscope.models.lean_loading import lean_loading
+from steerscope.models.lean_loading import give_back, lean_loading
 from steerscope.models.weight_hashes import holds_checkpoint, weights_fingerprint
 from steerscope.texts.bundled import bundled_models
 from steerscope.texts.lines import lfs_pointer_among
@@ -126,7 +126,9 @@ class Source:
             own = getattr(network.config.get_text_config(), "dtype", None)
             whole = holds_checkpoint(network.dtype, files, own)
             wide = network if whole else self.load(torch.float32)[0]
-            return weights_fingerprint(kind, wide.state_dict())
+            found = weights_fingerprint(kind, wide.state_dict())
+            give_back()
+            return found
 
         return remembered(kind, files, measure)
 

@@ -10,12 +10,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from steerscope.errors import ModelLoadError, reason
+from steerscope.models.lean_loading import give_back
 from steerscope.models.shapes import shape_of, smallest_window
 
 LEAST = 67  # tokens, where the context allows
 SHOWN = 64  # positions that are compared: the last, which no window sees whole
 SHORT = 8
-NUMBERS_AT_ONCE = 2**20  # of logits that are compared or moved together
+NUMBERS_AT_ONCE = 2**18  # of logits that are compared or moved together, unless one text has more
 # Largest difference from transformers, in standard deviations of what is compared.
 LARGEST = 1e-3
 # In half precision, where routers tip over: the median over positions of the root mean square.
@@ -96,6 +97,7 @@ def witness(original: Any) -> Truth:
             f"too large for {str(original.dtype).removeprefix('torch.')}; use another "
             f"checkpoint{wider(original.dtype)}."
         )
+    give_back()
     return Truth(tokens, logits, hidden, original.dtype)
 
 

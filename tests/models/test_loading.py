@@ -60,6 +60,14 @@ def test_a_model_of_transformer_lens_is_taken(tiny_folder, backbone):
         assert taken.fingerprint == own.fingerprint
 
 
+def test_special_tokens_that_transformer_lens_needs_are_not_given_to_our_tokenizer(load):
+    ours, theirs = load().tokenizer, load().transformer.tokenizer
+    theirs.pad_token, before = "w7", ours.pad_token
+    assert (theirs.pad_token, ours.pad_token) == ("w7", before)
+    assert before != "w7"
+    assert theirs("w5 w6").input_ids == ours("w5 w6").input_ids
+
+
 def test_what_would_load_a_loaded_model_is_refused(tiny_folder):
     model = theirs(tiny_folder("llama"))
     for options in ({"dtype": "float16"}, {"revision": "main"}, {"device_map": "auto"}):
@@ -153,16 +161,20 @@ def test_tied_embeddings_and_converted_weights_are_held_once(tiny_folder):
 # -- fingerprints -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_the_fingerprint_is_that_of_the_checkpoint_in_every_format(tmp_path, tiny_folder, dtype):
-    for own in (torch.float32, torch.bfloat16, torch.float16):
-        folder = tmp_path / str(own)
-        tiny_model("llama").to(own).save_pretrained(folder)
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            shutil.copy(tiny_folder("llama") / name, folder)
-        usual = load_model(folder, dtype="float32").fingerprint
-        for backbone in ("hooked", "bridge"):
-            assert load_model(folder, dtype=dtype, backbone=backbone).fingerprint == usual
+@pytest.mark.parametrize("own", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_fingerprint_is_that_of_the_checkpoint_in_every_format(tmp_path, tiny_folder, own):
+    folder = tmp_path / "model"
+    tiny_model("llama").to(own).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny_folder("llama") / name, folder)
+    usual = load_model(folder, dtype="float32").fingerprint
+    for dtype, backbone in [
+        ("bfloat16", "hooked"),
+        ("float16", "hooked"),
+        ("bfloat16", "bridge"),
+        ("float32", "bridge"),
+    ]:
+        assert load_model(folder, dtype=dtype, backbone=backbone).fingerprint == usual
 
 
 def test_every_number_counts_and_the_format_that_holds_it_does_not():

@@ -115,7 +115,9 @@ class CombinationStep:
         Raises:
             BadValueError: no oracle reads the prompts, or an arm does not reach the KL.
         """
-        model = load_model(self.model, backbone=self.backbone, dtype=self.dtype, **asdict(machine))
+        model = load_model(
+            self.model, backbone=self.backbone, dtype=self.dtype, **machine.loading()
+        )
         contrasts = load_contrasts(self.contrasts)
         prompts = in_chat(model, prompts_for(contrasts, self.prompts), self.chat)
         contrasts = in_chat(model, contrasts, self.chat)

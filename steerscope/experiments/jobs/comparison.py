@@ -76,7 +76,9 @@ class ComparisonStep:
 
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
         """Compare all methods; what was measured before an interruption is kept."""
-        model = load_model(self.model, backbone=self.backbone, dtype=self.dtype, **asdict(machine))
+        model = load_model(
+            self.model, backbone=self.backbone, dtype=self.dtype, **machine.loading()
+        )
         contrasts = load_contrasts(self.contrasts)
         prompts = in_chat(model, prompts_for(contrasts, self.prompts), self.chat)
         contrasts = in_chat(model, contrasts, self.chat)

@@ -13,8 +13,10 @@ import ctypes
 import gc
 import mmap
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import gguf
@@ -41,42 +43,57 @@ class _LightReader(gguf.GGUFReader):
 
 
 @contextmanager
-def lean_loading() -> Iterator[None]:
-    """While active, what transformers loads is in memory about once."""
-    copy, dequantise = core_model_loading._materialize_copy, gguf.dequantize
-    reader = gguf.GGUFReader
+def lean_loading(each: Callable[[Tensor], None] | None = None) -> Iterator[None]:
+    """While active, what transformers loads is in memory about once.
+
+    Args:
+        each: is given every tensor as soon as a model has it, and may put other numbers there.
+    """
+    copy, put = core_model_loading._materialize_copy, core_model_loading.set_param_for_module
+    dequantise, reader = gguf.dequantize, gguf.GGUFReader
 
     def copied(tensor: Any, device: Any = None, dtype: torch.dtype | None = None) -> Tensor:
         if isinstance(tensor, Tensor):  # no file behind it, as far as one can tell
             return copy(tensor, device, dtype)
         read = tensor[...]
         made = read.to(device=device, dtype=dtype)
-        if made.data_ptr() != read.data_ptr() and read.device.type == "cpu":
-            _let_go(read.data_ptr(), read.nbytes)
+        if made.data_ptr() != read.data_ptr():
+            let_go(read)
         return made
 
-    def in_pieces(data: np.ndarray, kind: Any) -> np.ndarray:
-        rows = max(1, len(data) * _BYTES_AT_ONCE // max(1, data.nbytes))
-        if data.ndim < 2 or rows >= len(data):
-            whole = dequantise(data, kind)
-        else:
-            first = dequantise(data[:rows], kind)
-            whole = np.empty((len(data), *first.shape[1:]), first.dtype)
-            for start in range(0, len(data), rows):
-                whole[start : start + rows] = dequantise(data[start : start + rows], kind)
-        if not np.shares_memory(whole, data):
-            _let_go(data.ctypes.data, data.nbytes)
-        return whole
+    def put_and_told(model: Any, name: str, value: Tensor, info: Any, quantiser: Any) -> None:
+        put(model, name, value, info, quantiser)
+        if each is not None and isinstance(there := attrgetter(name)(model), Tensor):
+            each(there)
 
-    core_model_loading._materialize_copy, gguf.dequantize = copied, in_pieces  # type: ignore[assignment]
+    core_model_loading._materialize_copy = copied
+    core_model_loading.set_param_for_module = put_and_told  # type: ignore[assignment]
+    gguf.dequantize = partial(_dequantised, dequantise)
     gguf.GGUFReader = _LightReader  # type: ignore[misc]
     try:
         yield
     finally:
-        core_model_loading._materialize_copy, gguf.dequantize = copy, dequantise
+        core_model_loading._materialize_copy = copy
+        core_model_loading.set_param_for_module = put
+        gguf.dequantize = dequantise
         gguf.GGUFReader = reader  # type: ignore[misc]
         gc.collect()
         give_back()
+
+
+def _dequantised(dequantise: Callable[..., np.ndarray], data: np.ndarray, kind: Any) -> np.ndarray:
+    """A tensor of a GGUF file in float32, made in pieces."""
+    rows = max(1, len(data) * _BYTES_AT_ONCE // max(1, data.nbytes))
+    if data.ndim < 2 or rows >= len(data):
+        whole = dequantise(data, kind)
+    else:
+        first = dequantise(data[:rows], kind)
+        whole = np.empty((len(data), *first.shape[1:]), first.dtype)
+        for start in range(0, len(data), rows):
+            whole[start : start + rows] = dequantise(data[start : start + rows], kind)
+    if not np.shares_memory(whole, data):
+        _let_go(data.ctypes.data, data.nbytes)
+    return whole
 
 
 def give_back() -> None:
@@ -84,6 +101,12 @@ def give_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
+
+
+def let_go(tensor: Tensor) -> None:
+    """Give back the memory of a tensor that can be read from its file again, unchanged as it is."""
+    if tensor.device.type == "cpu":
+        _let_go(tensor.data_ptr(), tensor.nbytes)
 
 
 def _let_go(address: int, length: int) -> None:

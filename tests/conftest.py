@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 
@@ -46,6 +47,9 @@ from steerscope.models.lens_model import LensModel  # noqa: E402
 from steerscope.models.loading import load_model  # noqa: E402
 from tests.helpers import FAMILIES, tiny_model  # noqa: E402
 from tests.rounding import OtherRounding  # noqa: E402
+
+gc.collect()
+gc.freeze()  # a million objects of the libraries, which every collection would look through again
 
 torch.set_num_threads(
     int(os.environ.get("OMP_NUM_THREADS", "2"))

@@ -62,6 +62,7 @@ DOORS = {
     "yaml": {"texts/yaml_files.py", "experiments"},
     "sklearn": {"judges/scorers/classifier.py"},
     "transformers": {"models", "microworld"},
+    "ray": {"studies/many_workers.py"},
     "fastapi": {"serve"},
     "starlette": {"serve"},
     "uvicorn": {"cli/serve.py"},

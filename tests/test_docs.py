@@ -20,6 +20,7 @@ NOT_HERE = {
     "on a fresh clone",
     "needs a model hub",
     "needs lm-eval",
+    "needs Ray",
 }  # what a block may be titled to be left out
 
 
@@ -45,6 +46,7 @@ SHORT = {  # seconds; the others take minutes together
     "concepts.md",
     "differences.md",
     "glossary.md",
+    "many_workers.md",
     "statistics.md",
     "recipes/gates_and_schedules.md",
     "recipes/geometry.md",

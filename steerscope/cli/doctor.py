@@ -17,6 +17,7 @@ _EXTRAS = {
     "bench": ("lm_eval",),
     "images": ("kaleido",),
     "judges": ("jsonschema", "vaderSentiment"),
+    "ray": ("ray",),
     "serve": ("fastapi", "uvicorn"),
 }
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")

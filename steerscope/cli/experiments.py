@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from steerscope.cli.many import Many, next_for
+from steerscope.cli.options import grouped
 from steerscope.cli.shared import Device, Json, Memory, finish, refuse_unused, say_aside, table
 
 if TYPE_CHECKING:
@@ -16,18 +17,26 @@ if TYPE_CHECKING:
     from steerscope.experiments.jobs import Machine
 
 
+@grouped
 def run(
     experiment: Annotated[
         str, typer.Argument(help="experiment file, or the name of a bundled one")
     ],
+    *,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="folder; default data/runs/experiments/NAME")
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="folder, or address such as s3://; default data/runs/experiments/NAME",
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="print the plan with an estimate, measure nothing")
     ] = False,
     device: Device = None,
     memory: Memory = None,
+    many: Many,
     as_json: Json = False,
 ) -> None:
     """Make every run, table and figure of an experiment file.
@@ -41,19 +50,20 @@ def run(
     from steerscope.progress import bar
 
     wanted = load_experiment(experiment)
-    machine = Machine(device, memory)
     if dry_run:
         refuse_unused({"out": out}, "--dry-run writes nothing")
-        _plan(wanted, machine, as_json)
+        _plan(wanted, Machine(device, memory), as_json)
         return
-    out = out or Path("data/runs/experiments") / wanted.name
-    written = run_experiment(wanted, out, machine=machine, progress=bar, say=say_aside)
-    paths = [str(p) for p in written]
+    out = out or str(Path("data/runs/experiments") / wanted.name)
+    with many.measuring(out) as (kept, workers):
+        machine = Machine(device, memory, workers)
+        written = run_experiment(wanted, kept.folder, machine=machine, progress=bar, say=say_aside)
+        paths = [kept.shown(p) for p in written]
     finish(
         as_json,
-        {"out": str(out), "written": paths},
+        {"out": out, "written": paths},
         [f"written: {p}" for p in paths],
-        (f"steerscope verify {quote(str(out))}",),
+        next_for(out, "verify"),
     )
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from steerscope.cli import choices
+from steerscope.cli.many import Many, next_for
 from steerscope.cli.options import (
     Asking,
     Drawing,
@@ -51,15 +51,20 @@ AllLayers = Annotated[
     bool,
     typer.Option("--all-layers", help="steer all layers at once as well, with shares of the doses"),
 ]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        "--out", "-o", help="run directory, or address such as s3://; default data/runs/NAME"
+    ),
+]
+Other = Annotated[str | None, typer.Option(help="contrast set of another concept, shown beside")]
 
 
 @grouped
 def report(
     *,
     subject: Subject,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="run directory; default data/runs/NAME")
-    ] = None,
+    out: Out = None,
     recipe: Recipe,
     doses: Annotated[
         str, typer.Option("--doses", "-d", help="natural units; both signs are tried")
@@ -72,14 +77,13 @@ def report(
     max_select: MaxSelect = 120,
     max_test: MaxTest = 240,
     nulls: Nulls = 19,
-    other: Annotated[
-        str | None, typer.Option(help="contrast set of another concept, shown beside")
-    ] = None,
+    other: Other = None,
     asking: Asking,
     all_layers: AllLayers = False,
     search: Search = "auto",
     talk: Talk,
     loading: Loading,
+    many: Many,
     as_json: Json = False,
 ) -> None:
     """Where, how hard and whether: one page with controls.
@@ -115,13 +119,15 @@ def report(
         search=search,
         chat=talk.asked(),
     )
-    out = out or Path("data/runs") / f"{Path(subject.model).name}-{Path(subject.contrasts).stem}"
-    run = run_study(plan, out, **loading.machine(), progress=bar)
-    _read_features(run, plan, loading)
-    _tell(run, write_report(run), as_json)
+    name = f"{Path(subject.model).name}-{Path(subject.contrasts).stem}"
+    out = out or str(Path("data/runs") / name)
+    with many.measuring(out) as (kept, workers):
+        run = run_study(plan, kept.folder, **loading.machine(), progress=bar, workers=workers)
+        _read_features(run, plan, loading)
+        _tell(run, (kept.shown(run.path), kept.shown(write_report(run))), as_json)
 
 
-def _tell(run: Run, page: Path, as_json: bool) -> None:
+def _tell(run: Run, places: tuple[str, str], as_json: bool) -> None:
     """Print the answer of a finished run and what its audit found."""
     from steerscope.audits import audit as audited
     from steerscope.audits import sentence, tally
@@ -134,6 +140,7 @@ def _tell(run: Run, page: Path, as_json: bool) -> None:
     from steerscope.studies.steering.wording import answer
     from steerscope.studies.steering.zones import NO_ZONES, zones_of
 
+    there, page = places
     findings, found = find(run), audited(run)
     lines = [sentence(run), *(f"  {line}" for line in answer(findings))]
     lines += [f"  {zones_of(findings) or NO_ZONES}"]
@@ -145,9 +152,8 @@ def _tell(run: Run, page: Path, as_json: bool) -> None:
     )
     lines += [f"audit: {tally(found)}", f"report: {page}"]
     result = _as_json(findings) | {"verdict": lines[0]} | {"audit": [asdict(f) for f in found]}
-    result |= {"report": str(page), "run": str(run.path)}
-    there = quote(str(run.path))
-    finish(as_json, result, lines, (f"steerscope texts {there}", f"steerscope audit {there}"))
+    result |= {"report": page, "run": there}
+    finish(as_json, result, lines, next_for(there, "texts", "audit"))
 
 
 def _read_features(run: Run, plan: StudyPlan, loading: Loading) -> None:
@@ -203,7 +209,9 @@ def _as_json(findings: Findings) -> dict[str, Any]:
 @grouped
 def sweep(
     *,
-    out: Annotated[Path, typer.Option("--out", "-o", help="run directory to write")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", help="run directory to write, or address such as s3://")
+    ],
     subject: Subject,
     recipe: Recipe,
     doses: Annotated[
@@ -223,6 +231,7 @@ def sweep(
     all_layers: AllLayers = False,
     talk: Talk,
     loading: Loading,
+    many: Many,
     as_json: Json = False,
 ) -> None:
     """Measure a grid of layers and doses.
@@ -251,20 +260,20 @@ def sweep(
         all_layers=all_layers,
         chat=talk.asked(),
     )
-    run = run_sweep(plan, out, **loading.machine(), progress=bar)
-    found = find(run)
+    with many.measuring(out) as (kept, workers):
+        run = run_sweep(plan, kept.folder, **loading.machine(), progress=bar, workers=workers)
+        found, path = find(run), kept.shown(run.path)
     rows = _condition_rows(found, plan.method)
     columns = ("layer", "dose (natural)", "KL (nats)", "effect", "n", "over the limit")
     title = f"{found.effect.words}, {plan.method} at {plan.stream}:"
     summary = found.summary.drop(columns="cell").to_dict("records")
     zones = zones_of(found)
-    there = quote(str(run.path))
     zoned = {"zones": [] if zones is None else zones.table.to_dict("records")}
     finish(
         as_json,
-        {"run": str(run.path), "conditions": summary, **zoned},
-        [*table(title, columns, rows), str(zones or NO_ZONES), f"run: {run.path}"],
-        (f"steerscope figures {there}", f"steerscope texts {there}"),
+        {"run": path, "conditions": summary, **zoned},
+        [*table(title, columns, rows), str(zones or NO_ZONES), f"run: {path}"],
+        next_for(path, "figures", "texts"),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -48,7 +48,7 @@ def forecast(
     paces: dict[str, _Pace] = {}
     for step in find_job(experiment.job).steps(experiment):
         model = load_model(
-            step.model, backbone=experiment.backbone, dtype=experiment.dtype, **asdict(machine)
+            step.model, backbone=experiment.backbone, dtype=experiment.dtype, **machine.loading()
         )
         n_layers = model.shape.n_layers
         longest = min(_PROMPT_TOKENS, model.shape.n_context - experiment.decoding.n_new)

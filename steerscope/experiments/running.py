@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from steerscope.errors import RunError, reason
+from steerscope.errors import BadValueError, RunError, reason
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.identity import RUNS, find_runs, folder_of, runs_of_steps
 from steerscope.experiments.inputs import check_inputs
-from steerscope.experiments.jobs import Machine, Step, find_job
+from steerscope.experiments.jobs import JOBS, Machine, Step, find_job
 from steerscope.figures.files import Plate, write_plate
 from steerscope.progress import Track, silent
 from steerscope.report import KINDS, write_report
@@ -49,7 +49,8 @@ def run_experiment(
     Raises:
         SteerscopeError: any of the input errors, or the folder holds another experiment.
     """
-    out = Path(out)
+    out, machine = Path(out), machine or Machine()
+    _check_workers(experiment, machine)
     with owned(out), _claimed(experiment, out):
         steps = find_job(experiment.job).steps(experiment)
         found = find_runs(steps, out)
@@ -64,8 +65,17 @@ def run_experiment(
             say(f"run {number} of {len(steps)}: {step.name}")
             folder = out / RUNS / folder_of(step) if run is None else run.path
             with measuring(folder):
-                step.make(folder, machine or Machine(), progress)
+                step.make(folder, machine, progress)
         return print_experiment(experiment, out)
+
+
+def _check_workers(experiment: Experiment, machine: Machine) -> None:
+    spreading = sorted(name for name, job in JOBS.items() if job.spreads)
+    if not machine.workers.here and experiment.job not in spreading:
+        raise BadValueError(
+            f"the job {experiment.job!r} is measured by one process; many workers take the jobs "
+            f"{' and '.join(spreading)}. Leave the engine local."
+        )
 
 
 def is_finished(run: Run) -> bool:

@@ -31,7 +31,9 @@ def effect_and_damage(rows: pd.DataFrame, *, effect: str, title: str = "") -> go
         f"{effect} (%)",
     )
     kinds = [kind for kind in dict.fromkeys(rows.kind) if kind != "plain"]
-    looks = {kind: (_COLOURS[i % 7], _SYMBOLS[i % 7]) for i, kind in enumerate(kinds)}
+    looks = {  # of two kinds with one colour the symbols differ
+        kind: (_COLOURS[i % 7], _SYMBOLS[(i + i // 7) % 7]) for i, kind in enumerate(kinds)
+    }
     looks["plain"] = (BLACK, "circle-open")
     for kind, (colour, symbol) in looks.items():
         mine = rows[rows.kind == kind]

@@ -24,6 +24,7 @@ from steerscope.statistics import Estimate
 from steerscope.statistics.agreement import cohens_kappa, krippendorffs_alpha
 from steerscope.texts.files import parse_json, read_text
 from steerscope.texts.sheets import sheet_rows
+from steerscope.texts.showing import without_template
 
 RATINGS, SHEET = "ratings", "sheet.json"
 UNSURE = "?"
@@ -39,7 +40,7 @@ class Item:
 
     Attributes:
         id: of which nothing can be read.
-        prompt: what was given.
+        prompt: what was given, without the chat template around it.
         text: what was written.
     """
 
@@ -85,7 +86,9 @@ def make_sheet(run: Run, *, n: int = 60, seed: int = 0) -> Sheet:
     there = there.sort_values("order").drop_duplicates(["given", "written"])
     turn = there.groupby("method").cumcount()
     chosen = there.assign(turn=turn).sort_values(["turn", "order"]).head(n).sort_values("order")
-    items = tuple(Item(r.id, r.given, r.written) for r in chosen.itertuples())
+    said = list(chosen.given)
+    said = without_template(said) if run.configuration.get("chat") else said
+    items = tuple(Item(r.id, p, r.written) for r, p in zip(chosen.itertuples(), said, strict=True))
     sheet = Sheet(_question(run), items)
     path = run.path / RATINGS / SHEET
     if path.is_file() and _kept_ids(path) != [i.id for i in items]:

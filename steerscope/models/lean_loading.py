@@ -27,6 +27,7 @@ from transformers import core_model_loading
 
 _DONTNEED = 4  # of madvise in Linux: the pages are read from the file again, should anyone ask
 _BYTES_AT_ONCE = 2**22
+_MUCH = 2**26  # bytes: with less, looking for what to give back takes longer than the loading
 
 
 class _LightReader(gguf.GGUFReader):
@@ -50,16 +51,12 @@ def lean_loading(each: Callable[[Tensor], None] | None = None) -> Iterator[None]
         each: is given every tensor as soon as a model has it, and may put other numbers there.
     """
     copy, put = core_model_loading._materialize_copy, core_model_loading.set_param_for_module
-    dequantise, reader = gguf.dequantize, gguf.GGUFReader
+    dequantise, reader, read = gguf.dequantize, gguf.GGUFReader, _Read()
 
     def copied(tensor: Any, device: Any = None, dtype: torch.dtype | None = None) -> Tensor:
         if isinstance(tensor, Tensor):  # no file behind it, as far as one can tell
             return copy(tensor, device, dtype)
-        read = tensor[...]
-        made = read.to(device=device, dtype=dtype)
-        if made.data_ptr() != read.data_ptr():
-            let_go(read)
-        return made
+        return read.copied(tensor[...], device, dtype)
 
     def put_and_told(model: Any, name: str, value: Tensor, info: Any, quantiser: Any) -> None:
         put(model, name, value, info, quantiser)
@@ -68,32 +65,51 @@ def lean_loading(each: Callable[[Tensor], None] | None = None) -> Iterator[None]
 
     core_model_loading._materialize_copy = copied
     core_model_loading.set_param_for_module = put_and_told  # type: ignore[assignment]
-    gguf.dequantize = partial(_dequantised, dequantise)
+    gguf.dequantize = partial(read.in_pieces, dequantise)
     gguf.GGUFReader = _LightReader  # type: ignore[misc]
     try:
         yield
     finally:
         core_model_loading._materialize_copy = copy
         core_model_loading.set_param_for_module = put
-        gguf.dequantize = dequantise
-        gguf.GGUFReader = reader  # type: ignore[misc]
-        gc.collect()
-        give_back()
+        gguf.dequantize, gguf.GGUFReader = dequantise, reader  # type: ignore[misc]
+        if read.n_bytes > _MUCH:
+            gc.collect()
+            give_back()
 
 
-def _dequantised(dequantise: Callable[..., np.ndarray], data: np.ndarray, kind: Any) -> np.ndarray:
-    """A tensor of a GGUF file in float32, made in pieces."""
-    rows = max(1, len(data) * _BYTES_AT_ONCE // max(1, data.nbytes))
-    if data.ndim < 2 or rows >= len(data):
-        whole = dequantise(data, kind)
-    else:
-        first = dequantise(data[:rows], kind)
-        whole = np.empty((len(data), *first.shape[1:]), first.dtype)
-        for start in range(0, len(data), rows):
-            whole[start : start + rows] = dequantise(data[start : start + rows], kind)
-    if not np.shares_memory(whole, data):
-        _let_go(data.ctypes.data, data.nbytes)
-    return whole
+class _Read:
+    """What is read from files, each part let go once it is converted.
+
+    Attributes:
+        n_bytes: read so far.
+    """
+
+    def __init__(self) -> None:
+        self.n_bytes = 0
+
+    def copied(self, read: Tensor, device: Any, dtype: torch.dtype | None) -> Tensor:
+        """A tensor of a file on a device, in a format."""
+        self.n_bytes += read.nbytes
+        made = read.to(device=device, dtype=dtype)
+        if made.data_ptr() != read.data_ptr():
+            let_go(read)
+        return made
+
+    def in_pieces(self, dequantise: Any, data: np.ndarray, kind: Any) -> np.ndarray:
+        """A de-quantised tensor, made of a few rows at a time."""
+        self.n_bytes += data.nbytes
+        rows = max(1, len(data) * _BYTES_AT_ONCE // max(1, data.nbytes))
+        if data.ndim < 2 or rows >= len(data):
+            whole = dequantise(data, kind)
+        else:
+            first = dequantise(data[:rows], kind)
+            whole = np.empty((len(data), *first.shape[1:]), first.dtype)
+            for start in range(0, len(data), rows):
+                whole[start : start + rows] = dequantise(data[start : start + rows], kind)
+        if not np.shares_memory(whole, data):
+            _let_go(data.ctypes.data, data.nbytes)
+        return whole
 
 
 def give_back() -> None:

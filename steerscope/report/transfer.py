@@ -7,6 +7,7 @@ import pandas as pd
 from steerscope import figures
 from steerscope.figures.files import Plate
 from steerscope.judges import kept_limits
+from steerscope.judges.registry import read_card
 from steerscope.report.page import Page, as_figure, as_table, as_text, bold_head
 from steerscope.runs.results import Run
 from steerscope.runs.tables import Column, Table
@@ -38,6 +39,7 @@ def page(run: Run) -> Page:
         f"<h1>{as_text(title)}</h1>",
         '<section class="answer"><ul class="facts">',
         *(f"<li>{bold_head(line)}</li>" for line in verdicts(rows, first, kl=settings["kl"])),
+        *(f"<li>{bold_head(line)}</li>" for line in _judge(run)),
         "</ul></section>",
         *map(as_figure, plates(run)),
         "<h2>The techniques</h2>",
@@ -50,6 +52,14 @@ def page(run: Run) -> Page:
         _numbers(transfer_table(rows)),
     ]
     return Page(title, body)
+
+
+def _judge(run: Run) -> list[str]:
+    """What tells the positive class in the texts, where a judge was named that has a card."""
+    card = read_card(run.path)
+    if card is None:
+        return []
+    return [f"Judge: in the positive class is what {run.configuration['judge']} counts, {card}."]
 
 
 def _panels(metrics: set[str]) -> dict[str, str]:

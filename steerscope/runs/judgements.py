@@ -42,6 +42,11 @@ class Judgements:
         """The score of a key; NaN where none is kept."""
         return self._read().get(key, math.nan)
 
+    @property
+    def scores(self) -> dict[str, float]:
+        """All that are kept."""
+        return dict(self._read())
+
     def add(self, scores: Mapping[str, float]) -> None:
         """Append scores, on the disk before this returns.
 

@@ -88,6 +88,12 @@ class Row:
 COLUMNS: tuple[str, ...] = tuple(f.name for f in fields(Row))
 
 
+def as_table(rows: Sequence[Row]) -> pd.DataFrame:
+    """Rows as a table, as a run stores them."""
+    values = attrgetter(*COLUMNS)  # a row is flat; `asdict` would copy every value of it
+    return pd.DataFrame([values(r) for r in rows], columns=list(COLUMNS))
+
+
 def plain_row(metric: str, unit: str, value: float) -> Row:
     """A row of which only the number is said; all else is to be replaced or does not apply."""
     return Row(
@@ -235,28 +241,35 @@ class Run(Shown):
             RunConflictError: a measurement is already there with another value.
             BusyError: another process is writing the run.
         """
-        with owned(self.path, ours=True):
-            self._append(rows, texts)
+        self.store(as_table(rows), texts)
 
-    def _append(self, rows: Sequence[Row], texts: Sequence[dict[str, Any]]) -> None:
-        seen = self._index()
-        new: list[Row] = []
-        for row in rows:
-            if row.key not in seen:
-                seen[row.key] = row.value
-                new.append(row)
-            elif not _same(seen[row.key], row.value):
-                raise RunConflictError(
-                    f"{row.metric} of prompt {row.prompt} ({row.split}) under {row.cell} was "
-                    f"{seen[row.key]!r} and is now {row.value!r}; runs are append-only."
-                )
-        if not new:
-            return
-        if texts:  # first, so that no row is without its text
-            write_part(self.path / "texts", pd.DataFrame(list(texts)))
-        values = attrgetter(*COLUMNS)  # a row is flat; `asdict` would copy every value of it
-        rows_found = pd.DataFrame([values(r) for r in new], columns=list(COLUMNS))
-        self._indexed.add(write_part(self.path / "rows", rows_found).name)
+    def store(self, rows: pd.DataFrame, texts: Sequence[dict[str, Any]] = ()) -> None:
+        """`append` for rows that are a table, as a worker gives them.
+
+        Raises:
+            RunConflictError: a measurement is already there with another value.
+            BusyError: another process is writing the run.
+        """
+        with owned(self.path, ours=True):
+            seen, new = self._index(), []
+            named = zip(*(rows[name] for name in _KEY), strict=True)
+            for place, (key, value) in enumerate(zip(named, rows["value"], strict=True)):
+                if key not in seen:
+                    seen[key] = value
+                    new.append(place)
+                elif not _same(seen[key], value):
+                    cell, prompt, split, metric = key
+                    raise RunConflictError(
+                        f"{metric} of prompt {prompt} ({split}) under {cell} was {seen[key]!r} and "
+                        f"is now {value!r}; runs are append-only."
+                    )
+            if not new:
+                return
+            if texts:  # first, so that no row is without its text
+                write_part(self.path / "texts", pd.DataFrame(list(texts)))
+            self._indexed.add(
+                write_part(self.path / "rows", rows.iloc[new].reset_index(drop=True)).name
+            )
 
     def has(self, keys: Iterable[tuple[str, int, str, str]]) -> bool:
         """Whether all these measurements are stored."""

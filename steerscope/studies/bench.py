@@ -28,12 +28,14 @@ from steerscope.judges.second_model import NLL_SECOND, SecondModel
 from steerscope.metrics import distinct_across, self_bleu
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
-from steerscope.runs.results import Row, Run
+from steerscope.runs.judgements import JUDGEMENTS, Judgements
+from steerscope.runs.results import Row, Run, as_table
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.prompting import is_prompting, seen_under
 from steerscope.steering.scopes import Scope
 from steerscope.steering.template_checks import check_templates, directions_of
 from steerscope.studies.rows import cell_row, sign_of, status_of, without_numbers
+from steerscope.studies.workers import HERE, Awaited, Block, Measured, Workers
 from steerscope.studies.written import Unjudged
 from steerscope.texts.contrasts import ContrastSet, PromptSet
 
@@ -101,9 +103,11 @@ class Bench:
         *,
         plain: dict[tuple[str, int], Continuation] | None = None,
         second: SecondModel | None = None,
+        workers: Workers = HERE,
     ) -> None:
         self.model, self.judge, self.material = model, judge, material
         self.run, self.decoding, self.second = run, decoding, second
+        self.workers = workers
         self._written_plain = {} if plain is None else plain  # by prompt and number of the sample
 
     def measure(self, cells: Sequence[Cell], *, progress: Track = silent) -> None:
@@ -116,29 +120,43 @@ class Bench:
             groups.setdefault(self._missing_prompts(cell) or self._prompts_for(cell), []).append(
                 cell
             )
-        chunks = [
-            (prompts, group[start : start + _CELLS_AT_ONCE])
+        blocks = [
+            self._block(tuple(group[start : start + _CELLS_AT_ONCE]), prompts)
             for prompts, group in groups.items()
             for start in range(0, len(group), _CELLS_AT_ONCE)
         ]
-        for prompts, chunk in progress(chunks, f"measuring the {self.material.split} prompts"):
-            self.run.append(*self._measured(chunk, prompts))
+        self._store(blocks, progress, f"measuring the {self.material.split} prompts")
         Unjudged(self.run.path).clear()
 
     def measure_pairs(self, cells: Sequence[Cell], *, progress: Track = silent) -> None:
         """Measure the preference and the KL of conditions alone, the plain one first; no text is made."""
-        pairs = range(len(self.material.pairs))
-        split = self.material.split
         missing = [
-            c
-            for c in dict.fromkeys([Cell(), *cells])
-            if not self.run.has([(c.key, i, split, "preference") for i in pairs])
+            c for c in dict.fromkeys([Cell(), *cells]) if not self.run.has(self._pair_keys(c))
         ]
-        chunks = range(0, len(missing), _SCREENED_AT_ONCE)
-        for start in progress(chunks, f"screening on the {split} pairs"):
-            chunk = missing[start : start + _SCREENED_AT_ONCE]
-            kl = kl_from_plain(self.model, self._prompt_ids, chunk).double().numpy()
-            self.run.append(self._pair_rows(chunk, kl))
+        starts = range(0, len(missing), _SCREENED_AT_ONCE)
+        chunks = [tuple(missing[start : start + _SCREENED_AT_ONCE]) for start in starts]
+        blocks = [Block(chunk, (), tuple(range(len(chunk)))) for chunk in chunks]
+        self._store(blocks, progress, f"screening on the {self.material.split} pairs")
+
+    def work(self, block: Block) -> Measured:
+        """Measure one block; what was stored before is neither read nor changed."""
+        if not block.prompts:
+            kl = kl_from_plain(self.model, self._prompt_ids, block.cells).double().numpy()
+            return Measured(as_table(self._pair_rows(block.cells, kl)))
+        rows, texts = self._measured(block)
+        return Measured(as_table(rows), texts)
+
+    def _block(self, cells: tuple[Cell, ...], prompts: tuple[int, ...]) -> Block:
+        lacking = (n for n, c in enumerate(cells) if not self.run.has(self._pair_keys(c)))
+        return Block(cells, prompts, tuple(lacking) if self._measures_pairs else ())
+
+    def _store(self, blocks: Sequence[Block], progress: Track, label: str) -> None:
+        """Have blocks measured and store each as it is done."""
+        done = Awaited(len(blocks), self.workers.measured(self, blocks))
+        for measured in progress(done, label):
+            self.run.store(measured.rows, measured.texts)
+            if measured.judgements:
+                Judgements(self.run.path / JUDGEMENTS).add(measured.judgements)
 
     def _keys(self, cell: Cell) -> list[tuple[str, int, str, str]]:
         split = self.material.split
@@ -221,10 +239,9 @@ class Bench:
         asked = (d, texts, numbers, [cell.key for cell in cells])  # a judge may fail
         return Unjudged(self.run.path)(asked, write)
 
-    def _measured(
-        self, cells: Sequence[Cell], prompts: tuple[int, ...]
-    ) -> tuple[list[Row], list[dict[str, Any]]]:
-        """Rows of these conditions on these prompts, and the texts that they were read from."""
+    def _measured(self, block: Block) -> tuple[list[Row], list[dict[str, Any]]]:
+        """Rows of conditions on prompts, and the texts that they were read from."""
+        cells, prompts = block.cells, block.prompts
         given = [self._prompt_texts[p] for p in prompts]
         steered = [n for n, c in enumerate(cells) if c.interventions]
         seen = States()
@@ -235,8 +252,7 @@ class Bench:
         tokens = [[c.tokens for c in w] for w in written]
         scores = written_scores(self.model, given, cells, tokens, states)
         kl = kl_from_plain(self.model, given, cells).double().numpy()
-        paired = [n for n, c in enumerate(cells) if not self.run.has(self._pair_keys(c))]
-        paired = paired if self._measures_pairs else []
+        paired = [*block.paired]
         rows = self._pair_rows([cells[n] for n in paired], kl[paired]) if paired else []
         lost = {row.cell for row in rows if math.isnan(row.value)}
         texts: list[dict[str, Any]] = []

@@ -18,6 +18,7 @@ from steerscope.report.rating_page import rating_page
 from steerscope.runs.records import check_records
 from steerscope.runs.results import Run
 from tests.helpers import row
+from tests.report.browser import CHROMIUM, Browser
 
 SHOWN = Effect("shown", "share", "continuations that show terse by length", "terse", "no")
 NASTY = '</script><img src=x onerror="alert(1)"> & \u2028 "quoted", ünï'
@@ -95,6 +96,53 @@ def test_the_page_writes_every_text_as_text(run):
     said = [item["text"] for item in json.loads(reader.data)]
     assert said == [i.text for i in sheet.items]
     assert sum(NASTY in text for text in said) == 2
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_a_person_rates_every_text_before_the_page_saves_them(run, tmp_path):
+    path = tmp_path / "sheet.html"
+    path.write_text(rating_page(make_sheet(run, n=4)))
+    browser = Browser(path, tmp_path / "profile")
+
+    def click(name):
+        browser.value(f'document.getElementById("{name}").click()')
+        return browser.value('document.getElementById("said").textContent')
+
+    def place():
+        return browser.value('document.getElementById("place").textContent')
+
+    try:
+        browser.press("1", 49)
+        browser.press("ArrowRight", 39)
+        browser.press("0", 48)
+        assert place() == "4 of 4, 2 rated"
+        assert "Not saved" in click("save")
+        assert place() == "2 of 4, 2 rated"
+        browser.press("u", 85)
+        click("left")
+        assert place() == "4 of 4, 3 rated"
+        browser.press("?", 191)
+        assert "Saved as ratings.csv" in click("save")
+        rated = browser.value("Object.values(JSON.parse(localStorage.getItem(name))).sort().join()")
+        assert rated == "0,1,?,?"
+        assert browser.errors == []
+    finally:
+        browser.close()
+
+
+def test_a_sheet_of_a_chat_shows_what_was_said_without_its_template(tmp_path):
+    run = Run.start(
+        tmp_path / "chat",
+        {"kind": "SweepPlan", "effect": asdict(SHOWN), "chat": {"system": None}},
+        provenance={},
+    )
+    given = [f"<|im_start|>user\nAsk {n}?<|im_end|>\n<|im_start|>assistant\n" for n in "abc"]
+    texts = [
+        {"cell": "plain", "prompt": i, "split": "select", "given": text, "written": f"so {i}"}
+        for i, text in enumerate(given)
+    ]
+    run.append([row(cell="plain", prompt=i, metric="shown", value=1.0) for i in range(3)], texts)
+    assert sorted(i.prompt for i in make_sheet(run).items) == ["Ask a?", "Ask b?", "Ask c?"]
 
 
 def test_ratings_are_read_back_with_agreement_by_hand(run, tmp_path):

@@ -14,6 +14,7 @@ import pytest
 from steerscope.engine.continuations import Continuation
 from steerscope.engine.generation import generate
 from steerscope.engine.sampling import Greedy, Sample
+from steerscope.models.lens_model import LensModel
 from steerscope.sae import load_sae
 from steerscope.sae.steering import FeatureEdit, FeatureSteering
 from steerscope.steering.interventions import Cell, Steering
@@ -208,15 +209,24 @@ def test_a_conversation_without_a_template_is_refused_in_the_words_of_the_comman
     assert "the tokenizer has no chat template to use" in answer.json()["error"]["message"]
 
 
-def test_a_client_that_leaves_frees_its_row(served):
+def test_a_client_that_leaves_frees_its_row(served, monkeypatch):
+    forward = LensModel.forward
+
+    def slow(model, *given, **choices):
+        time.sleep(0.05)  # ten seconds until a text would end by itself
+        return forward(model, *given, **choices)
+
+    monkeypatch.setattr(LensModel, "forward", slow)
     body = {"model": "microworld", "prompt": "Mia", "max_tokens": 200, "stream": True, "n": 8}
     with httpx.stream("POST", f"{served.url}/v1/completions", json=body, timeout=30) as stream:
         next(stream.iter_lines())
         assert served.house.worker.n_rows == 8
+    start = time.monotonic()
     served.settle()
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{served.url}/v1/completions", json={**body, "stream": False}, timeout=0.3)
     served.settle()
+    assert time.monotonic() - start < 8
 
 
 def test_logits_that_are_no_numbers_end_that_stream_alone(served):

@@ -123,17 +123,36 @@ PLAN = StudyPlan(
     doses=(1.0, 2.0, 3.0),
     n_new=4,
     max_select=24,
-    max_test=4,
-    nulls=0,
+    max_test=6,
+    nulls=2,
     n_controls=1,
     n_sweep_controls=1,
     search=RACE,
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_beside():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("steerscope.studies.steering.measure.BESIDE", 2)
+        yield
+
+
 @pytest.fixture(scope="module")
-def raced(tmp_path_factory):
-    return run_study(PLAN, tmp_path_factory.mktemp("race") / "run")
+def written_plain():
+    """The prompts that were continued without any steering, in their order."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def raced(few_beside, written_plain, tmp_path_factory):
+    def counting(model, prompts, cells, **choices):
+        written_plain.extend(p for p in prompts for cell in cells if not cell.interventions)
+        return attempt(model, prompts, cells, **choices)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("steerscope.studies.bench.attempt", counting)
+        return run_study(PLAN, tmp_path_factory.mktemp("race") / "run")
 
 
 def test_a_study_that_races_states_its_winner_and_corrects_for_all_that_could_have_won(raced):
@@ -168,17 +187,9 @@ def test_why_a_condition_won_a_race_is_said_of_those_that_came_to_its_end(raced)
 
 
 def test_what_is_only_beside_the_winner_is_stated_on_few_prompts_and_plain_is_written_once(
-    tmp_path, monkeypatch
+    raced, written_plain
 ):
-    monkeypatch.setattr("steerscope.studies.steering.measure.BESIDE", 2)
-    plain = []
-
-    def counting(model, prompts, cells, **choices):
-        plain.extend(p for p in prompts for cell in cells if not cell.interventions)
-        return attempt(model, prompts, cells, **choices)
-
-    monkeypatch.setattr("steerscope.studies.bench.attempt", counting)
-    run = run_study(replace(PLAN, max_select=8, max_test=6, nulls=2), tmp_path / "run")
+    run = raced
     table, chosen = run.table(), find(run).chosen
     stated = table[(table.split == "test") & (table.metric == "flipped")]
     n = stated.groupby(["method", stated.dose_natural.round(3)]).prompt.nunique()
@@ -191,7 +202,7 @@ def test_what_is_only_beside_the_winner_is_stated_on_few_prompts_and_plain_is_wr
     nulls = table[(table.split == NULL) & (table.metric == "flipped") & (table.cell != "plain")]
     assert nulls.cell.nunique() == 4
     assert set(nulls.groupby("cell").size()) <= {2, n[("mean_diff", chosen.dose_natural)]}
-    assert len(plain) == len(set(plain))
+    assert len(written_plain) == len(set(written_plain)) > 0
     assert {f.check for f in audit(run)}.isdisjoint({"missing_rows", "missing_conditions"})
     plan = plan_of(run)
     assert len(run.texts()) <= most_texts(plan, load_texts(plan), len(plan.layers))

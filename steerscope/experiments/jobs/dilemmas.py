@@ -47,7 +47,7 @@ class DilemmaStep:
 
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
         """Measure what is missing."""
-        return run_dilemmas(out, self.plan, chat=self.chat, **asdict(machine), progress=progress)
+        return run_dilemmas(out, self.plan, chat=self.chat, **machine.loading(), progress=progress)
 
     def size(self, n_layers: int) -> Size:  # noqa: ARG002 - as of every step
         """Every technique at every coefficient and at both matched ones, on both sides of a dilemma."""

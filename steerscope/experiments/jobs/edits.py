@@ -57,7 +57,7 @@ class EditStep:
             warnings.simplefilter(
                 "ignore", PureGainWarning
             )  # a gain may be asked for, as a control
-            return run_weight_sweep(self.plan, out, **asdict(machine), progress=progress)
+            return run_weight_sweep(self.plan, out, **machine.loading(), progress=progress)
 
     def size(self, n_layers: int) -> Size:
         """Edits on the select prompts, and some twenty conditions for each side on the test prompts."""

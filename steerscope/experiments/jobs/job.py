@@ -16,6 +16,7 @@ from steerscope.experiments.experiment import Experiment
 from steerscope.figures.files import Plate
 from steerscope.progress import Track
 from steerscope.runs.results import Run
+from steerscope.studies.workers import HERE, Workers
 
 COMMON = frozenset(
     {
@@ -31,10 +32,15 @@ JUDGED = frozenset({"judge", "judge_labels", "judge_url"})  # of a job that read
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a run is made: device and memory as in `load_model`."""
+    """Where a run is made: device and memory as in `load_model`, and who measures."""
 
     device: str | None = None
     memory: str | None = None
+    workers: Workers = HERE
+
+    def loading(self) -> dict[str, Any]:
+        """What of it `load_model` takes."""
+        return {"device": self.device, "memory": self.memory}
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,7 @@ class Job:
         steps: the runs of an experiment.
         tables: what is printed of the runs, each a pure function of their rows.
         plates: the figures of the runs, likewise.
+        spreads: whether its runs can be measured by many workers.
     """
 
     name: str
@@ -106,6 +113,7 @@ class Job:
     steps: Callable[[Experiment], list[Step]]
     tables: Callable[[Experiment, Sequence[Run]], Tables]
     plates: Callable[[Experiment, Sequence[Run]], list[Plate]]
+    spreads: bool = False
 
 
 def label(name_or_path: str) -> str:

@@ -97,7 +97,9 @@ class OverlapStep:
         from steerscope.sae.reading import read_direction
         from steerscope.studies.features.sources import SOURCES, concept_sets
 
-        model = load_model(self.model, backbone=self.backbone, dtype=self.dtype, **asdict(machine))
+        model = load_model(
+            self.model, backbone=self.backbone, dtype=self.dtype, **machine.loading()
+        )
         sae = load_sae(self.autoencoder, model=model)
         contrasts = in_chat(model, load_contrasts(self.contrasts), self.chat)
         fit = contrasts.split(self.seed).fit

@@ -66,7 +66,9 @@ class PredictorStep:
 
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
         """Measure the layers of the concept that are missing."""
-        model = load_model(self.model, backbone=self.backbone, dtype=self.dtype, **asdict(machine))
+        model = load_model(
+            self.model, backbone=self.backbone, dtype=self.dtype, **machine.loading()
+        )
         contrasts = load_contrasts(self.contrasts)
         said = in_chat(model, contrasts, self.chat).sha256
         settings = self.settings | {"contrasts_sha256": said}

@@ -55,7 +55,11 @@ class StudyStep:
 
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
         """Measure what is missing."""
-        options: dict[str, Any] = {**asdict(machine), "progress": progress}
+        options: dict[str, Any] = {
+            **machine.loading(),
+            "progress": progress,
+            "workers": machine.workers,
+        }
         if isinstance(self.plan, StudyPlan):
             return run_study(self.plan, out, **options)
         assert isinstance(self.plan, SweepPlan)
@@ -235,6 +239,7 @@ STUDY = Job(
     steps=lambda e: _steps(e, StudyPlan),
     tables=_tables,
     plates=_plates,
+    spreads=True,
 )
 SWEEP = Job(
     name="sweep",
@@ -244,4 +249,5 @@ SWEEP = Job(
     steps=lambda e: _steps(e, SweepPlan),
     tables=_tables,
     plates=_plates,
+    spreads=True,
 )

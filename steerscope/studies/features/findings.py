@@ -23,7 +23,7 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         prompts) with its interval, p by sign flips, and p_holm over the directions that are no nulls
         and the metrics of one KL.
     """
-    fixed = ["kl", "method", "kl_nats", "dose_natural", "prompt", "status"]
+    fixed = ["kl", "method", "kl_nats", "dose_natural", "prompt", "status", "given", "written"]
     metrics = [c for c in trials if c not in fixed]
     rows = []
     for kl, part in trials[trials.method != "plain"].groupby("kl"):

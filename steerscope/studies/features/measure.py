@@ -19,6 +19,7 @@ from steerscope.engine.searches import first_crossing
 from steerscope.errors import BadValueError, NotFiniteError
 from steerscope.extraction.activations import Contrast
 from steerscope.judges import Judge
+from steerscope.judges.judges import read_all, scored
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.runs.results import NOT_FINITE
@@ -100,7 +101,8 @@ def run_trials(
     """Continuations of held-out prompts under every direction and edit, at every matched KL, both signs.
 
     A dose or size is found on the select prompts, the same for both signs, so that the mean KL of the
-    two is the one asked for. Each test prompt is steered away from the value that it shows.
+    two is the one asked for. Each test prompt is steered away from the value that it shows; where the judge
+    gives scores, towards the positive class.
 
     Args:
         model: the model.
@@ -114,8 +116,8 @@ def run_trials(
 
     Returns:
         One row per KL, method and prompt, and one per prompt for `plain`: kl (asked for), method,
-        prompt, status, dose_natural (NaN for an edit), kl_nats (on the select prompts), then what the
-        judge reads; NaN where a continuation has no text. A method that does not reach a KL has no row
+        prompt, status, given and written (the texts), dose_natural (NaN for an edit), kl_nats (on the
+        select prompts), then what the judge reads; NaN where a continuation has no text. A method that does not reach a KL has no row
         there; one whose logits overflow has the status `not_finite`, no number, and is logged.
 
     Raises:
@@ -128,15 +130,13 @@ def run_trials(
     conditions = [_Condition(math.nan, "plain", 0.0, 0.0, lambda _: Cell())]
     for kl in plan.kls:
         conditions += _along(model, directions, texts, kl, progress)
-        conditions += [
-            found
-            for name, edit in (edits or {}).items()
-            if (found := _edited(model, name, edit, texts, kl)) is not None
-        ]
+        tried = (_edited(model, name, edit, texts, kl) for name, edit in (edits or {}).items())
+        conditions += [found for found in tried if found is not None]
     if len(conditions) == 1:
         raise BadValueError(f"nothing reaches a KL of {plan.kls}; ask for less.")
     rows = []
-    for sign in progress((1, -1), "continuing"):
+    signs = (1,) if scored(judge) else (1, -1)  # a score reads any prompt
+    for sign in progress(signs, "continuing"):
         mine = [i for i, p in enumerate(asked) if judge.applies(p, sign)]
         written = attempt(
             model,
@@ -149,12 +149,13 @@ def run_trials(
         lost = overflowed(by_name)
         for condition, texts_of in zip(conditions, written, strict=True):
             gone = condition.name(sign) in lost
-            for i, text in zip(mine, texts_of, strict=True):
-                read = judge.read(asked[i], text)
+            readings = read_all(judge, [asked[i] for i in mine], texts_of)
+            for i, text, read in zip(mine, texts_of, readings, strict=True):
+                said = {"given": asked[i].text, "written": text.text}
                 if gone:
                     read = dict.fromkeys(read, math.nan)
-                status = NOT_FINITE if gone else "ok"
-                rows.append({**condition.labels(), "prompt": i, "status": status, **read})
+                said["status"] = NOT_FINITE if gone else "ok"
+                rows.append({**condition.labels(), "prompt": i, **said, **read})
     return pd.DataFrame(rows)
 
 

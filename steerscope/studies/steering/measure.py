@@ -54,6 +54,7 @@ from steerscope.studies.steering.search import (
     tried_in,
 )
 from steerscope.studies.steering.several_layers import best_together, several_cells
+from steerscope.studies.workers import HERE, Workers
 
 LENS_TOKENS = 12
 _log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ def run_study(
     device: str | None = None,
     memory: str | None = None,
     progress: Track = silent,
+    workers: Workers = HERE,
 ) -> Run:
     """Measure everything that the report shows; a second start finishes what is missing.
 
@@ -75,12 +77,13 @@ def run_study(
         device: as in `load_model`.
         memory: as in `load_model`; the bytes of weights and work are logged before it starts.
         progress: shows the loops.
+        workers: who measures; default this process.
 
     Raises:
         SteerscopeError: any of the input errors; nothing is written before the input is checked.
     """
     with measuring(out):
-        bound = prepare(plan, out, (device, memory), progress)
+        bound = prepare(plan, out, (device, memory), progress, workers)
         plan = replace(plan, search=bound.search)
         n_layers, race = len(bound.directions), plan.search == RACE
         _log.info("nulls: %s", null_costs(plan.nulls, n_layers, len(plan.doses), race=race))
@@ -165,6 +168,7 @@ def run_sweep(
     device: str | None = None,
     memory: str | None = None,
     progress: Track = silent,
+    workers: Workers = HERE,
 ) -> Run:
     """Measure a grid of layers and doses on the select split; a second start finishes what is missing.
 
@@ -174,13 +178,14 @@ def run_sweep(
         device: as in `load_model`.
         memory: as in `load_model`; the bytes of weights and work are logged before it starts.
         progress: shows the loop.
+        workers: who measures; default this process.
 
     Raises:
         SteerscopeError: any of the input errors; nothing is written before the input is checked.
     """
     with measuring(out):
         doses = [Dose(value, check_unit(plan.unit)) for value in plan.doses]
-        bound = prepare(plan, out, (device, memory), progress)
+        bound = prepare(plan, out, (device, memory), progress, workers)
         controls = _sweep_controls(bound)
         scope = Scope.parse(plan.scope)
         cells = dose_cells([*bound.directions.values(), *controls], doses, scope)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from steerscope.runs.results import Run, check_run_folder
 from steerscope.sites import Site, check_stream
 from steerscope.steering.interventions import Cell
 from steerscope.studies.bench import Bench, Decoding, Material
+from steerscope.studies.equipment import Equipment, Loading
 from steerscope.studies.judging import Judging, Question, find_judge
 from steerscope.studies.steering.nulls import NULL
 from steerscope.studies.steering.plan import GRID, Plan, StudyPlan
@@ -33,6 +35,7 @@ from steerscope.studies.steering.search import (
     resolved,
 )
 from steerscope.studies.steering.texts import Texts, load_texts, most_texts
+from steerscope.studies.workers import HERE, Workers
 from steerscope.texts.chats import as_chat
 from steerscope.texts.contrasts import ContrastSet, load_contrasts, usual_prompts
 
@@ -63,6 +66,7 @@ class Prepared:
     run: Run
     progress: Track
     second: SecondModel | None
+    workers: Workers = HERE
     plain: dict[tuple[str, int], Continuation] = field(default_factory=dict)
 
     @property
@@ -89,11 +93,16 @@ class Prepared:
             decoding,
             plain=self.plain,
             second=self.second,
+            workers=self.workers,
         )
 
 
 def prepare(
-    plan: Plan, out: str | Path, machine: tuple[str | None, str | None], progress: Track
+    plan: Plan,
+    out: str | Path,
+    machine: tuple[str | None, str | None],
+    progress: Track,
+    workers: Workers = HERE,
 ) -> Prepared:
     """Load and check what a plan names, find its directions and start or continue its run.
 
@@ -102,6 +111,7 @@ def prepare(
         out: the run directory.
         machine: device and memory, as in `load_model`.
         progress: shows the loops.
+        workers: who measures.
 
     Raises:
         SteerscopeError: any of the input errors; nothing is written before the input is checked.
@@ -112,19 +122,9 @@ def prepare(
     check_run_folder(out)
     plan = replace(plan, prompts=plan.prompts or usual_prompts(plan.contrasts))
     texts = load_texts(plan)
-    device, memory = machine
-    model = load_model(
-        plan.model,
-        backbone=plan.backbone,
-        dtype=plan.dtype,
-        device=device,
-        memory=memory,
-        bos=plan.bos,
-        revision=plan.revision,
-    )
-    second = None
-    if plan.second_model is not None:
-        second = SecondModel(load_model(plan.second_model, dtype=plan.dtype, device=device))
+    loading = Loading(plan.model, plan.backbone, plan.dtype, *machine, plan.bos, plan.revision)
+    model = loading.load()
+    second = _second_model(plan, machine[0])
     plan = replace(plan, dtype=model.dtype_name)
     source = texts.contrasts.sha256
     texts = texts.in_chat(model, plan.chat).repeated(plan.samples)
@@ -144,7 +144,17 @@ def prepare(
     directions = {site.layer: direction for site, direction in there.items()}
     run = _start(out, plan, (model, texts, source), judging, second)
     judging.keep(run)
-    return Prepared(plan, model, texts, judge, found, directions, run, progress, second)
+    loaded = (replace(loading, dtype=plan.dtype), model)
+    able = workers.equipped(
+        partial(Equipment.of, loaded, judging, plan.judge_url, plan.second_model)
+    )
+    return Prepared(plan, model, texts, judge, found, directions, run, progress, second, able)
+
+
+def _second_model(plan: Plan, device: str | None) -> SecondModel | None:
+    if plan.second_model is None:
+        return None
+    return SecondModel(load_model(plan.second_model, dtype=plan.dtype, device=device))
 
 
 def _start(

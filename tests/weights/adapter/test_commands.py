@@ -105,6 +105,7 @@ def evaluated_by_a_judge(run_cli, command, out):
     assert code == 0, said
     assert "judge regex:w[1-4]: counts" in printed
     assert "the judge cannot tell" in printed  # its card says so
+    assert "what regex:w[1-4] counts, AUC" in (out / "report.html").read_text()
     run = Run.open(out)
     texts = written_texts(run)
     assert set(texts.method) == {"plain", "svd_adapter", "mean_diff"}

@@ -1,0 +1,145 @@
+"""What a worker elsewhere needs to measure as this process does: how to load model and judge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from steerscope.engine.continuations import Continuation
+from steerscope.errors import ModelLoadError
+from steerscope.judges import Judge
+from steerscope.judges.registry import KEPT, as_stored, read_judge
+from steerscope.judges.second_model import SecondModel
+from steerscope.models.fingerprints import same_weights
+from steerscope.models.lens_model import LensModel
+from steerscope.models.loading import load_model
+from steerscope.runs.judgements import JUDGEMENTS, Judgements
+from steerscope.runs.results import Run
+from steerscope.runs.whole_files import write_whole
+from steerscope.studies.bench import Bench, Decoding, Material
+from steerscope.studies.judging import Judging
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How a model is loaded, as in `load_model`."""
+
+    model: str
+    backbone: str = "auto"
+    dtype: str = "auto"
+    device: str | None = None
+    memory: str | None = None
+    bos: str = "auto"
+    revision: str | None = None
+
+    def load(self) -> LensModel:
+        """The model."""
+        return load_model(
+            self.model,
+            backbone=self.backbone,
+            dtype=self.dtype,
+            device=self.device,
+            memory=self.memory,
+            bos=self.bos,
+            revision=self.revision,
+        )
+
+    def anywhere(self) -> Loading:
+        """The same from any folder: a path that is one here is made whole."""
+        return Loading(**vars(self) | {"model": from_anywhere(self.model)})
+
+
+@dataclass(frozen=True)
+class Equipment:
+    """What a worker measures with.
+
+    Attributes:
+        loading: of the steered model.
+        fingerprint: of its weights; a worker that finds others refuses.
+        judge: the judge, or where it was fitted or is asked, how it is stored.
+        judge_url: endpoint that the judge asks.
+        second: the second model; None for none.
+    """
+
+    loading: Loading
+    fingerprint: str
+    judge: Judge | str
+    judge_url: str | None = None
+    second: Loading | None = None
+
+    @classmethod
+    def of(
+        cls,
+        loaded: tuple[Loading, LensModel],
+        judging: Judging,
+        url: str | None,
+        second: str | None,
+    ) -> Equipment:
+        """What this process measures with, for others."""
+        loading, model = loaded
+        return cls(
+            loading.anywhere(),
+            model.fingerprint,
+            judging.judge if judging.known is None else as_stored(judging.known),
+            url,
+            None if second is None else Loading(second, dtype=loading.dtype, device=loading.device),
+        )
+
+    def load(self) -> LensModel:
+        """The steered model.
+
+        Raises:
+            ModelLoadError: its weights are not those of the process that asks.
+        """
+        model = self.loading.load()
+        if not same_weights(model.fingerprint, self.fingerprint):
+            raise ModelLoadError(
+                f"{self.loading.model} on a worker has other weights than where the run was started; "
+                "give every machine the same files, or a revision."
+            )
+        return model
+
+    def tools(self, model: LensModel) -> Tools:
+        """The model with judge and second model."""
+        folder = TemporaryDirectory(prefix="steerscope-", ignore_cleanup_errors=True)
+        judge = self.judge
+        if isinstance(judge, str):
+            kept = Path(folder.name) / KEPT
+            write_whole(kept, judge)
+            judge = read_judge(kept, model=model, url=self.judge_url or "").judge
+        second = None if self.second is None else SecondModel(self.second.load())
+        return Tools(model, judge, second, folder)
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a worker has loaded, and a folder of its own for what its judge said."""
+
+    model: LensModel
+    judge: Judge
+    second: SecondModel | None
+    folder: TemporaryDirectory[str]
+    plain: dict[tuple[str, int], Continuation] = field(default_factory=dict)
+
+    def bench(self, material: Material, decoding: Decoding) -> Bench:
+        """What measures on some texts, and stores no rows."""
+        return Bench(
+            self.model,
+            self.judge,
+            material,
+            Run(Path(self.folder.name), {}),
+            decoding,
+            plain=self.plain,
+            second=self.second,
+        )
+
+    def judged(self) -> dict[str, float]:
+        """What a costly judge said so far, by content."""
+        path = Path(self.folder.name) / JUDGEMENTS
+        return Judgements(path).scores if path.is_file() else {}
+
+
+def from_anywhere(name: str) -> str:
+    """A name of a model or a file, made whole if it is a path that is there."""
+    return str(Path(name).resolve()) if Path(name).exists() else name

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from steerscope.directions import METHODS, Direction
 from steerscope.directions.finding import find_directions
@@ -24,7 +24,7 @@ from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
 from steerscope.runs.results import Run, check_run_folder
-from steerscope.sites import Site, check_stream
+from steerscope.sites import Site, Stream
 from steerscope.steering.interventions import Cell
 from steerscope.studies.bench import Bench, Decoding, Material
 from steerscope.studies.equipment import Equipment, Loading
@@ -120,6 +120,7 @@ def prepare(
         raise UnknownNameError("method", plan.method, METHODS)
     read = ReadToken.parse(plan.read)
     check_run_folder(out)
+    stream = plan.module or plan.stream
     plan = replace(plan, prompts=plan.prompts or usual_prompts(plan.contrasts))
     texts = load_texts(plan)
     loading = Loading(plan.model, plan.backbone, plan.dtype, *machine, plan.bos, plan.revision)
@@ -128,7 +129,7 @@ def prepare(
     plan = replace(plan, dtype=model.dtype_name)
     source = texts.contrasts.sha256
     texts = texts.in_chat(model, plan.chat).repeated(plan.samples)
-    sites = sites_at(model, plan.stream, plan.layers)
+    sites = sites_at(model, stream, plan.layers)
     plan = _with_search(plan, model, len(sites) * len(texts.prompts.select.prompts))
     judging = find_judge(question_of(plan, texts, len(sites)), model, out)
     judge = judging.judge
@@ -258,7 +259,7 @@ def sites_at(model: LensModel, stream: str, layers: Sequence[int] | None) -> lis
         UnknownNameError: no such stream.
         UnsupportedSiteError: a layer is out of range, or no layer has the stream.
     """
-    name = check_stream(stream)
+    name = cast(Stream, stream)  # or that of a module, of which `check` knows more
     sites = [Site(name, layer) for layer in layers or range(model.shape.n_layers)]
     if layers is None:
         sites = [s for s in sites if model.has(s)] or sites[:1]

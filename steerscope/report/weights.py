@@ -112,7 +112,7 @@ def tables(run: Run) -> list[Table]:
 
 def _columns(effect: Effect) -> tuple[Column, ...]:
     share = effect.is_share
-    title = f"{effect.words} (%)" if share else f"{effect.words}, minus plain (nats)"
+    title = f"{effect.short} (%)" if share else f"{effect.words}, minus plain (nats)"
     return (
         Column("edit", "edit"),
         Column("target", "towards"),

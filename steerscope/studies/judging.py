@@ -54,7 +54,7 @@ class Question:
         n_new: tokens of a continuation.
         seed: of the replies that the model is asked for.
         url: of an endpoint for the judge `lm`; None for models on this machine.
-        n_texts: texts that will be written at most.
+        n_texts: texts that will be written at most; 0 where nobody knows before.
     """
 
     judge: str | None
@@ -74,6 +74,7 @@ def question_of(
     prompts: Split[PromptSet],
     n_new: int,
     seed: int,
+    n_texts: int = 0,
 ) -> Question:
     """The question of a job that names its judge as a plan does; the pairs are split by the seed.
 
@@ -83,12 +84,13 @@ def question_of(
         prompts: its splits, likewise.
         n_new: tokens of a continuation.
         seed: of splits and replies.
+        n_texts: that will be written at most; 0 where nobody knows before.
     """
     judge, labels, url = (judging.get(k) for k in ("judge", "judge_labels", "judge_url"))
     check_judge_url(judge, url)
     asked = (*prompts.select.prompts, *prompts.test.prompts)
     pairs = contrasts.split(seed)
-    return Question(judge, labels, contrasts, pairs, asked, n_new, seed, url)
+    return Question(judge, labels, contrasts, pairs, asked, n_new, seed, url, n_texts)
 
 
 @dataclass(frozen=True)

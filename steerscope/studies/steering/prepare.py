@@ -17,6 +17,7 @@ from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.extraction.activations import Contrast
 from steerscope.extraction.reading import ReadToken
 from steerscope.judges import Judge
+from steerscope.judges.effects import PREFERENCE
 from steerscope.judges.second_model import SecondModel
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
@@ -29,8 +30,8 @@ from steerscope.steering.interventions import Cell
 from steerscope.studies.bench import Bench, Decoding, Material
 from steerscope.studies.equipment import Equipment, Loading
 from steerscope.studies.judging import Judging, Question, find_judge
-from steerscope.studies.steering.nulls import NULL
-from steerscope.studies.steering.plan import GRID, Plan, StudyPlan
+from steerscope.studies.steering.nulls import NULL, few_pairs
+from steerscope.studies.steering.plan import GRID, RACE, Plan, StudyPlan
 from steerscope.studies.steering.search import (
     resolved,
 )
@@ -78,7 +79,11 @@ class Prepared:
         """Measure conditions on one split, or on its first so many prompts."""
         of = "test" if split == NULL else split
         prompts, pairs = (getattr(part, of) for part in (self.texts.prompts, self.texts.pairs))
-        bench = self.bench(Material(split, prompts, pairs, first))
+        # beside a judge of texts, preference is read on the select split alone; a pair costs a text
+        beside = of == "select"
+        if self.search == RACE and self.judge.effect.metric != PREFERENCE.metric:
+            pairs = few_pairs(pairs, race=True)
+        bench = self.bench(Material(split, prompts, pairs, first, beside))
         bench.measure(cells, progress=self.progress)
 
     def bench(self, material: Material) -> Bench:

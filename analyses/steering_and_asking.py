@@ -89,7 +89,7 @@ def main() -> None:
         print(judging.known.card)
     print(f"{rows.n.max()} held-out prompts, {effect.words}:")
     print(rows.round(3).to_string(index=False))
-    figure = effect_and_damage(rows, effect=effect.words)
+    figure = effect_and_damage(rows, effect=effect.short)
     save(f"steering-and-asking-{out.name}", figure, options.format)
 
 

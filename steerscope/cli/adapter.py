@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -100,12 +99,13 @@ def evaluate(  # noqa: PLR0915 - what it writes is checked first
     from steerscope.models.chat_templates import in_chat
     from steerscope.progress import bar
     from steerscope.report import write_report
-    from steerscope.runs.results import check_run_folder, measuring
-    from steerscope.studies.judging import card_in_words, find_judge, question_of
-    from steerscope.studies.transfer.measure import steering_by_validation, transfer_with_texts
+    from steerscope.runs.results import check_run_folder
+    from steerscope.studies.judging import card_in_words, question_of
+    from steerscope.studies.transfer.measure import steering_by_validation
     from steerscope.studies.transfer.plan import TransferPlan
-    from steerscope.studies.transfer.runs import start_transfer, store_transfer
+    from steerscope.studies.transfer.runs import run_transfer
     from steerscope.studies.transfer.techniques import weights_technique
+    from steerscope.studies.transfer.wording import verdicts
     from steerscope.texts.contrasts import load_contrasts, prompts_for
     from steerscope.weights.adapter import load_adapter
 
@@ -130,31 +130,23 @@ def evaluate(  # noqa: PLR0915 - what it writes is checked first
     splits = _training_splits(found_adapter.record, trained_on, pairs, seed, read)
     steering = steering_by_validation(loaded, pairs, asked, "mean_diff", plan, splits=splits)
     both = [technique, steering]
-    question = question_of(judged.settings(), pairs, asked.split(seed), plan.n_new, seed)
-    with TemporaryDirectory() as nowhere, measuring(out or Path(nowhere) / "run") as place:
-        judging = find_judge(question, loaded, place)
-        if out is not None:
-            start_transfer(out, both, loaded, pairs, plan, judging)
-        rows, written = transfer_with_texts(
-            loaded, both, (pairs, asked), plan, judge=judging.judge, out=out, progress=bar
-        )
-        notes = [] if judging.known is None else [card_in_words(judging.known)]
-        if out is not None:
-            run = store_transfer(
-                out, rows, both, loaded, pairs, plan, judging=judging, written=written
-            )
-            notes += [f"report: {write_report(run)}"]
-    _finish(rows, technique.name, kl, notes, as_json=as_json)
+    most = (1 + 2 * (len(plan.coefficients) + 2)) * n_prompts  # plain, and both techniques
+    question = question_of(judged.settings(), pairs, asked.split(seed), plan.n_new, seed, most)
+    rows, judging, run = run_transfer(loaded, both, (pairs, asked), plan, question, out, bar)
+    notes = [] if judging.known is None else [card_in_words(judging.known)]
+    notes += [] if run is None else [f"report: {write_report(run)}"]
+    card = None if judging.known is None else judging.known.card
+    said = verdicts(rows, technique.name, kl=kl, card=card)
+    _finish(rows, said, notes, as_json=as_json)
 
 
-def _finish(rows: pd.DataFrame, name: str, kl: float, pages: list[str], *, as_json: bool) -> None:
+def _finish(rows: pd.DataFrame, said: list[str], pages: list[str], *, as_json: bool) -> None:
     """Print what the items of an evaluation show."""
     import pandas as pd
 
     from steerscope.studies.transfer.findings import odd_and_even, transfer_table
-    from steerscope.studies.transfer.wording import verdicts
 
-    found, said = transfer_table(rows), verdicts(rows, name, kl=kl)
+    found = transfer_table(rows)
     parts = pd.concat([odd_and_even(rows, m).assign(metric=m) for m in sorted(set(rows.metric))])
     lines = [*_conditions(found), *_curves(parts), *said, *pages]
     result = {"table": found.to_dict("records"), "curves": parts.to_dict("records")}

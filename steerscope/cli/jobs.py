@@ -278,10 +278,19 @@ def sweep(
     zoned = {"zones": [] if zones is None else zones.table.to_dict("records")}
     finish(
         as_json,
-        {"run": path, "conditions": summary, **zoned},
-        [*table(title, columns, rows), str(zones or NO_ZONES), f"run: {path}"],
+        {"run": path, "conditions": summary, **zoned, **_card_of(found)},
+        [*table(title, columns, rows), *_judge(found), str(zones or NO_ZONES), f"run: {path}"],
         next_for(path, "figures", "texts"),
     )
+
+
+def _judge(found: Findings) -> list[str]:
+    """The card of the judge as a line, where it has one."""
+    return [] if found.card is None else [f"judge {found.effect.judge}: {found.card}"]
+
+
+def _card_of(found: Findings) -> dict[str, Any]:
+    return {} if found.card is None else {"card": str(found.card)}
 
 
 def _condition_rows(found: Findings, method: str) -> list[tuple[object, ...]]:

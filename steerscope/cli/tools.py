@@ -94,13 +94,14 @@ def vectors(  # noqa: PLR0915 - what it writes is checked first
     from steerscope.extraction.reading import ReadToken
     from steerscope.models.chat_templates import in_chat
     from steerscope.progress import bar
+    from steerscope.sites import check_stream
     from steerscope.studies.steering.prepare import sites_at
     from steerscope.texts.contrasts import load_contrasts
 
     method = check_method(recipe.method)
     if method != "other_concept":
         refuse_unused({"other": other}, f"the method {method} takes one contrast set")
-    if gguf is not None and recipe.stream != "resid_post":
+    if gguf is not None and check_stream(recipe.stream) != "resid_post":
         raise BadValueError(
             f"--gguf holds directions at resid_post, not at {recipe.stream}; leave it out."
         )

@@ -6,6 +6,7 @@ Each text runs once, plain; every condition runs again only the blocks from its 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from os.path import commonprefix
 
 import torch
 from jaxtyping import Float, Int
@@ -211,16 +212,25 @@ def preferences(
     batch_size: int | None = None,
     progress: Track = silent,
 ) -> Float[Tensor, "cell pair"]:
-    """`preference` under many conditions; under a prompting, of the texts as they are then seen."""
+    """`preference` under many conditions; under a prompting, of the texts as they are then seen.
+
+    Tokens that the texts of a pair begin with alike are as likely in both, and are not scored.
+    """
     texts = [text for pair in pairs for text in pair]
     said = [c for c, cell in enumerate(cells) if is_prompting(cell)]
     plain = [c for c in range(len(cells)) if c not in said]
     sums = torch.full((len(cells), len(texts)), torch.nan)
     for some in ([plain] if plain else []) + [[c] for c in said]:
-        seen = [seen_under(cells[some[0]], text) for text in texts]
+        seen = [model.tokens(seen_under(cells[some[0]], text)) for text in texts]
         acting = [on_activations(cells[c]) for c in some]
+        alike = [len(commonprefix(seen[i : i + 2])) for i in range(0, len(seen), 2)]
         scores = log_likelihoods_under(
-            model, seen, acting, batch_size=batch_size, progress=progress
+            model,
+            seen,
+            acting,
+            after=[n for n in alike for _ in range(2)],
+            batch_size=batch_size,
+            progress=progress,
         )
         sums[some] = torch.tensor([[float(s.sum()) for s in row] for row in scores])
     return sums[:, 0::2] - sums[:, 1::2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import plotly.graph_objects as go
 
 from steerscope.figures.literal import of_literal_text
 from steerscope.figures.sweeps import effect_title
-from steerscope.figures.theme import BLUE, GREY, ORANGE, RED, new_figure
+from steerscope.figures.theme import BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, new_figure
 from steerscope.judges.effects import Effect
 from steerscope.studies.steering.cheap_number import CheapNumber
 from steerscope.studies.steering.responses import Predictor
@@ -78,13 +79,14 @@ def eigengap_heads(heads: pd.DataFrame) -> go.Figure:
 def preference_scatter(found: CheapNumber, effect: Effect) -> go.Figure:
     """What the texts show against what the model prefers, one point a condition."""
     c = found.correlation
+    told = f"rank correlation {c.rho:+.2f} [{c.low:+.2f}, {c.high:+.2f}], n = {c.n} conditions"
+    few = f"no rank correlation of {c.n} condition{'s' * (c.n != 1)}"
     figure = new_figure(
-        f"Does the cheap number tell? rank correlation {c.rho:+.2f} [{c.low:+.2f}, {c.high:+.2f}], "
-        f"n = {c.n} conditions",
+        f"Does the cheap number tell? {few if math.isnan(c.rho) else told}",
         "shift of the preference on held-out pairs (nats)",
-        f"{effect.words}, change from plain (points)",
+        f"{effect.short},<br>change from plain (points)",
     )
-    colours = [BLUE, GREY, ORANGE, RED]
+    colours = [BLUE, GREY, ORANGE, RED, GREEN, PINK, SKY]
     for number, (method, rows) in enumerate(found.table.groupby("method")):
         figure.add_trace(
             go.Scatter(

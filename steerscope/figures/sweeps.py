@@ -34,7 +34,7 @@ _LIGHT, _DARK = 0.35, 0.85  # of the colour scale of ordered doses, readable on 
 def effect_title(effect: Effect) -> str:
     """Axis title of the effect with its unit."""
     if effect.is_share:
-        return f"{effect.words} (%)"
+        return f"{effect.short} (%)"
     return "shift of the log-odds along the dose (nats)"
 
 

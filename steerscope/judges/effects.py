@@ -50,6 +50,7 @@ KL_WRITTEN = "kl_written"  # metric: KL(steered || plain) on the tokens that wer
 KL_REVERSE = "kl_written_reverse"  # metric: KL(plain || steered) on the same
 JS_WRITTEN = "js_written"  # metric: their Jensen-Shannon divergence, at most log 2
 SHOWN = "shown"  # whether a text shows the concept, by a judge that gives scores
+_SHOWN_BY = "continuations that show {positive} by {judge}"
 _TOLERATED = 0.05
 DAMAGE = tuple(
     Limit(metric, _TOLERATED, f"texts {words}", higher_is_worse=True)
@@ -94,6 +95,28 @@ class Effect:
     def is_shown(self) -> bool:
         """Whether a text counts for showing the concept, and not for turning from its prompt."""
         return self.metric == SHOWN
+
+    @property
+    def short(self) -> str:
+        """What is counted, without the name of its judge, which may hold a path or a pattern."""
+        return self.words.removesuffix(f" by {self.judge}") if self.judge else self.words
+
+    @property
+    def judge(self) -> str:
+        """The name of a judge that gives scores; empty for any other."""
+        start = _SHOWN_BY.format(positive=self.positive, judge="")
+        return self.words.removeprefix(start) if self.is_shown and start in self.words else ""
+
+    @classmethod
+    def of_scores(cls, positive: str, judge: str) -> Effect:
+        """The share of texts that show something by a judge that gives scores."""
+        return cls(
+            metric=SHOWN,
+            unit="share",
+            words=_SHOWN_BY.format(positive=positive, judge=judge),
+            positive=positive,
+            negative=f"the opposite of {positive}",
+        )
 
     @property
     def held_to(self) -> tuple[Limit, ...]:

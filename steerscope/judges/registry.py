@@ -225,7 +225,7 @@ def cost_in_words(name: str, means: Means, n_texts: int, n_new: int) -> str:
     Args:
         name: of the judge.
         means: what it is made of.
-        n_texts: texts that will be written at most.
+        n_texts: texts that will be written at most; 0 where nobody knows before.
         n_new: tokens of each at most.
     """
     kind, argument = check_judge(name)
@@ -237,10 +237,13 @@ def cost_in_words(name: str, means: Means, n_texts: int, n_new: int) -> str:
     question = scorer.question("") if isinstance(scorer, LanguageModelJudge) else ""
     n = len(texts.fit) + len(texts.held_out) + n_texts
     tokens = len(question) // _CHARACTERS + n_new
-    return (
-        f"at most {n:,} questions of about {tokens:,} tokens, {n * tokens:,} in all; equal texts are "
-        "asked about once, and what is kept is not asked again"
-    )
+    once = "; equal texts are asked about once, and what is kept is not asked again"
+    if not n_texts:
+        return (
+            f"{n:,} questions for its card, then one for each text that is written, of about "
+            f"{tokens:,} tokens each{once}"
+        )
+    return f"at most {n:,} questions of about {tokens:,} tokens, {n * tokens:,} in all{once}"
 
 
 def as_stored(known: KnownJudge) -> str:

@@ -57,13 +57,7 @@ class ScoreJudge:
     @property
     def effect(self) -> Effect:
         """The share of continuations that show the concept."""
-        return Effect(
-            metric=SHOWN,
-            unit="share",
-            words=f"continuations that show {self.positive} by {self.name}",
-            positive=self.positive,
-            negative=f"the opposite of {self.positive}",
-        )
+        return Effect.of_scores(self.positive, self.name)
 
     def applies(self, prompt: Prompt, sign: int) -> bool:  # noqa: ARG002 - the same for all
         """Every prompt will do."""

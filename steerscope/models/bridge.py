@@ -226,6 +226,8 @@ def bridged(
         )
     except Exception as error:  # noqa: BLE001 - whatever the bridge stumbles over
         told = " ".join(str(error).split()).split(". Available")[0][:160]
+        if told.startswith("Could not determine supported architecture"):
+            told = f"{type(original).__name__} is not currently supported."
         raise ModelLoadError(f"its bridge fails ({told})") from error
     return bridge.eval().requires_grad_(False)
 

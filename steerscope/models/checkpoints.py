@@ -29,6 +29,7 @@ def read_checkpoint(source: str, config: Any, options: Mapping[str, Any]) -> Any
         ModelLoadError: it is no causal language model, or tensors are missing, of another shape, or
             not known to the architecture.
     """
+    _check_writes(config)
     try:
         read: Any = AutoModelForCausalLM.from_pretrained(
             source,
@@ -48,6 +49,29 @@ def read_checkpoint(source: str, config: Any, options: Mapping[str, Any]) -> Any
     model, told = read
     check_whole(type(model).__name__, told)
     return model
+
+
+def _check_writes(config: Any) -> None:
+    """Refuse what transformers would turn into a model that writes, although it was trained as none.
+
+    Raises:
+        ModelLoadError: an encoder with a decoder, or a model that fills in masked words.
+    """
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelLoadError(
+            f"{type(config).__name__} is of no model that writes a text from left to right alone, but "
+            "of an encoder with a decoder; give a causal language model."
+        )
+    kinds = [str(kind) for kind in getattr(config, "architectures", None) or ()]
+    if (
+        kinds
+        and all(k.endswith("ForMaskedLM") for k in kinds)
+        and not getattr(config, "is_decoder", False)
+    ):
+        raise ModelLoadError(
+            f"{kinds[0]} fills in masked words and writes no text from left to right; give a causal "
+            "language model."
+        )
 
 
 def check_whole(architecture: str, told: Mapping[str, Any]) -> None:

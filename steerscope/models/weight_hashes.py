@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,26 +17,67 @@ from steerscope.models.fingerprints import LENGTHS
 _AT_ONCE = 2**18  # numbers converted at once, by each of a few threads
 # Formats of a checkpoint that a wider one holds without loss, as safetensors names them.
 _NARROWER = {
-    torch.float32: {"F32", "BF16", "F16", "F8_E4M3", "F8_E5M2"},
     torch.bfloat16: {"BF16", "F8_E4M3", "F8_E5M2"},
     torch.float16: {"F16", "F8_E4M3", "F8_E5M2"},
+    torch.float32: {"F32", "BF16", "F16", "F8_E4M3", "F8_E5M2"},
 }
 _INTEGERS = {"I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64", "BOOL"}
 
 
-def weights_fingerprint(architecture: str, weights: Mapping[str, Tensor]) -> str:
-    """Fingerprint of an architecture's name and of all numbers of its weights."""
-    known: dict[tuple[int, tuple[int, ...], torch.dtype], bytes] = {}  # tied weights are read once
+Place = tuple[int, tuple[int, ...], torch.dtype]
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """What fingerprints take of one tensor.
+
+    Attributes:
+        whole: hash of all its numbers.
+        samples: some of them, as they are and through float16.
+    """
+
+    whole: bytes
+    samples: tuple[bytes, bytes]
+
+
+def numbers_of(weight: Tensor, done: Callable[[Tensor], None] | None = None) -> Numbers:
+    """What fingerprints take of a tensor; each piece of it is given to `done` once it is read."""
+    samples = _sample(weight, None), _sample(weight, torch.half)
+    if done is not None:
+        done(weight)
+    return Numbers(_digest(weight, done), samples)
+
+
+def place_of(weight: Tensor) -> Place:
+    """Where the numbers of a tensor lie: tied weights lie in one place."""
+    return weight.data_ptr(), tuple(weight.shape), weight.dtype
+
+
+def weights_fingerprint(
+    architecture: str,
+    weights: Mapping[str, Tensor],
+    known: Mapping[Place, Numbers] | None = None,
+) -> str:
+    """Fingerprint of an architecture's name and of all numbers of its weights.
+
+    Args:
+        architecture: the name.
+        weights: by their names.
+        known: what fingerprints take of the tensors that are here in place of others.
+    """
+    found = dict(known or {})
     names = sorted(weights)
-    places = [(w.data_ptr(), tuple(w.shape), w.dtype) for w in (weights[n] for n in names)]
-    first = {place: weights[name] for name, place in zip(names, places, strict=True)}
+    places = {name: place_of(weights[name]) for name in names}
+    new = {place: weights[name] for name, place in places.items() if place not in found}
     with ThreadPoolExecutor(max_workers=4) as pool:
-        known.update(zip(first, pool.map(_digest, first.values()), strict=True))
-    whole = hashlib.sha256(architecture.encode())
-    for name, place in zip(names, places, strict=True):
-        whole.update(f"\0{name} {tuple(weights[name].shape)} ".encode() + known[place])
-    parts = (whole.hexdigest(), *(sampled(architecture, weights, by) for by in (None, torch.half)))
-    return "-".join(part[:n] for part, n in zip(parts, LENGTHS, strict=True))
+        found.update(zip(new, pool.map(numbers_of, new.values()), strict=True))
+    digests = [hashlib.sha256(architecture.encode()) for _ in LENGTHS]
+    for name, place in places.items():
+        title, numbers = f"{name} {tuple(weights[name].shape)}".encode(), found[place]
+        digests[0].update(b"\0" + title + b" " + numbers.whole)
+        for digest, sample in zip(digests[1:], numbers.samples, strict=True):
+            digest.update(title + sample)
+    return "-".join(d.hexdigest()[:n] for d, n in zip(digests, LENGTHS, strict=True))
 
 
 def sampled(
@@ -48,39 +90,55 @@ def sampled(
     """
     digest = hashlib.sha256(architecture.encode())
     for name in sorted(weights):
-        flat = weights[name].detach().reshape(-1)
-        sample = flat[:: max(1, flat.numel() // 4096)][:4096].to("cpu")
-        if through is not None and sample.is_floating_point():
-            sample = sample.to(through)
         digest.update(f"{name} {tuple(weights[name].shape)}".encode())
-        digest.update(sample.to(torch.bfloat16).view(torch.int16).numpy().tobytes())
+        digest.update(_sample(weights[name], through))
     return digest.hexdigest()
 
 
-def _digest(weight: Tensor) -> bytes:
+def _sample(weight: Tensor, through: torch.dtype | None) -> bytes:
+    flat = weight.detach().reshape(-1)
+    sample = flat[:: max(1, flat.numel() // 4096)][:4096].to("cpu")
+    if through is not None and sample.is_floating_point():
+        sample = sample.to(through)
+    return sample.to(torch.bfloat16).view(torch.int16).numpy().tobytes()
+
+
+def _digest(weight: Tensor, done: Callable[[Tensor], None] | None = None) -> bytes:
     """Hash of the numbers of one tensor and of the narrowest format that holds them."""
     flat = weight.detach().reshape(-1)
-    kind = _narrowest(flat)
+    kind = _narrowest(flat, done)
     digest = hashlib.sha256(str(kind).encode())
-    for chunk in flat.split(_AT_ONCE):
+    for chunk in _pieces(flat, done):
         numbers = chunk.to("cpu", kind).contiguous()
-        digest.update(numbers.view(torch.uint8).numpy())
+        digest.update(numbers.view(torch.uint8).numpy().data)
     return digest.digest()
 
 
-def _narrowest(flat: Tensor) -> torch.dtype:
+def _narrowest(flat: Tensor, done: Callable[[Tensor], None] | None = None) -> torch.dtype:
     if not flat.is_floating_point() or flat.dtype == torch.float64:
         return flat.dtype
     for kind in (torch.bfloat16, torch.float16):
-        if flat.dtype == kind or all(_holds(kind, chunk) for chunk in flat.split(_AT_ONCE)):
+        if flat.dtype == kind or all(_holds(kind, chunk) for chunk in _pieces(flat, done)):
             return kind
     return torch.float32
+
+
+def _pieces(flat: Tensor, done: Callable[[Tensor], None] | None) -> Iterator[Tensor]:
+    for chunk in flat.split(_AT_ONCE):
+        yield chunk
+        if done is not None:
+            done(chunk)
 
 
 def _holds(kind: torch.dtype, numbers: Tensor) -> bool:
     """Whether a format has all these numbers, to the bit."""
     wide = numbers.float()
     return torch.equal(wide.to(kind).float().view(torch.int32), wide.view(torch.int32))
+
+
+def format_of(files: Sequence[Path], own: torch.dtype | None) -> torch.dtype:
+    """The narrowest format that has all numbers of a checkpoint."""
+    return next(kind for kind in _NARROWER if holds_checkpoint(kind, files, own))
 
 
 def holds_checkpoint(kind: torch.dtype, files: Sequence[Path], own: torch.dtype | None) -> bool:

@@ -35,7 +35,7 @@ def tables(run: Run, findings: Findings | None = None) -> list[Table]:
 
 def _effect_column(f: Findings) -> Column:
     share = f.effect.is_share
-    title = f"{f.effect.words} (%)" if share else "shift of the log-odds (nats)"
+    title = f"{f.effect.short} (%)" if share else "shift of the log-odds (nats)"
     digits, factor = (1, 100.0) if share else (2, 1.0)
     return Column("effect", title, digits, not share, "low", "high", factor)
 

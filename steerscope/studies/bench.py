@@ -54,12 +54,14 @@ class Material:
         pairs: to compare.
         first: how many prompts, from the first on, a steered condition is measured on, each with all its
             samples; None for all. Pairs are always compared all.
+        beside: whether pairs are compared beside what a judge reads in texts.
     """
 
     split: str
     prompts: PromptSet
     pairs: ContrastSet
     first: int | None = None
+    beside: bool = True
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,8 @@ class Bench:
     @property
     def _measures_pairs(self) -> bool:
         # beside a score as well, which costs no text: whether it tells what the judge reads
-        return self.judge.effect.metric == "preference" or isinstance(self.judge, ScoreJudge)
+        beside = self.material.beside and isinstance(self.judge, ScoreJudge)
+        return beside or self.judge.effect.metric == "preference"
 
     def _prompts_for(self, cell: Cell) -> tuple[int, ...]:
         sign = sign_of(cell)

@@ -54,7 +54,7 @@ class Question:
         n_new: tokens of a continuation.
         seed: of the replies that the model is asked for.
         url: of an endpoint for the judge `lm`; None for models on this machine.
-        n_texts: texts that will be written at most.
+        n_texts: texts that will be written at most; 0 where nobody knows before.
     """
 
     judge: str | None
@@ -74,6 +74,7 @@ def question_of(
     prompts: Split[PromptSet],
     n_new: int,
     seed: int,
+    n_texts: int = 0,
 ) -> Question:
     """The question of a job that names its judge as a plan does; the pairs are split by the seed.
 
@@ -83,12 +84,13 @@ def question_of(
         prompts: its splits, likewise.
         n_new: tokens of a continuation.
         seed: of splits and replies.
+        n_texts: that will be written at most; 0 where nobody knows before.
     """
     judge, labels, url = (judging.get(k) for k in ("judge", "judge_labels", "judge_url"))
     check_judge_url(judge, url)
     asked = (*prompts.select.prompts, *prompts.test.prompts)
     pairs = contrasts.split(seed)
-    return Question(judge, labels, contrasts, pairs, asked, n_new, seed, url)
+    return Question(judge, labels, contrasts, pairs, asked, n_new, seed, url, n_texts)
 
 
 @dataclass(frozen=True)
@@ -140,13 +142,21 @@ def find_judge(question: Question, model: LensModel, out: str | Path) -> Judging
         there = read_judge(kept, model=model, url=url)
         if there.judge.name == name:
             _state_cost(name, there.means, question)
+            _warn(there)
             return Judging(there.judge, there, files)
     means = Means(_labelled(question, model), _concept(question.contrasts), model, url, folder)
     _state_cost(name, means, question)
     known = make_judge(name, means, _shown(question.contrasts))
+    _warn(known)
     if kind == LENGTH:
         _tell_of_cut(known, question, model)
     return Judging(known.judge, known, files)
+
+
+def _warn(known: KnownJudge) -> None:
+    """Say before anything is measured that a judge cannot tell, so that nothing it counts will show."""
+    if not known.card.tells:
+        _log.warning("judge %s: %s", known.judge.name, known.card)
 
 
 def card_in_words(known: KnownJudge) -> str:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 
+import pandas as pd
 import pytest
 
 from steerscope.engine.continuations import Continuation
+from steerscope.figures import preference_scatter
 from steerscope.judges import MicroworldJudge, TextJudge, choose_judge
+from steerscope.judges.effects import Effect
+from steerscope.statistics import rank_correlation
+from steerscope.studies.steering.cheap_number import CheapNumber
 from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt
 
 
@@ -55,3 +60,23 @@ def test_the_judge_is_chosen_by_what_the_oracle_can_read():
     assert choose_judge(moody, [GLOOMY]) == JUDGE
     assert choose_judge(moody, [Prompt("Once upon a time")]) == TextJudge()
     assert choose_judge(other, [Prompt("w20 w21 w5")]) == TextJudge()
+
+
+def test_an_axis_names_what_is_counted_and_not_the_path_or_pattern_of_the_judge():
+    for name in ("words:/a/long/path.yaml", "regex:by x by y", "length"):
+        effect = Effect.of_scores("joy by day", name)
+        assert effect.words == f"continuations that show joy by day by {name}"
+        assert (effect.short, effect.judge) == ("continuations that show joy by day", name)
+    flipped = Effect("flipped", "share", "continuations whose mood is flipped by it")
+    assert (flipped.short, flipped.judge) == (flipped.words, "")
+
+
+def test_a_figure_of_few_conditions_or_of_equal_ones_claims_no_correlation():
+    for n in (1, 3, 6):
+        table = pd.DataFrame({"method": "mean_diff", "preference": range(n), "effect": 0.5})
+        x, y = table.preference.to_numpy(float), table.effect.to_numpy(float)
+        drawn = preference_scatter(
+            CheapNumber(table, rank_correlation(x, y)), Effect.of_scores("joy", "length")
+        )
+        said = "condition" if n == 1 else "conditions"
+        assert drawn.layout.title.text.endswith(f"no rank correlation of {n} {said}")

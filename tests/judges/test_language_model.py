@@ -18,6 +18,7 @@ from steerscope.judges.registry import (
     Means,
     as_stored,
     check_judge_url,
+    cost_in_words,
     make_judge,
     read_judge,
 )
@@ -216,6 +217,16 @@ def test_a_reply_that_never_ends_and_a_probability_that_is_none_are_no_answers()
     with serving(lambda _: (200, nan, 0.0)) as server:
         (answer,) = Endpoint(server.url, "m").answers(["q"], FIVE)
     assert answer.chances == pytest.approx({"4": 0.5})
+
+
+def test_what_nobody_knows_before_is_not_counted_in_what_a_judge_costs():
+    means = Means(labelled(), "c", url="http://127.0.0.1:9/v1")
+    n = len(labelled().fit) + len(labelled().held_out)
+    assert cost_in_words("lm:m", means, 5, 8).startswith(f"at most {n + 5} questions of about")
+    unknown = cost_in_words("lm:m", means, 0, 8)
+    assert unknown.startswith(f"{n} questions for its card, then one for each text that is written")
+    assert "in all" not in unknown
+    assert cost_in_words("length", means, 5, 8) == ""
 
 
 def test_an_address_or_a_scale_that_is_none_is_named():

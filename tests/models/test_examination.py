@@ -139,6 +139,22 @@ def test_an_encoder_and_decoder_is_no_causal_model(tmp_path):
         load_model(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (hf.BartForConditionalGeneration, "BartConfig is of no model that writes"),
+        (hf.RobertaForMaskedLM, "RobertaForMaskedLM fills in masked words"),
+    ],
+)
+def test_what_transformers_would_turn_into_a_causal_model_is_none(tmp_path, kind, words):
+    sizes = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "num_hidden_layers": 1}
+    small = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 4}
+    kind(kind.config_class(vocab_size=96, **sizes, **small)).save_pretrained(tmp_path)
+    word_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(ModelLoadError, match=words):
+        load_model(tmp_path)
+
+
 def test_weights_that_were_cut_short_are_one_clear_line(llama):
     folder = llama()
     held = (folder / "model.safetensors").read_bytes()

@@ -14,6 +14,8 @@ from steerscope.models.clock import Clock
 from steerscope.models.loading import load_model
 from steerscope.models.weight_hashes import weights_fingerprint
 from steerscope.sites import STREAMS, Site
+from steerscope.studies.steering.plan import SweepPlan
+from steerscope.studies.steering.prepare import sites_at
 from tests.helpers import FAMILIES
 
 TOKENS = torch.tensor([[1, 10, 20, 30]])
@@ -166,3 +168,19 @@ def test_unembedding_the_last_block_gives_the_logits(tiny):
     with torch.no_grad(), tiny.hook(Site("resid_post", 2), lambda x: seen.update(x=x)):
         logits = tiny.forward(TOKENS)
         torch.testing.assert_close(tiny.unembed(seen["x"]), logits, atol=1e-5, rtol=1e-5)
+
+
+def test_a_plan_takes_the_stream_of_a_module_as_a_site_does(load):
+    for name, stream in (
+        ("mlp.down_proj", "mlp_out"),
+        ("k_proj", "k"),
+        ("hook_mlp_out", "mlp_out"),
+    ):
+        assert SweepPlan(stream=name).stream == stream
+    plan = SweepPlan(stream="mlp.down_proj")
+    named = plan.module or plan.stream
+    assert sites_at(load("llama", "bridge"), named, [1]) == [Site("mlp_out", 1)]
+    for layers in ([1], None):
+        with pytest.raises(UnsupportedSiteError, match="a norm between mlp.down_proj"):
+            sites_at(load("gemma3", "bridge"), named, layers)
+    assert sites_at(load("gemma3", "bridge"), "mlp_out", [1]) == [Site("mlp_out", 1)]

@@ -22,7 +22,7 @@ from steerscope.errors import (
 )
 from steerscope.models.fingerprints import remembered, same_weights
 from steerscope.models.loading import load_model
-from steerscope.models.weight_hashes import sampled, weights_fingerprint
+from steerscope.models.weight_hashes import numbers_of, sampled, weights_fingerprint
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
 from tests.helpers import random_direction, tiny_model
@@ -175,6 +175,21 @@ def test_the_fingerprint_is_that_of_the_checkpoint_in_every_format(tmp_path, tin
         ("float32", "bridge"),
     ]:
         assert load_model(folder, dtype=dtype, backbone=backbone).fingerprint == usual
+
+
+def test_a_checkpoint_is_measured_with_one_of_its_tensors_there_at_a_time(tiny_folder, monkeypatch):
+    there = []
+
+    def measured(weight, done=None):
+        there.append(weight)
+        standing = [w for w in there if w.untyped_storage().nbytes() > w.element_size()]
+        assert [w is weight for w in standing] == [True]
+        return numbers_of(weight, done)
+
+    usual = load_model(tiny_folder("llama"), dtype="float32").fingerprint
+    monkeypatch.setattr("steerscope.models.sources.numbers_of", measured)
+    assert load_model(tiny_folder("llama"), dtype="bfloat16").fingerprint == usual
+    assert len(there) > 20
 
 
 def test_every_number_counts_and_the_format_that_holds_it_does_not():

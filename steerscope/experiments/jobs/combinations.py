@@ -122,7 +122,9 @@ class CombinationStep:
         prompts = in_chat(model, prompts_for(contrasts, self.prompts), self.chat)
         contrasts = in_chat(model, contrasts, self.chat)
         parts = prompts.split(self.seed)
-        question = question_of(self.judging, contrasts, parts, self.n_new, self.seed)
+        question = question_of(
+            self.judging, contrasts, parts, self.n_new, self.seed, self._most_texts(model)
+        )
         judging = find_judge(question, model, out)
         judge = judging.judge
         if not judge.effect.is_share:
@@ -202,6 +204,10 @@ class CombinationStep:
         if not scored(judge):
             return write()[0]
         return Unjudged(run.path)((sampler, self.n_new, texts, cell.key), write)[0]
+
+    def _most_texts(self, model: LensModel) -> int:
+        size = self.size(model.shape.n_layers)
+        return size.cells * size.items
 
     def _arms(self, model: LensModel, contrasts: ContrastSet) -> list[Arm]:
         sites = [Site("resid_post", i) for i in self.layers or range(model.shape.n_layers)]

@@ -19,6 +19,7 @@ from steerscope.experiments.experiment import METRICS, Experiment
 from steerscope.experiments.jobs.job import DRAWN, JUDGED, Job, Machine, Size, Step, Tables, label
 from steerscope.figures.files import Plate
 from steerscope.judges.judges import UNITS
+from steerscope.judges.registry import read_card
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
@@ -27,7 +28,7 @@ from steerscope.runs.keeping import UNFINISHED, KeptIn
 from steerscope.runs.results import NOT_FINITE, Row, Run, plain_row
 from steerscope.studies.judging import find_judge, question_of
 from steerscope.studies.methods.findings import COMMON as COMMON_LAYER
-from steerscope.studies.methods.findings import OWN, SETTING, rank, rivals, standings
+from steerscope.studies.methods.findings import NULLS, OWN, SETTING, rank, rivals, standings
 from steerscope.studies.methods.measure import DOSES, Comparison, compare_methods
 from steerscope.studies.methods.plan import ComparisonPlan
 from steerscope.studies.rows import PLAIN
@@ -83,7 +84,9 @@ class ComparisonStep:
         prompts = in_chat(model, prompts_for(contrasts, self.prompts), self.chat)
         contrasts = in_chat(model, contrasts, self.chat)
         asked = prompts.split(self.plan.seed)
-        question = question_of(self.judging, contrasts, asked, self.plan.n_new, self.plan.seed)
+        question = question_of(
+            self.judging, contrasts, asked, self.plan.n_new, self.plan.seed, self._most_texts()
+        )
         judging = find_judge(question, model, out)
         configuration = {
             **self.settings,
@@ -114,6 +117,12 @@ class ComparisonStep:
         run.seal()
         kept.clear()
         return run
+
+    def _most_texts(self) -> int:
+        """Texts without steering, and of each direction at both places and by both matchings."""
+        p = self.plan
+        directions = len(p.methods) + (self.other is not None) + len(NULLS) * p.n_null_seeds
+        return (1 + 2 * len(_PLACES) * directions) * p.n_test
 
     def size(self, n_layers: int) -> Size:
         """Conditions of the screen, and what is stated, in conditions on pairs."""
@@ -276,7 +285,9 @@ def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
         for place, name in _PLACES.items():
             if {"all", name} & set(experiment.figures):
                 drawn = figures.method_forest(ranking, effect, place=place, matchings=words)
-                found.append(Plate(f"{run.path.name}-{name}", drawn, ""))
+                card = read_card(run.path)
+                said = "" if card is None else f"Judge {configuration['judge']}: {card}."
+                found.append(Plate(f"{run.path.name}-{name}", drawn, said))
     return found
 
 

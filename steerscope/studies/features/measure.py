@@ -130,11 +130,8 @@ def run_trials(
     conditions = [_Condition(math.nan, "plain", 0.0, 0.0, lambda _: Cell())]
     for kl in plan.kls:
         conditions += _along(model, directions, texts, kl, progress)
-        conditions += [
-            found
-            for name, edit in (edits or {}).items()
-            if (found := _edited(model, name, edit, texts, kl)) is not None
-        ]
+        tried = (_edited(model, name, edit, texts, kl) for name, edit in (edits or {}).items())
+        conditions += [found for found in tried if found is not None]
     if len(conditions) == 1:
         raise BadValueError(f"nothing reaches a KL of {plan.kls}; ask for less.")
     rows = []
@@ -157,8 +154,8 @@ def run_trials(
                 said = {"given": asked[i].text, "written": text.text}
                 if gone:
                     read = dict.fromkeys(read, math.nan)
-                status = NOT_FINITE if gone else "ok"
-                rows.append({**condition.labels(), "prompt": i, "status": status, **said, **read})
+                said["status"] = NOT_FINITE if gone else "ok"
+                rows.append({**condition.labels(), "prompt": i, **said, **read})
     return pd.DataFrame(rows)
 
 

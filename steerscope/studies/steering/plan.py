@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar, cast
 
 from steerscope.doses import check_unit
 from steerscope.engine.sampling import Sampler, check_samples, sampler_of
@@ -13,7 +13,7 @@ from steerscope.judges import stored_effect
 from steerscope.judges.effects import Effect
 from steerscope.judges.registry import check_judge, check_judge_url
 from steerscope.runs.results import Run
-from steerscope.sites import check_stream
+from steerscope.sites import Site, Stream
 from steerscope.steering.scopes import Scope
 from steerscope.studies.steering.success import Groups
 from steerscope.studies.steering.verdict import ENOUGH_NULLS
@@ -74,6 +74,7 @@ class Plan:
             temperature 0.
     """
 
+    module: ClassVar[str] = ""  # of transformers, by which the stream was named; see `Site`
     model: str = DEFAULT_MODEL
     contrasts: str = "mood"
     prompts: str | None = None
@@ -106,7 +107,9 @@ class Plan:
     second_model: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stream", check_stream(self.stream))
+        named = Site(cast(Stream, self.stream), 0)
+        object.__setattr__(self, "stream", named.stream)
+        object.__setattr__(self, "module", named.module)
         object.__setattr__(self, "chat", as_chat(self.chat))
         if self.grouping not in GROUPINGS:
             raise UnknownNameError("grouping", self.grouping, GROUPINGS)

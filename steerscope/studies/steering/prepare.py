@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from steerscope.directions import METHODS, Direction
 from steerscope.directions.finding import find_directions
@@ -17,6 +17,7 @@ from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.extraction.activations import Contrast
 from steerscope.extraction.reading import ReadToken
 from steerscope.judges import Judge
+from steerscope.judges.effects import PREFERENCE
 from steerscope.judges.second_model import SecondModel
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
@@ -24,13 +25,13 @@ from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
 from steerscope.runs.results import Run, check_run_folder
-from steerscope.sites import Site, check_stream
+from steerscope.sites import Site, Stream
 from steerscope.steering.interventions import Cell
 from steerscope.studies.bench import Bench, Decoding, Material
 from steerscope.studies.equipment import Equipment, Loading
 from steerscope.studies.judging import Judging, Question, find_judge
-from steerscope.studies.steering.nulls import NULL
-from steerscope.studies.steering.plan import GRID, Plan, StudyPlan
+from steerscope.studies.steering.nulls import NULL, few_pairs
+from steerscope.studies.steering.plan import GRID, RACE, Plan, StudyPlan
 from steerscope.studies.steering.search import (
     resolved,
 )
@@ -78,7 +79,11 @@ class Prepared:
         """Measure conditions on one split, or on its first so many prompts."""
         of = "test" if split == NULL else split
         prompts, pairs = (getattr(part, of) for part in (self.texts.prompts, self.texts.pairs))
-        bench = self.bench(Material(split, prompts, pairs, first))
+        # beside a judge of texts, preference is read on the select split alone; a pair costs a text
+        beside = of == "select"
+        if self.search == RACE and self.judge.effect.metric != PREFERENCE.metric:
+            pairs = few_pairs(pairs, race=True)
+        bench = self.bench(Material(split, prompts, pairs, first, beside))
         bench.measure(cells, progress=self.progress)
 
     def bench(self, material: Material) -> Bench:
@@ -120,6 +125,7 @@ def prepare(
         raise UnknownNameError("method", plan.method, METHODS)
     read = ReadToken.parse(plan.read)
     check_run_folder(out)
+    stream = plan.module or plan.stream
     plan = replace(plan, prompts=plan.prompts or usual_prompts(plan.contrasts))
     texts = load_texts(plan)
     loading = Loading(plan.model, plan.backbone, plan.dtype, *machine, plan.bos, plan.revision)
@@ -128,7 +134,7 @@ def prepare(
     plan = replace(plan, dtype=model.dtype_name)
     source = texts.contrasts.sha256
     texts = texts.in_chat(model, plan.chat).repeated(plan.samples)
-    sites = sites_at(model, plan.stream, plan.layers)
+    sites = sites_at(model, stream, plan.layers)
     plan = _with_search(plan, model, len(sites) * len(texts.prompts.select.prompts))
     judging = find_judge(question_of(plan, texts, len(sites)), model, out)
     judge = judging.judge
@@ -258,7 +264,7 @@ def sites_at(model: LensModel, stream: str, layers: Sequence[int] | None) -> lis
         UnknownNameError: no such stream.
         UnsupportedSiteError: a layer is out of range, or no layer has the stream.
     """
-    name = check_stream(stream)
+    name = cast(Stream, stream)  # or that of a module, of which `check` knows more
     sites = [Site(name, layer) for layer in layers or range(model.shape.n_layers)]
     if layers is None:
         sites = [s for s in sites if model.has(s)] or sites[:1]

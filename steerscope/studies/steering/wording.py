@@ -150,7 +150,7 @@ def answer(findings: Findings) -> list[str]:
     on = _held_out(f) if f.stated else f"{estimate.n} prompts of the select split"
     said.append(f"Effect: {amount(f.effect, estimate)} {f.effect.words}, on {on}.")
     if f.card is not None:
-        said.append(f"Judge: {f.effect.words.rsplit(' by ', 1)[-1]}, {f.card}.")
+        said.append(f"Judge: {f.effect.judge}, {f.card}.")
     if f.corrected_effect is not None:
         said.append(
             f"Corrected for the errors of the judge: {amount(f.effect, f.corrected_effect)}."

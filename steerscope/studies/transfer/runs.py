@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -13,16 +14,57 @@ import pandas as pd
 from steerscope.judges.judges import UNITS
 from steerscope.models.lens_model import LensModel
 from steerscope.models.provenance import provenance_of
+from steerscope.progress import Track, silent
 from steerscope.runs.results import Row, Run, measuring
-from steerscope.studies.judging import Judging
+from steerscope.studies.judging import Judging, Question, find_judge
 from steerscope.studies.transfer.findings import PLAIN, operator_of
+from steerscope.studies.transfer.measure import transfer_with_texts
 from steerscope.studies.transfer.plan import TransferPlan
 from steerscope.studies.transfer.techniques import Technique
 from steerscope.studies.written import Unjudged
-from steerscope.texts.contrasts import ContrastSet
+from steerscope.texts.contrasts import ContrastSet, PromptSet
 
 _OLD_PLAIN = "plain 0"
 _NATS = {"kl", "nll", "nll_plain", "preference"}
+
+
+def run_transfer(  # noqa: PLR0913 - each is a thing of its own
+    model: LensModel,
+    techniques: Sequence[Technique],
+    asked: tuple[ContrastSet, PromptSet],
+    plan: TransferPlan,
+    question: Question,
+    out: Path | None = None,
+    progress: Track = silent,
+) -> tuple[pd.DataFrame, Judging, Run | None]:
+    """Measure techniques by a judge, and keep them as a run where there is a folder for it.
+
+    Args:
+        model: the model.
+        techniques: trained and chosen on the fit and select splits.
+        asked: contrast set and prompts, whole.
+        plan: what is measured.
+        question: what the judge is to tell, and by what.
+        out: the folder of the run; None for no run.
+        progress: shows the loop.
+
+    Returns:
+        What `transfer` returns, the judge, and the run.
+    """
+    contrasts = asked[0]
+    with TemporaryDirectory() as nowhere, measuring(out or Path(nowhere) / "run") as place:
+        judging = find_judge(question, model, place)
+        if out is not None:
+            start_transfer(out, techniques, model, contrasts, plan, judging)
+        rows, written = transfer_with_texts(
+            model, techniques, asked, plan, judge=judging.judge, out=out, progress=progress
+        )
+        if out is None:
+            return rows, judging, None
+        run = store_transfer(
+            out, rows, techniques, model, contrasts, plan, judging=judging, written=written
+        )
+    return rows, judging, run
 
 
 def store_transfer(

@@ -103,7 +103,8 @@ def _print(texts: list[dict[str, Any]], n: int) -> None:
 
 
 def _condition(text: dict[str, Any]) -> str:
-    parts = [str(text["method"])]
+    named = str(text["cell"]).split("; ")  # of a comparison: place, matching, method, seed
+    parts = [*(named[:2] if len(named) == 4 else []), str(text["method"])]
     parts += [f"layer {text['layer']}"] if text["layer"] >= 0 else []
     parts += [f"{text['dose_natural']:+g} natural"] if text["dose_natural"] else []
     parts += [f"seed {text['seed']}"] if text["seed"] >= 0 else []

@@ -54,7 +54,8 @@ def load_directions(path: str | Path) -> list[Direction]:
     """
     path = Path(path)
     if not path.is_file():
-        raise VectorFileError(f"no vector file {path}; check the path.")
+        wrong = f"no vector file {path}; check the path."
+        raise VectorFileError(f"{path} is a folder; give a file in it." if path.is_dir() else wrong)
     try:
         text, tensors = _read(path)
     except (SafetensorError, OSError) as error:

@@ -173,7 +173,8 @@ def read_control_vector(path: str | Path) -> ControlVector:
 
     path = Path(path)
     if not path.is_file():
-        raise VectorFileError(f"no vector file {path}; check the path.")
+        wrong = f"no vector file {path}; check the path."
+        raise VectorFileError(f"{path} is a folder; give a file in it." if path.is_dir() else wrong)
     try:
         reader = GGUFReader(path)
         texts = {

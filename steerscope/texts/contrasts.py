@@ -376,6 +376,11 @@ def _find(name_or_path: str | Path, bundled: dict[str, Path], kind: str) -> Path
     if str(name_or_path) in bundled:
         return bundled[str(name_or_path)]
     path = Path(name_or_path)
+    if path.is_dir():
+        raise ContrastError(
+            f"{path} is a folder; a {kind} is a file of JSON lines, as which data sets of other tools "
+            "can be saved."
+        )
     if not path.is_file():
         raise ContrastError(
             f"no {kind} {str(name_or_path)!r}: no such file, and the bundled names are "

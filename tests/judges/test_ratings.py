@@ -130,6 +130,23 @@ def test_a_person_rates_every_text_before_the_page_saves_them(run, tmp_path):
         browser.close()
 
 
+def test_people_are_asked_in_the_words_that_describe_the_contrast_set(tmp_path):
+    for contrasts, asked in (
+        (
+            "terse",
+            "Is it so: the answer is a few words (and not: the answer says the same at length)?",
+        ),
+        ("gone.jsonl", "Does the text show this: terse?"),
+    ):
+        settings = {"kind": "SweepPlan", "effect": asdict(SHOWN), "contrasts": contrasts}
+        run = Run.start(tmp_path / contrasts, settings, provenance={})
+        run.append(
+            [row(cell="plain", prompt=0, metric="shown", value=1.0)],
+            [{"cell": "plain", "prompt": 0, "split": "select", "given": "p", "written": "w"}],
+        )
+        assert make_sheet(run).question == asked
+
+
 def test_a_sheet_of_a_chat_shows_what_was_said_without_its_template(tmp_path):
     run = Run.start(
         tmp_path / "chat",

@@ -9,8 +9,10 @@ import shutil
 import pytest
 import torch
 
-from steerscope.errors import MemoryBudgetError, ModelLoadError
+from steerscope.directions.imports import read_own
+from steerscope.errors import ContrastError, MemoryBudgetError, ModelLoadError, VectorFileError
 from steerscope.models.loading import load_model
+from steerscope.texts.contrasts import load_contrasts, load_prompts
 
 PAYLOAD = "import pathlib\npathlib.Path({!r}).write_text('ran')\n"
 
@@ -78,3 +80,48 @@ def test_a_limit_below_the_weights_is_refused_at_once(folder):
     with pytest.raises(MemoryBudgetError, match="weights of model alone"):
         load_model(folder, memory="1KiB")
     assert load_model(folder, memory="1GiB").memory_limit == 2**30
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        (
+            "model.safetensors.index.json",
+            b"[]",
+            "index.json is no JSON object; save the model again",
+        ),
+        ("config.json", b"\xff\xfe", "config.json is no JSON object"),
+        ("tokenizer.json", b"{}", "the tokenizer of 'model'.*KeyError.*Get it again"),
+        ("tokenizer.json", None, "no tokenizer that can be read; save it beside the weights"),
+        (
+            "pytorch_model.bin",
+            Hostile,
+            "Python objects, which could run code.*save them as safetensors",
+        ),
+    ],
+)
+def test_a_damaged_part_is_named_with_what_to_do(folder, tmp_path, name, content, words):
+    if content is Hostile:
+        (folder / "model.safetensors").unlink()
+        torch.save({"x": Hostile(tmp_path / "marker")}, folder / name)
+    elif content is None:
+        for part in folder.glob("*token*"):
+            part.unlink()
+    else:
+        (folder / name).write_bytes(content)
+    with pytest.raises(ModelLoadError, match=words) as caught:
+        load_model(folder)
+    assert "weights_only" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "marker").exists()
+
+
+def test_a_folder_where_a_file_is_meant_is_called_a_folder(tmp_path):
+    for suffix in (".gguf", ".safetensors", ".pt"):
+        folder = tmp_path / f"vector{suffix}"
+        folder.mkdir()
+        with pytest.raises(VectorFileError, match="is a folder; give a file in it"):
+            read_own(folder)
+    for find in (load_contrasts, load_prompts):
+        with pytest.raises(ContrastError, match="is a folder; a .* set is a file of JSON lines"):
+            find(tmp_path)

@@ -45,7 +45,8 @@ def read_own(path: str | Path) -> list[Direction] | None:
     """
     path = Path(path)
     if not path.is_file():
-        raise VectorFileError(f"no vector file {path}; check the path.")
+        wrong = f"no vector file {path}; check the path."
+        raise VectorFileError(f"{path} is a folder; give a file in it." if path.is_dir() else wrong)
     suffix = path.suffix.lower()
     if is_lfs_pointer(path):
         raise VectorFileError(

@@ -104,8 +104,10 @@ def _load(path: Path) -> Any:
         with path.open("rb") as file:
             if b"SteeringVector" in file.read(_HEAD):
                 raise VectorFileError(f"{path} {OBJECTS}") from None
+        told = reason(error)
+        why = "" if "weights_only" in told else f" ({told[:120]})"  # which is advice to run code
         raise VectorFileError(
-            f"{path} cannot be read as plain tensors ({reason(error)[:120]}); it is "
+            f"{path} cannot be read as plain tensors{why}; it is "
             "damaged, or holds objects that could run code when loaded and are refused. Have its "
             "author save the bare tensor with torch.save, or as GGUF."
         ) from None

@@ -326,7 +326,8 @@ class _Bench:
         read = read_all(self.judge, prompts, written)
         return pd.DataFrame(
             [
-                {"item": i, **values, "given": prompt.text, "written": text.text}
+                {"item": i, "degenerate": text_metrics(text.tokens)["degenerate"], **values}
+                | {"given": prompt.text, "written": text.text}
                 for i, (prompt, text, values) in enumerate(zip(prompts, written, read, strict=True))
             ]
         )

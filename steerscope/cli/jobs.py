@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steerscope.cli import choices
+from steerscope.cli.forecasts import DryRun, tell_forecast
 from steerscope.cli.many import Many, next_for
 from steerscope.cli.options import (
     Asking,
@@ -57,6 +58,7 @@ Out = Annotated[
         "--out", "-o", help="run directory, or address such as s3://; default data/runs/NAME"
     ),
 ]
+Ladder = Annotated[str, typer.Option("--doses", "-d", help="natural units; both signs are tried")]
 Other = Annotated[str | None, typer.Option(help="contrast set of another concept, shown beside")]
 
 
@@ -66,9 +68,7 @@ def report(
     subject: Subject,
     out: Out = None,
     recipe: Recipe,
-    doses: Annotated[
-        str, typer.Option("--doses", "-d", help="natural units; both signs are tried")
-    ] = "0.5,1,2,2.5,3,4",
+    doses: Ladder = "0.5,1,2,2.5,3,4",
     scope: ScopeText = "all",
     writing: Writing,
     drawing: Drawing,
@@ -84,6 +84,7 @@ def report(
     talk: Talk,
     loading: Loading,
     many: Many,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Where, how hard and whether: one page with controls.
@@ -119,8 +120,10 @@ def report(
         search=search,
         chat=talk.asked(),
     )
-    name = f"{Path(subject.model).name}-{Path(subject.contrasts).stem}"
-    out = out or str(Path("data/runs") / name)
+    if dry_run:
+        tell_forecast(plan, loading, as_json)
+        return
+    out = out or f"data/runs/{Path(subject.model).name}-{Path(subject.contrasts).stem}"
     with many.measuring(out) as (kept, workers):
         run = run_study(plan, kept.folder, **loading.machine(), progress=bar, workers=workers)
         _read_features(run, plan, loading)
@@ -232,6 +235,7 @@ def sweep(
     talk: Talk,
     loading: Loading,
     many: Many,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Measure a grid of layers and doses.
@@ -260,6 +264,9 @@ def sweep(
         all_layers=all_layers,
         chat=talk.asked(),
     )
+    if dry_run:
+        tell_forecast(plan, loading, as_json)
+        return
     with many.measuring(out) as (kept, workers):
         run = run_sweep(plan, kept.folder, **loading.machine(), progress=bar, workers=workers)
         found, path = find(run), kept.shown(run.path)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -15,8 +16,41 @@ from rich.progress import Progress
 Track = Callable[[Any, str], Iterable[Any]]
 
 _REMEMBERED = 3600.0  # seconds of the past that the time left is told from; a step may take minutes
-_EVERY = 30.0  # seconds between two lines where there is no terminal
+_EVERY = 60.0  # seconds between two lines where there is no terminal
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Results:
+    """Results that are counted as they come, each for as many things as it holds.
+
+    Attributes:
+        results: they are not there yet.
+        total: things in all of them.
+        things: what they are, in words.
+        size: things in one of them.
+    """
+
+    results: Iterable[Any]
+    total: int
+    things: str
+    size: Callable[[Any], int]
+
+    def __len__(self) -> int:
+        return self.total
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.results)
+
+
+def in_steps(track: Track, names: Sequence[str]) -> Track:
+    """The same, that says which step of how many it is where a label names one."""
+
+    def told(items: Any, label: str) -> Iterable[Any]:
+        here = [n for n, name in enumerate(names, start=1) if name in label.split()]
+        return track(items, f"step {here[0]} of {len(names)}: {label}" if here else label)
+
+    return told
 
 
 def silent(items: Iterable[Any], label: str) -> Iterable[Any]:  # noqa: ARG001 - same shape as a bar
@@ -27,7 +61,7 @@ def silent(items: Iterable[Any], label: str) -> Iterable[Any]:  # noqa: ARG001 -
 def bar(items: Iterable[Any], label: str) -> Iterable[Any]:
     """How far a loop is, with the time left: a bar on a terminal, a line in a notebook.
 
-    Elsewhere, such as in a job's log, a line every half a minute. None where the logger `steerscope`
+    Elsewhere, such as in a job's log, a line a minute. None where the logger `steerscope`
     is set to warnings alone.
     """
     console = Console(stderr=True)
@@ -43,7 +77,13 @@ def bar(items: Iterable[Any], label: str) -> Iterable[Any]:
 def _drawn(items: Iterable[Any], label: str, console: Console) -> Iterator[Any]:
     shown = Progress(console=console, transient=True, speed_estimate_period=_REMEMBERED)
     with shown:
-        yield from shown.track(items, total=_total(items), description=label)
+        if not isinstance(items, Results):
+            yield from shown.track(items, total=_total(items), description=label)
+            return
+        task = shown.add_task(f"{label}, {items.things}", total=items.total)
+        for item in items:
+            shown.advance(task, items.size(item))
+            yield item
 
 
 def _told(
@@ -51,18 +91,18 @@ def _told(
 ) -> Iterator[Any]:
     """The items, and now and then a line that says how many are done and how long the rest takes."""
     total = _total(items)
+    things = f" {items.things}" if isinstance(items, Results) else ""
     start = last = time.monotonic()
-    for done, item in enumerate(items):
+    done = 0
+    for item in items:
+        done += items.size(item) if isinstance(items, Results) else 0  # it is done when it comes
         now = time.monotonic()
         if done and now - last >= every:
-            of = (
-                f" of {total}, about {_in_words((now - start) * (total / done - 1))} left"
-                if total
-                else ""
-            )
-            say(f"{label}: {done}{of}")
+            left = f", about {_in_words((now - start) * (total / done - 1))} left" if total else ""
+            say(f"{label}: {done}{f' of {total}' if total else ''}{things}{left}")
             last = now
         yield item
+        done += 0 if isinstance(items, Results) else 1
 
 
 def _in_notebook() -> Callable[[str], object]:

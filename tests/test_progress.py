@@ -49,6 +49,25 @@ def test_without_a_terminal_a_line_now_and_then_says_how_far_it_is(monkeypatch, 
     with caplog.at_level("INFO", logger="steerscope"):
         for _ in progress.bar([1, 2, 3, 4], "measuring"):
             clock.now += 25.0
+    assert caplog.messages == ["measuring: 3 of 4, about 25 s left"]
+
+
+def test_results_are_counted_by_what_they_hold_as_soon_as_they_come(monkeypatch, caplog):
+    clock = Clock()
+    monkeypatch.setattr(progress.time, "monotonic", clock)
+
+    def coming():
+        for size in (32, 32, 8):
+            clock.now += 61.0
+            yield size
+
+    results = progress.Results(coming(), 72, "conditions", int)
+    track = progress.in_steps(progress.bar, ("select", "test"))
+    with caplog.at_level("INFO", logger="steerscope"):
+        assert list(track(results, "measuring the test prompts")) == [32, 32, 8]
     assert caplog.messages == [
-        "measuring: 2 of 4, about 50 s left",
+        "step 2 of 2: measuring the test prompts: 32 of 72 conditions, about 76 s left",
+        "step 2 of 2: measuring the test prompts: 64 of 72 conditions, about 15 s left",
+        "step 2 of 2: measuring the test prompts: 72 of 72 conditions, about 0 s left",
     ]
+    assert list(track([1], "reading activations")) == [1]

@@ -105,6 +105,7 @@ def evaluate(  # noqa: PLR0915 - what it writes is checked first
     from steerscope.studies.transfer.plan import TransferPlan
     from steerscope.studies.transfer.runs import run_transfer
     from steerscope.studies.transfer.techniques import weights_technique
+    from steerscope.studies.transfer.wording import verdicts
     from steerscope.texts.contrasts import load_contrasts, prompts_for
     from steerscope.weights.adapter import load_adapter
 
@@ -134,17 +135,18 @@ def evaluate(  # noqa: PLR0915 - what it writes is checked first
     rows, judging, run = run_transfer(loaded, both, (pairs, asked), plan, question, out, bar)
     notes = [] if judging.known is None else [card_in_words(judging.known)]
     notes += [] if run is None else [f"report: {write_report(run)}"]
-    _finish(rows, technique.name, kl, notes, as_json=as_json)
+    card = None if judging.known is None else judging.known.card
+    said = verdicts(rows, technique.name, kl=kl, card=card)
+    _finish(rows, said, notes, as_json=as_json)
 
 
-def _finish(rows: pd.DataFrame, name: str, kl: float, pages: list[str], *, as_json: bool) -> None:
+def _finish(rows: pd.DataFrame, said: list[str], pages: list[str], *, as_json: bool) -> None:
     """Print what the items of an evaluation show."""
     import pandas as pd
 
     from steerscope.studies.transfer.findings import odd_and_even, transfer_table
-    from steerscope.studies.transfer.wording import verdicts
 
-    found, said = transfer_table(rows), verdicts(rows, name, kl=kl)
+    found = transfer_table(rows)
     parts = pd.concat([odd_and_even(rows, m).assign(metric=m) for m in sorted(set(rows.metric))])
     lines = [*_conditions(found), *_curves(parts), *said, *pages]
     result = {"table": found.to_dict("records"), "curves": parts.to_dict("records")}

@@ -23,6 +23,7 @@ from steerscope.cli.shared import (
 )
 
 if TYPE_CHECKING:
+    from steerscope.judges import Judge
     from steerscope.models.lens_model import LensModel
     from steerscope.steering.prompting import Prompting
     from steerscope.studies.steering.plan import StudyPlan
@@ -61,11 +62,9 @@ def calibrate(
     """
     from steerscope.steering.scopes import Scope
     from steerscope.studies.bench import Decoding
-    from steerscope.studies.judging import find_judge
     from steerscope.studies.parity import KL, LENGTH, Reading, in_words
     from steerscope.studies.parity import calibrate as find
     from steerscope.studies.steering.plan import StudyPlan
-    from steerscope.studies.steering.prepare import question_of
     from steerscope.studies.steering.texts import load_texts
 
     check_vector(vector)
@@ -85,10 +84,7 @@ def calibrate(
     model = loading.load(plan.model)
     directions = read_several(vector, site, model)
     texts = load_texts(plan).in_chat(model, plan.chat)
-    judge = None
-    if target not in {KL, LENGTH}:
-        with TemporaryDirectory() as nowhere:
-            judge = find_judge(question_of(plan, texts, 1), model, Path(nowhere) / "run").judge
+    judge, card = (None, []) if target in {KL, LENGTH} else _judge(plan, model, texts)
     wanted = _asked(plan, model, texts) if value is None else value
     found = find(
         model,
@@ -99,7 +95,18 @@ def calibrate(
         reading=Reading(judge, Decoding(plan.n_new, plan.sampler, plan.samples), largest, rounds),
         scope=Scope.parse(scope),
     )
-    finish(as_json, {"target": target, "found": asdict(found)}, in_words(found))
+    result = {"target": target, "found": asdict(found), "judge": card}
+    finish(as_json, result, [*in_words(found), *card])
+
+
+def _judge(plan: StudyPlan, model: LensModel, texts: Texts) -> tuple[Judge, list[str]]:
+    """The judge, and its card in words where it has one."""
+    from steerscope.studies.judging import card_in_words, find_judge
+    from steerscope.studies.steering.prepare import question_of
+
+    with TemporaryDirectory() as nowhere:
+        found = find_judge(question_of(plan, texts, 1), model, Path(nowhere) / "run")
+    return found.judge, [] if found.known is None else [card_in_words(found.known)]
 
 
 def _asked(plan: StudyPlan, model: LensModel, texts: Texts) -> Prompting:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from steerscope.cli.forecasts import in_words
 from steerscope.cli.many import Many, next_for
 from steerscope.cli.options import grouped
 from steerscope.cli.shared import Device, Json, Memory, finish, refuse_unused, say_aside, table
@@ -51,7 +52,7 @@ def run(
 
     wanted = load_experiment(experiment)
     if dry_run:
-        refuse_unused({"out": out}, "--dry-run writes nothing")
+        refuse_unused({"out": out} | many.asked(), "--dry-run writes nothing")
         _plan(wanted, Machine(device, memory), as_json)
         return
     out = out or str(Path("data/runs/experiments") / wanted.name)
@@ -103,16 +104,14 @@ def _plan(experiment: Experiment, machine: Machine, as_json: bool) -> None:
 
     found = forecast(experiment, machine=machine)
     rows = [
-        (f.name, f"{f.size.cells:,}", f"{f.size.items:,}", _bytes(f), _time(f.seconds))
+        (f.name, f"{f.size.cells:,}", f"{f.size.items:,}", _bytes(f), in_words(f.seconds))
         for f in found
     ]
     total = sum(f.seconds or 0.0 for f in found)
     columns = ("run", "conditions", "texts each", "memory at once", "estimated time")
     runs = "1 run" if len(found) == 1 else f"{len(found)} runs"
     title = f"{experiment.name}: {experiment.question}"
-    last = (
-        f"{runs}, about {_time(total)} in all: an estimate from a short probe on this machine now."
-    )
+    last = f"{runs}, about {in_words(total)} in all: an estimate for one process, from a short probe on this machine now."
     result = {"experiment": experiment.name, "runs": [asdict(f) for f in found], "seconds": total}
     finish(as_json, result, [*table(title, columns, rows), last])
 
@@ -121,11 +120,3 @@ def _bytes(found: Forecast) -> str:
     from steerscope.models.memory import shown
 
     return shown(found.memory.total)
-
-
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

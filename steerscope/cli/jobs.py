@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steerscope.cli import choices
+from steerscope.cli.forecasts import DryRun, tell_forecast
 from steerscope.cli.many import Many, next_for
 from steerscope.cli.options import (
     Asking,
@@ -57,6 +58,7 @@ Out = Annotated[
         "--out", "-o", help="run directory, or address such as s3://; default data/runs/NAME"
     ),
 ]
+Ladder = Annotated[str, typer.Option("--doses", "-d", help="natural units; both signs are tried")]
 Other = Annotated[str | None, typer.Option(help="contrast set of another concept, shown beside")]
 
 
@@ -66,9 +68,7 @@ def report(
     subject: Subject,
     out: Out = None,
     recipe: Recipe,
-    doses: Annotated[
-        str, typer.Option("--doses", "-d", help="natural units; both signs are tried")
-    ] = "0.5,1,2,2.5,3,4",
+    doses: Ladder = "0.5,1,2,2.5,3,4",
     scope: ScopeText = "all",
     writing: Writing,
     drawing: Drawing,
@@ -84,6 +84,7 @@ def report(
     talk: Talk,
     loading: Loading,
     many: Many,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Where, how hard and whether: one page with controls.
@@ -119,8 +120,10 @@ def report(
         search=search,
         chat=talk.asked(),
     )
-    name = f"{Path(subject.model).name}-{Path(subject.contrasts).stem}"
-    out = out or str(Path("data/runs") / name)
+    if dry_run:
+        tell_forecast(plan, loading, as_json)
+        return
+    out = out or f"data/runs/{Path(subject.model).name}-{Path(subject.contrasts).stem}"
     with many.measuring(out) as (kept, workers):
         run = run_study(plan, kept.folder, **loading.machine(), progress=bar, workers=workers)
         _read_features(run, plan, loading)
@@ -232,6 +235,7 @@ def sweep(
     talk: Talk,
     loading: Loading,
     many: Many,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Measure a grid of layers and doses.
@@ -260,6 +264,9 @@ def sweep(
         all_layers=all_layers,
         chat=talk.asked(),
     )
+    if dry_run:
+        tell_forecast(plan, loading, as_json)
+        return
     with many.measuring(out) as (kept, workers):
         run = run_sweep(plan, kept.folder, **loading.machine(), progress=bar, workers=workers)
         found, path = find(run), kept.shown(run.path)
@@ -271,10 +278,19 @@ def sweep(
     zoned = {"zones": [] if zones is None else zones.table.to_dict("records")}
     finish(
         as_json,
-        {"run": path, "conditions": summary, **zoned},
-        [*table(title, columns, rows), str(zones or NO_ZONES), f"run: {path}"],
+        {"run": path, "conditions": summary, **zoned, **_card_of(found)},
+        [*table(title, columns, rows), *_judge(found), str(zones or NO_ZONES), f"run: {path}"],
         next_for(path, "figures", "texts"),
     )
+
+
+def _judge(found: Findings) -> list[str]:
+    """The card of the judge as a line, where it has one."""
+    return [] if found.card is None else [f"judge {found.effect.judge}: {found.card}"]
+
+
+def _card_of(found: Findings) -> dict[str, Any]:
+    return {} if found.card is None else {"card": str(found.card)}
 
 
 def _condition_rows(found: Findings, method: str) -> list[tuple[object, ...]]:

@@ -42,6 +42,14 @@ class Many:
         typer.Option(help="such as 1, or 0.5 to share one; default 1 if there are any"),
     ] = None
 
+    def asked(self) -> dict[str, object]:
+        """The options of Ray, as far as they were given."""
+        return {
+            "address": self.address,
+            "workers": self.workers,
+            "gpus_per_worker": self.gpus_per_worker,
+        }
+
     @contextmanager
     def measuring(self, out: str | Path) -> Iterator[tuple[Mirror, Workers]]:
         """The folder of a run that is kept at `out`, and who measures, until the block ends."""
@@ -60,12 +68,7 @@ class Many:
             BadValueError: options of Ray for the local engine, no Ray, or no room.
         """
         if check_name("engine", self.engine, ENGINES) == LOCAL:
-            given = {
-                "address": self.address,
-                "workers": self.workers,
-                "gpus_per_worker": self.gpus_per_worker,
-            }
-            refuse_unused(given, "the engine is local; give --engine ray")
+            refuse_unused(self.asked(), "the engine is local; give --engine ray")
             from steerscope.studies.workers import HERE
 
             yield HERE

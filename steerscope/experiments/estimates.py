@@ -10,9 +10,11 @@ from time import perf_counter
 from steerscope.engine.generation import generation_plan
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs import Machine, Size, Step, find_job
+from steerscope.experiments.jobs.studies import StudyStep
 from steerscope.models.loading import load_model
 from steerscope.models.memory import MemoryPlan
 from steerscope.progress import silent
+from steerscope.studies.steering.forecast import forecast_study
 
 _PROBES = (4, 16)  # texts
 _PROMPT_TOKENS = 64  # what a prompt is taken to have where none was read
@@ -40,9 +42,9 @@ def forecast(
 ) -> list[Forecast]:
     """What each run of an experiment would take; nothing of it is kept.
 
-    The probe measures a few conditions on few texts and on more, and a line through both times is
-    read off at the full size. It is an estimate: the machine may be busier later, and large batches
-    are faster than small ones.
+    A study or a sweep is counted and timed as in `forecast_study`. For other jobs a few conditions are
+    measured on few texts and on more, and a line through both times is read off at the full size. It
+    is an estimate: the machine may be busier later.
     """
     machine, found = machine or Machine(), []
     paces: dict[str, _Pace] = {}
@@ -53,10 +55,13 @@ def forecast(
         n_layers = model.shape.n_layers
         longest = min(_PROMPT_TOKENS, model.shape.n_context - experiment.decoding.n_new)
         memory, _ = generation_plan(model, longest, experiment.decoding.n_new)
-        size = step.size(n_layers)
-        if probe and step.model not in paces:
-            paces[step.model] = _pace(step, machine, n_layers)
-        seconds = paces[step.model].seconds(size) if probe else None
+        size, seconds = step.size(n_layers), None
+        if probe and isinstance(step, StudyStep):
+            seconds = forecast_study(step.plan, **machine.loading()).seconds
+        elif probe:
+            if step.model not in paces:
+                paces[step.model] = _pace(step, machine, n_layers)
+            seconds = paces[step.model].seconds(size)
         found.append(Forecast(step.name, size, memory, seconds))
     return found
 

@@ -81,6 +81,16 @@ class Card:
         return cls(**rates, unread=int(fields["unread"]), source=str(fields["source"]))
 
 
+def unless_it_cannot_tell(card: Card | None, lines: list[str]) -> list[str]:
+    """Sentences on what a judge counted; in their place that nothing is shown, where it cannot tell."""
+    if card is None or card.tells:
+        return lines
+    return [
+        f"Not shown: the judge cannot tell ({card.lacks}), so that what it counts shows nothing; "
+        f"{card.rates}."
+    ]
+
+
 def _estimate(fields: Mapping[str, Any]) -> Estimate:
     value, low, high = (
         math.nan if fields[name] is None else float(fields[name])

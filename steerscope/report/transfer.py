@@ -35,10 +35,11 @@ def page(run: Run) -> Page:
     outcomes = [metric for metric in OUTCOMES if metric in set(rows.metric)]
     compared = {metric: against(rows, metric, first) for metric in outcomes}
     parts = pd.concat([odd_and_even(rows, m).assign(metric=m) for m in sorted(set(rows.metric))])
+    said = verdicts(rows, first, kl=settings["kl"], card=read_card(run.path))
     body = [
         f"<h1>{as_text(title)}</h1>",
         '<section class="answer"><ul class="facts">',
-        *(f"<li>{bold_head(line)}</li>" for line in verdicts(rows, first, kl=settings["kl"])),
+        *(f"<li>{bold_head(line)}</li>" for line in said),
         *(f"<li>{bold_head(line)}</li>" for line in _judge(run)),
         "</ul></section>",
         *map(as_figure, plates(run)),

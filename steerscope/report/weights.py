@@ -6,7 +6,9 @@ import pandas as pd
 
 from steerscope import figures
 from steerscope.figures.files import Plate
+from steerscope.judges.card import unless_it_cannot_tell
 from steerscope.judges.effects import Effect
+from steerscope.judges.registry import read_card
 from steerscope.report.page import Page, as_figure, as_table, as_text, bold_head
 from steerscope.runs.results import NOT_FINITE, Run
 from steerscope.runs.tables import Column, Table
@@ -43,11 +45,12 @@ def page(run: Run) -> Page:
     effect, settings = effect_of(run), run.configuration
     rows, screened = front_table(run.table(), effect, "test"), _screened(run)
     standings, unknown = standings_of(run, rows), unknown_targets(run, rows)
+    said = unless_it_cannot_tell(read_card(run.path), front_in_words(standings, effect, unknown))
     title = f"Edits of the weights of {settings['model']} along {settings['contrasts']}"
     body = [
         f"<h1>{as_text(title)}</h1>",
         '<section class="answer"><ul class="facts">',
-        *(f"<li>{bold_head(line)}</li>" for line in front_in_words(standings, effect, unknown)),
+        *(f"<li>{bold_head(line)}</li>" for line in said),
         "</ul></section>",
         *map(as_figure, _plates(run, rows, screened)),
         "<h2>What was stated, on the test split</h2>",

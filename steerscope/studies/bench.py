@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from steerscope.judges.scoring import ScoreJudge
 from steerscope.judges.second_model import NLL_SECOND, SecondModel
 from steerscope.metrics import distinct_across, self_bleu
 from steerscope.models.lens_model import LensModel
-from steerscope.progress import Track, silent
+from steerscope.progress import Results, Track, silent
 from steerscope.runs.judgements import JUDGEMENTS, Judgements
 from steerscope.runs.results import Row, Run, as_table
 from steerscope.steering.interventions import Cell, Steering
@@ -35,7 +36,7 @@ from steerscope.steering.prompting import is_prompting, seen_under
 from steerscope.steering.scopes import Scope
 from steerscope.steering.template_checks import check_templates, directions_of
 from steerscope.studies.rows import cell_row, sign_of, status_of, without_numbers
-from steerscope.studies.workers import HERE, Awaited, Block, Measured, Workers
+from steerscope.studies.workers import HERE, Block, Measured, Workers
 from steerscope.studies.written import Unjudged
 from steerscope.texts.contrasts import ContrastSet, PromptSet
 
@@ -144,9 +145,9 @@ class Bench:
         """Measure one block; what was stored before is neither read nor changed."""
         if not block.prompts:
             kl = kl_from_plain(self.model, self._prompt_ids, block.cells).double().numpy()
-            return Measured(as_table(self._pair_rows(block.cells, kl)))
+            return Measured(len(block.cells), as_table(self._pair_rows(block.cells, kl)))
         rows, texts = self._measured(block)
-        return Measured(as_table(rows), texts)
+        return Measured(len(block.cells), as_table(rows), texts)
 
     def _block(self, cells: tuple[Cell, ...], prompts: tuple[int, ...]) -> Block:
         lacking = (n for n, c in enumerate(cells) if not self.run.has(self._pair_keys(c)))
@@ -154,8 +155,13 @@ class Bench:
 
     def _store(self, blocks: Sequence[Block], progress: Track, label: str) -> None:
         """Have blocks measured and store each as it is done."""
-        done = Awaited(len(blocks), self.workers.measured(self, blocks))
-        for measured in progress(done, label):
+        results = Results(
+            self.workers.measured(self, blocks),
+            sum(len(block.cells) for block in blocks),
+            "conditions",
+            attrgetter("conditions"),
+        )
+        for measured in progress(results, label):
             self.run.store(measured.rows, measured.texts)
             if measured.judgements:
                 Judgements(self.run.path / JUDGEMENTS).add(measured.judgements)

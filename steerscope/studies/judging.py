@@ -142,13 +142,21 @@ def find_judge(question: Question, model: LensModel, out: str | Path) -> Judging
         there = read_judge(kept, model=model, url=url)
         if there.judge.name == name:
             _state_cost(name, there.means, question)
+            _warn(there)
             return Judging(there.judge, there, files)
     means = Means(_labelled(question, model), _concept(question.contrasts), model, url, folder)
     _state_cost(name, means, question)
     known = make_judge(name, means, _shown(question.contrasts))
+    _warn(known)
     if kind == LENGTH:
         _tell_of_cut(known, question, model)
     return Judging(known.judge, known, files)
+
+
+def _warn(known: KnownJudge) -> None:
+    """Say before anything is measured that a judge cannot tell, so that nothing it counts will show."""
+    if not known.card.tells:
+        _log.warning("judge %s: %s", known.judge.name, known.card)
 
 
 def card_in_words(known: KnownJudge) -> str:

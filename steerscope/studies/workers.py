@@ -36,11 +36,13 @@ class Measured:
     """What came of a block.
 
     Attributes:
+        conditions: how many it was about.
         rows: its numbers, as a run stores them.
         texts: what was written.
         judgements: what a judge that is costly said elsewhere, by content, to be kept with the run.
     """
 
+    conditions: int
     rows: pd.DataFrame
     texts: list[dict[str, Any]] = field(default_factory=list)
     judgements: Mapping[str, float] = field(default_factory=dict)
@@ -106,17 +108,3 @@ class Sending:
         for found in self.workers.measured(bench, blocks):
             yield found
             self.mirror.push()
-
-
-@dataclass(frozen=True)
-class Awaited:
-    """Results that are not there yet, of which it is known how many there will be."""
-
-    total: int
-    results: Iterator[Measured]
-
-    def __len__(self) -> int:
-        return self.total
-
-    def __iter__(self) -> Iterator[Measured]:
-        return self.results

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from steerscope.judges.card import Card, measure_card
+from steerscope.judges.card import Card, measure_card, unless_it_cannot_tell
 from steerscope.judges.labelled import LabelledText, from_pairs
 from steerscope.judges.scorers.length import Length
 from steerscope.judges.scoring import ScoreJudge
@@ -48,6 +48,16 @@ def test_a_judge_that_was_right_about_one_thing_said_often_cannot_tell():
     assert card.auc.low == card.sensitivity.value == card.specificity.value == 1.0
     assert not card.tells
     assert "so few distinct texts" in str(card)
+
+
+def test_nothing_is_stated_on_what_a_judge_counts_that_cannot_tell():
+    perfect, half = Estimate(1.0, 0.95, 1.0, 60), Estimate(0.5, 0.4, 0.6, 60)
+    tells, guesses = (Card(e, e, e, 0, "by hand") for e in (perfect, half))
+    for card in (None, tells):
+        assert unless_it_cannot_tell(card, ["it leads there"]) == ["it leads there"]
+    [line] = unless_it_cannot_tell(guesses, ["it leads there", "by much"])
+    assert line.startswith("Not shown: the judge cannot tell (AUC not above 0.7)")
+    assert "0.50 [0.40, 0.60]" in line
 
 
 def test_a_perfect_judge_is_corrected_by_nothing():

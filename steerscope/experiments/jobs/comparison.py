@@ -19,6 +19,7 @@ from steerscope.experiments.experiment import METRICS, Experiment
 from steerscope.experiments.jobs.job import DRAWN, JUDGED, Job, Machine, Size, Step, Tables, label
 from steerscope.figures.files import Plate
 from steerscope.judges.judges import UNITS
+from steerscope.judges.registry import read_card
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
@@ -284,7 +285,9 @@ def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
         for place, name in _PLACES.items():
             if {"all", name} & set(experiment.figures):
                 drawn = figures.method_forest(ranking, effect, place=place, matchings=words)
-                found.append(Plate(f"{run.path.name}-{name}", drawn, ""))
+                card = read_card(run.path)
+                said = "" if card is None else f"Judge {configuration['judge']}: {card}."
+                found.append(Plate(f"{run.path.name}-{name}", drawn, said))
     return found
 
 

@@ -19,7 +19,7 @@ from steerscope.directions import Direction, find_direction, save_directions
 from steerscope.doses import Dose, check_unit
 from steerscope.extraction.activations import Contrast
 from steerscope.models.lens_model import LensModel
-from steerscope.progress import Track, silent
+from steerscope.progress import Track, in_steps, silent
 from steerscope.runs.results import Run, measuring
 from steerscope.runs.whole_files import write_whole
 from steerscope.steering.interventions import Cell
@@ -83,7 +83,8 @@ def run_study(
         SteerscopeError: any of the input errors; nothing is written before the input is checked.
     """
     with measuring(out):
-        bound = prepare(plan, out, (device, memory), progress, workers)
+        steps = ("select", "test", *((SCREEN, NULL) if plan.nulls else ()))
+        bound = prepare(plan, out, (device, memory), in_steps(progress, steps), workers)
         plan = replace(plan, search=bound.search)
         n_layers, race = len(bound.directions), plan.search == RACE
         _log.info("nulls: %s", null_costs(plan.nulls, n_layers, len(plan.doses), race=race))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from steerscope.judges.card import Card, unless_it_cannot_tell
 from steerscope.statistics import bootstrap_mean
 from steerscope.studies.methods.one_kl import is_one_kl
 from steerscope.studies.transfer.findings import OUTCOMES, PLAIN, against, odd_and_even
@@ -48,21 +49,25 @@ def verdict(table: pd.DataFrame, reference: str, rival: str, *, words: str, kl: 
     return f"{start} {outcome}, at {price} on the measured prompts{held}."
 
 
-def verdicts(rows: pd.DataFrame, reference: str, *, kl: float) -> list[str]:
+def verdicts(
+    rows: pd.DataFrame, reference: str, *, kl: float, card: Card | None = None
+) -> list[str]:
     """`verdict` of a reference against every other technique, on every outcome that was measured.
 
+    Nothing is stated on texts by a judge whose card says that it cannot tell.
     What cannot be brought to the matched KL is stated at c = ±1 with the KL that it has there.
     """
-    found = []
+    found: list[str] = []
     for metric in (m for m in OUTCOMES if m in set(rows.metric)):
-        table = against(rows, metric, reference)
+        table, lines = against(rows, metric, reference), []
         for rival in rows.technique.unique():
             if rival in {PLAIN, reference}:
                 continue
             line = verdict(table, reference, rival, words=OUTCOMES[metric], kl=kl)
             if rival not in set(table.technique):
                 line += _at_one(rows, metric, rival)
-            found.append(line)
+            lines.append(line)
+        found += unless_it_cannot_tell(card, lines) if metric == "target" else lines
     return found
 
 

@@ -104,7 +104,8 @@ def evaluated_by_a_judge(run_cli, command, out):
     code, printed, said = run_cli(*command, "--judge", "regex:w[1-4]", "--out", out)
     assert code == 0, said
     assert "judge regex:w[1-4]: counts" in printed
-    assert "the judge cannot tell" in printed  # its card says so
+    assert "Not shown: the judge cannot tell" in printed  # its card says so
+    assert "the share in the positive class: svd_adapter" not in printed
     assert "what regex:w[1-4] counts, AUC" in (out / "report.html").read_text()
     run = Run.open(out)
     texts = written_texts(run)

@@ -1,0 +1,69 @@
+"""What a run would take, printed: `--dry-run` of report and sweep."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from steerscope.cli.shared import finish, table
+
+if TYPE_CHECKING:
+    from steerscope.cli.options import Loading
+    from steerscope.studies.steering.plan import Plan
+
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="print the steps with an estimate of each, measure nothing"),
+]
+
+
+def tell_forecast(plan: Plan, loading: Loading, as_json: bool) -> None:
+    """Print what a study or a sweep would take."""
+    from steerscope.models.memory import shown
+    from steerscope.progress import bar
+    from steerscope.studies.steering.forecast import forecast_study
+
+    found = forecast_study(plan, **loading.machine(), progress=bar)
+    columns = ("step", "conditions", "texts", "prompts read", "pairs", "time")
+    rows = [
+        (
+            s.words,
+            f"{s.conditions:,}",
+            *(f"{round(n):,}" for n in (s.texts, s.read, s.pairs)),
+            in_words(t),
+        )
+        for s, t in found.steps
+    ]
+    rows.append(("model and directions", "", "", "", "", in_words(found.start)))
+    rows.append(("spectra of the keys", "", "", "", "", in_words(found.beside)))
+    lines = table(f"{plan.model}, {plan.contrasts}:", columns, rows)
+    lines.append(
+        f"{found.texts:,} texts of about {found.pace.tokens:.0f} tokens, {found.tokens:,} tokens in all; "
+        f"{shown(found.memory.total)} of memory"
+    )
+    lines.append(
+        f"about {in_words(found.seconds)} in one process, told from a short piece of the same work on "
+        "this machine now; the page comes on top."
+    )
+    result = {
+        "seconds": found.seconds,
+        "texts": found.texts,
+        "tokens": found.tokens,
+        "memory_bytes": found.memory.total,
+        "start_seconds": found.start,
+        "beside_seconds": found.beside,
+        "pace": asdict(found.pace),
+        "steps": [asdict(s) | {"seconds": t} for s, t in found.steps],
+    }
+    finish(as_json, result, lines)
+
+
+def in_words(seconds: float | None) -> str:
+    """Seconds as a person says them."""
+    if seconds is None:
+        return "-"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from steerscope.engine.alike import alike
 from steerscope.engine.sampling import Greedy, Sample, Sampler, penalised
 from steerscope.models.caches import Cache, Recompute
 from steerscope.models.lens_model import LensModel
@@ -93,6 +94,7 @@ class Decoder:
         self.states = states
         self._seen: Float[Tensor, "row d"] | None = None
         self.model, self.cells = model, cells
+        self._hooked = True  # until it is known that nothing else acts on the model
         self.use_cache = use_cache and not model.offer.no_cache
         nowhere = torch.empty(0, dtype=torch.long, device=model.device)
         self.rows_of = [Rows(nowhere) for _ in cells]
@@ -100,6 +102,7 @@ class Decoder:
     @contextmanager
     def attached(self) -> Iterator[None]:
         """Every condition's interventions, each on the rows that `_pass` assigns to it."""
+        self._hooked = self.model.is_hooked
         with ExitStack() as stack:
             pairs = list(zip(self.cells, self.rows_of, strict=True))
             stack.enter_context(attach_cells(self.model, pairs))
@@ -176,8 +179,10 @@ class Decoder:
                 new = self._new_cache(len(part), length)
                 which = self._tensor([place[row.seen] for row in part])
                 self._assign(part)
+                acting = list(zip(self.cells, self.rows_of, strict=True))
+                same = None if self._hooked else alike(self.model, acting, len(part))
                 with self.model.clock.hold(length):
-                    logits = plain.resume(which, block, cache=new, last=1)
+                    logits = plain.resume(which, block, cache=new, last=1, alike=same)
                 self._write(part, logits)
                 cache.join(new)
                 joined += part

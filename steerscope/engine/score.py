@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from steerscope.directions import Direction
+from steerscope.engine.alike import alike
 from steerscope.metrics import kl_from_log_q
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.models.memory import cache_bytes, fit, logits_bytes, pass_bytes, tokens_in_cache
@@ -121,7 +122,7 @@ def under_each(
         block = plain.first_run(cell.first_block(length, model.shape.n_layers))
         groups.setdefault(block, []).append(number)
     at_once = max(1, at_most // n)
-    everyone = torch.arange(n, device=plain.tokens.device)
+    everyone, hooked = torch.arange(n, device=plain.tokens.device), model.is_hooked
     for block, numbers in groups.items():
         for start in range(0, len(numbers), at_once):
             part = numbers[start : start + at_once]
@@ -129,7 +130,8 @@ def under_each(
             rows_of = [Rows(places) for places in torch.arange(len(which)).to(which).split(n)]
             mine = [(cells[i], rows) for i, rows in zip(part, rows_of, strict=True)]
             with attach_cells(model, mine):
-                for rows, logits in plain.resume_in_parts(which, block, last=last):
+                same = None if hooked else alike(model, mine, len(which))
+                for rows, logits in plain.resume_in_parts(which, block, last=last, alike=same):
                     yield [part[int(row) // n] for row in rows], which[rows], logits
 
 

@@ -176,5 +176,5 @@ def _titles(figure: go.Figure, trace: Any) -> dict[str, str | None]:
         radius = (figure.layout.legend.title.text or "").replace("<br>", " ")
         return {"x_title": "angle (degrees)", "y_title": radius}
     axes = (trace.xaxis or "x").replace("x", "xaxis"), (trace.yaxis or "y").replace("y", "yaxis")
-    x, y = (figure.layout[a].title.text for a in axes)
+    x, y = (t and t.replace("<br>", " ") for t in (figure.layout[a].title.text for a in axes))
     return {"x_title": x, "y_title": y}

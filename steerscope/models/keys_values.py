@@ -104,13 +104,21 @@ class GridCache(Cache):
                     seen[:n_kept] = seen[rows]
         self.n_rows = n_kept
 
-    def take(self, other: GridCache, rows: Int[Tensor, " row"], n_blocks: int) -> None:
-        """Copy rows of another cache into this empty one, its first blocks alone."""
+    def take(
+        self,
+        other: GridCache,
+        rows: Int[Tensor, " row"],
+        blocks: range,
+        n_tokens: int | None = None,
+    ) -> None:
+        """Copy rows of another cache into this empty one: of some blocks, the first so many tokens."""
         self.n_rows = len(rows)
-        for mine, theirs in zip(self.entries[:n_blocks], other.entries, strict=False):
+        seen = other.n_tokens if n_tokens is None else n_tokens
+        for block in blocks:
+            mine, theirs = self.entries[block], other.entries[block]
             for a, b in ((mine.keys, theirs.keys), (mine.values, theirs.values)):
-                seen = b[other.rows].narrow(self.token_axis, 0, other.n_tokens)
-                a.narrow(self.token_axis, 0, other.n_tokens)[self.rows] = seen[rows]
+                found = b[other.rows].narrow(self.token_axis, 0, seen)
+                a.narrow(self.token_axis, 0, seen)[self.rows] = found[rows]
 
     def join(self, other: Cache) -> None:
         """Append the rows of another cache that has seen equally many tokens."""

@@ -365,6 +365,12 @@ class LensModel(ABC):
             self.run_to(tokens, max(s.layer for s in sites))
         return found
 
+    @property
+    def is_hooked(self) -> bool:
+        """Whether anything is hooked to a hook point, by steerscope or by somebody else."""
+        points = self._hook_points.values()
+        return any(point._forward_hooks or point._forward_pre_hooks for point in points)
+
     @contextmanager
     def hook(self, site: Site, function: HookFunction) -> Iterator[None]:
         """While active, `function` sees each activation at `site` and may return another.

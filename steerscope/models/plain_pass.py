@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,6 +12,21 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from steerscope.models.caches import Cache
+
+
+@dataclass(frozen=True, eq=False)
+class Alike:
+    """Rows of a pass that come out alike as long as their tokens are the same: those of one condition.
+
+    Attributes:
+        first: the first row of each condition.
+        condition: of each row, its place in `first`.
+        first_alone: while active, hooks take a pass for one of the first rows alone.
+    """
+
+    first: Int[Tensor, " condition"]
+    condition: Int[Tensor, " row"]
+    first_alone: Callable[[], AbstractContextManager[None]]
 
 
 class PlainPass:
@@ -32,8 +49,11 @@ class PlainPass:
         *,
         cache: Cache | None = None,
         last: int | None = None,
+        alike: Alike | None = None,  # noqa: ARG002
     ) -> Float[Tensor, "row out vocab"]:
         """Logits of rows of these prompts, run from `block` on at the latest; fills an empty cache.
+
+        What all prompts begin with may run once for all rows that are `alike`.
 
         The hooks at the end of the block before run again as well. `block` = number of blocks gives
         the logits of the plain pass itself.
@@ -48,10 +68,10 @@ class PlainPass:
         return type(self)(self.model, torch.cat([self.tokens[prompts], tokens], dim=1))
 
     def resume_in_parts(
-        self, prompts: Int[Tensor, " row"], block: int, *, last: int
+        self, prompts: Int[Tensor, " row"], block: int, *, last: int, alike: Alike | None = None
     ) -> Iterator[tuple[Int[Tensor, " part"], Float[Tensor, "part out vocab"]]]:
         """As `resume` without a cache, the logits of a few rows at a time, with their numbers.
 
         A backbone may make them only as they are taken, so that all logits never exist at once.
         """
-        yield torch.arange(len(prompts)), self.resume(prompts, block, last=last)
+        yield torch.arange(len(prompts)), self.resume(prompts, block, last=last, alike=alike)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from steerscope.models.caches import Cache
 from steerscope.models.keys_values import GridCache
-from steerscope.models.plain_pass import PlainPass
+from steerscope.models.plain_pass import Alike, PlainPass
 
 if TYPE_CHECKING:
     from steerscope.models.hooked import HookedLensModel
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 # Bytes of logits made at once: larger pieces of memory are given back to the system after use, and
 # getting them again costs a third of the time of making the logits.
 _LOGITS_AT_ONCE = 24 * 2**20
+_WORTH = 8  # tokens that all prompts begin with, fewer of which are run with the rest
 
 
 class SharedPass(PlainPass):
@@ -48,7 +51,7 @@ class SharedPass(PlainPass):
         """A plain pass over rows of these prompts and tokens after them; the prompts run no more."""
         model, (n_rows, n_new) = self.model, tokens.shape
         cache = model.new_cache(n_rows, self.tokens.shape[1] + n_new)
-        cache.take(self.cache, prompts, model.shape.n_layers)
+        cache.take(self.cache, prompts, range(model.shape.n_layers))
         cache.n_tokens = self.cache.n_tokens
         starts = model.run_and_keep(tokens, cache)
         return ContinuedPass(self, prompts, tokens, starts, cache)
@@ -64,30 +67,73 @@ class SharedPass(PlainPass):
         *,
         cache: Cache | None = None,
         last: int | None = None,
+        alike: Alike | None = None,
     ) -> Float[Tensor, "row out vocab"]:
         """Logits of rows of these prompts, run from `block` on; fills an empty cache."""
-        residual = self._resumed(prompts, block, cache)
+        residual = self._resumed(prompts, block, cache, alike)
         return self.model.unembed(residual if last is None else residual[:, -last:])
 
     def resume_in_parts(
-        self, prompts: Int[Tensor, " row"], block: int, *, last: int
+        self, prompts: Int[Tensor, " row"], block: int, *, last: int, alike: Alike | None = None
     ) -> Iterator[tuple[Int[Tensor, " part"], Float[Tensor, "part out vocab"]]]:
         """As `resume` without a cache, the logits of a few rows at a time, with their numbers."""
-        residual = self._resumed(prompts, block, None)[:, -last:]
+        residual = self._resumed(prompts, block, None, alike)[:, -last:]
         width = last * self.model.shape.n_vocab * self.model.dtype.itemsize
         for part in torch.arange(len(prompts)).split(max(1, _LOGITS_AT_ONCE // width)):
             yield part, self.model.unembed(residual[int(part[0]) : int(part[-1]) + 1])
 
+    @cached_property
+    def n_alike(self) -> int:
+        """Tokens that all prompts begin with alike, which leaves one of each at least."""
+        same = (self.tokens == self.tokens[:1]).all(dim=0)
+        return min(int(same.cumprod(dim=0).sum()), self.tokens.shape[1] - 1)
+
     def _resumed(
-        self, prompts: Int[Tensor, " row"], block: int, cache: Cache | None
+        self,
+        prompts: Int[Tensor, " row"],
+        block: int,
+        cache: Cache | None,
+        alike: Alike | None = None,
     ) -> Float[Tensor, "row pos d"]:
-        if cache is not None:
-            assert isinstance(cache, GridCache)
-            cache.take(self.cache, prompts, block)
+        n, n_blocks = self.n_alike, self.model.shape.n_layers
+        few = alike is not None and 2 * len(alike.first) <= len(prompts)
+        if alike is None or not few or n < _WORTH or block == n_blocks:
+            if cache is not None:
+                assert isinstance(cache, GridCache)
+                cache.take(self.cache, prompts, range(block))
+            return self._run_part(prompts, block, cache, 0)
+        leading = prompts[alike.first]
+        begun = self.model.new_cache(len(leading), n)
+        begun.take(self.cache, leading, range(block), n)
+        whole = cache or self.model.new_cache(len(prompts), self.tokens.shape[1])
+        assert isinstance(whole, GridCache)
+        whole.take(self.cache, prompts, range(block))
+        with self._prompts_end_here():
+            with alike.first_alone():
+                beginning = self._run_part(leading, block, begun, 0, n)
+            whole.take(begun, alike.condition, range(block, n_blocks))
+            whole.n_tokens = n
+            rest = self._run_part(prompts, block, whole, n)
+        return torch.cat([beginning[alike.condition], rest], dim=1)
+
+    def _prompts_end_here(self) -> AbstractContextManager[None]:
+        """While active, the prompts end where this pass ends, though it is run in parts."""
+        clock = self.model.clock
+        return nullcontext() if clock.held else clock.hold(self.tokens.shape[1])
+
+    def _run_part(
+        self,
+        prompts: Int[Tensor, " row"],
+        block: int,
+        cache: GridCache | None,
+        start: int,
+        stop: int | None = None,
+    ) -> Float[Tensor, "row part d"]:
+        """Run the tokens from `start` to `stop` of these prompts from a block on."""
         clock, n_blocks = self.model.clock, self.model.shape.n_layers
-        residual = self.start(block, prompts)
-        with self.model.turn.using(), clock.telling(lambda: self.tokens[prompts]):
-            clock.begin(0, self.tokens.shape[1])
+        residual = self.start(block, prompts)[:, start:stop]
+        with self.model.turn.using(), clock.telling(lambda: self.tokens[prompts, :stop]):
+            clock.begin(start, residual.shape[1])
             if block:
                 before: Any = self.model.transformer.blocks[block - 1]
                 residual = before.hook_resid_post(residual)

@@ -167,6 +167,8 @@ def _preference_plates(run: Run, f: Findings) -> list[Plate]:
         if c.n and c.rho == c.rho
         else f"Over {c.n} conditions a rank correlation is not known."
     )
+    if f.card is not None and not f.card.tells:
+        told += " The judge cannot tell, so that neither does the upright axis."
     return [
         Plate(
             "preference_tells",

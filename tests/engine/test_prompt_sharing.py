@@ -7,9 +7,12 @@ import torch
 
 from steerscope.doses import Dose
 from steerscope.engine.generation import generate
+from steerscope.engine.score import kl_from_plain, preferences
+from steerscope.models import shared_pass
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering, steer
 from steerscope.steering.scopes import Scope
+from steerscope.steering.strengths import CosineGate
 from tests.helpers import random_direction
 from tests.same_text import assert_same_texts
 
@@ -68,3 +71,62 @@ def test_a_plain_pass_resumed_anywhere_ends_in_the_same_logits(load):
         for block in range(model.shape.n_layers + 1):
             again = plain.resume(torch.tensor([1, 0, 1]), block)
             torch.testing.assert_close(again, whole[[1, 0, 1]], atol=1e-5, rtol=1e-5)
+
+
+BEGINNING = [1, 40, 41, 42, 43, 44, 45, 46, 47, 48]
+LONG = [[*BEGINNING, *end] for end in ([5, 9], [7, 20], [8, 30], [9, 9], [60, 61])]
+
+
+def measured(model, cells):
+    """Everything that is measured of conditions on prompts that begin alike."""
+    texts = [" ".join(f"w{i}" for i in ids[1:]) for ids in LONG]
+    pairs = [(texts[0], texts[1]), (texts[2], texts[3])]
+    return (
+        generate(model, LONG, cells, n_new=4),
+        kl_from_plain(model, LONG, cells),
+        preferences(model, pairs, cells),
+    )
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "neox"])
+@pytest.mark.parametrize(
+    "scope", ["all", "everywhere", "prompt", "last:3", "window:3:11", "from_token:43"]
+)
+def test_what_prompts_begin_with_alike_runs_once_a_condition(load, monkeypatch, family, scope):
+    model = load(family, "hooked")
+    where = [("resid_post", 0), ("resid_pre", 1), ("attn_out", 0), ("k", 1), ("resid_pre", 0)]
+    cells = [Cell((steering(model, *at, 2.0, Scope.parse(scope)),)) for at in where]
+    cells.append(Cell((*cells[0].interventions, *cells[3].interventions)))
+    shared = measured(model, cells)
+    monkeypatch.setattr(shared_pass, "_WORTH", 10**9)
+    whole = measured(model, cells)
+    assert_same_texts(model, (LONG, cells), shared[0], whole[0])
+    for one, other in zip(shared[1:], whole[1:], strict=True):
+        torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-4)
+
+
+def test_the_beginning_of_five_prompts_is_run_once_for_every_dose(load):
+    model = load("llama", "hooked")
+    cells = [Cell((steering(model, "resid_post", 0, d),)) for d in (1.0, 2.0, 3.0)]
+    n, rest = len(BEGINNING), len(LONG[0]) - len(BEGINNING)
+    seen = blocks_run(model, lambda: kl_from_plain(model, LONG, cells))
+    once, steered = 5 * (n + rest), 3 * n + 15 * rest
+    assert seen == [once, once + steered, once + steered]
+    seen = blocks_run(model, lambda: generate(model, LONG, cells, n_new=1))
+    assert seen == [once, once + steered, once + steered]
+
+
+def test_what_reads_more_of_a_prompt_than_a_part_runs_it_whole(load):
+    model = load("llama", "hooked")
+    gated = Steering(
+        random_direction(model, Site("resid_post", 0), seed=0),
+        Dose(2.0),
+        strength=CosineGate(0.1),
+    )
+    plain = Cell((steering(model, "resid_post", 0, 2.0),))
+    n = len(LONG[0])
+    seen = blocks_run(model, lambda: kl_from_plain(model, LONG, [Cell((gated,)), plain]))
+    assert seen == [5 * n, 15 * n, 15 * n]
+    with steer(model, steering(model, "resid_post", 0, 1.0)):
+        seen = blocks_run(model, lambda: kl_from_plain(model, LONG, [plain]))
+    assert seen == [5 * n, 10 * n, 10 * n]

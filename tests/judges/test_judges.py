@@ -9,6 +9,7 @@ import pytest
 
 from steerscope.engine.continuations import Continuation
 from steerscope.figures import preference_scatter
+from steerscope.figures.files import drawn as table_of
 from steerscope.judges import MicroworldJudge, TextJudge, choose_judge
 from steerscope.judges.effects import Effect
 from steerscope.statistics import rank_correlation
@@ -80,3 +81,6 @@ def test_a_figure_of_few_conditions_or_of_equal_ones_claims_no_correlation():
         )
         said = "condition" if n == 1 else "conditions"
         assert drawn.layout.title.text.endswith(f"no rank correlation of {n} {said}")
+        assert set(table_of(drawn).y_title) == {
+            "continuations that show joy, change from plain (points)"
+        }

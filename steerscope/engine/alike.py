@@ -1,0 +1,49 @@
+"""Which rows of a batch come out alike while their tokens are the same, so that those run once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from steerscope.models.lens_model import LensModel
+from steerscope.models.plain_pass import Alike
+from steerscope.steering.interventions import Cell, Rows, Steering
+
+
+def alike(model: LensModel, cells: Sequence[tuple[Cell, Rows]], n_rows: int) -> Alike | None:
+    """The rows of each condition that acts in the next pass; None where they may differ.
+
+    What one adds at a position depends on the tokens up to there alone. Whatever reads more of a
+    prompt, such as a gate, or is hooked to the model from outside may act otherwise on a part of it.
+
+    Args:
+        model: that nothing but these conditions is hooked to.
+        cells: every condition with its rows.
+        n_rows: of the pass.
+    """
+    acting = [(cell, rows) for cell, rows in cells if len(rows.index)]
+    if not all(_only_adds(cell) for cell, _ in acting):
+        return None
+    condition = torch.empty(n_rows, dtype=torch.long, device=model.device)
+    for place, (_, rows) in enumerate(acting):
+        condition[rows.index] = place
+    first = torch.stack([rows.index[0] for _, rows in acting])
+
+    @contextmanager
+    def first_alone() -> Iterator[None]:
+        before = [rows.index for _, rows in acting]
+        for place, (_, rows) in enumerate(acting):
+            rows.index = torch.tensor([place], device=first.device)
+        try:
+            yield
+        finally:
+            for index, (_, rows) in zip(before, acting, strict=True):
+                rows.index = index
+
+    return Alike(first, condition, first_alone)
+
+
+def _only_adds(cell: Cell) -> bool:
+    return all(isinstance(i, Steering) and i.only_adds for i in cell.interventions)

@@ -18,24 +18,31 @@ QWEN3 = {  # width, of the MLP, blocks, heads
 
 
 def make_model(shape: str, folder: Path, *, device: str = "cpu", dtype: str = "float32") -> Path:
-    """A folder with random weights of a shape, and a tokenizer whose words are `w3`, `w4`, ..."""
+    """A folder with random weights of a shape, and a tokenizer of words; a folder is its own shape."""
     if shape == "microworld":
         return Path(__file__).parent.parent / "data" / "microworld"
+    if Path(shape).is_dir():
+        return Path(shape)
     torch.manual_seed(0)
     with torch.device(device):
         model: Any = hf.AutoModelForCausalLM.from_config(config_of(shape), dtype=dtype)
     path = folder / shape
     model.save_pretrained(path)
     n_vocab = model.config.vocab_size
+    make_tokenizer(n_vocab).save_pretrained(path)
+    return path
+
+
+def make_tokenizer(n_vocab: int) -> hf.PreTrainedTokenizerFast:
+    """A tokenizer of words, `w3`, `w4` and so on."""
     names = ["<unk>", "<s>", "</s>", *(f"w{i}" for i in range(3, n_vocab))]
     words = Tokenizer(
         models.WordLevel({name: i for i, name in enumerate(names)}, unk_token="<unk>")
     )
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    hf.PreTrainedTokenizerFast(
+    return hf.PreTrainedTokenizerFast(
         tokenizer_object=words, bos_token="<s>", eos_token="</s>", pad_token="<unk>"
-    ).save_pretrained(path)
-    return path
+    )
 
 
 def config_of(shape: str) -> hf.PretrainedConfig:

@@ -8,14 +8,13 @@ import torch
 
 from steerscope.engine.continuations import Continuation, Continuations
 from steerscope.engine.decoding import Decoder, Row, States
-from steerscope.engine.sampling import Greedy, Sampler, check_samples
+from steerscope.engine.sampling import Greedy, Sampler, check_samples, work_bytes
 from steerscope.errors import BadValueError, NotFiniteError
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.models.memory import (
     MemoryPlan,
     cache_bytes,
     fit,
-    logits_bytes,
     pass_bytes,
     room,
     tokens_in_cache,
@@ -120,7 +119,9 @@ def attempt(  # noqa: PLR0913 - each is a choice of its own
     for row in rows:
         row.until = tuple(until)
     longest = max((len(row.ids) for row in rows), default=0)
-    plan, tokens_at_once = generation_plan(model, longest, n_new, batch_size or _ROWS_AT_ONCE)
+    plan, tokens_at_once = generation_plan(
+        model, longest, n_new, batch_size or _ROWS_AT_ONCE, drawn[1]
+    )
     acting = [on_activations(cell) for cell in cells]
     decoder = Decoder(model, acting, use_cache, tokens_at_once, states)
     groups = [rows[start : start + plan.rows] for start in range(0, len(rows), plan.rows)]
@@ -149,12 +150,16 @@ def not_finite(model: LensModel, cell: Cell, more: str = "") -> NotFiniteError:
 
 
 def generation_plan(
-    model: LensModel, prompt_tokens: int, n_new: int, batch_size: int = _ROWS_AT_ONCE
+    model: LensModel,
+    prompt_tokens: int,
+    n_new: int,
+    batch_size: int = _ROWS_AT_ONCE,
+    sampler: Sampler | None = None,
 ) -> tuple[MemoryPlan, int]:
     """Memory for continuing prompts of at most so many tokens, and prompt tokens in one pass.
 
     Shared by all rows is one pass over prompts, which gets at most half of the memory; a row costs
-    its keys and values, one token's activations and its logits.
+    its keys and values, one token's activations, its logits and what choosing among them takes.
 
     Raises:
         MemoryBudgetError: not one row fits.
@@ -163,7 +168,8 @@ def generation_plan(
     token = 2 * cache_bytes(model) + pass_bytes(model)
     token += model.shape.n_layers * model.shape.d_model * model.dtype.itemsize
     tokens = max(prompt_tokens, min(tokens_in_cache(model), room(model) // 2 // token))
-    row = (prompt_tokens + n_new) * cache_bytes(model) + pass_bytes(model) + logits_bytes(model)
+    logits = model.shape.n_vocab * (model.dtype.itemsize + work_bytes(sampler))
+    row = (prompt_tokens + n_new) * cache_bytes(model) + pass_bytes(model) + logits
     work = f"a continuation of {n_new} tokens after {prompt_tokens}"
     return fit(model, work, shared=tokens * token, row=row, at_most=batch_size), tokens
 

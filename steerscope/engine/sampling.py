@@ -139,6 +139,21 @@ class Sample:
         return found
 
 
+def work_bytes(sampler: Sampler | None) -> int:
+    """Bytes for each logit that a choice takes at its peak, beside the logits themselves.
+
+    Counted in float32 copies and, of a sort, 64-bit places; None or a sampler of one's own counts as
+    the most that any of these takes.
+    """
+    if isinstance(sampler, Greedy):
+        work = 0
+    elif not isinstance(sampler, Sample):
+        return 28
+    else:
+        work = 24 if sampler.top_p < 1 else 12 if sampler.min_p > 0 else 8
+    return work + (4 if sampler.repetition_penalty != 1.0 else 0)
+
+
 def sampler_at(  # noqa: PLR0913 - the numbers that people set
     temperature: float,
     seed: int,

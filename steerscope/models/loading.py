@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 import torch
 import transformers
 from torch import nn
+from transformers import modeling_gguf_pytorch_utils
 
 from steerscope.errors import (
     BackboneWarning,
@@ -249,18 +250,25 @@ def find_device(name: str | None) -> torch.device:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence the chatter of transformers and TransformerLens."""
+    bar = modeling_gguf_pytorch_utils.tqdm  # which asks nobody whether bars are wanted
     verbosity = transformers.logging.get_verbosity()
     bars = transformers.logging.is_progress_bar_enabled()
     disabled = logging.root.manager.disable
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     logging.disable(logging.WARNING)
+    modeling_gguf_pytorch_utils.tqdm = _no_bar
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(disabled)
+        modeling_gguf_pytorch_utils.tqdm = bar
         transformers.logging.set_verbosity(verbosity)
         if bars:
             transformers.logging.enable_progress_bar()
+
+
+def _no_bar(items: Iterable[Any], **_how: Any) -> Iterable[Any]:
+    return items

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from steerscope.engine.generation import generate, generation_plan
+from steerscope.engine.sampling import Greedy, Sample
 from steerscope.engine.score import kl_from_plain
 from steerscope.errors import BadValueError, MemoryBudgetError
 from steerscope.extraction.activations import extract
@@ -65,9 +66,11 @@ def test_a_limit_splits_the_batch_and_changes_no_token(limited):
     whole = generate(limited, PROMPTS, [Cell()], n_new=6)
     rows: list[int] = []
     new_cache = limited.new_cache
-    plan, _ = generation_plan(limited, 5, 6)
-    limited.memory_limit = plan.weights + 2 * (generation_plan(limited, 5, 6, 1)[0].row * 3)
-    small, _ = generation_plan(limited, 5, 6)
+    plan, _ = generation_plan(limited, 5, 6, sampler=Greedy())
+    limited.memory_limit = plan.weights + 2 * (
+        generation_plan(limited, 5, 6, 1, Greedy())[0].row * 3
+    )
+    small, _ = generation_plan(limited, 5, 6, sampler=Greedy())
     assert small.rows < len(PROMPTS) <= plan.rows
     assert small.total <= small.limit
 
@@ -137,3 +140,19 @@ def test_half_precision_says_nearly_the_same(tiny_folder, dtype, share):
     assert float((a - b).abs().max()) < share * float(a.std())
     assert [len(c.tokens) for c in generate(half, PROMPTS[:2], n_new=4)[0]] == [4, 4]
     assert kl_from_plain(half, PROMPTS[:2], [Cell()]).abs().max() < 1e-5
+
+
+def test_a_row_is_planned_with_what_choosing_among_its_logits_takes(load):
+    model = load("llama")
+    rows = [
+        generation_plan(model, 5, 6, 1, sampler)[0].row
+        for sampler in (
+            Greedy(),
+            Sample(1.0),
+            Sample(1.0, repetition_penalty=1.2),
+            Sample(1.0, top_p=0.9),
+            None,
+        )
+    ]
+    steps = [b - a for a, b in zip(rows, rows[1:], strict=False)]
+    assert steps == [n * model.shape.n_vocab for n in (8, 4, 12, 4)]  # bytes for each logit

@@ -20,9 +20,9 @@ from steerscope.judges.scoring import ScoreJudge
 from steerscope.models.memory import MemoryPlan
 from steerscope.progress import Track, silent
 from steerscope.steering.interventions import Cell
-from steerscope.steering.prompting import METHODS
 from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import Material, dose_cells
+from steerscope.studies.steering.asking import asking_cells
 from steerscope.studies.steering.nulls import few_pairs, few_prompts, null_costs
 from steerscope.studies.steering.plan import RACE, Plan, StudyPlan, SweepPlan
 from steerscope.studies.steering.prepare import Prepared, prepare
@@ -139,7 +139,7 @@ def forecast_study(
         longest = bound.texts.longest(bound.model, plan.n_new)
         pace = _pace(bound)
         steps = tuple((step, pace.seconds(step)) for step in steps_of(plan, bound))
-        needed = generation_plan(bound.model, longest, plan.n_new)[0]
+        needed = generation_plan(bound.model, longest, plan.n_new, sampler=plan.sampler)[0]
         return Forecast(steps, pace, start, _beside(bound), needed)
 
 
@@ -164,7 +164,7 @@ def steps_of(plan: Plan, bound: Prepared) -> Iterator[Step]:
 def _select(plan: StudyPlan, bound: Prepared, controls: int, several: int) -> Iterator[Step]:
     n_layers, n_doses = len(bound.directions), len(plan.doses)
     up, down = (_prompts(bound, "select", sign) for sign in (1, -1))
-    asked = len(METHODS) if plan.examples else 1
+    asked = _asked(plan, bound)
     if plan.search == RACE:
         share = up / len(bound.texts.prompts.select.prompts)  # of the prompts that have room
         n_prompts = len(bound.texts.prompts.select.prompts) // plan.samples
@@ -186,7 +186,7 @@ def _select(plan: StudyPlan, bound: Prepared, controls: int, several: int) -> It
 def _test(plan: StudyPlan, bound: Prepared, several: int) -> Iterator[Step]:
     up, down = (_prompts(bound, "test", sign) for sign in (1, -1))
     n_doses, controls = len(plan.doses), 2 * plan.n_controls + (plan.other is not None)
-    asked = len(METHODS) if plan.examples else 1
+    asked = _asked(plan, bound)
     if plan.search == RACE:
         n_few = min(BESIDE * plan.samples, up)
         n = 2 + controls + asked + 2 * (n_doses - 1)
@@ -214,6 +214,12 @@ def _nulls(plan: StudyPlan, bound: Prepared) -> Iterator[Step]:
         return
     texts = costs.stated * (min(BESIDE * plan.samples, up) if race else up)
     yield _measured(bound, "test", stated, costs.stated, texts)
+
+
+def _asked(plan: StudyPlan, bound: Prepared) -> int:
+    """Conditions that ask in words."""
+    judged = bound.judge.effect.is_share
+    return len(asking_cells(plan, bound.model, bound.texts, judged=judged))
 
 
 def _plain(bound: Prepared, split: str) -> Step:

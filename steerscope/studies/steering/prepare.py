@@ -139,7 +139,7 @@ def prepare(
     judging = find_judge(question_of(plan, texts, len(sites)), model, out)
     judge = judging.judge
     _check_scope(plan, judge)
-    _log.info("memory: %s", generation_plan(model, texts.longest(model, plan.n_new), plan.n_new)[0])
+    _say_memory(plan, model, texts)
     other = _other_pairs(plan, model)
     methods = [plan.method, *(["other_concept"] if other else [])]
     found = gather(
@@ -155,6 +155,11 @@ def prepare(
         partial(Equipment.of, loaded, judging, plan.judge_url, plan.second_model)
     )
     return Prepared(plan, model, texts, judge, found, directions, run, progress, second, able)
+
+
+def _say_memory(plan: Plan, model: LensModel, texts: Texts) -> None:
+    longest = texts.longest(model, plan.n_new)
+    _log.info("memory: %s", generation_plan(model, longest, plan.n_new, sampler=plan.sampler)[0])
 
 
 def _second_model(plan: Plan, device: str | None) -> SecondModel | None:

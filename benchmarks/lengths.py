@@ -1,0 +1,102 @@
+"""The grid against its contenders at short and long prompts and texts: `python benchmarks/lengths.py`.
+
+Writes `benchmarks/results/<device>-lengths.md`, and with it the seconds of every repetition as JSON. A
+setting that is in the JSON already is not measured again, so that a stopped command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from grid import CONTENDERS, measure
+from interleaved import RESULTS
+
+PROMPTS, NEW = (16, 128, 512), (8, 24, 96)
+USUAL = ("steerscope", "transformers_batch", "transformers_loop", "hooked_loop", "matmul_bound")
+WORDS = {
+    "transformers_batch": "one batch of transformers",
+    "transformers_loop": "a loop of transformers",
+    "hooked_loop": "a loop of HookedTransformer",
+    "steering_vectors": "steering-vectors",
+    "repeng": "repeng",
+    "matmul_bound": "matrix products alone",
+}
+
+
+def row(found: dict[str, Any]) -> str:
+    """A line of the table: our seconds, and each contender's time over ours with its spread."""
+    task, seconds = found["task"], found["seconds"]
+    ours = statistics.median(seconds["steerscope"])
+    cells = [
+        found["shape"],
+        str(task["prompt_tokens"]),
+        str(task["new_tokens"]),
+        spread(seconds["steerscope"], 1.0, " s"),
+    ]
+    for name in WORDS:
+        cells.append(spread(seconds[name], ours, "x") if name in seconds else "-")
+    same = min(found["texts_identical"].values(), default=float("nan"))
+    return f"| {' | '.join([*cells, f'{same:.0%}'])} |"
+
+
+def spread(values: list[float], over: float, unit: str) -> str:
+    """The median, with the fastest and the slowest."""
+    found = [v / over for v in (statistics.median(values), min(values), max(values))]
+    return f"{found[0]:.2f}{unit} [{found[1]:.2f}, {found[2]:.2f}]"
+
+
+def write(path: Path, found: list[dict[str, Any]]) -> None:
+    """The table of all settings so far, and what it is of."""
+    path.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
+    head = ["model", "prompt", "new", "steerscope", *WORDS.values(), "same texts, at least"]
+    task = found[0]["task"]
+    lines = [
+        "# Short and long prompts and texts",
+        "",
+        f"{task['cells']} conditions x {task['prompts']} prompts, greedy, {found[0]['dtype']} on "
+        f"{found[0]['device']}, {found[0]['threads']} threads; contenders in turns, "
+        f"{len(found[0]['seconds']['steerscope'])} times each. Their time over our median, with the fastest "
+        "and the slowest of them; above 1x we are faster.",
+        "",
+        f"| {' | '.join(head)} |",
+        f"|{'---|' * len(head)}",
+        *map(row, found),
+    ]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def main() -> None:
+    """Measure what is missing of the settings that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("shapes", nargs="*", default=["gpt2-124m"], help="shapes, or model folders")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--contenders", nargs="+", default=[*USUAL], choices=CONTENDERS)
+    parser.add_argument("--cells", type=int, default=36)
+    parser.add_argument("--prompts", type=int, default=4)
+    parser.add_argument("--lengths", type=int, nargs="+", default=[*PROMPTS])
+    parser.add_argument("--new", type=int, nargs="+", default=[*NEW])
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    path = options.out or RESULTS / f"{options.device}-lengths.md"
+    kept = path.with_suffix(".json")
+    found: list[dict[str, Any]] = json.loads(kept.read_text()) if kept.is_file() else []
+    for shape, n_prompt, n_new in product(options.shapes, options.lengths, options.new):
+        options.prompt_tokens, options.n_new = n_prompt, n_new
+        name = Path(shape).name
+        known = {(f["shape"], f["task"]["prompt_tokens"], f["task"]["new_tokens"]) for f in found}
+        if (name, n_prompt, n_new) in known:
+            continue
+        found.append(measure(shape, options) | {"shape": name})
+        write(path, found)
+        print(row(found[-1]), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -270,5 +270,5 @@ def _quiet() -> Iterator[None]:
             transformers.logging.enable_progress_bar()
 
 
-def _no_bar(items: Iterable[Any], **_how: Any) -> Iterable[Any]:
+def _no_bar(items: Iterable[Any], desc: str) -> Iterable[Any]:  # noqa: ARG001 - their name
     return items

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 _HOOKS_OF_OURS = ("hook_attn_scores", "hook_pattern", "hook_rot_k", "hook_rot_q", "hook_result")
@@ -100,14 +100,26 @@ def grouped_attention(
         )
         return z.transpose(1, 2)
     grouped = rearrange(q, "b p (g h) d -> b g (h p) d", g=groups)
-    scores = grouped @ keys.transpose(-1, -2) / scale
-    if n_pos > 1:
-        query_at = torch.arange(n_keys - n_pos, n_keys, device=q.device)
-        later = torch.arange(n_keys, device=q.device)[None] > query_at[:, None]
-        by_head = rearrange(scores, "b g (h p) k -> b g h p k", p=n_pos)
-        scores = rearrange(by_head.masked_fill(later, -torch.inf), "b g h p k -> b g (h p) k")
-    if seen is not None:
-        beyond = torch.arange(n_keys, device=q.device) >= seen[:, None]
-        scores = scores.masked_fill(beyond[:, None, None], -torch.inf)
-    z = torch.softmax(scores, dim=-1) @ values
+    visible = _visible(n_pos, n_keys, grouped.shape[2] // n_pos, seen, q.device)
+    if q.dtype == torch.float32:
+        scores = grouped @ keys.transpose(-1, -2) / scale
+        scores = scores if visible is None else scores.masked_fill(~visible, -torch.inf)
+        z = torch.softmax(scores, dim=-1) @ values
+    else:  # scores in half precision would be rounded, which those of a whole text are not
+        z = F.scaled_dot_product_attention(
+            grouped, keys, values, attn_mask=visible, scale=1 / scale
+        )
     return rearrange(z, "b g (h p) d -> b p (g h) d", p=n_pos)
+
+
+def _visible(
+    n_pos: int, n_keys: int, n_heads: int, seen: Int[Tensor, " batch"] | None, device: torch.device
+) -> Bool[Tensor, "*rows key"] | None:
+    """Which keys each row of grouped queries looks at; None for all of them."""
+    keys = torch.arange(n_keys, device=device)
+    if seen is not None:
+        return (keys < seen[:, None])[:, None, None]
+    if n_pos == 1:
+        return None
+    at = torch.arange(n_keys - n_pos, n_keys, device=device)
+    return (keys[None] <= at[:, None]).repeat(n_heads, 1)

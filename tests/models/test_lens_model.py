@@ -10,6 +10,7 @@ from steerscope.errors import (
     UnknownNameError,
     UnsupportedSiteError,
 )
+from steerscope.models.attention import grouped_attention
 from steerscope.models.clock import Clock
 from steerscope.models.loading import load_model
 from steerscope.models.weight_hashes import weights_fingerprint
@@ -184,3 +185,17 @@ def test_a_plan_takes_the_stream_of_a_module_as_a_site_does(load):
         with pytest.raises(UnsupportedSiteError, match="a norm between mlp.down_proj"):
             sites_at(load("gemma3", "bridge"), named, layers)
     assert sites_at(load("gemma3", "bridge"), "mlp_out", [1]) == [Site("mlp_out", 1)]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("n_pos", [1, 3])
+def test_a_step_in_half_precision_attends_as_the_whole_text_does(dtype, n_pos):
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 24, 4, 16, generator=generator).mul(4).to(dtype) for _ in range(3))
+    k, v = (x[:, :, :2].transpose(1, 2).contiguous() for x in (k, v))
+    exact = grouped_attention(q.float(), k.float(), v.float(), 4.0)[:, -n_pos:]
+    step = grouped_attention(q[:, -n_pos:], k, v, 4.0)
+    one_step = torch.finfo(dtype).eps * float(v.abs().max())
+    assert float((step.float() - exact).abs().max()) < one_step
+    ragged = grouped_attention(q[:, -1:], k, v, 4.0, torch.tensor([24, 24]))
+    assert float((ragged.float() - exact[:, -1:]).abs().max()) < one_step

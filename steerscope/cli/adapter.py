@@ -113,14 +113,8 @@ def evaluate(  # noqa: PLR0915 - what it writes is checked first
     loaded = loading.load(subject.model)
     found_adapter = load_adapter(path, loaded)
     technique = weights_technique(found_adapter)
-    ends = numbers(coefficients, float, "coefficients")
-    if not all(c > 0 for c in ends):
-        raise BadValueError(
-            f"coefficients {coefficients!r}: give positive ones; both signs are measured."
-        )
-    plan = TransferPlan(
-        coefficients=tuple(sorted([-c for c in ends] + ends)), kl=kl, n_prompts=n_prompts, seed=seed
-    )
+    signed = _with_both_signs(coefficients)
+    plan = TransferPlan(coefficients=signed, kl=kl, n_prompts=n_prompts, seed=seed)
 
     def read(name: str) -> ContrastSet:
         return in_chat(loaded, load_contrasts(name), talk.asked())
@@ -138,6 +132,15 @@ def evaluate(  # noqa: PLR0915 - what it writes is checked first
     card = None if judging.known is None else judging.known.card
     said = verdicts(rows, technique.name, kl=kl, card=card)
     _finish(rows, said, notes, as_json=as_json)
+
+
+def _with_both_signs(coefficients: str) -> tuple[float, ...]:
+    ends = numbers(coefficients, float, "coefficients")
+    if not all(c > 0 for c in ends):
+        raise BadValueError(
+            f"coefficients {coefficients!r}: give positive ones; both signs are measured."
+        )
+    return tuple(sorted([-c for c in ends] + ends))
 
 
 def _finish(rows: pd.DataFrame, said: list[str], pages: list[str], *, as_json: bool) -> None:

@@ -235,10 +235,14 @@ def _prompts(bound: Prepared, split: str, sign: int) -> int:
 
 def _measured(bound: Prepared, split: str, words: str, n: int, texts: float) -> Step:
     """A step that writes, and compares pairs where the judge does not tell all."""
-    judge = bound.judge
-    paired = judge.effect.metric == "preference" or isinstance(judge, ScoreJudge)
-    pairs = n * len(getattr(bound.texts.pairs, split).pairs) if paired else 0
-    return Step(words, n, texts, pairs=pairs)
+    pairs = getattr(bound.texts.pairs, split)
+    if (
+        bound.judge.effect.metric != "preference"
+    ):  # beside what a judge reads, as in `Prepared.measure`
+        if split != "select" or not isinstance(bound.judge, ScoreJudge):
+            return Step(words, n, texts)
+        pairs = few_pairs(pairs, race=True) if bound.search == RACE else pairs
+    return Step(words, n, texts, pairs=n * len(pairs.pairs))
 
 
 def _pace(bound: Prepared) -> Pace:

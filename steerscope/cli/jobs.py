@@ -38,7 +38,7 @@ from steerscope.cli.shared import (
 if TYPE_CHECKING:
     from steerscope.runs.results import Run
     from steerscope.studies.steering.findings import Findings
-    from steerscope.studies.steering.plan import StudyPlan
+    from steerscope.studies.steering.plan import StudyPlan, SweepPlan
 
 
 Search = Annotated[
@@ -97,7 +97,7 @@ def report(
     from steerscope.progress import bar
     from steerscope.report import write_report
     from steerscope.studies.steering.measure import run_study
-    from steerscope.studies.steering.plan import StudyPlan
+    from steerscope.studies.steering.plan import StudyPlan, SweepPlan
 
     steps = tuple(numbers(doses, float, "doses"))
     plan = StudyPlan(
@@ -270,18 +270,25 @@ def sweep(
     with many.measuring(out) as (kept, workers):
         run = run_sweep(plan, kept.folder, **loading.machine(), progress=bar, workers=workers)
         found, path = find(run), kept.shown(run.path)
-    rows = _condition_rows(found, plan.method)
-    columns = ("layer", "dose (natural)", "KL (nats)", "effect", "n", "over the limit")
-    title = f"{found.effect.words}, {plan.method} at {plan.stream}:"
-    summary = found.summary.drop(columns="cell").to_dict("records")
     zones = zones_of(found)
-    zoned = {"zones": [] if zones is None else zones.table.to_dict("records")}
+    result = {
+        "run": path,
+        "conditions": found.summary.drop(columns="cell").to_dict("records"),
+        "zones": [] if zones is None else zones.table.to_dict("records"),
+    }
     finish(
         as_json,
-        {"run": path, "conditions": summary, **zoned, **_card_of(found)},
-        [*table(title, columns, rows), *_judge(found), str(zones or NO_ZONES), f"run: {path}"],
+        result | _card_of(found),
+        [*_conditions(found, plan), *_judge(found), str(zones or NO_ZONES), f"run: {path}"],
         next_for(path, "figures", "texts"),
     )
+
+
+def _conditions(found: Findings, plan: SweepPlan) -> list[str]:
+    """Every condition of a sweep, as a table."""
+    columns = ("layer", "dose (natural)", "KL (nats)", "effect", "n", "over the limit")
+    title = f"{found.effect.words}, {plan.method} at {plan.stream}:"
+    return table(title, columns, _condition_rows(found, plan.method))
 
 
 def _judge(found: Findings) -> list[str]:

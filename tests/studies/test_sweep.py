@@ -180,7 +180,7 @@ def test_what_each_edit_does_is_stored_in_numbers(whole):
 
 @pytest.mark.filterwarnings("ignore::steerscope.errors.PureGainWarning")
 def test_a_sweep_stopped_anywhere_continues_to_the_same_table(whole, files, tmp_path, monkeypatch):
-    append, left = Run.append, [5]
+    append, left = Run.append, [3]
 
     def stop(self, *arguments):
         left[0] -= 1
@@ -191,7 +191,7 @@ def test_a_sweep_stopped_anywhere_continues_to_the_same_table(whole, files, tmp_
     monkeypatch.setattr(Run, "append", stop)
     starts = 0
     for _ in range(20):
-        left[0], starts = 5, starts + 1
+        left[0], starts = 3, starts + 1
         try:
             run = run_weight_sweep(plan(files), tmp_path / "whole")
             break

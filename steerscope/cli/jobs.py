@@ -97,7 +97,7 @@ def report(
     from steerscope.progress import bar
     from steerscope.report import write_report
     from steerscope.studies.steering.measure import run_study
-    from steerscope.studies.steering.plan import StudyPlan, SweepPlan
+    from steerscope.studies.steering.plan import StudyPlan
 
     steps = tuple(numbers(doses, float, "doses"))
     plan = StudyPlan(
@@ -271,14 +271,11 @@ def sweep(
         run = run_sweep(plan, kept.folder, **loading.machine(), progress=bar, workers=workers)
         found, path = find(run), kept.shown(run.path)
     zones = zones_of(found)
-    result = {
-        "run": path,
-        "conditions": found.summary.drop(columns="cell").to_dict("records"),
-        "zones": [] if zones is None else zones.table.to_dict("records"),
-    }
+    measured = {"conditions": found.summary.drop(columns="cell").to_dict("records")}
+    measured["zones"] = [] if zones is None else zones.table.to_dict("records")
     finish(
         as_json,
-        result | _card_of(found),
+        {"run": path, **measured, **_card_of(found)},
         [*_conditions(found, plan), *_judge(found), str(zones or NO_ZONES), f"run: {path}"],
         next_for(path, "figures", "texts"),
     )

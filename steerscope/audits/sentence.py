@@ -9,6 +9,8 @@ from steerscope.studies.steering.wording import verdict
 
 # What is wrong with the page or with a neighbour is not wrong with the numbers of this run.
 BESIDE = ("report_disagrees", "baseline_differs")
+# What the rule of the sentence asks for by itself, and would say twice.
+OF_THE_RULE = ("uncorrected_choice", "interval_holds_zero")
 
 
 def sentence(run: Run) -> str:
@@ -23,12 +25,13 @@ def sentence(run: Run) -> str:
 def errors_of(run: Run) -> list[Finding]:
     """What speaks against the sentence of a run: the errors of its audit.
 
-    Not those of its page, which is made of the sentence, nor those of runs beside it. A check that could
-    not be made is no error.
+    Not those of its page, which is made of the sentence, nor those of runs beside it, nor what the rule
+    asks for by itself. A check that could not be made is no error.
 
     Raises:
         RunError: the run has no rows yet, or is of a kind that cannot be audited.
     """
     from steerscope.audits import audit  # one of its checks asks for the sentence
 
-    return [finding for finding in audit(run, leave_out=BESIDE) if finding.severity == "error"]
+    found = audit(run, leave_out=(*BESIDE, *OF_THE_RULE))
+    return [finding for finding in found if finding.severity == "error"]

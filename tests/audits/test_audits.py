@@ -109,9 +109,11 @@ def test_errors_are_what_speaks_against_the_sentence_whatever_the_page_says(tmp_
     assert errors_of(run) == []
     recipe = clean()
     MISTAKES["interval_holds_zero"](recipe)
+    MISTAKES["missing_rows"](recipe)
     MISTAKES["class_lengths"](recipe)  # a warning
-    found = errors_of(made(recipe, tmp_path, "spoilt"))
-    assert [f.check for f in found] == ["interval_holds_zero"]
+    run = made(recipe, tmp_path, "spoilt")
+    assert {"interval_holds_zero", "missing_rows"} <= names(audit(run))
+    assert [f.check for f in errors_of(run)] == ["missing_rows"]  # the rule asks for the other itself
 
 
 def test_what_cannot_be_checked_is_said(tmp_path):

@@ -113,7 +113,9 @@ def test_errors_are_what_speaks_against_the_sentence_whatever_the_page_says(tmp_
     MISTAKES["class_lengths"](recipe)  # a warning
     run = made(recipe, tmp_path, "spoilt")
     assert {"interval_holds_zero", "missing_rows"} <= names(audit(run))
-    assert [f.check for f in errors_of(run)] == ["missing_rows"]  # the rule asks for the other itself
+    assert [f.check for f in errors_of(run)] == [
+        "missing_rows"
+    ]  # the rule asks for the other itself
 
 
 def test_what_cannot_be_checked_is_said(tmp_path):

@@ -60,7 +60,7 @@ def train(
     """Train a sparse autoencoder on a model's activations, in sae-lens' format.
 
     Examples:
-        steerscope sae train --text microworld --site resid_post.3 --out my-sae
+        steerscope sae train --text stories.txt --site resid_post.3 --out my-sae
     """
     from steerscope.models.chat_templates import texts_in_chat
     from steerscope.progress import bar

@@ -66,7 +66,7 @@ def overlap(
     """Features that two routes to a concept, or two concepts, share, and what chance gives.
 
     Examples:
-        steerscope sae overlap microworld --contrasts mood
+        steerscope sae overlap my-sae --contrasts mood
     """
     from steerscope.models.chat_templates import in_chat, texts_in_chat
     from steerscope.sae import load_sae, load_texts
@@ -172,7 +172,7 @@ def features(  # noqa: PLR0915 - what it writes is checked first
     """A concept's direction in features against nulls, with what the features hear and say.
 
     Examples:
-        steerscope sae features microworld --contrasts mood --out features.html
+        steerscope sae features my-sae --contrasts mood --out features.html
     """
     from steerscope.extraction.activations import extract
     from steerscope.models.chat_templates import in_chat, texts_in_chat
@@ -310,7 +310,7 @@ def steer(
     """Continue prompts with features set, scaled or raised; all else in the activation stays.
 
     Examples:
-        steerscope sae steer microworld --prompt "One day" --clamp 12=4
+        steerscope sae steer my-sae --prompt "One day" --clamp 12=4
     """
     from steerscope.engine.generation import generate
     from steerscope.engine.score import kl_from_plain

@@ -37,7 +37,7 @@ def tokenizers(
     """How tokenizers cut texts: words, characters, numbers, dates, JSON, code and languages.
 
     Examples:
-        steerscope tokenizers microworld
+        steerscope tokenizers ./my-model
         steerscope tokenizers gpt2 Qwen/Qwen3-0.6B --texts mine=texts.txt --out cuts
     """
     from steerscope.texts.fertility import KINDS

@@ -13,6 +13,7 @@ from steerscope.judges.microworld import MicroworldJudge
 
 __all__ = [
     "ORACLE_METRICS",
+    "READERS",
     "WORLDS",
     "Judge",
     "MicroworldJudge",
@@ -25,6 +26,10 @@ __all__ = [
 # Worlds whose texts can be sampled afresh: name of the world and what samples.
 WORLDS: Mapping[str, Callable[[Random, int], list[str]]] = {
     microworld.WORLD: microworld.fresh_stories
+}
+# Worlds whose texts are read without a mistake: name of the world and what a text of it tells.
+READERS: Mapping[str, Callable[[str], dict[str, str | float | None]]] = {
+    microworld.WORLD: microworld.facts_of
 }
 ORACLE_METRICS: tuple[str, ...] = microworld.METRICS
 _LIMITS_BEFORE = {"flipped": microworld.LIMITS}  # of runs that did not store theirs

@@ -84,6 +84,11 @@ class MicroworldJudge:
         target = {1: self.negative, -1: self.positive}
         return sign == 0 or prompt.facts[self.variable] == target[sign]
 
+    def side(self, text: str) -> float:
+        """1 for a text of the positive value, 0 for one of the negative, NaN for one that does not tell."""
+        sides = {self.positive: 1.0, self.negative: 0.0}
+        return sides.get(str(read(text).value(self.variable)), math.nan)
+
     def read(self, prompt: Prompt, continuation: Continuation) -> dict[str, float]:
         """`flipped`, `kept_<variable>` for the other variables, and `grammatical`."""
         reading = read(continuation.text)
@@ -97,6 +102,13 @@ class MicroworldJudge:
                 found[f"kept_{variable}"] = float(kept)
         found["grammatical"] = reading.grammatical
         return found if continuation.text.strip() else dict.fromkeys(found, math.nan)
+
+
+def facts_of(text: str) -> dict[str, str | float | None]:
+    """Mood, topic and the share of grammatical sentences of a text; None for what it does not tell."""
+    reading = read(text.strip())
+    grammatical = None if math.isnan(reading.grammatical) else reading.grammatical
+    return {"mood": reading.mood, "topic": reading.topic, "grammatical": grammatical}
 
 
 def fresh_stories(rng: Random, n: int) -> list[str]:

@@ -7,20 +7,19 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from steerscope.judges.microworld import WORLD
+from steerscope.judges import READERS
 from steerscope.judges.scorers.sentiment import find_sentiment
-from steerscope.microworld.oracle import read
 
 
 def judges_for(model: str) -> list[str]:
     """The judges that can read what a model writes."""
-    oracle = ["oracle"] if model == WORLD else []
+    oracle = ["oracle"] if model in READERS else []
     sentiment = ["sentiment"] if find_spec("vaderSentiment") is not None else []
     return [*oracle, *sentiment]
 
 
 def read_texts(model: str, prompt: str, texts: Sequence[str]) -> list[dict[str, Any]]:
-    """What each text shows: mood, topic and grammar by the oracle, the compound score of VADER.
+    """What each text shows: what the oracle of its world tells, the compound score of VADER.
 
     A text that does not tell has null.
     """
@@ -28,13 +27,7 @@ def read_texts(model: str, prompt: str, texts: Sequence[str]) -> list[dict[str, 
     found: list[dict[str, Any]] = [{} for _ in texts]
     if "oracle" in judges:
         for entry, text in zip(found, texts, strict=True):
-            reading = read(text.strip())
-            grammatical = reading.grammatical
-            entry |= {
-                "mood": reading.mood,
-                "topic": reading.topic,
-                "grammatical": None if math.isnan(grammatical) else grammatical,
-            }
+            entry |= READERS[model](text)
     if "sentiment" in judges:
         scores = find_sentiment().scores([prompt] * len(texts), list(texts))
         for entry, score in zip(found, scores, strict=True):

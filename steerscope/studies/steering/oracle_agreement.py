@@ -7,7 +7,6 @@ import numpy as np
 from steerscope.errors import SteerscopeError
 from steerscope.judges import MicroworldJudge
 from steerscope.judges.scoring import SHOWN
-from steerscope.microworld.oracle import read
 from steerscope.runs.results import Run
 from steerscope.statistics import Estimate
 from steerscope.statistics.agreement import cohens_kappa
@@ -35,6 +34,5 @@ def oracle_agreement(run: Run) -> Estimate | None:
     table = run.table()
     shown = table[table.metric == SHOWN][[*_KEY, "value"]]
     both = texts.merge(shown, on=_KEY)
-    sides = {oracle.positive: 1.0, oracle.negative: 0.0}
-    truth = [sides.get(str(read(t).value(oracle.variable)), np.nan) for t in both.written]
+    truth = [oracle.side(text) for text in both.written]
     return cohens_kappa(both.value.to_numpy(float), np.array(truth, dtype=float))

@@ -7,6 +7,7 @@ import json
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the commands: threads that wait do not spin
 
 import warnings
 from collections.abc import Callable, Iterator

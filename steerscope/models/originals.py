@@ -44,8 +44,11 @@ class Original:
         if f"transformer.h.{layer}.attn.c_attn" in modules:
             if name in _GPT2:
                 return f"transformer.h.{layer}.{_GPT2[name]}", slice(None)
-            if name in _ATTENTION:
-                width, number = self.network.config.n_embd, _ATTENTION.index(name)
+            width = self.network.config.n_embd
+            # of GPT-2; GPTBigCode shares keys, or lays heads one after another
+            three = getattr(modules[f"transformer.h.{layer}.attn.c_attn"], "nf", 0) == 3 * width
+            if name in _ATTENTION and three:
+                number = _ATTENTION.index(name)
                 columns = slice(number * width, (number + 1) * width)
                 return f"transformer.h.{layer}.attn.c_attn", columns
         raise UnsupportedWeightError(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM
 
 from steerscope.doses import Dose
 from steerscope.engine.score import kl_from_plain, preferences
@@ -89,6 +91,29 @@ def test_a_merged_model_in_transformers_is_the_hooked_one(
         torch.testing.assert_close(network(TOKENS).logits, hooked, atol=2e-4, rtol=1e-3)
     assert float((hooked - model.forward(TOKENS)).abs().max()) > 1e-2
     torch.testing.assert_close(load_model(folder).forward(TOKENS), hooked, atol=2e-4, rtol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore::steerscope.errors.BackboneWarning")
+def test_keys_that_heads_share_are_merged_where_they_lie(tiny_folder, tmp_path):
+    config = GPTBigCodeConfig(
+        vocab_size=96,
+        n_embd=32,
+        n_layer=3,
+        n_head=4,
+        n_positions=64,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    GPTBigCodeForCausalLM(config).save_pretrained(tmp_path / "model")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny_folder("gpt2") / name, tmp_path / "model")
+    model = load_model(tmp_path / "model")
+    adapter = adapter_of(model, tuple(Place(n, 1) for n in "qkvo"))
+    network = load_original(merge(tmp_path / "model", adapter, -0.8, tmp_path / "merged")).network
+    with steer(model, Adapted(adapter, -0.8)), torch.no_grad():
+        torch.testing.assert_close(
+            network(TOKENS).logits, model.forward(TOKENS), atol=2e-4, rtol=1e-3
+        )
 
 
 def test_the_merged_microworld_is_the_hooked_one(microworld, tmp_path):

@@ -181,7 +181,7 @@ class _Search:
         if found.above is None:
             last, most = max(kl), max(kl.values())
             why = f"the KL never exceeds {most:.3g} nats up to a dose of {self._dose(last)}"
-            if most == 0.0:
+            if most <= _rounding(self.model):
                 why = (
                     "the KL is 0 at every dose; no position of the prompts is in scope "
                     f"{self.steering.scope} at a strength above 0"
@@ -238,3 +238,8 @@ class _Search:
             scale=self.steering.scale,
             curve=tuple(sorted(self.curve.items())),
         )
+
+
+def _rounding(model: LensModel) -> float:
+    """A KL, in nats, that two passes may differ by for the order of their sums alone."""
+    return max(1e-6, (10 * torch.finfo(model.dtype).eps) ** 2)

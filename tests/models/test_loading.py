@@ -172,6 +172,7 @@ def test_the_fingerprint_is_that_of_the_checkpoint_in_every_format(tmp_path, tin
         ("bfloat16", "hooked"),
         ("float16", "hooked"),
         ("bfloat16", "bridge"),
+        ("float16", "bridge"),
         ("float32", "bridge"),
     ]:
         assert load_model(folder, dtype=dtype, backbone=backbone).fingerprint == usual

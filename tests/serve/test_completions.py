@@ -213,14 +213,16 @@ def test_a_client_that_leaves_frees_its_row(served, monkeypatch):
     forward = LensModel.forward
 
     def slow(model, *given, **choices):
-        time.sleep(0.05)  # ten seconds until a text would end by itself
+        time.sleep(0.2)  # more than ten seconds until the longest of the texts would end by itself
         return forward(model, *given, **choices)
 
     monkeypatch.setattr(LensModel, "forward", slow)
-    body = {"model": "microworld", "prompt": "Mia", "max_tokens": 200, "stream": True, "n": 8}
+    body = {"model": "microworld", "prompt": "Mia", "max_tokens": 200, "n": 8, "seed": 0}
+    body["stream"] = True
     with httpx.stream("POST", f"{served.url}/v1/completions", json=body, timeout=30) as stream:
-        next(stream.iter_lines())
-        assert served.house.worker.n_rows > 0
+        lines = stream.iter_lines()
+        while served.house.worker.n_rows < 8:  # they join one after another
+            assert next(lines) != "data: [DONE]"
     start = time.monotonic()
     served.settle()
     with pytest.raises(httpx.ReadTimeout):

@@ -53,15 +53,15 @@ class Material:
         prompts: to continue.
         pairs: to compare.
         first: how many prompts, from the first on, a steered condition is measured on, each with all its
-            samples; None for all. Pairs are always compared all.
-        beside: whether pairs are compared beside what a judge reads in texts.
+            samples; None for all.
+        beside: numbers of the pairs that are compared beside what a judge reads in texts; None for all.
     """
 
     split: str
     prompts: PromptSet
     pairs: ContrastSet
     first: int | None = None
-    beside: bool = True
+    beside: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,11 @@ class Bench:
 
     def measure_pairs(self, cells: Sequence[Cell], *, progress: Track = silent) -> None:
         """Measure the preference and the KL of conditions alone, the plain one first; no text is made."""
+        everyone = range(len(self.material.pairs))
         missing = [
-            c for c in dict.fromkeys([Cell(), *cells]) if not self.run.has(self._pair_keys(c))
+            c
+            for c in dict.fromkeys([Cell(), *cells])
+            if not self.run.has(self._pair_keys(c, everyone))
         ]
         starts = range(0, len(missing), _SCREENED_AT_ONCE)
         chunks = [tuple(missing[start : start + _SCREENED_AT_ONCE]) for start in starts]
@@ -145,13 +148,15 @@ class Bench:
         """Measure one block; what was stored before is neither read nor changed."""
         if not block.prompts:
             kl = kl_from_plain(self.model, self._prompt_ids, block.cells).double().numpy()
-            return Measured(len(block.cells), as_table(self._pair_rows(block.cells, kl)))
+            rows = self._pair_rows(block.cells, kl, range(len(self.material.pairs)))
+            return Measured(len(block.cells), as_table(rows))
         rows, texts = self._measured(block)
         return Measured(len(block.cells), as_table(rows), texts)
 
     def _block(self, cells: tuple[Cell, ...], prompts: tuple[int, ...]) -> Block:
-        lacking = (n for n, c in enumerate(cells) if not self.run.has(self._pair_keys(c)))
-        return Block(cells, prompts, tuple(lacking) if self._measures_pairs else ())
+        keys = [self._pair_keys(c, self.compared) for c in cells]
+        lacking = (n for n, mine in enumerate(keys) if not self.run.has(mine))
+        return Block(cells, prompts, tuple(lacking))
 
     def _store(self, blocks: Sequence[Block], progress: Track, label: str) -> None:
         """Have blocks measured and store each as it is done."""
@@ -169,13 +174,10 @@ class Bench:
     def _keys(self, cell: Cell) -> list[tuple[str, int, str, str]]:
         split = self.material.split
         keys = [(cell.key, p, split, "degenerate") for p in self._prompts_for(cell)]
-        if self._measures_pairs:
-            keys += self._pair_keys(cell)
-        return keys
+        return keys + self._pair_keys(cell, self.compared)
 
-    def _pair_keys(self, cell: Cell) -> list[tuple[str, int, str, str]]:
-        n, split = len(self.material.pairs), self.material.split
-        return [(cell.key, i, split, "preference") for i in range(n)]
+    def _pair_keys(self, cell: Cell, pairs: Sequence[int]) -> list[tuple[str, int, str, str]]:
+        return [(cell.key, i, self.material.split, "preference") for i in pairs]
 
     def _missing_prompts(self, cell: Cell) -> tuple[int, ...]:
         """The prompts of a condition that the run does not have yet."""
@@ -187,10 +189,18 @@ class Bench:
         )
 
     @property
-    def _measures_pairs(self) -> bool:
-        # beside a score as well, which costs no text: whether it tells what the judge reads
-        beside = self.material.beside and isinstance(self.judge, ScoreJudge)
-        return beside or self.judge.effect.metric == "preference"
+    def compared(self) -> Sequence[int]:
+        """Numbers of the pairs that a condition is compared on when it writes.
+
+        All where the preference is the effect; beside a score, to see whether it tells what the judge
+        reads, those of the material.
+        """
+        everyone = range(len(self.material.pairs))
+        if self.judge.effect.metric == "preference":
+            return everyone
+        if not isinstance(self.judge, ScoreJudge):
+            return ()
+        return everyone if self.material.beside is None else self.material.beside
 
     def _prompts_for(self, cell: Cell) -> tuple[int, ...]:
         sign = sign_of(cell)
@@ -262,7 +272,7 @@ class Bench:
         scores = written_scores(self.model, given, cells, tokens, states)
         kl = kl_from_plain(self.model, given, cells).double().numpy()
         paired = [*block.paired]
-        rows = self._pair_rows([cells[n] for n in paired], kl[paired]) if paired else []
+        rows = self._pair_rows([cells[n] for n in paired], kl[paired], self.compared)
         lost = {row.cell for row in rows if math.isnan(row.value)}
         texts: list[dict[str, Any]] = []
         for number, cell in enumerate(cells):
@@ -327,14 +337,19 @@ class Bench:
         texts = [c.tokens for c in continuations[place : place + n]]
         return {"distinct_2_samples": distinct_across(texts, 2), "self_bleu": self_bleu(texts)}
 
-    def _pair_rows(self, cells: Sequence[Cell], kl: Float[np.ndarray, "cell prompt"]) -> list[Row]:
-        texts = [(p.positive, p.negative) for p in self.material.pairs.pairs]
+    def _pair_rows(
+        self, cells: Sequence[Cell], kl: Float[np.ndarray, "cell prompt"], pairs: Sequence[int]
+    ) -> list[Row]:
+        if not cells:
+            return []
+        whole = self.material.pairs.pairs
+        texts = [(whole[i].positive, whole[i].negative) for i in pairs]
         margins = preferences(self.model, texts, cells).tolist()
         means = [math.nan if np.isnan(k).all() else float(np.nanmean(k)) for k in kl]
         return [
             self._row(cell, i, "preference", margin, kl=means[number], status="ok")
             for number, cell in enumerate(cells)
-            for i, margin in enumerate(margins[number])
+            for i, margin in zip(pairs, margins[number], strict=True)
         ]
 
     def _row(

@@ -20,7 +20,12 @@ from steerscope.sites import Site
 from steerscope.steering.interventions import Cell
 from steerscope.studies.steering.findings import find
 from steerscope.studies.steering.measure import run_study
-from steerscope.studies.steering.nulls import NULL, first_order_layers, still_near
+from steerscope.studies.steering.nulls import (
+    NULL,
+    first_order_layers,
+    numbers_of_few,
+    still_near,
+)
 from steerscope.studies.steering.plan import GRID, RACE, StudyPlan, plan_of
 from steerscope.studies.steering.search import (
     Round,
@@ -33,6 +38,7 @@ from steerscope.studies.steering.search import (
 )
 from steerscope.studies.steering.texts import load_texts, most_texts
 from steerscope.studies.steering.wording import layers_in_words
+from steerscope.texts.contrasts import load_contrasts
 from tests.audits.recipes import direction as of_layer
 
 DOSES = (0.5, 1.0, 2.0, 2.5, 3.0, 4.0)
@@ -269,3 +275,17 @@ def test_a_race_that_was_ended_is_not_run_again(raced, monkeypatch):
     monkeypatch.setattr("steerscope.studies.bench.attempt", None)  # any writing would fail
     before = raced.table()
     assert Run.open(run_study(PLAN, raced.path).path).table().equals(before)
+
+
+def test_beside_a_judge_of_texts_a_race_compares_few_pairs_under_their_own_numbers(tmp_path):
+    plan = replace(
+        PLAN, layers=(3,), doses=(2.0,), reference_dose=2.0, judge="sentiment", max_select=6,
+        n_sweep_controls=0, n_controls=0, nulls=0,
+    )  # fmt: skip
+    pairs = load_contrasts("mood").split(0).select
+    table = run_study(plan, tmp_path / "run").table()
+    compared = table[table.metric == "preference"]
+    assert set(compared.split) == {"select"}
+    assert compared.cell.nunique() > 1
+    for _, mine in compared.groupby("cell"):
+        assert sorted(mine.prompt) == list(numbers_of_few(pairs, race=True))

@@ -16,7 +16,6 @@ from steerscope.eigengaps import eigengap
 from steerscope.engine.generation import attempt, generation_plan
 from steerscope.engine.score import kl_from_plain, preferences
 from steerscope.errors import SteerscopeError
-from steerscope.judges.scoring import ScoreJudge
 from steerscope.models.memory import MemoryPlan
 from steerscope.progress import Track, silent
 from steerscope.steering.interventions import Cell
@@ -235,14 +234,8 @@ def _prompts(bound: Prepared, split: str, sign: int) -> int:
 
 def _measured(bound: Prepared, split: str, words: str, n: int, texts: float) -> Step:
     """A step that writes, and compares pairs where the judge does not tell all."""
-    pairs = getattr(bound.texts.pairs, split)
-    if (
-        bound.judge.effect.metric != "preference"
-    ):  # beside what a judge reads, as in `Prepared.measure`
-        if split != "select" or not isinstance(bound.judge, ScoreJudge):
-            return Step(words, n, texts)
-        pairs = few_pairs(pairs, race=True) if bound.search == RACE else pairs
-    return Step(words, n, texts, pairs=n * len(pairs.pairs))
+    compared = bound.bench(bound.material(split)).compared
+    return Step(words, n, texts, pairs=n * len(compared))
 
 
 def _pace(bound: Prepared) -> Pace:

@@ -97,8 +97,12 @@ def null_families(
 
 def few_pairs(pairs: ContrastSet, *, race: bool) -> ContrastSet:
     """Pairs to choose a null on: as many distinct contrasts as there are, one after another."""
-    chosen = _spread(pairs.groups, _PAIRS_OF_RACE if race else _PAIRS)
-    return replace(pairs, pairs=tuple(pairs.pairs[i] for i in chosen))
+    return replace(pairs, pairs=tuple(pairs.pairs[i] for i in numbers_of_few(pairs, race=race)))
+
+
+def numbers_of_few(pairs: ContrastSet, *, race: bool) -> tuple[int, ...]:
+    """The numbers of the pairs that `few_pairs` takes."""
+    return tuple(_spread(pairs.groups, _PAIRS_OF_RACE if race else _PAIRS))
 
 
 def few_prompts(prompts: PromptSet, *, race: bool) -> PromptSet:

@@ -17,7 +17,6 @@ from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.extraction.activations import Contrast
 from steerscope.extraction.reading import ReadToken
 from steerscope.judges import Judge
-from steerscope.judges.effects import PREFERENCE
 from steerscope.judges.second_model import SecondModel
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
@@ -30,11 +29,9 @@ from steerscope.steering.interventions import Cell
 from steerscope.studies.bench import Bench, Decoding, Material
 from steerscope.studies.equipment import Equipment, Loading
 from steerscope.studies.judging import Judging, Question, find_judge
-from steerscope.studies.steering.nulls import NULL, few_pairs
+from steerscope.studies.steering.nulls import NULL, numbers_of_few
 from steerscope.studies.steering.plan import GRID, RACE, Plan, StudyPlan
-from steerscope.studies.steering.search import (
-    resolved,
-)
+from steerscope.studies.steering.search import resolved
 from steerscope.studies.steering.texts import Texts, load_texts, most_texts
 from steerscope.studies.workers import HERE, Workers
 from steerscope.texts.chats import as_chat
@@ -77,14 +74,22 @@ class Prepared:
 
     def measure(self, split: str, cells: Sequence[Cell], first: int | None = None) -> None:
         """Measure conditions on one split, or on its first so many prompts."""
+        self.bench(self.material(split, first)).measure(cells, progress=self.progress)
+
+    def material(self, split: str, first: int | None = None) -> Material:
+        """The texts of one split, or its first so many prompts.
+
+        Beside a judge of texts, preference is read on the select split alone, and in a race on few
+        pairs: a pair takes as long as a text.
+        """
         of = "test" if split == NULL else split
         prompts, pairs = (getattr(part, of) for part in (self.texts.prompts, self.texts.pairs))
-        # beside a judge of texts, preference is read on the select split alone; a pair costs a text
-        beside = of == "select"
-        if self.search == RACE and self.judge.effect.metric != PREFERENCE.metric:
-            pairs = few_pairs(pairs, race=True)
-        bench = self.bench(Material(split, prompts, pairs, first, beside))
-        bench.measure(cells, progress=self.progress)
+        beside: tuple[int, ...] | None = None
+        if of != "select":
+            beside = ()
+        elif self.search == RACE:
+            beside = numbers_of_few(pairs, race=True)
+        return Material(split, prompts, pairs, first, beside)
 
     def bench(self, material: Material) -> Bench:
         """What measures conditions on these texts, into the run."""

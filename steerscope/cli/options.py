@@ -249,9 +249,11 @@ class Judged:
     judge_labels: JudgeLabels = None
     judge_url: JudgeUrl = None
 
-    def settings(self) -> dict[str, Any]:
-        """The same, for a plan."""
-        return asdict(self)
+    def settings(self, contrasts: str) -> dict[str, Any]:
+        """The same, for a plan; unless another is named, the judge is the contrast set's own."""
+        from steerscope.judges.registry import judge_of
+
+        return asdict(self) | {"judge": self.judge or judge_of(contrasts)}
 
 
 @dataclass(frozen=True)

@@ -226,11 +226,11 @@ class PromptSet:
 def load_contrasts(name_or_path: PairsLike) -> ContrastSet:
     """A bundled contrast set by name, one from a JSON-lines file, a style, or pairs at hand.
 
-    Each line is `{"positive": "...", "negative": "...", "concept": "..."}`. Either text may be a
-    conversation, a list of `{"role": ..., "content": ...}`; with `"prompt"` beside them the two are
-    answers of the assistant to that question or conversation. A style is written as
-    `style:terse` or as `style:WANTED INSTRUCTION | OTHER INSTRUCTION`. Pairs at hand are read as
-    `ContrastSet.from_pairs` reads them.
+    Each line is `{"positive": "...", "negative": "...", "concept": "..."}`; without a concept it is
+    of the one that the file is named after. Either text may be a conversation, a list of
+    `{"role": ..., "content": ...}`; with `"prompt"` beside them the two are answers of the
+    assistant to that question or conversation. A style is written `style:terse` or
+    `style:WANTED INSTRUCTION | OTHER INSTRUCTION`. Pairs at hand are read by `ContrastSet.from_pairs`.
 
     Raises:
         ContrastError: the file is missing or a line cannot be used; the message has its number.

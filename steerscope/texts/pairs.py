@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from steerscope.errors import ContrastError
+from steerscope.texts.bundled import CONTRASTS_SUFFIX
 from steerscope.texts.chats import Conversation, as_conversation, turns_apart
 from steerscope.texts.lines import check_text, text_lines
 from steerscope.texts.rows import json_row
 
-_KEYS = {"positive", "negative", "concept"}
-_MAY_HAVE = {"prompt"}
+_KEYS = {"positive", "negative"}
+_MAY_HAVE = {"prompt", "concept"}
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,12 @@ class ContrastPair:
 def pairs_in(path: Path) -> Iterator[tuple[int, ContrastPair | ContrastError]]:
     """The pair of each line of a JSON-lines file with its number, or what is wrong with the line.
 
+    A line that names no concept is of the one that the file is named after.
+
     Raises:
         ContrastError: the file cannot be read, or has no line.
     """
+    named = path.name.removesuffix(CONTRASTS_SUFFIX)
     for number, line in text_lines(path):
         where = f"{path}, line {number}"
         try:
@@ -60,7 +64,7 @@ def pairs_in(path: Path) -> Iterator[tuple[int, ContrastPair | ContrastError]]:
             yield number, error
             continue
         try:
-            yield number, make_pair(**row)
+            yield number, make_pair(**{"concept": named, **row})
         except ContrastError as error:
             yield number, ContrastError(f"{where}: {error}")
 

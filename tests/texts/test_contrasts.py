@@ -43,11 +43,17 @@ def test_a_file_round_trips_and_its_hash_ignores_the_file_itself(tmp_path):
     assert swapped.sha256 != first.sha256
 
 
+def test_pairs_without_a_concept_are_of_the_one_that_their_file_is_named_after(tmp_path):
+    bare = {"positive": "she smiled", "negative": "she wept"}
+    assert load_contrasts(write(tmp_path / "joy.jsonl", bare, bare)).concept == "joy"
+    assert load_contrasts(write(tmp_path / "mood.jsonl", bare, pair())).concept == "mood"
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("{not json", "line 2: not JSON"),
-        ({"positive": "a", "negative": "b"}, "line 2: needs the keys concept, negative, positive"),
+        ({"positive": "a", "concept": "b"}, "line 2: needs the keys negative, positive and may"),
         ({**pair(), "weight": 1}, "line 2: needs the keys.*found.*weight"),
         ({**pair(), "positive": " "}, "line 2: the positive text is empty"),
         ({**pair(), "negative": 3}, "line 2: 'negative' must be a text, not 3"),

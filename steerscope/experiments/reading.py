@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -34,6 +34,21 @@ def parse_experiment(text: str, where: str) -> Experiment:
         ExperimentError: as `load_experiment`.
     """
     data, lines = read_yaml(text, where, ExperimentError)
+    return experiment_of(data, where, lines)
+
+
+def experiment_of(data: Any, where: str, lines: dict[Place, int] | None = None) -> Experiment:
+    """An experiment out of what a file or a command says.
+
+    Args:
+        data: keys and values.
+        where: what said them, for messages.
+        lines: of the file, by place.
+
+    Raises:
+        ExperimentError: as `load_experiment`.
+    """
+    lines = lines or {}
     try:
         experiment = Experiment.model_validate(data)
     except ValidationError as error:

@@ -272,6 +272,13 @@ EXAMPLES: dict[str, Callable[[], go.Figure]] = {
     "method_forest": lambda: figures.method_forest(
         ranking(), SHARE, place=OWN, matchings={"kl": "KL (0.2 nats)", "norm": "length"}
     ),
+    "method_places": lambda: figures.method_places(
+        pd.concat([ranking(), ranking().assign(place="k")]).assign(null_max=0.15),
+        SHARE,
+        [OWN, "k", "up"],
+        matching="kl",
+        words="KL (0.2 nats)",
+    ),
     "predictor_league": lambda: figures.predictor_league(league(), outcome="steerability"),
     "sink_leak": lambda: figures.sink_leak(styles()),
     "style_cosines": lambda: figures.style_cosines(styles(), site="resid_post.0"),

@@ -25,7 +25,7 @@ from steerscope.figures.landscapes import activation_landscape
 from steerscope.figures.lens import lens_map
 from steerscope.figures.method_places import method_places
 from steerscope.figures.methods import method_forest
-from steerscope.figures.predictors import predictor_league
+from steerscope.figures.predictors import predictor_league, threshold_roc
 from steerscope.figures.premise import ridge_heads
 from steerscope.figures.side_effects import side_effects
 from steerscope.figures.styles import sink_leak, style_cosines
@@ -62,6 +62,7 @@ __all__ = [
     "steering_pareto",
     "style_cosines",
     "sweet_spot_map",
+    "threshold_roc",
     "token_effects",
     "tokenizer_bars",
     "transfer_at_one_kl",

@@ -57,7 +57,7 @@ def head_fits(parts: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     keys = chosen[_KEYS].drop_duplicates().sort_values(_KEYS, ignore_index=True)
     squares = _squares(chosen, keys)
     values, drawn = _fits(squares, seed)
-    columns = {}
+    columns: dict[str, object] = {}
     for name, value, draws in zip(("r2", "error"), values, drawn, strict=True):
         low, high = np.quantile(draws, _TAILS, axis=0)
         columns |= {name: value, f"{name}_low": low, f"{name}_high": high}

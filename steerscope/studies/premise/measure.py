@@ -40,7 +40,7 @@ def premise_rows(
     """
     texts = [p.text for p in prompts.prompts[: plan.n_prompts]]
     parts = ridge_parts(model, texts, layers=plan.layers, ridges=plan.ridges, progress=progress)
-    layers = sorted(parts.layer.unique())
+    layers = [int(layer) for layer in sorted(parts.layer.unique())]
     gaps = attention_gaps(model, texts, layers=layers, progress=progress)
     squares = parts.melt(_KEYS, PARTS, "metric")
     squares["unit"] = "squared activation units"

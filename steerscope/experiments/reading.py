@@ -89,7 +89,7 @@ def _in_words(error: ValidationError) -> tuple[Place, str]:
     name = ".".join(str(p) for p in place if not isinstance(p, int))
     if first["type"] == "extra_forbidden":
         known = _keys_at(place[:-1])
-        near = get_close_matches(str(place[-1]), known, n=1)
+        near = get_close_matches(str(place[-1]), known, n=1) or _elsewhere(str(place[-1]))
         hint = f" Did you mean {near[0]!r}?" if near else ""
         return place, f"unknown key {name!r}.{hint} Known: {', '.join(known)}."
     if first["type"] == "missing":
@@ -104,7 +104,18 @@ def _keys_at(place: Place) -> list[str]:
     """The keys that are known in a part of an experiment."""
     part: type[BaseModel] = Experiment
     for name in place:
-        kind = part.model_fields[str(name)].annotation
-        inside = [k for k in (kind, *get_args(kind)) if isinstance(k, type)]
-        part = next(k for k in inside if issubclass(k, BaseModel))
+        part = next(iter(_parts_in(part, str(name))))
     return sorted(part.model_fields)
+
+
+def _elsewhere(key: str) -> list[str]:
+    """The keys of this name in all parts of an experiment, with the part before them."""
+    fields = Experiment.model_fields
+    return [f"{n}.{key}" for n in fields for p in _parts_in(Experiment, n) if key in p.model_fields]
+
+
+def _parts_in(part: type[BaseModel], name: str) -> list[type[BaseModel]]:
+    """What a key of a part of an experiment holds that has keys of its own."""
+    kind = part.model_fields[name].annotation
+    inside = [k for k in (kind, *get_args(kind)) if isinstance(k, type)]
+    return [k for k in inside if issubclass(k, BaseModel)]

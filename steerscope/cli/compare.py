@@ -105,7 +105,7 @@ def compare(
         "chat": None if chat is None else chat.stored(),
         "method_options": finding.settings(),
         **compared.settings(),
-        **judged.settings(),
+        **judged.settings(subject.contrasts),
     }
     wanted = experiment_of(
         {k: v for k, v in said.items() if v is not None and v != {}}, "the arguments"

@@ -56,7 +56,7 @@ def method_places(
             texttemplate="%{text}",
             textfont={"size": 11},
             colorscale=SEQUENTIAL,
-            colorbar={"title": {"text": effect_title(effect), "side": "right"}},
+            colorbar={"title": {"text": "%" if effect.is_share else effect.unit, "side": "top"}},
             hovertemplate="%{y} at %{x}: %{text}<extra></extra>",
         )
     )
@@ -68,7 +68,7 @@ def method_places(
     )
     figure.update_yaxes(title="method", type="category", showgrid=False)
     figure.add_annotation(
-        text=_caption(rows, ranking),
+        text=_caption(rows, ranking, effect),
         xref="paper",
         yref="paper",
         x=0,
@@ -83,8 +83,8 @@ def method_places(
     figure.update_layout(
         plot_bgcolor=PANEL,
         width=max(860, 330 + _COLUMN * len(places)),
-        height=260 + _ROW * len(labels),
-        margin={"l": 230, "t": 70, "b": 160},
+        height=290 + _ROW * len(labels),
+        margin={"l": 230, "t": 70, "b": 175},
     )
     return figure
 
@@ -103,10 +103,10 @@ def _said(row: object, factor: float) -> str:
     return f"{effect:.3g} [{low:.3g}, {high:.3g}]{_MARKS.get(row.standing, '')}"  # type: ignore[attr-defined]
 
 
-def _caption(rows: pd.DataFrame, ranking: pd.DataFrame) -> str:
+def _caption(rows: pd.DataFrame, ranking: pd.DataFrame, effect: Effect) -> str:
     first, n_tests = rows.iloc[0], int(ranking.p.notna().sum())
     return (
-        f"n = {int(rows.n.max())} held-out items; in brackets 95 % bootstrap over items. * above every one "
+        f"{effect_title(effect)}; n = {int(rows.n.max())} held-out items; in brackets 95 % bootstrap over items. * above every one "
         f"of {first.n_nulls} null directions of its place, paired sign flips, Holm<br>over {n_tests} "
         "comparisons, p < 0.05; ** and not told from the best of its place (paired, max statistic over all "
         "pairs, p < 0.05).<br>Blocks and doses were chosen on other texts; a place of several is moved by "

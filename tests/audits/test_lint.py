@@ -149,7 +149,7 @@ def test_a_planted_defect_is_found_and_nothing_else(tmp_path, change, check, sev
 def test_every_line_is_looked_at_where_some_cannot_be_read(tmp_path):
     bad = [
         "{not json",
-        {"positive": "a", "negative": "b"},
+        {"positive": "a", "concept": "made up"},
         {"positive": " ", "negative": "b", "concept": "made up"},
         {"positive": "same", "negative": "same", "concept": "made up"},
     ]

@@ -91,6 +91,7 @@ if TYPE_CHECKING:
     from steerscope.studies.methods.measure import compare_methods
     from steerscope.studies.methods.plan import ComparisonPlan
     from steerscope.studies.parity import Reading, calibrate
+    from steerscope.studies.predictors.best_layer import best_layer
     from steerscope.studies.predictors.findings import predictor_league
     from steerscope.studies.predictors.measure import measure_steerability, predictor_table
     from steerscope.studies.steering.drift import drift_table
@@ -181,6 +182,7 @@ _HOME = {
     "activation_landscape": "diagnostics.landscapes",
     "add_gradients": "extraction.gradients",
     "audit": "audits",
+    "best_layer": "studies.predictors.best_layer",
     "calibrate": "studies.parity",
     "check_claims": "claims",
     "check_templates": "steering.template_checks",
@@ -313,6 +315,7 @@ __all__ = [
     "activation_landscape",
     "add_gradients",
     "audit",
+    "best_layer",
     "calibrate",
     "check_claims",
     "check_templates",

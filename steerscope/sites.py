@@ -93,6 +93,9 @@ _MODULES: dict[Stream, tuple[str, ...]] = {
         "mlp.c_proj",
     ),
 }  # fmt: skip
+# As published tables call the outputs of modules: alone, never inside a module's name, where a `gate` may
+# be a router's.
+_SHORT = {"o": "o_proj", "gate": "gate_proj", "up": "up_proj", "down": "down_proj"}
 _STREAM_OF = {name: stream for stream, names in _MODULES.items() for name in names}
 _STREAM_OF |= {hook: stream for stream, hook in _HOOKS.items()}
 _STREAM_OF |= {hook.split(".")[-1]: stream for stream, hook in _HOOKS.items()}
@@ -111,7 +114,7 @@ def check_stream(name: str) -> Stream:
         UnknownNameError: there is none; the message lists the known streams.
     """
     known: tuple[Stream, ...] = get_args(Stream)
-    stream = None if name in known else _module_stream(name)
+    stream = None if name in known else _module_stream(_SHORT.get(name, name))
     return check_name("stream", name, known) if stream is None else stream
 
 
@@ -154,7 +157,7 @@ class Site:
         named = str(self.stream)
         object.__setattr__(self, "stream", check_stream(named))
         if named not in get_args(Stream) and "hook_" not in named:
-            object.__setattr__(self, "module", named)
+            object.__setattr__(self, "module", _SHORT.get(named, named))
         if self.layer < 0:
             raise BadValueError(f"layer {self.layer} is negative; layers count from 0.")
         if self.head is not None and self.stream not in HEAD_STREAMS:

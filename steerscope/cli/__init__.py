@@ -19,6 +19,8 @@ from steerscope.cli.bench import bench
 from steerscope.cli.calibrate import calibrate
 from steerscope.cli.chat import chat
 from steerscope.cli.claims import claims
+from steerscope.cli.compare import compare
+from steerscope.cli.convert import convert
 from steerscope.cli.dilemmas import dilemmas
 from steerscope.cli.doctor import doctor
 from steerscope.cli.endings import STOPPED, Ending, check_arguments
@@ -70,11 +72,12 @@ for command in (
     doctor,
     jobs.report,
     tools.vectors,
-    tools.convert,
+    convert,
     lint,
     styles,
     tools.eigengap,
     jobs.sweep,
+    compare,
     bench,
     dilemmas,
     tools.steer,

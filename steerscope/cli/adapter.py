@@ -125,7 +125,9 @@ def evaluate(  # noqa: PLR0915 - what it writes is checked first
     steering = steering_by_validation(loaded, pairs, asked, "mean_diff", plan, splits=splits)
     both = [technique, steering]
     most = (1 + 2 * (len(plan.coefficients) + 2)) * n_prompts  # plain, and both techniques
-    question = question_of(judged.settings(), pairs, asked.split(seed), plan.n_new, seed, most)
+    question = question_of(
+        judged.settings(subject.contrasts), pairs, asked.split(seed), plan.n_new, seed, most
+    )
     rows, judging, run = run_transfer(loaded, both, (pairs, asked), plan, question, out, bar)
     notes = [] if judging.known is None else [card_in_words(judging.known)]
     notes += [] if run is None else [f"report: {write_report(run)}"]

@@ -72,7 +72,7 @@ def calibrate(
         **subject.settings(),
         **writing.settings(),
         **drawing.settings(),
-        **judged.settings(),
+        **judged.settings(subject.contrasts),
         **loading.settings(),
         scope=scope,
         instruction=instruction,

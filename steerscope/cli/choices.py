@@ -18,6 +18,7 @@ STREAMS = (
     "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "q", "k", "v", "z", "mlp_pre",
     "mlp_pre_linear", "mlp_post",
 )  # fmt: skip
+LOSSES = ("margin", "hinge", "reference", "tanh", "separation", "cosine", "log_magnitude")
 BACKBONES = ("auto", "hooked", "bridge")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 LENGTHS = ("natural", "relative", "absolute")

@@ -13,6 +13,9 @@ from copy import copy
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args, get_type_hints
 
+import typer
+
+from steerscope.cli import choices
 from steerscope.cli.shared import (
     Backbone,
     Bos,
@@ -163,6 +166,38 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """Settings of the methods that have some."""
+
+    panel: ClassVar[str] = "Direction"
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            autocompletion=choices.completing(choices.LOSSES),
+            help=f"whose gradients are taken, of gradient_* and fisher_*: {choices.listed(choices.LOSSES)}; default margin",
+        ),
+    ] = None
+    target: Annotated[
+        int | None,
+        typer.Option(
+            help="block at whose output a loss of activations reads them; default the last"
+        ),
+    ] = None
+    damping: Annotated[
+        float | None,
+        typer.Option(help="of fisher_*, in mean eigenvalues of the Fisher information; default 1"),
+    ] = None
+    rank: Annotated[
+        int | None,
+        typer.Option(help="singular directions kept, of sspace_*; default a quarter"),
+    ] = None
+
+    def settings(self) -> dict[str, Any]:
+        """What is set, for an experiment."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
 class Writing:
     """How continuations are written."""
 
@@ -214,9 +249,11 @@ class Judged:
     judge_labels: JudgeLabels = None
     judge_url: JudgeUrl = None
 
-    def settings(self) -> dict[str, Any]:
-        """The same, for a plan."""
-        return asdict(self)
+    def settings(self, contrasts: str) -> dict[str, Any]:
+        """The same, for a plan; unless another is named, the judge is the contrast set's own."""
+        from steerscope.judges.registry import judge_of
+
+        return asdict(self) | {"judge": self.judge or judge_of(contrasts)}
 
 
 @dataclass(frozen=True)

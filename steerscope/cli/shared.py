@@ -73,7 +73,7 @@ JudgeName = Annotated[
         "-j",
         help="reads what is written: oracle, preference, words:FILE, length, regex:PATTERN, json:FILE, "
         "classifier[:FILE], sentiment, hf:MODEL, lm:self, lm:MODEL or python:module:function; default "
-        "oracle where it can read, else preference",
+        "the one that the contrast set names beside its pairs, else oracle where it can read, else preference",
     ),
 ]
 JudgeUrl = Annotated[

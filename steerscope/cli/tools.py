@@ -1,4 +1,4 @@
-"""Commands that do one thing: vectors, convert, eigengap, steer, lens."""
+"""Commands that do one thing: vectors, eigengap, steer, lens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steerscope.cli import choices
-from steerscope.cli.options import Drawing, Recipe, Talk, Trying, Writing, grouped
+from steerscope.cli.options import Drawing, Finding, Recipe, Talk, Trying, Writing, grouped
 from steerscope.cli.shared import (
     Contrasts,
     Force,
@@ -29,13 +29,12 @@ from steerscope.cli.shared import (
     prompt_texts,
     read_several,
     read_vector,
-    read_vectors,
     refuse_unused,
     side_by_side,
     table,
     write_gguf,
 )
-from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.errors import BadValueError
 from steerscope.texts.bundled import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -69,6 +68,7 @@ def vectors(  # noqa: PLR0915 - what it writes is checked first
     model: Model = DEFAULT_MODEL,
     contrasts: Contrasts = "mood",
     recipe: Recipe,
+    finding: Finding,
     gguf: Annotated[
         Path | None, typer.Option(help="write a control vector for llama.cpp as well")
     ] = None,
@@ -87,7 +87,7 @@ def vectors(  # noqa: PLR0915 - what it writes is checked first
         steerscope vectors --out joyful.safetensors --layers 5
         steerscope vectors -m gpt2 -c pairs.jsonl -o mine.safetensors --gguf mine.gguf
     """
-    from steerscope.directions import check_method, save_directions
+    from steerscope.directions import Settings, check_method, save_directions
     from steerscope.directions.finding import find_directions
     from steerscope.doses import Dose
     from steerscope.engine.gathering import gather
@@ -102,21 +102,21 @@ def vectors(  # noqa: PLR0915 - what it writes is checked first
     if method != "other_concept":
         refuse_unused({"other": other}, f"the method {method} takes one contrast set")
     if gguf is not None and check_stream(recipe.stream) != "resid_post":
-        raise BadValueError(
-            f"--gguf holds directions at resid_post, not at {recipe.stream}; leave it out."
-        )
+        raise BadValueError(f"--gguf holds directions at resid_post, not at {recipe.stream}.")
     check_outputs({".safetensors": out, ".gguf": gguf}, [model, contrasts, other], force=force)
-    token = ReadToken.parse(recipe.read)
+    token, settings = ReadToken.parse(recipe.read), Settings(**finding.settings())
+    settings.check([method])
     second = None if other is None else load_contrasts(other)
     pairs = load_contrasts(contrasts)
     loaded = loading.load(model)
     pairs = in_chat(loaded, pairs, talk.asked())
     second = None if second is None else in_chat(loaded, second, talk.asked())
     sites = sites_at(loaded, recipe.stream, parse_layers(recipe.layers))
-    found = gather(loaded, pairs, sites, [method], read=token, other=second, progress=bar)
-    directions = [
-        *find_directions(method, found, seed=seed, every=recipe.layers is not None).values()
-    ]
+    found = gather(
+        loaded, pairs, sites, method, read=token, other=second, settings=settings, progress=bar
+    )
+    options: dict[str, Any] = {"every": recipe.layers is not None, "settings": settings}
+    directions = [*find_directions(method, found, seed=seed, **options).values()]
     save_directions(out, directions, force=force)
     written = {} if gguf is None else write_gguf(gguf, directions, Dose(1.0), force=force)
     said = [f"saved: {out}", *(gguf_lines(written) if written else [])]
@@ -139,62 +139,6 @@ def _after_vectors(out: Path, model: str, directions: Sequence[Direction]) -> tu
     of = f"--vector {quote(str(out))} -m {quote(model)}"
     at = "" if len(directions) == 1 else f" --site {directions[len(directions) // 2].site}"
     return f'steerscope steer {of}{at} --dose 2 --prompt "One day"', f"steerscope lens {of}{at}"
-
-
-@grouped
-def convert(
-    *,
-    source: Annotated[str, typer.Argument(help="vector file of steerscope or of another tool")],
-    out: Annotated[Path, typer.Option("--out", "-o", help=".safetensors or .gguf file to write")],
-    model: Model = DEFAULT_MODEL,
-    prompts: Prompts = None,
-    dose: Annotated[
-        float | None, typer.Option(help="what strength 1 of a .gguf file means; default 1")
-    ] = None,
-    unit: Annotated[
-        str | None,
-        typer.Option(
-            autocompletion=choices.completing(choices.UNITS),
-            help="natural, relative or absolute; default natural",
-        ),
-    ] = None,
-    talk: Talk,
-    force: Force = False,
-    loading: Trying,
-    as_json: Json = False,
-) -> None:
-    """Turn a vector file into another format, checked against the model.
-
-    Examples:
-        steerscope convert joyful.safetensors --out joyful.gguf
-        steerscope convert repeng.gguf -m gpt2 -o repeng.safetensors
-    """
-    from steerscope.directions import save_directions
-    from steerscope.doses import Dose, check_unit
-
-    amount = Dose(1.0 if dose is None else dose, check_unit("natural" if unit is None else unit))
-    if out.suffix not in {".safetensors", ".gguf"}:
-        raise UnknownNameError("format to write", out.suffix, [".safetensors", ".gguf"])
-    check_outputs({out.suffix: out}, [source, model, prompts], force=force)
-    if out.suffix != ".gguf":
-        refuse_unused({"dose": dose, "unit": unit}, f"a {out.suffix} file holds no strength")
-    if check_vector(source):
-        refuse_unused({"prompts": prompts}, "the file says its own lengths")
-    directions = read_vectors(source, loading.load(model), prompts, talk.asked())
-    written: dict[str, Any] = {}
-    if out.suffix == ".gguf":
-        written = write_gguf(out, directions, amount, force=force)
-    else:
-        save_directions(out, directions, force=force)
-    said = gguf_lines(written) if written else [f"saved: {out}"]
-    columns = ("direction", "natural (length)", "relative (length)")
-    rows = [(d.label, f"{d.scale.natural:.4g}", f"{d.scale.relative:.4g}") for d in directions]
-    result = {
-        "out": str(out),
-        **written,
-        "directions": [{"site": str(d.site), **asdict(d.scale)} for d in directions],
-    }
-    finish(as_json, result, [*table(f"directions of {source}:", columns, rows), *said])
 
 
 @grouped

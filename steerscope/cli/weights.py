@@ -80,7 +80,7 @@ def sweep(
     plan = WeightSweepPlan(
         **subject.settings(),
         **writing.settings(),
-        **judged.settings(),
+        **judged.settings(subject.contrasts),
         **loading.settings(),
         capability=capability,
         texts=texts,

@@ -34,6 +34,7 @@ from steerscope.directions.mean_difference import mean_diff
 from steerscope.directions.pca import pair_weights, pca_centred, pca_uncentred, pca_weighted
 from steerscope.directions.probe import cross_validated_regularisation, logistic_probe
 from steerscope.directions.repe import repe
+from steerscope.directions.settings import USUAL, Settings
 from steerscope.directions.sspace import (
     sspace_aggregate_then_project,
     sspace_basis,
@@ -94,7 +95,11 @@ def check_method(name: str) -> str:
 
 
 def find_direction(
-    method: str, contrast: Contrast | Mapping[Site, Contrast], *, seed: int = 0
+    method: str,
+    contrast: Contrast | Mapping[Site, Contrast],
+    *,
+    seed: int = 0,
+    settings: Settings = USUAL,
 ) -> Direction:
     """The direction that a method of that name finds.
 
@@ -102,16 +107,18 @@ def find_direction(
         method: such as `mean_diff`; `steerscope vectors --help` lists them.
         contrast: activations of the pairs; what `extract` found, where it holds one site.
         seed: of methods that draw.
+        settings: damping and rank of the methods that have them; loss and target are of `gather`.
 
     Raises:
-        BadValueError: several sites are given, or what is no contrast.
+        BadValueError: several sites are given, what is no contrast, or a setting out of range.
         UnknownNameError: no such method; the message lists the known ones.
         MissingEvidenceError: the method needs more than the contrast holds.
         DegenerateDirectionError: the activations define no direction.
     """
     name, contrast = check_method(method), _one(contrast)
     find = METHODS[name] if name in METHODS else CONTROLS[name]
-    return find(contrast, seed=seed) if name in SEEDED else find(contrast)
+    drawn = {"seed": seed} if name in SEEDED else {}
+    return find(contrast, **drawn, **settings.of(name))
 
 
 def _one(given: Contrast | Mapping[Site, Contrast]) -> Contrast:
@@ -139,6 +146,7 @@ __all__ = [
     "NEEDS",
     "SEEDED",
     "Direction",
+    "Settings",
     "check_method",
     "class_separation",
     "export_gguf",

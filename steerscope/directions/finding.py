@@ -7,13 +7,19 @@ from collections.abc import Mapping
 
 from steerscope.directions import find_direction
 from steerscope.directions.direction import Direction
+from steerscope.directions.settings import USUAL, Settings
 from steerscope.errors import DegenerateDirectionError, LeftOutWarning
 from steerscope.extraction.activations import Contrast
 from steerscope.sites import Site
 
 
 def find_directions(
-    method: str, contrasts: Mapping[Site, Contrast], *, seed: int = 0, every: bool = False
+    method: str,
+    contrasts: Mapping[Site, Contrast],
+    *,
+    seed: int = 0,
+    every: bool = False,
+    settings: Settings = USUAL,
 ) -> dict[Site, Direction]:
     """The direction at each site; sites where the pairs do not differ are left out with a note.
 
@@ -25,6 +31,7 @@ def find_directions(
         contrasts: by site.
         seed: of methods that draw.
         every: refuse instead of leaving out, for sites that were asked for by number.
+        settings: of methods that have some.
 
     Raises:
         DegenerateDirectionError: no site has a direction, or one has none and every one is wanted.
@@ -37,7 +44,7 @@ def find_directions(
     refused: dict[Site, DegenerateDirectionError] = {}
     for site, contrast in contrasts.items():
         try:
-            found[site] = find_direction(method, contrast, seed=seed)
+            found[site] = find_direction(method, contrast, seed=seed, settings=settings)
         except DegenerateDirectionError as error:
             refused[site] = error
     if refused and (every or not found):

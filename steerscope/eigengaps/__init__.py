@@ -18,6 +18,8 @@ from steerscope.eigengaps.keys import (
     check_variant,
     read_keys,
 )
+from steerscope.eigengaps.patterns import attention_gaps
+from steerscope.eigengaps.ridge import attention_ridge, ridge_output
 from steerscope.eigengaps.spectrum import (
     STATISTICS,
     absolute_gap,
@@ -39,6 +41,8 @@ __all__ = [
     "WeakestLink",
     "absolute_gap",
     "arrange",
+    "attention_gaps",
+    "attention_ridge",
     "check_variant",
     "effective_rank",
     "eigengap",
@@ -46,6 +50,7 @@ __all__ = [
     "head_statistics",
     "participation_ratio",
     "read_keys",
+    "ridge_output",
     "spectral_entropy",
     "spectral_gap",
 ]

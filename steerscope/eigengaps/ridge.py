@@ -6,16 +6,19 @@ from collections.abc import Sequence
 
 import pandas as pd
 import torch
+from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 
 from steerscope.errors import BadValueError, check_name
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
-from steerscope.sites import Site
+from steerscope.sites import Site, Stream
 
 KERNELS = ("linear", "exponential")
 LAMBDAS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+MEAN, SMOOTHER = "mean", "smoother"  # what knows no key, and a kernel average without any inverse
+STREAMS: tuple[Stream, ...] = ("q", "k", "v", "z")
 
 
 def ridge_output(
@@ -35,24 +38,63 @@ def ridge_output(
         UnknownNameError: no such kernel.
         BadValueError: λ is not above 0.
     """
+    one = (x[None] for x in (queries, keys, values))
+    return ridge_outputs(*one, kernel=kernel, ridges=[ridge])[0, 0]
+
+
+def ridge_outputs(
+    queries: Float[Tensor, "head pos d"],
+    keys: Float[Tensor, "head pos d"],
+    values: Float[Tensor, "head pos out"],
+    *,
+    kernel: str,
+    ridges: Sequence[float],
+) -> Float[Tensor, "ridge head pos out"]:
+    """`ridge_output` of several heads at every λ, from one decomposition per position.
+
+    Raises:
+        UnknownNameError: no such kernel.
+        BadValueError: a λ is not above 0.
+    """
     check_name("kernel", kernel, KERNELS)
-    if not ridge > 0:
-        raise BadValueError(f"ridge {ridge}; it must be above 0.")
-    q, k, v = queries.double(), keys.double(), values.double()
-    d = q.shape[1]
-    pairs, within = q @ k.T, k @ k.T
-    if kernel == "linear":
-        pairs, within = pairs / d, within / d
-    else:
-        pairs, within = pairs / d**0.5, within / d**0.5
-        top = torch.maximum(pairs.max(), within.max())  # a common factor of both kernels cancels
-        pairs, within = (pairs - top).exp(), (within - top).exp()
+    for ridge in ridges:
+        if not ridge > 0:
+            raise BadValueError(f"ridge {ridge}; it must be above 0.")
+    pairs, within = _kernels(queries.double(), keys.double(), kernel)
+    v = values.double()
     found = []
-    for t in range(1, len(q) + 1):
-        gram = within[:t, :t]
-        damped = gram + ridge * gram.diagonal().mean() * torch.eye(t, dtype=gram.dtype)
-        found.append(pairs[t - 1, :t] @ torch.linalg.solve(damped, v[:t]))
-    return torch.stack(found)
+    for t in range(1, queries.shape[1] + 1):
+        gram, at = within[:, :t, :t], pairs[:, t - 1, :t]
+        eigenvalues, axes = torch.linalg.eigh(gram)
+        left = torch.einsum("hs,hsr->hr", at, axes)
+        right = torch.einsum("hsr,hso->hro", axes, v[:, :t])
+        scale = gram.diagonal(dim1=1, dim2=2).mean(dim=1, keepdim=True)
+        found.append(
+            torch.stack(
+                [
+                    torch.einsum("hr,hro->ho", left / (eigenvalues + ridge * scale), right)
+                    for ridge in ridges
+                ]
+            )
+        )
+    return torch.stack(found, dim=2)
+
+
+def smoothed_output(
+    queries: Float[Tensor, "head pos d"],
+    keys: Float[Tensor, "head pos d"],
+    values: Float[Tensor, "head pos out"],
+) -> Float[Tensor, "head pos out"]:
+    """The kernel average of the values so far, with exp(⟨x, y⟩ / √d) and no inverse.
+
+    With the keys as attention compares them this is attention itself; without their rotation by position
+    it says how much of a head is about content.
+
+    Source: Nadaraya 1964, Watson 1964.
+    """
+    scores = queries.double() @ keys.double().mT / queries.shape[-1] ** 0.5
+    future = torch.ones(scores.shape[1:], dtype=torch.bool).triu(diagonal=1)
+    return scores.masked_fill(future, -torch.inf).softmax(dim=-1) @ values.double()
 
 
 def fit_of(output: Float[Tensor, "pos out"], said: Float[Tensor, "pos out"]) -> tuple[float, float]:
@@ -67,6 +109,81 @@ def fit_of(output: Float[Tensor, "pos out"], said: Float[Tensor, "pos out"]) -> 
 
 
 @torch.no_grad()
+def ridge_parts(
+    model: LensModel,
+    prompts: Sequence[str],
+    *,
+    layers: Sequence[int] | None = None,
+    kernels: Sequence[str] = KERNELS,
+    ridges: Sequence[float] = LAMBDAS,
+    progress: Track = silent,
+) -> pd.DataFrame:
+    """Squares left over by kernel ridge regression at each head on each prompt, after position 0.
+
+    Queries and keys are those before any rotation by position, as the published gap reads them. Beside
+    the kernels stand the mean of the values so far (`mean`) and the kernel average (`smoother`).
+
+    Args:
+        model: the model.
+        prompts: texts.
+        layers: default all that have these sites.
+        kernels: names in `KERNELS`.
+        ridges: λ, relative to the kernel's diagonal.
+        progress: shows the loop.
+
+    Returns:
+        One row per layer, head, kernel, λ and prompt: layer, head, kernel, ridge (0 where there is none),
+        prompt, left = Σ|said - output|², spread = Σ|output - mean output of the head over all prompts|²,
+        whole = Σ|output|², n (positions).
+
+    Raises:
+        BadValueError: no layer has the sites, or a prompt of one token.
+    """
+    there = _layers(model, layers)
+    outputs: dict[tuple[int, int], Tensor] = {}
+    told: dict[tuple[int, int], dict[tuple[str, float], Tensor]] = {}
+    for number, prompt in enumerate(progress(list(prompts), "attention as regression")):
+        tokens = torch.tensor([model.tokens(prompt)], device=model.device)
+        if tokens.shape[1] < 2:
+            raise BadValueError(f"the prompt {prompt!r:.40} has one token; give longer ones.")
+        sites = {(s, i): Site(s, i) for s in STREAMS for i in there}
+        read = model.read(tokens, list(sites.values()))
+        for layer in there:
+            q, k, v, z = _by_head(model, [read[sites[s, layer]][0] for s in STREAMS])
+            counts = torch.arange(1, q.shape[1] + 1, dtype=torch.float64)[:, None]
+            said = {(MEAN, 0.0): v.double().cumsum(dim=1) / counts}
+            said[SMOOTHER, 0.0] = smoothed_output(q, k, v)
+            for kernel in kernels:
+                found = ridge_outputs(q, k, v, kernel=kernel, ridges=ridges)
+                said |= {(kernel, ridge): y for ridge, y in zip(ridges, found, strict=True)}
+            outputs[layer, number] = z.double()[:, 1:]
+            told[layer, number] = {key: y[:, 1:] for key, y in said.items()}
+    return _summed(there, outputs, told)
+
+
+def _summed(
+    layers: Sequence[int],
+    outputs: dict[tuple[int, int], Tensor],
+    told: dict[tuple[int, int], dict[tuple[str, float], Tensor]],
+) -> pd.DataFrame:
+    """Squares of what was told at each layer and prompt, heads as rows."""
+    rows = []
+    for layer in layers:
+        mine = {number: z for (i, number), z in outputs.items() if i == layer}
+        middle = torch.cat([*mine.values()], dim=1).mean(dim=1, keepdim=True)
+        for number, z in mine.items():
+            spread = (z - middle).square().sum(dim=(1, 2)).tolist()
+            whole = z.square().sum(dim=(1, 2)).tolist()
+            for (kernel, ridge), said in told[layer, number].items():
+                left = (said - z).square().sum(dim=(1, 2)).tolist()
+                rows += [
+                    (layer, head, kernel, ridge, number, left[head], spread[head], whole[head], z.shape[1])
+                    for head in range(len(z))
+                ]  # fmt: skip
+    columns = ["layer", "head", "kernel", "ridge", "prompt", "left", "spread", "whole", "n"]
+    return pd.DataFrame(rows, columns=columns)
+
+
 def attention_ridge(
     model: LensModel,
     prompts: Sequence[str],
@@ -76,9 +193,7 @@ def attention_ridge(
     ridges: Sequence[float] = LAMBDAS,
     progress: Track = silent,
 ) -> pd.DataFrame:
-    """How well kernel ridge regression gives each head's output, on the positions after the first.
-
-    Queries and keys are those before any rotation by position, as the published gap reads them.
+    """How well kernel ridge regression gives each head's output, all prompts judged together.
 
     Args:
         model: the model.
@@ -90,51 +205,24 @@ def attention_ridge(
 
     Returns:
         One row per layer, head, kernel and λ: layer, head, kernel, ridge, r2, error, r2_mean (what the
-        mean of the values so far gives, which knows no key), n (positions). Outputs of all prompts are
-        fitted prompt by prompt and judged together.
+        mean of the values so far gives, which knows no key), r2_smoother (what the kernel average gives),
+        n (positions).
 
     Raises:
-        BadValueError: no layer has the sites.
+        BadValueError: no layer has the sites, or a prompt of one token.
     """
-    streams = ("q", "k", "v", "z")
-    asked = range(model.shape.n_layers) if layers is None else layers
-    there = [i for i in asked if all(model.has(Site(s, i)) for s in streams)]  # type: ignore[arg-type]
-    if not there:
-        raise BadValueError(
-            f"{model.name} has no layer with queries, keys, values and outputs of heads."
-        )
-    heads, shared = model.shape.n_heads, model.shape.n_key_value_heads
-    seen: dict[tuple[int, int, str, float], list[tuple[Tensor, Tensor]]] = {}
-    for prompt in progress(list(prompts), "attention as regression"):
-        tokens = torch.tensor([model.tokens(prompt)], device=model.device)
-        sites = {(s, i): Site(s, i) for s in streams for i in there}  # type: ignore[arg-type]
-        read = model.read(tokens, list(sites.values()))
-        for layer in there:
-            q, k, v, z = (read[sites[s, layer]][0].float().cpu() for s in streams)
-            for head in range(heads):
-                mine = [_head(x, head, heads) for x in (q, z)]
-                own = [_head(x, head * shared // heads, shared) for x in (k, v)]
-                counts = torch.arange(1, len(own[1]) + 1, dtype=torch.float64)[:, None]
-                told = {("mean", 0.0): own[1].double().cumsum(dim=0) / counts}
-                told |= {
-                    (kernel, ridge): ridge_output(mine[0], *own, kernel=kernel, ridge=ridge)
-                    for kernel in kernels
-                    for ridge in ridges
-                }
-                for (kernel, ridge), said in told.items():
-                    key = layer, head, kernel, ridge
-                    seen.setdefault(key, []).append((mine[1][1:], said[1:]))
-    rows = []
-    for (layer, head, kernel, ridge), parts in seen.items():
-        output, said = (torch.cat([p[side] for p in parts]) for side in (0, 1))
-        r2, error = fit_of(output, said)
-        rows.append((layer, head, kernel, ridge, r2, error, len(output)))
-    columns = ["layer", "head", "kernel", "ridge", "r2", "error", "n"]
-    table = pd.DataFrame(rows, columns=columns)
-    mean = table[table.kernel == "mean"].set_index(["layer", "head"]).r2
-    table = table[table.kernel != "mean"].reset_index(drop=True)
-    keys = pd.MultiIndex.from_frame(table[["layer", "head"]])
-    return table.assign(r2_mean=mean.reindex(keys).to_numpy())
+    parts = ridge_parts(
+        model, prompts, layers=layers, kernels=kernels, ridges=ridges, progress=progress
+    )
+    keys = ["layer", "head", "kernel", "ridge"]
+    sums = parts.groupby(keys, sort=False)[["left", "spread", "whole", "n"]].sum().reset_index()
+    table = sums.assign(r2=1 - sums.left / sums.spread, error=(sums.left / sums.whole) ** 0.5)
+    heads = pd.MultiIndex.from_frame(table[["layer", "head"]])
+    for name in (MEAN, SMOOTHER):
+        beside = table[table.kernel == name].set_index(["layer", "head"]).r2
+        table[f"r2_{name}"] = beside.reindex(heads).to_numpy()
+    table = table[table.kernel.isin(kernels)].reset_index(drop=True)
+    return table[[*keys, "r2", "error", "r2_mean", "r2_smoother", "n"]]
 
 
 def best_fit(table: pd.DataFrame) -> pd.DataFrame:
@@ -142,5 +230,38 @@ def best_fit(table: pd.DataFrame) -> pd.DataFrame:
     return table.loc[table.groupby(["layer", "head"]).r2.idxmax()].reset_index(drop=True)
 
 
-def _head(x: Float[Tensor, "pos d"], head: int, n_heads: int) -> Float[Tensor, "pos part"]:
-    return x.reshape(len(x), n_heads, -1)[:, head]
+def _layers(model: LensModel, asked: Sequence[int] | None) -> list[int]:
+    layers = range(model.shape.n_layers) if asked is None else asked
+    there = [i for i in layers if all(model.has(Site(s, i)) for s in STREAMS)]
+    if not there:
+        raise BadValueError(
+            f"{model.name} has no layer with queries, keys, values and outputs of heads."
+        )
+    return there
+
+
+def _by_head(
+    model: LensModel, read: Sequence[Float[Tensor, "pos _"]]
+) -> list[Float[Tensor, "head pos _"]]:
+    """Queries, keys, values and outputs with one entry per head; shared keys and values come again."""
+    heads, shared = model.shape.n_heads, model.shape.n_key_value_heads
+    q, k, v, z = (x.float().cpu() for x in read)
+    own = [rearrange(x, "pos (head d) -> head pos d", head=heads) for x in (q, z)]
+    parts = [rearrange(x, "pos (head d) -> head pos d", head=shared) for x in (k, v)]
+    keys, values = (
+        repeat(x, "head pos d -> (head times) pos d", times=heads // shared) for x in parts
+    )
+    return [own[0], keys, values, own[1]]
+
+
+def _kernels(
+    q: Float[Tensor, "head pos d"], k: Float[Tensor, "head pos d"], kernel: str
+) -> tuple[Float[Tensor, "head pos pos"], Float[Tensor, "head pos pos"]]:
+    """The kernel between queries and keys, and among keys; a common factor of a head cancels."""
+    d = q.shape[-1]
+    pairs, within = q @ k.mT, k @ k.mT
+    if kernel == "linear":
+        return pairs / d, within / d
+    pairs, within = pairs / d**0.5, within / d**0.5
+    top = torch.maximum(pairs.amax(dim=(1, 2)), within.amax(dim=(1, 2)))[:, None, None]
+    return (pairs - top).exp(), (within - top).exp()

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from steerscope.directions import NEEDS, check_method
+from steerscope.directions.settings import USUAL, Settings
 from steerscope.engine.score import log_likelihoods
 from steerscope.errors import MissingEvidenceError
 from steerscope.extraction.activations import Contrast, extract
@@ -37,7 +38,7 @@ class Question:
     progress: Track
 
 
-def gather(
+def gather(  # noqa: PLR0913 - each is a thing of its own
     model: LensModel,
     contrasts: PairsLike,
     sites: SiteLike | Iterable[SiteLike],
@@ -45,6 +46,7 @@ def gather(
     *,
     read: ReadToken | str | int | None = None,
     other: PairsLike | None = None,
+    settings: Settings = USUAL,
     batch_size: int | None = None,
     progress: Track = silent,
 ) -> dict[Site, Contrast]:
@@ -57,6 +59,7 @@ def gather(
         methods: names of the methods and controls that will be asked for a direction.
         read: which token; default the last.
         other: pairs of another concept, for the control `other_concept`.
+        settings: loss and target of the gradients, where a method needs them.
         batch_size: texts in one pass; default as many as the memory holds, up to 64.
         progress: shows the loops.
 
@@ -81,7 +84,15 @@ def gather(
         values = EVIDENCE[name](question)
         found = {site: replace(c, **{name: values[site]}) for site, c in found.items()}
     if "gradients" in wanted:  # of moving all content tokens, whichever one is read
-        found = add_gradients(model, contrasts, found, batch_size=batch_size, progress=progress)
+        found = add_gradients(
+            model,
+            contrasts,
+            found,
+            loss=settings.loss or "margin",
+            target=settings.target,
+            batch_size=batch_size,
+            progress=progress,
+        )
     return BySite(found)
 
 

@@ -24,14 +24,21 @@ _ROUNDS = 6
 _SMALLEST = 1e-12  # nats; what counts as no KL at all is not taken the logarithm of
 
 
-def both_signs(direction: Direction, relative: float) -> list[Cell]:
-    """The direction added at +dose and at -dose, in relative units."""
-    return [Cell((Steering(direction, Dose(s * relative, "relative")),)) for s in (1, -1)]
+Moved = Direction | Sequence[Direction]
+
+
+def both_signs(moved: Moved, relative: float) -> list[Cell]:
+    """What is moved added at +dose and at -dose, in relative units; of several, each at that dose."""
+    directions = [moved] if isinstance(moved, Direction) else moved
+    return [
+        Cell(tuple(Steering(d, Dose(sign * relative, "relative")) for d in directions))
+        for sign in (1, -1)
+    ]
 
 
 def matched_doses(
     model: LensModel,
-    directions: Sequence[Direction],
+    directions: Sequence[Moved],
     prompts: Sequence[TextOrIds],
     matching: Matching,
     *,
@@ -48,7 +55,7 @@ def matched_doses(
 
     Args:
         model: the model.
-        directions: any number, at any layers.
+        directions: any number, at any layers; several that are moved together count as one.
         prompts: texts or token ids, teacher-forced.
         matching: the doses that are tried first, and what is matched.
         tolerance: relative difference from the target KL that counts as reached.
@@ -89,7 +96,7 @@ class _Curves:
     """KL by relative dose of each direction, as far as it has been measured."""
 
     model: LensModel
-    directions: Sequence[Direction]
+    directions: Sequence[Moved]
     prompts: Sequence[TextOrIds]
     progress: Track
     found: list[dict[float, float]] = field(default_factory=list)

@@ -2,13 +2,19 @@
 
 from steerscope.experiments.estimates import Forecast, forecast
 from steerscope.experiments.experiment import Experiment
-from steerscope.experiments.reading import bundled_experiments, load_experiment, parse_experiment
+from steerscope.experiments.reading import (
+    bundled_experiments,
+    experiment_of,
+    load_experiment,
+    parse_experiment,
+)
 from steerscope.experiments.running import open_experiment, print_experiment, run_experiment
 
 __all__ = [
     "Experiment",
     "Forecast",
     "bundled_experiments",
+    "experiment_of",
     "forecast",
     "load_experiment",
     "open_experiment",

@@ -13,10 +13,12 @@ from steerscope.directions import check_method
 from steerscope.doses import check_unit
 from steerscope.engine.sampling import NARROWING, without_usual
 from steerscope.errors import SteerscopeError, UnknownNameError
+from steerscope.extraction.losses import find_loss
 from steerscope.judges import ORACLE_METRICS
 from steerscope.judges.registry import check_judge
 from steerscope.sites import check_stream
 from steerscope.steering.scopes import Scope
+from steerscope.studies.methods.places import Place
 from steerscope.texts.chats import as_chat
 from steerscope.texts.numbers import LARGEST_SEED
 
@@ -102,6 +104,11 @@ def _plain_name(value: str) -> str:
     return value
 
 
+def _places(value: Any) -> Any:
+    """A list of places for the part that holds them."""
+    return {"places": value} if isinstance(value, list | tuple) else value
+
+
 _MOST = 10**9  # of anything that is counted
 
 
@@ -130,13 +137,36 @@ class Part(BaseModel):
 class Sites(Part):
     """Where is steered.
 
+    A list in place of this part, such as `[resid_post, k, up]`, is a list of places.
+
     Attributes:
         stream: such as `resid_post`.
         layers: 0-based; None for all that have the stream.
+        places: where the job compares several, as `Place.parse` reads them.
     """
 
     stream: Annotated[Text, _checked(check_stream)] = "resid_post"
     layers: Annotated[tuple[Natural, ...], BeforeValidator(_listed)] | None = None
+    places: (
+        Annotated[tuple[Annotated[Text, _checked(Place.parse)], ...], BeforeValidator(_listed)]
+        | None
+    ) = None
+
+
+class MethodOptions(Part):
+    """How methods find their directions; what is left out is as each method has it.
+
+    Attributes:
+        loss: whose gradients are taken, of `gradient_*` and `fisher_*`.
+        target: block at whose output a loss of activations reads them, of the same.
+        damping: of the Fisher information, of `fisher_*`.
+        rank: singular directions that are kept, of `sspace_*`.
+    """
+
+    loss: Annotated[Text, _checked(find_loss)] | None = None
+    target: Natural | None = None
+    damping: Positive | None = None
+    rank: Count | None = None
 
 
 class Doses(Part):
@@ -235,6 +265,7 @@ class Experiment(Part):
         value: whose effect on choices is asked for there.
         autoencoder: bundled name, folder or release, where the job reads features.
         methods: how directions are found.
+        method_options: settings of the methods.
         metrics: what the table of metrics holds; None for all.
         judge: what reads the texts that are written, as in a plan; None for the oracle where it can
             read them, else preference.
@@ -261,7 +292,8 @@ class Experiment(Part):
     methods: Annotated[
         tuple[Annotated[Text, _checked(check_method)], ...], BeforeValidator(_listed)
     ] = ("mean_diff",)
-    sites: Sites = Sites()
+    method_options: MethodOptions = MethodOptions()
+    sites: Annotated[Sites, BeforeValidator(_places)] = Sites()
     doses: Doses = Doses()
     matched: Matched = Matched()
     edits: Edits = Edits()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -34,6 +34,21 @@ def parse_experiment(text: str, where: str) -> Experiment:
         ExperimentError: as `load_experiment`.
     """
     data, lines = read_yaml(text, where, ExperimentError)
+    return experiment_of(data, where, lines)
+
+
+def experiment_of(data: Any, where: str, lines: dict[Place, int] | None = None) -> Experiment:
+    """An experiment out of what a file or a command says.
+
+    Args:
+        data: keys and values.
+        where: what said them, for messages.
+        lines: of the file, by place.
+
+    Raises:
+        ExperimentError: as `load_experiment`.
+    """
+    lines = lines or {}
     try:
         experiment = Experiment.model_validate(data)
     except ValidationError as error:
@@ -74,7 +89,7 @@ def _in_words(error: ValidationError) -> tuple[Place, str]:
     name = ".".join(str(p) for p in place if not isinstance(p, int))
     if first["type"] == "extra_forbidden":
         known = _keys_at(place[:-1])
-        near = get_close_matches(str(place[-1]), known, n=1)
+        near = get_close_matches(str(place[-1]), known, n=1) or _elsewhere(str(place[-1]))
         hint = f" Did you mean {near[0]!r}?" if near else ""
         return place, f"unknown key {name!r}.{hint} Known: {', '.join(known)}."
     if first["type"] == "missing":
@@ -89,7 +104,18 @@ def _keys_at(place: Place) -> list[str]:
     """The keys that are known in a part of an experiment."""
     part: type[BaseModel] = Experiment
     for name in place:
-        kind = part.model_fields[str(name)].annotation
-        inside = [k for k in (kind, *get_args(kind)) if isinstance(k, type)]
-        part = next(k for k in inside if issubclass(k, BaseModel))
+        part = next(iter(_parts_in(part, str(name))))
     return sorted(part.model_fields)
+
+
+def _elsewhere(key: str) -> list[str]:
+    """The keys of this name in all parts of an experiment, with the part before them."""
+    fields = Experiment.model_fields
+    return [f"{n}.{key}" for n in fields for p in _parts_in(Experiment, n) if key in p.model_fields]
+
+
+def _parts_in(part: type[BaseModel], name: str) -> list[type[BaseModel]]:
+    """What a key of a part of an experiment holds that has keys of its own."""
+    kind = part.model_fields[name].annotation
+    inside = [k for k in (kind, *get_args(kind)) if isinstance(k, type)]
+    return [k for k in inside if issubclass(k, BaseModel)]

@@ -41,6 +41,7 @@ def add_gradients(
     *,
     loss: PreferenceLoss | str = "margin",
     read: ReadToken | None = None,
+    target: int | None = None,
     batch_size: int | None = None,
     progress: Track = silent,
 ) -> dict[Site, Contrast]:
@@ -49,7 +50,7 @@ def add_gradients(
     gᵢ = ∂Lᵢ/∂δ at δ = 0, where δ is a vector added to the text's activation at the site, at the
     token that is read, or with `mean` at every content token alike: then g is the sum of the
     gradients at those tokens, and predicts what steering with scope `all` does. Lᵢ reads the mean
-    log-probability per token of both texts and their activations at the output of the last block,
+    log-probability per token of both texts and their activations at the output of the target block,
     taken by the same `read`. The gradient at one text holds the other as it is.
 
     Args:
@@ -59,21 +60,22 @@ def add_gradients(
         loss: a name of `losses.LOSSES`, or a loss.
         read: which token is moved; default all content tokens. The last token alone cannot change
             the likelihood of its text.
+        target: block at whose output a loss of activations reads them; default the last.
         batch_size: texts in one pass; default 32.
         progress: shows the loop.
 
     Raises:
         UnknownNameError: no such loss.
         BadValueError: the contrasts are of other pairs; the loss does not depend on a site at that
-            token; or a bound that has no gradient (`losses.BoundedSeparation`).
+            token; a target for a loss that reads no activation; or a bound without gradient.
         UnsupportedSiteError: the model lacks a site.
     """
     name = str(loss)
     loss, read = find_loss(loss), read or ReadToken.mean()
-    _check(contrasts, found, loss)
+    _check(contrasts, found, loss, target)
     texts = [model.tokens(t) for p in contrasts.pairs for t in (p.positive, p.negative)]
     batches = equal_length_batches(texts, batch_size or _TEXTS_AT_ONCE, model.device)
-    passes = _Passes(model, tuple(found), read)
+    passes = _Passes(model, tuple(found), read, target)
 
     likelihood = torch.zeros(len(texts), device=model.device)
     state = torch.zeros(len(texts), model.shape.d_model, device=model.device)
@@ -96,16 +98,21 @@ def add_gradients(
                 f"the loss {name} does not depend on {site} at {read}: the gradient is exactly "
                 "zero; read an earlier token or the mean."
             )
-    norms = output_norm.reshape(-1, 2)
+    about = (output_norm.reshape(-1, 2), name, loss.moves, str(read))
     return {
-        site: replace(
-            found[site], gradients=Gradients(g[0::2], g[1::2], norms, name, loss.moves, str(read))
-        )
+        site: replace(found[site], gradients=Gradients(g[0::2], g[1::2], *about))
         for site, g in gradient.items()
     }
 
 
-def _check(contrasts: ContrastSet, found: dict[Site, Contrast], loss: PreferenceLoss) -> None:
+def _check(
+    contrasts: ContrastSet, found: dict[Site, Contrast], loss: PreferenceLoss, target: int | None
+) -> None:
+    if target is not None and loss.moves != "apart":
+        raise BadValueError(
+            f"{loss} reads likelihoods alone, so that a target block changes nothing; leave it out, or "
+            "take a loss of activations such as separation."
+        )
     if not found:
         raise BadValueError("gradients are taken at the sites of contrasts; extract some first.")
     for site, contrast in found.items():
@@ -167,16 +174,20 @@ def displaced(
 class _Passes:
     """Forward passes that can be differentiated by a displacement at each site."""
 
-    def __init__(self, model: LensModel, sites: tuple[Site, ...], read: ReadToken) -> None:
+    def __init__(
+        self, model: LensModel, sites: tuple[Site, ...], read: ReadToken, target: int | None
+    ) -> None:
         self.model, self.sites, self.read = model, sites, read
-        self.last_site = Site("resid_post", model.shape.n_layers - 1)
+        last = model.shape.n_layers - 1
+        self.target = Site("resid_post", last if target is None else target)
+        model.check(self.target)
 
     def run(
         self, tokens: Int[Tensor, "batch pos"]
     ) -> tuple[Float[Tensor, "batch pos vocab"], Float[Tensor, " batch"], Float[Tensor, "batch d"]]:
         """Logits, mean log-likelihoods and last activations of texts of one length."""
         seen: list[Tensor] = []
-        with self.model.hook(self.last_site, lambda x: seen.append(self.read(x.float()))):
+        with self.model.hook(self.target, lambda x: seen.append(self.read(x.float()))):
             # Not LensModel.forward, whose attention writes its keys and values in place.
             logits = self.model.transformer(tokens)
         return logits, mean_log_likelihood(logits, tokens), seen[0]

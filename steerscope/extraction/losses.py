@@ -16,6 +16,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.extraction.pair_losses import (
+    Angle,
+    BoundedMargin,
+    Hinge,
+    LogDistance,
+    Reference,
+)
 
 Moves = Literal["together", "apart"]
 
@@ -179,7 +186,15 @@ class BoundedSeparation:
 
 
 # BoundedSeparation has no sensible numbers of its own and is given as an object.
-LOSSES: dict[str, PreferenceLoss] = {"margin": Margin(), "separation": Separation()}
+LOSSES: dict[str, PreferenceLoss] = {
+    "margin": Margin(),
+    "hinge": Hinge(),
+    "reference": Reference(),
+    "tanh": BoundedMargin(),
+    "separation": Separation(),
+    "cosine": Angle(),
+    "log_magnitude": LogDistance(),
+}
 
 
 def find_loss(loss: PreferenceLoss | str) -> PreferenceLoss:

@@ -23,8 +23,10 @@ from steerscope.figures.geometry import concept_geometry
 from steerscope.figures.interferences import interference_gram
 from steerscope.figures.landscapes import activation_landscape
 from steerscope.figures.lens import lens_map
+from steerscope.figures.method_places import method_places
 from steerscope.figures.methods import method_forest
-from steerscope.figures.predictors import predictor_league
+from steerscope.figures.predictors import predictor_league, threshold_roc
+from steerscope.figures.premise import ridge_heads
 from steerscope.figures.side_effects import side_effects
 from steerscope.figures.styles import sink_leak, style_cosines
 from steerscope.figures.sweeps import dose_response, kl_by_depth, layer_sweep, sweet_spot_map
@@ -49,15 +51,18 @@ __all__ = [
     "layer_sweep",
     "lens_map",
     "method_forest",
+    "method_places",
     "pareto_front",
     "predictor_league",
     "preference_scatter",
+    "ridge_heads",
     "score_scatter",
     "side_effects",
     "sink_leak",
     "steering_pareto",
     "style_cosines",
     "sweet_spot_map",
+    "threshold_roc",
     "token_effects",
     "tokenizer_bars",
     "transfer_at_one_kl",

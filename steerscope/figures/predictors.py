@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 
 from steerscope.figures.literal import of_literal_text
 from steerscope.figures.theme import BLUE, GREY, ORANGE, new_figure
+from steerscope.studies.predictors.thresholds import Threshold
 
 _ROW = 30  # pixels
 
@@ -81,3 +82,38 @@ def _label(row: object) -> str:
     """Name of the diagnostic, with the sign that was stated beforehand."""
     sign = {1: " (+)", -1: " (−)"}.get(getattr(row, "expected_sign", 0), "")
     return str(getattr(row, "diagnostic", "")).replace("_", " ") + sign
+
+
+@of_literal_text
+def threshold_roc(curve: pd.DataFrame, found: Threshold) -> go.Figure:
+    """Sensitivity against false positives of every threshold of a diagnostic, the published one marked.
+
+    Args:
+        curve: as `roc_curve` gives it.
+        found: as `judge_threshold` gives it.
+    """
+    figure = new_figure(
+        f"Does {found.diagnostic.replace('_', ' ')} tell which layers can be steered?",
+        f"layers below {100 * found.share:.0f} % of the best that are marked (share)",
+        "layers above it that are marked (share)",
+    )
+    for x, y, name, colour, dash in (
+        (curve.false_positives, curve.sensitivity, "every threshold", BLUE, "solid"),
+        ([0, 1], [0, 1], "chance", GREY, "dot"),
+    ):
+        figure.add_trace(
+            go.Scatter(
+                x=list(x), y=list(y), mode="lines", name=name, line={"color": colour, "dash": dash}
+            )
+        )
+    figure.add_trace(
+        go.Scatter(
+            x=[1 - found.specificity],
+            y=[found.sensitivity],
+            mode="markers",
+            name=f"at most {found.threshold:g}",
+            marker={"color": ORANGE, "size": 12, "symbol": "diamond"},
+        )
+    )
+    figure.update_layout(width=560, height=520, legend={"y": 1.0})
+    return figure

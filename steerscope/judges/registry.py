@@ -25,6 +25,7 @@ from steerscope.judges.scorers.words import read_words
 from steerscope.judges.scoring import ScoreJudge, Scorer
 from steerscope.models.lens_model import LensModel
 from steerscope.runs.judgements import JUDGEMENTS, Judgements
+from steerscope.texts.about import about
 from steerscope.texts.files import parse_json, read_text
 
 ORACLE, PREFERENCE = "oracle", "preference"
@@ -138,6 +139,16 @@ JUDGES: Mapping[str, Kind] = {
     ),
 }
 NAMES = (ORACLE, PREFERENCE, *JUDGES)
+
+
+def judge_of(contrasts: str | Path) -> str | None:
+    """The judge that a contrast set names beside its pairs; None where it names none, or the oracle.
+
+    Raises:
+        ContrastError: no such set, or its description is no such file.
+    """
+    named = about(contrasts).judge
+    return None if named == ORACLE else named or None
 
 
 def check_judge(name: str) -> tuple[str, str]:

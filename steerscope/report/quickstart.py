@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from steerscope.errors import BadValueError, RunError
+from steerscope.judges.registry import judge_of
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, bar
 from steerscope.report import write_report
@@ -46,8 +47,8 @@ def quickstart(  # noqa: PLR0913 - what a newcomer asks for
         layers: to measure; default all.
         doses: positive, in natural units; both signs are measured.
         prompts: bundled name or file; default those of the contrast set, else openings of the pairs.
-        judge: what reads the texts, as `--judge`; default the oracle where it can read them, else
-            preference.
+        judge: what reads the texts, as `--judge`; default the one that the contrast set names beside
+            its pairs, the oracle where it can read them, else preference.
         progress: shows the loops; default a bar on standard error.
 
     Raises:
@@ -72,7 +73,7 @@ def quickstart(  # noqa: PLR0913 - what a newcomer asks for
         max_select=20,
         max_test=40,
         n_new=32,
-        judge=judge,
+        judge=judge or (judge_of(pairs) if isinstance(pairs, str | Path) else None),
     )
     run = run_study(plan, folder, progress=progress)
     write_report(run)

@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from steerscope.cli import app, choices
 from steerscope.cli.helping import PANELS, examples_of
+from steerscope.extraction.losses import LOSSES
 from steerscope.progress import bar
 
 
@@ -81,6 +82,7 @@ def test_the_names_in_the_help_are_those_that_there_are():
     methods = {*directions.METHODS, *directions.CONTROLS, *directions.ALIASES}
     assert set(choices.METHODS) == methods
     assert choices.STREAMS == sites.STREAMS
+    assert set(choices.LOSSES) == set(LOSSES)
     assert set(choices.OPERATORS) == set(OPERATORS)
     assert set(choices.UNITS) == set(doses.UNITS)
     assert (choices.FORMATS, choices.THEMES) == (FORMATS, THEMES)

@@ -5,8 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from steerscope.eigengaps.ridge import attention_ridge, best_fit, fit_of, ridge_output
+from steerscope.eigengaps.patterns import attention_gaps
+from steerscope.eigengaps.ridge import (
+    KERNELS,
+    attention_ridge,
+    best_fit,
+    fit_of,
+    ridge_output,
+    ridge_outputs,
+)
 from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.models.attention_patterns import attention_patterns
 
 
 def numbers(*shape, seed=0):
@@ -58,3 +67,45 @@ def test_what_has_no_meaning_is_refused(microworld):
         ridge_output(q, q, q, kernel="cubic", ridge=1.0)
     with pytest.raises(BadValueError, match="above 0"):
         ridge_output(q, q, q, kernel="linear", ridge=0.0)
+
+
+def test_several_heads_and_ridges_at_once_are_each_alone():
+    q, k, v = numbers(3, 5, 4), numbers(3, 5, 4, seed=1), numbers(3, 5, 2, seed=2)
+    for kernel in KERNELS:
+        found = ridge_outputs(q, k, v, kernel=kernel, ridges=[0.1, 2.0])
+        for head in range(3):
+            for number, ridge in enumerate((0.1, 2.0)):
+                for t in range(5):  # the formula itself, by a solve
+                    at, so_far = q[head, t].double(), k[head, : t + 1].double()
+                    pairs, gram = so_far @ at, so_far @ so_far.T
+                    if kernel == "linear":
+                        pairs, gram = pairs / 4, gram / 4
+                    else:
+                        pairs, gram = (pairs / 2).exp(), (gram / 2).exp()
+                    damped = gram + ridge * gram.diagonal().mean() * torch.eye(t + 1)
+                    expected = pairs @ torch.linalg.solve(damped, v[head, : t + 1].double())
+                    torch.testing.assert_close(found[number, head, t], expected)
+
+
+def test_the_kernel_average_of_rotated_keys_is_attention_itself(load):
+    model = load("gpt2")  # positions are in the embedding, so that nothing is rotated
+    table = attention_ridge(model, ["w5 w6 w7 w8 w9", "w20 w21 w22"], ridges=[0.1])
+    assert table.r2_smoother.min() > 0.999
+    assert (table.r2 < 0.999).all()
+
+
+def test_the_gap_of_attention_of_a_head_is_that_of_its_singular_values(load):
+    model = load("llama")
+    text = "w5 w6 w7 w8 w9"
+    tokens = torch.tensor(model.tokens(text))
+    [(_, own)] = attention_patterns(model, tokens, [1]).items()
+    torch.testing.assert_close(own.sum(dim=-1), torch.ones(own.shape[:2]))
+    assert not bool(own.triu(diagonal=1).any())
+    table = attention_gaps(model, [text], layers=[1])
+    assert len(table) == model.shape.n_heads
+    singular = torch.linalg.svdvals(own[0, 1:].double())
+    expected = 1 - float(singular[1] / singular[0]) ** 2
+    assert table.attention_gap[0] == pytest.approx(expected, rel=1e-6)
+    assert table[["attention_gap", "attention_gap_centred", "key_gap"]].stack().between(0, 1).all()
+    with pytest.raises(BadValueError, match="too short"):
+        attention_gaps(model, ["w5"])

@@ -31,6 +31,12 @@ figures: [layer_sweep]
 
 BAD = {  # what is replaced, by what, the line, and words of the message
     "unknown key": ("seeds:", "sedes:", 13, "unknown key 'sedes'. Did you mean 'seeds'?"),
+    "key of a part": (
+        "seeds:",
+        "layers:",
+        13,
+        "unknown key 'layers'. Did you mean 'sites.layers'?",
+    ),
     "unknown key in a part": ("unit:", "units:", 11, "'doses.units'. Did you mean 'unit'?"),
     "key twice": ("seeds: [0]", "seeds: [0]\nseeds: [1]", 14, "'seeds' is there twice"),
     "missing key": ("question: Does it work?\n", "", None, "the key 'question' is missing"),

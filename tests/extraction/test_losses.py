@@ -18,6 +18,7 @@ from steerscope.extraction.losses import (
     separation_loss,
     shortfall_penalty,
 )
+from steerscope.extraction.pair_losses import BoundedMargin, Hinge, Reference
 from tests.helpers import rounding
 
 
@@ -97,8 +98,45 @@ def test_losses_are_found_by_name():
     assert find_loss("margin") == Margin()
     assert find_loss(Margin(beta=1.0)) == Margin(beta=1.0)
     assert all(isinstance(loss, PreferenceLoss) for loss in LOSSES.values())
-    with pytest.raises(UnknownNameError, match="Known: margin, separation"):
+    with pytest.raises(UnknownNameError, match="Known: cosine, hinge"):
         find_loss("simpo")
+
+
+def test_further_losses_by_hand():
+    likelihood = torch.tensor([[-1.0, -1.5], [-1.0, -3.0]])
+    state = torch.tensor([[[3.0, 0.0], [0.0, 4.0]], [[1.0, 0.0], [2.0, 0.0]]])
+    expected = {
+        "hinge": [0.5, 0.0],  # 1 - 0.5, and 1 - 2 < 0
+        "reference": [math.log(2), math.log(2)],
+        "tanh": [-math.tanh(0.5), -math.tanh(2.0)],
+        "cosine": [0.0, 1.0],
+        "log_magnitude": [-math.log(5.0), 0.0],
+    }
+    for name, values in expected.items():
+        torch.testing.assert_close(LOSSES[name](likelihood, state), torch.tensor(values))
+
+
+def test_links_weigh_the_pairs_of_a_gradient():
+    weights = {}
+    for name in ("hinge", "reference", "tanh"):
+        likelihood = torch.tensor([[-1.0, -1.5], [-1.0, -3.0]], requires_grad=True)
+        LOSSES[name](likelihood, torch.zeros(2, 2, 3)).sum().backward()
+        weights[name] = (-likelihood.grad[:, 0]).tolist()
+    assert weights["hinge"] == [1.0, 0.0]
+    assert weights["reference"] == pytest.approx([0.5, 0.5])
+    assert weights["tanh"] == pytest.approx([1 - math.tanh(0.5) ** 2, 1 - math.tanh(2.0) ** 2])
+
+
+def test_the_log_distance_pulls_hardest_where_texts_lie_close():
+    state = torch.tensor([[[5.0, 0.0], [0.0, 0.0]], [[0.5, 0.0], [0.0, 0.0]]], requires_grad=True)
+    LOSSES["log_magnitude"](torch.zeros(2, 2), state).sum().backward()
+    assert state.grad[:, 0, 0].tolist() == pytest.approx([-0.2, -2.0])
+
+
+@pytest.mark.parametrize("loss", [Hinge, Reference, BoundedMargin])
+def test_a_link_without_a_number_is_refused(loss):
+    with pytest.raises(BadValueError, match="above 0"):
+        loss(math.nan)
 
 
 @pytest.mark.parametrize("beta", [0.0, -1.0, math.nan, math.inf])

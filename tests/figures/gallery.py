@@ -13,6 +13,7 @@ from steerscope.judges.effects import Effect
 from steerscope.judges.microworld import LIMITS
 from steerscope.statistics import Correlation, Estimate
 from steerscope.studies.methods.findings import BETWEEN, LOST, NULL, OWN, TOP
+from steerscope.studies.predictors.thresholds import Threshold
 from steerscope.studies.steering.cheap_number import CheapNumber
 from steerscope.studies.steering.choice import SweetSpot
 from steerscope.studies.steering.responses import predict_layers
@@ -249,6 +250,20 @@ def square() -> dict:
     }
 
 
+RIDGE = (
+    pd.DataFrame(
+        {
+            "layer": [0, 0, 1, 1], "head": [0, 1, 0, 1], "kernel": ["exponential", "mean"] * 2,
+            "ridge": 0.1, "r2": [0.4, 0.2, -2.0, 0.1], "error": 0.8, "n_prompts": 8,
+        }
+    ),
+    pd.DataFrame(
+        {
+            "kernel": ["exponential", "mean"], "median_r2": [0.1, 0.2], "median_r2_low": 0.0,
+            "median_r2_high": 0.3,
+        }
+    ),
+)  # fmt: skip
 EXAMPLES: dict[str, Callable[[], go.Figure]] = {
     "activation_landscape": landscape,
     "diagnostic_scatter": lambda: figures.diagnostic_scatter(
@@ -272,7 +287,19 @@ EXAMPLES: dict[str, Callable[[], go.Figure]] = {
     "method_forest": lambda: figures.method_forest(
         ranking(), SHARE, place=OWN, matchings={"kl": "KL (0.2 nats)", "norm": "length"}
     ),
+    "method_places": lambda: figures.method_places(
+        pd.concat([ranking(), ranking().assign(place="k")]).assign(null_max=0.15),
+        SHARE,
+        [OWN, "k", "up"],
+        matching="kl",
+        words="KL (0.2 nats)",
+    ),
     "predictor_league": lambda: figures.predictor_league(league(), outcome="steerability"),
+    "ridge_heads": lambda: figures.ridge_heads(*RIDGE),
+    "threshold_roc": lambda: figures.threshold_roc(
+        pd.DataFrame({"sensitivity": [0.0, 1.0], "false_positives": [0.0, 0.5]}),
+        Threshold("weakest_gap", "effect_kl", 0.77, 0.5, 0.7, 0.3, 0.9, 0.2, 1.0, 0.0, 1.0, 9, 24),
+    ),
     "sink_leak": lambda: figures.sink_leak(styles()),
     "style_cosines": lambda: figures.style_cosines(styles(), site="resid_post.0"),
     "sweet_spot_map": lambda: figures.sweet_spot_map(

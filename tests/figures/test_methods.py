@@ -61,3 +61,22 @@ def test_an_effect_in_nats_stays_in_nats():
     figure = figures.method_forest(ranking(), PREFERENCE, place=OWN, matchings={"kl": "KL"})
     assert list(next(t for t in figure.data if t.name == TOP).x) == [0.7]
     assert figure.layout.xaxis.title.text == "shift of the log-odds along the dose (nats)"
+
+
+def test_the_table_of_places_says_effect_interval_standing_and_the_strongest_null():
+    rows = pd.concat([ranking().assign(place="k"), ranking().assign(place="up", null_max=0.4)])
+    rows = rows[(rows.place != "up") | (rows.method != "repe")]
+    figure = figures.method_places(
+        rows, SHARE, ["up", "k", "v"], matching="kl", words="KL (0.2 nats)"
+    )
+    [table] = figure.data
+    assert list(table.x) == ["up", "k", "v"]  # as they were asked for
+    assert list(table.y) == ["largest null", "pca centred", "repe", "mean diff"]
+    said = {y: list(row) for y, row in zip(table.y, table.text, strict=True)}
+    assert said["mean diff"] == ["70 [68, 80] **", "70 [68, 80] **", ""]
+    assert said["repe"] == ["", "40 [38, 50] *", ""]
+    assert said["pca centred"][0] == "10 [8, 20]"
+    assert said["largest null"] == ["40", "15", ""]
+    assert [v is None for v in table.z[0]] == [False, False, True]
+    caption = " ".join(a.text for a in figure.layout.annotations)
+    assert "24 null directions" in caption

@@ -7,11 +7,13 @@ import math
 import pandas as pd
 import pytest
 
+from steerscope.cli.options import Judged
 from steerscope.engine.continuations import Continuation
 from steerscope.figures import preference_scatter
 from steerscope.figures.files import drawn as table_of
 from steerscope.judges import MicroworldJudge, TextJudge, choose_judge
 from steerscope.judges.effects import Effect
+from steerscope.judges.registry import judge_of
 from steerscope.statistics import rank_correlation
 from steerscope.studies.steering.cheap_number import CheapNumber
 from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt
@@ -61,6 +63,18 @@ def test_the_judge_is_chosen_by_what_the_oracle_can_read():
     assert choose_judge(moody, [GLOOMY]) == JUDGE
     assert choose_judge(moody, [Prompt("Once upon a time")]) == TextJudge()
     assert choose_judge(other, [Prompt("w20 w21 w5")]) == TextJudge()
+
+
+def test_a_command_takes_the_judge_that_the_set_names_unless_another_is_named(tmp_path):
+    assert Judged().settings("french")["judge"].startswith("regex:")
+    assert Judged(judge="preference").settings("french")["judge"] == "preference"
+    for without in ("mood", "style:terse"):  # whose judge is the oracle, and which names none
+        assert Judged().settings(without)["judge"] is None
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text('{"positive": "a", "negative": "b"}\n')
+    assert judge_of(pairs) is None
+    (tmp_path / "pairs.about.json").write_text('{"judge": "length"}')
+    assert Judged().settings(str(pairs))["judge"] == "length"
 
 
 def test_an_axis_names_what_is_counted_and_not_the_path_or_pattern_of_the_judge():

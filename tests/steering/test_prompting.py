@@ -106,7 +106,7 @@ def test_the_kl_at_prompt_positions_is_unknown_and_that_of_written_tokens_measur
     cells = [Cell(), Cell((ASKED,)), Cell((steering,)), Cell((ASKED, steering))]
     nats = kl_from_plain(tiny, PROMPTS, cells)
     assert torch.isnan(nats[[1, 3]]).all()
-    assert (nats[0] == 0).all()
+    assert (nats[0] < 1e-6).all()  # of the same activations, but in another batch
     torch.testing.assert_close(nats[2], kl_from_plain(tiny, PROMPTS, [cells[2]])[0])
 
     written = [[(11, 12, 13), (15,), ()]] * len(cells)

@@ -43,6 +43,12 @@ def test_a_file_round_trips_and_its_hash_ignores_the_file_itself(tmp_path):
     assert swapped.sha256 != first.sha256
 
 
+def test_pairs_without_a_concept_are_of_the_one_that_their_file_is_named_after(tmp_path):
+    bare = {"positive": "she smiled", "negative": "she wept"}
+    assert load_contrasts(write(tmp_path / "joy.jsonl", bare, bare)).concept == "joy"
+    assert load_contrasts(write(tmp_path / "mood.jsonl", bare, pair())).concept == "mood"
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

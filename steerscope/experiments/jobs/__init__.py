@@ -11,11 +11,22 @@ from steerscope.experiments.jobs.edits import EDITS
 from steerscope.experiments.jobs.job import COMMON, Job, Machine, Size, Step
 from steerscope.experiments.jobs.overlaps import OVERLAP
 from steerscope.experiments.jobs.predictors import PREDICTORS
+from steerscope.experiments.jobs.premise import PREMISE
 from steerscope.experiments.jobs.studies import STUDY, SWEEP
 
 JOBS: dict[str, Job] = {
     job.name: job
-    for job in (STUDY, SWEEP, PREDICTORS, COMPARISON, COMBINATIONS, OVERLAP, EDITS, DILEMMAS)
+    for job in (
+        STUDY,
+        SWEEP,
+        PREDICTORS,
+        COMPARISON,
+        COMBINATIONS,
+        OVERLAP,
+        EDITS,
+        DILEMMAS,
+        PREMISE,
+    )
 }
 
 

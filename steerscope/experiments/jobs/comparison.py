@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ from typing import Any
 import pandas as pd
 
 from steerscope import figures
-from steerscope.directions import METHODS
-from steerscope.engine.matched_kl import Matching
+from steerscope.directions import METHODS, Settings
+from steerscope.engine.matched_kl import KL, Matching
 from steerscope.engine.sampling import without_usual
 from steerscope.experiments.experiment import METRICS, Experiment
 from steerscope.experiments.jobs.job import DRAWN, JUDGED, Job, Machine, Size, Step, Tables, label
 from steerscope.figures.files import Plate
+from steerscope.judges.effects import Effect
 from steerscope.judges.judges import UNITS
 from steerscope.judges.registry import read_card
 from steerscope.models.chat_templates import in_chat
@@ -27,16 +29,20 @@ from steerscope.progress import Track
 from steerscope.runs.keeping import UNFINISHED, KeptIn
 from steerscope.runs.results import NOT_FINITE, Row, Run, plain_row
 from steerscope.studies.judging import find_judge, question_of
+from steerscope.studies.methods.across import across_places
 from steerscope.studies.methods.findings import COMMON as COMMON_LAYER
 from steerscope.studies.methods.findings import NULLS, OWN, SETTING, rank, rivals, standings
 from steerscope.studies.methods.measure import DOSES, Comparison, compare_methods
-from steerscope.studies.methods.plan import ComparisonPlan
+from steerscope.studies.methods.plan import MATCHINGS, ComparisonPlan, without_new
 from steerscope.studies.rows import PLAIN
 from steerscope.studies.steering.plan import effect_of
 from steerscope.texts.chats import Chat, as_chat
 from steerscope.texts.contrasts import load_contrasts, prompts_for, usual_prompts
 
 _ITEM = [*SETTING, "method", "seed", "layer", "item"]
+_FAR = (16.0, 64.0)  # keys and pre-activations may have to move far until the output changes
+SCREENED = "screened"  # effect on the select split, in nats of preference
+METHOD_PLACES = "method-places"
 _PLACES = {OWN: "methods", COMMON_LAYER: "methods-common-layer"}
 
 
@@ -71,7 +77,7 @@ class ComparisonStep:
         """All that decides its numbers but the content of its files."""
         chat = None if self.chat is None else self.chat.stored()
         settings = {"kind": "ComparisonStep", **asdict(self), "chat": chat}
-        settings["plan"] = without_usual(settings["plan"])
+        settings["plan"] = without_new(without_usual(settings["plan"]))
         del settings["judging"]
         return settings | {k: v for k, v in self.judging.items() if v and k != "judge_url"}
 
@@ -122,26 +128,38 @@ class ComparisonStep:
         """Texts without steering, and of each direction at both places and by both matchings."""
         p = self.plan
         directions = len(p.methods) + (self.other is not None) + len(NULLS) * p.n_null_seeds
-        return (1 + 2 * len(_PLACES) * directions) * p.n_test
+        places = len(p.sites) or len(_PLACES)
+        return (1 + len(p.matchings) * places * directions) * p.n_test
 
     def size(self, n_layers: int) -> Size:
         """Conditions of the screen, and what is stated, in conditions on pairs."""
         p = self.plan
         n = len(p.methods) + 3 * p.n_null_seeds
         layers = n_layers if p.layers is None else len(p.layers)
-        stated = 4 * n * round(p.n_test / p.n_pairs)
-        return Size(2 * n * layers * len(p.matching.doses) + stated, p.n_pairs)
+        matchings, places = len(p.matchings), p.parsed
+        candidates = sum(1 if q.together else len(q.blocks or range(layers)) for q in places)
+        stated = matchings * (len(places) or len(_PLACES)) * n * round(p.n_test / p.n_pairs)
+        screened = 2 * n * (candidates or layers) * len(p.matching.doses)
+        return Size(screened + stated, p.n_pairs)
 
     def reduced(self, n_texts: int) -> ComparisonStep:
         """Two methods at one layer on few texts."""
         layers = (self.plan.layers or (0,))[:1]
+        sites = () if not self.plan.sites else ("resid_post",)
         few: dict[str, Any] = {
             "n_null_seeds": 1,
             "n_pairs": n_texts,
             "n_test": n_texts,
             "n_kl_prompts": 4,
         }
-        plan = replace(self.plan, methods=self.plan.methods[:2], layers=layers, **few)
+        plan = replace(
+            self.plan,
+            methods=("mean_diff", "pca_centred"),
+            layers=layers,
+            sites=sites,
+            settings=Settings(),
+            **few,
+        )
         return replace(self, plan=plan, other=None)
 
 
@@ -162,6 +180,7 @@ def rows_of_comparison(found: Comparison, concept: str) -> list[Row]:
         for metric, value in record.items()
         if metric in METRICS
     ]
+    rows += _screened_rows(found, concept)
     for record in table.to_dict("records"):
         for metric in metrics:
             name = found.effect.metric if metric == "effect" else metric
@@ -186,6 +205,28 @@ def rows_of_comparison(found: Comparison, concept: str) -> list[Row]:
                 )
             )
     return rows
+
+
+def _screened_rows(found: Comparison, concept: str) -> list[Row]:
+    """What each condition that was chosen did on the select split, where places are compared."""
+    if found.across.empty:
+        return []
+    keys = ["place", "matching", "method", "seed", "layer"]
+    chosen = found.responses[[*keys, "direction"]].drop_duplicates()
+    effects = found.screen[[*keys, "direction", "effect"]].rename(columns={"effect": SCREENED})
+    return [
+        replace(
+            plain_row(SCREENED, "nats", float(record[SCREENED])),
+            cell=_cell_of(record),
+            concept=concept,
+            method=str(record["method"]),
+            layer=int(record["layer"]),
+            seed=int(record["seed"]),
+            prompt=-1,
+            split="select",
+        )
+        for record in chosen.merge(effects, on=[*keys, "direction"]).to_dict("records")
+    ]
 
 
 def _cell_of(record: Mapping[Any, Any]) -> str:
@@ -215,6 +256,14 @@ def responses_of_rows(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     ].reset_index(drop=True)
 
 
+def screened_of_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """What was measured on the select split, as `across_places` reads it; empty where it was not kept."""
+    rows = table[table.metric == SCREENED].rename(columns={"value": "screened"})
+    parts = rows.cell.str.split("; ", expand=True) if len(rows) else pd.DataFrame(columns=[0, 1])
+    columns = ["place", "matching", "method", "seed", "screened"]
+    return rows.assign(place=parts[0], matching=parts[1])[columns].reset_index(drop=True)
+
+
 def ranking_of_rows(table: pd.DataFrame, metric: str, seed: int) -> Tables:
     """The ranking with its standings, and the rivals, out of the rows of a comparison."""
     responses = responses_of_rows(table, metric)
@@ -224,7 +273,11 @@ def ranking_of_rows(table: pd.DataFrame, metric: str, seed: int) -> Tables:
     layers = labels.layer.agg(["first", "nunique"])
     means["layer"] = layers["first"].where(layers["nunique"] == 1, -1)
     ranking = rank(responses, seed=seed).merge(means.reset_index(), on=[*SETTING, "method"])
-    return {"ranking": standings(ranking, against), "rivals": against}
+    found = {"ranking": standings(ranking, against), "rivals": against}
+    screened = screened_of_rows(table)
+    if len(screened):
+        found["across"] = across_places(responses, screened, seed=seed)
+    return found
 
 
 def _steps(e: Experiment) -> list[Step]:
@@ -233,9 +286,12 @@ def _steps(e: Experiment) -> list[Step]:
     usual = ComparisonPlan().matching
     matched = e.matched
     relative = matched.relative or usual.relative
-    doses = e.doses.values or tuple(sorted({*usual.doses, *([relative] if relative else [])}))
+    tried = {*usual.doses, *(_FAR if e.sites.places else ()), *([relative] if relative else [])}
+    doses = e.doses.values or tuple(sorted(tried))
     matching = Matching(doses, relative, matched.kl or usual.kl)
     methods = e.methods if "methods" in e.model_fields_set else tuple(METHODS)
+    places = e.sites.places or ()
+    at_length = not places or matched.relative is not None  # places are compared at the KL
     return [
         ComparisonStep(
             model,
@@ -245,6 +301,9 @@ def _steps(e: Experiment) -> list[Step]:
             ComparisonPlan(
                 methods=methods,
                 layers=e.sites.layers,
+                sites=places,
+                matchings=MATCHINGS if at_length else (KL,),
+                settings=Settings(**e.method_options.model_dump()),
                 matching=matching,
                 n_new=e.decoding.n_new,
                 temperature=e.decoding.temperature,
@@ -282,13 +341,31 @@ def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
             "norm": f"length ({matching['relative']:g} relative)",
         }
         ranking = ranking_of_rows(run.table(), effect.metric, configuration["seed"])["ranking"]
-        for place, name in _PLACES.items():
+        card = read_card(run.path)
+        said = "" if card is None else f"Judge {configuration['judge']}: {card}."
+        sites = configuration["plan"].get("sites", ())
+        for name, draw in _drawings(ranking, effect, words, sites).items():
             if {"all", name} & set(experiment.figures):
-                drawn = figures.method_forest(ranking, effect, place=place, matchings=words)
-                card = read_card(run.path)
-                said = "" if card is None else f"Judge {configuration['judge']}: {card}."
-                found.append(Plate(f"{run.path.name}-{name}", drawn, said))
+                found.append(Plate(f"{run.path.name}-{name}", draw(), said))
     return found
+
+
+def _drawings(
+    ranking: pd.DataFrame, effect: Effect, words: Mapping[str, str], places: Sequence[str]
+) -> dict[str, Callable[[], Any]]:
+    """What can be drawn of a ranking: a forest of one place, or the table of methods and places."""
+    there = {k: v for k, v in words.items() if k in set(ranking.matching)}
+    if not places:
+        return {
+            name: partial(figures.method_forest, ranking, effect, place=place, matchings=words)
+            for place, name in _PLACES.items()
+        }
+    return {
+        f"{METHOD_PLACES}-{matching}": partial(
+            figures.method_places, ranking, effect, places, matching=matching, words=said
+        )
+        for matching, said in there.items()
+    }
 
 
 COMPARISON = Job(
@@ -301,6 +378,8 @@ COMPARISON = Job(
             "other",
             "chat",
             "sites.layers",
+            "sites.places",
+            "method_options",
             "doses.values",
             "matched",
             *DRAWN,
@@ -311,7 +390,7 @@ COMPARISON = Job(
             *JUDGED,
         }
     ),  # fmt: skip
-    figures=tuple(_PLACES.values()),
+    figures=(*_PLACES.values(), *(f"{METHOD_PLACES}-{m}" for m in MATCHINGS)),
     steps=_steps,
     tables=_tables,
     plates=_plates,

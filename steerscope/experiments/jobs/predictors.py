@@ -23,6 +23,7 @@ from steerscope.runs.keeping import UNFINISHED, KeptIn
 from steerscope.runs.results import Row, Run, plain_row
 from steerscope.studies.predictors.findings import EXPECTED_SIGNS, predictor_league
 from steerscope.studies.predictors.measure import predictor_table
+from steerscope.studies.predictors.thresholds import judge_threshold, roc_curve
 from steerscope.texts.chats import Chat, as_chat
 from steerscope.texts.contrasts import load_contrasts
 
@@ -147,7 +148,19 @@ def _league(layers: pd.DataFrame, outcome: str) -> pd.DataFrame:
 def _tables(experiment: Experiment, runs: Sequence[Run]) -> Tables:  # noqa: ARG001 - as all jobs
     layers = layers_of_rows(runs)
     leagues = {f"league-{name}": _league(layers, name) for name in OUTCOMES}
-    return {"layers": layers, **leagues}
+    return {"layers": layers, **leagues, "threshold": _threshold_table(layers)}
+
+
+def _threshold_table(layers: pd.DataFrame) -> pd.DataFrame:
+    """The published threshold of the eigengap as a test of layers, for each outcome that is known."""
+    if not _has_gaps(layers):
+        return pd.DataFrame(columns=["diagnostic", "outcome", "threshold"])
+    found = [judge_threshold(layers, outcome=name) for name in OUTCOMES]
+    return pd.DataFrame([asdict(t) | {"words": t.words} for t in found])
+
+
+def _has_gaps(layers: pd.DataFrame) -> bool:
+    return "weakest_gap" in layers and bool(layers.weakest_gap.notna().any())
 
 
 def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
@@ -163,6 +176,10 @@ def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
             )
             drawn = figures.predictor_league(league, outcome=words)
             found.append(Plate(f"league-{name}", drawn, caption))
+        if _has_gaps(layers) and {"all", f"roc-{name}"} & set(experiment.figures):
+            judged = judge_threshold(layers, outcome=name)
+            roc = figures.threshold_roc(roc_curve(layers, outcome=name), judged)
+            found.append(Plate(f"roc-{name}", roc, judged.words))
     return found
 
 
@@ -170,7 +187,7 @@ PREDICTORS = Job(
     name="predictors",
     words="diagnostics of every layer against how far it can be steered",
     takes=frozenset({"chat", "doses.values", "matched", "sample.pairs"}),
-    figures=tuple(f"league-{name}" for name in OUTCOMES),
+    figures=tuple(f"{kind}-{name}" for kind in ("league", "roc") for name in OUTCOMES),
     steps=_steps,
     tables=_tables,
     plates=_plates,

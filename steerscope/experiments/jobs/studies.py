@@ -226,7 +226,7 @@ _SWEPT = (
 )
 _TAKES = frozenset(
     {
-        "prompts", "methods", "sites", "doses.values", "decoding", "read", "scope", "chat",
+        "prompts", "methods", "sites.stream", "sites.layers", "doses.values", "decoding", "read", "scope", "chat",
         "metrics", "sample.select", "sample.layer_nulls", "second_model", *JUDGED,
     }
 )  # fmt: skip

@@ -81,7 +81,7 @@ def _validator(schema: Any, where: str) -> Any:
         from jsonschema_specifications import REGISTRY
     except ImportError:
         raise JudgeError(
-            "the judge json needs jsonschema: pip install steerscope[judges]."
+            "the judge json needs jsonschema: pip install steerscope[judges], or name another (--judge)."
         ) from None
     if not isinstance(schema, dict | bool):
         raise JudgeError(f"{where}: is no JSON schema; a schema is an object.")

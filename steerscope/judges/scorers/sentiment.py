@@ -51,6 +51,6 @@ def _reader() -> Any:
         from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
     except ImportError:
         raise JudgeError(
-            "the judge sentiment needs vaderSentiment: pip install steerscope[judges]."
+            "the judge sentiment needs vaderSentiment: pip install steerscope[judges], or name another (--judge)."
         ) from None
     return SentimentIntensityAnalyzer()

@@ -38,13 +38,14 @@ UNKNOWN = "not known: its logits hold a NaN or an infinity"
 
 
 def best_layers(screen: pd.DataFrame) -> pd.DataFrame:
-    """The row of the layer with the largest effect, for each matching, method and seed.
+    """The row of the layer with the largest effect, for each place, matching, method and seed.
 
     Null directions choose their layer as methods do, so that choosing favours neither.
     """
-    found = screen.dropna(subset="effect").reset_index(drop=True)
-    best = found.groupby(["matching", "method", "seed"], sort=False).effect.idxmax()
-    return found.loc[best].assign(place=OWN)
+    placed = screen if "place" in screen else screen.assign(place=OWN)
+    found = placed.dropna(subset="effect").reset_index(drop=True)
+    best = found.groupby(["place", "matching", "method", "seed"], sort=False).effect.idxmax()
+    return found.loc[best]
 
 
 def at_common_layer(screen: pd.DataFrame) -> pd.DataFrame:
@@ -58,6 +59,23 @@ def at_common_layer(screen: pd.DataFrame) -> pd.DataFrame:
         everyone = methods[methods["count"] == methods["count"].max()]
         parts.append(rows[rows.layer == everyone["mean"].idxmax()])
     return pd.concat(parts).assign(place=COMMON)
+
+
+def with_company(chosen: pd.DataFrame) -> pd.DataFrame:
+    """The conditions of those places and matchings that have both a method and a null direction.
+
+    Raises:
+        BadValueError: there is no such place.
+    """
+    is_null = chosen.method.isin(NULLS)
+    groups = [chosen[key] for key in SETTING]
+    both = is_null.groupby(groups).transform("any") & (~is_null).groupby(groups).transform("any")
+    if not both.any():
+        raise BadValueError(
+            "at no place do both methods and null directions reach the matched KL; ask for a smaller "
+            "KL, or give larger doses."
+        )
+    return chosen[both].reset_index(drop=True)
 
 
 def rank(responses: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from steerscope.studies.methods.findings import (
     NULLS,
     SAME_VECTOR,
     SETTING,
+    SURE,
     TOP,
     UNKNOWN,
 )
@@ -23,7 +24,7 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
 
     Args:
         table: the ranking with standings.
-        pairs: the rivals, with the cosine of their vectors.
+        pairs: the rivals, with the cosine of their vectors where it is known.
         effect: what was measured.
     """
     n_tests = int(table.p.notna().sum())
@@ -57,7 +58,8 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
                 f"{len(pairs)} pairs)."
             )
         here = (pairs[SETTING] == [place, matching]).all(axis=1)
-        for twins in pairs[here & (pairs.cosine > SAME_VECTOR)].itertuples():
+        alike = here & (pairs.cosine > SAME_VECTOR) if "cosine" in pairs else here & False
+        for twins in pairs[alike].itertuples():
             lines.append(
                 f"  One vector under two names: {twins.better} and {twins.worse} (cosine "
                 f"{twins.cosine:.3f}), {_amount(twins.difference, effect)} apart all the same."
@@ -70,6 +72,44 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
             "The preference is also what gradient and Fisher methods descend, on other pairs: it "
             "favours them, and does not tell what the model would write."
         )
+    return lines
+
+
+def across_in_words(across: pd.DataFrame, effect: Effect, places: Sequence[str]) -> list[str]:
+    """What the table of methods and places shows as a whole, a sentence or two for each matching.
+
+    Args:
+        across: as `across_places` gives it.
+        effect: what was measured.
+        places: all that were asked for.
+    """
+    lines = []
+    for matching, rows in across.groupby("matching", sort=False):
+        chosen, others = rows[rows.is_chosen].iloc[0], rows[~rows.is_chosen]
+        worse = others[(others.p_corrected < SURE) & (others.difference > 0)]
+        better = others[(others.p_corrected < SURE) & (others.difference < 0)]
+        nulls = (
+            "above every null direction of every place"
+            if chosen.p_null < SURE
+            else "not told from the null directions of all places"
+        )
+        lines.append(
+            f"matched {matching}: other texts chose {chosen.method} at {chosen.place}, "
+            f"{_amount(chosen.effect, effect)} here, {nulls} (p = {chosen.p_null:.2g}); really better "
+            f"than {len(worse)} of {len(others)} other methods and places, really worse than "
+            f"{len(better)}, not told from {len(others) - len(worse) - len(better)} (paired, max "
+            f"statistic, n = {int(chosen.n)} held-out items)."
+        )
+        lost = [place for place in places if place not in set(rows.place)]
+        if lost:
+            lines.append(
+                "  Not known, since the methods or the null directions do not reach the matched dose at "
+                f"any block: {_listed(lost)}."
+            )
+        if len(better):
+            lines.append(
+                f"  Really better than it: {_listed([f'{r.method} at {r.place}' for r in better.itertuples()])}."
+            )
     return lines
 
 

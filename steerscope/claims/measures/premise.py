@@ -1,0 +1,67 @@
+"""Numbers that decide claims about the premise of the eigengap; runs of `premise` and of `predictors`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from steerscope.claims.measures.measure import Measured, measure
+from steerscope.errors import RunError
+from steerscope.experiments.jobs.predictors import layers_of_rows
+from steerscope.runs.results import Run
+from steerscope.statistics import CONFIDENCE, bootstrap_mean
+from steerscope.studies.predictors.thresholds import judge_threshold
+from steerscope.studies.premise.findings import parts_of, summary_draws
+
+
+@measure
+def ridge_r2(runs: Sequence[Run], *, kernel: str) -> Measured:
+    """R² of kernel ridge regression at the median head, mean over models.
+
+    The interval is over prompts that are drawn again.
+    """
+    found = [
+        summary_draws(parts_of(run.table()), kernel, seed=run.configuration["seed"]) for run in runs
+    ]
+    drawn = np.mean([draws for _, draws, _ in found], axis=0)
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    value = float(np.mean([value for value, _, _ in found]))
+    tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
+    p = min(1.0, 2 * (1 + int(tail)) / (1 + len(drawn)))
+    n = sum(n for _, _, n in found)
+    kept = tuple(map(float, drawn))
+    return Measured(value, float(low), float(high), p, n, "R²", "prompts", draws=kept)
+
+
+@measure
+def mean_gap_of_attention(runs: Sequence[Run], *, gap: str) -> Measured:
+    """Mean over heads of a gap of the attention probabilities or keys, over prompts.
+
+    Raises:
+        RunError: a run has no such gap.
+    """
+    items = []
+    for run in runs:
+        table = run.table()
+        mine = table[table.metric == gap]
+        if mine.empty:
+            raise RunError(f"{run.path} has no {gap}.")
+        items.append(mine.groupby("prompt").value.mean().to_numpy(float))
+    values = np.concatenate(items)
+    found = bootstrap_mean(values)
+    return Measured(
+        found.value, found.low, found.high, math.nan, found.n, "gap", "prompts",
+        values=tuple(map(float, values)),
+    )  # fmt: skip
+
+
+@measure
+def threshold_auc(runs: Sequence[Run], *, diagnostic: str, outcome: str, share: float) -> Measured:
+    """How well small values of a diagnostic mark layers that reach a share of the best: AUC minus 1/2."""
+    found = judge_threshold(
+        layers_of_rows(runs), diagnostic=diagnostic, outcome=outcome, share=share
+    )
+    edges = (found.auc - 0.5, found.low - 0.5, found.high - 0.5)
+    return Measured(*edges, found.p, found.n, "AUC over chance", "layers")

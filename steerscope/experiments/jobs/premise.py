@@ -1,0 +1,147 @@
+"""The premise of the eigengap, as a job: is attention kernel ridge regression, and how wide are its gaps?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from steerscope import figures
+from steerscope.experiments.experiment import Experiment
+from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label
+from steerscope.figures.files import Plate
+from steerscope.models.chat_templates import in_chat
+from steerscope.models.loading import load_model
+from steerscope.models.provenance import provenance_of
+from steerscope.progress import Track
+from steerscope.runs.results import Run
+from steerscope.studies.premise.findings import (
+    gap_summary,
+    head_fits,
+    parts_of,
+    premise_summary,
+)
+from steerscope.studies.premise.measure import premise_rows
+from steerscope.studies.premise.plan import PremisePlan
+from steerscope.texts.chats import Chat, as_chat
+from steerscope.texts.contrasts import load_contrasts, prompts_for, usual_prompts
+
+FIGURE = "ridge-heads"
+
+
+@dataclass(frozen=True)
+class PremiseStep:
+    """One model on the prompts of one concept."""
+
+    plan: PremisePlan
+    chat: Chat | None = None
+
+    @property
+    def name(self) -> str:
+        """Model, contrast set and seed."""
+        return f"{label(self.plan.model)}-{label(self.plan.contrasts)}-{self.plan.seed}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides its numbers but the content of its files."""
+        stored = None if self.chat is None else self.chat.stored()
+        return {"kind": type(self.plan).__name__, **asdict(self.plan), "chat": stored}
+
+    @property
+    def model(self) -> str:
+        """The model that it loads."""
+        return self.plan.model
+
+    def make(self, out: Path, machine: Machine, progress: Track) -> Run:
+        """Read every prompt once."""
+        plan = self.plan
+        model = load_model(
+            plan.model, backbone=plan.backbone, dtype=plan.dtype, **machine.loading()
+        )
+        contrasts = load_contrasts(plan.contrasts)
+        prompts = in_chat(model, prompts_for(contrasts, plan.prompts), self.chat)
+        settings = self.settings | {
+            "contrasts_sha256": in_chat(model, contrasts, self.chat).sha256,
+            "prompts_sha256": prompts.sha256,
+        }
+        run = Run.start(out, settings, provenance=provenance_of(model))
+        asked = prompts.split(plan.seed).select
+        run.store(premise_rows(model, asked, plan, concept=contrasts.concept, progress=progress))
+        run.seal()
+        return run
+
+    def size(self, n_layers: int) -> Size:
+        """Every layer on every prompt."""
+        layers = n_layers if self.plan.layers is None else len(self.plan.layers)
+        return Size(layers, self.plan.n_prompts)
+
+    def reduced(self, n_texts: int) -> PremiseStep:
+        """One layer on few prompts."""
+        few = replace(self.plan, layers=(self.plan.layers or (0,))[:1], n_prompts=max(4, n_texts))
+        return replace(self, plan=few)
+
+
+def _steps(e: Experiment) -> list[Step]:
+    given = e.given("sample", {"select": "n_prompts"})
+    return [
+        PremiseStep(
+            PremisePlan(
+                model=model,
+                contrasts=contrasts,
+                prompts=e.prompts or usual_prompts(contrasts),
+                layers=e.sites.layers,
+                backbone=e.backbone,
+                dtype=e.dtype,
+                seed=seed,
+                **given,
+            ),
+            as_chat(e.chat),
+        )
+        for model, contrasts, seed in product(e.models, e.contrasts, e.seeds)
+    ]
+
+
+def _tables(experiment: Experiment, runs: Sequence[Run]) -> Tables:  # noqa: ARG001 - as all jobs
+    def all_runs(make: Callable[[Run], pd.DataFrame]) -> pd.DataFrame:
+        parts = []
+        for run in runs:
+            table = make(run)
+            table.insert(0, "run", run.path.name)
+            parts.append(table)
+        return pd.concat(parts, ignore_index=True)
+
+    return {
+        "heads": all_runs(lambda run: head_fits(parts_of(run.table()), seed=_seed(run))),
+        "summary": all_runs(lambda run: premise_summary(parts_of(run.table()), seed=_seed(run))),
+        "gaps": all_runs(lambda run: gap_summary(run.table(), seed=_seed(run))),
+    }
+
+
+def _seed(run: Run) -> int:
+    return int(run.configuration["seed"])
+
+
+def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
+    if not {"all", FIGURE} & set(experiment.figures):
+        return []
+    found = []
+    for run in runs:
+        parts, seed = parts_of(run.table()), _seed(run)
+        drawn = figures.ridge_heads(head_fits(parts, seed=seed), premise_summary(parts, seed=seed))
+        found.append(Plate(f"{run.path.name}-{FIGURE}", drawn, ""))
+    return found
+
+
+PREMISE = Job(
+    name="premise",
+    words="whether attention is kernel ridge regression, head by head, and the gaps of its probabilities",
+    takes=frozenset({"prompts", "chat", "sites.layers", "sample.select"}),
+    figures=(FIGURE,),
+    steps=_steps,
+    tables=_tables,
+    plates=_plates,
+)

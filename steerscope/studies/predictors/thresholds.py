@@ -1,0 +1,243 @@
+"""Does a threshold of a diagnostic tell layers that steer well from those that do not?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+
+from steerscope.errors import BadValueError
+from steerscope.statistics import CONFIDENCE
+from steerscope.studies.predictors.findings import GROUP
+
+PUBLISHED = (
+    0.77  # at most this, the weakest gap of a layer was said to mark one that can be steered
+)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A threshold as a test of layers.
+
+    Attributes:
+        diagnostic: whose small values are to mark layers that steer well.
+        outcome: what was measured there.
+        threshold: at most this counts as marked.
+        share: of the best layer's outcome from which a layer steers well.
+        auc: chance that a layer that steers well has the smaller value than one that does not, within one
+            model and concept; 0.5 is chance.
+        low: of the 95 % interval of the AUC, layers drawn again.
+        high: likewise.
+        p: two-sided, of an AUC of 0.5, layers relabelled the same for all concepts of a model.
+        sensitivity: share of the layers that steer well that are marked; NaN for none.
+        specificity: share of the others that are not marked; NaN for none.
+        marked: share of all layers that are marked.
+        n_good: layers that steer well, over models and concepts.
+        n: all of them.
+    """
+
+    diagnostic: str
+    outcome: str
+    threshold: float
+    share: float
+    auc: float
+    low: float
+    high: float
+    p: float
+    sensitivity: float
+    specificity: float
+    marked: float
+    n_good: int
+    n: int
+
+    @property
+    def words(self) -> str:
+        """What it shows, in a sentence."""
+        if self.n_good in {0, self.n}:
+            return (
+                f"All {self.n} layers lie on one side of {100 * self.share:.0f} % of the best one's "
+                f"{self.outcome}, so that no threshold of {self.diagnostic} can be judged."
+            )
+        selects = (
+            "it marks every layer and selects nothing"
+            if self.marked == 1
+            else "it marks none"
+            if self.marked == 0
+            else f"it marks {100 * self.marked:.0f} % of the layers"
+        )
+        return (
+            f"{self.diagnostic} at most {self.threshold:g}: {selects}; it finds "
+            f"{100 * self.sensitivity:.0f} % of the {self.n_good} layers that reach "
+            f"{100 * self.share:.0f} % of the best and leaves out {100 * self.specificity:.0f} % of the "
+            f"others. AUC over all thresholds {self.auc:.2f} [{self.low:.2f}, {self.high:.2f}], p = "
+            f"{self.p:.2g} (n = {self.n} layers)."
+        )
+
+
+def judge_threshold(
+    table: pd.DataFrame,
+    *,
+    diagnostic: str = "weakest_gap",
+    outcome: str = "effect_kl",
+    threshold: float = PUBLISHED,
+    share: float = 0.5,
+    seed: int = 0,
+    n_resamples: int = 1000,
+) -> Threshold:
+    """A threshold of a diagnostic as a test of layers that reach a share of the best one's outcome.
+
+    Args:
+        table: one row per model, concept and layer, as `predictor_table` gives it.
+        diagnostic: a column; small values mark.
+        outcome: a column; layers where it is NaN are left out.
+        threshold: of the diagnostic.
+        share: of the largest outcome of the same model and concept.
+        seed: of resamples and relabellings.
+        n_resamples: number of each.
+
+    Raises:
+        BadValueError: a column is missing, or the share is not between 0 and 1.
+    """
+    if not 0 < share <= 1:
+        raise BadValueError(f"share {share}; it must lie above 0 and be at most 1.")
+    rows = labelled_layers(table, diagnostic, outcome, share)
+    good, values = rows.good.to_numpy(bool), rows[diagnostic].to_numpy(float)
+    marked = values <= threshold
+    rng = np.random.default_rng(seed)
+    grids = [_grids(mine, diagnostic) for _, mine in rows.groupby("model")]
+    auc = float(_auc([g.counted(np.ones((1, g.n_layers))) for g in grids])[0])
+    drawn = _auc([g.resampled(rng, n_resamples) for g in grids])
+    known = drawn[np.isfinite(drawn)]
+    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    low, high = np.quantile(known, tails) if len(known) else (math.nan, math.nan)
+    chance = _auc([g.relabelled(rng, n_resamples) for g in grids])
+    extreme = np.abs(chance - 0.5) >= abs(auc - 0.5) - 1e-12
+    p = float((1 + extreme.sum()) / (1 + n_resamples)) if math.isfinite(auc) else math.nan
+    return Threshold(
+        diagnostic,
+        outcome,
+        threshold,
+        share,
+        auc,
+        float(low),
+        float(high),
+        p,
+        _share(marked[good]),
+        _share(~marked[~good]),
+        float(marked.mean()),
+        int(good.sum()),
+        len(rows),
+    )
+
+
+def roc_curve(
+    table: pd.DataFrame,
+    *,
+    diagnostic: str = "weakest_gap",
+    outcome: str = "effect_kl",
+    share: float = 0.5,
+) -> pd.DataFrame:
+    """Sensitivity and 1 - specificity at every threshold that a layer's value gives, ascending.
+
+    Returns:
+        threshold, sensitivity, false_positives; first a threshold below all values.
+
+    Raises:
+        BadValueError: a column is missing.
+    """
+    rows = labelled_layers(table, diagnostic, outcome, share)
+    good, values = rows.good.to_numpy(bool), rows[diagnostic].to_numpy(float)
+    at = [-math.inf, *np.unique(values)]
+    return pd.DataFrame(
+        {
+            "threshold": at,
+            "sensitivity": [_share(values[good] <= t) for t in at],
+            "false_positives": [_share(values[~good] <= t) for t in at],
+        }
+    )
+
+
+def labelled_layers(
+    table: pd.DataFrame, diagnostic: str, outcome: str, share: float
+) -> pd.DataFrame:
+    """The layers with a column `good`: whether the outcome reaches a share of the largest.
+
+    Raises:
+        BadValueError: a column is missing.
+    """
+    missing = [c for c in (*GROUP, "layer", diagnostic, outcome) if c not in table.columns]
+    if missing:
+        raise BadValueError(f"the table of predictors has no column {', '.join(missing)}.")
+    rows = table.dropna(subset=[diagnostic, outcome]).reset_index(drop=True)
+    largest = rows.groupby(GROUP)[outcome].transform("max")
+    return rows.assign(good=(rows[outcome] >= share * largest) & (rows[outcome] > 0))
+
+
+_Counts = tuple[Float[np.ndarray, " draw"], Float[np.ndarray, " draw"]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Grids:
+    """One model's layers under each of its concepts.
+
+    Attributes:
+        good: whether a layer steers well, 0 or 1; as is the other, 0 where it was not measured.
+        other: whether it was measured and does not.
+        ahead: 1 where the first layer has the smaller value, 1/2 for a tie.
+    """
+
+    good: Float[np.ndarray, "concept layer"]
+    other: Float[np.ndarray, "concept layer"]
+    ahead: Float[np.ndarray, "concept layer layer"]
+
+    @property
+    def n_layers(self) -> int:
+        return self.good.shape[1]
+
+    def counted(self, weights: Float[np.ndarray, "draw layer"]) -> _Counts:
+        """Pairs of a good layer and another that are told right, and all of them, under weights."""
+        pairs = self.good[:, :, None] * self.other[:, None, :]
+        both = (pairs * self.ahead).sum(axis=0), pairs.sum(axis=0)
+        won, whole = (np.einsum("di,ij,dj->d", weights, m, weights) for m in both)
+        return won, whole
+
+    def resampled(self, rng: np.random.Generator, n: int) -> _Counts:
+        """The same with layers drawn again, alike for all concepts."""
+        return self.counted(rng.multinomial(self.n_layers, self._even, size=n).astype(float))
+
+    def relabelled(self, rng: np.random.Generator, n: int) -> _Counts:
+        """The same with what steers well dealt out to other layers, alike for all concepts."""
+        orders = np.array([rng.permutation(self.n_layers) for _ in range(n)])
+        good, other = (x[:, orders].swapaxes(0, 1) for x in (self.good, self.other))
+        won = np.einsum("dci,cij,dcj->d", good, self.ahead, other)
+        return won, np.einsum("dci,dcj->d", good, other)
+
+    @property
+    def _even(self) -> Float[np.ndarray, " layer"]:
+        return np.full(self.n_layers, 1 / self.n_layers)
+
+
+def _grids(rows: pd.DataFrame, diagnostic: str) -> _Grids:
+    """Of the layers of one model."""
+    good, values = (
+        rows.pivot(index="concept", columns="layer", values=name).to_numpy(float)
+        for name in ("good", diagnostic)
+    )
+    first, second = values[:, :, None], values[:, None, :]
+    ahead = (first < second) + 0.5 * (first == second)
+    measured = np.isfinite(values)
+    return _Grids(np.nan_to_num(good), measured * (1 - np.nan_to_num(good)), ahead)
+
+
+def _auc(counts: Sequence[_Counts]) -> Float[np.ndarray, " draw"]:
+    """Share of the pairs of all models that are told right; NaN for none."""
+    won, whole = (np.sum([c[i] for c in counts], axis=0) for i in (0, 1))
+    return np.divide(won, whole, out=np.full(len(won), math.nan), where=whole > 0)
+
+
+def _share(hits: Bool[np.ndarray, " layer"] | Float[np.ndarray, " layer"]) -> float:
+    return float(np.mean(hits)) if len(hits) else math.nan

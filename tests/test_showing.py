@@ -42,8 +42,8 @@ def test_what_a_name_prints_is_a_line_in_words(model, found, direction):
         (model, ["3 layers", "hooked backbone", "float32 on cpu"]),
         (ss.load_contrasts("mood"), ["'mood'", "480 pairs of mood", "|"]),
         (load_prompts("mood"), ["'mood'", "prompts"]),
-        (found, ["resid_post.1", "3 pairs of pairs"]),
-        (found["resid_post.1"], ["Contrast(resid_post.1", "3 pairs of pairs"]),
+        (found, ["resid_post.1", "3 pairs"]),
+        (found["resid_post.1"], ["Contrast(resid_post.1", "3 pairs"]),
         (direction, ["mean_diff@resid_post.1", "3 pairs", "natural unit"]),
         (ss.extract_moments(model, PAIRS, 1)[1], ["Moments(resid_post.1"]),
     ]:

@@ -129,7 +129,7 @@ def vectors(  # noqa: PLR0915 - what it writes is checked first
             **written,
             "directions": [{"site": str(d.site), **asdict(d.scale)} for d in directions],
         },
-        [*table(f"{method} from {len(pairs)} pairs of {pairs.name}:", columns, rows), *said],
+        [*table(f"{method} from {len(pairs)} pairs ({pairs.name}):", columns, rows), *said],
         _after_vectors(out, model, directions),
     )
 

@@ -16,7 +16,7 @@ from steerscope.doses import Dose, Scale
 from steerscope.errors import DegenerateDirectionError, MissingEvidenceError, NotFiniteError
 from steerscope.extraction.activations import Contrast, Moments, Provenance
 from steerscope.sites import Site
-from steerscope.texts.showing import facts_as_html
+from steerscope.texts.showing import counted_pairs, facts_as_html
 
 _UNIT_TOLERANCE = 1e-4
 _MOST_NOISE = 0.75  # of the square, at which half of the length would be left
@@ -69,7 +69,7 @@ class Direction:
         return {
             "place": self.site.words,
             "model": origin.model,
-            "from": f"{origin.n_pairs} pairs of {origin.contrasts}, {origin.read}",
+            "from": f"{counted_pairs(origin.n_pairs, origin.contrasts)}, {origin.read}",
             "natural unit": f"{scale.natural:.4g}",
             "relative unit": f"{scale.relative:.4g}",
         }

@@ -22,7 +22,7 @@ from steerscope.texts.bundled import bundled_contrasts
 from steerscope.texts.chats import as_chat
 from steerscope.texts.contrasts import load_contrasts, prompts_for
 
-_OURS = {"PredictorStep", "ComparisonStep", "CombinationStep", "OverlapStep"}
+_OURS = {"PredictorStep", "ComparisonStep", "CombinationStep", "OverlapStep", "PremisePlan"}
 
 
 def check_inputs(run: Run, *, weights: bool = True) -> list[Difference]:

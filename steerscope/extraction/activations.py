@@ -21,6 +21,7 @@ from steerscope.sites import BySite, Site, SiteLike, as_sites
 from steerscope.texts.batches import equal_length_batches
 from steerscope.texts.contrasts import ContrastSet, load_contrasts
 from steerscope.texts.given_pairs import PairsLike
+from steerscope.texts.showing import counted_pairs
 
 _PAIRS_AT_ONCE = 256  # read before anything is added up
 _TEXTS_AT_ONCE = 64
@@ -173,7 +174,7 @@ class Contrast:
 
 def _named(kind: str, site: Site, origin: Provenance) -> str:
     """What was read, where and of what, on one line."""
-    return f"{kind}({site} of {origin.model}, {origin.n_pairs} pairs of {origin.contrasts})"
+    return f"{kind}({site} of {origin.model}, {counted_pairs(origin.n_pairs, origin.contrasts)})"
 
 
 def _noise(squares: float, mean: Float[Tensor, " d"], n: int) -> float:

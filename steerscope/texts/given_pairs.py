@@ -8,7 +8,7 @@ from typing import Any
 
 from steerscope.errors import ContrastError
 from steerscope.texts.chats import as_conversation
-from steerscope.texts.pairs import ContrastPair, make_pair
+from steerscope.texts.pairs import COLUMNS, ContrastPair, make_pair
 
 # What `load_contrasts` reads; a data frame and rows of `datasets` are iterables to a type checker.
 PairsLike = (
@@ -17,8 +17,6 @@ PairsLike = (
     | Iterable[ContrastPair | Sequence[Any] | Mapping[str, Any] | str]
     | Mapping[str, Any]
 )
-# What the two columns are called, here and by others: control vectors, preference data.
-_COLUMNS = (("positive", "negative"), ("chosen", "rejected"), ("pos", "neg"))
 _FORM = 'write each as ("She was happy.", "She was sad.") or {"positive": ..., "negative": ...}'
 
 
@@ -56,7 +54,7 @@ def _rows(pairs: Any) -> list[Any]:
     if isinstance(pairs, Mapping):
         if all(isinstance(value, str) for value in pairs.values()):
             return [pairs]  # one pair that stands alone
-        two = next((two for two in _COLUMNS if set(two) <= set(pairs)), None)
+        two = next((two for two in COLUMNS if set(two) <= set(pairs)), None)
         if two is None:
             raise ContrastError(
                 f"cannot read pairs from a mapping with {_names(pairs)}; of several splits give one, "
@@ -86,7 +84,7 @@ def _pair(row: Any, concept: str) -> ContrastPair:
 
 
 def _of_mapping(row: Mapping[str, Any], concept: str) -> ContrastPair:
-    two = next((two for two in _COLUMNS if set(two) <= set(row)), None)
+    two = next((two for two in COLUMNS if set(two) <= set(row)), None)
     if two is None:
         raise ContrastError(
             f"it has {_names(row)}; name the two texts positive and negative, or chosen and rejected."

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from steerscope.errors import ContrastError
-from steerscope.texts.bundled import CONTRASTS_SUFFIX
 from steerscope.texts.chats import Conversation, as_conversation, turns_apart
-from steerscope.texts.lines import check_text, text_lines
-from steerscope.texts.rows import json_row
+from steerscope.texts.lines import check_text
+from steerscope.texts.rows import checked_row, rows_of
 
+# What the two texts are called, here and by others: control vectors, preference data.
+COLUMNS = (("positive", "negative"), ("chosen", "rejected"), ("pos", "neg"))
 _KEYS = {"positive", "negative"}
-_MAY_HAVE = {"prompt", "concept"}
+_MAY_HAVE = {"concept", "prompt"}
 
 
 @dataclass(frozen=True)
@@ -48,25 +50,33 @@ class ContrastPair:
 
 
 def pairs_in(path: Path) -> Iterator[tuple[int, ContrastPair | ContrastError]]:
-    """The pair of each line of a JSON-lines file with its number, or what is wrong with the line.
+    """The pair of each line with its number, or what is wrong with the line.
 
-    A line that names no concept is of the one that the file is named after.
+    Of a JSON-lines file, or of what ends in .csv, .tsv or .json (one list). The texts may go by any of
+    the names in `COLUMNS`; a pair that names no concept is of the file's.
 
     Raises:
         ContrastError: the file cannot be read, or has no line.
     """
-    named = path.name.removesuffix(CONTRASTS_SUFFIX)
-    for number, line in text_lines(path):
-        where = f"{path}, line {number}"
+    for number, where, row in rows_of(path):
         try:
-            row = json_row(line, where, required=_KEYS, optional=_MAY_HAVE)
+            found = checked_row(_by_our_names(row), where, _KEYS, _MAY_HAVE)
         except ContrastError as error:
             yield number, error
             continue
         try:
-            yield number, make_pair(**{"concept": named, **row})
+            yield number, make_pair(**{"concept": path.stem, **found})
         except ContrastError as error:
             yield number, ContrastError(f"{where}: {error}")
+
+
+def _by_our_names(row: Any) -> Any:
+    """The row with its two texts as positive and negative, whatever they are called."""
+    two = next((two for two in COLUMNS if isinstance(row, dict) and set(two) <= set(row)), None)
+    if two is None:
+        return row
+    ours = dict(zip(two, COLUMNS[0], strict=True))
+    return {ours.get(name, name): value for name, value in row.items()}
 
 
 def make_pair(

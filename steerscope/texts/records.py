@@ -19,45 +19,54 @@ _CELL = 2**24  # characters of one cell of a CSV file, at most
 def read_records(path: str | Path, needed: Sequence[str] = ()) -> list[dict[str, Any]]:
     """The items of a file in their order, each with the same columns.
 
-    The values of a CSV or TSV file are texts; those of a JSON file are as they stand.
-
     Args:
         path: the file; its suffix says of which kind it is.
         needed: columns that every item must have.
 
     Raises:
-        ContrastError: no such file, another kind of file, a line that is no item, or a column that
-            is missing; the message says where.
+        ContrastError: as `numbered_records`, or a column is missing; the message says where.
     """
-    path = Path(path)
+    found = numbered_records(Path(path))
+    for _, where, item in found:
+        for name in needed:
+            if name not in item:
+                raise ContrastError(
+                    f"{where}: has no {name!r}; its columns are {', '.join(item) or 'none'}."
+                )
+    return [item for *_, item in found]
+
+
+def numbered_records(path: Path) -> list[tuple[int, str, dict[str, Any]]]:
+    """The items of a file, each with its number and where that is in words.
+
+    The values of a CSV or TSV file are texts; those of a JSON file are as they stand.
+
+    Raises:
+        ContrastError: no such file, another kind of file, or a line that is no item.
+    """
     if path.suffix not in SUFFIXES:
         raise ContrastError(f"{path}: give a file that ends in {', '.join(SUFFIXES)}.")
     if path.suffix == ".json":
         found = parse_json(read_text(path, ContrastError), str(path), ContrastError)
         if not isinstance(found, list):
             raise ContrastError(f"{path} holds no list of items; write [{{...}}, {{...}}].")
-        numbered = [(f"{path}, item {n}", item) for n, item in enumerate(found, start=1)]
+        numbered = [(n, f"{path}, item {n}", item) for n, item in enumerate(found, start=1)]
     elif path.suffix == ".jsonl":
         numbered = [
-            (where := f"{path}, line {n}", parse_json(line, where, ContrastError))
+            (n, where := f"{path}, line {n}", parse_json(line, where, ContrastError))
             for n, line in text_lines(path)
         ]
     else:
         numbered = _cells(path)
     if not numbered:
         raise ContrastError(f"{path} has no items.")
-    for where, item in numbered:
+    for _, where, item in numbered:
         if not isinstance(item, dict):
             raise ContrastError(f"{where}: an item is a JSON object with named values.")
-        for name in needed:
-            if name not in item:
-                raise ContrastError(
-                    f"{where}: has no {name!r}; its columns are {', '.join(item) or 'none'}."
-                )
-    return [item for _, item in numbered]
+    return numbered
 
 
-def _cells(path: Path) -> list[tuple[str, dict[str, Any]]]:
+def _cells(path: Path) -> list[tuple[int, str, dict[str, Any]]]:
     """The rows of a CSV or TSV file, by the names in its first."""
     text = read_text(path, ContrastError)
     before = csv.field_size_limit(_CELL)
@@ -81,5 +90,5 @@ def _cells(path: Path) -> list[tuple[str, dict[str, Any]]]:
             raise ContrastError(
                 f"{path}, line {line}: has {len(row)} values where the first line names {len(names)}."
             )
-        found.append((f"{path}, line {line}", dict(zip(names, row, strict=True))))
+        found.append((line, f"{path}, line {line}", dict(zip(names, row, strict=True))))
     return found

@@ -1,7 +1,8 @@
-"""Rows of JSON-lines files: checked keys, and values that are texts, conversations or facts."""
+"""Rows of files: checked keys, and values that are texts, conversations or facts."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,29 +10,53 @@ from steerscope.errors import ContrastError, SteerscopeError
 from steerscope.texts.chats import as_conversation
 from steerscope.texts.files import parse_json
 from steerscope.texts.lines import text_lines
+from steerscope.texts.records import numbered_records
+
+_TABLES = (".csv", ".tsv", ".json")
 
 
-def json_lines(
+def checked_rows(
     path: Path, *, required: set[str], optional: set[str]
 ) -> list[tuple[int, dict[str, Any]]]:
-    """One JSON object a line with these keys; values are texts, conversations, or facts by name.
+    """The rows of a file, all with these keys; values are texts, conversations, or facts by name.
 
     Raises:
         ContrastError: not such a file; the message has the line.
     """
     return [
-        (number, json_row(line, f"{path}, line {number}", required=required, optional=optional))
-        for number, line in text_lines(path)
+        (number, checked_row(row, where, required, optional))
+        for number, where, row in rows_of(path)
     ]
 
 
-def json_row(line: str, where: str, *, required: set[str], optional: set[str]) -> dict[str, Any]:
-    """One such object.
+def rows_of(path: Path) -> Iterator[tuple[int, str, Any]]:
+    """What each row of a file holds, with its number and where that is in words.
+
+    Of what ends in .csv, .tsv or .json (one list) all items; of any other file each line as JSON, or the
+    error where it is none.
 
     Raises:
-        ContrastError: it is none; the message begins with where it stands.
+        ContrastError: the file cannot be read, or has no row.
     """
-    row = parse_json(line, where, ContrastError)
+    if path.suffix in _TABLES:
+        yield from numbered_records(path)
+        return
+    for number, line in text_lines(path):
+        where = f"{path}, line {number}"
+        try:
+            yield number, where, parse_json(line, where, ContrastError)
+        except ContrastError as error:
+            yield number, where, error
+
+
+def checked_row(row: Any, where: str, required: set[str], optional: set[str]) -> dict[str, Any]:
+    """An object that has been read, if it is one of these.
+
+    Raises:
+        ContrastError: it is not, or is an error itself; the message begins with where it stands.
+    """
+    if isinstance(row, ContrastError):
+        raise row
     if isinstance(row, dict) and "messages" in row and "prompt" not in row:
         row["prompt"] = row.pop("messages")  # what others call it
     keys = set(row) if isinstance(row, dict) else set()

@@ -19,6 +19,12 @@ _STYLE = (
 )
 
 
+def counted_pairs(n: int, of: str) -> str:
+    """How many pairs, and of what where that has a name of its own."""
+    counted = f"{n} pair{'s' * (n != 1)}"
+    return counted if of == "pairs" else f"{counted} of {of}"
+
+
 def shortened(text: object, letters: int = _SHORT) -> str:
     """A text on one line, its end left out where it is long."""
     line = " ".join(str(text).split())

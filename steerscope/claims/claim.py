@@ -101,6 +101,9 @@ def claims_folder() -> Path:
 def load_claims(path: str | Path | None = None) -> tuple[Claim, ...]:
     """The claims of a file, by default the bundled one.
 
+    Args:
+        path: a YAML file of claims; None for the bundled one.
+
     Raises:
         ExperimentError: no such file, or one that is not as it must be; the message has the line.
     """

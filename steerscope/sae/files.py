@@ -57,6 +57,10 @@ def load_sae(
 def save_sae(sae: SparseAutoencoder, folder: str | Path) -> None:
     """Write an autoencoder as a folder that sae-lens loads, each file whole or not at all.
 
+    Args:
+        sae: to write, in float32.
+        folder: made if it is not there.
+
     Raises:
         AutoencoderFileError: the disk refused.
     """

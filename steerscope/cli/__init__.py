@@ -17,6 +17,7 @@ from steerscope.cli import experiments, jobs, sae_use, tools
 from steerscope.cli.adapter import adapter
 from steerscope.cli.bench import bench
 from steerscope.cli.calibrate import calibrate
+from steerscope.cli.carry import carry
 from steerscope.cli.chat import chat
 from steerscope.cli.claims import claims
 from steerscope.cli.compare import compare
@@ -78,6 +79,7 @@ for command in (
     tools.eigengap,
     jobs.sweep,
     compare,
+    carry,
     bench,
     dilemmas,
     tools.steer,

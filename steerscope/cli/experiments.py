@@ -60,12 +60,26 @@ def run(
         machine = Machine(device, memory, workers)
         written = run_experiment(wanted, kept.folder, machine=machine, progress=bar, say=say_aside)
         paths = [kept.shown(p) for p in written]
+        said = _sentences(wanted, kept.folder)
     finish(
         as_json,
-        {"out": out, "written": paths},
-        [f"written: {p}" for p in paths],
+        {"out": out, "sentences": said, "written": paths},
+        [
+            *(f"{name}: {verdict}" for name, verdict in said.items()),
+            *(f"written: {p}" for p in paths),
+        ],
         next_for(out, "verify"),
     )
+
+
+def _sentences(experiment: Experiment, folder: str | Path) -> dict[str, str]:
+    """The verdict on each run of a study, by its name; of other jobs the tables and figures tell."""
+    from steerscope.audits import sentence
+    from steerscope.experiments.running import runs_of
+
+    if experiment.job != "study":
+        return {}
+    return {run.path.name: sentence(run) for run in runs_of(experiment, folder)}
 
 
 def verify(

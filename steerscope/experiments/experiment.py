@@ -19,6 +19,7 @@ from steerscope.judges.registry import check_judge
 from steerscope.sites import check_stream
 from steerscope.steering.scopes import Scope
 from steerscope.studies.methods.places import Place
+from steerscope.studies.transfer.recipe import AdapterRecipe
 from steerscope.texts.chats import as_chat
 from steerscope.texts.numbers import LARGEST_SEED
 
@@ -107,6 +108,22 @@ def _plain_name(value: str) -> str:
 def _places(value: Any) -> Any:
     """A list of places for the part that holds them."""
     return {"places": value} if isinstance(value, list | tuple) else value
+
+
+def _adapter(value: dict[str, Any]) -> dict[str, Any]:
+    """What an `AdapterRecipe` is made of."""
+    known = list(AdapterRecipe.__dataclass_fields__)
+    for name in value:
+        if name not in known:
+            raise ValueError(str(UnknownNameError("setting of an adapter", name, known)))
+    given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+    try:
+        AdapterRecipe(**given)
+    except SteerscopeError as error:
+        raise ValueError(str(error)) from None
+    except TypeError:
+        raise ValueError("a setting of the adapter is of another kind than it should be") from None
+    return given
 
 
 _MOST = 10**9  # of anything that is counted
@@ -266,6 +283,7 @@ class Experiment(Part):
         autoencoder: bundled name, folder or release, where the job reads features.
         methods: how directions are found.
         method_options: settings of the methods.
+        adapter: settings of an adapter, as of `AdapterRecipe`, where the job trains one.
         metrics: what the table of metrics holds; None for all.
         judge: what reads the texts that are written, as in a plan; None for the oracle where it can
             read them, else preference.
@@ -293,6 +311,7 @@ class Experiment(Part):
         tuple[Annotated[Text, _checked(check_method)], ...], BeforeValidator(_listed)
     ] = ("mean_diff",)
     method_options: MethodOptions = MethodOptions()
+    adapter: Annotated[dict[str, Any], AfterValidator(_adapter)] = {}
     sites: Annotated[Sites, BeforeValidator(_places)] = Sites()
     doses: Doses = Doses()
     matched: Matched = Matched()

@@ -22,7 +22,7 @@ from steerscope.texts.bundled import bundled_contrasts
 from steerscope.texts.chats import as_chat
 from steerscope.texts.contrasts import load_contrasts, prompts_for
 
-_OURS = {"PredictorStep", "ComparisonStep", "CombinationStep", "OverlapStep"}
+_OURS = {"PredictorStep", "ComparisonStep", "CombinationStep", "OverlapStep", "PremisePlan"}
 
 
 def check_inputs(run: Run, *, weights: bool = True) -> list[Difference]:
@@ -77,10 +77,8 @@ def _text_hashes(run: Run, model: LensModel | None) -> dict[str, Any]:
             prompts = None if prompts is None else in_chat(model, prompts, chat)
         found: dict[str, Any] = {"contrasts_sha256": contrasts.sha256}
         return found if prompts is None else found | {"prompts_sha256": prompts.sha256}
-    if configuration.get("kind") == "TransferPlan":  # it names its texts, but not where they lie
-        name = configuration["contrasts"]
-        stated = "contrasts_sha256" in configuration and name in bundled_contrasts()
-        return {"contrasts_sha256": load_contrasts(name).sha256} if stated else {}
+    if configuration.get("kind") == "TransferPlan":
+        return _transfer_hashes(configuration)
     if configuration.get("kind") == "BenchmarkPlan":
         return {"files": {name: _file_hash(name) for name in configuration["files"]}}
     if configuration.get("kind") == "DilemmaPlan":
@@ -93,6 +91,15 @@ def _text_hashes(run: Run, model: LensModel | None) -> dict[str, Any]:
         texts = texts.in_chat(model, plan.chat)
     hashes = [texts.prompts.select.sha256, texts.prompts.test.sha256]
     return {"contrasts_sha256": texts.contrasts.sha256, "prompts_sha256": hashes}
+
+
+def _transfer_hashes(configuration: dict[str, Any]) -> dict[str, Any]:
+    """Of a transfer, which names its texts, but not always where they lie."""
+    name = configuration["contrasts"]
+    where_known = name in bundled_contrasts() or "adapter" in configuration
+    if configuration.get("chat") or "contrasts_sha256" not in configuration or not where_known:
+        return {}  # a template belongs to the model
+    return {"contrasts_sha256": load_contrasts(name).sha256}
 
 
 def _file_hash(path: str) -> str:

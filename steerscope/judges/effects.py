@@ -46,6 +46,7 @@ IMPLAUSIBLE = Limit(
 IMPLAUSIBLE_TO_ANOTHER = Limit(
     "nll_second", 1.0, "nats per token under the second model", higher_is_worse=True, unit="nats"
 )
+LIKELIHOODS = (IMPLAUSIBLE.metric, IMPLAUSIBLE_TO_ANOTHER.metric)
 KL_WRITTEN = "kl_written"  # metric: KL(steered || plain) on the tokens that were written
 KL_REVERSE = "kl_written_reverse"  # metric: KL(plain || steered) on the same
 JS_WRITTEN = "js_written"  # metric: their Jensen-Shannon divergence, at most log 2

@@ -192,7 +192,7 @@ def _commands(good: Good, bad: Path) -> Table:
             out,
         ),
         "adapter train": (
-            [*world(good), "--out", saved, "--rank", "2", "--epochs", "1"],
+            [*world(good), "--out", saved, "--kind", "svd", "--rank", "2", "--epochs", "1"],
             {**loading, **light, "--matrices": (*NAME, ","), "--layers": LAYERS, "--rank": (*COUNT, "999"), "--turn": NAME, "--scaling": NAME, "--columns": NAME, "--angle": (*REAL, "0", "-1", "4"), "--aim": NAME, "--link": NAME, "--space": NAME, "--ruler": LAYERS, "--epochs": COUNT, "--learning-rate": (*REAL, "0", "-1"), "--seed": WHOLE, "--out": file},
             saved,
         ),

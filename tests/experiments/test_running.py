@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 
+from steerscope.cli import main
 from steerscope.errors import RunError
 from steerscope.experiments import (
     bundled_experiments,
@@ -22,6 +24,7 @@ from steerscope.experiments.running import FILE
 from steerscope.runs.results import Run
 from steerscope.verification import verify
 from tests.helpers import row
+from tests.studies.test_findings import FLIPPED, held_out_rows, sweep_rows
 
 SMALL = """\
 name: small
@@ -99,6 +102,23 @@ def test_what_is_written_of_an_experiment_is_read_back_with_the_same_runs(
     read = open_experiment(tmp_path / name)
     assert read == wanted
     assert find_job(read.job).steps(read) == find_job(wanted.job).steps(wanted)
+
+
+def test_a_study_ends_with_its_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("steerscope.experiments.running.print_experiment", lambda *_given: [])
+    monkeypatch.setattr("steerscope.experiments.running.check_inputs", lambda *_given, **_more: [])
+    text = SMALL.replace("job: sweep", "job: study").replace("[kl_by_depth]", "[dose_response]")
+    (tmp_path / "small.yaml").write_text(text.replace("{select: 6, layer_nulls: 1}", "{select: 6}"))
+    wanted = load_experiment(tmp_path / "small.yaml")
+    [step] = find_job("study").steps(wanted)
+    settings = step.settings | {"effect": asdict(FLIPPED)}
+    monkeypatch.setattr(type(step), "settings", settings)
+    run = Run.start(tmp_path / "out" / "runs" / folder_of(step), settings, provenance={})
+    run.append(sweep_rows() + held_out_rows(effect=0.0))
+    run.seal()
+    (tmp_path / "out" / FILE).write_text(wanted.model_dump_json())
+    main(["run", str(tmp_path / "small.yaml"), "--out", str(tmp_path / "out")])
+    assert f"{run.path.name}: No: microworld was not steered" in capsys.readouterr().out
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):

@@ -81,6 +81,46 @@ def test_asking_that_does_worse_or_is_not_told_apart_is_not_in_the_sentence(tmp_
     assert "asking" not in sentence
 
 
+def with_likelihoods(rows, nats):
+    """The rows, and how unlikely the texts of each method are under the plain model."""
+    likelihoods = [
+        replace(r, metric="nll_plain", unit="nats", value=nats[r.method] + 0.1 * (-1) ** r.prompt)
+        for r in rows
+        if r.metric == "flipped" and r.split == "test" and r.method in nats
+    ]
+    return rows + likelihoods
+
+
+@pytest.mark.parametrize(
+    ("effect", "asked", "answer_is", "asking"),
+    [
+        (0.7, 3.3, "Not shown: ", "does better: 95.0 %"),
+        (0.7, 2.0, "No: ", "does better: 95.0 %"),
+        (0.0, 3.3, "No: ", "does better: 95.0 %"),
+    ],
+    ids=["asking is as unlikely", "asking is likely", "steering does nothing"],
+)
+def test_a_concept_that_is_unlikely_by_itself_is_not_taken_for_damage(
+    tmp_path, effect, asked, answer_is, asking
+):
+    rows = [*sweep_rows(), *held_out_rows(effect=effect), *asked_rows(0.95)]
+    nats = {"plain": 2.0, "mean_diff": 3.3, INSTRUCTION: asked}
+    found = find(finished(tmp_path / "r", with_likelihoods(rows, nats)))
+    assert found.joint is not None
+    assert found.joint_likely_or_not is not None
+    assert found.joint.value == 0.0  # all that steering shows is unlikely
+    assert found.joint_likely_or_not.value == pytest.approx(effect, abs=0.01)
+    sentence = verdict(found)
+    assert sentence.startswith(answer_is)
+    told = (
+        "95.0 % of the texts are flipped and are undamaged otherwise, and 0.0 % of all are likely"
+    )
+    assert (told in sentence) == (answer_is == "Not shown: ")
+    [line] = [line for line in answer(found) if line.startswith("Asking")]
+    assert line.startswith(f"Asking {asking}")
+    assert ("whatever their likelihood" in line) == (asked > 3.0)
+
+
 def test_what_was_not_asked_is_unknown(tmp_path):
     found, line, sentence = of(tmp_path / "r")
     assert found.rivals == ()

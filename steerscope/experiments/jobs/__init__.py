@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from steerscope.errors import SteerscopeError, UnknownNameError
 from steerscope.experiments.experiment import Experiment
+from steerscope.experiments.jobs.adapters import ADAPTERS
 from steerscope.experiments.jobs.combinations import COMBINATIONS
 from steerscope.experiments.jobs.comparison import COMPARISON
 from steerscope.experiments.jobs.dilemmas import DILEMMAS
@@ -25,6 +26,7 @@ JOBS: dict[str, Job] = {
         OVERLAP,
         EDITS,
         DILEMMAS,
+        ADAPTERS,
         PREMISE,
     )
 }

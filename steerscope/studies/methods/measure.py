@@ -94,9 +94,45 @@ def compare_methods(
         BadValueError: the matched KL is out of reach for all null directions.
     """
     plan = plan or ComparisonPlan()
+    judge = judge or usual_judge(contrasts, prompts, plan)
+    bundles = find_bundles(model, contrasts.split(plan.seed).fit, other, plan, progress)
+    return compare_bundles(
+        model, bundles, (contrasts, prompts), plan, judge=judge, progress=progress, keep=keep
+    )
+
+
+def usual_judge(contrasts: ContrastSet, prompts: PromptSet, plan: ComparisonPlan) -> Judge:
+    """The oracle where it can read the continuations, else preference."""
+    asked = prompts.split(plan.seed)
+    return choose_judge(contrasts, (*asked.select.prompts, *asked.test.prompts))
+
+
+def compare_bundles(
+    model: LensModel,
+    bundles: Sequence[Bundle],
+    texts: tuple[ContrastSet, PromptSet],
+    plan: ComparisonPlan,
+    *,
+    judge: Judge,
+    progress: Track = silent,
+    keep: Keep = not_kept,
+) -> Comparison:
+    """`compare_methods` of what was found already, wherever it comes from.
+
+    Args:
+        model: the model.
+        bundles: of methods, and of null directions at every place.
+        texts: the contrast set and the prompts, whole.
+        plan: how.
+        judge: reads continuations, or tells a preference.
+        progress: shows the loops.
+        keep: keeps what was measured, part by part.
+
+    Raises:
+        BadValueError: the matched KL is out of reach for all null directions.
+    """
+    contrasts, prompts = texts
     pairs, asked = contrasts.split(plan.seed), prompts.split(plan.seed)
-    judge = judge or choose_judge(contrasts, (*asked.select.prompts, *asked.test.prompts))
-    bundles = find_bundles(model, pairs.fit, other, plan, progress)
     screen = screen_layers(
         model, bundles, pairs.select, asked.select, plan, progress=progress, keep=keep
     )
@@ -104,8 +140,8 @@ def compare_methods(
     if not plan.sites:
         chosen = pd.concat([chosen, at_common_layer(screen)], ignore_index=True)
     bench = Bench(model, judge, bundles, chosen.drop_duplicates(CONDITION), plan, progress, keep)
-    texts = asked.test.prompts[: plan.n_test]
-    measured = bench.read(texts) if judge.effect.is_share else bench.prefer(pairs.test)
+    held_out = asked.test.prompts[: plan.n_test]
+    measured = bench.read(held_out) if judge.effect.is_share else bench.prefer(pairs.test)
     responses = chosen[["place", "method", "seed", "layer", *CONDITION]].merge(
         measured, on=CONDITION
     )
@@ -116,7 +152,9 @@ def compare_methods(
         on=["place", "matching", "method"],
         validate="one_to_one",
     )
-    plain = keep("read-plain", lambda: bench.read_plain(texts)) if judge.effect.is_share else None
+    plain = (
+        keep("read-plain", lambda: bench.read_plain(held_out)) if judge.effect.is_share else None
+    )
     stated = standings(ranking, against)
     across = pd.DataFrame()
     if plan.sites:

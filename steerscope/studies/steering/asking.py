@@ -98,6 +98,8 @@ class Rival:
         method: which kind of asking, as rows call it.
         shows: what counts: texts that are flipped and undamaged, or the shift of the log-odds.
         ahead: the same minus that of steering, item by item.
+        likely_or_not: what counts whatever the likelihood of the texts without asking.
+        ahead_likely_or_not: the same minus that of steering.
         kl_written: KL on the tokens that were written, in nats; NaN where that was not measured.
         costs: against plain.
     """
@@ -105,6 +107,8 @@ class Rival:
     method: str
     shows: Estimate
     ahead: Estimate
+    likely_or_not: Estimate
+    ahead_likely_or_not: Estimate
     kl_written: float
     costs: tuple[Cost, ...]
 
@@ -112,6 +116,18 @@ class Rival:
     def words(self) -> str:
         """How is asked."""
         return METHODS[self.method]
+
+    def is_unlikely(self, smallest: float) -> bool:
+        """Whether it shows the concept and most of what shows it is unlikely without asking.
+
+        The likelihood of a text under the plain model then tells nothing of damage: to show the
+        concept, in another language say, is what that model would not do.
+
+        Args:
+            smallest: the share that must be shown at least.
+        """
+        shown = self.likely_or_not
+        return shown.low > smallest and self.shows.value < shown.value / 2
 
 
 def without_asking(summary: pd.DataFrame) -> pd.DataFrame:
@@ -146,14 +162,22 @@ def find_rivals(
 
 def _rival(table: pd.DataFrame, stated: Stated, cell: str, asked: str, method: str) -> Rival:
     shows = stated.joint(asked) or stated.effect(asked)
+    whatever = stated.joint(asked, likely=False) or shows
     assert shows is not None
+    assert whatever is not None
     share, metric = stated.kind.is_share, stated.kind.metric
-    gaps = stated.success.loc[asked] - stated.success.loc[cell]
+
+    def ahead(success: pd.DataFrame) -> Estimate:
+        gaps = success.loc[asked] - success.loc[cell]
+        return difference(gaps, stated.groups, stated.split, metric, share=share)
+
     rows = table[(table.split == stated.split) & (table.cell == asked)]
     return Rival(
         method,
         shows,
-        difference(gaps, stated.groups, stated.split, metric, share=share),
+        ahead(stated.success),
+        whatever,
+        ahead(stated.likely_or_not),
         float(rows[rows.metric == KL_WRITTEN].value.mean()),
         tuple(stated.costs.of(asked)),
     )

@@ -75,6 +75,8 @@ class Findings:
         gain: what the sentence is about, above plain on the test split: of a share, texts that are
             flipped and undamaged; None without a test split.
         joint: share of texts that are flipped and undamaged; None where texts are not read.
+        gain_likely_or_not: the gain whatever the likelihood of the texts without steering.
+        joint_likely_or_not: the share likewise.
         needed_items: distinct items that would tell the effect from the smallest of interest.
         nulls: rank of the stated effect among nulls that went through the same choice, by kind.
         over_other: stated effect minus that of another concept's direction; None without one.
@@ -124,6 +126,8 @@ class Findings:
     diversity: tuple[Diversity, ...] = ()
     kl_reverse: float = math.nan
     js_written: float = math.nan
+    gain_likely_or_not: Estimate | None = None
+    joint_likely_or_not: Estimate | None = None
     anti_steered: Estimate | None = None
 
 
@@ -230,6 +234,8 @@ def _with_rivals(f: Findings, stated: Stated, cell: str) -> Findings:
         f,
         rivals=() if f.stated is None else find_rivals(table, stated, select, cell),
         anti_steered=None if f.stated is None else stated.anti_steered(cell),
+        gain_likely_or_not=None if f.stated is None else stated.gain(cell, likely=False),
+        joint_likely_or_not=stated.joint(cell, likely=False),
         diversity=find_diversity(table, split, cell, groups),
         kl_reverse=_mean_of(table, split, cell, KL_REVERSE),
         js_written=_mean_of(table, split, cell, JS_WRITTEN),
@@ -249,7 +255,16 @@ def _with_card(f: Findings, card: Card | None) -> Findings:
         card=card,
         corrected_effect=None if f.stated is None else corrected_share(f.stated, *rates),
         gain=None if f.gain is None else corrected_difference(f.gain, *rates),
-        rivals=tuple(replace(r, ahead=corrected_difference(r.ahead, *rates)) for r in f.rivals),
+        gain_likely_or_not=f.gain_likely_or_not
+        and corrected_difference(f.gain_likely_or_not, *rates),
+        rivals=tuple(
+            replace(
+                r,
+                ahead=corrected_difference(r.ahead, *rates),
+                ahead_likely_or_not=corrected_difference(r.ahead_likely_or_not, *rates),
+            )
+            for r in f.rivals
+        ),
     )
 
 
@@ -260,9 +275,10 @@ def case_of(f: Findings, errors: Sequence[str] = ()) -> Case:
         f: what was found.
         errors: errors of the audit, which looks at more than the rows.
     """
+    smallest = smallest_effect(f.plan, f.effect)
     return Case(
         gain=f.gain,
-        smallest=smallest_effect(f.plan, f.effect),
+        smallest=smallest,
         items=items_in_words(f),
         needed=f.needed_items,
         nulls=f.nulls,
@@ -272,6 +288,21 @@ def case_of(f: Findings, errors: Sequence[str] = ()) -> Case:
         errors=tuple(errors),
         judged=f.effect.is_share,
         judge_fails="" if f.card is None or f.card.tells else f"{f.card.rates} ({f.card.lacks})",
+        likelihood_fails=_likelihood_fails(f, smallest),
+    )
+
+
+def _likelihood_fails(f: Findings, smallest: float) -> str:
+    """Why likelihood does not tell which texts are damaged, where that may decide; empty elsewhere."""
+    gain, asked = f.gain_likely_or_not, [r for r in f.rivals if r.is_unlikely(smallest)]
+    if not asked or gain is None or gain.high < smallest:
+        return ""
+    shown, within = (100 * share.value for share in (asked[0].likely_or_not, asked[0].shows))
+    done = f"show {f.effect.positive}" if f.effect.is_shown else "are flipped"
+    return (
+        f"likelihood under the plain model does not tell damage from {f.effect.positive}: asked for by "
+        f"{asked[0].words}, {shown:.1f} % of the texts {done} and are undamaged otherwise, and "
+        f"{within:.1f} % of all are likely enough too"
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from steerscope.errors import BadValueError
-from steerscope.judges.effects import Effect
+from steerscope.judges.effects import LIKELIHOODS, Effect, Limit
 from steerscope.statistics import Estimate, prompts_needed, rank_p
 from steerscope.studies.steering.responses import responses
 from steerscope.studies.steering.success import (
@@ -38,9 +38,17 @@ class Stated:
     @cached_property
     def success(self) -> pd.DataFrame:
         """What counts: of a share, texts that are flipped and undamaged, of all that were asked for."""
+        return self._success(self.costs.limits)
+
+    @cached_property
+    def likely_or_not(self) -> pd.DataFrame:
+        """The same, whatever the likelihood of the texts."""
+        return self._success([m for m in self.costs.limits if m.metric not in LIKELIHOODS])
+
+    def _success(self, limits: Sequence[Limit]) -> pd.DataFrame:
         if not self.kind.is_share:
             return self.values
-        found = successes(self.values, self.costs.values, self.costs.limits, PLAIN)
+        found = successes(self.values, self.costs.values, limits, PLAIN)
         asked = {
             cell: found.columns.isin(self.costs.asked.get(cell, list(found.columns)))
             for cell in found.index
@@ -60,27 +68,34 @@ class Stated:
             self.values.loc[cell], self.groups, self.split, self.kind.metric, share=share
         )
 
-    def joint(self, cell: str) -> Estimate | None:
-        """Share of the texts that are flipped and undamaged; None where texts are not read."""
-        if not self.kind.is_share or cell not in self.success.index:
+    def joint(self, cell: str, *, likely: bool = True) -> Estimate | None:
+        """Share of the texts that are flipped and undamaged; None where texts are not read.
+
+        Args:
+            cell: the condition.
+            likely: whether a text is damaged that is unlikely without steering.
+        """
+        success = self.success if likely else self.likely_or_not
+        if not self.kind.is_share or cell not in success.index:
             return None
-        values = self.success.loc[cell]
+        values = success.loc[cell]
         return estimate(values, self.groups, self.split, self.kind.metric, share=True)
 
-    def gain(self, cell: str) -> Estimate | None:
+    def gain(self, cell: str, *, likely: bool = True) -> Estimate | None:
         """What counts, above plain on the same items; None where it was not measured."""
-        gains = self.gains(cell)
+        gains = self.gains(cell, likely=likely)
         if gains is None:
             return None
         share = self.kind.is_share
         return difference(gains, self.groups, self.split, self.kind.metric, share=share)
 
-    def gains(self, cell: str) -> pd.Series | None:
+    def gains(self, cell: str, *, likely: bool = True) -> pd.Series | None:
         """`gain` item by item."""
-        if cell not in self.success.index or PLAIN not in self.success.index:
+        success = self.success if likely else self.likely_or_not
+        if cell not in success.index or PLAIN not in success.index:
             return None
-        mine = self.success.loc[cell]
-        return (mine - self.success.loc[PLAIN] if self.kind.is_share else mine).dropna()
+        mine = success.loc[cell]
+        return (mine - success.loc[PLAIN] if self.kind.is_share else mine).dropna()
 
     def anti_steered(self, cell: str) -> Estimate | None:
         """Share of the items that moved the wrong way; None where the condition was not measured.

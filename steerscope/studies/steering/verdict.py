@@ -104,6 +104,8 @@ class Case:
         errors: errors that the audit found.
         judged: whether the effect was read in the model's own text.
         judge_fails: the card of a judge that does not tell texts apart; empty for one that does.
+        likelihood_fails: why the likelihood of texts does not tell which are damaged, where without it
+            the gain may be of interest; empty where it does, or where that decides nothing.
     """
 
     gain: Estimate | None
@@ -117,6 +119,7 @@ class Case:
     errors: tuple[str, ...] = ()
     judged: bool = True
     judge_fails: str = ""
+    likelihood_fails: str = ""
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def decide(case: Case) -> Verdict:
     """The rule.
 
     1. **No**: the interval of the gain lies below the smallest effect of interest, by a judge that
-       tells texts apart.
+       tells texts apart, and not because the concept itself is taken for damage.
     2. **Not shown**: any of these is not so: the interval lies above the smallest effect of interest;
        the method is ahead of at least 19 null directions of each kind, p <= 0.05; the choice has a
        corrected p <= 0.05; the gain is above that of label-shuffled directions; the audit finds no
@@ -144,8 +147,8 @@ def decide(case: Case) -> Verdict:
     3. **Yes, at a price**: a cost has an interval that is not within its limit.
     4. **Yes**.
     """
-    gain = case.gain
-    if gain is not None and gain.high < case.smallest and not case.judge_fails:
+    fails = case.judge_fails or case.likelihood_fails
+    if _is_below(case) and not fails:
         return Verdict("No")
     missing = _missing(case)
     if missing:
@@ -154,11 +157,17 @@ def decide(case: Case) -> Verdict:
     return Verdict("Yes, at a price", tuple(paid)) if paid else Verdict("Yes")
 
 
+def _is_below(case: Case) -> bool:
+    """Whether the interval of the gain lies below the smallest effect of interest."""
+    return case.gain is not None and case.gain.high < case.smallest
+
+
 def _missing(case: Case) -> list[str]:
     """What a Yes lacks, in words."""
     found = [f"the judge cannot tell: {case.judge_fails}"] if case.judge_fails else []
     if case.gain is None or not case.gain.low > case.smallest:
-        found.append(_too_little(case))
+        found += [case.likelihood_fails] if case.likelihood_fails else []
+        found += [] if found and _is_below(case) else [_too_little(case)]
     found += _nulls_missing(case.nulls)
     if not case.p_corrected <= LEVEL:
         found.append(

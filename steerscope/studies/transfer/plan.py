@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from steerscope.errors import BadValueError
 
@@ -23,6 +25,7 @@ class TransferPlan:
         n_new: tokens of a continuation.
         temperature: at which they are sampled.
         seed: of splits and sampling.
+        about: what else decides the numbers, as the run states it; empty where techniques are given.
 
     Raises:
         BadValueError: a coefficient without its negative, or a number outside its range.
@@ -36,6 +39,7 @@ class TransferPlan:
     n_new: int = 40
     temperature: float = 0.7
     seed: int = 0
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         given = set(self.coefficients)

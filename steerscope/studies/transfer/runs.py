@@ -126,13 +126,19 @@ def start_transfer(  # noqa: PLR0913 - each is a thing of its own
         "techniques": [
             {"name": t.name, "where": t.where, "parameters": t.n_parameters} for t in techniques
         ],
-        **asdict(plan),
+        **_settings(plan),
         **_judged_by(judging),
     }
     run = Run.start(path, configuration, provenance=provenance_of(model))
     if judging is not None:
         judging.keep(run)
     return run
+
+
+def _settings(plan: TransferPlan) -> dict[str, Any]:
+    """What a run says of its plan."""
+    settings = asdict(plan)
+    return settings | settings.pop("about")
 
 
 def _judged_by(judging: Judging | None) -> dict[str, Any]:

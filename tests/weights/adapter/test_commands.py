@@ -15,6 +15,8 @@ def test_an_adapter_is_trained_evaluated_and_merged(run_cli, tiny_folder, words,
     asked = [
         "--contrasts",
         words,
+        "--kind",
+        "svd",
         "--rank",
         4,
         "--epochs",
@@ -96,7 +98,7 @@ def test_lora_of_matrices_that_share_a_module_is_trained_saved_and_merged(
         "both",
     )
     assert code == 2
-    assert "it is of svd adapters and this is lora" in said
+    assert "turn is no setting of a lora adapter" in said
 
 
 def evaluated_by_a_judge(run_cli, command, out):

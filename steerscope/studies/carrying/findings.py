@@ -1,0 +1,174 @@
+"""Linear maps between the activations of two models, how much of a held-out text they tell, and chance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float64
+
+from steerscope.errors import BadValueError
+from steerscope.statistics import CONFIDENCE
+
+RIDGE, PROCRUSTES = "ridge", "procrustes"
+MAPS = (RIDGE, PROCRUSTES)
+_FOLDS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class LinearMap:
+    """y ≈ ȳ + (x - x̄) W, from one model's activations to another's.
+
+    Attributes:
+        kind: `ridge` or `procrustes`.
+        weight: W.
+        source_mean: x̄.
+        target_mean: ȳ.
+        ridge: λ of a ridge map, in mean variances of x; 0 for the other.
+    """
+
+    kind: str
+    weight: Float64[np.ndarray, "source target"]
+    source_mean: Float64[np.ndarray, " source"]
+    target_mean: Float64[np.ndarray, " target"]
+    ridge: float = 0.0
+
+    def __call__(self, x: Float64[np.ndarray, "text source"]) -> Float64[np.ndarray, "text target"]:
+        """What the map says of texts."""
+        return self.target_mean + (x - self.source_mean) @ self.weight
+
+    def carried(self, vector: Float64[np.ndarray, " source"]) -> Float64[np.ndarray, " target"]:
+        """A difference of activations, which has no mean to add."""
+        return vector @ self.weight
+
+
+def ridge_map(
+    x: Float64[np.ndarray, "text source"], y: Float64[np.ndarray, "text target"], ridge: float
+) -> LinearMap:
+    """W = (XᵀX + λ' I)⁻¹ Xᵀ Y of centred X and Y, λ' = λ n times the mean variance of X.
+
+    Source: Hoerl & Kennard 1970.
+    """
+    means = x.mean(axis=0), y.mean(axis=0)
+    centred, other = x - means[0], y - means[1]
+    gram = centred.T @ centred
+    damped = gram + ridge * np.trace(gram) / len(gram) * np.eye(len(gram))
+    return LinearMap(RIDGE, np.linalg.solve(damped, centred.T @ other), *means, ridge)
+
+
+def procrustes_map(
+    x: Float64[np.ndarray, "text source"], y: Float64[np.ndarray, "text target"]
+) -> LinearMap:
+    """W = s U Vᵀ with XᵀY = U Σ Vᵀ: a rotation into the other space and one scale, s = tr Σ / ||X||².
+
+    Where the widths differ U Vᵀ keeps the lengths of the smaller space.
+
+    Source: Schönemann 1966.
+    """
+    means = x.mean(axis=0), y.mean(axis=0)
+    centred, other = x - means[0], y - means[1]
+    u, singular, v = np.linalg.svd(centred.T @ other, full_matrices=False)
+    scale = singular.sum() / (centred**2).sum()
+    return LinearMap(PROCRUSTES, scale * (u @ v), *means)
+
+
+def held_out_r2(
+    found: LinearMap, x: Float64[np.ndarray, "text source"], y: Float64[np.ndarray, "text target"]
+) -> Float64[np.ndarray, "2 text"]:
+    """Squares that the map leaves over of each text, and squares about the mean of the fitted texts.
+
+    R² = 1 - Σ left / Σ spread.
+    """
+    return np.stack([((y - found(x)) ** 2).sum(axis=1), ((y - found.target_mean) ** 2).sum(axis=1)])
+
+
+def chosen_ridge(
+    x: Float64[np.ndarray, "text source"],
+    y: Float64[np.ndarray, "text target"],
+    ridges: Sequence[float],
+    *,
+    seed: int = 0,
+) -> float:
+    """The λ with the largest R² on folds of the fitted texts that were left out.
+
+    Raises:
+        BadValueError: fewer texts than folds.
+    """
+    if len(x) < 2 * _FOLDS:
+        raise BadValueError(f"{len(x)} texts fit no map; give at least {2 * _FOLDS}.")
+    order = np.random.default_rng(seed).permutation(len(x))
+    sums = {ridge: np.zeros(2) for ridge in ridges}
+    for fold in range(_FOLDS):
+        out = order[fold::_FOLDS]
+        kept = np.setdiff1d(order, out)
+        for ridge in ridges:
+            found = ridge_map(x[kept], y[kept], ridge)
+            sums[ridge] += held_out_r2(found, x[out], y[out]).sum(axis=1)
+    return max(ridges, key=lambda ridge: 1 - sums[ridge][0] / sums[ridge][1])
+
+
+def fit_maps(
+    fit: tuple[Float64[np.ndarray, "text source"], Float64[np.ndarray, "text target"]],
+    ridges: Sequence[float],
+    *,
+    seed: int = 0,
+) -> dict[str, LinearMap]:
+    """A ridge and a Procrustes map.
+
+    Raises:
+        BadValueError: too few texts.
+    """
+    x, y = fit
+    return {
+        RIDGE: ridge_map(x, y, chosen_ridge(x, y, ridges, seed=seed)),
+        PROCRUSTES: procrustes_map(x, y),
+    }
+
+
+def permuted(
+    fit: tuple[Float64[np.ndarray, "text source"], Float64[np.ndarray, "text target"]],
+    found: LinearMap,
+    *,
+    seed: int,
+) -> LinearMap:
+    """The same kind of map with the texts of the two models paired at random."""
+    x, y = fit
+    mixed = y[np.random.default_rng([seed, 1]).permutation(len(y))]
+    return ridge_map(x, mixed, found.ridge) if found.kind == RIDGE else procrustes_map(x, mixed)
+
+
+def map_table(
+    maps: dict[str, LinearMap],
+    fit: tuple[Float64[np.ndarray, "text source"], Float64[np.ndarray, "text target"]],
+    held_out: tuple[Float64[np.ndarray, "other source"], Float64[np.ndarray, "other target"]],
+    *,
+    n_permuted: int,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Held-out R² of each map with its interval, and what maps of texts paired at random reach.
+
+    Returns:
+        One row per map: map, ridge, r2, low, high (95 % bootstrap over held-out texts), null_high (the
+        largest of the permuted maps), p (rank among them), n_fit, n.
+    """
+    rows = []
+    for name, found in maps.items():
+        squares = held_out_r2(found, *held_out)
+        n = squares.shape[1]
+        draws = np.random.default_rng(seed).integers(n, size=(1000, n))
+        sums = squares[:, draws].sum(axis=2)
+        low, high = np.quantile(1 - sums[0] / sums[1], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        value = _r2(squares)
+        nulls = np.array(
+            [_r2(held_out_r2(permuted(fit, found, seed=i), *held_out)) for i in range(n_permuted)]
+        )
+        p = float((1 + (nulls >= value).sum()) / (1 + n_permuted))
+        rows.append((name, found.ridge, value, low, high, nulls.max(), p, len(fit[0]), n))
+    columns = ["map", "ridge", "r2", "low", "high", "null_high", "p", "n_fit", "n"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _r2(squares: Float64[np.ndarray, "2 text"]) -> float:
+    return float(1 - squares[0].sum() / squares[1].sum())

@@ -1,0 +1,54 @@
+"""What a carrying of a vector from one model to another is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from steerscope.errors import BadValueError
+
+RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarryPlan:
+    """How a vector is carried and judged.
+
+    Attributes:
+        source_layer: block of the model that it is found on; None for the one whose pairs agree most.
+        layer: block of the model that it is carried to; None likewise.
+        read: which token of a text is mapped onto which.
+        ridges: λ of the ridge map, in mean variances of the source; chosen on held-out texts of the fit.
+        n_permuted: maps of texts paired at random.
+        kl: nats at which the vectors are compared.
+        n_null_seeds: null directions of each kind.
+        n_pairs: pairs that match the sign and the layer, at most.
+        n_kl_prompts: prompts on which the KL is matched, at most.
+        n_test: held-out items, at most.
+        n_new: tokens of a continuation.
+        temperature: of sampling.
+        seed: of splits, permutations, sampling and resamples.
+
+    Raises:
+        BadValueError: a count below 1, or a λ or KL that is not above 0.
+    """
+
+    source_layer: int | None = None
+    layer: int | None = None
+    read: str = "mean"
+    ridges: tuple[float, ...] = RIDGES
+    n_permuted: int = 20
+    kl: float = 0.2
+    n_null_seeds: int = 4
+    n_pairs: int = 16
+    n_kl_prompts: int = 12
+    n_test: int = 80
+    n_new: int = 24
+    temperature: float = 0.7
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("n_permuted", "n_null_seeds", "n_pairs", "n_kl_prompts", "n_test", "n_new"):
+            if getattr(self, name) < 1:
+                raise BadValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if not self.kl > 0 or not all(ridge > 0 for ridge in self.ridges) or not self.ridges:
+            raise BadValueError("the KL and every ridge must be above 0.")

@@ -1,0 +1,127 @@
+"""Maps between models: known maps are found, chance is chance, and a carried vector is judged."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from steerscope.errors import BadValueError
+from steerscope.studies.carrying.findings import (
+    chosen_ridge,
+    fit_maps,
+    held_out_r2,
+    map_table,
+    permuted,
+    procrustes_map,
+    ridge_map,
+)
+from steerscope.studies.carrying.measure import CARRIED, MIXED, OWN, carry_vector
+from steerscope.studies.carrying.plan import CarryPlan
+from steerscope.studies.carrying.wording import carried_in_words
+from tests.studies.test_comparison import OTHER, PAIRS, PROMPTS
+
+N = 60
+
+
+def planted(noise=0.0, seed=0):
+    """Activations of two models, the second a rotation of the first into a wider space."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(N, 5)) * np.array([3.0, 2.0, 1.0, 1.0, 0.5]) + 4.0
+    rotation = np.linalg.qr(rng.normal(size=(9, 5)))[0].T
+    y = 2.0 * x @ rotation + 1.0 + noise * rng.normal(size=(N, 9))
+    return x, y, rotation
+
+
+def halves(x, y):
+    return (x[: N // 2], y[: N // 2]), (x[N // 2 :], y[N // 2 :])
+
+
+def test_a_rotation_and_a_scale_are_found_again():
+    x, y, rotation = planted()
+    found = procrustes_map(x, y)
+    np.testing.assert_allclose(found.weight, 2.0 * rotation, atol=1e-8)
+    np.testing.assert_allclose(found(x), y, atol=1e-8)
+    np.testing.assert_allclose(ridge_map(x, y, 1e-10).weight, 2.0 * rotation, atol=1e-5)
+    moved = np.array([1.0, 0, 0, 0, 0])
+    np.testing.assert_allclose(found.carried(moved), found(x[:1] + moved)[0] - found(x[:1])[0])
+
+
+def test_the_ridge_map_by_hand():
+    x, y = np.array([[1.0], [-1.0]]), np.array([[2.0], [-2.0]])
+    assert ridge_map(x, y, 0.5).weight[0, 0] == pytest.approx(4 / (2 + 0.5 * 2))
+
+
+def test_held_out_r2_is_one_for_a_true_map_and_nothing_for_permuted_texts():
+    x, y, _ = planted(noise=0.1)
+    fit, held_out = halves(x, y)
+    table = map_table(fit_maps(fit, (0.01, 1.0)), fit, held_out, n_permuted=19).set_index("map")
+    for name in ("ridge", "procrustes"):
+        assert table.r2[name] > 0.95
+        assert table.low[name] <= table.r2[name] <= table.high[name]
+        assert table.null_high[name] < 0.5
+        assert table.p[name] == pytest.approx(1 / 20)
+    unrelated = (fit[0], np.random.default_rng(1).normal(size=fit[1].shape))
+    other = (held_out[0], np.random.default_rng(2).normal(size=held_out[1].shape))
+    nothing = map_table(fit_maps(unrelated, (0.01, 1.0)), unrelated, other, n_permuted=19)
+    assert (nothing.p > 0.05).all()
+    left, spread = held_out_r2(procrustes_map(*fit), *held_out)
+    assert 1 - left.sum() / spread.sum() == pytest.approx(table.r2["procrustes"])
+
+
+def test_the_ridge_is_chosen_on_texts_that_were_left_out():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(20, 15))
+    y = x[:, :1] + 3 * rng.normal(size=(20, 1))
+    assert chosen_ridge(x, y, (1e-6, 10.0)) == 10.0  # a map that believes every number is worse
+    with pytest.raises(BadValueError, match="at least 8"):
+        chosen_ridge(x[:5], y[:5], (1.0,))
+
+
+def test_a_permuted_map_is_seeded_and_pairs_other_texts():
+    x, y, rotation = planted()
+    found = procrustes_map(x, y)
+    one, same, other = (permuted((x, y), found, seed=s) for s in (0, 0, 1))
+    np.testing.assert_array_equal(one.weight, same.weight)
+    assert np.abs(one.weight - other.weight).max() > 0.01
+    assert np.abs(one.weight - 2 * rotation).max() > 0.5
+
+
+def test_a_vector_is_carried_to_a_model_of_another_kind_and_judged(load):
+    plan = CarryPlan(
+        source_layer=1, layer=1, n_permuted=4, kl=0.02, n_null_seeds=2, n_pairs=4,
+        n_kl_prompts=2, n_test=5, n_new=4, ridges=(0.1,),
+    )  # fmt: skip
+    found = carry_vector(load("gpt2"), load("llama"), PAIRS, PROMPTS, texts=OTHER, plan=plan)
+    names = {OWN, CARRIED.format("ridge"), CARRIED.format("procrustes"), MIXED}
+    assert set(found.directions) == names
+    assert set(found.comparison.ranking[~found.comparison.ranking.null].method) == names
+    cosines = found.cosines.set_index("vector").cosine_to_own
+    assert cosines[OWN] == pytest.approx(1.0)
+    reached = found.comparison.screen.kl_nats.dropna()
+    np.testing.assert_allclose(reached, 0.02, rtol=0.02)
+    ranking, effect = found.comparison.ranking, found.comparison.effect
+    said = carried_in_words(found.maps, found.cosines, ranking, effect)
+    assert len(said) == 2 + len(names)
+    assert "maps of texts paired at random reach" in said[0]
+
+
+def test_a_vector_carried_to_its_own_model_is_itself(load):
+    plan = CarryPlan(
+        source_layer=1, layer=1, n_permuted=2, kl=0.02, n_null_seeds=1, n_pairs=4,
+        n_kl_prompts=2, n_test=4, n_new=4, ridges=(1e-6,),
+    )  # fmt: skip
+    found = carry_vector(load("llama"), load("llama"), PAIRS, PROMPTS, plan=plan)
+    cosines = found.cosines.set_index("vector").cosine_to_own
+    for name in ("ridge", "procrustes"):  # the vector lies among the texts that taught the map
+        assert cosines[CARRIED.format(name)] > 0.99
+    assert cosines[MIXED] < 0.9
+
+
+def test_the_command_says_how_well_it_went(run_cli, tiny_folder, words):
+    few = ["--n-test", 3, "--n-pairs", 3, "--n-new", 2, "--kl", 0.02, "--layer", 1]
+    code, said, errors = run_cli(
+        "carry", tiny_folder("gpt2"), "--model", tiny_folder("llama"), "--contrasts", words, *few
+    )
+    assert code == 0, errors
+    assert "held-out R²" in said
+    assert "carried by ridge" in said

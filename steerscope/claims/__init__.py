@@ -1,6 +1,7 @@
 """Claims: what was published, the test that decides it, and what the runs say."""
 
-from steerscope.claims.claim import Claim, Test, claims_folder, load_claims
+from steerscope.claims.by_model import by_model
+from steerscope.claims.claim import Claim, Test, bundled_claims, claims_folder, load_claims
 from steerscope.claims.ledger import (
     VERDICTS,
     Judged,
@@ -20,6 +21,8 @@ __all__ = [
     "Measured",
     "Test",
     "board",
+    "bundled_claims",
+    "by_model",
     "check_claims",
     "claims_folder",
     "decide",

@@ -31,7 +31,7 @@ class Test(_Part):
         direction: where the measured number must lie if the claim holds: `above` or `below` the
             threshold, or `within` it of zero.
         threshold: in the unit of the measure.
-        by: `interval`, the 95 % interval against the threshold, or `p`, of the number being the
+        by: `interval`, the 95 % interval against the threshold with a p that bears it out, or `p`, of the number being the
             threshold (or of its lying no nearer to zero, for `within`), and the side it lies on.
         level: that p must be below.
     """
@@ -98,13 +98,22 @@ def claims_folder() -> Path:
     return data_folder() / "claims"
 
 
+def bundled_claims() -> dict[str, Path]:
+    """The bundled files of claims by name: those of the bundled world, then of other models."""
+    files = sorted(claims_folder().glob("*.yaml"), key=lambda f: (f.name != FILE, f.name))
+    return {f.stem: f for f in files}
+
+
 def load_claims(path: str | Path | None = None) -> tuple[Claim, ...]:
-    """The claims of a file, by default the bundled one.
+    """The claims of a file, or of a bundled one by its name; by default those of the bundled world.
+
+    Args:
+        path: a YAML file of claims; None for the bundled one.
 
     Raises:
         ExperimentError: no such file, or one that is not as it must be; the message has the line.
     """
-    path = claims_folder() / FILE if path is None else Path(path)
+    path = bundled_claims().get(str(path), Path(path)) if path else claims_folder() / FILE
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

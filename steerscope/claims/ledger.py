@@ -80,12 +80,19 @@ def check_claims(
         runs: folder with a folder for each experiment; where one is missing, the evidence that
             travels with the package is read.
         make: makes the runs of an experiment that nobody has run yet; None leaves the claim open.
+
+    Raises:
+        RunError: a run that a claim is judged by is damaged.
     """
     return [_judge(claim, Path(runs), make) for claim in claims]
 
 
 def decide(test: Test, found: Measured) -> str:
-    """Supported, refuted or inconclusive: the number against the threshold that was stated."""
+    """Supported, refuted or inconclusive: the number against the threshold that was stated.
+
+    By the interval, what the p value beside it does not bear out is inconclusive too: in few items
+    the two may part.
+    """
     if not all(map(math.isfinite, (found.value, found.low, found.high))):
         return INCONCLUSIVE
     edge = test.threshold
@@ -100,7 +107,16 @@ def decide(test: Test, found: Measured) -> str:
         "below": (found.high < edge, found.low > edge),
         "within": (-edge < found.low and found.high < edge, found.low > edge or found.high < -edge),
     }[test.direction]
-    return SUPPORTED if holds else REFUTED if fails else INCONCLUSIVE
+    borne_out = test.direction == "within" and fails or not _p_of(test, found) >= test.level
+    return (
+        INCONCLUSIVE
+        if not borne_out
+        else SUPPORTED
+        if holds
+        else REFUTED
+        if fails
+        else INCONCLUSIVE
+    )
 
 
 def _p_of(test: Test, found: Measured) -> float:

@@ -12,7 +12,9 @@ from steerscope.cli.shared import Json, finish, say_aside, table
 from steerscope.errors import BadValueError
 
 if TYPE_CHECKING:
-    from steerscope.claims import Judged
+    from pandas import DataFrame
+
+    from steerscope.claims import Claim, Judged
     from steerscope.experiments import Experiment
 
 claims = typer.Typer(
@@ -24,22 +26,25 @@ claims = typer.Typer(
 
 _RUNS = Path("data/runs/experiments")
 _BOARD = "a board of claims"
-File = Annotated[Path | None, typer.Option("--file", help="claims file; default the bundled one")]
+Files = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--file", help="claims file or bundled name; again for several; default all bundled"
+    ),
+]
 Runs = Annotated[
     Path | None, typer.Option(help=f"folder with the runs of each experiment; default {_RUNS}")
 ]
 
 
 @claims.command("list")
-def list_claims(file: File = None, as_json: Json = False) -> None:
+def list_claims(file: Files = None, as_json: Json = False) -> None:
     """Every claim with its source and its test.
 
     Examples:
         steerscope claims list
     """
-    from steerscope.claims import load_claims
-
-    found = load_claims(file)
+    found = _claims_of(file)
     lines = []
     for claim in found:
         test = claim.test if claim.test is not None else f"waits for {claim.waits_for}"
@@ -50,7 +55,7 @@ def list_claims(file: File = None, as_json: Json = False) -> None:
 
 @claims.command()
 def check(
-    file: File = None,
+    file: Files = None,
     runs: Runs = None,
     run: Annotated[bool, typer.Option("--run", help="make the runs that are missing")] = False,
     out: Annotated[
@@ -64,15 +69,15 @@ def check(
         steerscope claims check
         steerscope claims check --file my-claims.yaml --run
     """
-    from steerscope.claims import board, check_claims, load_claims
+    from steerscope.claims import board, by_model, check_claims
     from steerscope.runs.outputs import check_folder, marked
 
     if not run:
         _check_there(runs)
     runs = runs or _RUNS
     if out is not None:
-        check_folder(out, own=marked(_BOARD), inputs=[file, runs])
-    judged = check_claims(load_claims(file), runs, make=_make if run else None)
+        check_folder(out, own=marked(_BOARD), inputs=[*(Path(f) for f in file or ()), runs])
+    judged = check_claims(_claims_of(file), runs, make=_make if run else None)
     found = board(judged)
     written = [] if out is None else _write(judged, out)
     rows = [
@@ -86,13 +91,19 @@ def check(
         f"each of the {len(judged)} is decided by itself; p (Holm) allows for their number, and a "
         "verdict is about what was measured and nothing else"
     )
+    models = by_model(found)
     lines = [
         *table("claims:", columns, rows),
+        *_side_by_side(models),
         *why,
         f"{tally}; {alone}",
         *(f"written: {p}" for p in written),
     ]
-    result = {"claims": found.to_dict("records"), "written": [str(p) for p in written]}
+    result = {
+        "claims": found.to_dict("records"),
+        "by_model": models.to_dict("records"),
+        "written": [str(p) for p in written],
+    }
     finish(as_json, result, lines)
 
 
@@ -116,6 +127,23 @@ def store(
     wanted = load_experiment(experiment)
     store_evidence(wanted, (runs or _RUNS) / wanted.name, out)
     finish(False, {}, [f"stored: {out}"])
+
+
+def _claims_of(files: list[str] | None) -> list[Claim]:
+    """The claims of some files, one after the other."""
+    from steerscope.claims import bundled_claims, load_claims
+
+    return [claim for file in files or bundled_claims() for claim in load_claims(file)]
+
+
+def _side_by_side(models: DataFrame) -> list[str]:
+    """Claims that were asked of several models, a column each."""
+    from steerscope.claims.by_model import NOT_RUN
+
+    cells = models.drop(columns=["claim", "words"])
+    asked = models[(cells != NOT_RUN).sum(axis=1) > 1].drop(columns="words")
+    rows = [tuple(row) for row in asked.itertuples(index=False)]
+    return table("by model:", tuple(asked.columns), rows) if rows else []
 
 
 def _check_there(runs: Path | None) -> None:
@@ -154,7 +182,7 @@ def _p(value: float) -> str:
 
 
 def _write(judged: list[Judged], out: Path) -> list[Path]:
-    from steerscope.claims import board
+    from steerscope.claims import board, by_model
     from steerscope.figures import claims_board
     from steerscope.figures.files import Plate, write_plate
     from steerscope.runs.outputs import write_mark
@@ -164,7 +192,9 @@ def _write(judged: list[Judged], out: Path) -> list[Path]:
     found = board(judged)
     plate = Plate("claims_board", claims_board(found), "")
     with whole_folder(out) as unfinished:
-        write_whole(unfinished / "claims.csv", as_csv(found))
-        written = [unfinished / "claims.csv", *write_plate(plate, unfinished)]
+        tables = {"claims.csv": found, "claims_by_model.csv": by_model(found)}
+        for name, rows in tables.items():
+            write_whole(unfinished / name, as_csv(rows))
+        written = [*(unfinished / name for name in tables), *write_plate(plate, unfinished)]
         write_mark(unfinished, _BOARD)
     return [out / path.name for path in written]

@@ -38,7 +38,7 @@ def claims_board(board: pd.DataFrame) -> go.Figure:
     counted = rows.unit == COUNTS
     panels = [(_SHARES, rows[~counted]), ("features (number)", rows[counted])]
     panels = [(title, part) for title, part in panels if len(part)]
-    figure = new_figure("What was claimed, and what the bundled model shows", "", "")
+    figure = new_figure("What was claimed, and what the models show that were measured", "", "")
     whole = 190 + _ROW * len(rows) + _GAP * (len(panels) - 1)
     inside = whole - _TOP - _BOTTOM
     figure.set_subplots(

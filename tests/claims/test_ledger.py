@@ -14,6 +14,8 @@ from steerscope.claims import (
     Measured,
     Test,
     board,
+    bundled_claims,
+    by_model,
     check_claims,
     decide,
     load_claims,
@@ -51,7 +53,7 @@ def test_of(direction, threshold, **changes):
 test_of.__test__ = False
 
 
-def number(low, high, p=0.5):
+def number(low, high, p=0.01):
     return Measured((low + high) / 2, low, high, p, 50, "share", "prompts")
 
 
@@ -72,6 +74,13 @@ def number(low, high, p=0.5):
 )
 def test_an_interval_decides(direction, threshold, low, high, verdict):
     assert decide(test_of(direction, threshold), number(low, high)) == verdict
+
+
+def test_an_interval_that_its_p_value_does_not_bear_out_decides_nothing():
+    assert decide(test_of("above", 0.0), number(0.1, 0.3, p=0.06)) == "inconclusive"
+    assert decide(test_of("above", 0.0), number(-0.3, -0.1, p=0.06)) == "inconclusive"
+    few = of_items(np.array([0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5]), "share")
+    assert decide(test_of("above", 0.0), few) == "supported"
 
 
 def test_a_p_value_decides_with_the_sign():
@@ -327,6 +336,28 @@ def test_the_board_corrects_for_the_number_of_claims_and_bounds_their_words():
     sd = math.sqrt(0.25 * 60 / 59)
     assert row.power == pytest.approx(power_of(0.1, sd, 60))
     assert row.detectable == pytest.approx(detectable_effect(60, sd))
+
+
+def test_claims_of_several_models_stand_side_by_side():
+    claim, other = load_claims()[:2]
+    judged = [
+        Judged(claim, "refuted", number(0.1, 0.3), "here", ("microworld",), ("mood",)),
+        Judged(claim, "supported", number(-0.3, -0.1), "there", ("gpt2",), ("sentiment",)),
+        Judged(other, "refuted", number(0.1, 0.3), "here", ("microworld",), ("mood",)),
+        Judged(other, "open", None, "nobody ran it"),
+    ]
+    found = by_model(board(judged)).set_index("claim")
+    assert list(found.columns) == ["words", "microworld", "gpt2"]
+    assert found.loc[claim.name, "gpt2"] == "supported -0.20 [-0.30, -0.10]"
+    assert list(found.loc[other.name][1:]) == ["refuted +0.20 [+0.10, +0.30]", "not run"]
+
+
+def test_every_bundled_file_of_claims_is_had_by_its_name():
+    first, *_ = names = list(bundled_claims())
+    assert load_claims(first) == load_claims()
+    assert {c.name for name in names[1:] for c in load_claims(name)} <= {
+        c.name for c in load_claims()
+    }
 
 
 def test_only_claims_whose_tests_came_first_say_so():

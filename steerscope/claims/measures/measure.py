@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from steerscope.errors import BadValueError, UnknownNameError
-from steerscope.statistics import bootstrap_mean, detectable_difference, sign_flip, sign_flip_p
+from steerscope.statistics import clustered_mean, detectable_difference, sign_flip, sign_flip_p
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ def check_measure(name: str, settings: Mapping[str, Any]) -> Measure:
 
 
 def of_items(items: Float[np.ndarray, " item"], unit: str) -> Measured:
-    """Mean over prompts with its bootstrap interval and sign-flip p."""
-    found = bootstrap_mean(items)
+    """Mean over prompts with its interval by Student's t and its sign-flip p."""
+    found = clustered_mean(items)
     return Measured(
         found.value,
         found.low,

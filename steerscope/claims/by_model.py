@@ -1,0 +1,33 @@
+"""The same claims of several models side by side: supported here, refuted there."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import pandas as pd
+
+NOT_RUN = "not run"
+
+
+def by_model(board: pd.DataFrame) -> pd.DataFrame:
+    """One row a claim, one column a model: the verdict with the number that decided it.
+
+    A claim that nothing has measured of a model is `not run` there, which is no verdict.
+
+    Args:
+        board: as `claims.board` returns it, of one or several files of claims.
+    """
+    models = [m for m in dict.fromkeys(board.model) if m]
+    rows = []
+    for name, claims in board.groupby("claim", sort=False):
+        told = {row["model"]: _verdict(row) for row in claims.to_dict("records")}
+        cells = {model: told.get(model, NOT_RUN) for model in models}
+        rows.append({"claim": name, "words": claims.words.iloc[0], **cells})
+    return pd.DataFrame(rows, columns=["claim", "words", *models])
+
+
+def _verdict(row: Mapping[Hashable, Any]) -> str:
+    """The verdict, the number and its interval."""
+    value, low, high = (f"{row[name]:+.2f}" for name in ("value", "low", "high"))
+    return f"{row['verdict']} {value} [{low}, {high}]"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +22,9 @@ from steerscope.cli.shared import (
     table,
 )
 from steerscope.texts.bundled import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @grouped
@@ -62,27 +66,26 @@ def drift(
     from steerscope.steering.interventions import Cell
     from steerscope.steering.scopes import Scope
     from steerscope.steering.strengths import parse_strength
-    from steerscope.studies.lenses.findings import lenses_in_words
     from steerscope.studies.lenses.measure import measure_drift
+    from steerscope.studies.lenses.plan import LensPlan
     from steerscope.studies.lenses.vocabularies import read_lenses
     from steerscope.texts.contrasts import load_prompts
 
     amount, where = Dose(dose, check_unit(unit)), Scope.parse(scope)
+    plan = LensPlan(n_prompts=n_prompts, **asdict(writing))
     asked = read_lenses(lenses)
     check_vector(vector)
     loaded = loading.load(model)
     moved = along(read_several(vector, site, loaded), amount, "add", where, parse_strength("1.0"))
     texts = [p.text for p in in_chat(loaded, load_prompts(prompts or "mood"), talk.asked()).prompts]
-    found = measure_drift(
-        loaded,
-        asked,
-        texts[:n_prompts],
-        Cell((moved,)),
-        n_new=writing.n_new,
-        sampler=writing.sampler(),
-        seed=writing.seed,
-        progress=bar,
-    )
+    found = measure_drift(loaded, asked, texts, Cell((moved,)), plan=plan, progress=bar)
+    _report(found, out, as_json=as_json)
+
+
+def _report(found: pd.DataFrame, out: Path | None, *, as_json: bool) -> None:
+    """Print what each lens shows, and draw it where there is a folder."""
+    from steerscope.studies.lenses.wording import lenses_in_words
+
     written = [] if out is None else _drawn(found, out)
     rows = [
         (
@@ -98,7 +101,7 @@ def drift(
     finish(as_json, result, [*lines, *(f"written: {p}" for p in written)])
 
 
-def _drawn(found: object, out: Path) -> list[str]:
+def _drawn(found: pd.DataFrame, out: Path) -> list[str]:
     """Write the dot plot with its numbers."""
     from steerscope import figures
     from steerscope.figures.files import Plate, write_plate

@@ -17,10 +17,11 @@ from steerscope.studies.lenses.findings import (
     RARE,
     STILL,
     drift_of_lenses,
-    lenses_in_words,
 )
 from steerscope.studies.lenses.measure import measure_drift
+from steerscope.studies.lenses.plan import LensPlan
 from steerscope.studies.lenses.vocabularies import Lens, read_lenses
+from steerscope.studies.lenses.wording import lenses_in_words
 from tests.helpers import random_direction
 
 
@@ -89,12 +90,14 @@ def test_nothing_done_drifts_nowhere_and_the_texts_are_those_of_the_model(load):
     model = load("llama")
     lenses = [Lens("low", {f"w{i}": 1.0 for i in range(5, 40)}), Lens("none", {"hello": 1.0})]
     prompts = [f"w{i} w{i + 1}" for i in range(10, 30)]
-    found = measure_drift(model, lenses, prompts, Cell(), n_new=8).set_index("lens")
+    found = measure_drift(model, lenses, prompts, Cell(), plan=LensPlan(n_new=8)).set_index("lens")
     assert found.change["low"] == 0.0  # the steered text has the numbers of the first plain one
     assert found.says["low"] == STILL
     assert found.says["none"] == RARE
+    with pytest.raises(BadValueError, match="temperature above 0"):
+        LensPlan(temperature=0.0)
     with pytest.raises(BadValueError, match="of its own name"):
-        measure_drift(model, [lenses[0]] * 2, prompts, Cell(), n_new=2)
+        measure_drift(model, [lenses[0]] * 2, prompts, Cell())
 
 
 @pytest.mark.parametrize(

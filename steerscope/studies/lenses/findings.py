@@ -93,20 +93,3 @@ def _largest_null(changes: Sequence[np.ndarray], seed: int) -> float:
         means = np.abs(flipped.mean(axis=1))
         found.append(np.divide(means, errors, out=np.zeros(_DRAWS), where=errors > 0))
     return float(np.quantile(np.max(found, axis=0), _LEVEL))
-
-
-def lenses_in_words(table: pd.DataFrame) -> list[str]:
-    """What drifted, in sentences."""
-    drifting = table[table.says == DRIFT]
-    lines = [
-        f"{row.lens} drifts by {row.change:+.2f} [{row.low:+.2f}, {row.high:+.2f}] weighted words in 100 "
-        f"(threshold {row.threshold:.2f}, n = {row.n} prompts)."
-        for row in drifting.itertuples()
-    ]
-    rest = table[table.says == STILL].lens
-    if len(rest):
-        lines.append(f"Not told from plain text: {', '.join(rest)}.")
-    unseen = table[table.says == RARE].lens
-    if len(unseen):
-        lines.append(f"Nothing is known of {', '.join(unseen)}: no word of it was written.")
-    return lines

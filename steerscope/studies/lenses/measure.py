@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 
 from steerscope.engine.generation import generate
-from steerscope.engine.sampling import Sampler, sampler_at
+from steerscope.engine.sampling import sampler_at
 from steerscope.errors import BadValueError
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.steering.interventions import Cell
 from steerscope.studies.lenses.findings import drift_of_lenses
+from steerscope.studies.lenses.plan import LensPlan
 from steerscope.studies.lenses.vocabularies import Lens
 
 
@@ -22,9 +24,7 @@ def measure_drift(
     prompts: Sequence[str],
     cell: Cell,
     *,
-    n_new: int = 48,
-    sampler: Sampler | None = None,
-    seed: int = 0,
+    plan: LensPlan | None = None,
     progress: Track = silent,
 ) -> pd.DataFrame:
     """How far each lens moves under a condition, with thresholds from a second plain sample.
@@ -37,9 +37,7 @@ def measure_drift(
         prompts: continued twice plain and once steered, the steered text with the random numbers of the
             first plain one.
         cell: the condition.
-        n_new: tokens of a text.
-        sampler: default sampling at 0.7; it must sample, or the two plain texts are one.
-        seed: of the sampling, where no sampler is given, and of resamples.
+        plan: how many texts, and how they are written.
         progress: shows the loop.
 
     Returns:
@@ -51,11 +49,10 @@ def measure_drift(
     names = [lens.name for lens in lenses]
     if len(set(names)) < len(names) or not names:
         raise BadValueError("give lenses, each of its own name.")
-    sampler = sampler or sampler_at(0.7, seed)
-    [twice] = generate(
-        model, list(prompts), Cell(), n_new=n_new, sampler=sampler, samples=2, progress=progress
-    )
-    [moved] = generate(model, list(prompts), cell, n_new=n_new, sampler=sampler, progress=progress)
+    plan = plan or LensPlan()
+    asked, sampler = list(prompts)[: plan.n_prompts], sampler_at(plan.temperature, plan.seed)
+    write = partial(generate, model, asked, n_new=plan.n_new, sampler=sampler, progress=progress)
+    [twice], [moved] = write(cells=Cell(), samples=2), write(cells=cell)
     plain, again = ([text.text for text in twice[i::2]] for i in (0, 1))
     steered = [text.text for text in moved]
     weighed = [lens.rarer([*plain, *again]) for lens in lenses]
@@ -63,4 +60,4 @@ def measure_drift(
         lens.name: [[lens.score(text) for text in texts] for texts in (plain, again, steered)]
         for lens in weighed
     }
-    return drift_of_lenses(scores, seed=seed)
+    return drift_of_lenses(scores, seed=plan.seed)

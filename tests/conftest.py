@@ -10,8 +10,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the commands: threads that wait do not spin
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 
 import pandas  # noqa: F401
@@ -43,7 +44,8 @@ SHAPED = [
 install_import_hook(SHAPED, "tests.checked")
 
 from steerscope.cli import main  # noqa: E402
-from steerscope.errors import BackboneWarning  # noqa: E402
+from steerscope.errors import BackboneWarning, BadValueError, ModelLoadError  # noqa: E402
+from steerscope.models.generations import HAS_HOOKED, without_hooked  # noqa: E402
 from steerscope.models.lens_model import LensModel  # noqa: E402
 from steerscope.models.loading import load_model  # noqa: E402
 from tests.helpers import FAMILIES, tiny_model  # noqa: E402
@@ -56,6 +58,24 @@ torch.set_num_threads(
     int(os.environ.get("OMP_NUM_THREADS", "2"))
 )  # more than there are cores crawl
 SHARED = Path(__file__).parents[2] / "shared"
+
+
+# In an environment with TransformerLens 4 or later, which sae-lens does not take.
+HAS_SAE_LENS = find_spec("sae_lens") is not None
+collect_ignore_glob = [] if HAS_SAE_LENS else ["sae/*"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Generator[None, object, object]:
+    """Skip a test that asks for what the installed TransformerLens cannot have."""
+    try:
+        return (yield)
+    except (ModelLoadError, BadValueError) as error:
+        told = [] if HAS_HOOKED else [without_hooked()]
+        told += [] if HAS_SAE_LENS else ["sae-lens, which is not here"]
+        if any(words in str(error) for words in told):
+            pytest.skip(str(error))
+        raise
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -121,10 +141,13 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
 
 @pytest.fixture(scope="session")
 def load(tiny_folder: Callable[[str], Path]) -> Callable[..., LensModel]:
-    """A tiny random model on a backbone, loaded once."""
+    """A tiny random model on a backbone, by default the first there is, loaded once."""
     loaded: dict[tuple[str, str], LensModel] = {}
 
-    def get(family: str = "llama", backbone: str = "hooked") -> LensModel:
+    def get(family: str = "llama", backbone: str = "") -> LensModel:
+        backbone = backbone or ("hooked" if HAS_HOOKED else "bridge")
+        if backbone == "hooked" and not HAS_HOOKED:
+            pytest.skip(without_hooked())
         if (family, backbone) not in loaded:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", BackboneWarning)

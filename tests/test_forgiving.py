@@ -20,7 +20,7 @@ SITE = ss.Site("resid_post", 1)
 
 @pytest.fixture(scope="module")
 def model(load):
-    return load("gpt2", "hooked")
+    return load("gpt2")
 
 
 @pytest.fixture(scope="module")

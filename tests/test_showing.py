@@ -19,7 +19,7 @@ PAIRS = [("w3 w4 w5", "w3 w4 w6"), ("w7 w8 w5", "w7 w8 w6"), ("w9 <b>", "w9 w6")
 
 @pytest.fixture(scope="module")
 def model(load):
-    return load("gpt2", "hooked")
+    return load("gpt2")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def direction(found):
 
 def test_what_a_name_prints_is_a_line_in_words(model, found, direction):
     for thing, says in [
-        (model, ["3 layers", "hooked backbone", "float32 on cpu"]),
+        (model, ["3 layers", f"{model.backbone} backbone", "float32 on cpu"]),
         (ss.load_contrasts("mood"), ["'mood'", "480 pairs of mood", "|"]),
         (load_prompts("mood"), ["'mood'", "prompts"]),
         (found, ["resid_post.1", "3 pairs"]),

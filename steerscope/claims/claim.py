@@ -107,6 +107,9 @@ def bundled_claims() -> dict[str, Path]:
 def load_claims(path: str | Path | None = None) -> tuple[Claim, ...]:
     """The claims of a file, or of a bundled one by its name; by default those of the bundled world.
 
+    Args:
+        path: a YAML file of claims; None for the bundled one.
+
     Raises:
         ExperimentError: no such file, or one that is not as it must be; the message has the line.
     """

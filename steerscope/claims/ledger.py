@@ -80,6 +80,9 @@ def check_claims(
         runs: folder with a folder for each experiment; where one is missing, the evidence that
             travels with the package is read.
         make: makes the runs of an experiment that nobody has run yet; None leaves the claim open.
+
+    Raises:
+        RunError: a run that a claim is judged by is damaged.
     """
     return [_judge(claim, Path(runs), make) for claim in claims]
 

@@ -24,6 +24,7 @@ from steerscope.cli.compare import compare
 from steerscope.cli.convert import convert
 from steerscope.cli.dilemmas import dilemmas
 from steerscope.cli.doctor import doctor
+from steerscope.cli.drift import drift
 from steerscope.cli.endings import STOPPED, Ending, check_arguments
 from steerscope.cli.helping import Group, furnished
 from steerscope.cli.init import init
@@ -85,6 +86,7 @@ for command in (
     tools.steer,
     calibrate,
     tools.lens,
+    drift,
     tokenizers,
     jobs.figures,
     texts,

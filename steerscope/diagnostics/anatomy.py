@@ -18,6 +18,10 @@ def layer_anatomy(model: LensModel, pairs: ContrastSet) -> pd.DataFrame:
     distance of the class means at the last token, in relative units; stability the cosine between
     the mean differences of random halves of the pairs.
 
+    Args:
+        model: the model.
+        pairs: at least two.
+
     Returns:
         layer, n, and for each of the three the value with `_low` and `_high`.
 

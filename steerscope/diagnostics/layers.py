@@ -56,6 +56,9 @@ def layer_diagnostics(
         seed: of resamples and null directions.
         progress: shows the loops.
 
+    Returns:
+        diagnostic, layer, value, low and high (95 % bootstrap), unit, n, null.
+
     Raises:
         SteerscopeError: whatever one of the diagnostics refuses.
     """

@@ -109,6 +109,10 @@ def lens_table(model: LensModel, prompt: TextOrIds) -> pd.DataFrame:
     Returns:
         layer, position, token (read there), top_token, probability (of it), kl_nats:
         KL(final || layer), how far the layer is from what the model says in the end.
+
+    Raises:
+        BadValueError: the prompt is empty, or is none.
+        ModelLoadError: the model has no logit lens, as its examination found.
     """
     ids = model.tokens(prompt)
     logits = logit_lens(model, prompt).float()

@@ -52,6 +52,9 @@ def layer_zones(
         damage: column of the damage, larger is worse.
         unit: column of the dose.
 
+    Returns:
+        layer, zone, the columns at the dose (effect, low, high, kl_nats in nats, the damage), sure.
+
     Raises:
         BadValueError: a column is missing or not finite, or a layer was not measured up to the dose.
     """

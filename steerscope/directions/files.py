@@ -48,6 +48,9 @@ def save_directions(
 def load_directions(path: str | Path) -> list[Direction]:
     """Read back what `save_directions` wrote.
 
+    Args:
+        path: a `.safetensors` file that `save_directions` or `steerscope vectors` wrote.
+
     Raises:
         VectorFileError: no such file, not a safetensors file, not one of ours, or damaged.
         NotFiniteError: a direction holds a NaN or an infinity.

@@ -123,6 +123,9 @@ def is_our_gguf(path: str | Path) -> bool:
 def import_gguf(path: str | Path) -> list[Direction]:
     """Read back what `export_gguf` wrote, bit for bit.
 
+    Args:
+        path: of the file; directions lie at the outputs of blocks, one a layer.
+
     Raises:
         VectorFileError: not a GGUF control vector, of another tool, or damaged.
     """

@@ -224,6 +224,9 @@ def head_statistics(
         batch_size: prompts in one pass.
         progress: shows the loop.
 
+    Returns:
+        By name of the statistic, a value for every head, [layer, head].
+
     Raises:
         BadValueError: a prompt has no token that counts.
         UnsupportedSiteError: the model has no attention keys, or does not rotate them.

@@ -48,6 +48,9 @@ def kl_from_plain(
         batch_size: rows in one pass; default as many as are run fastest and the memory holds.
         progress: shows the loop.
 
+    Returns:
+        Nats for every condition and prompt, [cell, prompt].
+
     Raises:
         MemoryBudgetError: not one prompt fits into the memory.
     """
@@ -152,6 +155,14 @@ def log_likelihoods(
         after: number of leading tokens of each text to leave out, such as the prompt's length;
             default 1, the first token, which nothing predicts.
         batch_size: texts in one pass; default as many as are run fastest and the memory holds.
+
+    Returns:
+        Of each text one number a token, in nats: its length less what `after` leaves out.
+
+    Raises:
+        BadValueError: no text, or one that cannot be read.
+        PromptTooLongError: a text is longer than the context.
+        MemoryBudgetError: not one text fits into the memory.
     """
     asked, cells = as_prompts(texts), as_cells(Cell() if cell is None else cell)
     return log_likelihoods_under(model, asked, cells, after=after, batch_size=batch_size)[0]

@@ -19,6 +19,9 @@ from steerscope.texts.yaml_files import Place, read_yaml
 def load_experiment(name_or_path: str | Path) -> Experiment:
     """Read an experiment file, or a bundled one by its name, with or without `.yaml`.
 
+    Args:
+        name_or_path: a bundled name, or a YAML file such as `steerscope init` makes.
+
     Raises:
         ExperimentError: no such file, no YAML, an unknown or missing key, or a value that will not
             do; the message names the file and, where there is one, the line.

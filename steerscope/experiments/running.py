@@ -47,7 +47,8 @@ def run_experiment(
         say: is told which run begins.
 
     Raises:
-        SteerscopeError: any of the input errors, or the folder holds another experiment.
+        RunError: the folder holds another experiment.
+        SteerscopeError: any of the input errors.
     """
     out, machine = Path(out), machine or Machine()
     _check_workers(experiment, machine)

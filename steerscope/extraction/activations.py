@@ -65,6 +65,9 @@ class Gradients:
         moves: whether the loss judges one displacement of both texts (`together`), or positives
             moved by +v and negatives by -v (`apart`).
         read: the token at which the activation is displaced.
+
+    Raises:
+        NotFiniteError: a gradient is not finite.
     """
 
     positive: Float[Tensor, "pair d"]
@@ -104,7 +107,7 @@ class Gradients:
 class Contrast:
     """Activations of contrast pairs at one site; row i of both classes is pair i.
 
-    What some methods need beyond the activations is None until `evidence.gather` measures it.
+    What some methods need beyond the activations is None until `gather` measures it.
 
     Attributes:
         site: where they were read.
@@ -118,6 +121,10 @@ class Contrast:
         weight: a weight matrix that reads from the site or writes to it, its rows in the site's
             space.
         other: another concept at the same site.
+
+    Raises:
+        VectorMismatchError: `other` is at another site.
+        NotFiniteError: an activation is not finite.
     """
 
     site: Site
@@ -189,10 +196,15 @@ class Moments:
     """What is left of a contrast when its pairs are not kept: enough for the difference of means.
 
     Attributes:
+        site: where they were read.
+        provenance: as in `Contrast`.
         positive: mean activation of the positive class.
         negative: mean activation of the negative class.
         relative: as in `Contrast`.
         noise: as in `Contrast`.
+
+    Raises:
+        NotFiniteError: a mean is not finite.
     """
 
     site: Site

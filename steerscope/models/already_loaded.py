@@ -11,7 +11,7 @@ from torch import nn
 
 from steerscope.errors import BadValueError, ModelLoadError
 from steerscope.models.bridge import BridgeLensModel, measured_shape
-from steerscope.models.hooked import HookedLensModel
+from steerscope.models.generations import HAS_HOOKED, hooked_lens_model
 from steerscope.models.lens_model import LensModel, ModelShape
 from steerscope.models.shapes import shape_of
 from steerscope.models.vocabulary import ends_of
@@ -19,13 +19,19 @@ from steerscope.models.weight_hashes import weights_fingerprint
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from transformer_lens import HookedTransformer
     from transformer_lens.model_bridge import TransformerBridge
+
+    if HAS_HOOKED:
+        from transformer_lens import HookedTransformer
 
 
 def is_transformer(model: nn.Module) -> bool:
     """Whether a model is one of TransformerLens'."""
-    return isinstance(model, HookedTransformer | TransformerBridge)
+    return _is_hooked(model) or isinstance(model, TransformerBridge)
+
+
+def _is_hooked(model: nn.Module) -> bool:
+    return HAS_HOOKED and isinstance(model, HookedTransformer)
 
 
 def taken(model: nn.Module, tokenizer: Any, device: torch.device | None) -> LensModel:
@@ -40,13 +46,12 @@ def taken(model: nn.Module, tokenizer: Any, device: torch.device | None) -> Lens
     if tokenizer is None:
         raise BadValueError("the model comes without a tokenizer; give tokenizer= as well.")
     model = model.eval().requires_grad_(False)
-    if isinstance(model, HookedTransformer):
-        return _hooked(model, tokenizer)
-    assert isinstance(model, TransformerBridge)
-    return _bridge(model, tokenizer)
+    if isinstance(model, TransformerBridge):
+        return _bridge(model, tokenizer)
+    return _hooked(model, tokenizer)
 
 
-def _hooked(model: HookedTransformer, tokenizer: Any) -> LensModel:
+def _hooked(model: Any, tokenizer: Any) -> LensModel:
     """Folded or not, its weights are TransformerLens' and so is its fingerprint."""
     cfg = model.cfg
     if cfg.attention_dir != "causal":
@@ -62,7 +67,7 @@ def _hooked(model: HookedTransformer, tokenizer: Any) -> LensModel:
         n_context=cfg.n_ctx,
     )
     kind = f"HookedTransformer {cfg.original_architecture}"
-    return HookedLensModel(
+    return hooked_lens_model()(
         name=cfg.model_name or "HookedTransformer",
         transformer=model,
         tokenizer=tokenizer,

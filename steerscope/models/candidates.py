@@ -11,7 +11,7 @@ import torch
 from steerscope.errors import ModelLoadError, reason
 from steerscope.models.bridge import BridgeLensModel, bridged, measured_shape
 from steerscope.models.examination import NotCausalError, examine
-from steerscope.models.hooked import HookedLensModel, conversions
+from steerscope.models.generations import HAS_HOOKED, hooked_lens_model, without_hooked
 from steerscope.models.lens_model import LensModel, ModelShape
 from steerscope.models.shapes import shape_of
 from steerscope.models.truth import Truth, wider
@@ -43,21 +43,24 @@ class Candidates:
         more = ""
         if device is None:
             refused["HookedTransformer"] = "it is laid over several devices"
+        if not HAS_HOOKED:
+            refused["HookedTransformer"] = without_hooked()
         for kind, make in self._makers(device):
-            if backbone not in {"auto", kind.backbone}:
+            if backbone not in {"auto", kind}:
                 continue
             try:
                 model = _made(make)
             except ModelLoadError as error:
-                refused[_TRANSFORMER[kind.backbone]] = str(error).rstrip(".")
+                refused[_TRANSFORMER[kind]] = str(error).rstrip(".")
                 continue
             try:
                 model.offer = examine(model, truth) if truth is not None else model.offer
             except ModelLoadError as error:
-                refused[_TRANSFORMER[kind.backbone]] = str(error).rstrip(".")
+                refused[_TRANSFORMER[kind]] = str(error).rstrip(".")
                 more = more if isinstance(error, NotCausalError) else wider(self.original.dtype)
                 continue
-            return model, refused.get(_TRANSFORMER["hooked"], "")
+            # Where there is no HookedTransformer the bridge stands in for nothing.
+            return model, refused.get(_TRANSFORMER["hooked"], "") if HAS_HOOKED else ""
         if backbone == "hooked":
             raise ModelLoadError(
                 f"HookedTransformer cannot run {self.name}: {refused['HookedTransformer']}; use the "
@@ -68,21 +71,18 @@ class Candidates:
             f"{self.name} cannot be run faithfully: {why}. Use another checkpoint{more}."
         )
 
-    def _makers(
-        self, device: torch.device | None
-    ) -> Iterator[tuple[type[LensModel], Callable[[], LensModel]]]:
+    def _makers(self, device: torch.device | None) -> Iterator[tuple[str, Callable[[], LensModel]]]:
         shape = shape_of(self.original.config)
-        ways = conversions(self.original, self.tokenizer, device, self.official) if device else ()
-        for convert in ways:
+        for convert in self._conversions(device):
 
             def hooked(convert: Callable[[], Any] = convert) -> LensModel:
                 transformer = convert()
                 n_context = min(shape.n_context, transformer.cfg.n_ctx)
                 return self._model(
-                    HookedLensModel, transformer, replace(shape, n_context=n_context)
+                    hooked_lens_model(), transformer, replace(shape, n_context=n_context)
                 )
 
-            yield HookedLensModel, hooked
+            yield "hooked", hooked
 
         def bridge() -> LensModel:
             transformer = bridged(self.source, self.original, self.tokenizer, device)
@@ -90,7 +90,14 @@ class Candidates:
             model.shape = measured_shape(model)
             return model
 
-        yield BridgeLensModel, bridge
+        yield "bridge", bridge
+
+    def _conversions(self, device: torch.device | None) -> Iterator[Callable[[], Any]]:
+        """The ways to make a HookedTransformer of it, on one device alone."""
+        if HAS_HOOKED and device is not None:
+            from steerscope.models.hooked import conversions
+
+            yield from conversions(self.original, self.tokenizer, device, self.official)
 
     def _model(self, kind: type[LensModel], transformer: Any, shape: ModelShape) -> Any:
         return kind(

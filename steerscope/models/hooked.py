@@ -257,14 +257,6 @@ def _lay_out_for_products(block: Any) -> None:
                 weight.data = weight.data.T.contiguous().T
 
 
-def official_name(name: str) -> str | None:
-    """The hub name behind a name that TransformerLens knows, or None."""
-    try:
-        return tl_loading.get_official_model_name(name)
-    except ValueError:
-        return None
-
-
 def conversions(
     original: Any, tokenizer: Any, device: torch.device, known_as: str | None
 ) -> Iterator[Callable[[], HookedTransformer]]:

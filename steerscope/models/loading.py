@@ -30,7 +30,6 @@ from steerscope.errors import (
 from steerscope.models.already_loaded import is_transformer, taken
 from steerscope.models.bridge import BridgeLensModel
 from steerscope.models.candidates import Candidates
-from steerscope.models.hooked import HookedLensModel
 from steerscope.models.installs import no_installs
 from steerscope.models.lens_model import LensModel
 from steerscope.models.memory import parse_bytes, shown, weights_bytes
@@ -43,7 +42,7 @@ from steerscope.models.weight_hashes import weights_fingerprint
 Backbone = Literal["auto", "hooked", "bridge"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
-__all__ = ["BridgeLensModel", "HookedLensModel", "Original", "load_model", "load_original"]
+__all__ = ["BridgeLensModel", "Original", "load_model", "load_original"]
 
 
 def load_model(  # noqa: PLR0913 - each is a choice of its own

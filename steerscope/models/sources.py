@@ -18,7 +18,7 @@ from transformers.utils import cached_file
 from steerscope.errors import ModelLoadError, reason
 from steerscope.models.checkpoints import read_checkpoint
 from steerscope.models.fingerprints import remembered
-from steerscope.models.hooked import official_name
+from steerscope.models.generations import official_name
 from steerscope.models.lean_loading import give_back, lean_loading, let_go
 from steerscope.models.weight_hashes import (
     Numbers,

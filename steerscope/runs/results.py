@@ -314,7 +314,11 @@ class Run(Shown):
         return found.sort_values(_TEXT_KEY, kind="stable", ignore_index=True)
 
     def seal(self) -> None:
-        """Write the manifest of a finished run: hashes of all that its page is drawn from."""
+        """Write the manifest of a finished run: hashes of all that its page is drawn from.
+
+        Raises:
+            RunError: a part that was measured is lost; the message has the command that measures it again.
+        """
         with owned(self.path, ours=True):
             lost = lost_parts(self.path)
             if lost and (self.path / MANIFEST).is_file():

@@ -42,6 +42,9 @@ def written_texts(
         dose: signed, in natural units.
         prompt: its number within its split.
 
+    Returns:
+        One row a text, with the columns above.
+
     Raises:
         RunError: the run has no texts, or a part is damaged.
         UnknownNameError: no text is of what was named; the message lists what there is.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from sae_lens.training.sae_trainer import SAETrainer
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -14,7 +13,10 @@ from torch import Tensor
 from steerscope.errors import RunError
 from steerscope.runs.whole_files import whole_file
 
-Trainer: TypeAlias = SAETrainer[Any, Any]
+if TYPE_CHECKING:
+    from sae_lens.training.sae_trainer import SAETrainer
+
+Trainer: TypeAlias = "SAETrainer[Any, Any]"
 
 _WEIGHTS, _ADAM, _FIRED = "weights.", "adam.", "steps_since_fired"
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
-from sae_lens import SAE, JumpReLUSAE, StandardSAE, TopKSAE
 from torch import Tensor
 
 from steerscope.errors import AutoencoderFileError, BadValueError, UnknownNameError
 from steerscope.sae.dictionary import Normalisation, SparseAutoencoder, check_k
 from steerscope.sites import Site
 
-# sae-lens' name of the architecture that runs, and its class.
-RUNS: dict[str, type[SAE[Any]]] = {
-    "standard": StandardSAE,
-    "topk": TopKSAE,
-    "jumprelu": JumpReLUSAE,
-}
+if TYPE_CHECKING:
+    from sae_lens import SAE, TopKSAE
+
+RUNS = ("standard", "topk", "jumprelu")  # sae-lens' names of the architectures that run
 _NORMALISATIONS: dict[str, Normalisation] = {
     "none": "none",
     "layer_norm": "layer_norm",
@@ -28,6 +27,28 @@ _SMALLEST_NORM = 1e-8  # as sae-lens
 _FINGERPRINT = "model_fingerprint"
 
 
+def sae_lens(name: str = "", module: str = "sae_lens") -> Any:
+    """sae-lens, or a name of a module of it.
+
+    Raises:
+        BadValueError: it is not installed; the message says what to do.
+    """
+    try:
+        found: ModuleType = import_module(module)
+    except ModuleNotFoundError as error:
+        if str(error.name).split(".")[0] != "sae_lens":
+            raise
+        raise BadValueError(
+            'autoencoders are read, written and trained by sae-lens, which is not here: pip install "sae-lens>=6.54", '
+            "in an environment with TransformerLens 3, as it takes no later one."
+        ) from None
+    return getattr(found, name) if name else found
+
+
+def _is_topk(inner: SAE[Any]) -> TypeGuard[TopKSAE]:
+    return inner.cfg.architecture() == "topk"
+
+
 def from_sae_lens(inner: SAE[Any], name: str) -> SparseAutoencoder:
     """An autoencoder that runs in sae-lens, as ours.
 
@@ -35,7 +56,7 @@ def from_sae_lens(inner: SAE[Any], name: str) -> SparseAutoencoder:
         UnknownNameError: of an architecture that steerscope does not run.
         AutoencoderFileError: its place or its normalisation is not one of ours.
     """
-    if type(inner) not in RUNS.values():
+    if inner.cfg.architecture() not in RUNS:
         raise UnknownNameError("architecture of an autoencoder", inner.cfg.architecture(), RUNS)
     metadata = inner.cfg.metadata
     norms = inner.W_dec.detach().norm(dim=-1)
@@ -45,7 +66,6 @@ def from_sae_lens(inner: SAE[Any], name: str) -> SparseAutoencoder:
     norms = norms.masked_fill(silent, 0.0)
     bias = inner.b_dec.detach().clone()
     threshold = getattr(inner, "threshold", None)
-    is_topk = isinstance(inner, TopKSAE)
     trained_as = metadata.training_architecture
     return SparseAutoencoder(
         site=_site(metadata, name),
@@ -57,9 +77,9 @@ def from_sae_lens(inner: SAE[Any], name: str) -> SparseAutoencoder:
         decoder_bias=bias,
         centre=bias.clone() if inner.cfg.apply_b_dec_to_input else torch.zeros_like(bias),
         model_fingerprint=metadata[_FINGERPRINT],
-        k=inner.cfg.k if is_topk else None,
+        k=inner.cfg.k if _is_topk(inner) else None,
         threshold=None if threshold is None else threshold.detach() * norms,
-        ranking=_ranking(inner, norms) if is_topk else None,
+        ranking=_ranking(inner, norms) if _is_topk(inner) else None,
         normalisation=_normalisation(inner.cfg.normalize_activations, name),
         model_name=metadata.model_name,
     )
@@ -67,10 +87,10 @@ def from_sae_lens(inner: SAE[Any], name: str) -> SparseAutoencoder:
 
 def to_sae_lens(sae: SparseAutoencoder) -> SAE[Any]:
     """Ours as one that runs in sae-lens."""
-    kind = RUNS["jumprelu" if sae.threshold is not None else sae.architecture]
+    kind = "jumprelu" if sae.threshold is not None else sae.architecture
     theirs = {ours: name for name, ours in _NORMALISATIONS.items()}[sae.normalisation]
     config: dict[str, Any] = {
-        "architecture": next(name for name, c in RUNS.items() if c is kind),
+        "architecture": kind,
         "d_in": sae.d,
         "d_sae": sae.n_features,
         "dtype": "float32",
@@ -85,7 +105,7 @@ def to_sae_lens(sae: SparseAutoencoder) -> SAE[Any]:
             "training_architecture": sae.architecture,
         },
     }
-    if kind is TopKSAE:
+    if kind == "topk":
         config |= {"k": sae.k, "rescale_acts_by_decoder_norm": sae.ranking is None}
     inner = built(config)
     ranking = torch.ones(sae.n_features) if sae.ranking is None else sae.ranking
@@ -104,7 +124,8 @@ def to_sae_lens(sae: SparseAutoencoder) -> SAE[Any]:
 def built(config: dict[str, Any]) -> SAE[Any]:
     """An autoencoder of sae-lens to put weights into; its random start leaves no trace."""
     with torch.random.fork_rng():
-        return SAE.from_dict(config)
+        made: SAE[Any] = sae_lens("SAE").from_dict(config)
+    return made
 
 
 def check_config(config: dict[str, Any], name: str) -> None:

@@ -40,6 +40,12 @@ class SparseAutoencoder:
         ranking: `topk` compares pre-activations times this; None for 1.
         normalisation: of each activation by itself; a factor common to all is in the weights.
         model_name: what its maker calls the model, if known.
+
+    Raises:
+        AutoencoderFileError: a decoder row whose norm is not 1, or a threshold that is missing.
+        NotFiniteError: a weight is not finite.
+
+    Source: Bricken et al. 2023, Towards Monosemanticity; Cunningham et al. 2023 (arXiv:2309.08600).
     """
 
     site: Site

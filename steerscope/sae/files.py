@@ -7,8 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sae_lens import SAE
-from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
@@ -21,7 +19,7 @@ from steerscope.errors import (
 from steerscope.models.fingerprints import same_weights
 from steerscope.models.lens_model import LensModel
 from steerscope.runs.whole_files import whole_file
-from steerscope.sae.conversion import check_config, from_sae_lens, quiet, to_sae_lens
+from steerscope.sae.conversion import check_config, from_sae_lens, quiet, sae_lens, to_sae_lens
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sites import Site
 from steerscope.texts.bundled import bundled_autoencoders
@@ -58,6 +56,10 @@ def load_sae(
 
 def save_sae(sae: SparseAutoencoder, folder: str | Path) -> None:
     """Write an autoencoder as a folder that sae-lens loads, each file whole or not at all.
+
+    Args:
+        sae: to write, in float32.
+        folder: made if it is not there.
 
     Raises:
         AutoencoderFileError: the disk refused.
@@ -111,7 +113,7 @@ def _from_folder(folder: Path, name: str) -> SparseAutoencoder:
         _check_digest(config, content, folder)
         _check_shapes(config, folder)
         with quiet():
-            inner = SAE.load_from_disk(folder, device="cpu", dtype="float32")
+            inner = sae_lens("SAE").load_from_disk(folder, device="cpu", dtype="float32")
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise AutoencoderFileError(
             f"cannot read the autoencoder in {folder} ({reason(error)}); give a folder with "
@@ -152,7 +154,8 @@ def _check_shapes(config: dict[str, Any], folder: Path) -> None:
 
 def _from_registry(name: str) -> SparseAutoencoder:
     """By release and id of sae-lens' registry; downloads it unless it is in the cache."""
-    registry = get_pretrained_saes_directory()
+    directory = sae_lens(module="sae_lens.loading.pretrained_saes_directory")
+    registry = directory.get_pretrained_saes_directory()
     release = max((r for r in registry if name.startswith(r + "/")), key=len, default=None)
     if release is None:
         bundled = ", ".join(bundled_autoencoders()) or "none"
@@ -164,7 +167,7 @@ def _from_registry(name: str) -> SparseAutoencoder:
         raise UnknownNameError(f"autoencoder of {release}", sae_id, known_ids)
     try:
         with quiet():
-            inner = SAE.from_pretrained(release, sae_id, device="cpu")
+            inner = sae_lens("SAE").from_pretrained(release, sae_id, device="cpu")
     except Exception as error:  # the hub and its many readers fail in many ways
         raise AutoencoderFileError(
             f"cannot load {name} ({reason(error)}); check the network, or give a folder."

@@ -10,12 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import sae_lens
 import torch
 from jaxtyping import Float
-from sae_lens import TrainingSAE
-from sae_lens.config import SAETrainerConfig
-from sae_lens.training.sae_trainer import SAETrainer
 from torch import Tensor
 
 from steerscope.errors import RunError, reason
@@ -26,7 +22,7 @@ from steerscope.runs.outputs import check_folder, files_in
 from steerscope.runs.ownership import LOCK, owned
 from steerscope.runs.whole_files import UNFINISHED_SUFFIX, clear_unfinished, write_whole
 from steerscope.sae.checkpoints import Trainer, load_checkpoint, save_checkpoint
-from steerscope.sae.conversion import built, from_sae_lens
+from steerscope.sae.conversion import built, from_sae_lens, sae_lens
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sae.files import WEIGHTS, load_sae, save_sae
 from steerscope.sae.plan import SaePlan, training_config
@@ -148,8 +144,8 @@ def _new_trainer(plan: SaePlan, d: int, device: str) -> Trainer:
     """A trainer before its first step; all chance that it holds comes from the seed."""
     with torch.random.fork_rng():
         torch.manual_seed(plan.seed)
-        sae = TrainingSAE.from_dict(training_config(plan, d=d, device=device))
-    config = SAETrainerConfig(
+        sae = sae_lens("TrainingSAE").from_dict(training_config(plan, d=d, device=device))
+    config = sae_lens("SAETrainerConfig", "sae_lens.config")(
         total_training_samples=plan.n_steps * plan.batch_size,
         train_batch_size_samples=plan.batch_size,
         lr=plan.learning_rate,
@@ -159,7 +155,10 @@ def _new_trainer(plan: SaePlan, d: int, device: str) -> Trainer:
         device=device,
         dead_feature_window=plan.dead_after,
     )
-    return SAETrainer(config, sae, data_provider=iter(()))
+    made: Trainer = sae_lens("SAETrainer", "sae_lens.training.sae_trainer")(
+        config, sae, data_provider=iter(())
+    )
+    return made
 
 
 def _run(
@@ -196,7 +195,7 @@ def _finished(trainer: Trainer, about: dict[str, Any], name: str) -> SparseAutoe
 
 def _record(plan: SaePlan, origin: dict[str, Any]) -> dict[str, Any]:
     """What decides the result, as it is written beside it."""
-    versions = {"torch": torch.__version__, "sae_lens": sae_lens.__version__}
+    versions = {"torch": torch.__version__, "sae_lens": sae_lens("__version__")}
     return {"plan": asdict(plan), **origin, "versions": versions}
 
 

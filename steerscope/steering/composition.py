@@ -29,6 +29,9 @@ def vector_sum(parts: Sequence[Part]) -> Part:
 
     One natural unit of the sum is one natural unit of every part, each with the sign of its dose.
 
+    Args:
+        parts: each a direction with its dose, a length in any unit.
+
     Raises:
         BadValueError: no part, or a dose that is no length.
         VectorMismatchError: the parts are not at one site of one model.
@@ -59,6 +62,9 @@ def vector_sum(parts: Sequence[Part]) -> Part:
 def renormalised_sum(parts: Sequence[Part]) -> Part:
     """The sum of the parts at the mean of their absolute lengths, so that it costs what one does.
 
+    Args:
+        parts: each a direction with its dose, a length in any unit.
+
     Raises:
         BadValueError: no part, or a dose that is no length.
         VectorMismatchError: the parts are not at one site of one model.
@@ -77,6 +83,9 @@ def orthogonalised(directions: Sequence[Direction]) -> tuple[Direction, ...]:
 
     With r_i the length of what is left of unit i, the natural length becomes natural_i r_i: the
     class separation along the new unit, as far as the classes differ along the old one.
+
+    Args:
+        directions: at one site of one model; the first stays as it is.
 
     Raises:
         BadValueError: no direction.
@@ -113,6 +122,10 @@ def switched(steerings: Sequence[Steering], starts: Sequence[int]) -> tuple[Stee
     The first generated token is number 1; the last steering goes on to the end. The pass over token
     t decides token t + 1, and the prompt, which decides the first, stays plain; steer it by one more
     steering with the scope `prompt`.
+
+    Args:
+        steerings: in the order in which they act.
+        starts: the generated token, from 1, at which each begins; ascending.
 
     Raises:
         BadValueError: the starts do not ascend from 1 or more, there are not as many of them as

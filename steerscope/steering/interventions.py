@@ -69,13 +69,13 @@ class Steering:
         operator: a name in `operators.OPERATORS`.
         scope: at which absolute positions; also as text, such as `generated`.
         strength: share of the change that is made: a number from 0 to 1, a schedule or a gate.
-        allow_other_weights: whether the direction may come from a sibling of the model, such as
-            another fine-tune of it; a warning then says so.
+        allow_other_weights: whether it may come from a sibling of the model; a warning says so.
 
     Raises:
         UnknownNameError: no such operator.
         BadValueError: a dose where none belongs, none where one does or one of another kind; a
             strength outside 0..1 or a gate that the site does not suit.
+    Source: Turner et al. 2023 (arXiv:2308.10248); ablation: Arditi et al. 2024 (arXiv:2406.11717).
     """
 
     direction: Direction

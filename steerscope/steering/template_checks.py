@@ -22,6 +22,9 @@ def check_templates(directions: Iterable[Direction], template: str) -> None:
         directions: the directions.
         template: `PromptSet.template` of the prompts; empty for plain text.
 
+    Raises:
+        BadValueError: what is given are no directions.
+
     Warns:
         TemplateWarning: once for each template that differs.
     """

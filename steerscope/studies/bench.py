@@ -69,6 +69,11 @@ class Decoding:
     """How continuations are made: number of new tokens, sampler, and texts of each prompt.
 
     Where there are several, each prompt stands so many times in a row among the material.
+
+    Attributes:
+        n_new: tokens of a text at most.
+        sampler: how each is chosen.
+        samples: texts of each prompt.
     """
 
     n_new: int

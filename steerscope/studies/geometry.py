@@ -58,6 +58,9 @@ def cosine_matrix(
         vectors: class means or differences to one neutral mean, in activation units.
         centred: False leaves the shared mean in, for comparison.
 
+    Returns:
+        A cosine from -1 to 1 for every pair of rows, [row, row].
+
     Raises:
         DegenerateDirectionError: a vector is zero.
     """
@@ -183,6 +186,9 @@ def compare_geometries(
         groups: of each concept.
         nulls: names of the models that are controls.
         seed: of the permutations.
+
+    Returns:
+        One row per pair of models, with the columns above.
 
     Raises:
         BadValueError: fewer than two models, a matrix of another number of concepts, or what

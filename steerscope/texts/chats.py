@@ -22,6 +22,10 @@ FIXED_DATE = "2025-01-01"
 class Message:
     """One turn: who says it, and what. An empty system message asks a template for none.
 
+    Attributes:
+        role: `system`, `user` or `assistant`.
+        content: what is said.
+
     Raises:
         UnknownNameError: no such role.
         ContrastError: a user who says nothing, or half of a surrogate pair.
@@ -186,7 +190,11 @@ class Chat:
             check_text("system message", self.system)
 
     def options(self) -> dict[str, Any]:
-        """The arguments by name; a value that is JSON is read as such, any other is a text."""
+        """The arguments by name; a value that is JSON is read as such, any other is a text.
+
+        Raises:
+            BadValueError: an argument is not `NAME=VALUE`.
+        """
         found: dict[str, Any] = {}
         for argument in self.arguments:
             name, sign, value = argument.partition("=")

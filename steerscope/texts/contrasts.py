@@ -26,10 +26,9 @@ from steerscope.texts.groups import (
     joined,
     split_groups,
 )
-from steerscope.texts.lines import check_text, text_lines
+from steerscope.texts.lines import check_text
 from steerscope.texts.pairs import ContrastPair, pairs_in
-from steerscope.texts.records import SUFFIXES
-from steerscope.texts.rows import checked_rows
+from steerscope.texts.rows import prompt_rows
 from steerscope.texts.showing import counted_pairs, shortened, texts_as_html, where_they_part
 from steerscope.texts.styles import MESSAGES, Style, find_style, message_of
 
@@ -229,9 +228,11 @@ def load_contrasts(name_or_path: PairsLike) -> ContrastSet:
 
     Each line of a file is `{"positive": "...", "negative": "..."}`, with `"concept"` where that is not
     the file's name; a .csv, .tsv or .json file has these columns. Either text may be a conversation, a
-    list of `{"role": ..., "content": ...}`; with `"prompt"` beside them the two are answers of the
-    assistant to it. A style is `style:terse` or `style:WANTED INSTRUCTION | OTHER INSTRUCTION`. Pairs
-    at hand are read as `ContrastSet.from_pairs` reads them.
+    list of `{"role": ..., "content": ...}`; with `"prompt"` beside them both are answers to it.
+
+    Args:
+        name_or_path: a name or file; a style as `style:terse` or `style:WANTED INSTRUCTION | OTHER
+            INSTRUCTION`; or pairs at hand, in any form that `ContrastSet.from_pairs` reads.
 
     Raises:
         ContrastError: the file is missing or a line cannot be used; the message has its number.
@@ -281,22 +282,18 @@ def style_contrasts(style: Style, messages: Sequence[str] = MESSAGES) -> Contras
 
 
 def load_prompts(name_or_path: str | Path) -> PromptSet:
-    """Bundled prompts by name, or prompts from a JSON-lines or plain text file.
+    """Bundled prompts by name, or prompts from a file.
 
-    Each line of a `.jsonl` file is `{"prompt": "...", "facts": {...}}`, facts optional, the prompt a
-    text or a conversation as a list of messages; a .csv, .tsv or .json file has the column `prompt`;
-    each line of any other file is a prompt.
+    Args:
+        name_or_path: bundled; a `.jsonl` file of `{"prompt": "...", "facts": {...}}`, facts optional,
+            a prompt a text or a list of messages; a table (.csv, .tsv, .json) with the column
+            `prompt`; or any other file, of which each line is a prompt.
 
     Raises:
         ContrastError: the file is missing or a line cannot be used; the message has its number.
     """
     path = _find(name_or_path, bundled_prompts(), "prompt set")
-    if path.suffix in SUFFIXES:
-        checked = checked_rows(path, required={"prompt"}, optional={"facts"})
-        rows = [(number, {"text": row.pop("prompt"), **row}) for number, row in checked]
-    else:
-        rows = [(number, {"text": line}) for number, line in text_lines(path)]
-    prompts = tuple(_build(path, number, Prompt, row) for number, row in rows)
+    prompts = tuple(_build(path, number, Prompt, row) for number, row in prompt_rows(path))
     return PromptSet(path.name.removesuffix(PROMPTS_SUFFIX), prompts)
 
 

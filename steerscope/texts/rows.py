@@ -10,7 +10,7 @@ from steerscope.errors import ContrastError, SteerscopeError
 from steerscope.texts.chats import as_conversation
 from steerscope.texts.files import parse_json
 from steerscope.texts.lines import text_lines
-from steerscope.texts.records import numbered_records
+from steerscope.texts.records import SUFFIXES, numbered_records
 
 _TABLES = (".csv", ".tsv", ".json")
 
@@ -27,6 +27,18 @@ def checked_rows(
         (number, checked_row(row, where, required, optional))
         for number, where, row in rows_of(path)
     ]
+
+
+def prompt_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """The `text` of each prompt of a file with its number, and its facts where it has some.
+
+    Raises:
+        ContrastError: not such a file; the message has the line.
+    """
+    if path.suffix not in SUFFIXES:
+        return [(number, {"text": line}) for number, line in text_lines(path)]
+    found = checked_rows(path, required={"prompt"}, optional={"facts"})
+    return [(number, {"text": row.pop("prompt"), **row}) for number, row in found]
 
 
 def rows_of(path: Path) -> Iterator[tuple[int, str, Any]]:

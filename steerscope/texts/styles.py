@@ -103,6 +103,9 @@ def find_style(text: str) -> Style:
 
     More wordings follow after `||`: `WANTED | OTHERWISE || WANTED | OTHERWISE`.
 
+    Args:
+        text: a built-in name such as `terse`, or `WANTED INSTRUCTION | OTHER INSTRUCTION`.
+
     Raises:
         UnknownNameError: neither; the message lists the built-in styles.
         BadValueError: an instruction is empty, or they are the same.

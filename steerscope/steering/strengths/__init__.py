@@ -57,6 +57,10 @@ STRENGTHS: dict[str, type[Strength]] = {
 def parse_strength(text: str) -> Strength:
     """The strength written as `0.5`, `ramp:8`, `cosine:0.3:below` or `0.5*pulse:4:2`.
 
+    Args:
+        text: a share such as `0.5`, a schedule such as `ramp:8`, a gate such as `cosine:0.3`, or a
+            product of them with `*`.
+
     Raises:
         UnknownNameError: a word is neither a number nor a strength.
         BadValueError: numbers are missing, out of range or not numbers.

@@ -168,6 +168,9 @@ class EigengapGate(Strength):
         proportional: share min(gap / threshold, 1) instead of 0 or 1.
         group: query heads that share a key head, for sites `q` and `z`.
 
+    Raises:
+        BadValueError: both `below` and `proportional`, or a group of less than one head.
+
     Source: the gate that FF-GardenFn/kernel-ridge-steering describes and does not implement. Whether
     small or large gaps should open it is an open question, so neither a side nor a threshold is
     taken from there.
@@ -232,7 +235,11 @@ class EigengapGate(Strength):
 
     @classmethod
     def read(cls, numbers: list[str]) -> Strength:
-        """Refused: a text holds no spectra."""
+        """Refused: a text holds no spectra.
+
+        Raises:
+            BadValueError: always.
+        """
         raise BadValueError(
             f"cannot read strength {':'.join([cls.name, *numbers])!r}: a text holds no spectra; build "
             "EigengapGate(eigengap(model, prompts), threshold) in Python."

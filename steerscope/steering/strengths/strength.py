@@ -79,7 +79,11 @@ class Strength(ABC):
 
     @classmethod
     def read(cls, numbers: list[str]) -> Strength:
-        """The strength of this name with the numbers that follow it in a text."""
+        """The strength of this name with the numbers that follow it in a text.
+
+        Raises:
+            BadValueError: they are not what this strength is written with.
+        """
         kinds = {"int": read_whole, "float": read_real}
         wanted = [(f.name, kinds[str(f.type)]) for f in fields(cls)]  # type: ignore[arg-type]
         form = ":".join([cls.name, *(name.upper() for name, _ in wanted)])

@@ -282,6 +282,9 @@ def predictor_league(
         seed: of bootstraps and permutations.
         n_resamples: of each.
 
+    Returns:
+        One row a diagnostic, with the columns above.
+
     Raises:
         BadValueError: a column is missing.
     """

@@ -142,6 +142,10 @@ def predictor_table(
     Returns:
         Columns model, concept, layer, depth (0 to 1), norm (relative length), the columns of
         `measure_steerability`, and one column per diagnostic.
+
+    Raises:
+        ContrastError: a contrast set is too small to be split.
+        BadValueError: no concept, or a pair that a diagnostic cannot read.
     """
     parts = [
         _concept_rows(model, c, n_pairs, matching, seed, progress, _under(keep, number), chat)

@@ -136,7 +136,7 @@ class Plan:
 class StudyPlan(Plan):
     """Everything that decides the numbers of a study but the files themselves.
 
-    What it shares with a sweep is described in `plans.Plan`.
+    What it shares with a sweep is in `help(ss.StudyPlan.__base__)`.
 
     Attributes:
         doses: positive, in natural units; both signs are measured.
@@ -198,7 +198,7 @@ class StudyPlan(Plan):
 class SweepPlan(Plan):
     """A grid of layers and signed doses, measured on the select split.
 
-    What it shares with a study is described in `plans.Plan`.
+    What it shares with a study is in `help(ss.SweepPlan.__base__)`.
 
     Attributes:
         doses: signed, in `unit`; zero is the plain model, which is measured anyway.

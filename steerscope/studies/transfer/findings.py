@@ -49,9 +49,18 @@ def transfer_rows(run: Run) -> pd.DataFrame:
 def transfer_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One row per condition and metric: the mean, and the paired difference from the plain model.
 
+    Args:
+        rows: of a transfer, as `transfer` returns them: one a condition, metric and item.
+
     Columns: technique, coefficient, matched, metric, value, change, low, high (95 % bootstrap
     interval of the change), n. Items that a metric does not tell under either condition are left out
     of the change.
+
+    Returns:
+        technique, coefficient, matched, metric, value, change, low, high, n.
+
+    Raises:
+        BadValueError: what is given is no such table.
     """
     plain = rows[rows.technique == PLAIN].set_index(["metric", "item"]).value
     found = []

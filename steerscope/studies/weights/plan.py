@@ -26,6 +26,8 @@ class WeightSweepPlan:
     Attributes:
         model: bundled name, folder or hub name.
         contrasts: bundled name or file.
+        backbone: `auto`, `hooked` or `bridge`.
+        dtype: number format of the weights, as in `load_model`.
         prompts: bundled name or file; None for those of the same name as the contrast set, and
             where there are none, the openings of the held-out pairs.
         capability: contrast set whose positive text a capable model prefers; None where an oracle
@@ -41,6 +43,9 @@ class WeightSweepPlan:
         limits: what an edit must do and may cost to be chosen.
         max_pairs: pairs of the select split that screen the edits, for each target.
         shortlist: edits of each kind and target that also continue the prompts of the select split.
+        max_select: prompts of the select split at most.
+        max_test: prompts of the test split at most.
+        seed: of splits, controls and sampling.
         n_controls: seeds of each random control.
         n_texts: texts for perplexity.
         n_new: tokens of each continuation.

@@ -85,6 +85,7 @@ class SvdAdapter:
         fingerprint: of the model.
         model: its name.
         seed: of the training.
+        method: what a table calls it.
         record: what it was trained on; None for a file from before that was kept.
 
     Source: InnerPiSSA of wassname's journal, with a bound on the angle itself and without the

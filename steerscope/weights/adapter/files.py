@@ -139,6 +139,10 @@ def _numbers(adapter: LearnedAdapter) -> dict[str, Tensor]:
 def load_adapter(path: str | Path, model: LensModel) -> SvdAdapter | LearnedAdapter:
     """Read back what `save_adapter` wrote, for the model that it was trained on.
 
+    Args:
+        path: of the file.
+        model: of the weights that it was trained on, on either backbone.
+
     Raises:
         VectorFileError: no such file, or not an adapter of ours: a tensor is missing, is of another
             shape than its design and model say, or is one too many.

@@ -178,11 +178,17 @@ def answer(findings: Findings) -> list[str]:
     said += [f"Cost: {costs_in_words(f)}.", *([diversity_in_words(f)] if f.diversity else [])]
     said.append(
         f"How sure: chosen among {c.n_cells} conditions on other prompts than those it is stated on; "
-        f"the chance of one this good in a sweep without any effect is {p_in_words(c.p_corrected)}; "
+        f"the chance of one this good {_where_by_chance(f)} without any effect is "
+        f"{p_in_words(c.p_corrected)}; "
         f"intervals are 95 %, over {items_in_words(f)}."
     )
     said.append(layers_in_words(f))
     return said
+
+
+def _where_by_chance(f: Findings) -> str:
+    """Where the corrected p looks for an effect that is not there."""
+    return f"on those {items_in_words(f)}" if f.chosen.held_out else "in a sweep"
 
 
 def _over_controls(f: Findings, over_random: Estimate) -> str:

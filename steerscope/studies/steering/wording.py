@@ -113,7 +113,8 @@ def rule(findings: Findings) -> list[str]:
         "No: the interval lies below the smallest effect of interest, and not because most texts that show "
         "the concept when asked for it are over the limit of likelihood alone.",
         "Yes: it lies above; the effect is ahead of at least 19 null directions of each kind that went "
-        "through the same choice (rank p <= 0.05); the choice has a corrected p <= 0.05; the effect is "
+        "through the same choice (rank p <= 0.05); the choice has a corrected p <= 0.05 (after a "
+        "race: on the held-out items, which chose nothing); the effect is "
         "above that of label-shuffled directions; the audit finds no error; and every cost is within "
         "its limit with its whole interval.",
         "Yes, at a price: all of this but the costs, which are known and not surely within their limits.",

@@ -32,6 +32,7 @@ from steerscope.cli.lint import lint
 from steerscope.cli.loudness import send_notes_to
 from steerscope.cli.numbers import check_numbers
 from steerscope.cli.ratings import ratings
+from steerscope.cli.route import route
 from steerscope.cli.sae import sae_app
 from steerscope.cli.serve import serve
 from steerscope.cli.shared import say
@@ -81,6 +82,7 @@ for command in (
     jobs.sweep,
     compare,
     carry,
+    route,
     bench,
     dilemmas,
     tools.steer,

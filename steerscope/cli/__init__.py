@@ -16,6 +16,7 @@ import typer
 from steerscope.cli import experiments, jobs, sae_use, tools
 from steerscope.cli.adapter import adapter
 from steerscope.cli.bench import bench
+from steerscope.cli.budget import budget
 from steerscope.cli.calibrate import calibrate
 from steerscope.cli.carry import carry
 from steerscope.cli.chat import chat
@@ -87,6 +88,7 @@ for command in (
     dilemmas,
     tools.steer,
     calibrate,
+    budget,
     tools.lens,
     drift,
     tokenizers,

@@ -45,9 +45,9 @@ def budget_trial(
         progress: shows the loop.
 
     Returns:
-        One row per budget: budget, ended_cut and ended (shares of texts that end by themselves within it,
-        cut off and under the budget) with the difference `gain`, low, high, p (sign flips), p_holm; tokens
-        (mean length under the budget), nats_cut and nats (per token of the text and of its end if it has
+        One row per budget: budget, ended_cut and ended (shares of texts that end before it, cut off and under
+        the budget) with the difference `gain`, low, high, p (sign flips), p_holm; forced (share that the
+        budget itself ended, which is as good as cut off), tokens (mean length under the budget), nats_cut and nats (per token of the text and of its end if it has
         one, under the plain model) with the difference `cost`, cost_low, cost_high, over prompts with a
         token under both; n.
 
@@ -71,7 +71,10 @@ def budget_trial(
         most = min(budget + 1, longest)
         [guided] = generate(model, asked, Cell(), n_new=most, sampler=bound, progress=progress)
         cut = [_cut(text, budget) for text in unbound]
-        ended = [np.array([t.ended for t in texts], dtype=float) for texts in (cut, guided)]
+        ended = [
+            np.array([t.ended and len(t.tokens) < budget for t in texts], dtype=float)
+            for texts in (cut, guided)
+        ]
         nats = [_nats(model, asked, texts, ends[0]) for texts in (cut, guided)]
         gain = bootstrap_mean(ended[1] - ended[0], seed=seed)
         cost = bootstrap_mean(nats[1] - nats[0], seed=seed)
@@ -82,6 +85,7 @@ def budget_trial(
                 "ended": ended[1].mean(),
                 **_named(gain, "gain", "low", "high"),
                 "p": sign_flip_p(ended[1] - ended[0], seed=seed),
+                "forced": float(np.mean([t.ended and len(t.tokens) >= budget for t in guided])),
                 "tokens": float(np.mean([len(t.tokens) for t in guided])),
                 "nats_cut": np.nanmean(nats[0]),
                 "nats": np.nanmean(nats[1]),
@@ -103,9 +107,9 @@ def budgets_in_words(table: pd.DataFrame) -> list[str]:
             "helps" if sure and not dear else "helps at a price" if sure else "is not shown to help"
         )
         lines.append(
-            f"A budget of {row.budget} tokens {verdict}: {100 * row.ended:.0f} % of the texts end by "
-            f"themselves within it, cut off there {100 * row.ended_cut:.0f} % ({100 * row.gain:+.0f} points "
-            f"[{100 * row.low:+.0f}, {100 * row.high:+.0f}], p = {row.p_holm:.2g}); nats per token "
+            f"A budget of {row.budget} tokens {verdict}: {100 * row.ended:.0f} % of the texts end "
+            f"before it, without it {100 * row.ended_cut:.0f} % ({100 * row.gain:+.0f} points "
+            f"[{100 * row.low:+.0f}, {100 * row.high:+.0f}], p = {row.p_holm:.2g}), and it ended {100 * row.forced:.0f} % itself; nats per token "
             f"{row.nats_cut:.2f} to {row.nats:.2f} ({row.cost:+.2f} [{row.cost_low:+.2f}, "
             f"{row.cost_high:+.2f}], n = {row.n} prompts)."
         )

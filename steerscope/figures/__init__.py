@@ -23,6 +23,7 @@ from steerscope.figures.geometry import concept_geometry
 from steerscope.figures.interferences import interference_gram
 from steerscope.figures.landscapes import activation_landscape
 from steerscope.figures.lens import lens_map
+from steerscope.figures.lens_dots import lens_dots
 from steerscope.figures.method_places import method_places
 from steerscope.figures.methods import method_forest
 from steerscope.figures.predictors import predictor_league, threshold_roc
@@ -49,6 +50,7 @@ __all__ = [
     "kl_by_depth",
     "layer_anatomy",
     "layer_sweep",
+    "lens_dots",
     "lens_map",
     "method_forest",
     "method_places",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
@@ -28,6 +29,11 @@ from steerscope.judges.effects import Effect
 from steerscope.studies.steering.choice import SweetSpot
 
 DOSE_TITLE = "dose (natural units = distances of the class means)"
+DOSE_TITLES = {
+    "natural": DOSE_TITLE,
+    "relative": "dose (relative: share of a typical activation)",
+    "absolute": "dose (absolute: length of what is added)",
+}
 _LIGHT, _DARK = 0.35, 0.85  # of the colour scale of ordered doses, readable on white
 
 
@@ -43,10 +49,20 @@ def _scaled(effect: Effect, values: pd.Series) -> list[float]:
 
 
 @of_literal_text
-def layer_sweep(summary: pd.DataFrame, effect: Effect, *, method: str, dose: float) -> go.Figure:
-    """Effect at each layer at one dose, both signs, with the random directions beside it."""
+def layer_sweep(
+    summary: pd.DataFrame, effect: Effect, *, method: str, dose: float, unit: str = "natural"
+) -> go.Figure:
+    """Effect at each layer at one dose, both signs, with the random directions beside it.
+
+    Args:
+        summary: one row per condition, as `studies.summarise` returns it.
+        effect: what was measured.
+        method: whose conditions.
+        dose: at which layers are compared.
+        unit: of the dose: natural, relative or absolute.
+    """
     figure = new_figure(
-        f"Which layer: {method} at a dose of {dose:g} natural",
+        f"Which layer: {method} at a dose of {dose:g} {unit}",
         "layer (0-based)",
         effect_title(effect),
     )
@@ -56,7 +72,9 @@ def layer_sweep(summary: pd.DataFrame, effect: Effect, *, method: str, dose: flo
         ("random", dose, GREY, f"+{dose:g}: random directions", "dot"),
     )
     for name, at, colour, label, dash in kinds:
-        rows = summary[(summary.method == name) & (summary.dose_natural.sub(at).abs() < 1e-6)]
+        rows = summary[
+            (summary.method == name) & np.isclose(summary[f"dose_{unit}"], at, rtol=1e-5)
+        ]
         means = rows.groupby("layer")[["effect", "low", "high"]].mean().reset_index()
         if means.empty:
             continue
@@ -72,18 +90,17 @@ def layer_sweep(summary: pd.DataFrame, effect: Effect, *, method: str, dose: flo
                 line={"color": colour, "width": 2.5, "dash": dash},
             )
         )
-    figure.update_xaxes(dtick=1)
+    figure.update_xaxes(dtick=1, range=[summary.layer.min() - 0.5, summary.layer.max() + 0.5])
     return figure
 
 
-def by_dose_and_layer(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+def by_dose_and_layer(rows: pd.DataFrame, column: str, unit: str = "natural") -> pd.DataFrame:
     """One column of conditions as a map, a row for each dose and a column for each layer.
 
     Doses that are the same but for rounding, as those of two layers may be, are one row.
     """
-    doses = rows.dose_natural.round(6)
-    labelled = rows.assign(dose_natural=doses)
-    return labelled.pivot(index="dose_natural", columns="layer", values=column).sort_index()
+    labelled = rows.assign(dose=rows[f"dose_{unit}"].round(6))
+    return labelled.pivot(index="dose", columns="layer", values=column).sort_index()
 
 
 @of_literal_text
@@ -93,6 +110,7 @@ def sweet_spot_map(
     *,
     method: str,
     chosen: SweetSpot,
+    unit: str = "natural",
     zones: pd.DataFrame | None = None,
     texts: Mapping[str, str] | None = None,
 ) -> go.Figure:
@@ -103,14 +121,17 @@ def sweet_spot_map(
         effect: what was measured.
         method: whose conditions.
         chosen: the choice.
+        unit: of the doses: natural, relative or absolute.
         zones: layer, zone and sure, for a strip above the map; None for no strip.
         texts: by the key of a condition, a text written under it, to show where one points.
     """
     rows = summary[summary.method == method]
-    grid = by_dose_and_layer(rows, "effect") * (100.0 if effect.is_share else 1.0)
+    grid = by_dose_and_layer(rows, "effect", unit) * (100.0 if effect.is_share else 1.0)
     doses = [f"{d:+g}" for d in grid.index.round(4)]
     figure = new_figure(
-        "Where and how hard: effect, and where the text breaks", "layer (0-based)", DOSE_TITLE
+        "Where and how hard: effect, and where the text breaks",
+        "layer (0-based)",
+        DOSE_TITLES[unit],
     )
     figure.add_trace(
         go.Heatmap(
@@ -119,11 +140,11 @@ def sweet_spot_map(
             z=grid.to_numpy().tolist(),
             colorscale=SEQUENTIAL,
             colorbar={"title": {"text": effect_title(effect), "side": "right"}},
-            text=_words_of(rows, effect, texts or {}),
-            hovertemplate="layer %{x}, dose %{y} natural<br>%{text}<extra></extra>",
+            text=_words_of(rows, effect, texts or {}, unit),
+            hovertemplate=f"layer %{{x}}, dose %{{y}} {unit}<br>%{{text}}<extra></extra>",
         )
     )
-    _mark(figure, rows[rows.broken], chosen)
+    _mark(figure, rows[rows.broken], chosen, unit)
     figure.update_layout(plot_bgcolor=PANEL, height=520)
     figure.update_xaxes(dtick=1, showgrid=False)
     figure.update_yaxes(
@@ -135,14 +156,16 @@ def sweet_spot_map(
     return figure
 
 
-def _words_of(rows: pd.DataFrame, effect: Effect, texts: Mapping[str, str]) -> list[list[str]]:
+def _words_of(
+    rows: pd.DataFrame, effect: Effect, texts: Mapping[str, str], unit: str
+) -> list[list[str]]:
     """What is said of each cell: effect with interval and n, KL, broken limits, a text."""
-    factor, unit = (100.0, "%") if effect.is_share else (1.0, "nats")
+    factor, of = (100.0, "%") if effect.is_share else (1.0, "nats")
 
     def words(row: Any) -> str:
         ends = f" [{factor * row.low:.1f}, {factor * row.high:.1f}]" if row.low == row.low else ""
         said = [
-            f"{factor * row.effect:.1f} {unit}{ends}, n = {row.n}",
+            f"{factor * row.effect:.1f} {of}{ends}, n = {row.n}",
             f"KL {row.kl_nats:.3g} nats per position",
         ]
         said += [f"over the limit: {row.over}"] if row.over else []
@@ -151,17 +174,17 @@ def _words_of(rows: pd.DataFrame, effect: Effect, texts: Mapping[str, str]) -> l
         )
 
     said = rows.assign(words=[words(row) for row in rows.itertuples()])
-    return by_dose_and_layer(said, "words").fillna("not measured").to_numpy().tolist()
+    return by_dose_and_layer(said, "words", unit).fillna("not measured").to_numpy().tolist()
 
 
-def _mark(figure: go.Figure, broken: pd.DataFrame, chosen: SweetSpot) -> None:
+def _mark(figure: go.Figure, broken: pd.DataFrame, chosen: SweetSpot, unit: str) -> None:
     """Crosses where a limit is broken, and a ring around the choice."""
     if len(broken):
         outline = {"width": 1.2, "color": "black"}
         figure.add_trace(
             go.Scatter(
                 x=broken.layer.tolist(),
-                y=[f"{d:+g}" for d in broken.dose_natural.round(4)],
+                y=[f"{d:+g}" for d in broken[f"dose_{unit}"].round(4)],
                 mode="markers",
                 marker={"symbol": "x", "size": 11, "color": "white", "line": outline},
                 name="a limit is broken",
@@ -172,7 +195,7 @@ def _mark(figure: go.Figure, broken: pd.DataFrame, chosen: SweetSpot) -> None:
     figure.add_trace(
         go.Scatter(
             x=[chosen.layer],
-            y=[f"{round(chosen.dose_natural, 4):+g}"],
+            y=[f"{round(getattr(chosen, f'dose_{unit}'), 4):+g}"],
             mode="markers",
             marker={"symbol": "circle-open", "size": 26, "color": RED, "line": {"width": 4}},
             name="chosen",
@@ -249,15 +272,21 @@ def _add_plain(figure: go.Figure, curves: pd.DataFrame, effect: Effect) -> None:
 
 
 @of_literal_text
-def kl_by_depth(summary: pd.DataFrame, *, method: str) -> go.Figure:
-    """KL from the plain model against layer, one line for each dose towards positive."""
+def kl_by_depth(summary: pd.DataFrame, *, method: str, unit: str = "natural") -> go.Figure:
+    """KL from the plain model against layer, one line for each dose towards positive.
+
+    Args:
+        summary: one row per condition, as `studies.summarise` returns it.
+        method: whose conditions.
+        unit: of the doses: natural, relative or absolute.
+    """
     figure = new_figure(
         "What it costs: distance from the plain model",
         "layer (0-based)",
         "KL(steered || plain) (nats per position)",
     )
     rows = summary[(summary.method == method) & (summary.dose_natural > 0)]
-    lines = [*rows.groupby(rows.dose_natural.round(4))]
+    lines = [*rows.groupby(rows[f"dose_{unit}"].round(4))]
     shades = [_LIGHT + (_DARK - _LIGHT) * i / max(1, len(lines) - 1) for i in range(len(lines))]
     for colour, (dose, line) in zip(sample_colorscale("Blues", shades), lines, strict=True):
         line = line.sort_values("layer")
@@ -266,13 +295,13 @@ def kl_by_depth(summary: pd.DataFrame, *, method: str) -> go.Figure:
                 x=line.layer.tolist(),
                 y=line.kl_nats.tolist(),
                 mode="lines+markers",
-                name=f"+{dose:g} natural",
+                name=f"+{dose:g} {unit}",
                 line={"color": colour, "width": 2.5},
                 customdata=line.n.tolist(),
-                hovertemplate=f"layer %{{x}}, +{dose:g} natural: %{{y:.3g}} nats, n = %{{customdata}}"
+                hovertemplate=f"layer %{{x}}, +{dose:g} {unit}: %{{y:.3g}} nats, n = %{{customdata}}"
                 "<extra></extra>",
             )
         )
-    figure.update_xaxes(dtick=1)
+    figure.update_xaxes(dtick=1, range=[summary.layer.min() - 0.5, summary.layer.max() + 0.5])
     figure.update_yaxes(type="log", dtick=1, tickformat="~g")
     return figure

@@ -12,7 +12,8 @@ from steerscope.report.features import feature_plates
 from steerscope.runs.results import Run
 from steerscope.studies.steering.cheap_number import cheap_number
 from steerscope.studies.steering.drift import drift_table
-from steerscope.studies.steering.findings import Findings, find, items_in_words, reference_dose
+from steerscope.studies.steering.findings import Findings, find, items_in_words
+from steerscope.studies.steering.plan import dose_unit, reference_dose
 from steerscope.studies.steering.responses import Predictor
 from steerscope.studies.steering.zones import (
     Zoning,
@@ -28,14 +29,15 @@ _ENOUGH_LAYERS = 12  # of fewer, a rank correlation below 0.7 is seldom told fro
 def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
     """Every figure that the rows of a run can give."""
     f = findings or find(run)
-    method, dose = f.plan.method, reference_dose(f)
+    method, unit = f.plan.method, dose_unit(f.plan)
+    dose = reference_dose(f.plan, f.summary[f"dose_{unit}"])
     n = int(f.summary.n.min()) if len(f.summary) else 0
     what = "prompts" if f.effect.is_share else "pairs"
     zoning = zones_of(f)
     found = [
         Plate(
             "layer_sweep",
-            figures.layer_sweep(f.summary, f.effect, method=method, dose=dose),
+            figures.layer_sweep(f.summary, f.effect, method=method, dose=dose, unit=unit),
             f"Select split, at least {n} {what} a point, bands are 95 % intervals over {items_in_words(f)}; the "
             f"null is {f.plan.n_sweep_controls} random directions of that length a layer, averaged.",
         ),
@@ -46,6 +48,7 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
                 f.effect,
                 method=method,
                 chosen=f.chosen,
+                unit=unit,
                 zones=None if zoning is None else zoning.table,
                 texts=_one_of_each(run),
             ),
@@ -69,7 +72,7 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
     found.append(
         Plate(
             "kl_by_depth",
-            figures.kl_by_depth(f.summary, method=method),
+            figures.kl_by_depth(f.summary, method=method, unit=unit),
             f"Mean over the positions of the select prompts (at least {n} a point), teacher-forced, "
             "position 0 left out; a logarithmic axis, drawn without intervals.",
         )
@@ -209,11 +212,17 @@ def _eigengap_plates(f: Findings, heads: pd.DataFrame, predictor: Predictor) -> 
             figures.diagnostic_scatter(
                 predictor, f.effect, x_title="smallest eigengap of the layer's heads (ratio)"
             ),
-            f"Each point is a layer, its effect at {reference_dose(f):g} natural on the select split. "
+            f"Each point is a layer, its effect at {_reference_in_words(f)} on the select split. "
             f"The claim under test is a negative correlation; measured is {c.rho:+.2f} "
             f"[{c.low:+.2f}, {c.high:+.2f}], permutation p = {c.p:.2g}, n = {c.n} layers.",
         ),
     ]
+
+
+def _reference_in_words(f: Findings) -> str:
+    """The dose at which layers are compared, with its unit."""
+    unit = dose_unit(f.plan)
+    return f"{reference_dose(f.plan, f.summary[f'dose_{unit}']):g} {unit}"
 
 
 def _league_plates(f: Findings, zoning: Zoning | None) -> list[Plate]:

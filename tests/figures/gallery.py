@@ -283,6 +283,19 @@ EXAMPLES: dict[str, Callable[[], go.Figure]] = {
     "kl_by_depth": lambda: figures.kl_by_depth(SUMMARY, method="mean_diff"),
     "layer_anatomy": lambda: figures.layer_anatomy(ANATOMY, ZONES, site="outputs of the blocks"),
     "layer_sweep": lambda: figures.layer_sweep(SUMMARY, SHARE, method="mean_diff", dose=1.0),
+    "lens_dots": lambda: figures.lens_dots(
+        pd.DataFrame(
+            {
+                "lens": ["spirit", "food"],
+                "change": [2.0, 0.1],
+                "low": [1.0, -0.2],
+                "high": [3.0, 0.4],
+                "threshold": [0.8, 0.5],
+                "n": 60,
+                "says": ["drifts", "not told from plain text"],
+            }
+        )
+    ),
     "lens_map": lambda: figures.lens_map(LENS),
     "method_forest": lambda: figures.method_forest(
         ranking(), SHARE, place=OWN, matchings={"kl": "KL (0.2 nats)", "norm": "length"}

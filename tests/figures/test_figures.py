@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -58,6 +60,22 @@ def test_layer_sweep_shows_both_signs_and_the_null_in_percent():
     bands = [t for t in figure.data if t.fill == "toself"]
     assert list(bands[0].y) == pytest.approx([20.0, 50.0, 30.0, 0.0])
     assert titles(figure) == ("layer (0-based)", "continuations whose mood is flipped (%)")
+
+
+@pytest.mark.parametrize("unit", ["relative", "absolute"])
+def test_a_dose_that_layers_share_in_another_unit_is_one_dose(unit):
+    same = {"mean_diff": 0.3, "random": 0.3}
+    there = SUMMARY[SUMMARY.dose_natural == 1.0]
+    # what is 0.3 of an activation is another number of natural units at each layer
+    rows = there.assign(dose_natural=2.0 + there.layer, **{f"dose_{unit}": there.method.map(same)})
+    figure = figures.layer_sweep(rows, SHARE, method="mean_diff", dose=0.3, unit=unit)
+    assert lines(figure)["+0.3: towards joyful"] == [10.0, 40.0]
+    assert figure.layout.title.text.endswith(f"0.3 {unit}")
+    chosen = replace(CHOSEN, **{f"dose_{unit}": 0.3})
+    grid = figures.sweet_spot_map(rows, SHARE, method="mean_diff", chosen=chosen, unit=unit).data[0]
+    assert list(grid.y) == ["+0.3"]
+    [line] = figures.kl_by_depth(rows, method="mean_diff", unit=unit).data
+    assert line.name == f"+0.3 {unit}"
 
 
 def test_an_effect_in_nats_stays_in_nats():

@@ -58,6 +58,18 @@ def times_in(pattern: Any, text: str) -> int:
         raise _too_long(pattern) from None
 
 
+def spans_in(pattern: Any, text: str) -> list[tuple[int, int]]:
+    """Where a compiled pattern is in a text, not overlapping, as places of characters.
+
+    Raises:
+        JudgeError: it takes too long to tell.
+    """
+    try:
+        return [match.span() for match in pattern.finditer(text, timeout=_SECONDS)]
+    except TimeoutError:
+        raise _too_long(pattern) from None
+
+
 def _too_long(pattern: Any) -> JudgeError:
     return JudgeError(
         f"the pattern {str(pattern.pattern)[:60]!r} takes more than {_SECONDS:g} seconds on one text; "

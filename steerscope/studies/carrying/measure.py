@@ -97,21 +97,14 @@ def carry_vector(
     ]
     maps = fit_maps(both[0], plan.ridges, seed=plan.seed)
     own = gather(target, pairs.fit, to, ["mean_diff", *NULLS], progress=progress)[to]
-    straight = mean_diff(own)
-    found = mean_diff(extract(source, pairs.fit, at)[at])
+    straight, found = mean_diff(own), mean_diff(extract(source, pairs.fit, at)[at])
     vector = found.scale.natural * found.unit.double().cpu().numpy()
-    carried = {
-        CARRIED.format(name): _direction(straight, linear, vector, CARRIED.format(name))
-        for name, linear in maps.items()
-    }
-    mixed = permuted(both[0], maps["ridge"], seed=plan.seed)
-    every = {OWN: replace(straight, method=OWN), **carried}
-    every[MIXED] = _direction(straight, mixed, vector, MIXED)
-    nulls = [
-        find_direction(name, own, seed=seed)
-        for name in NULLS
-        for seed in range(plan.seed, plan.seed + plan.n_null_seeds)
-    ]
+    named = {CARRIED.format(name): linear for name, linear in maps.items()}
+    named[MIXED] = permuted(both[0], maps["ridge"], seed=plan.seed)
+    every = {OWN: replace(straight, method=OWN)}
+    every |= {name: _direction(straight, m, vector, name) for name, m in named.items()}
+    seeds = range(plan.seed, plan.seed + plan.n_null_seeds)
+    nulls = [find_direction(name, own, seed=seed) for name in NULLS for seed in seeds]
     bundles = [Bundle(str(to), (d,)) for d in (*every.values(), *nulls)]
     comparing = _comparison(plan, str(to))
     compared = compare_bundles(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from steerscope.errors import TooLittleDataError
@@ -24,9 +25,11 @@ from steerscope.studies.steering.diversity import Diversity, find_diversity
 from steerscope.studies.steering.plan import (
     StudyPlan,
     SweepPlan,
+    dose_unit,
     effect_of,
     groups_of,
     plan_of,
+    reference_dose,
     smallest_effect,
 )
 from steerscope.studies.steering.responses import (
@@ -397,20 +400,8 @@ def _weakest_link(
 ) -> Predictor | None:
     if heads is None:
         return None
-    dose = _reference_dose(summary, plan)
-    at = summary[(summary.method == plan.method) & ((summary.dose_natural - dose).abs() < 1e-6)]
+    doses = summary[f"dose_{dose_unit(plan)}"]
+    near = np.isclose(doses, reference_dose(plan, doses), rtol=1e-5)
+    at = summary[(summary.method == plan.method) & near]
     gaps = heads.groupby("layer").eigengap.min()
     return predict_layers("weakest link", gaps.to_dict(), at.set_index("layer").effect.to_dict())
-
-
-def _reference_dose(summary: pd.DataFrame, plan: StudyPlan | SweepPlan) -> float:
-    """The dose at which layers are compared; for a sweep, the positive one nearest to 1 natural."""
-    if isinstance(plan, StudyPlan):
-        return plan.reference_dose
-    doses = summary.dose_natural[summary.dose_natural > 0]
-    return float(doses.loc[(doses - 1).abs().idxmin()])
-
-
-def reference_dose(findings: Findings) -> float:
-    """The dose, in natural units, at which the layers are compared."""
-    return _reference_dose(findings.summary, findings.plan)

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, cast
 
+import pandas as pd
+
 from steerscope.doses import check_unit
 from steerscope.engine.sampling import Sampler, check_samples, sampler_of
 from steerscope.errors import BadValueError, RunError, UnknownNameError
@@ -217,6 +219,8 @@ class SweepPlan(Plan):
             raise BadValueError("doses must be finite numbers, at least one dose that is not 0.")
 
 
+LENGTHS = ("natural", "relative", "absolute")  # units that every row has its dose in
+
 # What runs did that do not name it, since they are from before it could be chosen.
 _BEFORE: dict[str, Any] = {"grouping": "text", "nulls": 0, "search": GRID}
 
@@ -224,6 +228,25 @@ _BEFORE: dict[str, Any] = {"grouping": "text", "nulls": 0, "search": GRID}
 def is_race(plan: Plan) -> bool:
     """Whether the layer and dose were raced for, so that most conditions have the first prompts alone."""
     return isinstance(plan, StudyPlan) and plan.search == RACE
+
+
+def dose_unit(plan: Plan) -> str:
+    """The unit in which all layers have the same doses, of those that rows are labelled by."""
+    unit = plan.unit if isinstance(plan, SweepPlan) else "natural"
+    return unit if unit in LENGTHS else "natural"
+
+
+def reference_dose(plan: Plan, doses: pd.Series) -> float:
+    """The dose at which layers are compared, in `dose_unit`: of a sweep the positive one nearest to 1.
+
+    Args:
+        plan: of the run; a study names it.
+        doses: those of the conditions, in that unit.
+    """
+    if isinstance(plan, StudyPlan):
+        return plan.reference_dose
+    positive = doses[doses > 0]
+    return float(positive.loc[(positive - 1).abs().idxmin()])
 
 
 def smallest_effect(plan: Plan, effect: Effect) -> float:

@@ -1,0 +1,1 @@
+"""Topics that nobody asked for: vocabularies as lenses on what a steered model writes."""

@@ -1,0 +1,95 @@
+"""Which lenses drift: the change from plain text, against what plain text changes by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from steerscope.errors import BadValueError
+from steerscope.statistics import bootstrap_mean
+
+DRIFT, STILL, RARE = "drifts", "not told from plain text", "no word of it was seen"
+_DRAWS = 2000
+_LEVEL = 0.95
+
+
+def drift_of_lenses(
+    scores: Mapping[str, Sequence[Sequence[float]]], *, seed: int = 0
+) -> pd.DataFrame:
+    """Change of each lens under steering, and the threshold that plain text itself does not pass.
+
+    The null is a second sample of the plain model on the same prompts: its change from the first is what
+    nothing does. The threshold of a lens is what 95 % of such changes stay below in every lens at once: the
+    signs of the null changes are flipped at random, alike in all lenses, and the largest mean over its
+    standard error counts. The error is that of the null or of the change, whichever is larger.
+
+    Args:
+        scores: for each lens three rows of one number a prompt: plain, plain again, steered. Prompts of
+            which one is NaN are left out.
+        seed: of flips and resamples.
+
+    Returns:
+        One row per lens, the largest change first: lens, plain, steered, change, low, high (95 % bootstrap
+        over prompts), null (the change between the two plain samples), threshold, says, n.
+
+    Raises:
+        BadValueError: fewer than two prompts.
+    """
+    names = list(scores)
+    kept = {name: _complete(np.array(scores[name], dtype=float)) for name in names}
+    if not names or min(part.shape[1] for part in kept.values()) < 2:
+        raise BadValueError("lenses need texts on at least 2 prompts.")
+    largest = _largest_null([part[1] - part[0] for part in kept.values()], seed)
+    rows = []
+    for name, (plain, again, steered) in kept.items():
+        change, null = steered - plain, again - plain
+        found = bootstrap_mean(change, seed=seed)
+        threshold = largest * max(_error(null), _error(change))
+        said = STILL if abs(found.value) <= threshold else DRIFT
+        if not (plain.any() or again.any() or steered.any()):
+            said = RARE
+        rows.append(
+            {
+                "lens": name,
+                "plain": plain.mean(),
+                "steered": steered.mean(),
+                "change": found.value,
+                "low": found.low,
+                "high": found.high,
+                "null": null.mean(),
+                "threshold": threshold,
+                "says": said,
+                "n": found.n,
+            }
+        )
+    table = pd.DataFrame(rows)
+    order = table.change.abs().sort_values(ascending=False, kind="stable").index
+    return table.loc[order].reset_index(drop=True)
+
+
+def _complete(rows: Float[np.ndarray, "3 prompt"]) -> Float[np.ndarray, "3 known"]:
+    return rows[:, np.isfinite(rows).all(axis=0)]
+
+
+def _error(values: Float[np.ndarray, " known"]) -> float:
+    return float(values.std(ddof=1) / len(values) ** 0.5)
+
+
+def _largest_null(changes: Sequence[np.ndarray], seed: int) -> float:
+    """What the largest |mean| over its error stays below in 95 % of flips.
+
+    At least the normal quantile of one lens, since few texts vary little by chance.
+    """
+    rng = np.random.default_rng(seed)
+    n = max(len(change) for change in changes)
+    signs = rng.choice((-1.0, 1.0), size=(_DRAWS, n))
+    found = [np.full(_DRAWS, 1.96)]
+    for change in changes:
+        flipped = signs[:, : len(change)] * change
+        errors = flipped.std(axis=1, ddof=1) / len(change) ** 0.5
+        means = np.abs(flipped.mean(axis=1))
+        found.append(np.divide(means, errors, out=np.zeros(_DRAWS), where=errors > 0))
+    return float(np.quantile(np.max(found, axis=0), _LEVEL))

@@ -16,6 +16,7 @@ import typer
 from steerscope.cli import experiments, jobs, sae_use, tools
 from steerscope.cli.adapter import adapter
 from steerscope.cli.bench import bench
+from steerscope.cli.budget import budget
 from steerscope.cli.calibrate import calibrate
 from steerscope.cli.carry import carry
 from steerscope.cli.chat import chat
@@ -32,6 +33,7 @@ from steerscope.cli.lint import lint
 from steerscope.cli.loudness import send_notes_to
 from steerscope.cli.numbers import check_numbers
 from steerscope.cli.ratings import ratings
+from steerscope.cli.route import route
 from steerscope.cli.sae import sae_app
 from steerscope.cli.serve import serve
 from steerscope.cli.shared import say
@@ -81,10 +83,12 @@ for command in (
     jobs.sweep,
     compare,
     carry,
+    route,
     bench,
     dilemmas,
     tools.steer,
     calibrate,
+    budget,
     tools.lens,
     drift,
     tokenizers,

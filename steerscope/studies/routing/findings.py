@@ -1,0 +1,82 @@
+"""Is a router better than the best single vector? Arms by prompt, all scored alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from steerscope.errors import BadValueError
+from steerscope.statistics import bootstrap_mean, max_statistic
+
+PLAIN, ASKED = "plain", "asked by examples"
+BY_RULE, BY_CLASSIFIER, BY_TRUTH, AT_RANDOM = (
+    "routed by rule",
+    "routed by classifier",
+    "routed by the true phase",
+    "routed at random",
+)
+_SINGLE = "vector of {0} alone"
+
+
+def single(phase: str) -> str:
+    """The name of the arm with one vector everywhere."""
+    return _SINGLE.format(phase)
+
+
+def best_single(scores: Mapping[str, Float[np.ndarray, " prompt"]], phases: Sequence[str]) -> str:
+    """The single vector with the largest mean score, to be chosen on other prompts than it is stated on."""
+    return max(map(single, phases), key=lambda arm: float(np.mean(scores[arm])))
+
+
+def routing_table(
+    scores: Mapping[str, Float[np.ndarray, " prompt"]], reference: str, *, seed: int = 0
+) -> pd.DataFrame:
+    """Every arm with its interval, and paired against a reference with a correction for all arms.
+
+    Args:
+        scores: by arm one number a prompt, 1 for what was wanted and undamaged, else 0; the same prompts.
+        reference: the arm that the others are compared with.
+        seed: of resamples and flips.
+
+    Returns:
+        One row per arm, best first: arm, score, low, high (95 % bootstrap over prompts), difference (this arm
+        minus the reference), difference_low, difference_high, p_corrected (two-sided, max statistic over
+        arms), n.
+
+    Raises:
+        BadValueError: no such reference, or arms on different prompts.
+    """
+    if reference not in scores or len({len(values) for values in scores.values()}) != 1:
+        raise BadValueError("arms are compared on the same prompts, and with one of them.")
+    names = [name for name in scores if name != reference]
+    values = {name: np.asarray(v, dtype=float) for name, v in scores.items()}
+    differences = np.stack([values[name] - values[reference] for name in names])
+    both = max_statistic(np.concatenate([differences, -differences]), seed=seed)
+    p = dict(zip(names, np.minimum(both[: len(names)], both[len(names) :]), strict=True))
+    rows = []
+    for name, mine in values.items():
+        found = bootstrap_mean(mine, seed=seed)
+        row = {"arm": name, "score": found.value, "low": found.low, "high": found.high}
+        if name != reference:
+            apart = bootstrap_mean(mine - values[reference], seed=seed)
+            row |= {
+                "difference": apart.value,
+                "difference_low": apart.low,
+                "difference_high": apart.high,
+            }
+        rows.append(row | {"p_corrected": p.get(name, np.nan), "n": found.n})
+    return pd.DataFrame(rows).sort_values("score", ascending=False, ignore_index=True)
+
+
+def routed(
+    by_phase: Mapping[str, Float[np.ndarray, " prompt"]],
+    routes: Sequence[str | None],
+    plain: Float[np.ndarray, " prompt"],
+) -> Float[np.ndarray, " prompt"]:
+    """Of each prompt the score under the vector that it was routed to; plain where to none."""
+    return np.array(
+        [plain[i] if route is None else by_phase[route][i] for i, route in enumerate(routes)]
+    )

@@ -1,0 +1,42 @@
+"""What routing shows, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+_SURE = 0.05
+
+
+def routing_in_words(
+    table: pd.DataFrame, reference: str, accuracy: Mapping[str, float]
+) -> list[str]:
+    """Each arm against the best single vector, and how well the routers route.
+
+    Args:
+        table: as `routing_table` gives it.
+        reference: the best single vector, chosen on other prompts.
+        accuracy: of each router, the share of prompts that it sends to their phase.
+    """
+    mine = table[table.arm == reference].iloc[0]
+    lines = [
+        f"The best single vector, chosen on other prompts, is the {reference}: {_share(mine)} show what was "
+        f"wanted and are undamaged (n = {mine.n} prompts)."
+    ]
+    for row in table[table.arm != reference].itertuples():
+        sure = row.p_corrected < _SURE
+        verdict = "not told from it" if not sure else "better" if row.difference > 0 else "worse"
+        routes = (
+            f" (to the right phase: {100 * accuracy[row.arm]:.0f} %)" if row.arm in accuracy else ""
+        )
+        lines.append(
+            f"{row.arm}{routes}: {100 * row.score:.0f} % [{100 * row.low:.0f}, {100 * row.high:.0f}], "
+            f"{verdict}: {100 * row.difference:+.0f} points [{100 * row.difference_low:+.0f}, "
+            f"{100 * row.difference_high:+.0f}], p = {row.p_corrected:.2g} over all arms."
+        )
+    return lines
+
+
+def _share(row: pd.Series) -> str:
+    return f"{100 * row.score:.0f} % [{100 * row.low:.0f}, {100 * row.high:.0f}]"

@@ -1,0 +1,149 @@
+"""Routing: a planted router helps and a useless one is not said to; files, arms and scores."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from steerscope.errors import BadValueError, ExperimentError
+from steerscope.studies.routing.findings import (
+    BY_CLASSIFIER,
+    BY_TRUTH,
+    PLAIN,
+    best_single,
+    routed,
+    routing_table,
+    single,
+)
+from steerscope.studies.routing.measure import compare_routing
+from steerscope.studies.routing.plan import RoutePlan, read_phases
+from steerscope.studies.routing.wording import routing_in_words
+
+N = 120
+
+
+def planted(seed=0, helps=True):
+    """Two phases: each vector works at its own prompts, and not at the others'."""
+    rng = np.random.default_rng(seed)
+    truth = np.array(["a", "b"])[np.arange(N) % 2]
+    scores = {PLAIN: rng.random(N) < 0.1}
+    for name in ("a", "b"):
+        own = np.where(truth == name, 0.7, 0.1) if helps else np.full(N, 0.4)
+        scores[single(name)] = rng.random(N) < own
+    return truth, {name: values.astype(float) for name, values in scores.items()}
+
+
+def test_a_router_that_helps_is_said_to():
+    truth, scores = planted()
+    by_phase = {name: scores[single(name)] for name in ("a", "b")}
+    scores[BY_TRUTH] = routed(by_phase, list(truth), scores[PLAIN])
+    reference = best_single(scores, ["a", "b"])
+    table = routing_table(scores, reference).set_index("arm")
+    assert table.p_corrected[BY_TRUTH] < 0.01
+    assert table.difference[BY_TRUTH] > 0.2
+    said = routing_in_words(table.reset_index(), reference, {BY_TRUTH: 1.0})
+    assert f"is the {reference}" in said[0]
+    assert any(
+        s.startswith(f"{BY_TRUTH} (to the right phase: 100 %)") and "better" in s for s in said
+    )
+
+
+def test_a_router_among_equal_vectors_is_not_told_from_one():
+    called = 0
+    for seed in range(8):
+        truth, scores = planted(seed, helps=False)
+        by_phase = {name: scores[single(name)] for name in ("a", "b")}
+        scores[BY_CLASSIFIER] = routed(by_phase, list(truth), scores[PLAIN])
+        table = routing_table(scores, single("a"), seed=seed).set_index("arm")
+        called += table.p_corrected[BY_CLASSIFIER] < 0.05
+    assert called <= 2
+
+
+def test_a_prompt_that_goes_nowhere_is_plain():
+    by_phase = {"a": np.array([1.0, 1.0, 1.0]), "b": np.array([2.0, 2.0, 2.0])}
+    found = routed(by_phase, ["b", None, "a"], np.zeros(3))
+    assert found.tolist() == [2.0, 0.0, 1.0]
+    with pytest.raises(BadValueError, match="same prompts"):
+        routing_table({"x": np.zeros(3), "y": np.zeros(2)}, "x")
+
+
+PHASES = """
+phases:
+  by the sea: {contrasts: mood, where: {topic: [sea], mood: [gloomy]}, rule: "sea|beach|boat|harbour"}
+  in the garden: {contrasts: register, where: {topic: [garden], register: [terse]}, rule: "garden|rose"}
+"""
+
+
+@pytest.fixture
+def phases(tmp_path):
+    path = tmp_path / "phases.yaml"
+    path.write_text(PHASES)
+    return path
+
+
+def test_phases_are_read_with_their_prompts(phases):
+    sea, garden = read_phases(phases)
+    assert {p.facts["topic"] for p in sea.prompts.prompts} == {"sea"}
+    assert {p.facts["register"] for p in garden.prompts.prompts} == {"terse"}
+    assert garden.contrasts.concept == "register"
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        ("phases: {a: {contrasts: mood}}", BadValueError, "two phases"),
+        (
+            "phases: {a: {contrasts: mood, rules: x}, b: {contrasts: mood}}",
+            ExperimentError,
+            "'rules'",
+        ),
+        ("phases: {a: {}, b: {contrasts: mood}}", ExperimentError, "needs `contrasts:`"),
+        ("phase: {a: 1}", ExperimentError, "needs `phases:`"),
+        (
+            "phases: {a: {contrasts: mood, where: {topic: [moon]}}, b: {contrasts: mood}}",
+            BadValueError,
+            "no prompts",
+        ),
+    ],
+)
+def test_a_file_that_means_nothing_is_refused(tmp_path, text, error, said):
+    path = tmp_path / "phases.yaml"
+    path.write_text(text)
+    with pytest.raises(error, match=said):
+        read_phases(path)
+
+
+@pytest.mark.slow
+def test_arms_are_made_of_the_same_texts(microworld, phases):
+    plan = RoutePlan(layer=4, n_select=4, n_test=4, n_new=8, kl=0.2)
+    few = [
+        replace(p, contrasts=replace(p.contrasts, pairs=p.contrasts.pairs[:40]))
+        for p in read_phases(phases)
+    ]
+    found = compare_routing(microworld, few, plan=plan)
+    names = ["by the sea", "in the garden"]
+    truth = [names[0]] * 4 + [names[1]] * 4
+    expected = [found.scores[single(name)][i] for i, name in enumerate(truth)]
+    assert found.scores[BY_TRUTH].tolist() == expected
+    assert found.accuracy[BY_TRUTH] == 1.0
+    assert set(found.sites) == set(names)
+    assert len(found.table) == len(found.scores)
+    assert set(np.unique(np.concatenate(list(found.scores.values())))) <= {0.0, 1.0}
+
+
+def test_the_command_judges_every_phase_by_its_own_words(run_cli, tiny_folder, words, tmp_path):
+    prompts, judge = tmp_path / "prompts.txt", tmp_path / "words.yaml"
+    prompts.write_text("".join(f"w{i} w{i + 1}\n" for i in range(10, 30)))
+    judge.write_text("positive: [w6, w7, w80, w81, w82]\nnegative: [w8, w9, w60, w61]\n")
+    file = tmp_path / "phases.yaml"
+    one = f"{{contrasts: '{words}', prompts: '{prompts}', rule: 'w1[0-9]'}}"
+    file.write_text(f"phases:\n  first: {one}\n  second: {one}\n")
+    few = ["--n-test", 3, "--n-select", 3, "--n-new", 2, "--kl", 0.01, "--layer", 1]
+    code, said, errors = run_cli(
+        "route", file, "--model", tiny_folder("llama"), "--judge", f"words:{judge}", *few
+    )
+    assert code == 0, errors
+    assert "routed by classifier" in said
+    assert "asked by examples" in said

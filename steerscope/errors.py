@@ -143,6 +143,10 @@ class NotFiniteError(SteerscopeError):
     """A NaN or an infinity where a number is needed."""
 
 
+class NotReachedError(BadValueError):
+    """No dose brings a condition to the KL that is asked for."""
+
+
 class TooLittleDataError(SteerscopeError):
     """Fewer items than a statistic needs, or items that do not vary."""
 

@@ -17,7 +17,7 @@ from steerscope.errors import ContrastError, JudgeError
 from steerscope.judges import stored_effect
 from steerscope.judges.effects import PREFERENCE, Effect
 from steerscope.runs.judgements import content_key
-from steerscope.runs.results import NOT_FINITE, Run
+from steerscope.runs.results import LOST, Run
 from steerscope.runs.spreadsheets import as_csv
 from steerscope.runs.whole_files import write_whole
 from steerscope.statistics import Estimate
@@ -135,7 +135,7 @@ def _texts_of(run: Run) -> pd.DataFrame:
     texts = run.texts()
     texts = texts[texts.written.str.strip() != ""]
     table = run.table()
-    methods = table[table.status != NOT_FINITE].drop_duplicates(_KEY)[[*_KEY, "method"]]
+    methods = table[~table.status.isin(LOST)].drop_duplicates(_KEY)[[*_KEY, "method"]]
     found = texts.merge(methods, on=_KEY)
     whole = content_key(json.dumps(run.configuration, sort_keys=True))
     return found.assign(

@@ -38,7 +38,9 @@ from steerscope.runs.shown import Shown
 from steerscope.runs.whole_files import UNFINISHED_SUFFIX, clear_unfinished, write_whole
 
 NOT_FINITE = "not_finite"
-STATUSES = ("ok", "degenerate", "empty", "unread", NOT_FINITE)
+NOT_REACHED = "not_reached"
+LOST = (NOT_FINITE, NOT_REACHED)  # nothing was written: the logits overflow, or no dose has the KL
+STATUSES = ("ok", "degenerate", "empty", "unread", *LOST)
 RUN, FORMAT_VERSION = "run.json", 2
 _KEY = ["cell", "prompt", "split", "metric"]
 _TEXT_KEY = ["split", "cell", "prompt"]

@@ -22,7 +22,7 @@ from steerscope.engine.generation import attempt
 from steerscope.engine.sampling import Sampler
 from steerscope.engine.score import kl_from_plain
 from steerscope.engine.searches import first_crossing
-from steerscope.errors import BadValueError
+from steerscope.errors import BadValueError, NotReachedError
 from steerscope.judges import Judge
 from steerscope.judges.judges import read_all
 from steerscope.models.lens_model import LensModel, TextOrIds
@@ -150,7 +150,8 @@ def matched_dose(
         tolerance: relative difference from the target that is close enough.
 
     Raises:
-        BadValueError: the target is not positive, or no dose reaches it.
+        BadValueError: the target is not positive.
+        NotReachedError: no dose reaches it.
     """
     if not (math.isfinite(target_kl) and target_kl > 0):
         raise BadValueError(f"the target KL is {target_kl}; it must be a positive number.")
@@ -161,12 +162,12 @@ def matched_dose(
     found = first_crossing(measure, (0.0, *_FIRST), target_kl, tolerance)
     kl = found.curve
     if found.above is None:
-        raise BadValueError(
+        raise NotReachedError(
             f"{arm.name} gives at most {max(kl.values()):.3g} nats, not {target_kl:g}; ask for less, "
             "or open the gate."
         )
     if not found.is_close:
-        raise BadValueError(
+        raise NotReachedError(
             f"the KL of {arm.name} jumps to {kl[found.above]:.3g} nats at a dose of "
             f"{found.above:.3g} natural; ask for another KL."
         )

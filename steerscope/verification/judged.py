@@ -15,7 +15,7 @@ from steerscope.judges.judges import read_all
 from steerscope.judges.registry import JUDGES, KEPT, KnownJudge, kind_of, make_judge, read_judge
 from steerscope.judges.scoring import SCORE, ScoreJudge
 from steerscope.runs.difference import Difference
-from steerscope.runs.results import NOT_FINITE, Run
+from steerscope.runs.results import LOST, Run
 from steerscope.studies.steering.plan import StudyPlan, SweepPlan, plan_of
 from steerscope.studies.steering.texts import load_texts
 from steerscope.texts.contrasts import Prompt
@@ -112,8 +112,8 @@ def _compare(
     asked = [prompts[text] for text in texts.given]
     written = [Continuation((), text, ended=False) for text in texts.written]
     readings = read_all(judge, asked, written)
-    stated = table[table.status != NOT_FINITE].set_index([*_KEY, "metric"]).value.to_dict()
-    lost = set(map(tuple, table[table.status == NOT_FINITE][_KEY].to_numpy()))
+    stated = table[~table.status.isin(LOST)].set_index([*_KEY, "metric"]).value.to_dict()
+    lost = set(map(tuple, table[table.status.isin(LOST)][_KEY].to_numpy()))
     keys = [tuple(key) for key in texts[_KEY].itertuples(index=False, name=None)]
     # A comparison counts a text in which nothing can be read as no effect.
     none_is_no_effect = run.configuration.get("kind") == "ComparisonStep"

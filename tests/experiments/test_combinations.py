@@ -1,22 +1,32 @@
-"""Arms at one KL, of which one may overflow."""
+"""Arms at one KL, of which one may overflow or be out of reach."""
 
 from __future__ import annotations
 
 import logging
 
-from steerscope.errors import NotFiniteError
+import pytest
+
+from steerscope.errors import NotFiniteError, NotReachedError
 from steerscope.experiments.jobs import combinations
 from steerscope.experiments.jobs.combinations import CombinationStep, arms_of_rows, best_of
 from steerscope.experiments.jobs.job import Machine
 from steerscope.progress import silent
 
 
-def test_an_arm_without_numbers_is_named_in_its_rows_and_the_others_go_on(
-    tmp_path, monkeypatch, caplog
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (NotFiniteError("the KL is nan at a dose of 1"), "not_finite"),
+        (NotReachedError("the KL is nan at a dose of 1"), "not_reached"),
+    ],
+    ids=["overflow", "out of reach"],
+)
+def test_an_arm_without_numbers_is_named_in_its_rows_and_the_others_go_on(  # noqa: PLR0913
+    tmp_path, monkeypatch, caplog, error, status
 ):
     def dose(_model, arm, _kl, _texts):
         if arm.name.endswith(" 0"):
-            raise NotFiniteError("the KL is nan at a dose of 1")
+            raise error
         return 0.5, 0.1
 
     monkeypatch.setattr(combinations, "matched_dose", dose)
@@ -27,7 +37,7 @@ def test_an_arm_without_numbers_is_named_in_its_rows_and_the_others_go_on(
     )  # fmt: skip
     with caplog.at_level(logging.WARNING):
         table = step.make(tmp_path / "run", Machine(), silent).table()
-    lost = table[table.status == "not_finite"]
+    lost = table[table.status == status]
     assert set(lost.cell) == {"single layer 0"}
     assert lost.value.isna().all()
     assert set(table.cell) == {"plain", "single layer 0", "single layer 1", "all layers"}

@@ -22,7 +22,7 @@ from steerscope.doses import Dose
 from steerscope.engine.continuations import Continuation
 from steerscope.engine.generation import generate
 from steerscope.engine.sampling import sampler_at
-from steerscope.errors import BadValueError, NotFiniteError
+from steerscope.errors import BadValueError, NotFiniteError, NotReachedError
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import DRAWN, JUDGED, Job, Machine, Size, Step, Tables, label
 from steerscope.extraction.activations import extract
@@ -34,7 +34,7 @@ from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
-from steerscope.runs.results import NOT_FINITE, Row, Run, plain_row
+from steerscope.runs.results import LOST, NOT_FINITE, NOT_REACHED, Row, Run, plain_row
 from steerscope.sites import Site
 from steerscope.statistics import bootstrap_mean
 from steerscope.steering.composition import renormalised_sum
@@ -170,7 +170,7 @@ class CombinationStep:
         room: Mapping[str, Sequence[Prompt]],
         run: Run,
     ) -> tuple[list[Row], list[dict[str, Any]]]:
-        """The rows and texts of an arm, or of the plain model; one whose logits overflow says so."""
+        """The rows and texts of an arm, or of the plain model; one that cannot be measured says why."""
         concept, arm = what
         amount, status = (0.0, 0.0), "ok"
         try:
@@ -180,11 +180,12 @@ class CombinationStep:
                 split: self._written(model, judge, asked, cell, run)
                 for split, asked in room.items()
             }
-        except NotFiniteError as error:
+        except (NotFiniteError, NotReachedError) as error:
             if arm is None:
                 raise
             _log.warning("%s: %s", arm.name, error)
-            amount, status, written = (math.nan, math.nan), NOT_FINITE, {}
+            status = NOT_REACHED if isinstance(error, NotReachedError) else NOT_FINITE
+            amount, written = (math.nan, math.nan), {}
         rows, kept = [], []
         for split, asked in room.items():
             found = written.get(split)
@@ -289,11 +290,11 @@ def _rows(
 def arms_of_rows(table: pd.DataFrame, metric: str, split: str) -> pd.DataFrame:
     """One row per arm, one column per prompt; a text in which nothing can be read is no effect.
 
-    An arm whose logits overflow is NaN on every prompt.
+    An arm whose logits overflow, or that no dose brings to the KL, is NaN on every prompt.
     """
     rows = table[(table.metric == metric) & (table.split == split)]
     found = rows.pivot(index="cell", columns="prompt", values="value").fillna(0.0)
-    found.loc[found.index.isin(rows.cell[rows.status == NOT_FINITE])] = math.nan
+    found.loc[found.index.isin(rows.cell[rows.status.isin(LOST)])] = math.nan
     return found
 
 

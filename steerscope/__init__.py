@@ -1,4 +1,4 @@
-"""steerscope: where, how hard, and whether a language model can be steered, with proof.
+"""steerscope: where, how hard, and whether a language model can be steered, with the evidence.
 
 The public names load on first use, so that importing the package stays instant.
 """

@@ -38,8 +38,8 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
         Plate(
             "layer_sweep",
             figures.layer_sweep(f.summary, f.effect, method=method, dose=dose, unit=unit),
-            f"Select split, at least {n} {what} a point, bands are 95 % intervals over {items_in_words(f)}; the "
-            f"null is {f.plan.n_sweep_controls} random directions of that length a layer, averaged.",
+            f"Select split, at least {n} {what} a point, bands are 95 % intervals over "
+            f"{items_in_words(f)}; {_null_in_words(f.plan.n_sweep_controls)}.",
         ),
         Plate(
             "sweet_spot_map",
@@ -91,6 +91,14 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
             )
         )
     return found
+
+
+def _null_in_words(n: int) -> str:
+    """What the layers are held against."""
+    if not n:
+        return "no random directions were measured beside it"
+    kind = "one random direction" if n == 1 else f"{n} random directions"
+    return f"the null is {kind} of that length a layer{', averaged' if n > 1 else ''}"
 
 
 def _one_of_each(run: Run) -> dict[str, str]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from steerscope.calls import as_told
+
 if TYPE_CHECKING:
     from steerscope.audits import audit
     from steerscope.audits.lint import lint
@@ -263,8 +265,6 @@ _HOME = {
     "written_texts": "runs.written",
 }
 
-_MODULES = {"plot"}  # names that are whole modules
-
 __all__ = [
     "Adapted",
     "AdapterDesign",
@@ -399,16 +399,17 @@ __all__ = [
 
 __version__: str
 
-
 if not TYPE_CHECKING:  # a checker of types sees the names above, and none that does not exist
 
     def __getattr__(name: str) -> Any:
         if name == "__version__":
             found: Any = import_module("importlib.metadata").version("steerscope")
         elif name in _HOME:
-            home = f"steerscope.{_HOME[name]}"
-            whole = name in _MODULES
-            found = import_module(f"{home}.{name}") if whole else getattr(import_module(home), name)
+            home = import_module(f"steerscope.{_HOME[name]}")
+            found = getattr(home, name, None) or import_module(
+                f"{home.__name__}.{name}"
+            )  # a module
+            found = as_told(found)
         else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         globals()[name] = found

@@ -204,3 +204,53 @@ def test_what_is_no_pair_is_refused_with_its_number_and_the_form_to_give(given, 
 def test_a_name_is_no_pair():
     with pytest.raises(SteerscopeError, match="load_contrasts"):
         ss.ContrastSet.from_pairs("mood")
+
+
+WRONG = [
+    (
+        lambda m, d: ss.generate("gpt2", "w3", n_new=2),
+        "generate: model is of the type str.*load_model",
+    ),
+    (lambda m, d: ss.generate(m, "w3", n_new="3"), "generate: n_new is of the type str: '3'.*int"),
+    (lambda m, d: ss.generate(m, "w3", n_new=2.5), "n_new is of the type float"),
+    (lambda m, d: ss.find_direction("mean_diff"), "missing a required argument: 'contrast'"),
+    (lambda m, d: ss.generate(m, "w3", n_new=2, sampler=0.7), "sampler is of the type float"),
+    (lambda m, d: ss.extract(m, TEXTS, 1, batch=3), "argument of extract 'batch'.*'batch_size'"),
+    (lambda m, d: ss.extract(TEXTS, m, 1), "extract: model is of the type list"),
+    (
+        lambda m, d: ss.find_direction("mean_diff", d),
+        "cannot find a direction from Direction.*extract",
+    ),
+    (lambda m, d: ss.kl_from_plain(m, [], d), "prompts is empty"),
+    (lambda m, d: ss.save_directions(3, [d]), "path is of the type int"),
+    (lambda m, d: ss.save_directions("v.safetensors", [m]), "directions is of the type list"),
+    (lambda m, d: ss.stream("gpt2", "w3", n_new=2), "stream: model is of the type str"),
+    (lambda m, d: ss.stream(m, "w3", n_new=2.5), "stream: n_new is of the type float"),
+    (lambda m, d: ss.steer("gpt2", d), "steer: model is of the type str"),
+    (lambda m, d: ss.Dose("much"), "Dose: value is of the type str: 'much'; give the coefficient"),
+    (lambda m, d: ss.Dose(1.0, 3), "unit"),
+    (lambda m, d: ss.Site(5, "resid_post"), "stream"),
+    (lambda m, d: ss.Run.open(None), "Run.open: path is of the type NoneType"),
+    (lambda m, d: ss.Conversation(3), "Conversation: messages is of the type int"),
+    (lambda m, d: ss.transfer_table(TEXTS), "rows is of the type list"),
+    (lambda m, d: d.hook(torch.ones(3)), "dose is of the type Tensor"),
+]
+
+
+@pytest.mark.parametrize(("call", "says"), WRONG)
+def test_a_call_that_fails_says_which_argument_is_to_blame(model, direction, call, says):
+    with pytest.raises(SteerscopeError, match=says):
+        call(model, direction)
+
+
+def test_a_fault_of_ours_is_not_put_down_to_an_argument():
+    from steerscope.calls import told
+
+    def broken(text: str, number: int = 0) -> str:
+        raise TypeError(f"a mistake of ours in {text} {number}")
+
+    with pytest.raises(TypeError, match="a mistake of ours in x 3"):
+        told(broken)("x", 3)
+    with pytest.raises(BadValueError, match="broken: text is of the type int: 3; give"):
+        told(broken)(3)
+    assert told(len)([1, 2]) == 2

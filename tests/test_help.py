@@ -20,7 +20,7 @@ PUBLISHED = {  # what others invented, by its number on arXiv or by name
     "eigengap", "jackknife", "logit_lens", "mantel", "pairs_needed", "style_contrasts",
 }  # fmt: skip
 # Objects of transformers, which has no types of its own, and what JSON may hold.
-UNTYPED = re.compile(r"dict\[str, Any\]|tokenizer|Scope\.(includes|given)")
+UNTYPED = re.compile(r"(dict|Mapping)\[str, Any\]|tokenizer|Scope\.(includes|given)")
 
 
 def said_of(thing) -> str:

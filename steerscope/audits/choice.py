@@ -22,12 +22,17 @@ def uncorrected_choice(evidence: Evidence) -> list[Finding]:
     chosen = evidence.findings.chosen
     if chosen.p_corrected <= _LEVEL:
         return []
+    chance = (
+        "held-out items, which chose nothing, show this much without any effect with "
+        if chosen.held_out
+        else "a sweep without any effect has one this good with "
+    )
     return [
         Finding(
             "error",
-            f"it is the best of {chosen.n_cells} conditions, and a sweep without any effect has one "
-            f"this good with p = {chosen.p_corrected:.2g}",
-            f"layer {chosen.layer}, {chosen.dose_natural:+g} natural, select split",
+            f"it is the best of {chosen.n_cells} conditions, and {chance}p = {chosen.p_corrected:.2g}",
+            f"layer {chosen.layer}, {chosen.dose_natural:+g} natural, "
+            f"{'test' if chosen.held_out else 'select'} split",
             "Claim no sweet spot, or sweep fewer conditions on more prompts",
             {"conditions": chosen.n_cells, "p_corrected": chosen.p_corrected},
         )

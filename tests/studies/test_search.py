@@ -18,6 +18,7 @@ from steerscope.report.why import why_here
 from steerscope.runs.results import Run
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell
+from steerscope.studies.steering.choice import corrected_p, sweet_spot
 from steerscope.studies.steering.findings import find
 from steerscope.studies.steering.measure import run_study
 from steerscope.studies.steering.nulls import (
@@ -26,7 +27,7 @@ from steerscope.studies.steering.nulls import (
     numbers_of_few,
     still_near,
 )
-from steerscope.studies.steering.plan import GRID, RACE, StudyPlan, plan_of
+from steerscope.studies.steering.plan import GRID, RACE, StudyPlan, groups_of, plan_of
 from steerscope.studies.steering.search import (
     Round,
     coarse,
@@ -161,7 +162,7 @@ def raced(few_beside, written_plain, tmp_path_factory):
         return run_study(PLAN, tmp_path_factory.mktemp("race") / "run")
 
 
-def test_a_study_that_races_states_its_winner_and_corrects_for_all_that_could_have_won(raced):
+def test_a_study_that_races_states_its_winner_with_the_p_of_prompts_that_chose_nothing(raced):
     table = raced.table()
     select = table[(table.split == "select") & (table.metric == "flipped")]
     asked = select[select.method == "mean_diff"].groupby("cell").size()
@@ -176,6 +177,13 @@ def test_a_study_that_races_states_its_winner_and_corrects_for_all_that_could_ha
     assert list(chosen.asked) == [asked.max()]
     assert found.chosen.n_cells == 9  # three layers with three doses, though some were left behind
     assert found.stated is not None
+    alone = corrected_p(table, found.effect, list(chosen.cell), "test", groups_of(raced))
+    assert found.chosen.held_out
+    assert [found.chosen.p_corrected] == list(alone.values())
+    unfinished = sweet_spot(table[table.split == "select"], found.effect, "mean_diff", tried=9)
+    [once] = corrected_p(table, found.effect, list(chosen.cell), "select").values()
+    assert not unfinished.held_out
+    assert unfinished.p_corrected == pytest.approx(min(1.0, 9 * once))
     assert layers_in_words(found).endswith("prompts, 6 at least, which does not rank them.")
 
 

@@ -31,7 +31,8 @@ class SweetSpot:
         dose_relative: the same in relative units.
         dose_absolute: the same as a length.
         effect: effect on the split that chose.
-        p_corrected: chance that a sweep without any effect has a best condition this good.
+        p_corrected: chance that a sweep without any effect has a best condition this good; where
+            `held_out`, that held-out items, which chose nothing, show one this good without any effect.
         n_cells: conditions compared.
         broken: whether every condition with an effect broke a limit, so that this one does too.
     """
@@ -44,6 +45,7 @@ class SweetSpot:
     p_corrected: float
     n_cells: int
     broken: bool
+    held_out: bool = False
 
 
 def sweet_spot(
@@ -63,8 +65,9 @@ def sweet_spot(
     one with the smallest KL on the tokens that it writes is taken, or on the prompts where that was
     not measured. Choose on one split, state on another: `layers` are those that were stated, None for
     all. `summary` is what `summarise` says of the split, where that was asked already. After a race,
-    in which any of `tried` conditions could have come to be measured on all prompts, the p is that of
-    the chosen one by itself times `tried`, which holds however the others fell behind (Bonferroni).
+    in which any of `tried` conditions could have come to be measured on all prompts, no p of the split
+    that chose is fair: it is that of the choice on the test split, or while there is none the p of the
+    choice times `tried`, which holds however the others fell behind (Bonferroni).
     """
     if summary is None:
         summary = summarise(table, effect, split, groups=groups)
@@ -78,17 +81,20 @@ def sweet_spot(
     best = pool.effect.max()
     near = pool[pool.effect >= best - MARGIN * abs(best)]
     chosen = near.loc[cheapest(near).idxmin()]
+    held_out = bool(tried) and chosen.cell in set(table.cell[table.split == "test"])
     compared = [chosen.cell] if tried else list(candidates.cell)
-    p_values = corrected_p(table, effect, compared, split, groups)
+    times = 1 if held_out or not tried else tried
+    p_values = corrected_p(table, effect, compared, "test" if held_out else split, groups)
     return SweetSpot(
         layer=int(chosen.layer),
         dose_natural=float(chosen.dose_natural),
         dose_relative=float(chosen.dose_relative),
         dose_absolute=float(chosen.dose_absolute),
         effect=Estimate(chosen.effect, chosen.low, chosen.high, int(chosen.n)),
-        p_corrected=min(1.0, p_values[chosen.cell] * (tried or 1)),
+        p_corrected=min(1.0, p_values[chosen.cell] * times),
         n_cells=max(len(candidates), tried or 0),
         broken=bool(chosen.broken),
+        held_out=held_out,
     )
 
 

@@ -286,6 +286,7 @@ def case_of(f: Findings, errors: Sequence[str] = ()) -> Case:
         needed=f.needed_items,
         nulls=f.nulls,
         p_corrected=f.chosen.p_corrected,
+        p_held_out=f.chosen.held_out,
         over_shuffled=f.over_shuffled,
         costs=f.costs,
         errors=tuple(errors),

@@ -98,7 +98,8 @@ class Case:
         items: what `gain.n` counts.
         needed: distinct items that would settle it either way; None where that cannot be told.
         nulls: the ranks among null directions, one for each kind.
-        p_corrected: chance of so good a choice in a sweep without effect.
+        p_corrected: chance of so good a choice in a sweep without effect; where `p_held_out`, of so good
+            an effect on held-out items, which chose nothing.
         over_shuffled: gain above that of label-shuffled directions; None without any.
         costs: what it cost.
         errors: errors that the audit found.
@@ -118,6 +119,7 @@ class Case:
     costs: tuple[Cost, ...]
     errors: tuple[str, ...] = ()
     judged: bool = True
+    p_held_out: bool = False
     judge_fails: str = ""
     likelihood_fails: str = ""
 
@@ -170,9 +172,12 @@ def _missing(case: Case) -> list[str]:
         found += [] if found and _is_below(case) else [_too_little(case)]
     found += _nulls_missing(case.nulls)
     if not case.p_corrected <= LEVEL:
-        found.append(
-            f"a sweep without any effect has a best condition this good, {p_in_words(case.p_corrected)}"
+        chance = (
+            f"{case.items} that chose nothing show this much without any effect"
+            if case.p_held_out
+            else "a sweep without any effect has a best condition this good"
         )
+        found.append(f"{chance}, {p_in_words(case.p_corrected)}")
     if case.over_shuffled is None or math.isnan(case.over_shuffled.low):
         found.append("not tested against label-shuffled directions")
     elif not case.over_shuffled.low > 0:

@@ -113,7 +113,8 @@ def rule(findings: Findings) -> list[str]:
         "No: the interval lies below the smallest effect of interest, and not because most texts that show "
         "the concept when asked for it are over the limit of likelihood alone.",
         "Yes: it lies above; the effect is ahead of at least 19 null directions of each kind that went "
-        "through the same choice (rank p <= 0.05); the choice has a corrected p <= 0.05; the effect is "
+        "through the same choice (rank p <= 0.05); the choice has a corrected p <= 0.05 (after a "
+        "race: on the held-out items, which chose nothing); the effect is "
         "above that of label-shuffled directions; the audit finds no error; and every cost is within "
         "its limit with its whole interval.",
         "Yes, at a price: all of this but the costs, which are known and not surely within their limits.",
@@ -178,11 +179,17 @@ def answer(findings: Findings) -> list[str]:
     said += [f"Cost: {costs_in_words(f)}.", *([diversity_in_words(f)] if f.diversity else [])]
     said.append(
         f"How sure: chosen among {c.n_cells} conditions on other prompts than those it is stated on; "
-        f"the chance of one this good in a sweep without any effect is {p_in_words(c.p_corrected)}; "
+        f"the chance of one this good {_where_by_chance(f)} without any effect is "
+        f"{p_in_words(c.p_corrected)}; "
         f"intervals are 95 %, over {items_in_words(f)}."
     )
     said.append(layers_in_words(f))
     return said
+
+
+def _where_by_chance(f: Findings) -> str:
+    """Where the corrected p looks for an effect that is not there."""
+    return f"on those {items_in_words(f)}" if f.chosen.held_out else "in a sweep"
 
 
 def _over_controls(f: Findings, over_random: Estimate) -> str:

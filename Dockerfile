@@ -6,7 +6,8 @@ WORKDIR /app
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY steerscope steerscope
 COPY data data
-RUN pip install --no-cache-dir --constraint constraints.txt \
+# That index has torch; what torch needs, in the versions of the constraints, comes from PyPI.
+RUN pip install --no-cache-dir --no-deps --constraint constraints.txt \
         --index-url https://download.pytorch.org/whl/cpu torch \
     && pip install --no-cache-dir --constraint constraints.txt ".[serve]"
 

@@ -11,7 +11,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the commands: threads tha
 
 import warnings
 from collections.abc import Callable, Generator, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -65,17 +65,31 @@ HAS_SAE_LENS = find_spec("sae_lens") is not None
 collect_ignore_glob = [] if HAS_SAE_LENS else ["sae/*"]
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_pyfunc_call() -> Generator[None, object, object]:
+@contextmanager
+def _asking_for_what_is_not_here() -> Iterator[None]:
     """Skip a test that asks for what the installed TransformerLens cannot have."""
     try:
-        return (yield)
+        yield
     except (ModelLoadError, BadValueError) as error:
         told = [] if HAS_HOOKED else [without_hooked()]
         told += [] if HAS_SAE_LENS else ["sae-lens, which is not here"]
         if any(words in str(error) for words in told):
             pytest.skip(str(error))
         raise
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Generator[None, object, object]:
+    with _asking_for_what_is_not_here():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    if item.get_closest_marker("hooked") and not HAS_HOOKED:
+        pytest.skip(without_hooked())
+    with _asking_for_what_is_not_here():
+        return (yield)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,4 +1,4 @@
-"""Commands that steer by weights: `steerscope weights sweep`."""
+"""Commands that steer by weights: `steerscope weights sweep | export`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from steerscope.cli.shared import (
     Layers,
     MaxSelect,
     MaxTest,
+    Model,
     finish,
     numbers,
     parse_layers,
     table,
 )
+from steerscope.errors import BadValueError
+from steerscope.texts.bundled import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,6 +98,38 @@ def sweep(
     )
     run = run_weight_sweep(plan, out, **loading.machine(), progress=bar)
     _tell(run, as_json)
+
+
+@weights.command()
+def export(
+    places: Annotated[
+        str, typer.Argument(help="weights, layers and amounts, as down:15:-0.2,down:16-24:+0.3")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="model folder to write")],
+    model: Model = DEFAULT_MODEL,
+    edit: Annotated[
+        str, typer.Option(help="gain, zscore, power, band[0-8] or mp_shrink")
+    ] = "power",
+    as_json: Json = False,
+) -> None:
+    """Write an edited model into a plain Hugging Face folder.
+
+    Examples:
+        steerscope weights export down:4:0.3 --edit power --out my-model
+    """
+    from steerscope.weights.adapter import check_merge
+    from steerscope.weights.adapter import merge as merged
+    from steerscope.weights.adapter.fixed import FixedEdit
+    from steerscope.weights.edits import needs_pairs
+    from steerscope.weights.weight_edit import WeightEdit
+
+    check_merge(model, out, 1.0)
+    if needs_pairs(edit):
+        raise BadValueError(f"the edit {edit} looks at pairs, and is made in Python; take another.")
+    wanted = WeightEdit.parse(edit, places)
+    loaded = Loading(device="cpu", dtype="float32").load(model)
+    merged(model, FixedEdit(wanted, loaded), 1.0, out)
+    finish(as_json, {"model": str(out), "edit": str(wanted)}, [f"{model} with {wanted}: {out}"])
 
 
 def _tell(run: Run, as_json: bool) -> None:

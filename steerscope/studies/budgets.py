@@ -71,30 +71,37 @@ def budget_trial(
         most = min(budget + 1, longest)
         [guided] = generate(model, asked, Cell(), n_new=most, sampler=bound, progress=progress)
         cut = [_cut(text, budget) for text in unbound]
-        ended = [
-            np.array([t.ended and len(t.tokens) < budget for t in texts], dtype=float)
-            for texts in (cut, guided)
-        ]
         nats = [_nats(model, asked, texts, ends[0]) for texts in (cut, guided)]
-        gain = bootstrap_mean(ended[1] - ended[0], seed=seed)
-        cost = bootstrap_mean(nats[1] - nats[0], seed=seed)
-        rows.append(
-            {
-                "budget": budget,
-                "ended_cut": ended[0].mean(),
-                "ended": ended[1].mean(),
-                **_named(gain, "gain", "low", "high"),
-                "p": sign_flip_p(ended[1] - ended[0], seed=seed),
-                "forced": float(np.mean([t.ended and len(t.tokens) >= budget for t in guided])),
-                "tokens": float(np.mean([len(t.tokens) for t in guided])),
-                "nats_cut": np.nanmean(nats[0]),
-                "nats": np.nanmean(nats[1]),
-                **_named(cost, "cost", "cost_low", "cost_high"),
-                "n": gain.n,
-            }
-        )
+        rows.append(_row(budget, (cut, guided), (nats[0], nats[1]), seed))
     table = pd.DataFrame(rows)
     return table.assign(p_holm=holm(table.p.to_numpy(float)))
+
+
+def _row(
+    budget: int,
+    texts: tuple[Sequence[Continuation], Sequence[Continuation]],
+    nats: tuple[np.ndarray, np.ndarray],
+    seed: int,
+) -> dict[str, float]:
+    """What a budget does, paired by prompt: texts and nats cut off at it, then under it."""
+    before = [
+        np.array([t.ended and len(t.tokens) < budget for t in part], dtype=float) for part in texts
+    ]
+    gain = bootstrap_mean(before[1] - before[0], seed=seed)
+    cost = bootstrap_mean(nats[1] - nats[0], seed=seed)
+    return {
+        "budget": budget,
+        "ended_cut": before[0].mean(),
+        "ended": before[1].mean(),
+        **_named(gain, "gain", "low", "high"),
+        "p": sign_flip_p(before[1] - before[0], seed=seed),
+        "forced": float(np.mean([t.ended and len(t.tokens) >= budget for t in texts[1]])),
+        "tokens": float(np.mean([len(t.tokens) for t in texts[1]])),
+        "nats_cut": np.nanmean(nats[0]),
+        "nats": np.nanmean(nats[1]),
+        **_named(cost, "cost", "cost_low", "cost_high"),
+        "n": gain.n,
+    }
 
 
 def budgets_in_words(table: pd.DataFrame) -> list[str]:

@@ -72,6 +72,7 @@ def test_point_estimates_are_those_of_the_whole_analysis_bit_for_bit(load, view)
         assert torch.equal(values, whole.statistics[name].value), name
 
 
+@pytest.mark.hooked
 def test_point_estimates_take_one_pass_that_never_reaches_the_logits(load, monkeypatch):
     model, passes = load(), []
     first, last = model.transformer.embed, model.transformer.unembed

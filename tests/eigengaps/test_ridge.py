@@ -94,6 +94,7 @@ def test_the_kernel_average_of_rotated_keys_is_attention_itself(load):
     assert (table.r2 < 0.999).all()
 
 
+@pytest.mark.hooked
 def test_the_gap_of_attention_of_a_head_is_that_of_its_singular_values(load):
     model = load("llama")
     text = "w5 w6 w7 w8 w9"

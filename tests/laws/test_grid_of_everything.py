@@ -107,6 +107,7 @@ def activation(model, site, tokens=TOKENS):
     return found["x"]
 
 
+@pytest.mark.hooked
 def test_every_registered_name_has_an_example(load):
     assert set(SCOPES) == set(KINDS)
     assert all(kind in SCOPES[kind] for kind in KINDS)

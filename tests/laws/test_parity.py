@@ -93,6 +93,7 @@ def test_steering_a_block_output_is_a_hook_on_that_block_in_transformers(tiny_fo
 
 
 @pytest.mark.parametrize("family", ["gemma3", "lfm2"])
+@pytest.mark.hooked
 def test_where_transformerlens_cannot_convert_the_bridge_takes_over_and_says_so(
     tiny_folder, family
 ):
@@ -104,6 +105,7 @@ def test_where_transformerlens_cannot_convert_the_bridge_takes_over_and_says_so(
 
 
 @pytest.mark.parametrize("family", HOOKED)
+@pytest.mark.hooked
 def test_the_hooked_backbone_comes_first_and_shares_the_fingerprint(tiny_folder, load, family):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -38,6 +38,7 @@ def change_config(folder, **values):
 
 
 @pytest.mark.parametrize("kind", ["llama", "a_kind_of_its_own"])
+@pytest.mark.hooked
 def test_code_that_a_folder_brings_never_runs_and_nobody_is_asked(folder, tmp_path, kind, capfd):
     marker = tmp_path / "marker"
     for name in ("configuration_own.py", "modeling_own.py"):

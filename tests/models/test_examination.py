@@ -183,6 +183,7 @@ def test_an_encoder_is_no_language_model(saved):
     assert load(saved(hf.BertConfig(**SIZES, is_decoder=True))).backbone == "bridge"
 
 
+@pytest.mark.hooked
 def test_a_model_that_no_backbone_runs_as_transformers_does_is_refused(saved):
     folder = saved(hf.CohereConfig(**GROUPED, logit_scale=0.25))
     with pytest.raises(ModelLoadError, match="TransformerBridge cannot, since its logits differ"):

@@ -112,6 +112,7 @@ def test_models_that_are_not_there_are_named(tmp_path):
         load_model("microworld", dtype="float8")
 
 
+@pytest.mark.hooked
 def test_a_folder_whose_name_is_another_familys_loads_as_what_it_is(tiny_folder, tmp_path):
     disguised = tmp_path / "my-llama-and-gemma"
     disguised.symlink_to(tiny_folder("gpt2"))

@@ -94,6 +94,7 @@ def test_a_folder_that_brings_code_is_refused_in_one_line_and_nothing_asks(tiny_
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.hooked
 def test_a_device_map_of_one_device_is_that_device(tiny_folder, load):
     model = load_model(tiny_folder("llama"), device_map={"": "cpu"}, dtype="float32")
     assert (model.backbone, model.fingerprint) == ("hooked", load().fingerprint)

@@ -188,6 +188,7 @@ def test_a_condition_without_numbers_is_named_in_its_rows_and_the_others_go_on(
     assert best.dose_natural == pytest.approx(1.0)
 
 
+@pytest.mark.hooked
 def test_a_model_without_numbers_is_refused_as_such(load, tmp_path, monkeypatch):
     model = load()
     weight = model.transformer.blocks[1].mlp.W_out

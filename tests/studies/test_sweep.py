@@ -17,6 +17,7 @@ from steerscope.doses import Dose
 from steerscope.engine.score import kl_from_plain
 from steerscope.errors import BadValueError, PureGainWarning, RestorationError, UnknownNameError
 from steerscope.extraction.activations import extract
+from steerscope.models.generations import HAS_HOOKED, without_hooked
 from steerscope.report import write_report
 from steerscope.runs.results import Run
 from steerscope.sites import Site
@@ -71,6 +72,8 @@ def plan(files, **changes):
 
 @pytest.fixture(scope="module")
 def whole(files, tmp_path_factory):
+    if not HAS_HOOKED:  # which the plan asks for
+        pytest.skip(without_hooked())
     with pytest.warns(PureGainWarning, match="gain multiplies every weight"):
         return run_weight_sweep(plan(files), tmp_path_factory.mktemp("runs") / "whole")
 
@@ -235,6 +238,7 @@ def test_plans_are_checked_before_anything_is_measured(files, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.hooked
 def test_the_command_continues_a_run_and_prints_the_verdict(files, tmp_path, capsys):
     model, folder = files
     arguments = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from steerscope.errors import BadValueError
 
@@ -39,7 +38,7 @@ class TransferPlan:
     n_new: int = 40
     temperature: float = 0.7
     seed: int = 0
-    about: Mapping[str, Any] = field(default_factory=dict)
+    about: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         given = set(self.coefficients)

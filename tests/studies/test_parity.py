@@ -111,7 +111,7 @@ def test_a_number_is_still_nats_and_bad_targets_are_refused(load):
     model = load("llama")
     direction = random_direction(model, Site("resid_post", 1))
     prompts = ["w5 w9", "w7 w20 w33"]
-    assert steerscope.calibrate is calibrate
+    assert steerscope.calibrate.__wrapped__ is calibrate
     nats = calibrate(model, direction, 0.05, prompts)
     assert isinstance(nats, Calibration)
     assert nats == calibrate(model, direction, "kl", prompts, value=0.05)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from steerscope.calls import told
 from steerscope.directions import check_method
 from steerscope.doses import check_unit
 from steerscope.engine.sampling import NARROWING, without_usual
@@ -118,11 +119,9 @@ def _adapter(value: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(str(UnknownNameError("setting of an adapter", name, known)))
     given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
     try:
-        AdapterRecipe(**given)
+        told(AdapterRecipe)(**given)
     except SteerscopeError as error:
         raise ValueError(str(error)) from None
-    except TypeError:
-        raise ValueError("a setting of the adapter is of another kind than it should be") from None
     return given
 
 

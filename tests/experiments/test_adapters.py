@@ -89,9 +89,7 @@ def test_settings_that_are_not_known_are_refused(said):
         experiment_of(said | {"adapter": {"ranks": 2}}, "here")
     with pytest.raises(ExperimentError, match="kind of adapter"):
         experiment_of(said | {"adapter": {"kind": "reft"}}, "here")
-    with pytest.raises(
-        ExperimentError, match="here: adapter: .*(epochs is of the type str|of another kind)"
-    ):
+    with pytest.raises(ExperimentError, match="epochs is of the type str: 'many'"):
         experiment_of(said | {"adapter": {"epochs": "many"}}, "here")
     with pytest.raises(ExperimentError, match="does not use"):
         experiment_of(said | {"job": "sweep"}, "here")

@@ -1,9 +1,4 @@
-"""What a public call was given, looked at where it fails with an error that is none of ours.
-
-Whatever works is taken, so that nothing is refused for its type. A call that fails otherwise is told
-which of its arguments is of another kind than it says; where none is, the error is ours to mend and
-goes on as it is.
-"""
+"""Whether an argument is of the kind that a call says, and what to give where it is not."""
 
 from __future__ import annotations
 
@@ -13,13 +8,9 @@ import re
 import sys
 import types
 from collections.abc import Callable, Mapping
-from functools import wraps
 from operator import index
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from steerscope.errors import BadValueError, SteerscopeError, UnknownNameError
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 _FROM = {
     "LensModel": "load_model",
     "Direction": "find_direction or load_directions",
@@ -32,100 +23,20 @@ _FROM = {
     "Experiment": "load_experiment",
     "Style": "find_style",
 }
-_NOT_CALLED = {"LensModel", "Intervention", "SteerscopeError"}
 _MANY = 100  # members of a list that are looked at
-_NOT_TOLD = (SteerscopeError, Warning, OSError, MemoryError, NotImplementedError)
-
-
-def told(function: Function) -> Function:
-    """The function, failing by an error of ours where an argument is to blame."""
-    kind = getattr(function, "__wrapped__", function)
-    returned = str(getattr(kind, "__annotations__", {}).get("return", ""))
-    lazy = inspect.isgeneratorfunction(kind) or returned.startswith("Iterator")
-
-    @wraps(function)
-    def called(*given: Any, **named: Any) -> Any:
-        # What runs only later is asked at once for what cannot be right.
-        if lazy and (blamed := _blame(function, given, named, at_once=True)):
-            raise BadValueError(blamed)
-        try:
-            return function(*given, **named)
-        except _NOT_TOLD:
-            raise
-        except Exception as error:
-            if blamed := _blame(function, given, named):
-                raise BadValueError(blamed) from error
-            raise
-
-    return called  # type: ignore[return-value]
-
-
-def as_told(thing: Any) -> Any:
-    """A public function or class that fails so; what nobody calls stays as it is."""
-    if isinstance(thing, types.ModuleType) or getattr(thing, "__name__", "") in _NOT_CALLED:
-        return thing
-    if not isinstance(thing, type):
-        return told(thing)
-    _tell(thing)
-    return thing
-
-
-def _tell(kind: type) -> None:
-    """Have a class fail so where it is made, and in its own public functions."""
-    for name, member in list(vars(kind).items()):
-        if name == "__new__":
-            setattr(kind, name, staticmethod(told(member.__func__)))
-        if name.startswith("_") and name != "__init__":
-            continue
-        if isinstance(member, classmethod | staticmethod):
-            setattr(kind, name, type(member)(told(member.__func__)))
-        elif inspect.isfunction(member) and not getattr(member, "__isabstractmethod__", False):
-            setattr(kind, name, told(member))
-
-
-def _blame(
-    function: Callable[..., Any],
-    given: tuple[Any, ...],
-    named: Mapping[str, Any],
-    *,
-    at_once: bool = False,
-) -> str:
-    """What is wrong with an argument, in words; empty where nothing is."""
-    signature = inspect.signature(function)
-    name_of = re.sub(r"\.__(init|new)__$", "", function.__qualname__)
-    try:
-        bound = signature.bind(*given, **named).arguments
-    except TypeError as error:
-        known = [p for p in signature.parameters if p not in {"self", "cls"}]
-        unknown = [name for name in named if name not in known]
-        if unknown:
-            raise UnknownNameError(f"argument of {name_of}", unknown[0], known) from None
-        return f"{name_of}: {error}; its arguments are {', '.join(known) or 'none'}."
-    hints = {name: _hint(function, p.annotation) for name, p in signature.parameters.items()}
-    for name, value in bound.items():
-        if at_once and _named(hints[name]) not in {"LensModel", "int"}:
-            continue
-        if not _all_fit(value, hints[name], signature.parameters[name]):
-            return (
-                f"{name_of}: {name} is {_shown(value)}; give {_words(function, name, hints[name])}."
-            )
-    for name, value in bound.items():
-        if not at_once and (odd := _odd(value)):
-            return f"{name_of}: {name} is {odd}; give {_words(function, name, hints[name])}."
-    return ""
 
 
 class _PublicNames(dict[str, Any]):
     """The public names, for annotations whose own module imports them for type checkers alone."""
 
     def __missing__(self, name: str) -> Any:
-        package = sys.modules[__package__]
+        package = sys.modules["steerscope"]
         if name not in package.__all__:
             raise KeyError(name)
         return getattr(package, name)
 
 
-def _hint(function: Callable[..., Any], annotation: Any) -> Any:
+def hint_of(function: Callable[..., Any], annotation: Any) -> Any:
     """What an annotation stands for; Any where it cannot be known."""
     if annotation is inspect.Parameter.empty:
         return Any
@@ -138,7 +49,8 @@ def _hint(function: Callable[..., Any], annotation: Any) -> Any:
         return Any
 
 
-def _all_fit(value: Any, hint: Any, parameter: inspect.Parameter) -> bool:
+def all_fit(value: Any, hint: Any, parameter: inspect.Parameter) -> bool:
+    """Whether an argument, or each of several, is of its kind; its default always is."""
     if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
         return all(_fits(one, hint) for one in value)
     return value is parameter.default or _fits(value, hint)
@@ -193,7 +105,7 @@ def _fits_within(value: Any, origin: Any, parts: tuple[Any, ...]) -> bool:
     return True
 
 
-def _odd(value: Any) -> str:
+def oddness(value: Any) -> str:
     """What may be wrong with a value of the right kind: nothing in it, below 1, or no number."""
     if hasattr(value, "__len__") and not len(value):
         return f"empty ({value!r:.20})"
@@ -205,11 +117,13 @@ def _odd(value: Any) -> str:
     return ""
 
 
-def _named(hint: Any) -> str:
+def name_of_kind(hint: Any) -> str:
+    """The name of a kind; empty where it has none."""
     return getattr(hint, "__name__", "")
 
 
-def _shown(value: Any) -> str:
+def kind_shown(value: Any) -> str:
+    """Of what type a value is, and the beginning of it."""
     shown = "" if type(value).__repr__ is object.__repr__ else f" {value!r:.40}".split("\n")[0]
     return (
         f"of the type {type(value).__name__}:{shown}"
@@ -218,7 +132,7 @@ def _shown(value: Any) -> str:
     )
 
 
-def _words(function: Callable[..., Any], name: str, hint: Any) -> str:
+def what_to_give(function: Callable[..., Any], name: str, hint: Any) -> str:
     """What to give instead: what its help says, its kind, and what makes one of that kind."""
     annotation = inspect.signature(function).parameters[name].annotation
     said = (
@@ -226,7 +140,7 @@ def _words(function: Callable[..., Any], name: str, hint: Any) -> str:
         if isinstance(annotation, str)
         else getattr(annotation, "__name__", str(annotation))
     )
-    kinds = {*re.findall(r"\w+", said), *(_named(part) for part in (hint, *get_args(hint)))}
+    kinds = {*re.findall(r"\w+", said), *(name_of_kind(part) for part in (hint, *get_args(hint)))}
     made = [f"{kind} from {source}" for kind, source in _FROM.items() if kind in kinds]
     helped = _help_of(function, name)
     return (f"{helped} " if helped else "") + f"({'; '.join([said, *made])})"

@@ -1,0 +1,105 @@
+"""What a public call was given, looked at where it fails with an error that is none of ours.
+
+Whatever works is taken, so that nothing is refused for its type. A call that fails otherwise is told
+which of its arguments is of another kind than it says; where none is, the error is ours to mend and
+goes on as it is.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, TypeVar
+
+from steerscope.calls.arguments import (
+    all_fit,
+    hint_of,
+    kind_shown,
+    name_of_kind,
+    oddness,
+    what_to_give,
+)
+from steerscope.errors import BadValueError, SteerscopeError, UnknownNameError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+_NOT_CALLED = {"LensModel", "Intervention", "SteerscopeError"}
+_NOT_TOLD = (SteerscopeError, Warning, OSError, MemoryError, NotImplementedError)
+
+
+def told(function: Function) -> Function:
+    """The function, failing by an error of ours where an argument is to blame."""
+    kind = getattr(function, "__wrapped__", function)
+    returned = str(getattr(kind, "__annotations__", {}).get("return", ""))
+    lazy = inspect.isgeneratorfunction(kind) or returned.startswith("Iterator")
+
+    @wraps(function)
+    def called(*given: Any, **named: Any) -> Any:
+        # What runs only later is asked at once for what cannot be right.
+        if lazy and (blamed := _blame(function, given, named, at_once=True)):
+            raise BadValueError(blamed)
+        try:
+            return function(*given, **named)
+        except _NOT_TOLD:
+            raise
+        except Exception as error:
+            if blamed := _blame(function, given, named):
+                raise BadValueError(blamed) from error
+            raise
+
+    return called  # type: ignore[return-value]
+
+
+def as_told(thing: Any) -> Any:
+    """A public function or class that fails so; what nobody calls stays as it is."""
+    if isinstance(thing, types.ModuleType) or getattr(thing, "__name__", "") in _NOT_CALLED:
+        return thing
+    if not isinstance(thing, type):
+        return told(thing)
+    _tell(thing)
+    return thing
+
+
+def _tell(kind: type) -> None:
+    """Have a class fail so where it is made, and in its own public functions."""
+    for name, member in list(vars(kind).items()):
+        if name == "__new__":
+            setattr(kind, name, staticmethod(told(member.__func__)))
+        if name.startswith("_") and name != "__init__":
+            continue
+        if isinstance(member, classmethod | staticmethod):
+            setattr(kind, name, type(member)(told(member.__func__)))
+        elif inspect.isfunction(member) and not getattr(member, "__isabstractmethod__", False):
+            setattr(kind, name, told(member))
+
+
+def _blame(
+    function: Callable[..., Any],
+    given: tuple[Any, ...],
+    named: Mapping[str, Any],
+    *,
+    at_once: bool = False,
+) -> str:
+    """What is wrong with an argument, in words; empty where nothing is."""
+    signature = inspect.signature(function)
+    name_of = re.sub(r"\.__(init|new)__$", "", function.__qualname__)
+    try:
+        bound = signature.bind(*given, **named).arguments
+    except TypeError as error:
+        known = [p for p in signature.parameters if p not in {"self", "cls"}]
+        unknown = [name for name in named if name not in known]
+        if unknown:
+            raise UnknownNameError(f"argument of {name_of}", unknown[0], known) from None
+        return f"{name_of}: {error}; its arguments are {', '.join(known) or 'none'}."
+    hints = {name: hint_of(function, p.annotation) for name, p in signature.parameters.items()}
+    for name, value in bound.items():
+        if at_once and name_of_kind(hints[name]) not in {"LensModel", "int"}:
+            continue
+        if not all_fit(value, hints[name], signature.parameters[name]):
+            return f"{name_of}: {name} is {kind_shown(value)}; give {what_to_give(function, name, hints[name])}."
+    for name, value in bound.items():
+        if not at_once and (odd := oddness(value)):
+            return f"{name_of}: {name} is {odd}; give {what_to_give(function, name, hints[name])}."
+    return ""

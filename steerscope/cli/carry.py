@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
-from steerscope.cli.options import Loading, Subject, grouped
+from steerscope.cli.options import Loading, Subject, Talk, grouped
 from steerscope.cli.shared import Json, Seed, finish, table
 
 
@@ -38,6 +38,7 @@ def carry(
     subject: Subject,
     carrying: Carrying,
     seed: Seed = 0,
+    talk: Talk,
     loading: Loading,
     as_json: Json = False,
 ) -> None:
@@ -54,7 +55,7 @@ def carry(
 
     given = asdict(carrying)
     texts = given.pop("texts")
-    plan = CarryPlan(seed=seed, **given)
+    plan = CarryPlan(seed=seed, chat=talk.asked(), **given)
     contrasts = load_contrasts(subject.contrasts)
     prompts = prompts_for(contrasts, subject.asked)
     origin, target = loading.load(source), loading.load(subject.model)

@@ -15,9 +15,16 @@ from steerscope.studies.carrying.findings import (
     procrustes_map,
     ridge_map,
 )
-from steerscope.studies.carrying.measure import CARRIED, MIXED, OWN, carry_vector
+from steerscope.studies.carrying.measure import (
+    CARRIED,
+    MIXED,
+    OWN,
+    _activations,
+    carry_vector,
+)
 from steerscope.studies.carrying.plan import CarryPlan
 from steerscope.studies.carrying.wording import carried_in_words
+from steerscope.texts.chats import Chat
 from tests.studies.test_comparison import OTHER, PAIRS, PROMPTS
 
 N = 60
@@ -115,6 +122,32 @@ def test_a_vector_carried_to_its_own_model_is_itself(load):
     for name in ("ridge", "procrustes"):  # the vector lies among the texts that taught the map
         assert cosines[CARRIED.format(name)] > 0.99
     assert cosines[MIXED] < 0.9
+
+
+def test_each_model_reads_the_texts_in_its_own_chat_template(load, monkeypatch):
+    source, target = load("gpt2"), load("llama")
+    read = {source.name: set(), target.name: set()}
+
+    def noted(model, texts, *given):
+        read[model.name] |= set(map(str, texts))
+        return _activations(model, texts, *given)
+
+    monkeypatch.setattr("steerscope.studies.carrying.measure._activations", noted)
+    for model, mark in ((source, "w1"), (target, "w2")):
+        template = f"{mark} {{{{ messages[0]['content'] }}}}"
+        monkeypatch.setattr(model.tokenizer, "chat_template", template)
+    plan = CarryPlan(
+        source_layer=1, layer=1, n_permuted=2, kl=0.02, n_null_seeds=1, n_pairs=4,
+        n_kl_prompts=2, n_test=4, n_new=2, ridges=(0.1,), chat=Chat(),
+    )  # fmt: skip
+    found = carry_vector(source, target, PAIRS, PROMPTS, texts=OTHER, plan=plan)
+    assert set(found.comparison.ranking.method) >= {OWN, CARRIED.format("ridge")}
+    bare = [{text.removeprefix(mark) for text in read[m.name]} for m, mark in (
+        (source, "w1"), (target, "w2")
+    )]  # fmt: skip
+    assert bare[0] == bare[1]
+    assert all(text.startswith("w1") for text in read[source.name])
+    assert all(text.startswith("w2") for text in read[target.name])
 
 
 def test_the_command_says_how_well_it_went(run_cli, tiny_folder, words):

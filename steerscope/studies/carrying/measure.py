@@ -17,6 +17,7 @@ from steerscope.errors import BadValueError, DegenerateDirectionError
 from steerscope.extraction.activations import extract
 from steerscope.extraction.reading import ReadToken
 from steerscope.judges import Judge
+from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.sites import Site
@@ -27,7 +28,7 @@ from steerscope.studies.methods.findings import NULLS
 from steerscope.studies.methods.measure import Comparison, compare_bundles, usual_judge
 from steerscope.studies.methods.plan import ComparisonPlan
 from steerscope.studies.predictors.best_layer import best_layer
-from steerscope.texts.contrasts import ContrastSet, PromptSet
+from steerscope.texts.contrasts import ContrastSet, PromptSet, load_contrasts
 from steerscope.texts.given_pairs import PairsLike
 
 OWN, CARRIED, MIXED = "own mean_diff", "carried by {0}", "carried by a permuted map"
@@ -84,20 +85,21 @@ def carry_vector(
         DegenerateDirectionError: a map takes the vector to nothing.
     """
     plan = plan or CarryPlan()
-    pairs = contrasts.split(plan.seed)
-    layers = [
-        best_layer(model, contrasts, seed=plan.seed).layer if layer is None else layer
-        for model, layer in ((source, plan.source_layer), (target, plan.layer))
-    ]
-    at, to = (Site("resid_post", layer) for layer in layers)
-    fit, held_out = _texts_of(contrasts if texts is None else texts, plan.seed)
+    given = load_contrasts(contrasts if texts is None else texts)
+    read_by_source, contrasts = (in_chat(m, contrasts, plan.chat) for m in (source, target))
+    prompts = in_chat(target, prompts, plan.chat)
+    at = _site(source, read_by_source, plan.source_layer, plan.seed)
+    to = _site(target, contrasts, plan.layer, plan.seed)
+    read = [_texts_of(in_chat(m, given, plan.chat), plan.seed) for m in (source, target)]
     both = [
-        (_activations(source, part, at, plan.read), _activations(target, part, to, plan.read))
-        for part in (fit, held_out)
+        (_activations(source, mine, at, plan.read), _activations(target, theirs, to, plan.read))
+        for mine, theirs in zip(*read, strict=True)
     ]
     maps = fit_maps(both[0], plan.ridges, seed=plan.seed)
-    own = gather(target, pairs.fit, to, ["mean_diff", *NULLS], progress=progress)[to]
-    straight, found = mean_diff(own), mean_diff(extract(source, pairs.fit, at)[at])
+    fit = contrasts.split(plan.seed).fit
+    own = gather(target, fit, to, ["mean_diff", *NULLS], progress=progress)[to]
+    found = mean_diff(extract(source, read_by_source.split(plan.seed).fit, at)[at])
+    straight = mean_diff(own)
     vector = found.scale.natural * found.unit.double().cpu().numpy()
     named = {CARRIED.format(name): linear for name, linear in maps.items()}
     named[MIXED] = permuted(both[0], maps["ridge"], seed=plan.seed)
@@ -141,11 +143,15 @@ def _comparison(plan: CarryPlan, place: str) -> ComparisonPlan:
     )
 
 
-def _texts_of(given: PairsLike, seed: int) -> tuple[list[str], list[str]]:
-    """Texts to fit a map on, and others to judge it on."""
-    from steerscope.texts.contrasts import load_contrasts
+def _site(model: LensModel, contrasts: ContrastSet, layer: int | None, seed: int) -> Site:
+    """The residual stream of a layer; by itself that whose pairs agree most."""
+    found = best_layer(model, contrasts, seed=seed).layer if layer is None else layer
+    return Site("resid_post", found)
 
-    parts = load_contrasts(given).split(seed)
+
+def _texts_of(given: ContrastSet, seed: int) -> tuple[list[str], list[str]]:
+    """Texts to fit a map on, and others to judge it on."""
+    parts = given.split(seed)
     found = [
         list(dict.fromkeys(t for p in part.pairs for t in (p.positive, p.negative)))
         for part in (parts.fit, parts.select)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from steerscope.errors import BadValueError
+from steerscope.texts.chats import Chat
 
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
@@ -27,6 +28,8 @@ class CarryPlan:
         n_new: tokens of a continuation.
         temperature: of sampling.
         seed: of splits, permutations, sampling and resamples.
+        chat: how texts are put into the chat template of the model that reads them, each into its own;
+            None for bare texts.
 
     Raises:
         BadValueError: a count below 1, or a λ or KL that is not above 0.
@@ -45,6 +48,7 @@ class CarryPlan:
     n_new: int = 24
     temperature: float = 0.7
     seed: int = 0
+    chat: Chat | None = None
 
     def __post_init__(self) -> None:
         for name in ("n_permuted", "n_null_seeds", "n_pairs", "n_kl_prompts", "n_test", "n_new"):

@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from steerscope.figures.literal import of_literal_text
-from steerscope.figures.theme import BLUE, GREY, ORANGE, new_figure
+from steerscope.figures.theme import BLUE, GREY, ORANGE, add_caption, new_figure
 from steerscope.studies.lenses.findings import DRIFT
 
 _ROW = 34  # pixels
@@ -60,15 +60,12 @@ def lens_dots(table: pd.DataFrame) -> go.Figure:
             )
         )
     figure.update_yaxes(title="attribute", type="category", categoryarray=rows.lens.tolist())
-    figure.add_annotation(
-        text=(
-            f"n = {int(table.n.max())} prompts; bars: 95 % bootstrap over prompts. Words are weighted by "
-            "their rarity in plain text.<br>Thresholds: what 95 % of the changes between two plain samples "
-            "stay below in all lenses at once."
-        ),
-        xref="paper", yref="paper", x=0, y=0, yshift=-58, xanchor="left", yanchor="top",
-        align="left", showarrow=False, font={"size": 11.5},
-    )  # fmt: skip
+    said = (
+        f"n = {int(table.n.max())} prompts; bars: 95 % bootstrap over prompts. Words are weighted by "
+        "their rarity in plain text.<br>Thresholds: what 95 % of the changes between two plain samples "
+        "stay below in all lenses at once."
+    )
+    add_caption(figure, said, below=58)
     figure.update_layout(
         height=260 + _ROW * len(rows), margin={"l": 180, "t": 100, "b": 140},
         legend={"x": 0.0, "xanchor": "left", "y": 1.02},

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from steerscope.figures.literal import of_literal_text
 from steerscope.figures.sweeps import effect_title
-from steerscope.figures.theme import PANEL, SEQUENTIAL, new_figure
+from steerscope.figures.theme import PANEL, SEQUENTIAL, add_caption, new_figure
 from steerscope.judges.effects import Effect
 from steerscope.studies.methods.findings import BETWEEN, TOP
 
@@ -67,19 +67,7 @@ def method_places(
         showgrid=False,
     )
     figure.update_yaxes(title="method", type="category", showgrid=False)
-    figure.add_annotation(
-        text=_caption(rows, ranking, effect),
-        xref="paper",
-        yref="paper",
-        x=0,
-        y=0,
-        yshift=-64,
-        xanchor="left",
-        yanchor="top",
-        align="left",
-        showarrow=False,
-        font={"size": 11.5},
-    )
+    add_caption(figure, _caption(rows, ranking, effect), below=64)
     figure.update_layout(
         plot_bgcolor=PANEL,
         width=max(860, 330 + _COLUMN * len(places)),

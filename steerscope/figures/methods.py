@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from steerscope.figures.literal import of_literal_text
 from steerscope.figures.sweeps import effect_title
-from steerscope.figures.theme import BLUE, GREY, ORANGE, SKY, new_figure, see_through
+from steerscope.figures.theme import BLUE, GREY, ORANGE, SKY, add_caption, new_figure, see_through
 from steerscope.judges.effects import Effect
 from steerscope.studies.methods.findings import BETWEEN, LOST, NULL, TOP
 
@@ -52,19 +52,7 @@ def method_forest(
     )
     figure.update_yaxes(type="category", categoryorder="array", categoryarray=labels)
     figure.update_yaxes(title="method", col=1)
-    figure.add_annotation(
-        text=_caption(rows, ranking),
-        xref="paper",
-        yref="paper",
-        x=0,
-        y=0,
-        yshift=-62,
-        xanchor="left",
-        yanchor="top",
-        align="left",
-        showarrow=False,
-        font={"size": 11.5},
-    )
+    add_caption(figure, _caption(rows, ranking), below=62)
     figure.update_layout(
         width=1040,
         height=250 + _ROW * len(labels),

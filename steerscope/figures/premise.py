@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from steerscope.figures.literal import of_literal_text
-from steerscope.figures.theme import BLUE, GREY, ORANGE, SKY, new_figure
+from steerscope.figures.theme import BLUE, GREY, ORANGE, SKY, add_caption, new_figure
 
 _FLOOR = -1.0
 _KERNELS = {
@@ -49,11 +49,7 @@ def ridge_heads(heads: pd.DataFrame, summary: pd.DataFrame) -> go.Figure:
         )
     for level, dash in ((0.0, "solid"), (0.5, "dot")):
         figure.add_hline(y=level, line={"color": GREY, "width": 1, "dash": dash}, layer="below")
-    figure.add_annotation(
-        text=_caption(heads, summary, shown),
-        xref="paper", yref="paper", x=0, y=0, yshift=-58, xanchor="left", yanchor="top",
-        align="left", showarrow=False, font={"size": 11.5},
-    )  # fmt: skip
+    add_caption(figure, _caption(heads, summary, shown), below=58)
     figure.update_yaxes(range=[_FLOOR - 0.06, 1.05])
     figure.update_layout(
         width=900,

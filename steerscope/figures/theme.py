@@ -78,3 +78,20 @@ def add_band(
             showlegend=False,
         )
     )
+
+
+def add_caption(figure: go.Figure, text: str, *, below: float, size: float = 11.5) -> None:
+    """Lines of text under the plot, from its left edge, so many pixels below it."""
+    figure.add_annotation(
+        text=text,
+        xref="paper",
+        yref="paper",
+        x=0,
+        y=0,
+        yshift=-below,
+        xanchor="left",
+        yanchor="top",
+        align="left",
+        showarrow=False,
+        font={"size": size},
+    )

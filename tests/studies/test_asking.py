@@ -213,3 +213,25 @@ def test_a_study_asks_on_the_prompts_that_it_steers_on(tiny_folder, tmp_path):
     before = len(table)
     assert len(run_study(plan, tmp_path / "run").table()) == before
     assert {r.method for r in find(run).rivals} == set(METHODS)
+
+
+@pytest.mark.parametrize(("asked", "layer"), [(3.3, 1), (2.0, 2)], ids=["unlikely", "likely"])
+def test_likelihood_is_a_limit_of_the_choice_where_asking_keeps_it(tmp_path, asked, layer):
+    rows = [*sweep_rows(), *asked_rows(0.95, split="select")]
+
+    def nats(row):
+        if row.method == INSTRUCTION:
+            return asked
+        return 3.3 if row.layer == 1 else 2.0  # layer 1 flips most and writes what is unlikely
+
+    rows += [
+        replace(r, metric="nll_plain", unit="nats", value=nats(r) + 0.1 * (-1) ** r.prompt)
+        for r in rows
+        if r.metric == "flipped"
+    ]
+    assert find(finished(tmp_path / "choice", rows)).chosen.layer == layer
+    found = find(finished(tmp_path / "r", [*rows, *held_out_rows()]))
+    said = " ".join(answer(found))
+    assert ("whatever their likelihood without steering" in said) == (layer == 1)
+    mine = found.summary[(found.summary.layer == 1) & (found.summary.dose_natural == 1.0)]
+    assert mine.cost_nll_plain.iloc[0] > 1.0  # what it costs is told either way

@@ -22,6 +22,7 @@ from steerscope.statistics.misclassification import corrected_difference, correc
 from steerscope.studies.steering.asking import Rival, find_rivals, without_asking
 from steerscope.studies.steering.choice import SweetSpot, best_of_sweep, sweet_spot
 from steerscope.studies.steering.diversity import Diversity, find_diversity
+from steerscope.studies.steering.limits import limits_of
 from steerscope.studies.steering.plan import (
     StudyPlan,
     SweepPlan,
@@ -92,6 +93,7 @@ class Findings:
         rivals: how asking in words does, the way that did best on the select split first; corrected
             as the gain is.
         diversity: of the samples of a prompt, where there are several.
+        choice_is_likely: whether the choice was held to the likelihood of texts without steering.
         heads: eigengap per head; None without attention keys.
         predictor: how the weakest link ranks the layers.
     """
@@ -128,6 +130,7 @@ class Findings:
     rivals: tuple[Rival, ...] = ()
     diversity: tuple[Diversity, ...] = ()
     kl_reverse: float = math.nan
+    choice_is_likely: bool = True
     js_written: float = math.nan
     gain_likely_or_not: Estimate | None = None
     joint_likely_or_not: Estimate | None = None
@@ -240,6 +243,7 @@ def _with_rivals(f: Findings, stated: Stated, cell: str) -> Findings:
         gain_likely_or_not=None if f.stated is None else stated.gain(cell, likely=False),
         joint_likely_or_not=stated.joint(cell, likely=False),
         diversity=find_diversity(table, split, cell, groups),
+        choice_is_likely=limits_of(table, f.effect, "select", groups) == f.effect.held_to,
         kl_reverse=_mean_of(table, split, cell, KL_REVERSE),
         js_written=_mean_of(table, split, cell, JS_WRITTEN),
     )

@@ -12,6 +12,7 @@ import pandas as pd
 from steerscope.errors import BadValueError
 from steerscope.judges.effects import LIKELIHOODS, Effect, Limit
 from steerscope.statistics import Estimate, prompts_needed, rank_p
+from steerscope.studies.steering.limits import limits_of
 from steerscope.studies.steering.responses import responses
 from steerscope.studies.steering.success import (
     PLAIN,
@@ -33,7 +34,7 @@ class Stated:
     def __init__(self, table: pd.DataFrame, effect: Effect, split: str, groups: Groups) -> None:
         self.table, self.kind, self.split, self.groups = table, effect, split, groups
         self.values = responses(table, effect, split)
-        self.costs = Costs(table, split, effect.held_to, groups)
+        self.costs = Costs(table, split, limits_of(table, effect, split, groups), groups)
 
     @cached_property
     def success(self) -> pd.DataFrame:

@@ -30,7 +30,8 @@ from steerscope.runs.results import Run, has_measured
 from steerscope.runs.seals import file_sha256
 from steerscope.runs.whole_files import write_whole
 from steerscope.steering.interventions import Cell
-from steerscope.texts.contrasts import STYLE, ContrastSet, Prompt, PromptSet, Split
+from steerscope.texts.contrasts import ContrastSet, Prompt, PromptSet, Split
+from steerscope.texts.places import STYLE
 from steerscope.texts.styles import STYLES
 
 ASKED, LENGTH = "asked", "length"
@@ -201,10 +202,10 @@ def _shown(contrasts: ContrastSet) -> str:
 
 
 def _concept(contrasts: ContrastSet) -> str:
-    """What a text is to show, in words: of a style its instructions, else the name of the concept."""
+    """What a text is to show, in words: of a style its instructions, else what is known of the set."""
     style = STYLES.get(contrasts.name.removeprefix(STYLE))
     if style is None or not contrasts.name.startswith(STYLE):
-        return contrasts.concept
+        return contrasts.shows or contrasts.concept
     return f"it is written by the instruction {style.wanted!r} and not by {style.otherwise!r}"
 
 

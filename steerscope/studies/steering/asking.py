@@ -22,7 +22,8 @@ from steerscope.studies.steering.success import difference
 from steerscope.studies.steering.texts import Texts
 from steerscope.studies.steering.verdict import Cost
 from steerscope.texts.chats import Conversation
-from steerscope.texts.contrasts import STYLE, ContrastSet, Prompt
+from steerscope.texts.contrasts import ContrastSet, Prompt
+from steerscope.texts.places import STYLE
 from steerscope.texts.styles import find_style
 
 _log = logging.getLogger(__name__)

@@ -11,7 +11,13 @@ from steerscope.engine.generation import attempt
 from steerscope.engine.sampling import Sample
 from steerscope.errors import JudgeError
 from steerscope.judges import Judge, TextJudge, choose_judge
-from steerscope.judges.labelled import LabelledTexts, from_file, from_pairs, from_replies
+from steerscope.judges.labelled import (
+    OF_THE_MODEL,
+    LabelledTexts,
+    from_file,
+    from_pairs,
+    from_replies,
+)
 from steerscope.judges.registry import (
     KEPT,
     ORACLE,
@@ -156,8 +162,14 @@ def find_judge(question: Question, model: LensModel, out: str | Path) -> Judging
 
 def _warn(known: KnownJudge) -> None:
     """Say before anything is measured that a judge cannot tell, so that nothing it counts will show."""
-    if not known.card.tells:
-        _log.warning("judge %s: %s", known.judge.name, known.card)
+    if known.card.tells:
+        return
+    asked = known.means.texts.source == OF_THE_MODEL
+    remedy = (
+        "; where the model does not do as it is asked no judge can tell its replies: give texts that are "
+        "labelled (--judge-labels FILE), or a contrast set whose answers are written"
+    )
+    _log.warning("judge %s: %s%s", known.judge.name, known.card, remedy if asked else "")
 
 
 def card_in_words(known: KnownJudge) -> str:

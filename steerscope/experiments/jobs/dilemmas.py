@@ -76,6 +76,7 @@ def _steps(e: Experiment) -> list[Step]:
                 contrasts=contrasts,
                 dilemmas=e.dilemmas,
                 value=e.value,
+                begin=e.begin,
                 layers=e.sites.layers,
                 backbone=e.backbone,
                 dtype=e.dtype,
@@ -109,7 +110,7 @@ DILEMMAS = Job(
     words="whether what is learned from pairs moves choices in everyday dilemmas",
     takes=frozenset(
         {
-            "dilemmas", "value", "chat", "sites.layers", "matched.kl", "doses.values", "sample.test",
+            "dilemmas", "value", "begin", "chat", "sites.layers", "matched.kl", "doses.values", "sample.test",
             "sample.pairs",
         }
     ),

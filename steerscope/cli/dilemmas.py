@@ -117,7 +117,8 @@ def dilemmas(
 
 
 def _report(run: Run, plan: DilemmaPlan, *, as_json: bool) -> None:
-    """Print what the rows of a run show."""
+    """Print what the rows of a run show, and keep the tables with the run."""
+    from steerscope.report import write_tables
     from steerscope.studies.dilemmas.findings import (
         answered_table,
         target_against,
@@ -138,6 +139,7 @@ def _report(run: Run, plan: DilemmaPlan, *, as_json: bool) -> None:
         "compared": compared.to_dict("records"),
         "said": said,
     }
+    write_tables(run)
     finish(as_json, result, [*_shown(values, plan.value), *said, f"saved: {run.path}"])
 
 

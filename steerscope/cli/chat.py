@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,8 +18,6 @@ from steerscope.texts.bundled import DEFAULT_MODEL
 if TYPE_CHECKING:
     from steerscope.cli.talking import Talk
     from steerscope.engine.streaming import Token
-
-_LEAVE = {"/quit", "/exit", "/q"}
 
 
 @grouped
@@ -61,10 +60,10 @@ def chat(
         f"{loaded.name} ({kind}), vectors: {names}. /help says what can be done, /quit leaves."
     )
     for line in _lines(talk):
-        if line.strip() in _LEAVE:
-            return
         if line.strip():
             _do(talk, line.strip())
+        if talk.is_over:
+            return
 
 
 def _lines(talk: Talk) -> Iterator[str]:
@@ -76,19 +75,30 @@ def _lines(talk: Talk) -> Iterator[str]:
     def pressed(key: str) -> None:
         talk.turn({UP: 1, DOWN: -1}.get(key, 0))
 
-    while True:
-        with keys_of_terminal() as read:  # while an answer is written, Ctrl-C stops it as usual
-            line = read_line(lambda: f"[{talk.shown}] > ", pressed, read)
-        if line is None:
-            return
-        yield line
+    with keys_of_terminal() as keys:  # while an answer is written, Ctrl-C stops it as usual
+        stopped = False
+        while True:
+            try:
+                with keys.reading() as read:
+                    line = read_line(lambda: f"[{talk.shown}] > ", pressed, read)
+            except KeyboardInterrupt:
+                if stopped:
+                    raise
+                stopped = True  # two quick ones that stop an answer do not end the talk
+                say_aside("\nCtrl-C once more leaves, as does /quit.")
+                continue
+            if line is None:
+                return
+            stopped = False
+            yield line
 
 
 def _do(talk: Talk, line: str) -> None:
     """One command or one message; what is wrong with it is said, and the talk goes on."""
     try:
         if line.startswith("/"):
-            say(talk.command(line))
+            if said := talk.command(line):
+                say(said)
         else:
             _answer(talk, line)
     except SteerscopeError as error:
@@ -99,20 +109,20 @@ def _do(talk: Talk, line: str) -> None:
 
 
 def _answer(talk: Talk, line: str) -> None:
-    tokens = talk.answers(line)
-    if not talk.compare:
-        for token in tokens:
-            sys.stdout.write(token.text)
-            sys.stdout.flush()
-        say("")
-    elif sys.stdout.isatty():
-        _side_by_side(talk, tokens)
-    else:
-        words = ["", ""]
-        for token in tokens:
-            words[token.cell] += token.text
-        say(f"plain: {words[1]}")
-        say(f"{talk.shown}: {words[0]}")
+    with closing(talk.answers(line)) as tokens:  # one that is stopped is kept as far as it came
+        if not talk.compare:
+            for token in tokens:
+                sys.stdout.write(token.text)
+                sys.stdout.flush()
+            say("")
+        elif sys.stdout.isatty():
+            _side_by_side(talk, tokens)
+        else:
+            words = ["", ""]
+            for token in tokens:
+                words[token.cell] += token.text
+            say(f"plain: {words[1]}")
+            say(f"{talk.shown}: {words[0]}")
 
 
 def _side_by_side(talk: Talk, tokens: Iterator[Token]) -> None:

@@ -279,6 +279,7 @@ class Experiment(Part):
         other: another contrast set, where the job combines or compares two concepts.
         dilemmas: file of dilemmas, where the job asks about them.
         value: whose effect on choices is asked for there.
+        begin: how an answer begins there, up to the word that is read.
         autoencoder: bundled name, folder or release, where the job reads features.
         methods: how directions are found.
         method_options: settings of the methods.
@@ -305,6 +306,7 @@ class Experiment(Part):
     other: Text | None = None
     dilemmas: Text | None = None
     value: Text = "honesty"
+    begin: Text = "Answer:"
     autoencoder: Text | None = None
     methods: Annotated[
         tuple[Annotated[Text, _checked(check_method)], ...], BeforeValidator(_listed)

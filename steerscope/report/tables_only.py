@@ -9,6 +9,7 @@ import pandas as pd
 from steerscope.runs.results import Run
 from steerscope.runs.tables import Column, Table
 from steerscope.studies.benchmarks.findings import benchmark_items, benchmark_table, interference
+from steerscope.studies.budgets.findings import budget_table
 from steerscope.studies.dilemmas.findings import answered_table, target_against, value_table
 from steerscope.studies.premise.findings import gap_summary, head_fits, parts_of, premise_summary
 
@@ -28,7 +29,13 @@ PREMISE: Frames = {
     "summary": lambda run: premise_summary(parts_of(run.table()), seed=_seed(run)),
     "gaps": lambda run: gap_summary(run.table(), seed=_seed(run)),
 }
-FRAMES = {"BenchmarkPlan": BENCHMARKS, "DilemmaPlan": DILEMMAS, "PremisePlan": PREMISE}
+BUDGETS: Frames = {"budgets": budget_table}
+FRAMES = {
+    "BenchmarkPlan": BENCHMARKS,
+    "DilemmaPlan": DILEMMAS,
+    "PremisePlan": PREMISE,
+    "BudgetPlan": BUDGETS,
+}
 
 
 def frames_as_tables(run: Run) -> list[Table]:

@@ -36,10 +36,11 @@ def run_folder(out: Path | None) -> Iterator[Path]:
 
 
 def kept(run: Run, out: Path | None) -> list[str]:
-    """Keep the tables of a run with it where it stays; what is said of that."""
+    """Keep tables and figures of a run with it where it stays; what is said of that."""
     if out is None:
         return []
-    from steerscope.report import write_tables
+    from steerscope.report import draw_figures, write_tables
 
     write_tables(run)
+    draw_figures(run, ("html",))
     return [f"saved: {out}"]

@@ -14,11 +14,13 @@ from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label
 from steerscope.figures.files import Plate
 from steerscope.progress import Track
-from steerscope.report.tables_only import FRAMES, of_all_runs
+from steerscope.report.tables_only import FRAMES, LENS_DOTS, frames_as_plates, of_all_runs
 from steerscope.runs.results import Run
 from steerscope.studies.beginnings import settings_of
 from steerscope.studies.budgets.measure import run_budgets
 from steerscope.studies.budgets.plan import BudgetPlan
+from steerscope.studies.lenses.measure import run_lenses
+from steerscope.studies.lenses.plan import LensPlan
 from steerscope.studies.planned import OfModel
 from steerscope.texts.chats import Chat, as_chat
 
@@ -52,6 +54,7 @@ class Kind:
         cells: conditions of a plan.
         items: the field with the number of its texts.
         fewest: how many times the texts of a probe it needs at least.
+        figures: that its runs have.
     """
 
     plan: type[OfModel]
@@ -59,6 +62,7 @@ class Kind:
     cells: Callable[[Any], int]
     items: str
     fewest: int = 1
+    figures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,10 +130,15 @@ def _job(name: str, words: str, kind: Kind) -> Job:
     def tables(experiment: Experiment, runs: Sequence[Run]) -> Tables:  # noqa: ARG001 - as all jobs
         return of_all_runs(FRAMES[kind.plan.__name__], runs)
 
-    def plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:  # noqa: ARG001 - none
-        return []
+    def plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
+        return [
+            replace(plate, name=f"{run.path.name}-{plate.name}")
+            for run in runs
+            for plate in frames_as_plates(run)
+            if {"all", plate.name} & set(experiment.figures)
+        ]
 
-    return Job(name, words, frozenset({"plan", "chat"}), (), steps, tables, plates)
+    return Job(name, words, frozenset({"plan", "chat"}), kind.figures, steps, tables, plates)
 
 
 PLANNED = (
@@ -137,5 +146,10 @@ PLANNED = (
         "budget",
         "whether asking for an end within a budget of tokens helps",
         Kind(BudgetPlan, run_budgets, lambda plan: 1 + len(plan.budgets), "n_prompts", 6),
+    ),
+    _job(
+        "drift",
+        "which topics that nobody asked for a vector brings in, by vocabularies of one's own",
+        Kind(LensPlan, run_lenses, lambda plan: 3, "n_prompts", figures=(LENS_DOTS,)),  # noqa: ARG005
     ),
 )

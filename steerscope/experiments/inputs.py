@@ -16,6 +16,7 @@ from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
 from steerscope.runs.difference import Difference
 from steerscope.runs.results import Run
+from steerscope.studies.routing.plan import read_phases, texts_of_phases
 from steerscope.studies.steering.plan import Plan, plan_of
 from steerscope.studies.steering.texts import load_texts
 from steerscope.texts.bundled import bundled_contrasts
@@ -109,6 +110,8 @@ def _stated_hashes(configuration: dict[str, Any]) -> dict[str, Any]:
         found["prompts_sha256"] = load_prompts(configuration["prompts"]).sha256
     if "contrasts_sha256" in configuration:
         found["contrasts_sha256"] = load_contrasts(configuration["contrasts"]).sha256
+    if "texts_sha256" in configuration:
+        found["texts_sha256"] = texts_of_phases(read_phases(configuration["phases"]))
     return found
 
 

@@ -15,6 +15,7 @@ from steerscope.studies.budgets.findings import budget_table
 from steerscope.studies.dilemmas.findings import answered_table, target_against, value_table
 from steerscope.studies.lenses.findings import lens_table
 from steerscope.studies.premise.findings import gap_summary, head_fits, parts_of, premise_summary
+from steerscope.studies.routing.findings import arms_table, vectors_table
 
 LENS_DOTS = "lenses"
 Frames = Mapping[str, Callable[[Run], pd.DataFrame]]
@@ -35,12 +36,14 @@ PREMISE: Frames = {
 }
 BUDGETS: Frames = {"budgets": budget_table}
 LENSES: Frames = {"lenses": lens_table}
+ROUTES: Frames = {"arms": arms_table, "vectors": vectors_table}
 FRAMES = {
     "BenchmarkPlan": BENCHMARKS,
     "DilemmaPlan": DILEMMAS,
     "PremisePlan": PREMISE,
     "BudgetPlan": BUDGETS,
     "LensPlan": LENSES,
+    "RoutePlan": ROUTES,
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ def start_planned(
     model: LensModel,
     chat: Chat | None,
     more: Mapping[str, Any],
+    files: Sequence[str] = (),
 ) -> Run:
     """The run of a plan, new or as it was left.
 
@@ -53,14 +54,15 @@ def start_planned(
         model: the model of the plan.
         chat: as texts were put to it; None for plain text.
         more: what else the run says, such as hashes of its texts.
+        files: that decide the numbers beside those that the plan names.
 
     Raises:
         RunError: the folder holds another run, or something else.
         BadValueError: a file of the plan cannot be read.
     """
     named = [str(getattr(plan, field)) for field in plan.FILES]
-    files = {name: file_hash(name) for name in named}
-    configuration = {**settings_of(plan, chat), "files": files, **more}
+    hashes = {name: file_hash(name) for name in [*named, *files]}
+    configuration = {**settings_of(plan, chat), "files": hashes, **more}
     return Run.start(path, configuration, provenance=provenance_of(model))
 
 

@@ -22,6 +22,8 @@ from steerscope.studies.budgets.plan import BudgetPlan
 from steerscope.studies.lenses.measure import run_lenses
 from steerscope.studies.lenses.plan import LensPlan
 from steerscope.studies.planned import OfModel
+from steerscope.studies.routing.measure import run_routing
+from steerscope.studies.routing.plan import RoutePlan
 from steerscope.texts.chats import Chat, as_chat
 
 _OURS = {"model", "backbone", "dtype", "seed", "contrasts"}  # what a file says outside of `plan`
@@ -151,5 +153,10 @@ PLANNED = (
         "drift",
         "which topics that nobody asked for a vector brings in, by vocabularies of one's own",
         Kind(LensPlan, run_lenses, lambda plan: 3, "n_prompts", figures=(LENS_DOTS,)),  # noqa: ARG005
+    ),
+    _job(
+        "routing",
+        "vectors switched by the phase of a prompt, against the best single one and asking",
+        Kind(RoutePlan, run_routing, lambda plan: 3, "n_test"),  # noqa: ARG005
     ),
 )

@@ -15,27 +15,15 @@ from steerscope.doses import check_unit
 from steerscope.engine.sampling import NARROWING, without_usual
 from steerscope.errors import SteerscopeError, UnknownNameError
 from steerscope.extraction.losses import find_loss
-from steerscope.judges import ORACLE_METRICS
 from steerscope.judges.registry import check_judge
 from steerscope.sites import check_stream
 from steerscope.steering.scopes import Scope
 from steerscope.studies.methods.places import Place
+from steerscope.studies.rows import METRICS
 from steerscope.studies.transfer.recipe import AdapterRecipe
 from steerscope.texts.chats import as_chat
 from steerscope.texts.numbers import LARGEST_SEED
 
-METRICS = (
-    *ORACLE_METRICS,
-    "preference",
-    "degenerate",
-    "distinct_2",
-    "repetition",
-    "changed",
-    "nll_plain",
-    "nll_second",
-    "shown",
-    "judge_score",
-)
 FIGURE_FORMATS = ("html", "png", "svg", "pdf")
 WITHOUT_PAIRS = frozenset({"budget", "drift", "routing"})  # jobs
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")

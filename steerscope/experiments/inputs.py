@@ -21,7 +21,7 @@ from steerscope.studies.steering.plan import Plan, plan_of
 from steerscope.studies.steering.texts import load_texts
 from steerscope.texts.bundled import bundled_contrasts
 from steerscope.texts.chats import as_chat
-from steerscope.texts.contrasts import load_contrasts, load_prompts, prompts_for
+from steerscope.texts.contrasts import load_contrasts, load_prompts, prompts_for, usual_prompts
 
 _OURS = {"PredictorStep", "ComparisonStep", "CombinationStep", "OverlapStep", "PremisePlan"}
 
@@ -110,6 +110,11 @@ def _stated_hashes(configuration: dict[str, Any]) -> dict[str, Any]:
         found["prompts_sha256"] = load_prompts(configuration["prompts"]).sha256
     if "contrasts_sha256" in configuration:
         found["contrasts_sha256"] = load_contrasts(configuration["contrasts"]).sha256
+    if "asked_sha256" in configuration:
+        contrasts, name = load_contrasts(configuration["contrasts"]), configuration["contrasts"]
+        prompts = prompts_for(contrasts, configuration["prompts"] or usual_prompts(name))
+        found |= {"asked_sha256": prompts.sha256}
+        found |= {"taught_sha256": load_contrasts(configuration["texts"] or name).sha256}
     if "texts_sha256" in configuration:
         found["texts_sha256"] = texts_of_phases(read_phases(configuration["phases"]))
     return found

@@ -12,6 +12,7 @@ from steerscope.runs.results import Run
 from steerscope.runs.tables import Column, Table
 from steerscope.studies.benchmarks.findings import benchmark_items, benchmark_table, interference
 from steerscope.studies.budgets.findings import budget_table
+from steerscope.studies.carrying.findings import cosines_of_run, maps_of_run, vectors_of_run
 from steerscope.studies.dilemmas.findings import answered_table, target_against, value_table
 from steerscope.studies.lenses.findings import lens_table
 from steerscope.studies.premise.findings import gap_summary, head_fits, parts_of, premise_summary
@@ -36,6 +37,12 @@ PREMISE: Frames = {
 }
 BUDGETS: Frames = {"budgets": budget_table}
 LENSES: Frames = {"lenses": lens_table}
+CARRIED: Frames = {
+    "maps": maps_of_run,
+    "cosines": cosines_of_run,
+    "ranking": lambda run: vectors_of_run(run)["ranking"],
+    "rivals": lambda run: vectors_of_run(run)["rivals"],
+}
 ROUTES: Frames = {"arms": arms_table, "vectors": vectors_table}
 FRAMES = {
     "BenchmarkPlan": BENCHMARKS,
@@ -44,6 +51,7 @@ FRAMES = {
     "BudgetPlan": BUDGETS,
     "LensPlan": LENSES,
     "RoutePlan": ROUTES,
+    "CarryPlan": CARRIED,
 }
 
 

@@ -19,6 +19,8 @@ from steerscope.runs.results import Run
 from steerscope.studies.beginnings import settings_of
 from steerscope.studies.budgets.measure import run_budgets
 from steerscope.studies.budgets.plan import BudgetPlan
+from steerscope.studies.carrying.measure import run_carrying
+from steerscope.studies.carrying.plan import CarryPlan
 from steerscope.studies.lenses.measure import run_lenses
 from steerscope.studies.lenses.plan import LensPlan
 from steerscope.studies.planned import OfModel
@@ -158,5 +160,10 @@ PLANNED = (
         "routing",
         "vectors switched by the phase of a prompt, against the best single one and asking",
         Kind(RoutePlan, run_routing, lambda plan: 3, "n_test"),  # noqa: ARG005
+    ),
+    _job(
+        "carrying",
+        "a vector of one model mapped into another and judged there",
+        Kind(CarryPlan, run_carrying, lambda plan: 4 + 3 * plan.n_null_seeds, "n_test"),
     ),
 )

@@ -18,7 +18,7 @@ from steerscope.report.page import Page, as_sheet
 from steerscope.report.plates import plates as study_plates
 from steerscope.report.study import page as study_page
 from steerscope.report.tables import tables as study_tables
-from steerscope.report.tables_only import FRAMES, frames_as_tables
+from steerscope.report.tables_only import FRAMES, frames_as_plates, frames_as_tables
 from steerscope.report.transfer import page as transfer_page
 from steerscope.report.transfer import plates as transfer_plates
 from steerscope.report.transfer import tables as transfer_tables
@@ -45,7 +45,7 @@ KINDS = {
     "SweepPlan": Kind(study_tables, study_page, study_plates),
     "TransferPlan": Kind(transfer_tables, transfer_page, transfer_plates),
     "WeightSweepPlan": Kind(weights_tables, weights_page, weights_plates),
-    **{name: Kind(frames_as_tables) for name in FRAMES},
+    **{name: Kind(frames_as_tables, plates=frames_as_plates) for name in FRAMES},
 }
 
 

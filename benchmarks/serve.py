@@ -13,6 +13,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import httpx
@@ -61,7 +63,24 @@ async def ask(client: httpx.AsyncClient, number: int, measured: Measured) -> Non
     measured.n_answers += 1
 
 
-async def round_of(url: str, n_clients: int, seconds: float) -> tuple[Measured, float]:
+class Memory:
+    """What the server holds at some seconds of a round, in MiB."""
+
+    def __init__(self, pid: int, marks: Sequence[float]) -> None:
+        self._process, self._marks = psutil.Process(pid), marks
+        self.at: dict[float, float] = {}
+
+    async def watch(self, seconds: float) -> None:
+        """Look at the marks that lie within the round, and at its end."""
+        begun = time.perf_counter()
+        for mark in [*(m for m in self._marks if m < seconds), seconds]:
+            await asyncio.sleep(max(0.0, begun + mark - time.perf_counter()))
+            self.at[mark] = self._process.memory_info().rss / 2**20
+
+
+async def round_of(
+    url: str, n_clients: int, seconds: float, memory: Memory | None = None
+) -> tuple[Measured, float]:
     """So many clients for so long, and how long it took until all were answered."""
     measured, begun = Measured(), time.perf_counter()
     limits = httpx.Limits(max_connections=n_clients)
@@ -71,7 +90,10 @@ async def round_of(url: str, n_clients: int, seconds: float) -> tuple[Measured, 
             await ask(client, number, measured)
 
     async with httpx.AsyncClient(base_url=url, timeout=300, limits=limits) as client:
+        watching = asyncio.create_task(memory.watch(seconds)) if memory else None
         await asyncio.gather(*(one(client, i) for i in range(n_clients)))
+        if watching:
+            await watching
     return measured, time.perf_counter() - begun
 
 
@@ -80,18 +102,14 @@ def quantile(values: list[float], share: float) -> float:
     return 1000 * sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
-def main() -> None:  # noqa: PLR0915 - one measurement after the other
-    """Start a server, load it, print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--long", type=float, default=120, help="seconds of the largest round")
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
-    given = parser.parse_args()
+@contextmanager
+def server() -> Iterator[tuple[str, int]]:
+    """A server of the bundled model: its address and process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = subprocess.Popen([sys.executable, "-m", "steerscope", "serve", "--port", str(port)])
     url = f"http://127.0.0.1:{port}"
+    running = subprocess.Popen([sys.executable, "-m", "steerscope", "serve", "--port", str(port)])
     try:
         while True:
             try:
@@ -99,29 +117,37 @@ def main() -> None:  # noqa: PLR0915 - one measurement after the other
                 break
             except httpx.ConnectError:
                 time.sleep(0.5)
-        asyncio.run(round_of(url, 4, 3))  # warm
-        print(
-            "clients  answers  tokens/s  first ms p50/p95  token ms p50/p95  MiB before/middle/after"
-        )
-        for n in given.clients:
-            seconds = given.long if n == max(given.clients) else given.seconds
-            memory = [psutil.Process(server.pid).memory_info().rss / 2**20]
-            first, took_first = asyncio.run(round_of(url, n, seconds / 2))
-            memory.append(psutil.Process(server.pid).memory_info().rss / 2**20)
-            second, took_second = asyncio.run(round_of(url, n, seconds / 2))
-            memory.append(psutil.Process(server.pid).memory_info().rss / 2**20)
-            starts, steps = first.first + second.first, first.between + second.between
-            rate = (first.n_tokens + second.n_tokens) / (took_first + took_second)
-            print(
-                f"{n:7d}  {first.n_answers + second.n_answers:7d}  {rate:8.0f}"
-                f"  {quantile(starts, 0.5):7.0f}/{quantile(starts, 0.95):7.0f}"
-                f"  {quantile(steps, 0.5):7.1f}/{quantile(steps, 0.95):7.1f}"
-                f"  {'/'.join(f'{m:.0f}' for m in memory)}"
-            )
+        yield url, running.pid
         assert httpx.get(f"{url}/health").json()["texts"] == 0
     finally:
-        server.terminate()
-        server.wait(timeout=30)
+        running.terminate()
+        running.wait(timeout=30)
+
+
+def main() -> None:
+    """Start a server, load it, print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--long", type=float, default=120, help="seconds of the largest round")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
+    parser.add_argument("--marks", type=float, nargs="+", default=[10, 60], help="of the memory, s")
+    given = parser.parse_args()
+    with server() as (url, pid):
+        asyncio.run(round_of(url, 4, 3))  # warm
+        print("| clients | seconds | answers | tokens/s | first token, ms (p95) | next token, ms (p95) "
+              "| resident MiB |")  # fmt: skip
+        print("|---|---|---|---|---|---|---|")
+        for n in given.clients:
+            seconds = given.long if n == max(given.clients) else given.seconds
+            memory = Memory(pid, given.marks)
+            seen, took = asyncio.run(round_of(url, n, seconds, memory))
+            held = ", ".join(f"{mib:.0f} at {mark:g} s" for mark, mib in memory.at.items())
+            print(
+                f"| {n} | {took:.0f} | {seen.n_answers} | {seen.n_tokens / took:.0f} "
+                f"| {quantile(seen.first, 0.5):.0f} ({quantile(seen.first, 0.95):.0f}) "
+                f"| {quantile(seen.between, 0.5):.1f} ({quantile(seen.between, 0.95):.1f}) | {held} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -114,13 +114,15 @@ def evaluate(  # noqa: PLR0915 - what it writes is checked first
     found_adapter = load_adapter(path, loaded)
     technique = weights_technique(found_adapter)
     signed = _with_both_signs(coefficients)
-    plan = TransferPlan(coefficients=signed, kl=kl, n_prompts=n_prompts, seed=seed)
+    chat = talk.asked()
+    about = {"model": subject.model, "chat": chat and chat.stored(), **loading.settings()}
+    plan = TransferPlan(coefficients=signed, kl=kl, n_prompts=n_prompts, seed=seed, about=about)
 
     def read(name: str) -> ContrastSet:
-        return in_chat(loaded, load_contrasts(name), talk.asked())
+        return in_chat(loaded, load_contrasts(name), chat)
 
     asked = prompts_for(load_contrasts(subject.contrasts), subject.asked)
-    asked, pairs = in_chat(loaded, asked, talk.asked()), read(subject.contrasts)
+    asked, pairs = in_chat(loaded, asked, chat), read(subject.contrasts)
     splits = _training_splits(found_adapter.record, trained_on, pairs, seed, read)
     steering = steering_by_validation(loaded, pairs, asked, "mean_diff", plan, splits=splits)
     both = [technique, steering]

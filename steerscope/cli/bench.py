@@ -151,14 +151,22 @@ def bench(
     loaded = loading.load(model)
     named = conditions.cells(loaded, doses)
     run = run_benchmarks(
-        out, loaded, list(named.values()), plan, chat=chat, concept=conditions.source, progress=bar
+        out,
+        loaded,
+        list(named.values()),
+        plan,
+        chat=chat,
+        concept=conditions.source,
+        loaded={"model": model, **loading.settings()},
+        progress=bar,
     )
     names = {cell.key: name for name, cell in named.items()}
     _report(run, names, [str(context) for context in plan.contexts], as_json=as_json)
 
 
 def _report(run: Run, names: dict[str, str], contexts: list[str], *, as_json: bool) -> None:
-    """Print what the rows of a run show."""
+    """Print what the rows of a run show, and keep the tables with the run."""
+    from steerscope.report import write_tables
     from steerscope.studies.benchmarks.findings import (
         benchmark_items,
         benchmark_table,
@@ -175,6 +183,7 @@ def _report(run: Run, names: dict[str, str], contexts: list[str], *, as_json: bo
         "interference": apart.to_dict("records"),
         "said": said,
     }
+    write_tables(run)
     finish(as_json, result, [*_shown(found, names), *said, f"saved: {run.path}"])
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
+from steerscope.cli.keeping import KeptOut, kept, run_folder
 from steerscope.cli.options import Loading, Subject, Talk, grouped
 from steerscope.cli.shared import Json, Seed, finish, table
 
@@ -37,6 +38,7 @@ def carry(
     source: Annotated[str, typer.Argument(help="model that the vector is found on")],
     subject: Subject,
     carrying: Carrying,
+    out: KeptOut = None,
     seed: Seed = 0,
     talk: Talk,
     loading: Loading,
@@ -45,35 +47,42 @@ def carry(
     """Map a vector of one model into another, ridge and Procrustes, and judge it there.
 
     Examples:
-        steerscope carry SOURCE_FOLDER --contrasts mood --texts register
+        steerscope carry SOURCE_FOLDER --contrasts mood --texts register --out runs/carried
     """
+    from steerscope.judges import stored_effect
     from steerscope.progress import bar
-    from steerscope.studies.carrying.measure import carry_vector
+    from steerscope.studies.carrying.findings import (
+        cosines_of_run,
+        maps_of_run,
+        sites_of_run,
+        vectors_of_run,
+    )
+    from steerscope.studies.carrying.measure import run_carrying
     from steerscope.studies.carrying.plan import CarryPlan
     from steerscope.studies.carrying.wording import carried_in_words
-    from steerscope.texts.contrasts import load_contrasts, prompts_for
 
-    given = asdict(carrying)
-    texts = given.pop("texts")
-    plan = CarryPlan(seed=seed, chat=talk.asked(), **given)
-    contrasts = load_contrasts(subject.contrasts)
-    prompts = prompts_for(contrasts, subject.asked)
-    origin, target = loading.load(source), loading.load(subject.model)
-    found = carry_vector(origin, target, contrasts, prompts, texts=texts, plan=plan, progress=bar)
-    compared = found.comparison
-    said = carried_in_words(found.maps, found.cosines, compared.ranking, compared.effect)
+    plan = CarryPlan(
+        source=source, **subject.settings(), **asdict(carrying), seed=seed, **loading.settings()
+    )
+    with run_folder(out) as folder:
+        both = loading.load(source), loading.load(subject.model)
+        run = run_carrying(folder, plan, chat=talk.asked(), models=both, progress=bar)
+        maps, cosines, vectors = maps_of_run(run), cosines_of_run(run), vectors_of_run(run)
+        effect = stored_effect(run.configuration["effect"])
+        (at, to), written = sites_of_run(run), kept(run, out)
+    said = carried_in_words(maps, cosines, vectors["ranking"], effect)
     rows = [
         (r.map, f"{r.r2:.3f} [{r.low:.3f}, {r.high:.3f}]", f"{r.null_high:.3f}", f"{r.p:.2g}")
-        for r in found.maps.itertuples()
+        for r in maps.itertuples()
     ]
-    title = f"{found.source} of {origin.name} to {found.target} of {target.name}:"
+    title = f"{at} of {both[0].name} to {to} of {both[1].name}:"
     columns = ("map", "held-out R²", "largest of permuted", "p")
     result: dict[str, Any] = {
-        "source": str(found.source),
-        "target": str(found.target),
-        "maps": found.maps.to_dict("records"),
-        "cosines": found.cosines.to_dict("records"),
-        "ranking": compared.ranking.to_dict("records"),
+        "source": str(at),
+        "target": str(to),
+        "maps": maps.to_dict("records"),
+        "cosines": cosines.to_dict("records"),
+        "ranking": vectors["ranking"].to_dict("records"),
         "said": said,
     }
-    finish(as_json, result, [*table(title, columns, rows), *said])
+    finish(as_json, result, [*table(title, columns, rows), *said, *written])

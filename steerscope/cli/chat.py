@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from steerscope.cli.keys import DOWN, UP, keys_of_terminal, read_line
-from steerscope.cli.options import Drawing, Loading, Writing, grouped
+from steerscope.cli.options import Drawing, Loading, Vectors, Writing, grouped
 from steerscope.cli.shared import Model, say, say_aside
 from steerscope.errors import SteerscopeError
 from steerscope.texts.bundled import DEFAULT_MODEL
@@ -18,20 +19,12 @@ if TYPE_CHECKING:
     from steerscope.cli.talking import Talk
     from steerscope.engine.streaming import Token
 
-_LEAVE = {"/quit", "/exit", "/q"}
-
 
 @grouped
 def chat(
     *,
     model: Model = DEFAULT_MODEL,
-    vector: Annotated[
-        list[str] | None, typer.Option(help="vector file, or NAME=FILE; again for several")
-    ] = None,
-    find: Annotated[
-        list[str] | None,
-        typer.Option(help="find a vector at the start: NAME=CONTRASTS@SITE; again for several"),
-    ] = None,
+    vectors: Vectors,
     dose: Annotated[float, typer.Option(help="of the first vector, in natural units")] = 1.0,
     compare: Annotated[bool, typer.Option("--compare", help="the plain answer as well")] = False,
     writing: Writing,
@@ -44,14 +37,11 @@ def chat(
         steerscope chat --find joyful=mood@resid_post.5 --dose 3 --compare
     """
     from steerscope.cli.talking import Talk
-    from steerscope.progress import bar
     from steerscope.serve.shelf import Shelf
-    from steerscope.serve.starting import add_files, add_found, usual_finds
 
     sampler = drawing.sampler(writing)
     loaded, shelf = loading.load(model), Shelf()
-    add_files(shelf, loaded, vector or [])
-    add_found(shelf, loaded, usual_finds(model, vector, find), progress=bar)
+    vectors.put(shelf, loaded, model)
     first = next((v.name for v in shelf), None)
     talk = Talk(loaded, shelf, sampler, writing.n_new, vector=first, dose=dose, compare=compare)
     talk.cell()  # refuses what does not go together before anything is typed
@@ -61,10 +51,10 @@ def chat(
         f"{loaded.name} ({kind}), vectors: {names}. /help says what can be done, /quit leaves."
     )
     for line in _lines(talk):
-        if line.strip() in _LEAVE:
-            return
         if line.strip():
             _do(talk, line.strip())
+        if talk.is_over:
+            return
 
 
 def _lines(talk: Talk) -> Iterator[str]:
@@ -76,19 +66,30 @@ def _lines(talk: Talk) -> Iterator[str]:
     def pressed(key: str) -> None:
         talk.turn({UP: 1, DOWN: -1}.get(key, 0))
 
-    while True:
-        with keys_of_terminal() as read:  # while an answer is written, Ctrl-C stops it as usual
-            line = read_line(lambda: f"[{talk.shown}] > ", pressed, read)
-        if line is None:
-            return
-        yield line
+    with keys_of_terminal() as keys:  # while an answer is written, Ctrl-C stops it as usual
+        stopped = False
+        while True:
+            try:
+                with keys.reading() as read:
+                    line = read_line(lambda: f"[{talk.shown}] > ", pressed, read)
+            except KeyboardInterrupt:
+                if stopped:
+                    raise
+                stopped = True  # two quick ones that stop an answer do not end the talk
+                say_aside("\nCtrl-C once more leaves, as does /quit.")
+                continue
+            if line is None:
+                return
+            stopped = False
+            yield line
 
 
 def _do(talk: Talk, line: str) -> None:
     """One command or one message; what is wrong with it is said, and the talk goes on."""
     try:
         if line.startswith("/"):
-            say(talk.command(line))
+            if said := talk.command(line):
+                say(said)
         else:
             _answer(talk, line)
     except SteerscopeError as error:
@@ -99,20 +100,20 @@ def _do(talk: Talk, line: str) -> None:
 
 
 def _answer(talk: Talk, line: str) -> None:
-    tokens = talk.answers(line)
-    if not talk.compare:
-        for token in tokens:
-            sys.stdout.write(token.text)
-            sys.stdout.flush()
-        say("")
-    elif sys.stdout.isatty():
-        _side_by_side(talk, tokens)
-    else:
-        words = ["", ""]
-        for token in tokens:
-            words[token.cell] += token.text
-        say(f"plain: {words[1]}")
-        say(f"{talk.shown}: {words[0]}")
+    with closing(talk.answers(line)) as tokens:  # one that is stopped is kept as far as it came
+        if not talk.compare:
+            for token in tokens:
+                sys.stdout.write(token.text)
+                sys.stdout.flush()
+            say("")
+        elif sys.stdout.isatty():
+            _side_by_side(talk, tokens)
+        else:
+            words = ["", ""]
+            for token in tokens:
+                words[token.cell] += token.text
+            say(f"plain: {words[1]}")
+            say(f"{talk.shown}: {words[0]}")
 
 
 def _side_by_side(talk: Talk, tokens: Iterator[Token]) -> None:

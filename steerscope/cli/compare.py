@@ -117,8 +117,8 @@ def compare(
 
 def _report(wanted: Experiment, out: Path, written: list[Path], *, as_json: bool) -> None:
     """Print the ranking and what it shows."""
-    from steerscope.experiments.jobs.comparison import ranking_of_rows
     from steerscope.experiments.running import runs_of
+    from steerscope.studies.methods.stored import ranking_of_rows
     from steerscope.studies.methods.wording import across_in_words, in_words
     from steerscope.studies.steering.plan import effect_of
 

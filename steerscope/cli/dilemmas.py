@@ -44,6 +44,9 @@ class Transferring:
     n_pairs: Annotated[int, typer.Option(help="pairs that are learned from, at most")] = 72
     epochs: Annotated[int, typer.Option(help="of what is trained")] = 3
     answers: Annotated[str, typer.Option(help="the two words, with a comma")] = "Yes,No"
+    begin: Annotated[
+        str, typer.Option(help="how an answer begins, up to the word that is read")
+    ] = "Answer:"
 
     def plan(
         self, model: str, contrasts: str, file: str, loading: Loading, seed: int
@@ -66,6 +69,7 @@ class Transferring:
             dilemmas=file,
             value=self.value,
             answers=(words[0], words[1]),
+            begin=self.begin,
             techniques=tuple(name.strip() for name in named),
             coefficients=tuple(sorted([-c for c in ends] + ends)),
             kl=self.kl,
@@ -113,7 +117,8 @@ def dilemmas(
 
 
 def _report(run: Run, plan: DilemmaPlan, *, as_json: bool) -> None:
-    """Print what the rows of a run show."""
+    """Print what the rows of a run show, and keep the tables with the run."""
+    from steerscope.report import write_tables
     from steerscope.studies.dilemmas.findings import (
         answered_table,
         target_against,
@@ -124,7 +129,7 @@ def _report(run: Run, plan: DilemmaPlan, *, as_json: bool) -> None:
 
     values, answered = value_table(run), answered_table(run)
     compared = target_against(run, plan.techniques[0])
-    said = sentences(values, answered, plan.value, plan.kl)
+    said = sentences(values, answered, plan.value, plan.kl, answers=plan.answers)
     said += comparisons(compared, plan.techniques, plan.value, plan.kl)
     result = {
         "run": str(run.path),
@@ -134,6 +139,7 @@ def _report(run: Run, plan: DilemmaPlan, *, as_json: bool) -> None:
         "compared": compared.to_dict("records"),
         "said": said,
     }
+    write_tables(run)
     finish(as_json, result, [*_shown(values, plan.value), *said, f"saved: {run.path}"])
 
 

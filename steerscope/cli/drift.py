@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from steerscope.cli import choices
+from steerscope.cli.keeping import KeptOut, kept, run_folder
 from steerscope.cli.options import Talk, Trying, Writing, grouped
 from steerscope.cli.shared import (
     Json,
@@ -18,7 +19,6 @@ from steerscope.cli.shared import (
     SiteNames,
     check_vector,
     finish,
-    read_several,
     table,
 )
 from steerscope.texts.bundled import DEFAULT_MODEL
@@ -48,45 +48,48 @@ def drift(
     scope: ScopeText = "all",
     writing: Writing,
     talk: Talk,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="folder for the dot plot and its numbers")
-    ] = None,
+    out: KeptOut = None,
     loading: Trying,
     as_json: Json = False,
 ) -> None:
     """Which topics that nobody asked for a steered model brings in, by vocabularies of one's own.
 
     Examples:
-        steerscope drift --vector joyful.safetensors --lenses lenses.yaml --dose 2 --out drift
+        steerscope drift --vector joyful.safetensors --lenses lenses.yaml --dose 2 --out runs/drift
     """
-    from steerscope.doses import Dose, check_unit
-    from steerscope.models.chat_templates import in_chat
     from steerscope.progress import bar
-    from steerscope.steering.control_vectors import along
-    from steerscope.steering.interventions import Cell
     from steerscope.steering.scopes import Scope
-    from steerscope.steering.strengths import parse_strength
-    from steerscope.studies.lenses.measure import measure_drift
+    from steerscope.studies.lenses.findings import lens_table
+    from steerscope.studies.lenses.measure import run_lenses
     from steerscope.studies.lenses.plan import LensPlan
     from steerscope.studies.lenses.vocabularies import read_lenses
-    from steerscope.texts.contrasts import load_prompts
 
-    amount, where = Dose(dose, check_unit(unit)), Scope.parse(scope)
-    plan = LensPlan(n_prompts=n_prompts, **asdict(writing))
-    asked = read_lenses(lenses)
+    plan = LensPlan(
+        model=model,
+        vector=vector,
+        lenses=str(lenses),
+        prompts=prompts or "mood",
+        sites=None if site is None else tuple(site),
+        dose=dose,
+        unit=unit,
+        scope=scope,
+        n_prompts=n_prompts,
+        **asdict(writing),
+        **loading.settings(),
+    )
+    Scope.parse(scope)
+    read_lenses(lenses)
     check_vector(vector)
-    loaded = loading.load(model)
-    moved = along(read_several(vector, site, loaded), amount, "add", where, parse_strength("1.0"))
-    texts = [p.text for p in in_chat(loaded, load_prompts(prompts or "mood"), talk.asked()).prompts]
-    found = measure_drift(loaded, asked, texts, Cell((moved,)), plan=plan, progress=bar)
-    _report(found, out, as_json=as_json)
+    with run_folder(out) as folder:
+        loaded = loading.load(model)
+        run = run_lenses(folder, plan, chat=talk.asked(), model=loaded, progress=bar)
+        _report(lens_table(run), kept(run, out), as_json=as_json)
 
 
-def _report(found: pd.DataFrame, out: Path | None, *, as_json: bool) -> None:
-    """Print what each lens shows, and draw it where there is a folder."""
+def _report(found: pd.DataFrame, written: list[str], *, as_json: bool) -> None:
+    """Print what each lens shows."""
     from steerscope.studies.lenses.wording import lenses_in_words
 
-    written = [] if out is None else _drawn(found, out)
     rows = [
         (
             r.lens, f"{r.plain:.2f}", f"{r.steered:.2f}", f"{r.change:+.2f} [{r.low:+.2f}, {r.high:+.2f}]",
@@ -96,18 +99,6 @@ def _report(found: pd.DataFrame, out: Path | None, *, as_json: bool) -> None:
     ]  # fmt: skip
     columns = ("lens", "plain", "steered", "change", "threshold", "says")
     said = lenses_in_words(found)
-    result = {"lenses": found.to_dict("records"), "said": said, "written": written}
-    lines = [*table("weighted words in 100:", columns, rows), *said]
-    finish(as_json, result, [*lines, *(f"written: {p}" for p in written)])
-
-
-def _drawn(found: pd.DataFrame, out: Path) -> list[str]:
-    """Write the dot plot with its numbers."""
-    from steerscope import figures
-    from steerscope.figures.files import Plate, write_plate
-    from steerscope.runs.outputs import check_writable
-
-    check_writable(out)
-    out.mkdir(parents=True, exist_ok=True)
-    plate = Plate("lenses", figures.lens_dots(found), "")
-    return [str(p) for p in write_plate(plate, out, ("html",))]
+    result = {"lenses": found.to_dict("records"), "said": said}
+    lines = [*table("weighted words in 100:", columns, rows), *said, *written]
+    finish(as_json, result, lines)

@@ -337,7 +337,7 @@ def figures(
     """
     from steerscope.figures.looks import parse_look
     from steerscope.progress import bar
-    from steerscope.report import draw_figures, write_report, write_tables
+    from steerscope.report import draw_figures, has_page, write_report, write_tables
     from steerscope.runs.ownership import owned
     from steerscope.runs.records import check_measured
     from steerscope.runs.results import Run
@@ -348,9 +348,10 @@ def figures(
     with owned(run.path, ours=True):
         clear_unfinished(run.path)
         drawn = draw_figures(run, [f.strip() for f in formats.split(",")], look, progress=bar)
-        page, tables = write_report(run), write_tables(run)
-    lines = [f"drawn: {page}", *_drawn("figure", drawn), *_drawn("table", tables)]
-    finish(as_json, {"written": [str(p) for p in (page, *drawn, *tables)]}, lines)
+        pages = [write_report(run)] if has_page(run) else []
+        tables = write_tables(run)
+    lines = [*(f"drawn: {p}" for p in pages), *_drawn("figure", drawn), *_drawn("table", tables)]
+    finish(as_json, {"written": [str(p) for p in (*pages, *drawn, *tables)]}, lines)
 
 
 def _drawn(kind: str, paths: Sequence[Path]) -> list[str]:

@@ -19,8 +19,8 @@ def read_line(
 
     Args:
         shown: what stands before the line, asked for again after a key.
-        pressed: is told of an arrow.
-        read: the next character.
+        pressed: is told of an arrow, and of every other key that is no letter.
+        read: the next character; empty at the end.
 
     Raises:
         KeyboardInterrupt: Ctrl-C.
@@ -31,11 +31,11 @@ def read_line(
         sys.stderr.flush()
         key = read()
         if key == _ESCAPE:
-            key += read()
-            key += read() if key[-1] in "[O" else ""
-            pressed(key.replace("O", "[", 1))
+            key = _after_escape(read)
+        if key.startswith(_ESCAPE):
+            pressed(key)
         elif not key or (key == _END and not typed):
-            return None
+            return typed or None  # what stands there when the input ends is a line as well
         elif key in _CANCEL:
             raise KeyboardInterrupt
         elif key in _ENTER:
@@ -47,33 +47,75 @@ def read_line(
             typed += key
 
 
+def _after_escape(read: Callable[[], str]) -> str:
+    """A key of several characters, read to its end; a letter after Escape is that letter."""
+    kind = read()
+    if kind not in {"[", "O"}:
+        return kind
+    found = _ESCAPE + "["
+    while letter := read():
+        found += letter
+        if "@" <= letter <= "~":
+            break
+    return found
+
+
+class Keys:
+    """The terminal while it is talked in: keys come one by one and are not shown by themselves.
+
+    What is typed while an answer is written waits for the next line.
+    """
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+
+    @contextmanager
+    def reading(self) -> Iterator[Callable[[], str]]:
+        """While active, Ctrl-C is a key, so that a line is left and nothing else."""
+        self.set(signals=False)
+        try:
+            yield self._character
+        finally:
+            self.set(signals=True)
+
+    def set(self, *, signals: bool) -> None:
+        """Have Ctrl-C stop what runs, or come as a key. Nothing that was typed is thrown away."""
+        import termios
+
+        settings = termios.tcgetattr(self._file)
+        settings[3] &= ~(termios.ICANON | termios.ECHO | termios.ISIG)
+        settings[3] |= termios.ISIG if signals else 0
+        settings[6][termios.VMIN], settings[6][termios.VTIME] = 1, 0
+        termios.tcsetattr(self._file, termios.TCSADRAIN, settings)
+
+    def _character(self) -> str:
+        """The next character, whose bytes may be several; empty at the end and where the terminal is gone."""
+        found = b""
+        while len(found) < 4:
+            try:
+                more = os.read(self._file, 1)
+            except OSError:
+                return ""
+            found += more
+            if not more:
+                return ""
+            try:
+                return found.decode()
+            except UnicodeDecodeError:
+                continue
+        return "\ufffd"
+
+
 @contextmanager
-def keys_of_terminal() -> Iterator[Callable[[], str]]:
-    """While active, keys come one by one; the terminal is as it was afterwards."""
+def keys_of_terminal() -> Iterator[Keys]:
+    """The keys of a talk; the terminal is as it was afterwards."""
     import termios
-    import tty
 
     file = sys.stdin.fileno()
     before = termios.tcgetattr(file)
-    tty.setcbreak(file)
-    settings = termios.tcgetattr(file)
-    settings[3] &= ~termios.ISIG  # Ctrl-C comes as a key, so that a line is left and nothing else
-    termios.tcsetattr(file, termios.TCSADRAIN, settings)
+    keys = Keys(file)
     try:
-        yield lambda: _character(file)
+        keys.set(signals=True)
+        yield keys
     finally:
         termios.tcsetattr(file, termios.TCSADRAIN, before)
-
-
-def _character(file: int) -> str:
-    """The next character, whose bytes may be several."""
-    found = os.read(file, 1)
-    while found:
-        try:
-            return found.decode()
-        except UnicodeDecodeError:
-            more = os.read(file, 1)
-            if not more or len(found) > 3:
-                return ""
-            found += more
-    return ""

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 import typer
 
+from steerscope.cli.keeping import KeptOut, kept, run_folder
 from steerscope.cli.options import Judged, Loading, Talk, grouped
 from steerscope.cli.shared import Json, Model, Seed, finish, table
 from steerscope.texts.bundled import DEFAULT_MODEL
-
-if TYPE_CHECKING:
-    from steerscope.judges import Judge
-    from steerscope.models.lens_model import LensModel
-    from steerscope.studies.routing.plan import Phase, RoutePlan
 
 
 @dataclass(frozen=True)
@@ -49,6 +44,7 @@ def route(
     routed: Routed,
     judged: Judged,
     talk: Talk,
+    out: KeptOut = None,
     seed: Seed = 0,
     loading: Loading,
     as_json: Json = False,
@@ -56,62 +52,49 @@ def route(
     """Vectors switched by the phase of a prompt, against the best single one and asking.
 
     Examples:
-        steerscope route phases.yaml --n-test 40
+        steerscope route phases.yaml --n-test 40 --out runs/route
     """
-    from steerscope.models.chat_templates import in_chat
+    from steerscope.judges.registry import check_judge, check_judge_url
     from steerscope.progress import bar
-    from steerscope.studies.routing.measure import compare_routing
+    from steerscope.studies.routing.findings import routing_of, vectors_table
+    from steerscope.studies.routing.measure import run_routing
     from steerscope.studies.routing.plan import RoutePlan, read_phases
     from steerscope.studies.routing.wording import routing_in_words
 
-    plan = RoutePlan(seed=seed, **asdict(routed))
-    asked = read_phases(phases)
-    loaded, chat = loading.load(model), talk.asked()
-    asked = tuple(
-        replace(
-            p,
-            contrasts=in_chat(loaded, p.contrasts, chat),
-            prompts=in_chat(loaded, p.prompts, chat),
-        )
-        for p in asked
+    plan = RoutePlan(
+        model=model,
+        phases=str(phases),
+        seed=seed,
+        **asdict(routed),
+        **asdict(judged),
+        **loading.settings(),
     )
-    with TemporaryDirectory() as nowhere:
-        judges = _judges(asked, judged, loaded, plan, Path(nowhere))
-        found = compare_routing(loaded, asked, plan=plan, judges=judges, progress=bar)
-    said = routing_in_words(found.table, found.reference, found.accuracy)
+    read_phases(phases)
+    if plan.judge is not None:
+        check_judge(plan.judge)
+    check_judge_url(plan.judge, plan.judge_url)
+    with run_folder(out) as folder:
+        loaded = loading.load(model)
+        run = run_routing(folder, plan, chat=talk.asked(), model=loaded, progress=bar)
+        found, vectors, written = routing_of(run), vectors_table(run), kept(run, out)
+    said = routing_in_words(found.arms, found.reference, found.accuracy)
     rows = [
         (
             r.arm,
             f"{100 * r.score:.0f} [{100 * r.low:.0f}, {100 * r.high:.0f}]",
             _apart(r.difference),
         )
-        for r in found.table.itertuples()
+        for r in found.arms.itertuples()
     ]
     result = {
-        "table": found.table.to_dict("records"),
+        "table": found.arms.to_dict("records"),
         "reference": found.reference,
         "accuracy": found.accuracy,
-        "vectors": {name: {"site": s, "dose_relative": d} for name, (s, d) in found.sites.items()},
+        "vectors": vectors.set_index("phase").to_dict("index"),
         "said": said,
     }
     columns = ("arm", "shown and undamaged (%)", "points from the best single")
-    finish(as_json, result, [*table("all arms scored alike:", columns, rows), *said])
-
-
-def _judges(
-    phases: tuple[Phase, ...], judged: Judged, model: LensModel, plan: RoutePlan, out: Path
-) -> list[Judge] | None:
-    """What reads the texts of each phase; None for the oracle where nothing is named."""
-    from steerscope.studies.judging import find_judge, question_of
-
-    if judged.judge is None:
-        return None
-    found = []
-    for number, phase in enumerate(phases):
-        settings, parts = judged.settings(phase.contrasts.name), phase.prompts.split(plan.seed)
-        question = question_of(settings, phase.contrasts, parts, plan.n_new, plan.seed)
-        found.append(find_judge(question, model, out / str(number)).judge)
-    return found
+    finish(as_json, result, [*table("all arms scored alike:", columns, rows), *said, *written])
 
 
 def _apart(difference: float) -> str:

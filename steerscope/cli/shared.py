@@ -288,14 +288,9 @@ def read_vectors(
     path: str, model: LensModel, prompts: str | None = None, chat: Chat | None = None
 ) -> list[Direction]:
     """The directions of a vector file of any kind, lengths measured on a prompt set if need be."""
-    from steerscope.directions import import_directions
-    from steerscope.directions.imports.lengths import NEUTRAL_PROMPTS
-    from steerscope.models.chat_templates import texts_in_chat
-    from steerscope.texts.contrasts import load_prompts
+    from steerscope.directions.choosing import vectors_of_file
 
-    named = None if prompts is None else [p.text for p in load_prompts(prompts).prompts]
-    texts = texts_in_chat(model, named or NEUTRAL_PROMPTS, chat)
-    return import_directions(path, model, prompts=texts)
+    return vectors_of_file(path, model, prompts, chat)
 
 
 def read_vector(path: str, site: str | None, model: LensModel) -> Direction:
@@ -320,27 +315,9 @@ def read_vector(path: str, site: str | None, model: LensModel) -> Direction:
 
 def read_several(path: str, sites: Sequence[str] | None, model: LensModel) -> list[Direction]:
     """The directions of a vector file at these sites; without any, all, which may then be one each."""
-    from steerscope.sites import Site
+    from steerscope.directions.choosing import one_of_each_site
 
-    found: dict[str, list[Direction]] = {}
-    for direction in read_vectors(path, model):
-        found.setdefault(str(direction.site), []).append(direction)
-    if sites:
-        places = [Site.parse(site) for site in sites]
-        for place in places:
-            model.check_module(place)
-        wanted = list(dict.fromkeys(map(str, places)))
-        for site in wanted:
-            if site not in found:
-                raise UnknownNameError("site in this vector file", site, found)
-        return [found[site][0] for site in wanted]
-    crowded = [site for site, there in found.items() if len(there) > 1]
-    if len(found) > 1 and crowded:
-        raise BadValueError(
-            f"{path} holds {len(found[crowded[0]])} directions at {crowded[0]}, so it is no control "
-            f"vector as a whole; choose with --site, once or again, of {', '.join(sorted(found))}."
-        )
-    return [there[0] for there in found.values()]
+    return one_of_each_site(path, sites, model)
 
 
 def prompt_texts(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,9 @@ HELP = """/dose 1.5 [unit]   how much; /dose +0.5 adds to it; arrow keys up and 
 /system TEXT       a system message, with a new conversation
 /new               a new conversation
 /save FILE         what was said, as JSON
-/quit              leave"""
+/help              this list
+/quit              leave, as do /exit, /q and the end of the input
+Ctrl-C stops an answer; what is typed while one is written is done after it."""
 
 
 @dataclass
@@ -45,6 +47,7 @@ class Talk:
         compare: whether the plain answer is shown as well.
         turns: what was said, as role and content; without a chat template each prompt is by itself.
         said: what is saved.
+        is_over: whether it was left.
     """
 
     model: LensModel
@@ -58,6 +61,7 @@ class Talk:
     compare: bool = False
     turns: list[dict[str, str]] = field(default_factory=list)
     said: list[dict[str, Any]] = field(default_factory=list)
+    is_over: bool = False
 
     @property
     def shown(self) -> str:
@@ -81,26 +85,34 @@ class Talk:
         asked = SteeringAsked(vector=self.vector, sites=self.sites, dose=self.dose, unit=self.unit)
         return condition(self.model, self.shelf, [asked])
 
-    def answers(self, text: str) -> Iterator[Token]:
+    def answers(self, text: str) -> Generator[Token, None, None]:
         """What the model says, a token at a time; cell 0 is steered, cell 1 plain where both are shown.
 
-        The steered answer becomes a turn of the conversation.
+        The steered answer becomes a turn of the conversation, also one that is stopped on its way.
         """
         from steerscope.engine.streaming import stream
         from steerscope.steering.interventions import Cell
 
         cells = [self.cell(), *([Cell()] if self.compare else [])]
         prompt, words = self._prompt(text), ["", ""]
-        for token in stream(
-            self.model, [prompt], cells, n_new=self._room(prompt), sampler=self.sampler
-        ):
-            words[token.cell] += token.text
-            yield token
-        entry = {"prompt": text, "steering": self.shown, "answer": words[0]}
-        self.said.append(entry | ({"plain": words[1]} if self.compare else {}))
+        tokens = stream(self.model, [prompt], cells, n_new=self._room(prompt), sampler=self.sampler)
+        about: dict[str, Any] = {"prompt": text, "steering": self.shown}
+        try:
+            for token in tokens:
+                words[token.cell] += token.text
+                yield token
+        except (KeyboardInterrupt, GeneratorExit):
+            if words[0]:
+                self._keep(about | {"stopped": True}, words)
+            raise
+        self._keep(about, words)
+
+    def _keep(self, about: dict[str, Any], words: list[str]) -> None:
+        entry = about | {"answer": words[0]} | ({"plain": words[1]} if self.compare else {})
+        self.said.append(entry)
         if self.has_template:
             self.turns += [
-                {"role": "user", "content": text},
+                {"role": "user", "content": entry["prompt"]},
                 {"role": "assistant", "content": words[0]},
             ]
 
@@ -208,6 +220,11 @@ class Talk:
         self.turns = [t for t in self.turns if t["role"] == "system"]
         return "a new conversation."
 
+    def leave(self, _: str) -> str:
+        """The end of the talk."""
+        self.is_over = True
+        return ""
+
     def save(self, rest: str) -> str:
         """Write what was said; a file of somebody else's is left alone."""
         from steerscope.runs.whole_files import write_whole
@@ -238,4 +255,7 @@ COMMANDS: dict[str, Callable[[Talk, str], str]] = {
     "new": Talk.begin_anew,
     "save": Talk.save,
     "help": lambda *_: HELP,
+    "quit": Talk.leave,
+    "exit": Talk.leave,
+    "q": Talk.leave,
 }

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from steerscope.calls import told
 from steerscope.directions import check_method
@@ -15,28 +15,17 @@ from steerscope.doses import check_unit
 from steerscope.engine.sampling import NARROWING, without_usual
 from steerscope.errors import SteerscopeError, UnknownNameError
 from steerscope.extraction.losses import find_loss
-from steerscope.judges import ORACLE_METRICS
 from steerscope.judges.registry import check_judge
 from steerscope.sites import check_stream
 from steerscope.steering.scopes import Scope
 from steerscope.studies.methods.places import Place
+from steerscope.studies.rows import METRICS
 from steerscope.studies.transfer.recipe import AdapterRecipe
 from steerscope.texts.chats import as_chat
 from steerscope.texts.numbers import LARGEST_SEED
 
-METRICS = (
-    *ORACLE_METRICS,
-    "preference",
-    "degenerate",
-    "distinct_2",
-    "repetition",
-    "changed",
-    "nll_plain",
-    "nll_second",
-    "shown",
-    "judge_score",
-)
 FIGURE_FORMATS = ("html", "png", "svg", "pdf")
+WITHOUT_PAIRS = frozenset({"budget", "drift", "routing"})  # jobs
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 
 
@@ -274,15 +263,17 @@ class Experiment(Part):
         question: in words.
         job: what is measured; a name in `jobs.JOBS`.
         models: bundled names, folders or hub names.
-        contrasts: bundled names or files.
+        contrasts: bundled names or files; none for the jobs that have no pairs.
         prompts: bundled name or file; None for those of the contrast set.
         other: another contrast set, where the job combines or compares two concepts.
         dilemmas: file of dilemmas, where the job asks about them.
         value: whose effect on choices is asked for there.
+        begin: how an answer begins there, up to the word that is read.
         autoencoder: bundled name, folder or release, where the job reads features.
         methods: how directions are found.
         method_options: settings of the methods.
         adapter: settings of an adapter, as of `AdapterRecipe`, where the job trains one.
+        plan: settings of the job's own plan, for the jobs that take all of them so.
         metrics: what the table of metrics holds; None for all.
         judge: what reads the texts that are written, as in a plan; None for the oracle where it can
             read them, else preference.
@@ -300,17 +291,19 @@ class Experiment(Part):
     question: Text
     job: Text
     models: Annotated[tuple[Text, ...], BeforeValidator(_listed)]
-    contrasts: Annotated[tuple[Text, ...], BeforeValidator(_listed)]
+    contrasts: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
     prompts: Text | None = None
     other: Text | None = None
     dilemmas: Text | None = None
     value: Text = "honesty"
+    begin: Text = "Answer:"
     autoencoder: Text | None = None
     methods: Annotated[
         tuple[Annotated[Text, _checked(check_method)], ...], BeforeValidator(_listed)
     ] = ("mean_diff",)
     method_options: MethodOptions = MethodOptions()
     adapter: Annotated[dict[str, Any], AfterValidator(_adapter)] = {}
+    plan: dict[str, Any] = {}
     sites: Annotated[Sites, BeforeValidator(_places)] = Sites()
     doses: Doses = Doses()
     matched: Matched = Matched()
@@ -338,6 +331,12 @@ class Experiment(Part):
         tuple[Annotated[Text, _one_of("figure format", FIGURE_FORMATS)], ...],
         BeforeValidator(_listed),
     ] = ("html",)
+
+    @model_validator(mode="after")
+    def _has_pairs(self) -> Self:
+        if not self.contrasts and self.job not in WITHOUT_PAIRS:
+            raise ValueError("the key 'contrasts' is missing; every experiment with pairs needs it")
+        return self
 
     def settings(self) -> frozenset[str]:
         """What the file sets, parts with a dot: `doses.unit`."""

@@ -16,11 +16,12 @@ from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
 from steerscope.runs.difference import Difference
 from steerscope.runs.results import Run
+from steerscope.studies.routing.plan import read_phases, texts_of_phases
 from steerscope.studies.steering.plan import Plan, plan_of
 from steerscope.studies.steering.texts import load_texts
 from steerscope.texts.bundled import bundled_contrasts
 from steerscope.texts.chats import as_chat
-from steerscope.texts.contrasts import load_contrasts, prompts_for
+from steerscope.texts.contrasts import load_contrasts, load_prompts, prompts_for, usual_prompts
 
 _OURS = {"PredictorStep", "ComparisonStep", "CombinationStep", "OverlapStep", "PremisePlan"}
 
@@ -79,8 +80,8 @@ def _text_hashes(run: Run, model: LensModel | None) -> dict[str, Any]:
         return found if prompts is None else found | {"prompts_sha256": prompts.sha256}
     if configuration.get("kind") == "TransferPlan":
         return _transfer_hashes(configuration)
-    if configuration.get("kind") == "BenchmarkPlan":
-        return {"files": {name: _file_hash(name) for name in configuration["files"]}}
+    if "files" in configuration:
+        return _stated_hashes(configuration)
     if configuration.get("kind") == "DilemmaPlan":
         return {"dilemmas_sha256": _file_hash(configuration["dilemmas"])}
     plan = _plan_of(run)
@@ -100,6 +101,23 @@ def _transfer_hashes(configuration: dict[str, Any]) -> dict[str, Any]:
     if configuration.get("chat") or "contrasts_sha256" not in configuration or not where_known:
         return {}  # a template belongs to the model
     return {"contrasts_sha256": load_contrasts(name).sha256}
+
+
+def _stated_hashes(configuration: dict[str, Any]) -> dict[str, Any]:
+    """Of a run that states its files, and its texts as they are before any chat template."""
+    found: dict[str, Any] = {"files": {name: _file_hash(name) for name in configuration["files"]}}
+    if "prompts_sha256" in configuration:
+        found["prompts_sha256"] = load_prompts(configuration["prompts"]).sha256
+    if "contrasts_sha256" in configuration:
+        found["contrasts_sha256"] = load_contrasts(configuration["contrasts"]).sha256
+    if "asked_sha256" in configuration:
+        contrasts, name = load_contrasts(configuration["contrasts"]), configuration["contrasts"]
+        prompts = prompts_for(contrasts, configuration["prompts"] or usual_prompts(name))
+        found |= {"asked_sha256": prompts.sha256}
+        found |= {"taught_sha256": load_contrasts(configuration["texts"] or name).sha256}
+    if "texts_sha256" in configuration:
+        found["texts_sha256"] = texts_of_phases(read_phases(configuration["phases"]))
+    return found
 
 
 def _file_hash(path: str) -> str:

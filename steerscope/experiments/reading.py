@@ -98,6 +98,8 @@ def _in_words(error: ValidationError) -> tuple[Place, str]:
     if first["type"] == "missing":
         return place, f"the key {name!r} is missing; every experiment needs it."
     said = first["msg"].removeprefix("Value error, ").rstrip(".")
+    if not place:  # of the whole
+        return place, f"{said}."
     if first["type"] != "value_error":
         said = f"{said[0].lower()}{said[1:]}, not {first['input']!r}"
     return place, f"{name}: {said}."

@@ -15,7 +15,7 @@ from steerscope.experiments.inputs import check_inputs
 from steerscope.experiments.jobs import JOBS, Machine, Step, find_job
 from steerscope.figures.files import Plate, write_plate
 from steerscope.progress import Track, silent
-from steerscope.report import KINDS, write_report
+from steerscope.report import has_page, write_report
 from steerscope.runs.outputs import files_in
 from steerscope.runs.ownership import owned
 from steerscope.runs.parts import lost_parts
@@ -146,7 +146,7 @@ def print_experiment(experiment: Experiment, out: str | Path) -> list[Path]:
     runs = runs_of(experiment, out)
     for run in runs:
         check_measured(run)
-    reports = [write_report(run) for run in runs if run.configuration.get("kind") in KINDS]
+    reports = [write_report(run) for run in runs if has_page(run)]
     written = []
     for name, text in tables_of(experiment, runs).items():
         written.append(out / "tables" / name)

@@ -96,7 +96,11 @@ def _language_model(argument: str, means: Means) -> Scorer:
         raise UnknownNameError("scale of the judge lm", scale, SCALES)
     if means.url:
         check_url(means.url)
-    answerer = Endpoint(means.url, name) if means.url else LocalModel(name, means.model)
+    answerer = (
+        Endpoint(means.url, name, keeps=means.folder is not None)
+        if means.url
+        else LocalModel(name, means.model)
+    )
     shown = examples_of(means.texts.fit)
     judge = LanguageModelJudge(answerer, name, scale, means.concept, shown)
     return means.remember(judge, judge.asked)

@@ -18,6 +18,7 @@ from steerscope.report.page import Page, as_sheet
 from steerscope.report.plates import plates as study_plates
 from steerscope.report.study import page as study_page
 from steerscope.report.tables import tables as study_tables
+from steerscope.report.tables_only import FRAMES, frames_as_plates, frames_as_tables
 from steerscope.report.transfer import page as transfer_page
 from steerscope.report.transfer import plates as transfer_plates
 from steerscope.report.transfer import tables as transfer_tables
@@ -32,18 +33,19 @@ from steerscope.runs.whole_files import write_whole
 
 @dataclass(frozen=True)
 class Kind:
-    """How runs of one kind are shown."""
+    """How runs of one kind are shown; some have tables alone."""
 
-    page: Callable[[Run], Page]
-    plates: Callable[[Run], list[Plate]]
     tables: Callable[[Run], list[Table]]
+    page: Callable[[Run], Page] | None = None
+    plates: Callable[[Run], list[Plate]] = lambda run: []  # noqa: ARG005 - none
 
 
 KINDS = {
-    "StudyPlan": Kind(study_page, study_plates, study_tables),
-    "SweepPlan": Kind(study_page, study_plates, study_tables),
-    "TransferPlan": Kind(transfer_page, transfer_plates, transfer_tables),
-    "WeightSweepPlan": Kind(weights_page, weights_plates, weights_tables),
+    "StudyPlan": Kind(study_tables, study_page, study_plates),
+    "SweepPlan": Kind(study_tables, study_page, study_plates),
+    "TransferPlan": Kind(transfer_tables, transfer_page, transfer_plates),
+    "WeightSweepPlan": Kind(weights_tables, weights_page, weights_plates),
+    **{name: Kind(frames_as_tables, plates=frames_as_plates) for name in FRAMES},
 }
 
 
@@ -55,6 +57,12 @@ def _kind(run: Run) -> Kind:
             f"{', '.join(KINDS)}."
         )
     return KINDS[name]
+
+
+def has_page(run: Run) -> bool:
+    """Whether there is a page of runs of this kind."""
+    found = KINDS.get(run.configuration.get("kind", ""))
+    return found is not None and found.page is not None
 
 
 def write_report(run: Run) -> Path:
@@ -75,7 +83,12 @@ def report_page(run: Run) -> str:
     Raises:
         RunError: the run has no rows, or is of a kind without a page.
     """
-    return as_sheet(_kind(run).page(run))
+    page = _kind(run).page
+    if page is None:
+        raise RunError(
+            f"{run.path} is a run of the kind {run.configuration['kind']!r}, which has tables and no page."
+        )
+    return as_sheet(page(run))
 
 
 def plates(run: Run) -> list[Plate]:

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from steerscope.errors import QueueFullError, SteerscopeError, UnknownNameError
+from steerscope.errors import JudgeError, QueueFullError, SteerscopeError, UnknownNameError
 from steerscope.texts.one_line import one_line
 
 _LACKING = ("unknown model", "unknown vector", "unknown run")
@@ -25,6 +25,8 @@ def error_body(error: Exception) -> tuple[int, dict[str, Any]]:
         status = 404
     elif isinstance(error, QueueFullError):
         status = 429
+    elif isinstance(error, JudgeError):  # that of the server itself, which no request names
+        status = 502
     elif isinstance(error, SteerscopeError):
         status = 400
     else:

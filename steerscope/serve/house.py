@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from steerscope.models.lens_model import LensModel
+from steerscope.serve.judging import Aside, ServedJudge
 from steerscope.serve.limits import Access, Limits
 from steerscope.serve.rack import Rack
 from steerscope.serve.shelf import Shelf
@@ -27,6 +28,8 @@ class House:
         limits: what a request may cost.
         access: who may ask.
         runs: folder of runs that may be looked at; None for none.
+        judge: what reads texts beside the judges that need no setting up; None for none.
+        aside: does what uses no model of the worker.
     """
 
     worker: Worker
@@ -34,6 +37,8 @@ class House:
     limits: Limits = field(default_factory=Limits)
     access: Access = field(default_factory=Access)
     runs: Path | None = None
+    judge: ServedJudge | None = None
+    aside: Aside = field(default_factory=Aside)
 
     @property
     def rack(self) -> Rack:

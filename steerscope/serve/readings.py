@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from itertools import product
 from typing import Any
@@ -106,7 +107,8 @@ def reading_routes(house: House) -> APIRouter:
 
     @routes.get("/v1/facts/{name}")
     async def facts(name: str) -> dict[str, Any]:
-        return await house.do(name, lambda model: _facts(name, model))
+        judge = None if house.judge is None else house.judge.facts()
+        return await house.do(name, lambda model: _facts(name, model)) | {"judge": judge}
 
     @routes.post("/v1/readings")
     async def readings(request: Request) -> dict[str, Any]:
@@ -128,7 +130,18 @@ def reading_routes(house: House) -> APIRouter:
     async def judge(request: Request) -> dict[str, Any]:
         asked = read_request(JudgingAsked, await request.body())
         house.rack.check(asked.model)
-        return {"object": "list", "data": read_texts(asked.model, asked.prompt, asked.texts)}
+        read = partial(read_texts, asked.model, asked.prompt, asked.texts)
+        data = await house.aside.do(read)
+        if house.judge is not None:
+            more = partial(house.judge.read, asked.prompt, asked.texts)
+            by_model = house.judge.by_model
+            scores = (
+                await house.do(asked.model, lambda _: more())
+                if by_model
+                else await house.aside.do(more)
+            )
+            data = [entry | score for entry, score in zip(data, scores, strict=True)]
+        return {"object": "list", "data": data}
 
     return routes
 

@@ -104,6 +104,12 @@ def add_found(
         shelf.put(read["name"], [*find_directions("mean_diff", found).values()], [site])
 
 
+def told_by(found: Sequence[str]) -> str | None:
+    """The contrast set of the first vector that is found at the start, which says what texts should show."""
+    read = _FIND.fullmatch(found[0]) if found else None
+    return None if read is None else read["contrasts"]
+
+
 def add_autoencoder(shelf: Shelf, model: LensModel, given: str | None, name: str) -> None:
     """Have the features of an autoencoder steered: the one that is given, else the model's bundled one.
 

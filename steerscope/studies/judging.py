@@ -150,24 +150,44 @@ def find_judge(question: Question, model: LensModel, out: str | Path) -> Judging
                 "prompts and its variables alone."
             )
         return Judging(judge)
-    folder = Path(out)
     named = name.partition(":")[2] if kind in _OF_A_FILE else None
     labels = bundled_contrasts().get(question.labels or "", question.labels)
     files = tuple(str(f) for f in (named, labels) if f and Path(f).is_file())
-    kept, url = folder / KEPT, question.url or ""
+    folder, url = Path(out), question.url or ""
+    kept = folder / KEPT
     if kept.is_file() and has_measured(folder):  # else it may be that of another question
         there = read_judge(kept, model=model, url=url)
         if there.judge.name == name:
             _state_cost(name, there.means, question)
             _warn(there)
             return Judging(there.judge, there, files)
-    means = Means(_labelled(question, model), _concept(question.contrasts), model, url, folder)
-    _state_cost(name, means, question)
-    known = make_judge(name, means, _shown(question.contrasts))
-    _warn(known)
+    known = fitted_judge(name, question, model, folder)
     if kind == LENGTH:
         _tell_of_cut(known, question, model)
     return Judging(known.judge, known, files)
+
+
+def fitted_judge(
+    name: str, question: Question, model: LensModel, folder: Path | None = None
+) -> KnownJudge:
+    """A judge that gives scores, fitted on the labelled texts of its question; what it costs is said before.
+
+    Args:
+        name: of the judge, such as `lm:MODEL`.
+        question: what it is to tell.
+        model: the model that is steered.
+        folder: where what it said is kept; None for nowhere.
+
+    Raises:
+        UnknownNameError: no such judge.
+        JudgeError: it cannot be had, or reads no texts.
+    """
+    texts = _labelled(question, model)
+    means = Means(texts, _concept(question.contrasts), model, question.url or "", folder)
+    _state_cost(name, means, question)
+    known = make_judge(name, means, _shown(question.contrasts))
+    _warn(known)
+    return known
 
 
 def _warn(known: KnownJudge) -> None:

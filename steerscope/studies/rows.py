@@ -11,12 +11,25 @@ import numpy as np
 
 from steerscope.engine.continuations import Continuation
 from steerscope.errors import NotFiniteError
+from steerscope.judges import ORACLE_METRICS
 from steerscope.runs.results import NOT_FINITE, Row
 from steerscope.steering.interventions import Cell
 from steerscope.steering.prompting import is_prompting
 
 _log = logging.getLogger(__name__)
 PLAIN = Cell().key
+METRICS = (
+    *ORACLE_METRICS,
+    "preference",
+    "degenerate",
+    "distinct_2",
+    "repetition",
+    "changed",
+    "nll_plain",
+    "nll_second",
+    "shown",
+    "judge_score",
+)  # that tables may hold
 
 
 def cell_row(

@@ -9,7 +9,7 @@ from pathlib import Path
 from steerscope.errors import RunError, reason
 from steerscope.experiments.inputs import check_inputs
 from steerscope.experiments.running import FILE
-from steerscope.report import KINDS, plates, report_page, tables
+from steerscope.report import KINDS, has_page, plates, report_page, tables
 from steerscope.runs.difference import Difference
 from steerscope.runs.records import check_records
 from steerscope.runs.results import RUN, Run
@@ -119,7 +119,7 @@ def _is_shown(run: Run) -> bool:
 
 def _page(run: Run, *, whole: bool) -> Verification:
     path = run.path / "report.html"
-    if not (path.is_file() and _is_shown(run)):
+    if not (path.is_file() and has_page(run)):
         return Verification()
     stored = path.read_text(encoding="utf-8", errors="replace")
     count, found = compare_pages(path.name, stored, report_page(run), whole=whole)

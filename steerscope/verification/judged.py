@@ -16,6 +16,7 @@ from steerscope.judges.registry import JUDGES, KEPT, KnownJudge, kind_of, make_j
 from steerscope.judges.scoring import SCORE, ScoreJudge
 from steerscope.runs.difference import Difference
 from steerscope.runs.results import LOST, Run
+from steerscope.studies.routing.plan import RoutePlan
 from steerscope.studies.steering.plan import StudyPlan, SweepPlan, plan_of
 from steerscope.studies.steering.texts import load_texts
 from steerscope.texts.contrasts import Prompt
@@ -45,8 +46,10 @@ def check_judged(run: Run) -> tuple[int, list[Difference]]:
 
 
 def _is_scored(run: Run) -> bool:
-    """Whether the run asked for a judge that gives scores."""
+    """Whether the run asked for a judge that gives scores; one of routing has others for each phase."""
     judge = run.configuration.get("judge")
+    if run.configuration.get("kind") == RoutePlan.__name__:
+        return False
     return isinstance(judge, str) and kind_of(judge) in JUDGES
 
 

@@ -23,6 +23,7 @@ from steerscope.studies.benchmarks.findings import benchmark_items, benchmark_ta
 from steerscope.studies.benchmarks.items import read_documents, task_of_items
 from steerscope.studies.benchmarks.plan import BenchmarkPlan, Context
 from steerscope.studies.benchmarks.wording import sentences
+from steerscope.verification import verify
 from tests.helpers import random_direction
 
 STORIES = [
@@ -318,6 +319,7 @@ def test_the_command_says_what_each_condition_does(harness, run, run_cli, microw
     assert {row["cell"] == "plain" for row in found["table"]} == {True, False}
     assert len(found["said"]) == 2 * 2 + 2
     assert "dose 4" in found["said"][0]
+    assert not verify(tmp_path / "out").differences
 
 
 def test_numbers_are_read_with_their_commas():

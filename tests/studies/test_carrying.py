@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from steerscope.errors import BadValueError
@@ -14,6 +15,7 @@ from steerscope.studies.carrying.findings import (
     permuted,
     procrustes_map,
     ridge_map,
+    squares_of_maps,
 )
 from steerscope.studies.carrying.measure import (
     CARRIED,
@@ -25,6 +27,7 @@ from steerscope.studies.carrying.measure import (
 from steerscope.studies.carrying.plan import CarryPlan
 from steerscope.studies.carrying.wording import carried_in_words
 from steerscope.texts.chats import Chat
+from steerscope.verification import verify
 from tests.studies.test_comparison import OTHER, PAIRS, PROMPTS
 
 N = 60
@@ -61,7 +64,9 @@ def test_the_ridge_map_by_hand():
 def test_held_out_r2_is_one_for_a_true_map_and_nothing_for_permuted_texts():
     x, y, _ = planted(noise=0.1)
     fit, held_out = halves(x, y)
-    table = map_table(fit_maps(fit, (0.01, 1.0)), fit, held_out, n_permuted=19).set_index("map")
+    table = map_table(
+        squares_of_maps(fit_maps(fit, (0.01, 1.0)), fit, held_out, n_permuted=19)
+    ).set_index("map")
     for name in ("ridge", "procrustes"):
         assert table.r2[name] > 0.95
         assert table.low[name] <= table.r2[name] <= table.high[name]
@@ -69,7 +74,9 @@ def test_held_out_r2_is_one_for_a_true_map_and_nothing_for_permuted_texts():
         assert table.p[name] == pytest.approx(1 / 20)
     unrelated = (fit[0], np.random.default_rng(1).normal(size=fit[1].shape))
     other = (held_out[0], np.random.default_rng(2).normal(size=held_out[1].shape))
-    nothing = map_table(fit_maps(unrelated, (0.01, 1.0)), unrelated, other, n_permuted=19)
+    nothing = map_table(
+        squares_of_maps(fit_maps(unrelated, (0.01, 1.0)), unrelated, other, n_permuted=19)
+    )
     assert (nothing.p > 0.05).all()
     left, spread = held_out_r2(procrustes_map(*fit), *held_out)
     assert 1 - left.sum() / spread.sum() == pytest.approx(table.r2["procrustes"])
@@ -95,30 +102,31 @@ def test_a_permuted_map_is_seeded_and_pairs_other_texts():
 
 def test_a_vector_is_carried_to_a_model_of_another_kind_and_judged(load):
     plan = CarryPlan(
-        source_layer=1, layer=1, n_permuted=4, kl=0.02, n_null_seeds=2, n_pairs=4,
+        source="gpt2", source_layer=1, layer=1, n_permuted=4, kl=0.02, n_null_seeds=2, n_pairs=4,
         n_kl_prompts=2, n_test=5, n_new=4, ridges=(0.1,),
     )  # fmt: skip
-    found = carry_vector(load("gpt2"), load("llama"), PAIRS, PROMPTS, texts=OTHER, plan=plan)
+    found = carry_vector((load("gpt2"), load("llama")), PAIRS, PROMPTS, plan, texts=OTHER)
     names = {OWN, CARRIED.format("ridge"), CARRIED.format("procrustes"), MIXED}
     assert set(found.directions) == names
     assert set(found.comparison.ranking[~found.comparison.ranking.null].method) == names
-    cosines = found.cosines.set_index("vector").cosine_to_own
+    cosines = found.cosines
     assert cosines[OWN] == pytest.approx(1.0)
     reached = found.comparison.screen.kl_nats.dropna()
     np.testing.assert_allclose(reached, 0.02, rtol=0.02)
     ranking, effect = found.comparison.ranking, found.comparison.effect
-    said = carried_in_words(found.maps, found.cosines, ranking, effect)
+    near = pd.DataFrame({"vector": cosines.keys(), "cosine_to_own": cosines.values()})
+    said = carried_in_words(map_table(found.maps), near, ranking, effect)
     assert len(said) == 2 + len(names)
     assert "maps of texts paired at random reach" in said[0]
 
 
 def test_a_vector_carried_to_its_own_model_is_itself(load):
     plan = CarryPlan(
-        source_layer=1, layer=1, n_permuted=2, kl=0.02, n_null_seeds=1, n_pairs=4,
+        source="gpt2", source_layer=1, layer=1, n_permuted=2, kl=0.02, n_null_seeds=1, n_pairs=4,
         n_kl_prompts=2, n_test=4, n_new=4, ridges=(1e-6,),
     )  # fmt: skip
-    found = carry_vector(load("llama"), load("llama"), PAIRS, PROMPTS, plan=plan)
-    cosines = found.cosines.set_index("vector").cosine_to_own
+    found = carry_vector((load("llama"), load("llama")), PAIRS, PROMPTS, plan)
+    cosines = found.cosines
     for name in ("ridge", "procrustes"):  # the vector lies among the texts that taught the map
         assert cosines[CARRIED.format(name)] > 0.99
     assert cosines[MIXED] < 0.9
@@ -137,10 +145,10 @@ def test_each_model_reads_the_texts_in_its_own_chat_template(load, monkeypatch):
         template = f"{mark} {{{{ messages[0]['content'] }}}}"
         monkeypatch.setattr(model.tokenizer, "chat_template", template)
     plan = CarryPlan(
-        source_layer=1, layer=1, n_permuted=2, kl=0.02, n_null_seeds=1, n_pairs=4,
-        n_kl_prompts=2, n_test=4, n_new=2, ridges=(0.1,), chat=Chat(),
+        source="gpt2", source_layer=1, layer=1, n_permuted=2, kl=0.02, n_null_seeds=1, n_pairs=4,
+        n_kl_prompts=2, n_test=4, n_new=2, ridges=(0.1,),
     )  # fmt: skip
-    found = carry_vector(source, target, PAIRS, PROMPTS, texts=OTHER, plan=plan)
+    found = carry_vector((source, target), PAIRS, PROMPTS, plan, texts=OTHER, chat=Chat())
     assert set(found.comparison.ranking.method) >= {OWN, CARRIED.format("ridge")}
     bare = [{text.removeprefix(mark) for text in read[m.name]} for m, mark in (
         (source, "w1"), (target, "w2")
@@ -150,11 +158,16 @@ def test_each_model_reads_the_texts_in_its_own_chat_template(load, monkeypatch):
     assert all(text.startswith("w2") for text in read[target.name])
 
 
-def test_the_command_says_how_well_it_went(run_cli, tiny_folder, words):
+def test_the_command_says_how_well_it_went(run_cli, tiny_folder, words, tmp_path):
     few = ["--n-test", 3, "--n-pairs", 3, "--n-new", 2, "--kl", 0.02, "--layer", 1]
     code, said, errors = run_cli(
-        "carry", tiny_folder("gpt2"), "--model", tiny_folder("llama"), "--contrasts", words, *few
-    )
+        "carry", tiny_folder("gpt2"), "--model", tiny_folder("llama"), "--contrasts", words, *few,
+        "--out", tmp_path / "run",
+    )  # fmt: skip
     assert code == 0, errors
     assert "held-out R²" in said
     assert "carried by ridge" in said
+    assert "resid_post." in said.splitlines()[0]
+    found = verify(tmp_path / "run")
+    assert not found.differences
+    assert found.n_printed > 100

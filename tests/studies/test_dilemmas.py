@@ -117,6 +117,7 @@ def test_a_planted_effect_is_found_and_only_there(tmp_path):
     assert table.loc[("works", "care")].p_holm > 0.05  # honesty on both sides alike cancels in care
     assert table.loc[("random", "honesty")].p_holm > 0.05
     said = sentences(value_table(run), answered_table(run), "honesty", 0.1)
+    assert "Another beginning" not in said[0]
     assert "works (at 0.1 nats): choices move towards honesty" in said[1]
     assert "random (at 0.1 nats): choices are not shown" in said[2]
     assert (
@@ -131,9 +132,11 @@ def test_a_planted_effect_is_found_and_only_there(tmp_path):
 def test_what_is_not_answered_is_not_a_zero(tmp_path):
     run = planted(tmp_path / "run", {"works": 0.8}, unanswered=24)
     assert (value_table(run).n == 0).all()
-    said = sentences(value_table(run), answered_table(run), "honesty", 0.1)
+    tables = value_table(run), answered_table(run)
+    said = sentences(*tables, "honesty", 0.1, answers=("Ja", "Nein"))
     assert "is not known, since no dilemma tells" in said[1]
-    assert "0% of the dilemmas" in said[0]
+    assert "0% of the dilemmas are answered with Ja or Nein" in said[0]
+    assert "Another beginning of the answer" in said[0]
 
 
 def test_few_dilemmas_show_nothing(tmp_path):
@@ -147,6 +150,7 @@ def test_a_plan_needs_both_signs_and_known_techniques():
         {"coefficients": (1.0,)},
         {"techniques": ("mean_diff", "mean_diff")},
         {"kl": 0.0},
+        {"begin": " "},
     ):
         with pytest.raises(BadValueError):
             DilemmaPlan(model="m", contrasts="c", dilemmas="d", **wrong)

@@ -9,19 +9,24 @@ import pytest
 
 from steerscope import figures
 from steerscope.directions import save_directions
+from steerscope.doses import Dose
 from steerscope.errors import BadValueError, JudgeError
+from steerscope.runs.results import as_table
 from steerscope.sites import Site
-from steerscope.steering.interventions import Cell
+from steerscope.steering.interventions import Cell, Steering
 from steerscope.studies.lenses.findings import (
+    AGAIN,
     DRIFT,
+    PLAIN,
     RARE,
     STILL,
     drift_of_lenses,
 )
-from steerscope.studies.lenses.measure import measure_drift
+from steerscope.studies.lenses.measure import lens_rows
 from steerscope.studies.lenses.plan import LensPlan
 from steerscope.studies.lenses.vocabularies import Lens, read_lenses
 from steerscope.studies.lenses.wording import lenses_in_words
+from steerscope.verification import verify
 from tests.helpers import random_direction
 
 
@@ -86,18 +91,38 @@ def test_texts_without_words_are_left_out_and_too_few_refused():
         drift_of_lenses({"a": [[1.0], [1.0], [1.0]]})
 
 
+def plan(**given):
+    return LensPlan(vector="v", lenses="l", **given)
+
+
 def test_nothing_done_drifts_nowhere_and_the_texts_are_those_of_the_model(load):
     model = load("llama")
     lenses = [Lens("low", {f"w{i}": 1.0 for i in range(5, 40)}), Lens("none", {"hello": 1.0})]
     prompts = [f"w{i} w{i + 1}" for i in range(10, 30)]
-    found = measure_drift(model, lenses, prompts, Cell(), plan=LensPlan(n_new=8)).set_index("lens")
+    site = Site("resid_post", 1)
+    cell = Cell((Steering(random_direction(model, site), Dose(0.0, "absolute")),))
+    rows, _ = lens_rows(model, lenses, prompts, cell, plan(n_new=8))
+    table = as_table(rows)
+    scores = {
+        lens.name: [
+            table[(table.metric == lens.name) & (table.cell == c)].value.to_list()
+            for c in (PLAIN, AGAIN, cell.key)
+        ]
+        for lens in lenses
+    }
+    found = drift_of_lenses(scores).set_index("lens")
     assert found.change["low"] == 0.0  # the steered text has the numbers of the first plain one
     assert found.says["low"] == STILL
     assert found.says["none"] == RARE
     with pytest.raises(BadValueError, match="temperature above 0"):
-        LensPlan(temperature=0.0)
+        plan(temperature=0.0)
+    with pytest.raises(BadValueError, match="the dose is nan"):
+        plan(dose=math.nan)
     with pytest.raises(BadValueError, match="of its own name"):
-        measure_drift(model, [lenses[0]] * 2, prompts, Cell())
+        lens_rows(model, [lenses[0]] * 2, prompts, cell, plan())
+    lost = Cell((Steering(random_direction(model, site), Dose(1e39, "absolute")),))
+    rows, _ = lens_rows(model, lenses, prompts, lost, plan(n_new=2))
+    assert {row.status for row in rows if row.cell == lost.key} == {"not_finite"}
 
 
 @pytest.mark.parametrize(
@@ -140,4 +165,9 @@ def test_the_command_draws_and_says(run_cli, load, tiny_folder, tmp_path):
     )  # fmt: skip
     assert code == 0, errors
     assert "threshold" in said
-    assert (tmp_path / "out" / "lenses.html").is_file()
+    assert (tmp_path / "out" / "figures" / "lenses.html").is_file()
+    found = verify(tmp_path / "out")
+    assert not found.differences
+    assert found.n_printed > 20
+    lenses.write_text("lenses: {low: [w5]}")
+    assert "files" in str(verify(tmp_path / "out", weights=False).differences)

@@ -20,7 +20,6 @@ from steerscope.errors import (
     UnsupportedSiteError,
 )
 from steerscope.experiments import experiment_of
-from steerscope.experiments.jobs.comparison import ranking_of_rows, rows_of_comparison
 from steerscope.judges.effects import Effect
 from steerscope.progress import silent
 from steerscope.runs.results import as_table
@@ -31,6 +30,7 @@ from steerscope.studies.methods.findings import OWN, with_company
 from steerscope.studies.methods.measure import compare_methods
 from steerscope.studies.methods.places import Place, parse_places
 from steerscope.studies.methods.plan import ComparisonPlan
+from steerscope.studies.methods.stored import ranking_of_rows, rows_of_comparison
 from steerscope.studies.methods.wording import across_in_words
 from tests.studies.test_comparison import PAIRS, PLAN, PROMPTS
 from tests.studies.test_rankings import N, planted

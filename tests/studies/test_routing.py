@@ -8,18 +8,21 @@ import numpy as np
 import pytest
 
 from steerscope.errors import BadValueError, ExperimentError
+from steerscope.runs.results import as_table
 from steerscope.studies.routing.findings import (
     BY_CLASSIFIER,
     BY_TRUTH,
     PLAIN,
     best_single,
     routed,
+    routing_of_rows,
     routing_table,
     single,
 )
-from steerscope.studies.routing.measure import compare_routing
+from steerscope.studies.routing.measure import routing_rows
 from steerscope.studies.routing.plan import RoutePlan, read_phases
 from steerscope.studies.routing.wording import routing_in_words
+from steerscope.verification import verify
 
 N = 120
 
@@ -117,19 +120,19 @@ def test_a_file_that_means_nothing_is_refused(tmp_path, text, error, said):
 
 @pytest.mark.slow
 def test_arms_are_made_of_the_same_texts(microworld, phases):
-    plan = RoutePlan(layer=4, n_select=4, n_test=4, n_new=8, kl=0.2)
+    plan = RoutePlan(phases=str(phases), layer=4, n_select=4, n_test=4, n_new=8, kl=0.2)
     few = [
         replace(p, contrasts=replace(p.contrasts, pairs=p.contrasts.pairs[:40]))
         for p in read_phases(phases)
     ]
-    found = compare_routing(microworld, few, plan=plan)
+    rows, _ = routing_rows(microworld, few, plan=plan)
+    found = routing_of_rows(as_table(rows), [p.name for p in few])
     names = ["by the sea", "in the garden"]
     truth = [names[0]] * 4 + [names[1]] * 4
     expected = [found.scores[single(name)][i] for i, name in enumerate(truth)]
     assert found.scores[BY_TRUTH].tolist() == expected
     assert found.accuracy[BY_TRUTH] == 1.0
-    assert set(found.sites) == set(names)
-    assert len(found.table) == len(found.scores)
+    assert len(found.arms) == len(found.scores)
     assert set(np.unique(np.concatenate(list(found.scores.values())))) <= {0.0, 1.0}
 
 
@@ -142,8 +145,22 @@ def test_the_command_judges_every_phase_by_its_own_words(run_cli, tiny_folder, w
     file.write_text(f"phases:\n  first: {one}\n  second: {one}\n")
     few = ["--n-test", 3, "--n-select", 3, "--n-new", 2, "--kl", 0.01, "--layer", 1]
     code, said, errors = run_cli(
-        "route", file, "--model", tiny_folder("llama"), "--judge", f"words:{judge}", *few
+        "route",
+        file,
+        "--model",
+        tiny_folder("llama"),
+        "--judge",
+        f"words:{judge}",
+        *few,
+        "--out",
+        tmp_path / "run",
     )
     assert code == 0, errors
     assert "routed by classifier" in said
     assert "asked by examples" in said
+    assert not verify(tmp_path / "run").differences
+    judge.write_text("positive: [w6]\nnegative: [w8]\n")
+    words.write_text("".join(words.read_text().splitlines(keepends=True)[:-1]))
+    changed = str(verify(tmp_path / "run", weights=False).differences)
+    assert "texts_sha256" in changed
+    assert "files" in changed

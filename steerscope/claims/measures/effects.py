@@ -11,10 +11,10 @@ from jaxtyping import Float
 from steerscope.claims.measures.measure import Measured, measure, of_items
 from steerscope.errors import BadValueError, RunError, UnknownNameError
 from steerscope.experiments.jobs.combinations import ADDED, ALL, SINGLE, arms_of_rows, best_of
-from steerscope.experiments.jobs.comparison import responses_of_rows
 from steerscope.experiments.jobs.predictors import layers_of_rows
 from steerscope.runs.results import Run
 from steerscope.statistics import detectable_correlation
+from steerscope.studies.methods.stored import responses_of_rows
 from steerscope.studies.predictors.findings import grouped_correlation
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.steering.responses import PLAIN, conditions, per_prompt, responses

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from steerscope.errors import SteerscopeError, UnknownNameError
-from steerscope.experiments.experiment import Experiment
+from steerscope.experiments.experiment import WITHOUT_PAIRS, Experiment
 from steerscope.experiments.jobs.adapters import ADAPTERS
 from steerscope.experiments.jobs.combinations import COMBINATIONS
 from steerscope.experiments.jobs.comparison import COMPARISON
@@ -11,6 +11,7 @@ from steerscope.experiments.jobs.dilemmas import DILEMMAS
 from steerscope.experiments.jobs.edits import EDITS
 from steerscope.experiments.jobs.job import COMMON, Job, Machine, Size, Step
 from steerscope.experiments.jobs.overlaps import OVERLAP
+from steerscope.experiments.jobs.planned import PLANNED
 from steerscope.experiments.jobs.predictors import PREDICTORS
 from steerscope.experiments.jobs.premise import PREMISE
 from steerscope.experiments.jobs.studies import STUDY, SWEEP
@@ -28,6 +29,7 @@ JOBS: dict[str, Job] = {
         DILEMMAS,
         ADAPTERS,
         PREMISE,
+        *PLANNED,
     )
 }
 
@@ -49,9 +51,10 @@ def check(experiment: Experiment) -> tuple[tuple[str | int, ...], str] | None:
         job = find_job(experiment.job)
     except UnknownNameError as error:
         return ("job",), f"job: {error}"
+    common = COMMON - {"contrasts"} if job.name in WITHOUT_PAIRS else COMMON
     for setting in sorted(experiment.settings()):
         part = setting.split(".")[0]
-        if not {setting, part} & (job.takes | COMMON):
+        if not {setting, part} & (job.takes | common):
             takes = ", ".join(sorted(job.takes))
             words = f"the job {job.name!r} does not use {setting!r}; leave it out. It uses {takes}."
             return tuple(setting.split(".")), words

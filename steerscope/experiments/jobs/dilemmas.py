@@ -8,15 +8,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from steerscope.errors import BadValueError
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label
 from steerscope.figures.files import Plate
 from steerscope.progress import Track
+from steerscope.report.tables_only import DILEMMAS as FRAMES
+from steerscope.report.tables_only import of_all_runs
 from steerscope.runs.results import Run
-from steerscope.studies.dilemmas.findings import answered_table, target_against, value_table
 from steerscope.studies.dilemmas.measure import run_dilemmas
 from steerscope.studies.dilemmas.plan import DilemmaPlan
 from steerscope.texts.chats import Chat, as_chat
@@ -76,6 +75,7 @@ def _steps(e: Experiment) -> list[Step]:
                 contrasts=contrasts,
                 dilemmas=e.dilemmas,
                 value=e.value,
+                begin=e.begin,
                 layers=e.sites.layers,
                 backbone=e.backbone,
                 dtype=e.dtype,
@@ -89,15 +89,7 @@ def _steps(e: Experiment) -> list[Step]:
 
 
 def _tables(experiment: Experiment, runs: Sequence[Run]) -> Tables:  # noqa: ARG001 - as all jobs
-    made = {
-        "values": value_table,
-        "answered": answered_table,
-        "compared": lambda run: target_against(run, run.configuration["techniques"][0]),
-    }
-    return {
-        name: pd.concat([make(run).assign(run=run.path.name) for run in runs], ignore_index=True)
-        for name, make in made.items()
-    }
+    return of_all_runs(FRAMES, runs)
 
 
 def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:  # noqa: ARG001 - none yet
@@ -109,7 +101,7 @@ DILEMMAS = Job(
     words="whether what is learned from pairs moves choices in everyday dilemmas",
     takes=frozenset(
         {
-            "dilemmas", "value", "chat", "sites.layers", "matched.kl", "doses.values", "sample.test",
+            "dilemmas", "value", "begin", "chat", "sites.layers", "matched.kl", "doses.values", "sample.test",
             "sample.pairs",
         }
     ),

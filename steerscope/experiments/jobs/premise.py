@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
-
-import pandas as pd
 
 from steerscope import figures
 from steerscope.experiments.experiment import Experiment
@@ -18,13 +16,10 @@ from steerscope.models.chat_templates import in_chat
 from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
+from steerscope.report.tables_only import PREMISE as FRAMES
+from steerscope.report.tables_only import of_all_runs
 from steerscope.runs.results import Run
-from steerscope.studies.premise.findings import (
-    gap_summary,
-    head_fits,
-    parts_of,
-    premise_summary,
-)
+from steerscope.studies.premise.findings import head_fits, parts_of, premise_summary
 from steerscope.studies.premise.measure import premise_rows
 from steerscope.studies.premise.plan import PremisePlan
 from steerscope.texts.chats import Chat, as_chat
@@ -106,19 +101,7 @@ def _steps(e: Experiment) -> list[Step]:
 
 
 def _tables(experiment: Experiment, runs: Sequence[Run]) -> Tables:  # noqa: ARG001 - as all jobs
-    def all_runs(make: Callable[[Run], pd.DataFrame]) -> pd.DataFrame:
-        parts = []
-        for run in runs:
-            table = make(run)
-            table.insert(0, "run", run.path.name)
-            parts.append(table)
-        return pd.concat(parts, ignore_index=True)
-
-    return {
-        "heads": all_runs(lambda run: head_fits(parts_of(run.table()), seed=_seed(run))),
-        "summary": all_runs(lambda run: premise_summary(parts_of(run.table()), seed=_seed(run))),
-        "gaps": all_runs(lambda run: gap_summary(run.table(), seed=_seed(run))),
-    }
+    return of_all_runs(FRAMES, runs, first=True)
 
 
 def _seed(run: Run) -> int:

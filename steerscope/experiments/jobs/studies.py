@@ -11,13 +11,14 @@ from typing import Any
 
 import pandas as pd
 
-from steerscope.experiments.experiment import METRICS, Experiment
+from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import JUDGED, Job, Machine, Size, Step, Tables, label
 from steerscope.figures.files import Plate
 from steerscope.progress import Track
 from steerscope.report import plates
 from steerscope.runs.results import Run
 from steerscope.statistics import Estimate
+from steerscope.studies.rows import METRICS
 from steerscope.studies.steering.findings import Findings, find
 from steerscope.studies.steering.measure import run_study, run_sweep
 from steerscope.studies.steering.plan import Plan, StudyPlan, SweepPlan

@@ -49,12 +49,14 @@ class Endpoint:
         model: as the endpoint names it.
         timeout: seconds to wait for a reply.
         pause: seconds before what may be over soon is tried again.
+        keeps: whether what was written is kept for another try, which a failure then says.
     """
 
     url: str
     model: str
     timeout: float = 60.0
     pause: float = 1.0
+    keeps: bool = True
 
     def answers(self, questions: Sequence[str], scale: Sequence[str]) -> list[Answer]:
         """What the model says to each question.
@@ -127,7 +129,8 @@ class Endpoint:
 
     def _failed(self, said: str, hint: str = "") -> str:
         after = f"; {hint}" if hint else ""
-        return f"the judge at {self.url} {said}{after}; the texts are kept and judged at the next start."
+        kept = "; the texts are kept and judged at the next start" if self.keeps else ""
+        return f"the judge at {self.url} {said}{after}{kept}."
 
 
 class _Refused(JudgeError):

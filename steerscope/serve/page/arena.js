@@ -54,7 +54,8 @@ function tools() {
   return h("div", { class: "row" },
     labelled("Underline tokens by", choice(colours, state.colour, (v) => { state.colour = v; changed(); drawOutputs(); })),
     h("label", { class: "inline" }, h("input", { type: "checkbox", checked: state.marks, onchange: (e) => { state.marks = e.target.checked; changed(); drawOutputs(); } }), "mark words that the first text does not have"),
-    h("label", { class: "inline" }, h("input", { type: "checkbox", id: "blind", checked: state.blind, onchange: (e) => { state.blind = e.target.checked; changed(); drawOutputs(); } }), "hide which is which until you vote"));
+    h("label", { class: "inline" }, h("input", { type: "checkbox", id: "blind", checked: state.blind, onchange: (e) => { state.blind = e.target.checked; changed(); drawOutputs(); } }), "hide which is which until you vote"),
+    shared.facts.judge && h("p", { class: shared.facts.judge.tells ? "small" : "bad", id: "judge" }, shared.facts.judge.card));
 }
 
 // -- writing ---------------------------------------------------------------------------------------
@@ -120,7 +121,7 @@ async function readAll() {
     column.tokens = (await post("/v1/readings", body)).tokens;
   }
   const there = columns.filter((c) => c.text.trim());
-  if (shared.facts.judges?.length && there.length) {
+  if ((shared.facts.judges?.length || shared.facts.judge) && there.length) {
     const found = await post("/v1/judge", { model: state.model, prompt: there[0].prompt, texts: there.map((c) => c.text) });
     there.forEach((column, i) => { column.scores = found.data[i]; });
   }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,7 @@ def run_benchmarks(
     *,
     chat: Chat | None = None,
     concept: str = "",
+    loaded: Mapping[str, Any] | None = None,
     progress: Track = silent,
 ) -> Run:
     """Answer every task in every context under every condition, the plain one first, into a run.
@@ -48,6 +49,8 @@ def run_benchmarks(
         plan: what is asked.
         chat: asks in the chat template; None for plain text.
         concept: what the conditions steer towards, for the rows.
+        loaded: how the model was loaded, its name and what else `load_model` takes; the run says it, so
+            that the model can be had again.
         progress: shows the loops.
 
     Raises:
@@ -69,6 +72,7 @@ def run_benchmarks(
         "conditions": [cell.key for cell in conditions],
         "template": template,
         **_settings(plan),
+        **(loaded or {}),
     }
     tasks = Tasks(plan).load()
     asked = [(t, c) for several in tasks.values() for t in several for c in plan.contexts]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,11 @@ import pandas as pd
 from jaxtyping import Float64
 
 from steerscope.errors import BadValueError
+from steerscope.judges import stored_effect
+from steerscope.runs.results import Run
+from steerscope.sites import Site
 from steerscope.statistics import CONFIDENCE
+from steerscope.studies.methods.stored import ranking_of_rows
 
 RIDGE, PROCRUSTES = "ridge", "procrustes"
 MAPS = (RIDGE, PROCRUSTES)
@@ -139,14 +143,43 @@ def permuted(
     return ridge_map(x, mixed, found.ridge) if found.kind == RIDGE else procrustes_map(x, mixed)
 
 
-def map_table(
+@dataclass(frozen=True, eq=False)
+class MapSquares:
+    """What a map leaves over of held-out texts, and what maps of texts paired at random leave.
+
+    Attributes:
+        ridge: λ of the map; 0 for one without.
+        squares: left, and about the mean of the fitted texts, of each text.
+        permuted: the same of each permuted map.
+        n_fit: texts that the map was fitted on.
+    """
+
+    ridge: float
+    squares: Float64[np.ndarray, "2 text"]
+    permuted: tuple[Float64[np.ndarray, "2 text"], ...]
+    n_fit: int
+
+
+def squares_of_maps(
     maps: dict[str, LinearMap],
     fit: tuple[Float64[np.ndarray, "text source"], Float64[np.ndarray, "text target"]],
     held_out: tuple[Float64[np.ndarray, "other source"], Float64[np.ndarray, "other target"]],
     *,
     n_permuted: int,
-    seed: int = 0,
-) -> pd.DataFrame:
+) -> dict[str, MapSquares]:
+    """The squares of each map, and of as many maps of texts paired at random."""
+    return {
+        name: MapSquares(
+            found.ridge,
+            held_out_r2(found, *held_out),
+            tuple(held_out_r2(permuted(fit, found, seed=i), *held_out) for i in range(n_permuted)),
+            len(fit[0]),
+        )
+        for name, found in maps.items()
+    }
+
+
+def map_table(maps: Mapping[str, MapSquares], *, seed: int = 0) -> pd.DataFrame:
     """Held-out R² of each map with its interval, and what maps of texts paired at random reach.
 
     Returns:
@@ -155,20 +188,70 @@ def map_table(
     """
     rows = []
     for name, found in maps.items():
-        squares = held_out_r2(found, *held_out)
+        squares = found.squares
         n = squares.shape[1]
         draws = np.random.default_rng(seed).integers(n, size=(1000, n))
         sums = squares[:, draws].sum(axis=2)
         low, high = np.quantile(1 - sums[0] / sums[1], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
         value = _r2(squares)
-        nulls = np.array(
-            [_r2(held_out_r2(permuted(fit, found, seed=i), *held_out)) for i in range(n_permuted)]
-        )
-        p = float((1 + (nulls >= value).sum()) / (1 + n_permuted))
-        rows.append((name, found.ridge, value, low, high, nulls.max(), p, len(fit[0]), n))
+        nulls = np.array([_r2(each) for each in found.permuted])
+        p = float((1 + (nulls >= value).sum()) / (1 + len(nulls)))
+        rows.append((name, found.ridge, value, low, high, nulls.max(), p, found.n_fit, n))
     columns = ["map", "ridge", "r2", "low", "high", "null_high", "p", "n_fit", "n"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def _r2(squares: Float64[np.ndarray, "2 text"]) -> float:
     return float(1 - squares[0].sum() / squares[1].sum())
+
+
+LEFT, SPREAD, RIDGE_USED, N_FIT, COSINE = "left", "spread", "ridge", "n_fit", "cosine_to_own"
+FOUND_AT = "source_layer"
+OF_MAPS = (LEFT, SPREAD, RIDGE_USED, N_FIT, COSINE, FOUND_AT)  # metrics that no comparison has
+
+
+def maps_of_run(run: Run) -> pd.DataFrame:
+    """Held-out R² of each map of a run; see `map_table`.
+
+    Raises:
+        RunError: the run has no rows.
+    """
+    rows = run.table()
+    found = {}
+    for name in MAPS:
+        mine = rows[rows.method == name]
+        numbers = mine.set_index("metric").value
+        squares = [
+            _squares(part) for _, part in mine[mine.metric.isin([LEFT, SPREAD])].groupby("seed")
+        ]
+        found[name] = MapSquares(
+            float(numbers[RIDGE_USED]), squares[0], tuple(squares[1:]), int(numbers[N_FIT])
+        )
+    return map_table(found, seed=int(run.configuration["seed"]))
+
+
+def _squares(rows: pd.DataFrame) -> Float64[np.ndarray, "2 text"]:
+    wide = rows.pivot(index="metric", columns="prompt", values="value")
+    return wide.loc[[LEFT, SPREAD]].to_numpy(float)
+
+
+def cosines_of_run(run: Run) -> pd.DataFrame:
+    """The cosine of each carried vector with the model's own: vector, cosine_to_own."""
+    rows = run.table()
+    mine = rows[rows.metric == COSINE]
+    return pd.DataFrame({"vector": mine.method, COSINE: mine.value}).reset_index(drop=True)
+
+
+def sites_of_run(run: Run) -> tuple[Site, Site]:
+    """Where the vector of a run was found, and where it was carried to."""
+    rows = run.table()
+    at = rows[rows.metric == FOUND_AT].iloc[0]
+    to = rows[rows.metric == COSINE].iloc[0]
+    return Site(at.stream, int(at.layer)), Site(to.stream, int(to.layer))
+
+
+def vectors_of_run(run: Run) -> dict[str, pd.DataFrame]:
+    """What the vectors of a run do at one KL: ranking and rivals, as of a comparison."""
+    rows, effect = run.table(), stored_effect(run.configuration["effect"])
+    compared = rows[~rows.metric.isin(OF_MAPS)]
+    return ranking_of_rows(compared, effect.metric, int(run.configuration["seed"]))

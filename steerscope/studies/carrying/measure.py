@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float64
 
@@ -16,20 +16,40 @@ from steerscope.engine.matched_kl import KL, Matching
 from steerscope.errors import BadValueError, DegenerateDirectionError
 from steerscope.extraction.activations import extract
 from steerscope.extraction.reading import ReadToken
-from steerscope.judges import Judge
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
+from steerscope.runs.results import Row, Run, measuring, plain_row
 from steerscope.sites import Site
-from steerscope.studies.carrying.findings import LinearMap, fit_maps, map_table, permuted
+from steerscope.studies.beginnings import load_planned, start_planned
+from steerscope.studies.carrying.findings import (
+    COSINE,
+    FOUND_AT,
+    LEFT,
+    N_FIT,
+    RIDGE_USED,
+    SPREAD,
+    LinearMap,
+    MapSquares,
+    fit_maps,
+    permuted,
+    squares_of_maps,
+)
 from steerscope.studies.carrying.plan import CarryPlan
 from steerscope.studies.methods.bundles import Bundle
 from steerscope.studies.methods.findings import NULLS
 from steerscope.studies.methods.measure import Comparison, compare_bundles, usual_judge
 from steerscope.studies.methods.plan import ComparisonPlan
+from steerscope.studies.methods.stored import rows_of_comparison, texts_of_comparison
 from steerscope.studies.predictors.best_layer import best_layer
-from steerscope.texts.contrasts import ContrastSet, PromptSet, load_contrasts
-from steerscope.texts.given_pairs import PairsLike
+from steerscope.texts.chats import Chat
+from steerscope.texts.contrasts import (
+    ContrastSet,
+    PromptSet,
+    load_contrasts,
+    prompts_for,
+    usual_prompts,
+)
 
 OWN, CARRIED, MIXED = "own mean_diff", "carried by {0}", "carried by a permuted map"
 _DOSES = (0.05, 0.2, 0.5, 1.25, 4.0)
@@ -42,90 +62,185 @@ class Carried:
     Attributes:
         source: where it was found.
         target: where it was carried to.
-        maps: R² of the maps on held-out texts, as `map_table` gives it.
-        cosines: of each carried vector with the other model's own, one row a vector.
-        comparison: what they do there at one KL, with null directions and standings.
-        directions: the carried vectors, by their names.
+        maps: what the maps leave over of held-out texts.
+        comparison: what the vectors do there at one KL, with null directions and standings.
+        directions: the carried vectors and the model's own, by their names.
     """
 
     source: Site
     target: Site
-    maps: pd.DataFrame
-    cosines: pd.DataFrame
+    maps: dict[str, MapSquares]
     comparison: Comparison
     directions: dict[str, Direction]
 
+    @property
+    def cosines(self) -> dict[str, float]:
+        """Of each vector with the other model's own."""
+        own = self.directions[OWN].unit
+        return {name: float(d.unit @ own) for name, d in self.directions.items()}
+
+
+def run_carrying(
+    path: str | Path,
+    plan: CarryPlan,
+    *,
+    chat: Chat | None = None,
+    device: str | None = None,
+    memory: str | None = None,
+    models: tuple[LensModel, LensModel] | None = None,
+    progress: Track = silent,
+) -> Run:
+    """The mean difference of one model, mapped to another and judged there, into a run.
+
+    Args:
+        path: the run's folder.
+        plan: what is measured.
+        chat: how texts are put into the chat template of the model that reads them, each into its own; None
+            for bare texts.
+        device: as in `load_model`.
+        memory: as in `load_model`.
+        models: source and target, if they are loaded already.
+        progress: shows the loops.
+
+    Raises:
+        BadValueError: too few texts for a map.
+        DegenerateDirectionError: a map takes the vector to nothing.
+        RunError: the folder holds another run, or something else.
+    """
+    contrasts = load_contrasts(plan.contrasts)
+    prompts = prompts_for(contrasts, plan.prompts or usual_prompts(plan.contrasts))
+    taught = contrasts if plan.texts is None else load_contrasts(plan.texts)
+    if models is None:
+        target = load_planned(plan, device=device, memory=memory)
+        source = load_planned(replace(plan, model=plan.source), device=device, memory=memory)
+    else:
+        source, target = models
+    judge = usual_judge(
+        in_chat(target, contrasts, chat),
+        in_chat(target, prompts, chat),
+        ComparisonPlan(seed=plan.seed),
+    )
+    more = {
+        "contrasts_sha256": contrasts.sha256,
+        "asked_sha256": prompts.sha256,
+        "taught_sha256": taught.sha256,
+        "source_fingerprint": source.fingerprint,
+        "effect": asdict(judge.effect),
+    }
+    with measuring(path):
+        run = start_planned(path, plan, target, chat, more)
+        found = carry_vector(
+            (source, target), contrasts, prompts, plan, texts=taught, chat=chat, progress=progress
+        )
+        run.append(carried_rows(found, contrasts.concept), texts_of_comparison(found.comparison))
+        run.seal()
+    return run
+
+
+def carried_rows(found: Carried, concept: str) -> list[Row]:
+    """Rows of a run: what each map leaves of each text, the cosines, and the comparison of the vectors."""
+    rows: list[Row] = []
+    for name, squares in found.maps.items():
+        rows += [
+            replace(plain_row(metric, unit, value), cell=f"map {name}", method=name)
+            for metric, unit, value in (
+                (RIDGE_USED, "mean variances", squares.ridge),
+                (N_FIT, "texts", float(squares.n_fit)),
+            )
+        ]
+        for number, each in enumerate((squares.squares, *squares.permuted), start=-1):
+            cell = f"map {name}" + (f" permuted {number}" if number >= 0 else "")
+            rows += [
+                replace(
+                    plain_row(metric, "squared activation units", float(value)),
+                    cell=cell,
+                    method=name,
+                    prompt=text,
+                    seed=number,
+                )
+                for metric, values in zip((LEFT, SPREAD), each, strict=True)
+                for text, value in enumerate(values)
+            ]
+    layer = found.target.layer
+    rows += [
+        replace(plain_row(COSINE, "ratio", value), cell=f"vector {name}", method=name, layer=layer)
+        for name, value in found.cosines.items()
+    ]
+    at = found.source.layer
+    rows.append(replace(plain_row(FOUND_AT, "block", float(at)), cell="vector", layer=at))
+    return [*rows, *rows_of_comparison(found.comparison, concept)]
+
 
 def carry_vector(
-    source: LensModel,
-    target: LensModel,
+    models: tuple[LensModel, LensModel],
     contrasts: ContrastSet,
     prompts: PromptSet,
+    plan: CarryPlan,
     *,
-    texts: PairsLike | None = None,
-    plan: CarryPlan | None = None,
-    judge: Judge | None = None,
+    texts: ContrastSet | None = None,
+    chat: Chat | None = None,
     progress: Track = silent,
 ) -> Carried:
     """The mean difference of one model, mapped to another and judged there beside the other's own.
 
     Args:
-        source: the model that the vector is found on.
-        target: the model that it is carried to.
-        contrasts: the concept; the vector is found on its fit split, and stated on its test split.
+        models: that the vector is found on, and that it is carried to.
+        contrasts: the concept.
         prompts: continued by the target.
-        texts: pairs whose texts both models read to learn the map, split likewise; default the pairs
-            themselves, so that the map has seen texts of the concept. Others say more.
         plan: how.
-        judge: reads continuations; default the oracle where it can, else preference.
+        texts: pairs whose texts both models read to learn the map; None for the pairs themselves.
+        chat: as in `run_carrying`.
         progress: shows the loops.
 
     Raises:
         BadValueError: too few texts for a map.
         DegenerateDirectionError: a map takes the vector to nothing.
     """
-    plan = plan or CarryPlan()
-    given = load_contrasts(contrasts if texts is None else texts)
-    read_by_source, contrasts = (in_chat(m, contrasts, plan.chat) for m in (source, target))
-    prompts = in_chat(target, prompts, plan.chat)
+    source, target = models
+    given = contrasts if texts is None else texts
+    read_by_source, contrasts = (in_chat(m, contrasts, chat) for m in models)
+    prompts = in_chat(target, prompts, chat)
     at = _site(source, read_by_source, plan.source_layer, plan.seed)
     to = _site(target, contrasts, plan.layer, plan.seed)
-    read = [_texts_of(in_chat(m, given, plan.chat), plan.seed) for m in (source, target)]
+    read = [_texts_of(in_chat(m, given, chat), plan.seed) for m in models]
     both = [
         (_activations(source, mine, at, plan.read), _activations(target, theirs, to, plan.read))
         for mine, theirs in zip(*read, strict=True)
     ]
     maps = fit_maps(both[0], plan.ridges, seed=plan.seed)
-    fit = contrasts.split(plan.seed).fit
-    own = gather(target, fit, to, ["mean_diff", *NULLS], progress=progress)[to]
+    own = gather(
+        target, contrasts.split(plan.seed).fit, to, ["mean_diff", *NULLS], progress=progress
+    )[to]
     found = mean_diff(extract(source, read_by_source.split(plan.seed).fit, at)[at])
-    straight = mean_diff(own)
-    vector = found.scale.natural * found.unit.double().cpu().numpy()
-    named = {CARRIED.format(name): linear for name, linear in maps.items()}
-    named[MIXED] = permuted(both[0], maps["ridge"], seed=plan.seed)
-    every = {OWN: replace(straight, method=OWN)}
-    every |= {name: _direction(straight, m, vector, name) for name, m in named.items()}
+    every = _carried(mean_diff(own), found, maps, both[0], plan.seed)
     seeds = range(plan.seed, plan.seed + plan.n_null_seeds)
     nulls = [find_direction(name, own, seed=seed) for name in NULLS for seed in seeds]
-    bundles = [Bundle(str(to), (d,)) for d in (*every.values(), *nulls)]
     comparing = _comparison(plan, str(to))
     compared = compare_bundles(
         target,
-        bundles,
+        [Bundle(str(to), (d,)) for d in (*every.values(), *nulls)],
         (contrasts, prompts),
         comparing,
-        judge=judge or usual_judge(contrasts, prompts, comparing),
+        judge=usual_judge(contrasts, prompts, comparing),
         progress=progress,
     )
-    cosines = [(name, float(d.unit @ straight.unit)) for name, d in every.items()]
-    return Carried(
-        at,
-        to,
-        map_table(maps, *both, n_permuted=plan.n_permuted, seed=plan.seed),
-        pd.DataFrame(cosines, columns=["vector", "cosine_to_own"]),
-        compared,
-        every,
-    )
+    squares = squares_of_maps(maps, *both, n_permuted=plan.n_permuted)
+    return Carried(at, to, squares, compared, every)
+
+
+def _carried(
+    straight: Direction,
+    found: Direction,
+    maps: dict[str, LinearMap],
+    fit: tuple[Float64[np.ndarray, "text source"], Float64[np.ndarray, "text target"]],
+    seed: int,
+) -> dict[str, Direction]:
+    """The target's own vector, and the source's by every map and by one of texts paired at random."""
+    vector = found.scale.natural * found.unit.double().cpu().numpy()
+    named = {CARRIED.format(name): linear for name, linear in maps.items()}
+    named[MIXED] = permuted(fit, maps["ridge"], seed=seed)
+    carried = {name: _direction(straight, m, vector, name) for name, m in named.items()}
+    return {OWN: replace(straight, method=OWN), **carried}
 
 
 def _comparison(plan: CarryPlan, place: str) -> ComparisonPlan:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from steerscope.errors import BadValueError
-from steerscope.texts.chats import Chat
+from steerscope.studies.planned import OfModel
 
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class CarryPlan:
+class CarryPlan(OfModel):
     """How a vector is carried and judged.
 
     Attributes:
+        source: model that the vector is found on; it is loaded as the other is.
+        contrasts: the concept; the vector is found on its fit split, and stated on its test split.
+        prompts: continued by the target; None for those that the contrast set is stated on.
+        texts: pairs whose texts both models read to learn the map, split likewise; None for the pairs
+            themselves, so that the map has seen texts of the concept. Others say more.
         source_layer: block of the model that it is found on; None for the one whose pairs agree most.
         layer: block of the model that it is carried to; None likewise.
         read: which token of a text is mapped onto which.
@@ -27,14 +33,15 @@ class CarryPlan:
         n_test: held-out items, at most.
         n_new: tokens of a continuation.
         temperature: of sampling.
-        seed: of splits, permutations, sampling and resamples.
-        chat: how texts are put into the chat template of the model that reads them, each into its own;
-            None for bare texts.
 
     Raises:
         BadValueError: a count below 1, or a λ or KL that is not above 0.
     """
 
+    source: str
+    contrasts: str = "mood"
+    prompts: str | None = None
+    texts: str | None = None
     source_layer: int | None = None
     layer: int | None = None
     read: str = "mean"
@@ -47,12 +54,14 @@ class CarryPlan:
     n_test: int = 80
     n_new: int = 24
     temperature: float = 0.7
-    seed: int = 0
-    chat: Chat | None = None
 
     def __post_init__(self) -> None:
         for name in ("n_permuted", "n_null_seeds", "n_pairs", "n_kl_prompts", "n_test", "n_new"):
             if getattr(self, name) < 1:
                 raise BadValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if not self.kl > 0 or not all(ridge > 0 for ridge in self.ridges) or not self.ridges:
-            raise BadValueError("the KL and every ridge must be above 0.")
+        if (
+            not 0 < self.kl < math.inf
+            or not all(ridge > 0 for ridge in self.ridges)
+            or not self.ridges
+        ):
+            raise BadValueError("the KL and every ridge must be numbers above 0.")

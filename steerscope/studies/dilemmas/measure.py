@@ -50,7 +50,6 @@ from steerscope.weights.adapter import (
 from steerscope.weights.adapter.linear import has_matrix
 from steerscope.weights.places import Place
 
-BEGUN = "My choice:"
 _OBJECTIVE = Objective(
     aim="preference", beta=0.3, gamma=5.0, coherence=0.0, kl=3.0, kl_margin=0.05, monotonicity=0.1
 )
@@ -133,7 +132,7 @@ class _Asked:
         self, model: LensModel, dilemmas: Sequence[Dilemma], chat: Chat | None, plan: DilemmaPlan
     ) -> None:
         self.model, self.dilemmas, self.plan = model, dilemmas, plan
-        write = _written(model, chat)
+        write = _written(model, chat, plan.begin)
         self.act = [write(question(d, d.act, plan.answers)) for d in dilemmas]
         self.omit = [write(question(d, d.omit, plan.answers)) for d in dilemmas]
 
@@ -208,12 +207,12 @@ def _values(both: Choices, number: int, n: int) -> list[dict[str, float]]:
     ]
 
 
-def _written(model: LensModel, chat: Chat | None) -> Any:
+def _written(model: LensModel, chat: Chat | None, begin: str) -> Any:
     """How a question is put, up to where the choice is said."""
     if chat is None:
-        return lambda text: f"{text}\n\n{BEGUN}"
+        return lambda text: f"{text}\n\n{begin}"
     template = ChatTemplate(model.tokenizer, chat)
-    return lambda text: template(Conversation((Message("user", text), Message("assistant", BEGUN))))
+    return lambda text: template(Conversation((Message("user", text), Message("assistant", begin))))
 
 
 def _texts(pair: ContrastPair) -> tuple[str, str]:

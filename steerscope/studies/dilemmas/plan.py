@@ -24,6 +24,8 @@ class DilemmaPlan:
         dilemmas: file of the dilemmas, with the values of each action.
         value: whose effect is asked for, such as `honesty`.
         answers: the words for doing and for not doing what is asked about.
+        begin: how an answer begins, up to the word that is read; what makes a model go on with one of the
+            two words.
         techniques: names in `TECHNIQUES`; the first is compared with the others.
         coefficients: measured for every technique; both signs of each.
         kl: nats per position of the questions at which techniques are compared.
@@ -37,7 +39,8 @@ class DilemmaPlan:
 
     Raises:
         UnknownNameError: no such technique.
-        BadValueError: a technique twice, a coefficient without its negative, or a number below 1.
+        BadValueError: a technique twice, a coefficient without its negative, no beginning of an answer, or a number
+            below 1.
     """
 
     model: str
@@ -45,6 +48,7 @@ class DilemmaPlan:
     dilemmas: str
     value: str = "honesty"
     answers: tuple[str, str] = ("Yes", "No")
+    begin: str = "Answer:"
     techniques: tuple[str, ...] = TECHNIQUES
     coefficients: tuple[float, ...] = COEFFICIENTS
     kl: float = 0.1
@@ -61,6 +65,8 @@ class DilemmaPlan:
             check_name("technique", name, TECHNIQUES)
         if not self.techniques or len(set(self.techniques)) < len(self.techniques):
             raise BadValueError("name at least one technique, each once.")
+        if not self.begin.strip():
+            raise BadValueError("begin is empty; say how an answer begins, such as 'Answer:'.")
         given = set(self.coefficients)
         if (
             not given

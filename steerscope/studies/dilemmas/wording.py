@@ -11,9 +11,17 @@ import pandas as pd
 from steerscope.studies.transfer.wording import verdict
 
 _LEVEL = 0.05
+_MOST = 0.5  # of the dilemmas; where fewer are answered, the question may be at fault
 
 
-def sentences(values: pd.DataFrame, answered: pd.DataFrame, target: str, kl: float) -> list[str]:
+def sentences(
+    values: pd.DataFrame,
+    answered: pd.DataFrame,
+    target: str,
+    kl: float,
+    *,
+    answers: Sequence[str] = ("Yes", "No"),
+) -> list[str]:
     """What each technique does to the target value, and to the others.
 
     Args:
@@ -21,8 +29,9 @@ def sentences(values: pd.DataFrame, answered: pd.DataFrame, target: str, kl: flo
         answered: as `answered_table` returns it.
         target: the target value.
         kl: nats at which techniques are matched.
+        answers: the two words.
     """
-    found = [_answers(answered)]
+    found = [_answers(answered, answers)]
     for technique in values.technique.unique():
         mine = values[values.technique == technique]
         at = f"at {kl:g} nats" if mine.matched.all() else "at c = ±1, where the KL is not matched"
@@ -34,12 +43,16 @@ def sentences(values: pd.DataFrame, answered: pd.DataFrame, target: str, kl: flo
     return found
 
 
-def _answers(answered: pd.DataFrame) -> str:
+def _answers(answered: pd.DataFrame, answers: Sequence[str]) -> str:
     plain = answered[answered.technique == "plain"].iloc[0]
-    return (
-        f"Plain, {plain.answered:.0%} of the dilemmas are answered with Yes or No, which have {plain.mass:.0%} of "
-        "the probability on average; where they have less than half there is no answer, and no number."
+    said = (
+        f"Plain, {plain.answered:.0%} of the dilemmas are answered with {' or '.join(answers)}, which have "
+        f"{plain.mass:.0%} of the probability on average; where they have less than half there is no answer, and "
+        "no number."
     )
+    if plain.answered < _MOST:
+        said += " Another beginning of the answer (`begin`) may leave more to them."
+    return said
 
 
 def _target(row: Mapping[str, Any] | None, target: str) -> str:

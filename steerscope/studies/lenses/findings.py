@@ -9,11 +9,28 @@ import pandas as pd
 from jaxtyping import Float
 
 from steerscope.errors import BadValueError
+from steerscope.runs.results import Run
 from steerscope.statistics import bootstrap_mean
 
+PLAIN, AGAIN = "plain", "plain again"  # cells
+UNIT = "weighted words in 100"
 DRIFT, STILL, RARE = "drifts", "not told from plain text", "no word of it was seen"
 _DRAWS = 2000
 _LEVEL = 0.95
+
+
+def lens_table(run: Run) -> pd.DataFrame:
+    """How far each lens moved in a run; see `drift_of_lenses`.
+
+    Raises:
+        RunError: the run has no rows.
+    """
+    rows, scores = run.table(), {}
+    for name in run.configuration["lens_names"]:
+        wide = rows[rows.metric == name].pivot(index="prompt", columns="cell", values="value")
+        [steered] = set(wide.columns) - {PLAIN, AGAIN}
+        scores[name] = [wide[cell].to_list() for cell in (PLAIN, AGAIN, steered)]
+    return drift_of_lenses(scores, seed=int(run.configuration["seed"]))
 
 
 def drift_of_lenses(
@@ -41,7 +58,10 @@ def drift_of_lenses(
     names = list(scores)
     kept = {name: _complete(np.array(scores[name], dtype=float)) for name in names}
     if not names or min(part.shape[1] for part in kept.values()) < 2:
-        raise BadValueError("lenses need texts on at least 2 prompts.")
+        raise BadValueError(
+            "lenses need texts with words on at least 2 prompts, with and without steering; a dose at which "
+            "nothing is written, or whose logits overflow, says nothing."
+        )
     largest = _largest_null([part[1] - part[0] for part in kept.values()], seed)
     rows = []
     for name, (plain, again, steered) in kept.items():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
 from steerscope.errors import BadValueError
+from steerscope.runs.results import Run
 from steerscope.statistics import bootstrap_mean, max_statistic
 
 PLAIN, ASKED = "plain", "asked by examples"
@@ -19,6 +21,84 @@ BY_RULE, BY_CLASSIFIER, BY_TRUTH, AT_RANDOM = (
     "routed at random",
 )
 _SINGLE = "vector of {0} alone"
+WANTED, ROUTE = "wanted", "route"  # metrics of the rows
+NOWHERE = -1.0  # a route to no phase
+
+
+@dataclass(frozen=True)
+class Routing:
+    """What routing shows.
+
+    Attributes:
+        arms: every arm against the best single vector, as `routing_table` gives it.
+        reference: that arm, chosen on the select prompts.
+        accuracy: of each router, the share of test prompts that it sends to their phase.
+        scores: by arm one number a test prompt.
+    """
+
+    arms: pd.DataFrame
+    reference: str
+    accuracy: dict[str, float]
+    scores: dict[str, Float[np.ndarray, " prompt"]]
+
+
+def routing_of(run: Run) -> Routing:
+    """What a run of routing shows.
+
+    Raises:
+        RunError: the run has no rows.
+    """
+    names = run.configuration["phase_names"]
+    return routing_of_rows(run.table(), names, seed=int(run.configuration["seed"]))
+
+
+def routing_of_rows(rows: pd.DataFrame, phases: Sequence[str], *, seed: int = 0) -> Routing:
+    """The same of rows: what each text of an arm was worth, and where each router sends each prompt.
+
+    Args:
+        rows: of the metric `wanted`, and of `route` with the place of a phase; `concept` is the true phase.
+        phases: their names.
+        seed: of resamples.
+    """
+    select, test = (
+        _by_arm(rows[(rows.metric == WANTED) & (rows.split == s)]) for s in ("select", "test")
+    )
+    reference = best_single(select, phases)
+    sent = rows[rows.metric == ROUTE].sort_values("prompt")
+    by_phase, accuracy = {name: test[single(name)] for name in phases}, {}
+    for arm, mine in sent.groupby("cell", sort=False):
+        route = [None if n == NOWHERE else phases[int(n)] for n in mine.value]
+        test[arm] = routed(by_phase, route, test[PLAIN])
+        accuracy[arm] = float(np.mean([r == t for r, t in zip(route, mine.concept, strict=True)]))
+    return Routing(routing_table(test, reference, seed=seed), reference, accuracy, test)
+
+
+def arms_table(run: Run) -> pd.DataFrame:
+    """Every arm of a run with the share of prompts that it sends to their phase, NaN for no router."""
+    found = routing_of(run)
+    arms = found.arms
+    return arms.assign(
+        to_the_right_phase=[found.accuracy.get(arm, np.nan) for arm in arms.arm],
+        is_reference=arms.arm == found.reference,
+    )
+
+
+def vectors_table(run: Run) -> pd.DataFrame:
+    """Where the vector of each phase acts: phase, site, dose_relative."""
+    rows = run.table()
+    found = []
+    for name in run.configuration["phase_names"]:
+        mine = rows[(rows.cell == single(name)) & (rows.metric == WANTED)].iloc[0]
+        found.append((name, f"{mine.stream}.{mine.layer}", mine.dose_relative))
+    return pd.DataFrame(found, columns=["phase", "site", "dose_relative"])
+
+
+def _by_arm(rows: pd.DataFrame) -> dict[str, Float[np.ndarray, " prompt"]]:
+    """By arm one number a prompt, in their order."""
+    return {
+        str(arm): mine.sort_values("prompt").value.to_numpy(float)
+        for arm, mine in rows.groupby("cell", sort=False)
+    }
 
 
 def single(phase: str) -> str:

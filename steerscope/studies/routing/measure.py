@@ -1,12 +1,14 @@
-"""Every prompt under every vector once, then arms that choose among these texts; all scored alike."""
+"""Every prompt under every vector once, and where each router sends it, as the rows of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -23,11 +25,15 @@ from steerscope.extraction.reading import ReadToken
 from steerscope.judges import Judge, choose_judge
 from steerscope.judges.judges import read_all, scored, text_metrics
 from steerscope.judges.scorers.searching import compiled, found_in
+from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
+from steerscope.runs.results import Row, Run, measuring, plain_row
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.prompting import Prompting
+from steerscope.studies.beginnings import load_planned, start_planned
+from steerscope.studies.judging import find_judge, question_of
 from steerscope.studies.predictors.best_layer import best_layer
 from steerscope.studies.routing.findings import (
     ASKED,
@@ -35,50 +41,106 @@ from steerscope.studies.routing.findings import (
     BY_CLASSIFIER,
     BY_RULE,
     BY_TRUTH,
+    NOWHERE,
     PLAIN,
-    best_single,
-    routed,
-    routing_table,
+    ROUTE,
+    WANTED,
     single,
 )
-from steerscope.studies.routing.plan import Phase, RoutePlan, check_phases
+from steerscope.studies.routing.plan import (
+    Phase,
+    RoutePlan,
+    check_phases,
+    read_phases,
+    texts_of_phases,
+)
+from steerscope.studies.rows import cell_row
+from steerscope.texts.chats import Chat
 from steerscope.texts.contrasts import Prompt
 
 _DOSES = (0.05, 0.2, 0.5, 1.25, 4.0)
 
 
-@dataclass(frozen=True, eq=False)
-class Routing:
-    """What was measured.
+def run_routing(
+    path: str | Path,
+    plan: RoutePlan,
+    *,
+    chat: Chat | None = None,
+    device: str | None = None,
+    memory: str | None = None,
+    model: LensModel | None = None,
+    progress: Track = silent,
+) -> Run:
+    """Routers against the best single vector, asking and plain, into a run.
 
-    Attributes:
-        table: every arm against the best single vector.
-        reference: that arm, chosen on the select prompts.
-        accuracy: of each router on the test prompts.
-        scores: by arm one number a test prompt.
-        sites: where the vector of each phase acts, with its relative dose.
+    Args:
+        path: the run's folder.
+        plan: what is measured.
+        chat: puts texts into the chat template; None for plain text.
+        device: as in `load_model`.
+        memory: as in `load_model`.
+        model: the model, if it is loaded already.
+        progress: shows the loops.
+
+    Raises:
+        BadValueError: as `routing_rows`.
+        RunError: the folder holds another run, or something else.
     """
+    spoken = read_phases(plan.phases)
+    loaded = model or load_planned(plan, device=device, memory=memory)
+    phases = tuple(
+        replace(
+            p,
+            contrasts=in_chat(loaded, p.contrasts, chat),
+            prompts=in_chat(loaded, p.prompts, chat),
+        )
+        for p in spoken
+    )
+    with measuring(path), TemporaryDirectory() as nowhere:
+        judges, files = _judges(phases, loaded, plan, Path(nowhere))
+        more = {
+            "phase_names": [p.name for p in phases],
+            "template": phases[0].contrasts.template,
+            "texts_sha256": texts_of_phases(spoken),
+        }
+        run = start_planned(path, plan, loaded, chat, more, files)
+        run.append(*routing_rows(loaded, phases, plan=plan, judges=judges, progress=progress))
+        run.seal()
+    return run
 
-    table: pd.DataFrame
-    reference: str
-    accuracy: dict[str, float]
-    scores: dict[str, Float[np.ndarray, " prompt"]]
-    sites: dict[str, tuple[str, float]]
+
+def _judges(
+    phases: Sequence[Phase], model: LensModel, plan: RoutePlan, out: Path
+) -> tuple[list[Judge] | None, list[str]]:
+    """What reads the texts of each phase, and the files that decide what it says.
+
+    None for the oracle where nothing is named.
+    """
+    if plan.judge is None:
+        return None, []
+    judging = {k: getattr(plan, k) for k in ("judge", "judge_labels", "judge_url")}
+    found = []
+    for number, phase in enumerate(phases):
+        parts = phase.prompts.split(plan.seed)
+        question = question_of(judging, phase.contrasts, parts, plan.n_new, plan.seed)
+        found.append(find_judge(question, model, out / str(number)))
+    return [j.judge for j in found], list(dict.fromkeys(f for j in found for f in j.files))
 
 
-def compare_routing(
+def routing_rows(
     model: LensModel,
     phases: Sequence[Phase],
     *,
-    plan: RoutePlan | None = None,
+    plan: RoutePlan,
     judges: Sequence[Judge] | None = None,
     progress: Track = silent,
-) -> Routing:
-    """Vectors switched by the phase of a prompt against the best single one, asking and plain.
+) -> tuple[list[Row], list[dict[str, Any]]]:
+    """Rows of a run: every prompt under plain, every vector and asking, and where routers send it; and texts.
 
     Every vector acts at one KL on the prompts of all phases. A text counts 1 if the judge of its prompt's
     phase finds what is wanted there and the text is no repetition, under every arm alike; prompts that show
-    it already are left out. The best single vector and the classifier come from the select prompts.
+    it already are left out. The select prompts are for choosing the best single vector, and teach the
+    classifier.
 
     Args:
         model: the model.
@@ -90,17 +152,17 @@ def compare_routing(
     Raises:
         BadValueError: too few phases or prompts, no judge that reads texts, or a KL out of reach.
     """
-    plan, phases = plan or RoutePlan(), tuple(phases)
+    phases = tuple(phases)
     check_phases(phases)
     read = tuple(judges) if judges is not None else tuple(map(_usual_judge, phases))
     if not all(judge.effect.is_share for judge in read):
         raise BadValueError("routing is told by what is written; give a judge that reads texts.")
     select, test = (_asked(phases, read, plan, split) for split in ("select", "test"))
     bench = _Bench(model, phases, read, plan, _vectors(model, phases, select, plan, progress))
+    parts = bench.measured(select, "select"), bench.measured(test, "test"), bench.asked(test)
+    rows = [row for part in parts for row in part[0]]
+    texts = [text for part in parts for text in part[1]]
     names = [phase.name for phase in phases]
-    chosen = bench.scores(select, asked=False)
-    reference = best_single(chosen, names)
-    scores = bench.scores(test, asked=True)
     truth = [names[number] for number, _ in test]
     routes: dict[str, list[str | None]] = {
         BY_TRUTH: [*truth],
@@ -109,19 +171,29 @@ def compare_routing(
     }
     if all(phase.rule for phase in phases):
         routes[BY_RULE] = [_by_rule(phases, prompt.text) for _, prompt in test]
-    by_phase = {name: scores[single(name)] for name in names}
     for arm, route in routes.items():
-        scores[arm] = routed(by_phase, route, scores[PLAIN])
-    accuracy = {
-        arm: float(np.mean([r == t for r, t in zip(route, truth, strict=True)]))
-        for arm, route in routes.items()
-    }
-    table = routing_table(scores, reference, seed=plan.seed)
-    places = {n: (str(d.site), dose) for n, (d, dose) in zip(names, bench.vectors, strict=True)}
-    return Routing(table, reference, accuracy, scores, places)
+        rows += _route_rows(arm, route, truth, names)
+    return rows, texts
+
+
+def _route_rows(
+    arm: str, route: Sequence[str | None], truth: Sequence[str], names: Sequence[str]
+) -> list[Row]:
+    """Where a router sends each prompt, as the place of the phase."""
+    return [
+        replace(
+            plain_row(ROUTE, "phase", NOWHERE if to is None else float(names.index(to))),
+            cell=arm,
+            method=arm,
+            concept=phase,
+            prompt=prompt,
+        )
+        for prompt, (to, phase) in enumerate(zip(route, truth, strict=True))
+    ]
 
 
 _Asked = list[tuple[int, Prompt]]  # the number of its phase, and the prompt
+_Measured = tuple[list[Row], list[dict[str, Any]]]  # rows and texts
 
 
 def _usual_judge(phase: Phase) -> Judge:
@@ -177,28 +249,57 @@ class _Bench:
     plan: RoutePlan
     vectors: list[tuple[Direction, float]]
 
-    def scores(self, prompts: _Asked, *, asked: bool) -> dict[str, Float[np.ndarray, " prompt"]]:
-        """By arm what each prompt's text is worth: plain, one vector everywhere, and if wanted asking."""
-        cells = [Cell()]
-        cells += [Cell((Steering(d, Dose(dose, "relative")),)) for d, dose in self.vectors]
-        names = [PLAIN, *(single(phase.name) for phase in self.phases)]
-        written = self._written([p.text for _, p in prompts], cells)
-        found = {n: self._worth(prompts, texts) for n, texts in zip(names, written, strict=True)}
-        if asked:
-            found[ASKED] = self._asked(prompts)
-        return found
+    def measured(self, prompts: _Asked, split: str) -> _Measured:
+        """What each prompt's text is worth: plain, and under one vector everywhere."""
+        cells = {PLAIN: Cell()}
+        for phase, (direction, dose) in zip(self.phases, self.vectors, strict=True):
+            cells[single(phase.name)] = Cell((Steering(direction, Dose(dose, "relative")),))
+        written = self._written([p.text for _, p in prompts], list(cells.values()))
+        rows: list[Row] = []
+        texts: list[dict[str, Any]] = []
+        for (name, cell), mine in zip(cells.items(), written, strict=True):
+            worth = self._worth(prompts, mine)
+            rows += self._rows((name, cell), prompts, split, worth)
+            texts += _texts(name, split, prompts, mine)
+        return rows, texts
 
-    def _asked(self, prompts: _Asked) -> Float[np.ndarray, " prompt"]:
+    def asked(self, prompts: _Asked) -> _Measured:
         """The same where examples of the phase stand before each prompt, which is told its phase."""
-        worth = np.zeros(len(prompts))
+        worth, texts = np.zeros(len(prompts)), []
         for number, phase in enumerate(self.phases):
             places = [i for i, (n, _) in enumerate(prompts) if n == number]
             fit = phase.contrasts.split(self.plan.seed).fit.pairs
             shown = tuple(pair.positive for pair in fit[: self.plan.n_examples])
             mine = [prompts[i] for i in places]
-            [texts] = self._written([p.text for _, p in mine], [Cell((Prompting(examples=shown),))])
-            worth[places] = self._worth(mine, texts)
-        return worth
+            [written] = self._written(
+                [p.text for _, p in mine], [Cell((Prompting(examples=shown),))]
+            )
+            worth[places] = self._worth(mine, written)
+            said = _texts(ASKED, "test", mine, written)
+            texts += [t | {"prompt": i} for i, t in zip(places, said, strict=True)]
+        return self._rows((ASKED, Cell()), prompts, "test", worth), texts
+
+    def _rows(
+        self,
+        condition: tuple[str, Cell],
+        prompts: _Asked,
+        split: str,
+        worth: Float[np.ndarray, " prompt"],
+    ) -> list[Row]:
+        name, cell = condition
+        return [
+            replace(
+                cell_row(
+                    cell,
+                    self.phases[number].name,
+                    split,
+                    (WANTED, "share", prompt),
+                    float(worth[prompt]),
+                ),
+                cell=name,
+            )
+            for prompt, (number, _) in enumerate(prompts)
+        ]
 
     def _written(self, texts: Sequence[str], cells: Sequence[Cell]) -> list[list[Continuation]]:
         sampler = sampler_at(self.plan.temperature, self.plan.seed)
@@ -217,6 +318,15 @@ class _Bench:
                 shown = np.nan_to_num(values[judge.effect.metric])
                 worth[place] = shown * (1 - text_metrics(text.tokens)["degenerate"]) * text.finite
         return worth
+
+
+def _texts(
+    cell: str, split: str, prompts: _Asked, texts: Sequence[Continuation]
+) -> list[dict[str, Any]]:
+    return [
+        {"cell": cell, "prompt": i, "split": split, "given": prompt.text, "written": text.text}
+        for i, ((_, prompt), text) in enumerate(zip(prompts, texts, strict=True))
+    ]
 
 
 def _by_rule(phases: Sequence[Phase], text: str) -> str | None:

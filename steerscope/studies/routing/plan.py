@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from steerscope.errors import BadValueError, ExperimentError
 from steerscope.judges.scorers.searching import compiled
+from steerscope.studies.planned import OfModel
 from steerscope.texts.contrasts import ContrastSet, PromptSet, load_contrasts, prompts_for
 from steerscope.texts.files import read_text
 from steerscope.texts.yaml_files import read_yaml
@@ -34,10 +36,11 @@ class Phase:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RoutePlan:
+class RoutePlan(OfModel):
     """How routing is measured.
 
     Attributes:
+        phases: YAML file of the phases.
         layer: block that all vectors act at; None for each its own, where its pairs agree most.
         reader: block whose output the classifier reads; None for the middle.
         kl: nats at which all vectors act, on the prompts of all phases.
@@ -46,12 +49,17 @@ class RoutePlan:
         n_test: prompts of each phase that are stated on, at most.
         n_new: tokens of a text.
         temperature: of sampling.
-        seed: of splits, sampling, the random router and resamples.
+        judge: reads the texts of every phase, as in a plan of a study; None for the oracle.
+        judge_labels: file of labelled texts for the judge.
+        judge_url: endpoint of the judge `lm`.
 
     Raises:
         BadValueError: a count below 1, or a KL that is not above 0.
     """
 
+    FILES: ClassVar[tuple[str, ...]] = ("phases",)
+
+    phases: str
     layer: int | None = None
     reader: int | None = None
     kl: float = 0.2
@@ -60,14 +68,16 @@ class RoutePlan:
     n_test: int = 40
     n_new: int = 24
     temperature: float = 0.7
-    seed: int = 0
+    judge: str | None = None
+    judge_labels: str | None = None
+    judge_url: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("n_examples", "n_select", "n_test", "n_new"):
             if getattr(self, name) < 1:
                 raise BadValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if not self.kl > 0:
-            raise BadValueError(f"the KL {self.kl} must be above 0.")
+        if not 0 < self.kl < math.inf:
+            raise BadValueError(f"the KL {self.kl} must be a number above 0.")
 
 
 def check_phases(phases: tuple[Phase, ...]) -> None:
@@ -100,6 +110,11 @@ def read_phases(path: str | Path) -> tuple[Phase, ...]:
     phases = tuple(_phase(str(name), said, where) for name, said in found.items())
     check_phases(phases)
     return phases
+
+
+def texts_of_phases(phases: Sequence[Phase]) -> dict[str, list[str]]:
+    """Hashes of the contrasts and prompts of each phase."""
+    return {p.name: [p.contrasts.sha256, p.prompts.sha256] for p in phases}
 
 
 def _phase(name: str, said: Any, where: str) -> Phase:

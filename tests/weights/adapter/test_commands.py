@@ -7,6 +7,7 @@ import json
 from steerscope.models.loading import load_model
 from steerscope.runs.results import Run
 from steerscope.runs.written import written_texts
+from steerscope.verification import verify
 from steerscope.verification.judged import check_judged
 
 
@@ -42,6 +43,7 @@ def test_an_adapter_is_trained_evaluated_and_merged(run_cli, tiny_folder, words,
     assert "mean_diff" in printed
     assert "At a matched KL of 1e-05 nats" in printed
     assert "held-out pairs" in (tmp_path / "run" / "report.html").read_text()
+    assert not verify(tmp_path / "run").differences
 
     again = ["adapter", "evaluate", out, *model, "--contrasts", words, *few[:-2]]
     evaluated_by_a_judge(run_cli, again, tmp_path / "judged")

@@ -1,0 +1,97 @@
+"""Kinds of runs that have tables and no page: each table and figure a pure function of the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pandas as pd
+
+from steerscope import figures
+from steerscope.figures.files import Plate
+from steerscope.runs.results import Run
+from steerscope.runs.tables import Column, Table
+from steerscope.studies.benchmarks.findings import benchmark_items, benchmark_table, interference
+from steerscope.studies.budgets.findings import budget_table
+from steerscope.studies.carrying.findings import cosines_of_run, maps_of_run, vectors_of_run
+from steerscope.studies.dilemmas.findings import answered_table, target_against, value_table
+from steerscope.studies.lenses.findings import lens_table
+from steerscope.studies.premise.findings import gap_summary, head_fits, parts_of, premise_summary
+from steerscope.studies.routing.findings import arms_table, vectors_table
+
+LENS_DOTS = "lenses"
+Frames = Mapping[str, Callable[[Run], pd.DataFrame]]
+
+BENCHMARKS: Frames = {
+    "answers": lambda run: benchmark_table(benchmark_items(run)),
+    "interference": lambda run: interference(benchmark_items(run), run.configuration["contexts"]),
+}
+DILEMMAS: Frames = {
+    "values": value_table,
+    "answered": answered_table,
+    "compared": lambda run: target_against(run, run.configuration["techniques"][0]),
+}
+PREMISE: Frames = {
+    "heads": lambda run: head_fits(parts_of(run.table()), seed=_seed(run)),
+    "summary": lambda run: premise_summary(parts_of(run.table()), seed=_seed(run)),
+    "gaps": lambda run: gap_summary(run.table(), seed=_seed(run)),
+}
+BUDGETS: Frames = {"budgets": budget_table}
+LENSES: Frames = {"lenses": lens_table}
+CARRIED: Frames = {
+    "maps": maps_of_run,
+    "cosines": cosines_of_run,
+    "ranking": lambda run: vectors_of_run(run)["ranking"],
+    "rivals": lambda run: vectors_of_run(run)["rivals"],
+}
+ROUTES: Frames = {"arms": arms_table, "vectors": vectors_table}
+FRAMES = {
+    "BenchmarkPlan": BENCHMARKS,
+    "DilemmaPlan": DILEMMAS,
+    "PremisePlan": PREMISE,
+    "BudgetPlan": BUDGETS,
+    "LensPlan": LENSES,
+    "RoutePlan": ROUTES,
+    "CarryPlan": CARRIED,
+}
+
+
+def frames_as_tables(run: Run) -> list[Table]:
+    """Every table of a run of one of these kinds, all columns as they are."""
+    found = {name: make(run) for name, make in FRAMES[run.configuration["kind"]].items()}
+    return [_table(name, frame) for name, frame in found.items() if len(frame)]
+
+
+def frames_as_plates(run: Run) -> list[Plate]:
+    """Every figure of a run of one of these kinds."""
+    if run.configuration["kind"] != "LensPlan":
+        return []
+    said = "Change from plain text of the same prompts with its 95 % interval (bootstrap), beside what a second plain sample does."
+    return [Plate(LENS_DOTS, figures.lens_dots(lens_table(run)), said)]
+
+
+def of_all_runs(
+    made: Frames, runs: Sequence[Run], *, first: bool = False
+) -> dict[str, pd.DataFrame]:
+    """Each table of several runs in one, the name of the run in its last column, or in its first."""
+
+    def with_name(make: Callable[[Run], pd.DataFrame], run: Run) -> pd.DataFrame:
+        frame = make(run)
+        frame.insert(0 if first else frame.shape[1], "run", run.path.name)
+        return frame
+
+    return {
+        name: pd.concat([with_name(make, run) for run in runs], ignore_index=True)
+        for name, make in made.items()
+    }
+
+
+def _table(name: str, frame: pd.DataFrame) -> Table:
+    columns = (
+        Column(c, c.replace("_", " "), 3 if pd.api.types.is_float_dtype(frame[c]) else None)
+        for c in frame.columns
+    )
+    return Table(name, frame, tuple(columns), "Intervals are 95 %, bootstrap.")
+
+
+def _seed(run: Run) -> int:
+    return int(run.configuration["seed"])

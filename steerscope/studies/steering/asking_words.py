@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from steerscope.statistics import Estimate
 from steerscope.studies.steering.asking import Rival
 from steerscope.studies.steering.findings import Findings
 from steerscope.studies.steering.phrases import amount, number, prices
@@ -11,7 +10,7 @@ from steerscope.studies.steering.plan import smallest_effect
 
 def compared(f: Findings, rival: Rival) -> str:
     """What asking does beside steering: better, worse, as well, or not told apart from it."""
-    ahead, smallest = _ahead(f, rival), smallest_effect(f.plan, f.effect)
+    ahead, smallest = rival.ahead, smallest_effect(f.plan, f.effect)
     if ahead.low > 0:
         return "does better"
     if ahead.high < 0:
@@ -21,17 +20,11 @@ def compared(f: Findings, rival: Rival) -> str:
     return "is not told apart"
 
 
-def _ahead(f: Findings, rival: Rival) -> Estimate:
-    """What asking shows above steering; whatever the likelihood, where that tells no damage."""
-    blind = rival.is_unlikely(smallest_effect(f.plan, f.effect))
-    return rival.ahead_likely_or_not if blind else rival.ahead
-
-
 def asking_clause(f: Findings) -> str:
     """What the sentence says of asking: only that it does better or as well."""
     if not f.rivals or (found := compared(f, f.rivals[0])) not in {"does better", "does as well"}:
         return ""
-    by = amount(f.effect, _ahead(f, f.rivals[0]), difference=True)
+    by = amount(f.effect, f.rivals[0].ahead, difference=True)
     return f"; asking for it by {f.rivals[0].words} {found}, by {by}"
 
 
@@ -42,22 +35,15 @@ def asking_in_words(f: Findings) -> str:
             "Asking: not measured, so that nothing is known of how a prompt does beside steering."
         )
     first, *others = f.rivals
-    blind = first.is_unlikely(smallest_effect(f.plan, f.effect))
-    shows = first.likely_or_not if blind else first.shows
-    steered = (f.joint_likely_or_not if blind else f.joint) or f.stated
+    steered = f.joint or f.stated
     assert steered is not None
     done = f"showing {f.effect.positive}" if f.effect.is_shown else "flipped"
     shown = f"{done} and undamaged" if f.joint else "of the log-odds"
-    if blind:
-        shown += (
-            f", whatever their likelihood, since most texts that show {f.effect.positive} are unlikely "
-            "under the plain model"
-        )
     corrected = "" if f.corrected_effect is None else ", corrected likewise"
     said = (
-        f"Asking {compared(f, first)}: {amount(f.effect, shows)} by {first.words} against "
+        f"Asking {compared(f, first)}: {amount(f.effect, first.shows)} by {first.words} against "
         f"{amount(f.effect, steered)} by steering, {shown}; difference "
-        f"{amount(f.effect, _ahead(f, first), difference=True)}{corrected}; at {number(first.kl_written)} "
+        f"{amount(f.effect, first.ahead, difference=True)}{corrected}; at {number(first.kl_written)} "
         f"against {number(f.kl_written)} nats per token written"
     )
     if price := prices(first.costs):

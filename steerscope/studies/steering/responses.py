@@ -22,7 +22,7 @@ from steerscope.statistics import (
     mixed_slope,
     rank_correlation,
 )
-from steerscope.studies.steering.limits import limits_of
+from steerscope.studies.steering.likelihood import likely_as
 from steerscope.studies.steering.success import (
     NO_GROUPS,
     PLAIN,
@@ -65,13 +65,13 @@ def summarise(
     Intervals are over distinct items. Costs are means of paired differences to plain on the same
     prompts, named `cost_<metric>` and positive where steering made it worse; `broken` says that one is
     over its limit, or that it was measured and is unknown for this condition; `kept` that the whole
-    interval of each is within. Which of them have a limit, `limits_of` says.
+    interval of each is within. Likelihood is compared as `likely_as` says.
     """
     effects = responses(table, effect, split)
     labels = conditions(table)
     kl, written = (_kl(table, split, metric) for metric in (None, KL_WRITTEN))
-    costs = Costs(table, split, effect.held_to, groups)
-    limiting = {limit.metric for limit in limits_of(table, effect, split, groups)}
+    normal = likely_as(table, effect, split, groups)
+    costs = Costs(table, split, effect.held_to, groups, normal)
     here = table[(table.split == split) & (table.metric == effect.metric)]
     asked = here.groupby("cell").size().to_dict()
     rows = []
@@ -86,10 +86,9 @@ def summarise(
         }
         row |= {KL_WRITTEN: written.get(cell, math.nan)}
         paid = costs.of(cell)
-        row |= {f"cost_{c.metric}": c.worse.value for c in paid}
-        paid = [c for c in paid if c.metric in limiting]
         over = [c.metric for c in paid if c.is_broken]
         unknown = [f"{c.metric} unknown" for c in paid if c.is_unknown]
+        row |= {f"cost_{c.metric}": c.worse.value for c in paid}
         row |= {"damage": max((c.share_of_limit for c in paid), default=math.nan)}
         row |= {"broken": bool(over or unknown), "kept": all(c.is_kept for c in paid)}
         rows.append(row | {"over": ", ".join([*over, *unknown])})

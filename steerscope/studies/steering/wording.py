@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from steerscope.judges.effects import Effect
 from steerscope.statistics import BestCell, Estimate
+from steerscope.steering.prompting import METHODS
 from steerscope.studies.steering.asking_words import asking_clause, asking_in_words
 from steerscope.studies.steering.findings import Findings, case_of, items_in_words
 from steerscope.studies.steering.phrases import amount, number, percent, prices, size
@@ -176,10 +177,13 @@ def answer(findings: Findings) -> list[str]:
             f"{amount(f.effect, _on_one_scale(f.effect, f.mirrored))}."
         )
     said.append(slope_in_words(f))
-    said += [f"Cost: {costs_in_words(f)}.", *([diversity_in_words(f)] if f.diversity else [])]
+    said += [
+        *_likely_as(f),
+        f"Cost: {costs_in_words(f)}.",
+        *([diversity_in_words(f)] if f.diversity else []),
+    ]
     said.append(
-        f"How sure: chosen among {c.n_cells} conditions on other prompts than those it is stated on"
-        f"{_whatever_likelihood(f)}; "
+        f"How sure: chosen among {c.n_cells} conditions on other prompts than those it is stated on; "
         f"the chance of one this good {_where_by_chance(f)} without any effect is "
         f"{p_in_words(c.p_corrected)}; "
         f"intervals are 95 %, over {items_in_words(f)}."
@@ -188,14 +192,15 @@ def answer(findings: Findings) -> list[str]:
     return said
 
 
-def _whatever_likelihood(f: Findings) -> str:
-    """That the choice did not look at the likelihood of texts, where it did not."""
-    if f.choice_is_likely:
-        return ""
-    return (
-        f", and whatever their likelihood without steering, as {f.effect.positive} that is asked for in "
-        "words is unlikely there too"
-    )
+def _likely_as(f: Findings) -> list[str]:
+    """Whose likelihood a text is held to, where that is not the texts without steering."""
+    if f.likely_as is None:
+        return []
+    return [
+        f"Undamaged: as likely under the plain model as what it writes when it is asked by "
+        f"{METHODS[f.likely_as]} ({f.likely_nats:.2f} nats per token), since most of that shows "
+        f"{f.effect.positive} and is unlikely beside texts without steering, which the cost is told from."
+    ]
 
 
 def _where_by_chance(f: Findings) -> str:

@@ -97,10 +97,12 @@ def layer_sweep(
 def by_dose_and_layer(rows: pd.DataFrame, column: str, unit: str = "natural") -> pd.DataFrame:
     """One column of conditions as a map, a row for each dose and a column for each layer.
 
-    Doses that are the same but for rounding, as those of two layers may be, are one row.
+    Doses that are the same but for rounding, as those of two layers may be, are one row. A layer between
+    two others that was not measured has an empty column, so that its neighbours do not fill its place.
     """
     labelled = rows.assign(dose=rows[f"dose_{unit}"].round(6))
-    return labelled.pivot(index="dose", columns="layer", values=column).sort_index()
+    grid = labelled.pivot(index="dose", columns="layer", values=column).sort_index()
+    return grid.reindex(columns=range(int(grid.columns.min()), int(grid.columns.max()) + 1))
 
 
 @of_literal_text
@@ -174,7 +176,8 @@ def _words_of(
         )
 
     said = rows.assign(words=[words(row) for row in rows.itertuples()])
-    return by_dose_and_layer(said, "words", unit).fillna("not measured").to_numpy().tolist()
+    grid = by_dose_and_layer(said, "words", unit).astype(object)
+    return grid.where(grid.notna(), "not measured").to_numpy().tolist()
 
 
 def _mark(figure: go.Figure, broken: pd.DataFrame, chosen: SweetSpot, unit: str) -> None:

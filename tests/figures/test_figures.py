@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pandas as pd
@@ -94,6 +95,15 @@ def test_the_map_has_every_cell_a_cross_where_broken_and_a_ring_at_the_choice():
     assert (list(crosses.x), list(crosses.y)) == ([1], ["+2"])
     assert (list(ring.x), list(ring.y)) == ([1], ["+2"])
     assert titles(figure)[1] == "dose (natural units = distances of the class means)"
+
+
+def test_layers_between_two_that_were_measured_are_empty_on_the_map():
+    apart = SUMMARY.assign(layer=SUMMARY.layer * 3)
+    chosen = replace(CHOSEN, layer=3)
+    heat = figures.sweet_spot_map(apart, SHARE, method="mean_diff", chosen=chosen).data[0]
+    assert list(heat.x) == [0, 1, 2, 3]
+    assert [list(row)[1:3] for row in heat.text] == [["not measured"] * 2] * 3
+    assert all(math.isnan(value) for row in heat.z for value in list(row)[1:3])
 
 
 def test_a_dose_that_two_layers_have_but_for_rounding_is_one_row_of_a_map():

@@ -110,9 +110,7 @@ def test_a_text_may_be_as_unlikely_as_one_that_the_model_is_asked_for(
     assert found.joint is not None
     assert found.joint.value == pytest.approx(joint, abs=0.01)
     assert verdict(found).startswith(answer_is)
-    told = (
-        "as likely under the plain model as what it writes when it is asked by an instruction (3.30"
-    )
+    told = "as likely under the plain model as what it writes when asked by an instruction (3.30"
     said = " ".join(answer(found))
     assert (told in said) == (asked > 3.0)
     [line] = [line for line in answer(found) if line.startswith("Asking")]

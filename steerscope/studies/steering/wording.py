@@ -197,9 +197,10 @@ def _likely_as(f: Findings) -> list[str]:
     if f.likely_as is None:
         return []
     return [
-        f"Undamaged: as likely under the plain model as what it writes when it is asked by "
-        f"{METHODS[f.likely_as]} ({f.likely_nats:.2f} nats per token), since most of that shows "
-        f"{f.effect.positive} and is unlikely beside texts without steering, which the cost is told from."
+        f"Undamaged here is about as likely under the plain model as what it writes when asked by "
+        f"{METHODS[f.likely_as]} ({f.likely_nats:.2f} nats per token): most of that shows "
+        f"{f.effect.positive}, and less than half of it is as likely as texts without steering. The cost "
+        "is the difference to texts without steering."
     ]
 
 

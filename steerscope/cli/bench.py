@@ -143,11 +143,12 @@ def bench(
     """
     from steerscope.progress import bar
     from steerscope.runs.results import check_run_folder
-    from steerscope.studies.benchmarks.measure import check_installed, run_benchmarks
+    from steerscope.studies.benchmarks.measure import check_installed, check_plan, run_benchmarks
 
     check_installed()
     plan, chat, doses = questions.plan(tasks, seed), talk.asked(), conditions.check()
     out = check_run_folder(out)
+    check_plan(plan)
     loaded = loading.load(model)
     named = conditions.cells(loaded, doses)
     run = run_benchmarks(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from steerscope.cli.keys import DOWN, UP, keys_of_terminal, read_line
-from steerscope.cli.options import Drawing, Loading, Writing, grouped
+from steerscope.cli.options import Drawing, Loading, Vectors, Writing, grouped
 from steerscope.cli.shared import Model, say, say_aside
 from steerscope.errors import SteerscopeError
 from steerscope.texts.bundled import DEFAULT_MODEL
@@ -24,13 +24,7 @@ if TYPE_CHECKING:
 def chat(
     *,
     model: Model = DEFAULT_MODEL,
-    vector: Annotated[
-        list[str] | None, typer.Option(help="vector file, or NAME=FILE; again for several")
-    ] = None,
-    find: Annotated[
-        list[str] | None,
-        typer.Option(help="find a vector at the start: NAME=CONTRASTS@SITE; again for several"),
-    ] = None,
+    vectors: Vectors,
     dose: Annotated[float, typer.Option(help="of the first vector, in natural units")] = 1.0,
     compare: Annotated[bool, typer.Option("--compare", help="the plain answer as well")] = False,
     writing: Writing,
@@ -43,14 +37,11 @@ def chat(
         steerscope chat --find joyful=mood@resid_post.5 --dose 3 --compare
     """
     from steerscope.cli.talking import Talk
-    from steerscope.progress import bar
     from steerscope.serve.shelf import Shelf
-    from steerscope.serve.starting import add_files, add_found, usual_finds
 
     sampler = drawing.sampler(writing)
     loaded, shelf = loading.load(model), Shelf()
-    add_files(shelf, loaded, vector or [])
-    add_found(shelf, loaded, usual_finds(model, vector, find), progress=bar)
+    vectors.put(shelf, loaded, model)
     first = next((v.name for v in shelf), None)
     talk = Talk(loaded, shelf, sampler, writing.n_new, vector=first, dose=dose, compare=compare)
     talk.cell()  # refuses what does not go together before anything is typed

@@ -58,6 +58,7 @@ from steerscope.texts.bundled import DEFAULT_MODEL
 if TYPE_CHECKING:
     from steerscope.engine.sampling import Sampler
     from steerscope.models.lens_model import LensModel
+    from steerscope.serve.shelf import Shelf
     from steerscope.texts.chats import Chat
 
 
@@ -238,6 +239,36 @@ class Drawing:
 
         narrowing = {k: v for k, v in asdict(self).items() if k != "samples"}
         return sampler_at(writing.temperature, writing.seed, **narrowing)
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The vectors that a talk or a server begins with."""
+
+    panel: ClassVar[str] = "Vectors"
+    vector: Annotated[
+        list[str] | None, typer.Option(help="vector file, or NAME=FILE; again for several")
+    ] = None
+    find: Annotated[
+        list[str] | None,
+        typer.Option(help="find a vector at the start: NAME=CONTRASTS@SITE; again for several"),
+    ] = None
+
+    def put(self, shelf: Shelf, model: LensModel, name: str) -> list[str]:
+        """Put them on the shelf; those that are found, as NAME=CONTRASTS@SITE.
+
+        Args:
+            shelf: takes them.
+            model: finds them.
+            name: by which the model was asked for; the bundled one has a vector of its own.
+        """
+        from steerscope.progress import bar
+        from steerscope.serve.starting import add_files, add_found, usual_finds
+
+        add_files(shelf, model, self.vector or [])
+        found = [*usual_finds(name, self.vector, self.find)]
+        add_found(shelf, model, found, progress=bar)
+        return found
 
 
 @dataclass(frozen=True)

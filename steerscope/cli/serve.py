@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from steerscope.cli.options import Judged, Loading, grouped
+from steerscope.cli.options import Judged, Loading, Vectors, grouped
 from steerscope.cli.shared import say
 from steerscope.errors import BadValueError
 from steerscope.texts.bundled import DEFAULT_MODEL
@@ -25,19 +25,55 @@ _SECONDS = 5  # that open answers get when the server is stopped
 _KEPT_SECONDS = 120
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """What a server takes on at most."""
+
+    panel: ClassVar[str] = "Limits"
+    models_memory: Annotated[
+        str | None,
+        typer.Option(help="for the weights of several models, such as 8GiB; default one at a time"),
+    ] = None
+    rows: Annotated[int, typer.Option(min=1, help="texts written at once")] = 64
+    max_tokens: Annotated[int, typer.Option(min=1, help="of one text, at most")] = 1024
+    waiting: Annotated[int, typer.Option(min=1, help="open requests, at most")] = 256
+
+    @property
+    def budget(self) -> int | None:
+        """Bytes for the weights of all models; None for one model at a time."""
+        from steerscope.models.memory import parse_bytes
+
+        return None if self.models_memory is None else parse_bytes(self.models_memory)
+
+
+@dataclass(frozen=True)
+class JudgedTexts(Judged):
+    """What reads the texts that are shown."""
+
+    judge: Annotated[
+        str | None,
+        typer.Option(
+            "--judge",
+            "-j",
+            help="reads what is written, beside the oracle of the bundled world and VADER: words:FILE, "
+            "length, regex:PATTERN, json:FILE, classifier[:FILE], sentiment, hf:MODEL, lm:self, "
+            "lm:MODEL or python:module:function; default none",
+        ),
+    ] = None
+    judge_contrasts: Annotated[
+        str | None,
+        typer.Option(
+            help="contrast set that says what the judge is to tell; default that of the first --find"
+        ),
+    ] = None
+
+
 @grouped
 def serve(
     *,
     model: Annotated[
         list[str] | None,
         typer.Option(help="bundled name, folder or hub name; again for several that take turns"),
-    ] = None,
-    vector: Annotated[
-        list[str] | None, typer.Option(help="vector file, or NAME=FILE; again for several")
-    ] = None,
-    find: Annotated[
-        list[str] | None,
-        typer.Option(help="find a vector at the start: NAME=CONTRASTS@SITE; again for several"),
     ] = None,
     sae: Annotated[
         str | None,
@@ -52,20 +88,9 @@ def serve(
         str | None,
         typer.Option(help=f"secret of requests, or in {_KEY}; needed where others reach the host"),
     ] = None,
-    models_memory: Annotated[
-        str | None,
-        typer.Option(help="for the weights of several models, such as 8GiB; default one at a time"),
-    ] = None,
-    rows: Annotated[int, typer.Option(min=1, help="texts written at once")] = 64,
-    max_tokens: Annotated[int, typer.Option(min=1, help="of one text, at most")] = 1024,
-    waiting: Annotated[int, typer.Option(min=1, help="open requests, at most")] = 256,
-    judge_contrasts: Annotated[
-        str | None,
-        typer.Option(
-            help="contrast set that says what the judge is to tell; default that of the first --find"
-        ),
-    ] = None,
-    judged: Judged,
+    bounds: Bounds,
+    vectors: Vectors,
+    judged: JudgedTexts,
     loading: Loading,
 ) -> None:
     """Serve steered models: an OpenAI-compatible API, and a page to talk to them at /.
@@ -77,8 +102,6 @@ def serve(
     """
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
         raise BadValueError("serving needs FastAPI and uvicorn; pip install 'steerscope[serve]'.")
-    from steerscope.models.memory import parse_bytes
-    from steerscope.progress import bar
     from steerscope.serve.house import House
     from steerscope.serve.judging import served_judge
     from steerscope.serve.limits import Access, Limits
@@ -86,28 +109,22 @@ def serve(
     from steerscope.serve.shelf import Shelf
     from steerscope.serve.starting import (
         add_autoencoder,
-        add_files,
-        add_found,
         loaders,
         named_models,
         told_by,
-        usual_finds,
     )
     from steerscope.serve.worker import Worker
 
     access = Access(host, api_key or os.environ.get(_KEY))
-    limits = Limits(tokens=max_tokens, rows=rows, waiting=waiting)
-    budget = None if models_memory is None else parse_bytes(models_memory)
+    limits = Limits(tokens=bounds.max_tokens, rows=bounds.rows, waiting=bounds.waiting)
+    budget = bounds.budget
     models = named_models(model or [DEFAULT_MODEL])
     first = next(iter(models))
     ready, shelf = {first: loading.load(models[first])}, Shelf()
-    add_files(shelf, ready[first], vector or [])
-    finds = usual_finds(first, vector, find)
-    add_found(shelf, ready[first], finds, progress=bar)
+    what = judged.judge_contrasts or told_by(vectors.put(shelf, ready[first], first))
     add_autoencoder(shelf, ready[first], sae, first)
-    what = judge_contrasts or told_by(finds)
     judge = served_judge(asdict(judged), what, ready[first], list(models))
-    rack = Rack(loaders(models, loading.load, ready), budget=budget, max_rows=rows)
+    rack = Rack(loaders(models, loading.load, ready), budget=budget, max_rows=bounds.rows)
     worker = Worker(rack, max_waiting=limits.waiting)
     _run(House(worker, shelf, limits, access, runs, judge), port)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -99,7 +100,10 @@ class Conditions:
             raise BadValueError("give either --vector or --adapter; combine them in Python.")
         else:
             check_vector(self.vector)
-        return [dose for dose in numbers(self.doses, float, "doses") if dose]
+        found = numbers(self.doses, float, "doses")
+        if not all(map(math.isfinite, found)):
+            raise BadValueError(f"doses {self.doses!r}: give finite numbers.")
+        return [dose for dose in found if dose]
 
     def cells(self, model: LensModel, doses: list[float]) -> dict[str, Cell]:
         """Every condition beside plain, by what it is called."""

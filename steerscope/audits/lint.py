@@ -16,7 +16,7 @@ from steerscope.audits.tells import FEWEST_PAIRS, variants
 from steerscope.audits.texts import confounds, lengths_apart, repeated
 from steerscope.errors import ContrastError, UnknownNameError
 from steerscope.texts.about import About, about
-from steerscope.texts.contrasts import STYLE, ContrastSet, contrasts_file, load_contrasts
+from steerscope.texts.contrasts import ContrastSet, load_contrasts
 from steerscope.texts.groups import (
     contrast_of,
     distinct_contrasts,
@@ -25,6 +25,7 @@ from steerscope.texts.groups import (
     shared_templates,
 )
 from steerscope.texts.pairs import ContrastPair, pairs_in
+from steerscope.texts.places import STYLE, contrasts_file
 
 _SHARE = 0.25  # of the pairs that one template may make
 _ONE_WORD = 0.5  # of the pairs that may differ in one word

@@ -91,7 +91,9 @@ SecondModel = Annotated[
 ]
 JudgeLabels = Annotated[
     str | None,
-    typer.Option(help="labelled texts for the judge and its card, JSON lines or CSV: text, label"),
+    typer.Option(
+        help="labelled texts for the judge and its card: JSON lines or CSV with text and label, or a contrast set"
+    ),
 ]
 Instruction = Annotated[
     str | None,

@@ -18,6 +18,7 @@ from steerscope.texts.files import parse_json
 from steerscope.texts.lines import text_lines
 from steerscope.texts.sheets import sheet_rows
 
+OF_THE_MODEL = "replies of the model to either instruction"
 _REPLIES = 4  # to each instructed message, under seeds of their own
 _TRUE = {"1", "true", "yes", "positive"}
 _FALSE = {"0", "false", "no", "negative"}
@@ -133,9 +134,7 @@ def from_replies(
                 if written.text.strip()
             )
         )
-    return LabelledTexts(
-        "replies of the model to either instruction", parts[0], parts[1] + parts[2]
-    )
+    return LabelledTexts(OF_THE_MODEL, parts[0], parts[1] + parts[2])
 
 
 def from_file(path: str | Path, seed: int = 0) -> LabelledTexts:

@@ -109,8 +109,7 @@ def _question(run: Run) -> str:
     if effect.is_share and not effect.is_shown:
         return f"Is it one of the {effect.words}?"
     if known.positive:
-        other = f" (and not: {known.negative})" if known.negative else ""
-        return f"Is it so: {known.positive}{other}?"
+        return f"Is it so: {known.difference}?"
     if effect.is_shown:
         return f"Does the text show this: {effect.positive}?"
     concepts = run.table().concept

@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 LENGTHS = (32, 16, 16)
-_WORTH_KEEPING = 2**28  # bytes of weights that take longer to hash than to look up
+_WORTH_KEEPING = 2**26  # bytes of files that take longer to hash than to look up
 
 
 def same_weights(one: str | None, other: str | None) -> bool:

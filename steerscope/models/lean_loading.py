@@ -14,7 +14,7 @@ import gc
 import mmap
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -43,15 +43,26 @@ class _LightReader(gguf.GGUFReader):
         self._plain = mapped.view(np.ndarray)
 
 
+class _Fresh(np.ndarray):
+    """An array that nobody else holds, of which a copy is the array itself."""
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """What numpy does, but for a copy."""
+        if func is np.copy:
+            return np.ascontiguousarray(self).view(np.ndarray)
+        return super().__array_function__(func, types, args, kwargs)
+
+
 @contextmanager
 def lean_loading(each: Callable[[Tensor], None] | None = None) -> Iterator[None]:
     """While active, what transformers loads is in memory about once.
 
     Args:
-        each: is given every tensor as soon as a model has it, and may put other numbers there.
+        each: is given every tensor as soon as it is read or a model has it, so that it may be given one
+            twice, and may put other numbers there.
     """
     copy, put = core_model_loading._materialize_copy, core_model_loading.set_param_for_module
-    dequantise, reader, read = gguf.dequantize, gguf.GGUFReader, _Read()
+    taken, read = torch.from_numpy, _Read()
 
     def copied(tensor: Any, device: Any = None, dtype: torch.dtype | None = None) -> Tensor:
         if isinstance(tensor, Tensor):  # no file behind it, as far as one can tell
@@ -63,19 +74,28 @@ def lean_loading(each: Callable[[Tensor], None] | None = None) -> Iterator[None]
         if each is not None and isinstance(there := attrgetter(name)(model), Tensor):
             each(there)
 
-    core_model_loading._materialize_copy = copied
-    core_model_loading.set_param_for_module = put_and_told  # type: ignore[assignment]
-    gguf.dequantize = partial(read.in_pieces, dequantise)
-    gguf.GGUFReader = _LightReader  # type: ignore[misc]
-    try:
+    def taken_and_told(array: np.ndarray) -> Tensor:
+        """All tensors of a GGUF file are made before a model has the first."""
+        tensor = taken(array)
+        if each is not None and read.dequantised:
+            read.dequantised = False
+            each(tensor)
+        return tensor
+
+    with ExitStack() as meanwhile:
+        for owner, name, ours in (
+            (core_model_loading, "_materialize_copy", copied),
+            (core_model_loading, "set_param_for_module", put_and_told),
+            (gguf, "dequantize", partial(read.in_pieces, gguf.dequantize)),
+            (gguf, "GGUFReader", _LightReader),
+            (torch, "from_numpy", taken_and_told),
+        ):
+            meanwhile.callback(setattr, owner, name, getattr(owner, name))
+            setattr(owner, name, ours)
         yield
-    finally:
-        core_model_loading._materialize_copy = copy
-        core_model_loading.set_param_for_module = put
-        gguf.dequantize, gguf.GGUFReader = dequantise, reader  # type: ignore[misc]
-        if read.n_bytes > _MUCH:
-            gc.collect()
-            give_back()
+    if read.n_bytes > _MUCH:
+        gc.collect()
+        give_back()
 
 
 class _Read:
@@ -83,10 +103,11 @@ class _Read:
 
     Attributes:
         n_bytes: read so far.
+        dequantised: whether an array of a GGUF file waits to become a tensor.
     """
 
     def __init__(self) -> None:
-        self.n_bytes = 0
+        self.n_bytes, self.dequantised = 0, False
 
     def copied(self, read: Tensor, device: Any, dtype: torch.dtype | None) -> Tensor:
         """A tensor of a file on a device, in a format."""
@@ -99,6 +120,7 @@ class _Read:
     def in_pieces(self, dequantise: Any, data: np.ndarray, kind: Any) -> np.ndarray:
         """A de-quantised tensor, made of a few rows at a time."""
         self.n_bytes += data.nbytes
+        self.dequantised = True
         rows = max(1, len(data) * _BYTES_AT_ONCE // max(1, data.nbytes))
         if data.ndim < 2 or rows >= len(data):
             whole = dequantise(data, kind)
@@ -107,9 +129,10 @@ class _Read:
             whole = np.empty((len(data), *first.shape[1:]), first.dtype)
             for start in range(0, len(data), rows):
                 whole[start : start + rows] = dequantise(data[start : start + rows], kind)
-        if not np.shares_memory(whole, data):
-            _let_go(data.ctypes.data, data.nbytes)
-        return whole
+        if np.shares_memory(whole, data):
+            return whole
+        _let_go(data.ctypes.data, data.nbytes)
+        return whole.view(_Fresh)
 
 
 def give_back() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import cached_file
 
@@ -102,6 +103,9 @@ class Source:
         if self.gguf is not None:
             dtype = dtype or torch.float32  # a file of blocks has no format of its own
         how = self._options | {"dtype": dtype or "auto", "device_map": device_map}
+        if self.gguf is not None and hasattr(transformers, "GgufConfig"):
+            # newer versions may leave blocks as they are on a GPU, which then are no matrices
+            how["quantization_config"] = transformers.GgufConfig(dequantize=True)
         return read_checkpoint(self.place, config, how)
 
     @contextmanager
@@ -164,25 +168,36 @@ class Source:
             if holds_checkpoint(network.dtype, files, own):
                 found = weights_fingerprint(kind, network.state_dict())
             else:
-                found = self._fingerprint_in(format_of(files, own))
+                found = self._fingerprint_in(kind, format_of(files, own))
             give_back()
             return found
 
         return remembered(kind, files, measure)
 
-    def _fingerprint_in(self, dtype: torch.dtype) -> str:
-        """The fingerprint of the checkpoint in a format, of which one tensor is there at a time."""
+    def _fingerprint_in(self, kind: str, dtype: torch.dtype) -> str:
+        """The fingerprint of the checkpoint in a format, of which one tensor is there at a time.
+
+        Of a GGUF file whose tensors are put together while they are read, as experts are, all are.
+        """
         known: dict[Place, Numbers] = {}
 
         def measure(weight: torch.Tensor) -> None:
+            if place_of(weight) in known:
+                return
             numbers = numbers_of(weight, let_go)
             weight.data = weight.new_zeros(()).expand(weight.shape)
             known[place_of(weight)] = numbers
 
-        with self._in_words("model"), lean_loading(measure):
-            config = AutoConfig.from_pretrained(self.place, **self._options)
-            network = self._network(config, dtype)
-        return weights_fingerprint(type(network).__name__, network.state_dict(), known)
+        def load(each: Callable[[torch.Tensor], None] | None) -> Mapping[str, torch.Tensor]:
+            with self._in_words("model"), lean_loading(each):
+                config = AutoConfig.from_pretrained(self.place, **self._options)
+                network: torch.nn.Module = self._network(config, dtype)
+            return network.state_dict()
+
+        weights = load(measure)
+        if self.gguf is not None and known.keys() != {*map(place_of, weights.values())}:
+            known, weights = {}, load(None)
+        return weights_fingerprint(kind, weights, known)
 
 
 def find_source(

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from steerscope.engine.generation import attempt
 from steerscope.engine.sampling import Sample
-from steerscope.errors import JudgeError
+from steerscope.errors import ContrastError, JudgeError
 from steerscope.judges import Judge, TextJudge, choose_judge
-from steerscope.judges.labelled import LabelledTexts, from_file, from_pairs, from_replies
+from steerscope.judges.labelled import (
+    OF_THE_MODEL,
+    LabelledTexts,
+    from_file,
+    from_pairs,
+    from_replies,
+)
 from steerscope.judges.registry import (
     KEPT,
     ORACLE,
@@ -30,7 +36,17 @@ from steerscope.runs.results import Run, has_measured
 from steerscope.runs.seals import file_sha256
 from steerscope.runs.whole_files import write_whole
 from steerscope.steering.interventions import Cell
-from steerscope.texts.contrasts import STYLE, ContrastSet, Prompt, PromptSet, Split
+from steerscope.texts.bundled import bundled_contrasts
+from steerscope.texts.contrasts import (
+    ContrastPair,
+    ContrastSet,
+    Prompt,
+    PromptSet,
+    Split,
+    load_contrasts,
+)
+from steerscope.texts.pairs import pairs_in
+from steerscope.texts.places import STYLE
 from steerscope.texts.styles import STYLES
 
 ASKED, LENGTH = "asked", "length"
@@ -135,7 +151,8 @@ def find_judge(question: Question, model: LensModel, out: str | Path) -> Judging
             )
         return Judging(judge)
     named = name.partition(":")[2] if kind in _OF_A_FILE else None
-    files = tuple(f for f in (named, question.labels) if f and Path(f).is_file())
+    labels = bundled_contrasts().get(question.labels or "", question.labels)
+    files = tuple(str(f) for f in (named, labels) if f and Path(f).is_file())
     folder, url = Path(out), question.url or ""
     kept = folder / KEPT
     if kept.is_file() and has_measured(folder):  # else it may be that of another question
@@ -175,8 +192,14 @@ def fitted_judge(
 
 def _warn(known: KnownJudge) -> None:
     """Say before anything is measured that a judge cannot tell, so that nothing it counts will show."""
-    if not known.card.tells:
-        _log.warning("judge %s: %s", known.judge.name, known.card)
+    if known.card.tells:
+        return
+    asked = known.means.texts.source == OF_THE_MODEL
+    remedy = (
+        "; where the model does not do as it is asked no judge can tell its replies: give texts that are "
+        "labelled, or a contrast set whose answers are written (--judge-labels)"
+    )
+    _log.warning("judge %s: %s%s", known.judge.name, known.card, remedy if asked else "")
 
 
 def card_in_words(known: KnownJudge) -> str:
@@ -221,20 +244,32 @@ def _shown(contrasts: ContrastSet) -> str:
 
 
 def _concept(contrasts: ContrastSet) -> str:
-    """What a text is to show, in words: of a style its instructions, else the name of the concept."""
+    """What a text is to show, in words: of a style its instructions, else what is known of the set."""
     style = STYLES.get(contrasts.name.removeprefix(STYLE))
     if style is None or not contrasts.name.startswith(STYLE):
-        return contrasts.concept
+        return contrasts.shows or contrasts.concept
     return f"it is written by the instruction {style.wanted!r} and not by {style.otherwise!r}"
 
 
+def _given(name: str, seed: int) -> LabelledTexts:
+    """The labelled texts of a file, or the texts of a contrast set, bundled or in a file of pairs."""
+    path = bundled_contrasts().get(name, Path(name))
+    try:
+        _, first = next(pairs_in(path))
+    except ContrastError:
+        first = None  # from_file says what is wrong
+    if not isinstance(first, ContrastPair):
+        return from_file(path, seed)
+    return replace(from_pairs(load_contrasts(path).split(seed)), source=f"pairs of {path.name}")
+
+
 def _labelled(question: Question, model: LensModel) -> LabelledTexts:
-    """Labelled texts: those of a file, the model's own replies to a style, or the contrast pairs."""
+    """Labelled texts: those of a file or another contrast set, the model's own replies to a style, or the contrast pairs."""
     kind, argument = check_judge(question.judge or PREFERENCE)
     trains = kind == "classifier" and argument
     file = argument if trains and argument != ASKED else question.labels
     if file:
-        return from_file(file, question.seed)
+        return _given(file, question.seed)
     is_style = question.contrasts.name.startswith(STYLE)
     if trains and not is_style:
         raise JudgeError(

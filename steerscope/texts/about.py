@@ -10,8 +10,8 @@ from pathlib import Path
 
 from steerscope.errors import ContrastError
 from steerscope.texts.bundled import CONTRASTS_SUFFIX
-from steerscope.texts.contrasts import STYLE, contrasts_file
 from steerscope.texts.files import parse_json, read_text
+from steerscope.texts.places import STYLE, contrasts_file
 
 ABOUT_SUFFIX = ".about.json"
 
@@ -35,6 +35,13 @@ class About:
     made_by: str = ""
     licence: str = ""
     inherent: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def difference(self) -> str:
+        """What a positive text does and a negative one does not."""
+        return (
+            self.positive and f"{self.positive}{self.negative and f' (and not: {self.negative})'}"
+        )
 
 
 def about(name_or_path: str | Path) -> About:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from steerscope.errors import ContrastError, UnknownNameError
+from steerscope.texts.about import about
 from steerscope.texts.bundled import (
     CONTRASTS_SUFFIX,
     PROMPTS_SUFFIX,
-    bundled_contrasts,
     bundled_prompts,
 )
 from steerscope.texts.chats import Conversation, shared_turns
@@ -28,11 +28,11 @@ from steerscope.texts.groups import (
 )
 from steerscope.texts.lines import check_text
 from steerscope.texts.pairs import ContrastPair, pairs_in
+from steerscope.texts.places import STYLE, contrasts_file, find_file
 from steerscope.texts.rows import prompt_rows
 from steerscope.texts.showing import counted_pairs, shortened, texts_as_html, where_they_part
 from steerscope.texts.styles import MESSAGES, Style, find_style, message_of
 
-STYLE = "style:"
 EVERYDAY = "everyday"  # bundled prompts that are neutral of any style
 _FEWEST_GROUPS = 3  # one for each part of a split
 CONTRAST = "contrast"
@@ -77,6 +77,8 @@ class ContrastSet:
         name: of the set, as reports and vector files state it.
         pairs: at least one.
         template: name of the chat template that the texts are in; empty for plain text.
+        shows: what a positive text does and a negative one does not, in words; empty where nobody
+            said so.
 
     Raises:
         ContrastError: no pair, or pairs of several concepts.
@@ -85,6 +87,7 @@ class ContrastSet:
     name: str
     pairs: tuple[ContrastPair, ...]
     template: str = ""
+    shows: str = ""
 
     def __post_init__(self) -> None:
         if not self.pairs:
@@ -250,16 +253,8 @@ def load_contrasts(name_or_path: PairsLike) -> ContrastSet:
         if isinstance(pair, ContrastError):
             raise pair
         pairs.append(pair)
-    return ContrastSet(path.name.removesuffix(CONTRASTS_SUFFIX), tuple(pairs))
-
-
-def contrasts_file(name_or_path: str | Path) -> Path:
-    """The file of a bundled contrast set, or the one at a path.
-
-    Raises:
-        ContrastError: there is neither; the message lists the bundled names.
-    """
-    return _find(name_or_path, bundled_contrasts(), "contrast set")
+    name, known = path.name.removesuffix(CONTRASTS_SUFFIX), about(path)
+    return ContrastSet(name, tuple(pairs), shows=known.difference)
 
 
 def style_contrasts(style: Style, messages: Sequence[str] = MESSAGES) -> ContrastSet:
@@ -292,7 +287,7 @@ def load_prompts(name_or_path: str | Path) -> PromptSet:
     Raises:
         ContrastError: the file is missing or a line cannot be used; the message has its number.
     """
-    path = _find(name_or_path, bundled_prompts(), "prompt set")
+    path = find_file(name_or_path, bundled_prompts(), "prompt set")
     prompts = tuple(_build(path, number, Prompt, row) for number, row in prompt_rows(path))
     return PromptSet(path.name.removesuffix(PROMPTS_SUFFIX), prompts)
 
@@ -367,23 +362,6 @@ def _sha256(content: Any) -> str:
     return hashlib.sha256(
         json.dumps(content, ensure_ascii=False, sort_keys=True).encode()
     ).hexdigest()
-
-
-def _find(name_or_path: str | Path, bundled: dict[str, Path], kind: str) -> Path:
-    if str(name_or_path) in bundled:
-        return bundled[str(name_or_path)]
-    path = Path(name_or_path)
-    if path.is_dir():
-        raise ContrastError(
-            f"{path} is a folder; a {kind} is a file of JSON lines, as which data sets of other tools "
-            "can be saved."
-        )
-    if not path.is_file():
-        raise ContrastError(
-            f"no {kind} {str(name_or_path)!r}: no such file, and the bundled names are "
-            f"{', '.join(bundled) or '(none)'}."
-        )
-    return path
 
 
 def _build(path: Path, number: int, kind: Callable[..., Item], row: dict[str, Any]) -> Item:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from steerscope.errors import ExperimentError
+from steerscope.errors import ExperimentError, JudgeError
 from steerscope.experiments import parse_experiment
 from steerscope.experiments.identity import find_runs, folder_of
 from steerscope.experiments.jobs import find_job
@@ -16,7 +16,15 @@ from steerscope.progress import silent
 from steerscope.runs.results import Run
 from steerscope.runs.written import written_texts
 from steerscope.studies.judging import find_judge, question_of
-from steerscope.texts.contrasts import EVERYDAY, load_contrasts, prompts_for
+from steerscope.texts.contrasts import (
+    EVERYDAY,
+    ContrastPair,
+    ContrastSet,
+    Prompt,
+    PromptSet,
+    load_contrasts,
+    prompts_for,
+)
 from steerscope.verification.judged import check_judged
 
 HEAD = """\
@@ -137,3 +145,29 @@ def test_texts_that_are_cut_are_told_of_before_their_length_is_judged(
     find_judge(question_of(asked, contrasts, prompts, 40, 0), model, tmp_path / "run")
     assert "count as long, as the line is at 16 words" in caplog.text
     assert "more tokens" not in caplog.text
+
+
+def test_a_judge_is_not_blamed_for_a_model_that_does_not_do_as_it_is_asked(load, tmp_path, caplog):
+    model = load("llama")
+    pairs = [ContrastPair(f"w5 w{i}", f"w6 w{i}", "short") for i in range(10, 34)]
+    style = ContrastSet("style:short", tuple(pairs))
+    prompts = PromptSet("p", tuple(Prompt(f"w{i}") for i in range(40, 56))).split(0)
+    judged = find_judge(
+        question_of({"judge": "length"}, style, prompts, 4, 0), model, tmp_path / "run"
+    )
+    assert judged.known is not None
+    assert not judged.known.card.tells
+    assert "where the model does not do as it is asked no judge can tell its replies" in caplog.text
+    file = tmp_path / "answers.jsonl"
+    rows = [{"positive": f"w{i}", "negative": f"w{i} " * 20} for i in range(24)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for labels, source in (("terse", "pairs of terse.jsonl"), (file, "pairs of answers.jsonl")):
+        asked = {"judge": "length", "judge_labels": str(labels)}
+        judged = find_judge(question_of(asked, style, prompts, 4, 0), model, tmp_path / "other")
+        assert judged.known is not None
+        assert judged.known.means.texts.source == source
+        assert judged.known.card.tells
+        assert len(judged.settings["judge_sha256"]) == 1
+    asked = {"judge": "length", "judge_labels": "nowhere.csv"}
+    with pytest.raises(JudgeError, match="nowhere.csv"):
+        find_judge(question_of(asked, style, prompts, 4, 0), model, tmp_path / "other")

@@ -273,9 +273,12 @@ def test_texts_outlive_a_judge_that_fails_and_the_run_is_verified_without_it(
     monkeypatch.setattr(Endpoint, "pause", 0.01)
     monkeypatch.setattr(Endpoint.__init__, "__defaults__", (60.0, 0.01))
     caplog.set_level(logging.INFO, "steerscope")
+    about = words.with_name(f"{words.stem}.about.json")
+    about.write_text(json.dumps({"positive": "it has a w6", "negative": "it has a w8"}))
     with serving(failing) as server, pytest.raises(JudgeError, match="500") as error:
         run_sweep(sweep_with(words, server.url, **asked), out)
     one_line(error)
+    assert "it shows this: it has a w6 (and not: it has a w8)." in json.dumps(server.asked[0])
     assert "judge lm:m: at most 32 questions of about" in caplog.text  # 24 and two conditions of 4
     n_written = len(written)
     assert n_written == 2

@@ -92,33 +92,42 @@ def with_likelihoods(rows, nats):
 
 
 @pytest.mark.parametrize(
-    ("effect", "asked", "answer_is", "asking"),
+    ("effect", "asked", "steered", "answer_is", "joint"),
     [
-        (0.7, 3.3, "Not shown: ", "does better: 95.0 %"),
-        (0.7, 2.0, "No: ", "does better: 95.0 %"),
-        (0.0, 3.3, "No: ", "does better: 95.0 %"),
+        (0.7, 3.3, 3.3, "Yes, at a price: ", 0.7),
+        (0.7, 3.3, 6.0, "No: ", 0.0),
+        (0.7, 2.0, 3.3, "No: ", 0.0),
+        (0.0, 3.3, 3.3, "No: ", 0.0),
     ],
-    ids=["asking is as unlikely", "asking is likely", "steering does nothing"],
+    ids=["as what is asked for", "far from that", "asking is likely", "nothing shown"],
 )
-def test_a_concept_that_is_unlikely_by_itself_is_not_taken_for_damage(
-    tmp_path, effect, asked, answer_is, asking
+def test_a_text_may_be_as_unlikely_as_one_that_the_model_is_asked_for(
+    tmp_path, effect, asked, steered, answer_is, joint
 ):
     rows = [*sweep_rows(), *held_out_rows(effect=effect), *asked_rows(0.95)]
-    nats = {"plain": 2.0, "mean_diff": 3.3, INSTRUCTION: asked}
+    nats = {"plain": 2.0, "mean_diff": steered, INSTRUCTION: asked}
     found = find(finished(tmp_path / "r", with_likelihoods(rows, nats)))
     assert found.joint is not None
-    assert found.joint_likely_or_not is not None
-    assert found.joint.value == 0.0  # all that steering shows is unlikely
-    assert found.joint_likely_or_not.value == pytest.approx(effect, abs=0.01)
-    sentence = verdict(found)
-    assert sentence.startswith(answer_is)
+    assert found.joint.value == pytest.approx(joint, abs=0.01)
+    assert verdict(found).startswith(answer_is)
     told = (
-        "95.0 % of the texts are flipped and are undamaged otherwise, and 0.0 % of all are likely"
+        "as likely under the plain model as what it writes when it is asked by an instruction (3.30"
     )
-    assert (told in sentence) == (answer_is == "Not shown: ")
+    said = " ".join(answer(found))
+    assert (told in said) == (asked > 3.0)
     [line] = [line for line in answer(found) if line.startswith("Asking")]
-    assert line.startswith(f"Asking {asking}")
-    assert ("whatever their likelihood" in line) == (asked > 3.0)
+    assert line.startswith("Asking does better: 95.0 %")
+    assert ("nats per token under the plain model worse by 1.30" in line) == (asked > 3.0)
+    [cost] = [c for c in found.costs if c.metric == "nll_plain"]
+    assert cost.worse.value == pytest.approx(steered - 2.0)  # the price is told from plain texts
+
+
+def test_of_two_ways_of_asking_the_one_that_shows_most_says_how_unlikely_a_text_may_be(tmp_path):
+    ways = [*asked_rows(0.95), *asked_rows(0.6, EXAMPLES)]
+    rows = [*sweep_rows(), *held_out_rows(effect=0.7), *ways]
+    nats = {"plain": 2.0, "mean_diff": 3.3, INSTRUCTION: 3.4, EXAMPLES: 4.4}
+    found = find(finished(tmp_path / "r", with_likelihoods(rows, nats)))
+    assert (found.likely_as, found.likely_nats) == (INSTRUCTION, pytest.approx(3.4))
 
 
 def test_what_was_not_asked_is_unknown(tmp_path):
@@ -213,3 +222,26 @@ def test_a_study_asks_on_the_prompts_that_it_steers_on(tiny_folder, tmp_path):
     before = len(table)
     assert len(run_study(plan, tmp_path / "run").table()) == before
     assert {r.method for r in find(run).rivals} == set(METHODS)
+
+
+@pytest.mark.parametrize(
+    ("asked", "steered", "layer"),
+    [(3.3, 3.3, 1), (3.3, 6.0, 2), (2.0, 3.3, 2)],
+    ids=["as what is asked for", "far from that", "asking is likely"],
+)
+def test_the_choice_holds_texts_to_the_likelihood_of_what_is_asked_for(
+    tmp_path, asked, steered, layer
+):
+    rows = [*sweep_rows(), *asked_rows(0.95, split="select")]
+
+    def nats(row):
+        if row.method == INSTRUCTION:
+            return asked
+        return steered if row.layer == 1 else 2.0  # layer 1 flips most and writes what is unlikely
+
+    rows += [
+        replace(r, metric="nll_plain", unit="nats", value=nats(r) + 0.1 * (-1) ** r.prompt)
+        for r in rows
+        if r.metric == "flipped"
+    ]
+    assert find(finished(tmp_path / "choice", rows)).chosen.layer == layer

@@ -18,11 +18,12 @@ from steerscope.steering.interventions import Cell
 from steerscope.steering.prompting import METHODS, Prompting
 from steerscope.studies.steering.plan import StudyPlan
 from steerscope.studies.steering.stated import Stated
-from steerscope.studies.steering.success import difference
+from steerscope.studies.steering.success import Costs, difference
 from steerscope.studies.steering.texts import Texts
 from steerscope.studies.steering.verdict import Cost
 from steerscope.texts.chats import Conversation
-from steerscope.texts.contrasts import STYLE, ContrastSet, Prompt
+from steerscope.texts.contrasts import ContrastSet, Prompt
+from steerscope.texts.places import STYLE
 from steerscope.texts.styles import find_style
 
 _log = logging.getLogger(__name__)
@@ -98,8 +99,6 @@ class Rival:
         method: which kind of asking, as rows call it.
         shows: what counts: texts that are flipped and undamaged, or the shift of the log-odds.
         ahead: the same minus that of steering, item by item.
-        likely_or_not: what counts whatever the likelihood of the texts without asking.
-        ahead_likely_or_not: the same minus that of steering.
         kl_written: KL on the tokens that were written, in nats; NaN where that was not measured.
         costs: against plain.
     """
@@ -107,8 +106,6 @@ class Rival:
     method: str
     shows: Estimate
     ahead: Estimate
-    likely_or_not: Estimate
-    ahead_likely_or_not: Estimate
     kl_written: float
     costs: tuple[Cost, ...]
 
@@ -116,18 +113,6 @@ class Rival:
     def words(self) -> str:
         """How is asked."""
         return METHODS[self.method]
-
-    def is_unlikely(self, smallest: float) -> bool:
-        """Whether it shows the concept and most of what shows it is unlikely without asking.
-
-        The likelihood of a text under the plain model then tells nothing of damage: to show the
-        concept, in another language say, is what that model would not do.
-
-        Args:
-            smallest: the share that must be shown at least.
-        """
-        shown = self.likely_or_not
-        return shown.low > smallest and self.shows.value < shown.value / 2
 
 
 def without_asking(summary: pd.DataFrame) -> pd.DataFrame:
@@ -162,22 +147,14 @@ def find_rivals(
 
 def _rival(table: pd.DataFrame, stated: Stated, cell: str, asked: str, method: str) -> Rival:
     shows = stated.joint(asked) or stated.effect(asked)
-    whatever = stated.joint(asked, likely=False) or shows
     assert shows is not None
-    assert whatever is not None
-    share, metric = stated.kind.is_share, stated.kind.metric
-
-    def ahead(success: pd.DataFrame) -> Estimate:
-        gaps = success.loc[asked] - success.loc[cell]
-        return difference(gaps, stated.groups, stated.split, metric, share=share)
-
-    rows = table[(table.split == stated.split) & (table.cell == asked)]
+    kind, split, groups = stated.kind, stated.split, stated.groups
+    gaps = stated.success.loc[asked] - stated.success.loc[cell]
+    rows = table[(table.split == split) & (table.cell == asked)]
     return Rival(
         method,
         shows,
-        ahead(stated.success),
-        whatever,
-        ahead(stated.likely_or_not),
+        difference(gaps, groups, split, kind.metric, share=kind.is_share),
         float(rows[rows.metric == KL_WRITTEN].value.mean()),
-        tuple(stated.costs.of(asked)),
+        tuple(Costs(table, split, kind.held_to, groups).of(asked)),
     )

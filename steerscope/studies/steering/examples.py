@@ -10,6 +10,7 @@ import pandas as pd
 from steerscope.runs.results import Run
 from steerscope.runs.written import all_texts, metrics_of
 from steerscope.studies.steering.findings import Findings
+from steerscope.studies.steering.likelihood import likely_as
 from steerscope.studies.steering.plan import groups_of
 from steerscope.studies.steering.responses import responses
 from steerscope.studies.steering.success import PLAIN, Costs, undamaged, with_statuses
@@ -42,12 +43,14 @@ class Examples:
         split: of their prompts.
         n: texts that they were taken from.
         judged: whether the effect was read in them, so that it has a say in the order.
+        asked: whether they are held to the likelihood of texts that were asked for.
     """
 
     shown: tuple[Example, ...]
     split: str
     n: int
     judged: bool
+    asked: bool = False
 
 
 def examples(run: Run, f: Findings) -> Examples | None:
@@ -67,8 +70,9 @@ def examples(run: Run, f: Findings) -> Examples | None:
     if found.empty:
         return None
     split, cell = found.split.iloc[0], found.cell.iloc[0]
-    costs = Costs(table, split, f.effect.held_to, groups_of(run))
-    whole = undamaged(costs.values, costs.limits, PLAIN)
+    groups = groups_of(run)
+    costs = Costs(table, split, f.effect.held_to, groups, likely_as(table, f.effect, split, groups))
+    whole = undamaged(costs.values, costs.limits, PLAIN, costs.likely_as)
     good = whole.loc[cell] if cell in whole.index else pd.Series(dtype=bool)
     judged = f.effect.metric in metrics_of(found)
     read = responses(table, f.effect, split).loc[cell] if judged else _by_prompt(found, _CHANGED)
@@ -83,7 +87,7 @@ def examples(run: Run, f: Findings) -> Examples | None:
         kind="stable",
     )
     shown = tuple(_example(kind, ranked.iloc[place]) for kind, place in _places(len(ranked)))
-    return Examples(shown, split, len(ranked), judged)
+    return Examples(shown, split, len(ranked), judged, costs.likely_as != PLAIN)
 
 
 def _of_choice(texts: pd.DataFrame, f: Findings) -> pd.DataFrame:
@@ -126,5 +130,6 @@ def rule_in_words(found: Examples) -> str:
         f"Of the {found.n} {found.split} texts under the chosen condition: the first, the middle and "
         f"the last when undamaged ones come before damaged ones, then ordered by {by}, then by the "
         "fewest nats per token under the plain model. Undamaged: no metric is further from the plain "
-        "texts than three of their standard deviations."
+        f"texts{', nats per token from those that are asked for,' if found.asked else ''} than three of "
+        "their standard deviations."
     )

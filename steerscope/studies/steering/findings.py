@@ -14,11 +14,12 @@ import pandas as pd
 
 from steerscope.errors import TooLittleDataError
 from steerscope.judges.card import Card
-from steerscope.judges.effects import JS_WRITTEN, KL_REVERSE, KL_WRITTEN, Effect
+from steerscope.judges.effects import IMPLAUSIBLE, JS_WRITTEN, KL_REVERSE, KL_WRITTEN, Effect
 from steerscope.judges.registry import read_card
 from steerscope.runs.results import Run
 from steerscope.statistics import BestCell, Estimate, MixedSlope
 from steerscope.statistics.misclassification import corrected_difference, corrected_share
+from steerscope.steering.prompting import METHODS
 from steerscope.studies.steering.asking import Rival, find_rivals, without_asking
 from steerscope.studies.steering.choice import SweetSpot, best_of_sweep, sweet_spot
 from steerscope.studies.steering.diversity import Diversity, find_diversity
@@ -78,8 +79,6 @@ class Findings:
         gain: what the sentence is about, above plain on the test split: of a share, texts that are
             flipped and undamaged; None without a test split.
         joint: share of texts that are flipped and undamaged; None where texts are not read.
-        gain_likely_or_not: the gain whatever the likelihood of the texts without steering.
-        joint_likely_or_not: the share likewise.
         needed_items: distinct items that would tell the effect from the smallest of interest.
         nulls: rank of the stated effect among nulls that went through the same choice, by kind.
         over_other: stated effect minus that of another concept's direction; None without one.
@@ -92,6 +91,9 @@ class Findings:
         rivals: how asking in words does, the way that did best on the select split first; corrected
             as the gain is.
         diversity: of the samples of a prompt, where there are several.
+        likely_as: the way of asking whose texts say how unlikely a text may be; None for the texts
+            without steering.
+        likely_nats: their nats per token under the plain model; NaN likewise.
         heads: eigengap per head; None without attention keys.
         predictor: how the weakest link ranks the layers.
     """
@@ -128,9 +130,9 @@ class Findings:
     rivals: tuple[Rival, ...] = ()
     diversity: tuple[Diversity, ...] = ()
     kl_reverse: float = math.nan
+    likely_as: str | None = None
+    likely_nats: float = math.nan
     js_written: float = math.nan
-    gain_likely_or_not: Estimate | None = None
-    joint_likely_or_not: Estimate | None = None
     anti_steered: Estimate | None = None
 
 
@@ -237,9 +239,9 @@ def _with_rivals(f: Findings, stated: Stated, cell: str) -> Findings:
         f,
         rivals=() if f.stated is None else find_rivals(table, stated, select, cell),
         anti_steered=None if f.stated is None else stated.anti_steered(cell),
-        gain_likely_or_not=None if f.stated is None else stated.gain(cell, likely=False),
-        joint_likely_or_not=stated.joint(cell, likely=False),
         diversity=find_diversity(table, split, cell, groups),
+        likely_as=_asked_by(table, stated.costs.likely_as),
+        likely_nats=_mean_of(table, split, stated.costs.likely_as, IMPLAUSIBLE.metric),
         kl_reverse=_mean_of(table, split, cell, KL_REVERSE),
         js_written=_mean_of(table, split, cell, JS_WRITTEN),
     )
@@ -258,16 +260,7 @@ def _with_card(f: Findings, card: Card | None) -> Findings:
         card=card,
         corrected_effect=None if f.stated is None else corrected_share(f.stated, *rates),
         gain=None if f.gain is None else corrected_difference(f.gain, *rates),
-        gain_likely_or_not=f.gain_likely_or_not
-        and corrected_difference(f.gain_likely_or_not, *rates),
-        rivals=tuple(
-            replace(
-                r,
-                ahead=corrected_difference(r.ahead, *rates),
-                ahead_likely_or_not=corrected_difference(r.ahead_likely_or_not, *rates),
-            )
-            for r in f.rivals
-        ),
+        rivals=tuple(replace(r, ahead=corrected_difference(r.ahead, *rates)) for r in f.rivals),
     )
 
 
@@ -292,22 +285,13 @@ def case_of(f: Findings, errors: Sequence[str] = ()) -> Case:
         errors=tuple(errors),
         judged=f.effect.is_share,
         judge_fails="" if f.card is None or f.card.tells else f"{f.card.rates} ({f.card.lacks})",
-        likelihood_fails=_likelihood_fails(f, smallest),
     )
 
 
-def _likelihood_fails(f: Findings, smallest: float) -> str:
-    """Why likelihood does not tell which texts are damaged, where that may decide; empty elsewhere."""
-    gain, asked = f.gain_likely_or_not, [r for r in f.rivals if r.is_unlikely(smallest)]
-    if not asked or gain is None or gain.high < smallest:
-        return ""
-    shown, within = (100 * share.value for share in (asked[0].likely_or_not, asked[0].shows))
-    done = f"show {f.effect.positive}" if f.effect.is_shown else "are flipped"
-    return (
-        f"likelihood under the plain model does not tell damage from {f.effect.positive}: asked for by "
-        f"{asked[0].words}, {shown:.1f} % of the texts {done} and are undamaged otherwise, and "
-        f"{within:.1f} % of all are likely enough too"
-    )
+def _asked_by(table: pd.DataFrame, cell: str) -> str | None:
+    """The way of asking that a condition is; None for any other."""
+    methods = table.method[table.cell == cell].unique()
+    return next((str(m) for m in methods if m in METHODS), None)
 
 
 def items_in_words(f: Findings) -> str:

@@ -135,9 +135,9 @@ def _measure_select(
     def measure(cells: Sequence[Cell], first: int) -> None:
         bound.measure("select", cells, first)
 
+    measure(asking, BESIDE)  # first, since it says what the race is held to
     run_race(plan, directions, rounds, (bound.run, bound.judge.effect), measure)
     measure(at_reference, rounds[0].prompts)
-    measure(asking, BESIDE)
     if together:
         bound.measure("select", together)
 

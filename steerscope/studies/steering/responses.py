@@ -22,6 +22,7 @@ from steerscope.statistics import (
     mixed_slope,
     rank_correlation,
 )
+from steerscope.studies.steering.likelihood import likely_as
 from steerscope.studies.steering.success import (
     NO_GROUPS,
     PLAIN,
@@ -64,12 +65,13 @@ def summarise(
     Intervals are over distinct items. Costs are means of paired differences to plain on the same
     prompts, named `cost_<metric>` and positive where steering made it worse; `broken` says that one is
     over its limit, or that it was measured and is unknown for this condition; `kept` that the whole
-    interval of each is within.
+    interval of each is within. Likelihood is compared as `likely_as` says.
     """
     effects = responses(table, effect, split)
     labels = conditions(table)
     kl, written = (_kl(table, split, metric) for metric in (None, KL_WRITTEN))
-    costs = Costs(table, split, effect.held_to, groups)
+    normal = likely_as(table, effect, split, groups)
+    costs = Costs(table, split, effect.held_to, groups, normal)
     here = table[(table.split == split) & (table.metric == effect.metric)]
     asked = here.groupby("cell").size().to_dict()
     rows = []

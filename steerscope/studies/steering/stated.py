@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from steerscope.errors import BadValueError
-from steerscope.judges.effects import LIKELIHOODS, Effect, Limit
+from steerscope.judges.effects import Effect
 from steerscope.statistics import Estimate, prompts_needed, rank_p
+from steerscope.studies.steering.likelihood import likely_as
 from steerscope.studies.steering.responses import responses
 from steerscope.studies.steering.success import (
     PLAIN,
@@ -33,22 +34,16 @@ class Stated:
     def __init__(self, table: pd.DataFrame, effect: Effect, split: str, groups: Groups) -> None:
         self.table, self.kind, self.split, self.groups = table, effect, split, groups
         self.values = responses(table, effect, split)
-        self.costs = Costs(table, split, effect.held_to, groups)
+        normal = likely_as(table, effect, split, groups)
+        self.costs = Costs(table, split, effect.held_to, groups, normal)
 
     @cached_property
     def success(self) -> pd.DataFrame:
         """What counts: of a share, texts that are flipped and undamaged, of all that were asked for."""
-        return self._success(self.costs.limits)
-
-    @cached_property
-    def likely_or_not(self) -> pd.DataFrame:
-        """The same, whatever the likelihood of the texts."""
-        return self._success([m for m in self.costs.limits if m.metric not in LIKELIHOODS])
-
-    def _success(self, limits: Sequence[Limit]) -> pd.DataFrame:
         if not self.kind.is_share:
             return self.values
-        found = successes(self.values, self.costs.values, limits, PLAIN)
+        costs = self.costs
+        found = successes(self.values, costs.values, costs.limits, PLAIN, costs.likely_as)
         asked = {
             cell: found.columns.isin(self.costs.asked.get(cell, list(found.columns)))
             for cell in found.index
@@ -68,30 +63,25 @@ class Stated:
             self.values.loc[cell], self.groups, self.split, self.kind.metric, share=share
         )
 
-    def joint(self, cell: str, *, likely: bool = True) -> Estimate | None:
-        """Share of the texts that are flipped and undamaged; None where texts are not read.
-
-        Args:
-            cell: the condition.
-            likely: whether a text is damaged that is unlikely without steering.
-        """
-        success = self.success if likely else self.likely_or_not
-        if not self.kind.is_share or cell not in success.index:
+    def joint(self, cell: str) -> Estimate | None:
+        """Share of the texts that are flipped and undamaged; None where texts are not read."""
+        if not self.kind.is_share or cell not in self.success.index:
             return None
-        values = success.loc[cell]
-        return estimate(values, self.groups, self.split, self.kind.metric, share=True)
+        return estimate(
+            self.success.loc[cell], self.groups, self.split, self.kind.metric, share=True
+        )
 
-    def gain(self, cell: str, *, likely: bool = True) -> Estimate | None:
+    def gain(self, cell: str) -> Estimate | None:
         """What counts, above plain on the same items; None where it was not measured."""
-        gains = self.gains(cell, likely=likely)
+        gains = self.gains(cell)
         if gains is None:
             return None
         share = self.kind.is_share
         return difference(gains, self.groups, self.split, self.kind.metric, share=share)
 
-    def gains(self, cell: str, *, likely: bool = True) -> pd.Series | None:
+    def gains(self, cell: str) -> pd.Series | None:
         """`gain` item by item."""
-        success = self.success if likely else self.likely_or_not
+        success = self.success
         if cell not in success.index or PLAIN not in success.index:
             return None
         mine = success.loc[cell]

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
-from steerscope.judges.effects import Limit
+from steerscope.judges.effects import LIKELIHOODS, Limit
 from steerscope.statistics import Estimate, clustered_mean, clustered_share
 from steerscope.studies.steering.verdict import Cost
 
@@ -98,7 +98,10 @@ def allowed(plain: pd.Series, limit: Limit) -> float:
 
 
 def undamaged(
-    values: Mapping[str, pd.DataFrame], limits: Sequence[Limit], plain: str
+    values: Mapping[str, pd.DataFrame],
+    limits: Sequence[Limit],
+    plain: str,
+    likely_as: str | None = None,
 ) -> pd.DataFrame:
     """Whether each text is such as the model writes without steering, by cell and prompt.
 
@@ -110,14 +113,16 @@ def undamaged(
         values: for each metric, one row a cell and one column a prompt.
         limits: the metrics to look at, and which way is worse.
         plain: the row of the plain texts.
+        likely_as: the row of the texts that say how unlikely a text may be; None for the plain ones.
     """
     whole: pd.DataFrame | None = None
     for limit in limits:
-        if limit.metric not in values or plain not in values[limit.metric].index:
+        normal = likely_as if likely_as and limit.metric in LIKELIHOODS else plain
+        if limit.metric not in values or normal not in values[limit.metric].index:
             continue
         rows = values[limit.metric]
         bad = rows if limit.higher_is_worse else -rows
-        mine = bad.loc[plain].dropna()
+        mine = bad.loc[normal].dropna()
         binary = set(np.unique(rows.to_numpy(float)[~np.isnan(rows.to_numpy(float))])) <= {0.0, 1.0}
         if binary:
             bound = 0.0 if limit.higher_is_worse else -1.0
@@ -129,7 +134,11 @@ def undamaged(
 
 
 def successes(
-    flipped: pd.DataFrame, values: Mapping[str, pd.DataFrame], limits: Sequence[Limit], plain: str
+    flipped: pd.DataFrame,
+    values: Mapping[str, pd.DataFrame],
+    limits: Sequence[Limit],
+    plain: str,
+    likely_as: str | None = None,
 ) -> pd.DataFrame:
     """Flipped and undamaged, by cell and prompt; a text that could not be read is no success.
 
@@ -140,8 +149,10 @@ def successes(
         values: see `undamaged`.
         limits: see `undamaged`.
         plain: see `undamaged`.
+        likely_as: see `undamaged`.
     """
-    whole = undamaged(values, limits, plain).reindex(index=flipped.index, columns=flipped.columns)
+    whole = undamaged(values, limits, plain, likely_as)
+    whole = whole.reindex(index=flipped.index, columns=flipped.columns)
     good = (flipped.fillna(0.0) > 0) & ~whole.eq(False)  # noqa: FBT003 - a value of the table
     return good.astype(float)
 
@@ -149,13 +160,19 @@ def successes(
 class Costs:
     """What conditions of one split cost against plain on the same prompts.
 
-    Only metrics that the run measured have a cost; one that it did not is not spoken of.
+    Only metrics that the run measured have a cost; one that it did not is not spoken of. The likelihood
+    of a text costs against that of the texts under `likely_as`.
     """
 
     def __init__(
-        self, table: pd.DataFrame, split: str, limits: Sequence[Limit], groups: Groups
+        self,
+        table: pd.DataFrame,
+        split: str,
+        limits: Sequence[Limit],
+        groups: Groups,
+        likely_as: str = PLAIN,
     ) -> None:
-        self.split, self.groups = split, groups
+        self.split, self.groups, self.likely_as = split, groups, likely_as
         here = table[table.split == split]
         there = set(here.metric)
         self.limits = [limit for limit in limits if limit.metric in there]
@@ -172,10 +189,11 @@ class Costs:
 
     def _cost(self, limit: Limit, cell: str) -> Cost | None:
         values = self.values[limit.metric]
-        if PLAIN not in values.index or cell not in self.asked.index:
+        normal = self.likely_as if limit.metric in LIKELIHOODS else PLAIN
+        if normal not in values.index or cell not in self.asked.index:
             return None
         prompts = self.asked[cell]
-        plain = values.loc[PLAIN].reindex(prompts)
+        plain = values.loc[normal].reindex(prompts)
         steered = (
             values.loc[cell].reindex(prompts) if cell in values.index else plain * float("nan")
         )
@@ -192,7 +210,7 @@ class Costs:
             estimate(steered, *at, share=binary),
             is_share=share,
             worse=difference(worse, *at, share=share),
-            limit=allowed(values.loc[PLAIN], limit),
+            limit=allowed(values.loc[normal], limit),
             asked=len(prompts),
             read=int(steered.notna().sum()),
         )

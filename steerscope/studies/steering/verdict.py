@@ -105,8 +105,6 @@ class Case:
         errors: errors that the audit found.
         judged: whether the effect was read in the model's own text.
         judge_fails: the card of a judge that does not tell texts apart; empty for one that does.
-        likelihood_fails: why the likelihood of texts does not tell which are damaged, where without it
-            the gain may be of interest; empty where it does, or where that decides nothing.
     """
 
     gain: Estimate | None
@@ -121,7 +119,6 @@ class Case:
     judged: bool = True
     p_held_out: bool = False
     judge_fails: str = ""
-    likelihood_fails: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,7 +138,7 @@ def decide(case: Case) -> Verdict:
     """The rule.
 
     1. **No**: the interval of the gain lies below the smallest effect of interest, by a judge that
-       tells texts apart, and not because the concept itself is taken for damage.
+       tells texts apart.
     2. **Not shown**: any of these is not so: the interval lies above the smallest effect of interest;
        the method is ahead of at least 19 null directions of each kind, p <= 0.05; the choice has a
        corrected p <= 0.05; the gain is above that of label-shuffled directions; the audit finds no
@@ -149,8 +146,7 @@ def decide(case: Case) -> Verdict:
     3. **Yes, at a price**: a cost has an interval that is not within its limit.
     4. **Yes**.
     """
-    fails = case.judge_fails or case.likelihood_fails
-    if _is_below(case) and not fails:
+    if _is_below(case) and not case.judge_fails:
         return Verdict("No")
     missing = _missing(case)
     if missing:
@@ -168,7 +164,6 @@ def _missing(case: Case) -> list[str]:
     """What a Yes lacks, in words."""
     found = [f"the judge cannot tell: {case.judge_fails}"] if case.judge_fails else []
     if case.gain is None or not case.gain.low > case.smallest:
-        found += [case.likelihood_fails] if case.likelihood_fails else []
         found += [] if found and _is_below(case) else [_too_little(case)]
     found += _nulls_missing(case.nulls)
     if not case.p_corrected <= LEVEL:

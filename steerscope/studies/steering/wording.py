@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from steerscope.judges.effects import Effect
 from steerscope.statistics import BestCell, Estimate
-from steerscope.studies.steering.asking import Rival
+from steerscope.steering.prompting import METHODS
+from steerscope.studies.steering.asking_words import asking_clause, asking_in_words
 from steerscope.studies.steering.findings import Findings, case_of, items_in_words
 from steerscope.studies.steering.phrases import amount, number, percent, prices, size
 from steerscope.studies.steering.plan import is_race, smallest_effect
@@ -30,7 +31,7 @@ def verdict(findings: Findings, errors: Sequence[str] = ()) -> str:
     case = case_of(f, errors)
     found = decide(case)
     claim = claim_of(f)
-    asked = _asking_clause(f)
+    asked = asking_clause(f)
     if found.answer == "No":
         return (
             f"No: {claim.no}: at the layer and dose that did best on other texts the gain is "
@@ -176,7 +177,11 @@ def answer(findings: Findings) -> list[str]:
             f"{amount(f.effect, _on_one_scale(f.effect, f.mirrored))}."
         )
     said.append(slope_in_words(f))
-    said += [f"Cost: {costs_in_words(f)}.", *([diversity_in_words(f)] if f.diversity else [])]
+    said += [
+        *_likely_as(f),
+        f"Cost: {costs_in_words(f)}.",
+        *([diversity_in_words(f)] if f.diversity else []),
+    ]
     said.append(
         f"How sure: chosen among {c.n_cells} conditions on other prompts than those it is stated on; "
         f"the chance of one this good {_where_by_chance(f)} without any effect is "
@@ -185,6 +190,17 @@ def answer(findings: Findings) -> list[str]:
     )
     said.append(layers_in_words(f))
     return said
+
+
+def _likely_as(f: Findings) -> list[str]:
+    """Whose likelihood a text is held to, where that is not the texts without steering."""
+    if f.likely_as is None:
+        return []
+    return [
+        f"Undamaged: as likely under the plain model as what it writes when it is asked by "
+        f"{METHODS[f.likely_as]} ({f.likely_nats:.2f} nats per token), since most of that shows "
+        f"{f.effect.positive} and is unlikely beside texts without steering, which the cost is told from."
+    ]
 
 
 def _where_by_chance(f: Findings) -> str:
@@ -215,65 +231,6 @@ def _anti_steered(f: Findings) -> str:
         return f"Anti-steered: the log-odds of {share} of the pairs moved the wrong way."
     shown = f"showed {f.effect.positive}" if f.effect.is_shown else "were flipped"
     return f"Anti-steered: {share} of the texts {shown} without steering and not with it."
-
-
-def compared(f: Findings, rival: Rival) -> str:
-    """What asking does beside steering: better, worse, as well, or not told apart from it."""
-    ahead, smallest = _ahead(f, rival), smallest_effect(f.plan, f.effect)
-    if ahead.low > 0:
-        return "does better"
-    if ahead.high < 0:
-        return "does worse"
-    if -smallest < ahead.low and ahead.high < smallest:
-        return "does as well"
-    return "is not told apart"
-
-
-def _ahead(f: Findings, rival: Rival) -> Estimate:
-    """What asking shows above steering; whatever the likelihood, where that tells no damage."""
-    blind = rival.is_unlikely(smallest_effect(f.plan, f.effect))
-    return rival.ahead_likely_or_not if blind else rival.ahead
-
-
-def _asking_clause(f: Findings) -> str:
-    """What the sentence says of asking: only that it does better or as well."""
-    if not f.rivals or (found := compared(f, f.rivals[0])) not in {"does better", "does as well"}:
-        return ""
-    by = amount(f.effect, _ahead(f, f.rivals[0]), difference=True)
-    return f"; asking for it by {f.rivals[0].words} {found}, by {by}"
-
-
-def asking_in_words(f: Findings) -> str:
-    """How asking in words does beside the chosen condition, on the same items."""
-    if not f.rivals:
-        return (
-            "Asking: not measured, so that nothing is known of how a prompt does beside steering."
-        )
-    first, *others = f.rivals
-    blind = first.is_unlikely(smallest_effect(f.plan, f.effect))
-    shows = first.likely_or_not if blind else first.shows
-    steered = (f.joint_likely_or_not if blind else f.joint) or f.stated
-    assert steered is not None
-    done = f"showing {f.effect.positive}" if f.effect.is_shown else "flipped"
-    shown = f"{done} and undamaged" if f.joint else "of the log-odds"
-    if blind:
-        shown += (
-            f", whatever their likelihood, since most texts that show {f.effect.positive} are unlikely "
-            "under the plain model"
-        )
-    corrected = "" if f.corrected_effect is None else ", corrected likewise"
-    said = (
-        f"Asking {compared(f, first)}: {amount(f.effect, shows)} by {first.words} against "
-        f"{amount(f.effect, steered)} by steering, {shown}; difference "
-        f"{amount(f.effect, _ahead(f, first), difference=True)}{corrected}; at {number(first.kl_written)} "
-        f"against {number(f.kl_written)} nats per token written"
-    )
-    if price := prices(first.costs):
-        said += f"; {price}"
-    if others:
-        also = (f"by {r.words} {amount(f.effect, r.shows)}" for r in others)
-        said += f". Also asked: {', '.join(also)}"
-    return f"{said}."
 
 
 def nulls_in_words(f: Findings) -> str:

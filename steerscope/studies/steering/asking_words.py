@@ -1,0 +1,54 @@
+"""What a report says of asking in words beside steering."""
+
+from __future__ import annotations
+
+from steerscope.studies.steering.asking import Rival
+from steerscope.studies.steering.findings import Findings
+from steerscope.studies.steering.phrases import amount, number, prices
+from steerscope.studies.steering.plan import smallest_effect
+
+
+def compared(f: Findings, rival: Rival) -> str:
+    """What asking does beside steering: better, worse, as well, or not told apart from it."""
+    ahead, smallest = rival.ahead, smallest_effect(f.plan, f.effect)
+    if ahead.low > 0:
+        return "does better"
+    if ahead.high < 0:
+        return "does worse"
+    if -smallest < ahead.low and ahead.high < smallest:
+        return "does as well"
+    return "is not told apart"
+
+
+def asking_clause(f: Findings) -> str:
+    """What the sentence says of asking: only that it does better or as well."""
+    if not f.rivals or (found := compared(f, f.rivals[0])) not in {"does better", "does as well"}:
+        return ""
+    by = amount(f.effect, f.rivals[0].ahead, difference=True)
+    return f"; asking for it by {f.rivals[0].words} {found}, by {by}"
+
+
+def asking_in_words(f: Findings) -> str:
+    """How asking in words does beside the chosen condition, on the same items."""
+    if not f.rivals:
+        return (
+            "Asking: not measured, so that nothing is known of how a prompt does beside steering."
+        )
+    first, *others = f.rivals
+    steered = f.joint or f.stated
+    assert steered is not None
+    done = f"showing {f.effect.positive}" if f.effect.is_shown else "flipped"
+    shown = f"{done} and undamaged" if f.joint else "of the log-odds"
+    corrected = "" if f.corrected_effect is None else ", corrected likewise"
+    said = (
+        f"Asking {compared(f, first)}: {amount(f.effect, first.shows)} by {first.words} against "
+        f"{amount(f.effect, steered)} by steering, {shown}; difference "
+        f"{amount(f.effect, first.ahead, difference=True)}{corrected}; at {number(first.kl_written)} "
+        f"against {number(f.kl_written)} nats per token written"
+    )
+    if price := prices(first.costs):
+        said += f"; {price}"
+    if others:
+        also = (f"by {r.words} {amount(f.effect, r.shows)}" for r in others)
+        said += f". Also asked: {', '.join(also)}"
+    return f"{said}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -99,7 +100,10 @@ class Conditions:
             raise BadValueError("give either --vector or --adapter; combine them in Python.")
         else:
             check_vector(self.vector)
-        return [dose for dose in numbers(self.doses, float, "doses") if dose]
+        found = numbers(self.doses, float, "doses")
+        if not all(map(math.isfinite, found)):
+            raise BadValueError(f"doses {self.doses!r}: give finite numbers.")
+        return [dose for dose in found if dose]
 
     def cells(self, model: LensModel, doses: list[float]) -> dict[str, Cell]:
         """Every condition beside plain, by what it is called."""
@@ -143,11 +147,12 @@ def bench(
     """
     from steerscope.progress import bar
     from steerscope.runs.results import check_run_folder
-    from steerscope.studies.benchmarks.measure import check_installed, run_benchmarks
+    from steerscope.studies.benchmarks.measure import check_installed, check_plan, run_benchmarks
 
     check_installed()
     plan, chat, doses = questions.plan(tasks, seed), talk.asked(), conditions.check()
     out = check_run_folder(out)
+    check_plan(plan)
     loaded = loading.load(model)
     named = conditions.cells(loaded, doses)
     run = run_benchmarks(

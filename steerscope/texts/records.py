@@ -39,7 +39,8 @@ def read_records(path: str | Path, needed: Sequence[str] = ()) -> list[dict[str,
 def numbered_records(path: Path) -> list[tuple[int, str, dict[str, Any]]]:
     """The items of a file, each with its number and where that is in words.
 
-    The values of a CSV or TSV file are texts; those of a JSON file are as they stand.
+    The values of a CSV or TSV file are texts; those of a JSON file are as they stand. A first column without
+    a name numbers the rows, and is left out.
 
     Raises:
         ContrastError: no such file, another kind of file, or a line that is no item.
@@ -82,6 +83,8 @@ def _cells(path: Path) -> list[tuple[int, str, dict[str, Any]]]:
     if not rows:
         return []
     names = [name.strip() for name in rows[0][1]]
+    if len(names) > 1 and not names[0]:  # the numbers of the rows, as pandas writes them
+        names, rows = names[1:], [(line, row[1:]) for line, row in rows]
     if len(set(names)) < len(names) or "" in names:
         raise ContrastError(f"{path}: every column needs a name of its own in the first line.")
     found = []

@@ -322,6 +322,30 @@ def test_the_command_says_what_each_condition_does(harness, run, run_cli, microw
     assert not verify(tmp_path / "out").differences
 
 
+def test_what_is_wrong_in_itself_is_told_before_a_model_is_loaded(harness, run_cli, tmp_path):
+    good, wrong, empty = (tmp_path / f"{n}.csv" for n in ("good", "wrong", "empty"))
+    good.write_text(",question,answer\n0,How many,3\n")  # as pandas writes it
+    wrong.write_text("a,b\n1,2\n")
+    empty.write_text("")
+    vector = tmp_path / "v.safetensors"
+    vector.write_bytes(b"")
+    for asked, said in (
+        (["--tasks", wrong], "has no 'question'; its columns are a, b"),
+        (["--tasks", empty], "has no items"),
+        (["--tasks", good, "--data", f"{good}={empty}"], "has no items"),
+        (["--tasks", good, "--doses", "1,nan"], "give finite numbers"),
+        (["--tasks", good, "--vector", vector], "is not a safetensors file"),
+        (["--tasks", good], "no_such_model"),
+    ):
+        code, _, errors = run_cli(
+            "bench", *asked, "--model", "no_such_model", "--out", tmp_path / "o"
+        )
+        assert code == 2
+        assert said in errors
+        assert len(errors.strip().splitlines()) == 1
+    assert not (tmp_path / "o").exists()
+
+
 def test_numbers_are_read_with_their_commas():
     from steerscope.texts.answers import final_choice, number_of, numbers_in, same_number
 

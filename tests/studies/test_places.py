@@ -237,3 +237,10 @@ def test_the_command_compares_places_and_its_tables_verify(run_cli, tiny_folder,
     assert list(out.glob("figures/*method-places-kl.html"))
     code, said, errors = run_cli("verify", out)
     assert code == 0, (said, errors)
+
+
+def test_an_option_that_an_experiment_does_not_take_is_refused(run_cli, tmp_path):
+    for option in (["--bos", "never"], ["--revision", "main"]):
+        code, _, said = run_cli("compare", *option, "--out", tmp_path / "out")
+        assert code == 2
+        assert f"{option[0]} is not used here" in said

@@ -108,6 +108,13 @@ def check_installed() -> None:
         raise BadValueError("benchmarks need lm-eval: pip install steerscope[bench].")
 
 
+def check_plan(plan: BenchmarkPlan) -> None:
+    """Refuse tasks and files that are wrong in themselves; see `check_tasks`."""
+    from steerscope.studies.benchmarks.tasks import check_tasks
+
+    check_tasks(plan)
+
+
 def split_of(task: str, context: Context) -> str:
     """What rows call a task in a context."""
     return f"{task}, {context}"

@@ -100,6 +100,25 @@ class Tasks:
         return self._manager
 
 
+def check_tasks(plan: BenchmarkPlan) -> None:
+    """Refuse tasks and files that are wrong in themselves, before a model is loaded.
+
+    Raises:
+        UnknownNameError: lm-eval has no such task.
+        ContrastError: a file of questions or of documents cannot be read.
+    """
+    manager = None
+    for name in plan.tasks:
+        if is_items_file(name):
+            task_of_items(name)
+        elif _own_file(name) is None:
+            manager = manager or TaskManager()
+            if name not in manager.all_tasks:
+                raise UnknownNameError("task", name, manager.all_tasks)
+        if name in plan.data:
+            read_documents(plan.data[name])
+
+
 def _own_file(name: str) -> Path | None:
     """The YAML file of a task: the one that is named, or lm-eval's own of just that name."""
     if Path(name).suffix in {".yaml", ".yml"}:

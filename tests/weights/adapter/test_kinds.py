@@ -17,10 +17,12 @@ from steerscope.texts.contrasts import ContrastPair, ContrastSet
 from steerscope.weights.adapter import (
     KINDS,
     Adapted,
+    AdapterDesign,
     LearnedDesign,
     Sizes,
     TrainingPlan,
     find_objective,
+    fresh_adapter,
     fresh_learned,
     frozen_ruler,
     is_adapter_file,
@@ -53,8 +55,18 @@ def numbers(fresh, seed=0, size=0.3):
     return {n: t + size * torch.randn(t.shape, generator=generator) for n, t in fresh.items()}
 
 
+SVD = "svd"  # a rotation of singular vectors, which is no kind of its registry
+EVERY = (*KINDS, SVD)
+
+
+def fresh_of(model, kind):
+    if kind == SVD:
+        return fresh_adapter(model, AdapterDesign(matrices=PLACES, rank=4), PAIRS)
+    return fresh_learned(model, LearnedDesign(matrices=PLACES, kind=kind, sizes=SIZES))
+
+
 def adapter_of(model, kind, seed=0):
-    adapter = fresh_learned(model, LearnedDesign(matrices=PLACES, kind=kind, sizes=SIZES))
+    adapter = fresh_of(model, kind)
     return adapter.with_parameters(
         {m: numbers(part, seed + i) for i, (m, part) in enumerate(adapter.parameters.items())}
     )
@@ -65,11 +77,12 @@ def weight():
     return torch.randn(D, OUT, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_before_training_and_at_0_nothing_is_changed_to_the_bit(kind, load):
-    model = load()
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", EVERY)
+def test_before_training_and_at_0_nothing_is_changed_to_the_bit(kind, family, load):
+    model = load(family)
     plain = model.forward(TOKENS)
-    fresh = fresh_learned(model, LearnedDesign(matrices=PLACES, kind=kind, sizes=SIZES))
+    fresh = fresh_of(model, kind)
     for change, c in ((fresh, 1.0), (fresh, -2.0), (adapter_of(model, kind), 0.0)):
         with steer(model, Adapted(change, c)):
             assert torch.equal(model.forward(TOKENS), plain)
@@ -217,7 +230,7 @@ def test_biases_alone_are_vectors_added_to_what_weights_give(load):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY)
 def test_a_kind_is_saved_loaded_and_merged(kind, family, load, tiny_folder, tmp_path):
     model = load(family)
     adapter = adapter_of(model, kind)

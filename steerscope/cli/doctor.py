@@ -16,7 +16,7 @@ _PACKAGES = (
 _EXTRAS = {
     "bench": ("lm_eval",),
     "images": ("kaleido",),
-    "judges": ("jsonschema", "vaderSentiment"),
+    "judges": ("jsonschema", "vaderSentiment", "py3langid"),
     "ray": ("ray",),
     "serve": ("fastapi", "uvicorn"),
 }

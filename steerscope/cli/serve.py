@@ -56,7 +56,7 @@ class JudgedTexts(Judged):
             "--judge",
             "-j",
             help="reads what is written, beside the oracle of the bundled world and VADER: words:FILE, "
-            "length, regex:PATTERN, json:FILE, classifier[:FILE], sentiment, hf:MODEL, lm:self, "
+            "length, regex:PATTERN, json:FILE, classifier[:FILE], sentiment, language:CODE, hf:MODEL, lm:self, "
             "lm:MODEL or python:module:function; default none",
         ),
     ] = None

@@ -72,7 +72,7 @@ JudgeName = Annotated[
         "--judge",
         "-j",
         help="reads what is written: oracle, preference, words:FILE, length, regex:PATTERN, json:FILE, "
-        "classifier[:FILE], sentiment, hf:MODEL, lm:self, lm:MODEL or python:module:function; default "
+        "classifier[:FILE], sentiment, language:CODE, hf:MODEL, lm:self, lm:MODEL or python:module:function; default "
         "the one that the contrast set names beside its pairs, else oracle where it can read, else preference",
     ),
 ]

@@ -15,6 +15,7 @@ from steerscope.judges.scorers.classifier import Classifier
 from steerscope.judges.scorers.endpoint import Endpoint, check_url
 from steerscope.judges.scorers.functions import UserFunction
 from steerscope.judges.scorers.hub import HubClassifier
+from steerscope.judges.scorers.language import find_language
 from steerscope.judges.scorers.language_model import SCALES, LanguageModelJudge, examples_of
 from steerscope.judges.scorers.length import Length
 from steerscope.judges.scorers.local_model import SELF, LocalModel
@@ -123,6 +124,12 @@ JUDGES: Mapping[str, Kind] = {
         _hub, "MODEL or MODEL=LABEL", needed=True, words="a text classifier of transformers"
     ),
     "json": Kind(lambda path, _: read_schema(path), "FILE", needed=True, words="JSON by a schema"),
+    "language": Kind(
+        lambda code, _: find_language(code),
+        "CODE",
+        needed=True,
+        words="the probability of a language",
+    ),
     "length": Kind(lambda *_: Length(), "", needed=False, words="words until the text ends"),
     "lm": Kind(
         _language_model,

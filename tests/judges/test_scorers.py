@@ -22,6 +22,7 @@ from steerscope.judges.registry import (
 )
 from steerscope.judges.scorers import searching
 from steerscope.judges.scorers.functions import UserFunction
+from steerscope.judges.scorers.language import _identifier, find_language
 from steerscope.judges.scorers.length import Length
 from steerscope.judges.scorers.patterns import read_pattern, read_schema
 from steerscope.judges.scorers.sentiment import find_sentiment
@@ -90,6 +91,33 @@ def test_length_pattern_schema_and_sentiment_by_hand(tmp_path):
     assert fits.scores([""] * 4, ['So: {"a": 1} end', '{"b": 1}', "{", "[1]"]) == [1, 0, 0, 0]
     good, bad = find_sentiment().scores(["", ""], ["I love this, great!", "I hate this."])
     assert bad < -0.05 < 0.05 < good
+
+
+def test_a_language_is_not_taken_for_its_neighbours():
+    said = {
+        "fr": "Il faut attendre un peu, la pluie va cesser dans une heure.",
+        "es": "Hay que esperar un poco, la lluvia va a parar en una hora de la tarde.",
+        "it": "Bisogna aspettare un poco, la pioggia smette tra un'ora.",
+        "en": "One has to wait a while; the rain will stop within the hour.",
+    }
+    for code in ("fr", "es"):
+        judge = find_language(code)
+        scores = dict(zip(said, judge.scores([""] * len(said), list(said.values())), strict=True))
+        assert {name for name, score in scores.items() if score > judge.threshold} == {code}
+    for wrong in ("french", "zxx", "", "FR"):
+        with pytest.raises(UnknownNameError, match="language of the judge language:CODE"):
+            find_language(wrong)
+    with pytest.raises(JudgeError, match="language:CODE"):
+        check_judge("language")
+
+
+def test_a_judge_whose_library_is_missing_says_how_to_get_it(monkeypatch):
+    for name, find in (("py3langid.langid", lambda: find_language("fr")),):
+        _identifier.cache_clear()
+        monkeypatch.setitem(sys.modules, name, None)
+        with pytest.raises(JudgeError, match=r"pip install steerscope\[judges\]"):
+            find()
+    _identifier.cache_clear()
 
 
 SLOW, HARD = "(a{1,1000}){1,1000}$", "a" * 2000 + "b"

@@ -136,3 +136,15 @@ def test_every_capability_is_shown_and_held_or_says_why_not():
             path, _, function = test.partition("::")
             assert not function or f"def {function}(" in (ROOT / path).read_text(), test
             assert (ROOT / path).is_file(), test
+
+
+def test_every_committed_picture_has_a_verdict():
+    page = (PAGES / "figures.md").read_text()
+    named: set[str] = set()
+    for row in re.findall(r"^\| (`.*?`) \| `", page, flags=re.MULTILINE):
+        first, *others = re.findall(r"`([^`]+)`", row)
+        whole = [name for name in others if not name.startswith("-")]
+        named |= {first, *whole} | {
+            first.rpartition("-")[0] + end for end in others if end not in whole
+        }
+    assert named == {path.stem for path in (ROOT / "figures").glob("*.png")}

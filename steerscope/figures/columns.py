@@ -152,7 +152,7 @@ def _dress_y_axes(figure: go.Figure, sheet: _Sheet, plot_height: float) -> float
             continue
         low, high = axis.domain or (0.0, 1.0)
         title = wrapped(axis.title.text or "", sheet.size, 1.1 * (high - low) * plot_height)
-        names = _categories(figure, axis, "y")
+        names = [] if axis.ticktext else _categories(figure, axis, "y")
         if names:
             labels = [wrapped(n, sheet.small, _LABEL_SHARE * sheet.width) for n in names]
             axis.tickvals, axis.ticktext = names, labels

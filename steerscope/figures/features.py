@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import cycle
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from steerscope.figures.lettering import wrapped
 from steerscope.figures.literal import of_literal_text
 from steerscope.figures.theme import (
     BLACK,
@@ -34,6 +36,9 @@ ORDERS = {
     "codes": "the features whose codes differ most",
 }
 _LINES = (BLUE, RED, GREEN, PINK, SKY, ORANGE, BLACK)
+_BINS = (0.0, 0.05, 0.1, 0.2, 0.4, 1.0)  # of the input score
+_FEW = 8  # features of which no median is drawn
+_WIDE, _LETTERS = 1000, 17  # pixels
 _RIGHT = {"orientation": "v", "x": 1.02, "xanchor": "left", "y": 1.0, "yanchor": "top"}
 
 
@@ -196,40 +201,87 @@ def _curve_of(figure: go.Figure, rows: pd.DataFrame, name: str, colour: str, col
 
 @of_literal_text
 def score_scatter(scores: pd.DataFrame, *, rho: float, p: float) -> go.Figure:
-    """Output score against input score, one point per feature.
+    """Output score against input score; features that never hear their token are counted at the side.
 
     Args:
         scores: as `feature_scores` returns them.
         rho: rank correlation of the two.
         p: its permutation p.
     """
+    silent, heard = scores[scores.input_score <= 0], scores[scores.input_score > 0]
     figure = new_figure(
-        f"Hearing and saying: rank correlation {rho:+.2f}, p {p:.2g}, {len(scores)} features",
-        "input score (share of strongest activations at a token it speaks for)",
+        f"Input and output score of {len(scores)} features: rank correlation {rho:+.2f}, p {p:.2g}",
+        "",
         "output score (0 to 1)",
     )
     figure.add_trace(
         go.Scatter(
-            x=scores.input_score.tolist(),
-            y=scores.output_score.tolist(),
+            x=heard.input_score.tolist(),
+            y=heard.output_score.tolist(),
             mode="markers",
             name="feature",
-            showlegend=False,
-            marker={"color": BLUE, "size": 6, "opacity": 0.3},
-            customdata=scores.feature.tolist(),
+            xaxis="x2",
+            marker={"color": BLUE, "size": 6, "opacity": 0.4},
+            customdata=heard.feature.tolist(),
             hovertemplate="feature %{customdata}: %{x:.2f}, %{y:.3f}<extra></extra>",
         )
     )
-    figure.update_xaxes(range=[-0.03, 1.03])
-    figure.update_yaxes(rangemode="tozero")
+    figure.add_trace(_medians(heard))
+    edges = np.linspace(0, 1, 21)
+    counts, _ = np.histogram(silent.output_score, edges)
+    figure.add_trace(
+        go.Bar(
+            x=counts.tolist(),
+            y=((edges[:-1] + edges[1:]) / 2).tolist(),
+            width=0.045,
+            orientation="h",
+            name="features of input score 0",
+            marker={"color": GREY},
+            showlegend=False,
+        )
+    )
+    figure.update_layout(
+        xaxis={"domain": [0, 0.2], "title": "features of<br>score 0 (number)"},
+        xaxis2={
+            **figure.layout.xaxis.to_plotly_json(), "domain": [0.25, 1], "range": [-0.01, 1.03],
+            "title": "input score above 0<br>(share of strongest activations at a token it speaks for)",
+            "anchor": "y",
+        },
+    )  # fmt: skip
+    figure.update_yaxes(range=[-0.02, 1.02])
     return figure
+
+
+def _medians(heard: pd.DataFrame) -> go.Scatter:
+    """The median output score of features of like input score, with the middle half of them."""
+    parts = heard.groupby(pd.cut(heard.input_score, _BINS), observed=True).output_score
+    found = parts.quantile([0.25, 0.5, 0.75]).unstack()[parts.size() >= _FEW]
+    middle = heard.groupby(pd.cut(heard.input_score, _BINS), observed=True).input_score.median()
+    return go.Scatter(
+        x=middle[found.index].tolist(),
+        y=found[0.5].tolist(),
+        mode="lines+markers",
+        name="median, middle half",
+        xaxis="x2",
+        line={"color": RED, "width": 2},
+        marker={"size": 9},
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": (found[0.75] - found[0.5]).tolist(),
+            "arrayminus": (found[0.5] - found[0.25]).tolist(),
+            "color": RED,
+            "thickness": 1.5,
+            "width": 4,
+        },
+    )
 
 
 @of_literal_text
 def steering_pareto(
     table: pd.DataFrame, *, effect: str, cost: str, words: tuple[str, str]
 ) -> go.Figure:
-    """What is gained against what is kept, a line per method over the matched KLs.
+    """What is gained against what is kept, a panel for each matched KL and a point for each method.
 
     Args:
         table: as `summarised` returns it.
@@ -237,34 +289,44 @@ def steering_pareto(
         cost: metric that should stay high.
         words: the two in words.
     """
-    kls = ", ".join(f"{kl:g}" for kl in sorted(table.kl.unique()))
+    kls = sorted(table.kl.unique())
+    n = int(table.n.max())
     figure = new_figure(
-        f"What steering gains and keeps at a matched KL ({kls} nats along each line)",
-        f"{words[0]} (%)<br>bars: 95 % bootstrap over n = {int(table.n.max())} prompts",
-        f"{words[1]} (%)",
+        f"What steering gains and keeps at a matched KL (bars: 95 % bootstrap, n = {n} prompts)",
+        "",
+        "",
     )
+    figure.set_subplots(
+        rows=1, cols=len(kls), shared_yaxes=True, horizontal_spacing=0.03,
+        subplot_titles=[f"{kl:g} nats" for kl in kls],
+    )  # fmt: skip
     colours = cycle(_LINES)
     for method, rows in table.groupby("method", sort=False):
-        wide = {m: r.sort_values("kl") for m, r in rows.groupby("metric")}
-        x, y = wide[effect], wide[cost]
-        if method == "plain":
-            x, y = x.head(1), y.head(1)
         colour = GREY if str(method).startswith(("random", "plain")) else next(colours)
-        figure.add_trace(
-            go.Scatter(
-                x=(100 * x.value).tolist(),
-                y=(100 * y.value).tolist(),
-                mode="lines+markers",
-                name=str(method),
-                line={"color": colour, "width": 2},
-                marker={"size": 9, "symbol": _symbol(str(method))},
-                error_x=_bars(x, colour),
-                error_y=_bars(y, colour),
-                customdata=x.kl.tolist(),
-                hovertemplate="%{customdata:.2g} nats: %{x:.0f} %, %{y:.0f} %<extra></extra>",
+        for column, kl in enumerate(kls, start=1):
+            here = rows if method == "plain" else rows[rows.kl == kl]
+            x, y = (here[here.metric == metric].head(1) for metric in (effect, cost))
+            figure.add_trace(
+                go.Scatter(
+                    x=(100 * x.value).tolist(),
+                    y=(100 * y.value).tolist(),
+                    mode="markers",
+                    name=str(method),
+                    legendgroup=str(method),
+                    showlegend=column == 1,
+                    marker={"size": 10, "symbol": _symbol(str(method)), "color": colour},
+                    error_x=_bars(x, colour),
+                    error_y=_bars(y, colour),
+                    hovertemplate="%{x:.0f} %, %{y:.0f} %",
+                ),
+                row=1,
+                col=column,
             )
-        )
-    figure.update_layout(width=1000, height=520, legend=_RIGHT)
+    title = wrapped(f"{words[0]} (%)", _LETTERS, _WIDE * 0.75 / len(kls))
+    figure.update_xaxes(title=title, matches="x", ticks="outside", zeroline=False)
+    figure.update_yaxes(ticks="outside", zeroline=False)
+    figure.update_yaxes(title=f"{words[1]} (%)", col=1)
+    figure.update_layout(width=_WIDE, height=500, legend=_RIGHT, margin={"t": 90})
     return figure
 
 

@@ -26,13 +26,13 @@ def predictor_league(league: pd.DataFrame, *, outcome: str) -> go.Figure:
     )
     figure = new_figure(
         f"Who predicts {outcome}?",
-        f"Spearman's ρ over layers (95 % bootstrap over layers; n = {n_points} points: "
-        f"{n_layers} layers, {n_groups} model-concept group{'s' * (n_groups > 1)})",
+        f"Spearman's ρ over layers (95 % interval)<br>n = {n_points} points: "
+        f"{n_layers} layers, {n_groups} model-concept group{'s' * (n_groups > 1)}",
         "",
     )
     for sure, colour, name in (
         (True, BLUE, "corrected p < 0.05 (Holm)"),
-        (False, GREY, "not told from chance"),
+        (False, GREY, "not distinguishable from chance"),
     ):
         rows = found[(found.p_holm < 0.05) == sure]
         figure.add_trace(
@@ -70,9 +70,12 @@ def predictor_league(league: pd.DataFrame, *, outcome: str) -> go.Figure:
     )
     figure.add_vline(x=0, line={"color": GREY, "width": 1, "dash": "dot"})
     labels = [_label(r) for r in found.itertuples()]
-    figure.update_xaxes(range=[-1.05, 1.05], title_font={"size": 12})
+    figure.update_xaxes(range=[-1.05, 1.05])
     figure.update_yaxes(
-        categoryorder="array", categoryarray=labels[::-1], type="category", title="diagnostic"
+        categoryorder="array",
+        categoryarray=labels[::-1],
+        type="category",
+        title="diagnostic (sign stated beforehand)",
     )
     figure.update_layout(height=170 + _ROW * len(labels), margin={"l": 230, "t": 90})
     return figure
@@ -81,7 +84,8 @@ def predictor_league(league: pd.DataFrame, *, outcome: str) -> go.Figure:
 def _label(row: object) -> str:
     """Name of the diagnostic, with the sign that was stated beforehand."""
     sign = {1: " (+)", -1: " (−)"}.get(getattr(row, "expected_sign", 0), "")
-    return str(getattr(row, "diagnostic", "")).replace("_", " ") + sign
+    words = str(getattr(row, "diagnostic", "")).split("_")
+    return " ".join("KL" if word == "kl" else word for word in words) + sign
 
 
 @of_literal_text

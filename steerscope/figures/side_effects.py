@@ -5,10 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
+from steerscope.figures.lettering import text_width
 from steerscope.figures.literal import of_literal_text
 from steerscope.figures.theme import BLACK, BLUE, GREY, ORANGE, new_figure
 
-_ROW = 34  # pixels
+_ROW, _NAME = 34, 14  # pixels of a row, and of the letters of its name
 
 
 @of_literal_text
@@ -30,7 +31,7 @@ def side_effects(drift: pd.DataFrame, *, condition: str) -> go.Figure:
                 x=rows.change.tolist(),
                 y=rows.attribute.tolist(),
                 mode="markers",
-                name=f"{name}, 95 % interval",
+                name=name,
                 marker={"color": colour, "size": 11},
                 error_x={
                     "type": "data",
@@ -63,7 +64,7 @@ def side_effects(drift: pd.DataFrame, *, condition: str) -> go.Figure:
         categoryorder="array",
         categoryarray=drift.attribute.tolist()[::-1],
         type="category",
-        automargin=True,
     )
-    figure.update_layout(height=170 + _ROW * len(drift), margin={"t": 90})
+    longest = max((text_width(name, _NAME) for name in drift.attribute), default=0)
+    figure.update_layout(height=170 + _ROW * len(drift), margin={"t": 90, "l": 60 + longest})
     return figure

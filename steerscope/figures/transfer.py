@@ -87,13 +87,15 @@ def transfer_at_one_kl(gains: pd.DataFrame, *, words: str, kl: float) -> go.Figu
         words: what is gained, with its unit.
         kl: the matched KL in nats.
     """
-    figure = new_figure(f"Techniques at a KL of {kl:g} nats", words, "technique")
+    figure = new_figure(
+        f"Techniques at a KL of {kl:g} nats", words, "technique, with its KL (nats)"
+    )
     order = gains.sort_values("gain")
     figure.add_trace(
         go.Scatter(
             x=order.gain.tolist(),
             y=[
-                f"{r.technique}<br><sup>{r.kl:.3f} [{r.kl_low:.3f}, {r.kl_high:.3f}] nats</sup>"
+                f"{r.technique}<br><sup>{r.kl:.3f} [{r.kl_low:.3f}, {r.kl_high:.3f}]</sup>"
                 for r in order.itertuples()
             ],
             error_x={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -47,10 +48,16 @@ def test_the_diffusion_is_in_percent_with_every_null_in_its_panel():
 
 def test_scores_and_pareto_show_their_values():
     scores = pd.DataFrame(
-        {"feature": [3, 4], "input_score": [0.1, 0.9], "output_score": [0.2, 0.0]}
-    )
+        {
+            "feature": range(12), "input_score": [0.1, 0.9, 0, 0] + [0.3] * 8,
+            "output_score": [0.2, 0.0, 0.51, 0.52, *np.linspace(0, 0.7, 8)],
+        }
+    )  # fmt: skip
     figure = figures.score_scatter(scores, rho=-1.0, p=0.5)
-    assert (list(figure.data[0].x), list(figure.data[0].y)) == ([0.1, 0.9], [0.2, 0.0])
+    assert (list(figure.data[0].x[:2]), list(figure.data[0].y[:2])) == ([0.1, 0.9], [0.2, 0.0])
+    medians, silent = figure.data[1:]
+    assert (list(medians.x), list(medians.y)) == ([0.3], pytest.approx([0.35]))
+    assert dict(zip(silent.y, silent.x, strict=True))[0.525] == sum(silent.x) == 2
     rows = [
         {
             "kl": kl,
@@ -68,8 +75,8 @@ def test_scores_and_pareto_show_their_values():
     figure = figures.steering_pareto(
         pd.DataFrame(rows), effect="flipped", cost="kept_topic", words=("flips", "keeps")
     )
-    assert list(figure.data[0].x) == [40.0, 60.0]
-    assert len(figure.data[1].x) == 1
-    assert figure.layout.xaxis.title.text.startswith("flips (%)")
-    assert "n = 30 prompts" in figure.layout.xaxis.title.text
-    assert "0.2, 0.5 nats" in figure.layout.title.text
+    assert [list(t.x) for t in figure.data[:2]] == [[40.0], [60.0]]
+    assert [t.name for t in figure.data] == ["contrastive"] * 2 + ["plain"] * 2
+    assert figure.layout.xaxis.title.text == "flips (%)"
+    assert "n = 30 prompts" in figure.layout.title.text
+    assert [a.text for a in figure.layout.annotations] == ["0.2 nats", "0.5 nats"]

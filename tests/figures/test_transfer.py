@@ -33,7 +33,8 @@ def test_the_comparison_is_ordered_and_names_its_kl():
     figure = figures.transfer_at_one_kl(table, words="gain (share)", kl=0.1)
     names = [label.partition("<br>") for label in figure.data[0].y]
     assert [name for name, _, _ in names] == ["b", "a"]
-    assert "0.110 [0.100, 0.120] nats" in names[1][2]
+    assert "0.110 [0.100, 0.120]" in names[1][2]
+    assert "KL (nats)" in figure.layout.yaxis.title.text
     assert list(figure.data[0].error_x.array) == pytest.approx([0.1, 0.2])
     assert "0.1 nats" in figure.layout.title.text
     assert figure.layout.xaxis.title.text == "gain (share)"

@@ -10,6 +10,7 @@ import pytest
 
 from steerscope import figures
 from steerscope.errors import BadValueError, DegenerateDirectionError, UnknownNameError
+from steerscope.figures.looks import Look, dressed
 from steerscope.studies.geometry import (
     compare_geometries,
     cosine_matrix,
@@ -161,6 +162,20 @@ def test_the_figure_holds_every_matrix_with_its_concepts():
     assert [a.text for a in figure.layout.annotations] == ["a", "b"]
     assert figure.layout.xaxis2.title.text == "concept"
     assert figure.data[0].colorbar.title.text == "cosine"
+
+
+def test_concepts_of_one_variable_stand_under_its_name_in_a_row_that_is_not_ragged():
+    found = {name: cosine_matrix(vectors(5, 4, seed)) for seed, name in enumerate("abcde")}
+    named = ["mood=v", "mood=w", "topic=x", "topic=y", "topic=z"]
+    figure = figures.concept_geometry(found, concepts=named, title="cosines")
+    for axis in [*figure.select_xaxes(), *figure.select_yaxes()]:
+        assert list(axis.ticktext) == ["mood", "topic"]
+        assert list(axis.tickvals) == [0.5, 3.0]
+    assert {tuple(axis.domain) for axis in figure.select_yaxes()} == {(0, 1)}
+    assert {shape.x0 for shape in figure.layout.shapes if shape.x0 == shape.x1} == {1.5}
+    for columns in (1, 2):
+        shown = dressed(figure, Look(columns=columns))
+        assert list(shown.layout.yaxis.ticktext) == ["mood", "topic"]
 
 
 def test_what_has_no_geometry_is_refused_by_name():

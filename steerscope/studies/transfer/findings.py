@@ -12,8 +12,8 @@ from steerscope.statistics import Estimate, bootstrap_mean, holm, sign_flip_p
 
 PLAIN = "plain"
 OUTCOMES = {
-    "target": "half the difference between the signs of the share in the positive class",
-    "preference": "half the difference between the signs of the log-odds of held-out pairs (nats)",
+    "target": "half the change in the share of positive texts from -c to +c",
+    "preference": "half the change in the log-odds of held-out pairs from -c to +c (nats)",
 }
 CONDITION = ["technique", "coefficient", "matched"]
 

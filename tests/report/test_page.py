@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from steerscope.audits import sentence
+from steerscope.figures.theme import PANEL
 from steerscope.report import plates, report_page
 from steerscope.report.why import why_here
 from steerscope.runs.results import Run
@@ -104,3 +106,10 @@ def test_no_width_clips_the_page_and_the_dark_is_dark(page, tmp_path):
         assert with_browser.errors == []
     finally:
         with_browser.close()
+
+
+def test_what_stands_behind_a_map_is_dark_in_the_dark():
+    red, green, blue = (int(PANEL[i : i + 2], 16) for i in (1, 3, 5))
+    css = resources.files("steerscope.report").joinpath("page.css").read_text()
+    assert f'.bg[style*="rgb({red}, {green}, {blue})"] {{ fill: var(--line)' in css
+    assert "--line: #3a3f44" in css.partition("prefers-color-scheme: dark")[2]

@@ -44,6 +44,13 @@ def is_ignored(path):
     return out
 
 
+def found(pattern, text):
+    """What the one group of a pattern holds."""
+    match = re.search(pattern, text)
+    assert match, pattern
+    return match[1]
+
+
 def copied():
     return [name for rest in asked("COPY") for name in rest.split()[:-1]]
 
@@ -74,7 +81,7 @@ def test_every_requirement_of_the_image_has_a_version_that_fits_and_the_python_d
         )
     )
     [run] = asked("RUN")[1:]
-    extras = re.search(r'"\.\[(.*)\]"', run)[1].split(",")
+    extras = found(r'"\.\[(.*)\]"', run).split(",")
     wanted = [
         *project["dependencies"],
         *(r for e in extras for r in project["optional-dependencies"][e]),
@@ -84,7 +91,7 @@ def test_every_requirement_of_the_image_has_a_version_that_fits_and_the_python_d
         if need.marker is None or need.marker.evaluate():
             assert need.specifier.contains(pinned[canonicalize_name(need.name)]), line
     [base] = asked("FROM")
-    version = re.search(r"python:([\d.]+)", base)[1]
+    version = found(r"python:([\d.]+)", base)
     assert SpecifierSet(project["requires-python"]).contains(f"{version}.0")
 
 

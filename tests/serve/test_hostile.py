@@ -12,12 +12,17 @@ import pytest
 PROMPT = "Mia was at the harbour late."
 JSON = {"Content-Type": "application/json"}
 TEXT, CHAT, PAIRS = "/v1/completions", "/v1/chat/completions", "/v1/vectors/pairs"
+JUDGE, READ, DOSES = "/v1/judge", "/v1/readings", "/v1/response"
 OK = {"model": "microworld", "prompt": PROMPT, "max_tokens": 2}
 STEER = {"vector": "joyful", "dose": 1}
 
 
 def asked(**changes):
     return json.dumps({**OK, **changes}).encode()
+
+
+def ask(**changes):
+    return json.dumps({"model": "microworld", **changes}).encode()
 
 
 def steered(**changes):
@@ -122,6 +127,19 @@ CASES = [
     ("GET", "/v1/vectors/joyful/file?format=pickle", None, 400, "unknown format"),
     ("GET", "/v1/vectors/joyful/lens?site=resid_post.3&top=9999999", None, 400, "top"),
     ("DELETE", "/v1/vectors/nobody", None, 404, "unknown vector"),
+    # what the page reads by
+    ("POST", JUDGE, ask(texts=[]), 400, "texts"),
+    ("POST", JUDGE, ask(texts=["a"] * 65), 400, "texts"),
+    ("POST", JUDGE, ask(texts=["a"], judge="python:os:system"), 400, "unknown field 'judge'"),
+    ("POST", JUDGE, ask(texts=["a"], model="../x"), 404, "unknown model"),
+    ("POST", READ, ask(prompt=PROMPT, token_ids=[10**9]), 400, "token ids outside"),
+    ("POST", READ, ask(prompt=PROMPT, token_ids=[1] * 4097), 400, "token_ids"),
+    ("POST", READ, ask(prompt=PROMPT, messages=[], token_ids=[5]), 400, "either a prompt or"),
+    ("POST", DOSES, ask(prompt=PROMPT, vector="joyful", doses=["nan"]), 400, "doses"),
+    ("POST", DOSES, ask(prompt=PROMPT, vector="joyful", doses=[1] * 64, samples=16), 400, "too many"),
+    ("POST", DOSES, ask(prompt=PROMPT, vector="joyful", doses=[1], unit="kl"), 400, "compared in"),
+    ("POST", "/v1/geometry", json.dumps({"vectors": ["nobody"]}).encode(), 404, "unknown vector"),
+    ("GET", "/v1/facts/..%2F..%2Fetc", None, 404, ""),
     # places that are not there
     ("GET", "/page/..%2Fapp.py", None, 404, ""),
     ("GET", "/page/../app.py", None, 404, ""),

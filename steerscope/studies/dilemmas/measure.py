@@ -246,6 +246,8 @@ class _Teacher:
     @property
     def layer(self) -> int:
         """Where the mean difference moves the preference of the select pairs most at the KL."""
+        if self.plan.layers is not None and len(self.plan.layers) == 1:
+            return self.plan.layers[0]  # nothing to choose
         if self._layer is None:
             texts = tuple(
                 Prompt(p.negative) for p in self.contrasts.split(self.plan.seed).select.pairs

@@ -66,8 +66,8 @@ def test_the_judge_is_chosen_by_what_the_oracle_can_read():
 
 
 def test_a_command_takes_the_judge_that_the_set_names_unless_another_is_named(tmp_path):
-    assert Judged().settings("french")["judge"].startswith("regex:")
-    assert Judged(judge="preference").settings("french")["judge"] == "preference"
+    assert Judged().settings("weather")["judge"].startswith("regex:")
+    assert Judged(judge="preference").settings("weather")["judge"] == "preference"
     for without in ("mood", "style:terse"):  # whose judge is the oracle, and which names none
         assert Judged().settings(without)["judge"] is None
     pairs = tmp_path / "pairs.jsonl"

@@ -271,7 +271,7 @@ def test_texts_outlive_a_judge_that_fails_and_the_run_is_verified_without_it(
         return right(question) if len(server.asked) <= limit else (500, b"", 0.0)
 
     monkeypatch.setattr(Endpoint, "pause", 0.01)
-    monkeypatch.setattr(Endpoint.__init__, "__defaults__", (60.0, 0.01))
+    monkeypatch.setattr(Endpoint.__init__, "__defaults__", (60.0, 0.01, True))
     caplog.set_level(logging.INFO, "steerscope")
     about = words.with_name(f"{words.stem}.about.json")
     about.write_text(json.dumps({"positive": "it has a w6", "negative": "it has a w8"}))

@@ -10,6 +10,7 @@ import pytest
 
 from steerscope.audits.lint import lint
 from steerscope.audits.tells import variants
+from steerscope.judges.scorers.language import find_language
 from steerscope.studies.judging import find_judge, question_of
 from steerscope.texts.about import About, about
 from steerscope.texts.bundled import bundled_contrasts, bundled_prompts, data_folder
@@ -76,7 +77,7 @@ def test_every_bundled_set_is_described_and_has_prompts():
         assert known.licence == "MIT", name
 
 
-@pytest.mark.parametrize("name", ["code", "first_person", "french", "questions", "weather"])
+@pytest.mark.parametrize("name", ["code", "first_person", "questions", "weather"])
 def test_a_pattern_that_is_suggested_as_judge_tells_the_sides_of_its_set(name):
     kind, _, pattern = about(name).judge.partition(":")
     assert kind == "regex"
@@ -86,6 +87,16 @@ def test_a_pattern_that_is_suggested_as_judge_tells_the_sides_of_its_set(name):
     ]
     assert shares[0] >= 0.95
     assert shares[1] <= 0.05
+
+
+def test_the_french_answers_are_french_and_the_others_are_not():
+    kind, _, code = about("french").judge.partition(":")
+    assert kind == "language"
+    french, english = zip(*(pair.said for pair in load_contrasts("french").pairs), strict=True)
+    judge = find_language(code)
+    for texts, low, high in ((french, 0.95, 1.0), (english, 0.0, 0.05)):
+        scores = judge.scores([""] * len(texts), texts)
+        assert low <= sum(score > judge.threshold for score in scores) / len(texts) <= high
 
 
 def test_a_terse_answer_is_the_shorter_one():

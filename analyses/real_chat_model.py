@@ -21,7 +21,6 @@ from steerscope.figures.files import Plate, write_plate
 from steerscope.progress import bar
 from steerscope.report import plates
 from steerscope.studies.steering.findings import find
-from steerscope.studies.steering.plan import smallest_effect
 
 RUNS = ROOT / "data/runs/experiments"
 DRAWN = {"study": "sweet_spot_map", "sweep": "layer_sweep"}
@@ -78,9 +77,7 @@ def _answer(run: Run) -> dict[str, object]:
         "prompts": f.joint.n,
     }
     for rival in f.rivals[:1]:
-        blind = rival.is_unlikely(smallest_effect(f.plan, f.effect))
-        asked = rival.likely_or_not if blind else rival.shows
-        row |= {"asked_by": rival.words, "asked": asked.value}
+        row |= {"asked_by": rival.words, "asked": rival.shows.value}
     return row | {"sentence": sentence(run)}
 
 

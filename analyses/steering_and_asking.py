@@ -181,7 +181,8 @@ def measured(run: Run, effect: Effect, kinds: list[tuple[str, str, Cell]]) -> pd
     """One row per condition: share with the effect, share damaged, both, and the KL of what it wrote."""
     table = run.table()
     stated = Stated(table, effect, "test", NO_GROUPS)
-    good = undamaged(stated.costs.values, stated.costs.limits, PLAIN)
+    costs = stated.costs
+    good = undamaged(costs.values, costs.limits, PLAIN, costs.likely_as)
     written = table[table.metric == "kl_written"].groupby("cell").value.mean()
     rows = []
     for kind, name, cell in kinds:

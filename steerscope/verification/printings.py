@@ -14,6 +14,8 @@ from steerscope.figures.looks import THEMES, caption_of, captioned, parse_look
 from steerscope.runs.difference import Difference
 from steerscope.verification.pages import Printed, bare, printed
 
+_LONG = 240  # characters: of a longer text the part that differs is shown
+
 
 def compare_pages(
     where: str, stored: str, expected: str, *, whole: bool = True
@@ -36,9 +38,7 @@ def compare_pages(
         said = f"unreadable ({reason(error)[:80]})"
         return len(wanted), [Difference(where, "the page", said, "what the rows give")]
     found = [
-        Difference(
-            f"{where}, {place}", "what it prints", _quoted(there, place), _quoted(wanted, place)
-        )
+        Difference(f"{where}, {place}", "what it prints", *_quoted(there, wanted, place))
         for place in dict.fromkeys([*wanted, *there])
         if there.get(place) != wanted.get(place)
     ]
@@ -165,5 +165,18 @@ def _by_place(pieces: Sequence[Printed]) -> dict[str, str]:
     return found
 
 
-def _quoted(pieces: dict[str, str], place: str) -> str:
-    return f"{pieces[place]!r}" if place in pieces else "missing"
+def _quoted(there: dict[str, str], wanted: dict[str, str], place: str) -> tuple[str, str]:
+    """What is printed at a place and what the rows give; of long texts the part where they differ."""
+    one, other = there.get(place), wanted.get(place)
+    if one is None or other is None:
+        found = ["missing" if text is None else repr(_begun(text)) for text in (one, other)]
+        return found[0], found[1]
+    if max(len(one), len(other)) <= _LONG:
+        return repr(one), repr(other)
+    start = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), 0)
+    here = slice(max(0, start - _LONG // 4), start + _LONG // 2)
+    return f"... {one[here]!r} ...", f"... {other[here]!r} ..."
+
+
+def _begun(text: str) -> str:
+    return text if len(text) <= _LONG else f"{text[:_LONG]} ..."

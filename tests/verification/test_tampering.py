@@ -255,3 +255,15 @@ def test_there_are_more_than_a_hundred_ways():
 def test_a_folder_without_anything_measured_is_no_run(tmp_path):
     with pytest.raises(SteerscopeError, match="is no run and no experiment"):
         verify(tmp_path)
+
+
+def test_of_a_long_text_that_differs_the_part_that_does_is_shown():
+    page = "<html><body><p>{}</p></body></html>"
+    long = "word " * 900
+    one, other = page.format(f"{long}5 of 7 {long}"), page.format(f"{long}6 of 7 {long}")
+    [found] = compare_pages("page.html", one, other)[1]
+    assert "5 of 7" in str(found)
+    assert "6 of 7" in str(found)
+    assert len(str(found)) < 600
+    short = compare_pages("page.html", page.format("5 of 7"), page.format("6 of 7"))[1]
+    assert "'5 of 7', expected '6 of 7'" in str(short[0])

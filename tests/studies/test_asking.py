@@ -120,6 +120,23 @@ def test_a_text_may_be_as_unlikely_as_one_that_the_model_is_asked_for(
     assert cost.worse.value == pytest.approx(steered - 2.0)  # the price is told from plain texts
 
 
+def test_texts_less_likely_than_those_that_are_asked_for_are_no_yes(tmp_path):
+    rows = [*sweep_rows(), *held_out_rows(effect=0.7), *asked_rows(0.95)]
+    rows = with_likelihoods(rows, {"plain": 2.0, "mean_diff": 3.3, INSTRUCTION: 3.3})
+    worse = [
+        replace(r, value=6.0)
+        if r.metric == "nll_plain" and r.method == "mean_diff" and r.prompt % 5 < 2
+        else r
+        for r in rows
+    ]
+    assert verdict(find(finished(tmp_path / "as", rows))).startswith("Yes, at a price: ")
+    found = find(finished(tmp_path / "worse", worse))
+    assert found.gain.low > 0.1  # two in five texts are far off, and the others are shown alone
+    sentence = verdict(found)
+    assert sentence.startswith("Not shown: ")
+    assert "its texts may be less likely than what is written when asked" in sentence
+
+
 def test_of_two_ways_of_asking_the_one_that_shows_most_says_how_unlikely_a_text_may_be(tmp_path):
     ways = [*asked_rows(0.95), *asked_rows(0.6, EXAMPLES)]
     rows = [*sweep_rows(), *held_out_rows(effect=0.7), *ways]

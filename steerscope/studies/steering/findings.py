@@ -94,6 +94,7 @@ class Findings:
         likely_as: the way of asking whose texts say how unlikely a text may be; None for the texts
             without steering.
         likely_nats: their nats per token under the plain model; NaN likewise.
+        less_likely: the likelihood of the stated texts against theirs; empty likewise.
         heads: eigengap per head; None without attention keys.
         predictor: how the weakest link ranks the layers.
     """
@@ -132,6 +133,7 @@ class Findings:
     kl_reverse: float = math.nan
     likely_as: str | None = None
     likely_nats: float = math.nan
+    less_likely: tuple[Cost, ...] = ()
     js_written: float = math.nan
     anti_steered: Estimate | None = None
 
@@ -242,6 +244,7 @@ def _with_rivals(f: Findings, stated: Stated, cell: str) -> Findings:
         diversity=find_diversity(table, split, cell, groups),
         likely_as=_asked_by(table, stated.costs.likely_as),
         likely_nats=_mean_of(table, split, stated.costs.likely_as, IMPLAUSIBLE.metric),
+        less_likely=tuple(stated.costs.less_likely(cell)),
         kl_reverse=_mean_of(table, split, cell, KL_REVERSE),
         js_written=_mean_of(table, split, cell, JS_WRITTEN),
     )
@@ -283,6 +286,7 @@ def case_of(f: Findings, errors: Sequence[str] = ()) -> Case:
         over_shuffled=f.over_shuffled,
         costs=f.costs,
         errors=tuple(errors),
+        less_likely=f.less_likely,
         judged=f.effect.is_share,
         judge_fails="" if f.card is None or f.card.tells else f"{f.card.rates} ({f.card.lacks})",
     )

@@ -187,6 +187,12 @@ class Costs:
         found = (self._cost(limit, cell) for limit in self.limits)
         return [cost for cost in found if cost is not None]
 
+    def less_likely(self, cell: str) -> list[Cost]:
+        """What the likelihood of a condition costs against texts that were asked for; none without."""
+        if self.likely_as == PLAIN:
+            return []
+        return [cost for cost in self.of(cell) if cost.metric in LIKELIHOODS]
+
     def _cost(self, limit: Limit, cell: str) -> Cost | None:
         values = self.values[limit.metric]
         normal = self.likely_as if limit.metric in LIKELIHOODS else PLAIN

@@ -103,6 +103,8 @@ class Case:
         over_shuffled: gain above that of label-shuffled directions; None without any.
         costs: what it cost.
         errors: errors that the audit found.
+        less_likely: of a concept that is unlikely by itself, the likelihood of its texts against that of
+            what the model writes when asked for it.
         judged: whether the effect was read in the model's own text.
         judge_fails: the card of a judge that does not tell texts apart; empty for one that does.
     """
@@ -116,6 +118,7 @@ class Case:
     over_shuffled: Estimate | None
     costs: tuple[Cost, ...]
     errors: tuple[str, ...] = ()
+    less_likely: tuple[Cost, ...] = ()
     judged: bool = True
     p_held_out: bool = False
     judge_fails: str = ""
@@ -142,7 +145,8 @@ def decide(case: Case) -> Verdict:
     2. **Not shown**: any of these is not so: the interval lies above the smallest effect of interest;
        the method is ahead of at least 19 null directions of each kind, p <= 0.05; the choice has a
        corrected p <= 0.05; the gain is above that of label-shuffled directions; the audit finds no
-       error; what it costs is known; the judge, if it has a card, tells texts apart.
+       error; a concept that is unlikely by itself is shown in texts surely as likely as those asked
+       for; what it costs is known; the judge, if it has a card, tells texts apart.
     3. **Yes, at a price**: a cost has an interval that is not within its limit.
     4. **Yes**.
     """
@@ -182,6 +186,10 @@ def _missing(case: Case) -> list[str]:
         over = [cost.words for cost in case.costs if cost.is_broken]
         more = f", and over its limit ({', '.join(over)})" if over else ""
         found.append(f"what it costs is unknown ({', '.join(unknown)}){more}")
+    if unlikely := [cost.words for cost in case.less_likely if not cost.is_kept]:
+        found.append(
+            f"its texts may be less likely than what is written when asked ({', '.join(unlikely)})"
+        )
     if case.errors:
         n = len(case.errors)
         count = "an error" if n == 1 else f"{n} errors, the first"

@@ -36,6 +36,7 @@ def row(found: dict[str, Any]) -> str:
         found["shape"],
         str(task["prompt_tokens"]),
         str(task["new_tokens"]),
+        str(len(seconds["steerscope"])),
         spread(seconds["steerscope"], 1.0, " s"),
     ]
     for name in WORDS:
@@ -53,15 +54,23 @@ def spread(values: list[float], over: float, unit: str) -> str:
 def write(path: Path, found: list[dict[str, Any]]) -> None:
     """The table of all settings so far, and what it is of."""
     path.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
-    head = ["model", "prompt", "new", "steerscope", *WORDS.values(), "same texts, at least"]
+    head = [
+        "model",
+        "prompt",
+        "new",
+        "times",
+        "steerscope",
+        *WORDS.values(),
+        "same texts, at least",
+    ]
     task = found[0]["task"]
     lines = [
         "# Short and long prompts and texts",
         "",
         f"{task['cells']} conditions x {task['prompts']} prompts, greedy, {found[0]['dtype']} on "
-        f"{found[0]['device']}, {found[0]['threads']} threads; contenders in turns, "
-        f"{len(found[0]['seconds']['steerscope'])} times each. Their time over our median, with the fastest "
-        "and the slowest of them; above 1x we are faster.",
+        f"{found[0]['device']}, {found[0]['threads']} threads; contenders in turns, so many "
+        "times each. Their time over our median, with the fastest and the slowest of them; above 1x we are "
+        "faster.",
         "",
         f"| {' | '.join(head)} |",
         f"|{'---|' * len(head)}",

@@ -102,6 +102,8 @@ def by_dose_and_layer(rows: pd.DataFrame, column: str, unit: str = "natural") ->
     """
     labelled = rows.assign(dose=rows[f"dose_{unit}"].round(6))
     grid = labelled.pivot(index="dose", columns="layer", values=column).sort_index()
+    if grid.empty:
+        return grid
     return grid.reindex(columns=range(int(grid.columns.min()), int(grid.columns.max()) + 1))
 
 
@@ -201,6 +203,7 @@ def _mark(figure: go.Figure, broken: pd.DataFrame, chosen: SweetSpot, unit: str)
             y=[f"{round(getattr(chosen, f'dose_{unit}'), 4):+g}"],
             mode="markers",
             marker={"symbol": "circle-open", "size": 26, "color": RED, "line": {"width": 4}},
+            cliponaxis=False,  # whole also at the last layer
             name="chosen",
         )
     )

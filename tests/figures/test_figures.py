@@ -94,6 +94,7 @@ def test_the_map_has_every_cell_a_cross_where_broken_and_a_ring_at_the_choice():
     ]
     assert (list(crosses.x), list(crosses.y)) == ([1], ["+2"])
     assert (list(ring.x), list(ring.y)) == ([1], ["+2"])
+    assert ring.cliponaxis is False  # a ring at the last layer is whole
     assert titles(figure)[1] == "dose (natural units = distances of the class means)"
 
 
@@ -104,6 +105,11 @@ def test_layers_between_two_that_were_measured_are_empty_on_the_map():
     assert list(heat.x) == [0, 1, 2, 3]
     assert [list(row)[1:3] for row in heat.text] == [["not measured"] * 2] * 3
     assert all(math.isnan(value) for row in heat.z for value in list(row)[1:3])
+
+
+def test_a_method_that_was_not_measured_has_an_empty_map():
+    heat, *_ = figures.sweet_spot_map(SUMMARY, SHARE, method="repe", chosen=CHOSEN).data
+    assert len(heat.x) == len(heat.y) == 0
 
 
 def test_a_dose_that_two_layers_have_but_for_rounding_is_one_row_of_a_map():

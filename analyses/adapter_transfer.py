@@ -26,6 +26,7 @@ from steerscope.studies.transfer.measure import steering_by_validation, transfer
 from steerscope.studies.transfer.plan import TransferPlan
 from steerscope.studies.transfer.runs import store_transfer
 from steerscope.studies.transfer.techniques import (
+    LinearTrainee,
     Technique,
     prompting,
     steering_technique,
@@ -116,7 +117,7 @@ def trained(
     save_adapter(out / "adapter.safetensors", adapter)
     print("adapter, validation loss:", [round(e.validation, 3) for e in history.history])
     lora = LoraTrainee(load_original(options.model), matrices, rank=4)
-    rest = [
+    rest: list[tuple[LinearTrainee, TrainingPlan]] = [
         (lora, replace(plan, learning_rate=5e-3)),
         (FullTrainee(model), replace(plan, learning_rate=5e-4)),
     ]

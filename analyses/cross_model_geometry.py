@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -92,7 +93,7 @@ def main() -> None:
 
 def load_all() -> dict[str, LensModel]:
     """The bundled model, those trained for this, and one of each shape that never learned."""
-    tokenizer = AutoTokenizer.from_pretrained(bundled_models()[SHIPPED])
+    tokenizer: Any = AutoTokenizer.from_pretrained(bundled_models()[SHIPPED])
     plans = {f"{name}, trained": plan for name, plan in PLANS.items()}
     plans |= {f"{name}, untrained": replace(plan, steps=0) for name, plan in PLANS.items()}
     folder = ROOT / "data/runs/geometry"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -29,13 +30,14 @@ from steerscope.judges.labelled import LabelledText, from_pairs
 from steerscope.judges.registry import Means, make_judge
 from steerscope.judges.scoring import ScoreJudge
 from steerscope.microworld.oracle import read
+from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
 from steerscope.sites import Site
 from steerscope.statistics.agreement import cohens_kappa
 from steerscope.statistics.clusters import clustered_share
 from steerscope.statistics.misclassification import corrected_share
 from steerscope.steering.interventions import Cell, Steering
-from steerscope.texts.contrasts import load_contrasts, prompts_for
+from steerscope.texts.contrasts import ContrastSet, Prompt, load_contrasts, prompts_for
 
 WORDS = """\
 positive: [laugh\\w*, sang, smil\\w*, joy\\w*, merriment, bright\\w*, glad\\w*, happ\\w*, delight\\w*]
@@ -43,7 +45,13 @@ negative: [wept, sob\\w*, sigh\\w*, cried, anguish, grey\\w*, gloom\\w*, sad\\w*
 """
 
 
-def written(model, contrasts, prompts, n_new: int, dose: float):
+def written(
+    model: LensModel,
+    contrasts: ContrastSet,
+    prompts: Sequence[Prompt],
+    n_new: int,
+    dose: float,
+) -> tuple[list[LabelledText], MicroworldJudge]:
     """Continuations of every prompt, plain and at either sign, with the oracle's label."""
     site = Site("resid_post", 3)
     direction = mean_diff(extract(model, contrasts.split(0).fit, [site])[site])
@@ -61,7 +69,9 @@ def written(model, contrasts, prompts, n_new: int, dose: float):
     return rows, oracle
 
 
-def resampled(said, truth, groups, seed: int) -> tuple[float, float, float, float]:
+def resampled(
+    said: np.ndarray, truth: np.ndarray, groups: np.ndarray, seed: int
+) -> tuple[float, float, float, float]:
     """Truth, corrected share and its interval of one draw of prompts: some card it, others state it."""
     rng = np.random.default_rng(seed)
     names = rng.permutation(np.unique(groups))
@@ -110,7 +120,13 @@ def main() -> None:
                 print(f"{name.partition(':')[0]:10}  cannot: {error}")
 
 
-def report(judge: ScoreJudge, rows, truth, groups, draws: int) -> None:
+def report(
+    judge: ScoreJudge,
+    rows: Sequence[LabelledText],
+    truth: np.ndarray,
+    groups: np.ndarray,
+    draws: int,
+) -> None:
     """One line about a judge."""
     name = judge.name.partition(":")[0]
     scores = np.array(judge.scores([t.prompt for t in rows], [t.text for t in rows]))

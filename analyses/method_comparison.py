@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 from _drawing import ROOT, save
 
@@ -24,7 +25,7 @@ from steerscope.texts.contrasts import prompts_for
 SHOWN = [
     "method", "layer", "dose_natural", "kl_nats", "effect", "low", "high", "p_holm", "standing",
 ]  # fmt: skip
-QUICK = {"n_null_seeds": 3, "n_pairs": 12, "n_kl_prompts": 6, "n_test": 60}
+QUICK: dict[str, Any] = {"n_null_seeds": 3, "n_pairs": 12, "n_kl_prompts": 6, "n_test": 60}
 
 
 def main() -> None:

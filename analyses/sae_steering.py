@@ -58,7 +58,7 @@ def main() -> None:
     score(model, sae, options)
     directions = candidates(model, sae, contrast, fit, k=options.k)
     codes = mean_code_difference(sae, contrast)
-    edits = {
+    edits: dict[str, Edit] = {
         "features clamped": clamped(sae, codes, k=options.k),
         "feature clamped": clamped(sae, codes, k=1),
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from _drawing import FIGURES, ROOT, save
 
@@ -18,10 +19,10 @@ from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.weights.findings import front_table, standings_of
 from steerscope.studies.weights.wording import front_in_words
 
-WHOLE = {
+WHOLE: dict[str, Any] = {
     "amounts": (-0.9, -0.5, 0.5, 1.0), "n_new": 24, "max_select": 40, "max_test": 200, "n_texts": 24,
 }  # fmt: skip
-QUICK = {
+QUICK: dict[str, Any] = {
     "amounts": (-0.9, 1.0), "n_new": 20, "max_select": 24, "max_test": 60, "n_texts": 12,
     "n_controls": 2,
 }  # fmt: skip

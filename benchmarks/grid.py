@@ -26,8 +26,8 @@ CONTENDERS = {  # name in the results: script, whether it runs in the peers' env
 }
 
 
-def write_task(shape: str, folder: Path, options: argparse.Namespace) -> None:
-    """Write weights, unit vectors and the task itself."""
+def write_task(shape: str, folder: Path, options: argparse.Namespace) -> int:
+    """Write weights, unit vectors and the task itself; the number of its cells."""
     path = make_model(shape, folder, device=options.device, dtype=options.dtype)
     n_layers = write_vectors(path, folder)
     n_doses = max(1, options.cells // n_layers)
@@ -41,12 +41,13 @@ def write_task(shape: str, folder: Path, options: argparse.Namespace) -> None:
         "n_new": options.n_new,
     }
     (folder / "task.json").write_text(json.dumps(task))
+    return len(task["cells"])
 
 
 def measure(shape: str, options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of every contender and repetition, ratios of the medians, and whether tokens agree."""
     with tempfile.TemporaryDirectory() as name:
-        write_task(shape, Path(name), options)
+        n_cells = write_task(shape, Path(name), options)
         chosen = {name: CONTENDERS[name] for name in options.contenders}
         seconds, tokens = interleaved(chosen, Path(name), options.repetitions)
     return {
@@ -55,7 +56,7 @@ def measure(shape: str, options: argparse.Namespace) -> dict[str, Any]:
         "dtype": options.dtype,
         "threads": 2,
         "task": {
-            "cells": options.cells,
+            "cells": n_cells,
             "prompts": options.prompts,
             "prompt_tokens": options.prompt_tokens,
             "new_tokens": options.n_new,

@@ -36,6 +36,7 @@ def row(found: dict[str, Any]) -> str:
         found["shape"],
         str(task["prompt_tokens"]),
         str(task["new_tokens"]),
+        str(task["cells"]),
         str(len(seconds["steerscope"])),
         spread(seconds["steerscope"], 1.0, " s"),
     ]
@@ -58,6 +59,7 @@ def write(path: Path, found: list[dict[str, Any]]) -> None:
         "model",
         "prompt",
         "new",
+        "conditions",
         "times",
         "steerscope",
         *WORDS.values(),
@@ -67,7 +69,7 @@ def write(path: Path, found: list[dict[str, Any]]) -> None:
     lines = [
         "# Short and long prompts and texts",
         "",
-        f"{task['cells']} conditions x {task['prompts']} prompts, greedy, {found[0]['dtype']} on "
+        f"Each condition on {task['prompts']} prompts, greedy, {found[0]['dtype']} on "
         f"{found[0]['device']}, {found[0]['threads']} threads; contenders in turns, so many "
         "times each. Their time over our median, with the fastest and the slowest of them; above 1x we are "
         "faster.",

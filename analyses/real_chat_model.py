@@ -1,4 +1,4 @@
-"""A real chat model, concept by concept: the sentence of each study, its map, and which layers respond.
+"""A real chat model, concept by concept: what each study says, and whether a cheap number tells it.
 
 Run from the project's folder: `python analyses/real_chat_model.py` draws from the runs of the experiments
 `smollm2_*` that are in `data/runs/experiments`; with `--run` those that are missing are made first, a
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from _drawing import FIGURES, ROOT
 
@@ -20,8 +22,12 @@ from steerscope.experiments.running import FILE, runs_of
 from steerscope.figures.files import Plate, write_plate
 from steerscope.progress import bar
 from steerscope.report import plates
+from steerscope.statistics import rank_correlation
+from steerscope.statistics.clusters import clustered_mean
+from steerscope.studies.steering.cheap_number import cheap_number
 from steerscope.studies.steering.findings import find
 
+_CHEAP = ("preference", "kl")
 RUNS = ROOT / "data/runs/experiments"
 DRAWN = {"study": "sweet_spot_map", "sweep": "layer_sweep"}
 
@@ -34,7 +40,7 @@ def main() -> None:
     parser.add_argument("--run", action="store_true", help="make the runs that are missing")
     parser.add_argument("--format", default="html,png", help="html, png, svg, pdf with commas")
     options = parser.parse_args()
-    said = []
+    said, cheap = [], []
     for name in bundled_experiments():
         wanted = load_experiment(name)
         if not name.startswith("smollm2_") or wanted.job not in DRAWN:
@@ -43,10 +49,18 @@ def main() -> None:
             run_experiment(wanted, RUNS / name, progress=bar)
         for run in _there(wanted, RUNS / name):
             _draw(name, run, DRAWN[wanted.job], options.format.split(","))
-            said += [_answer(run)] if wanted.job == "study" else []
-    if said:
-        pd.DataFrame(said).to_csv(FIGURES / "smollm2-answers.csv", index=False)
-        print((FIGURES / "smollm2-answers.csv").relative_to(ROOT))
+            if wanted.job == "study":
+                said.append(_answer(run))
+                cheap += [_told(run)]
+    for name, rows in (("answers", said), ("cheap_numbers", cheap)):
+        if rows:
+            path = FIGURES / f"smollm2-{name}.csv"
+            pd.DataFrame(rows).to_csv(path, index=False)
+            print(path.relative_to(ROOT))
+    if len(cheap) > 1:
+        for number in _CHEAP:
+            over = clustered_mean(np.array([row[number] for row in cheap]))
+            print(f"{number}: rank correlation with the judged share, mean over concepts, {over}")
 
 
 def _there(wanted: Experiment, folder: Path) -> list[Run]:
@@ -79,6 +93,22 @@ def _answer(run: Run) -> dict[str, object]:
     for rival in f.rivals[:1]:
         row |= {"asked_by": rival.words, "asked": rival.shows.value}
     return row | {"sentence": sentence(run)}
+
+
+def _told(run: Run) -> dict[str, Any]:
+    """Over the conditions of the method at positive doses, how a cheap number ranks the judged share."""
+    f = find(run)
+    found = cheap_number(run.table(), f.effect)
+    assert found is not None
+    kinds = run.table().drop_duplicates("cell").set_index("cell").reindex(found.table.index)
+    ours = found.table[(kinds.method == f.plan.method) & (kinds.dose_natural > 0)]
+    kinds = kinds.loc[ours.index]
+    told = {
+        "preference": rank_correlation(ours.preference.to_numpy(), ours.effect.to_numpy()),
+        "kl": rank_correlation(kinds.kl_nats.to_numpy(), ours.effect.to_numpy()),
+    }
+    counts = {"conditions": len(ours), "layers": kinds.layer.nunique()}
+    return {"contrasts": f.plan.contrasts, **{k: c.rho for k, c in told.items()}, **counts}
 
 
 if __name__ == "__main__":

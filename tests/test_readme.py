@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 README = Path(__file__).parents[1] / "README.md"
@@ -88,3 +89,25 @@ def test_the_speeds_of_the_readme_are_those_that_were_measured():
         first, *cells = [cell.strip() for cell in row.split("|")[2:6]]
         assert first == (f"{one_batch[name]:.2f}" if name in one_batch else ""), row
         assert cells == ["" if ratio is None else f"{ratio:.1f}" for ratio in measured], row
+
+
+def test_the_sentences_of_the_readme_are_those_of_the_studies():
+    said = pd.read_csv(README.parent / "figures/smollm2-answers.csv").sentence
+    quotes = re.findall(r"(?:^> .*\n)+", README.read_text(), flags=re.MULTILINE)
+    assert len(quotes) == 2
+    for quote in quotes:
+        assert " ".join(line[2:] for line in quote.splitlines()) in set(said)
+
+
+def test_the_shares_of_a_real_model_are_those_of_the_studies():
+    answers = pd.read_csv(README.parent / "figures/smollm2-answers.csv")
+    page = (README.parent / "docs/pages/a_real_model.md").read_text()
+    table = page.split("| concept | chosen |")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(table) == len(answers)
+    for row, (_, a) in zip(table, answers.iterrows(), strict=True):
+        share, low, high = (100 * a[k] for k in ("shows_and_undamaged", "low", "high"))
+        chosen, shows, plain, asked, answer = (cell.strip() for cell in row.split("|")[2:7])
+        assert chosen == f"layer {a.layer}, {a.dose_natural:+g}"
+        assert shows == f"{share:.1f} % [{low:.1f}, {high:.1f}]"
+        assert (plain, asked) == (f"{100 * a.plain:.1f} %", f"{100 * a.asked:.1f} %")
+        assert a.sentence.startswith(f"{answer}: "), row

@@ -77,9 +77,8 @@ class Transferring:
             n_dilemmas=self.n_dilemmas,
             n_pairs=self.n_pairs,
             epochs=self.epochs,
-            backbone=loading.backbone,
-            dtype=loading.dtype,
             seed=seed,
+            **loading.settings(),
         )
 
 

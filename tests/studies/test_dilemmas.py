@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
-from steerscope.errors import BadValueError, ContrastError
+from steerscope.errors import BadValueError, ContrastError, RunError
 from steerscope.models.provenance import package_versions
 from steerscope.runs.results import Run, plain_row
 from steerscope.studies.dilemmas.data import read_dilemmas
@@ -170,6 +171,9 @@ def test_a_run_that_was_stopped_asks_only_what_it_lacks(load, words, tmp_path):
     stored = run.table()
     assert set(stored.method) == {"plain", "prompting"}
     assert run_dilemmas(tmp_path / "run", plan, model=model).table().equals(stored)
+    assert (run.configuration["bos"], run.configuration["revision"]) == ("auto", None)
+    with pytest.raises(RunError, match="bos"):
+        run_dilemmas(tmp_path / "run", replace(plan, bos="never"), model=model)
 
 
 @pytest.mark.slow

@@ -177,7 +177,7 @@ function coloured(column) {
 
 function meanKl(column) {
   const found = (column.tokens ?? []).map((t) => t.kl).filter((v) => v !== null);
-  return found.length && !hidden() ? `KL ${round(found.reduce((a, b) => a + b, 0) / found.length)} nats a token` : "";
+  return found.length && !hidden() ? `KL ${round(found.reduce((a, b) => a + b, 0) / found.length, 4)} nats a token` : "";
 }
 
 function scores(column) {

@@ -16,12 +16,12 @@ from steerscope.engine.choices import Choices, first_token_choices
 from steerscope.engine.score import kl_from_plain, log_likelihoods_under
 from steerscope.models.chat_templates import ChatTemplate, in_chat
 from steerscope.models.lens_model import LensModel
-from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track, silent
 from steerscope.runs.results import NOT_FINITE, Row, Run, measuring
 from steerscope.steering.interventions import Cell
 from steerscope.steering.prompting import Prompting, is_prompting
+from steerscope.studies.beginnings import load_planned
 from steerscope.studies.bench import cell_row
 from steerscope.studies.dilemmas.data import Dilemma, question, read_dilemmas
 from steerscope.studies.dilemmas.findings import KIND, PLAIN
@@ -86,9 +86,7 @@ def run_dilemmas(
         ContrastError: the pairs or the dilemmas cannot be read.
         RunError: the folder holds another run, or something else.
     """
-    loaded = model or load_model(
-        plan.model, backbone=plan.backbone, dtype=plan.dtype, device=device, memory=memory
-    )
+    loaded = model or load_planned(plan, device=device, memory=memory)
     dilemmas = read_dilemmas(plan.dilemmas, plan.n_dilemmas)
     spoken = load_contrasts(plan.contrasts)
     contrasts = in_chat(loaded, spoken, chat)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from steerscope.errors import BadValueError, check_name
+from steerscope.studies.planned import OfModel
 
 TECHNIQUES = (
     "mean_diff", "pca_uncentred", "random", "prompting", "svd_adapter", "lora", "fine_tuning",
@@ -15,11 +16,10 @@ COEFFICIENTS = (-2.0, -1.0, 1.0, 2.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DilemmaPlan:
+class DilemmaPlan(OfModel):
     """What is measured.
 
     Attributes:
-        model: that chooses.
         contrasts: pairs that every technique learns from.
         dilemmas: file of the dilemmas, with the values of each action.
         value: whose effect is asked for, such as `honesty`.
@@ -33,9 +33,6 @@ class DilemmaPlan:
         n_dilemmas: at most; None for all.
         n_pairs: pairs that are trained on, at most.
         epochs: of what is trained.
-        backbone: of the model.
-        dtype: of its weights.
-        seed: of splits and training.
 
     Raises:
         UnknownNameError: no such technique.
@@ -43,7 +40,6 @@ class DilemmaPlan:
             below 1.
     """
 
-    model: str
     contrasts: str
     dilemmas: str
     value: str = "honesty"
@@ -56,9 +52,6 @@ class DilemmaPlan:
     n_dilemmas: int | None = None
     n_pairs: int = 72
     epochs: int = 3
-    backbone: str = "auto"
-    dtype: str = "auto"
-    seed: int = 0
 
     def __post_init__(self) -> None:
         for name in self.techniques:

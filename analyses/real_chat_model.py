@@ -27,6 +27,7 @@ from steerscope.statistics.clusters import clustered_mean
 from steerscope.studies.steering.cheap_number import cheap_number
 from steerscope.studies.steering.findings import find
 
+_ENDS = {"": "value", "_low": "low", "_high": "high"}
 _CHEAP = ("preference", "kl")
 RUNS = ROOT / "data/runs/experiments"
 DRAWN = {"study": "sweet_spot_map", "sweep": "layer_sweep"}
@@ -92,6 +93,11 @@ def _answer(run: Run) -> dict[str, object]:
     }
     for rival in f.rivals[:1]:
         row |= {"asked_by": rival.words, "asked": rival.shows.value}
+    if f.over_random is not None:
+        row |= {f"over_random{end}": getattr(f.over_random, of) for end, of in _ENDS.items()}
+    row |= {
+        f"best_null_{rank.kind.replace(' ', '_').replace('-', '_')}": rank.best for rank in f.nulls
+    }
     return row | {"sentence": sentence(run)}
 
 

@@ -16,7 +16,7 @@ class Limit:
         worsening: the limit, in the metric's unit.
         words: what is counted.
         higher_is_worse: which way is worse.
-        unit: `share` or `nats`.
+        unit: `share`, `nats` or `ratio`.
         loss: what it is called when it got worse, where that is an attribute of a text; else empty.
     """
 
@@ -40,6 +40,10 @@ class Limit:
 DEGENERATE = Limit(
     "degenerate", 0.05, "texts collapsed into repetition", higher_is_worse=True, loss="degenerate"
 )
+REPEATED = Limit(  # what a likelihood does not see: to repeat is likely
+    "distinct_2", 0.05, "distinct-2, the share of token pairs that are new", higher_is_worse=False,
+    unit="ratio",
+)  # fmt: skip
 IMPLAUSIBLE = Limit(
     "nll_plain", 1.0, "nats per token under the plain model", higher_is_worse=True, unit="nats"
 )
@@ -121,10 +125,13 @@ class Effect:
 
     @property
     def held_to(self) -> tuple[Limit, ...]:
-        """The limits, and those of any text that a judge did not name."""
+        """The limits, and those of any text that a judge did not name, where they were measured."""
         named = {limit.metric for limit in self.limits}
-        any_text = (*TEXT_LIMITS, IMPLAUSIBLE_TO_ANOTHER)  # the last where there is a second model
-        return (*(x for x in any_text if x.metric not in named), *self.limits)
+        first, last = (
+            tuple(x for x in limits if x.metric not in named)
+            for limits in (TEXT_LIMITS, (REPEATED, IMPLAUSIBLE_TO_ANOTHER))
+        )
+        return (*first, *self.limits, *last)
 
     @property
     def kept(self) -> tuple[Limit, ...]:

@@ -63,11 +63,17 @@ def ordinary(prompt, cell=""):
     return Random(f"{prompt} {cell}").sample(range(30, 88), 10)
 
 
+def looping(a, b, c, d, e):
+    """A text that comes back to two words, as in: I am but I am yet I am so."""
+    return [a, b, c, a, b, d, a, b, e, a, GOAL]
+
+
 STEERED = {
     "whole": lambda prompt, ids: [*ordinary(ids, "x"), GOAL],
     "empty": lambda prompt, ids: [],
     "canned": lambda prompt, ids: [*ordinary(0, "canned"), GOAL],
     "repeated": lambda prompt, ids: [GOAL] * 12,
+    "looping": lambda prompt, ids: looping(*ordinary(ids, "x")[:5]),
     "copied": lambda prompt, ids: [*ids[1:], *ids[1:3]],
     "half_empty": lambda prompt, ids: [*ordinary(ids, "x"), GOAL] if prompt % 2 else [],
 }
@@ -162,6 +168,10 @@ NOT_ONE = (
         ),
         (
             "repeated",
+            NOT_ONE + r"; 100.0 % .* are flipped, and 0.0 % of all are flipped and undamaged",
+        ),
+        (
+            "looping",
             NOT_ONE + r"; 100.0 % .* are flipped, and 0.0 % of all are flipped and undamaged",
         ),
         (

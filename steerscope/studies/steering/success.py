@@ -18,7 +18,7 @@ from steerscope.studies.steering.verdict import Cost
 
 _SPREADS = 2  # standard deviations of plain texts that the mean may get worse
 _BEYOND = 3  # standard deviations of plain texts from which one text counts as damaged
-_LEAST = 0.05  # of a share: less than that is never a limit
+_LEAST = 0.05  # of a share or a ratio: less than that is never a limit
 PLAIN = "plain"
 _NULL = "null"  # a split with the prompts of the test split
 
@@ -90,10 +90,11 @@ def difference(
 def allowed(plain: pd.Series, limit: Limit) -> float:
     """How much worse a metric may get on the mean: two standard deviations of the plain texts.
 
-    At most what the judge allows, and of a share at least 5 points. NaN without two plain texts.
+    At most what the judge allows, and of a share at least 5 points, of a ratio 0.05. NaN without two plain
+    texts.
     """
     spread = _SPREADS * float(plain.std(ddof=1))
-    least = _LEAST if limit.is_share else 0.0
+    least = 0.0 if limit.unit == "nats" else _LEAST
     return float(np.clip(spread, least, limit.worsening)) if spread == spread else float("nan")
 
 
@@ -106,8 +107,9 @@ def undamaged(
     """Whether each text is such as the model writes without steering, by cell and prompt.
 
     A text is damaged where a metric is worse than the mean of the plain texts by more than three of
-    their standard deviations; a yes or no is where it has the worse value. A metric without a number
-    damages too: what was not measured is not good.
+    their standard deviations, a ratio by 0.1 at least; a yes or no is where it has the worse value. A metric
+    without a number damages too: what was not measured is not good. Only a text of fewer than two tokens
+    has no ratio and repeats nothing.
 
     Args:
         values: for each metric, one row a cell and one column a prompt.
@@ -120,17 +122,24 @@ def undamaged(
         normal = likely_as if likely_as and limit.metric in LIKELIHOODS else plain
         if limit.metric not in values or normal not in values[limit.metric].index:
             continue
-        rows = values[limit.metric]
+        rows = _complete(values[limit.metric], limit)
         bad = rows if limit.higher_is_worse else -rows
         mine = bad.loc[normal].dropna()
         binary = set(np.unique(rows.to_numpy(float)[~np.isnan(rows.to_numpy(float))])) <= {0.0, 1.0}
         if binary:
             bound = 0.0 if limit.higher_is_worse else -1.0
         else:
-            bound = float(mine.mean() + _BEYOND * mine.std(ddof=1)) if len(mine) > 1 else -np.inf
+            least = 2 * _LEAST if limit.unit == "ratio" else 0.0
+            beyond = max(_BEYOND * float(mine.std(ddof=1)), least) if len(mine) > 1 else -np.inf
+            bound = float(mine.mean()) + beyond
         good = bad <= bound + 1e-12
         whole = good if whole is None else whole & good.reindex_like(whole)
     return pd.DataFrame() if whole is None else whole
+
+
+def _complete(values: pd.DataFrame, limit: Limit) -> pd.DataFrame:
+    """The values of a metric, of which a ratio is 1 where there was nothing to divide."""
+    return values.fillna(1.0) if limit.unit == "ratio" else values
 
 
 def successes(
@@ -177,7 +186,8 @@ class Costs:
         there = set(here.metric)
         self.limits = [limit for limit in limits if limit.metric in there]
         self.values = {
-            limit.metric: per_prompt(table, limit.metric, split) for limit in self.limits
+            limit.metric: _complete(per_prompt(table, limit.metric, split), limit)
+            for limit in self.limits
         }
         asked = here[here.metric.isin(there & {limit.metric for limit in limits})]
         self.asked = asked.drop_duplicates(["cell", "prompt"]).groupby("cell").prompt.agg(list)

@@ -16,9 +16,8 @@ def text_damage(
 ) -> list[dict[str, float]]:
     """For each text of one condition whether it is empty, too short, canned or copied: 1 or 0.
 
-    `empty`: no token. `too_short`: some, but fewer than repetition can be told from. `canned`: of at
-    least so many tokens and the same as that of another, different prompt. `copied`: at least half of
-    its 4-grams stand in its prompt.
+    `empty`: no token. `too_short`: some, but fewer than repetition can be told from. `canned`: the
+    same as that of another, different prompt. `copied`: at least half of its 4-grams stand in its prompt.
 
     Args:
         prompts: tokens of each prompt.
@@ -30,7 +29,7 @@ def text_damage(
         {
             "empty": float(not text),
             "too_short": float(0 < len(text) < MIN_TOKENS),
-            "canned": float(len(text) >= MIN_TOKENS and times[tuple(text)] > 1),
+            "canned": float(bool(text) and times[tuple(text)] > 1),
             "copied": float(_copied(prompt, text) >= _COPIED),
         }
         for prompt, text in zip(prompts, written, strict=True)

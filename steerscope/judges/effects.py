@@ -125,13 +125,17 @@ class Effect:
 
     @property
     def held_to(self) -> tuple[Limit, ...]:
-        """The limits, and those of any text that a judge did not name, where they were measured."""
+        """The limits, and those of any text that a judge did not name, where they were measured.
+
+        By a judge that counts length no text is too short.
+        """
         named = {limit.metric for limit in self.limits}
         first, last = (
             tuple(x for x in limits if x.metric not in named)
             for limits in (TEXT_LIMITS, (REPEATED, IMPLAUSIBLE_TO_ANOTHER))
         )
-        return (*first, *self.limits, *last)
+        free = {"too_short"} if self.judge.partition(":")[0] == "length" else set()
+        return tuple(x for x in (*first, *self.limits, *last) if x.metric not in free)
 
     @property
     def kept(self) -> tuple[Limit, ...]:

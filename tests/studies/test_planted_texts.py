@@ -58,6 +58,20 @@ class WordJudge:
         return {"flipped": float(GOAL in continuation.tokens)}
 
 
+@dataclass(frozen=True)
+class ShortJudge:
+    """Shows brevity is a text of fewer than six tokens."""
+
+    effect: Effect = replace(Effect.of_scores("brevity", "length"), limits=())
+    world: str = ""
+
+    def applies(self, prompt, sign):
+        return True
+
+    def read(self, prompt, continuation):
+        return {"shown": float(len(continuation.tokens) < 6)}
+
+
 def ordinary(prompt, cell=""):
     """A text like any other."""
     return Random(f"{prompt} {cell}").sample(range(30, 88), 10)
@@ -75,6 +89,8 @@ STEERED = {
     "repeated": lambda prompt, ids: [GOAL] * 12,
     "looping": lambda prompt, ids: looping(*ordinary(ids, "x")[:5]),
     "copied": lambda prompt, ids: [*ids[1:], *ids[1:3]],
+    "short": lambda prompt, ids: ordinary(ids, "x")[:3],
+    "one_word": lambda prompt, ids: [GOAL],
     "half_empty": lambda prompt, ids: [*ordinary(ids, "x"), GOAL] if prompt % 2 else [],
 }
 
@@ -211,3 +227,19 @@ def test_a_preference_says_what_became_of_the_texts_and_never_that_they_are_stee
     assert re.match(sentence, said)
     assert "prefers the positive texts" in said
     assert "can be steered" not in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence", "shown"),
+    [
+        ("short", r"Yes, at a price: microworld can be steered towards brevity; 24 texts", 1.0),
+        ("one_word", r"Not shown: .*; 100.0 % .* and 0.0 % of all show brevity", 0.0),
+        ("empty", r"Not shown: .*\(texts empty\)", 0.0),
+    ],
+)
+def test_by_a_judge_of_length_a_text_is_not_too_short_but_may_be_canned(
+    measured, kind, sentence, shown
+):
+    found = measured(kind, ShortJudge())
+    assert re.match(sentence, verdict(found))
+    assert found.joint.value == shown

@@ -142,7 +142,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         f"| texts of the race for one of the grid | {kept.value:.3f} | {kept.low:.3f} to {kept.high:.3f} |",
         f"| same layer chosen | {same} of {len(rows)} | |",
         "",
-        f"Seconds to the chosen layer and dose, {len(timed)} seeds, medians with the least and the most:",
+        f"Seconds to the chosen layer and dose (seeds: {len(timed)}), medians with the least and the most:",
         "",
         "| | seconds | times the race |",
         "|---|---|---|",

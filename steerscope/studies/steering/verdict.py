@@ -145,8 +145,9 @@ def decide(case: Case) -> Verdict:
     2. **Not shown**: any of these is not so: the interval lies above the smallest effect of interest;
        the method is ahead of at least 19 null directions of each kind, p <= 0.05; the choice has a
        corrected p <= 0.05; the gain is above that of label-shuffled directions; the audit finds no
-       error; a concept that is unlikely by itself is shown in texts surely as likely as those asked
-       for; what it costs is known; the judge, if it has a card, tells texts apart.
+       error; the concept is not one that the plain model finds unlikely by itself, since then no
+       likelihood tells fluent texts from broken ones; what it costs is known; the judge, if it has a
+       card, tells texts apart.
     3. **Yes, at a price**: a cost has an interval that is not within its limit.
     4. **Yes**.
     """
@@ -189,6 +190,11 @@ def _missing(case: Case) -> list[str]:
     if unlikely := [cost.words for cost in case.less_likely if not cost.is_kept]:
         found.append(
             f"its texts may be less likely than what is written when asked ({', '.join(unlikely)})"
+        )
+    elif case.less_likely:
+        found.append(
+            "its texts are as unlikely as what is written when asked, which does not tell fluent texts "
+            "from broken ones"
         )
     if case.errors:
         n = len(case.errors)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
+from pyarrow.parquet import read_schema
 
 from steerscope.errors import RunError, reason
 from steerscope.runs.seals import file_sha256, read_seal, seal_path, write_seal
@@ -44,19 +45,25 @@ def write_part(folder: Path, table: pd.DataFrame) -> Path:
     return part
 
 
-def read_part(part: Path, repair: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read_part(
+    part: Path, repair: str, columns: Sequence[str] | None = None, also: Sequence[str] = ()
+) -> pd.DataFrame:
     """The table of a part.
 
     Args:
         part: the file.
         repair: what to do if it cannot be read.
         columns: to be read; None for all.
+        also: columns to be read where the part has them.
 
     Raises:
         RunError: it is damaged.
     """
     try:
-        return pd.read_parquet(part, columns=None if columns is None else [*columns])
+        if columns is None:
+            return pd.read_parquet(part)
+        more = set(also) & set(read_schema(part).names) if also else set()
+        return pd.read_parquet(part, columns=[*columns, *sorted(more)])
     except Exception as error:  # noqa: BLE001 - a damaged file fails anywhere inside the reader
         raise RunError(f"{part} cannot be read ({reason(error)[:80]}); {repair}.") from None
 

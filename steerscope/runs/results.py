@@ -308,7 +308,7 @@ class Run(Shown):
             RunError: a part is damaged.
         """
         columns = [*_TEXT_KEY, "given", "written", *more]
-        parts = [read_part(p, self.repair, columns) for p in parts_in(self.path, "texts")]
+        parts = [read_part(p, self.repair, columns, ["seen"]) for p in parts_in(self.path, "texts")]
         found = pd.concat(parts) if parts else pd.DataFrame(columns=columns)
         found = found.drop_duplicates(_TEXT_KEY)
         seen = found["seen"].fillna(found.given) if "seen" in found else found.given

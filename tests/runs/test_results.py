@@ -305,3 +305,15 @@ def test_runs_of_numbered_parts_and_of_none_sealed_still_load_and_continue(tmp_p
     shutil.rmtree(tmp_path / "r" / "seals")
     start(tmp_path / "r").append([row(prompt=2)])
     assert Run.open(tmp_path / "r").table().prompt.tolist() == [0, 1, 2]
+
+
+def test_a_text_that_was_asked_for_in_words_says_what_the_model_read(tmp_path):
+    run = start(tmp_path / "r")
+    text = {"cell": "plain", "prompt": 0, "split": "test", "given": "Hello.", "written": "Hi."}
+    asked = {**text, "cell": "asked", "seen": "Be terse.\n\nHello."}
+    run.append([row(prompt=0)], [text])
+    run.append([row(prompt=1)], [asked])
+    assert run.texts().set_index("cell").seen.to_dict() == {
+        "plain": "Hello.",
+        "asked": "Be terse.\n\nHello.",
+    }

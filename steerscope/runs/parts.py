@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
-from pyarrow.parquet import read_schema
 
 from steerscope.errors import RunError, reason
 from steerscope.runs.seals import file_sha256, read_seal, seal_path, write_seal
@@ -60,10 +59,10 @@ def read_part(
         RunError: it is damaged.
     """
     try:
-        if columns is None:
-            return pd.read_parquet(part)
-        more = set(also) & set(read_schema(part).names) if also else set()
-        return pd.read_parquet(part, columns=[*columns, *sorted(more)])
+        if columns is None or not also:
+            return pd.read_parquet(part, columns=None if columns is None else [*columns])
+        table = pd.read_parquet(part)
+        return table[[*columns, *(name for name in also if name in table)]]
     except Exception as error:  # noqa: BLE001 - a damaged file fails anywhere inside the reader
         raise RunError(f"{part} cannot be read ({reason(error)[:80]}); {repair}.") from None
 

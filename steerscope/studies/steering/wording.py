@@ -116,8 +116,9 @@ def rule(findings: Findings) -> list[str]:
         "Yes: it lies above; the effect is ahead of at least 19 null directions of each kind that went "
         "through the same choice (rank p <= 0.05); the choice has a corrected p <= 0.05 (after a "
         "race: on the held-out items, which chose nothing); the effect is "
-        "above that of label-shuffled directions; the audit finds no error; and every cost is within "
-        "its limit with its whole interval.",
+        "above that of label-shuffled directions; the audit finds no error; texts that show the concept "
+        "when asked for it are not over the limit of likelihood alone; and every cost is within its "
+        "limit with its whole interval.",
         "Yes, at a price: all of this but the costs, which are known and not surely within their limits.",
         "Not shown: anything else. What was not measured counts as not good.",
         "Asking does better or as well where the interval of its difference from steering, on the same "
@@ -125,7 +126,8 @@ def rule(findings: Findings) -> list[str]:
         "of asking, the one is compared that did best on the select split.",
         "A limit is two standard deviations of the model's own plain texts, at most what the judge "
         "allows and of a share at least 5 points. A text is damaged where a metric is worse than plain "
-        "by more than three of them, has the worse value of a yes or no, or could not be read.",
+        "by more than three of them (distinct-2 by 0.1 at least), has the worse value of a yes or no, or "
+        "could not be read.",
     ]
 
 

@@ -52,7 +52,7 @@ def main() -> None:
             _draw(name, run, DRAWN[wanted.job], options.format.split(","))
             if wanted.job == "study":
                 said.append(_answer(run))
-                cheap += [_told(run)]
+                cheap.append(_told(run))
     for name, rows in (("answers", said), ("cheap_numbers", cheap)):
         if rows:
             path = FIGURES / f"smollm2-{name}.csv"

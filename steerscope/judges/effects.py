@@ -50,7 +50,14 @@ IMPLAUSIBLE = Limit(
 IMPLAUSIBLE_TO_ANOTHER = Limit(
     "nll_second", 1.0, "nats per token under the second model", higher_is_worse=True, unit="nats"
 )
-LIKELIHOODS = (IMPLAUSIBLE.metric, IMPLAUSIBLE_TO_ANOTHER.metric)
+IMPLAUSIBLE_WHEN_ASKED = Limit(  # of a concept that the plain model finds unlikely by itself
+    "nll_asked",
+    1.0,
+    "nats per token under the model that is asked",
+    higher_is_worse=True,
+    unit="nats",
+)
+LIKELIHOODS = (IMPLAUSIBLE.metric, IMPLAUSIBLE_TO_ANOTHER.metric, IMPLAUSIBLE_WHEN_ASKED.metric)
 KL_WRITTEN = "kl_written"  # metric: KL(steered || plain) on the tokens that were written
 KL_REVERSE = "kl_written_reverse"  # metric: KL(plain || steered) on the same
 JS_WRITTEN = "js_written"  # metric: their Jensen-Shannon divergence, at most log 2
@@ -68,6 +75,7 @@ DAMAGE = tuple(
     )
 )
 TEXT_LIMITS = (*DAMAGE, DEGENERATE, IMPLAUSIBLE)  # hold for any text, whoever judges it
+_WHERE_MEASURED = (REPEATED, IMPLAUSIBLE_TO_ANOTHER, IMPLAUSIBLE_WHEN_ASKED)
 
 
 @dataclass(frozen=True)
@@ -132,7 +140,7 @@ class Effect:
         named = {limit.metric for limit in self.limits}
         first, last = (
             tuple(x for x in limits if x.metric not in named)
-            for limits in (TEXT_LIMITS, (REPEATED, IMPLAUSIBLE_TO_ANOTHER))
+            for limits in (TEXT_LIMITS, _WHERE_MEASURED)
         )
         free = {"too_short"} if self.judge.partition(":")[0] == "length" else set()
         return tuple(x for x in (*first, *self.limits, *last) if x.metric not in free)

@@ -20,9 +20,10 @@ from steerscope.engine.generation import attempt
 from steerscope.engine.sampling import Sampler
 from steerscope.engine.score import kl_from_plain, preferences
 from steerscope.engine.written import written_scores
+from steerscope.engine.written_nats import written_nats
 from steerscope.errors import NotFiniteError
 from steerscope.judges.damage import text_damage
-from steerscope.judges.effects import JS_WRITTEN, KL_REVERSE, KL_WRITTEN
+from steerscope.judges.effects import IMPLAUSIBLE_WHEN_ASKED, JS_WRITTEN, KL_REVERSE, KL_WRITTEN
 from steerscope.judges.judges import UNITS, Judge, read_all, scored, text_metrics
 from steerscope.judges.scoring import ScoreJudge
 from steerscope.judges.second_model import NLL_SECOND, SecondModel
@@ -35,12 +36,13 @@ from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.prompting import is_prompting, seen_under
 from steerscope.steering.scopes import Scope
 from steerscope.steering.template_checks import check_templates, directions_of
-from steerscope.studies.rows import cell_row, sign_of, status_of, without_numbers
+from steerscope.studies.rows import PLAIN, cell_row, sign_of, status_of, without_numbers
 from steerscope.studies.workers import HERE, Block, Measured, Workers
 from steerscope.studies.written import Unjudged
 from steerscope.texts.contrasts import ContrastSet, PromptSet
 
 _CELLS_AT_ONCE = 32  # a kill loses at most this many conditions
+_NLL_ASKED = IMPLAUSIBLE_WHEN_ASKED.metric
 _SCREENED_AT_ONCE = 128  # conditions on pairs alone, which are quick
 
 
@@ -55,6 +57,7 @@ class Material:
         first: how many prompts, from the first on, a steered condition is measured on, each with all its
             samples; None for all.
         beside: numbers of the pairs that are compared beside what a judge reads in texts; None for all.
+        asked: words before the prompts after which the likelihood of every text is read as well.
     """
 
     split: str
@@ -62,6 +65,7 @@ class Material:
     pairs: ContrastSet
     first: int | None = None
     beside: tuple[int, ...] | None = None
+    asked: Cell | None = None
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,9 @@ class Bench:
     """Measures conditions of one model on one split, into one run.
 
     For each condition and prompt: the judge's metrics and the repetition of its continuation, its
-    nats per token under the plain model, the KL from plain on the tokens that were written, whether
-    it differs from plain, and the KL from plain on the prompt. For each condition and pair, if that is
+    nats per token under the plain model, and where the material says so under the model that is asked,
+    the KL from plain on the tokens that were written, whether it differs from plain, and the KL from
+    plain on the prompt. For each condition and pair, if that is
     the effect or beside a score: the preference for the positive text. A condition whose logits
     overflow has rows without a number and the status `not_finite`; the others go on.
     """
@@ -134,6 +139,7 @@ class Bench:
             for start in range(0, len(group), _CELLS_AT_ONCE)
         ]
         self._store(blocks, progress, f"measuring the {self.material.split} prompts")
+        self._store_plain_when_asked()
         Unjudged(self.run.path).clear()
 
     def measure_pairs(self, cells: Sequence[Cell], *, progress: Track = silent) -> None:
@@ -275,6 +281,7 @@ class Bench:
         states = {(steered[place], prompt): state for (place, prompt), state in seen.items()}
         tokens = [[c.tokens for c in w] for w in written]
         scores = written_scores(self.model, given, cells, tokens, states)
+        asked = self._nats_when_asked(cells, prompts, tokens)
         kl = kl_from_plain(self.model, given, cells).double().numpy()
         paired = [*block.paired]
         rows = self._pair_rows([cells[n] for n in paired], kl[paired], self.compared)
@@ -286,12 +293,50 @@ class Bench:
                 lost.add(cell.key)
             values = {"nll_plain": scores.nll[number], KL_WRITTEN: scores.kl[number]}
             values |= {KL_REVERSE: scores.kl_reverse[number], JS_WRITTEN: scores.js[number]}
+            if not np.isnan(asked[number]).all():
+                values |= {_NLL_ASKED: asked[number]}
             if self.second is not None:
                 nats = self.second.nats(given, [c.text for c in mine])
                 values |= {NLL_SECOND: np.array(nats)}
             rows += self._continuation_rows(cell, prompts, mine, kl[number], values)
             texts += [self._text(cell, p, c) for p, c in zip(prompts, mine, strict=True)]
         return without_numbers(rows, lost), texts
+
+    def _nats_when_asked(
+        self,
+        cells: Sequence[Cell],
+        prompts: Sequence[int],
+        tokens: Sequence[Sequence[Sequence[int]]],
+    ) -> Float[np.ndarray, "cell prompt"]:
+        """Nats per token of what was asked for, after its own words, and of the rest after the material's."""
+        found = np.full((len(cells), len(prompts)), np.nan)
+        by: dict[Cell, list[int]] = {}
+        for number, cell in enumerate(cells):
+            asked = cell if is_prompting(cell) else self.material.asked
+            if asked is not None:
+                by.setdefault(asked, []).append(number)
+        for asked, numbers in by.items():
+            seen = [self._seen(asked, p) for p in prompts]
+            found[numbers] = written_nats(self.model, seen, [tokens[n] for n in numbers])
+        return found
+
+    def _store_plain_when_asked(self) -> None:
+        """The same of the plain texts that were measured before it was known after which words."""
+        split = self.material.split
+        missing = [
+            p
+            for p in self._prompts_for(Cell())
+            if self.material.asked and not self.run.has([(PLAIN, p, split, _NLL_ASKED)])
+        ]
+        if missing:
+            tokens = [[self._plain[p].tokens for p in missing]]
+            [nats] = self._nats_when_asked([Cell()], missing, tokens)
+            self.run.append(
+                [
+                    self._row(Cell(), p, _NLL_ASKED, float(value), kl=0.0, status="ok")
+                    for p, value in zip(missing, nats, strict=True)
+                ]
+            )
 
     def _text(self, cell: Cell, prompt: int, written: Continuation) -> dict[str, Any]:
         found = {
@@ -360,7 +405,7 @@ class Bench:
     def _row(
         self, cell: Cell, prompt: int, metric: str, value: float, *, kl: float, status: str
     ) -> Row:
-        units = UNITS | {NLL_SECOND: "nats"} | self.judge.effect.units
+        units = UNITS | {NLL_SECOND: "nats", _NLL_ASKED: "nats"} | self.judge.effect.units
         unit = units.get(metric, "share")
         what = (metric, unit, prompt)
         concept, split = self.material.pairs.concept, self.material.split

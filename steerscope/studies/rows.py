@@ -27,6 +27,7 @@ METRICS = (
     "changed",
     "nll_plain",
     "nll_second",
+    "nll_asked",
     "shown",
     "judge_score",
 )  # that tables may hold

@@ -81,10 +81,10 @@ def test_asking_that_does_worse_or_is_not_told_apart_is_not_in_the_sentence(tmp_
     assert "asking" not in sentence
 
 
-def with_likelihoods(rows, nats):
+def with_likelihoods(rows, nats, metric="nll_plain"):
     """The rows, and how unlikely the texts of each method are under the plain model."""
     likelihoods = [
-        replace(r, metric="nll_plain", unit="nats", value=nats[r.method] + 0.1 * (-1) ** r.prompt)
+        replace(r, metric=metric, unit="nats", value=nats[r.method] + 0.1 * (-1) ** r.prompt)
         for r in rows
         if r.metric == "flipped" and r.split == "test" and r.method in nats
     ]
@@ -137,6 +137,59 @@ def test_texts_less_likely_than_those_that_are_asked_for_are_no_yes(tmp_path):
     sentence = verdict(found)
     assert sentence.startswith("Not shown: ")
     assert "its texts may be less likely than what is written when asked" in sentence
+
+
+@pytest.mark.parametrize(
+    ("plain", "steered", "answer_is", "joint"),
+    [
+        (3.3, 1.9, "Yes, at a price: ", 0.7),
+        (3.3, 3.0, "No: ", 0.0),  # fluent to the plain model, and nothing that was asked for
+        (6.0, 1.9, "No: ", 0.0),
+    ],
+    ids=["as what is asked for", "unlikely when asked", "unlikely unasked"],
+)
+def test_what_is_as_likely_as_what_is_asked_for_also_to_the_model_that_is_asked_may_be_a_yes(
+    tmp_path, plain, steered, answer_is, joint
+):
+    rows = [*sweep_rows(), *held_out_rows(effect=0.7), *asked_rows(0.95)]
+    rows = with_likelihoods(rows, {"plain": 2.0, "mean_diff": plain, INSTRUCTION: 3.3})
+    asked = {"plain": 2.5, "mean_diff": steered, INSTRUCTION: 1.8}
+    found = find(finished(tmp_path / "r", with_likelihoods(rows, asked, "nll_asked")))
+    assert found.joint is not None
+    assert found.joint.value == pytest.approx(joint, abs=0.01)
+    assert verdict(found).startswith(answer_is)
+    said = " ".join(answer(found))
+    assert f"and after the same words (1.80; steered {steered:.2f})" in said
+    assert "nll_asked" not in {c.metric for c in found.costs}  # no cost against plain texts
+
+
+def test_that_two_in_five_texts_are_nothing_that_is_asked_for_is_no_yes(tmp_path):
+    rows = [*sweep_rows(), *held_out_rows(effect=0.7), *asked_rows(0.95)]
+    rows = with_likelihoods(rows, {"plain": 2.0, "mean_diff": 3.3, INSTRUCTION: 3.3})
+    asked = {"plain": 2.5, "mean_diff": 1.8, INSTRUCTION: 1.8}
+    rows = [
+        replace(r, value=3.0)
+        if r.metric == "nll_asked" and r.method == "mean_diff" and r.prompt % 5 < 2
+        else r
+        for r in with_likelihoods(rows, asked, "nll_asked")
+    ]
+    found = find(finished(tmp_path / "r", rows))
+    assert found.gain.low > 0.1
+    assert verdict(found).startswith("Not shown: ")
+    assert (
+        "its texts may be less likely than what is written when asked (nats per token under the model "
+        "that is asked)"
+    ) in verdict(found)
+
+
+def test_what_a_plain_model_finds_likely_is_not_held_to_what_is_asked_for(tmp_path):
+    rows = [*sweep_rows(), *held_out_rows(effect=0.7), *asked_rows(0.95)]
+    rows = with_likelihoods(rows, {"plain": 2.0, "mean_diff": 2.0, INSTRUCTION: 2.0})
+    rows = with_likelihoods(rows, {INSTRUCTION: 1.0}, "nll_asked")  # of what was asked for alone
+    found = find(finished(tmp_path / "r", rows))
+    assert verdict(found).startswith("Yes")
+    assert found.likely_as is None
+    assert "after the same words" not in " ".join(answer(found))
 
 
 def test_of_two_ways_of_asking_the_one_that_shows_most_says_how_unlikely_a_text_may_be(tmp_path):
@@ -234,7 +287,7 @@ def test_a_study_asks_on_the_prompts_that_it_steers_on(tiny_folder, tmp_path):
             mine = here[here.method == method]
             assert set(mine.prompt) == set(steered.prompt)
             assert mine.kl_nats.isna().all()
-            assert set(mine.metric) == set(steered.metric)
+            assert set(mine.metric) == {*steered.metric, "nll_asked"}
     assert (table[table.method.isin(METHODS) & (table.metric == KL_WRITTEN)].value > 0).any()
     before = len(table)
     assert len(run_study(plan, tmp_path / "run").table()) == before

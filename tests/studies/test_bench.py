@@ -19,6 +19,7 @@ from steerscope.models.chat_templates import ChatText
 from steerscope.runs.results import Run
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
+from steerscope.steering.prompting import Prompting, seen_under
 from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import Bench, Decoding, Material, dose_cells
 from steerscope.studies.steering.choice import sweet_spot
@@ -127,6 +128,31 @@ def test_every_number_is_what_its_own_function_gives(tiny, cells, tmp_path):
         steering.direction.scale.natural / steering.direction.scale.relative
     )
     assert (row.stream, row.layer, row.method, row.concept) == ("resid_post", 1, "mean_diff", "c")
+
+
+def test_texts_are_scored_after_the_words_that_ask_for_the_concept(tiny, cells, tmp_path):
+    asked, other = (Cell((Prompting(w),)) for w in ("w40 w41", "w42"))
+    run = Run.start(tmp_path / "r", {}, provenance={})
+    bench(tiny, run).measure([asked, other])  # as long as nobody knows after which words
+    material = Material("select", PROMPTS, PAIRS, asked=asked)
+    again = Bench(tiny, TextJudge(), material, run, Decoding(6, Greedy()))
+    again.measure(cells)
+    table = run.table()
+    nats = table[table.metric == "nll_asked"].set_index(["cell", "prompt"])
+    assert set(nats.unit) == {"nats"}
+    assert len(nats) == 5 * len(PROMPTS.prompts)  # plain, two that ask, two that steer
+    before, texts = len(table), [p.text for p in PROMPTS.prompts]
+    written = generate(tiny, texts, [Cell(), asked, other, *cells], n_new=6)
+    for c, cell in enumerate([Cell(), asked, other, *cells]):
+        words = other if cell == other else asked
+        for p, text in enumerate(texts):
+            ids = tiny.tokens(seen_under(words, text))
+            scores = log_likelihoods(tiny, [[*ids, *written[c][p].tokens]], after=[len(ids)])
+            assert nats.loc[(cell.key, p), "value"] == pytest.approx(
+                -float(scores[0].mean()), abs=1e-4
+            )
+    again.measure(cells)
+    assert len(run.table()) == before
 
 
 def test_what_is_measured_is_not_measured_again(tiny, cells, tmp_path, monkeypatch):

@@ -93,7 +93,9 @@ def run_study(
         controls = _sweep_controls(bound)
         every = [*bound.directions.values()] if plan.all_layers else []
         asking = asking_cells(plan, bound.model, bound.texts, judged=bound.judge.effect.is_share)
-        _measure_select(bound, plan, controls, several_cells(every, signed, scope), asking)
+        bound.measure("select", asking, BESIDE if race else None)
+        bound = bound.held_to(asking)
+        _measure_select(bound, plan, controls, several_cells(every, signed, scope))
         table, groups = bound.run.table(), groups_of(bound.run)
         tried = tried_in(plan, table)
         chosen = sweet_spot(table, bound.judge.effect, plan.method, groups=groups, tried=tried)
@@ -117,7 +119,6 @@ def _measure_select(
     plan: StudyPlan,
     controls: Sequence[Direction],
     together: Sequence[Cell],
-    asking: Sequence[Cell],
 ) -> None:
     """Measure what the layer and dose are chosen by: the whole grid, or a race."""
     scope, directions = Scope.parse(plan.scope), bound.directions
@@ -125,7 +126,7 @@ def _measure_select(
     if plan.search == GRID:
         signed = [Dose(sign * d) for d in sorted(plan.doses) for sign in (1, -1)]
         grid = dose_cells(directions.values(), signed, scope)
-        bound.measure("select", [*grid, *at_reference, *together, *asking])
+        bound.measure("select", [*grid, *at_reference, *together])
         return
     n_prompts = len(bound.texts.prompts.select.prompts) // plan.samples
     rounds = rounds_of(len(directions), len(plan.doses), n_prompts)
@@ -135,7 +136,6 @@ def _measure_select(
     def measure(cells: Sequence[Cell], first: int) -> None:
         bound.measure("select", cells, first)
 
-    measure(asking, BESIDE)  # first, since it says what the race is held to
     run_race(plan, directions, rounds, (bound.run, bound.judge.effect), measure)
     measure(at_reference, rounds[0].prompts)
     if together:

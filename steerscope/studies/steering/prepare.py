@@ -29,8 +29,9 @@ from steerscope.steering.interventions import Cell
 from steerscope.studies.bench import Bench, Decoding, Material
 from steerscope.studies.equipment import Equipment, Loading
 from steerscope.studies.judging import Judging, Question, find_judge
+from steerscope.studies.steering.likelihood import likely_as
 from steerscope.studies.steering.nulls import NULL, numbers_of_few
-from steerscope.studies.steering.plan import GRID, RACE, Plan, StudyPlan
+from steerscope.studies.steering.plan import GRID, RACE, Plan, StudyPlan, groups_of
 from steerscope.studies.steering.search import resolved
 from steerscope.studies.steering.texts import Texts, load_texts, most_texts
 from steerscope.studies.workers import HERE, Workers
@@ -53,6 +54,7 @@ class Prepared:
 
     Attributes:
         plain: what the model wrote without steering so far, by prompt and number of the sample.
+        asked: the way of asking whose texts say how unlikely a text may be; None for plain texts.
     """
 
     plan: Plan
@@ -66,6 +68,7 @@ class Prepared:
     second: SecondModel | None
     workers: Workers = HERE
     plain: dict[tuple[str, int], Continuation] = field(default_factory=dict)
+    asked: Cell | None = None
 
     @property
     def search(self) -> str:
@@ -89,7 +92,13 @@ class Prepared:
             beside = ()
         elif self.search == RACE:
             beside = numbers_of_few(pairs, race=True)
-        return Material(split, prompts, pairs, first, beside)
+        return Material(split, prompts, pairs, first, beside, self.asked)
+
+    def held_to(self, asking: Sequence[Cell]) -> Prepared:
+        """The same, once it is known from the select split whose texts say how unlikely a text may be."""
+        run, effect = self.run, self.judge.effect
+        key = likely_as(run.table(), effect, "select", groups_of(run))
+        return replace(self, asked=next((cell for cell in asking if cell.key == key), None))
 
     def bench(self, material: Material) -> Bench:
         """What measures conditions on these texts, into the run."""

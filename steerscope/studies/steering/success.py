@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
-from steerscope.judges.effects import LIKELIHOODS, Limit
+from steerscope.judges.effects import IMPLAUSIBLE_WHEN_ASKED, LIKELIHOODS, Limit
 from steerscope.statistics import Estimate, clustered_mean, clustered_share
 from steerscope.studies.steering.verdict import Cost
 
@@ -184,6 +184,8 @@ class Costs:
         self.split, self.groups, self.likely_as = split, groups, likely_as
         here = table[table.split == split]
         there = set(here.metric)
+        if likely_as == PLAIN:  # whose texts are not those that were asked for
+            there.discard(IMPLAUSIBLE_WHEN_ASKED.metric)
         self.limits = [limit for limit in limits if limit.metric in there]
         self.values = {
             limit.metric: _complete(per_prompt(table, limit.metric, split), limit)

@@ -9,10 +9,12 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from steerscope.judges.effects import IMPLAUSIBLE_WHEN_ASKED
 from steerscope.statistics import Estimate
 
 Answer = Literal["Yes", "Yes, at a price", "No", "Not shown"]
 LEVEL = 0.05
+_WHEN_ASKED = IMPLAUSIBLE_WHEN_ASKED.metric
 ENOUGH_NULLS = 19  # of a kind: to be ahead of all of them has p = 1 / 20
 
 
@@ -145,9 +147,10 @@ def decide(case: Case) -> Verdict:
     2. **Not shown**: any of these is not so: the interval lies above the smallest effect of interest;
        the method is ahead of at least 19 null directions of each kind, p <= 0.05; the choice has a
        corrected p <= 0.05; the gain is above that of label-shuffled directions; the audit finds no
-       error; the concept is not one that the plain model finds unlikely by itself, since then no
-       likelihood tells fluent texts from broken ones; what it costs is known; the judge, if it has a
-       card, tells texts apart.
+       error; of a concept that the plain model finds unlikely by itself, the texts are as likely as what
+       is written when it is asked for, also under the model that is asked, since under the plain one
+       broken texts are no less likely; what it costs is known; the judge, if it has a card, tells
+       texts apart.
     3. **Yes, at a price**: a cost has an interval that is not within its limit.
     4. **Yes**.
     """
@@ -191,10 +194,10 @@ def _missing(case: Case) -> list[str]:
         found.append(
             f"its texts may be less likely than what is written when asked ({', '.join(unlikely)})"
         )
-    elif case.less_likely:
+    elif case.less_likely and not any(cost.metric == _WHEN_ASKED for cost in case.less_likely):
         found.append(
             "its texts are as unlikely as what is written when asked, which does not tell fluent texts "
-            "from broken ones"
+            "from broken ones, and how likely they are under the model that is asked was not measured"
         )
     if case.errors:
         n = len(case.errors)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from steerscope.judges.effects import Effect
+from steerscope.judges.effects import IMPLAUSIBLE_WHEN_ASKED, Effect
 from steerscope.statistics import BestCell, Estimate
 from steerscope.steering.prompting import METHODS
 from steerscope.studies.steering.asking_words import asking_clause, asking_in_words
@@ -198,9 +198,14 @@ def _likely_as(f: Findings) -> list[str]:
     """Whose likelihood a text is held to, where that is not the texts without steering."""
     if f.likely_as is None:
         return []
+    when_asked = "".join(
+        f", and after the same words ({cost.plain.value:.2f}; steered {cost.steered.value:.2f})"
+        for cost in f.less_likely
+        if cost.metric == IMPLAUSIBLE_WHEN_ASKED.metric
+    )
     return [
         f"Undamaged here is about as likely under the plain model as what it writes when asked by "
-        f"{METHODS[f.likely_as]} ({f.likely_nats:.2f} nats per token): most of that shows "
+        f"{METHODS[f.likely_as]} ({f.likely_nats:.2f} nats per token){when_asked}: most of that shows "
         f"{f.effect.positive}, and less than half of it is as likely as texts without steering. The cost "
         "is the difference to texts without steering."
     ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,7 @@ from steerscope.studies.weights.findings import ROLES, towards
 _EVIDENCE = re.compile(r"experiment\.json|runs/[^/]+/(\w+\.json|(seals/)?rows/[^/]+|\.lock)")
 OPEN, SUPPORTED, REFUTED, INCONCLUSIVE = VERDICTS = ("open", "supported", "refuted", "inconclusive")
 _TENTH = 0.1
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -187,10 +190,24 @@ def find_evidence(experiment: Experiment, runs: Path) -> Path | None:
         if not (folder / FILE).is_file():
             continue
         there = open_experiment(folder)
-        same = there.model_copy(update={k: getattr(experiment, k) for k in PRINTED}) == experiment
-        if same and _finished(experiment, folder):
+        there = there.model_copy(update={k: getattr(experiment, k) for k in PRINTED})
+        if there != experiment:
+            fields = Experiment.model_fields
+            other = ", ".join(k for k in fields if getattr(there, k) != getattr(experiment, k))
+            _say_that_not_read(folder, experiment.name, other)
+        elif _finished(experiment, folder):
             return folder
     return None
+
+
+@cache
+def _say_that_not_read(folder: Path, name: str, other: str) -> None:
+    """Once, however many claims ask for it."""
+    _log.warning(
+        "%s is not read: it is of another experiment than %s, by its %s; a claims file may name the file "
+        "of that experiment",
+        folder, name, other,
+    )  # fmt: skip
 
 
 def _finished(experiment: Experiment, folder: Path) -> bool:

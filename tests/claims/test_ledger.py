@@ -391,3 +391,15 @@ def test_the_claims_of_a_file_may_ask_for_an_experiment_beside_it(tmp_path):
 
 def replace_words(claim, words):
     return claim.model_copy(update={"words": words})
+
+
+def test_runs_of_another_seed_are_not_read_and_that_is_said(tmp_path, caplog):
+    other = load_experiment("layer_sweep").model_copy(update={"seeds": (7,)})
+    (tmp_path / "layer_sweep").mkdir()
+    (tmp_path / "layer_sweep" / "experiment.json").write_text(other.model_dump_json())
+    claims = [c for c in load_claims() if c.test and c.test.experiment == "layer_sweep"]
+    assert len(claims) > 1
+    judged = check_claims(claims, tmp_path)
+    assert {j.evidence for j in judged} == {"stored evidence of layer_sweep"}
+    [said] = [r.message for r in caplog.records if "is not read" in r.message]
+    assert "of another experiment than layer_sweep, by its seeds" in said

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from steerscope.models.lens_model import LensModel
 from steerscope.models.plain_pass import Alike
@@ -43,6 +45,22 @@ def alike(model: LensModel, cells: Sequence[tuple[Cell, Rows]], n_rows: int) -> 
                 rows.index = index
 
     return Alike(first, condition, first_alone)
+
+
+def alike_within(cells: Sequence[Cell], n_tokens: int, starts: Int[Tensor, " row"]) -> bool:
+    """Whether the scopes of conditions treat the first tokens alike, wherever the prompts end.
+
+    Args:
+        cells: the conditions.
+        n_tokens: how many tokens.
+        starts: where the prompt of each row ends.
+    """
+    position = torch.arange(n_tokens, device=starts.device)
+    scopes = {i.scope for cell in cells for i in cell.interventions if isinstance(i, Steering)}
+    if any(scope.reads_tokens for scope in scopes):
+        return False
+    inside = [torch.as_tensor(s.includes(position, starts[:, None])) for s in scopes]
+    return all(bool((x == x[..., :1, :]).all()) for x in inside if x.ndim > 1)
 
 
 def _only_adds(cell: Cell) -> bool:

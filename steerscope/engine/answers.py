@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from steerscope.engine.alike import alike, alike_within
 from steerscope.engine.score import rows_that_fit
 from steerscope.models.lens_model import LensModel
+from steerscope.models.plain_pass import PlainPass
 from steerscope.progress import Track, silent
 from steerscope.steering.interventions import Cell, Rows, attach_cells
-from steerscope.texts.batches import Batch, equal_length_batches
+from steerscope.texts.batches import equal_length_batches, near_length_batches
+
+_WORTH = 32  # tokens that all questions begin with, fewer of which are run with the rest
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +47,8 @@ def answer_scores(
 
     For the scope of a steering the question is the prompt and the answer what is generated. The last
     token of an answer is predicted and never read. Every text runs once plain, and under a condition
-    only from the first block that it changes.
+    only from the first block that it changes; what all questions begin with, as solved examples, runs
+    once for all of them, and once for each batch under a condition that adds the same to all of them.
 
     Args:
         model: the model.
@@ -58,27 +64,53 @@ def answer_scores(
     found = AnswerScores(np.full(shape, np.nan), np.zeros(shape, dtype=bool))
     read = [model.tokens([*asked, *answer[:-1]]) for asked, answer in answers]
     at_most = rows_that_fit(model, read, None)
-    batches = equal_length_batches(read, at_most, model.device)
+    hooked, shortest = model.is_hooked, min((len(asked) for asked, _ in answers), default=0)
+    begun = None if hooked else _begun(model, read, shortest)
+    batches = (
+        equal_length_batches(read, at_most, model.device)
+        if begun is None
+        else near_length_batches(
+            [ids[begun.tokens.shape[1] :] for ids in read], at_most, model.device
+        )
+    )
     for batch in progress(batches, "scoring answers"):
-        _score(model, [answers[i] for i in batch.indices], batch, cells, at_most, found)
+        if begun is None:
+            plain = model.plain_pass(batch.tokens)
+        else:
+            plain = begun.continued(torch.zeros_like(batch.tokens[:, 0]), batch.tokens)
+        _score([answers[i] for i in batch.indices], batch.indices, plain, cells, at_most, found)
     return found
 
 
+def _begun(model: LensModel, read: Sequence[list[int]], shortest: int) -> PlainPass | None:
+    """A pass over what all questions begin with; None where that saves nothing."""
+    room = min(shortest, min(map(len, read), default=1) - 1)
+    common = commonprefix(read)[:room] if len(read) > 1 else []
+    if len(common) < _WORTH:
+        return None
+    plain = model.plain_pass(torch.tensor([common], device=model.device))
+    return plain if plain.first_run(1) else None
+
+
 def _score(
-    model: LensModel,
     answers: Sequence[tuple[Sequence[int], Sequence[int]]],
-    batch: Batch,
+    numbers_of: Sequence[int],
+    plain: PlainPass,
     cells: Sequence[Cell],
     at_most: int,
     found: AnswerScores,
 ) -> None:
-    """Score the answers of one batch under every condition."""
-    plain, (n, length) = model.plain_pass(batch.tokens), batch.tokens.shape
-    sizes = [len(answer) for _, answer in answers]
-    starts = torch.tensor([length + 1 - size for size in sizes], device=model.device)
-    last = max(sizes)
-    ends = [[*asked, *answer][-last:] for asked, answer in answers]
-    targets = torch.tensor(ends, device=model.device)
+    """Score the answers of one batch under every condition; short texts are filled up at the end."""
+    model: LensModel = plain.model
+    n, length = plain.tokens.shape
+    begin, sizes = [len(asked) for asked, _ in answers], [len(answer) for _, answer in answers]
+    earliest = min(begin)
+    last = length - earliest + 1
+    targets = torch.zeros(n, last, dtype=torch.long)
+    for row, (asked, answer) in enumerate(answers):
+        targets[row, len(asked) - earliest :][: len(answer)] = torch.tensor(answer)
+    targets, starts = targets.to(model.device), torch.tensor(begin, device=model.device)
+    hooked = model.is_hooked
     everyone = torch.arange(n, device=model.device)
     at_once = max(1, at_most // n)
     for block, numbers in _by_block(plain.first_run, cells, starts, model.shape.n_layers).items():
@@ -87,15 +119,18 @@ def _score(
             which = everyone.repeat(len(part))
             rows_of = [Rows(r) for r in torch.arange(len(which), device=model.device).split(n)]
             acting = [(cells[c], rows) for c, rows in zip(part, rows_of, strict=True)]
+            same = None
+            if not hooked and alike_within([cells[c] for c in part], plain.n_alike, starts):
+                same = alike(model, acting, len(which))
             with model.clock.hold(starts[which]), attach_cells(model, acting):
-                for rows, logits in plain.resume_in_parts(which, block, last=last):
+                for rows, logits in plain.resume_in_parts(which, block, last=last, alike=same):
                     chosen, greedy = _of_targets(logits, targets[which[rows.to(which.device)]])
                     for place, row in enumerate(rows.tolist()):
                         c, text = part[row // n], row % n
-                        skip = last - sizes[text]
-                        into = c, batch.indices[text]
-                        found.log_likelihood[into] = float(chosen[place, skip:].double().sum())
-                        found.greedy[into] = bool(greedy[place, skip:].all())
+                        at = slice(begin[text] - earliest, begin[text] - earliest + sizes[text])
+                        into = c, numbers_of[text]
+                        found.log_likelihood[into] = float(chosen[place, at].double().sum())
+                        found.greedy[into] = bool(greedy[place, at].all())
 
 
 def _by_block(

@@ -90,10 +90,12 @@ class Clock:
 
     @contextmanager
     def hold(self, prompt_length: int | Int[Tensor, " row"]) -> Iterator[None]:
-        """Say where the prompts of the rows end while they are run."""
-        before = self.held
+        """Say where the prompts of the rows end while they are run; within another, for as long."""
+        before, ended = self.held, self.prompt_length
         self.prompt_length, self.held = prompt_length, True
         try:
             yield
         finally:
             self.held = before
+            if before:
+                self.prompt_length = ended

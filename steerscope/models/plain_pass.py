@@ -38,6 +38,11 @@ class PlainPass:
     def __init__(self, model: Any, tokens: Int[Tensor, "prompt pos"]) -> None:
         self.model, self.tokens = model, tokens
 
+    @property
+    def n_alike(self) -> int:
+        """Tokens that all prompts begin with alike, as far as a backbone may run them once."""
+        return 0
+
     def first_run(self, block: int) -> int:  # noqa: ARG002 - a backbone may start there
         """The first block that really runs for a condition that changes nothing below `block`."""
         return 0

@@ -82,9 +82,13 @@ class SharedPass(PlainPass):
         for part in torch.arange(len(prompts)).split(max(1, _LOGITS_AT_ONCE // width)):
             yield part, self.model.unembed(residual[int(part[0]) : int(part[-1]) + 1])
 
-    @cached_property
+    @property
     def n_alike(self) -> int:
         """Tokens that all prompts begin with alike, which leaves one of each at least."""
+        return self._n_alike
+
+    @cached_property
+    def _n_alike(self) -> int:
         same = (self.tokens == self.tokens[:1]).all(dim=0)
         return min(int(same.cumprod(dim=0).sum()), self.tokens.shape[1] - 1)
 
@@ -109,7 +113,7 @@ class SharedPass(PlainPass):
         assert isinstance(whole, GridCache)
         whole.take(self.cache, prompts, range(block))
         with self._prompts_end_here():
-            with alike.first_alone():
+            with alike.first_alone(), self._ends_of(alike.first):
                 beginning = self._run_part(leading, block, begun, 0, n)
             whole.take(begun, alike.condition, range(block, n_blocks))
             whole.n_tokens = n
@@ -120,6 +124,11 @@ class SharedPass(PlainPass):
         """While active, the prompts end where this pass ends, though it is run in parts."""
         clock = self.model.clock
         return nullcontext() if clock.held else clock.hold(self.tokens.shape[1])
+
+    def _ends_of(self, rows: Int[Tensor, " row"]) -> AbstractContextManager[None]:
+        """While active, the pass is over some of the rows, whose prompts end where theirs did."""
+        ends = self.model.clock.prompt_length
+        return self.model.clock.hold(ends if isinstance(ends, int) else ends[rows])
 
     def _run_part(
         self,

@@ -1,4 +1,4 @@
-"""Batches of equal token length, so that no row is ever padded."""
+"""Batches of equal token length, so that no row is padded, or of nearly equal length, filled up at the end."""
 
 from __future__ import annotations
 
@@ -31,4 +31,30 @@ def equal_length_batches(
             rows = members[start : start + batch_size]
             tokens = torch.tensor([list(sequences[i]) for i in rows], device=device)
             batches.append(Batch(tuple(rows), tokens))
+    return batches
+
+
+def near_length_batches(
+    sequences: Sequence[Sequence[int]], batch_size: int, device: torch.device
+) -> list[Batch]:
+    """Sequences of nearly the same length, shortest first, the short ones filled up at the end.
+
+    What fills up is the last token again. No row is longer than another by more than a quarter and 8.
+    """
+    order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
+    parts: list[list[int]] = []
+    for index in order:
+        longest = len(sequences[index])
+        if (
+            not parts
+            or len(parts[-1]) == batch_size
+            or longest > 8 + 1.25 * len(sequences[parts[-1][0]])
+        ):
+            parts.append([])
+        parts[-1].append(index)
+    batches = []
+    for part in parts:
+        longest = len(sequences[part[-1]])
+        rows = [[*sequences[i], *[sequences[i][-1]] * (longest - len(sequences[i]))] for i in part]
+        batches.append(Batch(tuple(part), torch.tensor(rows, device=device)))
     return batches

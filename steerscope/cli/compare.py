@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from steerscope.cli.options import Finding, Judged, Loading, Subject, Talk, Writing, grouped
-from steerscope.cli.shared import Json, finish, parse_layers, refuse_unused, say_aside, table
+from steerscope.cli.shared import Json, finish, parse_layers, say_aside, table
 
 if TYPE_CHECKING:
     from steerscope.experiments import Experiment
@@ -90,9 +90,6 @@ def compare(
     from steerscope.experiments.jobs import Machine
     from steerscope.progress import bar
 
-    bos = None if loading.bos == "auto" else loading.bos
-    why = "an experiment loads a model as its checkpoint says"
-    refuse_unused({"bos": bos, "revision": loading.revision}, why)
     chat = talk.asked()
     said = {
         "name": "compare",
@@ -105,6 +102,8 @@ def compare(
         "seeds": [writing.seed],
         "backbone": loading.backbone,
         "dtype": loading.dtype,
+        "bos": loading.bos,
+        "revision": loading.revision,
         "chat": None if chat is None else chat.stored(),
         "method_options": finding.settings(),
         **compared.settings(),

@@ -49,9 +49,7 @@ def forecast(
     machine, found = machine or Machine(), []
     paces: dict[str, _Pace] = {}
     for step in find_job(experiment.job).steps(experiment):
-        model = load_model(
-            step.model, backbone=experiment.backbone, dtype=experiment.dtype, **machine.loading()
-        )
+        model = load_model(step.model, **experiment.loading(), **machine.loading())
         n_layers = model.shape.n_layers
         longest = min(_PROMPT_TOKENS, model.shape.n_context - experiment.decoding.n_new)
         memory, _ = generation_plan(model, longest, experiment.decoding.n_new)

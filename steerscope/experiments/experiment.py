@@ -16,6 +16,7 @@ from steerscope.engine.sampling import NARROWING, without_usual
 from steerscope.errors import SteerscopeError, UnknownNameError
 from steerscope.extraction.losses import find_loss
 from steerscope.judges.registry import check_judge
+from steerscope.models.vocabulary import BOS
 from steerscope.sites import check_stream
 from steerscope.steering.scopes import Scope
 from steerscope.studies.methods.places import Place
@@ -274,6 +275,8 @@ class Experiment(Part):
         method_options: settings of the methods.
         adapter: settings of an adapter, as of `AdapterRecipe`, where the job trains one.
         plan: settings of the job's own plan, for the jobs that take all of them so.
+        bos: how texts begin: `auto`, `always` or `never`.
+        revision: branch, tag or commit of a model on the hub; None for the newest.
         metrics: what the table of metrics holds; None for all.
         judge: what reads the texts that are written, as in a plan; None for the oracle where it can
             read them, else preference.
@@ -315,6 +318,8 @@ class Experiment(Part):
     chat: Annotated[bool | dict[str, Any], AfterValidator(_talk)] = False
     backbone: Text = "auto"
     dtype: Text = "float32"
+    bos: Annotated[Text, _one_of("bos", BOS)] = "auto"
+    revision: Text | None = None
     judge: Annotated[Text, _checked(check_judge)] | None = None
     judge_labels: Text | None = None
     judge_url: Text | None = None
@@ -341,6 +346,10 @@ class Experiment(Part):
     def settings(self) -> frozenset[str]:
         """What the file sets, parts with a dot: `doses.unit`."""
         return frozenset(_set_in(self))
+
+    def loading(self) -> dict[str, Any]:
+        """How its models are loaded, under the names of a plan."""
+        return {name: getattr(self, name) for name in ("backbone", "dtype", "bos", "revision")}
 
     def judging(self) -> dict[str, Any]:
         """What reads the texts, under the names of a plan."""

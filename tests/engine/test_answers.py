@@ -26,7 +26,10 @@ SCOPES = ("all", "everywhere", "prompt", "generated", "last:3", "window:5:44", "
 def questions(n_alike, n=9, seed=0):
     """Questions that begin alike, of different lengths, each with an answer of its own."""
     drawn = Random(seed)
-    ids = lambda k: [drawn.randrange(10, 90) for _ in range(k)]
+
+    def ids(k):
+        return [drawn.randrange(10, 90) for _ in range(k)]
+
     begin = ids(n_alike)
     return [([1, *begin, *ids(1 + i % 4)], ids(1 + i % 3)) for i in range(n)]
 

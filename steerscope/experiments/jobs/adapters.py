@@ -11,10 +11,19 @@ from typing import Any
 import pandas as pd
 
 from steerscope.experiments.experiment import Experiment
-from steerscope.experiments.jobs.job import JUDGED, Job, Machine, Size, Step, Tables, label
+from steerscope.experiments.jobs.job import (
+    JUDGED,
+    Job,
+    Machine,
+    Size,
+    Step,
+    Tables,
+    as_asked,
+    label,
+    load,
+)
 from steerscope.figures.files import Plate
 from steerscope.models.chat_templates import in_chat
-from steerscope.models.loading import load_model
 from steerscope.progress import Track
 from steerscope.report import plates as page_plates
 from steerscope.runs.results import Run
@@ -53,6 +62,8 @@ class AdapterStep:
     backbone: str
     chat: Chat | None = None
     judging: Mapping[str, str | None] = field(default_factory=dict)
+    bos: str = "auto"
+    revision: str | None = None
 
     @property
     def name(self) -> str:
@@ -71,15 +82,13 @@ class AdapterStep:
     def _about(self) -> dict[str, Any]:
         """What a run of it says beside the plan of a transfer."""
         chat = None if self.chat is None else self.chat.stored()
-        named = {name: getattr(self, name) for name in ("model", "contrasts", "prompts")}
-        made = {"adapter": asdict(self.recipe), "dtype": self.dtype, "backbone": self.backbone}
-        return {**named, **made, "chat": chat}
+        names = ("model", "contrasts", "prompts", "dtype", "backbone", "bos", "revision")
+        named = {name: getattr(self, name) for name in names}
+        return as_asked({**named, "adapter": asdict(self.recipe), "chat": chat})
 
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
         """Train the adapter, find the direction on the same pairs, and measure both and a random one."""
-        model = load_model(
-            self.model, backbone=self.backbone, dtype=self.dtype, **machine.loading()
-        )
+        model = load(self, machine)
         bare, seed = load_contrasts(self.contrasts), self.plan.seed
         prompts = in_chat(model, prompts_for(bare, self.prompts), self.chat)
         pairs = in_chat(model, bare, self.chat)
@@ -140,10 +149,9 @@ def _steps(e: Experiment) -> list[Step]:
                 seed=seed,
                 **given,
             ),
-            e.dtype,
-            e.backbone,
-            as_chat(e.chat),
-            e.judging(),
+            chat=as_chat(e.chat),
+            judging=e.judging(),
+            **e.loading(),
         )
         for model, contrasts, seed in product(e.models, e.contrasts, e.seeds)
     ]

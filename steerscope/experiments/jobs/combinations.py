@@ -24,14 +24,24 @@ from steerscope.engine.generation import generate
 from steerscope.engine.sampling import sampler_at
 from steerscope.errors import BadValueError, NotFiniteError, NotReachedError
 from steerscope.experiments.experiment import Experiment
-from steerscope.experiments.jobs.job import DRAWN, JUDGED, Job, Machine, Size, Step, Tables, label
+from steerscope.experiments.jobs.job import (
+    DRAWN,
+    JUDGED,
+    Job,
+    Machine,
+    Size,
+    Step,
+    Tables,
+    as_asked,
+    label,
+    load,
+)
 from steerscope.extraction.activations import extract
 from steerscope.figures.files import Plate
 from steerscope.judges import Judge
 from steerscope.judges.judges import UNITS, read_all, scored
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
-from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
 from steerscope.runs.results import LOST, NOT_FINITE, NOT_REACHED, Row, Run, plain_row
@@ -91,6 +101,8 @@ class CombinationStep:
     chat: Chat | None = None
     judging: Mapping[str, str | None] = field(default_factory=dict)
     narrowing: Mapping[str, Any] = field(default_factory=dict)
+    bos: str = "auto"
+    revision: str | None = None
 
     @property
     def name(self) -> str:
@@ -101,7 +113,7 @@ class CombinationStep:
     def settings(self) -> dict[str, Any]:
         """All that decides its numbers but the content of its files."""
         chat = None if self.chat is None else self.chat.stored()
-        settings = {"kind": "CombinationStep", **asdict(self), "chat": chat}
+        settings = as_asked({"kind": "CombinationStep", **asdict(self), "chat": chat})
         del settings["judging"], settings["narrowing"]
         return (
             settings
@@ -115,9 +127,7 @@ class CombinationStep:
         Raises:
             BadValueError: no oracle reads the prompts, or an arm does not reach the KL.
         """
-        model = load_model(
-            self.model, backbone=self.backbone, dtype=self.dtype, **machine.loading()
-        )
+        model = load(self, machine)
         contrasts = load_contrasts(self.contrasts)
         prompts = in_chat(model, prompts_for(contrasts, self.prompts), self.chat)
         contrasts = in_chat(model, contrasts, self.chat)
@@ -321,8 +331,7 @@ def _steps(e: Experiment) -> list[Step]:
             temperature=e.decoding.temperature,
             narrowing=e.narrowing(),
             seed=seed,
-            dtype=e.dtype,
-            backbone=e.backbone,
+            **e.loading(),
             chat=as_chat(e.chat),
             judging=e.judging(),
         )

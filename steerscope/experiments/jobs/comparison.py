@@ -16,12 +16,22 @@ from steerscope.directions import METHODS, Settings
 from steerscope.engine.matched_kl import KL, Matching
 from steerscope.engine.sampling import without_usual
 from steerscope.experiments.experiment import Experiment
-from steerscope.experiments.jobs.job import DRAWN, JUDGED, Job, Machine, Size, Step, Tables, label
+from steerscope.experiments.jobs.job import (
+    DRAWN,
+    JUDGED,
+    Job,
+    Machine,
+    Size,
+    Step,
+    Tables,
+    as_asked,
+    label,
+    load,
+)
 from steerscope.figures.files import Plate
 from steerscope.judges.effects import Effect
 from steerscope.judges.registry import read_card
 from steerscope.models.chat_templates import in_chat
-from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
 from steerscope.runs.keeping import UNFINISHED, KeptIn
@@ -65,6 +75,8 @@ class ComparisonStep:
     backbone: str
     chat: Chat | None = None
     judging: Mapping[str, str | None] = field(default_factory=dict)
+    bos: str = "auto"
+    revision: str | None = None
 
     @property
     def name(self) -> str:
@@ -75,16 +87,14 @@ class ComparisonStep:
     def settings(self) -> dict[str, Any]:
         """All that decides its numbers but the content of its files."""
         chat = None if self.chat is None else self.chat.stored()
-        settings = {"kind": "ComparisonStep", **asdict(self), "chat": chat}
+        settings = as_asked({"kind": "ComparisonStep", **asdict(self), "chat": chat})
         settings["plan"] = without_new(without_usual(settings["plan"]))
         del settings["judging"]
         return settings | {k: v for k, v in self.judging.items() if v and k != "judge_url"}
 
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
         """Compare all methods; what was measured before an interruption is kept."""
-        model = load_model(
-            self.model, backbone=self.backbone, dtype=self.dtype, **machine.loading()
-        )
+        model = load(self, machine)
         contrasts = load_contrasts(self.contrasts)
         prompts = in_chat(model, prompts_for(contrasts, self.prompts), self.chat)
         contrasts = in_chat(model, contrasts, self.chat)
@@ -193,10 +203,9 @@ def _steps(e: Experiment) -> list[Step]:
                 seed=seed,
                 **given,
             ),
-            e.dtype,
-            e.backbone,
-            as_chat(e.chat),
-            e.judging(),
+            chat=as_chat(e.chat),
+            judging=e.judging(),
+            **e.loading(),
         )
         for model, contrasts, seed in product(e.models, e.contrasts, e.seeds)
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -14,14 +14,16 @@ import pandas as pd
 from steerscope.engine.sampling import NARROWING
 from steerscope.experiments.experiment import Experiment
 from steerscope.figures.files import Plate
+from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track
 from steerscope.runs.results import Run
+from steerscope.studies.equipment import Loading
 from steerscope.studies.workers import HERE, Workers
 
 COMMON = frozenset(
     {
         "name", "question", "job", "models", "contrasts", "seeds", "figures", "formats", "dtype",
-        "backbone",
+        "backbone", "bos", "revision",
     }
 )  # fmt: skip
 
@@ -41,6 +43,47 @@ class Machine:
     def loading(self) -> dict[str, Any]:
         """What of it `load_model` takes."""
         return {"device": self.device, "memory": self.memory}
+
+
+class Named(Protocol):
+    """What names a model and how it is loaded, as in `load_model`."""
+
+    @property
+    def model(self) -> str:
+        """Name or folder."""
+        ...
+
+    @property
+    def backbone(self) -> str:
+        """Of `load_model`, as the next three."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """See there."""
+        ...
+
+    @property
+    def bos(self) -> str:
+        """See there."""
+        ...
+
+    @property
+    def revision(self) -> str | None:
+        """See there."""
+        ...
+
+
+def load(named: Named, machine: Machine) -> LensModel:
+    """The model of a step, on a machine."""
+    how = (named.backbone, named.dtype, machine.device, machine.memory, named.bos, named.revision)
+    return Loading(named.model, *how).load()
+
+
+def as_asked(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a step as a run states them: of loading only what is not usual."""
+    usual = {"bos": "auto", "revision": None}
+    return {k: v for k, v in settings.items() if k not in usual or v != usual[k]}
 
 
 @dataclass(frozen=True)

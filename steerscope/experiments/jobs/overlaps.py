@@ -21,11 +21,20 @@ from torch import Tensor
 from steerscope import figures
 from steerscope.errors import BadValueError
 from steerscope.experiments.experiment import Experiment
-from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label, labels
+from steerscope.experiments.jobs.job import (
+    Job,
+    Machine,
+    Size,
+    Step,
+    Tables,
+    as_asked,
+    label,
+    labels,
+    load,
+)
 from steerscope.extraction.activations import extract
 from steerscope.figures.files import Plate
 from steerscope.models.chat_templates import in_chat
-from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
 from steerscope.models.weight_hashes import sampled
 from steerscope.progress import Track
@@ -73,6 +82,8 @@ class OverlapStep:
     dtype: str
     backbone: str
     chat: Chat | None = None
+    bos: str = "auto"
+    revision: str | None = None
 
     @property
     def name(self) -> str:
@@ -83,7 +94,7 @@ class OverlapStep:
     def settings(self) -> dict[str, Any]:
         """All that decides its numbers but the content of its files."""
         chat = None if self.chat is None else self.chat.stored()
-        return {"kind": "OverlapStep", **asdict(self), "chat": chat}
+        return as_asked({"kind": "OverlapStep", **asdict(self), "chat": chat})
 
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
         """Measure the routes, rates and readings that are missing.
@@ -97,9 +108,7 @@ class OverlapStep:
         from steerscope.sae.reading import read_direction
         from steerscope.studies.features.sources import SOURCES, concept_sets
 
-        model = load_model(
-            self.model, backbone=self.backbone, dtype=self.dtype, **machine.loading()
-        )
+        model = load(self, machine)
         sae = load_sae(self.autoencoder, model=model)
         contrasts = in_chat(model, load_contrasts(self.contrasts), self.chat)
         fit = contrasts.split(self.seed).fit
@@ -317,8 +326,7 @@ def _steps(e: Experiment) -> list[Step]:
             n_texts=s.texts or 200,
             n_null=s.nulls or 199,
             seed=seed,
-            dtype=e.dtype,
-            backbone=e.backbone,
+            **e.loading(),
             chat=as_chat(e.chat),
         )
         for model, contrasts, seed in product(e.models, e.contrasts, e.seeds)

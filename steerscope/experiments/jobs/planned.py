@@ -125,7 +125,7 @@ def _job(name: str, words: str, kind: Kind) -> Job:
         return [
             PlanStep(
                 kind,
-                make(model=m, backbone=e.backbone, dtype=e.dtype, seed=seed, **more, **given),
+                make(model=m, seed=seed, **more, **(e.loading() | given)),
                 as_chat(e.chat),
             )
             for m, more, seed in product(e.models, pairs, e.seeds)

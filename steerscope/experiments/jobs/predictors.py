@@ -13,10 +13,19 @@ import pandas as pd
 from steerscope import figures
 from steerscope.engine.matched_kl import Matching
 from steerscope.experiments.experiment import Experiment
-from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label, labels
+from steerscope.experiments.jobs.job import (
+    Job,
+    Machine,
+    Size,
+    Step,
+    Tables,
+    as_asked,
+    label,
+    labels,
+    load,
+)
 from steerscope.figures.files import Plate
 from steerscope.models.chat_templates import in_chat
-from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
 from steerscope.runs.keeping import UNFINISHED, KeptIn
@@ -53,6 +62,8 @@ class PredictorStep:
     dtype: str
     backbone: str
     chat: Chat | None = None
+    bos: str = "auto"
+    revision: str | None = None
 
     @property
     def name(self) -> str:
@@ -63,13 +74,11 @@ class PredictorStep:
     def settings(self) -> dict[str, Any]:
         """All that decides its numbers but the content of its files."""
         chat = None if self.chat is None else self.chat.stored()
-        return {"kind": "PredictorStep", **asdict(self), "chat": chat}
+        return as_asked({"kind": "PredictorStep", **asdict(self), "chat": chat})
 
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
         """Measure the layers of the concept that are missing."""
-        model = load_model(
-            self.model, backbone=self.backbone, dtype=self.dtype, **machine.loading()
-        )
+        model = load(self, machine)
         contrasts = load_contrasts(self.contrasts)
         said = in_chat(model, contrasts, self.chat).sha256
         settings = self.settings | {"contrasts_sha256": said}
@@ -135,7 +144,7 @@ def _steps(e: Experiment) -> list[Step]:
     matching = Matching(e.doses.values or usual.doses, e.matched.relative, e.matched.kl or usual.kl)
     n_pairs, chat = e.sample.pairs or 40, as_chat(e.chat)
     return [
-        PredictorStep(model, contrasts, seed, matching, n_pairs, e.dtype, e.backbone, chat)
+        PredictorStep(model, contrasts, seed, matching, n_pairs, chat=chat, **e.loading())
         for model, contrasts, seed in product(e.models, e.contrasts, e.seeds)
     ]
 

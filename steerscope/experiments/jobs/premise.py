@@ -10,10 +10,9 @@ from typing import Any
 
 from steerscope import figures
 from steerscope.experiments.experiment import Experiment
-from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label
+from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, as_asked, label, load
 from steerscope.figures.files import Plate
 from steerscope.models.chat_templates import in_chat
-from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
 from steerscope.report.tables_only import PREMISE as FRAMES
@@ -44,7 +43,7 @@ class PremiseStep:
     def settings(self) -> dict[str, Any]:
         """All that decides its numbers but the content of its files."""
         stored = None if self.chat is None else self.chat.stored()
-        return {"kind": type(self.plan).__name__, **asdict(self.plan), "chat": stored}
+        return as_asked({"kind": type(self.plan).__name__, **asdict(self.plan), "chat": stored})
 
     @property
     def model(self) -> str:
@@ -54,9 +53,7 @@ class PremiseStep:
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
         """Read every prompt once."""
         plan = self.plan
-        model = load_model(
-            plan.model, backbone=plan.backbone, dtype=plan.dtype, **machine.loading()
-        )
+        model = load(plan, machine)
         contrasts = load_contrasts(plan.contrasts)
         prompts = in_chat(model, prompts_for(contrasts, plan.prompts), self.chat)
         settings = self.settings | {
@@ -89,8 +86,7 @@ def _steps(e: Experiment) -> list[Step]:
                 contrasts=contrasts,
                 prompts=e.prompts or usual_prompts(contrasts),
                 layers=e.sites.layers,
-                backbone=e.backbone,
-                dtype=e.dtype,
+                **e.loading(),
                 seed=seed,
                 **given,
             ),

@@ -22,6 +22,8 @@ class PremisePlan:
         ridges: λ, relative to the kernel's diagonal.
         backbone: as in `load_model`.
         dtype: likewise.
+        bos: likewise.
+        revision: likewise.
         seed: of resamples, and of the split whose prompts are read.
 
     Raises:
@@ -36,6 +38,8 @@ class PremisePlan:
     ridges: tuple[float, ...] = LAMBDAS
     backbone: str = "auto"
     dtype: str = "float32"
+    bos: str = "auto"
+    revision: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -1,7 +1,8 @@
 """The server under load: tokens a second, latencies and memory at 1, 8 and 64 clients of the bundled model.
 
 Every client asks for texts under a dose of its own, one after the other, for as long as a round takes.
-Each answer is counted; one that is lost, cut or refused ends the measurement.
+Each answer is counted; one that is lost, cut or refused ends the measurement. `--url` loads another
+server with the same API and model instead, which does not steer.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import psutil
 
 PROMPTS = ("Mia was late.", "Tom left for the garden early. He smiled.", "It was a day at the sea.")
 N_NEW = 32
+STEERED = "microworld+joyful@{dose}"
 
 
 @dataclass
@@ -34,10 +36,10 @@ class Measured:
     between: list[float] = field(default_factory=list)
 
 
-async def ask(client: httpx.AsyncClient, number: int, measured: Measured) -> None:
-    """One text under a dose of its own, streamed to its end."""
+async def ask(client: httpx.AsyncClient, number: int, measured: Measured, model: str) -> None:
+    """One text under a dose of its own, streamed to its end; a piece without ids is one token."""
     body = {
-        "model": f"microworld+joyful@{(number % 13 - 6) / 4}",
+        "model": model.format(dose=(number % 13 - 6) / 4),
         "prompt": PROMPTS[number % len(PROMPTS)],
         "max_tokens": N_NEW,
         "seed": number,
@@ -53,11 +55,12 @@ async def ask(client: httpx.AsyncClient, number: int, measured: Measured) -> Non
                 continue
             [choice] = json.loads(line[6:])["choices"]
             over = choice["finish_reason"] or over
-            for _ in choice.get("token_ids", ()):
+            for _ in choice.get("token_ids", [0] if choice.get("text") else ()):
                 now = time.perf_counter()
                 (measured.between if n else measured.first).append(now - last)
                 last, n = now, n + 1
-    assert over == "stop" or (over == "length" and n == N_NEW), (number, over, n)
+    whole = n == N_NEW or "{" not in model  # elsewhere a piece may hold more than a token
+    assert over == "stop" or (over == "length" and whole), (number, over, n)
     assert last >= begun
     measured.n_tokens += n
     measured.n_answers += 1
@@ -79,7 +82,11 @@ class Memory:
 
 
 async def round_of(
-    url: str, n_clients: int, seconds: float, memory: Memory | None = None
+    url: str,
+    n_clients: int,
+    seconds: float,
+    memory: Memory | None = None,
+    model: str = STEERED,
 ) -> tuple[Measured, float]:
     """So many clients for so long, and how long it took until all were answered."""
     measured, begun = Measured(), time.perf_counter()
@@ -87,9 +94,9 @@ async def round_of(
 
     async def one(client: httpx.AsyncClient, number: int) -> None:
         while time.perf_counter() - begun < seconds:
-            await ask(client, number, measured)
+            await ask(client, number, measured, model)
 
-    async with httpx.AsyncClient(base_url=url, timeout=300, limits=limits) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=600, limits=limits) as client:
         watching = asyncio.create_task(memory.watch(seconds)) if memory else None
         await asyncio.gather(*(one(client, i) for i in range(n_clients)))
         if watching:
@@ -103,8 +110,11 @@ def quantile(values: list[float], share: float) -> float:
 
 
 @contextmanager
-def server() -> Iterator[tuple[str, int]]:
-    """A server of the bundled model: its address and process."""
+def server(elsewhere: str | None, pid: int) -> Iterator[tuple[str, int]]:
+    """A server of the bundled model, or the one that is there: its address and process."""
+    if elsewhere:
+        yield elsewhere, pid
+        return
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -131,16 +141,19 @@ def main() -> None:
     parser.add_argument("--long", type=float, default=120, help="seconds of the largest round")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--marks", type=float, nargs="+", default=[10, 60], help="of the memory, s")
+    parser.add_argument("--url", help="of a server that runs already")
+    parser.add_argument("--pid", type=int, default=0, help="of that server")
+    parser.add_argument("--model", default=STEERED, help="how that server calls the model")
     given = parser.parse_args()
-    with server() as (url, pid):
-        asyncio.run(round_of(url, 4, 3))  # warm
+    with server(given.url, given.pid) as (url, pid):
+        asyncio.run(round_of(url, min(given.clients), 3, model=given.model))  # warm
         print("| clients | seconds | answers | tokens/s | first token, ms (p95) | next token, ms (p95) "
               "| resident MiB |")  # fmt: skip
         print("|---|---|---|---|---|---|---|")
         for n in given.clients:
             seconds = given.long if n == max(given.clients) else given.seconds
             memory = Memory(pid, given.marks)
-            seen, took = asyncio.run(round_of(url, n, seconds, memory))
+            seen, took = asyncio.run(round_of(url, n, seconds, memory, given.model))
             held = ", ".join(f"{mib:.0f} at {mark:g} s" for mark, mib in memory.at.items())
             print(
                 f"| {n} | {took:.0f} | {seen.n_answers} | {seen.n_tokens / took:.0f} "

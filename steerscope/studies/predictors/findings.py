@@ -54,6 +54,13 @@ EXPECTED_SIGNS: Mapping[str, int] = {
 _Grid = Float[np.ndarray, "concept layer"]
 
 
+def layer_correlation(table: pd.DataFrame, diagnostic: str, outcome: str) -> float:
+    """The rho of `grouped_correlation` alone."""
+    grids = _grids(table, [diagnostic, outcome])
+    whole = [np.arange(g[0].shape[1]) for g in grids]
+    return _cosine(_residual_ranks(grids, whole), whole)
+
+
 def grouped_correlation(
     table: pd.DataFrame,
     diagnostic: str,
@@ -239,17 +246,32 @@ def leave_one_concept_out(
     Raises:
         BadValueError: fewer than two concepts.
     """
-    concepts = sorted(table.concept.unique())
-    if len(concepts) < 2:
-        raise BadValueError("leaving one concept out needs at least 2 concepts.")
+    return _leave_one_out(table, diagnostics, outcome, "concept")
+
+
+def leave_one_model_out(
+    table: pd.DataFrame, diagnostics: Sequence[str], outcome: str
+) -> pd.DataFrame:
+    """Regret on each model when sign and diagnostic are learnt from the other models alone.
+
+    As `leave_one_concept_out`.
+
+    Raises:
+        BadValueError: fewer than two models.
+    """
+    return _leave_one_out(table, diagnostics, outcome, "model")
+
+
+def _leave_one_out(
+    table: pd.DataFrame, diagnostics: Sequence[str], outcome: str, by: str
+) -> pd.DataFrame:
+    names = sorted(table[by].unique())
+    if len(names) < 2:
+        raise BadValueError(f"leaving one {by} out needs at least 2 {by}s.")
     parts = []
-    for concept in concepts:
-        others, held_out = table[table.concept != concept], table[table.concept == concept]
-        learnt = {}
-        for name in diagnostics:
-            sides = _grids(others, [name, outcome])
-            whole = [np.arange(g[0].shape[1]) for g in sides]
-            learnt[name] = _cosine(_residual_ranks(sides, whole), whole)
+    for one in names:
+        others, held_out = table[table[by] != one], table[table[by] == one]
+        learnt = {name: layer_correlation(others, name, outcome) for name in diagnostics}
         usable = {name: rho for name, rho in learnt.items() if math.isfinite(rho)}
         chosen = max(usable, key=lambda name: abs(usable[name]), default=None)
         for name, rho in usable.items():

@@ -1,0 +1,88 @@
+"""Over models: each is one draw, however many layers and concepts it has."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from steerscope.errors import BadValueError
+from steerscope.studies.predictors.across_models import (
+    across_models,
+    power_across_models,
+    rho_by_model,
+)
+from steerscope.studies.predictors.findings import leave_one_model_out
+
+
+def models(n, n_layers=6, concepts=("a", "b"), seed=0, rho=0.0):
+    """Models whose layers are ranked by noise, of which a share is that of the outcome."""
+    rng, parts = np.random.default_rng(seed), []
+    for model in range(n):
+        y, noise = rng.normal(size=(2, n_layers))
+        x = rho * y + np.sqrt(1 - rho**2) * noise
+        for concept in concepts:  # the layers of a model are alike under its concepts
+            parts.append(
+                pd.DataFrame({"model": f"m{model}", "concept": concept, "layer": range(n_layers),
+                              "x": x, "y": y, "flat": 1.0})
+            )  # fmt: skip
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_rho_of_a_model_is_spearmans_over_its_layers():
+    table = models(3, concepts=("a",))
+    found = rho_by_model(table, "x", "y")
+    for name, part in table.groupby("model"):
+        assert found[name] == pytest.approx(stats.spearmanr(part.x, part.y).statistic)
+
+
+def test_the_mean_over_models_is_students():
+    table = models(8, rho=0.6)
+    each = rho_by_model(table, "x", "y")
+    [row] = across_models(table, ["x"], "y").to_dict("records")
+    half = stats.t.ppf(0.975, 7) * each.std(ddof=1) / np.sqrt(8)
+    assert row["rho"] == pytest.approx(each.mean())
+    assert (row["low"], row["high"]) == pytest.approx((each.mean() - half, each.mean() + half))
+    assert row["p"] == row["p_holm"] == pytest.approx(stats.ttest_1samp(each, 0).pvalue)
+    assert row["n_models"] == 8
+    assert row["positive"] == (each > 0).mean()
+
+
+def test_a_diagnostic_that_does_not_vary_has_no_rho():
+    found = across_models(models(4), ["flat", "x"], "y").set_index("diagnostic")
+    assert found.loc["flat", ["rho", "low", "p"]].isna().all()
+    assert found.n_models["flat"] == 0
+    assert found.index[0] == "x"
+
+
+def test_two_concepts_of_one_model_are_no_two_models():
+    one, two = (across_models(models(6, concepts=c), ["x"], "y") for c in (("a",), ("a", "b")))
+    pd.testing.assert_frame_equal(one, two)
+    with pytest.raises(BadValueError, match="2 models; a mean over models needs at least 3"):
+        across_models(models(2), ["x"], "y")
+
+
+def test_without_any_correlation_one_table_in_twenty_is_below_five_hundredths():
+    p = [across_models(models(6, seed=s), ["x"], "y").p[0] for s in range(300)]
+    assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=4 * np.sqrt(0.05 * 0.95 / 300))
+
+
+def test_the_power_that_is_stated_is_the_share_of_tables_that_tell():
+    stated = power_across_models(0.5, [6] * 12)
+    told = [across_models(models(12, seed=s, rho=0.5), ["x"], "y").p[0] < 0.05 for s in range(200)]
+    assert np.mean(told) == pytest.approx(stated, abs=0.1)
+    assert power_across_models(0.5, [6] * 12, 17) < stated < power_across_models(0.5, [6] * 24)
+    with pytest.raises(BadValueError, match="two models"):
+        power_across_models(0.5, [6])
+
+
+def test_the_model_left_out_teaches_nothing():
+    table = models(4, seed=3)
+    wrong = table.model == "m3"
+    table["x"] = table.y.where(~wrong, -table.y)
+    found = leave_one_model_out(table, ["x"], "y").set_index(["model", "concept"])
+    assert found.rho_of_others["m3"].to_numpy() == pytest.approx(1.0)
+    assert (found.regret["m3"] > 0).all()
+    with pytest.raises(BadValueError, match="leaving one model out needs at least 2 models"):
+        leave_one_model_out(models(1), ["x"], "y")

@@ -252,8 +252,18 @@ def _concept(contrasts: ContrastSet) -> str:
 
 
 def _given(name: str, seed: int) -> LabelledTexts:
-    """The labelled texts of a file, or the texts of a contrast set, bundled or in a file of pairs."""
-    path = bundled_contrasts().get(name, Path(name))
+    """The labelled texts of a file, or the texts of a contrast set, bundled or in a file of pairs.
+
+    Raises:
+        JudgeError: no such file and no bundled contrast set, or none that holds such texts.
+    """
+    bundled = bundled_contrasts()
+    if name not in bundled and not Path(name).is_file():
+        raise JudgeError(
+            f"no file {name!r} of labelled texts; give one with the columns text and label, or a contrast "
+            f"set: a file of pairs, or of {', '.join(bundled)}."
+        )
+    path = bundled.get(name, Path(name))
     try:
         _, first = next(pairs_in(path))
     except ContrastError:

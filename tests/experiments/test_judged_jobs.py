@@ -169,5 +169,5 @@ def test_a_judge_is_not_blamed_for_a_model_that_does_not_do_as_it_is_asked(load,
         assert judged.known.card.tells
         assert len(judged.settings["judge_sha256"]) == 1
     asked = {"judge": "length", "judge_labels": "nowhere.csv"}
-    with pytest.raises(JudgeError, match="nowhere.csv"):
+    with pytest.raises(JudgeError, match="no file .nowhere.csv. of labelled .*, terse, weather"):
         find_judge(question_of(asked, style, prompts, 4, 0), model, tmp_path / "other")

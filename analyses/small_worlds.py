@@ -26,7 +26,7 @@ from steerscope.studies.predictors.measure import predictor_table
 NAME = "small_worlds"
 RUNS = ROOT / "data/runs" / NAME
 CONCEPTS = ("mood", "register", "garden_sea")
-LAYERS, WIDTHS = (4, 6, 8, 10), (48, 64, 80, 96)
+LAYERS, WIDTHS = (4, 5, 6, 8), (32, 48, 64, 80)
 OUTCOMES = ("effect_kl", "effect_relative")
 
 
@@ -53,7 +53,7 @@ def main() -> None:
     """Train, evaluate, measure, compare."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--worlds", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=800, help="of training, 16 stories each")
+    parser.add_argument("--steps", type=int, default=600, help="of training, 16 stories each")
     parser.add_argument("--pairs", type=int, default=20, help="pairs used of each part")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()

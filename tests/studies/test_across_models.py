@@ -8,6 +8,10 @@ import pytest
 from scipy import stats
 
 from steerscope.errors import BadValueError
+from steerscope.experiments import parse_experiment
+from steerscope.experiments.jobs import find_job
+from steerscope.experiments.jobs.predictors import OUTCOMES, rows_of_layers
+from steerscope.runs.results import Run
 from steerscope.studies.predictors.across_models import (
     across_models,
     power_across_models,
@@ -75,6 +79,27 @@ def test_the_power_that_is_stated_is_the_share_of_tables_that_tell():
     assert power_across_models(0.5, [6] * 12, 17) < stated < power_across_models(0.5, [6] * 24)
     with pytest.raises(BadValueError, match="two models"):
         power_across_models(0.5, [6])
+
+
+def test_an_experiment_of_three_models_has_the_tables_over_them(tmp_path):
+    asked = parse_experiment(
+        "name: w\nquestion: Who predicts?\njob: predictors\nmodels: [a, b, c]\ncontrasts: [mood]\n",
+        "f",
+    )
+    job, runs = find_job("predictors"), []
+    for step, seed in zip(job.steps(asked), range(3), strict=True):
+        rng = np.random.default_rng(seed)
+        layers = pd.DataFrame(
+            rng.normal(size=(6, 4)), columns=["gradient", "norm", *OUTCOMES]
+        ).assign(depth=range(6))
+        rows = rows_of_layers(layers.assign(model="x", concept="mood", layer=range(6)))
+        runs.append(Run.start(tmp_path / step.name, step.settings, provenance={}))
+        runs[-1].append(rows)
+    tables = job.tables(asked, runs)
+    for outcome in OUTCOMES:
+        assert tables[f"models-{outcome}"].n_models.tolist() == [3]
+        assert set(tables[f"left-out-{outcome}"].model) == {"a", "b", "c"}
+    assert not any(name.startswith(("models", "left-out")) for name in job.tables(asked, runs[:2]))
 
 
 def test_the_model_left_out_teaches_nothing():

@@ -30,7 +30,12 @@ from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
 from steerscope.runs.keeping import UNFINISHED, KeptIn
 from steerscope.runs.results import Row, Run, plain_row
-from steerscope.studies.predictors.findings import EXPECTED_SIGNS, predictor_league
+from steerscope.studies.predictors.across_models import FEWEST, across_models
+from steerscope.studies.predictors.findings import (
+    EXPECTED_SIGNS,
+    leave_one_model_out,
+    predictor_league,
+)
 from steerscope.studies.predictors.measure import predictor_table
 from steerscope.studies.predictors.thresholds import judge_threshold, roc_curve
 from steerscope.texts.chats import Chat, as_chat
@@ -149,15 +154,30 @@ def _steps(e: Experiment) -> list[Step]:
     ]
 
 
+def _known(layers: pd.DataFrame) -> list[str]:
+    """The diagnostics that every layer has."""
+    return [d for d in EXPECTED_SIGNS if d in layers.columns and layers[d].notna().all()]
+
+
 def _league(layers: pd.DataFrame, outcome: str) -> pd.DataFrame:
-    known = [d for d in EXPECTED_SIGNS if d in layers.columns and layers[d].notna().all()]
-    return predictor_league(layers, known, outcome)
+    return predictor_league(layers, _known(layers), outcome)
+
+
+def _over_models(layers: pd.DataFrame) -> Tables:
+    """The mean over models, and what the choice of the other models loses on each; none for a few models."""
+    if layers.model.nunique() < FEWEST:
+        return {}
+    known = _known(layers)
+    means = {f"models-{name}": across_models(layers, known, name) for name in OUTCOMES}
+    left = {f"left-out-{name}": leave_one_model_out(layers, known, name) for name in OUTCOMES}
+    return means | left
 
 
 def _tables(experiment: Experiment, runs: Sequence[Run]) -> Tables:  # noqa: ARG001 - as all jobs
     layers = layers_of_rows(runs)
     leagues = {f"league-{name}": _league(layers, name) for name in OUTCOMES}
-    return {"layers": layers, **leagues, "threshold": _threshold_table(layers)}
+    threshold = _threshold_table(layers)
+    return {"layers": layers, **leagues, **_over_models(layers), "threshold": threshold}
 
 
 def _threshold_table(layers: pd.DataFrame) -> pd.DataFrame:

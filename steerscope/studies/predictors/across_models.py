@@ -13,7 +13,7 @@ from steerscope.errors import BadValueError
 from steerscope.statistics import CONFIDENCE, holm, power_of
 from steerscope.studies.predictors.findings import LEVEL, layer_correlation
 
-_FEWEST = 3
+FEWEST = 3  # models of a mean over models
 
 
 def rho_by_model(table: pd.DataFrame, diagnostic: str, outcome: str) -> pd.Series:
@@ -54,15 +54,15 @@ def across_models(table: pd.DataFrame, diagnostics: Sequence[str], outcome: str)
         BadValueError: fewer than three models.
     """
     n_models = table.model.nunique()
-    if n_models < _FEWEST:
+    if n_models < FEWEST:
         raise BadValueError(
-            f"{n_models} models; a mean over models needs at least {_FEWEST}. Over the layers of one, "
+            f"{n_models} models; a mean over models needs at least {FEWEST}. Over the layers of one, "
             "take predictor_league."
         )
     rows = []
     for name in diagnostics:
         rho = rho_by_model(table, name, outcome).dropna()
-        told = len(rho) >= _FEWEST and float(rho.std(ddof=1)) > 0
+        told = len(rho) >= FEWEST and float(rho.std(ddof=1)) > 0
         test = stats.ttest_1samp(rho, 0.0) if told else None
         interval = test.confidence_interval(CONFIDENCE) if test else (math.nan, math.nan)
         rows.append(

@@ -10,6 +10,8 @@ from jaxtyping import Float
 
 from steerscope.engine.score import rows_that_fit
 from steerscope.models.lens_model import LensModel, TextOrIds
+from steerscope.steering.interventions import Cell
+from steerscope.steering.prompting import is_prompting, seen_under
 from steerscope.texts.batches import equal_length_batches
 
 
@@ -59,6 +61,34 @@ def written_nats(
             chosen = _log_p(logits[:, :-1], new)
             for (w, p), row, tokens in zip(part, chosen.cpu(), rows, strict=True):
                 found[w, p] = -float(row[: len(tokens)].mean())
+    return found
+
+
+def nats_when_asked(
+    model: LensModel,
+    prompts: Sequence[TextOrIds],
+    cells: Sequence[Cell],
+    written: Sequence[Sequence[Sequence[int]]],
+    asked: Cell | None,
+) -> Float[np.ndarray, "cell prompt"]:
+    """`written_nats` after the words that ask for something: of what was asked for, its own.
+
+    Args:
+        model: the model.
+        prompts: texts, or token ids where nothing is asked.
+        cells: the conditions.
+        written: tokens of each condition after each prompt.
+        asked: the words for whatever a condition without any has written; None to leave that out, as NaN.
+    """
+    found = np.full((len(cells), len(prompts)), np.nan)
+    by: dict[Cell, list[int]] = {}
+    for number, cell in enumerate(cells):
+        words = cell if is_prompting(cell) else asked
+        if words is not None:
+            by.setdefault(words, []).append(number)
+    for words, numbers in by.items():
+        seen = [seen_under(words, prompt) for prompt in prompts]
+        found[numbers] = written_nats(model, seen, [written[n] for n in numbers])
     return found
 
 

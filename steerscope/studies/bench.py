@@ -20,7 +20,7 @@ from steerscope.engine.generation import attempt
 from steerscope.engine.sampling import Sampler
 from steerscope.engine.score import kl_from_plain, preferences
 from steerscope.engine.written import written_scores
-from steerscope.engine.written_nats import written_nats
+from steerscope.engine.written_nats import nats_when_asked
 from steerscope.errors import NotFiniteError
 from steerscope.judges.damage import text_damage
 from steerscope.judges.effects import IMPLAUSIBLE_WHEN_ASKED, JS_WRITTEN, KL_REVERSE, KL_WRITTEN
@@ -281,7 +281,7 @@ class Bench:
         states = {(steered[place], prompt): state for (place, prompt), state in seen.items()}
         tokens = [[c.tokens for c in w] for w in written]
         scores = written_scores(self.model, given, cells, tokens, states)
-        asked = self._nats_when_asked(cells, prompts, tokens)
+        asked = nats_when_asked(self.model, given, cells, tokens, self.material.asked)
         kl = kl_from_plain(self.model, given, cells).double().numpy()
         paired = [*block.paired]
         rows = self._pair_rows([cells[n] for n in paired], kl[paired], self.compared)
@@ -302,26 +302,8 @@ class Bench:
             texts += [self._text(cell, p, c) for p, c in zip(prompts, mine, strict=True)]
         return without_numbers(rows, lost), texts
 
-    def _nats_when_asked(
-        self,
-        cells: Sequence[Cell],
-        prompts: Sequence[int],
-        tokens: Sequence[Sequence[Sequence[int]]],
-    ) -> Float[np.ndarray, "cell prompt"]:
-        """Nats per token of what was asked for, after its own words, and of the rest after the material's."""
-        found = np.full((len(cells), len(prompts)), np.nan)
-        by: dict[Cell, list[int]] = {}
-        for number, cell in enumerate(cells):
-            asked = cell if is_prompting(cell) else self.material.asked
-            if asked is not None:
-                by.setdefault(asked, []).append(number)
-        for asked, numbers in by.items():
-            seen = [self._seen(asked, p) for p in prompts]
-            found[numbers] = written_nats(self.model, seen, [tokens[n] for n in numbers])
-        return found
-
     def _store_plain_when_asked(self) -> None:
-        """The same of the plain texts that were measured before it was known after which words."""
+        """Nats when asked of the plain texts that were measured before it was known after which words."""
         split = self.material.split
         missing = [
             p
@@ -329,8 +311,9 @@ class Bench:
             if self.material.asked and not self.run.has([(PLAIN, p, split, _NLL_ASKED)])
         ]
         if missing:
+            given = [self._prompt_texts[p] for p in missing]
             tokens = [[self._plain[p].tokens for p in missing]]
-            [nats] = self._nats_when_asked([Cell()], missing, tokens)
+            [nats] = nats_when_asked(self.model, given, [Cell()], tokens, self.material.asked)
             self.run.append(
                 [
                     self._row(Cell(), p, _NLL_ASKED, float(value), kl=0.0, status="ok")

@@ -12,6 +12,7 @@ from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
 from steerscope.audits.sentence import sentence
 from steerscope.errors import RunError
+from steerscope.judges.effects import IMPLAUSIBLE_WHEN_ASKED
 from steerscope.judges.judges import UNITS
 from steerscope.models.fingerprints import same_weights
 from steerscope.runs.records import altered
@@ -24,6 +25,7 @@ _ANSWER = re.compile(r'<section class="answer">(.*?)</section>', re.DOTALL)
 _SHARED = ("model", "dtype", "backbone", "n_new", "temperature", "seed", "prompts_sha256")
 _CONCEPT = ("contrasts_sha256", "effect")
 _OF_ANY_TEXT = (*UNITS, "nll_plain")
+_AFTER_WORDS = IMPLAUSIBLE_WHEN_ASKED.metric  # of the words as much as of the plain model
 _SAME = 1e-6
 
 
@@ -120,7 +122,7 @@ def _of_concept(run: Run, name: str) -> object:
 
 def _plain(table: pd.DataFrame, *, any_metric: bool) -> pd.Series:
     """Numbers of the plain model: all, or those that are read of a text whatever it is about."""
-    rows = table[(table.cell == PLAIN) & table.value.notna()]
+    rows = table[(table.cell == PLAIN) & table.value.notna() & (table.metric != _AFTER_WORDS)]
     if not any_metric:
         rows = rows[rows.metric.isin(_OF_ANY_TEXT)]
     return rows.set_index(["metric", "split", "prompt"]).value

@@ -304,16 +304,16 @@ class Bench:
 
     def _store_plain_when_asked(self) -> None:
         """Nats when asked of the plain texts that were measured before it was known after which words."""
-        split = self.material.split
-        missing = [
-            p
-            for p in self._prompts_for(Cell())
-            if self.material.asked and not self.run.has([(PLAIN, p, split, _NLL_ASKED)])
-        ]
+        asked, split = self.material.asked, self.material.split
+        first = self._prompts_for(asked)[:1] if asked else ()
+        if asked is None or not self.run.has([(asked.key, p, split, _NLL_ASKED) for p in first]):
+            return  # or a run from before, whose texts were not read so
+        prompts = self._prompts_for(Cell())
+        missing = [p for p in prompts if not self.run.has([(PLAIN, p, split, _NLL_ASKED)])]
         if missing:
             given = [self._prompt_texts[p] for p in missing]
             tokens = [[self._plain[p].tokens for p in missing]]
-            [nats] = nats_when_asked(self.model, given, [Cell()], tokens, self.material.asked)
+            [nats] = nats_when_asked(self.model, given, [Cell()], tokens, asked)
             self.run.append(
                 [
                     self._row(Cell(), p, _NLL_ASKED, float(value), kl=0.0, status="ok")

@@ -42,14 +42,15 @@ def test_rho_of_a_model_is_spearmans_over_its_layers():
 
 
 def test_the_mean_over_models_is_students():
-    table = models(8, rho=0.6)
+    table = models(12, rho=0.3, seed=2)
     each = rho_by_model(table, "x", "y")
     [row] = across_models(table, ["x"], "y").to_dict("records")
-    half = stats.t.ppf(0.975, 7) * each.std(ddof=1) / np.sqrt(8)
+    half = stats.t.ppf(0.975, 11) * each.std(ddof=1) / np.sqrt(12)
     assert row["rho"] == pytest.approx(each.mean())
     assert (row["low"], row["high"]) == pytest.approx((each.mean() - half, each.mean() + half))
     assert row["p"] == row["p_holm"] == pytest.approx(stats.ttest_1samp(each, 0).pvalue)
-    assert row["n_models"] == 8
+    assert row["n_models"] == 12
+    assert row["p"] > 2 / 2**12
     assert row["positive"] == (each > 0).mean()
 
 
@@ -58,6 +59,23 @@ def test_a_diagnostic_that_does_not_vary_has_no_rho():
     assert found.loc["flat", ["rho", "low", "p"]].isna().all()
     assert found.n_models["flat"] == 0
     assert found.index[0] == "x"
+
+
+def test_models_that_agree_wholly_give_no_certainty():
+    parts = [
+        pd.DataFrame({"model": f"m{n}", "concept": "a", "layer": range(n), "x": range(n), "y": range(n)})
+        for n in (3, 4, 5, 6)
+    ]  # fmt: skip
+    alike = pd.concat(parts, ignore_index=True).astype({"x": float, "y": float})
+    found = across_models(alike, ["x"], "y").iloc[0]
+    assert found.rho == pytest.approx(1.0)
+    assert np.isnan([found.p, found.low, found.high]).all()
+    nearly = alike.copy()
+    nearly.loc[nearly.model == "m6", "x"] = [0.0, 1.0, 2.0, 3.0, 5.0, 4.0]
+    assert across_models(nearly, ["x"], "y").p[0] == 2 / 2**4  # of four models, one sign
+    assert power_across_models(0.9, [6] * 4) == 0.0
+    flat = alike.assign(y=1.0)
+    assert leave_one_model_out(flat, ["x"], "y").empty
 
 
 def test_two_concepts_of_one_model_are_no_two_models():

@@ -182,6 +182,15 @@ def test_that_two_in_five_texts_are_nothing_that_is_asked_for_is_no_yes(tmp_path
     ) in verdict(found)
 
 
+def test_texts_from_before_that_were_not_read_under_the_model_that_is_asked_are_no_no(tmp_path):
+    rows = [*sweep_rows(), *held_out_rows(effect=0.7), *asked_rows(0.95)]
+    rows = with_likelihoods(rows, {"plain": 2.0, "mean_diff": 3.3, INSTRUCTION: 3.3})
+    rows = with_likelihoods(rows, {"plain": 2.5, INSTRUCTION: 1.8}, "nll_asked")
+    sentence = verdict(find(finished(tmp_path / "r", rows)))
+    assert sentence.startswith("Not shown: ")
+    assert "under the model that is asked was not measured" in sentence
+
+
 def test_what_a_plain_model_finds_likely_is_not_held_to_what_is_asked_for(tmp_path):
     rows = [*sweep_rows(), *held_out_rows(effect=0.7), *asked_rows(0.95)]
     rows = with_likelihoods(rows, {"plain": 2.0, "mean_diff": 2.0, INSTRUCTION: 2.0})

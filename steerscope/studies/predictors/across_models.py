@@ -14,6 +14,7 @@ from steerscope.statistics import CONFIDENCE, holm, power_of
 from steerscope.studies.predictors.findings import LEVEL, layer_correlation
 
 FEWEST = 3  # models of a mean over models
+_SAME = 1e-9  # correlations that differ by rounding alone
 
 
 def rho_by_model(table: pd.DataFrame, diagnostic: str, outcome: str) -> pd.Series:
@@ -40,8 +41,10 @@ def across_models(table: pd.DataFrame, diagnostics: Sequence[str], outcome: str)
     """Mean correlation over models of every diagnostic, one row each, the largest |rho| first.
 
     rho is the mean of `rho_by_model`, with the interval and the two-sided p of Student's t over models, so
-    that it speaks of models like these and not of these alone. A model in which a diagnostic does not
-    vary is left out of its mean.
+    that it speaks of models like these and not of these alone. p is never below 2 / 2ⁿ, the chance that n
+    models agree in sign, since the correlations over few layers are few numbers and no normal ones. A
+    model in which a diagnostic does not vary is left out of its mean; where all have the same rho there is
+    neither interval nor p.
 
     Columns: diagnostic, rho, low, high, p, p_holm, positive (share of models), n_models.
 
@@ -62,7 +65,7 @@ def across_models(table: pd.DataFrame, diagnostics: Sequence[str], outcome: str)
     rows = []
     for name in diagnostics:
         rho = rho_by_model(table, name, outcome).dropna()
-        told = len(rho) >= FEWEST and float(rho.std(ddof=1)) > 0
+        told = len(rho) >= FEWEST and float(rho.std(ddof=1)) > _SAME
         test = stats.ttest_1samp(rho, 0.0) if told else None
         interval = test.confidence_interval(CONFIDENCE) if test else (math.nan, math.nan)
         rows.append(
@@ -71,7 +74,7 @@ def across_models(table: pd.DataFrame, diagnostics: Sequence[str], outcome: str)
                 "rho": float(rho.mean()),
                 "low": float(interval[0]),
                 "high": float(interval[1]),
-                "p": float(test.pvalue) if test else math.nan,
+                "p": max(float(test.pvalue), _least_p(len(rho))) if test else math.nan,
                 "positive": float((rho > 0).mean()) if len(rho) else math.nan,
                 "n_models": len(rho),
             }
@@ -86,7 +89,8 @@ def power_across_models(rho: float, n_layers: Sequence[int], n_diagnostics: int 
     """Chance that `across_models` tells a correlation of this size, as it is before anything is measured.
 
     By the spread of a rank correlation where there is none, 1 / √(layers - 1), the concepts of a model
-    being no help, at the level that the largest of so many diagnostics has to meet.
+    being no help, at the level that the largest of so many diagnostics has to meet; none where so few models
+    cannot meet it.
 
     Args:
         rho: the correlation, within every model.
@@ -98,5 +102,11 @@ def power_across_models(rho: float, n_layers: Sequence[int], n_diagnostics: int 
     """
     if len(n_layers) < 2 or min(n_layers) < 2:
         raise BadValueError("power over models needs two models of two layers at least.")
+    if _least_p(len(n_layers)) > LEVEL / n_diagnostics:
+        return 0.0
     spread = math.sqrt(float(np.mean([1 / (n - 1) for n in n_layers])))
     return power_of(rho, spread, len(n_layers), level=LEVEL / n_diagnostics)
+
+
+def _least_p(n_models: int) -> float:
+    return 2.0 ** (1 - n_models)

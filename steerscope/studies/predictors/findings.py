@@ -28,6 +28,10 @@ from steerscope.statistics import (
 
 GROUP = ["model", "concept"]
 LEVEL = 0.05
+_LEFT_OUT = (
+    "model", "concept", "picked", "best", "regret", "regret_middle", "regret_random", "range",
+    "diagnostic", "rho_of_others", "chosen",
+)  # fmt: skip
 _MOST_ORDERS = 50_000  # of which all are tried
 
 # The sign that each diagnostic should have if it does what it is used for, stated beforehand.
@@ -51,7 +55,7 @@ EXPECTED_SIGNS: Mapping[str, int] = {
     "participation_ratio": 1,
 }
 
-_Grid = Float[np.ndarray, "concept layer"]
+_Grid = Float[np.ndarray, "_ _"]  # concepts by layers, of which each model has its own number
 
 
 def layer_correlation(table: pd.DataFrame, diagnostic: str, outcome: str) -> float:
@@ -118,7 +122,7 @@ def grouped_correlation(
 
 def _orders(
     sizes: Sequence[int], n: int, rng: np.random.Generator
-) -> tuple[list[Int[np.ndarray, "order layer"]], int]:
+) -> tuple[list[Int[np.ndarray, "order _"]], int]:
     """All orders of the layers of each model where there are few, else n random ones.
 
     The number beside them is 1 where the observed order is still to be counted among them.
@@ -132,7 +136,7 @@ def _orders(
 
 
 def _cosines(
-    sides: Sequence[tuple[_Grid, _Grid]], orders: Sequence[Int[np.ndarray, "order layer"]]
+    sides: Sequence[tuple[_Grid, _Grid]], orders: Sequence[Int[np.ndarray, "order _"]]
 ) -> Float[np.ndarray, " order"]:
     """`_cosine` at many orders: Σ x y of every two layers is summed over concepts once."""
     products = [
@@ -163,7 +167,7 @@ def _grids(table: pd.DataFrame, columns: Sequence[str]) -> list[list[_Grid]]:
 
 
 def _residual_ranks(
-    grids: Sequence[Sequence[_Grid]], layers: Sequence[Int[np.ndarray, " layer"]]
+    grids: Sequence[Sequence[_Grid]], layers: Sequence[Int[np.ndarray, " _"]]
 ) -> list[tuple[_Grid, _Grid]]:
     """Per model, centred ranks of diagnostic and outcome at these layers, controls regressed out."""
     sides = []
@@ -180,9 +184,7 @@ def _residual_ranks(
     return sides
 
 
-def _cosine(
-    sides: Sequence[tuple[_Grid, _Grid]], order: Sequence[Int[np.ndarray, " layer"]]
-) -> float:
+def _cosine(sides: Sequence[tuple[_Grid, _Grid]], order: Sequence[Int[np.ndarray, " _"]]) -> float:
     """Correlation of centred sides, the layers of the outcome taken in this order."""
     product = sum(float((x * y[:, o]).sum()) for (x, y), o in zip(sides, order, strict=True))
     lengths = [math.sqrt(sum(float((s[i] ** 2).sum()) for s in sides)) for i in (0, 1)]
@@ -241,7 +243,8 @@ def leave_one_concept_out(
     """Regret on each concept when sign and diagnostic are learnt from the other concepts alone.
 
     One row per model, held-out concept and diagnostic, with the sign and |rho| that the others gave;
-    `chosen` marks the diagnostic that one would have taken, the one with the largest |rho|.
+    `chosen` marks the diagnostic that one would have taken, the one with the largest |rho|. No row where
+    no diagnostic has a rho on the others.
 
     Raises:
         BadValueError: fewer than two concepts.
@@ -277,7 +280,7 @@ def _leave_one_out(
         for name, rho in usable.items():
             found = selection_regret(held_out, name, outcome, sign=1 if rho >= 0 else -1)
             parts.append(found.assign(diagnostic=name, rho_of_others=rho, chosen=name == chosen))
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_LEFT_OUT)
 
 
 def predictor_league(

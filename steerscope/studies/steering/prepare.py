@@ -92,7 +92,8 @@ class Prepared:
             beside = ()
         elif self.search == RACE:
             beside = numbers_of_few(pairs, race=True)
-        return Material(split, prompts, pairs, first, beside, self.asked)
+        asked = None if split == NULL else self.asked  # nulls are ranked as they are
+        return Material(split, prompts, pairs, first, beside, asked)
 
     def held_to(self, asking: Sequence[Cell]) -> Prepared:
         """The same, once it is known from the select split whose texts say how unlikely a text may be."""

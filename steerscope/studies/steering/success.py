@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
-from steerscope.judges.effects import IMPLAUSIBLE_WHEN_ASKED, LIKELIHOODS, Limit
+from steerscope.judges.effects import IMPLAUSIBLE, IMPLAUSIBLE_WHEN_ASKED, LIKELIHOODS, Limit
 from steerscope.statistics import Estimate, clustered_mean, clustered_share
 from steerscope.studies.steering.verdict import Cost
 
@@ -169,8 +169,9 @@ def successes(
 class Costs:
     """What conditions of one split cost against plain on the same prompts.
 
-    Only metrics that the run measured have a cost; one that it did not is not spoken of. The likelihood
-    of a text costs against that of the texts under `likely_as`.
+    Only metrics that the run measured have a cost; one that it did not is not spoken of, nor is the
+    likelihood under the model that is asked where a part of the texts, those from before, lacks it. The
+    likelihood of a text costs against that of the texts under `likely_as`.
     """
 
     def __init__(
@@ -184,7 +185,7 @@ class Costs:
         self.split, self.groups, self.likely_as = split, groups, likely_as
         here = table[table.split == split]
         there = set(here.metric)
-        if likely_as == PLAIN:  # whose texts are not those that were asked for
+        if likely_as == PLAIN or not _all_when_asked(here):
             there.discard(IMPLAUSIBLE_WHEN_ASKED.metric)
         self.limits = [limit for limit in limits if limit.metric in there]
         self.values = {
@@ -232,6 +233,16 @@ class Costs:
             asked=len(prompts),
             read=int(steered.notna().sum()),
         )
+
+
+def _all_when_asked(rows: pd.DataFrame) -> bool:
+    """Whether every text with a likelihood has one under the model that is asked too."""
+    known = rows[rows.value.notna()]
+    plain, asked = (
+        pd.MultiIndex.from_frame(known.loc[known.metric == limit.metric, ["cell", "prompt"]])
+        for limit in (IMPLAUSIBLE, IMPLAUSIBLE_WHEN_ASKED)
+    )
+    return bool(plain.isin(asked).all())
 
 
 def with_statuses(table: pd.DataFrame) -> pd.DataFrame:

@@ -208,3 +208,12 @@ def test_a_run_that_is_not_as_it_was_measured_is_not_judged(tmp_path):
     assert names(found) == {"altered_records"}
     assert {f.severity for f in found} == {"error"}
     assert any(part.name in f.where for f in found)
+
+
+def test_plain_texts_that_were_read_after_other_words_are_no_other_baseline(tmp_path):
+    for name, value in (("one", 2.0), ("two", 3.0)):
+        recipe = clean()
+        read = {r.prompt: r for r in recipe.rows if plain("test")(r)}.values()
+        recipe.rows += [replace(r, metric="nll_asked", unit="nats", value=value) for r in read]
+        run = made(recipe, tmp_path, name)
+    assert audit(run) == []

@@ -20,7 +20,7 @@ from steerscope.claims import (
     decide,
     load_claims,
 )
-from steerscope.claims.ledger import store_evidence
+from steerscope.claims.ledger import find_evidence, store_evidence
 from steerscope.claims.measures import check_measure
 from steerscope.claims.measures.measure import of_items
 from steerscope.errors import BadValueError, ExperimentError, RunError, UnknownNameError
@@ -259,6 +259,13 @@ def test_the_bundled_claims_have_verdicts_from_bundled_evidence(tmp_path):
         assert (j.measured is None) == (j.verdict == "open")
         if j.measured is not None:
             assert decide(j.claim.test, j.measured) == j.verdict
+
+
+def test_all_evidence_that_is_bundled_is_of_the_experiment_as_its_file_is_now(tmp_path):
+    folders = sorted((data_folder() / "claims" / "evidence").iterdir())
+    assert len(folders) > 5
+    for folder in folders:
+        assert find_evidence(load_experiment(folder.name), tmp_path) == folder
 
 
 def test_the_board_shows_value_interval_threshold_and_verdict():

@@ -77,7 +77,7 @@ def predictor_league(league: pd.DataFrame, *, outcome: str) -> go.Figure:
         type="category",
         title="diagnostic (sign stated beforehand)",
     )
-    figure.update_layout(height=170 + _ROW * len(labels), margin={"l": 230, "t": 90})
+    figure.update_layout(height=205 + _ROW * len(labels), margin={"l": 230, "t": 125})
     return figure
 
 

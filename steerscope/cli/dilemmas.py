@@ -40,7 +40,9 @@ class Transferring:
     layers: Annotated[
         str | None, typer.Option(help="among which directions choose theirs; default all")
     ] = None
-    n_dilemmas: Annotated[int | None, typer.Option(help="at most; default all")] = None
+    n_dilemmas: Annotated[
+        int | None, typer.Option(help="at most, those about the value first; default all")
+    ] = None
     n_pairs: Annotated[int, typer.Option(help="pairs that are learned from, at most")] = 72
     epochs: Annotated[int, typer.Option(help="of what is trained")] = 3
     answers: Annotated[str, typer.Option(help="the two words, with a comma")] = "Yes,No"
@@ -148,12 +150,13 @@ def _shown(values: pd.DataFrame, target: str) -> list[str]:
     for technique, mine in values.groupby("technique", sort=False):
         own = mine[mine.is_target]
         others = mine[~mine.is_target & mine.p_holm.notna()]
+        tested = bool(len(own)) and own.p_holm.notna().iloc[0]
         effect = (
-            ""
-            if not len(own)
-            else f"{own.effect.iloc[0]:+.3f} [{own.low.iloc[0]:+.3f}, {own.high.iloc[0]:+.3f}]"
+            f"{own.effect.iloc[0]:+.3f} [{own.low.iloc[0]:+.3f}, {own.high.iloc[0]:+.3f}]"
+            if tested
+            else "too few"
         )
-        p = "" if not len(own) else f"{own.p_holm.iloc[0]:.3g}"
+        p = f"{own.p_holm.iloc[0]:.3g}" if tested else ""
         n = 0 if not len(own) else int(own.n.iloc[0])
         moved = int((others.p_holm < 0.05).sum())
         size = f"{others.effect.abs().mean():.3f}" if len(others) else ""

@@ -141,9 +141,27 @@ def test_what_is_not_answered_is_not_a_zero(tmp_path):
 
 
 def test_few_dilemmas_show_nothing(tmp_path):
-    run = planted(tmp_path / "run", {"works": 3.0}, n=4)
+    run = planted(tmp_path / "run", {"works": 3.0, "random": 0.0}, n=4)
     said = sentences(value_table(run), answered_table(run), "honesty", 0.1)
-    assert "is not shown by 4 dilemmas" in said[1]
+    assert "is not known: 4 dilemmas tell of it, which is too few" in said[1]
+    one = planted(tmp_path / "one", {"works": 3.0, "random": 0.0}, n=1)
+    said = sentences(value_table(one), answered_table(one), "honesty", 0.1)
+    assert "is not known: 1 dilemma tells of it, which is too few" in said[1]
+    [against] = comparisons(target_against(one, "works"), ["works", "random"], "honesty", 0.1)
+    assert against.endswith("one item is too few to compare works and random.")
+    assert "nan" not in " ".join([*said, against])
+
+
+def test_of_few_dilemmas_those_that_tell_about_the_value_come_first(tmp_path):
+    rows = list(dilemma_rows_of(4))
+    for row in rows[:4]:  # the first two dilemmas tell about something else alone
+        row[4] = "['patience']" if row[2] == "to_do" else "['haste']"
+    path, told = write(tmp_path / "d.csv", rows), "honesty"
+    every = read_dilemmas(path)
+    assert read_dilemmas(path, 2) == every[:2]
+    assert read_dilemmas(path, 2, told) == every[2:]
+    assert read_dilemmas(path, 3, told) == [every[0], *every[2:]]
+    assert read_dilemmas(path, None, told) == every
 
 
 def test_a_plan_needs_both_signs_and_known_techniques():

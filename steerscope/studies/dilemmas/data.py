@@ -39,8 +39,15 @@ class Dilemma:
     labels: Mapping[str, int]
 
 
-def read_dilemmas(path: str | Path, n: int | None = None) -> list[Dilemma]:
-    """The dilemmas of a file in their order, the first `n` of them.
+def read_dilemmas(
+    path: str | Path, n: int | None = None, value: str | None = None
+) -> list[Dilemma]:
+    """The dilemmas of a file in their order, at most `n` of them.
+
+    Args:
+        path: the file.
+        n: how many at most, the first ones; None for all.
+        value: of which those come first that tell about it, so that few dilemmas say something.
 
     Raises:
         ContrastError: it is no such file, or a dilemma lacks one of its two actions.
@@ -55,7 +62,7 @@ def read_dilemmas(path: str | Path, n: int | None = None) -> list[Dilemma]:
     for row in rows:
         sides.setdefault(str(row["idx"]), {})[str(row["action_type"]).strip()] = row
     found = []
-    for name, both in list(sides.items())[:n]:
+    for name, both in list(sides.items())[: None if value else n]:
         if set(both) != {"to_do", "not_to_do"}:
             raise ContrastError(
                 f"{path}, dilemma {name}: needs one row to_do and one not_to_do; found "
@@ -73,7 +80,10 @@ def read_dilemmas(path: str | Path, n: int | None = None) -> list[Dilemma]:
                 dict(sorted(labels.items())),
             )
         )
-    return found
+    if value is None or n is None:
+        return found
+    first = {id(d) for d in sorted(found, key=lambda d: value.lower() not in d.labels)[:n]}
+    return [d for d in found if id(d) in first]
 
 
 def _values(where: str, given: Any) -> set[str]:

@@ -87,7 +87,7 @@ def run_dilemmas(
         RunError: the folder holds another run, or something else.
     """
     loaded = model or load_planned(plan, device=device, memory=memory)
-    dilemmas = read_dilemmas(plan.dilemmas, plan.n_dilemmas)
+    dilemmas = read_dilemmas(plan.dilemmas, plan.n_dilemmas, plan.value)
     spoken = load_contrasts(plan.contrasts)
     contrasts = in_chat(loaded, spoken, chat)
     configuration = {

@@ -30,7 +30,7 @@ class DilemmaPlan(OfModel):
         coefficients: measured for every technique; both signs of each.
         kl: nats per position of the questions at which techniques are compared.
         layers: among which directions choose theirs; None for all.
-        n_dilemmas: at most; None for all.
+        n_dilemmas: at most, those that tell about the value first; None for all.
         n_pairs: pairs that are trained on, at most.
         epochs: of what is trained.
 

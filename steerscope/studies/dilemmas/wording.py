@@ -58,9 +58,12 @@ def _answers(answered: pd.DataFrame, answers: Sequence[str]) -> str:
 def _target(row: Mapping[str, Any] | None, target: str) -> str:
     if row is None or not row["n"] or math.isnan(row["effect"]):
         return f"whether choices move towards {target} is not known, since no dilemma tells"
-    span = f"{row['effect']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}] nats"
     if math.isnan(row["p_holm"]):
-        return f"whether choices move towards {target} is not shown by {row['n']} dilemmas ({span})"
+        number = "1 dilemma tells" if row["n"] == 1 else f"{row['n']} dilemmas tell"
+        return (
+            f"whether choices move towards {target} is not known: {number} of it, which is too few"
+        )
+    span = f"{row['effect']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}] nats"
     tested = f"p {row['p']:.3g}, {row['p_holm']:.3g} after Holm, {row['n']} dilemmas"
     if row["p_holm"] < _LEVEL:
         way = "towards" if row["effect"] > 0 else "away from"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -35,6 +36,9 @@ def verdict(table: pd.DataFrame, reference: str, rival: str, *, words: str, kl: 
     if lost:
         return f"{start} {' and '.join(lost)}: no number at that KL, so nothing is known."
     row, mine = by_name.loc[rival], by_name.loc[reference]
+    if math.isnan(row.p_holm):
+        items = "one item is" if row.n == 1 else f"{row.n:.0f} items are"
+        return f"{start} {items} too few to compare {reference} and {rival}."
     said = f"{row.difference:+.3f} [{row.difference_low:+.3f}, {row.difference_high:+.3f}]"
     holm_p = f"p {row.p:.3g}, {row.p_holm:.3g} after Holm, n {row.n:.0f}"
     if row.p_holm < 0.05:

@@ -17,7 +17,7 @@ from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.models.plain_pass import PlainPass
 from steerscope.steering.interventions import Cell, Rows, attach_cells
 from steerscope.steering.prompting import is_prompting, on_activations, seen_under
-from steerscope.texts.batches import equal_length_batches
+from steerscope.texts.batches import equal_length_batches, filled_up
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,10 +121,10 @@ def written_scores(
             part = mine[start : start + at_most]
             which = [place[text.prompt] for text in part]
             rows = [list(text.tokens[text.start :]) for text in part]
-            longest = max(map(len, rows))
-            new = [row + row[-1:] * (longest - len(row)) for row in rows]
-            device = model.device
-            pair = (torch.tensor(which, device=device), torch.tensor(new, device=device))
+            pair = (
+                torch.tensor(which, device=model.device),
+                torch.tensor(filled_up(rows), device=model.device),
+            )
             kept = [(states or {}).get((text.cell, text.prompt)) for text in part]
             _score_batch(model, acting, part, plain.continued(*pair), kept, found)
     return found

@@ -12,7 +12,7 @@ from steerscope.engine.score import rows_that_fit
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.steering.interventions import Cell
 from steerscope.steering.prompting import is_prompting, seen_under
-from steerscope.texts.batches import equal_length_batches
+from steerscope.texts.batches import equal_length_batches, filled_up
 
 
 @torch.no_grad()
@@ -50,13 +50,11 @@ def written_nats(
         for start in range(0, len(mine), at_most):
             part = mine[start : start + at_most]
             rows = [list(written[w][p]) for w, p in part]
-            longest = max(map(len, rows))
-            filled = [row + row[-1:] * (longest - len(row)) for row in rows]
             which = torch.tensor([place[p] for _, p in part], device=model.device)
-            new = torch.tensor(filled, device=model.device)
+            new = torch.tensor(filled_up(rows), device=model.device)
             everyone = torch.arange(len(part), device=model.device)
             logits = plain.continued(which, new).resume(
-                everyone, model.shape.n_layers, last=longest + 1
+                everyone, model.shape.n_layers, last=new.shape[1] + 1
             )
             chosen = _log_p(logits[:, :-1], new)
             for (w, p), row, tokens in zip(part, chosen.cpu(), rows, strict=True):
@@ -78,13 +76,14 @@ def nats_when_asked(
         prompts: texts, or token ids where nothing is asked.
         cells: the conditions.
         written: tokens of each condition after each prompt.
-        asked: the words for whatever a condition without any has written; None to leave that out, as NaN.
+        asked: the words for what a condition without any has written; None to leave that out, as NaN. The
+            plain one is always left out.
     """
     found = np.full((len(cells), len(prompts)), np.nan)
     by: dict[Cell, list[int]] = {}
     for number, cell in enumerate(cells):
         words = cell if is_prompting(cell) else asked
-        if words is not None:
+        if words is not None and cell.interventions:
             by.setdefault(words, []).append(number)
     for words, numbers in by.items():
         seen = [seen_under(words, prompt) for prompt in prompts]

@@ -82,13 +82,9 @@ class SharedPass(PlainPass):
         for part in torch.arange(len(prompts)).split(max(1, _LOGITS_AT_ONCE // width)):
             yield part, self.model.unembed(residual[int(part[0]) : int(part[-1]) + 1])
 
-    @property
+    @cached_property
     def n_alike(self) -> int:
         """Tokens that all prompts begin with alike, which leaves one of each at least."""
-        return self._n_alike
-
-    @cached_property
-    def _n_alike(self) -> int:
         same = (self.tokens == self.tokens[:1]).all(dim=0)
         return min(int(same.cumprod(dim=0).sum()), self.tokens.shape[1] - 1)
 

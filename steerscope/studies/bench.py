@@ -36,7 +36,7 @@ from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.prompting import is_prompting, seen_under
 from steerscope.steering.scopes import Scope
 from steerscope.steering.template_checks import check_templates, directions_of
-from steerscope.studies.rows import PLAIN, cell_row, sign_of, status_of, without_numbers
+from steerscope.studies.rows import cell_row, sign_of, status_of, without_numbers
 from steerscope.studies.workers import HERE, Block, Measured, Workers
 from steerscope.studies.written import Unjudged
 from steerscope.texts.contrasts import ContrastSet, PromptSet
@@ -57,7 +57,7 @@ class Material:
         first: how many prompts, from the first on, a steered condition is measured on, each with all its
             samples; None for all.
         beside: numbers of the pairs that are compared beside what a judge reads in texts; None for all.
-        asked: words before the prompts after which the likelihood of every text is read as well.
+        asked: words before the prompts after which the likelihood of every steered text is read as well.
     """
 
     split: str
@@ -139,7 +139,6 @@ class Bench:
             for start in range(0, len(group), _CELLS_AT_ONCE)
         ]
         self._store(blocks, progress, f"measuring the {self.material.split} prompts")
-        self._store_plain_when_asked()
         Unjudged(self.run.path).clear()
 
     def measure_pairs(self, cells: Sequence[Cell], *, progress: Track = silent) -> None:
@@ -301,25 +300,6 @@ class Bench:
             rows += self._continuation_rows(cell, prompts, mine, kl[number], values)
             texts += [self._text(cell, p, c) for p, c in zip(prompts, mine, strict=True)]
         return without_numbers(rows, lost), texts
-
-    def _store_plain_when_asked(self) -> None:
-        """Nats when asked of the plain texts that were measured before it was known after which words."""
-        asked, split = self.material.asked, self.material.split
-        first = self._prompts_for(asked)[:1] if asked else ()
-        if asked is None or not self.run.has([(asked.key, p, split, _NLL_ASKED) for p in first]):
-            return  # or a run from before, whose texts were not read so
-        prompts = self._prompts_for(Cell())
-        missing = [p for p in prompts if not self.run.has([(PLAIN, p, split, _NLL_ASKED)])]
-        if missing:
-            given = [self._prompt_texts[p] for p in missing]
-            tokens = [[self._plain[p].tokens for p in missing]]
-            [nats] = nats_when_asked(self.model, given, [Cell()], tokens, asked)
-            self.run.append(
-                [
-                    self._row(Cell(), p, _NLL_ASKED, float(value), kl=0.0, status="ok")
-                    for p, value in zip(missing, nats, strict=True)
-                ]
-            )
 
     def _text(self, cell: Cell, prompt: int, written: Continuation) -> dict[str, Any]:
         found = {

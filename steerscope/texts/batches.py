@@ -54,7 +54,12 @@ def near_length_batches(
         parts[-1].append(index)
     batches = []
     for part in parts:
-        longest = len(sequences[part[-1]])
-        rows = [[*sequences[i], *[sequences[i][-1]] * (longest - len(sequences[i]))] for i in part]
+        rows = filled_up([sequences[i] for i in part])
         batches.append(Batch(tuple(part), torch.tensor(rows, device=device)))
     return batches
+
+
+def filled_up(sequences: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Sequences as long as the longest of them: what a short one lacks is its last token, again and again."""
+    longest = max(map(len, sequences))
+    return [[*row, *[row[-1]] * (longest - len(row))] for row in sequences]

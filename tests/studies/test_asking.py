@@ -182,6 +182,40 @@ def test_that_two_in_five_texts_are_nothing_that_is_asked_for_is_no_yes(tmp_path
     ) in verdict(found)
 
 
+def test_a_plain_text_that_shows_the_concept_counts_whatever_a_model_that_is_asked_thinks_of_it(
+    tmp_path,
+):
+    plain = [
+        replace(r, value=float(r.prompt % 2)) if r.method == "plain" and r.metric == "flipped" else r
+        for r in [*sweep_rows(), *held_out_rows(effect=0.7), *asked_rows(0.95)]
+    ]  # fmt: skip
+    rows = with_likelihoods(plain, {"plain": 2.0, "mean_diff": 3.3, INSTRUCTION: 3.3})
+    asked = {"mean_diff": 1.9, INSTRUCTION: 1.8}
+    without, unlikely = (
+        find(finished(tmp_path / str(n), with_likelihoods(rows, asked | more, "nll_asked")))
+        for n, more in enumerate(({}, {"plain": 9.0}))
+    )
+    for found in (without, unlikely):
+        assert found.gain.value == pytest.approx(0.2, abs=0.01)
+        assert found.less_likely
+
+
+@pytest.mark.parametrize("damage", ["empty", "canned", "copied", "degenerate"])
+def test_texts_that_are_likely_when_asked_and_damaged_otherwise_are_not_a_yes(tmp_path, damage):
+    rows = [*sweep_rows(), *held_out_rows(effect=0.7), *asked_rows(0.95)]
+    rows = [r for r in rows if r.metric != damage]
+    rows += [
+        replace(r, metric=damage, unit="share", value=float(r.method == "mean_diff"))
+        for r in rows
+        if r.metric == "flipped"
+    ]
+    rows = with_likelihoods(rows, {"plain": 2.0, "mean_diff": 3.3, INSTRUCTION: 3.3})
+    rows = with_likelihoods(rows, {"mean_diff": 1.9, INSTRUCTION: 1.8}, "nll_asked")
+    found = find(finished(tmp_path / "r", rows))
+    assert found.joint.value == 0.0
+    assert verdict(found).startswith(("No: ", "Not shown: "))
+
+
 def test_texts_from_before_that_were_not_read_under_the_model_that_is_asked_are_no_no(tmp_path):
     rows = [*sweep_rows(), *held_out_rows(effect=0.7), *asked_rows(0.95)]
     rows = with_likelihoods(rows, {"plain": 2.0, "mean_diff": 3.3, INSTRUCTION: 3.3})

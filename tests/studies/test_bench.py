@@ -140,10 +140,10 @@ def test_texts_are_scored_after_the_words_that_ask_for_the_concept(tiny, cells, 
     table = run.table()
     nats = table[table.metric == "nll_asked"].set_index(["cell", "prompt"])
     assert set(nats.unit) == {"nats"}
-    assert len(nats) == 5 * len(PROMPTS.prompts)  # plain, two that ask, two that steer
+    assert len(nats) == 4 * len(PROMPTS.prompts)  # two that ask, two that steer
     before, texts = len(table), [p.text for p in PROMPTS.prompts]
-    written = generate(tiny, texts, [Cell(), asked, other, *cells], n_new=6)
-    for c, cell in enumerate([Cell(), asked, other, *cells]):
+    written = generate(tiny, texts, [asked, other, *cells], n_new=6)
+    for c, cell in enumerate([asked, other, *cells]):
         words = other if cell == other else asked
         for p, text in enumerate(texts):
             ids = tiny.tokens(seen_under(words, text))

@@ -82,8 +82,8 @@ def read_dilemmas(
         )
     if value is None or n is None:
         return found
-    first = {id(d) for d in sorted(found, key=lambda d: value.lower() not in d.labels)[:n]}
-    return [d for d in found if id(d) in first]
+    telling_first = sorted(range(len(found)), key=lambda i: value.lower() not in found[i].labels)
+    return [found[i] for i in sorted(telling_first[:n])]
 
 
 def _values(where: str, given: Any) -> set[str]:

@@ -94,7 +94,7 @@ def run_study(
         every = [*bound.directions.values()] if plan.all_layers else []
         asking = asking_cells(plan, bound.model, bound.texts, judged=bound.judge.effect.is_share)
         bound.measure("select", asking, BESIDE if race else None)
-        bound = bound.held_to(asking)
+        bound = bound.with_asked(asking)
         _measure_select(bound, plan, controls, several_cells(every, signed, scope))
         table, groups = bound.run.table(), groups_of(bound.run)
         tried = tried_in(plan, table)

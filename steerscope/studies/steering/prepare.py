@@ -95,7 +95,7 @@ class Prepared:
         asked = None if split == NULL else self.asked  # nulls are ranked as they are
         return Material(split, prompts, pairs, first, beside, asked)
 
-    def held_to(self, asking: Sequence[Cell]) -> Prepared:
+    def with_asked(self, asking: Sequence[Cell]) -> Prepared:
         """The same, once it is known from the select split whose texts say how unlikely a text may be."""
         run, effect = self.run, self.judge.effect
         key = likely_as(run.table(), effect, "select", groups_of(run))

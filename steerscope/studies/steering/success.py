@@ -109,7 +109,7 @@ def undamaged(
     A text is damaged where a metric is worse than the mean of the plain texts by more than three of
     their standard deviations, a ratio by 0.1 at least; a yes or no is where it has the worse value. A metric
     without a number damages too: what was not measured is not good. Only a text of fewer than two tokens
-    has no ratio and repeats nothing.
+    has no ratio and repeats nothing, and a plain text need not be one that the model writes when it is asked.
 
     Args:
         values: for each metric, one row a cell and one column a prompt.
@@ -133,6 +133,8 @@ def undamaged(
             beyond = max(_BEYOND * float(mine.std(ddof=1)), least) if len(mine) > 1 else -np.inf
             bound = float(mine.mean()) + beyond
         good = bad <= bound + 1e-12
+        if limit.metric == IMPLAUSIBLE_WHEN_ASKED.metric:
+            good.loc[plain] = True
         whole = good if whole is None else whole & good.reindex_like(whole)
     return pd.DataFrame() if whole is None else whole
 
@@ -236,8 +238,8 @@ class Costs:
 
 
 def _all_when_asked(rows: pd.DataFrame) -> bool:
-    """Whether every text with a likelihood has one under the model that is asked too."""
-    known = rows[rows.value.notna()]
+    """Whether every text with a likelihood has one under the model that is asked too, but the plain ones."""
+    known = rows[rows.value.notna() & (rows.cell != PLAIN)]
     plain, asked = (
         pd.MultiIndex.from_frame(known.loc[known.metric == limit.metric, ["cell", "prompt"]])
         for limit in (IMPLAUSIBLE, IMPLAUSIBLE_WHEN_ASKED)

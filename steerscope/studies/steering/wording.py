@@ -111,14 +111,14 @@ def rule(findings: Findings) -> list[str]:
     return [
         f"The gain is {what}, on held-out texts; its interval is 95 % over {items}. The smallest effect "
         f"of interest is {smallest}.",
-        "No: the interval lies below the smallest effect of interest, and not because most texts that show "
-        "the concept when asked for it are over the limit of likelihood alone.",
+        "No: the interval lies below the smallest effect of interest.",
         "Yes: it lies above; the effect is ahead of at least 19 null directions of each kind that went "
         "through the same choice (rank p <= 0.05); the choice has a corrected p <= 0.05 (after a "
         "race: on the held-out items, which chose nothing); the effect is "
-        "above that of label-shuffled directions; the audit finds no error; texts that show the concept "
-        "when asked for it are not over the limit of likelihood alone; and every cost is within its "
-        "limit with its whole interval.",
+        "above that of label-shuffled directions; the audit finds no error; of a concept that the plain "
+        "model finds unlikely by itself, the texts are as likely as those that are asked for, with the "
+        "whole interval, under the plain model and under the model that is asked; and every cost is "
+        "within its limit with its whole interval.",
         "Yes, at a price: all of this but the costs, which are known and not surely within their limits.",
         "Not shown: anything else. What was not measured counts as not good.",
         "Asking does better or as well where the interval of its difference from steering, on the same "
@@ -127,7 +127,9 @@ def rule(findings: Findings) -> list[str]:
         "A limit is two standard deviations of the model's own plain texts, at most what the judge "
         "allows and of a share at least 5 points. A text is damaged where a metric is worse than plain "
         "by more than three of them (distinct-2 by 0.1 at least), has the worse value of a yes or no, or "
-        "could not be read.",
+        "could not be read. Where most texts that show the concept when the model is asked for it are over "
+        "the limit of likelihood alone, likelihood is held to those texts, and that after the words that "
+        "ask is a limit too, of all texts but the plain ones.",
     ]
 
 

@@ -148,3 +148,22 @@ def test_every_committed_picture_has_a_verdict():
             first.rpartition("-")[0] + end for end in others if end not in whole
         }
     assert named == {path.stem for path in (ROOT / "figures").glob("*.png")}
+
+
+def test_the_site_carries_every_picture_that_a_page_shows(tmp_path):
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    config = load_config(
+        str(ROOT / "docs" / "mkdocs.yml"), site_dir=str(tmp_path), plugins=["search"], strict=False
+    )  # without the reference, which takes long
+    build(config)
+    shown = [
+        (page, source)
+        for page in tmp_path.rglob("*.html")
+        for source in re.findall(r'<img[^>]*src="([^":]+)"', page.read_text())
+    ]
+    assert len(shown) > 3
+    assert [
+        f"{page.name}: {source}" for page, source in shown if not (page.parent / source).is_file()
+    ] == []

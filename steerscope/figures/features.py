@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from steerscope.errors import check_name
 from steerscope.figures.lettering import wrapped
 from steerscope.figures.literal import of_literal_text
 from steerscope.figures.theme import (
@@ -288,7 +289,12 @@ def steering_pareto(
         effect: metric that is wanted.
         cost: metric that should stay high.
         words: the two in words.
+
+    Raises:
+        UnknownNameError: the table has no such metric.
     """
+    for metric in (effect, cost):
+        check_name("metric", metric, table.metric.unique())
     kls = sorted(table.kl.unique())
     n = int(table.n.max())
     figure = new_figure(

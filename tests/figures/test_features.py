@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from steerscope import figures
+from steerscope.errors import UnknownNameError
 from steerscope.studies.features.feature_sets import FeatureSet
 from steerscope.studies.features.overlap import overlap_table
 
@@ -80,3 +81,7 @@ def test_scores_and_pareto_show_their_values():
     assert figure.layout.xaxis.title.text == "flips (%)"
     assert "n = 30 prompts" in figure.layout.title.text
     assert [a.text for a in figure.layout.annotations] == ["0.2 nats", "0.5 nats"]
+    with pytest.raises(UnknownNameError, match="flipped, kept_topic"):
+        figures.steering_pareto(
+            pd.DataFrame(rows), effect="flipped", cost="grammar", words=("flips", "keeps")
+        )

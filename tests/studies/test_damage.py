@@ -1,4 +1,4 @@
-"""Which texts are damaged by repeating themselves, by hand-made numbers."""
+"""Which texts are damaged: by repeating themselves, by hand-made numbers, and of a model, by planted damage."""
 
 from __future__ import annotations
 
@@ -7,9 +7,14 @@ import math
 import pandas as pd
 import pytest
 
-from steerscope.judges.effects import PREFERENCE, REPEATED, TEXT_LIMITS
+from steerscope.engine.continuations import Continuation
+from steerscope.engine.generation import attempt
+from steerscope.engine.sampling import Sample
+from steerscope.judges.effects import PREFERENCE, REPEATED, TEXT_LIMITS, Effect
 from steerscope.metrics import distinct_n
+from steerscope.studies.damage import undamaged_texts
 from steerscope.studies.steering.success import PLAIN, allowed, undamaged
+from steerscope.texts.contrasts import load_prompts
 
 
 def whole(plain, steered):
@@ -37,3 +42,34 @@ def test_a_little_repetition_is_allowed_on_the_mean_however_alike_the_plain_text
 def test_any_text_is_held_to_it_once():
     for limits in (PREFERENCE.held_to, (*TEXT_LIMITS, REPEATED)):
         assert [limit.metric for limit in limits].count("distinct_2") == 1
+
+
+def test_of_texts_of_a_model_those_with_planted_damage_are_told_and_few_of_its_own(microworld):
+    prompts = [p.text for p in load_prompts("mood").split(0).test.prompts[:24]]
+    written = [
+        attempt(microworld, prompts, n_new=16, sampler=Sample(0.7, seed))[0] for seed in (0, 1)
+    ]
+
+    def changed(change):
+        texts = [list(text.tokens) for text in written[1]]
+        return [Continuation(tuple(t), "a text", ended=False) for t in map(change, texts)]
+
+    conditions = {
+        PLAIN: written[0],
+        "again": written[1],
+        "loops": changed(lambda t: (t[:2] * len(t))[: len(t)]),
+        "shuffled": changed(lambda t: t[::-1]),
+        "short": changed(lambda t: t[:3]),
+        "empty": changed(lambda t: []),
+        "canned": changed(lambda t: list(written[1][0].tokens)),
+    }
+    read = {name: [{"shown": 1.0}] * len(prompts) for name in conditions}
+    whole = undamaged_texts(microworld, prompts, conditions, read, Effect.of_scores("a", "b"))
+    shares = whole.mean(axis=1)
+    assert list(whole.columns) == list(range(len(prompts)))
+    assert shares[[PLAIN, "again"]].min() > 0.8
+    assert shares["shuffled"] < 0.2
+    assert shares[["loops", "short", "empty", "canned"]].max() == 0
+    read["again"] = [{"shown": math.nan}] * len(prompts)  # what could not be read is not whole
+    whole = undamaged_texts(microworld, prompts, conditions, read, Effect.of_scores("a", "b"))
+    assert not whole.loc["again"].any()

@@ -16,6 +16,7 @@ from steerscope.errors import AutoencoderMismatchError, BadValueError, UnknownNa
 from steerscope.extraction.activations import extract
 from steerscope.judges import choose_judge
 from steerscope.judges.effects import Effect
+from steerscope.judges.scoring import ScoreJudge
 from steerscope.sae.reading import mean_code_difference
 from steerscope.sae.steering import clamped
 from steerscope.sites import Site
@@ -129,6 +130,34 @@ def test_a_condition_without_numbers_is_named_in_its_rows_and_the_others_go_on(
     said = trials_in_words(summarised(trials.drop_duplicates(["method", "prompt"])), kl=0.02,
                            effect="last")  # fmt: skip
     assert "  features weighted: nothing is known, no text could be read" in said
+
+
+class LastWord:
+    """The number of the last word."""
+
+    def scores(self, prompts, texts):
+        return [float(text.split()[-1].removeprefix("w")) for text in texts]
+
+
+def test_of_a_judge_that_gives_scores_a_text_counts_where_it_is_undamaged_too(tiny, monkeypatch):
+    made = random_direction(tiny, Site("resid_post", 1))
+    prompts = [Prompt(f"w{i} w6") for i in range(4)]
+
+    def looping(*args, **options):
+        plain, steered = attempt(*args, **options)
+        again = [replace(t, tokens=(t.tokens[0],) * len(t.tokens)) for t in steered[:2]]
+        return [plain, [*again, *steered[2:]]]
+
+    monkeypatch.setattr("steerscope.studies.features.measure.attempt", looping)
+    judge = ScoreJudge("last", LastWord(), -1.0, 1, "any")
+    plan = TrialPlan(kls=(0.02,), n_select=2, n_test=4, n_new=10)
+    trials = run_trials(tiny, {CONTRASTIVE: made}, judge, prompts, prompts, plan=plan)
+    steered = trials[trials.method == CONTRASTIVE].sort_values("prompt")
+    assert steered.shown.eq(1).all()
+    assert steered.undamaged.tolist()[:2] == [0, 0]
+    assert steered.shown_undamaged.equals(steered.undamaged)
+    metrics = set(summarised(trials).metric)
+    assert metrics == {"shown", "undamaged", "shown_undamaged"}
 
 
 def made_up(gain: float) -> pd.DataFrame:

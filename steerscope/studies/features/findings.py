@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
+from steerscope.judges.scoring import SCORE
 from steerscope.statistics import bootstrap_mean, holm, sign_flip_p
 
 CONTRASTIVE = "contrastive"
 NULLS = ("random direction", "random features")
+UNDAMAGED, SHOWN_UNDAMAGED = "undamaged", "shown_undamaged"
 SURE = 0.05
 
 
@@ -21,9 +23,19 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     Returns:
         One row per KL, method and metric: value, low, high, n, difference (to contrastive, on the same
         prompts) with its interval, p by sign flips, and p_holm over the directions that are no nulls
-        and the metrics of one KL.
+        and the metrics of one KL. A judge's score is no outcome: it has no row.
     """
-    fixed = ["kl", "method", "kl_nats", "dose_natural", "prompt", "status", "given", "written"]
+    fixed = [
+        "kl",
+        "method",
+        "kl_nats",
+        "dose_natural",
+        "prompt",
+        "status",
+        "given",
+        "written",
+        SCORE,
+    ]
     metrics = [c for c in trials if c not in fixed]
     rows = []
     for kl, part in trials[trials.method != "plain"].groupby("kl"):

@@ -7,10 +7,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from steerscope.directions import Direction, mean_diff, random
 from steerscope.doses import Dose
+from steerscope.engine.continuations import Continuation
 from steerscope.engine.generation import attempt
 from steerscope.engine.matched_kl import KL, Matching, matched_doses
 from steerscope.engine.sampling import Sample
@@ -19,6 +21,7 @@ from steerscope.engine.searches import first_crossing
 from steerscope.errors import BadValueError, NotFiniteError
 from steerscope.extraction.activations import Contrast
 from steerscope.judges import Judge
+from steerscope.judges.effects import SHOWN, Effect
 from steerscope.judges.judges import read_all, scored
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
@@ -29,7 +32,8 @@ from steerscope.sae.reading import mean_code_difference
 from steerscope.sae.scores import concept_scores, output_effects, output_target
 from steerscope.sae.vectors import random_features, single, uniform, weighted
 from steerscope.steering.interventions import Cell, Intervention, Steering
-from steerscope.studies.features.findings import CONTRASTIVE
+from steerscope.studies.damage import undamaged_texts
+from steerscope.studies.features.findings import CONTRASTIVE, SHOWN_UNDAMAGED, UNDAMAGED
 from steerscope.studies.features.plan import TrialPlan
 from steerscope.studies.rows import overflowed
 from steerscope.texts.contrasts import ContrastSet, Prompt
@@ -117,7 +121,8 @@ def run_trials(
     Returns:
         One row per KL, method and prompt, and one per prompt for `plain`: kl (asked for), method,
         prompt, status, given and written (the texts), dose_natural (NaN for an edit), kl_nats (on the
-        select prompts), then what the judge reads; NaN where a continuation has no text. A method that does not reach a KL has no row
+        select prompts), then what the judge reads; NaN where a continuation has no text. Of a judge that gives
+        scores, also `undamaged` (within the spread of the plain texts) and `shown_undamaged`. A method that does not reach a KL has no row
         there; one whose logits overflow has the status `not_finite`, no number, and is logged.
 
     Raises:
@@ -147,16 +152,35 @@ def run_trials(
         )
         by_name = dict(zip((c.name(sign) for c in conditions), written, strict=True))
         lost = overflowed(by_name)
+        to_read = [asked[i] for i in mine]
+        readings = {name: read_all(judge, to_read, texts_of) for name, texts_of in by_name.items()}
+        if scored(judge):
+            _add_damage(model, to_read, by_name, readings, judge.effect)
         for condition, texts_of in zip(conditions, written, strict=True):
-            gone = condition.name(sign) in lost
-            readings = read_all(judge, [asked[i] for i in mine], texts_of)
-            for i, text, read in zip(mine, texts_of, readings, strict=True):
+            name = condition.name(sign)
+            gone = name in lost
+            for i, text, read in zip(mine, texts_of, readings[name], strict=True):
                 said = {"given": asked[i].text, "written": text.text}
                 if gone:
                     read = dict.fromkeys(read, math.nan)
                 said["status"] = NOT_FINITE if gone else "ok"
                 rows.append({**condition.labels(), "prompt": i, **said, **read})
     return pd.DataFrame(rows)
+
+
+def _add_damage(
+    model: LensModel,
+    prompts: Sequence[Prompt],
+    written: Mapping[str, Sequence[Continuation]],
+    readings: Mapping[str, list[dict[str, float]]],
+    effect: Effect,
+) -> None:
+    """Enter whether each text is undamaged, and whether it shows the concept so, beside what was read."""
+    whole = undamaged_texts(model, [p.text for p in prompts], written, readings, effect)
+    for name, rows in readings.items():
+        for place, read in enumerate(rows):
+            fine = float(whole.loc[name, place])
+            read |= {UNDAMAGED: fine, SHOWN_UNDAMAGED: fine * np.nan_to_num(read[SHOWN])}
 
 
 @dataclass(frozen=True)

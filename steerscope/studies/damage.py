@@ -1,0 +1,63 @@
+"""Which texts of some conditions are such as the model writes without steering, of all that were written at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from steerscope.engine.continuations import Continuation
+from steerscope.engine.written_nats import written_nats
+from steerscope.judges.damage import text_damage
+from steerscope.judges.effects import IMPLAUSIBLE, Effect
+from steerscope.judges.judges import text_metrics
+from steerscope.models.lens_model import LensModel
+from steerscope.studies.steering.success import PLAIN, undamaged
+
+
+def undamaged_texts(
+    model: LensModel,
+    prompts: Sequence[str],
+    written: Mapping[str, Sequence[Continuation]],
+    read: Mapping[str, Sequence[Mapping[str, float]]],
+    effect: Effect,
+) -> pd.DataFrame:
+    """Whether each text is within the spread of the plain ones: likely, new in its pairs of tokens, whole.
+
+    By the rule of a study, `undamaged`, with the limits of the judge's effect; the likelihood is that
+    under the model without steering.
+
+    Args:
+        model: that wrote them.
+        prompts: after which.
+        written: for each condition, `plain` among them, the text after each prompt.
+        read: what the judge read in each of them.
+        effect: of the judge.
+
+    Returns:
+        True or False, one row a condition and one column a prompt, numbered from 0.
+    """
+    given = [tuple(model.tokens(p)) for p in prompts]
+    tokens = {name: [text.tokens for text in texts] for name, texts in written.items()}
+    nats = written_nats(model, prompts, [*tokens.values()])
+    found: dict[str, list[dict[str, float]]] = {
+        name: [
+            {**whole, **text_metrics(mine), "unread": _unread(reading, mine), **reading}
+            | {IMPLAUSIBLE.metric: float(likely)}
+            for whole, mine, reading, likely in zip(
+                text_damage(given, texts), texts, read[name], row, strict=True
+            )
+        ]
+        for (name, texts), row in zip(tokens.items(), nats, strict=True)
+    }
+    metrics = {metric for rows in found.values() for row in rows for metric in row}
+    values = {
+        metric: pd.DataFrame({name: [r[metric] for r in rows] for name, rows in found.items()}).T
+        for metric in metrics
+    }
+    return undamaged(values, effect.held_to, PLAIN)
+
+
+def _unread(reading: Mapping[str, float], tokens: Sequence[int]) -> float:
+    return float(bool(tokens) and any(map(math.isnan, reading.values())))

@@ -20,13 +20,14 @@ from steerscope import Chat, Contrast, LensModel, Site, extract, figures, load_c
 from steerscope.engine.generation import attempt
 from steerscope.engine.sampling import Sample
 from steerscope.experiments import load_experiment
+from steerscope.judges.effects import SHOWN_UNDAMAGED, UNDAMAGED
 from steerscope.models.chat_templates import in_chat
 from steerscope.progress import bar
 from steerscope.sae import SaePlan, SparseAutoencoder, evaluate_sae, train_sae
 from steerscope.sae.codes import firing_rates
 from steerscope.sae.reading import mean_code_difference, read_direction
 from steerscope.sae.steering import clamped
-from steerscope.studies.features.findings import SHOWN_UNDAMAGED, UNDAMAGED, summarised
+from steerscope.studies.features.findings import summarised
 from steerscope.studies.features.measure import Edit, candidates, run_trials
 from steerscope.studies.features.overlap import overlap_table
 from steerscope.studies.features.plan import TrialPlan

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -62,6 +62,8 @@ KL_WRITTEN = "kl_written"  # metric: KL(steered || plain) on the tokens that wer
 KL_REVERSE = "kl_written_reverse"  # metric: KL(plain || steered) on the same
 JS_WRITTEN = "js_written"  # metric: their Jensen-Shannon divergence, at most log 2
 SHOWN = "shown"  # whether a text shows the concept, by a judge that gives scores
+UNDAMAGED = "undamaged"  # whether it is within the spread of what the model writes without steering
+SHOWN_UNDAMAGED = "shown_undamaged"  # both
 _SHOWN_BY = "continuations that show {positive} by {judge}"
 _TOLERATED = 0.05
 DAMAGE = tuple(
@@ -107,7 +109,7 @@ class Effect:
     @property
     def is_shown(self) -> bool:
         """Whether a text counts for showing the concept, and not for turning from its prompt."""
-        return self.metric == SHOWN
+        return self.metric in (SHOWN, SHOWN_UNDAMAGED)
 
     @property
     def short(self) -> str:
@@ -118,7 +120,14 @@ class Effect:
     def judge(self) -> str:
         """The name of a judge that gives scores; empty for any other."""
         start = _SHOWN_BY.format(positive=self.positive, judge="")
-        return self.words.removeprefix(start) if self.is_shown and start in self.words else ""
+        return self.words.partition(start)[2] if self.is_shown else ""
+
+    @property
+    def undamaged(self) -> Effect:
+        """The same of texts that are undamaged too, where a text counts for showing the concept."""
+        if self.metric != SHOWN:
+            return self
+        return replace(self, metric=SHOWN_UNDAMAGED, words=f"undamaged {self.words}")
 
     @classmethod
     def of_scores(cls, positive: str, judge: str) -> Effect:

@@ -10,7 +10,7 @@ import pandas as pd
 from steerscope.engine.continuations import Continuation
 from steerscope.engine.written_nats import written_nats
 from steerscope.judges.damage import text_damage
-from steerscope.judges.effects import IMPLAUSIBLE, Effect
+from steerscope.judges.effects import IMPLAUSIBLE, SHOWN, SHOWN_UNDAMAGED, UNDAMAGED, Effect
 from steerscope.judges.judges import text_metrics
 from steerscope.models.lens_model import LensModel
 from steerscope.studies.steering.success import PLAIN, undamaged
@@ -57,6 +57,24 @@ def undamaged_texts(
         for metric in metrics
     }
     return undamaged(values, effect.held_to, PLAIN)
+
+
+def add_damage(
+    model: LensModel,
+    prompts: Sequence[str],
+    written: Mapping[str, Sequence[Continuation]],
+    readings: Mapping[str, Sequence[dict[str, float]]],
+    effect: Effect,
+) -> None:
+    """Enter beside what a judge that gives scores read whether each text is undamaged, and shows the concept so.
+
+    The arguments are those of `undamaged_texts`; a text in which nothing can be read shows nothing.
+    """
+    whole = undamaged_texts(model, prompts, written, readings, effect)
+    for name, rows in readings.items():
+        for place, read in enumerate(rows):
+            fine = float(whole.loc[name, place])
+            read |= {UNDAMAGED: fine, SHOWN_UNDAMAGED: fine * float(read[SHOWN] == 1)}
 
 
 def _unread(reading: Mapping[str, float], tokens: Sequence[int]) -> float:

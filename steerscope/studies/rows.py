@@ -30,6 +30,8 @@ METRICS = (
     "nll_asked",
     "shown",
     "judge_score",
+    "undamaged",
+    "shown_undamaged",
 )  # that tables may hold
 
 

@@ -8,18 +8,21 @@ import pytest
 from steerscope.directions import find_direction
 from steerscope.doses import Dose
 from steerscope.engine.gathering import gather
-from steerscope.engine.generation import generate
+from steerscope.engine.generation import attempt, generate
 from steerscope.engine.matched_kl import Matching
 from steerscope.engine.sampling import Sample
 from steerscope.engine.score import preference
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.judges import choose_judge
+from steerscope.judges.scoring import ScoreJudge
 from steerscope.runs.keeping import KeptIn
+from steerscope.runs.results import as_table
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.studies.methods.findings import COMMON, NULLS, OWN
 from steerscope.studies.methods.measure import compare_methods
 from steerscope.studies.methods.plan import ComparisonPlan
+from steerscope.studies.methods.stored import ranking_of_rows, rows_of_comparison
 from steerscope.texts.contrasts import (
     ContrastPair,
     ContrastSet,
@@ -224,3 +227,45 @@ def test_plans_that_make_no_sense_are_refused():
         ComparisonPlan(methods=("mean_diff", "random"))
     with pytest.raises(BadValueError, match="n_test is 0"):
         ComparisonPlan(n_test=0)
+
+
+class LastWord:
+    """The number of the last word."""
+
+    def scores(self, prompts, texts):
+        return [float(text.split()[-1].removeprefix("w")) for text in texts]
+
+
+def test_by_a_judge_that_gives_scores_a_text_counts_where_it_is_undamaged_too(load, monkeypatch):
+    """Half of the steered texts are made to loop; the judge finds the concept in every text."""
+
+    def looping(*args, **options):
+        found = attempt(*args, **options)
+        if len(found) == 1:
+            return found  # without steering
+        return [
+            [replace(t, tokens=(t.tokens[0],) * len(t.tokens)) if i % 2 else t
+             for i, t in enumerate(row)]
+            for row in found
+        ]  # fmt: skip
+
+    monkeypatch.setattr("steerscope.studies.methods.bench.attempt", looping)
+    judge = ScoreJudge("last", LastWord(), -1.0, 1, "any")
+    plan = replace(PLAN, methods=METHODS[:2], n_null_seeds=1, n_new=12)
+    found = compare_methods(load("llama"), PAIRS, PROMPTS, plan=plan, judge=judge)
+    rows = found.responses
+    assert found.effect.metric == "shown_undamaged"
+    assert found.effect.judge == "last"
+    assert rows.shown.eq(1).all()
+    assert rows.effect.equals(rows.undamaged)
+    assert rows[rows.item % 2 == 1].effect.eq(0).all()
+    assert found.plain.undamaged.mean() > 0.7
+    by_method = rows[rows.place == OWN].groupby(["matching", "method"]).effect.mean()
+    ranked = found.ranking[found.ranking.place == OWN].set_index(["matching", "method"]).effect
+    for key, value in by_method.items():
+        assert ranked[key] == pytest.approx(value)
+    stored = rows_of_comparison(found, "mood")
+    metrics = {row.metric for row in stored}
+    assert {"shown", "undamaged", "shown_undamaged"} <= metrics
+    again = ranking_of_rows(as_table(stored), "shown_undamaged", plan.seed)["ranking"]
+    assert sorted(again.effect) == pytest.approx(sorted(found.ranking.effect))

@@ -108,7 +108,7 @@ class ComparisonStep:
             "seed": self.plan.seed,
             "contrasts_sha256": contrasts.sha256,
             "prompts_sha256": prompts.sha256,
-            "effect": asdict(judging.judge.effect),
+            "effect": asdict(judging.judge.effect.undamaged),
             **judging.settings,
         }
         run = Run.start(out, configuration, provenance=provenance_of(model))

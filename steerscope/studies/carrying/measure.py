@@ -125,7 +125,7 @@ def run_carrying(
         "asked_sha256": prompts.sha256,
         "taught_sha256": taught.sha256,
         "source_fingerprint": source.fingerprint,
-        "effect": asdict(judge.effect),
+        "effect": asdict(judge.effect.undamaged),
     }
     with measuring(path):
         run = start_planned(path, plan, target, chat, more)

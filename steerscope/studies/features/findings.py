@@ -9,7 +9,6 @@ from steerscope.statistics import bootstrap_mean, holm, sign_flip_p
 
 CONTRASTIVE = "contrastive"
 NULLS = ("random direction", "random features")
-UNDAMAGED, SHOWN_UNDAMAGED = "undamaged", "shown_undamaged"
 SURE = 0.05
 
 

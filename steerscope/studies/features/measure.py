@@ -7,12 +7,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from steerscope.directions import Direction, mean_diff, random
 from steerscope.doses import Dose
-from steerscope.engine.continuations import Continuation
 from steerscope.engine.generation import attempt
 from steerscope.engine.matched_kl import KL, Matching, matched_doses
 from steerscope.engine.sampling import Sample
@@ -21,7 +19,6 @@ from steerscope.engine.searches import first_crossing
 from steerscope.errors import BadValueError, NotFiniteError
 from steerscope.extraction.activations import Contrast
 from steerscope.judges import Judge
-from steerscope.judges.effects import SHOWN, Effect
 from steerscope.judges.judges import read_all, scored
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
@@ -32,8 +29,8 @@ from steerscope.sae.reading import mean_code_difference
 from steerscope.sae.scores import concept_scores, output_effects, output_target
 from steerscope.sae.vectors import random_features, single, uniform, weighted
 from steerscope.steering.interventions import Cell, Intervention, Steering
-from steerscope.studies.damage import undamaged_texts
-from steerscope.studies.features.findings import CONTRASTIVE, SHOWN_UNDAMAGED, UNDAMAGED
+from steerscope.studies.damage import add_damage
+from steerscope.studies.features.findings import CONTRASTIVE
 from steerscope.studies.features.plan import TrialPlan
 from steerscope.studies.rows import overflowed
 from steerscope.texts.contrasts import ContrastSet, Prompt
@@ -155,7 +152,7 @@ def run_trials(
         to_read = [asked[i] for i in mine]
         readings = {name: read_all(judge, to_read, texts_of) for name, texts_of in by_name.items()}
         if scored(judge):
-            _add_damage(model, to_read, by_name, readings, judge.effect)
+            add_damage(model, [p.text for p in to_read], by_name, readings, judge.effect)
         for condition, texts_of in zip(conditions, written, strict=True):
             name = condition.name(sign)
             gone = name in lost
@@ -166,21 +163,6 @@ def run_trials(
                 said["status"] = NOT_FINITE if gone else "ok"
                 rows.append({**condition.labels(), "prompt": i, **said, **read})
     return pd.DataFrame(rows)
-
-
-def _add_damage(
-    model: LensModel,
-    prompts: Sequence[Prompt],
-    written: Mapping[str, Sequence[Continuation]],
-    readings: Mapping[str, list[dict[str, float]]],
-    effect: Effect,
-) -> None:
-    """Enter whether each text is undamaged, and whether it shows the concept so, beside what was read."""
-    whole = undamaged_texts(model, [p.text for p in prompts], written, readings, effect)
-    for name, rows in readings.items():
-        for place, read in enumerate(rows):
-            fine = float(whole.loc[name, place])
-            read |= {UNDAMAGED: fine, SHOWN_UNDAMAGED: fine * np.nan_to_num(read[SHOWN])}
 
 
 @dataclass(frozen=True)

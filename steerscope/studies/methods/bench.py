@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,8 +21,10 @@ from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track
 from steerscope.runs.keeping import Keep
 from steerscope.steering.interventions import Cell
+from steerscope.studies.damage import add_damage
 from steerscope.studies.methods.bundles import Bundle
 from steerscope.studies.methods.plan import ComparisonPlan
+from steerscope.studies.steering.success import PLAIN
 from steerscope.studies.written import as_table, from_table
 from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
 
@@ -104,7 +106,8 @@ class Bench:
     def read(self, prompts: Sequence[Prompt]) -> pd.DataFrame:
         """What the judge reads in the continuations, one row per condition and prompt.
 
-        Each prompt is steered away from the value that it shows. A continuation without text, in
+        Each prompt is steered away from the value that it shows. By a judge that gives scores, a
+        continuation counts where it shows the concept and is undamaged. A continuation without text, in
         which nothing can be read, counts as no effect; of a condition whose logits are no numbers
         somewhere nothing is known, under either sign.
         """
@@ -125,8 +128,10 @@ class Bench:
 
     def read_plain(self, prompts: Sequence[Prompt]) -> pd.DataFrame:
         """What the judge reads in the continuations without steering, one row per prompt."""
-        [written] = self._written("plain", [p.text for p in prompts], [Cell()])
+        written = self._plain(prompts)
         read = read_all(self.judge, prompts, written)
+        if scored(self.judge):
+            self._add_damage(prompts, {PLAIN: written}, {PLAIN: read})
         return pd.DataFrame(
             [
                 {"item": i, "degenerate": text_metrics(text.tokens)["degenerate"], **values}
@@ -134,6 +139,19 @@ class Bench:
                 for i, (prompt, text, values) in enumerate(zip(prompts, written, read, strict=True))
             ]
         )
+
+    def _plain(self, prompts: Sequence[Prompt]) -> list[Continuation]:
+        """What the model writes without steering."""
+        return self._written("plain", [p.text for p in prompts], [Cell()])[0]
+
+    def _add_damage(
+        self,
+        prompts: Sequence[Prompt],
+        written: Mapping[str, Sequence[Continuation]],
+        readings: Mapping[str, list[dict[str, float]]],
+    ) -> None:
+        texts = [p.text for p in prompts]
+        add_damage(self.model, texts, written, readings, self.judge.effect)
 
     def _written(
         self, name: str, texts: Sequence[str], cells: Sequence[Cell]
@@ -152,11 +170,21 @@ class Bench:
         mine = [i for i, prompt in enumerate(prompts) if self.judge.applies(prompt, sign)]
         written = self._written(f"{sign}-{start}", [prompts[i].text for i in mine], cells)
         _log_lost(cell for cell, row in zip(cells, written, strict=True) if not _is_finite(row))
-        rows = []
-        for key, found in zip(conditions[CONDITION].to_dict("records"), written, strict=True):
-            read = read_all(self.judge, [prompts[i] for i in mine], found)
+        asked = [prompts[i] for i in mine]
+        reads = [read_all(self.judge, asked, found) for found in written]
+        if scored(self.judge):
+            plain = self._plain(prompts)
+            names = [PLAIN, *map(str, range(len(cells)))]
+            self._add_damage(
+                asked,
+                dict(zip(names, [plain, *written], strict=True)),
+                dict(zip(names, [read_all(self.judge, asked, plain), *reads], strict=True)),
+            )
+        metric, rows = self.judge.effect.undamaged.metric, []
+        keys = conditions[CONDITION].to_dict("records")
+        for key, found, read in zip(keys, written, reads, strict=True):
             for i, text, values in zip(mine, found, read, strict=True):
-                effect = np.nan_to_num(values.pop(self.judge.effect.metric))
+                effect = np.nan_to_num(values.pop(metric))
                 effect = effect if text.finite else np.nan
                 degenerate = text_metrics(text.tokens)["degenerate"]
                 said = {"given": prompts[i].text, "written": text.text}

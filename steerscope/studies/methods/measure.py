@@ -163,7 +163,7 @@ def compare_bundles(
         across = across_places(responses, screened, seed=plan.seed)
     nothing = pd.DataFrame()
     return Comparison(
-        judge.effect,
+        judge.effect.undamaged,
         screen,
         responses,
         stated,

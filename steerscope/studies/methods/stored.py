@@ -61,10 +61,17 @@ def rows_of_comparison(found: Comparison, concept: str) -> list[Row]:
                     dose_absolute=float(record["dose_absolute"]),
                     dose_relative=float(record["dose_relative"]),
                     dose_natural=float(record["dose_natural"]),
-                    status=NOT_FINITE if math.isnan(record["effect"]) else "ok",
+                    status=_status(record["effect"], record[metric]),
                 )
             )
     return rows
+
+
+def _status(effect: float, value: float) -> str:
+    """Of a row: the logits were no numbers, the judge could read nothing, or all is well."""
+    if math.isnan(effect):
+        return NOT_FINITE
+    return "unread" if math.isnan(value) else "ok"
 
 
 def _screened_rows(found: Comparison, concept: str) -> list[Row]:

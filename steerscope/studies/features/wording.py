@@ -14,7 +14,7 @@ def trials_in_words(table: pd.DataFrame, *, kl: float, effect: str) -> list[str]
     Args:
         table: as `summarised` returns it.
         kl: at which.
-        effect: name of the metric that is wanted; the others, are what should be kept.
+        effect: name of the metric that is wanted; the others are what should be kept.
     """
     here = table[np.isclose(table.kl, kl)].set_index(["method", "metric"])
     lines = [f"At {kl:g} nats, {int(here.n.max())} held-out prompts, against contrastive steering:"]

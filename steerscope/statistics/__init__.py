@@ -17,6 +17,12 @@ from steerscope.statistics.intervals import (
     wilson,
 )
 from steerscope.statistics.multiple import benjamini_hochberg, holm
+from steerscope.statistics.neighbours import (
+    MOST_ITEMS,
+    every_block_order,
+    interval_by_chance,
+    random_block_orders,
+)
 from steerscope.statistics.paired import McNemar, mcnemar, paired_bootstrap, share_difference
 from steerscope.statistics.permutation import (
     cell_level,
@@ -38,6 +44,7 @@ from steerscope.statistics.slopes import MixedSlope, crossing, mixed_slope
 
 __all__ = [
     "CONFIDENCE",
+    "MOST_ITEMS",
     "BestCell",
     "Correlation",
     "Estimate",
@@ -58,7 +65,9 @@ __all__ = [
     "detectable_correlation",
     "detectable_difference",
     "detectable_effect",
+    "every_block_order",
     "holm",
+    "interval_by_chance",
     "linear_correlation",
     "max_mean",
     "max_statistic",
@@ -68,6 +77,7 @@ __all__ = [
     "power_of",
     "prompts_needed",
     "rank_correlation",
+    "random_block_orders",
     "rank_p",
     "share_difference",
     "sign_flip",

@@ -11,6 +11,7 @@ import pandas as pd
 
 from steerscope.directions import Direction, mean_diff, random
 from steerscope.doses import Dose
+from steerscope.engine.continuations import Continuation
 from steerscope.engine.generation import attempt
 from steerscope.engine.matched_kl import KL, Matching, matched_doses
 from steerscope.engine.sampling import Sample
@@ -149,20 +150,29 @@ def run_trials(
         )
         by_name = dict(zip((c.name(sign) for c in conditions), written, strict=True))
         lost = overflowed(by_name)
-        to_read = [asked[i] for i in mine]
-        readings = {name: read_all(judge, to_read, texts_of) for name, texts_of in by_name.items()}
-        if scored(judge):
-            add_damage(model, [p.text for p in to_read], by_name, readings, judge.effect)
+        readings = _readings(model, judge, [asked[i] for i in mine], by_name)
         for condition, texts_of in zip(conditions, written, strict=True):
             name = condition.name(sign)
-            gone = name in lost
+            status = NOT_FINITE if name in lost else "ok"
             for i, text, read in zip(mine, texts_of, readings[name], strict=True):
-                said = {"given": asked[i].text, "written": text.text}
-                if gone:
+                said = {"given": asked[i].text, "written": text.text, "status": status}
+                if name in lost:
                     read = dict.fromkeys(read, math.nan)
-                said["status"] = NOT_FINITE if gone else "ok"
                 rows.append({**condition.labels(), "prompt": i, **said, **read})
     return pd.DataFrame(rows)
+
+
+def _readings(
+    model: LensModel,
+    judge: Judge,
+    prompts: Sequence[Prompt],
+    written: Mapping[str, Sequence[Continuation]],
+) -> dict[str, list[dict[str, float]]]:
+    """What the judge reads in the texts of each condition and, where it gives scores, which are undamaged."""
+    found = {name: read_all(judge, prompts, texts) for name, texts in written.items()}
+    if scored(judge):
+        add_damage(model, [p.text for p in prompts], written, found, judge.effect)
+    return found
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,15 @@
 
 The table has one row per model, concept and layer, with the columns `model`, `concept`, `layer`,
 one column per diagnostic and one per outcome. Layers are ranked within each model and concept.
-A model's layers are shuffled and resampled as a whole, the same for all its concepts, since one
-model's concepts share their layers: eight layers under three concepts are no 24 independent points.
+A model's layers are dealt out anew as a whole, the same for all its concepts, since one model's
+concepts share their layers: eight layers under three concepts are no 24 independent points. And they
+are dealt out in three pieces, since layers are alike to their neighbours: thirty are no 30 independent ones.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import permutations
 
 import numpy as np
 import pandas as pd
@@ -19,11 +19,14 @@ from scipy import stats
 
 from steerscope.errors import BadValueError
 from steerscope.statistics import (
-    CONFIDENCE,
+    MOST_ITEMS,
     Correlation,
     benjamini_hochberg,
     bootstrap_mean,
+    every_block_order,
     holm,
+    interval_by_chance,
+    random_block_orders,
 )
 
 GROUP = ["model", "concept"]
@@ -77,24 +80,24 @@ def grouped_correlation(
     """Signed Spearman correlation over layers, within models and concepts.
 
     With controls it is the partial one: their ranks are regressed out of both sides. The p value is
-    two-sided, from shuffling the layer labels of the outcome (its residuals, with controls): exact, over
-    all orders, where there are at most 50,000 (eight layers of one model have 40,320), else over
-    n_resamples random ones; the interval resamples layers and is NaN for ranks in
-    perfect order, which every resample keeps. NaN in everything but n where a side does not vary, which
-    is so for a diagnostic that is one of its own controls.
+    two-sided, the share of the orders of the outcome's layers (its residuals, with controls) that do as well,
+    in which most layers keep their neighbours: exact, over all of `every_block_order`, where there are few (one
+    model of up to 16 layers), else over n_resamples random ones. The interval is `interval_by_chance`, and NaN for ranks in
+    perfect order. NaN in everything but n where a side does not vary, which is so for a diagnostic that
+    is one of its own controls.
 
     Args:
         table: one row per model, concept and layer; every concept of a model has the same layers.
         diagnostic: column of the predictor.
         outcome: column of the measured steerability; layers where it is NaN are left out.
         controls: columns to hold fixed.
-        seed: of shuffles and resamples.
-        n_resamples: number of each.
+        seed: of random orders.
+        n_resamples: number of them.
 
     Raises:
         BadValueError: a column is missing, or the concepts of a model have different layers.
 
-    Source: permutation of residuals by Freedman & Lane 1983.
+    Source: permutation of residuals by Freedman & Lane 1983; blocks in place of single layers.
     """
     grids = _grids(table, [diagnostic, outcome, *controls])
     n = sum(g[0].size for g in grids)
@@ -105,34 +108,26 @@ def grouped_correlation(
         return Correlation(math.nan, math.nan, math.nan, math.nan, n)
     rng = np.random.default_rng(seed)
     orders, counted = _orders([len(layers) for layers in whole], n_resamples, rng)
-    extreme = np.abs(_cosines(sides, orders)) >= abs(rho) - 1e-12
-    drawn = [
-        _residual_ranks(grids, [rng.integers(len(layers), size=len(layers)) for layers in whole])
-        for _ in range(n_resamples)
-    ]
-    resampled = np.array([_cosine(d, whole) for d in drawn])
-    resampled = resampled[np.isfinite(resampled)]
-    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
-    low, high = np.quantile(resampled, tails) if len(resampled) else (math.nan, math.nan)
-    if high - low < 1e-9:  # ranks in perfect order stay so in every resample, which says nothing
-        low, high = math.nan, math.nan
+    chance = _cosines(sides, orders)
+    extreme = np.abs(chance) >= abs(rho) - 1e-12
     p = float((counted + extreme.sum()) / (counted + len(extreme)))
-    return Correlation(rho, float(low), float(high), p, n)
+    return Correlation(rho, *interval_by_chance(rho, chance), p, n)
 
 
 def _orders(
     sizes: Sequence[int], n: int, rng: np.random.Generator
 ) -> tuple[list[Int[np.ndarray, "order _"]], int]:
-    """All orders of the layers of each model where there are few, else n random ones.
+    """All orders of the layers of each model where there are few together, else n random ones.
 
     The number beside them is 1 where the observed order is still to be counted among them.
     """
-    counts = [math.factorial(size) for size in sizes]
-    if math.prod(counts) > _MOST_ORDERS:
-        return [np.array([rng.permutation(size) for _ in range(n)]) for size in sizes], 1
-    each = [np.array(list(permutations(range(size)))) for size in sizes]
-    which = np.indices(counts).reshape(len(sizes), -1)  # every combination of one order a model
-    return [orders[chosen] for orders, chosen in zip(each, which, strict=True)], 0
+    if max(sizes, default=0) <= MOST_ITEMS:
+        each = [every_block_order(size) for size in sizes]
+        counts = [len(orders) for orders in each]
+        if math.prod(counts) <= _MOST_ORDERS:
+            which = np.indices(counts).reshape(len(sizes), -1)  # every combination of one a model
+            return [orders[chosen] for orders, chosen in zip(each, which, strict=True)], 0
+    return [random_block_orders(size, n, rng) for size in sizes], 1
 
 
 def _cosines(
@@ -304,8 +299,8 @@ def predictor_league(
         diagnostics: columns of the table.
         outcome: the column that is predicted.
         controls: columns held fixed in the partial correlation.
-        seed: of bootstraps and permutations.
-        n_resamples: of each.
+        seed: of bootstraps and random orders.
+        n_resamples: random orders of the layers, where not all are tried.
 
     Returns:
         One row a diagnostic, with the columns above.

@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from steerscope.errors import BadValueError
-from steerscope.statistics import CONFIDENCE
+from steerscope.statistics import interval_by_chance, random_block_orders
 from steerscope.studies.predictors.findings import GROUP
 
 PUBLISHED = (
@@ -30,9 +30,10 @@ class Threshold:
         share: of the best layer's outcome from which a layer steers well.
         auc: chance that a layer that steers well has the smaller value than one that does not, within one
             model and concept; 0.5 is chance.
-        low: of the 95 % interval of the AUC, layers drawn again.
+        low: of the 95 % interval of the AUC, as wide as what orders of the layers without meaning give.
         high: likewise.
-        p: two-sided, of an AUC of 0.5, layers relabelled the same for all concepts of a model.
+        p: two-sided, of an AUC of 0.5, layers relabelled the same for all concepts of a model, so that
+            most keep their neighbours.
         sensitivity: share of the layers that steer well that are marked; NaN for none.
         specificity: share of the others that are not marked; NaN for none.
         marked: share of all layers that are marked.
@@ -96,8 +97,8 @@ def judge_threshold(
         outcome: a column; layers where it is NaN are left out.
         threshold: of the diagnostic.
         share: of the largest outcome of the same model and concept.
-        seed: of resamples and relabellings.
-        n_resamples: number of each.
+        seed: of relabellings.
+        n_resamples: their number.
 
     Raises:
         BadValueError: a column is missing, or the share is not between 0 and 1.
@@ -110,12 +111,10 @@ def judge_threshold(
     rng = np.random.default_rng(seed)
     grids = [_grids(mine, diagnostic) for _, mine in rows.groupby("model")]
     auc = float(_auc([g.counted(np.ones((1, g.n_layers))) for g in grids])[0])
-    drawn = _auc([g.resampled(rng, n_resamples) for g in grids])
-    known = drawn[np.isfinite(drawn)]
-    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
-    low, high = np.quantile(known, tails) if len(known) else (math.nan, math.nan)
     chance = _auc([g.relabelled(rng, n_resamples) for g in grids])
     extreme = np.abs(chance - 0.5) >= abs(auc - 0.5) - 1e-12
+    # 2 AUC - 1 is a correlation, Somers' D
+    low, high = (0.5 + d / 2 for d in interval_by_chance(2 * auc - 1, 2 * chance - 1))
     p = float((1 + extreme.sum()) / (1 + n_resamples)) if math.isfinite(auc) else math.nan
     return Threshold(
         diagnostic,
@@ -123,8 +122,8 @@ def judge_threshold(
         threshold,
         share,
         auc,
-        float(low),
-        float(high),
+        low,
+        high,
         p,
         _share(marked[good]),
         _share(~marked[~good]),
@@ -205,20 +204,12 @@ class _Grids:
         won, whole = (np.einsum("di,ij,dj->d", weights, m, weights) for m in both)
         return won, whole
 
-    def resampled(self, rng: np.random.Generator, n: int) -> _Counts:
-        """The same with layers drawn again, alike for all concepts."""
-        return self.counted(rng.multinomial(self.n_layers, self._even, size=n).astype(float))
-
     def relabelled(self, rng: np.random.Generator, n: int) -> _Counts:
         """The same with what steers well dealt out to other layers, alike for all concepts."""
-        orders = np.array([rng.permutation(self.n_layers) for _ in range(n)])
+        orders = random_block_orders(self.n_layers, n, rng)
         good, other = (x[:, orders].swapaxes(0, 1) for x in (self.good, self.other))
         won = np.einsum("dci,cij,dcj->d", good, self.ahead, other)
         return won, np.einsum("dci,dcj->d", good, other)
-
-    @property
-    def _even(self) -> Float[np.ndarray, " layer"]:
-        return np.full(self.n_layers, 1 / self.n_layers)
 
 
 def _grids(rows: pd.DataFrame, diagnostic: str) -> _Grids:

@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 
+from steerscope.statistics import MOST_ITEMS, every_block_order
 from steerscope.studies.predictors.findings import LEVEL
 
 
@@ -36,12 +37,14 @@ def league_in_words(league: pd.DataFrame) -> str:
 def _out_of_reach(league: pd.DataFrame) -> str:
     """A warning where so few layers cannot tell any order from chance."""
     n_layers = int(league.n_layers.iloc[0])
-    smallest = 2 / math.factorial(n_layers)
+    if n_layers > MOST_ITEMS:
+        return ""
+    smallest = 1 / len(every_block_order(n_layers))
     if smallest * len(league) < LEVEL:
         return ""
     return (
-        f" {n_layers} layers have so few orders that p cannot fall below {smallest:.2g}, which is too "
-        f"much for {len(league)} diagnostics: none could have been told."
+        f" {n_layers} layers have so few orders in which they keep their neighbours that p cannot fall below {smallest:.2g}, "
+        f"which is too much for {len(league)} diagnostics: none could have been told."
     )
 
 

@@ -1,0 +1,104 @@
+"""Items alike to their neighbours: their orders in pieces, and how often unrelated curves are told."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from steerscope.statistics import every_block_order, interval_by_chance, random_block_orders
+from steerscope.studies.predictors.findings import grouped_correlation
+from steerscope.studies.predictors.thresholds import judge_threshold
+
+
+def kept(order):
+    """How many of the items stand beside one of their two neighbours on the circle."""
+    n = len(order)
+    return sum(
+        (a - b) % n in {1, n - 1} for a, b in zip(order, [*order[1:], order[0]], strict=True)
+    )
+
+
+def test_every_order_is_there_once_and_keeps_most_neighbours():
+    for n in (1, 2, 5, 9):
+        orders = every_block_order(n)
+        assert (np.sort(orders, axis=1) == np.arange(n)).all()
+        assert len(set(map(tuple, orders))) == len(orders)
+        assert (orders == np.arange(n)).all(axis=1).any()
+        assert min(map(kept, orders)) >= n - 3
+    assert len(every_block_order(3)) == math.factorial(3)
+    assert len(every_block_order(9)) < math.factorial(9) / 100
+
+
+def test_random_orders_are_some_of_them_and_reach_all():
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 6):
+        drawn = {tuple(map(int, o)) for o in random_block_orders(n, 8000, rng)}
+        assert drawn == {tuple(map(int, o)) for o in every_block_order(n)}
+    assert min(map(kept, random_block_orders(40, 200, rng))) >= 37
+
+
+def test_the_interval_holds_zero_where_p_is_above_its_level_and_is_by_hand():
+    chance = np.array([-0.5, 0.1, math.nan, 0.3, 0.2])
+    low, high = interval_by_chance(0.6, chance)
+    assert math.atanh(0.6) - math.atanh(low) == pytest.approx(math.atanh(0.5))
+    assert math.atanh(high) - math.atanh(0.6) == pytest.approx(math.atanh(0.5))
+    assert low > 0
+    assert interval_by_chance(0.4, chance)[0] < 0
+    assert interval_by_chance(0.2, np.array([1.0, 0.0])) == (-1.0, 1.0)
+    assert all(map(math.isnan, interval_by_chance(1.0, chance)))
+    assert all(map(math.isnan, interval_by_chance(0.5, np.array([math.nan]))))
+
+
+def curves(rng, n_layers, likeness=0.8):
+    """A curve over layers that is alike to its neighbours."""
+    x = [rng.normal()]
+    for _ in range(n_layers - 1):
+        x.append(likeness * x[-1] + math.sqrt(1 - likeness**2) * rng.normal())
+    return np.array(x)
+
+
+@pytest.fixture(scope="module")
+def unrelated():
+    """Pairs of curves of 30 layers that have nothing to do with each other."""
+    rng = np.random.default_rng(0)
+    return [
+        pd.DataFrame(
+            {"model": "m", "concept": "c", "layer": range(30), "x": curves(rng, 30)}
+        ).assign(y=curves(rng, 30))
+        for _ in range(300)
+    ]
+
+
+def test_unrelated_curves_are_seldom_told_where_single_layers_shuffled_tell_them_often(unrelated):
+    found = [grouped_correlation(t, "x", "y", n_resamples=200) for t in unrelated]
+    assert np.mean([f.p <= 0.05 for f in found]) < 0.09
+    assert np.mean([f.low <= 0 <= f.high for f in found]) > 0.9
+    rng = np.random.default_rng(1)
+    orders = np.array([rng.permutation(30) for _ in range(200)])
+    told = 0
+    for t in unrelated:
+        x, y = (t[c].rank().to_numpy() - 15.5 for c in "xy")
+        told += np.mean(np.abs(y[orders] @ x) >= abs(x @ y)) <= 0.05
+    assert told / len(unrelated) > 0.2
+
+
+def test_a_related_curve_is_told():
+    rng = np.random.default_rng(2)
+    told = []
+    for _ in range(60):
+        y = curves(rng, 30)
+        t = pd.DataFrame({"model": "m", "concept": "c", "layer": range(30), "y": y})
+        t["x"] = 0.8 * y + 0.6 * curves(rng, 30)
+        told.append(grouped_correlation(t, "x", "y", n_resamples=200).p <= 0.05)
+    assert np.mean(told) > 0.7
+
+
+def test_a_threshold_of_an_unrelated_curve_is_seldom_told(unrelated):
+    found = [
+        judge_threshold(t.assign(y=t.y - t.y.min()), diagnostic="x", outcome="y", n_resamples=200)
+        for t in unrelated[:150]
+    ]
+    assert np.mean([f.p <= 0.05 for f in found if math.isfinite(f.p)]) < 0.1

@@ -138,8 +138,7 @@ def run_trials(
     if len(conditions) == 1:
         raise BadValueError(f"nothing reaches a KL of {plan.kls}; ask for less.")
     rows = []
-    signs = (1,) if scored(judge) else (1, -1)  # a score reads any prompt
-    for sign in progress(signs, "continuing"):
+    for sign in progress((1,) if scored(judge) else (1, -1), "continuing"):  # a score reads any
         mine = [i for i, p in enumerate(asked) if judge.applies(p, sign)]
         written = attempt(
             model,

@@ -18,6 +18,7 @@ from _drawing import FIGURES, ROOT
 from steerscope import Run
 from steerscope.audits import sentence
 from steerscope.experiments import Experiment, bundled_experiments, load_experiment, run_experiment
+from steerscope.experiments.jobs import find_job
 from steerscope.experiments.running import FILE, runs_of
 from steerscope.figures.files import Plate, write_plate
 from steerscope.progress import bar
@@ -31,6 +32,7 @@ _ENDS = {"": "value", "_low": "low", "_high": "high"}
 _CHEAP = ("preference", "kl")
 RUNS = ROOT / "data/runs/experiments"
 DRAWN = {"study": "sweet_spot_map", "sweep": "layer_sweep"}
+LEAGUE = "predictors"  # its job; drawn over all concepts at once
 
 
 def main() -> None:
@@ -44,15 +46,14 @@ def main() -> None:
     said, cheap = [], []
     for name in bundled_experiments():
         wanted = load_experiment(name)
-        if not name.startswith("smollm2_") or wanted.job not in DRAWN:
+        if not name.startswith("smollm2_") or wanted.job not in {*DRAWN, LEAGUE}:
             continue
         if options.run:
             run_experiment(wanted, RUNS / name, progress=bar)
-        for run in _there(wanted, RUNS / name):
-            _draw(name, run, DRAWN[wanted.job], options.format.split(","))
-            if wanted.job == "study":
-                said.append(_answer(run))
-                cheap.append(_told(run))
+        runs = _drawn(name, wanted, options.format.split(","))
+        if wanted.job == "study":
+            said += [_answer(run) for run in runs]
+            cheap += [_told(run) for run in runs]
     for name, rows in (("answers", said), ("cheap_numbers", cheap)):
         if rows:
             path = FIGURES / f"smollm2-{name}.csv"
@@ -68,6 +69,17 @@ def _there(wanted: Experiment, folder: Path) -> list[Run]:
     return runs_of(wanted, folder) if (folder / FILE).is_file() else []
 
 
+def _drawn(name: str, wanted: Experiment, formats: list[str]) -> list[Run]:
+    """The runs that are there, their figures drawn."""
+    runs = _there(wanted, RUNS / name)
+    if wanted.job == LEAGUE:
+        _draw_league(wanted, runs, formats)
+        return runs
+    for run in runs:
+        _draw(name, run, DRAWN[wanted.job], formats)
+    return runs
+
+
 def _draw(name: str, run: Run, figure: str, formats: list[str]) -> None:
     [plate] = [p for p in plates(run) if p.name == figure]
     whose = name.replace("_", "-", 1)  # a sweep has one figure, and its name says which
@@ -75,6 +87,20 @@ def _draw(name: str, run: Run, figure: str, formats: list[str]) -> None:
     named = Plate(title, plate.figure, plate.caption)
     for path in write_plate(named, FIGURES, formats):
         print(path.relative_to(ROOT))
+
+
+def _draw_league(wanted: Experiment, runs: list[Run], formats: list[str]) -> None:
+    """The league of the diagnostics at one KL, with its table and which correlations it would tell."""
+    if not runs:
+        return
+    job = find_job(wanted.job)
+    [plate] = [p for p in job.plates(wanted, runs) if p.name == "league-effect_kl"]
+    named = Plate("smollm2-predictors", plate.figure, plate.caption)
+    for path in write_plate(named, FIGURES, formats):
+        print(path.relative_to(ROOT))
+    for name, table in job.tables(wanted, runs).items():
+        if name.startswith(("league", "power")):
+            table.round(6).to_csv(FIGURES / f"smollm2-predictors-{name}.csv", index=False)
 
 
 def _answer(run: Run) -> dict[str, object]:

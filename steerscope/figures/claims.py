@@ -20,7 +20,7 @@ _LOOK = {
 }
 COUNTS = "features"  # the unit of numbers that are no shares
 _SHARES = "difference of shares (0 to 1), or rank correlation over layers (-1 to 1)"
-_ROW, _GAP, _TOP, _BOTTOM = 58, 80, 95, 65  # pixels
+_ROW, _GAP, _TOP, _BOTTOM = 58, 80, 120, 65  # pixels
 _LABEL = 56  # characters of a line
 
 
@@ -39,7 +39,7 @@ def claims_board(board: pd.DataFrame) -> go.Figure:
     panels = [(_SHARES, rows[~counted]), ("features (number)", rows[counted])]
     panels = [(title, part) for title, part in panels if len(part)]
     figure = new_figure("What was claimed, and what the models show that were measured", "", "")
-    whole = 190 + _ROW * len(rows) + _GAP * (len(panels) - 1)
+    whole = 215 + _ROW * len(rows) + _GAP * (len(panels) - 1)
     inside = whole - _TOP - _BOTTOM
     figure.set_subplots(
         rows=len(panels),
@@ -58,6 +58,7 @@ def claims_board(board: pd.DataFrame) -> go.Figure:
         height=whole,
         margin={"l": 450, "r": 210, "t": _TOP, "b": _BOTTOM},
         legend={"x": 0.0, "xanchor": "left"},
+        title={"y": 1.0, "yanchor": "top", "pad": {"t": 16}},  # above the two lines of the legend
     )
     return figure
 

@@ -22,22 +22,24 @@ def kept(order):
 
 
 def test_every_order_is_there_once_and_keeps_most_neighbours():
-    for n in (1, 2, 5, 9):
+    for n in (1, 2, 5, 8):
         orders = every_block_order(n)
         assert (np.sort(orders, axis=1) == np.arange(n)).all()
         assert len(set(map(tuple, orders))) == len(orders)
         assert (orders == np.arange(n)).all(axis=1).any()
-        assert min(map(kept, orders)) >= n - 3
+        assert min(map(kept, orders)) >= n - 4
     assert len(every_block_order(3)) == math.factorial(3)
-    assert len(every_block_order(9)) < math.factorial(9) / 100
+    assert len(every_block_order(8)) < math.factorial(8) / 4
 
 
 def test_random_orders_are_some_of_them_and_reach_all():
     rng = np.random.default_rng(0)
     for n in (1, 2, 6):
-        drawn = {tuple(map(int, o)) for o in random_block_orders(n, 8000, rng)}
+        drawn = {tuple(map(int, o)) for o in random_block_orders(n, 20000, rng)}
         assert drawn == {tuple(map(int, o)) for o in every_block_order(n)}
-    assert min(map(kept, random_block_orders(40, 200, rng))) >= 37
+    many = random_block_orders(40, 200, rng)
+    assert (np.sort(many, axis=1) == np.arange(40)).all()
+    assert min(map(kept, many)) >= 36
 
 
 def test_the_interval_holds_zero_where_p_is_above_its_level_and_is_by_hand():

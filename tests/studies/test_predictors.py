@@ -50,11 +50,11 @@ def test_layers_are_ranked_within_a_concept_so_that_levels_do_not_count():
 
 
 def test_p_is_the_share_of_layer_orders_that_do_as_well():
-    """All three concepts agree: under shared layers that is one draw of 90 orders in pieces and not three."""
+    """All three concepts agree: under shared layers that is one draw of 110 orders in pieces and not three."""
     same = {"x": lambda c, i: i, "y": lambda c, i: i**2}
     found = grouped_correlation(table(same, 5), "x", "y")
     assert found.rho == pytest.approx(1)
-    assert found.p == pytest.approx(2 / 90)  # exact: there and back
+    assert found.p == pytest.approx(2 / 110)  # exact: there and back
 
 
 def test_partial_correlation_holds_a_control_fixed():
@@ -172,15 +172,15 @@ def test_the_verdict_names_what_holds_after_correction_and_what_the_middle_layer
 
 
 def test_few_layers_in_perfect_order_prove_nothing():
-    """Nothing tells how far a perfect order is from the truth; and five layers have 90 orders in pieces."""
+    """Nothing tells how far a perfect order is from the truth; and five layers have 110 orders in pieces."""
     t = table({"x": lambda c, i: i + 0.0, "y": lambda c, i: i + 0.0}, 5, concepts=("a",))
     found = grouped_correlation(t, "x", "y", n_resamples=200)
     assert found.rho == pytest.approx(1)
-    assert found.p == pytest.approx(2 / 90)  # exact: there and back
+    assert found.p == pytest.approx(2 / 110)  # exact: there and back
     assert math.isnan(found.low)
     assert math.isnan(found.high)
     league = predictor_league(t, ["x"] * 9, "y", controls=(), n_resamples=400)
     said = league_in_words(league)
     assert "rho +1.00 no interval" in said
-    assert "p cannot fall below 0.011, which is too much for 9 diagnostics" in said
+    assert "p cannot fall below 0.0091, which is too much for 9 diagnostics" in said
     assert "could have been told" not in league_in_words(league.assign(n_layers=9))

@@ -34,6 +34,7 @@ from steerscope.studies.predictors.across_models import FEWEST, across_models
 from steerscope.studies.predictors.findings import (
     EXPECTED_SIGNS,
     leave_one_model_out,
+    power_over_layers,
     predictor_league,
 )
 from steerscope.studies.predictors.measure import predictor_table
@@ -176,8 +177,22 @@ def _over_models(layers: pd.DataFrame) -> Tables:
 def _tables(experiment: Experiment, runs: Sequence[Run]) -> Tables:  # noqa: ARG001 - as all jobs
     layers = layers_of_rows(runs)
     leagues = {f"league-{name}": _league(layers, name) for name in OUTCOMES}
-    threshold = _threshold_table(layers)
-    return {"layers": layers, **leagues, **_over_models(layers), "threshold": threshold}
+    others = {"power": _power_table(layers), "threshold": _threshold_table(layers)}
+    return {"layers": layers, **leagues, **_over_models(layers), **others}
+
+
+def _power_table(layers: pd.DataFrame) -> pd.DataFrame:
+    """Which correlations these layers would tell, of one diagnostic and of the number that was tried."""
+    known = len(_known(layers))
+    return pd.DataFrame(
+        [
+            {"outcome": name, "rho": rho, "diagnostics": n}
+            | {"power": power_over_layers(layers, name, rho, n)}
+            for name in OUTCOMES
+            for rho in (0.3, 0.5, 0.7)
+            for n in (1, known)
+        ]
+    )
 
 
 def _threshold_table(layers: pd.DataFrame) -> pd.DataFrame:
@@ -200,8 +215,8 @@ def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
             n = int(league.n_points.max())
             caption = (
                 f"Signed rank correlation over layers, within models and concepts, n = {n}; bars "
-                "are 95 % intervals (bootstrap over layers). The sign in brackets was stated "
-                "beforehand."
+                "are 95 % intervals, as wide as what orders of the layers without meaning give. The sign "
+                "in brackets was stated beforehand."
             )
             drawn = figures.predictor_league(league, outcome=words)
             found.append(Plate(f"league-{name}", drawn, caption))

@@ -4,7 +4,7 @@ The table has one row per model, concept and layer, with the columns `model`, `c
 one column per diagnostic and one per outcome. Layers are ranked within each model and concept.
 A model's layers are dealt out anew as a whole, the same for all its concepts, since one model's
 concepts share their layers: eight layers under three concepts are no 24 independent points. And they
-are dealt out in three pieces, since layers are alike to their neighbours: thirty are no 30 independent ones.
+are dealt out in pieces, since layers are alike to their neighbours: thirty are no 30 independent ones.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def grouped_correlation(
     With controls it is the partial one: their ranks are regressed out of both sides. The p value is
     two-sided, the share of the orders of the outcome's layers (its residuals, with controls) that do as well,
     in which most layers keep their neighbours: exact, over all of `every_block_order`, where there are few (one
-    model of up to 16 layers), else over n_resamples random ones. The interval is `interval_by_chance`, and NaN for ranks in
+    model of up to 8 layers), else over n_resamples random ones. The interval is `interval_by_chance`, and NaN for ranks in
     perfect order. NaN in everything but n where a side does not vary, which is so for a diagnostic that
     is one of its own controls.
 
@@ -326,6 +326,54 @@ def predictor_league(
     league["n_groups"] = len(table[GROUP].drop_duplicates())
     order = league.rho.abs().sort_values(ascending=False, na_position="last").index
     return league.loc[order].reset_index(drop=True)
+
+
+def power_over_layers(
+    table: pd.DataFrame,
+    outcome: str,
+    rho: float,
+    n_diagnostics: int = 1,
+    *,
+    seed: int = 0,
+    n_trials: int = 200,
+    n_orders: int = 1000,
+) -> float:
+    """Chance that the league tells a diagnostic of this correlation with the outcome, over the layers of the table.
+
+    Such a diagnostic is made n_trials times: ρ parts of the outcome's ranks and √(1 - ρ²) parts of themselves
+    in one of the orders that keep neighbours, which are as alike to their neighbours as layers are.
+
+    Args:
+        table: as of `predictor_league`.
+        outcome: the column that is predicted.
+        rho: the correlation, within every concept.
+        n_diagnostics: that the p value is corrected for, by their number.
+        seed: of the diagnostics and the orders.
+        n_trials: diagnostics.
+        n_orders: of which p is the share that does as well.
+
+    Raises:
+        BadValueError: a column is missing.
+    """
+    grids = _grids(table, [outcome, outcome])
+    ranks = [y for _, y in _residual_ranks(grids, [np.arange(g[0].shape[1]) for g in grids])]
+    sizes, rng = [y.shape[1] for y in ranks], np.random.default_rng(seed)
+    orders, counted = _orders(sizes, n_orders, rng)
+    told = 0
+    for _ in range(n_trials):
+        noise = [random_block_orders(size, 1, rng)[0] for size in sizes]
+        made = [
+            rho * y + math.sqrt(1 - rho**2) * y[:, order]
+            for y, order in zip(ranks, noise, strict=True)
+        ]
+        sides = _residual_ranks(
+            [[x, y] for x, y in zip(made, ranks, strict=True)], list(map(np.arange, sizes))
+        )
+        observed = _cosine(sides, list(map(np.arange, sizes)))
+        extreme = np.abs(_cosines(sides, orders)) >= abs(observed) - 1e-12
+        p = (counted + extreme.sum()) / (counted + len(extreme))
+        told += bool(p * n_diagnostics <= LEVEL)
+    return told / n_trials
 
 
 def _mean_regret(table: pd.DataFrame, diagnostic: str, outcome: str) -> dict[str, float]:

@@ -91,8 +91,7 @@ def _correlation_in_words(c: Correlation) -> str:
     """A rank correlation with what is known of it."""
     if math.isnan(c.rho):
         return "cannot be ranked against the effect, since one of the two is the same or unknown"
-    interval = "no interval" if math.isnan(c.low) else f"[{c.low:+.2f}, {c.high:+.2f}]"
-    return f"has a rank correlation of {c.rho:+.2f} ({interval}) with the effect, p = {c.p:.2g}"
+    return f"has a rank correlation of {c.rho:+.2f} ({c.interval}) with the effect, p = {c.p:.2g}"
 
 
 def idle_gate(evidence: Evidence) -> list[Finding]:

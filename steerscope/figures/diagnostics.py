@@ -79,7 +79,7 @@ def eigengap_heads(heads: pd.DataFrame) -> go.Figure:
 def preference_scatter(found: CheapNumber, effect: Effect) -> go.Figure:
     """What the texts show against what the model prefers, one point a condition."""
     c = found.correlation
-    told = f"rank correlation {c.rho:+.2f} [{c.low:+.2f}, {c.high:+.2f}], n = {c.n} conditions"
+    told = f"rank correlation {c.rho:+.2f} {c.interval}, n = {c.n} conditions"
     few = f"no rank correlation of {c.n} condition{'s' * (c.n != 1)}"
     figure = new_figure(
         f"Does the cheap number tell? {few if math.isnan(c.rho) else told}",
@@ -106,7 +106,7 @@ def diagnostic_scatter(predictor: Predictor, effect: Effect, *, x_title: str) ->
     """Effect of each layer against a diagnostic of the layer."""
     c = predictor.correlation
     figure = new_figure(
-        f"Does it predict? rank correlation {c.rho:+.2f} [{c.low:+.2f}, {c.high:+.2f}], "
+        f"Does it predict? rank correlation {c.rho:+.2f} {c.interval}, "
         f"p = {c.p:.2g}, n = {c.n} layers",
         x_title,
         effect_title(effect),

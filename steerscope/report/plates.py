@@ -173,7 +173,7 @@ def _preference_plates(run: Run, f: Findings) -> list[Plate]:
         return []
     c = cheap.correlation
     told = (
-        f"The rank correlation is {c.rho:+.2f} [{c.low:+.2f}, {c.high:+.2f}] over {c.n} conditions; "
+        f"The rank correlation is {c.rho:+.2f} {c.interval} over {c.n} conditions; "
         "neighbouring doses are alike, so that the interval is too narrow rather than too wide."
         if c.n and c.rho == c.rho
         else f"Over {c.n} conditions a rank correlation is not known."
@@ -222,7 +222,7 @@ def _eigengap_plates(f: Findings, heads: pd.DataFrame, predictor: Predictor) -> 
             ),
             f"Each point is a layer, its effect at {_reference_in_words(f)} on the select split. "
             f"The claim under test is a negative correlation; measured is {c.rho:+.2f} "
-            f"[{c.low:+.2f}, {c.high:+.2f}], permutation p = {c.p:.2g}, n = {c.n} layers.",
+            f"{c.interval}, p = {c.p:.2g} by orders of the layers that keep neighbours, n = {c.n}.",
         ),
     ]
 

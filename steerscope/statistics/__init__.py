@@ -19,6 +19,7 @@ from steerscope.statistics.intervals import (
 from steerscope.statistics.multiple import benjamini_hochberg, holm
 from steerscope.statistics.neighbours import (
     MOST_ITEMS,
+    curve_correlation,
     every_block_order,
     interval_by_chance,
     random_block_orders,
@@ -62,6 +63,7 @@ __all__ = [
     "clustered_mean",
     "clustered_share",
     "crossing",
+    "curve_correlation",
     "detectable_correlation",
     "detectable_difference",
     "detectable_effect",

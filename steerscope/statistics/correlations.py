@@ -25,6 +25,13 @@ class Correlation:
     p: float
     n: int
 
+    @property
+    def interval(self) -> str:
+        """The interval in words."""
+        if math.isnan(self.low):
+            return "no interval"
+        return f"[{self.low:+.2f}, {self.high:+.2f}]"
+
 
 def rank_correlation(
     x: Float[np.ndarray, " item"],

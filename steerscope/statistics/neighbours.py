@@ -13,12 +13,15 @@ from itertools import combinations, permutations, product
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy import stats
 
+from steerscope.statistics.correlations import Correlation
 from steerscope.statistics.intervals import CONFIDENCE
 
 MOST_ITEMS = 8  # of which every order of the pieces is tried; more have too many
 _PIECES = 4  # of more fewer items keep their neighbours; of fewer there are few orders unlike the given one
 _SHORTEST = 10  # of so many items a piece has one at the least
+_FEWEST = 4  # points of a curve that tell anything
 _CERTAIN = 1 - 1e-9
 
 
@@ -84,3 +87,38 @@ def interval_by_chance(
     with np.errstate(divide="ignore"):
         width = np.arctanh(min(1.0, float(np.quantile(known, confidence, method="higher"))))
     return float(np.tanh(np.arctanh(rho) - width)), float(np.tanh(np.arctanh(rho) + width))
+
+
+def curve_correlation(
+    x: Float[np.ndarray, " item"],
+    y: Float[np.ndarray, " item"],
+    *,
+    seed: int = 0,
+    n_orders: int = 5000,
+) -> Correlation:
+    """Spearman's rho of two curves, by orders in which most points keep their neighbours.
+
+    The p value is the share of the orders of one curve that do as well, the interval `interval_by_chance`.
+    NaN in everything but n where fewer than four points are finite on both or one curve does not vary.
+
+    Args:
+        x: a curve, point by point.
+        y: another, at the same points.
+        seed: of random orders.
+        n_orders: of them, where there are too many points to try all.
+    """
+    finite = np.isfinite(x) & np.isfinite(y)
+    x, y = x[finite], y[finite]
+    n = len(x)
+    if n < _FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return Correlation(math.nan, math.nan, math.nan, math.nan, n)
+    a, b = (ranks - ranks.mean() for ranks in map(stats.rankdata, (x, y)))
+    if n <= MOST_ITEMS:
+        orders, counted = every_block_order(n), 0
+    else:
+        orders, counted = random_block_orders(n, n_orders, np.random.default_rng(seed)), 1
+    length = math.sqrt((a @ a) * (b @ b))
+    rho, chance = float(a @ b / length), b[orders] @ a / length
+    extreme = np.abs(chance) >= abs(rho) - 1e-12
+    p = float((counted + extreme.sum()) / (counted + len(orders)))
+    return Correlation(rho, *interval_by_chance(rho, chance), p, n)

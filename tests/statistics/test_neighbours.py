@@ -8,7 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from steerscope.statistics import every_block_order, interval_by_chance, random_block_orders
+from steerscope.statistics import (
+    curve_correlation,
+    every_block_order,
+    interval_by_chance,
+    random_block_orders,
+)
 from steerscope.studies.predictors.findings import grouped_correlation
 from steerscope.studies.predictors.thresholds import judge_threshold
 
@@ -104,3 +109,21 @@ def test_a_threshold_of_an_unrelated_curve_is_seldom_told(unrelated):
         for t in unrelated[:150]
     ]
     assert np.mean([f.p <= 0.05 for f in found if math.isfinite(f.p)]) < 0.1
+
+
+def test_a_correlation_of_two_curves_is_that_of_a_league_of_one_concept(unrelated):
+    t = unrelated[0]
+    league, curve = (
+        grouped_correlation(t, "x", "y", n_resamples=2000),
+        curve_correlation(t.x.to_numpy(), t.y.to_numpy(), n_orders=2000),
+    )
+    assert curve.rho == pytest.approx(league.rho)
+    assert curve.p == pytest.approx(league.p)
+    assert (curve.low, curve.high) == pytest.approx((league.low, league.high))
+    few = curve_correlation(np.array([1.0, 2, 3, math.nan]), np.array([2.0, 1, 3, 5]))
+    assert few.n == 3
+    assert math.isnan(few.rho)
+    assert math.isnan(curve_correlation(np.ones(6), np.arange(6.0)).rho)
+    line = curve_correlation(np.arange(6.0), np.arange(6.0) ** 2)
+    assert line.rho == pytest.approx(1)
+    assert line.p == pytest.approx(2 / len(every_block_order(6)))

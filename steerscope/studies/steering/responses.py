@@ -19,8 +19,8 @@ from steerscope.statistics import (
     MixedSlope,
     bootstrap_mean,
     crossing,
+    curve_correlation,
     mixed_slope,
-    rank_correlation,
 )
 from steerscope.studies.steering.likelihood import likely_as
 from steerscope.studies.steering.success import (
@@ -266,7 +266,7 @@ def predict_layers(
     y = np.array([effects[i] for i in layers], dtype=float)
     return Predictor(
         diagnostic,
-        rank_correlation(x, y),
+        curve_correlation(x, y),
         {i: float(values[i]) for i in layers},
         {i: float(effects[i]) for i in layers},
     )

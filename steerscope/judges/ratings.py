@@ -15,7 +15,7 @@ import pandas as pd
 
 from steerscope.errors import ContrastError, JudgeError
 from steerscope.judges import stored_effect
-from steerscope.judges.effects import PREFERENCE, Effect
+from steerscope.judges.effects import PREFERENCE, SHOWN, Effect
 from steerscope.runs.judgements import content_key
 from steerscope.runs.results import LOST, Run
 from steerscope.runs.spreadsheets import as_csv
@@ -239,7 +239,8 @@ def _judged(run: Run, ids: Sequence[str]) -> np.ndarray | None:
         return None
     texts = _texts_of(run)
     table = run.table()
-    rows = table[table.metric == effect.metric][[*_KEY, "value"]]
+    metric = SHOWN if effect.is_shown else effect.metric  # people are not asked about damage
+    rows = table[table.metric == metric][[*_KEY, "value"]]
     said = texts.merge(rows, on=_KEY).set_index("id").value
     return said.reindex(list(ids)).to_numpy(float)
 

@@ -1,8 +1,9 @@
 """Correlations over items that are alike to their neighbours, such as the layers of a model.
 
 Shuffled one by one, such items lose what makes two unrelated curves run alike by chance: of two unrelated
-curves of 30 layers with a correlation of 0.8 between neighbours, 30 % have p below 0.05. Cut at four places and
-dealt out as pieces they keep their neighbours, and 9 % do.
+curves of 30 layers with a correlation of 0.8 between neighbours, 26 to 30 % have p below 0.05. Cut at four places
+and dealt out as pieces they keep their neighbours, and 6 to 9 % do. Of curves without a level, such as random
+walks, still 20 % do: what only rises or falls must be held fixed.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ def random_block_orders(
     n: int, n_orders: int, rng: np.random.Generator
 ) -> Int[np.ndarray, "order item"]:
     """Some of the orders of `every_block_order`, for many items."""
+    if not n:
+        return np.empty((n_orders, 0), dtype=int)
     pieces, least = min(_PIECES, n), max(1, n // _SHORTEST)
     free = n - pieces * least + pieces - 1  # items to spare, and the ends that divide them
     ends = np.sort(rng.random((n_orders, free)).argsort(axis=1)[:, : pieces - 1], axis=1)
@@ -73,8 +76,9 @@ def interval_by_chance(
 ) -> tuple[float, float]:
     """An interval about a correlation, as wide on Fisher's scale as what unrelated items give by chance.
 
-    tanh(atanh ρ ± q), with q the quantile of |atanh ρ₀| over the chance correlations ρ₀. So it holds 0 where p is above
-    1 - confidence. NaN for a perfect correlation, of which nothing says how far it may be from the truth.
+    tanh(atanh ρ ± q), with q the quantile of |atanh ρ₀| over the chance correlations ρ₀ and ρ itself. So it holds 0
+    where their share that is as large as ρ is above 1 - confidence. NaN for a perfect correlation, of which
+    nothing says how far it may be from the truth, and where chance gives nothing but 0.
 
     Args:
         rho: the correlation.
@@ -82,8 +86,9 @@ def interval_by_chance(
         confidence: of the interval.
     """
     known = np.abs(chance[np.isfinite(chance)])
-    if not abs(rho) < _CERTAIN or not len(known):
+    if not abs(rho) < _CERTAIN or not known.any():
         return math.nan, math.nan
+    known = np.append(known, abs(rho))
     with np.errstate(divide="ignore"):
         width = np.arctanh(min(1.0, float(np.quantile(known, confidence, method="higher"))))
     return float(np.tanh(np.arctanh(rho) - width)), float(np.tanh(np.arctanh(rho) + width))

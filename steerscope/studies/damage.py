@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from steerscope.engine.continuations import Continuation
 from steerscope.engine.written_nats import written_nats
+from steerscope.errors import BadValueError
 from steerscope.judges.damage import text_damage
 from steerscope.judges.effects import IMPLAUSIBLE, SHOWN, SHOWN_UNDAMAGED, UNDAMAGED, Effect
 from steerscope.judges.judges import text_metrics
 from steerscope.models.lens_model import LensModel
 from steerscope.studies.steering.success import PLAIN, undamaged
+
+_FEWEST = 2  # plain texts that have a spread
 
 
 def undamaged_texts(
@@ -37,10 +41,19 @@ def undamaged_texts(
 
     Returns:
         True or False, one row a condition and one column a prompt, numbered from 0.
+
+    Raises:
+        BadValueError: fewer than two plain texts have a likelihood, so that none can be told from damage.
     """
     given = [tuple(model.tokens(p)) for p in prompts]
     tokens = {name: [text.tokens for text in texts] for name, texts in written.items()}
     nats = written_nats(model, prompts, [*tokens.values()])
+    plain = nats[[*tokens].index(PLAIN)]
+    if (n := int(np.isfinite(plain).sum())) < _FEWEST:
+        raise BadValueError(
+            f"of the texts of {len(prompts)} prompts without steering {n} can be read; damage is told by the spread "
+            f"of {_FEWEST} or more. Ask more prompts, or for longer texts."
+        )
     found: dict[str, list[dict[str, float]]] = {
         name: [
             {**whole, **text_metrics(mine), "unread": _unread(reading, mine), **reading}

@@ -14,7 +14,7 @@ from steerscope.statistics import (
     interval_by_chance,
     random_block_orders,
 )
-from steerscope.studies.predictors.findings import grouped_correlation
+from steerscope.studies.predictors.over_layers import grouped_correlation
 from steerscope.studies.predictors.thresholds import judge_threshold
 
 
@@ -39,6 +39,7 @@ def test_every_order_is_there_once_and_keeps_most_neighbours():
 
 def test_random_orders_are_some_of_them_and_reach_all():
     rng = np.random.default_rng(0)
+    assert random_block_orders(0, 3, rng).shape == (3, 0)
     for n in (1, 2, 6):
         drawn = {tuple(map(int, o)) for o in random_block_orders(n, 20000, rng)}
         assert drawn == {tuple(map(int, o)) for o in every_block_order(n)}
@@ -48,13 +49,22 @@ def test_random_orders_are_some_of_them_and_reach_all():
 
 
 def test_the_interval_holds_zero_where_p_is_above_its_level_and_is_by_hand():
-    chance = np.array([-0.5, 0.1, math.nan, 0.3, 0.2])
+    chance = np.array([math.nan, *np.linspace(-0.5, 0.5, 59)])
     low, high = interval_by_chance(0.6, chance)
-    assert math.atanh(0.6) - math.atanh(low) == pytest.approx(math.atanh(0.5))
-    assert math.atanh(high) - math.atanh(0.6) == pytest.approx(math.atanh(0.5))
+    width = np.quantile(np.append(np.abs(chance[1:]), 0.6), 0.95, method="higher")
+    assert 0.4 < width <= 0.5
+    assert math.atanh(0.6) - math.atanh(low) == pytest.approx(math.atanh(width))
+    assert math.atanh(high) - math.atanh(0.6) == pytest.approx(math.atanh(width))
     assert low > 0
     assert interval_by_chance(0.4, chance)[0] < 0
     assert interval_by_chance(0.2, np.array([1.0, 0.0])) == (-1.0, 1.0)
+    assert all(map(math.isnan, interval_by_chance(0.0, np.zeros(9))))
+    rng = np.random.default_rng(0)
+    for n in (5, 10, 18, 50, 101):
+        for _ in range(40):
+            chance, rho = rng.uniform(-0.6, 0.6, n), rng.uniform(-0.6, 0.6)
+            p = (1 + (np.abs(chance) >= abs(rho)).sum()) / (1 + n)
+            assert p <= 0.05 or np.prod(interval_by_chance(rho, chance)) <= 0
     assert all(map(math.isnan, interval_by_chance(1.0, chance)))
     assert all(map(math.isnan, interval_by_chance(0.5, np.array([math.nan]))))
 

@@ -10,6 +10,7 @@ import pytest
 from steerscope.engine.continuations import Continuation
 from steerscope.engine.generation import attempt
 from steerscope.engine.sampling import Sample
+from steerscope.errors import BadValueError
 from steerscope.judges.effects import PREFERENCE, REPEATED, TEXT_LIMITS, Effect
 from steerscope.metrics import distinct_n
 from steerscope.studies.damage import undamaged_texts
@@ -73,3 +74,13 @@ def test_of_texts_of_a_model_those_with_planted_damage_are_told_and_few_of_its_o
     read["again"] = [{"shown": math.nan}] * len(prompts)  # what could not be read is not whole
     whole = undamaged_texts(microworld, prompts, conditions, read, Effect.of_scores("a", "b"))
     assert not whole.loc["again"].any()
+
+
+def test_without_two_plain_texts_nothing_is_said_of_damage(microworld):
+    prompts = [p.text for p in load_prompts("mood").split(0).test.prompts[:3]]
+    [written] = attempt(microworld, prompts, n_new=12, sampler=Sample(0.7, 0))
+    empty = Continuation((), "", ended=True)
+    read = {PLAIN: [{"shown": 1.0}] * 3, "steered": [{"shown": 1.0}] * 3}
+    conditions = {PLAIN: [written[0], empty, empty], "steered": written}
+    with pytest.raises(BadValueError, match="of 3 prompts without steering 1 can be read"):
+        undamaged_texts(microworld, prompts, conditions, read, Effect.of_scores("a", "b"))

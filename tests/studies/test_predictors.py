@@ -10,11 +10,12 @@ from scipy import stats
 from steerscope.errors import BadValueError
 from steerscope.studies.predictors.findings import (
     EXPECTED_SIGNS,
-    grouped_correlation,
     leave_one_concept_out,
     predictor_league,
     selection_regret,
 )
+from steerscope.studies.predictors.over_layers import grouped_correlation
+from steerscope.studies.predictors.power import detectable_over_layers, power_over_layers
 from steerscope.studies.predictors.wording import league_in_words
 
 
@@ -183,4 +184,62 @@ def test_few_layers_in_perfect_order_prove_nothing():
     said = league_in_words(league)
     assert "rho +1.00 no interval" in said
     assert "p cannot fall below 0.0091, which is too much for 9 diagnostics" in said
-    assert "could have been told" not in league_in_words(league.assign(n_layers=9))
+    assert league.least_p.iloc[0] == pytest.approx(1 / 110)
+    assert "could have been told" not in league_in_words(league.assign(least_p=0.001))
+    two = pd.concat([t, t.assign(model="another")])
+    assert predictor_league(two, ["x"], "y", controls=()).least_p[0] == pytest.approx(1 / 110**2)
+
+
+def test_concepts_that_disagree_widen_the_interval():
+    """Of two concepts one goes with the diagnostic and one against it, and every order cancels."""
+    opposed = {"x": lambda c, i: i + 0.0, "y": lambda c, i: (1 - 2 * c) * np.sin(i)}
+    found = grouped_correlation(table(opposed, 12, concepts=("a", "b")), "x", "y")
+    assert found.rho == pytest.approx(0)
+    assert math.isnan(found.low)
+    own = lambda c, i: noise(7, per_concept=False)(c, i) + (3 * c - 3) * i  # noqa: E731
+    t = table({"x": own, "y": lambda c, i: i + 0.5 * noise(8)(c, i)}, 12)
+    rhos = [stats.spearmanr(part.x, part.y).statistic for _, part in t.groupby("concept")]
+    found = grouped_correlation(t, "x", "y")
+    assert found.low <= min(rhos) + 0.1
+    assert found.high >= max(rhos) - 0.1
+
+
+def test_a_model_without_a_whole_layer_is_left_out():
+    t = pd.concat(
+        [
+            table({"x": noise(1), "y": noise(2)}, 12),
+            table({"x": noise(3), "y": lambda c, i: i * math.nan}, 9, model="unknown"),
+        ]
+    )
+    one = grouped_correlation(t[t.model == "m"], "x", "y")
+    both = grouped_correlation(t, "x", "y")
+    assert (both.rho, both.n) == (one.rho, one.n)
+    assert power_over_layers(t, "y", 0.9) > 0.5
+
+
+def test_power_is_the_share_of_made_diagnostics_that_are_told():
+    t = table({"y": noise(2, per_concept=False)}, 30)
+    found = [power_over_layers(t, "y", rho, 5, n_trials=60) for rho in (0.0, 0.4, 0.8)]
+    assert found[0] == 0
+    assert found[0] <= found[1] < found[2]
+    assert found[2] > 0.9
+    assert power_over_layers(t, "y", 0.4, 1, n_trials=60) > found[1]
+    constant = table({"y": lambda c, i: 0.0 * i}, 12)
+    assert math.isnan(power_over_layers(constant, "y", 0.5))
+    assert power_over_layers(table({"y": noise(2)}, 2), "y", 0.9, 17) == 0
+    for wrong in ((0.5, 0), (1.5, 1)):
+        with pytest.raises(BadValueError, match="between -1 and 1"):
+            power_over_layers(t, "y", *wrong)
+
+
+def test_what_is_detectable_is_told_four_times_out_of_five():
+    rng = np.random.default_rng(0)
+    told = []
+    for _ in range(120):
+        y, noise_of_it, unrelated = rng.normal(size=(3, 30))
+        t = table({"x": lambda c, i, x=unrelated: x, "y": lambda c, i, y=y: y}, 30)
+        least = detectable_over_layers(t, "x", "y", n_resamples=300)
+        t["x"] = np.tile(least * y + math.sqrt(1 - least**2) * noise_of_it, 3)
+        told.append(grouped_correlation(t, "x", "y", n_resamples=300).p <= 0.05)
+    assert 0.6 < np.mean(told) < 0.97
+    assert math.isnan(detectable_over_layers(t.assign(x=0.0), "x", "y"))

@@ -157,7 +157,7 @@ def test_of_a_judge_that_gives_scores_a_text_counts_where_it_is_undamaged_too(ti
     assert steered.undamaged.tolist()[:2] == [0, 0]
     assert steered.shown_undamaged.equals(steered.undamaged)
     metrics = set(summarised(trials).metric)
-    assert metrics == {"shown", "undamaged", "shown_undamaged"}
+    assert metrics == {"undamaged", "shown_undamaged"}
 
 
 def made_up(gain: float) -> pd.DataFrame:

@@ -13,9 +13,9 @@ from steerscope.errors import BadValueError, RunError, UnknownNameError
 from steerscope.experiments.jobs.combinations import ADDED, ALL, SINGLE, arms_of_rows, best_of
 from steerscope.experiments.jobs.predictors import layers_of_rows
 from steerscope.runs.results import Run
-from steerscope.statistics import detectable_correlation
 from steerscope.studies.methods.stored import responses_of_rows
-from steerscope.studies.predictors.findings import grouped_correlation
+from steerscope.studies.predictors.over_layers import grouped_correlation
+from steerscope.studies.predictors.power import detectable_over_layers
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.steering.responses import PLAIN, conditions, per_prompt, responses
 
@@ -68,8 +68,6 @@ def layer_correlation(runs: Sequence[Run], *, diagnostic: str, outcome: str) -> 
         if column not in layers:
             raise UnknownNameError("column of the predictors", column, layers.columns)
     found = grouped_correlation(layers, diagnostic, outcome)
-    # Concepts share the layers of their model, so that these alone are independent.
-    n_layers = int(layers.groupby("model").layer.nunique().sum())
     return Measured(
         found.rho,
         found.low,
@@ -78,7 +76,7 @@ def layer_correlation(runs: Sequence[Run], *, diagnostic: str, outcome: str) -> 
         found.n,
         "rho",
         "layers",
-        detectable=detectable_correlation(n_layers),
+        detectable=detectable_over_layers(layers, diagnostic, outcome),
     )
 
 

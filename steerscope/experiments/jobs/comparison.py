@@ -29,7 +29,7 @@ from steerscope.experiments.jobs.job import (
     load,
 )
 from steerscope.figures.files import Plate
-from steerscope.judges.effects import Effect
+from steerscope.judges.effects import SHOWN_UNDAMAGED, Effect
 from steerscope.judges.registry import read_card
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.provenance import provenance_of
@@ -213,11 +213,13 @@ def _steps(e: Experiment) -> list[Step]:
 
 def _tables(experiment: Experiment, runs: Sequence[Run]) -> Tables:  # noqa: ARG001 - as all jobs
     parts: dict[str, list[pd.DataFrame]] = {}
-    for run in runs:
-        seed = run.configuration["seed"]
-        found = ranking_of_rows(run.table(), effect_of(run).metric, seed)
+    counts = [effect_of(run).metric for run in runs]
+    for run, metric in zip(runs, counts, strict=True):
+        found = ranking_of_rows(run.table(), metric, run.configuration["seed"])
         for name, table in found.items():
             table.insert(0, "run", run.path.name)
+            if SHOWN_UNDAMAGED in counts:  # beside runs from before, in which damaged texts counted
+                table.insert(1, "counts", metric)
             parts.setdefault(name, []).append(table)
     return {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}
 

@@ -34,10 +34,10 @@ from steerscope.studies.predictors.across_models import FEWEST, across_models
 from steerscope.studies.predictors.findings import (
     EXPECTED_SIGNS,
     leave_one_model_out,
-    power_over_layers,
     predictor_league,
 )
 from steerscope.studies.predictors.measure import predictor_table
+from steerscope.studies.predictors.power import power_over_layers
 from steerscope.studies.predictors.thresholds import judge_threshold, roc_curve
 from steerscope.texts.chats import Chat, as_chat
 from steerscope.texts.contrasts import load_contrasts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED
 from steerscope.judges.scoring import SCORE
 from steerscope.statistics import bootstrap_mean, holm, sign_flip_p
 
@@ -22,7 +23,8 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     Returns:
         One row per KL, method and metric: value, low, high, n, difference (to contrastive, on the same
         prompts) with its interval, p by sign flips, and p_holm over the directions that are no nulls
-        and the metrics of one KL. A judge's score is no outcome: it has no row.
+        and the metrics of one KL. A judge's score is no outcome and has no row, nor
+        whether a text shows the concept, where it is known whether it does so undamaged.
     """
     fixed = [
         "kl",
@@ -35,6 +37,8 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         "written",
         SCORE,
     ]
+    if SHOWN_UNDAMAGED in trials:
+        fixed.append(SHOWN)  # what counts is whether it is shown and undamaged
     metrics = [c for c in trials if c not in fixed]
     rows = []
     for kl, part in trials[trials.method != "plain"].groupby("kl"):

@@ -114,8 +114,11 @@ class Bench:
         starts = range(0, len(self.conditions), _CELLS_AT_ONCE)
         signs = (1,) if scored(self.judge) else (1, -1)  # a score reads any prompt
         parts = [(sign, start) for sign in signs for start in starts]
+        kind = (
+            "whole" if scored(self.judge) else "read"
+        )  # what is kept is of texts that count by other rules
         tables = [
-            self.keep(f"read-{sign}-{start}", partial(self._read, prompts, sign, start))
+            self.keep(f"{kind}-{sign}-{start}", partial(self._read, prompts, sign, start))
             for sign, start in self.progress(parts, "reading continuations")
         ]
         found = pd.concat([table for table in tables if len(table)], ignore_index=True)
@@ -128,8 +131,7 @@ class Bench:
 
     def read_plain(self, prompts: Sequence[Prompt]) -> pd.DataFrame:
         """What the judge reads in the continuations without steering, one row per prompt."""
-        written = self._plain(prompts)
-        read = read_all(self.judge, prompts, written)
+        written, read = self._plain(prompts)
         if scored(self.judge):
             self._add_damage(prompts, {PLAIN: written}, {PLAIN: read})
         return pd.DataFrame(
@@ -140,9 +142,17 @@ class Bench:
             ]
         )
 
-    def _plain(self, prompts: Sequence[Prompt]) -> list[Continuation]:
-        """What the model writes without steering."""
-        return self._written("plain", [p.text for p in prompts], [Cell()])[0]
+    def _plain(
+        self, prompts: Sequence[Prompt]
+    ) -> tuple[list[Continuation], list[dict[str, float]]]:
+        """What the model writes without steering, and what the judge, who is asked once, reads in it."""
+        [written] = self._written("plain", [p.text for p in prompts], [Cell()])
+
+        def read() -> pd.DataFrame:
+            return pd.DataFrame(read_all(self.judge, prompts, written))
+
+        found = self.keep("judged-plain", read) if scored(self.judge) else read()
+        return written, found.astype(float).to_dict("records")
 
     def _add_damage(
         self,
@@ -173,12 +183,12 @@ class Bench:
         asked = [prompts[i] for i in mine]
         reads = [read_all(self.judge, asked, found) for found in written]
         if scored(self.judge):
-            plain = self._plain(prompts)
+            plain, known = self._plain(prompts)
             names = [PLAIN, *map(str, range(len(cells)))]
             self._add_damage(
                 asked,
                 dict(zip(names, [plain, *written], strict=True)),
-                dict(zip(names, [read_all(self.judge, asked, plain), *reads], strict=True)),
+                dict(zip(names, [known, *reads], strict=True)),
             )
         metric, rows = self.judge.effect.undamaged.metric, []
         keys = conditions[CONDITION].to_dict("records")

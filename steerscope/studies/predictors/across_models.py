@@ -11,7 +11,8 @@ from scipy import stats
 
 from steerscope.errors import BadValueError
 from steerscope.statistics import CONFIDENCE, holm, power_of
-from steerscope.studies.predictors.findings import LEVEL, layer_correlation
+from steerscope.studies.predictors.over_layers import layer_correlation
+from steerscope.studies.predictors.power import LEVEL
 
 FEWEST = 3  # models of a mean over models
 _SAME = 1e-9  # correlations that differ by rounding alone

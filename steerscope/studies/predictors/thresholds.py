@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 
 from steerscope.errors import BadValueError
 from steerscope.statistics import interval_by_chance, random_block_orders
-from steerscope.studies.predictors.findings import GROUP
+from steerscope.studies.predictors.over_layers import GROUP
 
 PUBLISHED = (
     0.77  # at most this, the weakest gap of a layer was said to mark one that can be steered
@@ -70,11 +70,13 @@ class Threshold:
             if self.marked == 0
             else f"it marks {100 * self.marked:.0f} % of the layers"
         )
+        known = not math.isnan(self.low)
+        interval = f"[{self.low:.2f}, {self.high:.2f}]" if known else "(no interval)"
         return (
             f"{self.diagnostic} at most {self.threshold:g}: {selects}; it finds "
             f"{100 * self.sensitivity:.0f} % of the {self.n_good} layers that reach "
             f"{100 * self.share:.0f} % of the best and leaves out {100 * self.specificity:.0f} % of the "
-            f"others. AUC over all thresholds {self.auc:.2f} [{self.low:.2f}, {self.high:.2f}], p = "
+            f"others. AUC over all thresholds {self.auc:.2f} {interval}, p = "
             f"{self.p:.2g} (n = {self.n} layers)."
         )
 

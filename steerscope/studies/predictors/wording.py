@@ -6,8 +6,7 @@ import math
 
 import pandas as pd
 
-from steerscope.statistics import MOST_ITEMS, every_block_order
-from steerscope.studies.predictors.findings import LEVEL
+from steerscope.studies.predictors.power import LEVEL
 
 
 def league_in_words(league: pd.DataFrame) -> str:
@@ -36,10 +35,7 @@ def league_in_words(league: pd.DataFrame) -> str:
 
 def _out_of_reach(league: pd.DataFrame) -> str:
     """A warning where so few layers cannot tell any order from chance."""
-    n_layers = int(league.n_layers.iloc[0])
-    if n_layers > MOST_ITEMS:
-        return ""
-    smallest = 1 / len(every_block_order(n_layers))
+    n_layers, smallest = int(league.n_layers.iloc[0]), float(league.least_p.iloc[0])
     if smallest * len(league) < LEVEL:
         return ""
     return (

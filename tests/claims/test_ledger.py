@@ -151,6 +151,26 @@ def test_combinations_choose_on_select_and_state_on_test(tmp_path):
     assert MEASURES["sum_minus_single"]([run]).value == pytest.approx(-0.1)
 
 
+def test_where_no_arm_reaches_the_kl_nothing_is_known(tmp_path):
+    run = Run.start(tmp_path / "r", EFFECT, provenance={})
+    rows = []
+    for name in ("single layer 0", "sum of two concepts 0", "all layers"):
+        family = name.rstrip(" 0")
+        for split in ("select", "test"):
+            arms = arm(name, family, 0.5, split)
+            unknown = family == "single layer"
+            lost = {"value": math.nan, "status": "not_reached"} if unknown else {}
+            rows += [replace(r, **lost) for r in arms]
+    run.append(rows)
+    for name in ("single_minus_all", "sum_minus_single"):
+        found = MEASURES[name]([run])
+        assert math.isnan(found.value)
+        assert found.n == 0
+        for direction in ("above", "below", "within"):
+            test = Test(experiment="e", measure=name, direction=direction, threshold=0.1)
+            assert decide(test, found) == "inconclusive"
+
+
 def test_correlations_are_over_the_layers_of_the_table(tmp_path):
     run = Run.start(tmp_path / "r", {"kind": "PredictorStep", "model": "m"}, provenance={})
     for layer in range(8):

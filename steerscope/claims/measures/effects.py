@@ -55,7 +55,10 @@ def best_layer_over_random(runs: Sequence[Run], *, method: str, dose: float, uni
     found = []
     for run in runs:
         mine, random = (_by_layer(run, m, dose, unit) for m in (method, "random"))
-        best = mine.iloc[:, ::2].mean(axis=1).idxmax()
+        chosen_by = mine.iloc[:, ::2].mean(axis=1).dropna()
+        if chosen_by.empty:
+            continue  # no prompt was read at every layer
+        best = chosen_by.idxmax()
         found.append((mine.loc[best] - random.loc[best]).to_numpy(float)[1::2])
     return _of_items(found, runs)
 
@@ -145,8 +148,10 @@ def _arms(run: Run, family: str, other: str) -> Float[np.ndarray, " item"]:
     table, metric = run.table(), effect_of(run).metric
     values = arms_of_rows(table, metric, "test")
     first, second = (best_of(table, metric, name) for name in (family, other))
+    if first is None or second is None:
+        return np.empty(0)  # no arm reaches the KL, so that nothing is known
     return (values.loc[first] - values.loc[second]).to_numpy(float)
 
 
 def _of_items(parts: Sequence[Float[np.ndarray, " item"]], runs: Sequence[Run]) -> Measured:
-    return of_items(np.concatenate(parts), effect_of(runs[0]).unit)
+    return of_items(np.concatenate([np.empty(0), *parts]), effect_of(runs[0]).unit)

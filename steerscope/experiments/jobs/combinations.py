@@ -308,10 +308,11 @@ def arms_of_rows(table: pd.DataFrame, metric: str, split: str) -> pd.DataFrame:
     return found
 
 
-def best_of(table: pd.DataFrame, metric: str, family: str) -> str:
-    """The arm of a family that does best on the select prompts."""
+def best_of(table: pd.DataFrame, metric: str, family: str) -> str | None:
+    """The arm of a family that does best on the select prompts; None where none reaches the KL."""
     means = arms_of_rows(table, metric, "select").mean(axis=1)
-    return str(means[means.index.str.startswith(family)].idxmax())
+    known = means[means.index.str.startswith(family)].dropna()
+    return str(known.idxmax()) if len(known) else None
 
 
 def _steps(e: Experiment) -> list[Step]:

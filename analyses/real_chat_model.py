@@ -32,7 +32,11 @@ _ENDS = {"": "value", "_low": "low", "_high": "high"}
 _CHEAP = ("preference", "kl")
 RUNS = ROOT / "data/runs/experiments"
 DRAWN = {"study": "sweet_spot_map", "sweep": "layer_sweep"}
-LEAGUE = "predictors"  # its job; drawn over all concepts at once
+# Jobs that are drawn over all of their runs at once: what their figure ends in, and which tables lie beside it.
+OF_ALL = {
+    "predictors": ("league-effect_kl", ("league", "power")),
+    "comparison": ("-methods", ("ranking",)),
+}
 
 
 def main() -> None:
@@ -46,7 +50,7 @@ def main() -> None:
     said, cheap = [], []
     for name in bundled_experiments():
         wanted = load_experiment(name)
-        if not name.startswith("smollm2_") or wanted.job not in {*DRAWN, LEAGUE}:
+        if not name.startswith("smollm2_") or wanted.job not in {*DRAWN, *OF_ALL}:
             continue
         if options.run:
             run_experiment(wanted, RUNS / name, progress=bar)
@@ -72,8 +76,8 @@ def _there(wanted: Experiment, folder: Path) -> list[Run]:
 def _drawn(name: str, wanted: Experiment, formats: list[str]) -> list[Run]:
     """The runs that are there, their figures drawn."""
     runs = _there(wanted, RUNS / name)
-    if wanted.job == LEAGUE:
-        _draw_league(wanted, runs, formats)
+    if wanted.job in OF_ALL:
+        _draw_together(wanted, runs, formats)
         return runs
     for run in runs:
         _draw(name, run, DRAWN[wanted.job], formats)
@@ -89,18 +93,18 @@ def _draw(name: str, run: Run, figure: str, formats: list[str]) -> None:
         print(path.relative_to(ROOT))
 
 
-def _draw_league(wanted: Experiment, runs: list[Run], formats: list[str]) -> None:
-    """The league of the diagnostics at one KL, with its table and which correlations it would tell."""
+def _draw_together(wanted: Experiment, runs: list[Run], formats: list[str]) -> None:
+    """The figure of an experiment over all of its runs, with its tables."""
     if not runs:
         return
-    job = find_job(wanted.job)
-    [plate] = [p for p in job.plates(wanted, runs) if p.name == "league-effect_kl"]
-    named = Plate("smollm2-predictors", plate.figure, plate.caption)
-    for path in write_plate(named, FIGURES, formats):
+    job, (end, beside) = find_job(wanted.job), OF_ALL[wanted.job]
+    whose = wanted.name.replace("_", "-", 1)
+    plate = next(p for p in job.plates(wanted, runs) if p.name.endswith(end))
+    for path in write_plate(Plate(whose, plate.figure, plate.caption), FIGURES, formats):
         print(path.relative_to(ROOT))
     for name, table in job.tables(wanted, runs).items():
-        if name.startswith(("league", "power")):
-            table.round(6).to_csv(FIGURES / f"smollm2-predictors-{name}.csv", index=False)
+        if name.startswith(beside):
+            table.round(6).to_csv(FIGURES / f"{whose}-{name}.csv", index=False)
 
 
 def _answer(run: Run) -> dict[str, object]:

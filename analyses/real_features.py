@@ -210,7 +210,10 @@ def trial(
     print(f"\n{name}:")
     for kl in plan.kls:
         print("\n".join(trials_in_words(summary, kl=kl, effect=SHOWN_UNDAMAGED)))
-    words = (f"undamaged continuations that show {name}", "continuations within the spread of plain ones")
+    words = (
+        f"undamaged continuations that show {name}",
+        "continuations within the spread of plain ones",
+    )
     figure = figures.steering_pareto(summary, effect=SHOWN_UNDAMAGED, cost=UNDAMAGED, words=words)
     save(f"{whose}-{name}-pareto", figure, options.format)
 

@@ -71,6 +71,8 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=48, help="held-out prompts")
     parser.add_argument("--format", default="png", help="html, png, svg or pdf")
     options = parser.parse_args()
+    # made now, so that a wrong number is refused before half an hour of work
+    plan = TrialPlan(kls=tuple(options.kls), k=8, n_test=options.prompts, n_new=24)
     started = perf_counter()
     OUT.mkdir(parents=True, exist_ok=True)
     model = load_model(options.model, dtype="bfloat16")
@@ -83,7 +85,7 @@ def main() -> None:
     for name, fit in pairs.items():
         contrast = extract(model, fit, [sae.site])[sae.site]
         read(sae, contrast, name, options, whose)
-        trial(model, sae, contrast, (name, fit), options, whose)
+        trial(model, sae, contrast, (name, fit), plan, options.format, whose)
     print(f"{perf_counter() - started:.0f} seconds")
 
 
@@ -180,7 +182,8 @@ def trial(
     sae: SparseAutoencoder,
     contrast: Contrast,
     concept: tuple[str, ContrastSet],
-    options: argparse.Namespace,
+    plan: TrialPlan,
+    image_format: str,
     whose: str,
 ) -> None:
     """Features against the mean difference and two nulls at a matched KL, by the judge of the concept."""
@@ -188,7 +191,6 @@ def trial(
     wanted = load_experiment(f"smollm2_{name}")
     asked = in_chat(model, load_prompts(name), Chat()).split(0)
     contrasts = in_chat(model, load_contrasts(name), Chat())
-    plan = TrialPlan(kls=tuple(options.kls), k=8, n_test=options.prompts, n_new=24)
     question = question_of({"judge": wanted.judge}, contrasts, asked, plan.n_new, plan.seed)
     judge = find_judge(question, model, OUT / name).judge
     directions = candidates(model, sae, contrast, fit, k=plan.k)
@@ -215,7 +217,7 @@ def trial(
         "continuations within the spread of plain ones",
     )
     figure = figures.steering_pareto(summary, effect=SHOWN_UNDAMAGED, cost=UNDAMAGED, words=words)
-    save(f"{whose}-{name}-pareto", figure, options.format)
+    save(f"{whose}-{name}-pareto", figure, image_format)
 
 
 if __name__ == "__main__":

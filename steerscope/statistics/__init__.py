@@ -33,7 +33,6 @@ from steerscope.statistics.permutation import (
     sign_flip_p,
 )
 from steerscope.statistics.power import (
-    detectable_correlation,
     detectable_difference,
     detectable_effect,
     power_of,
@@ -64,7 +63,6 @@ __all__ = [
     "clustered_share",
     "crossing",
     "curve_correlation",
-    "detectable_correlation",
     "detectable_difference",
     "detectable_effect",
     "every_block_order",

@@ -112,20 +112,6 @@ def detectable_difference(values: Float[np.ndarray, " item"], *, power: float = 
     return detectable_effect(len(kept), sd, power=power) if sd else 0.0
 
 
-def detectable_correlation(n: int, *, power: float = 0.8) -> float:
-    """Smallest true correlation that n points show with this chance, two-sided at 5 %.
-
-    tanh((z₀.₉₇₅ + z_power) / √(n - 3)), on Fisher's scale; NaN for fewer than four points.
-
-    Source: Fisher 1921.
-    """
-    if n < 4:
-        return math.nan
-    return math.tanh(
-        float(stats.norm.ppf(1 - _LEVEL / 2) + stats.norm.ppf(power)) / math.sqrt(n - 3)
-    )
-
-
 def _check(sd: float, level: float, power: float | None = None) -> None:
     if not 0 < sd < math.inf:
         raise BadValueError(f"the standard deviation must be a positive number, got {sd}.")

@@ -51,7 +51,7 @@ def undamaged_texts(
     plain = nats[[*tokens].index(PLAIN)]
     if (n := int(np.isfinite(plain).sum())) < _FEWEST:
         raise BadValueError(
-            f"of the texts of {len(prompts)} prompts without steering {n} can be read; damage is told by the spread "
+            f"of {len(prompts)} texts without steering {n} can be read; damage is told by the spread "
             f"of {_FEWEST} or more. Ask more prompts, or for longer texts."
         )
     found: dict[str, list[dict[str, float]]] = {

@@ -24,9 +24,9 @@ SHOWN = Effect("shown", "share", "continuations that show terse by length", "ter
 NASTY = '</script><img src=x onerror="alert(1)"> & \u2028 "quoted", ünï'
 
 
-def start(path, n=8):
+def start(path, n=8, effect=SHOWN):
     """Plain and steered texts of n prompts, of which the judge says that the even ones show it."""
-    run = Run.start(path, {"kind": "SweepPlan", "effect": asdict(SHOWN)}, provenance={})
+    run = Run.start(path, {"kind": "SweepPlan", "effect": asdict(effect)}, provenance={})
     for cell, method in (("plain", "plain"), ("secret-cell", "mean_diff")):
         rows = [
             replace(
@@ -178,6 +178,16 @@ def test_ratings_are_read_back_with_agreement_by_hand(run, tmp_path):
     labels = from_file(run.path / "ratings" / "ann.csv")
     assert len(labels.fit) + len(labels.held_out) == 16
     assert not check_records(run).differences
+
+
+def test_people_are_compared_with_what_they_were_asked_where_a_text_must_be_undamaged_too(tmp_path):
+    run = start(tmp_path / "run", effect=SHOWN.undamaged)
+    damaged = [row(cell=c, prompt=p, metric="shown_undamaged", value=0.0)
+               for c in ("plain", "secret-cell") for p in range(8)]  # fmt: skip
+    run.append(damaged)
+    sheet = make_sheet(run, n=16)
+    found = read_ratings(run, fill(tmp_path / "ann.csv", sheet, lambda i: int(number(i) % 2 == 0)))
+    assert found.with_judge.value == 1
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -13,10 +13,11 @@ from steerscope.engine.matched_kl import Matching
 from steerscope.engine.sampling import Sample
 from steerscope.engine.score import preference
 from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.experiments.jobs import find_job
 from steerscope.judges import choose_judge
 from steerscope.judges.scoring import ScoreJudge
 from steerscope.runs.keeping import KeptIn
-from steerscope.runs.results import as_table
+from steerscope.runs.results import Run, as_table
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.studies.methods.findings import COMMON, NULLS, OWN
@@ -236,7 +237,9 @@ class LastWord:
         return [float(text.split()[-1].removeprefix("w")) for text in texts]
 
 
-def test_by_a_judge_that_gives_scores_a_text_counts_where_it_is_undamaged_too(load, monkeypatch):
+def test_by_a_judge_that_gives_scores_a_text_counts_where_it_is_undamaged_too(
+    load, monkeypatch, tmp_path
+):
     """Half of the steered texts are made to loop; the judge finds the concept in every text."""
 
     def looping(*args, **options):
@@ -269,3 +272,15 @@ def test_by_a_judge_that_gives_scores_a_text_counts_where_it_is_undamaged_too(lo
     assert {"shown", "undamaged", "shown_undamaged"} <= metrics
     again = ranking_of_rows(as_table(stored), "shown_undamaged", plan.seed)["ranking"]
     assert sorted(again.effect) == pytest.approx(sorted(found.ranking.effect))
+
+    runs = []  # one from before, in which damaged texts counted, beside this one
+    for name, effect in (("before", judge.effect), ("now", found.effect)):
+        run = Run.start(tmp_path / name, {"effect": asdict(effect), "seed": 0}, provenance={})
+        run.append(stored)
+        runs.append(run)
+    together = find_job("comparison").tables(None, runs)["ranking"]
+    assert together.groupby("run").counts.unique().map(list).to_dict() == {
+        "before": ["shown"],
+        "now": ["shown_undamaged"],
+    }
+    assert "counts" not in find_job("comparison").tables(None, runs[:1])["ranking"]

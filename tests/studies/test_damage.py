@@ -82,5 +82,5 @@ def test_without_two_plain_texts_nothing_is_said_of_damage(microworld):
     empty = Continuation((), "", ended=True)
     read = {PLAIN: [{"shown": 1.0}] * 3, "steered": [{"shown": 1.0}] * 3}
     conditions = {PLAIN: [written[0], empty, empty], "steered": written}
-    with pytest.raises(BadValueError, match="of 3 prompts without steering 1 can be read"):
+    with pytest.raises(BadValueError, match="of 3 texts without steering 1 can be read"):
         undamaged_texts(microworld, prompts, conditions, read, Effect.of_scores("a", "b"))

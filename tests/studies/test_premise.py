@@ -136,6 +136,9 @@ def test_a_threshold_by_hand():
     assert list(curve.false_positives) == [0.0, 0.0, 0.0, 0.5, 1.0]
     flipped = table(planted, 4).assign(weakest_gap=lambda t: -t.weakest_gap)
     assert judge_threshold(flipped, n_resamples=100).auc == 0.0
+    perfect = judge_threshold(flipped, n_resamples=100)
+    assert np.isnan([perfect.low, perfect.high]).all()
+    assert "0.00 (no interval), p = " in perfect.words
     flat = table(planted, 4).assign(effect_kl=1.0)
     assert "no threshold" in judge_threshold(flat, n_resamples=10).words
     with pytest.raises(BadValueError, match="share 0"):

@@ -114,9 +114,8 @@ class Bench:
         starts = range(0, len(self.conditions), _CELLS_AT_ONCE)
         signs = (1,) if scored(self.judge) else (1, -1)  # a score reads any prompt
         parts = [(sign, start) for sign in signs for start in starts]
-        kind = (
-            "whole" if scored(self.judge) else "read"
-        )  # what is kept is of texts that count by other rules
+        # a name of its own, since what was kept before counts damaged texts
+        kind = "undamaged" if scored(self.judge) else "read"
         tables = [
             self.keep(f"{kind}-{sign}-{start}", partial(self._read, prompts, sign, start))
             for sign, start in self.progress(parts, "reading continuations")

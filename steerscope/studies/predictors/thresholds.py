@@ -112,7 +112,7 @@ def judge_threshold(
     marked = values <= threshold
     rng = np.random.default_rng(seed)
     grids = [_grids(mine, diagnostic) for _, mine in rows.groupby("model")]
-    auc = float(_auc([g.counted(np.ones((1, g.n_layers))) for g in grids])[0])
+    auc = float(_auc([g.counted() for g in grids])[0])
     chance = _auc([g.relabelled(rng, n_resamples) for g in grids])
     extreme = np.abs(chance - 0.5) >= abs(auc - 0.5) - 1e-12
     # 2 AUC - 1 is a correlation, Somers' D
@@ -199,12 +199,10 @@ class _Grids:
     def n_layers(self) -> int:
         return self.good.shape[1]
 
-    def counted(self, weights: Float[np.ndarray, "draw layer"]) -> _Counts:
-        """Pairs of a good layer and another that are told right, and all of them, under weights."""
+    def counted(self) -> _Counts:
+        """Pairs of a good layer and another that are told right, and all of them."""
         pairs = self.good[:, :, None] * self.other[:, None, :]
-        both = (pairs * self.ahead).sum(axis=0), pairs.sum(axis=0)
-        won, whole = (np.einsum("di,ij,dj->d", weights, m, weights) for m in both)
-        return won, whole
+        return (pairs * self.ahead).sum(keepdims=True).ravel(), pairs.sum(keepdims=True).ravel()
 
     def relabelled(self, rng: np.random.Generator, n: int) -> _Counts:
         """The same with what steers well dealt out to other layers, alike for all concepts."""

@@ -3,7 +3,8 @@
 TransformerLens' own attention rotates every cached key again at each step and copies keys and
 values once per query head. This one stores rotated keys and reads each once. It fires the same
 hooks (q, k, v, rotated q and k of the new tokens, z) and leaves attention variants that it does
-not know, and hooks on scores or pattern, to TransformerLens.
+not know, and hooks on scores or pattern, to TransformerLens. Axes are moved by torch's own words
+and not by einops, whose reading of them is felt where a row is alone.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -51,7 +51,7 @@ def _is_observed(attention: Any) -> bool:
 
 def attend(attention: Any, inputs: tuple[Tensor, Tensor, Tensor], entry: Any) -> Tensor:
     """Output of an attention layer whose rotated keys and values so far are in `entry`."""
-    q, k, v = attention.calculate_qkv_matrices(*inputs)
+    q, k, v = _projected(attention, inputs)
     if attention.cfg.positional_embedding_type == "rotary":
         start = entry.n_tokens
         q = attention.hook_rot_q(rotated(attention, q, start))
@@ -59,9 +59,24 @@ def attend(attention: Any, inputs: tuple[Tensor, Tensor, Tensor], entry: Any) ->
     keys, values = entry.append(k, v)
     seen = entry.n_tokens + 1 if isinstance(entry.n_tokens, Tensor) else None
     z = attention.hook_z(grouped_attention(q, keys, values, attention.attn_scale, seen))
-    weights = rearrange(attention.W_O, "head d_head d -> d (head d_head)")
-    flat = rearrange(z, "batch pos head d_head -> batch pos (head d_head)")
-    return F.linear(flat, weights, attention.b_O)
+    return F.linear(z.flatten(2), attention.W_O.flatten(0, 1).T, attention.b_O)
+
+
+def _projected(attention: Any, inputs: tuple[Tensor, Tensor, Tensor]) -> list[Tensor]:
+    """Queries, keys and values, as TransformerLens makes them of what `is_plain` lets through."""
+    grouped = hasattr(attention, "_W_K")
+    weights = ("W_Q", "_W_K", "_W_V") if grouped else ("W_Q", "W_K", "W_V")
+    biases = ("b_Q", "_b_K", "_b_V") if grouped else ("b_Q", "b_K", "b_V")
+    hooks = (attention.hook_q, attention.hook_k, attention.hook_v)
+    found = []
+    for x, weight, bias, hook in zip(inputs, weights, biases, hooks, strict=True):
+        w, b = getattr(attention, weight), getattr(attention, bias)
+        flat = F.linear(x, w.transpose(1, 2).flatten(0, 1), b.flatten())
+        found.append(hook(flat.unflatten(-1, b.shape)))
+    if attention.cfg.use_qk_norm:
+        norms = (attention.q_norm, attention.k_norm)
+        found[:2] = map(attention._apply_qk_norm, found[:2], norms)
+    return found
 
 
 def rotated(
@@ -71,15 +86,20 @@ def rotated(
 
     Each its own: one position of every row.
     """
-    if isinstance(start, int):
-        return attention.apply_rotary(x, start)
-    last = int(start.max())
+    cfg, n_pos = attention.cfg, x.shape[1]
+    which: Any = slice(start, start + n_pos) if isinstance(start, int) else start[:, None]
+    last = start + n_pos - 1 if isinstance(start, int) else int(start.max())
     if last >= len(attention.rotary_cos):
-        attention.apply_rotary(x[:1], last)  # makes its tables longer
-    turning = x[..., : attention.cfg.rotary_dim]
-    cos, sin = (t[start][:, None, None] for t in (attention.rotary_cos, attention.rotary_sin))
-    turned = turning * cos + attention.rotate_every_two(turning) * sin
-    return torch.cat([turned, x[..., attention.cfg.rotary_dim :]], dim=-1)
+        attention.apply_rotary(x[:1, :1], last)  # makes its tables longer
+    cos, sin = (t[which].unsqueeze(-2) for t in (attention.rotary_cos, attention.rotary_sin))
+    turning = x if cfg.rotary_dim == x.shape[-1] else x[..., : cfg.rotary_dim]
+    if cfg.rotary_adjacent_pairs:
+        quarter = attention.rotate_every_two(turning)
+    else:
+        first, second = turning.chunk(2, dim=-1)
+        quarter = torch.cat([-second, first], dim=-1)
+    turned = turning * cos + quarter * sin
+    return turned if turning is x else torch.cat([turned, x[..., cfg.rotary_dim :]], dim=-1)
 
 
 def grouped_attention(
@@ -99,7 +119,7 @@ def grouped_attention(
             q.transpose(1, 2), keys, values, is_causal=True, scale=1 / scale, enable_gqa=True
         )
         return z.transpose(1, 2)
-    grouped = rearrange(q, "b p (g h) d -> b g (h p) d", g=groups)
+    grouped = q.unflatten(2, (groups, -1)).permute(0, 2, 3, 1, 4).flatten(2, 3)
     visible = _visible(n_pos, n_keys, grouped.shape[2] // n_pos, seen, q.device)
     if q.dtype == torch.float32:
         scores = grouped @ keys.transpose(-1, -2) / scale
@@ -109,17 +129,17 @@ def grouped_attention(
         z = F.scaled_dot_product_attention(
             grouped, keys, values, attn_mask=visible, scale=1 / scale
         )
-    return rearrange(z, "b g (h p) d -> b p (g h) d", p=n_pos)
+    return z.unflatten(2, (-1, n_pos)).permute(0, 3, 1, 2, 4).flatten(2, 3)
 
 
 def _visible(
     n_pos: int, n_keys: int, n_heads: int, seen: Int[Tensor, " batch"] | None, device: torch.device
 ) -> Bool[Tensor, "*rows key"] | None:
     """Which keys each row of grouped queries looks at; None for all of them."""
+    if n_pos == 1 and seen is None:
+        return None
     keys = torch.arange(n_keys, device=device)
     if seen is not None:
         return (keys < seen[:, None])[:, None, None]
-    if n_pos == 1:
-        return None
     at = torch.arange(n_keys - n_pos, n_keys, device=device)
     return (keys[None] <= at[:, None]).repeat(n_heads, 1)

@@ -19,7 +19,7 @@ from steerscope.errors import ModelLoadError
 from steerscope.models.attention import attend, is_plain
 from steerscope.models.keys_values import GridCache, GridEntry, WholeEntry, WholePass
 from steerscope.models.lens_model import LensModel
-from steerscope.models.norms import fuse_norms
+from steerscope.models.norms import fuse_norms, norm_once
 from steerscope.models.norms_after import hooked_norm_after
 from steerscope.models.plain_pass import PlainPass
 from steerscope.models.ragged import RaggedCache, RaggedEntry
@@ -63,7 +63,7 @@ class HookedLensModel(LensModel):
         replace_forward(self.transformer, watched)
         fuse_norms(self.transformer)
         for block in self.transformer.blocks:
-            _attend_in_place(block.attn)
+            _attend_in_place(block.attn, norm_once(block.ln1))
             _lay_out_for_products(block)
             if getattr(block.mlp, "act_fn", None) is gelu_new:
                 block.mlp.act_fn = gelu_pytorch_tanh  # the same function in one pass over memory
@@ -220,8 +220,11 @@ def _seen_before(cache: Any, first: int) -> int | Int[Tensor, " row"]:
     return int(cache[first].past_keys.shape[1])
 
 
-def _attend_in_place(attention: Any) -> None:
-    """Have an attention layer use our attention when it is given a cache of ours."""
+def _attend_in_place(attention: Any, begins: Callable[[], None]) -> None:
+    """Have an attention layer use our attention when it is given a cache of ours.
+
+    Before either `begins` is called.
+    """
     forward = attention.forward
 
     def chosen(
@@ -232,6 +235,7 @@ def _attend_in_place(attention: Any) -> None:
         *rest: Any,
         **more: Any,
     ) -> Tensor:
+        begins()
         entry = past_kv_cache_entry
         if isinstance(entry, GridEntry | WholeEntry | RaggedEntry) and entry.ours:
             return attend(attention, (query_input, key_input, value_input), entry)

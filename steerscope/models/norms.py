@@ -1,8 +1,9 @@
-"""Normalisation in one pass over memory, where nothing looks inside it."""
+"""Normalisation in one pass over memory, and once for an attention, where nothing looks inside it."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,13 +28,37 @@ def fuse_norms(transformer: nn.Module) -> None:
             _fuse(module)
 
 
+def norm_once(norm: Any) -> Callable[[], None]:
+    """Have the norm before an attention run once while it is unobserved; what its attention calls first.
+
+    TransformerLens runs it for queries, keys and values each, on the same tensor.
+    """
+    kept: list[Tensor] = []  # what went in and what came out, until the attention begins
+    if not hasattr(norm, "hook_normalized"):
+        return kept.clear
+    normalise = norm.forward
+
+    def chosen(x: Tensor) -> Tensor:
+        if _is_observed(norm):
+            return normalise(x)
+        if not (kept and kept[0] is x):
+            kept[:] = x, normalise(x)
+        return kept[1]
+
+    replace_forward(norm, chosen)
+    return kept.clear
+
+
+def _is_observed(norm: Any) -> bool:
+    return bool(norm.hook_scale._forward_hooks or norm.hook_normalized._forward_hooks)
+
+
 def _fuse(norm: Any) -> None:
     written_out = norm.forward
     is_rms = type(norm) is RMSNorm
 
     def chosen(x: Tensor) -> Tensor:
-        observed = norm.hook_scale._forward_hooks or norm.hook_normalized._forward_hooks
-        if observed or x.dtype != torch.float32 or norm.w.dtype != torch.float32:
+        if _is_observed(norm) or x.dtype != torch.float32 or norm.w.dtype != torch.float32:
             return written_out(x)
         if is_rms:
             return F.rms_norm(x, norm.w.shape, norm.w, norm.eps)

@@ -60,7 +60,10 @@ def sweep(
         typer.Option(help="several places at once, as down:15:-0.2,down:16-24:+0.3"),
     ] = None,
     capability: Annotated[
-        str | None, typer.Option(help="contrast set whose positive text a capable model prefers")
+        str | None,
+        typer.Option(
+            help="contrast set whose positive text a capable model prefers, such as facts"
+        ),
     ] = None,
     texts: Annotated[str | None, typer.Option(help="file of texts for perplexity")] = None,
     writing: Writing,

@@ -18,8 +18,8 @@ from steerscope.texts.contrasts import EVERYDAY, load_contrasts, load_prompts, s
 
 FOLDER = data_folder() / "contrasts"
 CHAT_SETS = (
-    "code", "confident", "first_person", "formal", "french", "honesty", "questions", "refusal",
-    "sentiment", "sycophancy", "terse", "weather",
+    "code", "confident", "facts", "first_person", "formal", "french", "honesty", "questions",
+    "refusal", "sentiment", "sycophancy", "terse", "weather",
 )  # fmt: skip
 
 
@@ -104,6 +104,15 @@ def test_a_terse_answer_is_the_shorter_one():
     for pair in load_contrasts("terse").pairs:
         positive, negative = (len(text.split()) for text in pair.said)
         assert positive < negative
+
+
+def test_every_answer_to_a_fact_is_right_once_and_wrong_once():
+    """So that a model which only likes one answer better gets half of them right."""
+    right, wrong = (
+        sorted(pair.said[side].rstrip(".").split()[-1] for pair in load_contrasts("facts").pairs)
+        for side in (0, 1)
+    )
+    assert right == wrong
 
 
 def test_what_is_not_described_is_empty(tmp_path):

@@ -263,7 +263,7 @@ def _check_capability(plan: WeightSweepPlan, contrasts: ContrastSet, has_oracle:
     if plan.capability is None and not has_oracle:
         raise BadValueError(
             f"no oracle reads what {contrasts.name} leaves alone; name a contrast set whose positive "
-            "text a capable model prefers as capability."
+            "text a capable model prefers as capability, such as the bundled `facts`."
         )
     if plan.capability is not None and has_oracle:
         raise BadValueError(

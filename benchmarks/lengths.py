@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 from itertools import product
 from pathlib import Path
@@ -17,6 +18,7 @@ from grid import CONTENDERS, measure
 from interleaved import RESULTS
 
 PROMPTS, NEW = (16, 128, 512), (8, 24, 96)
+USUAL_WAIT = "as usual"  # spinning, where OMP_WAIT_POLICY does not say otherwise
 USUAL = ("steerscope", "transformers_batch", "transformers_loop", "hooked_loop", "matmul_bound")
 WORDS = {
     "transformers_batch": "one batch of transformers",
@@ -38,6 +40,7 @@ def row(found: dict[str, Any]) -> str:
         str(task["new_tokens"]),
         str(task["cells"]),
         str(len(seconds["steerscope"])),
+        found.get("waiting", USUAL_WAIT),
         spread(seconds["steerscope"], 1.0, " s"),
     ]
     for name in WORDS:
@@ -61,6 +64,7 @@ def write(path: Path, found: list[dict[str, Any]]) -> None:
         "new",
         "conditions",
         "times",
+        "OpenMP waits",
         "steerscope",
         *WORDS.values(),
         "same texts, at least",
@@ -104,7 +108,8 @@ def main() -> None:
         known = {(f["shape"], f["task"]["prompt_tokens"], f["task"]["new_tokens"]) for f in found}
         if (name, n_prompt, n_new) in known:
             continue
-        found.append(measure(shape, options) | {"shape": name})
+        waiting = os.environ.get("OMP_WAIT_POLICY", USUAL_WAIT).lower()
+        found.append(measure(shape, options) | {"shape": name, "waiting": waiting})
         write(path, found)
         print(row(found[-1]), flush=True)
 

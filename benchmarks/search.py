@@ -132,7 +132,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     share = np.array([r["adaptive"]["texts"] / r["grid"]["texts"] for r in rows])
     mean, kept = clustered_mean(lost), clustered_mean(share)
     same = sum(r["grid"]["layer"] == r["adaptive"]["layer"] for r in rows)
-    timed = [r for r in rows if ONE_BATCH in r]  # the first rows were not timed
+    timed = [r for r in rows if ONE_BATCH in r]  # the others were timed beside other work, or not
     lines = [
         "| | value | 95 % |",
         "|---|---|---|",

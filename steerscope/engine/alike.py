@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from steerscope.models.lens_model import LensModel
-from steerscope.models.plain_pass import Alike
+from steerscope.models.plain_pass import Alike, Joined
 from steerscope.steering.interventions import Cell, Rows, Steering
 
 
@@ -28,18 +28,24 @@ def alike(model: LensModel, cells: Sequence[tuple[Cell, Rows]], n_rows: int) -> 
     acting = [(cell, rows) for cell, rows in cells if len(rows.index)]
     if not all(_only_adds(cell) for cell, _ in acting):
         return None
+    acting.sort(key=lambda found: int(found[1].index[0]))
     condition = torch.empty(n_rows, dtype=torch.long, device=model.device)
     for place, (_, rows) in enumerate(acting):
         condition[rows.index] = place
     first = torch.stack([rows.index[0] for _, rows in acting])
 
+    places = torch.arange(len(acting), device=first.device)
+
     @contextmanager
-    def first_alone() -> Iterator[None]:
+    def first_alone() -> Iterator[Joined]:
         before = [rows.index for _, rows in acting]
-        for place, (_, rows) in enumerate(acting):
-            rows.index = torch.tensor([place], device=first.device)
+
+        def joined(n_rows: int) -> None:
+            for place, (_, rows) in enumerate(acting):
+                rows.index = places[place : min(place + 1, n_rows)]
+
         try:
-            yield
+            yield joined
         finally:
             for index, (_, rows) in zip(before, acting, strict=True):
                 rows.index = index

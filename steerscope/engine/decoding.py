@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import takewhile
 from typing import Any, cast
 
@@ -167,26 +168,23 @@ class Decoder:
                 self.model.plain_pass(tokens) if self.use_cache else PlainPass(self.model, tokens)
             )
         n_blocks = self.model.shape.n_layers
-        by_block: dict[int, list[Row]] = {}
-        for row in rows:
-            block = plain.first_run(self.cells[row.cell].first_block(length, n_blocks))
-            by_block.setdefault(block, []).append(row)
-        joined: list[Row] = []
+        first = [cell.first_block(length, n_blocks) for cell in self.cells]
+        order = sorted(rows, key=lambda row: plain.first_run(first[row.cell]))
         at_once = max(1, self.tokens_at_once // length)
-        for block, mine in sorted(by_block.items()):
-            for start in range(0, len(mine), at_once):
-                part = mine[start : start + at_once]
-                new = self._new_cache(len(part), length)
-                which = self._tensor([place[row.seen] for row in part])
-                self._assign(part)
-                acting = list(zip(self.cells, self.rows_of, strict=True))
-                same = None if self._hooked else alike(self.model, acting, len(part))
-                with self.model.clock.hold(length):
-                    logits = plain.resume(which, block, cache=new, last=1, alike=same)
-                self._write(part, logits)
-                cache.join(new)
-                joined += part
-        return joined
+        for start in range(0, len(order), at_once):
+            part = order[start : start + at_once]
+            blocks = [plain.first_run(first[row.cell]) for row in part]
+            new = self._new_cache(len(part), length)
+            which = self._tensor([place[row.seen] for row in part])
+            self._assign(part)
+            acting = list(zip(self.cells, self.rows_of, strict=True))
+            same = None if self._hooked else alike(self.model, acting, len(part))
+            joined = partial(self._assign_first, part)
+            with self.model.clock.hold(length):
+                logits = plain.resume(which, blocks, cache=new, last=1, alike=same, joined=joined)
+            self._write(part, logits)
+            cache.join(new)
+        return order
 
     def _kept(self, rows: Sequence[Row]) -> list[int]:
         """The rows that stay in the batch: those that go on, and few that wait among them.
@@ -222,6 +220,10 @@ class Decoder:
             numbers[row.cell].append(place)
         for mine, places in zip(self.rows_of, numbers, strict=True):
             mine.index = self._tensor(places)
+
+    def _assign_first(self, rows: Sequence[Row], n_rows: int) -> None:
+        """Assign the first rows alone, where the others are not in the pass yet."""
+        self._assign(rows[:n_rows])
 
     def _write(self, rows: Sequence[Row], last_logits: Float[Tensor, "row 1 vocab"]) -> None:
         """Choose the next token of each row that goes on and write it down."""

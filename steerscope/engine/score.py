@@ -6,6 +6,7 @@ Each text runs once, plain; every condition runs again only the blocks from its 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from os.path import commonprefix
 
 import torch
@@ -120,22 +121,31 @@ def under_each(
         last: positions at the end that are wanted.
     """
     model, (n, length) = plain.model, plain.tokens.shape
-    groups: dict[int, list[int]] = {}
-    for number, cell in enumerate(cells):
-        block = plain.first_run(cell.first_block(length, model.shape.n_layers))
-        groups.setdefault(block, []).append(number)
+    first = [plain.first_run(c.first_block(length, model.shape.n_layers)) for c in cells]
+    order = sorted(range(len(cells)), key=first.__getitem__)
     at_once = max(1, at_most // n)
     everyone, hooked = torch.arange(n, device=plain.tokens.device), model.is_hooked
-    for block, numbers in groups.items():
-        for start in range(0, len(numbers), at_once):
-            part = numbers[start : start + at_once]
-            which = everyone.repeat(len(part))
-            rows_of = [Rows(places) for places in torch.arange(len(which)).to(which).split(n)]
-            mine = [(cells[i], rows) for i, rows in zip(part, rows_of, strict=True)]
-            with attach_cells(model, mine):
-                same = None if hooked else alike(model, mine, len(which))
-                for rows, logits in plain.resume_in_parts(which, block, last=last, alike=same):
-                    yield [part[int(row) // n] for row in rows], which[rows], logits
+    for start in range(0, len(order), at_once):
+        part = order[start : start + at_once]
+        which = everyone.repeat(len(part))
+        blocks = [first[number] for number in part for _ in range(n)]
+        places = torch.arange(len(which)).to(which).split(n)
+        mine = [(cells[i], Rows(rows)) for i, rows in zip(part, places, strict=True)]
+        joined = partial(_assign_first, [rows for _, rows in mine], places)
+        with attach_cells(model, mine):
+            same = None if hooked else alike(model, mine, len(which))
+            for rows, logits in plain.resume_in_parts(
+                which, blocks, last=last, alike=same, joined=joined
+            ):
+                yield [part[int(row) // n] for row in rows], which[rows], logits
+
+
+def _assign_first(
+    rows_of: Sequence[Rows], places: Sequence[Int[Tensor, " row"]], n_rows: int
+) -> None:
+    """Give the conditions whose rows are among the first their own, and the others none."""
+    for rows, mine in zip(rows_of, places, strict=True):
+        rows.index = mine if int(mine[-1]) < n_rows else mine[:0]
 
 
 def log_likelihoods(

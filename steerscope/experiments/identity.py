@@ -19,11 +19,11 @@ from steerscope.studies.steering.plan import StudyPlan
 _USUAL: dict[str, Any] = {
     "chat": None, "bos": "auto", "revision": None, "all_layers": False, "judge": None,
     "judge_labels": None, "instruction": None, "examples": StudyPlan.examples, "second_model": None,
-    "samples": 1, **NARROWING,
+    "samples": 1, "direction_layers": None, **NARROWING,
 }  # fmt: skip
 _ASIDE = {"judge_url"}  # of the machine, and no part of a run
 # What was not there when folders got their names.
-_NEWER = {"judge": None, "judge_labels": None, "search": "auto"}
+_NEWER = {"judge": None, "judge_labels": None, "search": "auto", "direction_layers": None}
 _RESOLVED = {"search": "auto"}  # what a run states as what it came to
 RUNS = "runs"  # folder of an experiment
 
@@ -91,7 +91,7 @@ def _is_of(run: Run, step: Step) -> bool:
     """Whether a run has the settings of a step, as far as it knew them when it was made."""
     wanted, there = _as_stored(step), run.configuration
     return there.get("kind") == wanted["kind"] and all(
-        there.get(key, _USUAL.get(key, value)) == value or _RESOLVED.get(key) == value
+        there.get(key, _USUAL.get(key, value)) == value or (key, value) in _RESOLVED.items()
         for key, value in wanted.items()
     )
 

@@ -173,8 +173,11 @@ class HookedLensModel(LensModel):
         first: int,
         stop: int | None = None,
         shortformer: Tensor | None = None,
-    ) -> Float[Tensor, "batch pos d"]:
-        """The residual stream after the blocks from `first` up to, not including, `stop`."""
+    ) -> Float[Tensor, "more pos d"]:
+        """The residual stream after the blocks from `first` up to, not including, `stop`.
+
+        Of more rows than it began with, where hooks between the blocks have others join.
+        """
         if cache is None:
             self._in_pass = WholePass(self.transformer, keeps_keys=self._key_readers > 0)
         else:

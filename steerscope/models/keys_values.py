@@ -110,15 +110,25 @@ class GridCache(Cache):
         rows: Int[Tensor, " row"],
         blocks: range,
         n_tokens: int | None = None,
+        first: int = 0,
     ) -> None:
-        """Copy rows of another cache into this empty one: of some blocks, the first so many tokens."""
-        self.n_rows = len(rows)
+        """Copy rows of another cache into this one, in which nothing has run yet.
+
+        Args:
+            other: the cache.
+            rows: of it.
+            blocks: of which.
+            n_tokens: so many of the first tokens; None for all.
+            first: the row of this one at which they begin.
+        """
+        self.n_rows = first + len(rows)
         seen = other.n_tokens if n_tokens is None else n_tokens
-        for block in blocks:
+        mine_at = slice(self.first_row + first, self.rows.stop)
+        for block in blocks if len(rows) else ():
             mine, theirs = self.entries[block], other.entries[block]
             for a, b in ((mine.keys, theirs.keys), (mine.values, theirs.values)):
                 found = b[other.rows].narrow(self.token_axis, 0, seen)
-                a.narrow(self.token_axis, 0, seen)[self.rows] = found[rows]
+                a.narrow(self.token_axis, 0, seen)[mine_at] = found[rows]
 
     def join(self, other: Cache) -> None:
         """Append the rows of another cache that has seen equally many tokens."""

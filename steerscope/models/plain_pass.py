@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -13,20 +13,27 @@ from torch import Tensor
 
 from steerscope.models.caches import Cache
 
+Joined = Callable[[int], None]  # told how many rows are in a pass, whenever more have joined it
+
+
+def nobody(n_rows: int) -> None:  # noqa: ARG001
+    """Where hooks know their rows from the start."""
+
 
 @dataclass(frozen=True, eq=False)
 class Alike:
     """Rows of a pass that come out alike as long as their tokens are the same: those of one condition.
 
     Attributes:
-        first: the first row of each condition.
+        first: the first row of each condition, in rising order.
         condition: of each row, its place in `first`.
-        first_alone: while active, hooks take a pass for one of the first rows alone.
+        first_alone: while active, hooks take a pass for one of the first rows alone; what it gives is
+            told how many of them are in it.
     """
 
     first: Int[Tensor, " condition"]
     condition: Int[Tensor, " row"]
-    first_alone: Callable[[], AbstractContextManager[None]]
+    first_alone: Callable[[], AbstractContextManager[Joined]]
 
 
 class PlainPass:
@@ -50,19 +57,23 @@ class PlainPass:
     def resume(
         self,
         prompts: Int[Tensor, " row"],
-        block: int,  # noqa: ARG002
+        block: int | Sequence[int],  # noqa: ARG002
         *,
         cache: Cache | None = None,
         last: int | None = None,
         alike: Alike | None = None,  # noqa: ARG002
+        joined: Joined = nobody,
     ) -> Float[Tensor, "row out vocab"]:
         """Logits of rows of these prompts, run from `block` on at the latest; fills an empty cache.
 
-        What all prompts begin with may run once for all rows that are `alike`.
+        Each row may have a block of its own, in rising order: the pass goes through the blocks once, and
+        rows join it where they begin. What all prompts begin with may run once for all rows that are
+        `alike`.
 
         The hooks at the end of the block before run again as well. `block` = number of blocks gives
         the logits of the plain pass itself.
         """
+        joined(len(prompts))
         return self.model.forward(self.tokens[prompts], cache=cache, last=last)
 
     def continued(self, prompts: Int[Tensor, " row"], tokens: Int[Tensor, "row new"]) -> PlainPass:
@@ -73,10 +84,17 @@ class PlainPass:
         return type(self)(self.model, torch.cat([self.tokens[prompts], tokens], dim=1))
 
     def resume_in_parts(
-        self, prompts: Int[Tensor, " row"], block: int, *, last: int, alike: Alike | None = None
+        self,
+        prompts: Int[Tensor, " row"],
+        block: int | Sequence[int],
+        *,
+        last: int,
+        alike: Alike | None = None,
+        joined: Joined = nobody,
     ) -> Iterator[tuple[Int[Tensor, " part"], Float[Tensor, "part out vocab"]]]:
         """As `resume` without a cache, the logits of a few rows at a time, with their numbers.
 
         A backbone may make them only as they are taken, so that all logits never exist at once.
         """
-        yield torch.arange(len(prompts)), self.resume(prompts, block, last=last, alike=alike)
+        logits = self.resume(prompts, block, last=last, alike=alike, joined=joined)
+        yield torch.arange(len(prompts)), logits

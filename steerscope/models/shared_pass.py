@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from steerscope.models.caches import Cache
 from steerscope.models.keys_values import GridCache
-from steerscope.models.plain_pass import Alike, PlainPass
+from steerscope.models.plain_pass import Alike, Joined, PlainPass, nobody
 
 if TYPE_CHECKING:
     from steerscope.models.hooked import HookedLensModel
@@ -63,21 +64,30 @@ class SharedPass(PlainPass):
     def resume(
         self,
         prompts: Int[Tensor, " row"],
-        block: int,
+        block: int | Sequence[int],
         *,
         cache: Cache | None = None,
         last: int | None = None,
         alike: Alike | None = None,
+        joined: Joined = nobody,
     ) -> Float[Tensor, "row out vocab"]:
         """Logits of rows of these prompts, run from `block` on; fills an empty cache."""
-        residual = self._resumed(prompts, block, cache, alike)
+        blocks = [block] * len(prompts) if isinstance(block, int) else list(block)
+        residual = self._resumed(prompts, blocks, cache, alike, joined)
         return self.model.unembed(residual if last is None else residual[:, -last:])
 
     def resume_in_parts(
-        self, prompts: Int[Tensor, " row"], block: int, *, last: int, alike: Alike | None = None
+        self,
+        prompts: Int[Tensor, " row"],
+        block: int | Sequence[int],
+        *,
+        last: int,
+        alike: Alike | None = None,
+        joined: Joined = nobody,
     ) -> Iterator[tuple[Int[Tensor, " part"], Float[Tensor, "part out vocab"]]]:
         """As `resume` without a cache, the logits of a few rows at a time, with their numbers."""
-        residual = self._resumed(prompts, block, None, alike)[:, -last:]
+        blocks = [block] * len(prompts) if isinstance(block, int) else list(block)
+        residual = self._resumed(prompts, blocks, None, alike, joined)[:, -last:]
         width = last * self.model.shape.n_vocab * self.model.dtype.itemsize
         for part in torch.arange(len(prompts)).split(max(1, _LOGITS_AT_ONCE // width)):
             yield part, self.model.unembed(residual[int(part[0]) : int(part[-1]) + 1])
@@ -91,30 +101,46 @@ class SharedPass(PlainPass):
     def _resumed(
         self,
         prompts: Int[Tensor, " row"],
-        block: int,
+        blocks: list[int],
         cache: Cache | None,
         alike: Alike | None = None,
+        joined: Joined = nobody,
     ) -> Float[Tensor, "row pos d"]:
         n, n_blocks = self.n_alike, self.model.shape.n_layers
         few = alike is not None and 2 * len(alike.first) <= len(prompts)
-        if alike is None or not few or n < _WORTH or block == n_blocks:
+        if alike is None or not few or n < _WORTH or blocks[0] == n_blocks:
             if cache is not None:
                 assert isinstance(cache, GridCache)
-                cache.take(self.cache, prompts, range(block))
-            return self._run_part(prompts, block, cache, 0)
+                self._take_below(cache, prompts, blocks)
+            return self._run_part(prompts, blocks, cache, joined, 0)
         leading = prompts[alike.first]
+        of_leading = [blocks[row] for row in alike.first.tolist()]
         begun = self.model.new_cache(len(leading), n)
-        begun.take(self.cache, leading, range(block), n)
+        self._take_below(begun, leading, of_leading, n)
         whole = cache or self.model.new_cache(len(prompts), self.tokens.shape[1])
         assert isinstance(whole, GridCache)
-        whole.take(self.cache, prompts, range(block))
         with self._prompts_end_here():
-            with alike.first_alone(), self._ends_of(alike.first):
-                beginning = self._run_part(leading, block, begun, 0, n)
-            whole.take(begun, alike.condition, range(block, n_blocks))
+            with alike.first_alone() as first_joined, self._ends_of(alike.first):
+                beginning = self._run_part(leading, of_leading, begun, first_joined, 0, n)
+            for block in range(n_blocks):
+                there = bisect_right(blocks, block)
+                whole.take(begun, alike.condition[:there], range(block, block + 1))
+            self._take_below(whole, prompts, blocks)
             whole.n_tokens = n
-            rest = self._run_part(prompts, block, whole, n)
+            rest = self._run_part(prompts, blocks, whole, joined, n)
         return torch.cat([beginning[alike.condition], rest], dim=1)
+
+    def _take_below(
+        self,
+        cache: GridCache,
+        prompts: Int[Tensor, " row"],
+        blocks: list[int],
+        n_tokens: int | None = None,
+    ) -> None:
+        """Give a cache the keys and values of every row in the blocks below its own."""
+        for block in range(self.model.shape.n_layers):
+            there = bisect_right(blocks, block)
+            cache.take(self.cache, prompts[there:], range(block, block + 1), n_tokens, first=there)
 
     def _prompts_end_here(self) -> AbstractContextManager[None]:
         """While active, the prompts end where this pass ends, though it is run in parts."""
@@ -129,21 +155,44 @@ class SharedPass(PlainPass):
     def _run_part(
         self,
         prompts: Int[Tensor, " row"],
-        block: int,
+        blocks: list[int],
         cache: GridCache | None,
+        joined: Joined,
         start: int,
         stop: int | None = None,
     ) -> Float[Tensor, "row part d"]:
-        """Run the tokens from `start` to `stop` of these prompts from a block on."""
+        """Run the tokens from `start` to `stop` of these prompts, each from its own block on."""
         clock, n_blocks = self.model.clock, self.model.shape.n_layers
-        residual = self.start(block, prompts)[:, start:stop]
-        with self.model.turn.using(), clock.telling(lambda: self.tokens[prompts, :stop]):
+        modules: Any = self.model.transformer.blocks
+        there = 0  # rows that are in the pass
+
+        def joining(block: int) -> Float[Tensor, "joining part d"]:
+            nonlocal there
+            before, there = there, bisect_right(blocks, block)
+            if cache is not None:
+                cache.n_rows = there
+            clock.seen = None  # those of fewer rows
+            joined(there)
+            return self.start(block, prompts[before:there])[:, start:stop]
+
+        def join(block: int, x: Float[Tensor, "row part d"]) -> Float[Tensor, "more part d"]:
+            return torch.cat([x, joining(block)])
+
+        first = blocks[0]
+        told = clock.telling(lambda: self.tokens[prompts[:there], :stop])
+        with self.model.turn.using(), told, ExitStack() as stack:
+            for later in sorted({*blocks} - {first}):
+                place = modules[later - 1].hook_resid_post
+                hook = place.register_forward_pre_hook(
+                    lambda _module, inputs, later=later: (join(later, *inputs),)
+                )
+                stack.callback(hook.remove)
+            residual = joining(first)
             clock.begin(start, residual.shape[1])
-            if block:
-                before: Any = self.model.transformer.blocks[block - 1]
-                residual = before.hook_resid_post(residual)
-            if block < n_blocks:
-                return self.model.run_blocks(residual, cache, block)
+            if first:
+                residual = modules[first - 1].hook_resid_post(residual)
+            if first < n_blocks:
+                return self.model.run_blocks(residual, cache, first)
         if cache is not None:
             cache.n_tokens = self.cache.n_tokens
         return residual

@@ -130,3 +130,44 @@ def test_what_reads_more_of_a_prompt_than_a_part_runs_it_whole(load):
     with steer(model, steering(model, "resid_post", 0, 1.0)):
         seen = blocks_run(model, lambda: kl_from_plain(model, LONG, [plain]))
     assert seen == [5 * n, 10 * n, 10 * n]
+
+
+def test_conditions_of_all_layers_go_through_the_blocks_together(load):
+    model, calls = load("llama", "hooked"), [0] * 3
+
+    def count(layer):
+        def hook(_module, _arguments):
+            calls[layer] += 1
+
+        return hook
+
+    cells = [Cell((steering(model, "resid_post", i, 2.0),)) for i in (2, 0, 1)]
+    blocks = model.transformer.blocks
+    handles = [block.register_forward_pre_hook(count(i)) for i, block in enumerate(blocks)]
+    generate(model, PROMPTS[:2], cells, n_new=1)
+    for handle in handles:
+        handle.remove()
+    assert calls == [1, 2, 2]  # plain; then those steered after block 0, and after block 1 two
+
+
+@pytest.mark.parametrize("prompts", [PROMPTS, LONG], ids=["apart", "alike"])
+def test_whoever_has_not_joined_the_pass_is_not_touched_in_it(load, prompts):
+    """Hooks of all conditions fire at every block that runs, also before their own rows are there."""
+    model = load("llama", "hooked")
+    read_before = random_direction(model, Site("resid_post", 0), seed=5)
+    elsewhere = CosineGate(0.0, condition=read_before)
+    gated = Steering(
+        random_direction(model, Site("resid_post", 2), seed=2), Dose(2.0),
+        scope=Scope.generated(), strength=elsewhere,
+    )  # fmt: skip
+    cells = [
+        Cell((gated,)),
+        *(Cell((steering(model, "resid_post", i, 2.0),)) for i in (2, 0, 1)),
+        Cell((steering(model, "resid_pre", 1, 2.0, Scope.parse("from_token:5")),)),
+        Cell((steering(model, "resid_post", 0, 2.0, Scope.generated()),)),
+        Cell(),
+    ]
+    for acting in (cells, cells[1:4], cells[::-1]):
+        shared = generate(model, prompts, acting, n_new=4)
+        whole = generate(model, prompts, acting, n_new=4, use_cache=False)
+        assert_same_texts(model, (prompts, acting), shared, whole)

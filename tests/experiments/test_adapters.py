@@ -84,6 +84,20 @@ def test_the_job_trains_judges_draws_and_verifies(load, said, tmp_path):
     assert find_runs(other, tmp_path / "out").runs == (None,)
 
 
+def test_the_direction_is_looked_for_among_the_layers_that_are_named(said, tmp_path):
+    at_two = experiment_of(said | {"sites": {"layers": [2]}}, "here")
+    run_experiment(at_two, tmp_path / "out")
+    [run] = runs_of(at_two, tmp_path / "out")
+    assert run.configuration["direction_layers"] == [2]
+    by_name = {t["name"]: t["where"] for t in run.configuration["techniques"]}
+    assert by_name["mean_diff"] == by_name["random"] == "resid_post.2"
+    [everywhere] = find_job("adapter").steps(experiment_of(said, "here"))
+    assert find_runs([everywhere], tmp_path / "out").runs == (None,)
+    [step] = find_job("adapter").steps(at_two)
+    assert step.reduced(4).layers == (2,)
+    assert not verify(tmp_path / "out").differences
+
+
 def test_settings_that_are_not_known_are_refused(said):
     with pytest.raises(ExperimentError, match="unknown setting of an adapter 'ranks'"):
         experiment_of(said | {"adapter": {"ranks": 2}}, "here")

@@ -8,6 +8,7 @@ import pytest
 
 from steerscope.errors import ExperimentError, JudgeError
 from steerscope.experiments import parse_experiment
+from steerscope.experiments.experiment import Sites
 from steerscope.experiments.identity import find_runs, folder_of
 from steerscope.experiments.jobs import find_job
 from steerscope.experiments.jobs.job import Machine
@@ -90,6 +91,20 @@ def test_every_job_that_reads_texts_has_the_judge_of_its_file(job, experiment, t
     assert len(set(texts.cell)) > 1
     assert find_runs([step], tmp_path).runs[0].path == run.path
     assert find_job(job).tables(asked, [run])
+
+
+def test_what_was_left_open_is_not_found_in_a_run_that_was_told(experiment, tmp_path):
+    (judged,) = find_job("sweep").steps(experiment("sweep"))
+    Run.start(tmp_path / "runs" / "judged", judged.settings, provenance={})
+    (at_one,) = find_job("sweep").steps(
+        experiment("sweep").model_copy(update={"judge": None, "sites": Sites(layers=(1,))})
+    )
+    Run.start(tmp_path / "runs" / "narrow", at_one.settings, provenance={})
+    (open_to_all,) = find_job("sweep").steps(
+        experiment("sweep").model_copy(update={"judge": None, "sites": Sites()})
+    )
+    assert find_runs([open_to_all], tmp_path).runs == (None,)
+    assert None not in find_runs([judged, at_one], tmp_path).runs
 
 
 def test_an_experiment_from_before_judges_finds_its_runs_under_their_names(experiment, tmp_path):

@@ -51,6 +51,7 @@ class AdapterStep:
         recipe: how the adapter is made.
         plan: what is measured.
         judging: judge, labels and endpoint under the names of a plan; empty for the usual judge.
+        layers: among which that of the direction is chosen; None for all.
     """
 
     model: str
@@ -64,6 +65,7 @@ class AdapterStep:
     judging: Mapping[str, str | None] = field(default_factory=dict)
     bos: str = "auto"
     revision: str | None = None
+    layers: tuple[int, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -84,6 +86,7 @@ class AdapterStep:
         chat = None if self.chat is None else self.chat.stored()
         names = ("model", "contrasts", "prompts", "dtype", "backbone", "bos", "revision")
         named = {name: getattr(self, name) for name in names}
+        named["direction_layers"] = self.layers and list(self.layers)
         return as_asked({**named, "adapter": asdict(self.recipe), "chat": chat})
 
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
@@ -100,7 +103,7 @@ class AdapterStep:
             model, splits, seed=seed, checkpoint=checkpoint, progress=progress
         )
         steering = steering_by_validation(
-            model, pairs, prompts, "mean_diff", self.plan, splits=splits
+            model, pairs, prompts, "mean_diff", self.plan, splits=splits, layers=self.layers
         )
         layer = int(steering.where.rsplit(".", 1)[1])
         null = steering_technique(model, parts.fit, "random", layer, seed=seed)
@@ -126,7 +129,8 @@ class AdapterStep:
         few = replace(
             self.plan, n_prompts=n_texts, n_pairs=n_texts, n_kl_prompts=4, coefficients=(-1.0, 1.0)
         )
-        return replace(self, recipe=recipe, plan=few)
+        layers = None if self.layers is None else self.layers[:1]
+        return replace(self, recipe=recipe, plan=few, layers=layers)
 
 
 def _steps(e: Experiment) -> list[Step]:
@@ -151,6 +155,7 @@ def _steps(e: Experiment) -> list[Step]:
             ),
             chat=as_chat(e.chat),
             judging=e.judging(),
+            layers=e.sites.layers,
             **e.loading(),
         )
         for model, contrasts, seed in product(e.models, e.contrasts, e.seeds)
@@ -187,7 +192,7 @@ ADAPTERS = Job(
     words="an adapter of the weights against steering and a random direction, at one KL",
     takes=frozenset(
         {
-            "adapter", "prompts", "chat", "doses.values", "matched.kl", "decoding.n_new",
+            "adapter", "prompts", "chat", "sites.layers", "doses.values", "matched.kl", "decoding.n_new",
             "decoding.temperature", "sample.test", "sample.pairs", "sample.kl_prompts", *JUDGED,
         }
     ),

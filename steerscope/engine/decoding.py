@@ -17,7 +17,7 @@ from steerscope.engine.alike import alike
 from steerscope.engine.sampling import Greedy, Sample, Sampler, penalised
 from steerscope.models.caches import Cache, Recompute
 from steerscope.models.lens_model import LensModel
-from steerscope.models.plain_pass import PlainPass
+from steerscope.models.plain_pass import PlainPass, passes
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Rows, attach_cells
 
@@ -170,10 +170,10 @@ class Decoder:
         n_blocks = self.model.shape.n_layers
         first = [cell.first_block(length, n_blocks) for cell in self.cells]
         order = sorted(rows, key=lambda row: plain.first_run(first[row.cell]))
+        begin = [plain.first_run(first[row.cell]) for row in order]
         at_once = max(1, self.tokens_at_once // length)
-        for start in range(0, len(order), at_once):
-            part = order[start : start + at_once]
-            blocks = [plain.first_run(first[row.cell]) for row in part]
+        for span in passes(begin, at_once, hooked=self._hooked):
+            part, blocks = order[span], begin[span]
             new = self._new_cache(len(part), length)
             which = self._tensor([place[row.seen] for row in part])
             self._assign(part)

@@ -18,7 +18,7 @@ from steerscope.engine.alike import alike
 from steerscope.metrics import kl_from_log_q
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.models.memory import cache_bytes, fit, logits_bytes, pass_bytes, tokens_in_cache
-from steerscope.models.plain_pass import PlainPass
+from steerscope.models.plain_pass import PlainPass, passes
 from steerscope.models.prompts import Prompts, as_prompts
 from steerscope.progress import Track, silent
 from steerscope.steering.cells import Cells, as_cells
@@ -125,8 +125,8 @@ def under_each(
     order = sorted(range(len(cells)), key=first.__getitem__)
     at_once = max(1, at_most // n)
     everyone, hooked = torch.arange(n, device=plain.tokens.device), model.is_hooked
-    for start in range(0, len(order), at_once):
-        part = order[start : start + at_once]
+    for span in passes([first[number] for number in order], at_once, hooked=hooked):
+        part = order[span]
         which = everyone.repeat(len(part))
         blocks = [first[number] for number in part for _ in range(n)]
         places = torch.arange(len(which)).to(which).split(n)

@@ -63,7 +63,8 @@ class HookedLensModel(LensModel):
         replace_forward(self.transformer, watched)
         fuse_norms(self.transformer)
         for block in self.transformer.blocks:
-            _attend_in_place(block.attn, norm_once(block.ln1))
+            _attend_in_place(block.attn)
+            norm_once(block)
             _lay_out_for_products(block)
             if getattr(block.mlp, "act_fn", None) is gelu_new:
                 block.mlp.act_fn = gelu_pytorch_tanh  # the same function in one pass over memory
@@ -223,11 +224,8 @@ def _seen_before(cache: Any, first: int) -> int | Int[Tensor, " row"]:
     return int(cache[first].past_keys.shape[1])
 
 
-def _attend_in_place(attention: Any, begins: Callable[[], None]) -> None:
-    """Have an attention layer use our attention when it is given a cache of ours.
-
-    Before either `begins` is called.
-    """
+def _attend_in_place(attention: Any) -> None:
+    """Have an attention layer use our attention when it is given a cache of ours."""
     forward = attention.forward
 
     def chosen(
@@ -238,7 +236,6 @@ def _attend_in_place(attention: Any, begins: Callable[[], None]) -> None:
         *rest: Any,
         **more: Any,
     ) -> Tensor:
-        begins()
         entry = past_kv_cache_entry
         if isinstance(entry, GridEntry | WholeEntry | RaggedEntry) and entry.ours:
             return attend(attention, (query_input, key_input, value_input), entry)

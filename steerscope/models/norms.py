@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -28,29 +27,46 @@ def fuse_norms(transformer: nn.Module) -> None:
             _fuse(module)
 
 
-def norm_once(norm: Any) -> Callable[[], None]:
-    """Have the norm before an attention run once while it is unobserved; what its attention calls first.
+def norm_once(block: Any) -> None:
+    """Have the norm before the attention of a block run once in a pass, while it is unobserved.
 
     TransformerLens runs it for queries, keys and values each, on the same tensor.
     """
-    kept: list[Tensor] = []  # what went in and what came out, until the attention begins
+    norm, run = block.ln1, block.forward
     if not hasattr(norm, "hook_normalized"):
-        return kept.clear
+        return
     normalise = norm.forward
+    in_pass = False
+    kept: list[Tensor] = []  # what went in and what came out, in the pass in progress
 
     def chosen(x: Tensor) -> Tensor:
-        if _is_observed(norm):
+        if not in_pass or _is_observed(norm):
             return normalise(x)
         if not (kept and kept[0] is x):
             kept[:] = x, normalise(x)
         return kept[1]
 
+    def passing(
+        resid_pre: Tensor,
+        shortformer_pos_embed: Tensor | None = None,
+        past_kv_cache_entry: Any = None,
+        attention_mask: Tensor | None = None,
+    ) -> Tensor:
+        nonlocal in_pass
+        in_pass = True
+        try:
+            return run(resid_pre, shortformer_pos_embed, past_kv_cache_entry, attention_mask)
+        finally:
+            in_pass = False
+            kept.clear()
+
     replace_forward(norm, chosen)
-    return kept.clear
+    replace_forward(block, passing)
 
 
 def _is_observed(norm: Any) -> bool:
-    return bool(norm.hook_scale._forward_hooks or norm.hook_normalized._forward_hooks)
+    points = (norm, norm.hook_scale, norm.hook_normalized)
+    return any(p._forward_hooks or p._forward_pre_hooks for p in points)
 
 
 def _fuse(norm: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,6 +19,24 @@ Joined = Callable[[int], None]  # told how many rows are in a pass, whenever mor
 
 def nobody(n_rows: int) -> None:  # noqa: ARG001
     """Where hooks know their rows from the start."""
+
+
+def passes(blocks: Sequence[int], at_most: int, *, hooked: bool) -> Iterator[slice]:
+    """Which rows go through the blocks together, of rows that begin at these blocks, in rising order.
+
+    Args:
+        blocks: at which each row begins.
+        at_most: rows in one pass.
+        hooked: whether more acts on the model than conditions that know their rows. It may keep what it
+            sees of all rows at one block for a later one, so that only rows go together that begin together.
+    """
+    start = 0
+    while start < len(blocks):
+        end = min(start + at_most, len(blocks))
+        if hooked:
+            end = min(end, bisect_right(blocks, blocks[start]))
+        yield slice(start, end)
+        start = end
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ import torch
 from steerscope.doses import Dose
 from steerscope.engine.generation import generate
 from steerscope.engine.score import kl_from_plain, preferences
+from steerscope.errors import BadValueError
 from steerscope.models import shared_pass
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering, steer
@@ -171,3 +172,33 @@ def test_whoever_has_not_joined_the_pass_is_not_touched_in_it(load, prompts):
         shared = generate(model, prompts, acting, n_new=4)
         whole = generate(model, prompts, acting, n_new=4, use_cache=False)
         assert_same_texts(model, (prompts, acting), shared, whole)
+
+
+def test_what_acts_from_outside_goes_with_rows_that_begin_together(load):
+    """It may keep what it sees of all rows at one block for a later one."""
+    model, kept = load("llama", "hooked"), []
+    blocks = model.transformer.blocks
+
+    def keep(_module, _inputs, x):
+        kept.append(len(x))
+
+    def compare(_module, _inputs, x):
+        assert len(x) == kept[-1]
+
+    handles = [blocks[0].hook_resid_post.register_forward_hook(keep)]
+    handles.append(blocks[2].hook_resid_post.register_forward_hook(compare))
+    cells = [Cell((steering(model, "resid_pre", i, 2.0),)) for i in range(3)]
+    generate(model, PROMPTS[:2], cells[:2], n_new=2)
+    for handle in handles:
+        handle.remove()
+    gate = CosineGate(0.0, condition=random_direction(model, Site("resid_post", 0), seed=5))
+    outer = Steering(
+        random_direction(model, Site("resid_post", 2), seed=2), Dose(2.0), strength=gate
+    )
+    with steer(model, outer):
+        for call in (
+            lambda: generate(model, PROMPTS[:2], cells, n_new=2),
+            lambda: kl_from_plain(model, PROMPTS[:2], cells),
+        ):
+            with pytest.raises(BadValueError, match=r"did not run resid_post\.0"):
+                call()

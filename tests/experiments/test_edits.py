@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, replace
 
 import pytest
+from transformers import AutoTokenizer
 
-from steerscope.errors import ExperimentError
+from steerscope.errors import ExperimentError, SteerscopeError
 from steerscope.experiments import parse_experiment, run_experiment
 from steerscope.experiments.jobs import find_job
 from steerscope.runs.results import Run
 from steerscope.studies.steering.plan import Plan
 from steerscope.studies.steering.texts import load_texts
 from steerscope.studies.weights.findings import CONTROL, EDIT, KL, ROLES
+from steerscope.studies.weights.measure import run_weight_sweep
+from steerscope.studies.weights.plan import WeightSweepPlan
 from steerscope.studies.weights.screening import CROSSED
 from steerscope.verification import verify
 from tests.helpers import row
@@ -110,3 +114,31 @@ def test_a_run_is_sealed_printed_and_verified(tmp_path, monkeypatch):
 def test_a_real_sweep_in_which_nothing_may_be_chosen_is_printed_and_verified(tmp_path):
     run_experiment(parse_experiment(SMALL, "small.yaml"), tmp_path / "out")
     assert [str(d) for d in verify(tmp_path / "out").differences] == []
+
+
+@pytest.mark.filterwarnings("ignore::steerscope.errors.PureGainWarning")
+def test_what_tells_capability_is_asked_in_the_chat_template_as_all_else(tiny_folder, tmp_path):
+    folder = tmp_path / "chat"
+    shutil.copytree(tiny_folder("llama"), folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }} {% endfor %}"
+    tokenizer.save_pretrained(folder)
+    for name, first in (("kind", 3), ("facts", 40)):
+        rows = [
+            {"prompt": f"w{first + i}", "positive": f"w9 w{20 + i}", "negative": f"w8 w{20 + i}"}
+            for i in range(12)
+        ]
+        lines = "".join(json.dumps(r | {"concept": name}) + "\n" for r in rows)
+        (tmp_path / f"{name}.jsonl").write_text(lines)
+    plan = WeightSweepPlan(
+        model=str(folder), contrasts=str(tmp_path / "kind.jsonl"),
+        capability=str(tmp_path / "facts.jsonl"), chat=True, edits=("gain",), layers=(1,),
+        amounts=(0.5,), n_controls=1, n_texts=2, n_new=3, max_select=3, max_test=3,
+    )  # fmt: skip
+    rows = run_weight_sweep(plan, tmp_path / "run").table()
+    kept = rows[rows.metric == "capability"]
+    assert {*kept.split} == {"select", "test"}
+    assert kept.value.notna().all()
+    lost = replace(plan, capability=str(tmp_path / "gone.jsonl"))
+    with pytest.raises(SteerscopeError, match=r"gone\.jsonl"):
+        run_weight_sweep(lost, tmp_path / "lost")

@@ -78,6 +78,27 @@ def test_the_norm_before_an_attention_runs_once_and_keeps_nothing(load, monkeypa
     torch.testing.assert_close(watched, plain, rtol=1e-4, atol=1e-5)
 
 
+def test_outside_of_a_block_a_norm_remembers_nothing(load):
+    model = load("llama", "hooked")
+    block, x = model.transformer.blocks[1], torch.randn(1, 3, 32)
+    with torch.no_grad():
+        before = block.ln1(x)
+        x.mul_(-1.0)
+        torch.testing.assert_close(block.ln1(x), -before)
+
+        def fails(*_):
+            raise ValueError("here")
+
+        handle = block.attn.register_forward_pre_hook(fails)
+        with pytest.raises(ValueError, match="here"):
+            block(x)
+        handle.remove()
+        after = block(x)
+        x.mul_(2.0)
+        assert not torch.allclose(block(x), after)
+        torch.testing.assert_close(block(x), block(x.clone()))
+
+
 def test_a_norm_that_is_steered_is_run_for_each_of_its_readers(load):
     model = load("llama", "hooked")
     point, calls = model.transformer.blocks[1].ln1.hook_normalized, []

@@ -103,8 +103,11 @@ def test_text_gives_the_gate_and_wrong_uses_are_named(load):
             parse_strength(text)
     with pytest.raises(BadValueError, match="between 0 and 1"):
         KeyGapGate(1, 1.5)
-    with pytest.raises(BadValueError, match="come after the steered resid_post.0"):
+    with pytest.raises(BadValueError, match="known after the steered resid_post.0"):
         steering(load(), KeyGapGate(1, 0.5), layer=0)
+    own = random_direction(load(), Site("k", 1, 0))
+    with pytest.raises(BadValueError, match="known after the steered k.1.h0"):
+        Steering(own, Dose(1.0), strength=KeyGapGate(1, 0.5))
     bridge = load("llama", "bridge")
     with (
         pytest.raises(UnsupportedSiteError, match="use the hooked backbone"),

@@ -60,10 +60,11 @@ class KeyGapGate(Strength):
         Raises:
             BadValueError: the keys are not known yet when the steered site is reached.
         """
-        if not Site("k", self.layer).precedes(site):
+        among_them = (site.stream, site.layer) == ("k", self.layer)  # not kept before all are made
+        if among_them or not Site("k", self.layer).precedes(site):
             raise BadValueError(
-                f"gate {self}: the keys of layer {self.layer} come after the steered {site} in a "
-                "pass; read them at the same layer or an earlier one."
+                f"gate {self}: the keys of layer {self.layer} are known after the steered {site} in a "
+                "pass; read those of an earlier layer, or steer behind them."
             )
 
     def share(self, moment: Moment) -> Float[Tensor, "row pos"]:

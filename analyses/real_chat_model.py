@@ -94,14 +94,16 @@ def _draw(name: str, run: Run, figure: str, formats: list[str]) -> None:
 
 
 def _draw_together(wanted: Experiment, runs: list[Run], formats: list[str]) -> None:
-    """The figure of an experiment over all of its runs, with its tables."""
+    """The figure of an experiment over all of its runs, or of each of its concepts, with its tables."""
     if not runs:
         return
     job, (end, beside) = find_job(wanted.job), OF_ALL[wanted.job]
     whose = wanted.name.replace("_", "-", 1)
-    plate = next(p for p in job.plates(wanted, runs) if p.name.endswith(end))
-    for path in write_plate(Plate(whose, plate.figure, plate.caption), FIGURES, formats):
-        print(path.relative_to(ROOT))
+    drawn = [p for p in job.plates(wanted, runs) if p.name.endswith(end)]
+    names = [whose] if len(drawn) == 1 else [f"{whose}-{name}" for name in wanted.contrasts]
+    for name, plate in zip(names, drawn, strict=True):
+        for path in write_plate(Plate(name, plate.figure, plate.caption), FIGURES, formats):
+            print(path.relative_to(ROOT))
     for name, table in job.tables(wanted, runs).items():
         if name.startswith(beside):
             table.round(6).to_csv(FIGURES / f"{whose}-{name}.csv", index=False)

@@ -28,12 +28,11 @@ def alike(model: LensModel, cells: Sequence[tuple[Cell, Rows]], n_rows: int) -> 
     acting = [(cell, rows) for cell, rows in cells if len(rows.index)]
     if not all(_only_adds(cell) for cell, _ in acting):
         return None
-    acting.sort(key=lambda found: int(found[1].index[0]))
+    first, order = torch.stack([rows.index[0] for _, rows in acting]).sort()
+    acting = [acting[place] for place in order.tolist()]
     condition = torch.empty(n_rows, dtype=torch.long, device=model.device)
     for place, (_, rows) in enumerate(acting):
         condition[rows.index] = place
-    first = torch.stack([rows.index[0] for _, rows in acting])
-
     places = torch.arange(len(acting), device=first.device)
 
     @contextmanager

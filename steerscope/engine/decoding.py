@@ -168,9 +168,9 @@ class Decoder:
                 self.model.plain_pass(tokens) if self.use_cache else PlainPass(self.model, tokens)
             )
         n_blocks = self.model.shape.n_layers
-        first = [cell.first_block(length, n_blocks) for cell in self.cells]
-        order = sorted(rows, key=lambda row: plain.first_run(first[row.cell]))
-        begin = [plain.first_run(first[row.cell]) for row in order]
+        first = [plain.first_run(c.first_block(length, n_blocks)) for c in self.cells]
+        order = sorted(rows, key=lambda row: first[row.cell])
+        begin = [first[row.cell] for row in order]
         at_once = max(1, self.tokens_at_once // length)
         for span in passes(begin, at_once, hooked=self._hooked):
             part, blocks = order[span], begin[span]

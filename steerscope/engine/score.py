@@ -144,8 +144,10 @@ def _assign_first(
     rows_of: Sequence[Rows], places: Sequence[Int[Tensor, " row"]], n_rows: int
 ) -> None:
     """Give the conditions whose rows are among the first their own, and the others none."""
+    end = 0
     for rows, mine in zip(rows_of, places, strict=True):
-        rows.index = mine if int(mine[-1]) < n_rows else mine[:0]
+        end += len(mine)
+        rows.index = mine if end <= n_rows else mine[:0]
 
 
 def log_likelihoods(

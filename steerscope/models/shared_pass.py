@@ -72,8 +72,7 @@ class SharedPass(PlainPass):
         joined: Joined = nobody,
     ) -> Float[Tensor, "row out vocab"]:
         """Logits of rows of these prompts, run from `block` on; fills an empty cache."""
-        blocks = [block] * len(prompts) if isinstance(block, int) else list(block)
-        residual = self._resumed(prompts, blocks, cache, alike, joined)
+        residual = self._resumed(prompts, block, cache, alike, joined)
         return self.model.unembed(residual if last is None else residual[:, -last:])
 
     def resume_in_parts(
@@ -86,8 +85,7 @@ class SharedPass(PlainPass):
         joined: Joined = nobody,
     ) -> Iterator[tuple[Int[Tensor, " part"], Float[Tensor, "part out vocab"]]]:
         """As `resume` without a cache, the logits of a few rows at a time, with their numbers."""
-        blocks = [block] * len(prompts) if isinstance(block, int) else list(block)
-        residual = self._resumed(prompts, blocks, None, alike, joined)[:, -last:]
+        residual = self._resumed(prompts, block, None, alike, joined)[:, -last:]
         width = last * self.model.shape.n_vocab * self.model.dtype.itemsize
         for part in torch.arange(len(prompts)).split(max(1, _LOGITS_AT_ONCE // width)):
             yield part, self.model.unembed(residual[int(part[0]) : int(part[-1]) + 1])
@@ -101,11 +99,12 @@ class SharedPass(PlainPass):
     def _resumed(
         self,
         prompts: Int[Tensor, " row"],
-        blocks: list[int],
+        block: int | Sequence[int],
         cache: Cache | None,
-        alike: Alike | None = None,
-        joined: Joined = nobody,
+        alike: Alike | None,
+        joined: Joined,
     ) -> Float[Tensor, "row pos d"]:
+        blocks = [block] * len(prompts) if isinstance(block, int) else list(block)
         n, n_blocks = self.n_alike, self.model.shape.n_layers
         few = alike is not None and 2 * len(alike.first) <= len(prompts)
         if alike is None or not few or n < _WORTH or blocks[0] == n_blocks:
@@ -122,9 +121,9 @@ class SharedPass(PlainPass):
         with self._prompts_end_here():
             with alike.first_alone() as first_joined, self._ends_of(alike.first):
                 beginning = self._run_part(leading, of_leading, begun, first_joined, 0, n)
-            for block in range(n_blocks):
-                there = bisect_right(blocks, block)
-                whole.take(begun, alike.condition[:there], range(block, block + 1))
+            for later in range(n_blocks):
+                there = bisect_right(blocks, later)
+                whole.take(begun, alike.condition[:there], range(later, later + 1))
             self._take_below(whole, prompts, blocks)
             whole.n_tokens = n
             rest = self._run_part(prompts, blocks, whole, joined, n)

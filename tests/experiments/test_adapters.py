@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from steerscope.cli.adapter_training import Aiming, Designing, recipe_of
-from steerscope.errors import BadValueError, ExperimentError, UnknownNameError
+from steerscope.errors import BadValueError, ExperimentError, UnknownNameError, UnsupportedSiteError
 from steerscope.experiments import experiment_of, run_experiment
 from steerscope.experiments.identity import find_runs
 from steerscope.experiments.jobs import find_job
@@ -96,6 +96,14 @@ def test_the_direction_is_looked_for_among_the_layers_that_are_named(said, tmp_p
     [step] = find_job("adapter").steps(at_two)
     assert step.reduced(4).layers == (2,)
     assert not verify(tmp_path / "out").differences
+
+
+def test_a_layer_that_is_not_there_is_refused_before_the_training(said, tmp_path, monkeypatch):
+    trained = []
+    monkeypatch.setattr(AdapterRecipe, "learn", lambda *_, **__: trained.append(1))
+    with pytest.raises(UnsupportedSiteError, match="layers 0 to 2"):
+        run_experiment(experiment_of(said | {"sites": {"layers": [9]}}, "here"), tmp_path / "out")
+    assert not trained
 
 
 def test_settings_that_are_not_known_are_refused(said):

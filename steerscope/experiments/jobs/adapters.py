@@ -99,11 +99,12 @@ class AdapterStep:
         splits = (parts.fit, parts.select)
         checkpoint = out.with_name(f".{out.name}.training")
         out.parent.mkdir(parents=True, exist_ok=True)
-        found, _ = self.recipe.learn(
-            model, splits, seed=seed, checkpoint=checkpoint, progress=progress
-        )
+        # before the training, so that a layer that is not there costs none
         steering = steering_by_validation(
             model, pairs, prompts, "mean_diff", self.plan, splits=splits, layers=self.layers
+        )
+        found, _ = self.recipe.learn(
+            model, splits, seed=seed, checkpoint=checkpoint, progress=progress
         )
         layer = int(steering.where.rsplit(".", 1)[1])
         null = steering_technique(model, parts.fit, "random", layer, seed=seed)

@@ -1,4 +1,4 @@
-"""Search for the smallest dose at which a KL, measured as one goes, reaches a target."""
+"""Searches for the dose at which a KL, measured as one goes, reaches a target."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from steerscope.errors import NotFiniteError
 
 _PARTS = 8  # of the bracket in every further round
 _ROUNDS = 8
+_STEP = 4.0  # from a size at which the KL is 0 or no number
 
 
 @dataclass(frozen=True)
@@ -73,3 +74,62 @@ def _bracket(curve: dict[float, float], target: float, tolerance: float) -> Cros
             return Crossing(below, dose, abs(kl - target) <= tolerance * target, curve)
         below = dose
     return Crossing(below, None, False, curve)
+
+
+def sizes_at_kl(
+    measure: Callable[[Sequence[tuple[int, float]]], Sequence[float]],
+    starts: Sequence[float],
+    target: float,
+    *,
+    tolerance: float,
+    farthest: float,
+) -> list[float]:
+    """The size of each of many changes at which its KL is the target, all measured together.
+
+    KL = a sᵇ gives the next size s, with b = 2 at first and then of the last two measurements; one
+    that breaks the model is tried at a quarter, one that does nothing at four times its size. What is
+    found need not be the first crossing; `first_crossing` finds that, at many times the price.
+
+    Args:
+        measure: KL in nats of some changes, each a number and a size, all in one batch.
+        starts: the size of each change that is measured first.
+        target: nats.
+        tolerance: relative difference from the target that has reached it.
+        farthest: how many times longer or shorter than its start a size may become.
+
+    Returns:
+        A size for each; NaN where none was reached.
+    """
+    sizes, found = list(starts), [math.nan] * len(starts)
+    exponents = [2.0] * len(starts)
+    before: dict[int, tuple[float, float]] = {}
+    going = list(range(len(starts))) if target > 0 else []
+    for _ in range(1 + _ROUNDS):
+        if not going:
+            break
+        for i, kl in zip(going, measure([(i, sizes[i]) for i in going]), strict=True):
+            now = sizes[i], kl
+            if abs(kl - target) <= tolerance * target:
+                found[i] = sizes[i]
+            elif not math.isfinite(kl) or kl <= 0:
+                sizes[i] *= _STEP if kl <= 0 else 1 / _STEP
+            else:
+                exponents[i] = _exponent(before.get(i), now, exponents[i])
+                before[i] = now
+                sizes[i] *= (target / kl) ** (1 / exponents[i])
+        going = [
+            i
+            for i in going
+            if math.isnan(found[i]) and 1 / farthest <= sizes[i] / starts[i] <= farthest
+        ]
+    return found
+
+
+def _exponent(
+    before: tuple[float, float] | None, now: tuple[float, float], exponent: float
+) -> float:
+    """b of KL = a sᵇ through two measurements; what it was where they do not tell."""
+    if before is None or before[0] == now[0] or before[1] == now[1]:
+        return exponent
+    slope = math.log(now[1] / before[1]) / math.log(now[0] / before[0])
+    return min(max(slope, 0.5), 8.0)

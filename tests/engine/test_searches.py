@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from steerscope.engine.searches import first_crossing
+from steerscope.engine.searches import first_crossing, sizes_at_kl
 from steerscope.errors import NotFiniteError
 
 DOSES = (0.0, 1.0, 2.0, 4.0)
@@ -62,3 +62,45 @@ def test_only_a_nan_before_the_crossing_matters():
     assert found.is_close
     with pytest.raises(NotFiniteError, match="nan at a dose of 2, before it reaches 3 nats"):
         crossing(lambda a: a if a < 2 else math.nan, target=3.0)
+
+
+def sizes(*kls, target=0.5, starts=None, farthest=64.0):
+    """What is found for some functions, and how many were asked in each round."""
+    rounds = []
+
+    def measure(some):
+        rounds.append(len(some))
+        return [kls[i](size) for i, size in some]
+
+    found = sizes_at_kl(
+        measure, starts or [1.0] * len(kls), target, tolerance=0.01, farthest=farthest
+    )
+    return found, rounds
+
+
+def test_a_power_law_is_found_in_three_rounds_whatever_its_exponent():
+    found, rounds = sizes(lambda s: 0.1 * s**2, lambda s: 3.0 * s, lambda s: s**4 / 9)
+    assert found == pytest.approx([5**0.5, 1 / 6, 4.5**0.25], rel=0.01)
+    assert rounds == [3, 3, 2]  # the square after the second
+
+
+def test_one_that_bends_is_found_and_one_that_cannot_get_there_is_not():
+    found, rounds = sizes(lambda s: math.tanh(s) ** 2, lambda s: min(s, 0.4), farthest=8.0)
+    assert math.tanh(found[0]) ** 2 == pytest.approx(0.5, rel=0.01)
+    assert math.isnan(found[1])
+    assert len(rounds) <= 9
+
+
+def test_a_first_size_that_breaks_the_model_or_does_nothing_is_no_end():
+    found, _ = sizes(
+        lambda s: s**2 if s < 1 else math.nan, lambda s: max(0.0, s - 2), starts=[1.0, 0.7]
+    )
+    assert found == pytest.approx([0.5**0.5, 2.5], rel=0.01)
+    assert math.isnan(sizes(lambda s: 0.0 * s)[0][0])
+    assert math.isnan(sizes(lambda s: math.nan * s)[0][0])
+
+
+def test_nothing_is_asked_for_the_kl_of_nothing():
+    found, rounds = sizes(lambda s: s, target=0.0)
+    assert math.isnan(found[0])
+    assert rounds == []

@@ -19,7 +19,7 @@ from steerscope.errors import (
     UnsupportedWeightError,
 )
 from steerscope.steering.interventions import Intervention
-from steerscope.studies.weights.one_kl import control_at_kl
+from steerscope.studies.weights.one_kl import controls_at_kl
 from steerscope.weights import (
     CONTROLS,
     EDITS,
@@ -354,13 +354,15 @@ def test_a_longer_control_has_another_name_and_a_change_as_much_longer(tiny):
 def test_a_control_at_the_kl_of_its_edit_has_that_kl(tiny):
     prompts = [[1, 5, 7, 9, 11], [1, 4, 6, 8, 10, 12]]
     edit = scaled(control_of(one("gain", 0.3), "noise", seed=5), 0.5)
-    found = control_at_kl(tiny, control_of(one("gain", 0.3), "noise", seed=1), edit, prompts)
-    assert found is not None
-    nats = kl_from_plain(tiny, prompts, [Cell((edit,)), Cell((found,))]).mean(dim=1)
-    assert float(nats[1]) == pytest.approx(float(nats[0]), rel=0.06)
+    controls = [control_of(one("gain", 0.3), kind, seed=1) for kind in ("noise", "random_vectors")]
+    found = controls_at_kl(tiny, controls, edit, prompts)
+    assert [str(f).split()[0] for f in found] == ["noise", "random_vectors"]
+    cells = [Cell((one_of,)) for one_of in (edit, *found)]
+    nats = kl_from_plain(tiny, prompts, cells).mean(dim=1).tolist()
+    assert nats[1:] == pytest.approx([nats[0]] * 2, rel=0.06)
     # One that has that KL as it is needs no other, and nothing has the KL of no change.
-    assert control_at_kl(tiny, found, edit, prompts) is None
-    assert control_at_kl(tiny, found, one("power", 0.0), prompts) is None
+    assert controls_at_kl(tiny, found, edit, prompts) == []
+    assert controls_at_kl(tiny, found, one("power", 0.0), prompts) == []
 
 
 def test_a_control_can_be_another_place_and_an_unknown_one_is_refused():

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from steerscope.directions import find_direction
+from steerscope.directions import Direction, find_direction
 from steerscope.doses import Dose
 from steerscope.engine.calibration import calibrate
-from steerscope.engine.matched_kl import KL, Matching, matched_doses
 from steerscope.engine.score import kl_from_plain
+from steerscope.engine.searches import sizes_at_kl
 from steerscope.errors import (
     BadValueError,
     DegenerateSpectrumError,
@@ -36,7 +37,7 @@ from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.studies.weights.bench import WeightBench, bind
 from steerscope.studies.weights.findings import CONTROL, EDIT, ELSEWHERE, ROLES, STEERING, choose
-from steerscope.studies.weights.one_kl import control_at_kl
+from steerscope.studies.weights.one_kl import controls_at_kl
 from steerscope.studies.weights.plan import WeightSweepPlan
 from steerscope.weights.controls import CONTROLS, control_of, elsewhere, same_change
 from steerscope.weights.descriptions import describe_edit
@@ -45,6 +46,7 @@ from steerscope.weights.places import Place
 from steerscope.weights.weight_edit import WeightEdit
 
 _LAYER_PROMPTS = 16  # on which the layer of the steering is chosen; its dose is matched on all
+_DOSE, _FARTHEST = 0.4, 16.0  # relative, tried first at every layer, and how far from it
 _log = logging.getLogger(__name__)
 
 
@@ -80,10 +82,11 @@ def run_weight_sweep(
         bench.measure("select", [cells[cell] for cell in dict.fromkeys(shortlist.cell)])
         stated = {cell: cells[cell] for cell in dict.fromkeys(shortlist.cell)}
         rows = bench.leanings(stated)
+        directions = _mean_differences(bench) if stated else []
         roles: list[dict[str, str]] = []
         for target, mine in choose(rows, plan.limits).groupby("target") if stated else ():
             best = mine.loc[mine.effect.idxmax()]
-            for role, cell in _company(bench, cells[best.cell], str(target)):
+            for role, cell in _company(bench, directions, cells[best.cell], str(target)):
                 roles.append({"cell": cell.key, "target": str(target), "role": role})
                 stated[cell.key] = cell
         bench.measure("test", list(stated.values()))
@@ -105,26 +108,28 @@ def _write_descriptions(bench: WeightBench, edits: Sequence[WeightEdit]) -> None
     write_whole(bench.run.path / "descriptions.json", json.dumps(found, indent=1) + "\n")
 
 
-def _company(bench: WeightBench, cell: Cell, target: str) -> Iterator[tuple[str, Cell]]:
+def _company(
+    bench: WeightBench, directions: Sequence[Direction], cell: Cell, target: str
+) -> Iterator[tuple[str, Cell]]:
     """The chosen edit with its controls and the steering that it is measured against."""
     (edit,) = cell.interventions
     assert isinstance(edit, WeightEdit)
     sign = 1 if target == bench.judge.effect.positive else -1
     asked = [p.text for p in bench.prompts.select.prompts if bench.judge.applies(p, sign)]
     yield EDIT, cell
-    for kind in CONTROLS:
-        seeds = range(2) if kind == "gain" else range(bench.plan.n_controls)
-        for seed in seeds:
-            control = control_of(edit, kind, seed=seed)
-            if _is_possible(bench.model, control) and not same_change(bench.model, control, edit):
-                yield CONTROL, Cell((control,))
-                at_kl = control_at_kl(bench.model, control, edit, asked)
-                if at_kl is not None:
-                    yield CONTROL, Cell((at_kl,))
+    controls = [
+        control
+        for kind in CONTROLS
+        for seed in (range(2) if kind == "gain" else range(bench.plan.n_controls))
+        if _is_possible(bench.model, control := control_of(edit, kind, seed=seed))
+        and not same_change(bench.model, control, edit)
+    ]
+    for control in (*controls, *controls_at_kl(bench.model, controls, edit, asked)):
+        yield CONTROL, Cell((control,))
     if len(edit.parts) == 1:
         for moved in _moved(bench.model, edit):
             yield ELSEWHERE, Cell((moved,))
-    steering = _steering(bench, cell, target)
+    steering = _steering(bench, directions, cell, target)
     if steering is not None:
         yield STEERING, steering
 
@@ -150,28 +155,35 @@ def _is_possible(model: LensModel, edit: WeightEdit) -> bool:
     return True
 
 
-def _steering(bench: WeightBench, edit: Cell, target: str) -> Cell | None:
-    """The mean difference towards a target at the KL of an edit, on the prompts that can go there.
+def _mean_differences(bench: WeightBench) -> list[Direction]:
+    """The mean difference at the output of every block."""
+    sites = [Site("resid_post", i) for i in range(bench.model.shape.n_layers)]
+    found = extract(bench.model, bench.pairs.fit, sites, progress=bench.progress)
+    return [find_direction("mean_diff", contrast) for contrast in found.values()]
+
+
+def _steering(
+    bench: WeightBench, directions: Sequence[Direction], edit: Cell, target: str
+) -> Cell | None:
+    """The direction towards a target at the KL of an edit, on the prompts that can go there.
 
     The layer is the one that leans most towards the target; None where no layer reaches the KL.
     """
     sign = 1 if target == bench.judge.effect.positive else -1
     asked = [p.text for p in bench.prompts.select.prompts if bench.judge.applies(p, sign)]
     kl = float(kl_from_plain(bench.model, asked, [edit]).double().mean())
-    sites = [Site("resid_post", i) for i in range(bench.model.shape.n_layers)]
-    found = extract(bench.model, bench.pairs.fit, sites, progress=bench.progress)
-    directions = [find_direction("mean_diff", contrast) for contrast in found.values()]
-    matching = Matching((0.02, 0.1, 0.4, 1.2, 4.0), relative=0.4, kl=kl)
-    doses = matched_doses(
-        bench.model, directions, asked[:_LAYER_PROMPTS], matching, progress=bench.progress
-    )
-    reached = doses[(doses.matching == KL) & doses.dose_relative.notna()]
-    ways = {
-        Cell((Steering(directions[row.direction], Dose(sign * row.dose_relative, "relative")),)): (
-            directions[row.direction]
-        )
-        for row in reached.itertuples()
-    }
+
+    def at(layer: int, relative: float) -> Cell:
+        return Cell((Steering(directions[layer], Dose(sign * relative, "relative")),))
+
+    def nats(wanted: Sequence[tuple[int, float]]) -> list[float]:
+        cells = [at(layer, relative) for layer, relative in wanted]
+        found = kl_from_plain(bench.model, few, cells, progress=bench.progress)
+        return found.double().mean(dim=1).tolist()
+
+    few = asked[:_LAYER_PROMPTS]
+    doses = sizes_at_kl(nats, [_DOSE] * len(directions), kl, tolerance=0.05, farthest=_FARTHEST)
+    ways = {at(i, dose): directions[i] for i, dose in enumerate(doses) if math.isfinite(dose)}
     if not ways:
         return None
     bench.screen(list(ways))

@@ -20,6 +20,7 @@ from steerscope.errors import RunError, SteerscopeError
 from steerscope.experiments import bundled_experiments, load_experiment, open_experiment
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.running import FILE, PRINTED, runs_of
+from steerscope.judges.effects import SHOWN_UNDAMAGED
 from steerscope.runs.outputs import check_folder, files_in
 from steerscope.runs.ownership import LOCK
 from steerscope.runs.records import check_records
@@ -268,8 +269,10 @@ def _decisive(run: Run) -> pd.DataFrame:
         return table
     effect = effect_of(run)
     if (run.path / ROLES).is_file():
-        gone = {towards(effect, target) for target in (effect.positive, effect.negative)}
-        return table[table.metric.isin(gone) & (table.split == "test")]
+        told = {towards(effect, target) for target in (effect.positive, effect.negative)}
+        if effect.metric == SHOWN_UNDAMAGED:
+            told |= {limit.metric for limit in effect.held_to}
+        return table[table.metric.isin(told) & (table.split == "test")]
     return table[table.metric == effect.metric]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,9 +12,9 @@ from steerscope.engine.generation import generation_plan
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs import Machine, Size, Step, find_job
 from steerscope.experiments.jobs.studies import StudyStep
-from steerscope.models.loading import load_model
 from steerscope.models.memory import MemoryPlan
 from steerscope.progress import silent
+from steerscope.studies.loading import Loading, loaded_once
 from steerscope.studies.steering.forecast import forecast_study
 
 _PROBES = (4, 16)  # texts
@@ -46,22 +47,27 @@ def forecast(
     measured on few texts and on more, and a line through both times is read off at the full size. It
     is an estimate: the machine may be busier later.
     """
-    machine, found = machine or Machine(), []
+    machine = machine or Machine()
+    with loaded_once():
+        return list(_forecasts(experiment, machine, probe))
+
+
+def _forecasts(experiment: Experiment, machine: Machine, probe: bool) -> Iterator[Forecast]:
     paces: dict[str, _Pace] = {}
     for step in find_job(experiment.job).steps(experiment):
-        model = load_model(step.model, **experiment.loading(), **machine.loading())
-        n_layers = model.shape.n_layers
+        started = perf_counter()
+        model = Loading(step.model, **experiment.loading(), **machine.loading()).load()
+        start = perf_counter() - started
         longest = min(_PROMPT_TOKENS, model.shape.n_context - experiment.decoding.n_new)
         memory, _ = generation_plan(model, longest, experiment.decoding.n_new)
-        size, seconds = step.size(n_layers), None
+        size, seconds = step.size(model.shape.n_layers), None
         if probe and isinstance(step, StudyStep):
-            seconds = forecast_study(step.plan, **machine.loading()).seconds
+            seconds = start + forecast_study(step.plan, **machine.loading()).seconds
         elif probe:
             if step.model not in paces:
-                paces[step.model] = _pace(step, machine, n_layers)
-            seconds = paces[step.model].seconds(size)
-        found.append(Forecast(step.name, size, memory, seconds))
-    return found
+                paces[step.model] = _pace(step, machine, model.shape.n_layers)
+            seconds = start + paces[step.model].seconds(size)
+        yield Forecast(step.name, size, memory, seconds)
 
 
 @dataclass(frozen=True)

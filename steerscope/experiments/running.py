@@ -25,6 +25,7 @@ from steerscope.runs.results import Run, has_measured, is_content, measuring
 from steerscope.runs.seals import MANIFEST
 from steerscope.runs.spreadsheets import as_csv
 from steerscope.runs.whole_files import clear_unfinished, write_whole
+from steerscope.studies.loading import loaded_once
 
 FILE = "experiment.json"
 
@@ -52,7 +53,7 @@ def run_experiment(
     """
     out, machine = Path(out), machine or Machine()
     _check_workers(experiment, machine)
-    with owned(out), _claimed(experiment, out):
+    with owned(out), _claimed(experiment, out), loaded_once():
         steps = find_job(experiment.job).steps(experiment)
         found = find_runs(steps, out)
         if found.strays:

@@ -7,7 +7,7 @@ import pandas as pd
 from steerscope import figures
 from steerscope.figures.files import Plate
 from steerscope.judges.card import unless_it_cannot_tell
-from steerscope.judges.effects import Effect
+from steerscope.judges.effects import SHOWN_UNDAMAGED, Effect
 from steerscope.judges.registry import read_card
 from steerscope.report.page import Page, as_figure, as_table, as_text, bold_head
 from steerscope.runs.results import NOT_FINITE, Run
@@ -162,6 +162,14 @@ def _overflowed(run: Run, split: str) -> str:
     )
 
 
+def _counted(effect: Effect) -> str:
+    """What of a text counts, where that is more than on which side it is."""
+    if effect.metric != SHOWN_UNDAMAGED:
+        return ""
+    side = f"A continuation counts for the side on which the judge {effect.judge} sees it"
+    return f"{as_text(side)}, and a damaged one for neither. "
+
+
 def _method(run: Run, standings: list[Standing]) -> str:
     settings = run.configuration
     roles = read_roles(run)
@@ -174,7 +182,7 @@ def _method(run: Run, standings: list[Standing]) -> str:
         "has no sign that says where it leads, so each is read towards both targets. The select split "
         f"screens them by the log-odds of {as_text(settings['screened_by'])}, where nothing is written, "
         f"lets the best {settings['shortlist']} of each kind and target write, and chooses "
-        f"{len(standings)}. The test split states them beside {n_controls} controls, among them the "
+        f"{len(standings)}. {_counted(effect_of(run))}The test split states them beside {n_controls} controls, among them the "
         "same edit of other matrices and layers, and beside the mean difference at the KL that the "
         "edit had on the select split. KL is read on the prompts that can go over to the target. "
         "Perplexity weighs every token the same.</p>"

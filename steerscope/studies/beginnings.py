@@ -10,26 +10,16 @@ from typing import Any
 
 from steerscope.errors import BadValueError
 from steerscope.models.lens_model import LensModel
-from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
 from steerscope.runs.results import Run
+from steerscope.studies.loading import Loading, Named
 from steerscope.studies.planned import OfModel
 from steerscope.texts.chats import Chat
 
 
-def load_planned(
-    plan: OfModel, *, device: str | None = None, memory: str | None = None
-) -> LensModel:
+def load_planned(plan: Named, *, device: str | None = None, memory: str | None = None) -> LensModel:
     """The model of a plan; device and memory as in `load_model`."""
-    return load_model(
-        plan.model,
-        backbone=plan.backbone,
-        dtype=plan.dtype,
-        bos=plan.bos,
-        revision=plan.revision,
-        device=device,
-        memory=memory,
-    )
+    return Loading.of(plan, device, memory).load()
 
 
 def settings_of(plan: OfModel, chat: Chat | None) -> dict[str, Any]:

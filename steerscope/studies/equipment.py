@@ -13,41 +13,12 @@ from steerscope.judges.registry import KEPT, as_stored, read_judge
 from steerscope.judges.second_model import SecondModel
 from steerscope.models.fingerprints import same_weights
 from steerscope.models.lens_model import LensModel
-from steerscope.models.loading import load_model
 from steerscope.runs.judgements import JUDGEMENTS, Judgements
 from steerscope.runs.results import Run
 from steerscope.runs.whole_files import write_whole
 from steerscope.studies.bench import Bench, Decoding, Material
 from steerscope.studies.judging import Judging
-
-
-@dataclass(frozen=True)
-class Loading:
-    """How a model is loaded, as in `load_model`."""
-
-    model: str
-    backbone: str = "auto"
-    dtype: str = "auto"
-    device: str | None = None
-    memory: str | None = None
-    bos: str = "auto"
-    revision: str | None = None
-
-    def load(self) -> LensModel:
-        """The model."""
-        return load_model(
-            self.model,
-            backbone=self.backbone,
-            dtype=self.dtype,
-            device=self.device,
-            memory=self.memory,
-            bos=self.bos,
-            revision=self.revision,
-        )
-
-    def anywhere(self) -> Loading:
-        """The same from any folder: a path that is one here is made whole."""
-        return Loading(**vars(self) | {"model": from_anywhere(self.model)})
+from steerscope.studies.loading import Loading
 
 
 @dataclass(frozen=True)
@@ -138,8 +109,3 @@ class Tools:
         """What a costly judge said so far, by content."""
         path = Path(self.folder.name) / JUDGEMENTS
         return Judgements(path).scores if path.is_file() else {}
-
-
-def from_anywhere(name: str) -> str:
-    """A name of a model or a file, made whole if it is a path that is there."""
-    return str(Path(name).resolve()) if Path(name).exists() else name

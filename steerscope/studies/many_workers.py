@@ -16,7 +16,8 @@ from steerscope import errors
 from steerscope.errors import BadValueError, RunError, SteerscopeError
 from steerscope.models.lens_model import LensModel
 from steerscope.studies.bench import Bench, Decoding, Material
-from steerscope.studies.equipment import Equipment, Loading, Tools
+from steerscope.studies.equipment import Equipment, Tools
+from steerscope.studies.loading import Loading
 from steerscope.studies.workers import Block, Measured, Workers
 
 if TYPE_CHECKING:

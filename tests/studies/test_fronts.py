@@ -84,6 +84,27 @@ def test_effect_capability_and_perplexity_by_hand(table):
     assert a.p_corrected < 0.01 < rows.loc["edit=b", "joyful"].p_corrected
 
 
+def test_a_damaged_text_has_gone_over_to_neither_side():
+    def rows(cell, shown, damaged):
+        return [
+            row(cell=cell, method=cell, metric=metric, prompt=p, value=value, split="test")
+            for p in range(4)
+            for metric, value in (
+                ("shown", float(p < shown)), ("to_joy", float(p < shown)),
+                ("to_the opposite of joy", float(p >= shown)), ("degenerate", float(p in damaged)),
+                (NATS, 3.0), (TOKENS, 3.0),
+            )
+        ]  # fmt: skip
+
+    table = as_table(rows("plain", 1, ()) + rows("edit=a", 3, (1, 3)))
+    effect = Effect.of_scores("joy", "some judge")
+    counted = front_table(table, effect, "test").set_index("target").effect
+    assert counted.to_dict() == {"joy": 0.5, "the opposite of joy": -0.5}
+    # Of four texts two show joy undamaged and none the opposite; before one and three did.
+    counted = front_table(table, effect.undamaged, "test").set_index("target").effect
+    assert counted.to_dict() == {"joy": 0.25, "the opposite of joy": -0.75}
+
+
 def test_a_preference_counts_against_its_target():
     rows = [
         row(cell=cell, method=cell, metric=metric, prompt=p, value=value, split="test")

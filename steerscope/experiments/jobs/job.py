@@ -17,7 +17,7 @@ from steerscope.figures.files import Plate
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track
 from steerscope.runs.results import Run
-from steerscope.studies.equipment import Loading
+from steerscope.studies.loading import Loading, Named
 from steerscope.studies.workers import HERE, Workers
 
 COMMON = frozenset(
@@ -45,39 +45,9 @@ class Machine:
         return {"device": self.device, "memory": self.memory}
 
 
-class Named(Protocol):
-    """What names a model and how it is loaded, as in `load_model`."""
-
-    @property
-    def model(self) -> str:
-        """Name or folder."""
-        ...
-
-    @property
-    def backbone(self) -> str:
-        """Of `load_model`, as the next three."""
-        ...
-
-    @property
-    def dtype(self) -> str:
-        """See there."""
-        ...
-
-    @property
-    def bos(self) -> str:
-        """See there."""
-        ...
-
-    @property
-    def revision(self) -> str | None:
-        """See there."""
-        ...
-
-
 def load(named: Named, machine: Machine) -> LensModel:
     """The model of a step, on a machine."""
-    how = (named.backbone, named.dtype, machine.device, machine.memory, named.bos, named.revision)
-    return Loading(named.model, *how).load()
+    return Loading.of(named, machine.device, machine.memory).load()
 
 
 def as_asked(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,8 +27,9 @@ from steerscope.runs.results import Run, check_run_folder
 from steerscope.sites import Site, Stream
 from steerscope.steering.interventions import Cell
 from steerscope.studies.bench import Bench, Decoding, Material
-from steerscope.studies.equipment import Equipment, Loading
+from steerscope.studies.equipment import Equipment
 from steerscope.studies.judging import Judging, Question, find_judge
+from steerscope.studies.loading import Loading
 from steerscope.studies.steering.likelihood import likely_as
 from steerscope.studies.steering.nulls import NULL, numbers_of_few
 from steerscope.studies.steering.plan import GRID, RACE, Plan, StudyPlan, groups_of
@@ -143,7 +144,7 @@ def prepare(
     stream = plan.module or plan.stream
     plan = replace(plan, prompts=plan.prompts or usual_prompts(plan.contrasts))
     texts = load_texts(plan)
-    loading = Loading(plan.model, plan.backbone, plan.dtype, *machine, plan.bos, plan.revision)
+    loading = Loading.of(plan, *machine)
     model = loading.load()
     second = _second_model(plan, machine[0])
     plan = replace(plan, dtype=model.dtype_name)

@@ -20,13 +20,13 @@ from steerscope.judges import WORLDS
 from steerscope.judges.perplexity import text_nats
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
-from steerscope.models.loading import load_model
 from steerscope.models.matrices import check_weight
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
 from steerscope.runs.results import Row, Run, check_run_folder
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell
+from steerscope.studies.beginnings import load_planned
 from steerscope.studies.bench import Bench, Decoding, Material
 from steerscope.studies.judging import Question, find_judge
 from steerscope.studies.rows import cell_row, without_numbers
@@ -198,15 +198,7 @@ def bind(
         contrasts, plan.prompts, plan.seed, max_select=plan.max_select, max_test=plan.max_test
     )
     device, memory = machine
-    model = load_model(
-        plan.model,
-        backbone=plan.backbone,
-        dtype=plan.dtype,
-        device=device,
-        memory=memory,
-        bos=plan.bos,
-        revision=plan.revision,
-    )
+    model = load_planned(plan, device=device, memory=memory)
     plan = replace(plan, dtype=model.dtype_name)
     contrasts = in_chat(model, contrasts, plan.chat)
     pairs = pairs.map(lambda part: in_chat(model, part, plan.chat))
@@ -228,7 +220,7 @@ def bind(
             **_settings(plan),
             "contrasts_sha256": contrasts.sha256,
             "prompts_sha256": [prompts.select.sha256, prompts.test.sha256],
-            "effect": asdict(judge.effect),
+            "effect": asdict(judge.effect.undamaged),
             "screened_by": screener.kind,
             **judging.settings,
         },

@@ -15,11 +15,12 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from steerscope.errors import RunError
-from steerscope.judges.effects import PREFERENCE, Effect
+from steerscope.judges.effects import PREFERENCE, SHOWN_UNDAMAGED, Effect
 from steerscope.runs.results import NOT_FINITE, Run
 from steerscope.statistics import Estimate, bootstrap_mean, max_statistic
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.steering.responses import PLAIN, conditions, per_prompt
+from steerscope.studies.steering.success import undamaged
 
 CAPABILITY, NATS, TOKENS = "capability", "text_nats", "text_tokens"
 LEANING, KL = "leaning", "kl"
@@ -61,11 +62,24 @@ def towards(effect: Effect, target: str) -> str:
 
 
 def target_shifts(table: pd.DataFrame, effect: Effect, split: str, target: str) -> pd.DataFrame:
-    """Effect towards a target, condition by prompt, minus plain on the same prompt."""
+    """Effect towards a target, condition by prompt, minus plain on the same prompt.
+
+    Of an effect that counts undamaged texts a damaged one has gone nowhere.
+    """
     values = per_prompt(table, towards(effect, target), split)
+    if effect.metric == SHOWN_UNDAMAGED:
+        whole = _undamaged(table, effect, split).reindex(values.index, columns=values.columns)
+        values = values.mask(whole.eq(False) & values.notna(), 0.0)  # noqa: FBT003 - of the table
     turned = target == effect.negative and towards(effect, target) == effect.metric
     sign = -1 if turned else 1
     return sign * values.sub(values.loc[PLAIN], axis=1)
+
+
+def _undamaged(table: pd.DataFrame, effect: Effect, split: str) -> pd.DataFrame:
+    """Whether each text is within the spread of the plain ones, condition by prompt."""
+    limits = effect.held_to
+    values = {limit.metric: per_prompt(table, limit.metric, split) for limit in limits}
+    return undamaged(values, limits, PLAIN)
 
 
 def front_table(table: pd.DataFrame, effect: Effect, split: str) -> pd.DataFrame:

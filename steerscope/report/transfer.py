@@ -15,6 +15,7 @@ from steerscope.studies.transfer.findings import (
     OUTCOMES,
     against,
     odd_and_even,
+    outcome_in_words,
     transfer_rows,
     transfer_table,
 )
@@ -89,11 +90,17 @@ def plates(run: Run) -> list[Plate]:
             figures.transfer_at_one_kl(
                 against(rows, outcome, first), words=OUTCOMES[outcome], kl=settings["kl"]
             ),
-            f"Each sign has the coefficient that costs {settings['kl']:g} nats on the select split. Under "
+            f"{_counted(rows, outcome)}Each sign has the coefficient that costs {settings['kl']:g} nats on the select split. Under "
             "each technique stands the KL that both signs came to on the measured prompts; where these "
             "differ, the techniques are not compared at one KL.",
         ),
     ]
+
+
+def _counted(rows: pd.DataFrame, outcome: str) -> str:
+    """What becomes of damaged texts, where that was told of them."""
+    words = outcome_in_words(rows, outcome)
+    return "" if words == OUTCOMES[outcome] else f"{words[:1].upper()}{words[1:]}. "
 
 
 def tables(run: Run) -> list[Table]:
@@ -126,7 +133,7 @@ def tables(run: Run) -> list[Table]:
                 f"matched_{m}",
                 against(rows, m, first),
                 paired,
-                f"{OUTCOMES[m].capitalize()}, at {settings['kl']:g} nats. {caption}",
+                f"{outcome_in_words(rows, m).capitalize()}, at {settings['kl']:g} nats. {caption}",
             )
             for m in outcomes
         ),

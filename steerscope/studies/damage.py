@@ -12,7 +12,14 @@ from steerscope.engine.continuations import Continuation
 from steerscope.engine.written_nats import written_nats
 from steerscope.errors import BadValueError
 from steerscope.judges.damage import text_damage
-from steerscope.judges.effects import IMPLAUSIBLE, SHOWN, SHOWN_UNDAMAGED, UNDAMAGED, Effect
+from steerscope.judges.effects import (
+    IMPLAUSIBLE,
+    LIKELIHOODS,
+    SHOWN,
+    SHOWN_UNDAMAGED,
+    UNDAMAGED,
+    Effect,
+)
 from steerscope.judges.judges import text_metrics
 from steerscope.models.lens_model import LensModel
 from steerscope.studies.steering.success import PLAIN, undamaged
@@ -26,6 +33,8 @@ def undamaged_texts(
     written: Mapping[str, Sequence[Continuation]],
     read: Mapping[str, Sequence[Mapping[str, float]]],
     effect: Effect,
+    *,
+    asked: bool = False,
 ) -> pd.DataFrame:
     """Whether each text is within the spread of the plain ones: likely, new in its pairs of tokens, whole.
 
@@ -38,6 +47,8 @@ def undamaged_texts(
         written: for each condition, `plain` among them, the text after each prompt.
         read: what the judge read in each of them.
         effect: of the judge.
+        asked: whether they are texts that the model was asked for, which it need not write unasked: the
+            likelihood is left out.
 
     Returns:
         True or False, one row a condition and one column a prompt, numbered from 0.
@@ -69,7 +80,8 @@ def undamaged_texts(
         metric: pd.DataFrame({name: [r[metric] for r in rows] for name, rows in found.items()}).T
         for metric in metrics
     }
-    return undamaged(values, effect.held_to, PLAIN)
+    limits = [x for x in effect.held_to if not (asked and x.metric in LIKELIHOODS)]
+    return undamaged(values, limits, PLAIN)
 
 
 def add_damage(

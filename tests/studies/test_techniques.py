@@ -14,6 +14,7 @@ from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM
 from steerscope.doses import Dose
 from steerscope.engine.score import kl_from_plain, preferences
 from steerscope.errors import BadValueError, VectorMismatchError
+from steerscope.judges.scoring import ScoreJudge
 from steerscope.metrics import kl_divergence
 from steerscope.models.loading import load_model, load_original
 from steerscope.sites import Site
@@ -34,7 +35,14 @@ from steerscope.studies.transfer.techniques import (
     weights_technique,
 )
 from steerscope.studies.transfer.wording import verdict, verdicts
-from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
+from steerscope.texts.contrasts import (
+    ContrastPair,
+    ContrastSet,
+    Prompt,
+    PromptSet,
+    load_contrasts,
+    load_prompts,
+)
 from steerscope.weights.adapter import (
     Adapted,
     AdapterDesign,
@@ -265,6 +273,47 @@ def test_a_coefficient_without_numbers_is_named_in_its_rows_and_the_others_go_on
     assert others[others.metric == "kl"].value.notna().all()
     said = verdict(against(unknown_matched(), "target", "good"), "good", "bad", words="x", kl=0.1)
     assert said.endswith("bad: no number at that KL, so nothing is known.")
+
+
+class Novel:
+    """A scorer to whom a text shows the concept where it was not among those of the first call."""
+
+    words, threshold = "whether a text is new, 0 or 1", 0.5
+
+    def __init__(self):
+        self.known = None
+
+    def scores(self, _prompts, texts):
+        self.known = self.known or set(texts)
+        return [float(text not in self.known) for text in texts]
+
+
+def test_by_a_judge_that_gives_scores_a_damaged_text_has_gone_nowhere(microworld):
+    direction = random_direction(microworld, Site("resid_post", 3))
+
+    def at(factor):
+        def cell(c):
+            return Cell((Steering(direction, Dose(factor, "relative")),)) if c > 0 else Cell()
+
+        return Technique(f"by {factor:g}", 0, cell)
+
+    plan = TransferPlan(coefficients=(-1.0, 1.0), n_prompts=12, n_pairs=3, n_kl_prompts=4, n_new=16)
+    rows = transfer(
+        microworld, [at(4.0), at(30.0)], load_contrasts("mood"), load_prompts("mood"), plan=plan,
+        judge=ScoreJudge("novel", Novel(), 0.5, 1, "new"),
+    )  # fmt: skip
+    mean = (
+        rows[~rows.matched].groupby(["technique", "coefficient", "metric"]).value.mean().unstack()
+    )
+    assert mean.loc[("by 30", 1.0), "shown"] == 1  # new indeed
+    assert mean.loc[("by 30", 1.0), "undamaged"] == 0
+    assert mean.target["by 30"].tolist() == [0, 0]
+    assert mean.loc[("by 4", 1.0), "target"] > 0.2  # new and undamaged
+    assert mean.loc[("plain", 0.0), "undamaged"] > 0.8
+    assert against(rows, "target", "by 4").empty  # neither reaches the KL at both signs
+    said = verdicts(rows, "by 4", kl=0.1)
+    assert "a damaged text as without steering: by 4 and by 30: no coefficient" in said[0]
+    assert not any("damaged" in line for line in verdicts(made_rows(), "good", kl=0.1))
 
 
 def unknown_matched():

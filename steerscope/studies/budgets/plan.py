@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from steerscope.errors import BadValueError
 from steerscope.studies.planned import OfModel
+from steerscope.texts.numbers import check_temperature
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,5 +43,4 @@ class BudgetPlan(OfModel):
             )
         if self.longest < 1:
             raise BadValueError(f"longest is {self.longest}; it must be at least 1.")
-        if not 0 <= self.temperature < math.inf:
-            raise BadValueError(f"temperature is {self.temperature}; it must be at least 0.")
+        check_temperature(self.temperature)

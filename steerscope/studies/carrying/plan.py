@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from steerscope.errors import BadValueError
 from steerscope.studies.planned import OfModel
+from steerscope.texts.numbers import check_temperature
 
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
@@ -65,3 +66,4 @@ class CarryPlan(OfModel):
             or not self.ridges
         ):
             raise BadValueError("the KL and every ridge must be numbers above 0.")
+        check_temperature(self.temperature)

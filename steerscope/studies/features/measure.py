@@ -14,7 +14,7 @@ from steerscope.doses import Dose
 from steerscope.engine.continuations import Continuation
 from steerscope.engine.generation import attempt
 from steerscope.engine.matched_kl import KL, Matching, matched_doses
-from steerscope.engine.sampling import Sample
+from steerscope.engine.sampling import sampler_at
 from steerscope.engine.score import kl_from_plain
 from steerscope.engine.searches import first_crossing
 from steerscope.errors import BadValueError, NotFiniteError
@@ -145,7 +145,7 @@ def run_trials(
             [asked[i].text for i in mine],
             [c.cell(sign) for c in conditions],
             n_new=plan.n_new,
-            sampler=Sample(plan.temperature, plan.seed),
+            sampler=sampler_at(plan.temperature, plan.seed),
         )
         by_name = dict(zip((c.name(sign) for c in conditions), written, strict=True))
         lost = overflowed(by_name)

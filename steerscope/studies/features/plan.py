@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from steerscope.errors import BadValueError
+from steerscope.texts.numbers import check_temperature
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,3 +38,4 @@ class TrialPlan:
             raise BadValueError(f"the KLs {self.kls} must be positive numbers of nats.")
         if min(self.k, self.n_select, self.n_test, self.n_new) < 1:
             raise BadValueError("counts of features, prompts and tokens must be at least 1.")
+        check_temperature(self.temperature)

@@ -13,6 +13,7 @@ from steerscope.judges.scorers.searching import compiled
 from steerscope.studies.planned import OfModel
 from steerscope.texts.contrasts import ContrastSet, PromptSet, load_contrasts, prompts_for
 from steerscope.texts.files import read_text
+from steerscope.texts.numbers import check_temperature
 from steerscope.texts.yaml_files import read_yaml
 
 _KEYS = ("contrasts", "prompts", "where", "rule")
@@ -78,6 +79,7 @@ class RoutePlan(OfModel):
                 raise BadValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if not 0 < self.kl < math.inf:
             raise BadValueError(f"the KL {self.kl} must be a number above 0.")
+        check_temperature(self.temperature)
 
 
 def check_phases(phases: tuple[Phase, ...]) -> None:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 
+from steerscope.judges.effects import UNDAMAGED
 from steerscope.runs.results import Run
 from steerscope.statistics import Estimate, bootstrap_mean, holm, sign_flip_p
 
@@ -18,8 +19,18 @@ OUTCOMES = {
 CONDITION = ["technique", "coefficient", "matched"]
 
 
+_AGAINST = [
+    "technique", "gain", "low", "high", "kl", "kl_low", "kl_high", "difference", "difference_low",
+    "difference_high", "p", "n",
+]  # fmt: skip
 _MATCHED = "adapt at matched KL"
 _GIVEN = "adapt"
+
+
+def outcome_in_words(rows: pd.DataFrame, metric: str) -> str:
+    """What an outcome is, with what becomes of damaged texts where that was told of them."""
+    damage = metric == "target" and UNDAMAGED in set(rows.metric)
+    return OUTCOMES[metric] + (", a damaged text as without steering" if damage else "")
 
 
 def operator_of(matched: bool) -> str:
@@ -150,7 +161,7 @@ def against(rows: pd.DataFrame, metric: str, reference: str) -> pd.DataFrame:
             | {"difference": paired.value, "difference_low": paired.low}
             | {"difference_high": paired.high, "p": p, "n": gain.n}
         )
-    table = pd.DataFrame(found)
+    table = pd.DataFrame(found, columns=_AGAINST)
     table["p_holm"] = math.nan
     tested = table.p.notna().to_numpy()
     if tested.any():

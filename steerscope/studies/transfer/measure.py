@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from steerscope.engine.continuations import Continuation
 from steerscope.engine.generation import attempt
-from steerscope.engine.sampling import Sample
+from steerscope.engine.sampling import sampler_at
 from steerscope.engine.score import (
     kl_from_plain,
     log_likelihoods,
@@ -28,12 +28,14 @@ from steerscope.engine.score import (
     preferences,
 )
 from steerscope.errors import BadValueError
+from steerscope.judges.effects import UNDAMAGED
 from steerscope.judges.judges import Judge, choose_judge, read_all, scored, text_metrics
 from steerscope.metrics import kl_divergence
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.runs.results import NOT_FINITE
 from steerscope.steering.interventions import Cell
+from steerscope.studies.damage import undamaged_texts
 from steerscope.studies.rows import overflowed
 from steerscope.studies.transfer.findings import CONDITION, PLAIN
 from steerscope.studies.transfer.plan import TransferPlan
@@ -193,7 +195,8 @@ def transfer(
         (`prompt` or `pair`), item, metric, value, status (`not_finite` for a condition whose logits
         overflow, which has no number and is logged). Metrics of prompts: `target` (1 where the
         positive class is read in the continuation, 0 where the negative one is, as the prompt was
-        where neither), what the judge reads, `degenerate`, `nll_plain` (nats per token of the
+        where neither; by a judge that gives scores, as without steering where the text is damaged),
+        `undamaged` by such a judge, what the judge reads, `degenerate`, `nll_plain` (nats per token of the
         continuation under the plain model), `kl`. Metrics of pairs: `preference` (nats)
         and `nll` (nats per token of both texts).
 
@@ -262,6 +265,7 @@ class _Bench:
     plan: TransferPlan
     out: Path | None
     written: list[dict[str, Any]] = field(default_factory=list)
+    plain: list[tuple[Sequence[Continuation], list[dict[str, float]]]] = field(default_factory=list)
 
     def rows(
         self, technique: Technique, conditions: Sequence[tuple[float, bool]]
@@ -299,7 +303,7 @@ class _Bench:
         cells = [technique.cell(c) for c in coefficients]
         prefix = technique.prefix(coefficients[0])
         texts = [prefix + prompt.text for prompt in self.prompts]
-        n_new, sampler = self.plan.n_new, Sample(self.plan.temperature, self.plan.seed)
+        n_new, sampler = self.plan.n_new, sampler_at(self.plan.temperature, self.plan.seed)
         write = partial(attempt, self.model, texts, cells, n_new=n_new, sampler=sampler)
         if self.out is None or not scored(self.judge):
             return write()
@@ -324,10 +328,41 @@ class _Bench:
         names = [PLAIN if plain else f"{technique.name} {c:g}" for c in coefficients]
         lost = overflowed(dict(zip(names, written, strict=True)))
         kl = self._kl(technique, coefficients)
-        return [
+        found = [
             self._read(mine, [math.nan] * len(nats) if name in lost else nats)
             for name, mine, nats in zip(names, written, kl, strict=True)
         ]
+        if scored(self.judge):
+            self._leave_out_damage(technique, written, found)
+        return found
+
+    def _leave_out_damage(
+        self,
+        technique: Technique,
+        written: Sequence[Sequence[Continuation]],
+        found: Sequence[list[dict[str, float]]],
+    ) -> None:
+        """Say of each text whether it is undamaged; one that is not counts as the plain text does.
+
+        So it has gone to neither side, under whichever sign.
+        """
+        if technique.name == PLAIN:
+            self.plain.append((written[0], [dict(values) for values in found[0]]))
+        texts, read = self.plain[0]
+        names = [str(number) for number in range(len(written))]
+        whole = undamaged_texts(
+            self.model,
+            [p.text for p in self.prompts],
+            dict(zip([PLAIN, *names], [texts, *written], strict=True)),
+            dict(zip([PLAIN, *names], [read, *found], strict=True)),
+            self.judge.effect,
+            asked=not technique.is_graded,
+        )
+        for name, rows in zip(names, found, strict=True):
+            for place, values in enumerate(rows):
+                values[UNDAMAGED] = float(whole.loc[name, place])
+                if not values[UNDAMAGED]:
+                    values["target"] = read[place]["target"]
 
     def _kl(self, technique: Technique, coefficients: Sequence[float]) -> list[list[float]]:
         """KL from plain on each prompt under each condition."""

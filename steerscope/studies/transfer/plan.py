@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from steerscope.errors import BadValueError
+from steerscope.texts.numbers import check_temperature
 
 COEFFICIENTS = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)
 
@@ -49,3 +50,4 @@ class TransferPlan:
         for name in ("n_prompts", "n_pairs", "n_kl_prompts", "n_new", "kl"):
             if not 0 < getattr(self, name) < math.inf:
                 raise BadValueError(f"{name} is {getattr(self, name)}; it must be positive.")
+        check_temperature(self.temperature)

@@ -10,7 +10,13 @@ import pandas as pd
 from steerscope.judges.card import Card, unless_it_cannot_tell
 from steerscope.statistics import bootstrap_mean
 from steerscope.studies.methods.one_kl import is_one_kl
-from steerscope.studies.transfer.findings import OUTCOMES, PLAIN, against, odd_and_even
+from steerscope.studies.transfer.findings import (
+    OUTCOMES,
+    PLAIN,
+    against,
+    odd_and_even,
+    outcome_in_words,
+)
 
 
 def verdict(table: pd.DataFrame, reference: str, rival: str, *, words: str, kl: float) -> str:
@@ -67,7 +73,8 @@ def verdicts(
         for rival in rows.technique.unique():
             if rival in {PLAIN, reference}:
                 continue
-            line = verdict(table, reference, rival, words=OUTCOMES[metric], kl=kl)
+            words = outcome_in_words(rows, metric)
+            line = verdict(table, reference, rival, words=words, kl=kl)
             if rival not in set(table.technique):
                 line += _at_one(rows, metric, rival)
             lines.append(line)

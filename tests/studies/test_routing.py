@@ -7,7 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from steerscope.engine.generation import attempt
+from steerscope.engine.sampling import Sample
 from steerscope.errors import BadValueError, ExperimentError
+from steerscope.judges.scoring import ScoreJudge
 from steerscope.runs.results import as_table
 from steerscope.studies.routing.findings import (
     BY_CLASSIFIER,
@@ -19,9 +22,10 @@ from steerscope.studies.routing.findings import (
     routing_table,
     single,
 )
-from steerscope.studies.routing.measure import routing_rows
+from steerscope.studies.routing.measure import _Bench, routing_rows
 from steerscope.studies.routing.plan import RoutePlan, read_phases
 from steerscope.studies.routing.wording import routing_in_words
+from steerscope.texts.contrasts import load_prompts
 from steerscope.verification import verify
 
 N = 120
@@ -116,6 +120,37 @@ def test_a_file_that_means_nothing_is_refused(tmp_path, text, error, said):
     path.write_text(text)
     with pytest.raises(error, match=said):
         read_phases(path)
+
+
+class Always:
+    """A scorer to whom any text shows the concept."""
+
+    words, threshold = "1 for any text", 0.5
+
+    def scores(self, _prompts, texts):
+        return [1.0] * len(texts)
+
+
+def test_a_text_that_shows_what_is_wanted_is_worth_nothing_where_it_is_damaged(microworld):
+    prompts = [(0, p) for p in load_prompts("mood").split(0).test.prompts[:12]]
+    judge = ScoreJudge("always", Always(), 0.5, 1, "joy")
+    plan = RoutePlan(phases="none")
+    bench = _Bench(microworld, (), (judge,), plan, [])
+    texts = [p.text for _, p in prompts]
+    first, second = (
+        attempt(microworld, texts, n_new=16, sampler=Sample(0.7, seed))[0] for seed in (0, 1)
+    )
+    loops = [replace(t, tokens=(t.tokens[:2] * 16)[:16]) for t in second]
+    backwards = [replace(t, tokens=t.tokens[::-1]) for t in second]
+    written = {PLAIN: first, "again": second, "loops": loops, "backwards": backwards}
+    worth = {name: found.mean() for name, found in bench._worth(prompts, written).items()}
+    assert worth["again"] > 0.8
+    assert worth["loops"] == 0
+    assert worth["backwards"] < 0.2
+    # what is asked for may be unlikely unasked, and repeats itself no more for it
+    worth = {k: f.mean() for k, f in bench._worth(prompts, written, asked=True).items()}
+    assert worth["backwards"] > 0.8
+    assert worth["loops"] == 0
 
 
 @pytest.mark.slow

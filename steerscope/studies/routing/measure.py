@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,7 +23,7 @@ from steerscope.errors import BadValueError
 from steerscope.extraction.activations import extract
 from steerscope.extraction.reading import ReadToken
 from steerscope.judges import Judge, choose_judge
-from steerscope.judges.judges import read_all, scored, text_metrics
+from steerscope.judges.judges import read_all, scored
 from steerscope.judges.scorers.searching import compiled, found_in
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
@@ -33,6 +33,7 @@ from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.prompting import Prompting
 from steerscope.studies.beginnings import load_planned, start_planned
+from steerscope.studies.damage import undamaged_texts
 from steerscope.studies.judging import find_judge, question_of
 from steerscope.studies.predictors.best_layer import best_layer
 from steerscope.studies.routing.findings import (
@@ -138,8 +139,9 @@ def routing_rows(
     """Rows of a run: every prompt under plain, every vector and asking, and where routers send it; and texts.
 
     Every vector acts at one KL on the prompts of all phases. A text counts 1 if the judge of its prompt's
-    phase finds what is wanted there and the text is no repetition, under every arm alike; prompts that show
-    it already are left out. The select prompts are for choosing the best single vector, and teach the
+    phase finds what is wanted there and the text is undamaged, within the spread of the plain texts of its
+    phase, under every arm alike; what is asked for need not be likely unasked. Prompts that show it
+    already are left out. The select prompts are for choosing the best single vector, and teach the
     classifier.
 
     Args:
@@ -159,7 +161,7 @@ def routing_rows(
         raise BadValueError("routing is told by what is written; give a judge that reads texts.")
     select, test = (_asked(phases, read, plan, split) for split in ("select", "test"))
     bench = _Bench(model, phases, read, plan, _vectors(model, phases, select, plan, progress))
-    parts = bench.measured(select, "select"), bench.measured(test, "test"), bench.asked(test)
+    parts = bench.measured(select, "select"), bench.measured(test, "test")
     rows = [row for part in parts for row in part[0]]
     texts = [text for part in parts for text in part[1]]
     names = [phase.name for phase in phases]
@@ -250,34 +252,36 @@ class _Bench:
     vectors: list[tuple[Direction, float]]
 
     def measured(self, prompts: _Asked, split: str) -> _Measured:
-        """What each prompt's text is worth: plain, and under one vector everywhere."""
+        """What each prompt's text is worth: plain, under one vector everywhere, and of the test asked for."""
         cells = {PLAIN: Cell()}
         for phase, (direction, dose) in zip(self.phases, self.vectors, strict=True):
             cells[single(phase.name)] = Cell((Steering(direction, Dose(dose, "relative")),))
-        written = self._written([p.text for _, p in prompts], list(cells.values()))
-        rows: list[Row] = []
-        texts: list[dict[str, Any]] = []
-        for (name, cell), mine in zip(cells.items(), written, strict=True):
-            worth = self._worth(prompts, mine)
-            rows += self._rows((name, cell), prompts, split, worth)
-            texts += _texts(name, split, prompts, mine)
+        found = self._written([p.text for _, p in prompts], list(cells.values()))
+        written = dict(zip(cells, found, strict=True))
+        worth = self._worth(prompts, written)
+        if split == "test":
+            cells[ASKED], written[ASKED] = Cell(), self._asked(prompts)
+            mine = {name: written[name] for name in (PLAIN, ASKED)}
+            worth[ASKED] = self._worth(prompts, mine, asked=True)[ASKED]
+        rows = [
+            row
+            for name, cell in cells.items()
+            for row in self._rows((name, cell), prompts, split, worth[name])
+        ]
+        texts = [t for name, mine in written.items() for t in _texts(name, split, prompts, mine)]
         return rows, texts
 
-    def asked(self, prompts: _Asked) -> _Measured:
-        """The same where examples of the phase stand before each prompt, which is told its phase."""
-        worth, texts = np.zeros(len(prompts)), []
+    def _asked(self, prompts: _Asked) -> list[Continuation]:
+        """What is written where examples of the phase stand before each prompt, which is told its phase."""
+        found: dict[int, Continuation] = {}
         for number, phase in enumerate(self.phases):
             places = [i for i, (n, _) in enumerate(prompts) if n == number]
             fit = phase.contrasts.split(self.plan.seed).fit.pairs
             shown = tuple(pair.positive for pair in fit[: self.plan.n_examples])
-            mine = [prompts[i] for i in places]
-            [written] = self._written(
-                [p.text for _, p in mine], [Cell((Prompting(examples=shown),))]
-            )
-            worth[places] = self._worth(mine, written)
-            said = _texts(ASKED, "test", mine, written)
-            texts += [t | {"prompt": i} for i, t in zip(places, said, strict=True)]
-        return self._rows((ASKED, Cell()), prompts, "test", worth), texts
+            texts = [prompts[i][1].text for i in places]
+            [written] = self._written(texts, [Cell((Prompting(examples=shown),))])
+            found |= dict(zip(places, written, strict=True))
+        return [found[place] for place in range(len(prompts))]
 
     def _rows(
         self,
@@ -306,17 +310,26 @@ class _Bench:
         return attempt(self.model, texts, cells, n_new=self.plan.n_new, sampler=sampler)
 
     def _worth(
-        self, prompts: _Asked, texts: Sequence[Continuation]
-    ) -> Float[np.ndarray, " prompt"]:
-        """1 for a text that shows what is wanted and does not repeat itself, else 0."""
-        worth = np.zeros(len(prompts))
+        self,
+        prompts: _Asked,
+        written: Mapping[str, Sequence[Continuation]],
+        *,
+        asked: bool = False,
+    ) -> dict[str, Float[np.ndarray, " prompt"]]:
+        """1 for a text that shows what is wanted and is undamaged, else 0; by condition, plain among them."""
+        worth = {name: np.zeros(len(prompts)) for name in written}
         for number, judge in enumerate(self.judges):
             places = [i for i, (n, _) in enumerate(prompts) if n == number]
-            mine = [texts[i] for i in places]
-            read = read_all(judge, [prompts[i][1] for i in places], mine)
-            for place, text, values in zip(places, mine, read, strict=True):
-                shown = np.nan_to_num(values[judge.effect.metric])
-                worth[place] = shown * (1 - text_metrics(text.tokens)["degenerate"]) * text.finite
+            given = [prompts[i][1] for i in places]
+            mine = {name: [texts[i] for i in places] for name, texts in written.items()}
+            read = {name: read_all(judge, given, texts) for name, texts in mine.items()}
+            whole = undamaged_texts(
+                self.model, [p.text for p in given], mine, read, judge.effect, asked=asked
+            )
+            for name, texts in mine.items():
+                shown = np.nan_to_num([values[judge.effect.metric] for values in read[name]])
+                finite = [text.finite for text in texts]
+                worth[name][places] = shown * whole.loc[name].to_numpy(float) * finite
         return worth
 
 

@@ -83,12 +83,13 @@ def sizes_at_kl(
     *,
     tolerance: float,
     farthest: float,
+    exponents: Sequence[float] = (),
 ) -> list[float]:
     """The size of each of many changes at which its KL is the target, all measured together.
 
-    KL = a sᵇ gives the next size s, with b = 2 at first and then of the last two measurements; one
-    that breaks the model is tried at a quarter, one that does nothing at four times its size. What is
-    found need not be the first crossing; `first_crossing` finds that, at many times the price.
+    KL = a sᵇ gives the next size s, with b of the last two measurements; one that breaks the model is
+    tried at a quarter, one that does nothing at four times its size. What is found need not be the
+    first crossing; `first_crossing` finds that, at many times the price.
 
     Args:
         measure: KL in nats of some changes, each a number and a size, all in one batch.
@@ -96,12 +97,13 @@ def sizes_at_kl(
         target: nats.
         tolerance: relative difference from the target that has reached it.
         farthest: how many times longer or shorter than its start a size may become.
+        exponents: b of each before there are two measurements; default 2.
 
     Returns:
         A size for each; NaN where none was reached.
     """
     sizes, found = list(starts), [math.nan] * len(starts)
-    exponents = [2.0] * len(starts)
+    powers = list(exponents) or [2.0] * len(starts)
     before: dict[int, tuple[float, float]] = {}
     going = list(range(len(starts))) if target > 0 else []
     for _ in range(1 + _ROUNDS):
@@ -114,9 +116,9 @@ def sizes_at_kl(
             elif not math.isfinite(kl) or kl <= 0:
                 sizes[i] *= _STEP if kl <= 0 else 1 / _STEP
             else:
-                exponents[i] = _exponent(before.get(i), now, exponents[i])
+                powers[i] = _exponent(before.get(i), now, powers[i])
                 before[i] = now
-                sizes[i] *= (target / kl) ** (1 / exponents[i])
+                sizes[i] *= (target / kl) ** (1 / powers[i])
         going = [
             i
             for i in going

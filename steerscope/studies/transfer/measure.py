@@ -27,6 +27,7 @@ from steerscope.engine.score import (
     log_likelihoods_under,
     preferences,
 )
+from steerscope.engine.searches import sizes_at_kl
 from steerscope.errors import BadValueError
 from steerscope.judges.effects import UNDAMAGED
 from steerscope.judges.judges import Judge, choose_judge, read_all, scored, text_metrics
@@ -45,7 +46,7 @@ from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, Prompt
 
 _SIZES = tuple(2.0**i for i in range(-3, 5))  # of the coefficients tried first
 _FEW_PROMPTS = 12  # on which these are tried
-_ROUNDS = 6
+_FARTHEST = 16.0  # times from where a few prompts say that the KL is reached
 _TOLERANCE = 0.02  # of the KL; so near to it, it counts as reached
 _SMALLEST = 1e-12  # nats; what counts as no KL at all is not taken the logarithm of
 
@@ -69,48 +70,21 @@ def matched_coefficients(
     coarse = [sign * size for size in _SIZES for sign in (-1, 1)]
     curve = dict(zip(coarse, measure(prompts[:_FEW_PROMPTS], coarse), strict=True))
     laws = {sign: law for sign in (-1, 1) if (law := _power_law(curve, kl, sign))}
-    found = {-1: math.nan, 1: math.nan}
-    for _ in range(_ROUNDS):
-        asked = [sign for sign in laws if math.isnan(found[sign])]
-        if not asked:
-            break
-        nats = measure(prompts, [sign * laws[sign].size for sign in asked])
-        for sign, reached in zip(asked, nats, strict=True):
-            if not math.isfinite(reached):
-                del laws[sign]  # logits overflow before the target
-                continue
-            if abs(reached - kl) <= _TOLERANCE * kl:
-                found[sign] = sign * laws[sign].size
-            laws[sign] = laws[sign].corrected(reached, kl)
-    return found[-1], found[1]
+    signs = list(laws)
+    sizes = sizes_at_kl(
+        lambda wanted: measure(prompts, [signs[i] * size for i, size in wanted]),
+        [size for size, _ in laws.values()],
+        kl,
+        tolerance=_TOLERANCE,
+        farthest=_FARTHEST,
+        exponents=[exponent for _, exponent in laws.values()],
+    )
+    found = {sign: sign * size for sign, size in zip(signs, sizes, strict=True)}
+    return found.get(-1, math.nan), found.get(1, math.nan)
 
 
-@dataclass(frozen=True)
-class _PowerLaw:
-    """KL = a |c|^b near a KL.
-
-    Attributes:
-        size: |c| at which the KL should be reached.
-        exponent: b.
-        before: |c| and KL of the last measurement; None for none.
-    """
-
-    size: float
-    exponent: float
-    before: tuple[float, float] | None = None
-
-    def corrected(self, reached: float, kl: float) -> _PowerLaw:
-        """The law through what was reached at `size` and the measurement before."""
-        nats, exponent = max(reached, _SMALLEST), self.exponent
-        if self.before is not None and self.before[0] != self.size:
-            slope = math.log(nats / self.before[1]) / math.log(self.size / self.before[0])
-            exponent = min(max(slope, 0.5), 8.0)  # what noise could make of it is kept out
-        size = self.size * (kl / nats) ** (1 / exponent)
-        return _PowerLaw(size, exponent, (self.size, nats))
-
-
-def _power_law(curve: Mapping[float, float], kl: float, sign: int) -> _PowerLaw | None:
-    """The law of the first bracket of a KL on one side; None if it is never reached."""
+def _power_law(curve: Mapping[float, float], kl: float, sign: int) -> tuple[float, float] | None:
+    """Where KL = a |c|^b through the first bracket of a KL on one side reaches it, and b; None if never."""
     below, least = 0.0, 0.0
     for size in sorted(abs(c) for c in curve if c * sign > 0):
         nats = curve[sign * size]
@@ -119,7 +93,7 @@ def _power_law(curve: Mapping[float, float], kl: float, sign: int) -> _PowerLaw 
         if nats >= kl:
             steep = least > _SMALLEST
             exponent = math.log(nats / least) / math.log(size / below) if steep else 2.0
-            return _PowerLaw(size * (kl / nats) ** (1 / exponent), exponent)
+            return size * (kl / nats) ** (1 / exponent), exponent
         below, least = size, nats
     return None
 

@@ -21,6 +21,7 @@ from steerscope.models.plain_pass import PlainPass, passes
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Rows, attach_cells
 
+_PROMPTS_AT_MOST = 2**28  # bytes of what is kept of prompts
 _FULL_ENOUGH = 2 / 3  # share of the rows of a batch that must go on, else the others are taken out
 
 
@@ -77,7 +78,23 @@ class States(dict[tuple[int, int], Float[Tensor, "_ d"]]):
 
     Their unembedding is the distribution that the tokens were drawn from, so that it need not be
     computed by a second run.
+
+    Attributes:
+        prompts: the same at the positions of each prompt as it was seen, of as many rows as fit into
+            256 MiB, and where the backbone tells.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prompts: dict[tuple[int, int], Float[Tensor, "_ d"]] = {}
+        self._bytes = 0
+
+    def see(self, rows: Sequence[Row], residual: Float[Tensor, "row pos d"]) -> None:
+        """Keep what the last block gave over the prompts of some rows, while there is room."""
+        self._bytes += residual.nbytes
+        if self._bytes <= _PROMPTS_AT_MOST:
+            for row, state in zip(rows, residual, strict=True):
+                self.prompts[row.cell, row.prompt] = state
 
 
 class Decoder:
@@ -180,9 +197,14 @@ class Decoder:
             acting = list(zip(self.cells, self.rows_of, strict=True))
             same = None if self._hooked else alike(self.model, acting, len(part))
             joined = partial(self._assign_first, part)
+            states: list[Tensor] | None = None if self.states is None else []
             with self.model.clock.hold(length):
-                logits = plain.resume(which, blocks, cache=new, last=1, alike=same, joined=joined)
+                logits = plain.resume(
+                    which, blocks, cache=new, last=1, alike=same, joined=joined, states=states
+                )
             self._write(part, logits)
+            if self.states is not None and states:
+                self.states.see(part, states[0])
             cache.join(new)
         return order
 

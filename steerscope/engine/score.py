@@ -5,8 +5,9 @@ Each text runs once, plain; every condition runs again only the blocks from its 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from os.path import commonprefix
 
 import torch
@@ -18,7 +19,7 @@ from steerscope.engine.alike import alike
 from steerscope.metrics import kl_from_log_q
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.models.memory import cache_bytes, fit, logits_bytes, pass_bytes, tokens_in_cache
-from steerscope.models.plain_pass import PlainPass, passes
+from steerscope.models.plain_pass import PlainPass, passes, unembedded
 from steerscope.models.prompts import Prompts, as_prompts
 from steerscope.progress import Track, silent
 from steerscope.steering.cells import Cells, as_cells
@@ -35,6 +36,7 @@ def kl_from_plain(
     cells: Cells,
     *,
     batch_size: int | None = None,
+    states: Mapping[tuple[int, int], Float[Tensor, "_ d"]] | None = None,
     progress: Track = silent,
 ) -> Float[Tensor, "cell prompt"]:
     """KL(steered || plain) of the next-token distributions, in nats, mean over the positions.
@@ -47,6 +49,8 @@ def kl_from_plain(
         cells: the conditions, a steering or a direction alone being one; a plain one gives 0, a
             prompting NaN, since it has other positions.
         batch_size: rows in one pass; default as many as are run fastest and the memory holds.
+        states: what the last block gave over the prompts, by numbers of condition and prompt, as far as
+            that was kept while something was written after them; they are not run again.
         progress: shows the loop.
 
     Returns:
@@ -56,7 +60,7 @@ def kl_from_plain(
         MemoryBudgetError: not one prompt fits into the memory.
     """
     asked = as_prompts(prompts), as_cells(cells)
-    found = kl_by_position(model, *asked, batch_size=batch_size, progress=progress)
+    found = kl_by_position(model, *asked, batch_size=batch_size, states=states, progress=progress)
     return torch.stack([kl.mean(dim=1) for kl in found], dim=1)
 
 
@@ -67,6 +71,7 @@ def kl_by_position(
     cells: Sequence[Cell],
     *,
     batch_size: int | None = None,
+    states: Mapping[tuple[int, int], Float[Tensor, "_ d"]] | None = None,
     progress: Track = silent,
 ) -> list[Float[Tensor, "cell pos"]]:
     """KL(steered || plain) at every position but 0 of each prompt, in nats, teacher-forced.
@@ -76,7 +81,7 @@ def kl_by_position(
     ids = [model.tokens(p) for p in prompts]
     found = [torch.full((len(cells), len(i) - 1), torch.nan) for i in ids]
     defined = [c for c, cell in enumerate(cells) if not is_prompting(cell)]
-    acting = [cells[c] for c in defined]
+    known = states or {}
     texts = rows_that_fit(model, ids, batch_size)
     for batch in progress(equal_length_batches(ids, texts, model.device), "measuring KL"):
         wanted = batch.tokens.shape[1] - 1
@@ -84,11 +89,31 @@ def kl_by_position(
             continue
         plain = model.plain_pass(batch.tokens)
         log_q = torch.log_softmax(_plain_logits(plain, wanted).float(), dim=-1)
-        for some, which, logits in under_each(plain, acting, at_most=texts, last=wanted):
+        seen = [c for c in defined if all((c, p) in known for p in batch.indices)]
+        rest = [c for c in defined if c not in seen]
+        acting = [cells[c] for c in rest]
+        run = (
+            ([rest[number] for number in some], which, logits)
+            for some, which, logits in under_each(plain, acting, at_most=texts, last=wanted)
+        )
+        for some, which, logits in chain(run, _of_states(model, known, seen, batch.indices)):
             kl = kl_from_log_q(logits, log_q, which).cpu()
-            for number, place, row in zip(some, which.tolist(), kl, strict=True):
-                found[batch.indices[place]][defined[number]] = row
+            for c, place, row in zip(some, which.tolist(), kl, strict=True):
+                found[batch.indices[place]][c] = row
     return found
+
+
+def _of_states(
+    model: LensModel,
+    states: Mapping[tuple[int, int], Float[Tensor, "_ d"]],
+    cells: Sequence[int],
+    prompts: Sequence[int],
+) -> Iterator[tuple[list[int], Int[Tensor, " row"], Float[Tensor, "row out vocab"]]]:
+    """Logits at all positions but 0 from what the last block gave, as `under_each` gives them."""
+    for c in cells:
+        residual = torch.stack([states[c, p][1:] for p in prompts])
+        for part, logits in unembedded(model, residual):
+            yield [c] * len(part), part.to(logits.device), logits
 
 
 def rows_that_fit(model: LensModel, ids: Sequence[list[int]], batch_size: int | None) -> int:

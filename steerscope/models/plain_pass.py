@@ -14,6 +14,10 @@ from torch import Tensor
 
 from steerscope.models.caches import Cache
 
+# Bytes of logits made at once: larger pieces of memory are given back to the system after use, and
+# getting them again costs a third of the time of making the logits.
+_LOGITS_AT_ONCE = 24 * 2**20
+
 Joined = Callable[[int], None]  # told how many rows are in a pass, whenever more have joined it
 
 
@@ -37,6 +41,15 @@ def passes(blocks: Sequence[int], at_most: int, *, hooked: bool) -> Iterator[sli
             end = min(end, bisect_right(blocks, blocks[start]))
         yield slice(start, end)
         start = end
+
+
+def unembedded(
+    model: Any, residual: Float[Tensor, "row out d"]
+) -> Iterator[tuple[Int[Tensor, " part"], Float[Tensor, "part out vocab"]]]:
+    """The logits of a few rows at a time, with their numbers, so that all of them never exist at once."""
+    width = residual.shape[1] * model.shape.n_vocab * model.dtype.itemsize
+    for part in torch.arange(len(residual)).split(max(1, _LOGITS_AT_ONCE // width)):
+        yield part, model.unembed(residual[int(part[0]) : int(part[-1]) + 1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +95,7 @@ class PlainPass:
         last: int | None = None,
         alike: Alike | None = None,  # noqa: ARG002
         joined: Joined = nobody,
+        states: list[Tensor] | None = None,  # noqa: ARG002
     ) -> Float[Tensor, "row out vocab"]:
         """Logits of rows of these prompts, run from `block` on at the latest; fills an empty cache.
 
@@ -90,7 +104,8 @@ class PlainPass:
         `alike`.
 
         The hooks at the end of the block before run again as well. `block` = number of blocks gives
-        the logits of the plain pass itself.
+        the logits of the plain pass itself. Where a backbone can tell, what the last block gave at every
+        position is added to `states`.
         """
         joined(len(prompts))
         return self.model.forward(self.tokens[prompts], cache=cache, last=last)

@@ -14,14 +14,11 @@ from torch import Tensor
 
 from steerscope.models.caches import Cache
 from steerscope.models.keys_values import GridCache
-from steerscope.models.plain_pass import Alike, Joined, PlainPass, nobody
+from steerscope.models.plain_pass import Alike, Joined, PlainPass, nobody, unembedded
 
 if TYPE_CHECKING:
     from steerscope.models.hooked import HookedLensModel
 
-# Bytes of logits made at once: larger pieces of memory are given back to the system after use, and
-# getting them again costs a third of the time of making the logits.
-_LOGITS_AT_ONCE = 24 * 2**20
 _WORTH = 8  # tokens that all prompts begin with, fewer of which are run with the rest
 
 
@@ -70,9 +67,12 @@ class SharedPass(PlainPass):
         last: int | None = None,
         alike: Alike | None = None,
         joined: Joined = nobody,
+        states: list[Tensor] | None = None,
     ) -> Float[Tensor, "row out vocab"]:
         """Logits of rows of these prompts, run from `block` on; fills an empty cache."""
         residual = self._resumed(prompts, block, cache, alike, joined)
+        if states is not None:
+            states.append(residual)
         return self.model.unembed(residual if last is None else residual[:, -last:])
 
     def resume_in_parts(
@@ -85,10 +85,9 @@ class SharedPass(PlainPass):
         joined: Joined = nobody,
     ) -> Iterator[tuple[Int[Tensor, " part"], Float[Tensor, "part out vocab"]]]:
         """As `resume` without a cache, the logits of a few rows at a time, with their numbers."""
-        residual = self._resumed(prompts, block, None, alike, joined)[:, -last:]
-        width = last * self.model.shape.n_vocab * self.model.dtype.itemsize
-        for part in torch.arange(len(prompts)).split(max(1, _LOGITS_AT_ONCE // width)):
-            yield part, self.model.unembed(residual[int(part[0]) : int(part[-1]) + 1])
+        yield from unembedded(
+            self.model, self._resumed(prompts, block, None, alike, joined)[:, -last:]
+        )
 
     @cached_property
     def n_alike(self) -> int:

@@ -281,7 +281,8 @@ class Bench:
         tokens = [[c.tokens for c in w] for w in written]
         scores = written_scores(self.model, given, cells, tokens, states)
         asked = nats_when_asked(self.model, given, cells, tokens, self.material.asked)
-        kl = kl_from_plain(self.model, given, cells).double().numpy()
+        over_prompts = {(steered[place], p): state for (place, p), state in seen.prompts.items()}
+        kl = kl_from_plain(self.model, given, cells, states=over_prompts).double().numpy()
         paired = [*block.paired]
         rows = self._pair_rows([cells[n] for n in paired], kl[paired], self.compared)
         lost = {row.cell for row in rows if math.isnan(row.value)}

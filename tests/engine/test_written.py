@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
 
 from steerscope.doses import Dose
+from steerscope.engine import decoding, score
 from steerscope.engine.decoding import States
 from steerscope.engine.generation import attempt, generate
 from steerscope.engine.sampling import Greedy, Sample
-from steerscope.engine.score import log_likelihoods
+from steerscope.engine.score import kl_from_plain, log_likelihoods
 from steerscope.engine.written import written_scores
 from steerscope.metrics import kl_divergence
 from steerscope.sites import Site
@@ -67,6 +70,53 @@ def test_what_the_last_block_gave_while_writing_scores_as_a_second_run_does(load
     del states[1, 0]
     some = written_scores(model, prompts, cells, tokens, states)
     np.testing.assert_allclose(some.kl, again.kl, atol=2e-5)
+
+
+BEGINNING = "a b c d e f g h i j k l"
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3"])
+@pytest.mark.parametrize("beginning", ["", BEGINNING])
+def test_what_the_last_block_gave_over_prompts_tells_the_kl_that_another_pass_does(
+    load, family, beginning, monkeypatch
+):
+    model = load(family, "hooked")
+    direction = random_direction(model, Site("resid_post", 0))
+    scopes = ("all", "last:1", "window:0:2", "generated", "prompt", "steps:1:2")
+    cells = [
+        *cells_of(model),
+        *(Cell((Steering(direction, Dose(6.0), scope=Scope.parse(s)),)) for s in scopes),
+        Cell((Prompting("Say it.", ()),)),
+    ]
+    prompts = [f"{beginning} {rest}".strip() for rest in ("a b c", "d e f g h", "a b d", "a b c")]
+    states = States()
+    numbers = [0, 0, 0, 1]  # the last is another sample of the first
+    sampler = Sample(1.0, seed=3)
+    attempt(model, prompts, cells, n_new=3, sampler=sampler, numbers=numbers, states=states)
+    again = kl_from_plain(model, prompts, cells)
+    assert len(states.prompts) == len(cells) * len(prompts)
+    run = []
+    monkeypatch.setattr(score, "attach_cells", lambda *_: run.append(1) or nullcontext())
+    found = kl_from_plain(model, prompts, cells, states=states.prompts)
+    assert not run
+    np.testing.assert_allclose(found, again, atol=2e-5, rtol=1e-3)
+    assert float(again[:-1].nan_to_num().max()) > 1e-3
+
+
+def test_where_what_was_kept_is_not_of_all_prompts_they_run_again(load, monkeypatch):
+    model = load("llama", "hooked")
+    cells, states = cells_of(model), States()
+    prompts = ["a b c", "d e f"]
+    attempt(model, prompts, cells, n_new=2, states=states)
+    again = kl_from_plain(model, prompts, cells)
+    wrong = {at: 0 * state for at, state in states.prompts.items() if at != (1, 0)}
+    found = kl_from_plain(model, prompts, cells, states=wrong)
+    np.testing.assert_allclose(found[1], again[1], atol=2e-5)  # its other prompt, too
+    assert float((found[2] - again[2]).abs().max()) > 1e-3
+    monkeypatch.setattr(decoding, "_PROMPTS_AT_MOST", 0)
+    none = States()
+    attempt(model, prompts, cells, n_new=2, states=none)
+    assert none.prompts == {}
 
 
 def test_a_dose_on_what_is_written_alone_is_seen_there_and_not_on_the_prompt(tiny):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from threading import Event, Thread
 from typing import Any
 
 from rich.console import Console
@@ -89,20 +91,50 @@ def _drawn(items: Iterable[Any], label: str, console: Console) -> Iterator[Any]:
 def _told(
     items: Iterable[Any], label: str, say: Callable[[str], object], *, every: float
 ) -> Iterator[Any]:
-    """The items, and now and then a line that says how many are done and how long the rest takes."""
+    """The items, and now and then a line that says how many are done and how long the rest takes.
+
+    Also while one item takes long: then it says how long the loop has been at work.
+    """
     total = _total(items)
     things = f" {items.things}" if isinstance(items, Results) else ""
     start = last = time.monotonic()
     done = 0
-    for item in items:
-        done += items.size(item) if isinstance(items, Results) else 0  # it is done when it comes
+
+    def line(more: Callable[[float], str]) -> None:
+        nonlocal last
         now = time.monotonic()
-        if done and now - last >= every:
-            left = f", about {_in_words((now - start) * (total / done - 1))} left" if total else ""
-            say(f"{label}: {done}{f' of {total}' if total else ''}{things}{left}")
+        if now - last >= every:
             last = now
-        yield item
-        done += 0 if isinstance(items, Results) else 1
+            say(f"{label}: {done}{f' of {total}' if total else ''}{things}{more(now - start)}")
+
+    def left(seconds: float) -> str:
+        return f", about {_in_words(seconds * (total / done - 1))} left" if total else ""
+
+    with _ticking(every, lambda: line(lambda seconds: f", {_in_words(seconds)} so far")):
+        for item in items:
+            done += items.size(item) if isinstance(items, Results) else 0  # done when it comes
+            if done:
+                line(left)
+            yield item
+            done += 0 if isinstance(items, Results) else 1
+
+
+@contextmanager
+def _ticking(every: float, tick: Callable[[], None]) -> Iterator[None]:
+    """While active, something is done every so many seconds beside the work."""
+    over = Event()
+
+    def ticks() -> None:
+        while not over.wait(every):
+            tick()
+
+    thread = Thread(target=ticks, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _in_notebook() -> Callable[[str], object]:

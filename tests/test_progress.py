@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import threading
+import time
 
 import pytest
 
@@ -50,6 +52,29 @@ def test_without_a_terminal_a_line_now_and_then_says_how_far_it_is(monkeypatch, 
         for _ in progress.bar([1, 2, 3, 4], "measuring"):
             clock.now += 25.0
     assert caplog.messages == ["measuring: 3 of 4, about 25 s left"]
+
+
+def test_an_item_that_takes_long_does_not_keep_the_others_waiting_for_a_line():
+    said, before = [], threading.active_count()
+
+    def work():
+        for number in range(2):
+            deadline = time.monotonic() + 30
+            while len(said) <= number and time.monotonic() < deadline:
+                time.sleep(0.01)
+            yield number
+
+    loop = progress._told(
+        progress.Results(work(), 2, "texts", lambda _: 1), "x", said.append, every=0.05
+    )
+    assert list(loop) == [0, 1]
+    assert said[0] == "x: 0 of 2 texts, 0 s so far"
+    assert any(line.startswith("x: 1 of 2 texts, ") for line in said)
+    assert threading.active_count() == before
+    given_up = progress._told(iter([1, 2]), "y", said.append, every=60.0)
+    next(given_up)
+    given_up.close()
+    assert threading.active_count() == before
 
 
 def test_results_are_counted_by_what_they_hold_as_soon_as_they_come(monkeypatch, caplog):

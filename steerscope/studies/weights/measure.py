@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from steerscope.directions import Direction, find_direction
 from steerscope.doses import Dose
 from steerscope.engine.calibration import calibrate
@@ -46,6 +48,7 @@ from steerscope.weights.places import Place
 from steerscope.weights.weight_edit import WeightEdit
 
 _LAYER_PROMPTS = 16  # on which the layer of the steering is chosen; its dose is matched on all
+_OTHER_LAYERS = 8  # at which the chosen edit is made as well
 _DOSE, _FARTHEST = 0.4, 16.0  # relative, tried first at every layer, and how far from it
 _log = logging.getLogger(__name__)
 
@@ -135,13 +138,18 @@ def _company(
 
 
 def _moved(model: LensModel, edit: WeightEdit) -> Iterator[WeightEdit]:
-    """The edit of one place at the same weight of other layers, and at other weights of its layer."""
+    """The edit of one place at the same weight of other layers, and at other weights of its layer.
+
+    Of more than eight other layers eight, from the first to the last.
+    """
     ((place, _),) = edit.parts
-    others = [Place(place.name, i) for i in range(model.shape.n_layers)]
-    others += [Place(name, place.layer) for name in WEIGHTS]
+    layers = [i for i in range(model.shape.n_layers) if i != place.layer]
+    spread = np.linspace(0, len(layers) - 1, min(_OTHER_LAYERS, len(layers))).round().astype(int)
+    others = [Place(place.name, layers[i]) for i in spread]
+    others += [Place(name, place.layer) for name in WEIGHTS if name != place.name]
     for other in others:
         moved = elsewhere(edit, other)
-        if other != place and _is_possible(model, moved):
+        if _is_possible(model, moved):
             yield moved
 
 

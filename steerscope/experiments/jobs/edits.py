@@ -16,15 +16,17 @@ from steerscope.errors import PureGainWarning
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import DRAWN, JUDGED, Job, Machine, Size, Step, Tables, label
 from steerscope.figures.files import Plate
+from steerscope.models.matrices import WEIGHTS
 from steerscope.progress import Track
 from steerscope.report import plates
 from steerscope.runs.results import Run
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.weights.findings import front_table
-from steerscope.studies.weights.measure import run_weight_sweep
+from steerscope.studies.weights.measure import OTHER_LAYERS, run_weight_sweep
 from steerscope.studies.weights.plan import WeightSweepPlan
 from steerscope.texts.chats import as_chat
 from steerscope.texts.contrasts import usual_prompts
+from steerscope.weights.controls import CONTROLS
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,16 @@ class EditStep:
             return run_weight_sweep(self.plan, out, **machine.loading(), progress=progress)
 
     def size(self, n_layers: int) -> Size:
-        """Edits on the select prompts, and some twenty conditions for each side on the test prompts."""
+        """Edits and steering on the select prompts, and what is stated on the test prompts."""
         p = self.plan
         layers = n_layers if p.layers is None else len(p.layers)
-        places = len(p.edits) * len(p.weights) * layers * len(p.amounts)
-        stated = 40 * round(p.max_test / p.max_select)
-        return Size(1 + places + stated, p.max_select)
+        places = len(p.edits) * (len(p.weights) * layers * len(p.amounts) + len(p.together))
+        controls = 2 * ((len(CONTROLS) - 1) * p.n_controls + 2)  # at its size and at its KL; gains
+        elsewhere = min(OTHER_LAYERS, n_layers - 1) + len(WEIGHTS) - 1
+        stated = 2 * (len(p.edits) * p.shortlist + 2 + controls + elsewhere)  # for either target
+        return Size(
+            1 + places + 2 * n_layers + round(stated * p.max_test / p.max_select), p.max_select
+        )
 
     def reduced(self, n_texts: int) -> EditStep:
         """One edit at one layer on few texts."""

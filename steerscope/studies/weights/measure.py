@@ -48,7 +48,7 @@ from steerscope.weights.places import Place
 from steerscope.weights.weight_edit import WeightEdit
 
 _LAYER_PROMPTS = 16  # on which the layer of the steering is chosen; its dose is matched on all
-_OTHER_LAYERS = 8  # at which the chosen edit is made as well
+OTHER_LAYERS = 8  # at which the chosen edit is made as well
 _DOSE, _FARTHEST = 0.4, 16.0  # relative, tried first at every layer, and how far from it
 _log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ def _moved(model: LensModel, edit: WeightEdit) -> Iterator[WeightEdit]:
     """
     ((place, _),) = edit.parts
     layers = [i for i in range(model.shape.n_layers) if i != place.layer]
-    spread = np.linspace(0, len(layers) - 1, min(_OTHER_LAYERS, len(layers))).round().astype(int)
+    spread = np.linspace(0, len(layers) - 1, min(OTHER_LAYERS, len(layers))).round().astype(int)
     others = [Place(place.name, layers[i]) for i in spread]
     others += [Place(name, place.layer) for name in WEIGHTS if name != place.name]
     for other in others:

@@ -93,28 +93,30 @@ def _told(
 ) -> Iterator[Any]:
     """The items, and now and then a line that says how many are done and how long the rest takes.
 
-    Also while one item takes long: then it says how long the loop has been at work.
+    Also while an item takes long; before the first is done it says how long that has taken so far.
     """
     total = _total(items)
     things = f" {items.things}" if isinstance(items, Results) else ""
     start = last = time.monotonic()
     done = 0
 
-    def line(more: Callable[[float], str]) -> None:
+    def line() -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last >= every:
-            last = now
-            say(f"{label}: {done}{f' of {total}' if total else ''}{things}{more(now - start)}")
+        if now - last < every:
+            return
+        last = now
+        if done and total:
+            more = f", about {_in_words((now - start) * (total / done - 1))} left"
+        else:
+            more = "" if done else f", {_in_words(now - start)} so far"
+        say(f"{label}: {done}{f' of {total}' if total else ''}{things}{more}")
 
-    def left(seconds: float) -> str:
-        return f", about {_in_words(seconds * (total / done - 1))} left" if total else ""
-
-    with _ticking(every, lambda: line(lambda seconds: f", {_in_words(seconds)} so far")):
+    with _ticking(every, line):
         for item in items:
             done += items.size(item) if isinstance(items, Results) else 0  # done when it comes
             if done:
-                line(left)
+                line()
             yield item
             done += 0 if isinstance(items, Results) else 1
 

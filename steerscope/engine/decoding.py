@@ -91,8 +91,8 @@ class States(dict[tuple[int, int], Float[Tensor, "_ d"]]):
 
     def see(self, rows: Sequence[Row], residual: Float[Tensor, "row pos d"]) -> None:
         """Keep what the last block gave over the prompts of some rows, while there is room."""
-        self._bytes += residual.nbytes
-        if self._bytes <= _PROMPTS_AT_MOST:
+        if self._bytes + residual.nbytes <= _PROMPTS_AT_MOST:
+            self._bytes += residual.nbytes
             for row, state in zip(rows, residual, strict=True):
                 self.prompts[row.cell, row.prompt] = state
 

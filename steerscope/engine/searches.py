@@ -10,7 +10,9 @@ from steerscope.errors import NotFiniteError
 
 _PARTS = 8  # of the bracket in every further round
 _ROUNDS = 8
-_STEP = 4.0  # from a size at which the KL is 0 or no number
+_MOST_MEASURED = 16  # sizes of one change
+_STEP = 4.0  # times longer or shorter than before, at most
+_LEAST, _STEEPEST = 0.5, 8.0  # exponents of a KL; what noise could make of it is kept out
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,12 @@ def sizes_at_kl(
     *,
     tolerance: float,
     farthest: float,
-    exponents: Sequence[float] = (),
+    exponents: Sequence[float] | None = None,
 ) -> list[float]:
     """The size of each of many changes at which its KL is the target, all measured together.
 
-    KL = a sᵇ gives the next size s, with b of the last two measurements; one that breaks the model is
-    tried at a quarter, one that does nothing at four times its size. What is found need not be the
+    KL = a sᵇ gives the next size s, with b of the last two measurements, at most four times longer or
+    shorter; where too little and too much are known it lies between. What is found need not be the
     first crossing; `first_crossing` finds that, at many times the price.
 
     Args:
@@ -102,36 +104,62 @@ def sizes_at_kl(
     Returns:
         A size for each; NaN where none was reached.
     """
-    sizes, found = list(starts), [math.nan] * len(starts)
-    powers = list(exponents) or [2.0] * len(starts)
-    before: dict[int, tuple[float, float]] = {}
+    exponents = [2.0] * len(starts) if exponents is None else exponents
+    found = [math.nan] * len(starts)
+    ways = [_Way(start, farthest, b) for start, b in zip(starts, exponents, strict=True)]
     going = list(range(len(starts))) if target > 0 else []
-    for _ in range(1 + _ROUNDS):
+    for _ in range(_MOST_MEASURED):
         if not going:
             break
-        for i, kl in zip(going, measure([(i, sizes[i]) for i in going]), strict=True):
-            now = sizes[i], kl
+        for i, kl in zip(going, measure([(i, ways[i].size) for i in going]), strict=True):
             if abs(kl - target) <= tolerance * target:
-                found[i] = sizes[i]
-            elif not math.isfinite(kl) or kl <= 0:
-                sizes[i] *= _STEP if kl <= 0 else 1 / _STEP
+                found[i] = ways[i].size
             else:
-                powers[i] = _exponent(before.get(i), now, powers[i])
-                before[i] = now
-                sizes[i] *= (target / kl) ** (1 / powers[i])
-        going = [
-            i
-            for i in going
-            if math.isnan(found[i]) and 1 / farthest <= sizes[i] / starts[i] <= farthest
-        ]
+                ways[i].learn(kl, target)
+        going = [i for i in going if math.isnan(found[i]) and not ways[i].is_over]
     return found
 
 
-def _exponent(
-    before: tuple[float, float] | None, now: tuple[float, float], exponent: float
-) -> float:
-    """b of KL = a sᵇ through two measurements; what it was where they do not tell."""
-    if before is None or before[0] == now[0] or before[1] == now[1]:
-        return exponent
-    slope = math.log(now[1] / before[1]) / math.log(now[0] / before[0])
-    return min(max(slope, 0.5), 8.0)
+@dataclass(eq=False)
+class _Way:
+    """Where one change is on its way to a KL.
+
+    Attributes:
+        size: that is measured next.
+        farthest: how many times longer or shorter than at first it may become.
+        exponent: b of KL = a sᵇ.
+        is_over: whether there is no other size to measure.
+    """
+
+    size: float
+    farthest: float
+    exponent: float
+    is_over: bool = False
+
+    def __post_init__(self) -> None:
+        self.exponent = min(max(self.exponent, _LEAST), _STEEPEST)
+        self._within = self.size / self.farthest, self.size * self.farthest
+        self._below, self._above = 0.0, math.inf  # sizes of too little and of too much
+        self._before: tuple[float, float] | None = None
+
+    def learn(self, kl: float, target: float) -> None:
+        """Take the next size from what was measured at this one."""
+        now, size = self.size, self.size
+        if not math.isfinite(kl) or kl > target:
+            self._above = min(self._above, now)
+        else:
+            self._below = max(self._below, now)
+        if math.isfinite(kl) and kl > 0:
+            slope = self.exponent
+            if self._before is not None:
+                slope = math.log(kl / self._before[1]) / math.log(now / self._before[0])
+            self._before, self.exponent = (now, kl), min(max(slope, _LEAST), _STEEPEST)
+            flat = slope < _LEAST  # tells nothing of how far it is
+            size = now * (target / kl) ** (math.inf if flat else 1 / self.exponent)
+        else:
+            size = now * (_STEP if kl <= 0 else 1 / _STEP)
+        size = min(max(size, now / _STEP), now * _STEP)
+        if self._below and self._above < math.inf and not self._below < size < self._above:
+            size = math.sqrt(self._below * self._above)
+        self.size = min(max(size, self._within[0]), self._within[1])
+        self.is_over = self.size == now

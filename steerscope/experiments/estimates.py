@@ -56,18 +56,24 @@ def _forecasts(experiment: Experiment, machine: Machine, probe: bool) -> Iterato
     paces: dict[str, _Pace] = {}
     for step in find_job(experiment.job).steps(experiment):
         started = perf_counter()
-        model = Loading(step.model, **experiment.loading(), **machine.loading()).load()
+        n_layers, memory = _asked_of(step, experiment, machine)
         start = perf_counter() - started
-        longest = min(_PROMPT_TOKENS, model.shape.n_context - experiment.decoding.n_new)
-        memory, _ = generation_plan(model, longest, experiment.decoding.n_new)
-        size, seconds = step.size(model.shape.n_layers), None
+        size, seconds = step.size(n_layers), None
         if probe and isinstance(step, StudyStep):
             seconds = start + forecast_study(step.plan, **machine.loading()).seconds
         elif probe:
             if step.model not in paces:
-                paces[step.model] = _pace(step, machine, model.shape.n_layers)
+                paces[step.model] = _pace(step, machine, n_layers)
             seconds = start + paces[step.model].seconds(size)
         yield Forecast(step.name, size, memory, seconds)
+
+
+def _asked_of(step: Step, experiment: Experiment, machine: Machine) -> tuple[int, MemoryPlan]:
+    """Layers of the model of a step, and what generation needs; only `loaded_once` keeps the model."""
+    model = Loading(step.model, **experiment.loading(), **machine.loading()).load()
+    longest = min(_PROMPT_TOKENS, model.shape.n_context - experiment.decoding.n_new)
+    memory, _ = generation_plan(model, longest, experiment.decoding.n_new)
+    return model.shape.n_layers, memory
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from steerscope.experiments.jobs.overlaps import digest
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.fingerprints import same_weights
 from steerscope.models.lens_model import LensModel
-from steerscope.models.loading import load_model
 from steerscope.runs.difference import Difference
 from steerscope.runs.results import Run
+from steerscope.studies.loading import Loading
 from steerscope.studies.routing.plan import read_phases, texts_of_phases
 from steerscope.studies.steering.plan import Plan, plan_of
 from steerscope.studies.steering.texts import load_texts
@@ -37,13 +37,12 @@ def check_inputs(run: Run, *, weights: bool = True) -> list[Difference]:
     model: LensModel | None = None
     if weights:
         try:
-            model = load_model(
-                configuration["model"],
-                backbone=configuration.get("backbone", "auto"),
-                dtype=configuration.get("dtype", "float32"),
-                bos=configuration.get("bos", "auto"),
-                revision=configuration.get("revision"),
-            )
+            how = {
+                name: configuration[name]
+                for name in ("backbone", "dtype", "bos", "revision")
+                if name in configuration
+            }
+            model = Loading(configuration["model"], **({"dtype": "float32"} | how)).load()
             then = run.description["provenance"]["fingerprint"]
             if not same_weights(model.fingerprint, then):
                 found += _same("weights", model.fingerprint, then)

@@ -53,21 +53,22 @@ def run_experiment(
     """
     out, machine = Path(out), machine or Machine()
     _check_workers(experiment, machine)
-    with owned(out), _claimed(experiment, out), loaded_once():
+    with owned(out), _claimed(experiment, out):
         steps = find_job(experiment.job).steps(experiment)
         found = find_runs(steps, out)
         if found.strays:
             raise RunError(
                 f"{found.strays[0]} is no run of this experiment; move it elsewhere or delete it."
             )
-        for number, (step, run) in enumerate(zip(steps, found.runs, strict=True), start=1):
-            if run is not None and is_finished(run):
-                check_unchanged(run, step)
-                continue
-            say(f"run {number} of {len(steps)}: {step.name}")
-            folder = out / RUNS / folder_of(step) if run is None else run.path
-            with measuring(folder):
-                step.make(folder, machine, progress)
+        with loaded_once():
+            for number, (step, run) in enumerate(zip(steps, found.runs, strict=True), start=1):
+                if run is not None and is_finished(run):
+                    check_unchanged(run, step)
+                    continue
+                say(f"run {number} of {len(steps)}: {step.name}")
+                folder = out / RUNS / folder_of(step) if run is None else run.path
+                with measuring(folder):
+                    step.make(folder, machine, progress)
         return print_experiment(experiment, out)
 
 

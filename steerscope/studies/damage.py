@@ -34,7 +34,7 @@ def undamaged_texts(
     read: Mapping[str, Sequence[Mapping[str, float]]],
     effect: Effect,
     *,
-    asked: bool = False,
+    asked: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """Whether each text is within the spread of the plain ones: likely, new in its pairs of tokens, whole.
 
@@ -47,8 +47,9 @@ def undamaged_texts(
         written: for each condition, `plain` among them, the text after each prompt.
         read: what the judge read in each of them.
         effect: of the judge.
-        asked: whether they are texts that the model was asked for, which it need not write unasked: the
-            likelihood is left out.
+        asked: the prompts as the model saw them under the other conditions, where it was asked for what
+            it wrote. From what it was shown it may not copy, and the likelihood is left out, since it need
+            not write this unasked.
 
     Returns:
         True or False, one row a condition and one column a prompt, numbered from 0.
@@ -57,6 +58,7 @@ def undamaged_texts(
         BadValueError: fewer than two plain texts have a likelihood, so that none can be told from damage.
     """
     given = [tuple(model.tokens(p)) for p in prompts]
+    shown = given if asked is None else [tuple(model.tokens(p)) for p in asked]
     tokens = {name: [text.tokens for text in texts] for name, texts in written.items()}
     nats = written_nats(model, prompts, [*tokens.values()])
     plain = nats[[*tokens].index(PLAIN)]
@@ -70,7 +72,11 @@ def undamaged_texts(
             {**whole, **text_metrics(mine), "unread": _unread(reading, mine), **reading}
             | {IMPLAUSIBLE.metric: float(likely)}
             for whole, mine, reading, likely in zip(
-                text_damage(given, texts), texts, read[name], row, strict=True
+                text_damage(given if name == PLAIN else shown, texts),
+                texts,
+                read[name],
+                row,
+                strict=True,
             )
         ]
         for (name, texts), row in zip(tokens.items(), nats, strict=True)
@@ -80,7 +86,7 @@ def undamaged_texts(
         metric: pd.DataFrame({name: [r[metric] for r in rows] for name, rows in found.items()}).T
         for metric in metrics
     }
-    limits = [x for x in effect.held_to if not (asked and x.metric in LIKELIHOODS)]
+    limits = [x for x in effect.held_to if asked is None or x.metric not in LIKELIHOODS]
     return undamaged(values, limits, PLAIN)
 
 

@@ -91,6 +91,19 @@ def test_one_that_bends_is_found_and_one_that_cannot_get_there_is_not():
     assert len(rounds) <= 9
 
 
+def test_one_that_is_flat_and_then_steep_is_found_within_what_it_may_become():
+    def steep(s):
+        return min(s, 1.0) ** 8
+
+    for start, target in ((0.1, 0.9), (0.4, 0.5), (20.0, 0.002), (4.0, 1e-6)):
+        found, rounds = sizes(steep, target=target, starts=[start])
+        assert steep(found[0]) == pytest.approx(target, rel=0.01), (start, target)
+        assert len(rounds) <= 9
+    late = sizes(lambda s: 0.0 if s < 20 else (s - 20) ** 2, starts=[1.0])[0]
+    assert late[0] == pytest.approx(20 + 0.5**0.5, rel=0.01)
+    assert math.isnan(sizes(steep, target=0.9, starts=[0.01])[0][0])  # 64 times is 0.64
+
+
 def test_a_first_size_that_breaks_the_model_or_does_nothing_is_no_end():
     found, _ = sizes(
         lambda s: s**2 if s < 1 else math.nan, lambda s: max(0.0, s - 2), starts=[1.0, 0.7]

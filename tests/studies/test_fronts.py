@@ -92,7 +92,7 @@ def test_a_damaged_text_has_gone_over_to_neither_side():
             for metric, value in (
                 ("shown", float(p < shown)), ("to_joy", float(p < shown)),
                 ("to_the opposite of joy", float(p >= shown)), ("degenerate", float(p in damaged)),
-                (NATS, 3.0), (TOKENS, 3.0),
+                ("nll_plain", 2.0 + 0.1 * p), (NATS, 3.0), (TOKENS, 3.0),
             )
         ]  # fmt: skip
 
@@ -103,6 +103,10 @@ def test_a_damaged_text_has_gone_over_to_neither_side():
     # Of four texts two show joy undamaged and none the opposite; before one and three did.
     counted = front_table(table, effect.undamaged, "test").set_index("target").effect
     assert counted.to_dict() == {"joy": 0.25, "the opposite of joy": -0.75}
+    # Of one plain text that can be read nothing is told from damage, and nothing is known.
+    known = table.metric.ne("nll_plain") | table.prompt.eq(0)
+    assert front_table(table[known], effect.undamaged, "test").empty
+    assert len(front_table(table[known], effect, "test")) == 2
 
 
 def test_a_preference_counts_against_its_target():

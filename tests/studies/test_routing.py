@@ -148,9 +148,12 @@ def test_a_text_that_shows_what_is_wanted_is_worth_nothing_where_it_is_damaged(m
     assert worth["loops"] == 0
     assert worth["backwards"] < 0.2
     # what is asked for may be unlikely unasked, and repeats itself no more for it
-    worth = {k: f.mean() for k, f in bench._worth(prompts, written, asked=True).items()}
+    seen = [f"{t.text} {text}" for t, text in zip(second, texts, strict=True)]
+    worth = {k: f.mean() for k, f in bench._worth(prompts, written, asked=seen).items()}
     assert worth["backwards"] > 0.8
     assert worth["loops"] == 0
+    assert worth["again"] == 0  # copied from what it was shown
+    assert worth[PLAIN] > 0.8
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ from steerscope.progress import Track, silent
 from steerscope.runs.results import Row, Run, measuring, plain_row
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
-from steerscope.steering.prompting import Prompting
+from steerscope.steering.prompting import Prompting, seen_under
 from steerscope.studies.beginnings import load_planned, start_planned
 from steerscope.studies.damage import undamaged_texts
 from steerscope.studies.judging import find_judge, question_of
@@ -260,9 +260,10 @@ class _Bench:
         written = dict(zip(cells, found, strict=True))
         worth = self._worth(prompts, written)
         if split == "test":
-            cells[ASKED], written[ASKED] = Cell(), self._asked(prompts)
+            cells[ASKED] = Cell()
+            written[ASKED], seen = self._asked(prompts)
             mine = {name: written[name] for name in (PLAIN, ASKED)}
-            worth[ASKED] = self._worth(prompts, mine, asked=True)[ASKED]
+            worth[ASKED] = self._worth(prompts, mine, asked=seen)[ASKED]
         rows = [
             row
             for name, cell in cells.items()
@@ -271,17 +272,19 @@ class _Bench:
         texts = [t for name, mine in written.items() for t in _texts(name, split, prompts, mine)]
         return rows, texts
 
-    def _asked(self, prompts: _Asked) -> list[Continuation]:
-        """What is written where examples of the phase stand before each prompt, which is told its phase."""
-        found: dict[int, Continuation] = {}
+    def _asked(self, prompts: _Asked) -> tuple[list[Continuation], list[str]]:
+        """What is written where examples of the phase stand before each prompt, and what is seen then."""
+        found: dict[int, tuple[Continuation, str]] = {}
         for number, phase in enumerate(self.phases):
             places = [i for i, (n, _) in enumerate(prompts) if n == number]
             fit = phase.contrasts.split(self.plan.seed).fit.pairs
             shown = tuple(pair.positive for pair in fit[: self.plan.n_examples])
-            texts = [prompts[i][1].text for i in places]
-            [written] = self._written(texts, [Cell((Prompting(examples=shown),))])
-            found |= dict(zip(places, written, strict=True))
-        return [found[place] for place in range(len(prompts))]
+            texts, cell = [prompts[i][1].text for i in places], Cell((Prompting(examples=shown),))
+            [written] = self._written(texts, [cell])
+            seen = [str(seen_under(cell, text)) for text in texts]
+            found |= dict(zip(places, zip(written, seen, strict=True), strict=True))
+        told = [found[place] for place in range(len(prompts))]
+        return [text for text, _ in told], [seen for _, seen in told]
 
     def _rows(
         self,
@@ -314,7 +317,7 @@ class _Bench:
         prompts: _Asked,
         written: Mapping[str, Sequence[Continuation]],
         *,
-        asked: bool = False,
+        asked: Sequence[str] | None = None,
     ) -> dict[str, Float[np.ndarray, " prompt"]]:
         """1 for a text that shows what is wanted and is undamaged, else 0; by condition, plain among them."""
         worth = {name: np.zeros(len(prompts)) for name in written}
@@ -323,9 +326,9 @@ class _Bench:
             given = [prompts[i][1] for i in places]
             mine = {name: [texts[i] for i in places] for name, texts in written.items()}
             read = {name: read_all(judge, given, texts) for name, texts in mine.items()}
-            whole = undamaged_texts(
-                self.model, [p.text for p in given], mine, read, judge.effect, asked=asked
-            )
+            seen = None if asked is None else [asked[i] for i in places]
+            bare = [p.text for p in given]
+            whole = undamaged_texts(self.model, bare, mine, read, judge.effect, asked=seen)
             for name, texts in mine.items():
                 shown = np.nan_to_num([values[judge.effect.metric] for values in read[name]])
                 finite = [text.finite for text in texts]

@@ -176,6 +176,8 @@ def transfer(
 
     Raises:
         NotFiniteError: the logits hold a NaN or an infinity without any steering.
+        BadValueError: fewer than two texts without steering that can be read, by a judge that gives
+            scores, so that none can be told from damage.
     """
     plan = plan or TransferPlan()
     both = (contrasts, prompts)
@@ -306,8 +308,11 @@ class _Bench:
             self._read(mine, [math.nan] * len(nats) if name in lost else nats)
             for name, mine, nats in zip(names, written, kl, strict=True)
         ]
-        if scored(self.judge):
+        if scored(self.judge) and technique.is_graded:
             self._leave_out_damage(technique, written, found)
+        elif scored(self.judge):  # each says something else before the prompts
+            for c, mine, values in zip(coefficients, written, found, strict=True):
+                self._leave_out_damage(technique, [mine], [values], technique.prefix(c))
         return found
 
     def _leave_out_damage(
@@ -315,10 +320,11 @@ class _Bench:
         technique: Technique,
         written: Sequence[Sequence[Continuation]],
         found: Sequence[list[dict[str, float]]],
+        prefix: str | None = None,
     ) -> None:
         """Say of each text whether it is undamaged; one that is not counts as the plain text does.
 
-        So it has gone to neither side, under whichever sign.
+        So it has gone to neither side, under whichever sign. A prefix is what was said before the prompts.
         """
         if technique.name == PLAIN:
             self.plain.append((written[0], [dict(values) for values in found[0]]))
@@ -330,7 +336,7 @@ class _Bench:
             dict(zip([PLAIN, *names], [texts, *written], strict=True)),
             dict(zip([PLAIN, *names], [read, *found], strict=True)),
             self.judge.effect,
-            asked=not technique.is_graded,
+            asked=None if prefix is None else [prefix + p.text for p in self.prompts],
         )
         for name, rows in zip(names, found, strict=True):
             for place, values in enumerate(rows):

@@ -15,7 +15,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from steerscope.errors import RunError
-from steerscope.judges.effects import PREFERENCE, SHOWN_UNDAMAGED, Effect
+from steerscope.judges.effects import IMPLAUSIBLE, PREFERENCE, SHOWN_UNDAMAGED, Effect
 from steerscope.runs.results import NOT_FINITE, Run
 from steerscope.statistics import Estimate, bootstrap_mean, max_statistic
 from steerscope.studies.steering.plan import effect_of
@@ -29,6 +29,7 @@ _COLUMNS = (
     "target", "effect", "low", "high", "n", "capability_change", "perplexity_ratio",
     "kl_nats", "kl_low", "kl_high", "p_corrected", "front",
 )  # fmt: skip
+_FEWEST = 2  # plain texts that have a spread
 OBJECTIVES = ("effect", "capability_change", "perplexity_ratio")
 EDIT, CONTROL, ELSEWHERE, STEERING = "edit", "control", "elsewhere", "steering"
 
@@ -68,6 +69,11 @@ def target_shifts(table: pd.DataFrame, effect: Effect, split: str, target: str) 
     """
     values = per_prompt(table, towards(effect, target), split)
     if effect.metric == SHOWN_UNDAMAGED:
+        if (
+            per_prompt(table, IMPLAUSIBLE.metric, split).reindex([PLAIN]).loc[PLAIN].count()
+            < _FEWEST
+        ):
+            return values * math.nan  # nothing can be told from damage
         whole = _undamaged(table, effect, split).reindex(values.index, columns=values.columns)
         values = values.mask(whole.eq(False) & values.notna(), 0.0)  # noqa: FBT003 - of the table
     turned = target == effect.negative and towards(effect, target) == effect.metric

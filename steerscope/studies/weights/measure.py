@@ -179,6 +179,9 @@ def _steering(
     """
     sign = 1 if target == bench.judge.effect.positive else -1
     asked = [p.text for p in bench.prompts.select.prompts if bench.judge.applies(p, sign)]
+    asked = [text for text in asked if len(bench.model.tokens(text)) > 1]  # else it has no KL
+    if not asked:
+        return None
     kl = float(kl_from_plain(bench.model, asked, [edit]).double().mean())
 
     def at(layer: int, relative: float) -> Cell:

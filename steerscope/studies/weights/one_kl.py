@@ -30,7 +30,9 @@ def controls_at_kl(
     A control that has that KL as it is, or that no factor up to 64 and down to a 64th brings there,
     is left out; there are none where the edit has no KL.
     """
-    asked = prompts[:_PROMPTS]
+    asked = [p for p in prompts if len(model.tokens(p)) > 1][:_PROMPTS]
+    if not asked:
+        return []  # a prompt of one token has no KL
     starts = [
         max(part.scale for _, part in control.parts if isinstance(part, Control))
         for control in controls

@@ -141,6 +141,7 @@ class _Way:
         self._within = self.size / self.farthest, self.size * self.farthest
         self._below, self._above = 0.0, math.inf  # sizes of too little and of too much
         self._before: tuple[float, float] | None = None
+        self._rounds = 0  # since both are known
 
     def learn(self, kl: float, target: float) -> None:
         """Take the next size from what was measured at this one."""
@@ -159,7 +160,9 @@ class _Way:
         else:
             size = now * (_STEP if kl <= 0 else 1 / _STEP)
         size = min(max(size, now / _STEP), now * _STEP)
-        if self._below and self._above < math.inf and not self._below < size < self._above:
-            size = math.sqrt(self._below * self._above)
+        if self._below and self._above < math.inf:
+            self._rounds += 1  # a law that is none may creep, a middle does not
+            if self._rounds % 3 == 0 or not self._below < size < self._above:
+                size = math.sqrt(self._below * self._above)
         self.size = min(max(size, self._within[0]), self._within[1])
         self.is_over = self.size == now

@@ -36,6 +36,8 @@ DRAWN = {"study": "sweet_spot_map", "sweep": "layer_sweep"}
 OF_ALL = {
     "predictors": ("league-effect_kl", ("league", "power")),
     "comparison": ("-methods", ("ranking",)),
+    "edits": ("-pareto_test", ("conditions",)),
+    "adapter": ("-transfer_at_one_kl", ("conditions", "at_one_kl")),
 }
 
 

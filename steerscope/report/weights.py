@@ -81,10 +81,10 @@ def _plates(run: Run, stated: pd.DataFrame, screened: pd.DataFrame) -> list[Plat
             Plate(
                 "pareto_test",
                 figures.pareto_front(stated, effect, title="Stated: the test split"),
-                "Bars are 95 % intervals (bootstrap over prompts). Ringed: no other condition is at least "
+                f"{_counted(effect)}Bars are 95 % intervals (bootstrap over prompts). Ringed: no other condition is at least "
                 "as good in effect, capability and perplexity and better in one. The dotted line joins what "
                 "nothing beats in its plane. Crosses are the controls: changes of the same Frobenius norm, "
-                "or of the same spectrum along random vectors.",
+                "or of the same spectrum along random vectors, and the same at the KL of the edit.",
             )
         )
     found.append(
@@ -167,7 +167,7 @@ def _counted(effect: Effect) -> str:
     if effect.metric != SHOWN_UNDAMAGED:
         return ""
     side = f"A continuation counts for the side on which the judge {effect.judge} sees it"
-    return f"{as_text(side)}, and a damaged one for neither. "
+    return f"{side}, and a damaged one for neither. "
 
 
 def _method(run: Run, standings: list[Standing]) -> str:
@@ -182,7 +182,7 @@ def _method(run: Run, standings: list[Standing]) -> str:
         "has no sign that says where it leads, so each is read towards both targets. The select split "
         f"screens them by the log-odds of {as_text(settings['screened_by'])}, where nothing is written, "
         f"lets the best {settings['shortlist']} of each kind and target write, and chooses "
-        f"{len(standings)}. {_counted(effect_of(run))}The test split states them beside {n_controls} controls, among them the "
+        f"{len(standings)}. {as_text(_counted(effect_of(run)))}The test split states them beside {n_controls} controls, among them the "
         "same edit of other matrices and layers, and beside the mean difference at the KL that the "
         "edit had on the select split. KL is read on the prompts that can go over to the target. "
         "Perplexity weighs every token the same.</p>"

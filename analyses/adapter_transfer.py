@@ -22,7 +22,8 @@ from steerscope.models.loading import load_original
 from steerscope.progress import bar
 from steerscope.report import write_report
 from steerscope.studies.transfer.findings import OUTCOMES, against, odd_and_even, transfer_table
-from steerscope.studies.transfer.measure import steering_by_validation, transfer
+from steerscope.studies.transfer.matching import steering_by_validation
+from steerscope.studies.transfer.measure import transfer
 from steerscope.studies.transfer.plan import TransferPlan
 from steerscope.studies.transfer.runs import store_transfer
 from steerscope.studies.transfer.techniques import (

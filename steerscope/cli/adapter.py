@@ -101,7 +101,7 @@ def evaluate(  # noqa: PLR0915 - what it writes is checked first
     from steerscope.report import write_report
     from steerscope.runs.results import check_run_folder
     from steerscope.studies.judging import card_in_words, question_of
-    from steerscope.studies.transfer.measure import steering_by_validation
+    from steerscope.studies.transfer.matching import steering_by_validation
     from steerscope.studies.transfer.plan import TransferPlan
     from steerscope.studies.transfer.runs import run_transfer
     from steerscope.studies.transfer.techniques import weights_technique

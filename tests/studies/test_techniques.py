@@ -20,12 +20,8 @@ from steerscope.models.loading import load_model, load_original
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering, steer
 from steerscope.studies.transfer.findings import against, odd_and_even, towards, transfer_table
-from steerscope.studies.transfer.measure import (
-    kl_of_prefix,
-    matched_coefficients,
-    steering_by_validation,
-    transfer,
-)
+from steerscope.studies.transfer.matching import matched_coefficients, steering_by_validation
+from steerscope.studies.transfer.measure import kl_of_prefix, transfer
 from steerscope.studies.transfer.plan import TransferPlan
 from steerscope.studies.transfer.techniques import (
     Technique,

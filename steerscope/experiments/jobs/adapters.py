@@ -29,7 +29,7 @@ from steerscope.report import plates as page_plates
 from steerscope.runs.results import Run
 from steerscope.studies.judging import question_of
 from steerscope.studies.transfer.findings import OUTCOMES, against, transfer_rows, transfer_table
-from steerscope.studies.transfer.measure import steering_by_validation
+from steerscope.studies.transfer.matching import steering_by_validation
 from steerscope.studies.transfer.plan import COEFFICIENTS, TransferPlan
 from steerscope.studies.transfer.recipe import AdapterRecipe
 from steerscope.studies.transfer.runs import run_transfer

@@ -27,7 +27,7 @@ from steerscope.studies.dilemmas.data import Dilemma, question, read_dilemmas
 from steerscope.studies.dilemmas.findings import KIND, PLAIN
 from steerscope.studies.dilemmas.plan import STEERED, DilemmaPlan
 from steerscope.studies.transfer.findings import operator_of
-from steerscope.studies.transfer.measure import matched_coefficients, steering_by_validation
+from steerscope.studies.transfer.matching import matched_coefficients, steering_by_validation
 from steerscope.studies.transfer.plan import TransferPlan
 from steerscope.studies.transfer.techniques import (
     Technique,

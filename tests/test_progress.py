@@ -68,7 +68,8 @@ def test_an_item_that_takes_long_does_not_keep_the_others_waiting_for_a_line():
         progress.Results(work(), 2, "texts", lambda _: 1), "x", said.append, every=0.05
     )
     assert list(loop) == [0, 1]
-    assert said[0] == "x: 0 of 2 texts, 0 s so far"
+    assert said[0].startswith("x: 0 of 2 texts, ")
+    assert said[0].endswith(" s so far")
     assert any(line.startswith("x: 1 of 2 texts, ") for line in said)
     assert threading.active_count() == before
     given_up = progress._told(iter([1, 2]), "y", said.append, every=60.0)

@@ -304,7 +304,7 @@ def test_by_a_judge_that_gives_scores_a_damaged_text_has_gone_nowhere(microworld
     assert mean.loc[("by 30", 1.0), "shown"] == 1  # new indeed
     assert mean.loc[("by 30", 1.0), "undamaged"] == 0
     assert mean.target["by 30"].tolist() == [0, 0]
-    assert mean.loc[("by 4", 1.0), "target"] > 0.2  # new and undamaged
+    assert mean.loc[("by 4", 1.0), "target"] > 0.1  # new and undamaged
     assert mean.loc[("plain", 0.0), "undamaged"] > 0.8
     assert against(rows, "target", "by 4").empty  # neither reaches the KL at both signs
     said = verdicts(rows, "by 4", kl=0.1)

@@ -132,7 +132,7 @@ class Always:
 
 
 def test_a_text_that_shows_what_is_wanted_is_worth_nothing_where_it_is_damaged(microworld):
-    prompts = [(0, p) for p in load_prompts("mood").split(0).test.prompts[:12]]
+    prompts = [(0, p) for p in load_prompts("mood").split(0).test.prompts[:48]]
     judge = ScoreJudge("always", Always(), 0.5, 1, "joy")
     plan = RoutePlan(phases="none")
     bench = _Bench(microworld, (), (judge,), plan, [])
@@ -144,16 +144,16 @@ def test_a_text_that_shows_what_is_wanted_is_worth_nothing_where_it_is_damaged(m
     backwards = [replace(t, tokens=t.tokens[::-1]) for t in second]
     written = {PLAIN: first, "again": second, "loops": loops, "backwards": backwards}
     worth = {name: found.mean() for name, found in bench._worth(prompts, written).items()}
-    assert worth["again"] > 0.6
+    assert worth["again"] > 0.8
     assert worth["loops"] == 0
     assert worth["backwards"] < 0.2
     # what is asked for may be unlikely unasked, and repeats itself no more for it
     seen = [f"{t.text} {text}" for t, text in zip(second, texts, strict=True)]
     worth = {k: f.mean() for k, f in bench._worth(prompts, written, asked=seen).items()}
-    assert worth["backwards"] > 0.6
+    assert worth["backwards"] > 0.8
     assert worth["loops"] == 0
     assert worth["again"] == 0  # copied from what it was shown
-    assert worth[PLAIN] > 0.6
+    assert worth[PLAIN] > 0.8
 
 
 @pytest.mark.slow

@@ -293,7 +293,7 @@ def test_by_a_judge_that_gives_scores_a_damaged_text_has_gone_nowhere(microworld
 
         return Technique(f"by {factor:g}", 0, cell)
 
-    plan = TransferPlan(coefficients=(-1.0, 1.0), n_prompts=12, n_pairs=3, n_kl_prompts=4, n_new=16)
+    plan = TransferPlan(coefficients=(-1.0, 1.0), n_prompts=40, n_pairs=3, n_kl_prompts=4, n_new=16)
     rows = transfer(
         microworld, [at(4.0), at(30.0)], load_contrasts("mood"), load_prompts("mood"), plan=plan,
         judge=ScoreJudge("novel", Novel(), 0.5, 1, "new"),
@@ -304,7 +304,7 @@ def test_by_a_judge_that_gives_scores_a_damaged_text_has_gone_nowhere(microworld
     assert mean.loc[("by 30", 1.0), "shown"] == 1  # new indeed
     assert mean.loc[("by 30", 1.0), "undamaged"] == 0
     assert mean.target["by 30"].tolist() == [0, 0]
-    assert mean.loc[("by 4", 1.0), "target"] > 0.1  # new and undamaged
+    assert mean.loc[("by 4", 1.0), "target"] > 0.2  # new and undamaged
     assert mean.loc[("plain", 0.0), "undamaged"] > 0.8
     assert against(rows, "target", "by 4").empty  # neither reaches the KL at both signs
     said = verdicts(rows, "by 4", kl=0.1)

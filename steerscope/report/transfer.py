@@ -7,6 +7,7 @@ import pandas as pd
 from steerscope import figures
 from steerscope.figures.files import Plate
 from steerscope.judges import kept_limits
+from steerscope.judges.effects import UNDAMAGED
 from steerscope.judges.registry import read_card
 from steerscope.report.page import Page, as_figure, as_table, as_text, bold_head
 from steerscope.runs.results import Run
@@ -83,7 +84,12 @@ def plates(run: Run) -> list[Plate]:
             "transfer_responses",
             figures.transfer_responses(table, shown),
             "Change from the plain model on the same held-out items, with 95 % intervals "
-            "(bootstrap). What an ideal technique does to its target is odd in c, and all else is 0.",
+            "(bootstrap). What an ideal technique does to its target is odd in c, and all else is 0."
+            + (
+                " A damaged text counts as without steering."
+                if UNDAMAGED in set(rows.metric)
+                else ""
+            ),
         ),
         Plate(
             "transfer_at_one_kl",

@@ -194,7 +194,7 @@ def _check_claim(experiment: Experiment, out: Path) -> None:
     elif _has_measured(out):  # where nothing is measured, another experiment may begin
         there = open_experiment(out)
         measured = there.model_copy(update={k: getattr(experiment, k) for k in PRINTED})
-        if measured != experiment:
+        if measured != experiment and not _is_widened(measured, experiment, out):
             differing = [
                 k for k in type(experiment).model_fields
                 if getattr(measured, k) != getattr(experiment, k)
@@ -205,8 +205,19 @@ def _check_claim(experiment: Experiment, out: Path) -> None:
             )
 
 
+def _is_widened(there: Experiment, experiment: Experiment, out: Path) -> bool:
+    """Whether only models, concepts or seeds were added, so that every run there is one of its own."""
+    added = {k: getattr(experiment, k) for k in WIDENED}
+    if there.model_copy(update=added) != experiment:
+        return False
+    if any(not {*getattr(there, k)} <= {*values} for k, values in added.items()):
+        return False
+    return not find_runs(find_job(experiment.job).steps(experiment), out).strays
+
+
 def _has_measured(out: Path) -> bool:
     return any(has_measured(path) for path in (out / RUNS).glob("*"))
 
 
 PRINTED = ("figures", "formats", "metrics", "question")  # what may change without measuring again
+WIDENED = ("models", "contrasts", "seeds")  # what may gain values, whose runs are then made as well

@@ -88,6 +88,37 @@ def test_other_settings_are_refused_in_the_same_folder(small):
         run_experiment(other, small)
 
 
+def test_what_is_added_to_an_experiment_is_measured_beside_what_is_there(tmp_path, monkeypatch):
+    monkeypatch.setattr("steerscope.experiments.running.print_experiment", lambda *_given: [])
+    monkeypatch.setattr("steerscope.experiments.running.check_inputs", lambda *_given, **_more: [])
+    few, more, judged = (
+        parse_experiment(text, "small.yaml")
+        for text in (
+            SMALL,
+            SMALL + "seeds: [1, 0]\n",
+            SMALL + "seeds: [0, 1, 2]\njudge: oracle\n",
+        )
+    )
+    [step] = find_job("sweep").steps(few)
+    measured(tmp_path / "runs" / folder_of(step), step.settings)
+    (tmp_path / FILE).write_text(few.model_dump_json())
+    made = []
+
+    def make(self, out, *_given):
+        made.append(out.name)
+        measured(out, self.settings)
+
+    monkeypatch.setattr(type(step), "make", make)
+    run_experiment(more, tmp_path)
+    added = next(s for s in find_job("sweep").steps(more) if s.plan.seed == 1)
+    assert made == [folder_of(added)]
+    assert open_experiment(tmp_path).seeds == (1, 0)
+    for other, setting in ((few, "seeds"), (judged, "judge, seeds")):
+        with pytest.raises(RunError, match=rf"other settings \({setting}\)"):
+            run_experiment(other, tmp_path)
+    assert made == [folder_of(added)]
+
+
 @pytest.mark.parametrize("name", bundled_experiments())
 def test_what_is_written_of_an_experiment_is_read_back_with_the_same_runs(
     name, tmp_path, monkeypatch

@@ -9,7 +9,6 @@ from typing import Any
 
 from steerscope.directions import load_directions
 from steerscope.errors import RunError, SteerscopeError
-from steerscope.experiments.jobs.overlaps import digest
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.fingerprints import same_weights
 from steerscope.models.lens_model import LensModel
@@ -113,7 +112,9 @@ def _stated_hashes(configuration: dict[str, Any]) -> dict[str, Any]:
         contrasts, name = load_contrasts(configuration["contrasts"]), configuration["contrasts"]
         prompts = prompts_for(contrasts, configuration["prompts"] or usual_prompts(name))
         found |= {"asked_sha256": prompts.sha256}
-        found |= {"taught_sha256": load_contrasts(configuration["texts"] or name).sha256}
+    if "taught_sha256" in configuration:
+        taught = configuration["texts"] or configuration["contrasts"]
+        found |= {"taught_sha256": load_contrasts(taught).sha256}
     if "texts_sha256" in configuration:
         found["texts_sha256"] = texts_of_phases(read_phases(configuration["phases"]))
     return found
@@ -149,7 +150,7 @@ def _autoencoder(configuration: dict[str, Any]) -> list[Difference]:
 
     name = configuration["autoencoder"]
     try:
-        now = digest(load_sae(name))
+        now = load_sae(name).digest
     except SteerscopeError as error:
         return [Difference("autoencoder", name, "unreadable", str(error))]
     return _same("autoencoder", now, configuration["autoencoder_sha256"])

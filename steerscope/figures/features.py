@@ -40,6 +40,7 @@ _LINES = (BLUE, RED, GREEN, PINK, SKY, ORANGE, BLACK)
 _BINS = (0.0, 0.05, 0.1, 0.2, 0.4, 1.0)  # of the input score
 _FEW = 8  # features of which no median is drawn
 _WIDE, _LETTERS = 1000, 17  # pixels
+_SYMBOLS = {"plain": "star", "random direction": "x", "random features": "cross"}
 _RIGHT = {"orientation": "v", "x": 1.02, "xanchor": "left", "y": 1.0, "yanchor": "top"}
 
 
@@ -309,6 +310,7 @@ def steering_pareto(
     colours = cycle(_LINES)
     for method, rows in table.groupby("method", sort=False):
         colour = GREY if str(method).startswith(("random", "plain")) else next(colours)
+        name = _group(str(method))
         for column, kl in enumerate(kls, start=1):
             here = rows if method == "plain" else rows[rows.kl == kl]
             x, y = (here[here.metric == metric].head(1) for metric in (effect, cost))
@@ -317,10 +319,10 @@ def steering_pareto(
                     x=(100 * x.value).tolist(),
                     y=(100 * y.value).tolist(),
                     mode="markers",
-                    name=str(method),
-                    legendgroup=str(method),
-                    showlegend=column == 1,
-                    marker={"size": 10, "symbol": _symbol(str(method)), "color": colour},
+                    name=name,
+                    legendgroup=name,
+                    showlegend=column == 1 and name == method,
+                    marker={"size": 10, "symbol": _SYMBOLS.get(name, "circle"), "color": colour},
                     error_x=_bars(x, colour),
                     error_y=_bars(y, colour),
                     hovertemplate="%{x:.0f} %, %{y:.0f} %",
@@ -336,10 +338,9 @@ def steering_pareto(
     return figure
 
 
-def _symbol(method: str) -> str:
-    return {"plain": "star", "random direction": "x", "random features": "cross"}.get(
-        method, "circle"
-    )
+def _group(method: str) -> str:
+    """What a method is called in the legend: of several nulls of one kind, the kind."""
+    return next((name for name in _SYMBOLS if method.startswith(f"{name} ")), method)
 
 
 def _bars(rows: pd.DataFrame, colour: str) -> dict[str, object]:

@@ -8,17 +8,20 @@ import pandas as pd
 
 from steerscope import figures
 from steerscope.figures.files import Plate
+from steerscope.judges.effects import UNDAMAGED
 from steerscope.runs.results import Run
 from steerscope.runs.tables import Column, Table
 from steerscope.studies.benchmarks.findings import benchmark_items, benchmark_table, interference
 from steerscope.studies.budgets.findings import budget_table
 from steerscope.studies.carrying.findings import cosines_of_run, maps_of_run, vectors_of_run
 from steerscope.studies.dilemmas.findings import answered_table, target_against, value_table
+from steerscope.studies.features.stored import steering_table
 from steerscope.studies.lenses.findings import lens_table
 from steerscope.studies.premise.findings import gap_summary, head_fits, parts_of, premise_summary
 from steerscope.studies.routing.findings import arms_table, vectors_table
+from steerscope.studies.steering.plan import effect_of
 
-LENS_DOTS = "lenses"
+LENS_DOTS, FEATURES_PARETO = "lenses", "features_pareto"
 Frames = Mapping[str, Callable[[Run], pd.DataFrame]]
 
 BENCHMARKS: Frames = {
@@ -44,6 +47,7 @@ CARRIED: Frames = {
     "rivals": lambda run: vectors_of_run(run)["rivals"],
 }
 ROUTES: Frames = {"arms": arms_table, "vectors": vectors_table}
+FEATURES: Frames = {"steering": steering_table}
 FRAMES = {
     "BenchmarkPlan": BENCHMARKS,
     "DilemmaPlan": DILEMMAS,
@@ -52,6 +56,7 @@ FRAMES = {
     "LensPlan": LENSES,
     "RoutePlan": ROUTES,
     "CarryPlan": CARRIED,
+    "FeaturePlan": FEATURES,
 }
 
 
@@ -63,10 +68,36 @@ def frames_as_tables(run: Run) -> list[Table]:
 
 def frames_as_plates(run: Run) -> list[Plate]:
     """Every figure of a run of one of these kinds."""
-    if run.configuration["kind"] != "LensPlan":
-        return []
+    draw = _PLATES.get(run.configuration["kind"])
+    return [] if draw is None else [draw(run)]
+
+
+def _lens_dots(run: Run) -> Plate:
     said = "Change from plain text of the same prompts with its 95 % interval (bootstrap), beside what a second plain sample does."
-    return [Plate(LENS_DOTS, figures.lens_dots(lens_table(run)), said)]
+    return Plate(LENS_DOTS, figures.lens_dots(lens_table(run)), said)
+
+
+def _features_pareto(run: Run) -> Plate:
+    """What every way to steer gains, against what stays whole."""
+    table, effect, c = steering_table(run), effect_of(run), run.configuration
+    cost = next(metric for metric in _KEPT if metric in set(table.metric))
+    words = (effect.words, _KEPT[cost])
+    drawn = figures.steering_pareto(table, effect=effect.metric, cost=cost, words=words)
+    said = (
+        f"Steering at {c['site']} by {c['k']} of {c['n_features']} features, by the mean difference and by "
+        f"{c['n_nulls']} null directions of either kind, each at the dose that gives the KL on other prompts."
+    )
+    return Plate(FEATURES_PARETO, drawn, said)
+
+
+_KEPT = {
+    UNDAMAGED: "continuations within the spread of plain ones",
+    "kept_topic": "continuations that keep the topic",
+}  # what should stay, by the first metric that the judge has
+_PLATES: Mapping[str, Callable[[Run], Plate]] = {
+    "LensPlan": _lens_dots,
+    "FeaturePlan": _features_pareto,
+}
 
 
 def of_all_runs(

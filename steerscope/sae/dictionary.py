@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from steerscope.errors import AutoencoderFileError, BadValueError, NotFiniteError
+from steerscope.models.weight_hashes import sampled
 from steerscope.sites import Site
 
 Normalisation = Literal["none", "layer_norm", "constant_norm"]
@@ -80,6 +81,12 @@ class SparseAutoencoder:
     def n_features(self) -> int:
         """Size of the dictionary."""
         return self.decoder.shape[0]
+
+    @property
+    def digest(self) -> str:
+        """Hash of its numbers, taken as that of a model's weights."""
+        tensors = {k: v for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return sampled(self.architecture, tensors)
 
     @property
     def d(self) -> int:

@@ -23,6 +23,7 @@ MORE = {
     "dilemmas": "dilemmas: d.csv\n",
     "routing": "plan: {phases: p.yaml}\n",
     "budget": "plan: {budgets: [32], prompts: mood}\n",
+    "features": "plan: {autoencoder: microworld}\n",
     "carrying": "plan: {source: microworld}\n",
     "drift": "plan: {vector: v.safetensors, lenses: l.yaml, prompts: mood}\n",
 }

@@ -186,3 +186,9 @@ def test_a_judge_is_not_blamed_for_a_model_that_does_not_do_as_it_is_asked(load,
     asked = {"judge": "length", "judge_labels": "nowhere.csv"}
     with pytest.raises(JudgeError, match="no file .nowhere.csv. of labelled .*, terse, weather"):
         find_judge(question_of(asked, style, prompts, 4, 0), model, tmp_path / "other")
+
+
+@pytest.mark.parametrize("job", ["comparison", "combinations"])
+def test_the_other_concept_of_a_file_is_another_one(job, experiment, words):
+    with pytest.raises(ExperimentError, match="is one of the contrasts"):
+        experiment(job, **{"decoding:": f"other: '{words}'\ndecoding:"})

@@ -6,6 +6,7 @@ import pytest
 
 from steerscope.errors import SteerscopeError
 from steerscope.experiments import experiment_of, run_experiment
+from steerscope.experiments.experiment import WITHOUT_PAIRS
 from steerscope.experiments.jobs.planned import PLANNED
 from steerscope.verification import verify
 
@@ -14,11 +15,12 @@ PLANS = {
     "drift": {"vector": "v.safetensors", "lenses": "lenses.yaml"},
     "routing": {"phases": "phases.yaml"},
     "carrying": {"source": "gpt2", "ridges": [0.1, 1]},
+    "features": {"autoencoder": "microworld", "kls": [0.1, 0.2]},
 }
 
 
 def said(job, plan, **more):
-    pairs = {"contrasts": ["mood"]} if job == "carrying" else {}
+    pairs = {} if job in WITHOUT_PAIRS else {"contrasts": ["mood"]}
     whole = {"name": "x", "question": "?", "job": job, "models": ["microworld"], "plan": plan}
     return experiment_of({**whole, **pairs, **more}, "the file")
 

@@ -72,6 +72,12 @@ def test_every_direction_is_screened_at_every_layer_and_both_matchings(compared)
     np.testing.assert_array_equal(screen.effect.isna(), screen.dose_relative.isna())
 
 
+def test_a_concept_is_no_control_for_itself(load):
+    itself = replace(PAIRS, name="by another name")
+    with pytest.raises(BadValueError, match="pairs of by another name are pairs of mood"):
+        compare_methods(load("llama"), PAIRS, PROMPTS, plan=PLAN, other=itself)
+
+
 def test_the_doses_agree_in_all_units(load, compared):
     contrasts = gather(load("llama"), PAIRS.split(0).fit, [Site("resid_post", 1)], ["mean_diff"])
     scale = find_direction("mean_diff", contrasts[Site("resid_post", 1)]).scale
@@ -275,7 +281,8 @@ def test_by_a_judge_that_gives_scores_a_text_counts_where_it_is_undamaged_too(
 
     runs = []  # one from before, in which damaged texts counted, beside this one
     for name, effect in (("before", judge.effect), ("now", found.effect)):
-        run = Run.start(tmp_path / name, {"effect": asdict(effect), "seed": 0}, provenance={})
+        said = {"effect": asdict(effect), "model": name, "contrasts": "mood", "seed": 0}
+        run = Run.start(tmp_path / name, said, provenance={})
         run.append(stored)
         runs.append(run)
     together = find_job("comparison").tables(None, runs)["ranking"]

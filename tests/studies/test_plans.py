@@ -10,7 +10,7 @@ import pytest
 from steerscope.errors import BadValueError
 from steerscope.studies.budgets.plan import BudgetPlan
 from steerscope.studies.carrying.plan import CarryPlan
-from steerscope.studies.features.plan import TrialPlan
+from steerscope.studies.features.plan import FeaturePlan, TrialPlan
 from steerscope.studies.methods.plan import ComparisonPlan
 from steerscope.studies.routing.plan import RoutePlan
 from steerscope.studies.steering.plan import StudyPlan, SweepPlan
@@ -20,7 +20,7 @@ from steerscope.studies.weights.plan import WeightSweepPlan
 PLANS = (
     partial(BudgetPlan, budgets=(16,)), partial(CarryPlan, source="microworld"), ComparisonPlan,
     partial(RoutePlan, phases="phases.yaml"), StudyPlan, SweepPlan, TransferPlan, TrialPlan,
-    WeightSweepPlan,
+    WeightSweepPlan, partial(FeaturePlan, autoencoder="microworld"),
 )  # fmt: skip
 
 

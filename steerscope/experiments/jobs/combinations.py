@@ -35,6 +35,7 @@ from steerscope.experiments.jobs.job import (
     as_asked,
     label,
     load,
+    other_of,
 )
 from steerscope.extraction.activations import extract
 from steerscope.figures.files import Plate
@@ -322,7 +323,7 @@ def _steps(e: Experiment) -> list[Step]:
             model=model,
             contrasts=contrasts,
             prompts=e.prompts or usual_prompts(contrasts),
-            other=e.other,
+            other=other_of(e),
             layers=e.sites.layers,
             kl=e.matched.kl or 0.2,
             n_kl_prompts=s.kl_prompts or 12,

@@ -27,6 +27,7 @@ from steerscope.experiments.jobs.job import (
     as_asked,
     label,
     load,
+    other_of,
 )
 from steerscope.figures.files import Plate
 from steerscope.judges.effects import SHOWN_UNDAMAGED, Effect
@@ -37,6 +38,7 @@ from steerscope.progress import Track
 from steerscope.runs.keeping import UNFINISHED, KeptIn
 from steerscope.runs.results import Run
 from steerscope.studies.judging import find_judge, question_of
+from steerscope.studies.methods.agreement import Asked, order_agreement
 from steerscope.studies.methods.findings import COMMON as COMMON_LAYER
 from steerscope.studies.methods.findings import NULLS, OWN
 from steerscope.studies.methods.measure import compare_methods
@@ -189,7 +191,7 @@ def _steps(e: Experiment) -> list[Step]:
             model,
             contrasts,
             e.prompts or usual_prompts(contrasts),
-            e.other,
+            other_of(e),
             ComparisonPlan(
                 methods=methods,
                 layers=e.sites.layers,
@@ -213,15 +215,25 @@ def _steps(e: Experiment) -> list[Step]:
 
 def _tables(experiment: Experiment, runs: Sequence[Run]) -> Tables:  # noqa: ARG001 - as all jobs
     parts: dict[str, list[pd.DataFrame]] = {}
+    rankings = []
     counts = [effect_of(run).metric for run in runs]
     for run, metric in zip(runs, counts, strict=True):
-        found = ranking_of_rows(run.table(), metric, run.configuration["seed"])
+        c = run.configuration
+        found = ranking_of_rows(run.table(), metric, c["seed"])
+        rankings.append((Asked(c["model"], c["contrasts"], c["seed"]), found["ranking"].copy()))
         for name, table in found.items():
             table.insert(0, "run", run.path.name)
             if SHOWN_UNDAMAGED in counts:  # beside runs from before, in which damaged texts counted
                 table.insert(1, "counts", metric)
             parts.setdefault(name, []).append(table)
-    return {name: pd.concat(tables, ignore_index=True) for name, tables in parts.items()}
+    tables = {name: pd.concat(part, ignore_index=True) for name, part in parts.items()}
+    agreement = order_agreement(rankings)
+    if len(agreement):
+        names = [run.path.name for run in runs]
+        tables["agreement"] = agreement.assign(
+            one=agreement.one.map(names.__getitem__), other=agreement.other.map(names.__getitem__)
+        )
+    return tables
 
 
 def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:

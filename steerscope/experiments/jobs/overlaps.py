@@ -36,7 +36,6 @@ from steerscope.extraction.activations import extract
 from steerscope.figures.files import Plate
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.provenance import provenance_of
-from steerscope.models.weight_hashes import sampled
 from steerscope.progress import Track
 from steerscope.runs.results import Row, Run, plain_row
 from steerscope.texts.chats import Chat, as_chat
@@ -118,7 +117,7 @@ class OverlapStep:
             "n_features": sae.n_features,
             "site": str(sae.site),
             "contrasts_sha256": contrasts.sha256,
-            "autoencoder_sha256": digest(sae),
+            "autoencoder_sha256": sae.digest,
         }
         run = Run.start(out, configuration, provenance=provenance_of(model))
         labels = plain_row("", "", 0.0)
@@ -155,12 +154,6 @@ class OverlapStep:
     def reduced(self, n_texts: int) -> OverlapStep:
         """Few pairs and texts."""
         return replace(self, n_pairs=n_texts, n_texts=n_texts)
-
-
-def digest(sae: SparseAutoencoder) -> str:
-    """Hash of an autoencoder's numbers, taken as that of a model's weights."""
-    tensors = {k: v for k, v in vars(sae).items() if isinstance(v, Tensor)}
-    return sampled(sae.architecture, tensors)
 
 
 def resample(number: int) -> str:

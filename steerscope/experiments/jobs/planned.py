@@ -1,4 +1,4 @@
-"""Jobs whose settings are those of one plan, given under `plan` in the file: budgets, drift, routing, carrying."""
+"""Jobs whose settings are those of one plan, given under `plan` in the file: budgets, drift, routing, carrying, features."""
 
 from __future__ import annotations
 
@@ -14,13 +14,20 @@ from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label
 from steerscope.figures.files import Plate
 from steerscope.progress import Track
-from steerscope.report.tables_only import FRAMES, LENS_DOTS, frames_as_plates, of_all_runs
+from steerscope.report.tables_only import (
+    FEATURES_PARETO,
+    FRAMES,
+    LENS_DOTS,
+    frames_as_plates,
+    of_all_runs,
+)
 from steerscope.runs.results import Run
 from steerscope.studies.beginnings import settings_of
 from steerscope.studies.budgets.measure import run_budgets
 from steerscope.studies.budgets.plan import BudgetPlan
 from steerscope.studies.carrying.measure import run_carrying
 from steerscope.studies.carrying.plan import CarryPlan
+from steerscope.studies.features.plan import FeaturePlan
 from steerscope.studies.lenses.measure import run_lenses
 from steerscope.studies.lenses.plan import LensPlan
 from steerscope.studies.planned import OfModel
@@ -145,6 +152,20 @@ def _job(name: str, words: str, kind: Kind) -> Job:
     return Job(name, words, frozenset({"plan", "chat"}), kind.figures, steps, tables, plates)
 
 
+def _run_features(
+    path: Path,
+    plan: Any,
+    *,
+    chat: Chat | None,
+    device: str | None,
+    memory: str | None,
+    progress: Track,
+) -> Run:
+    from steerscope.studies.features.run_steering import run_features  # seconds to import
+
+    return run_features(path, plan, chat=chat, device=device, memory=memory, progress=progress)
+
+
 PLANNED = (
     _job(
         "budget",
@@ -165,5 +186,16 @@ PLANNED = (
         "carrying",
         "a vector of one model mapped into another and judged there",
         Kind(CarryPlan, run_carrying, lambda plan: 4 + 3 * plan.n_null_seeds, "n_test"),
+    ),
+    _job(
+        "features",
+        "steering by the features of an autoencoder, against the mean difference at one KL",
+        Kind(
+            FeaturePlan,
+            _run_features,
+            lambda plan: 1 + len(plan.kls) * (6 + 2 * plan.n_nulls),
+            "n_test",
+            figures=(FEATURES_PARETO,),
+        ),
     ),
 )

@@ -13,6 +13,16 @@ NULLS = ("random direction", "random features")
 SURE = 0.05
 
 
+def null_name(kind: str, number: int) -> str:
+    """What a null direction is called: the first of its kind by the kind alone."""
+    return kind if number == 0 else f"{kind} {number + 1}"
+
+
+def is_null(method: str) -> bool:
+    """Whether a method is a null direction, whichever of its kind."""
+    return any(method == kind or method.startswith(f"{kind} ") for kind in NULLS)
+
+
 def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     """Every direction on every outcome, with its interval, and paired against contrastive steering.
 
@@ -63,6 +73,6 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
                 rows.append(row)
     table = pd.DataFrame(rows)
     for _, part in table.groupby("kl"):
-        tested = part[part.p.notna() & ~part.method.isin([*NULLS, "plain"])]
+        tested = part[part.p.notna() & ~part.method.map(is_null) & (part.method != "plain")]
         table.loc[tested.index, "p_holm"] = holm(tested.p.to_numpy(float))
     return table

@@ -31,7 +31,7 @@ from steerscope.sae.scores import concept_scores, output_effects, output_target
 from steerscope.sae.vectors import random_features, single, uniform, weighted
 from steerscope.steering.interventions import Cell, Intervention, Steering
 from steerscope.studies.damage import add_damage
-from steerscope.studies.features.findings import CONTRASTIVE
+from steerscope.studies.features.findings import CONTRASTIVE, NULLS, null_name
 from steerscope.studies.features.plan import TrialPlan
 from steerscope.studies.rows import overflowed
 from steerscope.texts.contrasts import ContrastSet, Prompt
@@ -52,6 +52,7 @@ def candidates(
     fit: ContrastSet,
     *,
     k: int,
+    n_nulls: int = 1,
     seed: int = 0,
 ) -> dict[str, Direction]:
     """One direction of each kind: contrastive, by features in several ways, and two nulls.
@@ -67,6 +68,7 @@ def candidates(
         contrast: of the fit pairs.
         fit: the same pairs as texts.
         k: features.
+        n_nulls: null directions of each kind.
         seed: of the nulls.
 
     Raises:
@@ -78,15 +80,21 @@ def candidates(
     said = concept_scores(output_effects(model, sae), output_target(model, fit))
     scores = said * (alive > 0)  # a row that no code uses may say anything
     loudest = int(codes.abs().argmax())
-    return {
+    found = {
         CONTRASTIVE: mean_diff(contrast),
         "features weighted": weighted(sae, codes, contrast, k=k),
         "features uniform": uniform(sae, codes, contrast, k=k),
         "feature single": single(sae, loudest, contrast, sign=1 if codes[loudest] > 0 else -1),
         "output score": weighted(sae, scores, contrast, k=k, method="sae_output_score"),
-        "random features": random_features(sae, codes, contrast, k=k, alive=alive, seed=seed),
-        "random direction": random(contrast, seed=seed),
     }
+    of_directions, of_features = NULLS
+    for number in range(n_nulls):
+        drawn = seed + number
+        found[null_name(of_features, number)] = random_features(
+            sae, codes, contrast, k=k, alive=alive, seed=drawn
+        )
+        found[null_name(of_directions, number)] = random(contrast, seed=drawn)
+    return found
 
 
 def run_trials(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from steerscope.studies.features.findings import CONTRASTIVE, NULLS, SURE
+from steerscope.studies.features.findings import CONTRASTIVE, SURE, is_null
 
 
 def trials_in_words(table: pd.DataFrame, *, kl: float, effect: str) -> list[str]:
@@ -18,7 +18,8 @@ def trials_in_words(table: pd.DataFrame, *, kl: float, effect: str) -> list[str]
     """
     here = table[np.isclose(table.kl, kl)].set_index(["method", "metric"])
     lines = [f"At {kl:g} nats, {int(here.n.max())} held-out prompts, against contrastive steering:"]
-    methods = [m for m in here.index.unique("method") if m not in {CONTRASTIVE, "plain", *NULLS}]
+    every = here.index.unique("method")
+    methods = [m for m in every if m not in {CONTRASTIVE, "plain"} and not is_null(m)]
     lines += [f"  {CONTRASTIVE}: {_level(here, CONTRASTIVE, effect)}"]
     for method in methods:
         if here.loc[method].value.isna().all():
@@ -32,9 +33,8 @@ def trials_in_words(table: pd.DataFrame, *, kl: float, effect: str) -> list[str]
         verdict = ", ".join(told) if told else "not told apart in anything"
         level = f"{_level(here, method, effect)}, {_gap(here.loc[(method, effect)])}"
         lines.append(f"  {method}: {level}; sure after Holm: {verdict}")
-    for null in NULLS:
-        if (null, effect) in here.index:
-            lines.append(f"  {null}, a null: {_level(here, null, effect)}")
+    for null in filter(is_null, every):
+        lines.append(f"  {null}, a null: {_level(here, null, effect)}")
     return lines
 
 

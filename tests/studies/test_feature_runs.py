@@ -1,0 +1,94 @@
+"""Steering by features as a run: its rows give what was measured, and verify reads it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from steerscope.errors import BadValueError, UnsupportedSiteError
+from steerscope.experiments import experiment_of, run_experiment
+from steerscope.experiments.running import runs_of
+from steerscope.runs.results import NOT_FINITE, as_table
+from steerscope.sites import Site
+from steerscope.studies.features.findings import CONTRASTIVE, is_null, summarised
+from steerscope.studies.features.plan import FeaturePlan
+from steerscope.studies.features.run_steering import CLAMPED, run_features
+from steerscope.studies.features.stored import (
+    rows_of_trials,
+    steering_table,
+    texts_of_trials,
+    trials_of_rows,
+)
+from steerscope.verification import verify
+
+
+def planted(n=12):
+    rng = np.random.default_rng(0)
+    rows = []
+    for kl in (0.2, 0.5):
+        for method in ("plain", CONTRASTIVE, "features weighted", "random direction 2"):
+            if method == "plain" and kl > 0.2:
+                continue
+            lost = method == "features weighted" and kl > 0.2
+            for prompt in range(n):
+                shown = math.nan if lost else float(rng.random() < 0.5)
+                rows.append(
+                    {"kl": math.nan if method == "plain" else kl, "method": method, "kl_nats": kl + 0.001,
+                     "dose_natural": 1.5, "prompt": prompt, "status": NOT_FINITE if lost else "ok",
+                     "given": f"p{prompt}", "written": "w", "shown": shown, "degenerate": shown / 2}
+                )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_the_rows_of_a_trial_give_the_table_that_the_trial_gives():
+    trials = planted()
+    table = as_table(rows_of_trials(trials, "mood", Site("resid_post", 3)))
+    pd.testing.assert_frame_equal(
+        summarised(trials_of_rows(table)), summarised(trials), check_like=True
+    )
+    assert set(table[table.method == "plain"].layer) == {-1}
+    assert set(table[(table.cell == "0.5 nats; features weighted")].status) == {NOT_FINITE}
+    texts = pd.DataFrame(texts_of_trials(trials))
+    assert set(texts.cell) == set(table.cell)
+    again = summarised(trials).set_index(["kl", "method"])
+    assert again.loc[(0.2, "random direction 2")].p_holm.isna().all()  # a null is not tested
+    assert not is_null("random featuresque")
+
+
+def wanted(**plan):
+    small = {"kls": [0.05], "k": 3, "n_nulls": 2, "n_select": 3, "n_test": 8, "n_new": 6}
+    told = {"name": "features", "question": "?", "job": "features", "models": ["microworld"]}
+    return experiment_of(
+        {**told, "contrasts": ["mood"], "plan": {"autoencoder": "microworld", **small, **plan}},
+        "the file",
+    )
+
+
+def test_what_is_measured_is_verified_and_an_autoencoder_that_changed_is_told(tmp_path):
+    run_experiment(wanted(), tmp_path / "out")
+    found = verify(tmp_path / "out")
+    assert not found.differences
+    assert found.n_printed > 40
+    [run] = runs_of(wanted(), tmp_path / "out")
+    table = steering_table(run)
+    assert {CLAMPED, CONTRASTIVE, "plain", "random direction", "random direction 2"} <= {
+        *table.method
+    }
+    assert sum(map(is_null, table.method.unique())) == 4
+    steered = run.table()[lambda t: t.method != "plain"]
+    assert steered.kl_nats.between(0.045, 0.055).all()
+    assert len(run.texts()) == 8 * steered.cell.nunique() + 8
+    assert [p.name for p in (tmp_path / "out" / "figures").glob("*-features_pareto.html")]
+
+
+def test_a_run_of_features_needs_what_reads_texts_and_its_own_model(tiny_folder, tmp_path):
+    plan = FeaturePlan(autoencoder="microworld", judge="preference", n_select=2, n_test=2)
+    with pytest.raises(BadValueError, match="told by what is written"):
+        run_features(tmp_path / "preference", plan)
+    other = FeaturePlan(model=str(tiny_folder("llama")), autoencoder="microworld")
+    with pytest.raises(UnsupportedSiteError):
+        run_features(tmp_path / "other", other)
+    assert not list(tmp_path.iterdir())

@@ -35,9 +35,11 @@ DRAWN = {"study": "sweet_spot_map", "sweep": "layer_sweep"}
 # Jobs that are drawn over all of their runs at once: what their figure ends in, and which tables lie beside it.
 OF_ALL = {
     "predictors": ("league-effect_kl", ("league", "power")),
-    "comparison": ("-methods", ("ranking",)),
+    "comparison": ("-methods", ("ranking", "agreement")),
     "edits": ("-pareto_test", ("conditions",)),
     "adapter": ("-transfer_at_one_kl", ("conditions", "at_one_kl")),
+    "overlap": ("-routes", ("routes", "readings", "concepts")),
+    "features": ("-features_pareto", ("steering",)),
 }
 
 
@@ -101,7 +103,10 @@ def _draw_together(wanted: Experiment, runs: list[Run], formats: list[str]) -> N
         return
     job, (end, beside) = find_job(wanted.job), OF_ALL[wanted.job]
     whose = wanted.name.replace("_", "-", 1)
-    drawn = [p for p in job.plates(wanted, runs) if p.name.endswith(end)]
+    first = [
+        run for run in runs if run.configuration.get("seed", wanted.seeds[0]) == wanted.seeds[0]
+    ]
+    drawn = [p for p in job.plates(wanted, first) if p.name.endswith(end)]
     names = [whose] if len(drawn) == 1 else [f"{whose}-{name}" for name in wanted.contrasts]
     for name, plate in zip(names, drawn, strict=True):
         for path in write_plate(Plate(name, plate.figure, plate.caption), FIGURES, formats):

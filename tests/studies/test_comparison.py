@@ -282,9 +282,8 @@ def test_by_a_judge_that_gives_scores_a_text_counts_where_it_is_undamaged_too(
     runs = []  # one from before, in which damaged texts counted, beside this one
     for name, effect in (("before", judge.effect), ("now", found.effect)):
         said = {"effect": asdict(effect), "model": name, "contrasts": "mood", "seed": 0}
-        run = Run.start(tmp_path / name, said, provenance={})
-        run.append(stored)
-        runs.append(run)
+        runs.append(Run.start(tmp_path / name, said, provenance={}))
+        runs[-1].append(stored)
     together = find_job("comparison").tables(None, runs)["ranking"]
     assert together.groupby("run").counts.unique().map(list).to_dict() == {
         "before": ["shown"],

@@ -74,7 +74,7 @@ def test_what_is_measured_is_verified_and_an_autoencoder_that_changed_is_told(tm
     assert found.n_printed > 40
     [run] = runs_of(wanted(), tmp_path / "out")
     table = steering_table(run)
-    assert {CLAMPED, CONTRASTIVE, "plain", "random direction", "random direction 2"} <= {
+    assert {*CLAMPED, CONTRASTIVE, "plain", "random direction", "random direction 2"} <= {
         *table.method
     }
     assert sum(map(is_null, table.method.unique())) == 4

@@ -193,7 +193,7 @@ PLANNED = (
         Kind(
             FeaturePlan,
             _run_features,
-            lambda plan: 1 + len(plan.kls) * (6 + 2 * plan.n_nulls),
+            lambda plan: 1 + len(plan.kls) * (7 + 2 * plan.n_nulls),
             "n_test",
             figures=(FEATURES_PARETO,),
         ),

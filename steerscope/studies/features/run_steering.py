@@ -22,7 +22,7 @@ from steerscope.studies.judging import find_judge, question_of
 from steerscope.texts.chats import Chat
 from steerscope.texts.contrasts import load_contrasts, prompts_for, usual_prompts
 
-CLAMPED = "features clamped"
+CLAMPED = {"features clamped": None, "feature clamped": 1}  # how many, None for those of the plan
 
 
 def run_features(
@@ -84,7 +84,7 @@ def run_features(
             found.judge,
             parts.select.prompts,
             parts.test.prompts,
-            edits={CLAMPED: clamped(sae, codes, k=plan.k)},
+            edits={name: clamped(sae, codes, k=k or plan.k) for name, k in CLAMPED.items()},
             plan=plan,
             progress=progress,
         )

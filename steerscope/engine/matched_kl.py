@@ -48,8 +48,8 @@ def matched_doses(
     """For each direction the dose of the matched length and the one of the matched KL.
 
     The KL of a dose is that of KL(steered || plain) over the positions of the prompts but 0, mean
-    over prompts and over both signs of the dose. The doses of the matching come first, for all
-    directions together; then the first interval in which the KL passes the target is narrowed, in
+    over prompts and over both signs of the dose. The doses of the matching come first, from the smallest
+    up until the KL is passed, for all directions together; then the first interval in which the KL passes the target is narrowed, in
     log KL over log dose, again for all together. `calibration.calibrate` does this for one
     direction, one sign and any operator.
 
@@ -72,7 +72,8 @@ def matched_doses(
     if not prompts:
         raise BadValueError("doses are matched on prompts; give at least one.")
     curves = _Curves(model, directions, prompts, progress)
-    curves.measure([(i, dose) for i in range(len(directions)) for dose in matching.doses])
+    for dose in matching.doses:
+        curves.measure([(i, dose) for i in range(len(directions)) if curves.below(i, matching.kl)])
     for _ in range(_ROUNDS):
         wanted = [
             (i, curves.guess(i, matching.kl))
@@ -113,6 +114,10 @@ class _Curves:
         nats = by_cell.double().mean(dim=1).reshape(-1, 2).mean(dim=1).tolist()
         for (i, dose), kl in zip(wanted, nats, strict=True):
             self.found[i][dose] = kl
+
+    def below(self, i: int, target: float) -> bool:
+        """Whether no dose measured so far reaches the target, or gives logits that are no numbers."""
+        return all(kl < target for kl in self.found[i].values())
 
     def guess(self, i: int, target: float) -> float:
         """Where the KL should first reach the target; NaN outside the doses measured."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from steerscope.doses import Dose
@@ -57,6 +58,24 @@ def test_a_length_that_is_not_named_is_the_median_of_those_that_reach_the_kl(loa
     assert table.kl_nats.notna().all()
     with pytest.raises(BadValueError, match="no layer reaches 1000 nats"):
         matched_doses(load(), directions, PROMPTS, replace(matching, kl=1e3))
+
+
+def test_doses_beyond_the_crossing_are_not_measured_and_would_change_nothing(tiny, monkeypatch):
+    directions = [random_direction(tiny, Site("resid_post", layer)) for layer in range(3)]
+    counts = []
+
+    def counted(model, prompts, cells, **options):
+        counts.append(len(cells))
+        return kl_from_plain(model, prompts, cells, **options)
+
+    monkeypatch.setattr("steerscope.engine.matched_kl.kl_from_plain", counted)
+    few = matched_doses(tiny, directions, PROMPTS, MATCHING)
+    measured = sum(counts)
+    counts.clear()
+    monkeypatch.setattr("steerscope.engine.matched_kl._Curves.below", lambda *_given: True)
+    whole = matched_doses(tiny, directions, PROMPTS, MATCHING)
+    pd.testing.assert_frame_equal(few, whole, rtol=1e-4)
+    assert measured < sum(counts)
 
 
 def test_no_prompts_are_refused(load):

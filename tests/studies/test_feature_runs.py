@@ -10,8 +10,9 @@ import pytest
 
 from steerscope.errors import BadValueError, UnsupportedSiteError
 from steerscope.experiments import experiment_of, run_experiment
+from steerscope.experiments.inputs import check_inputs
 from steerscope.experiments.running import runs_of
-from steerscope.runs.results import NOT_FINITE, as_table
+from steerscope.runs.results import NOT_FINITE, Run, as_table
 from steerscope.sites import Site
 from steerscope.studies.features.findings import CONTRASTIVE, is_null, summarised
 from steerscope.studies.features.plan import FeaturePlan
@@ -67,7 +68,9 @@ def wanted(**plan):
     )
 
 
-def test_what_is_measured_is_verified_and_an_autoencoder_that_changed_is_told(tmp_path):
+def test_what_is_measured_is_verified_and_an_autoencoder_that_changed_is_told(
+    tmp_path, monkeypatch
+):
     run_experiment(wanted(), tmp_path / "out")
     found = verify(tmp_path / "out")
     assert not found.differences
@@ -82,6 +85,9 @@ def test_what_is_measured_is_verified_and_an_autoencoder_that_changed_is_told(tm
     assert steered.kl_nats.between(0.045, 0.055).all()
     assert len(run.texts()) == 8 * steered.cell.nunique() + 8
     assert [p.name for p in (tmp_path / "out" / "figures").glob("*-features_pareto.html")]
+    configuration = run.configuration | {"autoencoder_sha256": "0" * 64}
+    monkeypatch.setattr(Run, "configuration", configuration)
+    assert [d.where for d in check_inputs(run)] == ["autoencoder"]
 
 
 def test_a_run_of_features_needs_what_reads_texts_and_its_own_model(tiny_folder, tmp_path):

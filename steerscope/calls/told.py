@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -83,8 +83,38 @@ def _blame(
     at_once: bool = False,
 ) -> str:
     """What is wrong with an argument, in words; empty where nothing is."""
+    if found := misfit(function, given, named, ("LensModel", "int") if at_once else ()):
+        return found
+    if at_once:
+        return ""
     signature = inspect.signature(function)
-    name_of = re.sub(r"\.__(init|new)__$", "", function.__qualname__)
+    name_of = _name_of(function)
+    for name, value in signature.bind(*given, **named).arguments.items():
+        if odd := oddness(value):
+            hint = hint_of(function, signature.parameters[name].annotation)
+            return f"{name_of}: {name} is {odd}; give {what_to_give(function, name, hint)}."
+    return ""
+
+
+def misfit(
+    function: Callable[..., Any],
+    given: tuple[Any, ...],
+    named: Mapping[str, Any],
+    kinds: Sequence[str] = (),
+) -> str:
+    """Which argument is missing, unknown or of another kind than is said, in words; empty for none.
+
+    Args:
+        function: that was called, or will be.
+        given: its arguments by place.
+        named: those by name.
+        kinds: of which alone arguments are looked at, by their names; empty for all.
+
+    Raises:
+        UnknownNameError: an argument that it does not have.
+    """
+    signature = inspect.signature(function)
+    name_of = _name_of(function)
     try:
         bound = signature.bind(*given, **named).arguments
     except TypeError as error:
@@ -95,11 +125,12 @@ def _blame(
         return f"{name_of}: {error}; its arguments are {', '.join(known) or 'none'}."
     hints = {name: hint_of(function, p.annotation) for name, p in signature.parameters.items()}
     for name, value in bound.items():
-        if at_once and name_of_kind(hints[name]) not in {"LensModel", "int"}:
+        if kinds and name_of_kind(hints[name]) not in kinds:
             continue
         if not all_fit(value, hints[name], signature.parameters[name]):
             return f"{name_of}: {name} is {kind_shown(value)}; give {what_to_give(function, name, hints[name])}."
-    for name, value in bound.items():
-        if not at_once and (odd := oddness(value)):
-            return f"{name_of}: {name} is {odd}; give {what_to_give(function, name, hints[name])}."
     return ""
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    return re.sub(r"\.__(init|new)__$", "", function.__qualname__)

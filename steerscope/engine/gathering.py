@@ -13,7 +13,7 @@ from torch import Tensor
 from steerscope.directions import NEEDS, check_method
 from steerscope.directions.settings import USUAL, Settings
 from steerscope.engine.score import log_likelihoods
-from steerscope.errors import BadValueError, MissingEvidenceError
+from steerscope.errors import MissingEvidenceError
 from steerscope.extraction.activations import Contrast, extract
 from steerscope.extraction.gradients import add_gradients
 from steerscope.extraction.reading import ReadToken, as_read
@@ -21,6 +21,7 @@ from steerscope.models.lens_model import LensModel
 from steerscope.models.weights import site_weight
 from steerscope.progress import Track, silent
 from steerscope.sites import BySite, Site, SiteLike, as_sites
+from steerscope.texts.another import check_another
 from steerscope.texts.contrasts import ContrastSet, load_contrasts
 from steerscope.texts.given_pairs import PairsLike
 
@@ -67,7 +68,7 @@ def gather(  # noqa: PLR0913 - each is a thing of its own
         UnknownNameError: a method that does not exist.
         UnsupportedSiteError: the model lacks a site, or a weight there that a method needs.
         MissingEvidenceError: a method needs `other` and it was not given.
-        BadValueError: it holds pairs of this concept.
+        BadValueError: its pairs are those of this concept.
     """
     contrasts, sites, read = load_contrasts(contrasts), as_sites(sites), as_read(read)
     other = None if other is None else load_contrasts(other)
@@ -79,7 +80,7 @@ def gather(  # noqa: PLR0913 - each is a thing of its own
             "other_concept needs a second contrast set; give it as other=, or --other."
         )
     if "other" in wanted and other is not None:
-        _check_other(contrasts, other)
+        check_another(contrasts, other)
     found: dict[Site, Contrast] = extract(
         model, contrasts, sites, read=read, batch_size=batch_size, progress=progress
     )
@@ -97,15 +98,6 @@ def gather(  # noqa: PLR0913 - each is a thing of its own
             progress=progress,
         )
     return BySite(found)
-
-
-def _check_other(contrasts: ContrastSet, other: ContrastSet) -> None:
-    own, others = ({(p.positive, p.negative) for p in c.pairs} for c in (contrasts, other))
-    if shared := len(own & others):
-        raise BadValueError(
-            f"{shared} pairs of {other.name} are pairs of {contrasts.name} too; another concept is a control "
-            "only where it is another. Give other pairs, or none."
-        )
 
 
 def _log_likelihood(question: Question) -> dict[Site, Float[Tensor, " pair"]]:

@@ -30,7 +30,7 @@ def check_inputs(run: Run, *, weights: bool = True) -> list[Difference]:
 
     Args:
         run: any run.
-        weights: whether to load the model for its fingerprint.
+        weights: whether to load the model for its fingerprint, and an autoencoder that is no folder.
     """
     configuration, found = run.configuration, []
     model: LensModel | None = None
@@ -47,6 +47,7 @@ def check_inputs(run: Run, *, weights: bool = True) -> list[Difference]:
                 found += _same("weights", model.fingerprint, then)
         except SteerscopeError as error:
             found.append(Difference("weights", configuration["model"], "unreadable", str(error)))
+    if weights or Path(str(configuration.get("autoencoder"))).is_dir():  # what lies here may change
         found += _autoencoder(configuration)
     try:
         hashes = _text_hashes(run, model)

@@ -15,6 +15,8 @@ from steerscope.texts.bundled import bundled_experiments
 from steerscope.texts.files import read_text
 from steerscope.texts.yaml_files import Place, read_yaml
 
+_TWO_CONCEPTS = ("comparison", "combinations")  # jobs in which `other` is a concept
+
 
 def load_experiment(name_or_path: str | Path) -> Experiment:
     """Read an experiment file, or a bundled one by its name, with or without `.yaml`.
@@ -57,11 +59,22 @@ def experiment_of(data: Any, where: str, lines: dict[Place, int] | None = None) 
     except ValidationError as error:
         place, words = _in_words(error)
         raise ExperimentError(f"{_at(where, lines, place)}: {words}") from None
-    mistake = check(experiment)
+    mistake = check(experiment) or _same_concept(experiment)
     if mistake is not None:
         place, words = mistake
         raise ExperimentError(f"{_at(where, lines, place)}: {words}")
     return experiment
+
+
+def _same_concept(experiment: Experiment) -> tuple[Place, str] | None:
+    """What is wrong with another concept that is one of the experiment's own; runs from before may have one."""
+    if experiment.job not in _TWO_CONCEPTS or experiment.other not in experiment.contrasts:
+        return None
+    words = (
+        f"other: {experiment.other!r} is one of the contrasts, and no other concept beside itself; name another "
+        "one, or leave that concept to a file of its own."
+    )
+    return ("other",), words
 
 
 def _find(name_or_path: str | Path) -> Path:

@@ -161,13 +161,14 @@ def print_experiment(experiment: Experiment, out: str | Path) -> list[Path]:
 
 @contextmanager
 def _claimed(experiment: Experiment, out: Path) -> Iterator[None]:
-    """The folder as this experiment's; gone again if it is new and nothing could be measured.
+    """The folder as this experiment's; as it was if nothing could be measured.
 
     Raises:
         RunError: it is another's.
     """
     new = not out.exists()
     _check_claim(experiment, out)
+    before, measured = _text_of(out / FILE), _measured(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -182,6 +183,8 @@ def _claimed(experiment: Experiment, out: Path) -> Iterator[None]:
         except BaseException:
             if new and not _has_measured(out):
                 shutil.rmtree(out, ignore_errors=True)
+            elif before is not None and _measured(out) == measured:
+                write_whole(out / FILE, before)  # as if it had not been tried
             raise
 
 
@@ -194,7 +197,7 @@ def _check_claim(experiment: Experiment, out: Path) -> None:
     elif _has_measured(out):  # where nothing is measured, another experiment may begin
         there = open_experiment(out)
         measured = there.model_copy(update={k: getattr(experiment, k) for k in PRINTED})
-        if measured != experiment and not _is_widened(measured, experiment, out):
+        if measured != experiment and not _goes_on(measured, experiment, out):
             differing = [
                 k for k in type(experiment).model_fields
                 if getattr(measured, k) != getattr(experiment, k)
@@ -205,19 +208,28 @@ def _check_claim(experiment: Experiment, out: Path) -> None:
             )
 
 
-def _is_widened(there: Experiment, experiment: Experiment, out: Path) -> bool:
-    """Whether only models, concepts or seeds were added, so that every run there is one of its own."""
-    added = {k: getattr(experiment, k) for k in WIDENED}
-    if there.model_copy(update=added) != experiment:
-        return False
-    if any(not {*getattr(there, k)} <= {*values} for k, values in added.items()):
+def _goes_on(there: Experiment, experiment: Experiment, out: Path) -> bool:
+    """Whether only models, concepts or seeds are others, and every run there is one of its own."""
+    if there.model_copy(update={k: getattr(experiment, k) for k in LISTED}) != experiment:
         return False
     return not find_runs(find_job(experiment.job).steps(experiment), out).strays
 
 
+def _measured(out: Path) -> set[str]:
+    return {path.name for path in (out / RUNS).glob("*") if has_measured(path)}
+
+
 def _has_measured(out: Path) -> bool:
-    return any(has_measured(path) for path in (out / RUNS).glob("*"))
+    return bool(_measured(out))
+
+
+def _text_of(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 PRINTED = ("figures", "formats", "metrics", "question")  # what may change without measuring again
-WIDENED = ("models", "contrasts", "seeds")  # what may gain values, whose runs are then made as well
+LISTED = (
+    "models",
+    "contrasts",
+    "seeds",
+)  # what may gain values, or lose those that were not measured

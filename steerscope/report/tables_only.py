@@ -85,7 +85,8 @@ def _features_pareto(run: Run) -> Plate:
     drawn = figures.steering_pareto(table, effect=effect.metric, cost=cost, words=words)
     said = (
         f"Steering at {c['site']} by {c['k']} of {c['n_features']} features, by the mean difference and by "
-        f"{c['n_nulls']} null directions of either kind, each at the dose that gives the KL on other prompts."
+        f"{c['n_nulls']} null directions of either kind, each at the dose that gives the KL on other prompts; what "
+        "does not reach it is left out."
     )
     return Plate(FEATURES_PARETO, drawn, said)
 

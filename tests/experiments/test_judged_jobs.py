@@ -10,7 +10,7 @@ from steerscope.errors import ExperimentError, JudgeError
 from steerscope.experiments import parse_experiment
 from steerscope.experiments.experiment import Sites
 from steerscope.experiments.identity import find_runs, folder_of
-from steerscope.experiments.jobs import find_job
+from steerscope.experiments.jobs import check, find_job
 from steerscope.experiments.jobs.job import Machine
 from steerscope.judges.registry import KEPT
 from steerscope.progress import silent
@@ -192,3 +192,5 @@ def test_a_judge_is_not_blamed_for_a_model_that_does_not_do_as_it_is_asked(load,
 def test_the_other_concept_of_a_file_is_another_one(job, experiment, words):
     with pytest.raises(ExperimentError, match="is one of the contrasts"):
         experiment(job, **{"decoding:": f"other: '{words}'\ndecoding:"})
+    before = experiment(job).model_copy(update={"other": str(words)})
+    assert check(before) is None  # a run from before it was refused is still read

@@ -147,7 +147,7 @@ def test_it_verifies_and_an_altered_feature_is_named(small):
 
 
 def test_another_autoencoder_is_a_difference(small, monkeypatch):
-    monkeypatch.setattr("steerscope.experiments.inputs.digest", lambda _sae: "0" * 64)
+    monkeypatch.setattr("steerscope.sae.dictionary.SparseAutoencoder.digest", "0" * 64)
     [only] = [str(d) for d in verify(small).differences]
     assert only.startswith("microworld-mood-0")
     assert "/autoencoder: the hash is 0000" in only

@@ -9,7 +9,7 @@ from dataclasses import asdict
 import pytest
 
 from steerscope.cli import main
-from steerscope.errors import RunError
+from steerscope.errors import ContrastError, RunError
 from steerscope.experiments import (
     bundled_experiments,
     load_experiment,
@@ -117,6 +117,29 @@ def test_what_is_added_to_an_experiment_is_measured_beside_what_is_there(tmp_pat
         with pytest.raises(RunError, match=rf"other settings \({setting}\)"):
             run_experiment(other, tmp_path)
     assert made == [folder_of(added)]
+
+
+def test_what_was_added_and_cannot_be_measured_leaves_the_folder_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr("steerscope.experiments.running.print_experiment", lambda *_given: [])
+    monkeypatch.setattr("steerscope.experiments.running.check_inputs", lambda *_given, **_more: [])
+    few, wrong, right = (
+        parse_experiment(SMALL.replace("[mood]", concepts), "small.yaml")
+        for concepts in ("[mood]", "[mood, moood]", "[mood, register]")
+    )
+    [step] = find_job("sweep").steps(few)
+    measured(tmp_path / "runs" / folder_of(step), step.settings)
+    before = few.model_dump_json()
+    (tmp_path / FILE).write_text(before)
+    with pytest.raises(ContrastError, match="moood"):
+        run_experiment(wrong, tmp_path)
+    assert (tmp_path / FILE).read_text() == before
+    assert [p.name for p in (tmp_path / "runs").iterdir()] == [folder_of(step)]
+    (tmp_path / FILE).write_text(wrong.model_dump_json())  # as a kill would leave it
+    run_experiment(few, tmp_path)
+    assert open_experiment(tmp_path) == few
+    monkeypatch.setattr(type(step), "make", lambda self, out, *_given: measured(out, self.settings))
+    run_experiment(right, tmp_path)
+    assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
 @pytest.mark.parametrize("name", bundled_experiments())

@@ -41,8 +41,20 @@ def test_the_same_order_agrees_wholly_and_the_opposite_not_at_all_by_hand():
     assert found.rho.tolist() == pytest.approx([1.0, -1.0, 0.8])  # 1 - 6 * 2 / (4 * 15)
     assert found.n.tolist() == [5, 5, 4]
     assert found.p[0, 1] == pytest.approx(2 / 120)  # of all orders, this one and its reverse
-    assert list(found.best) == ["e", "e", "d"]  # of those that both know
-    assert found.its_rank.tolist() == [1.0, 5.0, 1.0]
+    assert list(found.best) == ["e", "e", "e"]
+    assert found.its_rank.tolist()[:2] == [1.0, 5.0]
+    assert math.isnan(found.its_rank.tolist()[2])  # the other does not know it
+
+
+def test_no_method_is_the_best_where_several_are_and_few_have_no_order():
+    tied = ranking([0.0] * 5)
+    few = ranking([1, 2, 3, math.nan, math.nan])
+    rankings = [(ONE, tied), (Asked("m", "mood", 1), few)]
+    [row] = order_agreement(rankings).itertuples()
+    assert (row.best, row.n) == ("", 3)
+    assert all(map(math.isnan, (row.its_rank, row.rho, row.p)))
+    [row] = order_agreement(rankings[::-1]).itertuples()
+    assert (row.best, row.its_rank) == ("c", 3.0)  # among five that are alike
 
 
 def test_each_place_and_matching_stands_for_itself_and_one_ranking_agrees_with_none():

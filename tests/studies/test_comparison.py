@@ -24,6 +24,7 @@ from steerscope.studies.methods.findings import COMMON, NULLS, OWN
 from steerscope.studies.methods.measure import compare_methods
 from steerscope.studies.methods.plan import ComparisonPlan
 from steerscope.studies.methods.stored import ranking_of_rows, rows_of_comparison
+from steerscope.texts.another import check_another
 from steerscope.texts.contrasts import (
     ContrastPair,
     ContrastSet,
@@ -74,8 +75,14 @@ def test_every_direction_is_screened_at_every_layer_and_both_matchings(compared)
 
 def test_a_concept_is_no_control_for_itself(load):
     itself = replace(PAIRS, name="by another name")
-    with pytest.raises(BadValueError, match="pairs of by another name are pairs of mood"):
-        compare_methods(load("llama"), PAIRS, PROMPTS, plan=PLAN, other=itself)
+    turned = tuple(replace(p, positive=p.negative, negative=p.positive) for p in PAIRS.pairs)
+    for other in (itself, replace(itself, pairs=turned)):
+        with pytest.raises(
+            BadValueError, match="of by another name, which is to be another concept"
+        ):
+            compare_methods(load("llama"), PAIRS, PROMPTS, plan=PLAN, other=other)
+    shared = replace(PAIRS.pairs[0], concept="tone")
+    check_another(PAIRS, replace(OTHER, pairs=(*OTHER.pairs, shared)))  # one by chance
 
 
 def test_the_doses_agree_in_all_units(load, compared):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from steerscope.errors import BadValueError, UnsupportedSiteError
+from steerscope.errors import BadValueError, RunError, SteerscopeError, UnsupportedSiteError
 from steerscope.experiments import experiment_of, run_experiment
 from steerscope.experiments.inputs import check_inputs
 from steerscope.experiments.running import runs_of
 from steerscope.runs.results import NOT_FINITE, Run, as_table
+from steerscope.sae.files import load_sae, save_sae
 from steerscope.sites import Site
 from steerscope.studies.features.findings import CONTRASTIVE, is_null, summarised
 from steerscope.studies.features.plan import FeaturePlan
@@ -88,6 +91,39 @@ def test_what_is_measured_is_verified_and_an_autoencoder_that_changed_is_told(
     configuration = run.configuration | {"autoencoder_sha256": "0" * 64}
     monkeypatch.setattr(Run, "configuration", configuration)
     assert [d.where for d in check_inputs(run)] == ["autoencoder"]
+
+
+def test_what_another_autoencoder_gave_is_not_printed_as_of_this_one(tmp_path):
+    sae = load_sae("microworld")
+    folder = tmp_path / "sae"
+    save_sae(sae, folder)
+    asked = wanted(autoencoder=str(folder), n_nulls=1, n_test=2, n_new=2)
+    run_experiment(asked, tmp_path / "out")
+    shutil.rmtree(folder)
+    save_sae(replace(sae, decoder=sae.decoder.flip(0).clone()), folder)
+    with pytest.raises(RunError, match="measured with another content of autoencoder"):
+        run_experiment(asked, tmp_path / "out")
+
+
+def test_at_a_kl_that_the_mean_difference_does_not_reach_nothing_is_tested():
+    trials = planted()
+    alone = summarised(trials[(trials.method != CONTRASTIVE) | (trials.kl < 0.5)])
+    assert alone.p_holm[alone.kl == 0.5].isna().all()
+    assert alone.p_holm[alone.kl == 0.2].notna().any()
+    none = summarised(trials[trials.method != CONTRASTIVE])
+    assert list(none.columns) == list(alone.columns)
+    assert none.difference.isna().all()
+
+
+@pytest.mark.parametrize("kls", [[math.inf], [math.nan], [0.2, 0.2], []])
+def test_kls_that_nothing_can_have_are_refused_before_anything_is_measured(kls):
+    with pytest.raises(SteerscopeError, match="KLs|kls"):
+        wanted(kls=kls)
+
+
+def test_a_count_that_is_no_whole_number_is_refused_in_one_line():
+    with pytest.raises(SteerscopeError, match="k is of the type float"):
+        wanted(k=2.5)
 
 
 def test_a_run_of_features_needs_what_reads_texts_and_its_own_model(tiny_folder, tmp_path):

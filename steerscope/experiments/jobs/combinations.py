@@ -35,7 +35,6 @@ from steerscope.experiments.jobs.job import (
     as_asked,
     label,
     load,
-    other_of,
 )
 from steerscope.extraction.activations import extract
 from steerscope.figures.files import Plate
@@ -55,6 +54,7 @@ from steerscope.studies.gating import Arm, matched_dose
 from steerscope.studies.judging import find_judge, question_of
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.written import Unjudged
+from steerscope.texts.another import check_another
 from steerscope.texts.chats import Chat, as_chat
 from steerscope.texts.contrasts import (
     ContrastSet,
@@ -229,6 +229,7 @@ class CombinationStep:
         found = [Arm(f"{SINGLE} {site.layer}", ((d, whole),)) for site, d in mine.items()]
         if self.other is not None:
             other = in_chat(model, load_contrasts(self.other), self.chat)
+            check_another(contrasts, other)
             pairs = other.split(self.seed).fit
             for site, contrast in extract(model, pairs, sites).items():
                 added, _ = renormalised_sum(
@@ -323,7 +324,7 @@ def _steps(e: Experiment) -> list[Step]:
             model=model,
             contrasts=contrasts,
             prompts=e.prompts or usual_prompts(contrasts),
-            other=other_of(e),
+            other=e.other,
             layers=e.sites.layers,
             kl=e.matched.kl or 0.2,
             n_kl_prompts=s.kl_prompts or 12,

@@ -27,7 +27,6 @@ from steerscope.experiments.jobs.job import (
     as_asked,
     label,
     load,
-    other_of,
 )
 from steerscope.figures.files import Plate
 from steerscope.judges.effects import SHOWN_UNDAMAGED, Effect
@@ -191,7 +190,7 @@ def _steps(e: Experiment) -> list[Step]:
             model,
             contrasts,
             e.prompts or usual_prompts(contrasts),
-            other_of(e),
+            e.other,
             ComparisonPlan(
                 methods=methods,
                 layers=e.sites.layers,

@@ -12,7 +12,6 @@ from typing import Any, Protocol, runtime_checkable
 import pandas as pd
 
 from steerscope.engine.sampling import NARROWING
-from steerscope.errors import BadValueError
 from steerscope.experiments.experiment import Experiment
 from steerscope.figures.files import Plate
 from steerscope.models.lens_model import LensModel
@@ -49,20 +48,6 @@ class Machine:
 def load(named: Named, machine: Machine) -> LensModel:
     """The model of a step, on a machine."""
     return Loading.of(named, machine.device, machine.memory).load()
-
-
-def other_of(e: Experiment) -> str | None:
-    """The other concept of an experiment, if it names one.
-
-    Raises:
-        BadValueError: it is one of the experiment's own.
-    """
-    if e.other in e.contrasts:
-        raise BadValueError(
-            f"other: {e.other!r} is one of the contrasts, and no other concept beside itself; name another "
-            "one, or leave that concept to a file of its own."
-        )
-    return e.other
 
 
 def as_asked(settings: Mapping[str, Any]) -> dict[str, Any]:

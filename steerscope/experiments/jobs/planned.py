@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, Protocol
 
-from steerscope.calls import told
-from steerscope.errors import UnknownNameError
+from steerscope.calls import misfit
+from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label
 from steerscope.figures.files import Plate
@@ -118,6 +118,13 @@ class PlanStep:
         return replace(self, plan=replace(self.plan, **few))
 
 
+def _made(plan: type[OfModel], told: Mapping[str, Any]) -> OfModel:
+    """A plan of what a file says, each setting of the kind that it has to be."""
+    if wrong := misfit(plan, (), told):
+        raise BadValueError(wrong)
+    return plan(**told)
+
+
 def _job(name: str, words: str, kind: Kind) -> Job:
     def steps(e: Experiment) -> list[Step]:
         given: dict[str, Any] = {
@@ -128,12 +135,10 @@ def _job(name: str, words: str, kind: Kind) -> Job:
             if setting in _OURS or setting not in known:
                 raise UnknownNameError("setting of the plan", setting, set(known) - _OURS)
         pairs = [{"contrasts": c} for c in e.contrasts] or [{}]
-        make: Callable[..., OfModel] = told(kind.plan)
+        told = e.loading() | given
         return [
             PlanStep(
-                kind,
-                make(model=m, seed=seed, **more, **(e.loading() | given)),
-                as_chat(e.chat),
+                kind, _made(kind.plan, {"model": m, "seed": seed, **more, **told}), as_chat(e.chat)
             )
             for m, more, seed in product(e.models, pairs, e.seeds)
         ]

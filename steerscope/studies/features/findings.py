@@ -11,6 +11,10 @@ from steerscope.statistics import bootstrap_mean, holm, sign_flip_p
 CONTRASTIVE = "contrastive"
 NULLS = ("random direction", "random features")
 SURE = 0.05
+_COLUMNS = [
+    "kl", "method", "metric", "value", "low", "high", "n", "difference", "difference_low",
+    "difference_high", "p", "p_holm",
+]  # fmt: skip
 
 
 def null_name(kind: str, number: int) -> str:
@@ -33,7 +37,7 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     Returns:
         One row per KL, method and metric: value, low, high, n, difference (to contrastive, on the same
         prompts) with its interval, p by sign flips, and p_holm over the directions that are no nulls
-        and the metrics of one KL. A judge's score is no outcome and has no row, nor
+        and the metrics of one KL; NaN at a KL that contrastive steering does not reach. A judge's score is no outcome and has no row, nor
         whether a text shows the concept, where it is known whether it does so undamaged.
     """
     fixed = [
@@ -71,7 +75,7 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
                     row |= {"difference": paired.value, "difference_low": paired.low}
                     row |= {"difference_high": paired.high, "p": sign_flip_p(gap, seed=seed)}
                 rows.append(row)
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows).reindex(columns=_COLUMNS)
     for _, part in table.groupby("kl"):
         tested = part[part.p.notna() & ~part.method.map(is_null) & (part.method != "plain")]
         table.loc[tested.index, "p_holm"] = holm(tested.p.to_numpy(float))

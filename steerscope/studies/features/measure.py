@@ -143,6 +143,10 @@ def run_trials(
         conditions += _along(model, directions, texts, kl, progress)
         tried = (_edited(model, name, edit, texts, kl) for name, edit in (edits or {}).items())
         conditions += [found for found in tried if found is not None]
+        there = {c.method for c in conditions if c.kl == kl}
+        for name in (*directions, *(edits or {})):
+            if name not in there:
+                _log.warning("%s does not reach %g nats and is left out there", name, kl)
     if len(conditions) == 1:
         raise BadValueError(f"nothing reaches a KL of {plan.kls}; ask for less.")
     rows = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from steerscope.errors import BadValueError
@@ -24,7 +25,7 @@ class TrialPlan:
         seed: of nulls, sampling and resamples.
 
     Raises:
-        BadValueError: a number below 1, or no KL.
+        BadValueError: a number below 1, no KL, one twice, or one that is no positive number.
     """
 
     kls: tuple[float, ...] = (0.2,)
@@ -37,8 +38,10 @@ class TrialPlan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.kls or min(self.kls) <= 0:
+        if not self.kls or not all(0 < kl < math.inf for kl in self.kls):
             raise BadValueError(f"the KLs {self.kls} must be positive numbers of nats.")
+        if len(set(self.kls)) < len(self.kls):
+            raise BadValueError(f"the KLs {self.kls} name one twice; give each once.")
         if min(self.k, self.n_nulls, self.n_select, self.n_test, self.n_new) < 1:
             raise BadValueError("counts of features, nulls, prompts and tokens must be at least 1.")
         check_temperature(self.temperature)

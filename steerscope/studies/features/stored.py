@@ -64,7 +64,7 @@ def texts_of_trials(trials: pd.DataFrame) -> list[dict[str, Any]]:
 def _cell_of(record: Mapping[Any, Any]) -> str:
     if record["method"] == PLAIN:
         return PLAIN
-    return f"{record['kl']:g}{_BETWEEN}{record['method']}"
+    return f"{float(record['kl'])!r}{_BETWEEN}{record['method']}"
 
 
 def trials_of_rows(table: pd.DataFrame) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from itertools import combinations
@@ -43,8 +44,9 @@ def order_agreement(
 
     Returns:
         One row per two rankings and setting: differs (`draw`, `concept` or `model`), one, other (their
-        places in the sequence), place, matching, rho with low, high, p and n (methods), best (of the
-        first) and its_rank (in the other; 1 is the best, ties share the mean).
+        places in the sequence), place, matching, rho with low, high, p and n (methods that both know; NaN
+        below four of them), best (of the first; empty where several share the largest effect) and
+        its_rank (in the other; 1 is the best, ties share the mean, NaN where its effect is not known).
     """
     rows = []
     for (i, (one, a)), (j, (other, b)) in combinations(enumerate(rankings), 2):
@@ -56,18 +58,21 @@ def order_agreement(
             continue
         both = _methods(a).merge(_methods(b), on=[*_SETTING, "method"], suffixes=("", "_other"))
         for (place, matching), part in both.groupby(_SETTING, sort=False):
-            effects = part.set_index("method")[["effect", "effect_other"]].dropna()
-            if effects.empty:
-                continue
-            found = rank_correlation(*effects.to_numpy(float).T, seed=seed)
-            best = str(effects.effect.idxmax())
-            ranks = effects.effect_other.rank(ascending=False)
+            found = rank_correlation(*part[["effect", "effect_other"]].to_numpy(float).T, seed=seed)
+            best = _best(part)
+            ranks = part.set_index("method").effect_other.rank(ascending=False)
             rows.append(
                 {"differs": differing[0], "one": i, "other": j, "place": place, "matching": matching,
                  "rho": found.rho, "low": found.low, "high": found.high, "p": found.p, "n": found.n,
-                 "best": best, "its_rank": float(ranks[best])}
+                 "best": best, "its_rank": ranks.get(best, math.nan)}
             )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _best(ranking: pd.DataFrame) -> str:
+    """The method with the largest effect; empty where several share it, or none is known."""
+    first = ranking[ranking.effect == ranking.effect.max()]
+    return str(first.method.iloc[0]) if len(first) == 1 else ""
 
 
 def _methods(ranking: pd.DataFrame) -> pd.DataFrame:

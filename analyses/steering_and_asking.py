@@ -33,7 +33,7 @@ from steerscope.sae import load_sae
 from steerscope.statistics import clustered_share
 from steerscope.steering.prompting import METHODS
 from steerscope.studies.bench import Bench, Material
-from steerscope.studies.features.measure import candidates
+from steerscope.studies.features.candidates import candidates
 from steerscope.studies.judging import Judging, find_judge
 from steerscope.studies.steering.asking import asking_cells
 from steerscope.studies.steering.prepare import question_of

@@ -21,8 +21,9 @@ from steerscope.sae.reading import mean_code_difference
 from steerscope.sae.steering import clamped
 from steerscope.sites import Site
 from steerscope.steering.interventions import Steering
+from steerscope.studies.features.candidates import candidates
 from steerscope.studies.features.findings import CONTRASTIVE, summarised
-from steerscope.studies.features.measure import candidates, run_trials
+from steerscope.studies.features.measure import run_trials
 from steerscope.studies.features.plan import TrialPlan
 from steerscope.studies.features.sources import SOURCES, concept_sets, settings_within
 from steerscope.studies.features.wording import trials_in_words

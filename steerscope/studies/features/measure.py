@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from steerscope.directions import Direction, mean_diff, random
+from steerscope.directions import Direction
 from steerscope.doses import Dose
 from steerscope.engine.continuations import Continuation
 from steerscope.engine.generation import attempt
@@ -18,23 +18,16 @@ from steerscope.engine.sampling import sampler_at
 from steerscope.engine.score import kl_from_plain
 from steerscope.engine.searches import first_crossing
 from steerscope.errors import BadValueError, NotFiniteError
-from steerscope.extraction.activations import Contrast
 from steerscope.judges import Judge
 from steerscope.judges.judges import read_all, scored
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.runs.results import NOT_FINITE
-from steerscope.sae.codes import firing_rates
-from steerscope.sae.dictionary import SparseAutoencoder
-from steerscope.sae.reading import mean_code_difference
-from steerscope.sae.scores import concept_scores, output_effects, output_target
-from steerscope.sae.vectors import random_features, single, uniform, weighted
 from steerscope.steering.interventions import Cell, Intervention, Steering
 from steerscope.studies.damage import add_damage
-from steerscope.studies.features.findings import CONTRASTIVE, NULLS, null_name
 from steerscope.studies.features.plan import TrialPlan
 from steerscope.studies.rows import overflowed
-from steerscope.texts.contrasts import ContrastSet, Prompt
+from steerscope.texts.contrasts import Prompt
 
 _log = logging.getLogger(__name__)
 _DOSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
@@ -43,58 +36,6 @@ _TOLERANCE = 0.02  # of the KL: this near counts as reached
 
 Edit = Callable[[int, float], Intervention]
 """What is done for a sign (towards or away from the positive class) at a size."""
-
-
-def candidates(
-    model: LensModel,
-    sae: SparseAutoencoder,
-    contrast: Contrast,
-    fit: ContrastSet,
-    *,
-    k: int,
-    n_nulls: int = 1,
-    seed: int = 0,
-) -> dict[str, Direction]:
-    """One direction of each kind: contrastive, by features in several ways, and two nulls.
-
-    Features are chosen on the fit pairs alone: by the difference of mean codes (`features weighted`,
-    `features uniform`, `feature single`), or by how well what their decoder rows say agrees with what
-    the positive class makes likelier (`output score`). The nulls are a random direction and k random
-    features that fire, with the weights of the weighted ones.
-
-    Args:
-        model: the model.
-        sae: at the contrast's site.
-        contrast: of the fit pairs.
-        fit: the same pairs as texts.
-        k: features.
-        n_nulls: null directions of each kind.
-        seed: of the nulls.
-
-    Raises:
-        AutoencoderMismatchError: autoencoder, contrast and model do not belong together.
-        BadValueError: k exceeds the dictionary.
-    """
-    codes = mean_code_difference(sae, contrast)
-    alive = firing_rates(model, sae, [t for p in fit.pairs for t in (p.positive, p.negative)])
-    said = concept_scores(output_effects(model, sae), output_target(model, fit))
-    scores = said * (alive > 0)  # a row that no code uses may say anything
-    loudest = int(codes.abs().argmax())
-    found = {
-        CONTRASTIVE: mean_diff(contrast),
-        "features weighted": weighted(sae, codes, contrast, k=k),
-        "features uniform": uniform(sae, codes, contrast, k=k),
-        "feature single": single(sae, loudest, contrast, sign=1 if codes[loudest] > 0 else -1),
-        "output score": weighted(sae, scores, contrast, k=k, method="sae_output_score"),
-    }
-    of_directions, of_features = NULLS
-    for number in range(n_nulls):
-        drawn = seed + number
-        found[null_name(of_features, number)] = random_features(
-            sae, codes, contrast, k=k, alive=alive, seed=drawn
-        )
-        found[null_name(of_directions, number)] = random(contrast, seed=drawn)
-    return found
 
 
 def run_trials(
@@ -140,13 +81,7 @@ def run_trials(
     asked = list(test[: plan.n_test])
     conditions = [_Condition(math.nan, "plain", 0.0, 0.0, lambda _: Cell())]
     for kl in plan.kls:
-        conditions += _along(model, directions, texts, kl, progress)
-        tried = (_edited(model, name, edit, texts, kl) for name, edit in (edits or {}).items())
-        conditions += [found for found in tried if found is not None]
-        there = {c.method for c in conditions if c.kl == kl}
-        for name in (*directions, *(edits or {})):
-            if name not in there:
-                _log.warning("%s does not reach %g nats and is left out there", name, kl)
+        conditions += _at_kl(model, directions, edits or {}, texts, kl, progress)
     if len(conditions) == 1:
         raise BadValueError(f"nothing reaches a KL of {plan.kls}; ask for less.")
     rows = []
@@ -171,6 +106,23 @@ def run_trials(
                     read = dict.fromkeys(read, math.nan)
                 rows.append({**condition.labels(), "prompt": i, **said, **read})
     return pd.DataFrame(rows)
+
+
+def _at_kl(
+    model: LensModel,
+    directions: Mapping[str, Direction],
+    edits: Mapping[str, Edit],
+    texts: Sequence[str],
+    kl: float,
+    progress: Track,
+) -> list[_Condition]:
+    """The directions and edits that reach a KL; what does not is logged."""
+    found = _along(model, directions, texts, kl, progress)
+    tried = (_edited(model, name, edit, texts, kl) for name, edit in edits.items())
+    found += [condition for condition in tried if condition is not None]
+    for name in sorted({*directions, *edits} - {condition.method for condition in found}):
+        _log.warning("%s does not reach %g nats and is left out there", name, kl)
+    return found
 
 
 def _readings(

@@ -15,7 +15,8 @@ from steerscope.sae.files import load_sae
 from steerscope.sae.reading import mean_code_difference
 from steerscope.sae.steering import clamped
 from steerscope.studies.beginnings import load_planned, start_planned
-from steerscope.studies.features.measure import candidates, run_trials
+from steerscope.studies.features.candidates import candidates
+from steerscope.studies.features.measure import run_trials
 from steerscope.studies.features.plan import FeaturePlan
 from steerscope.studies.features.stored import rows_of_trials, texts_of_trials
 from steerscope.studies.judging import find_judge, question_of

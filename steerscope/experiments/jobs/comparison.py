@@ -26,6 +26,7 @@ from steerscope.experiments.jobs.job import (
     Tables,
     as_asked,
     label,
+    labels,
     load,
 )
 from steerscope.figures.files import Plate
@@ -44,15 +45,17 @@ from steerscope.studies.methods.measure import compare_methods
 from steerscope.studies.methods.plan import MATCHINGS, ComparisonPlan, without_new
 from steerscope.studies.methods.stored import (
     ranking_of_rows,
+    responses_of_rows,
     rows_of_comparison,
     texts_of_comparison,
 )
+from steerscope.studies.methods.together import together
 from steerscope.studies.steering.plan import effect_of
 from steerscope.texts.chats import Chat, as_chat
 from steerscope.texts.contrasts import load_contrasts, prompts_for, usual_prompts
 
 _FAR = (16.0, 64.0)  # keys and pre-activations may have to move far until the output changes
-METHOD_PLACES = "method-places"
+METHOD_PLACES, TOGETHER = "method-places", "together"
 _PLACES = {OWN: "methods", COMMON_LAYER: "methods-common-layer"}
 
 
@@ -225,6 +228,11 @@ def _tables(experiment: Experiment, runs: Sequence[Run]) -> Tables:  # noqa: ARG
             if SHOWN_UNDAMAGED in counts:  # beside runs from before, in which damaged texts counted
                 table.insert(1, "counts", metric)
             parts.setdefault(name, []).append(table)
+    for pool in _pools(runs):
+        for name, table in ((TOGETHER, pool.ranking), (f"{TOGETHER}_rivals", pool.pairs)):
+            told = table.assign(counts=pool.effect.metric, concepts=", ".join(pool.concepts))
+            told.insert(0, "runs", pool.name)
+            parts.setdefault(name, []).append(told)
     tables = {name: pd.concat(part, ignore_index=True) for name, part in parts.items()}
     agreement = order_agreement(rankings)
     if len(agreement):
@@ -235,29 +243,76 @@ def _tables(experiment: Experiment, runs: Sequence[Run]) -> Tables:  # noqa: ARG
     return tables
 
 
+@dataclass(frozen=True)
+class _Pool:
+    """The concepts of one model and seed, as one comparison.
+
+    Attributes:
+        name: of model and seed.
+        effect: of one of the concepts; what all count is called the same.
+        concepts: their names.
+        plan: as the runs state it.
+        ranking: as `together` gives it, like the next.
+        pairs: see there.
+    """
+
+    name: str
+    effect: Effect
+    concepts: tuple[str, ...]
+    plan: Mapping[str, Any]
+    ranking: pd.DataFrame
+    pairs: pd.DataFrame
+
+
+def _pools(runs: Sequence[Run]) -> list[_Pool]:
+    """Of each model and seed with two or more concepts that count the same."""
+    groups: dict[tuple[str, int, str], dict[str, Run]] = {}
+    for run in runs:
+        c = run.configuration
+        key = (c["model"], c["seed"], effect_of(run).metric)
+        groups.setdefault(key, {})[c["contrasts"]] = run
+    called = labels([model for model, _, _ in groups])
+    found = []
+    for (model, seed, metric), mine in groups.items():
+        if len(mine) < 2:  # noqa: PLR2004 - one concept is its own run
+            continue
+        responses = {name: responses_of_rows(run.table(), metric) for name, run in mine.items()}
+        ranking, pairs = together(responses, seed=seed)
+        if len(ranking):
+            [first, *_] = mine.values()
+            effect = replace(effect_of(first), words=f"texts that count ({metric})")
+            plan = first.configuration["plan"]
+            found.append(_Pool(f"{called[model]}-{seed}", effect, (*mine,), plan, ranking, pairs))
+    return found
+
+
 def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
     found = []
     for run in runs:
         configuration, effect = run.configuration, effect_of(run)
-        matching = configuration["plan"]["matching"]
-        words = {
-            "kl": f"KL ({matching['kl']:g} nats)",
-            "norm": f"length ({matching['relative']:g} relative)",
-        }
         ranking = ranking_of_rows(run.table(), effect.metric, configuration["seed"])["ranking"]
         card = read_card(run.path)
         said = "" if card is None else f"Judge {configuration['judge']}: {card}."
-        sites = configuration["plan"].get("sites", ())
-        for name, draw in _drawings(ranking, effect, words, sites).items():
+        for name, draw in _drawings(ranking, effect, configuration["plan"]).items():
             if {"all", name} & set(experiment.figures):
                 found.append(Plate(f"{run.path.name}-{name}", draw(), said))
+    for pool in _pools(runs):
+        said = f"Held-out prompts of {len(pool.concepts)} concepts together: {', '.join(pool.concepts)}."
+        for name, draw in _drawings(pool.ranking, pool.effect, pool.plan).items():
+            if {"all", name} & set(experiment.figures):
+                found.append(Plate(f"{pool.name}-{TOGETHER}-{name}", draw(), said))
     return found
 
 
 def _drawings(
-    ranking: pd.DataFrame, effect: Effect, words: Mapping[str, str], places: Sequence[str]
+    ranking: pd.DataFrame, effect: Effect, plan: Mapping[str, Any]
 ) -> dict[str, Callable[[], Any]]:
     """What can be drawn of a ranking: a forest of one place, or the table of methods and places."""
+    matching, places = plan["matching"], plan.get("sites", ())
+    words = {
+        "kl": f"KL ({matching['kl']:g} nats)",
+        "norm": f"length ({matching['relative']:g} relative)",
+    }
     there = {k: v for k, v in words.items() if k in set(ranking.matching)}
     if not places:
         return {

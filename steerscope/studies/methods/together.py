@@ -1,0 +1,49 @@
+"""Methods over several concepts at once: the prompts of all of them, as one comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from steerscope.studies.methods.findings import NULLS, SETTING, rank, rivals, standings
+
+_CONDITION = [*SETTING, "method", "seed"]
+
+
+def together(
+    responses: Mapping[str, pd.DataFrame], *, seed: int = 0
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """`rank` with `standings`, and `rivals`, of methods over the held-out items of several concepts.
+
+    What is small and the same for every concept is told by all prompts together, and by none alone. It is said of
+    these concepts, not of others: prompts are resampled and flipped, concepts are not. The first null
+    direction of a kind for one concept goes with the first for every other, and so on. Left out are
+    conditions that some concept lacks, as where one does not reach the matched KL.
+
+    Args:
+        responses: of each concept, as `rank` takes them.
+        seed: of resamples and flips.
+
+    Returns:
+        The ranking with standings, and the rivals; a setting in which no null direction or fewer than two methods
+        are left has no row.
+    """
+    parts = []
+    for concept, mine in responses.items():
+        known = mine.dropna(subset="effect")
+        numbers = known.groupby([*SETTING, "method"]).seed.rank(method="dense")
+        parts.append(
+            known.assign(seed=numbers.astype(int), item=concept + "; " + known["item"].astype(str))
+        )
+    whole = pd.concat(parts, ignore_index=True)
+    shared = whole.groupby(_CONDITION)["item"].transform("nunique") == whole["item"].nunique()
+    whole = whole[shared]
+    is_null = whole.method.isin(NULLS)
+    groups = [whole[key] for key in SETTING]
+    n_methods = whole.method.where(~is_null).groupby(groups).transform("nunique")
+    whole = whole[is_null.groupby(groups).transform("any") & (n_methods > 1)]
+    if whole.empty:
+        return pd.DataFrame(), pd.DataFrame()
+    ranking, pairs = rank(whole, seed=seed), rivals(whole, seed=seed)
+    return standings(ranking, pairs), pairs

@@ -1,0 +1,75 @@
+"""Methods over several concepts at once: told together what none tells alone, and nothing where there is nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from steerscope.studies.methods.findings import LOST, NULLS, TOP, rank
+from steerscope.studies.methods.together import together
+
+
+def responses(rng, shares, n=40, seeds=range(4), place="own layer"):
+    """What each method and four nulls of each kind gave on n items."""
+    rows = []
+    for method, share in shares.items():
+        for seed in seeds if method in NULLS else (-1,):
+            rows += [
+                {"place": place, "matching": "kl", "method": method, "seed": seed, "layer": 3,
+                 "item": item, "effect": float(rng.random() < share)}
+                for item in range(n)
+            ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def concepts(rng, good, n_concepts=4, **more):
+    shares = {"good": good, "idle": 0.25} | dict.fromkeys(NULLS, 0.25)
+    return {f"c{i}": responses(rng, shares, **more) for i in range(n_concepts)}
+
+
+def test_what_no_concept_tells_alone_all_tell_together():
+    given = concepts(np.random.default_rng(1), good=0.42, n_concepts=8)
+    alone = [rank(part).set_index("method").p_holm["good"] for part in given.values()]
+    assert min(alone) > 0.05
+    ranking, pairs = together(given)
+    found = ranking.set_index("method")
+    assert (found.standing["good"], found.standing["idle"]) == (TOP, LOST)
+    assert found.n["good"] == 320
+    by_hand = np.mean([part[part.method == "good"].effect.mean() for part in given.values()])
+    assert found.effect["good"] == pytest.approx(by_hand)
+    assert pairs.difference.iloc[0] == pytest.approx(found.effect["good"] - found.effect["idle"])
+
+
+def test_a_method_that_is_a_null_is_rarely_told_together():
+    rng = np.random.default_rng(0)
+    told = 0
+    for _ in range(40):
+        given = concepts(rng, good=0.25, n_concepts=3, n=20)
+        for part in given.values():  # directions differ from one another, as real ones do
+            for _, rows in part.groupby(["method", "seed"]):
+                share = rng.uniform(0.05, 0.5)
+                part.loc[rows.index, "effect"] = (rng.random(len(rows)) < share).astype(float)
+        told += (together(given)[0].p_holm < 0.05).sum()
+    assert told <= 4  # of 80; one in twenty would be as many, and beating twelve nulls is rarer
+
+
+def test_nulls_of_another_draw_of_seeds_go_together_and_what_a_concept_lacks_is_left_out():
+    rng = np.random.default_rng(0)
+    given = concepts(rng, good=0.5, n_concepts=1) | {
+        "other": concepts(rng, good=0.5, n_concepts=1, seeds=range(1, 5))["c0"]
+    }
+    given["other"].loc[given["other"].method == "idle", "effect"] = np.nan
+    extra = responses(rng, {"new": 0.9})
+    given["other"] = pd.concat(
+        [given["other"], extra, responses(rng, {"good": 0.5}, place="elsewhere")]
+    )
+    with_third = {**given, "c0": pd.concat([given["c0"], responses(rng, {"third": 0.3})])}
+    ranking, pairs = together(with_third)
+    assert ranking.empty  # one method alone is left
+    assert pairs.empty
+    given["other"].loc[given["other"].method == "idle", "effect"] = 0.0
+    ranking, _ = together(given)
+    assert set(ranking.place) == {"own layer"}
+    assert set(ranking.method) == {"good", "idle", *NULLS}
+    assert ranking.n_nulls.dropna().eq(12).all()

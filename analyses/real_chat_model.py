@@ -35,7 +35,7 @@ DRAWN = {"study": "sweet_spot_map", "sweep": "layer_sweep"}
 # Jobs that are drawn over all of their runs at once: what their figure ends in, and which tables lie beside it.
 OF_ALL = {
     "predictors": ("league-effect_kl", ("league", "power")),
-    "comparison": ("-methods", ("ranking", "agreement")),
+    "comparison": ("-methods", ("ranking", "agreement", "together")),
     "edits": ("-pareto_test", ("conditions",)),
     "adapter": ("-transfer_at_one_kl", ("conditions", "at_one_kl")),
     "overlap": ("-routes", ("routes", "readings", "concepts")),
@@ -107,7 +107,10 @@ def _draw_together(wanted: Experiment, runs: list[Run], formats: list[str]) -> N
         run for run in runs if run.configuration.get("seed", wanted.seeds[0]) == wanted.seeds[0]
     ]
     drawn = [p for p in job.plates(wanted, first) if p.name.endswith(end)]
-    names = [whose] if len(drawn) == 1 else [f"{whose}-{name}" for name in wanted.contrasts]
+    names = [whose, *(f"{whose}-{name}" for name in wanted.contrasts), f"{whose}-together"]
+    names = (
+        names[:1] if len(drawn) == 1 else names[1 : len(drawn) + 1]
+    )  # all concepts at once come last
     for name, plate in zip(names, drawn, strict=True):
         for path in write_plate(Plate(name, plate.figure, plate.caption), FIGURES, formats):
             print(path.relative_to(ROOT))

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from steerscope.studies.methods.findings import LOST, NULLS, TOP, rank
+from steerscope.experiments.jobs import find_job
+from steerscope.judges.effects import Effect
+from steerscope.runs.results import Run, plain_row
+from steerscope.studies.methods.findings import COMMON, LOST, NULLS, OWN, TOP, rank
+from steerscope.studies.methods.plan import ComparisonPlan
 from steerscope.studies.methods.together import together
+
+EFFECT = Effect("flipped", "share", "texts that are flipped")
 
 
 def responses(rng, shares, n=40, seeds=range(4), place="own layer"):
@@ -73,3 +82,47 @@ def test_nulls_of_another_draw_of_seeds_go_together_and_what_a_concept_lacks_is_
     assert set(ranking.place) == {"own layer"}
     assert set(ranking.method) == {"good", "idle", *NULLS}
     assert ranking.n_nulls.dropna().eq(12).all()
+
+
+def test_two_concepts_are_printed_one_by_one_and_together(tmp_path):
+    rng = np.random.default_rng(0)
+    plan = asdict(ComparisonPlan(methods=("mean_diff", "repe")))
+    shares = {"mean_diff": 0.9, "repe": 0.5} | dict.fromkeys(NULLS, 0.1)
+    runs = []
+    for concept in ("mood", "tone"):
+        said = {
+            "effect": asdict(EFFECT),
+            "model": "m",
+            "contrasts": concept,
+            "seed": 0,
+            "plan": plan,
+        }
+        runs.append(Run.start(tmp_path / concept, said, provenance={}))
+        given = pd.concat([responses(rng, shares, place=p) for p in (OWN, COMMON)])
+        given = pd.concat([given, given.assign(matching="norm")])
+        runs[-1].append(
+            [
+                replace(
+                    plain_row("flipped", "share", r.effect), prompt=r.item, method=r.method, seed=r.seed,
+                    cell=f"{r.place}; {r.matching}; {r.method}; {r.seed}", layer=r.layer, kl_nats=0.2,
+                    dose_absolute=1.0, dose_relative=0.1, dose_natural=1.0,
+                )
+                for r in given.itertuples()
+            ]
+        )  # fmt: skip
+    job, wanted = find_job("comparison"), SimpleNamespace(figures=("all",))
+    tables = job.tables(wanted, runs)
+    assert set(tables) == {"ranking", "rivals", "together", "together_rivals", "agreement"}
+    pooled = tables["together"].set_index(["place", "matching", "method"])
+    assert pooled.n.eq(80).all()
+    assert pooled.concepts.eq("mood, tone").all()
+    assert pooled.kl_nats.eq(0.2).all()
+    alone = tables["ranking"].groupby(["place", "matching", "method"]).effect.mean()
+    assert pooled.effect[OWN, "kl", "repe"] == pytest.approx(alone[OWN, "kl", "repe"])
+    names = [plate.name for plate in job.plates(wanted, runs)]
+    assert names == [
+        f"{whose}-{name}"
+        for whose in ("mood", "tone", "m-0-together")
+        for name in ("methods", "methods-common-layer")
+    ]
+    assert [p.name for p in job.plates(wanted, runs[:1])] == names[:2]

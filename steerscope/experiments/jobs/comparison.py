@@ -30,7 +30,7 @@ from steerscope.experiments.jobs.job import (
     load,
 )
 from steerscope.figures.files import Plate
-from steerscope.judges.effects import SHOWN_UNDAMAGED, Effect
+from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED, Effect
 from steerscope.judges.registry import read_card
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.provenance import provenance_of
@@ -48,6 +48,7 @@ from steerscope.studies.methods.stored import (
     responses_of_rows,
     rows_of_comparison,
     texts_of_comparison,
+    with_labels,
 )
 from steerscope.studies.methods.together import together
 from steerscope.studies.steering.plan import effect_of
@@ -56,6 +57,11 @@ from steerscope.texts.contrasts import load_contrasts, prompts_for, usual_prompt
 
 _FAR = (16.0, 64.0)  # keys and pre-activations may have to move far until the output changes
 METHOD_PLACES, TOGETHER = "method-places", "together"
+_OF_ALL = {
+    SHOWN_UNDAMAGED: "undamaged texts that show their concept",
+    SHOWN: "texts that show their concept",
+    "flipped": "texts whose concept is flipped",
+}  # what several concepts count
 _PLACES = {OWN: "methods", COMMON_LAYER: "methods-common-layer"}
 
 
@@ -279,8 +285,9 @@ def _pools(runs: Sequence[Run]) -> list[_Pool]:
         responses = {name: responses_of_rows(run.table(), metric) for name, run in mine.items()}
         ranking, pairs = together(responses, seed=seed)
         if len(ranking):
+            ranking = with_labels(ranking, pd.concat(responses.values()))
             [first, *_] = mine.values()
-            effect = replace(effect_of(first), words=f"texts that count ({metric})")
+            effect = replace(effect_of(first), words=_OF_ALL.get(metric, f"effect ({metric})"))
             plan = first.configuration["plan"]
             found.append(_Pool(f"{called[model]}-{seed}", effect, (*mine,), plan, ranking, pairs))
     return found

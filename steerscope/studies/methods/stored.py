@@ -135,13 +135,18 @@ def ranking_of_rows(table: pd.DataFrame, metric: str, seed: int) -> dict[str, pd
     """The ranking with its standings, and the rivals, out of the rows of a comparison."""
     responses = responses_of_rows(table, metric)
     against = rivals(responses, seed=seed)
-    labels = responses.groupby([*SETTING, "method"])
-    means = labels[[*DOSES, "kl_nats"]].mean()
-    layers = labels.layer.agg(["first", "nunique"])
-    means["layer"] = layers["first"].where(layers["nunique"] == 1, -1)
-    ranking = rank(responses, seed=seed).merge(means.reset_index(), on=[*SETTING, "method"])
+    ranking = with_labels(rank(responses, seed=seed), responses)
     found = {"ranking": standings(ranking, against), "rivals": against}
     screened = screened_of_rows(table)
     if len(screened):
         found["across"] = across_places(responses, screened, seed=seed)
     return found
+
+
+def with_labels(ranking: pd.DataFrame, responses: pd.DataFrame) -> pd.DataFrame:
+    """The ranking with the mean dose and KL of each method; the layer is -1 where its conditions have several."""
+    labels = responses.groupby([*SETTING, "method"])
+    means = labels[[*DOSES, "kl_nats"]].mean()
+    layers = labels.layer.agg(["first", "nunique"])
+    means["layer"] = layers["first"].where(layers["nunique"] == 1, -1)
+    return ranking.merge(means.reset_index(), on=[*SETTING, "method"])

@@ -97,10 +97,22 @@ def sum_minus_single(runs: Sequence[Run]) -> Measured:
 
 @measure
 def method_minus_method(
-    runs: Sequence[Run], *, method: str, other: str, place: str, matching: str
+    runs: Sequence[Run],
+    *,
+    method: str,
+    other: str,
+    place: str,
+    matching: str,
+    seed: int | None = None,
 ) -> Measured:
-    """Effect of one way to find a direction minus that of another, on the same held-out items."""
+    """Effect of one way to find a direction minus that of another, on the same held-out items.
+
+    Of several seeds one is to be named: their splits share prompts, which would count twice.
+    """
     found = []
+    runs = [run for run in runs if seed in (None, run.configuration["seed"])]
+    if not runs:
+        raise RunError(f"no run has the seed {seed}.")
     for run in runs:
         responses_here = responses_of_rows(run.table(), effect_of(run).metric)
         here = responses_here[

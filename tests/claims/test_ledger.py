@@ -185,7 +185,7 @@ def test_correlations_are_over_the_layers_of_the_table(tmp_path):
 
 
 def test_methods_are_compared_item_by_item(tmp_path):
-    run = Run.start(tmp_path / "r", EFFECT, provenance={})
+    run = Run.start(tmp_path / "r", {**EFFECT, "seed": 0}, provenance={})
     run.append(
         [
             row(

@@ -119,3 +119,26 @@ def test_the_evidence_of_edits_is_what_the_measure_needs_and_no_more(tmp_path, m
     measured = [asdict(MEASURES["edit_minus_control"]([r])) for r in (kept, run)]
     assert measured[0] == measured[1]
     assert np.isfinite(measured[0]["p"])
+
+
+def test_of_methods_over_several_draws_one_draw_decides(tmp_path):
+    runs = []
+    for seed, a in ((0, 1.0), (1, 0.0)):
+        said = {"effect": {"metric": "flipped", "unit": "share", "words": "w"}, "seed": seed}
+        runs.append(Run.start(tmp_path / str(seed), said, provenance={}))
+        runs[-1].append(
+            [
+                row(cell=f"own layer; kl; {method}; 0", method=method, prompt=p, value=value, split="test",
+                    metric="flipped")
+                for method, value in (("a", a), ("b", 0.0))
+                for p in range(4)
+            ]
+        )  # fmt: skip
+    settings = {"method": "a", "other": "b", "place": "own layer", "matching": "kl"}
+    measure = MEASURES["method_minus_method"]
+    assert [measure(runs, **settings, seed=seed).value for seed in (0, 1)] == [1.0, 0.0]
+    assert measure(runs, **settings, seed=0).n == 4
+    with pytest.raises(BadValueError, match="share prompts; name one"):
+        measure(runs, **settings)
+    with pytest.raises(RunError, match="no run has the seed 2"):
+        measure(runs, **settings, seed=2)

@@ -110,9 +110,12 @@ def method_minus_method(
     Of several seeds one is to be named: their splits share prompts, which would count twice.
     """
     found = []
+    seeds = sorted({int(run.configuration["seed"]) for run in runs})
+    if seed is None and len(seeds) > 1:
+        raise BadValueError(f"runs of the seeds {seeds} share prompts; name one of them as `seed`.")
     runs = [run for run in runs if seed in (None, run.configuration["seed"])]
     if not runs:
-        raise RunError(f"no run has the seed {seed}.")
+        raise RunError(f"no run has the seed {seed}; there are {seeds}.")
     for run in runs:
         responses_here = responses_of_rows(run.table(), effect_of(run).metric)
         here = responses_here[

@@ -80,7 +80,7 @@ def measure(function: Measure) -> Measure:
 
 
 def check_measure(name: str, settings: Mapping[str, Any]) -> Measure:
-    """The measure of that name, if it takes exactly these settings.
+    """The measure of that name, if it takes these settings and needs no other.
 
     Raises:
         UnknownNameError: no such measure, or no such setting of it.
@@ -88,11 +88,13 @@ def check_measure(name: str, settings: Mapping[str, Any]) -> Measure:
     """
     if name not in MEASURES:
         raise UnknownNameError("measure", name, MEASURES)
-    takes = list(inspect.signature(MEASURES[name]).parameters)[1:]
+    parameters = dict(inspect.signature(MEASURES[name]).parameters)
+    takes = list(parameters)[1:]
     for setting in settings:
         if setting not in takes:
             raise UnknownNameError(f"setting of the measure {name}", setting, takes)
-    missing = [t for t in takes if t not in settings]
+    needed = [t for t in takes if parameters[t].default is inspect.Parameter.empty]
+    missing = [t for t in needed if t not in settings]
     if missing:
         raise BadValueError(f"the measure {name} needs {', '.join(missing)}.")
     return MEASURES[name]

@@ -33,6 +33,7 @@ from steerscope.cli.lint import lint
 from steerscope.cli.loudness import send_notes_to
 from steerscope.cli.numbers import check_numbers
 from steerscope.cli.ratings import ratings
+from steerscope.cli.rejudge import rejudge
 from steerscope.cli.route import route
 from steerscope.cli.sae import sae_app
 from steerscope.cli.serve import serve
@@ -94,6 +95,7 @@ for command in (
     tokenizers,
     jobs.figures,
     texts,
+    rejudge,
     jobs.audit,
     experiments.run,
     experiments.verify,

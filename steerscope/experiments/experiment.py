@@ -15,7 +15,7 @@ from steerscope.doses import check_unit
 from steerscope.engine.sampling import NARROWING, without_usual
 from steerscope.errors import SteerscopeError, UnknownNameError
 from steerscope.extraction.losses import find_loss
-from steerscope.judges.registry import check_judge
+from steerscope.judges.registry import check_judge, judge_of
 from steerscope.models.vocabulary import BOS
 from steerscope.sites import check_stream
 from steerscope.steering.scopes import Scope
@@ -26,6 +26,7 @@ from steerscope.texts.chats import as_chat
 from steerscope.texts.numbers import LARGEST_SEED
 
 FIGURE_FORMATS = ("html", "png", "svg", "pdf")
+OWN = "own"  # judge: that which each contrast set names
 WITHOUT_PAIRS = frozenset({"budget", "drift", "routing"})  # jobs
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 
@@ -75,6 +76,11 @@ def _checked(check: Callable[[str], object]) -> AfterValidator:
         return value
 
     return AfterValidator(validate)
+
+
+def _check_judge(name: str) -> None:
+    if name != OWN:
+        check_judge(name)
 
 
 def _one_of(kind: str, known: Iterable[str]) -> AfterValidator:
@@ -279,7 +285,7 @@ class Experiment(Part):
         revision: branch, tag or commit of a model on the hub; None for the newest.
         metrics: what the table of metrics holds; None for all.
         judge: what reads the texts that are written, as in a plan; None for the oracle where it can
-            read them, else preference.
+            read them, else preference; `own` for the one that each contrast set names.
         judge_labels: file of labelled texts for the judge.
         judge_url: endpoint of the judge `lm`.
         second_model: as in a plan.
@@ -320,7 +326,7 @@ class Experiment(Part):
     dtype: Text = "float32"
     bos: Annotated[Text, _one_of("bos", BOS)] = "auto"
     revision: Text | None = None
-    judge: Annotated[Text, _checked(check_judge)] | None = None
+    judge: Annotated[Text, _checked(_check_judge)] | None = None
     judge_labels: Text | None = None
     judge_url: Text | None = None
     second_model: Text | None = None
@@ -351,11 +357,13 @@ class Experiment(Part):
         """How its models are loaded, under the names of a plan."""
         return {name: getattr(self, name) for name in ("backbone", "dtype", "bos", "revision")}
 
-    def judging(self) -> dict[str, Any]:
-        """What reads the texts, under the names of a plan."""
+    def judging(self, contrasts: str) -> dict[str, Any]:
+        """What reads the texts of a contrast set, under the names of a plan."""
         return {
-            "judge": self.judge, "judge_labels": self.judge_labels, "judge_url": self.judge_url,
-        }  # fmt: skip
+            "judge": judge_of(contrasts) if self.judge == OWN else self.judge,
+            "judge_labels": self.judge_labels,
+            "judge_url": self.judge_url,
+        }
 
     def narrowing(self) -> dict[str, Any]:
         """Which tokens may be drawn, under the names of a plan, as far as anything is left out."""

@@ -26,6 +26,7 @@ from steerscope.studies.features.stored import (
     texts_of_trials,
     trials_of_rows,
 )
+from steerscope.studies.features.wording import trials_in_words
 from steerscope.verification import verify
 
 
@@ -134,3 +135,34 @@ def test_a_run_of_features_needs_what_reads_texts_and_its_own_model(tiny_folder,
     with pytest.raises(UnsupportedSiteError):
         run_features(tmp_path / "other", other)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_above_every_null_is_told_and_what_is_above_most_is_not():
+    def shown(method, values):
+        return [
+            {"kl": math.nan if method == "plain" else 0.2, "method": method, "kl_nats": 0.2, "dose_natural": 1.0,
+             "prompt": i, "status": "ok", "given": "g", "written": "w", "shown": float(v)}
+            for i, v in enumerate(values)
+        ]  # fmt: skip
+
+    n, half = 24, [1, 0] * 12
+    trials = pd.DataFrame(
+        [
+            *shown("plain", [0] * n),
+            *shown(CONTRASTIVE, [1] * n),
+            *shown("features weighted", half),
+            *shown("random direction", [0] * n),
+            *shown("random direction 2", half),  # as good as the features
+        ]
+    )
+    found = summarised(trials).set_index("method")
+    assert found.null_max[CONTRASTIVE] == 0.5
+    assert found.p_null_holm[CONTRASTIVE] < 0.01
+    assert found.p_null["features weighted"] > 0.4
+    assert found.p_null[["random direction", "random direction 2"]].isna().all()
+    words = trials_in_words(found.reset_index(), kl=0.2, effect="shown")
+    assert words[-1] == (
+        "  2 null directions: shown 0 to 50 %; above every one of them after Holm: contrastive"
+    )
+    alone = summarised(trials[trials.method != CONTRASTIVE])
+    assert "does not reach it" in trials_in_words(alone, kl=0.2, effect="shown")[1]

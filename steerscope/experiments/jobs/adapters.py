@@ -155,7 +155,7 @@ def _steps(e: Experiment) -> list[Step]:
                 **given,
             ),
             chat=as_chat(e.chat),
-            judging=e.judging(),
+            judging=e.judging(contrasts),
             layers=e.sites.layers,
             **e.loading(),
         )

@@ -336,7 +336,7 @@ def _steps(e: Experiment) -> list[Step]:
             seed=seed,
             **e.loading(),
             chat=as_chat(e.chat),
-            judging=e.judging(),
+            judging=e.judging(contrasts),
         )
         for model, contrasts, seed in product(e.models, e.contrasts, e.seeds)
     ]

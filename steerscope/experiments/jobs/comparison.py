@@ -214,7 +214,7 @@ def _steps(e: Experiment) -> list[Step]:
                 **given,
             ),
             chat=as_chat(e.chat),
-            judging=e.judging(),
+            judging=e.judging(contrasts),
             **e.loading(),
         )
         for model, contrasts, seed in product(e.models, e.contrasts, e.seeds)

@@ -107,7 +107,7 @@ def _steps(e: Experiment) -> list[Step]:
                 **e.narrowing(),
                 seed=seed,
                 chat=as_chat(e.chat),
-                **e.judging(),
+                **e.judging(contrasts),
                 **given,
             )
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import product
 from pathlib import Path
@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 from steerscope.calls import misfit
 from steerscope.errors import BadValueError, UnknownNameError
-from steerscope.experiments.experiment import Experiment
+from steerscope.experiments.experiment import OWN, Experiment
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label
 from steerscope.figures.files import Plate
+from steerscope.judges.registry import judge_of
 from steerscope.progress import Track
 from steerscope.report.tables_only import (
     FEATURES_PARETO,
@@ -118,8 +119,10 @@ class PlanStep:
         return replace(self, plan=replace(self.plan, **few))
 
 
-def _made(plan: type[OfModel], told: Mapping[str, Any]) -> OfModel:
+def _made(plan: type[OfModel], told: dict[str, Any]) -> OfModel:
     """A plan of what a file says, each setting of the kind that it has to be."""
+    if told.get("judge") == OWN and "contrasts" in told:
+        told["judge"] = judge_of(told["contrasts"])
     if wrong := misfit(plan, (), told):
         raise BadValueError(wrong)
     return plan(**told)

@@ -129,7 +129,7 @@ def _steps(experiment: Experiment, kind: type[StudyPlan | SweepPlan]) -> list[St
                 samples=e.decoding.samples,
                 second_model=e.second_model,
                 **e.narrowing(),
-                **e.judging(),
+                **e.judging(contrasts),
                 **given,
             )
         )

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED
 from steerscope.judges.scoring import SCORE
-from steerscope.statistics import bootstrap_mean, holm, sign_flip_p
+from steerscope.statistics import bootstrap_mean, holm, sign_flip, sign_flip_p
 
 CONTRASTIVE = "contrastive"
 NULLS = ("random direction", "random features")
 SURE = 0.05
 _COLUMNS = [
     "kl", "method", "metric", "value", "low", "high", "n", "difference", "difference_low",
-    "difference_high", "p", "p_holm",
+    "difference_high", "p", "p_holm", "null_max", "p_null", "p_null_holm",
 ]  # fmt: skip
 
 
@@ -37,8 +38,10 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     Returns:
         One row per KL, method and metric: value, low, high, n, difference (to contrastive, on the same
         prompts) with its interval, p by sign flips, and p_holm over the directions that are no nulls
-        and the metrics of one KL; NaN at a KL that contrastive steering does not reach. A judge's score is no outcome and has no row, nor
-        whether a text shows the concept, where it is known whether it does so undamaged.
+        and the metrics of one KL; NaN at a KL that contrastive steering does not reach. null_max is the mean
+        of the null direction that has most, p_null the largest one-sided p against each null direction in turn, as in
+        `rank` of methods, and p_null_holm that over the methods of one KL. A judge's score is no outcome and has
+        no row, nor whether a text shows the concept, where it is known whether it does so undamaged.
     """
     fixed = [
         "kl",
@@ -64,6 +67,7 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
             trials[trials.method == "plain"].set_index("prompt")[metrics].sort_index()
         )
         reference = by_method.get(CONTRASTIVE)
+        nulls = [values for method, values in by_method.items() if is_null(method)]
         for method, values in by_method.items():
             for metric in metrics:
                 mine = bootstrap_mean(values[metric].to_numpy(float), seed=seed)
@@ -74,9 +78,18 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
                     paired = bootstrap_mean(gap, seed=seed)
                     row |= {"difference": paired.value, "difference_low": paired.low}
                     row |= {"difference_high": paired.high, "p": sign_flip_p(gap, seed=seed)}
+                if nulls and not is_null(method):
+                    below = np.stack([(values[metric] - n[metric]).to_numpy(float) for n in nulls])
+                    known = below[:, np.isfinite(below).all(axis=0)]
+                    row["null_max"] = max(float(n[metric].mean()) for n in nulls)
+                    if known.size:
+                        row["p_null"] = float(sign_flip(known, seed=seed).max())
                 rows.append(row)
     table = pd.DataFrame(rows).reindex(columns=_COLUMNS)
     for _, part in table.groupby("kl"):
         tested = part[part.p.notna() & ~part.method.map(is_null) & (part.method != "plain")]
         table.loc[tested.index, "p_holm"] = holm(tested.p.to_numpy(float))
+    for _, part in table.groupby(["kl", "metric"]):
+        tested = part[part.p_null.notna() & (part.method != "plain")]
+        table.loc[tested.index, "p_null_holm"] = holm(tested.p_null.to_numpy(float))
     return table

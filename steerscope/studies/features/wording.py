@@ -20,7 +20,10 @@ def trials_in_words(table: pd.DataFrame, *, kl: float, effect: str) -> list[str]
     lines = [f"At {kl:g} nats, {int(here.n.max())} held-out prompts, against contrastive steering:"]
     every = here.index.unique("method")
     methods = [m for m in every if m not in {CONTRASTIVE, "plain"} and not is_null(m)]
-    lines += [f"  {CONTRASTIVE}: {_level(here, CONTRASTIVE, effect)}"]
+    if CONTRASTIVE in every:
+        lines.append(f"  {CONTRASTIVE}: {_level(here, CONTRASTIVE, effect)}")
+    else:
+        lines.append(f"  {CONTRASTIVE}: does not reach it, so that nothing is compared with it")
     for method in methods:
         if here.loc[method].value.isna().all():
             lines.append(f"  {method}: nothing is known, no text could be read")
@@ -30,11 +33,19 @@ def trials_in_words(table: pd.DataFrame, *, kl: float, effect: str) -> list[str]
             for metric, row in here.loc[method].iterrows()
             if row.p_holm < SURE
         ]
+        if CONTRASTIVE not in every:
+            lines.append(f"  {method}: {_level(here, method, effect)}")
+            continue
         verdict = ", ".join(told) if told else "not told apart in anything"
         level = f"{_level(here, method, effect)}, {_gap(here.loc[(method, effect)])}"
         lines.append(f"  {method}: {level}; sure after Holm: {verdict}")
-    for null in filter(is_null, every):
-        lines.append(f"  {null}, a null: {_level(here, null, effect)}")
+    nulls = [here.loc[(null, effect)].value for null in every if is_null(null)]
+    if nulls:
+        above = [m for m in every if m != "plain" and here.loc[(m, effect)].p_null_holm < SURE]
+        lines.append(
+            f"  {len(nulls)} null directions: {effect} {100 * min(nulls):.0f} to {100 * max(nulls):.0f} %; above "
+            f"every one of them after Holm: {', '.join(above) or 'none'}"
+        )
     return lines
 
 

@@ -1,0 +1,142 @@
+"""The texts of a run read by another judge, as a run of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from steerscope.engine.continuations import Continuation
+from steerscope.errors import BadValueError, JudgeError, RunError
+from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED, UNDAMAGED
+from steerscope.judges.judges import read_all, scored
+from steerscope.judges.scoring import SCORE
+from steerscope.models.chat_templates import in_chat
+from steerscope.models.lens_model import LensModel
+from steerscope.runs.results import COLUMNS, LOST, Row, Run, measuring
+from steerscope.studies.beginnings import file_hash
+from steerscope.studies.judging import find_judge, question_of
+from steerscope.studies.loading import Loading
+from steerscope.studies.steering.plan import effect_of
+from steerscope.texts.chats import as_chat
+from steerscope.texts.contrasts import Prompt, load_contrasts, prompts_for, usual_prompts
+
+# Where no layer, dose or arm was chosen by what the judge read, so that another judge would have read the same texts.
+KINDS = ("ComparisonStep", "FeaturePlan")
+_KEY = ["split", "cell", "prompt"]
+_READ = (SHOWN, SCORE, SHOWN_UNDAMAGED)
+
+
+def rejudge(
+    run: Run,
+    judge: str,
+    out: str | Path,
+    *,
+    labels: str | None = None,
+    url: str | None = None,
+    device: str | None = None,
+    memory: str | None = None,
+    model: LensModel | None = None,
+) -> Run:
+    """Every text of a finished run, read by another judge: the run that this judge would have made.
+
+    Nothing is written anew, and whether a text is undamaged stays as it was, since no judge decides it: also of one
+    that the first judge could not read, for which that counts as damage.
+
+    Args:
+        run: a comparison of methods or a trial of features, by a judge that gives scores.
+        judge: the other one, such as `regex:PATTERN`.
+        out: folder of the new run.
+        labels: file of labelled texts for the judge.
+        url: endpoint of the judge `lm`.
+        device: as in `load_model`; the model may be asked for replies that judges are fitted on.
+        memory: as in `load_model`.
+        model: the run's model, if it is loaded already.
+
+    Raises:
+        RunError: a run of another kind, in which the judge decided what was measured, or without such a judge.
+        JudgeError: the new judge cannot read some of the texts, or the first one some that the new one counts.
+        BadValueError: the judge gives no scores.
+    """
+    c = run.configuration
+    if c.get("kind") not in KINDS or effect_of(run).metric != SHOWN_UNDAMAGED:
+        raise RunError(
+            f"{run.path} is no comparison of methods and no trial of features by a judge that gives scores: "
+            "elsewhere the judge decides what is measured. Measure it with the other judge."
+        )
+    plan: Mapping[str, Any] = c.get("plan", c)
+    chat, seed, n_new = as_chat(c["chat"]), int(plan["seed"]), int(plan["n_new"])
+    how = {name: c[name] for name in ("backbone", "dtype", "bos", "revision") if name in c}
+    loaded = model or Loading(c["model"], **how, device=device, memory=memory).load()
+    spoken = load_contrasts(c["contrasts"])
+    prompts = prompts_for(spoken, c["prompts"] or usual_prompts(c["contrasts"]))
+    question = question_of(
+        {"judge": judge, "judge_labels": labels, "judge_url": url},
+        in_chat(loaded, spoken, chat),
+        in_chat(loaded, prompts, chat).split(seed),
+        n_new,
+        seed,
+        len(run.texts()),
+    )
+    with measuring(out):
+        found = find_judge(question, loaded, out)
+        if not scored(found.judge):
+            raise BadValueError(
+                f"the judge {judge!r} gives no scores; name one that reads any text."
+            )
+        rows = _read_again(run, found.judge)
+        now: dict[str, Any] = {
+            "judge": judge,
+            "effect": asdict(found.judge.effect.undamaged),
+            **found.settings,
+        }
+        asked = {"judge_labels": labels} if labels or "judge_labels" in c else {}
+        if "files" in c:
+            now["files"] = {name: file_hash(name) for name in found.files}
+        kept = {k: v for k, v in c.items() if k != "judge_sha256"}
+        again = Run.start(out, kept | now | asked, provenance=run.description["provenance"])
+        found.keep(again)
+        again.append(rows, run.texts().to_dict("records"))
+        again.seal()
+    return again
+
+
+def _read_again(run: Run, judge: Any) -> list[Row]:
+    """The rows of a run with what another judge says of its texts."""
+    texts = run.texts()
+    texts = texts[texts.written.str.len() > 0]
+    readings = read_all(
+        judge,
+        [Prompt(text) for text in texts.given],
+        [Continuation((), text, ended=False) for text in texts.written],
+    )
+    keys = list(texts[_KEY].itertuples(index=False, name=None))
+    table = run.table()
+    before = table[table.metric == SCORE].set_index(_KEY).value.to_dict()
+    _check_read(sum(math.isnan(r[SCORE]) for r in readings), len(keys), "the new judge")
+    shown = [k for k, r in zip(keys, readings, strict=True) if r[SHOWN] == 1]
+    unread = sum(math.isnan(before.get(key, math.nan)) for key in shown)
+    _check_read(unread, len(shown), "the judge of the run, of those that the new one counts,")
+    whole = table[table.metric == UNDAMAGED].set_index(_KEY).value.to_dict()
+    values = {
+        key: {**reading, SHOWN_UNDAMAGED: whole[key] * float(reading[SHOWN] == 1)}
+        for key, reading in zip(keys, readings, strict=True)
+    }
+    rows = []
+    for record in table[list(COLUMNS)].to_dict("records"):
+        row = Row(**{str(name): value for name, value in record.items()})
+        key = (row.split, row.cell, row.prompt)
+        if row.metric in _READ and row.status not in LOST and key in values:
+            row = replace(row, value=float(values[key][row.metric]), status="ok")
+        rows.append(row)
+    return rows
+
+
+def _check_read(unread: int, n: int, whose: str) -> None:
+    if unread:
+        raise JudgeError(
+            f"{whose} cannot read {unread} of {n} texts, so that it is not known which are undamaged; measure the "
+            "run with the other judge."
+        )

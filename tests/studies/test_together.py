@@ -84,32 +84,30 @@ def test_nulls_of_another_draw_of_seeds_go_together_and_what_a_concept_lacks_is_
     assert ranking.n_nulls.dropna().eq(12).all()
 
 
-def test_two_concepts_are_printed_one_by_one_and_together(tmp_path):
-    rng = np.random.default_rng(0)
+def stored(folder, model, concept, rng):
+    """A run of two methods and the nulls on one concept."""
     plan = asdict(ComparisonPlan(methods=("mean_diff", "repe")))
     shares = {"mean_diff": 0.9, "repe": 0.5} | dict.fromkeys(NULLS, 0.1)
-    runs = []
-    for concept in ("mood", "tone"):
-        said = {
-            "effect": asdict(EFFECT),
-            "model": "m",
-            "contrasts": concept,
-            "seed": 0,
-            "plan": plan,
-        }
-        runs.append(Run.start(tmp_path / concept, said, provenance={}))
-        given = pd.concat([responses(rng, shares, place=p) for p in (OWN, COMMON)])
-        given = pd.concat([given, given.assign(matching="norm")])
-        runs[-1].append(
-            [
-                replace(
-                    plain_row("flipped", "share", r.effect), prompt=r.item, method=r.method, seed=r.seed,
-                    cell=f"{r.place}; {r.matching}; {r.method}; {r.seed}", layer=r.layer, kl_nats=0.2,
-                    dose_absolute=1.0, dose_relative=0.1, dose_natural=1.0,
-                )
-                for r in given.itertuples()
-            ]
-        )  # fmt: skip
+    said = {"effect": asdict(EFFECT), "model": model, "contrasts": concept, "seed": 0, "plan": plan}
+    run = Run.start(folder, said, provenance={})
+    given = pd.concat([responses(rng, shares, place=p) for p in (OWN, COMMON)])
+    given = pd.concat([given, given.assign(matching="norm")])
+    run.append(
+        [
+            replace(
+                plain_row("flipped", "share", r.effect), prompt=r.item, method=r.method, seed=r.seed,
+                cell=f"{r.place}; {r.matching}; {r.method}; {r.seed}", layer=r.layer, kl_nats=0.2,
+                dose_absolute=1.0, dose_relative=0.1, dose_natural=1.0,
+            )
+            for r in given.itertuples()
+        ]
+    )  # fmt: skip
+    return run
+
+
+def test_two_concepts_are_printed_one_by_one_and_together(tmp_path):
+    rng = np.random.default_rng(0)
+    runs = [stored(tmp_path / c, "m", c, rng) for c in ("mood", "tone")]
     job, wanted = find_job("comparison"), SimpleNamespace(figures=("all",))
     tables = job.tables(wanted, runs)
     assert set(tables) == {"ranking", "rivals", "together", "together_rivals", "agreement"}
@@ -126,3 +124,16 @@ def test_two_concepts_are_printed_one_by_one_and_together(tmp_path):
         for name in ("methods", "methods-common-layer")
     ]
     assert [p.name for p in job.plates(wanted, runs[:1])] == names[:2]
+
+
+def test_models_of_one_name_are_drawn_apart(tmp_path):
+    rng = np.random.default_rng(0)
+    runs = [
+        stored(tmp_path / f"{i}-{c}", f"{i}/m", c, rng)
+        for i in ("a", "b")
+        for c in ("mood", "tone")
+    ]
+    names = [
+        p.name for p in find_job("comparison").plates(SimpleNamespace(figures=("methods",)), runs)
+    ]
+    assert names[-2:] == ["m-1-0-together-methods", "m-2-0-together-methods"]

@@ -26,7 +26,6 @@ from steerscope.experiments.jobs.job import (
     Tables,
     as_asked,
     label,
-    labels,
     load,
 )
 from steerscope.figures.files import Plate
@@ -277,7 +276,12 @@ def _pools(runs: Sequence[Run]) -> list[_Pool]:
         c = run.configuration
         key = (c["model"], c["seed"], effect_of(run).metric)
         groups.setdefault(key, {})[c["contrasts"]] = run
-    called = labels([model for model, _, _ in groups])
+    models = list(dict.fromkeys(model for model, _, _ in groups))
+    short = [label(model) for model in models]
+    called = {
+        model: name if short.count(name) == 1 else f"{name}-{place}"
+        for place, (model, name) in enumerate(zip(models, short, strict=True), start=1)
+    }
     found = []
     for (model, seed, metric), mine in groups.items():
         if len(mine) < 2:  # noqa: PLR2004 - one concept is its own run

@@ -115,7 +115,7 @@ def _draw_together(wanted: Experiment, runs: list[Run], formats: list[str]) -> N
         for path in write_plate(Plate(name, plate.figure, plate.caption), FIGURES, formats):
             print(path.relative_to(ROOT))
     for name, table in job.tables(wanted, runs).items():
-        if name.startswith(beside):
+        if name.startswith(beside) and not name.endswith("_rivals"):  # hundreds of pairs
             table.round(6).to_csv(FIGURES / f"{whose}-{name}.csv", index=False)
 
 

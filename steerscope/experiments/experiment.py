@@ -13,7 +13,7 @@ from steerscope.calls import told
 from steerscope.directions import check_method
 from steerscope.doses import check_unit
 from steerscope.engine.sampling import NARROWING, without_usual
-from steerscope.errors import SteerscopeError, UnknownNameError
+from steerscope.errors import BadValueError, SteerscopeError, UnknownNameError
 from steerscope.extraction.losses import find_loss
 from steerscope.judges.registry import check_judge, judge_of
 from steerscope.models.vocabulary import BOS
@@ -22,6 +22,7 @@ from steerscope.steering.scopes import Scope
 from steerscope.studies.methods.places import Place
 from steerscope.studies.rows import METRICS
 from steerscope.studies.transfer.recipe import AdapterRecipe
+from steerscope.texts.about import about
 from steerscope.texts.chats import as_chat
 from steerscope.texts.numbers import LARGEST_SEED
 
@@ -76,6 +77,21 @@ def _checked(check: Callable[[str], object]) -> AfterValidator:
         return value
 
     return AfterValidator(validate)
+
+
+def own_judge(contrasts: str) -> str | None:
+    """The judge that a contrast set names; None for the oracle.
+
+    Raises:
+        BadValueError: it names none, or one that is none.
+    """
+    if not (named := about(contrasts).judge):
+        raise BadValueError(f"judge: {contrasts} names no judge of its own; name one for all.")
+    try:
+        check_judge(named)
+    except SteerscopeError as error:
+        raise BadValueError(f"judge: {contrasts} names {named!r} as its own; {error}") from None
+    return judge_of(contrasts)
 
 
 def _check_judge(name: str) -> None:
@@ -358,9 +374,13 @@ class Experiment(Part):
         return {name: getattr(self, name) for name in ("backbone", "dtype", "bos", "revision")}
 
     def judging(self, contrasts: str) -> dict[str, Any]:
-        """What reads the texts of a contrast set, under the names of a plan."""
+        """What reads the texts of a contrast set, under the names of a plan.
+
+        Raises:
+            BadValueError: its own judge is asked for, and it names none, or one that is none.
+        """
         return {
-            "judge": judge_of(contrasts) if self.judge == OWN else self.judge,
+            "judge": own_judge(contrasts) if self.judge == OWN else self.judge,
             "judge_labels": self.judge_labels,
             "judge_url": self.judge_url,
         }

@@ -12,6 +12,7 @@ from typing import Any
 from steerscope.engine.sampling import NARROWING
 from steerscope.errors import RunError
 from steerscope.experiments.jobs.job import Step
+from steerscope.runs.judgements import JUDGEMENTS
 from steerscope.runs.results import RUN, Run
 from steerscope.studies.steering.plan import StudyPlan
 
@@ -97,5 +98,7 @@ def _is_of(run: Run, step: Step) -> bool:
 
 
 def _is_begun(folder: Path) -> bool:
-    """A folder in which nothing is yet, as a kill at the first moment leaves it."""
-    return folder.is_dir() and all(p.name.startswith(".") for p in folder.iterdir())
+    """A folder in which nothing is measured yet, as a kill at the first moment or a judge that failed leaves it."""
+    return folder.is_dir() and all(
+        p.name.startswith(".") or p.name == JUDGEMENTS for p in folder.iterdir()
+    )

@@ -16,6 +16,7 @@ from steerscope.experiments.jobs import JOBS, Machine, Step, find_job
 from steerscope.figures.files import Plate, write_plate
 from steerscope.progress import Track, silent
 from steerscope.report import has_page, write_report
+from steerscope.runs.judgements import JUDGEMENTS
 from steerscope.runs.outputs import files_in
 from steerscope.runs.ownership import owned
 from steerscope.runs.parts import lost_parts
@@ -181,7 +182,7 @@ def _claimed(experiment: Experiment, out: Path) -> Iterator[None]:
             write_whole(out / FILE, text + "\n")
             yield
         except BaseException:
-            if new and not _has_measured(out):
+            if new and not _has_measured(out) and not any(out.rglob(JUDGEMENTS)):
                 shutil.rmtree(out, ignore_errors=True)
             elif before is not None and _measured(out) == measured:
                 write_whole(out / FILE, before)  # as if it had not been tried

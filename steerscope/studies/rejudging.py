@@ -8,14 +8,17 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from steerscope.engine.continuations import Continuation
 from steerscope.errors import BadValueError, JudgeError, RunError
-from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED, UNDAMAGED
+from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED, UNDAMAGED, Effect
 from steerscope.judges.judges import read_all, scored
 from steerscope.judges.scoring import SCORE
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
-from steerscope.runs.results import COLUMNS, LOST, Row, Run, measuring
+from steerscope.runs.records import check_measured
+from steerscope.runs.results import COLUMNS, LOST, Row, Run, check_run_folder, measuring
 from steerscope.studies.beginnings import file_hash
 from steerscope.studies.judging import find_judge, question_of
 from steerscope.studies.loading import Loading
@@ -42,8 +45,8 @@ def rejudge(
 ) -> Run:
     """Every text of a finished run, read by another judge: the run that this judge would have made.
 
-    Nothing is written anew, and whether a text is undamaged stays as it was, since no judge decides it: also of one
-    that the first judge could not read, for which that counts as damage.
+    No text is written anew, and whether one is undamaged stays as it was, which is right where both judges read every text
+    and hold it to the same limits.
 
     Args:
         run: a comparison of methods or a trial of features, by a judge that gives scores.
@@ -56,8 +59,9 @@ def rejudge(
         model: the run's model, if it is loaded already.
 
     Raises:
-        RunError: a run of another kind, in which the judge decided what was measured, or without such a judge.
-        JudgeError: the new judge cannot read some of the texts, or the first one some that the new one counts.
+        RunError: a run of another kind, in which the judge decided what was measured, or without such a judge, or not as
+            it was measured, or a folder that is no run.
+        JudgeError: one of the judges cannot read some of the texts, or they hold them to different limits.
         BadValueError: the judge gives no scores.
     """
     c = run.configuration
@@ -66,12 +70,14 @@ def rejudge(
             f"{run.path} is no comparison of methods and no trial of features by a judge that gives scores: "
             "elsewhere the judge decides what is measured. Measure it with the other judge."
         )
+    check_run_folder(out)
+    check_measured(run)
     plan: Mapping[str, Any] = c.get("plan", c)
-    chat, seed, n_new = as_chat(c["chat"]), int(plan["seed"]), int(plan["n_new"])
+    chat, seed, n_new = as_chat(c.get("chat")), int(plan["seed"]), int(plan["n_new"])
     how = {name: c[name] for name in ("backbone", "dtype", "bos", "revision") if name in c}
     loaded = model or Loading(c["model"], **how, device=device, memory=memory).load()
     spoken = load_contrasts(c["contrasts"])
-    prompts = prompts_for(spoken, c["prompts"] or usual_prompts(c["contrasts"]))
+    prompts = prompts_for(spoken, c.get("prompts") or usual_prompts(c["contrasts"]))
     question = question_of(
         {"judge": judge, "judge_labels": labels, "judge_url": url},
         in_chat(loaded, spoken, chat),
@@ -86,6 +92,7 @@ def rejudge(
             raise BadValueError(
                 f"the judge {judge!r} gives no scores; name one that reads any text."
             )
+        _check_limits(effect_of(run), found.judge.effect)
         rows = _read_again(run, found.judge)
         now: dict[str, Any] = {
             "judge": judge,
@@ -105,20 +112,25 @@ def rejudge(
 
 def _read_again(run: Run, judge: Any) -> list[Row]:
     """The rows of a run with what another judge says of its texts."""
-    texts = run.texts()
-    texts = texts[texts.written.str.len() > 0]
+    table, texts = run.table(), run.texts()
+    scores = table[table.metric == SCORE].set_index(_KEY)
+    lost = scores.status.isin(LOST).to_dict()
+    before = scores.value.to_dict()
+    every = pd.Series(texts[_KEY].itertuples(index=False, name=None), index=texts.index)
+    texts = texts[(texts.written.str.strip() != "") & ~every.map(lambda key: lost.get(key, False))]
+    keys = list(texts[_KEY].itertuples(index=False, name=None))
     readings = read_all(
         judge,
         [Prompt(text) for text in texts.given],
         [Continuation((), text, ended=False) for text in texts.written],
     )
-    keys = list(texts[_KEY].itertuples(index=False, name=None))
-    table = run.table()
-    before = table[table.metric == SCORE].set_index(_KEY).value.to_dict()
     _check_read(sum(math.isnan(r[SCORE]) for r in readings), len(keys), "the new judge")
-    shown = [k for k, r in zip(keys, readings, strict=True) if r[SHOWN] == 1]
-    unread = sum(math.isnan(before.get(key, math.nan)) for key in shown)
-    _check_read(unread, len(shown), "the judge of the run, of those that the new one counts,")
+    known = sum(math.isnan(before.get(key, math.nan)) for key in keys)
+    _check_read(known, len(keys), "the judge of the run")
+    if absent := {key for key, value in before.items() if not math.isnan(value)} - set(keys):
+        raise RunError(
+            f"{run.path} lacks {len(absent)} texts that its judge has read; nothing can read them again."
+        )
     whole = table[table.metric == UNDAMAGED].set_index(_KEY).value.to_dict()
     values = {
         key: {**reading, SHOWN_UNDAMAGED: whole[key] * float(reading[SHOWN] == 1)}
@@ -132,6 +144,16 @@ def _read_again(run: Run, judge: Any) -> list[Row]:
             row = replace(row, value=float(values[key][row.metric]), status="ok")
         rows.append(row)
     return rows
+
+
+def _check_limits(before: Effect, now: Effect) -> None:
+    """Refuse a judge that holds texts to other limits, as one of length, by which none is too short."""
+    metrics = [{limit.metric for limit in effect.held_to} for effect in (before, now)]
+    if other := metrics[0] ^ metrics[1]:
+        raise JudgeError(
+            f"the two judges hold a text to different limits ({', '.join(sorted(other))}), so that it is not known which are "
+            "undamaged; measure the run with the other judge."
+        )
 
 
 def _check_read(unread: int, n: int, whose: str) -> None:

@@ -194,3 +194,17 @@ def test_the_other_concept_of_a_file_is_another_one(job, experiment, words):
         experiment(job, **{"decoding:": f"other: '{words}'\ndecoding:"})
     before = experiment(job).model_copy(update={"other": str(words)})
     assert check(before) is None  # a run from before it was refused is still read
+
+
+def test_the_own_judge_of_a_set_is_taken_and_one_that_is_none_is_named(experiment, words):
+    with pytest.raises(ExperimentError, match="names no judge of its own"):
+        experiment("comparison", **{"judge: 'words": "judge: own #"})
+    beside = words.with_name("words.about.json")
+    beside.write_text('{"judge": "regx:a"}')
+    with pytest.raises(ExperimentError, match="names 'regx:a' as its own; unknown judge"):
+        experiment("sweep", **{"judge: 'words": "judge: own #"})
+    beside.write_text('{"judge": "regex:w6"}')
+    [step] = find_job("combinations").steps(
+        experiment("combinations", **{"judge: 'words": "judge: own #"})
+    )
+    assert step.settings["judge"] == "regex:w6"

@@ -21,6 +21,7 @@ from steerscope.experiments import (
 from steerscope.experiments.identity import folder_of
 from steerscope.experiments.jobs import find_job
 from steerscope.experiments.running import FILE
+from steerscope.runs.judgements import JUDGEMENTS
 from steerscope.runs.results import Run
 from steerscope.verification import verify
 from tests.helpers import row
@@ -137,8 +138,14 @@ def test_what_was_added_and_cannot_be_measured_leaves_the_folder_as_it_was(tmp_p
     (tmp_path / FILE).write_text(wrong.model_dump_json())  # as a kill would leave it
     run_experiment(few, tmp_path)
     assert open_experiment(tmp_path) == few
+    begun = next(s for s in find_job("sweep").steps(right) if s.plan.contrasts == "register")
+    kept = tmp_path / "runs" / folder_of(begun) / JUDGEMENTS
+    kept.parent.mkdir()
+    kept.write_text("{}")  # a judge that failed half-way
+    run_experiment(few, tmp_path)
     monkeypatch.setattr(type(step), "make", lambda self, out, *_given: measured(out, self.settings))
     run_experiment(right, tmp_path)
+    assert kept.is_file()
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
 

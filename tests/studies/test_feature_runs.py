@@ -164,5 +164,16 @@ def test_what_is_above_every_null_is_told_and_what_is_above_most_is_not():
     assert words[-1] == (
         "  2 null directions: shown 0 to 50 %; above every one of them after Holm: contrastive"
     )
+    lost = trials.assign(shown=trials.shown.mask(trials.method == "random direction 2"))
+    known = summarised(lost).set_index("method")  # one null overflowed, the other still speaks
+    assert known.p_null_holm["features weighted"] < 0.05
+    assert known.null_max[CONTRASTIVE] == 0.0
+    words = trials_in_words(known.reset_index(), kl=0.2, effect="shown")
+    assert words[-1].startswith("  1 null direction: shown 0 to 0 %; above every one")
+    unread = trials.assign(shown=trials.shown.mask(trials.method == CONTRASTIVE))
+    assert (
+        "no text could be read, so"
+        in trials_in_words(summarised(unread), kl=0.2, effect="shown")[1]
+    )
     alone = summarised(trials[trials.method != CONTRASTIVE])
     assert "does not reach it" in trials_in_words(alone, kl=0.2, effect="shown")[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pandas as pd
 import pytest
 
@@ -122,6 +124,18 @@ def test_where_a_judge_decides_what_is_measured_or_cannot_read_none_is_put_in_it
         rejudge(study, "length", tmp_path / "x")
     with pytest.raises(BadValueError, match="gives no scores"):
         rejudge(one, "preference", tmp_path / "x")
+    with pytest.raises(JudgeError, match="different limits .too_short"):
+        rejudge(one, "length", tmp_path / "x")
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "thesis.txt").write_text("dear")
+    with pytest.raises(RunError, match="is not a run"):
+        rejudge(one, "regex:w6", tmp_path / "else")
+    assert [p.name for p in (tmp_path / "else").iterdir()] == ["thesis.txt"]
+    shutil.copytree(one.path, tmp_path / "lost")
+    for part in (tmp_path / "lost" / "texts").iterdir():
+        part.unlink()
+    with pytest.raises(RunError, match="not as it was measured"):
+        rejudge(Run.open(tmp_path / "lost"), "regex:w6", tmp_path / "x")
     (tmp_path / "reads.py").write_text(
         "def none(text):\n    return 1.0 if 'w' in text[:1] and len(text) < 12 else None\n"
     )

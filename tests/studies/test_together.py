@@ -11,7 +11,7 @@ import pytest
 
 from steerscope.experiments.jobs import find_job
 from steerscope.judges.effects import Effect
-from steerscope.runs.results import Run, plain_row
+from steerscope.runs.results import COLUMNS, Row, Run, plain_row
 from steerscope.studies.methods.findings import COMMON, LOST, NULLS, OWN, TOP, rank
 from steerscope.studies.methods.plan import ComparisonPlan
 from steerscope.studies.methods.together import together
@@ -136,4 +136,43 @@ def test_models_of_one_name_are_drawn_apart(tmp_path):
     names = [
         p.name for p in find_job("comparison").plates(SimpleNamespace(figures=("methods",)), runs)
     ]
-    assert names[-2:] == ["m-1-0-together-methods", "m-2-0-together-methods"]
+    assert names[-2:] == ["m-0-together-methods", "m-2-0-together-methods"]
+
+
+def test_a_prompt_that_two_concepts_share_is_one_item():
+    rng = np.random.default_rng(0)
+    given = concepts(rng, good=0.5, n_concepts=2)
+    told = {
+        name: part.assign(prompt=[f"p{i}" for i in part["item"]]) for name, part in given.items()
+    }
+    ranking, _ = together(told)
+    found = ranking.set_index("method")
+    assert found.n["good"] == 40
+    both = [part[part.method == "good"].effect.to_numpy() for part in given.values()]
+    assert found.effect["good"] == pytest.approx(np.mean(both))
+    assert together(given)[0].n.eq(80).all()
+
+
+def test_what_is_left_of_a_place_or_matching_is_drawn_and_nats_are_not_pooled(tmp_path):
+    rng = np.random.default_rng(0)
+    whole, cut = (stored(tmp_path / c, "m", c, rng) for c in ("mood", "tone"))
+    table = cut.table()
+    kept = table[(table.method != "repe") | ~table.cell.str.contains("common layer|norm")]
+    less = Run.start(tmp_path / "less", cut.configuration, provenance={})
+    less.append([Row(**r) for r in kept[list(COLUMNS)].to_dict("records")])
+    names = [
+        p.name
+        for p in find_job("comparison").plates(SimpleNamespace(figures=("all",)), [whole, less])
+    ]
+    assert names[-1] == "m-0-together-methods"
+    assert "m-0-together-methods-common-layer" not in names
+    nats = [
+        Run.start(tmp_path / f"n{c}", {**cut.configuration, "contrasts": c, "effect": asdict(
+            Effect("preference", "nats", "preference"))}, provenance={})
+        for c in ("mood", "tone")
+    ]  # fmt: skip
+    for run in nats:
+        run.append(
+            [Row(**{**r, "metric": "preference"}) for r in table[list(COLUMNS)].to_dict("records")]
+        )
+    assert "together" not in find_job("comparison").tables(None, nats)

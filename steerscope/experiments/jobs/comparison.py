@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from itertools import product
+from itertools import chain, count, product
 from pathlib import Path
 from typing import Any
 
@@ -276,17 +276,18 @@ def _pools(runs: Sequence[Run]) -> list[_Pool]:
         c = run.configuration
         key = (c["model"], c["seed"], effect_of(run).metric)
         groups.setdefault(key, {})[c["contrasts"]] = run
-    models = list(dict.fromkeys(model for model, _, _ in groups))
-    short = [label(model) for model in models]
-    called = {
-        model: name if short.count(name) == 1 else f"{name}-{place}"
-        for place, (model, name) in enumerate(zip(models, short, strict=True), start=1)
-    }
+    called: dict[str, str] = {}
+    for model in dict.fromkeys(model for model, _, _ in groups):
+        names = chain([label(model)], (f"{label(model)}-{place}" for place in count(2)))
+        called[model] = next(name for name in names if name not in called.values())
     found = []
     for (model, seed, metric), mine in groups.items():
-        if len(mine) < 2:  # noqa: PLR2004 - one concept is its own run
-            continue
-        responses = {name: responses_of_rows(run.table(), metric) for name, run in mine.items()}
+        if len(mine) < 2 or not effect_of(next(iter(mine.values()))).is_share:  # noqa: PLR2004
+            continue  # one concept is its own run; nats of one are not those of another
+        responses = {
+            name: responses_of_rows(run.table(), metric).assign(prompt=partial(_given, run))
+            for name, run in mine.items()
+        }
         ranking, pairs = together(responses, seed=seed)
         if len(ranking):
             ranking = with_labels(ranking, pd.concat(responses.values()))
@@ -295,6 +296,13 @@ def _pools(runs: Sequence[Run]) -> list[_Pool]:
             plan = first.configuration["plan"]
             found.append(_Pool(f"{called[model]}-{seed}", effect, (*mine,), plan, ranking, pairs))
     return found
+
+
+def _given(run: Run, responses: pd.DataFrame) -> pd.Series:
+    """The prompt of each item, as far as texts are kept."""
+    texts = run.texts()
+    said = texts[texts.split == "test"].drop_duplicates("prompt").set_index("prompt").given
+    return responses["item"].map(said)
 
 
 def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
@@ -308,7 +316,10 @@ def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
             if {"all", name} & set(experiment.figures):
                 found.append(Plate(f"{run.path.name}-{name}", draw(), said))
     for pool in _pools(runs):
-        said = f"Held-out prompts of {len(pool.concepts)} concepts together: {', '.join(pool.concepts)}."
+        said = (
+            f"Held-out prompts of {len(pool.concepts)} concepts together: {', '.join(pool.concepts)}. What one of them "
+            "lacks is left out."
+        )
         for name, draw in _drawings(pool.ranking, pool.effect, pool.plan).items():
             if {"all", name} & set(experiment.figures):
                 found.append(Plate(f"{pool.name}-{TOGETHER}-{name}", draw(), said))
@@ -326,10 +337,14 @@ def _drawings(
     }
     there = {k: v for k, v in words.items() if k in set(ranking.matching)}
     if not places:
-        return {
-            name: partial(figures.method_forest, ranking, effect, place=place, matchings=words)
-            for place, name in _PLACES.items()
-        }
+        found: dict[str, Callable[[], Any]] = {}
+        for place, name in _PLACES.items():
+            panels = set(ranking.matching[ranking.place == place])
+            if mine := {k: v for k, v in words.items() if k in panels}:
+                found[name] = partial(
+                    figures.method_forest, ranking, effect, place=place, matchings=mine
+                )
+        return found
     return {
         f"{METHOD_PLACES}-{matching}": partial(
             figures.method_places, ranking, effect, places, matching=matching, words=said

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 from steerscope.calls import misfit
 from steerscope.errors import BadValueError, UnknownNameError
-from steerscope.experiments.experiment import OWN, Experiment
+from steerscope.experiments.experiment import OWN, Experiment, own_judge
 from steerscope.experiments.jobs.job import Job, Machine, Size, Step, Tables, label
 from steerscope.figures.files import Plate
-from steerscope.judges.registry import judge_of
+from steerscope.judges.registry import check_judge
 from steerscope.progress import Track
 from steerscope.report.tables_only import (
     FEATURES_PARETO,
@@ -122,7 +122,9 @@ class PlanStep:
 def _made(plan: type[OfModel], told: dict[str, Any]) -> OfModel:
     """A plan of what a file says, each setting of the kind that it has to be."""
     if told.get("judge") == OWN and "contrasts" in told:
-        told["judge"] = judge_of(told["contrasts"])
+        told["judge"] = own_judge(told["contrasts"])
+    elif told.get("judge") is not None and not misfit(plan, (), told):
+        check_judge(told["judge"])
     if wrong := misfit(plan, (), told):
         raise BadValueError(wrong)
     return plan(**told)

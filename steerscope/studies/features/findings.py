@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
+import math
+from collections.abc import Sequence
+
 import pandas as pd
 
 from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED
@@ -67,7 +69,7 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
             trials[trials.method == "plain"].set_index("prompt")[metrics].sort_index()
         )
         reference = by_method.get(CONTRASTIVE)
-        nulls = [values for method, values in by_method.items() if is_null(method)]
+        nulls = {m: values for m, values in by_method.items() if is_null(m)}
         for method, values in by_method.items():
             for metric in metrics:
                 mine = bootstrap_mean(values[metric].to_numpy(float), seed=seed)
@@ -78,12 +80,10 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
                     paired = bootstrap_mean(gap, seed=seed)
                     row |= {"difference": paired.value, "difference_low": paired.low}
                     row |= {"difference_high": paired.high, "p": sign_flip_p(gap, seed=seed)}
-                if nulls and not is_null(method):
-                    below = np.stack([(values[metric] - n[metric]).to_numpy(float) for n in nulls])
-                    known = below[:, np.isfinite(below).all(axis=0)]
-                    row["null_max"] = max(float(n[metric].mean()) for n in nulls)
-                    if known.size:
-                        row["p_null"] = float(sign_flip(known, seed=seed).max())
+                known = [n[metric] for n in nulls.values() if n[metric].notna().any()]
+                if known and not is_null(method):
+                    row["null_max"] = max(float(null.mean()) for null in known)
+                    row["p_null"] = _p_above(values[metric], known, seed)
                 rows.append(row)
     table = pd.DataFrame(rows).reindex(columns=_COLUMNS)
     for _, part in table.groupby("kl"):
@@ -93,3 +93,11 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         tested = part[part.p_null.notna() & (part.method != "plain")]
         table.loc[tested.index, "p_null_holm"] = holm(tested.p_null.to_numpy(float))
     return table
+
+
+def _p_above(values: pd.Series, nulls: Sequence[pd.Series], seed: int) -> float:
+    """The largest one-sided p against each null direction in turn; NaN where one of them shares no prompt."""
+    gaps = [(values - null).dropna().to_numpy(float) for null in nulls]
+    if not all(map(len, gaps)):
+        return math.nan
+    return max(float(sign_flip(gap[None], seed=seed)[0]) for gap in gaps)

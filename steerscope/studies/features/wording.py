@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 
@@ -20,10 +22,12 @@ def trials_in_words(table: pd.DataFrame, *, kl: float, effect: str) -> list[str]
     lines = [f"At {kl:g} nats, {int(here.n.max())} held-out prompts, against contrastive steering:"]
     every = here.index.unique("method")
     methods = [m for m in every if m not in {CONTRASTIVE, "plain"} and not is_null(m)]
-    if CONTRASTIVE in every:
+    compared = CONTRASTIVE in every and not math.isnan(here.loc[(CONTRASTIVE, effect), "value"])
+    if compared:
         lines.append(f"  {CONTRASTIVE}: {_level(here, CONTRASTIVE, effect)}")
     else:
-        lines.append(f"  {CONTRASTIVE}: does not reach it, so that nothing is compared with it")
+        why = "no text could be read" if CONTRASTIVE in every else "does not reach it"
+        lines.append(f"  {CONTRASTIVE}: {why}, so that nothing is compared with it")
     for method in methods:
         if here.loc[method].value.isna().all():
             lines.append(f"  {method}: nothing is known, no text could be read")
@@ -33,17 +37,18 @@ def trials_in_words(table: pd.DataFrame, *, kl: float, effect: str) -> list[str]
             for metric, row in here.loc[method].iterrows()
             if row.p_holm < SURE
         ]
-        if CONTRASTIVE not in every:
+        if not compared:
             lines.append(f"  {method}: {_level(here, method, effect)}")
             continue
         verdict = ", ".join(told) if told else "not told apart in anything"
         level = f"{_level(here, method, effect)}, {_gap(here.loc[(method, effect)])}"
         lines.append(f"  {method}: {level}; sure after Holm: {verdict}")
-    nulls = [here.loc[(null, effect)].value for null in every if is_null(null)]
+    found = [here.loc[(null, effect)].value for null in every if is_null(null)]
+    nulls = [value for value in found if not math.isnan(value)]
     if nulls:
         above = [m for m in every if m != "plain" and here.loc[(m, effect)].p_null_holm < SURE]
         lines.append(
-            f"  {len(nulls)} null directions: {effect} {100 * min(nulls):.0f} to {100 * max(nulls):.0f} %; above "
+            f"  {len(nulls)} null direction{'s' * (len(nulls) > 1)}: {effect} {100 * min(nulls):.0f} to {100 * max(nulls):.0f} %; above "
             f"every one of them after Holm: {', '.join(above) or 'none'}"
         )
     return lines

@@ -18,11 +18,12 @@ def together(
 
     What is small and the same for every concept is told by all prompts together, and by none alone. It is said of
     these concepts, not of others: prompts are resampled and flipped, concepts are not. The first null
-    direction of a kind for one concept goes with the first for every other, and so on. Left out are
-    conditions that some concept lacks, as where one does not reach the matched KL.
+    direction of a kind for one concept goes with the first for every other, and so on. A prompt that several concepts
+    share is one item, with its mean effect. Left out are conditions that some concept lacks, as where one does not reach
+    the matched KL.
 
     Args:
-        responses: of each concept, as `rank` takes them.
+        responses: of each concept, as `rank` takes them, and where it is known the text of each `prompt`.
         seed: of resamples and flips.
 
     Returns:
@@ -32,11 +33,13 @@ def together(
     parts = []
     for concept, mine in responses.items():
         known = mine.dropna(subset="effect")
+        named = concept + "; " + known["item"].astype(str)
+        texts = known.get("prompt", named)
+        item = [t if isinstance(t, str) else n for t, n in zip(texts, named, strict=True)]
         numbers = known.groupby([*SETTING, "method"]).seed.rank(method="dense")
-        parts.append(
-            known.assign(seed=numbers.astype(int), item=concept + "; " + known["item"].astype(str))
-        )
+        parts.append(known.assign(seed=numbers.astype(int), item=item))
     whole = pd.concat(parts, ignore_index=True)
+    whole = whole.groupby([*_CONDITION, "item"], sort=False, as_index=False).effect.mean()
     shared = whole.groupby(_CONDITION)["item"].transform("nunique") == whole["item"].nunique()
     whole = whole[shared]
     is_null = whole.method.isin(NULLS)

@@ -20,7 +20,7 @@ from steerscope.cli.loudness import be_loud, be_quiet
 PANELS = {
     "Start here": ("init", "doctor", "report", "steer", "texts", "chat"),
     "Find directions": ("vectors", "styles", "lint", "lens"),
-    "Measure": ("sweep", "compare", "carry", "route", "drift", "budget", "calibrate", "eigengap", "tokenizers", "bench", "dilemmas", "run", "audit", "verify", "claims", "ratings"),
+    "Measure": ("sweep", "compare", "carry", "route", "drift", "budget", "calibrate", "eigengap", "tokenizers", "bench", "dilemmas", "run", "audit", "verify", "claims", "ratings", "rejudge"),
     "Features": ("sae",),
     "Weights": ("weights", "adapter"),
     "Share": ("figures", "convert", "serve"),

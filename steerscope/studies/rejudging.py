@@ -20,7 +20,7 @@ from steerscope.models.lens_model import LensModel
 from steerscope.runs.records import check_measured
 from steerscope.runs.results import COLUMNS, LOST, Row, Run, check_run_folder, measuring
 from steerscope.studies.beginnings import file_hash
-from steerscope.studies.judging import find_judge, question_of
+from steerscope.studies.judging import Question, find_judge, question_of
 from steerscope.studies.loading import Loading
 from steerscope.studies.steering.plan import effect_of
 from steerscope.texts.chats import as_chat
@@ -72,20 +72,9 @@ def rejudge(
         )
     check_run_folder(out)
     check_measured(run)
-    plan: Mapping[str, Any] = c.get("plan", c)
-    chat, seed, n_new = as_chat(c.get("chat")), int(plan["seed"]), int(plan["n_new"])
     how = {name: c[name] for name in ("backbone", "dtype", "bos", "revision") if name in c}
     loaded = model or Loading(c["model"], **how, device=device, memory=memory).load()
-    spoken = load_contrasts(c["contrasts"])
-    prompts = prompts_for(spoken, c.get("prompts") or usual_prompts(c["contrasts"]))
-    question = question_of(
-        {"judge": judge, "judge_labels": labels, "judge_url": url},
-        in_chat(loaded, spoken, chat),
-        in_chat(loaded, prompts, chat).split(seed),
-        n_new,
-        seed,
-        len(run.texts()),
-    )
+    question = _question(run, loaded, {"judge": judge, "judge_labels": labels, "judge_url": url})
     with measuring(out):
         found = find_judge(question, loaded, out)
         if not scored(found.judge):
@@ -108,6 +97,18 @@ def rejudge(
         again.append(rows, run.texts().to_dict("records"))
         again.seal()
     return again
+
+
+def _question(run: Run, model: LensModel, judging: Mapping[str, str | None]) -> Question:
+    """What the judge is asked to tell, as the job of the run asks it."""
+    c = run.configuration
+    plan, chat = c.get("plan", c), as_chat(c.get("chat"))
+    seed = int(plan["seed"])
+    spoken = load_contrasts(c["contrasts"])
+    asked = prompts_for(spoken, c.get("prompts") or usual_prompts(c["contrasts"]))
+    prompts = in_chat(model, asked, chat).split(seed)
+    contrasts = in_chat(model, spoken, chat)
+    return question_of(judging, contrasts, prompts, int(plan["n_new"]), seed, len(run.texts()))
 
 
 def _read_again(run: Run, judge: Any) -> list[Row]:

@@ -179,6 +179,11 @@ def test_vectors_gathers_what_a_method_needs(run_cli, tiny_folder, words, tmp_pa
     assert code == 2
     assert "--other" in errors
     code, _, errors = run_cli(*common, "--method", "other_concept", "--other", words, "--out", file)
+    assert code == 2
+    assert "are the concept's own" in errors
+    other = tmp_path / "other.jsonl"
+    other.write_text(words.read_text().replace("w6", "w16"))
+    code, _, errors = run_cli(*common, "--method", "other_concept", "--other", other, "--out", file)
     assert code == 0, errors
 
 

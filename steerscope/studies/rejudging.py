@@ -45,8 +45,9 @@ def rejudge(
 ) -> Run:
     """Every text of a finished run, read by another judge: the run that this judge would have made.
 
-    No text is written anew, and whether one is undamaged stays as it was, which is right where both judges read every text
-    and hold it to the same limits.
+    No text is written anew, and whether one is undamaged stays as it was, which is right where both judges read it and
+    hold it to the same limits. Of a text that the first judge could not read, as one of emoji, it is not known; where the new
+    one does not count it, that changes no effect.
 
     Args:
         run: a comparison of methods or a trial of features, by a judge that gives scores.
@@ -61,7 +62,8 @@ def rejudge(
     Raises:
         RunError: a run of another kind, in which the judge decided what was measured, or without such a judge, or not as
             it was measured, or a folder that is no run.
-        JudgeError: one of the judges cannot read some of the texts, or they hold them to different limits.
+        JudgeError: the new judge cannot read some of the texts, or the first one some that the new one counts, or they hold
+            texts to different limits.
         BadValueError: the judge gives no scores.
     """
     c = run.configuration
@@ -126,8 +128,15 @@ def _read_again(run: Run, judge: Any) -> list[Row]:
         [Continuation((), text, ended=False) for text in texts.written],
     )
     _check_read(sum(math.isnan(r[SCORE]) for r in readings), len(keys), "the new judge")
-    known = sum(math.isnan(before.get(key, math.nan)) for key in keys)
-    _check_read(known, len(keys), "the judge of the run")
+    unread = {
+        key for key in keys if math.isnan(before.get(key, math.nan))
+    }  # which counts as damage there
+    counted = {key for key, r in zip(keys, readings, strict=True) if r[SHOWN] == 1}
+    _check_read(
+        len(unread & counted),
+        len(counted),
+        "the judge of the run, of those that the new one counts,",
+    )
     if absent := {key for key, value in before.items() if not math.isnan(value)} - set(keys):
         raise RunError(
             f"{run.path} lacks {len(absent)} texts that its judge has read; nothing can read them again."
@@ -143,6 +152,8 @@ def _read_again(run: Run, judge: Any) -> list[Row]:
         key = (row.split, row.cell, row.prompt)
         if row.metric in _READ and row.status not in LOST and key in values:
             row = replace(row, value=float(values[key][row.metric]), status="ok")
+        elif row.metric == UNDAMAGED and key in unread:
+            row = replace(row, value=math.nan, status="unread")
         rows.append(row)
     return rows
 

@@ -110,6 +110,32 @@ def test_trials_of_features_are_read_again_too(tmp_path):
     assert verify(again.path).differences == ()
 
 
+def test_of_a_text_that_the_first_judge_could_not_read_damage_is_not_known(tmp_path, monkeypatch):
+    said = {
+        "autoencoder": "microworld",
+        "kls": (0.05,),
+        "k": 3,
+        "n_select": 3,
+        "n_test": 6,
+        "n_new": 6,
+    }
+    (tmp_path / "reads.py").write_text(
+        "def some(text):\n    return None if len(text) % 3 == 0 else len(text)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    first = run_features(tmp_path / "first", FeaturePlan(judge="python:reads:some", **said))
+    again = rejudge(first, "regex:qqq", tmp_path / "again")
+    native = run_features(tmp_path / "native", FeaturePlan(judge="regex:qqq", **said))
+    tables = [r.table().set_index(["metric", "cell", "prompt"]).value for r in (again, native)]
+    for metric in ("shown", "judge_score", "shown_undamaged"):
+        pd.testing.assert_series_equal(*(t.loc[metric].sort_index() for t in tables))
+    known, true = (t.loc["undamaged"].sort_index() for t in tables)
+    assert known.isna().any()
+    pd.testing.assert_series_equal(known.dropna(), true[known.notna()])
+    with pytest.raises(JudgeError, match="of those that the new one counts, cannot read"):
+        rejudge(first, "regex:.", tmp_path / "x")
+
+
 def test_where_a_judge_decides_what_is_measured_or_cannot_read_none_is_put_in_its_place(
     compared, tmp_path, monkeypatch
 ):

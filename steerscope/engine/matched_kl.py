@@ -49,8 +49,8 @@ def matched_doses(
 
     The KL of a dose is that of KL(steered || plain) over the positions of the prompts but 0, mean
     over prompts and over both signs of the dose. The doses of the matching come first, from the smallest
-    up until the KL is passed, for all directions together; then the first interval in which the KL passes the target is narrowed, in
-    log KL over log dose, again for all together. `calibration.calibrate` does this for one
+    up until the KL is passed, for all directions together; then the interval in which it was passed is
+    narrowed, in log KL over log dose, again for all together. `calibration.calibrate` does this for one
     direction, one sign and any operator.
 
     Args:

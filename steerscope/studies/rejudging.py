@@ -128,9 +128,8 @@ def _read_again(run: Run, judge: Any) -> list[Row]:
         [Continuation((), text, ended=False) for text in texts.written],
     )
     _check_read(sum(math.isnan(r[SCORE]) for r in readings), len(keys), "the new judge")
-    unread = {
-        key for key in keys if math.isnan(before.get(key, math.nan))
-    }  # which counts as damage there
+    # What the first judge could not read counts as damaged in its run.
+    unread = {key for key in keys if math.isnan(before.get(key, math.nan))}
     counted = {key for key, r in zip(keys, readings, strict=True) if r[SHOWN] == 1}
     _check_read(
         len(unread & counted),

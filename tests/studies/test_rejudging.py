@@ -47,6 +47,16 @@ def same_rows(one, other):
     assert one.configuration["effect"] == other.configuration["effect"]
 
 
+TRIAL = {
+    "autoencoder": "microworld",
+    "kls": (0.05,),
+    "k": 3,
+    "n_select": 3,
+    "n_test": 6,
+    "n_new": 6,
+}
+
+
 @pytest.fixture(scope="module")
 def compared(tiny_folder, tmp_path_factory):
     """Runs of the same comparison by two judges, and a step of the second."""
@@ -93,16 +103,8 @@ def test_another_judge_makes_the_run_that_it_would_have_made(compared, tmp_path,
 
 
 def test_trials_of_features_are_read_again_too(tmp_path):
-    said = {
-        "autoencoder": "microworld",
-        "kls": (0.05,),
-        "k": 3,
-        "n_select": 3,
-        "n_test": 6,
-        "n_new": 6,
-    }
     runs = {
-        judge: run_features(tmp_path / judge[:5], FeaturePlan(judge=judge, **said))
+        judge: run_features(tmp_path / judge[:5], FeaturePlan(judge=judge, **TRIAL))
         for judge in ("classifier", "regex:[aeiou]{2}")
     }
     again = rejudge(runs["classifier"], "regex:[aeiou]{2}", tmp_path / "again")
@@ -111,21 +113,13 @@ def test_trials_of_features_are_read_again_too(tmp_path):
 
 
 def test_of_a_text_that_the_first_judge_could_not_read_damage_is_not_known(tmp_path, monkeypatch):
-    said = {
-        "autoencoder": "microworld",
-        "kls": (0.05,),
-        "k": 3,
-        "n_select": 3,
-        "n_test": 6,
-        "n_new": 6,
-    }
     (tmp_path / "reads.py").write_text(
         "def some(text):\n    return None if len(text) % 3 == 0 else len(text)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    first = run_features(tmp_path / "first", FeaturePlan(judge="python:reads:some", **said))
+    first = run_features(tmp_path / "first", FeaturePlan(judge="python:reads:some", **TRIAL))
     again = rejudge(first, "regex:qqq", tmp_path / "again")
-    native = run_features(tmp_path / "native", FeaturePlan(judge="regex:qqq", **said))
+    native = run_features(tmp_path / "native", FeaturePlan(judge="regex:qqq", **TRIAL))
     tables = [r.table().set_index(["metric", "cell", "prompt"]).value for r in (again, native)]
     for metric in ("shown", "judge_score", "shown_undamaged"):
         pd.testing.assert_series_equal(*(t.loc[metric].sort_index() for t in tables))

@@ -1,10 +1,11 @@
 """What a race over layers and doses loses against the whole grid, and what it saves.
 
     python benchmarks/search.py --seeds 20
+    python benchmarks/search.py --seeds 1 --model FOLDER --contrasts sentiment --judge sentiment --chat
     python benchmarks/search.py --table
 
-Both searches run as whole studies of the bundled model under the same seed: the same splits, the same
-prompts. Compared are what is stated on the held-out prompts (texts that are flipped and undamaged), the
+Both searches run as whole studies of one model under the same seed: the same splits, the same prompts.
+Compared are what is stated on the held-out prompts (texts that are flipped and undamaged), the
 texts that were written to choose, and the seconds from the start to the moment at which the held-out
 prompts begin, loading and judging included. Beside them transformers writes the texts of the grid, 512 rows
 at a time with a vector each; it neither loads nor judges. Each seed is one line of
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,37 @@ RESULTS = HERE / "results" / "search.jsonl"
 TABLE = HERE / "results" / "search.md"
 SEARCHES = ("adaptive", "grid")
 ONE_BATCH = "one batch of transformers"
-ROWS, NEW = 512, 32
+ROWS = 512
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is searched, as a study names it.
+
+    Attributes:
+        model: bundled name or folder.
+        contrasts: bundled name.
+        judge: what reads the texts; none for the grammar of the microworld.
+        dtype: number format of the studies and of transformers.
+        chat: whether the prompts are put into the chat template.
+        n_new: tokens of a text.
+        max_select: prompts to choose by, at most.
+        max_test: held-out prompts, at most.
+    """
+
+    model: str = "microworld"
+    contrasts: str = "mood"
+    judge: str | None = None
+    dtype: str = "float32"
+    chat: bool = False
+    n_new: int = 32
+    max_select: int = 120
+    max_test: int = 240
+
+    @property
+    def name(self) -> str:
+        """The model without the place where it lies."""
+        return Path(self.model).name
 
 
 class Watch:
@@ -49,13 +81,15 @@ class Watch:
         return items
 
 
-def searched(seed: int, search: str, folder: Path) -> dict[str, float]:
+def searched(subject: Subject, seed: int, search: str, folder: Path) -> dict[str, float]:
     """What one search chose, what that is worth on held-out prompts, and what the choice took."""
     from steerscope.studies.steering.findings import find
     from steerscope.studies.steering.measure import run_study
     from steerscope.studies.steering.plan import StudyPlan
 
-    plan = StudyPlan(seed=seed, search=search, nulls=0, n_controls=0, n_sweep_controls=0, n_new=NEW)
+    plan = StudyPlan(
+        **asdict(subject), seed=seed, search=search, nulls=0, n_controls=0, n_sweep_controls=0
+    )
     watch = Watch()
     run = run_study(plan, folder, progress=watch)
     found, texts = find(run), run.texts()
@@ -70,7 +104,7 @@ def searched(seed: int, search: str, folder: Path) -> dict[str, float]:
     }
 
 
-def written_at_once(folder: Path) -> float:
+def written_at_once(subject: Subject, folder: Path) -> float:
     """Seconds in which transformers writes the texts of a grid."""
     import torch
     from torch import nn
@@ -80,8 +114,8 @@ def written_at_once(folder: Path) -> float:
     from steerscope.models.loading import load_original
     from steerscope.runs.results import Run
 
-    run, original = Run.open(folder), load_original("microworld")
-    model, tokenizer = original.network.eval(), original.tokenizer
+    run, original = Run.open(folder), load_original(subject.model)
+    model, tokenizer = original.network.eval().to(getattr(torch, subject.dtype)), original.tokenizer
     blocks = next(m for m in model.base_model.modules() if isinstance(m, nn.ModuleList))
     kinds = run.table().drop_duplicates("cell").set_index("cell")
     texts = run.texts()
@@ -102,28 +136,37 @@ def written_at_once(folder: Path) -> float:
             part = texts[start : start + ROWS]
             hooks = []
             for layer, rows in part.reset_index(drop=True).groupby("layer"):
-                change = torch.zeros(len(part), 1, model.config.hidden_size)
-                change[rows.index] = torch.outer(
-                    torch.tensor(rows.dose.to_numpy(), dtype=torch.float32), units[layer]
-                ).unsqueeze(1)
+                change = torch.zeros(len(part), 1, model.config.hidden_size, dtype=model.dtype)
+                doses = torch.tensor(rows.dose.to_numpy(), dtype=torch.float32)
+                change[rows.index] = torch.outer(doses, units[layer]).unsqueeze(1).to(model.dtype)
                 hooks.append(steer(blocks[layer], change))
             batch = tokenizer(list(part.seen), return_tensors="pt", padding=True)
-            model.generate(**batch, max_new_tokens=NEW, do_sample=False, pad_token_id=0)
+            model.generate(**batch, max_new_tokens=subject.n_new, do_sample=False, pad_token_id=0)
             for hook in hooks:
                 hook.remove()
     return time.perf_counter() - began
 
 
-def measured(seed: int) -> dict[str, Any]:
+def measured(subject: Subject, seed: int) -> dict[str, Any]:
     """Both searches under one seed, and the texts of the grid as transformers writes them."""
     with tempfile.TemporaryDirectory() as place:
-        found: dict[str, Any] = {s: searched(seed, s, Path(place, s)) for s in SEARCHES}
-        found[ONE_BATCH] = {"seconds": written_at_once(Path(place, "grid"))}
-    return {"seed": seed, **found}
+        found: dict[str, Any] = {s: searched(subject, seed, s, Path(place, s)) for s in SEARCHES}
+        found[ONE_BATCH] = {"seconds": written_at_once(subject, Path(place, "grid"))}
+    return asdict(subject) | {"model": subject.name, "seed": seed, **found}
+
+
+def tables(rows: list[dict[str, Any]]) -> str:
+    """The comparison in Markdown, model by model."""
+    found = []
+    for name in dict.fromkeys(row["model"] for row in rows):
+        mine = [row for row in rows if row["model"] == name]
+        sets = ", ".join(dict.fromkeys(row["contrasts"] for row in mine))
+        found.append(f"## {name}, {sets}\n\n{table(mine)}")
+    return "\n".join(found)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The comparison in Markdown."""
+    """The comparison of one model."""
     import numpy as np
 
     from steerscope.statistics import clustered_mean
@@ -164,16 +207,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--model", default=Subject.model)
+    parser.add_argument("--contrasts", default=Subject.contrasts)
+    parser.add_argument("--judge", default=Subject.judge)
+    parser.add_argument("--dtype", default=Subject.dtype)
+    parser.add_argument("--chat", action="store_true")
+    parser.add_argument("--n-new", type=int, default=Subject.n_new)
+    parser.add_argument("--max-select", type=int, default=Subject.max_select)
+    parser.add_argument("--max-test", type=int, default=Subject.max_test)
     asked = parser.parse_args()
+    subject = Subject(**{name: getattr(asked, name) for name in asdict(Subject())})
     RESULTS.parent.mkdir(exist_ok=True)
     rows = [json.loads(x) for x in RESULTS.read_text().splitlines()] if RESULTS.is_file() else []
     if not asked.table:
-        for seed in sorted(set(range(asked.seeds)) - {row["seed"] for row in rows}):
-            rows.append(measured(seed))
+        alike = [
+            r for r in rows if (r["model"], r["contrasts"]) == (subject.name, subject.contrasts)
+        ]
+        for seed in sorted(set(range(asked.seeds)) - {row["seed"] for row in alike}):
+            rows.append(measured(subject, seed))
             with RESULTS.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
             print(rows[-1], flush=True)
-    TABLE.write_text(table(rows))
+    TABLE.write_text(tables(rows))
     print(TABLE.read_text())
 
 

@@ -83,6 +83,11 @@ def matched_doses(
         curves.measure([(i, dose) for i, dose in wanted if math.isfinite(dose)])
     reached = [curves.reached(i, matching.kl, tolerance) for i in range(len(directions))]
     length = matched_length(matching, reached)
+    if math.isnan(length):
+        raise BadValueError(
+            f"no layer reaches {matching.kl:g} nats at relative doses of {matching.doses[0]:g} to "
+            f"{matching.doses[-1]:g}; give other doses, or another KL."
+        )
     curves.measure([(i, length) for i, curve in enumerate(curves.found) if length not in curve])
     rows = []
     for i, curve in enumerate(curves.found):
@@ -172,18 +177,12 @@ class Matching:
 def matched_length(matching: Matching, needed: Sequence[float]) -> float:
     """The relative dose at which all are compared, given what each needs for the matched KL.
 
-    Raises:
-        BadValueError: no dose is given to match by length, and none reaches the KL.
+    NaN where no dose is given to match by length, and none reaches the KL.
     """
     if matching.relative is not None:
         return matching.relative
     reached = [dose for dose in needed if math.isfinite(dose)]
-    if not reached:
-        raise BadValueError(
-            f"no layer reaches {matching.kl:g} nats at relative doses of {matching.doses[0]:g} to "
-            f"{matching.doses[-1]:g}; give other doses, or another KL."
-        )
-    return float(np.median(reached))
+    return float(np.median(reached)) if reached else math.nan
 
 
 def at_matched_kl(

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from steerscope.errors import BadValueError
+from steerscope.studies.predictors.across_models import rho_by_model
 from steerscope.studies.predictors.findings import (
     EXPECTED_SIGNS,
     leave_one_concept_out,
@@ -16,6 +17,7 @@ from steerscope.studies.predictors.findings import (
 )
 from steerscope.studies.predictors.over_layers import grouped_correlation
 from steerscope.studies.predictors.power import detectable_over_layers, power_over_layers
+from steerscope.studies.predictors.thresholds import judge_threshold, roc_curve
 from steerscope.studies.predictors.wording import league_in_words
 
 
@@ -148,6 +150,36 @@ def test_layers_without_an_outcome_are_left_out_of_all_concepts():
     t = table({"x": lambda c, i: i, "y": lambda c, i: i.astype(float)}, 6)
     t.loc[2, "y"] = math.nan
     assert grouped_correlation(t, "x", "y", n_resamples=20).n == 15
+
+
+def test_a_concept_without_an_outcome_is_as_if_it_were_not_there():
+    columns = {"x": noise(1), "z": noise(2), "y": noise(3)}
+    t = table(columns, 8)
+    lost = t.assign(y=t.y.where(t.concept != "c"))
+    rest = t[t.concept != "c"]
+    for of in (
+        lambda t: predictor_league(t, ["x", "z"], "y", controls=["z"], n_resamples=50),
+        lambda t: selection_regret(t, "x", "y", sign=1),
+        lambda t: leave_one_concept_out(t, ["x", "z"], "y"),
+        lambda t: roc_curve(t, diagnostic="x", outcome="y"),
+    ):
+        pd.testing.assert_frame_equal(of(lost), of(rest))
+    assert judge_threshold(lost, diagnostic="x", outcome="y", n_resamples=50) == judge_threshold(
+        rest, diagnostic="x", outcome="y", n_resamples=50
+    )
+    assert rho_by_model(lost, "x", "y").equals(rho_by_model(rest, "x", "y"))
+
+
+def test_where_no_concept_has_an_outcome_nothing_is_known():
+    t = table({"x": noise(1), "y": lambda c, i: i * math.nan}, 8)
+    league = predictor_league(t, ["x"], "y", controls=(), n_resamples=20)
+    assert league[["rho", "low", "high", "p", "p_holm", "regret"]].isna().all(axis=None)
+    assert league[["n_points", "n_layers", "n_groups"]].eq(0).all(axis=None)
+    judged = judge_threshold(t, diagnostic="x", outcome="y", n_resamples=20)
+    assert judged.words.startswith("No layer has a known y")
+    assert math.isnan(power_over_layers(t, "y", 0.5, n_trials=2, n_orders=20))
+    assert math.isnan(detectable_over_layers(t, "x", "y", n_resamples=20))
+    assert league_in_words(league).startswith("No layer has a known outcome")
 
 
 def test_tables_that_do_not_fit_are_refused():

@@ -104,8 +104,19 @@ def test_the_length_is_the_median_over_layers_of_the_dose_that_gives_the_kl(load
     low, high = (effects(relative=dose).effect_relative for dose in (0.002, 0.8))
     between = low + (median - 0.002) / 0.798 * (high - low)
     assert found.effect_relative.tolist() == pytest.approx(between.tolist(), rel=1e-5)
-    with pytest.raises(BadValueError, match="no layer reaches 50 nats"):
-        measure_steerability(model, PAIRS, PROMPTS, directions, matching=Matching(kl=50.0))
+
+
+def test_where_no_layer_reaches_the_kl_nothing_is_known(load):
+    model = load("llama")
+    directions = [random_direction(model, Site("resid_post", i), seed=i) for i in range(3)]
+    matching = Matching(kl=50.0)
+    found = measure_steerability(model, PAIRS, PROMPTS, directions, matching=matching)
+    assert found[["effect_relative", "dose_relative", "effect_kl", "dose_at_kl"]].isna().all(axis=None)
+    assert found.n_pairs.eq(0).all()
+    given = Matching(kl=50.0, relative=0.4)
+    by_length = measure_steerability(model, PAIRS, PROMPTS, directions, matching=given)
+    assert by_length.effect_relative.notna().all()
+    assert by_length.effect_kl.isna().all()
 
 
 def test_matchings_that_make_no_sense_are_refused():

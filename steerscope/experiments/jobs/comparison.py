@@ -29,7 +29,7 @@ from steerscope.experiments.jobs.job import (
     load,
 )
 from steerscope.figures.files import Plate
-from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED, Effect
+from steerscope.judges.effects import SHOWN_UNDAMAGED, Effect
 from steerscope.judges.registry import read_card
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.provenance import provenance_of
@@ -42,25 +42,18 @@ from steerscope.studies.methods.findings import COMMON as COMMON_LAYER
 from steerscope.studies.methods.findings import NULLS, OWN
 from steerscope.studies.methods.measure import compare_methods
 from steerscope.studies.methods.plan import MATCHINGS, ComparisonPlan, without_new
+from steerscope.studies.methods.pools import Pool, pools
 from steerscope.studies.methods.stored import (
     ranking_of_rows,
-    responses_of_rows,
     rows_of_comparison,
     texts_of_comparison,
-    with_labels,
 )
-from steerscope.studies.methods.together import together
 from steerscope.studies.steering.plan import effect_of
 from steerscope.texts.chats import Chat, as_chat
 from steerscope.texts.contrasts import load_contrasts, prompts_for, usual_prompts
 
 _FAR = (16.0, 64.0)  # keys and pre-activations may have to move far until the output changes
 METHOD_PLACES, TOGETHER = "method-places", "together"
-_OF_ALL = {
-    SHOWN_UNDAMAGED: "undamaged texts that show their concept",
-    SHOWN: "texts that show their concept",
-    "flipped": "texts whose concept is flipped",
-}  # what several concepts count
 _PLACES = {OWN: "methods", COMMON_LAYER: "methods-common-layer"}
 
 
@@ -233,10 +226,10 @@ def _tables(experiment: Experiment, runs: Sequence[Run]) -> Tables:  # noqa: ARG
             if SHOWN_UNDAMAGED in counts:  # beside runs from before, in which damaged texts counted
                 table.insert(1, "counts", metric)
             parts.setdefault(name, []).append(table)
-    for pool in _pools(runs):
+    for called, pool in _named_pools(runs):
         for name, table in ((TOGETHER, pool.ranking), (f"{TOGETHER}_rivals", pool.pairs)):
             told = table.assign(counts=pool.effect.metric, concepts=", ".join(pool.concepts))
-            told.insert(0, "runs", pool.name)
+            told.insert(0, "runs", called)
             parts.setdefault(name, []).append(told)
     tables = {name: pd.concat(part, ignore_index=True) for name, part in parts.items()}
     agreement = order_agreement(rankings)
@@ -248,61 +241,13 @@ def _tables(experiment: Experiment, runs: Sequence[Run]) -> Tables:  # noqa: ARG
     return tables
 
 
-@dataclass(frozen=True)
-class _Pool:
-    """The concepts of one model and seed, as one comparison.
-
-    Attributes:
-        name: of model and seed.
-        effect: of one of the concepts; what all count is called the same.
-        concepts: their names.
-        plan: as the runs state it.
-        ranking: as `together` gives it, like the next.
-        pairs: see there.
-    """
-
-    name: str
-    effect: Effect
-    concepts: tuple[str, ...]
-    plan: Mapping[str, Any]
-    ranking: pd.DataFrame
-    pairs: pd.DataFrame
-
-
-def _pools(runs: Sequence[Run]) -> list[_Pool]:
-    """Of each model and seed with two or more concepts that count the same."""
-    groups: dict[tuple[str, int, str], dict[str, Run]] = {}
-    for run in runs:
-        c = run.configuration
-        key = (c["model"], c["seed"], effect_of(run).metric)
-        groups.setdefault(key, {})[c["contrasts"]] = run
+def _named_pools(runs: Sequence[Run]) -> list[tuple[str, Pool]]:
+    """The concepts of each model and seed together, each under a name of its own."""
     called: dict[str, str] = {}
-    for model in dict.fromkeys(model for model, _, _ in groups):
+    for model in dict.fromkeys(run.configuration["model"] for run in runs):
         names = chain([label(model)], (f"{label(model)}-{place}" for place in count(2)))
         called[model] = next(name for name in names if name not in called.values())
-    found = []
-    for (model, seed, metric), mine in groups.items():
-        if len(mine) < 2 or not effect_of(next(iter(mine.values()))).is_share:  # noqa: PLR2004
-            continue  # one concept is its own run; nats of one are not those of another
-        responses = {
-            name: responses_of_rows(run.table(), metric).assign(prompt=partial(_given, run))
-            for name, run in mine.items()
-        }
-        ranking, pairs = together(responses, seed=seed)
-        if len(ranking):
-            ranking = with_labels(ranking, pd.concat(responses.values()))
-            [first, *_] = mine.values()
-            effect = replace(effect_of(first), words=_OF_ALL.get(metric, f"effect ({metric})"))
-            plan = first.configuration["plan"]
-            found.append(_Pool(f"{called[model]}-{seed}", effect, (*mine,), plan, ranking, pairs))
-    return found
-
-
-def _given(run: Run, responses: pd.DataFrame) -> pd.Series:
-    """The prompt of each item, as far as texts are kept."""
-    texts = run.texts()
-    said = texts[texts.split == "test"].drop_duplicates("prompt").set_index("prompt").given
-    return responses["item"].map(said)
+    return [(f"{called[pool.model]}-{pool.seed}", pool) for pool in pools(runs)]
 
 
 def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
@@ -315,14 +260,14 @@ def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
         for name, draw in _drawings(ranking, effect, configuration["plan"]).items():
             if {"all", name} & set(experiment.figures):
                 found.append(Plate(f"{run.path.name}-{name}", draw(), said))
-    for pool in _pools(runs):
+    for called, pool in _named_pools(runs):
         said = (
             f"Held-out prompts of {len(pool.concepts)} concepts together: {', '.join(pool.concepts)}. What one of them "
             "lacks is left out."
         )
         for name, draw in _drawings(pool.ranking, pool.effect, pool.plan).items():
             if {"all", name} & set(experiment.figures):
-                found.append(Plate(f"{pool.name}-{TOGETHER}-{name}", draw(), said))
+                found.append(Plate(f"{called}-{TOGETHER}-{name}", draw(), said))
     return found
 
 

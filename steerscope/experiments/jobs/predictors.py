@@ -212,6 +212,8 @@ def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
     for name, words in OUTCOMES.items():
         if {"all", f"league-{name}"} & set(experiment.figures):
             league = _league(layers, name)
+            if league.rho.isna().all():
+                continue  # no layer reached the KL: there is nothing to draw
             n = int(league.n_points.max())
             caption = (
                 f"Signed rank correlation over layers, within models and concepts, n = {n}; bars "
@@ -222,6 +224,8 @@ def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
             found.append(Plate(f"league-{name}", drawn, caption))
         if _has_gaps(layers) and {"all", f"roc-{name}"} & set(experiment.figures):
             judged = judge_threshold(layers, outcome=name)
+            if not judged.n:
+                continue
             roc = figures.threshold_roc(roc_curve(layers, outcome=name), judged)
             found.append(Plate(f"roc-{name}", roc, judged.words))
     return found

@@ -30,6 +30,23 @@ def together(
         The ranking with standings, and the rivals; a setting in which no null direction or fewer than two methods
         are left has no row.
     """
+    rows = everywhere(responses)
+    whole = rows.groupby([*_CONDITION, "item"], sort=False, as_index=False).effect.mean()
+    if whole.empty:
+        return pd.DataFrame(), pd.DataFrame()
+    ranking, pairs = rank(whole, seed=seed), rivals(whole, seed=seed)
+    return standings(ranking, pairs), pairs
+
+
+def everywhere(responses: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The rows of the conditions that every concept has, with seeds and items named across concepts.
+
+    Args:
+        responses: as `together` takes them.
+
+    Returns:
+        The rows with all their columns; none of a setting without a null direction or a second method.
+    """
     parts = []
     for concept, mine in responses.items():
         known = mine.dropna(subset="effect")
@@ -38,15 +55,9 @@ def together(
         item = [t if isinstance(t, str) else n for t, n in zip(texts, named, strict=True)]
         numbers = known.groupby([*SETTING, "method"]).seed.rank(method="dense")
         parts.append(known.assign(seed=numbers.astype(int), item=item))
-    whole = pd.concat(parts, ignore_index=True)
-    whole = whole.groupby([*_CONDITION, "item"], sort=False, as_index=False).effect.mean()
-    shared = whole.groupby(_CONDITION)["item"].transform("nunique") == whole["item"].nunique()
-    whole = whole[shared]
-    is_null = whole.method.isin(NULLS)
-    groups = [whole[key] for key in SETTING]
-    n_methods = whole.method.where(~is_null).groupby(groups).transform("nunique")
-    whole = whole[is_null.groupby(groups).transform("any") & (n_methods > 1)]
-    if whole.empty:
-        return pd.DataFrame(), pd.DataFrame()
-    ranking, pairs = rank(whole, seed=seed), rivals(whole, seed=seed)
-    return standings(ranking, pairs), pairs
+    rows = pd.concat(parts, ignore_index=True)
+    rows = rows[rows.groupby(_CONDITION)["item"].transform("nunique") == rows["item"].nunique()]
+    is_null = rows.method.isin(NULLS)
+    groups = [rows[key] for key in SETTING]
+    n_methods = rows.method.where(~is_null).groupby(groups).transform("nunique")
+    return rows[is_null.groupby(groups).transform("any") & (n_methods > 1)]

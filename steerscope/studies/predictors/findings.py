@@ -21,12 +21,13 @@ from steerscope.studies.predictors.over_layers import (
     grouped_correlation,
     layer_correlation,
     least_p,
+    with_outcome,
 )
 
-_LEFT_OUT = (
+_REGRET = (
     "model", "concept", "picked", "best", "regret", "regret_middle", "regret_random", "range",
-    "diagnostic", "rho_of_others", "chosen",
 )  # fmt: skip
+_LEFT_OUT = (*_REGRET, "diagnostic", "rho_of_others", "chosen")
 
 # The sign that each diagnostic should have if it does what it is used for, stated beforehand.
 EXPECTED_SIGNS: Mapping[str, int] = {
@@ -57,7 +58,7 @@ def selection_regret(
 
     Columns: model, concept, picked, best (layers); regret, regret_middle, regret_random: outcome of
     the best layer minus that of the picked, of the middle, and of the mean layer, in the unit of the
-    outcome; range: best minus worst. Layers without an outcome are left out.
+    outcome; range: best minus worst. Layers without an outcome are left out, as are concepts without any.
 
     Args:
         table: one row per model, concept and layer.
@@ -71,10 +72,8 @@ def selection_regret(
     if sign not in {1, -1}:
         raise BadValueError(f"the sign {sign} of {diagnostic} is neither 1 nor -1.")
     rows = []
-    for (model, concept), group in table.groupby(GROUP):
+    for (model, concept), group in with_outcome(table, outcome).groupby(GROUP):
         layers = group.dropna(subset=outcome).sort_values("layer").reset_index(drop=True)
-        if layers.empty:
-            raise BadValueError(f"{model} has no {outcome} for {concept}.")
         if layers[diagnostic].isna().any():
             raise BadValueError(f"{diagnostic} is missing at a layer of {model} for {concept}.")
         effects = layers[outcome]
@@ -91,7 +90,7 @@ def selection_regret(
                 "range": float(effects[best] - effects.min()),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=_REGRET)
 
 
 def leave_one_concept_out(
@@ -125,9 +124,10 @@ def leave_one_model_out(
 def _leave_one_out(
     table: pd.DataFrame, diagnostics: Sequence[str], outcome: str, by: str
 ) -> pd.DataFrame:
+    table = with_outcome(table, outcome)
     names = sorted(table[by].unique())
     if len(names) < 2:
-        raise BadValueError(f"leaving one {by} out needs at least 2 {by}s.")
+        raise BadValueError(f"leaving one {by} out needs at least 2 {by}s with a known {outcome}.")
     parts = []
     for one in names:
         others, held_out = table[table[by] != one], table[table[by] == one]
@@ -155,6 +155,7 @@ def predictor_league(
     partial_rho, partial_p with the controls held fixed; regret with its interval over models and
     concepts for the layer that the diagnostic picks by the expected sign, beside regret_middle and
     regret_random; n_points, n_layers and n_groups behind them, and least_p, below which no p can fall.
+    Concepts without an outcome at any layer, as where none reaches the matched KL, are in none of it.
 
     Args:
         table: one row a layer, as `predictor_table` gives it.
@@ -170,7 +171,7 @@ def predictor_league(
     Raises:
         BadValueError: a column is missing.
     """
-    rows = []
+    table, rows = with_outcome(table, outcome), []
     for name in diagnostics:
         simple = grouped_correlation(table, name, outcome, seed=seed, n_resamples=n_resamples)
         partial = grouped_correlation(

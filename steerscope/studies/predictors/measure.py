@@ -42,7 +42,8 @@ def measure_steerability(
 
     The effect of a dose is half the difference of the preference between +dose and -dose, so that
     what either sign does alike cancels. Between two doses the effect is linear in the dose, and at
-    the matched KL linear in log KL; it is NaN where the doses do not reach that KL.
+    the matched KL linear in log KL; it is NaN where the doses do not reach that KL. So is every effect where
+    no layer reaches it and no dose is given to match by length.
 
     Args:
         model: the model.
@@ -56,9 +57,6 @@ def measure_steerability(
     Returns:
         One row per layer: layer, effect_relative in nats with low and high, dose_relative at which
         that is, effect_kl in nats, dose_at_kl in relative units, n_pairs.
-
-    Raises:
-        BadValueError: no layer reaches the matched KL, and no dose is given to match by length.
     """
     matching = matching or Matching()
     doses = np.array(matching.doses)
@@ -75,7 +73,12 @@ def measure_steerability(
     rows = []
     for direction, found, kl, dose_at_kl in zip(directions, responses, kl_of, needed, strict=True):
         effects = found.drop(columns="kl").to_numpy(float)
-        at = bootstrap_mean(interp1d(doses, effects, axis=0)(relative))
+        known = math.isfinite(relative)
+        at = bootstrap_mean(
+            interp1d(doses, effects, axis=0)(relative)
+            if known
+            else np.full(effects.shape[1], math.nan)
+        )
         rows.append(
             {
                 "layer": direction.site.layer,

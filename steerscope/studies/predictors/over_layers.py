@@ -53,7 +53,8 @@ def grouped_correlation(
     Args:
         table: one row per model, concept and layer; every concept of a model has the same layers.
         diagnostic: column of the predictor.
-        outcome: column of the measured steerability; layers where it is NaN are left out.
+        outcome: column of the measured steerability; layers where it is NaN are left out, and concepts where
+            it is NaN everywhere.
         controls: columns to hold fixed.
         seed: of random orders.
         n_resamples: number of them.
@@ -106,7 +107,7 @@ def layer_orders(
 
     The number beside them is 1 where the observed order is still to be counted among them.
     """
-    if max(sizes, default=0) <= MOST_ITEMS:
+    if sizes and max(sizes) <= MOST_ITEMS:
         each = [every_block_order(size) for size in sizes]
         counts = [len(orders) for orders in each]
         if math.prod(counts) <= _MOST_ORDERS:
@@ -128,7 +129,10 @@ def cosines_at(
 
 
 def grids_of(table: pd.DataFrame, columns: Sequence[str]) -> list[list[Grid]]:
-    """Per model, each column as a grid of concepts by layers; layers with a NaN are left out."""
+    """Per model, each column as a grid of concepts by layers; layers with a NaN are left out.
+
+    So are concepts of which a column tells nothing at any layer, which would take every layer along.
+    """
     missing = [c for c in (*GROUP, "layer", *columns) if c not in table.columns]
     if missing:
         raise BadValueError(f"the table of predictors has no column {', '.join(missing)}.")
@@ -141,9 +145,25 @@ def grids_of(table: pd.DataFrame, columns: Sequence[str]) -> list[list[Grid]]:
         grids = [
             rows.pivot(index="concept", columns="layer", values=c).to_numpy(float) for c in columns
         ]
+        known = np.logical_and.reduce([np.isfinite(g).any(axis=1) for g in grids])
+        if not known.any():
+            continue
+        grids = [g[known] for g in grids]
         kept = np.logical_and.reduce([np.isfinite(g).all(axis=0) for g in grids])
         models.append([g[:, kept] for g in grids])
     return models
+
+
+def with_outcome(table: pd.DataFrame, outcome: str) -> pd.DataFrame:
+    """The rows of the concepts whose outcome is known at some layer.
+
+    Raises:
+        BadValueError: a column is missing.
+    """
+    missing = [c for c in (*GROUP, outcome) if c not in table.columns]
+    if missing:
+        raise BadValueError(f"the table of predictors has no column {', '.join(missing)}.")
+    return table[table[outcome].notna().groupby([table[c] for c in GROUP]).transform("any")]
 
 
 def residual_ranks(grids: Sequence[Sequence[Grid]]) -> list[tuple[Grid, Grid]]:

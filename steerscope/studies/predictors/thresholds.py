@@ -58,6 +58,8 @@ class Threshold:
     @property
     def words(self) -> str:
         """What it shows, in a sentence."""
+        if not self.n:
+            return f"No layer has a known {self.outcome}, so that no threshold of {self.diagnostic} can be judged."
         if self.n_good in {0, self.n}:
             return (
                 f"All {self.n} layers lie on one side of {100 * self.share:.0f} % of the best one's "
@@ -129,7 +131,7 @@ def judge_threshold(
         p,
         _share(marked[good]),
         _share(~marked[~good]),
-        float(marked.mean()),
+        _share(marked),
         int(good.sum()),
         len(rows),
     )
@@ -226,6 +228,8 @@ def _grids(rows: pd.DataFrame, diagnostic: str) -> _Grids:
 
 def _auc(counts: Sequence[_Counts]) -> Float[np.ndarray, " draw"]:
     """Share of the pairs of all models that are told right; NaN for none."""
+    if not counts:
+        return np.full(1, math.nan)
     won, whole = (np.sum([c[i] for c in counts], axis=0) for i in (0, 1))
     return np.divide(won, whole, out=np.full(len(won), math.nan), where=whole > 0)
 

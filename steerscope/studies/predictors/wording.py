@@ -15,6 +15,13 @@ def league_in_words(league: pd.DataFrame) -> str:
     Args:
         league: as `predictor_league` returns it, with the outcome in nats.
     """
+    if league.rho.isna().all():
+        why = (
+            "No layer has a known outcome"
+            if league.n_points.eq(0).all()
+            else "The outcome or every diagnostic is the same at all layers"
+        )
+        return f"{why}, so that no diagnostic can be judged."
     told = league[league.p_holm < LEVEL]
     first = league.iloc[0]
     if told.empty:

@@ -1,15 +1,17 @@
 """What a race over layers and doses loses against the whole grid, and what it saves.
 
     python benchmarks/search.py --seeds 20
-    python benchmarks/search.py --seeds 1 --model FOLDER --contrasts sentiment --judge sentiment --chat
+    python benchmarks/search.py --seeds 1 --model FOLDER --contrasts sentiment --judge sentiment --chat \
+        --searches adaptive --share 0.05
     python benchmarks/search.py --table
 
 Both searches run as whole studies of one model under the same seed: the same splits, the same prompts.
 Compared are what is stated on the held-out prompts (texts that are flipped and undamaged), the
 texts that were written to choose, and the seconds from the start to the moment at which the held-out
 prompts begin, loading and judging included. Beside them transformers writes the texts of the grid, 512 rows
-at a time with a vector each; it neither loads nor judges. Each seed is one line of
-`results/search.jsonl`; a second start makes what is missing.
+at a time with a vector each; it neither loads nor judges. Where the grid takes hours it can be left out, and
+transformers writes a share of its texts alone, drawn at random, whose seconds are scaled up. Each seed is one
+line of `results/search.jsonl`; a second start makes what is missing.
 """
 
 from __future__ import annotations
@@ -24,7 +26,12 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from steerscope.runs.results import Run
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -104,8 +111,39 @@ def searched(subject: Subject, seed: int, search: str, folder: Path) -> dict[str
     }
 
 
-def written_at_once(subject: Subject, folder: Path) -> float:
-    """Seconds in which transformers writes the texts of a grid."""
+def grid_texts(run: Run, layers: Iterable[int]) -> pd.DataFrame:
+    """The layer, the dose in absolute units and the prompt of each text of the grid, though another search ran."""
+    import pandas as pd
+
+    texts, table = run.texts(), run.table()
+    steered = table[table.dose_natural != 0].drop_duplicates("layer").set_index("layer")
+    length = steered.dose_absolute / steered.dose_natural
+    plain = texts[(texts.cell == "plain") & (texts.split == "select")]
+    doses = [sign * dose for dose in run.configuration["doses"] for sign in (1, -1)]
+    return pd.DataFrame(
+        [
+            (layer, dose * length[layer], seen)
+            for layer in layers
+            for dose in doses
+            for seen in plain.seen
+        ],
+        columns=["layer", "dose", "seen"],
+    )
+
+
+def measured_texts(run: Run) -> pd.DataFrame:
+    """The same of a grid that was measured."""
+    kinds = run.table().drop_duplicates("cell").set_index("cell")
+    texts = run.texts()
+    texts = texts[(texts.split == "select") & (texts.cell != "plain")]
+    texts = texts.assign(
+        layer=texts.cell.map(kinds.layer), dose=texts.cell.map(kinds.dose_absolute)
+    )
+    return texts[texts.layer >= 0]
+
+
+def written_at_once(subject: Subject, folder: Path, share: float) -> dict[str, float]:
+    """Seconds in which transformers writes the texts of a grid, told from a share of them."""
     import torch
     from torch import nn
     from transformers_batch import steer
@@ -117,18 +155,14 @@ def written_at_once(subject: Subject, folder: Path) -> float:
     run, original = Run.open(folder), load_original(subject.model)
     model, tokenizer = original.network.eval().to(getattr(torch, subject.dtype)), original.tokenizer
     blocks = next(m for m in model.base_model.modules() if isinstance(m, nn.ModuleList))
-    kinds = run.table().drop_duplicates("cell").set_index("cell")
-    texts = run.texts()
-    texts = texts[(texts.split == "select") & (texts.cell != "plain")]
-    texts = texts.assign(
-        layer=texts.cell.map(kinds.layer), dose=texts.cell.map(kinds.dose_absolute)
-    )
-    texts = texts[texts.layer >= 0].sort_values("layer")
     units = {
         d.site.layer: d.unit
         for d in load_directions(folder / "directions.safetensors")
         if d.method == "mean_diff"
     }
+    of_grid = folder.name == "grid"
+    every = measured_texts(run) if of_grid else grid_texts(run, units)
+    texts = every.sample(frac=share, random_state=0).sort_values("layer")
     tokenizer.padding_side, tokenizer.pad_token_id = "left", tokenizer.pad_token_id or 0
     began = time.perf_counter()
     with torch.no_grad():
@@ -144,14 +178,19 @@ def written_at_once(subject: Subject, folder: Path) -> float:
             model.generate(**batch, max_new_tokens=subject.n_new, do_sample=False, pad_token_id=0)
             for hook in hooks:
                 hook.remove()
-    return time.perf_counter() - began
+    seconds = time.perf_counter() - began
+    return {
+        "seconds": seconds * len(every) / len(texts),
+        "texts": len(every),
+        "written": len(texts),
+    }
 
 
-def measured(subject: Subject, seed: int) -> dict[str, Any]:
-    """Both searches under one seed, and the texts of the grid as transformers writes them."""
+def measured(subject: Subject, seed: int, searches: Sequence[str], share: float) -> dict[str, Any]:
+    """The searches under one seed, and the texts of the grid as transformers writes them."""
     with tempfile.TemporaryDirectory() as place:
-        found: dict[str, Any] = {s: searched(subject, seed, s, Path(place, s)) for s in SEARCHES}
-        found[ONE_BATCH] = {"seconds": written_at_once(subject, Path(place, "grid"))}
+        found: dict[str, Any] = {s: searched(subject, seed, s, Path(place, s)) for s in searches}
+        found[ONE_BATCH] = written_at_once(subject, Path(place, searches[-1]), share)
     return asdict(subject) | {"model": subject.name, "seed": seed, **found}
 
 
@@ -171,29 +210,43 @@ def table(rows: list[dict[str, Any]]) -> str:
 
     from steerscope.statistics import clustered_mean
 
-    lost = np.array([r["grid"]["success"] - r["adaptive"]["success"] for r in rows])
-    share = np.array([r["adaptive"]["texts"] / r["grid"]["texts"] for r in rows])
-    mean, kept = clustered_mean(lost), clustered_mean(share)
-    same = sum(r["grid"]["layer"] == r["adaptive"]["layer"] for r in rows)
-    timed = [r for r in rows if ONE_BATCH in r]  # the others were timed beside other work, or not
-    lines = [
-        "| | value | 95 % |",
-        "|---|---|---|",
-        f"| seeds | {len(rows)} | |",
-        f"| held-out success of the grid, points | {100 * np.mean([r['grid']['success'] for r in rows]):.1f} | |",
-        f"| lost by the race, points | {100 * mean.value:+.1f} | {100 * mean.low:+.1f} to {100 * mean.high:+.1f} |",
+    both = [r for r in rows if "grid" in r]
+    of_grid = [r.get("grid", r.get(ONE_BATCH))["texts"] for r in rows]
+    share = np.array([r["adaptive"]["texts"] / n for r, n in zip(rows, of_grid, strict=True)])
+    kept = clustered_mean(share)
+    lines = ["| | value | 95 % |", "|---|---|---|", f"| seeds | {len(rows)} | |"]
+    if both:
+        lost = clustered_mean(
+            np.array([r["grid"]["success"] - r["adaptive"]["success"] for r in both])
+        )
+        same = sum(r["grid"]["layer"] == r["adaptive"]["layer"] for r in both)
+        lines += [
+            f"| held-out success of the grid, points | {100 * np.mean([r['grid']['success'] for r in both]):.1f} | |",
+            f"| lost by the race, points | {100 * lost.value:+.1f} | {100 * lost.low:+.1f} to {100 * lost.high:+.1f} |",
+            f"| same layer chosen | {same} of {len(both)} | |",
+        ]
+    lines += [
         f"| texts of the race for one of the grid | {kept.value:.3f} | {kept.low:.3f} to {kept.high:.3f} |",
-        f"| same layer chosen | {same} of {len(rows)} | |",
         "",
+    ]
+    timed = [r for r in rows if ONE_BATCH in r]  # the others were timed beside other work, or not
+    lines += [
         f"Seconds to the chosen layer and dose (seeds: {len(timed)}), medians with the least and the most:",
         "",
         "| | seconds | times the race |",
         "|---|---|---|",
     ]
     for name in (*SEARCHES, ONE_BATCH):
-        seconds = [r[name]["seconds"] for r in timed]
-        over = [r[name]["seconds"] / r["adaptive"]["seconds"] for r in timed]
-        lines.append(f"| {name} | {spread(seconds)} | {spread(over)} |")
+        mine = [r for r in timed if name in r]
+        if mine:
+            over = [r[name]["seconds"] / r["adaptive"]["seconds"] for r in mine]
+            part = min(
+                r[name]["written"] / r[name]["texts"] if "written" in r[name] else 1 for r in mine
+            )
+            said = f"{name}, told from {part:.0%} of its texts" if part < 1 else name
+            lines.append(
+                f"| {said} | {spread([r[name]['seconds'] for r in mine])} | {spread(over)} |"
+            )
     return "\n".join(lines) + "\n"
 
 
@@ -215,6 +268,8 @@ def main() -> None:
     parser.add_argument("--n-new", type=int, default=Subject.n_new)
     parser.add_argument("--max-select", type=int, default=Subject.max_select)
     parser.add_argument("--max-test", type=int, default=Subject.max_test)
+    parser.add_argument("--searches", nargs="+", default=[*SEARCHES], choices=SEARCHES)
+    parser.add_argument("--share", type=float, default=1.0, help="of the grid for transformers")
     asked = parser.parse_args()
     subject = Subject(**{name: getattr(asked, name) for name in asdict(Subject())})
     RESULTS.parent.mkdir(exist_ok=True)
@@ -224,7 +279,7 @@ def main() -> None:
             r for r in rows if (r["model"], r["contrasts"]) == (subject.name, subject.contrasts)
         ]
         for seed in sorted(set(range(asked.seeds)) - {row["seed"] for row in alike}):
-            rows.append(measured(subject, seed))
+            rows.append(measured(subject, seed, asked.searches, asked.share))
             with RESULTS.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
             print(rows[-1], flush=True)

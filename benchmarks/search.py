@@ -2,14 +2,14 @@
 
     python benchmarks/search.py --seeds 20
     python benchmarks/search.py --seeds 1 --model FOLDER --contrasts sentiment --judge sentiment --chat \
-        --searches adaptive --share 0.05
+        --dtype bfloat16 --searches adaptive --share 0.05 --rows 128
     python benchmarks/search.py --table
 
 Both searches run as whole studies of one model under the same seed: the same splits, the same prompts.
 Compared are what is stated on the held-out prompts (texts that are flipped and undamaged), the
 texts that were written to choose, and the seconds from the start to the moment at which the held-out
-prompts begin, loading and judging included. Beside them transformers writes the texts of the grid, 512 rows
-at a time with a vector each; it neither loads nor judges. Where the grid takes hours it can be left out, and
+prompts begin, loading and judging included. Beside them transformers writes the texts of the grid in float32, some
+rows at a time with a vector each; it neither loads nor judges. Where the grid takes hours it can be left out, and
 transformers writes a share of its texts alone, drawn at random, whose seconds are scaled up. Each seed is one
 line of `results/search.jsonl`; a second start makes what is missing.
 """
@@ -42,7 +42,6 @@ RESULTS = HERE / "results" / "search.jsonl"
 TABLE = HERE / "results" / "search.md"
 SEARCHES = ("adaptive", "grid")
 ONE_BATCH = "one batch of transformers"
-ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Subject:
         model: bundled name or folder.
         contrasts: bundled name.
         judge: what reads the texts; none for the grammar of the microworld.
-        dtype: number format of the studies and of transformers.
+        dtype: number format of the studies.
         chat: whether the prompts are put into the chat template.
         n_new: tokens of a text.
         max_select: prompts to choose by, at most.
@@ -142,7 +141,7 @@ def measured_texts(run: Run) -> pd.DataFrame:
     return texts[texts.layer >= 0]
 
 
-def written_at_once(subject: Subject, folder: Path, share: float) -> dict[str, float]:
+def written_at_once(subject: Subject, folder: Path, share: float, n_rows: int) -> dict[str, float]:
     """Seconds in which transformers writes the texts of a grid, told from a share of them."""
     import torch
     from torch import nn
@@ -153,7 +152,8 @@ def written_at_once(subject: Subject, folder: Path, share: float) -> dict[str, f
     from steerscope.runs.results import Run
 
     run, original = Run.open(folder), load_original(subject.model)
-    model, tokenizer = original.network.eval().to(getattr(torch, subject.dtype)), original.tokenizer
+    model, tokenizer = original.network.eval(), original.tokenizer
+    model.set_attn_implementation("sdpa")  # as transformers runs it by itself
     blocks = next(m for m in model.base_model.modules() if isinstance(m, nn.ModuleList))
     units = {
         d.site.layer: d.unit
@@ -166,13 +166,13 @@ def written_at_once(subject: Subject, folder: Path, share: float) -> dict[str, f
     tokenizer.padding_side, tokenizer.pad_token_id = "left", tokenizer.pad_token_id or 0
     began = time.perf_counter()
     with torch.no_grad():
-        for start in range(0, len(texts), ROWS):
-            part = texts[start : start + ROWS]
+        for start in range(0, len(texts), n_rows):
+            part = texts[start : start + n_rows]
             hooks = []
             for layer, rows in part.reset_index(drop=True).groupby("layer"):
-                change = torch.zeros(len(part), 1, model.config.hidden_size, dtype=model.dtype)
+                change = torch.zeros(len(part), 1, model.config.hidden_size)
                 doses = torch.tensor(rows.dose.to_numpy(), dtype=torch.float32)
-                change[rows.index] = torch.outer(doses, units[layer]).unsqueeze(1).to(model.dtype)
+                change[rows.index] = torch.outer(doses, units[layer]).unsqueeze(1)
                 hooks.append(steer(blocks[layer], change))
             batch = tokenizer(list(part.seen), return_tensors="pt", padding=True)
             model.generate(**batch, max_new_tokens=subject.n_new, do_sample=False, pad_token_id=0)
@@ -183,14 +183,17 @@ def written_at_once(subject: Subject, folder: Path, share: float) -> dict[str, f
         "seconds": seconds * len(every) / len(texts),
         "texts": len(every),
         "written": len(texts),
+        "rows": n_rows,
     }
 
 
-def measured(subject: Subject, seed: int, searches: Sequence[str], share: float) -> dict[str, Any]:
+def measured(
+    subject: Subject, seed: int, searches: Sequence[str], share: float, n_rows: int
+) -> dict[str, Any]:
     """The searches under one seed, and the texts of the grid as transformers writes them."""
     with tempfile.TemporaryDirectory() as place:
         found: dict[str, Any] = {s: searched(subject, seed, s, Path(place, s)) for s in searches}
-        found[ONE_BATCH] = written_at_once(subject, Path(place, searches[-1]), share)
+        found[ONE_BATCH] = written_at_once(subject, Path(place, searches[-1]), share, n_rows)
     return asdict(subject) | {"model": subject.name, "seed": seed, **found}
 
 
@@ -211,7 +214,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     from steerscope.statistics import clustered_mean
 
     both = [r for r in rows if "grid" in r]
-    of_grid = [r.get("grid", r.get(ONE_BATCH))["texts"] for r in rows]
+    of_grid = [r.get("grid", r.get(ONE_BATCH, {})).get("texts", np.nan) for r in rows]
     share = np.array([r["adaptive"]["texts"] / n for r, n in zip(rows, of_grid, strict=True)])
     kept = clustered_mean(share)
     lines = ["| | value | 95 % |", "|---|---|---|", f"| seeds | {len(rows)} | |"]
@@ -269,6 +272,7 @@ def main() -> None:
     parser.add_argument("--max-select", type=int, default=Subject.max_select)
     parser.add_argument("--max-test", type=int, default=Subject.max_test)
     parser.add_argument("--searches", nargs="+", default=[*SEARCHES], choices=SEARCHES)
+    parser.add_argument("--rows", type=int, default=512, help="of a batch of transformers")
     parser.add_argument("--share", type=float, default=1.0, help="of the grid for transformers")
     asked = parser.parse_args()
     subject = Subject(**{name: getattr(asked, name) for name in asdict(Subject())})
@@ -279,7 +283,7 @@ def main() -> None:
             r for r in rows if (r["model"], r["contrasts"]) == (subject.name, subject.contrasts)
         ]
         for seed in sorted(set(range(asked.seeds)) - {row["seed"] for row in alike}):
-            rows.append(measured(subject, seed, asked.searches, asked.share))
+            rows.append(measured(subject, seed, asked.searches, asked.share, asked.rows))
             with RESULTS.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
             print(rows[-1], flush=True)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from steerscope.directions import Direction
 from steerscope.doses import Dose
-from steerscope.engine.score import kl_from_plain
+from steerscope.engine.score import mean_kl
 from steerscope.errors import BadValueError
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.progress import Track, silent
@@ -115,8 +115,8 @@ class _Curves:
         if not wanted:
             return
         cells = [cell for i, dose in wanted for cell in both_signs(self.directions[i], dose)]
-        by_cell = kl_from_plain(self.model, self.prompts, cells, progress=self.progress)
-        nats = by_cell.double().mean(dim=1).reshape(-1, 2).mean(dim=1).tolist()
+        by_cell = mean_kl(self.model, self.prompts, cells, progress=self.progress)
+        nats = by_cell.reshape(-1, 2).mean(dim=1).tolist()
         for (i, dose), kl in zip(wanted, nats, strict=True):
             self.found[i][dose] = kl
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from os.path import commonprefix
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from steerscope.directions import Direction
 from steerscope.engine.alike import alike
+from steerscope.errors import BadValueError
 from steerscope.metrics import kl_from_log_q
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.models.memory import cache_bytes, fit, logits_bytes, pass_bytes, tokens_in_cache
@@ -28,6 +30,7 @@ from steerscope.steering.prompting import is_prompting, on_activations, seen_und
 from steerscope.texts.batches import equal_length_batches
 
 _TEXTS_AT_ONCE = 1024
+_Prompt = TypeVar("_Prompt", bound=TextOrIds)
 
 
 def kl_from_plain(
@@ -62,6 +65,30 @@ def kl_from_plain(
     asked = as_prompts(prompts), as_cells(cells)
     found = kl_by_position(model, *asked, batch_size=batch_size, states=states, progress=progress)
     return torch.stack([kl.mean(dim=1) for kl in found], dim=1)
+
+
+def with_kl(model: LensModel, prompts: Sequence[_Prompt]) -> list[_Prompt]:
+    """The prompts that have a KL: those of two tokens or more, since position 0 is left out."""
+    return [prompt for prompt in prompts if len(model.tokens(prompt)) > 1]
+
+
+def mean_kl(
+    model: LensModel,
+    prompts: Sequence[TextOrIds],
+    cells: Sequence[Cell],
+    *,
+    progress: Track = silent,
+) -> Float[Tensor, " cell"]:
+    """`kl_from_plain` as a mean over the prompts that have a KL; NaN where one of those is no number.
+
+    Raises:
+        BadValueError: no prompt has two tokens.
+        MemoryBudgetError: not one prompt fits into the memory.
+    """
+    asked = with_kl(model, prompts)
+    if not asked:
+        raise BadValueError("no prompt has two tokens, so that none has a KL; give longer ones.")
+    return kl_from_plain(model, asked, cells, progress=progress).double().mean(dim=1)
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from steerscope.doses import Dose
 from steerscope.eigengaps import HeadSpectra
 from steerscope.engine.generation import attempt
 from steerscope.engine.sampling import Sampler
-from steerscope.engine.score import kl_from_plain
+from steerscope.engine.score import mean_kl
 from steerscope.engine.searches import first_crossing
 from steerscope.errors import BadValueError, NotReachedError
 from steerscope.judges import Judge
@@ -157,7 +157,7 @@ def matched_dose(
         raise BadValueError(f"the target KL is {target_kl}; it must be a positive number.")
 
     def measure(doses: Sequence[float]) -> list[float]:
-        return kl_from_plain(model, prompts, [arm.cell(d) for d in doses]).mean(dim=1).tolist()
+        return mean_kl(model, prompts, [arm.cell(d) for d in doses]).tolist()
 
     found = first_crossing(measure, (0.0, *_FIRST), target_kl, tolerance)
     kl = found.curve

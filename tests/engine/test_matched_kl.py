@@ -7,7 +7,7 @@ import pytest
 
 from steerscope.doses import Dose
 from steerscope.engine.matched_kl import KL, NORM, Matching, matched_doses
-from steerscope.engine.score import kl_from_plain
+from steerscope.engine.score import kl_from_plain, mean_kl
 from steerscope.errors import BadValueError
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
@@ -40,6 +40,17 @@ def test_every_direction_has_the_matched_kl_and_the_matched_length(tiny):
     assert set(table.matching) == {KL, NORM}
 
 
+def test_a_prompt_of_one_token_has_no_kl_and_the_others_do(load):
+    model = load()
+    directions = [random_direction(model, Site("resid_post", layer)) for layer in range(2)]
+    alone = matched_doses(model, directions, PROMPTS, MATCHING)
+    pd.testing.assert_frame_equal(
+        matched_doses(model, directions, [[5], *PROMPTS], MATCHING), alone
+    )
+    with pytest.raises(BadValueError, match="no prompt has two tokens"):
+        matched_doses(model, directions, [[5], [6]], MATCHING)
+
+
 def test_a_kl_out_of_reach_is_no_dose(load):
     directions = [random_direction(load(), Site("resid_post", 1))]
     for kl in (1e-9, 1e3):
@@ -66,9 +77,9 @@ def test_doses_beyond_the_crossing_are_not_measured_and_would_change_nothing(tin
 
     def counted(model, prompts, cells, **options):
         counts.append(len(cells))
-        return kl_from_plain(model, prompts, cells, **options)
+        return mean_kl(model, prompts, cells, **options)
 
-    monkeypatch.setattr("steerscope.engine.matched_kl.kl_from_plain", counted)
+    monkeypatch.setattr("steerscope.engine.matched_kl.mean_kl", counted)
     few = matched_doses(tiny, directions, PROMPTS, MATCHING)
     measured = sum(counts)
     counts.clear()

@@ -111,7 +111,9 @@ def test_where_no_layer_reaches_the_kl_nothing_is_known(load):
     directions = [random_direction(model, Site("resid_post", i), seed=i) for i in range(3)]
     matching = Matching(kl=50.0)
     found = measure_steerability(model, PAIRS, PROMPTS, directions, matching=matching)
-    assert found[["effect_relative", "dose_relative", "effect_kl", "dose_at_kl"]].isna().all(axis=None)
+    assert (
+        found[["effect_relative", "dose_relative", "effect_kl", "dose_at_kl"]].isna().all(axis=None)
+    )
     assert found.n_pairs.eq(0).all()
     given = Matching(kl=50.0, relative=0.4)
     by_length = measure_steerability(model, PAIRS, PROMPTS, directions, matching=given)

@@ -84,6 +84,19 @@ def test_nulls_of_another_draw_of_seeds_go_together_and_what_a_concept_lacks_is_
     assert ranking.n_nulls.dropna().eq(12).all()
 
 
+def test_a_method_that_a_concept_lacks_is_left_out_though_the_concepts_share_their_prompts():
+    rng = np.random.default_rng(0)
+    easy = {"good": 0.9, "idle": 0.9, "lacking": 0.9} | dict.fromkeys(NULLS, 0.5)
+    hard = {"good": 0.1, "idle": 0.1} | dict.fromkeys(NULLS, 0.1)
+    given = {"easy": responses(rng, easy), "hard": responses(rng, hard)}
+    given = {
+        k: rows.assign(prompt=rows["item"].map("prompt {}".format)) for k, rows in given.items()
+    }
+    ranking, _ = together(given)
+    assert set(ranking.method) == {"good", "idle", *NULLS}
+    assert ranking.n.eq(40).all()
+
+
 def stored(folder, model, concept, rng):
     """A run of two methods and the nulls on one concept."""
     plan = asdict(ComparisonPlan(methods=("mean_diff", "repe")))

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from steerscope.engine.choices import Choices, first_token_choices
-from steerscope.engine.score import kl_from_plain, log_likelihoods_under
+from steerscope.engine.score import log_likelihoods_under, mean_kl
 from steerscope.models.chat_templates import ChatTemplate, in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.models.provenance import provenance_of
@@ -158,7 +158,7 @@ class _Asked:
         return rows
 
     def _kl(self, cells: Sequence[Cell]) -> list[float]:
-        return kl_from_plain(self.model, self.act, cells).double().mean(dim=1).tolist()
+        return mean_kl(self.model, self.act, cells).tolist()
 
     def _nats(self, cells: Sequence[Cell]) -> list[list[float]]:
         """Nats per token of each situation: what a technique does to reading it."""

@@ -15,7 +15,7 @@ from steerscope.engine.continuations import Continuation
 from steerscope.engine.generation import attempt
 from steerscope.engine.matched_kl import KL, Matching, matched_doses
 from steerscope.engine.sampling import sampler_at
-from steerscope.engine.score import kl_from_plain
+from steerscope.engine.score import mean_kl
 from steerscope.engine.searches import first_crossing
 from steerscope.errors import BadValueError, NotFiniteError
 from steerscope.judges import Judge
@@ -195,8 +195,7 @@ def _edited(
 
     def measure(sizes: Sequence[float]) -> list[float]:
         cells = [Cell((edit(sign, size),)) for size in sizes for sign in (1, -1)]
-        by_cell = kl_from_plain(model, texts, cells).double().mean(dim=1)
-        return by_cell.reshape(-1, 2).mean(dim=1).tolist()
+        return mean_kl(model, texts, cells).reshape(-1, 2).mean(dim=1).tolist()
 
     try:
         found = first_crossing(measure, _SIZES, kl, _TOLERANCE)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from steerscope.engine.continuations import Continuation
 from steerscope.engine.generation import attempt
 from steerscope.engine.matched_kl import both_signs
-from steerscope.engine.score import kl_from_plain, preferences
+from steerscope.engine.score import mean_kl, preferences
 from steerscope.judges import Judge
 from steerscope.judges.judges import read_all, scored, text_metrics
 from steerscope.models.lens_model import LensModel
@@ -205,14 +205,14 @@ class Bench:
         """The conditions with the KL on these prompts and the cosine with the mean difference."""
         asked = [p.text for p in prompts.prompts[: self.plan.n_kl_prompts]]
         cells = _cells(self.bundles, self.conditions)
-        nats = kl_from_plain(self.model, asked, cells, progress=self.progress).double()
+        nats = mean_kl(self.model, asked, cells, progress=self.progress)
         straight = {b.sites: b for b in self.bundles if b.method == "mean_diff"}
         cosines = [
             b.cosine(straight[b.sites]) if b.sites in straight else np.nan
             for b in (self.bundles[i] for i in self.conditions.direction)
         ]
         return self.conditions.drop(columns=["effect", "low", "high", "n", "place"]).assign(
-            kl_nats=nats.mean(dim=1).reshape(-1, 2).mean(dim=1).numpy(),
+            kl_nats=nats.reshape(-1, 2).mean(dim=1).numpy(),
             cosine_to_mean_diff=cosines,
         )
 

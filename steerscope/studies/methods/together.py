@@ -54,9 +54,12 @@ def everywhere(responses: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         texts = known.get("prompt", named)
         item = [t if isinstance(t, str) else n for t, n in zip(texts, named, strict=True)]
         numbers = known.groupby([*SETTING, "method"]).seed.rank(method="dense")
-        parts.append(known.assign(seed=numbers.astype(int), item=item))
+        parts.append(known.assign(seed=numbers.astype(int), item=item, measured=named))
     rows = pd.concat(parts, ignore_index=True)
-    rows = rows[rows.groupby(_CONDITION)["item"].transform("nunique") == rows["item"].nunique()]
+    here = rows.groupby(_CONDITION).measured.transform(
+        "nunique"
+    )  # a shared prompt, for each concept
+    rows = rows[here == rows.measured.nunique()].drop(columns="measured")
     is_null = rows.method.isin(NULLS)
     groups = [rows[key] for key in SETTING]
     n_methods = rows.method.where(~is_null).groupby(groups).transform("nunique")

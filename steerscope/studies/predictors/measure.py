@@ -15,7 +15,7 @@ from steerscope.diagnostics import layer_diagnostics
 from steerscope.directions import Direction, mean_diff
 from steerscope.doses import Dose
 from steerscope.engine.matched_kl import Matching, at_matched_kl, matched_length
-from steerscope.engine.score import kl_from_plain, preferences
+from steerscope.engine.score import mean_kl, preferences
 from steerscope.extraction.activations import extract
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel, TextOrIds
@@ -109,7 +109,7 @@ def _responses(
     ]
     shape = (len(doses), 2, -1)
     shifts = preferences(model, pairs, cells).double().numpy().reshape(shape)
-    nats = kl_from_plain(model, prompts, cells).double().numpy().reshape(shape)
+    nats = mean_kl(model, prompts, cells).numpy().reshape(shape)
     effects = (shifts[:, 0] - shifts[:, 1]) / 2
     by_pair = {f"pair {i}": column for i, column in enumerate(effects.T)}
     return pd.DataFrame({"kl": nats.mean(axis=(1, 2)), **by_pair})

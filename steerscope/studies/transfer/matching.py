@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from steerscope.engine.score import kl_from_plain, preferences
+from steerscope.engine.score import mean_kl, preferences, with_kl
 from steerscope.engine.searches import sizes_at_kl
 from steerscope.errors import BadValueError
 from steerscope.models.lens_model import LensModel
@@ -34,8 +34,9 @@ def matched_coefficients(
 
     def measure(texts: Sequence[str], coefficients: Sequence[float]) -> list[float]:
         cells = [technique.cell(c) for c in coefficients]
-        return kl_from_plain(model, texts, cells).double().mean(dim=1).tolist()
+        return mean_kl(model, texts, cells).tolist()
 
+    prompts = with_kl(model, prompts)  # the first few among them
     coarse = [sign * size for size in _SIZES for sign in (-1, 1)]
     curve = dict(zip(coarse, measure(prompts[:_FEW_PROMPTS], coarse), strict=True))
     laws = {sign: law for sign in (-1, 1) if (law := _power_law(curve, kl, sign))}

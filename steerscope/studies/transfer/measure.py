@@ -158,7 +158,7 @@ class _Bench:
         rows = []
         for (c, matched), mine, *found in zip(conditions, texts, by_prompt, by_pair, strict=True):
             label = dict(zip(CONDITION, (technique.name, c, matched), strict=True))
-            lost = any(math.isnan(v["kl"]) for v in found[0]) or any(
+            lost = any(math.isnan(v.get("kl", 0.0)) for v in found[0]) or any(
                 math.isnan(v["nll"]) for v in found[1]
             )
             if not lost:
@@ -264,7 +264,10 @@ class _Bench:
             if self.judge.effect.is_share:
                 values["target"] = self._target(prompt, values[self.judge.effect.metric])
             values["degenerate"] = text_metrics(text.tokens)["degenerate"]
-            found.append(values | {"nll_plain": nll[i], "kl": kl[i]})
+            values |= {"nll_plain": nll[i]}
+            if len(self.model.tokens(prompt.text)) > 1:  # else it has no KL
+                values |= {"kl": kl[i]}
+            found.append(values)
         return found
 
     def _target(self, prompt: Prompt, moved: float) -> float:

@@ -20,7 +20,7 @@ import numpy as np
 from steerscope.directions import Direction, find_direction
 from steerscope.doses import Dose
 from steerscope.engine.calibration import calibrate
-from steerscope.engine.score import kl_from_plain
+from steerscope.engine.score import mean_kl, with_kl
 from steerscope.engine.searches import sizes_at_kl
 from steerscope.errors import (
     BadValueError,
@@ -178,19 +178,18 @@ def _steering(
     The layer is the one that leans most towards the target; None where no layer reaches the KL.
     """
     sign = 1 if target == bench.judge.effect.positive else -1
-    asked = [p.text for p in bench.prompts.select.prompts if bench.judge.applies(p, sign)]
-    asked = [text for text in asked if len(bench.model.tokens(text)) > 1]  # else it has no KL
+    texts = [p.text for p in bench.prompts.select.prompts if bench.judge.applies(p, sign)]
+    asked = with_kl(bench.model, texts)
     if not asked:
         return None
-    kl = float(kl_from_plain(bench.model, asked, [edit]).double().mean())
+    kl = float(mean_kl(bench.model, asked, [edit]))
 
     def at(layer: int, relative: float) -> Cell:
         return Cell((Steering(directions[layer], Dose(sign * relative, "relative")),))
 
     def nats(wanted: Sequence[tuple[int, float]]) -> list[float]:
         cells = [at(layer, relative) for layer, relative in wanted]
-        found = kl_from_plain(bench.model, few, cells, progress=bench.progress)
-        return found.double().mean(dim=1).tolist()
+        return mean_kl(bench.model, few, cells, progress=bench.progress).tolist()
 
     few = asked[:_LAYER_PROMPTS]
     doses = sizes_at_kl(nats, [_DOSE] * len(directions), kl, tolerance=0.05, farthest=_FARTHEST)

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Sequence
 
-from steerscope.engine.score import kl_from_plain
+from steerscope.engine.score import mean_kl, with_kl
 from steerscope.engine.searches import sizes_at_kl
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.steering.interventions import Cell
@@ -30,9 +30,9 @@ def controls_at_kl(
     A control that has that KL as it is, or that no factor up to 64 and down to a 64th brings there,
     is left out; there are none where the edit has no KL.
     """
-    asked = [p for p in prompts if len(model.tokens(p)) > 1][:_PROMPTS]
+    asked = with_kl(model, prompts)[:_PROMPTS]
     if not asked:
-        return []  # a prompt of one token has no KL
+        return []
     starts = [
         max(part.scale for _, part in control.parts if isinstance(part, Control))
         for control in controls
@@ -40,9 +40,9 @@ def controls_at_kl(
 
     def nats(wanted: Sequence[tuple[int, float]]) -> list[float]:
         cells = [Cell((scaled(controls[i], scale),)) for i, scale in wanted]
-        return kl_from_plain(model, asked, cells).double().mean(dim=1).tolist()
+        return mean_kl(model, asked, cells).tolist()
 
-    target = float(kl_from_plain(model, asked, [Cell((edit,))]).double().mean())
+    target = float(mean_kl(model, asked, [Cell((edit,))]))
     scales = sizes_at_kl(nats, starts, target, tolerance=_TOLERANCE, farthest=_FARTHEST)
     for control, scale in zip(controls, scales, strict=True):
         if math.isnan(scale):

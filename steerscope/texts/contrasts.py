@@ -176,11 +176,13 @@ class PromptSet:
 
     Attributes:
         template: name of the chat template that the prompts are in; empty for plain text.
+        openings_of: the pairs whose openings they are; None where they are prompts of their own.
     """
 
     name: str
     prompts: tuple[Prompt, ...]
     template: str = ""
+    openings_of: ContrastSet | None = None
 
     def __repr__(self) -> str:
         shown = ", ".join(repr(shortened(p.text)) for p in self.prompts[:1])
@@ -202,6 +204,8 @@ class PromptSet:
     def split(self, seed: int, grouping: str = CONTRAST) -> Split[PromptSet]:
         """A third to select, the rest to test, one to fit; what says the same stays together.
 
+        An opening stays in the part of its pair, the first of them where several have it.
+
         Args:
             seed: of the order of the groups.
             grouping: `contrast`: prompts that are the same but for names; `text`: equal ones alone.
@@ -210,6 +214,8 @@ class PromptSet:
             ContrastError: fewer than three independent prompts, so that a part would be empty.
             UnknownNameError: no such grouping.
         """
+        if self.openings_of is not None:
+            return self._split_with_pairs(self.openings_of.split(seed, grouping))
         texts = [(p.text,) for p in self.prompts]
         groups = self.groups if _by_contrast(grouping) else joined(texts)
         if len(set(groups)) < len(PARTS):
@@ -224,6 +230,19 @@ class PromptSet:
                 for part, chosen in parts.items()
             )
         )
+
+    def _split_with_pairs(self, pairs: Split[ContrastSet]) -> Split[PromptSet]:
+        assert self.openings_of is not None
+        whole = opening_prompts(self.openings_of.name, self.openings_of.pairs).prompts
+        left = {bare.text: prompt for bare, prompt in zip(whole, self.prompts, strict=True)}
+
+        def part(of: ContrastSet) -> PromptSet:
+            texts = [bare.text for bare in opening_prompts(of.name, of.pairs).prompts]
+            mine = tuple(left.pop(text) for text in texts if text in left)
+            name = f"{self.name}/{of.name.rpartition('/')[2]}"
+            return replace(self, name=name, prompts=mine, openings_of=None)
+
+        return pairs.map(part)
 
 
 def load_contrasts(name_or_path: PairsLike) -> ContrastSet:
@@ -333,7 +352,8 @@ def prompts_for(contrasts: ContrastSet, name_or_path: str | Path | None = None) 
     """The prompts that are asked for, else the bundled ones of a contrast set, else its openings."""
     if name_or_path is not None or contrasts.name in bundled_prompts():
         return load_prompts(name_or_path or contrasts.name)
-    return opening_prompts(contrasts.name, contrasts.pairs)
+    found = opening_prompts(contrasts.name, contrasts.pairs)
+    return replace(found, openings_of=contrasts)
 
 
 def split_prompts_for(
@@ -345,12 +365,8 @@ def split_prompts_for(
     max_test: int,
     grouping: str = CONTRAST,
 ) -> Split[PromptSet]:
-    """The same in three parts, the later two limited; an opening stays in the part of its pair."""
-    if name_or_path is not None or contrasts.name in bundled_prompts():
-        found = prompts_for(contrasts, name_or_path).split(seed, grouping)
-    else:
-        parts = contrasts.split(seed, grouping)
-        found = parts.map(lambda part: opening_prompts(part.name, part.pairs))
+    """The same in three parts, the later two limited."""
+    found = prompts_for(contrasts, name_or_path).split(seed, grouping)
     return Split(
         found.fit,
         replace(found.select, prompts=found.select.prompts[:max_select]),

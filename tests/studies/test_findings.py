@@ -95,6 +95,27 @@ def test_nulls_that_do_as_well_are_no_yes(tmp_path):
     assert "label-shuffled directions do as well" in said
 
 
+@pytest.mark.parametrize("share_lost", [0.1, 1.0])
+def test_nulls_whose_logits_are_no_numbers_are_not_beaten(tmp_path, share_lost):
+    rows = sweep_rows() + held_out_rows()
+    cells = sorted({row.cell for row in rows if row.split == "null" and row.cell != "plain"})
+    gone = set(cells[:: round(1 / share_lost)])
+    rows = [
+        replace(row, value=math.nan, status="not_finite")
+        if row.split == "null" and row.cell in gone
+        else row
+        for row in rows
+    ]
+    found = find(finished(tmp_path / "r", rows))
+    assert sum(rank.lost for rank in found.nulls) == len(gone)
+    for rank in found.nulls:
+        assert rank.p == pytest.approx((1 + rank.lost) / (rank.n + 1))
+    assert verdict(found).startswith("Not shown: ")
+    assert "gave logits that are no numbers, so that it is not known to beat them" in verdict(found)
+    assert "count as at least as good" in " ".join(answer(found))
+    assert math.isnan(found.nulls[0].best) == (share_lost == 1.0)
+
+
 def test_an_error_of_the_audit_is_in_the_sentence(tmp_path):
     found = find(finished(tmp_path / "r", sweep_rows() + held_out_rows()))
     assert verdict(found, ["the prompts are shared"]).endswith(

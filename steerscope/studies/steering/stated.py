@@ -11,6 +11,7 @@ import pandas as pd
 
 from steerscope.errors import BadValueError
 from steerscope.judges.effects import Effect
+from steerscope.runs.results import NOT_FINITE
 from steerscope.statistics import Estimate, prompts_needed, rank_p
 from steerscope.studies.steering.likelihood import likely_as
 from steerscope.studies.steering.responses import responses
@@ -137,7 +138,8 @@ def null_ranks(table: pd.DataFrame, effect: Effect, cell: str) -> tuple[NullRank
 
     The effect is taken as it is, damaged texts included, so that a null is not ahead for having been
     chosen without a look at its texts, nor behind. Each null is compared on the items that it was
-    stated on, which in a race are few where it is clearly behind.
+    stated on, which in a race are few where it is clearly behind. One whose logits are no numbers counts as
+    at least as good.
     """
     nulls = table[(table.split == "null") & (table.metric == effect.metric)]
     if nulls.empty:
@@ -151,6 +153,7 @@ def null_ranks(table: pd.DataFrame, effect: Effect, cell: str) -> tuple[NullRank
     given = {c: sorted(items & set(part)) for c, part in nulls.groupby("cell").prompt}
     stated = mine.loc[cell]
     methods = nulls.drop_duplicates("cell").set_index("cell").method
+    lost = set(nulls.cell[nulls.status == NOT_FINITE])
     found = []
     for name, words in NULL_KINDS.items():
         cells = [c for c in methods.index[methods == name] if c in theirs.index]
@@ -159,7 +162,10 @@ def null_ranks(table: pd.DataFrame, effect: Effect, cell: str) -> tuple[NullRank
         # what could not be read is no effect
         means = [theirs.loc[c].reindex(given[c]).fillna(0.0).mean() for c in cells]
         against = [stated.reindex(given[c]).fillna(0.0).mean() for c in cells]
-        effects = np.array(means, dtype=float)
+        effects = np.where([c in lost for c in cells], np.nan, np.array(means, dtype=float))
         p = rank_p(0.0, effects - np.array(against, dtype=float))
-        found.append(NullRank(words, len(effects), float(np.max(effects)), p))
+        best = float(np.max(effects, initial=-math.inf, where=np.isfinite(effects)))
+        n_lost = int(np.isnan(effects).sum())
+        best = best if n_lost < len(effects) else math.nan
+        found.append(NullRank(words, len(effects), best, p, n_lost))
     return tuple(found)

@@ -79,14 +79,16 @@ class NullRank:
     Attributes:
         kind: how the null directions were drawn.
         n: how many there are.
-        best: the largest effect among them.
+        best: the largest effect among them; NaN where none is known.
         p: (1 + those at least as good) / (n + 1).
+        lost: how many gave logits that are no numbers; each counts as at least as good.
     """
 
     kind: str
     n: int
     best: float
     p: float
+    lost: int = 0
 
 
 @dataclass(frozen=True)
@@ -218,11 +220,18 @@ def _too_little(case: Case) -> str:
 def _nulls_missing(nulls: tuple[NullRank, ...]) -> list[str]:
     if not nulls or min(rank.n for rank in nulls) < ENOUGH_NULLS:
         return ["not tested against nulls"]
-    return [
+    return [_not_beaten(rank) for rank in nulls if not rank.p <= LEVEL]
+
+
+def _not_beaten(rank: NullRank) -> str:
+    if rank.lost:
+        return (
+            f"{rank.lost} of {rank.n} {rank.kind} directions that went through the same choice gave logits that "
+            f"are no numbers, so that it is not known to beat them, {p_in_words(rank.p)}"
+        )
+    return (
         f"{rank.kind} directions that went through the same choice do as well, {p_in_words(rank.p)}"
-        for rank in nulls
-        if not rank.p <= LEVEL
-    ]
+    )
 
 
 def p_in_words(p: float, *, draws: int = 5000) -> str:

@@ -13,7 +13,7 @@ from steerscope.studies.steering.asking_words import asking_clause, asking_in_wo
 from steerscope.studies.steering.findings import Findings, case_of, items_in_words
 from steerscope.studies.steering.phrases import amount, number, percent, prices, size
 from steerscope.studies.steering.plan import is_race, smallest_effect
-from steerscope.studies.steering.verdict import ENOUGH_NULLS, decide, p_in_words
+from steerscope.studies.steering.verdict import ENOUGH_NULLS, NullRank, decide, p_in_words
 
 _LAST = 0.25  # share of the layers that count as the last ones
 
@@ -247,10 +247,14 @@ def nulls_in_words(f: Findings) -> str:
     """Where the effect stands among directions that mean nothing and were chosen as it was."""
     if not f.nulls:
         return "Nulls: not tested against nulls that went through the same choice."
-    factor, unit = (100.0, " %") if f.effect.is_share else (1.0, " nats")
+    factor, unit, digits = (100.0, " %", 1) if f.effect.is_share else (1.0, " nats", 2)
+
+    def best(rank: NullRank) -> str:
+        known = not math.isnan(rank.best)
+        return f", the best of them {factor * rank.best:.{digits}f}{unit}" if known else ""
+
     parts = [
-        f"{rank.n} {rank.kind} directions, the best of them {factor * rank.best:.{1 if unit == ' %' else 2}f}"
-        f"{unit}, rank {p_in_words(rank.p, draws=rank.n)}"
+        f"{rank.n} {rank.kind} directions{_lost(rank)}{best(rank)}, rank {p_in_words(rank.p, draws=rank.n)}"
         for rank in f.nulls
     ]
     few = (
@@ -259,6 +263,12 @@ def nulls_in_words(f: Findings) -> str:
         else "; too few, so not tested against nulls"
     )
     return f"Nulls that went through the same choice: {'; '.join(parts)}{few}."
+
+
+def _lost(rank: NullRank) -> str:
+    if not rank.lost:
+        return ""
+    return f" ({rank.lost} gave logits that are no numbers, and count as at least as good)"
 
 
 def _on_one_scale(effect: Effect, mirrored: Estimate) -> Estimate:

@@ -47,13 +47,25 @@ def corrected_share(said: Estimate, sensitivity: Estimate, specificity: Estimate
     return Estimate(value, _inside(pi + shift - half), _inside(pi + shift + half), said.n)
 
 
-def corrected_difference(gain: Estimate, sensitivity: Estimate, specificity: Estimate) -> Estimate:
+def corrected_difference(
+    gain: Estimate,
+    sensitivity: Estimate,
+    specificity: Estimate,
+    could_count: Estimate | None = None,
+) -> Estimate:
     """A difference of two shares that one judge counted, corrected for its errors.
 
-    Δπ = Δp / (Se + Sp - 1); the squared relative errors of both add up. It is cut at -1 and 1. NaN
+    Δπ = (Δp - (1 - Sp) Δu) / (Se + Sp - 1), u being the share of texts that could count: where fewer do, as
+    where more are damaged, fewer count by mistake. The squared errors of all four add up. It is cut at -1 and 1. NaN
     where the judge does not tell the classes apart.
 
-    Source: Rogan & Gladen 1978, by the delta method.
+    Args:
+        gain: Δp.
+        sensitivity: Se, as of `corrected_share`.
+        specificity: Sp, see there.
+        could_count: Δu; None where every text could, so that mistakes cancel.
+
+    Source: Rogan & Gladen 1978, by the delta method; Δu by Bayes' rule.
     """
     youden = sensitivity.value + specificity.value - 1
     if not youden > 0 or math.isnan(gain.value):
@@ -62,10 +74,15 @@ def corrected_difference(gain: Estimate, sensitivity: Estimate, specificity: Est
         r.value * (1 - r.value) / (_worth(r) + 2) + 1 / (4 * (_worth(r) + 2) ** 2)
         for r in (sensitivity, specificity)
     ]
-    value = gain.value / youden
-    extra = (_Z * value / youden) ** 2 * sum(errors)
-    down = math.sqrt(((gain.value - gain.low) / youden) ** 2 + extra)
-    up = math.sqrt(((gain.high - gain.value) / youden) ** 2 + extra)
+    fewer = Estimate(0.0, 0.0, 0.0, gain.n) if could_count is None else could_count
+    mistaken = 1 - specificity.value
+    value = (gain.value - mistaken * fewer.value) / youden
+    of_sensitivity, of_specificity = errors
+    extra = value**2 * of_sensitivity + (value - fewer.value) ** 2 * of_specificity
+    extra *= (_Z / youden) ** 2
+    down = math.hypot(gain.value - gain.low, mistaken * (fewer.high - fewer.value)) / youden
+    up = math.hypot(gain.high - gain.value, mistaken * (fewer.value - fewer.low)) / youden
+    down, up = math.sqrt(down**2 + extra), math.sqrt(up**2 + extra)
     value, low, high = (min(1.0, max(-1.0, x)) for x in (value, value - down, value + up))
     return Estimate(value, low, high, gain.n)
 

@@ -107,6 +107,29 @@ def test_the_interval_of_a_corrected_gain_covers_the_truth():
     assert covered / runs >= 0.93
 
 
+def test_what_a_judge_takes_for_shown_by_mistake_falls_where_fewer_texts_can_count():
+    """Steered texts all show it and a fifth of them are undamaged; plain ones are whole and never do."""
+    rng = np.random.default_rng(2)
+    covered, runs, se, sp, n = 0, 400, 0.8, 0.7, 100
+    for _ in range(runs):
+        whole = rng.random(n) < 0.2
+        after, before = whole * (rng.random(n) < se), rng.random(n) < 1 - sp
+        gaps = (after.astype(float) - before, whole.astype(float) - 1.0)
+        gain, fewer = (
+            Estimate(d.mean(), d.mean() - half, d.mean() + half, n)
+            for d, half in ((d, 1.96 * d.std(ddof=1) / np.sqrt(n)) for d in gaps)
+        )
+        rates = [wilson(int(rng.binomial(60, r)), 60) for r in (se, sp)]
+        found = corrected_difference(gain, *rates, fewer)
+        covered += found.low <= 0.2 <= found.high
+    assert covered / runs >= 0.93
+    by_hand = corrected_difference(
+        Estimate(-0.14, -0.2, -0.1, n), *(wilson(int(1e6 * r), 10**6) for r in (se, sp)),
+        Estimate(-0.8, -0.8, -0.8, n),
+    )  # fmt: skip
+    assert by_hand.value == pytest.approx(0.2, abs=1e-6)
+
+
 def test_a_corrected_gain_is_a_difference_of_shares():
     gain = corrected_difference(Estimate(-0.35, -0.8, 0.1, 6), wilson(67, 100), wilson(44, 100))
     assert (gain.value, gain.low, gain.high) == (-1.0, -1.0, 1.0)

@@ -149,6 +149,30 @@ def judged(path, found_by, plain=0.0):
     return find(run)
 
 
+def test_damaged_texts_do_not_count_by_mistake_either(tmp_path):
+    rows = [
+        replace(r, metric="shown") if r.metric == "flipped" else r
+        for r in sweep_rows() + held_out_rows(effect=0.8, topic=0.2)
+    ]
+    shown = {p for p in range(60) if p % 10 < 3}  # by mistake, of texts without steering
+    rows = [
+        replace(r, value=float(r.prompt in shown))
+        if r.metric == "shown" and r.cell == "plain"
+        else r
+        for r in rows
+    ]
+    effect = replace(FLIPPED, metric="shown")
+    configuration = {"kind": "StudyPlan", "effect": asdict(effect)}
+    plan = StudyPlan(doses=(1.0, 2.0), reference_dose=1.0)
+    run = Run.start(tmp_path / "r", asdict(plan) | configuration, provenance={"fingerprint": "f"})
+    run.append(rows)
+    (run.path / "judge.json").write_text(json.dumps({"card": card(0.85, 0.7, 10**6).stored()}))
+    found = find(run)
+    assert found.could_count.value == pytest.approx(-0.8, abs=0.05)
+    raw = found.joint.value - 0.3
+    assert found.gain.value == pytest.approx((raw - 0.3 * found.could_count.value) / 0.55, abs=1e-4)
+
+
 def test_a_gain_that_a_judge_counted_is_corrected_for_its_errors(tmp_path):
     found = judged(tmp_path / "r", card(0.9, 0.95))
     assert found.corrected_effect.value == pytest.approx((0.7 + 0.95 - 1) / 0.85)

@@ -101,6 +101,7 @@ class Rival:
         ahead: the same minus that of steering, item by item.
         kl_written: KL on the tokens that were written, in nats; NaN where that was not measured.
         costs: against plain.
+        could_count: how many more of its texts are read and undamaged; None where texts are not read.
     """
 
     method: str
@@ -108,6 +109,7 @@ class Rival:
     ahead: Estimate
     kl_written: float
     costs: tuple[Cost, ...]
+    could_count: Estimate | None = None
 
     @property
     def words(self) -> str:
@@ -157,4 +159,5 @@ def _rival(table: pd.DataFrame, stated: Stated, cell: str, asked: str, method: s
         difference(gaps, groups, split, kind.metric, share=kind.is_share),
         float(rows[rows.metric == KL_WRITTEN].value.mean()),
         tuple(Costs(table, split, kind.held_to, groups).of(asked)),
+        stated.could_count_more(asked, cell),
     )

@@ -87,7 +87,7 @@ class Findings:
         card: how well the judge tells texts apart that it has not seen; None for one without a card.
         corrected_effect: the stated share, corrected for the errors of the judge; None without a card,
             or for a judge that cannot tell.
-            The gain is corrected likewise.
+            The gain is corrected likewise, for what could count by mistake as well.
         rivals: how asking in words does, the way that did best on the select split first; corrected
             as the gain is.
         diversity: of the samples of a prompt, where there are several.
@@ -95,6 +95,8 @@ class Findings:
             without steering.
         likely_nats: their nats per token under the plain model; NaN likewise.
         less_likely: the likelihood of the stated texts against theirs; empty likewise.
+        could_count: how many more of the stated texts than of plain ones are read and undamaged; None where
+            texts are not read.
         heads: eigengap per head; None without attention keys.
         predictor: how the weakest link ranks the layers.
     """
@@ -136,6 +138,7 @@ class Findings:
     less_likely: tuple[Cost, ...] = ()
     js_written: float = math.nan
     anti_steered: Estimate | None = None
+    could_count: Estimate | None = None
 
 
 _SAME = 1e-6  # natural units
@@ -223,6 +226,7 @@ def _find_in(
         no_slope=no_slope,
         kl_written=_mean_of(table, split, cell, KL_WRITTEN),
         gain=stated.gain(cell) if tested else None,
+        could_count=stated.could_count_more(cell) if tested else None,
         joint=stated.joint(cell),
         needed_items=stated.needed(cell, smallest_effect(plan, effect)),
         nulls=null_ranks(table, effect, cell) if tested else (),
@@ -262,8 +266,10 @@ def _with_card(f: Findings, card: Card | None) -> Findings:
         f,
         card=card,
         corrected_effect=None if f.stated is None else corrected_share(f.stated, *rates),
-        gain=None if f.gain is None else corrected_difference(f.gain, *rates),
-        rivals=tuple(replace(r, ahead=corrected_difference(r.ahead, *rates)) for r in f.rivals),
+        gain=None if f.gain is None else corrected_difference(f.gain, *rates, f.could_count),
+        rivals=tuple(
+            replace(r, ahead=corrected_difference(r.ahead, *rates, r.could_count)) for r in f.rivals
+        ),
     )
 
 

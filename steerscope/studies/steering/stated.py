@@ -44,12 +44,32 @@ class Stated:
         if not self.kind.is_share:
             return self.values
         costs = self.costs
-        found = successes(self.values, costs.values, costs.limits, PLAIN, costs.likely_as)
+        return self._asked(
+            successes(self.values, costs.values, costs.limits, PLAIN, costs.likely_as)
+        )
+
+    @cached_property
+    def could_count(self) -> pd.DataFrame:
+        """Which texts of a share are read and undamaged, of all that were asked for."""
+        costs = self.costs
+        every = self.values.notna().astype(float)  # a success wherever it was read
+        return self._asked(successes(every, costs.values, costs.limits, PLAIN, costs.likely_as))
+
+    def _asked(self, found: pd.DataFrame) -> pd.DataFrame:
+        """NaN for what was not asked under a condition."""
         asked = {
             cell: found.columns.isin(self.costs.asked.get(cell, list(found.columns)))
             for cell in found.index
         }
         return found.where(pd.DataFrame(asked, index=found.columns).T)
+
+    def could_count_more(self, cell: str, other: str = PLAIN) -> Estimate | None:
+        """How many more texts of a condition could count than of another; None where none are read."""
+        there = self.could_count.index if self.kind.is_share else ()
+        if cell not in there or other not in there:
+            return None
+        gaps = (self.could_count.loc[cell] - self.could_count.loc[other]).dropna()
+        return difference(gaps, self.groups, self.split, self.kind.metric, share=True)
 
     def n_rows(self, cell: str) -> int:
         """Items that the effect of a condition was asked of."""

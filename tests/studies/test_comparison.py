@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from steerscope.directions import find_direction
@@ -107,7 +108,7 @@ def test_what_is_stated_is_the_preference_on_pairs_not_used_to_choose(load, comp
         for d in (0.5, -0.5)
     )
     assert stated.effect == pytest.approx(float((up - down).mean()) / 2, rel=1e-3)
-    assert stated.n == len(pairs)
+    assert stated.n == len(set(split.test.groups)) == 1  # all differ in the same word
     assert stated.cosine_to_mean_diff == pytest.approx(1.0, abs=1e-5)
     screened = compared.screen[
         (compared.screen.method == "mean_diff") & (compared.screen.matching == "norm")
@@ -297,3 +298,39 @@ def test_by_a_judge_that_gives_scores_a_text_counts_where_it_is_undamaged_too(
         "now": ["shown_undamaged"],
     }
     assert "counts" not in find_job("comparison").tables(None, runs[:1])["ranking"]
+
+
+def test_pairs_that_say_the_same_are_one_item_in_memory_and_in_the_rows(load):
+    def pair(i, name):
+        return ContrastPair(f"{name} w{i} w{60 + i}", f"{name} w{i} w{80 + i}", "c")
+
+    pairs = tuple(pair(i, name) for i in range(1, 13) for name in ("w20", "w21", "w22"))
+    found = compare_methods(load("llama"), ContrastSet("c", pairs), PROMPTS, plan=PLAN)
+    n_items = found.responses["item"].nunique()
+    n_distinct = found.responses.group.nunique()
+    assert n_distinct < n_items
+    assert found.ranking.n.max() == n_distinct
+    rows = pd.DataFrame([asdict(row) for row in rows_of_comparison(found, "c")])
+    again = ranking_of_rows(rows, "preference", PLAN.seed)
+    for name, told in (("ranking", found.ranking), ("rivals", found.pairs)):
+        columns = [c for c in again[name] if c in told and c not in ("kl_nats", "layer")]
+        told, read = (t[columns].reset_index(drop=True) for t in (told, again[name]))
+        pd.testing.assert_frame_equal(told, read)
+
+
+def test_a_kl_that_no_null_reaches_is_left_out_and_the_length_is_compared(
+    load, monkeypatch, caplog
+):
+    from steerscope.studies.methods import measure
+
+    whole = measure.screen_layers
+
+    def screened(*given, **more):
+        found = whole(*given, **more)
+        lost = found.method.isin(NULLS) & (found.matching == "kl")
+        return found.assign(effect=found.effect.where(~lost))
+
+    monkeypatch.setattr(measure, "screen_layers", screened)
+    found = compare_methods(load("llama"), PAIRS, PROMPTS, plan=PLAN)
+    assert set(found.ranking.matching) == {"norm"}
+    assert "the matched KL is reached by methods or by nulls alone" in caplog.text

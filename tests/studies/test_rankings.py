@@ -209,3 +209,25 @@ def test_a_method_that_overflowed_is_not_known_and_the_others_are_ranked_as_with
     said = " ".join(in_words(table, pairs.assign(cosine=0.0), FLIPPED))
     assert "Not known, since logits held a NaN or an infinity: fair." in said
     assert "nan" not in said.lower().replace("a nan or an infinity", "")
+
+
+def test_items_that_say_the_same_count_as_one():
+    """Two methods and three nulls on four contrasts, each asked ten times: four items tell nothing."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for method, mean in (("good", 1.0), ("idle", 0.0), *((null, 0.0) for null in NULLS)):
+        for group, value in enumerate(mean + 0.1 * rng.normal(size=4)):
+            label = {"place": OWN, "matching": "kl", "method": method, "seed": 0, "layer": 1}
+            rows += [
+                label | {"item": 10 * group + copy, "group": group, "effect": value + 0.01 * copy}
+                for copy in range(10)
+            ]
+    cloned = pd.DataFrame(rows)
+    once = cloned.groupby(["place", "matching", "method", "seed", "layer", "group"], sort=False)
+    once = once.effect.mean().reset_index().rename(columns={"group": "item"})
+    for of in (rank, rivals):
+        pd.testing.assert_frame_equal(of(cloned), of(once))
+    found = rank(cloned).set_index("method")
+    assert found.n["good"] == 4
+    assert found.p["good"] > 0.05
+    assert rank(cloned.drop(columns="group")).set_index("method").p["good"] < 0.001

@@ -7,7 +7,7 @@ import pandas as pd
 
 from steerscope.errors import BadValueError
 from steerscope.statistics import bootstrap_mean, max_statistic, sign_flip
-from steerscope.studies.methods.findings import NULLS
+from steerscope.studies.methods.findings import NULLS, of_distinct
 
 KEYS = ["matching", "place", "method"]
 
@@ -35,7 +35,7 @@ def across_places(
         BadValueError: nothing is known of any method.
     """
     parts = []
-    for matching, rows in responses.groupby("matching", sort=False):
+    for matching, rows in of_distinct(responses).groupby("matching", sort=False):
         wide = rows.pivot(index=["place", "method", "seed"], columns="item", values="effect")
         wide = wide.dropna()
         nulls = wide.index.get_level_values("method").isin(NULLS)

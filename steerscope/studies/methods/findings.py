@@ -3,7 +3,8 @@
 A screen has one row per direction and matching: `matching`, `method`, `seed`, `layer`, `effect`.
 Responses have one row per condition and item, an item being a held-out prompt or pair: `place`
 (which layer was taken), `matching`, `method`, `seed`, `layer`, `item`, `effect`. Every condition
-sees the same items, so that all comparisons are paired.
+sees the same items, so that all comparisons are paired. Items that say the same, as the column `group` may
+tell, count as one, with their mean effect.
 """
 
 from __future__ import annotations
@@ -181,6 +182,7 @@ def rivals(responses: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
 def _by_setting(responses: pd.DataFrame) -> list[tuple[dict[str, str], pd.DataFrame]]:
     """Of each setting the effects, one row per method and seed, one column per item."""
     found = []
+    responses = of_distinct(responses)
     items = sorted(responses["item"].unique())
     for keys, part in responses.groupby(SETTING, sort=False):
         values = part.pivot(index=["method", "seed"], columns="item", values="effect")
@@ -191,6 +193,15 @@ def _by_setting(responses: pd.DataFrame) -> list[tuple[dict[str, str], pd.DataFr
             raise BadValueError(f"{keys} has no null directions ({', '.join(NULLS)}).")
         found.append((dict(zip(SETTING, keys, strict=True)), values))
     return found
+
+
+def of_distinct(responses: pd.DataFrame) -> pd.DataFrame:
+    """One row for each condition and distinct item, with the mean effect of those that say the same."""
+    if "group" not in responses:
+        return responses
+    keys = [*SETTING, "method", "seed"]
+    by_group = responses.assign(item=responses["group"]).groupby([*keys, "item"], sort=False)
+    return by_group.effect.mean().reset_index()
 
 
 def _unknown(responses: pd.DataFrame, setting: Mapping[str, str], known: pd.DataFrame) -> list[str]:

@@ -7,6 +7,7 @@ continuations show where an oracle reads them, else the preference on pairs.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +15,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from steerscope.engine.matched_kl import matched_doses
+from steerscope.engine.matched_kl import KL, matched_doses
 from steerscope.judges import Judge, choose_judge
 from steerscope.judges.effects import Effect
 from steerscope.models.lens_model import LensModel
@@ -36,6 +37,9 @@ from steerscope.studies.methods.plan import ComparisonPlan
 from steerscope.texts.contrasts import ContrastSet, PromptSet
 
 DOSES = ("dose_absolute", "dose_relative", "dose_natural")
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,12 +140,18 @@ def compare_bundles(
     screen = screen_layers(
         model, bundles, pairs.select, asked.select, plan, progress=progress, keep=keep
     )
-    chosen = with_company(best_layers(screen)) if plan.sites else best_layers(screen)
+    chosen = best_layers(screen)
     if not plan.sites:
         chosen = pd.concat([chosen, at_common_layer(screen)], ignore_index=True)
+    reached, chosen = set(chosen.matching), with_company(chosen)
+    for matching in sorted(reached - set(chosen.matching)):
+        said = "KL" if matching == KL else "length"
+        _log.warning("the matched %s is reached by methods or by nulls alone; it is left out", said)
     bench = Bench(model, judge, bundles, chosen.drop_duplicates(CONDITION), plan, progress, keep)
     held_out = asked.test.prompts[: plan.n_test]
     measured = bench.read(held_out) if judge.effect.is_share else bench.prefer(pairs.test)
+    groups = (asked.test if judge.effect.is_share else pairs.test).groups
+    measured = measured.assign(group=measured["item"].map(dict(enumerate(groups))))
     responses = chosen[["place", "method", "seed", "layer", *CONDITION]].merge(
         measured, on=CONDITION
     )

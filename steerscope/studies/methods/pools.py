@@ -67,7 +67,9 @@ def pools(runs: Sequence[Run]) -> list[Pool]:
 
 
 def _responses(run: Run, metric: str) -> pd.DataFrame:
-    """What was measured, with the prompt of each item as far as texts are kept."""
+    """What was measured, with the first prompt that says what each item says, as far as texts are kept."""
     found, texts = responses_of_rows(run.table(), metric), run.texts()
     said = texts[texts.split == "test"].drop_duplicates("prompt").set_index("prompt").given
-    return found.assign(prompt=found["item"].map(said))
+    first = found.groupby("group")["item"].min()
+    item = found["group"].map(first)
+    return found.drop(columns="group").assign(item=item, prompt=item.map(said))

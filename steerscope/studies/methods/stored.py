@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 DOSES = ("dose_absolute", "dose_relative", "dose_natural")
 SCREENED = "screened"  # effect on the select split, in nats of preference
+SAYS_THE_SAME = (
+    "says_the_same"  # number of the group of an item, where there are fewer groups than items
+)
 _ITEM = [*SETTING, "method", "seed", "layer", "item"]
 
 
@@ -41,6 +44,7 @@ def rows_of_comparison(found: Comparison, concept: str) -> list[Row]:
         if metric in METRICS
     ]
     rows += _screened_rows(found, concept)
+    rows += _group_rows(found, concept)
     for record in table.to_dict("records"):
         for metric in metrics:
             name = found.effect.metric if metric == "effect" else metric
@@ -72,6 +76,19 @@ def _status(effect: float, value: float) -> str:
     if math.isnan(effect):
         return NOT_FINITE
     return "unread" if math.isnan(value) else "ok"
+
+
+def _group_rows(found: Comparison, concept: str) -> list[Row]:
+    """Which held-out items say the same; none where each says something of its own."""
+    if "group" not in found.responses:
+        return []
+    groups = found.responses.drop_duplicates("item").set_index("item").group
+    if groups.nunique() == len(groups):
+        return []
+    return [
+        replace(plain_row(SAYS_THE_SAME, "number", float(g)), concept=concept, prompt=int(item))
+        for item, g in groups.items()
+    ]
 
 
 def _screened_rows(found: Comparison, concept: str) -> list[Row]:
@@ -118,8 +135,11 @@ def responses_of_rows(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     mine = (table.metric == metric) & (table.cell != PLAIN)
     rows = table[mine].rename(columns={"prompt": "item", "value": "effect"})
     parts = rows.cell.str.split("; ", expand=True)
-    return rows.assign(place=parts[0], matching=parts[1])[
-        [*_ITEM, "effect", *DOSES, "kl_nats"]
+    kept = table[table.metric == SAYS_THE_SAME]
+    groups = dict(zip(kept.prompt, kept.value.astype(int), strict=True))
+    group = rows["item"].map(lambda item: groups.get(item, item))
+    return rows.assign(place=parts[0], matching=parts[1], group=group)[
+        [*_ITEM, "group", "effect", *DOSES, "kl_nats"]
     ].reset_index(drop=True)
 
 

@@ -90,6 +90,11 @@ def read_all(
     return [judge.read(p, c) for p, c in zip(prompts, continuations, strict=True)]
 
 
+def shows_nothing(effect: Effect, written: Continuation) -> bool:
+    """Whether of an effect that is a share a text has none, since it is blank; what logits cut off is not known."""
+    return effect.is_share and written.finite and not written.text.strip()
+
+
 def text_metrics(tokens: Sequence[int]) -> dict[str, float]:
     """Repetition and variety of one continuation."""
     return {

@@ -24,7 +24,7 @@ from steerscope.engine.score import mean_kl
 from steerscope.engine.searches import first_crossing
 from steerscope.errors import BadValueError, NotReachedError
 from steerscope.judges import Judge
-from steerscope.judges.judges import read_all
+from steerscope.judges.judges import read_all, shows_nothing
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.statistics import bootstrap_mean, holm, sign_flip_p
 from steerscope.steering.interventions import Cell, Steering
@@ -183,17 +183,20 @@ def judged(
     n_new: int,
     sampler: Sampler | None = None,
 ) -> Float[np.ndarray, "cell prompt"]:
-    """The judge's effect on each prompt's continuation under each condition; NaN for no text.
+    """The judge's effect on each prompt's continuation under each condition; NaN where it cannot be read.
 
-    A condition whose logits overflow is NaN on every prompt, and logged.
+    A blank text has no effect, where that is a share. A condition whose logits overflow is NaN on every prompt, and logged.
 
     Raises:
         NotFiniteError: they do so without any steering.
     """
     texts = [p.text for p in prompts]
     written = attempt(model, texts, cells, n_new=n_new, sampler=sampler)
-    metric = judge.effect.metric
-    found = np.array([[read[metric] for read in read_all(judge, prompts, row)] for row in written])
+    effect = judge.effect
+    found = np.array(
+        [[read[effect.metric] for read in read_all(judge, prompts, row)] for row in written]
+    )
+    found[[[shows_nothing(effect, text) for text in row] for row in written]] = 0.0
     keys = [cell.key for cell in cells]
     lost = overflowed(dict(zip(keys, written, strict=True)))
     found[[key in lost for key in keys]] = math.nan

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ import torch
 
 from steerscope import figures
 from steerscope.doses import Dose
-from steerscope.engine.generation import generate
+from steerscope.engine.generation import attempt, generate
 from steerscope.engine.score import kl_from_plain
 from steerscope.errors import BadValueError
 from steerscope.judges.effects import Effect
@@ -160,6 +162,21 @@ def test_the_judge_reads_every_condition_and_prompt(load, caplog):
     assert beside[:2].tolist() == found.tolist()
     assert np.isnan(beside[2]).all()
     assert lost.key in caplog.text
+
+
+def test_a_blank_text_counts_as_no_effect(load, monkeypatch):
+    class Mute(Length):
+        def read(self, prompt, continuation):
+            return {"words": np.nan}
+
+    def silent(*args, **options):
+        [[one, other]] = attempt(*args, **options)
+        return [[replace(one, text=" "), other]]
+
+    monkeypatch.setattr("steerscope.studies.gating.attempt", silent)
+    found = judged(load("llama"), Mute(), [Prompt("w5 w6"), Prompt("w7 w8")], [Cell()], n_new=3)
+    assert found[0, 0] == 0.0
+    assert np.isnan(found[0, 1])  # what was written and cannot be read is not known
 
 
 def test_a_gate_without_numbers_is_named_as_unknown():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,10 @@ import torch
 from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM
 
 from steerscope.doses import Dose
+from steerscope.engine.generation import attempt
 from steerscope.engine.score import kl_from_plain, preferences
 from steerscope.errors import BadValueError, VectorMismatchError
+from steerscope.judges import choose_judge
 from steerscope.judges.scoring import ScoreJudge
 from steerscope.metrics import kl_divergence
 from steerscope.models.loading import load_model, load_original
@@ -310,6 +313,22 @@ def test_by_a_judge_that_gives_scores_a_damaged_text_has_gone_nowhere(microworld
     said = verdicts(rows, "by 4", kl=0.1)
     assert "a damaged text as without steering: by 4 and by 30: no coefficient" in said[0]
     assert not any("damaged" in line for line in verdicts(made_rows(), "good", kl=0.1))
+
+
+def test_a_blank_text_has_stayed_on_the_side_of_its_prompt(microworld, monkeypatch):
+    def silent(*args, **options):
+        texts = attempt(*args, **options)
+        return [[replace(text, tokens=(), text="\n") for text in row] for row in texts]
+
+    monkeypatch.setattr("steerscope.studies.transfer.measure.attempt", silent)
+    plan = TransferPlan(coefficients=(-1.0, 1.0), n_prompts=6, n_pairs=2, n_kl_prompts=2, n_new=4)
+    contrasts, prompts = load_contrasts("mood"), load_prompts("mood")
+    rows = transfer(microworld, [], contrasts, prompts, plan=plan)
+    asked = prompts.split(plan.seed).test.prompts[:6]
+    judge = choose_judge(contrasts, asked)
+    positive = [float(not judge.applies(prompt, 1)) for prompt in asked]
+    assert set(positive) == {0.0, 1.0}
+    assert rows[rows.metric == "target"].value.tolist() == positive
 
 
 def unknown_matched():

@@ -133,6 +133,44 @@ def test_a_condition_without_numbers_is_named_in_its_rows_and_the_others_go_on(
     assert "  features weighted: nothing is known, no text could be read" in said
 
 
+def test_a_blank_text_shows_nothing_and_keeps_nothing_and_counts_among_the_prompts(
+    microworld, monkeypatch
+):
+    def silent(*args, **options):
+        plain, steered = attempt(*args, **options)
+        return [plain, [replace(text, tokens=(), text=" ") for text in steered]]
+
+    monkeypatch.setattr("steerscope.studies.features.measure.attempt", silent)
+    prompts, fit = load_prompts("mood").split(0), some(8)
+    judge = choose_judge(fit, prompts.test.prompts)
+    directions = {CONTRASTIVE: mean_diff(extract(microworld, fit, [SITE])[SITE])}
+    trials = run_trials(
+        microworld, directions, judge, prompts.select.prompts, prompts.test.prompts,
+        plan=TrialPlan(kls=(0.05,), n_select=2, n_test=8, n_new=6),
+    )  # fmt: skip
+    blank = trials[trials.method == CONTRASTIVE]
+    assert len(blank) == 8
+    assert blank.flipped.eq(0).all()
+    assert blank.kept_topic.eq(0).all()
+    said = trials_in_words(summarised(trials), kl=0.05, effect="flipped")
+    assert f"  {CONTRASTIVE}: flipped 0 % [0, 0]" in said
+
+
+def test_a_share_over_fewer_prompts_than_were_asked_says_over_how_many():
+    trials = made_up(0.6)
+    features, unread = trials.method == "features weighted", trials.prompt >= 10
+    trials.loc[features & unread, "flipped"] = np.nan
+    null = trials[features].assign(method="random direction", flipped=0.0)
+    nulls = [null, null.assign(method="random direction 2", flipped=np.nan)]
+    trials = pd.concat([trials, *nulls])
+    said = trials_in_words(summarised(trials), kl=0.2, effect="flipped")
+    assert "60 held-out prompts" in said[0]
+    assert "of 60" not in said[1]
+    assert "known of 10 of 60 prompts" in said[2]
+    assert said[3].startswith("  1 null direction: flipped 0 to 0 %; above every one")
+    assert said[3].endswith("; of 1 more null direction nothing is known")
+
+
 class LastWord:
     """The number of the last word."""
 

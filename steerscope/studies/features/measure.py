@@ -19,7 +19,8 @@ from steerscope.engine.score import mean_kl
 from steerscope.engine.searches import first_crossing
 from steerscope.errors import BadValueError, NotFiniteError
 from steerscope.judges import Judge
-from steerscope.judges.judges import read_all, scored
+from steerscope.judges.effects import Effect
+from steerscope.judges.judges import read_all, scored, shows_nothing
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.runs.results import NOT_FINITE
@@ -68,7 +69,7 @@ def run_trials(
     Returns:
         One row per KL, method and prompt, and one per prompt for `plain`: kl (asked for), method,
         prompt, status, given and written (the texts), dose_natural (NaN for an edit), kl_nats (on the
-        select prompts), then what the judge reads; NaN where a continuation has no text. Of a judge that gives
+        select prompts), then what the judge reads; a blank text shows nothing and has kept nothing. Of a judge that gives
         scores, also `undamaged` (within the spread of the plain texts) and `shown_undamaged`. A method that does not reach a KL has no row
         there; one whose logits overflow has the status `not_finite`, no number, and is logged.
 
@@ -135,7 +136,19 @@ def _readings(
     found = {name: read_all(judge, prompts, texts) for name, texts in written.items()}
     if scored(judge):
         add_damage(model, [p.text for p in prompts], written, found, judge.effect)
-    return found
+        return found
+    return {
+        name: [_counted(judge.effect, *both) for both in zip(written[name], reads, strict=True)]
+        for name, reads in found.items()
+    }
+
+
+def _counted(effect: Effect, written: Continuation, read: dict[str, float]) -> dict[str, float]:
+    """What is read in a text; a blank one shows nothing and has kept nothing."""
+    none = {effect.metric, *(limit.metric for limit in effect.kept)}
+    if not shows_nothing(effect, written):
+        return read
+    return {metric: 0.0 if metric in none else value for metric, value in read.items()}
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ def trials_in_words(table: pd.DataFrame, *, kl: float, effect: str) -> list[str]
         effect: name of the metric that is wanted; the others are what should be kept.
     """
     here = table[np.isclose(table.kl, kl)].set_index(["method", "metric"])
-    lines = [f"At {kl:g} nats, {int(here.n.max())} held-out prompts, against contrastive steering:"]
+    n = int(here.n.max())
+    lines = [f"At {kl:g} nats, {n} held-out prompts, against contrastive steering:"]
     every = here.index.unique("method")
     methods = [m for m in every if m not in {CONTRASTIVE, "plain"} and not is_null(m)]
     compared = CONTRASTIVE in every and not math.isnan(here.loc[(CONTRASTIVE, effect), "value"])
@@ -45,18 +46,25 @@ def trials_in_words(table: pd.DataFrame, *, kl: float, effect: str) -> list[str]
         lines.append(f"  {method}: {level}; sure after Holm: {verdict}")
     found = [here.loc[(null, effect)].value for null in every if is_null(null)]
     nulls = [value for value in found if not math.isnan(value)]
+    lost = len(found) - len(nulls)
     if nulls:
         above = [m for m in every if m != "plain" and here.loc[(m, effect)].p_null_holm < SURE]
         lines.append(
             f"  {len(nulls)} null direction{'s' * (len(nulls) > 1)}: {effect} {100 * min(nulls):.0f} to {100 * max(nulls):.0f} %; above "
             f"every one of them after Holm: {', '.join(above) or 'none'}"
+            + (
+                f"; of {lost} more null direction{'s' * (lost > 1)} nothing is known"
+                if lost
+                else ""
+            )
         )
     return lines
 
 
 def _level(here: pd.DataFrame, method: str, metric: str) -> str:
-    row = here.loc[(method, metric)]
-    return f"{metric} {100 * row.value:.0f} % [{100 * row.low:.0f}, {100 * row.high:.0f}]"
+    row, n = here.loc[(method, metric)], int(here.n.max())
+    known = f", known of {row.n:.0f} of {n} prompts" if row.n < n else ""
+    return f"{metric} {100 * row.value:.0f} % [{100 * row.low:.0f}, {100 * row.high:.0f}]{known}"
 
 
 def _gap(row: pd.Series) -> str:

@@ -28,7 +28,14 @@ from steerscope.engine.score import (
 )
 from steerscope.errors import BadValueError
 from steerscope.judges.effects import UNDAMAGED
-from steerscope.judges.judges import Judge, choose_judge, read_all, scored, text_metrics
+from steerscope.judges.judges import (
+    Judge,
+    choose_judge,
+    read_all,
+    scored,
+    shows_nothing,
+    text_metrics,
+)
 from steerscope.metrics import kl_divergence
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
@@ -71,7 +78,7 @@ def transfer(
         (`prompt` or `pair`), item, metric, value, status (`not_finite` for a condition whose logits
         overflow, which has no number and is logged). Metrics of prompts: `target` (1 where the
         positive class is read in the continuation, 0 where the negative one is, as the prompt was
-        where neither; by a judge that gives scores, as without steering where the text is damaged),
+        where neither, as in a blank text; by a judge that gives scores, as without steering where the text is damaged),
         `undamaged` by such a judge, what the judge reads, `degenerate`, `nll_plain` (nats per token of the
         continuation under the plain model), `kl`. Metrics of pairs: `preference` (nats)
         and `nll` (nats per token of both texts).
@@ -262,7 +269,9 @@ class _Bench:
         for i, (prompt, text) in enumerate(zip(self.prompts, written, strict=True)):
             values = read[i]
             if self.judge.effect.is_share:
-                values["target"] = self._target(prompt, values[self.judge.effect.metric])
+                none = shows_nothing(self.judge.effect, text)
+                moved = 0.0 if none else values[self.judge.effect.metric]
+                values["target"] = self._target(prompt, moved)
             values["degenerate"] = text_metrics(text.tokens)["degenerate"]
             values |= {"nll_plain": nll[i]}
             if len(self.model.tokens(prompt.text)) > 1:  # else it has no KL

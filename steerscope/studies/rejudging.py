@@ -128,21 +128,23 @@ def _read_again(run: Run, judge: Any) -> list[Row]:
         [Continuation((), text, ended=False) for text in texts.written],
     )
     _check_read(sum(math.isnan(r[SCORE]) for r in readings), len(keys), "the new judge")
-    # What the first judge could not read counts as damaged in its run.
-    unread = {key for key in keys if math.isnan(before.get(key, math.nan))}
+    whole = table[table.metric == UNDAMAGED].set_index(_KEY).value.to_dict()
+    # What the first judge could not read counts as damaged in its run, and is not known in one made of that.
+    unread = {
+        key for key in keys if math.isnan(before.get(key, math.nan)) or math.isnan(whole[key])
+    }
     counted = {key for key, r in zip(keys, readings, strict=True) if r[SHOWN] == 1}
     _check_read(
         len(unread & counted),
         len(counted),
-        "the judge of the run, of those that the new one counts,",
+        "an earlier judge, of those that the new one counts,",
     )
     if absent := {key for key, value in before.items() if not math.isnan(value)} - set(keys):
         raise RunError(
             f"{run.path} lacks {len(absent)} texts that its judge has read; nothing can read them again."
         )
-    whole = table[table.metric == UNDAMAGED].set_index(_KEY).value.to_dict()
     values = {
-        key: {**reading, SHOWN_UNDAMAGED: whole[key] * float(reading[SHOWN] == 1)}
+        key: {**reading, SHOWN_UNDAMAGED: whole[key] if reading[SHOWN] == 1 else 0.0}
         for key, reading in zip(keys, readings, strict=True)
     }
     rows = []

@@ -128,6 +128,11 @@ def test_of_a_text_that_the_first_judge_could_not_read_damage_is_not_known(tmp_p
     pd.testing.assert_series_equal(known.dropna(), true[known.notna()])
     with pytest.raises(JudgeError, match="of those that the new one counts, cannot read"):
         rejudge(first, "regex:.", tmp_path / "x")
+    with pytest.raises(JudgeError, match="of those that the new one counts, cannot read"):
+        rejudge(again, "regex:.", tmp_path / "x")  # nor is it known at second hand
+    twice = rejudge(again, "regex:qqqq", tmp_path / "twice")
+    same = [r.table().drop(columns="run") for r in (twice, again)]
+    pd.testing.assert_frame_equal(*same)
 
 
 def test_where_a_judge_decides_what_is_measured_or_cannot_read_none_is_put_in_its_place(

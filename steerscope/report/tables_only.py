@@ -94,6 +94,8 @@ def _features_pareto(run: Run) -> Plate:
 _KEPT = {
     UNDAMAGED: "continuations within the spread of plain ones",
     "kept_topic": "continuations that keep the topic",
+    "kept_mood": "continuations that keep the mood",  # of a topic
+    "grammatical": "sentences that are grammatical",
 }  # what should stay, by the first metric that the judge has
 _PLATES: Mapping[str, Callable[[Run], Plate]] = {
     "LensPlan": _lens_dots,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,8 @@ from steerscope.errors import BadValueError, RunError, SteerscopeError, Unsuppor
 from steerscope.experiments import experiment_of, run_experiment
 from steerscope.experiments.inputs import check_inputs
 from steerscope.experiments.running import runs_of
+from steerscope.judges import MicroworldJudge
+from steerscope.report.tables_only import frames_as_plates
 from steerscope.runs.results import NOT_FINITE, Run, as_table
 from steerscope.sae.files import load_sae, save_sae
 from steerscope.sites import Site
@@ -92,6 +94,23 @@ def test_what_is_measured_is_verified_and_an_autoencoder_that_changed_is_told(
     configuration = run.configuration | {"autoencoder_sha256": "0" * 64}
     monkeypatch.setattr(Run, "configuration", configuration)
     assert [d.where for d in check_inputs(run)] == ["autoencoder"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "kept"),
+    [("mood", "kept_topic"), ("topic", "kept_mood"), ("topic", "grammatical")],
+)
+def test_the_figure_of_a_run_shows_what_its_judge_says_is_kept(variable, kept, tmp_path):
+    effect = MicroworldJudge(variable, "one", "other").effect
+    trials = planted().rename(columns={"shown": effect.metric, "degenerate": kept})
+    told = {"kind": "FeaturePlan", "effect": asdict(effect), "site": "resid_post.3", "seed": 0}
+    counts = {"k": 3, "n_features": 64, "n_nulls": 1}
+    run = Run.start(tmp_path / "run", told | counts, provenance={})
+    run.append(rows_of_trials(trials, variable, Site("resid_post", 3)))
+    [plate] = frames_as_plates(run)
+    table = steering_table(run).set_index(["kl", "method", "metric"])
+    shown = 100 * table.value[0.2, CONTRASTIVE, kept]
+    assert any(list(trace.y) == [pytest.approx(shown)] for trace in plate.figure.data)
 
 
 def test_what_another_autoencoder_gave_is_not_printed_as_of_this_one(tmp_path):

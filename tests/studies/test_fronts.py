@@ -257,6 +257,28 @@ def without_numbers(rows):
     return [replace(r, value=math.nan, kl_nats=math.nan, status=NOT_FINITE) for r in rows]
 
 
+def test_what_overflowed_beside_an_edit_is_named_and_not_counted_as_beaten():
+    rows = [
+        *cell_rows("plain", (0.1, 0.1), method="plain"),
+        *cell_rows("edit=a", (0.9, 0.1)),
+        *cell_rows("edit=b", (0.2, 0.2), method="noise of power"),
+        *without_numbers(cell_rows("edit=c", (0.8, 0.1), method="gain")),
+        *without_numbers(cell_rows("steered", (0.6, 0.1), method="mean_diff")),
+    ]
+    table, more = as_table(rows), pd.DataFrame([["edit=c", "joyful", CONTROL]])
+    known = pd.concat([roles(), more.set_axis(roles().columns, axis=1)])
+    found = stand(table, FLIPPED, front_table(table, FLIPPED, "test"), known, "joyful")
+    assert (found.lost_controls, found.lost_steering) == (1, True)
+    line, _ = front_in_words([found], FLIPPED)
+    assert "it beats every control but one that overflowed (largest p" in line
+    assert line.endswith("; of the steering at its KL nothing is known, since it overflowed.")
+    table.loc[(table.cell == "edit=a") & (table.metric == "to_joyful"), "value"] = 0.0
+    rows = front_table(table, FLIPPED, "test")
+    line, _ = front_in_words([stand(table, FLIPPED, rows, known, "joyful")], FLIPPED)
+    assert "it does not beat its controls" in line
+    assert "overflowed" in line.rpartition("of the steering")[2]
+
+
 @pytest.mark.parametrize("lost", ["edit=a", "edit=b"])
 def test_an_edit_whose_logits_overflow_is_not_known_and_has_no_place_in_the_table(lost, tmp_path):
     rows = [

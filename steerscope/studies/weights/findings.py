@@ -226,6 +226,8 @@ class Standing:
         over_steering: effect of the edit minus that of the steering, paired; NaN for none.
         other: the row of the same edit read towards the other target; None where that is only its
             sign turned round.
+        lost_controls: how many more controls overflowed, of which nothing is known.
+        lost_steering: whether there is a steering at the KL, of which as much is known.
     """
 
     target: str
@@ -236,6 +238,8 @@ class Standing:
     steering: pd.Series | None
     over_steering: Estimate
     other: pd.Series | None = None
+    lost_controls: int = 0
+    lost_steering: bool = False
 
 
 def stand(
@@ -252,7 +256,8 @@ def stand(
     """
     mine = rows[rows.target == target].set_index("cell", drop=False)
     role = roles[roles.target == target].set_index("cell").role
-    role = role[role.index.isin(mine.index)]
+    lost = role[~role.index.isin(mine.index)]
+    role = role.drop(lost.index)
     shifts = target_shifts(table, effect, "test", target)
     (cell,) = role.index[role == EDIT]  # known, as one control is: see `standings_of`
     controls = role.index[role.isin([CONTROL, ELSEWHERE])]
@@ -274,6 +279,8 @@ def stand(
         steering,
         over,
         others.iloc[0] if effect.is_share and len(others) else None,
+        lost_controls=int(lost.isin([CONTROL, ELSEWHERE]).sum()),
+        lost_steering=bool(lost.eq(STEERING).any()),
     )
 
 

@@ -35,12 +35,14 @@ def _in_words(s: Standing, effect: Effect) -> str:
     if s.other is not None:
         words += f", and {_amount(s.other, effect)} towards {s.other.target}"
     if s.p_controls < 0.05 and s.over_control.low > 0:
-        words += f"; it beats every control (largest p {s.p_controls:.3g}); "
+        words += f"; it beats every control{_but(s.lost_controls)} (largest p {s.p_controls:.3g}); "
     else:
         words += (
             f"; it does not beat its controls (p {s.p_controls:.2g}), of which the strongest, "
             f"{_named(s.strongest)}, moves {_at_a_price(s.strongest, effect)}; "
         )
+    if s.lost_steering:
+        return words + "of the steering at its KL nothing is known, since it overflowed."
     if s.steering is None:
         return words + "no steering reaches its KL."
     gap = s.over_steering
@@ -53,6 +55,13 @@ def _in_words(s: Standing, effect: Effect) -> str:
     if is_one_kl(s.edit.kl_nats, s.steering.kl_nats):
         return words + "."
     return words + ", but not at one KL: it was matched on the select split and differs here."
+
+
+def _but(lost: int) -> str:
+    """How many of the controls are not known."""
+    if not lost:
+        return ""
+    return f" but {'one that' if lost == 1 else f'{lost} that'} overflowed"
 
 
 def _at_a_price(row: pd.Series, effect: Effect) -> str:

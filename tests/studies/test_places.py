@@ -27,7 +27,7 @@ from steerscope.runs.results import as_table
 from steerscope.sites import Site
 from steerscope.studies.methods.across import across_places
 from steerscope.studies.methods.bundles import SEVERAL, find_bundles
-from steerscope.studies.methods.findings import OWN, with_company
+from steerscope.studies.methods.findings import NULLS, OWN, with_company
 from steerscope.studies.methods.measure import compare_methods
 from steerscope.studies.methods.places import Place, parse_places
 from steerscope.studies.methods.plan import ComparisonPlan
@@ -146,6 +146,28 @@ def test_what_other_texts_choose_is_told_from_the_rest_and_from_nulls():
     assert "other texts chose good at k" in said
     assert f"n = {N} held-out items" in said
     assert lost.endswith("at any block: v.")
+
+
+def test_what_other_texts_chose_is_named_where_nothing_is_known_of_it():
+    responses = planted(places=("k", "up"), matchings=("kl",))
+    screened = responses.groupby(["place", "matching", "method", "seed"]).effect.mean()
+    screened = screened.rename("screened").reset_index()
+    at_k = screened.place == "k"
+    screened.loc[at_k & (screened.method == "good"), "screened"] = 2.0
+    screened.loc[at_k & (screened.method == "equal"), "screened"] = 1.5
+    of_k = responses.place == "k"
+    lost = of_k & (
+        (responses.method == "good") | (responses.method.isin(NULLS) & (responses.seed == 0))
+    )
+    table = across_places(responses.assign(effect=responses.effect.mask(lost)), screened)
+    [said] = across_in_words(table, SHARE, ["k", "up"])
+    assert said.startswith(
+        "matched kl: other texts chose good at k, of which nothing is known here, and of the rest equal at k, "
+    )
+    n = len(NULLS)
+    assert f"above every null direction of every place but {n} of which nothing is known (p" in said
+    one = across_places(responses, screened)
+    assert "but" not in across_in_words(one, SHARE, ["k", "up"])[0]
 
 
 def test_a_chosen_place_that_does_nothing_is_not_called_better():

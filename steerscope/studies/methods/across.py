@@ -29,7 +29,9 @@ def across_places(
     Returns:
         One row per matching, place and method, the chosen one first: effect, screened, is_chosen,
         difference (chosen minus this one), low, high (bootstrap over items), p_corrected, p_null of the
-        chosen one. What is not known is left out.
+        chosen one. What is not known is left out, and named: choice_lost has the method and place of which
+        the effect on the select split is larger still than that of the chosen one, empty for none, and
+        nulls_lost how many null directions there are more.
 
     Raises:
         BadValueError: nothing is known of any method.
@@ -37,11 +39,12 @@ def across_places(
     parts = []
     for matching, rows in of_distinct(responses).groupby("matching", sort=False):
         wide = rows.pivot(index=["place", "method", "seed"], columns="item", values="effect")
-        wide = wide.dropna()
+        measured, wide = wide.index, wide.dropna()
         nulls = wide.index.get_level_values("method").isin(NULLS)
         mine = wide[~nulls].groupby(level=["place", "method"], sort=False).mean()
         of_methods = screened[~screened.method.isin(NULLS) & (screened.matching == matching)]
-        looked = of_methods.groupby(["place", "method"]).screened.mean().reindex(mine.index)
+        by_method = of_methods.groupby(["place", "method"]).screened.mean()
+        looked = by_method.reindex(mine.index)
         if not len(mine) or looked.isna().all():
             continue
         chosen = looked.idxmax()
@@ -71,8 +74,20 @@ def across_places(
                     np.nan,
                 ),
                 n=wide.shape[1],
+                choice_lost=_lost_choice(by_method, measured, looked.max(), mine.index),
+                nulls_lost=int(measured.isin(NULLS, level="method").sum() - nulls.sum()),
             ).sort_values(["is_chosen", "effect"], ascending=False)
         )
     if not parts:
         raise BadValueError("no method at any place has an effect that is known.")
     return pd.concat(parts, ignore_index=True)
+
+
+def _lost_choice(screened: pd.Series, measured: pd.MultiIndex, best: float, known: pd.Index) -> str:
+    """The method and place of the largest effect on the select split, where nothing else is known of it."""
+    there = screened[screened.index.isin(measured.droplevel("seed"))]
+    above = there[(there > best) & ~there.index.isin(known)]
+    if above.empty:
+        return ""
+    place, method = above.idxmax()
+    return f"{method} at {place}"

@@ -88,13 +88,17 @@ def across_in_words(across: pd.DataFrame, effect: Effect, places: Sequence[str])
         chosen, others = rows[rows.is_chosen].iloc[0], rows[~rows.is_chosen]
         worse = others[(others.p_corrected < SURE) & (others.difference > 0)]
         better = others[(others.p_corrected < SURE) & (others.difference < 0)]
+        known = f"{chosen.method} at {chosen.place}"
+        if chosen.choice_lost:
+            known = f"{chosen.choice_lost}, of which nothing is known here, and of the rest {known}"
+        but = f" but {chosen.nulls_lost} of which nothing is known" if chosen.nulls_lost else ""
         nulls = (
-            "above every null direction of every place"
+            f"above every null direction of every place{but}"
             if chosen.p_null < SURE
             else "not told from the null directions of all places"
         )
         lines.append(
-            f"matched {matching}: other texts chose {chosen.method} at {chosen.place}, "
+            f"matched {matching}: other texts chose {known}, "
             f"{_amount(chosen.effect, effect)} here, {nulls} (p = {chosen.p_null:.2g}); really better "
             f"than {len(worse)} of {len(others)} other methods and places, really worse than "
             f"{len(better)}, not told from {len(others) - len(worse) - len(better)} (paired, max "
@@ -103,8 +107,8 @@ def across_in_words(across: pd.DataFrame, effect: Effect, places: Sequence[str])
         lost = [place for place in places if place not in set(rows.place)]
         if lost:
             lines.append(
-                "  Not known, since the methods or the null directions do not reach the matched dose at "
-                f"any block: {_listed(lost)}."
+                "  Not known, since the methods or the null directions overflow, or do not reach the matched "
+                f"dose at any block: {_listed(lost)}."
             )
         if len(better):
             lines.append(

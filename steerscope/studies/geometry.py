@@ -230,15 +230,21 @@ def geometries_in_words(table: pd.DataFrame) -> str:
         table: as `compare_geometries` returns it, with at least one pair without a null.
     """
     trained, nulls = table[~table.null], table[table.null]
-    told = trained[trained.p_holm < _SURE]
+    told = trained[(trained.p_holm < _SURE) & (trained.rho > 0)]
+    turned = trained[(trained.p_holm < _SURE) & (trained.rho < 0)]
     n, pairs = int(table.n.iloc[0]), len(trained)
     said = [
         f"{len(told)} of {pairs} pairs of trained models share the geometry of {n} concepts beyond "
         f"chance after Holm's correction (Spearman's rho {_range(trained.rho)}, corrected p "
         f"{_range(trained.p_holm, '.2g')}, n = {n} concepts)"
     ]
+    if len(turned):
+        said.append(
+            f"{len(turned)} {'have' if len(turned) > 1 else 'has'} it turned round: what is alike in the one is "
+            f"unlike in the other (rho {_range(turned.rho)})"
+        )
     if trained.p_within.notna().any():
-        within = int((trained.p_within_holm < _SURE).sum())
+        within = int(((trained.p_within_holm < _SURE) & (trained.rho > 0)).sum())
         said.append(
             f"labels permuted within their variable alone still tell {within} of {pairs} (corrected "
             f"p {_range(trained.p_within_holm, '.2g')})"

@@ -152,6 +152,17 @@ def test_models_are_compared_in_pairs_and_the_verdict_counts_those_that_learned(
     assert "explain as much" in geometries_in_words(table.assign(null=~table.null, p_holm=table.p))
 
 
+def test_a_geometry_turned_round_is_not_called_shared():
+    own = cosine_matrix(vectors(9, 8, 0))
+    found = {"one": own, "two": -own, "three": own}
+    table = compare_geometries(found, concepts=list("abcdefghi"), groups=list("aaaabbbbb"))
+    assert sorted(table.rho.round(3)) == [-1.0, -1.0, 1.0]
+    said = geometries_in_words(table)
+    assert said.startswith("1 of 3 pairs of trained models share the geometry of 9 concepts beyond")
+    assert "; 2 have it turned round: what is alike in the one is unlike in the other" in said
+    assert "still tell 1 of 3" in said
+
+
 def test_the_figure_holds_every_matrix_with_its_concepts():
     found = {name: cosine_matrix(vectors(5, 4, seed)) for seed, name in enumerate("ab")}
     figure = figures.concept_geometry(found, concepts=list("vwxyz"), title="cosines")

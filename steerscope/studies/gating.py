@@ -259,7 +259,9 @@ def gates_in_words(table: pd.DataFrame, *, kl: float, outcome: str) -> str:
     """
     gates = table[table.p_holm.notna()]
     told = gates[(gates.p_holm < 0.05) & (gates.difference > 0)]
-    counts = table[table.arm.str.contains(" at random ")].groupby("reference").size()
+    random = table[table.arm.str.contains(" at random ")]
+    counts = random[random.difference.notna()].groupby("reference").size()
+    lost = len(random) - int(counts.sum())
     best_null = table[table.null].groupby("reference").difference.max()
     # Beating the ungated arm is no merit of the gap if gates that know nothing do so too.
     beaten = [
@@ -271,7 +273,9 @@ def gates_in_words(table: pd.DataFrame, *, kl: float, outcome: str) -> str:
     hurts = gates[(gates.p_holm < 0.05) & (gates.difference < 0)]
     beside = ", ".join(f"{n} beside {name}" for name, n in counts.items()) or "none"
     start = f"At a matched KL of {kl:g} nats, {outcome}, with gates at random ({beside}):"
-    unknown = table[~table.null & table.effect.isna()].arm
+    unknown = [*table[~table.null & table.effect.isna()].arm]
+    if lost:
+        unknown.append(f"{lost} gates at random" if lost > 1 else "a gate at random")
     said = [f"{_listed(helps)} help" if len(helps) else f"none of {len(gates)} gates helps"]
     few = ahead[~ahead.index.isin(helps.index)]
     if len(few):

@@ -179,6 +179,18 @@ def test_a_blank_text_counts_as_no_effect(load, monkeypatch):
     assert np.isnan(found[0, 1])  # what was written and cannot be read is not known
 
 
+def test_gates_at_random_of_which_nothing_is_known_are_not_counted():
+    noise = np.tile([-0.1, 0.1], 10)
+    random = [Arm(f"layers at random #{i}", (), "ungated", null=True) for i in range(19)]
+    compared = [Arm("ungated", (), "ungated"), Arm("gate", (), "ungated"), *random]
+    effects = np.stack([0 * noise, 1 + noise, *[noise] * 19])
+    effects[-3:] = np.nan
+    said = gates_in_words(compare_arms(compared, effects, plain=0 * noise), kl=0.2, outcome="x")
+    assert "(16 beside ungated)" in said
+    assert "of which there are too few" in said
+    assert said.endswith("nothing is known of 3 gates at random.")
+
+
 def test_a_gate_without_numbers_is_named_as_unknown():
     effects = np.vstack([np.zeros(30), np.full(30, np.nan), np.linspace(0.9, 1.1, 30)])
     compared = [Arm("ungated", ()), Arm("lost", ()), Arm("gate", ())]

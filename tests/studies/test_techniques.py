@@ -15,7 +15,7 @@ from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM
 from steerscope.doses import Dose
 from steerscope.engine.generation import attempt
 from steerscope.engine.score import kl_from_plain, preferences
-from steerscope.errors import BadValueError, VectorMismatchError
+from steerscope.errors import BadValueError, NotFiniteError, VectorMismatchError
 from steerscope.judges import choose_judge
 from steerscope.judges.scoring import ScoreJudge
 from steerscope.metrics import kl_divergence
@@ -313,6 +313,30 @@ def test_by_a_judge_that_gives_scores_a_damaged_text_has_gone_nowhere(microworld
     said = verdicts(rows, "by 4", kl=0.1)
     assert "a damaged text as without steering: by 4 and by 30: no coefficient" in said[0]
     assert not any("damaged" in line for line in verdicts(made_rows(), "good", kl=0.1))
+
+
+def test_a_layer_whose_preference_is_no_number_is_not_the_best(load, monkeypatch):
+    model, lost = load(), set()
+
+    def overflowing(model, texts, cells):
+        found = preferences(model, texts, cells)
+        for row, cell in zip(found, cells, strict=True):
+            if cell.interventions[0].labels()["layer"] in lost:
+                row[:] = math.nan
+        return found
+
+    monkeypatch.setattr("steerscope.studies.transfer.matching.preferences", overflowing)
+    plan = TransferPlan(coefficients=(-1.0, 1.0), kl=0.02, n_pairs=3, n_kl_prompts=2)
+
+    def chosen():
+        return steering_by_validation(model, PAIRS, PROMPTS, "mean_diff", plan).where
+
+    for _ in range(model.shape.n_layers):
+        layer = int(chosen().rpartition(".")[2])
+        assert layer not in lost
+        lost.add(layer)
+    with pytest.raises(NotFiniteError, match="at every layer"):
+        chosen()
 
 
 def test_a_blank_text_has_stayed_on_the_side_of_its_prompt(microworld, monkeypatch):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from steerscope.engine.score import mean_kl, preferences, with_kl
 from steerscope.engine.searches import sizes_at_kl
-from steerscope.errors import BadValueError
+from steerscope.errors import BadValueError, NotFiniteError
 from steerscope.models.lens_model import LensModel
 from steerscope.studies.transfer.plan import TransferPlan
 from steerscope.studies.transfer.techniques import Technique, steering_techniques
@@ -93,6 +93,7 @@ def steering_by_validation(
     Raises:
         UnknownNameError: no such method.
         BadValueError: no layer reaches the KL.
+        NotFiniteError: the logits overflow on the pairs at every layer that does.
     """
     parts = contrasts.split(plan.seed)
     fit, select = splits or (parts.fit, parts.select)
@@ -109,4 +110,11 @@ def steering_by_validation(
         raise BadValueError(f"{method} reaches {plan.kl:g} nats at no layer; match a smaller KL.")
     cells = [technique.cell(c) for technique, ends in found for c in ends]
     low, high = preferences(model, texts, cells).mean(dim=1).reshape(-1, 2).T
-    return found[int((high - low).argmax())][0]
+    moved = [float(gain) for gain in high - low]
+    known = [i for i, gain in enumerate(moved) if math.isfinite(gain)]
+    if not known:
+        raise NotFiniteError(
+            f"{method}: the logits hold a NaN or an infinity at every layer that reaches {plan.kl:g} nats; "
+            "match a smaller KL."
+        )
+    return found[max(known, key=lambda i: moved[i])][0]

@@ -137,17 +137,14 @@ def export(
 
 def _tell(run: Run, as_json: bool) -> None:
     """Write the page of a sweep and print its verdict."""
-    from steerscope.judges.card import unless_it_cannot_tell
-    from steerscope.judges.registry import read_card
     from steerscope.report import write_report
+    from steerscope.report.weights import sweep_in_words
     from steerscope.studies.steering.plan import effect_of
-    from steerscope.studies.weights.findings import front_table, standings_of, unknown_targets
-    from steerscope.studies.weights.wording import front_in_words
+    from steerscope.studies.weights.findings import front_table
 
     page, effect = write_report(run), effect_of(run)
     rows = front_table(run.table(), effect, "test")
-    said = front_in_words(standings_of(run, rows), effect, unknown_targets(run, rows))
-    verdict = unless_it_cannot_tell(read_card(run.path), said)
+    verdict = sweep_in_words(run, rows)
     finish(
         as_json,
         {

@@ -14,11 +14,13 @@ from steerscope.runs.results import NOT_FINITE, Run
 from steerscope.runs.tables import Column, Table
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.weights.findings import (
+    Limits,
     Standing,
     front_table,
     leaning,
     read_roles,
     standings_of,
+    too_costly,
     unknown_targets,
 )
 from steerscope.studies.weights.wording import front_in_words
@@ -44,8 +46,7 @@ def page(run: Run) -> Page:
     """The verdict, the front, the tables of both splits, and how it was measured."""
     effect, settings = effect_of(run), run.configuration
     rows, screened = front_table(run.table(), effect, "test"), _screened(run)
-    standings, unknown = standings_of(run, rows), unknown_targets(run, rows)
-    said = unless_it_cannot_tell(read_card(run.path), front_in_words(standings, effect, unknown))
+    standings, said = standings_of(run, rows), sweep_in_words(run, rows)
     title = f"Edits of the weights of {settings['model']} along {settings['contrasts']}"
     body = [
         f"<h1>{as_text(title)}</h1>",
@@ -64,6 +65,14 @@ def page(run: Run) -> Page:
         _method(run, standings),
     ]
     return Page(title, body)
+
+
+def sweep_in_words(run: Run, rows: pd.DataFrame) -> list[str]:
+    """The verdict of a sweep; `rows` is its `front_table` of the test split."""
+    costly = too_costly(_screened(run), Limits(**run.configuration["limits"]))
+    known, unknown = standings_of(run, rows), unknown_targets(run, rows)
+    said = front_in_words(known, effect_of(run), unknown, costly)
+    return unless_it_cannot_tell(read_card(run.path), said)
 
 
 def plates(run: Run) -> list[Plate]:

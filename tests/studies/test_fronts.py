@@ -23,6 +23,7 @@ from steerscope.studies.weights.findings import (
     STEERING,
     TOKENS,
     Limits,
+    TooCostly,
     choose,
     front_table,
     leaning,
@@ -30,6 +31,7 @@ from steerscope.studies.weights.findings import (
     read_roles,
     stand,
     standings_of,
+    too_costly,
     unknown_targets,
 )
 from steerscope.studies.weights.wording import front_in_words
@@ -238,6 +240,25 @@ def test_a_sweep_of_which_nothing_may_be_chosen_says_so():
         assert (
             line == f"towards {target}: no edit that does anything leads there within the limits."
         )
+
+
+def test_edits_whose_capability_was_not_measured_are_not_said_to_be_outside_the_limits():
+    none = front_in_words([], FLIPPED, too_costly={"joyful": TooCostly(2, 5)})
+    assert none[0] == (
+        "towards joyful: none is chosen; of 5 edits that lead there by the screen the 2 whose capability was measured are "
+        "outside the limits, and of the others it is not known."
+    )
+    assert none[1] == "towards gloomy: no edit that does anything leads there within the limits."
+    rows = pd.DataFrame(
+        {
+            "cell": ["edit=a", "edit=b", "edit=c", "edit=d", "steered"], "target": "joyful", "effect": [3.0, 2.0, 1.0, -1.0, 5.0],
+            "capability_change": [-0.3, math.nan, math.nan, math.nan, math.nan],
+            "perplexity_ratio": 1.0, "kl_nats": 0.1, "operator": ["weights"] * 4 + ["add"],
+        }
+    )  # fmt: skip
+    assert too_costly(rows, Limits()) == {"joyful": TooCostly(1, 3)}
+    measured = rows.assign(capability_change=-0.3)
+    assert too_costly(measured, Limits()) == {}  # of all of them it is known
 
 
 def test_a_sweep_that_has_not_ended_says_so(tmp_path):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -182,6 +182,36 @@ def choose(rows: pd.DataFrame, limits: Limits, *, count: int = 1) -> pd.DataFram
     """
     ordered = within(rows, limits).sort_values(["target", "effect"], ascending=[True, False])
     return ordered.groupby(["target", "method"]).head(count)
+
+
+@dataclass(frozen=True)
+class TooCostly:
+    """Edits that the screen leaves, of which none is within the limits as far as capability was measured.
+
+    Attributes:
+        measured: those whose capability was.
+        screened: all that lead to the target, and cost no more than the other limits.
+    """
+
+    measured: int
+    screened: int
+
+
+def too_costly(rows: pd.DataFrame, limits: Limits) -> dict[str, TooCostly]:
+    """By target, what was screened where capability was measured of some edits alone.
+
+    Args:
+        rows: `front_table` of the select split, of the screen.
+        limits: of the sweep.
+    """
+    edits = rows[rows.operator == "weights"]
+    left = within(edits, replace(limits, capability=math.inf))
+    counts = left.groupby("target").capability_change.agg(["count", "size"])
+    return {
+        str(target): TooCostly(int(measured), int(screened))
+        for target, measured, screened in counts.itertuples(name=None)
+        if 0 < measured < screened
+    }
 
 
 def kl_by_prompt(table: pd.DataFrame, split: str) -> pd.DataFrame:

@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
 
 from steerscope.judges.effects import Effect
 from steerscope.studies.methods.one_kl import is_one_kl
-from steerscope.studies.weights.findings import Standing
+from steerscope.studies.weights.findings import Standing, TooCostly
 
 
 def front_in_words(
-    found: Sequence[Standing], effect: Effect, unknown: Collection[str] = ()
+    found: Sequence[Standing],
+    effect: Effect,
+    unknown: Collection[str] = (),
+    too_costly: Mapping[str, TooCostly] | None = None,
 ) -> list[str]:
-    """The verdict, one sentence for each target; `unknown` are those whose edit overflowed."""
+    """The verdict, one sentence for each target.
+
+    Args:
+        found: how the chosen edits stand.
+        effect: the effect.
+        unknown: targets whose edit overflowed.
+        too_costly: by target, what was screened where not all of it was measured, as `too_costly` gives it.
+    """
     words = {s.target: _in_words(s, effect) for s in found}
     words |= {
         target: f"towards {target}: not known; the logits of the chosen edit, or of every control "
         "of it, hold a NaN or an infinity on the test prompts."
         for target in unknown
     }
-    nothing = "no edit that does anything leads there within the limits."
     return [
-        words.get(target, f"towards {target}: {nothing}")
+        words.get(target) or f"towards {target}: {_nothing((too_costly or {}).get(target))}"
         for target in (effect.positive, effect.negative)
     ]
+
+
+def _nothing(costly: TooCostly | None) -> str:
+    """Why no edit is chosen."""
+    if costly is None:
+        return "no edit that does anything leads there within the limits."
+    return (
+        f"none is chosen; of {costly.screened} edits that lead there by the screen the {costly.measured} whose "
+        "capability was measured are outside the limits, and of the others it is not known."
+    )
 
 
 def _in_words(s: Standing, effect: Effect) -> str:

@@ -130,6 +130,15 @@ def test_a_planted_effect_is_found_and_only_there(tmp_path):
     assert parts.loc[("works", "nll", 1.0)].even == pytest.approx(0.1, abs=1e-6)
 
 
+def test_a_kl_of_which_the_mean_alone_is_stored_has_no_interval(tmp_path):
+    run = planted(tmp_path / "run", {"works": 0.8, "random": 0.0})
+    table = target_against(run, "works").set_index("technique")
+    assert table.kl["works"] == pytest.approx(0.08)
+    assert table[["kl_low", "kl_high"]].isna().all(axis=None)
+    [said] = comparisons(table.reset_index(), ["works", "random"], "honesty", 0.1)
+    assert "at 0.080 nats against 0.080 nats on the measured prompts" in said
+
+
 def test_what_is_not_answered_is_not_a_zero(tmp_path):
     run = planted(tmp_path / "run", {"works": 0.8}, unanswered=24)
     assert (value_table(run).n == 0).all()

@@ -109,8 +109,11 @@ def target_curves(run: Run) -> pd.DataFrame:
 
 
 def target_against(run: Run, reference: str) -> pd.DataFrame:
-    """Every technique against a reference on the target value at the matched KL, as `against`."""
-    return against(dilemma_rows(run), TARGET, reference)
+    """Every technique against a reference on the target value at the matched KL, as `against`.
+
+    Of the KL the mean over the dilemmas alone is stored, so that it has no interval.
+    """
+    return against(dilemma_rows(run), TARGET, reference).assign(kl_low=math.nan, kl_high=math.nan)
 
 
 def answered_table(run: Run) -> pd.DataFrame:

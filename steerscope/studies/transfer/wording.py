@@ -52,11 +52,15 @@ def verdict(table: pd.DataFrame, reference: str, rival: str, *, words: str, kl: 
         outcome = f"{reference} {won} {rival} by {said} ({holm_p})"
     else:
         outcome = f"{reference} and {rival} cannot be told apart: {said} ({holm_p})"
-    price = " against ".join(
-        f"{r.kl:.3f} [{r.kl_low:.3f}, {r.kl_high:.3f}] nats" for r in (mine, row)
-    )
+    price = " against ".join(_nats(r) for r in (mine, row))
     held = "" if is_one_kl(mine.kl, row.kl) else "; this is not a comparison at one KL"
     return f"{start} {outcome}, at {price} on the measured prompts{held}."
+
+
+def _nats(row: pd.Series) -> str:
+    """A KL with its interval, where it has one."""
+    span = "" if math.isnan(row.kl_low) else f" [{row.kl_low:.3f}, {row.kl_high:.3f}]"
+    return f"{row.kl:.3f}{span} nats"
 
 
 def verdicts(

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -137,6 +138,20 @@ def test_a_kl_of_which_the_mean_alone_is_stored_has_no_interval(tmp_path):
     assert table[["kl_low", "kl_high"]].isna().all(axis=None)
     [said] = comparisons(table.reset_index(), ["works", "random"], "honesty", 0.1)
     assert "at 0.080 nats against 0.080 nats on the measured prompts" in said
+
+
+def test_where_neither_the_kl_nor_one_was_measured_nothing_is_said_to_be_at_it(tmp_path):
+    run = planted(tmp_path / "run", {"works": 0.8, "random": 0.0})
+    table = run.table()
+    at = table.method.eq("works") & (table.dose_natural.abs().eq(1) | table.dose_natural.lt(0))
+    kept = SimpleNamespace(table=lambda: table[~at], configuration=run.configuration)
+    values = value_table(kept)
+    assert set(values.technique) == {"random"}
+    _, random, works = sentences(values, answered_table(kept), "honesty", 0.1)
+    assert random.startswith("random (at 0.1 nats): ")
+    assert works == (
+        "works: it was not measured under both signs, neither at 0.1 nats nor at c = ±1, so that nothing is known."
+    )
 
 
 def test_what_is_not_answered_is_not_a_zero(tmp_path):

@@ -68,7 +68,8 @@ def value_table(run: Run) -> pd.DataFrame:
     The effect is half the difference between the signs of the log-odds of the side that serves the
     value, paired by dilemma. Columns: technique, value, is_target, n (dilemmas with a label and an answer
     at both signs), effect, low, high, p (sign flips), p_holm (over all values and techniques that have
-    five dilemmas or more). Where no matched coefficient reaches the KL, a technique is stated at ±1.
+    five dilemmas or more). Where no matched coefficient reaches the KL, a technique is stated at ±1; one that was
+    not measured there under both signs has no row.
     """
     rows, target = dilemma_rows(run), run.configuration["value"]
     labels, found = label_table(run.configuration), []
@@ -78,6 +79,8 @@ def value_table(run: Run) -> pd.DataFrame:
         at = mine[mine.matched]
         if set(np.sign(at.coefficient)) != {-1.0, 1.0}:
             at = mine[mine.coefficient.abs().eq(1) & ~mine.matched]
+        if set(np.sign(at.coefficient)) != {-1.0, 1.0}:
+            continue
         up, down = (at[np.sign(at.coefficient) == s].set_index("item").value for s in (1, -1))
         moved = (up - down) / 2
         for value, sides in labels.items():

@@ -40,7 +40,12 @@ def sentences(
         found.append(
             start + _target(row[0] if row else None, target) + _others(mine[~mine.is_target])
         )
-    return found
+    told = {"plain", *values.technique}
+    return found + [
+        f"{name}: it was not measured under both signs, neither at {kl:g} nats nor at c = ±1, so that nothing is known."
+        for name in answered.technique.unique()
+        if name not in told
+    ]
 
 
 def _answers(answered: pd.DataFrame, answers: Sequence[str]) -> str:

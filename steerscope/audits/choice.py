@@ -113,17 +113,19 @@ def chosen_layers(evidence: Evidence, *, seed: int = 0) -> np.ndarray:
 
 
 def one_prompt_decides(evidence: Evidence) -> list[Finding]:
-    """Without one prompt the effect is another."""
-    values = evidence.over_random.to_numpy(float)
-    estimate = bootstrap_mean(values)
-    if len(values) < 3 or not estimate.low > 0:
+    """Without one prompt, and all texts of it, the effect is another."""
+    values = evidence.over_random
+    estimate = evidence.mean(values)
+    if estimate.n < 3 or not estimate.low > 0:
         return []
-    without = (values.sum() - values) / (len(values) - 1)
+    by_prompt = values.groupby(evidence.distinct(values.index))
+    left = (values.sum() - by_prompt.sum()) / (len(values) - by_prompt.size())
+    without, prompts = left.to_numpy(), [int(items.index[0]) for _, items in by_prompt]
     change = np.abs(without - estimate.value) / estimate.value
     worst = int(change.argmax())
     if change[worst] <= _ONE_PROMPT:
         return []
-    prompt = int(evidence.over_random.index[worst])
+    prompt = prompts[worst]
     return [
         Finding(
             "warning",

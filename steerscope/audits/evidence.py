@@ -18,14 +18,17 @@ from steerscope.errors import (
 )
 from steerscope.judges.effects import Effect
 from steerscope.runs.results import Run
+from steerscope.statistics import Estimate, cluster_bootstrap
 from steerscope.studies.steering.findings import Findings, find
 from steerscope.studies.steering.plan import (
     StudyPlan,
     SweepPlan,
     effect_of,
+    groups_of,
     plan_of,
 )
 from steerscope.studies.steering.responses import PLAIN, conditions, responses
+from steerscope.studies.steering.success import Groups
 from steerscope.texts.contrasts import ContrastSet, load_contrasts, prompts_for
 
 
@@ -119,6 +122,22 @@ class Evidence:
         nulls = self.nulls("random")
         return self.stated - nulls.mean(axis=0) if len(nulls) else self.stated
 
+    @cached_property
+    def groups(self) -> Groups:
+        """What of the prompts or pairs is distinct; each its own where the run does not say."""
+        return groups_of(self.run)
+
+    def distinct(self, items: pd.Index, split: str | None = None) -> np.ndarray:
+        """The number of the distinct prompt or contrast of each item, by default of the stated split.
+
+        Several texts of one prompt have one number.
+        """
+        return self.groups.of(split or self.split, self.effect.metric, list(items))
+
+    def mean(self, values: pd.Series, split: str | None = None) -> Estimate:
+        """Mean over texts or pairs with a bootstrap interval over the distinct ones."""
+        return cluster_bootstrap(values.to_numpy(float), self.distinct(values.index, split))
+
     @property
     def unit(self) -> str:
         """Unit of a gain."""
@@ -132,7 +151,7 @@ class Evidence:
 
     @cached_property
     def texts(self) -> pd.DataFrame:
-        """The prompts, one row each: split, prompt, given.
+        """The prompts, one row each: split, prompt, given, and the group of equal ones.
 
         Raises:
             NotCheckedError: the run holds no texts.
@@ -141,7 +160,11 @@ class Evidence:
         texts = texts[texts.split != "null"]  # those of test again
         if texts.empty:
             raise NotCheckedError("the run holds no texts")
-        return texts[["split", "prompt", "given"]]
+        groups = [
+            int(self.groups.of(split, "", [prompt])[0])
+            for split, prompt in zip(texts.split, texts.prompt, strict=True)
+        ]
+        return texts[["split", "prompt", "given"]].assign(group=groups)
 
     @cached_property
     def directions(self) -> list[Direction]:

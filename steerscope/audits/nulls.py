@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import pandas as pd
+import math
 
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
-from steerscope.statistics import Estimate, bootstrap_mean
+from steerscope.statistics import Estimate
 
 _CONTROLS = {"random": "random directions", "label_shuffled": "label-shuffled directions"}
 _ENOUGH_NULLS = 19  # beating all of them has p = 1/20
@@ -52,13 +52,13 @@ def null_not_beaten(evidence: Evidence) -> list[Finding]:
         nulls = evidence.nulls(control)
         if nulls.empty:
             continue
-        over = _estimate(evidence.stated - nulls.mean(axis=0))
+        over = evidence.mean(evidence.stated - nulls.mean(axis=0))
         if not over.low > 0:
             found.append(
                 Finding(
                     "error",
                     f"the effect minus that of {words} is {_amount(evidence, over)}, which is not "
-                    "above 0",
+                    f"{'surely ' if math.isnan(over.low) else ''}above 0",
                     evidence.place,
                     "Claim no effect of this direction",
                     {"directions": len(nulls), **_numbers(over)},
@@ -69,11 +69,11 @@ def null_not_beaten(evidence: Evidence) -> list[Finding]:
 
 def inside_null_band(evidence: Evidence) -> list[Finding]:
     """The effect is above the mean of the controls, but one of them reaches its interval."""
-    stated = _estimate(evidence.stated)
+    stated = evidence.mean(evidence.stated)
     found = []
     for control, words in _CONTROLS.items():
         nulls = evidence.nulls(control)
-        if nulls.empty or not _estimate(evidence.stated - nulls.mean(axis=0)).low > 0:
+        if nulls.empty or not evidence.mean(evidence.stated - nulls.mean(axis=0)).low > 0:
             continue
         highest = float(nulls.mean(axis=1).max())
         if stated.low <= highest:
@@ -92,7 +92,7 @@ def inside_null_band(evidence: Evidence) -> list[Finding]:
 
 def interval_holds_zero(evidence: Evidence) -> list[Finding]:
     """The stated effect is not told from that of no steering."""
-    stated = _estimate(evidence.stated)
+    stated = evidence.mean(evidence.stated)
     if not stated.low <= 0 <= stated.high:
         return []
     return [
@@ -108,7 +108,7 @@ def interval_holds_zero(evidence: Evidence) -> list[Finding]:
 
 def wrong_sign(evidence: Evidence) -> list[Finding]:
     """The effect goes against the dose; by its size alone it would count as success."""
-    stated = _estimate(evidence.stated)
+    stated = evidence.mean(evidence.stated)
     if not stated.high < 0:
         return []
     return [
@@ -129,7 +129,7 @@ def signs_disagree(evidence: Evidence) -> list[Finding]:
     rows = f.summary[(f.summary.method == f.plan.method) & (f.summary.dose_natural > 0)]
     wrong: dict[int, float] = {}
     for cell, layer in zip(rows.cell, rows.layer, strict=True):
-        gain = _estimate(evidence.gains["select"].loc[cell].dropna())
+        gain = evidence.mean(evidence.gains["select"].loc[cell].dropna(), "select")
         if gain.high < 0:
             wrong[int(layer)] = min(gain.value, wrong.get(int(layer), 0.0))
     if not wrong:
@@ -149,9 +149,9 @@ def signs_disagree(evidence: Evidence) -> list[Finding]:
 def both_signs_alike(evidence: Evidence) -> list[Finding]:
     """The opposite dose moves the model the same way: damage rather than steering."""
     cells = evidence.cells(evidence.plan.method, sign=-1)
-    if not cells or not _estimate(evidence.stated).low > 0:
+    if not cells or not evidence.mean(evidence.stated).low > 0:
         return []
-    mirrored = _estimate(evidence.gains[evidence.split].loc[cells[0]].dropna())
+    mirrored = evidence.mean(evidence.gains[evidence.split].loc[cells[0]].dropna())
     if not mirrored.high < 0:
         return []
     return [
@@ -166,13 +166,12 @@ def both_signs_alike(evidence: Evidence) -> list[Finding]:
     ]
 
 
-def _estimate(values: pd.Series) -> Estimate:
-    return bootstrap_mean(values.to_numpy(float))
-
-
 def _amount(evidence: Evidence, e: Estimate) -> str:
+    if math.isnan(e.low):
+        return f"{e.value:+.3g} {evidence.unit} (no interval: {e.n} distinct)"
     return f"{e.value:+.3g} {evidence.unit} [{e.low:+.3g}, {e.high:+.3g}]"
 
 
 def _numbers(e: Estimate) -> dict[str, float]:
-    return {"value": e.value, "low": e.low, "high": e.high, "prompts": e.n}
+    numbers = {"value": e.value, "low": e.low, "high": e.high, "prompts": e.n}
+    return {name: value for name, value in numbers.items() if not math.isnan(value)}

@@ -6,7 +6,7 @@ import numpy as np
 
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
-from steerscope.statistics import bootstrap_mean, detectable_difference
+from steerscope.statistics import detectable_difference
 
 _FEW = 20  # prompts
 
@@ -32,9 +32,10 @@ def stated_where_chosen(evidence: Evidence) -> list[Finding]:
 
 
 def shared_prompts(evidence: Evidence) -> list[Finding]:
-    """A prompt is in two splits, or twice in one."""
+    """A prompt is in two splits, or twice in one without an interval that knows it."""
     found = []
-    by_text = evidence.texts.groupby("given").split.agg(["nunique", "count"])
+    known = evidence.texts.drop_duplicates(["given", "split", "group"])
+    by_text = known.groupby("given").split.agg(["nunique", "count"])
     across = int((by_text["nunique"] > 1).sum())
     within = int((by_text["count"] - by_text["nunique"]).sum())
     if across:
@@ -62,7 +63,7 @@ def shared_prompts(evidence: Evidence) -> list[Finding]:
 
 def few_prompts(evidence: Evidence) -> list[Finding]:
     """Fewer prompts than any interval can be trusted on."""
-    n = len(evidence.stated)
+    n = len(np.unique(evidence.distinct(evidence.stated.index)))
     if n >= _FEW:
         return []
     return [
@@ -78,9 +79,10 @@ def few_prompts(evidence: Evidence) -> list[Finding]:
 
 def underpowered(evidence: Evidence) -> list[Finding]:
     """The effect is told from zero, but is smaller than what so many prompts show reliably."""
-    differences = evidence.over_random.to_numpy(float)
-    estimate = bootstrap_mean(differences)
-    least = detectable_difference(differences)
+    differences = evidence.over_random
+    estimate = evidence.mean(differences)
+    by_prompt = differences.groupby(evidence.distinct(differences.index)).mean()
+    least = detectable_difference(by_prompt.to_numpy(float))
     if not estimate.low > 0 or estimate.value >= least:
         return []
     needed = int(np.ceil(estimate.n * (least / estimate.value) ** 2))

@@ -44,8 +44,11 @@ def repeated_pairs(evidence: Evidence) -> list[Finding]:
 
 
 def repeated_prompts(evidence: Evidence) -> list[Finding]:
-    """Prompts that are the same but for one word, in one split or across them."""
-    texts = evidence.texts
+    """Prompts that are the same but for one word, in one split or across them.
+
+    What an interval counts as one prompt, such as several texts of it, is one.
+    """
+    texts = evidence.texts.drop_duplicates(["split", "group"])
     given = [(text,) for text in texts.given]
     found = repeated(given, "prompts", "prompts")
     groups = texts.assign(group=variants(given)).groupby("group").split.nunique()

@@ -41,6 +41,7 @@ class Recipe:
     stored: dict = field(default_factory=dict)
     in_chat: bool = False  # whether the pairs stood in a template that their file does not have
     n_layers: int = 5
+    groups: dict = field(default_factory=dict)  # the distinct prompt of each text, by split
 
     def change(self, which: Callable[[Row], bool], **changes: object) -> None:
         """Change some rows."""
@@ -143,7 +144,7 @@ def made(recipe: Recipe, folder: Path, name: str = "run") -> Run:
     }  # fmt: skip
     provenance = {
         "fingerprint": "f" * 64, "backbone": "hooked", "versions": {}, "n_pairs": {},
-        "n_prompts": {}, "shape": {"n_layers": recipe.n_layers},
+        "n_prompts": {}, "shape": {"n_layers": recipe.n_layers}, "groups": recipe.groups,
     }  # fmt: skip
     if recipe.in_chat:
         provenance["contrasts_source_sha256"] = load_contrasts(contrasts).sha256
@@ -155,6 +156,13 @@ def made(recipe: Recipe, folder: Path, name: str = "run") -> Run:
     run.append(recipe.rows, texts)
     save_directions(run.path / "directions.safetensors", recipe.directions)
     return run
+
+
+def sampled(recipe: Recipe, samples: int) -> None:
+    """Have each prompt written so many times, one text after another."""
+    recipe.prompts = {(s, p): recipe.prompts[s, p // samples] for s, p in recipe.prompts}
+    of = [p // samples for p in range(N)]
+    recipe.groups = {split: {"pairs": of, "prompts": of} for split in ("select", "test")}
 
 
 def stated(r: Row) -> bool:

@@ -20,6 +20,7 @@ from tests.audits.recipes import (
     no_eigengap,
     plain,
     replace_rows,
+    sampled,
     stated,
 )
 
@@ -217,3 +218,57 @@ def test_plain_texts_that_were_read_after_other_words_are_no_other_baseline(tmp_
         recipe.rows += [replace(r, metric="nll_asked", unit="nats", value=value) for r in read]
         run = made(recipe, tmp_path, name)
     assert audit(run) == []
+
+
+def test_several_samples_of_a_prompt_are_no_repeated_prompts(tmp_path):
+    recipe = clean()
+    sampled(recipe, 2)
+    found = audit(made(recipe, tmp_path))
+    assert names(found) == {"few_prompts"}
+    assert "stated on 12 prompts, fewer than 20" in found[0].what
+
+
+def test_repeated_prompts_that_no_group_holds_together_are_too_narrow(tmp_path):
+    recipe = clean()
+    sampled(recipe, 2)
+    recipe.groups = {}
+    assert {"shared_prompts", "repeated_prompts"} <= names(audit(made(recipe, tmp_path)))
+
+
+def test_samples_of_a_prompt_are_not_told_from_nothing_as_so_many_prompts(tmp_path):
+    """Of four prompts one flips in all of its texts: six texts of 24, which say one thing."""
+    recipe = clean()
+    recipe.flip(stated, 0.25)
+    sampled(recipe, 6)
+    found = {f.check: f for f in audit(made(recipe, tmp_path))}
+    for check in ("null_not_beaten", "interval_holds_zero"):
+        assert found[check].numbers["prompts"] == 4
+    assert "underpowered" not in found
+    recipe = clean()
+    recipe.change(lambda r: stated(r) and r.metric == "flipped", value=0.0)
+    recipe.change(lambda r: stated(r) and r.metric == "flipped" and r.prompt % 4 != 0, value=1.0)
+    recipe.change(lambda r: stated(r) and r.metric == "flipped" and r.prompt >= 12, value=0.0)
+    sampled(recipe, 4)
+    found = {f.check: f for f in audit(made(recipe, tmp_path, "half"))}
+    assert "6 prompts show an effect of" in found["underpowered"].what
+
+
+def test_samples_of_one_prompt_have_no_interval_and_that_is_said(tmp_path):
+    recipe = clean()
+    sampled(recipe, 24)
+    found = {f.check: f for f in audit(made(recipe, tmp_path))}
+    assert found["few_prompts"].numbers["prompts"] == 1
+    assert found["null_not_beaten"].what == (
+        "the effect minus that of label-shuffled directions is +0.875 share (no interval: 1 distinct), "
+        "which is not surely above 0"
+    )
+    assert not any("nan" in f.what for f in found.values())
+
+
+def test_one_prompt_that_decides_is_left_out_with_all_its_texts(tmp_path):
+    recipe = clean()
+    recipe.change(lambda r: stated(r) and r.metric == "flipped" and r.prompt in (4, 5), value=4.0)
+    assert "one_prompt_decides" not in names(audit(made(recipe, tmp_path, "texts")))
+    sampled(recipe, 2)
+    found = {f.check: f for f in audit(made(recipe, tmp_path, "samples"))}
+    assert "without prompt 4 the effect is" in found["one_prompt_decides"].what

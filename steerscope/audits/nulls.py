@@ -147,11 +147,15 @@ def signs_disagree(evidence: Evidence) -> list[Finding]:
 
 
 def both_signs_alike(evidence: Evidence) -> list[Finding]:
-    """The opposite dose moves the model the same way: damage rather than steering."""
+    """The opposite dose moves the model the same way: damage rather than steering.
+
+    By a judge that gives scores a text counts for the same concept at either dose.
+    """
     cells = evidence.cells(evidence.plan.method, sign=-1)
     if not cells or not evidence.mean(evidence.stated).low > 0:
         return []
-    mirrored = evidence.mean(evidence.gains[evidence.split].loc[cells[0]].dropna())
+    gained = evidence.gains[evidence.split].loc[cells[0]].dropna()
+    mirrored = evidence.mean(-gained if evidence.effect.is_shown else gained)
     if not mirrored.high < 0:
         return []
     return [

@@ -158,6 +158,13 @@ def made(recipe: Recipe, folder: Path, name: str = "run") -> Run:
     return run
 
 
+def shown(recipe: Recipe) -> None:
+    """Have a judge that gives scores read the texts: at any dose one counts for showing joy."""
+    effect = replace(Effect.of_scores("joy", "words"), limits=LIMITS)
+    recipe.change(lambda r: r.metric == "flipped", metric="shown")
+    recipe.stored = {"effect": asdict(effect)}
+
+
 def sampled(recipe: Recipe, samples: int) -> None:
     """Have each prompt written so many times, one text after another."""
     recipe.prompts = {(s, p): recipe.prompts[s, p // samples] for s, p in recipe.prompts}

@@ -21,6 +21,7 @@ from tests.audits.recipes import (
     plain,
     replace_rows,
     sampled,
+    shown,
     stated,
 )
 
@@ -218,6 +219,23 @@ def test_plain_texts_that_were_read_after_other_words_are_no_other_baseline(tmp_
         recipe.rows += [replace(r, metric="nll_asked", unit="nats", value=value) for r in read]
         run = made(recipe, tmp_path, name)
     assert audit(run) == []
+
+
+@pytest.mark.parametrize(
+    ("opposite", "said"),
+    [
+        (0.0, []),
+        (1.0, ["moves towards joy as well: its gain towards the opposite of joy is -0.708 share"]),
+    ],
+)
+def test_an_opposite_dose_is_alike_where_it_shows_more_of_what_is_counted(tmp_path, opposite, said):
+    recipe = clean()
+    recipe.flip(plain("test"), 0.3)
+    recipe.flip(lambda r: r.split == "test" and r.dose_natural == -2, opposite)
+    shown(recipe)
+    found = [f for f in audit(made(recipe, tmp_path)) if f.check == "both_signs_alike"]
+    assert len(found) == len(said)
+    assert all(words in f.what for words, f in zip(said, found, strict=True))
 
 
 def test_several_samples_of_a_prompt_are_no_repeated_prompts(tmp_path):

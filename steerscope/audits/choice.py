@@ -6,9 +6,10 @@ import numpy as np
 
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
-from steerscope.statistics import bootstrap_mean
+from steerscope.errors import NotCheckedError
 from steerscope.studies.steering.choice import cheapest, eligible
 from steerscope.studies.steering.plan import StudyPlan, is_race
+from steerscope.studies.steering.responses import responses
 
 _LEVEL = 0.05
 _N_RESAMPLES = 1000
@@ -97,15 +98,25 @@ def unstable_layer(evidence: Evidence) -> list[Finding]:
 def chosen_layers(evidence: Evidence, *, seed: int = 0) -> np.ndarray:
     """The layer that each of many bootstrap resamples of the select prompts would have chosen.
 
-    What counts as broken is taken from all prompts.
+    What counts as broken is taken from all prompts. An effect is the mean of the texts that could be
+    read, as in the choice, and a prompt is drawn with all its texts.
+
+    Raises:
+        NotCheckedError: no text could be read.
     """
     f = evidence.findings
     pool = eligible(f.summary, f.plan.method)
-    gains = evidence.gains["select"].loc[pool.cell].dropna(axis=1).to_numpy(float)
-    n = gains.shape[1]
+    effects = responses(evidence.table, evidence.effect, "select").loc[pool.cell]
+    effects = effects.dropna(axis=1, how="all")
+    if not effects.shape[1]:
+        raise NotCheckedError("no text of the select split could be read")
+    names, members = np.unique(evidence.distinct(effects.columns, "select"), return_inverse=True)
+    n = len(names)
     rng = np.random.default_rng(seed)
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=_N_RESAMPLES) / n
-    means = weights @ gains.T
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=_N_RESAMPLES)[:, members]
+    read = weights @ effects.notna().to_numpy(float).T
+    sums = weights @ effects.fillna(0.0).to_numpy(float).T
+    means = np.divide(sums, read, out=np.full(sums.shape, -np.inf), where=read > 0)
     best = means.max(axis=1, keepdims=True)
     kl = cheapest(pool).to_numpy(float)
     kl = np.where(means >= best - _MARGIN * np.abs(best), kl, np.inf)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from steerscope.audits import CHECKS, Finding, audit, errors_of, sentence
+from steerscope.audits import CHECKS, Evidence, Finding, audit, errors_of, sentence
+from steerscope.audits.choice import chosen_layers
 from steerscope.errors import RunError, UnknownNameError
 from steerscope.report import write_report
 from tests.audits.mistakes import MISTAKES
@@ -236,6 +238,29 @@ def test_an_opposite_dose_is_alike_where_it_shows_more_of_what_is_counted(tmp_pa
     found = [f for f in audit(made(recipe, tmp_path)) if f.check == "both_signs_alike"]
     assert len(found) == len(said)
     assert all(words in f.what for words, f in zip(said, found, strict=True))
+
+
+def test_layers_are_chosen_again_by_the_texts_that_each_could_be_read_in(tmp_path):
+    """Every prompt is unread at some layer; of the texts read, layer 1 shows the most."""
+    recipe = clean()
+    recipe.flip(lambda r: (r.split, r.layer) == ("select", 2), 0.8)
+    unread = {"value": math.nan, "status": "unread"}
+
+    def gone(r):
+        return r.split == "select" and r.metric == "flipped" and r.prompt % 5 == r.layer
+
+    recipe.change(gone, **unread)
+    run = made(recipe, tmp_path, "some")
+    assert Evidence(run).findings.chosen.layer == 1
+    layers = chosen_layers(Evidence(run))
+    assert 0.5 < (layers == 1).mean() < 1
+    assert set(layers) == {1, 2}
+    assert sentence(run)
+    recipe.change(
+        lambda r: r.split == "select" and r.metric == "flipped" and r.layer >= 0, **unread
+    )
+    found = audit(made(recipe, tmp_path, "none"))
+    assert "not checked" in next(f.what for f in found if f.check == "unstable_layer")
 
 
 def test_several_samples_of_a_prompt_are_no_repeated_prompts(tmp_path):

@@ -118,9 +118,12 @@ class Evidence:
 
     @property
     def over_random(self) -> pd.Series:
-        """Stated gain minus the mean of the random directions; the gain itself without any."""
+        """Stated gain minus the mean of the random directions; the gain itself without any.
+
+        Of the prompts that at least one of them could be read on.
+        """
         nulls = self.nulls("random")
-        return self.stated - nulls.mean(axis=0) if len(nulls) else self.stated
+        return (self.stated - nulls.mean(axis=0)).dropna() if len(nulls) else self.stated
 
     @cached_property
     def groups(self) -> Groups:

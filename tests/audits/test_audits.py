@@ -17,6 +17,7 @@ from tests.audits.recipes import (
     SHARES,
     clean,
     condition,
+    control,
     direction,
     made,
     no_eigengap,
@@ -315,3 +316,13 @@ def test_one_prompt_that_decides_is_left_out_with_all_its_texts(tmp_path):
     sampled(recipe, 2)
     found = {f.check: f for f in audit(made(recipe, tmp_path, "samples"))}
     assert "without prompt 4 the effect is" in found["one_prompt_decides"].what
+
+
+def test_a_prompt_that_no_control_could_be_read_on_decides_nothing(tmp_path):
+    recipe = clean()
+    recipe.change(
+        lambda r: control("random")(r) and r.metric == "flipped" and r.prompt == 0, value=math.nan
+    )
+    found = audit(made(recipe, tmp_path))
+    assert "one_prompt_decides" not in names(found)
+    assert not any("nan" in f.what for f in found)

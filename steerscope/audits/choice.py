@@ -16,6 +16,7 @@ _N_RESAMPLES = 1000
 _MARGIN = 0.02  # of the best effect, within which the cheapest is taken, as `sweet_spot` does
 _STABLE = 0.8  # share of resamples
 _ONE_PROMPT = 0.2  # of the effect
+_DIGITS = 4  # by which a dose is told from another
 
 
 def uncorrected_choice(evidence: Evidence) -> list[Finding]:
@@ -156,12 +157,12 @@ def missing_conditions(evidence: Evidence) -> list[Finding]:
     """
     f, plan = evidence.findings, evidence.plan
     rows = f.summary[f.summary.method == plan.method]
-    doses = rows[f"dose_{getattr(plan, 'unit', 'natural')}"].round(4)
+    doses = rows[f"dose_{getattr(plan, 'unit', 'natural')}"].round(_DIGITS)
     seen = set(zip(rows.layer.astype(int), doses, strict=True))
     layers = sorted({*(plan.layers or ()), *rows.layer.astype(int)})
     wanted = sorted(set(doses))
     if isinstance(plan, StudyPlan) and is_race(plan):
-        wanted = [plan.reference_dose]
+        wanted = [round(plan.reference_dose, _DIGITS)]
     lacking = [(i, d) for i in layers for d in wanted if (i, d) not in seen]
     if not lacking:
         return []

@@ -326,3 +326,13 @@ def test_a_prompt_that_no_control_could_be_read_on_decides_nothing(tmp_path):
     found = audit(made(recipe, tmp_path))
     assert "one_prompt_decides" not in names(found)
     assert not any("nan" in f.what for f in found)
+
+
+def test_a_reference_dose_of_many_digits_is_not_missing_from_a_race(tmp_path):
+    recipe = clean()
+    third = 0.33333
+    recipe.change(lambda r: r.dose_natural == 1.0, dose_natural=third)
+    recipe.plan = replace(
+        recipe.plan, doses=(third, 2.0, 3.0), reference_dose=third, search="adaptive"
+    )
+    assert "missing_conditions" not in names(audit(made(recipe, tmp_path)))

@@ -31,6 +31,10 @@ def covariance_matched_random(contrast: Contrast, *, seed: int) -> Direction:
     if len(contrast.positive) < 2:
         raise DegenerateDirectionError("covariance_matched_random needs at least 2 pairs.")
     sides = (contrast.positive, contrast.negative)
+    if all((side == side[0]).all() for side in sides):  # about a mean they would be rounding alone
+        raise DegenerateDirectionError(
+            f"covariance_matched_random at {contrast.site}: the texts of a class do not vary there."
+        )
     centred = torch.cat([side - side.mean(dim=0) for side in sides])
     generator = torch.Generator().manual_seed(seed)
     draw = torch.randn(len(centred), generator=generator)

@@ -87,6 +87,21 @@ def test_too_few_nulls_are_not_a_test(tmp_path):
         )
 
 
+@pytest.mark.parametrize(
+    ("kind", "lacking"),
+    [("null_random", "covariance-matched random"), ("null_covariance_matched", "random")],
+)
+def test_nulls_of_one_kind_alone_are_no_yes(tmp_path, kind, lacking):
+    rows = sweep_rows() + held_out_rows(nulls=0) + null_rows(19, 0.1, kinds=(kind,))
+    found = find(finished(tmp_path / "r", rows))
+    assert verdict(found) == (
+        "Not shown: whether microworld can be steered towards joyful; "
+        f"not tested against nulls that are {lacking} directions."
+    )
+    said = next(s for s in answer(found) if s.startswith("Nulls that went"))
+    assert said.endswith(f"; no {lacking} directions, so not tested against those.")
+
+
 def test_nulls_that_do_as_well_are_no_yes(tmp_path):
     found = find(finished(tmp_path / "r", sweep_rows() + held_out_rows(random=0.7)))
     said = verdict(found)

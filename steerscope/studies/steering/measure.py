@@ -230,7 +230,7 @@ def _measure_nulls(bound: Prepared, plan: StudyPlan, scope: Scope, chosen: Cell)
     screen = bound.bench(Material(SCREEN, few_prompts(prompts.select, race=race), few))
     if race:
         texts = [(pair.positive, pair.negative) for pair in few.pairs]
-        sites = [direction.site for direction in families[0].values()]
+        sites = sorted({d.site for f in families for d in f.values()}, key=lambda s: s.layer)
         gradients = preference_gradients(bound.model, texts, sites, scope=scope)
         best, doses = (
             first_order_layers(families, gradients),

@@ -1,16 +1,18 @@
 """Null directions that go through the same door as the method: chosen like it, stated like it.
 
-A null is one direction at every layer, drawn at random. Its layer and dose are chosen on the select
-split by what a teacher-forced pass can see, and its effect is stated on the prompts of the test split
-at that one condition, so that the method's effect has a rank among theirs. Where the method's own
-layer and dose are raced for, the layer of a null is the one where its first-order effect is largest,
-and a null that is clearly behind the method on the first prompts is stated on those alone.
+A null is one direction at every layer that allows its kind, drawn at random. Its layer and dose are
+chosen on the select split by what a teacher-forced pass can see, and its effect is stated on the
+prompts of the test split at that one condition, so that the method's effect has a rank among theirs.
+Where the method's own layer and dose are raced for, the layer of a null is the one where its
+first-order effect is largest, and a null that is clearly behind the method on the first prompts is
+stated on those alone.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -75,24 +77,25 @@ def null_families(
 ) -> list[dict[int, Direction]]:
     """So many nulls of each kind: for each a direction at every layer, with the lengths of the method's.
 
-    A kind that the activations do not allow, for want of pairs, is left out.
+    A kind is left out at a layer where the activations do not allow it, such as where the texts of a
+    class do not vary, and altogether where no layer allows it, as for want of pairs.
     """
-    families: list[dict[int, Direction]] = []
-    for kind, name in KINDS.items():
-        try:
-            families += [
-                {
-                    site.layer: replace(
-                        find_direction(kind, contrast, seed=_SEED + 1000 * seed + number),
-                        method=name,
-                    )
-                    for site, contrast in found.items()
-                }
-                for number in range(nulls)
-            ]
-        except DegenerateDirectionError:
-            continue
-    return families
+    families = [
+        _family(found, kind, _SEED + 1000 * seed + number)
+        for kind in KINDS
+        for number in range(nulls)
+    ]
+    return [family for family in families if family]
+
+
+def _family(found: Mapping[Site, Contrast], kind: str, seed: int) -> dict[int, Direction]:
+    """One null: a direction at every layer that allows its kind."""
+    family = {}
+    for site, contrast in found.items():
+        with suppress(DegenerateDirectionError):
+            direction = find_direction(kind, contrast, seed=seed)
+            family[site.layer] = replace(direction, method=KINDS[kind])
+    return family
 
 
 def few_pairs(pairs: ContrastSet, *, race: bool) -> ContrastSet:

@@ -23,9 +23,9 @@ from steerscope.studies.steering.success import (
     estimate,
     successes,
 )
-from steerscope.studies.steering.verdict import NullRank
+from steerscope.studies.steering.verdict import NULL_KINDS, NullRank
 
-NULL_KINDS = {"null_random": "random", "null_covariance_matched": "covariance-matched random"}
+_NULL_METHODS = dict(zip(("null_random", "null_covariance_matched"), NULL_KINDS, strict=True))
 _MOST = 100_000  # items: more is no advice
 
 
@@ -175,7 +175,7 @@ def null_ranks(table: pd.DataFrame, effect: Effect, cell: str) -> tuple[NullRank
     methods = nulls.drop_duplicates("cell").set_index("cell").method
     lost = set(nulls.cell[nulls.status == NOT_FINITE])
     found = []
-    for name, words in NULL_KINDS.items():
+    for name, words in _NULL_METHODS.items():
         cells = [c for c in methods.index[methods == name] if c in theirs.index]
         if not cells:
             continue

@@ -16,6 +16,7 @@ Answer = Literal["Yes", "Yes, at a price", "No", "Not shown"]
 LEVEL = 0.05
 _WHEN_ASKED = IMPLAUSIBLE_WHEN_ASKED.metric
 ENOUGH_NULLS = 19  # of a kind: to be ahead of all of them has p = 1 / 20
+NULL_KINDS = ("random", "covariance-matched random")  # a Yes asks for each
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Case:
         smallest: the smallest effect of interest, in the unit of the gain.
         items: what `gain.n` counts.
         needed: distinct items that would settle it either way; None where that cannot be told.
-        nulls: the ranks among null directions, one for each kind.
+        nulls: the ranks among null directions, one for each kind that was measured.
         p_corrected: chance of so good a choice in a sweep without effect; where `p_held_out`, of so good
             an effect on held-out items, which chose nothing.
         over_shuffled: gain above that of label-shuffled directions; None without any.
@@ -220,7 +221,10 @@ def _too_little(case: Case) -> str:
 def _nulls_missing(nulls: tuple[NullRank, ...]) -> list[str]:
     if not nulls or min(rank.n for rank in nulls) < ENOUGH_NULLS:
         return ["not tested against nulls"]
-    return [_not_beaten(rank) for rank in nulls if not rank.p <= LEVEL]
+    lacking = [
+        f"not tested against nulls that are {kind} directions" for kind in kinds_lacking(nulls)
+    ]
+    return lacking + [_not_beaten(rank) for rank in nulls if not rank.p <= LEVEL]
 
 
 def _not_beaten(rank: NullRank) -> str:
@@ -232,6 +236,12 @@ def _not_beaten(rank: NullRank) -> str:
     return (
         f"{rank.kind} directions that went through the same choice do as well, {p_in_words(rank.p)}"
     )
+
+
+def kinds_lacking(nulls: tuple[NullRank, ...]) -> list[str]:
+    """The kinds of null that a Yes asks for and that were not measured."""
+    there = {rank.kind for rank in nulls}
+    return [kind for kind in NULL_KINDS if kind not in there]
 
 
 def p_in_words(p: float, *, draws: int = 5000) -> str:

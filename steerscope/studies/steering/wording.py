@@ -13,7 +13,13 @@ from steerscope.studies.steering.asking_words import asking_clause, asking_in_wo
 from steerscope.studies.steering.findings import Findings, case_of, items_in_words
 from steerscope.studies.steering.phrases import amount, number, percent, prices, size
 from steerscope.studies.steering.plan import is_race, smallest_effect
-from steerscope.studies.steering.verdict import ENOUGH_NULLS, NullRank, decide, p_in_words
+from steerscope.studies.steering.verdict import (
+    ENOUGH_NULLS,
+    NullRank,
+    decide,
+    kinds_lacking,
+    p_in_words,
+)
 
 _LAST = 0.25  # share of the layers that count as the last ones
 
@@ -262,7 +268,10 @@ def nulls_in_words(f: Findings) -> str:
         if min(r.n for r in f.nulls) >= ENOUGH_NULLS
         else "; too few, so not tested against nulls"
     )
-    return f"Nulls that went through the same choice: {'; '.join(parts)}{few}."
+    lacking = "".join(
+        f"; no {kind} directions, so not tested against those" for kind in kinds_lacking(f.nulls)
+    )
+    return f"Nulls that went through the same choice: {'; '.join(parts)}{few}{lacking}."
 
 
 def _lost(rank: NullRank) -> str:

@@ -370,18 +370,25 @@ def layers_in_words(findings: Findings) -> str:
 
 
 def _layers_said(f: Findings) -> str:
+    if not f.effect.is_share and f.level <= 0:
+        return (
+            "Layers: not ranked by the dose that they need, since the effect of the chosen condition "
+            f"is {f.chosen.effect.value:+.2f} nats."
+        )
     needed, goal = f.needed, " ".join(goal_of(f))
     reached = needed.dropna(subset="dose_natural")
     if reached.empty:
         top = needed.largest_dose.max()
         damage = " without breaking a limit" if needed.first_broken.notna().any() else ""
         return f"Layers: none reaches the goal to {goal}{damage} at up to {top:g} natural."
-    best = reached.loc[reached.dose_natural.idxmin()]
-    said = (
-        f"Layers: to {goal}, layer {int(best.layer)} needs least, {best.dose_natural:.2g} natural"
-    )
+    least = reached.dose_natural.min()
+    if least == 0:
+        return f"Layers: not ranked, since the goal to {goal} is reached without steering."
+    dose = f"{least:.2g}"  # as it is said, so that none is said to need more of the same
+    best = reached[reached.dose_natural.map("{:.2g}".format) == dose]
+    said = f"Layers: to {goal}, {_named(sorted(map(int, best.layer)))} least, {dose} natural"
     last = needed.sort_values("layer").tail(max(1, math.ceil(_LAST * len(needed))))
-    last = last[last.layer != best.layer]
+    last = last[~last.layer.isin(best.layer)]
     parts = [
         f"layer {int(r.layer)} "
         + (
@@ -395,6 +402,13 @@ def _layers_said(f: Findings) -> str:
         return f"{said}."
     more = "the last layers need more" if len(parts) > 1 else "the last layer needs more"
     return f"{said}; {more}: {', '.join(parts)}."
+
+
+def _named(layers: Sequence[int]) -> str:
+    """One layer that needs, or several that need."""
+    if len(layers) == 1:
+        return f"layer {layers[0]} needs"
+    return f"layers {', '.join(map(str, layers[:-1]))} and {layers[-1]} need"
 
 
 def _never(largest: float, first_broken: float) -> str:

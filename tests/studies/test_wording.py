@@ -1,0 +1,76 @@
+"""What a page says of ties, of sweeps without a test split, and of what has no interval, by hand-made rows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, replace
+
+import pandas as pd
+import pytest
+
+from steerscope.errors import BadValueError
+from steerscope.judges.effects import PREFERENCE
+from steerscope.report.why import why_here
+from steerscope.runs.results import Run
+from steerscope.statistics import Estimate
+from steerscope.studies.steering.choice import sweet_spot
+from steerscope.studies.steering.findings import find
+from steerscope.studies.steering.phrases import amount, prices
+from steerscope.studies.steering.plan import StudyPlan, SweepPlan
+from steerscope.studies.steering.verdict import Cost
+from steerscope.studies.steering.wording import answer, layers_in_words, verdict
+from tests.helpers import plain_rows, steered_rows
+from tests.studies.test_findings import FLIPPED, finished, held_out_rows, sweep_rows
+
+
+def flat(share, *, doses=(0.5, 1.0)):
+    """Layers 0 to 3, which flip the same share at every dose."""
+    return [
+        r
+        for layer in range(4)
+        for dose in doses
+        for r in steered_rows(layer, dose, share, kl=0.1 + layer)
+    ]
+
+
+def test_layers_that_need_the_same_are_not_said_to_need_more(tmp_path):
+    plan = StudyPlan(doses=(0.5, 1.0), reference_dose=1.0)
+    found = find(finished(tmp_path / "r", plain_rows() + flat(1.0), plan))
+    assert layers_in_words(found) == (
+        "Layers: to flip half of the prompts, layers 0, 1, 2 and 3 need least, 0.25 natural."
+    )
+
+
+def test_a_goal_that_is_reached_without_steering_needs_no_layer(tmp_path):
+    plan = StudyPlan(doses=(0.5, 1.0), reference_dose=1.0)
+    plain = [replace(r, value=1.0) for r in plain_rows()]
+    found = find(finished(tmp_path / "r", plain + flat(1.0), plan))
+    assert layers_in_words(found) == (
+        "Layers: not ranked, since the goal to flip half of the prompts is reached without steering."
+    )
+
+
+def in_nats(rows, shift):
+    """The rows as log-odds that a dose shifts by so much."""
+    return [
+        replace(r, metric="preference", unit="nats", value=shift * r.dose_natural)
+        for r in rows
+        if r.metric == "flipped"
+    ]
+
+
+def preferring(path, rows, plan):
+    configuration = {"kind": type(plan).__name__, **asdict(plan), "effect": asdict(PREFERENCE)}
+    run = Run.start(path, configuration, provenance={"fingerprint": "f"})
+    run.append(rows)
+    return find(run)
+
+
+def test_layers_are_not_ranked_by_the_dose_that_leads_away(tmp_path):
+    plan = SweepPlan(doses=(0.5, 1.0))
+    found = preferring(tmp_path / "r", in_nats(plain_rows() + flat(1.0), -1.0), plan)
+    assert found.chosen.effect.value == pytest.approx(-0.5)
+    assert layers_in_words(found) == (
+        "Layers: not ranked by the dose that they need, since the effect of the chosen condition is "
+        "-0.50 nats."
+    )

@@ -153,4 +153,4 @@ def test_a_sweep_prints_its_grid_and_can_be_drawn(run_cli, tiny_folder, tmp_path
     code, said, errors = run_cli("figures", tmp_path / "s")
     assert code == 0, errors
     assert (tmp_path / "s" / "figures" / "layer_sweep.html").is_file()
-    assert "not yet confirmed on other prompts" in (tmp_path / "s" / "report.html").read_text()
+    assert "not yet confirmed on other pairs" in (tmp_path / "s" / "report.html").read_text()

@@ -199,6 +199,14 @@ def test_a_gain_that_a_judge_counted_is_corrected_for_its_errors(tmp_path):
     assert "show joy in 50 % of the texts" in said
 
 
+def test_the_opposite_dose_is_not_said_to_lead_to_what_it_is_not_counted_by(tmp_path):
+    found = judged(tmp_path / "r", card(0.9, 0.95))
+    found = replace(found, card=None, mirrored=Estimate(0.6, 0.5, 0.7, 60))
+    said = " ".join(answer(found))
+    assert "The same dose the other way, what still shows it: 60.0 %" in said
+    assert "flipped" not in said.lower()
+
+
 def test_a_judge_that_cannot_tell_decides_nothing_and_is_not_corrected(tmp_path):
     found = judged(tmp_path / "r", card(0.6, 0.5))
     assert found.corrected_effect is None

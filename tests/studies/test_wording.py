@@ -74,3 +74,19 @@ def test_layers_are_not_ranked_by_the_dose_that_leads_away(tmp_path):
         "Layers: not ranked by the dose that they need, since the effect of the chosen condition is "
         "-0.50 nats."
     )
+
+
+def test_a_sweep_says_that_it_is_stated_where_it_was_chosen(tmp_path):
+    plan = SweepPlan(doses=(1.0, 2.0))
+    said = " ".join(answer(find(finished(tmp_path / "r", sweep_rows(), plan))))
+    assert "chosen among 8 conditions on the very prompts that it is stated on" in said
+    assert "on other prompts than" not in said
+    assert "on 60 prompts of the select split" in said
+    plan = SweepPlan(doses=(0.5, 1.0))
+    found = preferring(tmp_path / "pairs", in_nats(plain_rows() + flat(1.0), 1.0), plan)
+    said = " ".join(answer(found))
+    assert "on 60 pairs of the select split" in said
+    assert "conditions on the very pairs that it is stated on" in said
+    assert "not yet confirmed on other pairs" in verdict(found)
+    study = " ".join(answer(find(finished(tmp_path / "s", sweep_rows() + held_out_rows()))))
+    assert "conditions on other prompts than those it is stated on" in study

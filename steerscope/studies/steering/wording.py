@@ -33,7 +33,7 @@ def verdict(findings: Findings, errors: Sequence[str] = ()) -> str:
     """
     f = findings
     if f.gain is None:
-        return f"A sweep of {f.plan.model}: the choice below is not yet confirmed on other prompts."
+        return f"A sweep of {f.plan.model}: the choice below is not yet confirmed on other {_items(f)}."
     case = case_of(f, errors)
     found = decide(case)
     claim = claim_of(f)
@@ -160,7 +160,7 @@ def answer(findings: Findings) -> list[str]:
     edge = "; no larger dose was measured" if c.dose_natural >= largest - 1e-6 else ""
     said = [f"Where and how hard: {f.plan.method} added at {where}, {dose}{edge}."]
     estimate = f.stated or c.effect
-    on = _held_out(f) if f.stated else f"{estimate.n} prompts of the select split"
+    on = _held_out(f) if f.stated else f"{estimate.n} {items_in_words(f)} of the select split"
     said.append(f"Effect: {amount(f.effect, estimate)} {f.effect.words}, on {on}.")
     if f.card is not None:
         said.append(f"Judge: {f.effect.judge}, {f.card}.")
@@ -169,7 +169,7 @@ def answer(findings: Findings) -> list[str]:
             f"Corrected for the errors of the judge: {amount(f.effect, f.corrected_effect)}."
         )
     if f.joint and f.gain:
-        success = "Flipped" if f.card is None else f"Showing {f.effect.positive}"
+        success = f"Showing {f.effect.positive}" if f.effect.is_shown else "Flipped"
         after = "" if f.corrected_effect is None else ", corrected likewise"
         said.append(
             f"{success} and undamaged: {amount(f.effect, f.joint)} of all texts, "
@@ -181,7 +181,7 @@ def answer(findings: Findings) -> list[str]:
         said.append(_correction_in_words(f, f.corrected))
     said += [_over_controls(f, f.over_random)] if f.over_random else []
     if f.mirrored:
-        way = f"towards {f.effect.negative}" if f.card is None else "what still shows it"
+        way = "what still shows it" if f.effect.is_shown else f"towards {f.effect.negative}"
         said.append(
             f"The same dose the other way, {way}: "
             f"{amount(f.effect, _on_one_scale(f.effect, f.mirrored))}."
@@ -193,13 +193,25 @@ def answer(findings: Findings) -> list[str]:
         *([diversity_in_words(f)] if f.diversity else []),
     ]
     said.append(
-        f"How sure: chosen among {c.n_cells} conditions on other prompts than those it is stated on; "
+        f"How sure: chosen among {c.n_cells} conditions on {_chosen_on(f)}; "
         f"the chance of one this good {_where_by_chance(f)} without any effect is "
         f"{p_in_words(c.p_corrected)}; "
         f"intervals are 95 %, over {items_in_words(f)}."
     )
     said.append(layers_in_words(f))
     return said
+
+
+def _items(f: Findings) -> str:
+    """What an effect is read of."""
+    return "prompts" if f.effect.is_share else "pairs"
+
+
+def _chosen_on(f: Findings) -> str:
+    """What the choice was made on, beside what its effect is stated on."""
+    if f.stated is None:
+        return f"the very {_items(f)} that it is stated on"
+    return f"other {_items(f)} than those it is stated on"
 
 
 def _likely_as(f: Findings) -> list[str]:
@@ -308,7 +320,7 @@ def slope_in_words(findings: Findings) -> str:
         return f"Slope: none is stated, since {f.no_slope.rstrip('.')}."
     model = " of the linear probability model" if f.effect.is_share else ""
     doses = "positive doses" if f.effect.is_share else "doses"
-    items = "prompts" if f.effect.is_share else "pairs"
+    items = _items(f)
     return (
         f"Slope{model} at layer {f.chosen.layer}, mean over {items}: "
         f"{amount(f.effect, f.slope.slope, difference=True)} per natural unit over the {doses} "

@@ -90,3 +90,28 @@ def test_a_sweep_says_that_it_is_stated_where_it_was_chosen(tmp_path):
     assert "not yet confirmed on other pairs" in verdict(found)
     study = " ".join(answer(find(finished(tmp_path / "s", sweep_rows() + held_out_rows()))))
     assert "conditions on other prompts than those it is stated on" in study
+
+
+def test_damage_that_plain_texts_have_as_well_is_not_unseen(tmp_path):
+    rows = [
+        replace(r, metric="degenerate", value=float(r.prompt % 10 == 0))
+        if r.metric == "kept_topic" and r.split == "test"
+        else r
+        for r in sweep_rows() + held_out_rows()
+    ]
+    turned_over = {
+        ("mean_diff 1 1.0 -1", p): float(p % 10 == 1) for p in range(60)
+    }  # others than without steering, so that the interval is wide
+    rows = [
+        replace(r, value=turned_over.get((r.cell, r.prompt), r.value))
+        if r.metric == "degenerate"
+        else r
+        for r in rows
+    ]
+    found = find(finished(tmp_path / "r", rows))
+    (cost,) = found.costs
+    assert not cost.is_kept
+    assert cost.worse.value == pytest.approx(0.0)
+    said = verdict(found)
+    assert "without a sign" not in said
+    assert prices(found.costs).startswith("texts collapsed into repetition worse by 0.0 points [")

@@ -234,6 +234,7 @@ class Costs:
             limit=allowed(values.loc[normal], limit),
             asked=len(prompts),
             read=int(steered.notna().sum()),
+            signs=int((steered > 0 if limit.higher_is_worse else steered < 1).sum()) * share,
         )
 
 

@@ -33,6 +33,7 @@ class Cost:
         limit: how much worse it may get.
         asked: texts that it should have been read from.
         read: texts that it was read from.
+        signs: steered texts that show it at all, of a share.
     """
 
     metric: str
@@ -44,6 +45,7 @@ class Cost:
     limit: float
     asked: int = 0
     read: int = 0
+    signs: int = 0
 
     @property
     def is_unknown(self) -> bool:
@@ -69,8 +71,12 @@ class Cost:
 
     @property
     def is_unseen(self) -> bool:
-        """Whether no damage was seen, in too few texts to keep the interval within the limit."""
-        return not self.is_kept and not self.is_unknown and self.worse.value <= 0
+        """Whether no damage was seen, in too few texts to keep the interval within the limit.
+
+        Damage that texts without steering have as well is seen.
+        """
+        no_sign = self.worse.value <= 0 and not self.signs
+        return not self.is_kept and not self.is_unknown and no_sign
 
 
 @dataclass(frozen=True)

@@ -115,3 +115,14 @@ def test_damage_that_plain_texts_have_as_well_is_not_unseen(tmp_path):
     said = verdict(found)
     assert "without a sign" not in said
     assert prices(found.costs).startswith("texts collapsed into repetition worse by 0.0 points [")
+
+
+def test_what_has_no_interval_is_in_the_unit_of_what_it_is():
+    one = Estimate(1.0, math.nan, math.nan, 1)
+    assert amount(FLIPPED, one, difference=True) == "+100.0 points (no interval: 1 distinct)"
+    assert amount(FLIPPED, one) == "100.00 % (no interval: 1 distinct)"
+    cost = Cost("degenerate", "texts collapsed", one, one, is_share=True, worse=one, limit=math.nan,
+                asked=4, read=4)  # fmt: skip
+    assert prices([cost]) == (
+        "texts collapsed worse by 100.0 points (no interval: 1 distinct; limit unknown)"
+    )

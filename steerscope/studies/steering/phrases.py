@@ -15,8 +15,11 @@ def amount(effect: Effect, estimate: Estimate, *, difference: bool = False) -> s
     if math.isnan(estimate.value):
         return "unknown"
     if math.isnan(estimate.low):
+        none = f"({_no_interval(estimate)})"
+        if effect.is_share and difference:
+            return f"{100 * estimate.value:+.1f} points {none}"
         factor, unit = (100.0, " %") if effect.is_share else (1.0, " nats")
-        return f"{factor * estimate.value:.2f}{unit} (no interval: {estimate.n} distinct)"
+        return f"{factor * estimate.value:.2f}{unit} {none}"
     if not effect.is_share:
         return f"{estimate.value:+.2f} nats [{estimate.low:+.2f}, {estimate.high:+.2f}]"
     if difference:
@@ -29,6 +32,8 @@ def percent(share: Estimate) -> str:
     """A share with its interval."""
     if math.isnan(share.value):
         return "unknown"
+    if math.isnan(share.low):
+        return f"{100 * share.value:.1f} % ({_no_interval(share)})"
     value, low, high = (100 * x for x in (share.value, share.low, share.high))
     return f"{value:.1f} % [{low:.1f}, {high:.1f}]"
 
@@ -58,10 +63,18 @@ def _price(cost: Cost) -> str:
         factor * x for x in (cost.worse.value, cost.worse.low, cost.worse.high, cost.limit)
     )
     digits = 1 if cost.is_share else 2
+    if math.isnan(low):
+        most = "unknown" if math.isnan(limit) else f"{limit:.{digits}f}"
+        return f"{cost.words} worse by {worse:.{digits}f}{unit} ({_no_interval(cost.worse)}; limit {most})"
     return (
         f"{cost.words} worse by {worse:.{digits}f}{unit} [{low:.{digits}f}, {high:.{digits}f}] "
         f"(limit {limit:.{digits}f})"
     )
+
+
+def _no_interval(estimate: Estimate) -> str:
+    """Why an estimate has no interval."""
+    return f"no interval: {estimate.n} distinct"
 
 
 def number(value: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from steerscope.statistics import Estimate
-from steerscope.studies.steering.choice import MARGIN
+from steerscope.studies.steering.choice import MARGIN, eligible
 from steerscope.studies.steering.findings import Findings
 from steerscope.studies.steering.phrases import amount
 from steerscope.studies.steering.plan import is_race
@@ -18,16 +18,22 @@ def why_here(f: Findings) -> str:
     """
     c = f.chosen
     head = f"Why layer {c.layer} at {c.dose_natural:+g}: "
-    if c.broken:
-        return (
-            f"{head}every condition with an effect breaks a limit, and this has the largest effect."
-        )
     rows = f.summary[(f.summary.method == f.plan.method) & (f.summary.dose_natural > 0)]
     where = "on the select split"
     if is_race(f.plan):
         rows = rows[rows.asked == rows.asked.max()]
         where = f"among the {len(rows)} conditions that the race measured on all select prompts"
-    more = rows[rows.effect > c.effect.value + MARGIN * abs(c.effect.value)]
+    larger = rows[rows.effect > c.effect.value]
+    within = larger.effect - MARGIN * larger.effect.abs() <= c.effect.value
+    close = larger[within & larger.cell.isin(eligible(rows, f.plan.method).cell)]
+    largest, tie = "the largest effect", ""
+    if len(close):
+        largest = f"within {100 * MARGIN:g} % of the largest effect"
+        tie = f", at no larger KL than {_largest(f, close)}"
+    if c.broken:
+        this = "this is" if tie else "this has"
+        return f"{head}every condition with an effect breaks a limit, and {this} {largest}{tie}."
+    more = larger.drop(close.index)
     said = [
         _passed_over(f, more[more.broken.astype(bool)], "break a limit"),
         _passed_over(
@@ -36,6 +42,8 @@ def why_here(f: Findings) -> str:
     ]
     passed = ", or ".join(filter(None, said))
     effect = amount(f.effect, c.effect)
+    if not passed and tie:
+        return f"{head}{largest} {where}{tie}, and its costs are within the limits ({effect})."
     if not passed:
         return (
             f"{head}no condition has a larger effect {where} ({effect}), and its costs are within the "
@@ -43,7 +51,7 @@ def why_here(f: Findings) -> str:
         )
     kept = "are surely within" if said[1] else "are within"
     return (
-        f"{head}the largest effect {where} whose costs {kept} the limits ({effect}). "
+        f"{head}{largest} {where} whose costs {kept} the limits{tie} ({effect}). "
         f"Larger ones {passed}."
     )
 
@@ -52,6 +60,11 @@ def _passed_over(f: Findings, rows: pd.DataFrame, why: str) -> str:
     """How the largest of these effects came not to be chosen; empty for none."""
     if rows.empty:
         return ""
+    return f"{why}, such as {_largest(f, rows)}"
+
+
+def _largest(f: Findings, rows: pd.DataFrame) -> str:
+    """The largest of these effects, and where it is."""
     r = rows.loc[rows.effect.idxmax()]
     found = amount(f.effect, Estimate(r.effect, r.low, r.high, int(r.n)))
-    return f"{why}, such as {found} at layer {r.layer}, {r.dose_natural:+g}"
+    return f"{found} at layer {r.layer}, {r.dose_natural:+g}"

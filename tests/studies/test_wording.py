@@ -126,3 +126,23 @@ def test_what_has_no_interval_is_in_the_unit_of_what_it_is():
     assert prices([cost]) == (
         "texts collapsed worse by 100.0 points (no interval: 1 distinct; limit unknown)"
     )
+
+
+def test_a_condition_within_the_margin_was_passed_over_for_its_kl(tmp_path):
+    plan = StudyPlan(doses=(1.0,), reference_dose=1.0)
+    rows = plain_rows() + steered_rows(0, 1.0, 1.0, kl=0.5) + steered_rows(1, 1.0, 59 / 60, kl=0.1)
+    found = find(finished(tmp_path / "r", rows, plan))
+    assert found.chosen.layer == 1
+    said = why_here(found)
+    assert "no condition has a larger effect" not in said
+    assert said.startswith(
+        "Why layer 1 at +1: within 2 % of the largest effect on the select split, at no larger KL "
+        "than 100.0 % ["
+    )
+    assert said.endswith(
+        "] at layer 0, +1, and its costs are within the limits (98.3 % [91.0, 99.7])."
+    )
+    rows += steered_rows(2, 1.0, 1.0, kl=0.05, topic=0.2)
+    said = why_here(find(finished(tmp_path / "broken", rows, plan)))
+    assert "within 2 % of the largest effect on the select split whose costs are within" in said
+    assert "Larger ones break a limit, such as 100.0 % [" in said

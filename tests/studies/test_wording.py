@@ -146,3 +146,14 @@ def test_a_condition_within_the_margin_was_passed_over_for_its_kl(tmp_path):
     said = why_here(find(finished(tmp_path / "broken", rows, plan)))
     assert "within 2 % of the largest effect on the select split whose costs are within" in said
     assert "Larger ones break a limit, such as 100.0 % [" in said
+
+
+def test_a_sweep_without_a_positive_dose_is_refused_before_it_is_measured():
+    with pytest.raises(BadValueError, match="at least one positive dose"):
+        SweepPlan(doses=(-1.0, -2.0, 0.0))
+
+
+def test_a_choice_without_a_positive_dose_says_so():
+    table = pd.DataFrame(map(asdict, plain_rows() + steered_rows(1, -1.0, 0.6)))
+    with pytest.raises(BadValueError, match="no positive dose of mean_diff"):
+        sweet_spot(table, FLIPPED, "mean_diff")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from steerscope.errors import NotFiniteError
+from steerscope.errors import BadValueError, NotFiniteError
 from steerscope.judges.effects import KL_WRITTEN, Effect
 from steerscope.statistics import BestCell, Estimate, best_cell, max_mean
 from steerscope.statistics.clusters import sums_by_cluster
@@ -68,9 +68,17 @@ def sweet_spot(
     in which any of `tried` conditions could have come to be measured on all prompts, no p of the split
     that chose is fair: it is that of the choice on the test split, or while there is none the p of the
     choice times `tried`, which holds however the others fell behind (Bonferroni).
+
+    Raises:
+        BadValueError: no positive dose was measured.
+        NotFiniteError: no condition at a positive dose has logits that are numbers.
     """
     if summary is None:
         summary = summarise(table, effect, split, groups=groups)
+    if not ((summary.method == method) & (summary.dose_natural > 0)).any():
+        raise BadValueError(
+            f"no positive dose of {method} was measured, and the choice is made among those."
+        )
     candidates = _candidates(summary, method)
     if candidates.empty:
         raise NotFiniteError(

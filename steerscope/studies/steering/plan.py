@@ -206,7 +206,7 @@ class SweepPlan(Plan):
 
     Raises:
         UnknownNameError: no such unit.
-        BadValueError: a dose that is not finite, or none but 0.
+        BadValueError: a dose that is not finite, or none that is positive, of which the choice is made.
     """
 
     doses: tuple[float, ...] = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)
@@ -217,6 +217,11 @@ class SweepPlan(Plan):
         check_unit(self.unit)
         if not any(self.doses) or not all(map(math.isfinite, self.doses)):
             raise BadValueError("doses must be finite numbers, at least one dose that is not 0.")
+        if max(self.doses) <= 0:
+            raise BadValueError(
+                "doses need at least one positive dose, since the layer and dose are chosen among those; "
+                "to steer the other way swap the classes of the pairs."
+            )
 
 
 LENGTHS = ("natural", "relative", "absolute")  # units that every row has its dose in

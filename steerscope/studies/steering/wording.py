@@ -11,15 +11,10 @@ from steerscope.statistics import BestCell, Estimate
 from steerscope.steering.prompting import METHODS
 from steerscope.studies.steering.asking_words import asking_clause, asking_in_words
 from steerscope.studies.steering.findings import Findings, case_of, items_in_words
+from steerscope.studies.steering.null_words import nulls_in_words
 from steerscope.studies.steering.phrases import amount, number, percent, prices, size
 from steerscope.studies.steering.plan import is_race, smallest_effect
-from steerscope.studies.steering.verdict import (
-    ENOUGH_NULLS,
-    NullRank,
-    decide,
-    kinds_lacking,
-    p_in_words,
-)
+from steerscope.studies.steering.verdict import decide, p_in_words
 
 _LAST = 0.25  # share of the layers that count as the last ones
 
@@ -259,37 +254,6 @@ def _anti_steered(f: Findings) -> str:
         return f"Anti-steered: the log-odds of {share} of the pairs moved the wrong way."
     shown = f"showed {f.effect.positive}" if f.effect.is_shown else "were flipped"
     return f"Anti-steered: {share} of the texts {shown} without steering and not with it."
-
-
-def nulls_in_words(f: Findings) -> str:
-    """Where the effect stands among directions that mean nothing and were chosen as it was."""
-    if not f.nulls:
-        return "Nulls: not tested against nulls that went through the same choice."
-    factor, unit, digits = (100.0, " %", 1) if f.effect.is_share else (1.0, " nats", 2)
-
-    def best(rank: NullRank) -> str:
-        known = not math.isnan(rank.best)
-        return f", the best of them {factor * rank.best:.{digits}f}{unit}" if known else ""
-
-    parts = [
-        f"{rank.n} {rank.kind} directions{_lost(rank)}{best(rank)}, rank {p_in_words(rank.p, draws=rank.n)}"
-        for rank in f.nulls
-    ]
-    few = (
-        ""
-        if min(r.n for r in f.nulls) >= ENOUGH_NULLS
-        else "; too few, so not tested against nulls"
-    )
-    lacking = "".join(
-        f"; no {kind} directions, so not tested against those" for kind in kinds_lacking(f.nulls)
-    )
-    return f"Nulls that went through the same choice: {'; '.join(parts)}{few}{lacking}."
-
-
-def _lost(rank: NullRank) -> str:
-    if not rank.lost:
-        return ""
-    return f" ({rank.lost} gave logits that are no numbers, and count as at least as good)"
 
 
 def _on_one_scale(effect: Effect, mirrored: Estimate) -> Estimate:

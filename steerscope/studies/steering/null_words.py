@@ -1,0 +1,39 @@
+"""Where an effect stands among null directions, in words."""
+
+from __future__ import annotations
+
+import math
+
+from steerscope.studies.steering.findings import Findings
+from steerscope.studies.steering.verdict import ENOUGH_NULLS, NullRank, kinds_lacking, p_in_words
+
+
+def nulls_in_words(f: Findings) -> str:
+    """Where the effect stands among directions that mean nothing and were chosen as it was."""
+    if not f.nulls:
+        return "Nulls: not tested against nulls that went through the same choice."
+    factor, unit, digits = (100.0, " %", 1) if f.effect.is_share else (1.0, " nats", 2)
+
+    def best(rank: NullRank) -> str:
+        known = not math.isnan(rank.best)
+        return f", the best of them {factor * rank.best:.{digits}f}{unit}" if known else ""
+
+    parts = [
+        f"{rank.n} {rank.kind} directions{_lost(rank)}{best(rank)}, rank {p_in_words(rank.p, draws=rank.n)}"
+        for rank in f.nulls
+    ]
+    few = (
+        ""
+        if min(r.n for r in f.nulls) >= ENOUGH_NULLS
+        else "; too few, so not tested against nulls"
+    )
+    lacking = "".join(
+        f"; no {kind} directions, so not tested against those" for kind in kinds_lacking(f.nulls)
+    )
+    return f"Nulls that went through the same choice: {'; '.join(parts)}{few}{lacking}."
+
+
+def _lost(rank: NullRank) -> str:
+    if not rank.lost:
+        return ""
+    return f" ({rank.lost} gave logits that are no numbers, and count as at least as good)"

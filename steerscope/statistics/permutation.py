@@ -32,7 +32,7 @@ def max_statistic(
 
     The sign of each prompt's differences is flipped at random, the same in all cells, and each
     cell's t statistic is compared with the largest over all cells: the chance that a sweep with no
-    effect anywhere has a cell this good.
+    effect anywhere has a cell this good. Where one item of one cell is NaN, all are.
 
     Source: Westfall & Young 1993, single-step max-T.
     """
@@ -41,7 +41,7 @@ def max_statistic(
         return np.full(n_cells, math.nan)
     observed, flipped = _flips(differences, seed, n_flips)
     largest = flipped.max(axis=1)
-    return (1 + (largest[:, None] >= observed[None, :] - 1e-12).sum(axis=0)) / (n_flips + 1)
+    return _p_of(largest[:, None], observed)
 
 
 def max_mean(
@@ -54,7 +54,8 @@ def max_mean(
     best cell this good. The weights have mean 0, and their squares and cubes mean 1, so that the
     skew stays that a sweep of shares has, in which one plain text stands against many steered ones.
     Where cells are chosen by their means this keeps its level for the chosen one; `max_statistic`
-    does not, since the noisiest cell has the largest mean and no large t.
+    does not, since the noisiest cell has the largest mean and no large t. Where one item of one cell is
+    NaN, all are.
 
     Source: Westfall & Young 1993, single-step; weights of Mammen 1993 in place of signs.
     """
@@ -62,7 +63,7 @@ def max_mean(
         return np.full(len(differences), math.nan)
     largest = _largest_means(differences, seed, n_draws)
     observed = differences.mean(axis=1)
-    return (1 + (largest[:, None] >= observed[None, :] - 1e-12).sum(axis=0)) / (n_draws + 1)
+    return _p_of(largest[:, None], observed)
 
 
 def cell_level(
@@ -112,13 +113,21 @@ def sign_flip(
     """One-sided p of each cell by itself, for a mean difference above zero.
 
     The sign of each item's difference is flipped at random and t compared with that of the flips;
-    `max_statistic` is the same corrected for the number of cells.
+    `max_statistic` is the same corrected for the number of cells. A cell with a NaN item has a NaN p.
     """
     n_cells, n_items = differences.shape
     if n_items < 2:
         return np.full(n_cells, math.nan)
     observed, flipped = _flips(differences, seed, n_flips)
-    return (1 + (flipped >= observed - 1e-12).sum(axis=0)) / (n_flips + 1)
+    return _p_of(flipped, observed)
+
+
+def _p_of(
+    drawn: Float[np.ndarray, "draw _cell"], observed: Float[np.ndarray, " cell"]
+) -> Float[np.ndarray, " cell"]:
+    """Share of draws that reach what was observed, never 0; NaN where either is not known."""
+    p = (1 + (drawn >= observed - 1e-12).sum(axis=0)) / (len(drawn) + 1)
+    return np.where(np.isnan(observed) | np.isnan(drawn).any(axis=0), math.nan, p)
 
 
 def _flips(

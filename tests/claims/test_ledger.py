@@ -347,6 +347,29 @@ def test_p_is_of_the_number_against_the_threshold():
     assert decide(test_of("above", 0.05, by="p"), number(0.1, 0.3)) == "inconclusive"
 
 
+def test_what_is_not_known_of_an_item_is_no_evidence():
+    near = [0.01, -0.02, 0.03, 0.0, -0.01, 0.02, 0.0, 0.01]
+    far = [0.9, 0.8, 1.0, 0.9, 0.7, 1.0, 0.9, 0.8]
+    within = test_of("within", 0.05, by="p")
+    for items, verdict in ((near, "supported"), (far, "inconclusive")):
+        whole = of_items(np.array(items), "share")
+        part = of_items(np.array([math.nan, *items, math.nan]), "share")
+        assert part == whole
+        assert decide(within, part) == verdict
+        assert replace(part, values=(math.nan, *items)).p_outside(0.05) == whole.p_outside(0.05)
+    row = board([Judged(load_claims()[0], "refuted", part, "")]).iloc[0]
+    assert row.power == pytest.approx(power_of(0.1, float(np.std(far, ddof=1)), 8))
+    nothing = of_items(np.full(8, math.nan), "share")
+    assert math.isnan(nothing.p)
+    assert math.isnan(nothing.p_outside(0.05))
+
+
+def test_of_draws_that_are_no_numbers_no_p_is_known():
+    drawn = replace(number(0.1, 0.3), draws=(0.1, 0.2, math.nan, 0.3))
+    assert math.isnan(drawn.p_at(0.2))
+    assert math.isnan(drawn.p_outside(0.4))
+
+
 def test_the_board_corrects_for_the_number_of_claims_and_bounds_their_words():
     claim = load_claims()[0].model_copy(update={"test": test_of("above", 0.0)})
     on = ("microworld",), ("mood",)

@@ -15,8 +15,10 @@ from steerscope.statistics import (
     bootstrap_ratio,
     crossing,
     linear_correlation,
+    max_mean,
     max_statistic,
     rank_correlation,
+    sign_flip,
     sign_flip_p,
     wilson,
 )
@@ -61,6 +63,15 @@ def test_max_statistic_of_one_cell_is_the_exact_sign_flip_test():
     t = (flips * values).mean(axis=1) / np.sqrt((flips * values).var(axis=1) / (n - 1))
     exact = (t >= t[-1] - 1e-12).mean()
     assert max_statistic(values, n_flips=40_000)[0] == pytest.approx(exact, abs=0.01)
+
+
+def test_what_is_not_known_of_a_cell_is_no_evidence():
+    cells = np.array([[0.1, -0.2, 0.1, 0.0], [0.4, math.nan, 0.5, 0.6]])
+    one = sign_flip(cells)
+    assert one[0] == sign_flip(cells[:1])[0]
+    assert math.isnan(one[1])
+    for corrected in (max_statistic, max_mean):  # the largest of the cells is not known either
+        assert np.isnan(corrected(cells)).all()
 
 
 def test_max_statistic_keeps_its_level_over_many_cells_and_finds_a_real_one():

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from steerscope.claims.measures.measure import Measured, measure
+from steerscope.claims.measures.measure import Measured, measure, of_draws
 from steerscope.errors import BadValueError, RunError, UnknownNameError
 from steerscope.experiments.jobs.overlaps import (
     ACTIVE,
@@ -20,7 +19,6 @@ from steerscope.experiments.jobs.overlaps import (
     sets_of_run,
 )
 from steerscope.runs.results import Run
-from steerscope.statistics import CONFIDENCE
 
 
 @measure
@@ -31,7 +29,8 @@ def active_share(runs: Sequence[Run], *, away_from: float) -> Measured:
     """
     found = [_reading(run, "encoder_projection", ACTIVE, "random_direction").value for run in runs]
     drawn = _resampled(runs, ACTIVE) - away_from
-    return _with_draws(float(np.mean(found)) - away_from, drawn, _pairs(runs), "share of features")
+    value = float(np.mean(found)) - away_from
+    return of_draws(value, drawn, _pairs(runs), "share of features", "pairs")
 
 
 @measure
@@ -62,7 +61,7 @@ def shared_features(runs: Sequence[Run], *, one: str, other: str) -> Measured:
         raise BadValueError(f"pairs were drawn again for {' and '.join(RESAMPLED)} alone.")
     shared = [len({*sets[one].ranked} & {*sets[other].ranked}) for sets in map(sets_of_run, runs)]
     drawn = _resampled(runs, SHARED)
-    return _with_draws(float(np.mean(shared)), drawn, _pairs(runs), "features")
+    return of_draws(float(np.mean(shared)), drawn, _pairs(runs), "features", "pairs")
 
 
 @measure
@@ -120,13 +119,3 @@ def _resampled(runs: Sequence[Run], metric: str) -> Float[np.ndarray, " sample"]
 
 def _pairs(runs: Sequence[Run]) -> int:
     return sum(int(run.configuration["n_pairs"]) for run in runs)
-
-
-def _with_draws(value: float, drawn: Float[np.ndarray, " sample"], n: int, unit: str) -> Measured:
-    """A number with the interval that holds 95 % of the draws, and twice the smaller tail at zero."""
-    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
-    p = min(1.0, 2 * (1 + int(tail)) / (1 + len(drawn)))
-    known = p if math.isfinite(value) else math.nan
-    kept = tuple(map(float, drawn))
-    return Measured(value, float(low), float(high), known, n, unit, "pairs", draws=kept)

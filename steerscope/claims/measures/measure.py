@@ -12,7 +12,13 @@ import numpy as np
 from jaxtyping import Float
 
 from steerscope.errors import BadValueError, UnknownNameError
-from steerscope.statistics import clustered_mean, detectable_difference, sign_flip, sign_flip_p
+from steerscope.statistics import (
+    CONFIDENCE,
+    clustered_mean,
+    detectable_difference,
+    sign_flip,
+    sign_flip_p,
+)
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,7 @@ class Measured:
     Attributes:
         p: two-sided, of its being zero.
         n: how many `items` it counts.
-        values: one per item, of which the number is the mean; empty for another kind of number.
+        values: one per item that is known, of which the number is the mean; empty for another kind of number.
         draws: what it is when the items are drawn again, where that was done.
         detectable: distance from a threshold that so many items show in 4 of 5 cases; NaN if unknown.
     """
@@ -45,7 +51,7 @@ class Measured:
         if self.values:
             return _flipped_p(np.array(self.values) - threshold)
         if self.draws:
-            return min(1.0, 2 * min(self._tails(threshold)))
+            return _two_sided(np.array(self.draws), threshold)
         return math.nan
 
     def p_outside(self, threshold: float) -> float:
@@ -58,15 +64,9 @@ class Measured:
             low, high = (_above_p(threshold + sign * items) for sign in (1, -1))
             return max(low, high)
         if self.draws:
-            return max(self._tails(threshold)[1], self._tails(-threshold)[0])
+            draws = np.array(self.draws)
+            return max(_tails(draws, threshold)[1], _tails(draws, -threshold)[0])
         return math.nan
-
-    def _tails(self, at: float) -> tuple[float, float]:
-        """Shares of the draws at most, and at least, a number; never 0."""
-        draws = np.array(self.draws)
-        return tuple(
-            float((1 + hit.sum()) / (1 + len(draws))) for hit in (draws <= at, draws >= at)
-        )  # type: ignore[return-value]
 
 
 Measure = Callable[..., Measured]
@@ -101,7 +101,8 @@ def check_measure(name: str, settings: Mapping[str, Any]) -> Measure:
 
 
 def of_items(items: Float[np.ndarray, " item"], unit: str) -> Measured:
-    """Mean over prompts with its interval by Student's t and its sign-flip p."""
+    """Mean over prompts with its interval by Student's t and its sign-flip p; NaN items are left out."""
+    items = items[~np.isnan(items)]
     found = clustered_mean(items)
     return Measured(
         found.value,
@@ -116,6 +117,30 @@ def of_items(items: Float[np.ndarray, " item"], unit: str) -> Measured:
     )
 
 
+def of_draws(
+    value: float, draws: Float[np.ndarray, " sample"], n: int, unit: str, items: str
+) -> Measured:
+    """A number with the interval that holds 95 % of its draws, and twice the smaller tail at zero."""
+    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    p = _two_sided(draws, 0.0) if math.isfinite(value) else math.nan
+    kept = tuple(map(float, draws))
+    return Measured(value, float(low), float(high), p, n, unit, items, draws=kept)
+
+
+def _tails(draws: Float[np.ndarray, " sample"], at: float) -> tuple[float, float]:
+    """Shares of the draws at most, and at least, a number; never 0, and NaN where a draw is NaN."""
+    if np.isnan(draws).any():
+        return math.nan, math.nan
+    below, above = (float((1 + hit.sum()) / (1 + len(draws))) for hit in (draws <= at, draws >= at))
+    return below, above
+
+
+def _two_sided(draws: Float[np.ndarray, " sample"], at: float) -> float:
+    """Twice the smaller tail, at most 1; NaN where a draw is NaN."""
+    twice = 2 * min(_tails(draws, at))
+    return min(twice, 1.0)
+
+
 def _flipped_p(items: Float[np.ndarray, " item"]) -> float:
     """Two-sided sign-flip p of a mean of zero; NaN for none, 1 where all items are zero."""
     if not len(items):
@@ -124,5 +149,6 @@ def _flipped_p(items: Float[np.ndarray, " item"]) -> float:
 
 
 def _above_p(items: Float[np.ndarray, " item"]) -> float:
-    """One-sided sign-flip p of a mean at or below zero."""
+    """One-sided sign-flip p of a mean at or below zero; NaN items are left out."""
+    items = items[~np.isnan(items)]
     return float(sign_flip(items[None])[0])

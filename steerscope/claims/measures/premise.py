@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from steerscope.claims.measures.measure import Measured, measure
+from steerscope.claims.measures.measure import Measured, measure, of_draws
 from steerscope.errors import RunError
 from steerscope.experiments.jobs.predictors import layers_of_rows
 from steerscope.runs.results import Run
-from steerscope.statistics import CONFIDENCE, bootstrap_mean
+from steerscope.statistics import bootstrap_mean
 from steerscope.studies.predictors.thresholds import judge_threshold
 from steerscope.studies.premise.findings import parts_of, summary_draws
 
@@ -26,13 +26,9 @@ def ridge_r2(runs: Sequence[Run], *, kernel: str) -> Measured:
         summary_draws(parts_of(run.table()), kernel, seed=run.configuration["seed"]) for run in runs
     ]
     drawn = np.mean([draws for _, draws, _ in found], axis=0)
-    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     value = float(np.mean([value for value, _, _ in found]))
-    tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
-    p = min(1.0, 2 * (1 + int(tail)) / (1 + len(drawn)))
     n = sum(n for _, _, n in found)
-    kept = tuple(map(float, drawn))
-    return Measured(value, float(low), float(high), p, n, "R²", "prompts", draws=kept)
+    return of_draws(value, drawn, n, "R²", "prompts")
 
 
 @measure
@@ -50,6 +46,7 @@ def mean_gap_of_attention(runs: Sequence[Run], *, gap: str) -> Measured:
             raise RunError(f"{run.path} has no {gap}.")
         items.append(mine.groupby("prompt").value.mean().to_numpy(float))
     values = np.concatenate(items)
+    values = values[~np.isnan(values)]
     found = bootstrap_mean(values)
     return Measured(
         found.value, found.low, found.high, math.nan, found.n, "gap", "prompts",

@@ -90,7 +90,7 @@ def test_a_p_value_decides_with_the_sign():
     assert decide(test, number(-0.9, -0.1, p=0.06)) == "inconclusive"
 
 
-def sweep(path, shares, random=0.0, settings=None):
+def sweep(path, shares, random=0.0, settings=None, changed=lambda r: r):
     """A run of four layers at a relative dose of 0.4."""
     run = Run.start(
         path,
@@ -101,7 +101,7 @@ def sweep(path, shares, random=0.0, settings=None):
     for layer, share in enumerate(shares):
         rows += steered_rows(layer, 2.0, share)
         rows += steered_rows(layer, 2.0, random, method="random", seed=1)
-    run.append(rows)
+    run.append([changed(r) for r in rows])
     run.seal()
     return run
 
@@ -125,6 +125,40 @@ def test_the_layer_is_chosen_on_other_prompts_than_it_is_stated_on(tmp_path):
     found = MEASURES["best_layer_over_random"]([run], method="mean_diff", dose=0.4, unit="relative")
     assert found.n == 30  # every second of 60
     assert found.value == pytest.approx(0.7, abs=0.05)
+
+
+def test_prompts_are_split_once_on_what_both_directions_have(tmp_path):
+    def changed(r):
+        """Layer 0 turns the odd prompts, which choose it, and no other; of prompt 0 mean_diff has nothing."""
+        if r.method != "mean_diff":
+            return r
+        return replace(
+            r, value=math.nan if r.prompt == 0 else float(r.layer == 0 and r.prompt % 2)
+        )
+
+    run = sweep(tmp_path / "r", (0.0, 0.0), changed=changed)
+    found = MEASURES["best_layer_over_random"]([run], method="mean_diff", dose=0.4, unit="relative")
+    assert (found.value, found.n) == (0.0, 29)
+
+
+def overflowed(layer, method="mean_diff"):
+    """What makes the logits of one layer overflow."""
+    lost = {"value": math.nan, "status": "not_finite"}
+    return lambda r: replace(r, **lost) if (r.layer, r.method) == (layer, method) else r
+
+
+def test_a_layer_that_overflows_takes_no_prompt_from_the_others(tmp_path):
+    run = sweep(tmp_path / "r", (0.1, 0.8, 0.6, 0.2), random=0.1, changed=overflowed(3))
+    at = {"method": "mean_diff", "dose": 0.4, "unit": "relative"}
+    middle, late = (
+        MEASURES["effect_over_layers"]([run], **at, depth=depth)
+        for depth in ([0.25, 0.75], [0.5, 1.0])
+    )
+    assert (middle.value, middle.n) == (pytest.approx(0.7), 60)
+    assert math.isnan(late.value)  # half of what is asked for is not known
+    assert decide(test_of("above", 0.0), late) == "inconclusive"
+    best = MEASURES["best_layer_over_random"]([run], **at)
+    assert (best.value, best.n) == (pytest.approx(0.7, abs=0.05), 30)
 
 
 def arm(name, family, share, split):

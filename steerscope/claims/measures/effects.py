@@ -50,16 +50,18 @@ def layers_minus_layers(
 def best_layer_over_random(runs: Sequence[Run], *, method: str, dose: float, unit: str) -> Measured:
     """Effect minus that of random directions of the same length, at the layer that does best.
 
-    The layer is chosen on every second prompt and the difference stated on the others.
+    The layer is chosen on every second prompt that both have, and the difference stated on the others.
     """
     found = []
     for run in runs:
         mine, random = (_by_layer(run, m, dose, unit) for m in (method, "random"))
-        chosen_by = mine.iloc[:, ::2].mean(axis=1).dropna()
+        both = mine.columns.intersection(random.columns)
+        chosen_by = mine[both[::2]].mean(axis=1).dropna()
         if chosen_by.empty:
             continue  # no prompt was read at every layer
         best = chosen_by.idxmax()
-        found.append((mine.loc[best] - random.loc[best]).to_numpy(float)[1::2])
+        others = both[1::2]
+        found.append((mine.loc[best, others] - random.loc[best, others]).to_numpy(float))
     return _of_items(found, runs)
 
 
@@ -132,6 +134,9 @@ def method_minus_method(
 def _by_layer(run: Run, method: str, dose: float, unit: str) -> pd.DataFrame:
     """Effect over plain of each layer on each prompt at one dose; several seeds are averaged.
 
+    Prompts that were not read at every layer are left out. A layer of which nothing is known, since its
+    logits overflow, is NaN on all of them.
+
     Raises:
         RunError: the dose was not measured.
     """
@@ -146,17 +151,21 @@ def _by_layer(run: Run, method: str, dose: float, unit: str) -> pd.DataFrame:
     found = values.loc[here.index].groupby(here.layer.to_numpy()).mean()
     if effect.is_share:
         found = found.sub(per_prompt(table, effect.metric, "select").loc[PLAIN], axis=1)
-    return found.dropna(axis=1)
+    known = found.dropna(how="all")
+    return found[known.dropna(axis=1).columns]
 
 
 def _part(values: pd.DataFrame, depth: Sequence[float]) -> Float[np.ndarray, " item"]:
-    """Mean over the layers whose middle lies in a part of the depth, from 0 to 1."""
+    """Mean over the layers whose middle lies in a part of the depth, from 0 to 1.
+
+    NaN where nothing is known of one of them.
+    """
     low, high = depth
     middles = (np.arange(len(values)) + 0.5) / len(values)
     inside = values[(middles >= low) & (middles <= high)]
-    if inside.empty:
+    if not len(inside):
         raise BadValueError(f"no layer lies between {low:g} and {high:g} of the depth.")
-    return inside.mean(axis=0).to_numpy(float)
+    return inside.mean(axis=0, skipna=False).to_numpy(float)
 
 
 def _arms(run: Run, family: str, other: str) -> Float[np.ndarray, " item"]:

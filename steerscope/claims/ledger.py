@@ -45,8 +45,8 @@ class Judged:
         verdict: one of `VERDICTS`.
         measured: the number that decided; None while open.
         evidence: where the rows lie, or why there is no verdict.
-        models: what the runs measured, the only ones that the verdict is about.
-        concepts: the contrast sets of the runs.
+        models: what the runs measured that gave the number, the only ones that the verdict is about.
+        concepts: the contrast sets of these runs.
     """
 
     claim: Claim
@@ -66,9 +66,18 @@ class Judged:
     @property
     def words(self) -> str:
         """The claim, bounded to what was run."""
-        if not self.models:
-            return self.claim.words
-        return f"{self.claim.words} ({', '.join(self.models)}: {', '.join(self.concepts)})"
+        return f"{self.claim.words} ({self.measured_on})" if self.models else self.claim.words
+
+    @property
+    def measured_on(self) -> str:
+        """The models and the concepts that the number is about, and the runs that it is not about."""
+        on = f"{', '.join(self.models)}: {', '.join(self.concepts)}"
+        return f"{on}; nothing known of {', '.join(self.unknown)}" if self.unknown else on
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The runs, or parts of them, that gave nothing to the number."""
+        return self.measured.unknown if self.measured else ()
 
 
 def check_claims(
@@ -146,7 +155,9 @@ def _judge(claim: Claim, runs: Path, make: Callable[[Experiment, Path], object] 
         )
     try:
         found = measured(claim.test, experiment, folder)
-        models, concepts = _measured_on(runs_of(experiment, folder))
+        runs_there = runs_of(experiment, folder)
+        counted = [run for run in runs_there if run.path.name not in found.unknown]
+        models, concepts = _measured_on(counted or runs_there)
     except SteerscopeError as error:
         return Judged(claim, OPEN, None, f"evidence that cannot be used: {error}")
     is_bundled = folder.is_relative_to(claims_folder())
@@ -296,6 +307,7 @@ def _row(j: Judged, p_holm: float) -> dict[str, object]:
         "source": j.claim.source,
         "model": ", ".join(j.models),
         "concept": ", ".join(j.concepts),
+        "unknown": ", ".join(j.unknown),
         "verdict": j.verdict,
         "value": m.value,
         "low": m.low,

@@ -172,12 +172,11 @@ def _numbers(judged: Judged, p_holm: float) -> tuple[str, ...]:
     m = judged.measured
     if m is None:
         return ("-",) * 6
-    on = f"{', '.join(judged.models)}: {', '.join(judged.concepts)}"
     known = not math.isnan(m.value)
     bounded = known and not math.isnan(m.low)
     value = f"{m.value:+.3f} {m.unit}" if known else "not known"
     interval = f"{m.low:+.3f} to {m.high:+.3f}" if bounded else "-"
-    return on, value, interval, _p(judged.p), _p(p_holm), str(m.n)
+    return judged.measured_on, value, interval, _p(judged.p), _p(p_holm), str(m.n)
 
 
 def _p(value: float) -> str:

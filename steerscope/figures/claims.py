@@ -162,8 +162,10 @@ def _said(figure: go.Figure, number: int, place: int, verdict: str, numbers: str
 
 def _bounded(row: object) -> str:
     """The claim with what it was measured on, which is all that its verdict is about."""
-    words, model, concept = (getattr(row, name, "") for name in ("words", "model", "concept"))
-    return f"{words} [{model}: {concept}]" if model else str(words)
+    asked = ("words", "model", "concept", "unknown")
+    words, model, concept, unknown = (getattr(row, name, "") for name in asked)
+    but = f"; nothing known of {unknown}" if unknown else ""
+    return f"{words} [{model}: {concept}{but}]" if model else str(words)
 
 
 def _numbers(row: object) -> str:

@@ -132,9 +132,7 @@ def test_prompts_are_split_once_on_what_both_directions_have(tmp_path):
         """Layer 0 turns the odd prompts, which choose it, and no other; of prompt 0 mean_diff has nothing."""
         if r.method != "mean_diff":
             return r
-        return replace(
-            r, value=math.nan if r.prompt == 0 else float(r.layer == 0 and r.prompt % 2)
-        )
+        return replace(r, value=math.nan if r.prompt == 0 else float(r.layer == 0 and r.prompt % 2))
 
     run = sweep(tmp_path / "r", (0.0, 0.0), changed=changed)
     found = MEASURES["best_layer_over_random"]([run], method="mean_diff", dose=0.4, unit="relative")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import math
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from steerscope.claims.measures import MEASURES
 from steerscope.errors import BadValueError, RunError, UnknownNameError
 from steerscope.experiments import load_experiment
 from steerscope.experiments.jobs.overlaps import ACTIVE, SHARED, reading_cell, resample
-from steerscope.runs.results import Run
+from steerscope.runs.results import COLUMNS, Row, Run
 from steerscope.studies.weights.findings import CONTROL, EDIT, ELSEWHERE, ROLES, STEERING
 from tests.experiments.test_overlaps import planted
 from tests.helpers import row
@@ -104,6 +105,21 @@ def test_an_edit_is_told_from_the_control_that_does_best(tmp_path):
     (run.path / ROLES).write_text("[]")
     with pytest.raises(RunError, match="no edit was within"):
         MEASURES["edit_minus_control"]([run])
+
+
+def test_a_target_whose_edit_or_controls_overflowed_is_told(tmp_path):
+    run = edited(tmp_path / "run")
+    assert MEASURES["edit_minus_control"]([run]).unknown == ("run to gloomy",)  # no edit for it
+    for lost in (("edit=a",), ("noise", "moved")):
+        over = Run.start(tmp_path / lost[0], run.configuration, provenance={})
+        told = [Row(**r) for r in run.table()[list(COLUMNS)].to_dict("records")]
+        gone = {"value": math.nan, "status": "not_finite"}
+        over.append([replace(r, **gone) if r.cell in lost else r for r in told])
+        (over.path / ROLES).write_text((run.path / ROLES).read_text())
+        both = MEASURES["edit_minus_control"]([run, over])
+        assert both.unknown == ("run to gloomy", over.path.name)
+        assert both.n == 20
+        assert np.isnan(MEASURES["edit_minus_control"]([over]).value)
 
 
 def test_the_evidence_of_edits_is_what_the_measure_needs_and_no_more(tmp_path, monkeypatch):

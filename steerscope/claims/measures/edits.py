@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
+from jaxtyping import Float
 
-from steerscope.claims.measures.measure import Measured, measure, of_items
+from steerscope.claims.measures.measure import Measured, measure, of_parts
 from steerscope.errors import RunError
 from steerscope.runs.results import Run
 from steerscope.studies.steering.plan import effect_of
@@ -25,15 +28,36 @@ def edit_minus_control(runs: Sequence[Run]) -> Measured:
     Raises:
         RunError: no edit was within the limits.
     """
-    items = []
+    parts: list[Float[np.ndarray, " _"]] = []
+    names: list[str] = []
     for run in runs:
-        table, effect, roles = run.table(), effect_of(run), read_roles(run)
-        for target, mine in roles.groupby("target"):
-            shifts = target_shifts(table, effect, "test", str(target))
-            (edit,) = mine.cell[mine.role == EDIT]
-            controls = mine.cell[mine.role.isin([CONTROL, ELSEWHERE])]
-            best = shifts.loc[shifts.index.intersection(controls)].mean(axis=1).idxmax()
-            items.append((shifts.loc[edit] - shifts.loc[best]).dropna().to_numpy(float))
-    if not items:
+        found = _by_target(run)
+        known = [target for target, items in found.items() if len(items)]
+        parts += found.values()
+        names += [run.path.name + (f" to {target}" if known else "") for target in found]
+    if all(read_roles(run).empty for run in runs):
         raise RunError("no edit was within the limits of its plan, so that none can be compared.")
-    return of_items(np.concatenate(items), effect_of(runs[0]).unit)
+    measured = of_parts(parts, names, effect_of(runs[0]).unit)
+    return replace(measured, unknown=tuple(dict.fromkeys(measured.unknown)))
+
+
+def _by_target(run: Run) -> dict[str, Float[np.ndarray, " _"]]:
+    """The differences for each side of the contrast; none where it has no edit, or that overflowed."""
+    table, effect, roles = run.table(), effect_of(run), read_roles(run)
+    found = {}
+    for target in sorted((effect.positive, effect.negative)):
+        mine = roles[roles.target == target]
+        found[target] = np.empty(0)
+        if len(mine):
+            found[target] = _over_best(target_shifts(table, effect, "test", target), mine)
+    return found
+
+
+def _over_best(shifts: pd.DataFrame, roles: pd.DataFrame) -> Float[np.ndarray, " item"]:
+    """The edit minus the control that does best, on the prompts that both have."""
+    (edit,) = roles.cell[roles.role == EDIT]
+    controls = roles.cell[roles.role.isin([CONTROL, ELSEWHERE])]
+    means = shifts.loc[shifts.index.intersection(controls)].mean(axis=1).dropna()
+    if means.empty:
+        return np.empty(0)
+    return (shifts.loc[edit] - shifts.loc[means.idxmax()]).dropna().to_numpy(float)

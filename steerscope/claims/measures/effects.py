@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from steerscope.claims.measures.measure import Measured, measure, of_items
+from steerscope.claims.measures.measure import Measured, measure, of_parts
 from steerscope.errors import BadValueError, RunError, UnknownNameError
 from steerscope.experiments.jobs.combinations import ADDED, ALL, SINGLE, arms_of_rows, best_of
-from steerscope.experiments.jobs.predictors import layers_of_rows
+from steerscope.experiments.jobs.predictors import layers_of_rows, without_layers
 from steerscope.runs.results import Run
 from steerscope.studies.methods.stored import responses_of_rows
 from steerscope.studies.predictors.over_layers import grouped_correlation
@@ -55,13 +55,7 @@ def best_layer_over_random(runs: Sequence[Run], *, method: str, dose: float, uni
     found = []
     for run in runs:
         mine, random = (_by_layer(run, m, dose, unit) for m in (method, "random"))
-        both = mine.columns.intersection(random.columns)
-        chosen_by = mine[both[::2]].mean(axis=1).dropna()
-        if chosen_by.empty:
-            continue  # no prompt was read at every layer
-        best = chosen_by.idxmax()
-        others = both[1::2]
-        found.append((mine.loc[best, others] - random.loc[best, others]).to_numpy(float))
+        found.append(_best_over(mine, random))
     return _of_items(found, runs)
 
 
@@ -82,6 +76,7 @@ def layer_correlation(runs: Sequence[Run], *, diagnostic: str, outcome: str) -> 
         "rho",
         "layers",
         detectable=detectable_over_layers(layers, diagnostic, outcome),
+        unknown=without_layers(runs, (diagnostic, outcome)),
     )
 
 
@@ -155,6 +150,16 @@ def _by_layer(run: Run, method: str, dose: float, unit: str) -> pd.DataFrame:
     return found[known.dropna(axis=1).columns]
 
 
+def _best_over(mine: pd.DataFrame, random: pd.DataFrame) -> Float[np.ndarray, " item"]:
+    """The difference at the layer that does best on every second prompt, on the others."""
+    both = mine.columns.intersection(random.columns)
+    chosen_by = mine[both[::2]].mean(axis=1).dropna()
+    if chosen_by.empty:
+        return np.empty(0)  # no prompt was read at every layer
+    best, others = chosen_by.idxmax(), both[1::2]
+    return (mine.loc[best, others] - random.loc[best, others]).to_numpy(float)
+
+
 def _part(values: pd.DataFrame, depth: Sequence[float]) -> Float[np.ndarray, " item"]:
     """Mean over the layers whose middle lies in a part of the depth, from 0 to 1.
 
@@ -177,5 +182,5 @@ def _arms(run: Run, family: str, other: str) -> Float[np.ndarray, " item"]:
     return (values.loc[first] - values.loc[second]).to_numpy(float)
 
 
-def _of_items(parts: Sequence[Float[np.ndarray, " item"]], runs: Sequence[Run]) -> Measured:
-    return of_items(np.concatenate([np.empty(0), *parts]), effect_of(runs[0]).unit)
+def _of_items(parts: Sequence[Float[np.ndarray, " _"]], runs: Sequence[Run]) -> Measured:
+    return of_parts(parts, [run.path.name for run in runs], effect_of(runs[0]).unit)

@@ -41,11 +41,15 @@ def reading_over_null(runs: Sequence[Run], *, way: str, statistic: str, against:
     went up and down together, which makes it too wide rather than too narrow; p is the largest of
     the concepts'.
     """
-    rows = pd.DataFrame([_reading(run, way, statistic, against) for run in runs])
+    names = [run.path.name for run in runs]
+    rows = pd.DataFrame([_reading(run, way, statistic, against) for run in runs], index=names)
+    known = rows[rows[["value", "expected", "low", "high"]].notna().all(axis=1)]
     value, low, high = (
-        float((rows.value - rows[edge]).mean()) for edge in ("expected", "high", "low")
+        float((known.value - known[edge]).mean()) for edge in ("expected", "high", "low")
     )
-    return Measured(value, low, high, float(rows.p.max()), int(rows.n.min()), "features", "draws")
+    n = int(known.n.min()) if len(known) else 0
+    unknown = tuple(rows.index.difference(known.index, sort=False))
+    return Measured(value, low, high, float(known.p.max()), n, "features", "draws", unknown=unknown)
 
 
 @measure

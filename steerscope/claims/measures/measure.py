@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ class Measured:
         values: one per item that is known, of which the number is the mean; empty for another kind of number.
         draws: what it is when the items are drawn again, where that was done.
         detectable: distance from a threshold that so many items show in 4 of 5 cases; NaN if unknown.
+        unknown: the runs, or parts of them, that gave no item, so that the number is not about them.
     """
 
     value: float
@@ -43,6 +44,7 @@ class Measured:
     values: tuple[float, ...] = ()
     draws: tuple[float, ...] = ()
     detectable: float = math.nan
+    unknown: tuple[str, ...] = ()
 
     def p_at(self, threshold: float) -> float:
         """Two-sided p of the number being the threshold; NaN where nothing was kept to test it by."""
@@ -115,6 +117,19 @@ def of_items(items: Float[np.ndarray, " item"], unit: str) -> Measured:
         values=tuple(map(float, items)),
         detectable=detectable_difference(items),
     )
+
+
+def of_parts(parts: Sequence[Float[np.ndarray, " _"]], names: Sequence[str], unit: str) -> Measured:
+    """`of_items` of the prompts of several runs; those of which no item is known are `unknown`."""
+    found = of_items(np.concatenate([np.empty(0), *parts]), unit)
+    return replace(found, unknown=without_items(parts, names))
+
+
+def without_items(
+    parts: Sequence[Float[np.ndarray, " _"]], names: Sequence[str]
+) -> tuple[str, ...]:
+    """Names of the parts of which no item is known."""
+    return tuple(n for n, items in zip(names, parts, strict=True) if np.isnan(items).all())
 
 
 def of_draws(

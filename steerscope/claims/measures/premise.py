@@ -7,9 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from steerscope.claims.measures.measure import Measured, measure, of_draws
+from steerscope.claims.measures.measure import (
+    Measured,
+    measure,
+    of_draws,
+    without_items,
+)
 from steerscope.errors import RunError
-from steerscope.experiments.jobs.predictors import layers_of_rows
+from steerscope.experiments.jobs.predictors import layers_of_rows, without_layers
 from steerscope.runs.results import Run
 from steerscope.statistics import bootstrap_mean
 from steerscope.studies.predictors.thresholds import judge_threshold
@@ -45,12 +50,13 @@ def mean_gap_of_attention(runs: Sequence[Run], *, gap: str) -> Measured:
         if mine.empty:
             raise RunError(f"{run.path} has no {gap}.")
         items.append(mine.groupby("prompt").value.mean().to_numpy(float))
+    unknown = without_items(items, [run.path.name for run in runs])
     values = np.concatenate(items)
     values = values[~np.isnan(values)]
     found = bootstrap_mean(values)
     return Measured(
         found.value, found.low, found.high, math.nan, found.n, "gap", "prompts",
-        values=tuple(map(float, values)),
+        values=tuple(map(float, values)), unknown=unknown,
     )  # fmt: skip
 
 
@@ -61,4 +67,5 @@ def threshold_auc(runs: Sequence[Run], *, diagnostic: str, outcome: str, share: 
         layers_of_rows(runs), diagnostic=diagnostic, outcome=outcome, share=share
     )
     edges = (found.auc - 0.5, found.low - 0.5, found.high - 0.5)
-    return Measured(*edges, found.p, found.n, "AUC over chance", "layers")
+    unknown = without_layers(runs, (diagnostic, outcome))
+    return Measured(*edges, found.p, found.n, "AUC over chance", "layers", unknown=unknown)

@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from steerscope import figures
@@ -143,6 +144,16 @@ def layers_of_rows(runs: Sequence[Run]) -> pd.DataFrame:
         wide.columns.name = None
         parts.append(wide.reset_index().assign(model=called[run.configuration["model"]]))
     return pd.concat(parts, ignore_index=True)
+
+
+def without_layers(runs: Sequence[Run], columns: Sequence[str]) -> tuple[str, ...]:
+    """Names of the runs of which no layer has a number in each of some columns of the predictors."""
+    known = (layers_of_rows([run]).reindex(columns=columns).to_numpy(float) for run in runs)
+    return tuple(
+        run.path.name
+        for run, values in zip(runs, known, strict=True)
+        if not np.isfinite(values).all(axis=1).any()
+    )
 
 
 def _steps(e: Experiment) -> list[Step]:

@@ -18,8 +18,16 @@ _LOOK = {
     "inconclusive": (ORANGE, "diamond"),
     "open": (GREY, "circle-open"),
 }
-COUNTS = "features"  # the unit of numbers that are no shares
-_SHARES = "difference of shares (0 to 1), or rank correlation over layers (-1 to 1)"
+_NEAR_ONE = {  # units of about the same scale, which share a panel
+    "share": "difference of shares",
+    "rho": "rank correlation over layers",
+    "share of features": "share of features",
+    "R²": "R²",
+    "gap": "gap",
+    "AUC over chance": "AUC minus 1/2",
+    "": "",  # nobody measured it yet
+}
+_OTHERS = {"features": "features (number)"}
 _ROW, _GAP, _TOP, _BOTTOM = 58, 80, 120, 65  # pixels
 _LABEL = 56  # characters of a line
 
@@ -28,16 +36,16 @@ _LABEL = 56  # characters of a line
 def claims_board(board: pd.DataFrame) -> go.Figure:
     """One row per claim, by verdict: value and 95 % interval, threshold as a line, verdict at the right.
 
-    Numbers of features have a panel with a scale of their own, below the others.
+    Numbers of features, nats and the like have panels with scales of their own, below the others.
 
     Args:
         board: as `claims.board` returns it.
     """
     order = {name: place for place, name in enumerate(_LOOK)}
     rows = board.sort_values("verdict", key=lambda v: v.map(order), kind="stable")
-    counted = rows.unit == COUNTS
-    panels = [(_SHARES, rows[~counted]), ("features (number)", rows[counted])]
-    panels = [(title, part) for title, part in panels if len(part)]
+    near = rows.unit.isin(_NEAR_ONE)
+    panels = [(_titled(rows[near]), rows[near])] if near.any() else []
+    panels += [(_OTHERS.get(u, u), part) for u, part in rows[~near].groupby("unit", sort=False)]
     figure = new_figure("What was claimed, and what the models show that were measured", "", "")
     whole = 215 + _ROW * len(rows) + _GAP * (len(panels) - 1)
     inside = whole - _TOP - _BOTTOM
@@ -51,8 +59,8 @@ def claims_board(board: pd.DataFrame) -> go.Figure:
     for number, (title, part) in enumerate(panels, start=1):
         _panel(figure, number, part.reset_index(drop=True), rows.verdict[rows.value.notna()], named)
         figure.update_xaxes(title=title, ticks="outside", row=number, col=1)
-    if panels[0][0] == _SHARES:
-        figure.update_xaxes(range=[-1.05, 1.05], row=1, col=1)
+    if near.any():
+        figure.update_xaxes(range=_range(rows[near]), row=1, col=1)
     figure.update_layout(
         width=1180,
         height=whole,
@@ -61,6 +69,21 @@ def claims_board(board: pd.DataFrame) -> go.Figure:
         title={"y": 1.0, "yanchor": "top", "pad": {"t": 16}},  # above the two lines of the legend
     )
     return figure
+
+
+def _titled(rows: pd.DataFrame) -> str:
+    """The units of the numbers in a panel."""
+    there = set(rows.unit)
+    return ", ".join(words for unit, words in _NEAR_ONE.items() if words and unit in there)
+
+
+def _range(rows: pd.DataFrame) -> list[float]:
+    """From -1 to 1, and as far as an interval or a threshold reaches."""
+    drawn = rows[rows.value.notna()]
+    sides = [-drawn.threshold[drawn.direction == "within"], drawn.threshold]
+    ends = pd.concat([*sides, drawn.value, drawn.low, drawn.high]).to_numpy(float)
+    ends = np.append(ends[np.isfinite(ends)], [-1.0, 1.0])
+    return [1.05 * float(ends.min()), 1.05 * float(ends.max())]
 
 
 def _panel(

@@ -13,7 +13,8 @@ NOT_RUN = "not run"
 def by_model(board: pd.DataFrame) -> pd.DataFrame:
     """One row a claim, one column a model: the verdict with the number that decided it.
 
-    A claim that nothing has measured of a model is `not run` there, which is no verdict.
+    A claim that nothing has measured of a model is `not run` there, which is no verdict. Of several of one
+    name, out of as many files, each verdict on a model stands.
 
     Args:
         board: as `claims.board` returns it, of one or several files of claims.
@@ -21,8 +22,10 @@ def by_model(board: pd.DataFrame) -> pd.DataFrame:
     models = [m for m in dict.fromkeys(board.model) if m]
     rows = []
     for name, claims in board.groupby("claim", sort=False):
-        told = {row["model"]: _verdict(row) for row in claims.to_dict("records")}
-        cells = {model: told.get(model, NOT_RUN) for model in models}
+        told: dict[str, list[str]] = {}
+        for row in claims.to_dict("records"):
+            told.setdefault(row["model"], []).append(_verdict(row))
+        cells = {model: "; ".join(told.get(model, [NOT_RUN])) for model in models}
         rows.append({"claim": name, "words": claims.words.iloc[0], **cells})
     return pd.DataFrame(rows, columns=["claim", "words", *models])
 

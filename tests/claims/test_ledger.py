@@ -445,6 +445,16 @@ def test_claims_of_several_models_stand_side_by_side():
     assert list(found.loc[other.name][1:]) == ["refuted +0.20 [+0.10, +0.30]", "not run"]
 
 
+def test_claims_of_one_name_and_model_out_of_several_files_all_stand():
+    claim, on = load_claims()[0], (("m",), ("mood",))
+    judged = [
+        Judged(claim, "refuted", number(0.1, 0.3), "here", *on),
+        Judged(claim, "supported", number(-0.3, -0.1), "there", *on),
+    ]
+    [told] = by_model(board(judged)).m
+    assert told == "refuted +0.20 [+0.10, +0.30]; supported -0.20 [-0.30, -0.10]"
+
+
 def test_every_bundled_file_of_claims_is_had_by_its_name():
     first, *_ = names = list(bundled_claims())
     assert load_claims(first) == load_claims()

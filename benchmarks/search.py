@@ -217,6 +217,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     of_grid = [r.get("grid", r.get(ONE_BATCH, {})).get("texts", np.nan) for r in rows]
     share = np.array([r["adaptive"]["texts"] / n for r, n in zip(rows, of_grid, strict=True)])
     kept = clustered_mean(share)
+    between = f"{kept.low:.3f} to {kept.high:.3f}" if kept.low == kept.low else "-"
     lines = ["| | value | 95 % |", "|---|---|---|", f"| seeds | {len(rows)} | |"]
     if both:
         lost = clustered_mean(
@@ -229,7 +230,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"| same layer chosen | {same} of {len(both)} | |",
         ]
     lines += [
-        f"| texts of the race for one of the grid | {kept.value:.3f} | {kept.low:.3f} to {kept.high:.3f} |",
+        f"| texts of the race for one of the grid | {kept.value:.3f} | {between} |",
         "",
     ]
     timed = [r for r in rows if ONE_BATCH in r]  # the others were timed beside other work, or not

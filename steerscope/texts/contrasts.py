@@ -204,7 +204,7 @@ class PromptSet:
     def split(self, seed: int, grouping: str = CONTRAST) -> Split[PromptSet]:
         """A third to select, the rest to test, one to fit; what says the same stays together.
 
-        An opening stays in the part of its pair, the first of them where several have it.
+        An opening stays in the part of its pair, in each where several have it.
 
         Args:
             seed: of the order of the groups.
@@ -234,11 +234,11 @@ class PromptSet:
     def _split_with_pairs(self, pairs: Split[ContrastSet]) -> Split[PromptSet]:
         assert self.openings_of is not None
         whole = opening_prompts(self.openings_of.name, self.openings_of.pairs).prompts
-        left = {bare.text: prompt for bare, prompt in zip(whole, self.prompts, strict=True)}
+        of_text = {bare.text: prompt for bare, prompt in zip(whole, self.prompts, strict=True)}
 
         def part(of: ContrastSet) -> PromptSet:
             texts = [bare.text for bare in opening_prompts(of.name, of.pairs).prompts]
-            mine = tuple(left.pop(text) for text in texts if text in left)
+            mine = tuple(of_text[text] for text in texts)
             name = f"{self.name}/{of.name.rpartition('/')[2]}"
             return replace(self, name=name, prompts=mine, openings_of=None)
 

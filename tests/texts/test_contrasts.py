@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from steerscope.texts.contrasts import (
     load_contrasts,
     load_prompts,
     opening_prompts,
+    prompts_for,
     split_prompts_for,
 )
 
@@ -206,3 +208,20 @@ def test_an_opening_stays_in_the_part_of_its_pair():
         assert {p.text for p in prompts.prompts} <= {
             f"{pair.positive.split()[0]} was" for pair in part.pairs
         }
+
+
+@pytest.mark.parametrize("written", [str, "<u>{}".format], ids=["as it is", "in a template"])
+def test_openings_that_are_split_by_themselves_stay_with_their_pairs(written):
+    words = [f"{'abcdefgh'[i % 8]}{'rstuvwxy'[i // 8]}" for i in range(60)]
+    pairs = tuple(ContrastPair(f"In {w} there {w}x", f"In {w} there {w}y", "c") for w in words)
+    contrasts = ContrastSet("mine", pairs)
+    asked = prompts_for(contrasts)
+    asked = replace(asked, prompts=tuple(replace(p, text=written(p.text)) for p in asked.prompts))
+    for seed in (0, 1):
+        parts, of = asked.split(seed), contrasts.split(seed)
+        for name in ("fit", "select", "test"):
+            mine, theirs = getattr(parts, name), getattr(of, name)
+            assert mine.name == f"openings of mine/{name}"
+            opened = {written(p.positive.rpartition(" ")[0]) for p in theirs.pairs}
+            assert {p.text for p in mine.prompts} == opened
+        assert sum(map(len, (parts.fit, parts.select, parts.test))) == len(asked)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from steerscope.directions import Direction
 from steerscope.doses import Dose
-from steerscope.engine.score import mean_kl
+from steerscope.engine.score import mean_kl, with_kl
 from steerscope.errors import BadValueError
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.progress import Track, silent
@@ -83,6 +83,8 @@ def matched_doses(
         curves.measure([(i, dose) for i, dose in wanted if math.isfinite(dose)])
     reached = [curves.reached(i, matching.kl, tolerance) for i in range(len(directions))]
     length = matched_length(matching, reached)
+    if math.isnan(length) and not with_kl(model, prompts):
+        raise BadValueError("no prompt has two tokens, so that none has a KL; give longer ones.")
     if math.isnan(length):
         raise BadValueError(
             f"no layer reaches {matching.kl:g} nats at relative doses of {matching.doses[0]:g} to "

@@ -5,6 +5,7 @@ Each text runs once, plain; every condition runs again only the blocks from its 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
@@ -17,7 +18,6 @@ from torch import Tensor
 
 from steerscope.directions import Direction
 from steerscope.engine.alike import alike
-from steerscope.errors import BadValueError
 from steerscope.metrics import kl_from_log_q
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.models.memory import cache_bytes, fit, logits_bytes, pass_bytes, tokens_in_cache
@@ -79,15 +79,14 @@ def mean_kl(
     *,
     progress: Track = silent,
 ) -> Float[Tensor, " cell"]:
-    """`kl_from_plain` as a mean over the prompts that have a KL; NaN where one of those is no number.
+    """`kl_from_plain` as a mean over the prompts that have a KL; NaN where one of those is no number, or none has one.
 
     Raises:
-        BadValueError: no prompt has two tokens.
         MemoryBudgetError: not one prompt fits into the memory.
     """
     asked = with_kl(model, prompts)
     if not asked:
-        raise BadValueError("no prompt has two tokens, so that none has a KL; give longer ones.")
+        return torch.full((len(cells),), math.nan, dtype=torch.float64)
     return kl_from_plain(model, asked, cells, progress=progress).double().mean(dim=1)
 
 

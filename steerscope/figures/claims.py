@@ -74,7 +74,8 @@ def claims_board(board: pd.DataFrame) -> go.Figure:
 def _titled(rows: pd.DataFrame) -> str:
     """The units of the numbers in a panel."""
     there = set(rows.unit)
-    return ", ".join(words for unit, words in _NEAR_ONE.items() if words and unit in there)
+    units = ", ".join(words for unit, words in _NEAR_ONE.items() if words and unit in there)
+    return f"number of the claim ({units})"
 
 
 def _range(rows: pd.DataFrame) -> list[float]:

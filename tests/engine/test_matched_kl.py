@@ -47,8 +47,11 @@ def test_a_prompt_of_one_token_has_no_kl_and_the_others_do(load):
     pd.testing.assert_frame_equal(
         matched_doses(model, directions, [[5], *PROMPTS], MATCHING), alone
     )
+    without = matched_doses(model, directions, [[5], [6]], MATCHING)
+    assert without.kl_nats.isna().all()
+    assert without.dose_relative[without.matching == NORM].eq(MATCHING.relative).all()
     with pytest.raises(BadValueError, match="no prompt has two tokens"):
-        matched_doses(model, directions, [[5], [6]], MATCHING)
+        matched_doses(model, directions, [[5], [6]], replace(MATCHING, relative=None))
 
 
 def test_a_kl_out_of_reach_is_no_dose(load):

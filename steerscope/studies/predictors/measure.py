@@ -57,6 +57,9 @@ def measure_steerability(
     Returns:
         One row per layer: layer, effect_relative in nats with low and high, dose_relative at which
         that is, effect_kl in nats, dose_at_kl in relative units, n_pairs.
+
+    Raises:
+        MemoryBudgetError: not one text fits into the memory.
     """
     matching = matching or Matching()
     doses = np.array(matching.doses)

@@ -75,7 +75,7 @@ def _titled(rows: pd.DataFrame) -> str:
     """The units of the numbers in a panel."""
     there = set(rows.unit)
     units = ", ".join(words for unit, words in _NEAR_ONE.items() if words and unit in there)
-    return f"number of the claim ({units})"
+    return f"{units} (number of the claim)"
 
 
 def _range(rows: pd.DataFrame) -> list[float]:

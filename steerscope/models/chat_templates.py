@@ -201,11 +201,16 @@ def wrapped(
     name = write.name
     if isinstance(texts, PromptSet):
         prompts = tuple(replace(p, text=write(p.text)) for p in texts.prompts)
-        return replace(texts, prompts=prompts, template=name)
+        of = None if texts.openings_of is None else _written(write, texts.openings_of)
+        return replace(texts, prompts=prompts, template=name, openings_of=of)
+    return _written(write, texts)
+
+
+def _written(write: ChatTemplate, contrasts: ContrastSet) -> ContrastSet:
     pairs = tuple(
-        replace(p, positive=write(p.positive), negative=write(p.negative)) for p in texts.pairs
+        replace(p, positive=write(p.positive), negative=write(p.negative)) for p in contrasts.pairs
     )
-    return replace(texts, pairs=pairs, template=name)
+    return replace(contrasts, pairs=pairs, template=write.name)
 
 
 def in_chat(model: LensModel, texts: Texts, chat: bool | Chat | None) -> Texts:

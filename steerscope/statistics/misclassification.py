@@ -83,7 +83,8 @@ def corrected_difference(
     down = math.hypot(gain.value - gain.low, mistaken * (fewer.high - fewer.value)) / youden
     up = math.hypot(gain.high - gain.value, mistaken * (fewer.value - fewer.low)) / youden
     down, up = math.sqrt(down**2 + extra), math.sqrt(up**2 + extra)
-    value, low, high = (min(1.0, max(-1.0, x)) for x in (value, value - down, value + up))
+    found = (value, value - down, value + up)
+    value, low, high = (x if math.isnan(x) else min(1.0, max(-1.0, x)) for x in found)
     return Estimate(value, low, high, gain.n)
 
 

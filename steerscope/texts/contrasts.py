@@ -23,6 +23,7 @@ from steerscope.texts.groups import (
     distinct_contrasts,
     distinct_prompts,
     groups_to_split,
+    in_parts_of_pairs,
     joined,
     split_groups,
 )
@@ -177,12 +178,14 @@ class PromptSet:
     Attributes:
         template: name of the chat template that the prompts are in; empty for plain text.
         openings_of: the pairs whose openings they are; None where they are prompts of their own.
+        of_pair: the number of the prompt of each of those pairs.
     """
 
     name: str
     prompts: tuple[Prompt, ...]
     template: str = ""
     openings_of: ContrastSet | None = None
+    of_pair: tuple[int, ...] = ()
 
     def __repr__(self) -> str:
         shown = ", ".join(repr(shortened(p.text)) for p in self.prompts[:1])
@@ -204,7 +207,7 @@ class PromptSet:
     def split(self, seed: int, grouping: str = CONTRAST) -> Split[PromptSet]:
         """A third to select, the rest to test, one to fit; what says the same stays together.
 
-        An opening stays in the part of its pair, in each where several have it.
+        Openings stay in the part of their pairs, where there are enough for every part.
 
         Args:
             seed: of the order of the groups.
@@ -214,35 +217,32 @@ class PromptSet:
             ContrastError: fewer than three independent prompts, so that a part would be empty.
             UnknownNameError: no such grouping.
         """
+        parts = None
         if self.openings_of is not None:
-            return self._split_with_pairs(self.openings_of.split(seed, grouping))
-        texts = [(p.text,) for p in self.prompts]
-        groups = self.groups if _by_contrast(grouping) else joined(texts)
-        if len(set(groups)) < len(PARTS):
-            groups = joined(texts)
-        whole = grouping == CONTRAST
-        parts = split_groups(self.name, groups, seed, fit=0.0, select=1 / 3, by_group=whole)
+            there = self.openings_of.split(seed, grouping)
+            parts = in_parts_of_pairs(
+                self.openings_of.pairs,
+                self.of_pair,
+                {part: getattr(there, part).pairs for part in PARTS},
+            )
+        if parts is None:
+            texts = [(p.text,) for p in self.prompts]
+            groups = self.groups if _by_contrast(grouping) else joined(texts)
+            if len(set(groups)) < len(PARTS):
+                groups = joined(texts)
+            whole = grouping == CONTRAST
+            parts = split_groups(self.name, groups, seed, fit=0.0, select=1 / 3, by_group=whole)
+        alone = replace(self, openings_of=None, of_pair=())
         return Split(
             *(
                 replace(
-                    self, name=f"{self.name}/{part}", prompts=tuple(self.prompts[i] for i in chosen)
+                    alone,
+                    name=f"{self.name}/{part}",
+                    prompts=tuple(self.prompts[i] for i in chosen),
                 )
                 for part, chosen in parts.items()
             )
         )
-
-    def _split_with_pairs(self, pairs: Split[ContrastSet]) -> Split[PromptSet]:
-        assert self.openings_of is not None
-        whole = opening_prompts(self.openings_of.name, self.openings_of.pairs).prompts
-        of_text = {bare.text: prompt for bare, prompt in zip(whole, self.prompts, strict=True)}
-
-        def part(of: ContrastSet) -> PromptSet:
-            texts = [bare.text for bare in opening_prompts(of.name, of.pairs).prompts]
-            mine = tuple(of_text[text] for text in texts)
-            name = f"{self.name}/{of.name.rpartition('/')[2]}"
-            return replace(self, name=name, prompts=mine, openings_of=None)
-
-        return pairs.map(part)
 
 
 def load_contrasts(name_or_path: PairsLike) -> ContrastSet:
@@ -353,7 +353,10 @@ def prompts_for(contrasts: ContrastSet, name_or_path: str | Path | None = None) 
     if name_or_path is not None or contrasts.name in bundled_prompts():
         return load_prompts(name_or_path or contrasts.name)
     found = opening_prompts(contrasts.name, contrasts.pairs)
-    return replace(found, openings_of=contrasts)
+    place = {prompt.text: number for number, prompt in enumerate(found.prompts)}
+    alone = (opening_prompts(contrasts.name, [pair]).prompts[0] for pair in contrasts.pairs)
+    numbers = tuple(place[prompt.text] for prompt in alone)
+    return replace(found, openings_of=contrasts, of_pair=numbers)
 
 
 def split_prompts_for(
@@ -365,8 +368,12 @@ def split_prompts_for(
     max_test: int,
     grouping: str = CONTRAST,
 ) -> Split[PromptSet]:
-    """The same in three parts, the later two limited."""
-    found = prompts_for(contrasts, name_or_path).split(seed, grouping)
+    """The same in three parts, the later two limited; an opening stays in each part that has it."""
+    if name_or_path is not None or contrasts.name in bundled_prompts():
+        found = prompts_for(contrasts, name_or_path).split(seed, grouping)
+    else:
+        parts = contrasts.split(seed, grouping)
+        found = parts.map(lambda part: opening_prompts(part.name, part.pairs))
     return Split(
         found.fit,
         replace(found.select, prompts=found.select.prompts[:max_select]),

@@ -7,7 +7,7 @@ prompts are where they are the same but for a name.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 from random import Random
 
@@ -175,3 +175,26 @@ def split_groups(
         parts[part].extend(group)
         placed += 1 if by_group else len(group)
     return {part: sorted(chosen) for part, chosen in parts.items()}
+
+
+def in_parts_of_pairs(
+    pairs: Sequence[Hashable], prompts: Sequence[int], parts: Mapping[str, Sequence[Hashable]]
+) -> dict[str, list[int]] | None:
+    """The numbers of the prompts that go with the pairs of each part; None where too few go round.
+
+    A prompt of pairs in several parts is in the last of them, held out; where that leaves nothing to
+    select by or to state, the prompts have to be split by themselves.
+
+    Args:
+        pairs: all pairs.
+        prompts: the number of the prompt of each.
+        parts: the pairs of each part.
+    """
+    number = dict(zip(pairs, prompts, strict=True))
+    found: dict[str, list[int]] = {}
+    taken: set[int] = set()
+    for part in reversed(PARTS):
+        mine = dict.fromkeys(number[pair] for pair in parts[part])
+        found[part] = [n for n in mine if n not in taken]
+        taken |= set(found[part])
+    return {part: found[part] for part in PARTS} if all(found[p] for p in PARTS[1:]) else None

@@ -362,7 +362,7 @@ def test_the_axis_holds_every_interval_and_names_the_units_that_are_drawn():
     units = (("R²", -3.0, 0.5), ("rho", -0.2, 0.4), ("nats", 2.0, 5.0))
     numbers = [Measured((a + b) / 2, a, b, 0.1, 9, unit, "prompts") for unit, a, b in units]
     figure = claims_board(board([Judged(claim, "refuted", m, "here") for m in numbers]))
-    assert figure.layout.xaxis.title.text == "rank correlation over layers, R²"
+    assert figure.layout.xaxis.title.text.startswith("rank correlation over layers, R² (")
     assert list(figure.layout.xaxis.range) == [pytest.approx(-3.15), 1.05]
     assert figure.layout.xaxis2.title.text == "nats"
     assert figure.layout.xaxis2.range is None

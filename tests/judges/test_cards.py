@@ -130,6 +130,14 @@ def test_what_a_judge_takes_for_shown_by_mistake_falls_where_fewer_texts_can_cou
     assert by_hand.value == pytest.approx(0.2, abs=1e-6)
 
 
+def test_a_gain_without_an_interval_stays_without_one():
+    gain = Estimate(0.8, float("nan"), float("nan"), 1)
+    found = corrected_difference(gain, wilson(90, 100), wilson(90, 100))
+    assert found.value == pytest.approx(1.0)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+
+
 def test_a_corrected_gain_is_a_difference_of_shares():
     gain = corrected_difference(Estimate(-0.35, -0.8, 0.1, 6), wilson(67, 100), wilson(44, 100))
     assert (gain.value, gain.low, gain.high) == (-1.0, -1.0, 1.0)

@@ -231,3 +231,14 @@ def test_items_that_say_the_same_count_as_one():
     assert found.n["good"] == 4
     assert found.p["good"] > 0.05
     assert rank(cloned.drop(columns="group")).set_index("method").p["good"] < 0.001
+
+
+def test_a_matching_that_nulls_alone_reach_has_no_common_layer():
+    def rows(matching, methods):
+        label = {"matching": matching, "seed": 0, "layer": 1, "effect": 1.0}
+        return [label | {"method": method} for method in methods]
+
+    nulls_alone = rows("kl", NULLS)
+    screen = pd.DataFrame([*nulls_alone, *rows("norm", ["good", *NULLS])])
+    assert set(at_common_layer(screen).matching) == {"norm"}
+    assert at_common_layer(pd.DataFrame(nulls_alone)).empty

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -210,18 +209,33 @@ def test_an_opening_stays_in_the_part_of_its_pair():
         }
 
 
-@pytest.mark.parametrize("written", [str, "<u>{}".format], ids=["as it is", "in a template"])
-def test_openings_that_are_split_by_themselves_stay_with_their_pairs(written):
+def test_openings_that_are_split_by_themselves_stay_with_their_pairs():
     words = [f"{'abcdefgh'[i % 8]}{'rstuvwxy'[i // 8]}" for i in range(60)]
     pairs = tuple(ContrastPair(f"In {w} there {w}x", f"In {w} there {w}y", "c") for w in words)
     contrasts = ContrastSet("mine", pairs)
     asked = prompts_for(contrasts)
-    asked = replace(asked, prompts=tuple(replace(p, text=written(p.text)) for p in asked.prompts))
     for seed in (0, 1):
         parts, of = asked.split(seed), contrasts.split(seed)
         for name in ("fit", "select", "test"):
             mine, theirs = getattr(parts, name), getattr(of, name)
             assert mine.name == f"openings of mine/{name}"
-            opened = {written(p.positive.rpartition(" ")[0]) for p in theirs.pairs}
-            assert {p.text for p in mine.prompts} == opened
+            assert {p.text for p in mine.prompts} == {
+                p.positive.rpartition(" ")[0] for p in theirs.pairs
+            }
         assert sum(map(len, (parts.fit, parts.select, parts.test))) == len(asked)
+
+
+def test_openings_that_many_pairs_share_are_in_one_part_each():
+    def contrasts(openings, n):
+        ends = [f"{'abcdefgh'[i % 8]}{'rstuvwxy'[i // 8]}" for i in range(n)]
+        return ContrastSet(
+            "mine",
+            tuple(ContrastPair(f"{o} {e}x", f"{o} {e}y", "c") for e in ends for o in openings),
+        )
+
+    few = prompts_for(contrasts(["The film", "The book", "A day", "Some rain"], 9)).split(0)
+    parts = [{p.text for p in part.prompts} for part in (few.fit, few.select, few.test)]
+    assert all(parts)
+    assert len(set.union(*parts)) == sum(map(len, parts)) == 4
+    with pytest.raises(ContrastError, match="independent items"):
+        prompts_for(contrasts(["I feel"], 12)).split(0)

@@ -13,6 +13,7 @@ from steerscope.errors import BadValueError, RunError, UnknownNameError
 from steerscope.experiments.jobs.combinations import ADDED, ALL, SINGLE, arms_of_rows, best_of
 from steerscope.experiments.jobs.predictors import layers_of_rows, without_layers
 from steerscope.runs.results import Run
+from steerscope.studies.methods.findings import of_distinct
 from steerscope.studies.methods.stored import responses_of_rows
 from steerscope.studies.predictors.over_layers import grouped_correlation
 from steerscope.studies.predictors.power import detectable_over_layers
@@ -114,7 +115,7 @@ def method_minus_method(
     if not runs:
         raise RunError(f"no run has the seed {seed}; there are {seeds}.")
     for run in runs:
-        responses_here = responses_of_rows(run.table(), effect_of(run).metric)
+        responses_here = of_distinct(responses_of_rows(run.table(), effect_of(run).metric))
         here = responses_here[
             (responses_here.place == place) & (responses_here.matching == matching)
         ]

@@ -38,6 +38,7 @@ from steerscope.studies.predictors.findings import (
     predictor_league,
 )
 from steerscope.studies.predictors.measure import predictor_table
+from steerscope.studies.predictors.over_layers import with_outcome
 from steerscope.studies.predictors.power import power_over_layers
 from steerscope.studies.predictors.thresholds import judge_threshold, roc_curve
 from steerscope.texts.chats import Chat, as_chat
@@ -180,8 +181,9 @@ def _over_models(layers: pd.DataFrame) -> Tables:
     if layers.model.nunique() < FEWEST:
         return {}
     known = _known(layers)
-    means = {f"models-{name}": across_models(layers, known, name) for name in OUTCOMES}
-    left = {f"left-out-{name}": leave_one_model_out(layers, known, name) for name in OUTCOMES}
+    told = [name for name in OUTCOMES if with_outcome(layers, name).model.nunique() >= FEWEST]
+    means = {f"models-{name}": across_models(layers, known, name) for name in told}
+    left = {f"left-out-{name}": leave_one_model_out(layers, known, name) for name in told}
     return means | left
 
 

@@ -57,9 +57,11 @@ def at_common_layer(screen: pd.DataFrame) -> pd.DataFrame:
     parts = []
     for _, rows in screen.dropna(subset="effect").groupby("matching", sort=False):
         methods = rows[~rows.method.isin(NULLS)].groupby("layer").effect.agg(["mean", "count"])
+        if methods.empty:
+            continue
         everyone = methods[methods["count"] == methods["count"].max()]
         parts.append(rows[rows.layer == everyone["mean"].idxmax()])
-    return pd.concat(parts).assign(place=COMMON)
+    return pd.concat(parts or [screen[:0]]).assign(place=COMMON)
 
 
 def with_company(chosen: pd.DataFrame) -> pd.DataFrame:

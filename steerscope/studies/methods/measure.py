@@ -262,6 +262,6 @@ def _means(conditions: pd.DataFrame, responses: pd.DataFrame) -> pd.DataFrame:
     labels = conditions.groupby(keys)[[*DOSES, "kl_nats", "cosine_to_mean_diff"]].mean()
     layers = conditions.groupby(keys).layer.agg(["first", "nunique"])
     labels["layer"] = layers["first"].where(layers["nunique"] == 1, -1)
-    known = {*keys, *CONDITION, *TEXT, "seed", "layer", "item", "effect"}
+    known = {*keys, *CONDITION, *TEXT, "seed", "layer", "item", "group", "effect"}
     others = [c for c in responses if c not in known]
     return labels.join(responses.groupby(keys)[others].mean()).reset_index()

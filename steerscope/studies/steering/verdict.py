@@ -235,9 +235,11 @@ def _nulls_missing(nulls: tuple[NullRank, ...]) -> list[str]:
 
 def _not_beaten(rank: NullRank) -> str:
     if rank.lost:
+        known = round(rank.p * (rank.n + 1)) - 1 - rank.lost
+        others = f", and {known} of the others do as well" if known > 0 else ""
         return (
             f"{rank.lost} of {rank.n} {rank.kind} directions that went through the same choice gave logits that "
-            f"are no numbers, so that it is not known to beat them, {p_in_words(rank.p)}"
+            f"are no numbers, so that it is not known to beat them{others}, {p_in_words(rank.p)}"
         )
     return (
         f"{rank.kind} directions that went through the same choice do as well, {p_in_words(rank.p)}"

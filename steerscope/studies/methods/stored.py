@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 DOSES = ("dose_absolute", "dose_relative", "dose_natural")
 SCREENED = "screened"  # effect on the select split, in nats of preference
-SAYS_THE_SAME = (
-    "says_the_same"  # number of the group of an item, where there are fewer groups than items
-)
+SAYS_THE_SAME = "says_the_same"  # number of the group of an item, where some share one
 _ITEM = [*SETTING, "method", "seed", "layer", "item"]
 
 

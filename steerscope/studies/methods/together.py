@@ -56,9 +56,8 @@ def everywhere(responses: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
         numbers = known.groupby([*SETTING, "method"]).seed.rank(method="dense")
         parts.append(known.assign(seed=numbers.astype(int), item=item, measured=named))
     rows = pd.concat(parts, ignore_index=True)
-    here = rows.groupby(_CONDITION).measured.transform(
-        "nunique"
-    )  # a shared prompt, for each concept
+    # A prompt that concepts share is measured for each of them.
+    here = rows.groupby(_CONDITION).measured.transform("nunique")
     rows = rows[here == rows.measured.nunique()].drop(columns="measured")
     is_null = rows.method.isin(NULLS)
     groups = [rows[key] for key in SETTING]

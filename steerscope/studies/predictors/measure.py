@@ -76,12 +76,7 @@ def measure_steerability(
     rows = []
     for direction, found, kl, dose_at_kl in zip(directions, responses, kl_of, needed, strict=True):
         effects = found.drop(columns="kl").to_numpy(float)
-        known = math.isfinite(relative)
-        at = bootstrap_mean(
-            interp1d(doses, effects, axis=0)(relative)
-            if known
-            else np.full(effects.shape[1], math.nan)
-        )
+        at = bootstrap_mean(interp1d(doses, effects, axis=0)(relative))
         rows.append(
             {
                 "layer": direction.site.layer,

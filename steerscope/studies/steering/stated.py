@@ -184,8 +184,7 @@ def null_ranks(table: pd.DataFrame, effect: Effect, cell: str) -> tuple[NullRank
         against = [stated.reindex(given[c]).fillna(0.0).mean() for c in cells]
         effects = np.where([c in lost for c in cells], np.nan, np.array(means, dtype=float))
         p = rank_p(0.0, effects - np.array(against, dtype=float))
-        best = float(np.max(effects, initial=-math.inf, where=np.isfinite(effects)))
-        n_lost = int(np.isnan(effects).sum())
-        best = best if n_lost < len(effects) else math.nan
-        found.append(NullRank(words, len(effects), best, p, n_lost))
+        known = effects[np.isfinite(effects)]
+        best = float(known.max()) if len(known) else math.nan
+        found.append(NullRank(words, len(effects), best, p, len(lost.intersection(cells))))
     return tuple(found)

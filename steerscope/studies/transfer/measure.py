@@ -25,6 +25,7 @@ from steerscope.engine.score import (
     kl_from_plain,
     log_likelihoods,
     log_likelihoods_under,
+    with_kl,
 )
 from steerscope.errors import BadValueError
 from steerscope.judges.effects import UNDAMAGED
@@ -274,7 +275,7 @@ class _Bench:
                 values["target"] = self._target(prompt, moved)
             values["degenerate"] = text_metrics(text.tokens)["degenerate"]
             values |= {"nll_plain": nll[i]}
-            if len(self.model.tokens(prompt.text)) > 1:  # else it has no KL
+            if with_kl(self.model, [prompt.text]):
                 values |= {"kl": kl[i]}
             found.append(values)
         return found

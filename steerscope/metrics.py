@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -41,14 +41,21 @@ def kl_from_log_q(
         which: the prompt of each row.
     """
     found = steered.new_empty(steered.shape[:-1], dtype=torch.float32)
-    at_once = max(1, _LOGITS_IN_CACHE // (steered.shape[1] * steered.shape[2]))
-    for start in range(0, len(steered), at_once):
-        part = slice(start, start + at_once)
-        log_p = torch.log_softmax(steered[part].float(), dim=-1)
-        # A single prompt is looked at where it lies, several are copied together.
-        plain = log_q[int(which[start])] if at_once == 1 else log_q[which[part]]
-        found[part] = torch.linalg.vecdot(log_p.exp(), log_p.sub_(plain))
+    for rows, positions in _parts(steered.shape):
+        log_p = torch.log_softmax(steered[rows, positions].float(), dim=-1)
+        gap = log_p - log_q[which[rows], positions]
+        found[rows, positions] = torch.linalg.vecdot(log_p.exp_(), gap)
     return found.clamp_min_(0.0)
+
+
+def _parts(shape: Sequence[int]) -> Iterator[tuple[slice, slice]]:
+    """Rows, or positions of one row, so few at a time that their logits stay in a processor's cache."""
+    n_rows, n_pos, n_vocab = shape
+    rows = max(1, _LOGITS_IN_CACHE // max(1, n_pos * n_vocab))
+    positions = n_pos if rows > 1 else max(1, _LOGITS_IN_CACHE // n_vocab)
+    for row in range(0, n_rows, rows):
+        for position in range(0, n_pos, positions):
+            yield slice(row, row + rows), slice(position, position + positions)
 
 
 def divergences_from_log_q(
@@ -69,20 +76,17 @@ def divergences_from_log_q(
     """
     shape = steered.shape[:-1]
     kl, reverse, js = (steered.new_empty(shape, dtype=torch.float32) for _ in range(3))
-    at_once = max(1, _LOGITS_IN_CACHE // (steered.shape[1] * steered.shape[2]))
-    for start in range(0, len(steered), at_once):
-        part = slice(start, start + at_once)
+    for rows, positions in _parts(steered.shape):
+        part = rows, positions
         log_p = torch.log_softmax(steered[part].float(), dim=-1)
-        plain = log_q[which[part]]
-        p, q = log_p.exp(), plain.exp()
+        plain = log_q[which[rows], positions]
         gap = log_p - plain
+        p, q = log_p.exp_(), plain.exp_()
         kl[part] = torch.linalg.vecdot(p, gap)
         reverse[part] = -torch.linalg.vecdot(q, gap)
-        # log p - log m = log 2 - log(1 + q / p), which is no difference of large numbers
-        js[part] = math.log(2) - 0.5 * (
-            torch.linalg.vecdot(p, torch.nn.functional.softplus(-gap))
-            + torch.linalg.vecdot(q, torch.nn.functional.softplus(gap))
-        )
+        # log p - log m = log 2 - log(1 + q / p) = log 2 - softplus(-gap), and softplus(-gap) = softplus(gap) - gap
+        both = torch.linalg.vecdot(p.add_(q), torch.nn.functional.softplus(gap))
+        js[part] = math.log(2) - 0.5 * (both - kl[part])
     return kl.clamp_min_(0.0), reverse.clamp_min_(0.0), js.clamp_min_(0.0)
 
 

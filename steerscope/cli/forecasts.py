@@ -47,8 +47,14 @@ def tell_forecast(plan: Plan, loading: Loading, as_json: bool) -> None:
         f"about {in_words(found.seconds)} in one process, told from a short piece of the same work on "
         "this machine now; the page comes on top."
     )
+    if found.more:
+        lines.append(
+            f"up to {in_words(found.more)} more where the nulls stay near the method: of a null that is clearly "
+            "behind, fewer texts are written."
+        )
     result = {
         "seconds": found.seconds,
+        "more_seconds": found.more,
         "texts": found.texts,
         "tokens": found.tokens,
         "memory_bytes": found.memory.total,

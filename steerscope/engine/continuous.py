@@ -252,7 +252,7 @@ class _LiveDecoder(Decoder):
         self, rows: Sequence[Row], logits: Float[Tensor, "row vocab"], chosen: Sequence[int]
     ) -> None:
         """The log-probability of each token, and of the likeliest where they are asked for."""
-        log_probs = torch.log_softmax(logits, dim=-1)
+        log_probs = torch.log_softmax(logits.float(), dim=-1)
         of_chosen = log_probs.gather(-1, self._tensor(list(chosen))[:, None])[:, 0].tolist()
         for place, (row, token) in enumerate(zip(rows, chosen, strict=True)):
             if token in self.model.vocabulary.ends:

@@ -22,6 +22,7 @@ from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Rows, attach_cells
 
 _PROMPTS_AT_MOST = 2**28  # bytes of what is kept of prompts
+_LOGITS_IN_CACHE = 2**20  # numbers that a processor chooses among together
 _FULL_ENOUGH = 2 / 3  # share of the rows of a batch that must go on, else the others are taken out
 
 
@@ -88,6 +89,13 @@ class States(dict[tuple[int, int], Float[Tensor, "_ d"]]):
         super().__init__()
         self.prompts: dict[tuple[int, int], Float[Tensor, "_ d"]] = {}
         self._bytes = 0
+
+    def of_cells(self, numbers: Sequence[int]) -> States:
+        """The same, a condition having another number: `numbers[c]` instead of c."""
+        found = States()
+        found.update({(numbers[c], p): state for (c, p), state in self.items()})
+        found.prompts.update({(numbers[c], p): state for (c, p), state in self.prompts.items()})
+        return found
 
     def see(self, rows: Sequence[Row], residual: Float[Tensor, "row pos d"]) -> None:
         """Keep what the last block gave over the prompts of some rows, while there is room."""
@@ -249,7 +257,7 @@ class Decoder:
 
     def _write(self, rows: Sequence[Row], last_logits: Float[Tensor, "row 1 vocab"]) -> None:
         """Choose the next token of each row that goes on and write it down."""
-        logits = last_logits[:, -1].float()
+        logits = last_logits[:, -1]
         live = [i for i, row in enumerate(rows) if row.goes_on]
         going = [rows[i] for i in live]
         if self._seen is not None:
@@ -288,9 +296,14 @@ class Decoder:
         groups: dict[object, list[int]] = {}
         for i, row in enumerate(rows):
             groups.setdefault(_alike(row.sampler), []).append(i)
-        for mine in groups.values():
+        at_once = max(1, _LOGITS_IN_CACHE // logits.shape[1]) if logits.is_cpu else len(rows)
+        starts = (
+            (mine, start) for mine in groups.values() for start in range(0, len(mine), at_once)
+        )
+        for group, start in starts:
+            mine = group[start : start + at_once]
             sampler = rows[mine[0]].sampler
-            part = logits if len(mine) == len(rows) else logits[self._tensor(mine)]
+            part = logits[self._tensor(mine)].float()
             going = [rows[i] for i in mine]
             penalty = getattr(sampler, "repetition_penalty", 1.0)
             if penalty != 1.0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from operator import attrgetter
@@ -41,7 +41,7 @@ from steerscope.studies.workers import HERE, Block, Measured, Workers
 from steerscope.studies.written import Unjudged
 from steerscope.texts.contrasts import ContrastSet, PromptSet
 
-_CELLS_AT_ONCE = 32  # a kill loses at most this many conditions
+_TEXTS_AT_ONCE = 512  # so many are nearly as quick as more; a kill loses at most these
 _NLL_ASKED = IMPLAUSIBLE_WHEN_ASKED.metric
 _SCREENED_AT_ONCE = 128  # conditions on pairs alone, which are quick
 
@@ -58,6 +58,7 @@ class Material:
             samples; None for all.
         beside: numbers of the pairs that are compared beside what a judge reads in texts; None for all.
         asked: words before the prompts after which the likelihood of every steered text is read as well.
+        judged_alone: whether nothing is measured of a steered text but what the judge reads and its damage.
     """
 
     split: str
@@ -66,6 +67,7 @@ class Material:
     first: int | None = None
     beside: tuple[int, ...] | None = None
     asked: Cell | None = None
+    judged_alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,13 @@ def dose_cells(directions: Iterable[Direction], doses: Sequence[Dose], scope: Sc
         for dose in doses
         if dose.value
     ]
+
+
+def _shared_out(cells: Sequence[Cell], n_prompts: int) -> Iterator[tuple[Cell, ...]]:
+    """The conditions in groups of about the same size, each of no more texts than are written at once."""
+    n_groups = math.ceil(len(cells) / max(1, _TEXTS_AT_ONCE // n_prompts))
+    for part in np.array_split(np.arange(len(cells)), n_groups):
+        yield tuple(cells[place] for place in part)
 
 
 class Bench:
@@ -134,9 +143,9 @@ class Bench:
                 cell
             )
         blocks = [
-            self._block(tuple(group[start : start + _CELLS_AT_ONCE]), prompts)
+            self._block(cells, prompts)
             for prompts, group in groups.items()
-            for start in range(0, len(group), _CELLS_AT_ONCE)
+            for cells in _shared_out(group, len(prompts))
         ]
         self._store(blocks, progress, f"measuring the {self.material.split} prompts")
         Unjudged(self.run.path).clear()
@@ -273,16 +282,16 @@ class Bench:
         cells, prompts = block.cells, block.prompts
         given = [self._prompt_texts[p] for p in prompts]
         steered = [n for n, c in enumerate(cells) if c.interventions]
-        seen = States()
+        seen = None if self.material.judged_alone else States()
         continued = self._continue(prompts, [cells[n] for n in steered], seen)
         by_number = dict(zip(steered, continued, strict=True))
         written = [by_number.get(n) or [self._plain[p] for p in prompts] for n in range(len(cells))]
-        states = {(steered[place], prompt): state for (place, prompt), state in seen.items()}
-        tokens = [[c.tokens for c in w] for w in written]
-        scores = written_scores(self.model, given, cells, tokens, states)
-        asked = nats_when_asked(self.model, given, cells, tokens, self.material.asked)
-        over_prompts = {(steered[place], p): state for (place, p), state in seen.prompts.items()}
-        kl = kl_from_plain(self.model, given, cells, states=over_prompts).double().numpy()
+        if seen is None:
+            kl = np.full((len(cells), len(prompts)), math.nan)
+            scores: list[dict[str, Any]] = [{} for _ in cells]
+        else:
+            tokens = [[c.tokens for c in w] for w in written]
+            kl, scores = self._read_again(given, cells, tokens, seen.of_cells(steered))
         paired = [*block.paired]
         rows = self._pair_rows([cells[n] for n in paired], kl[paired], self.compared)
         lost = {row.cell for row in rows if math.isnan(row.value)}
@@ -291,16 +300,33 @@ class Bench:
             mine = written[number]
             if not all(c.finite for c in mine):
                 lost.add(cell.key)
+            values = scores[number]
+            if self.second is not None:
+                nats = self.second.nats(given, [c.text for c in mine])
+                values = values | {NLL_SECOND: np.array(nats)}
+            rows += self._continuation_rows(cell, prompts, mine, kl[number], values)
+            texts += [self._text(cell, p, c) for p, c in zip(prompts, mine, strict=True)]
+        return without_numbers(rows, lost), texts
+
+    def _read_again(
+        self,
+        given: Sequence[str],
+        cells: Sequence[Cell],
+        tokens: Sequence[Sequence[Sequence[int]]],
+        states: States,
+    ) -> tuple[Float[np.ndarray, "cell prompt"], list[dict[str, Any]]]:
+        """The KL of each prompt under each condition, and how likely what was written is, and how far from plain."""
+        scores = written_scores(self.model, given, cells, tokens, states)
+        asked = nats_when_asked(self.model, given, cells, tokens, self.material.asked)
+        kl = kl_from_plain(self.model, given, cells, states=states.prompts).double().numpy()
+        found = []
+        for number in range(len(cells)):
             values = {"nll_plain": scores.nll[number], KL_WRITTEN: scores.kl[number]}
             values |= {KL_REVERSE: scores.kl_reverse[number], JS_WRITTEN: scores.js[number]}
             if not np.isnan(asked[number]).all():
                 values |= {_NLL_ASKED: asked[number]}
-            if self.second is not None:
-                nats = self.second.nats(given, [c.text for c in mine])
-                values |= {NLL_SECOND: np.array(nats)}
-            rows += self._continuation_rows(cell, prompts, mine, kl[number], values)
-            texts += [self._text(cell, p, c) for p, c in zip(prompts, mine, strict=True)]
-        return without_numbers(rows, lost), texts
+            found.append(values)
+        return kl, found
 
     def _text(self, cell: Cell, prompt: int, written: Continuation) -> dict[str, Any]:
         found = {

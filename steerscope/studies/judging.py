@@ -31,6 +31,7 @@ from steerscope.judges.registry import (
     make_judge,
     read_judge,
 )
+from steerscope.judges.scorers.functions import file_of_function
 from steerscope.models.lens_model import LensModel
 from steerscope.runs.results import Run, has_measured
 from steerscope.runs.seals import file_sha256
@@ -139,7 +140,7 @@ def find_judge(question: Question, model: LensModel, out: str | Path) -> Judging
     name = question.judge
     if name is None:
         return Judging(choose_judge(question.contrasts, question.prompts))
-    kind, _ = check_judge(name)
+    kind, argument = check_judge(name)
     if kind == PREFERENCE:
         return Judging(TextJudge())
     if kind == ORACLE:
@@ -150,7 +151,9 @@ def find_judge(question: Question, model: LensModel, out: str | Path) -> Judging
                 "prompts and its variables alone."
             )
         return Judging(judge)
-    named = name.partition(":")[2] if kind in _OF_A_FILE else None
+    named: str | Path | None = argument if kind in _OF_A_FILE else None
+    if kind == "python":
+        named = file_of_function(argument)
     labels = bundled_contrasts().get(question.labels or "", question.labels)
     files = tuple(str(f) for f in (named, labels) if f and Path(f).is_file())
     folder, url = Path(out), question.url or ""

@@ -15,6 +15,7 @@ from steerscope.experiments.jobs.job import Machine
 from steerscope.judges.registry import KEPT
 from steerscope.progress import silent
 from steerscope.runs.results import Run
+from steerscope.runs.seals import file_sha256
 from steerscope.runs.written import written_texts
 from steerscope.studies.judging import find_judge, question_of
 from steerscope.texts.contrasts import (
@@ -186,6 +187,23 @@ def test_a_judge_is_not_blamed_for_a_model_that_does_not_do_as_it_is_asked(load,
     asked = {"judge": "length", "judge_labels": "nowhere.csv"}
     with pytest.raises(JudgeError, match="no file .nowhere.csv. of labelled .*, terse, weather"):
         find_judge(question_of(asked, style, prompts, 4, 0), model, tmp_path / "other")
+
+
+def test_a_function_as_a_judge_is_known_by_its_file(load, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model, contrasts = load("llama"), load_contrasts(words)
+    prompts = prompts_for(contrasts, None).split(0)
+    file, hashes = tmp_path / "counts_words.py", set()
+    for change in ("", "+ 1"):
+        file.write_text(f"def words(text):\n    return len(text.split()) {change}\n")
+        asked = question_of({"judge": "python:counts_words:words"}, contrasts, prompts, 4, 0)
+        found = find_judge(asked, model, tmp_path / f"run{change}").settings["judge_sha256"]
+        assert found == [file_sha256(file)]
+        hashes.add(found[0])
+    assert len(hashes) == 2
+    asked = question_of({"judge": "python:math:erf"}, contrasts, prompts, 4, 0)
+    with pytest.raises(JudgeError, match="math:erf raised"):  # and not for want of a file
+        find_judge(asked, model, tmp_path / "compiled")
 
 
 @pytest.mark.parametrize("job", ["comparison", "combinations"])

@@ -89,6 +89,17 @@ def find_function(place: str) -> tuple[Callable[..., Any], bool]:
     return function, len(by_place) >= 2
 
 
+def file_of_function(place: str) -> Path | None:
+    """The file of the module at `module:function`; None for a module that has none.
+
+    Raises:
+        JudgeError: there is no such function.
+    """
+    find_function(place)
+    file = getattr(sys.modules[place.partition(":")[0]], "__file__", None)
+    return Path(file) if file else None
+
+
 @contextmanager
 def _here() -> Iterator[None]:
     """Modules of the working directory can be imported, as they can by `python -m`."""

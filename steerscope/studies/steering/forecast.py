@@ -34,6 +34,9 @@ _ENOUGH = 3.0  # seconds that a probe has to take to be believed
 _FEW, _MOST = 16, 32  # texts of the first probe, which warms up; conditions of the largest
 _STEPS = (4, 16)  # new tokens of the two probes, through which a line is laid
 _READ = 8  # texts that are written to their end, to see how long they are
+_LOOKS = (
+    2  # times the first prompts, after which most nulls of a method that steers are clearly behind
+)
 _SHARE = 4  # of the prompts, one in so many, for the spectra
 
 
@@ -47,6 +50,7 @@ class Step:
         texts: that are written, conditions times prompts.
         read: prompts that are read under a condition without writing.
         pairs: pairs that are compared under a condition.
+        more: texts beyond those that come only where nulls stay near the method.
     """
 
     words: str
@@ -54,6 +58,7 @@ class Step:
     texts: float = 0.0
     read: float = 0.0
     pairs: float = 0.0
+    more: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -76,8 +81,12 @@ class Pace:
 
     def seconds(self, step: Step) -> float:
         """What a step takes."""
-        written = step.texts * (self.text + self.token * self.tokens)
+        written = self.writing(step.texts)
         return written + step.read * self.read + step.pairs * self.pair
+
+    def writing(self, texts: float) -> float:
+        """What texts take."""
+        return texts * (self.text + self.token * self.tokens)
 
 
 @dataclass(frozen=True)
@@ -102,6 +111,11 @@ class Forecast:
     def seconds(self) -> float:
         """All of it."""
         return self.start + self.beside + sum(seconds for _, seconds in self.steps)
+
+    @property
+    def more(self) -> float:
+        """Seconds on top where every null stays near the method to the last prompt."""
+        return sum(self.pace.writing(step.more) for step, _ in self.steps)
 
     @property
     def texts(self) -> int:
@@ -211,8 +225,9 @@ def _nulls(plan: StudyPlan, bound: Prepared) -> Iterator[Step]:
         pairs = costs.stated * len(bound.texts.pairs.test.pairs)
         yield Step(stated, costs.stated, read=costs.stated * n_test, pairs=pairs)
         return
-    texts = costs.stated * (min(BESIDE * plan.samples, up) if race else up)
-    yield _measured(bound, "test", stated, costs.stated, texts)
+    likely = min(_LOOKS * BESIDE * plan.samples, up) if race else up
+    step = _measured(bound, "test", stated, costs.stated, costs.stated * likely)
+    yield replace(step, more=costs.stated * (up - likely))
 
 
 def _asked(plan: StudyPlan, bound: Prepared) -> int:

@@ -42,18 +42,27 @@ from steerscope.studies.steering.nulls import (
     null_families,
     still_near,
 )
-from steerscope.studies.steering.plan import GRID, RACE, StudyPlan, SweepPlan, groups_of
+from steerscope.studies.steering.plan import (
+    GRID,
+    RACE,
+    StudyPlan,
+    SweepPlan,
+    groups_of,
+    smallest_effect,
+)
 from steerscope.studies.steering.prepare import Prepared, prepare
 from steerscope.studies.steering.responses import summarise
 from steerscope.studies.steering.search import (
     BESIDE,
     coarse,
+    looks_of,
     rounds_of,
     run_race,
     texts_of_race,
     tried_in,
 )
 from steerscope.studies.steering.several_layers import best_together, several_cells
+from steerscope.studies.steering.stated import Stated
 from steerscope.studies.workers import HERE, Workers
 
 LENS_TOKENS = 12
@@ -249,10 +258,25 @@ def _measure_nulls(bound: Prepared, plan: StudyPlan, scope: Scope, chosen: Cell)
             cells, progress=bound.progress
         )
         return
-    if race:
-        bound.measure(NULL, cells, BESIDE)
-        cells = still_near(run.table(), effect, chosen.key, cells)
-    bound.measure(NULL, cells)
+    _state_nulls(bound, plan, cells, chosen.key)
+
+
+def _state_nulls(bound: Prepared, plan: StudyPlan, nulls: Sequence[Cell], chosen: str) -> None:
+    """State each null on the test prompts: after a race only until it is clearly behind the method.
+
+    Where the method's own gain is too little for a Yes, the nulls decide nothing and stay on the first prompts.
+    """
+    if plan.search == RACE:
+        run, effect = bound.run, bound.judge.effect
+        gain = Stated(run.table(), effect, "test", groups_of(run)).gain(chosen)
+        enough = gain is not None and gain.low > smallest_effect(plan, effect)
+        n_prompts = len(bound.texts.prompts.test.prompts) // plan.samples
+        for first in looks_of(n_prompts):
+            bound.measure(NULL, nulls, first)
+            if not enough:
+                return
+            nulls = still_near(run.table(), effect, chosen, nulls)
+    bound.measure(NULL, nulls)
 
 
 def _measure_beside(bound: Prepared) -> None:

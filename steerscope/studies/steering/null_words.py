@@ -19,7 +19,8 @@ def nulls_in_words(f: Findings) -> str:
         return f", the best of them {factor * rank.best:.{digits}f}{unit}" if known else ""
 
     parts = [
-        f"{rank.n} {rank.kind} directions{_lost(rank)}{best(rank)}, rank {p_in_words(rank.p, draws=rank.n)}"
+        f"{rank.n} {rank.kind} directions{_lost(rank)}{_compared(rank, f)}{best(rank)}, "
+        f"rank {p_in_words(rank.p, draws=rank.n)}"
         for rank in f.nulls
     ]
     few = (
@@ -31,6 +32,16 @@ def nulls_in_words(f: Findings) -> str:
         f"; no {kind} directions, so not tested against those" for kind in kinds_lacking(f.nulls)
     )
     return f"Nulls that went through the same choice: {'; '.join(parts)}{few}{lacking}."
+
+
+def _compared(rank: NullRank, f: Findings) -> str:
+    """On how many items each, where those are fewer than the effect is stated on."""
+    fewest, most = rank.items
+    if not 0 < fewest < f.n_rows:
+        return ""
+    items = "prompts" if f.effect.is_share else "pairs"
+    few = str(fewest) if fewest == most else f"{fewest} to {most}"
+    return f" (each on {few} of the {f.n_rows} {items})"
 
 
 def _lost(rank: NullRank) -> str:

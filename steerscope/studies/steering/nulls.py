@@ -4,8 +4,8 @@ A null is one direction at every layer that allows its kind, drawn at random. It
 chosen on the select split by what a teacher-forced pass can see, and its effect is stated on the
 prompts of the test split at that one condition, so that the method's effect has a rank among theirs.
 Where the method's own layer and dose are raced for, the layer of a null is the one where its
-first-order effect is largest, and a null that is clearly behind the method on the first prompts is
-stated on those alone.
+first-order effect is largest, and a null that is clearly behind the method on the first 16 prompts, or on
+twice as many and so on, is stated on those alone.
 """
 
 from __future__ import annotations

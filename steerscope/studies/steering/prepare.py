@@ -94,7 +94,7 @@ class Prepared:
         elif self.search == RACE:
             beside = numbers_of_few(pairs, race=True)
         asked = None if split == NULL else self.asked  # nulls are ranked as they are
-        return Material(split, prompts, pairs, first, beside, asked)
+        return Material(split, prompts, pairs, first, beside, asked, judged_alone=split == NULL)
 
     def with_asked(self, asking: Sequence[Cell]) -> Prepared:
         """The same, once it is known from the select split whose texts say how unlikely a text may be."""

@@ -4,14 +4,14 @@ In a race every layer starts with every other dose on a few prompts. The better 
 goes on with its best dose and the neighbours of that, on twice as many prompts, until the last ones
 have been measured on all of them. The choice is made among those alone, and its p is corrected for
 every condition that could have come that far. What is stated, and the nulls, save the same way: a
-condition that is only beside the chosen one, or a null that is clearly behind, is measured on the
-first prompts alone.
+condition that is only beside the chosen one is measured on the first prompts alone, and a null until it
+is clearly behind.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -142,6 +142,14 @@ def race(
         ahead = order[: rounds[number + 1].layers]
         alive = {layer: neighbours(best[layer], doses) for layer in ahead}
     return []
+
+
+def looks_of(n_prompts: int) -> Iterator[int]:
+    """After how many prompts it is looked which nulls are clearly behind: 16, and twice as many each time."""
+    first = BESIDE
+    while first < n_prompts:
+        yield first
+        first *= 2
 
 
 def run_race(

@@ -186,5 +186,7 @@ def null_ranks(table: pd.DataFrame, effect: Effect, cell: str) -> tuple[NullRank
         p = rank_p(0.0, effects - np.array(against, dtype=float))
         known = effects[np.isfinite(effects)]
         best = float(known.max()) if len(known) else math.nan
-        found.append(NullRank(words, len(effects), best, p, len(lost.intersection(cells))))
+        compared = [len(given[c]) for c in cells]
+        span = min(compared), max(compared)
+        found.append(NullRank(words, len(effects), best, p, len(lost.intersection(cells)), span))
     return tuple(found)

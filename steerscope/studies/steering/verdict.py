@@ -89,6 +89,7 @@ class NullRank:
         best: the largest effect among them; NaN where none is known.
         p: (1 + those at least as good) / (n + 1).
         lost: how many gave logits that are no numbers; each counts as at least as good.
+        items: that they were compared with the method on, the fewest of one and the most.
     """
 
     kind: str
@@ -96,6 +97,7 @@ class NullRank:
     best: float
     p: float
     lost: int = 0
+    items: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ from steerscope.studies.workers import HERE, Block, Measured, Workers
 from steerscope.studies.written import Unjudged
 from steerscope.texts.contrasts import ContrastSet, PromptSet
 
-_TEXTS_AT_ONCE = 512  # so many are nearly as quick as more; a kill loses at most these
+TEXTS_AT_ONCE = 512  # so many are nearly as quick as more; a kill loses at most these
 _NLL_ASKED = IMPLAUSIBLE_WHEN_ASKED.metric
 _SCREENED_AT_ONCE = 128  # conditions on pairs alone, which are quick
 
@@ -99,7 +99,7 @@ def dose_cells(directions: Iterable[Direction], doses: Sequence[Dose], scope: Sc
 
 def _shared_out(cells: Sequence[Cell], n_prompts: int) -> Iterator[tuple[Cell, ...]]:
     """The conditions in groups of about the same size, each of no more texts than are written at once."""
-    n_groups = math.ceil(len(cells) / max(1, _TEXTS_AT_ONCE // n_prompts))
+    n_groups = math.ceil(len(cells) / max(1, TEXTS_AT_ONCE // max(1, n_prompts)))
     for part in np.array_split(np.arange(len(cells)), n_groups):
         yield tuple(cells[place] for place in part)
 
@@ -301,7 +301,7 @@ class Bench:
             if not all(c.finite for c in mine):
                 lost.add(cell.key)
             values = scores[number]
-            if self.second is not None:
+            if self.second is not None and seen is not None:
                 nats = self.second.nats(given, [c.text for c in mine])
                 values = values | {NLL_SECOND: np.array(nats)}
             rows += self._continuation_rows(cell, prompts, mine, kl[number], values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import replace
 from random import Random
 
@@ -13,7 +14,7 @@ import torch
 from steerscope.audits import audit
 from steerscope.doses import Scale
 from steerscope.engine.generation import attempt
-from steerscope.judges.effects import PREFERENCE
+from steerscope.judges.effects import KL_WRITTEN, PREFERENCE
 from steerscope.report.why import why_here
 from steerscope.runs.results import Run
 from steerscope.sites import Site
@@ -21,6 +22,7 @@ from steerscope.steering.interventions import Cell
 from steerscope.studies.steering.choice import corrected_p, sweet_spot
 from steerscope.studies.steering.findings import find
 from steerscope.studies.steering.measure import run_study
+from steerscope.studies.steering.null_words import nulls_in_words
 from steerscope.studies.steering.nulls import (
     NULL,
     first_order_layers,
@@ -31,6 +33,7 @@ from steerscope.studies.steering.plan import GRID, RACE, StudyPlan, groups_of, p
 from steerscope.studies.steering.search import (
     Round,
     coarse,
+    looks_of,
     neighbours,
     race,
     resolved,
@@ -141,7 +144,8 @@ PLAN = StudyPlan(
 @pytest.fixture(scope="module", autouse=True)
 def few_beside():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("steerscope.studies.steering.measure.BESIDE", 2)
+        for module in ("measure", "search"):
+            patch.setattr(f"steerscope.studies.steering.{module}.BESIDE", 2)
         yield
 
 
@@ -215,7 +219,9 @@ def test_what_is_only_beside_the_winner_is_stated_on_few_prompts_and_plain_is_wr
     }
     nulls = table[(table.split == NULL) & (table.metric == "flipped") & (table.cell != "plain")]
     assert nulls.cell.nunique() == 4
-    assert set(nulls.groupby("cell").size()) <= {2, n[("mean_diff", chosen.dose_natural)]}
+    assert set(nulls.groupby("cell").size()) == {
+        2
+    }  # a Yes is out of reach, so that they decide nothing
     assert len(written_plain) == len(set(written_plain)) > 0
     assert {f.check for f in audit(run)}.isdisjoint({"missing_rows", "missing_conditions"})
     plan = plan_of(run)
@@ -266,6 +272,46 @@ def test_the_layer_of_a_null_is_where_its_first_order_effect_is_largest():
     assert first_order_layers([family], gradients) == [family[0]]
     family[1] = direction(1, [0.0, 1.0], 1.5)
     assert first_order_layers([family], gradients) == [family[1]]
+
+
+def test_nulls_are_looked_at_after_16_prompts_and_twice_as_many_each_time(monkeypatch):
+    monkeypatch.setattr("steerscope.studies.steering.search.BESIDE", 16)
+    assert list(looks_of(105)) == [16, 32, 64]
+    assert list(looks_of(33)) == [16, 32]
+    assert not list(looks_of(16))
+
+
+def test_nulls_that_may_decide_are_asked_until_they_are_told_apart(raced, tmp_path, monkeypatch):
+    path = shutil.copytree(raced.path, tmp_path / "run")
+    monkeypatch.setattr("steerscope.studies.steering.measure.smallest_effect", lambda *_: -1.0)
+    run = run_study(PLAN, path)
+    table = run.table()
+    nulls = table[(table.split == NULL) & (table.metric == "flipped") & (table.cell != "plain")]
+    asked = nulls.groupby("cell").size()
+    found = find(run)
+    cells = [named(cell) for cell in asked.index]
+    first = table[
+        ~((table.split == NULL) & (table.prompt > nulls.prompt.drop_duplicates().iloc[1]))
+    ]
+    [chosen] = set(table.cell[
+        (table.split == "test") & (table.method == "mean_diff") & (table.layer == found.chosen.layer)
+        & (table.dose_natural.round(6) == round(found.chosen.dose_natural, 6))
+    ])  # fmt: skip
+    near = {cell.key for cell in still_near(first, found.effect, chosen, cells)}
+    assert near
+    assert {cell for cell, n in asked.items() if n == 3} == near
+    few, most = min(r.items[0] for r in found.nulls), max(r.items[1] for r in found.nulls)
+    assert (few, most) == (asked.min(), asked.max())
+
+
+def test_of_a_null_only_what_the_judge_reads_is_measured(raced):
+    table = raced.table()
+    nulls = table[(table.split == NULL) & (table.cell != "plain")]
+    assert {"flipped", "degenerate", "changed"} <= set(nulls.metric)
+    assert {"nll_plain", KL_WRITTEN, "preference"}.isdisjoint(nulls.metric)
+    assert nulls.kl_nats.isna().all()
+    said = nulls_in_words(find(raced))
+    assert said.count("(each on 2 of the 3 prompts), the best of them") == 2
 
 
 @pytest.mark.slow

@@ -20,18 +20,18 @@ from steerscope.models.memory import MemoryPlan
 from steerscope.progress import Track, silent
 from steerscope.steering.interventions import Cell
 from steerscope.steering.scopes import Scope
-from steerscope.studies.bench import Material, dose_cells
+from steerscope.studies.bench import TEXTS_AT_ONCE, Material, dose_cells
 from steerscope.studies.steering.asking import asking_cells
 from steerscope.studies.steering.nulls import few_pairs, few_prompts, null_costs
 from steerscope.studies.steering.plan import RACE, Plan, StudyPlan, SweepPlan
 from steerscope.studies.steering.prepare import Prepared, prepare
 from steerscope.studies.steering.search import BESIDE, rounds_of, texts_of_race
 from steerscope.studies.workers import Block
-from steerscope.texts.contrasts import PromptSet
+from steerscope.texts.contrasts import Prompt, PromptSet
 
 Item = TypeVar("Item")
 _ENOUGH = 3.0  # seconds that a probe has to take to be believed
-_FEW, _MOST = 16, 32  # texts of the first probe, which warms up; conditions of the largest
+_FEW, _MOST = 16, 32  # texts of the first probe; conditions of the largest
 _STEPS = (4, 16)  # new tokens of the two probes, through which a line is laid
 _READ = 8  # texts that are written to their end, to see how long they are
 _LOOKS = (
@@ -68,6 +68,8 @@ class Pace:
     Attributes:
         text: for a text, however long.
         token: for each token of it.
+        batch: for the texts that are written together, however many and long.
+        batch_token: for each token of such a batch.
         read: for a prompt that is read.
         pair: for a pair that is compared.
         tokens: that a text has, on average.
@@ -75,6 +77,8 @@ class Pace:
 
     text: float
     token: float
+    batch: float
+    batch_token: float
     read: float
     pair: float
     tokens: float
@@ -86,7 +90,9 @@ class Pace:
 
     def writing(self, texts: float) -> float:
         """What texts take."""
-        return texts * (self.text + self.token * self.tokens)
+        batches = math.ceil(texts / TEXTS_AT_ONCE)
+        each = texts * (self.text + self.token * self.tokens)
+        return each + batches * (self.batch + self.batch_token * self.tokens)
 
 
 @dataclass(frozen=True)
@@ -254,7 +260,10 @@ def _measured(bound: Prepared, split: str, words: str, n: int, texts: float) -> 
 
 
 def _pace(bound: Prepared) -> Pace:
-    """The pace of the run's own work, on more and more texts until they take long enough."""
+    """The pace of the run's own work, on more and more texts until they take long enough.
+
+    A batch of many texts takes less than many times one of few, so that both are timed.
+    """
     of = bound.texts.prompts.select
     prompts = [p for p in of.prompts if bound.judge.applies(p, 1)] or [*of.prompts]
     plan = bound.plan
@@ -262,24 +271,56 @@ def _pace(bound: Prepared) -> Pace:
     unit = plan.unit if isinstance(plan, SweepPlan) else "natural"
     doses = [Dose(d, check_unit(unit)) for d in sorted({abs(d) for d in plan.doses if d})]
     cells = dose_cells(bound.directions.values(), doses, Scope.parse(plan.scope))
-    n_texts = _FEW
     lengths = [min(n, plan.n_new) for n in _STEPS]
+
+    def timed(n_texts: int) -> tuple[int, list[float]]:
+        """The number of texts that there were, and the seconds of them at either length."""
+        some, asked = _piece(cells, prompts, n_texts)
+        n = len(some) * len(asked)
+        return n, [_writing(bound, k, some, replace(of, prompts=asked)) for k in lengths]
+
+    timed(_FEW)  # warms up
+    n_texts, before = _FEW, timed(_FEW)
     while True:
-        some = _spread(cells, min(_MOST, math.isqrt(n_texts)))
-        asked = replace(of, prompts=tuple(_spread(prompts, n_texts // len(some))))
-        times = [_writing(bound, n, some, asked) for n in lengths]
-        largest = len(some) * len(asked.prompts) < n_texts // 2
-        if largest or (max(times) > _ENOUGH and n_texts > _FEW):
-            break
         n_texts *= 4
-    n = len(some) * len(asked.prompts)
-    token = max(0.0, times[1] - times[0]) / max(1, lengths[1] - lengths[0]) / n
-    text = max(0.0, times[0] / n - token * lengths[0])
-    given = [p.text for p in asked.prompts]
+        now = timed(n_texts)
+        if now[0] < n_texts // 2 or max(now[1]) > _ENOUGH:
+            break
+        before = now
+    laid = [_line(before[0], b, now[0], n) for b, n in zip(before[1], now[1], strict=True)]
+    (batch, batch_token), (text, token) = (
+        _through(lengths, part) for part in zip(*laid, strict=True)
+    )
+    some, asked = _piece(cells, prompts, n_texts)
+    n = len(some) * len(asked)
+    given = [p.text for p in asked]
     pairs = [(p.positive, p.negative) for p in _spread(bound.texts.pairs.select.pairs, len(given))]
     read = _seconds(lambda: kl_from_plain(bound.model, given, some)) / n
     pair = _seconds(lambda: preferences(bound.model, pairs, some)) / (len(some) * len(pairs))
-    return Pace(text, token, read, pair, _length(bound, some[:1], given))
+    length = _length(bound, some[:1], given)
+    return Pace(text, token, batch, batch_token, read, pair, length)
+
+
+def _piece(
+    cells: Sequence[Cell], prompts: Sequence[Prompt], n_texts: int
+) -> tuple[list[Cell], tuple[Prompt, ...]]:
+    """Conditions and prompts that make about so many texts, as far as there are."""
+    some = _spread(cells, min(_MOST, math.isqrt(n_texts)))
+    return some, tuple(_spread(prompts, n_texts // len(some)))
+
+
+def _line(few: int, seconds_few: float, many: int, seconds_many: float) -> tuple[float, float]:
+    """Seconds of a batch and of each text in it, from those of few texts and of many; neither is negative."""
+    if many <= few:
+        return 0.0, seconds_many / many
+    text = min(max(0.0, seconds_many - seconds_few) / (many - few), seconds_many / many)
+    return seconds_many - text * many, text
+
+
+def _through(lengths: Sequence[int], seconds: Sequence[float]) -> tuple[float, float]:
+    """What is the same at any length, and what each token adds; neither is negative."""
+    token = max(0.0, seconds[1] - seconds[0]) / max(1, lengths[1] - lengths[0])
+    return max(0.0, seconds[0] - token * lengths[0]), token
 
 
 def _writing(bound: Prepared, n_new: int, cells: Sequence[Cell], prompts: PromptSet) -> float:

@@ -18,8 +18,9 @@ def nulls_in_words(f: Findings) -> str:
         known = not math.isnan(rank.best)
         return f", the best of them {factor * rank.best:.{digits}f}{unit}" if known else ""
 
+    items = "prompts" if f.effect.is_share else "pairs"
     parts = [
-        f"{rank.n} {rank.kind} directions{_lost(rank)}{_compared(rank, f)}{best(rank)}, "
+        f"{rank.n} {rank.kind} directions{_lost(rank)}{_compared(rank, items)}{best(rank)}, "
         f"rank {p_in_words(rank.p, draws=rank.n)}"
         for rank in f.nulls
     ]
@@ -34,14 +35,13 @@ def nulls_in_words(f: Findings) -> str:
     return f"Nulls that went through the same choice: {'; '.join(parts)}{few}{lacking}."
 
 
-def _compared(rank: NullRank, f: Findings) -> str:
+def _compared(rank: NullRank, items: str) -> str:
     """On how many items each, where those are fewer than the effect is stated on."""
     fewest, most = rank.items
-    if not 0 < fewest < f.n_rows:
+    if fewest >= rank.of:
         return ""
-    items = "prompts" if f.effect.is_share else "pairs"
     few = str(fewest) if fewest == most else f"{fewest} to {most}"
-    return f" (each on {few} of the {f.n_rows} {items})"
+    return f" (each on {few} of the {rank.of} {items})"
 
 
 def _lost(rank: NullRank) -> str:

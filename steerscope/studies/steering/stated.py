@@ -187,6 +187,6 @@ def null_ranks(table: pd.DataFrame, effect: Effect, cell: str) -> tuple[NullRank
         known = effects[np.isfinite(effects)]
         best = float(known.max()) if len(known) else math.nan
         compared = [len(given[c]) for c in cells]
-        span = min(compared), max(compared)
-        found.append(NullRank(words, len(effects), best, p, len(lost.intersection(cells)), span))
+        span, n_lost = (min(compared), max(compared)), len(lost.intersection(cells))
+        found.append(NullRank(words, len(effects), best, p, n_lost, span, len(items)))
     return tuple(found)

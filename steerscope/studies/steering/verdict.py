@@ -90,6 +90,7 @@ class NullRank:
         p: (1 + those at least as good) / (n + 1).
         lost: how many gave logits that are no numbers; each counts as at least as good.
         items: that they were compared with the method on, the fewest of one and the most.
+        of: items that the method was measured on; 0 where that is not known.
     """
 
     kind: str
@@ -98,6 +99,12 @@ class NullRank:
     p: float
     lost: int = 0
     items: tuple[int, int] = (0, 0)
+    of: int = 0
+
+    @property
+    def is_first_look(self) -> bool:
+        """Whether all were compared on the first items alone."""
+        return self.items[1] < self.of
 
 
 @dataclass(frozen=True)
@@ -243,9 +250,11 @@ def _not_beaten(rank: NullRank) -> str:
             f"{rank.lost} of {rank.n} {rank.kind} directions that went through the same choice gave logits that "
             f"are no numbers, so that it is not known to beat them{others}, {p_in_words(rank.p)}"
         )
-    return (
-        f"{rank.kind} directions that went through the same choice do as well, {p_in_words(rank.p)}"
-    )
+    went = f"{rank.kind} directions that went through the same choice"
+    if rank.is_first_look:
+        looked = f"the first {rank.items[1]} of {rank.of}, and were asked no further"
+        return f"{went} are not told from it on {looked}, {p_in_words(rank.p)}"
+    return f"{went} do as well, {p_in_words(rank.p)}"
 
 
 def kinds_lacking(nulls: tuple[NullRank, ...]) -> list[str]:

@@ -87,7 +87,7 @@ def divergences_from_log_q(
         # log p - log m = log 2 - log(1 + q / p) = log 2 - softplus(-gap), and softplus(-gap) = softplus(gap) - gap
         both = torch.linalg.vecdot(p.add_(q), torch.nn.functional.softplus(gap))
         js[part] = math.log(2) - 0.5 * (both - kl[part])
-    return kl.clamp_min_(0.0), reverse.clamp_min_(0.0), js.clamp_min_(0.0)
+    return kl.clamp_min_(0.0), reverse.clamp_min_(0.0), js.clamp_(0.0, math.log(2))
 
 
 def change_rate(before: Sequence[Sequence[int]], after: Sequence[Sequence[int]]) -> float:

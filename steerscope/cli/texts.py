@@ -162,15 +162,20 @@ def _visible(text: str) -> str:
 
 
 def _scores(text: dict[str, Any]) -> str:
-    """Every metric with its number, and that of the plain text."""
+    """Every metric with its number, and that of the plain text; what was measured of neither is left out."""
     before = text["plain_metrics"]
     scores = [
         f"{name} {_number(value)} (plain {_number(before[name])})"
         if name in before
         else f"{name} {_number(value)}"
         for name, value in text["metrics"].items()
+        if not (math.isnan(value) and math.isnan(before.get(name, math.nan)))
     ]
-    return ", ".join([*scores, f"KL {_number(text['kl_nats'])} nats", f"status {text['status']}"])
+    is_ranked = text["split"] == "null"  # of which no KL is measured on these prompts
+    kl = (
+        [] if is_ranked and math.isnan(text["kl_nats"]) else [f"KL {_number(text['kl_nats'])} nats"]
+    )
+    return ", ".join([*scores, *kl, f"status {text['status']}"])
 
 
 def _number(value: float) -> str:

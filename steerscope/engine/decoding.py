@@ -303,7 +303,7 @@ class Decoder:
         for group, start in starts:
             mine = group[start : start + at_once]
             sampler = rows[mine[0]].sampler
-            part = logits[self._tensor(mine)].float()
+            part = (logits if len(mine) == len(rows) else logits[self._tensor(mine)]).float()
             going = [rows[i] for i in mine]
             penalty = getattr(sampler, "repetition_penalty", 1.0)
             if penalty != 1.0:

@@ -31,7 +31,7 @@ from steerscope.judges.registry import (
     make_judge,
     read_judge,
 )
-from steerscope.judges.scorers.functions import file_of_function
+from steerscope.judges.scorers.functions import source_sha256
 from steerscope.models.lens_model import LensModel
 from steerscope.runs.results import Run, has_measured
 from steerscope.runs.seals import file_sha256
@@ -112,16 +112,25 @@ def question_of(
 
 @dataclass(frozen=True)
 class Judging:
-    """A judge, what it was fitted on where it was fitted, and the files that decide what it says."""
+    """A judge, what it was fitted on where it was fitted, and what decides what it says.
+
+    Attributes:
+        judge: reads texts.
+        known: with what it was fitted on and how well it does; None where it was not fitted.
+        files: that decide what it says.
+        code: hash of the file in which it is written, of a function of the user's own.
+    """
 
     judge: Judge
     known: KnownJudge | None = None
     files: tuple[str, ...] = ()
+    code: str | None = None
 
     @property
     def settings(self) -> dict[str, list[str]]:
         """Hashes of the files that decide what the judge says; nothing where there are none."""
         hashes = [file_sha256(Path(name)) for name in self.files]
+        hashes += [self.code] if self.code else []
         return {"judge_sha256": hashes} if hashes else {}
 
     def keep(self, run: Run) -> None:
@@ -151,9 +160,7 @@ def find_judge(question: Question, model: LensModel, out: str | Path) -> Judging
                 "prompts and its variables alone."
             )
         return Judging(judge)
-    named: str | Path | None = argument if kind in _OF_A_FILE else None
-    if kind == "python":
-        named = file_of_function(argument)
+    named = argument if kind in _OF_A_FILE else None
     labels = bundled_contrasts().get(question.labels or "", question.labels)
     files = tuple(str(f) for f in (named, labels) if f and Path(f).is_file())
     folder, url = Path(out), question.url or ""
@@ -163,11 +170,19 @@ def find_judge(question: Question, model: LensModel, out: str | Path) -> Judging
         if there.judge.name == name:
             _state_cost(name, there.means, question)
             _warn(there)
-            return Judging(there.judge, there, files)
+            return Judging(there.judge, there, files, _code(kind, argument, folder))
     known = fitted_judge(name, question, model, folder)
     if kind == LENGTH:
         _tell_of_cut(known, question, model)
-    return Judging(known.judge, known, files)
+    return Judging(known.judge, known, files, _code(kind, argument, folder))
+
+
+def _code(kind: str, place: str, folder: Path) -> str | None:
+    """Hash of the file of a function; none where a run is continued from before such were kept."""
+    if kind != "python":
+        return None
+    is_old = has_measured(folder) and "judge_sha256" not in Run.open(folder).configuration
+    return None if is_old else source_sha256(place)
 
 
 def fitted_judge(

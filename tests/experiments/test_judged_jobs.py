@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -13,6 +14,7 @@ from steerscope.experiments.identity import find_runs, folder_of
 from steerscope.experiments.jobs import check, find_job
 from steerscope.experiments.jobs.job import Machine
 from steerscope.judges.registry import KEPT
+from steerscope.judges.scorers.functions import source_sha256
 from steerscope.progress import silent
 from steerscope.runs.results import Run
 from steerscope.runs.seals import file_sha256
@@ -196,11 +198,15 @@ def test_a_function_as_a_judge_is_known_by_its_file(load, words, tmp_path, monke
     file, hashes = tmp_path / "counts_words.py", set()
     for change in ("", "+ 1"):
         file.write_text(f"def words(text):\n    return len(text.split()) {change}\n")
+        monkeypatch.delitem(sys.modules, "counts_words", raising=False)  # as another process
+        source_sha256.cache_clear()
         asked = question_of({"judge": "python:counts_words:words"}, contrasts, prompts, 4, 0)
         found = find_judge(asked, model, tmp_path / f"run{change}").settings["judge_sha256"]
         assert found == [file_sha256(file)]
         hashes.add(found[0])
     assert len(hashes) == 2
+    file.write_text("def words(text):\n    return 0\n")  # which this process does not import again
+    assert find_judge(asked, model, tmp_path / "run").settings["judge_sha256"] == found
     asked = question_of({"judge": "python:math:erf"}, contrasts, prompts, 4, 0)
     with pytest.raises(JudgeError, match="math:erf raised"):  # and not for want of a file
         find_judge(asked, model, tmp_path / "compiled")

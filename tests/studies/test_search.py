@@ -40,7 +40,10 @@ from steerscope.studies.steering.search import (
     rounds_of,
     texts_of_race,
 )
+from steerscope.studies.steering.stated import null_ranks
+from steerscope.studies.steering.success import Groups
 from steerscope.studies.steering.texts import load_texts, most_texts
+from steerscope.studies.steering.verdict import _nulls_missing
 from steerscope.studies.steering.wording import layers_in_words
 from steerscope.texts.contrasts import load_contrasts
 from tests.audits.recipes import direction as of_layer
@@ -304,6 +307,26 @@ def test_nulls_that_may_decide_are_asked_until_they_are_told_apart(raced, tmp_pa
     assert (few, most) == (asked.min(), asked.max())
 
 
+def test_a_null_that_is_not_clearly_behind_where_it_was_left_allows_no_yes():
+    labels = ["method", "stream", "head", "operator", "scope", "dose_absolute", "dose_relative"]
+    mine = {"plain": [0.0] * 8, "mine": [2.0, 1.5, 2.5, 2.0, 0.0, 0.1, 0.2, 0.1]}
+    theirs = {"plain": [0.0] * 8, "behind": [0.0, 0.1, -0.1, 0.0], "near": [1.9, 1.6, 2.3, 1.0]}
+    table = pd.DataFrame([*rows_of("test", mine), *rows_of(NULL, theirs)])
+    table = table.assign(**dict.fromkeys([*labels, "seed"], 0))
+    table.loc[(table.split == NULL) & (table.cell != "plain"), "method"] = "null_random"
+    [rank] = null_ranks(table, PREFERENCE, "mine")
+    assert (rank.p, rank.open, rank.items, rank.of) == (pytest.approx(1 / 3), 1, (4, 4), 8)
+    assert (rank.best, rank.against) == (pytest.approx(1.7), 2.0)
+    paired = Groups({"test": {"pairs": [0, 0, 0, 0, 1, 1, 1, 1]}})  # the first four say the same
+    [once] = null_ranks(table, PREFERENCE, "mine", paired)
+    assert (once.open, once.items, once.of) == (2, (1, 1), 2)
+    missing = _nulls_missing((replace(rank, n=19, p=0.05), replace(rank, n=19, p=0.05)))
+    assert missing[-1] == (
+        "1 of 19 random directions that went through the same choice are not clearly behind on the first 4 of "
+        "the 8, and were asked no further, p = 0.05"
+    )
+
+
 def test_of_a_null_only_what_the_judge_reads_is_measured(raced):
     table = raced.table()
     nulls = table[(table.split == NULL) & (table.cell != "plain")]
@@ -312,6 +335,7 @@ def test_of_a_null_only_what_the_judge_reads_is_measured(raced):
     assert nulls.kl_nats.isna().all()
     said = nulls_in_words(find(raced))
     assert said.count("(each on 2 of the 3 prompts), the best of them") == 2
+    assert said.count(" on the same prompts, rank p") == 2
 
 
 @pytest.mark.slow

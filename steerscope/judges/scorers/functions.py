@@ -8,10 +8,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from steerscope.errors import JudgeError, reason
+from steerscope.runs.seals import file_sha256
 
 
 @dataclass(frozen=True)
@@ -89,15 +91,23 @@ def find_function(place: str) -> tuple[Callable[..., Any], bool]:
     return function, len(by_place) >= 2
 
 
-def file_of_function(place: str) -> Path | None:
-    """The file of the module at `module:function`; None for a module that has none.
+@cache
+def source_sha256(place: str) -> str | None:
+    """Hash of the file in which the function at `module:function` is written; None for one without.
+
+    As it was when this process first asked: what is imported stays as it was.
 
     Raises:
         JudgeError: there is no such function.
     """
-    find_function(place)
-    file = getattr(sys.modules[place.partition(":")[0]], "__file__", None)
-    return Path(file) if file else None
+    import inspect
+
+    function, _ = find_function(place)
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(function))
+    except TypeError:  # built in, or an object that can be called
+        file = getattr(sys.modules[place.partition(":")[0]], "__file__", None)
+    return file_sha256(Path(file)) if file and Path(file).is_file() else None
 
 
 @contextmanager

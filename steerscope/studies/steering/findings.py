@@ -229,7 +229,7 @@ def _find_in(
         could_count=stated.could_count_more(cell) if tested else None,
         joint=stated.joint(cell),
         needed_items=stated.needed(cell, smallest_effect(plan, effect)),
-        nulls=null_ranks(table, effect, cell) if tested else (),
+        nulls=null_ranks(table, effect, cell, groups) if tested else (),
         over_other=stated.over(cell, _cells(table, "other_concept", at)),
         n_rows=stated.n_rows(cell),
         distinct=groups.known,

@@ -28,6 +28,7 @@ from steerscope.studies.bench import Material, dose_cells
 from steerscope.studies.steering.asking import asking_cells
 from steerscope.studies.steering.beside import measure_eigengaps, measure_noise, measure_sinks
 from steerscope.studies.steering.choice import sweet_spot
+from steerscope.studies.steering.findings import find
 from steerscope.studies.steering.nulls import (
     NULL,
     SCREEN,
@@ -267,15 +268,19 @@ def _state_nulls(bound: Prepared, plan: StudyPlan, nulls: Sequence[Cell], chosen
     Where the method's own gain is too little for a Yes, the nulls decide nothing and stay on the first prompts.
     """
     if plan.search == RACE:
-        run, effect = bound.run, bound.judge.effect
-        gain = Stated(run.table(), effect, "test", groups_of(run)).gain(chosen)
-        enough = gain is not None and gain.low > smallest_effect(plan, effect)
+        run, effect, groups = bound.run, bound.judge.effect, groups_of(bound.run)
+        as_read = Stated(run.table(), effect, "test", groups).gain(chosen)
+        gains = (
+            as_read,
+            find(run).gain,
+        )  # as it is read, and corrected for the errors of the judge
+        enough = any(g is not None and g.low > smallest_effect(plan, effect) for g in gains)
         n_prompts = len(bound.texts.prompts.test.prompts) // plan.samples
         for first in looks_of(n_prompts):
             bound.measure(NULL, nulls, first)
             if not enough:
                 return
-            nulls = still_near(run.table(), effect, chosen, nulls)
+            nulls = still_near(run.table(), effect, chosen, nulls, groups)
     bound.measure(NULL, nulls)
 
 

@@ -12,13 +12,17 @@ def nulls_in_words(f: Findings) -> str:
     """Where the effect stands among directions that mean nothing and were chosen as it was."""
     if not f.nulls:
         return "Nulls: not tested against nulls that went through the same choice."
+    items = "prompts" if f.effect.is_share else "pairs"
     factor, unit, digits = (100.0, " %", 1) if f.effect.is_share else (1.0, " nats", 2)
 
     def best(rank: NullRank) -> str:
-        known = not math.isnan(rank.best)
-        return f", the best of them {factor * rank.best:.{digits}f}{unit}" if known else ""
+        if math.isnan(rank.best):
+            return ""
+        said = f", the best of them {factor * rank.best:.{digits}f}{unit}"
+        if not rank.looked_at or math.isnan(rank.against):
+            return said
+        return f"{said} against {factor * rank.against:.{digits}f}{unit} on the same {items}"
 
-    items = "prompts" if f.effect.is_share else "pairs"
     parts = [
         f"{rank.n} {rank.kind} directions{_lost(rank)}{_compared(rank, items)}{best(rank)}, "
         f"rank {p_in_words(rank.p, draws=rank.n)}"
@@ -37,11 +41,7 @@ def nulls_in_words(f: Findings) -> str:
 
 def _compared(rank: NullRank, items: str) -> str:
     """On how many items each, where those are fewer than the effect is stated on."""
-    fewest, most = rank.items
-    if fewest >= rank.of:
-        return ""
-    few = str(fewest) if fewest == most else f"{fewest} to {most}"
-    return f" (each on {few} of the {rank.of} {items})"
+    return f" (each on {rank.looked_at} {items})" if rank.looked_at else ""
 
 
 def _lost(rank: NullRank) -> str:

@@ -30,13 +30,14 @@ from steerscope.steering.interventions import Cell
 from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import dose_cells
 from steerscope.studies.steering.responses import responses
+from steerscope.studies.steering.stated import is_clear
+from steerscope.studies.steering.success import NO_GROUPS, Groups
 from steerscope.texts.contrasts import ContrastSet, PromptSet
 
 KINDS = {"random": "null_random", "covariance_matched_random": "null_covariance_matched"}
 SCREEN, NULL = "screen", "null"  # splits of their own, on texts of select and test
 _PAIRS, _PROMPTS = 16, 8  # that choose the layer and dose of a null
 _PAIRS_OF_RACE, _PROMPTS_OF_RACE = 8, 4
-_CLEARLY = 3.0  # standard errors that a null is behind the method, to be stated on no more prompts
 _SEED = 500_000
 
 
@@ -163,11 +164,16 @@ def first_order_layers(
     return [max(family.values(), key=effect) for family in families]
 
 
-def still_near(table: pd.DataFrame, effect: Effect, cell: str, nulls: Sequence[Cell]) -> list[Cell]:
+def still_near(
+    table: pd.DataFrame,
+    effect: Effect,
+    cell: str,
+    nulls: Sequence[Cell],
+    groups: Groups = NO_GROUPS,
+) -> list[Cell]:
     """The nulls that are not clearly behind a condition on the prompts that both have so far.
 
-    Clearly is three standard errors of the differences prompt by prompt; what could not be read is no
-    effect, as in the rank.
+    What could not be read is no effect, as in the rank.
     """
     mine = responses(table, effect, "test").loc[cell]
     theirs = responses(table, effect, NULL)
@@ -176,8 +182,7 @@ def still_near(table: pd.DataFrame, effect: Effect, cell: str, nulls: Sequence[C
     for null in nulls:
         items = asked.prompt[asked.cell == null.key].unique()
         ahead = mine.reindex(items).fillna(0.0) - theirs.loc[null.key].reindex(items).fillna(0.0)
-        error = float(ahead.std(ddof=1)) / math.sqrt(len(ahead)) if len(ahead) > 1 else math.inf
-        if not float(ahead.mean()) > _CLEARLY * error:
+        if not is_clear(ahead, groups.of("test", effect.metric, list(ahead.index))):
             found.append(null)
     return found
 

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int
 
 from steerscope.errors import BadValueError
 from steerscope.judges.effects import Effect
@@ -16,6 +17,7 @@ from steerscope.statistics import Estimate, prompts_needed, rank_p
 from steerscope.studies.steering.likelihood import likely_as
 from steerscope.studies.steering.responses import responses
 from steerscope.studies.steering.success import (
+    NO_GROUPS,
     PLAIN,
     Costs,
     Groups,
@@ -27,6 +29,7 @@ from steerscope.studies.steering.verdict import NULL_KINDS, NullRank
 
 _NULL_METHODS = dict(zip(("null_random", "null_covariance_matched"), NULL_KINDS, strict=True))
 _MOST = 100_000  # items: more is no advice
+_CLEARLY = 3.0  # standard errors
 
 
 class Stated:
@@ -153,7 +156,16 @@ class Stated:
         return found if found <= _MOST else None
 
 
-def null_ranks(table: pd.DataFrame, effect: Effect, cell: str) -> tuple[NullRank, ...]:
+def is_clear(ahead: pd.Series, labels: Int[np.ndarray, " item"]) -> bool:
+    """Whether a difference item by item is three standard errors above zero, over distinct items."""
+    means = ahead.groupby(labels).mean()
+    error = float(means.std(ddof=1)) / math.sqrt(len(means)) if len(means) > 1 else math.inf
+    return float(means.mean()) > _CLEARLY * error
+
+
+def null_ranks(
+    table: pd.DataFrame, effect: Effect, cell: str, groups: Groups = NO_GROUPS
+) -> tuple[NullRank, ...]:
     """Rank of a condition's effect on the test split among the nulls of each kind.
 
     The effect is taken as it is, damaged texts included, so that a null is not ahead for having been
@@ -172,6 +184,14 @@ def null_ranks(table: pd.DataFrame, effect: Effect, cell: str) -> tuple[NullRank
     items = set(asked.index[asked])
     given = {c: sorted(items & set(part)) for c, part in nulls.groupby("cell").prompt}
     stated = mine.loc[cell]
+    mine_asked = table[
+        (table.split == "test") & (table.metric == effect.metric) & (table.cell == cell)
+    ]
+    whole = sorted(mine_asked.prompt.unique())
+
+    def distinct(part: Sequence[int]) -> int:
+        return len(set(groups.of("test", effect.metric, part).tolist()))
+
     methods = nulls.drop_duplicates("cell").set_index("cell").method
     lost = set(nulls.cell[nulls.status == NOT_FINITE])
     found = []
@@ -180,13 +200,30 @@ def null_ranks(table: pd.DataFrame, effect: Effect, cell: str) -> tuple[NullRank
         if not cells:
             continue
         # what could not be read is no effect
-        means = [theirs.loc[c].reindex(given[c]).fillna(0.0).mean() for c in cells]
-        against = [stated.reindex(given[c]).fillna(0.0).mean() for c in cells]
-        effects = np.where([c in lost for c in cells], np.nan, np.array(means, dtype=float))
-        p = rank_p(0.0, effects - np.array(against, dtype=float))
-        known = effects[np.isfinite(effects)]
-        best = float(known.max()) if len(known) else math.nan
-        compared = [len(given[c]) for c in cells]
-        span, n_lost = (min(compared), max(compared)), len(lost.intersection(cells))
-        found.append(NullRank(words, len(effects), best, p, n_lost, span, len(items)))
+        values = [theirs.loc[c].reindex(given[c]).fillna(0.0) for c in cells]
+        beside = [stated.reindex(given[c]).fillna(0.0) for c in cells]
+        is_lost = np.array([c in lost for c in cells])
+        effects = np.where(is_lost, np.nan, np.array([v.mean() for v in values], dtype=float))
+        against = np.array([b.mean() for b in beside], dtype=float)
+        known = np.flatnonzero(np.isfinite(effects))
+        best = known[effects[known].argmax()] if len(known) else None
+        fewer = [
+            len(given[c]) < len(whole)
+            and not is_clear(b - v, groups.of("test", effect.metric, given[c]))
+            for c, b, v in zip(cells, beside, values, strict=True)
+        ]
+        compared = [distinct(given[c]) for c in cells]
+        found.append(
+            NullRank(
+                words,
+                len(effects),
+                math.nan if best is None else float(effects[best]),
+                rank_p(0.0, effects - against),
+                int(is_lost.sum()),
+                (min(compared), max(compared)),
+                distinct(whole),
+                int((np.array(fewer) & ~is_lost).sum()),
+                math.nan if best is None else float(against[best]),
+            )
+        )
     return tuple(found)

@@ -89,8 +89,10 @@ class NullRank:
         best: the largest effect among them; NaN where none is known.
         p: (1 + those at least as good) / (n + 1).
         lost: how many gave logits that are no numbers; each counts as at least as good.
-        items: that they were compared with the method on, the fewest of one and the most.
-        of: items that the method was measured on; 0 where that is not known.
+        items: distinct items that they were compared with the method on, the fewest of one and the most.
+        of: distinct items that the method was measured on.
+        open: how many were compared on fewer, and are not clearly behind there.
+        against: the effect of the method on the items of the best of them.
     """
 
     kind: str
@@ -100,11 +102,15 @@ class NullRank:
     lost: int = 0
     items: tuple[int, int] = (0, 0)
     of: int = 0
+    open: int = 0
+    against: float = math.nan
 
     @property
-    def is_first_look(self) -> bool:
-        """Whether all were compared on the first items alone."""
-        return self.items[1] < self.of
+    def looked_at(self) -> str:
+        """How many items each was compared on, in words; empty where that is all of them."""
+        fewest, most = self.items
+        few = str(fewest) if fewest == most else f"{fewest} to {most}"
+        return f"{few} of the {self.of}" if fewest < self.of else ""
 
 
 @dataclass(frozen=True)
@@ -163,9 +169,9 @@ def decide(case: Case) -> Verdict:
     1. **No**: the interval of the gain lies below the smallest effect of interest, by a judge that
        tells texts apart.
     2. **Not shown**: any of these is not so: the interval lies above the smallest effect of interest;
-       the method is ahead of at least 19 null directions of each kind, p <= 0.05; the choice has a
-       corrected p <= 0.05; the gain is above that of label-shuffled directions; the audit finds no
-       error; of a concept that the plain model finds unlikely by itself, the texts are as likely as what
+       the method is ahead of at least 19 null directions of each kind, p <= 0.05, and clearly of those
+       that were compared on fewer items; the choice has a corrected p <= 0.05; the gain is above that
+       of label-shuffled directions; the audit finds no error; of a concept that the plain model finds unlikely by itself, the texts are as likely as what
        is written when it is asked for, also under the model that is asked, since under the plain one
        broken texts are no less likely; what it costs is known; the judge, if it has a card, tells
        texts apart.
@@ -239,7 +245,7 @@ def _nulls_missing(nulls: tuple[NullRank, ...]) -> list[str]:
     lacking = [
         f"not tested against nulls that are {kind} directions" for kind in kinds_lacking(nulls)
     ]
-    return lacking + [_not_beaten(rank) for rank in nulls if not rank.p <= LEVEL]
+    return lacking + [_not_beaten(rank) for rank in nulls if not rank.p <= LEVEL or rank.open]
 
 
 def _not_beaten(rank: NullRank) -> str:
@@ -251,9 +257,11 @@ def _not_beaten(rank: NullRank) -> str:
             f"are no numbers, so that it is not known to beat them{others}, {p_in_words(rank.p)}"
         )
     went = f"{rank.kind} directions that went through the same choice"
-    if rank.is_first_look:
-        looked = f"the first {rank.items[1]} of {rank.of}, and were asked no further"
-        return f"{went} are not told from it on {looked}, {p_in_words(rank.p)}"
+    if rank.open:
+        return (
+            f"{rank.open} of {rank.n} {went} are not clearly behind on the first {rank.looked_at}, and were "
+            f"asked no further, {p_in_words(rank.p)}"
+        )
     return f"{went} do as well, {p_in_words(rank.p)}"
 
 

@@ -312,7 +312,7 @@ def test_a_null_that_is_not_clearly_behind_where_it_was_left_allows_no_yes():
     mine = {"plain": [0.0] * 8, "mine": [2.0, 1.5, 2.5, 2.0, 0.0, 0.1, 0.2, 0.1]}
     theirs = {"plain": [0.0] * 8, "behind": [0.0, 0.1, -0.1, 0.0], "near": [1.9, 1.6, 2.3, 1.0]}
     table = pd.DataFrame([*rows_of("test", mine), *rows_of(NULL, theirs)])
-    table = table.assign(**dict.fromkeys([*labels, "seed"], 0))
+    table = table.assign(**dict.fromkeys([*labels, "seed"], 0)).assign(method="mean_diff")
     table.loc[(table.split == NULL) & (table.cell != "plain"), "method"] = "null_random"
     [rank] = null_ranks(table, PREFERENCE, "mine")
     assert (rank.p, rank.open, rank.items, rank.of) == (pytest.approx(1 / 3), 1, (4, 4), 8)
@@ -320,6 +320,12 @@ def test_a_null_that_is_not_clearly_behind_where_it_was_left_allows_no_yes():
     paired = Groups({"test": {"pairs": [0, 0, 0, 0, 1, 1, 1, 1]}})  # the first four say the same
     [once] = null_ranks(table, PREFERENCE, "mine", paired)
     assert (once.open, once.items, once.of) == (2, (1, 1), 2)
+    unread = table.assign(value=table.value.where(table.prompt != 3))
+    unread = unread[(unread.split == NULL) | (unread.prompt < 4)]
+    [whole] = null_ranks(
+        unread, PREFERENCE, "mine"
+    )  # asked of all four, of which none could read the last
+    assert (whole.open, whole.items, whole.of) == (0, (4, 4), 4)
     missing = _nulls_missing((replace(rank, n=19, p=0.05), replace(rank, n=19, p=0.05)))
     assert missing[-1] == (
         "1 of 19 random directions that went through the same choice are not clearly behind on the first 4 of "

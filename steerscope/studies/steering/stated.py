@@ -182,12 +182,13 @@ def null_ranks(
         return ()
     asked = theirs.drop(index=PLAIN, errors="ignore").notna().any() | mine.loc[cell].notna()
     items = set(asked.index[asked])
-    given = {c: sorted(items & set(part)) for c, part in nulls.groupby("cell").prompt}
+    asked_of = {c: sorted(map(int, set(part))) for c, part in nulls.groupby("cell").prompt}
+    given = {c: [item for item in part if item in items] for c, part in asked_of.items()}
     stated = mine.loc[cell]
     mine_asked = table[
         (table.split == "test") & (table.metric == effect.metric) & (table.cell == cell)
     ]
-    whole = sorted(mine_asked.prompt.unique())
+    whole = sorted(map(int, mine_asked.prompt.unique()))
 
     def distinct(part: Sequence[int]) -> int:
         return len(set(groups.of("test", effect.metric, part).tolist()))
@@ -208,11 +209,11 @@ def null_ranks(
         known = np.flatnonzero(np.isfinite(effects))
         best = known[effects[known].argmax()] if len(known) else None
         fewer = [
-            len(given[c]) < len(whole)
+            len(asked_of[c]) < len(whole)
             and not is_clear(b - v, groups.of("test", effect.metric, given[c]))
             for c, b, v in zip(cells, beside, values, strict=True)
         ]
-        compared = [distinct(given[c]) for c in cells]
+        compared = [distinct(asked_of[c]) for c in cells]
         found.append(
             NullRank(
                 words,

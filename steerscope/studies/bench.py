@@ -41,7 +41,7 @@ from steerscope.studies.workers import HERE, Block, Measured, Workers
 from steerscope.studies.written import Unjudged
 from steerscope.texts.contrasts import ContrastSet, PromptSet
 
-TEXTS_AT_ONCE = 1024  # few take longer each; a kill loses at most these
+TEXTS_AT_ONCE = 512  # fewer take longer each, more no less; a kill loses at most these
 _NLL_ASKED = IMPLAUSIBLE_WHEN_ASKED.metric
 _SCREENED_AT_ONCE = 128  # conditions on pairs alone, which are quick
 

@@ -270,11 +270,9 @@ def _state_nulls(bound: Prepared, plan: StudyPlan, nulls: Sequence[Cell], chosen
     if plan.search == RACE:
         run, effect, groups = bound.run, bound.judge.effect, groups_of(bound.run)
         as_read = Stated(run.table(), effect, "test", groups).gain(chosen)
-        gains = (
-            as_read,
-            find(run).gain,
-        )  # as it is read, and corrected for the errors of the judge
-        enough = any(g is not None and g.low > smallest_effect(plan, effect) for g in gains)
+        corrected = find(run).gain  # for the errors of the judge
+        smallest = smallest_effect(plan, effect)
+        enough = any(g is not None and g.low > smallest for g in (as_read, corrected))
         n_prompts = len(bound.texts.prompts.test.prompts) // plan.samples
         for first in looks_of(n_prompts):
             bound.measure(NULL, nulls, first)

@@ -41,7 +41,8 @@ from steerscope.studies.workers import HERE, Block, Measured, Workers
 from steerscope.studies.written import Unjudged
 from steerscope.texts.contrasts import ContrastSet, PromptSet
 
-TEXTS_AT_ONCE = 512  # fewer take longer each, more no less; a kill loses at most these
+_CELLS_AT_ONCE = 32  # a kill loses at most this many conditions, or so many that they are few texts
+TEXTS_AT_ONCE = 512  # of conditions on few prompts, so that a batch is not too small to be quick
 _NLL_ASKED = IMPLAUSIBLE_WHEN_ASKED.metric
 _SCREENED_AT_ONCE = 128  # conditions on pairs alone, which are quick
 
@@ -98,8 +99,8 @@ def dose_cells(directions: Iterable[Direction], doses: Sequence[Dose], scope: Sc
 
 
 def _shared_out(cells: Sequence[Cell], n_prompts: int) -> Iterator[tuple[Cell, ...]]:
-    """The conditions in groups of about the same size, each of no more texts than are written at once."""
-    n_groups = math.ceil(len(cells) / max(1, TEXTS_AT_ONCE // max(1, n_prompts)))
+    """The conditions in groups of about the same size: 32 at most, or more where those would be few texts."""
+    n_groups = math.ceil(len(cells) / max(_CELLS_AT_ONCE, TEXTS_AT_ONCE // max(1, n_prompts)))
     for part in np.array_split(np.arange(len(cells)), n_groups):
         yield tuple(cells[place] for place in part)
 

@@ -19,6 +19,7 @@ Track = Callable[[Any, str], Iterable[Any]]
 
 _REMEMBERED = 3600.0  # seconds of the past that the time left is told from; a step may take minutes
 _EVERY = 60.0  # seconds between two lines where there is no terminal
+_ENOUGH = 0.05  # share that must be done before it tells how long the rest takes
 _log = logging.getLogger(__name__)
 
 
@@ -93,11 +94,11 @@ def _told(
 ) -> Iterator[Any]:
     """The items, and now and then a line that says how many are done and how long the rest takes.
 
-    Also while an item takes long; before the first is done it says how long that has taken so far.
+    Also while an item takes long; while next to nothing is done it says how long that has taken so far.
     """
     total = _total(items)
     things = f" {items.things}" if isinstance(items, Results) else ""
-    start = last = time.monotonic()
+    start = last = came = time.monotonic()
     done = 0
 
     def line() -> None:
@@ -106,19 +107,22 @@ def _told(
         if now - last < every:
             return
         last = now
-        if done and total:
-            more = f", about {_in_words((now - start) * (total / done - 1))} left"
+        if total and done >= _ENOUGH * total:
+            rest = (came - start) * (total / done - 1) - (now - came)
+            more = f", about {_in_words(max(rest, 0.0))} left"
         else:
-            more = "" if done else f", {_in_words(now - start)} so far"
+            more = f", {_in_words(now - start)} so far" if total or not done else ""
         say(f"{label}: {done}{f' of {total}' if total else ''}{things}{more}")
 
     with _ticking(every, line):
         for item in items:
-            done += items.size(item) if isinstance(items, Results) else 0  # done when it comes
+            if isinstance(items, Results):  # done when it comes
+                done, came = done + items.size(item), time.monotonic()
             if done:
                 line()
             yield item
-            done += 0 if isinstance(items, Results) else 1
+            if not isinstance(items, Results):
+                done, came = done + 1, time.monotonic()
 
 
 @contextmanager

@@ -97,3 +97,24 @@ def test_results_are_counted_by_what_they_hold_as_soon_as_they_come(monkeypatch,
         "step 2 of 2: measuring the test prompts: 72 of 72 conditions, about 0 s left",
     ]
     assert list(track([1], "reading activations")) == [1]
+
+
+def test_the_first_few_of_many_tell_no_time_left(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(progress.time, "monotonic", clock)
+    said = []
+
+    def coming():
+        for size, seconds in ((1, 61.0), (19, 61.0), (20, 100.0)):
+            clock.now += seconds
+            yield size
+
+    loop = progress._told(
+        progress.Results(coming(), 40, "texts", int), "x", said.append, every=60.0
+    )
+    assert list(loop) == [1, 19, 20]
+    assert said == [
+        "x: 1 of 40 texts, 61 s so far",
+        "x: 20 of 40 texts, about 2 min left",
+        "x: 40 of 40 texts, about 0 s left",
+    ]

@@ -21,7 +21,7 @@ from steerscope.models.plain_pass import PlainPass, passes
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Rows, attach_cells
 
-_PROMPTS_AT_MOST = 2**28  # bytes of what is kept of prompts
+_PROMPTS_AT_MOST = 2**28  # bytes of what is kept of prompts, and of plain passes over them
 _LOGITS_IN_CACHE = 2**20  # numbers that a processor chooses among together
 _FULL_ENOUGH = 2 / 3  # share of the rows of a batch that must go on, else the others are taken out
 
@@ -88,13 +88,16 @@ class States(dict[tuple[int, int], Float[Tensor, "_ d"]]):
     def __init__(self) -> None:
         super().__init__()
         self.prompts: dict[tuple[int, int], Float[Tensor, "_ d"]] = {}
-        self._bytes = 0
+        self._plain: dict[tuple[tuple[int, ...], ...], PlainPass] = {}
+        self._bytes = self._plain_bytes = 0
 
     def of_cells(self, numbers: Sequence[int]) -> States:
         """The same, a condition having another number: `numbers[c]` instead of c."""
         found = States()
         found.update({(numbers[c], p): state for (c, p), state in self.items()})
         found.prompts.update({(numbers[c], p): state for (c, p), state in self.prompts.items()})
+        found._plain = self._plain
+        found._bytes, found._plain_bytes = self._bytes, self._plain_bytes
         return found
 
     def see(self, rows: Sequence[Row], residual: Float[Tensor, "row pos d"]) -> None:
@@ -103,6 +106,17 @@ class States(dict[tuple[int, int], Float[Tensor, "_ d"]]):
             self._bytes += residual.nbytes
             for row, state in zip(rows, residual, strict=True):
                 self.prompts[row.cell, row.prompt] = state
+
+    def plain_pass(self, model: LensModel, tokens: Int[Tensor, "prompt pos"]) -> PlainPass:
+        """The plain pass over prompts of one length, run once as long as 256 MiB hold all of them."""
+        key = tuple(map(tuple, tokens.tolist()))
+        if key not in self._plain:
+            found = model.plain_pass(tokens)
+            if self._plain_bytes + found.n_bytes > _PROMPTS_AT_MOST:
+                return found
+            self._plain_bytes += found.n_bytes
+            self._plain[key] = found
+        return self._plain[key]
 
 
 class Decoder:
@@ -189,9 +203,7 @@ class Decoder:
         tokens = self._tensor([ids for _, ids in prompts])
         self._assign([])
         with self.model.clock.hold(length):
-            plain = (
-                self.model.plain_pass(tokens) if self.use_cache else PlainPass(self.model, tokens)
-            )
+            plain = self._plain_pass(tokens)
         n_blocks = self.model.shape.n_layers
         first = [plain.first_run(c.first_block(length, n_blocks)) for c in self.cells]
         order = sorted(rows, key=lambda row: first[row.cell])
@@ -215,6 +227,14 @@ class Decoder:
                 self.states.see(part, states[0])
             cache.join(new)
         return order
+
+    def _plain_pass(self, tokens: Int[Tensor, "prompt pos"]) -> PlainPass:
+        if not self.use_cache:
+            return PlainPass(self.model, tokens)
+        kept = self.states
+        return (
+            self.model.plain_pass(tokens) if kept is None else kept.plain_pass(self.model, tokens)
+        )
 
     def _kept(self, rows: Sequence[Row]) -> list[int]:
         """The rows that stay in the batch: those that go on, and few that wait among them.

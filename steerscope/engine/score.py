@@ -6,9 +6,8 @@ Each text runs once, plain; every condition runs again only the blocks from its 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import chain
 from os.path import commonprefix
 from typing import TypeVar
 
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from steerscope.directions import Direction
 from steerscope.engine.alike import alike
+from steerscope.engine.decoding import States
 from steerscope.metrics import kl_from_log_q
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.models.memory import cache_bytes, fit, logits_bytes, pass_bytes, tokens_in_cache
@@ -39,7 +39,7 @@ def kl_from_plain(
     cells: Cells,
     *,
     batch_size: int | None = None,
-    states: Mapping[tuple[int, int], Float[Tensor, "_ d"]] | None = None,
+    states: States | None = None,
     progress: Track = silent,
 ) -> Float[Tensor, "cell prompt"]:
     """KL(steered || plain) of the next-token distributions, in nats, mean over the positions.
@@ -52,8 +52,8 @@ def kl_from_plain(
         cells: the conditions, a steering or a direction alone being one; a plain one gives 0, a
             prompting NaN, since it has other positions.
         batch_size: rows in one pass; default as many as are run fastest and the memory holds.
-        states: what the last block gave over the prompts, by numbers of condition and prompt, as far as
-            that was kept while something was written after them; they are not run again.
+        states: what was kept while something was written after the prompts under the conditions; what the
+            last block gave over them is not run again.
         progress: shows the loop.
 
     Returns:
@@ -97,7 +97,7 @@ def kl_by_position(
     cells: Sequence[Cell],
     *,
     batch_size: int | None = None,
-    states: Mapping[tuple[int, int], Float[Tensor, "_ d"]] | None = None,
+    states: States | None = None,
     progress: Track = silent,
 ) -> list[Float[Tensor, "cell pos"]]:
     """KL(steered || plain) at every position but 0 of each prompt, in nats, teacher-forced.
@@ -107,39 +107,47 @@ def kl_by_position(
     ids = [model.tokens(p) for p in prompts]
     found = [torch.full((len(cells), len(i) - 1), torch.nan) for i in ids]
     defined = [c for c, cell in enumerate(cells) if not is_prompting(cell)]
-    known = states or {}
+    kept = States() if states is None else states
     texts = rows_that_fit(model, ids, batch_size)
     for batch in progress(equal_length_batches(ids, texts, model.device), "measuring KL"):
         wanted = batch.tokens.shape[1] - 1
         if not wanted:
             continue
-        plain = model.plain_pass(batch.tokens)
+        plain = kept.plain_pass(model, batch.tokens)
         log_q = torch.log_softmax(_plain_logits(plain, wanted).float(), dim=-1)
-        seen = [c for c in defined if all((c, p) in known for p in batch.indices)]
+        seen = [c for c in defined if all((c, p) in kept.prompts for p in batch.indices)]
+        for c in seen:
+            residual = torch.stack([kept.prompts[c, p][1:] for p in batch.indices])
+            kl = _kl_of_states(model, residual, log_q, plain.n_alike - 1).cpu()
+            for prompt, row in zip(batch.indices, kl, strict=True):
+                found[prompt][c] = row
         rest = [c for c in defined if c not in seen]
         acting = [cells[c] for c in rest]
-        run = (
-            ([rest[number] for number in some], which, logits)
-            for some, which, logits in under_each(plain, acting, at_most=texts, last=wanted)
-        )
-        for some, which, logits in chain(run, _of_states(model, known, seen, batch.indices)):
+        for some, which, logits in under_each(plain, acting, at_most=texts, last=wanted):
             kl = kl_from_log_q(logits, log_q, which).cpu()
-            for c, place, row in zip(some, which.tolist(), kl, strict=True):
-                found[batch.indices[place]][c] = row
+            for number, place, row in zip(some, which.tolist(), kl, strict=True):
+                found[batch.indices[place]][rest[number]] = row
     return found
 
 
-def _of_states(
+def _kl_of_states(
     model: LensModel,
-    states: Mapping[tuple[int, int], Float[Tensor, "_ d"]],
-    cells: Sequence[int],
-    prompts: Sequence[int],
-) -> Iterator[tuple[list[int], Int[Tensor, " row"], Float[Tensor, "row out vocab"]]]:
-    """Logits at all positions but 0 from what the last block gave, as `under_each` gives them."""
-    for c in cells:
-        residual = torch.stack([states[c, p][1:] for p in prompts])
-        for part, logits in unembedded(model, residual):
-            yield [c] * len(part), part.to(logits.device), logits
+    residual: Float[Tensor, "prompt out d"],
+    log_q: Float[Tensor, "prompt out vocab"],
+    n_alike: int,
+) -> Float[Tensor, "prompt out"]:
+    """The KL from plain of what the last block gave, once where prompts begin alike and it gave the same."""
+    begun = residual[:, : max(0, n_alike)]
+    if len(residual) == 1 or not torch.equal(begun, begun[:1].expand_as(begun)):
+        begun = begun[:, :0]
+    n, found = begun.shape[1], log_q.new_empty(log_q.shape[:2])
+    for rows, where in ((slice(1), slice(n)), (slice(None), slice(n, None))):
+        if not found[rows, where].numel():
+            continue
+        for part, logits in unembedded(model, residual[rows, where]):
+            kl = kl_from_log_q(logits, log_q[:, where], part.to(log_q.device))
+            found[slice(None) if rows.stop else part, where] = kl
+    return found
 
 
 def rows_that_fit(model: LensModel, ids: Sequence[list[int]], batch_size: int | None) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from steerscope.engine.decoding import States
 from steerscope.engine.score import rows_that_fit
 from steerscope.metrics import divergences_from_log_q
 from steerscope.models.lens_model import LensModel, TextOrIds
@@ -80,7 +81,7 @@ def written_scores(
     prompts: Sequence[TextOrIds],
     cells: Sequence[Cell],
     written: Sequence[Sequence[Sequence[int]]],
-    states: Mapping[tuple[int, int], Float[Tensor, "_ d"]] | None = None,
+    states: States | None = None,
 ) -> WrittenScores:
     """Scores of what each condition wrote after each prompt, teacher-forced.
 
@@ -95,8 +96,8 @@ def written_scores(
         prompts: texts, or token ids where no condition says anything.
         cells: the conditions.
         written: tokens of each condition after each prompt.
-        states: what the last block gave where they were drawn, as far as that was kept; a text without
-            runs again under its condition.
+        states: what was kept while they were drawn; a text of which nothing was kept runs again under its
+            condition.
 
     Raises:
         MemoryBudgetError: not one text fits into the memory.
@@ -112,11 +113,12 @@ def written_scores(
     ]
     acting = [on_activations(cell) for cell in cells]
     ids = [list(t) for text in texts for t in (text.tokens, text.as_seen().tokens)]
+    seen = States() if states is None else states
     at_most = rows_that_fit(model, ids, None)
     for batch in equal_length_batches(given, at_most, model.device):
         place = {prompt: row for row, prompt in enumerate(batch.indices)}
         mine = [text for text in texts if text.prompt in place]
-        plain = model.plain_pass(batch.tokens)
+        plain = seen.plain_pass(model, batch.tokens)
         for start in range(0, len(mine), at_most):
             part = mine[start : start + at_most]
             which = [place[text.prompt] for text in part]
@@ -125,7 +127,7 @@ def written_scores(
                 torch.tensor(which, device=model.device),
                 torch.tensor(filled_up(rows), device=model.device),
             )
-            kept = [(states or {}).get((text.cell, text.prompt)) for text in part]
+            kept = [seen.get((text.cell, text.prompt)) for text in part]
             _score_batch(model, acting, part, plain.continued(*pair), kept, found)
     return found
 

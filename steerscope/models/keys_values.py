@@ -81,6 +81,11 @@ class GridCache(Cache):
     def __getitem__(self, layer: int) -> GridEntry:
         return self.entries[layer]
 
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the room for all rows and tokens."""
+        return sum(entry.keys.nbytes + entry.values.nbytes for entry in self.entries)
+
     def keys_so_far(self, layer: int, n_tokens: int) -> Tensor:
         """Keys of a layer for the first tokens, [row, group, token, d]."""
         keys = self.entries[layer].keys[self.rows]

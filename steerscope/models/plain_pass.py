@@ -82,6 +82,11 @@ class PlainPass:
         """Tokens that all prompts begin with alike, as far as a backbone may run them once."""
         return 0
 
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of what it remembers."""
+        return self.tokens.nbytes
+
     def first_run(self, block: int) -> int:  # noqa: ARG002 - a backbone may start there
         """The first block that really runs for a condition that changes nothing below `block`."""
         return 0

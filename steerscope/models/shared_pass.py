@@ -41,6 +41,11 @@ class SharedPass(PlainPass):
         super().__init__(model, tokens)
         self.starts, self.cache = starts, cache
 
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the tokens, of what every block starts from, and of the keys and values."""
+        return self.tokens.nbytes + sum(start.nbytes for start in self.starts) + self.cache.n_bytes
+
     def first_run(self, block: int) -> int:
         """The first block that really runs for a condition that changes nothing below `block`."""
         return block

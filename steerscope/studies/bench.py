@@ -319,7 +319,7 @@ class Bench:
         """The KL of each prompt under each condition, and how likely what was written is, and how far from plain."""
         scores = written_scores(self.model, given, cells, tokens, states)
         asked = nats_when_asked(self.model, given, cells, tokens, self.material.asked)
-        kl = kl_from_plain(self.model, given, cells, states=states.prompts).double().numpy()
+        kl = kl_from_plain(self.model, given, cells, states=states).double().numpy()
         found = []
         for number in range(len(cells)):
             values = {"nll_plain": scores.nll[number], KL_WRITTEN: scores.kl[number]}

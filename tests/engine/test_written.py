@@ -97,10 +97,33 @@ def test_what_the_last_block_gave_over_prompts_tells_the_kl_that_another_pass_do
     assert len(states.prompts) == len(cells) * len(prompts)
     run = []
     monkeypatch.setattr(score, "attach_cells", lambda *_: run.append(1) or nullcontext())
-    found = kl_from_plain(model, prompts, cells, states=states.prompts)
+    found = kl_from_plain(model, prompts, cells, states=states)
     assert not run
     np.testing.assert_allclose(found, again, atol=2e-5, rtol=1e-3)
     assert float(again[:-1].nan_to_num().max()) > 1e-3
+
+
+def test_prompts_pass_plain_once_while_there_is_room(load, monkeypatch):
+    model = load("llama", "hooked")
+    cells, prompts = cells_of(model), ["a b c", "d e f g h", "a b d"]
+    run = []
+    plain_pass = type(model).plain_pass
+    monkeypatch.setattr(
+        type(model), "plain_pass", lambda *given: run.append(1) or plain_pass(*given)
+    )
+    for room, passes in ((2**28, 2), (0, 6)):  # two lengths, for the texts and for both readings
+        monkeypatch.setattr(decoding, "_PROMPTS_AT_MOST", room)
+        run.clear()
+        states = States()
+        written = attempt(model, prompts, cells, n_new=3, states=states)
+        tokens = [[c.tokens for c in row] for row in written]
+        found = written_scores(model, prompts, cells, tokens, states)
+        kl = kl_from_plain(model, prompts, cells, states=states.of_cells(range(len(cells))))
+        assert len(run) == passes
+        np.testing.assert_allclose(
+            found.kl, written_scores(model, prompts, cells, tokens).kl, atol=2e-5
+        )
+        np.testing.assert_allclose(kl, kl_from_plain(model, prompts, cells), atol=2e-5, rtol=1e-3)
 
 
 def test_where_what_was_kept_is_not_of_all_prompts_they_run_again(load, monkeypatch):
@@ -109,7 +132,8 @@ def test_where_what_was_kept_is_not_of_all_prompts_they_run_again(load, monkeypa
     prompts = ["a b c", "d e f"]
     attempt(model, prompts, cells, n_new=2, states=states)
     again = kl_from_plain(model, prompts, cells)
-    wrong = {at: 0 * state for at, state in states.prompts.items() if at != (1, 0)}
+    wrong = States()
+    wrong.prompts = {at: 0 * state for at, state in states.prompts.items() if at != (1, 0)}
     found = kl_from_plain(model, prompts, cells, states=wrong)
     np.testing.assert_allclose(found[1], again[1], atol=2e-5)  # its other prompt, too
     assert float((found[2] - again[2]).abs().max()) > 1e-3

@@ -10,7 +10,9 @@ from steerscope.errors import NotFiniteError, NotReachedError
 from steerscope.experiments.jobs import combinations
 from steerscope.experiments.jobs.combinations import CombinationStep, arms_of_rows, best_of
 from steerscope.experiments.jobs.job import Machine
+from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED, UNDAMAGED
 from steerscope.progress import silent
+from steerscope.studies.steering.plan import effect_of
 
 
 @pytest.mark.parametrize(
@@ -47,3 +49,21 @@ def test_an_arm_without_numbers_is_named_in_its_rows_and_the_others_go_on(  # no
     assert arms.loc["single layer 0"].isna().all()
     assert arms.drop("single layer 0").notna().all(axis=None)
     assert best_of(table, metric, "single layer") == "single layer 1"
+
+
+def test_by_a_judge_that_gives_scores_a_damaged_text_is_no_effect(tmp_path, monkeypatch):
+    monkeypatch.setattr(combinations, "matched_dose", lambda *_: (40.0, 9.0))
+    step = CombinationStep(
+        model="microworld", contrasts="mood", prompts=None, other=None, layers=(2, 4), kl=0.1,
+        n_kl_prompts=2, n_select=4, n_test=8, n_new=12, temperature=0.0, seed=0, dtype="auto",
+        backbone="auto", judging={"judge": "regex:."},
+    )  # fmt: skip
+    run = step.make(tmp_path / "run", Machine(), silent)
+    table, metric = run.table(), effect_of(run).metric
+    assert metric == SHOWN_UNDAMAGED
+    by = table.pivot(index=["cell", "split", "prompt"], columns="metric", values="value")
+    assert (by[SHOWN] == 1).all()
+    assert (by[SHOWN_UNDAMAGED] == by[UNDAMAGED]).all()
+    means = arms_of_rows(table, metric, "test").mean(axis=1)
+    assert means["plain"] >= 0.5
+    assert (means.drop("plain") < 0.3).all()

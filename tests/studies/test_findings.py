@@ -13,9 +13,10 @@ from steerscope.judges.card import Card
 from steerscope.judges.effects import Effect
 from steerscope.judges.microworld import LIMITS
 from steerscope.runs.results import Run
-from steerscope.statistics import Estimate, wilson
+from steerscope.statistics import Estimate, prompts_needed, wilson
 from steerscope.studies.steering.findings import find
 from steerscope.studies.steering.plan import StudyPlan, SweepPlan
+from steerscope.studies.steering.stated import needed_for
 from steerscope.studies.steering.wording import answer, goal_of, layers_in_words, verdict
 from tests.helpers import null_rows, plain_rows, steered_rows
 
@@ -29,9 +30,9 @@ FLIPPED = Effect(
 )
 
 
-def finished(path, rows, plan=None):
+def finished(path, rows, plan=None, effect=FLIPPED):
     plan = plan or StudyPlan(doses=(1.0, 2.0), reference_dose=1.0)
-    configuration = {"kind": type(plan).__name__, **asdict(plan), "effect": asdict(FLIPPED)}
+    configuration = {"kind": type(plan).__name__, **asdict(plan), "effect": asdict(effect)}
     run = Run.start(path, configuration, provenance={"fingerprint": "f"})
     run.append(rows)
     return run
@@ -192,11 +193,18 @@ def test_a_gain_that_a_judge_counted_is_corrected_for_its_errors(tmp_path):
     found = judged(tmp_path / "r", card(0.9, 0.95))
     assert found.corrected_effect.value == pytest.approx((0.7 + 0.95 - 1) / 0.85)
     assert found.gain.value == pytest.approx(0.7 / 0.85)
+    assert found.needed_items == needed_for(found.gain, 0.1)
     said = " ".join(answer(found))
     assert "Corrected for the errors of the judge: 76.5 % [" in said
     assert "above plain, corrected likewise." in said
     assert "flip" not in said.lower()
     assert "show joy in 50 % of the texts" in said
+
+
+def test_the_items_that_a_corrected_gain_needs_are_told_from_its_interval():
+    half = 1.96 * 0.5 / math.sqrt(100)
+    assert needed_for(Estimate(0.3, 0.3 - half, 0.3 + half, 100), 0.1) == prompts_needed(0.2, 0.5)
+    assert needed_for(Estimate(0.1, 0.1 - half, 0.1 + half, 100), 0.1) is None
 
 
 def test_the_opposite_dose_is_not_said_to_lead_to_what_it_is_not_counted_by(tmp_path):
@@ -233,6 +241,36 @@ def test_an_effect_of_no_interest_is_a_no_and_one_that_may_be_is_not_shown(tmp_p
     said = verdict(open_)
     assert said.startswith("Not shown: ")
     assert re.search(r"over 60 prompts .* takes about [\d,]+", said)
+
+
+@pytest.mark.parametrize(("unread", "metric"), [(1, "shown"), (20, "shown"), (20, "flipped")])
+def test_texts_without_a_score_may_show_the_effect_so_that_many_allow_no_no(
+    tmp_path, unread, metric
+):
+    cell = "mean_diff 1 1.0 -1"
+    rows = [
+        replace(r, value=math.nan, status="unread") if r.cell == cell and r.prompt < unread else r
+        for r in held_out_rows(effect=0.0, random=0.0)
+    ]
+    rows += [
+        replace(r, metric="unread", value=float(r.status == "unread"), status="ok")
+        for r in rows
+        if r.metric == "kept_topic"
+    ]
+    rows = [replace(r, metric=metric) if r.metric == "flipped" else r for r in sweep_rows() + rows]
+    effect = replace(FLIPPED, metric=metric)
+    found = find(finished(tmp_path / "r", rows, effect=effect))
+    assert found.gain.value == 0
+    assert found.gain.high < 0.1
+    said = verdict(found)
+    if unread == 1 or metric == "flipped":  # an oracle reads what there is of the concept
+        assert said.startswith("No: ")
+    else:
+        assert said.startswith("Not shown: ")
+        assert (
+            "the judge could not read 33.3 % of the steered texts, which may show the eff" in said
+        )
+        assert "takes" not in said
 
 
 def test_texts_that_flip_and_break_are_no_success(tmp_path):

@@ -50,9 +50,11 @@ from steerscope.statistics import bootstrap_mean
 from steerscope.steering.composition import renormalised_sum
 from steerscope.steering.interventions import Cell
 from steerscope.steering.strengths import Constant
+from steerscope.studies.damage import add_damage
 from steerscope.studies.gating import Arm, matched_dose
 from steerscope.studies.judging import find_judge, question_of
 from steerscope.studies.steering.plan import effect_of
+from steerscope.studies.steering.success import PLAIN
 from steerscope.studies.written import Unjudged
 from steerscope.texts.another import check_another
 from steerscope.texts.chats import Chat, as_chat
@@ -66,6 +68,9 @@ from steerscope.texts.contrasts import (
 
 _log = logging.getLogger(__name__)
 SINGLE, ADDED, ALL = "single layer", "sum of two concepts", "all layers"
+
+# Texts, and what a judge read in each.
+_Reply = tuple[Sequence[Continuation], Sequence[Mapping[str, float]]]
 
 
 @dataclass(frozen=True)
@@ -147,7 +152,7 @@ class CombinationStep:
             **self.settings,
             "contrasts_sha256": contrasts.sha256,
             "prompts_sha256": prompts.sha256,
-            "effect": asdict(judging.judge.effect),
+            "effect": asdict(judge.effect.undamaged),
             **judging.settings,
         }
         run = Run.start(out, configuration, provenance=provenance_of(model))
@@ -158,16 +163,12 @@ class CombinationStep:
             split: [p for p in getattr(parts, split).prompts if judge.applies(p, 1)][:limit]
             for split, limit in limits.items()
         }
-        for arm in progress([None, *self._arms(model, contrasts)], "measuring combinations"):
-            name = "plain" if arm is None else arm.name
-            keys = [
-                (name, i, split, judge.effect.metric)
-                for split, asked in room.items()
-                for i in range(len(asked))
-            ]
-            if run.has(keys):
-                continue
-            run.append(*self._measured(model, judge, (contrasts.concept, arm), texts, room, run))
+        arms = [None, *self._arms(model, contrasts)]
+        missing = [arm for arm in arms if not run.has(_keys(arm, room, judge))]
+        plain = self._read(model, judge, Cell(), room, run) if missing else {}
+        for arm in progress(missing, "measuring combinations"):
+            what = contrasts.concept, arm
+            run.append(*self._measured(model, judge, what, texts, room, plain, run))
         Unjudged(out).clear()
         run.seal()
         return run
@@ -179,32 +180,44 @@ class CombinationStep:
         what: tuple[str, Arm | None],
         texts: Sequence[str],
         room: Mapping[str, Sequence[Prompt]],
+        plain: Mapping[str, _Reply],
         run: Run,
     ) -> tuple[list[Row], list[dict[str, Any]]]:
         """The rows and texts of an arm, or of the plain model; one that cannot be measured says why."""
         concept, arm = what
-        amount, status = (0.0, 0.0), "ok"
-        try:
-            amount = amount if arm is None else matched_dose(model, arm, self.kl, texts)
-            cell = Cell() if arm is None else arm.cell(amount[0])
-            written = {
-                split: self._written(model, judge, asked, cell, run)
-                for split, asked in room.items()
-            }
-        except (NotFiniteError, NotReachedError) as error:
-            if arm is None:
-                raise
-            _log.warning("%s: %s", arm.name, error)
-            status = NOT_REACHED if isinstance(error, NotReachedError) else NOT_FINITE
-            amount, written = (math.nan, math.nan), {}
-        rows, kept = [], []
+        amount, status, found = (0.0, 0.0), "ok", plain
+        if arm is not None:
+            try:
+                amount = matched_dose(model, arm, self.kl, texts)
+                found = self._read(model, judge, arm.cell(amount[0]), room, run)
+            except (NotFiniteError, NotReachedError) as error:
+                _log.warning("%s: %s", arm.name, error)
+                status = NOT_REACHED if isinstance(error, NotReachedError) else NOT_FINITE
+                amount, found = (math.nan, math.nan), {}
+        rows, kept, nothing = [], [], {judge.effect.undamaged.metric: math.nan}
         for split, asked in room.items():
-            found = written.get(split)
-            lost = [{judge.effect.metric: math.nan} for _ in asked]
-            read = lost if found is None else read_all(judge, asked, found)
+            written, read = found.get(split, ((), [nothing] * len(asked)))
+            if found and scored(judge):
+                both = {PLAIN: plain[split]} | ({} if arm is None else {arm.name: (written, read)})
+                read = _with_damage(model, asked, both, judge)
             rows += _rows(concept, arm, amount, split, read)
-            kept += _texts("plain" if arm is None else arm.name, split, asked, found or ())
+            kept += _texts(PLAIN if arm is None else arm.name, split, asked, written)
         return [replace(row, status=status) for row in rows], kept
+
+    def _read(
+        self,
+        model: LensModel,
+        judge: Judge,
+        cell: Cell,
+        room: Mapping[str, Sequence[Prompt]],
+        run: Run,
+    ) -> dict[str, _Reply]:
+        """For each split what is written under a condition, and what the judge reads in it."""
+        found: dict[str, _Reply] = {}
+        for split, asked in room.items():
+            written = self._written(model, judge, asked, cell, run)
+            found[split] = written, read_all(judge, asked, written)
+        return found
 
     def _written(
         self, model: LensModel, judge: Judge, asked: Sequence[Prompt], cell: Cell, run: Run
@@ -253,6 +266,24 @@ class CombinationStep:
         return replace(self, layers=layers, other=None, **few)
 
 
+def _keys(
+    arm: Arm | None, room: Mapping[str, Sequence[Prompt]], judge: Judge
+) -> list[tuple[str, int, str, str]]:
+    """The rows that tell that an arm was measured."""
+    name, metric = PLAIN if arm is None else arm.name, judge.effect.undamaged.metric
+    return [(name, i, split, metric) for split, asked in room.items() for i in range(len(asked))]
+
+
+def _with_damage(
+    model: LensModel, asked: Sequence[Prompt], replies: Mapping[str, _Reply], judge: Judge
+) -> list[dict[str, float]]:
+    """What was read in the last of the replies, and whether each of its texts is undamaged."""
+    read = {name: [dict(values) for values in reply[1]] for name, reply in replies.items()}
+    written = {name: reply[0] for name, reply in replies.items()}
+    add_damage(model, [p.text for p in asked], written, read, judge.effect)
+    return read[[*read][-1]]
+
+
 def _texts(
     name: str, split: str, asked: Sequence[Prompt], written: Sequence[Continuation]
 ) -> list[dict[str, Any]]:
@@ -271,7 +302,7 @@ def _rows(
     read: Sequence[Mapping[str, float]],
 ) -> list[Row]:
     dose, nats = amount
-    family, layer = ("plain", -1) if arm is None else (ALL, -1)
+    family, layer = (PLAIN, -1) if arm is None else (ALL, -1)
     direction = None
     if arm is not None and len(arm.shares) == 1:
         direction = arm.shares[0][0]
@@ -281,7 +312,7 @@ def _rows(
     return [
         replace(
             plain_row(metric, UNITS.get(metric, "share"), float(value)),
-            cell="plain" if arm is None else arm.name,
+            cell=PLAIN if arm is None else arm.name,
             concept=concept,
             method=family,
             layer=layer,
@@ -301,6 +332,8 @@ def _rows(
 
 def arms_of_rows(table: pd.DataFrame, metric: str, split: str) -> pd.DataFrame:
     """One row per arm, one column per prompt; a text in which nothing can be read is no effect.
+
+    Nor is, by a judge that gives scores, one that is damaged; in runs from before those counted.
 
     An arm whose logits overflow, or that no dose brings to the KL, is NaN on every prompt.
     """

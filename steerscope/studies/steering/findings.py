@@ -43,7 +43,7 @@ from steerscope.studies.steering.responses import (
     summarise,
 )
 from steerscope.studies.steering.search import tried_in
-from steerscope.studies.steering.stated import Stated, null_ranks
+from steerscope.studies.steering.stated import Stated, needed_for, null_ranks
 from steerscope.studies.steering.success import (
     PLAIN,
     Costs,
@@ -262,11 +262,14 @@ def _with_card(f: Findings, card: Card | None) -> Findings:
     if card is None or not card.tells:
         return replace(f, card=card)
     rates = (card.sensitivity, card.specificity)
+    gain = None if f.gain is None else corrected_difference(f.gain, *rates, f.could_count)
+    smallest = smallest_effect(f.plan, f.effect)
     return replace(
         f,
         card=card,
         corrected_effect=None if f.stated is None else corrected_share(f.stated, *rates),
-        gain=None if f.gain is None else corrected_difference(f.gain, *rates, f.could_count),
+        gain=gain,
+        needed_items=f.needed_items if gain is None else needed_for(gain, smallest),
         rivals=tuple(
             replace(r, ahead=corrected_difference(r.ahead, *rates, r.could_count)) for r in f.rivals
         ),
@@ -295,7 +298,16 @@ def case_of(f: Findings, errors: Sequence[str] = ()) -> Case:
         less_likely=f.less_likely,
         judged=f.effect.is_share,
         judge_fails="" if f.card is None or f.card.tells else f"{f.card.rates} ({f.card.lacks})",
+        unread=_without_score(f),
     )
+
+
+def _without_score(f: Findings) -> float:
+    """Share of the steered texts that a judge gave no score."""
+    if not f.effect.is_shown:
+        return 0.0
+    shares = [cost.steered.value for cost in f.costs if cost.metric == "unread"]
+    return sum(share for share in shares if not math.isnan(share))
 
 
 def _asked_by(table: pd.DataFrame, cell: str) -> str | None:

@@ -29,6 +29,7 @@ from steerscope.studies.steering.verdict import NULL_KINDS, NullRank
 
 _NULL_METHODS = dict(zip(("null_random", "null_covariance_matched"), NULL_KINDS, strict=True))
 _MOST = 100_000  # items: more is no advice
+_HALF_WIDTH = 1.96  # of an interval of 95 %, in standard errors
 _CLEARLY = 3.0  # standard errors
 
 
@@ -149,11 +150,21 @@ class Stated:
         labels = self.groups.of(self.split, self.kind.metric, list(gains.index))
         means = gains.groupby(labels).mean()
         spread = float(means.std(ddof=1)) if len(means) > 1 else math.nan
-        try:
-            found = prompts_needed(abs(float(gains.mean()) - smallest), spread)
-        except BadValueError:
-            return None
-        return found if found <= _MOST else None
+        return _needed(float(gains.mean()) - smallest, spread)
+
+
+def needed_for(gain: Estimate, smallest: float) -> int | None:
+    """`Stated.needed` of a gain of which no more is known than its interval, as of a corrected one."""
+    error = (gain.high - gain.low) / 2 / _HALF_WIDTH
+    return _needed(gain.value - smallest, error * math.sqrt(gain.n))
+
+
+def _needed(effect: float, spread: float) -> int | None:
+    try:
+        found = prompts_needed(abs(effect), spread)
+    except BadValueError:
+        return None
+    return found if found <= _MOST else None
 
 
 def is_clear(ahead: pd.Series, labels: Int[np.ndarray, " item"]) -> bool:

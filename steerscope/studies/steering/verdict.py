@@ -1,6 +1,6 @@
 """The sentence of a run as a rule: Yes, Yes at a price, No or Not shown, decided in one place.
 
-Nothing here reads a run. `evidence.py` gathers what the rule asks for, `wording.py` says it.
+Nothing here reads a run. `findings.py` gathers what the rule asks for, `wording.py` says it.
 """
 
 from __future__ import annotations
@@ -133,6 +133,8 @@ class Case:
             what the model writes when asked for it.
         judged: whether the effect was read in the model's own text.
         judge_fails: the card of a judge that does not tell texts apart; empty for one that does.
+        unread: share of the steered texts that the judge gave no score; 0 for an oracle, to which a text
+            without words of the concept does not show it.
     """
 
     gain: Estimate | None
@@ -148,6 +150,7 @@ class Case:
     judged: bool = True
     p_held_out: bool = False
     judge_fails: str = ""
+    unread: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -166,8 +169,8 @@ class Verdict:
 def decide(case: Case) -> Verdict:
     """The rule.
 
-    1. **No**: the interval of the gain lies below the smallest effect of interest, by a judge that
-       tells texts apart.
+    1. **No**: the interval of the gain lies below the smallest effect of interest, also if every steered
+       text that the judge could not read showed the effect, by a judge that tells texts apart.
     2. **Not shown**: any of these is not so: the interval lies above the smallest effect of interest;
        the method is ahead of at least 19 null directions of each kind, p <= 0.05, and clearly of those
        that were compared on fewer items; the choice has a corrected p <= 0.05; the gain is above that
@@ -178,7 +181,7 @@ def decide(case: Case) -> Verdict:
     3. **Yes, at a price**: a cost has an interval that is not within its limit.
     4. **Yes**.
     """
-    if _is_below(case) and not case.judge_fails:
+    if _is_below(case, unread=case.unread) and not case.judge_fails:
         return Verdict("No")
     missing = _missing(case)
     if missing:
@@ -187,16 +190,20 @@ def decide(case: Case) -> Verdict:
     return Verdict("Yes, at a price", tuple(paid)) if paid else Verdict("Yes")
 
 
-def _is_below(case: Case) -> bool:
-    """Whether the interval of the gain lies below the smallest effect of interest."""
-    return case.gain is not None and case.gain.high < case.smallest
+def _is_below(case: Case, unread: float = 0.0) -> bool:
+    """Whether the interval of the gain, and so much above it, lies below the smallest effect of interest."""
+    return case.gain is not None and case.gain.high + unread < case.smallest
 
 
 def _missing(case: Case) -> list[str]:
     """What a Yes lacks, in words."""
     found = [f"the judge cannot tell: {case.judge_fails}"] if case.judge_fails else []
-    if case.gain is None or not case.gain.low > case.smallest:
-        found += [] if found and _is_below(case) else [_too_little(case)]
+    if not _is_below(case):
+        found += [] if case.gain and case.gain.low > case.smallest else [_too_little(case)]
+    elif not case.judge_fails:
+        found.append(
+            f"the judge could not read {100 * case.unread:.1f} % of the steered texts, which may show the effect"
+        )
     found += _nulls_missing(case.nulls)
     if not case.p_corrected <= LEVEL:
         chance = (

@@ -109,10 +109,12 @@ def rule(findings: Findings) -> list[str]:
             else "are flipped and"
         )
         what = f"texts that {done} undamaged, above plain"
+    shown = findings.effect.is_shown
+    unread = ", also if every steered text without a score showed it" if shown else ""
     return [
         f"The gain is {what}, on held-out texts; its interval is 95 % over {items}. The smallest effect "
         f"of interest is {smallest}.",
-        "No: the interval lies below the smallest effect of interest.",
+        f"No: the interval lies below the smallest effect of interest{unread}.",
         "Yes: it lies above; the effect is ahead of at least 19 null directions of each kind that went "
         "through the same choice (rank p <= 0.05); the choice has a corrected p <= 0.05 (after a "
         "race: on the held-out items, which chose nothing); the effect is "

@@ -49,8 +49,8 @@ def tell_forecast(plan: Plan, loading: Loading, as_json: bool) -> None:
     )
     if found.more:
         lines.append(
-            f"up to {in_words(found.more)} more where the nulls stay near the method: of a null that is clearly "
-            "behind, fewer texts are written."
+            f"up to {in_words(found.more)} more where the race changes its doses to the end and the nulls stay near "
+            "the method: of a null that is clearly behind, fewer texts are written."
         )
     result = {
         "seconds": found.seconds,

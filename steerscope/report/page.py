@@ -66,7 +66,9 @@ def as_figure(plate: Plate) -> str:
 
 
 def as_table(frame: pd.DataFrame, formats: dict[str, Callable[[float], str]] | None = None) -> str:
-    """A table of numbers; what is missing is a dash."""
+    """A table of numbers; what is missing is a dash, and one without rows says so."""
+    if frame.empty:
+        return "<p>No rows.</p>"
     return frame.to_html(
         index=False, border=0, na_rep="-", formatters=formats or {}, classes="numbers", escape=True
     )

@@ -105,7 +105,7 @@ def test_what_the_last_block_gave_over_prompts_tells_the_kl_that_another_pass_do
 
 def test_prompts_pass_plain_once_while_there_is_room(load, monkeypatch):
     model = load("llama", "hooked")
-    cells, prompts = cells_of(model), ["a b c", "d e f g h", "a b d"]
+    cells, prompts = cells_of(model), ["w5 w6 w7", "w8 w9 w5 w6 w7", "w5 w6 w8"]
     run = []
     plain_pass = type(model).plain_pass
     monkeypatch.setattr(

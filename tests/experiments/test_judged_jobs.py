@@ -81,7 +81,8 @@ def test_every_job_that_reads_texts_has_the_judge_of_its_file(job, experiment, t
     (step,) = find_job(job).steps(asked)
     run = step.make(tmp_path / "runs" / "one", Machine(), silent)
     assert run.configuration["judge"] == asked.judge
-    assert run.configuration["effect"]["metric"] == "shown"
+    counted = "shown" if job == "sweep" else "shown_undamaged"
+    assert run.configuration["effect"]["metric"] == counted
     assert (run.path / KEPT).is_file()
     shown = run.table().query("metric == 'shown'").value
     assert set(shown.dropna()) <= {0.0, 1.0}

@@ -6,11 +6,13 @@ import re
 from importlib import resources
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from steerscope.audits import sentence
 from steerscope.figures.theme import PANEL
 from steerscope.report import plates, report_page
+from steerscope.report.page import as_table
 from steerscope.report.why import why_here
 from steerscope.runs.results import Run
 from steerscope.studies.steering.findings import find
@@ -18,6 +20,11 @@ from steerscope.verification.pages import printed
 from tests.report.browser import CHROMIUM, Browser
 
 OLDER = Path(__file__).parents[1] / "older" / "run"
+
+
+def test_a_table_without_rows_says_so():
+    assert as_table(pd.DataFrame({"edit": ["a"], "n": [float("nan")]})).count("<td>") == 2
+    assert as_table(pd.DataFrame({"edit": [], "n": []})) == "<p>No rows.</p>"
 
 
 @pytest.fixture(scope="module")

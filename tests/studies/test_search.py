@@ -85,6 +85,13 @@ def test_texts_are_counted_as_they_are_written():
         assert sum(measured.values()) <= planned
 
 
+@pytest.mark.parametrize(("n_layers", "n_prompts"), [(30, 54), (8, 60), (3, 24)])
+def test_a_race_whose_layers_keep_their_dose_writes_what_a_steady_one_does(n_layers, n_prompts):
+    _, measured = run(lambda layer, dose: layer - abs(dose - 2.0), n_layers, n_prompts)
+    rounds = rounds_of(n_layers, len(DOSES), n_prompts)
+    assert sum(measured.values()) == texts_of_race(rounds, steady=True) < texts_of_race(rounds)
+
+
 def test_noise_costs_little():
     """Shares with a ridge over layers and doses, at 120 prompts: what is lost on average."""
     lost = []

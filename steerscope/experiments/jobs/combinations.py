@@ -165,7 +165,9 @@ class CombinationStep:
         }
         arms = [None, *self._arms(model, contrasts)]
         missing = [arm for arm in arms if not run.has(_keys(arm, room, judge))]
-        plain = self._read(model, judge, Cell(), room, run) if missing else {}
+        plain = (
+            _read(judge, room, self._written(model, judge, room, Cell(), run)) if missing else {}
+        )
         for arm in progress(missing, "measuring combinations"):
             what = contrasts.concept, arm
             run.append(*self._measured(model, judge, what, texts, room, plain, run))
@@ -189,46 +191,39 @@ class CombinationStep:
         if arm is not None:
             try:
                 amount = matched_dose(model, arm, self.kl, texts)
-                found = self._read(model, judge, arm.cell(amount[0]), room, run)
+                written = self._written(model, judge, room, arm.cell(amount[0]), run)
             except (NotFiniteError, NotReachedError) as error:
                 _log.warning("%s: %s", arm.name, error)
                 status = NOT_REACHED if isinstance(error, NotReachedError) else NOT_FINITE
-                amount, found = (math.nan, math.nan), {}
+                amount, written = (math.nan, math.nan), {}
+            found = _read(judge, room, written)
         rows, kept, nothing = [], [], {judge.effect.undamaged.metric: math.nan}
         for split, asked in room.items():
-            written, read = found.get(split, ((), [nothing] * len(asked)))
+            said, read = found.get(split, ((), [nothing] * len(asked)))
             if found and scored(judge):
-                both = {PLAIN: plain[split]} | ({} if arm is None else {arm.name: (written, read)})
+                both = {PLAIN: plain[split]} | ({} if arm is None else {arm.name: (said, read)})
                 read = _with_damage(model, asked, both, judge)
             rows += _rows(concept, arm, amount, split, read)
-            kept += _texts(PLAIN if arm is None else arm.name, split, asked, written)
+            kept += _texts(PLAIN if arm is None else arm.name, split, asked, said)
         return [replace(row, status=status) for row in rows], kept
 
-    def _read(
+    def _written(
         self,
         model: LensModel,
         judge: Judge,
-        cell: Cell,
         room: Mapping[str, Sequence[Prompt]],
+        cell: Cell,
         run: Run,
-    ) -> dict[str, _Reply]:
-        """For each split what is written under a condition, and what the judge reads in it."""
-        found: dict[str, _Reply] = {}
-        for split, asked in room.items():
-            written = self._written(model, judge, asked, cell, run)
-            found[split] = written, read_all(judge, asked, written)
-        return found
-
-    def _written(
-        self, model: LensModel, judge: Judge, asked: Sequence[Prompt], cell: Cell, run: Run
-    ) -> list[Continuation]:
+    ) -> dict[str, list[Continuation]]:
         """What the model writes after each prompt; kept until it is judged, where the judge may fail."""
-        sampler = sampler_at(self.temperature, self.seed, **self.narrowing)
-        texts = [p.text for p in asked]
-        write = partial(generate, model, texts, [cell], n_new=self.n_new, sampler=sampler)
-        if not scored(judge):
-            return write()[0]
-        return Unjudged(run.path)((sampler, self.n_new, texts, cell.key), write)[0]
+        sampler, found = sampler_at(self.temperature, self.seed, **self.narrowing), {}
+        for split, asked in room.items():
+            texts = [p.text for p in asked]
+            write = partial(generate, model, texts, [cell], n_new=self.n_new, sampler=sampler)
+            question = sampler, self.n_new, texts, cell.key
+            kept = Unjudged(run.path)(question, write) if scored(judge) else write()
+            found[split] = kept[0]
+        return found
 
     def _most_texts(self, model: LensModel) -> int:
         size = self.size(model.shape.n_layers)
@@ -272,6 +267,15 @@ def _keys(
     """The rows that tell that an arm was measured."""
     name, metric = PLAIN if arm is None else arm.name, judge.effect.undamaged.metric
     return [(name, i, split, metric) for split, asked in room.items() for i in range(len(asked))]
+
+
+def _read(
+    judge: Judge,
+    room: Mapping[str, Sequence[Prompt]],
+    written: Mapping[str, Sequence[Continuation]],
+) -> dict[str, _Reply]:
+    """For each split that there is, the texts and what the judge reads in them."""
+    return {split: (texts, read_all(judge, room[split], texts)) for split, texts in written.items()}
 
 
 def _with_damage(

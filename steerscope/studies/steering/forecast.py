@@ -50,7 +50,8 @@ class Step:
         texts: that are written, conditions times prompts.
         read: prompts that are read under a condition without writing.
         pairs: pairs that are compared under a condition.
-        more: texts beyond those that come only where nulls stay near the method.
+        more: texts beyond those that come only where the best dose of a layer changes from round to round,
+            or nulls stay near the method.
     """
 
     words: str
@@ -120,7 +121,7 @@ class Forecast:
 
     @property
     def more(self) -> float:
-        """Seconds on top where every null stays near the method to the last prompt."""
+        """Seconds on top where doses change in every round, and every null stays near the method to the end."""
         return sum(self.pace.writing(step.more) for step, _ in self.steps)
 
     @property
@@ -144,8 +145,8 @@ def forecast_study(
     """What a study or a sweep would take; nothing of it is kept.
 
     The model is loaded and the directions are found, as the run does; then a piece of the run's own
-    work, at two lengths of text, is timed for a few seconds. A search is counted as it goes at most.
-    The machine may be busier later.
+    work, at two lengths of text, is timed for a few seconds. A race is counted as one in which layers keep
+    their best doses. The machine may be busier later.
 
     Raises:
         SteerscopeError: any of the input errors of the run.
@@ -189,9 +190,13 @@ def _select(plan: StudyPlan, bound: Prepared, controls: int, several: int) -> It
         n_prompts = len(bound.texts.prompts.select.prompts) // plan.samples
         rounds = rounds_of(n_layers, n_doses, n_prompts)
         n = sum(r.layers * r.doses for r in rounds)
-        texts = plan.samples * texts_of_race(rounds) * max(share, 0.0)
+        most, texts = (
+            plan.samples * texts_of_race(rounds, steady=steady) * max(share, 0.0)
+            for steady in (False, True)
+        )
         beside = plan.samples * (controls * rounds[0].prompts + asked * min(BESIDE, up))
-        yield _measured(bound, "select", "the race", n, texts)
+        step = _measured(bound, "select", "the race", n, texts)
+        yield replace(step, more=most - texts)
         yield _measured(bound, "select", "controls and asking", controls + asked, beside)
     else:
         grid = n_layers * n_doses * (up + down)

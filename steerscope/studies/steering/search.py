@@ -69,13 +69,18 @@ def rounds_of(n_layers: int, n_doses: int, n_prompts: int) -> tuple[Round, ...]:
     return tuple(rounds)
 
 
-def texts_of_race(rounds: Sequence[Round]) -> int:
-    """Texts that a race writes at most, a prompt of a condition being continued once."""
+def texts_of_race(rounds: Sequence[Round], *, steady: bool = False) -> int:
+    """Texts that a race writes at most, a prompt of a condition being continued once.
+
+    Args:
+        rounds: as `rounds_of` gives them.
+        steady: of one in which every layer keeps its best dose after the first round, so that the doses
+            beside it have their first prompts already; it may write fewer at the ends of the ladder.
+    """
     total, before = 0, Round(0, 0, 0)
-    for now in rounds:
-        again = min(
-            now.layers, before.layers
-        )  # one condition of each has its first prompts already
+    for number, now in enumerate(rounds):
+        known = now.doses if steady and number > 1 else 1  # of a layer, with their first prompts
+        again = min(now.layers, before.layers) * known
         total += now.layers * now.doses * now.prompts - again * before.prompts
         before = now
     return total

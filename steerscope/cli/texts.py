@@ -50,7 +50,7 @@ def texts(
     there = all_texts(run)
     asked = {"method": method, "layer": layer, "dose": dose}
     named = {name: value for name, value in asked.items() if value is not None}
-    found = choose_texts(there, **_usual(run, named), split=split, prompt=prompt)
+    found = choose_texts(there, **_usual(run, named, split), split=split, prompt=prompt)
     if split is None:
         found = found[found.split == ("test" if "test" in set(found.split) else found.split.min())]
     shown = _results(found.head(number or len(found)), plain_scores(there))
@@ -60,11 +60,15 @@ def texts(
         _print(shown, len(found))
 
 
-def _usual(run: Run, named: dict[str, Any]) -> dict[str, Any]:
-    """What is meant where nothing is named: the method of the run, and its choice of layer and dose."""
-    from steerscope.studies.steering.findings import find
+def _usual(run: Run, named: dict[str, Any], split: str | None) -> dict[str, Any]:
+    """What is meant where nothing is named: the method of the run, and its choice of layer and dose.
 
-    if run.configuration.get("kind") not in {"StudyPlan", "SweepPlan"}:
+    Of the nulls, which are other methods at layers and doses of their own, all of them.
+    """
+    from steerscope.studies.steering.findings import find
+    from steerscope.studies.steering.nulls import NULL
+
+    if run.configuration.get("kind") not in {"StudyPlan", "SweepPlan"} or split == NULL:
         return named
     usual: dict[str, Any] = {"method": run.configuration["method"]}
     if not named:

@@ -41,6 +41,22 @@ def test_json_has_every_text_that_is_named_with_its_metrics_and_those_of_plain(r
     assert [t["cell"] for t in json.loads(said)["texts"]] == ["plain"]
 
 
+def test_the_nulls_are_all_shown_where_none_is_named(run_cli, tmp_path):
+    path = shutil.copytree(OLDER, tmp_path / "run")
+    for kind in ("rows", "texts"):
+        for part in (path / kind).glob("*.parquet"):
+            table = pd.read_parquet(part)
+            mine = (table.split == "test") & (table.cell != "plain")
+            null = table[mine].assign(split="null", cell="null_random 1 0.5 1")
+            null = null.drop_duplicates([c for c in ("cell", "prompt", "metric") if c in null])
+            if "method" in null:
+                null = null.assign(method="null_random", layer=1, dose_natural=0.5)
+            pd.concat([table, null]).to_parquet(part)
+    code, said, errors = run_cli("texts", path, "--split", "null", "--number", 1)
+    assert code == 0, errors
+    assert "(null), null_random, layer 1, +0.5 natural" in said
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -107,10 +107,10 @@ def _told(
         if now - last < every:
             return
         last = now
-        if total and done >= _ENOUGH * total:
-            rest = (came - start) * (total / done - 1) - (now - came)
+        rest = (came - start) * (total / done - 1) - (now - came) if done and total else 0.0
+        if total and done >= _ENOUGH * total and (rest > 0 or done >= total):
             more = f", about {_in_words(max(rest, 0.0))} left"
-        else:
+        else:  # or what is next takes longer than what was
             more = f", {_in_words(now - start)} so far" if total or not done else ""
         say(f"{label}: {done}{f' of {total}' if total else ''}{things}{more}")
 

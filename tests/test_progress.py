@@ -118,3 +118,20 @@ def test_the_first_few_of_many_tell_no_time_left(monkeypatch):
         "x: 20 of 40 texts, about 2 min left",
         "x: 40 of 40 texts, about 0 s left",
     ]
+
+
+def test_where_the_next_takes_longer_it_is_not_said_to_be_over_at_once():
+    said = []
+
+    def coming():
+        for _ in range(2):
+            time.sleep(0.01)
+            yield 1
+        deadline = time.monotonic() + 30
+        while not any("so far" in line for line in said[2:]) and time.monotonic() < deadline:
+            time.sleep(0.01)  # the third takes longer than the others did
+        yield 1
+
+    results = progress.Results(coming(), 3, "texts", int)
+    assert list(progress._told(results, "x", said.append, every=0.005)) == [1, 1, 1]
+    assert any(line.startswith("x: 2 of 3 texts, ") and line.endswith(" so far") for line in said)

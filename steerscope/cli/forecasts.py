@@ -48,10 +48,7 @@ def tell_forecast(plan: Plan, loading: Loading, as_json: bool) -> None:
         "this machine now; the page comes on top."
     )
     if found.more:
-        lines.append(
-            f"up to {in_words(found.more)} more where the race changes its doses to the end and the nulls stay near "
-            "the method: of a null that is clearly behind, fewer texts are written."
-        )
+        lines.append(f"up to {in_words(found.more)} more where {' and '.join(found.why_more)}.")
     result = {
         "seconds": found.seconds,
         "more_seconds": found.more,

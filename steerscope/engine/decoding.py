@@ -21,7 +21,7 @@ from steerscope.models.plain_pass import PlainPass, passes
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Rows, attach_cells
 
-_PROMPTS_AT_MOST = 2**28  # bytes of what is kept of prompts, and of plain passes over them
+_PROMPTS_AT_MOST = 2**28  # bytes of what is kept of prompts, and as many of plain passes over them
 _LOGITS_IN_CACHE = 2**20  # numbers that a processor chooses among together
 _FULL_ENOUGH = 2 / 3  # share of the rows of a batch that must go on, else the others are taken out
 
@@ -78,7 +78,7 @@ class States(dict[tuple[int, int], Float[Tensor, "_ d"]]):
     """What the last block gave where each token was drawn, by numbers of condition and prompt.
 
     Their unembedding is the distribution that the tokens were drawn from, so that it need not be
-    computed by a second run.
+    computed by a second run. Plain passes over prompts are kept as well, up to 256 MiB.
 
     Attributes:
         prompts: the same at the positions of each prompt as it was seen, of as many rows as fit into

@@ -113,7 +113,8 @@ def kl_by_position(
         wanted = batch.tokens.shape[1] - 1
         if not wanted:
             continue
-        plain = kept.plain_pass(model, batch.tokens)
+        tokens = batch.tokens
+        plain = model.plain_pass(tokens) if states is None else kept.plain_pass(model, tokens)
         log_q = torch.log_softmax(_plain_logits(plain, wanted).float(), dim=-1)
         seen = [c for c in defined if all((c, p) in kept.prompts for p in batch.indices)]
         for c in seen:

@@ -113,12 +113,12 @@ def written_scores(
     ]
     acting = [on_activations(cell) for cell in cells]
     ids = [list(t) for text in texts for t in (text.tokens, text.as_seen().tokens)]
-    seen = States() if states is None else states
     at_most = rows_that_fit(model, ids, None)
     for batch in equal_length_batches(given, at_most, model.device):
         place = {prompt: row for row, prompt in enumerate(batch.indices)}
         mine = [text for text in texts if text.prompt in place]
-        plain = seen.plain_pass(model, batch.tokens)
+        tokens = batch.tokens
+        plain = model.plain_pass(tokens) if states is None else states.plain_pass(model, tokens)
         for start in range(0, len(mine), at_most):
             part = mine[start : start + at_most]
             which = [place[text.prompt] for text in part]
@@ -127,7 +127,9 @@ def written_scores(
                 torch.tensor(which, device=model.device),
                 torch.tensor(filled_up(rows), device=model.device),
             )
-            kept = [seen.get((text.cell, text.prompt)) for text in part]
+            kept = [
+                None if states is None else states.get((text.cell, text.prompt)) for text in part
+            ]
             _score_batch(model, acting, part, plain.continued(*pair), kept, found)
     return found
 

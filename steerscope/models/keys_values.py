@@ -126,6 +126,7 @@ class GridCache(Cache):
             n_tokens: so many of the first tokens; None for all.
             first: the row of this one at which they begin.
         """
+        assert self.ours == other.ours
         self.n_rows = first + len(rows)
         seen = other.n_tokens if n_tokens is None else n_tokens
         mine_at = slice(self.first_row + first, self.rows.stop)

@@ -24,7 +24,14 @@ from steerscope.engine.written_nats import nats_when_asked
 from steerscope.errors import NotFiniteError
 from steerscope.judges.damage import text_damage
 from steerscope.judges.effects import IMPLAUSIBLE_WHEN_ASKED, JS_WRITTEN, KL_REVERSE, KL_WRITTEN
-from steerscope.judges.judges import UNITS, Judge, read_all, scored, text_metrics
+from steerscope.judges.judges import (
+    UNITS,
+    Judge,
+    read_all,
+    scored,
+    shows_nothing,
+    text_metrics,
+)
 from steerscope.judges.scoring import ScoreJudge
 from steerscope.judges.second_model import NLL_SECOND, SecondModel
 from steerscope.metrics import distinct_across, self_bleu
@@ -358,7 +365,10 @@ class Bench:
         for place, p in enumerate(prompts):
             written, read = continuations[place], reads[place]
             values = read | text_metrics(written.tokens) | damage[place]
-            values["unread"] = float(bool(written.tokens) and any(map(math.isnan, read.values())))
+            if blank := shows_nothing(self.judge.effect, written):
+                values["empty"] = 1.0  # tokens without a word
+            unknown = any(map(math.isnan, read.values()))
+            values["unread"] = float(bool(written.tokens) and unknown and not blank)
             values |= self._diversity(prompts, continuations, place)
             values["changed"] = float(written.tokens != self._plain[p].tokens)
             values |= {metric: float(score[place]) for metric, score in scores.items()}

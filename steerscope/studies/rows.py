@@ -137,7 +137,7 @@ def sign_of(cell: Cell) -> int:
 
 def status_of(written: Continuation, read: dict[str, float], *, degenerate: bool) -> str:
     """The status of the rows of a text."""
-    if not written.tokens:
+    if not written.text.strip():
         return "empty"
     if degenerate:
         return "degenerate"

@@ -10,7 +10,7 @@ import pandas as pd
 from steerscope.engine.continuations import Continuation
 from steerscope.errors import JudgeError, SteerscopeError
 from steerscope.judges import ORACLE_METRICS, MicroworldJudge
-from steerscope.judges.effects import SHOWN
+from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED, UNDAMAGED
 from steerscope.judges.judges import read_all
 from steerscope.judges.registry import JUDGES, KEPT, KnownJudge, kind_of, make_judge, read_judge
 from steerscope.judges.scoring import SCORE, ScoreJudge
@@ -134,6 +134,11 @@ def _compare(
                 continue
             if stored is None or not _agrees(judge, metric, stored, expected, reading):
                 found.append(_difference(key, metric, stored, expected))
+        whole, counted = (stated.get((*key, m)) for m in (UNDAMAGED, SHOWN_UNDAMAGED))
+        if whole is not None and counted is not None:
+            n, expected = n + 1, whole * float(reading.get(SHOWN) == 1.0)
+            if counted != expected:
+                found.append(_difference(key, SHOWN_UNDAMAGED, counted, expected))
     if isinstance(judge, ScoreJudge) and len(texts):  # some jobs store no text
         found += _without_text(stated, set(keys))
     return n, found

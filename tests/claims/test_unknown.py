@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from steerscope.claims import Test, board, check_claims, load_claims
 from steerscope.figures import claims_board
-from steerscope.runs.results import Run
+from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED
+from steerscope.runs.results import Row, Run
 from tests.claims.test_ledger import EFFECT, SETTINGS, arm, overflowed, sweep
 from tests.helpers import row
 
@@ -26,6 +27,25 @@ def combined(path, concept, lost=()):
     run.append(rows)
     run.seal()
     return run
+
+
+def test_runs_in_which_damaged_texts_count_are_not_pooled_with_others(tmp_path, monkeypatch):
+    def scored(name, metric):
+        run = combined(tmp_path / name, name)
+        effect = EFFECT["effect"] | {"metric": metric}
+        path = tmp_path / f"{name}-{metric}"
+        found = Run.start(path, run.configuration | {"effect": effect}, provenance={})
+        table = run.table().assign(metric=metric).drop(columns="run")
+        found.append([Row(**fields) for fields in table.to_dict("records")])
+        found.seal()
+        return found
+
+    before, now = scored("m-mood", SHOWN), scored("m-style", SHOWN_UNDAMAGED)
+    judged = judged_by([before, now], monkeypatch, tmp_path, measure="single_minus_all")
+    assert judged.measured.n == 20
+    assert judged.measured.unknown == (before.path.name,)
+    alone = judged_by([before], monkeypatch, tmp_path, measure="single_minus_all")
+    assert alone.measured.unknown == ()
 
 
 def judged_by(runs, monkeypatch, tmp_path, **test):

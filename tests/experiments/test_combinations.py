@@ -8,7 +8,8 @@ import pytest
 
 from steerscope.errors import NotFiniteError, NotReachedError
 from steerscope.experiments.jobs import combinations
-from steerscope.experiments.jobs.combinations import CombinationStep, arms_of_rows, best_of
+from steerscope.experiments.jobs.arms import arms_of_rows, best_of
+from steerscope.experiments.jobs.combinations import CombinationStep
 from steerscope.experiments.jobs.job import Machine
 from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED, UNDAMAGED
 from steerscope.progress import silent

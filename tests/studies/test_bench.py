@@ -8,12 +8,14 @@ import torch
 
 from steerscope.directions import find_direction
 from steerscope.doses import Dose
+from steerscope.engine.continuations import Continuation
 from steerscope.engine.generation import generate
 from steerscope.engine.sampling import Greedy, Sample
 from steerscope.engine.score import kl_from_plain, log_likelihoods, preference
 from steerscope.errors import NotFiniteError
 from steerscope.extraction.activations import extract
 from steerscope.judges import TextJudge
+from steerscope.judges.scoring import ScoreJudge
 from steerscope.judges.second_model import SecondModel
 from steerscope.models.chat_templates import ChatText
 from steerscope.runs.results import Run
@@ -153,6 +155,32 @@ def test_texts_are_scored_after_the_words_that_ask_for_the_concept(tiny, cells, 
             )
     again.measure(cells)
     assert len(run.table()) == before
+
+
+class ReadsWhatIsLong:
+    def scores(self, prompts, texts):
+        return [float(len(text)) if len(text) > 2 else math.nan for text in texts]
+
+
+def test_a_blank_text_is_empty_and_not_one_that_the_judge_could_not_read(
+    tiny, cells, tmp_path, monkeypatch
+):
+    texts = [" \n", "w5", "w5 w6", "", "w7 w8"]  # blank, without a score, read, empty, read
+
+    def written(_self, prompts, cells, _states=None):
+        found = [Continuation((5, 6) if texts[p] else (), texts[p], ended=False) for p in prompts]
+        return [found for _ in cells]
+
+    monkeypatch.setattr(Bench, "_continue", written)
+    run = Run.start(tmp_path / "r", {}, provenance={})
+    judge = ScoreJudge("long", ReadsWhatIsLong(), 3.0, 1, "long")
+    bench(tiny, run, judge).measure(cells[:1])
+    table = run.table()
+    by = table[table.cell == cells[0].key].pivot(index="prompt", columns="metric", values="value")
+    assert by["empty"].tolist()[:5] == [1, 0, 0, 1, 0]
+    assert by["unread"].tolist()[:5] == [0, 1, 0, 0, 0]
+    statuses = table[table.metric == "unread"].set_index(["cell", "prompt"]).status
+    assert [statuses[cells[0].key, p] for p in range(5)] == ["empty", "unread", "ok", "empty", "ok"]
 
 
 def test_what_is_measured_is_not_measured_again(tiny, cells, tmp_path, monkeypatch):

@@ -10,8 +10,9 @@ from jaxtyping import Float
 
 from steerscope.claims.measures.measure import Measured, measure, of_parts
 from steerscope.errors import BadValueError, RunError, UnknownNameError
-from steerscope.experiments.jobs.combinations import ADDED, ALL, SINGLE, arms_of_rows, best_of
+from steerscope.experiments.jobs.arms import ADDED, ALL, SINGLE, arms_of_rows, best_of
 from steerscope.experiments.jobs.predictors import layers_of_rows, without_layers
+from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED
 from steerscope.runs.results import Run
 from steerscope.studies.methods.findings import of_distinct
 from steerscope.studies.methods.stored import responses_of_rows
@@ -84,13 +85,13 @@ def layer_correlation(runs: Sequence[Run], *, diagnostic: str, outcome: str) -> 
 @measure
 def single_minus_all(runs: Sequence[Run]) -> Measured:
     """Effect of the best single layer minus that of all layers at once, at one KL."""
-    return _of_items([_arms(run, SINGLE, ALL) for run in runs], runs)
+    return _of_items(_arms_alike(runs, SINGLE, ALL), runs)
 
 
 @measure
 def sum_minus_single(runs: Sequence[Run]) -> Measured:
     """Effect of a concept's direction with another's added minus without, at one KL, best layers."""
-    return _of_items([_arms(run, ADDED, SINGLE) for run in runs], runs)
+    return _of_items(_arms_alike(runs, ADDED, SINGLE), runs)
 
 
 @measure
@@ -172,6 +173,19 @@ def _part(values: pd.DataFrame, depth: Sequence[float]) -> Float[np.ndarray, " i
     if not len(inside):
         raise BadValueError(f"no layer lies between {low:g} and {high:g} of the depth.")
     return inside.mean(axis=0, skipna=False).to_numpy(float)
+
+
+def _arms_alike(runs: Sequence[Run], family: str, other: str) -> list[Float[np.ndarray, " _"]]:
+    """The difference of two families of arms in each run.
+
+    Beside runs in which a damaged text is no effect, nothing is known of those from before, in which it counts.
+    """
+    counts = [effect_of(run).metric for run in runs]
+    other_kind = SHOWN if SHOWN_UNDAMAGED in counts else None
+    return [
+        np.empty(0) if metric == other_kind else _arms(run, family, other)
+        for run, metric in zip(runs, counts, strict=True)
+    ]
 
 
 def _arms(run: Run, family: str, other: str) -> Float[np.ndarray, " item"]:

@@ -24,6 +24,7 @@ from steerscope.engine.generation import generate
 from steerscope.engine.sampling import sampler_at
 from steerscope.errors import BadValueError, NotFiniteError, NotReachedError
 from steerscope.experiments.experiment import Experiment
+from steerscope.experiments.jobs.arms import ADDED, ALL, SINGLE, arms_of_rows
 from steerscope.experiments.jobs.job import (
     DRAWN,
     JUDGED,
@@ -44,7 +45,7 @@ from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
-from steerscope.runs.results import LOST, NOT_FINITE, NOT_REACHED, Row, Run, plain_row
+from steerscope.runs.results import NOT_FINITE, NOT_REACHED, Row, Run, plain_row
 from steerscope.sites import Site
 from steerscope.statistics import bootstrap_mean
 from steerscope.steering.composition import renormalised_sum
@@ -67,8 +68,6 @@ from steerscope.texts.contrasts import (
 )
 
 _log = logging.getLogger(__name__)
-SINGLE, ADDED, ALL = "single layer", "sum of two concepts", "all layers"
-
 # Texts, and what a judge read in each.
 _Reply = tuple[Sequence[Continuation], Sequence[Mapping[str, float]]]
 
@@ -131,7 +130,7 @@ class CombinationStep:
         """Measure the arms that are missing.
 
         Raises:
-            BadValueError: no oracle reads the prompts, or an arm does not reach the KL.
+            BadValueError: no oracle reads the prompts, or too few plain texts tell what damage is.
         """
         model = load(self, machine)
         contrasts = load_contrasts(self.contrasts)
@@ -165,9 +164,9 @@ class CombinationStep:
         }
         arms = [None, *self._arms(model, contrasts)]
         missing = [arm for arm in arms if not run.has(_keys(arm, room, judge))]
-        plain = (
-            _read(judge, room, self._written(model, judge, room, Cell(), run)) if missing else {}
-        )
+        plain: dict[str, _Reply] = {}
+        if None in missing or (missing and scored(judge)):  # damage is told from plain texts
+            plain = _read(judge, room, self._written(model, judge, room, Cell(), run))
         for arm in progress(missing, "measuring combinations"):
             what = contrasts.concept, arm
             run.append(*self._measured(model, judge, what, texts, room, plain, run))
@@ -334,26 +333,6 @@ def _rows(
     ]
 
 
-def arms_of_rows(table: pd.DataFrame, metric: str, split: str) -> pd.DataFrame:
-    """One row per arm, one column per prompt; a text in which nothing can be read is no effect.
-
-    Nor is, by a judge that gives scores, one that is damaged; in runs from before those counted.
-
-    An arm whose logits overflow, or that no dose brings to the KL, is NaN on every prompt.
-    """
-    rows = table[(table.metric == metric) & (table.split == split)]
-    found = rows.pivot(index="cell", columns="prompt", values="value").fillna(0.0)
-    found.loc[found.index.isin(rows.cell[rows.status.isin(LOST)])] = math.nan
-    return found
-
-
-def best_of(table: pd.DataFrame, metric: str, family: str) -> str | None:
-    """The arm of a family that does best on the select prompts; None where none reaches the KL."""
-    means = arms_of_rows(table, metric, "select").mean(axis=1)
-    known = means[means.index.str.startswith(family)].dropna()
-    return str(known.idxmax()) if len(known) else None
-
-
 def _steps(e: Experiment) -> list[Step]:
     s = e.sample
     return [
@@ -390,7 +369,7 @@ def _arm_rows(run: Run) -> Iterator[dict[str, object]]:
         for cell, values in arms_of_rows(table, effect.metric, split).iterrows():
             found = bootstrap_mean(values.to_numpy(float))
             label = labels.loc[cell, ["method", "layer", "dose_natural", "kl_nats"]].to_dict()
-            key = {"run": run.path.name, "split": split, "arm": cell}
+            key = {"run": run.path.name, "split": split, "arm": cell, "counts": effect.metric}
             yield {**key, **label, **asdict(found)}
 
 

@@ -263,13 +263,16 @@ def _with_card(f: Findings, card: Card | None) -> Findings:
         return replace(f, card=card)
     rates = (card.sensitivity, card.specificity)
     gain = None if f.gain is None else corrected_difference(f.gain, *rates, f.could_count)
-    smallest = smallest_effect(f.plan, f.effect)
+    smallest, needed = smallest_effect(f.plan, f.effect), f.needed_items
+    if f.gain is not None and gain is not None:
+        own = (f.gain.high - f.gain.low) / 2 / (rates[0].value + rates[1].value - 1)
+        needed = needed_for(gain, own, smallest)
     return replace(
         f,
         card=card,
         corrected_effect=None if f.stated is None else corrected_share(f.stated, *rates),
         gain=gain,
-        needed_items=f.needed_items if gain is None else needed_for(gain, smallest),
+        needed_items=needed,
         rivals=tuple(
             replace(r, ahead=corrected_difference(r.ahead, *rates, r.could_count)) for r in f.rivals
         ),
@@ -289,6 +292,7 @@ def case_of(f: Findings, errors: Sequence[str] = ()) -> Case:
         smallest=smallest,
         items=items_in_words(f),
         needed=f.needed_items,
+        is_corrected=f.corrected_effect is not None,
         nulls=f.nulls,
         p_corrected=f.chosen.p_corrected,
         p_held_out=f.chosen.held_out,

@@ -52,6 +52,7 @@ class Step:
         pairs: pairs that are compared under a condition.
         more: texts beyond those that come only where the best dose of a layer changes from round to round,
             or nulls stay near the method.
+        when: that is so, in words.
     """
 
     words: str
@@ -60,6 +61,7 @@ class Step:
     read: float = 0.0
     pairs: float = 0.0
     more: float = 0.0
+    when: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,11 @@ class Forecast:
     def more(self) -> float:
         """Seconds on top where doses change in every round, and every null stays near the method to the end."""
         return sum(self.pace.writing(step.more) for step, _ in self.steps)
+
+    @property
+    def why_more(self) -> list[str]:
+        """When that is so, for the steps that it comes from."""
+        return [step.when for step, _ in self.steps if step.more]
 
     @property
     def texts(self) -> int:
@@ -196,7 +203,7 @@ def _select(plan: StudyPlan, bound: Prepared, controls: int, several: int) -> It
         )
         beside = plan.samples * (controls * rounds[0].prompts + asked * min(BESIDE, up))
         step = _measured(bound, "select", "the race", n, texts)
-        yield replace(step, more=most - texts)
+        yield replace(step, more=most - texts, when="the race changes its doses to the end")
         yield _measured(bound, "select", "controls and asking", controls + asked, beside)
     else:
         grid = n_layers * n_doses * (up + down)
@@ -238,7 +245,8 @@ def _nulls(plan: StudyPlan, bound: Prepared) -> Iterator[Step]:
         return
     likely = min(_LOOKS * BESIDE * plan.samples, up) if race else up
     step = _measured(bound, "test", stated, costs.stated, costs.stated * likely)
-    yield replace(step, more=costs.stated * (up - likely))
+    near = "the nulls stay near the method: of one that is clearly behind, fewer texts are written"
+    yield replace(step, more=costs.stated * (up - likely), when=near)
 
 
 def _asked(plan: StudyPlan, bound: Prepared) -> int:

@@ -153,10 +153,25 @@ class Stated:
         return _needed(float(gains.mean()) - smallest, spread)
 
 
-def needed_for(gain: Estimate, smallest: float) -> int | None:
-    """`Stated.needed` of a gain of which no more is known than its interval, as of a corrected one."""
-    error = (gain.high - gain.low) / 2 / _HALF_WIDTH
-    return _needed(gain.value - smallest, error * math.sqrt(gain.n))
+def needed_for(gain: Estimate, own: float, smallest: float) -> int | None:
+    """`Stated.needed` of a gain that was corrected for the errors of its judge.
+
+    How well those are known takes a part of its interval, which no number of items lessens.
+
+    Args:
+        gain: corrected, with an interval.
+        own: half the width that the interval would have if the errors of the judge were known.
+        smallest: effect of interest.
+
+    Returns:
+        Distinct items; None where the errors of the judge alone leave it open.
+    """
+    half = (gain.high - gain.low) / 2
+    fixed = math.sqrt(max(0.0, half**2 - own**2))
+    gap = abs(gain.value - smallest)
+    if not gap > fixed:
+        return None
+    return _needed(math.sqrt(gap**2 - fixed**2), own / _HALF_WIDTH * math.sqrt(gain.n))
 
 
 def _needed(effect: float, spread: float) -> int | None:

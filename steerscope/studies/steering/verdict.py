@@ -133,8 +133,9 @@ class Case:
             what the model writes when asked for it.
         judged: whether the effect was read in the model's own text.
         judge_fails: the card of a judge that does not tell texts apart; empty for one that does.
-        unread: share of the steered texts that the judge gave no score; 0 for an oracle, to which a text
-            without words of the concept does not show it.
+        unread: share of the steered texts, blank ones left out, that the judge gave no score; 0 for an
+            oracle, to which a text without words of the concept does not show it.
+        is_corrected: whether the gain is corrected for the errors of its judge.
     """
 
     gain: Estimate | None
@@ -151,6 +152,7 @@ class Case:
     p_held_out: bool = False
     judge_fails: str = ""
     unread: float = 0.0
+    is_corrected: bool = False
 
 
 @dataclass(frozen=True)
@@ -239,7 +241,10 @@ def _missing(case: Case) -> list[str]:
 
 def _too_little(case: Case) -> str:
     n = 0 if case.gain is None else case.gain.n
-    enough = "more of them" if case.needed is None else f"about {case.needed:,}"
+    better = (
+        ", or more labelled texts to know the errors of the judge by" if case.is_corrected else ""
+    )
+    enough = f"more of them{better}" if case.needed is None else f"about {case.needed:,}"
     return (
         f"the interval over {n} {case.items} does not tell the effect from the smallest of interest, "
         f"which takes {enough}"

@@ -13,7 +13,9 @@ from steerscope.experiments.jobs.combinations import CombinationStep
 from steerscope.experiments.jobs.job import Machine
 from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED, UNDAMAGED
 from steerscope.progress import silent
+from steerscope.runs.results import Run
 from steerscope.studies.steering.plan import effect_of
+from steerscope.verification.judged import check_judged
 
 
 @pytest.mark.parametrize(
@@ -68,3 +70,7 @@ def test_by_a_judge_that_gives_scores_a_damaged_text_is_no_effect(tmp_path, monk
     means = arms_of_rows(table, metric, "test").mean(axis=1)
     assert means["plain"] >= 0.5
     assert (means.drop("plain") < 0.3).all()
+    assert not check_judged(Run.open(run.path))[1]
+    turned = table.assign(value=table.value.where(table.metric != SHOWN_UNDAMAGED, 1 - table.value))
+    monkeypatch.setattr(Run, "table", lambda _self: turned)
+    assert len(check_judged(Run.open(run.path))[1]) == (table.metric == SHOWN_UNDAMAGED).sum()

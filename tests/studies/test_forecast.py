@@ -53,6 +53,18 @@ def test_the_texts_of_a_race_are_about_those_that_are_counted(tmp_path):
     assert counted(plan, tmp_path / "counted") == pytest.approx(written(run), rel=0.2)
 
 
+@pytest.mark.parametrize(("nulls", "max_test"), [(0, 5), (2, 100)])
+def test_what_may_come_on_top_is_said_of_the_steps_that_there_are(nulls, max_test, tmp_path):
+    plan = replace(
+        STUDY, search=RACE, max_select=60, layers=(1, 2, 3), nulls=nulls, max_test=max_test
+    )
+    bound = prepare(plan, tmp_path / "counted", (None, None), silent)
+    more = {step.words: step.when for step in steps_of(bound.plan, bound) if step.more > 0}
+    assert set(more) == ({"the race", "the nulls"} if nulls else {"the race"})
+    assert "doses" in more["the race"]
+    assert all(more.values())
+
+
 @pytest.mark.slow
 def test_a_forecast_states_positive_seconds_and_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

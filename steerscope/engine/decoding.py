@@ -119,6 +119,13 @@ class States(dict[tuple[int, int], Float[Tensor, "_ d"]]):
         return self._plain[key]
 
 
+def plain_pass(
+    model: LensModel, tokens: Int[Tensor, "prompt pos"], kept: States | None
+) -> PlainPass:
+    """The plain pass over prompts of one length, as it was kept where anything is."""
+    return model.plain_pass(tokens) if kept is None else kept.plain_pass(model, tokens)
+
+
 class Decoder:
     """Decodes groups of rows in step with their length; into `states`, if any, goes what it saw."""
 
@@ -203,7 +210,11 @@ class Decoder:
         tokens = self._tensor([ids for _, ids in prompts])
         self._assign([])
         with self.model.clock.hold(length):
-            plain = self._plain_pass(tokens)
+            plain = (
+                plain_pass(self.model, tokens, self.states)
+                if self.use_cache
+                else PlainPass(self.model, tokens)
+            )
         n_blocks = self.model.shape.n_layers
         first = [plain.first_run(c.first_block(length, n_blocks)) for c in self.cells]
         order = sorted(rows, key=lambda row: first[row.cell])
@@ -227,14 +238,6 @@ class Decoder:
                 self.states.see(part, states[0])
             cache.join(new)
         return order
-
-    def _plain_pass(self, tokens: Int[Tensor, "prompt pos"]) -> PlainPass:
-        if not self.use_cache:
-            return PlainPass(self.model, tokens)
-        kept = self.states
-        return (
-            self.model.plain_pass(tokens) if kept is None else kept.plain_pass(self.model, tokens)
-        )
 
     def _kept(self, rows: Sequence[Row]) -> list[int]:
         """The rows that stay in the batch: those that go on, and few that wait among them.

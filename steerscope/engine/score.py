@@ -17,7 +17,7 @@ from torch import Tensor
 
 from steerscope.directions import Direction
 from steerscope.engine.alike import alike
-from steerscope.engine.decoding import States
+from steerscope.engine.decoding import States, plain_pass
 from steerscope.metrics import kl_from_log_q
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.models.memory import cache_bytes, fit, logits_bytes, pass_bytes, tokens_in_cache
@@ -113,8 +113,7 @@ def kl_by_position(
         wanted = batch.tokens.shape[1] - 1
         if not wanted:
             continue
-        tokens = batch.tokens
-        plain = model.plain_pass(tokens) if states is None else kept.plain_pass(model, tokens)
+        plain = plain_pass(model, batch.tokens, states)
         log_q = torch.log_softmax(_plain_logits(plain, wanted).float(), dim=-1)
         seen = [c for c in defined if all((c, p) in kept.prompts for p in batch.indices)]
         for c in seen:

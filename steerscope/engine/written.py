@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steerscope.engine.decoding import States
+from steerscope.engine.decoding import States, plain_pass
 from steerscope.engine.score import rows_that_fit
 from steerscope.metrics import divergences_from_log_q
 from steerscope.models.lens_model import LensModel, TextOrIds
@@ -117,8 +117,7 @@ def written_scores(
     for batch in equal_length_batches(given, at_most, model.device):
         place = {prompt: row for row, prompt in enumerate(batch.indices)}
         mine = [text for text in texts if text.prompt in place]
-        tokens = batch.tokens
-        plain = model.plain_pass(tokens) if states is None else states.plain_pass(model, tokens)
+        plain = plain_pass(model, batch.tokens, states)
         for start in range(0, len(mine), at_most):
             part = mine[start : start + at_most]
             which = [place[text.prompt] for text in part]

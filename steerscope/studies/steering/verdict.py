@@ -201,7 +201,8 @@ def _missing(case: Case) -> list[str]:
     """What a Yes lacks, in words."""
     found = [f"the judge cannot tell: {case.judge_fails}"] if case.judge_fails else []
     if not _is_below(case):
-        found += [] if case.gain and case.gain.low > case.smallest else [_too_little(case)]
+        enough = case.gain is not None and case.gain.low > case.smallest
+        found += [] if enough else [_too_little(case)]
     elif not case.judge_fails:
         found.append(
             f"the judge could not read {100 * case.unread:.1f} % of the steered texts, which may show the effect"

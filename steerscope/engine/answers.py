@@ -16,7 +16,8 @@ from steerscope.engine.score import rows_that_fit
 from steerscope.models.lens_model import LensModel
 from steerscope.models.plain_pass import PlainPass
 from steerscope.progress import Track, silent
-from steerscope.steering.interventions import Cell, Rows, attach_cells
+from steerscope.steering.interventions import Cell, Rows
+from steerscope.steering.one_batch import attach_cells
 from steerscope.texts.batches import equal_length_batches, near_length_batches
 
 _WORTH = 32  # tokens that all questions begin with, fewer of which are run with the rest

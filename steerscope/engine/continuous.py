@@ -20,7 +20,8 @@ from steerscope.models.caches import Cache, Recompute
 from steerscope.models.lens_model import LensModel
 from steerscope.models.memory import cache_bytes, pass_bytes, room, tokens_in_cache
 from steerscope.models.ragged import RaggedCache, without
-from steerscope.steering.interventions import Cell, Rows, attach_cells
+from steerscope.steering.interventions import Cell, Rows
+from steerscope.steering.one_batch import attach_cells
 
 _ROOM_S = 5.0  # that what is known of the memory is used for
 

@@ -19,7 +19,8 @@ from steerscope.models.caches import Cache, Recompute
 from steerscope.models.lens_model import LensModel
 from steerscope.models.plain_pass import PlainPass, passes
 from steerscope.sites import Site
-from steerscope.steering.interventions import Cell, Rows, attach_cells
+from steerscope.steering.interventions import Cell, Rows
+from steerscope.steering.one_batch import attach_cells
 
 _PROMPTS_AT_MOST = 2**28  # bytes of what is kept of prompts, and as many of plain passes over them
 _LOGITS_IN_CACHE = 2**20  # numbers that a processor chooses among together
@@ -145,6 +146,7 @@ class Decoder:
         self.use_cache = use_cache and not model.offer.no_cache
         nowhere = torch.empty(0, dtype=torch.long, device=model.device)
         self.rows_of = [Rows(nowhere) for _ in cells]
+        self._assigned: list[int] = []  # the condition of each row of the last pass
 
     @contextmanager
     def attached(self) -> Iterator[None]:
@@ -267,10 +269,14 @@ class Decoder:
         return torch.tensor(values, dtype=torch.long, device=self.model.device)
 
     def _assign(self, rows: Sequence[Row]) -> None:
-        """Tell every condition which rows of the next pass are its own."""
+        """Tell every condition which rows of the next pass are its own, where that has changed."""
+        conditions = [row.cell for row in rows]
+        if conditions == self._assigned:
+            return
+        self._assigned = conditions
         numbers: list[list[int]] = [[] for _ in self.cells]
-        for place, row in enumerate(rows):
-            numbers[row.cell].append(place)
+        for place, condition in enumerate(conditions):
+            numbers[condition].append(place)
         for mine, places in zip(self.rows_of, numbers, strict=True):
             mine.index = self._tensor(places)
 
@@ -298,8 +304,9 @@ class Decoder:
             return
         chosen = self._chosen(going, logits)
         self._note(going, logits, chosen)
+        ends = self.model.vocabulary.ends
         for row, token in zip(going, chosen, strict=True):
-            row.ended = token in self.model.vocabulary.ends
+            row.ended = token in ends
             if not row.ended:
                 row.written.append(token)
                 row.ended = self._stops(row)

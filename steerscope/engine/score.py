@@ -25,7 +25,8 @@ from steerscope.models.plain_pass import PlainPass, passes, unembedded
 from steerscope.models.prompts import Prompts, as_prompts
 from steerscope.progress import Track, silent
 from steerscope.steering.cells import Cells, as_cells
-from steerscope.steering.interventions import Cell, Intervention, Rows, attach_cells
+from steerscope.steering.interventions import Cell, Intervention, Rows
+from steerscope.steering.one_batch import attach_cells
 from steerscope.steering.prompting import is_prompting, on_activations, seen_under
 from steerscope.texts.batches import equal_length_batches
 

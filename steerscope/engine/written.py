@@ -16,7 +16,8 @@ from steerscope.engine.score import rows_that_fit
 from steerscope.metrics import divergences_from_log_q
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.models.plain_pass import PlainPass
-from steerscope.steering.interventions import Cell, Rows, attach_cells
+from steerscope.steering.interventions import Cell, Rows
+from steerscope.steering.one_batch import attach_cells
 from steerscope.steering.prompting import is_prompting, on_activations, seen_under
 from steerscope.texts.batches import equal_length_batches, filled_up
 

@@ -35,6 +35,10 @@ class Scope(ABC):
     def includes(self, position: Any, prompt_length: Any) -> Any:
         """Whether a position, or each of an array of positions, is in this scope."""
 
+    def includes_all_from(self, position: int) -> bool:  # noqa: ARG002 - most depend on the prompt
+        """Whether it is known to hold this position and every later one, whatever the prompt."""
+        return False
+
     @property
     def reads_tokens(self) -> bool:
         """Whether the positions depend on the tokens of a text, so that `given` comes first."""
@@ -169,6 +173,11 @@ class Span(Scope):
         place = position if self.kind == "window" else position - prompt_length + 1
         inside = place >= self.start
         return inside if self.stop is None else inside & (place < self.stop)
+
+    def includes_all_from(self, position: int) -> bool:
+        """Whether it is known to hold this position and every later one, whatever the prompt."""
+        first = {"everywhere": 0, "all": 1, "window": self.start}.get(self.kind)
+        return first is not None and self.stop is None and position >= first
 
 
 @dataclass(frozen=True)

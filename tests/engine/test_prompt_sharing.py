@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from steerscope.doses import Dose
-from steerscope.engine.generation import generate
+from steerscope.engine.decoding import Decoder
+from steerscope.engine.generation import attempt, generate
 from steerscope.engine.score import kl_from_plain, preferences
 from steerscope.errors import BadValueError
 from steerscope.models import shared_pass
@@ -202,3 +203,32 @@ def test_what_acts_from_outside_goes_with_rows_that_begin_together(load):
         ):
             with pytest.raises(BadValueError, match=r"did not run resid_post\.0"):
                 call()
+
+
+def test_conditions_are_told_their_rows_again_only_where_these_change(load, monkeypatch):
+    model = load("llama", "hooked")
+    cells = [Cell(steering(model, "resid_post", 0, d)) for d in (1.0, 40.0)]
+    alone = [generate(model, PROMPTS[:1], [cell], n_new=6)[0][0].tokens for cell in cells]
+    seen = []
+    told = Decoder._assign
+
+    def watched(self, rows):
+        told(self, rows)
+        seen.append([id(mine.index) for mine in self.rows_of])
+
+    monkeypatch.setattr(Decoder, "_assign", watched)
+    together = generate(model, PROMPTS[:1], cells, n_new=6)
+    assert [row[0].tokens for row in together] == alone
+    assert len(seen) > 5
+    assert len(set(map(tuple, seen[-5:]))) == 1
+
+
+def test_a_condition_whose_rows_leave_early_leaves_the_others_as_they_are_alone(load):
+    model = load("llama", "hooked")
+    cells = [Cell(steering(model, "resid_post", 1, d)) for d in (0.5, 30.0, -30.0)]
+    first = [row.text.split()[0] for row in generate(model, PROMPTS, cells, n_new=8)[1]]
+    alone = [attempt(model, PROMPTS, [cell], n_new=8, until=first)[0] for cell in cells]
+    together = attempt(model, PROMPTS, cells, n_new=8, until=first)
+    assert together == alone
+    lengths = [[len(written.tokens) for written in row] for row in together]
+    assert max(lengths[1]) < max(lengths[0])

@@ -136,3 +136,20 @@ def test_an_unknown_scope_lists_the_known_ones():
 def test_an_empty_window_is_refused():
     with pytest.raises(BadValueError, match="empty"):
         Scope.window(4, 4)
+
+
+@pytest.mark.parametrize("text", ["all", "everywhere", "prompt", "generated", "last:3"])
+@pytest.mark.parametrize("more", ["", "|window:2", "&window:2", "-window:2:4"])
+def test_what_holds_all_from_a_position_on_holds_each_of_them_for_every_prompt(text, more):
+    scope = Scope.parse(text + more)
+    for first in range(6):
+        whole = all(scope.includes(p, n) for p in range(first, 30) for n in (1, 4, 9))
+        assert whole or not scope.includes_all_from(first)
+
+
+def test_plain_scopes_are_known_to_hold_all_later_positions():
+    assert [Scope.all().includes_all_from(p) for p in (0, 1, 9)] == [False, True, True]
+    assert Scope.everywhere().includes_all_from(0)
+    assert [Scope.window(3).includes_all_from(p) for p in (2, 3)] == [False, True]
+    assert not Scope.window(3, 99).includes_all_from(5)
+    assert not Scope.steps(1).includes_all_from(9)  # as long as the prompt may be longer

@@ -23,9 +23,9 @@ from steerscope.steering.interventions import (
     Intervention,
     Rows,
     Steering,
-    attach_cells,
     steer,
 )
+from steerscope.steering.one_batch import attach_cells
 from steerscope.texts.contrasts import ContrastPair, ContrastSet
 from steerscope.weights.adapter import Adapted, AdapterDesign, factorise, fresh_adapter
 from steerscope.weights.adapter.cayley import bounded, cayley, largest_angle, skew

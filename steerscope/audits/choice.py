@@ -84,10 +84,15 @@ def unstable_layer(evidence: Evidence) -> list[Finding]:
         return []
     often = {int(i): float((layers == i).mean()) for i in np.unique(layers)}
     rivals = ", ".join(f"{i} ({s:.0%})" for i, s in sorted(often.items(), key=lambda x: -x[1])[:4])
+    among = (
+        " among those that the race measured on all prompts"
+        if is_race(evidence.findings.plan)
+        else ""
+    )
     return [
         Finding(
             "note",
-            f"in {share:.0%} of {_N_RESAMPLES} resamples of the prompts layer {chosen} is chosen; "
+            f"in {share:.0%} of {_N_RESAMPLES} resamples of the prompts layer {chosen} is chosen{among}; "
             f"the layers chosen are {rivals}",
             f"layer {chosen}, select split",
             "Name the layers that do as well rather than one of them",

@@ -95,15 +95,21 @@ def lengths_apart(pairs: Sequence[ContrastPair], where: str) -> list[Finding]:
     words = np.array([[len(text.split()) for text in p.said] for p in pairs], float)
     difference = bootstrap_mean(words[:, 0] - words[:, 1])
     auc = tell(pairs, "length")
+    tells = auc.low > _TELLS
+    alone = (
+        f", and their length alone tells the classes with an AUC of {auc.value:.2f}"
+        if tells
+        else ""
+    )
     longer = not difference.low <= 0 <= difference.high
-    if not (longer and abs(difference.value) >= _LONGER * words.mean()) and not auc.low > _TELLS:
+    if not (longer and abs(difference.value) >= _LONGER * words.mean()) and not tells:
         return []
     return [
         Finding(
             "warning",
             f"positive texts are {difference.value:+.1f} words longer than negative ones, which is "
-            f"{abs(difference.value) / words.mean():.0%} of a text, and their length alone tells the "
-            f"classes with an AUC of {auc.value:.2f}: the direction may be one of length",
+            f"{abs(difference.value) / words.mean():.0%} of a text{alone}: the direction may be one of "
+            "length",
             where,
             "Match the lengths of each pair",
             {

@@ -32,5 +32,7 @@ def by_model(board: pd.DataFrame) -> pd.DataFrame:
 
 def _verdict(row: Mapping[Hashable, Any]) -> str:
     """The verdict, the number and its interval."""
+    if row["value"] != row["value"]:
+        return f"{row['verdict']}, not known"
     value, low, high = (f"{row[name]:+.2f}" for name in ("value", "low", "high"))
     return f"{row['verdict']} {value} [{low}, {high}]"

@@ -141,12 +141,12 @@ def _tell(run: Run, places: tuple[str, str], as_json: bool) -> None:
         layers_compared_in_words,
     )
     from steerscope.studies.steering.wording import answer
-    from steerscope.studies.steering.zones import NO_ZONES, zones_of
+    from steerscope.studies.steering.zones import zones_in_words
 
     there, page = places
     findings, found = find(run), audited(run)
     lines = [sentence(run), *(f"  {line}" for line in answer(findings))]
-    lines += [f"  {zones_of(findings) or NO_ZONES}"]
+    lines += [f"  {zones_in_words(findings)}"]
     compared = compare_layers(run, findings)
     lines += [] if compared is None else [f"  {layers_compared_in_words(compared, findings)}"]
     agrees = oracle_agreement(run)
@@ -248,7 +248,7 @@ def sweep(
     from steerscope.studies.steering.findings import find
     from steerscope.studies.steering.measure import run_sweep
     from steerscope.studies.steering.plan import SweepPlan
-    from steerscope.studies.steering.zones import NO_ZONES, zones_of
+    from steerscope.studies.steering.zones import zones_in_words, zones_of
 
     plan = SweepPlan(
         **subject.settings(),
@@ -276,7 +276,7 @@ def sweep(
     finish(
         as_json,
         {"run": path, **measured, **_card_of(found)},
-        [*_conditions(found, plan), *_judge(found), str(zones or NO_ZONES), f"run: {path}"],
+        [*_conditions(found, plan), *_judge(found), zones_in_words(found), f"run: {path}"],
         next_for(path, "figures", "texts"),
     )
 

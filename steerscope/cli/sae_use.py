@@ -99,14 +99,14 @@ def overlap(
         )
         rates[found.name] = firing_rates(lens_model, found, texts)
     rows = overlap_table(settings_within(sets, {}), depths=[k], frequency=rates, seed=seed)
-    columns = ("pair", "shared", "by chance", "95 % band", "Jaccard", "rank-biased", "p", "p drawn")
+    drawn = "features that fire as often" if rates else "any features, since no texts were read"
     title = f"features shared by two sets of {k} of {found.n_features} at {found.site}:"
     finish(
         as_json,
         {"sae": sae, "k": k, "overlaps": rows.to_dict("records")},
         [
-            *table(title, columns, [*map(_overlap_row, rows.itertuples())]),
-            "p: hypergeometric; p drawn: features that fire as often",
+            *table(title, _OVERLAPS, [*map(_overlap_row, rows.itertuples())]),
+            f"p: hypergeometric; p drawn: {drawn}; p (Holm): the larger of both, over all rows",
         ],
     )
 
@@ -129,6 +129,11 @@ def _compared(names: list[str], source: str | None) -> tuple[list[str], str]:
     return names, chosen
 
 
+_OVERLAPS = (
+    "pair", "shared", "by chance", "95 % band", "Jaccard", "rank-biased", "p", "p drawn", "p (Holm)",
+)  # fmt: skip
+
+
 def _overlap_row(r: Any) -> tuple[object, ...]:
     """One pair of sets as a line of the table."""
     return (
@@ -140,6 +145,7 @@ def _overlap_row(r: Any) -> tuple[object, ...]:
         f"{r.rbo:.2f}",
         f"{r.p_hypergeometric:.2g}",
         f"{r.p_permutation:.2g}",
+        f"{r.p_holm:.2g}",
     )
 
 

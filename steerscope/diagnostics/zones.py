@@ -41,8 +41,9 @@ def layer_zones(
 
     `destructive`: more damage than the limit, whatever the effect. `sweet`: enough effect, little
     damage. `weak`: too little effect though the output moves. `rigid`: the output does not move.
-    `sure` says whether the interval of the effect lies on one side of its limit; it is not asked of
-    destructive layers.
+    `sure` says whether the interval of the effect lies on one side of its limit. Of the damage it is
+    asked where the sweep tells: a destructive layer is sure if it is `surely_damaged` at the doses
+    around this one, a sweet one if all its costs are `kept` within their limits there.
 
     Args:
         sweep: one row per layer and dose with layer, effect, low, high, kl_nats, the dose and the
@@ -75,7 +76,10 @@ def layer_zones(
         if not all(map(np.isfinite, at.values())):
             raise BadValueError(f"layer {layer} has a value that is not a number at {dose:g}.")
         zone = _zone(at["effect"], at[damage], at["kl_nats"], limits)
+        told = {"destructive": "surely_damaged", "sweet": "kept"}.get(zone, "")
         sure = zone == "destructive" or not at["low"] < limits.effect <= at["high"]
+        if told in ordered:
+            sure &= float(np.interp(dose, doses, ordered[told].to_numpy(float))) == 1.0
         rows.append({"layer": int(layer), "zone": zone, **at, "sure": sure})
     return pd.DataFrame(rows)
 

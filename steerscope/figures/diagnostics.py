@@ -40,11 +40,12 @@ def eigengap_heads(heads: pd.DataFrame) -> go.Figure:
             mode="markers",
             name="head, 95 % interval",
             marker={"color": BLUE, "size": 8},
+            # A corrected interval need not hold the value of the sample; its bar then begins beside it.
             error_y={
                 "type": "data",
                 "symmetric": False,
-                "array": (heads.eigengap_high - heads.eigengap).clip(lower=0).tolist(),
-                "arrayminus": (heads.eigengap - heads.eigengap_low).clip(lower=0).tolist(),
+                "array": (heads.eigengap_high - heads.eigengap).tolist(),
+                "arrayminus": (heads.eigengap - heads.eigengap_low).tolist(),
                 "color": BLUE,
                 "thickness": 1.2,
                 "width": 2,
@@ -105,9 +106,10 @@ def preference_scatter(found: CheapNumber, effect: Effect) -> go.Figure:
 def diagnostic_scatter(predictor: Predictor, effect: Effect, *, x_title: str) -> go.Figure:
     """Effect of each layer against a diagnostic of the layer."""
     c = predictor.correlation
+    told = f"rank correlation {c.rho:+.2f} {c.interval}, p = {c.p:.2g}, n = {c.n} layers"
+    unknown = f"no rank correlation of {c.n} layers that are alike"
     figure = new_figure(
-        f"Does it predict? rank correlation {c.rho:+.2f} {c.interval}, "
-        f"p = {c.p:.2g}, n = {c.n} layers",
+        f"Does it predict? {unknown if math.isnan(c.rho) else told}",
         x_title,
         effect_title(effect),
     )

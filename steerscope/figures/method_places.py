@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from steerscope.figures.literal import of_literal_text
+from steerscope.figures.methods import several
 from steerscope.figures.sweeps import effect_title
 from steerscope.figures.theme import PANEL, SEQUENTIAL, add_caption, new_figure
 from steerscope.judges.effects import Effect
@@ -92,11 +93,11 @@ def _said(row: object, factor: float) -> str:
 
 
 def _caption(rows: pd.DataFrame, ranking: pd.DataFrame, effect: Effect) -> str:
-    first, n_tests = rows.iloc[0], int(ranking.p.notna().sum())
+    nulls, n_tests = several(rows.n_nulls), int(ranking.p.notna().sum())
     return (
         f"{effect_title(effect)}; n = {int(rows.n.max())} held-out items; in brackets 95 % bootstrap over items. * above every one "
-        f"of {first.n_nulls} null directions of its place, paired sign flips, Holm<br>over {n_tests} "
+        f"of {nulls} null directions of its place, paired sign flips, Holm<br>over {n_tests} "
         "comparisons, p < 0.05; ** and not told from the best of its place (paired, max statistic over all "
         "pairs, p < 0.05).<br>Blocks and doses were chosen on other texts; a place of several is moved by "
-        "one relative dose at each. Grey: no block reaches the matched dose."
+        "one relative dose at each. Grey: not reached there, or overflowed."
     )

@@ -118,11 +118,17 @@ def _label(method: str) -> str:
     return method.replace("_", " ")
 
 
+def several(numbers: pd.Series) -> str:
+    """A number that may differ from place to place: `12`, or `8 to 12`."""
+    least, most = int(numbers.min()), int(numbers.max())
+    return f"{most}" if least == most else f"{least} to {most}"
+
+
 def _caption(rows: pd.DataFrame, ranking: pd.DataFrame) -> str:
-    first, n_tests = rows.iloc[0], int(ranking.p.notna().sum())
+    n_tests = int(ranking.p.notna().sum())
     return (
-        f"n = {first.n} held-out items; bars: 95 % bootstrap over items. Shaded: the middle 95 % of "
-        f"{first.n_nulls} null directions; dotted: the strongest.<br>Above the nulls: beats every "
+        f"n = {int(rows.n.max())} held-out items; bars: 95 % bootstrap over items. Shaded: the middle 95 % of "
+        f"{several(rows.n_nulls)} null directions; dotted: the strongest.<br>Above the nulls: beats every "
         f"one of them, paired sign flips, Holm over {n_tests} comparisons, p < 0.05. Below the best: "
         "paired, max statistic over all pairs, p < 0.05.<br>Layers and doses were chosen on other texts."
     )

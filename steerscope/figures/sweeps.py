@@ -192,7 +192,7 @@ def _mark(figure: go.Figure, broken: pd.DataFrame, chosen: SweetSpot, unit: str)
                 y=[f"{d:+g}" for d in broken[f"dose_{unit}"].round(4)],
                 mode="markers",
                 marker={"symbol": "x", "size": 11, "color": "white", "line": outline},
-                name="a limit is broken",
+                name="a limit is broken or unknown",
                 text=broken.over.tolist(),
                 hovertemplate="layer %{x}, dose %{y}: over the limit of %{text}<extra></extra>",
             )

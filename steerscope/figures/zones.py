@@ -37,7 +37,10 @@ def add_zones(figure: go.Figure, zones: pd.DataFrame, *, yaxis: str) -> None:
                     "color": colour,
                     "line": {"color": BLACK if max(edges) else colour, "width": edges},
                 },
-                text=["sure" if sure else "the interval holds the limit" for sure in rows.sure],
+                text=[
+                    "sure" if sure else "the interval that decides holds its limit"
+                    for sure in rows.sure
+                ],
                 hovertemplate=f"layer %{{x}}: {zone}, %{{text}}<extra></extra>",
             )
         )

@@ -64,6 +64,9 @@ JS_WRITTEN = "js_written"  # metric: their Jensen-Shannon divergence, at most lo
 SHOWN = "shown"  # whether a text shows the concept, by a judge that gives scores
 UNDAMAGED = "undamaged"  # whether it is within the spread of what the model writes without steering
 SHOWN_UNDAMAGED = "shown_undamaged"  # both
+TOO_SHORT = (
+    "too_short"  # whether a text has some tokens, but fewer than repetition can be told from
+)
 _SHOWN_BY = "continuations that show {positive} by {judge}"
 _TOLERATED = 0.05
 DAMAGE = tuple(
@@ -71,7 +74,7 @@ DAMAGE = tuple(
     for metric, words in (
         ("empty", "empty"),
         ("unread", "that the judge could not read"),
-        ("too_short", "too short to judge"),
+        (TOO_SHORT, "too short to judge"),
         ("canned", "the same for several prompts"),
         ("copied", "copied from their prompt"),
     )
@@ -151,7 +154,7 @@ class Effect:
             tuple(x for x in limits if x.metric not in named)
             for limits in (TEXT_LIMITS, _WHERE_MEASURED)
         )
-        free = {"too_short"} if self.judge.partition(":")[0] == "length" else set()
+        free = {TOO_SHORT} if self.judge.partition(":")[0] == "length" else set()
         return tuple(x for x in (*first, *self.limits, *last) if x.metric not in free)
 
     @property

@@ -13,7 +13,7 @@ from steerscope.runs.results import Run
 from steerscope.studies.steering.cheap_number import cheap_number
 from steerscope.studies.steering.drift import drift_table
 from steerscope.studies.steering.findings import Findings, find, items_in_words
-from steerscope.studies.steering.plan import dose_unit, reference_dose
+from steerscope.studies.steering.plan import dose_unit, groups_of, reference_dose
 from steerscope.studies.steering.responses import Predictor
 from steerscope.studies.steering.zones import (
     Zoning,
@@ -52,9 +52,9 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
                 zones=None if zoning is None else zoning.table,
                 texts=_one_of_each(run),
             ),
-            f"Select split, at least {n} {what} a cell. A cross: the text breaks a limit; the ring: the "
+            f"Select split, at least {n} {what} a cell. A cross: a limit is broken or unknown; the ring: the "
             f"choice. {_negative_doses(f)}",
-            f"A condition breaks a limit where it is {_limits_in_words(f)}.{_strip_in_words(zoning)}",
+            f"A condition breaks a limit where {_limits_in_words(f)}.{_strip_in_words(zoning)}",
         ),
     ]
     if f.stated:
@@ -126,12 +126,16 @@ def _dose_plates(f: Findings, n: int, what: str) -> list[Plate]:
     method = f.plan.method
     null = f.curves[f.curves.method == "random"]
     seeds = int(null.n_seeds.max()) if len(null) else 0
-    band = (
-        f" The band is the 95 % interval of {seeds} random directions of the same lengths at layer "
-        f"{f.chosen.layer}, on the test split."
-        if seeds
-        else ""
+    where = f"of the same lengths at layer {f.chosen.layer}, on the {'test' if f.stated else 'select'} split"
+    band = {
+        0: "",
+        1: f" The band is the 95 % interval of one random direction {where}.",
+    }.get(
+        seeds,
+        f" The band reaches from the lowest to the highest of {seeds} random directions {where}.",
     )
+    if seeds > 1:
+        null = null.assign(low=null.lowest_seed, high=null.highest_seed)
     return [
         Plate(
             "dose_fan",
@@ -154,14 +158,15 @@ def _drift_plates(run: Run, f: Findings) -> list[Plate]:
         layer=c.layer,
         dose_natural=c.dose_natural,
         methods=(f.plan.method, "random"),
+        groups=groups_of(run),
     )
     where = f"{f.plan.method} at layer {c.layer}, {c.dose_natural:+g} natural"
     return [
         Plate(
             "side_effects",
             figures.side_effects(drift, condition=where),
-            f"Test split, n = {int(drift.n.max())} prompts, paired with plain; bars are 95 % intervals "
-            "(bootstrap over prompts). Lost is a share of texts that has it under plain and not here.",
+            f"Test split, n = {int(drift.n.max())} {items_in_words(f)}, paired with plain; bars are 95 % "
+            "intervals over them. Lost is net: the share of texts that have it under plain minus that here.",
         )
     ]
 
@@ -195,7 +200,7 @@ def _strip_in_words(zoning: Zoning | None) -> str:
         return ""
     return (
         f" The strip above has the zone of each layer at {zoning.dose_relative:.2f} of a typical "
-        "activation; ringed in black where the interval holds the limit."
+        "activation; ringed in black where the interval that decides it holds the limit."
     )
 
 
@@ -213,6 +218,12 @@ def _eigengap_plates(f: Findings, heads: pd.DataFrame, predictor: Predictor) -> 
     ]
     if c.n < _ENOUGH_LAYERS:
         return found
+    measured = (
+        f"measured is {c.rho:+.2f} {c.interval}, p = {c.p:.2g} by orders of the layers that keep "
+        f"neighbours, n = {c.n}."
+        if c.rho == c.rho
+        else f"it is not known, since all {c.n} layers are alike in one of the two."
+    )
     return [
         *found,
         Plate(
@@ -221,8 +232,7 @@ def _eigengap_plates(f: Findings, heads: pd.DataFrame, predictor: Predictor) -> 
                 predictor, f.effect, x_title="smallest eigengap of the layer's heads (ratio)"
             ),
             f"Each point is a layer, its effect at {_reference_in_words(f)} on the select split. "
-            f"The claim under test is a negative correlation; measured is {c.rho:+.2f} "
-            f"{c.interval}, p = {c.p:.2g} by orders of the layers that keep neighbours, n = {c.n}.",
+            f"The claim under test is a negative correlation; {measured}",
         ),
     ]
 
@@ -250,13 +260,12 @@ def _league_plates(f: Findings, zoning: Zoning | None) -> list[Plate]:
 
 
 def _limits_in_words(f: Findings) -> str:
-    parts = [
-        f"{cost.words} by {100 * cost.limit:.3g} points"
-        if cost.is_share
-        else f"{cost.words} by {cost.limit:.2g}"
-        for cost in f.costs
-    ]
-    return "worse than plain in " + ", ".join(parts)
+    likely = "; likelihood is held to texts that were asked for" if f.likely_as else ""
+    return (
+        f"its mean is worse than that of the plain texts in one of {', '.join(c.words for c in f.costs)}, by "
+        "more than two of their standard deviations (at most what the judge allows, and of a share at "
+        f"least 5 points){likely}"
+    )
 
 
 def _lens(run: Run) -> dict:

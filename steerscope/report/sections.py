@@ -12,7 +12,7 @@ from steerscope.report.page import as_table, as_text
 from steerscope.runs.results import Run
 from steerscope.studies.steering.findings import Findings
 from steerscope.studies.steering.wording import goal_of
-from steerscope.studies.steering.zones import Zoning
+from steerscope.studies.steering.zones import Zoning, no_zones_in_words
 
 
 def needed(f: Findings) -> str:
@@ -36,14 +36,14 @@ def needed(f: Findings) -> str:
 def zones(f: Findings, zoning: Zoning | None) -> str:
     """What each layer is like at one dose."""
     if zoning is None:
-        return "<p>The sweep has no measurement at the chosen dose, so that the layers have no zone.</p>"
+        return f"<p>{as_text(no_zones_in_words(f))}</p>"
     percent = f.effect.is_share
     shown = zoning.table
     frame = pd.DataFrame(
         {
             "layer": shown.layer,
             "zone": shown.zone,
-            "effect sure": shown.sure.map({True: "yes", False: "no"}),
+            "sure": shown.sure.map({True: "yes", False: "no"}),
             "effect (%)" if percent else "effect (nats)": shown.effect * (100 if percent else 1),
             "KL (nats)": shown.kl_nats,
             "worst cost (share of its limit)": shown.damage,
@@ -54,8 +54,10 @@ def zones(f: Findings, zoning: Zoning | None) -> str:
         f"<p>{as_text(zoning)}</p>{as_table(frame, dict.fromkeys(frame.columns[3:], '{:.2f}'.format))}"
         f"<p>Select split, interpolated between doses. Sweet: an effect of {limit} within the limits "
         "of damage; destructive: a limit is broken; rigid: less effect and a KL under "
-        f"{zoning.limits.kl:g} nats; weak: less effect though the output moves. Costs are means without "
-        "an interval: close to 1 a zone may be the other.</p>"
+        f"{zoning.limits.kl:g} nats; weak: less effect though the output moves. Sure: the interval of "
+        "the effect lies on one side of its limit, and of a sweet layer those of all costs within theirs; "
+        "of a destructive one, that of a cost over its own. The costs of weak and rigid ones are means: "
+        "close to 1 such a layer may be destructive.</p>"
     )
 
 

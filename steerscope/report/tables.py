@@ -23,10 +23,12 @@ def tables(run: Run, findings: Findings | None = None) -> list[Table]:
         effect = _effect_column(f)
         kl = Column("kl_nats", "KL (nats)", 3)
         damage = Column("damage", "worst cost (share of its limit)", 2)
-        columns = (Column("layer", "layer"), Column("zone", "zone"), effect, kl, damage)
+        sure = Column("sure", "sure")
+        columns = (Column("layer", "layer"), Column("zone", "zone"), sure, effect, kl, damage)
         caption = (
             f"Zones of the layers at {zoning.dose_relative:.2f} of a typical activation, select "
-            "split, interpolated between doses. Intervals are 95 %, over "
+            "split, interpolated between doses; sure: the intervals that decide are on one side of their "
+            "limits. Intervals are 95 %, over "
             f"{items_in_words(f)}."
         )
         found.append(Table("zones", zoning.table, columns, caption))

@@ -119,12 +119,17 @@ def of_all_runs(
     }
 
 
+_INTERVALS = "Intervals are 95 %: of shares by a score, else by bootstrap."
+
+
 def _table(name: str, frame: pd.DataFrame) -> Table:
     columns = (
         Column(c, c.replace("_", " "), 3 if pd.api.types.is_float_dtype(frame[c]) else None)
         for c in frame.columns
     )
-    return Table(name, frame, tuple(columns), "Intervals are 95 %, bootstrap.")
+    return Table(
+        name, frame, tuple(columns), _INTERVALS if {"low", "high"} <= set(frame.columns) else ""
+    )
 
 
 def _seed(run: Run) -> int:

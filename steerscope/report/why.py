@@ -34,6 +34,9 @@ def why_here(f: Findings) -> str:
         this = "this is" if tie else "this has"
         return f"{head}every condition with an effect breaks a limit, and {this} {largest}{tie}."
     more = larger.drop(close.index)
+    mine = f.summary[(f.summary.method == f.plan.method) & (f.summary.layer == c.layer)]
+    mine_kept = bool(mine.kept[(mine.dose_natural - c.dose_natural).abs().idxmin()])
+    held = "within the limits" if mine_kept else "within the limits on average, not surely"
     said = [
         _passed_over(f, more[more.broken.astype(bool)], "break a limit"),
         _passed_over(
@@ -43,11 +46,10 @@ def why_here(f: Findings) -> str:
     passed = ", or ".join(filter(None, said))
     effect = amount(f.effect, c.effect)
     if not passed and tie:
-        return f"{head}{largest} {where}{tie}, and its costs are within the limits ({effect})."
+        return f"{head}{largest} {where}{tie}, and its costs are {held} ({effect})."
     if not passed:
         return (
-            f"{head}no condition has a larger effect {where} ({effect}), and its costs are within the "
-            "limits."
+            f"{head}no condition has a larger effect {where} ({effect}), and its costs are {held}."
         )
     kept = "are surely within" if said[1] else "are within"
     return (

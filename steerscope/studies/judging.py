@@ -11,6 +11,7 @@ from steerscope.engine.generation import attempt
 from steerscope.engine.sampling import Sample
 from steerscope.errors import ContrastError, JudgeError
 from steerscope.judges import Judge, TextJudge, choose_judge
+from steerscope.judges.effects import TOO_SHORT
 from steerscope.judges.labelled import (
     OF_THE_MODEL,
     LabelledTexts,
@@ -32,6 +33,7 @@ from steerscope.judges.registry import (
     read_judge,
 )
 from steerscope.judges.scorers.functions import source_sha256
+from steerscope.metrics import MIN_TOKENS
 from steerscope.models.lens_model import LensModel
 from steerscope.runs.results import Run, has_measured
 from steerscope.runs.seals import file_sha256
@@ -146,6 +148,12 @@ def find_judge(question: Question, model: LensModel, out: str | Path) -> Judging
         UnknownNameError: no such judge.
         JudgeError: it cannot be had, or cannot read these texts.
     """
+    judging = _find(question, model, out)
+    _tell_of_short(judging.judge, question.n_new)
+    return judging
+
+
+def _find(question: Question, model: LensModel, out: str | Path) -> Judging:
     name = question.judge
     if name is None:
         return Judging(choose_judge(question.contrasts, question.prompts))
@@ -227,6 +235,18 @@ def card_in_words(known: KnownJudge) -> str:
         f"judge {judge.name}: counts {judge.scorer.words} {'above' if judge.sign > 0 else 'below'} "
         f"{judge.threshold:.3g} as {judge.positive}; {known.card}"
     )
+
+
+def _tell_of_short(judge: Judge, n_new: int) -> None:
+    """Say before anything is measured where every text will be too short to be undamaged."""
+    effect = judge.effect
+    limited = any(limit.metric == TOO_SHORT for limit in effect.held_to)
+    if effect.is_share and limited and n_new < MIN_TOKENS:
+        _log.warning(
+            "texts of at most %d tokens are too short: in fewer than %d no repetition can be told, so "
+            "that none counts as undamaged and nothing can be shown; give more tokens (--n-new)",
+            n_new, MIN_TOKENS,
+        )  # fmt: skip
 
 
 def _tell_of_cut(known: KnownJudge, question: Question, model: LensModel) -> None:

@@ -62,6 +62,11 @@ class Parity:
     def __str__(self) -> str:
         wanted = f"{self.metric} {self.target:.3g}"
         if not self.reached:
+            if self.curve.get(0.0, -math.inf) > self.target:
+                return (
+                    f"{self.metric} is {self.curve[0.0]:.3g} without steering, above {self.target:.3g}, and is "
+                    f"not brought to it at up to {self.largest:g} natural"
+                )
             return f"{wanted} is not reached at up to {self.largest:g} natural"
         high = f"{self.dose.high:.2f}" if math.isfinite(self.dose.high) else "beyond"
         return (

@@ -31,6 +31,17 @@ def test_zones_follow_effect_and_damage_and_not_depth():
     assert found.zone.to_dict() == {3: "weak", 2: "sweet", 1: "destructive", 0: "rigid"}
 
 
+def test_a_destructive_layer_is_sure_where_its_damage_is_at_the_doses_around():
+    told = TABLE.assign(surely_damaged=False)
+    of_two = layer_zones(told, dose=1.0, limits=LIMITS).set_index("layer")
+    assert of_two.zone[2] == "destructive"
+    assert of_two.sure.to_dict() == {0: True, 1: True, 2: False, 3: False}
+    told.loc[(told.layer == 2) & (told.dose_relative == 1.0), "surely_damaged"] = True
+    assert layer_zones(told, dose=1.0, limits=LIMITS).set_index("layer").sure[2]
+    between = layer_zones(told, dose=0.9, limits=LIMITS).set_index("layer")
+    assert (between.zone[2], between.sure[2]) == ("destructive", False)  # dose 0 is not damaged
+
+
 def test_doses_between_are_interpolated():
     found = layer_zones(TABLE, dose=0.5, limits=LIMITS).set_index("layer")
     assert found.effect[1] == pytest.approx(0.4)

@@ -166,6 +166,24 @@ def test_texts_that_are_cut_are_told_of_before_their_length_is_judged(
     assert "more tokens" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("judge", "n_new", "told"),
+    [("regex:w6", 7, True), ("regex:w6", 8, False), ("length", 4, False), ("preference", 4, False)],
+)
+def test_texts_that_will_all_be_too_short_are_told_of(
+    judge, n_new, told, load, words, tmp_path, caplog
+):
+    model, contrasts = load("llama"), load_contrasts(words)
+    prompts = prompts_for(contrasts, None).split(0)
+    asked = {"judge": judge, "judge_labels": str(words)}
+    asked = {"judge": judge} if judge == "preference" else asked
+    find_judge(question_of(asked, contrasts, prompts, n_new, 0), model, tmp_path / "run")
+    said = (
+        f"texts of at most {n_new} tokens are too short: in fewer than 8 no repetition can be told"
+    )
+    assert (said in caplog.text) == told
+
+
 def test_a_judge_is_not_blamed_for_a_model_that_does_not_do_as_it_is_asked(load, tmp_path, caplog):
     model = load("llama")
     pairs = [ContrastPair(f"w5 w{i}", f"w6 w{i}", "short") for i in range(10, 34)]

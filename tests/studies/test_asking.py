@@ -9,13 +9,17 @@ import pytest
 
 from steerscope.audits.damage import missing_rows
 from steerscope.audits.evidence import Evidence
+from steerscope.judges.card import Card
 from steerscope.judges.effects import KL_WRITTEN
+from steerscope.statistics import Estimate
 from steerscope.steering.prompting import BOTH, EXAMPLES, INSTRUCTION, METHODS, Prompting
 from steerscope.studies.steering.asking import asking_cells
+from steerscope.studies.steering.asking_words import compared
 from steerscope.studies.steering.findings import find
 from steerscope.studies.steering.measure import run_study
 from steerscope.studies.steering.plan import StudyPlan
 from steerscope.studies.steering.texts import Texts
+from steerscope.studies.steering.verdict import Cost
 from steerscope.studies.steering.wording import answer, verdict
 from steerscope.texts.contrasts import (
     ContrastPair,
@@ -70,6 +74,26 @@ def test_asking_that_does_better_is_said_in_the_sentence_with_its_interval(tmp_p
     assert "at 0.40 against unknown nats per token written" in line
     assert sentence.startswith("Yes")
     assert "; asking for it by an instruction does better, by +25.0 points [" in sentence
+
+
+def test_a_judge_that_cannot_tell_does_not_tell_how_asking_does(tmp_path):
+    found, _, _ = of(tmp_path / "r", asked_rows(0.95))
+    blind = replace(found, card=Card(*[Estimate(0.5, 0.4, 0.6, 40)] * 3, unread=0, source="pairs"))
+    assert not blind.card.tells
+    assert "asking" not in verdict(blind)
+    [line] = [line for line in answer(blind) if line.startswith("Asking")]
+    assert line.startswith("Asking is not told apart (the judge cannot tell): 95.0 % [")
+
+
+@pytest.mark.parametrize(("unread", "told"), [(0.05, "does better"), (0.5, "is not told apart")])
+def test_steered_texts_without_a_score_may_do_as_well_as_asking(tmp_path, unread, told):
+    found, _, _ = of(tmp_path / "r", asked_rows(0.95))
+    [rival] = found.rivals
+    assert rival.ahead.low > 0.05
+    shown = replace(found.effect, metric="shown")
+    share = Estimate(unread, unread, unread, 60)
+    cost = Cost("unread", "unread", share, share, is_share=True, worse=share, limit=0.05)
+    assert compared(replace(found, effect=shown, costs=(cost,)), rival) == told
 
 
 def test_asking_that_does_worse_or_is_not_told_apart_is_not_in_the_sentence(tmp_path):

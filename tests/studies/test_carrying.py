@@ -118,6 +118,13 @@ def test_a_vector_is_carried_to_a_model_of_another_kind_and_judged(load):
     said = carried_in_words(map_table(found.maps), near, ranking, effect)
     assert len(said) == 2 + len(names)
     assert "maps of texts paired at random reach" in said[0]
+    lost = ranking.assign(effect=ranking.effect.where(ranking.method != MIXED))
+    lost = lost[lost.method != OWN]
+    maps = map_table(found.maps).assign(r2=-0.35)
+    said = carried_in_words(maps, near, lost, effect)
+    assert "tells nothing (-35 % [" in said[0]
+    assert f"{MIXED}: not known, since its logits hold a NaN or an infinity." in said
+    assert said[-1] == f"Not measured, since they do not reach the matched KL: {OWN}."
 
 
 def test_a_vector_carried_to_its_own_model_is_itself(load):

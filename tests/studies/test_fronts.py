@@ -14,6 +14,7 @@ from steerscope.errors import RunError
 from steerscope.judges.effects import PREFERENCE, Effect
 from steerscope.judges.microworld import LIMITS
 from steerscope.runs.results import NOT_FINITE, Run
+from steerscope.statistics import Estimate
 from steerscope.studies.weights.findings import (
     CAPABILITY,
     CONTROL,
@@ -211,7 +212,10 @@ def test_the_verdict_names_winners_and_losers_with_their_numbers(table):
     assert found.over_steering.value == pytest.approx(0.3)
     assert found.p_controls < 0.01
     line, other = front_in_words([found], FLIPPED)
-    assert other == "towards gloomy: no edit that does anything leads there within the limits."
+    assert (
+        other
+        == "towards gloomy: no edit whose logits are numbers does anything and leads there within the limits."
+    )
     assert line.startswith("towards joyful: a leads there, by +80.0 points [")
     assert "at 0.100 nats [0.100, 0.100] (capability -0.10, perplexity x1.11)" in line
     assert ", and +0.0 points [+0.0, +0.0] towards gloomy; " in line
@@ -222,9 +226,22 @@ def test_the_verdict_names_winners_and_losers_with_their_numbers(table):
     table.loc[(table.cell == "edit=a") & (table.metric == "to_joyful"), "value"] = 0.0
     rows = front_table(table, FLIPPED, "test")
     line, _ = front_in_words([stand(table, FLIPPED, rows, roles(), "joyful")], FLIPPED)
-    assert line.startswith("towards joyful: a does not lead there: -10.0 points [")
+    assert line.startswith("towards joyful: a is not shown to lead there: -10.0 points [")
     assert "does not beat its controls" in line
     assert "behind" in line
+
+
+def test_two_prompts_lead_nowhere_and_what_is_not_told_apart_is_not_level(table):
+    few = table[table.prompt.isin([2, 3, 22, 23]) | table.metric.isin([TOKENS, NATS])]
+    rows = front_table(few, FLIPPED, "test")
+    [line] = front_in_words([stand(few, FLIPPED, rows, roles(), "joyful")], FLIPPED)[:1]
+    assert "is not shown to lead there: +100.0 points [+100.0, +100.0]" in line
+    assert ", n = 2" in line
+    rows = front_table(table, FLIPPED, "test")
+    found = stand(table, FLIPPED, rows, roles(), "joyful")
+    near = replace(found, over_steering=Estimate(0.05, -0.2, 0.3, 10))
+    [line] = front_in_words([near], FLIPPED)[:1]
+    assert "it is not told from the mean difference" in line
 
 
 def test_the_verdict_says_where_steering_has_another_kl(table):
@@ -238,7 +255,8 @@ def test_the_verdict_says_where_steering_has_another_kl(table):
 def test_a_sweep_of_which_nothing_may_be_chosen_says_so():
     for line, target in zip(front_in_words([], FLIPPED), ("joyful", "gloomy"), strict=True):
         assert (
-            line == f"towards {target}: no edit that does anything leads there within the limits."
+            line
+            == f"towards {target}: no edit whose logits are numbers does anything and leads there within the limits."
         )
 
 
@@ -248,7 +266,10 @@ def test_edits_whose_capability_was_not_measured_are_not_said_to_be_outside_the_
         "towards joyful: none is chosen; of 5 edits that lead there by the screen the 2 whose capability was measured are "
         "outside the limits, and of the others it is not known."
     )
-    assert none[1] == "towards gloomy: no edit that does anything leads there within the limits."
+    assert (
+        none[1]
+        == "towards gloomy: no edit whose logits are numbers does anything and leads there within the limits."
+    )
     rows = pd.DataFrame(
         {
             "cell": ["edit=a", "edit=b", "edit=c", "edit=d", "steered"], "target": "joyful", "effect": [3.0, 2.0, 1.0, -1.0, 5.0],
@@ -320,4 +341,7 @@ def test_an_edit_whose_logits_overflow_is_not_known_and_has_no_place_in_the_tabl
     assert standings_of(run, found) == []
     first, second = front_in_words([], FLIPPED, unknown_targets(run, found))
     assert first.startswith("towards joyful: not known; the logits of the chosen edit")
-    assert second == "towards gloomy: no edit that does anything leads there within the limits."
+    assert (
+        second
+        == "towards gloomy: no edit whose logits are numbers does anything and leads there within the limits."
+    )

@@ -79,6 +79,16 @@ def test_what_is_never_reached_has_no_dose_and_what_is_barely_reached_no_upper_e
     assert "beyond" in str(barely)
 
 
+def test_a_target_that_is_exceeded_without_steering_is_not_said_to_be_out_of_reach():
+    def at(dose):
+        return np.full(10, 0.3 + 0.1 * dose)
+
+    above = parity("shown", measured_curve(at, 0.2, largest=4.0, rounds=3), 0.2)
+    assert str(above) == (
+        "shown is 0.3 without steering, above 0.2, and is not brought to it at up to 4 natural"
+    )
+
+
 def test_the_crossing_nearest_to_zero_counts_and_may_go_downward():
     def at(dose):
         return np.full(10, 30.0 - 5 * dose)

@@ -57,6 +57,27 @@ def test_a_router_that_helps_is_said_to():
     )
 
 
+def test_an_arm_that_overflows_is_not_known_and_no_worse_than_any():
+    _, scores = planted()
+    scores["x"] = np.where(np.arange(N) == 3, np.nan, 1.0)
+    table = routing_table(scores, single("a"))
+    assert table.arm.iloc[-1] == "x"
+    assert (table.n.iloc[-1], table.score.isna().sum()) == (0, 1)
+    said = routing_in_words(table, single("a"), {})
+    assert said[-1] == "x: not known, since its logits hold a NaN or an infinity."
+    scores[single("a")] = np.full(N, np.nan)
+    assert best_single(scores, ["a", "b"]) == single("b")
+    with pytest.raises(BadValueError, match="hold a NaN"):
+        routing_table(scores, single("a"))
+
+
+def test_nothing_seen_in_few_prompts_is_not_taken_for_nothing():
+    scores = {PLAIN: np.zeros(4), "x": np.array([1.0, 0.0, 1.0, 1.0])}
+    none = routing_table(scores, "x").set_index("arm").loc[PLAIN]
+    assert none.score == 0.0
+    assert none.high > 0.3
+
+
 def test_a_router_among_equal_vectors_is_not_told_from_one():
     called = 0
     for seed in range(8):

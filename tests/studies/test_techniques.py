@@ -412,6 +412,25 @@ def test_the_verdict_says_the_kl_that_was_spent_and_whether_it_is_one():
     assert line.endswith("this is not a comparison at one KL.")
 
 
+def test_the_n_of_a_comparison_is_that_of_the_items_known_of_both():
+    rows = made_rows()
+    lost = (rows.technique == "good") & (rows.item >= 6) & (rows.metric == "target")
+    table = against(rows.assign(value=rows.value.where(~lost)), "target", "good")
+    assert table.set_index("technique").n.to_dict() == {"good": 6, "bad": 8}
+    assert "after Holm, n 6)" in verdict(table, "good", "bad", words="x", kl=0.1)
+    lost = (rows.technique == "good") & (rows.item >= 1) & (rows.metric == "target")
+    table = against(rows.assign(value=rows.value.where(~lost)), "target", "good")
+    assert "one item is too few" in verdict(table, "good", "bad", words="x", kl=0.1)
+
+
+def test_what_overflows_at_one_is_not_stated_as_a_number():
+    rows = made_rows()
+    told = rows[(rows.technique == "good") & ~rows.matched].assign(technique="told")
+    told.loc[told.metric == "target", "value"] = math.nan
+    *_, line = verdicts(pd.concat([rows, told]), "good", kl=0.1)
+    assert line.endswith("At c = ±1 told has no number, so that nothing is known.")
+
+
 def test_what_has_no_degrees_is_stated_at_its_own_kl():
     rows = made_rows()
     told = rows[(rows.technique == "good") & ~rows.matched].assign(technique="told")

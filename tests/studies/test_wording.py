@@ -37,7 +37,8 @@ def test_layers_that_need_the_same_are_not_said_to_need_more(tmp_path):
     plan = StudyPlan(doses=(0.5, 1.0), reference_dose=1.0)
     found = find(finished(tmp_path / "r", plain_rows() + flat(1.0), plan))
     assert layers_in_words(found) == (
-        "Layers: to flip half of the prompts, layers 0, 1, 2 and 3 need least, 0.25 natural."
+        "Layers: to flip half of the prompts, layers 0, 1, 2 and 3 need least, 0.25 natural (means over 60 "
+        "prompts at least, without an interval)."
     )
 
 
@@ -47,6 +48,16 @@ def test_a_goal_that_is_reached_without_steering_needs_no_layer(tmp_path):
     found = find(finished(tmp_path / "r", plain + flat(1.0), plan))
     assert layers_in_words(found) == (
         "Layers: not ranked, since the goal to flip half of the prompts is reached without steering."
+    )
+
+
+def test_layers_that_were_not_measured_so_far_are_not_said_not_to_reach_it_there(tmp_path):
+    plan = StudyPlan(doses=(0.5, 1.0), reference_dose=0.5)
+    rows = [r for r in plain_rows() + flat(0.1) if (r.layer, r.dose_natural) != (2, 1.0)]
+    found = find(finished(tmp_path / "r", rows, plan))
+    assert layers_in_words(found).startswith(
+        "Layers: none reaches the goal to flip half of the prompts at up to 0.5 to 1, as far as each was "
+        "measured, natural ("
     )
 
 

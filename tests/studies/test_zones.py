@@ -37,8 +37,25 @@ def test_zones_of_a_run_follow_effect_damage_and_kl_at_the_chosen_dose(tmp_path,
     assert zones == {0: "weak", 1: "sweet", 2: "destructive", 3: "weak", 4: "rigid"}
     assert found.table.set_index("layer").damage[2] == pytest.approx(1.0 / 0.05)
     assert str(found).startswith(
-        "Zones at 0.40 of a typical activation: sweet 1; weak 0, 3; rigid 4; destructive 2"
+        "Zones at 0.40 of a typical activation: sweet 1?; weak 0, 3; rigid 4; destructive 2 (?: "
     )
+
+
+def test_damage_in_few_texts_is_over_its_limit_and_not_surely(tmp_path, recipe):
+    whole = zones_of(find(made(recipe, tmp_path, "a"))).table.set_index("layer")
+    assert whole.sure[2]  # every text lost its topic
+    few = clean()
+    prompts = {r.prompt for r in few.rows if r.metric == "kept_topic" and r.split == "select"}
+    lost = sorted(prompts)[: len(prompts) // 10]  # a tenth, where a twentieth may be lost
+    few.change(
+        lambda r: (
+            (r.layer, r.metric) == (2, "kept_topic") and r.prompt in lost and r.dose_natural > 0
+        ),
+        value=0.0,
+    )
+    found = zones_of(find(made(few, tmp_path, "b")))
+    assert found.table.set_index("layer").zone[2] == "destructive"
+    assert "destructive 2?" in str(found)
 
 
 def test_a_layer_without_the_chosen_dose_has_no_zone_and_the_others_keep_theirs(tmp_path):

@@ -356,7 +356,7 @@ def _plate(name: str, table: pd.DataFrame, run: Run, words: str) -> Plate:
     c = run.configuration
     caption = (
         f"The first {c['k']} of {c['n_features']} features of {c['autoencoder']} at {c['site']}, "
-        f"from {c['n_pairs']} pairs. Bands hold 95 % of what chance shares: of any features "
+        f"from {c['n_pairs']} pairs at most. Bands hold 95 % of what chance shares: of any features "
         "(hypergeometric), and of features that fire as often (1000 draws)."
     )
     drawn = figures.feature_overlap(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pandas as pd
 
 from steerscope.judges.effects import Effect
@@ -20,15 +23,13 @@ def carried_in_words(
         ranking: of the comparison, at one KL.
         effect: what was measured.
     """
-    lines = [
-        f"The {row.map} map tells {100 * row.r2:.0f} % [{100 * row.low:.0f}, {100 * row.high:.0f}] of the "
-        f"variance of {row.n} held-out texts; maps of texts paired at random reach {100 * row.null_high:.0f} % "
-        f"at most (p = {row.p:.2g}, fitted on {row.n_fit} texts)."
-        for row in maps.itertuples()
-    ]
+    lines = [_told_by_map(row) for row in maps.itertuples()]
     by_method = ranking[~ranking.null].set_index("method")
     near = cosines.set_index("vector").cosine_to_own
     for name, row in by_method.iterrows():
+        if math.isnan(row.effect):
+            lines.append(f"{name}: not known, since its logits hold a NaN or an infinity.")
+            continue
         verdict = (
             "above every null direction"
             if row.p_holm < _SURE
@@ -39,7 +40,20 @@ def carried_in_words(
             f"{_amount(row.high, effect)}], {verdict} (largest null {_amount(row.null_max, effect)}, p = "
             f"{row.p_holm:.2g} after Holm); cosine with the model's own {near[name]:+.2f}."
         )
+    missing = [name for name in near.index if name not in by_method.index]
+    if missing:
+        lines.append(f"Not measured, since they do not reach the matched KL: {', '.join(missing)}.")
     return lines
+
+
+def _told_by_map(row: Any) -> str:
+    """How much of held-out texts a map tells; one that does worse than their mean tells nothing."""
+    share = f"{100 * row.r2:.0f} % [{100 * row.low:.0f}, {100 * row.high:.0f}] of the variance"
+    tells = f"tells {share}" if row.r2 > 0 else f"tells nothing ({share}, worse than their mean)"
+    return (
+        f"The {row.map} map {tells} of {row.n} held-out texts; maps of texts paired at random reach "
+        f"{100 * row.null_high:.0f} % at most (p = {row.p:.2g}, fitted on {row.n_fit} texts)."
+    )
 
 
 def _amount(value: float, effect: Effect) -> str:

@@ -53,8 +53,8 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
         if top:
             best = rows.loc[rows.method == top[0], "effect"].iloc[0]
             lines.append(
-                f"  Largest: {top[0]}, {_amount(best, effect)}. Inside the noise floor of it: "
-                f"{_listed(top[1:])}. Really lower: {_listed(between)} (paired, max statistic over "
+                f"  Largest of these: {top[0]}, {_amount(best, effect)}{_more(rows, lost, best)}. Inside "
+                f"the noise floor of it: {_listed(top[1:])}. Really lower: {_listed(between)} (paired, max statistic over "
                 f"{len(pairs)} pairs)."
             )
         here = (pairs[SETTING] == [place, matching]).all(axis=1)
@@ -66,13 +66,24 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
             )
         out = [m for m in everyone if m not in set(rows.method)]
         if out:
-            lines.append(f"  Left out, since no layer reaches the matched dose: {_listed(out)}.")
+            lines.append(
+                "  Left out, since they do not reach the matched dose there, or their logits overflow: "
+                f"{_listed(out)}."
+            )
     if not effect.is_share:
         lines.append(
             "The preference is also what gradient and Fisher methods descend, on other pairs: it "
             "favours them, and does not tell what the model would write."
         )
     return lines
+
+
+def _more(rows: pd.DataFrame, lost: Sequence[str], best: float) -> str:
+    """The methods that have a larger effect and are not told from the nulls; empty for none."""
+    larger = rows[rows.method.isin(lost) & (rows.effect > best)].method
+    return (
+        f" (not told from the nulls with a larger one: {_listed([*larger])})" if len(larger) else ""
+    )
 
 
 def across_in_words(across: pd.DataFrame, effect: Effect, places: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from jaxtyping import Float
 
 from steerscope.errors import BadValueError
 from steerscope.runs.results import Run
-from steerscope.statistics import bootstrap_mean, max_statistic
+from steerscope.statistics import bootstrap_mean, clustered_share, max_statistic
 
 PLAIN, ASKED = "plain", "asked by examples"
 BY_RULE, BY_CLASSIFIER, BY_TRUTH, AT_RANDOM = (
@@ -108,7 +109,8 @@ def single(phase: str) -> str:
 
 def best_single(scores: Mapping[str, Float[np.ndarray, " prompt"]], phases: Sequence[str]) -> str:
     """The single vector with the largest mean score, to be chosen on other prompts than it is stated on."""
-    return max(map(single, phases), key=lambda arm: float(np.mean(scores[arm])))
+    means = {arm: float(np.mean(scores[arm])) for arm in map(single, phases)}
+    return max(means, key=lambda arm: (not math.isnan(means[arm]), means[arm]))
 
 
 def routing_table(
@@ -118,27 +120,33 @@ def routing_table(
 
     Args:
         scores: by arm one number a prompt, 1 for what was wanted and undamaged, else 0; the same prompts.
+            An arm of which a number is NaN is not known.
         reference: the arm that the others are compared with.
         seed: of resamples and flips.
 
     Returns:
-        One row per arm, best first: arm, score, low, high (95 % bootstrap over prompts), difference (this arm
-        minus the reference), difference_low, difference_high, p_corrected (two-sided, max statistic over
-        arms), n.
+        One row per arm, best first: arm, score, low, high (95 %, Wilson), difference (this arm minus the
+        reference), difference_low, difference_high (bootstrap over prompts), p_corrected (two-sided, max
+        statistic over arms), n. An arm that is not known has NaN and n = 0, and comes last.
 
     Raises:
         BadValueError: no such reference, or arms on different prompts.
     """
     if reference not in scores or len({len(values) for values in scores.values()}) != 1:
         raise BadValueError("arms are compared on the same prompts, and with one of them.")
-    names = [name for name in scores if name != reference]
-    values = {name: np.asarray(v, dtype=float) for name, v in scores.items()}
+    everyone = {name: np.asarray(v, dtype=float) for name, v in scores.items()}
+    values = {name: v for name, v in everyone.items() if not np.isnan(v).any()}
+    names = [name for name in values if name != reference]
+    if reference not in values or not names:
+        raise BadValueError(
+            "the logits of all arms but one hold a NaN or an infinity; ask for less."
+        )
     differences = np.stack([values[name] - values[reference] for name in names])
     both = max_statistic(np.concatenate([differences, -differences]), seed=seed)
     p = dict(zip(names, np.minimum(both[: len(names)], both[len(names) :]), strict=True))
     rows = []
     for name, mine in values.items():
-        found = bootstrap_mean(mine, seed=seed)
+        found = clustered_share(mine)
         row = {"arm": name, "score": found.value, "low": found.low, "high": found.high}
         if name != reference:
             apart = bootstrap_mean(mine - values[reference], seed=seed)
@@ -148,6 +156,7 @@ def routing_table(
                 "difference_high": apart.high,
             }
         rows.append(row | {"p_corrected": p.get(name, np.nan), "n": found.n})
+    rows += [{"arm": name, "n": 0} for name in everyone if name not in values]
     return pd.DataFrame(rows).sort_values("score", ascending=False, ignore_index=True)
 
 

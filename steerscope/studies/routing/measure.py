@@ -28,7 +28,7 @@ from steerscope.judges.scorers.searching import compiled, found_in
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
-from steerscope.runs.results import Row, Run, measuring, plain_row
+from steerscope.runs.results import NOT_FINITE, Row, Run, measuring, plain_row
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.prompting import Prompting, seen_under
@@ -302,6 +302,7 @@ class _Bench:
                     split,
                     (WANTED, "share", prompt),
                     float(worth[prompt]),
+                    status=NOT_FINITE if np.isnan(worth[prompt]) else "ok",
                 ),
                 cell=name,
             )
@@ -319,7 +320,10 @@ class _Bench:
         *,
         asked: Sequence[str] | None = None,
     ) -> dict[str, Float[np.ndarray, " prompt"]]:
-        """1 for a text that shows what is wanted and is undamaged, else 0; by condition, plain among them."""
+        """1 for a text that shows what is wanted and is undamaged, else 0; by condition, plain among them.
+
+        NaN for every text of a condition whose logits are not finite, of which nothing is known.
+        """
         worth = {name: np.zeros(len(prompts)) for name in written}
         for number, judge in enumerate(self.judges):
             places = [i for i, (n, _) in enumerate(prompts) if n == number]
@@ -329,10 +333,12 @@ class _Bench:
             seen = None if asked is None else [asked[i] for i in places]
             bare = [p.text for p in given]
             whole = undamaged_texts(self.model, bare, mine, read, judge.effect, asked=seen)
-            for name, texts in mine.items():
+            for name in mine:
                 shown = np.nan_to_num([values[judge.effect.metric] for values in read[name]])
-                finite = [text.finite for text in texts]
-                worth[name][places] = shown * whole.loc[name].to_numpy(float) * finite
+                worth[name][places] = shown * whole.loc[name].to_numpy(float)
+        for name, found in written.items():
+            if not all(text.finite for text in found):
+                worth[name][:] = np.nan
         return worth
 
 

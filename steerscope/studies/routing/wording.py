@@ -25,6 +25,9 @@ def routing_in_words(
         f"wanted and are undamaged (n = {mine.n} prompts)."
     ]
     for row in table[table.arm != reference].itertuples():
+        if not row.n:
+            lines.append(f"{row.arm}: not known, since its logits hold a NaN or an infinity.")
+            continue
         sure = row.p_corrected < _SURE
         verdict = "not told from it" if not sure else "better" if row.difference > 0 else "worse"
         routes = (

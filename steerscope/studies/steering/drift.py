@@ -6,8 +6,8 @@ import pandas as pd
 
 from steerscope.errors import BadValueError
 from steerscope.judges.effects import Effect
-from steerscope.statistics import bootstrap_mean
 from steerscope.studies.steering.responses import PLAIN, conditions, per_prompt
+from steerscope.studies.steering.success import NO_GROUPS, Groups, estimate
 
 
 def drift_table(
@@ -18,11 +18,12 @@ def drift_table(
     layer: int,
     dose_natural: float,
     methods: tuple[str, str],
+    groups: Groups = NO_GROUPS,
 ) -> pd.DataFrame:
     """Change of every attribute from plain to one condition, paired by prompt, in percentage points.
 
     What was asked for changes by the share of texts that show it; every other attribute by the share
-    that has lost it. Positive is always more change.
+    that has lost it, less the share that has gained it. Positive is always more change.
 
     Args:
         table: the rows of a run.
@@ -31,9 +32,10 @@ def drift_table(
         layer: where was steered.
         dose_natural: how hard.
         methods: the method, and that of directions which mean nothing, all their seeds.
+        groups: which prompts are distinct.
 
     Returns:
-        attribute, on_target, change, low and high (95 % bootstrap over prompts), null (mean change
+        attribute, on_target, change, low and high (95 %, over distinct prompts), null (mean change
         under the directions that mean nothing, NaN without any) and n.
 
     Raises:
@@ -51,7 +53,7 @@ def drift_table(
         values = per_prompt(table, metric, split)
         asked = values.columns[values.loc[cells[0]].notna()]
         changes = 100 * sign * (values[asked] - values.loc[PLAIN, asked])
-        found = bootstrap_mean(changes.loc[cells[0]].to_numpy(float))
+        found = estimate(changes.loc[cells[0]].dropna(), groups, split, metric, share=False)
         row = {"attribute": words, "on_target": metric == effect.metric, "change": found.value}
         row |= {"low": found.low, "high": found.high, "n": found.n}
         rows.append(row | {"null": float(changes.reindex(nulls).mean(axis=1).mean())})

@@ -1,4 +1,4 @@
-"""What a run found, as numbers; nothing here draws or runs a model. `answers.py` has the words."""
+"""What a run found, as numbers; nothing here draws or runs a model. `wording.py` has the words."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from steerscope.studies.steering.asking import Rival, find_rivals, without_askin
 from steerscope.studies.steering.choice import SweetSpot, best_of_sweep, sweet_spot
 from steerscope.studies.steering.diversity import Diversity, find_diversity
 from steerscope.studies.steering.plan import (
-    StudyPlan,
-    SweepPlan,
+    Plan,
     dose_unit,
     effect_of,
     groups_of,
+    is_race,
     plan_of,
     reference_dose,
     smallest_effect,
@@ -51,7 +51,7 @@ from steerscope.studies.steering.success import (
     per_prompt,
     with_statuses,
 )
-from steerscope.studies.steering.verdict import Case, Cost, NullRank
+from steerscope.studies.steering.verdict import Case, Cost, NullRank, without_score
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Findings:
         curves: dose-response at the chosen layer.
         plain: effect of no steering, on the prompts of the chosen condition.
         corrected: effect of the sweep's best condition, corrected for the choice; None where the select
-            split is too small.
+            split is too small, and after a race, whose last conditions all prompts have chosen.
         slope: effect per natural unit at the chosen layer, mean slope of the prompts; None where
             there is none, and `no_slope` says why.
         kl_written: KL on the tokens that were written, in nats; NaN where that was not measured.
@@ -97,11 +97,12 @@ class Findings:
         less_likely: the likelihood of the stated texts against theirs; empty likewise.
         could_count: how many more of the stated texts than of plain ones are read and undamaged; None where
             texts are not read.
+        plain_joint: share of the plain texts on the same prompts that count; NaN where texts are not read.
         heads: eigengap per head; None without attention keys.
         predictor: how the weakest link ranks the layers.
     """
 
-    plan: StudyPlan | SweepPlan
+    plan: Plan
     effect: Effect
     summary: pd.DataFrame
     chosen: SweetSpot
@@ -139,11 +140,12 @@ class Findings:
     js_written: float = math.nan
     anti_steered: Estimate | None = None
     could_count: Estimate | None = None
+    plain_joint: float = math.nan
 
 
 _SAME = 1e-6  # natural units
 _KEPT = 4  # findings; a page, its figures and its tables ask for the same ones
-_found: dict[tuple[StudyPlan | SweepPlan, Effect, str], Findings] = {}
+_found: dict[tuple[Plan, Effect, str], Findings] = {}
 
 
 def find(run: Run) -> Findings:
@@ -165,9 +167,7 @@ def find(run: Run) -> Findings:
     return _found[key]
 
 
-def _find_in(
-    table: pd.DataFrame, plan: StudyPlan | SweepPlan, effect: Effect, groups: Groups
-) -> Findings:
+def _find_in(table: pd.DataFrame, plan: Plan, effect: Effect, groups: Groups) -> Findings:
     summary = without_asking(summarise(table, effect, "select", groups=groups))
     stated_at = table[(table.split == "test") & (table.method == plan.method)].layer.unique()
     layers = [
@@ -221,7 +221,7 @@ def _find_in(
         plain=_plain_effect(table, effect, split, cell),
         heads=heads,
         predictor=_weakest_link(heads, summary, plan),
-        corrected=_corrected(table, effect, plan.method, summary, groups),
+        corrected=_corrected(table, effect, plan, summary, groups),
         slope=slope,
         no_slope=no_slope,
         kl_written=_mean_of(table, split, cell, KL_WRITTEN),
@@ -244,6 +244,7 @@ def _with_rivals(f: Findings, stated: Stated, cell: str) -> Findings:
     return replace(
         f,
         rivals=() if f.stated is None else find_rivals(table, stated, select, cell),
+        plain_joint=stated.plain_joint(cell),
         anti_steered=None if f.stated is None else stated.anti_steered(cell),
         diversity=find_diversity(table, split, cell, groups),
         likely_as=_asked_by(table, stated.costs.likely_as),
@@ -302,16 +303,9 @@ def case_of(f: Findings, errors: Sequence[str] = ()) -> Case:
         less_likely=f.less_likely,
         judged=f.effect.is_share,
         judge_fails="" if f.card is None or f.card.tells else f"{f.card.rates} ({f.card.lacks})",
-        unread=_without_score(f),
+        unread=without_score(f.effect, f.costs),
+        plain=f.plain_joint,
     )
-
-
-def _without_score(f: Findings) -> float:
-    """Share of the steered texts that a judge gave no score."""
-    if not f.effect.is_shown:
-        return 0.0
-    shares = [cost.steered.value for cost in f.costs if cost.metric == "unread"]
-    return sum(share for share in shares if not math.isnan(share))
 
 
 def _asked_by(table: pd.DataFrame, cell: str) -> str | None:
@@ -342,10 +336,12 @@ def _level(table: pd.DataFrame, effect: Effect, method: str, chosen: SweetSpot) 
 
 
 def _corrected(
-    table: pd.DataFrame, effect: Effect, method: str, summary: pd.DataFrame, groups: Groups
+    table: pd.DataFrame, effect: Effect, plan: Plan, summary: pd.DataFrame, groups: Groups
 ) -> BestCell | None:
+    if is_race(plan):
+        return None
     try:
-        return best_of_sweep(table, effect, method, summary=summary, groups=groups)
+        return best_of_sweep(table, effect, plan.method, summary=summary, groups=groups)
     except TooLittleDataError:
         return None
 
@@ -407,7 +403,7 @@ def _heads(table: pd.DataFrame) -> pd.DataFrame | None:
 
 
 def _weakest_link(
-    heads: pd.DataFrame | None, summary: pd.DataFrame, plan: StudyPlan | SweepPlan
+    heads: pd.DataFrame | None, summary: pd.DataFrame, plan: Plan
 ) -> Predictor | None:
     if heads is None:
         return None

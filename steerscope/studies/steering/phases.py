@@ -12,9 +12,9 @@ DEAD, EFFECTIVE, COLLAPSE = "dead zone", "effective", "collapse"
 def dose_phases(summary: pd.DataFrame, *, method: str, null: str = "random") -> pd.DataFrame:
     """The phase of every layer and dose of a method.
 
-    `collapse`: a limit of damage is broken, whatever the effect. `effective`: the interval of the
+    `collapse`: a limit of damage is broken on the mean, or unknown, whatever the effect. `effective`: the interval of the
     effect lies above the upper end of every interval of the null at that layer. `dead zone`: it does
-    not.
+    not. A condition whose effect has no interval has no phase.
 
     Args:
         summary: one row per condition, as `studies.summarise` returns it.
@@ -27,7 +27,7 @@ def dose_phases(summary: pd.DataFrame, *, method: str, null: str = "random") -> 
     Raises:
         BadValueError: the method or its null was not measured at a layer.
     """
-    rows = summary[summary.method == method].dropna(subset=["effect"])
+    rows = summary[summary.method == method].dropna(subset=["effect", "low"])
     thresholds = summary[summary.method == null].groupby("layer").high.max()
     missing = sorted(set(rows.layer) - set(thresholds.dropna().index))
     if rows.empty or missing:

@@ -64,8 +64,8 @@ def summarise(
 
     Intervals are over distinct items. Costs are means of paired differences to plain on the same
     prompts, named `cost_<metric>` and positive where steering made it worse; `broken` says that one is
-    over its limit, or that it was measured and is unknown for this condition; `kept` that the whole
-    interval of each is within. Likelihood is compared as `likely_as` says.
+    over its limit, or that it was measured and is unknown for this condition; `surely_damaged` that the
+    whole interval of one is over it, `kept` that the whole interval of each is within. Likelihood is compared as `likely_as` says.
     """
     effects = responses(table, effect, split)
     labels = conditions(table)
@@ -90,6 +90,7 @@ def summarise(
         unknown = [f"{c.metric} unknown" for c in paid if c.is_unknown]
         row |= {f"cost_{c.metric}": c.worse.value for c in paid}
         row |= {"damage": max((c.share_of_limit for c in paid), default=math.nan)}
+        row |= {"surely_damaged": any(c.is_surely_broken for c in paid)}
         row |= {"broken": bool(over or unknown), "kept": all(c.is_kept for c in paid)}
         rows.append(row | {"over": ", ".join([*over, *unknown])})
     return pd.DataFrame(rows)

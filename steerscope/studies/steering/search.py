@@ -27,8 +27,8 @@ from steerscope.studies.steering.plan import (
     AUTO,
     GRID,
     RACE,
+    Plan,
     StudyPlan,
-    SweepPlan,
     groups_of,
     is_race,
 )
@@ -191,7 +191,7 @@ def run_race(
     )
 
 
-def tried_in(plan: StudyPlan | SweepPlan, table: pd.DataFrame) -> int | None:
+def tried_in(plan: Plan, table: pd.DataFrame) -> int | None:
     """The conditions that could have won a race; None for a grid."""
     if not isinstance(plan, StudyPlan) or not is_race(plan):
         return None

@@ -6,14 +6,16 @@ Nothing here reads a run. `findings.py` gathers what the rule asks for, `wording
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from steerscope.judges.effects import IMPLAUSIBLE_WHEN_ASKED
+from steerscope.judges.effects import IMPLAUSIBLE_WHEN_ASKED, Effect
 from steerscope.statistics import Estimate
 
 Answer = Literal["Yes", "Yes, at a price", "No", "Not shown"]
 LEVEL = 0.05
+_A_TENTH = 0.0005  # the smallest share that is not printed as 0.0 %
 _WHEN_ASKED = IMPLAUSIBLE_WHEN_ASKED.metric
 ENOUGH_NULLS = 19  # of a kind: to be ahead of all of them has p = 1 / 20
 NULL_KINDS = ("random", "covariance-matched random")  # a Yes asks for each
@@ -60,6 +62,11 @@ class Cost:
         return max(0.0, self.worse.value / self.limit) if self.limit > 0 else 2.0 * self.is_broken
 
     @property
+    def is_surely_broken(self) -> bool:
+        """Whether its whole interval lies over the limit."""
+        return not self.is_unknown and self.worse.low > self.limit
+
+    @property
     def is_broken(self) -> bool:
         """Whether it got worse by more than the limit, as far as the mean tells."""
         return self.worse.value > self.limit
@@ -77,6 +84,14 @@ class Cost:
         """
         no_sign = self.worse.value <= 0 and not self.signs
         return not self.is_kept and not self.is_unknown and no_sign
+
+
+def without_score(effect: Effect, costs: Sequence[Cost]) -> float:
+    """Share of the texts that these costs are of that a judge gave no score; 0 for an oracle."""
+    if not effect.is_shown:
+        return 0.0
+    shares = [cost.steered.value for cost in costs if cost.metric == "unread"]
+    return sum(share for share in shares if not math.isnan(share))
 
 
 @dataclass(frozen=True)
@@ -136,6 +151,7 @@ class Case:
         unread: share of the steered texts, blank ones left out, that the judge gave no score; 0 for an
             oracle, to which a text without words of the concept does not show it.
         is_corrected: whether the gain is corrected for the errors of its judge.
+        plain: share of the plain texts that count already; NaN of log-odds.
     """
 
     gain: Estimate | None
@@ -153,6 +169,12 @@ class Case:
     judge_fails: str = ""
     unread: float = 0.0
     is_corrected: bool = False
+    plain: float = math.nan
+
+    @property
+    def leaves_no_room(self) -> bool:
+        """Whether even all texts could not be more than plain ones by the smallest effect of interest."""
+        return 1 - self.plain < self.smallest
 
 
 @dataclass(frozen=True)
@@ -172,7 +194,8 @@ def decide(case: Case) -> Verdict:
     """The rule.
 
     1. **No**: the interval of the gain lies below the smallest effect of interest, also if every steered
-       text that the judge could not read showed the effect, by a judge that tells texts apart.
+       text that the judge could not read showed the effect, by a judge that tells texts apart, and the
+       plain texts leave room for such an effect.
     2. **Not shown**: any of these is not so: the interval lies above the smallest effect of interest;
        the method is ahead of at least 19 null directions of each kind, p <= 0.05, and clearly of those
        that were compared on fewer items; the choice has a corrected p <= 0.05; the gain is above that
@@ -183,7 +206,8 @@ def decide(case: Case) -> Verdict:
     3. **Yes, at a price**: a cost has an interval that is not within its limit.
     4. **Yes**.
     """
-    if _is_below(case, unread=case.unread) and not case.judge_fails:
+    told = not case.judge_fails and not case.leaves_no_room
+    if told and _is_below(case, unread=case.unread):
         return Verdict("No")
     missing = _missing(case)
     if missing:
@@ -199,15 +223,7 @@ def _is_below(case: Case, unread: float = 0.0) -> bool:
 
 def _missing(case: Case) -> list[str]:
     """What a Yes lacks, in words."""
-    found = [f"the judge cannot tell: {case.judge_fails}"] if case.judge_fails else []
-    if not _is_below(case):
-        enough = case.gain is not None and case.gain.low > case.smallest
-        found += [] if enough else [_too_little(case)]
-    elif not case.judge_fails:
-        found.append(
-            f"the judge could not read {100 * case.unread:.1f} % of the steered texts, which may show the effect"
-        )
-    found += _nulls_missing(case.nulls)
+    found = _effect_missing(case) + _nulls_missing(case.nulls)
     if not case.p_corrected <= LEVEL:
         chance = (
             f"{case.items} that chose nothing show this much without any effect"
@@ -237,6 +253,25 @@ def _missing(case: Case) -> list[str]:
         n = len(case.errors)
         count = "an error" if n == 1 else f"{n} errors, the first"
         found.append(f"the audit has {count}: {case.errors[0]}")
+    return found
+
+
+def _effect_missing(case: Case) -> list[str]:
+    """What keeps the effect itself from being told."""
+    found = [f"the judge cannot tell: {case.judge_fails}"] if case.judge_fails else []
+    if case.leaves_no_room:
+        found.append(
+            f"without steering {100 * case.plain:.1f} % of the texts count already, which leaves no room "
+            "for the smallest effect of interest"
+        )
+    elif not _is_below(case):
+        enough = case.gain is not None and case.gain.low > case.smallest
+        found += [] if enough else [_too_little(case)]
+    elif not case.judge_fails:
+        share = f"{100 * case.unread:.1f}" if case.unread >= _A_TENTH else "under 0.1"
+        found.append(
+            f"the judge could not read {share} % of the steered texts, which may show the effect"
+        )
     return found
 
 

@@ -16,6 +16,7 @@ from steerscope.studies.steering.phrases import amount, number, percent, prices,
 from steerscope.studies.steering.plan import is_race, smallest_effect
 from steerscope.studies.steering.verdict import decide, p_in_words
 
+_NOT_RANKED = "Layers: not ranked"
 _LAST = 0.25  # share of the layers that count as the last ones
 
 
@@ -114,7 +115,8 @@ def rule(findings: Findings) -> list[str]:
     return [
         f"The gain is {what}, on held-out texts; its interval is 95 % over {items}. The smallest effect "
         f"of interest is {smallest}.",
-        f"No: the interval lies below the smallest effect of interest{unread}.",
+        f"No: the interval lies below the smallest effect of interest{unread}, and the plain texts leave "
+        "room for it.",
         "Yes: it lies above; the effect is ahead of at least 19 null directions of each kind that went "
         "through the same choice (rank p <= 0.05); the choice has a corrected p <= 0.05 (after a "
         "race: on the held-out items, which chose nothing); the effect is "
@@ -141,6 +143,8 @@ def _held_out(f: Findings) -> str:
     items = "held-out prompts" if f.effect.is_share else "held-out pairs"
     if f.stated is None or not f.distinct or f.stated.n == f.n_rows:
         return f"{f.n_rows} {items}"
+    if getattr(f.plan, "samples", 1) > 1:
+        return f"{f.n_rows} texts of held-out prompts ({f.stated.n} distinct prompts)"
     kind = "distinct" if f.effect.is_share else "distinct contrasts"
     return f"{f.n_rows} {items} ({f.stated.n} {kind})"
 
@@ -222,8 +226,8 @@ def _likely_as(f: Findings) -> list[str]:
     )
     return [
         f"Undamaged here is about as likely under the plain model as what it writes when asked by "
-        f"{METHODS[f.likely_as]} ({f.likely_nats:.2f} nats per token){when_asked}: most of that shows "
-        f"{f.effect.positive}, and less than half of it is as likely as texts without steering. The cost "
+        f"{METHODS[f.likely_as]} ({f.likely_nats:.2f} nats per token){when_asked}: of its texts that show "
+        f"{f.effect.positive} then, less than half are as likely as texts without steering. The cost "
         "is the difference to texts without steering."
     ]
 
@@ -318,11 +322,16 @@ def _other_divergences(f: Findings) -> str:
 def diversity_in_words(f: Findings) -> str:
     """How different the samples of a prompt are, with and without steering."""
     parts = [
-        f"{d.words} {d.plain.value:.2f} [{d.plain.low:.2f}, {d.plain.high:.2f}] plain and "
-        f"{d.steered.value:.2f} [{d.steered.low:.2f}, {d.steered.high:.2f}] steered"
-        for d in f.diversity
+        f"{d.words} {_spread(d.plain)} plain and {_spread(d.steered)} steered" for d in f.diversity
     ]
     return f"Diversity of {f.plan.samples} samples of a prompt: {'; '.join(parts)}."
+
+
+def _spread(found: Estimate) -> str:
+    """A number with its interval, or that it is not known."""
+    if math.isnan(found.value):
+        return "not known"
+    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
 def goal_of(f: Findings) -> tuple[str, str]:
@@ -336,13 +345,14 @@ def goal_of(f: Findings) -> tuple[str, str]:
 
 def layers_in_words(findings: Findings) -> str:
     """Which layer needs the least, and whether the last layers need more."""
-    said = _layers_said(findings)
-    if not is_race(findings.plan):
+    said, rows = _layers_said(findings), findings.summary
+    if said.startswith(_NOT_RANKED):
         return said
-    rows = findings.summary
-    fewest = int(rows.asked[(rows.method == findings.plan.method) & (rows.dose_natural > 0)].min())
+    n = rows.n[(rows.method == findings.plan.method) & (rows.dose_natural > 0)].min()
+    if not is_race(findings.plan):
+        return f"{said[:-1]} (means over {n} {_items(findings)} at least, without an interval)."
     return (
-        f"{said[:-1]}; after a race most layers were measured on few prompts, {fewest} at least, which "
+        f"{said[:-1]}; after a race most layers were measured on few prompts, {n} at least, which "
         "does not rank them."
     )
 
@@ -350,18 +360,21 @@ def layers_in_words(findings: Findings) -> str:
 def _layers_said(f: Findings) -> str:
     if not f.effect.is_share and f.level <= 0:
         return (
-            "Layers: not ranked by the dose that they need, since the effect of the chosen condition "
+            f"{_NOT_RANKED} by the dose that they need, since the effect of the chosen condition "
             f"is {f.chosen.effect.value:+.2f} nats."
         )
     needed, goal = f.needed, " ".join(goal_of(f))
     reached = needed.dropna(subset="dose_natural")
     if reached.empty:
-        top = needed.largest_dose.max()
+        least, most = needed.largest_dose.min(), needed.largest_dose.max()
+        top = (
+            f"{most:g}" if least == most else f"{least:g} to {most:g}, as far as each was measured,"
+        )
         damage = " without breaking a limit" if needed.first_broken.notna().any() else ""
-        return f"Layers: none reaches the goal to {goal}{damage} at up to {top:g} natural."
+        return f"Layers: none reaches the goal to {goal}{damage} at up to {top} natural."
     least = reached.dose_natural.min()
     if least == 0:
-        return f"Layers: not ranked, since the goal to {goal} is reached without steering."
+        return f"{_NOT_RANKED}, since the goal to {goal} is reached without steering."
     dose = f"{least:.2g}"  # as it is said, so that none is said to need more of the same
     best = reached[reached.dose_natural.map("{:.2g}".format) == dose]
     said = f"Layers: to {goal}, {_named(sorted(map(int, best.layer)))} least, {dose} natural"
@@ -393,4 +406,4 @@ def _never(largest: float, first_broken: float) -> str:
     """Why no dose of a layer was enough."""
     if math.isnan(first_broken):
         return f"more than {largest:g}, the largest measured"
-    return f"not before {first_broken:g} breaks a limit"
+    return f"not before {first_broken:g}, where a limit is broken or unknown"

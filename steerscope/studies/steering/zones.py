@@ -14,9 +14,6 @@ _RESPONDS = 0.05  # nats
 _N_RESAMPLES = 500
 _FEW_LAYERS = 5  # five orders at least, or no p value is under 0.05
 _ZONES = ("sweet", "weak", "rigid", "destructive")
-NO_ZONES = (
-    "Zones: not told, since no layer has an effect with an interval at the dose of the choice."
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,15 +39,40 @@ class Zoning:
             layers = [f"{r.layer}{'' if r.sure else '?'}" for r in rows.itertuples()]
             if layers:
                 parts.append(f"{zone} {', '.join(layers)}")
-        unsure = "" if self.table.sure.all() else " (?: the interval holds the limit)"
+        unsure = "" if self.table.sure.all() else " (?: the interval that decides holds its limit)"
         if self.unmeasured:
             parts.append(f"not measured at that dose {', '.join(map(str, self.unmeasured))}")
         return f"Zones at {self.dose_relative:.2f} of a typical activation: {'; '.join(parts)}{unsure}."
 
 
+def zones_in_words(findings: Findings) -> str:
+    """The zones of a run's layers in a sentence, or why they have none."""
+    return str(zones_of(findings) or no_zones_in_words(findings))
+
+
+def no_zones_in_words(findings: Findings) -> str:
+    """Why the layers of a run have no zones."""
+    why = (
+        "the goal is reached without steering"
+        if _needs_none(findings)
+        else "no layer has an effect with an interval at the dose of the choice"
+    )
+    return f"Zones: not told, since {why}."
+
+
+def _needs_none(f: Findings) -> bool:
+    """Whether the plain model reaches what a dose is asked for."""
+    return bool((f.needed.dose_natural == 0).any())
+
+
 def zones_of(findings: Findings) -> Zoning | None:
-    """Zones of a run's layers at the relative dose of its choice; None where that was not measured."""
+    """Zones of a run's layers at the relative dose of its choice.
+
+    None where that was not measured, and where the plain model reaches the goal.
+    """
     f = findings
+    if _needs_none(f):
+        return None
     mine = f.summary[(f.summary.method == f.plan.method) & (f.summary.dose_relative > 0)]
     sweep = mine.dropna(subset=["effect", "low", "high", "kl_nats", "damage"])
     # The same dose of two layers differs in the last digit.

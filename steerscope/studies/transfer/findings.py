@@ -21,7 +21,7 @@ CONDITION = ["technique", "coefficient", "matched"]
 
 _AGAINST = [
     "technique", "gain", "low", "high", "kl", "kl_low", "kl_high", "difference", "difference_low",
-    "difference_high", "p", "n",
+    "difference_high", "n_paired", "p", "n",
 ]  # fmt: skip
 _MATCHED = "adapt at matched KL"
 _GIVEN = "adapt"
@@ -143,8 +143,8 @@ def against(rows: pd.DataFrame, metric: str, reference: str) -> pd.DataFrame:
 
     Columns: technique, gain, low, high, kl, kl_low, kl_high (nats that both signs came to on the
     measured prompts, where the KL was matched on others), difference (reference minus technique),
-    difference_low, difference_high, p (sign flips), p_holm, n. NaN for the reference's own
-    difference.
+    difference_low, difference_high, n_paired (items known of both), p (sign flips), p_holm, n (items
+    of the technique). NaN for the reference's own difference.
     """
     gains, nats = towards(rows, metric), spent(rows)
     found = []
@@ -159,7 +159,7 @@ def against(rows: pd.DataFrame, metric: str, reference: str) -> pd.DataFrame:
             {"technique": technique, "gain": gain.value, "low": gain.low, "high": gain.high}
             | {"kl": kl.value, "kl_low": kl.low, "kl_high": kl.high}
             | {"difference": paired.value, "difference_low": paired.low}
-            | {"difference_high": paired.high, "p": p, "n": gain.n}
+            | {"difference_high": paired.high, "n_paired": paired.n, "p": p, "n": gain.n}
         )
     table = pd.DataFrame(found, columns=_AGAINST)
     table["p_holm"] = math.nan

@@ -43,10 +43,11 @@ def verdict(table: pd.DataFrame, reference: str, rival: str, *, words: str, kl: 
         return f"{start} {' and '.join(lost)}: no number at that KL, so nothing is known."
     row, mine = by_name.loc[rival], by_name.loc[reference]
     if math.isnan(row.p_holm):
-        items = "one item is" if row.n == 1 else f"{row.n:.0f} items are"
+        n = int(row.n_paired)
+        items = {0: "no item is known of both, which is", 1: "one item is"}.get(n, f"{n} items are")
         return f"{start} {items} too few to compare {reference} and {rival}."
     said = f"{row.difference:+.3f} [{row.difference_low:+.3f}, {row.difference_high:+.3f}]"
-    holm_p = f"p {row.p:.3g}, {row.p_holm:.3g} after Holm, n {row.n:.0f}"
+    holm_p = f"p {row.p:.3g}, {row.p_holm:.3g} after Holm, n {row.n_paired:.0f}"
     if row.p_holm < 0.05:
         won = "beats" if row.difference > 0 else "is behind"
         outcome = f"{reference} {won} {rival} by {said} ({holm_p})"
@@ -92,6 +93,8 @@ def _at_one(rows: pd.DataFrame, metric: str, technique: str) -> str:
     if (technique, 1.0) not in parts.index:
         return ""
     gain = parts.loc[(technique, 1.0)]
+    if math.isnan(gain.odd):
+        return f" At c = ±1 {technique} has no number, so that nothing is known."
     here = rows[(rows.technique == technique) & (rows.coefficient.abs() == 1) & ~rows.matched]
     nats = bootstrap_mean(here[here.metric == "kl"].groupby("item").value.mean().to_numpy(float))
     return (

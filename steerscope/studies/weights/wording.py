@@ -10,6 +10,8 @@ from steerscope.judges.effects import Effect
 from steerscope.studies.methods.one_kl import is_one_kl
 from steerscope.studies.weights.findings import Standing, TooCostly
 
+_SURE = 0.05
+
 
 def front_in_words(
     found: Sequence[Standing],
@@ -40,7 +42,7 @@ def front_in_words(
 def _nothing(costly: TooCostly | None) -> str:
     """Why no edit is chosen."""
     if costly is None:
-        return "no edit that does anything leads there within the limits."
+        return "no edit whose logits are numbers does anything and leads there within the limits."
     return (
         f"none is chosen; of {costly.screened} edits that lead there by the screen the {costly.measured} whose "
         "capability was measured are outside the limits, and of the others it is not known."
@@ -49,11 +51,15 @@ def _nothing(costly: TooCostly | None) -> str:
 
 def _in_words(s: Standing, effect: Effect) -> str:
     """How one edit stands: what it does and costs, against its controls, against steering."""
-    leads = "leads there, by" if s.edit.low > 0 else "does not lead there:"
-    words = f"towards {s.target}: {_named(s.edit)} {leads} {_at_a_price(s.edit, effect)}"
+    leads = "is not shown to lead there:"
+    if s.edit.low > 0 and s.edit.p_corrected < _SURE:
+        leads = "leads there, by"
+    elif s.edit.high < 0:
+        leads = "leads away from there:"
+    words = f"towards {s.target}: {_named(s.edit)} {leads} {_at_a_price(s.edit, effect)}, n = {int(s.edit.n)}"
     if s.other is not None:
         words += f", and {_amount(s.other, effect)} towards {s.other.target}"
-    if s.p_controls < 0.05 and s.over_control.low > 0:
+    if s.p_controls < _SURE and s.over_control.low > 0:
         words += f"; it beats every control{_but(s.lost_controls)} (largest p {s.p_controls:.3g}); "
     else:
         words += (
@@ -65,7 +71,7 @@ def _in_words(s: Standing, effect: Effect) -> str:
     if s.steering is None:
         return words + "no steering reaches its KL."
     gap = s.over_steering
-    side = "ahead of" if gap.low > 0 else "behind" if gap.high < 0 else "level with"
+    side = "ahead of" if gap.low > 0 else "behind" if gap.high < 0 else "not told from"
     difference = f"{_said((gap.value, gap.low, gap.high), effect)} between them"
     words += (
         f"it is {side} the mean difference at layer {int(s.steering.layer)}, which moves "

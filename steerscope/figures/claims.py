@@ -195,7 +195,9 @@ def _bounded(row: object) -> str:
 def _numbers(row: object) -> str:
     value, low, high = (getattr(row, name) for name in ("value", "low", "high"))
     if value != value:  # noqa: PLR0124 - NaN
-        return "no runs yet" if getattr(row, "verdict", "open") == "open" else "not known"
+        unusable = str(getattr(row, "evidence", "")).startswith("evidence")
+        is_open = getattr(row, "verdict", "open") == "open" and not unusable
+        return "no runs yet" if is_open else "not known"
     n, items = getattr(row, "n", 0), getattr(row, "items", "")
     said = f"{value:+.2f} [{low:+.2f}, {high:+.2f}], n = {n} {items}"
     p_holm = getattr(row, "p_holm", float("nan"))

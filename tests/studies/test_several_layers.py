@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -48,6 +49,11 @@ def test_a_report_compares_one_layer_with_all(run_cli, tiny_folder, words, tmp_p
     assert compared.gain.value == pytest.approx(compared.together.value - compared.one.value)
     sentence = layers_compared_in_words(compared, found)
     assert sentence in said
+    assert "stated where both were chosen" not in sentence
+    dear = replace(compared, is_broken=True, is_chosen_here=True)
+    assert layers_compared_in_words(dear, found).endswith(
+        "; together they break a limit, or what they cost is unknown; stated where both were chosen."
+    )
     assert "Several layers:" in (out / "report.html").read_text()
 
 

@@ -74,12 +74,14 @@ class Threshold:
         )
         known = not math.isnan(self.low)
         interval = f"[{self.low:.2f}, {self.high:.2f}]" if known else "(no interval)"
+        auc = f"AUC over all thresholds {self.auc:.2f} {interval}, p = {self.p:.2g}"
+        if math.isnan(self.auc):
+            auc = "no concept has layers of both kinds, so that there is no AUC"
         return (
             f"{self.diagnostic} at most {self.threshold:g}: {selects}; it finds "
             f"{100 * self.sensitivity:.0f} % of the {self.n_good} layers that reach "
             f"{100 * self.share:.0f} % of the best and leaves out {100 * self.specificity:.0f} % of the "
-            f"others. AUC over all thresholds {self.auc:.2f} {interval}, p = "
-            f"{self.p:.2g} (n = {self.n} layers)."
+            f"others; {auc} (n = {self.n} layers)."
         )
 
 

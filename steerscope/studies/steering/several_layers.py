@@ -52,6 +52,9 @@ class LayersCompared:
         gain: together minus one, paired by prompt.
         kl_one: nats per position at the chosen layer.
         kl_together: the same at all layers.
+        is_broken: whether all layers at once break a limit, or a cost of theirs is unknown, where they
+            were chosen.
+        is_chosen_here: whether the effects are stated on the very items that chose.
     """
 
     layer: int
@@ -63,6 +66,8 @@ class LayersCompared:
     gain: Estimate
     kl_one: float
     kl_together: float
+    is_broken: bool = False
+    is_chosen_here: bool = False
 
 
 def best_together(run: Run, effect: Effect, directions: Sequence[Direction], scope: Scope) -> Cell:
@@ -105,6 +110,8 @@ def compare_layers(run: Run, f: Findings) -> LayersCompared | None:
         gain=difference(together - alone, *at, share=f.effect.is_share),
         kl_one=float(kl[cells[1]]),
         kl_together=float(kl[cells[0]]),
+        is_broken=best.broken,
+        is_chosen_here=split == "select",
     )
 
 
@@ -116,10 +123,12 @@ def layers_compared_in_words(compared: LayersCompared, f: Findings) -> str:
     """One sentence: the layer, all layers, and what the difference is."""
     c = compared
     more = amount(f.effect, c.gain, difference=True)
-    surer = "" if c.gain.low > 0 or c.gain.high < 0 else "; their difference may be none"
+    but = "" if c.gain.low > 0 or c.gain.high < 0 else "; their difference may be none"
+    but += "; together they break a limit, or what they cost is unknown" if c.is_broken else ""
+    but += "; stated where both were chosen" if c.is_chosen_here else ""
     return (
         f"Several layers: {c.n_layers} at once with {c.coefficient:+.3g} natural each give "
         f"{amount(f.effect, c.together)} at KL {c.kl_together:.2f} nats, layer {c.layer} alone with "
         f"{c.dose_natural:+.3g} natural {amount(f.effect, c.one)} at KL {c.kl_one:.2f}; together "
-        f"minus alone {more}{surer}."
+        f"minus alone {more}{but}."
     )

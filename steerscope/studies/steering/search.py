@@ -2,8 +2,8 @@
 
 In a race every layer starts with every other dose on a few prompts. The better half of the layers
 goes on with its best dose and the neighbours of that, on twice as many prompts, until the last ones
-have been measured on all of them. The choice is made among those alone, and its p is corrected for
-every condition that could have come that far. What is stated, and the nulls, save the same way: a
+have been measured on all of them. The choice is made among those alone, and its p is that of the
+held-out prompts, which chose nothing. What is stated, and the nulls, save the same way: a
 condition that is only beside the chosen one is measured on the first prompts alone, and a null until it
 is clearly behind.
 """

@@ -115,20 +115,20 @@ def rule(findings: Findings) -> list[str]:
     return [
         f"The gain is {what}, on held-out texts; its interval is 95 % over {items}. The smallest effect "
         f"of interest is {smallest}.",
-        f"No: the interval lies below the smallest effect of interest{unread}, and the plain texts leave "
-        "room for it.",
+        f"No: the interval lies below the smallest effect of interest{unread}, by a judge that tells "
+        "texts apart, and the plain texts leave room for it.",
         "Yes: it lies above; the effect is ahead of at least 19 null directions of each kind that went "
         "through the same choice (rank p <= 0.05); the choice has a corrected p <= 0.05 (after a "
         "race: on the held-out items, which chose nothing); the effect is "
-        "above that of label-shuffled directions; the audit finds no error; of a concept that the plain "
-        "model finds unlikely by itself, the texts are as likely as those that are asked for, with the "
+        "above that of label-shuffled directions; the audit finds no error; the judge, if it has a card, "
+        "tells texts apart; of a concept that the plain model finds unlikely by itself, the texts are as likely as those that are asked for, with the "
         "whole interval, under the plain model and under the model that is asked; and every cost is "
         "within its limit with its whole interval.",
         "Yes, at a price: all of this but the costs, which are known and not surely within their limits.",
         "Not shown: anything else. What was not measured counts as not good.",
         "Asking does better or as well where the interval of its difference from steering, on the same "
-        "items, lies above 0, or within the smallest effect of interest on both sides; of several ways "
-        "of asking, the one is compared that did best on the select split.",
+        "items, lies above 0, or within the smallest effect of interest on both sides, also if the texts "
+        "without a score went the other way, and not by a judge that cannot tell; of several ways of asking, the one is compared that did best on the select split.",
         "A limit is two standard deviations of the model's own plain texts, at most what the judge "
         "allows and of a share at least 5 points. A text is damaged where a metric is worse than plain "
         "by more than three of them (distinct-2 by 0.1 at least), has the worse value of a yes or no, or "

@@ -81,7 +81,7 @@ def route(
     rows = [
         (
             r.arm,
-            f"{100 * r.score:.0f} [{100 * r.low:.0f}, {100 * r.high:.0f}]",
+            f"{100 * r.score:.0f} [{100 * r.low:.0f}, {100 * r.high:.0f}]" if r.n else "not known",
             _apart(r.difference),
         )
         for r in found.arms.itertuples()

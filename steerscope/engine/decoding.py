@@ -273,12 +273,12 @@ class Decoder:
         conditions = [row.cell for row in rows]
         if conditions == self._assigned:
             return
-        self._assigned = conditions
         numbers: list[list[int]] = [[] for _ in self.cells]
         for place, condition in enumerate(conditions):
             numbers[condition].append(place)
         for mine, places in zip(self.rows_of, numbers, strict=True):
             mine.index = self._tensor(places)
+        self._assigned = conditions  # last, so that what fails before is done anew
 
     def _assign_first(self, rows: Sequence[Row], n_rows: int) -> None:
         """Assign the first rows alone, where the others are not in the pass yet."""

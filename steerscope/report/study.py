@@ -22,8 +22,9 @@ from steerscope.report.texts import panel, three_examples
 from steerscope.report.why import why_here
 from steerscope.runs.results import Run
 from steerscope.studies.steering.findings import Findings, find
+from steerscope.studies.steering.rule_words import rule
 from steerscope.studies.steering.several_layers import compare_layers, layers_compared_in_words
-from steerscope.studies.steering.wording import answer, rule
+from steerscope.studies.steering.wording import answer
 from steerscope.studies.steering.zones import zones_of
 
 _NOT_OF_THE_ROWS = ("report_disagrees", "baseline_differs")

@@ -127,6 +127,7 @@ def tables(run: Run) -> list[Table]:
         Column("gain", "gain", 3, True, "low", "high"),
         Column("kl", "KL (nats)", 3, False, "kl_low", "kl_high"),
         Column("difference", f"{first} minus it", 3, True, "difference_low", "difference_high"),
+        Column("n_paired", "n of both"),
         Column("p_holm", "p (sign flips, Holm)", 3),
         Column("n", "n"),
     )

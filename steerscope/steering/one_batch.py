@@ -58,9 +58,9 @@ def _additions(
         nonlocal index, added
         now = [rows.index for _, rows in members]
         if len(mine) < len(now) or any(a is not b for a, b in zip(mine, now, strict=True)):
-            mine[:] = now
             index = torch.cat(now)
             added = torch.cat([v.expand(len(at), -1) for v, at in zip(vectors, now, strict=True)])
+            mine[:] = now  # last, so that what fails before is done anew
 
     def move(x: Float[Tensor, "batch pos d"]) -> Float[Tensor, "batch pos d"] | None:
         gather()

@@ -244,7 +244,7 @@ def _tell_of_short(judge: Judge, n_new: int) -> None:
     if effect.is_share and limited and n_new < MIN_TOKENS:
         _log.warning(
             "texts of at most %d tokens are too short: in fewer than %d no repetition can be told, so "
-            "that none counts as undamaged and nothing can be shown; give more tokens (--n-new)",
+            "that none counts as undamaged; give more tokens (--n-new)",
             n_new, MIN_TOKENS,
         )  # fmt: skip
 

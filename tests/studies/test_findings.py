@@ -234,7 +234,7 @@ def test_a_judge_that_cannot_tell_decides_nothing_and_is_not_corrected(tmp_path)
 
 def test_plain_texts_that_show_it_already_leave_no_room_for_a_no_nor_for_zones(tmp_path):
     found = judged(tmp_path / "r", card(0.9, 0.95), plain=1.0)
-    assert found.plain_joint == pytest.approx(1.0)
+    assert found.plain_joint.value == pytest.approx(1.0)
     found = replace(found, gain=Estimate(-0.02, -0.05, 0.01, 60))
     said = verdict(found)
     assert said.startswith("Not shown: ")
@@ -242,7 +242,9 @@ def test_plain_texts_that_show_it_already_leave_no_room_for_a_no_nor_for_zones(t
         "without steering 100.0 % of the texts count already, which leaves no room for the smallest"
         in said
     )
-    assert verdict(replace(found, plain_joint=0.85)).startswith("No: ")
+    some = Estimate(0.85, 0.75, 0.92, 60)
+    assert verdict(replace(found, plain_joint=some)).startswith("No: ")
+    assert verdict(replace(found, plain_joint=replace(some, value=0.9))).startswith("No: ")
     assert zones_of(found) is None
     assert (
         no_zones_in_words(found) == "Zones: not told, since the goal is reached without steering."

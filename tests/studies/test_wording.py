@@ -56,8 +56,8 @@ def test_layers_that_were_not_measured_so_far_are_not_said_not_to_reach_it_there
     rows = [r for r in plain_rows() + flat(0.1) if (r.layer, r.dose_natural) != (2, 1.0)]
     found = find(finished(tmp_path / "r", rows, plan))
     assert layers_in_words(found).startswith(
-        "Layers: none reaches the goal to flip half of the prompts at up to 0.5 to 1, as far as each was "
-        "measured, natural ("
+        "Layers: none reaches the goal to flip half of the prompts at up to 1 natural (0.5 at some "
+        "layers, the largest measured there) ("
     )
 
 

@@ -41,7 +41,7 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
         ]
         lines.append(
             f"{place}, matched {matching}: {_listed([*top, *between])} beat every one of "
-            f"{first.n_nulls} null directions (the middle 95 % of these lie at {band}, the largest "
+            f"{int(first.n_nulls)} null directions (the middle 95 % of these lie at {band}, the largest "
             f"at {_amount(first.null_max, effect)}, on average {_listed(kinds)}; n = {first.n} held-out items, Holm over {n_tests} comparisons)."
         )
         if unknown := by_standing.get(UNKNOWN):
@@ -53,7 +53,7 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
         if top:
             best = rows.loc[rows.method == top[0], "effect"].iloc[0]
             lines.append(
-                f"  Largest of these: {top[0]}, {_amount(best, effect)}{_more(rows, lost, best)}. Inside "
+                f"  Largest of those that beat them: {top[0]}, {_amount(best, effect)}{_more(rows, lost, best)}. Inside "
                 f"the noise floor of it: {_listed(top[1:])}. Really lower: {_listed(between)} (paired, max statistic over "
                 f"{len(pairs)} pairs)."
             )

@@ -64,7 +64,8 @@ def routing_of_rows(rows: pd.DataFrame, phases: Sequence[str], *, seed: int = 0)
     select, test = (
         _by_arm(rows[(rows.metric == WANTED) & (rows.split == s)]) for s in ("select", "test")
     )
-    reference = best_single(select, phases)
+    known = [p for p in phases if not np.isnan(test[single(p)]).any()]
+    reference = best_single(select, known or phases)
     sent = rows[rows.metric == ROUTE].sort_values("prompt")
     by_phase, accuracy = {name: test[single(name)] for name in phases}, {}
     for arm, mine in sent.groupby("cell", sort=False):
@@ -108,7 +109,10 @@ def single(phase: str) -> str:
 
 
 def best_single(scores: Mapping[str, Float[np.ndarray, " prompt"]], phases: Sequence[str]) -> str:
-    """The single vector with the largest mean score, to be chosen on other prompts than it is stated on."""
+    """The single vector with the largest mean score, to be chosen on other prompts than it is stated on.
+
+    Of the phases that are given; one whose logits overflow is behind all others.
+    """
     means = {arm: float(np.mean(scores[arm])) for arm in map(single, phases)}
     return max(means, key=lambda arm: (not math.isnan(means[arm]), means[arm]))
 
@@ -139,7 +143,8 @@ def routing_table(
     names = [name for name in values if name != reference]
     if reference not in values or not names:
         raise BadValueError(
-            "the logits of all arms but one hold a NaN or an infinity; ask for less."
+            "the logits of every single vector, or of all arms beside it, hold a NaN or an infinity, so that "
+            "nothing can be compared; ask for a smaller KL."
         )
     differences = np.stack([values[name] - values[reference] for name in names])
     both = max_statistic(np.concatenate([differences, -differences]), seed=seed)

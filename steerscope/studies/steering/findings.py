@@ -97,7 +97,7 @@ class Findings:
         less_likely: the likelihood of the stated texts against theirs; empty likewise.
         could_count: how many more of the stated texts than of plain ones are read and undamaged; None where
             texts are not read.
-        plain_joint: share of the plain texts on the same prompts that count; NaN where texts are not read.
+        plain_joint: share of the plain texts on the same prompts that count; None where texts are not read.
         heads: eigengap per head; None without attention keys.
         predictor: how the weakest link ranks the layers.
     """
@@ -140,7 +140,7 @@ class Findings:
     js_written: float = math.nan
     anti_steered: Estimate | None = None
     could_count: Estimate | None = None
-    plain_joint: float = math.nan
+    plain_joint: Estimate | None = None
 
 
 _SAME = 1e-6  # natural units
@@ -273,6 +273,7 @@ def _with_card(f: Findings, card: Card | None) -> Findings:
         card=card,
         corrected_effect=None if f.stated is None else corrected_share(f.stated, *rates),
         gain=gain,
+        plain_joint=None if f.plain_joint is None else corrected_share(f.plain_joint, *rates),
         needed_items=needed,
         rivals=tuple(
             replace(r, ahead=corrected_difference(r.ahead, *rates, r.could_count)) for r in f.rivals
@@ -304,7 +305,7 @@ def case_of(f: Findings, errors: Sequence[str] = ()) -> Case:
         judged=f.effect.is_share,
         judge_fails="" if f.card is None or f.card.tells else f"{f.card.rates} ({f.card.lacks})",
         unread=without_score(f.effect, f.costs),
-        plain=f.plain_joint,
+        plain=math.nan if f.plain_joint is None else f.plain_joint.value,
     )
 
 

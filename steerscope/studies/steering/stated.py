@@ -96,12 +96,13 @@ class Stated:
             self.success.loc[cell], self.groups, self.split, self.kind.metric, share=True
         )
 
-    def plain_joint(self, cell: str) -> float:
-        """Share of the plain texts that count, on the prompts of a condition; NaN where none are read."""
+    def plain_joint(self, cell: str) -> Estimate | None:
+        """Share of the plain texts that count, on the prompts of a condition; None where none are read."""
         success = self.success
         if not self.kind.is_share or not {cell, PLAIN} <= set(success.index):
-            return float("nan")
-        return float(success.loc[PLAIN][success.loc[cell].notna()].mean())
+            return None
+        mine = success.loc[PLAIN][success.loc[cell].notna()]
+        return estimate(mine, self.groups, self.split, self.kind.metric, share=True)
 
     def gain(self, cell: str) -> Estimate | None:
         """What counts, above plain on the same items; None where it was not measured."""

@@ -15,6 +15,7 @@ from steerscope.statistics import Estimate
 
 Answer = Literal["Yes", "Yes, at a price", "No", "Not shown"]
 LEVEL = 0.05
+_ROUNDING = 1e-9
 _A_TENTH = 0.0005  # the smallest share that is not printed as 0.0 %
 _WHEN_ASKED = IMPLAUSIBLE_WHEN_ASKED.metric
 ENOUGH_NULLS = 19  # of a kind: to be ahead of all of them has p = 1 / 20
@@ -174,7 +175,7 @@ class Case:
     @property
     def leaves_no_room(self) -> bool:
         """Whether even all texts could not be more than plain ones by the smallest effect of interest."""
-        return 1 - self.plain < self.smallest
+        return self.smallest - (1 - self.plain) > _ROUNDING
 
 
 @dataclass(frozen=True)
@@ -259,13 +260,13 @@ def _missing(case: Case) -> list[str]:
 def _effect_missing(case: Case) -> list[str]:
     """What keeps the effect itself from being told."""
     found = [f"the judge cannot tell: {case.judge_fails}"] if case.judge_fails else []
-    if case.leaves_no_room:
+    enough = case.gain is not None and case.gain.low > case.smallest
+    if case.leaves_no_room and not enough:
         found.append(
             f"without steering {100 * case.plain:.1f} % of the texts count already, which leaves no room "
             "for the smallest effect of interest"
         )
     elif not _is_below(case):
-        enough = case.gain is not None and case.gain.low > case.smallest
         found += [] if enough else [_too_little(case)]
     elif not case.judge_fails:
         share = f"{100 * case.unread:.1f}" if case.unread >= _A_TENTH else "under 0.1"

@@ -13,7 +13,7 @@ from steerscope.studies.steering.asking_words import asking_clause, asking_in_wo
 from steerscope.studies.steering.findings import Findings, case_of, items_in_words
 from steerscope.studies.steering.null_words import nulls_in_words
 from steerscope.studies.steering.phrases import amount, number, percent, prices, size
-from steerscope.studies.steering.plan import is_race, smallest_effect
+from steerscope.studies.steering.plan import is_race
 from steerscope.studies.steering.verdict import decide, p_in_words
 
 _NOT_RANKED = "Layers: not ranked"
@@ -98,52 +98,12 @@ def claim_of(f: Findings) -> Claim:
     )
 
 
-def rule(findings: Findings) -> list[str]:
-    """The rule of the sentence, with the numbers of this run."""
-    smallest = size(findings.effect, smallest_effect(findings.plan, findings.effect))
-    items = items_in_words(findings)
-    what = "the shift of the log-odds from plain"
-    if findings.effect.is_share:
-        done = (
-            f"show {findings.effect.positive} and are"
-            if findings.effect.is_shown
-            else "are flipped and"
-        )
-        what = f"texts that {done} undamaged, above plain"
-    shown = findings.effect.is_shown
-    unread = ", also if every steered text without a score showed it" if shown else ""
-    return [
-        f"The gain is {what}, on held-out texts; its interval is 95 % over {items}. The smallest effect "
-        f"of interest is {smallest}.",
-        f"No: the interval lies below the smallest effect of interest{unread}, by a judge that tells "
-        "texts apart, and the plain texts leave room for it.",
-        "Yes: it lies above; the effect is ahead of at least 19 null directions of each kind that went "
-        "through the same choice (rank p <= 0.05); the choice has a corrected p <= 0.05 (after a "
-        "race: on the held-out items, which chose nothing); the effect is "
-        "above that of label-shuffled directions; the audit finds no error; the judge, if it has a card, "
-        "tells texts apart; of a concept that the plain model finds unlikely by itself, the texts are as likely as those that are asked for, with the "
-        "whole interval, under the plain model and under the model that is asked; and every cost is "
-        "within its limit with its whole interval.",
-        "Yes, at a price: all of this but the costs, which are known and not surely within their limits.",
-        "Not shown: anything else. What was not measured counts as not good.",
-        "Asking does better or as well where the interval of its difference from steering, on the same "
-        "items, lies above 0, or within the smallest effect of interest on both sides, also if the texts "
-        "without a score went the other way, and not by a judge that cannot tell; of several ways of asking, the one is compared that did best on the select split.",
-        "A limit is two standard deviations of the model's own plain texts, at most what the judge "
-        "allows and of a share at least 5 points. A text is damaged where a metric is worse than plain "
-        "by more than three of them (distinct-2 by 0.1 at least), has the worse value of a yes or no, or "
-        "could not be read. Where most texts that show the concept when the model is asked for it are over "
-        "the limit of likelihood alone, likelihood is held to those texts, and that after the words that "
-        "ask is a limit too, of all texts but the plain ones.",
-    ]
-
-
 def _held_out(f: Findings) -> str:
     """What an effect is stated on: prompts or pairs, and how many of them are distinct."""
     items = "held-out prompts" if f.effect.is_share else "held-out pairs"
     if f.stated is None or not f.distinct or f.stated.n == f.n_rows:
         return f"{f.n_rows} {items}"
-    if getattr(f.plan, "samples", 1) > 1:
+    if f.effect.is_share and getattr(f.plan, "samples", 1) > 1:
         return f"{f.n_rows} texts of held-out prompts ({f.stated.n} distinct prompts)"
     kind = "distinct" if f.effect.is_share else "distinct contrasts"
     return f"{f.n_rows} {items} ({f.stated.n} {kind})"
@@ -348,9 +308,10 @@ def layers_in_words(findings: Findings) -> str:
     said, rows = _layers_said(findings), findings.summary
     if said.startswith(_NOT_RANKED):
         return said
-    n = rows.n[(rows.method == findings.plan.method) & (rows.dose_natural > 0)].min()
+    mine = rows[(rows.method == findings.plan.method) & (rows.dose_natural > 0) & (rows.n > 0)]
+    n = f"{int(mine.n.min())} {items_in_words(findings)}"
     if not is_race(findings.plan):
-        return f"{said[:-1]} (means over {n} {_items(findings)} at least, without an interval)."
+        return f"{said[:-1]} (means over {n} at least, without an interval)."
     return (
         f"{said[:-1]}; after a race most layers were measured on few prompts, {n} at least, which "
         "does not rank them."
@@ -366,12 +327,10 @@ def _layers_said(f: Findings) -> str:
     needed, goal = f.needed, " ".join(goal_of(f))
     reached = needed.dropna(subset="dose_natural")
     if reached.empty:
-        least, most = needed.largest_dose.min(), needed.largest_dose.max()
-        top = (
-            f"{most:g}" if least == most else f"{least:g} to {most:g}, as far as each was measured,"
-        )
+        least, most = (f"{end:g}" for end in (needed.largest_dose.min(), needed.largest_dose.max()))
+        less = "" if least == most else f" ({least} at some layers, the largest measured there)"
         damage = " without breaking a limit" if needed.first_broken.notna().any() else ""
-        return f"Layers: none reaches the goal to {goal}{damage} at up to {top} natural."
+        return f"Layers: none reaches the goal to {goal}{damage} at up to {most} natural{less}."
     least = reached.dose_natural.min()
     if least == 0:
         return f"{_NOT_RANKED}, since the goal to {goal} is reached without steering."

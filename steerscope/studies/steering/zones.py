@@ -52,11 +52,11 @@ def zones_in_words(findings: Findings) -> str:
 
 def no_zones_in_words(findings: Findings) -> str:
     """Why the layers of a run have no zones."""
-    why = (
-        "the goal is reached without steering"
-        if _needs_none(findings)
-        else "no layer has an effect with an interval at the dose of the choice"
-    )
+    f, why = findings, "no layer has an effect with an interval at the dose of the choice"
+    if not f.effect.is_share and f.level <= 0:
+        why = f"the effect of the chosen condition is {f.chosen.effect.value:+.2f} nats"
+    elif _needs_none(f):
+        why = "the goal is reached without steering"
     return f"Zones: not told, since {why}."
 
 

@@ -40,15 +40,36 @@ def krippendorffs_alpha(readings: Float[np.ndarray, "item reader"]) -> Estimate:
 def _with_interval(
     items: Float[np.ndarray, "item reader"], found: Callable[[np.ndarray], float]
 ) -> Estimate:
+    """A bootstrap over the items.
+
+    Where all resamples agree alike, two invented items stand beside them on which the first two readers
+    disagree, one each way, so that perfect agreement on few items is not taken for certain.
+    """
     n = len(items)
     if n < 2:
         return Estimate(math.nan, math.nan, math.nan, n)
-    rng = np.random.default_rng(0)
+    low, high = _ends(items, found)
+    values = np.unique(items[~np.isnan(items)])
+    if low == high and len(values) > 1:
+        invented = np.full((2, items.shape[1]), np.nan)
+        invented[:, :2] = [values[:2], values[1::-1]]
+        wider = _ends(np.concatenate([items, invented]), found)
+        low, high = min(low, wider[0]), max(high, wider[1])
+    return Estimate(found(items), low, high, n)
+
+
+def _ends(
+    items: Float[np.ndarray, "item reader"], found: Callable[[np.ndarray], float]
+) -> tuple[float, float]:
+    """Where the middle 95 % of the resamples lie; NaN where none is known."""
+    rng, n = np.random.default_rng(0), len(items)
     again = np.array([found(items[rng.integers(n, size=n)]) for _ in range(_RESAMPLES)])
     known = again[~np.isnan(again)]
+    if not len(known):
+        return math.nan, math.nan
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(known, [tail, 1 - tail]) if len(known) else (math.nan, math.nan)
-    return Estimate(found(items), float(low), float(high), n)
+    low, high = np.quantile(known, [tail, 1 - tail])
+    return float(low), float(high)
 
 
 def _kappa(both: Float[np.ndarray, "item 2"]) -> float:

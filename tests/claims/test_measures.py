@@ -11,6 +11,8 @@ import pytest
 
 from steerscope.claims.ledger import store_evidence
 from steerscope.claims.measures import MEASURES
+from steerscope.claims.measures.effects import _of_items
+from steerscope.claims.measures.measure import of_items
 from steerscope.errors import BadValueError, RunError, UnknownNameError
 from steerscope.experiments import load_experiment
 from steerscope.experiments.jobs.overlaps import ACTIVE, SHARED, reading_cell, resample
@@ -158,3 +160,32 @@ def test_of_methods_over_several_draws_one_draw_decides(tmp_path):
         measure(runs, **settings)
     with pytest.raises(RunError, match="no run has the seed 2"):
         measure(runs, **settings, seed=2)
+
+
+def test_shares_that_do_not_vary_in_few_prompts_support_and_refute_nothing():
+    none = of_items(np.zeros(5), "share")
+    assert (none.value, none.n) == (0.0, 5)
+    assert none.low < -0.3 < 0.3 < none.high
+    assert none.p_outside(0.05) > 0.2
+    assert none.p_at(0.1) > 0.3
+    assert math.isnan(none.detectable)
+    all_of_them = of_items(np.ones(6), "share")
+    assert all_of_them.low < 0.5 < all_of_them.high <= 1.0
+    assert of_items(np.ones(400), "share").low > 0.97
+    varied = of_items(np.array([0.0, 1.0, 1.0, 0.0]), "share")
+    assert len(varied.values) == 4
+    assert of_items(np.full(5, 2.0), "nats").low == 2.0
+
+
+@pytest.mark.parametrize("more", [{"seed": 1}, {"samples": 4}])
+def test_runs_that_share_prompts_and_samples_of_one_prompt_are_no_more_items(more, tmp_path):
+    """Runs of two seeds, or one with several samples."""
+    effect = asdict(FLIPPED)
+    runs = [
+        Run.start(
+            tmp_path / str(i), {"kind": "x", "seed": 0, "effect": effect} | extra, provenance={}
+        )
+        for i, extra in enumerate(({}, more))
+    ]
+    with pytest.raises(RunError, match="would count"):
+        _of_items([np.ones(4), np.ones(4)], runs)

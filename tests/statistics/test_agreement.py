@@ -52,3 +52,13 @@ def test_nothing_is_known_of_one_value_or_of_one_item():
     assert math.isnan(krippendorffs_alpha(np.ones((5, 2))).value)
     assert math.isnan(cohens_kappa(np.array([1.0]), np.array([1.0])).value)
     assert cohens_kappa(np.array([1.0, NAN, 0, 1]), np.array([1.0, 1, 0, NAN])).n == 2
+
+
+def test_agreement_on_few_items_is_not_taken_for_certain():
+    two = cohens_kappa(np.array([1.0, 0]), np.array([1.0, 0]))
+    assert (two.value, two.n) == (1.0, 2)
+    assert two.low < 0.0
+    alpha = krippendorffs_alpha(np.array([[1.0, 1, NAN], [0, 0, 0]]))
+    assert alpha.low < 0.5 < alpha.value == 1.0
+    a = np.tile([1.0, 0], 200)
+    assert cohens_kappa(a, a).low > 0.97

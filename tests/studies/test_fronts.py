@@ -239,6 +239,8 @@ def test_two_prompts_lead_nowhere_and_what_is_not_told_apart_is_not_level(table)
     assert ", n = 2" in line
     rows = front_table(table, FLIPPED, "test")
     found = stand(table, FLIPPED, rows, roles(), "joyful")
+    few = replace(found, over_steering=Estimate(1.0, 1.0, 1.0, 4))
+    assert "it is not told from the mean difference" in front_in_words([few], FLIPPED)[0]
     near = replace(found, over_steering=Estimate(0.05, -0.2, 0.3, 10))
     [line] = front_in_words([near], FLIPPED)[:1]
     assert "it is not told from the mean difference" in line

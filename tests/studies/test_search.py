@@ -198,7 +198,9 @@ def test_a_study_that_races_states_its_winner_with_the_p_of_prompts_that_chose_n
     [once] = corrected_p(table, found.effect, list(chosen.cell), "select").values()
     assert not unfinished.held_out
     assert unfinished.p_corrected == pytest.approx(min(1.0, 9 * once))
-    assert layers_in_words(found).endswith("prompts, 6 at least, which does not rank them.")
+    assert layers_in_words(found).endswith(
+        "few, 6 distinct prompts at least, which does not rank them."
+    )
 
 
 def test_why_a_condition_won_a_race_is_said_of_those_that_came_to_its_end(raced):

@@ -198,4 +198,16 @@ def _arms(run: Run, family: str, other: str) -> Float[np.ndarray, " item"]:
 
 
 def _of_items(parts: Sequence[Float[np.ndarray, " _"]], runs: Sequence[Run]) -> Measured:
+    """Over the prompts of runs that share none.
+
+    Raises:
+        RunError: several seeds, or several samples of a prompt, whose items say the same more than once.
+    """
+    seeds = sorted({int(run.configuration.get("seed", 0)) for run in runs})
+    if len(seeds) > 1:
+        raise RunError(f"runs of the seeds {seeds} share prompts, which would count twice.")
+    if any(int(run.configuration.get("samples", 1)) > 1 for run in runs):
+        raise RunError(
+            "several samples of a prompt would count as several prompts; take one of each."
+        )
     return of_parts(parts, [run.path.name for run in runs], effect_of(runs[0]).unit)

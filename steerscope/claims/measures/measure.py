@@ -28,7 +28,8 @@ class Measured:
     Attributes:
         p: two-sided, of its being zero.
         n: how many `items` it counts.
-        values: one per item that is known, of which the number is the mean; empty for another kind of number.
+        values: one per item that is known, of which the number is the mean, with what is invented beside
+            shares that do not vary; empty for another kind of number.
         draws: what it is when the items are drawn again, where that was done.
         detectable: distance from a threshold that so many items show in 4 of 5 cases; NaN if unknown.
         unknown: the runs, or parts of them, that gave no item, so that the number is not about them.
@@ -103,19 +104,31 @@ def check_measure(name: str, settings: Mapping[str, Any]) -> Measure:
 
 
 def of_items(items: Float[np.ndarray, " item"], unit: str) -> Measured:
-    """Mean over prompts with its interval by Student's t and its sign-flip p; NaN items are left out."""
+    """Mean over prompts with its interval by Student's t and its sign-flip p; NaN items are left out.
+
+    Shares that do not vary have two invented items beside them, one better and one worse, so that nothing
+    seen in few prompts is not taken for nothing.
+
+    Source: Agresti & Min 2005, for matched pairs.
+    """
     items = items[~np.isnan(items)]
-    found = clustered_mean(items)
+    found, tested = clustered_mean(items), items
+    detectable = detectable_difference(items)
+    if unit == "share" and len(items) > 1 and not np.ptp(items):
+        tested, detectable = np.append(items, [1.0, -1.0]), math.nan
+        wider = clustered_mean(tested)
+        low, high = max(-1.0, wider.low), min(1.0, wider.high)
+        found = replace(found, low=low, high=high)
     return Measured(
         found.value,
         found.low,
         found.high,
-        _flipped_p(items),
+        _flipped_p(tested),
         found.n,
         unit,
         "prompts",
-        values=tuple(map(float, items)),
-        detectable=detectable_difference(items),
+        values=tuple(map(float, tested)),
+        detectable=detectable,
     )
 
 

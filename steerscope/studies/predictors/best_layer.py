@@ -109,7 +109,7 @@ def choose_layer(table: pd.DataFrame) -> LayerChoice:
     best = table.loc[(sign * table.value).idxmax()]
     others = table[table.layer != best.layer]
     reach = sign * (others.high if sign > 0 else others.low)
-    sure = bool((reach < sign * best.value).all())
+    sure = bool((reach < sign * (best.low if sign > 0 else best.high)).all())
     numbers = (float(best.value), float(best.low), float(best.high))
     return LayerChoice(int(best.layer), by, *numbers, sure, table)
 

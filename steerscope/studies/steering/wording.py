@@ -309,11 +309,13 @@ def layers_in_words(findings: Findings) -> str:
     if said.startswith(_NOT_RANKED):
         return said
     mine = rows[(rows.method == findings.plan.method) & (rows.dose_natural > 0) & (rows.n > 0)]
+    if mine.empty:  # none of its texts could be read
+        return said
     n = f"{int(mine.n.min())} {items_in_words(findings)}"
     if not is_race(findings.plan):
         return f"{said[:-1]} (means over {n} at least, without an interval)."
     return (
-        f"{said[:-1]}; after a race most layers were measured on few prompts, {n} at least, which "
+        f"{said[:-1]}; after a race most layers were measured on few, {n} at least, which "
         "does not rank them."
     )
 

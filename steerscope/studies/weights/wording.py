@@ -11,6 +11,7 @@ from steerscope.studies.methods.one_kl import is_one_kl
 from steerscope.studies.weights.findings import Standing, TooCostly
 
 _SURE = 0.05
+_FEWEST = 6  # items: of fewer no two-sided sign test is below 0.05
 
 
 def front_in_words(
@@ -54,7 +55,7 @@ def _in_words(s: Standing, effect: Effect) -> str:
     leads = "is not shown to lead there:"
     if s.edit.low > 0 and s.edit.p_corrected < _SURE:
         leads = "leads there, by"
-    elif s.edit.high < 0:
+    elif s.edit.high < 0 and s.edit.n >= _FEWEST:
         leads = "leads away from there:"
     words = f"towards {s.target}: {_named(s.edit)} {leads} {_at_a_price(s.edit, effect)}, n = {int(s.edit.n)}"
     if s.other is not None:
@@ -71,7 +72,9 @@ def _in_words(s: Standing, effect: Effect) -> str:
     if s.steering is None:
         return words + "no steering reaches its KL."
     gap = s.over_steering
-    side = "ahead of" if gap.low > 0 else "behind" if gap.high < 0 else "not told from"
+    side = "not told from"
+    if gap.n >= _FEWEST:
+        side = "ahead of" if gap.low > 0 else "behind" if gap.high < 0 else side
     difference = f"{_said((gap.value, gap.low, gap.high), effect)} between them"
     words += (
         f"it is {side} the mean difference at layer {int(s.steering.layer)}, which moves "

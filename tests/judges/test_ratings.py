@@ -265,4 +265,4 @@ def test_the_commands_write_and_read_a_sheet(run, run_cli, tmp_path):
         writer.writerows(r | {"rating": int(int(r["prompt"][1:]) % 2 == 0)} for r in rows)
     code, out, _ = run_cli("ratings", "import", run.path, filled)
     assert code == 0
-    assert "with the judge: kappa 1 [1, 1], n = 16" in out
+    assert "with the judge: kappa 1 [0.4" in out  # perfect on few is not certain

@@ -127,14 +127,11 @@ def _dose_plates(f: Findings, n: int, what: str) -> list[Plate]:
     null = f.curves[f.curves.method == "random"]
     seeds = int(null.n_seeds.max()) if len(null) else 0
     where = f"of the same lengths at layer {f.chosen.layer}, on the {'test' if f.stated else 'select'} split"
-    band = {
-        0: "",
-        1: f" The band is the 95 % interval of one random direction {where}.",
-    }.get(
-        seeds,
-        f" The band reaches from the lowest to the highest of {seeds} random directions {where}.",
-    )
-    if seeds > 1:
+    band = ""
+    if seeds == 1:
+        band = f" The band is the 95 % interval of one random direction {where}."
+    elif seeds > 1:
+        band = f" The band reaches from the lowest to the highest of {seeds} random directions {where}."
         null = null.assign(low=null.lowest_seed, high=null.highest_seed)
     return [
         Plate(

@@ -38,6 +38,7 @@ from steerscope.studies.gating import (
     judged,
     matched_dose,
 )
+from steerscope.texts.groups import distinct_prompts
 
 CALIBRATION = 12  # prompts
 
@@ -71,11 +72,21 @@ def main() -> None:
     room = [p for p in prompts.test.prompts if judge.applies(p, 1)][: options.prompts]
     sampler = Sample(0.7, options.seed)
     flips = judged(model, judge, room, [Cell(), *cells], n_new=48, sampler=sampler)
-    for name, words, values in (
-        ("preference", "shift of the log-odds of held-out pairs (nats)", margins),
-        (judge.effect.metric, f"share of {judge.effect.words}", flips),
+    for name, words, values, groups in (
+        (
+            "preference",
+            "shift of the log-odds of held-out pairs (nats)",
+            margins,
+            pairs.test.groups,
+        ),
+        (
+            judge.effect.metric,
+            f"share of {judge.effect.words}",
+            flips,
+            distinct_prompts([p.text for p in room]),
+        ),
     ):
-        report(compared, matched, values, (name, words), options)
+        report(compared, matched, (values, groups), (name, words), options)
 
 
 def every_arm(
@@ -102,13 +113,13 @@ def every_arm(
 def report(
     compared: list[Arm],
     matched: list[tuple[float, float]],
-    values: np.ndarray,
+    measured: tuple[np.ndarray, list[int]],
     outcome: tuple[str, str],
     options: argparse.Namespace,
 ) -> None:
     """Print, store and draw one outcome; the first row of the values is the plain model."""
-    name, words = outcome
-    table = compare_arms(compared, values[1:], plain=values[0])
+    (name, words), (values, groups) = outcome, measured
+    table = compare_arms(compared, values[1:], plain=values[0], groups=groups)
     table.insert(3, "dose_natural", [dose for dose, _ in matched])
     table.insert(4, "kl_nats", [kl for _, kl in matched])
     out = ROOT / "data/runs/gates"

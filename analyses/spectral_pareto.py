@@ -15,6 +15,7 @@ from _drawing import FIGURES, ROOT, save
 
 from steerscope import WeightSweepPlan, figures, run_weight_sweep
 from steerscope.progress import bar
+from steerscope.runs.distinct import groups_of
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.weights.findings import front_table, standings_of
 from steerscope.studies.weights.wording import front_in_words
@@ -46,7 +47,7 @@ def main() -> None:
     )
     run = run_weight_sweep(plan, options.out, progress=bar)
     effect, rows = effect_of(run), run.table()
-    table = front_table(rows, effect, "test")
+    table = front_table(rows, effect, "test", groups_of(run))
     for line in front_in_words(standings_of(run, table), effect):
         print(line)
     name = f"{Path(plan.model).name}-{plan.contrasts}-spectral_pareto"

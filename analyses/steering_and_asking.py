@@ -29,6 +29,7 @@ from steerscope import (
 from steerscope.figures.rivals import effect_and_damage
 from steerscope.judges.effects import Effect
 from steerscope.progress import bar
+from steerscope.runs.distinct import NO_GROUPS
 from steerscope.sae import load_sae
 from steerscope.statistics import clustered_share
 from steerscope.steering.prompting import METHODS
@@ -38,7 +39,7 @@ from steerscope.studies.judging import Judging, find_judge
 from steerscope.studies.steering.asking import asking_cells
 from steerscope.studies.steering.prepare import question_of
 from steerscope.studies.steering.stated import Stated
-from steerscope.studies.steering.success import NO_GROUPS, PLAIN, undamaged
+from steerscope.studies.steering.success import PLAIN, undamaged
 from steerscope.studies.steering.texts import Texts, load_texts
 from steerscope.texts.contrasts import ContrastSet, PromptSet
 from steerscope.weights.adapter import (

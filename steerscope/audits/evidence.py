@@ -17,18 +17,12 @@ from steerscope.errors import (
     VectorFileError,
 )
 from steerscope.judges.effects import Effect
+from steerscope.runs.distinct import Groups, groups_of
 from steerscope.runs.results import Run
 from steerscope.statistics import Estimate, cluster_bootstrap
 from steerscope.studies.steering.findings import Findings, find
-from steerscope.studies.steering.plan import (
-    StudyPlan,
-    SweepPlan,
-    effect_of,
-    groups_of,
-    plan_of,
-)
+from steerscope.studies.steering.plan import StudyPlan, SweepPlan, effect_of, plan_of
 from steerscope.studies.steering.responses import PLAIN, conditions, responses
-from steerscope.studies.steering.success import Groups
 from steerscope.texts.contrasts import ContrastSet, load_contrasts, prompts_for
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from steerscope.audits.finding import Finding
+from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import NOT_FINITE, Run
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.transfer.findings import PLAIN, against, transfer_rows
@@ -31,7 +32,7 @@ _RANDOM = "random"
 def edit_findings(run: Run) -> list[Finding]:
     """What the rows of a sweep of weight edits may deceive with."""
     table, roles = run.table(), read_roles(run)
-    rows = front_table(table, effect_of(run), "test")
+    rows = front_table(table, effect_of(run), "test", groups_of(run))
     found = _overflowed(table)
     if not (roles.role == EDIT).any():
         return [
@@ -125,9 +126,10 @@ def of_techniques(rows: pd.DataFrame) -> list[Finding]:
     where, found = "all techniques", []
     names = [str(t) for t in rows.technique.unique() if t != PLAIN]
     judged = [m for m in ("target", "preference") if m in set(rows.metric)]
-    n_items = int(rows[rows.metric.isin(judged)].groupby("metric").item.nunique().min())
+    one = "group" if "group" in rows else "item"
+    n_items = int(rows[rows.metric.isin(judged)].groupby("metric")[one].nunique().min())
     if n_items < _FEW:
-        what = f"the effect is stated on {n_items} items, fewer than {_FEW}"
+        what = f"the effect is stated on {n_items} distinct items, fewer than {_FEW}"
         found.append(
             Finding("warning", what, where, "Give more", {"items": n_items}, "few_prompts")
         )

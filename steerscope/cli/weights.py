@@ -139,11 +139,12 @@ def _tell(run: Run, as_json: bool) -> None:
     """Write the page of a sweep and print its verdict."""
     from steerscope.report import write_report
     from steerscope.report.weights import sweep_in_words
+    from steerscope.runs.distinct import groups_of
     from steerscope.studies.steering.plan import effect_of
     from steerscope.studies.weights.findings import front_table
 
     page, effect = write_report(run), effect_of(run)
-    rows = front_table(run.table(), effect, "test")
+    rows = front_table(run.table(), effect, "test", groups_of(run))
     verdict = sweep_in_words(run, rows)
     finish(
         as_json,

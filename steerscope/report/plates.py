@@ -9,11 +9,12 @@ import pandas as pd
 from steerscope import figures
 from steerscope.figures.files import Plate
 from steerscope.report.features import feature_plates
+from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import Run
 from steerscope.studies.steering.cheap_number import cheap_number
 from steerscope.studies.steering.drift import drift_table
 from steerscope.studies.steering.findings import Findings, find, items_in_words
-from steerscope.studies.steering.plan import dose_unit, groups_of, reference_dose
+from steerscope.studies.steering.plan import dose_unit, reference_dose
 from steerscope.studies.steering.responses import Predictor
 from steerscope.studies.steering.zones import (
     Zoning,

@@ -131,7 +131,7 @@ def tables(run: Run) -> list[Table]:
         Column("p_holm", "p (sign flips, Holm)", 3),
         Column("n", "n"),
     )
-    caption = "Intervals are 95 %, bootstrap over n items."
+    caption = "Intervals are 95 %, bootstrap over n distinct items."
     outcomes = [m for m in OUTCOMES if m in set(rows.metric)]
     return [
         Table("conditions", transfer_table(rows), every, caption),

@@ -10,6 +10,7 @@ from steerscope.judges.card import unless_it_cannot_tell
 from steerscope.judges.effects import SHOWN_UNDAMAGED, Effect
 from steerscope.judges.registry import read_card
 from steerscope.report.page import Page, as_figure, as_table, as_text, bold_head
+from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import NOT_FINITE, Run
 from steerscope.runs.tables import Column, Table
 from steerscope.studies.steering.plan import effect_of
@@ -45,7 +46,7 @@ _COLUMNS = {
 def page(run: Run) -> Page:
     """The verdict, the front, the tables of both splits, and how it was measured."""
     effect, settings = effect_of(run), run.configuration
-    rows, screened = front_table(run.table(), effect, "test"), _screened(run)
+    rows, screened = front_table(run.table(), effect, "test", groups_of(run)), _screened(run)
     standings, said = standings_of(run, rows), sweep_in_words(run, rows)
     title = f"Edits of the weights of {settings['model']} along {settings['contrasts']}"
     body = [
@@ -77,7 +78,9 @@ def sweep_in_words(run: Run, rows: pd.DataFrame) -> list[str]:
 
 def plates(run: Run) -> list[Plate]:
     """The fronts of both splits."""
-    return _plates(run, front_table(run.table(), effect_of(run), "test"), _screened(run))
+    return _plates(
+        run, front_table(run.table(), effect_of(run), "test", groups_of(run)), _screened(run)
+    )
 
 
 def _plates(run: Run, stated: pd.DataFrame, screened: pd.DataFrame) -> list[Plate]:
@@ -111,7 +114,7 @@ def _plates(run: Run, stated: pd.DataFrame, screened: pd.DataFrame) -> list[Plat
 def tables(run: Run) -> list[Table]:
     """Every condition of both splits."""
     effect = effect_of(run)
-    stated, screened = front_table(run.table(), effect, "test"), _screened(run)
+    stated, screened = front_table(run.table(), effect, "test", groups_of(run)), _screened(run)
     caption = "Intervals are 95 %, bootstrap over n prompts; p is that of the largest of all."
     return [
         Table(name, rows.assign(edit=_labels(rows)), _columns(shown), caption)
@@ -148,7 +151,7 @@ def _labels(rows: pd.DataFrame) -> list[str]:
 def _screened(run: Run) -> pd.DataFrame:
     table = run.table()
     edits = table[table.operator.isin(("", "weights"))]  # and plain
-    return front_table(edits, leaning(effect_of(run)), "select")
+    return front_table(edits, leaning(effect_of(run)), "select", groups_of(run))
 
 
 def _conditions(rows: pd.DataFrame) -> str:

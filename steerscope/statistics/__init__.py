@@ -1,6 +1,7 @@
 """How sure: intervals, paired comparisons and corrections, on plain arrays."""
 
 from steerscope.statistics.clusters import (
+    by_cluster,
     clustered_error,
     clustered_mean,
     clustered_share,
@@ -56,6 +57,7 @@ __all__ = [
     "best_cell",
     "bootstrap_mean",
     "bootstrap_ratio",
+    "by_cluster",
     "cell_level",
     "cluster_bootstrap",
     "clustered_error",

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int, Shaped
 
 from steerscope.statistics.intervals import CONFIDENCE, Estimate
 
 _RESAMPLES = 2000
 
 
-def cohens_kappa(a: Float[np.ndarray, " item"], b: Float[np.ndarray, " item"]) -> Estimate:
+def cohens_kappa(
+    a: Float[np.ndarray, " item"],
+    b: Float[np.ndarray, " item"],
+    clusters: Shaped[np.ndarray, " item"] | None = None,
+) -> Estimate:
     """Agreement of two readers beyond chance, with a bootstrap interval over the items.
 
     κ = (p_o - p_e) / (1 - p_e): the share on which they agree, and that on which two readers with their
     habits would agree by chance. Items that one of them left out (NaN) do not count. NaN where both
-    always say the same one thing.
+    always say the same one thing. n is the number of items, or of clusters.
+
+    Args:
+        a: what one reader says of each item.
+        b: what the other says.
+        clusters: of each item, such as the prompt of a text; a cluster is drawn with all its items. Each
+            its own by default.
 
     Source: Cohen 1960.
     """
     both = np.column_stack([a, b])
-    return _with_interval(both[~np.isnan(both).any(axis=1)], _kappa)
+    known = ~np.isnan(both).any(axis=1)
+    return _with_interval(both[known], _kappa, None if clusters is None else clusters[known])
 
 
 def krippendorffs_alpha(readings: Float[np.ndarray, "item reader"]) -> Estimate:
@@ -38,32 +49,46 @@ def krippendorffs_alpha(readings: Float[np.ndarray, "item reader"]) -> Estimate:
 
 
 def _with_interval(
-    items: Float[np.ndarray, "item reader"], found: Callable[[np.ndarray], float]
+    items: Float[np.ndarray, "item reader"],
+    found: Callable[[np.ndarray], float],
+    clusters: Shaped[np.ndarray, " item"] | None = None,
 ) -> Estimate:
-    """A bootstrap over the items.
+    """A bootstrap over the items, or over clusters of them.
 
     Where all resamples agree alike, two invented items stand beside them on which the first two readers
     disagree, one each way, so that perfect agreement on few items is not taken for certain.
     """
-    n = len(items)
+    members = _members(np.arange(len(items)) if clusters is None else clusters)
+    n = len(members)
     if n < 2:
         return Estimate(math.nan, math.nan, math.nan, n)
-    low, high = _ends(items, found)
+    low, high = _ends(items, found, members)
     values = np.unique(items[~np.isnan(items)])
     if low == high and len(values) > 1:
         invented = np.full((2, items.shape[1]), np.nan)
         invented[:, :2] = [values[:2], values[1::-1]]
-        wider = _ends(np.concatenate([items, invented]), found)
+        more = [*members, np.array([len(items)]), np.array([len(items) + 1])]
+        wider = _ends(np.concatenate([items, invented]), found, more)
         low, high = min(low, wider[0]), max(high, wider[1])
     return Estimate(found(items), low, high, n)
 
 
+def _members(clusters: Shaped[np.ndarray, " item"]) -> list[Int[np.ndarray, " _"]]:
+    """The places of the items of each cluster."""
+    _, numbers = np.unique(clusters, return_inverse=True)
+    order = np.argsort(numbers, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(order) else []
+
+
 def _ends(
-    items: Float[np.ndarray, "item reader"], found: Callable[[np.ndarray], float]
+    items: Float[np.ndarray, "item reader"],
+    found: Callable[[np.ndarray], float],
+    members: Sequence[Int[np.ndarray, " _"]],
 ) -> tuple[float, float]:
     """Where the middle 95 % of the resamples lie; NaN where none is known."""
-    rng, n = np.random.default_rng(0), len(items)
-    again = np.array([found(items[rng.integers(n, size=n)]) for _ in range(_RESAMPLES)])
+    rng, n = np.random.default_rng(0), len(members)
+    draws = (rng.integers(n, size=n) for _ in range(_RESAMPLES))
+    again = np.array([found(items[np.concatenate([members[i] for i in drawn])]) for drawn in draws])
     known = again[~np.isnan(again)]
     if not len(known):
         return math.nan, math.nan

@@ -75,6 +75,17 @@ def clustered_error(y: Float[np.ndarray, " row"], clusters: Shaped[np.ndarray, "
     return math.sqrt(n / (n - 1) * float((sums**2).sum())) / len(y)
 
 
+def by_cluster(
+    values: Float[np.ndarray, " row"], clusters: Shaped[np.ndarray, " row"]
+) -> Float[np.ndarray, " cluster"]:
+    """One number per cluster, of which the mean is that over the rows; rows that are NaN are left out.
+
+    What is tested by item, such as by the signs of `sign_flip_p`, is tested by cluster with these.
+    """
+    there = ~np.isnan(values)
+    return sums_by_cluster(values[None, there], clusters[there])[0]
+
+
 def sums_by_cluster(
     values: Float[np.ndarray, "cell row"], clusters: Shaped[np.ndarray, " row"]
 ) -> Float[np.ndarray, "cell cluster"]:

@@ -11,6 +11,7 @@ from typing import Any
 from steerscope.errors import BadValueError
 from steerscope.models.lens_model import LensModel
 from steerscope.models.provenance import provenance_of
+from steerscope.runs.distinct import GROUPS
 from steerscope.runs.results import Run
 from steerscope.studies.loading import Loading, Named
 from steerscope.studies.planned import OfModel
@@ -35,6 +36,7 @@ def start_planned(
     chat: Chat | None,
     more: Mapping[str, Any],
     files: Sequence[str] = (),
+    groups: Mapping[str, Mapping[str, Sequence[int]]] | None = None,
 ) -> Run:
     """The run of a plan, new or as it was left.
 
@@ -45,6 +47,7 @@ def start_planned(
         chat: as texts were put to it; None for plain text.
         more: what else the run says, such as hashes of its texts.
         files: that decide the numbers beside those that the plan names.
+        groups: what of its items is distinct, as `Groups` has it.
 
     Raises:
         RunError: the folder holds another run, or something else.
@@ -53,7 +56,8 @@ def start_planned(
     named = [str(getattr(plan, field)) for field in plan.FILES]
     hashes = {name: file_hash(name) for name in [*named, *files]}
     configuration = {**settings_of(plan, chat), "files": hashes, **more}
-    return Run.start(path, configuration, provenance=provenance_of(model))
+    said = provenance_of(model) | ({} if groups is None else {GROUPS: groups})
+    return Run.start(path, configuration, provenance=said)
 
 
 def file_hash(path: str) -> str:

@@ -26,7 +26,8 @@ from steerscope.errors import BadValueError, NotReachedError
 from steerscope.judges import Judge
 from steerscope.judges.judges import read_all, shows_nothing
 from steerscope.models.lens_model import LensModel, TextOrIds
-from steerscope.statistics import bootstrap_mean, holm, sign_flip_p
+from steerscope.runs.distinct import NO_GROUPS, PROMPTS, Groups
+from steerscope.statistics import holm, sign_flip_p
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.strengths import Constant, EigengapGate, Strength
 from steerscope.studies.rows import overflowed
@@ -208,6 +209,7 @@ def compare_arms(
     effects: Float[np.ndarray, "arm item"],
     *,
     plain: Float[np.ndarray, " item"],
+    groups: Sequence[int] | None = None,
 ) -> pd.DataFrame:
     """Every arm against its ungated reference on the same items, one row each.
 
@@ -219,13 +221,14 @@ def compare_arms(
         compared: the arms, each reference among them.
         effects: response of each arm on each item (pair or prompt).
         plain: response of the plain model.
+        groups: the number of the distinct prompt or contrast that each item is; each its own by default.
     """
-    by_name = {arm.name: effects[i] for i, arm in enumerate(compared)}
-    rows = []
+    by_name = {arm.name: pd.Series(effects[i]) for i, arm in enumerate(compared)}
+    distinct, rows = NO_GROUPS if groups is None else Groups({"test": {PROMPTS: groups}}), []
     for arm in compared:
-        gain = bootstrap_mean(by_name[arm.name] - plain)
+        gain = distinct.mean(by_name[arm.name] - plain, "test", "")
         difference = by_name[arm.name] - by_name[arm.reference]
-        paired = bootstrap_mean(difference)
+        paired = distinct.mean(difference, "test", "")
         is_reference = arm.name == arm.reference
         rows.append(
             {
@@ -239,7 +242,9 @@ def compare_arms(
                 "difference": paired.value,
                 "difference_low": paired.low,
                 "difference_high": paired.high,
-                "p": math.nan if is_reference else sign_flip_p(difference),
+                "p": math.nan
+                if is_reference
+                else sign_flip_p(distinct.distinct(difference, "test", "")),
             }
         )
     table = pd.DataFrame(rows)

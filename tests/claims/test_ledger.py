@@ -101,7 +101,7 @@ def sweep(path, shares, random=0.0, settings=None, changed=lambda r: r):
     for layer, share in enumerate(shares):
         rows += steered_rows(layer, 2.0, share)
         rows += steered_rows(layer, 2.0, random, method="random", seed=1)
-    run.append([changed(r) for r in rows])
+    run.append([new for r in rows if (new := changed(r)) is not None])
     run.seal()
     return run
 
@@ -129,14 +129,28 @@ def test_the_layer_is_chosen_on_other_prompts_than_it_is_stated_on(tmp_path):
 
 def test_prompts_are_split_once_on_what_both_directions_have(tmp_path):
     def changed(r):
-        """Layer 0 turns the odd prompts, which choose it, and no other; of prompt 0 mean_diff has nothing."""
+        """Layer 0 turns the odd prompts, which choose it, and no other; prompt 0 is not asked of mean_diff."""
         if r.method != "mean_diff":
             return r
-        return replace(r, value=math.nan if r.prompt == 0 else float(r.layer == 0 and r.prompt % 2))
+        return None if r.prompt == 0 else replace(r, value=float(r.layer == 0 and r.prompt % 2))
 
     run = sweep(tmp_path / "r", (0.0, 0.0), changed=changed)
     found = MEASURES["best_layer_over_random"]([run], method="mean_diff", dose=0.4, unit="relative")
     assert (found.value, found.n) == (0.0, 29)
+
+
+def test_a_text_in_which_nothing_can_be_read_is_no_effect_and_takes_no_prompt_away(tmp_path):
+    def changed(r):
+        """Layer 3 turns every prompt, but half of its texts cannot be read."""
+        unread = r.layer == 3 and r.method == "mean_diff" and r.prompt % 2
+        return replace(r, value=math.nan, status="unread") if unread else r
+
+    run = sweep(tmp_path / "r", (0.5, 0.5, 0.5, 1.0), changed=changed)
+    at = {"method": "mean_diff", "dose": 0.4, "unit": "relative"}
+    late = MEASURES["effect_over_layers"]([run], **at, depth=[0.75, 1.0])
+    assert (late.value, late.n) == (pytest.approx(0.5), 60)
+    first = MEASURES["effect_over_layers"]([run], **at, depth=[0.0, 0.5])
+    assert (first.value, first.n) == (pytest.approx(0.5), 60)
 
 
 def overflowed(layer, method="mean_diff"):

@@ -7,6 +7,7 @@ import math
 from dataclasses import asdict, replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from steerscope.claims.ledger import store_evidence
@@ -16,6 +17,7 @@ from steerscope.claims.measures.measure import of_items
 from steerscope.errors import BadValueError, RunError, UnknownNameError
 from steerscope.experiments import load_experiment
 from steerscope.experiments.jobs.overlaps import ACTIVE, SHARED, reading_cell, resample
+from steerscope.judges.effects import PREFERENCE
 from steerscope.runs.results import COLUMNS, Row, Run
 from steerscope.studies.weights.findings import CONTROL, EDIT, ELSEWHERE, ROLES, STEERING
 from tests.experiments.test_overlaps import planted
@@ -109,6 +111,59 @@ def test_an_edit_is_told_from_the_control_that_does_best(tmp_path):
         MEASURES["edit_minus_control"]([run])
 
 
+def test_the_best_of_many_controls_is_chosen_on_other_prompts_than_it_is_stated_on(tmp_path):
+    """An edit that is a control by another name is not told from the best of thirty."""
+    rng, found = np.random.default_rng(0), []
+    for number in range(20):
+        said = {"kind": "x", "effect": asdict(FLIPPED)}
+        run = Run.start(tmp_path / str(number), said, provenance={})
+        cells = ["plain", "edit=a", *(f"noise {i}" for i in range(30))]
+        run.append(
+            [
+                row(cell=c, method=c, prompt=p, metric=m, split="test", value=float(c != "plain" and rng.random() < 0.4))
+                for c in cells
+                for p in range(40)
+                for m in ("to_joyful", "to_gloomy")
+            ]
+        )  # fmt: skip
+        roles = {"edit=a": EDIT} | dict.fromkeys(cells[2:], CONTROL)
+        listed = [{"cell": c, "target": "joyful", "role": r} for c, r in roles.items()]
+        (run.path / ROLES).write_text(json.dumps(listed))
+        found.append(MEASURES["edit_minus_control"]([run]))
+    assert (
+        abs(np.mean([f.value for f in found])) < 0.05
+    )  # far below where the best is chosen on the prompts that state it
+    assert sum(f.high < 0 for f in found) <= 2
+    assert {f.n for f in found} == {40}
+
+
+def test_both_sides_that_are_read_on_the_same_pairs_count_them_once(tmp_path):
+    effect = replace(PREFERENCE, positive="joyful", negative="gloomy")
+    run = Run.start(tmp_path / "r", {"kind": "x", "effect": asdict(effect)}, provenance={})
+    shifts = {"plain": 0.0, "up": 1.0, "down": -1.0, "noise": 0.1}
+    run.append(
+        [
+            row(
+                cell=c,
+                method=c,
+                prompt=p,
+                metric="preference",
+                split="test",
+                value=s + 0.1 * (p % 3),
+            )
+            for c, s in shifts.items()
+            for p in range(12)
+        ]
+    )
+    roles = [("up", "joyful", EDIT), ("down", "gloomy", EDIT)]
+    roles += [("noise", target, CONTROL) for target in ("joyful", "gloomy")]
+    listed = [{"cell": c, "target": t, "role": r} for c, t, r in roles]
+    (run.path / ROLES).write_text(json.dumps(listed))
+    found = MEASURES["edit_minus_control"]([run])
+    assert found.n == 12
+    assert found.value == pytest.approx((0.9 + 1.1) / 2)
+
+
 def test_a_target_whose_edit_or_controls_overflowed_is_told(tmp_path):
     run = edited(tmp_path / "run")
     assert MEASURES["edit_minus_control"]([run]).unknown == ("run to gloomy",)  # no edit for it
@@ -188,4 +243,4 @@ def test_runs_that_share_prompts_and_samples_of_one_prompt_are_no_more_items(mor
         for i, extra in enumerate(({}, more))
     ]
     with pytest.raises(RunError, match="would count"):
-        _of_items([np.ones(4), np.ones(4)], runs)
+        _of_items([pd.Series(np.ones(4))] * 2, runs)

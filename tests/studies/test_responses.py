@@ -14,7 +14,6 @@ from steerscope.studies.steering.responses import (
     dose_response,
     dose_slope,
     needed_doses,
-    over_control,
     predict_layers,
     summarise,
 )
@@ -94,22 +93,6 @@ def test_dose_response_averages_the_seeds_of_a_control():
         pytest.approx(0.2), 0.1, 0.3, 2,
     ]  # fmt: skip
     assert found.loc["mean_diff", "effect"] == 0.8
-
-
-def test_the_difference_to_a_control_is_paired_by_prompt():
-    rows = plain("test") + steered(3, 1.0, 0.8, split="test")
-    rows += steered(3, 1.0, 0.1, method="random", seed=0, split="test")
-    found = over_control(
-        table_of(rows),
-        FLIPPED,
-        split="test",
-        layer=3,
-        dose_natural=1.0,
-        methods=("mean_diff", "random"),
-    )
-    assert found.value == pytest.approx(0.7)
-    assert 0.4 < found.low < 0.7 < found.high < 0.95
-    assert found.n == N
 
 
 def test_needed_doses_interpolate_from_zero_and_say_never():

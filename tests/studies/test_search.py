@@ -16,6 +16,7 @@ from steerscope.doses import Scale
 from steerscope.engine.generation import attempt
 from steerscope.judges.effects import KL_WRITTEN, PREFERENCE
 from steerscope.report.why import why_here
+from steerscope.runs.distinct import Groups, groups_of
 from steerscope.runs.results import Run
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell
@@ -29,7 +30,7 @@ from steerscope.studies.steering.nulls import (
     numbers_of_few,
     still_near,
 )
-from steerscope.studies.steering.plan import GRID, RACE, StudyPlan, groups_of, plan_of
+from steerscope.studies.steering.plan import GRID, RACE, StudyPlan, plan_of
 from steerscope.studies.steering.search import (
     Round,
     coarse,
@@ -41,7 +42,6 @@ from steerscope.studies.steering.search import (
     texts_of_race,
 )
 from steerscope.studies.steering.stated import null_ranks
-from steerscope.studies.steering.success import Groups
 from steerscope.studies.steering.texts import load_texts, most_texts
 from steerscope.studies.steering.verdict import _nulls_missing
 from steerscope.studies.steering.wording import layers_in_words

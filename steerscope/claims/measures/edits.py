@@ -7,13 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from steerscope.claims.measures.measure import Measured, measure, of_parts
+from steerscope.claims.measures.measure import Measured, measure, of_items, without_items
 from steerscope.errors import RunError
+from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import Run
+from steerscope.statistics import by_cluster
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.weights.findings import CONTROL, EDIT, ELSEWHERE, read_roles, target_shifts
+
+CONTROLS = (CONTROL, ELSEWHERE)
 
 
 @measure
@@ -22,42 +26,61 @@ def edit_minus_control(runs: Sequence[Run]) -> Measured:
 
     The edit is chosen on the select prompts within the limits of the plan, one for each side of the
     contrast; the controls change the weights as much, or come to the same KL, and know nothing of the
-    spectrum, or make the same edit elsewhere. The best control is taken on the prompts on which the difference is stated,
-    which speaks against the edit.
+    spectrum, or make the same edit elsewhere. Each half of the distinct prompts is stated against the
+    control that does best on the other half, so that the best of many is not one by its luck there. A prompt
+    on which both sides are read counts once.
 
     Raises:
         RunError: no edit was within the limits.
     """
+    if all(read_roles(run).empty for run in runs):
+        raise RunError("no edit was within the limits of its plan, so that none can be compared.")
+    numbers: list[Float[np.ndarray, " _"]] = []
     parts: list[Float[np.ndarray, " _"]] = []
     names: list[str] = []
     for run in runs:
         found = _by_target(run)
-        known = [target for target, items in found.items() if len(items)]
-        parts += found.values()
+        numbers.append(_distinct(run, pd.DataFrame(found).mean(axis=1)))
+        parts += [items.to_numpy(float) for items in found.values()]
+        known = any(map(len, found.values()))
         names += [run.path.name + (f" to {target}" if known else "") for target in found]
-    if all(read_roles(run).empty for run in runs):
-        raise RunError("no edit was within the limits of its plan, so that none can be compared.")
-    measured = of_parts(parts, names, effect_of(runs[0]).unit)
-    return replace(measured, unknown=tuple(dict.fromkeys(measured.unknown)))
+    measured = of_items(np.concatenate(numbers), effect_of(runs[0]).unit)
+    return replace(measured, unknown=tuple(dict.fromkeys(without_items(parts, names))))
 
 
-def _by_target(run: Run) -> dict[str, Float[np.ndarray, " _"]]:
+def _by_target(run: Run) -> dict[str, pd.Series]:
     """The differences for each side of the contrast; none where it has no edit, or that overflowed."""
     table, effect, roles = run.table(), effect_of(run), read_roles(run)
     found = {}
     for target in sorted((effect.positive, effect.negative)):
         mine = roles[roles.target == target]
-        found[target] = np.empty(0)
+        found[target] = pd.Series(dtype=float)
         if len(mine):
-            found[target] = _over_best(target_shifts(table, effect, "test", target), mine)
+            shifts = target_shifts(table, effect, "test", target)
+            found[target] = _over_best(shifts, mine, _labels(run, shifts.columns))
     return found
 
 
-def _over_best(shifts: pd.DataFrame, roles: pd.DataFrame) -> Float[np.ndarray, " item"]:
-    """The edit minus the control that does best, on the prompts that both have."""
+def _over_best(
+    shifts: pd.DataFrame, roles: pd.DataFrame, labels: Int[np.ndarray, " item"]
+) -> pd.Series:
+    """The edit minus a control, on the prompts that both have: each half minus the best of the other half."""
     (edit,) = roles.cell[roles.role == EDIT]
-    controls = roles.cell[roles.role.isin([CONTROL, ELSEWHERE])]
-    means = shifts.loc[shifts.index.intersection(controls)].mean(axis=1).dropna()
-    if means.empty:
-        return np.empty(0)
-    return (shifts.loc[edit] - shifts.loc[means.idxmax()]).dropna().to_numpy(float)
+    controls = shifts.loc[shifts.index.intersection(roles.cell[roles.role.isin(CONTROLS)])]
+    first = np.isin(labels, list(dict.fromkeys(labels))[::2])
+    found = [pd.Series(dtype=float)]
+    for chosen_by, stated_on in ((first, ~first), (~first, first)):
+        means = controls.loc[:, chosen_by].mean(axis=1).dropna()
+        if len(means):
+            best = means.idxmax()
+            found.append((shifts.loc[edit] - shifts.loc[best])[stated_on].dropna())
+    return pd.concat(found)
+
+
+def _labels(run: Run, items: pd.Index) -> Int[np.ndarray, " item"]:
+    """The number of the distinct prompt, or contrast, that each item of the test split is."""
+    return groups_of(run).of("test", effect_of(run).metric, list(items))
+
+
+def _distinct(run: Run, items: pd.Series) -> Float[np.ndarray, " distinct"]:
+    return by_cluster(items.to_numpy(float), _labels(run, items.index))

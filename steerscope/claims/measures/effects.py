@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Int
 
 from steerscope.claims.measures.measure import Measured, measure, of_parts
 from steerscope.errors import BadValueError, RunError, UnknownNameError
 from steerscope.experiments.jobs.arms import ADDED, ALL, SINGLE, arms_of_rows, best_of
 from steerscope.experiments.jobs.predictors import layers_of_rows, without_layers
 from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED
-from steerscope.runs.results import Run
+from steerscope.runs.distinct import groups_of
+from steerscope.runs.results import LOST, Run
+from steerscope.statistics import by_cluster
 from steerscope.studies.methods.findings import of_distinct
 from steerscope.studies.methods.stored import responses_of_rows
 from steerscope.studies.predictors.over_layers import grouped_correlation
@@ -21,6 +24,7 @@ from steerscope.studies.predictors.power import detectable_over_layers
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.steering.responses import PLAIN, conditions, per_prompt, responses
 
+DISTINCT = "distinct"
 _LENGTHS = {"natural": "dose_natural", "relative": "dose_relative", "absolute": "dose_absolute"}
 
 
@@ -52,12 +56,13 @@ def layers_minus_layers(
 def best_layer_over_random(runs: Sequence[Run], *, method: str, dose: float, unit: str) -> Measured:
     """Effect minus that of random directions of the same length, at the layer that does best.
 
-    The layer is chosen on every second prompt that both have, and the difference stated on the others.
+    The layer is chosen on every second distinct prompt that both have, and the difference stated on the
+    others.
     """
     found = []
     for run in runs:
         mine, random = (_by_layer(run, m, dose, unit) for m in (method, "random"))
-        found.append(_best_over(mine, random))
+        found.append(_best_over(mine, random, partial(_labels, run, "select")))
     return _of_items(found, runs)
 
 
@@ -85,13 +90,13 @@ def layer_correlation(runs: Sequence[Run], *, diagnostic: str, outcome: str) -> 
 @measure
 def single_minus_all(runs: Sequence[Run]) -> Measured:
     """Effect of the best single layer minus that of all layers at once, at one KL."""
-    return _of_items(_arms_alike(runs, SINGLE, ALL), runs)
+    return _of_items(_arms_alike(runs, SINGLE, ALL), runs, "test")
 
 
 @measure
 def sum_minus_single(runs: Sequence[Run]) -> Measured:
     """Effect of a concept's direction with another's added minus without, at one KL, best layers."""
-    return _of_items(_arms_alike(runs, ADDED, SINGLE), runs)
+    return _of_items(_arms_alike(runs, ADDED, SINGLE), runs, "test")
 
 
 @measure
@@ -124,15 +129,16 @@ def method_minus_method(
         for name in (method, other):
             if name not in values.index:
                 raise UnknownNameError(f"method of {run.path.name}", name, values.index)
-        found.append((values.loc[method] - values.loc[other]).to_numpy(float))
-    return _of_items(found, runs)
+        found.append(values.loc[method] - values.loc[other])
+    return _of_items(found, runs, DISTINCT)
 
 
 def _by_layer(run: Run, method: str, dose: float, unit: str) -> pd.DataFrame:
     """Effect over plain of each layer on each prompt at one dose; several seeds are averaged.
 
-    Prompts that were not read at every layer are left out. A layer of which nothing is known, since its
-    logits overflow, is NaN on all of them.
+    A text in which nothing can be read is no effect, as where layers are chosen; prompts that were not asked
+    at every layer are left out. A layer of which nothing is known, since its logits overflow, is NaN on all
+    of them.
 
     Raises:
         RunError: the dose was not measured.
@@ -141,28 +147,35 @@ def _by_layer(run: Run, method: str, dose: float, unit: str) -> pd.DataFrame:
         raise UnknownNameError("dose unit", unit, _LENGTHS)
     table, effect = run.table(), effect_of(run)
     labels, values = conditions(table), responses(table, effect, "select")
+    if effect.is_share:
+        written = table[~table.status.isin(LOST)].assign(value=0.0)
+        values = values.fillna(per_prompt(written, effect.metric, "select"))
     close = np.isclose(labels[_LENGTHS[unit]].astype(float), dose, rtol=1e-5)
     here = labels[(labels.method == method) & close]
     if here.empty:
         raise RunError(f"{run.path} has no {method} at {dose:g} {unit}.")
     found = values.loc[here.index].groupby(here.layer.to_numpy()).mean()
     if effect.is_share:
-        found = found.sub(per_prompt(table, effect.metric, "select").loc[PLAIN], axis=1)
+        found = found.sub(values.loc[PLAIN], axis=1)
     known = found.dropna(how="all")
     return found[known.dropna(axis=1).columns]
 
 
-def _best_over(mine: pd.DataFrame, random: pd.DataFrame) -> Float[np.ndarray, " item"]:
-    """The difference at the layer that does best on every second prompt, on the others."""
+def _best_over(
+    mine: pd.DataFrame, random: pd.DataFrame, labels: Callable[[pd.Index], np.ndarray]
+) -> pd.Series:
+    """The difference at the layer that does best on every second distinct prompt, on the others."""
     both = mine.columns.intersection(random.columns)
-    chosen_by = mine[both[::2]].mean(axis=1).dropna()
+    numbers = labels(both)
+    to_choose = np.isin(numbers, list(dict.fromkeys(numbers))[::2])
+    chosen_by = mine[both[to_choose]].mean(axis=1).dropna()
     if chosen_by.empty:
-        return np.empty(0)  # no prompt was read at every layer
-    best, others = chosen_by.idxmax(), both[1::2]
-    return (mine.loc[best, others] - random.loc[best, others]).to_numpy(float)
+        return pd.Series(dtype=float)  # no prompt was asked at every layer
+    best, others = chosen_by.idxmax(), both[~to_choose]
+    return mine.loc[best, others] - random.loc[best, others]
 
 
-def _part(values: pd.DataFrame, depth: Sequence[float]) -> Float[np.ndarray, " item"]:
+def _part(values: pd.DataFrame, depth: Sequence[float]) -> pd.Series:
     """Mean over the layers whose middle lies in a part of the depth, from 0 to 1.
 
     NaN where nothing is known of one of them.
@@ -172,10 +185,10 @@ def _part(values: pd.DataFrame, depth: Sequence[float]) -> Float[np.ndarray, " i
     inside = values[(middles >= low) & (middles <= high)]
     if not len(inside):
         raise BadValueError(f"no layer lies between {low:g} and {high:g} of the depth.")
-    return inside.mean(axis=0, skipna=False).to_numpy(float)
+    return inside.mean(axis=0, skipna=False)
 
 
-def _arms_alike(runs: Sequence[Run], family: str, other: str) -> list[Float[np.ndarray, " _"]]:
+def _arms_alike(runs: Sequence[Run], family: str, other: str) -> list[pd.Series]:
     """The difference of two families of arms in each run.
 
     Beside runs in which a damaged text is no effect, nothing is known of those from before, in which it counts.
@@ -183,22 +196,32 @@ def _arms_alike(runs: Sequence[Run], family: str, other: str) -> list[Float[np.n
     counts = [effect_of(run).metric for run in runs]
     other_kind = SHOWN if SHOWN_UNDAMAGED in counts else None
     return [
-        np.empty(0) if metric == other_kind else _arms(run, family, other)
+        pd.Series(dtype=float) if metric == other_kind else _arms(run, family, other)
         for run, metric in zip(runs, counts, strict=True)
     ]
 
 
-def _arms(run: Run, family: str, other: str) -> Float[np.ndarray, " item"]:
+def _arms(run: Run, family: str, other: str) -> pd.Series:
     table, metric = run.table(), effect_of(run).metric
     values = arms_of_rows(table, metric, "test")
     first, second = (best_of(table, metric, name) for name in (family, other))
     if first is None or second is None:
-        return np.empty(0)  # no arm reaches the KL, so that nothing is known
-    return (values.loc[first] - values.loc[second]).to_numpy(float)
+        return pd.Series(dtype=float)  # no arm reaches the KL, so that nothing is known
+    return values.loc[first] - values.loc[second]
 
 
-def _of_items(parts: Sequence[Float[np.ndarray, " _"]], runs: Sequence[Run]) -> Measured:
-    """Over the prompts of runs that share none.
+def _labels(run: Run, split: str, items: pd.Index) -> Int[np.ndarray, " item"]:
+    """The number of the distinct prompt, or contrast, that each item of a run is."""
+    return groups_of(run).of(split, effect_of(run).metric, list(items))
+
+
+def _of_items(parts: Sequence[pd.Series], runs: Sequence[Run], split: str = "select") -> Measured:
+    """Over the distinct prompts of runs that share none.
+
+    Args:
+        parts: of each run the number of each item.
+        runs: the runs.
+        split: of which the items are; `DISTINCT` where those that say the same are one already.
 
     Raises:
         RunError: several seeds, or several samples of a prompt, whose items say the same more than once.
@@ -210,4 +233,10 @@ def _of_items(parts: Sequence[Float[np.ndarray, " _"]], runs: Sequence[Run]) -> 
         raise RunError(
             "several samples of a prompt would count as several prompts; take one of each."
         )
-    return of_parts(parts, [run.path.name for run in runs], effect_of(runs[0]).unit)
+    numbers = [
+        part.to_numpy(float)
+        if split == DISTINCT
+        else by_cluster(part.to_numpy(float), _labels(run, split, part.index))
+        for part, run in zip(parts, runs, strict=True)
+    ]
+    return of_parts(numbers, [run.path.name for run in runs], effect_of(runs[0]).unit)

@@ -45,9 +45,9 @@ from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
+from steerscope.runs.distinct import GROUPS, PROMPTS, groups_of
 from steerscope.runs.results import NOT_FINITE, NOT_REACHED, Row, Run, plain_row
 from steerscope.sites import Site
-from steerscope.statistics import bootstrap_mean
 from steerscope.steering.composition import renormalised_sum
 from steerscope.steering.interventions import Cell
 from steerscope.steering.strengths import Constant
@@ -66,6 +66,7 @@ from steerscope.texts.contrasts import (
     prompts_for,
     usual_prompts,
 )
+from steerscope.texts.groups import distinct_prompts
 
 _log = logging.getLogger(__name__)
 # Texts, and what a judge read in each.
@@ -154,14 +155,15 @@ class CombinationStep:
             "effect": asdict(judge.effect.undamaged),
             **judging.settings,
         }
-        run = Run.start(out, configuration, provenance=provenance_of(model))
-        judging.keep(run)
-        texts = [p.text for p in parts.select.prompts[: self.n_kl_prompts]]
         limits = {"select": self.n_select, "test": self.n_test}
         room = {
             split: [p for p in getattr(parts, split).prompts if judge.applies(p, 1)][:limit]
             for split, limit in limits.items()
         }
+        groups = {s: {PROMPTS: distinct_prompts([p.text for p in r])} for s, r in room.items()}
+        run = Run.start(out, configuration, provenance=provenance_of(model) | {GROUPS: groups})
+        judging.keep(run)
+        texts = [p.text for p in parts.select.prompts[: self.n_kl_prompts]]
         arms = [None, *self._arms(model, contrasts)]
         missing = [arm for arm in arms if not run.has(_keys(arm, room, judge))]
         plain: dict[str, _Reply] = {}
@@ -367,7 +369,7 @@ def _arm_rows(run: Run) -> Iterator[dict[str, object]]:
     labels = table.drop_duplicates("cell").set_index("cell")
     for split in ("select", "test"):
         for cell, values in arms_of_rows(table, effect.metric, split).iterrows():
-            found = bootstrap_mean(values.to_numpy(float))
+            found = groups_of(run).mean(values, split, effect.metric)
             label = labels.loc[cell, ["method", "layer", "dose_natural", "kl_nats"]].to_dict()
             key = {"run": run.path.name, "split": split, "arm": cell, "counts": effect.metric}
             yield {**key, **label, **asdict(found)}

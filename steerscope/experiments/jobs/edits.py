@@ -19,6 +19,7 @@ from steerscope.figures.files import Plate
 from steerscope.models.matrices import WEIGHTS
 from steerscope.progress import Track
 from steerscope.report import plates
+from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import Run
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.weights.findings import front_table
@@ -117,7 +118,9 @@ def _steps(e: Experiment) -> list[Step]:
 
 def _tables(experiment: Experiment, runs: Sequence[Run]) -> Tables:  # noqa: ARG001 - as all jobs
     parts = [
-        front_table(run.table(), effect_of(run), split).assign(run=run.path.name, split=split)
+        front_table(run.table(), effect_of(run), split, groups_of(run)).assign(
+            run=run.path.name, split=split
+        )
         for run in runs
         for split in ("select", "test")
     ]

@@ -16,6 +16,7 @@ from steerscope.experiments.jobs.job import JUDGED, Job, Machine, Size, Step, Ta
 from steerscope.figures.files import Plate
 from steerscope.progress import Track
 from steerscope.report import plates
+from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import Run
 from steerscope.statistics import Estimate
 from steerscope.studies.rows import METRICS
@@ -200,7 +201,9 @@ def _metrics(run: Run, f: Findings, experiment: Experiment) -> pd.DataFrame:
     for metric in [m for m in wanted if (here.metric == m).any()]:
         for name, which in (("plain", PLAIN), ("steered", cell)):
             like = cell if which == PLAIN else None
-            found = metric_mean(table, metric, split=split, cell=which, like=like)
+            found = metric_mean(
+                table, metric, split=split, cell=which, like=like, groups=groups_of(run)
+            )
             rows.append({"split": split, "condition": name, "metric": metric} | asdict(found))
     return _keyed(run, f, pd.DataFrame(rows))
 

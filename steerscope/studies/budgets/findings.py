@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from steerscope.runs.distinct import NO_GROUPS, Groups, groups_of
 from steerscope.runs.results import Run
-from steerscope.statistics import Estimate, bootstrap_mean, holm, sign_flip_p
+from steerscope.statistics import Estimate, holm, sign_flip_p
 
 CUT, ASKED = "cut off", "asked to end"
 
@@ -16,41 +17,44 @@ def budget_table(run: Run) -> pd.DataFrame:
     Raises:
         RunError: the run has no rows.
     """
-    return budget_effects(run.table(), seed=int(run.configuration["seed"]))
+    return budget_effects(run.table(), seed=int(run.configuration["seed"]), groups=groups_of(run))
 
 
-def budget_effects(rows: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
+def budget_effects(
+    rows: pd.DataFrame, *, seed: int = 0, groups: Groups = NO_GROUPS
+) -> pd.DataFrame:
     """Texts under a budget, beside the plain texts cut off at it, paired by prompt.
 
     Args:
         rows: of a run of budgets.
         seed: of resamples.
+        groups: what of the prompts is distinct.
 
     Returns:
         One row per budget: budget, ended_cut and ended (shares of prompts with a text that is not empty and
         ends before it, cut off and under the budget) with the difference `gain`, low, high, p (sign flips), p_holm; forced (share that the
         budget itself ended, which is as good as cut off), empty (share of which nothing was written), tokens (mean length under the budget), nats_cut
         and nats (per token of the text and of its end if it has one, under the plain model) with the
-        difference `cost`, cost_low, cost_high, over prompts with a token under both; n.
+        difference `cost`, cost_low, cost_high, over prompts with a token under both; n (distinct prompts).
     """
     found = []
     for budget, mine in rows.groupby("dose_absolute", sort=True):
         wide = mine.pivot(index="prompt", columns=["metric", "method"], values="value")
-        found.append({"budget": int(budget), **_effect(wide, seed)})
+        found.append({"budget": int(budget), **_effect(wide, seed, groups)})
     table = pd.DataFrame(found)
     return table.assign(p_holm=holm(table.p.to_numpy(float)))
 
 
-def _effect(wide: pd.DataFrame, seed: int) -> dict[str, float]:
+def _effect(wide: pd.DataFrame, seed: int, groups: Groups) -> dict[str, float]:
     """What a budget does, from one row a prompt and one column a metric and arm."""
     ended, nats = (wide[metric][ASKED] - wide[metric][CUT] for metric in ("ended", "nats"))
-    gain = bootstrap_mean(ended.to_numpy(float), seed=seed)
-    cost = bootstrap_mean(nats.to_numpy(float), seed=seed)
+    gain = groups.mean(ended, "test", "ended", seed=seed)
+    cost = groups.mean(nats, "test", "nats", seed=seed)
     return {
         "ended_cut": wide["ended"][CUT].mean(),
         "ended": wide["ended"][ASKED].mean(),
         **_named(gain, "gain", "low", "high"),
-        "p": sign_flip_p(ended.to_numpy(float), seed=seed),
+        "p": sign_flip_p(groups.distinct(ended, "test", "ended"), seed=seed),
         "forced": wide["forced"][ASKED].mean(),
         "empty": wide["empty"][ASKED].mean(),
         "tokens": wide["tokens"][ASKED].mean(),

@@ -19,6 +19,7 @@ from steerscope.errors import BadValueError
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
+from steerscope.runs.distinct import PROMPTS
 from steerscope.runs.results import Row, Run, measuring, plain_row
 from steerscope.steering.interventions import Cell
 from steerscope.studies.beginnings import load_planned, start_planned
@@ -26,6 +27,7 @@ from steerscope.studies.budgets.findings import ASKED, CUT
 from steerscope.studies.budgets.plan import BudgetPlan
 from steerscope.texts.chats import Chat
 from steerscope.texts.contrasts import load_prompts
+from steerscope.texts.groups import distinct_prompts
 
 _UNITS = {"ended": "share", "forced": "share", "empty": "share", "tokens": "tokens", "nats": "nats"}
 
@@ -61,7 +63,9 @@ def run_budgets(
     texts = [prompt.text for prompt in asked.prompts]
     hashes = {"prompts_sha256": spoken.sha256, "template": asked.template}
     with measuring(path):
-        run = start_planned(path, plan, loaded, chat, hashes)
+        held_out = texts[: plan.n_prompts][len(texts[: plan.n_prompts]) // 2 :]
+        groups = {"test": {PROMPTS: distinct_prompts(held_out)}}
+        run = start_planned(path, plan, loaded, chat, hashes, groups=groups)
         run.append(*budget_rows(loaded, texts, plan, progress=progress))
         run.seal()
     return run

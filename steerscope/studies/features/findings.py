@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED
 from steerscope.judges.scoring import SCORE
-from steerscope.statistics import bootstrap_mean, holm, sign_flip, sign_flip_p
+from steerscope.runs.distinct import NO_GROUPS, PROMPTS, Groups
+from steerscope.statistics import holm, sign_flip, sign_flip_p
 
 CONTRASTIVE = "contrastive"
 NULLS = ("random direction", "random features")
@@ -33,12 +36,14 @@ def is_null(method: str) -> bool:
 def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     """Every direction on every outcome, with its interval, and paired against contrastive steering.
 
+    Intervals and p are over distinct prompts, as far as the trials say which are.
+
     Args:
         trials: as `run_trials` returns them.
         seed: of resamples and sign flips.
 
     Returns:
-        One row per KL, method and metric: value, low, high, n, difference (to contrastive, on the same
+        One row per KL, method and metric: value, low, high, n (distinct prompts), difference (to contrastive, on the same
         prompts) with its interval, p by sign flips, and p_holm over the directions that are no nulls
         and the metrics of one KL; NaN at a KL that contrastive steering does not reach. null_max is the mean
         of the null direction that has most, p_null the largest one-sided p against each null direction in turn, as in
@@ -51,6 +56,7 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         "kl_nats",
         "dose_natural",
         "prompt",
+        "group",
         "status",
         "given",
         "written",
@@ -59,7 +65,7 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     if SHOWN_UNDAMAGED in trials:
         fixed.append(SHOWN)  # what counts is whether it is shown and undamaged
     metrics = [c for c in trials if c not in fixed]
-    rows = []
+    rows, distinct = [], _distinct(trials)
     for kl, part in trials[trials.method != "plain"].groupby("kl"):
         by_method = {
             str(m): rows.set_index("prompt")[metrics].sort_index()
@@ -72,18 +78,20 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         nulls = {m: values for m, values in by_method.items() if is_null(m)}
         for method, values in by_method.items():
             for metric in metrics:
-                mine = bootstrap_mean(values[metric].to_numpy(float), seed=seed)
+                mine = distinct.mean(values[metric], "test", "", seed=seed)
                 row = {"kl": kl, "method": method, "metric": metric, "value": mine.value}
                 row |= {"low": mine.low, "high": mine.high, "n": mine.n}
                 if reference is not None and method != CONTRASTIVE:
-                    gap = (values[metric] - reference[metric]).to_numpy(float)
-                    paired = bootstrap_mean(gap, seed=seed)
+                    gap = values[metric] - reference[metric]
+                    paired = distinct.mean(gap, "test", "", seed=seed)
+                    p = sign_flip_p(distinct.distinct(gap, "test", ""), seed=seed)
                     row |= {"difference": paired.value, "difference_low": paired.low}
-                    row |= {"difference_high": paired.high, "p": sign_flip_p(gap, seed=seed)}
+                    row |= {"difference_high": paired.high, "p": p}
                 known = [n[metric] for n in nulls.values() if n[metric].notna().any()]
                 if known and not is_null(method):
                     row["null_max"] = max(float(null.mean()) for null in known)
-                    row["p_null"] = _p_above(values[metric], known, seed)
+                    gaps = [distinct.distinct(values[metric] - n, "test", "") for n in known]
+                    row["p_null"] = _p_above(gaps, seed)
                 rows.append(row)
     table = pd.DataFrame(rows).reindex(columns=_COLUMNS)
     for _, part in table.groupby("kl"):
@@ -95,9 +103,16 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     return table
 
 
-def _p_above(values: pd.Series, nulls: Sequence[pd.Series], seed: int) -> float:
-    """The largest one-sided p against each null direction in turn; NaN where one of them shares no prompt."""
-    gaps = [(values - null).dropna().to_numpy(float) for null in nulls]
+def _distinct(trials: pd.DataFrame) -> Groups:
+    """What of the held-out prompts is distinct, as far as the trials say."""
+    if "group" not in trials:
+        return NO_GROUPS
+    first = trials.drop_duplicates("prompt")
+    return Groups({"test": {PROMPTS: dict(zip(first.prompt, first.group, strict=True))}})
+
+
+def _p_above(gaps: Sequence[Float[np.ndarray, " _"]], seed: int) -> float:
+    """The largest one-sided p of differences to a null direction; NaN where one of them shares no prompt."""
     if not all(map(len, gaps)):
         return math.nan
     return max(float(sign_flip(gap[None], seed=seed)[0]) for gap in gaps)

@@ -29,6 +29,7 @@ from steerscope.studies.damage import add_damage
 from steerscope.studies.features.plan import TrialPlan
 from steerscope.studies.rows import overflowed
 from steerscope.texts.contrasts import Prompt
+from steerscope.texts.groups import distinct_prompts
 
 _log = logging.getLogger(__name__)
 _DOSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
@@ -68,7 +69,7 @@ def run_trials(
 
     Returns:
         One row per KL, method and prompt, and one per prompt for `plain`: kl (asked for), method,
-        prompt, status, given and written (the texts), dose_natural (NaN for an edit), kl_nats (on the
+        prompt, group (of prompts that say the same), status, given and written (the texts), dose_natural (NaN for an edit), kl_nats (on the
         select prompts), then what the judge reads; a blank text shows nothing and has kept nothing. Of a judge that gives
         scores, also `undamaged` (within the spread of the plain texts) and `shown_undamaged`. A method that does not reach a KL has no row
         there; one whose logits overflow has the status `not_finite`, no number, and is logged.
@@ -85,7 +86,7 @@ def run_trials(
         conditions += _at_kl(model, directions, edits or {}, texts, kl, progress)
     if len(conditions) == 1:
         raise BadValueError(f"nothing reaches a KL of {plan.kls}; ask for less.")
-    rows = []
+    rows, groups = [], distinct_prompts([p.text for p in asked])
     for sign in progress((1,) if scored(judge) else (1, -1), "continuing"):  # a score reads any
         mine = [i for i, p in enumerate(asked) if judge.applies(p, sign)]
         written = attempt(
@@ -105,7 +106,7 @@ def run_trials(
                 said = {"given": asked[i].text, "written": text.text, "status": status}
                 if name in lost:
                     read = dict.fromkeys(read, math.nan)
-                rows.append({**condition.labels(), "prompt": i, **said, **read})
+                rows.append({**condition.labels(), "prompt": i, "group": groups[i], **said, **read})
     return pd.DataFrame(rows)
 
 

@@ -10,6 +10,7 @@ from steerscope.extraction.activations import extract
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
+from steerscope.runs.distinct import PROMPTS
 from steerscope.runs.results import Run, measuring
 from steerscope.sae.files import load_sae
 from steerscope.sae.reading import mean_code_difference
@@ -75,7 +76,8 @@ def run_features(
             "autoencoder_sha256": sae.digest,
             "effect": asdict(found.judge.effect.undamaged),
         }
-        run = start_planned(path, plan, loaded, chat, more, found.files)
+        groups = {"test": {PROMPTS: parts.test.groups}}
+        run = start_planned(path, plan, loaded, chat, more, found.files, groups)
         found.keep(run)
         contrast = extract(loaded, fit, [sae.site])[sae.site]
         codes = mean_code_difference(sae, contrast)

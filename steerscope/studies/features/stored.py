@@ -10,12 +10,13 @@ from typing import Any
 import pandas as pd
 
 from steerscope.judges.judges import UNITS
+from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import NOT_FINITE, Row, Run, plain_row
 from steerscope.sites import Site
 from steerscope.studies.features.findings import summarised
 from steerscope.studies.rows import PLAIN
 
-_SAID = ("kl", "method", "prompt", "status", "given", "written", "dose_natural", "kl_nats")
+_SAID = ("kl", "method", "prompt", "group", "status", "given", "written", "dose_natural", "kl_nats")
 _BETWEEN = " nats; "  # of a condition's KL and its method
 
 
@@ -84,4 +85,6 @@ def trials_of_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 def steering_table(run: Run) -> pd.DataFrame:
     """Every direction and edit of a run on every outcome, against contrastive steering."""
-    return summarised(trials_of_rows(run.table()), seed=int(run.configuration["seed"]))
+    trials = trials_of_rows(run.table())
+    group = groups_of(run).of("test", "", list(trials.prompt))
+    return summarised(trials.assign(group=group), seed=int(run.configuration["seed"]))

@@ -9,8 +9,9 @@ import pandas as pd
 from jaxtyping import Float
 
 from steerscope.errors import BadValueError
+from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import Run
-from steerscope.statistics import bootstrap_mean
+from steerscope.statistics import bootstrap_mean, sums_by_cluster
 
 PLAIN, AGAIN = "plain", "plain again"  # cells
 UNIT = "weighted words in 100"
@@ -25,16 +26,21 @@ def lens_table(run: Run) -> pd.DataFrame:
     Raises:
         RunError: the run has no rows.
     """
-    rows, scores = run.table(), {}
+    rows, scores, items = run.table(), {}, pd.Index([])
     for name in run.configuration["lens_names"]:
         wide = rows[rows.metric == name].pivot(index="prompt", columns="cell", values="value")
         [steered] = set(wide.columns) - {PLAIN, AGAIN}
         scores[name] = [wide[cell].to_list() for cell in (PLAIN, AGAIN, steered)]
-    return drift_of_lenses(scores, seed=int(run.configuration["seed"]))
+        items = wide.index
+    groups = groups_of(run).of("test", "", list(items)).tolist()
+    return drift_of_lenses(scores, seed=int(run.configuration["seed"]), groups=groups)
 
 
 def drift_of_lenses(
-    scores: Mapping[str, Sequence[Sequence[float]]], *, seed: int = 0
+    scores: Mapping[str, Sequence[Sequence[float]]],
+    *,
+    seed: int = 0,
+    groups: Sequence[int] | None = None,
 ) -> pd.DataFrame:
     """Change of each lens under steering, and the threshold that plain text itself does not pass.
 
@@ -47,19 +53,20 @@ def drift_of_lenses(
         scores: for each lens three rows of one number a prompt: plain, plain again, steered. Prompts of
             which one is NaN are left out.
         seed: of flips and resamples.
+        groups: the number of the distinct prompt that each is; each its own by default.
 
     Returns:
         One row per lens, the largest change first: lens, plain, steered, change, low, high (95 % bootstrap
-        over prompts), null (the change between the two plain samples), threshold, says, n.
+        over distinct prompts), null (the change between the two plain samples), threshold, says, n.
 
     Raises:
-        BadValueError: fewer than two prompts.
+        BadValueError: fewer than two distinct prompts.
     """
     names = list(scores)
-    kept = {name: _complete(np.array(scores[name], dtype=float)) for name in names}
+    kept = {name: _complete(np.array(scores[name], dtype=float), groups) for name in names}
     if not names or min(part.shape[1] for part in kept.values()) < 2:
         raise BadValueError(
-            "lenses need texts with words on at least 2 prompts, with and without steering; a dose at which "
+            "lenses need texts with words on at least 2 distinct prompts, with and without steering; a dose at which "
             "nothing is written, or whose logits overflow, says nothing."
         )
     largest = _largest_null([part[1] - part[0] for part in kept.values()], seed)
@@ -90,8 +97,13 @@ def drift_of_lenses(
     return table.loc[order].reset_index(drop=True)
 
 
-def _complete(rows: Float[np.ndarray, "3 prompt"]) -> Float[np.ndarray, "3 known"]:
-    return rows[:, np.isfinite(rows).all(axis=0)]
+def _complete(
+    rows: Float[np.ndarray, "3 prompt"], groups: Sequence[int] | None
+) -> Float[np.ndarray, "3 distinct"]:
+    """One column a distinct prompt with all three numbers; their mean is that over the prompts."""
+    known = np.isfinite(rows).all(axis=0)
+    labels = np.arange(rows.shape[1]) if groups is None else np.array(groups)
+    return sums_by_cluster(rows[:, known], labels[known])
 
 
 def _error(values: Float[np.ndarray, " known"]) -> float:

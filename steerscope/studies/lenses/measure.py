@@ -18,6 +18,7 @@ from steerscope.errors import BadValueError
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
+from steerscope.runs.distinct import PROMPTS
 from steerscope.runs.results import NOT_FINITE, Row, Run, measuring
 from steerscope.steering.control_vectors import along
 from steerscope.steering.interventions import Cell
@@ -29,6 +30,7 @@ from steerscope.studies.lenses.vocabularies import Lens, read_lenses
 from steerscope.studies.rows import cell_row
 from steerscope.texts.chats import Chat
 from steerscope.texts.contrasts import load_prompts
+from steerscope.texts.groups import distinct_prompts
 
 
 def run_lenses(
@@ -73,7 +75,8 @@ def run_lenses(
         "lens_names": [lens.name for lens in lenses],
     }
     with measuring(path):
-        run = start_planned(path, plan, loaded, chat, more)
+        groups = {"test": {PROMPTS: distinct_prompts(texts[: plan.n_prompts])}}
+        run = start_planned(path, plan, loaded, chat, more, groups=groups)
         run.append(*lens_rows(loaded, lenses, texts, cell, plan, progress=progress))
         run.seal()
     return run

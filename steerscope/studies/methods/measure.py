@@ -21,7 +21,7 @@ from steerscope.judges.effects import Effect
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.runs.keeping import Keep, not_kept
-from steerscope.statistics import bootstrap_mean
+from steerscope.statistics import cluster_bootstrap
 from steerscope.studies.methods.across import across_places
 from steerscope.studies.methods.bench import CONDITION, TEXT, Bench, shift_table
 from steerscope.studies.methods.bundles import Bundle, find_bundles
@@ -223,7 +223,8 @@ def screen_layers(
         for (place, layer), rows in reached.groupby(pd.MultiIndex.from_tuples(where).to_numpy())
     ]
     shifts = pd.concat(by_layer).loc[reached.index].to_numpy(float)
-    estimates = [bootstrap_mean(shift, seed=plan.seed) for shift in shifts]  # NaN if none is known
+    groups = np.array(pairs.groups[: plan.n_pairs])
+    estimates = [cluster_bootstrap(shift, groups, seed=plan.seed) for shift in shifts]
     names = {"value": "effect", "low": "low", "high": "high", "n": "n"}
     for attribute, name in names.items():
         values = [getattr(e, attribute) for e in estimates]

@@ -12,7 +12,13 @@ from jaxtyping import Float
 
 from steerscope.errors import BadValueError
 from steerscope.runs.results import Run
-from steerscope.statistics import bootstrap_mean, clustered_share, max_statistic
+from steerscope.statistics import (
+    cluster_bootstrap,
+    clustered_share,
+    max_statistic,
+    sums_by_cluster,
+)
+from steerscope.texts.groups import distinct_prompts
 
 PLAIN, ASKED = "plain", "asked by examples"
 BY_RULE, BY_CLASSIFIER, BY_TRUTH, AT_RANDOM = (
@@ -49,17 +55,28 @@ def routing_of(run: Run) -> Routing:
     Raises:
         RunError: the run has no rows.
     """
-    names = run.configuration["phase_names"]
-    return routing_of_rows(run.table(), names, seed=int(run.configuration["seed"]))
+    names, texts = run.configuration["phase_names"], run.texts()
+    groups = None
+    if not texts.empty:
+        asked = texts[texts.split == "test"].drop_duplicates("prompt").sort_values("prompt")
+        groups = distinct_prompts(list(asked.given))
+    return routing_of_rows(run.table(), names, seed=int(run.configuration["seed"]), groups=groups)
 
 
-def routing_of_rows(rows: pd.DataFrame, phases: Sequence[str], *, seed: int = 0) -> Routing:
+def routing_of_rows(
+    rows: pd.DataFrame,
+    phases: Sequence[str],
+    *,
+    seed: int = 0,
+    groups: Sequence[int] | None = None,
+) -> Routing:
     """The same of rows: what each text of an arm was worth, and where each router sends each prompt.
 
     Args:
         rows: of the metric `wanted`, and of `route` with the place of a phase; `concept` is the true phase.
         phases: their names.
         seed: of resamples.
+        groups: the number of the distinct prompt that each test prompt is; each its own by default.
     """
     select, test = (
         _by_arm(rows[(rows.metric == WANTED) & (rows.split == s)]) for s in ("select", "test")
@@ -72,7 +89,8 @@ def routing_of_rows(rows: pd.DataFrame, phases: Sequence[str], *, seed: int = 0)
         route = [None if n == NOWHERE else phases[int(n)] for n in mine.value]
         test[arm] = routed(by_phase, route, test[PLAIN])
         accuracy[arm] = float(np.mean([r == t for r, t in zip(route, mine.concept, strict=True)]))
-    return Routing(routing_table(test, reference, seed=seed), reference, accuracy, test)
+    arms = routing_table(test, reference, seed=seed, groups=groups)
+    return Routing(arms, reference, accuracy, test)
 
 
 def arms_table(run: Run) -> pd.DataFrame:
@@ -118,7 +136,11 @@ def best_single(scores: Mapping[str, Float[np.ndarray, " prompt"]], phases: Sequ
 
 
 def routing_table(
-    scores: Mapping[str, Float[np.ndarray, " prompt"]], reference: str, *, seed: int = 0
+    scores: Mapping[str, Float[np.ndarray, " prompt"]],
+    reference: str,
+    *,
+    seed: int = 0,
+    groups: Sequence[int] | None = None,
 ) -> pd.DataFrame:
     """Every arm with its interval, and paired against a reference with a correction for all arms.
 
@@ -127,11 +149,12 @@ def routing_table(
             An arm of which a number is NaN is not known.
         reference: the arm that the others are compared with.
         seed: of resamples and flips.
+        groups: the number of the distinct prompt that each is; each its own by default.
 
     Returns:
         One row per arm, best first: arm, score, low, high (95 %, Wilson), difference (this arm minus the
-        reference), difference_low, difference_high (bootstrap over prompts), p_corrected (two-sided, max
-        statistic over arms), n. An arm that is not known has NaN and n = 0, and comes last.
+        reference), difference_low, difference_high (bootstrap over distinct prompts), p_corrected (two-sided, max
+        statistic over arms), n (distinct prompts). An arm that is not known has NaN and n = 0, and comes last.
 
     Raises:
         BadValueError: no such reference, or arms on different prompts.
@@ -147,14 +170,16 @@ def routing_table(
             "nothing can be compared; ask for a smaller KL."
         )
     differences = np.stack([values[name] - values[reference] for name in names])
-    both = max_statistic(np.concatenate([differences, -differences]), seed=seed)
+    labels = np.arange(differences.shape[1]) if groups is None else np.array(groups)
+    distinct = sums_by_cluster(differences, labels)
+    both = max_statistic(np.concatenate([distinct, -distinct]), seed=seed)
     p = dict(zip(names, np.minimum(both[: len(names)], both[len(names) :]), strict=True))
     rows = []
     for name, mine in values.items():
-        found = clustered_share(mine)
+        found = clustered_share(mine, labels)
         row = {"arm": name, "score": found.value, "low": found.low, "high": found.high}
         if name != reference:
-            apart = bootstrap_mean(mine - values[reference], seed=seed)
+            apart = cluster_bootstrap(mine - values[reference], labels, seed=seed)
             row |= {
                 "difference": apart.value,
                 "difference_low": apart.low,

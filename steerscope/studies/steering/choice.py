@@ -12,10 +12,11 @@ from jaxtyping import Float
 
 from steerscope.errors import BadValueError, NotFiniteError
 from steerscope.judges.effects import KL_WRITTEN, Effect
+from steerscope.runs.distinct import NO_GROUPS, Groups
 from steerscope.statistics import BestCell, Estimate, best_cell, max_mean
 from steerscope.statistics.clusters import sums_by_cluster
 from steerscope.studies.steering.responses import responses, summarise
-from steerscope.studies.steering.success import NO_GROUPS, PLAIN, Groups
+from steerscope.studies.steering.success import PLAIN
 
 MARGIN = 0.02  # of the largest effect, within which the cheapest condition is taken
 _ENOUGH = 0.5  # of the effect, for which a condition that is surely undamaged is taken

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from steerscope.runs.distinct import Groups
 from steerscope.statistics import Estimate
-from steerscope.studies.steering.success import PLAIN, Groups, estimate, per_prompt
+from steerscope.studies.steering.success import PLAIN, estimate, per_prompt
 
 WORDS = {"distinct_2_samples": "distinct-2", "self_bleu": "self-BLEU"}
 

@@ -6,8 +6,9 @@ import pandas as pd
 
 from steerscope.errors import BadValueError
 from steerscope.judges.effects import Effect
+from steerscope.runs.distinct import NO_GROUPS, Groups
 from steerscope.studies.steering.responses import PLAIN, conditions, per_prompt
-from steerscope.studies.steering.success import NO_GROUPS, Groups, estimate
+from steerscope.studies.steering.success import estimate
 
 
 def drift_table(

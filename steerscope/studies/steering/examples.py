@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import Run
 from steerscope.runs.written import all_texts, metrics_of
 from steerscope.studies.steering.findings import Findings
 from steerscope.studies.steering.likelihood import likely_as
-from steerscope.studies.steering.plan import groups_of
 from steerscope.studies.steering.responses import responses
 from steerscope.studies.steering.success import PLAIN, Costs, undamaged, with_statuses
 

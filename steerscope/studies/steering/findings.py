@@ -16,6 +16,7 @@ from steerscope.errors import TooLittleDataError
 from steerscope.judges.card import Card
 from steerscope.judges.effects import IMPLAUSIBLE, JS_WRITTEN, KL_REVERSE, KL_WRITTEN, Effect
 from steerscope.judges.registry import read_card
+from steerscope.runs.distinct import Groups, groups_of
 from steerscope.runs.results import Run
 from steerscope.statistics import BestCell, Estimate, MixedSlope
 from steerscope.statistics.misclassification import corrected_difference, corrected_share
@@ -27,7 +28,6 @@ from steerscope.studies.steering.plan import (
     Plan,
     dose_unit,
     effect_of,
-    groups_of,
     is_race,
     plan_of,
     reference_dose,
@@ -44,13 +44,7 @@ from steerscope.studies.steering.responses import (
 )
 from steerscope.studies.steering.search import tried_in
 from steerscope.studies.steering.stated import Stated, needed_for, null_ranks
-from steerscope.studies.steering.success import (
-    PLAIN,
-    Costs,
-    Groups,
-    per_prompt,
-    with_statuses,
-)
+from steerscope.studies.steering.success import PLAIN, Costs, per_prompt, with_statuses
 from steerscope.studies.steering.verdict import Case, Cost, NullRank, without_score
 
 

@@ -8,15 +8,9 @@ from __future__ import annotations
 import pandas as pd
 
 from steerscope.judges.effects import LIKELIHOODS, Effect
+from steerscope.runs.distinct import Groups
 from steerscope.steering.prompting import METHODS
-from steerscope.studies.steering.success import (
-    PLAIN,
-    Costs,
-    Groups,
-    estimate,
-    per_prompt,
-    successes,
-)
+from steerscope.studies.steering.success import PLAIN, Costs, estimate, per_prompt, successes
 
 _CHOOSES = "select"
 _SHOWN = 0.1  # of the texts that are asked for, at the least, for asking to say anything

@@ -20,6 +20,7 @@ from steerscope.doses import Dose, check_unit
 from steerscope.extraction.activations import Contrast
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, in_steps, silent
+from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import Run, measuring
 from steerscope.runs.whole_files import write_whole
 from steerscope.steering.interventions import Cell
@@ -43,14 +44,7 @@ from steerscope.studies.steering.nulls import (
     null_families,
     still_near,
 )
-from steerscope.studies.steering.plan import (
-    GRID,
-    RACE,
-    StudyPlan,
-    SweepPlan,
-    groups_of,
-    smallest_effect,
-)
+from steerscope.studies.steering.plan import GRID, RACE, StudyPlan, SweepPlan, smallest_effect
 from steerscope.studies.steering.prepare import Prepared, prepare
 from steerscope.studies.steering.responses import summarise
 from steerscope.studies.steering.search import (

@@ -25,13 +25,13 @@ from steerscope.doses import Dose
 from steerscope.errors import DegenerateDirectionError
 from steerscope.extraction.activations import Contrast
 from steerscope.judges.effects import Effect
+from steerscope.runs.distinct import NO_GROUPS, Groups
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell
 from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import dose_cells
 from steerscope.studies.steering.responses import responses
 from steerscope.studies.steering.stated import is_clear
-from steerscope.studies.steering.success import NO_GROUPS, Groups
 from steerscope.texts.contrasts import ContrastSet, PromptSet
 
 KINDS = {"random": "null_random", "covariance_matched_random": "null_covariance_matched"}

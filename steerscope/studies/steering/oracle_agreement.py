@@ -19,7 +19,7 @@ _KEY = ["split", "cell", "prompt"]
 def oracle_agreement(run: Run) -> Estimate | None:
     """Cohen's kappa of a judge that gives scores with the oracle, over the stored texts.
 
-    Texts in which either reads nothing do not count. None for another judge, or where the oracle
+    Texts in which either reads nothing do not count; those of one prompt are drawn together. None for another judge, or where the oracle
     cannot read the contrast set.
     """
     if effect_of(run).metric != SHOWN:
@@ -35,4 +35,5 @@ def oracle_agreement(run: Run) -> Estimate | None:
     shown = table[table.metric == SHOWN][[*_KEY, "value"]]
     both = texts.merge(shown, on=_KEY)
     truth = [oracle.side(text) for text in both.written]
-    return cohens_kappa(both.value.to_numpy(float), np.array(truth, dtype=float))
+    prompts = (both.split + " " + both.prompt.astype(str)).to_numpy(str)
+    return cohens_kappa(both.value.to_numpy(float), np.array(truth, dtype=float), prompts)

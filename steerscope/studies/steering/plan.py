@@ -17,7 +17,6 @@ from steerscope.judges.registry import check_judge, check_judge_url
 from steerscope.runs.results import Run
 from steerscope.sites import Site, Stream
 from steerscope.steering.scopes import Scope
-from steerscope.studies.steering.success import Groups
 from steerscope.studies.steering.verdict import ENOUGH_NULLS
 from steerscope.texts.bundled import DEFAULT_MODEL
 from steerscope.texts.chats import Chat, as_chat
@@ -258,11 +257,6 @@ def smallest_effect(plan: Plan, effect: Effect) -> float:
     """The smallest effect of interest, in the unit of the effect; the default for a sweep."""
     name = "smallest_share" if effect.is_share else "smallest_nats"
     return float(getattr(plan, name, getattr(StudyPlan, name)))
-
-
-def groups_of(run: Run) -> Groups:
-    """What of a run's items is distinct, as far as it says."""
-    return Groups(run.description["provenance"].get("groups", {}))
 
 
 def effect_of(run: Run) -> Effect:

@@ -23,6 +23,7 @@ from steerscope.models.lens_model import LensModel
 from steerscope.models.loading import load_model
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
+from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import Run, check_run_folder
 from steerscope.sites import Site, Stream
 from steerscope.steering.interventions import Cell
@@ -32,7 +33,7 @@ from steerscope.studies.judging import Judging, Question, find_judge
 from steerscope.studies.loading import Loading
 from steerscope.studies.steering.likelihood import likely_as
 from steerscope.studies.steering.nulls import NULL, numbers_of_few
-from steerscope.studies.steering.plan import GRID, RACE, Plan, StudyPlan, groups_of
+from steerscope.studies.steering.plan import GRID, RACE, Plan, StudyPlan
 from steerscope.studies.steering.search import resolved
 from steerscope.studies.steering.texts import Texts, load_texts, most_texts
 from steerscope.studies.workers import HERE, Workers

@@ -13,24 +13,17 @@ import numpy as np
 import pandas as pd
 
 from steerscope.judges.effects import KL_WRITTEN, Effect
+from steerscope.runs.distinct import NO_GROUPS, Groups
 from steerscope.statistics import (
     Correlation,
     Estimate,
     MixedSlope,
-    bootstrap_mean,
     crossing,
     curve_correlation,
     mixed_slope,
 )
 from steerscope.studies.steering.likelihood import likely_as
-from steerscope.studies.steering.success import (
-    NO_GROUPS,
-    PLAIN,
-    Costs,
-    Groups,
-    estimate,
-    per_prompt,
-)
+from steerscope.studies.steering.success import PLAIN, Costs, estimate, per_prompt
 
 
 def conditions(table: pd.DataFrame) -> pd.DataFrame:
@@ -180,36 +173,23 @@ def dose_response(
     return pd.DataFrame(rows, columns=columns).sort_values(["method", "dose_natural"])
 
 
-def over_control(
+def metric_mean(
     table: pd.DataFrame,
-    effect: Effect,
+    metric: str,
     *,
     split: str,
-    layer: int,
-    dose_natural: float,
-    methods: tuple[str, str],
+    cell: str,
+    like: str | None = None,
+    groups: Groups = NO_GROUPS,
 ) -> Estimate:
-    """Effect of the first method minus that of the second (mean of its seeds), paired by prompt."""
-    effects, labels = responses(table, effect, split), conditions(table)
-    here = labels[(labels.layer == layer) & np.isclose(labels.dose_natural, dose_natural)]
-    sides = [
-        effects.loc[effects.index.intersection(here[here.method == m].index)].mean(axis=0)
-        for m in methods
-    ]
-    return bootstrap_mean((sides[0] - sides[1]).to_numpy(float))
-
-
-def metric_mean(
-    table: pd.DataFrame, metric: str, *, split: str, cell: str, like: str | None = None
-) -> Estimate:
-    """Mean of one metric under one condition; `like` restricts it to the prompts of another."""
+    """Mean of one metric under one condition over distinct items; `like` restricts it to the prompts of another."""
     values = per_prompt(table, metric, split)
     if cell not in values.index:
         return Estimate(math.nan, math.nan, math.nan, 0)
     row = values.loc[cell]
     if like is not None:
         row = row[values.loc[like].notna()]
-    return bootstrap_mean(row.to_numpy(float))
+    return groups.mean(row, split, metric)
 
 
 def needed_doses(

@@ -19,19 +19,12 @@ import pandas as pd
 from steerscope.directions import Direction
 from steerscope.doses import Dose
 from steerscope.judges.effects import Effect
+from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import Run
 from steerscope.steering.interventions import Cell
 from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import dose_cells
-from steerscope.studies.steering.plan import (
-    AUTO,
-    GRID,
-    RACE,
-    Plan,
-    StudyPlan,
-    groups_of,
-    is_race,
-)
+from steerscope.studies.steering.plan import AUTO, GRID, RACE, Plan, StudyPlan, is_race
 from steerscope.studies.steering.stated import Stated
 
 LARGE = 1e13  # operations to write the texts of the grid, above which `auto` is a race

@@ -10,6 +10,7 @@ import pandas as pd
 from steerscope.directions import Direction
 from steerscope.doses import Dose
 from steerscope.judges.effects import Effect
+from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import Run
 from steerscope.statistics import Estimate
 from steerscope.steering.control_vectors import ControlVector, several
@@ -18,7 +19,6 @@ from steerscope.steering.scopes import Scope
 from steerscope.studies.steering.choice import sweet_spot
 from steerscope.studies.steering.findings import Findings
 from steerscope.studies.steering.phrases import amount
-from steerscope.studies.steering.plan import groups_of
 from steerscope.studies.steering.responses import conditions, responses
 from steerscope.studies.steering.success import difference, estimate
 

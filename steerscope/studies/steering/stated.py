@@ -12,19 +12,12 @@ from jaxtyping import Int
 
 from steerscope.errors import BadValueError
 from steerscope.judges.effects import Effect
+from steerscope.runs.distinct import NO_GROUPS, Groups
 from steerscope.runs.results import NOT_FINITE
 from steerscope.statistics import Estimate, prompts_needed, rank_p
 from steerscope.studies.steering.likelihood import likely_as
 from steerscope.studies.steering.responses import responses
-from steerscope.studies.steering.success import (
-    NO_GROUPS,
-    PLAIN,
-    Costs,
-    Groups,
-    difference,
-    estimate,
-    successes,
-)
+from steerscope.studies.steering.success import PLAIN, Costs, difference, estimate, successes
 from steerscope.studies.steering.verdict import NULL_KINDS, NullRank
 
 _NULL_METHODS = dict(zip(("null_random", "null_covariance_matched"), NULL_KINDS, strict=True))

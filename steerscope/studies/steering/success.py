@@ -6,13 +6,12 @@ Tables in, tables and numbers out; no torch.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int
 
 from steerscope.judges.effects import IMPLAUSIBLE, IMPLAUSIBLE_WHEN_ASKED, LIKELIHOODS, Limit
+from steerscope.runs.distinct import Groups
 from steerscope.statistics import Estimate, clustered_mean, clustered_share
 from steerscope.studies.steering.verdict import Cost
 
@@ -20,39 +19,12 @@ _SPREADS = 2  # standard deviations of plain texts that the mean may get worse
 _BEYOND = 3  # standard deviations of plain texts from which one text counts as damaged
 _LEAST = 0.05  # of a share or a ratio: less than that is never a limit
 PLAIN = "plain"
-_NULL = "null"  # a split with the prompts of the test split
 
 
 def per_prompt(table: pd.DataFrame, metric: str, split: str) -> pd.DataFrame:
     """One row per condition, one column per prompt or pair, of one metric on one split."""
     rows = table[(table.metric == metric) & (table.split == split)]
     return rows.pivot(index="cell", columns="prompt", values="value")
-
-
-@dataclass(frozen=True)
-class Groups:
-    """The distinct contrast of each pair and the distinct prompt of each prompt, by split.
-
-    Attributes:
-        labels: for each split, `pairs` and `prompts`: the number of the group of each item. Empty for
-            runs from before groups were kept, in which every item counts as its own.
-    """
-
-    labels: Mapping[str, Mapping[str, Sequence[int]]] = field(default_factory=dict)
-
-    @property
-    def known(self) -> bool:
-        """Whether the run says what is distinct."""
-        return bool(self.labels)
-
-    def of(self, split: str, metric: str, items: Sequence[int]) -> Int[np.ndarray, " item"]:
-        """The group of each of these items, which are pairs for `preference`, else prompts."""
-        kind = "pairs" if metric == "preference" else "prompts"
-        labels = self.labels.get("test" if split == _NULL else split, {}).get(kind)
-        return np.asarray([labels[i] if labels else i for i in map(int, items)], dtype=int)
-
-
-NO_GROUPS = Groups()
 
 
 def estimate(

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from steerscope.judges.effects import UNDAMAGED
+from steerscope.runs.distinct import NO_GROUPS, Groups, groups_of
 from steerscope.runs.results import Run
-from steerscope.statistics import Estimate, bootstrap_mean, holm, sign_flip_p
+from steerscope.statistics import Estimate, holm, sign_flip_p
 
 PLAIN = "plain"
 OUTCOMES = {
@@ -44,8 +45,8 @@ def transfer_rows(run: Run) -> pd.DataFrame:
     Raises:
         RunError: the run has no rows.
     """
-    table = run.table()
-    return pd.DataFrame(
+    table, groups = run.table(), groups_of(run)
+    rows = pd.DataFrame(
         {
             "technique": table.method,
             "coefficient": table.dose_natural,
@@ -55,6 +56,22 @@ def transfer_rows(run: Run) -> pd.DataFrame:
             "value": table.value,
         }
     )
+    return labelled(rows, groups) if groups.known else rows
+
+
+def labelled(rows: pd.DataFrame, groups: Groups) -> pd.DataFrame:
+    """The rows with a column `group`: the number of the distinct prompt or contrast that an item is."""
+    by_metric = rows.groupby("metric")["item"]
+    found = by_metric.transform(lambda mine: groups.of("test", str(mine.name), list(mine)))
+    return rows.assign(group=found)
+
+
+def distinct_in(rows: pd.DataFrame) -> Groups:
+    """What of the items is distinct, as far as the rows say."""
+    if "group" not in rows:
+        return NO_GROUPS
+    first = rows.drop_duplicates(["metric", "item"]).groupby("metric")
+    return Groups({"test": {str(m): dict(zip(g["item"], g.group, strict=True)) for m, g in first}})
 
 
 def transfer_table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -63,21 +80,20 @@ def transfer_table(rows: pd.DataFrame) -> pd.DataFrame:
     Args:
         rows: of a transfer, as `transfer` returns them: one a condition, metric and item.
 
-    Columns: technique, coefficient, matched, metric, value, change, low, high (95 % bootstrap
-    interval of the change), n. Items that a metric does not tell under either condition are left out
-    of the change.
+    Items that a metric does not tell under either condition are left out of the change.
 
     Returns:
-        technique, coefficient, matched, metric, value, change, low, high, n.
+        technique, coefficient, matched, metric, value, change, low, high (95 % bootstrap interval of the
+        change over distinct items), n (distinct items).
 
     Raises:
         BadValueError: what is given is no such table.
     """
     plain = rows[rows.technique == PLAIN].set_index(["metric", "item"]).value
-    found = []
+    groups, found = distinct_in(rows), []
     for keys, group in rows.groupby([*CONDITION, "metric"], sort=False):
         values = group.set_index("item").value
-        change = bootstrap_mean((values - plain[keys[-1]]).to_numpy(float))
+        change = groups.mean(values - plain[keys[-1]], "test", str(keys[-1]))
         found.append(
             dict(zip([*CONDITION, "metric"], keys, strict=True))
             | {"value": float(values.mean()), "change": change.value}
@@ -97,7 +113,7 @@ def odd_and_even(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     mine = rows[(rows.metric == metric) & ~rows.matched]
     wide = mine.pivot(index=["technique", "coefficient"], columns="item", values="value")
     plain = wide.loc[(PLAIN, 0.0)]
-    found = []
+    groups, found = distinct_in(rows), []
     for technique, c in wide.index:
         if c <= 0 or (technique, -c) not in wide.index:
             continue
@@ -105,7 +121,7 @@ def odd_and_even(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
         parts = {"odd": (up - down) / 2, "even": (up + down) / 2 - plain}
         row: dict[str, object] = {"technique": technique, "coefficient": c}
         for name, values in parts.items():
-            estimate = bootstrap_mean(values.to_numpy(float))
+            estimate = groups.mean(values, "test", metric)
             row |= {name: estimate.value, f"{name}_low": estimate.low}
             row |= {f"{name}_high": estimate.high, "n": estimate.n}
         found.append(row)
@@ -143,18 +159,19 @@ def against(rows: pd.DataFrame, metric: str, reference: str) -> pd.DataFrame:
 
     Columns: technique, gain, low, high, kl, kl_low, kl_high (nats that both signs came to on the
     measured prompts, where the KL was matched on others), difference (reference minus technique),
-    difference_low, difference_high, n_paired (items known of both), p (sign flips), p_holm, n (items
-    of the technique). NaN for the reference's own difference.
+    difference_low, difference_high, n_paired (distinct items known of both), p (sign flips of those),
+    p_holm, n (distinct items of the technique). NaN for the reference's own difference.
     """
-    gains, nats = towards(rows, metric), spent(rows)
+    gains, nats, groups = towards(rows, metric), spent(rows), distinct_in(rows)
     found = []
     for technique in gains:
-        gain = bootstrap_mean(gains[technique].to_numpy(float))
-        kl = bootstrap_mean(nats[technique].to_numpy(float))
+        gain = groups.mean(gains[technique], "test", metric)
+        kl = groups.mean(nats[technique], "test", "kl")
         paired, p = Estimate(math.nan, math.nan, math.nan, 0), math.nan
         if technique != reference and reference in gains:
-            difference = (gains[reference] - gains[technique]).to_numpy(float)
-            paired, p = bootstrap_mean(difference), sign_flip_p(difference)
+            difference = gains[reference] - gains[technique]
+            paired = groups.mean(difference, "test", metric)
+            p = sign_flip_p(groups.distinct(difference, "test", metric))
         found.append(
             {"technique": technique, "gain": gain.value, "low": gain.low, "high": gain.high}
             | {"kl": kl.value, "kl_low": kl.low, "kl_high": kl.high}

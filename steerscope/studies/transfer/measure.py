@@ -40,11 +40,12 @@ from steerscope.judges.judges import (
 from steerscope.metrics import kl_divergence
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
+from steerscope.runs.distinct import PAIRS, PROMPTS, Groups
 from steerscope.runs.results import NOT_FINITE
 from steerscope.steering.interventions import Cell
 from steerscope.studies.damage import undamaged_texts
 from steerscope.studies.rows import overflowed
-from steerscope.studies.transfer.findings import CONDITION, PLAIN
+from steerscope.studies.transfer.findings import CONDITION, PLAIN, labelled
 from steerscope.studies.transfer.matching import matched_coefficients
 from steerscope.studies.transfer.plan import TransferPlan
 from steerscope.studies.transfer.techniques import Technique
@@ -77,7 +78,8 @@ def transfer(
         One row per technique, coefficient and item, the plain model as technique `plain` at 0:
         technique, coefficient, matched (whether the coefficient was chosen by its KL), kind
         (`prompt` or `pair`), item, metric, value, status (`not_finite` for a condition whose logits
-        overflow, which has no number and is logged). Metrics of prompts: `target` (1 where the
+        overflow, which has no number and is logged), group (the number of the distinct prompt or contrast
+        that the item is). Metrics of prompts: `target` (1 where the
         positive class is read in the continuation, 0 where the negative one is, as the prompt was
         where neither, as in a blank text; by a judge that gives scores, as without steering where the text is damaged),
         `undamaged` by such a judge, what the judge reads, `degenerate`, `nll_plain` (nats per token of the
@@ -137,7 +139,15 @@ def transfer_with_texts(
         ends = matched_coefficients(model, technique, matching, plan.kl)
         conditions = [(c, False) for c in given]
         rows += bench.rows(technique, conditions + [(c, True) for c in ends if math.isfinite(c)])
-    return pd.DataFrame(rows), bench.written
+    return labelled(pd.DataFrame(rows), Groups(held_out_groups(asked, plan))), bench.written
+
+
+def held_out_groups(
+    asked: tuple[ContrastSet, PromptSet], plan: TransferPlan
+) -> dict[str, dict[str, list[int]]]:
+    """The distinct contrast of each held-out pair and the distinct prompt of each prompt, as `Groups` has them."""
+    pairs, prompts = (texts.split(plan.seed).test.groups for texts in asked)
+    return {"test": {PAIRS: pairs[: plan.n_pairs], PROMPTS: prompts[: plan.n_prompts]}}
 
 
 @dataclass(frozen=True, eq=False)

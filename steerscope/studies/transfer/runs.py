@@ -15,10 +15,11 @@ from steerscope.judges.judges import UNITS
 from steerscope.models.lens_model import LensModel
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track, silent
+from steerscope.runs.distinct import GROUPS
 from steerscope.runs.results import Row, Run, measuring
 from steerscope.studies.judging import Judging, Question, find_judge
 from steerscope.studies.transfer.findings import PLAIN, operator_of
-from steerscope.studies.transfer.measure import transfer_with_texts
+from steerscope.studies.transfer.measure import held_out_groups, transfer_with_texts
 from steerscope.studies.transfer.plan import TransferPlan
 from steerscope.studies.transfer.techniques import Technique
 from steerscope.studies.written import Unjudged
@@ -55,7 +56,8 @@ def run_transfer(  # noqa: PLR0913 - each is a thing of its own
     with TemporaryDirectory() as nowhere, measuring(out or Path(nowhere) / "run") as place:
         judging = find_judge(question, model, place)
         if out is not None:
-            start_transfer(out, techniques, model, contrasts, plan, judging)
+            groups = held_out_groups(asked, plan)
+            start_transfer(out, techniques, model, contrasts, plan, judging, groups)
         rows, written = transfer_with_texts(
             model, techniques, asked, plan, judge=judging.judge, out=out, progress=progress
         )
@@ -95,7 +97,8 @@ def store_transfer(
         RunConflictError: it holds the same measurements with other values.
     """
     with measuring(path):
-        run = start_transfer(path, techniques, model, contrasts, plan, judging)
+        groups = _groups_in(rows)
+        run = start_transfer(path, techniques, model, contrasts, plan, judging, groups)
         plain = _name_of_plain(run)
         items = _rows(rows, contrasts.concept, plan.seed)
         found = [replace(r, cell=plain) if r.method == PLAIN else r for r in items]
@@ -112,8 +115,11 @@ def start_transfer(  # noqa: PLR0913 - each is a thing of its own
     contrasts: ContrastSet,
     plan: TransferPlan,
     judging: Judging | None = None,
+    groups: Mapping[str, Mapping[str, Sequence[int]]] | None = None,
 ) -> Run:
     """The run of a transfer, new or as it was left; the arguments are those of `store_transfer`.
+
+    What is distinct of the held-out items is kept as `Groups` has it.
 
     Raises:
         RunError: the directory holds another run, or something else.
@@ -129,10 +135,18 @@ def start_transfer(  # noqa: PLR0913 - each is a thing of its own
         **_settings(plan),
         **_judged_by(judging),
     }
-    run = Run.start(path, configuration, provenance=provenance_of(model))
+    run = Run.start(path, configuration, provenance=provenance_of(model) | {GROUPS: groups or {}})
     if judging is not None:
         judging.keep(run)
     return run
+
+
+def _groups_in(rows: pd.DataFrame) -> dict[str, dict[str, list[int]]]:
+    """What of the items the rows call distinct."""
+    if "group" not in rows:
+        return {}
+    items = rows.drop_duplicates(["kind", "item"]).sort_values("item").groupby("kind").group
+    return {"test": {f"{kind}s": mine.astype(int).tolist() for kind, mine in items}}
 
 
 def _settings(plan: TransferPlan) -> dict[str, Any]:

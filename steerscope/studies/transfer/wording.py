@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from steerscope.judges.card import Card, unless_it_cannot_tell
-from steerscope.statistics import bootstrap_mean
 from steerscope.studies.methods.one_kl import is_one_kl
 from steerscope.studies.transfer.findings import (
     OUTCOMES,
     PLAIN,
     against,
+    distinct_in,
     odd_and_even,
     outcome_in_words,
 )
@@ -96,7 +96,9 @@ def _at_one(rows: pd.DataFrame, metric: str, technique: str) -> str:
     if math.isnan(gain.odd):
         return f" At c = ±1 {technique} has no number, so that nothing is known."
     here = rows[(rows.technique == technique) & (rows.coefficient.abs() == 1) & ~rows.matched]
-    nats = bootstrap_mean(here[here.metric == "kl"].groupby("item").value.mean().to_numpy(float))
+    nats = distinct_in(rows).mean(
+        here[here.metric == "kl"].groupby("item").value.mean(), "test", "kl"
+    )
     return (
         f" At c = ±1 {technique} has {gain.odd:+.3f} [{gain.odd_low:+.3f}, {gain.odd_high:+.3f}] "
         f"at {nats.value:.3f} [{nats.low:.3f}, {nats.high:.3f}] nats."

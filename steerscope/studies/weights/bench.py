@@ -17,12 +17,14 @@ from steerscope.engine.score import kl_from_plain, preferences
 from steerscope.errors import BadValueError, PureGainWarning
 from steerscope.extraction.activations import Contrast, extract
 from steerscope.judges import WORLDS
+from steerscope.judges.effects import Effect
 from steerscope.judges.perplexity import text_nats
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.models.matrices import check_weight
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
+from steerscope.runs.distinct import GROUPS, PAIRS, PROMPTS, groups_of
 from steerscope.runs.results import Row, Run, check_run_folder
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell
@@ -52,6 +54,7 @@ from steerscope.texts.contrasts import (
     split_prompts_for,
     usual_prompts,
 )
+from steerscope.texts.groups import distinct_contrasts
 from steerscope.weights.edits import find_edit, needs_pairs, output_site
 from steerscope.weights.places import Place, parse_places
 from steerscope.weights.weight_edit import WeightEdit
@@ -114,7 +117,7 @@ class WeightBench:
         """`front_table` of some conditions of the select split, by what screened them."""
         table = self.run.table()
         mine = table[table.cell.isin({Cell().key, *cells})]
-        return front_table(mine, leaning(self.judge.effect), "select")
+        return front_table(mine, leaning(self.judge.effect), "select", groups_of(self.run))
 
     def _screened(self, cells: Sequence[Cell]) -> list[Row]:
         """Leanings and KL of conditions on the select split."""
@@ -224,11 +227,24 @@ def bind(
             "screened_by": screener.kind,
             **judging.settings,
         },
-        provenance=provenance_of(model),
+        provenance=provenance_of(model) | {GROUPS: _groups(pairs, prompts, screener, judge.effect)},
     )
     judging.keep(run)
     loaded = (plan, model, pairs, prompts, capability, texts, judge, screener, run, progress)
     return WeightBench(*loaded), edits
+
+
+def _groups(
+    pairs: Split[ContrastSet], prompts: Split[PromptSet], screener: Screen, effect: Effect
+) -> dict[str, dict[str, list[int]]]:
+    """What of the items is distinct, by split; leanings are of pairs of their own."""
+    both: dict[str, dict[str, list[int]]] = {
+        part: {PAIRS: getattr(pairs, part).groups, PROMPTS: getattr(prompts, part).groups}
+        for part in ("select", "test")
+    }
+    for target, texts in screener.texts.items():
+        both["select"][towards(leaning(effect), target)] = distinct_contrasts(texts)
+    return both
 
 
 def _question(

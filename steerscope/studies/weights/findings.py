@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from steerscope.errors import RunError
 from steerscope.judges.effects import IMPLAUSIBLE, PREFERENCE, SHOWN_UNDAMAGED, Effect
+from steerscope.runs.distinct import NO_GROUPS, Groups, groups_of
 from steerscope.runs.results import NOT_FINITE, Run
-from steerscope.statistics import Estimate, bootstrap_mean, max_statistic
+from steerscope.statistics import Estimate, max_statistic, sums_by_cluster
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.steering.responses import PLAIN, conditions, per_prompt
 from steerscope.studies.steering.success import undamaged
@@ -88,11 +90,13 @@ def _undamaged(table: pd.DataFrame, effect: Effect, split: str) -> pd.DataFrame:
     return undamaged(values, limits, PLAIN)
 
 
-def front_table(table: pd.DataFrame, effect: Effect, split: str) -> pd.DataFrame:
+def front_table(
+    table: pd.DataFrame, effect: Effect, split: str, groups: Groups = NO_GROUPS
+) -> pd.DataFrame:
     """One row per condition and target: the effect and its interval, and what it costs.
 
-    Columns: the labels of the condition, target, effect, low, high, n, p_corrected (max statistic
-    over all rows), capability_change (NaN where nothing was written), perplexity_ratio, kl_nats with
+    Columns: the labels of the condition, target, effect, low, high, n (distinct items), p_corrected (max
+    statistic over all rows), capability_change (NaN where nothing was written), perplexity_ratio, kl_nats with
     kl_low and kl_high (on the prompts that can go over to the target), front. A condition whose
     logits overflowed on the split has no row.
     """
@@ -105,8 +109,9 @@ def front_table(table: pd.DataFrame, effect: Effect, split: str) -> pd.DataFrame
             kept = values.dropna()
             if kept.empty or cell in lost:
                 continue
-            estimate = bootstrap_mean(kept.to_numpy(float))
-            nats = _kl_towards(kl.loc[cell], kept, effect)
+            metric = towards(effect, target)
+            estimate = groups.mean(kept, split, metric)
+            nats = groups.mean(_kl_towards(kl.loc[cell], kept, effect), split, KL)
             rows.append(
                 {
                     "cell": cell,
@@ -126,7 +131,7 @@ def front_table(table: pd.DataFrame, effect: Effect, split: str) -> pd.DataFrame
     if not rows:  # no condition but plain
         return pd.DataFrame(columns=["cell", *labels.columns, *_COLUMNS])
     found = pd.DataFrame(rows)
-    found["p_corrected"] = corrected(found, shifts)
+    found["p_corrected"] = corrected(found, shifts, partial(_labels, groups, effect, split))
     found["front"] = False
     for target in (effect.positive, effect.negative):
         mine = found.target == target
@@ -134,18 +139,35 @@ def front_table(table: pd.DataFrame, effect: Effect, split: str) -> pd.DataFrame
     return found
 
 
-def corrected(rows: pd.DataFrame, shifts: Sequence[pd.Series]) -> Float[np.ndarray, " cell"]:
+def _labels(
+    groups: Groups, effect: Effect, split: str, target: str, items: pd.Index
+) -> Int[np.ndarray, " item"]:
+    """The number of the distinct item that each is."""
+    return groups.of(split, towards(effect, target), list(items))
+
+
+def corrected(
+    rows: pd.DataFrame,
+    shifts: Sequence[pd.Series],
+    labels: Callable[[str, pd.Index], Int[np.ndarray, " item"]],
+) -> Float[np.ndarray, " cell"]:
     """Max-statistic p of an effect above zero, over all rows and both targets together.
 
     The targets are read on different prompts, or with opposite signs; the largest over one target
     is corrected once more for there being two (Bonferroni).
+
+    Args:
+        rows: of `front_table`, with their target.
+        shifts: of each row, item by item.
+        labels: the number of the distinct item that each of a target is.
     """
     found = np.full(len(rows), math.nan)
     targets = rows.target.unique()
     for target in targets:
         places = np.flatnonzero(rows.target == target).tolist()
         values = pd.concat([shifts[i] for i in places], axis=1).T.dropna(axis=1)
-        found[places] = max_statistic(values.to_numpy(float))
+        distinct = sums_by_cluster(values.to_numpy(float), labels(target, values.columns))
+        found[places] = max_statistic(distinct)
     return np.minimum(1.0, found * len(targets))
 
 
@@ -221,10 +243,9 @@ def kl_by_prompt(table: pd.DataFrame, split: str) -> pd.DataFrame:
     return once.pivot(index="cell", columns="prompt", values="kl_nats")
 
 
-def _kl_towards(kl: pd.Series, kept: pd.Series, effect: Effect) -> Estimate:
-    """Mean KL over the prompts that were read, or over all where something else was."""
-    mine = kl.reindex(kept.index) if effect.is_share else kl
-    return bootstrap_mean(mine.to_numpy(float))
+def _kl_towards(kl: pd.Series, kept: pd.Series, effect: Effect) -> pd.Series:
+    """KL on the prompts that were read, or on all where something else was."""
+    return kl.reindex(kept.index) if effect.is_share else kl
 
 
 def _costs(table: pd.DataFrame, split: str) -> pd.DataFrame:
@@ -273,7 +294,12 @@ class Standing:
 
 
 def stand(
-    table: pd.DataFrame, effect: Effect, rows: pd.DataFrame, roles: pd.DataFrame, target: str
+    table: pd.DataFrame,
+    effect: Effect,
+    rows: pd.DataFrame,
+    roles: pd.DataFrame,
+    target: str,
+    groups: Groups = NO_GROUPS,
 ) -> Standing:
     """How the edit chosen for a target stands on the test split.
 
@@ -283,6 +309,7 @@ def stand(
         rows: `front_table` of the test split.
         roles: columns cell, target, role: what was measured for what, as the sweep stored it.
         target: which.
+        groups: what of the items is distinct.
     """
     mine = rows[rows.target == target].set_index("cell", drop=False)
     role = roles[roles.target == target].set_index("cell").role
@@ -292,19 +319,22 @@ def stand(
     (cell,) = role.index[role == EDIT]  # known, as one control is: see `standings_of`
     controls = role.index[role.isin([CONTROL, ELSEWHERE])]
     ahead = (shifts.loc[cell] - shifts.loc[controls]).dropna(axis=1)
-    p_values = [max_statistic(row[None])[0] for row in ahead.to_numpy(float)]
+    labels = _labels(groups, effect, "test", target, ahead.columns)
+    distinct = sums_by_cluster(ahead.to_numpy(float), labels)
+    p_values = [max_statistic(row[None])[0] for row in distinct]
+    metric = towards(effect, target)
     strongest = mine.loc[mine.loc[controls].effect.idxmax()]
     steered = role.index[role == STEERING]
     steering = mine.loc[steered[0]] if len(steered) else None
     over = Estimate(math.nan, math.nan, math.nan, 0)
     if steering is not None:
-        over = bootstrap_mean((shifts.loc[cell] - shifts.loc[steered[0]]).dropna().to_numpy(float))
+        over = groups.mean(shifts.loc[cell] - shifts.loc[steered[0]], "test", metric)
     others = rows[(rows.cell == cell) & (rows.target != target)]
     return Standing(
         target,
         mine.loc[cell],
         strongest,
-        bootstrap_mean(ahead.loc[strongest.cell].to_numpy(float)),
+        groups.mean(ahead.loc[strongest.cell], "test", metric),
         float(max(p_values)),
         steering,
         over,
@@ -340,7 +370,7 @@ def standings_of(run: Run, rows: pd.DataFrame) -> list[Standing]:
     roles, effect = read_roles(run), effect_of(run)
     table, unknown = run.table(), unknown_targets(run, rows)
     targets = [t for t in roles.target.unique() if t not in unknown]
-    return [stand(table, effect, rows, roles, t) for t in targets]
+    return [stand(table, effect, rows, roles, t, groups_of(run)) for t in targets]
 
 
 def unknown_targets(run: Run, rows: pd.DataFrame) -> list[str]:

@@ -81,7 +81,9 @@ def main() -> None:
             found, concepts=concepts, groups=groups, nulls=nulls, seed=options.seed
         )
         mean = "the mean over concepts taken away" if centred else "the shared mean left in"
-        said.append(f"After {depth:.0%} of the blocks, {mean}: {geometries_in_words(table)}")
+        said.append(
+            f"After {depth:.0%} of the blocks or the nearest to it, {mean}: {geometries_in_words(table)}"
+        )
         print(f"{said[-1]}\n")
         tables.append(table.assign(depth=depth, centred=centred))
         if centred and depth == options.depths[0]:

@@ -29,9 +29,8 @@ from steerscope import (
 from steerscope.figures.rivals import effect_and_damage
 from steerscope.judges.effects import Effect
 from steerscope.progress import bar
-from steerscope.runs.distinct import NO_GROUPS
+from steerscope.runs.distinct import groups_of
 from steerscope.sae import load_sae
-from steerscope.statistics import clustered_share
 from steerscope.steering.prompting import METHODS
 from steerscope.studies.bench import Bench, Material
 from steerscope.studies.features.candidates import candidates
@@ -39,7 +38,7 @@ from steerscope.studies.judging import Judging, find_judge
 from steerscope.studies.steering.asking import asking_cells
 from steerscope.studies.steering.prepare import question_of
 from steerscope.studies.steering.stated import Stated
-from steerscope.studies.steering.success import PLAIN, undamaged
+from steerscope.studies.steering.success import PLAIN, estimate, undamaged
 from steerscope.studies.steering.texts import Texts, load_texts
 from steerscope.texts.contrasts import ContrastSet, PromptSet
 from steerscope.weights.adapter import (
@@ -181,15 +180,17 @@ def conditions(plan: StudyPlan, model: LensModel, texts: Texts) -> list[tuple[st
 def measured(run: Run, effect: Effect, kinds: list[tuple[str, str, Cell]]) -> pd.DataFrame:
     """One row per condition: share with the effect, share damaged, both, and the KL of what it wrote."""
     table = run.table()
-    stated = Stated(table, effect, "test", NO_GROUPS)
+    groups = groups_of(run)
+    stated = Stated(table, effect, "test", groups)
     costs = stated.costs
     good = undamaged(costs.values, costs.limits, PLAIN, costs.likely_as)
     written = table[table.metric == "kl_written"].groupby("cell").value.mean()
     rows = []
     for kind, name, cell in kinds:
-        shown = clustered_share(stated.values.loc[cell.key].fillna(0.0).to_numpy(float))
-        bad = clustered_share(1.0 - good.loc[cell.key].to_numpy(float))
-        joint = clustered_share(stated.success.loc[cell.key].to_numpy(float))
+        shown, bad, joint = (
+            estimate(values.loc[cell.key], groups, "test", effect.metric, share=True)
+            for values in (stated.values.fillna(0.0), 1.0 - good.astype(float), stated.success)
+        )
         row = {"kind": kind, "name": name, "effect": shown.value, "low": shown.low}
         row |= {"high": shown.high, "damaged": bad.value, "damaged_low": bad.low}
         row |= {"damaged_high": bad.high, "effect_undamaged": joint.value}

@@ -55,6 +55,17 @@ def spread(values: list[float], over: float, unit: str) -> str:
     return f"{found[0]:.2f}{unit} [{found[1]:.2f}, {found[2]:.2f}]"
 
 
+def in_order(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The settings of a model together, from short to long, models as they came first."""
+    models = list(dict.fromkeys(f["shape"] for f in found))
+    tasks = [f["task"] for f in found]
+    keys = [
+        (models.index(f["shape"]), t["prompt_tokens"], t["new_tokens"])
+        for f, t in zip(found, tasks, strict=True)
+    ]
+    return [f for _, f in sorted(zip(keys, found, strict=True), key=lambda pair: pair[0])]
+
+
 def write(path: Path, found: list[dict[str, Any]]) -> None:
     """The table of all settings so far, and what it is of."""
     path.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
@@ -109,9 +120,11 @@ def main() -> None:
         if (name, n_prompt, n_new) in known:
             continue
         waiting = os.environ.get("OMP_WAIT_POLICY", USUAL_WAIT).lower()
-        found.append(measure(shape, options) | {"shape": name, "waiting": waiting})
+        newest = measure(shape, options) | {"shape": name, "waiting": waiting}
+        found.append(newest)
+        found = in_order(found)
         write(path, found)
-        print(row(found[-1]), flush=True)
+        print(row(newest), flush=True)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
 from steerscope.audits.sentence import sentence
 from steerscope.errors import RunError
-from steerscope.judges.effects import IMPLAUSIBLE_WHEN_ASKED
-from steerscope.judges.judges import UNITS
+from steerscope.judges.effects import IMPLAUSIBLE_WHEN_ASKED, UNITS
 from steerscope.models.fingerprints import same_weights
 from steerscope.runs.records import altered
 from steerscope.runs.results import STATUSES, Run

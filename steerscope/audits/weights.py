@@ -10,6 +10,7 @@ import pandas as pd
 from steerscope.audits.finding import Finding
 from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import NOT_FINITE, Run
+from steerscope.studies.methods.one_kl import is_one_kl
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.transfer.findings import PLAIN, against, transfer_rows
 from steerscope.studies.weights.findings import (
@@ -22,6 +23,7 @@ from steerscope.studies.weights.findings import (
     standings_of,
     unknown_targets,
 )
+from steerscope.studies.weights.wording import FEWEST
 
 _LEVEL = 0.05
 _FEW = 20  # items
@@ -68,7 +70,10 @@ def of_standing(s: Standing) -> list[Finding]:
             )
         )
     if not edit.low > 0:
-        what = f"the effect is {edit.effect:+.3g} [{edit.low:+.3g}, {edit.high:+.3g}]: it holds 0"
+        what = f"the effect is {edit.effect:+.3g} [{edit.low:+.3g}, {edit.high:+.3g}]: it "
+        what += "leads away from its target" if edit.high < 0 else "holds 0"
+        if math.isnan(edit.low):
+            what = f"the effect is {edit.effect:+.3g} of one distinct item, without an interval"
         numbers = {"effect": edit.effect, "low": edit.low, "high": edit.high}
         remedy = "Claim no effect, or measure more prompts"
         found.append(Finding("error", what, where, remedy, numbers, "interval_holds_zero"))
@@ -89,7 +94,8 @@ def of_standing(s: Standing) -> list[Finding]:
         )
         remedy = "Compare them at one KL"
         found.append(Finding("warning", what, where, remedy, {"ratio": ratio}, "unmatched_doses"))
-    if s.over_steering.high < 0:
+    alike = s.steering is not None and is_one_kl(edit.kl_nats, s.steering.kl_nats)
+    if alike and s.over_steering.n >= FEWEST and s.over_steering.high < 0:
         what = f"steering at the same KL does better, by {-s.over_steering.value:.3g}"
         remedy = "Say so beside the effect"
         found.append(Finding("note", what, where, remedy, check="unmatched_doses"))
@@ -129,7 +135,7 @@ def of_techniques(rows: pd.DataFrame) -> list[Finding]:
     one = "group" if "group" in rows else "item"
     n_items = int(rows[rows.metric.isin(judged)].groupby("metric")[one].nunique().min())
     if n_items < _FEW:
-        what = f"the effect is stated on {n_items} distinct items, fewer than {_FEW}"
+        what = f"the effect is stated on {n_items} {'distinct ' * (one == 'group')}items, fewer than {_FEW}"
         found.append(
             Finding("warning", what, where, "Give more", {"items": n_items}, "few_prompts")
         )

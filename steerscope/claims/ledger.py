@@ -329,5 +329,4 @@ def _row(j: Judged, p_holm: float) -> dict[str, object]:
 
 def _power(m: Measured) -> float:
     """Chance that the items show a distance of a tenth; NaN where no share was measured."""
-    spread = float(np.std(m.values, ddof=1)) if len(m.values) > 1 else 0.0
-    return power_of(_TENTH, spread, m.n) if spread and m.unit == "share" else math.nan
+    return power_of(_TENTH, m.spread, m.n) if m.spread and m.unit == "share" else math.nan

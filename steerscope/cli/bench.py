@@ -96,6 +96,10 @@ class Conditions:
         """The doses, after options that exclude one another and the vector file are looked at."""
         if self.vector is None:
             refuse_unused({"site": self.site, "unit": self.unit}, "no --vector is given")
+            scope = None if self.scope == "all" else self.scope
+            refuse_unused({"scope": scope}, "no --vector is given")
+            doses = None if self.adapter is not None or self.doses == "1" else self.doses
+            refuse_unused({"doses": doses}, "neither --vector nor --adapter is given")
         elif self.adapter is not None:
             raise BadValueError("give either --vector or --adapter; combine them in Python.")
         else:
@@ -149,8 +153,9 @@ def bench(
     from steerscope.runs.results import check_run_folder
     from steerscope.studies.benchmarks.measure import check_installed, check_plan, run_benchmarks
 
+    doses = conditions.check()
     check_installed()
-    plan, chat, doses = questions.plan(tasks, seed), talk.asked(), conditions.check()
+    plan, chat = questions.plan(tasks, seed), talk.asked()
     out = check_run_folder(out)
     check_plan(plan)
     loaded = loading.load(model)

@@ -20,6 +20,7 @@ from steerscope.cli.shared import (
     check_vector,
     finish,
     read_several,
+    refuse_unused,
 )
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from steerscope.steering.prompting import Prompting
     from steerscope.studies.steering.plan import StudyPlan
     from steerscope.studies.steering.texts import Texts
+
+
+_LARGEST, _ROUNDS = 4.0, 4  # how far is looked, and how often an interval is halved
 
 
 @grouped
@@ -44,8 +48,8 @@ def calibrate(
     ] = None,
     instruction: Instruction = None,
     examples: Examples = 4,
-    largest: Annotated[float, typer.Option(help="natural units up to which is looked")] = 4.0,
-    rounds: Annotated[int, typer.Option(help="further doses, each halving the interval")] = 4,
+    largest: Annotated[float, typer.Option(help="natural units up to which is looked")] = _LARGEST,
+    rounds: Annotated[int, typer.Option(help="further doses, each halving the interval")] = _ROUNDS,
     scope: ScopeText = "all",
     writing: Writing,
     drawing: Drawing,
@@ -68,6 +72,7 @@ def calibrate(
     from steerscope.studies.steering.texts import load_texts
 
     check_vector(vector)
+    _refuse_unused(target, value, instruction, judged.judge, (largest, rounds))
     plan = StudyPlan(
         **subject.settings(),
         **writing.settings(),
@@ -97,6 +102,23 @@ def calibrate(
     )
     result = {"target": target, "found": asdict(found), "judge": card}
     finish(as_json, result, [*in_words(found), *card])
+
+
+def _refuse_unused(
+    target: str,
+    value: float | None,
+    instruction: str | None,
+    judge: str | None,
+    looked: tuple[float, int],
+) -> None:
+    """Refuse what says nothing: of a KL, for which no text is written, or beside a value."""
+    if target == "kl":
+        usual = (_LARGEST, _ROUNDS)
+        largest, rounds = (None if n == u else n for n, u in zip(looked, usual, strict=True))
+        given = {"largest": largest, "rounds": rounds, "instruction": instruction, "judge": judge}
+        refuse_unused(given, "a KL is found by reading the prompts")
+    elif value is not None:
+        refuse_unused({"instruction": instruction}, "--value says what to reach")
 
 
 def _judge(plan: StudyPlan, model: LensModel, texts: Texts) -> tuple[Judge, list[str]]:

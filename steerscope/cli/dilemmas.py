@@ -160,6 +160,7 @@ def _shown(values: pd.DataFrame, target: str) -> list[str]:
         n = 0 if not len(own) else int(own.n.iloc[0])
         moved = int((others.p_holm < 0.05).sum())
         size = f"{others.effect.abs().mean():.3f}" if len(others) else ""
-        rows.append([technique, effect, n, p, f"{moved} of {len(others)}", size])
+        at = technique if mine.matched.all() else f"{technique} (at c = ±1)"
+        rows.append([at, effect, n, p, f"{moved} of {len(others)}", size])
     columns = ("technique", f"{target} (nats)", "dilemmas", "p (Holm)", "others moved", "|others|")
-    return table("effects at the matched KL:", columns, rows)
+    return table("effects at the matched KL, where it is reached:", columns, rows)

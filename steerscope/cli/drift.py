@@ -10,7 +10,7 @@ import typer
 
 from steerscope.cli import choices
 from steerscope.cli.keeping import KeptOut, kept, run_folder
-from steerscope.cli.options import Talk, Trying, Writing, grouped
+from steerscope.cli.options import Loading, Talk, Writing, grouped
 from steerscope.cli.shared import (
     Json,
     Model,
@@ -49,7 +49,7 @@ def drift(
     writing: Writing,
     talk: Talk,
     out: KeptOut = None,
-    loading: Trying,
+    loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Which topics that nobody asked for a steered model brings in, by vocabularies of one's own.

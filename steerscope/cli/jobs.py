@@ -151,7 +151,9 @@ def _tell(run: Run, places: tuple[str, str], as_json: bool) -> None:
     lines += [] if compared is None else [f"  {layers_compared_in_words(compared, findings)}"]
     agrees = oracle_agreement(run)
     lines += (
-        [] if agrees is None else [f"  Agreement of the judge with the oracle: kappa {agrees}."]
+        []
+        if agrees is None
+        else [f"  Agreement of the judge with the oracle: kappa {agrees} distinct prompts."]
     )
     lines += [f"audit: {tally(found)}", f"report: {page}"]
     result = _as_json(findings) | {"verdict": lines[0]} | {"audit": [asdict(f) for f in found]}
@@ -183,6 +185,8 @@ def _as_json(findings: Findings) -> dict[str, Any]:
         "effect": asdict(f.effect),
         "stated": asdict(f.stated) if f.stated else None,
         "gain": asdict(f.gain) if f.gain else None,
+        **_card_of(f),
+        "corrected_for_errors_of_judge": f.corrected_effect is not None,
         "flipped_and_undamaged": asdict(f.joint) if f.joint else None,
         "nulls": [asdict(rank) for rank in f.nulls],
         "asking": [
@@ -284,7 +288,9 @@ def sweep(
 def _conditions(found: Findings, plan: SweepPlan) -> list[str]:
     """Every condition of a sweep, as a table."""
     columns = ("layer", "dose (natural)", "KL (nats)", "effect", "n", "over the limit")
-    title = f"{found.effect.words}, {plan.method} at {plan.stream}:"
+    from steerscope.studies.steering.wording import counted_in_words
+
+    title = f"{counted_in_words(found.effect)}, {plan.method} at {plan.stream}:"
     return table(title, columns, _condition_rows(found, plan.method))
 
 

@@ -42,7 +42,7 @@ def _check(name: str, value: str, *, whole: bool) -> None:
         number = (read_whole if whole else read_real)(value)
     except ValueError as error:
         raise BadValueError(f"cannot read {name}: {error}.") from None
-    most = LARGEST_SEED if name == "--seed" else _MOST
+    most = LARGEST_SEED if name in {"--seed", "-s"} else _MOST
     if whole and not 0 <= number <= most:
         raise BadValueError(f"{name} {value} is outside 0 to {most:,}.")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from steerscope.cli.shared import Force, Json, finish
+from steerscope.errors import BadValueError
 
 if TYPE_CHECKING:
     from steerscope.statistics import Estimate
@@ -50,6 +51,10 @@ def export(
     run = Run.open(run_dir)
     table = out or Path(f"{run.path.resolve().name}-ratings.csv")
     page = table.with_suffix(".html")
+    if page == table:
+        raise BadValueError(
+            f"--out {table} is the table; the page beside it ends in .html, so name it .csv."
+        )
     for path in (table, page):
         check_file(path, own=lambda _: False, inputs=[run.path], force=force)
     sheet = make_sheet(run, n=number, seed=seed)
@@ -90,4 +95,4 @@ def bring_in(
 
 
 def _in_words(found: Estimate | None) -> str:
-    return "unknown" if found is None or found.value != found.value else f"{found}"
+    return "unknown" if found is None or found.value != found.value else f"{found} distinct prompts"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.options import Talk, Trying, Writing, grouped
+from steerscope.cli.options import Loading, Talk, Trying, Writing, grouped
 from steerscope.cli.sae import Text
 from steerscope.cli.shared import (
     Contrasts,
@@ -60,7 +60,7 @@ def overlap(
     model: Model = DEFAULT_MODEL,
     seed: Seed = 0,
     talk: Talk,
-    loading: Trying,
+    loading: Loading,
     as_json: Json = False,
 ) -> None:
     """Features that two routes to a concept, or two concepts, share, and what chance gives.
@@ -172,7 +172,7 @@ def features(  # noqa: PLR0915 - what it writes is checked first
     seed: Seed = 0,
     talk: Talk,
     force: Force = False,
-    loading: Trying,
+    loading: Loading,
     as_json: Json = False,
 ) -> None:
     """A concept's direction in features against nulls, with what the features hear and say.

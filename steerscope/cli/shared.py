@@ -63,7 +63,7 @@ Check = Annotated[
 Nulls = Annotated[
     int,
     typer.Option(
-        help="null directions of each kind that go through the same choice; under 19 test nothing"
+        help="null directions of each kind, each at its own best layer and dose; under 19 test nothing"
     ),
 ]
 JudgeName = Annotated[
@@ -280,6 +280,11 @@ def check_outputs(
     check_apart(*outputs.values())
     for suffix, path in outputs.items():
         if path is not None:
+            other = next((s for s in outputs if s != suffix and path.suffix.lower() == s), None)
+            if other:
+                raise BadValueError(
+                    f"{path} is to hold {suffix[1:]}, and ends in {other}; name it otherwise."
+                )
             own = is_our_gguf if suffix == ".gguf" else is_directions_file
             check_file(path, own=own, inputs=inputs, force=force)
 
@@ -342,7 +347,7 @@ def _spoken(text: str) -> str:
     from steerscope.texts.chats import as_conversation
     from steerscope.texts.files import parse_json
 
-    if not text.lstrip().startswith('[{"'):
+    if not re.match(r'\s*\[\s*\{\s*"', text):
         return text
     return as_conversation(parse_json(text, "the prompt", BadValueError))
 

@@ -40,8 +40,11 @@ def tokenizers(
         steerscope tokenizers ./my-model
         steerscope tokenizers gpt2 Qwen/Qwen3-0.6B --texts mine=texts.txt --out cuts
     """
+    from steerscope.runs.outputs import check_folder, marked
     from steerscope.texts.fertility import KINDS
 
+    if out is not None:
+        check_folder(out, own=marked(_WHAT), inputs=names)
     kinds = dict(KINDS) | _own(texts or [])
     labels = _labels(names)
     found = _measured(names, labels, kinds, revision, trust_remote_code)
@@ -116,6 +119,7 @@ def _measured(
     return pd.DataFrame(rows)
 
 
+_WHAT = "cuts of tokenizers"  # what a folder of these files says it is
 _LANGUAGES = {"english", "french", "german", "chinese", "arabic"}
 
 
@@ -124,15 +128,16 @@ def _drawn(found: pd.DataFrame, out: Path) -> list[str]:
     from steerscope import figures
     from steerscope.figures.fertility import MEASURES
     from steerscope.figures.files import Plate, write_plate
-    from steerscope.runs.outputs import check_writable
+    from steerscope.runs.outputs import write_mark
+    from steerscope.runs.whole_files import whole_folder
 
-    check_writable(out)
-    out.mkdir(parents=True, exist_ok=True)
     written: list[str] = []
-    for measure in MEASURES:
-        figure = figures.tokenizer_bars(found, measure)
-        plate = Plate(
-            measure, figure, "Each bar is one tokenizer on the same short texts of a kind."
-        )
-        written += [str(p) for p in write_plate(plate, out, ("html",))]
+    with whole_folder(out) as unfinished:
+        for measure in MEASURES:
+            figure = figures.tokenizer_bars(found, measure)
+            plate = Plate(
+                measure, figure, "Each bar is one tokenizer on the same short texts of a kind."
+            )
+            written += [str(out / p.name) for p in write_plate(plate, unfinished, ("html",))]
+        write_mark(unfinished, _WHAT)
     return written

@@ -299,7 +299,7 @@ def steering_pareto(
     kls = sorted(table.kl.unique())
     n = int(table.n.max())
     figure = new_figure(
-        f"What steering gains and keeps at a matched KL (bars: 95 % bootstrap, n = {n} prompts)",
+        f"What steering gains and keeps at a matched KL (bars: 95 %, n = {n} prompts)",
         "",
         "",
     )

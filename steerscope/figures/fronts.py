@@ -20,7 +20,7 @@ def pareto_front(rows: pd.DataFrame, effect: Effect, *, title: str = "") -> go.F
     """The effect against the KL that it costs, one panel for each target.
 
     A line joins what no other condition beats in that plane. Ringed is what none beats in effect,
-    capability and perplexity together, which the tables have.
+    perplexity and, where it is known of all, capability together, which the tables have.
 
     Args:
         rows: conditions as `front_table` gives them.

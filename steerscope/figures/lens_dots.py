@@ -61,7 +61,7 @@ def lens_dots(table: pd.DataFrame) -> go.Figure:
         )
     figure.update_yaxes(title="attribute", type="category", categoryarray=rows.lens.tolist())
     said = (
-        f"n = {int(table.n.max())} prompts; bars: 95 % bootstrap over prompts. Words are weighted by "
+        f"n = {int(table.n.max())} prompts; bars: 95 %. Words are weighted by "
         "their rarity in plain text.<br>Thresholds: what 95 % of the changes between two plain samples "
         "stay below in all lenses at once."
     )

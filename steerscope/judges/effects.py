@@ -61,6 +61,17 @@ LIKELIHOODS = (IMPLAUSIBLE.metric, IMPLAUSIBLE_TO_ANOTHER.metric, IMPLAUSIBLE_WH
 KL_WRITTEN = "kl_written"  # metric: KL(steered || plain) on the tokens that were written
 KL_REVERSE = "kl_written_reverse"  # metric: KL(plain || steered) on the same
 JS_WRITTEN = "js_written"  # metric: their Jensen-Shannon divergence, at most log 2
+UNITS = {  # of the metrics of texts; of any other, a share
+    "degenerate": "share",
+    "distinct_2": "ratio",
+    "preference": "nats",
+    "repetition": "share",
+    KL_WRITTEN: "nats",
+    KL_REVERSE: "nats",
+    JS_WRITTEN: "nats",
+    "distinct_2_samples": "ratio",
+    "judge_score": "score",
+}
 SHOWN = "shown"  # whether a text shows the concept, by a judge that gives scores
 UNDAMAGED = "undamaged"  # whether it is within the spread of what the model writes without steering
 SHOWN_UNDAMAGED = "shown_undamaged"  # both

@@ -7,23 +7,11 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from steerscope.engine.continuations import Continuation
-from steerscope.judges.effects import JS_WRITTEN, KL_REVERSE, KL_WRITTEN, PREFERENCE, Effect
+from steerscope.judges.effects import PREFERENCE, Effect
 from steerscope.judges.microworld import MicroworldJudge
-from steerscope.judges.scoring import SCORE, ScoreJudge
+from steerscope.judges.scoring import ScoreJudge
 from steerscope.metrics import distinct_n, is_degenerate, repetition
 from steerscope.texts.contrasts import ContrastSet, Prompt
-
-UNITS = {
-    "degenerate": "share",
-    "distinct_2": "ratio",
-    "preference": "nats",
-    "repetition": "share",
-    KL_WRITTEN: "nats",
-    KL_REVERSE: "nats",
-    JS_WRITTEN: "nats",
-    "distinct_2_samples": "ratio",
-    SCORE: "score",
-}
 
 
 @runtime_checkable

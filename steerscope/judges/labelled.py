@@ -98,10 +98,8 @@ def _texts_of(pairs: ContrastSet) -> list[LabelledText]:
 
 
 def _answer(text: str) -> str:
-    """What a judge reads of a text: of a conversation the last answer, since that is what models write."""
-    if isinstance(text, ChatText) and text.turns[-1].role == "assistant":
-        return text.turns[-1].content
-    return text
+    """What a judge reads of a text: of a conversation its last turn, without what a template puts around it."""
+    return text.turns[-1].content if isinstance(text, ChatText) else text
 
 
 def from_replies(

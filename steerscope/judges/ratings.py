@@ -24,6 +24,7 @@ from steerscope.statistics import Estimate
 from steerscope.statistics.agreement import cohens_kappa, krippendorffs_alpha
 from steerscope.texts.about import About, about
 from steerscope.texts.files import parse_json, read_text
+from steerscope.texts.groups import distinct_prompts
 from steerscope.texts.sheets import sheet_rows
 from steerscope.texts.showing import without_template
 
@@ -161,7 +162,8 @@ class Agreement:
         name: of the sheet that was read.
         n: texts that were rated, those that nobody could tell left out.
         shown: share of them that the rater says show the concept.
-        with_judge: Cohen's kappa with the judge; None for a run whose judge reads no text.
+        with_judge: Cohen's kappa with the judge, over distinct prompts, which its n counts; None for a run whose
+            judge reads no text.
         between: Cohen's kappa with each other sheet of the run, by its name.
         alpha: Krippendorff's alpha over all sheets; None for one.
     """
@@ -216,13 +218,15 @@ def agreement_of(run: Run, name: str) -> Agreement:
     judged = _judged(run, ids)
     rated = mine[~np.isnan(mine)]
     every = np.column_stack(list(sheets.values()))
+    given = _texts_of(run).drop_duplicates("id").set_index("id").given
+    prompts = np.array(distinct_prompts(list(given[ids])))
     return Agreement(
         name,
         len(rated),
         float(rated.mean()) if len(rated) else math.nan,
-        None if judged is None else cohens_kappa(mine, judged),
-        {n: cohens_kappa(mine, other) for n, other in sheets.items() if n != name},
-        krippendorffs_alpha(every) if len(sheets) > 1 else None,
+        None if judged is None else cohens_kappa(mine, judged, prompts),
+        {n: cohens_kappa(mine, other, prompts) for n, other in sheets.items() if n != name},
+        krippendorffs_alpha(every, prompts) if len(sheets) > 1 else None,
     )
 
 

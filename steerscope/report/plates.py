@@ -74,7 +74,7 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
         Plate(
             "kl_by_depth",
             figures.kl_by_depth(f.summary, method=method, unit=unit),
-            f"Mean over the positions of the select prompts (at least {n} a point), teacher-forced, "
+            f"Mean over the positions of the select prompts ({int(f.summary.asked.min())} or more a point), teacher-forced, "
             "position 0 left out; a logarithmic axis, drawn without intervals.",
         )
     )

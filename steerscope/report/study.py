@@ -63,7 +63,7 @@ def _what_was_measured(run: Run, f: Findings) -> str:
     said = [f"{f.plan.method} at {f.plan.stream}" + (f" from {pairs} pairs" if pairs else "")]
     said += [f"{f.chosen.n_cells} conditions compared"]
     said += [f"chosen on {f.chosen.effect.n} distinct {items}"]
-    said += [f"stated on {f.stated.n} others"] if f.stated else []
+    said += [f"stated on {f.n_distinct} others"] if f.stated else []
     return ", ".join(said)
 
 

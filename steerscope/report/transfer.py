@@ -10,6 +10,7 @@ from steerscope.judges import kept_limits
 from steerscope.judges.effects import UNDAMAGED
 from steerscope.judges.registry import read_card
 from steerscope.report.page import Page, as_figure, as_table, as_text, bold_head
+from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import Run
 from steerscope.runs.tables import Column, Table
 from steerscope.studies.transfer.findings import (
@@ -83,8 +84,7 @@ def plates(run: Run) -> list[Plate]:
         Plate(
             "transfer_responses",
             figures.transfer_responses(table, shown),
-            "Change from the plain model on the same held-out items, with 95 % intervals "
-            "(bootstrap). What an ideal technique does to its target is odd in c, and all else is 0."
+            "Change from the plain model on the same held-out items, with 95 % intervals. What an ideal technique does to its target is odd in c, and all else is 0."
             + (
                 " A damaged text counts as without steering."
                 if UNDAMAGED in set(rows.metric)
@@ -131,7 +131,7 @@ def tables(run: Run) -> list[Table]:
         Column("p_holm", "p (sign flips, Holm)", 3),
         Column("n", "n"),
     )
-    caption = "Intervals are 95 %, bootstrap over n distinct items."
+    caption = f"Intervals are 95 %, over n {'distinct ' * groups_of(run).known}items."
     outcomes = [m for m in OUTCOMES if m in set(rows.metric)]
     return [
         Table("conditions", transfer_table(rows), every, caption),

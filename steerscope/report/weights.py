@@ -93,8 +93,8 @@ def _plates(run: Run, stated: pd.DataFrame, screened: pd.DataFrame) -> list[Plat
             Plate(
                 "pareto_test",
                 figures.pareto_front(stated, effect, title="Stated: the test split"),
-                f"{_counted(effect)}Bars are 95 % intervals (bootstrap over prompts). Ringed: no other condition is at least "
-                "as good in effect, capability and perplexity and better in one. The dotted line joins what "
+                f"{_counted(effect)}Bars are 95 % intervals over distinct prompts or pairs. Ringed: no other condition is at least "
+                f"as good in {_objectives(stated)} and better in one. The dotted line joins what "
                 "nothing beats in its plane. Crosses are the controls: changes of the same Frobenius norm, "
                 "or of the same spectrum along random vectors, and the same at the KL of the edit.",
             )
@@ -105,17 +105,29 @@ def _plates(run: Run, stated: pd.DataFrame, screened: pd.DataFrame) -> list[Plat
             figures.pareto_front(screened, leaning(effect), title="Screened: the select split"),
             f"What the choice was made from, teacher-forced: the {leaning(effect).words}. Chosen is the "
             f"largest that moves the model by at least {limits['least_kl']:g} nats and costs at most "
-            f"{loss:g} points of capability and {ratio:g} times the perplexity.",
+            f"{_limits_in_words(screened, loss, ratio)}.",
         )
     )
     return found
+
+
+def _objectives(rows: pd.DataFrame) -> str:
+    """What conditions are compared by: capability as well, where it is known of all."""
+    return f"effect{', capability' * bool(rows.capability_change.notna().all())} and perplexity"
+
+
+def _limits_in_words(rows: pd.DataFrame, loss: float, ratio: float) -> str:
+    """What a choice may cost; a capability that was not measured is not held against it."""
+    if rows.capability_change.notna().any():
+        return f"{loss:g} points of capability, where that was measured, and {ratio:g} times the perplexity"
+    return f"{ratio:g} times the perplexity; capability was not measured"
 
 
 def tables(run: Run) -> list[Table]:
     """Every condition of both splits."""
     effect = effect_of(run)
     stated, screened = front_table(run.table(), effect, "test", groups_of(run)), _screened(run)
-    caption = "Intervals are 95 %, bootstrap over n prompts; p is that of the largest of all."
+    caption = "Intervals are 95 %, over n distinct items; p is that of the largest of all."
     return [
         Table(name, rows.assign(edit=_labels(rows)), _columns(shown), caption)
         for name, rows, shown in (

@@ -31,8 +31,11 @@ def why_here(f: Findings) -> str:
         largest = f"within {100 * MARGIN:g} % of the largest effect"
         tie = f", at no larger KL than {_largest(f, close)}"
     if c.broken:
+        most = " of those whose texts show most undamaged" if f.effect.is_share else ""
         this = "this is" if tie else "this has"
-        return f"{head}every condition with an effect breaks a limit, and {this} {largest}{tie}."
+        return (
+            f"{head}every condition with an effect breaks a limit, and {this} {largest}{most}{tie}."
+        )
     more = larger.drop(close.index)
     mine = f.summary[(f.summary.method == f.plan.method) & (f.summary.layer == c.layer)]
     mine_kept = bool(mine.kept[(mine.dose_natural - c.dose_natural).abs().idxmin()])

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
 from steerscope.runs.results import Run
-from steerscope.statistics import Estimate, by_cluster, cluster_bootstrap, clustered_mean
+from steerscope.statistics import Estimate, by_cluster, distinct_difference, distinct_mean
 
 GROUPS = "groups"
 PAIRS, PROMPTS = "pairs", "prompts"
 _OF_PAIRS = frozenset({"preference", "nll"})
-_FEW = 20  # distinct items, below which resampling them knows too little of what else there is
 _NULL = "null"  # a split with the prompts of the test split
 
 
@@ -45,17 +44,19 @@ class Groups:
         labels = here.get(metric, here.get(kind))
         return np.asarray([labels[i] if labels else i for i in map(int, items)], dtype=int)
 
-    def mean(self, values: pd.Series, split: str, metric: str, *, seed: int = 0) -> Estimate:
-        """Mean over items with a bootstrap interval over the distinct ones; NaN items are left out.
-
-        With few distinct ones it is no narrower than by Student's t.
-        """
+    def mean(
+        self, values: pd.Series, split: str, metric: str, *, share: bool = False, seed: int = 0
+    ) -> Estimate:
+        """Mean over items with an interval over the distinct ones, as `distinct_mean`."""
         labels = self.of(split, metric, list(values.index))
-        found = cluster_bootstrap(values.to_numpy(float), labels, seed=seed)
-        if not 1 < found.n < _FEW:
-            return found
-        wide = clustered_mean(values.to_numpy(float), labels)
-        return replace(found, low=min(found.low, wide.low), high=max(found.high, wide.high))
+        return distinct_mean(values.to_numpy(float), labels, share=share, seed=seed)
+
+    def difference(
+        self, values: pd.Series, split: str, metric: str, *, share: bool = False, seed: int = 0
+    ) -> Estimate:
+        """Mean of paired differences with an interval over the distinct ones, as `distinct_difference`."""
+        labels = self.of(split, metric, list(values.index))
+        return distinct_difference(values.to_numpy(float), labels, share=share, seed=seed)
 
     def distinct(
         self, values: pd.Series, split: str, metric: str

@@ -9,6 +9,11 @@ from steerscope.statistics.clusters import (
     sums_by_cluster,
 )
 from steerscope.statistics.correlations import Correlation, linear_correlation, rank_correlation
+from steerscope.statistics.distinct import (
+    clustered_difference,
+    distinct_difference,
+    distinct_mean,
+)
 from steerscope.statistics.intervals import (
     CONFIDENCE,
     Estimate,
@@ -60,6 +65,7 @@ __all__ = [
     "by_cluster",
     "cell_level",
     "cluster_bootstrap",
+    "clustered_difference",
     "clustered_error",
     "clustered_mean",
     "clustered_share",
@@ -67,6 +73,8 @@ __all__ = [
     "curve_correlation",
     "detectable_difference",
     "detectable_effect",
+    "distinct_difference",
+    "distinct_mean",
     "every_block_order",
     "holm",
     "interval_by_chance",

@@ -37,15 +37,20 @@ def cohens_kappa(
     return _with_interval(both[known], _kappa, None if clusters is None else clusters[known])
 
 
-def krippendorffs_alpha(readings: Float[np.ndarray, "item reader"]) -> Estimate:
+def krippendorffs_alpha(
+    readings: Float[np.ndarray, "item reader"],
+    clusters: Shaped[np.ndarray, " item"] | None = None,
+) -> Estimate:
     """Agreement of any number of readers, some of whom left items out, for values without an order.
 
     α = 1 - D_o / D_e: the disagreement within items against that between any two readings. Items with
-    fewer than two readings do not count. The interval is a bootstrap over the items.
+    fewer than two readings do not count. The interval is a bootstrap over the items, or over clusters of
+    them as for `cohens_kappa`.
 
     Source: Krippendorff 2011.
     """
-    return _with_interval(readings[(~np.isnan(readings)).sum(axis=1) >= 2], _alpha)
+    known = (~np.isnan(readings)).sum(axis=1) >= 2
+    return _with_interval(readings[known], _alpha, None if clusters is None else clusters[known])
 
 
 def _with_interval(
@@ -61,7 +66,8 @@ def _with_interval(
     members = _members(np.arange(len(items)) if clusters is None else clusters)
     n = len(members)
     if n < 2:
-        return Estimate(math.nan, math.nan, math.nan, n)
+        value = found(items) if len(items) > 1 else math.nan
+        return Estimate(value, math.nan, math.nan, n)
     low, high = _ends(items, found, members)
     values = np.unique(items[~np.isnan(items)])
     if low == high and len(values) > 1:

@@ -23,9 +23,14 @@ from steerscope.engine.written import written_scores
 from steerscope.engine.written_nats import nats_when_asked
 from steerscope.errors import NotFiniteError
 from steerscope.judges.damage import text_damage
-from steerscope.judges.effects import IMPLAUSIBLE_WHEN_ASKED, JS_WRITTEN, KL_REVERSE, KL_WRITTEN
-from steerscope.judges.judges import (
+from steerscope.judges.effects import (
+    IMPLAUSIBLE_WHEN_ASKED,
+    JS_WRITTEN,
+    KL_REVERSE,
+    KL_WRITTEN,
     UNITS,
+)
+from steerscope.judges.judges import (
     Judge,
     read_all,
     scored,

@@ -26,8 +26,7 @@ from steerscope.errors import BadValueError, NotReachedError
 from steerscope.judges import Judge
 from steerscope.judges.judges import read_all, shows_nothing
 from steerscope.models.lens_model import LensModel, TextOrIds
-from steerscope.runs.distinct import NO_GROUPS, PROMPTS, Groups
-from steerscope.statistics import holm, sign_flip_p
+from steerscope.statistics import by_cluster, distinct_difference, holm, sign_flip_p
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.strengths import Constant, EigengapGate, Strength
 from steerscope.studies.rows import overflowed
@@ -223,12 +222,13 @@ def compare_arms(
         plain: response of the plain model.
         groups: the number of the distinct prompt or contrast that each item is; each its own by default.
     """
-    by_name = {arm.name: pd.Series(effects[i]) for i, arm in enumerate(compared)}
-    distinct, rows = NO_GROUPS if groups is None else Groups({"test": {PROMPTS: groups}}), []
+    by_name = {arm.name: effects[i] for i, arm in enumerate(compared)}
+    labels, rows = np.arange(len(plain)) if groups is None else np.array(groups), []
+    share = bool(np.isin(effects[~np.isnan(effects)], (0.0, 1.0)).all())
     for arm in compared:
-        gain = distinct.mean(by_name[arm.name] - plain, "test", "")
+        gain = distinct_difference(by_name[arm.name] - plain, labels, share=share)
         difference = by_name[arm.name] - by_name[arm.reference]
-        paired = distinct.mean(difference, "test", "")
+        paired = distinct_difference(difference, labels, share=share)
         is_reference = arm.name == arm.reference
         rows.append(
             {
@@ -242,9 +242,7 @@ def compare_arms(
                 "difference": paired.value,
                 "difference_low": paired.low,
                 "difference_high": paired.high,
-                "p": math.nan
-                if is_reference
-                else sign_flip_p(distinct.distinct(difference, "test", "")),
+                "p": math.nan if is_reference else sign_flip_p(by_cluster(difference, labels)),
             }
         )
     table = pd.DataFrame(rows)
@@ -281,7 +279,9 @@ def gates_in_words(table: pd.DataFrame, *, kl: float, outcome: str) -> str:
     unknown = [*table[~table.null & table.effect.isna()].arm]
     if lost:
         unknown.append(f"{lost} gates at random" if lost > 1 else "a gate at random")
-    said = [f"{_listed(helps)} help" if len(helps) else f"none of {len(gates)} gates helps"]
+    said = [
+        f"{_listed(helps)} help" if len(helps) else f"none of {len(gates)} gates is shown to help"
+    ]
     few = ahead[~ahead.index.isin(helps.index)]
     if len(few):
         said.append(

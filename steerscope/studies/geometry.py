@@ -256,7 +256,7 @@ def geometries_in_words(table: pd.DataFrame) -> str:
             + (
                 "below every trained pair"
                 if ahead
-                else "no less than some trained pair, so the words of the texts explain as much"
+                else "no less than some trained pair, so that the words of the texts may explain that"
             )
         )
     return "; ".join(said) + "."

@@ -136,6 +136,8 @@ def calibrate(  # noqa: PLR0913 - what is aimed at, and by which steering
         UnknownNameError: the judge reads no such metric.
         TooLittleDataError: fewer than two prompts that could be read.
     """
+    if isinstance(value, int | float) and not math.isfinite(value):
+        raise BadValueError(f"the value {value} is no finite number; say what the target is to be.")
     if not isinstance(target, str) or target == KL:
         nats = value if isinstance(target, str) else target
         if not isinstance(nats, int | float):

@@ -1,6 +1,6 @@
 """What is known about a contrast set beside its pairs: what its sides are, and who can judge them.
 
-It stands in `NAME.about.json` beside `NAME.jsonl`, for bundled sets and for a user's own.
+It stands in `NAME.about.json` beside `NAME.jsonl`, or a table of that name, for bundled sets and for a user's own.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from steerscope.errors import ContrastError
-from steerscope.texts.bundled import CONTRASTS_SUFFIX
 from steerscope.texts.files import parse_json, read_text
 from steerscope.texts.places import STYLE, contrasts_file
+from steerscope.texts.records import SUFFIXES
 
 ABOUT_SUFFIX = ".about.json"
 
@@ -53,7 +53,8 @@ def about(name_or_path: str | Path) -> About:
     if str(name_or_path).startswith(STYLE):
         return About()
     pairs = contrasts_file(name_or_path)
-    path = pairs.with_name(pairs.name.removesuffix(CONTRASTS_SUFFIX) + ABOUT_SUFFIX)
+    bare = pairs.stem if pairs.suffix.lower() in SUFFIXES else pairs.name
+    path = pairs.with_name(bare + ABOUT_SUFFIX)
     if not path.is_file():
         return About()
     found = parse_json(read_text(path, ContrastError), str(path), ContrastError)

@@ -177,6 +177,18 @@ class Chat:
     date: str = FIXED_DATE
 
     def __post_init__(self) -> None:
+        if isinstance(self.date, Date):  # as YAML reads one that is not in quotes
+            object.__setattr__(self, "date", self.date.isoformat())
+        for name in ("system", "date"):
+            if not isinstance(value := getattr(self, name), str) and (name, value) != (
+                "system",
+                None,
+            ):
+                raise BadValueError(f"the {name} of a chat must be a text, not {value!r}.")
+        if isinstance(self.arguments, str) or not all(isinstance(a, str) for a in self.arguments):
+            raise BadValueError(
+                f"the arguments of a chat must be a list of NAME=VALUE, not {self.arguments!r}."
+            )
         object.__setattr__(self, "arguments", tuple(self.arguments))
         self.options()
         try:
@@ -231,7 +243,7 @@ def as_chat(value: Any) -> Chat | None:
         return Chat() if value else None
     known = set(Chat.__dataclass_fields__)
     if isinstance(value, Mapping) and value.keys() <= known:
-        return Chat(**{**value, "arguments": tuple(value.get("arguments") or ())})
+        return Chat(**{**value, "arguments": value.get("arguments") or ()})
     raise BadValueError(
         f"chat must be true, false, or parts of {', '.join(sorted(known))}; not {value!r}."
     )

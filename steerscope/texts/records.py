@@ -12,7 +12,7 @@ from steerscope.errors import ContrastError
 from steerscope.texts.files import parse_json, read_text
 from steerscope.texts.lines import text_lines
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".json")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".ndjson")
 _CELL = 2**24  # characters of one cell of a CSV file, at most
 
 
@@ -45,14 +45,15 @@ def numbered_records(path: Path) -> list[tuple[int, str, dict[str, Any]]]:
     Raises:
         ContrastError: no such file, another kind of file, or a line that is no item.
     """
-    if path.suffix not in SUFFIXES:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
         raise ContrastError(f"{path}: give a file that ends in {', '.join(SUFFIXES)}.")
-    if path.suffix == ".json":
+    if suffix == ".json":
         found = parse_json(read_text(path, ContrastError), str(path), ContrastError)
         if not isinstance(found, list):
             raise ContrastError(f"{path} holds no list of items; write [{{...}}, {{...}}].")
         numbered = [(n, f"{path}, item {n}", item) for n, item in enumerate(found, start=1)]
-    elif path.suffix == ".jsonl":
+    elif suffix in {".jsonl", ".ndjson"}:
         numbered = [
             (n, where := f"{path}, line {n}", parse_json(line, where, ContrastError))
             for n, line in text_lines(path)
@@ -67,13 +68,18 @@ def numbered_records(path: Path) -> list[tuple[int, str, dict[str, Any]]]:
     return numbered
 
 
+def _separator(text: str) -> str:
+    """What stands between the columns of a CSV file: where decimals have a comma, spreadsheets write semicolons."""
+    head = text.partition("\n")[0]
+    return ";" if ";" in head and "," not in head else ","
+
+
 def _cells(path: Path) -> list[tuple[int, str, dict[str, Any]]]:
     """The rows of a CSV or TSV file, by the names in its first."""
     text = read_text(path, ContrastError)
     before = csv.field_size_limit(_CELL)
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter="\t" if path.suffix == ".tsv" else ",", strict=True
-    )
+    between = "\t" if path.suffix.lower() == ".tsv" else _separator(text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=between, strict=True)
     try:
         rows = [(reader.line_num, row) for row in reader if row]
     except csv.Error as error:

@@ -35,7 +35,7 @@ def prompt_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
     Raises:
         ContrastError: not such a file; the message has the line.
     """
-    if path.suffix not in SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES:
         return [(number, {"text": line}) for number, line in text_lines(path)]
     found = checked_rows(path, required={"prompt"}, optional={"facts"})
     return [(number, {"text": row.pop("prompt"), **row}) for number, row in found]
@@ -50,7 +50,7 @@ def rows_of(path: Path) -> Iterator[tuple[int, str, Any]]:
     Raises:
         ContrastError: the file cannot be read, or has no row.
     """
-    if path.suffix in _TABLES:
+    if path.suffix.lower() in _TABLES:
         yield from numbered_records(path)
         return
     for number, line in text_lines(path):

@@ -39,7 +39,8 @@ def read_yaml(
                 )
             lines[path] = line
         data = yaml.safe_load(text)
-    except (ValueError, OverflowError) as fault:  # a date or a number that there is not
+    except (ValueError, OverflowError, LookupError, AttributeError, TypeError) as fault:
+        # a date, a number or a word that there is not, or is not of its tag
         raise error(f"{where}: a value cannot be read ({fault}).") from None
     except yaml.YAMLError as fault:
         mark = getattr(fault, "problem_mark", None)

@@ -45,7 +45,10 @@ def test_a_clean_edit_has_no_finding():
         ({"p_controls": 0.2}, "null_not_beaten"),
         ({"edit": pd.Series(dict(EDIT, kl_nats=0.9))}, "unmatched_doses"),
         ({"edit": pd.Series(dict(EDIT, kl_nats=0.0))}, "unmatched_doses"),
-        ({"over_steering": Estimate(-0.2, -0.3, -0.1, 60)}, "unmatched_doses"),
+        (
+            {"steering": pd.Series(EDIT), "over_steering": Estimate(-0.2, -0.3, -0.1, 60)},
+            "unmatched_doses",
+        ),
     ],
 )
 def test_each_mistake_of_an_edit_is_found(changes, check):
@@ -83,3 +86,23 @@ def test_a_clean_comparison_of_techniques_has_no_finding():
 )
 def test_each_mistake_of_a_comparison_of_techniques_is_found(rows, check):
     assert checks(of_techniques(rows)) == [check]
+
+
+def test_what_the_audit_says_of_an_edit_is_what_its_interval_says():
+    def said(**changes):
+        edit = pd.Series(dict(EDIT, **changes))
+        return of_standing(replace(CLEAN, edit=edit))[0].what
+
+    assert said(effect=-0.2, low=-0.3, high=-0.1).endswith("it leads away from its target")
+    assert said(effect=0.1, low=-0.1, high=0.3).endswith("it holds 0")
+    assert said(effect=0.5, low=math.nan, high=math.nan).endswith(
+        "of one distinct item, without an interval"
+    )
+
+
+def test_steering_is_not_called_better_at_another_kl():
+    behind = Estimate(-0.2, -0.3, -0.1, 60)
+    for kl, found in ((EDIT["kl_nats"], ["unmatched_doses"]), (2 * EDIT["kl_nats"], [])):
+        steering = pd.Series(dict(EDIT, cell="steered", kl_nats=kl))
+        standing = replace(CLEAN, steering=steering, over_steering=behind)
+        assert checks(of_standing(standing)) == found

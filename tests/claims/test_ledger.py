@@ -413,7 +413,9 @@ def test_what_is_not_known_of_an_item_is_no_evidence():
         part = of_items(np.array([math.nan, *items, math.nan]), "share")
         assert part == whole
         assert decide(within, part) == verdict
-        assert replace(part, values=(math.nan, *items)).p_outside(0.05) == whole.p_outside(0.05)
+        assert replace(part, values=(math.nan, *items), weights=()).p_outside(
+            0.05
+        ) == whole.p_outside(0.05)
     row = board([Judged(load_claims()[0], "refuted", part, "")]).iloc[0]
     assert row.power == pytest.approx(power_of(0.1, float(np.std(far, ddof=1)), 8))
     nothing = of_items(np.full(8, math.nan), "share")

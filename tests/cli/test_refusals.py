@@ -67,6 +67,14 @@ def bad(tmp_path, name, text):
         (["vectors", "--out", "{out}", "--gguf", "{out}.gguf", "--stream", "z"], "not at z"),
         (["lens", "--model", "{tiny}"], "either --vector or --prompt"),
         (["lens", "--model", "{tiny}", "--prompt", "w5", "--top", "0"], "outside 1..96"),
+        (["sweep", "--out", "{out}", "--unit", "kl"], "unknown dose unit 'kl'"),
+        (["vectors", "--out", "{out}.gguf"], "is to hold safetensors, and ends in .gguf"),
+        (["bench", "--tasks", "x.csv", "--out", "{out}", "--doses", "1,2"], "neither --vector nor --adapter"),
+        (["bench", "--tasks", "x.csv", "--out", "{out}", "--scope", "new"], "no --vector is given"),
+        (["calibrate", "--vector", "{good}", "--target", "kl", "--value", "1", "--rounds", "9"], "--rounds is not used"),
+        (["calibrate", "--vector", "{good}", "--value", "1", "--instruction", "x"], "says what to reach"),
+        (["drift", "--vector", "{good}", "--lenses", "{words}", "--no-check", "--out", "{out}"], "No such option"),
+        (["tokenizers", "{tiny}", "--out", "{someones}"], "someones"),
         (["figures", "nowhere"], "is not a run directory"),
         (["figures", "{run}", "--format", "gif"], "unknown figure format 'gif'"),
         (["eigengap", "--prompts", "{one}", "--model", "{tiny}"], "at least 2 prompts"),
@@ -92,7 +100,10 @@ def test_bad_input_gets_one_line_and_leaves_nothing(
         "nan": tmp_path / "nan.safetensors",
         "head": tmp_path / "head.safetensors",
         "caa": tmp_path / "layer_7.pt",
+        "someones": tmp_path / "someones",
     }
+    files["someones"].mkdir()
+    bad(files["someones"], "notes.txt", "mine")
     torch.save(torch.ones(32), files["caa"])
     if "{run}" in arguments:
         files["run"] = request.getfixturevalue("small_run")[0]
@@ -137,3 +148,12 @@ def test_help_and_no_command_exit_0(run_cli):
         code, said, _ = run_cli(*arguments)
         assert code == 0
         assert "Usage" in said
+
+
+def test_a_seed_may_be_as_large_under_either_of_its_names(run_cli):
+    for name in ("--seed", "-s"):
+        code, _, errors = run_cli(
+            "vectors", name, "3000000000", "--method", "pca", "--out", "x.safetensors"
+        )
+        assert code == 2
+        assert "unknown method 'pca'" in errors

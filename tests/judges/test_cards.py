@@ -159,3 +159,17 @@ def test_of_a_conversation_a_judge_is_fitted_on_the_answer_alone():
     assert {t.text for t in texts.held_out} == {
         x for i in (2, 3, 4, 5) for x in (f"w{i}", f"w{i} b c")
     }
+
+
+def test_of_a_text_in_a_chat_template_a_judge_is_fitted_on_the_text_alone():
+    def said(text):
+        return ChatText(f"<system>Be kind.<u>{text}<a>", [Message("user", text)], template=None)
+
+    def part(start):
+        pairs = (
+            ContrastPair(said(f"w{i}"), said(f"w{i} b c"), "short") for i in (start, start + 1)
+        )
+        return ContrastSet("s", tuple(pairs), "t")
+
+    texts = from_pairs(Split(part(0), part(2), part(4)))
+    assert [t.text for t in texts.fit] == ["w0", "w0 b c", "w1", "w1 b c"]

@@ -8,6 +8,7 @@ import json
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from steerscope.errors import JudgeError
@@ -17,6 +18,7 @@ from steerscope.judges.ratings import make_sheet, read_ratings
 from steerscope.report.rating_page import rating_page
 from steerscope.runs.records import check_records
 from steerscope.runs.results import Run
+from steerscope.statistics.agreement import cohens_kappa
 from tests.helpers import row
 from tests.report.browser import CHROMIUM, Browser
 
@@ -265,4 +267,21 @@ def test_the_commands_write_and_read_a_sheet(run, run_cli, tmp_path):
         writer.writerows(r | {"rating": int(int(r["prompt"][1:]) % 2 == 0)} for r in rows)
     code, out, _ = run_cli("ratings", "import", run.path, filled)
     assert code == 0
-    assert "with the judge: kappa 1 [0.4" in out  # perfect on few is not certain
+    assert "with the judge: kappa 1 [0.3" in out  # perfect on few is not certain
+
+
+def test_the_page_does_not_take_the_place_of_the_table(run, run_cli, tmp_path):
+    code, _, errors = run_cli("ratings", "export", run.path, "--out", tmp_path / "sheet.html")
+    assert code == 2
+    assert "the page beside it ends in .html" in errors
+    assert not (tmp_path / "sheet.html").exists()
+
+
+def test_texts_of_one_prompt_are_one_for_the_interval_of_kappa():
+    once = cohens_kappa(np.array([1.0, 0, 1, 1, 0, 0, 1, 0]), np.array([1.0, 0, 0, 1, 0, 1, 1, 0]))
+    again = cohens_kappa(
+        np.tile([1.0, 0, 1, 1, 0, 0, 1, 0], 3),
+        np.tile([1.0, 0, 0, 1, 0, 1, 1, 0], 3),
+        np.tile(np.arange(8), 3),
+    )
+    assert (again.value, again.low, again.high, again.n) == (once.value, once.low, once.high, 8)

@@ -20,9 +20,10 @@ from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.prompting import Prompting
 from steerscope.studies.benchmarks.findings import benchmark_items, benchmark_table, interference
-from steerscope.studies.benchmarks.items import read_documents, task_of_items
+from steerscope.studies.benchmarks.items import numbers_of, read_documents, task_of_items
+from steerscope.studies.benchmarks.measure import unit_of
 from steerscope.studies.benchmarks.plan import BenchmarkPlan, Context
-from steerscope.studies.benchmarks.wording import sentences
+from steerscope.studies.benchmarks.wording import interference_sentences, sentences
 from steerscope.verification import verify
 from tests.helpers import random_direction
 
@@ -359,3 +360,29 @@ def test_numbers_are_read_with_their_commas():
     assert same_number("I do not know", "7") is None
     assert final_choice("Final choice: yes.", ["Yes", "No"]) == "Yes"
     assert final_choice("Yes, surely", ["Yes", "No"]) is None
+
+
+def test_what_turns_on_every_item_alike_is_told():
+    """Without examples nothing moves, with thinking every item is lost."""
+    first = items({"plain": [1.0] * 10, "steered": [1.0] * 10})
+    second = items({"plain": [1.0] * 10, "steered": [0.0] * 10}, split="t, cot")
+    table = interference(pd.concat([first, second]), ["0-shot", "cot"])
+    [said] = interference_sentences(table, {}, "0-shot")
+    assert "is shown: it does, by -1.000 on all alike (p " in said
+    nothing = interference(pd.concat([first, first.assign(split="t, cot")]), ["0-shot", "cot"])
+    assert interference_sentences(nothing, {}, "0-shot")[0].endswith("none of 10 items tells.")
+    [one] = interference_sentences(table.assign(n=1), {}, "0-shot")
+    assert one.endswith("is not known: one item is too few.")
+
+
+def test_a_rolling_text_has_its_own_unit():
+    sample = {
+        "metrics": ["word_perplexity", "byte_perplexity", "bits_per_byte", "acc"],
+        "word_perplexity": (-6.0, 3), "byte_perplexity": (-6.0, 12), "bits_per_byte": (-6.0, 12), "acc": 1.0,
+    }  # fmt: skip
+    found = numbers_of(sample)
+    bits = 0.5 / math.log(2)
+    assert found == {
+        "nats_per_word": 2.0, "nats_per_byte": 0.5, "bits_per_byte": pytest.approx(bits), "acc": 1.0,
+    }  # fmt: skip
+    assert [unit_of(m) for m in found] == ["nats", "nats", "bits", "share"]

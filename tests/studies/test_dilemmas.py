@@ -172,7 +172,7 @@ def test_few_dilemmas_show_nothing(tmp_path):
     said = sentences(value_table(one), answered_table(one), "honesty", 0.1)
     assert "is not known: 1 dilemma tells of it, which is too few" in said[1]
     [against] = comparisons(target_against(one, "works"), ["works", "random"], "honesty", 0.1)
-    assert against.endswith("one item is too few to compare works and random.")
+    assert against.endswith("one distinct item is too few to compare works and random.")
     assert "nan" not in " ".join([*said, against])
 
 

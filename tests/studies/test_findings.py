@@ -99,7 +99,7 @@ def test_nulls_of_one_kind_alone_are_no_yes(tmp_path, kind, lacking):
         "Not shown: whether microworld can be steered towards joyful; "
         f"not tested against nulls that are {lacking} directions."
     )
-    said = next(s for s in answer(found) if s.startswith("Nulls that went"))
+    said = next(s for s in answer(found) if s.startswith("Nulls, each at its own"))
     assert said.endswith(f"; no {lacking} directions, so not tested against those.")
 
 
@@ -107,7 +107,7 @@ def test_nulls_that_do_as_well_are_no_yes(tmp_path):
     found = find(finished(tmp_path / "r", sweep_rows() + held_out_rows(random=0.7)))
     said = verdict(found)
     assert said.startswith("Not shown: ")
-    assert "random directions that went through the same choice do as well, p = 1" in said
+    assert "random directions, each at its own best layer and dose, do as well, p = 1" in said
     assert "label-shuffled directions do as well" in said
 
 

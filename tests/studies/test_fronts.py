@@ -227,7 +227,7 @@ def test_the_verdict_names_winners_and_losers_with_their_numbers(table):
     rows = front_table(table, FLIPPED, "test")
     line, _ = front_in_words([stand(table, FLIPPED, rows, roles(), "joyful")], FLIPPED)
     assert line.startswith("towards joyful: a is not shown to lead there: -10.0 points [")
-    assert "does not beat its controls" in line
+    assert "is not shown to beat its controls" in line
     assert "behind" in line
 
 
@@ -235,7 +235,7 @@ def test_two_prompts_lead_nowhere_and_what_is_not_told_apart_is_not_level(table)
     few = table[table.prompt.isin([2, 3, 22, 23]) | table.metric.isin([TOKENS, NATS])]
     rows = front_table(few, FLIPPED, "test")
     [line] = front_in_words([stand(few, FLIPPED, rows, roles(), "joyful")], FLIPPED)[:1]
-    assert "is not shown to lead there: +100.0 points [+100.0, +100.0]" in line
+    assert "is not shown to lead there: +100.0 points [-100.0, +100.0]" in line
     assert ", n = 2" in line
     rows = front_table(table, FLIPPED, "test")
     found = stand(table, FLIPPED, rows, roles(), "joyful")
@@ -319,7 +319,7 @@ def test_what_overflowed_beside_an_edit_is_named_and_not_counted_as_beaten():
     table.loc[(table.cell == "edit=a") & (table.metric == "to_joyful"), "value"] = 0.0
     rows = front_table(table, FLIPPED, "test")
     line, _ = front_in_words([stand(table, FLIPPED, rows, known, "joyful")], FLIPPED)
-    assert "it does not beat its controls" in line
+    assert "it is not shown to beat its controls" in line
     assert "overflowed" in line.rpartition("of the steering")[2]
 
 

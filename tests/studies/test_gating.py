@@ -115,7 +115,7 @@ def test_arms_are_compared_with_their_reference_on_the_same_items_by_hand():
     assert table[["p_holm"]].loc[["ungated layers", "layers at random #0"]].isna().all().all()
     table = table.reset_index()
     said = gates_in_words(table, kl=0.3, outcome="nats")
-    assert "none of 3 gates helps; good (+1.00" in said
+    assert "none of 3 gates is shown to help; good (+1.00" in said
     assert "gain more than every gate at random, of which there are too few" in said
     assert "bad (-0.50" in said
     assert said.endswith("hurt.")
@@ -135,7 +135,7 @@ def test_a_gate_that_gains_no_more_than_one_that_knows_nothing_does_not_help():
     noise = np.tile([-0.1, 0.1], 10)
     table = compare_arms(compared, np.stack([plain, 1 + noise, 1.2 + noise]), plain=plain)
     said = gates_in_words(table, kl=0.3, outcome="nats")
-    assert "none of 1 gates helps; gate (+1.00" in said
+    assert "none of 1 gates is shown to help; gate (+1.00" in said
     assert "gain no more than the best of the gates at random" in said
 
 
@@ -240,5 +240,5 @@ def test_nothing_told_from_ungated_is_said_as_well():
     table = compare_arms(compared, np.stack([0 * noise, noise]), plain=0 * noise)
     said = gates_in_words(table, kl=0.3, outcome="nats")
     assert said == (
-        "At a matched KL of 0.3 nats, nats, with gates at random (none): none of 1 gates helps."
+        "At a matched KL of 0.3 nats, nats, with gates at random (none): none of 1 gates is shown to help."
     )

@@ -149,7 +149,7 @@ def test_models_are_compared_in_pairs_and_the_verdict_counts_those_that_learned(
     )
     assert "still tell 3 of 3" in said
     assert said.endswith("below every trained pair.")
-    assert "explain as much" in geometries_in_words(table.assign(null=~table.null, p_holm=table.p))
+    assert "may explain that" in geometries_in_words(table.assign(null=~table.null, p_holm=table.p))
 
 
 def test_a_geometry_turned_round_is_not_called_shared():

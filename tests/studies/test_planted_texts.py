@@ -225,7 +225,7 @@ def test_a_preference_says_what_became_of_the_texts_and_never_that_they_are_stee
 ):
     said = verdict(measured(kind, TextJudge()))
     assert re.match(sentence, said)
-    assert "prefers the positive texts" in said
+    assert "the log-odds of microworld towards the positive texts" in said
     assert "can be steered" not in said
 
 

@@ -151,3 +151,30 @@ def test_the_slope_of_a_share_is_that_of_the_prompts_that_are_pushed_one_way():
     assert alone.slope.n == N
     assert alone.slope.low < 0.3 < alone.slope.high
     assert both == alone
+
+
+def test_where_no_condition_within_the_limits_is_above_plain_the_one_whose_texts_count_most_is_chosen():
+    """Plain texts flip in 10 %; dose 1 does no more, dose 2 flips half, dose 4 all and keeps no topic."""
+    rows = [replace(r, value=float(r.metric == "kept_topic" or r.prompt < 6)) for r in plain()]
+    rows += (
+        steered(3, 1.0, 0.1) + steered(3, 2.0, 0.5, topic=0.85) + steered(3, 4.0, 1.0, topic=0.1)
+    )
+    found = summarise(table_of(rows), FLIPPED, "select").set_index("dose_natural")
+    assert found.counts.tolist() == pytest.approx([0.0, 0.4, 0.0])
+    assert found.joint.tolist() == pytest.approx([0.1, 0.5, 0.1])
+    assert found.broken.tolist() == [False, True, True]
+    chosen = sweet_spot(table_of(rows), FLIPPED, "mean_diff")
+    assert (chosen.dose_natural, chosen.broken) == (2.0, True)
+
+
+def test_a_race_of_log_odds_counts_the_prompts_that_a_condition_wrote_to():
+    rows = []
+    for cell, dose, n in (("plain", 0.0, 8), ("up", 1.0, 8), ("behind", 2.0, 3)):
+        same = {"cell": cell, "method": "mean_diff", "layer": 2, "dose_natural": dose}
+        rows += [
+            row(**same, metric="preference", unit="nats", prompt=p, value=dose) for p in range(6)
+        ]
+        rows += [row(**same, metric="degenerate", prompt=p) for p in range(n)]
+    found = summarise(table_of(rows), PREFERENCE, "select").set_index("cell")
+    assert found.asked.to_dict() == {"up": 8, "behind": 3}
+    assert sweet_spot(table_of(rows), PREFERENCE, "mean_diff").dose_natural == 1.0

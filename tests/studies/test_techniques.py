@@ -420,7 +420,7 @@ def test_the_n_of_a_comparison_is_that_of_the_items_known_of_both():
     assert "after Holm, n 6)" in verdict(table, "good", "bad", words="x", kl=0.1)
     lost = (rows.technique == "good") & (rows.item >= 1) & (rows.metric == "target")
     table = against(rows.assign(value=rows.value.where(~lost)), "target", "good")
-    assert "one item is too few" in verdict(table, "good", "bad", words="x", kl=0.1)
+    assert "one distinct item is too few" in verdict(table, "good", "bad", words="x", kl=0.1)
 
 
 def test_what_overflows_at_one_is_not_stated_as_a_number():
@@ -436,4 +436,5 @@ def test_what_has_no_degrees_is_stated_at_its_own_kl():
     told = rows[(rows.technique == "good") & ~rows.matched].assign(technique="told")
     *_, line = verdicts(pd.concat([rows, told]), "good", kl=0.1)
     assert "told: no coefficient of both signs reaches that KL." in line
-    assert line.endswith("At c = ±1 told has +0.400 [+0.400, +0.400] at 0.090 [0.090, 0.090] nats.")
+    assert "At c = ±1 told has +0.400 [" in line
+    assert line.endswith(" at 0.090 [0.090, 0.090] nats.")

@@ -153,7 +153,7 @@ def test_a_blank_text_shows_nothing_and_keeps_nothing_and_counts_among_the_promp
     assert blank.flipped.eq(0).all()
     assert blank.kept_topic.eq(0).all()
     said = trials_in_words(summarised(trials), kl=0.05, effect="flipped")
-    assert f"  {CONTRASTIVE}: flipped 0 % [0, 0]" in said
+    assert f"  {CONTRASTIVE}: flipped 0 % [0, 32]" in said
 
 
 def test_a_share_over_fewer_prompts_than_were_asked_says_over_how_many():

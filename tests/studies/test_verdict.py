@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 
 from steerscope.statistics import Estimate
+from steerscope.studies.steering.case import case_of
 from steerscope.studies.steering.findings import find
-from steerscope.studies.steering.plan import StudyPlan
-from steerscope.studies.steering.wording import answer, verdict
+from steerscope.studies.steering.plan import StudyPlan, SweepPlan
+from steerscope.studies.steering.verdict import Cost, decide
+from steerscope.studies.steering.wording import (
+    answer,
+    claim_of,
+    layers_in_words,
+    slope_in_words,
+    verdict,
+)
 from steerscope.studies.steering.zones import no_zones_in_words, zones_of
+from tests.helpers import null_rows, plain_rows, steered_rows
 from tests.studies.test_findings import card, finished, held_out_rows, judged, sweep_rows
+from tests.studies.test_wording import flat, in_nats, preferring
 
 
 def test_plain_texts_that_show_it_already_leave_no_room_for_a_no_nor_for_zones(tmp_path):
@@ -40,3 +51,93 @@ def test_what_a_race_kept_is_not_corrected_for_the_choice_among_it(tmp_path):
     raced = find(finished(tmp_path / "race", rows, plan))
     assert raced.corrected is None
     assert "allowing for the choice" not in " ".join(answer(raced))
+
+
+def test_plain_texts_that_cannot_count_leave_no_room_for_a_no_either(tmp_path):
+    """Of texts that are all too short to be told undamaged, none counts with or without steering."""
+    found = judged(tmp_path / "r", card(0.9, 0.95))
+    found = replace(found, gain=Estimate(0.0, -0.01, 0.01, 60))
+    assert found.plain_could == 1.0
+    assert verdict(found).startswith("No: ")
+    said = verdict(replace(found, plain_could=0.05, plain_joint=Estimate(0.0, 0.0, 0.06, 60)))
+    assert said.startswith("Not shown: ")
+    assert (
+        "without steering 0.0 % of the texts count already, of 5.0 % that can (read and undamaged), which "
+        "leaves no room" in said
+    )
+
+
+def test_plain_texts_that_the_judge_could_not_read_may_show_it(tmp_path):
+    found = find(finished(tmp_path / "r", sweep_rows() + held_out_rows()))
+    assert verdict(found).startswith("Yes: ")
+    case = case_of(found)
+    assert decide(replace(case, unread_plain=0.3)).answer == "Yes"
+    missing = decide(replace(case, unread_plain=case.gain.low - case.smallest)).reasons
+    assert "the judge could not read" in missing[0]
+    assert "of the texts without steering, which may show the effect" in missing[0]
+
+
+def test_where_more_counted_at_a_condition_that_was_not_chosen_there_is_no_no(tmp_path):
+    """Layer 1 at dose 2 flips 90 % undamaged by the texts that count, over a limit of topic by its mean."""
+    rows = plain_rows() + steered_rows(1, 1.0, 0.05) + steered_rows(1, 2.0, 0.9, topic=0.85)
+    rows += steered_rows(1, 1.0, 0.05, method="random", seed=1)
+    held_out = plain_rows("test") + steered_rows(1, 1.0, 0.0, split="test") + null_rows(19, 0.0)
+    found = find(finished(tmp_path / "r", rows + held_out))
+    assert (found.chosen.layer, found.chosen.dose_natural) == (1, 1.0)
+    said = verdict(found)
+    assert said.startswith("Not shown: ")
+    assert "on the select split more counted elsewhere, which was not chosen: +8" in said
+    assert "at layer 1, +2" in said
+    alone = [r for r in rows if r.dose_natural != 2.0]
+    assert verdict(find(finished(tmp_path / "alone", alone + held_out))).startswith("No: ")
+
+
+def test_a_shift_of_the_log_odds_is_not_called_a_preference(tmp_path):
+    plan = StudyPlan(doses=(0.5, 1.0), reference_dose=0.5)
+    found = preferring(tmp_path / "r", in_nats(plain_rows() + flat(1.0), 3.0), plan)
+    claim = claim_of(found)
+    assert claim.yes.startswith(
+        "steering moves the log-odds of microworld towards the positive texts"
+    )
+    assert "prefer" not in f"{claim.yes} {claim.no} {claim.open}"
+    said = next(line for line in answer(found) if line.startswith("Effect: "))
+    assert "shift from plain of the log-odds of the positive over the negative text, on " in said
+    assert "of held-out pairs" not in said
+
+
+def test_texts_that_could_not_be_read_are_no_fewer_distinct_prompts(tmp_path):
+    rows = [
+        replace(r, value=math.nan, status="unread")
+        if (r.metric, r.split, r.dose_natural) == ("flipped", "test", 1.0) and r.prompt < 7
+        and r.method == "mean_diff"
+        else r
+        for r in sweep_rows() + held_out_rows()
+    ]  # fmt: skip
+    found = find(finished(tmp_path / "r", rows))
+    said = next(line for line in answer(found) if line.startswith("Effect: "))
+    assert said.endswith("on 60 held-out prompts, 53 of them read.")
+    assert found.n_distinct == 60
+
+
+def test_by_a_judge_that_cannot_tell_no_layer_is_ranked_and_none_has_a_zone(tmp_path):
+    found = judged(tmp_path / "r", card(0.55, 0.55))
+    assert not found.card.tells
+    assert layers_in_words(found) == "Layers: not ranked, since the judge cannot tell."
+    assert slope_in_words(found) == "Slope: none is stated, since the judge cannot tell."
+    assert zones_of(found) is None
+    assert no_zones_in_words(found) == "Zones: not told, since the judge cannot tell."
+
+
+def test_a_number_in_nats_has_no_sign_that_could_be_unseen():
+    worse = Estimate(-0.05, -1.3, 1.2, 8)
+    cost = Cost("nll_plain", "nats per token", worse, worse, False, worse, 0.9, asked=8, read=8)
+    assert not cost.is_unseen
+    assert replace(cost, is_share=True).is_unseen
+
+
+def test_the_largest_dose_of_a_layer_is_its_own(tmp_path):
+    """Of doses in relative units every layer has its own in natural ones."""
+    rows = plain_rows() + steered_rows(1, 1.0, 0.8) + steered_rows(2, 3.0, 0.3)
+    found = find(finished(tmp_path / "r", rows, SweepPlan(doses=(1.0, 3.0))))
+    assert found.chosen.layer == 1
+    assert "; no larger dose was measured." in answer(found)[0]

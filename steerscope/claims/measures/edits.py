@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from steerscope.claims.measures.measure import Measured, measure, of_items, without_items
+from steerscope.claims.measures.measure import Measured, measure, of_parts, without_items
 from steerscope.errors import RunError
 from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import Run
-from steerscope.statistics import by_cluster
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.weights.findings import CONTROL, EDIT, ELSEWHERE, read_roles, target_shifts
 
@@ -36,15 +35,19 @@ def edit_minus_control(runs: Sequence[Run]) -> Measured:
     if all(read_roles(run).empty for run in runs):
         raise RunError("no edit was within the limits of its plan, so that none can be compared.")
     numbers: list[Float[np.ndarray, " _"]] = []
+    labels: list[Int[np.ndarray, " _"]] = []
     parts: list[Float[np.ndarray, " _"]] = []
     names: list[str] = []
     for run in runs:
         found = _by_target(run)
-        numbers.append(_distinct(run, pd.DataFrame(found).mean(axis=1)))
-        parts += [items.to_numpy(float) for items in found.values()]
+        items = pd.DataFrame(found).mean(axis=1)
+        numbers.append(items.to_numpy(float))
+        labels.append(_labels(run, items.index))
+        parts += [side.to_numpy(float) for side in found.values()]
         known = any(map(len, found.values()))
         names += [run.path.name + (f" to {target}" if known else "") for target in found]
-    measured = of_items(np.concatenate(numbers), effect_of(runs[0]).unit)
+    both = [run.path.name for run in runs]
+    measured = of_parts(numbers, both, effect_of(runs[0]).unit, labels)
     return replace(measured, unknown=tuple(dict.fromkeys(without_items(parts, names))))
 
 
@@ -80,7 +83,3 @@ def _over_best(
 def _labels(run: Run, items: pd.Index) -> Int[np.ndarray, " item"]:
     """The number of the distinct prompt, or contrast, that each item of the test split is."""
     return groups_of(run).of("test", effect_of(run).metric, list(items))
-
-
-def _distinct(run: Run, items: pd.Series) -> Float[np.ndarray, " distinct"]:
-    return by_cluster(items.to_numpy(float), _labels(run, items.index))

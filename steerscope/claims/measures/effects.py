@@ -16,7 +16,6 @@ from steerscope.experiments.jobs.predictors import layers_of_rows, without_layer
 from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED
 from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import LOST, Run
-from steerscope.statistics import by_cluster
 from steerscope.studies.methods.findings import of_distinct
 from steerscope.studies.methods.stored import responses_of_rows
 from steerscope.studies.predictors.over_layers import grouped_correlation
@@ -233,10 +232,10 @@ def _of_items(parts: Sequence[pd.Series], runs: Sequence[Run], split: str = "sel
         raise RunError(
             "several samples of a prompt would count as several prompts; take one of each."
         )
-    numbers = [
-        part.to_numpy(float)
-        if split == DISTINCT
-        else by_cluster(part.to_numpy(float), _labels(run, split, part.index))
+    numbers = [part.to_numpy(float) for part in parts]
+    labels = [
+        np.arange(len(part)) if split == DISTINCT else _labels(run, split, part.index)
         for part, run in zip(parts, runs, strict=True)
     ]
-    return of_parts(numbers, [run.path.name for run in runs], effect_of(runs[0]).unit)
+    names, unit = [run.path.name for run in runs], effect_of(runs[0]).unit
+    return of_parts(numbers, names, unit, labels)

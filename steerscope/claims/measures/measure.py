@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int, Shaped
 
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.statistics import (
     CONFIDENCE,
+    by_cluster,
+    clustered_difference,
     clustered_mean,
     detectable_difference,
     sign_flip,
@@ -28,8 +30,10 @@ class Measured:
     Attributes:
         p: two-sided, of its being zero.
         n: how many `items` it counts.
-        values: one per item that is known, of which the number is the mean, with what is invented beside
-            shares that do not vary; empty for another kind of number.
+        values: one per distinct item that is known, of which the number is the mean, with what is invented
+            beside shares that do not vary; empty for another kind of number.
+        weights: how often each of them counts in the mean: the items that say it, over their mean number; empty for
+            once each.
         draws: what it is when the items are drawn again, where that was done.
         detectable: distance from a threshold that so many items show in 4 of 5 cases; NaN if unknown.
         unknown: the runs, or parts of them, that gave no item, so that the number is not about them.
@@ -43,6 +47,7 @@ class Measured:
     unit: str
     items: str
     values: tuple[float, ...] = ()
+    weights: tuple[float, ...] = ()
     draws: tuple[float, ...] = ()
     detectable: float = math.nan
     unknown: tuple[str, ...] = ()
@@ -52,7 +57,7 @@ class Measured:
         if threshold == 0:
             return self.p
         if self.values:
-            return _flipped_p(np.array(self.values) - threshold)
+            return _flipped_p(np.array(self.values) - threshold * self._weights)
         if self.draws:
             return _two_sided(np.array(self.draws), threshold)
         return math.nan
@@ -63,13 +68,25 @@ class Measured:
         Source: two one-sided tests, Schuirmann 1987.
         """
         if self.values:
-            items = np.array(self.values)
-            low, high = (_above_p(threshold + sign * items) for sign in (1, -1))
+            items, edge = np.array(self.values), threshold * self._weights
+            low, high = (_above_p(edge + sign * items) for sign in (1, -1))
             return max(low, high)
         if self.draws:
             draws = np.array(self.draws)
             return max(_tails(draws, threshold)[1], _tails(draws, -threshold)[0])
         return math.nan
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of what a distinct item adds to the mean; 0 for fewer than two."""
+        if len(self.values) < 2:
+            return 0.0
+        values = np.array(self.values)
+        return float(np.std(values - values.mean() * self._weights, ddof=1))
+
+    @property
+    def _weights(self) -> Float[np.ndarray, " item"]:
+        return np.array(self.weights) if self.weights else np.ones(len(self.values))
 
 
 Measure = Callable[..., Measured]
@@ -103,38 +120,68 @@ def check_measure(name: str, settings: Mapping[str, Any]) -> Measure:
     return MEASURES[name]
 
 
-def of_items(items: Float[np.ndarray, " item"], unit: str) -> Measured:
+def of_items(
+    items: Float[np.ndarray, " item"],
+    unit: str,
+    labels: Shaped[np.ndarray, " item"] | None = None,
+) -> Measured:
     """Mean over prompts with its interval by Student's t and its sign-flip p; NaN items are left out.
 
     Shares that do not vary have two invented items beside them, one better and one worse, so that nothing
     seen in few prompts is not taken for nothing.
 
+    Args:
+        items: one number each.
+        unit: of the numbers.
+        labels: the distinct prompt or contrast that each is, which counts once; each its own by default.
+
     Source: Agresti & Min 2005, for matched pairs.
     """
-    items = items[~np.isnan(items)]
-    found, tested = clustered_mean(items), items
-    detectable = detectable_difference(items)
-    if unit == "share" and len(items) > 1 and not np.ptp(items):
-        tested, detectable = np.append(items, [1.0, -1.0]), math.nan
-        wider = clustered_mean(tested)
-        low, high = max(-1.0, wider.low), min(1.0, wider.high)
-        found = replace(found, low=low, high=high)
+    known = ~np.isnan(items)
+    distinct = (np.arange(len(items)) if labels is None else labels)[known]
+    items = items[known]
+    found = clustered_mean(items, distinct)
+    values, weights = (by_cluster(part, distinct) for part in (items, np.ones(len(items))))
+    detectable = detectable_difference(values - found.value * (weights - 1))
+    if unit == "share" and len(values) > 1 and not np.ptp(items):
+        values, weights = np.append(values, [1.0, -1.0]), np.append(weights, [1.0, 1.0])
+        detectable = math.nan
+        wider = clustered_difference(items, distinct, share=True)
+        found = replace(found, low=wider.low, high=wider.high)
     return Measured(
         found.value,
         found.low,
         found.high,
-        _flipped_p(tested),
+        _flipped_p(values),
         found.n,
         unit,
         "prompts",
-        values=tuple(map(float, tested)),
+        values=tuple(map(float, values)),
+        weights=tuple(map(float, weights)),
         detectable=detectable,
     )
 
 
-def of_parts(parts: Sequence[Float[np.ndarray, " _"]], names: Sequence[str], unit: str) -> Measured:
-    """`of_items` of the prompts of several runs; those of which no item is known are `unknown`."""
-    found = of_items(np.concatenate([np.empty(0), *parts]), unit)
+def of_parts(
+    parts: Sequence[Float[np.ndarray, " _"]],
+    names: Sequence[str],
+    unit: str,
+    labels: Sequence[Int[np.ndarray, " _"]] | None = None,
+) -> Measured:
+    """`of_items` of the prompts of several runs; those of which no item is known are `unknown`.
+
+    Args:
+        parts: of each run one number an item.
+        names: of the runs.
+        unit: of the numbers.
+        labels: of each run the distinct item that each is; two runs share none.
+    """
+    given = [np.arange(len(p)) for p in parts] if labels is None else labels
+    numbers = [np.unique(part, return_inverse=True)[1] for part in given]
+    first = np.cumsum([0, *(len(set(part.tolist())) for part in numbers)])
+    distinct = [part + start for part, start in zip(numbers, first, strict=False)]
+    none = np.empty(0, int)
+    found = of_items(np.concatenate([none, *parts]), unit, np.concatenate([none, *distinct]))
     return replace(found, unknown=without_items(parts, names))
 
 

@@ -40,7 +40,8 @@ from steerscope.experiments.jobs.job import (
 from steerscope.extraction.activations import extract
 from steerscope.figures.files import Plate
 from steerscope.judges import Judge
-from steerscope.judges.judges import UNITS, read_all, scored
+from steerscope.judges.effects import UNITS
+from steerscope.judges.judges import read_all, scored
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.models.provenance import provenance_of
@@ -369,7 +370,7 @@ def _arm_rows(run: Run) -> Iterator[dict[str, object]]:
     labels = table.drop_duplicates("cell").set_index("cell")
     for split in ("select", "test"):
         for cell, values in arms_of_rows(table, effect.metric, split).iterrows():
-            found = groups_of(run).mean(values, split, effect.metric)
+            found = groups_of(run).mean(values, split, effect.metric, share=True)
             label = labels.loc[cell, ["method", "layer", "dose_natural", "kl_nats"]].to_dict()
             key = {"run": run.path.name, "split": split, "arm": cell, "counts": effect.metric}
             yield {**key, **label, **asdict(found)}

@@ -16,6 +16,7 @@ from steerscope.texts.yaml_files import read_yaml
 _KEYS = {"positive", "negative", "scope", "threshold"}
 SCOPES = ("text", "first_sentence", "last_sentence")
 _WORD = re.compile(r"\w+", re.UNICODE)
+_LINE = re.compile(r"\w[\w'’ -]*", re.UNICODE)  # words, and nothing that means something in YAML
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 
@@ -63,16 +64,18 @@ class WordCounts:
 
 
 def read_words(path: str | Path) -> WordCounts:
-    """Patterns from a YAML file.
+    """Patterns from a YAML file, or from one with a word that speaks for the concept in each line.
 
-    Its keys are `positive` and `negative` (lists, or weights by pattern), `scope` and `threshold`.
+    The keys of the YAML are `positive` and `negative` (lists, or weights by pattern), `scope` and `threshold`.
 
     Raises:
         JudgeError: no such file, an unknown key, no pattern, one that does not compile, a weight
             that is no finite number, or a threshold that no text can pass.
     """
-    where = str(path)
-    data, lines = read_yaml(read_text(Path(path), JudgeError), where, JudgeError)
+    where, text = str(path), read_text(Path(path), JudgeError)
+    if bare := _bare(text):
+        return WordCounts(_weights(bare, where), {})
+    data, lines = read_yaml(text, where, JudgeError)
     for key in data:
         if key not in _KEYS:
             line = lines.get((key,))
@@ -92,6 +95,13 @@ def read_words(path: str | Path) -> WordCounts:
             "under 'positive', or a threshold below 0."
         )
     return WordCounts(sides[0], sides[1], scope, threshold)
+
+
+def _bare(text: str) -> list[str]:
+    """The words of a file that has one in each line, or several; none of any other."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    plain = [line for line in lines if not line.startswith("#")]
+    return plain if plain and all(_LINE.fullmatch(line) for line in plain) else []
 
 
 def _weights(found: Any, where: str) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ _TARGETS = (
 
 def is_items_file(spec: str) -> bool:
     """Whether a task is named by a file of questions."""
-    return Path(spec).suffix in SUFFIXES
+    return Path(spec).suffix.lower() in SUFFIXES
 
 
 def read_documents(path: str | Path) -> list[dict[str, Any]]:
@@ -128,3 +129,30 @@ _WRITING: dict[str, Any] = {
         {"metric": "no_answer", "aggregation": "mean", "higher_is_better": False},
     ],
 }
+
+
+# Of a rolling text the harness has log-likelihood and length, of which each document gives its own mean.
+_NATS = {"word_perplexity": "nats_per_word", "byte_perplexity": "nats_per_byte"}
+_BIT = math.log(2)  # nats
+
+
+def numbers_of(sample: Mapping[str, Any], ending: str = "") -> dict[str, float]:
+    """The metrics of one document that are numbers, by name; likelihoods under that of their unit."""
+    found = {metric: _number(sample[metric]) for metric in sample["metrics"]}
+    return {
+        _NATS.get(metric, metric) + ending: value / _BIT if metric.startswith("bits_") else value
+        for metric, value in found.items()
+        if value is not None
+    }
+
+
+def _number(value: Any) -> float | None:
+    """A metric of one document as a number: nats per word or byte of a rolling text, else itself."""
+    if isinstance(value, tuple | list) and len(value) == 2:
+        total, weight = value
+        if all(isinstance(v, int | float) for v in value) and weight:
+            return -float(total) / float(weight)
+        return None
+    if isinstance(value, bool | int | float):
+        return float(value)
+    return None

@@ -136,15 +136,18 @@ def _rows(cell: Cell, concept: str, where: str, item: Item) -> list[Row]:
     status = "ok" if item.finite else NOT_FINITE
     return [
         cell_row(
-            cell, concept, where, (metric, _unit(metric), item.number),
+            cell, concept, where, (metric, unit_of(metric), item.number),
             value if item.finite else math.nan, status=status,
         )
         for metric, value in item.values.items()
     ]  # fmt: skip
 
 
-def _unit(metric: str) -> str:
-    return "nats" if metric.startswith(("word_", "byte_", "bits_", "perplexity")) else "share"
+def unit_of(metric: str) -> str:
+    """The unit of a metric of the harness, by its name."""
+    if metric.startswith("bits_"):
+        return "bits"
+    return "nats" if metric.startswith(("nats_", "perplexity")) else "share"
 
 
 def _text(cell: Cell, where: str, item: Item) -> dict[str, Any]:

@@ -19,7 +19,12 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from tqdm import tqdm
 
 from steerscope.errors import BadValueError, UnknownNameError, reason
-from steerscope.studies.benchmarks.items import is_items_file, read_documents, task_of_items
+from steerscope.studies.benchmarks.items import (
+    is_items_file,
+    numbers_of,
+    read_documents,
+    task_of_items,
+)
 from steerscope.studies.benchmarks.plan import BenchmarkPlan, Context
 from steerscope.studies.benchmarks.steered_model import SteeredModel
 
@@ -202,11 +207,7 @@ def answers(lm: SteeredModel, task: Any, plan: BenchmarkPlan) -> list[Item]:
     items: dict[int, Item] = {}
     for sample in samples:
         ending = f",{sample['filter']}" if several else ""
-        values = {
-            metric + ending: value
-            for metric in sample["metrics"]
-            if (value := _number(sample[metric])) is not None
-        }
+        values = numbers_of(sample, ending)
         number = int(sample["doc_id"])
         before = items[number].values if number in items else {}
         items[number] = _item(lm, sample, {**before, **values}, plan.cluster)
@@ -229,15 +230,3 @@ def _item(lm: SteeredModel, sample: Any, values: Mapping[str, float], cluster: s
         finite=not any((lm.answering, key) in lm.broken for key in keys),
         cluster="" if cluster is None else str(document.get(cluster, "")),
     )
-
-
-def _number(value: Any) -> float | None:
-    """A metric of one document as a number: nats per word or byte of a rolling text, else itself."""
-    if isinstance(value, tuple | list) and len(value) == 2:
-        total, weight = value
-        if all(isinstance(v, int | float) for v in value) and weight:
-            return -float(total) / float(weight)
-        return None
-    if isinstance(value, bool | int | float):
-        return float(value)
-    return None

@@ -45,10 +45,14 @@ def interference_sentences(table: pd.DataFrame, names: Mapping[str, str], first:
     for row in table.to_dict("records"):
         name = names.get(row["cell"], row["cell"])
         start = f"{row['task']}: whether {name} moves {row['metric']} otherwise {row['context']} than {first} "
-        tested = f"{row['value']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}] ({_p(row)}, {row['n']:.0f} items)"
+        alike = math.isnan(row["low"])
+        span = "on all alike" if alike else f"[{row['low']:+.3f}, {row['high']:+.3f}]"
+        tested = f"{row['value']:+.3f} {span} ({_p(row)}, {row['n']:.0f} items)"
         if not row["n"] or math.isnan(row["value"]):
             found.append(f"{start}is not known, since numbers are missing.")
-        elif math.isnan(row["low"]):
+        elif row["n"] == 1:
+            found.append(f"{start}is not known: one item is too few.")
+        elif alike and not row["value"]:
             found.append(f"{start}is not shown: none of {row['n']:.0f} items tells.")
         elif row["p_holm"] < _LEVEL:
             found.append(f"{start}is shown: it does, by {tested}.")

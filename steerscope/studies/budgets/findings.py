@@ -48,8 +48,8 @@ def budget_effects(
 def _effect(wide: pd.DataFrame, seed: int, groups: Groups) -> dict[str, float]:
     """What a budget does, from one row a prompt and one column a metric and arm."""
     ended, nats = (wide[metric][ASKED] - wide[metric][CUT] for metric in ("ended", "nats"))
-    gain = groups.mean(ended, "test", "ended", seed=seed)
-    cost = groups.mean(nats, "test", "nats", seed=seed)
+    gain = groups.difference(ended, "test", "ended", share=True, seed=seed)
+    cost = groups.difference(nats, "test", "nats", seed=seed)
     return {
         "ended_cut": wide["ended"][CUT].mean(),
         "ended": wide["ended"][ASKED].mean(),

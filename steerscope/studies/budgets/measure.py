@@ -63,8 +63,7 @@ def run_budgets(
     texts = [prompt.text for prompt in asked.prompts]
     hashes = {"prompts_sha256": spoken.sha256, "template": asked.template}
     with measuring(path):
-        held_out = texts[: plan.n_prompts][len(texts[: plan.n_prompts]) // 2 :]
-        groups = {"test": {PROMPTS: distinct_prompts(held_out)}}
+        groups = {"test": {PROMPTS: distinct_prompts(_halves(texts, plan)[1])}}
         run = start_planned(path, plan, loaded, chat, hashes, groups=groups)
         run.append(*budget_rows(loaded, texts, plan, progress=progress))
         run.seal()
@@ -84,15 +83,16 @@ def budget_rows(
     Raises:
         BadValueError: fewer than four prompts, or too few plain texts that end.
     """
-    prompts = list(prompts)[: plan.n_prompts]
-    if len(prompts) < 4:
-        raise BadValueError(f"a budget is tried on at least 4 prompts; there are {len(prompts)}.")
-    sampler, half = sampler_at(plan.temperature, plan.seed), len(prompts) // 2
+    first, asked = _halves(prompts, plan)
+    if len(first) < 2:
+        n = len(first) + len(asked)
+        raise BadValueError(f"a budget is tried on at least 4 prompts; there are {n}.")
+    sampler = sampler_at(plan.temperature, plan.seed)
     [plain] = generate(
-        model, prompts, Cell(), n_new=plan.longest, sampler=sampler, progress=progress
+        model, [*first, *asked], Cell(), n_new=plan.longest, sampler=sampler, progress=progress
     )
-    lengths = fit_lengths([len(text.tokens) for text in plain[:half] if text.ended])
-    asked, unbound = prompts[half:], plain[half:]
+    lengths = fit_lengths([len(text.tokens) for text in plain[: len(first)] if text.ended])
+    unbound = plain[len(first) :]
     ends = tuple(sorted(model.vocabulary.ends))
     rows: list[Row] = []
     texts = _texts("plain", asked, unbound)
@@ -106,6 +106,12 @@ def budget_rows(
             rows += _rows(budget, arm, written, nats, plan.seed)
         texts += _texts(_cell(budget, ASKED), asked, guided)
     return rows, texts
+
+
+def _halves(prompts: Sequence[str], plan: BudgetPlan) -> tuple[list[str], list[str]]:
+    """The prompts on which lengths are fitted, and those on which budgets are tried."""
+    asked = list(prompts)[: plan.n_prompts]
+    return asked[: len(asked) // 2], asked[len(asked) // 2 :]
 
 
 def _cell(budget: int, arm: str) -> str:

@@ -13,7 +13,7 @@ from steerscope.errors import BadValueError
 from steerscope.judges import stored_effect
 from steerscope.runs.results import Run
 from steerscope.sites import Site
-from steerscope.statistics import CONFIDENCE
+from steerscope.statistics import CONFIDENCE, rank_p
 from steerscope.studies.methods.stored import ranking_of_rows
 
 RIDGE, PROCRUSTES = "ridge", "procrustes"
@@ -195,7 +195,7 @@ def map_table(maps: Mapping[str, MapSquares], *, seed: int = 0) -> pd.DataFrame:
         low, high = np.quantile(1 - sums[0] / sums[1], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
         value = _r2(squares)
         nulls = np.array([_r2(each) for each in found.permuted])
-        p = float((1 + (nulls >= value).sum()) / (1 + len(nulls)))
+        p = rank_p(value, nulls)
         rows.append((name, found.ridge, value, low, high, nulls.max(), p, found.n_fit, n))
     columns = ["map", "ridge", "r2", "low", "high", "null_high", "p", "n_fit", "n"]
     return pd.DataFrame(rows, columns=columns)

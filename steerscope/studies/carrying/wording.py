@@ -47,11 +47,18 @@ def carried_in_words(
 
 
 def _told_by_map(row: Any) -> str:
-    """How much of held-out texts a map tells; one that does worse than their mean tells nothing."""
-    share = f"{100 * row.r2:.0f} % [{100 * row.low:.0f}, {100 * row.high:.0f}] of the variance"
-    tells = f"tells {share}" if row.r2 > 0 else f"tells nothing ({share}, worse than their mean)"
+    """How much of held-out texts a map tells, against the mean of those that it was fitted on."""
+    share = (
+        f"{100 * row.r2:.0f} % [{100 * row.low:.0f}, {100 * row.high:.0f}] of the squares about the mean of the "
+        "fitted texts"
+    )
+    tells = (
+        f"tells {share}"
+        if row.low > 0 and row.p < _SURE
+        else f"is not shown to tell anything ({share})"
+    )
     return (
-        f"The {row.map} map {tells} of {row.n} held-out texts; maps of texts paired at random reach "
+        f"The {row.map} map {tells}, in {row.n} held-out texts; maps of texts paired at random reach "
         f"{100 * row.null_high:.0f} % at most (p = {row.p:.2g}, fitted on {row.n_fit} texts)."
     )
 

@@ -7,6 +7,7 @@ with the same `idx`; `values_names` and `values_direct` are lists written as Pyt
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from steerscope.errors import ContrastError
 from steerscope.texts.records import read_records
 
 COLUMNS = ("idx", "dilemma_situation", "action_type", "action")
+_BARE_NAN = re.compile(r"(?<=[\[,])\s*nan\s*(?=[\],])")  # as pandas writes a value that is missing
 _VALUES = ("values_names", "values_aggregated", "values_direct")
 
 
@@ -90,7 +92,7 @@ def _values(where: str, given: Any) -> set[str]:
     """The names of a list, in lower case."""
     if isinstance(given, str):
         try:
-            given = ast.literal_eval(given.replace("nan", "None"))
+            given = ast.literal_eval(_BARE_NAN.sub("None", given))
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             raise ContrastError(
                 f"{where}: cannot read the values {given[:60]!r} as a list."

@@ -38,7 +38,9 @@ def sentences(
         row = mine[mine.is_target].to_dict("records")
         start = f"{technique} ({at}): "
         found.append(
-            start + _target(row[0] if row else None, target) + _others(mine[~mine.is_target])
+            start
+            + _target(row[0] if row else None, target)
+            + _others(mine[~mine.is_target], bool(row and row[0]["p_holm"] < _LEVEL))
         )
     told = {"plain", *values.technique}
     return found + [
@@ -76,7 +78,7 @@ def _target(row: Mapping[str, Any] | None, target: str) -> str:
     return f"choices are not shown to move towards {target}: {span} ({tested})"
 
 
-def _others(others: pd.DataFrame) -> str:
+def _others(others: pd.DataFrame, target_moved: bool) -> str:
     tested = others[others.p_holm.notna()]
     if not len(tested):
         return "; no other value has dilemmas enough to tell."
@@ -84,7 +86,8 @@ def _others(others: pd.DataFrame) -> str:
     if not len(moved):
         return f"; none of {len(tested)} other values is shown to move."
     named = ", ".join(f"{r.value} {r.effect:+.2f}" for r in moved.itertuples())
-    return f"; of {len(tested)} other values {len(moved)} move as well ({named})."
+    as_well = " as well" if target_moved else ""
+    return f"; of {len(tested)} other values {len(moved)} move{as_well} ({named})."
 
 
 def comparisons(

@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
-from jaxtyping import Float
 
-from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED
+from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED, UNITS
 from steerscope.judges.scoring import SCORE
-from steerscope.runs.distinct import NO_GROUPS, PROMPTS, Groups
-from steerscope.statistics import holm, sign_flip, sign_flip_p
+from steerscope.statistics import (
+    by_cluster,
+    distinct_difference,
+    distinct_mean,
+    holm,
+    sign_flip,
+    sign_flip_p,
+)
 
 CONTRASTIVE = "contrastive"
 NULLS = ("random direction", "random features")
@@ -65,7 +69,7 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     if SHOWN_UNDAMAGED in trials:
         fixed.append(SHOWN)  # what counts is whether it is shown and undamaged
     metrics = [c for c in trials if c not in fixed]
-    rows, distinct = [], _distinct(trials)
+    rows, groups = [], _groups(trials)
     for kl, part in trials[trials.method != "plain"].groupby("kl"):
         by_method = {
             str(m): rows.set_index("prompt")[metrics].sort_index()
@@ -78,20 +82,16 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         nulls = {m: values for m, values in by_method.items() if is_null(m)}
         for method, values in by_method.items():
             for metric in metrics:
-                mine = distinct.mean(values[metric], "test", "", seed=seed)
-                row = {"kl": kl, "method": method, "metric": metric, "value": mine.value}
-                row |= {"low": mine.low, "high": mine.high, "n": mine.n}
+                row = {"kl": kl, "method": method, "metric": metric}
+                row |= _level(values[metric], metric, groups, seed)
                 if reference is not None and method != CONTRASTIVE:
-                    gap = values[metric] - reference[metric]
-                    paired = distinct.mean(gap, "test", "", seed=seed)
-                    p = sign_flip_p(distinct.distinct(gap, "test", ""), seed=seed)
-                    row |= {"difference": paired.value, "difference_low": paired.low}
-                    row |= {"difference_high": paired.high, "p": p}
+                    row |= _apart(values[metric] - reference[metric], metric, groups, seed)
                 known = [n[metric] for n in nulls.values() if n[metric].notna().any()]
                 if known and not is_null(method):
                     row["null_max"] = max(float(null.mean()) for null in known)
-                    gaps = [distinct.distinct(values[metric] - n, "test", "") for n in known]
-                    row["p_null"] = _p_above(gaps, seed)
+                    row["p_null"] = _p_above(
+                        [values[metric] - null for null in known], groups, seed
+                    )
                 rows.append(row)
     table = pd.DataFrame(rows).reindex(columns=_COLUMNS)
     for _, part in table.groupby("kl"):
@@ -103,16 +103,38 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     return table
 
 
-def _distinct(trials: pd.DataFrame) -> Groups:
-    """What of the held-out prompts is distinct, as far as the trials say."""
-    if "group" not in trials:
-        return NO_GROUPS
-    first = trials.drop_duplicates("prompt")
-    return Groups({"test": {PROMPTS: dict(zip(first.prompt, first.group, strict=True))}})
+def _groups(trials: pd.DataFrame) -> pd.Series:
+    """The number of the distinct prompt that each held-out prompt is, as far as the trials say."""
+    first = trials.drop_duplicates("prompt").set_index("prompt")
+    return first["group"] if "group" in first else pd.Series(first.index, first.index)
 
 
-def _p_above(gaps: Sequence[Float[np.ndarray, " _"]], seed: int) -> float:
+def _level(values: pd.Series, metric: str, groups: pd.Series, seed: int) -> dict[str, float]:
+    """The mean of a metric."""
+    labels = groups[values.index].to_numpy()
+    found = distinct_mean(values.to_numpy(float), labels, share=_is_share(metric), seed=seed)
+    return {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
+
+
+def _apart(gap: pd.Series, metric: str, groups: pd.Series, seed: int) -> dict[str, float]:
+    """The difference to contrastive steering, and its two-sided p."""
+    values, labels = gap.to_numpy(float), groups[gap.index].to_numpy()
+    found = distinct_difference(values, labels, share=_is_share(metric), seed=seed)
+    ends = {"difference_low": found.low, "difference_high": found.high}
+    return {
+        "difference": found.value,
+        **ends,
+        "p": sign_flip_p(by_cluster(values, labels), seed=seed),
+    }
+
+
+def _p_above(gaps: Sequence[pd.Series], groups: pd.Series, seed: int) -> float:
     """The largest one-sided p of differences to a null direction; NaN where one of them shares no prompt."""
-    if not all(map(len, gaps)):
+    distinct = [by_cluster(gap.to_numpy(float), groups[gap.index].to_numpy()) for gap in gaps]
+    if not all(map(len, distinct)):
         return math.nan
-    return max(float(sign_flip(gap[None], seed=seed)[0]) for gap in gaps)
+    return max(float(sign_flip(gap[None], seed=seed)[0]) for gap in distinct)
+
+
+def _is_share(metric: str) -> bool:
+    return UNITS.get(metric, "share") == "share"

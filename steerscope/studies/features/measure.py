@@ -86,7 +86,7 @@ def run_trials(
         conditions += _at_kl(model, directions, edits or {}, texts, kl, progress)
     if len(conditions) == 1:
         raise BadValueError(f"nothing reaches a KL of {plan.kls}; ask for less.")
-    rows, groups = [], distinct_prompts([p.text for p in asked])
+    rows, groups = [], distinct_prompts([p.text for p in test])
     for sign in progress((1,) if scored(judge) else (1, -1), "continuing"):  # a score reads any
         mine = [i for i, p in enumerate(asked) if judge.applies(p, sign)]
         written = attempt(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from steerscope.judges.judges import UNITS
+from steerscope.judges.effects import UNITS
 from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import NOT_FINITE, Row, Run, plain_row
 from steerscope.sites import Site

@@ -20,7 +20,9 @@ def trials_in_words(table: pd.DataFrame, *, kl: float, effect: str) -> list[str]
     """
     here = table[np.isclose(table.kl, kl)].set_index(["method", "metric"])
     n = int(here.n.max())
-    lines = [f"At {kl:g} nats, {n} held-out prompts, against contrastive steering:"]
+    lines = [
+        f"At {kl:g} nats on the select prompts, {n} held-out prompts, against contrastive steering:"
+    ]
     every = here.index.unique("method")
     methods = [m for m in every if m not in {CONTRASTIVE, "plain"} and not is_null(m)]
     compared = CONTRASTIVE in every and not math.isnan(here.loc[(CONTRASTIVE, effect), "value"])

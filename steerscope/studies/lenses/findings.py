@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from steerscope.errors import BadValueError
 from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import Run
-from steerscope.statistics import bootstrap_mean, sums_by_cluster
+from steerscope.statistics import by_cluster, clustered_error, distinct_difference
 
 PLAIN, AGAIN = "plain", "plain again"  # cells
 UNIT = "weighted words in 100"
@@ -56,25 +56,25 @@ def drift_of_lenses(
         groups: the number of the distinct prompt that each is; each its own by default.
 
     Returns:
-        One row per lens, the largest change first: lens, plain, steered, change, low, high (95 % bootstrap
-        over distinct prompts), null (the change between the two plain samples), threshold, says, n.
+        One row per lens, the largest change first: lens, plain, steered, change, low, high (95 %, over
+        distinct prompts), null (the change between the two plain samples), threshold, says, n.
 
     Raises:
         BadValueError: fewer than two distinct prompts.
     """
     names = list(scores)
     kept = {name: _complete(np.array(scores[name], dtype=float), groups) for name in names}
-    if not names or min(part.shape[1] for part in kept.values()) < 2:
+    if not names or min(len(np.unique(labels)) for _, labels in kept.values()) < 2:
         raise BadValueError(
             "lenses need texts with words on at least 2 distinct prompts, with and without steering; a dose at which "
             "nothing is written, or whose logits overflow, says nothing."
         )
-    largest = _largest_null([part[1] - part[0] for part in kept.values()], seed)
-    rows = []
-    for name, (plain, again, steered) in kept.items():
+    nothing = [by_cluster(part[1] - part[0], labels) for part, labels in kept.values()]
+    largest, rows = _largest_null(nothing, seed), []
+    for name, ((plain, again, steered), labels) in kept.items():
         change, null = steered - plain, again - plain
-        found = bootstrap_mean(change, seed=seed)
-        threshold = largest * max(_error(null), _error(change))
+        found = distinct_difference(change, labels, seed=seed)
+        threshold = largest * max(clustered_error(c, labels) for c in (null, change))
         said = STILL if abs(found.value) <= threshold else DRIFT
         if not (plain.any() or again.any() or steered.any()):
             said = RARE
@@ -99,15 +99,11 @@ def drift_of_lenses(
 
 def _complete(
     rows: Float[np.ndarray, "3 prompt"], groups: Sequence[int] | None
-) -> Float[np.ndarray, "3 distinct"]:
-    """One column a distinct prompt with all three numbers; their mean is that over the prompts."""
+) -> tuple[Float[np.ndarray, "3 known"], Int[np.ndarray, " known"]]:
+    """The prompts with all three numbers, and the distinct prompt that each is."""
     known = np.isfinite(rows).all(axis=0)
     labels = np.arange(rows.shape[1]) if groups is None else np.array(groups)
-    return sums_by_cluster(rows[:, known], labels[known])
-
-
-def _error(values: Float[np.ndarray, " known"]) -> float:
-    return float(values.std(ddof=1) / len(values) ** 0.5)
+    return rows[:, known], labels[known]
 
 
 def _largest_null(changes: Sequence[np.ndarray], seed: int) -> float:

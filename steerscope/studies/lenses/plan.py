@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from steerscope.doses import check_unit
-from steerscope.errors import BadValueError
+from steerscope.errors import BadValueError, check_name
 from steerscope.studies.planned import OfModel
 
 
@@ -47,7 +46,7 @@ class LensPlan(OfModel):
     temperature: float = 0.7
 
     def __post_init__(self) -> None:
-        check_unit(self.unit)
+        check_name("dose unit", self.unit, ("natural", "relative", "absolute"))
         if not math.isfinite(self.dose):
             raise BadValueError(f"the dose is {self.dose}; give a number.")
         if self.n_prompts < 2 or self.n_new < 1:

@@ -21,7 +21,7 @@ from steerscope.judges.effects import Effect
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.runs.keeping import Keep, not_kept
-from steerscope.statistics import cluster_bootstrap
+from steerscope.statistics import distinct_difference
 from steerscope.studies.methods.across import across_places
 from steerscope.studies.methods.bench import CONDITION, TEXT, Bench, shift_table
 from steerscope.studies.methods.bundles import Bundle, find_bundles
@@ -224,7 +224,7 @@ def screen_layers(
     ]
     shifts = pd.concat(by_layer).loc[reached.index].to_numpy(float)
     groups = np.array(pairs.groups[: plan.n_pairs])
-    estimates = [cluster_bootstrap(shift, groups, seed=plan.seed) for shift in shifts]
+    estimates = [distinct_difference(shift, groups, seed=plan.seed) for shift in shifts]
     names = {"value": "effect", "low": "low", "high": "high", "n": "n"}
     for attribute, name in names.items():
         values = [getattr(e, attribute) for e in estimates]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from steerscope.judges.judges import UNITS
+from steerscope.judges.effects import UNITS
 from steerscope.runs.results import NOT_FINITE, Row, plain_row
 from steerscope.studies.methods.across import across_places
 from steerscope.studies.methods.findings import SETTING, rank, rivals, standings

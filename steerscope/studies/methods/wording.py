@@ -17,6 +17,7 @@ from steerscope.studies.methods.findings import (
     TOP,
     UNKNOWN,
 )
+from steerscope.studies.methods.one_kl import is_one_kl
 
 
 def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[str]:
@@ -44,6 +45,8 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
             f"{int(first.n_nulls)} null directions (the middle 95 % of these lie at {band}, the largest "
             f"at {_amount(first.null_max, effect)}, on average {_listed(kinds)}; n = {first.n} held-out items, Holm over {n_tests} comparisons)."
         )
+        if matching == "kl" and (spread := _not_one_kl(rows)):
+            lines.append(f"  {spread}")
         if unknown := by_standing.get(UNKNOWN):
             lines.append(
                 f"  Not known, since logits held a NaN or an infinity: {_listed(unknown)}."
@@ -76,6 +79,17 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
             "favours them, and does not tell what the model would write."
         )
     return lines
+
+
+def _not_one_kl(rows: pd.DataFrame) -> str:
+    """That the methods came to different KL on the held-out prompts; empty where they did not, or none is known."""
+    nats = rows.kl_nats.dropna() if "kl_nats" in rows else pd.Series(dtype=float)
+    if nats.empty or is_one_kl(float(nats.min()), float(nats.max())):
+        return ""
+    return (
+        f"This is not a comparison at one KL: it was matched on the select prompts, and is {nats.min():.3f} to "
+        f"{nats.max():.3f} nats on the held-out ones."
+    )
 
 
 def _more(rows: pd.DataFrame, lost: Sequence[str], best: float) -> str:

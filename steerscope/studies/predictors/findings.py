@@ -185,9 +185,10 @@ def predictor_league(
     p = league.p.to_numpy(float)
     league.insert(6, "p_holm", holm(p))
     league.insert(7, "q_bh", benjamini_hochberg(p))
-    league["n_layers"] = len(table[["model", "layer"]].drop_duplicates())
-    league["n_groups"] = len(table[GROUP].drop_duplicates())
-    league["least_p"] = least_p(table, n_resamples)
+    ranked = table[table[outcome].notna()]
+    league["n_layers"] = len(ranked[["model", "layer"]].drop_duplicates())
+    league["n_groups"] = len(ranked[GROUP].drop_duplicates())
+    league["least_p"] = least_p(ranked, n_resamples)
     order = league.rho.abs().sort_values(ascending=False, na_position="last").index
     return league.loc[order].reset_index(drop=True)
 

@@ -22,11 +22,10 @@ from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.progress import Track, silent
 from steerscope.runs.keeping import Keep, not_kept
 from steerscope.sites import Site
-from steerscope.statistics import cluster_bootstrap
+from steerscope.statistics import bootstrap_mean
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.texts.chats import Chat
 from steerscope.texts.contrasts import ContrastSet, opening_prompts
-from steerscope.texts.groups import distinct_contrasts
 
 
 def measure_steerability(
@@ -57,13 +56,13 @@ def measure_steerability(
 
     Returns:
         One row per layer: layer, effect_relative in nats with low and high, dose_relative at which
-        that is, effect_kl in nats, dose_at_kl in relative units, n_pairs (that differ in other words).
+        that is, effect_kl in nats, dose_at_kl in relative units, n_pairs.
 
     Raises:
         MemoryBudgetError: not one text fits into the memory.
     """
     matching = matching or Matching()
-    doses, distinct = np.array(matching.doses), np.array(distinct_contrasts(pairs))
+    doses = np.array(matching.doses)
     responses = [
         keep(
             f"layer-{direction.site.layer}",
@@ -77,7 +76,7 @@ def measure_steerability(
     rows = []
     for direction, found, kl, dose_at_kl in zip(directions, responses, kl_of, needed, strict=True):
         effects = found.drop(columns="kl").to_numpy(float)
-        at = cluster_bootstrap(interp1d(doses, effects, axis=0)(relative), distinct)
+        at = bootstrap_mean(interp1d(doses, effects, axis=0)(relative))
         rows.append(
             {
                 "layer": direction.site.layer,

@@ -13,8 +13,8 @@ from jaxtyping import Float
 from steerscope.errors import BadValueError
 from steerscope.runs.results import Run
 from steerscope.statistics import (
-    cluster_bootstrap,
     clustered_share,
+    distinct_difference,
     max_statistic,
     sums_by_cluster,
 )
@@ -179,7 +179,7 @@ def routing_table(
         found = clustered_share(mine, labels)
         row = {"arm": name, "score": found.value, "low": found.low, "high": found.high}
         if name != reference:
-            apart = cluster_bootstrap(mine - values[reference], labels, seed=seed)
+            apart = distinct_difference(mine - values[reference], labels, share=True, seed=seed)
             row |= {
                 "difference": apart.value,
                 "difference_low": apart.low,

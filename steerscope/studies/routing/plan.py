@@ -126,6 +126,8 @@ def _phase(name: str, said: Any, where: str) -> Phase:
     strange = [key for key in said if key not in _KEYS]
     if strange:
         raise ExperimentError(f"{at}: unknown key {strange[0]!r}; known: {', '.join(_KEYS)}.")
+    if not isinstance(said.get("prompts", ""), str | None):
+        raise ExperimentError(f"{at}: `prompts` is a name or file, or left out.")
     rule = said.get("rule", "")
     if not isinstance(rule, str):
         raise ExperimentError(f"{at}: the rule must be a pattern in quotes.")

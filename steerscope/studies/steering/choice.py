@@ -132,14 +132,40 @@ def eligible(summary: pd.DataFrame, method: str) -> pd.DataFrame:
     """The conditions among which the choice is made.
 
     Those whose costs are within the limits with their whole intervals, unless that gives up more than
-    half of the effect; then those whose mean costs are; then, if none of these has an effect, all.
+    half of the effect; then those whose mean costs are; then, if none of these has an effect above plain,
+    those of all that have the most texts with an effect and undamaged.
     """
     candidates = _candidates(summary, method)
     whole = candidates[~candidates.broken]
-    if not len(whole) or not whole.effect.max() > 0:
-        return candidates
+    if not len(whole) or not whole.get("counts", whole.effect).max() > 0:
+        joint = candidates.get("joint", pd.Series(math.nan, candidates.index))
+        if joint.isna().all():
+            return candidates
+        return candidates[joint >= joint.max() - MARGIN * abs(joint.max())]
     sure = whole[whole.kept] if "kept" in whole else whole
     return sure if len(sure) and sure.effect.max() >= _ENOUGH * whole.effect.max() else whole
+
+
+def passed_over(
+    summary: pd.DataFrame, method: str, chosen: str, smallest: float
+) -> pd.Series | None:
+    """The condition with the most that counts, surely an effect of interest, if another was chosen.
+
+    Args:
+        summary: of the select split.
+        method: whose conditions.
+        chosen: the key of the condition that was chosen.
+        smallest: the smallest effect of interest.
+    """
+    candidates = _candidates(summary, method)
+    mine = candidates.counts[candidates.cell == chosen]
+    more = (
+        candidates[candidates.counts_low > smallest]
+        if "counts_low" in candidates
+        else candidates[:0]
+    )
+    more = more[more.counts > mine.max()] if len(mine) else more
+    return None if more.empty else more.loc[more.counts.idxmax()]
 
 
 def corrected_p(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,7 +44,7 @@ from steerscope.studies.steering.responses import (
 from steerscope.studies.steering.search import tried_in
 from steerscope.studies.steering.stated import Stated, needed_for, null_ranks
 from steerscope.studies.steering.success import PLAIN, Costs, per_prompt, with_statuses
-from steerscope.studies.steering.verdict import Case, Cost, NullRank, without_score
+from steerscope.studies.steering.verdict import Cost, NullRank
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class Findings:
             flipped and undamaged; None without a test split.
         joint: share of texts that are flipped and undamaged; None where texts are not read.
         needed_items: distinct items that would tell the effect from the smallest of interest.
-        nulls: rank of the stated effect among nulls that went through the same choice, by kind.
+        nulls: rank of the stated effect among nulls, each at a layer and dose of its own, by kind.
         over_other: stated effect minus that of another concept's direction; None without one.
         n_rows: prompts or pairs that the effect is stated on.
         distinct: whether the run says which of them are distinct.
@@ -92,6 +91,9 @@ class Findings:
         could_count: how many more of the stated texts than of plain ones are read and undamaged; None where
             texts are not read.
         plain_joint: share of the plain texts on the same prompts that count; None where texts are not read.
+        plain_could: share of them that could count, being read and undamaged; NaN likewise.
+        n_distinct: distinct prompts or contrasts that the effect was asked of.
+        n_read: items on which it is known.
         heads: eigengap per head; None without attention keys.
         predictor: how the weakest link ranks the layers.
     """
@@ -135,6 +137,9 @@ class Findings:
     anti_steered: Estimate | None = None
     could_count: Estimate | None = None
     plain_joint: Estimate | None = None
+    plain_could: float = math.nan
+    n_distinct: int = 0
+    n_read: int = 0
 
 
 _SAME = 1e-6  # natural units
@@ -239,6 +244,9 @@ def _with_rivals(f: Findings, stated: Stated, cell: str) -> Findings:
         f,
         rivals=() if f.stated is None else find_rivals(table, stated, select, cell),
         plain_joint=stated.plain_joint(cell),
+        plain_could=stated.plain_could(cell),
+        n_distinct=stated.n_distinct(cell),
+        n_read=stated.n_read(cell),
         anti_steered=None if f.stated is None else stated.anti_steered(cell),
         diversity=find_diversity(table, split, cell, groups),
         likely_as=_asked_by(table, stated.costs.likely_as),
@@ -272,34 +280,6 @@ def _with_card(f: Findings, card: Card | None) -> Findings:
         rivals=tuple(
             replace(r, ahead=corrected_difference(r.ahead, *rates, r.could_count)) for r in f.rivals
         ),
-    )
-
-
-def case_of(f: Findings, errors: Sequence[str] = ()) -> Case:
-    """What the sentence depends on.
-
-    Args:
-        f: what was found.
-        errors: errors of the audit, which looks at more than the rows.
-    """
-    smallest = smallest_effect(f.plan, f.effect)
-    return Case(
-        gain=f.gain,
-        smallest=smallest,
-        items=items_in_words(f),
-        needed=f.needed_items,
-        is_corrected=f.corrected_effect is not None,
-        nulls=f.nulls,
-        p_corrected=f.chosen.p_corrected,
-        p_held_out=f.chosen.held_out,
-        over_shuffled=f.over_shuffled,
-        costs=f.costs,
-        errors=tuple(errors),
-        less_likely=f.less_likely,
-        judged=f.effect.is_share,
-        judge_fails="" if f.card is None or f.card.tells else f"{f.card.rates} ({f.card.lacks})",
-        unread=without_score(f.effect, f.costs),
-        plain=math.nan if f.plain_joint is None else f.plain_joint.value,
     )
 
 

@@ -9,9 +9,9 @@ from steerscope.studies.steering.verdict import ENOUGH_NULLS, NullRank, kinds_la
 
 
 def nulls_in_words(f: Findings) -> str:
-    """Where the effect stands among directions that mean nothing and were chosen as it was."""
+    """Where the effect stands among directions that mean nothing."""
     if not f.nulls:
-        return "Nulls: not tested against nulls that went through the same choice."
+        return "Nulls: not tested against nulls."
     items = "prompts" if f.effect.is_share else "pairs"
     factor, unit, digits = (100.0, " %", 1) if f.effect.is_share else (1.0, " nats", 2)
 
@@ -36,7 +36,8 @@ def nulls_in_words(f: Findings) -> str:
     lacking = "".join(
         f"; no {kind} directions, so not tested against those" for kind in kinds_lacking(f.nulls)
     )
-    return f"Nulls that went through the same choice: {'; '.join(parts)}{few}{lacking}."
+    by = "" if not f.effect.is_share else ", told by the likelihood of the pairs"
+    return f"Nulls, each at its own best layer and dose{by}: {'; '.join(parts)}{few}{lacking}."
 
 
 def _compared(rank: NullRank, items: str) -> str:

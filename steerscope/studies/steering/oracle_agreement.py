@@ -7,6 +7,7 @@ import numpy as np
 from steerscope.errors import SteerscopeError
 from steerscope.judges import MicroworldJudge
 from steerscope.judges.scoring import SHOWN
+from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import Run
 from steerscope.statistics import Estimate
 from steerscope.statistics.agreement import cohens_kappa
@@ -19,7 +20,7 @@ _KEY = ["split", "cell", "prompt"]
 def oracle_agreement(run: Run) -> Estimate | None:
     """Cohen's kappa of a judge that gives scores with the oracle, over the stored texts.
 
-    Texts in which either reads nothing do not count; those of one prompt are drawn together. None for another judge, or where the oracle
+    Texts in which either reads nothing do not count; those of one distinct prompt are drawn together, and n counts these. None for another judge, or where the oracle
     cannot read the contrast set.
     """
     if effect_of(run).metric != SHOWN:
@@ -35,5 +36,11 @@ def oracle_agreement(run: Run) -> Estimate | None:
     shown = table[table.metric == SHOWN][[*_KEY, "value"]]
     both = texts.merge(shown, on=_KEY)
     truth = [oracle.side(text) for text in both.written]
-    prompts = (both.split + " " + both.prompt.astype(str)).to_numpy(str)
-    return cohens_kappa(both.value.to_numpy(float), np.array(truth, dtype=float), prompts)
+    groups = groups_of(run)
+    distinct = [
+        f"{split} {groups.of(split, SHOWN, [prompt])[0]}"
+        for split, prompt in zip(both.split, both.prompt, strict=True)
+    ]
+    return cohens_kappa(
+        both.value.to_numpy(float), np.array(truth, dtype=float), np.array(distinct)
+    )

@@ -8,9 +8,8 @@ from typing import Any, ClassVar, cast
 
 import pandas as pd
 
-from steerscope.doses import check_unit
 from steerscope.engine.sampling import Sampler, check_samples, sampler_of
-from steerscope.errors import BadValueError, RunError, UnknownNameError
+from steerscope.errors import BadValueError, RunError, UnknownNameError, check_name
 from steerscope.judges import stored_effect
 from steerscope.judges.effects import Effect
 from steerscope.judges.registry import check_judge, check_judge_url
@@ -213,7 +212,7 @@ class SweepPlan(Plan):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_unit(self.unit)
+        check_name("dose unit", self.unit, LENGTHS)
         if not any(self.doses) or not all(map(math.isfinite, self.doses)):
             raise BadValueError("doses must be finite numbers, at least one dose that is not 0.")
         if max(self.doses) <= 0:

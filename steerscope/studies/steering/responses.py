@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from steerscope.judges.effects import KL_WRITTEN, Effect
+from steerscope.judges.effects import DEGENERATE, KL_WRITTEN, Effect
 from steerscope.runs.distinct import NO_GROUPS, Groups
 from steerscope.statistics import (
     Correlation,
@@ -23,7 +23,14 @@ from steerscope.statistics import (
     mixed_slope,
 )
 from steerscope.studies.steering.likelihood import likely_as
-from steerscope.studies.steering.success import PLAIN, Costs, estimate, per_prompt
+from steerscope.studies.steering.success import (
+    PLAIN,
+    Costs,
+    difference,
+    estimate,
+    per_prompt,
+    successes,
+)
 
 
 def conditions(table: pd.DataFrame) -> pd.DataFrame:
@@ -55,7 +62,9 @@ def summarise(
 ) -> pd.DataFrame:
     """One row per steered condition: labels, effect with interval, KL, costs against plain, broken.
 
-    Intervals are over distinct items. Costs are means of paired differences to plain on the same
+    Intervals are over distinct items. `joint` is the share of the texts that are flipped and undamaged, NaN
+    of log-odds, and `counts` what of the effect counts above plain, with `_low` and `_high`: of a share by the
+    same texts. Costs are means of paired differences to plain on the same
     prompts, named `cost_<metric>` and positive where steering made it worse; `broken` says that one is
     over its limit, or that it was measured and is unknown for this condition; `surely_damaged` that the
     whole interval of one is over it, `kept` that the whole interval of each is within. Likelihood is compared as `likely_as` says.
@@ -65,17 +74,23 @@ def summarise(
     kl, written = (_kl(table, split, metric) for metric in (None, KL_WRITTEN))
     normal = likely_as(table, effect, split, groups)
     costs = Costs(table, split, effect.held_to, groups, normal)
-    here = table[(table.split == split) & (table.metric == effect.metric)]
-    asked = here.groupby("cell").size().to_dict()
-    rows = []
+    asked = _asked(table, effect, split)
+    counted = _counted(effects, costs, effect)
+    at, rows = (groups, split, effect.metric), []
     for cell in effects.index.drop(PLAIN, errors="ignore"):
-        found = estimate(effects.loc[cell], groups, split, effect.metric, share=effect.is_share)
+        found = estimate(effects.loc[cell], *at, share=effect.is_share)
+        gains = counted.loc[cell] - counted.loc[PLAIN] if effect.is_share else counted.loc[cell]
+        more = difference(gains, *at, share=effect.is_share)
         row = {"cell": cell, **labels.loc[cell], "effect": found.value, "low": found.low}
         row |= {
             "high": found.high,
             "n": found.n,
             "asked": asked[cell],
             "kl_nats": kl.get(cell, math.nan),
+            "joint": float(counted.loc[cell].mean()) if effect.is_share else math.nan,
+            "counts": more.value,
+            "counts_low": more.low,
+            "counts_high": more.high,
         }
         row |= {KL_WRITTEN: written.get(cell, math.nan)}
         paid = costs.of(cell)
@@ -87,6 +102,25 @@ def summarise(
         row |= {"broken": bool(over or unknown), "kept": all(c.is_kept for c in paid)}
         rows.append(row | {"over": ", ".join([*over, *unknown])})
     return pd.DataFrame(rows)
+
+
+def _asked(table: pd.DataFrame, effect: Effect, split: str) -> dict[str, int]:
+    """How many prompts each condition was asked; of log-odds, which all have on every pair, as many as it wrote to."""
+    here = table[table.split == split]
+    written = here[here.metric == DEGENERATE.metric]
+    counted = here[here.metric == effect.metric]
+    everyone = counted.groupby("cell").size()
+    if effect.is_share or written.empty:
+        return everyone.to_dict()
+    return written.groupby("cell").size().reindex(everyone.index, fill_value=0).to_dict()
+
+
+def _counted(effects: pd.DataFrame, costs: Costs, effect: Effect) -> pd.DataFrame:
+    """What counts of each condition on each prompt: of a share the texts that are undamaged too."""
+    if not effect.is_share:
+        return effects
+    found = successes(effects, costs.values, costs.limits, PLAIN, costs.likely_as)
+    return costs.of_asked(found)
 
 
 def _kl(table: pd.DataFrame, split: str, metric: str | None) -> dict[str, float]:
@@ -183,13 +217,13 @@ def metric_mean(
     groups: Groups = NO_GROUPS,
 ) -> Estimate:
     """Mean of one metric under one condition over distinct items; `like` restricts it to the prompts of another."""
-    values = per_prompt(table, metric, split)
+    values, units = per_prompt(table, metric, split), table.unit[table.metric == metric]
     if cell not in values.index:
         return Estimate(math.nan, math.nan, math.nan, 0)
     row = values.loc[cell]
     if like is not None:
         row = row[values.loc[like].notna()]
-    return groups.mean(row, split, metric)
+    return groups.mean(row, split, metric, share=units.eq("share").all())
 
 
 def needed_doses(

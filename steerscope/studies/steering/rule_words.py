@@ -16,17 +16,19 @@ def rule(findings: Findings) -> list[str]:
         done = f"show {effect.positive} and are" if effect.is_shown else "are flipped and"
         what = f"texts that {done} undamaged, above plain"
     room = ", and the plain texts leave room for it" if effect.is_share else ""
-    unread = tells = other_way = ""
+    room += ", and no condition that was passed over surely has one on the select split"
+    unread = tells = other_way = plain_unread = ""
     if effect.is_shown:
         tells = "; the judge tells texts apart"
         unread = ", also if every steered text without a score showed it, by a judge that tells texts apart"
+        plain_unread = ", also if every plain text without a score showed it"
         other_way = ", also if the texts without a score went the other way, and not by a judge that cannot tell"
     return [
         f"The gain is {what}, on held-out texts; its interval is 95 % over {items_in_words(findings)}. The "
         f"smallest effect of interest is {smallest}.",
         f"No: the interval lies below the smallest effect of interest{unread}{room}.",
-        "Yes: it lies above; the effect is ahead of at least 19 null directions of each kind that went "
-        "through the same choice (rank p <= 0.05); the choice has a corrected p <= 0.05 (after a "
+        f"Yes: it lies above{plain_unread}; the effect is ahead of at least 19 null directions of each kind, "
+        "each at the layer and dose that does most to the likelihood of the pairs (rank p <= 0.05); the choice has a corrected p <= 0.05 (after a "
         "race: on the held-out items, which chose nothing); the effect is above that of label-shuffled "
         f"directions; the audit finds no error{tells}; of a concept that the plain model finds unlikely by "
         "itself, the texts are as likely as those that are asked for, with the whole interval, under the "

@@ -41,7 +41,7 @@ class Stated:
         if not self.kind.is_share:
             return self.values
         costs = self.costs
-        return self._asked(
+        return costs.of_asked(
             successes(self.values, costs.values, costs.limits, PLAIN, costs.likely_as)
         )
 
@@ -50,15 +50,7 @@ class Stated:
         """Which texts of a share are read and undamaged, of all that were asked for."""
         costs = self.costs
         every = self.values.notna().astype(float)  # a success wherever it was read
-        return self._asked(successes(every, costs.values, costs.limits, PLAIN, costs.likely_as))
-
-    def _asked(self, found: pd.DataFrame) -> pd.DataFrame:
-        """NaN for what was not asked under a condition."""
-        asked = {
-            cell: found.columns.isin(self.costs.asked.get(cell, list(found.columns)))
-            for cell in found.index
-        }
-        return found.where(pd.DataFrame(asked, index=found.columns).T)
+        return costs.of_asked(successes(every, costs.values, costs.limits, PLAIN, costs.likely_as))
 
     def could_count_more(self, cell: str, other: str = PLAIN) -> Estimate | None:
         """How many more texts of a condition could count than of another; None where none are read."""
@@ -67,6 +59,24 @@ class Stated:
             return None
         gaps = (self.could_count.loc[cell] - self.could_count.loc[other]).dropna()
         return difference(gaps, self.groups, self.split, self.kind.metric, share=True)
+
+    def plain_could(self, cell: str) -> float:
+        """Share of the plain texts that are read and undamaged, on the prompts of a condition; NaN for log-odds."""
+        there = self.could_count.index if self.kind.is_share else ()
+        if cell not in there or PLAIN not in there:
+            return math.nan
+        return float(self.could_count.loc[PLAIN][self.could_count.loc[cell].notna()].mean())
+
+    def n_distinct(self, cell: str) -> int:
+        """Distinct items that the effect of a condition was asked of."""
+        if cell not in self.success.index:
+            return 0
+        asked = self.success.loc[cell].dropna().index
+        return len(set(self.groups.of(self.split, self.kind.metric, list(asked)).tolist()))
+
+    def n_read(self, cell: str) -> int:
+        """Items on which the effect of a condition is known."""
+        return int(self.values.loc[cell].notna().sum()) if cell in self.values.index else 0
 
     def n_rows(self, cell: str) -> int:
         """Items that the effect of a condition was asked of."""

@@ -12,7 +12,12 @@ import pandas as pd
 
 from steerscope.judges.effects import IMPLAUSIBLE, IMPLAUSIBLE_WHEN_ASKED, LIKELIHOODS, Limit
 from steerscope.runs.distinct import Groups
-from steerscope.statistics import Estimate, clustered_mean, clustered_share
+from steerscope.statistics import (
+    Estimate,
+    clustered_difference,
+    clustered_mean,
+    clustered_share,
+)
 from steerscope.studies.steering.verdict import Cost
 
 _SPREADS = 2  # standard deviations of plain texts that the mean may get worse
@@ -39,24 +44,9 @@ def estimate(
 def difference(
     values: pd.Series, groups: Groups, split: str, metric: str, *, share: bool
 ) -> Estimate:
-    """Mean of paired differences with an interval over distinct items.
-
-    Of shares, two invented items widen the interval, one better and one worse, so that nothing seen
-    in few items is not taken for nothing.
-
-    Source: Agresti & Min 2005, for matched pairs.
-    """
-    kept = values.dropna()
-    labels = groups.of(split, metric, list(kept.index))
-    found = clustered_mean(kept.to_numpy(float), labels)
-    if not share or found.n < 2:
-        return found
-    invented = clustered_mean(
-        np.append(kept.to_numpy(float), [1.0, -1.0]), np.append(labels, [-1, -2])
-    )
-    return Estimate(
-        found.value, min(found.low, invented.low), max(found.high, invented.high), found.n
-    )
+    """Mean of paired differences with an interval over distinct items, as `clustered_difference`."""
+    labels = groups.of(split, metric, list(values.index))
+    return clustered_difference(values.to_numpy(float), labels, share=share)
 
 
 def allowed(plain: pd.Series, limit: Limit) -> float:
@@ -168,6 +158,14 @@ class Costs:
         }
         asked = here[here.metric.isin(there & {limit.metric for limit in limits})]
         self.asked = asked.drop_duplicates(["cell", "prompt"]).groupby("cell").prompt.agg(list)
+
+    def of_asked(self, found: pd.DataFrame) -> pd.DataFrame:
+        """What was found of each condition and prompt, NaN where it was not asked."""
+        asked = {
+            cell: found.columns.isin(self.asked.get(cell, list(found.columns)))
+            for cell in found.index
+        }
+        return found.where(pd.DataFrame(asked, index=found.columns).T)
 
     def of(self, cell: str) -> list[Cost]:
         """The costs of one condition, in the order of the limits."""

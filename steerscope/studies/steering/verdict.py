@@ -19,6 +19,7 @@ _ROUNDING = 1e-9
 _A_TENTH = 0.0005  # the smallest share that is not printed as 0.0 %
 _WHEN_ASKED = IMPLAUSIBLE_WHEN_ASKED.metric
 ENOUGH_NULLS = 19  # of a kind: to be ahead of all of them has p = 1 / 20
+_OF_THEIR_OWN = "each at its own best layer and dose"
 NULL_KINDS = ("random", "covariance-matched random")  # a Yes asks for each
 
 
@@ -83,21 +84,31 @@ class Cost:
 
         Damage that texts without steering have as well is seen.
         """
-        no_sign = self.worse.value <= 0 and not self.signs
+        no_sign = self.is_share and self.worse.value <= 0 and not self.signs
         return not self.is_kept and not self.is_unknown and no_sign
 
 
-def without_score(effect: Effect, costs: Sequence[Cost]) -> float:
-    """Share of the texts that these costs are of that a judge gave no score; 0 for an oracle."""
+def without_score(effect: Effect, costs: Sequence[Cost], *, plain: bool = False) -> float:
+    """Share of the texts that these costs are of that a judge gave no score; 0 for an oracle.
+
+    Args:
+        effect: what the judge counts.
+        costs: of the condition.
+        plain: whether of the texts without steering, in place of the steered ones.
+    """
     if not effect.is_shown:
         return 0.0
-    shares = [cost.steered.value for cost in costs if cost.metric == "unread"]
+    unread = [cost for cost in costs if cost.metric == "unread"]
+    shares = [cost.plain.value if plain else cost.steered.value for cost in unread]
     return sum(share for share in shares if not math.isnan(share))
 
 
 @dataclass(frozen=True)
 class NullRank:
-    """Where the method stands among null directions that went through the same choice.
+    """Where the method stands among null directions, each at a layer and dose of its own.
+
+    These are chosen on the select split by what steering does to the likelihood of the pairs, which writes
+    nothing; the method's own by what its judge counts.
 
     Attributes:
         kind: how the null directions were drawn.
@@ -151,8 +162,12 @@ class Case:
         judge_fails: the card of a judge that does not tell texts apart; empty for one that does.
         unread: share of the steered texts, blank ones left out, that the judge gave no score; 0 for an
             oracle, to which a text without words of the concept does not show it.
+        unread_plain: the same of the texts without steering.
         is_corrected: whether the gain is corrected for the errors of its judge.
         plain: share of the plain texts that count already; NaN of log-odds.
+        could: share of the plain texts that could count, being read and undamaged; NaN of log-odds.
+        passed_over: a condition that was not chosen, with what counted there, where that was surely an effect
+            of interest on the select split; empty for none.
     """
 
     gain: Estimate | None
@@ -169,13 +184,17 @@ class Case:
     p_held_out: bool = False
     judge_fails: str = ""
     unread: float = 0.0
+    unread_plain: float = 0.0
     is_corrected: bool = False
     plain: float = math.nan
+    could: float = math.nan
+    passed_over: str = ""
 
     @property
     def leaves_no_room(self) -> bool:
-        """Whether even all texts could not be more than plain ones by the smallest effect of interest."""
-        return self.smallest - (1 - self.plain) > _ROUNDING
+        """Whether even all texts that can count would not be the smallest effect of interest above plain."""
+        could = 1.0 if math.isnan(self.could) else self.could
+        return self.smallest - (could - self.plain) > _ROUNDING
 
 
 @dataclass(frozen=True)
@@ -195,9 +214,11 @@ def decide(case: Case) -> Verdict:
     """The rule.
 
     1. **No**: the interval of the gain lies below the smallest effect of interest, also if every steered
-       text that the judge could not read showed the effect, by a judge that tells texts apart, and the
-       plain texts leave room for such an effect.
-    2. **Not shown**: any of these is not so: the interval lies above the smallest effect of interest;
+       text that the judge could not read showed the effect, by a judge that tells texts apart, the
+       plain texts leave room for such an effect, and no condition that was passed over surely has one on
+       the select split.
+    2. **Not shown**: any of these is not so: the interval lies above the smallest effect of interest, also
+       if every plain text that the judge could not read showed the effect;
        the method is ahead of at least 19 null directions of each kind, p <= 0.05, and clearly of those
        that were compared on fewer items; the choice has a corrected p <= 0.05; the gain is above that
        of label-shuffled directions; the audit finds no error; of a concept that the plain model finds unlikely by itself, the texts are as likely as what
@@ -207,7 +228,7 @@ def decide(case: Case) -> Verdict:
     3. **Yes, at a price**: a cost has an interval that is not within its limit.
     4. **Yes**.
     """
-    told = not case.judge_fails and not case.leaves_no_room
+    told = not (case.judge_fails or case.leaves_no_room or case.passed_over)
     if told and _is_below(case, unread=case.unread):
         return Verdict("No")
     missing = _missing(case)
@@ -262,18 +283,35 @@ def _effect_missing(case: Case) -> list[str]:
     found = [f"the judge cannot tell: {case.judge_fails}"] if case.judge_fails else []
     enough = case.gain is not None and case.gain.low > case.smallest
     if case.leaves_no_room and not enough:
+        found.append(_no_room(case))
+    elif case.gain is not None and enough and case.gain.low - case.unread_plain <= case.smallest:
         found.append(
-            f"without steering {100 * case.plain:.1f} % of the texts count already, which leaves no room "
-            "for the smallest effect of interest"
+            f"the judge could not read {100 * case.unread_plain:.1f} % of the texts without steering, which may "
+            "show the effect"
         )
     elif not _is_below(case):
         found += [] if enough else [_too_little(case)]
+    elif case.passed_over:
+        found.append(
+            f"on the select split more counted elsewhere, which was not chosen: {case.passed_over}"
+        )
     elif not case.judge_fails:
         share = f"{100 * case.unread:.1f}" if case.unread >= _A_TENTH else "under 0.1"
         found.append(
             f"the judge could not read {share} % of the steered texts, which may show the effect"
         )
     return found
+
+
+def _no_room(case: Case) -> str:
+    """Why nothing could be seen that is an effect of interest."""
+    of = ""
+    if not math.isnan(case.could) and case.could < 1:
+        of = f", of {100 * case.could:.1f} % that can (read and undamaged)"
+    return (
+        f"without steering {100 * case.plain:.1f} % of the texts count already{of}, which leaves no room "
+        "for the smallest effect of interest"
+    )
 
 
 def _too_little(case: Case) -> str:
@@ -302,10 +340,10 @@ def _not_beaten(rank: NullRank) -> str:
         known = round(rank.p * (rank.n + 1)) - 1 - rank.lost
         others = f", and {known} of the others do as well" if known > 0 else ""
         return (
-            f"{rank.lost} of {rank.n} {rank.kind} directions that went through the same choice gave logits that "
+            f"{rank.lost} of {rank.n} {rank.kind} directions, {_OF_THEIR_OWN}, gave logits that "
             f"are no numbers, so that it is not known to beat them{others}, {p_in_words(rank.p)}"
         )
-    went = f"{rank.kind} directions that went through the same choice"
+    went = f"{rank.kind} directions, {_OF_THEIR_OWN},"
     if rank.open:
         return (
             f"{rank.open} of {rank.n} {went} are not clearly behind on the first {rank.looked_at}, and were "

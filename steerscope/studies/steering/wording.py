@@ -10,7 +10,8 @@ from steerscope.judges.effects import IMPLAUSIBLE_WHEN_ASKED, Effect
 from steerscope.statistics import BestCell, Estimate
 from steerscope.steering.prompting import METHODS
 from steerscope.studies.steering.asking_words import asking_clause, asking_in_words
-from steerscope.studies.steering.findings import Findings, case_of, items_in_words
+from steerscope.studies.steering.case import case_of
+from steerscope.studies.steering.findings import Findings, items_in_words
 from steerscope.studies.steering.null_words import nulls_in_words
 from steerscope.studies.steering.phrases import amount, number, percent, prices, size
 from steerscope.studies.steering.plan import is_race
@@ -36,7 +37,7 @@ def verdict(findings: Findings, errors: Sequence[str] = ()) -> str:
     asked = asking_clause(f)
     if found.answer == "No":
         return (
-            f"No: {claim.no}: at the layer and dose that did best on other texts the gain is "
+            f"No: {claim.no}: at the layer and dose that were chosen on other texts the gain is "
             f"{amount(f.effect, f.gain, difference=True)}, below the smallest effect of interest, "
             f"{size(f.effect, case.smallest)}{_flipped_and_lost(f)}{asked}."
         )
@@ -61,7 +62,7 @@ def _flipped_and_lost(f: Findings) -> str:
 
 @dataclass(frozen=True)
 class Claim:
-    """What a run may say: with a judge of text that a model can be steered, else what it prefers.
+    """What a run may say: with a judge of text that a model can be steered, else which way its log-odds moved.
 
     Attributes:
         yes: the claim.
@@ -92,37 +93,31 @@ def claim_of(f: Findings) -> Claim:
     )
     unread = "nothing is said of its replies" if style else "what it writes was not judged"
     return Claim(
-        f"steered, {model} prefers {what} ({unread})",
-        f"steered, {model} does not prefer {what} ({unread})",
-        f"{model} prefers {what} when it is steered ({unread})",
+        f"steering moves the log-odds of {model} towards {what} ({unread})",
+        f"steering does not move the log-odds of {model} towards {what} ({unread})",
+        f"steering moves the log-odds of {model} towards {what} ({unread})",
     )
 
 
 def _held_out(f: Findings) -> str:
     """What an effect is stated on: prompts or pairs, and how many of them are distinct."""
     items = "held-out prompts" if f.effect.is_share else "held-out pairs"
-    if f.stated is None or not f.distinct or f.stated.n == f.n_rows:
-        return f"{f.n_rows} {items}"
+    read = f", {f.n_read} of them read" if f.n_read < f.n_rows else ""
+    if not f.distinct or f.n_distinct == f.n_rows:
+        return f"{f.n_rows} {items}{read}"
     if f.effect.is_share and getattr(f.plan, "samples", 1) > 1:
-        return f"{f.n_rows} texts of held-out prompts ({f.stated.n} distinct prompts)"
+        return f"{f.n_rows} texts of held-out prompts ({f.n_distinct} distinct prompts){read}"
     kind = "distinct" if f.effect.is_share else "distinct contrasts"
-    return f"{f.n_rows} {items} ({f.stated.n} {kind})"
+    return f"{f.n_rows} {items} ({f.n_distinct} {kind}){read}"
 
 
 def answer(findings: Findings) -> list[str]:
     """This layer, this dose, this effect on held-out prompts, this cost, and how sure."""
     f, c = findings, findings.chosen
-    where = f"{f.plan.stream} of layer {c.layer} (0-based)"
-    dose = (
-        f"{c.dose_natural:+g} natural ({c.dose_relative:.2f} of a typical activation, "
-        f"length {c.dose_absolute:.3g})"
-    )
-    largest = f.summary.dose_natural[f.summary.method == f.plan.method].max()
-    edge = "; no larger dose was measured" if c.dose_natural >= largest - 1e-6 else ""
-    said = [f"Where and how hard: {f.plan.method} added at {where}, {dose}{edge}."]
+    said = [_where_and_how_hard(f)]
     estimate = f.stated or c.effect
     on = _held_out(f) if f.stated else f"{estimate.n} {items_in_words(f)} of the select split"
-    said.append(f"Effect: {amount(f.effect, estimate)} {f.effect.words}, on {on}.")
+    said.append(f"Effect: {amount(f.effect, estimate)} {counted_in_words(f.effect)}, on {on}.")
     if f.card is not None:
         said.append(f"Judge: {f.effect.judge}, {f.card}.")
     if f.corrected_effect is not None:
@@ -161,6 +156,28 @@ def answer(findings: Findings) -> list[str]:
     )
     said.append(layers_in_words(f))
     return said
+
+
+def _where_and_how_hard(f: Findings) -> str:
+    """The layer and the dose in its three units, and whether no larger one was measured there."""
+    c = f.chosen
+    dose = (
+        f"{c.dose_natural:+g} natural ({c.dose_relative:.2f} of a typical activation, "
+        f"length {c.dose_absolute:.3g})"
+    )
+    mine = f.summary[(f.summary.method == f.plan.method) & (f.summary.layer == c.layer)]
+    edge = c.dose_natural >= mine.dose_natural.max() - 1e-6
+    return (
+        f"Where and how hard: {f.plan.method} added at {f.plan.stream} of layer {c.layer} (0-based), "
+        f"{dose}{'; no larger dose was measured' if edge else ''}."
+    )
+
+
+def counted_in_words(effect: Effect) -> str:
+    """What an effect is a number of; of log-odds, that it is their shift."""
+    if effect.is_share:
+        return effect.words
+    return f"shift from plain of the {effect.words.removesuffix(' of held-out pairs')}"
 
 
 def _items(f: Findings) -> str:
@@ -246,6 +263,8 @@ def _correction_in_words(f: Findings, best: BestCell) -> str:
 def slope_in_words(findings: Findings) -> str:
     """Effect per natural unit at the chosen layer."""
     f = findings
+    if f.card is not None and not f.card.tells:
+        return "Slope: none is stated, since the judge cannot tell."
     if f.slope is None:
         return f"Slope: none is stated, since {f.no_slope.rstrip('.')}."
     model = " of the linear probability model" if f.effect.is_share else ""
@@ -305,6 +324,8 @@ def goal_of(f: Findings) -> tuple[str, str]:
 
 def layers_in_words(findings: Findings) -> str:
     """Which layer needs the least, and whether the last layers need more."""
+    if findings.card is not None and not findings.card.tells:
+        return f"{_NOT_RANKED}, since the judge cannot tell."
     said, rows = _layers_said(findings), findings.summary
     if said.startswith(_NOT_RANKED):
         return said
@@ -312,7 +333,7 @@ def layers_in_words(findings: Findings) -> str:
     if mine.empty:  # none of its texts could be read
         return said
     n = f"{int(mine.n.min())} {items_in_words(findings)}"
-    if not is_race(findings.plan):
+    if not is_race(findings.plan) or not findings.effect.is_share:
         return f"{said[:-1]} (means over {n} at least, without an interval)."
     return (
         f"{said[:-1]}; after a race most layers were measured on few, {n} at least, which "

@@ -53,11 +53,18 @@ def zones_in_words(findings: Findings) -> str:
 def no_zones_in_words(findings: Findings) -> str:
     """Why the layers of a run have no zones."""
     f, why = findings, "no layer has an effect with an interval at the dose of the choice"
-    if not f.effect.is_share and f.level <= 0:
+    if _cannot_tell(f):
+        why = "the judge cannot tell"
+    elif not f.effect.is_share and f.level <= 0:
         why = f"the effect of the chosen condition is {f.chosen.effect.value:+.2f} nats"
     elif _needs_none(f):
         why = "the goal is reached without steering"
     return f"Zones: not told, since {why}."
+
+
+def _cannot_tell(f: Findings) -> bool:
+    """Whether the judge does not tell texts apart."""
+    return f.card is not None and not f.card.tells
 
 
 def _needs_none(f: Findings) -> bool:
@@ -68,10 +75,10 @@ def _needs_none(f: Findings) -> bool:
 def zones_of(findings: Findings) -> Zoning | None:
     """Zones of a run's layers at the relative dose of its choice.
 
-    None where that was not measured, and where the plain model reaches the goal.
+    None where that was not measured, where the plain model reaches the goal, and by a judge that cannot tell.
     """
     f = findings
-    if _needs_none(f):
+    if _cannot_tell(f) or _needs_none(f):
         return None
     mine = f.summary[(f.summary.method == f.plan.method) & (f.summary.dose_relative > 0)]
     sweep = mine.dropna(subset=["effect", "low", "high", "kl_nats", "damage"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ OUTCOMES = {
     "target": "half the change in the share of positive texts from -c to +c",
     "preference": "half the change in the log-odds of held-out pairs from -c to +c (nats)",
 }
+NATS = frozenset({"kl", "nll", "nll_plain", "preference", "target_value", "log_odds"})
 CONDITION = ["technique", "coefficient", "matched"]
 
 
@@ -74,6 +76,17 @@ def distinct_in(rows: pd.DataFrame) -> Groups:
     return Groups({"test": {str(m): dict(zip(g["item"], g.group, strict=True)) for m, g in first}})
 
 
+def _difference(groups: Groups, values: pd.Series, metric: str) -> Estimate:
+    """Mean of a change, or of half of one, over distinct items."""
+    return groups.difference(values, "test", metric, share=metric not in NATS)
+
+
+def mean_kl(groups: Groups, nats: pd.Series) -> Estimate:
+    """Mean KL over distinct prompts; none is negative."""
+    found = groups.mean(nats, "test", "kl")
+    return replace(found, low=max(0.0, found.low)) if found.low < 0 else found
+
+
 def transfer_table(rows: pd.DataFrame) -> pd.DataFrame:
     """One row per condition and metric: the mean, and the paired difference from the plain model.
 
@@ -83,7 +96,7 @@ def transfer_table(rows: pd.DataFrame) -> pd.DataFrame:
     Items that a metric does not tell under either condition are left out of the change.
 
     Returns:
-        technique, coefficient, matched, metric, value, change, low, high (95 % bootstrap interval of the
+        technique, coefficient, matched, metric, value, change, low, high (95 % interval of the
         change over distinct items), n (distinct items).
 
     Raises:
@@ -93,7 +106,7 @@ def transfer_table(rows: pd.DataFrame) -> pd.DataFrame:
     groups, found = distinct_in(rows), []
     for keys, group in rows.groupby([*CONDITION, "metric"], sort=False):
         values = group.set_index("item").value
-        change = groups.mean(values - plain[keys[-1]], "test", str(keys[-1]))
+        change = _difference(groups, values - plain[keys[-1]], str(keys[-1]))
         found.append(
             dict(zip([*CONDITION, "metric"], keys, strict=True))
             | {"value": float(values.mean()), "change": change.value}
@@ -121,7 +134,7 @@ def odd_and_even(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
         parts = {"odd": (up - down) / 2, "even": (up + down) / 2 - plain}
         row: dict[str, object] = {"technique": technique, "coefficient": c}
         for name, values in parts.items():
-            estimate = groups.mean(values, "test", metric)
+            estimate = _difference(groups, values, metric)
             row |= {name: estimate.value, f"{name}_low": estimate.low}
             row |= {f"{name}_high": estimate.high, "n": estimate.n}
         found.append(row)
@@ -165,12 +178,12 @@ def against(rows: pd.DataFrame, metric: str, reference: str) -> pd.DataFrame:
     gains, nats, groups = towards(rows, metric), spent(rows), distinct_in(rows)
     found = []
     for technique in gains:
-        gain = groups.mean(gains[technique], "test", metric)
-        kl = groups.mean(nats[technique], "test", "kl")
+        gain = _difference(groups, gains[technique], metric)
+        kl = mean_kl(groups, nats[technique])
         paired, p = Estimate(math.nan, math.nan, math.nan, 0), math.nan
         if technique != reference and reference in gains:
             difference = gains[reference] - gains[technique]
-            paired = groups.mean(difference, "test", metric)
+            paired = _difference(groups, difference, metric)
             p = sign_flip_p(groups.distinct(difference, "test", metric))
         found.append(
             {"technique": technique, "gain": gain.value, "low": gain.low, "high": gain.high}

@@ -115,6 +115,9 @@ class AdapterRecipe:
             raise BadValueError(
                 f"{given[0]} is no setting of a {self.kind} adapter; leave it out, or take another kind."
             )
+        for name in ("rank", "block"):
+            if (number := getattr(self, name)) is not None and number < 1:
+                raise BadValueError(f"{name} is {number}; it must be at least 1.")
         if self.pairs < 0:
             raise BadValueError(f"pairs is {self.pairs}; give 0 for all, or how many.")
         _ = self.objective, self.training(0)  # refuse what they cannot be made of
@@ -145,13 +148,16 @@ class AdapterRecipe:
         if self.kind == SVD:
             return AdapterDesign(
                 matrices=places,
-                rank=self.rank or _rank_for(model, places),
+                rank=_rank_for(model, places) if self.rank is None else self.rank,
                 turn=self.turn or "inputs",
                 scaling=self.scaling or "exp",
                 columns=self.columns or "singular",
                 angle=1.0 if self.angle is None else self.angle,
             )
-        sizes = Sizes(rank=self.rank or 8, block=self.block or 4)
+        sizes = Sizes(
+            rank=8 if self.rank is None else self.rank,
+            block=4 if self.block is None else self.block,
+        )
         return LearnedDesign(matrices=places, kind=self.kind, sizes=sizes)
 
     def shown(

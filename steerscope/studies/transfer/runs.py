@@ -11,14 +11,14 @@ from typing import Any
 
 import pandas as pd
 
-from steerscope.judges.judges import UNITS
+from steerscope.judges.effects import UNITS
 from steerscope.models.lens_model import LensModel
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track, silent
 from steerscope.runs.distinct import GROUPS
 from steerscope.runs.results import Row, Run, measuring
 from steerscope.studies.judging import Judging, Question, find_judge
-from steerscope.studies.transfer.findings import PLAIN, operator_of
+from steerscope.studies.transfer.findings import NATS, PLAIN, operator_of
 from steerscope.studies.transfer.measure import held_out_groups, transfer_with_texts
 from steerscope.studies.transfer.plan import TransferPlan
 from steerscope.studies.transfer.techniques import Technique
@@ -26,7 +26,6 @@ from steerscope.studies.written import Unjudged
 from steerscope.texts.contrasts import ContrastSet, PromptSet
 
 _OLD_PLAIN = "plain 0"
-_NATS = {"kl", "nll", "nll_plain", "preference"}
 
 
 def run_transfer(  # noqa: PLR0913 - each is a thing of its own
@@ -218,7 +217,7 @@ def _row(row: object, concept: str, kl: float, seed: int) -> Row:
         split="test",
         seed=seed,
         metric=values["metric"],
-        unit="nats" if values["metric"] in _NATS else UNITS.get(values["metric"], "share"),
+        unit="nats" if values["metric"] in NATS else UNITS.get(values["metric"], "share"),
         value=float(values["value"]),
         status=values.get("status", "ok"),
     )

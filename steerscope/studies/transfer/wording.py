@@ -14,6 +14,7 @@ from steerscope.studies.transfer.findings import (
     PLAIN,
     against,
     distinct_in,
+    mean_kl,
     odd_and_even,
     outcome_in_words,
 )
@@ -44,7 +45,8 @@ def verdict(table: pd.DataFrame, reference: str, rival: str, *, words: str, kl: 
     row, mine = by_name.loc[rival], by_name.loc[reference]
     if math.isnan(row.p_holm):
         n = int(row.n_paired)
-        items = {0: "no item is known of both, which is", 1: "one item is"}.get(n, f"{n} items are")
+        few = {0: "no item is known of both, which is", 1: "one distinct item is"}
+        items = few.get(n, f"{n} distinct items are")
         return f"{start} {items} too few to compare {reference} and {rival}."
     said = f"{row.difference:+.3f} [{row.difference_low:+.3f}, {row.difference_high:+.3f}]"
     holm_p = f"p {row.p:.3g}, {row.p_holm:.3g} after Holm, n {row.n_paired:.0f}"
@@ -60,8 +62,7 @@ def verdict(table: pd.DataFrame, reference: str, rival: str, *, words: str, kl: 
 
 def _nats(row: pd.Series) -> str:
     """A KL with its interval, where it has one."""
-    span = "" if math.isnan(row.kl_low) else f" [{row.kl_low:.3f}, {row.kl_high:.3f}]"
-    return f"{row.kl:.3f}{span} nats"
+    return f"{row.kl:.3f}{_span(row.kl_low, row.kl_high, '.3f')} nats"
 
 
 def verdicts(
@@ -96,10 +97,13 @@ def _at_one(rows: pd.DataFrame, metric: str, technique: str) -> str:
     if math.isnan(gain.odd):
         return f" At c = ±1 {technique} has no number, so that nothing is known."
     here = rows[(rows.technique == technique) & (rows.coefficient.abs() == 1) & ~rows.matched]
-    nats = distinct_in(rows).mean(
-        here[here.metric == "kl"].groupby("item").value.mean(), "test", "kl"
-    )
-    return (
-        f" At c = ±1 {technique} has {gain.odd:+.3f} [{gain.odd_low:+.3f}, {gain.odd_high:+.3f}] "
-        f"at {nats.value:.3f} [{nats.low:.3f}, {nats.high:.3f}] nats."
-    )
+    spent = here[here.metric == "kl"].groupby("item").value.mean()
+    nats = mean_kl(distinct_in(rows), spent)
+    gained = f"{gain.odd:+.3f}{_span(gain.odd_low, gain.odd_high, '+.3f')}"
+    price = f"{nats.value:.3f}{_span(nats.low, nats.high, '.3f')} nats"
+    return f" At c = ±1 {technique} has {gained} at {price}."
+
+
+def _span(low: float, high: float, form: str) -> str:
+    """An interval, where there is one."""
+    return "" if math.isnan(low) else f" [{low:{form}}, {high:{form}}]"

@@ -110,7 +110,7 @@ def front_table(
             if kept.empty or cell in lost:
                 continue
             metric = towards(effect, target)
-            estimate = groups.mean(kept, split, metric)
+            estimate = groups.difference(kept, split, metric, share=effect.is_share)
             nats = groups.mean(_kl_towards(kl.loc[cell], kept, effect), split, KL)
             rows.append(
                 {
@@ -123,7 +123,7 @@ def front_table(
                     "n": estimate.n,
                     **costs.loc[cell],
                     "kl_nats": nats.value,
-                    "kl_low": nats.low,
+                    "kl_low": max(nats.low, 0.0) if nats.low < 0 else nats.low,
                     "kl_high": nats.high,
                 }
             )
@@ -271,7 +271,8 @@ class Standing:
         target: what it was to lead to.
         edit: the row of the chosen edit, as in `front_table`.
         strongest: the row of the strongest control.
-        over_control: effect of the edit minus that of the strongest control, paired.
+        over_control: effect of the edit minus that of the strongest control, paired; the strongest is so on
+            the same items, which speaks against the edit.
         p_controls: max-statistic p of being ahead of a control, the largest over controls.
         steering: the row of the steering at matched KL; None for none.
         over_steering: effect of the edit minus that of the steering, paired; NaN for none.
@@ -328,13 +329,14 @@ def stand(
     steering = mine.loc[steered[0]] if len(steered) else None
     over = Estimate(math.nan, math.nan, math.nan, 0)
     if steering is not None:
-        over = groups.mean(shifts.loc[cell] - shifts.loc[steered[0]], "test", metric)
+        gap = shifts.loc[cell] - shifts.loc[steered[0]]
+        over = groups.difference(gap, "test", metric, share=effect.is_share)
     others = rows[(rows.cell == cell) & (rows.target != target)]
     return Standing(
         target,
         mine.loc[cell],
         strongest,
-        groups.mean(ahead.loc[strongest.cell], "test", metric),
+        groups.difference(ahead.loc[strongest.cell], "test", metric, share=effect.is_share),
         float(max(p_values)),
         steering,
         over,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
@@ -11,7 +12,7 @@ from steerscope.studies.methods.one_kl import is_one_kl
 from steerscope.studies.weights.findings import Standing, TooCostly
 
 _SURE = 0.05
-_FEWEST = 6  # items: of fewer no two-sided sign test is below 0.05
+FEWEST = 6  # items: of fewer no two-sided sign test is below 0.05
 
 
 def front_in_words(
@@ -55,7 +56,7 @@ def _in_words(s: Standing, effect: Effect) -> str:
     leads = "is not shown to lead there:"
     if s.edit.low > 0 and s.edit.p_corrected < _SURE:
         leads = "leads there, by"
-    elif s.edit.high < 0 and s.edit.n >= _FEWEST:
+    elif s.edit.high < 0 and s.edit.n >= FEWEST:
         leads = "leads away from there:"
     words = f"towards {s.target}: {_named(s.edit)} {leads} {_at_a_price(s.edit, effect)}, n = {int(s.edit.n)}"
     if s.other is not None:
@@ -63,8 +64,9 @@ def _in_words(s: Standing, effect: Effect) -> str:
     if s.p_controls < _SURE and s.over_control.low > 0:
         words += f"; it beats every control{_but(s.lost_controls)} (largest p {s.p_controls:.3g}); "
     else:
+        p = "too few items to test it" if math.isnan(s.p_controls) else f"p {s.p_controls:.2g}"
         words += (
-            f"; it does not beat its controls (p {s.p_controls:.2g}), of which the strongest, "
+            f"; it is not shown to beat its controls ({p}), of which the strongest, "
             f"{_named(s.strongest)}, moves {_at_a_price(s.strongest, effect)}; "
         )
     if s.lost_steering:
@@ -73,7 +75,7 @@ def _in_words(s: Standing, effect: Effect) -> str:
         return words + "no steering reaches its KL."
     gap = s.over_steering
     side = "not told from"
-    if gap.n >= _FEWEST:
+    if gap.n >= FEWEST:
         side = "ahead of" if gap.low > 0 else "behind" if gap.high < 0 else side
     difference = f"{_said((gap.value, gap.low, gap.high), effect)} between them"
     words += (
@@ -94,9 +96,12 @@ def _but(lost: int) -> str:
 
 def _at_a_price(row: pd.Series, effect: Effect) -> str:
     """The effect with its KL and what else it costs."""
+    nats = "" if math.isnan(row.kl_low) else f" [{row.kl_low:.3f}, {row.kl_high:.3f}]"
+    known = not math.isnan(row.capability_change)
+    capability = f"capability {row.capability_change:+.2f}" if known else "capability not measured"
     return (
-        f"{_amount(row, effect)} at {row.kl_nats:.3f} nats [{row.kl_low:.3f}, {row.kl_high:.3f}] "
-        f"(capability {row.capability_change:+.2f}, perplexity x{row.perplexity_ratio:.2f})"
+        f"{_amount(row, effect)} at {row.kl_nats:.3f} nats{nats} "
+        f"({capability}, perplexity x{row.perplexity_ratio:.2f})"
     )
 
 
@@ -114,4 +119,5 @@ def _said(numbers: tuple[float, float, float], effect: Effect) -> str:
     """A value with its interval and unit."""
     factor, unit = (100.0, " points") if effect.is_share else (1.0, " nats")
     value, low, high = (factor * number for number in numbers)
-    return f"{value:+.1f}{unit} [{low:+.1f}, {high:+.1f}]"
+    span = "(no interval)" if math.isnan(low) else f"[{low:+.1f}, {high:+.1f}]"
+    return f"{value:+.1f}{unit} {span}"

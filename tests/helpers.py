@@ -198,7 +198,7 @@ def count_hooks(model: LensModel) -> int:
 
 
 def null_rows(n=19, share=0.1, *, kinds=("null_random", "null_covariance_matched")):
-    """Rows of nulls that went through the same choice, on the held-out prompts."""
+    """Rows of nulls at a layer and dose of their own, on the held-out prompts."""
     rows = plain_rows("null")
     for kind in kinds:
         for seed in range(n):

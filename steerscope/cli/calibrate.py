@@ -117,8 +117,11 @@ def _refuse_unused(
         largest, rounds = (None if n == u else n for n, u in zip(looked, usual, strict=True))
         given = {"largest": largest, "rounds": rounds, "instruction": instruction, "judge": judge}
         refuse_unused(given, "a KL is found by reading the prompts")
-    elif value is not None:
-        refuse_unused({"instruction": instruction}, "--value says what to reach")
+    else:
+        said = None if value is None else instruction
+        refuse_unused({"instruction": said}, "--value says what to reach")
+        heard = judge if target == "length" else None
+        refuse_unused({"judge": heard}, "a length is counted without one")
 
 
 def _judge(plan: StudyPlan, model: LensModel, texts: Texts) -> tuple[Judge, list[str]]:

@@ -153,7 +153,7 @@ def _tell(run: Run, places: tuple[str, str], as_json: bool) -> None:
     lines += (
         []
         if agrees is None
-        else [f"  Agreement of the judge with the oracle: kappa {agrees} distinct prompts."]
+        else [f"  Agreement of the judge with the oracle: kappa {agrees} prompts."]
     )
     lines += [f"audit: {tally(found)}", f"report: {page}"]
     result = _as_json(findings) | {"verdict": lines[0]} | {"audit": [asdict(f) for f in found]}

@@ -95,4 +95,8 @@ def bring_in(
 
 
 def _in_words(found: Estimate | None) -> str:
-    return "unknown" if found is None or found.value != found.value else f"{found} distinct prompts"
+    if found is None or found.value != found.value:
+        return "unknown"
+    if found.low != found.low:
+        return f"{found.value:.3g} (no interval: {found.n} distinct prompt)"
+    return f"{found} distinct prompts"

@@ -72,6 +72,7 @@ UNITS = {  # of the metrics of texts; of any other, a share
     "distinct_2_samples": "ratio",
     "judge_score": "score",
 }
+_OTHER_NATS = frozenset({"kl", "nll", "nll_plain", "target_value", "log_odds"})
 SHOWN = "shown"  # whether a text shows the concept, by a judge that gives scores
 UNDAMAGED = "undamaged"  # whether it is within the spread of what the model writes without steering
 SHOWN_UNDAMAGED = "shown_undamaged"  # both
@@ -190,3 +191,8 @@ PREFERENCE = Effect(
     unit="nats",
     words="log-odds of the positive over the negative text of held-out pairs",
 )
+
+
+def is_share(metric: str) -> bool:
+    """Whether a metric of texts or pairs is a share, by its name; one that is not known is."""
+    return metric not in _OTHER_NATS and UNITS.get(metric, "share") == "share"

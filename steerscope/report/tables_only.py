@@ -73,7 +73,7 @@ def frames_as_plates(run: Run) -> list[Plate]:
 
 
 def _lens_dots(run: Run) -> Plate:
-    said = "Change from plain text of the same prompts with its 95 % interval (bootstrap), beside what a second plain sample does."
+    said = "Change from plain text of the same prompts with its 95 % interval, beside what a second plain sample does."
     return Plate(LENS_DOTS, figures.lens_dots(lens_table(run)), said)
 
 
@@ -119,7 +119,7 @@ def of_all_runs(
     }
 
 
-_INTERVALS = "Intervals are 95 %: of shares by a score, else by bootstrap."
+_INTERVALS = "Intervals are 95 %."
 
 
 def _table(name: str, frame: pd.DataFrame) -> Table:

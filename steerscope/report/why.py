@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from steerscope.statistics import Estimate
-from steerscope.studies.steering.choice import MARGIN, eligible
+from steerscope.studies.steering.choice import MARGIN, eligible, nothing_within
 from steerscope.studies.steering.findings import Findings
 from steerscope.studies.steering.phrases import amount
 from steerscope.studies.steering.plan import is_race
@@ -30,12 +30,11 @@ def why_here(f: Findings) -> str:
     if len(close):
         largest = f"within {100 * MARGIN:g} % of the largest effect"
         tie = f", at no larger KL than {_largest(f, close)}"
-    if c.broken:
-        most = " of those whose texts show most undamaged" if f.effect.is_share else ""
-        this = "this is" if tie else "this has"
-        return (
-            f"{head}every condition with an effect breaks a limit, and {this} {largest}{most}{tie}."
-        )
+    if c.broken and nothing_within(f.summary, f.plan.method):
+        of_all = "of all it has the most texts that show the effect undamaged"
+        if not f.effect.is_share:
+            of_all = f"of all {'it is' if tie else 'it has'} {largest}{tie}"
+        return f"{head}no condition within the limits is above plain; {of_all}."
     more = larger.drop(close.index)
     mine = f.summary[(f.summary.method == f.plan.method) & (f.summary.layer == c.layer)]
     mine_kept = bool(mine.kept[(mine.dose_natural - c.dose_natural).abs().idxmin()])

@@ -20,7 +20,7 @@ def distinct_mean(
 ) -> Estimate:
     """Mean over rows with a bootstrap interval over their clusters; of fewer than twenty by Student's t.
 
-    Of a share of yes and no, which is no difference, by Wilson's interval then. Rows that are NaN are left out, and n is
+    Also of a share that does not vary, of which drawing again says nothing. Of a share of yes and no, which is no difference, by Wilson's interval then. Rows that are NaN are left out, and n is
     the number of clusters.
 
     Args:
@@ -30,7 +30,7 @@ def distinct_mean(
         seed: of the resamples.
     """
     found = cluster_bootstrap(values, clusters, seed=seed)
-    if not 1 < found.n < _ENOUGH:
+    if _is_enough(found, share=share):
         return found
     if share and np.isin(values[~np.isnan(values)], (0.0, 1.0)).all():
         return clustered_share(values, clusters)
@@ -46,9 +46,15 @@ def distinct_difference(
 ) -> Estimate:
     """The same of paired differences; of shares by `clustered_difference` where there are few clusters."""
     found = cluster_bootstrap(values, clusters, seed=seed)
-    if not 1 < found.n < _ENOUGH:
+    if _is_enough(found, share=share):
         return found
     return clustered_difference(values, clusters, share=share)
+
+
+def _is_enough(found: Estimate, *, share: bool) -> bool:
+    """Whether what was drawn again tells how sure a number is: many clusters, and of a share not all alike."""
+    varies = not share or found.low < found.high
+    return found.n < 2 or (found.n >= _ENOUGH and varies)
 
 
 def clustered_difference(
@@ -56,8 +62,8 @@ def clustered_difference(
 ) -> Estimate:
     """Mean of paired differences with an interval over clusters by Student's t; NaN rows are left out.
 
-    Of shares, two invented rows widen the interval, one better and one worse, so that nothing seen in few
-    clusters is not taken for nothing.
+    Of shares, two invented clusters widen the interval, one better and one worse, so that nothing seen in few
+    is not taken for nothing.
 
     Source: Agresti & Min 2005, for matched pairs.
     """
@@ -67,6 +73,7 @@ def clustered_difference(
     if not share or found.n < 2:
         return found
     _, numbers = np.unique(labels, return_inverse=True)
-    wider = clustered_mean(np.append(kept, [1.0, -1.0]), np.append(numbers, [-1, -2]))
+    means = np.bincount(numbers, kept) / np.bincount(numbers)
+    wider = clustered_mean(np.append(means, [1.0, -1.0]))
     low, high = min(found.low, wider.low), max(found.high, wider.high)
     return Estimate(found.value, max(-1.0, low), min(1.0, high), found.n)

@@ -56,6 +56,8 @@ def about(name_or_path: str | Path) -> About:
     bare = pairs.stem if pairs.suffix.lower() in SUFFIXES else pairs.name
     path = pairs.with_name(bare + ABOUT_SUFFIX)
     if not path.is_file():
+        path = pairs.with_name(pairs.name + ABOUT_SUFFIX)
+    if not path.is_file():
         return About()
     found = parse_json(read_text(path, ContrastError), str(path), ContrastError)
     known = set(About.__dataclass_fields__)

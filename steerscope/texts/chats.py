@@ -185,7 +185,8 @@ class Chat:
                 None,
             ):
                 raise BadValueError(f"the {name} of a chat must be a text, not {value!r}.")
-        if isinstance(self.arguments, str) or not all(isinstance(a, str) for a in self.arguments):
+        listed = isinstance(self.arguments, list | tuple)
+        if not listed or not all(isinstance(a, str) for a in self.arguments):
             raise BadValueError(
                 f"the arguments of a chat must be a list of NAME=VALUE, not {self.arguments!r}."
             )

@@ -15,8 +15,6 @@ from steerscope.errors import ContrastError
 
 PARTS = ("fit", "select", "test")
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
-_INSIDE = re.compile(r"(?<=[\w,;] )\w{2,}")  # not the first of a sentence, and not I
-_ENOUGH = 20  # words inside sentences, of which it can be told how many have a capital
 _BLANK = "_"
 _FEWEST = 3  # groups: one for each part of a split
 _PERSONS = frozenset(
@@ -39,15 +37,8 @@ _PERSONS = frozenset(
 
 
 def names_in(texts: Iterable[str]) -> frozenset[str]:
-    """Words that are always written with a capital: names, as far as these texts can tell.
-
-    None where more than a quarter of the words inside sentences have one, as the nouns of German.
-    """
-    texts = list(texts)
+    """Words that are always written with a capital: names, as far as these texts can tell."""
     words = {word for text in texts for word in _WORD.findall(text)}
-    inside = [word for text in texts for word in _INSIDE.findall(text)]
-    if len(inside) >= _ENOUGH and sum(w[0].isupper() for w in inside) > len(inside) / 4:
-        return frozenset()
     return frozenset(
         w.lower() for w in words if w[0].isupper() and len(w) > 1 and w.lower() not in words
     )

@@ -41,7 +41,7 @@ def test_an_audit_says_what_may_deceive_and_strict_makes_it_fail(small_run, run_
     found = json.loads(said)["findings"]
     checks = {f["check"] for f in found}
     assert "few_prompts" in checks  # 6 pairs
-    assert "few_nulls" not in checks  # 19 of each kind went through the same choice
+    assert "few_nulls" not in checks  # there are 19 of each kind
     assert all(f["remedy"] and f["where"] and f["what"] for f in found)
     assert all(isinstance(v, float) for f in found for v in f["numbers"].values())
     assert not [f for f in found if "nan" in f["what"]]

@@ -232,3 +232,14 @@ def test_every_technique_is_learned_from_pairs_and_asked_in_one_command(
     assert code == 0, said
     found = json.loads(printed)
     assert {row["technique"] for row in found["values"]} == set(plan.techniques)
+
+
+def test_other_values_move_as_well_only_where_the_target_does(tmp_path):
+    values = value_table(planted(tmp_path / "run", {"works": 0.8}))
+    answered = answered_table(planted(tmp_path / "again", {"works": 0.8}))
+    moved = values.assign(p_holm=values.is_target.map({True: 0.4, False: 0.01}))
+    [_, said] = sentences(moved, answered, "honesty", 0.1)
+    assert "choices are not shown to move towards honesty" in said
+    assert "of 1 other values 1 move (care" in said
+    [_, both] = sentences(values.assign(p_holm=0.01), answered, "honesty", 0.1)
+    assert "of 1 other values 1 move as well (care" in both

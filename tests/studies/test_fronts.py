@@ -218,7 +218,7 @@ def test_the_verdict_names_winners_and_losers_with_their_numbers(table):
     )
     assert line.startswith("towards joyful: a leads there, by +80.0 points [")
     assert "at 0.100 nats [0.100, 0.100] (capability -0.10, perplexity x1.11)" in line
-    assert ", and +0.0 points [+0.0, +0.0] towards gloomy; " in line
+    assert ", and +0.0 points [-" in line
     assert "beats every control" in line
     assert "ahead of the mean difference at layer 3" in line
     assert "points [" in line.partition("perplexity x1.00): ")[2]
@@ -347,3 +347,11 @@ def test_an_edit_whose_logits_overflow_is_not_known_and_has_no_place_in_the_tabl
         second
         == "towards gloomy: no edit whose logits are numbers does anything and leads there within the limits."
     )
+
+
+def test_a_capability_that_was_not_measured_is_said_not_to_be(table):
+    blind = table[table.metric != CAPABILITY]
+    rows = front_table(blind, FLIPPED, "test")
+    line, _ = front_in_words([stand(blind, FLIPPED, rows, roles(), "joyful")], FLIPPED)
+    assert "(capability not measured, perplexity x" in line
+    assert "nan" not in line

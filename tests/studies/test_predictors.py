@@ -275,3 +275,13 @@ def test_what_is_detectable_is_told_four_times_out_of_five():
         told.append(grouped_correlation(t, "x", "y", n_resamples=300).p <= 0.05)
     assert 0.6 < np.mean(told) < 0.97
     assert math.isnan(detectable_over_layers(t.assign(x=0.0), "x", "y"))
+
+
+def test_layers_without_an_outcome_are_not_counted_among_those_that_could_be_told():
+    t = table({"x": noise(1), "y": noise(3)}, 8)
+    few = t.assign(y=t.y.where(t.layer < 4))
+    whole, half = (predictor_league(x, ["x"], "y", controls=(), n_resamples=50) for x in (t, few))
+    assert (whole.n_layers[0], half.n_layers[0]) == (8, 4)
+    assert half.least_p[0] > whole.least_p[0]
+    many = pd.concat([half, half], ignore_index=True).assign(p_holm=1.0)
+    assert "4 layers have so few orders" in league_in_words(many)

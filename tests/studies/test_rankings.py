@@ -242,3 +242,15 @@ def test_a_matching_that_nulls_alone_reach_has_no_common_layer():
     screen = pd.DataFrame([*nulls_alone, *rows("norm", ["good", *NULLS])])
     assert set(at_common_layer(screen).matching) == {"norm"}
     assert at_common_layer(pd.DataFrame(nulls_alone)).empty
+
+
+def test_methods_that_came_to_other_kl_on_the_held_out_prompts_are_not_said_to_be_at_one():
+    for matching, told in (("kl", True), ("norm", False)):
+        responses = planted(matchings=(matching,))
+        pairs = rivals(responses)
+        table = standings(rank(responses), pairs).assign(kl_nats=0.1)
+        assert "at one KL" not in " ".join(in_words(table, pairs, FLIPPED))
+        spent = table.assign(kl_nats=[0.1, *[0.2] * (len(table) - 1)])
+        said = " ".join(in_words(spent, pairs, FLIPPED))
+        assert ("This is not a comparison at one KL" in said) is told
+        assert ("is 0.100 to 0.200 nats on the held-out ones" in said) is told

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from steerscope.claims.measures import MEASURES
+from steerscope.claims.measures.measure import of_items
 from steerscope.errors import BadValueError
 from steerscope.judges.effects import PREFERENCE
 from steerscope.runs.distinct import NO_GROUPS, Groups, groups_of
@@ -293,3 +294,43 @@ def test_budgets_lenses_arms_gates_and_readers():
     )
     assert asdict(alone) == pytest.approx(asdict(doubled))
     assert cohens_kappa(wide["a"], wide["c"]).n == 2 * N
+
+
+def test_shares_of_few_and_shares_that_do_not_vary_keep_their_bounds():
+    def share(hits, n):
+        return NO_GROUPS.mean(pd.Series([1.0] * hits + [0.0] * (n - hits)), "test", "", share=True)
+
+    assert (share(9, 10).high, share(0, 10).low) == (pytest.approx(0.98, abs=0.02), 0.0)
+    for n in (19, 20, 40):  # nothing seen is not taken for nothing, in however many
+        none = share(0, n)
+        assert none.low == 0.0
+        assert 0.05 < none.high < 0.2
+        turned = NO_GROUPS.difference(pd.Series(np.ones(n)), "test", "", share=True)
+        assert turned.low < 0.95
+        assert turned.high == 1.0
+    nats = NO_GROUPS.difference(pd.Series(np.full(12, 8.0)), "test", "")
+    assert (nats.low, nats.high) == (8.0, 8.0)
+
+
+def test_a_score_is_no_share_and_half_of_a_share_is_at_most_a_half():
+    rows = transferred()
+    wide = rows.assign(metric=rows.metric.replace("kl", "judge_score"))
+    few = wide[wide["item"] < 12].assign(
+        value=lambda t: np.where(t.metric == "judge_score", 8.0, t.value)
+    )
+    scores = transfer_table(few).query("metric == 'judge_score' and technique == 'one'")
+    assert (scores.low <= scores.change).all()
+    assert (scores.change <= scores.high).all()
+    turned = rows[rows.metric == "target"].assign(value=lambda t: (t.coefficient > 0).astype(float))
+    both = pd.concat([turned[turned["item"] < 8], rows[(rows.metric == "kl") & (rows["item"] < 8)]])
+    gain = against(both, "target", "one").iloc[0]
+    assert (gain.gain, gain.high) == (0.5, 0.5)
+    assert gain.low < 0.4
+
+
+def test_distinct_items_that_are_all_half_and_half_are_not_sure_of_it():
+    """Six prompts of which each is shown once and once not."""
+    found = of_items(np.tile([1.0, 0.0], 6), "share", np.repeat(np.arange(6), 2))
+    assert (found.value, found.n) == (0.5, 6)
+    assert found.low < 0.3
+    assert found.high > 0.7

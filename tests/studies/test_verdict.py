@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from steerscope.report.why import why_here
 from steerscope.statistics import Estimate
 from steerscope.studies.steering.case import case_of
 from steerscope.studies.steering.findings import find
@@ -141,3 +142,39 @@ def test_the_largest_dose_of_a_layer_is_its_own(tmp_path):
     found = find(finished(tmp_path / "r", rows, SweepPlan(doses=(1.0, 3.0))))
     assert found.chosen.layer == 1
     assert "; no larger dose was measured." in answer(found)[0]
+
+
+def test_steered_texts_that_can_count_though_plain_ones_cannot_leave_room_for_a_no(tmp_path):
+    found = judged(tmp_path / "r", card(0.9, 0.95))
+    none = Estimate(0.0, -0.01, 0.01, 60)
+    dark = replace(found, gain=none, plain_could=0.05, plain_joint=Estimate(0.0, 0.0, 0.06, 60))
+    assert verdict(dark).startswith("Not shown: ")
+    assert verdict(replace(dark, could_count=Estimate(0.9, 0.8, 1.0, 60))).startswith("No: ")
+
+
+def test_where_the_chosen_condition_had_a_sure_effect_itself_another_does_not_matter(tmp_path):
+    rows = plain_rows() + steered_rows(1, 1.0, 0.8, kl=0.1) + steered_rows(2, 1.0, 0.81, kl=0.9)
+    held_out = plain_rows("test") + steered_rows(1, 1.0, 0.0, split="test") + null_rows(19, 0.0)
+    found = find(finished(tmp_path / "r", rows + held_out))
+    assert found.chosen.layer == 1
+    assert verdict(found).startswith("No: ")
+
+
+def test_a_choice_beyond_the_limits_says_so_and_is_not_corrected_by_halves(tmp_path):
+    rows = [replace(r, value=float(r.metric == "kept_topic" or r.prompt < 6)) for r in plain_rows()]
+    rows += steered_rows(3, 1.0, 0.1) + steered_rows(3, 2.0, 0.5, topic=0.85)
+    found = find(finished(tmp_path / "r", rows, SweepPlan(doses=(1.0, 2.0))))
+    assert (found.chosen.dose_natural, found.corrected) == (2.0, None)
+    assert why_here(found) == (
+        "Why layer 3 at +2: no condition within the limits is above plain; of all it has the most texts that show "
+        "the effect undamaged."
+    )
+
+
+def test_a_surely_small_shift_is_not_said_to_be_none(tmp_path):
+    plan = StudyPlan(doses=(0.5, 1.0), reference_dose=0.5)
+    found = preferring(tmp_path / "r", in_nats(plain_rows() + flat(1.0), 0.3), plan)
+    assert claim_of(found).no.startswith(
+        "steering moves the log-odds of microworld towards the positive texts"
+    )
+    assert "by less than is of interest" in claim_of(found).no

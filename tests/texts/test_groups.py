@@ -38,13 +38,3 @@ def test_no_contrast_of_the_fit_split_is_held_out():
             for part in (parts.fit, parts.select, parts.test)
         ]
         assert len(set().union(*seen)) == sum(map(len, seen)), name
-
-
-def test_the_nouns_of_german_are_no_names():
-    asked = [
-        "Was ist ein Hund?", "Was ist ein Vogel?", "Wo liegt die Stadt Bonn?", "Wie alt wird ein Baum?",
-        "Warum ist der Himmel blau?", "Wann kommt der Zug?", "Was ist ein Haus?", "Wer hat das Buch?",
-    ]  # fmt: skip
-    assert len(set(distinct_prompts(asked))) == len(asked)
-    english = [f"Then {name} went to the harbour with her uncle." for name in ("Mia", "Leo", "Ada")]
-    assert len(set(distinct_prompts(english))) == 1

@@ -46,8 +46,8 @@ def edit_minus_control(runs: Sequence[Run]) -> Measured:
         parts += [side.to_numpy(float) for side in found.values()]
         known = any(map(len, found.values()))
         names += [run.path.name + (f" to {target}" if known else "") for target in found]
-    both = [run.path.name for run in runs]
-    measured = of_parts(numbers, both, effect_of(runs[0]).unit, labels)
+    named, unit = [run.path.name for run in runs], effect_of(runs[0]).unit
+    measured = of_parts(numbers, named, unit, labels)
     return replace(measured, unknown=tuple(dict.fromkeys(without_items(parts, names))))
 
 

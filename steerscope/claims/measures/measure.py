@@ -89,6 +89,7 @@ class Measured:
         return np.array(self.weights) if self.weights else np.ones(len(self.values))
 
 
+_ROUNDING = 1e-12
 Measure = Callable[..., Measured]
 MEASURES: dict[str, Measure] = {}
 
@@ -143,7 +144,8 @@ def of_items(
     found = clustered_mean(items, distinct)
     values, weights = (by_cluster(part, distinct) for part in (items, np.ones(len(items))))
     detectable = detectable_difference(values - found.value * (weights - 1))
-    if unit == "share" and len(values) > 1 and not np.ptp(items):
+    apart = values - found.value * weights
+    if unit == "share" and len(values) > 1 and np.abs(apart).max() < _ROUNDING:
         values, weights = np.append(values, [1.0, -1.0]), np.append(weights, [1.0, 1.0])
         detectable = math.nan
         wider = clustered_difference(items, distinct, share=True)

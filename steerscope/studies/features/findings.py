@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED, UNITS
+from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED, is_share
 from steerscope.judges.scoring import SCORE
 from steerscope.statistics import (
     by_cluster,
@@ -112,14 +112,14 @@ def _groups(trials: pd.DataFrame) -> pd.Series:
 def _level(values: pd.Series, metric: str, groups: pd.Series, seed: int) -> dict[str, float]:
     """The mean of a metric."""
     labels = groups[values.index].to_numpy()
-    found = distinct_mean(values.to_numpy(float), labels, share=_is_share(metric), seed=seed)
+    found = distinct_mean(values.to_numpy(float), labels, share=is_share(metric), seed=seed)
     return {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
 
 
 def _apart(gap: pd.Series, metric: str, groups: pd.Series, seed: int) -> dict[str, float]:
     """The difference to contrastive steering, and its two-sided p."""
     values, labels = gap.to_numpy(float), groups[gap.index].to_numpy()
-    found = distinct_difference(values, labels, share=_is_share(metric), seed=seed)
+    found = distinct_difference(values, labels, share=is_share(metric), seed=seed)
     ends = {"difference_low": found.low, "difference_high": found.high}
     return {
         "difference": found.value,
@@ -134,7 +134,3 @@ def _p_above(gaps: Sequence[pd.Series], groups: pd.Series, seed: int) -> float:
     if not all(map(len, distinct)):
         return math.nan
     return max(float(sign_flip(gap[None], seed=seed)[0]) for gap in distinct)
-
-
-def _is_share(metric: str) -> bool:
-    return UNITS.get(metric, "share") == "share"

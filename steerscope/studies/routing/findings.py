@@ -153,7 +153,7 @@ def routing_table(
 
     Returns:
         One row per arm, best first: arm, score, low, high (95 %, Wilson), difference (this arm minus the
-        reference), difference_low, difference_high (bootstrap over distinct prompts), p_corrected (two-sided, max
+        reference), difference_low, difference_high (over distinct prompts), p_corrected (two-sided, max
         statistic over arms), n (distinct prompts). An arm that is not known has NaN and n = 0, and comes last.
 
     Raises:

@@ -39,7 +39,7 @@ def case_of(f: Findings, errors: Sequence[str] = ()) -> Case:
         unread=without_score(f.effect, f.costs),
         unread_plain=without_score(f.effect, f.costs, plain=True),
         plain=math.nan if f.plain_joint is None else f.plain_joint.value,
-        could=f.plain_could,
+        could=f.plain_could + (0.0 if f.could_count is None else max(0.0, f.could_count.value)),
         passed_over=_passed_over(f, smallest),
     )
 

@@ -35,7 +35,7 @@ class SweetSpot:
         p_corrected: chance that a sweep without any effect has a best condition this good; where
             `held_out`, that held-out items, which chose nothing, show one this good without any effect.
         n_cells: conditions compared.
-        broken: whether every condition with an effect broke a limit, so that this one does too.
+        broken: whether it breaks a limit, which it may where no condition within them is above plain.
     """
 
     layer: int
@@ -137,7 +137,7 @@ def eligible(summary: pd.DataFrame, method: str) -> pd.DataFrame:
     """
     candidates = _candidates(summary, method)
     whole = candidates[~candidates.broken]
-    if not len(whole) or not whole.get("counts", whole.effect).max() > 0:
+    if nothing_within(summary, method):
         joint = candidates.get("joint", pd.Series(math.nan, candidates.index))
         if joint.isna().all():
             return candidates
@@ -146,10 +146,17 @@ def eligible(summary: pd.DataFrame, method: str) -> pd.DataFrame:
     return sure if len(sure) and sure.effect.max() >= _ENOUGH * whole.effect.max() else whole
 
 
+def nothing_within(summary: pd.DataFrame, method: str) -> bool:
+    """Whether no condition within the limits is above plain, on the mean."""
+    candidates = _candidates(summary, method)
+    whole = candidates[~candidates.broken]
+    return not len(whole) or not whole.get("counts", whole.effect).max() > 0
+
+
 def passed_over(
     summary: pd.DataFrame, method: str, chosen: str, smallest: float
 ) -> pd.Series | None:
-    """The condition with the most that counts, surely an effect of interest, if another was chosen.
+    """The condition with the most that counts, surely an effect of interest, if another was chosen that has none.
 
     Args:
         summary: of the select split.
@@ -158,14 +165,10 @@ def passed_over(
         smallest: the smallest effect of interest.
     """
     candidates = _candidates(summary, method)
-    mine = candidates.counts[candidates.cell == chosen]
-    more = (
-        candidates[candidates.counts_low > smallest]
-        if "counts_low" in candidates
-        else candidates[:0]
-    )
-    more = more[more.counts > mine.max()] if len(mine) else more
-    return None if more.empty else more.loc[more.counts.idxmax()]
+    sure = candidates[candidates.counts_low > smallest]
+    if sure.empty or chosen in set(sure.cell):
+        return None
+    return sure.loc[sure.counts.idxmax()]
 
 
 def corrected_p(

@@ -21,7 +21,7 @@ from steerscope.statistics import BestCell, Estimate, MixedSlope
 from steerscope.statistics.misclassification import corrected_difference, corrected_share
 from steerscope.steering.prompting import METHODS
 from steerscope.studies.steering.asking import Rival, find_rivals, without_asking
-from steerscope.studies.steering.choice import SweetSpot, best_of_sweep, sweet_spot
+from steerscope.studies.steering.choice import SweetSpot, best_of_sweep, nothing_within, sweet_spot
 from steerscope.studies.steering.diversity import Diversity, find_diversity
 from steerscope.studies.steering.plan import (
     Plan,
@@ -62,7 +62,8 @@ class Findings:
         curves: dose-response at the chosen layer.
         plain: effect of no steering, on the prompts of the chosen condition.
         corrected: effect of the sweep's best condition, corrected for the choice; None where the select
-            split is too small, and after a race, whose last conditions all prompts have chosen.
+            split is too small or nothing within the limits is above plain, and after a race, whose last
+            conditions all prompts have chosen.
         slope: effect per natural unit at the chosen layer, mean slope of the prompts; None where
             there is none, and `no_slope` says why.
         kl_written: KL on the tokens that were written, in nats; NaN where that was not measured.
@@ -313,7 +314,7 @@ def _level(table: pd.DataFrame, effect: Effect, method: str, chosen: SweetSpot) 
 def _corrected(
     table: pd.DataFrame, effect: Effect, plan: Plan, summary: pd.DataFrame, groups: Groups
 ) -> BestCell | None:
-    if is_race(plan):
+    if is_race(plan) or nothing_within(summary, plan.method):
         return None
     try:
         return best_of_sweep(table, effect, plan.method, summary=summary, groups=groups)

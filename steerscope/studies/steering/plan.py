@@ -140,8 +140,8 @@ class StudyPlan(Plan):
         doses: positive, in natural units; both signs are measured.
         reference_dose: one of the doses, at which layers and controls are compared.
         n_controls: random and label-shuffled directions on the test split, each.
-        nulls: null directions of each kind that go through the same choice of layer and dose as the
-            method; fewer than 19 test nothing, and the sentence says so.
+        nulls: null directions of each kind, each at the layer and dose where it does most to the likelihood of
+            the pairs; fewer than 19 test nothing, and the sentence says so.
         smallest_share: the smallest effect of interest on a share, as a difference from plain.
         smallest_nats: the same on log-odds, in nats.
         search: `grid` for every layer and dose on every prompt, `adaptive` for a race in which the best

@@ -76,10 +76,11 @@ def summarise(
     costs = Costs(table, split, effect.held_to, groups, normal)
     asked = _asked(table, effect, split)
     counted = _counted(effects, costs, effect)
+    beside = counted.reindex([PLAIN]).loc[PLAIN]
     at, rows = (groups, split, effect.metric), []
     for cell in effects.index.drop(PLAIN, errors="ignore"):
         found = estimate(effects.loc[cell], *at, share=effect.is_share)
-        gains = counted.loc[cell] - counted.loc[PLAIN] if effect.is_share else counted.loc[cell]
+        gains = counted.loc[cell] - beside if effect.is_share else counted.loc[cell]
         more = difference(gains, *at, share=effect.is_share)
         row = {"cell": cell, **labels.loc[cell], "effect": found.value, "low": found.low}
         row |= {
@@ -223,7 +224,7 @@ def metric_mean(
     row = values.loc[cell]
     if like is not None:
         row = row[values.loc[like].notna()]
-    return groups.mean(row, split, metric, share=units.eq("share").all())
+    return groups.mean(row, split, metric, share=bool(units.eq("share").all()))
 
 
 def needed_doses(

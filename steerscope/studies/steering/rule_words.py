@@ -16,7 +16,9 @@ def rule(findings: Findings) -> list[str]:
         done = f"show {effect.positive} and are" if effect.is_shown else "are flipped and"
         what = f"texts that {done} undamaged, above plain"
     room = ", and the plain texts leave room for it" if effect.is_share else ""
-    room += ", and no condition that was passed over surely has one on the select split"
+    room += (
+        ", and no other condition surely has one on the select split where the chosen one has not"
+    )
     unread = tells = other_way = plain_unread = ""
     if effect.is_shown:
         tells = "; the judge tells texts apart"

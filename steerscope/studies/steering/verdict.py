@@ -165,7 +165,8 @@ class Case:
         unread_plain: the same of the texts without steering.
         is_corrected: whether the gain is corrected for the errors of its judge.
         plain: share of the plain texts that count already; NaN of log-odds.
-        could: share of the plain texts that could count, being read and undamaged; NaN of log-odds.
+        could: share of the plain texts that could count, being read and undamaged, or of the steered ones where
+            more of these could; NaN of log-odds.
         passed_over: a condition that was not chosen, with what counted there, where that was surely an effect
             of interest on the select split; empty for none.
     """
@@ -215,8 +216,8 @@ def decide(case: Case) -> Verdict:
 
     1. **No**: the interval of the gain lies below the smallest effect of interest, also if every steered
        text that the judge could not read showed the effect, by a judge that tells texts apart, the
-       plain texts leave room for such an effect, and no condition that was passed over surely has one on
-       the select split.
+       texts leave room for such an effect, and no other condition surely has one on the select split where the
+       chosen one has not.
     2. **Not shown**: any of these is not so: the interval lies above the smallest effect of interest, also
        if every plain text that the judge could not read showed the effect;
        the method is ahead of at least 19 null directions of each kind, p <= 0.05, and clearly of those

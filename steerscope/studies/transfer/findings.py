@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from steerscope.judges.effects import UNDAMAGED
+from steerscope.judges.effects import UNDAMAGED, is_share
 from steerscope.runs.distinct import NO_GROUPS, Groups, groups_of
 from steerscope.runs.results import Run
 from steerscope.statistics import Estimate, holm, sign_flip_p
@@ -18,7 +18,6 @@ OUTCOMES = {
     "target": "half the change in the share of positive texts from -c to +c",
     "preference": "half the change in the log-odds of held-out pairs from -c to +c (nats)",
 }
-NATS = frozenset({"kl", "nll", "nll_plain", "preference", "target_value", "log_odds"})
 CONDITION = ["technique", "coefficient", "matched"]
 
 
@@ -77,8 +76,14 @@ def distinct_in(rows: pd.DataFrame) -> Groups:
 
 
 def _difference(groups: Groups, values: pd.Series, metric: str) -> Estimate:
-    """Mean of a change, or of half of one, over distinct items."""
-    return groups.difference(values, "test", metric, share=metric not in NATS)
+    """Mean of a change over distinct items."""
+    return groups.difference(values, "test", metric, share=is_share(metric))
+
+
+def _half(groups: Groups, values: pd.Series, metric: str) -> Estimate:
+    """Mean of halves of changes over distinct items; of shares none is more than a half."""
+    whole = _difference(groups, 2 * values, metric)
+    return Estimate(whole.value / 2, whole.low / 2, whole.high / 2, whole.n)
 
 
 def mean_kl(groups: Groups, nats: pd.Series) -> Estimate:
@@ -107,6 +112,8 @@ def transfer_table(rows: pd.DataFrame) -> pd.DataFrame:
     for keys, group in rows.groupby([*CONDITION, "metric"], sort=False):
         values = group.set_index("item").value
         change = _difference(groups, values - plain[keys[-1]], str(keys[-1]))
+        if keys[0] == PLAIN:  # it is what it is compared with
+            change = Estimate(0.0, 0.0, 0.0, change.n)
         found.append(
             dict(zip([*CONDITION, "metric"], keys, strict=True))
             | {"value": float(values.mean()), "change": change.value}
@@ -134,7 +141,7 @@ def odd_and_even(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
         parts = {"odd": (up - down) / 2, "even": (up + down) / 2 - plain}
         row: dict[str, object] = {"technique": technique, "coefficient": c}
         for name, values in parts.items():
-            estimate = _difference(groups, values, metric)
+            estimate = (_half if name == "odd" else _difference)(groups, values, metric)
             row |= {name: estimate.value, f"{name}_low": estimate.low}
             row |= {f"{name}_high": estimate.high, "n": estimate.n}
         found.append(row)
@@ -178,7 +185,7 @@ def against(rows: pd.DataFrame, metric: str, reference: str) -> pd.DataFrame:
     gains, nats, groups = towards(rows, metric), spent(rows), distinct_in(rows)
     found = []
     for technique in gains:
-        gain = _difference(groups, gains[technique], metric)
+        gain = _half(groups, gains[technique], metric)
         kl = mean_kl(groups, nats[technique])
         paired, p = Estimate(math.nan, math.nan, math.nan, 0), math.nan
         if technique != reference and reference in gains:

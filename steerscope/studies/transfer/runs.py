@@ -11,14 +11,14 @@ from typing import Any
 
 import pandas as pd
 
-from steerscope.judges.effects import UNITS
+from steerscope.judges.effects import UNITS, is_share
 from steerscope.models.lens_model import LensModel
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track, silent
 from steerscope.runs.distinct import GROUPS
 from steerscope.runs.results import Row, Run, measuring
 from steerscope.studies.judging import Judging, Question, find_judge
-from steerscope.studies.transfer.findings import NATS, PLAIN, operator_of
+from steerscope.studies.transfer.findings import PLAIN, operator_of
 from steerscope.studies.transfer.measure import held_out_groups, transfer_with_texts
 from steerscope.studies.transfer.plan import TransferPlan
 from steerscope.studies.transfer.techniques import Technique
@@ -200,6 +200,7 @@ def _row(row: object, concept: str, kl: float, seed: int) -> Row:
     """One item as a row of results."""
     values = row._asdict()  # type: ignore[attr-defined]
     technique, c, matched = values["technique"], values["coefficient"], bool(values["matched"])
+    metric = str(values["metric"])
     return Row(
         cell=_cell(technique, c, matched),
         concept=concept,
@@ -216,8 +217,8 @@ def _row(row: object, concept: str, kl: float, seed: int) -> Row:
         prompt=int(values["item"]),
         split="test",
         seed=seed,
-        metric=values["metric"],
-        unit="nats" if values["metric"] in NATS else UNITS.get(values["metric"], "share"),
+        metric=metric,
+        unit=UNITS.get(metric, "share" if is_share(metric) else "nats"),
         value=float(values["value"]),
         status=values.get("status", "ok"),
     )

@@ -143,27 +143,8 @@ def test_a_corrected_gain_is_a_difference_of_shares():
     assert (gain.value, gain.low, gain.high) == (-1.0, -1.0, 1.0)
 
 
-def test_of_a_conversation_a_judge_is_fitted_on_the_answer_alone():
-    def asked(answer):
-        turns = [Message("user", f"What of {answer}?"), Message("assistant", answer)]
-        return ChatText(f"<u>What of {answer}?<a>{answer}<end>", turns, template=None)
-
-    def part(start):
-        pairs = (
-            ContrastPair(asked(f"w{i}"), asked(f"w{i} b c"), "short") for i in (start, start + 1)
-        )
-        return ContrastSet("s", tuple(pairs), "t")
-
-    texts = from_pairs(Split(part(0), part(2), part(4)))
-    assert [t.text for t in texts.fit] == ["w0", "w0 b c", "w1", "w1 b c"]
-    assert {t.text for t in texts.held_out} == {
-        x for i in (2, 3, 4, 5) for x in (f"w{i}", f"w{i} b c")
-    }
-
-
-def test_of_a_text_in_a_chat_template_a_judge_is_fitted_on_the_text_alone():
-    def said(text):
-        return ChatText(f"<system>Be kind.<u>{text}<a>", [Message("user", text)], template=None)
+def fitted_and_held_out(said):
+    """What a judge reads of six pairs of texts, each put by `said` as a model is asked."""
 
     def part(start):
         pairs = (
@@ -172,4 +153,20 @@ def test_of_a_text_in_a_chat_template_a_judge_is_fitted_on_the_text_alone():
         return ContrastSet("s", tuple(pairs), "t")
 
     texts = from_pairs(Split(part(0), part(2), part(4)))
-    assert [t.text for t in texts.fit] == ["w0", "w0 b c", "w1", "w1 b c"]
+    return [t.text for t in texts.fit], {t.text for t in texts.held_out}
+
+
+def answered(text):
+    turns = [Message("user", f"What of {text}?"), Message("assistant", text)]
+    return ChatText(f"<u>What of {text}?<a>{text}<end>", turns, template=None)
+
+
+def asked(text):
+    return ChatText(f"<system>Be kind.<u>{text}<a>", [Message("user", text)], template=None)
+
+
+@pytest.mark.parametrize("said", [answered, asked])
+def test_of_a_conversation_a_judge_is_fitted_on_what_was_said_last_alone(said):
+    fit, held_out = fitted_and_held_out(said)
+    assert fit == ["w0", "w0 b c", "w1", "w1 b c"]
+    assert held_out == {x for i in (2, 3, 4, 5) for x in (f"w{i}", f"w{i} b c")}

@@ -89,7 +89,8 @@ def resampled(
         for side in (True, False)
     ]
     share = clustered_share(said[stated].astype(float), groups[stated])
-    found = corrected_share(share, *rates)
+    sensitivity, specificity = rates
+    found = corrected_share(share, sensitivity, specificity)
     return float(truth[stated].mean()), found.value, found.low, found.high
 
 

@@ -22,6 +22,7 @@ from steerscope.cli.shared import (
     read_several,
     refuse_unused,
 )
+from steerscope.errors import BadValueError
 
 if TYPE_CHECKING:
     from steerscope.judges import Judge
@@ -112,6 +113,8 @@ def _refuse_unused(
     looked: tuple[float, int],
 ) -> None:
     """Refuse what says nothing: of a KL, for which no text is written, or beside a value."""
+    if target == "kl" and value is None:
+        raise BadValueError("--target kl needs --value, in nats.")
     if target == "kl":
         usual = (_LARGEST, _ROUNDS)
         largest, rounds = (None if n == u else n for n, u in zip(looked, usual, strict=True))
@@ -136,7 +139,6 @@ def _judge(plan: StudyPlan, model: LensModel, texts: Texts) -> tuple[Judge, list
 
 def _asked(plan: StudyPlan, model: LensModel, texts: Texts) -> Prompting:
     """The most that is said to ask for the concept: the instruction with the examples, where both are."""
-    from steerscope.errors import BadValueError
     from steerscope.steering.prompting import Prompting
     from steerscope.studies.steering.asking import asking_cells
 

@@ -152,7 +152,7 @@ def _tell(run: Run, places: tuple[str, str], as_json: bool) -> None:
     agrees = oracle_agreement(run)
     lines += (
         []
-        if agrees is None
+        if agrees is None or agrees.value != agrees.value
         else [f"  Agreement of the judge with the oracle: kappa {agrees} prompts."]
     )
     lines += [f"audit: {tally(found)}", f"report: {page}"]

@@ -99,14 +99,17 @@ def _measured(
 
     from steerscope.models.sources import find_source
     from steerscope.models.vocabulary import Vocabulary
-    from steerscope.texts.fertility import fertility, parity
+    from steerscope.texts.fertility import KINDS, fertility, parity
 
     rows: list[dict[str, Any]] = []
+    same = {
+        k for k in _LANGUAGES if kinds.get(k) == KINDS[k]
+    }  # not what the user put in their place
     for name, label in zip(names, labels, strict=True):
         source = find_source(name, revision=revision, trust_remote_code=trust_remote_code)
         vocabulary = Vocabulary(source.tokenizer())
         found = [fertility(vocabulary.bare, vocabulary.text, k, t) for k, t in kinds.items()]
-        against = parity([f for f in found if f.kind in _LANGUAGES])
+        against = parity([f for f in found if f.kind in same])
         rows += [
             {"tokenizer": label, **asdict(f)}
             | {

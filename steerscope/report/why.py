@@ -30,11 +30,12 @@ def why_here(f: Findings) -> str:
     if len(close):
         largest = f"within {100 * MARGIN:g} % of the largest effect"
         tie = f", at no larger KL than {_largest(f, close)}"
-    if c.broken and nothing_within(f.summary, f.plan.method):
-        of_all = "of all it has the most texts that show the effect undamaged"
-        if not f.effect.is_share:
-            of_all = f"of all {'it is' if tie else 'it has'} {largest}{tie}"
-        return f"{head}no condition within the limits is above plain; {of_all}."
+    if nothing_within(rows, f.plan.method):
+        this = f"{'it is' if tie else 'it has'} {largest}{tie}"
+        of_all = f"of {_most_that_count(rows)} {this}" if f.effect.is_share else f"of all {this}"
+        return f"{head}no condition within the limits is above plain {where}; {of_all}."
+    if c.broken:
+        return f"{head}it breaks a limit, and was stated by the choice of another version."
     more = larger.drop(close.index)
     mine = f.summary[(f.summary.method == f.plan.method) & (f.summary.layer == c.layer)]
     mine_kept = bool(mine.kept[(mine.dose_natural - c.dose_natural).abs().idxmin()])
@@ -58,6 +59,13 @@ def why_here(f: Findings) -> str:
         f"{head}{largest} {where} whose costs {kept} the limits{tie} ({effect}). "
         f"Larger ones {passed}."
     )
+
+
+def _most_that_count(rows: pd.DataFrame) -> str:
+    """The conditions that are looked at where nothing within the limits is above plain."""
+    if not rows.joint.max() > 0:
+        return "all, as no text shows it undamaged,"
+    return f"those within {100 * MARGIN:g} % of the most texts that show it undamaged"
 
 
 def _passed_over(f: Findings, rows: pd.DataFrame, why: str) -> str:

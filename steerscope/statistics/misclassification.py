@@ -11,11 +11,13 @@ from steerscope.statistics.intervals import CONFIDENCE, Estimate
 _Z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
 
 
-def corrected_share(said: Estimate, sensitivity: Estimate, specificity: Estimate) -> Estimate:
+def corrected_share(
+    said: Estimate, sensitivity: Estimate, specificity: Estimate, could: float = 1.0
+) -> Estimate:
     """The share of texts that show a concept, from the share that a judge says do.
 
-    π = (p + Sp - 1) / (Se + Sp - 1), with the uncertainty of all three in the interval. It is cut at 0
-    and 1. NaN where the judge does not tell the classes apart (Se + Sp <= 1). The n of `said` is
+    π = (p - (1 - Sp) u) / (Se + Sp - 1), u being the share of texts that could count, with the uncertainty
+    of the other three in the interval. It is cut at 0 and u. NaN where the judge does not tell the classes apart (Se + Sp <= 1). The n of `said` is
     widened to what its own interval is worth, so that repeated prompts count as often as they say
     something new.
 
@@ -23,13 +25,14 @@ def corrected_share(said: Estimate, sensitivity: Estimate, specificity: Estimate
         said: share of texts that the judge says show it.
         sensitivity: share of those that do show it which it says do.
         specificity: share of the others which it says do not.
+        could: u; 1 where every text could count, such as one that may be damaged.
 
-    Source: Rogan & Gladen 1978; the interval of Lang & Reiczigel 2014.
+    Source: Rogan & Gladen 1978; the interval of Lang & Reiczigel 2014; u as in `corrected_difference`.
     """
     youden = sensitivity.value + specificity.value - 1
     if not youden > 0 or math.isnan(said.value):
         return Estimate(math.nan, math.nan, math.nan, said.n)
-    value = _inside((said.value + specificity.value - 1) / youden)
+    value = _inside((said.value - (1 - specificity.value) * could) / youden, could)
     n = _worth(said)
     p = (n * said.value + _Z**2 / 2) / (n + _Z**2)
     n += _Z**2
@@ -39,12 +42,13 @@ def corrected_share(said: Estimate, sensitivity: Estimate, specificity: Estimate
     )
     j = se + sp - 1
     if not j > 0:
-        return Estimate(value, 0.0, 1.0, said.n)
-    pi = (p + sp - 1) / j
+        return Estimate(value, 0.0, could, said.n)
+    pi = (p - (1 - sp) * could) / j
     shift = 2 * _Z**2 * (pi * se * (1 - se) / n_se - (1 - pi) * sp * (1 - sp) / n_sp)
     variance = p * (1 - p) / n + pi**2 * se * (1 - se) / n_se + (1 - pi) ** 2 * sp * (1 - sp) / n_sp
     half = _Z * math.sqrt(variance) / j
-    return Estimate(value, _inside(pi + shift - half), _inside(pi + shift + half), said.n)
+    low, high = (_inside(pi + shift + end, could) for end in (-half, half))
+    return Estimate(value, low, high, said.n)
 
 
 def corrected_difference(
@@ -88,8 +92,8 @@ def corrected_difference(
     return Estimate(value, low, high, gain.n)
 
 
-def _inside(share: float) -> float:
-    return min(1.0, max(0.0, share))
+def _inside(share: float, most: float = 1.0) -> float:
+    return min(most, max(0.0, share))
 
 
 def _worth(share: Estimate) -> float:

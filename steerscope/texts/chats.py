@@ -23,7 +23,7 @@ class Message:
     """One turn: who says it, and what. An empty system message asks a template for none.
 
     Attributes:
-        role: `system`, `user` or `assistant`.
+        role: `system`, `developer`, `user`, `assistant` or `tool`.
         content: what is said.
 
     Raises:

@@ -78,8 +78,8 @@ def test_why_names_what_was_passed_over(run):
     chosen, other = mine.index[0], mine.index[-1]
     effect = replace(f.chosen.effect, value=1.0)
     summary = f.summary.assign(broken=False)
-    summary.loc[mine.index, "effect"] = 0.5
-    summary.loc[chosen, "effect"] = 1.0
+    summary.loc[mine.index, ["effect", "counts"]] = 0.5
+    summary.loc[chosen, ["effect", "counts"]] = 1.0
     found = replace(f, summary=summary, chosen=replace(f.chosen, effect=effect, broken=False))
     assert "no condition has a larger effect" in why_here(found)
     summary.loc[other, ["effect", "low", "high", "n"]] = [2.0, 1.5, 2.5, 6]
@@ -90,7 +90,7 @@ def test_why_names_what_was_passed_over(run):
     assert f"Larger ones break a limit, such as +2.00 nats [+1.50, +2.50] {here}." in why_here(
         found
     )
-    assert "no condition within the limits is above plain" in why_here(
+    assert "was stated by the choice of another version" in why_here(
         replace(found, chosen=replace(found.chosen, broken=True))
     )
 

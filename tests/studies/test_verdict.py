@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from steerscope.report.why import why_here
-from steerscope.statistics import Estimate
+from steerscope.statistics import Estimate, wilson
+from steerscope.statistics.misclassification import corrected_share
 from steerscope.studies.steering.case import case_of
 from steerscope.studies.steering.findings import find
 from steerscope.studies.steering.plan import StudyPlan, SweepPlan
@@ -63,8 +64,8 @@ def test_plain_texts_that_cannot_count_leave_no_room_for_a_no_either(tmp_path):
     said = verdict(replace(found, plain_could=0.05, plain_joint=Estimate(0.0, 0.0, 0.06, 60)))
     assert said.startswith("Not shown: ")
     assert (
-        "without steering 0.0 % of the texts count already, of 5.0 % that can (read and undamaged), which "
-        "leaves no room" in said
+        "without steering 0.0 % of the texts count already, and at most 5.0 % of texts, steered or not, can (read "
+        "and undamaged), which leaves no room" in said
     )
 
 
@@ -166,8 +167,8 @@ def test_a_choice_beyond_the_limits_says_so_and_is_not_corrected_by_halves(tmp_p
     found = find(finished(tmp_path / "r", rows, SweepPlan(doses=(1.0, 2.0))))
     assert (found.chosen.dose_natural, found.corrected) == (2.0, None)
     assert why_here(found) == (
-        "Why layer 3 at +2: no condition within the limits is above plain; of all it has the most texts that show "
-        "the effect undamaged."
+        "Why layer 3 at +2: no condition within the limits is above plain on the select split; of those within 2 % "
+        "of the most texts that show it undamaged it has the largest effect."
     )
 
 
@@ -175,6 +176,24 @@ def test_a_surely_small_shift_is_not_said_to_be_none(tmp_path):
     plan = StudyPlan(doses=(0.5, 1.0), reference_dose=0.5)
     found = preferring(tmp_path / "r", in_nats(plain_rows() + flat(1.0), 0.3), plan)
     assert claim_of(found).no.startswith(
-        "steering moves the log-odds of microworld towards the positive texts"
+        "steering does not move the log-odds of microworld towards"
     )
-    assert "by less than is of interest" in claim_of(found).no
+    assert "by as much as is of interest" in claim_of(found).no
+
+
+def test_what_is_clear_of_a_chosen_condition_that_did_not_hold_allows_no_no(tmp_path):
+    rows = plain_rows() + steered_rows(1, 1.0, 0.3) + steered_rows(1, 2.0, 0.95, topic=0.85)
+    held_out = plain_rows("test") + steered_rows(1, 1.0, 0.0, split="test") + null_rows(19, 0.0)
+    found = find(finished(tmp_path / "r", rows + held_out))
+    assert (found.chosen.layer, found.chosen.dose_natural) == (1, 1.0)
+    assert "on the select split more counted elsewhere" in verdict(found)
+
+
+def test_of_plain_texts_only_those_that_can_count_are_counted_by_mistake():
+    """A judge with a specificity of 0.8 on texts of which a fifth is undamaged: 15 % count, hardly one by mistake."""
+    rates = wilson(180, 200), wilson(160, 200)
+    said = Estimate(0.15, 0.08, 0.25, 60)
+    assert corrected_share(said, *rates).value == 0.0
+    found = corrected_share(said, *rates, 0.2)
+    assert found.value == pytest.approx((0.15 - 0.2 * 0.2) / 0.7)
+    assert 0 <= found.low < found.value < found.high <= 0.2

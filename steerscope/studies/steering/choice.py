@@ -156,7 +156,9 @@ def nothing_within(summary: pd.DataFrame, method: str) -> bool:
 def passed_over(
     summary: pd.DataFrame, method: str, chosen: str, smallest: float
 ) -> pd.Series | None:
-    """The condition with the most that counts, surely an effect of interest, if another was chosen that has none.
+    """The condition with the most that counts, surely an effect of interest, if another was chosen.
+
+    Where the chosen one has a sure effect too, only what is clear of it, with the whole interval.
 
     Args:
         summary: of the select split.
@@ -166,9 +168,9 @@ def passed_over(
     """
     candidates = _candidates(summary, method)
     sure = candidates[candidates.counts_low > smallest]
-    if sure.empty or chosen in set(sure.cell):
-        return None
-    return sure.loc[sure.counts.idxmax()]
+    mine = sure[sure.cell == chosen]
+    more = sure[sure.counts_low > mine.counts_high.max()] if len(mine) else sure
+    return None if more.empty else more.loc[more.counts.idxmax()]
 
 
 def corrected_p(

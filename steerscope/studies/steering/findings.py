@@ -276,7 +276,11 @@ def _with_card(f: Findings, card: Card | None) -> Findings:
         card=card,
         corrected_effect=None if f.stated is None else corrected_share(f.stated, *rates),
         gain=gain,
-        plain_joint=None if f.plain_joint is None else corrected_share(f.plain_joint, *rates),
+        plain_joint=None
+        if f.plain_joint is None
+        else corrected_share(
+            f.plain_joint, *rates, 1.0 if math.isnan(f.plain_could) else f.plain_could
+        ),
         needed_items=needed,
         rivals=tuple(
             replace(r, ahead=corrected_difference(r.ahead, *rates, r.could_count)) for r in f.rivals

@@ -15,10 +15,8 @@ def rule(findings: Findings) -> list[str]:
     if effect.is_share:
         done = f"show {effect.positive} and are" if effect.is_shown else "are flipped and"
         what = f"texts that {done} undamaged, above plain"
-    room = ", and the plain texts leave room for it" if effect.is_share else ""
-    room += (
-        ", and no other condition surely has one on the select split where the chosen one has not"
-    )
+    room = ", and the texts, steered or not, leave room for it" if effect.is_share else ""
+    room += ", and no other condition surely has one on the select split where the chosen one has none, or is clear of it"
     unread = tells = other_way = plain_unread = ""
     if effect.is_shown:
         tells = "; the judge tells texts apart"

@@ -217,7 +217,7 @@ def decide(case: Case) -> Verdict:
     1. **No**: the interval of the gain lies below the smallest effect of interest, also if every steered
        text that the judge could not read showed the effect, by a judge that tells texts apart, the
        texts leave room for such an effect, and no other condition surely has one on the select split where the
-       chosen one has not.
+       chosen one has none, or is clear of it.
     2. **Not shown**: any of these is not so: the interval lies above the smallest effect of interest, also
        if every plain text that the judge could not read showed the effect;
        the method is ahead of at least 19 null directions of each kind, p <= 0.05, and clearly of those
@@ -308,7 +308,7 @@ def _no_room(case: Case) -> str:
     """Why nothing could be seen that is an effect of interest."""
     of = ""
     if not math.isnan(case.could) and case.could < 1:
-        of = f", of {100 * case.could:.1f} % that can (read and undamaged)"
+        of = f", and at most {100 * case.could:.1f} % of texts, steered or not, can (read and undamaged)"
     return (
         f"without steering {100 * case.plain:.1f} % of the texts count already{of}, which leaves no room "
         "for the smallest effect of interest"

@@ -94,7 +94,7 @@ def claim_of(f: Findings) -> Claim:
     unread = "nothing is said of its replies" if style else "what it writes was not judged"
     return Claim(
         f"steering moves the log-odds of {model} towards {what} ({unread})",
-        f"steering moves the log-odds of {model} towards {what} by less than is of interest ({unread})",
+        f"steering does not move the log-odds of {model} towards {what} by as much as is of interest ({unread})",
         f"steering moves the log-odds of {model} towards {what} ({unread})",
     )
 

@@ -112,7 +112,7 @@ def transfer_table(rows: pd.DataFrame) -> pd.DataFrame:
     for keys, group in rows.groupby([*CONDITION, "metric"], sort=False):
         values = group.set_index("item").value
         change = _difference(groups, values - plain[keys[-1]], str(keys[-1]))
-        if keys[0] == PLAIN:  # it is what it is compared with
+        if keys[0] == PLAIN and change.n:  # it is what it is compared with
             change = Estimate(0.0, 0.0, 0.0, change.n)
         found.append(
             dict(zip([*CONDITION, "metric"], keys, strict=True))

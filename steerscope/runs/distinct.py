@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -50,6 +50,11 @@ class Groups:
         """Mean over items with an interval over the distinct ones, as `distinct_mean`."""
         labels = self.of(split, metric, list(values.index))
         return distinct_mean(values.to_numpy(float), labels, share=share, seed=seed)
+
+    def mean_kl(self, nats: pd.Series, split: str) -> Estimate:
+        """Mean KL over prompts with an interval over the distinct ones; none is negative."""
+        found = self.mean(nats, split, "kl")
+        return replace(found, low=max(0.0, found.low)) if found.low < 0 else found
 
     def difference(
         self, values: pd.Series, split: str, metric: str, *, share: bool = False, seed: int = 0

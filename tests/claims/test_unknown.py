@@ -9,7 +9,7 @@ from steerscope.claims import Test, board, check_claims, load_claims
 from steerscope.figures import claims_board
 from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED
 from steerscope.runs.results import Row, Run
-from tests.claims.test_ledger import EFFECT, SETTINGS, arm, overflowed, sweep
+from tests.claims.test_effects import EFFECT, SETTINGS, arm, overflowed, sweep
 from tests.helpers import row
 
 

@@ -38,7 +38,7 @@ from steerscope.studies.weights.findings import (
     front_table,
     stand,
 )
-from tests.claims.test_ledger import sweep
+from tests.claims.test_effects import sweep
 from tests.helpers import row
 
 N = 24
@@ -81,6 +81,12 @@ def test_few_distinct_items_have_no_narrower_interval_than_by_students_t():
     assert (found.n, found.value) == (3, pytest.approx(1.4 / 3))
     assert (found.low, found.high) == (wide.low, wide.high)
     assert found.low < 0 < NO_GROUPS.mean(values, "test", "preference").low
+
+
+def test_no_kl_is_negative_however_few_prompts_it_is_of():
+    found = NO_GROUPS.mean_kl(pd.Series([0.05, 0.15]), "test")
+    assert (found.value, found.low) == (pytest.approx(0.1), 0.0)
+    assert NO_GROUPS.mean(pd.Series([0.05, 0.15]), "test", "kl").low < 0
 
 
 def test_a_metric_with_items_of_its_own_is_labelled_by_them():

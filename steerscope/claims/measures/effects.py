@@ -23,7 +23,6 @@ from steerscope.studies.predictors.power import detectable_over_layers
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.steering.responses import PLAIN, conditions, per_prompt, responses
 
-DISTINCT = "distinct"
 _LENGTHS = {"natural": "dose_natural", "relative": "dose_relative", "absolute": "dose_absolute"}
 
 
@@ -129,7 +128,7 @@ def method_minus_method(
             if name not in values.index:
                 raise UnknownNameError(f"method of {run.path.name}", name, values.index)
         found.append(values.loc[method] - values.loc[other])
-    return _of_items(found, runs, DISTINCT)
+    return _of_items(found, runs, None)
 
 
 def _by_layer(run: Run, method: str, dose: float, unit: str) -> pd.DataFrame:
@@ -214,13 +213,15 @@ def _labels(run: Run, split: str, items: pd.Index) -> Int[np.ndarray, " item"]:
     return groups_of(run).of(split, effect_of(run).metric, list(items))
 
 
-def _of_items(parts: Sequence[pd.Series], runs: Sequence[Run], split: str = "select") -> Measured:
+def _of_items(
+    parts: Sequence[pd.Series], runs: Sequence[Run], split: str | None = "select"
+) -> Measured:
     """Over the distinct prompts of runs that share none.
 
     Args:
         parts: of each run the number of each item.
         runs: the runs.
-        split: of which the items are; `DISTINCT` where those that say the same are one already.
+        split: of which the items are; None where those that say the same are one already.
 
     Raises:
         RunError: several seeds, or several samples of a prompt, whose items say the same more than once.
@@ -234,7 +235,7 @@ def _of_items(parts: Sequence[pd.Series], runs: Sequence[Run], split: str = "sel
         )
     numbers = [part.to_numpy(float) for part in parts]
     labels = [
-        np.arange(len(part)) if split == DISTINCT else _labels(run, split, part.index)
+        np.arange(len(part)) if split is None else _labels(run, split, part.index)
         for part, run in zip(parts, runs, strict=True)
     ]
     names, unit = [run.path.name for run in runs], effect_of(runs[0]).unit

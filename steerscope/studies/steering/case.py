@@ -46,8 +46,6 @@ def case_of(f: Findings, errors: Sequence[str] = ()) -> Case:
 
 def _passed_over(f: Findings, smallest: float) -> str:
     """A condition that was not chosen though surely more counted there, in words; empty for none."""
-    if "counts_low" not in f.summary:
-        return ""
     at = f.summary[(f.summary.method == f.plan.method) & (f.summary.layer == f.chosen.layer)]
     chosen = at.cell[(at.dose_natural - f.chosen.dose_natural).abs().idxmin()]
     row = passed_over(f.summary, f.plan.method, str(chosen), smallest)

@@ -278,9 +278,7 @@ def _with_card(f: Findings, card: Card | None) -> Findings:
         gain=gain,
         plain_joint=None
         if f.plain_joint is None
-        else corrected_share(
-            f.plain_joint, *rates, 1.0 if math.isnan(f.plain_could) else f.plain_could
-        ),
+        else corrected_share(f.plain_joint, *rates, f.plain_could),
         needed_items=needed,
         rivals=tuple(
             replace(r, ahead=corrected_difference(r.ahead, *rates, r.could_count)) for r in f.rivals

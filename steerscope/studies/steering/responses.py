@@ -29,7 +29,6 @@ from steerscope.studies.steering.success import (
     difference,
     estimate,
     per_prompt,
-    successes,
 )
 
 
@@ -75,7 +74,7 @@ def summarise(
     normal = likely_as(table, effect, split, groups)
     costs = Costs(table, split, effect.held_to, groups, normal)
     asked = _asked(table, effect, split)
-    counted = _counted(effects, costs, effect)
+    counted = costs.counted(effects) if effect.is_share else effects
     beside = counted.reindex([PLAIN]).loc[PLAIN]
     at, rows = (groups, split, effect.metric), []
     for cell in effects.index.drop(PLAIN, errors="ignore"):
@@ -114,14 +113,6 @@ def _asked(table: pd.DataFrame, effect: Effect, split: str) -> dict[str, int]:
     if effect.is_share or written.empty:
         return everyone.to_dict()
     return written.groupby("cell").size().reindex(everyone.index, fill_value=0).to_dict()
-
-
-def _counted(effects: pd.DataFrame, costs: Costs, effect: Effect) -> pd.DataFrame:
-    """What counts of each condition on each prompt: of a share the texts that are undamaged too."""
-    if not effect.is_share:
-        return effects
-    found = successes(effects, costs.values, costs.limits, PLAIN, costs.likely_as)
-    return costs.of_asked(found)
 
 
 def _kl(table: pd.DataFrame, split: str, metric: str | None) -> dict[str, float]:

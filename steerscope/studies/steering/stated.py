@@ -17,7 +17,7 @@ from steerscope.runs.results import NOT_FINITE
 from steerscope.statistics import Estimate, prompts_needed, rank_p
 from steerscope.studies.steering.likelihood import likely_as
 from steerscope.studies.steering.responses import responses
-from steerscope.studies.steering.success import PLAIN, Costs, difference, estimate, successes
+from steerscope.studies.steering.success import PLAIN, Costs, difference, estimate
 from steerscope.studies.steering.verdict import NULL_KINDS, NullRank
 
 _NULL_METHODS = dict(zip(("null_random", "null_covariance_matched"), NULL_KINDS, strict=True))
@@ -40,17 +40,12 @@ class Stated:
         """What counts: of a share, texts that are flipped and undamaged, of all that were asked for."""
         if not self.kind.is_share:
             return self.values
-        costs = self.costs
-        return costs.of_asked(
-            successes(self.values, costs.values, costs.limits, PLAIN, costs.likely_as)
-        )
+        return self.costs.counted(self.values)
 
     @cached_property
     def could_count(self) -> pd.DataFrame:
         """Which texts of a share are read and undamaged, of all that were asked for."""
-        costs = self.costs
-        every = self.values.notna().astype(float)  # a success wherever it was read
-        return costs.of_asked(successes(every, costs.values, costs.limits, PLAIN, costs.likely_as))
+        return self.costs.counted(self.values.notna().astype(float))  # wherever it was read
 
     def could_count_more(self, cell: str, other: str = PLAIN) -> Estimate | None:
         """How many more texts of a condition could count than of another; None where none are read."""

@@ -159,8 +159,9 @@ class Costs:
         asked = here[here.metric.isin(there & {limit.metric for limit in limits})]
         self.asked = asked.drop_duplicates(["cell", "prompt"]).groupby("cell").prompt.agg(list)
 
-    def of_asked(self, found: pd.DataFrame) -> pd.DataFrame:
-        """What was found of each condition and prompt, NaN where it was not asked."""
+    def counted(self, flipped: pd.DataFrame) -> pd.DataFrame:
+        """Which texts are flipped and undamaged, by condition and prompt, NaN where it was not asked."""
+        found = successes(flipped, self.values, self.limits, PLAIN, self.likely_as)
         asked = {
             cell: found.columns.isin(self.asked.get(cell, list(found.columns)))
             for cell in found.index

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -84,12 +83,6 @@ def _half(groups: Groups, values: pd.Series, metric: str) -> Estimate:
     """Mean of halves of changes over distinct items; of shares none is more than a half."""
     whole = _difference(groups, 2 * values, metric)
     return Estimate(whole.value / 2, whole.low / 2, whole.high / 2, whole.n)
-
-
-def mean_kl(groups: Groups, nats: pd.Series) -> Estimate:
-    """Mean KL over distinct prompts; none is negative."""
-    found = groups.mean(nats, "test", "kl")
-    return replace(found, low=max(0.0, found.low)) if found.low < 0 else found
 
 
 def transfer_table(rows: pd.DataFrame) -> pd.DataFrame:
@@ -186,7 +179,7 @@ def against(rows: pd.DataFrame, metric: str, reference: str) -> pd.DataFrame:
     found = []
     for technique in gains:
         gain = _half(groups, gains[technique], metric)
-        kl = mean_kl(groups, nats[technique])
+        kl = groups.mean_kl(nats[technique], "test")
         paired, p = Estimate(math.nan, math.nan, math.nan, 0), math.nan
         if technique != reference and reference in gains:
             difference = gains[reference] - gains[technique]

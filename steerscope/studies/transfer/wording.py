@@ -14,7 +14,6 @@ from steerscope.studies.transfer.findings import (
     PLAIN,
     against,
     distinct_in,
-    mean_kl,
     odd_and_even,
     outcome_in_words,
 )
@@ -98,7 +97,7 @@ def _at_one(rows: pd.DataFrame, metric: str, technique: str) -> str:
         return f" At c = ±1 {technique} has no number, so that nothing is known."
     here = rows[(rows.technique == technique) & (rows.coefficient.abs() == 1) & ~rows.matched]
     spent = here[here.metric == "kl"].groupby("item").value.mean()
-    nats = mean_kl(distinct_in(rows), spent)
+    nats = distinct_in(rows).mean_kl(spent, "test")
     gained = f"{gain.odd:+.3f}{_span(gain.odd_low, gain.odd_high, '+.3f')}"
     price = f"{nats.value:.3f}{_span(nats.low, nats.high, '.3f')} nats"
     return f" At c = ±1 {technique} has {gained} at {price}."

@@ -111,7 +111,7 @@ def front_table(
                 continue
             metric = towards(effect, target)
             estimate = groups.difference(kept, split, metric, share=effect.is_share)
-            nats = groups.mean(_kl_towards(kl.loc[cell], kept, effect), split, KL)
+            nats = groups.mean_kl(_kl_towards(kl.loc[cell], kept, effect), split)
             rows.append(
                 {
                     "cell": cell,
@@ -123,7 +123,7 @@ def front_table(
                     "n": estimate.n,
                     **costs.loc[cell],
                     "kl_nats": nats.value,
-                    "kl_low": max(nats.low, 0.0) if nats.low < 0 else nats.low,
+                    "kl_low": nats.low,
                     "kl_high": nats.high,
                 }
             )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steerscope.cli.shared import finish, table
+from steerscope.cli.shared import finish, say_aside, table
 
 if TYPE_CHECKING:
     from steerscope.cli.options import Loading
-    from steerscope.studies.steering.plan import Plan
+    from steerscope.studies.steering.plan import Plan, StudyPlan
 
 DryRun = Annotated[
     bool,
@@ -61,6 +62,25 @@ def tell_forecast(plan: Plan, loading: Loading, as_json: bool) -> None:
         "steps": [asdict(s) | {"seconds": t} for s, t in found.steps],
     }
     finish(as_json, result, lines)
+
+
+def within_budget(
+    plan: StudyPlan, budget: str | None, folder: Path | None, loading: Loading
+) -> StudyPlan:
+    """The plan within a budget, which is said before anything is measured; a run goes on as it was begun."""
+    if budget is None:
+        return plan
+    from steerscope.progress import bar
+    from steerscope.studies.steering.budget import Budget, as_it_was, plan_within
+
+    allowed = Budget.parse(budget)
+    begun = None if folder is None else as_it_was(plan, folder)
+    if begun is not None:
+        say_aside("budget: this run was begun, and goes on with the prompts that it has")
+        return begun
+    found = plan_within(plan, allowed, **loading.machine(), progress=bar)
+    say_aside(str(found))
+    return found.plan
 
 
 def in_words(seconds: float | None) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steerscope.cli import choices
-from steerscope.cli.forecasts import DryRun, tell_forecast
+from steerscope.cli.forecasts import DryRun, tell_forecast, within_budget
 from steerscope.cli.many import Many, next_for
 from steerscope.cli.options import (
     Asking,
@@ -59,6 +59,13 @@ Out = Annotated[
     ),
 ]
 Ladder = Annotated[str, typer.Option("--doses", "-d", help="natural units; both signs are tried")]
+Budgeted = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        help="such as 10min, 2h or 200000tokens: as many prompts as that allows, told before it begins",
+    ),
+]
 Other = Annotated[str | None, typer.Option(help="contrast set of another concept, shown beside")]
 
 
@@ -81,6 +88,7 @@ def report(
     asking: Asking,
     all_layers: AllLayers = False,
     search: Search = "auto",
+    budget: Budgeted = None,
     talk: Talk,
     loading: Loading,
     many: Many,
@@ -121,10 +129,11 @@ def report(
         chat=talk.asked(),
     )
     if dry_run:
-        tell_forecast(plan, loading, as_json)
+        tell_forecast(within_budget(plan, budget, None, loading), loading, as_json)
         return
     out = out or f"data/runs/{Path(subject.model).name}-{Path(subject.contrasts).stem}"
     with many.measuring(out) as (kept, workers):
+        plan = within_budget(plan, budget, Path(kept.folder), loading)
         run = run_study(plan, kept.folder, **loading.machine(), progress=bar, workers=workers)
         _read_features(run, plan, loading)
         _tell(run, (kept.shown(run.path), kept.shown(write_report(run))), as_json)

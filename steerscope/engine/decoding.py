@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from steerscope.engine.alike import alike
-from steerscope.engine.sampling import Greedy, Sample, Sampler, penalised
+from steerscope.engine.sampling import Greedy, Sample, Sampler, penalised, rows_at_once
 from steerscope.models.caches import Cache, Recompute
 from steerscope.models.lens_model import LensModel
 from steerscope.models.plain_pass import PlainPass, passes
@@ -23,7 +23,6 @@ from steerscope.steering.interventions import Cell, Rows
 from steerscope.steering.one_batch import attach_cells
 
 _PROMPTS_AT_MOST = 2**28  # bytes of what is kept of prompts, and as many of plain passes over them
-_LOGITS_IN_CACHE = 2**20  # numbers that a processor chooses among together
 _FULL_ENOUGH = 2 / 3  # share of the rows of a batch that must go on, else the others are taken out
 
 
@@ -326,7 +325,7 @@ class Decoder:
         groups: dict[object, list[int]] = {}
         for i, row in enumerate(rows):
             groups.setdefault(_alike(row.sampler), []).append(i)
-        at_once = max(1, _LOGITS_IN_CACHE // logits.shape[1]) if logits.is_cpu else len(rows)
+        at_once = rows_at_once(logits.device, logits.shape[1], len(rows))
         starts = (
             (mine, start) for mine in groups.values() for start in range(0, len(mine), at_once)
         )

@@ -8,7 +8,7 @@ import torch
 
 from steerscope.engine.continuations import Continuation, Continuations
 from steerscope.engine.decoding import Decoder, Row, States
-from steerscope.engine.sampling import Greedy, Sampler, check_samples, work_bytes
+from steerscope.engine.sampling import Greedy, Sampler, check_samples, rows_at_once, work_bytes
 from steerscope.errors import BadValueError, NotFiniteError
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.models.memory import (
@@ -158,8 +158,9 @@ def generation_plan(
 ) -> tuple[MemoryPlan, int]:
     """Memory for continuing prompts of at most so many tokens, and prompt tokens in one pass.
 
-    Shared by all rows is one pass over prompts, which gets at most half of the memory; a row costs
-    its keys and values, one token's activations, its logits and what choosing among them takes.
+    Shared by all rows is one pass over prompts, which gets at most half of the memory, and what choosing
+    takes where rows choose one after the other; a row costs its keys and values, one token's
+    activations, its logits, and what choosing among them takes where all rows choose together.
 
     Raises:
         MemoryBudgetError: not one row fits.
@@ -168,10 +169,18 @@ def generation_plan(
     token = 2 * cache_bytes(model) + pass_bytes(model)
     token += model.shape.n_layers * model.shape.d_model * model.dtype.itemsize
     tokens = max(prompt_tokens, min(tokens_in_cache(model), room(model) // 2 // token))
-    logits = model.shape.n_vocab * (model.dtype.itemsize + work_bytes(sampler))
-    row = (prompt_tokens + n_new) * cache_bytes(model) + pass_bytes(model) + logits
+    n_vocab = model.shape.n_vocab
+    row = (prompt_tokens + n_new) * cache_bytes(model) + pass_bytes(model)
+    row += n_vocab * model.dtype.itemsize
+    choosing, n_choosing = (
+        n_vocab * work_bytes(sampler),
+        rows_at_once(model.device, n_vocab, batch_size),
+    )
+    if n_choosing == batch_size:
+        row, n_choosing = row + choosing, 0
+    shared = tokens * token + n_choosing * choosing
     work = f"a continuation of {n_new} tokens after {prompt_tokens}"
-    return fit(model, work, shared=tokens * token, row=row, at_most=batch_size), tokens
+    return fit(model, work, shared=shared, row=row, at_most=batch_size), tokens
 
 
 def rows_of(

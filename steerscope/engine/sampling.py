@@ -20,6 +20,7 @@ NARROWING: dict[str, Any] = {
     "min_p": 0.0,
     "repetition_penalty": 1.0,
 }  # for none
+_IN_CACHE = 2**20  # logits that a processor chooses among together
 _STRETCH = 256  # tokens whose probabilities are summed before the sums are
 
 
@@ -152,6 +153,11 @@ def work_bytes(sampler: Sampler | None) -> int:
     else:
         work = 24 if sampler.top_p < 1 else 12 if sampler.min_p > 0 else 8
     return work + (4 if sampler.repetition_penalty != 1.0 else 0)
+
+
+def rows_at_once(device: torch.device, n_vocab: int, n_rows: int) -> int:
+    """Of so many rows, those that choose together: what a processor chooses among stays in its cache."""
+    return min(n_rows, max(1, _IN_CACHE // n_vocab)) if device.type == "cpu" else n_rows
 
 
 def sampler_at(  # noqa: PLR0913 - the numbers that people set

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,9 @@ def _forecasts(experiment: Experiment, machine: Machine, probe: bool) -> Iterato
         start = perf_counter() - started
         size, seconds = step.size(n_layers), None
         if probe and isinstance(step, StudyStep):
-            seconds = start + forecast_study(step.plan, **machine.loading()).seconds
+            found = forecast_study(step.plan, **machine.loading())
+            cells = sum(part.conditions for part, _ in found.steps)
+            size, seconds = Size(cells, math.ceil(found.texts / cells)), start + found.seconds
         elif probe:
             if step.model not in paces:
                 paces[step.model] = _pace(step, machine, n_layers)

@@ -24,7 +24,7 @@ from steerscope.runs.results import Run
 from steerscope.studies.steering.findings import Findings, find
 from steerscope.studies.steering.rule_words import rule
 from steerscope.studies.steering.several_layers import compare_layers, layers_compared_in_words
-from steerscope.studies.steering.wording import answer
+from steerscope.studies.steering.wording import answer, conditions_in_words
 from steerscope.studies.steering.zones import zones_of
 
 _NOT_OF_THE_ROWS = ("report_disagrees", "baseline_differs")
@@ -61,7 +61,7 @@ def _what_was_measured(run: Run, f: Findings) -> str:
     items = "prompts" if f.effect.is_share else "pairs"
     pairs = run.provenance.get("n_pairs", {}).get("fit")
     said = [f"{f.plan.method} at {f.plan.stream}" + (f" from {pairs} pairs" if pairs else "")]
-    said += [f"{f.chosen.n_cells} conditions compared"]
+    said += [f"chosen among {conditions_in_words(f)}"]
     said += [f"chosen on {f.chosen.effect.n} distinct {items}"]
     said += [f"stated on {f.n_distinct} others"] if f.stated else []
     return ", ".join(said)

@@ -38,7 +38,7 @@ def why_here(f: Findings) -> str:
         return f"{head}it breaks a limit, and was stated by the choice of another version."
     more = larger.drop(close.index)
     mine = f.summary[(f.summary.method == f.plan.method) & (f.summary.layer == c.layer)]
-    mine_kept = bool(mine.kept[(mine.dose_natural - c.dose_natural).abs().idxmin()])
+    mine_kept = bool(mine.kept[mine.cell == c.cell].iloc[0])
     held = "within the limits" if mine_kept else "within the limits on average, not surely"
     said = [
         _passed_over(f, more[more.broken.astype(bool)], "break a limit"),

@@ -368,10 +368,16 @@ def split_prompts_for(
     max_test: int,
     grouping: str = CONTRAST,
 ) -> Split[PromptSet]:
-    """The same in three parts, the later two limited; an opening stays in each part that has it."""
-    if name_or_path is not None or contrasts.name in bundled_prompts():
-        found = prompts_for(contrasts, name_or_path).split(seed, grouping)
-    else:
+    """The same in three parts, the later two limited.
+
+    Openings of pairs that are too few to be split stay in each part that has them.
+    """
+    prompts = prompts_for(contrasts, name_or_path)
+    try:
+        found = prompts.split(seed, grouping)
+    except ContrastError:
+        if prompts.openings_of is None:
+            raise
         parts = contrasts.split(seed, grouping)
         found = parts.map(lambda part: opening_prompts(part.name, part.pairs))
     return Split(

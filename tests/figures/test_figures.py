@@ -18,7 +18,9 @@ from steerscope.studies.steering.responses import predict_layers
 SHARE = Effect(
     "flipped", "share", "continuations whose mood is flipped", "joyful", "gloomy", limits=LIMITS
 )
-CHOSEN = SweetSpot(1, 2.0, 0.4, 8.0, Estimate(0.7, 0.6, 0.8, 50), 0.001, 4, broken=False)
+CHOSEN = SweetSpot(
+    "mean_diff12.0", 1, 2.0, 0.4, 8.0, Estimate(0.7, 0.6, 0.8, 50), 0.001, 4, broken=False
+)
 
 
 def condition(layer, dose, effect, *, method="mean_diff", kl=0.1, over=""):

@@ -6,6 +6,7 @@ import weakref
 import pytest
 import torch
 
+from steerscope.engine import sampling
 from steerscope.engine.generation import generate, generation_plan
 from steerscope.engine.sampling import Greedy, Sample
 from steerscope.engine.score import kl_from_plain
@@ -156,3 +157,23 @@ def test_a_row_is_planned_with_what_choosing_among_its_logits_takes(load):
     ]
     steps = [b - a for a, b in zip(rows, rows[1:], strict=False)]
     assert steps == [n * model.shape.n_vocab for n in (8, 4, 12, 4)]  # bytes for each logit
+
+
+def test_rows_that_choose_one_after_the_other_share_what_choosing_takes(load, monkeypatch):
+    model = load("llama")
+    n_vocab = model.shape.n_vocab
+    together, _ = generation_plan(model, 5, 6, 100, Sample(1.0))
+    monkeypatch.setattr(sampling, "_IN_CACHE", 3 * n_vocab)
+    alone, _ = generation_plan(model, 5, 6, 100, Sample(1.0))
+    assert (together.rows, alone.rows) == (100, 100)
+    assert together.row - alone.row == 8 * n_vocab  # bytes for each logit
+    assert alone.shared - together.shared == 3 * 8 * n_vocab
+    drawn = []
+    choose = Sample.drawn
+    monkeypatch.setattr(
+        Sample,
+        "drawn",
+        lambda s, logits, labels: (drawn.append(len(logits)), choose(s, logits, labels))[1],
+    )
+    generate(model, PROMPTS, [Cell()] * 5, n_new=2, sampler=Sample(1.0))
+    assert max(drawn) == 3

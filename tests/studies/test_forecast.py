@@ -9,11 +9,12 @@ import pytest
 
 from steerscope.progress import silent
 from steerscope.studies.rows import PLAIN
-from steerscope.studies.steering.forecast import forecast_study, steps_of
+from steerscope.studies.steering.forecast import forecast_study
 from steerscope.studies.steering.measure import run_study, run_sweep
 from steerscope.studies.steering.nulls import NULL
 from steerscope.studies.steering.plan import GRID, RACE, StudyPlan, SweepPlan
 from steerscope.studies.steering.prepare import prepare
+from steerscope.studies.steering.steps import steps_of
 
 SMALL = {"max_select": 6, "n_new": 2, "layers": (1, 3), "all_layers": True, "n_sweep_controls": 1}
 SWEEP = SweepPlan(**SMALL, doses=(-2.0, 0.0, 1.0, 2.0))

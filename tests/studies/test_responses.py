@@ -178,3 +178,14 @@ def test_a_race_of_log_odds_counts_the_prompts_that_a_condition_wrote_to():
     found = summarise(table_of(rows), PREFERENCE, "select").set_index("cell")
     assert found.asked.to_dict() == {"up": 8, "behind": 3}
     assert sweet_spot(table_of(rows), PREFERENCE, "mean_diff").dose_natural == 1.0
+
+
+def test_what_was_stated_is_not_chosen_again_by_another_rule():
+    """Without the best layer a cheaper dose of the stated one comes within 2 % of what is left."""
+    rows = plain() + steered(5, 3.0, 0.9, topic=1.0, kl=0.5)
+    rows += steered(6, 3.0, 0.885, kl=0.3) + steered(6, 2.5, 0.87, kl=0.2)
+    table = table_of(rows)
+    among = ["mean_diff 6 3.0 -1", "mean_diff 6 2.5 -1"]
+    own = sweet_spot(table, FLIPPED, "mean_diff")
+    assert sweet_spot(table, FLIPPED, "mean_diff", stated=[own.cell, *among]).cell == own.cell
+    assert sweet_spot(table, FLIPPED, "mean_diff", stated=among[:1]).cell == among[0]

@@ -26,6 +26,7 @@ from steerscope.studies.steering.measure import run_study
 from steerscope.studies.steering.null_words import nulls_in_words
 from steerscope.studies.steering.nulls import (
     NULL,
+    SCREEN,
     first_order_layers,
     numbers_of_few,
     still_near,
@@ -44,7 +45,7 @@ from steerscope.studies.steering.search import (
 from steerscope.studies.steering.stated import null_ranks
 from steerscope.studies.steering.texts import load_texts, most_texts
 from steerscope.studies.steering.verdict import _nulls_missing
-from steerscope.studies.steering.wording import layers_in_words
+from steerscope.studies.steering.wording import conditions_in_words, layers_in_words
 from steerscope.texts.contrasts import load_contrasts
 from tests.audits.recipes import direction as of_layer
 
@@ -61,8 +62,8 @@ def run(truth, n_layers, n_prompts, noise=0.0, seed=0):
             mine += [truth(*at) + rng.gauss(0, noise) for _ in range(first - len(mine))]
             measured[at] = max(first, measured.get(at, 0))
 
-    def scores():
-        return {at: sum(mine) / len(mine) for at, mine in draws.items()}
+    def scores(first):
+        return {at: (sum(mine[:first]) / len(mine[:first]),) for at, mine in draws.items()}
 
     rounds = rounds_of(n_layers, len(DOSES), n_prompts)
     last = race(range(n_layers), DOSES, 2.0, rounds, measure, scores)
@@ -106,6 +107,30 @@ def test_noise_costs_little():
         last, _ = run(lambda i, d, s=shares: s[i, d], 10, 120, noise=0.45, seed=seed)
         lost.append(max(shares.values()) - max(shares[at] for at in last))
     assert sum(lost) / len(lost) < 0.03
+
+
+def test_of_layers_that_are_level_those_go_on_that_are_ahead_in_what_comes_next():
+    """On six prompts most shares are the same; the last layers are as good as the first ones then."""
+
+    def raced(scores):
+        measured = {}
+
+        def measure(running, first):
+            measured.update(dict.fromkeys(running, first))
+
+        def found(first):
+            return {at: scores(*at) for at in measured}
+
+        rounds = rounds_of(12, len(DOSES), 12)
+        last = race(range(12), DOSES, 2.0, rounds, measure, found)
+        return {layer for layer, _ in last}
+
+    assert raced(lambda layer, dose: (0.5, 0.5, float(layer))) == {6, 7, 8, 9, 10, 11}
+    assert raced(lambda layer, dose: (0.5, -float(layer), 0.0)) == {0, 1, 2, 3, 4, 5}
+    assert raced(lambda layer, dose: (0.5, math.nan, float(layer))) == {6, 7, 8, 9, 10, 11}
+    assert 11 not in raced(
+        lambda layer, dose: (math.nan if layer == 11 else 0.5, 0.5, float(layer))
+    )
 
 
 def test_a_score_that_is_no_number_falls_behind():
@@ -156,6 +181,7 @@ def few_beside():
     with pytest.MonkeyPatch.context() as patch:
         for module in ("measure", "search"):
             patch.setattr(f"steerscope.studies.steering.{module}.BESIDE", 2)
+        patch.setattr("steerscope.studies.steering.stated._FEWEST", 2)
         yield
 
 
@@ -198,6 +224,10 @@ def test_a_study_that_races_states_its_winner_with_the_p_of_prompts_that_chose_n
     [once] = corrected_p(table, found.effect, list(chosen.cell), "select").values()
     assert not unfinished.held_out
     assert unfinished.p_corrected == pytest.approx(min(1.0, 9 * once))
+    n, on_all = len(asked), int((asked == asked.max()).sum())
+    assert conditions_in_words(found) == (
+        f"9 conditions (a race measured {n} of them, and {on_all} on all select prompts)"
+    )
     assert layers_in_words(found).endswith(
         "few, 6 distinct prompts at least, which does not rank them."
     )
@@ -224,6 +254,10 @@ def test_what_is_only_beside_the_winner_is_stated_on_few_prompts_and_plain_is_wr
     stated = table[(table.split == "test") & (table.metric == "flipped")]
     n = stated.groupby(["method", stated.dose_natural.round(3)]).prompt.nunique()
     assert n[("mean_diff", chosen.dose_natural)] == n[("random", chosen.dose_natural)] == 3
+    screen = table[(table.split == SCREEN) & (table.cell != "plain")]
+    assert set(screen.dose_natural.round(6)) == set(
+        PLAN.doses
+    )  # whatever the method may have, nulls may too
     others = [d for d in PLAN.doses if d != chosen.dose_natural]
     assert [n[("mean_diff", d)] for d in others] == [2, 2]
     assert set(stated[stated.method == "label_shuffled"].dose_natural.round(3)) == {

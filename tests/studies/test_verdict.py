@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from steerscope.report.why import why_here
+from steerscope.runs.results import NOT_FINITE
 from steerscope.statistics import Estimate, wilson
 from steerscope.statistics.misclassification import corrected_share
 from steerscope.studies.steering.case import case_of
 from steerscope.studies.steering.findings import find
 from steerscope.studies.steering.plan import StudyPlan, SweepPlan
+from steerscope.studies.steering.stated import is_clear
 from steerscope.studies.steering.verdict import Cost, decide
 from steerscope.studies.steering.wording import (
     answer,
@@ -197,3 +201,57 @@ def test_of_plain_texts_only_those_that_can_count_are_counted_by_mistake():
     found = corrected_share(said, *rates, 0.2)
     assert found.value == pytest.approx((0.15 - 0.2 * 0.2) / 0.7)
     assert 0 <= found.low < found.value < found.high <= 0.2
+
+
+def test_logits_that_are_no_numbers_allow_no_answer(tmp_path):
+    """Of a condition that overflowed on held-out prompts nothing is known: it neither steers nor fails to."""
+    rows = [
+        replace(r, value=math.nan, kl_nats=math.nan, status=NOT_FINITE)
+        if r.split == "test" and r.method == "mean_diff" and r.prompt < 20
+        else r
+        for r in sweep_rows() + held_out_rows(effect=0.9)
+    ]
+    found = find(finished(tmp_path / "some", rows))
+    assert found.n_lost == 20
+    assert found.gain.n == 40  # and is not stated as if 20 had failed
+    assert verdict(found).startswith("Not shown: ")
+    assert "its logits are no numbers on 20 held-out prompts" in verdict(found)
+    low = replace(found, gain=Estimate(0.0, -0.02, 0.02, 40))
+    assert verdict(low).startswith("Not shown: ")
+    assert verdict(replace(low, n_lost=0)).startswith("No: ")
+
+
+def test_layers_that_were_left_out_are_not_spoken_of(tmp_path):
+    plan = StudyPlan(doses=(1.0, 2.0), reference_dose=1.0, layers=(0, 1, 2, 3))
+    rows = sweep_rows() + held_out_rows()
+    some = layers_in_words(find(finished(tmp_path / "some", rows, plan)))
+    assert some.startswith(
+        "Layers: to flip half of the prompts, of the 4 measured layer 1 needs least,"
+    )
+    assert "the last of them needs more: layer 3" in some
+    alone = [r for r in rows if r.layer in (1, -1)]
+    one = layers_in_words(find(finished(tmp_path / "one", alone, replace(plan, layers=(1,)))))
+    assert one.startswith(
+        "Layers: to flip half of the prompts, layer 1, the only one measured, needs 0.6"
+    )
+
+
+def test_a_condition_that_fell_behind_though_it_surely_had_an_effect_allows_no_no(tmp_path):
+    found = find(finished(tmp_path / "r", sweep_rows() + held_out_rows()))
+    summary = found.summary.copy()
+    mine = summary.cell == found.chosen.cell
+    summary.loc[mine, ["counts", "counts_low", "counts_high"]] = (0.0, -0.05, 0.05)
+    summary.loc[~mine, ["counts", "counts_low", "counts_high"]] = (0.0, -0.05, 0.05)
+    none = replace(found, gain=Estimate(0.0, -0.02, 0.02, 60), summary=summary)
+    assert verdict(none).startswith("No: ")
+    other = summary.index[(summary.method == "mean_diff") & ~mine][0]
+    summary.loc[other, ["counts", "counts_low", "counts_high", "asked"]] = (0.9, 0.5, 1.0, 6)
+    assert "on the select split more counted elsewhere" in verdict(none)
+
+
+def test_few_distinct_prompts_are_never_clearly_ahead():
+    ahead = pd.Series([0.5] * 12)
+    assert not is_clear(ahead, np.arange(12) % 2)
+    assert not is_clear(ahead, np.arange(12) % 5)
+    assert is_clear(ahead, np.arange(12) % 6)
+    assert not is_clear(-ahead, np.arange(12))

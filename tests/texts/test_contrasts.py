@@ -239,3 +239,20 @@ def test_openings_that_many_pairs_share_are_in_one_part_each():
     assert len(set.union(*parts)) == sum(map(len, parts)) == 4
     with pytest.raises(ContrastError, match="independent items"):
         prompts_for(contrasts(["I feel"], 12)).split(0)
+
+
+def test_an_opening_of_several_pairs_is_not_chosen_on_and_stated_on():
+    ends = [f"{'abcdefgh'[i % 8]}{'rstuvwxy'[i // 8]}" for i in range(32)]
+    openings = ["The film", "The book", "A day", "Some rain"]
+    pairs = tuple(
+        ContrastPair(f"{openings[i % 4]} {e}x", f"{openings[i % 4]} {e}y", "c")
+        for i, e in enumerate(ends)
+    )
+    for seed in range(3):
+        found = split_prompts_for(
+            ContrastSet("mine", pairs), None, seed, max_select=120, max_test=240
+        )
+        select, test = ({p.text for p in part.prompts} for part in (found.select, found.test))
+        assert select
+        assert test
+        assert not select & test

@@ -41,14 +41,13 @@ def case_of(f: Findings, errors: Sequence[str] = ()) -> Case:
         plain=math.nan if f.plain_joint is None else f.plain_joint.value,
         could=f.plain_could + (0.0 if f.could_count is None else max(0.0, f.could_count.value)),
         passed_over=_passed_over(f, smallest),
+        lost=f.n_lost,
     )
 
 
 def _passed_over(f: Findings, smallest: float) -> str:
     """A condition that was not chosen though surely more counted there, in words; empty for none."""
-    at = f.summary[(f.summary.method == f.plan.method) & (f.summary.layer == f.chosen.layer)]
-    chosen = at.cell[(at.dose_natural - f.chosen.dose_natural).abs().idxmin()]
-    row = passed_over(f.summary, f.plan.method, str(chosen), smallest)
+    row = passed_over(f.summary, f.plan.method, f.chosen.cell, smallest)
     if row is None:
         return ""
     found = Estimate(row.counts, row.counts_low, row.counts_high, int(row.n))

@@ -27,6 +27,7 @@ class SweetSpot:
     """The layer and dose that a sweep chose, and why.
 
     Attributes:
+        cell: the key of the condition.
         layer: the layer.
         dose_natural: the dose, in natural units.
         dose_relative: the same in relative units.
@@ -38,6 +39,7 @@ class SweetSpot:
         broken: whether it breaks a limit, which it may where no condition within them is above plain.
     """
 
+    cell: str
     layer: int
     dose_natural: float
     dose_relative: float
@@ -56,7 +58,7 @@ def sweet_spot(
     *,
     split: str = "select",
     groups: Groups = NO_GROUPS,
-    layers: Collection[int] | None = None,
+    stated: Collection[str] = (),
     summary: pd.DataFrame | None = None,
     tried: int | None = None,
 ) -> SweetSpot:
@@ -64,8 +66,8 @@ def sweet_spot(
 
     Of all conditions whose effect is within 2 % of the best, the
     one with the smallest KL on the tokens that it writes is taken, or on the prompts where that was
-    not measured. Choose on one split, state on another: `layers` are those that were stated, None for
-    all. `summary` is what `summarise` says of the split, where that was asked already. After a race,
+    not measured. Choose on one split, state on another: `stated` are the conditions that were, among which
+    the choice of a run from before, by another rule, is made again where it is not among them. `summary` is what `summarise` says of the split, where that was asked already. After a race,
     in which any of `tried` conditions could have come to be measured on all prompts, no p of the split
     that chose is fair: it is that of the choice on the test split, or while there is none the p of the
     choice times `tried`, which holds however the others fell behind (Bonferroni).
@@ -86,15 +88,16 @@ def sweet_spot(
             f"no condition of {method} has an effect that is a number; lower the doses, or use a "
             "wider number format."
         )
-    pool = eligible(summary if layers is None else summary[summary.layer.isin(layers)], method)
-    best = pool.effect.max()
-    near = pool[pool.effect >= best - MARGIN * abs(best)]
-    chosen = near.loc[cheapest(near).idxmin()]
+    chosen = _best(summary, method)
+    others = summary[summary.cell.isin(stated)]
+    if len(others) and chosen.cell not in set(stated):
+        chosen = _best(others, method)
     held_out = bool(tried) and chosen.cell in set(table.cell[table.split == "test"])
     compared = [chosen.cell] if tried else list(candidates.cell)
     times = 1 if held_out or not tried else tried
     p_values = corrected_p(table, effect, compared, "test" if held_out else split, groups)
     return SweetSpot(
+        cell=str(chosen.cell),
         layer=int(chosen.layer),
         dose_natural=float(chosen.dose_natural),
         dose_relative=float(chosen.dose_relative),
@@ -105,6 +108,14 @@ def sweet_spot(
         broken=bool(chosen.broken),
         held_out=held_out,
     )
+
+
+def _best(summary: pd.DataFrame, method: str) -> pd.Series:
+    """The condition of a method that is chosen among these."""
+    pool = eligible(summary, method)
+    best = pool.effect.max()
+    near = pool[pool.effect >= best - MARGIN * abs(best)]
+    return near.loc[cheapest(near).idxmin()]
 
 
 def cheapest(rows: pd.DataFrame) -> pd.Series:
@@ -158,6 +169,8 @@ def passed_over(
 ) -> pd.Series | None:
     """The condition with the most that counts, surely an effect of interest, if another was chosen.
 
+    One that fell behind in a race counts by what it was measured on.
+
     Where the chosen one has a sure effect too, only what is clear of it, with the whole interval.
 
     Args:
@@ -166,8 +179,10 @@ def passed_over(
         chosen: the key of the condition that was chosen.
         smallest: the smallest effect of interest.
     """
-    candidates = _candidates(summary, method)
-    sure = candidates[candidates.counts_low > smallest]
+    mine = summary[
+        (summary.method == method) & (summary.dose_natural > 0)
+    ]  # one that fell behind too
+    sure = mine[mine.counts_low > smallest]
     mine = sure[sure.cell == chosen]
     more = sure[sure.counts_low > mine.counts_high.max()] if len(mine) else sure
     return None if more.empty else more.loc[more.counts.idxmax()]

@@ -95,6 +95,7 @@ class Findings:
         plain_could: share of them that could count, being read and undamaged; NaN likewise.
         n_distinct: distinct prompts or contrasts that the effect was asked of.
         n_read: items on which it is known.
+        n_lost: items on which the logits of the chosen condition are no numbers.
         heads: eigengap per head; None without attention keys.
         predictor: how the weakest link ranks the layers.
     """
@@ -141,6 +142,7 @@ class Findings:
     plain_could: float = math.nan
     n_distinct: int = 0
     n_read: int = 0
+    n_lost: int = 0
 
 
 _SAME = 1e-6  # natural units
@@ -169,22 +171,18 @@ def find(run: Run) -> Findings:
 
 def _find_in(table: pd.DataFrame, plan: Plan, effect: Effect, groups: Groups) -> Findings:
     summary = without_asking(summarise(table, effect, "select", groups=groups))
-    stated_at = table[(table.split == "test") & (table.method == plan.method)].layer.unique()
-    layers = [
-        int(layer) for layer in stated_at
-    ] or None  # a run from before may have chosen by another rule
     chosen = sweet_spot(
         table,
         effect,
         plan.method,
         groups=groups,
-        layers=layers,
+        stated=_stated_cells(table, effect, plan.method),
         summary=summary,
         tried=tried_in(plan, table),
     )
     split = "test" if (table.split == "test").any() else "select"
     tested = split == "test"
-    level = _level(table, effect, plan.method, chosen)
+    level = _level(table, effect, chosen)
     curves = dose_response(
         table,
         effect,
@@ -193,7 +191,7 @@ def _find_in(table: pd.DataFrame, plan: Plan, effect: Effect, groups: Groups) ->
         methods=(plan.method, "random", "label_shuffled"),
         groups=groups,
     )
-    cell = _cell(table, plan.method, chosen.layer, chosen.dose_natural, split)
+    cell = chosen.cell
     at = {"split": split, "layer": chosen.layer, "dose_natural": chosen.dose_natural}
     kl = table[(table.split == split) & (table.cell == cell)].kl_nats.mean()
     heads = _heads(table)
@@ -208,7 +206,7 @@ def _find_in(table: pd.DataFrame, plan: Plan, effect: Effect, groups: Groups) ->
             summary,
             plan.method,
             level,
-            plain=_plain_effect(table, effect, "select", _chosen_cell(table, plan.method, chosen)),
+            plain=_plain_effect(table, effect, "select", chosen.cell),
         ),
         level=level,
         stated=stated.effect(cell) if tested else None,
@@ -248,6 +246,7 @@ def _with_rivals(f: Findings, stated: Stated, cell: str) -> Findings:
         plain_could=stated.plain_could(cell),
         n_distinct=stated.n_distinct(cell),
         n_read=stated.n_read(cell),
+        n_lost=stated.n_lost(cell),
         anti_steered=None if f.stated is None else stated.anti_steered(cell),
         diversity=find_diversity(table, split, cell, groups),
         likely_as=_asked_by(table, stated.costs.likely_as),
@@ -286,6 +285,13 @@ def _with_card(f: Findings, card: Card | None) -> Findings:
     )
 
 
+def _stated_cells(table: pd.DataFrame, effect: Effect, method: str) -> list[str]:
+    """The conditions of a method that were asked of most held-out items; after a race the others are beside it."""
+    here = (table.split == "test") & (table.method == method) & (table.dose_natural > 0)
+    asked = table[here & (table.metric == effect.metric)].groupby("cell").size()
+    return list(asked.index[asked == asked.max()])
+
+
 def _asked_by(table: pd.DataFrame, cell: str) -> str | None:
     """The way of asking that a condition is; None for any other."""
     methods = table.method[table.cell == cell].unique()
@@ -299,7 +305,7 @@ def items_in_words(f: Findings) -> str:
     return "distinct contrasts" if f.distinct else "pairs"
 
 
-def _level(table: pd.DataFrame, effect: Effect, method: str, chosen: SweetSpot) -> float:
+def _level(table: pd.DataFrame, effect: Effect, chosen: SweetSpot) -> float:
     """The effect that a dose is asked for: half of the prompts flipped, or half of the way.
 
     A concept may be shown without steering, so that half of the way is from there to all texts; of
@@ -309,7 +315,7 @@ def _level(table: pd.DataFrame, effect: Effect, method: str, chosen: SweetSpot) 
         return chosen.effect.value / 2
     if not effect.is_shown:
         return 0.5
-    plain = _plain_effect(table, effect, "select", _chosen_cell(table, method, chosen))
+    plain = _plain_effect(table, effect, "select", chosen.cell)
     return 0.5 if math.isnan(plain) else (1 + plain) / 2
 
 
@@ -333,16 +339,6 @@ def _slope(
         return slope, ""
     except TooLittleDataError as error:
         return None, str(error)
-
-
-def _chosen_cell(table: pd.DataFrame, method: str, chosen: SweetSpot) -> str:
-    return _cell(table, method, chosen.layer, chosen.dose_natural, "select")
-
-
-def _cell(table: pd.DataFrame, method: str, layer: int, dose: float, split: str) -> str:
-    labels = conditions(table[table.split == split])
-    found = labels[(labels.method == method) & (labels.layer == layer)]
-    return str((found.dose_natural - dose).abs().idxmin())
 
 
 def _cells(table: pd.DataFrame, method: str, at: dict[str, Any], sign: int = 1) -> list[str]:

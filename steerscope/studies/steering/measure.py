@@ -49,7 +49,6 @@ from steerscope.studies.steering.prepare import Prepared, prepare
 from steerscope.studies.steering.responses import summarise
 from steerscope.studies.steering.search import (
     BESIDE,
-    coarse,
     looks_of,
     rounds_of,
     run_race,
@@ -236,15 +235,12 @@ def _measure_nulls(bound: Prepared, plan: StudyPlan, scope: Scope, chosen: Cell)
         texts = [(pair.positive, pair.negative) for pair in few.pairs]
         sites = sorted({d.site for f in families for d in f.values()}, key=lambda s: s.layer)
         gradients = preference_gradients(bound.model, texts, sites, scope=scope)
-        best, doses = (
-            first_order_layers(families, gradients),
-            coarse(plan.doses, plan.reference_dose),
-        )
+        best = first_order_layers(families, gradients)
     else:
         at_reference = layer_cells(families, plan.reference_dose, scope)
         screen.measure_pairs(at_reference, progress=bound.progress)
-        best, doses = best_layers(families, run.table()), tuple(sorted(plan.doses))
-    at_best = dose_cells(best, [Dose(d) for d in doses], scope)
+        best = best_layers(families, run.table())
+    at_best = dose_cells(best, [Dose(d) for d in sorted(plan.doses)], scope)
     screen.measure_pairs(at_best, progress=bound.progress)
     summary = summarise(run.table(), effect, "select", groups=groups_of(run))
     cells = best_cells(families, run.table(), most_kl(summary, plan.method), scope)

@@ -69,7 +69,7 @@ def null_costs(nulls: int, n_layers: int, n_doses: int, *, race: bool) -> NullCo
     """The conditions that so many nulls of each kind take."""
     n = nulls * len(KINDS)
     if race:
-        return NullCosts(n, n * math.ceil(n_doses / 2), (_PAIRS_OF_RACE, _PROMPTS_OF_RACE), n)
+        return NullCosts(n, n * n_doses, (_PAIRS_OF_RACE, _PROMPTS_OF_RACE), n)
     return NullCosts(n, n * (n_layers + n_doses - 1), (_PAIRS, _PROMPTS), n)
 
 
@@ -192,14 +192,16 @@ def best_cells(
 ) -> list[Cell]:
     """The condition of every null with the largest shift among those with at most so much KL.
 
-    Where all have more, the one with the least.
+    Where all have more, the one with the least; where none has logits that are numbers, the first, which
+    is lost when it is stated.
     """
     shifts = screened(table)
     found = []
     for family in families:
         mine = _of(shifts, next(iter(family.values())))
         within = mine[mine.kl_nats <= kl]
-        row = mine.loc[within["shift"].idxmax() if len(within) else mine.kl_nats.idxmin()]
+        least = mine.kl_nats.fillna(math.inf).idxmin()
+        row = mine.loc[within["shift"].idxmax() if len(within) else least]
         found += dose_cells([family[int(row.layer)]], [Dose(float(row.dose_natural))], scope)
     return found
 

@@ -18,7 +18,7 @@ import pandas as pd
 
 from steerscope.directions import Direction
 from steerscope.doses import Dose
-from steerscope.judges.effects import Effect
+from steerscope.judges.effects import PREFERENCE, Effect
 from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import Run
 from steerscope.steering.interventions import Cell
@@ -26,12 +26,14 @@ from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import dose_cells
 from steerscope.studies.steering.plan import AUTO, GRID, RACE, Plan, StudyPlan, is_race
 from steerscope.studies.steering.stated import Stated
+from steerscope.studies.steering.success import per_prompt
 
 LARGE = 1e13  # operations to write the texts of the grid, above which `auto` is a race
 _FIRST = 6  # prompts of the first round
 BESIDE = 16  # held-out prompts of a condition that is not the chosen one, and that a null starts on
 _LAST = 2  # layers of the last round, where there are prompts for so many rounds
 Condition = tuple[int, float]  # layer and dose
+Score = tuple[float, ...]  # the first counts, the others where that is the same
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,12 @@ def texts_of_race(rounds: Sequence[Round], *, steady: bool = False) -> int:
     return total
 
 
+def conditions_of_race(rounds: Sequence[Round]) -> int:
+    """Conditions that a race measures where layers keep their best dose, inside the ladder: its neighbours are new."""
+    beside = rounds[1].layers * (rounds[1].doses - 1) if len(rounds) > 1 else 0
+    return rounds[0].layers * rounds[0].doses + beside
+
+
 def resolved(search: str, n_texts: int, n_new: int, n_parameters: int) -> str:
     """The search that `auto` stands for: the grid, unless its texts take more than 10^13 operations.
 
@@ -113,7 +121,7 @@ def race(
     reference: float,
     rounds: Sequence[Round],
     measure: Callable[[list[Condition], int], None],
-    scores: Callable[[], Mapping[Condition, float]],
+    scores: Callable[[int], Mapping[Condition, Score]],
 ) -> list[Condition]:
     """The conditions that are measured on all prompts, after the others have fallen behind.
 
@@ -123,7 +131,8 @@ def race(
         reference: a dose at which every layer is measured.
         rounds: as `rounds_of` gives them.
         measure: measures conditions on the first so many prompts; what is there stays.
-        scores: of each condition measured so far, the higher the better; NaN is worst.
+        scores: of each condition on its first so many prompts, the higher the better; NaN is worst. On few
+            many are the same, and which of them goes on should not depend on its number.
     """
     alive = {layer: coarse(doses, reference) for layer in layers}
     for number, now in enumerate(rounds):
@@ -131,14 +140,12 @@ def race(
         measure(running, now.prompts)
         if number + 1 == len(rounds):
             return running
-        found = scores()
-        best = {
-            layer: max(alive[layer], key=lambda d: (_known(found.get((layer, d))), -d))
-            for layer in alive
-        }
-        order = sorted(best, key=lambda layer: (-_known(found.get((layer, best[layer]))), layer))
+        found = scores(now.prompts)
+        known = {at: tuple(map(_known, found.get(at, (math.nan,)))) for at in running}
+        best = {layer: max((known[layer, dose], -dose) for dose in alive[layer]) for layer in alive}
+        order = sorted(best, key=lambda layer: (best[layer][0], -layer), reverse=True)
         ahead = order[: rounds[number + 1].layers]
-        alive = {layer: neighbours(best[layer], doses) for layer in ahead}
+        alive = {layer: neighbours(-best[layer][1], doses) for layer in ahead}
     return []
 
 
@@ -159,7 +166,10 @@ def run_race(
 ) -> None:
     """Race the layers and doses of a plan by their success on the select split.
 
-    Success is the share of texts that show the effect and are undamaged, or the shift from plain.
+    Success is the share of texts that show the effect and are undamaged, or the shift from plain. Where that
+    is the same, the share of all that show it tells, then how much more likely the positive text of a pair is,
+    where pairs were compared. A round looks at its own prompts alone, so that a race that was ended goes on as
+    it was begun.
     """
     run, effect = into
     scope = Scope.parse(plan.scope)
@@ -169,10 +179,22 @@ def run_race(
         for dose in plan.doses
     }
 
-    def scores() -> dict[Condition, float]:
-        stated = Stated(run.table(), effect, "select", groups_of(run))
-        means = stated.success.mean(axis=1).to_dict()
-        return {at: float(means.get(cell.key, math.nan)) for at, cell in cells.items()}
+    def scores(first: int) -> dict[Condition, Score]:
+        table = run.table()
+        stated = Stated(table, effect, "select", groups_of(run))
+        asked = stated.success.notna()
+        if effect.is_share:
+            asked &= asked.cumsum(axis=1) <= first * plan.samples
+        told = (
+            stated.success.where(asked),
+            stated.values.where(asked),
+            per_prompt(table, PREFERENCE.metric, "select"),
+        )
+        means = [values.mean(axis=1) for values in told]
+        return {
+            at: tuple(float(mean.get(cell.key, math.nan)) for mean in means)
+            for at, cell in cells.items()
+        }
 
     race(
         sorted(directions),
@@ -192,5 +214,5 @@ def tried_in(plan: Plan, table: pd.DataFrame) -> int | None:
     return int(mine.layer.nunique()) * len(plan.doses)
 
 
-def _known(score: float | None) -> float:
-    return -math.inf if score is None or math.isnan(score) else score
+def _known(score: float) -> float:
+    return -math.inf if math.isnan(score) else score

@@ -23,7 +23,7 @@ from steerscope.studies.steering.verdict import NULL_KINDS, NullRank
 _NULL_METHODS = dict(zip(("null_random", "null_covariance_matched"), NULL_KINDS, strict=True))
 _MOST = 100_000  # items: more is no advice
 _HALF_WIDTH = 1.96  # of an interval of 95 %, in standard errors
-_CLEARLY = 3.0  # standard errors
+_CLEARLY, _FEWEST = 3.0, 6  # standard errors, over so many distinct items at least
 
 
 class Stated:
@@ -77,6 +77,15 @@ class Stated:
         """Items that the effect of a condition was asked of."""
         return int(self.success.loc[cell].notna().sum()) if cell in self.success.index else 0
 
+    def n_lost(self, cell: str) -> int:
+        """Items of a condition on which its logits are no numbers."""
+        return len(self._lost(cell))
+
+    def _lost(self, cell: str) -> list[int]:
+        rows = self.table[(self.table.split == self.split) & (self.table.cell == cell)]
+        lost = rows[(rows.metric == self.kind.metric) & (rows.status == NOT_FINITE)]
+        return sorted(map(int, lost.prompt.unique()))
+
     def effect(self, cell: str) -> Estimate | None:
         """Effect of a condition, of the texts that could be read; None where it was not measured."""
         if cell not in self.values.index:
@@ -90,9 +99,7 @@ class Stated:
         """Share of the texts that are flipped and undamaged; None where texts are not read."""
         if not self.kind.is_share or cell not in self.success.index:
             return None
-        return estimate(
-            self.success.loc[cell], self.groups, self.split, self.kind.metric, share=True
-        )
+        return estimate(self._known(cell), self.groups, self.split, self.kind.metric, share=True)
 
     def plain_joint(self, cell: str) -> Estimate | None:
         """Share of the plain texts that count, on the prompts of a condition; None where none are read."""
@@ -115,8 +122,13 @@ class Stated:
         success = self.success
         if cell not in success.index or PLAIN not in success.index:
             return None
-        mine = success.loc[cell]
+        mine = self._known(cell)
         return (mine - success.loc[PLAIN] if self.kind.is_share else mine).dropna()
+
+    def _known(self, cell: str) -> pd.Series:
+        """What counts of a condition, NaN where its logits are no numbers: it wrote nothing that could be read."""
+        mine = self.success.loc[cell]
+        return mine.mask(mine.index.isin(self._lost(cell)))
 
     def anti_steered(self, cell: str) -> Estimate | None:
         """Share of the items that moved the wrong way; None where the condition was not measured.
@@ -189,9 +201,9 @@ def _needed(effect: float, spread: float) -> int | None:
 
 
 def is_clear(ahead: pd.Series, labels: Int[np.ndarray, " item"]) -> bool:
-    """Whether a difference item by item is three standard errors above zero, over distinct items."""
+    """Whether a difference item by item is three standard errors above zero, over six distinct items or more."""
     means = ahead.groupby(labels).mean()
-    error = float(means.std(ddof=1)) / math.sqrt(len(means)) if len(means) > 1 else math.inf
+    error = float(means.std(ddof=1)) / math.sqrt(len(means)) if len(means) >= _FEWEST else math.inf
     return float(means.mean()) > _CLEARLY * error
 
 

@@ -94,9 +94,12 @@ def most_texts(plan: Plan, texts: Texts, n_layers: int) -> int:
         rounds = rounds_of(n_layers, len(plan.doses), n_first)
         beside = n_layers * plan.n_sweep_controls * rounds[0].prompts + len(METHODS) * BESIDE
         select = plan.samples * (texts_of_race(rounds) + beside) + (1 + several * doses) * n_select
-        test = (3 + len(METHODS) + (2 * plan.n_controls) + several) * n_test + doses * n_few
+        other = int(plan.other is not None)
+        test = (3 + len(METHODS) + 2 * plan.n_controls + other + several) * n_test + doses * n_few
         return select + test + 2 * plan.nulls * n_test
     select = 1 + (n_layers + several) * doses + n_layers * plan.n_sweep_controls + len(METHODS)
-    test = 1 + len(METHODS) + (2 + 2 * plan.n_controls) * doses + several
+    test = (
+        1 + len(METHODS) + (2 + 2 * plan.n_controls) * doses + several
+    )  # one more for another concept
     nulls = 1 + 2 * plan.nulls if plan.nulls else 0
     return select * n_select + (test + nulls) * n_test

@@ -167,6 +167,7 @@ class Case:
         plain: share of the plain texts that count already; NaN of log-odds.
         could: share of the plain texts that could count, being read and undamaged, or of the steered ones where
             more of these could; NaN of log-odds.
+        lost: items on which the logits of the condition are no numbers.
         passed_over: a condition that was not chosen, with what counted there, where that was surely an effect
             of interest on the select split; empty for none.
     """
@@ -190,6 +191,7 @@ class Case:
     plain: float = math.nan
     could: float = math.nan
     passed_over: str = ""
+    lost: int = 0
 
     @property
     def leaves_no_room(self) -> bool:
@@ -216,10 +218,10 @@ def decide(case: Case) -> Verdict:
 
     1. **No**: the interval of the gain lies below the smallest effect of interest, also if every steered
        text that the judge could not read showed the effect, by a judge that tells texts apart, the
-       texts leave room for such an effect, and no other condition surely has one on the select split where the
+       texts leave room for such an effect, all logits are numbers, and no other condition surely has one on the select split where the
        chosen one has none, or is clear of it.
     2. **Not shown**: any of these is not so: the interval lies above the smallest effect of interest, also
-       if every plain text that the judge could not read showed the effect;
+       if every plain text that the judge could not read showed the effect; all logits are numbers;
        the method is ahead of at least 19 null directions of each kind, p <= 0.05, and clearly of those
        that were compared on fewer items; the choice has a corrected p <= 0.05; the gain is above that
        of label-shuffled directions; the audit finds no error; of a concept that the plain model finds unlikely by itself, the texts are as likely as what
@@ -229,7 +231,7 @@ def decide(case: Case) -> Verdict:
     3. **Yes, at a price**: a cost has an interval that is not within its limit.
     4. **Yes**.
     """
-    told = not (case.judge_fails or case.leaves_no_room or case.passed_over)
+    told = not (case.judge_fails or case.leaves_no_room or case.passed_over or case.lost)
     if told and _is_below(case, unread=case.unread):
         return Verdict("No")
     missing = _missing(case)
@@ -282,6 +284,8 @@ def _missing(case: Case) -> list[str]:
 def _effect_missing(case: Case) -> list[str]:
     """What keeps the effect itself from being told."""
     found = [f"the judge cannot tell: {case.judge_fails}"] if case.judge_fails else []
+    if case.lost:
+        return [*found, _lost(case)]
     enough = case.gain is not None and case.gain.low > case.smallest
     if case.leaves_no_room and not enough:
         found.append(_no_room(case))
@@ -302,6 +306,15 @@ def _effect_missing(case: Case) -> list[str]:
             f"the judge could not read {share} % of the steered texts, which may show the effect"
         )
     return found
+
+
+def _lost(case: Case) -> str:
+    """That a condition overflowed, and on what."""
+    items = ("prompt" if case.judged else "pair") + ("s" if case.lost > 1 else "")
+    return (
+        f"its logits are no numbers on {case.lost} held-out {items}, so that the effect is not known; take a wider "
+        "number format or smaller doses"
+    )
 
 
 def _no_room(case: Case) -> str:

@@ -149,7 +149,7 @@ def answer(findings: Findings) -> list[str]:
         *([diversity_in_words(f)] if f.diversity else []),
     ]
     said.append(
-        f"How sure: chosen among {c.n_cells} conditions on {_chosen_on(f)}; "
+        f"How sure: chosen among {conditions_in_words(f)} on {_chosen_on(f)}; "
         f"the chance of one this good {_where_by_chance(f)} without any effect is "
         f"{p_in_words(c.p_corrected)}; "
         f"intervals are 95 %, over {items_in_words(f)}."
@@ -183,6 +183,16 @@ def counted_in_words(effect: Effect) -> str:
 def _items(f: Findings) -> str:
     """What an effect is read of."""
     return "prompts" if f.effect.is_share else "pairs"
+
+
+def conditions_in_words(f: Findings) -> str:
+    """The conditions that could be chosen, and after a race what was measured of them."""
+    said = f"{f.chosen.n_cells} conditions"
+    if not is_race(f.plan):
+        return said
+    mine = f.summary[(f.summary.method == f.plan.method) & (f.summary.dose_natural > 0)]
+    on_all = int((mine.asked == mine.asked.max()).sum())
+    return f"{said} (a race measured {len(mine)} of them, and {on_all} on all select prompts)"
 
 
 def _chosen_on(f: Findings) -> str:
@@ -359,7 +369,12 @@ def _layers_said(f: Findings) -> str:
         return f"{_NOT_RANKED}, since the goal to {goal} is reached without steering."
     dose = f"{least:.2g}"  # as it is said, so that none is said to need more of the same
     best = reached[reached.dose_natural.map("{:.2g}".format) == dose]
-    said = f"Layers: to {goal}, {_named(sorted(map(int, best.layer)))} least, {dose} natural"
+    if len(needed) == 1:
+        return f"Layers: to {goal}, layer {int(best.layer.iloc[0])}, the only one measured, needs {dose} natural."
+    some = f.plan.layers is not None
+    measured = f" of the {len(needed)} measured" if some else ""
+    named = _named(sorted(map(int, best.layer)))
+    said = f"Layers: to {goal},{measured} {named} least, {dose} natural"
     last = needed.sort_values("layer").tail(max(1, math.ceil(_LAST * len(needed))))
     last = last[~last.layer.isin(best.layer)]
     parts = [
@@ -373,7 +388,10 @@ def _layers_said(f: Findings) -> str:
     ]
     if not parts:
         return f"{said}."
-    more = "the last layers need more" if len(parts) > 1 else "the last layer needs more"
+    last_of = (
+        "the last of them" if some else "the last layers" if len(parts) > 1 else "the last layer"
+    )
+    more = f"{last_of} {'need' if len(parts) > 1 else 'needs'} more"
     return f"{said}; {more}: {', '.join(parts)}."
 
 

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.distributions import Categorical, kl_divergence
 
-from steerscope.diagnostics.lens import direction_lens, logit_lens, top_tokens
+from steerscope.diagnostics.lens import direction_lens, lens_table, logit_lens, top_tokens
 from steerscope.errors import UnsupportedSiteError
 from steerscope.sites import Site
 from tests.helpers import FAMILIES, random_direction
@@ -17,6 +18,21 @@ def test_the_last_layer_of_the_lens_is_the_model(tiny):
     assert lens.shape == (3, 4, 96)
     torch.testing.assert_close(lens[-1], logits, atol=1e-5, rtol=1e-5)
     assert not torch.allclose(lens[0], logits, atol=0.1)
+
+
+def test_the_table_has_the_likeliest_token_and_the_kl_of_the_end_from_each_layer(tiny):
+    ids = [1, 5, 6, 7]
+    logits = logit_lens(tiny, ids)
+    end, table = Categorical(logits=logits[-1]), lens_table(tiny, ids)
+    for layer, mine in table.groupby("layer"):
+        assert mine.position.tolist() == [0, 1, 2, 3]
+        assert mine.token.tolist() == [tiny.token_label(i) for i in ids]
+        kl = kl_divergence(end, Categorical(logits=logits[layer]))
+        assert mine.kl_nats.tolist() == pytest.approx(kl.tolist(), rel=1e-4, abs=1e-5)
+        best = logits[layer].softmax(dim=-1).max(dim=-1)
+        assert mine.probability.tolist() == pytest.approx(best.values.tolist())
+        assert mine.top_token.tolist() == [tiny.token_label(int(i)) for i in best.indices]
+    assert table[table.layer == 2].kl_nats.max() < 1e-5 < table[table.layer == 0].kl_nats.min()
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "neox"])

@@ -69,6 +69,13 @@ def test_the_planted_covariance_is_that_of_the_keys(planted):
     assert float(found.gap[LAYER, HEAD]) == pytest.approx(0.6, abs=1e-3)
 
 
+def test_permuted_keys_keep_a_gap_of_unequal_components_that_random_ones_lose(planted):
+    model = planted(np.array([1.0, *(0.4 / np.arange(1, 8))]))
+    nulls = eigengap(model, prompts_of(0), n_bootstrap=5).nulls
+    assert float(nulls["permuted"][LAYER, HEAD]) == pytest.approx(0.6, abs=0.15)
+    assert float(nulls["random"][LAYER, HEAD]) < 0.3
+
+
 def test_the_interval_covers_a_planted_gap(planted):
     model = planted(np.array([1.0, *(0.4 / np.arange(1, 8))]))
     assert n_covered(model, 0.6, 10) >= 8

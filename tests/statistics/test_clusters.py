@@ -41,6 +41,18 @@ def test_a_share_of_items_that_are_all_distinct_is_wilsons():
     assert found.high == pytest.approx(by_hand.high, abs=0.03)
 
 
+def test_a_share_of_clusters_that_say_some_of_the_same_by_hand():
+    # sums of what is left 0, -1, 1: error² = 3/2 · 2 / 81, so that 9 rows are worth (2/9) / (1/27) = 6
+    hits = np.array([1, 1, 0, 1, 0, 0, 1, 1, 1.0])
+    found = clustered_share(hits, np.repeat(["a", "b", "c"], 3))
+    z = stats.t.ppf(0.975, 2)
+    middle = (2 / 3 + z**2 / 12) / (1 + z**2 / 6)
+    half = z / (1 + z**2 / 6) * math.sqrt(1 / 27 + z**2 / 144)
+    assert (found.value, found.n) == (pytest.approx(2 / 3), 3)
+    assert found.low == pytest.approx(middle - half, abs=1e-9)
+    assert found.high == pytest.approx(middle + half, abs=1e-9)
+
+
 def test_a_share_that_nothing_speaks_against_still_has_room():
     found = clustered_share(np.repeat(np.ones(3), 10), np.repeat(np.arange(3), 10))
     assert found.low < 0.6
@@ -62,3 +74,13 @@ def test_the_interval_over_few_clusters_holds_the_truth_as_often_as_it_says():
         found = clustered_mean(values, clusters)
         hits += found.low <= 0 <= found.high
     assert 0.92 <= hits / 400 <= 0.98
+
+
+def test_the_interval_of_a_share_over_few_clusters_holds_the_truth_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    clusters, held = np.repeat(np.arange(5), 6), 0
+    for _ in range(1000):
+        own = rng.beta(1.5, 1.5, size=5)[clusters]
+        found = clustered_share((rng.random(30) < own).astype(float), clusters)
+        held += found.low <= 0.5 <= found.high
+    assert 0.94 <= held / 1000 <= 0.98

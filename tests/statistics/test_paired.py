@@ -4,9 +4,16 @@ import math
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq, minimize_scalar
 
 from steerscope.errors import BadValueError, TooLittleDataError
-from steerscope.statistics import bootstrap_mean, cluster_bootstrap, mcnemar, paired_bootstrap
+from steerscope.statistics import (
+    bootstrap_mean,
+    cluster_bootstrap,
+    mcnemar,
+    paired_bootstrap,
+    share_difference,
+)
 
 
 def test_mcnemar_by_hand():
@@ -25,6 +32,31 @@ def test_nothing_that_changes_is_no_evidence():
     assert mcnemar(np.array([True, False]), np.array([True, False])).p == 1.0
     with pytest.raises(TooLittleDataError, match="no items"):
         mcnemar(np.array([], bool), np.array([], bool))
+
+
+def score(difference, n, b, c):
+    """z of a difference of two shares, of which the likelihood is maximised by trying."""
+
+    def unlikely(second):
+        first = second + difference
+        rest = 1 - first - second
+        return -b * math.log(first) - c * math.log(second) - (n - b - c) * math.log(rest)
+
+    edges = (max(0, -difference) + 1e-12, (1 - difference) / 2 - 1e-12)
+    second = minimize_scalar(unlikely, bounds=edges, method="bounded", options={"xatol": 1e-12}).x
+    variance = n * (2 * second + difference - difference**2)
+    return (b - c - n * difference) / math.sqrt(variance)
+
+
+@pytest.mark.parametrize(("n", "b", "c"), [(20, 2, 8), (50, 12, 2), (9, 3, 3)])
+def test_the_interval_of_two_shares_ends_where_the_score_of_the_likeliest_shares_does(n, b, c):
+    found = share_difference(n, b, c)
+    assert (found.value, found.n) == ((b - c) / n, n)
+    low = brentq(lambda d: score(d, n, b, c) - 1.959964, -0.95, found.value)
+    high = brentq(lambda d: score(d, n, b, c) + 1.959964, found.value, 0.95)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-5)
+    other = share_difference(n, c, b)
+    assert (-other.high, -other.low) == pytest.approx((found.low, found.high), abs=1e-9)
 
 
 def test_a_paired_bootstrap_is_the_bootstrap_of_the_differences():

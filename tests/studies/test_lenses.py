@@ -11,7 +11,7 @@ from steerscope import figures
 from steerscope.directions import save_directions
 from steerscope.doses import Dose
 from steerscope.errors import BadValueError, JudgeError
-from steerscope.runs.results import as_table
+from steerscope.runs.results import Run, as_table
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.studies.lenses.findings import (
@@ -21,13 +21,14 @@ from steerscope.studies.lenses.findings import (
     RARE,
     STILL,
     drift_of_lenses,
+    lens_table,
 )
 from steerscope.studies.lenses.measure import lens_rows
 from steerscope.studies.lenses.plan import LensPlan
 from steerscope.studies.lenses.vocabularies import Lens, read_lenses
 from steerscope.studies.lenses.wording import lenses_in_words
 from steerscope.verification import verify
-from tests.helpers import random_direction
+from tests.helpers import random_direction, row
 
 
 def test_a_lens_by_hand():
@@ -82,6 +83,27 @@ def test_a_word_that_was_never_seen_before_needs_more_than_one_text():
     assert drift_of_lenses({"rare": one}).says[0] == STILL
     many = [[0.0] * 20, [0.0] * 20, [5.0, 4.0] * 10]
     assert drift_of_lenses({"rare": many}).says[0] == DRIFT
+
+
+def test_the_change_of_a_run_is_the_steered_texts_less_plain_and_the_null_is_plain_again(tmp_path):
+    shifts = {
+        "soul": {PLAIN: 0, AGAIN: 1, "steered": 5},
+        "sea": {PLAIN: 0, AGAIN: 2, "steered": -3},
+    }
+    run = Run.start(tmp_path / "run", {"lens_names": [*shifts], "seed": 0}, provenance={})
+    run.append(
+        [
+            row(cell=cell, metric=lens, prompt=p, split="test", value=float(shift + p % 3))
+            for lens, cells in shifts.items()
+            for cell, shift in cells.items()
+            for p in range(6)
+        ]
+    )
+    table = lens_table(run).set_index("lens")
+    assert (table.change["soul"], table.null["soul"]) == (5, 1)
+    assert (table.change["sea"], table.null["sea"]) == (-3, 2)
+    assert table.plain.tolist() == [1, 1]
+    assert table.steered.tolist() == [6, -2]
 
 
 def test_texts_without_words_are_left_out_and_too_few_refused():

@@ -16,6 +16,7 @@ from steerscope.studies.routing.findings import (
     BY_CLASSIFIER,
     BY_TRUTH,
     PLAIN,
+    WANTED,
     best_single,
     routed,
     routing_of_rows,
@@ -27,6 +28,7 @@ from steerscope.studies.routing.plan import RoutePlan, read_phases
 from steerscope.studies.routing.wording import routing_in_words
 from steerscope.texts.contrasts import load_prompts
 from steerscope.verification import verify
+from tests.helpers import row
 
 N = 120
 
@@ -55,6 +57,23 @@ def test_a_router_that_helps_is_said_to():
     assert any(
         s.startswith(f"{BY_TRUTH} (to the right phase: 100 %)") and "better" in s for s in said
     )
+
+
+def test_the_reference_is_the_best_single_vector_of_the_select_prompts():
+    shares = {
+        "select": {PLAIN: 0, single("a"): 3, single("b"): 1},
+        "test": {PLAIN: 0, single("a"): 1, single("b"): 3},
+    }
+    rows = [
+        row(cell=arm, metric=WANTED, split=split, prompt=p, value=float(p % 4 < share))
+        for split, arms in shares.items()
+        for arm, share in arms.items()
+        for p in range(12)
+    ]
+    found = routing_of_rows(as_table(rows), ["a", "b"])
+    assert found.reference == single("a")
+    scores = found.arms.set_index("arm").score
+    assert (scores[single("a")], scores[single("b")]) == (0.25, 0.75)
 
 
 def test_an_arm_that_overflows_is_not_known_and_no_worse_than_any():

@@ -1,0 +1,88 @@
+"""Numbers that decide claims about the premise of the eigengap, by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from steerscope.claims.measures import MEASURES
+from steerscope.errors import RunError
+from steerscope.experiments.jobs.predictors import layers_of_rows
+from steerscope.runs.results import Run
+from steerscope.studies.predictors.thresholds import judge_threshold
+from steerscope.studies.premise.findings import PARTS
+from tests.helpers import row
+
+
+def started(path, rows, **said):
+    run = Run.start(path, {"seed": 0, **said}, provenance={})
+    run.append(rows)
+    return run
+
+
+def ridge_run(path, left):
+    """What each kernel leaves over at three heads, a little more of every second test prompt."""
+    rows = []
+    for kernel, heads in left.items():
+        for head, share in enumerate(heads):
+            for p in range(8):
+                values = dict.fromkeys(PARTS, 1.0) | {"left": share + (p // 2 % 2 - 0.5) / 50}
+                at = {"cell": f"layer 0; head {head}; {kernel}; 0.1", "method": kernel, "layer": 0}
+                at |= {"head": head, "prompt": p, "split": "test" if p % 2 else "select"}
+                rows += [row(**at, metric=metric, value=value) for metric, value in values.items()]
+    return started(path, rows)
+
+
+def test_r2_is_that_of_the_median_head_of_its_kernel_mean_over_models(tmp_path):
+    runs = [
+        ridge_run(tmp_path / "one", {"linear": (0.1, 0.3, 0.8), "average": (0.9, 0.9, 0.9)}),
+        ridge_run(tmp_path / "two", {"linear": (0.2, 0.4, 0.6), "average": (0.7, 0.7, 0.7)}),
+    ]
+    for kernel, value in (("linear", 0.65), ("average", 0.2)):
+        found = MEASURES["ridge_r2"](runs, kernel=kernel)
+        assert found.value == pytest.approx(value)
+        assert found.low == pytest.approx(value - 0.01)
+        assert found.high == pytest.approx(value + 0.01)
+        assert (found.n, found.items) == (8, "prompts")
+
+
+def test_the_gap_of_a_prompt_is_the_mean_over_its_heads(tmp_path):
+    gaps = {("attention_gap", 0): (0.1, 0.2, 0.9), ("attention_gap", 1): (0.3, 0.4, 0.7)}
+    gaps |= {("key_gap", 0): (0.0, 0.0, 0.0)}
+    rows = [
+        row(cell=f"layer 0; head {head}; {metric}", metric=metric, head=head, prompt=p, value=value)
+        for (metric, head), values in gaps.items()
+        for p, value in enumerate(values)
+    ]
+    run = started(tmp_path / "run", rows)
+    found = MEASURES["mean_gap_of_attention"]([run], gap="attention_gap")
+    assert found.values == pytest.approx((0.2, 0.3, 0.8))
+    assert found.value == pytest.approx(1.3 / 3)
+    assert found.n == 3
+    with pytest.raises(RunError, match="has no attention_gap_centred"):
+        MEASURES["mean_gap_of_attention"]([run], gap="attention_gap_centred")
+
+
+@pytest.mark.parametrize(
+    ("gaps", "value"),
+    [
+        ((0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 0.9), 0.5),
+        ((0.9, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1), -0.5),
+        ((0.1, 0.2, 0.3, 0.7, 0.4, 0.5, 0.6, 0.9), 13 / 16 - 0.5),
+    ],
+)
+def test_a_small_gap_at_the_layers_that_steer_well_is_above_chance(tmp_path, gaps, value):
+    asked = {"diagnostic": "weakest_gap", "outcome": "effect_kl", "share": 0.5}
+    rows = [
+        row(cell=f"layer {layer}", layer=layer, prompt=-1, metric=metric, value=number)
+        for layer, gap in enumerate(gaps)
+        for metric, number in (("weakest_gap", gap), ("effect_kl", 2.0 if layer < 4 else 0.1))
+    ]
+    run = started(tmp_path / "run", rows, model="m")
+    found, judged = (
+        MEASURES["threshold_auc"]([run], **asked),
+        judge_threshold(layers_of_rows([run]), **asked),
+    )
+    assert (found.value, found.n, found.p) == (pytest.approx(value), 8, judged.p)
+    assert (found.low, found.high) == pytest.approx(
+        (judged.low - 0.5, judged.high - 0.5), nan_ok=True
+    )

@@ -5,19 +5,24 @@ import pytest
 import torch
 
 from steerscope.diagnostics import (
+    explained_variance,
     gradient_screening,
     kl_sensitivity,
     layer_diagnostics,
     lens_agreement,
     preference_gradients,
+    probe_accuracy,
     residual_norms,
     sink_alignment,
     visible_share,
     visible_subspace,
 )
+from steerscope.directions import mean_diff
 from steerscope.doses import Dose
+from steerscope.eigengaps import eigengap
 from steerscope.engine.score import kl_from_plain, preference
 from steerscope.errors import BadValueError, VectorMismatchError
+from steerscope.extraction.activations import extract
 from steerscope.metrics import kl_divergence
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
@@ -180,6 +185,54 @@ def test_the_whole_table_has_every_diagnostic_at_every_layer(load):
     finite = table[["value", "low", "high"]].to_numpy()
     assert np.isfinite(finite).all()
     assert (table.low <= table.high).all()
+
+
+def test_what_is_found_on_one_set_of_pairs_is_judged_on_the_other(load):
+    model, here = load("llama"), Site("resid_post", 1)
+    fit, held_out = (
+        ContrastSet("made up", tuple(
+            ContrastPair(f"w{a} w{a * a % 83 + 3}", f"w{a} w{a * a * a % 89 + 3}", "c")
+            for a in range(start, start + 10)
+        ))
+        for start in (10, 40)
+    )  # fmt: skip
+    table = layer_diagnostics(model, fit, held_out, PROMPTS)
+    found = table[table.layer == 1].set_index("diagnostic").value
+    seen, unseen = (extract(model, pairs, here)[here] for pairs in (fit, held_out))
+
+    def judged(on, pairs):
+        texts = [(p.positive, p.negative) for p in pairs.pairs]
+        return {
+            "probe_accuracy": probe_accuracy(seen, on).value,
+            "logistic_probe_accuracy": probe_accuracy(seen, on, method="logistic_probe").value,
+            "explained_variance": explained_variance(seen, on).value,
+            "gradient": gradient_screening(model, texts, [mean_diff(seen)])[0].value,
+        }
+
+    expected, in_sample = judged(unseen, held_out), judged(seen, fit)
+    assert found[list(expected)].to_dict() == pytest.approx(expected, rel=1e-4)
+    assert all(abs(value - in_sample[name]) > 0.02 for name, value in expected.items())
+
+
+def test_the_spectra_of_a_layer_are_its_weakest_head_with_its_own_null_and_means(load):
+    model = load("qwen3")
+    pairs = ContrastSet("made up", tuple(ContrastPair(a, b, "c") for a, b in PAIRS))
+    table = layer_diagnostics(model, pairs, pairs, PROMPTS).set_index(["diagnostic", "layer"])
+    spectra = eigengap(model, PROMPTS)
+    assert spectra.weakest is not None
+    weakest = [int(gap.argmin()) for gap in spectra.gap]
+    assert len(set(weakest)) > 1  # or the null of the first head would do
+    for row, (layer, head) in enumerate(zip(spectra.layers, weakest, strict=True)):
+        one = table.loc["weakest_gap", layer]
+        assert one.value == pytest.approx(float(spectra.gap[row, head]))
+        assert one.null == pytest.approx(float(spectra.null_gap[row, head]))
+        assert one.low == pytest.approx(float(spectra.weakest.low[row]))
+        assert one.high == pytest.approx(float(spectra.weakest.high[row]))
+        gap, rank = (table.loc[name, layer] for name in ("mean_gap", "participation_ratio"))
+        assert gap.value == pytest.approx(float(spectra.gap[row].mean()))
+        assert gap.null == pytest.approx(float(spectra.null_gap[row].mean()))
+        assert rank.value == pytest.approx(float(spectra.participation_ratio[row].mean()))
+        assert np.isnan(rank.null)
 
 
 def test_the_sink_is_seen_from_each_direction_at_its_own_site(tiny):

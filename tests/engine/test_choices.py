@@ -17,7 +17,7 @@ from steerscope.engine.choices import (
 )
 from steerscope.errors import BadValueError
 from steerscope.sites import Site
-from steerscope.steering.interventions import Cell, Steering
+from steerscope.steering.interventions import Cell, Steering, steer
 from steerscope.steering.prompting import Prompting
 from tests.helpers import random_direction
 
@@ -92,6 +92,37 @@ def test_whole_texts_are_compared_by_all_their_tokens(load):
             float(log_likelihoods(model, [ASKED[place] + a], after=[start])[0].sum()) for a in both
         ]
         assert found.mass[0, place] == pytest.approx(sum(map(math.exp, sums)), rel=1e-4)
+
+
+def test_the_odds_are_the_nats_of_the_first_answer_less_those_of_the_second(load, monkeypatch):
+    monkeypatch.setattr("steerscope.engine.choices.ENOUGH", 0.0)
+    model, words, texts = load(), ("w10", "w20"), [(" w5 w6", " w7"), (" w8", " w9 w4")]
+    pushed = Steering(random_direction(model, Site("resid_post", 1)), Dose(2.0, "relative"))
+    for cell in (Cell(), Cell((pushed,))):
+        with torch.no_grad(), steer(model, *cell.interventions):
+            shares = [
+                torch.log_softmax(model.forward(torch.tensor([model.tokens(p)]))[0, -1], dim=-1)
+                for p in ASKED
+            ]
+            sums = [[said(model, p, a) for a in both] for p, both in zip(ASKED, texts, strict=True)]
+        of_words = [float(p[10] - p[20]) for p in shares]
+        of_texts = [first - second for first, second in sums]
+        first = first_token_choices(model, ASKED, words, [cell])
+        whole = full_text_choices(model, ASKED, texts, [cell])
+        assert first.log_odds[0] == pytest.approx(of_words, abs=1e-3)
+        assert whole.log_odds[0] == pytest.approx(of_texts, abs=1e-3)
+        turned = first_token_choices(model, ASKED, words[::-1], [cell])
+        assert turned.log_odds == pytest.approx(-first.log_odds)
+        turned = full_text_choices(model, ASKED, [both[::-1] for both in texts], [cell])
+        assert turned.log_odds == pytest.approx(-whole.log_odds)
+        assert min(map(abs, of_words + of_texts)) > 0.1
+
+
+def said(model, prompt, answer):
+    """The log-likelihood of an answer after a prompt, from the logits."""
+    start, ids = len(model.tokens(prompt)), torch.tensor([model.tokens(prompt + answer)])
+    nats = torch.log_softmax(model.forward(ids)[0, start - 1 : -1], dim=-1)
+    return float(nats.gather(1, ids[0, start:, None]).sum())
 
 
 def test_what_is_asked_in_words_is_said_before_the_question(load):

@@ -168,6 +168,36 @@ def test_a_vector_carried_to_its_own_model_is_itself(load):
     assert cosines[MIXED] < 0.9
 
 
+def test_vectors_and_maps_are_of_the_fit_part_and_maps_are_judged_on_the_select_part(load):
+    models, sites = (load("gpt2"), load("llama")), [Site("resid_post", i) for i in (0, 1)]
+    plan = CarryPlan(
+        source="gpt2", source_layer=0, layer=1, n_permuted=2, kl=0.02, n_null_seeds=1, n_pairs=2,
+        n_kl_prompts=2, n_test=2, n_new=2, ridges=(0.1,), seed=2,
+    )  # fmt: skip
+    found = carry_vector(models, PAIRS, PROMPTS, plan, texts=OTHER)
+    parts = OTHER.split(plan.seed)
+    fit, held_out = (
+        tuple(
+            _activations(m, [t for p in part.pairs for t in (p.positive, p.negative)], s, plan.read)
+            for m, s in zip(models, sites, strict=True)
+        )
+        for part in (parts.fit, parts.select)
+    )
+    maps = fit_maps(fit, plan.ridges, seed=plan.seed)
+    first, own = (
+        mean_diff(extract(m, PAIRS.split(plan.seed).fit, s)[s])
+        for m, s in zip(models, sites, strict=True)
+    )
+    np.testing.assert_allclose(found.directions[OWN].unit, own.unit, atol=1e-5)
+    for name, linear in maps.items():
+        squares = held_out_r2(linear, *held_out)
+        np.testing.assert_allclose(found.maps[name].squares, squares, rtol=1e-4)
+        assert found.maps[name].n_fit == len(fit[0])
+        there = linear.carried(first.unit.double().numpy())
+        carried = found.directions[CARRIED.format(name)].unit
+        np.testing.assert_allclose(carried, there / np.linalg.norm(there), atol=1e-5)
+
+
 def test_each_model_reads_the_texts_in_its_own_chat_template(load, monkeypatch):
     source, target = load("gpt2"), load("llama")
     read = {source.name: set(), target.name: set()}

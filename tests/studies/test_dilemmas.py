@@ -8,8 +8,10 @@ import math
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from steerscope.engine.choices import Choices
 from steerscope.errors import BadValueError, ContrastError, RunError
 from steerscope.models.provenance import package_versions
 from steerscope.runs.results import Run, plain_row
@@ -216,6 +218,37 @@ def test_a_run_that_was_stopped_asks_only_what_it_lacks(load, words, tmp_path):
     assert (run.configuration["bos"], run.configuration["revision"]) == ("auto", None)
     with pytest.raises(RunError, match="bos"):
         run_dilemmas(tmp_path / "run", replace(plan, bos="never"), model=model)
+
+
+@pytest.mark.parametrize("leaning", [0.0, 3.0])
+def test_the_choice_is_half_the_odds_of_the_action_over_its_omission(
+    load, words, tmp_path, monkeypatch, leaning
+):
+    from steerscope.studies.dilemmas.measure import run_dilemmas
+
+    planted = {  # by situation and action: the log-odds of Yes, and the mass of both answers
+        ("w50", "w40"): (2.0, 0.9), ("w51", "w40"): (-1.0, 0.8),
+        ("w50", "w41"): (0.5, 0.7), ("w51", "w41"): (1.0, 0.3),
+    }  # fmt: skip
+
+    def answered(_model, prompts, answers, cells):
+        assert answers == ("w10", "w20")
+        said = [planted[p.split()[2], p.split()[4]] for p in prompts]
+        odds, mass = np.array(said).T
+        return Choices(np.tile(odds + leaning, (len(cells), 1)), np.tile(mass, (len(cells), 1)))
+
+    monkeypatch.setattr("steerscope.studies.dilemmas.measure.first_token_choices", answered)
+    path = write(tmp_path / "d.csv", dilemma_rows_of(2))
+    plan = DilemmaPlan(
+        model="tiny", contrasts=str(words), dilemmas=str(path), kl=1e-3, n_pairs=4,
+        answers=("w10", "w20"), coefficients=(-1.0, 1.0), techniques=("prompting",),
+    )  # fmt: skip
+    rows = run_dilemmas(tmp_path / "run", plan, model=load()).table()
+    for _, mine in rows.groupby("cell"):
+        found = mine.pivot(index="prompt", columns="metric", values="value")
+        assert found.log_odds.tolist() == pytest.approx([0.75, -1.0])
+        assert found.mass.tolist() == pytest.approx([0.8, 0.55])
+        assert found.answered.tolist() == [1.0, 0.0]
 
 
 @pytest.mark.slow

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from steerscope.doses import Dose
@@ -15,6 +17,7 @@ from steerscope.steering.interventions import Cell, Steering
 from steerscope.studies.predictors.findings import EXPECTED_SIGNS
 from steerscope.studies.predictors.measure import measure_steerability, predictor_table
 from steerscope.texts.contrasts import ContrastPair, ContrastSet
+from steerscope.texts.groups import PARTS
 from tests.helpers import random_direction
 
 PAIRS = [("w5 w6 w7 w8", "w5 w6 w9 w10"), ("w20 w21 w22", "w20 w23 w24"), ("w30 w31", "w30 w32")]
@@ -61,6 +64,45 @@ def test_the_table_has_every_layer_concept_and_stated_diagnostic(load):
     }  # fmt: skip
     assert (table.norm > 0).all()
     assert np.isfinite(table[list(EXPECTED_SIGNS)].to_numpy(float)).all()
+
+
+CONCEPT = ContrastSet(
+    "c", tuple(ContrastPair(f"w{a} w{a + 1} w90", f"w{a} w{a + 1} w91", "c") for a in range(10, 58, 2))
+)  # fmt: skip
+
+
+def with_other(part):
+    """The same set with other texts, turned round, in one part of its split."""
+    mine = set(getattr(CONCEPT.split(0), part).pairs)
+    changed = replace(
+        CONCEPT,
+        pairs=tuple(
+            replace(p, positive=f"w7 {p.negative}", negative=f"w7 {p.positive}") if p in mine else p
+            for p in CONCEPT.pairs
+        ),
+    )
+    before, after = CONCEPT.split(0), changed.split(0)
+    same = {name for name in PARTS if getattr(before, name).pairs == getattr(after, name).pairs}
+    assert same == set(PARTS) - {part}
+    return changed
+
+
+def test_no_diagnostic_sees_the_texts_it_is_to_predict_and_no_effect_those_it_is_judged_on(load):
+    def measured(concept):
+        matching = Matching(doses=(0.1, 0.4), relative=0.2)
+        return predictor_table(load("llama"), [concept], n_pairs=6, matching=matching)
+
+    whole, test, select, fit = map(measured, (CONCEPT, *map(with_other, ("test", "select", "fit"))))
+    effects = ["effect_relative", "effect_relative_low", "effect_relative_high"]
+    diagnostics = [*EXPECTED_SIGNS, "norm"]
+    pd.testing.assert_frame_equal(test[diagnostics], whole[diagnostics], check_exact=True)
+    assert (test.effect_relative != whole.effect_relative).all()
+    pd.testing.assert_frame_equal(select[effects], whole[effects], check_exact=True)
+    judged = ["explained_variance", "gradient", "kl_sensitivity", "residual_norm", "mean_gap"]
+    assert (select[judged] != whole[judged]).all(axis=None)
+    found = ["separation", "pair_stability", "half_agreement", "norm"]
+    pd.testing.assert_frame_equal(select[found], whole[found], check_exact=True)
+    assert (fit[[*found, "effect_relative"]] != whole[[*found, "effect_relative"]]).all(axis=None)
 
 
 def test_what_was_measured_of_a_layer_is_not_measured_again(load, tmp_path, monkeypatch):

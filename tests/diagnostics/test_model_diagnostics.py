@@ -143,6 +143,17 @@ def test_kl_sensitivity_is_the_kl_of_both_signs_over_the_dose(tiny):
     assert found.low <= found.value <= found.high
 
 
+def test_the_null_of_a_layer_is_the_mean_of_the_controls_at_it(tiny):
+    at = [Site("resid_post", layer) for layer in (0, 1)]
+    directions = [random_direction(tiny, site) for site in at]
+    controls = [random_direction(tiny, site, seed=seed) for seed in (5, 6) for site in at]
+    found = kl_sensitivity(tiny, PROMPTS, directions, controls, dose=0.2)
+    alone = [v.value for v in kl_sensitivity(tiny, PROMPTS, controls, [], dose=0.2)]
+    means = [np.mean(alone[0::2]), np.mean(alone[1::2])]
+    assert [v.null for v in found] == pytest.approx(means, rel=1e-4)
+    assert means[0] != pytest.approx(means[1], rel=0.01)
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_the_visible_subspace_is_that_of_the_unembedding(load, family):
     model = load(family)

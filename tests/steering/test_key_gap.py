@@ -53,11 +53,17 @@ def test_each_prompt_opens_the_gate_for_itself_in_prefill_and_in_decoding(load):
     order = sorted(range(4), key=lambda i: gaps[i])
     threshold = (gaps[order[1]] + gaps[order[2]]) / 2
     gated = steering(model, KeyGapGate(1, threshold))
+    tokens, site = torch.tensor(PROMPTS), gated.direction.site
     with torch.no_grad():
-        plain = model.forward(torch.tensor(PROMPTS), last=1)
+        plain, before = model.forward(tokens, last=1), model.read(tokens, [site])[site]
         with steer(model, gated):
-            steered = model.forward(torch.tensor(PROMPTS), last=1)
-    moved = (steered - plain).abs().amax(dim=(1, 2)) > 1e-3
+            after = model.read(tokens, [site])[site]
+    keys = torch.stack([keys_of(model, prompt, 1) for prompt in PROMPTS])
+    is_open = gaps_so_far(keys, tokens.shape[1]).amin(dim=1) >= threshold
+    assert (
+        is_open.any(dim=1).sum() > is_open[:, -1].sum()
+    )  # some earlier token is open where the last is not
+    torch.testing.assert_close((after - before).abs().amax(dim=-1) > 1e-3, is_open)
     last_alone = Steering(gated.direction, gated.dose, scope=Scope.last(1), strength=gated.strength)
     with torch.no_grad(), steer(model, last_alone):
         steered = model.forward(torch.tensor(PROMPTS), last=1)

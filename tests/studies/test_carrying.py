@@ -114,25 +114,6 @@ def carried(load):
     return carry_vector((load("gpt2"), load("llama")), PAIRS, PROMPTS, PLAN, texts=OTHER)
 
 
-def test_vectors_and_maps_know_the_fit_parts_alone_and_maps_are_judged_on_select(load, carried):
-    models, at, parts = (load("gpt2"), load("llama")), Site("resid_post", 1), OTHER.split(0)
-    fit, held_out = (
-        tuple(_activations(m, [t for p in part for t in (p.positive, p.negative)], at, PLAN.read)
-              for m in models)
-        for part in (parts.fit, parts.select)
-    )  # fmt: skip
-    maps = fit_maps(fit, PLAN.ridges)
-    found, own = (mean_diff(extract(m, PAIRS.split(0).fit, at)[at]) for m in models)
-    expected = {OWN: own.unit.double().numpy()}
-    for name, linear in maps.items():
-        squares = held_out_r2(linear, *held_out)
-        np.testing.assert_allclose(carried.maps[name].squares, squares, rtol=1e-4)
-        expected[CARRIED.format(name)] = linear.carried(found.unit.double().numpy())
-    for name, vector in expected.items():
-        unit = carried.directions[name].unit.numpy()
-        np.testing.assert_allclose(unit, vector / np.linalg.norm(vector), atol=1e-4)
-
-
 def test_a_vector_is_carried_to_a_model_of_another_kind_and_judged(carried):
     found = carried
     names = {OWN, CARRIED.format("ridge"), CARRIED.format("procrustes"), MIXED}

@@ -9,10 +9,13 @@ import pandas as pd
 import pytest
 
 import steerscope as ss
+from steerscope.diagnostics import pair_stability
 from steerscope.eigengaps.ridge import attention_ridge
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.experiments import experiment_of, run_experiment
 from steerscope.experiments.running import runs_of
+from steerscope.extraction.activations import extract
+from steerscope.sites import Site
 from steerscope.studies.predictors.best_layer import choose_layer
 from steerscope.studies.predictors.thresholds import judge_threshold, roc_curve
 from steerscope.studies.premise.findings import (
@@ -162,7 +165,11 @@ def test_the_layer_is_the_one_whose_pairs_agree_most(microworld):
     mood = ss.load_contrasts("mood")
     found = ss.best_layer(microworld, replace(mood, pairs=mood.pairs[:40]))
     values = found.table.set_index("layer").value
-    assert found.layer == values.idxmax()
+    fit = replace(mood, pairs=mood.pairs[:40]).split(0).fit
+    sites = [Site("resid_post", layer) for layer in range(microworld.shape.n_layers)]
+    agree = [pair_stability(c).value for c in extract(microworld, fit, sites).values()]
+    np.testing.assert_allclose(values, agree, rtol=1e-5)
+    assert found.layer == int(np.argmax(agree))
     assert range(microworld.shape.n_layers)[found] == int(found)
     assert "nothing was steered" in str(found)
     gap = choose_layer(found.table.assign(diagnostic="weakest_gap"))

@@ -37,6 +37,7 @@ from steerscope.runs.seals import MANIFEST, hashes, read_manifest, write_manifes
 from steerscope.runs.shown import Shown
 from steerscope.runs.whole_files import UNFINISHED_SUFFIX, clear_unfinished, write_whole
 
+_WEIGHTS = {"fingerprint": "model weights", "second_model": "weights of the second model"}
 NOT_FINITE = "not_finite"
 NOT_REACHED = "not_reached"
 LOST = (NOT_FINITE, NOT_REACHED)  # nothing was written: the logits overflow, or no dose has the KL
@@ -177,9 +178,10 @@ class Run(Shown):
         differing = sorted(
             k for k in {*asked, *self.configuration} if asked.get(k) != self.configuration.get(k)
         )
-        before, now = (p.get("fingerprint") for p in (self.provenance, wanted["provenance"]))
-        if before != now and not same_weights(before, now):
-            differing.append("model weights")
+        for name, words in _WEIGHTS.items():
+            before, now = (p.get(name) for p in (self.provenance, wanted["provenance"]))
+            if before != now and not same_weights(before, now):
+                differing.append(words)
         if differing:
             raise RunError(
                 f"{self.path} holds a run with other settings ({', '.join(differing)}); choose "

@@ -30,14 +30,14 @@ class Equipment:
         fingerprint: of its weights; a worker that finds others refuses.
         judge: the judge, or where it was fitted or is asked, how it is stored.
         judge_url: endpoint that the judge asks.
-        second: the second model; None for none.
+        second: how the second model is loaded, and the fingerprint of its weights; None for none.
     """
 
     loading: Loading
     fingerprint: str
     judge: Judge | str
     judge_url: str | None = None
-    second: Loading | None = None
+    second: tuple[Loading, str] | None = None
 
     @classmethod
     def of(
@@ -45,7 +45,7 @@ class Equipment:
         loaded: tuple[Loading, LensModel],
         judging: Judging,
         url: str | None,
-        second: str | None,
+        second: tuple[Loading, LensModel] | None,
     ) -> Equipment:
         """What this process measures with, for others."""
         loading, model = loaded
@@ -54,7 +54,7 @@ class Equipment:
             model.fingerprint,
             judging.judge if judging.known is None else as_stored(judging.known),
             url,
-            None if second is None else Loading(second, dtype=loading.dtype, device=loading.device),
+            None if second is None else (second[0].anywhere(), second[1].fingerprint),
         )
 
     def load(self) -> LensModel:
@@ -63,24 +63,33 @@ class Equipment:
         Raises:
             ModelLoadError: its weights are not those of the process that asks.
         """
-        model = self.loading.load()
-        if not same_weights(model.fingerprint, self.fingerprint):
-            raise ModelLoadError(
-                f"{self.loading.model} on a worker has other weights than where the run was started; "
-                "give every machine the same files, or a revision."
-            )
-        return model
+        return _same(self.loading, self.fingerprint)
 
     def tools(self, model: LensModel) -> Tools:
         """The model with judge and second model."""
+        second = None if self.second is None else SecondModel(_same(*self.second))
         folder = TemporaryDirectory(prefix="steerscope-", ignore_cleanup_errors=True)
         judge = self.judge
         if isinstance(judge, str):
             kept = Path(folder.name) / KEPT
             write_whole(kept, judge)
             judge = read_judge(kept, model=model, url=self.judge_url or "").judge
-        second = None if self.second is None else SecondModel(self.second.load())
         return Tools(model, judge, second, folder)
+
+
+def _same(loading: Loading, fingerprint: str) -> LensModel:
+    """A model whose weights are those of the process that asks.
+
+    Raises:
+        ModelLoadError: they are others.
+    """
+    model = loading.load()
+    if not same_weights(model.fingerprint, fingerprint):
+        raise ModelLoadError(
+            f"{loading.model} on a worker has other weights than where the run was started; "
+            "give every machine the same files, or a revision."
+        )
+    return model
 
 
 @dataclass(frozen=True)

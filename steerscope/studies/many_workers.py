@@ -82,8 +82,7 @@ def share_of(nodes: Sequence[Mapping[str, float]], asked: Cluster) -> Share:
 
     def room(cpus: int) -> int:
         of = (
-            min(node.get("CPU", 0.0) // cpus, node.get("GPU", 0.0) // gpus if gpus else math.inf)
-            for node in nodes
+            min(node.get("CPU", 0.0) // cpus, _whole(node.get("GPU", 0.0), gpus)) for node in nodes
         )
         return int(sum(of))
 
@@ -100,6 +99,11 @@ def share_of(nodes: Sequence[Mapping[str, float]], asked: Cluster) -> Share:
         )
     most = int(max(node.get("CPU", 0.0) for node in nodes))
     return Share(workers, max(c for c in range(1, most + 1) if room(c) >= workers), gpus)
+
+
+def _whole(there: float, each: float) -> float:
+    """How many times a share is there: 1 holds 0.2 five times, though 1.0 // 0.2 is 4."""
+    return math.floor(there / each + 1e-9) if each else math.inf
 
 
 @contextmanager

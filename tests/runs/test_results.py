@@ -55,6 +55,8 @@ def test_a_run_continues_only_with_the_same_settings_and_weights(tmp_path):
         start(tmp_path / "r", seed=1)
     with pytest.raises(RunError, match="model weights"):
         Run.start(tmp_path / "r", CONFIGURATION, provenance={"fingerprint": "other"})
+    with pytest.raises(RunError, match="weights of the second model"):
+        Run.start(tmp_path / "r", CONFIGURATION, provenance=ORIGIN | {"second_model": "other"})
 
 
 def test_a_folder_that_is_no_run_is_not_touched(tmp_path):

@@ -35,6 +35,8 @@ GPUS = [{"CPU": 16.0, "GPU": 8.0}, {"CPU": 8.0}]
         (GPUS, Cluster(), Share(8, 2, 1.0)),
         (GPUS, Cluster(gpus_per_worker=0.5), Share(16, 1, 0.5)),
         (GPUS, Cluster(workers=3, gpus_per_worker=0), Share(3, 8, 0.0)),
+        ([{"CPU": 5.0, "GPU": 1.0}], Cluster(gpus_per_worker=0.2), Share(5, 1, 0.2)),
+        ([{"CPU": 10.0, "GPU": 1.0}], Cluster(workers=10, gpus_per_worker=0.1), Share(10, 1, 0.1)),
     ],
 )
 def test_workers_share_their_machines_so_that_all_run_at_once(nodes, asked, expected):

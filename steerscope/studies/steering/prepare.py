@@ -147,7 +147,7 @@ def prepare(
     texts = load_texts(plan)
     loading = Loading.of(plan, *machine)
     model = loading.load()
-    second = _second_model(plan, machine[0])
+    again, second = _second_model(plan, machine[0])
     plan = replace(plan, dtype=model.dtype_name)
     source = texts.contrasts.sha256
     texts = texts.in_chat(model, plan.chat).repeated(plan.samples)
@@ -168,9 +168,7 @@ def prepare(
     run = _start(out, plan, (model, texts, source), judging, second)
     judging.keep(run)
     loaded = (replace(loading, dtype=plan.dtype), model)
-    able = workers.equipped(
-        partial(Equipment.of, loaded, judging, plan.judge_url, plan.second_model)
-    )
+    able = workers.equipped(partial(Equipment.of, loaded, judging, plan.judge_url, again))
     return Prepared(plan, model, texts, judge, found, directions, run, progress, second, able)
 
 
@@ -179,10 +177,15 @@ def _say_memory(plan: Plan, model: LensModel, texts: Texts) -> None:
     _log.info("memory: %s", generation_plan(model, longest, plan.n_new, sampler=plan.sampler)[0])
 
 
-def _second_model(plan: Plan, device: str | None) -> SecondModel | None:
+def _second_model(
+    plan: Plan, device: str | None
+) -> tuple[tuple[Loading, LensModel] | None, SecondModel | None]:
+    """The second model, and how workers load it again: in the number format that it has here."""
     if plan.second_model is None:
-        return None
-    return SecondModel(load_model(plan.second_model, dtype=plan.dtype, device=device))
+        return None, None
+    model = load_model(plan.second_model, dtype=plan.dtype, device=device)
+    again = Loading(plan.second_model, dtype=model.dtype_name, device=device)
+    return (again, model), SecondModel(model)
 
 
 def _start(

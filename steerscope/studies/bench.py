@@ -160,7 +160,8 @@ class Bench:
             for prompts, group in groups.items()
             for cells in _shared_out(group, len(prompts))
         ]
-        self._store(blocks, progress, f"measuring the {self.material.split} prompts")
+        first = "" if self.material.first is None else f"first {self.material.first} "
+        self._store(blocks, progress, f"measuring the {first}{self.material.split} prompts")
         Unjudged(self.run.path).clear()
 
     def measure_pairs(self, cells: Sequence[Cell], *, progress: Track = silent) -> None:

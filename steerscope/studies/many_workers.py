@@ -101,6 +101,13 @@ def share_of(nodes: Sequence[Mapping[str, float]], asked: Cluster) -> Share:
     return Share(workers, max(c for c in range(1, most + 1) if room(c) >= workers), gpus)
 
 
+def lacking(free: Mapping[str, float], share: Share) -> str:
+    """What of a cluster others use, in words, so that not all workers begin at once; empty for nothing."""
+    needed = {"cores": ("CPU", share.cpus), "GPUs": ("GPU", share.gpus)}
+    short = (w for w, (name, n) in needed.items() if free.get(name, 0.0) + 1e-9 < share.workers * n)
+    return " and ".join(short)
+
+
 def _whole(there: float, each: float) -> float:
     """How many times a share is there: 1 holds 0.2 five times, though 1.0 // 0.2 is 4."""
     return math.floor(there / each + 1e-9) if each else math.inf
@@ -124,6 +131,10 @@ def on_ray(asked: Cluster | None = None) -> Iterator[Workers]:
         _log.info(
             "%d workers, each with %d cores and %g GPUs", share.workers, share.cpus, share.gpus
         )
+        if taken := lacking(ray.available_resources(), share):
+            _log.warning(
+                "others use %s of this cluster now; workers begin as they become free", taken
+            )
         actor = ray.remote(
             num_cpus=share.cpus, num_gpus=share.gpus, max_restarts=-1, max_task_retries=_DEATHS
         )(_Worker)

@@ -15,7 +15,7 @@ from steerscope.errors import BadValueError, ModelLoadError, RunError
 from steerscope.runs.results import Run
 from steerscope.studies import many_workers
 from steerscope.studies.equipment import Equipment
-from steerscope.studies.many_workers import Cluster, Share, on_ray, share_of
+from steerscope.studies.many_workers import Cluster, Share, lacking, on_ray, share_of
 from steerscope.studies.steering.measure import run_sweep
 from steerscope.studies.steering.plan import SweepPlan
 
@@ -41,6 +41,13 @@ GPUS = [{"CPU": 16.0, "GPU": 8.0}, {"CPU": 8.0}]
 )
 def test_workers_share_their_machines_so_that_all_run_at_once(nodes, asked, expected):
     assert share_of(nodes, asked) == expected
+
+
+def test_what_others_use_of_a_cluster_is_said():
+    share = Share(4, 2, 0.5)
+    assert lacking({"CPU": 8.0, "GPU": 2.0}, share) == ""
+    assert lacking({"CPU": 8.0, "GPU": 1.5}, share) == "GPUs"
+    assert lacking({"CPU": 7.0}, share) == "cores and GPUs"
 
 
 @pytest.mark.parametrize(

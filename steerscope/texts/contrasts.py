@@ -368,18 +368,13 @@ def split_prompts_for(
     max_test: int,
     grouping: str = CONTRAST,
 ) -> Split[PromptSet]:
-    """The same in three parts, the later two limited.
-
-    Openings of pairs that are too few to be split stay in each part that has them.
-    """
+    """The same in three parts, the later two limited; openings too few for that stay in each part with them."""
     prompts = prompts_for(contrasts, name_or_path)
-    try:
-        found = prompts.split(seed, grouping)
-    except ContrastError:
-        if prompts.openings_of is None:
-            raise
+    if prompts.openings_of is not None and len({p.text for p in prompts.prompts}) < len(PARTS):
         parts = contrasts.split(seed, grouping)
         found = parts.map(lambda part: opening_prompts(part.name, part.pairs))
+    else:
+        found = prompts.split(seed, grouping)
     return Split(
         found.fit,
         replace(found.select, prompts=found.select.prompts[:max_select]),

@@ -256,3 +256,11 @@ def test_an_opening_of_several_pairs_is_not_chosen_on_and_stated_on():
         assert select
         assert test
         assert not select & test
+    for n in (1, 2, 3):  # too few to go round stay where they are, which the audit tells
+        few = tuple(
+            ContrastPair(f"{openings[i % n]} {e}x", f"{openings[i % n]} {e}y", "c")
+            for i, e in enumerate(ends)
+        )
+        found = split_prompts_for(ContrastSet("few", few), None, 0, max_select=120, max_test=240)
+        assert len(found.select.prompts) == (1 if n == 3 else n)
+        assert found.test.prompts

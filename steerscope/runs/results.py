@@ -256,24 +256,26 @@ class Run(Shown):
         """
         with owned(self.path, ours=True):
             seen, new = self._index(), []
+            added: dict[tuple[str, int, str, str], float] = {}
             named = zip(*(rows[name] for name in _KEY), strict=True)
             for place, (key, value) in enumerate(zip(named, rows["value"], strict=True)):
-                if key not in seen:
-                    seen[key] = value
+                before = seen.get(key, added.get(key))
+                if before is None:
+                    added[key] = value
                     new.append(place)
-                elif not _same(seen[key], value):
+                elif not _same(before, value):
                     cell, prompt, split, metric = key
                     raise RunConflictError(
-                        f"{metric} of prompt {prompt} ({split}) under {cell} was {seen[key]!r} and "
+                        f"{metric} of prompt {prompt} ({split}) under {cell} was {before!r} and "
                         f"is now {value!r}; runs are append-only."
                     )
             if not new:
                 return
             if texts:  # first, so that no row is without its text
                 write_part(self.path / "texts", pd.DataFrame(list(texts)))
-            self._indexed.add(
-                write_part(self.path / "rows", rows.iloc[new].reset_index(drop=True)).name
-            )
+            part = write_part(self.path / "rows", rows.iloc[new].reset_index(drop=True))
+            self._indexed.add(part.name)
+            seen.update(added)  # not before they are on the disk
 
     def has(self, keys: Iterable[tuple[str, int, str, str]]) -> bool:
         """Whether all these measurements are stored."""

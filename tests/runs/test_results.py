@@ -59,6 +59,21 @@ def test_a_run_continues_only_with_the_same_settings_and_weights(tmp_path):
         Run.start(tmp_path / "r", CONFIGURATION, provenance=ORIGIN | {"second_model": "other"})
 
 
+def test_what_could_not_be_written_is_not_taken_for_stored(tmp_path, monkeypatch):
+    run = start(tmp_path / "r")
+
+    def full(*_):
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("steerscope.runs.results.write_part", full)
+        with pytest.raises(OSError, match="no space"):
+            run.append([row()])
+    assert not run.has([("plain", 0, "select", "flipped")])
+    run.append([row()])
+    assert len(Run.open(run.path).table()) == 1
+
+
 def test_a_folder_that_is_no_run_is_not_touched(tmp_path):
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "a.txt").write_text("dear")

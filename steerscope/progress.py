@@ -109,9 +109,9 @@ def _told(
         last = now
         rest = (came - start) * (total / done - 1) - (now - came) if done and total else 0.0
         if total and done >= _ENOUGH * total and (rest > 0 or done >= total):
-            more = f", about {_in_words(max(rest, 0.0))} left"
+            more = f", about {duration(max(rest, 0.0))} left"
         else:  # or what is next takes longer than what was
-            more = f", {_in_words(now - start)} so far" if total or not done else ""
+            more = f", {duration(now - start)} so far" if total or not done else ""
         say(f"{label}: {done}{f' of {total}' if total else ''}{things}{more}")
 
     with _ticking(every, line):
@@ -163,5 +163,8 @@ def _total(items: Iterable[Any]) -> int | None:
     return len(items) if isinstance(items, Sized) else None
 
 
-def _in_words(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -23,7 +23,13 @@ from steerscope.audits.comparisons import (
     unmatched_doses,
     unpredictive_diagnostic,
 )
-from steerscope.audits.damage import collapsed_texts_counted, damage, dropped_values, missing_rows
+from steerscope.audits.damage import (
+    collapsed_texts_counted,
+    damage,
+    dropped_values,
+    missing_rows,
+    overflow,
+)
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import SEVERITIES, Finding, tally
 from steerscope.audits.nulls import (
@@ -90,6 +96,7 @@ CHECKS: dict[str, Check] = {
         both_signs_alike,
         damage,
         collapsed_texts_counted,
+        overflow,
         dropped_values,
         missing_rows,
         uncorrected_choice,

@@ -6,6 +6,7 @@ import pandas as pd
 
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
+from steerscope.runs.results import NOT_FINITE
 from steerscope.steering.prompting import METHODS
 from steerscope.studies.steering.plan import is_race
 
@@ -56,9 +57,27 @@ def collapsed_texts_counted(evidence: Evidence) -> list[Finding]:
     ]
 
 
+def overflow(evidence: Evidence) -> list[Finding]:
+    """Logits of the stated condition are no numbers, so that nothing is known of its effect there."""
+    rows = _stated_rows(evidence)
+    n_lost = int((rows.status == NOT_FINITE).sum())
+    if not n_lost:
+        return []
+    return [
+        Finding(
+            "error",
+            f"logits are no numbers under the stated condition, which leaves {n_lost} of {len(rows)} texts out",
+            evidence.place,
+            "Measure again in a wider number format (--dtype float32), or with smaller doses",
+            {"lost": n_lost, "prompts": len(rows)},
+        )
+    ]
+
+
 def dropped_values(evidence: Evidence) -> list[Finding]:
     """The judge could not read some texts, which then fall out of the mean."""
     rows = _stated_rows(evidence)
+    rows = rows[rows.status != NOT_FINITE]
     n_dropped = int(rows.value.isna().sum())
     if not n_dropped:
         return []

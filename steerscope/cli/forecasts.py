@@ -64,9 +64,7 @@ def tell_forecast(plan: Plan, loading: Loading, as_json: bool) -> None:
     finish(as_json, result, lines)
 
 
-def within_budget(
-    plan: StudyPlan, budget: str | None, folder: Path | None, loading: Loading
-) -> StudyPlan:
+def within_budget(plan: StudyPlan, budget: str | None, folder: Path, loading: Loading) -> StudyPlan:
     """The plan within a budget, which is said before anything is measured; a run goes on as it was begun."""
     if budget is None:
         return plan
@@ -74,7 +72,7 @@ def within_budget(
     from steerscope.studies.steering.budget import Budget, as_it_was, plan_within
 
     allowed = Budget.parse(budget)
-    begun = None if folder is None else as_it_was(plan, folder)
+    begun = as_it_was(plan, folder)
     if begun is not None:
         say_aside("budget: this run was begun, and goes on with the prompts that it has")
         return begun
@@ -84,9 +82,7 @@ def within_budget(
 
 
 def in_words(seconds: float | None) -> str:
-    """Seconds as a person says them."""
-    if seconds is None:
-        return "-"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    """Seconds as a person says them, or a dash."""
+    from steerscope.progress import duration
+
+    return "-" if seconds is None else duration(seconds)

@@ -63,7 +63,7 @@ Budgeted = Annotated[
     str | None,
     typer.Option(
         "--budget",
-        help="such as 10min, 2h or 200000tokens: as many prompts as that allows, told before it begins",
+        help="for all of it, such as 10min, 2h or 200000tokens: as many prompts as that allows, told before it begins",
     ),
 ]
 Other = Annotated[str | None, typer.Option(help="contrast set of another concept, shown beside")]
@@ -128,10 +128,10 @@ def report(
         search=search,
         chat=talk.asked(),
     )
-    if dry_run:
-        tell_forecast(within_budget(plan, budget, None, loading), loading, as_json)
-        return
     out = out or f"data/runs/{Path(subject.model).name}-{Path(subject.contrasts).stem}"
+    if dry_run:
+        tell_forecast(within_budget(plan, budget, Path(out), loading), loading, as_json)
+        return
     with many.measuring(out) as (kept, workers):
         plan = within_budget(plan, budget, Path(kept.folder), loading)
         run = run_study(plan, kept.folder, **loading.machine(), progress=bar, workers=workers)

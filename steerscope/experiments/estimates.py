@@ -62,7 +62,7 @@ def _forecasts(experiment: Experiment, machine: Machine, probe: bool) -> Iterato
         size, seconds = step.size(n_layers), None
         if probe and isinstance(step, StudyStep):
             found = forecast_study(step.plan, **machine.loading())
-            cells = sum(part.conditions for part, _ in found.steps)
+            cells = sum(part.conditions for part, _ in found.steps if part.texts)
             size, seconds = Size(cells, math.ceil(found.texts / cells)), start + found.seconds
         elif probe:
             if step.model not in paces:

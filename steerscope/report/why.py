@@ -22,7 +22,7 @@ def why_here(f: Findings) -> str:
     where = "on the select split"
     if is_race(f.plan):
         rows = rows[rows.asked == rows.asked.max()]
-        where = f"among the {len(rows)} conditions that the race measured on all select prompts"
+        where = f"among the {len(rows)} conditions that came to the end of the race"
     larger = rows[rows.effect > c.effect.value]
     within = larger.effect - MARGIN * larger.effect.abs() <= c.effect.value
     close = larger[within & larger.cell.isin(eligible(rows, f.plan.method).cell)]

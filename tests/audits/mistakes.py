@@ -141,6 +141,11 @@ def collapsed_texts_counted(recipe):
 
 
 @mistake
+def overflow(recipe):
+    recipe.change(lambda r: stated(r) and r.prompt < 4, value=math.nan, status="not_finite")
+
+
+@mistake
 def dropped_values(recipe):
     gone = {"value": math.nan, "status": "unread"}
     recipe.change(lambda r: stated(r) and r.metric == "flipped" and r.prompt < 4, **gone)

@@ -153,3 +153,29 @@ def test_a_sweep_prints_its_grid_and_can_be_drawn(run_cli, tiny_folder, tmp_path
     assert code == 0, errors
     assert (tmp_path / "s" / "figures" / "layer_sweep.html").is_file()
     assert "not yet confirmed on other pairs" in (tmp_path / "s" / "report.html").read_text()
+
+
+def test_a_report_within_a_budget_says_what_it_asks_and_goes_on_with_that(run_cli, tmp_path):
+    given = [
+        "--layers",
+        "1,3",
+        *SMALL,
+        "--nulls",
+        "0",
+        "--judge",
+        "oracle",
+        "--out",
+        tmp_path / "run",
+    ]
+    code, said, aside = run_cli("report", *given, "--budget", "20 tokens")
+    assert code != 0
+    assert "is too small: 12 prompts to choose on and 24 to state on take up to" in said + aside
+    code, said, aside = run_cli("report", *given, "--budget", "5,000 tokens")
+    assert code == 0
+    first = Run.open(tmp_path / "run").configuration
+    assert f"{first['max_test']} of 240 to state on" in aside
+    assert first["max_test"] < 240
+    code, _, aside = run_cli("report", *given, "--budget", "9,000 tokens")
+    assert code == 0
+    assert "goes on with the prompts that it has" in aside
+    assert Run.open(tmp_path / "run").configuration == first

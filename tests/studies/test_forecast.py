@@ -57,7 +57,13 @@ def test_the_texts_of_a_race_are_about_those_that_are_counted(tmp_path):
 @pytest.mark.parametrize(("nulls", "max_test"), [(0, 5), (2, 100)])
 def test_what_may_come_on_top_is_said_of_the_steps_that_there_are(nulls, max_test, tmp_path):
     plan = replace(
-        STUDY, search=RACE, max_select=60, layers=(1, 2, 3), nulls=nulls, max_test=max_test
+        STUDY,
+        search=RACE,
+        max_select=60,
+        layers=(1, 2, 3),
+        doses=(1.0, 2.0, 3.0),
+        nulls=nulls,
+        max_test=max_test,
     )
     bound = prepare(plan, tmp_path / "counted", (None, None), silent)
     more = {step.words: step.when for step in steps_of(bound.plan, bound) if step.more > 0}

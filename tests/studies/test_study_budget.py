@@ -28,7 +28,10 @@ PLAN = StudyPlan(
         ("10min", 600, "seconds"),
         ("1.5 h", 5400, "seconds"),
         ("90s", 90, "seconds"),
-        ("2000 tokens", 2000, "tokens"),
+        ("2 hours", 7200, "seconds"),
+        ("10 M", 600, "seconds"),
+        ("200,000 tokens", 200_000, "tokens"),
+        ("1token", 1, "tokens"),
     ],
 )
 def test_a_budget_is_a_time_or_a_number_of_tokens(text, amount, unit):
@@ -36,7 +39,9 @@ def test_a_budget_is_a_time_or_a_number_of_tokens(text, amount, unit):
     assert (found.amount, found.unit) == (amount, unit)
 
 
-@pytest.mark.parametrize("text", ["", "10", "min", "0min", "-3h", "10 parsecs", "1e3s"])
+@pytest.mark.parametrize(
+    "text", ["", "10", "min", "0min", "-3h", "10 parsecs", "1e3s", "10mins and more"]
+)
 def test_a_budget_that_cannot_be_read_is_named(text):
     with pytest.raises(BadValueError, match="10min"):
         Budget.parse(text)

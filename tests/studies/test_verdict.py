@@ -13,8 +13,11 @@ from steerscope.report.why import why_here
 from steerscope.runs.results import NOT_FINITE
 from steerscope.statistics import Estimate, wilson
 from steerscope.statistics.misclassification import corrected_share
+from steerscope.steering.prompting import INSTRUCTION
+from steerscope.studies.steering.asking_words import asking_in_words
 from steerscope.studies.steering.case import case_of
 from steerscope.studies.steering.findings import find
+from steerscope.studies.steering.null_words import nulls_in_words
 from steerscope.studies.steering.plan import StudyPlan, SweepPlan
 from steerscope.studies.steering.stated import is_clear
 from steerscope.studies.steering.verdict import Cost, decide
@@ -212,13 +215,15 @@ def test_logits_that_are_no_numbers_allow_no_answer(tmp_path):
         for r in sweep_rows() + held_out_rows(effect=0.9)
     ]
     found = find(finished(tmp_path / "some", rows))
-    assert found.n_lost == 20
+    assert found.is_lost
     assert found.gain.n == 40  # and is not stated as if 20 had failed
     assert verdict(found).startswith("Not shown: ")
-    assert "its logits are no numbers on 20 held-out prompts" in verdict(found)
+    assert verdict(found).endswith("smaller doses.")  # and nothing is said of nulls or costs
+    assert "logits of the steered model are no numbers" in verdict(found)
+    assert "not compared" in nulls_in_words(found)
     low = replace(found, gain=Estimate(0.0, -0.02, 0.02, 40))
     assert verdict(low).startswith("Not shown: ")
-    assert verdict(replace(low, n_lost=0)).startswith("No: ")
+    assert verdict(replace(low, is_lost=False)).startswith("No: ")
 
 
 def test_layers_that_were_left_out_are_not_spoken_of(tmp_path):
@@ -255,3 +260,46 @@ def test_few_distinct_prompts_are_never_clearly_ahead():
     assert not is_clear(ahead, np.arange(12) % 5)
     assert is_clear(ahead, np.arange(12) % 6)
     assert not is_clear(-ahead, np.arange(12))
+
+
+def test_a_null_that_was_stated_twice_counts_once_by_its_better_condition(tmp_path):
+    """Another version may have begun the run, and have given the null another dose."""
+    rows = sweep_rows() + held_out_rows()
+    once = find(finished(tmp_path / "once", rows)).nulls
+    again = [
+        replace(
+            r,
+            cell=f"{r.cell} again",
+            dose_natural=2.0,
+            value=1.0 if r.metric == "flipped" else r.value,
+        )
+        for r in rows
+        if r.split == "null" and r.seed in (0, 1) and r.method.startswith("null_")
+    ]
+    assert again
+    twice = find(finished(tmp_path / "twice", rows + again)).nulls
+    assert [rank.n for rank in twice] == [rank.n for rank in once]
+    assert [rank.p for rank in twice] == pytest.approx([rank.p + 2 / (rank.n + 1) for rank in once])
+
+
+def test_asking_is_not_told_apart_from_what_overflowed(tmp_path):
+    asked = [
+        replace(r, cell="asked", method=INSTRUCTION, layer=-1, dose_natural=0.0, seed=-1)
+        for split in ("select", "test")
+        for r in steered_rows(1, 1.0, 0.95, split=split)
+    ]
+    rows = sweep_rows() + held_out_rows(effect=0.85) + asked
+    whole = find(finished(tmp_path / "whole", rows))
+    assert asking_in_words(whole).startswith("Asking does better")
+    lost = [
+        replace(r, value=math.nan, kl_nats=math.nan, status=NOT_FINITE)
+        if r.split == "test" and r.method == "mean_diff" and r.prompt < 20
+        else r
+        for r in rows
+    ]
+    found = find(finished(tmp_path / "some", lost))
+    assert found.rivals[0].ahead.value == pytest.approx(
+        57 / 60 - 51 / 60, abs=0.1
+    )  # not as if they had failed
+    assert asking_in_words(found).startswith("Asking is not told apart")
+    assert "asking" not in verdict(found)

@@ -151,7 +151,7 @@ def _rival(table: pd.DataFrame, stated: Stated, cell: str, asked: str, method: s
     shows = stated.joint(asked) or stated.effect(asked)
     assert shows is not None
     kind, split, groups = stated.kind, stated.split, stated.groups
-    gaps = stated.success.loc[asked] - stated.success.loc[cell]
+    gaps = stated.known(asked) - stated.known(cell)
     rows = table[(table.split == split) & (table.cell == asked)]
     return Rival(
         method,

@@ -14,9 +14,10 @@ _NOT_TOLD = "is not told apart"
 def compared(f: Findings, rival: Rival) -> str:
     """What asking does beside steering: better, worse, as well, or not told apart from it.
 
-    Not told apart by a judge that cannot tell, nor where the texts that it gave no score may overturn it.
+    Not told apart by a judge that cannot tell, nor where the texts that it gave no score may overturn it, nor
+    where the logits of the steered model are no numbers.
     """
-    if f.card is not None and not f.card.tells:
+    if f.is_lost or f.card is not None and not f.card.tells:
         return _NOT_TOLD
     low = rival.ahead.low - without_score(f.effect, f.costs)
     high = rival.ahead.high + without_score(f.effect, rival.costs)
@@ -69,6 +70,8 @@ def asking_in_words(f: Findings) -> str:
 
 def _why_not_told(f: Findings) -> str:
     """Why a difference that lies on one side of nothing tells nothing."""
+    if f.is_lost:
+        return "logits of the steered model are no numbers"
     if f.card is not None and not f.card.tells:
         return "the judge cannot tell"
     return "texts that the judge could not read may overturn the difference"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from time import perf_counter
 from typing import Literal
 
 from steerscope.errors import BadValueError
-from steerscope.progress import Track, silent
+from steerscope.progress import Track, duration, silent
+from steerscope.runs.results import Run, has_measured
 from steerscope.studies.steering.forecast import beside_of, prepared_to_count
 from steerscope.studies.steering.pace import pace_of
 from steerscope.studies.steering.plan import AUTO, GRID, RACE, StudyPlan
@@ -18,12 +19,18 @@ from steerscope.studies.steering.prepare import Prepared
 from steerscope.studies.steering.steps import steps_of
 from steerscope.texts.contrasts import PromptSet
 
-_UNITS: dict[str, tuple[float, Literal["seconds", "tokens"]]] = {
-    "s": (1, "seconds"),
-    "min": (60, "seconds"),
-    "h": (3600, "seconds"),
-    "tokens": (1, "tokens"),
+# Units as people write them, without an ending s.
+_SECONDS = {
+    "s": 1,
+    "sec": 1,
+    "second": 1,
+    "m": 60,
+    "min": 60,
+    "minute": 60,
+    "h": 3600,
+    "hour": 3600,
 }
+_TOKEN = "token"
 _LEAST = (12, 24)  # prompts to choose on and to state on, with which hardly anything can be told
 _STEP = 0.05  # of the prompts
 
@@ -44,18 +51,26 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> Budget:
-        """A budget written as `10min`, `2h`, `90s` or `200000tokens`.
+        """A budget written as `10min`, `2 hours`, `90s` or `200,000 tokens`.
 
         Raises:
             BadValueError: none of these, or nothing at all.
         """
-        found = re.fullmatch(r"\s*([0-9]{1,15}(?:\.[0-9]{1,6})?)\s*([a-z]+)\s*", text.lower())
-        if found is None or found[2] not in _UNITS or not float(found[1]) > 0:
+        found = re.fullmatch(r"\s*([0-9][0-9,]{0,14}(?:\.[0-9]{1,6})?)\s*([a-z]+)\s*", text.lower())
+        amount = float(found[1].replace(",", "")) if found else 0.0
+        unit = found[2] if found else ""
+        unit = unit if unit in _SECONDS else unit.removesuffix("s")
+        if not amount > 0 or unit not in {*_SECONDS, _TOKEN}:
             raise BadValueError(
                 f"cannot read the budget {text!r}; write 10min, 2h, 90s or 200000tokens."
             )
-        times, unit = _UNITS[found[2]]
-        return cls(float(found[1]) * times, unit, f"{found[1]} {found[2]}")
+        if unit == _TOKEN:
+            return cls(amount, "tokens", f"{amount:,.0f} tokens")
+        return cls(amount * _SECONDS[unit], "seconds", duration(amount * _SECONDS[unit]))
+
+    def said(self, amount: float) -> str:
+        """So many tokens, or so much time, in words."""
+        return f"{amount:,.0f} tokens" if self.unit == "tokens" else duration(amount)
 
 
 @dataclass(frozen=True)
@@ -79,15 +94,11 @@ class Fitted:
     budget: Budget
 
     def __str__(self) -> str:
-        def said(amount: float) -> str:
-            if self.budget.unit == "tokens":
-                return f"{amount:,.0f} tokens"
-            return f"{amount / 60:.1f} min"
-
+        said = self.budget.said
         return (
             f"budget {self.budget.words}: search {self.plan.search}, {self.select[0]} of {self.select[1]} prompts to "
             f"choose on and {self.test[0]} of {self.test[1]} to state on; about {said(self.expected)}, at most "
-            f"{said(self.most)}"
+            f"{said(self.most)}, in one process; the page comes on top"
         )
 
 
@@ -102,9 +113,9 @@ def plan_within(
     """The plan with as many prompts as a budget allows, at its worst; nothing is kept of the trial.
 
     A grid that `auto` would take gives way to a race first; then both splits of the prompts shrink alike, down to 12
-    to choose on and 24 to state on. Tokens are counted as if no text ended early, so that they are kept for
-    sure. Seconds are told from a piece of the run's own work, timed now, so that they are kept as long as
-    the machine is no busier later.
+    to choose on and 24 to state on. Tokens are those of the texts that are measured, counted as if none ended
+    early; what a judge has the model write to be fitted on comes on top. Seconds are told from a piece of the run's
+    own work, timed now, which counts too; they are kept as long as the machine is no busier later.
 
     Args:
         plan: what would be measured without a budget.
@@ -117,29 +128,32 @@ def plan_within(
         BadValueError: the least that can be told anything by takes more.
         SteerscopeError: any of the input errors of the run.
     """
+    began = perf_counter()
     with prepared_to_count(plan, (device, memory), progress) as (bound, start):
-        cost = _tokens if budget.unit == "tokens" else _seconds(bound, start)
+        cost = _tokens if budget.unit == "tokens" else _seconds(bound, start, began)
         found = None
         for found in _smaller(plan, bound):
             expected, most = cost(found)
             if most <= budget.amount:
                 return _fitted(plan, bound, found, (expected, most), budget)
     assert found is not None
-    needs = f"{most:,.0f} tokens" if budget.unit == "tokens" else f"{most / 60:.1f} minutes"
     n_select, n_test = _sizes(found)
     raise BadValueError(
         f"a budget of {budget.words} is too small: {n_select} prompts to choose on and {n_test} to state on take up to "
-        f"{needs}. Allow more, or name fewer layers (--layers), doses (--doses), nulls (--nulls) or new tokens "
+        f"{budget.said(most)}. Allow more, or name fewer layers (--layers), doses (--doses), nulls (--nulls) or new tokens "
         "(--n-new)."
     )
 
 
 def as_it_was(plan: StudyPlan, folder: Path) -> StudyPlan | None:
-    """The plan with the search and the prompts of a run that was begun there; None where there is none."""
-    path = folder / "run.json"
-    if not path.is_file():
+    """The plan with the search and the prompts of a run that was begun there; None where nothing is measured.
+
+    Raises:
+        RunError: there is a run that cannot be read.
+    """
+    if not has_measured(folder):
         return None
-    stored = json.loads(path.read_text(encoding="utf-8")).get("configuration", {})
+    stored = Run.open(folder).configuration
     return replace(
         plan,
         search=str(stored.get("search", GRID)),
@@ -183,9 +197,12 @@ def _limited(bound: Prepared, sizes: tuple[int, ...]) -> Prepared:
     return replace(bound, texts=texts)
 
 
-def _seconds(bound: Prepared, start: float) -> Callable[[Prepared], tuple[float, float]]:
-    """What a plan takes in seconds, and at most."""
+def _seconds(
+    bound: Prepared, start: float, began: float
+) -> Callable[[Prepared], tuple[float, float]]:
+    """What a plan takes in seconds, and at most, the trial that began then among it."""
     pace, fixed = pace_of(bound), start + beside_of(bound)
+    fixed += perf_counter() - began
 
     def cost(smaller: Prepared) -> tuple[float, float]:
         steps = list(steps_of(smaller.plan, smaller))

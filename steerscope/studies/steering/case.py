@@ -9,7 +9,7 @@ from steerscope.statistics import Estimate
 from steerscope.studies.steering.choice import passed_over
 from steerscope.studies.steering.findings import Findings, items_in_words
 from steerscope.studies.steering.phrases import amount
-from steerscope.studies.steering.plan import smallest_effect
+from steerscope.studies.steering.plan import is_race, smallest_effect
 from steerscope.studies.steering.verdict import Case, without_score
 
 
@@ -41,7 +41,7 @@ def case_of(f: Findings, errors: Sequence[str] = ()) -> Case:
         plain=math.nan if f.plain_joint is None else f.plain_joint.value,
         could=f.plain_could + (0.0 if f.could_count is None else max(0.0, f.could_count.value)),
         passed_over=_passed_over(f, smallest),
-        lost=f.n_lost,
+        lost=f.is_lost,
     )
 
 
@@ -51,4 +51,6 @@ def _passed_over(f: Findings, smallest: float) -> str:
     if row is None:
         return ""
     found = Estimate(row.counts, row.counts_low, row.counts_high, int(row.n))
-    return f"{amount(f.effect, found, difference=True)} at layer {int(row.layer)}, {row.dose_natural:+g}"
+    few = f", on {found.n} {items_in_words(f)}" if is_race(f.plan) else ""
+    more = amount(f.effect, found, difference=True)
+    return f"{more} at layer {int(row.layer)}, {row.dose_natural:+g}{few}"

@@ -64,11 +64,11 @@ def sweet_spot(
 ) -> SweetSpot:
     """The condition with the largest effect among those that break no limit, towards positive.
 
-    Of all conditions whose effect is within 2 % of the best, the
-    one with the smallest KL on the tokens that it writes is taken, or on the prompts where that was
-    not measured. Choose on one split, state on another: `stated` are the conditions that were, among which
-    the choice of a run from before, by another rule, is made again where it is not among them. `summary` is what `summarise` says of the split, where that was asked already. After a race,
-    in which any of `tried` conditions could have come to be measured on all prompts, no p of the split
+    Of all conditions whose effect is within 2 % of the best, the one with the smallest KL on the tokens that
+    it writes is taken, or on the prompts where that was not measured. Choose on one split, state on another:
+    `stated` are the conditions that were, among which the choice of a run from before, by another rule, is made
+    again where it is not among them. `summary` is what `summarise` says of the split, where that was asked
+    already. After a race, in which any of `tried` conditions could have come to be measured on all prompts, no p of the split
     that chose is fair: it is that of the choice on the test split, or while there is none the p of the
     choice times `tried`, which holds however the others fell behind (Bonferroni).
 
@@ -93,7 +93,7 @@ def sweet_spot(
     if len(others) and chosen.cell not in set(stated):
         chosen = _best(others, method)
     held_out = bool(tried) and chosen.cell in set(table.cell[table.split == "test"])
-    compared = [chosen.cell] if tried else list(candidates.cell)
+    compared = [chosen.cell] if tried else list(dict.fromkeys([*candidates.cell, chosen.cell]))
     times = 1 if held_out or not tried else tried
     p_values = corrected_p(table, effect, compared, "test" if held_out else split, groups)
     return SweetSpot(
@@ -179,10 +179,8 @@ def passed_over(
         chosen: the key of the condition that was chosen.
         smallest: the smallest effect of interest.
     """
-    mine = summary[
-        (summary.method == method) & (summary.dose_natural > 0)
-    ]  # one that fell behind too
-    sure = mine[mine.counts_low > smallest]
+    towards = summary[(summary.method == method) & (summary.dose_natural > 0)]
+    sure = towards[towards.counts_low > smallest]
     mine = sure[sure.cell == chosen]
     more = sure[sure.counts_low > mine.counts_high.max()] if len(mine) else sure
     return None if more.empty else more.loc[more.counts.idxmax()]

@@ -95,7 +95,7 @@ class Findings:
         plain_could: share of them that could count, being read and undamaged; NaN likewise.
         n_distinct: distinct prompts or contrasts that the effect was asked of.
         n_read: items on which it is known.
-        n_lost: items on which the logits of the chosen condition are no numbers.
+        is_lost: whether logits of the chosen condition are no numbers on the stated split.
         heads: eigengap per head; None without attention keys.
         predictor: how the weakest link ranks the layers.
     """
@@ -142,7 +142,7 @@ class Findings:
     plain_could: float = math.nan
     n_distinct: int = 0
     n_read: int = 0
-    n_lost: int = 0
+    is_lost: bool = False
 
 
 _SAME = 1e-6  # natural units
@@ -176,12 +176,12 @@ def _find_in(table: pd.DataFrame, plan: Plan, effect: Effect, groups: Groups) ->
         effect,
         plan.method,
         groups=groups,
-        stated=_stated_cells(table, effect, plan.method),
+        stated=stated_cells(table, effect, plan.method),
         summary=summary,
         tried=tried_in(plan, table),
     )
-    split = "test" if (table.split == "test").any() else "select"
-    tested = split == "test"
+    tested = chosen.cell in set(table.cell[table.split == "test"])  # a run may be half done
+    split = "test" if tested else "select"
     level = _level(table, effect, chosen)
     curves = dose_response(
         table,
@@ -246,7 +246,7 @@ def _with_rivals(f: Findings, stated: Stated, cell: str) -> Findings:
         plain_could=stated.plain_could(cell),
         n_distinct=stated.n_distinct(cell),
         n_read=stated.n_read(cell),
-        n_lost=stated.n_lost(cell),
+        is_lost=stated.is_lost(cell),
         anti_steered=None if f.stated is None else stated.anti_steered(cell),
         diversity=find_diversity(table, split, cell, groups),
         likely_as=_asked_by(table, stated.costs.likely_as),
@@ -285,7 +285,7 @@ def _with_card(f: Findings, card: Card | None) -> Findings:
     )
 
 
-def _stated_cells(table: pd.DataFrame, effect: Effect, method: str) -> list[str]:
+def stated_cells(table: pd.DataFrame, effect: Effect, method: str) -> list[str]:
     """The conditions of a method that were asked of most held-out items; after a race the others are beside it."""
     here = (table.split == "test") & (table.method == method) & (table.dose_natural > 0)
     asked = table[here & (table.metric == effect.metric)].groupby("cell").size()

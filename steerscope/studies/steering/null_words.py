@@ -12,6 +12,8 @@ def nulls_in_words(f: Findings) -> str:
     """Where the effect stands among directions that mean nothing."""
     if not f.nulls:
         return "Nulls: not tested against nulls."
+    if f.is_lost:
+        return "Nulls: not compared, since logits of the steered model are no numbers."
     items = "prompts" if f.effect.is_share else "pairs"
     factor, unit, digits = (100.0, " %", 1) if f.effect.is_share else (1.0, " nats", 2)
 

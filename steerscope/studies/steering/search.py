@@ -74,7 +74,8 @@ def texts_of_race(rounds: Sequence[Round], *, steady: bool = False) -> int:
     """
     total, before = 0, Round(0, 0, 0)
     for number, now in enumerate(rounds):
-        known = now.doses if steady and number > 1 else 1  # of a layer, with their first prompts
+        # Doses of a layer that have their first prompts: the best, and later one that was beside it at least.
+        known = 1 if number < 2 else now.doses if steady else min(2, now.doses)
         again = min(now.layers, before.layers) * known
         total += now.layers * now.doses * now.prompts - again * before.prompts
         before = now
@@ -187,7 +188,7 @@ def run_race(
             asked &= asked.cumsum(axis=1) <= first * plan.samples
         told = (
             stated.success.where(asked),
-            stated.values.where(asked),
+            stated.values.fillna(0.0).where(asked),  # what could not be read does not show it
             per_prompt(table, PREFERENCE.metric, "select"),
         )
         means = [values.mean(axis=1) for values in told]

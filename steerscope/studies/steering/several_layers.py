@@ -17,9 +17,9 @@ from steerscope.steering.control_vectors import ControlVector, several
 from steerscope.steering.interventions import Cell
 from steerscope.steering.scopes import Scope
 from steerscope.studies.steering.choice import sweet_spot
-from steerscope.studies.steering.findings import Findings
+from steerscope.studies.steering.findings import Findings, stated_cells
 from steerscope.studies.steering.phrases import amount
-from steerscope.studies.steering.responses import conditions, responses
+from steerscope.studies.steering.responses import responses
 from steerscope.studies.steering.success import difference, estimate
 
 
@@ -83,18 +83,13 @@ def compare_layers(run: Run, f: Findings) -> LayersCompared | None:
     if not (table.method == method).any():
         return None
     groups = groups_of(run)
-    best, one = sweet_spot(table, f.effect, method, groups=groups), f.chosen
-    labels = conditions(table)
+    tested = stated_cells(table, f.effect, method)
+    best, one = sweet_spot(table, f.effect, method, groups=groups, stated=tested), f.chosen
     split = "test" if f.stated is not None and _tested(table, method) else "select"
     effects = responses(table, f.effect, split)
-    wanted = ((method, best.dose_natural, -1), (f.plan.method, one.dose_natural, one.layer))
-    cells = []
-    for name, dose, layer in wanted:
-        here = labels[(labels.method == name) & (labels.layer == layer)]
-        here = here.loc[here.index.intersection(effects.index)]
-        if here.empty:
-            return None
-        cells.append((here.dose_natural - dose).abs().idxmin())
+    cells = [best.cell, one.cell]
+    if not set(cells) <= set(effects.index):
+        return None
     together, alone = (effects.loc[cell] for cell in cells)
     at = (groups, split, f.effect.metric)
     kl = table[table.split == split].groupby("cell").kl_nats.mean()

@@ -52,7 +52,9 @@ class Stated:
         there = self.could_count.index if self.kind.is_share else ()
         if cell not in there or other not in there:
             return None
-        gaps = (self.could_count.loc[cell] - self.could_count.loc[other]).dropna()
+        gaps = (
+            self._written(self.could_count, cell) - self._written(self.could_count, other)
+        ).dropna()
         return difference(gaps, self.groups, self.split, self.kind.metric, share=True)
 
     def plain_could(self, cell: str) -> float:
@@ -77,9 +79,9 @@ class Stated:
         """Items that the effect of a condition was asked of."""
         return int(self.success.loc[cell].notna().sum()) if cell in self.success.index else 0
 
-    def n_lost(self, cell: str) -> int:
-        """Items of a condition on which its logits are no numbers."""
-        return len(self._lost(cell))
+    def is_lost(self, cell: str) -> bool:
+        """Whether the logits of a condition are no numbers somewhere."""
+        return bool(self._lost(cell))
 
     def _lost(self, cell: str) -> list[int]:
         rows = self.table[(self.table.split == self.split) & (self.table.cell == cell)]
@@ -99,7 +101,7 @@ class Stated:
         """Share of the texts that are flipped and undamaged; None where texts are not read."""
         if not self.kind.is_share or cell not in self.success.index:
             return None
-        return estimate(self._known(cell), self.groups, self.split, self.kind.metric, share=True)
+        return estimate(self.known(cell), self.groups, self.split, self.kind.metric, share=True)
 
     def plain_joint(self, cell: str) -> Estimate | None:
         """Share of the plain texts that count, on the prompts of a condition; None where none are read."""
@@ -122,12 +124,16 @@ class Stated:
         success = self.success
         if cell not in success.index or PLAIN not in success.index:
             return None
-        mine = self._known(cell)
+        mine = self.known(cell)
         return (mine - success.loc[PLAIN] if self.kind.is_share else mine).dropna()
 
-    def _known(self, cell: str) -> pd.Series:
+    def known(self, cell: str) -> pd.Series:
         """What counts of a condition, NaN where its logits are no numbers: it wrote nothing that could be read."""
-        mine = self.success.loc[cell]
+        return self._written(self.success, cell)
+
+    def _written(self, table: pd.DataFrame, cell: str) -> pd.Series:
+        """A condition of a table, NaN where its logits are no numbers."""
+        mine = table.loc[cell]
         return mine.mask(mine.index.isin(self._lost(cell)))
 
     def anti_steered(self, cell: str) -> Estimate | None:
@@ -207,6 +213,18 @@ def is_clear(ahead: pd.Series, labels: Int[np.ndarray, " item"]) -> bool:
     return float(means.mean()) > _CLEARLY * error
 
 
+def _once(nulls: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame:
+    """Rows of one condition of each null: another version may have begun the run with others, and the best counts."""
+    labels = nulls.drop_duplicates("cell")
+    means = labels.cell.map(effects.mean(axis=1)).fillna(math.inf)  # of one that is lost
+    best = (
+        labels.assign(mean=means)
+        .sort_values("mean")
+        .drop_duplicates(["method", "seed"], keep="last")
+    )
+    return nulls[nulls.cell.isin(best.cell)]
+
+
 def null_ranks(
     table: pd.DataFrame, effect: Effect, cell: str, groups: Groups = NO_GROUPS
 ) -> tuple[NullRank, ...]:
@@ -222,17 +240,17 @@ def null_ranks(
         return ()
     mine = responses(table, effect, "test")
     theirs = responses(table, effect, "null")
+    nulls = _once(nulls, theirs)
     if cell not in mine.index:
         return ()
     asked = theirs.drop(index=PLAIN, errors="ignore").notna().any() | mine.loc[cell].notna()
-    items = set(asked.index[asked])
     asked_of = {c: sorted(map(int, set(part))) for c, part in nulls.groupby("cell").prompt}
-    given = {c: [item for item in part if item in items] for c, part in asked_of.items()}
+    given = {
+        c: [item for item in part if asked.get(item, default=False)] for c, part in asked_of.items()
+    }
     stated = mine.loc[cell]
-    mine_asked = table[
-        (table.split == "test") & (table.metric == effect.metric) & (table.cell == cell)
-    ]
-    whole = sorted(map(int, mine_asked.prompt.unique()))
+    here = (table.split == "test") & (table.metric == effect.metric) & (table.cell == cell)
+    whole = sorted(map(int, table.prompt[here].unique()))
 
     def distinct(part: Sequence[int]) -> int:
         return len(set(groups.of("test", effect.metric, part).tolist()))

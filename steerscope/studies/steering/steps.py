@@ -105,9 +105,9 @@ def _test(plan: StudyPlan, bound: Prepared, several: int) -> Iterator[Step]:
     n_doses, controls = len(plan.doses), 2 * plan.n_controls + (plan.other is not None)
     asked = _asked(plan, bound)
     if plan.search == RACE:
-        n_few = min(BESIDE * plan.samples, up)
+        few = sum(min(BESIDE * plan.samples, n) for n in (up, down))
         n = 2 + controls + asked + several + 2 * (n_doses - 1)
-        texts = (1 + controls + asked + several) * up + down + 2 * (n_doses - 1) * n_few
+        texts = (1 + controls + asked + several) * up + down + (n_doses - 1) * few
     else:
         n = (1 + controls) * 2 * n_doses + asked + several
         texts = (1 + controls) * n_doses * (up + down) + (asked + several) * up

@@ -99,7 +99,7 @@ def most_texts(plan: Plan, texts: Texts, n_layers: int) -> int:
         return select + test + 2 * plan.nulls * n_test
     select = 1 + (n_layers + several) * doses + n_layers * plan.n_sweep_controls + len(METHODS)
     test = (
-        1 + len(METHODS) + (2 + 2 * plan.n_controls) * doses + several
-    )  # one more for another concept
+        1 + len(METHODS) + several + doses * (1 + 2 * plan.n_controls + int(plan.other is not None))
+    )
     nulls = 1 + 2 * plan.nulls if plan.nulls else 0
     return select * n_select + (test + nulls) * n_test

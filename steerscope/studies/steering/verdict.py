@@ -19,6 +19,10 @@ _ROUNDING = 1e-9
 _A_TENTH = 0.0005  # the smallest share that is not printed as 0.0 %
 _WHEN_ASKED = IMPLAUSIBLE_WHEN_ASKED.metric
 ENOUGH_NULLS = 19  # of a kind: to be ahead of all of them has p = 1 / 20
+_LOST = (
+    "logits of the steered model are no numbers on held-out texts, so that the effect is not known; take a wider "
+    "number format or smaller doses"
+)
 _OF_THEIR_OWN = "each at its own best layer and dose"
 NULL_KINDS = ("random", "covariance-matched random")  # a Yes asks for each
 
@@ -167,7 +171,7 @@ class Case:
         plain: share of the plain texts that count already; NaN of log-odds.
         could: share of the plain texts that could count, being read and undamaged, or of the steered ones where
             more of these could; NaN of log-odds.
-        lost: items on which the logits of the condition are no numbers.
+        lost: whether logits of the condition are no numbers on held-out items.
         passed_over: a condition that was not chosen, with what counted there, where that was surely an effect
             of interest on the select split; empty for none.
     """
@@ -191,7 +195,7 @@ class Case:
     plain: float = math.nan
     could: float = math.nan
     passed_over: str = ""
-    lost: int = 0
+    lost: bool = False
 
     @property
     def leaves_no_room(self) -> bool:
@@ -218,8 +222,8 @@ def decide(case: Case) -> Verdict:
 
     1. **No**: the interval of the gain lies below the smallest effect of interest, also if every steered
        text that the judge could not read showed the effect, by a judge that tells texts apart, the
-       texts leave room for such an effect, all logits are numbers, and no other condition surely has one on the select split where the
-       chosen one has none, or is clear of it.
+       texts leave room for such an effect, all logits are numbers, and no other condition surely has one on the
+       prompts that it was measured on to choose, in a race few, where the chosen one has none, or is clear of it.
     2. **Not shown**: any of these is not so: the interval lies above the smallest effect of interest, also
        if every plain text that the judge could not read showed the effect; all logits are numbers;
        the method is ahead of at least 19 null directions of each kind, p <= 0.05, and clearly of those
@@ -247,7 +251,9 @@ def _is_below(case: Case, unread: float = 0.0) -> bool:
 
 
 def _missing(case: Case) -> list[str]:
-    """What a Yes lacks, in words."""
+    """What a Yes lacks, in words; of a condition that overflowed nothing else is known."""
+    if case.lost:
+        return [_LOST, *_of_the_audit(case)]
     found = _effect_missing(case) + _nulls_missing(case.nulls)
     if not case.p_corrected <= LEVEL:
         chance = (
@@ -274,18 +280,21 @@ def _missing(case: Case) -> list[str]:
             "its texts are as unlikely as what is written when asked, which does not tell fluent texts "
             "from broken ones, and how likely they are under the model that is asked was not measured"
         )
-    if case.errors:
-        n = len(case.errors)
-        count = "an error" if n == 1 else f"{n} errors, the first"
-        found.append(f"the audit has {count}: {case.errors[0]}")
-    return found
+    return found + _of_the_audit(case)
+
+
+def _of_the_audit(case: Case) -> list[str]:
+    """The errors of the audit, the first one in words."""
+    if not case.errors:
+        return []
+    n = len(case.errors)
+    count = "an error" if n == 1 else f"{n} errors, the first"
+    return [f"the audit has {count}: {case.errors[0]}"]
 
 
 def _effect_missing(case: Case) -> list[str]:
     """What keeps the effect itself from being told."""
     found = [f"the judge cannot tell: {case.judge_fails}"] if case.judge_fails else []
-    if case.lost:
-        return [*found, _lost(case)]
     enough = case.gain is not None and case.gain.low > case.smallest
     if case.leaves_no_room and not enough:
         found.append(_no_room(case))
@@ -306,15 +315,6 @@ def _effect_missing(case: Case) -> list[str]:
             f"the judge could not read {share} % of the steered texts, which may show the effect"
         )
     return found
-
-
-def _lost(case: Case) -> str:
-    """That a condition overflowed, and on what."""
-    items = ("prompt" if case.judged else "pair") + ("s" if case.lost > 1 else "")
-    return (
-        f"its logits are no numbers on {case.lost} held-out {items}, so that the effect is not known; take a wider "
-        "number format or smaller doses"
-    )
 
 
 def _no_room(case: Case) -> str:

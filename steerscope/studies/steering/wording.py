@@ -192,7 +192,7 @@ def conditions_in_words(f: Findings) -> str:
         return said
     mine = f.summary[(f.summary.method == f.plan.method) & (f.summary.dose_natural > 0)]
     on_all = int((mine.asked == mine.asked.max()).sum())
-    return f"{said} (a race measured {len(mine)} of them, and {on_all} on all select prompts)"
+    return f"{said} (a race measured {len(mine)} of them, and {on_all} to its end)"
 
 
 def _chosen_on(f: Findings) -> str:
@@ -340,7 +340,9 @@ def layers_in_words(findings: Findings) -> str:
     if said.startswith(_NOT_RANKED):
         return said
     mine = rows[(rows.method == findings.plan.method) & (rows.dose_natural > 0) & (rows.n > 0)]
-    if mine.empty:  # none of its texts could be read
+    if (
+        mine.empty or mine.layer.nunique() == 1
+    ):  # none of its texts could be read, or nothing is ranked
         return said
     n = f"{int(mine.n.min())} {items_in_words(findings)}"
     if not is_race(findings.plan) or not findings.effect.is_share:

@@ -48,8 +48,9 @@ def test_the_texts_of_a_study_are_counted_as_they_are_written(given, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_texts_of_a_race_are_about_those_that_are_counted(tmp_path):
-    plan = replace(STUDY, search=RACE, max_select=24, max_test=24)
+@pytest.mark.parametrize("given", [{}, {"samples": 2}, {"max_test": 66, "seed": 1}], ids=str)
+def test_the_texts_of_a_race_are_about_those_that_are_counted(given, tmp_path):
+    plan = replace(STUDY, search=RACE, max_select=24, **{"max_test": 24, **given})
     run = run_study(plan, tmp_path / "run")
     assert counted(plan, tmp_path / "counted") == pytest.approx(written(run), rel=0.2)
 

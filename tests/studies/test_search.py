@@ -399,6 +399,31 @@ def test_what_a_race_measures_is_what_a_grid_measures(raced, tmp_path):
     assert (both.value == both.value_grid).mean() > 0.98
 
 
+def test_a_race_that_was_cut_goes_on_as_it_was_begun(raced, tmp_path):
+    """What a later round measured of a condition must not change who went on from an earlier one."""
+
+    class Cut(Exception):
+        pass
+
+    n_steps = 0
+
+    def cut(items, label):
+        nonlocal n_steps
+        n_steps += label.split()[-2:] == ["select", "prompts"]
+        if n_steps == 4:  # asking, and two rounds
+            raise Cut
+        return items
+
+    with pytest.raises(Cut):
+        run_study(PLAN, tmp_path / "run", progress=cut)
+    some = Run.open(tmp_path / "run").table()
+    assert 0 < len(some) < len(raced.table())
+    whole = run_study(PLAN, tmp_path / "run").table()
+    pd.testing.assert_frame_equal(
+        whole.drop(columns="run"), raced.table().drop(columns="run"), atol=1e-5
+    )
+
+
 def test_a_race_that_was_ended_is_not_run_again(raced, monkeypatch):
     monkeypatch.setattr("steerscope.studies.bench.attempt", None)  # any writing would fail
     before = raced.table()

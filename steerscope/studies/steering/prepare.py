@@ -46,6 +46,7 @@ _UNSEEN = (
     "steps",
     "last",
 )  # scopes by where a prompt ends and writing begins
+_FEW_PROMPTS = 6  # distinct ones, on which a clear difference has too few to be told
 _SAMPLING = ("samples", "top_k", "top_p", "min_p", "repetition_penalty")
 _log = logging.getLogger(__name__)
 
@@ -156,7 +157,7 @@ def prepare(
     judging = find_judge(question_of(plan, texts, len(sites)), model, out)
     judge = judging.judge
     _check_scope(plan, judge)
-    _say_memory(plan, model, texts)
+    _say_beforehand(plan, model, texts, judge)
     other = _other_pairs(plan, model)
     methods = [plan.method, *(["other_concept"] if other else [])]
     found = gather(
@@ -172,9 +173,18 @@ def prepare(
     return Prepared(plan, model, texts, judge, found, directions, run, progress, second, able)
 
 
-def _say_memory(plan: Plan, model: LensModel, texts: Texts) -> None:
+def _say_beforehand(plan: Plan, model: LensModel, texts: Texts, judge: Judge) -> None:
+    """What generation needs, and that there are hardly any prompts, before anything is measured on them."""
     longest = texts.longest(model, plan.n_new)
     _log.info("memory: %s", generation_plan(model, longest, plan.n_new, sampler=plan.sampler)[0])
+    select, test = (len(set(part.groups)) for part in (texts.prompts.select, texts.prompts.test))
+    if judge.effect.is_share and min(select, test) < _FEW_PROMPTS:
+        _log.warning(
+            "%d distinct prompts to choose on and %d to state on, with which hardly anything can be told; give "
+            "more with --prompts, or pairs that begin in more ways",
+            select,
+            test,
+        )
 
 
 def _second_model(

@@ -190,7 +190,14 @@ def matched_length(matching: Matching, needed: Sequence[float]) -> float:
 def at_matched_kl(
     kl: Float[np.ndarray, " dose"], values: Float[np.ndarray, " dose"], target: float
 ) -> float:
-    """The value where the KL first reaches the target, linear in log KL; NaN outside the doses."""
+    """The value where the KL first reaches the target, linear in log KL; NaN outside the doses.
+
+    Doses from the first on whose KL is no number, since the logits overflow, are outside.
+    """
+    known = int(np.argmin([*np.isfinite(kl), False]))
+    if not known:
+        return math.nan
+    kl, values = kl[:known], values[:known]
     if not kl[0] <= target <= kl.max():
         return math.nan
     above = int(np.argmax(kl >= target))

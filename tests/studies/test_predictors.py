@@ -105,6 +105,18 @@ def test_regret_by_hand():
     assert other.picked.to_dict() == {"a": 0, "b": 0}
 
 
+def test_the_middle_layer_is_that_of_the_model_and_not_of_those_that_are_known():
+    whole = table({"effect": lambda number, layers: np.arange(9.0)}, 9, concepts=("a",)).assign(
+        gap=0.0
+    )
+    [one] = selection_regret(whole, "gap", "effect", sign=1).regret_middle
+    late = whole.assign(effect=whole.effect.mask(whole.layer > 5))
+    [two] = selection_regret(late, "gap", "effect", sign=1).regret_middle
+    assert (one, two) == (8.0 - 4.0, 5.0 - 4.0)
+    lost = whole.assign(effect=whole.effect.mask(whole.layer == 4))
+    assert math.isnan(selection_regret(lost, "gap", "effect", sign=1).regret_middle.iloc[0])
+
+
 def test_the_concept_left_out_teaches_nothing():
     """A diagnostic that is right on two concepts and wrong on the third is chosen, and pays there."""
     columns = {

@@ -197,14 +197,14 @@ def test_tables_that_cannot_be_compared_are_refused():
 
 def test_a_method_that_overflowed_is_not_known_and_the_others_are_ranked_as_without_it():
     responses = planted(matchings=("norm",))
-    lost = (responses.method == "fair") | ((responses.method == "random") & (responses.seed == 0))
+    lost = responses.method == "fair"
     responses.loc[lost, "effect"] = np.nan
     pairs = rivals(responses)
     table = standings(rank(responses), pairs)
     known = rank(responses[~lost])
     pd.testing.assert_frame_equal(table[table.n > 0][known.columns], known, check_dtype=False)
     assert table.set_index("method").standing["fair"] == UNKNOWN
-    assert (table.n_nulls.dropna() == 5 * len(NULLS) - 1).all()
+    assert (table.n_nulls.dropna() == 5 * len(NULLS)).all()
     assert "fair" not in {*pairs.better, *pairs.worse}
     said = " ".join(in_words(table, pairs.assign(cosine=0.0), FLIPPED))
     assert "Not known, since logits held a NaN or an infinity: fair." in said
@@ -254,3 +254,23 @@ def test_methods_that_came_to_other_kl_on_the_held_out_prompts_are_not_said_to_b
         said = " ".join(in_words(spent, pairs, FLIPPED))
         assert ("This is not a comparison at one KL" in said) is told
         assert ("is 0.100 to 0.200 nats on the held-out ones" in said) is told
+
+
+def test_nulls_that_overflow_count_as_at_least_as_good():
+    responses = planted(matchings=("kl",))
+    gone = (responses.method == NULLS[0]) & (responses.seed < 2)
+    some = responses.assign(effect=responses.effect.mask(gone))
+    table = standings(rank(some), rivals(some))
+    assert set(table.null_lost.dropna()) == {2}
+    assert set(table.p.dropna()) == {1.0}
+    assert set(table.standing) <= {LOST, NULL}
+    said = " ".join(in_words(table, rivals(some), FLIPPED))
+    assert (
+        f"{5 * len(NULLS) - 2} null directions, and 2 more gave logits that are no numbers and count"
+        in said
+    )
+    everyone = responses.assign(effect=responses.effect.mask(responses.method.isin(NULLS)))
+    none = standings(rank(everyone), rivals(everyone))
+    assert none.null_max.isna().all()
+    assert set(none[~none.null].standing) == {LOST}
+    assert rank(responses).null_lost.dropna().eq(0).all()

@@ -7,12 +7,18 @@ from dataclasses import replace
 
 import pytest
 
+from steerscope.directions import load_directions
 from steerscope.errors import DegenerateDirectionError, LeftOutWarning
-from steerscope.runs.results import Run
+from steerscope.runs.results import NOT_FINITE, Run
+from steerscope.steering.scopes import Scope
 from steerscope.studies.steering.findings import find
 from steerscope.studies.steering.measure import run_study, run_sweep
 from steerscope.studies.steering.plan import StudyPlan, SweepPlan
-from steerscope.studies.steering.several_layers import compare_layers, layers_compared_in_words
+from steerscope.studies.steering.several_layers import (
+    best_together,
+    compare_layers,
+    layers_compared_in_words,
+)
 from tests.cli.options import SMALL
 
 METHOD = "several_layers(mean_diff)"
@@ -30,7 +36,7 @@ def test_a_sweep_has_a_cell_for_all_layers_with_one_coefficient(tiny_folder, wor
     assert together.cell.str.contains("layers=0-2").all()
 
 
-def test_a_report_compares_one_layer_with_all(run_cli, tiny_folder, words, tmp_path):
+def test_a_report_compares_one_layer_with_all(run_cli, tiny_folder, words, tmp_path, monkeypatch):
     out = tmp_path / "run"
     code, said, errors = run_cli(
         "report", "--model", tiny_folder("llama"), "--contrasts", words, "--out", out, *SMALL,
@@ -54,6 +60,17 @@ def test_a_report_compares_one_layer_with_all(run_cli, tiny_folder, words, tmp_p
     assert layers_compared_in_words(dear, found).endswith(
         "; together they break a limit, or what they cost is unknown; stated where both were chosen."
     )
+    gone = table.method.eq(METHOD)
+    nothing = table.assign(value=table.value.mask(gone), kl_nats=table.kl_nats.mask(gone))
+    nothing = nothing.assign(status=nothing.status.mask(gone, NOT_FINITE))
+    monkeypatch.setattr(Run, "table", lambda self: nothing)
+    lost = compare_layers(run, found)
+    assert layers_compared_in_words(lost, found) == (
+        "Several layers: nothing is known of 3 at once, whose logits are no numbers."
+    )
+    ours = [d for d in load_directions(out / "directions.safetensors") if d.method == "mean_diff"]
+    assert best_together(run, found.effect, ours, Scope.all()) == []
+    monkeypatch.undo()
     assert "Several layers:" in (out / "report.html").read_text()
 
 

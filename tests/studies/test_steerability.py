@@ -31,6 +31,13 @@ def test_effects_are_read_off_at_the_matched_kl_by_hand():
     assert at_matched_kl(kl, values, math.sqrt(0.1)) == pytest.approx(3.0)
     assert at_matched_kl(kl, values, 0.01) == pytest.approx(1.0)
     assert math.isnan(at_matched_kl(kl, values, 2.0))
+    late = np.append(
+        kl, [math.nan, 9.0]
+    )  # what overflows later does not take back what was reached before
+    more = np.append(values, [7.0, 8.0])
+    assert at_matched_kl(late, more, 0.1) == pytest.approx(2.0)
+    assert math.isnan(at_matched_kl(late, more, 2.0))
+    assert math.isnan(at_matched_kl(np.full(3, math.nan), values[:3], 0.1))
     assert math.isnan(at_matched_kl(kl, values, 0.001))
 
 

@@ -72,6 +72,23 @@ def test_a_layer_without_the_chosen_dose_has_no_zone_and_the_others_keep_theirs(
     assert "not measured at that dose 3" in str(found)
 
 
+def test_a_layer_that_overflows_at_the_chosen_dose_was_measured_there(tmp_path, recipe):
+    found = find(made(recipe, tmp_path))
+    rows = found.summary
+    there = (
+        (rows.method == found.plan.method)
+        & (rows.layer == rows.layer.max())
+        & (rows.dose_relative.round(6) == round(found.chosen.dose_relative, 6))
+    )
+    assert there.any()
+    gone = rows.assign(
+        **{name: rows[name].mask(there) for name in ("effect", "low", "high", "kl_nats")}
+    )
+    said = str(zones_of(replace(found, summary=gone)))
+    assert f"no numbers for logits at that dose {int(rows.layer.max())}" in said
+    assert "not measured" not in said
+
+
 def test_the_league_of_a_run_has_what_its_rows_hold_and_says_that_it_decides_nothing(tmp_path):
     f = find(made(clean(), tmp_path))
     league = run_league(f, zones_of(f)).set_index("diagnostic")

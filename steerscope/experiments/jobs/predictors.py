@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -49,6 +50,8 @@ OUTCOMES = {
     "effect_kl": "steerability at a matched KL",
 }
 _KEYS = ("model", "concept", "layer")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -189,6 +192,9 @@ def _over_models(layers: pd.DataFrame) -> Tables:
 
 def _tables(experiment: Experiment, runs: Sequence[Run]) -> Tables:  # noqa: ARG001 - as all jobs
     layers = layers_of_rows(runs)
+    some = [d for d in EXPECTED_SIGNS if d in layers.columns and layers[d].notna().any()]
+    if out := [d for d in some if d not in _known(layers)]:
+        _log.warning("in no league, since they are unknown at a layer: %s", ", ".join(out))
     leagues = {f"league-{name}": _league(layers, name) for name in OUTCOMES}
     others = {"power": _power_table(layers), "threshold": _threshold_table(layers)}
     return {"layers": layers, **leagues, **_over_models(layers), **others}

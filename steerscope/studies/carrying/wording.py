@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from steerscope.judges.effects import Effect
+from steerscope.studies.methods.wording import lost_nulls
 
 _SURE = 0.05
 
@@ -38,7 +39,7 @@ def carried_in_words(
         lines.append(
             f"{name}: {_amount(row.effect, effect)} [{_amount(row.low, effect)}, "
             f"{_amount(row.high, effect)}], {verdict} (largest null {_amount(row.null_max, effect)}, p = "
-            f"{row.p_holm:.2g} after Holm); cosine with the model's own {near[name]:+.2f}."
+            f"{row.p_holm:.2g} after Holm{lost_nulls(ranking)}); cosine with the model's own {near[name]:+.2f}."
         )
     missing = [name for name in near.index if name not in by_method.index]
     if missing:

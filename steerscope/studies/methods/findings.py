@@ -88,7 +88,8 @@ def rank(responses: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     sign flips over items against each null direction in turn, the largest of these p values, so
     that it speaks of beating every one of them; Holm and Benjamini-Hochberg correct it over the
     whole table. Conditions of which no item is known are left out; a method without any other has
-    NaN and n = 0.
+    NaN and n = 0. A null of which nothing is known, since its logits are no numbers, counts as at least as good
+    as any method, so that p is 1 beside it.
 
     Args:
         responses: one row per condition and item.
@@ -96,7 +97,8 @@ def rank(responses: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
 
     Returns:
         One row per setting and method, best first: effect, low, high (bootstrap over items), n,
-        null_low, null_high, null_max, n_nulls, p, p_holm, q_bh. A kind of null is a row too, its seeds
+        null_low, null_high, null_max, n_nulls (of which an effect is known), null_lost (how many more there
+        are), p, p_holm, q_bh. A kind of null is a row too, its seeds
         averaged and its p NaN.
 
     Raises:
@@ -108,12 +110,13 @@ def rank(responses: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     for setting, values in _by_setting(responses):
         is_null = values.index.get_level_values("method").isin(NULLS)
         nulls = values[is_null].to_numpy(float)
+        lost = _lost_nulls(responses, setting, len(nulls))
         low, high = null_band(nulls.mean(axis=1))
         for method, mine in values.groupby(level="method", sort=False):
             items = mine.to_numpy(float)
             estimate = bootstrap_mean(items.mean(axis=0), seed=seed)
             null = method in NULLS
-            p = np.nan if null else float(sign_flip(items[0] - nulls, seed=seed).max())
+            worst = 1.0 if lost else float(sign_flip(items[0] - nulls, seed=seed).max())
             rows.append(
                 {
                     **setting,
@@ -125,9 +128,10 @@ def rank(responses: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
                     "n": estimate.n,
                     "null_low": low,
                     "null_high": high,
-                    "null_max": float(nulls.mean(axis=1).max()),
+                    "null_max": float(nulls.mean(axis=1).max()) if len(nulls) else np.nan,
                     "n_nulls": len(nulls),
-                    "p": p,
+                    "null_lost": lost,
+                    "p": np.nan if null else worst,
                 }
             )
         rows += [
@@ -143,6 +147,8 @@ def rank(responses: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
 
 def null_band(means: Float[np.ndarray, " null"]) -> tuple[float, float]:
     """The interval in which the middle 95 % of the null directions' mean effects lie."""
+    if not len(means):
+        return np.nan, np.nan
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
@@ -191,7 +197,7 @@ def _by_setting(responses: pd.DataFrame) -> list[tuple[dict[str, str], pd.DataFr
         values = values.reindex(columns=items).dropna(how="all")
         if values.isna().any(axis=None):
             raise BadValueError(f"conditions of {keys} lack an effect on some of the items.")
-        if not values.index.get_level_values("method").isin(NULLS).any():
+        if not part.method.isin(NULLS).any():
             raise BadValueError(f"{keys} has no null directions ({', '.join(NULLS)}).")
         found.append((dict(zip(SETTING, keys, strict=True)), values))
     return found
@@ -204,6 +210,13 @@ def of_distinct(responses: pd.DataFrame) -> pd.DataFrame:
     keys = [*SETTING, "method", "seed"]
     by_group = responses.assign(item=responses["group"]).groupby([*keys, "item"], sort=False)
     return by_group.effect.mean().reset_index()
+
+
+def _lost_nulls(responses: pd.DataFrame, setting: Mapping[str, str], known: int) -> int:
+    """How many null directions of a setting have no known effect."""
+    here = responses[(responses[SETTING] == pd.Series(setting)).all(axis=1)]
+    nulls = here[here.method.isin(NULLS)]
+    return len(nulls.drop_duplicates(["method", "seed"])) - known
 
 
 def _unknown(responses: pd.DataFrame, setting: Mapping[str, str], known: pd.DataFrame) -> list[str]:

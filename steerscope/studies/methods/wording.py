@@ -42,7 +42,7 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
         ]
         lines.append(
             f"{place}, matched {matching}: {_listed([*top, *between])} beat every one of "
-            f"{int(first.n_nulls)} null directions (the middle 95 % of these lie at {band}, the largest "
+            f"{int(first.n_nulls)} null directions{lost_nulls(rows)} (the middle 95 % of these lie at {band}, the largest "
             f"at {_amount(first.null_max, effect)}, on average {_listed(kinds)}; n = {first.n} held-out items, Holm over {n_tests} comparisons)."
         )
         if matching == "kl" and (spread := _not_one_kl(rows)):
@@ -79,6 +79,15 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
             "favours them, and does not tell what the model would write."
         )
     return lines
+
+
+def lost_nulls(rows: pd.DataFrame) -> str:
+    """How many null directions gave logits that are no numbers, where there are any."""
+    lost = rows.get("null_lost")
+    n = 0 if lost is None or lost.isna().all() else int(lost.max())
+    return (
+        f", and {n} more gave logits that are no numbers and count as at least as good" if n else ""
+    )
 
 
 def _not_one_kl(rows: pd.DataFrame) -> str:

@@ -58,7 +58,8 @@ def selection_regret(
 
     Columns: model, concept, picked, best (layers); regret, regret_middle, regret_random: outcome of
     the best layer minus that of the picked, of the middle, and of the mean layer, in the unit of the
-    outcome; range: best minus worst. Layers without an outcome are left out, as are concepts without any.
+    outcome; range: best minus worst. Layers without an outcome are left out, as are concepts without any; where
+    the middle layer is one of them, what it loses is NaN.
 
     Args:
         table: one row per model, concept and layer.
@@ -76,7 +77,8 @@ def selection_regret(
         layers = group.dropna(subset=outcome).sort_values("layer").reset_index(drop=True)
         if layers[diagnostic].isna().any():
             raise BadValueError(f"{diagnostic} is missing at a layer of {model} for {concept}.")
-        effects = layers[outcome]
+        effects, everyone = layers[outcome], group.sort_values("layer").layer
+        middle = effects[layers.layer == everyone.iloc[len(everyone) // 2]]
         picked, best = (sign * layers[diagnostic]).idxmax(), effects.idxmax()
         rows.append(
             {
@@ -85,7 +87,7 @@ def selection_regret(
                 "picked": int(layers.layer[picked]),
                 "best": int(layers.layer[best]),
                 "regret": float(effects[best] - effects[picked]),
-                "regret_middle": float(effects[best] - effects[len(layers) // 2]),
+                "regret_middle": float(effects[best] - middle.mean()),
                 "regret_random": float(effects[best] - effects.mean()),
                 "range": float(effects[best] - effects.min()),
             }

@@ -76,7 +76,9 @@ def measure_steerability(
     rows = []
     for direction, found, kl, dose_at_kl in zip(directions, responses, kl_of, needed, strict=True):
         effects = found.drop(columns="kl").to_numpy(float)
-        at = bootstrap_mean(interp1d(doses, effects, axis=0)(relative))
+        there = interp1d(doses, effects, axis=0)(relative)
+        # of all pairs or none, so that layers are compared on the same ones
+        at = bootstrap_mean(there if np.isfinite(there).all() else np.full_like(there, np.nan))
         rows.append(
             {
                 "layer": direction.site.layer,

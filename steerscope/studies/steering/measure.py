@@ -107,7 +107,7 @@ def run_study(
         test_controls = _test_controls(plan, bound.found[direction.site])
         _measure_test(bound, plan, (direction, dose), test_controls, asking)
         if len(every) > 1:
-            bound.measure("test", [best_together(bound.run, bound.judge.effect, every, scope)])
+            bound.measure("test", best_together(bound.run, bound.judge.effect, every, scope))
         _measure_nulls(bound, plan, scope, dose_cells([direction], [dose], scope)[0])
         _measure_beside(bound)
         _write_lens(bound.run, bound.model, direction)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import pandas as pd
 
 from steerscope.directions import Direction
 from steerscope.doses import Dose
+from steerscope.errors import NotFiniteError
 from steerscope.judges.effects import Effect
 from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import Run
@@ -38,6 +40,9 @@ def several_cells(
         for dose in doses
         if dose.value
     ]
+
+
+_NONE = Estimate(math.nan, math.nan, math.nan, 0)
 
 
 @dataclass(frozen=True)
@@ -70,11 +75,16 @@ class LayersCompared:
     is_chosen_here: bool = False
 
 
-def best_together(run: Run, effect: Effect, directions: Sequence[Direction], scope: Scope) -> Cell:
-    """The condition of all layers at once that the select split chooses."""
-    chosen = sweet_spot(run.table(), effect, several(directions), groups=groups_of(run))
+def best_together(
+    run: Run, effect: Effect, directions: Sequence[Direction], scope: Scope
+) -> list[Cell]:
+    """The condition of all layers at once that the select split chooses; none where all of them overflow."""
+    try:
+        chosen = sweet_spot(run.table(), effect, several(directions), groups=groups_of(run))
+    except NotFiniteError:
+        return []
     together = tuple(directions)
-    return Cell((ControlVector(together, Dose(chosen.dose_natural), scope=scope),))
+    return [Cell((ControlVector(together, Dose(chosen.dose_natural), scope=scope),))]
 
 
 def compare_layers(run: Run, f: Findings) -> LayersCompared | None:
@@ -84,7 +94,25 @@ def compare_layers(run: Run, f: Findings) -> LayersCompared | None:
         return None
     groups = groups_of(run)
     tested = stated_cells(table, f.effect, method)
-    best, one = sweet_spot(table, f.effect, method, groups=groups, stated=tested), f.chosen
+    one, n_layers = (
+        f.chosen,
+        table[(table.method == f.plan.method) & (table.split == "select")].layer.nunique(),
+    )
+    try:
+        best = sweet_spot(table, f.effect, method, groups=groups, stated=tested)
+    except NotFiniteError:
+        stated = f.joint or f.stated or one.effect
+        return LayersCompared(
+            one.layer,
+            one.dose_natural,
+            int(n_layers),
+            math.nan,
+            stated,
+            _NONE,
+            _NONE,
+            f.kl,
+            math.nan,
+        )
     split = "test" if f.stated is not None and _tested(table, method) else "select"
     effects = responses(table, f.effect, split)
     cells = [best.cell, one.cell]
@@ -96,9 +124,7 @@ def compare_layers(run: Run, f: Findings) -> LayersCompared | None:
     return LayersCompared(
         layer=one.layer,
         dose_natural=one.dose_natural,
-        n_layers=int(
-            table[(table.method == f.plan.method) & (table.split == "select")].layer.nunique()
-        ),
+        n_layers=int(n_layers),
         coefficient=best.dose_natural,
         one=estimate(alone, *at, share=f.effect.is_share),
         together=estimate(together, *at, share=f.effect.is_share),
@@ -117,6 +143,8 @@ def _tested(table: pd.DataFrame, method: str) -> bool:
 def layers_compared_in_words(compared: LayersCompared, f: Findings) -> str:
     """One sentence: the layer, all layers, and what the difference is."""
     c = compared
+    if math.isnan(c.together.value):
+        return f"Several layers: nothing is known of {c.n_layers} at once, whose logits are no numbers."
     more = amount(f.effect, c.gain, difference=True)
     but = "" if c.gain.low > 0 or c.gain.high < 0 else "; their difference may be none"
     but += "; together they break a limit, or what they cost is unknown" if c.is_broken else ""

@@ -31,6 +31,7 @@ class Zoning:
     limits: ZoneLimits
     table: pd.DataFrame
     unmeasured: tuple[int, ...] = ()
+    lost: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         parts = []
@@ -40,6 +41,8 @@ class Zoning:
             if layers:
                 parts.append(f"{zone} {', '.join(layers)}")
         unsure = "" if self.table.sure.all() else " (?: the interval that decides holds its limit)"
+        if self.lost:
+            parts.append(f"no numbers for logits at that dose {', '.join(map(str, self.lost))}")
         if self.unmeasured:
             parts.append(f"not measured at that dose {', '.join(map(str, self.unmeasured))}")
         return f"Zones at {self.dose_relative:.2f} of a typical activation: {'; '.join(parts)}{unsure}."
@@ -91,8 +94,10 @@ def zones_of(findings: Findings) -> Zoning | None:
         return None
     limits = ZoneLimits(effect=f.level, damage=1.0, kl=_RESPONDS)
     table = layer_zones(sweep, dose=dose, limits=limits, damage="damage")
-    unmeasured = sorted({int(i) for i in mine.layer} - {int(i) for i in table.layer})
-    return Zoning(dose, limits, table, tuple(unmeasured))
+    there = mine.dose_relative.round(6) == dose
+    lost = sorted({int(i) for i in mine.layer[there & mine.kl_nats.isna()]})
+    unmeasured = sorted({int(i) for i in mine.layer} - {int(i) for i in table.layer} - {*lost})
+    return Zoning(dose, limits, table, tuple(unmeasured), tuple(lost))
 
 
 def run_league(findings: Findings, zoning: Zoning) -> pd.DataFrame | None:

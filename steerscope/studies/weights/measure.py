@@ -200,7 +200,9 @@ def _steering(
     by_key = {cell.key: direction for cell, direction in ways.items()}
     rows = bench.leanings(by_key)
     mine = rows[rows.target == target]
-    best = by_key[mine.loc[mine.effect.idxmax()].cell]
+    # where all overflow any will do: that nothing is known of it is said where it is stated
+    leans_most = mine.loc[mine.effect.idxmax()].cell if len(mine) else next(iter(by_key))
+    best = by_key[leans_most]
     exact = calibrate(bench.model, best if sign > 0 else -best, kl, asked)
     if not exact.reached:
         return None

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM
 from steerscope.audits import sentence
 from steerscope.claims import load_claims
 from steerscope.claims.ledger import decide, measured
+from steerscope.errors import SteerscopeError
 from steerscope.experiments import Experiment, bundled_experiments, load_experiment, run_experiment
 from steerscope.experiments.running import FILE, runs_of
 from steerscope.models.sources import find_source
@@ -75,8 +76,8 @@ def _answers(experiments: dict[str, Experiment], runs: Path) -> list[dict[str, o
     for name, experiment in experiments.items():
         for run in runs_of(experiment, runs / name) if experiment.job == "study" else []:
             f = find(run)
-            assert f.joint is not None
-            assert f.gain is not None
+            if f.joint is None or f.gain is None:  # not measured to its end
+                continue
             row: dict[str, object] = {"experiment": name, "layer": f.chosen.layer}
             row |= {"dose_natural": f.chosen.dose_natural, "prompts": f.joint.n, "plain": f.plain}
             for part, found in (("shows_and_undamaged", f.joint), ("gain", f.gain)):
@@ -84,7 +85,8 @@ def _answers(experiments: dict[str, Experiment], runs: Path) -> list[dict[str, o
             row |= {
                 f"p_{rank.kind.replace(' ', '_').replace('-', '_')}": rank.p for rank in f.nulls
             }
-            rows.append(row | {"sentence": sentence(run)})
+            said = sentence(run).replace(f.plan.model, f"{SHAPE} with random weights")
+            rows.append(row | {"sentence": said})
     return rows
 
 
@@ -95,7 +97,11 @@ def _verdicts(experiments: dict[str, Experiment], runs: Path) -> list[dict[str, 
         test = claim.test
         if test is None or test.experiment not in experiments:
             continue
-        found = measured(test, experiments[test.experiment], runs / test.experiment)
+        try:
+            found = measured(test, experiments[test.experiment], runs / test.experiment)
+        except SteerscopeError as error:
+            print(f"{claim.name}: {error}")
+            continue
         numbers = {"value": found.value, "low": found.low, "high": found.high}
         rows.append({"claim": claim.name, "verdict": decide(test, found), **numbers})
     return rows

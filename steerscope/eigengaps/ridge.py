@@ -14,6 +14,7 @@ from steerscope.errors import BadValueError, check_name
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.sites import Site, Stream
+from steerscope.statistics.sums import best_r2, whole_sums
 
 KERNELS = ("linear", "exponential")
 LAMBDAS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -206,7 +207,7 @@ def attention_ridge(
     Returns:
         One row per layer, head, kernel and λ: layer, head, kernel, ridge, r2, error, r2_mean (what the
         mean of the values so far gives, which knows no key), r2_smoother (what the kernel average gives),
-        n (positions).
+        n (positions). A fit is NaN where a prompt of it is unknown.
 
     Raises:
         BadValueError: no layer has the sites, or a prompt of one token.
@@ -215,7 +216,8 @@ def attention_ridge(
         model, prompts, layers=layers, kernels=kernels, ridges=ridges, progress=progress
     )
     keys = ["layer", "head", "kernel", "ridge"]
-    sums = parts.groupby(keys, sort=False)[["left", "spread", "whole", "n"]].sum().reset_index()
+    groups = parts.groupby(keys, sort=False)
+    sums = whole_sums(groups, ["left", "spread", "whole", "n"]).reset_index()
     table = sums.assign(r2=1 - sums.left / sums.spread, error=(sums.left / sums.whole) ** 0.5)
     heads = pd.MultiIndex.from_frame(table[["layer", "head"]])
     for name in (MEAN, SMOOTHER):
@@ -226,8 +228,11 @@ def attention_ridge(
 
 
 def best_fit(table: pd.DataFrame) -> pd.DataFrame:
-    """Of every head the kernel and λ with the largest R², chosen on what it is stated on: an upper bound."""
-    return table.loc[table.groupby(["layer", "head"]).r2.idxmax()].reset_index(drop=True)
+    """Of every head the kernel and λ with the largest R², chosen on what it is stated on: an upper bound.
+
+    What is unknown is not chosen; a head of which nothing is known has NaN.
+    """
+    return best_r2(table, ["layer", "head"]).reset_index(drop=True)
 
 
 def _layers(model: LensModel, asked: Sequence[int] | None) -> list[int]:

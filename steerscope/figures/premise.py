@@ -61,15 +61,20 @@ def ridge_heads(heads: pd.DataFrame, summary: pd.DataFrame) -> go.Figure:
 
 
 def _caption(heads: pd.DataFrame, summary: pd.DataFrame, shown: list[str]) -> str:
+    numbers = {
+        r.kernel: f"{r.median_r2:.2f} [{r.median_r2_low:.2f}, {r.median_r2_high:.2f}]"
+        for r in summary.dropna(subset="median_r2").itertuples()
+    }
     medians = [
-        f"{_KERNELS[r.kernel][1]} {r.median_r2:.2f} [{r.median_r2_low:.2f}, {r.median_r2_high:.2f}]"
-        for r in summary.itertuples()
-        if r.kernel in shown
+        f"{_KERNELS[kernel][1]} {numbers.get(kernel, 'not known')}"
+        for kernel in summary.kernel
+        if kernel in shown
     ]
-    below = int((heads.r2 < _FLOOR).sum())
+    below, lost = int((heads.r2 < _FLOOR).sum()), int(heads.r2.isna().sum())
+    but = f" Nothing is known of {lost} more." if lost else ""
     return (
         f"Median over heads (95 % bootstrap over prompts): {'; '.join(medians[:2])};<br>"
         f"{'; '.join(medians[2:])}. n = {int(heads.n_prompts.max())} prompts; λ of each head and kernel was "
-        f"chosen on other ones.<br>Dotted: 0.5. {below} points lie below -1 and are drawn there. Queries and "
+        f"chosen on other ones.<br>Dotted: 0.5. {below} points lie below -1 and are drawn there.{but} Queries and "
         "keys are those before any rotation by position."
     )

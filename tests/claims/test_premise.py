@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from steerscope.claims.measures import MEASURES
@@ -43,6 +45,19 @@ def test_r2_is_that_of_the_median_head_of_its_kernel_mean_over_models(tmp_path):
         assert found.low == pytest.approx(value - 0.01)
         assert found.high == pytest.approx(value + 0.01)
         assert (found.n, found.items) == (8, "prompts")
+
+
+def test_heads_and_runs_of_which_nothing_is_known_are_told_and_not_counted(tmp_path):
+    runs = [
+        ridge_run(tmp_path / "one", {"linear": (0.1, math.nan, 0.3)}),
+        ridge_run(tmp_path / "two", {"linear": (math.nan, math.nan)}),
+    ]
+    found = MEASURES["ridge_r2"](runs, kernel="linear")
+    assert found.value == pytest.approx(0.8)
+    assert (found.n, found.unknown) == (4, ("1 of 3 heads of one", "two"))
+    nothing = MEASURES["ridge_r2"](runs[1:], kernel="linear")
+    assert math.isnan(nothing.value)
+    assert (nothing.n, nothing.unknown) == (0, ("two",))
 
 
 def test_the_gap_of_a_prompt_is_the_mean_over_its_heads(tmp_path):

@@ -13,6 +13,7 @@ from steerscope.eigengaps.ridge import (
     fit_of,
     ridge_output,
     ridge_outputs,
+    ridge_parts,
 )
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.models.attention_patterns import attention_patterns
@@ -59,6 +60,21 @@ def test_real_heads_have_a_row_for_every_kernel_and_ridge(microworld):
     assert (best.r2 >= table.groupby("head").r2.max().to_numpy() - 1e-12).all()
     assert table.r2.max() <= 1
     assert table.r2_mean.notna().all()
+
+
+def test_a_fit_of_which_a_prompt_is_unknown_is_not_perfect_and_not_the_best(load, monkeypatch):
+    model, prompts = load("gpt2"), ["w5 w6 w7 w8 w9", "w20 w21 w22"]
+    parts = ridge_parts(model, prompts, layers=[1], kernels=["linear"], ridges=[0.1, 1.0])
+    lost = (parts["head"] == 0) | (parts["head"] == 1) & (parts.ridge == 0.1) & (parts.prompt == 1)
+    parts = parts.assign(left=parts.left.mask(lost))
+    monkeypatch.setattr("steerscope.eigengaps.ridge.ridge_parts", lambda *_, **__: parts)
+    table = attention_ridge(model, prompts, kernels=["linear"])
+    unknown = table[table.r2.isna()]
+    assert set(zip(unknown["head"], unknown.ridge, strict=True)) == {(0, 0.1), (0, 1.0), (1, 0.1)}
+    assert unknown.error.isna().all()
+    best = best_fit(table).set_index("head")
+    assert best.r2.isna().tolist() == [True, False, False, False]
+    assert best.ridge[1] == 1.0
 
 
 def test_what_has_no_meaning_is_refused(microworld):

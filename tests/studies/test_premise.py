@@ -15,6 +15,7 @@ from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.experiments import experiment_of, run_experiment
 from steerscope.experiments.running import runs_of
 from steerscope.extraction.activations import extract
+from steerscope.figures import ridge_heads
 from steerscope.sites import Site
 from steerscope.studies.predictors.best_layer import choose_layer
 from steerscope.studies.predictors.thresholds import judge_threshold, roc_curve
@@ -104,6 +105,51 @@ def test_a_head_that_is_ridge_regression_is_told_and_noise_is_not():
     assert fits.r2[0] == 1
     assert fits.ridge[0] == 0.1
     assert fits.r2_high[1] < 0.3
+
+
+@pytest.fixture
+def planted():
+    """Squares of four heads: λ = 0.1 tells the first wholly, and leaves a little more of each other one."""
+    keys = pd.MultiIndex.from_product(
+        [[0], range(4), ["linear"], [0.1, 1.0], range(12)],
+        names=["layer", "head", "kernel", "ridge", "prompt"],
+    )
+    parts = keys.to_frame(index=False).assign(spread=1.0, whole=1.0)
+    parts["left"] = np.where(parts.ridge == 0.1, 0.3, 0.4) * parts["head"]
+    return parts.assign(split=np.where(parts.prompt % 2, "test", "select"))
+
+
+def test_a_ridge_of_which_a_prompt_is_unknown_is_not_chosen(planted):
+    for unknown in ([0], [0, 2, 4, 6, 8, 10]):
+        lost = (planted["head"] == 1) & (planted.ridge == 0.1) & planted.prompt.isin(unknown)
+        fits = head_fits(planted.assign(left=planted.left.mask(lost))).set_index("head")
+        assert fits.ridge.tolist() == [0.1, 1.0, 0.1, 0.1]
+        assert fits.r2.tolist() == pytest.approx([1.0, 0.6, 0.4, 0.1])
+
+
+@pytest.mark.parametrize("split", ["select", "test"])
+def test_a_head_of_which_nothing_is_known_is_neither_good_nor_bad_and_is_said(planted, split):
+    lost = (planted["head"] == 3) & (planted.split == split) & (planted.prompt < 3)
+    parts = planted.assign(left=planted.left.mask(lost))
+    fits = head_fits(parts).set_index("head")
+    told = ["r2", "r2_low", "r2_high", "error", "error_low", "error_high"]
+    assert fits.loc[3, told].isna().all()
+    assert np.isnan(fits.ridge[3]) == (split == "select")
+    assert fits.drop(3).notna().all(axis=None)
+    [row] = premise_summary(parts).itertuples()
+    assert (row.median_r2, row.share_good) == (pytest.approx(0.7), pytest.approx(2 / 3))
+    assert (row.n_heads, row.n_lost) == (3, 1)
+    gaps = pd.DataFrame(columns=["gap", "layer"])
+    [said] = premise_in_words(premise_summary(parts), gaps)
+    assert "67 % of 3 heads lie above R² 0.5 (n = 6 prompts); nothing is known of 1 more." in said
+    drawn = ridge_heads(fits.reset_index(), premise_summary(parts))
+    assert "Nothing is known of 1 more." in drawn.layout.annotations[-1].text
+    none = parts.assign(left=np.nan)
+    [row] = premise_summary(none).itertuples()
+    assert np.isnan([row.median_r2, row.median_error, row.share_good]).all()
+    [said] = premise_in_words(premise_summary(none), gaps)
+    assert said == "Of kernel ridge regression (linear kernel) nothing is known at any of 4 heads."
+    assert "n_lost" not in premise_summary(planted)
 
 
 def test_the_job_draws_verifies_and_reads_its_own_rows(tiny_folder, words, tmp_path):

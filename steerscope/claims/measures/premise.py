@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,17 +24,25 @@ from steerscope.studies.premise.findings import parts_of, summary_draws
 
 @measure
 def ridge_r2(runs: Sequence[Run], *, kernel: str) -> Measured:
-    """R² of kernel ridge regression at the median head, mean over models.
+    """R² of kernel ridge regression at the median of the heads that are known, mean over models.
 
     The interval is over prompts that are drawn again.
     """
     found = [
         summary_draws(parts_of(run.table()), kernel, seed=run.configuration["seed"]) for run in runs
     ]
-    drawn = np.mean([draws for _, draws, _ in found], axis=0)
-    value = float(np.mean([value for value, _, _ in found]))
-    n = sum(n for _, _, n in found)
-    return of_draws(value, drawn, n, "R²", "prompts")
+    known = [fit for fit in found if fit.n_lost < fit.n_heads]
+    drawn = np.mean([fit.draws for fit in known or found], axis=0)
+    value = float(np.mean([fit.value for fit in known or found]))
+    n = sum(fit.n_prompts for fit in known)
+    unknown = tuple(
+        run.path.name
+        if fit.n_lost == fit.n_heads
+        else f"{fit.n_lost} of {fit.n_heads} heads of {run.path.name}"
+        for run, fit in zip(runs, found, strict=True)
+        if fit.n_lost
+    )
+    return replace(of_draws(value, drawn, n, "R²", "prompts"), unknown=unknown)
 
 
 @measure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,14 @@ from jaxtyping import Float
 
 from steerscope.errors import BadValueError
 from steerscope.statistics import CONFIDENCE
+from steerscope.statistics.sums import best_r2, whole_sums
 
 PARTS = ["left", "spread", "whole"]
 GAPS = ["attention_gap", "attention_gap_centred", "key_gap"]
 GIVEN = "attention"  # what stands for the kernel in the rows of gaps
 GOOD = 0.5  # R² from which a head is told by a kernel
-_KEYS = ["layer", "head", "kernel", "ridge"]
+_HEAD = ["layer", "head", "kernel"]
+_KEYS = [*_HEAD, "ridge"]
 _DRAWS = 1000
 
 
@@ -32,15 +35,21 @@ def parts_of(table: pd.DataFrame) -> pd.DataFrame:
 def chosen_parts(parts: pd.DataFrame) -> pd.DataFrame:
     """Of each head and kernel the λ with the largest R² on the select prompts, on the test prompts.
 
+    A λ of which a select prompt is unknown is not chosen. Where that is each of several, λ and all of the
+    head and kernel are NaN.
+
     Raises:
         BadValueError: no prompt to choose on, or none to state on.
     """
     if set(parts.split) != {"select", "test"}:
         raise BadValueError("λ is chosen on half of the prompts; give at least 2.")
-    sums = parts[parts.split == "select"].groupby(_KEYS)[["left", "spread"]].sum()
+    sums = whole_sums(parts[parts.split == "select"].groupby(_KEYS), ["left", "spread"])
     r2 = (1 - sums.left / sums.spread).rename("r2").reset_index()
-    best = r2.loc[r2.groupby(["layer", "head", "kernel"]).r2.idxmax(), _KEYS]
-    return parts[parts.split == "test"].merge(best, on=_KEYS)
+    several = r2.groupby(_HEAD).r2.transform("size") > 1
+    best = best_r2(r2, _HEAD).assign(lost=r2.r2.isna() & several).drop(columns="r2")
+    found = parts[parts.split == "test"].merge(best, on=_KEYS)
+    found.loc[found.lost, ["ridge", *PARTS]] = np.nan
+    return found.drop(columns="lost")
 
 
 def head_fits(parts: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
@@ -48,7 +57,7 @@ def head_fits(parts: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
 
     Returns:
         One row per layer, head and kernel: ridge, r2, r2_low, r2_high, error, error_low, error_high
-        (95 % bootstrap over prompts), n_prompts.
+        (95 % bootstrap over prompts), n_prompts. A head of which a prompt is unknown has NaN.
 
     Raises:
         BadValueError: fewer than two prompts.
@@ -69,33 +78,51 @@ def premise_summary(parts: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
 
     Returns:
         One row per kernel: median_r2, median_error, share_good, each with _low and _high (bootstrap over
-        prompts), n_heads, n_prompts.
+        prompts), n_heads (those that are known), n_prompts; and n_lost, the heads of which nothing is known,
+        where there are any.
 
     Raises:
         BadValueError: fewer than two prompts.
     """
     rows = []
     for kernel, mine in chosen_parts(parts).groupby("kernel", sort=False):
-        keys = mine[_KEYS].drop_duplicates()
-        squares = _squares(mine, keys)
-        (r2, error), (r2s, errors) = _fits(squares, seed)
+        squares = _squares(mine, mine[_KEYS].drop_duplicates())
+        known, n_lost = _known(squares)
+        (r2, error), (r2s, errors) = _fits(known, seed)
+        n_heads = squares.shape[1] - n_lost
         numbers = {
             "median_r2": (np.median(r2), np.median(r2s, axis=1)),
             "median_error": (np.median(error), np.median(errors, axis=1)),
-            "share_good": (np.mean(r2 > GOOD), np.mean(r2s > GOOD, axis=1)),
+            "share_good": (np.mean(_good(r2)), np.mean(_good(r2s), axis=1)),
         }
         row: dict[str, object] = {"kernel": kernel}
         for name, (value, draws) in numbers.items():
             low, high = np.quantile(draws, _TAILS)
             row |= {name: value, f"{name}_low": low, f"{name}_high": high}
-        rows.append(row | {"n_heads": len(keys), "n_prompts": squares.shape[2]})
-    return pd.DataFrame(rows)
+        rows.append(row | {"n_heads": n_heads, "n_prompts": squares.shape[2], "n_lost": n_lost})
+    table = pd.DataFrame(rows)
+    return table if table.n_lost.any() else table.drop(columns="n_lost")
 
 
-def summary_draws(
-    parts: pd.DataFrame, kernel: str, *, seed: int = 0
-) -> tuple[float, Float[np.ndarray, " draw"], int]:
-    """The median R² over heads of one kernel, the same under each draw of prompts, and their number.
+@dataclass(frozen=True)
+class MedianFit:
+    """The median R² over the heads of a kernel that are known; NaN where none is.
+
+    Attributes:
+        draws: the same under each draw of prompts.
+        n_heads: all of them.
+        n_lost: those of which nothing is known.
+    """
+
+    value: float
+    draws: Float[np.ndarray, " draw"]
+    n_prompts: int
+    n_heads: int
+    n_lost: int
+
+
+def summary_draws(parts: pd.DataFrame, kernel: str, *, seed: int = 0) -> MedianFit:
+    """The median R² over heads of one kernel, and the same under each draw of prompts.
 
     Raises:
         BadValueError: no such kernel in the rows.
@@ -105,8 +132,12 @@ def summary_draws(
     if mine.empty:
         raise BadValueError(f"the run has no kernel {kernel!r}.")
     squares = _squares(mine, mine[_KEYS].drop_duplicates())
-    (r2, _), (draws, _) = _fits(squares, seed)
-    return float(np.median(r2)), np.median(draws, axis=1), squares.shape[2]
+    _, n_heads, n_prompts = squares.shape
+    known, n_lost = _known(squares)
+    (r2, _), (draws, _) = _fits(known, seed)
+    return MedianFit(
+        float(np.median(r2)), np.median(draws, axis=1), n_prompts, n_heads=n_heads, n_lost=n_lost
+    )
 
 
 def gap_summary(table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
@@ -131,6 +162,8 @@ def gap_summary(table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
 
 
 _TAILS = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+_Heads = tuple[Float[np.ndarray, " head"], Float[np.ndarray, " head"]]
+_Draws = tuple[Float[np.ndarray, "draw head"], Float[np.ndarray, "draw head"]]
 
 
 def _drawn(n: int, seed: int) -> np.ndarray:
@@ -139,20 +172,28 @@ def _drawn(n: int, seed: int) -> np.ndarray:
 
 def _squares(parts: pd.DataFrame, keys: pd.DataFrame) -> Float[np.ndarray, "part head prompt"]:
     """Left, spread and whole, heads in the order of the keys."""
-    index = pd.MultiIndex.from_frame(keys)
+    index = pd.MultiIndex.from_frame(keys[_HEAD])
     found = [
-        parts.pivot(index=_KEYS, columns="prompt", values=name).reindex(index).to_numpy(float)
+        parts.pivot(index=_HEAD, columns="prompt", values=name).reindex(index).to_numpy(float)
         for name in PARTS
     ]
     return np.stack(found)
 
 
-def _fits(
-    squares: Float[np.ndarray, "part head prompt"], seed: int
-) -> tuple[
-    tuple[Float[np.ndarray, " head"], Float[np.ndarray, " head"]],
-    tuple[Float[np.ndarray, "draw head"], Float[np.ndarray, "draw head"]],
-]:
+def _known(
+    squares: Float[np.ndarray, "part head prompt"],
+) -> tuple[Float[np.ndarray, "part known prompt"], int]:
+    """Those of the heads that are known on every prompt, or of all where none is; how many are not."""
+    lost = np.isnan(squares).any(axis=(0, 2))
+    return squares if lost.all() else squares[:, ~lost], int(lost.sum())
+
+
+def _good(r2: Float[np.ndarray, "*draw head"]) -> Float[np.ndarray, "*draw head"]:
+    """1 for a head that is told by its kernel, 0 for another, NaN where that is not known."""
+    return np.where(np.isnan(r2), np.nan, r2 > GOOD)
+
+
+def _fits(squares: Float[np.ndarray, "part head prompt"], seed: int) -> tuple[_Heads, _Draws]:
     """R² and relative error of every head, as they are and under each draw of prompts."""
     n = squares.shape[2]
     weights = np.stack([np.bincount(d, minlength=n) for d in _drawn(n, seed)])

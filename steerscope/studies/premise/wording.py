@@ -25,15 +25,23 @@ def premise_in_words(summary: pd.DataFrame, gaps: pd.DataFrame) -> list[str]:
     for kernel in _RIDGES:
         if kernel in found.index:
             row = found.loc[kernel]
+            if not row.n_heads:
+                lines.append(
+                    f"Of kernel ridge regression ({kernel} kernel) nothing is known at any of "
+                    f"{int(row.n_lost)} heads."
+                )
+                continue
             lines.append(
                 f"Kernel ridge regression ({kernel} kernel, λ chosen on other prompts) gives the output of "
                 f"the median head with R² {_number(row, 'median_r2')} and a relative error of "
                 f"{_number(row, 'median_error')}; {100 * row.share_good:.0f} % of {int(row.n_heads)} heads "
-                f"lie above R² {GOOD:g} (n = {int(row.n_prompts)} prompts)."
+                f"lie above R² {GOOD:g} (n = {int(row.n_prompts)} prompts){_but(row)}."
             )
     for name, words in _BESIDE.items():
         if name in found.index:
-            lines.append(f"Beside it, {words}: R² {_number(found.loc[name], 'median_r2')}.")
+            row = found.loc[name]
+            said = f"R² {_number(row, 'median_r2')}{_but(row)}" if row.n_heads else "not known"
+            lines.append(f"Beside it, {words}: {said}.")
     whole = gaps[gaps.layer < 0].set_index("gap")
     if len(whole):
         attention, centred, keys = (
@@ -45,6 +53,12 @@ def premise_in_words(summary: pd.DataFrame, gaps: pd.DataFrame) -> list[str]:
             f"of the keys {keys} (mean over heads)."
         )
     return lines
+
+
+def _but(row: pd.Series) -> str:
+    """The heads that are not among those that were counted."""
+    lost = int(row.get("n_lost", 0))
+    return f"; nothing is known of {lost} more" if lost else ""
 
 
 def _number(row: pd.Series, name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 
 from steerscope.claims import MEASURES, Test, decide
@@ -32,14 +33,14 @@ def test_of(direction, threshold, **changes):
 test_of.__test__ = False
 
 
-def sweep(path, shares, random=0.0, settings=None, changed=lambda r: r):
+def sweep(path, shares, random=0.0, settings=None, changed=lambda r: r, more=()):
     """A run of four layers at a relative dose of 0.4."""
     run = Run.start(
         path,
         {**(settings or {"kind": "SweepPlan", **asdict(SweepPlan())}), "effect": asdict(FLIPPED)},
         provenance={"fingerprint": "f"},
     )
-    rows = plain_rows()
+    rows = [*plain_rows(), *more]
     for layer, share in enumerate(shares):
         rows += steered_rows(layer, 2.0, share)
         rows += steered_rows(layer, 2.0, random, method="random", seed=1)
@@ -111,8 +112,28 @@ def test_a_layer_that_overflows_takes_no_prompt_from_the_others(tmp_path):
     assert (middle.value, middle.n) == (pytest.approx(0.7), 60)
     assert math.isnan(late.value)  # half of what is asked for is not known
     assert decide(test_of("above", 0.0), late) == "inconclusive"
-    best = MEASURES["best_layer_over_random"]([run], **at)
-    assert (best.value, best.n) == (pytest.approx(0.7, abs=0.05), 30)
+
+
+@pytest.mark.parametrize(
+    ("lost", "known"),
+    [
+        (("mean_diff", 3, -1), False),  # a layer that may be the best
+        (("random", 1, 2), False),  # one of two random directions at the best layer
+        (("random", 3, 2), True),  # elsewhere
+    ],
+)
+def test_a_best_layer_is_told_from_random_where_all_of_both_is_known(tmp_path, lost, known):
+    def changed(r):
+        gone = {"value": math.nan, "status": "not_finite"}
+        return replace(r, **gone) if (r.method, r.layer, r.seed) == lost else r
+
+    at = {"method": "mean_diff", "dose": 0.4, "unit": "relative"}
+    rows = [r for layer in range(4) for r in steered_rows(layer, 2.0, 0.1, method="random", seed=2)]
+    run = sweep(tmp_path / "r", (0.1, 0.8, 0.6, 0.2), random=0.1, changed=changed, more=rows)
+    found = MEASURES["best_layer_over_random"]([run], **at)
+    assert (found.n, found.unknown) == ((30, ()) if known else (0, ("r",)))
+    if known:
+        assert found.value == pytest.approx(0.7, abs=0.05)
 
 
 def arm(name, family, share, split):
@@ -159,6 +180,36 @@ def test_where_no_arm_reaches_the_kl_nothing_is_known(tmp_path):
             assert decide(test, found) == "inconclusive"
 
 
+@pytest.mark.parametrize("lost", ["single layer 1", "sum of two concepts 1"])
+def test_of_the_best_arm_nothing_is_known_while_one_overflows(tmp_path, lost):
+    """One that reaches no KL has no effect at it, and is not among those of which the best is sought."""
+    shares = {"single layer 0": 0.5, "single layer 1": 0.9, "all layers": 0.1}
+    shares |= {"sum of two concepts 0": 0.4, "sum of two concepts 1": 0.2}
+    found = {}
+    for status in ("ok", "not_reached", "not_finite"):
+        run = Run.start(tmp_path / status, EFFECT, provenance={})
+        gone = {} if status == "ok" else {"value": math.nan, "status": status}
+        for name, share in shares.items():
+            changes = gone if name == lost else {}
+            arms = [
+                r
+                for split in ("select", "test")
+                for r in arm(name, name.rstrip(" 01"), share, split)
+            ]
+            run.append([replace(r, **changes) for r in arms])
+        both = [MEASURES[name]([run]) for name in ("single_minus_all", "sum_minus_single")]
+        found[status] = [(round(m.value, 3), m.unknown) for m in both]
+    assert found["ok"] == [(0.8, ()), (-0.5, ())]
+    is_single = lost.startswith("single")
+    assert [value for value, _ in found["not_reached"]] == (
+        [0.4, -0.1] if is_single else [0.8, -0.5]
+    )
+    single, added = found["not_finite"]
+    assert added[1] == ("not_finite",)
+    assert np.isnan(added[0])
+    assert single[1] == (("not_finite",) if is_single else ())
+
+
 def test_correlations_are_over_the_layers_of_the_table(tmp_path):
     run = Run.start(tmp_path / "r", {"kind": "PredictorStep", "model": "m"}, provenance={})
     for layer in range(8):
@@ -191,3 +242,32 @@ def test_methods_are_compared_item_by_item(tmp_path):
     assert MEASURES["method_minus_method"]([run], **settings).value == 1.0
     with pytest.raises(UnknownNameError, match="method of r"):
         MEASURES["method_minus_method"]([run], **{**settings, "other": "c"})
+
+
+@pytest.mark.parametrize("other", ["b", "random"])
+def test_a_run_of_which_a_method_is_lost_is_unknown_and_the_others_count(tmp_path, other):
+    """It may overflow, in one of its seeds too, or be out of reach of the KL, and then has no rows."""
+    settings = {"method": "a", "other": other, "place": "own layer", "matching": "kl"}
+    shares = {("a", -1): 1.0, ("b", -1): 0.0, ("random", 0): 0.0, ("random", 1): 0.5}
+    last = [key for key in shares if key[0] == other][-1]
+    runs = []
+    for name, lost in (
+        ("known", {}),
+        ("overflows", {"value": math.nan, "status": "not_finite"}),
+        ("away", None),
+    ):
+        runs.append(Run.start(tmp_path / name, {**EFFECT, "seed": 0}, provenance={}))
+        for (method, seed), share in shares.items():
+            if lost is None and method == other:
+                continue
+            at = {"cell": f"own layer; kl; {method}; {seed}", "method": method, "seed": seed}
+            gone = lost if (method, seed) == last else {}
+            runs[-1].append(
+                [
+                    row(**{**at, "prompt": p, "value": share, "split": "test", **gone})
+                    for p in range(4)
+                ]
+            )
+    found = MEASURES["method_minus_method"](runs, **settings)
+    assert found.value == (1.0 if other == "b" else 0.75)
+    assert (found.n, found.unknown) == (4, ("overflows", "away"))

@@ -167,8 +167,8 @@ def test_both_sides_that_are_read_on_the_same_pairs_count_them_once(tmp_path):
 def test_a_target_whose_edit_or_controls_overflowed_is_told(tmp_path):
     run = edited(tmp_path / "run")
     assert MEASURES["edit_minus_control"]([run]).unknown == ("run to gloomy",)  # no edit for it
-    for lost in (("edit=a",), ("noise", "moved")):
-        over = Run.start(tmp_path / lost[0], run.configuration, provenance={})
+    for lost in (("edit=a",), ("noise", "moved"), ("moved",)):
+        over = Run.start(tmp_path / str(len(lost)) / lost[0], run.configuration, provenance={})
         told = [Row(**r) for r in run.table()[list(COLUMNS)].to_dict("records")]
         gone = {"value": math.nan, "status": "not_finite"}
         over.append([replace(r, **gone) if r.cell in lost else r for r in told])

@@ -51,7 +51,8 @@ def test_an_arm_without_numbers_is_named_in_its_rows_and_the_others_go_on(  # no
     arms = arms_of_rows(table, metric, "test")
     assert arms.loc["single layer 0"].isna().all()
     assert arms.drop("single layer 0").notna().all(axis=None)
-    assert best_of(table, metric, "single layer") == "single layer 1"
+    best = best_of(table, metric, "single layer")
+    assert best == (None if status == "not_finite" else "single layer 1")  # the lost one may be it
 
 
 def test_by_a_judge_that_gives_scores_a_damaged_text_is_no_effect(tmp_path, monkeypatch):

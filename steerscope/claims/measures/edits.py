@@ -26,8 +26,9 @@ def edit_minus_control(runs: Sequence[Run]) -> Measured:
     The edit is chosen on the select prompts within the limits of the plan, one for each side of the
     contrast; the controls change the weights as much, or come to the same KL, and know nothing of the
     spectrum, or make the same edit elsewhere. Each half of the distinct prompts is stated against the
-    control that does best on the other half, so that the best of many is not one by its luck there. A prompt
-    on which both sides are read counts once.
+    control that does best on the other half, so that the best of many is not one by its luck there. Where
+    one of them overflows, which may be the best, that side is unknown. A prompt on which both sides are read
+    counts once.
 
     Raises:
         RunError: no edit was within the limits.
@@ -52,7 +53,7 @@ def edit_minus_control(runs: Sequence[Run]) -> Measured:
 
 
 def _by_target(run: Run) -> dict[str, pd.Series]:
-    """The differences for each side of the contrast; none where it has no edit, or that overflowed."""
+    """The differences for each side of the contrast; none where it has no edit, or that or a control overflowed."""
     table, effect, roles = run.table(), effect_of(run), read_roles(run)
     found = {}
     for target in sorted((effect.positive, effect.negative)):
@@ -67,14 +68,20 @@ def _by_target(run: Run) -> dict[str, pd.Series]:
 def _over_best(
     shifts: pd.DataFrame, roles: pd.DataFrame, labels: Int[np.ndarray, " item"]
 ) -> pd.Series:
-    """The edit minus a control, on the prompts that both have: each half minus the best of the other half."""
+    """The edit minus a control, on the prompts that both have: each half minus the best of the other half.
+
+    None where nothing is known of one of the controls.
+    """
     (edit,) = roles.cell[roles.role == EDIT]
-    controls = shifts.loc[shifts.index.intersection(roles.cell[roles.role.isin(CONTROLS)])]
+    controls = shifts.reindex(roles.cell[roles.role.isin(CONTROLS)].unique())
     first = np.isin(labels, list(dict.fromkeys(labels))[::2])
     found = [pd.Series(dtype=float)]
     for chosen_by, stated_on in ((first, ~first), (~first, first)):
-        means = controls.loc[:, chosen_by].mean(axis=1).dropna()
-        if len(means):
+        means = controls.loc[:, chosen_by].mean(axis=1)
+        known = means.notna()
+        if known.any() and not known.all():
+            return pd.Series(dtype=float)
+        if known.any():
             best = means.idxmax()
             found.append((shifts.loc[edit] - shifts.loc[best])[stated_on].dropna())
     return pd.concat(found)

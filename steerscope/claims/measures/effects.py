@@ -55,7 +55,7 @@ def best_layer_over_random(runs: Sequence[Run], *, method: str, dose: float, uni
     """Effect minus that of random directions of the same length, at the layer that does best.
 
     The layer is chosen on every second distinct prompt that both have, and the difference stated on the
-    others.
+    others. Nothing is known where one layer overflows, which may be the best, or a random direction there.
     """
     found = []
     for run in runs:
@@ -111,32 +111,37 @@ def method_minus_method(
 
     Of several seeds one is to be named: their splits share prompts, which would count twice.
     """
-    found = []
     seeds = sorted({int(run.configuration["seed"]) for run in runs})
     if seed is None and len(seeds) > 1:
         raise BadValueError(f"runs of the seeds {seeds} share prompts; name one of them as `seed`.")
     runs = [run for run in runs if seed in (None, run.configuration["seed"])]
     if not runs:
         raise RunError(f"no run has the seed {seed}; there are {seeds}.")
-    for run in runs:
-        responses_here = of_distinct(responses_of_rows(run.table(), effect_of(run).metric))
-        here = responses_here[
-            (responses_here.place == place) & (responses_here.matching == matching)
-        ]
-        values = here.pivot_table(index="method", columns="item", values="effect")
-        for name in (method, other):
-            if name not in values.index:
-                raise UnknownNameError(f"method of {run.path.name}", name, values.index)
-        found.append(values.loc[method] - values.loc[other])
-    return _of_items(found, runs, None)
+    values = [_by_method(run, place, matching) for run in runs]
+    names = sorted({name for found in values for name in found.index})
+    for name in (method, other):
+        if name not in names:
+            where = ", ".join(run.path.name for run in runs)
+            raise UnknownNameError(f"method of {where}", name, names)
+    both = [found.reindex([method, other]) for found in values]
+    return _of_items([found.loc[method] - found.loc[other] for found in both], runs, None)
+
+
+def _by_method(run: Run, place: str, matching: str) -> pd.DataFrame:
+    """Effect of each method on each distinct item; NaN on all where a seed of it overflows."""
+    responses_here = of_distinct(responses_of_rows(run.table(), effect_of(run).metric))
+    here = responses_here[(responses_here.place == place) & (responses_here.matching == matching)]
+    lost = here.effect.isna().groupby([here.method, here.seed]).transform("all")
+    effects = here.effect.mask(lost.groupby(here.method).transform("any"))
+    return effects.groupby([here.method, here["item"]]).mean().unstack()
 
 
 def _by_layer(run: Run, method: str, dose: float, unit: str) -> pd.DataFrame:
     """Effect over plain of each layer on each prompt at one dose; several seeds are averaged.
 
     A text in which nothing can be read is no effect, as where layers are chosen; prompts that were not asked
-    at every layer are left out. A layer of which nothing is known, since its logits overflow, is NaN on all
-    of them.
+    at every layer are left out. A layer of which nothing is known of a seed, since its logits overflow, is NaN
+    on all of them.
 
     Raises:
         RunError: the dose was not measured.
@@ -152,7 +157,9 @@ def _by_layer(run: Run, method: str, dose: float, unit: str) -> pd.DataFrame:
     here = labels[(labels.method == method) & close]
     if here.empty:
         raise RunError(f"{run.path} has no {method} at {dose:g} {unit}.")
-    found = values.loc[here.index].groupby(here.layer.to_numpy()).mean()
+    mine, layers = values.loc[here.index], here.layer.to_numpy()
+    found = mine.groupby(layers).mean()
+    found[mine.isna().all(axis=1).groupby(layers).any()] = np.nan
     if effect.is_share:
         found = found.sub(values.loc[PLAIN], axis=1)
     known = found.dropna(how="all")
@@ -162,13 +169,16 @@ def _by_layer(run: Run, method: str, dose: float, unit: str) -> pd.DataFrame:
 def _best_over(
     mine: pd.DataFrame, random: pd.DataFrame, labels: Callable[[pd.Index], np.ndarray]
 ) -> pd.Series:
-    """The difference at the layer that does best on every second distinct prompt, on the others."""
+    """The difference at the layer that does best on every second distinct prompt, on the others.
+
+    None where nothing is known of one of the layers.
+    """
     both = mine.columns.intersection(random.columns)
     numbers = labels(both)
     to_choose = np.isin(numbers, list(dict.fromkeys(numbers))[::2])
-    chosen_by = mine[both[to_choose]].mean(axis=1).dropna()
-    if chosen_by.empty:
-        return pd.Series(dtype=float)  # no prompt was asked at every layer
+    chosen_by = mine[both[to_choose]].mean(axis=1)
+    if chosen_by.isna().any():  # one overflows, or no prompt was asked at every layer
+        return pd.Series(dtype=float)
     best, others = chosen_by.idxmax(), both[~to_choose]
     return mine.loc[best, others] - random.loc[best, others]
 
@@ -204,7 +214,7 @@ def _arms(run: Run, family: str, other: str) -> pd.Series:
     values = arms_of_rows(table, metric, "test")
     first, second = (best_of(table, metric, name) for name in (family, other))
     if first is None or second is None:
-        return pd.Series(dtype=float)  # no arm reaches the KL, so that nothing is known
+        return pd.Series(dtype=float)  # no arm reaches the KL, or one overflows
     return values.loc[first] - values.loc[second]
 
 

@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-from steerscope.runs.results import LOST
+from steerscope.runs.results import LOST, NOT_FINITE
 
 SINGLE, ADDED, ALL = "single layer", "sum of two concepts", "all layers"
 
@@ -25,7 +25,13 @@ def arms_of_rows(table: pd.DataFrame, metric: str, split: str) -> pd.DataFrame:
 
 
 def best_of(table: pd.DataFrame, metric: str, family: str) -> str | None:
-    """The arm of a family that does best on the select prompts; None where none reaches the KL."""
+    """The arm of a family that does best on the select prompts, of those that reach the KL.
+
+    None where none does, or where the logits of one overflow, which may be the best.
+    """
+    mine = table.cell.str.startswith(family)
+    if (table.status[mine] == NOT_FINITE).any():
+        return None
     means = arms_of_rows(table, metric, "select").mean(axis=1)
     known = means[means.index.str.startswith(family)].dropna()
     return str(known.idxmax()) if len(known) else None

@@ -182,7 +182,7 @@ def test_where_no_arm_reaches_the_kl_nothing_is_known(tmp_path):
 
 @pytest.mark.parametrize("lost", ["single layer 1", "sum of two concepts 1"])
 def test_of_the_best_arm_nothing_is_known_while_one_overflows(tmp_path, lost):
-    """One that reaches no KL has no effect at it, and is not among those of which the best is sought."""
+    """One that reaches no KL is not among those of which the best at it is sought, and is named."""
     shares = {"single layer 0": 0.5, "single layer 1": 0.9, "all layers": 0.1}
     shares |= {"sum of two concepts 0": 0.4, "sum of two concepts 1": 0.2}
     found = {}
@@ -191,23 +191,24 @@ def test_of_the_best_arm_nothing_is_known_while_one_overflows(tmp_path, lost):
         gone = {} if status == "ok" else {"value": math.nan, "status": status}
         for name, share in shares.items():
             changes = gone if name == lost else {}
-            arms = [
-                r
-                for split in ("select", "test")
-                for r in arm(name, name.rstrip(" 01"), share, split)
-            ]
-            run.append([replace(r, **changes) for r in arms])
+            for split in ("select", "test"):
+                rows = arm(name, name.rstrip(" 01"), share, split)
+                run.append([replace(r, **changes) for r in rows])
         both = [MEASURES[name]([run]) for name in ("single_minus_all", "sum_minus_single")]
         found[status] = [(round(m.value, 3), m.unknown) for m in both]
     assert found["ok"] == [(0.8, ()), (-0.5, ())]
     is_single = lost.startswith("single")
-    assert [value for value, _ in found["not_reached"]] == (
-        [0.4, -0.1] if is_single else [0.8, -0.5]
+    named = (lost,)
+    assert found["not_reached"] == (
+        [(0.4, named), (-0.1, named)] if is_single else [(0.8, ()), (-0.5, named)]
     )
     single, added = found["not_finite"]
     assert added[1] == ("not_finite",)
     assert np.isnan(added[0])
     assert single[1] == (("not_finite",) if is_single else ())
+    runs = [Run.open(tmp_path / status) for status in found]
+    said = MEASURES["sum_minus_single"](runs).unknown
+    assert said == ("not_finite", f"{lost} of not_reached")
 
 
 def test_correlations_are_over_the_layers_of_the_table(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,7 +12,7 @@ from jaxtyping import Int
 
 from steerscope.claims.measures.measure import Measured, measure, of_parts
 from steerscope.errors import BadValueError, RunError, UnknownNameError
-from steerscope.experiments.jobs.arms import ADDED, ALL, SINGLE, arms_of_rows, best_of
+from steerscope.experiments.jobs.arms import ADDED, ALL, SINGLE, arms_of_rows, best_of, out_of_reach
 from steerscope.experiments.jobs.predictors import layers_of_rows, without_layers
 from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED
 from steerscope.runs.distinct import groups_of
@@ -88,13 +89,13 @@ def layer_correlation(runs: Sequence[Run], *, diagnostic: str, outcome: str) -> 
 @measure
 def single_minus_all(runs: Sequence[Run]) -> Measured:
     """Effect of the best single layer minus that of all layers at once, at one KL."""
-    return _of_items(_arms_alike(runs, SINGLE, ALL), runs, "test")
+    return _of_arms(runs, SINGLE, ALL)
 
 
 @measure
 def sum_minus_single(runs: Sequence[Run]) -> Measured:
     """Effect of a concept's direction with another's added minus without, at one KL, best layers."""
-    return _of_items(_arms_alike(runs, ADDED, SINGLE), runs, "test")
+    return _of_arms(runs, ADDED, SINGLE)
 
 
 @measure
@@ -109,7 +110,8 @@ def method_minus_method(
 ) -> Measured:
     """Effect of one way to find a direction minus that of another, on the same held-out items.
 
-    Of several seeds one is to be named: their splits share prompts, which would count twice.
+    Of several seeds one is to be named: their splits share prompts, which would count twice. A run is unknown
+    of which one of the two overflows, or has no dose of the KL, and the others count.
     """
     seeds = sorted({int(run.configuration["seed"]) for run in runs})
     if seed is None and len(seeds) > 1:
@@ -194,6 +196,18 @@ def _part(values: pd.DataFrame, depth: Sequence[float]) -> pd.Series:
     if not len(inside):
         raise BadValueError(f"no layer lies between {low:g} and {high:g} of the depth.")
     return inside.mean(axis=0, skipna=False)
+
+
+def _of_arms(runs: Sequence[Run], family: str, other: str) -> Measured:
+    """The difference of two families of arms; those that no dose brings to the KL are named as unknown."""
+    found = _of_items(_arms_alike(runs, family, other), runs, "test")
+    names = [
+        arm + (f" of {run.path.name}" if len(runs) > 1 else "")
+        for run in runs
+        if run.path.name not in found.unknown
+        for arm in out_of_reach(run.table(), (family, other))
+    ]
+    return replace(found, unknown=(*found.unknown, *names))
 
 
 def _arms_alike(runs: Sequence[Run], family: str, other: str) -> list[pd.Series]:

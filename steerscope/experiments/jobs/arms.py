@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-from steerscope.runs.results import LOST, NOT_FINITE
+from steerscope.runs.results import LOST, NOT_FINITE, NOT_REACHED
 
 SINGLE, ADDED, ALL = "single layer", "sum of two concepts", "all layers"
 
@@ -35,3 +35,9 @@ def best_of(table: pd.DataFrame, metric: str, family: str) -> str | None:
     means = arms_of_rows(table, metric, "select").mean(axis=1)
     known = means[means.index.str.startswith(family)].dropna()
     return str(known.idxmax()) if len(known) else None
+
+
+def out_of_reach(table: pd.DataFrame, families: tuple[str, ...]) -> list[str]:
+    """The arms of some families that no dose brings to the KL."""
+    mine = table.cell.str.startswith(families) & (table.status == NOT_REACHED)
+    return sorted(table.cell[mine].unique())

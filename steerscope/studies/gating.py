@@ -34,6 +34,7 @@ from steerscope.texts.contrasts import Prompt
 
 UNGATED = "ungated"
 _FIRST = tuple(2.0**i for i in range(-6, 5))  # natural units
+_AT_RANDOM = " at random "  # in the names of gates that open at random
 _ENOUGH = 19  # gates at random: being ahead of all of them has p = 1/20
 
 
@@ -262,39 +263,55 @@ def gates_in_words(table: pd.DataFrame, *, kl: float, outcome: str) -> str:
     """
     gates = table[table.p_holm.notna()]
     told = gates[(gates.p_holm < 0.05) & (gates.difference > 0)]
-    random = table[table.arm.str.contains(" at random ")]
+    random = table[table.arm.str.contains(_AT_RANDOM)]
     counts = random[random.difference.notna()].groupby("reference").size()
-    lost = len(random) - int(counts.sum())
     best_null = table[table.null].groupby("reference").difference.max()
     # Beating the ungated arm is no merit of the gap if gates that know nothing do so too.
-    beaten = [
-        d > best_null.get(r, 0.0) for d, r in zip(told.difference, told.reference, strict=True)
-    ]
-    ahead = told[np.array(beaten, dtype=bool)]
+    to_beat = np.array([best_null.get(r, 0.0) for r in told.reference], dtype=float)
+    ahead = told[told.difference.to_numpy(float) > to_beat]
+    alone = told[np.isnan(to_beat)]  # there are nulls, and nothing is known of any
     enough = [counts.get(r, 0) >= _ENOUGH for r in ahead.reference]
     helps = ahead[np.array(enough, dtype=bool)]
+    few = ahead[~ahead.index.isin(helps.index)]
+    chance = told[~told.index.isin(ahead.index.union(alone.index))]
     hurts = gates[(gates.p_holm < 0.05) & (gates.difference < 0)]
     beside = ", ".join(f"{n} beside {name}" for name, n in counts.items()) or "none"
     start = f"At a matched KL of {kl:g} nats, {outcome}, with gates at random ({beside}):"
-    unknown = [*table[~table.null & table.effect.isna()].arm]
-    if lost:
-        unknown.append(f"{lost} gates at random" if lost > 1 else "a gate at random")
-    said = [
-        f"{_listed(helps)} help" if len(helps) else f"none of {len(gates)} gates is shown to help"
-    ]
-    few = ahead[~ahead.index.isin(helps.index)]
-    if len(few):
-        said.append(
-            f"{_listed(few)} gain more than every gate at random, of which there are too few"
-        )
-    chance = told[~told.index.isin(ahead.index)]
-    if len(chance):
-        said.append(f"{_listed(chance)} gain no more than the best of the gates at random")
-    if len(hurts):
-        said.append(f"{_listed(hurts)} hurt")
-    if len(unknown):
-        said.append(f"nothing is known of {', '.join(unknown)}")
-    return f"{start} {'; '.join(said)}."
+    unknown = _unknown(table)
+    said = f"none of {len(gates)} gates is shown to help"
+    if len(helps):
+        said = f"{_listed(helps)} help"
+    elif unknown and not len(gates):
+        said = "no gate can be compared with the ungated arm"
+    found = (
+        (few, "gain more than every gate at random, of which there are too few"),
+        (alone, "beat the ungated arm, and no gate at random is known beside it"),
+        (chance, "gain no more than the best of the gates at random"),
+        (hurts, "hurt"),
+    )
+    more = [f"{_listed(rows)} {words}" for rows, words in found if len(rows)]
+    return f"{start} {'; '.join([said, *more, *unknown])}."
+
+
+def _unknown(table: pd.DataFrame) -> list[str]:
+    """Of which arms nothing is known, and of which it is not known what they gain over the ungated one."""
+    lost = table.effect.isna()
+    apart = table.difference.isna() & ~lost
+    found = []
+    if lost.any():
+        found.append(f"nothing is known of {_named(table[lost])}")
+    if apart.any():
+        found.append(f"what {_named(table[apart])} gain over the ungated arm is not known")
+    return found
+
+
+def _named(rows: pd.DataFrame) -> str:
+    """The arms by name, gates at random by their number."""
+    at_random = rows.arm.str.contains(_AT_RANDOM)
+    names, n = [*rows[~at_random].arm], int(at_random.sum())
+    if n:
+        names.append(f"{n} gates at random" if n > 1 else "a gate at random")
+    return ", ".join(names)
 
 
 def _listed(rows: pd.DataFrame) -> str:

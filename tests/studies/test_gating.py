@@ -201,6 +201,41 @@ def test_a_gate_without_numbers_is_named_as_unknown():
     assert "nothing is known of lost" in gates_in_words(table, kl=0.2, outcome="x")
 
 
+def gates_and_random(n_random=19):
+    """A reference, a gate that gains 1 over it, and gates at random that gain nothing."""
+    noise = np.tile([-0.1, 0.1], 10)
+    random = [Arm(f"layers at random #{i}", (), "ungated", null=True) for i in range(n_random)]
+    compared = [Arm("ungated", (), "ungated"), Arm("gate", (), "ungated"), *random]
+    return compared, np.stack([0 * noise, 1 + noise, *[noise] * n_random])
+
+
+def test_what_beats_the_ungated_arm_alone_is_not_said_to_gain_no_more_than_unknown_gates():
+    compared, effects = gates_and_random()
+    effects[2:] = np.nan
+    said = gates_in_words(compare_arms(compared, effects, plain=np.zeros(20)), kl=0.2, outcome="x")
+    assert said == (
+        "At a matched KL of 0.2 nats, x, with gates at random (none): none of 1 gates is shown to help; "
+        "gate (+1.00 [+0.96, +1.04]) beat the ungated arm, and no gate at random is known beside it; "
+        "nothing is known of 19 gates at random."
+    )
+
+
+def test_gates_whose_ungated_arm_is_lost_are_named():
+    compared, effects = gates_and_random()
+    effects[0] = np.nan
+    said = gates_in_words(compare_arms(compared, effects, plain=np.zeros(20)), kl=0.2, outcome="x")
+    assert said.endswith(
+        "(none): no gate can be compared with the ungated arm; nothing is known of ungated; "
+        "what gate, 19 gates at random gain over the ungated arm is not known."
+    )
+    effects[2:5] = np.nan
+    said = gates_in_words(compare_arms(compared, effects, plain=np.zeros(20)), kl=0.2, outcome="x")
+    assert said.endswith(
+        "nothing is known of ungated, 3 gates at random; "
+        "what gate, 16 gates at random gain over the ungated arm is not known."
+    )
+
+
 def test_what_cannot_be_gated_or_matched_is_refused(load):
     model = load("llama")
     direction = random_direction(model, Site("resid_post", 1))

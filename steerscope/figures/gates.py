@@ -97,7 +97,7 @@ def _placements(placed: pd.DataFrame) -> list[tuple[str, tuple[float, float, flo
     """Name, lowest, highest and middle difference of each group of placements at random."""
     return [
         (
-            f"{name} ({len(rows)})",
+            _row_name(str(name), rows),
             (rows.difference.min(), rows.difference.max(), rows.difference.median()),
         )
         for name, rows in placed.groupby("group", sort=False)
@@ -107,4 +107,12 @@ def _placements(placed: pd.DataFrame) -> list[tuple[str, tuple[float, float, flo
 def _row_of(arm: str, placed: pd.DataFrame) -> str:
     """The row in which an arm is drawn."""
     group = placed.group[placed.arm == arm]
-    return arm if group.empty else f"{group.iloc[0]} ({(placed.group == group.iloc[0]).sum()})"
+    if group.empty:
+        return arm
+    return _row_name(group.iloc[0], placed[placed.group == group.iloc[0]])
+
+
+def _row_name(group: str, rows: pd.DataFrame) -> str:
+    """A group with the number of its placements, and of how many of them something is known."""
+    known, n = int(rows.difference.notna().sum()), len(rows)
+    return f"{group} ({n})" if known == n else f"{group} ({known} of {n} known)"

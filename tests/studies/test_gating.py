@@ -236,6 +236,15 @@ def test_gates_whose_ungated_arm_is_lost_are_named():
     )
 
 
+def test_the_band_of_gates_at_random_says_of_how_many_it_is():
+    compared, effects = gates_and_random()
+    effects[2:5] = np.nan
+    table = compare_arms(compared, effects, plain=np.zeros(20))
+    figure = figures.gate_comparison(table, outcome="x", kl=0.2)
+    assert figure.data[-1].y == ("layers at random (16 of 19 known)",)
+    assert "layers at random (16 of 19 known)" in figure.layout.yaxis.categoryarray
+
+
 def test_what_cannot_be_gated_or_matched_is_refused(load):
     model = load("llama")
     direction = random_direction(model, Site("resid_post", 1))

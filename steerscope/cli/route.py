@@ -77,7 +77,13 @@ def route(
         loaded = loading.load(model)
         run = run_routing(folder, plan, chat=talk.asked(), model=loaded, progress=bar)
         found, vectors, written = routing_of(run), vectors_table(run), kept(run, out)
-    said = routing_in_words(found.arms, found.reference, found.accuracy)
+    said = routing_in_words(
+        found.arms,
+        found.reference,
+        found.accuracy,
+        choice_lost=found.choice_lost,
+        unseen=found.unseen,
+    )
     rows = [
         (
             r.arm,

@@ -76,6 +76,49 @@ def test_the_reference_is_the_best_single_vector_of_the_select_prompts():
     assert (scores[single("a")], scores[single("b")]) == (0.25, 0.75)
 
 
+def chosen_among(lost):
+    """Rows in which other prompts find a best, b next; what is lost is NaN, by split and arm."""
+    shares = {PLAIN: 0, single("a"): 3, single("b"): 2, single("c"): 1}
+    return as_table(
+        [
+            row(
+                cell=arm, metric=WANTED, split=split, prompt=p,
+                value=np.nan if (split, arm) in lost else float(p % 4 < share),
+            )
+            for split in ("select", "test")
+            for arm, share in shares.items()
+            for p in range(12)
+        ]
+    )  # fmt: skip
+
+
+def said_of(found):
+    more = {"choice_lost": found.choice_lost, "unseen": found.unseen}
+    return routing_in_words(found.arms, found.reference, found.accuracy, **more)
+
+
+def test_a_vector_that_was_chosen_and_overflows_is_named_beside_the_best_of_the_rest():
+    found = routing_of_rows(chosen_among({("test", single("a"))}), ["a", "b", "c"])
+    assert (found.reference, found.choice_lost) == (single("b"), single("a"))
+    assert said_of(found)[0].startswith(
+        "The best single vector, chosen on other prompts, is the vector of a alone, of which nothing is known "
+        "here, and of the rest the vector of b alone: 50 % ["
+    )
+    kept = routing_of_rows(chosen_among({("test", single("c"))}), ["a", "b", "c"])
+    assert (kept.reference, kept.choice_lost, kept.unseen) == (single("a"), "", ())
+    assert "is the vector of a alone: 75 % [" in said_of(kept)[0]
+
+
+def test_a_vector_of_which_the_choice_knows_nothing_is_named():
+    found = routing_of_rows(chosen_among({("select", single("a"))}), ["a", "b", "c"])
+    assert (found.reference, found.choice_lost) == (single("b"), "")
+    assert said_of(found)[1].startswith(
+        "On those other prompts nothing is known of the vector of a alone (logits"
+    )
+    both = chosen_among({("select", single(n)) for n in "abc"} | {("test", single("a"))})
+    assert routing_of_rows(both, ["a", "b", "c"]).choice_lost == ""
+
+
 def test_an_arm_that_overflows_is_not_known_and_no_worse_than_any():
     _, scores = planted()
     scores["x"] = np.where(np.arange(N) == 3, np.nan, 1.0)

@@ -38,15 +38,20 @@ class Routing:
 
     Attributes:
         arms: every arm against the best single vector, as `routing_table` gives it.
-        reference: that arm, chosen on the select prompts.
+        reference: that arm, chosen on the select prompts among those that are known on the test prompts.
         accuracy: of each router, the share of test prompts that it sends to their phase.
         scores: by arm one number a test prompt.
+        choice_lost: the arm that the select prompts chose, where nothing is known of it on the test
+            prompts, so that the reference is the best of the rest; empty for none.
+        unseen: single vectors of which nothing is known on the select prompts.
     """
 
     arms: pd.DataFrame
     reference: str
     accuracy: dict[str, float]
     scores: dict[str, Float[np.ndarray, " prompt"]]
+    choice_lost: str = ""
+    unseen: tuple[str, ...] = ()
 
 
 def routing_of(run: Run) -> Routing:
@@ -90,7 +95,10 @@ def routing_of_rows(
         test[arm] = routed(by_phase, route, test[PLAIN])
         accuracy[arm] = float(np.mean([r == t for r, t in zip(route, mine.concept, strict=True)]))
     arms = routing_table(test, reference, seed=seed, groups=groups)
-    return Routing(arms, reference, accuracy, test)
+    unseen = tuple(arm for arm in map(single, phases) if np.isnan(select[arm]).any())
+    chosen = best_single(select, phases)
+    lost = chosen if chosen not in {reference, *unseen} else ""
+    return Routing(arms, reference, accuracy, test, lost, unseen)
 
 
 def arms_table(run: Run) -> pd.DataFrame:

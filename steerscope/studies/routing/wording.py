@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
@@ -10,7 +10,12 @@ _SURE = 0.05
 
 
 def routing_in_words(
-    table: pd.DataFrame, reference: str, accuracy: Mapping[str, float]
+    table: pd.DataFrame,
+    reference: str,
+    accuracy: Mapping[str, float],
+    *,
+    choice_lost: str = "",
+    unseen: Sequence[str] = (),
 ) -> list[str]:
     """Each arm against the best single vector, and how well the routers route.
 
@@ -18,12 +23,22 @@ def routing_in_words(
         table: as `routing_table` gives it.
         reference: the best single vector, chosen on other prompts.
         accuracy: of each router, the share of prompts that it sends to their phase.
+        choice_lost: the vector that the other prompts chose, where nothing is known of it here.
+        unseen: vectors of which nothing is known on those other prompts.
     """
     mine = table[table.arm == reference].iloc[0]
+    best = f"the {reference}"
+    if choice_lost:
+        best = f"the {choice_lost}, of which nothing is known here, and of the rest {best}"
     lines = [
-        f"The best single vector, chosen on other prompts, is the {reference}: {_share(mine)} show what was "
+        f"The best single vector, chosen on other prompts, is {best}: {_share(mine)} show what was "
         f"wanted and are undamaged (n = {mine.n} prompts)."
     ]
+    if unseen:
+        lines.append(
+            f"On those other prompts nothing is known of the {', the '.join(unseen)} (logits that hold a NaN "
+            "or an infinity)."
+        )
     for row in table[table.arm != reference].itertuples():
         if not row.n:
             lines.append(f"{row.arm}: not known, since its logits hold a NaN or an infinity.")

@@ -95,7 +95,7 @@ def transfer_at_one_kl(gains: pd.DataFrame, *, words: str, kl: float) -> go.Figu
         go.Scatter(
             x=order.gain.tolist(),
             y=[
-                f"{r.technique}<br><sup>{r.kl:.3f} [{r.kl_low:.3f}, {r.kl_high:.3f}]</sup>"
+                f"{r.technique}<br><sup>{_kl(r.kl, r.kl_low, r.kl_high)}</sup>"
                 for r in order.itertuples()
             ],
             error_x={
@@ -110,3 +110,10 @@ def transfer_at_one_kl(gains: pd.DataFrame, *, words: str, kl: float) -> go.Figu
     figure.add_vline(x=0, line={"color": "#BBBBBB"})
     figure.update_layout(margin={"l": 190}, height=130 + 55 * len(order))
     return figure
+
+
+def _kl(value: float, low: float, high: float) -> str:
+    """A KL as far as it is known."""
+    if math.isnan(value):
+        return "KL not known"
+    return f"{value:.3f}" if math.isnan(low) else f"{value:.3f} [{low:.3f}, {high:.3f}]"

@@ -23,7 +23,7 @@ def verdict(table: pd.DataFrame, reference: str, rival: str, *, words: str, kl: 
     """Whether the reference beats a rival at the matched KL, and by how much, in one sentence.
 
     It says the KL that both came to on the measured prompts, and where these are not one KL, that
-    the comparison is not at one.
+    the comparison is not at one; of a KL that is not known it says that alone.
 
     Args:
         table: as `against` returns it.
@@ -54,14 +54,22 @@ def verdict(table: pd.DataFrame, reference: str, rival: str, *, words: str, kl: 
         outcome = f"{reference} {won} {rival} by {said} ({holm_p})"
     else:
         outcome = f"{reference} and {rival} cannot be told apart: {said} ({holm_p})"
-    price = " against ".join(_nats(r) for r in (mine, row))
-    held = "" if is_one_kl(mine.kl, row.kl) else "; this is not a comparison at one KL"
-    return f"{start} {outcome}, at {price} on the measured prompts{held}."
+    price = " against ".join(_nats(r.kl, r.kl_low, r.kl_high) for r in (mine, row))
+    return (
+        f"{start} {outcome}, at {price} on the measured prompts{_unless_one_kl(mine.kl, row.kl)}."
+    )
 
 
-def _nats(row: pd.Series) -> str:
-    """A KL with its interval, where it has one."""
-    return f"{row.kl:.3f}{_span(row.kl_low, row.kl_high, '.3f')} nats"
+def _nats(kl: float, low: float, high: float) -> str:
+    """A KL with its interval, where it is known and has one."""
+    return "a KL that is not known" if math.isnan(kl) else f"{kl:.3f}{_span(low, high, '.3f')} nats"
+
+
+def _unless_one_kl(one: float, other: float) -> str:
+    """That a comparison is not at one KL, or that nobody knows; empty where it is."""
+    if math.isnan(one) or math.isnan(other):
+        return "; whether this is a comparison at one KL is not known"
+    return "" if is_one_kl(one, other) else "; this is not a comparison at one KL"
 
 
 def verdicts(
@@ -99,8 +107,7 @@ def _at_one(rows: pd.DataFrame, metric: str, technique: str) -> str:
     spent = here[here.metric == "kl"].groupby("item").value.mean()
     nats = distinct_in(rows).mean_kl(spent, "test")
     gained = f"{gain.odd:+.3f}{_span(gain.odd_low, gain.odd_high, '+.3f')}"
-    price = f"{nats.value:.3f}{_span(nats.low, nats.high, '.3f')} nats"
-    return f" At c = ±1 {technique} has {gained} at {price}."
+    return f" At c = ±1 {technique} has {gained} at {_nats(nats.value, nats.low, nats.high)}."
 
 
 def _span(low: float, high: float, form: str) -> str:

@@ -22,7 +22,7 @@ from steerscope.sae import SparseAutoencoder, load_sae, load_texts
 from steerscope.sae.codes import firing_rates
 from steerscope.sae.reading import read_direction
 from steerscope.sae.scores import agreement, feature_scores
-from steerscope.studies.features.stored import steering_table
+from steerscope.studies.features.stored import overflowed_at, steering_table
 from steerscope.studies.features.wording import trials_in_words
 from steerscope.studies.steering.plan import effect_of
 
@@ -81,7 +81,9 @@ def trial(image_format: str) -> None:
     summary = steering_table(run)
     summary.round(6).to_csv(FIGURES / "sae-steering.csv", index=False)
     for kl in run.configuration["kls"]:
-        print("\n".join(trials_in_words(summary, kl=kl, effect=effect_of(run).metric)))
+        lost = overflowed_at(run, kl)
+        said = trials_in_words(summary, kl=kl, effect=effect_of(run).metric, overflowed=lost)
+        print("\n".join(said))
     [plate] = plates(run)
     save("sae-pareto", plate.figure, image_format)
 

@@ -23,6 +23,7 @@ from steerscope.studies.features.findings import CONTRASTIVE, is_null, summarise
 from steerscope.studies.features.plan import FeaturePlan
 from steerscope.studies.features.run_steering import CLAMPED, run_features
 from steerscope.studies.features.stored import (
+    overflowed_at,
     rows_of_trials,
     steering_table,
     texts_of_trials,
@@ -196,3 +197,84 @@ def test_what_is_above_every_null_is_told_and_what_is_above_most_is_not():
     )
     alone = summarised(trials[trials.method != CONTRASTIVE])
     assert "does not reach it" in trials_in_words(alone, kl=0.2, effect="shown")[1]
+
+
+def unknown(trials, method, prompts=range(24), metrics=("shown", "kept")):
+    """The trials without the numbers of a method on some prompts."""
+    lost = (trials.method == method) & trials.prompt.isin(prompts)
+    return trials.assign(**{m: trials[m].mask(lost) for m in metrics})
+
+
+def beside_contrastive(n=24):
+    """Features that show as much as contrastive steering and keep all, where that keeps nothing."""
+    shares = {
+        "plain": (0, 1),
+        CONTRASTIVE: (1, 0),
+        "features weighted": (1, 1),
+        "random direction": (0, 1),
+    }
+    return pd.DataFrame(
+        {"kl": math.nan if method == "plain" else 0.2, "method": method, "kl_nats": 0.2, "dose_natural": 1.0,
+         "prompt": i, "status": "ok", "given": "g", "written": "w", "shown": float(shown), "kept": float(kept)}
+        for method, (shown, kept) in shares.items()
+        for i in range(n)
+    )  # fmt: skip
+
+
+def features_in_words(trials, **given):
+    said = trials_in_words(summarised(trials), kl=0.2, effect="shown", **given)
+    assert "nan" not in " ".join(said)
+    return said
+
+
+def test_an_effect_that_is_not_known_is_no_share_and_what_else_is_known_is_told():
+    lost = unknown(beside_contrastive(), "features weighted", metrics=["shown"])
+    assert features_in_words(lost)[2] == (
+        "  features weighted: nothing is known of shown; sure after Holm: kept more "
+        "(+100 points [+76, +100])"
+    )
+    alike = lost.assign(kept=1.0)
+    assert features_in_words(alike)[2].endswith("not told apart in anything else")
+    [_, first, second, _] = features_in_words(unknown(lost, CONTRASTIVE, metrics=["shown"]))
+    assert first.endswith("nothing is compared with it")
+    assert second == "  features weighted: nothing is known of shown"
+
+
+def test_of_one_prompt_there_is_no_interval():
+    lost = unknown(beside_contrastive(), "features weighted", range(1, 24))
+    assert features_in_words(lost)[2] == (
+        "  features weighted: shown 100 % (no interval: 1 prompt), known of 1 of 24 prompts, +0 points "
+        "(no interval: 1 prompt); sure after Holm: not told apart in anything"
+    )
+    apart = unknown(unknown(lost, CONTRASTIVE, [0]), "random direction")
+    assert ", no prompt is known of both; sure" in features_in_words(apart)[2]
+    assert features_in_words(apart)[-1] == "  of 1 null direction nothing is known"
+
+
+def test_what_overflowed_is_not_said_to_be_unread(tmp_path):
+    trials = beside_contrastive()
+    lost = unknown(unknown(trials, "features weighted"), CONTRASTIVE)
+    gone = lost.shown.isna()
+    lost = lost.assign(status=lost.status.mask(gone, NOT_FINITE))
+    run = Run.start(tmp_path / "run", {"seed": 0}, provenance={})
+    run.append(rows_of_trials(lost, "mood", Site("resid_post", 3)))
+    methods = overflowed_at(run, 0.2)
+    assert methods == {CONTRASTIVE, "features weighted"}
+    assert overflowed_at(run, 0.5) == set()
+    [_, contrastive, features, _] = features_in_words(lost, overflowed=methods)
+    assert contrastive == (
+        "  contrastive: its logits hold a NaN or an infinity, so that nothing is compared with it"
+    )
+    assert features == (
+        "  features weighted: nothing is known, its logits hold a NaN or an infinity"
+    )
+    half = unknown(trials, "features weighted", range(12))  # one sign of two
+    [_, _, features, _] = features_in_words(half, overflowed=["features weighted"])
+    assert "known of 12 of 24 prompts, since its logits hold a NaN or an infinity, +0" in features
+
+
+def test_a_kl_that_nothing_reaches_is_said_to_be_so():
+    table = summarised(beside_contrastive())
+    assert trials_in_words(table, kl=0.5, effect="shown") == [
+        "At 0.5 nats on the select prompts: nothing reaches it, so that nothing is known."
+    ]

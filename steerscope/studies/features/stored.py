@@ -88,3 +88,14 @@ def steering_table(run: Run) -> pd.DataFrame:
     trials = trials_of_rows(run.table())
     group = groups_of(run).of("test", "", list(trials.prompt))
     return summarised(trials.assign(group=group), seed=int(run.configuration["seed"]))
+
+
+def overflowed_at(run: Run, kl: float) -> set[str]:
+    """The methods of which logits were no numbers at a KL, towards the positive class or away from it."""
+    rows = run.table()
+    lost = rows[(rows.status == NOT_FINITE) & (rows.method != PLAIN)]
+    return {
+        str(method)
+        for cell, method in zip(lost.cell, lost.method, strict=True)
+        if math.isclose(float(cell.partition(_BETWEEN)[0]), kl)
+    }

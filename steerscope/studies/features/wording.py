@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
 
 from steerscope.studies.features.findings import CONTRASTIVE, SURE, is_null
 
+_OVERFLOWS = "its logits hold a NaN or an infinity"
+_UNREAD = "no text could be read"
 
-def trials_in_words(table: pd.DataFrame, *, kl: float, effect: str) -> list[str]:
+
+def trials_in_words(
+    table: pd.DataFrame, *, kl: float, effect: str, overflowed: Collection[str] = ()
+) -> list[str]:
     """What feature-targeted steering gains and costs beside contrastive steering at a KL.
 
     Args:
         table: as `summarised` returns it.
         kl: at which.
         effect: name of the metric that is wanted; the others are what should be kept.
+        overflowed: methods whose logits were no numbers there, as `overflowed_at` gives them.
     """
     here = table[np.isclose(table.kl, kl)].set_index(["method", "metric"])
+    if here.empty:
+        return [
+            f"At {kl:g} nats on the select prompts: nothing reaches it, so that nothing is known."
+        ]
     n = int(here.n.max())
     lines = [
         f"At {kl:g} nats on the select prompts, {n} held-out prompts, against contrastive steering:"
@@ -26,49 +37,71 @@ def trials_in_words(table: pd.DataFrame, *, kl: float, effect: str) -> list[str]
     every = here.index.unique("method")
     methods = [m for m in every if m not in {CONTRASTIVE, "plain"} and not is_null(m)]
     compared = CONTRASTIVE in every and not math.isnan(here.loc[(CONTRASTIVE, effect), "value"])
+    why = {m: _OVERFLOWS if m in overflowed else _UNREAD for m in every}
     if compared:
-        lines.append(f"  {CONTRASTIVE}: {_level(here, CONTRASTIVE, effect)}")
+        lines.append(f"  {CONTRASTIVE}: {_level(here, CONTRASTIVE, effect, overflowed)}")
     else:
-        why = "no text could be read" if CONTRASTIVE in every else "does not reach it"
-        lines.append(f"  {CONTRASTIVE}: {why}, so that nothing is compared with it")
+        lost = why.get(CONTRASTIVE, "does not reach it")
+        lines.append(f"  {CONTRASTIVE}: {lost}, so that nothing is compared with it")
     for method in methods:
-        if here.loc[method].value.isna().all():
-            lines.append(f"  {method}: nothing is known, no text could be read")
-            continue
-        told = [
-            f"{metric} {'more' if row.difference > 0 else 'less'} ({_gap(row)})"
-            for metric, row in here.loc[method].iterrows()
-            if row.p_holm < SURE
-        ]
-        if not compared:
-            lines.append(f"  {method}: {_level(here, method, effect)}")
-            continue
-        verdict = ", ".join(told) if told else "not told apart in anything"
-        level = f"{_level(here, method, effect)}, {_gap(here.loc[(method, effect)])}"
-        lines.append(f"  {method}: {level}; sure after Holm: {verdict}")
+        mine = here.loc[method]
+        if mine.value.isna().all():
+            said = f"nothing is known, {why[method]}"
+        elif math.isnan(mine.value[effect]):
+            sure = _sure(mine, "anything else") if compared else ""
+            said = f"nothing is known of {effect}{sure}"
+        else:
+            said = _level(here, method, effect, overflowed)
+            if compared:
+                said += f", {_gap(mine.loc[effect])}{_sure(mine, 'anything')}"
+        lines.append(f"  {method}: {said}")
+    return lines + _nulls(here, effect)
+
+
+def _sure(mine: pd.DataFrame, anything: str) -> str:
+    """In what a method is surely told from contrastive steering."""
+    told = [
+        f"{metric} {'more' if row.difference > 0 else 'less'} ({_gap(row)})"
+        for metric, row in mine.iterrows()
+        if row.p_holm < SURE
+    ]
+    return f"; sure after Holm: {', '.join(told) if told else f'not told apart in {anything}'}"
+
+
+def _nulls(here: pd.DataFrame, effect: str) -> list[str]:
+    """What the null directions have, what is above every one of them, and of how many nothing is known."""
+    every = here.index.unique("method")
     found = [here.loc[(null, effect)].value for null in every if is_null(null)]
     nulls = [value for value in found if not math.isnan(value)]
     lost = len(found) - len(nulls)
-    if nulls:
-        above = [m for m in every if m != "plain" and here.loc[(m, effect)].p_null_holm < SURE]
-        lines.append(
-            f"  {len(nulls)} null direction{'s' * (len(nulls) > 1)}: {effect} {100 * min(nulls):.0f} to {100 * max(nulls):.0f} %; above "
-            f"every one of them after Holm: {', '.join(above) or 'none'}"
-            + (
-                f"; of {lost} more null direction{'s' * (lost > 1)} nothing is known"
-                if lost
-                else ""
-            )
-        )
-    return lines
+    if not nulls:
+        unknown = f"  of {lost} null direction{'s' * (lost > 1)} nothing is known"
+        return [unknown] if lost else []
+    above = [m for m in every if m != "plain" and here.loc[(m, effect)].p_null_holm < SURE]
+    more = f"; of {lost} more null direction{'s' * (lost > 1)} nothing is known" if lost else ""
+    return [
+        f"  {len(nulls)} null direction{'s' * (len(nulls) > 1)}: {effect} {100 * min(nulls):.0f} to "
+        f"{100 * max(nulls):.0f} %; above every one of them after Holm: {', '.join(above) or 'none'}{more}"
+    ]
 
 
-def _level(here: pd.DataFrame, method: str, metric: str) -> str:
+def _level(here: pd.DataFrame, method: str, metric: str, overflowed: Collection[str]) -> str:
     row, n = here.loc[(method, metric)], int(here.n.max())
     known = f", known of {row.n:.0f} of {n} prompts" if row.n < n else ""
-    return f"{metric} {100 * row.value:.0f} % [{100 * row.low:.0f}, {100 * row.high:.0f}]{known}"
+    if known and method in overflowed:
+        known += f", since {_OVERFLOWS}"
+    return f"{metric} {100 * row.value:.0f} %{_span(row.low, row.high, '.0f')}{known}"
 
 
 def _gap(row: pd.Series) -> str:
-    low, high = 100 * row.difference_low, 100 * row.difference_high
-    return f"{100 * row.difference:+.0f} points [{low:+.0f}, {high:+.0f}]"
+    if math.isnan(row.difference):
+        return "no prompt is known of both"
+    span = _span(row.difference_low, row.difference_high, "+.0f")
+    return f"{100 * row.difference:+.0f} points{span}"
+
+
+def _span(low: float, high: float, form: str) -> str:
+    """An interval of shares in points; of one prompt there is none."""
+    if math.isnan(low):
+        return " (no interval: 1 prompt)"
+    return f" [{100 * low:{form}}, {100 * high:{form}}]"

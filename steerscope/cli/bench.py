@@ -181,12 +181,14 @@ def _report(run: Run, names: dict[str, str], contexts: list[str], *, as_json: bo
         benchmark_items,
         benchmark_table,
         interference,
+        overflows,
     )
     from steerscope.studies.benchmarks.wording import interference_sentences, sentences
 
     items = benchmark_items(run)
     found, apart = benchmark_table(items), interference(items, contexts)
-    said = [*sentences(found, names), *interference_sentences(apart, names, contexts[0])]
+    said = sentences(found, names, overflows(run))
+    said += interference_sentences(apart, names, contexts[0])
     result = {
         "run": str(run.path),
         "table": found.to_dict("records"),

@@ -95,6 +95,8 @@ def _report(found: pd.DataFrame, written: list[str], *, as_json: bool) -> None:
             r.lens, f"{r.plain:.2f}", f"{r.steered:.2f}", f"{r.change:+.2f} [{r.low:+.2f}, {r.high:+.2f}]",
             f"{r.threshold:.2f}", r.says,
         )
+        if r.n
+        else (r.lens, "", "", "", "", "not known")
         for r in found.itertuples()
     ]  # fmt: skip
     columns = ("lens", "plain", "steered", "change", "threshold", "says")

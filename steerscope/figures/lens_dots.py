@@ -40,7 +40,7 @@ def lens_dots(table: pd.DataFrame) -> go.Figure:
             )
         )
     for sure, colour, name in ((True, ORANGE, "drifts"), (False, BLUE, "not told from plain text")):
-        part = rows[(rows.says == DRIFT) == sure]
+        part = rows[((rows.says == DRIFT) == sure) & rows.change.notna()]
         if part.empty:
             continue
         figure.add_trace(

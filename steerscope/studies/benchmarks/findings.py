@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
 
+from steerscope.runs.overflows import as_far_as_known, lost_among
 from steerscope.runs.results import Run
 from steerscope.statistics import (
     Estimate,
@@ -23,23 +24,34 @@ from steerscope.statistics import (
 
 PLAIN = "plain"
 KEYS = ["split", "metric", "cell"]
+_MEASURED = ("split", "cell")
 
 
 def benchmark_items(run: Run) -> pd.DataFrame:
     """One row per condition, task and context, item and metric: cell, split, prompt, metric, value, cluster.
 
-    Items without a cluster of their own are each their own.
+    Items without a cluster of their own are each their own. A condition that overflows on one item of a task
+    has no value on any of them.
 
     Raises:
         RunError: the run has no rows.
     """
-    table, texts = run.table(), run.texts(["cluster"])
+    table, texts = as_far_as_known(run.table(), _MEASURED), run.texts(["cluster"])
     found = table[["cell", "method", "dose_natural", "split", "prompt", "metric", "value"]].copy()
     plain = texts[texts.cell == PLAIN]
     named = dict(zip(zip(plain.split, plain.prompt, strict=True), plain.cluster, strict=True))
     keys = zip(found.split, found.prompt, strict=True)
     found["cluster"] = [named.get(key) or f"item {key[1]}" for key in keys]
     return found
+
+
+def overflows(run: Run) -> dict[tuple[str, ...], tuple[int, int]]:
+    """By task and condition, on how many items it overflows, and of how many; only where it does.
+
+    Raises:
+        RunError: the run has no rows.
+    """
+    return lost_among(run.table(), _MEASURED)
 
 
 def benchmark_table(items: pd.DataFrame) -> pd.DataFrame:

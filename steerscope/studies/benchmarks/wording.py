@@ -11,21 +11,30 @@ import pandas as pd
 from steerscope.studies.benchmarks.findings import PLAIN
 
 _LEVEL = 0.05
+Lost = Mapping[tuple[str, ...], tuple[int, int]]
 
 
-def sentences(table: pd.DataFrame, names: Mapping[str, str]) -> list[str]:
+def sentences(table: pd.DataFrame, names: Mapping[str, str], lost: Lost | None = None) -> list[str]:
     """What every condition does to every metric of a task, one sentence each.
 
     Args:
         table: as `benchmark_table` returns it.
         names: what each condition is called.
+        lost: where logits overflowed, as `overflows` returns it.
     """
     rows = table[table.cell != PLAIN].to_dict("records")
-    return [_sentence(row, names.get(row["cell"], row["cell"])) for row in rows]
+    return [_sentence(row, names.get(row["cell"], row["cell"]), lost or {}) for row in rows]
 
 
-def _sentence(row: Mapping[str, Any], name: str) -> str:
+def _sentence(row: Mapping[str, Any], name: str, lost: Lost) -> str:
     start = f"{row['split']}: {name} "
+    for cell, whose in ((row["cell"], ""), (PLAIN, " without steering")):
+        if (row["split"], cell) in lost:
+            n, items = lost[row["split"], cell]
+            return (
+                f"{start}has no {row['metric']} to compare: on {n} of {items} items the logits hold a NaN or an "
+                f"infinity{whose}, so nothing is known of it."
+            )
     if not row["n"] or math.isnan(row["change"]):
         return f"{start}has no {row['metric']} to compare, so nothing is known of it."
     tested = f"{_p(row)}, {row['n']:.0f} items"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from steerscope.runs.overflows import as_far_as_known
 from steerscope.runs.results import Run
 from steerscope.statistics import bootstrap_mean, holm, sign_flip_p
 from steerscope.studies.transfer.findings import against, odd_and_even
@@ -24,12 +25,12 @@ def dilemma_rows(run: Run) -> pd.DataFrame:
 
     Columns: technique, coefficient, matched, item, metric, value. Beside what was measured, the metric
     `target_value` is the log-odds of the side that serves the target value, for the dilemmas where it is
-    on one side alone.
+    on one side alone. A condition that overflows on one dilemma has no value on any.
 
     Raises:
         RunError: the run has no rows.
     """
-    table = run.table()
+    table = as_far_as_known(run.table())
     rows = pd.DataFrame(
         {
             "technique": table.method,
@@ -120,9 +121,11 @@ def target_against(run: Run, reference: str) -> pd.DataFrame:
 
 
 def answered_table(run: Run) -> pd.DataFrame:
-    """Share of dilemmas that are answered under every condition, and the mean mass on both words."""
+    """Share of dilemmas that are answered under every condition, and the mean mass on both words.
+
+    NaN for a condition whose logits overflow.
+    """
     rows = dilemma_rows(run)
     keys = ["technique", "coefficient", "matched"]
     shares = rows[rows.metric.isin(["answered", "mass", "nll"])]
-    wide = shares.pivot_table(index=keys, columns="metric", values="value", aggfunc="mean")
-    return wide.reset_index()
+    return shares.groupby([*keys, "metric"]).value.mean().unstack("metric").reset_index()

@@ -149,8 +149,9 @@ class _Asked:
         rows: list[Row] = []
         for number, (c, matched) in enumerate(conditions):
             for item, values in enumerate(_values(both, number, n)):
-                status = NOT_FINITE if math.isnan(values["mass"]) else "ok"
                 values |= {"nll": nats[number][item]}
+                finite = math.isfinite(values["mass"]) and math.isfinite(values["nll"])
+                status = "ok" if finite else NOT_FINITE
                 rows += [
                     self._row(technique, (c, matched), (metric, item), value, kl[number], status)
                     for metric, value in values.items()

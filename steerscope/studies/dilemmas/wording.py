@@ -11,6 +11,7 @@ import pandas as pd
 from steerscope.studies.transfer.wording import verdict
 
 _LEVEL = 0.05
+_OVERFLOWS = "the logits of a dilemma hold a NaN or an infinity"
 _MOST = 0.5  # of the dilemmas; where fewer are answered, the question may be at fault
 
 
@@ -34,9 +35,13 @@ def sentences(
     found = [_answers(answered, answers)]
     for technique in values.technique.unique():
         mine = values[values.technique == technique]
-        at = f"at {kl:g} nats" if mine.matched.all() else "at c = ±1, where the KL is not matched"
+        is_matched = bool(mine.matched.all())
+        at = f"at {kl:g} nats" if is_matched else "at c = ±1, where the KL is not matched"
         row = mine[mine.is_target].to_dict("records")
         start = f"{technique} ({at}): "
+        if _is_lost(answered, technique, is_matched):
+            found.append(f"{start}nothing is known, since {_OVERFLOWS}.")
+            continue
         found.append(
             start
             + _target(row[0] if row else None, target)
@@ -50,8 +55,17 @@ def sentences(
     ]
 
 
+def _is_lost(answered: pd.DataFrame, technique: str, is_matched: bool) -> bool:
+    """Whether a condition overflowed at which a technique is stated."""
+    mine = answered[(answered.technique == technique) & (answered.matched == is_matched)]
+    at = mine if is_matched else mine[mine.coefficient.abs() == 1]
+    return bool(at.answered.isna().any())
+
+
 def _answers(answered: pd.DataFrame, answers: Sequence[str]) -> str:
     plain = answered[answered.technique == "plain"].iloc[0]
+    if math.isnan(plain.answered):
+        return f"Plain, it is not known how many of the dilemmas are answered, since {_OVERFLOWS}."
     said = (
         f"Plain, {plain.answered:.0%} of the dilemmas are answered with {' or '.join(answers)}, which have "
         f"{plain.mass:.0%} of the probability on average; where they have less than half there is no answer, and "

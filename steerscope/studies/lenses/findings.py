@@ -10,23 +10,32 @@ from jaxtyping import Float, Int
 
 from steerscope.errors import BadValueError
 from steerscope.runs.distinct import groups_of
+from steerscope.runs.overflows import lost_among
 from steerscope.runs.results import Run
 from steerscope.statistics import by_cluster, clustered_error, distinct_difference
 
 PLAIN, AGAIN = "plain", "plain again"  # cells
 UNIT = "weighted words in 100"
 DRIFT, STILL, RARE = "drifts", "not told from plain text", "no word of it was seen"
+LOST = "nothing is known, since the logits of {0} of {1} texts hold a NaN or an infinity"
 _DRAWS = 2000
 _LEVEL = 0.95
+_COLUMNS = ["lens", "plain", "steered", "change", "low", "high", "null", "threshold", "says", "n"]
 
 
 def lens_table(run: Run) -> pd.DataFrame:
     """How far each lens moved in a run; see `drift_of_lenses`.
 
+    Where logits overflowed in one text, no lens has a number, n is 0, and `says` tells of how many texts.
+
     Raises:
         RunError: the run has no rows.
     """
     rows, scores, items = run.table(), {}, pd.Index([])
+    lost = list(lost_among(rows).values())
+    if lost:
+        names = pd.DataFrame({"lens": run.configuration["lens_names"]})
+        return names.reindex(columns=_COLUMNS).assign(says=LOST.format(*lost[0]), n=0)
     for name in run.configuration["lens_names"]:
         wide = rows[rows.metric == name].pivot(index="prompt", columns="cell", values="value")
         [steered] = set(wide.columns) - {PLAIN, AGAIN}
@@ -92,7 +101,7 @@ def drift_of_lenses(
                 "n": found.n,
             }
         )
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=_COLUMNS)
     order = table.change.abs().sort_values(ascending=False, kind="stable").index
     return table.loc[order].reset_index(drop=True)
 

@@ -21,4 +21,5 @@ def lenses_in_words(table: pd.DataFrame) -> list[str]:
     unseen = table[table.says == RARE].lens
     if len(unseen):
         lines.append(f"Nothing is known of {', '.join(unseen)}: no word of it was written.")
-    return lines
+    lost = table[~table.says.isin([DRIFT, STILL, RARE])]
+    return lines + [f"{', '.join(mine.lens)}: {why}." for why, mine in lost.groupby("says")]

@@ -9,8 +9,8 @@ from steerscope.studies.steering.wording import verdict
 
 # What is wrong with the page or with a neighbour is not wrong with the numbers of this run.
 BESIDE = ("report_disagrees", "baseline_differs")
-# The very number that the rule of the sentence asks for by itself, and would say twice.
-OF_THE_RULE = ("uncorrected_choice",)
+# What the rule of the sentence asks for by itself, and would say twice.
+OF_THE_RULE = ("uncorrected_choice", "overflow")
 
 
 def sentence(run: Run) -> str:

@@ -63,7 +63,7 @@ Budgeted = Annotated[
     str | None,
     typer.Option(
         "--budget",
-        help="for all of it, such as 10min, 2h or 200000tokens: as many prompts as that allows, told before it begins",
+        help="such as 10min, 2h or 200000tokens: as many prompts as that allows, told before it begins",
     ),
 ]
 Other = Annotated[str | None, typer.Option(help="contrast set of another concept, shown beside")]

@@ -270,7 +270,10 @@ def test_what_overflowed_is_not_said_to_be_unread(tmp_path):
     )
     half = unknown(trials, "features weighted", range(12))  # one sign of two
     [_, _, features, _] = features_in_words(half, overflowed=["features weighted"])
-    assert "known of 12 of 24 prompts, since its logits hold a NaN or an infinity, +0" in features
+    assert (
+        "known of 12 of 24 prompts: on the others its logits hold a NaN or an infinity, +0"
+        in features
+    )
 
 
 def test_a_kl_that_nothing_reaches_is_said_to_be_so():

@@ -60,18 +60,40 @@ def test_a_report_compares_one_layer_with_all(run_cli, tiny_folder, words, tmp_p
     assert layers_compared_in_words(dear, found).endswith(
         "; together they break a limit, or what they cost is unknown; stated where both were chosen."
     )
-    gone = table.method.eq(METHOD)
-    nothing = table.assign(value=table.value.mask(gone), kl_nats=table.kl_nats.mask(gone))
-    nothing = nothing.assign(status=nothing.status.mask(gone, NOT_FINITE))
-    monkeypatch.setattr(Run, "table", lambda self: nothing)
-    lost = compare_layers(run, found)
-    assert layers_compared_in_words(lost, found) == (
-        "Several layers: nothing is known of 3 at once, whose logits are no numbers."
-    )
-    ours = [d for d in load_directions(out / "directions.safetensors") if d.method == "mean_diff"]
-    assert best_together(run, found.effect, ours, Scope.all()) == []
-    monkeypatch.undo()
     assert "Several layers:" in (out / "report.html").read_text()
+
+
+def test_what_overflowed_or_could_not_be_read_is_not_compared(
+    tiny_folder, words, tmp_path, monkeypatch
+):
+    plan = SweepPlan(
+        model=str(tiny_folder("llama")), contrasts=str(words), doses=(1.0, 1.5), n_new=3,
+        all_layers=True,
+    )  # fmt: skip
+    run = run_sweep(plan, tmp_path / "run")
+    found, table = find(run), run.table()
+    gone = table.method.eq(METHOD)
+    chosen = (table.cell == found.chosen.cell) & (table.prompt == 0)
+    nothing = {"value": table.value.mask(gone), "kl_nats": table.kl_nats.mask(gone)}
+    cases = {
+        "all layers at once, whose logits are not finite": nothing
+        | {"status": table.status.mask(gone, NOT_FINITE)},
+        "all layers at once, of which no text could be read": {"value": table.value.mask(gone)},
+        "the chosen layer, whose logits are not finite": {
+            "status": table.status.mask(chosen, NOT_FINITE)
+        },
+    }
+    ours = [
+        d for d in load_directions(run.path / "directions.safetensors") if d.method == "mean_diff"
+    ]
+    assert len(best_together(run, found.effect, ours, Scope.all())) == 1
+    for words_of_it, changed in cases.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(Run, "table", lambda _, c=changed: table.assign(**c))
+            said = layers_compared_in_words(compare_layers(run, found), found)
+            assert said == f"Several layers: nothing is known of {words_of_it}."
+            if "kl_nats" in changed:
+                assert best_together(run, found.effect, ours, Scope.all()) == []
 
 
 def test_layers_without_a_direction_are_left_out_unless_they_are_asked_for(tiny_folder, tmp_path):

@@ -30,6 +30,7 @@ PLAN = StudyPlan(
         ("90s", 90, "seconds"),
         ("2 hours", 7200, "seconds"),
         ("10 M", 600, "seconds"),
+        ("1hr", 3600, "seconds"),
         ("200,000 tokens", 200_000, "tokens"),
         ("1token", 1, "tokens"),
     ],
@@ -40,7 +41,20 @@ def test_a_budget_is_a_time_or_a_number_of_tokens(text, amount, unit):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "10", "min", "0min", "-3h", "10 parsecs", "1e3s", "10mins and more"]
+    "text",
+    [
+        "",
+        "10",
+        "min",
+        "0min",
+        "-3h",
+        "10 parsecs",
+        "1e3s",
+        "10mins and more",
+        "1,5h",
+        "10ms",
+        "20,00tokens",
+    ],
 )
 def test_a_budget_that_cannot_be_read_is_named(text):
     with pytest.raises(BadValueError, match="10min"):

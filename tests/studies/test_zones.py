@@ -85,7 +85,7 @@ def test_a_layer_that_overflows_at_the_chosen_dose_was_measured_there(tmp_path, 
         **{name: rows[name].mask(there) for name in ("effect", "low", "high", "kl_nats")}
     )
     said = str(zones_of(replace(found, summary=gone)))
-    assert f"no numbers for logits at that dose {int(rows.layer.max())}" in said
+    assert f"logits not finite at that dose {int(rows.layer.max())}" in said
     assert "not measured" not in said
 
 

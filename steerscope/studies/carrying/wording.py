@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from steerscope.judges.effects import Effect
-from steerscope.studies.methods.wording import lost_nulls
+from steerscope.studies.methods.wording import n_lost_nulls
 
 _SURE = 0.05
 
@@ -39,7 +39,7 @@ def carried_in_words(
         lines.append(
             f"{name}: {_amount(row.effect, effect)} [{_amount(row.low, effect)}, "
             f"{_amount(row.high, effect)}], {verdict} (largest null {_amount(row.null_max, effect)}, p = "
-            f"{row.p_holm:.2g} after Holm{lost_nulls(ranking)}); cosine with the model's own {near[name]:+.2f}."
+            f"{row.p_holm:.2g} after Holm{_lost(ranking)}); cosine with the model's own {near[name]:+.2f}."
         )
     missing = [name for name in near.index if name not in by_method.index]
     if missing:
@@ -61,6 +61,16 @@ def _told_by_map(row: Any) -> str:
     return (
         f"The {row.map} map {tells}, in {row.n} held-out texts; maps of texts paired at random reach "
         f"{100 * row.null_high:.0f} % at most (p = {row.p:.2g}, fitted on {row.n_fit} texts)."
+    )
+
+
+def _lost(ranking: pd.DataFrame) -> str:
+    """How many null directions overflowed, where there are any."""
+    n = n_lost_nulls(ranking)
+    return (
+        f"; logits of {n} null directions are not finite, which count as at least as good"
+        if n
+        else ""
     )
 
 

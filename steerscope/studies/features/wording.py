@@ -89,7 +89,7 @@ def _level(here: pd.DataFrame, method: str, metric: str, overflowed: Collection[
     row, n = here.loc[(method, metric)], int(here.n.max())
     known = f", known of {row.n:.0f} of {n} prompts" if row.n < n else ""
     if known and method in overflowed:
-        known += f", since {_OVERFLOWS}"
+        known += f": on the others {_OVERFLOWS}"
     return f"{metric} {100 * row.value:.0f} %{_span(row.low, row.high, '.0f')}{known}"
 
 

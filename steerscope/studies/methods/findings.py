@@ -128,7 +128,7 @@ def rank(responses: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
                     "n": estimate.n,
                     "null_low": low,
                     "null_high": high,
-                    "null_max": float(nulls.mean(axis=1).max()) if len(nulls) else np.nan,
+                    "null_max": float(nulls.mean(axis=1).max()),
                     "n_nulls": len(nulls),
                     "null_lost": lost,
                     "p": np.nan if null else worst,
@@ -147,8 +147,6 @@ def rank(responses: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
 
 def null_band(means: Float[np.ndarray, " null"]) -> tuple[float, float]:
     """The interval in which the middle 95 % of the null directions' mean effects lie."""
-    if not len(means):
-        return np.nan, np.nan
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
@@ -197,8 +195,11 @@ def _by_setting(responses: pd.DataFrame) -> list[tuple[dict[str, str], pd.DataFr
         values = values.reindex(columns=items).dropna(how="all")
         if values.isna().any(axis=None):
             raise BadValueError(f"conditions of {keys} lack an effect on some of the items.")
-        if not part.method.isin(NULLS).any():
-            raise BadValueError(f"{keys} has no null directions ({', '.join(NULLS)}).")
+        if not values.index.get_level_values("method").isin(NULLS).any():
+            lost = (
+                "their logits are not finite" if part.method.isin(NULLS).any() else "there are none"
+            )
+            raise BadValueError(f"{keys} has no null directions ({', '.join(NULLS)}): {lost}.")
         found.append((dict(zip(SETTING, keys, strict=True)), values))
     return found
 

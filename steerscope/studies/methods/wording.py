@@ -40,9 +40,15 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
             f"{r.method} {_amount(r.effect, effect)}"
             for r in rows[rows.null & rows.effect.notna()].itertuples()
         ]
+        n_lost = n_lost_nulls(rows)
+        more = (
+            f", and the logits of {n_lost} more are not finite, which count as at least as good"
+            if n_lost
+            else ""
+        )
         lines.append(
             f"{place}, matched {matching}: {_listed([*top, *between])} beat every one of "
-            f"{int(first.n_nulls)} null directions{lost_nulls(rows)} (the middle 95 % of these lie at {band}, the largest "
+            f"{int(first.n_nulls)} null directions{more} (the middle 95 % of these lie at {band}, the largest "
             f"at {_amount(first.null_max, effect)}, on average {_listed(kinds)}; n = {first.n} held-out items, Holm over {n_tests} comparisons)."
         )
         if matching == "kl" and (spread := _not_one_kl(rows)):
@@ -81,13 +87,10 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
     return lines
 
 
-def lost_nulls(rows: pd.DataFrame) -> str:
-    """How many null directions gave logits that are no numbers, where there are any."""
-    lost = rows.get("null_lost")
-    n = 0 if lost is None or lost.isna().all() else int(lost.max())
-    return (
-        f", and {n} more gave logits that are no numbers and count as at least as good" if n else ""
-    )
+def n_lost_nulls(rows: pd.DataFrame) -> int:
+    """How many null directions of a ranking overflowed."""
+    lost = rows.get("null_lost", pd.Series(dtype=float)).dropna()
+    return int(lost.max()) if len(lost) else 0
 
 
 def _not_one_kl(rows: pd.DataFrame) -> str:

@@ -202,6 +202,6 @@ def _mean_regret(table: pd.DataFrame, diagnostic: str, outcome: str) -> dict[str
         "regret": mean.value,
         "regret_low": mean.low,
         "regret_high": mean.high,
-        "regret_middle": float(found.regret_middle.mean()),
+        "regret_middle": float(found.regret_middle.mean(skipna=False)),
         "regret_random": float(found.regret_random.mean()),
     }

@@ -33,8 +33,13 @@ def league_in_words(league: pd.DataFrame) -> str:
         listed = ", ".join(_ranked(row) for _, row in told.iterrows())
         said = f"Of {len(league)} diagnostics {len(told)} rank the layers beyond chance: {listed}."
     best = league.loc[league.regret.idxmin()]
+    middle = (
+        f"loses {best.regret_middle:.2f} nats"
+        if best.regret_middle == best.regret_middle
+        else "is not known"
+    )
     return (
-        f"{said} Against the best layer the middle one loses {best.regret_middle:.2f} nats, a random "
+        f"{said} Against the best layer the middle one {middle}, a random "
         f"one {best.regret_random:.2f}; of the diagnostics' picks the best loses {best.regret:.2f} "
         f"({_spoken(best.diagnostic)}), found by looking at all {len(league)}."
     )

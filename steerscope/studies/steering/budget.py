@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Literal
 
 from steerscope.errors import BadValueError
-from steerscope.progress import Track, duration, silent
+from steerscope.progress import Track, silent
 from steerscope.runs.results import Run, has_measured
 from steerscope.studies.steering.forecast import beside_of, prepared_to_count
 from steerscope.studies.steering.pace import pace_of
@@ -19,18 +19,12 @@ from steerscope.studies.steering.prepare import Prepared
 from steerscope.studies.steering.steps import steps_of
 from steerscope.texts.contrasts import PromptSet
 
-# Units as people write them, without an ending s.
 _SECONDS = {
-    "s": 1,
-    "sec": 1,
-    "second": 1,
-    "m": 60,
-    "min": 60,
-    "minute": 60,
-    "h": 3600,
-    "hour": 3600,
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600),
 }
-_TOKEN = "token"
+_TOKENS = ("token", "tokens")
 _LEAST = (12, 24)  # prompts to choose on and to state on, with which hardly anything can be told
 _STEP = 0.05  # of the prompts
 
@@ -56,21 +50,23 @@ class Budget:
         Raises:
             BadValueError: none of these, or nothing at all.
         """
-        found = re.fullmatch(r"\s*([0-9][0-9,]{0,14}(?:\.[0-9]{1,6})?)\s*([a-z]+)\s*", text.lower())
-        amount = float(found[1].replace(",", "")) if found else 0.0
-        unit = found[2] if found else ""
-        unit = unit if unit in _SECONDS else unit.removesuffix("s")
-        if not amount > 0 or unit not in {*_SECONDS, _TOKEN}:
+        number = r"([0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,15})(\.[0-9]{1,6})?"
+        found = re.fullmatch(rf"\s*{number}\s*([a-z]+)\s*", text.lower())
+        amount = float(found[1].replace(",", "") + (found[2] or "")) if found else 0.0
+        unit = found[3] if found else ""
+        if not amount > 0 or unit not in {*_SECONDS, *_TOKENS}:
             raise BadValueError(
                 f"cannot read the budget {text!r}; write 10min, 2h, 90s or 200000tokens."
             )
-        if unit == _TOKEN:
-            return cls(amount, "tokens", f"{amount:,.0f} tokens")
-        return cls(amount * _SECONDS[unit], "seconds", duration(amount * _SECONDS[unit]))
+        if unit in _TOKENS:
+            return cls(amount, "tokens", text.strip())
+        return cls(amount * _SECONDS[unit], "seconds", text.strip())
 
     def said(self, amount: float) -> str:
         """So many tokens, or so much time, in words."""
-        return f"{amount:,.0f} tokens" if self.unit == "tokens" else duration(amount)
+        if self.unit == "tokens":
+            return f"{amount:,.0f} tokens"
+        return f"{amount:.0f} s" if amount < 90 else f"{amount / 60:.1f} min"
 
 
 @dataclass(frozen=True)

@@ -195,6 +195,7 @@ def run_race(
         return {
             at: tuple(float(mean.get(cell.key, math.nan)) for mean in means)
             for at, cell in cells.items()
+            if not stated.is_lost(cell.key)
         }
 
     race(

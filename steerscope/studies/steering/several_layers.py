@@ -13,7 +13,7 @@ from steerscope.doses import Dose
 from steerscope.errors import NotFiniteError
 from steerscope.judges.effects import Effect
 from steerscope.runs.distinct import groups_of
-from steerscope.runs.results import Run
+from steerscope.runs.results import NOT_FINITE, Run
 from steerscope.statistics import Estimate
 from steerscope.steering.control_vectors import ControlVector, several
 from steerscope.steering.interventions import Cell
@@ -43,6 +43,7 @@ def several_cells(
 
 
 _NONE = Estimate(math.nan, math.nan, math.nan, 0)
+_TOGETHER, _NOT_FINITE = "all layers at once", "whose logits are not finite"
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class LayersCompared:
         is_broken: whether all layers at once break a limit, or a cost of theirs is unknown, where they
             were chosen.
         is_chosen_here: whether the effects are stated on the very items that chose.
+        unknown: of what nothing is known, and why, in words; empty where all is.
     """
 
     layer: int
@@ -73,6 +75,7 @@ class LayersCompared:
     kl_together: float
     is_broken: bool = False
     is_chosen_here: bool = False
+    unknown: str = ""
 
 
 def best_together(
@@ -94,24 +97,15 @@ def compare_layers(run: Run, f: Findings) -> LayersCompared | None:
         return None
     groups = groups_of(run)
     tested = stated_cells(table, f.effect, method)
-    one, n_layers = (
-        f.chosen,
-        table[(table.method == f.plan.method) & (table.split == "select")].layer.nunique(),
-    )
+    one = f.chosen
+    steered = table[(table.method == f.plan.method) & (table.split == "select")]
+    counts = (one.layer, one.dose_natural, int(steered.layer.nunique()))
     try:
         best = sweet_spot(table, f.effect, method, groups=groups, stated=tested)
     except NotFiniteError:
-        stated = f.joint or f.stated or one.effect
+        unknown = f"{_TOGETHER}, {_NOT_FINITE}"
         return LayersCompared(
-            one.layer,
-            one.dose_natural,
-            int(n_layers),
-            math.nan,
-            stated,
-            _NONE,
-            _NONE,
-            f.kl,
-            math.nan,
+            *counts, math.nan, _NONE, _NONE, _NONE, math.nan, math.nan, unknown=unknown
         )
     split = "test" if f.stated is not None and _tested(table, method) else "select"
     effects = responses(table, f.effect, split)
@@ -122,9 +116,7 @@ def compare_layers(run: Run, f: Findings) -> LayersCompared | None:
     at = (groups, split, f.effect.metric)
     kl = table[table.split == split].groupby("cell").kl_nats.mean()
     return LayersCompared(
-        layer=one.layer,
-        dose_natural=one.dose_natural,
-        n_layers=int(n_layers),
+        *counts,
         coefficient=best.dose_natural,
         one=estimate(alone, *at, share=f.effect.is_share),
         together=estimate(together, *at, share=f.effect.is_share),
@@ -133,7 +125,19 @@ def compare_layers(run: Run, f: Findings) -> LayersCompared | None:
         kl_together=float(kl[cells[0]]),
         is_broken=best.broken,
         is_chosen_here=split == "select",
+        unknown=_unknown(table[(table.split == split) & (table.metric == f.effect.metric)], cells),
     )
+
+
+def _unknown(rows: pd.DataFrame, cells: Sequence[str]) -> str:
+    """Of what nothing is known, all layers at once or the chosen one, and why; empty where both are."""
+    for cell, what in zip(cells, (_TOGETHER, "the chosen layer"), strict=True):
+        mine = rows[rows.cell == cell]
+        if (mine.status == NOT_FINITE).any():
+            return f"{what}, {_NOT_FINITE}"
+        if mine.value.isna().all():
+            return f"{what}, of which no text could be read"
+    return ""
 
 
 def _tested(table: pd.DataFrame, method: str) -> bool:
@@ -143,8 +147,8 @@ def _tested(table: pd.DataFrame, method: str) -> bool:
 def layers_compared_in_words(compared: LayersCompared, f: Findings) -> str:
     """One sentence: the layer, all layers, and what the difference is."""
     c = compared
-    if math.isnan(c.together.value):
-        return f"Several layers: nothing is known of {c.n_layers} at once, whose logits are no numbers."
+    if c.unknown:
+        return f"Several layers: nothing is known of {c.unknown}."
     more = amount(f.effect, c.gain, difference=True)
     but = "" if c.gain.low > 0 or c.gain.high < 0 else "; their difference may be none"
     but += "; together they break a limit, or what they cost is unknown" if c.is_broken else ""

@@ -216,7 +216,8 @@ def is_clear(ahead: pd.Series, labels: Int[np.ndarray, " item"]) -> bool:
 def _once(nulls: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame:
     """Rows of one condition of each null: another version may have begun the run with others, and the best counts."""
     labels = nulls.drop_duplicates("cell")
-    means = labels.cell.map(effects.mean(axis=1)).fillna(math.inf)  # of one that is lost
+    lost = labels.cell.isin(nulls.cell[nulls.status == NOT_FINITE])  # which count as the best
+    means = labels.cell.map(effects.mean(axis=1)).fillna(0.0).mask(lost, math.inf)
     best = (
         labels.assign(mean=means)
         .sort_values("mean")

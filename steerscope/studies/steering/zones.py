@@ -42,7 +42,7 @@ class Zoning:
                 parts.append(f"{zone} {', '.join(layers)}")
         unsure = "" if self.table.sure.all() else " (?: the interval that decides holds its limit)"
         if self.lost:
-            parts.append(f"no numbers for logits at that dose {', '.join(map(str, self.lost))}")
+            parts.append(f"logits not finite at that dose {', '.join(map(str, self.lost))}")
         if self.unmeasured:
             parts.append(f"not measured at that dose {', '.join(map(str, self.unmeasured))}")
         return f"Zones at {self.dose_relative:.2f} of a typical activation: {'; '.join(parts)}{unsure}."
@@ -85,17 +85,17 @@ def zones_of(findings: Findings) -> Zoning | None:
         return None
     mine = f.summary[(f.summary.method == f.plan.method) & (f.summary.dose_relative > 0)]
     sweep = mine.dropna(subset=["effect", "low", "high", "kl_nats", "damage"])
-    # The same dose of two layers differs in the last digit.
-    sweep = sweep.assign(dose_relative=sweep.dose_relative.round(6))
     dose = round(f.chosen.dose_relative, 6)
+    there = mine.dose_relative.round(6) == dose
+    lost = sorted({int(i) for i in mine.layer[there & mine.kl_nats.isna()]})
+    # The same dose of two layers differs in the last digit.
+    sweep = sweep[~sweep.layer.isin(lost)].assign(dose_relative=sweep.dose_relative.round(6))
     by_layer = sweep.groupby("layer").dose_relative
     sweep = sweep[(by_layer.transform("min") <= dose) & (dose <= by_layer.transform("max"))]
     if sweep.empty:
         return None
     limits = ZoneLimits(effect=f.level, damage=1.0, kl=_RESPONDS)
     table = layer_zones(sweep, dose=dose, limits=limits, damage="damage")
-    there = mine.dose_relative.round(6) == dose
-    lost = sorted({int(i) for i in mine.layer[there & mine.kl_nats.isna()]})
     unmeasured = sorted({int(i) for i in mine.layer} - {int(i) for i in table.layer} - {*lost})
     return Zoning(dose, limits, table, tuple(unmeasured), tuple(lost))
 

@@ -165,7 +165,10 @@ def test_what_other_texts_chose_is_named_where_nothing_is_known_of_it():
         "matched kl: other texts chose good at k, of which nothing is known here, and of the rest equal at k, "
     )
     n = len(NULLS)
-    assert f"above every null direction of every place but {n} of which nothing is known (p" in said
+    assert (
+        f"not told from the null directions of all places, of {n} of which nothing is known (p = 1)"
+        in said
+    )
     one = across_places(responses, screened)
     assert "but" not in across_in_words(one, SHARE, ["k", "up"])[0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from steerscope.errors import BadValueError
 from steerscope.statistics import bootstrap_mean, max_statistic, sign_flip
@@ -31,7 +32,7 @@ def across_places(
         difference (chosen minus this one), low, high (bootstrap over items), p_corrected, p_null of the
         chosen one. What is not known is left out, and named: choice_lost has the method and place of which
         the effect on the select split is larger still than that of the chosen one, empty for none, and
-        nulls_lost how many null directions there are more.
+        nulls_lost how many null directions there are more, which count as at least as good.
 
     Raises:
         BadValueError: nothing is known of any method.
@@ -50,6 +51,7 @@ def across_places(
         chosen = looked.idxmax()
         best = mine.loc[chosen].to_numpy(float)
         against = wide[nulls].to_numpy(float)
+        n_lost = int(measured.isin(NULLS, level="method").sum() - nulls.sum())
         differences = best - mine.to_numpy(float)
         estimates = [bootstrap_mean(row, seed=seed) for row in differences]
         is_chosen = np.array([key == chosen for key in mine.index])
@@ -68,19 +70,27 @@ def across_places(
                 low=[e.low for e in estimates],
                 high=[e.high for e in estimates],
                 p_corrected=p,
-                p_null=np.where(
-                    is_chosen,
-                    float(sign_flip(best - against, seed=seed).max()) if len(against) else np.nan,
-                    np.nan,
-                ),
+                p_null=np.where(is_chosen, _p_null(best, against, n_lost, seed), np.nan),
                 n=wide.shape[1],
                 choice_lost=_lost_choice(by_method, measured, looked.max(), mine.index),
-                nulls_lost=int(measured.isin(NULLS, level="method").sum() - nulls.sum()),
+                nulls_lost=n_lost,
             ).sort_values(["is_chosen", "effect"], ascending=False)
         )
     if not parts:
         raise BadValueError("no method at any place has an effect that is known.")
     return pd.concat(parts, ignore_index=True)
+
+
+def _p_null(
+    best: Float[np.ndarray, " item"],
+    nulls: Float[np.ndarray, "null item"],
+    n_lost: int,
+    seed: int,
+) -> float:
+    """P against every null, of which one whose effect is not known counts as at least as good; NaN without any."""
+    if n_lost:
+        return 1.0
+    return float(sign_flip(best - nulls, seed=seed).max()) if len(nulls) else np.nan
 
 
 def _lost_choice(screened: pd.Series, measured: pd.MultiIndex, best: float, known: pd.Index) -> str:

@@ -128,11 +128,11 @@ def across_in_words(across: pd.DataFrame, effect: Effect, places: Sequence[str])
         known = f"{chosen.method} at {chosen.place}"
         if chosen.choice_lost:
             known = f"{chosen.choice_lost}, of which nothing is known here, and of the rest {known}"
-        but = f" but {chosen.nulls_lost} of which nothing is known" if chosen.nulls_lost else ""
+        of = f", of {chosen.nulls_lost} of which nothing is known" if chosen.nulls_lost else ""
         nulls = (
-            f"above every null direction of every place{but}"
+            "above every null direction of every place"
             if chosen.p_null < SURE
-            else "not told from the null directions of all places"
+            else f"not told from the null directions of all places{of}"
         )
         lines.append(
             f"matched {matching}: other texts chose {known}, "

@@ -102,7 +102,7 @@ def test_a_vector_that_was_chosen_and_overflows_is_named_beside_the_best_of_the_
     assert (found.reference, found.choice_lost) == (single("b"), single("a"))
     assert said_of(found)[0].startswith(
         "The best single vector, chosen on other prompts, is the vector of a alone, of which nothing is known "
-        "here, and of the rest the vector of b alone: 50 % ["
+        "here; the best of the rest is the vector of b alone: 50 % ["
     )
     kept = routing_of_rows(chosen_among({("test", single("c"))}), ["a", "b", "c"])
     assert (kept.reference, kept.choice_lost, kept.unseen) == (single("a"), "", ())

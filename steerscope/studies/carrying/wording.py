@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from steerscope.judges.effects import Effect
-from steerscope.studies.methods.wording import n_lost_nulls
+from steerscope.studies.methods.findings import n_lost_nulls
 
 _SURE = 0.05
 

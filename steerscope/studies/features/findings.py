@@ -50,8 +50,8 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         One row per KL, method and metric: value, low, high, n (distinct prompts), difference (to contrastive, on the same
         prompts) with its interval, p by sign flips, and p_holm over the directions that are no nulls
         and the metrics of one KL; NaN at a KL that contrastive steering does not reach. null_max is the mean
-        of the null direction that has most, p_null the largest one-sided p against each null direction in turn, as in
-        `rank` of methods, and p_null_holm that over the methods of one KL. A judge's score is no outcome and has
+        of the null direction that has most, p_null the largest one-sided p against each null direction in turn of
+        which the effect is known, and p_null_holm that over the methods of one KL. A judge's score is no outcome and has
         no row, nor whether a text shows the concept, where it is known whether it does so undamaged.
     """
     fixed = [

@@ -220,6 +220,12 @@ def _lost_nulls(responses: pd.DataFrame, setting: Mapping[str, str], known: int)
     return len(nulls.drop_duplicates(["method", "seed"])) - known
 
 
+def n_lost_nulls(rows: pd.DataFrame) -> int:
+    """How many null directions of a ranking overflowed."""
+    lost = rows.get("null_lost", pd.Series(dtype=float)).dropna()
+    return int(lost.max()) if len(lost) else 0
+
+
 def _unknown(responses: pd.DataFrame, setting: Mapping[str, str], known: pd.DataFrame) -> list[str]:
     """The methods of a setting of which nothing is known."""
     here = responses[(responses[SETTING] == pd.Series(setting)).all(axis=1)]

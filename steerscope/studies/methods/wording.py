@@ -16,6 +16,7 @@ from steerscope.studies.methods.findings import (
     SURE,
     TOP,
     UNKNOWN,
+    n_lost_nulls,
 )
 from steerscope.studies.methods.one_kl import is_one_kl
 
@@ -85,12 +86,6 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
             "favours them, and does not tell what the model would write."
         )
     return lines
-
-
-def n_lost_nulls(rows: pd.DataFrame) -> int:
-    """How many null directions of a ranking overflowed."""
-    lost = rows.get("null_lost", pd.Series(dtype=float)).dropna()
-    return int(lost.max()) if len(lost) else 0
 
 
 def _not_one_kl(rows: pd.DataFrame) -> str:

@@ -29,7 +29,7 @@ def routing_in_words(
     mine = table[table.arm == reference].iloc[0]
     best = f"the {reference}"
     if choice_lost:
-        best = f"the {choice_lost}, of which nothing is known here, and of the rest {best}"
+        best = f"the {choice_lost}, of which nothing is known here; the best of the rest is {best}"
     lines = [
         f"The best single vector, chosen on other prompts, is {best}: {_share(mine)} show what was "
         f"wanted and are undamaged (n = {mine.n} prompts)."

@@ -172,13 +172,12 @@ def generation_plan(
     n_vocab = model.shape.n_vocab
     row = (prompt_tokens + n_new) * cache_bytes(model) + pass_bytes(model)
     row += n_vocab * model.dtype.itemsize
-    choosing, n_choosing = (
-        n_vocab * work_bytes(sampler),
-        rows_at_once(model.device, n_vocab, batch_size),
-    )
-    if n_choosing == batch_size:
-        row, n_choosing = row + choosing, 0
-    shared = tokens * token + n_choosing * choosing
+    shared, choosing = tokens * token, n_vocab * work_bytes(sampler)
+    at_once = rows_at_once(model.device, n_vocab, batch_size)
+    if at_once == batch_size:
+        row += choosing
+    else:
+        shared += at_once * choosing
     work = f"a continuation of {n_new} tokens after {prompt_tokens}"
     return fit(model, work, shared=shared, row=row, at_most=batch_size), tokens
 

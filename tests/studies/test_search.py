@@ -9,17 +9,13 @@ from random import Random
 
 import pandas as pd
 import pytest
-import torch
 
 from steerscope.audits import audit
-from steerscope.doses import Scale
 from steerscope.engine.generation import attempt
-from steerscope.judges.effects import KL_WRITTEN, PREFERENCE
+from steerscope.judges.effects import KL_WRITTEN
 from steerscope.report.why import why_here
-from steerscope.runs.distinct import Groups, groups_of
-from steerscope.runs.results import Run
-from steerscope.sites import Site
-from steerscope.steering.interventions import Cell
+from steerscope.runs.distinct import NO_GROUPS, groups_of
+from steerscope.runs.results import NOT_FINITE, Run, as_table
 from steerscope.studies.steering.choice import corrected_p, sweet_spot
 from steerscope.studies.steering.findings import find
 from steerscope.studies.steering.measure import run_study
@@ -27,7 +23,6 @@ from steerscope.studies.steering.null_words import nulls_in_words
 from steerscope.studies.steering.nulls import (
     NULL,
     SCREEN,
-    first_order_layers,
     numbers_of_few,
     still_near,
 )
@@ -35,19 +30,19 @@ from steerscope.studies.steering.plan import GRID, RACE, StudyPlan, plan_of
 from steerscope.studies.steering.search import (
     Round,
     coarse,
-    looks_of,
     neighbours,
     race,
     resolved,
     rounds_of,
+    scores_of_round,
     texts_of_race,
 )
-from steerscope.studies.steering.stated import null_ranks
 from steerscope.studies.steering.texts import load_texts, most_texts
-from steerscope.studies.steering.verdict import _nulls_missing
 from steerscope.studies.steering.wording import conditions_in_words, layers_in_words
 from steerscope.texts.contrasts import load_contrasts
-from tests.audits.recipes import direction as of_layer
+from tests.helpers import plain_rows, steered_rows
+from tests.studies.test_findings import FLIPPED
+from tests.studies.test_nulls_of_a_race import named
 
 DOSES = (0.5, 1.0, 2.0, 2.5, 3.0, 4.0)
 
@@ -131,6 +126,22 @@ def test_of_layers_that_are_level_those_go_on_that_are_ahead_in_what_comes_next(
     assert 11 not in raced(
         lambda layer, dose: (math.nan if layer == 11 else 0.5, 0.5, float(layer))
     )
+
+
+def test_a_round_looks_at_its_own_prompts_alone():
+    """A race that is given again finds the rows of later rounds, and must go on with the same layers."""
+    rows = plain_rows() + steered_rows(1, 1.0, 0.1) + steered_rows(2, 1.0, 0.0)
+    late = [
+        replace(r, value=math.nan, status=NOT_FINITE) if r.layer == 2 and r.prompt >= 12 else r
+        for r in rows
+    ]
+    one, two = "mean_diff 1 1.0 -1", "mean_diff 2 1.0 -1"
+    for table in map(as_table, (rows, late)):
+        early = scores_of_round(table, FLIPPED, 6, NO_GROUPS)
+        assert [score[:2] for score in (early[one], early[two])] == [(1.0, 1.0), (0.0, 0.0)]
+        assert all(math.isnan(score[2]) for score in early.values())
+    assert scores_of_round(as_table(rows), FLIPPED, 60, NO_GROUPS)[one][0] == pytest.approx(0.1)
+    assert two not in scores_of_round(as_table(late), FLIPPED, 13, NO_GROUPS)
 
 
 def test_a_score_that_is_no_number_falls_behind():
@@ -277,56 +288,6 @@ def test_what_is_only_beside_the_winner_is_stated_on_few_prompts_and_plain_is_wr
     )
 
 
-def rows_of(split, cells):
-    """Rows of an effect in nats, by condition and prompt."""
-    labels = {"split": split, "metric": "preference", "layer": 1, "status": "ok"}
-    return [
-        labels | {"cell": cell, "prompt": p, "value": v, "dose_natural": float(cell != "plain")}
-        for cell, values in cells.items()
-        for p, v in enumerate(values)
-    ]
-
-
-def named(name):
-    """A condition of that name."""
-    cell = Cell()
-    cell.__dict__["key"] = name  # which is cached there
-    return cell
-
-
-def test_a_null_goes_on_unless_it_is_clearly_behind_on_the_prompts_that_both_have():
-    labels = ["method", "stream", "head", "operator", "scope", "dose_absolute", "dose_relative"]
-    mine = {"plain": [0.0] * 6, "mine": [2.0, 1.5, 2.5, 2.0, 9.0, 9.0]}
-    theirs = {"plain": [0.0] * 6, "behind": [0.0, 0.1, -0.1, 0.0], "noisy": [9.0, -9.0, 4.0, 0.0]}
-    theirs["ahead"] = [3.0, 3.0, 3.0, 3.0]
-    table = pd.DataFrame([*rows_of("test", mine), *rows_of(NULL, theirs)])
-    table = table.assign(**dict.fromkeys([*labels, "seed"], 0))
-    nulls = [named(name) for name in ("behind", "noisy", "ahead")]
-    near = still_near(table, PREFERENCE, "mine", nulls)
-    assert [null.key for null in near] == ["noisy", "ahead"]
-
-
-def test_the_layer_of_a_null_is_where_its_first_order_effect_is_largest():
-    def direction(layer, unit, natural):
-        return replace(of_layer(layer), unit=torch.tensor(unit), scale=Scale(natural, 1.0))
-
-    family = {0: direction(0, [1.0, 0.0], 3.0), 1: direction(1, [0.0, 1.0], 1.0)}
-    gradients = {
-        Site("resid_post", 0): torch.tensor([[0.5, 9.0], [0.1, 9.0]]),  # 0.3 * 3
-        Site("resid_post", 1): torch.tensor([[9.0, 0.8], [9.0, 0.6]]),  # 0.7 * 1
-    }
-    assert first_order_layers([family], gradients) == [family[0]]
-    family[1] = direction(1, [0.0, 1.0], 1.5)
-    assert first_order_layers([family], gradients) == [family[1]]
-
-
-def test_nulls_are_looked_at_after_16_prompts_and_twice_as_many_each_time(monkeypatch):
-    monkeypatch.setattr("steerscope.studies.steering.search.BESIDE", 16)
-    assert list(looks_of(105)) == [16, 32, 64]
-    assert list(looks_of(33)) == [16, 32]
-    assert not list(looks_of(16))
-
-
 def test_nulls_that_may_decide_are_asked_until_they_are_told_apart(raced, tmp_path, monkeypatch):
     path = shutil.copytree(raced.path, tmp_path / "run")
     monkeypatch.setattr("steerscope.studies.steering.measure.smallest_effect", lambda *_: -1.0)
@@ -348,33 +309,6 @@ def test_nulls_that_may_decide_are_asked_until_they_are_told_apart(raced, tmp_pa
     assert {cell for cell, n in asked.items() if n == 3} == near
     few, most = min(r.items[0] for r in found.nulls), max(r.items[1] for r in found.nulls)
     assert (few, most) == (asked.min(), asked.max())
-
-
-def test_a_null_that_is_not_clearly_behind_where_it_was_left_allows_no_yes():
-    labels = ["method", "stream", "head", "operator", "scope", "dose_absolute", "dose_relative"]
-    mine = {"plain": [0.0] * 8, "mine": [2.0, 1.5, 2.5, 2.0, 0.0, 0.1, 0.2, 0.1]}
-    theirs = {"plain": [0.0] * 8, "behind": [0.0, 0.1, -0.1, 0.0], "near": [1.9, 1.6, 2.3, 1.0]}
-    table = pd.DataFrame([*rows_of("test", mine), *rows_of(NULL, theirs)])
-    table = table.assign(**dict.fromkeys([*labels, "seed"], 0)).assign(method="mean_diff")
-    table.loc[(table.split == NULL) & (table.cell != "plain"), "method"] = "null_random"
-    table.loc[table.cell == "near", "seed"] = 1
-    [rank] = null_ranks(table, PREFERENCE, "mine")
-    assert (rank.p, rank.open, rank.items, rank.of) == (pytest.approx(1 / 3), 1, (4, 4), 8)
-    assert (rank.best, rank.against) == (pytest.approx(1.7), 2.0)
-    paired = Groups({"test": {"pairs": [0, 0, 0, 0, 1, 1, 1, 1]}})  # the first four say the same
-    [once] = null_ranks(table, PREFERENCE, "mine", paired)
-    assert (once.open, once.items, once.of) == (2, (1, 1), 2)
-    unread = table.assign(value=table.value.where(table.prompt != 3))
-    unread = unread[(unread.split == NULL) | (unread.prompt < 4)]
-    [whole] = null_ranks(
-        unread, PREFERENCE, "mine"
-    )  # asked of all four, of which none could read the last
-    assert (whole.open, whole.items, whole.of) == (0, (4, 4), 4)
-    missing = _nulls_missing((replace(rank, n=19, p=0.05), replace(rank, n=19, p=0.05)))
-    assert missing[-1] == (
-        "1 of 19 random directions, each at its own best layer and dose, are not clearly behind on the first 4 of "
-        "the 8, and were asked no further, p = 0.05"
-    )
 
 
 def test_of_a_null_only_what_the_judge_reads_is_measured(raced):

@@ -22,18 +22,16 @@ from steerscope.studies.transfer.techniques import Technique, steering_technique
 from steerscope.texts.contrasts import (
     ContrastPair,
     ContrastSet,
-    Prompt,
-    PromptSet,
     load_contrasts,
     load_prompts,
 )
 from tests.helpers import random_direction
+from tests.studies.test_techniques import PROMPTS
 
 PAIRS = ContrastSet(
     "made up",
     tuple(ContrastPair(f"w{i} w10 w{i + 3} w5", f"w{i} w20 w4", "w") for i in range(30, 54)),
 )
-PROMPTS = PromptSet("made up", tuple(Prompt(f"w{i} w7 w{i + 9}") for i in range(40, 49)))
 
 
 def texts_of(part):

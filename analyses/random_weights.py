@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from _drawing import FIGURES, ROOT
-from real_features import HELD_OUT, PLAN, REPLIES, SITE, replies
+from real_features import HELD_OUT, PLAN, REPLIES, SITE, name_of, replies
 from transformers import AutoModelForCausalLM
 
 from steerscope import load_model
@@ -29,12 +29,12 @@ from steerscope.experiments.jobs import find_job
 from steerscope.experiments.running import FILE, is_finished, runs_of
 from steerscope.models.sources import find_source
 from steerscope.progress import bar
-from steerscope.sae import train_sae
+from steerscope.sae.training import RECORD, train_sae
 from steerscope.studies.steering.findings import find
 
 SHAPE = "smollm2"
 RUNS = ROOT / "data/runs/random_weights"
-CORRECTED = ("p_holm", "p_null_holm", "p_corrected", "p")  # the first that a table has
+CORRECTED = ("p_holm", "p_null_holm", "p_corrected")
 
 
 def main() -> None:
@@ -85,22 +85,18 @@ def of_random_weights(name: str, model: Path, runs: Path) -> Experiment:
     """An experiment of SmolLM2 as one of the model in this folder, with an autoencoder of that model."""
     experiment = load_experiment(name)
     changed: dict[str, object] = {"models": (str(model),)}
+    own = str(runs / "sae" / name_of(SHAPE, SITE, PLAN))
     if experiment.autoencoder:
-        changed["autoencoder"] = _own(experiment.autoencoder, runs)
+        changed["autoencoder"] = own
     if "autoencoder" in experiment.plan:
-        own = _own(str(experiment.plan["autoencoder"]), runs)
         changed["plan"] = experiment.plan | {"autoencoder": own}
     return experiment.model_copy(update=changed)
-
-
-def _own(autoencoder: str, runs: Path) -> str:
-    return str(runs / "sae" / Path(autoencoder).name)
 
 
 def measure(experiment: Experiment, runs: Path) -> None:
     """Make what is missing of an experiment, the autoencoder that it reads first."""
     autoencoder = experiment.autoencoder or experiment.plan.get("autoencoder")
-    if autoencoder and not Path(autoencoder).is_dir():
+    if autoencoder and not (Path(autoencoder) / RECORD).is_file():  # not trained to its end
         model = load_model(experiment.models[0], dtype="bfloat16")
         documents = replies(model, REPLIES)
         train_sae(model, SITE, documents[HELD_OUT:], PLAN, folder=autoencoder, track=bar)
@@ -160,12 +156,11 @@ def _smallest_p(experiments: dict[str, Experiment], runs: Path) -> Iterator[dict
     for name, experiment in experiments.items():
         tables = find_job(experiment.job).tables(experiment, runs_of(experiment, runs / name))
         for title, table in tables.items():
-            column = next((c for c in CORRECTED if c in table), None)
-            if column is None or table[column].isna().all():
-                continue
-            known = table[column].dropna()
-            of = {"experiment": name, "table": title, "column": column, "n": len(known)}
-            yield of | {"smallest": known.min()}
+            corrected = [column for column in CORRECTED if column in table]
+            for column in corrected or [c for c in table if c == "p"]:
+                known = table[column].dropna()
+                of = {"experiment": name, "table": title, "column": column, "n": len(known)}
+                yield of | {"smallest": known.min()}
 
 
 if __name__ == "__main__":

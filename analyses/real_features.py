@@ -62,7 +62,7 @@ def main() -> None:
     documents = replies(model, options.replies)
     site = Site("resid_post", options.layer)
     plan = SaePlan(n_features=options.features, k=options.active, n_activations=options.activations)
-    folder = OUT / f"{Path(options.model).name}-{site}-{options.features}-{options.active}"
+    folder = OUT / name_of(Path(options.model).name, site, plan)
     # an autoencoder that is in its folder already is read from there
     sae = train_sae(model, site, documents[HELD_OUT:], plan, folder=folder, track=bar)
     whose = f"{Path(options.model).name}-sae"
@@ -72,6 +72,11 @@ def main() -> None:
         contrast = extract(model, fit, [sae.site])[sae.site]
         read(sae, contrast, name, options, whose)
     print(f"{perf_counter() - started:.0f} seconds")
+
+
+def name_of(model: str, site: Site, plan: SaePlan) -> str:
+    """The folder of an autoencoder, as the experiments name it."""
+    return f"{model}-{site}-{plan.n_features}-{plan.k:g}"
 
 
 def replies(model: LensModel, n: int) -> list[list[int]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from steerscope.claims.measures import MEASURES
-from steerscope.errors import RunError
+from steerscope.errors import BadValueError, RunError
 from steerscope.experiments.jobs.predictors import layers_of_rows
 from steerscope.runs.results import Run
 from steerscope.studies.predictors.thresholds import judge_threshold
@@ -16,7 +17,7 @@ from tests.helpers import row
 
 
 def started(path, rows, **said):
-    run = Run.start(path, {"seed": 0, **said}, provenance={})
+    run = Run.start(path, {"seed": 0} | said, provenance={})
     run.append(rows)
     return run
 
@@ -75,6 +76,36 @@ def test_the_gap_of_a_prompt_is_the_mean_over_its_heads(tmp_path):
     assert found.n == 3
     with pytest.raises(RunError, match="has no attention_gap_centred"):
         MEASURES["mean_gap_of_attention"]([run], gap="attention_gap_centred")
+
+
+def gap_run(path, values, **said):
+    rows = [
+        row(cell="gap", metric="attention_gap", head=0, prompt=p, value=value)
+        for p, value in enumerate(values)
+    ]
+    return started(path, rows, **said)
+
+
+def test_a_prompt_that_several_models_read_counts_once(tmp_path):
+    values = np.random.default_rng(0).normal(0.5, 0.1, size=12)
+    on = {"contrasts": "mood", "prompts": None}
+    runs = [
+        gap_run(tmp_path / name, values + shift, model=name, **on)
+        for name, shift in (("one", 0.0), ("two", 0.02), ("three", 0.04))
+    ]
+    alone, found = (
+        MEASURES["mean_gap_of_attention"](r, gap="attention_gap") for r in (runs[1:2], runs)
+    )
+    assert found.n == 12
+    assert found.values == pytest.approx(alone.values)
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (alone.value, alone.low, alone.high)
+    )
+    other = gap_run(tmp_path / "four", values, contrasts="register", prompts=None)
+    assert MEASURES["mean_gap_of_attention"]([*runs, other], gap="attention_gap").n == 24
+    again = gap_run(tmp_path / "five", values, **{**on, "seed": 1})
+    with pytest.raises(BadValueError, match="runs of one seed"):
+        MEASURES["mean_gap_of_attention"]([runs[0], again], gap="attention_gap")
 
 
 @pytest.mark.parametrize(

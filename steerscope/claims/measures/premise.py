@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from steerscope.claims.measures.measure import (
     Measured,
@@ -14,7 +15,7 @@ from steerscope.claims.measures.measure import (
     of_draws,
     without_items,
 )
-from steerscope.errors import RunError
+from steerscope.errors import BadValueError, RunError
 from steerscope.experiments.jobs.predictors import layers_of_rows, without_layers
 from steerscope.runs.results import Run
 from steerscope.statistics import bootstrap_mean
@@ -49,24 +50,44 @@ def ridge_r2(runs: Sequence[Run], *, kernel: str) -> Measured:
 def mean_gap_of_attention(runs: Sequence[Run], *, gap: str) -> Measured:
     """Mean over heads of a gap of the attention probabilities or keys, over prompts.
 
+    A prompt that several models read is one item, with their mean gap.
+
     Raises:
+        BadValueError: runs of several seeds read one set of prompts, so that it is not known which they share.
         RunError: a run has no such gap.
     """
-    items = []
-    for run in runs:
-        table = run.table()
-        mine = table[table.metric == gap]
-        if mine.empty:
-            raise RunError(f"{run.path} has no {gap}.")
-        items.append(mine.groupby("prompt").value.mean().to_numpy(float))
-    unknown = without_items(items, [run.path.name for run in runs])
-    values = np.concatenate(items)
-    values = values[~np.isnan(values)]
+    items = [_gap_of_prompts(run, gap) for run in runs]
+    unknown = without_items([part.to_numpy(float) for part in items], [r.path.name for r in runs])
+    by_prompt = pd.concat(items, keys=_prompt_sets(runs)).dropna()
+    values = by_prompt.groupby(level=[0, 1]).mean().to_numpy(float)
     found = bootstrap_mean(values)
     return Measured(
         found.value, found.low, found.high, math.nan, found.n, "gap", "prompts",
         values=tuple(map(float, values)), unknown=unknown,
     )  # fmt: skip
+
+
+def _gap_of_prompts(run: Run, gap: str) -> pd.Series:
+    """The mean gap of the heads, by prompt."""
+    table = run.table()
+    mine = table[table.metric == gap]
+    if mine.empty:
+        raise RunError(f"{run.path} has no {gap}.")
+    return mine.groupby("prompt").value.mean()
+
+
+def _prompt_sets(runs: Sequence[Run]) -> list[str]:
+    """Which prompts each run read; a template of the chat of its model makes no others of them."""
+    asked = [
+        f"{run.configuration.get('prompts')} of {run.configuration.get('contrasts')}"
+        for run in runs
+    ]
+    seeds = [run.configuration.get("seed") for run in runs]
+    if len(set(zip(asked, seeds, strict=True))) > len(set(asked)):
+        raise BadValueError(
+            "runs of several seeds read parts of one set of prompts, which may overlap; give runs of one seed."
+        )
+    return asked
 
 
 @measure

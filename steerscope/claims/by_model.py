@@ -35,4 +35,5 @@ def _verdict(row: Mapping[Hashable, Any]) -> str:
     if row["value"] != row["value"]:
         return f"{row['verdict']}, not known"
     value, low, high = (f"{row[name]:+.2f}" for name in ("value", "low", "high"))
-    return f"{row['verdict']} {value} [{low}, {high}]"
+    span = f"[{low}, {high}]" if row["low"] == row["low"] else "(no interval)"  # noqa: PLR0124 - NaN
+    return f"{row['verdict']} {value} {span}"

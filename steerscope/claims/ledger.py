@@ -104,32 +104,26 @@ def decide(test: Test, found: Measured) -> str:
     """Supported, refuted or inconclusive: the number against the threshold that was stated.
 
     By the interval, what the p value beside it does not bear out is inconclusive too: in few items
-    the two may part.
+    the two may part. So is what has no p value; by p there need be no interval.
     """
-    if not all(map(math.isfinite, (found.value, found.low, found.high))):
-        return INCONCLUSIVE
     edge = test.threshold
     if test.by == "p":
-        if not _p_of(test, found) < test.level:
+        if not math.isfinite(found.value) or not _p_of(test, found) < test.level:
             return INCONCLUSIVE
         if test.direction == "within":
             return SUPPORTED
         return SUPPORTED if (found.value > edge) == (test.direction == "above") else REFUTED
+    if not all(map(math.isfinite, (found.value, found.low, found.high))):
+        return INCONCLUSIVE
     holds, fails = {
         "above": (found.low > edge, found.high < edge),
         "below": (found.high < edge, found.low > edge),
         "within": (-edge < found.low and found.high < edge, found.low > edge or found.high < -edge),
     }[test.direction]
-    borne_out = test.direction == "within" and fails or not _p_of(test, found) >= test.level
-    return (
-        INCONCLUSIVE
-        if not borne_out
-        else SUPPORTED
-        if holds
-        else REFUTED
-        if fails
-        else INCONCLUSIVE
-    )
+    borne_out = test.direction == "within" and fails or _p_of(test, found) < test.level
+    if not borne_out:
+        return INCONCLUSIVE
+    return SUPPORTED if holds else REFUTED if fails else INCONCLUSIVE
 
 
 def _p_of(test: Test, found: Measured) -> float:

@@ -51,7 +51,23 @@ def number(low, high, p=0.01):
     ],
 )
 def test_an_interval_decides(direction, threshold, low, high, verdict):
-    assert decide(test_of(direction, threshold), number(low, high)) == verdict
+    found = replace(number(low, high), draws=tuple(np.linspace(low, high, 999)))
+    assert decide(test_of(direction, threshold), found) == verdict
+
+
+def test_an_interval_without_a_p_value_decides_nothing():
+    asked, found = test_of("below", 0.05), number(0.06, 0.2)
+    assert math.isnan(found.p_at(0.05))
+    assert decide(asked, found) == "inconclusive"
+    assert decide(asked, replace(found, draws=(0.06,) * 19 + (0.2,) * 80)) == "refuted"
+    assert decide(test_of("above", 0.0), number(0.1, 0.3, p=math.nan)) == "inconclusive"
+
+
+def test_what_is_decided_by_p_needs_no_interval():
+    asked, alone = test_of("above", 0.0, by="p"), replace(number(0.1, 0.3), low=math.nan)
+    assert decide(asked, alone) == "supported"
+    assert decide(asked, replace(alone, value=-0.2)) == "refuted"
+    assert decide(asked, replace(alone, value=math.nan)) == "inconclusive"
 
 
 def test_an_interval_that_its_p_value_does_not_bear_out_decides_nothing():
@@ -286,6 +302,15 @@ def test_claims_of_one_name_and_model_out_of_several_files_all_stand():
     ]
     [told] = by_model(board(judged)).m
     assert told == "refuted +0.20 [+0.10, +0.30]; supported -0.20 [-0.30, -0.10]"
+
+
+def test_a_number_without_an_interval_is_shown_with_none():
+    claim, on = load_claims()[0], (("m",), ("mood",))
+    alone = replace(number(0.1, 0.3), low=math.nan, high=math.nan)
+    found = board([Judged(claim, "supported", alone, "here", *on)])
+    assert by_model(found).m.tolist() == ["supported +0.20 (no interval)"]
+    figure = claims_board(found)
+    assert "+0.20 (no interval), n = 50" in [a.text for a in figure.layout.annotations][0]
 
 
 def test_every_bundled_file_of_claims_is_had_by_its_name():

@@ -27,9 +27,9 @@ from tests.studies.test_fronts import FLIPPED, cell_rows
 DRAWS = 41
 
 
-def concept(path, name, *, heard, spread):
+def concept(path, name, *, heard, spread, n_features=40):
     """A concept whose codes and encoder share 2 of 4 features, read against a null at 10 [6, 15]."""
-    run = planted(path / name, name, {"codes": (1, 2, 3, 4), "encoder": (4, 3, 9, 8)})
+    run = planted(path / name, name, {"codes": (1, 2, 3, 4), "encoder": (4, 3, 9, 8)}, n_features)
     chance = {"expected": 10.0, "low": 6.0, "high": 15.0, "p": 0.04, "n": 99.0}
     rows = [
         row(cell=reading_cell(*key, "random_direction"), metric=m, prompt=-1, value=v, split="fit")
@@ -64,25 +64,55 @@ def test_the_share_that_hears_a_vector_is_averaged_over_concepts(concepts):
     assert found.p == pytest.approx(2 / (1 + DRAWS))
 
 
-def test_a_reading_is_told_from_the_band_of_its_null(concepts):
+def test_a_reading_is_told_from_its_null_by_p_alone(concepts, tmp_path):
     settings = {"way": "mean_codes", "against": "random_direction"}
     found = MEASURES["reading_over_null"](concepts, statistic="participation_ratio", **settings)
-    assert (found.value, found.low, found.high) == (15.0, 10.0, 19.0)
-    assert (found.n, found.p) == (99, 0.04)
+    assert (found.value, found.n, found.p) == (15.0, 99, 0.04)
+    assert math.isnan(found.low)  # how far a null goes does not tell how sure the number is
+    assert math.isnan(found.high)
+    below = concept(tmp_path, "three", heard=0.4, spread=5.0)
+    apart = MEASURES["reading_over_null"](
+        [*concepts, below], statistic="participation_ratio", **settings
+    )
+    assert apart.p == 1.0  # above its null in two concepts, below it in one
     with pytest.raises(RunError, match="has no guess of mean_codes"):
         MEASURES["reading_over_null"](concepts, statistic="guess", **settings)
 
 
-def test_shared_features_are_counted_and_told_from_chance(concepts):
+def test_shared_features_are_counted_and_told_from_chance(concepts, tmp_path):
     found = MEASURES["shared_features"](concepts, one="codes", other="encoder")
     assert (found.value, found.low, found.high) == (2.0, 1.0, 2.0)
     over = MEASURES["shared_over_chance"](concepts, one="encoder", other="codes")
-    assert over.high == 2.0  # the band begins at none
-    assert over.low < over.value < over.high
+    assert over.value == pytest.approx(2 - 3 / 4 - 1 / 4, abs=0.08)  # in tenths of 4 features each
+    assert over.low < over.value < over.high <= 2.0  # not all pairs share two
+    wide = [concept(tmp_path, "wide", heard=0.4, spread=30.0, n_features=40_000)]
+    alone = MEASURES["shared_over_chance"](wide, one="encoder", other="codes")
+    assert (alone.low, alone.high) == (1.0, 2.0)  # chance shares none, and yet 1 to 2 are shared
+    assert alone.p_at(1.0) > 0.9
     with pytest.raises(BadValueError, match="for codes and encoder alone"):
         MEASURES["shared_features"](concepts, one="codes", other="output")
     with pytest.raises(UnknownNameError, match="unknown route 'output'"):
         MEASURES["shared_over_chance"](concepts, one="codes", other="output")
+
+
+def test_features_that_are_shared_by_chance_are_not_told_from_chance(tmp_path):
+    """Each concept has two sets that have nothing to do with each other, as have its pairs drawn again."""
+    rng, told = np.random.default_rng(0), 0
+    for number in range(12):
+        runs = []
+        for name in ("one", "two", "three"):
+            drawn = [rng.choice(40, 8, replace=False) for _ in range(2)]
+            sets = dict(zip(("codes", "encoder"), map(tuple, drawn), strict=True))
+            run = planted(tmp_path / f"{number} {name}", name, sets)
+            shared = len({*drawn[0]} & {*drawn[1]})
+            again = [rng.binomial(shared, 0.9) for _ in range(DRAWS)]
+            run.append([
+                row(cell=resample(i), metric=SHARED, prompt=-1, value=float(v), split="fit", seed=i)
+                for i, v in enumerate(again)
+            ])  # fmt: skip
+            runs.append(run)
+        told += MEASURES["shared_over_chance"](runs, one="codes", other="encoder").p < 0.05
+    assert told <= 2
 
 
 def edited(path):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from steerscope.claims.measures.measure import Measured, measure, of_draws
 from steerscope.errors import BadValueError, RunError, UnknownNameError
@@ -37,19 +38,20 @@ def active_share(runs: Sequence[Run], *, away_from: float) -> Measured:
 def reading_over_null(runs: Sequence[Run], *, way: str, statistic: str, against: str) -> Measured:
     """A number of a reading minus its mean under a null, mean over concepts.
 
-    The interval is the number minus the band that holds 95 % of the null, as if the concepts' nulls
-    went up and down together, which makes it too wide rather than too narrow; p is the largest of
-    the concepts'.
+    There is no interval, since the pairs were not drawn again; p is the largest of the concepts', two-sided, and 1
+    where the number is above the null in one concept and below it in another.
     """
     names = [run.path.name for run in runs]
     rows = pd.DataFrame([_reading(run, way, statistic, against) for run in runs], index=names)
-    known = rows[rows[["value", "expected", "low", "high"]].notna().all(axis=1)]
-    value, low, high = (
-        float((known.value - known[edge]).mean()) for edge in ("expected", "high", "low")
-    )
+    known = rows[rows[["value", "expected", "p"]].notna().all(axis=1)]
+    above = known.value - known.expected
+    one_sided = (above > 0).all() or (above < 0).all()
+    p = float(known.p.max()) if one_sided else 1.0
     n = int(known.n.min()) if len(known) else 0
     unknown = tuple(rows.index.difference(known.index, sort=False))
-    return Measured(value, low, high, float(known.p.max()), n, "features", "draws", unknown=unknown)
+    return Measured(
+        float(above.mean()), math.nan, math.nan, p, n, "features", "draws", unknown=unknown
+    )
 
 
 @measure
@@ -61,8 +63,7 @@ def shared_features(runs: Sequence[Run], *, one: str, other: str) -> Measured:
     Raises:
         BadValueError: routes for which no pairs were drawn again.
     """
-    if {one, other} != {*RESAMPLED}:
-        raise BadValueError(f"pairs were drawn again for {' and '.join(RESAMPLED)} alone.")
+    _check_resampled(one, other)
     shared = [len({*sets[one].ranked} & {*sets[other].ranked}) for sets in map(sets_of_run, runs)]
     drawn = _resampled(runs, SHARED)
     return of_draws(float(np.mean(shared)), drawn, _pairs(runs), "features", "pairs")
@@ -70,32 +71,38 @@ def shared_features(runs: Sequence[Run], *, one: str, other: str) -> Measured:
 
 @measure
 def shared_over_chance(runs: Sequence[Run], *, one: str, other: str) -> Measured:
-    """The same minus the middle of the band that features firing as often share by chance.
+    """The same minus what features that fire as often share by chance.
 
-    The interval is as that of `reading_over_null`.
+    The interval holds the pairs that are drawn again minus a draw of chance, so that it is about both.
 
     Raises:
+        BadValueError: routes for which no pairs were drawn again.
         UnknownNameError: no such route.
     """
     from steerscope.studies.features.overlap import (
-        overlap,  # takes seconds to import
+        shared_by_chance,  # takes seconds to import
     )
 
-    found = []
+    shared: list[int] = []
+    chance: list[Int[np.ndarray, " draw"]] = []
     for run in runs:
         sets = sets_of_run(run)
         for name in (one, other):
             if name not in sets:
                 raise UnknownNameError("route", name, sets)
+        _check_resampled(one, other)
         [rates] = rates_of_run(run).values()
-        found.append(overlap(sets[one], sets[other], frequency=rates))
-    table = pd.DataFrame(found)
-    middle = (table.drawn_low + table.drawn_high) / 2
-    value, low, high = (
-        float((table.shared - edge).mean()) for edge in (middle, table.drawn_high, table.drawn_low)
-    )
-    p = float(table.p_permutation.max())
-    return Measured(value, low, high, p, len(runs), "features", "concepts")
+        shared.append(len({*sets[one].ranked} & {*sets[other].ranked}))
+        chance.append(shared_by_chance(sets[one], sets[other], frequency=rates, seed=len(chance)))
+    by_chance = np.mean(chance, axis=0)
+    again = np.resize(_resampled(runs, SHARED), by_chance.shape)
+    value = float(np.mean(shared) - by_chance.mean())
+    return of_draws(value, again - by_chance, _pairs(runs), "features", "pairs")
+
+
+def _check_resampled(one: str, other: str) -> None:
+    if {one, other} != {*RESAMPLED}:
+        raise BadValueError(f"pairs were drawn again for {' and '.join(RESAMPLED)} alone.")
 
 
 def _reading(run: Run, way: str, statistic: str, null: str) -> pd.Series:

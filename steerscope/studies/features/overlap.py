@@ -142,6 +142,23 @@ def overlap_by_depth(
     return [_overlap(a, b, mine[0, :k], null[:, :k], persistence) for k in depths]
 
 
+def shared_by_chance(
+    a: FeatureSet,
+    b: FeatureSet,
+    *,
+    frequency: Float[Tensor, " feature"] | None = None,
+    n_draws: int = 1000,
+    seed: int = 0,
+) -> Int[np.ndarray, " draw"]:
+    """How many features of `a` are among features that fire about as often as those of `b`, in every draw.
+
+    Raises:
+        AutoencoderMismatchError: not one frequency for each feature of the dictionary.
+    """
+    drawn = _alike(np.array(b.ranked), b.n_features, frequency, n_draws, seed)
+    return np.isin(drawn, a.ranked).sum(axis=1)
+
+
 def _overlap(
     a: FeatureSet,
     b: FeatureSet,

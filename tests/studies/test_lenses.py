@@ -10,6 +10,7 @@ import pytest
 from steerscope import figures
 from steerscope.directions import save_directions
 from steerscope.doses import Dose
+from steerscope.engine.continuations import Continuation
 from steerscope.errors import BadValueError, JudgeError
 from steerscope.runs.results import Run, as_table
 from steerscope.sites import Site
@@ -145,6 +146,28 @@ def test_nothing_done_drifts_nowhere_and_the_texts_are_those_of_the_model(load):
     lost = Cell((Steering(random_direction(model, site), Dose(1e39, "absolute")),))
     rows, _ = lens_rows(model, lenses, prompts, lost, plan(n_new=2))
     assert {row.status for row in rows if row.cell == lost.key} == {"not_finite"}
+
+
+def test_the_weights_of_words_favour_no_texts_of_an_unchanged_model(load, monkeypatch):
+    """Texts of rare words, all drawn alike: none of them is fuller of words that weigh much."""
+    rng = np.random.default_rng(0)
+    vocabulary = [f"x{i}" for i in range(300)]
+
+    def drawn(_model, asked, _cells=None, *, samples=1, **_given):
+        texts = [" ".join(rng.choice(vocabulary, 8)) for _ in range(samples * len(asked))]
+        return [[Continuation((), text, ended=True) for text in texts]]
+
+    monkeypatch.setattr("steerscope.studies.lenses.measure.generate", drawn)
+    monkeypatch.setattr("steerscope.studies.lenses.measure.attempt", drawn)
+    model, lens = load("llama"), Lens("rare", dict.fromkeys(vocabulary[:100], 1.0))
+    cell = Cell((Steering(random_direction(model, Site("resid_post", 1)), Dose(1.0, "absolute")),))
+    changes = []
+    for _ in range(60):
+        rows, _ = lens_rows(model, [lens], ["w1"] * 20, cell, plan())
+        mean = as_table(rows).groupby("cell").value.mean()
+        changes.append((mean[cell.key] - mean[PLAIN]) / mean[PLAIN])
+    error = np.std(changes, ddof=1) / math.sqrt(len(changes))
+    assert abs(np.mean(changes)) < 3 * error
 
 
 @pytest.mark.parametrize(

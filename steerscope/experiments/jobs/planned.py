@@ -185,7 +185,7 @@ PLANNED = (
     _job(
         "drift",
         "which topics that nobody asked for a vector brings in, by vocabularies of one's own",
-        Kind(LensPlan, run_lenses, lambda plan: 3, "n_prompts", figures=(LENS_DOTS,)),  # noqa: ARG005
+        Kind(LensPlan, run_lenses, lambda plan: 4, "n_prompts", figures=(LENS_DOTS,)),  # noqa: ARG005
     ),
     _job(
         "routing",

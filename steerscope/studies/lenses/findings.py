@@ -15,6 +15,7 @@ from steerscope.runs.results import Run
 from steerscope.statistics import by_cluster, clustered_error, distinct_difference
 
 PLAIN, AGAIN = "plain", "plain again"  # cells
+WEIGHING = "plain, by which words are weighed"  # of texts, which have no rows
 UNIT = "weighted words in 100"
 DRIFT, STILL, RARE = "drifts", "not told from plain text", "no word of it was seen"
 LOST = "nothing is known, since the logits of {0} of {1} texts hold a NaN or an infinity"

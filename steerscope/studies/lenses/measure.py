@@ -24,7 +24,7 @@ from steerscope.steering.control_vectors import along
 from steerscope.steering.interventions import Cell
 from steerscope.steering.scopes import Scope
 from steerscope.studies.beginnings import load_planned, start_planned
-from steerscope.studies.lenses.findings import AGAIN, PLAIN, UNIT
+from steerscope.studies.lenses.findings import AGAIN, PLAIN, UNIT, WEIGHING
 from steerscope.studies.lenses.plan import LensPlan
 from steerscope.studies.lenses.vocabularies import Lens, read_lenses
 from steerscope.studies.rows import cell_row
@@ -93,9 +93,10 @@ def lens_rows(
 ) -> tuple[list[Row], list[dict[str, Any]]]:
     """Rows of a run, one for each text and lens, and the texts.
 
-    Prompts are continued twice plain and once steered, the steered text with the random numbers of the first
-    plain one. Words are weighted by their rarity in the plain texts. A text without words, or whose logits
-    overflowed, has no number.
+    Prompts are continued thrice plain and once steered, the steered text with the random numbers of the first
+    plain one. Words are weighted by their rarity in the third plain texts alone, which nothing is compared with: in
+    texts that weigh them a word counts less than in others of the same model. A text without words, or whose
+    logits overflowed, has no number.
 
     Raises:
         BadValueError: fewer than two prompts, or two lenses of one name.
@@ -108,19 +109,25 @@ def lens_rows(
     if len(asked) < 2:
         raise BadValueError(f"lenses need texts on at least 2 prompts; there are {len(asked)}.")
     write = partial(generate, model, asked, n_new=plan.n_new, sampler=sampler, progress=progress)
-    [twice] = write(cells=Cell(), samples=2)
+    [plain] = write(cells=Cell(), samples=3)
     [moved] = attempt(model, asked, [cell], n_new=plan.n_new, sampler=sampler, progress=progress)
-    weighed = [lens.rarer([text.text for text in twice]) for lens in lenses]
-    arms = {PLAIN: (Cell(), twice[::2]), AGAIN: (Cell(), twice[1::2]), cell.key: (cell, moved)}
-    rows, texts = [], []
+    weighed = [lens.rarer([text.text for text in plain[2::3]]) for lens in lenses]
+    arms = {PLAIN: (Cell(), plain[::3]), AGAIN: (Cell(), plain[1::3]), cell.key: (cell, moved)}
+    rows, texts = [], _texts(WEIGHING, asked, plain[2::3])
     for name, (condition, written) in arms.items():
         for prompt, text in enumerate(written):
             rows += [replace(_row(condition, lens, prompt, text), cell=name) for lens in weighed]
-        texts += [
-            {"cell": name, "prompt": i, "split": "test", "given": given, "written": text.text}
-            for i, (given, text) in enumerate(zip(asked, written, strict=True))
-        ]
+        texts += _texts(name, asked, written)
     return rows, texts
+
+
+def _texts(
+    cell: str, asked: Sequence[str], written: Sequence[Continuation]
+) -> list[dict[str, Any]]:
+    return [
+        {"cell": cell, "prompt": i, "split": "test", "given": given, "written": text.text}
+        for i, (given, text) in enumerate(zip(asked, written, strict=True))
+    ]
 
 
 def _row(cell: Cell, lens: Lens, prompt: int, text: Continuation) -> Row:

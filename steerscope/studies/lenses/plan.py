@@ -24,7 +24,7 @@ class LensPlan(OfModel):
         scope: which tokens are steered.
         n_prompts: prompts that are continued, at most.
         n_new: tokens of a text.
-        temperature: at which they are sampled; above 0, or the two plain texts of a prompt are one.
+        temperature: at which they are sampled; above 0, or the plain texts of a prompt are one.
 
     Raises:
         UnknownNameError: no such unit.
@@ -53,6 +53,6 @@ class LensPlan(OfModel):
             raise BadValueError("lenses need at least 2 prompts, and texts of at least 1 token.")
         if not self.temperature > 0:
             raise BadValueError(
-                "at temperature 0 the two plain texts of a prompt are one, which says nothing of chance; "
+                "at temperature 0 the plain texts of a prompt are one, which says nothing of chance; "
                 "give a temperature above 0."
             )

@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from steerscope.engine.matched_kl import Matching
+from steerscope.errors import BadValueError
 from steerscope.experiments.jobs import find_job
 from steerscope.judges.effects import Effect
 from steerscope.runs.results import COLUMNS, Row, Run, plain_row
 from steerscope.studies.methods.findings import COMMON, LOST, NULLS, OWN, TOP, rank
 from steerscope.studies.methods.plan import ComparisonPlan
+from steerscope.studies.methods.pools import pools
 from steerscope.studies.methods.together import together
 
 EFFECT = Effect("flipped", "share", "texts that are flipped")
@@ -97,9 +100,10 @@ def test_a_method_that_a_concept_lacks_is_left_out_though_the_concepts_share_the
     assert ranking.n.eq(40).all()
 
 
-def stored(folder, model, concept, rng):
+def stored(folder, model, concept, rng, kl=0.2):
     """A run of two methods and the nulls on one concept."""
-    plan = asdict(ComparisonPlan(methods=("mean_diff", "repe")))
+    matching = Matching((0.05, 0.2, 0.5), relative=0.5, kl=kl)
+    plan = asdict(ComparisonPlan(methods=("mean_diff", "repe"), matching=matching))
     shares = {"mean_diff": 0.9, "repe": 0.5} | dict.fromkeys(NULLS, 0.1)
     said = {"effect": asdict(EFFECT), "model": model, "contrasts": concept, "seed": 0, "plan": plan}
     run = Run.start(folder, said, provenance={})
@@ -109,7 +113,7 @@ def stored(folder, model, concept, rng):
         [
             replace(
                 plain_row("flipped", "share", r.effect), prompt=r.item, method=r.method, seed=r.seed,
-                cell=f"{r.place}; {r.matching}; {r.method}; {r.seed}", layer=r.layer, kl_nats=0.2,
+                cell=f"{r.place}; {r.matching}; {r.method}; {r.seed}", layer=r.layer, kl_nats=kl,
                 dose_absolute=1.0, dose_relative=0.1, dose_natural=1.0,
             )
             for r in given.itertuples()
@@ -189,3 +193,24 @@ def test_what_is_left_of_a_place_or_matching_is_drawn_and_nats_are_not_pooled(tm
             [Row(**{**r, "metric": "preference"}) for r in table[list(COLUMNS)].to_dict("records")]
         )
     assert "together" not in find_job("comparison").tables(None, nats)
+
+
+def test_runs_at_another_kl_are_another_pool_and_one_contrast_set_does_not_count_twice(tmp_path):
+    rng = np.random.default_rng(0)
+    runs = [
+        stored(tmp_path / f"{c}{kl}", "m", c, rng, kl)
+        for kl in (0.2, 0.6)
+        for c in ("mood", "tone")
+    ]
+    found = pools(runs)
+    assert [pool.concepts for pool in found] == [("mood", "tone")] * 2
+    for pool, kl in zip(found, (0.2, 0.6), strict=True):
+        assert pool.plan["matching"]["kl"] == kl
+        assert pool.ranking.kl_nats.dropna().eq(kl).all()
+        assert pool.ranking.n.dropna().eq(80).all()
+    assert pools([runs[0], runs[3]]) == []  # at one KL each
+    tables = find_job("comparison").tables(SimpleNamespace(figures=("all",)), runs)
+    assert set(tables["together"].runs) == {"m-0", "m-0-2"}
+    again = stored(tmp_path / "again", "m", "mood", rng)
+    with pytest.raises(BadValueError, match="both of mood"):
+        pools([*runs, again])

@@ -242,12 +242,17 @@ def _tables(experiment: Experiment, runs: Sequence[Run]) -> Tables:  # noqa: ARG
 
 
 def _named_pools(runs: Sequence[Run]) -> list[tuple[str, Pool]]:
-    """The concepts of each model and seed together, each under a name of its own."""
+    """The concepts of each model and seed together, each under a name of its own; the second of one name has a number."""
     called: dict[str, str] = {}
     for model in dict.fromkeys(run.configuration["model"] for run in runs):
         names = chain([label(model)], (f"{label(model)}-{place}" for place in count(2)))
         called[model] = next(name for name in names if name not in called.values())
-    return [(f"{called[pool.model]}-{pool.seed}", pool) for pool in pools(runs)]
+    found: dict[str, Pool] = {}
+    for pool in pools(runs):
+        name = f"{called[pool.model]}-{pool.seed}"
+        names = chain([name], (f"{name}-{place}" for place in count(2)))
+        found[next(each for each in names if each not in found)] = pool
+    return list(found.items())
 
 
 def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:

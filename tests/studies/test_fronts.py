@@ -231,6 +231,29 @@ def test_the_verdict_names_winners_and_losers_with_their_numbers(table):
     assert "behind" in line
 
 
+def test_two_targets_give_two_chances_of_being_ahead_of_the_controls():
+    """Six items that all tell the edit from its control: 1/64, and 2/64 for two targets."""
+    shown = [
+        row(cell=cell, method=cell, prompt=p, metric=metric, split="test", value=value, kl_nats=0.1)
+        for cell, value in (("plain", 0.0), ("edit=a", 1.0), ("edit=b", 0.0))
+        for p in range(6)
+        for metric in ("to_joyful", "to_gloomy", "kl")
+    ]
+    costs = [
+        row(cell=cell, method=cell, prompt=0, metric=metric, split="test", value=3.0, kl_nats=0.1)
+        for cell in ("plain", "edit=a", "edit=b")
+        for metric in (NATS, TOKENS)
+    ]
+    table = as_table([*shown, *costs])
+    rows = front_table(table, FLIPPED, "test")
+    both, one = (
+        stand(table, FLIPPED, part, roles(), "joyful")
+        for part in (rows, rows[rows.target == "joyful"])
+    )
+    assert one.p_controls == pytest.approx(1 / 64, rel=0.15)  # by random flips
+    assert both.p_controls == pytest.approx(2 * one.p_controls)
+
+
 def test_two_prompts_lead_nowhere_and_what_is_not_told_apart_is_not_level(table):
     few = table[table.prompt.isin([2, 3, 22, 23]) | table.metric.isin([TOKENS, NATS])]
     rows = front_table(few, FLIPPED, "test")

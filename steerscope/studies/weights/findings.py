@@ -273,7 +273,8 @@ class Standing:
         strongest: the row of the strongest control.
         over_control: effect of the edit minus that of the strongest control, paired; the strongest is so on
             the same items, which speaks against the edit.
-        p_controls: max-statistic p of being ahead of a control, the largest over controls.
+        p_controls: max-statistic p of being ahead of a control, the largest over controls, corrected for the two
+            targets that an edit may be ahead at (Bonferroni).
         steering: the row of the steering at matched KL; None for none.
         over_steering: effect of the edit minus that of the steering, paired; NaN for none.
         other: the row of the same edit read towards the other target; None where that is only its
@@ -337,7 +338,7 @@ def stand(
         mine.loc[cell],
         strongest,
         groups.difference(ahead.loc[strongest.cell], "test", metric, share=effect.is_share),
-        float(max(p_values)),
+        float(np.minimum(1.0, max(p_values) * rows.target.nunique())),  # of NaN NaN
         steering,
         over,
         others.iloc[0] if effect.is_share and len(others) else None,

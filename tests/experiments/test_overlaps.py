@@ -132,6 +132,18 @@ def test_pairs_that_are_alike_give_the_same_however_they_are_drawn_again(microwo
     assert 0 < len(first[0] & first[1]) < 20
 
 
+def test_pairs_that_change_no_feature_share_none_of_those_that_are_dead(microworld):
+    sae = load_sae("microworld", model=microworld)
+    one = extract(microworld, load_contrasts("mood"), [sae.site])[sae.site]
+    same = replace(one, positive=one.positive, negative=one.positive)
+    shared = {
+        row.value
+        for row in resampled_rows(plain_row("", "", 0.0), sae, same, 20, 0)
+        if row.metric == SHARED
+    }
+    assert shared == {0.0}
+
+
 def test_it_verifies_and_an_altered_feature_is_named(small):
     assert not verify(small).differences  # with its model and its autoencoder
     [part] = [

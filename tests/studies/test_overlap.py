@@ -105,7 +105,7 @@ def test_sets_of_different_dictionaries_or_impossible_depths_are_refused_by_name
     with pytest.raises(BadValueError, match="outside"):
         FeatureSet("c", (10,), 10, "one")
     with pytest.raises(BadValueError, match="41 features of a dictionary of 40"):
-        largest("all", torch.zeros(40), small_sae(), 41)
+        largest("all", torch.ones(40), small_sae(), 41)
     with pytest.raises(BadValueError, match="persistence"):
         overlap(a, a, persistence=1.0)
     with pytest.raises(AutoencoderMismatchError, match="frequencies"):
@@ -136,6 +136,35 @@ def test_a_domain_is_told_by_the_features_that_only_it_uses():
     assert overlap(found["a"], found["b"]).shared == 0
     with pytest.raises(BadValueError, match="at least 2"):
         domain_sets({"a": codes["a"]}, sae, 3)
+
+
+def test_features_of_no_value_are_in_no_set():
+    """Two disjoint sets of 11 and 9: what they share is not filled up with dead features."""
+    sae, values = small_sae(), torch.zeros(2, 40)
+    values[0, 20:31], values[1, 31:40] = torch.arange(11.0) + 1, torch.arange(9.0) + 1
+    one, other = (largest(str(i), row, sae, 20) for i, row in enumerate(values))
+    assert (len(one.ranked), len(other.ranked)) == (11, 9)
+    [found] = overlap_by_depth(one, other, [20])
+    assert (found.k, found.n_a, found.n_b, found.shared) == (20, 11, 9, 0)
+    assert found.p_hypergeometric == 1.0
+    assert found.expected == pytest.approx(11 * 9 / 40)
+    assert (found.jaccard, found.rbo) == (0.0, 0.0)
+    with pytest.raises(BadValueError, match="above zero for no feature"):
+        largest("dead", torch.zeros(40), sae, 20)
+    alike = largest("away", -values[0], sae, 20, absolute=True)
+    assert set(alike.ranked) == set(one.ranked)
+
+
+def test_chance_is_of_the_sizes_that_sets_have():
+    a = FeatureSet("a", (0, 1, 2, 3), 10, "made up")
+    b = FeatureSet("b", (9, 2), 10, "made up")
+    shallow, deep = overlap_by_depth(a, b, [2, 4], persistence=0.5, n_draws=4000)
+    assert (shallow.shared, deep.shared) == (0, 1)
+    # at least 1 of 2 among 4 of 10
+    assert deep.p_hypergeometric == pytest.approx(1 - (6 * 5) / (10 * 9))
+    assert deep.p_permutation == pytest.approx(deep.p_hypergeometric, abs=0.03)
+    assert deep.jaccard == pytest.approx(1 / 5)
+    assert deep.rbo == shallow.rbo == 0.0  # to the end of the shorter: 0 of 1, 0 of 2
 
 
 def test_features_are_found_again_in_a_dictionary_of_another_order():

@@ -214,7 +214,7 @@ def resampled_rows(
     weights = torch.from_numpy(drawn).to(contrast.positive) / n_pairs
     codes = weights @ code_differences(sae, contrast)
     heard = encoder_projection(sae, weights @ contrast.differences)
-    first = [torch.zeros_like(v).scatter(1, v.topk(k).indices, 1.0) for v in (codes, heard)]
+    first = [_largest(values, k) for values in (codes, heard)]
     numbers = {
         ACTIVE: ("share of features", (heard > 0).double().mean(dim=1)),
         SHARED: ("features", (first[0] * first[1]).sum(dim=1)),
@@ -227,6 +227,13 @@ def resampled_rows(
         for metric, (unit, values) in numbers.items()
         for i, value in enumerate(values)
     ]  # fmt: skip
+
+
+def _largest(values: Float[Tensor, "sample feature"], k: int) -> Float[Tensor, "sample feature"]:
+    """1 at the k largest values of each row that are above zero, as in a set of features."""
+    found = values.topk(k)
+    chosen = (found.values > 0).to(values)
+    return torch.zeros_like(values).scatter(1, found.indices, chosen)
 
 
 def sets_of_run(run: Run) -> dict[str, FeatureSet]:

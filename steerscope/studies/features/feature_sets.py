@@ -65,17 +65,19 @@ def largest(
     *,
     absolute: bool = False,
 ) -> FeatureSet:
-    """The k features of largest value, or of largest absolute value.
+    """The k features of largest value, or of largest absolute value, as far as they are above zero.
+
+    A value of zero tells nothing: dead features have it by every route, and in one order.
 
     Args:
         name: what the values tell, in words.
         values: one per feature, such as a way of reading a direction.
         sae: whose features they are.
-        k: how many.
+        k: how many; fewer where no more are above zero.
         absolute: whether a strongly negative value is important too.
 
     Raises:
-        BadValueError: k exceeds the dictionary.
+        BadValueError: k exceeds the dictionary, or no value is above zero.
         AutoencoderMismatchError: not one value per feature.
     """
     check_count(k, sae.n_features)
@@ -83,8 +85,11 @@ def largest(
         raise AutoencoderMismatchError(
             f"{name!r} has {len(values)} values; {sae.name} has {sae.n_features} features."
         )
-    order = (values.abs() if absolute else values).topk(k).indices
-    return FeatureSet(name, tuple(order.tolist()), sae.n_features, sae.name)
+    found = (values.abs() if absolute else values).topk(k)
+    order = found.indices[found.values > 0].tolist()
+    if not order:
+        raise BadValueError(f"{name!r} is above zero for no feature of {sae.name}.")
+    return FeatureSet(name, tuple(order), sae.n_features, sae.name)
 
 
 def domain_sets(

@@ -12,6 +12,7 @@ from scipy.stats import hypergeom
 from torch import Tensor
 
 from steerscope.errors import AutoencoderMismatchError, BadValueError
+from steerscope.sae.spans import check_count
 from steerscope.statistics import CONFIDENCE, holm
 from steerscope.studies.features.feature_sets import FeatureSet
 
@@ -26,10 +27,12 @@ class Overlap:
     Attributes:
         a: name of the one set.
         b: name of the other.
-        k: features of each.
+        k: features of each, at most.
+        n_a: features of a among its first k, fewer where it ranks no more.
+        n_b: the same of b.
         n_features: size of the dictionary.
         shared: how many are in both.
-        expected: k² / n_features, the mean number by chance.
+        expected: n_a n_b / n_features, the mean number by chance.
         chance_low: lower end of the band that holds 95 % of the hypergeometric distribution.
         chance_high: its upper end.
         p_hypergeometric: chance of sharing at least so many.
@@ -37,7 +40,7 @@ class Overlap:
         jaccard: shared / in either.
         jaccard_low: of the null draws, the 2.5 % quantile.
         jaccard_high: the 97.5 % quantile.
-        rbo: rank-biased overlap, from 0 to 1.
+        rbo: rank-biased overlap, from 0 to 1, to the end of the shorter of the two.
         rbo_low: as `jaccard_low`.
         rbo_high: as `jaccard_high`.
         drawn_low: number shared in the null draws, the 2.5 % quantile.
@@ -48,6 +51,8 @@ class Overlap:
     a: str
     b: str
     k: int
+    n_a: int
+    n_b: int
     n_features: int
     shared: int
     expected: float
@@ -96,10 +101,12 @@ def overlap(
         AutoencoderMismatchError: the sets are of different dictionaries.
         BadValueError: k exceeds a set or the dictionary, or a number is out of range.
     """
+    depth = min(len(a.ranked), len(b.ranked)) if k is None else k
+    a.first(depth), b.first(depth)
     (found,) = overlap_by_depth(
         a,
         b,
-        [min(len(a.ranked), len(b.ranked)) if k is None else k],
+        [depth],
         frequency=frequency,
         persistence=persistence,
         n_draws=n_draws,
@@ -118,11 +125,11 @@ def overlap_by_depth(
     n_draws: int = 1000,
     seed: int = 0,
 ) -> list[Overlap]:
-    """`overlap` at several k, from the same null draws.
+    """`overlap` at several k, from the same null draws; a set that ranks fewer than k counts as it is.
 
     Raises:
         AutoencoderMismatchError: the sets are of different dictionaries.
-        BadValueError: a depth exceeds a set, or a number is out of range.
+        BadValueError: a depth exceeds the dictionary, or a number is out of range.
     """
     if (a.dictionary, a.n_features) != (b.dictionary, b.n_features):
         raise AutoencoderMismatchError(
@@ -134,11 +141,11 @@ def overlap_by_depth(
     if n_draws < 1:
         raise BadValueError(f"n_draws is {n_draws}; a null needs at least 1 draw.")
     for depth in depths:
-        a.first(depth), b.first(depth)
+        check_count(depth, a.n_features)
     deepest = max(depths)
-    one, other = a.first(deepest).ranked, np.array([b.first(deepest).ranked])
+    one, other = a.ranked[:deepest], np.array([b.ranked[:deepest]])
     drawn = _alike(other[0], a.n_features, frequency, n_draws, seed)
-    mine, null = (_shared_by_depth(one, rows, a.n_features) for rows in (other, drawn))
+    mine, null = (_shared_by_depth(one, rows, a.n_features, deepest) for rows in (other, drawn))
     return [_overlap(a, b, mine[0, :k], null[:, :k], persistence) for k in depths]
 
 
@@ -167,27 +174,34 @@ def _overlap(
     persistence: float,
 ) -> Overlap:
     k, n = len(mine), a.n_features
-    shared, chance = int(mine[-1]), hypergeom(n, k, k)
+    sizes = n_a, n_b = min(k, len(a.ranked)), min(k, len(b.ranked))
+    shared, chance = int(mine[-1]), hypergeom(n, n_a, n_b)
+    both = min(sizes)
     jaccard, rbo = (
         np.quantile(values, [_TAIL, 1 - _TAIL])
-        for values in (_jaccard(null[:, -1], k), rank_biased_overlap(null, persistence))
+        for values in (
+            _jaccard(null[:, -1], sizes),
+            rank_biased_overlap(null[:, :both], persistence),
+        )
     )
     low, high = np.quantile(null[:, -1], [_TAIL, 1 - _TAIL])
     return Overlap(
         a=a.name,
         b=b.name,
         k=k,
+        n_a=n_a,
+        n_b=n_b,
         n_features=n,
         shared=shared,
-        expected=k * k / n,
+        expected=n_a * n_b / n,
         chance_low=float(chance.ppf(_TAIL)),
         chance_high=float(chance.ppf(1 - _TAIL)),
         p_hypergeometric=float(chance.sf(shared - 1)),
         p_fewer=float(chance.cdf(shared)),
-        jaccard=float(_jaccard(mine[-1:], k)[0]),
+        jaccard=float(_jaccard(mine[-1:], sizes)[0]),
         jaccard_low=float(jaccard[0]),
         jaccard_high=float(jaccard[1]),
-        rbo=float(rank_biased_overlap(mine[None], persistence)[0]),
+        rbo=float(rank_biased_overlap(mine[None, :both], persistence)[0]),
         rbo_low=float(rbo[0]),
         rbo_high=float(rbo[1]),
         drawn_low=float(low),
@@ -240,7 +254,7 @@ def overlap_table(
 
     Raises:
         AutoencoderMismatchError: the two sets of a setting are of different dictionaries.
-        BadValueError: no setting, or a k that exceeds a set.
+        BadValueError: no setting, or a k that exceeds the dictionary.
     """
     if not settings:
         raise BadValueError("a table of overlaps needs at least one setting.")
@@ -296,15 +310,17 @@ def _strata(
 
 
 def _shared_by_depth(
-    one: Sequence[int], others: Int[np.ndarray, "draw rank"], n_features: int
-) -> Int[np.ndarray, "draw rank"]:
+    one: Sequence[int], others: Int[np.ndarray, "draw rank"], n_features: int, deepest: int
+) -> Int[np.ndarray, "draw depth"]:
     """How many of the first d features of one ranking are among the first d of each other."""
-    k = len(one)
-    place = np.full(n_features, k)
-    place[list(one)] = np.arange(k)
-    both_by = np.maximum(place[others], np.arange(k))  # depth, from 0, at which both have it
-    return np.stack([(both_by <= d).sum(axis=1) for d in range(k)], axis=1)
+    place = np.full(n_features, deepest)
+    place[list(one)] = np.arange(len(one))
+    # depth, from 0, at which both have it
+    both_by = np.maximum(place[others], np.arange(others.shape[1]))
+    return np.stack([(both_by <= d).sum(axis=1) for d in range(deepest)], axis=1)
 
 
-def _jaccard(shared: Int[np.ndarray, " draw"], k: int) -> Float[np.ndarray, " draw"]:
-    return shared / (2 * k - shared)
+def _jaccard(
+    shared: Int[np.ndarray, " draw"], sizes: tuple[int, int]
+) -> Float[np.ndarray, " draw"]:
+    return shared / (sum(sizes) - shared)

@@ -95,8 +95,8 @@ def _said(row: object, factor: float) -> str:
 def _caption(rows: pd.DataFrame, ranking: pd.DataFrame, effect: Effect) -> str:
     nulls, n_tests = several(rows.n_nulls), int(ranking.p.notna().sum())
     return (
-        f"{effect_title(effect)}; n = {int(rows.n.max())} held-out items; in brackets 95 % bootstrap over items. * above every one "
-        f"of {nulls} null directions of its place, paired sign flips, Holm<br>over {n_tests} "
+        f"{effect_title(effect)}; n = {int(rows.n.max())} held-out items; in brackets 95 % bootstrap over items. * ahead of every one "
+        f"of {nulls} null directions of its place, as 1 of {several(1 + rows.n_nulls)} directions at random is, paired sign flips, Holm<br>over {n_tests} "
         "comparisons, p < 0.05; ** and not told from the best of its place (paired, max statistic over all "
         "pairs, p < 0.05).<br>Blocks and doses were chosen on other texts; a place of several is moved by "
         "one relative dose at each. Grey: not reached there, or overflowed."

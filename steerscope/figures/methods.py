@@ -131,6 +131,7 @@ def _caption(rows: pd.DataFrame, ranking: pd.DataFrame) -> str:
     return (
         f"n = {int(rows.n.max())} held-out items; bars: 95 % bootstrap over items. Shaded: the middle 95 % of "
         f"{several(rows.n_nulls)} null directions{more}; dotted: the strongest.<br>Above the nulls: beats every "
-        f"one of them, paired sign flips, Holm over {n_tests} comparisons, p < 0.05. Below the best: "
+        f"one of them, as 1 of {several(1 + rows.n_nulls)} directions at random does; paired sign flips, Holm over {n_tests} comparisons, p < 0.05. "
+        "Below the best: "
         "paired, max statistic over all pairs, p < 0.05.<br>Layers and doses were chosen on other texts."
     )

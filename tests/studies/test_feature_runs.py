@@ -19,7 +19,7 @@ from steerscope.report.tables_only import frames_as_plates
 from steerscope.runs.results import NOT_FINITE, Run, as_table
 from steerscope.sae.files import load_sae, save_sae
 from steerscope.sites import Site
-from steerscope.studies.features.findings import CONTRASTIVE, is_null, summarised
+from steerscope.studies.features.findings import CONTRASTIVE, is_null, null_name, summarised
 from steerscope.studies.features.plan import FeaturePlan
 from steerscope.studies.features.run_steering import CLAMPED, run_features
 from steerscope.studies.features.stored import (
@@ -157,14 +157,44 @@ def test_a_run_of_features_needs_what_reads_texts_and_its_own_model(tiny_folder,
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_above_every_null_is_told_and_what_is_above_most_is_not():
-    def shown(method, values):
-        return [
-            {"kl": math.nan if method == "plain" else 0.2, "method": method, "kl_nats": 0.2, "dose_natural": 1.0,
-             "prompt": i, "status": "ok", "given": "g", "written": "w", "shown": float(v)}
-            for i, v in enumerate(values)
-        ]  # fmt: skip
+def shown(method, values):
+    return [
+        {"kl": math.nan if method == "plain" else 0.2, "method": method, "kl_nats": 0.2, "dose_natural": 1.0,
+         "prompt": i, "status": "ok", "given": "g", "written": "w", "shown": float(v)}
+        for i, v in enumerate(values)
+    ]  # fmt: skip
 
+
+def test_a_direction_at_random_is_not_said_to_be_above_the_nulls():
+    """All directions are drawn alike, and are told from each other on many prompts."""
+    rng, told, n = np.random.default_rng(0), {2: 0, 19: 0}, 150
+    for n_nulls in told:
+        names = [CONTRASTIVE, *(null_name("random direction", i) for i in range(n_nulls))]
+        for _ in range(5):
+            rows = shown("plain", [0] * n)
+            for name in names:
+                rows += shown(name, rng.random(n) < rng.uniform(0, 1))
+            table = summarised(pd.DataFrame(rows))
+            said = trials_in_words(table, kl=0.2, effect="shown")[-1]
+            told[n_nulls] += said.endswith("above the nulls, by rank and after Holm: contrastive")
+            by_name = table.set_index("method")
+            larger = (by_name.value[names[1:]] >= by_name.value[CONTRASTIVE]).sum()
+            assert by_name.p_rank[CONTRASTIVE] == pytest.approx((1 + larger) / (1 + n_nulls))
+    assert told[2] == 0
+    assert told[19] <= 2
+
+
+def test_what_is_above_enough_nulls_is_told():
+    nulls = [shown(null_name("random features", i), [0, 0, 1] * 8) for i in range(19)]
+    trials = [*shown("plain", [0] * 24), *shown(CONTRASTIVE, [1] * 24), *sum(nulls, [])]
+    table = summarised(pd.DataFrame(trials))
+    assert table.set_index("method").p_rank[CONTRASTIVE] == pytest.approx(1 / 20)
+    assert trials_in_words(table, kl=0.2, effect="shown")[-1] == (
+        "  19 null directions: shown 33 to 33 %; above the nulls, by rank and after Holm: contrastive"
+    )
+
+
+def test_what_is_ahead_of_every_null_is_told_and_what_is_ahead_of_most_is_not():
     n, half = 24, [1, 0] * 12
     trials = pd.DataFrame(
         [
@@ -182,14 +212,16 @@ def test_what_is_above_every_null_is_told_and_what_is_above_most_is_not():
     assert found.p_null[["random direction", "random direction 2"]].isna().all()
     words = trials_in_words(found.reset_index(), kl=0.2, effect="shown")
     assert words[-1] == (
-        "  2 null directions: shown 0 to 50 %; above every one of them after Holm: contrastive"
+        "  2 null directions: shown 0 to 50 %; ahead of each of them on these prompts after Holm: contrastive, as 1 of 3 "
+        "directions at random is too: by rank p >= 0.33, so that it cannot be told whether it is above the nulls (at "
+        "least 19 tell)"
     )
     lost = trials.assign(shown=trials.shown.mask(trials.method == "random direction 2"))
     known = summarised(lost).set_index("method")  # one null overflowed, the other still speaks
     assert known.p_null_holm["features weighted"] < 0.05
     assert known.null_max[CONTRASTIVE] == 0.0
     words = trials_in_words(known.reset_index(), kl=0.2, effect="shown")
-    assert words[-1].startswith("  1 null direction: shown 0 to 0 %; above every one")
+    assert words[-1].startswith("  1 null direction: shown 0 to 0 %; ahead of it on these prompts")
     unread = trials.assign(shown=trials.shown.mask(trials.method == CONTRASTIVE))
     assert (
         "no text could be read, so"

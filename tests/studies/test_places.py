@@ -144,6 +144,14 @@ def test_what_other_texts_choose_is_told_from_the_rest_and_from_nulls():
     assert rest.difference["k", "fair"] == pytest.approx(chosen.effect - rest.effect["k", "fair"])
     [said, lost] = across_in_words(table, SHARE, ["k", "up", "v"])
     assert "other texts chose good at k" in said
+    n_nulls = int(chosen.n_nulls)
+    assert (
+        n_nulls
+        == responses[responses.method.isin(NULLS)].groupby(["place", "method", "seed"]).ngroups
+    )
+    assert (
+        f"each of {n_nulls} null directions of all places, as 1 of {n_nulls + 1} directions" in said
+    )
     assert f"n = {N} held-out items" in said
     assert lost.endswith("at any block: v.")
 

@@ -167,7 +167,7 @@ def test_a_share_over_fewer_prompts_than_were_asked_says_over_how_many():
     assert "60 held-out prompts" in said[0]
     assert "of 60" not in said[1]
     assert "known of 10 of 60 prompts" in said[2]
-    assert said[3].startswith("  1 null direction: flipped 0 to 0 %; above every one")
+    assert said[3].startswith("  1 null direction: flipped 0 to 0 %; ahead of it on these")
     assert said[3].endswith("; of 1 more null direction nothing is known")
 
 

@@ -17,13 +17,15 @@ from steerscope.statistics import (
     sign_flip,
     sign_flip_p,
 )
+from steerscope.studies.ranks import rank_among
 
 CONTRASTIVE = "contrastive"
 NULLS = ("random direction", "random features")
 SURE = 0.05
 _COLUMNS = [
     "kl", "method", "metric", "value", "low", "high", "n", "difference", "difference_low",
-    "difference_high", "p", "p_holm", "null_max", "p_null", "p_null_holm",
+    "difference_high", "p", "p_holm", "null_max", "p_null", "p_null_holm", "n_nulls",
+    "p_rank",
 ]  # fmt: skip
 
 
@@ -51,7 +53,8 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         prompts) with its interval, p by sign flips, and p_holm over the directions that are no nulls
         and the metrics of one KL; NaN at a KL that contrastive steering does not reach. null_max is the mean
         of the null direction that has most, p_null the largest one-sided p against each null direction in turn of
-        which the effect is known, and p_null_holm that over the methods of one KL. A judge's score is no outcome and has
+        which the effect is known, and p_null_holm that over the methods of one KL: it is about prompts alone. p_rank
+        is that of the mean among the n_nulls means that are known, and those that are not. A judge's score is no outcome and has
         no row, nor whether a text shows the concept, where it is known whether it does so undamaged.
     """
     fixed = [
@@ -88,7 +91,11 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
                     row |= _apart(values[metric] - reference[metric], metric, groups, seed)
                 known = [n[metric] for n in nulls.values() if n[metric].notna().any()]
                 if known and not is_null(method):
-                    row["null_max"] = max(float(null.mean()) for null in known)
+                    means = [float(null.mean()) for null in known]
+                    row |= {"null_max": max(means), "n_nulls": len(known)}
+                    if values[metric].notna().any():
+                        lost = len(nulls) - len(known)
+                        row["p_rank"] = rank_among(float(values[metric].mean()), means, lost)
                     row["p_null"] = _p_above(
                         [values[metric] - null for null in known], groups, seed
                     )

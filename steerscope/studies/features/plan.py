@@ -17,7 +17,7 @@ class TrialPlan:
     Attributes:
         kls: nats at which they are compared; the verdict is at the first.
         k: features of a feature-targeted direction.
-        n_nulls: null directions of each kind.
+        n_nulls: null directions of each of the two kinds; with 10 or more it can be told what is above them.
         n_select: prompts on which the KL is matched, at most.
         n_test: held-out prompts, at most.
         n_new: tokens of each continuation.

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from steerscope.studies.features.findings import CONTRASTIVE, SURE, is_null
+from steerscope.studies.ranks import ENOUGH, by_chance
 
 _OVERFLOWS = "its logits hold a NaN or an infinity"
 _UNREAD = "no text could be read"
@@ -69,7 +70,10 @@ def _sure(mine: pd.DataFrame, anything: str) -> str:
 
 
 def _nulls(here: pd.DataFrame, effect: str) -> list[str]:
-    """What the null directions have, what is above every one of them, and of how many nothing is known."""
+    """What the null directions have, what is above them, and of how many nothing is known.
+
+    With few of them a direction at random is often ahead of all, so that nothing is said to be above the nulls.
+    """
     every = here.index.unique("method")
     found = [here.loc[(null, effect)].value for null in every if is_null(null)]
     nulls = [value for value in found if not math.isnan(value)]
@@ -77,11 +81,22 @@ def _nulls(here: pd.DataFrame, effect: str) -> list[str]:
     if not nulls:
         unknown = f"  of {lost} null direction{'s' * (lost > 1)} nothing is known"
         return [unknown] if lost else []
-    above = [m for m in every if m != "plain" and here.loc[(m, effect)].p_null_holm < SURE]
+    n = len(nulls)
+    ahead = [m for m in every if m != "plain" and here.loc[(m, effect)].p_null_holm < SURE]
+    first = [m for m in ahead if here.loc[(m, effect)].p_rank <= SURE]
+    said = f"ahead of {'each of them' if n > 1 else 'it'} on these prompts after Holm: "
+    if n >= ENOUGH:
+        said = f"above the nulls, by rank and after Holm: {', '.join(first) or 'none'}"
+    elif ahead:
+        said += (
+            f"{', '.join(ahead)}, as {by_chance(n)}: by rank p >= {1 / (n + 1):.2g}, so that it cannot be told "
+            f"whether it is above the nulls (at least {ENOUGH} tell)"
+        )
+    else:
+        said += "none"
     more = f"; of {lost} more null direction{'s' * (lost > 1)} nothing is known" if lost else ""
     return [
-        f"  {len(nulls)} null direction{'s' * (len(nulls) > 1)}: {effect} {100 * min(nulls):.0f} to "
-        f"{100 * max(nulls):.0f} %; above every one of them after Holm: {', '.join(above) or 'none'}{more}"
+        f"  {n} null direction{'s' * (n > 1)}: {effect} {100 * min(nulls):.0f} to {100 * max(nulls):.0f} %; {said}{more}"
     ]
 
 

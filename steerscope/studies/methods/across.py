@@ -32,7 +32,7 @@ def across_places(
         difference (chosen minus this one), low, high (bootstrap over items), p_corrected, p_null of the
         chosen one. What is not known is left out, and named: choice_lost has the method and place of which
         the effect on the select split is larger still than that of the chosen one, empty for none, and
-        nulls_lost how many null directions there are more, which count as at least as good.
+        nulls_lost how many null directions there are more than n_nulls, which count as at least as good.
 
     Raises:
         BadValueError: nothing is known of any method.
@@ -74,6 +74,7 @@ def across_places(
                 n=wide.shape[1],
                 choice_lost=_lost_choice(by_method, measured, looked.max(), mine.index),
                 nulls_lost=n_lost,
+                n_nulls=len(against),
             ).sort_values(["is_chosen", "effect"], ascending=False)
         )
     if not parts:

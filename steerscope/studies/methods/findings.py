@@ -86,8 +86,8 @@ def rank(responses: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
 
     The null band is where 95 % of the null directions lie, by their mean effects. p is of one-sided
     sign flips over items against each null direction in turn, the largest of these p values, so
-    that it speaks of beating every one of them; Holm and Benjamini-Hochberg correct it over the
-    whole table. Conditions of which no item is known are left out; a method without any other has
+    that it speaks of beating every one of them, as 1 of n_nulls + 1 directions at random does; Holm and
+    Benjamini-Hochberg correct it over the whole table. Conditions of which no item is known are left out; a method without any other has
     NaN and n = 0. A null of which nothing is known, since its logits are no numbers, counts as at least as good
     as any method, so that p is 1 beside it.
 

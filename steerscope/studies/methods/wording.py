@@ -19,6 +19,7 @@ from steerscope.studies.methods.findings import (
     n_lost_nulls,
 )
 from steerscope.studies.methods.one_kl import is_one_kl
+from steerscope.studies.ranks import by_chance
 
 
 def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[str]:
@@ -50,7 +51,8 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
         lines.append(
             f"{place}, matched {matching}: {_listed([*top, *between])} beat every one of "
             f"{int(first.n_nulls)} null directions{more} (the middle 95 % of these lie at {band}, the largest "
-            f"at {_amount(first.null_max, effect)}, on average {_listed(kinds)}; n = {first.n} held-out items, Holm over {n_tests} comparisons)."
+            f"at {_amount(first.null_max, effect)}, on average {_listed(kinds)}; n = {first.n} held-out items, Holm over {n_tests} comparisons)"
+            f"{_as_chance(top, int(first.n_nulls))}."
         )
         if matching == "kl" and (spread := _not_one_kl(rows)):
             lines.append(f"  {spread}")
@@ -86,6 +88,11 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
             "favours them, and does not tell what the model would write."
         )
     return lines
+
+
+def _as_chance(top: Sequence[str], n_nulls: int) -> str:
+    """How often a direction at random does what those did that beat every null; empty where none did."""
+    return f", as {by_chance(n_nulls)}" if top else ""
 
 
 def _not_one_kl(rows: pd.DataFrame) -> str:
@@ -125,7 +132,7 @@ def across_in_words(across: pd.DataFrame, effect: Effect, places: Sequence[str])
             known = f"{chosen.choice_lost}, of which nothing is known here, and of the rest {known}"
         of = f", of {chosen.nulls_lost} of which nothing is known" if chosen.nulls_lost else ""
         nulls = (
-            "above every null direction of every place"
+            f"ahead of each of {int(chosen.n_nulls)} null directions of all places, as {by_chance(int(chosen.n_nulls))}"
             if chosen.p_null < SURE
             else f"not told from the null directions of all places{of}"
         )

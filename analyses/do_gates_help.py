@@ -53,7 +53,11 @@ def main() -> None:
     parser.add_argument("--kl", type=float, default=0.3, help="nats at which arms are compared")
     parser.add_argument("--prompts", type=int, default=60, help="held-out prompts to continue")
     parser.add_argument(
-        "--random", type=int, nargs=2, default=[19, 5], help="gates at random, of layers and heads"
+        "--random",
+        type=int,
+        nargs=2,
+        default=[19, 5],
+        help="permutations of the gaps, of layers and heads; with 19 of one it can be told what helps",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--format", default="png", help="html, png, svg or pdf")

@@ -9,14 +9,14 @@ from steerscope.figures.literal import of_literal_text
 from steerscope.figures.theme import BLACK, BLUE, GREY, new_figure
 
 _ROW = 30  # pixels
-_NUMBERED, _FEWEST = r"^(.*) #\d+$", 3  # placements at random, and how many make a band
+_NUMBERED, _FEWEST = r"^(.*) #\d+$", 3  # draws of a control, and how many make a band
 
 
 @of_literal_text
 def gate_comparison(table: pd.DataFrame, *, outcome: str, kl: float) -> go.Figure:
     """Difference of every arm to its ungated reference, paired, with its interval.
 
-    Placements at random, numbered arms such as `layers at random #3`, are one row: from the lowest of
+    Draws of a control, numbered arms such as `layers of large gap, gaps of other sites #3`, are one row: from the lowest of
     their differences to the highest, with the middle one marked.
 
     Args:
@@ -69,7 +69,7 @@ def gate_comparison(table: pd.DataFrame, *, outcome: str, kl: float) -> go.Figur
 def _draw_placements(
     figure: go.Figure, bands: list[tuple[str, tuple[float, float, float]]]
 ) -> None:
-    """A band for each group of placements at random, with its middle."""
+    """A band for each group of draws, with its middle."""
     if not bands:
         return
     figure.add_trace(
@@ -79,7 +79,7 @@ def _draw_placements(
             mode="lines",
             line={"color": GREY, "width": 12},
             opacity=0.35,
-            name="placements at random, lowest to highest",
+            name="gates with the gaps of other sites, lowest to highest",
         )
     )
     figure.add_trace(
@@ -94,7 +94,7 @@ def _draw_placements(
 
 
 def _placements(placed: pd.DataFrame) -> list[tuple[str, tuple[float, float, float]]]:
-    """Name, lowest, highest and middle difference of each group of placements at random."""
+    """Name, lowest, highest and middle difference of each group of draws."""
     return [
         (
             _row_name(str(name), rows),
@@ -113,6 +113,6 @@ def _row_of(arm: str, placed: pd.DataFrame) -> str:
 
 
 def _row_name(group: str, rows: pd.DataFrame) -> str:
-    """A group with the number of its placements, and of how many of them something is known."""
+    """A group with the number of its draws, and of how many of them something is known."""
     known, n = int(rows.difference.notna().sum()), len(rows)
     return f"{group} ({n})" if known == n else f"{group} ({known} of {n} known)"

@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 
 from steerscope.directions import Direction
 from steerscope.doses import Dose
@@ -29,13 +30,13 @@ from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.statistics import by_cluster, distinct_difference, holm, sign_flip_p
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.strengths import Constant, EigengapGate, Strength
+from steerscope.studies.ranks import ENOUGH, rank_among
 from steerscope.studies.rows import overflowed
 from steerscope.texts.contrasts import Prompt
 
 UNGATED = "ungated"
 _FIRST = tuple(2.0**i for i in range(-6, 5))  # natural units
-_AT_RANDOM = " at random "  # in the names of gates that open at random
-_ENOUGH = 19  # gates at random: being ahead of all of them has p = 1/20
+_SURE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +48,16 @@ class Arm:
         shares: directions, one per site, with their strengths.
         reference: name of the arm that it is compared with, `ungated` at the same sites.
         null: whether the arm is a control: gaps that belong to other sites, or random directions.
+        of: of a control with the gaps of other sites, the name of the gate that it is one of.
+        draw: which permutation of the gaps it has, as all gates of one draw do; -1 for none.
     """
 
     name: str
     shares: tuple[tuple[Direction, Strength], ...]
     reference: str = UNGATED
     null: bool = False
+    of: str = ""
+    draw: int = -1
 
     def cell(self, dose: float) -> Cell:
         """The condition at a dose in natural units."""
@@ -67,17 +72,18 @@ def arms(
     seed: int = 0,
     n_random: int = 19,
 ) -> list[Arm]:
-    """Ungated steering of all sites, every gate on the eigengap, and gates that know nothing.
+    """Ungated steering of all sites, every gate on the eigengap, and the same gates with gaps of other sites.
 
-    The threshold is the median gap of the sites, so that half of them are steered. Gates at random
-    open as many sites, each another choice of them and none the choice of the gap.
+    Half of the sites are of large gap, as many of small gap, and one in the middle of neither. In a
+    control the gaps are permuted among the sites, those of heads that share a key head together, and
+    every gate is made of them once more: what it then gains is no merit of the gaps.
 
     Args:
         directions: one per site; heads or whole layers.
         spectra: the eigengaps.
         group: query heads that share a key head.
-        seed: of the gates at random.
-        n_random: gates at random at most; fewer where there are no more choices.
+        seed: of the permutations.
+        n_random: permutations at most; fewer where there are no more.
 
     Raises:
         BadValueError: fewer than two sites, or the gaps do not differ.
@@ -85,41 +91,57 @@ def arms(
     if len(directions) < 2:
         raise BadValueError("a gate chooses among sites; give at least 2 directions.")
     reader = EigengapGate(spectra, 1.0, group=group)
-    gaps = np.array([reader.gap(d.site) for d in directions])
-    if np.ptp(gaps) == 0:
+    every = np.array([reader.gap(d.site) for d in directions])
+    if np.ptp(every) == 0:
         raise BadValueError(
             "the eigengaps of these sites are all the same; no gate tells them apart."
         )
     where = "heads" if directions[0].site.head is not None else "layers"
     reference = f"{UNGATED} {where}"
-    half = float(np.median(gaps))
+    together = _together(directions, group)
+    gaps = every[np.unique(together, return_index=True)[1]]
     found = [Arm(reference, tuple((d, Constant(1.0)) for d in directions), reference)]
-    gates = {
-        f"{where} of large gap": EigengapGate(spectra, half, group=group),
-        f"{where} of small gap": EigengapGate(spectra, half, below=True, group=group),
-    }
-    for name, gate in gates.items():
-        found.append(Arm(name, tuple((d, gate) for d in directions), reference))
-    for name, values in (
-        (f"{where} scaled by gap", gaps),
-        (f"{where} scaled by instability", 1 - gaps),
-    ):
-        found.append(Arm(name, _scaled(directions, values), reference))
-    for number, opened in enumerate(_random_choices(gaps >= half, n_random, seed)):
-        name = f"{where} at random #{number}"
-        found.append(Arm(name, _scaled(directions, opened.astype(float)), reference, null=True))
+    for draw, mine in enumerate([gaps, *_permutations(gaps, n_random, seed)], start=-1):
+        for gate, values in _shares(mine).items():
+            name, shares = f"{where} {gate}", _scaled(directions, values[together])
+            if draw < 0:
+                found.append(Arm(name, shares, reference))
+            else:
+                null = f"{name}, gaps of other sites #{draw}"
+                found.append(Arm(null, shares, reference, null=True, of=name, draw=draw))
     return found
 
 
-def _random_choices(
-    opened: Bool[np.ndarray, " site"], count: int, seed: int
-) -> list[Bool[np.ndarray, " site"]]:
-    """Other choices of as many sites, none twice."""
+def _together(directions: Sequence[Direction], group: int) -> Int[np.ndarray, " site"]:
+    """The number of the layer or of the key head that each direction steers."""
+    places = [
+        (d.site.layer, -1 if d.site.head is None else d.site.head // group) for d in directions
+    ]
+    order = {place: number for number, place in enumerate(dict.fromkeys(places))}
+    return np.array([order[place] for place in places])
+
+
+def _shares(gaps: Float[np.ndarray, " place"]) -> dict[str, Float[np.ndarray, " place"]]:
+    """What each gate gives to places of these gaps."""
+    half, order = len(gaps) // 2, np.argsort(gaps, kind="stable")
+    places = np.arange(len(gaps))
+    return {
+        "of large gap": np.isin(places, order[-half:]).astype(float),
+        "of small gap": np.isin(places, order[:half]).astype(float),
+        "scaled by gap": gaps,
+        "scaled by instability": 1 - gaps,
+    }
+
+
+def _permutations(
+    gaps: Float[np.ndarray, " place"], count: int, seed: int
+) -> list[Float[np.ndarray, " place"]]:
+    """Other orders of the gaps, none twice."""
     rng = np.random.default_rng(seed)
-    seen = {tuple(opened), tuple(~opened)}
-    found: list[Bool[np.ndarray, " site"]] = []
+    seen = {tuple(gaps)}
+    found: list[Float[np.ndarray, " place"]] = []
     for _ in range(100 * count):
-        drawn = rng.permutation(opened)
+        drawn = rng.permutation(gaps)
         if len(found) < count and tuple(drawn) not in seen:
             seen.add(tuple(drawn))
             found.append(drawn)
@@ -213,9 +235,9 @@ def compare_arms(
 ) -> pd.DataFrame:
     """Every arm against its ungated reference on the same items, one row each.
 
-    Columns: arm, reference, null; effect over plain with low and high; difference to the reference
+    Columns: arm, reference, null, of, draw; effect over plain with low and high; difference to the reference
     with its interval; p of the difference, two-sided, by sign flips, and p_holm over the gates that
-    are no nulls.
+    are no nulls; p_gaps of the difference among those with the gaps of other sites, one-sided, and n_draws.
 
     Args:
         compared: the arms, each reference among them.
@@ -236,6 +258,8 @@ def compare_arms(
                 "arm": arm.name,
                 "reference": arm.reference,
                 "null": arm.null,
+                "of": arm.of,
+                "draw": arm.draw,
                 "effect": gain.value,
                 "low": gain.low,
                 "high": gain.high,
@@ -250,7 +274,38 @@ def compare_arms(
     tested = (~table.null).to_numpy() & table.p.notna().to_numpy()
     table["p_holm"] = math.nan
     table.loc[tested, "p_holm"] = holm(table.p.to_numpy(float)[tested])
+    table["n_draws"] = table.reference.map(
+        table[table.draw >= 0].groupby("reference").draw.nunique()
+    )
+    table["n_draws"] = table.n_draws.fillna(0).astype(int)
+    table["p_gaps"] = _p_gaps(table)
     return table
+
+
+def _p_gaps(table: pd.DataFrame) -> Float[np.ndarray, " arm"]:
+    """Rank p of each gate among the draws of the gaps, over all gates together; NaN where there are none.
+
+    The difference of each gate is taken in standard deviations over the draws and the true gaps, and compared with
+    the largest over all gates of each draw, so that it matters nothing how many gates there are. Where so
+    many draws are beside several references that each might tell something, p is corrected for their
+    number. A draw of which something is unknown counts as at least as good.
+
+    Source: Westfall & Young 1993, single-step max-T.
+    """
+    found = np.full(len(table), math.nan)
+    nulls = table[table.draw >= 0]
+    n_telling = max(1, int((nulls.groupby("reference").draw.nunique() >= ENOUGH).sum()))
+    for _, rows in nulls.groupby("reference"):
+        drawn = rows.pivot(index="draw", columns="of", values="difference")
+        gates = table[table.arm.isin(drawn.columns) & table.difference.notna()]
+        known = drawn[gates.arm].dropna()
+        values = np.vstack([gates.difference, known.to_numpy(float)])
+        spread = values.std(axis=0)
+        apart = (values - values.mean(axis=0)) / np.where(spread > 0, spread, math.inf)
+        best = [float(most) for most in apart[1:].max(axis=1, initial=-math.inf)]
+        ranks = [rank_among(float(mine), best, len(drawn) - len(known)) for mine in apart[0]]
+        found[gates.index] = np.minimum(1.0, n_telling * np.array(ranks))
+    return found
 
 
 def gates_in_words(table: pd.DataFrame, *, kl: float, outcome: str) -> str:
@@ -262,35 +317,49 @@ def gates_in_words(table: pd.DataFrame, *, kl: float, outcome: str) -> str:
         outcome: what was compared, in words, with its unit.
     """
     gates = table[table.p_holm.notna()]
-    told = gates[(gates.p_holm < 0.05) & (gates.difference > 0)]
-    random = table[table.arm.str.contains(_AT_RANDOM)]
-    counts = random[random.difference.notna()].groupby("reference").size()
-    best_null = table[table.null].groupby("reference").difference.max()
+    told = gates[(gates.p_holm < _SURE) & (gates.difference > 0)]
     # Beating the ungated arm is no merit of the gap if gates that know nothing do so too.
-    to_beat = np.array([best_null.get(r, 0.0) for r in told.reference], dtype=float)
-    ahead = told[told.difference.to_numpy(float) > to_beat]
-    alone = told[np.isnan(to_beat)]  # there are nulls, and nothing is known of any
-    enough = [counts.get(r, 0) >= _ENOUGH for r in ahead.reference]
-    helps = ahead[np.array(enough, dtype=bool)]
+    first = [r.difference > _most(table, r) for r in told.itertuples()]
+    ahead = told[np.array(first, dtype=bool)]
+    alone = told[[_none_known(table, r) for r in told.itertuples()]]
+    helps = ahead[ahead.p_gaps <= _SURE]
     few = ahead[~ahead.index.isin(helps.index)]
     chance = told[~told.index.isin(ahead.index.union(alone.index))]
-    hurts = gates[(gates.p_holm < 0.05) & (gates.difference < 0)]
-    beside = ", ".join(f"{n} beside {name}" for name, n in counts.items()) or "none"
-    start = f"At a matched KL of {kl:g} nats, {outcome}, with gates at random ({beside}):"
+    hurts = gates[(gates.p_holm < _SURE) & (gates.difference < 0)]
+    known = table[(table.draw >= 0) & table.difference.notna()].groupby("reference").draw.nunique()
+    beside = ", ".join(f"{n} beside {name}" for name, n in known.items()) or "none"
+    start = f"At a matched KL of {kl:g} nats, {outcome}, with permutations of the gaps ({beside}):"
     unknown = _unknown(table)
     said = f"none of {len(gates)} gates is shown to help"
     if len(helps):
         said = f"{_listed(helps)} help"
     elif unknown and not len(gates):
         said = "no gate can be compared with the ungated arm"
+    not_told = "gain more than with the gaps of other sites, but not so much that it is told for all gates together"
     found = (
-        (few, "gain more than every gate at random, of which there are too few"),
-        (alone, "beat the ungated arm, and no gate at random is known beside it"),
-        (chance, "gain no more than the best of the gates at random"),
+        (few, f"{not_told} (at least {ENOUGH} permutations tell)"),
+        (alone, "beat the ungated arm, and nothing is known of gates with the gaps of other sites"),
+        (chance, "gain no more than the best of the gates that know nothing"),
         (hurts, "hurt"),
     )
     more = [f"{_listed(rows)} {words}" for rows, words in found if len(rows)]
     return f"{start} {'; '.join([said, *more, *unknown])}."
+
+
+def _nulls_of(table: pd.DataFrame, gate: Any) -> pd.DataFrame:
+    """The gate with the gaps of other sites, and controls of another kind beside the same reference."""
+    mine = (table.draw < 0) | (table.of == gate.arm)
+    return table[table.null & (table.reference == gate.reference) & mine]
+
+
+def _most(table: pd.DataFrame, gate: Any) -> float:
+    """The largest known difference of a control of a gate; 0 without controls, NaN where nothing is known of any."""
+    nulls = _nulls_of(table, gate)
+    return float(nulls.difference.max()) if len(nulls) else 0.0
+
+
+def _none_known(table: pd.DataFrame, gate: Any) -> bool:
+    return math.isnan(_most(table, gate))
 
 
 def _unknown(table: pd.DataFrame) -> list[str]:
@@ -306,11 +375,12 @@ def _unknown(table: pd.DataFrame) -> list[str]:
 
 
 def _named(rows: pd.DataFrame) -> str:
-    """The arms by name, gates at random by their number."""
-    at_random = rows.arm.str.contains(_AT_RANDOM)
-    names, n = [*rows[~at_random].arm], int(at_random.sum())
+    """The arms by name, gates with the gaps of other sites by their number."""
+    drawn = rows.draw >= 0
+    names, n = [*rows[~drawn].arm], int(drawn.sum())
     if n:
-        names.append(f"{n} gates at random" if n > 1 else "a gate at random")
+        gate = f"{n} gates" if n > 1 else "a gate"
+        names.append(f"{gate} with the gaps of other sites")
     return ", ".join(names)
 
 

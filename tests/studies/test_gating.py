@@ -50,8 +50,10 @@ def test_gates_open_at_the_sites_of_large_or_small_gap(load):
     model = load("llama")
     found = layer_arms(model)
     assert open_sites(model, found["ungated layers"]) == [0, 1, 2]
-    assert open_sites(model, found["layers of large gap"]) == [0, 2]
-    assert open_sites(model, found["layers of small gap"]) == [1]
+    assert open_sites(model, found["layers of large gap"]) == [0]
+    assert open_sites(model, found["layers of small gap"]) == [
+        1
+    ]  # as many, and the middle in neither
 
 
 def test_scaled_arms_share_the_dose_by_gap_and_by_instability(load):
@@ -62,9 +64,26 @@ def test_scaled_arms_share_the_dose_by_gap_and_by_instability(load):
 
     assert shares("layers scaled by gap") == pytest.approx([1.0, 0.2 / 0.9, 0.5 / 0.9])
     assert shares("layers scaled by instability") == pytest.approx([0.1 / 0.8, 1.0, 0.5 / 0.8])
-    shuffled = [a for a in found.values() if a.null]
-    assert len(shuffled) == 2  # the other choices of two of three layers
-    assert all(len(a.shares) == 2 for a in shuffled)  # as many open as the gate of large gap has
+
+
+def test_every_gate_is_made_again_of_gaps_that_belong_to_other_sites(load):
+    found = layer_arms(load("llama"))
+    nulls = [a for a in found.values() if a.null]
+    gates = {a.name for a in found.values() if not a.null} - {"ungated layers"}
+    assert {a.of for a in nulls} == gates
+    assert {a.draw for a in nulls} == set(range(5))  # the other orders of three layers
+    true = {name: {d.site.layer: s.value for d, s in found[name].shares} for name in gates}
+    for null in nulls:
+        mine = {d.site.layer: s.value for d, s in null.shares}
+        assert sorted(mine.values()) == pytest.approx(sorted(true[null.of].values()))
+    for draw in range(5):  # one order for all of its gates
+        by_gate = {
+            a.of: {d.site.layer: s.value for d, s in a.shares} for a in nulls if a.draw == draw
+        }
+        scaled = by_gate["layers scaled by gap"]
+        assert max(scaled, key=scaled.get) in by_gate["layers of large gap"]
+        assert min(scaled, key=scaled.get) in by_gate["layers of small gap"]
+        assert scaled != true["layers scaled by gap"]
 
 
 def test_heads_that_share_a_key_head_share_its_gap(load):
@@ -75,6 +94,8 @@ def test_heads_that_share_a_key_head_share_its_gap(load):
     assert "heads of large gap" in found
     scaled = [s.value for _, s in found["heads scaled by gap"].shares]
     assert scaled == pytest.approx([1.0, 1.0, 0.2 / 0.9, 0.2 / 0.9])
+    [other] = [a for a in found.values() if a.of == "heads scaled by gap"]  # key heads, not heads
+    assert [s.value for _, s in other.shares] == pytest.approx([0.2 / 0.9, 0.2 / 0.9, 1.0, 1.0])
 
 
 def test_arms_are_matched_to_one_kl_found_again_independently(load):
@@ -95,13 +116,18 @@ def test_a_gate_on_one_site_is_taken_out_again_by_matching(load):
     assert doses[1] == pytest.approx(2 * doses[0], rel=0.02)
 
 
+def control(draw, of="gate", reference="ungated"):
+    """The gate with gaps of other sites."""
+    return Arm(f"{of}, gaps of other sites #{draw}", (), reference, null=True, of=of, draw=draw)
+
+
 def test_arms_are_compared_with_their_reference_on_the_same_items_by_hand():
     compared = [
         Arm("ungated layers", (), "ungated layers"),
         Arm("good", (), "ungated layers"),
         Arm("same", (), "ungated layers"),
         Arm("bad", (), "ungated layers"),
-        Arm("layers at random #0", (), "ungated layers", null=True),
+        control(0, "good", "ungated layers"),
     ]
     plain = np.arange(20.0)
     noise = np.tile([-0.1, 0.1], 10)
@@ -112,14 +138,20 @@ def test_arms_are_compared_with_their_reference_on_the_same_items_by_hand():
     assert table.effect.tolist() == pytest.approx([1, 2, 1, 0.5, 1])
     assert table.difference.tolist() == pytest.approx([0, 1, 0, -0.5, 0])
     assert table.p_holm["good"] == pytest.approx(3 * table.p["good"])
-    assert table[["p_holm"]].loc[["ungated layers", "layers at random #0"]].isna().all().all()
+    assert (
+        table[["p_holm"]].loc[["ungated layers", "good, gaps of other sites #0"]].isna().all().all()
+    )
+    assert table.p_gaps.to_dict() == pytest.approx(
+        dict.fromkeys(table.index, np.nan) | {"good": 1 / 2}, nan_ok=True
+    )
     table = table.reset_index()
     said = gates_in_words(table, kl=0.3, outcome="nats")
     assert "none of 3 gates is shown to help; good (+1.00" in said
-    assert "gain more than every gate at random, of which there are too few" in said
+    assert "gain more than with the gaps of other sites, but not so much" in said
     assert "bad (-0.50" in said
     assert said.endswith("hurt.")
-    many = pd.concat([table, *[table[table.null]] * 18], ignore_index=True)
+    more = [control(i, "good", "ungated layers") for i in range(1, 19)]
+    many = compare_arms([*compared, *more], np.vstack([effects, *[effects[-1]] * 18]), plain=plain)
     said = gates_in_words(many, kl=0.3, outcome="nats")
     assert "19 beside ungated layers" in said
     assert "good (+1.00 [+0.96, +1.04]) help; bad" in said
@@ -129,14 +161,19 @@ def test_a_gate_that_gains_no_more_than_one_that_knows_nothing_does_not_help():
     compared = [
         Arm("ungated layers", (), "ungated layers"),
         Arm("gate", (), "ungated layers"),
-        Arm("layers at random #0", (), "ungated layers", null=True),
+        control(0, reference="ungated layers"),
     ]
     plain = np.zeros(20)
     noise = np.tile([-0.1, 0.1], 10)
     table = compare_arms(compared, np.stack([plain, 1 + noise, 1.2 + noise]), plain=plain)
     said = gates_in_words(table, kl=0.3, outcome="nats")
     assert "none of 1 gates is shown to help; gate (+1.00" in said
-    assert "gain no more than the best of the gates at random" in said
+    assert "gain no more than the best of the gates that know nothing" in said
+    other = replace(compared[2], name="random directions", of="", draw=-1)  # as good as they are
+    table = compare_arms(
+        [*compared[:2], other], np.stack([plain, 1 + noise, 1.2 + noise]), plain=plain
+    )
+    assert "gain no more than the best" in gates_in_words(table, kl=0.3, outcome="nats")
 
 
 class Length:
@@ -179,16 +216,45 @@ def test_a_blank_text_counts_as_no_effect(load, monkeypatch):
     assert np.isnan(found[0, 1])  # what was written and cannot be read is not known
 
 
-def test_gates_at_random_of_which_nothing_is_known_are_not_counted():
-    noise = np.tile([-0.1, 0.1], 10)
-    random = [Arm(f"layers at random #{i}", (), "ungated", null=True) for i in range(19)]
-    compared = [Arm("ungated", (), "ungated"), Arm("gate", (), "ungated"), *random]
-    effects = np.stack([0 * noise, 1 + noise, *[noise] * 19])
+def test_gates_of_which_nothing_is_known_count_as_at_least_as_good():
+    compared, effects = gates_and_random()
     effects[-3:] = np.nan
-    said = gates_in_words(compare_arms(compared, effects, plain=0 * noise), kl=0.2, outcome="x")
+    table = compare_arms(compared, effects, plain=np.zeros(20))
+    assert table.p_gaps[1] == pytest.approx((1 + 3) / 20)
+    said = gates_in_words(table, kl=0.2, outcome="x")
     assert "(16 beside ungated)" in said
-    assert "of which there are too few" in said
-    assert said.endswith("nothing is known of 3 gates at random.")
+    assert "but not so much that it is told" in said
+    assert said.endswith("nothing is known of 3 gates with the gaps of other sites.")
+
+
+def test_gates_that_know_nothing_are_seldom_said_to_help():
+    """Four gates and their draws are alike: sites matter, and gaps say nothing of which."""
+    rng, names, noise = np.random.default_rng(0), "abcd", np.tile([-0.1, 0.1], 10)
+    compared = [Arm("ungated", (), "ungated"), *(Arm(n, (), "ungated") for n in names)]
+    compared += [control(draw, name) for draw in range(19) for name in names]
+    helped = 0
+    for _ in range(24):
+        gains = rng.normal(1.0, 0.3, size=(20, 4)) * np.array([1.0, 1.0, 0.2, 0.2])
+        effects = np.vstack([0 * noise, *(gain + noise for gain in gains.ravel())])
+        table = compare_arms(compared, effects, plain=0 * noise)
+        helped += not gates_in_words(table, kl=0.2, outcome="x").count("none of 4 gates")
+    assert helped <= 4  # of 24, at 5 % for all four together
+
+
+def test_two_kinds_of_sites_are_two_chances():
+    compared, effects = gates_and_random(39)
+    again = [
+        replace(a, name=f"{a.name}'", reference="ungated'", of=a.of and f"{a.of}'")
+        for a in compared
+    ]
+    table = compare_arms([*compared, *again], np.vstack([effects, effects]), plain=np.zeros(20))
+    assert table.p_gaps.dropna().tolist() == pytest.approx([2 / 40, 2 / 40])
+    fewer = [a for a in again if a.draw < 5]  # tell nothing, and are no chance
+    rows = [0, 1, *range(2, 7)]
+    table = compare_arms(
+        [*compared, *fewer], np.vstack([effects, effects[rows]]), plain=np.zeros(20)
+    )
+    assert table.p_gaps.dropna().tolist() == pytest.approx([1 / 40, 1 / 6])
 
 
 def test_a_gate_without_numbers_is_named_as_unknown():
@@ -202,9 +268,9 @@ def test_a_gate_without_numbers_is_named_as_unknown():
 
 
 def gates_and_random(n_random=19):
-    """A reference, a gate that gains 1 over it, and gates at random that gain nothing."""
+    """A reference, a gate that gains 1 over it, and the same with gaps of other sites that gain nothing."""
     noise = np.tile([-0.1, 0.1], 10)
-    random = [Arm(f"layers at random #{i}", (), "ungated", null=True) for i in range(n_random)]
+    random = [control(i) for i in range(n_random)]
     compared = [Arm("ungated", (), "ungated"), Arm("gate", (), "ungated"), *random]
     return compared, np.stack([0 * noise, 1 + noise, *[noise] * n_random])
 
@@ -214,9 +280,9 @@ def test_what_beats_the_ungated_arm_alone_is_not_said_to_gain_no_more_than_unkno
     effects[2:] = np.nan
     said = gates_in_words(compare_arms(compared, effects, plain=np.zeros(20)), kl=0.2, outcome="x")
     assert said == (
-        "At a matched KL of 0.2 nats, x, with gates at random (none): none of 1 gates is shown to help; "
-        "gate (+1.00 [+0.96, +1.04]) beat the ungated arm, and no gate at random is known beside it; "
-        "nothing is known of 19 gates at random."
+        "At a matched KL of 0.2 nats, x, with permutations of the gaps (none): none of 1 gates is shown to help; "
+        "gate (+1.00 [+0.96, +1.04]) beat the ungated arm, and nothing is known of gates with the gaps of other sites; "
+        "nothing is known of 19 gates with the gaps of other sites."
     )
 
 
@@ -226,23 +292,23 @@ def test_gates_whose_ungated_arm_is_lost_are_named():
     said = gates_in_words(compare_arms(compared, effects, plain=np.zeros(20)), kl=0.2, outcome="x")
     assert said.endswith(
         "(none): no gate can be compared with the ungated arm; nothing is known of ungated; "
-        "what gate, 19 gates at random gain over the ungated arm is not known."
+        "what gate, 19 gates with the gaps of other sites gain over the ungated arm is not known."
     )
     effects[2:5] = np.nan
     said = gates_in_words(compare_arms(compared, effects, plain=np.zeros(20)), kl=0.2, outcome="x")
     assert said.endswith(
-        "nothing is known of ungated, 3 gates at random; "
-        "what gate, 16 gates at random gain over the ungated arm is not known."
+        "nothing is known of ungated, 3 gates with the gaps of other sites; "
+        "what gate, 16 gates with the gaps of other sites gain over the ungated arm is not known."
     )
 
 
-def test_the_band_of_gates_at_random_says_of_how_many_it_is():
+def test_the_band_of_draws_says_of_how_many_it_is():
     compared, effects = gates_and_random()
     effects[2:5] = np.nan
     table = compare_arms(compared, effects, plain=np.zeros(20))
     figure = figures.gate_comparison(table, outcome="x", kl=0.2)
-    assert figure.data[-1].y == ("layers at random (16 of 19 known)",)
-    assert "layers at random (16 of 19 known)" in figure.layout.yaxis.categoryarray
+    assert figure.data[-1].y == ("gate, gaps of other sites (16 of 19 known)",)
+    assert "gate, gaps of other sites (16 of 19 known)" in figure.layout.yaxis.categoryarray
 
 
 def test_what_cannot_be_gated_or_matched_is_refused(load):
@@ -284,5 +350,5 @@ def test_nothing_told_from_ungated_is_said_as_well():
     table = compare_arms(compared, np.stack([0 * noise, noise]), plain=0 * noise)
     said = gates_in_words(table, kl=0.3, outcome="nats")
     assert said == (
-        "At a matched KL of 0.3 nats, nats, with gates at random (none): none of 1 gates is shown to help."
+        "At a matched KL of 0.3 nats, nats, with permutations of the gaps (none): none of 1 gates is shown to help."
     )

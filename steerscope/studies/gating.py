@@ -27,10 +27,10 @@ from steerscope.errors import BadValueError, NotReachedError
 from steerscope.judges import Judge
 from steerscope.judges.judges import read_all, shows_nothing
 from steerscope.models.lens_model import LensModel, TextOrIds
-from steerscope.statistics import by_cluster, distinct_difference, holm, sign_flip_p
+from steerscope.statistics import by_cluster, distinct_difference, holm, rank_p, sign_flip_p
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.strengths import Constant, EigengapGate, Strength
-from steerscope.studies.ranks import ENOUGH, rank_among
+from steerscope.studies.ranks import ENOUGH
 from steerscope.studies.rows import overflowed
 from steerscope.texts.contrasts import Prompt
 
@@ -302,9 +302,10 @@ def _p_gaps(table: pd.DataFrame) -> Float[np.ndarray, " arm"]:
         values = np.vstack([gates.difference, known.to_numpy(float)])
         spread = values.std(axis=0)
         apart = (values - values.mean(axis=0)) / np.where(spread > 0, spread, math.inf)
-        best = [float(most) for most in apart[1:].max(axis=1, initial=-math.inf)]
-        ranks = [rank_among(float(mine), best, len(drawn) - len(known)) for mine in apart[0]]
-        found[gates.index] = np.minimum(1.0, n_telling * np.array(ranks))
+        best = np.full(len(drawn), math.nan)
+        best[: len(known)] = apart[1:].max(axis=1, initial=-math.inf)
+        ranks = np.array([rank_p(float(mine), best) for mine in apart[0]])
+        found[gates.index] = np.minimum(1.0, n_telling * ranks)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED, is_share
@@ -14,10 +15,10 @@ from steerscope.statistics import (
     distinct_difference,
     distinct_mean,
     holm,
+    rank_p,
     sign_flip,
     sign_flip_p,
 )
-from steerscope.studies.ranks import rank_among
 
 CONTRASTIVE = "contrastive"
 NULLS = ("random direction", "random features")
@@ -93,9 +94,8 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
                 if known and not is_null(method):
                     means = [float(null.mean()) for null in known]
                     row |= {"null_max": max(means), "n_nulls": len(known)}
-                    if values[metric].notna().any():
-                        lost = len(nulls) - len(known)
-                        row["p_rank"] = rank_among(float(values[metric].mean()), means, lost)
+                    every = np.array([float(null[metric].mean()) for null in nulls.values()])
+                    row["p_rank"] = rank_p(float(values[metric].mean()), every)
                     row["p_null"] = _p_above(
                         [values[metric] - null for null in known], groups, seed
                     )

@@ -23,7 +23,9 @@ class Carrying:
     layer: Annotated[int | None, typer.Option(help="block of the model; default likewise")] = None
     texts: Annotated[
         str | None,
-        typer.Option(help="pairs whose texts teach the map; default the contrast set's own"),
+        typer.Option(
+            help="pairs whose texts teach the map; with the contrast set's own, the default, what is carried tells nothing"
+        ),
     ] = None
     read: Annotated[str, typer.Option(help="token of each text that is mapped")] = "mean"
     kl: Annotated[float, typer.Option(help="nats at which vectors are compared")] = 0.2
@@ -53,6 +55,7 @@ def carry(
     from steerscope.progress import bar
     from steerscope.studies.carrying.findings import (
         cosines_of_run,
+        knows_concept,
         maps_of_run,
         sites_of_run,
         vectors_of_run,
@@ -70,7 +73,8 @@ def carry(
         maps, cosines, vectors = maps_of_run(run), cosines_of_run(run), vectors_of_run(run)
         effect = stored_effect(run.configuration["effect"])
         (at, to), written = sites_of_run(run), kept(run, out)
-    said = carried_in_words(maps, cosines, vectors["ranking"], effect)
+        knows = knows_concept(run)
+    said = carried_in_words(maps, cosines, vectors["ranking"], effect, knows_concept=knows)
     rows = [
         (r.map, f"{r.r2:.3f} [{r.low:.3f}, {r.high:.3f}]", f"{r.null_high:.3f}", f"{r.p:.2g}")
         for r in maps.itertuples()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64, Int
 
 from steerscope.directions import Direction, find_direction, mean_diff
 from steerscope.engine.gathering import gather
@@ -27,10 +27,13 @@ from steerscope.studies.carrying.findings import (
     FOUND_AT,
     LEFT,
     N_FIT,
+    PAIR,
+    RIDGE,
     RIDGE_USED,
     SPREAD,
     LinearMap,
     MapSquares,
+    ReadTexts,
     fit_maps,
     permuted,
     squares_of_maps,
@@ -44,6 +47,7 @@ from steerscope.studies.methods.stored import rows_of_comparison, texts_of_compa
 from steerscope.studies.predictors.best_layer import best_layer
 from steerscope.texts.chats import Chat
 from steerscope.texts.contrasts import (
+    ContrastPair,
     ContrastSet,
     PromptSet,
     load_contrasts,
@@ -124,6 +128,8 @@ def run_carrying(
         "contrasts_sha256": contrasts.sha256,
         "asked_sha256": prompts.sha256,
         "taught_sha256": taught.sha256,
+        "taught_of_concept": taught.concept == contrasts.concept
+        or bool(_said(taught) & _said(contrasts)),
         "source_fingerprint": source.fingerprint,
         "effect": asdict(judge.effect.undamaged),
     }
@@ -161,6 +167,17 @@ def carried_rows(found: Carried, concept: str) -> list[Row]:
                 for metric, values in zip((LEFT, SPREAD), each, strict=True)
                 for text, value in enumerate(values)
             ]
+    pairs = next(iter(found.maps.values())).pair
+    rows += [
+        replace(
+            plain_row(PAIR, "number", float(pair)),
+            cell=f"map {name} texts",
+            method=name,
+            prompt=text,
+        )
+        for name in found.maps
+        for text, pair in enumerate(pairs)
+    ]
     layer = found.target.layer
     rows += [
         replace(plain_row(COSINE, "ratio", value), cell=f"vector {name}", method=name, layer=layer)
@@ -188,7 +205,8 @@ def carry_vector(
         contrasts: the concept.
         prompts: continued by the target.
         plan: how.
-        texts: pairs whose texts both models read to learn the map; None for the pairs themselves.
+        texts: pairs whose texts both models read to learn the map; None for the pairs themselves, whose classes teach
+            the map the target's own vector, whatever that of the source is.
         chat: as in `run_carrying`.
         progress: shows the loops.
 
@@ -203,16 +221,23 @@ def carry_vector(
     at = _site(source, read_by_source, plan.source_layer, plan.seed)
     to = _site(target, contrasts, plan.layer, plan.seed)
     read = [_texts_of(in_chat(m, given, chat), plan.seed) for m in models]
-    both = [
-        (_activations(source, mine, at, plan.read), _activations(target, theirs, to, plan.read))
+    fit, held_out = (
+        ReadTexts(
+            _activations(source, mine.texts, at, plan.read),
+            _activations(target, theirs.texts, to, plan.read),
+            mine.positive,
+            mine.pair,
+        )
         for mine, theirs in zip(*read, strict=True)
-    ]
-    maps = fit_maps(both[0], plan.ridges, seed=plan.seed)
+    )
+    maps = fit_maps(fit, plan.ridges, seed=plan.seed)
     own = gather(
         target, contrasts.split(plan.seed).fit, to, ["mean_diff", *NULLS], progress=progress
     )[to]
     found = mean_diff(extract(source, read_by_source.split(plan.seed).fit, at)[at])
-    every = _carried(mean_diff(own), found, maps, both[0], plan.seed)
+    named = {CARRIED.format(name): linear for name, linear in maps.items()}
+    named[MIXED] = permuted(RIDGE, fit, plan.ridges, seed=plan.seed)
+    every = _carried(mean_diff(own), found, named)
     seeds = range(plan.seed, plan.seed + plan.n_null_seeds)
     nulls = [find_direction(name, own, seed=seed) for name in NULLS for seed in seeds]
     comparing = _comparison(plan, str(to))
@@ -224,21 +249,15 @@ def carry_vector(
         judge=usual_judge(contrasts, prompts, comparing),
         progress=progress,
     )
-    squares = squares_of_maps(maps, *both, n_permuted=plan.n_permuted)
+    squares = squares_of_maps(maps, fit, held_out, plan.ridges, n_permuted=plan.n_permuted)
     return Carried(at, to, squares, compared, every)
 
 
 def _carried(
-    straight: Direction,
-    found: Direction,
-    maps: dict[str, LinearMap],
-    fit: tuple[Float64[np.ndarray, "text source"], Float64[np.ndarray, "text target"]],
-    seed: int,
+    straight: Direction, found: Direction, named: dict[str, LinearMap]
 ) -> dict[str, Direction]:
-    """The target's own vector, and the source's by every map and by one of texts paired at random."""
+    """The target's own vector, and the source's by every map."""
     vector = found.scale.natural * found.unit.double().cpu().numpy()
-    named = {CARRIED.format(name): linear for name, linear in maps.items()}
-    named[MIXED] = permuted(fit, maps["ridge"], seed=seed)
     carried = {name: _direction(straight, m, vector, name) for name, m in named.items()}
     return {OWN: replace(straight, method=OWN), **carried}
 
@@ -264,16 +283,42 @@ def _site(model: LensModel, contrasts: ContrastSet, layer: int | None, seed: int
     return Site("resid_post", found)
 
 
-def _texts_of(given: ContrastSet, seed: int) -> tuple[list[str], list[str]]:
+def _said(given: ContrastSet) -> set[str]:
+    return {text for pair in given.pairs for text in (pair.positive, pair.negative)}
+
+
+@dataclass(frozen=True, eq=False)
+class _Texts:
+    """The texts of some pairs, each once, as `ReadTexts` has them."""
+
+    texts: list[str]
+    positive: Bool[np.ndarray, " text"]
+    pair: Int[np.ndarray, " text"]
+
+
+def _texts_of(given: ContrastSet, seed: int) -> tuple[_Texts, _Texts]:
     """Texts to fit a map on, and others to judge it on."""
     parts = given.split(seed)
-    found = [
-        list(dict.fromkeys(t for p in part.pairs for t in (p.positive, p.negative)))
-        for part in (parts.fit, parts.select)
-    ]
-    if min(map(len, found)) < 2:
+    fit, held_out = (_each_once(part.pairs) for part in (parts.fit, parts.select))
+    if min(len(fit.texts), len(held_out.texts)) < 2:
         raise BadValueError("a map needs at least 2 texts to be judged on; give more pairs.")
-    return found[0], found[1]
+    return fit, held_out
+
+
+def _each_once(pairs: Sequence[ContrastPair]) -> _Texts:
+    """Each text with the class in which it comes first; pairs that share a text have one number."""
+    positive: dict[str, bool] = {}
+    number: dict[str, int] = {}
+    for place, pair in enumerate(pairs):
+        both = {pair.positive: True, pair.negative: False}
+        shared = {number[text] for text in both if text in number}
+        number |= {text: place for text, n in number.items() if n in shared}
+        number |= dict.fromkeys(both, place)
+        positive = both | positive
+    texts = list(number)
+    return _Texts(
+        texts, np.array([positive[t] for t in texts]), np.array([number[t] for t in texts])
+    )
 
 
 def _activations(

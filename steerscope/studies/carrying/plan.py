@@ -21,12 +21,13 @@ class CarryPlan(OfModel):
         contrasts: the concept; the vector is found on its fit split, and stated on its test split.
         prompts: continued by the target; None for those that the contrast set is stated on.
         texts: pairs whose texts both models read to learn the map, split likewise; None for the pairs
-            themselves, so that the map has seen texts of the concept. Others say more.
+            themselves. Their classes teach the map the target's own vector, whatever that of the source is, so that
+            what is carried tells nothing; others tell.
         source_layer: block of the model that it is found on; None for the one whose pairs agree most.
         layer: block of the model that it is carried to; None likewise.
         read: which token of a text is mapped onto which.
-        ridges: λ of the ridge map, in mean variances of the source; chosen on held-out texts of the fit.
-        n_permuted: maps of texts paired at random.
+        ridges: λ of the ridge map, in mean variances of the source; chosen on held-out pairs of the fit.
+        n_permuted: maps of texts paired at random within each class.
         kl: nats at which the vectors are compared.
         n_null_seeds: null directions of each kind.
         n_pairs: pairs that match the sign and the layer, at most.

@@ -231,6 +231,34 @@ def test_the_verdict_names_winners_and_losers_with_their_numbers(table):
     assert "behind" in line
 
 
+def test_an_edit_that_was_searched_for_is_said_to_be_and_its_controls_not(table):
+    screened = [
+        row(
+            cell=f"edit={i}",
+            method="power",
+            operator="weights",
+            split="select",
+            prompt=p,
+            metric=metric,
+            value=1.0,
+        )
+        for i in range(72)
+        for p in range(2)
+        for metric in ("leaning_joyful", "leaning_gloomy")
+    ]
+    whole = pd.concat([table, as_table(screened)], ignore_index=True)
+    rows = front_table(table, FLIPPED, "test")
+    alone, found = (stand(t, FLIPPED, rows, roles(), "joyful") for t in (table, whole))
+    assert (alone.n_tried, found.n_tried, found.n_controls) == (0, 72, 1)
+    line, _ = front_in_words([found], FLIPPED)
+    assert "but it was chosen among 72 edits and the control was not" in line
+    assert (
+        "a search among as many changes at random may be ahead of them too; it is ahead of the mean"
+        in line
+    )
+    assert "was chosen among" not in front_in_words([alone], FLIPPED)[0]
+
+
 def test_two_targets_give_two_chances_of_being_ahead_of_the_controls():
     """Six items that all tell the edit from its control: 1/64, and 2/64 for two targets."""
     shown = [

@@ -281,6 +281,8 @@ class Standing:
             sign turned round.
         lost_controls: how many more controls overflowed, of which nothing is known.
         lost_steering: whether there is a steering at the KL, of which as much is known.
+        n_controls: how many controls are known.
+        n_tried: edits that it was chosen among, by the screen; 0 where that is not kept. No control was chosen.
     """
 
     target: str
@@ -293,6 +295,8 @@ class Standing:
     other: pd.Series | None = None
     lost_controls: int = 0
     lost_steering: bool = False
+    n_controls: int = 0
+    n_tried: int = 0
 
 
 def stand(
@@ -344,7 +348,15 @@ def stand(
         others.iloc[0] if effect.is_share and len(others) else None,
         lost_controls=int(lost.isin([CONTROL, ELSEWHERE]).sum()),
         lost_steering=bool(lost.eq(STEERING).any()),
+        n_controls=len(controls),
+        n_tried=_tried(table, effect, target),
     )
+
+
+def _tried(table: pd.DataFrame, effect: Effect, target: str) -> int:
+    """How many edits were screened for a target."""
+    screened = table[(table.split == "select") & (table.operator == "weights")]
+    return int(screened[screened.metric == towards(leaning(effect), target)].cell.nunique())
 
 
 def read_roles(run: Run) -> pd.DataFrame:

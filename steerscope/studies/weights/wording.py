@@ -62,7 +62,7 @@ def _in_words(s: Standing, effect: Effect) -> str:
     if s.other is not None:
         words += f", and {_amount(s.other, effect)} towards {s.other.target}"
     if s.p_controls < _SURE and s.over_control.low > 0:
-        words += f"; it beats every control{_but(s.lost_controls)} (largest p {s.p_controls:.3g}); "
+        words += f"; it beats every control{_but(s.lost_controls)} (largest p {s.p_controls:.3g}){_searched(s)}; "
     else:
         p = "too few items to test it" if math.isnan(s.p_controls) else f"p {s.p_controls:.2g}"
         words += (
@@ -85,6 +85,17 @@ def _in_words(s: Standing, effect: Effect) -> str:
     if is_one_kl(s.edit.kl_nats, s.steering.kl_nats):
         return words + "."
     return words + ", but not at one KL: it was matched on the select split and differs here."
+
+
+def _searched(s: Standing) -> str:
+    """That the edit was searched for and its controls were not; empty where nothing was chosen, or it is not kept."""
+    if s.n_tried < 2:
+        return ""
+    several = f"the {s.n_controls} controls were" if s.n_controls > 1 else "the control was"
+    return (
+        f", but it was chosen among {s.n_tried} edits and {several} not: a search among as many changes at random may be "
+        "ahead of them too"
+    )
 
 
 def _but(lost: int) -> str:

@@ -48,8 +48,8 @@ def collapsed_texts_counted(evidence: Evidence) -> list[Finding]:
     return [
         Finding(
             "warning",
-            f"{lost:.1%} of the texts collapsed into repetition and still count as an effect; "
-            f"without them the gain is {gain - lost:.3g} and not {gain:.3g}",
+            f"{lost:.1%} of the texts are empty or collapsed into repetition and are read as an effect; the gain of "
+            f"all texts, damaged ones too, is {gain:.3g}, and {gain - lost:.3g} without them",
             evidence.place,
             "Count only texts whose status is ok",
             {"counted_share": lost, "gain": gain, "gain_without": gain - lost},

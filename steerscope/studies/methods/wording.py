@@ -72,7 +72,7 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
         for twins in pairs[alike].itertuples():
             lines.append(
                 f"  One vector under two names: {twins.better} and {twins.worse} (cosine "
-                f"{twins.cosine:.3f}), {_amount(twins.difference, effect)} apart all the same."
+                f"{twins.cosine:.3f}), {_apart(twins.difference, effect)} apart all the same."
             )
         out = [m for m in everyone if m not in set(rows.method)]
         if out:
@@ -151,6 +151,10 @@ def across_in_words(across: pd.DataFrame, effect: Effect, places: Sequence[str])
 
 def _amount(value: float, effect: Effect) -> str:
     return f"{100 * value:.0f} %" if effect.is_share else f"{value:.2f} nats"
+
+
+def _apart(value: float, effect: Effect) -> str:
+    return f"{100 * value:.0f} points" if effect.is_share else f"{value:.2f} nats"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -53,10 +53,12 @@ def asking_in_words(f: Findings) -> str:
     if found == _NOT_TOLD and (first.ahead.low > 0 or first.ahead.high < 0):
         found += f" ({_why_not_told(f)})"
     shown = f"{done} and undamaged" if f.joint else "of the log-odds"
-    corrected = "" if f.corrected_effect is None else ", corrected likewise"
+    read = corrected = ""
+    if f.corrected_effect is not None:
+        read, corrected = " as the judge reads them", " once its errors are corrected for"
     said = (
         f"Asking {found}: {amount(f.effect, first.shows)} by {first.words} against "
-        f"{amount(f.effect, steered)} by steering, {shown}; difference "
+        f"{amount(f.effect, steered)} by steering, {shown}{read}; difference "
         f"{amount(f.effect, first.ahead, difference=True)}{corrected}; at {number(first.kl_written)} "
         f"against {number(f.kl_written)} nats per token written"
     )

@@ -28,7 +28,7 @@ def rule(findings: Findings) -> list[str]:
         f"smallest effect of interest is {smallest}.",
         f"No: the interval lies below the smallest effect of interest{unread}{room}.",
         f"Yes: it lies above{plain_unread}; the effect is ahead of at least 19 null directions of each kind, "
-        "each at the layer and dose that does most to the likelihood of the pairs (rank p <= 0.05); the choice has a corrected p <= 0.05 (after a "
+        "each at the layer and dose that does most to the likelihood of the pairs (rank p <= 0.05), and clearly of those that were asked fewer items; the choice has a corrected p <= 0.05 (after a "
         "race: on the held-out items, which chose nothing); the effect is above that of label-shuffled "
         f"directions; the audit finds no error{tells}; of a concept that the plain model finds unlikely by "
         "itself, the texts are as likely as those that are asked for, with the whole interval, under the "

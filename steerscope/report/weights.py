@@ -19,6 +19,7 @@ from steerscope.studies.weights.findings import (
     Standing,
     front_table,
     leaning,
+    lost_edits,
     read_roles,
     standings_of,
     too_costly,
@@ -70,9 +71,10 @@ def page(run: Run) -> Page:
 
 def sweep_in_words(run: Run, rows: pd.DataFrame) -> list[str]:
     """The verdict of a sweep; `rows` is its `front_table` of the test split."""
-    costly = too_costly(_screened(run), Limits(**run.configuration["limits"]))
+    limits = Limits(**run.configuration["limits"])
+    costly, n_lost = too_costly(_screened(run), limits), lost_edits(run.table())
     known, unknown = standings_of(run, rows), unknown_targets(run, rows)
-    said = front_in_words(known, effect_of(run), unknown, costly)
+    said = front_in_words(known, effect_of(run), unknown, costly, limits=limits, n_lost=n_lost)
     return unless_it_cannot_tell(read_card(run.path), said)
 
 

@@ -28,6 +28,7 @@ from steerscope.studies.weights.findings import (
     choose,
     front_table,
     leaning,
+    lost_edits,
     on_front,
     read_roles,
     stand,
@@ -214,7 +215,7 @@ def test_the_verdict_names_winners_and_losers_with_their_numbers(table):
     line, other = front_in_words([found], FLIPPED)
     assert (
         other
-        == "towards gloomy: no edit whose logits are numbers does anything and leads there within the limits."
+        == "towards gloomy: no edit that moves the model by at least 0.01 nats leads there within the limits."
     )
     assert line.startswith("towards joyful: a leads there, by +80.0 points [")
     assert "at 0.100 nats [0.100, 0.100] (capability -0.10, perplexity x1.11)" in line
@@ -258,8 +259,26 @@ def test_a_sweep_of_which_nothing_may_be_chosen_says_so():
     for line, target in zip(front_in_words([], FLIPPED), ("joyful", "gloomy"), strict=True):
         assert (
             line
-            == f"towards {target}: no edit whose logits are numbers does anything and leads there within the limits."
+            == f"towards {target}: no edit that moves the model by at least 0.01 nats leads there within the limits."
         )
+
+
+def test_edits_whose_logits_are_not_finite_are_said_where_none_is_chosen_and_only_where_there_are_some():
+    limits = Limits(least_kl=0.05)
+    [line, _] = front_in_words([], FLIPPED, limits=limits, n_lost=2)
+    assert line == (
+        "towards joyful: no edit that moves the model by at least 0.05 nats leads there within the limits; of 2 more "
+        "nothing is known, since their logits are not finite."
+    )
+    costly = {"joyful": TooCostly(2, 5)}
+    [line, _] = front_in_words([], FLIPPED, too_costly=costly, limits=limits, n_lost=2)
+    assert "; of 2 more nothing is known, since their logits are not finite." in line
+    rows = [
+        *cell_rows("edit=a", (0.9, 0.1), split="select"),
+        *without_numbers(cell_rows("edit=b", (0.9, 0.1), split="select")),
+        *without_numbers(cell_rows("edit=c", (0.9, 0.1))),
+    ]
+    assert lost_edits(pd.DataFrame(rows).assign(operator="weights")) == 1
 
 
 def test_edits_whose_capability_was_not_measured_are_not_said_to_be_outside_the_limits():
@@ -270,7 +289,7 @@ def test_edits_whose_capability_was_not_measured_are_not_said_to_be_outside_the_
     )
     assert (
         none[1]
-        == "towards gloomy: no edit whose logits are numbers does anything and leads there within the limits."
+        == "towards gloomy: no edit that moves the model by at least 0.01 nats leads there within the limits."
     )
     rows = pd.DataFrame(
         {
@@ -345,7 +364,7 @@ def test_an_edit_whose_logits_overflow_is_not_known_and_has_no_place_in_the_tabl
     assert first.startswith("towards joyful: not known; the logits of the chosen edit")
     assert (
         second
-        == "towards gloomy: no edit whose logits are numbers does anything and leads there within the limits."
+        == "towards gloomy: no edit that moves the model by at least 0.01 nats leads there within the limits."
     )
 
 

@@ -236,6 +236,12 @@ def too_costly(rows: pd.DataFrame, limits: Limits) -> dict[str, TooCostly]:
     }
 
 
+def lost_edits(table: pd.DataFrame) -> int:
+    """How many edits overflowed on the split that they are chosen on, so that none of them could be."""
+    lost = table.status.eq(NOT_FINITE) & table.operator.eq("weights") & table.split.eq("select")
+    return int(table.cell[lost].nunique())
+
+
 def kl_by_prompt(table: pd.DataFrame, split: str) -> pd.DataFrame:
     """KL from plain on every prompt, condition by prompt, in nats."""
     measured = table[(table.split == split) & table.metric.isin((KL, "degenerate"))]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from steerscope.judges.effects import Effect
 from steerscope.studies.methods.one_kl import is_one_kl
-from steerscope.studies.weights.findings import Standing, TooCostly
+from steerscope.studies.weights.findings import Limits, Standing, TooCostly
 
 _SURE = 0.05
 FEWEST = 6  # items: of fewer no two-sided sign test is below 0.05
@@ -20,6 +20,9 @@ def front_in_words(
     effect: Effect,
     unknown: Collection[str] = (),
     too_costly: Mapping[str, TooCostly] | None = None,
+    *,
+    limits: Limits = Limits(),
+    n_lost: int = 0,
 ) -> list[str]:
     """The verdict, one sentence for each target.
 
@@ -28,6 +31,8 @@ def front_in_words(
         effect: the effect.
         unknown: targets whose edit overflowed.
         too_costly: by target, what was screened where not all of it was measured, as `too_costly` gives it.
+        limits: what an edit had to do to be chosen.
+        n_lost: how many edits overflowed where they were chosen from, as `lost_edits` counts them.
     """
     words = {s.target: _in_words(s, effect) for s in found}
     words |= {
@@ -36,18 +41,25 @@ def front_in_words(
         for target in unknown
     }
     return [
-        words.get(target) or f"towards {target}: {_nothing((too_costly or {}).get(target))}"
+        words.get(target)
+        or f"towards {target}: {_nothing((too_costly or {}).get(target), limits, n_lost)}"
         for target in (effect.positive, effect.negative)
     ]
 
 
-def _nothing(costly: TooCostly | None) -> str:
+def _nothing(costly: TooCostly | None, limits: Limits, n_lost: int) -> str:
     """Why no edit is chosen."""
+    lost = (
+        f"; of {n_lost} more nothing is known, since their logits are not finite" if n_lost else ""
+    )
     if costly is None:
-        return "no edit whose logits are numbers does anything and leads there within the limits."
+        return (
+            f"no edit that moves the model by at least {limits.least_kl:g} nats leads there within the "
+            f"limits{lost}."
+        )
     return (
         f"none is chosen; of {costly.screened} edits that lead there by the screen the {costly.measured} whose "
-        "capability was measured are outside the limits, and of the others it is not known."
+        f"capability was measured are outside the limits, and of the others it is not known{lost}."
     )
 
 

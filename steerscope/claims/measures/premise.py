@@ -12,14 +12,13 @@ from steerscope.claims.measures.measure import (
     Measured,
     measure,
     of_draws,
-    without_items,
 )
 from steerscope.errors import RunError
 from steerscope.experiments.jobs.predictors import layers_of_rows, without_layers
 from steerscope.runs.results import Run
 from steerscope.statistics import bootstrap_mean
 from steerscope.studies.predictors.thresholds import judge_threshold
-from steerscope.studies.premise.findings import parts_of, summary_draws
+from steerscope.studies.premise.findings import known_gaps, parts_of, summary_draws
 
 
 @measure
@@ -52,20 +51,24 @@ def mean_gap_of_attention(runs: Sequence[Run], *, gap: str) -> Measured:
     Raises:
         RunError: a run has no such gap.
     """
-    items = []
+    items, unknown = [], []
     for run in runs:
         table = run.table()
         mine = table[table.metric == gap]
         if mine.empty:
             raise RunError(f"{run.path} has no {gap}.")
-        items.append(mine.groupby("prompt").value.mean().to_numpy(float))
-    unknown = without_items(items, [run.path.name for run in runs])
+        known, n_lost = known_gaps(mine)
+        items.append(known.groupby("prompt").value.mean().to_numpy(float))
+        n_heads = len(mine.drop_duplicates(["layer", "head"]))
+        if n_lost:
+            part = "" if n_lost == n_heads else f"{n_lost} of {n_heads} heads of "
+            unknown.append(f"{part}{run.path.name}")
     values = np.concatenate(items)
     values = values[~np.isnan(values)]
     found = bootstrap_mean(values)
     return Measured(
         found.value, found.low, found.high, math.nan, found.n, "gap", "prompts",
-        values=tuple(map(float, values)), unknown=unknown,
+        values=tuple(map(float, values)), unknown=tuple(unknown),
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from steerscope.studies.methods.one_kl import is_one_kl
 from steerscope.studies.weights.findings import Limits, Standing, TooCostly
 
 _SURE = 0.05
+_USUAL = Limits()
 FEWEST = 6  # items: of fewer no two-sided sign test is below 0.05
 
 
@@ -21,7 +22,7 @@ def front_in_words(
     unknown: Collection[str] = (),
     too_costly: Mapping[str, TooCostly] | None = None,
     *,
-    limits: Limits = Limits(),
+    limits: Limits = _USUAL,
     n_lost: int = 0,
 ) -> list[str]:
     """The verdict, one sentence for each target.

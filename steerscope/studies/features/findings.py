@@ -9,6 +9,7 @@ import pandas as pd
 
 from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED, is_share
 from steerscope.judges.scoring import SCORE
+from steerscope.runs.results import NOT_FINITE
 from steerscope.statistics import (
     by_cluster,
     distinct_difference,
@@ -50,8 +51,10 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         One row per KL, method and metric: value, low, high, n (distinct prompts), difference (to contrastive, on the same
         prompts) with its interval, p by sign flips, and p_holm over the directions that are no nulls
         and the metrics of one KL; NaN at a KL that contrastive steering does not reach. null_max is the mean
-        of the null direction that has most, p_null the largest one-sided p against each null direction in turn of
-        which the effect is known, and p_null_holm that over the methods of one KL. A judge's score is no outcome and has
+        of the null direction that has most of those that are known, p_null the largest one-sided p against each in turn
+        and 1 beside one that is not, which counts as at least as good as any, as in `rank` of methods; p_null_holm
+        is that over the methods of one KL. A method of which one sign overflowed has the mean of the other, and is
+        compared with nothing. A judge's score is no outcome and has
         no row, nor whether a text shows the concept, where it is known whether it does so undamaged.
     """
     fixed = [
@@ -78,19 +81,27 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         by_method["plain"] = (
             trials[trials.method == "plain"].set_index("prompt")[metrics].sort_index()
         )
-        reference = by_method.get(CONTRASTIVE)
+        lost = _overflowed(part)
+        reference = None if CONTRASTIVE in lost else by_method.get(CONTRASTIVE)
         nulls = {m: values for m, values in by_method.items() if is_null(m)}
         for method, values in by_method.items():
             for metric in metrics:
                 row = {"kl": kl, "method": method, "metric": metric}
                 row |= _level(values[metric], metric, groups, seed)
-                if reference is not None and method != CONTRASTIVE:
+                if reference is not None and method not in {CONTRASTIVE, *lost}:
                     row |= _apart(values[metric] - reference[metric], metric, groups, seed)
-                known = [n[metric] for n in nulls.values() if n[metric].notna().any()]
+                known = [
+                    values[metric]
+                    for null, values in nulls.items()
+                    if null not in lost and values[metric].notna().any()
+                ]
                 if known and not is_null(method):
                     row["null_max"] = max(float(null.mean()) for null in known)
-                    row["p_null"] = _p_above(
-                        [values[metric] - null for null in known], groups, seed
+                    gaps = [values[metric] - null for null in known]
+                    is_known = method not in lost and values[metric].notna().any()
+                    all_known = len(known) == len(nulls)
+                    row["p_null"] = (
+                        _p_above(gaps, groups, seed, all_known=all_known) if is_known else math.nan
                     )
                 rows.append(row)
     table = pd.DataFrame(rows).reindex(columns=_COLUMNS)
@@ -101,6 +112,13 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         tested = part[part.p_null.notna() & (part.method != "plain")]
         table.loc[tested.index, "p_null_holm"] = holm(tested.p_null.to_numpy(float))
     return table
+
+
+def _overflowed(trials: pd.DataFrame) -> set[str]:
+    """The methods of which logits overflowed at a KL, under one sign or both."""
+    if "status" not in trials:
+        return set()
+    return set(trials.method[trials.status == NOT_FINITE])
 
 
 def _groups(trials: pd.DataFrame) -> pd.Series:
@@ -128,8 +146,13 @@ def _apart(gap: pd.Series, metric: str, groups: pd.Series, seed: int) -> dict[st
     }
 
 
-def _p_above(gaps: Sequence[pd.Series], groups: pd.Series, seed: int) -> float:
-    """The largest one-sided p of differences to a null direction; NaN where one of them shares no prompt."""
+def _p_above(gaps: Sequence[pd.Series], groups: pd.Series, seed: int, *, all_known: bool) -> float:
+    """The largest one-sided p of differences to a null direction, 1 where one more is not known.
+
+    NaN where one of them shares no prompt.
+    """
+    if not all_known:
+        return 1.0
     distinct = [by_cluster(gap.to_numpy(float), groups[gap.index].to_numpy()) for gap in gaps]
     if not all(map(len, distinct)):
         return math.nan

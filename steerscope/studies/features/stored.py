@@ -73,7 +73,9 @@ def trials_of_rows(table: pd.DataFrame) -> pd.DataFrame:
     keys = ["cell", "method", "prompt"]
     wide = table.pivot(index=keys, columns="metric", values="value")[list(table.metric.unique())]
     labels = table.groupby(keys)[["kl_nats", "dose_natural"]].first()
-    found = labels.join(wide).reset_index()
+    lost = table.status.eq(NOT_FINITE).groupby([table[key] for key in keys]).any()
+    status = lost.map({True: NOT_FINITE, False: "ok"}).rename("status")
+    found = labels.join(status).join(wide).reset_index()
     order = {cell: place for place, cell in enumerate(table.cell.unique())}
     found = found.sort_values(
         ["cell", "prompt"], key=lambda c: c.map(order) if c.name == "cell" else c

@@ -35,7 +35,7 @@ from steerscope.texts.contrasts import Prompt
 UNGATED = "ungated"
 _FIRST = tuple(2.0**i for i in range(-6, 5))  # natural units
 _AT_RANDOM = " at random "  # in the names of gates that open at random
-_ENOUGH = 19  # gates at random: being ahead of all of them has p = 1/20
+_ENOUGH = 19  # gates at random: being ahead of all of them has p = 1/20, what is called shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,35 +262,79 @@ def gates_in_words(table: pd.DataFrame, *, kl: float, outcome: str) -> str:
         outcome: what was compared, in words, with its unit.
     """
     gates = table[table.p_holm.notna()]
-    told = gates[(gates.p_holm < 0.05) & (gates.difference > 0)]
-    random = table[table.arm.str.contains(_AT_RANDOM)]
-    counts = random[random.difference.notna()].groupby("reference").size()
-    best_null = table[table.null].groupby("reference").difference.max()
-    # Beating the ungated arm is no merit of the gap if gates that know nothing do so too.
-    to_beat = np.array([best_null.get(r, 0.0) for r in told.reference], dtype=float)
-    ahead = told[told.difference.to_numpy(float) > to_beat]
-    alone = told[np.isnan(to_beat)]  # there are nulls, and nothing is known of any
-    enough = [counts.get(r, 0) >= _ENOUGH for r in ahead.reference]
-    helps = ahead[np.array(enough, dtype=bool)]
-    few = ahead[~ahead.index.isin(helps.index)]
-    chance = told[~told.index.isin(ahead.index.union(alone.index))]
-    hurts = gates[(gates.p_holm < 0.05) & (gates.difference < 0)]
-    beside = ", ".join(f"{n} beside {name}" for name, n in counts.items()) or "none"
-    start = f"At a matched KL of {kl:g} nats, {outcome}, with gates at random ({beside}):"
+    sure = gates[gates.p_holm < 0.05]
+    kinds = [
+        "hurt"
+        if row.difference < 0
+        else _kind(row.difference, table[table.reference == row.reference])
+        for row in sure.itertuples()
+    ]
+    found = {kind: sure[[k == kind for k in kinds]] for kind in _WORDS}
     unknown = _unknown(table)
-    said = f"none of {len(gates)} gates is shown to help"
-    if len(helps):
-        said = f"{_listed(helps)} help"
-    elif unknown and not len(gates):
-        said = "no gate can be compared with the ungated arm"
-    found = (
-        (few, "gain more than every gate at random, of which there are too few"),
-        (alone, "beat the ungated arm, and no gate at random is known beside it"),
-        (chance, "gain no more than the best of the gates at random"),
-        (hurts, "hurt"),
-    )
-    more = [f"{_listed(rows)} {words}" for rows, words in found if len(rows)]
-    return f"{start} {'; '.join([said, *more, *unknown])}."
+    more = [_listed(rows, *_WORDS[kind]) for kind, rows in found.items() if len(rows)]
+    if not len(found["help"]):
+        more = [_none_of(len(gates), lost=bool(unknown)), *more]
+    return f"At a matched KL of {kl:g} nats, {outcome}, {_beside(table)}: {'; '.join([*more, *unknown])}."
+
+
+# By kind of gate, what is said of one and of several.
+_WORDS = {
+    "help": ("helps", "help"),
+    "few": (
+        "gains more than every control that is known, with too few gates at random to tell it from chance",
+        "gain more than every control that is known, with too few gates at random to tell them from chance",
+    ),
+    "alone": (
+        "beats the ungated arm, and no gate at random is known beside it",
+        "beat the ungated arm, and no gate at random is known beside them",
+    ),
+    "chance": (
+        "gains no more than the best control that knows no gap",
+        "gain no more than the best control that knows no gap",
+    ),
+    "hurt": ("hurts", "hurt"),
+}
+
+
+def _kind(difference: float, beside: pd.DataFrame) -> str:
+    """What a gate that is ahead of the ungated arm is, among the arms of that reference.
+
+    Beating the ungated arm is no merit of the gap if gates that know nothing do so too; one of which nothing is
+    known counts as at least as good, as in `rank_p`.
+    """
+    nulls = beside[beside.null].difference
+    n, n_lost = int(beside.arm.str.contains(_AT_RANDOM).sum()), int(nulls.isna().sum())
+    if n_lost == len(nulls):
+        return "alone"
+    if difference <= nulls.max():
+        return "chance"
+    return "help" if (1 + n_lost) * (1 + _ENOUGH) <= 1 + n else "few"
+
+
+def _beside(table: pd.DataFrame) -> str:
+    """How many gates at random there are, and what those of which nothing is known count as."""
+    random = table[table.arm.str.contains(_AT_RANDOM)]
+    found = []
+    for name, mine in random.groupby("reference", sort=False):
+        n, lost = len(mine), int(mine.difference.isna().sum())
+        words = f"{n} gate{'s' * (n > 1)} at random beside {name}"
+        if lost == n:
+            words += " (none of them known against it)"
+        elif lost:
+            words += (
+                f" ({lost} of them not known, which count{'s' * (lost == 1)} as at least as good)"
+            )
+        found.append(words)
+    return f"with {' and '.join(found)}" if found else "without gates at random"
+
+
+def _none_of(n_gates: int, *, lost: bool) -> str:
+    """That no gate helps."""
+    if not n_gates and lost:
+        return "no gate can be compared with the ungated arm"
+    if n_gates == 1:
+        return "the gate is not shown to help"
+    return f"none of {n_gates} gates is shown to help"
 
 
 def _unknown(table: pd.DataFrame) -> list[str]:
@@ -301,7 +345,8 @@ def _unknown(table: pd.DataFrame) -> list[str]:
     if lost.any():
         found.append(f"nothing is known of {_named(table[lost])}")
     if apart.any():
-        found.append(f"what {_named(table[apart])} gain over the ungated arm is not known")
+        gain = "gains" if apart.sum() == 1 else "gain"
+        found.append(f"what {_named(table[apart])} {gain} over the ungated arm is not known")
     return found
 
 
@@ -311,11 +356,18 @@ def _named(rows: pd.DataFrame) -> str:
     names, n = [*rows[~at_random].arm], int(at_random.sum())
     if n:
         names.append(f"{n} gates at random" if n > 1 else "a gate at random")
-    return ", ".join(names)
+    return _joined(names)
 
 
-def _listed(rows: pd.DataFrame) -> str:
-    return ", ".join(
+def _listed(rows: pd.DataFrame, one: str, several: str) -> str:
+    """The gates with their differences, and what is said of one or of several."""
+    names = [
         f"{r.arm} ({r.difference:+.2f} [{r.difference_low:+.2f}, {r.difference_high:+.2f}])"
         for r in rows.itertuples()
-    )
+    ]
+    return f"{_joined(names)} {one if len(names) == 1 else several}"
+
+
+def _joined(names: Sequence[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last

@@ -115,14 +115,22 @@ def test_arms_are_compared_with_their_reference_on_the_same_items_by_hand():
     assert table[["p_holm"]].loc[["ungated layers", "layers at random #0"]].isna().all().all()
     table = table.reset_index()
     said = gates_in_words(table, kl=0.3, outcome="nats")
-    assert "none of 3 gates is shown to help; good (+1.00" in said
-    assert "gain more than every gate at random, of which there are too few" in said
+    assert (
+        "with 1 gate at random beside ungated layers: none of 3 gates is shown to help; good (+1.00"
+        in said
+    )
+    assert "gains more than every control that is known, with too few gates at random" in said
     assert "bad (-0.50" in said
-    assert said.endswith("hurt.")
+    assert said.endswith("hurts.")
     many = pd.concat([table, *[table[table.null]] * 18], ignore_index=True)
     said = gates_in_words(many, kl=0.3, outcome="nats")
-    assert "19 beside ungated layers" in said
-    assert "good (+1.00 [+0.96, +1.04]) help; bad" in said
+    assert (
+        "with 19 gates at random beside ungated layers: good (+1.00 [+0.96, +1.04]) helps; bad"
+        in said
+    )
+    both = pd.concat([many, table[table.arm == "good"].assign(arm="great")], ignore_index=True)
+    said = gates_in_words(both, kl=0.3, outcome="nats")
+    assert "good (+1.00 [+0.96, +1.04]) and great (+1.00 [+0.96, +1.04]) help; bad" in said
 
 
 def test_a_gate_that_gains_no_more_than_one_that_knows_nothing_does_not_help():
@@ -135,8 +143,8 @@ def test_a_gate_that_gains_no_more_than_one_that_knows_nothing_does_not_help():
     noise = np.tile([-0.1, 0.1], 10)
     table = compare_arms(compared, np.stack([plain, 1 + noise, 1.2 + noise]), plain=plain)
     said = gates_in_words(table, kl=0.3, outcome="nats")
-    assert "none of 1 gates is shown to help; gate (+1.00" in said
-    assert "gain no more than the best of the gates at random" in said
+    assert "the gate is not shown to help; gate (+1.00" in said
+    assert "gains no more than the best control that knows no gap" in said
 
 
 class Length:
@@ -179,16 +187,26 @@ def test_a_blank_text_counts_as_no_effect(load, monkeypatch):
     assert np.isnan(found[0, 1])  # what was written and cannot be read is not known
 
 
-def test_gates_at_random_of_which_nothing_is_known_are_not_counted():
+def test_gates_at_random_of_which_nothing_is_known_count_as_at_least_as_good():
     noise = np.tile([-0.1, 0.1], 10)
     random = [Arm(f"layers at random #{i}", (), "ungated", null=True) for i in range(19)]
     compared = [Arm("ungated", (), "ungated"), Arm("gate", (), "ungated"), *random]
     effects = np.stack([0 * noise, 1 + noise, *[noise] * 19])
     effects[-3:] = np.nan
     said = gates_in_words(compare_arms(compared, effects, plain=0 * noise), kl=0.2, outcome="x")
-    assert "(16 beside ungated)" in said
-    assert "of which there are too few" in said
+    assert (
+        "with 19 gates at random beside ungated (3 of them not known, which count as at least as good):"
+        in said
+    )
+    assert "too few gates at random to tell it from chance" in said
     assert said.endswith("nothing is known of 3 gates at random.")
+    for n, helps in ((38, False), (39, True)):  # (1 + 1) / (n + 1) is at most 1/20, or not
+        compared, effects = gates_and_random(n)
+        effects[-1] = np.nan
+        table = compare_arms(compared, effects, plain=0 * noise)
+        said = gates_in_words(table, kl=0.2, outcome="x")
+        assert "(1 of them not known, which counts as at least as good)" in said
+        assert ("gate (+1.00 [+0.96, +1.04]) helps" in said) == helps
 
 
 def test_a_gate_without_numbers_is_named_as_unknown():
@@ -214,8 +232,9 @@ def test_what_beats_the_ungated_arm_alone_is_not_said_to_gain_no_more_than_unkno
     effects[2:] = np.nan
     said = gates_in_words(compare_arms(compared, effects, plain=np.zeros(20)), kl=0.2, outcome="x")
     assert said == (
-        "At a matched KL of 0.2 nats, x, with gates at random (none): none of 1 gates is shown to help; "
-        "gate (+1.00 [+0.96, +1.04]) beat the ungated arm, and no gate at random is known beside it; "
+        "At a matched KL of 0.2 nats, x, with 19 gates at random beside ungated (none of them known against it): "
+        "the gate is not shown to help; gate (+1.00 [+0.96, +1.04]) beats the ungated arm, and no gate at random "
+        "is known beside it; "
         "nothing is known of 19 gates at random."
     )
 
@@ -225,14 +244,14 @@ def test_gates_whose_ungated_arm_is_lost_are_named():
     effects[0] = np.nan
     said = gates_in_words(compare_arms(compared, effects, plain=np.zeros(20)), kl=0.2, outcome="x")
     assert said.endswith(
-        "(none): no gate can be compared with the ungated arm; nothing is known of ungated; "
-        "what gate, 19 gates at random gain over the ungated arm is not known."
+        "(none of them known against it): no gate can be compared with the ungated arm; nothing is known of ungated; "
+        "what gate and 19 gates at random gain over the ungated arm is not known."
     )
     effects[2:5] = np.nan
     said = gates_in_words(compare_arms(compared, effects, plain=np.zeros(20)), kl=0.2, outcome="x")
     assert said.endswith(
-        "nothing is known of ungated, 3 gates at random; "
-        "what gate, 16 gates at random gain over the ungated arm is not known."
+        "nothing is known of ungated and 3 gates at random; "
+        "what gate and 16 gates at random gain over the ungated arm is not known."
     )
 
 
@@ -284,5 +303,5 @@ def test_nothing_told_from_ungated_is_said_as_well():
     table = compare_arms(compared, np.stack([0 * noise, noise]), plain=0 * noise)
     said = gates_in_words(table, kl=0.3, outcome="nats")
     assert said == (
-        "At a matched KL of 0.3 nats, nats, with gates at random (none): none of 1 gates is shown to help."
+        "At a matched KL of 0.3 nats, nats, without gates at random: the gate is not shown to help."
     )

@@ -90,19 +90,12 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
                 row |= _level(values[metric], metric, groups, seed)
                 if reference is not None and method not in {CONTRASTIVE, *lost}:
                     row |= _apart(values[metric] - reference[metric], metric, groups, seed)
-                known = [
-                    values[metric]
-                    for null, values in nulls.items()
-                    if null not in lost and values[metric].notna().any()
-                ]
-                if known and not is_null(method):
-                    row["null_max"] = max(float(null.mean()) for null in known)
-                    gaps = [values[metric] - null for null in known]
-                    is_known = method not in lost and values[metric].notna().any()
-                    all_known = len(known) == len(nulls)
-                    row["p_null"] = (
-                        _p_above(gaps, groups, seed, all_known=all_known) if is_known else math.nan
-                    )
+                if not is_null(method):
+                    known = {m: n for m, n in nulls.items() if m not in lost}
+                    others = [n[metric] for n in known.values() if n[metric].notna().any()]
+                    n_lost = len(nulls) - len(others)
+                    mine = values[metric] * math.nan if method in lost else values[metric]
+                    row |= _beside_nulls(mine, others, groups, seed, n_lost=n_lost)
                 rows.append(row)
     table = pd.DataFrame(rows).reindex(columns=_COLUMNS)
     for _, part in table.groupby("kl"):
@@ -146,14 +139,19 @@ def _apart(gap: pd.Series, metric: str, groups: pd.Series, seed: int) -> dict[st
     }
 
 
-def _p_above(gaps: Sequence[pd.Series], groups: pd.Series, seed: int, *, all_known: bool) -> float:
-    """The largest one-sided p of differences to a null direction, 1 where one more is not known.
+def _beside_nulls(
+    values: pd.Series, nulls: Sequence[pd.Series], groups: pd.Series, seed: int, *, n_lost: int
+) -> dict[str, float]:
+    """The mean of the null direction that has most, and the largest one-sided p against each in turn.
 
-    NaN where one of them shares no prompt.
+    The p is 1 beside one of which nothing is known, and NaN where a null, or the method, shares no prompt.
     """
-    if not all_known:
-        return 1.0
-    distinct = [by_cluster(gap.to_numpy(float), groups[gap.index].to_numpy()) for gap in gaps]
-    if not all(map(len, distinct)):
-        return math.nan
-    return max(float(sign_flip(gap[None], seed=seed)[0]) for gap in distinct)
+    if not nulls:
+        return {}
+    best = max(float(null.mean()) for null in nulls)
+    apart = [values - null for null in nulls]
+    gaps = [by_cluster(gap.to_numpy(float), groups[gap.index].to_numpy()) for gap in apart]
+    if not all(map(len, gaps)):
+        return {"null_max": best, "p_null": math.nan}
+    worst = max(float(sign_flip(gap[None], seed=seed)[0]) for gap in gaps)
+    return {"null_max": best, "p_null": 1.0 if n_lost else worst}

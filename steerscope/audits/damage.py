@@ -58,7 +58,7 @@ def collapsed_texts_counted(evidence: Evidence) -> list[Finding]:
 
 
 def overflow(evidence: Evidence) -> list[Finding]:
-    """Logits of the stated condition are no numbers, so that nothing is known of its effect there."""
+    """Logits of the stated condition are not finite, so that nothing is known of its effect there."""
     rows = _stated_rows(evidence)
     n_lost = int((rows.status == NOT_FINITE).sum())
     if not n_lost:
@@ -66,7 +66,7 @@ def overflow(evidence: Evidence) -> list[Finding]:
     return [
         Finding(
             "error",
-            f"logits are no numbers under the stated condition, which leaves {n_lost} of {len(rows)} texts out",
+            f"logits are not finite under the stated condition, which leaves {n_lost} of {len(rows)} texts out",
             evidence.place,
             "Measure again in a wider number format (--dtype float32), or with smaller doses",
             {"lost": n_lost, "prompts": len(rows)},

@@ -64,7 +64,7 @@ def matched_doses(
     Returns:
         Two rows per direction: direction (its place in the sequence), matching (`kl` or `norm`),
         dose_relative, kl_nats. Both are NaN where the doses do not reach the KL, start above it, jump
-        over it, or give logits that are no numbers before they reach it.
+        over it, or give logits that are not finite before they reach it.
 
     Raises:
         BadValueError: no prompt; or no length is named and no direction reaches the KL.
@@ -123,7 +123,7 @@ class _Curves:
             self.found[i][dose] = kl
 
     def below(self, i: int, target: float) -> bool:
-        """Whether no dose measured so far reaches the target, or gives logits that are no numbers."""
+        """Whether no dose measured so far reaches the target, or gives logits that are not finite."""
         return all(kl < target for kl in self.found[i].values())
 
     def guess(self, i: int, target: float) -> float:

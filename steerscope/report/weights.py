@@ -11,7 +11,8 @@ from steerscope.judges.effects import SHOWN_UNDAMAGED, Effect
 from steerscope.judges.registry import read_card
 from steerscope.report.page import Page, as_figure, as_table, as_text, bold_head
 from steerscope.runs.distinct import groups_of
-from steerscope.runs.results import NOT_FINITE, Run
+from steerscope.runs.overflows import lost_cells
+from steerscope.runs.results import Run
 from steerscope.runs.tables import Column, Table
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.weights.findings import (
@@ -179,12 +180,12 @@ def _conditions(rows: pd.DataFrame) -> str:
 def _overflowed(run: Run, split: str) -> str:
     """The conditions of which nothing is known."""
     table = run.table()
-    lost = table[(table.split == split) & (table.status == NOT_FINITE)].drop_duplicates("cell")
+    part = table[table.split == split]
+    lost = part[part.cell.isin(lost_cells(part))].drop_duplicates("cell")
     if lost.empty:
         return ""
     return (
-        "<p>Not known, since their logits hold a NaN or an infinity: "
-        f"{as_text(', '.join(_labels(lost)))}.</p>"
+        f"<p>Not known, since their logits are not finite: {as_text(', '.join(_labels(lost)))}.</p>"
     )
 
 

@@ -134,7 +134,7 @@ def test_nulls_whose_logits_are_no_numbers_are_not_beaten(tmp_path, share_lost):
     for rank in found.nulls:
         assert rank.p == pytest.approx((1 + rank.lost) / (rank.n + 1))
     assert verdict(found).startswith("Not shown: ")
-    assert "gave logits that are no numbers, so that it is not known to beat them" in verdict(found)
+    assert "gave logits that are not finite, so that it is not known to beat them" in verdict(found)
     assert "count as at least as good" in " ".join(answer(found))
     assert math.isnan(found.nulls[0].best) == (share_lost == 1.0)
 

@@ -333,13 +333,15 @@ def test_what_overflowed_beside_an_edit_is_named_and_not_counted_as_beaten():
     found = stand(table, FLIPPED, front_table(table, FLIPPED, "test"), known, "joyful")
     assert (found.lost_controls, found.lost_steering) == (1, True)
     line, _ = front_in_words([found], FLIPPED)
-    assert "it beats every control but one that overflowed (largest p" in line
-    assert line.endswith("; of the steering at its KL nothing is known, since it overflowed.")
+    assert "it beats every control but one whose logits are not finite (largest p" in line
+    assert line.endswith(
+        "; of the steering at its KL nothing is known, since its logits are not finite."
+    )
     table.loc[(table.cell == "edit=a") & (table.metric == "to_joyful"), "value"] = 0.0
     rows = front_table(table, FLIPPED, "test")
     line, _ = front_in_words([stand(table, FLIPPED, rows, known, "joyful")], FLIPPED)
     assert "it is not shown to beat its controls" in line
-    assert "overflowed" in line.rpartition("of the steering")[2]
+    assert "not finite" in line.rpartition("of the steering")[2]
 
 
 @pytest.mark.parametrize("lost", ["edit=a", "edit=b"])

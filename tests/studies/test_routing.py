@@ -159,10 +159,10 @@ def test_an_arm_that_overflows_is_not_known_and_no_worse_than_any():
     assert table.arm.iloc[-1] == "x"
     assert (table.n.iloc[-1], table.score.isna().sum()) == (0, 1)
     said = routing_in_words(table, single("a"), {})
-    assert said[-1] == "x: not known, since its logits hold a NaN or an infinity."
+    assert said[-1] == "x: not known, since its logits are not finite."
     scores[single("a")] = np.full(N, np.nan)
     assert best_single(scores, ["a", "b"]) == single("b")
-    with pytest.raises(BadValueError, match="hold a NaN"):
+    with pytest.raises(BadValueError, match="are not finite"):
         routing_table(scores, single("a"))
 
 

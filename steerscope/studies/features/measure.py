@@ -76,7 +76,7 @@ def run_trials(
 
     Raises:
         BadValueError: nothing reaches any KL.
-        NotFiniteError: the logits hold a NaN or an infinity without any steering.
+        NotFiniteError: the logits are not finite without any steering.
     """
     plan = plan or TrialPlan()
     texts = [p.text for p in select[: plan.n_select]]

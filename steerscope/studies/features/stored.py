@@ -93,7 +93,7 @@ def steering_table(run: Run) -> pd.DataFrame:
 
 
 def overflowed_at(run: Run, kl: float) -> set[str]:
-    """The methods of which logits were no numbers at a KL, towards the positive class or away from it."""
+    """The methods of which logits were not finite at a KL, towards the positive class or away from it."""
     rows = run.table()
     lost = rows[(rows.status == NOT_FINITE) & (rows.method != PLAIN)]
     return {

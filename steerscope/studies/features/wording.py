@@ -25,7 +25,7 @@ def trials_in_words(
         table: as `summarised` returns it.
         kl: at which.
         effect: name of the metric that is wanted; the others are what should be kept.
-        overflowed: methods whose logits were no numbers there, as `overflowed_at` gives them.
+        overflowed: methods whose logits were not finite there, as `overflowed_at` gives them.
     """
     here = table[np.isclose(table.kl, kl)].set_index(["method", "metric"])
     if here.empty:

@@ -17,7 +17,7 @@ from steerscope.statistics import by_cluster, clustered_error, distinct_differen
 PLAIN, AGAIN = "plain", "plain again"  # cells
 UNIT = "weighted words in 100"
 DRIFT, STILL, RARE = "drifts", "not told from plain text", "no word of it was seen"
-LOST = "nothing is known, since the logits of {0} of {1} texts hold a NaN or an infinity"
+LOST = "nothing is known, since the logits of {0} of {1} texts are not finite"
 _DRAWS = 2000
 _LEVEL = 0.95
 _COLUMNS = ["lens", "plain", "steered", "change", "low", "high", "null", "threshold", "says", "n"]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,6 +23,7 @@ from steerscope.steering.interventions import Cell
 from steerscope.studies.damage import add_damage
 from steerscope.studies.methods.bundles import Bundle
 from steerscope.studies.methods.plan import ComparisonPlan
+from steerscope.studies.rows import tell_lost
 from steerscope.studies.steering.success import PLAIN
 from steerscope.studies.written import as_table, from_table
 from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
@@ -31,7 +31,6 @@ from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, Prompt
 CONDITION = ["direction", "matching"]
 TEXT = ("given", "written")
 _CELLS_AT_ONCE = 32
-_log = logging.getLogger(__name__)
 
 
 def _shifts(
@@ -43,7 +42,7 @@ def _shifts(
 ) -> Float[np.ndarray, "row pair"]:
     """Half the difference of the preference between +dose and -dose, for each pair.
 
-    NaN for every pair where the logits are no numbers on one of them.
+    NaN for every pair where the logits are not finite on one of them.
     """
     cells = _cells(bundles, conditions)
     texts = [(p.positive, p.negative) for p in pairs]
@@ -51,7 +50,7 @@ def _shifts(
     shifts = (found[0::2] - found[1::2]) / 2
     lost = np.isnan(shifts).any(axis=1)
     shifts[lost] = np.nan
-    _log_lost(cell for cell, gone in zip(cells[::2], lost, strict=True) if gone)
+    tell_lost([cell.key for cell, gone in zip(cells[::2], lost, strict=True) if gone])
     return shifts
 
 
@@ -108,7 +107,7 @@ class Bench:
 
         Each prompt is steered away from the value that it shows. By a judge that gives scores, a
         continuation counts where it shows the concept and is undamaged. A continuation without text, in
-        which nothing can be read, counts as no effect; of a condition whose logits are no numbers
+        which nothing can be read, counts as no effect; of a condition whose logits are not finite
         somewhere nothing is known, under either sign.
         """
         starts = range(0, len(self.conditions), _CELLS_AT_ONCE)
@@ -178,7 +177,8 @@ class Bench:
         cells = _cells(self.bundles, conditions)[(0 if sign == 1 else 1) :: 2]
         mine = [i for i, prompt in enumerate(prompts) if self.judge.applies(prompt, sign)]
         written = self._written(f"{sign}-{start}", [prompts[i].text for i in mine], cells)
-        _log_lost(cell for cell, row in zip(cells, written, strict=True) if not _is_finite(row))
+        both = zip(cells, written, strict=True)
+        tell_lost([cell.key for cell, row in both if not _is_finite(row)])
         asked = [prompts[i] for i in mine]
         reads = [read_all(self.judge, asked, found) for found in written]
         if scored(self.judge):
@@ -219,8 +219,3 @@ class Bench:
 
 def _is_finite(row: Sequence[Continuation]) -> bool:
     return all(text.finite for text in row)
-
-
-def _log_lost(cells: Iterable[Cell]) -> None:
-    for cell in cells:
-        _log.warning("the logits hold a NaN or an infinity under the condition %s", cell.key)

@@ -179,7 +179,7 @@ def routing_table(
     names = [name for name in values if reference not in {"", name}]
     if reference and (reference not in values or not names):
         raise BadValueError(
-            "the logits of every single vector, or of all arms beside it, hold a NaN or an infinity, so that "
+            "the logits of every single vector, or of all arms beside it, are not finite, so that "
             "nothing can be compared; ask for a smaller KL."
         )
     n_prompts = len(next(iter(everyone.values())))

@@ -30,12 +30,12 @@ def routing_in_words(
     lines = [_best(table, reference, choice_lost)]
     if unseen and (reference or choice_lost):
         lines.append(
-            f"On those other prompts nothing is known of the {', the '.join(unseen)} (logits that hold a NaN "
-            "or an infinity)."
+            f"On those other prompts nothing is known of the {', the '.join(unseen)} (logits that are "
+            "not finite)."
         )
     for row in table[table.arm != reference].itertuples():
         if not row.n:
-            lines.append(f"{row.arm}: not known, since its logits hold a NaN or an infinity.")
+            lines.append(f"{row.arm}: not known, since its logits are not finite.")
             continue
         if not reference:
             lines.append(f"{row.arm}{_routes(row.arm, accuracy)}: {_level(row)}.")

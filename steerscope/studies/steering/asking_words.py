@@ -15,7 +15,7 @@ def compared(f: Findings, rival: Rival) -> str:
     """What asking does beside steering: better, worse, as well, or not told apart from it.
 
     Not told apart by a judge that cannot tell, nor where the texts that it gave no score may overturn it, nor
-    where the logits of the steered model are no numbers.
+    where the logits of the steered model are not finite.
     """
     if f.is_lost or f.card is not None and not f.card.tells:
         return _NOT_TOLD
@@ -73,7 +73,7 @@ def asking_in_words(f: Findings) -> str:
 def _why_not_told(f: Findings) -> str:
     """Why a difference that lies on one side of nothing tells nothing."""
     if f.is_lost:
-        return "logits of the steered model are no numbers"
+        return "logits of the steered model are not finite"
     if f.card is not None and not f.card.tells:
         return "the judge cannot tell"
     return "texts that the judge could not read may overturn the difference"

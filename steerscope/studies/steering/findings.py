@@ -96,7 +96,7 @@ class Findings:
         plain_could: share of them that could count, being read and undamaged; NaN likewise.
         n_distinct: distinct prompts or contrasts that the effect was asked of.
         n_read: items on which it is known.
-        is_lost: whether logits of the chosen condition are no numbers on the stated split.
+        is_lost: whether logits of the chosen condition are not finite on the stated split.
         heads: eigengap per head; None without attention keys.
         predictor: how the weakest link ranks the layers.
     """

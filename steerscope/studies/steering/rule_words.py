@@ -35,7 +35,7 @@ def rule(findings: Findings) -> list[str]:
         "plain model and under the model that is asked; and every cost is within its limit with its whole "
         "interval.",
         "Yes, at a price: all of this but the costs, which are known and not surely within their limits.",
-        "Not shown: anything else, and always where logits on held-out texts are no numbers. What was not "
+        "Not shown: anything else, and always where logits on held-out texts are not finite. What was not "
         "measured counts as not good.",
         "Asking does better or as well where the interval of its difference from steering, on the same "
         "items, lies above 0, or within the smallest effect of interest on both sides"

@@ -20,7 +20,7 @@ _A_TENTH = 0.0005  # the smallest share that is not printed as 0.0 %
 _WHEN_ASKED = IMPLAUSIBLE_WHEN_ASKED.metric
 ENOUGH_NULLS = 19  # of a kind: to be ahead of all of them has p = 1 / 20
 _LOST = (
-    "logits of the steered model are no numbers on held-out texts, so that the effect is not known; take a wider "
+    "logits of the steered model are not finite on held-out texts, so that the effect is not known; take a wider "
     "number format or smaller doses"
 )
 _OF_THEIR_OWN = "each at its own best layer and dose"
@@ -119,7 +119,7 @@ class NullRank:
         n: how many there are.
         best: the largest effect among them; NaN where none is known.
         p: (1 + those at least as good) / (n + 1).
-        lost: how many gave logits that are no numbers; each counts as at least as good.
+        lost: how many gave logits that are not finite; each counts as at least as good.
         items: distinct items that they were compared with the method on, the fewest of one and the most.
         of: distinct items that the method was measured on.
         open: how many were compared on fewer, and are not clearly behind there.
@@ -171,7 +171,7 @@ class Case:
         plain: share of the plain texts that count already; NaN of log-odds.
         could: share of the plain texts that could count, being read and undamaged, or of the steered ones where
             more of these could; NaN of log-odds.
-        lost: whether logits of the condition are no numbers on held-out items.
+        lost: whether logits of the condition are not finite on held-out items.
         passed_over: a condition that was not chosen, with what counted there, where that was surely an effect
             of interest on the select split; empty for none.
     """
@@ -368,7 +368,7 @@ def _not_beaten(rank: NullRank) -> str:
         others = f", and {known} of the others do as well" if known > 0 else ""
         return (
             f"{rank.lost} of {rank.n} {rank.kind} directions, {_OF_THEIR_OWN}, gave logits that "
-            f"are no numbers, so that it is not known to beat them{others}, {p_in_words(rank.p)}"
+            f"are not finite, so that it is not known to beat them{others}, {p_in_words(rank.p)}"
         )
     went = f"{rank.kind} directions, {_OF_THEIR_OWN},"
     if rank.open:

@@ -38,7 +38,7 @@ def front_in_words(
     words = {s.target: _in_words(s, effect) for s in found}
     words |= {
         target: f"towards {target}: not known; the logits of the chosen edit, or of every control "
-        "of it, hold a NaN or an infinity on the test prompts."
+        "of it, are not finite on the test prompts."
         for target in unknown
     }
     return [
@@ -83,7 +83,9 @@ def _in_words(s: Standing, effect: Effect) -> str:
             f"{_named(s.strongest)}, moves {_at_a_price(s.strongest, effect)}; "
         )
     if s.lost_steering:
-        return words + "of the steering at its KL nothing is known, since it overflowed."
+        return (
+            words + "of the steering at its KL nothing is known, since its logits are not finite."
+        )
     if s.steering is None:
         return words + "no steering reaches its KL."
     gap = s.over_steering
@@ -104,7 +106,7 @@ def _but(lost: int) -> str:
     """How many of the controls are not known."""
     if not lost:
         return ""
-    return f" but {'one that' if lost == 1 else f'{lost} that'} overflowed"
+    return f" but {'one' if lost == 1 else lost} whose logits are not finite"
 
 
 def _at_a_price(row: pd.Series, effect: Effect) -> str:

@@ -11,6 +11,7 @@ from steerscope.cli.bench import _shown
 from steerscope.cli.carry import _maps
 from steerscope.cli.cells import estimate, number, p_value
 from steerscope.cli.compare import _ranked
+from steerscope.cli.dilemmas import _shown as _values
 from steerscope.cli.weights import _stated
 from steerscope.judges.effects import Effect
 
@@ -67,3 +68,22 @@ def test_no_table_of_a_command_prints_nan():
         assert "not known" not in lines[-2], name
     unmeasured = "not known  not measured         not known  not known      -"
     assert " ".join(shown["weights"][-1].split()).endswith(" ".join(unmeasured.split()))
+
+
+def test_a_value_of_which_nothing_is_known_is_not_said_to_have_too_few_dilemmas():
+    numbers = ["n", "effect", "low", "high", "p_holm"]
+    told = {
+        "works": ([9, 0.5, 0.2, 0.8, 0.01], [8, 0.1, -0.1, 0.3, 0.6]),
+        "few": ([2, 0.5, NAN, NAN, NAN], [3, 0.1, NAN, NAN, NAN]),
+        "lost": ([0, NAN, NAN, NAN, NAN], [0, NAN, NAN, NAN, NAN]),
+    }
+    values = pd.DataFrame(
+        {"technique": name, "value": str(i), "is_target": i == 0, "matched": True}
+        | dict(zip(numbers, row, strict=True))
+        for name, both in told.items()
+        for i, row in enumerate(both)
+    )
+    works, few, lost = (" ".join(line.split()) for line in _values(values, "truth")[-3:])
+    assert works == "works +0.500 [+0.200, +0.800] 9 0.01 0 of 1 0.100"
+    assert few == "few too few 2 - - -"
+    assert lost == "lost not known 0 - - -"

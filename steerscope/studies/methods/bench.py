@@ -12,10 +12,10 @@ from jaxtyping import Float
 
 from steerscope.engine.continuations import Continuation
 from steerscope.engine.generation import attempt
-from steerscope.engine.matched_kl import both_signs
+from steerscope.engine.matched_kl import BOTH, at_signs
 from steerscope.engine.score import mean_kl, preferences
 from steerscope.judges import Judge
-from steerscope.judges.judges import read_all, scored, text_metrics
+from steerscope.judges.judges import read_all, scored, signs_read, text_metrics
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track
 from steerscope.runs.keeping import Keep
@@ -66,10 +66,12 @@ def shift_table(
     return pd.DataFrame(shifts, columns=[str(i) for i in range(len(pairs))])
 
 
-def _cells(bundles: Sequence[Bundle], conditions: pd.DataFrame) -> list[Cell]:
-    """For each condition the cell of +dose, then that of -dose."""
+def _cells(
+    bundles: Sequence[Bundle], conditions: pd.DataFrame, signs: Sequence[int] = BOTH
+) -> list[Cell]:
+    """For each condition the cell of each sign, one after another."""
     found = zip(conditions.direction, conditions.dose_relative, strict=True)
-    return [cell for i, dose in found for cell in both_signs(bundles[i].directions, dose)]
+    return [cell for i, dose in found for cell in at_signs(bundles[i].directions, dose, signs)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,8 +113,7 @@ class Bench:
         somewhere nothing is known, under either sign.
         """
         starts = range(0, len(self.conditions), _CELLS_AT_ONCE)
-        signs = (1,) if scored(self.judge) else (1, -1)  # a score reads any prompt
-        parts = [(sign, start) for sign in signs for start in starts]
+        parts = [(sign, start) for sign in signs_read(self.judge) for start in starts]
         # a name of its own, since what was kept before counts damaged texts
         kind = "undamaged" if scored(self.judge) else "read"
         tables = [
@@ -174,7 +175,7 @@ class Bench:
     def _read(self, prompts: Sequence[Prompt], sign: int, start: int) -> pd.DataFrame:
         """What is read under one sign of some conditions."""
         conditions = self.conditions.iloc[start : start + _CELLS_AT_ONCE]
-        cells = _cells(self.bundles, conditions)[(0 if sign == 1 else 1) :: 2]
+        cells = _cells(self.bundles, conditions, [sign])
         mine = [i for i, prompt in enumerate(prompts) if self.judge.applies(prompt, sign)]
         written = self._written(f"{sign}-{start}", [prompts[i].text for i in mine], cells)
         both = zip(cells, written, strict=True)
@@ -202,9 +203,10 @@ class Bench:
         return pd.DataFrame(rows)
 
     def labelled(self, prompts: PromptSet) -> pd.DataFrame:
-        """The conditions with the KL on these prompts and the cosine with the mean difference."""
+        """The conditions with the KL on these prompts, of the signs that are judged, and the cosine with the mean difference."""
         asked = [p.text for p in prompts.prompts[: self.plan.n_kl_prompts]]
-        cells = _cells(self.bundles, self.conditions)
+        signs = signs_read(self.judge)
+        cells = _cells(self.bundles, self.conditions, signs)
         nats = mean_kl(self.model, asked, cells, progress=self.progress)
         straight = {b.sites: b for b in self.bundles if b.method == "mean_diff"}
         cosines = [
@@ -212,7 +214,7 @@ class Bench:
             for b in (self.bundles[i] for i in self.conditions.direction)
         ]
         return self.conditions.drop(columns=["effect", "low", "high", "n", "place"]).assign(
-            kl_nats=nats.reshape(-1, 2).mean(dim=1).numpy(),
+            kl_nats=nats.reshape(-1, len(signs)).mean(dim=1).numpy(),
             cosine_to_mean_diff=cosines,
         )
 

@@ -146,7 +146,7 @@ _HOME = {
     "ControlVector": "steering.control_vectors",
     "Conversation": "texts.chats",
     "CosineGate": "steering.strengths",
-    "Decoding": "studies.material",
+    "Decoding": "studies.bench",
     "Direction": "directions",
     "Dose": "doses",
     "EigengapGate": "steering.strengths",

@@ -25,7 +25,7 @@ class Zoning:
         limits: where the zones end; damage is the worst cost as a share of its limit.
         table: one row per layer that was measured up to that dose, as `layer_zones` returns it.
         unmeasured: the layers that were not, whose zone is unknown.
-        lost: those whose logits are no numbers at that dose, whose zone is unknown.
+        lost: those whose logits are not finite at that dose, whose zone is unknown.
         undecided: those of which it is not known whether a limit is broken at that dose.
     """
 

@@ -34,5 +34,7 @@ def _verdict(row: Mapping[Hashable, Any]) -> str:
     """The verdict, the number and its interval."""
     if row["value"] != row["value"]:
         return f"{row['verdict']}, not known"
+    if row["low"] != row["low"]:
+        return f"{row['verdict']} {row['value']:+.2f} (no interval)"
     value, low, high = (f"{row[name]:+.2f}" for name in ("value", "low", "high"))
     return f"{row['verdict']} {value} [{low}, {high}]"

@@ -162,13 +162,23 @@ def _tell(run: Run, as_json: bool) -> None:
 
 def _stated(rows: pd.DataFrame, effect: Effect) -> list[str]:
     """The conditions of the test split as a table."""
-    columns = ("edit", "target", "effect", "capability", "perplexity ratio", "KL (nats)", "front")
+    points, unit = (100.0, "points") if effect.is_share else (1.0, "nats")
+    change, form = f"effect ({unit}, minus plain)", "+.1f" if effect.is_share else "+.2f"
+    columns = (
+        "edit",
+        "target",
+        change,
+        "capability (points)",
+        "perplexity ratio",
+        "KL (nats)",
+        "front",
+    )
     shown = [
         (
             r.cell.partition("edit=")[2] or f"{r.method} {r.layer}",
             r.target,
-            estimate(r.effect, r.low, r.high, "+.3f"),
-            number(r.capability_change, "+.3f", "not measured"),
+            estimate(points * r.effect, points * r.low, points * r.high, form),
+            number(100 * r.capability_change, "+.1f", "not measured"),
             number(r.perplexity_ratio, ".2f"),
             number(r.kl_nats, ".3f"),
             "front" if r.front else "-",

@@ -142,7 +142,9 @@ def tables(run: Run) -> list[Table]:
 
 def _columns(effect: Effect) -> tuple[Column, ...]:
     share = effect.is_share
-    title = f"{effect.short} (%)" if share else f"{effect.words}, minus plain (nats)"
+    title = (
+        f"{effect.short} (points, minus plain)" if share else f"{effect.words}, minus plain (nats)"
+    )
     return (
         Column("edit", "edit"),
         Column("target", "towards"),

@@ -218,7 +218,7 @@ def test_the_verdict_names_winners_and_losers_with_their_numbers(table):
         == "towards gloomy: no edit that moves the model by at least 0.01 nats leads there within the limits."
     )
     assert line.startswith("towards joyful: a leads there, by +80.0 points [")
-    assert "at 0.100 nats [0.100, 0.100] (capability -0.10, perplexity x1.11)" in line
+    assert "at 0.100 nats [0.100, 0.100] (capability -10.0 points, perplexity x1.11)" in line
     assert ", and +0.0 points [-" in line
     assert "beats every control" in line
     assert "ahead of the mean difference at layer 3" in line

@@ -75,9 +75,9 @@ def prices(costs: Sequence[Cost]) -> str:
     if not unseen:
         return seen
     words = ", ".join(c.words for c in unseen)
-    few = (
-        f"{min(c.read for c in unseen)} texts without a sign of it are too few to rule out: {words}"
-    )
+    n = min(c.read for c in unseen)
+    texts = "1 text without a sign of it is" if n == 1 else f"{n} texts without a sign of it are"
+    few = f"{texts} too few to rule out: {words}"
     return f"{seen}; {few}" if seen else few
 
 

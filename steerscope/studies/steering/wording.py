@@ -102,7 +102,8 @@ def claim_of(f: Findings) -> Claim:
 
 def _held_out(f: Findings) -> str:
     """What an effect is stated on: prompts or pairs, and how many of them are distinct."""
-    items = "held-out prompts" if f.effect.is_share else "held-out pairs"
+    several = "" if f.n_rows == 1 else "s"
+    items = f"held-out prompt{several}" if f.effect.is_share else f"held-out pair{several}"
     read = f", {f.n_read} of them read" if f.n_read < f.n_rows else ""
     if not f.distinct or f.n_distinct == f.n_rows:
         return f"{f.n_rows} {items}{read}"
@@ -193,7 +194,7 @@ def _items(f: Findings) -> str:
 
 def conditions_in_words(f: Findings) -> str:
     """The conditions that could be chosen, and after a race what was measured of them."""
-    said = f"{f.chosen.n_cells} conditions"
+    said = f"{f.chosen.n_cells} condition{'' if f.chosen.n_cells == 1 else 's'}"
     if not is_race(f.plan):
         return said
     mine = f.summary[(f.summary.method == f.plan.method) & (f.summary.dose_natural > 0)]

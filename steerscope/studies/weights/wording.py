@@ -113,7 +113,8 @@ def _at_a_price(row: pd.Series, effect: Effect) -> str:
     """The effect with its KL and what else it costs."""
     nats = "" if math.isnan(row.kl_low) else f" [{row.kl_low:.3f}, {row.kl_high:.3f}]"
     known = not math.isnan(row.capability_change)
-    capability = f"capability {row.capability_change:+.2f}" if known else "capability not measured"
+    points = f"capability {100 * row.capability_change:+.1f} points"
+    capability = points if known else "capability not measured"
     return (
         f"{_amount(row, effect)} at {row.kl_nats:.3f} nats{nats} "
         f"({capability}, perplexity x{row.perplexity_ratio:.2f})"
@@ -132,7 +133,7 @@ def _amount(row: pd.Series, effect: Effect) -> str:
 
 def _said(numbers: tuple[float, float, float], effect: Effect) -> str:
     """A value with its interval and unit."""
-    factor, unit = (100.0, " points") if effect.is_share else (1.0, " nats")
+    factor, unit, digits = (100.0, " points", 1) if effect.is_share else (1.0, " nats", 2)
     value, low, high = (factor * number for number in numbers)
-    span = "(no interval)" if math.isnan(low) else f"[{low:+.1f}, {high:+.1f}]"
-    return f"{value:+.1f}{unit} {span}"
+    span = "(no interval)" if math.isnan(low) else f"[{low:+.{digits}f}, {high:+.{digits}f}]"
+    return f"{value:+.{digits}f}{unit} {span}"

@@ -15,10 +15,10 @@ from _drawing import FIGURES, ROOT, save
 
 from steerscope import WeightSweepPlan, figures, run_weight_sweep
 from steerscope.progress import bar
+from steerscope.report.weights import sweep_in_words
 from steerscope.runs.distinct import groups_of
 from steerscope.studies.steering.plan import effect_of
-from steerscope.studies.weights.findings import front_table, standings_of
-from steerscope.studies.weights.wording import front_in_words
+from steerscope.studies.weights.findings import front_table
 
 WHOLE: dict[str, Any] = {
     "amounts": (-0.9, -0.5, 0.5, 1.0), "n_new": 24, "max_select": 40, "max_test": 200, "n_texts": 24,
@@ -48,7 +48,7 @@ def main() -> None:
     run = run_weight_sweep(plan, options.out, progress=bar)
     effect, rows = effect_of(run), run.table()
     table = front_table(rows, effect, "test", groups_of(run))
-    for line in front_in_words(standings_of(run, table), effect):
+    for line in sweep_in_words(run, table):
         print(line)
     name = f"{Path(plan.model).name}-{plan.contrasts}-spectral_pareto"
     table.to_csv(FIGURES / f"{name}-conditions.csv", index=False)

@@ -62,7 +62,7 @@ class Dose:
 
     Raises:
         UnknownNameError: the unit does not exist.
-        NotFiniteError: the value is NaN or infinite.
+        NotFiniteError: the value is not finite.
         BadValueError: an angle beyond 180 degrees.
     """
 

@@ -146,7 +146,7 @@ def one_prompt_decides(evidence: Evidence) -> list[Finding]:
     return [
         Finding(
             "warning",
-            f"without prompt {prompt} the effect is {without[worst]:.3g} and not "
+            f"without prompt {prompt} the effect minus that of random directions is {without[worst]:.3g} and not "
             f"{estimate.value:.3g} {evidence.unit}",
             evidence.place,
             "Read what that prompt gives, and state the median beside the mean",

@@ -48,8 +48,8 @@ def collapsed_texts_counted(evidence: Evidence) -> list[Finding]:
     return [
         Finding(
             "warning",
-            f"{lost:.1%} of the texts collapsed into repetition and still count as an effect; "
-            f"without them the gain is {gain - lost:.3g} and not {gain:.3g}",
+            f"{lost:.1%} of the texts are empty or collapsed into repetition and are read as an effect; the gain of "
+            f"all texts, damaged ones too, is {gain:.3g}, and {gain - lost:.3g} without them",
             evidence.place,
             "Count only texts whose status is ok",
             {"counted_share": lost, "gain": gain, "gain_without": gain - lost},
@@ -58,7 +58,7 @@ def collapsed_texts_counted(evidence: Evidence) -> list[Finding]:
 
 
 def overflow(evidence: Evidence) -> list[Finding]:
-    """Logits of the stated condition are no numbers, so that nothing is known of its effect there."""
+    """Logits of the stated condition are not finite, so that nothing is known of its effect there."""
     rows = _stated_rows(evidence)
     n_lost = int((rows.status == NOT_FINITE).sum())
     if not n_lost:
@@ -66,7 +66,7 @@ def overflow(evidence: Evidence) -> list[Finding]:
     return [
         Finding(
             "error",
-            f"logits are no numbers under the stated condition, which leaves {n_lost} of {len(rows)} texts out",
+            f"logits are not finite under the stated condition, which leaves {n_lost} of {len(rows)} texts out",
             evidence.place,
             "Measure again in a wider number format (--dtype float32), or with smaller doses",
             {"lost": n_lost, "prompts": len(rows)},

@@ -36,7 +36,7 @@ def few_nulls(evidence: Evidence) -> list[Finding]:
     return [
         Finding(
             "note",
-            f"the null is {n} random directions: beating all of them has p = {1 / (n + 1):.2g} over "
+            f"the null is {n} random direction{'' if n == 1 else 's'}: beating all of them has p = {1 / (n + 1):.2g} over "
             "directions, however small the p value over prompts",
             evidence.place,
             f"For a claim about directions measure at least {_ENOUGH_NULLS} of them",
@@ -58,7 +58,7 @@ def null_not_beaten(evidence: Evidence) -> list[Finding]:
                 Finding(
                     "error",
                     f"the effect minus that of {words} is {_amount(evidence, over)}, which is not "
-                    f"{'surely ' if math.isnan(over.low) else ''}above 0",
+                    f"{'' if over.value <= 0 else 'surely '}above 0",
                     evidence.place,
                     "Claim no effect of this direction",
                     {"directions": len(nulls), **_numbers(over)},
@@ -80,8 +80,8 @@ def inside_null_band(evidence: Evidence) -> list[Finding]:
             found.append(
                 Finding(
                     "warning",
-                    f"the best of {len(nulls)} {words} gains {highest:.3g} {evidence.unit}, inside "
-                    f"the interval of the effect, {_amount(evidence, stated)}",
+                    f"the best of {len(nulls)} {words} gains {highest:.3g} {evidence.unit}, "
+                    f"{'above' if highest > stated.high else 'inside'} the interval of the effect, {_amount(evidence, stated)}",
                     evidence.place,
                     "Measure more of them, and state the effect against the best",
                     {"highest_null": highest, "directions": len(nulls), **_numbers(stated)},

@@ -7,6 +7,7 @@ import numpy as np
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
 from steerscope.statistics import detectable_difference
+from steerscope.studies.steering.findings import items_in_words
 
 _FEW = 20  # prompts
 
@@ -69,9 +70,9 @@ def few_prompts(evidence: Evidence) -> list[Finding]:
     return [
         Finding(
             "warning",
-            f"the effect is stated on {n} prompts, fewer than {_FEW}",
+            f"the effect is stated on {n} {items_in_words(evidence.findings)}, fewer than {_FEW}",
             evidence.place,
-            "Give more prompts; a bootstrap interval over so few is too narrow",
+            "Give more of them; an interval over so few is hardly to be trusted",
             {"prompts": n},
         )
     ]
@@ -90,7 +91,7 @@ def underpowered(evidence: Evidence) -> list[Finding]:
         Finding(
             "warning",
             f"{estimate.n} prompts show an effect of {least:.3g} {evidence.unit} in 4 of 5 cases, and "
-            f"the stated one is {estimate.value:.3g}: one that shows in so few prompts is on average "
+            f"the stated one, minus that of random directions, is {estimate.value:.3g}: one that shows in so few prompts is on average "
             "overstated",
             evidence.place,
             f"State it on about {needed} prompts, or as a trend",

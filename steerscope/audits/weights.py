@@ -9,7 +9,8 @@ import pandas as pd
 
 from steerscope.audits.finding import Finding
 from steerscope.runs.distinct import groups_of
-from steerscope.runs.results import NOT_FINITE, Run
+from steerscope.runs.overflows import lost_cells
+from steerscope.runs.results import Run
 from steerscope.studies.methods.one_kl import is_one_kl
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.transfer.findings import PLAIN, against, transfer_rows
@@ -49,7 +50,7 @@ def edit_findings(run: Run) -> list[Finding]:
                 Finding("error", what, "test split", "Sweep with controls", check="no_null")
             )
     for target in unknown_targets(run, rows):
-        what = f"the edit towards {target}, or every control of it, overflowed"
+        what = f"the logits of the edit towards {target}, or of every control of it, are not finite"
         found.append(Finding("error", what, "test split", "Take a smaller amount", check="damage"))
     for standing in standings_of(run, rows):
         found += of_standing(standing)
@@ -165,10 +166,10 @@ def of_techniques(rows: pd.DataFrame) -> list[Finding]:
 
 
 def _overflowed(table: pd.DataFrame) -> list[Finding]:
-    lost = sorted(set(table[table.status == NOT_FINITE].cell))
+    lost = sorted(lost_cells(table))
     if not lost:
         return []
-    what = f"the logits of {len(lost)} conditions are no numbers, the first: {lost[0]}"
+    what = f"the logits of {len(lost)} conditions are not finite, the first: {lost[0]}"
     return [
         Finding(
             "warning", what, "rows", "Take smaller amounts", {"conditions": len(lost)}, "not_finite"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from steerscope.cli.adapter_training import train
+from steerscope.cli.cells import estimate, number
 from steerscope.cli.options import Judged, Loading, Subject, Talk, grouped
 from steerscope.cli.shared import (
     Json,
@@ -164,7 +165,7 @@ def _conditions(found: pd.DataFrame) -> list[str]:
     """Every condition against plain as a table."""
     shown = [
         [r.technique, f"{r.coefficient:g}", "yes" if r.matched else "", r.metric]
-        + [f"{r.value:.3f}", f"{r.change:+.3f} [{r.low:+.3f}, {r.high:+.3f}]"]
+        + [number(r.value, ".3f"), estimate(r.change, r.low, r.high, "+.3f")]
         for r in found.itertuples()
     ]
     columns = ("technique", "c", "matched", "metric", "value", "change from plain")
@@ -178,9 +179,9 @@ def _curves(parts: pd.DataFrame) -> list[str]:
             r.technique,
             r.metric,
             f"{r.coefficient:g}",
-            f"{r.odd:+.3f} [{r.odd_low:+.3f}, {r.odd_high:+.3f}]",
+            estimate(r.odd, r.odd_low, r.odd_high, "+.3f"),
+            estimate(r.even, r.even_low, r.even_high, "+.3f"),
         ]
-        + [f"{r.even:+.3f} [{r.even_low:+.3f}, {r.even_high:+.3f}]"]
         for r in parts.itertuples()
     ]
     columns = ("technique", "metric", "|c|", "turns with the sign of c", "does not")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
+from steerscope.cli.cells import NONE, estimate, p_value
 from steerscope.cli.options import Loading, Talk, grouped
 from steerscope.cli.shared import (
     Json,
@@ -254,13 +255,12 @@ def _shown(found: pd.DataFrame, names: dict[str, str]) -> list[str]:
     rows: list[list[Any]] = []
     for r in found.itertuples():
         change = (
-            ""
-            if r.cell == "plain"
-            else f"{r.change:+.3f} [{r.change_low:+.3f}, {r.change_high:+.3f}]"
+            "" if r.cell == "plain" else estimate(r.change, r.change_low, r.change_high, "+.3f")
         )
-        turned = "" if r.cell == "plain" else f"{r.lost:.0f} / {r.won:.0f}"
-        p = "" if r.cell == "plain" else f"{r.p_holm:.3g}"
-        level = f"{r.value:.3f} [{r.low:.3f}, {r.high:.3f}]"
+        turned = NONE if math.isnan(r.lost) else f"{r.lost:.0f} / {r.won:.0f}"
+        turned = "" if r.cell == "plain" else turned
+        p = "" if r.cell == "plain" else p_value(r.p_holm, ".3g")
+        level = estimate(r.value, r.low, r.high, ".3f")
         rows.append([r.split, r.metric, names.get(r.cell, r.cell), r.n, level, change, turned, p])
     columns = ("task", "metric", "condition", "items", "value", "change", "lost / won", "p (Holm)")
     return table("answers:", columns, rows)

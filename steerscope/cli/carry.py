@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
+from steerscope.cli.cells import estimate, number, p_value
 from steerscope.cli.keeping import KeptOut, kept, run_folder
 from steerscope.cli.options import Loading, Subject, Talk, grouped
 from steerscope.cli.shared import Json, Seed, finish, table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -75,12 +79,7 @@ def carry(
         (at, to), written = sites_of_run(run), kept(run, out)
         knows = knows_concept(run)
     said = carried_in_words(maps, cosines, vectors["ranking"], effect, knows_concept=knows)
-    rows = [
-        (r.map, f"{r.r2:.3f} [{r.low:.3f}, {r.high:.3f}]", f"{r.null_high:.3f}", f"{r.p:.2g}")
-        for r in maps.itertuples()
-    ]
     title = f"{at} of {both[0].name} to {to} of {both[1].name}:"
-    columns = ("map", "held-out R²", "largest of permuted", "p")
     result: dict[str, Any] = {
         "source": str(at),
         "target": str(to),
@@ -89,4 +88,18 @@ def carry(
         "ranking": vectors["ranking"].to_dict("records"),
         "said": said,
     }
-    finish(as_json, result, [*table(title, columns, rows), *said, *written])
+    finish(as_json, result, [*_maps(title, maps), *said, *written])
+
+
+def _maps(title: str, maps: pd.DataFrame) -> list[str]:
+    """What each map tells of held-out texts, as a table."""
+    rows = [
+        (
+            r.map,
+            estimate(r.r2, r.low, r.high, ".3f"),
+            number(r.null_high, ".3f"),
+            p_value(r.p),
+        )
+        for r in maps.itertuples()
+    ]
+    return table(title, ("map", "held-out R²", "largest of permuted", "p"), rows)

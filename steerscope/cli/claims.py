@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from steerscope.cli.cells import p_value
 from steerscope.cli.shared import Json, finish, say_aside, table
 from steerscope.errors import BadValueError
 
@@ -176,11 +177,7 @@ def _numbers(judged: Judged, p_holm: float) -> tuple[str, ...]:
     bounded = known and not math.isnan(m.low)
     value = f"{m.value:+.3f} {m.unit}" if known else "not known"
     interval = f"{m.low:+.3f} to {m.high:+.3f}" if bounded else "-"
-    return judged.measured_on, value, interval, _p(judged.p), _p(p_holm), str(m.n)
-
-
-def _p(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.2g}"
+    return judged.measured_on, value, interval, p_value(judged.p), p_value(p_holm), str(m.n)
 
 
 def _write(judged: list[Judged], out: Path) -> list[Path]:

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
+from steerscope.cli.cells import estimate, number, p_value
 from steerscope.cli.options import Finding, Judged, Loading, Subject, Talk, Writing, grouped
 from steerscope.cli.shared import Json, finish, parse_layers, say_aside, table
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from steerscope.experiments import Experiment
+    from steerscope.judges.effects import Effect
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,17 @@ def _report(wanted: Experiment, out: Path, written: list[Path], *, as_json: bool
         found["ranking"] = found["ranking"].sort_values(
             "place", key=lambda names: names.map(places.index), kind="stable"
         )
+    result = {
+        "out": str(out),
+        "written": [str(p) for p in written],
+        **{name: t.to_dict("records") for name, t in found.items()},
+        "said": said,
+    }
+    finish(as_json, result, [*_ranked(found["ranking"], effect), *said, f"saved: {out}"])
+
+
+def _ranked(ranking: pd.DataFrame, effect: Effect) -> list[str]:
+    """Every method at every place as a table."""
     share = 100 if effect.is_share else 1
     rows = [
         [
@@ -141,12 +156,12 @@ def _report(wanted: Experiment, out: Path, written: list[Path], *, as_json: bool
             r.matching,
             r.method,
             "several" if r.layer < 0 else r.layer,
-            f"{share * r.effect:.3g} [{share * r.low:.3g}, {share * r.high:.3g}]",
-            f"{share * r.null_max:.3g}",
-            "" if r.null else f"{r.p_holm:.2g}",
+            estimate(share * r.effect, share * r.low, share * r.high, ".3g"),
+            number(share * r.null_max, ".3g"),
+            "" if r.null else p_value(r.p_holm),
             r.standing,
         ]
-        for r in found["ranking"].itertuples()
+        for r in ranking.itertuples()
     ]
     columns = (
         "place",
@@ -158,11 +173,4 @@ def _report(wanted: Experiment, out: Path, written: list[Path], *, as_json: bool
         "p (Holm)",
         "standing",
     )
-    result = {
-        "out": str(out),
-        "written": [str(p) for p in written],
-        **{name: t.to_dict("records") for name, t in found.items()},
-        "said": said,
-    }
-    title = f"{effect.words} ({'%' if effect.is_share else effect.unit}):"
-    finish(as_json, result, [*table(title, columns, rows), *said, f"saved: {out}"])
+    return table(f"{effect.words} ({'%' if effect.is_share else effect.unit}):", columns, rows)

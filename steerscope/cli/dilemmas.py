@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
+from steerscope.cli.cells import NONE, NOT_KNOWN, estimate, number, p_value
 from steerscope.cli.options import Loading, Talk, grouped
 from steerscope.cli.shared import Contrasts, Json, Model, Seed, finish, numbers, parse_layers, table
 from steerscope.errors import BadValueError
@@ -151,16 +152,14 @@ def _shown(values: pd.DataFrame, target: str) -> list[str]:
         own = mine[mine.is_target]
         others = mine[~mine.is_target & mine.p_holm.notna()]
         tested = bool(len(own)) and own.p_holm.notna().iloc[0]
-        effect = (
-            f"{own.effect.iloc[0]:+.3f} [{own.low.iloc[0]:+.3f}, {own.high.iloc[0]:+.3f}]"
-            if tested
-            else "too few"
-        )
-        p = f"{own.p_holm.iloc[0]:.3g}" if tested else ""
         n = 0 if not len(own) else int(own.n.iloc[0])
-        moved = int((others.p_holm < 0.05).sum())
-        size = f"{others.effect.abs().mean():.3f}" if len(others) else ""
+        effect, p = "too few" if n else NOT_KNOWN, NONE
+        if tested:
+            effect = estimate(own.effect.iloc[0], own.low.iloc[0], own.high.iloc[0], "+.3f")
+            p = p_value(own.p_holm.iloc[0], ".3g")
+        moved = f"{int((others.p_holm < 0.05).sum())} of {len(others)}" if len(others) else NONE
+        size = number(others.effect.abs().mean(), ".3f", NONE)
         at = technique if mine.matched.all() else f"{technique} (at c = ±1)"
-        rows.append([at, effect, n, p, f"{moved} of {len(others)}", size])
+        rows.append([at, effect, n, p, moved, size])
     columns = ("technique", f"{target} (nats)", "dilemmas", "p (Holm)", "others moved", "|others|")
     return table("effects at the matched KL, where it is reached:", columns, rows)

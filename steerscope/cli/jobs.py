@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steerscope.cli import choices
+from steerscope.cli.cells import NONE, number
 from steerscope.cli.forecasts import DryRun, tell_forecast, within_budget
 from steerscope.cli.many import Many, next_for
 from steerscope.cli.options import (
@@ -319,8 +320,8 @@ def _condition_rows(found: Findings, method: str) -> list[tuple[object, ...]]:
     return [
         (
             r.layer,
-            f"{r.dose_natural:+.3g}",
-            f"{r.kl_nats:.3f}",
+            number(r.dose_natural, "+.3g", NONE),
+            number(r.kl_nats, ".3f"),
             amount(found.effect, Estimate(r.effect, r.low, r.high, r.n)),
             r.n,
             r.over or "-",

@@ -84,7 +84,8 @@ def bring_in(
     from steerscope.runs.results import Run
 
     found = read_ratings(Run.open(run_dir), sheet)
-    lines = [f"{found.name}: {found.n} texts rated, {100 * found.shown:.0f} % of them shown"]
+    shown = f", {100 * found.shown:.0f} % of them shown" if found.n else ""
+    lines = [f"{found.name}: {found.n} texts rated{shown}"]
     judge = "the judge of the run reads no text" if found.with_judge is None else ""
     lines.append(judge or f"with the judge: kappa {_in_words(found.with_judge)}")
     lines += [f"with {name}: kappa {_in_words(kappa)}" for name, kappa in found.between.items()]

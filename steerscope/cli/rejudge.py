@@ -35,8 +35,9 @@ def rejudge(
     before, now = (
         r.table()[lambda t: t.metric == SHOWN].set_index(key).value.dropna() for r in (run, again)
     )
-    both = before.index.intersection(now.index)
-    differ = int((before[both] != now[both]).sum())
+    both = before.index.intersection(now.index)  # that both judges could read
+    before, now = before[both], now[both]
+    differ = int((before != now).sum())
     counts = {"texts": len(both), "differ": differ, "before": before.mean(), "now": now.mean()}
     lines = [
         f"{len(both)} texts, {differ} of them read otherwise: {100 * before.mean():.1f} % were counted as "

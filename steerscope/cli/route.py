@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
+from steerscope.cli.cells import estimate, number
 from steerscope.cli.keeping import KeptOut, kept, run_folder
 from steerscope.cli.options import Judged, Loading, Talk, grouped
 from steerscope.cli.shared import Json, Model, Seed, finish, table
@@ -87,8 +88,8 @@ def route(
     rows = [
         (
             r.arm,
-            f"{100 * r.score:.0f} [{100 * r.low:.0f}, {100 * r.high:.0f}]" if r.n else "not known",
-            _apart(r.difference),
+            estimate(100 * r.score, 100 * r.low, 100 * r.high, ".0f"),
+            "" if r.arm == found.reference else number(100 * r.difference, "+.0f"),
         )
         for r in found.arms.itertuples()
     ]
@@ -101,7 +102,3 @@ def route(
     }
     columns = ("arm", "shown and undamaged (%)", "points from the best single")
     finish(as_json, result, [*table("all arms scored alike:", columns, rows), *said, *written])
-
-
-def _apart(difference: float) -> str:
-    return "" if difference != difference else f"{100 * difference:+.0f}"  # noqa: PLR0124 - NaN

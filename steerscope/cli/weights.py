@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from steerscope.cli.cells import estimate, number
 from steerscope.cli.options import Judged, Loading, Subject, Talk, Writing, grouped
 from steerscope.cli.shared import (
     Json,
@@ -161,15 +162,25 @@ def _tell(run: Run, as_json: bool) -> None:
 
 def _stated(rows: pd.DataFrame, effect: Effect) -> list[str]:
     """The conditions of the test split as a table."""
-    columns = ("edit", "target", "effect", "capability", "perplexity", "KL (nats)", "front")
+    points, unit = (100.0, "points") if effect.is_share else (1.0, "nats")
+    change, form = f"effect ({unit}, minus plain)", "+.1f" if effect.is_share else "+.2f"
+    columns = (
+        "edit",
+        "target",
+        change,
+        "capability (points)",
+        "perplexity ratio",
+        "KL (nats)",
+        "front",
+    )
     shown = [
         (
             r.cell.partition("edit=")[2] or f"{r.method} {r.layer}",
             r.target,
-            f"{r.effect:+.3f} [{r.low:+.3f}, {r.high:+.3f}]",
-            f"{r.capability_change:+.3f}",
-            f"x{r.perplexity_ratio:.2f}",
-            f"{r.kl_nats:.3f}",
+            estimate(points * r.effect, points * r.low, points * r.high, form),
+            number(100 * r.capability_change, "+.1f", "not measured"),
+            number(r.perplexity_ratio, ".2f"),
+            number(r.kl_nats, ".3f"),
             "front" if r.front else "-",
         )
         for r in rows.itertuples()

@@ -69,7 +69,7 @@ def restore(path: str | Path, text: str, units: Mapping[str, Tensor]) -> list[Di
 
     Raises:
         VectorFileError: the description is damaged, of another version, or of other vectors.
-        NotFiniteError: a unit vector holds a NaN or an infinity, or a length is not positive.
+        NotFiniteError: a unit vector is not finite, or a length is not positive.
         DegenerateDirectionError: a unit vector is not of length 1.
     """
     described = _parse(path, text)

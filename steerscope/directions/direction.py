@@ -34,7 +34,7 @@ class Direction:
         provenance: the model, texts, template and seed that it was found from.
 
     Raises:
-        NotFiniteError: the vector holds a NaN or an infinity.
+        NotFiniteError: the vector is not finite.
         DegenerateDirectionError: its norm is not 1.
     """
 
@@ -46,9 +46,7 @@ class Direction:
 
     def __post_init__(self) -> None:
         if not torch.isfinite(self.unit).all():
-            raise NotFiniteError(
-                f"the {self.method} direction at {self.site} holds a NaN or an infinity."
-            )
+            raise NotFiniteError(f"the {self.method} direction at {self.site} is not finite.")
         norm = float(self.unit.norm())
         if abs(norm - 1) > _UNIT_TOLERANCE:
             raise DegenerateDirectionError(

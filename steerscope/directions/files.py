@@ -53,7 +53,7 @@ def load_directions(path: str | Path) -> list[Direction]:
 
     Raises:
         VectorFileError: no such file, not a safetensors file, not one of ours, or damaged.
-        NotFiniteError: a direction holds a NaN or an infinity.
+        NotFiniteError: a direction is not finite.
     """
     path = Path(path)
     if not path.is_file():

@@ -140,7 +140,7 @@ def read_keys(
 
     Raises:
         UnsupportedSiteError: the model has no attention keys, or does not rotate them.
-        NotFiniteError: a key is NaN or infinite.
+        NotFiniteError: a key is not finite.
     """
     sites = [Site(view.stream, layer) for layer in range(model.shape.n_layers)]
     sites = [s for s in sites if model.has(s)]
@@ -156,7 +156,7 @@ def read_keys(
             found[index] = keys
     values = torch.cat(found, dim=2)
     if not torch.isfinite(values).all():
-        raise NotFiniteError(f"the keys of {model.name} hold a NaN or an infinity.")
+        raise NotFiniteError(f"keys of {model.name} are not finite.")
     counts = torch.tensor([k.shape[2] for k in found])
     return Keys(
         tuple(s.layer for s in sites), values, torch.arange(len(ids)).repeat_interleave(counts)

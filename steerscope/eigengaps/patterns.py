@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import torch
 
+from steerscope.eigengaps.ridge import finite_heads
 from steerscope.eigengaps.spectrum import gram_eigenvalues, spectral_gap
 from steerscope.errors import BadValueError
 from steerscope.models.attention_patterns import attention_patterns
@@ -37,7 +38,7 @@ def attention_gaps(
 
     Returns:
         One row per layer, head and prompt: layer, head, prompt, attention_gap, attention_gap_centred,
-        key_gap.
+        key_gap, finite. Where a probability or a key is not, the head is not, and its gaps are NaN.
 
     Raises:
         BadValueError: no layer has keys, or a prompt of fewer than four tokens.
@@ -67,6 +68,7 @@ def attention_gaps(
                 "key_gap": (k - k.mean(dim=1, keepdim=True)).repeat_interleave(times, dim=0),
             }
             gaps = {n: spectral_gap(gram_eigenvalues(x)).tolist() for n, x in found.items()}
-            heads = range(len(rows))
-            parts.append(pd.DataFrame({"layer": layer, "head": heads, "prompt": number, **gaps}))
+            label = {"layer": layer, "head": range(len(rows)), "prompt": number}
+            finite = finite_heads(rows, found["key_gap"])
+            parts.append(pd.DataFrame({**label, **gaps, "finite": finite}))
     return pd.concat(parts, ignore_index=True)

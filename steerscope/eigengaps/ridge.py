@@ -53,6 +53,8 @@ def ridge_outputs(
 ) -> Float[Tensor, "ridge head pos out"]:
     """`ridge_output` of several heads at every λ, from one decomposition per position.
 
+    A head of which a query, key or value is not finite is NaN throughout.
+
     Raises:
         UnknownNameError: no such kernel.
         BadValueError: a λ is not above 0.
@@ -61,10 +63,30 @@ def ridge_outputs(
     for ridge in ridges:
         if not ridge > 0:
             raise BadValueError(f"ridge {ridge}; it must be above 0.")
-    pairs, within = _kernels(queries.double(), keys.double(), kernel)
-    v = values.double()
+    given = (queries, keys, values)
+    known = torch.tensor(finite_heads(*given))
+    told = values.new_full((len(ridges), *values.shape), torch.nan, dtype=torch.float64)
+    if known.any():
+        q, k, v = (x[known].double() for x in given)
+        told[:, known] = _at_every_position(*_kernels(q, k, kernel), v, ridges)
+    return told
+
+
+def finite_heads(*numbers: Float[Tensor, "head pos _"]) -> list[bool]:
+    """Whether all numbers of each head are finite."""
+    known = [x.isfinite().all(dim=2).all(dim=1) for x in numbers]
+    return torch.stack(known).all(dim=0).tolist()
+
+
+def _at_every_position(
+    pairs: Float[Tensor, "head pos pos"],
+    within: Float[Tensor, "head pos pos"],
+    v: Float[Tensor, "head pos out"],
+    ridges: Sequence[float],
+) -> Float[Tensor, "ridge head pos out"]:
+    """What each position is told of the values so far, from the kernels."""
     found = []
-    for t in range(1, queries.shape[1] + 1):
+    for t in range(1, v.shape[1] + 1):
         gram, at = within[:, :t, :t], pairs[:, t - 1, :t]
         eigenvalues, axes = torch.linalg.eigh(gram)
         left = torch.einsum("hs,hsr->hr", at, axes)
@@ -135,7 +157,8 @@ def ridge_parts(
     Returns:
         One row per layer, head, kernel, λ and prompt: layer, head, kernel, ridge (0 where there is none),
         prompt, left = Σ|said - output|², spread = Σ|output - mean output of the head over all prompts|²,
-        whole = Σ|output|², n (positions).
+        whole = Σ|output|², n (positions), finite (whether the head is so on the prompt). What a number
+        that is not finite comes into is NaN.
 
     Raises:
         BadValueError: no layer has the sites, or a prompt of one token.
@@ -143,6 +166,7 @@ def ridge_parts(
     there = _layers(model, layers)
     outputs: dict[tuple[int, int], Tensor] = {}
     told: dict[tuple[int, int], dict[tuple[str, float], Tensor]] = {}
+    finite: dict[tuple[int, int], list[bool]] = {}
     for number, prompt in enumerate(progress(list(prompts), "attention as regression")):
         tokens = torch.tensor([model.tokens(prompt)], device=model.device)
         if tokens.shape[1] < 2:
@@ -158,14 +182,16 @@ def ridge_parts(
                 found = ridge_outputs(q, k, v, kernel=kernel, ridges=ridges)
                 said |= {(kernel, ridge): y for ridge, y in zip(ridges, found, strict=True)}
             outputs[layer, number] = z.double()[:, 1:]
+            finite[layer, number] = finite_heads(q, k, v, z)
             told[layer, number] = {key: y[:, 1:] for key, y in said.items()}
-    return _summed(there, outputs, told)
+    return _summed(there, outputs, told, finite)
 
 
 def _summed(
     layers: Sequence[int],
     outputs: dict[tuple[int, int], Tensor],
     told: dict[tuple[int, int], dict[tuple[str, float], Tensor]],
+    finite: dict[tuple[int, int], list[bool]],
 ) -> pd.DataFrame:
     """Squares of what was told at each layer and prompt, heads as rows."""
     rows = []
@@ -173,16 +199,33 @@ def _summed(
         mine = {number: z for (i, number), z in outputs.items() if i == layer}
         middle = torch.cat([*mine.values()], dim=1).mean(dim=1, keepdim=True)
         for number, z in mine.items():
-            spread = (z - middle).square().sum(dim=(1, 2)).tolist()
-            whole = z.square().sum(dim=(1, 2)).tolist()
+            spread, whole = _squares(z - middle), _squares(z)
             for (kernel, ridge), said in told[layer, number].items():
-                left = (said - z).square().sum(dim=(1, 2)).tolist()
+                left = _squares(said - z)
                 rows += [
-                    (layer, head, kernel, ridge, number, left[head], spread[head], whole[head], z.shape[1])
+                    (layer, head, kernel, ridge, number, left[head], spread[head], whole[head], z.shape[1],
+                     finite[layer, number][head])
                     for head in range(len(z))
                 ]  # fmt: skip
-    columns = ["layer", "head", "kernel", "ridge", "prompt", "left", "spread", "whole", "n"]
+    columns = [
+        "layer",
+        "head",
+        "kernel",
+        "ridge",
+        "prompt",
+        "left",
+        "spread",
+        "whole",
+        "n",
+        "finite",
+    ]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _squares(x: Float[Tensor, "head pos out"]) -> list[float]:
+    """The sum of squares of each head; NaN where that is not finite."""
+    found = x.square().sum(dim=(1, 2))
+    return found.where(found.isfinite(), torch.nan).tolist()
 
 
 def attention_ridge(

@@ -18,7 +18,7 @@ def gram_eigenvalues(
 
     They are found on the smaller of [token, token] and [d, d], which share all but zeros. Without a
     ridge those zeros are left out, so that there are min(token, d) eigenvalues; with one they count
-    as the ridge, and there are as many as tokens.
+    as the ridge, and there are as many as tokens. Where a key is not finite they are NaN.
 
     Args:
         keys: one row per token.
@@ -27,7 +27,10 @@ def gram_eigenvalues(
     n_tokens, d = keys.shape[-2:]
     k = keys.double()
     product = k @ k.mT if n_tokens <= d else k.mT @ k
-    return with_ridge(torch.linalg.eigvalsh(product / d), n_tokens, ridge)
+    known = product.isfinite().all(dim=-1).all(dim=-1)
+    finite = product.where(known[..., None, None], 0.0)  # which no eigensolver goes without
+    found = with_ridge(torch.linalg.eigvalsh(finite / d), n_tokens, ridge)
+    return found.masked_fill(~known[..., None], torch.nan)
 
 
 def with_ridge(

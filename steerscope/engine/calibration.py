@@ -136,7 +136,7 @@ def calibrate(
     Raises:
         BadValueError: no prompt, a target that is not positive, or two directions at one site.
         UnknownNameError: no such statistic or operator.
-        NotFiniteError: the logits hold a NaN before the target is reached.
+        NotFiniteError: the logits are not finite before the target is reached.
 
     Source: the iso-KL idea of wassname/steering-lite, which iterates on one length at a time and
     trusts that KL rises with it.

@@ -27,7 +27,7 @@ class Choices:
     """What each condition makes of two answers to each question.
 
     Attributes:
-        log_odds: of the first answer against the second, in nats; NaN where the logits are no numbers,
+        log_odds: of the first answer against the second, in nats; NaN where the logits are not finite,
             or where the answers have less than `ENOUGH` of all probability together, which is no answer.
         mass: that probability.
     """
@@ -37,7 +37,7 @@ class Choices:
 
     @property
     def answered(self) -> Float[np.ndarray, "cell prompt"]:
-        """1 where there is an answer, 0 where there is none, NaN where the logits are no numbers."""
+        """1 where there is an answer, 0 where there is none, NaN where the logits are not finite."""
         return np.where(np.isnan(self.mass), np.nan, (self.mass >= ENOUGH).astype(float))
 
 

@@ -32,7 +32,7 @@ class Continuation:
         return self.text
 
     def __repr__(self) -> str:
-        end = "" if self.finite else ", cut off where the logits were no numbers"
+        end = "" if self.finite else ", cut off where the logits were not finite"
         return f"Continuation({self.text!r}, {len(self.tokens)} tokens{end})"
 
 

@@ -68,7 +68,7 @@ def generate(  # noqa: PLR0913 - each is a choice of its own
         BadValueError: several samples of a sampler that always says the same.
         PromptTooLongError: a prompt and its continuation do not fit into the context.
         MemoryBudgetError: not one row fits into the memory.
-        NotFiniteError: the logits hold a NaN or an infinity; the message names the condition.
+        NotFiniteError: the logits are not finite; the message names the condition.
     """
     asked, cells = as_prompts(prompts), as_cells(cells)
     if bos is not None:
@@ -102,7 +102,7 @@ def attempt(  # noqa: PLR0913 - each is a choice of its own
     states: States | None = None,
     progress: Track = silent,
 ) -> list[list[Continuation]]:
-    """`generate`, but where logits are no numbers the row ends, marked as not finite: for sweeps.
+    """`generate`, but where logits are not finite the row ends, marked as not finite: for sweeps.
 
     A prompt may stand several times among the prompts; `numbers` then tells its samples apart, each
     with random numbers of its own. A row ends as soon as its text holds one of the strings `until`.
@@ -142,9 +142,9 @@ def attempt(  # noqa: PLR0913 - each is a choice of its own
 
 
 def not_finite(model: LensModel, cell: Cell, more: str = "") -> NotFiniteError:
-    """What is said of logits that are no numbers."""
+    """What is said of logits that are not finite."""
     return NotFiniteError(
-        f"the logits of {model.name} hold a NaN or an infinity under the condition "
+        f"the logits of {model.name} are not finite under the condition "
         f"{cell.key}{more}; lower the dose, use a wider number format, or check the weights."
     )
 

@@ -20,6 +20,7 @@ from steerscope.progress import Track, silent
 from steerscope.steering.interventions import Cell, Steering
 
 KL, NORM = "kl", "norm"
+BOTH = (1, -1)  # signs of a dose
 _ROUNDS = 6
 _SMALLEST = 1e-12  # nats; what counts as no KL at all is not taken the logarithm of
 
@@ -27,12 +28,12 @@ _SMALLEST = 1e-12  # nats; what counts as no KL at all is not taken the logarith
 Moved = Direction | Sequence[Direction]
 
 
-def both_signs(moved: Moved, relative: float) -> list[Cell]:
-    """What is moved added at +dose and at -dose, in relative units; of several, each at that dose."""
+def at_signs(moved: Moved, relative: float, signs: Sequence[int] = BOTH) -> list[Cell]:
+    """What is moved added at a dose of each sign, in relative units; of several, each at that dose."""
     directions = [moved] if isinstance(moved, Direction) else moved
     return [
         Cell(tuple(Steering(d, Dose(sign * relative, "relative")) for d in directions))
-        for sign in (1, -1)
+        for sign in signs
     ]
 
 
@@ -42,13 +43,15 @@ def matched_doses(
     prompts: Sequence[TextOrIds],
     matching: Matching,
     *,
+    signs: Sequence[int] = BOTH,
     tolerance: float = 0.02,
     progress: Track = silent,
 ) -> pd.DataFrame:
     """For each direction the dose of the matched length and the one of the matched KL.
 
     The KL of a dose is that of KL(steered || plain) over the positions of the prompts but 0, mean
-    over prompts and over both signs of the dose. The doses of the matching come first, from the smallest
+    over prompts and over the signs of the dose: match those whose effect is compared, since of one direction
+    they may differ several times. The doses of the matching come first, from the smallest
     up until the KL is passed, for all directions together; then the interval in which it was passed is
     narrowed, in log KL over log dose, again for all together. `calibration.calibrate` does this for one
     direction, one sign and any operator.
@@ -58,20 +61,21 @@ def matched_doses(
         directions: any number, at any layers; several that are moved together count as one.
         prompts: texts or token ids, teacher-forced.
         matching: the doses that are tried first, and what is matched.
+        signs: of the dose, 1 and -1 or one of them.
         tolerance: relative difference from the target KL that counts as reached.
         progress: shows the loop.
 
     Returns:
         Two rows per direction: direction (its place in the sequence), matching (`kl` or `norm`),
         dose_relative, kl_nats. Both are NaN where the doses do not reach the KL, start above it, jump
-        over it, or give logits that are no numbers before they reach it.
+        over it, or give logits that are not finite before they reach it.
 
     Raises:
         BadValueError: no prompt; or no length is named and no direction reaches the KL.
     """
     if not prompts:
         raise BadValueError("doses are matched on prompts; give at least one.")
-    curves = _Curves(model, directions, prompts, progress)
+    curves = _Curves(model, directions, prompts, tuple(signs), progress)
     for dose in matching.doses:
         curves.measure([(i, dose) for i in range(len(directions)) if curves.below(i, matching.kl)])
     for _ in range(_ROUNDS):
@@ -106,6 +110,7 @@ class _Curves:
     model: LensModel
     directions: Sequence[Moved]
     prompts: Sequence[TextOrIds]
+    signs: tuple[int, ...]
     progress: Track
     found: list[dict[float, float]] = field(default_factory=list)
 
@@ -116,14 +121,16 @@ class _Curves:
         """KL of these directions at these doses."""
         if not wanted:
             return
-        cells = [cell for i, dose in wanted for cell in both_signs(self.directions[i], dose)]
+        cells = [
+            cell for i, dose in wanted for cell in at_signs(self.directions[i], dose, self.signs)
+        ]
         by_cell = mean_kl(self.model, self.prompts, cells, progress=self.progress)
-        nats = by_cell.reshape(-1, 2).mean(dim=1).tolist()
+        nats = by_cell.reshape(-1, len(self.signs)).mean(dim=1).tolist()
         for (i, dose), kl in zip(wanted, nats, strict=True):
             self.found[i][dose] = kl
 
     def below(self, i: int, target: float) -> bool:
-        """Whether no dose measured so far reaches the target, or gives logits that are no numbers."""
+        """Whether no dose measured so far reaches the target, or gives logits that are not finite."""
         return all(kl < target for kl in self.found[i].values())
 
     def guess(self, i: int, target: float) -> float:
@@ -145,7 +152,7 @@ class Matching:
     """At which dose layers are compared.
 
     Attributes:
-        doses: relative doses that are measured, both signs, ascending.
+        doses: relative doses that are measured, ascending.
         relative: the dose at which layers are compared by length; None for the median over the
             layers of the dose that gives `kl`.
         kl: the KL in nats at which they are compared by what they change.

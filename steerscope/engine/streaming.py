@@ -73,7 +73,7 @@ def stream(
         BadValueError: several samples of a sampler that always says the same, or no token to add.
         PromptTooLongError: a prompt and its continuation do not fit into the context.
         MemoryBudgetError: not one row fits into the memory.
-        NotFiniteError: the logits hold a NaN or an infinity; the message names the condition.
+        NotFiniteError: the logits are not finite; the message names the condition.
     """
     asked, conditions = as_prompts(prompts), as_cells(cells)
     if bos is not None:
@@ -139,7 +139,7 @@ def check(row: LiveRow, model: LensModel, cell: Cell) -> None:
     """Say what stopped a row, if anything did.
 
     Raises:
-        NotFiniteError: the logits hold a NaN or an infinity.
+        NotFiniteError: the logits are not finite.
         SteerscopeError: what went wrong in its pass.
     """
     if row.failure is not None:

@@ -84,7 +84,7 @@ class Gradients:
         for part in ("positive", "negative", "output_norm"):
             if not torch.isfinite(getattr(self, part)).all():
                 raise NotFiniteError(
-                    f"the gradients of the loss {self.loss} hold a NaN or an infinity ({part}); "
+                    f"the gradients of the loss {self.loss} are not finite ({part}); "
                     "check the model's weights and number format."
                 )
 
@@ -143,7 +143,7 @@ class Contrast:
             if value is not None and not torch.isfinite(value).all():
                 what = f"{name} activations" if name in {"positive", "negative"} else name
                 raise NotFiniteError(
-                    f"the {what} at {self.site} hold a NaN or an infinity; "
+                    f"the {what} at {self.site} are not finite; "
                     "check the model's weights and number format."
                 )
         if self.other is not None and self.other.site != self.site:

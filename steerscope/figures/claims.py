@@ -199,7 +199,7 @@ def _numbers(row: object) -> str:
         is_open = getattr(row, "verdict", "open") == "open" and not unusable
         return "no runs yet" if is_open else "not known"
     n, items = getattr(row, "n", 0), getattr(row, "items", "")
-    span = f"[{low:+.2f}, {high:+.2f}]" if low == low else "(no interval)"  # noqa: PLR0124
+    span = "(no interval)" if low != low else f"[{low:+.2f}, {high:+.2f}]"  # noqa: PLR0124 - NaN
     said = f"{value:+.2f} {span}, n = {n} {items}"
     p_holm = getattr(row, "p_holm", float("nan"))
     return said if p_holm != p_holm else f"{said}<br>p = {p_holm:.2g} after Holm"  # noqa: PLR0124

@@ -99,5 +99,5 @@ def _caption(rows: pd.DataFrame, ranking: pd.DataFrame, effect: Effect) -> str:
         f"of {nulls} null directions of its place, as 1 of {several(1 + rows.n_nulls)} directions at random is, paired sign flips, Holm<br>over {n_tests} "
         "comparisons, p < 0.05; ** and not told from the best of its place (paired, max statistic over all "
         "pairs, p < 0.05).<br>Blocks and doses were chosen on other texts; a place of several is moved by "
-        "one relative dose at each. Grey: not reached there, or overflowed."
+        "one relative dose at each. Grey: not reached there, or logits that are not finite."
     )

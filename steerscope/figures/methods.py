@@ -11,6 +11,7 @@ from steerscope.figures.literal import of_literal_text
 from steerscope.figures.sweeps import effect_title
 from steerscope.figures.theme import BLUE, GREY, ORANGE, SKY, add_caption, new_figure, see_through
 from steerscope.judges.effects import Effect
+from steerscope.runs.overflows import lost_nulls_in_words
 from steerscope.studies.methods.findings import BETWEEN, LOST, NULL, TOP, n_lost_nulls
 
 _ROW = 27  # pixels
@@ -126,8 +127,8 @@ def several(numbers: pd.Series) -> str:
 
 def _caption(rows: pd.DataFrame, ranking: pd.DataFrame) -> str:
     n_tests = int(ranking.p.notna().sum())
-    lost = n_lost_nulls(rows)
-    more = f" ({lost} more overflowed, which count as at least as good)" if lost else ""
+    lost = lost_nulls_in_words(n_lost_nulls(rows))
+    more = f" ({lost})" if lost else ""
     return (
         f"n = {int(rows.n.max())} held-out items; bars: 95 % bootstrap over items. Shaded: the middle 95 % of "
         f"{several(rows.n_nulls)} null directions{more}; dotted: the strongest.<br>Above the nulls: beats every "

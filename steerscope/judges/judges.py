@@ -69,6 +69,11 @@ def scored(judge: Judge) -> bool:
     return isinstance(getattr(judge, "judge", judge), ScoreJudge)
 
 
+def signs_read(judge: Judge) -> tuple[int, ...]:
+    """The signs of a dose whose texts are read: a score reads what a positive one makes of any prompt."""
+    return (1,) if scored(judge) else (1, -1)
+
+
 def read_all(
     judge: Judge, prompts: Sequence[Prompt], continuations: Sequence[Continuation]
 ) -> list[dict[str, float]]:

@@ -93,7 +93,7 @@ def witness(original: Any) -> Truth:
         ) from error
     if not bool(torch.isfinite(told.logits).all()):
         raise ModelLoadError(
-            "its logits hold a NaN or an infinity in transformers itself: weights are damaged, or "
+            "its logits are not finite in transformers itself: weights are damaged, or "
             f"too large for {str(original.dtype).removeprefix('torch.')}; use another "
             f"checkpoint{wider(original.dtype)}."
         )

@@ -33,14 +33,14 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
     method, unit = f.plan.method, dose_unit(f.plan)
     dose = reference_dose(f.plan, f.summary[f"dose_{unit}"])
     n = int(f.summary.n.min()) if len(f.summary) else 0
-    what = "prompts" if f.effect.is_share else "pairs"
+    what = items_in_words(f)
     zoning = zones_of(f)
     found = [
         Plate(
             "layer_sweep",
             figures.layer_sweep(f.summary, f.effect, method=method, dose=dose, unit=unit),
             f"Select split, at least {n} {what} a point, bands are 95 % intervals over "
-            f"{items_in_words(f)}; {_null_in_words(f.plan.n_sweep_controls)}.",
+            f"{what}; {_null_in_words(_seeds_of(f.summary))}.",
         ),
         Plate(
             "sweet_spot_map",
@@ -64,8 +64,7 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
                 "dose_response",
                 figures.dose_response(f.curves, f.effect, layer=f.chosen.layer),
                 f"Test split, n = {f.stated.n} {what} at the chosen dose. The band of {method} is "
-                f"its 95 % interval over {items_in_words(f)}; the bands of the controls reach from "
-                "their lowest to their highest seed. Dotted is the plain model"
+                f"its 95 % interval over {what}{_bands_of_controls(f)}. Dotted is the plain model"
                 f"{' on the prompts of either sign' if f.effect.is_share else ''}.",
             )
         )
@@ -92,6 +91,22 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
             )
         )
     return found
+
+
+def _seeds_of(summary: pd.DataFrame) -> int:
+    """Random directions that were measured at a layer, the most of any."""
+    null = summary[summary.method == "random"]
+    return int(null.groupby("layer").seed.nunique().max()) if len(null) else 0
+
+
+def _bands_of_controls(f: Findings) -> str:
+    """What the bands of random and label-shuffled directions are, where there are any."""
+    seeds = f.curves[f.curves.method != f.plan.method].groupby("method").n_seeds.max()
+    if seeds.empty:
+        return ""
+    if seeds.max() == 1:
+        return "; that of a control, which is one direction, is its own interval"
+    return "; the bands of the controls reach from their lowest to their highest seed"
 
 
 def _null_in_words(n: int) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 
@@ -11,7 +12,7 @@ from steerscope.judges.effects import KL_WRITTEN
 from steerscope.report.page import as_table, as_text
 from steerscope.runs.results import Run
 from steerscope.studies.steering.findings import Findings
-from steerscope.studies.steering.wording import goal_of
+from steerscope.studies.steering.layer_words import goal_of
 from steerscope.studies.steering.zones import Zoning, no_zones_in_words
 
 
@@ -20,13 +21,17 @@ def needed(f: Findings) -> str:
     percent = f.effect.is_share
     verb, what = goal_of(f)
     goal = f"{verb}{'es' if verb.endswith('ch') else 's'} {what}"
-    frame = f.needed.sort_values("layer").rename(
-        columns={
-            "dose_natural": f"dose that {goal} (natural)",
-            "largest_dose": "largest dose measured (natural)",
-            "largest_effect": "largest effect (%)" if percent else "largest effect (nats)",
-            "first_broken": "a limit breaks from (natural)",
-        }
+    frame = (
+        f.needed.drop(columns="largest_whole")
+        .sort_values("layer")
+        .rename(
+            columns={
+                "dose_natural": f"dose that {goal} (natural)",
+                "largest_dose": "largest dose measured (natural)",
+                "largest_effect": "largest effect (%)" if percent else "largest effect (nats)",
+                "first_broken": "a limit is broken or unknown from (natural)",
+            }
+        )
     )
     if percent:
         frame["largest effect (%)"] *= 100
@@ -64,25 +69,25 @@ def zones(f: Findings, zoning: Zoning | None) -> str:
 def conditions(f: Findings) -> str:
     """Every condition of the sweep, folded away."""
     factor = 100.0 if f.effect.is_share else 1.0
-    unit = "%" if f.effect.is_share else "nats"
+    unit, number = ("%", "{:.1f}") if f.effect.is_share else ("nats", "{:+.2f}")
     frame = pd.DataFrame(
         {
             "method": f.summary.method,
-            "layer": f.summary.layer,
+            "layer": f.summary.layer.map(lambda layer: "several" if layer < 0 else str(layer)),
             "dose (natural)": f.summary.dose_natural.map("{:+.2f}".format),
             "dose (relative)": f.summary.dose_relative.map("{:+.2f}".format),
             "dose (length)": f.summary.dose_absolute.map("{:+.3g}".format),
-            "KL, prompts (nats)": f.summary.kl_nats.map("{:.3f}".format),
+            "KL, prompts (nats)": f.summary.kl_nats.map(_known("{:.3f}")),
             **_written(f.summary),
-            f"effect ({unit})": (factor * f.summary.effect).map("{:.1f}".format)
-            if f.effect.is_share
-            else f.summary.effect.map("{:+.2f}".format),
+            f"effect ({unit})": (factor * f.summary.effect).map(_known(number)),
             "95 % interval": [
-                f"{factor * low:.1f} to {factor * high:.1f}"
+                "–"
+                if low != low
+                else f"{number.format(factor * low)} to {number.format(factor * high)}"
                 for low, high in zip(f.summary.low, f.summary.high, strict=True)
             ],
             "n": f.summary.n,
-            "over the limit": f.summary.over,
+            "over the limit, or unknown": f.summary.over,
         }
     ).sort_values(["method", "layer"], kind="stable")
     return f"<details><summary>{len(frame)} conditions, select split</summary>{as_table(frame)}</details>"
@@ -92,7 +97,12 @@ def _written(summary: pd.DataFrame) -> dict[str, pd.Series]:
     """The column of the KL on written tokens, where the run measured it."""
     if KL_WRITTEN not in summary or summary[KL_WRITTEN].isna().all():
         return {}
-    return {"KL, written (nats)": summary[KL_WRITTEN].map("{:.3f}".format)}
+    return {"KL, written (nats)": summary[KL_WRITTEN].map(_known("{:.3f}"))}
+
+
+def _known(number: str) -> Callable[[float], str]:
+    """A number in a format, and a dash where there is none."""
+    return lambda value: "–" if math.isnan(value) else number.format(value)
 
 
 def audit_table(found: Sequence[Finding]) -> str:

@@ -21,7 +21,7 @@ from steerscope.report.plates import plates
 from steerscope.report.texts import panel, three_examples
 from steerscope.report.why import why_here
 from steerscope.runs.results import Run
-from steerscope.studies.steering.findings import Findings, find
+from steerscope.studies.steering.findings import Findings, find, items_in_words
 from steerscope.studies.steering.rule_words import rule
 from steerscope.studies.steering.several_layers import compare_layers, layers_compared_in_words
 from steerscope.studies.steering.wording import answer, conditions_in_words
@@ -58,7 +58,7 @@ def page(run: Run) -> Page:
 
 def _what_was_measured(run: Run, f: Findings) -> str:
     """Pairs, conditions, and what the effect was chosen and stated on, in a line."""
-    items = "prompts" if f.effect.is_share else "pairs"
+    items = items_in_words(f).removeprefix("distinct ")
     pairs = run.provenance.get("n_pairs", {}).get("fit")
     said = [f"{f.plan.method} at {f.plan.stream}" + (f" from {pairs} pairs" if pairs else "")]
     said += [f"chosen among {conditions_in_words(f)}"]

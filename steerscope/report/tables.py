@@ -8,7 +8,7 @@ from steerscope.judges.effects import KL_WRITTEN
 from steerscope.runs.results import Run
 from steerscope.runs.tables import Column, Table
 from steerscope.studies.steering.findings import Findings, find, items_in_words
-from steerscope.studies.steering.wording import goal_of
+from steerscope.studies.steering.layer_words import goal_of
 from steerscope.studies.steering.zones import zones_of
 
 
@@ -58,7 +58,7 @@ def _conditions(f: Findings) -> Table:
         *written,
         _effect_column(f),
         Column("n", "n"),
-        Column("over", "over the limit"),
+        Column("over", "over the limit, or unknown"),
     )
     frame = f.summary.sort_values(["method", "layer", "dose_natural"], kind="stable")
     caption = f"Every condition of the sweep, select split; intervals are 95 %, over n {items_in_words(f)}."
@@ -78,12 +78,12 @@ def _needed(f: Findings) -> Table:
             1 if share else 2,
             factor=100.0 if share else 1.0,
         ),
-        Column("first_broken", "a limit breaks from (natural)", 2),
+        Column("first_broken", "a limit is broken or unknown from (natural)", 2),
     )
     n = int(f.summary.n.min())
     caption = (
-        f"The dose that each layer needs to {goal} without breaking a limit, interpolated; select split, at least {n} "
-        f"{_items(f)} a dose; means without an interval."
+        f"The dose that each layer needs to {goal} with every limit known and kept, interpolated; select split, at least {n} "
+        f"{items_in_words(f)} a dose; means without an interval."
     )
     return Table("needed_doses", f.needed.sort_values("layer"), columns, caption)
 

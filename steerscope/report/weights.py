@@ -11,7 +11,8 @@ from steerscope.judges.effects import SHOWN_UNDAMAGED, Effect
 from steerscope.judges.registry import read_card
 from steerscope.report.page import Page, as_figure, as_table, as_text, bold_head
 from steerscope.runs.distinct import groups_of
-from steerscope.runs.results import NOT_FINITE, Run
+from steerscope.runs.overflows import lost_cells
+from steerscope.runs.results import Run
 from steerscope.runs.tables import Column, Table
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.weights.findings import (
@@ -19,6 +20,7 @@ from steerscope.studies.weights.findings import (
     Standing,
     front_table,
     leaning,
+    lost_edits,
     read_roles,
     standings_of,
     too_costly,
@@ -70,9 +72,10 @@ def page(run: Run) -> Page:
 
 def sweep_in_words(run: Run, rows: pd.DataFrame) -> list[str]:
     """The verdict of a sweep; `rows` is its `front_table` of the test split."""
-    costly = too_costly(_screened(run), Limits(**run.configuration["limits"]))
+    limits = Limits(**run.configuration["limits"])
+    costly, n_lost = too_costly(_screened(run), limits), lost_edits(run.table())
     known, unknown = standings_of(run, rows), unknown_targets(run, rows)
-    said = front_in_words(known, effect_of(run), unknown, costly)
+    said = front_in_words(known, effect_of(run), unknown, costly, limits=limits, n_lost=n_lost)
     return unless_it_cannot_tell(read_card(run.path), said)
 
 
@@ -139,7 +142,9 @@ def tables(run: Run) -> list[Table]:
 
 def _columns(effect: Effect) -> tuple[Column, ...]:
     share = effect.is_share
-    title = f"{effect.short} (%)" if share else f"{effect.words}, minus plain (nats)"
+    title = (
+        f"{effect.short} (points, minus plain)" if share else f"{effect.words}, minus plain (nats)"
+    )
     return (
         Column("edit", "edit"),
         Column("target", "towards"),
@@ -177,12 +182,12 @@ def _conditions(rows: pd.DataFrame) -> str:
 def _overflowed(run: Run, split: str) -> str:
     """The conditions of which nothing is known."""
     table = run.table()
-    lost = table[(table.split == split) & (table.status == NOT_FINITE)].drop_duplicates("cell")
+    part = table[table.split == split]
+    lost = part[part.cell.isin(lost_cells(part))].drop_duplicates("cell")
     if lost.empty:
         return ""
     return (
-        "<p>Not known, since their logits hold a NaN or an infinity: "
-        f"{as_text(', '.join(_labels(lost)))}.</p>"
+        f"<p>Not known, since their logits are not finite: {as_text(', '.join(_labels(lost)))}.</p>"
     )
 
 

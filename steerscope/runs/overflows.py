@@ -1,4 +1,4 @@
-"""Conditions under which logits were no numbers: of what is left of them nothing can be told."""
+"""Conditions under which logits were not finite: of what is left of them nothing can be told."""
 
 from __future__ import annotations
 
@@ -21,6 +21,18 @@ def as_far_as_known(rows: pd.DataFrame, by: Sequence[str] = ("cell",)) -> pd.Dat
     is_lost = rows.status.eq(NOT_FINITE)
     lost = is_lost.groupby([rows[name] for name in by], observed=True).transform("any")
     return rows.assign(value=rows.value.mask(lost))
+
+
+def lost_cells(rows: pd.DataFrame) -> list[str]:
+    """The conditions of which an item overflowed, in the order of the rows."""
+    return list(dict.fromkeys(map(str, rows.cell[rows.status == NOT_FINITE])))
+
+
+def lost_nulls_in_words(n: int) -> str:
+    """What null directions beside those that are known count as; empty for none."""
+    if not n:
+        return ""
+    return f"{n} more, whose logits are not finite, count{'s' * (n == 1)} as at least as good"
 
 
 def lost_among(

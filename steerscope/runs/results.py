@@ -58,8 +58,8 @@ class Row:
         kl_nats: measured KL(steered || plain) of this condition on this prompt, mean over positions.
         prompt: number of the prompt or pair within its split.
         status: `ok`; `degenerate` if the text collapsed into repetition; `empty` if there was none;
-            `unread` if the judge could not tell; `not_finite` if the logits of its condition held a
-            NaN or an infinity, so that the value is NaN.
+            `unread` if the judge could not tell; `not_finite` if logits of its condition are not
+            finite, so that the value is NaN.
     """
 
     cell: str

@@ -66,7 +66,7 @@ class SparseAutoencoder:
 
     def __post_init__(self) -> None:
         if not all(torch.isfinite(t).all() for t in vars(self).values() if torch.is_tensor(t)):
-            raise NotFiniteError(f"the autoencoder {self.name} holds a NaN or an infinity.")
+            raise NotFiniteError(f"a weight of the autoencoder {self.name} is not finite.")
         if (self.decoder.norm(dim=-1) - 1).abs().max() > _UNIT_TOLERANCE:
             raise AutoencoderFileError(
                 f"the decoder of {self.name} has a row whose norm is not 1; fold the norms into the "

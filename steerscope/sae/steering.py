@@ -34,7 +34,7 @@ class FeatureEdit:
 
     Raises:
         UnknownNameError: no such change.
-        NotFiniteError: the value is NaN or infinite.
+        NotFiniteError: the value is not finite.
         BadValueError: a negative code or factor; codes are never below 0.
     """
 

@@ -266,7 +266,7 @@ class Bench:
         found = [known[key] for key in keys]
         if not all(c.finite for c in found):
             raise NotFiniteError(
-                f"the logits of {self.model.name} hold a NaN or an infinity without any steering; "
+                f"the logits of {self.model.name} are not finite without any steering; "
                 "check its weights, or use a wider number format."
             )
         return found

@@ -72,7 +72,7 @@ def cell_row(
 
 
 def overflowed(written: Mapping[str, Sequence[Continuation]]) -> set[str]:
-    """The conditions, by name, of which some continuation ended in logits that are no numbers.
+    """The conditions, by name, of which some continuation ended in logits that are not finite.
 
     Raises:
         NotFiniteError: the plain one is among them.
@@ -80,10 +80,10 @@ def overflowed(written: Mapping[str, Sequence[Continuation]]) -> set[str]:
     lost = {name for name, texts in written.items() if not all(text.finite for text in texts)}
     if PLAIN in lost:
         raise NotFiniteError(
-            "the logits hold a NaN or an infinity without any steering; check the model's weights, "
+            "the logits are not finite without any steering; check the model's weights, "
             "or use a wider number format."
         )
-    _tell(lost)
+    tell_lost(lost)
     return lost
 
 
@@ -92,9 +92,9 @@ def without_numbers(rows: Sequence[Row], lost: Collection[str]) -> list[Row]:
 
     Args:
         rows: of any conditions.
-        lost: keys of the conditions whose logits are no numbers somewhere; they are logged.
+        lost: keys of the conditions whose logits are not finite somewhere; they are logged.
     """
-    _tell(lost)
+    tell_lost(lost)
     return [
         replace(row, value=math.nan, kl_nats=math.nan, status=NOT_FINITE)
         if row.cell in lost
@@ -103,9 +103,10 @@ def without_numbers(rows: Sequence[Row], lost: Collection[str]) -> list[Row]:
     ]
 
 
-def _tell(lost: Collection[str]) -> None:
+def tell_lost(lost: Collection[str]) -> None:
+    """Log the conditions, by key or name, of which logits are not finite."""
     for key in sorted(lost):
-        _log.warning("the logits hold a NaN or an infinity under the condition %s", key)
+        _log.warning("the logits are not finite under the condition %s", key)
 
 
 _PLAIN_LABELS: dict[str, str | float] = {

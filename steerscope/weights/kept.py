@@ -91,7 +91,7 @@ def kept_weight(model: LensModel, place: Place) -> KeptWeight:
 
     Raises:
         UnsupportedWeightError: the model has no such weight.
-        NotFiniteError: it holds a NaN or an infinity.
+        NotFiniteError: it is not finite.
     """
     kept = _KEPT.setdefault(model, {})
     known = kept.get(place)
@@ -100,7 +100,7 @@ def kept_weight(model: LensModel, place: Place) -> KeptWeight:
     matrix = weight_matrix(model, place.name, place.layer)
     base = matrix.read().float()
     if not bool(torch.isfinite(base).all()):
-        raise NotFiniteError(f"weight {place} of {model.name} holds a NaN or an infinity.")
+        raise NotFiniteError(f"weight {place} of {model.name} is not finite.")
     kept[place] = KeptWeight(place, base, matrix, _version(matrix))
     return kept[place]
 

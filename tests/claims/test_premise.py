@@ -108,6 +108,26 @@ def test_a_prompt_that_several_models_read_counts_once(tmp_path):
         MEASURES["mean_gap_of_attention"]([runs[0], again], gap="attention_gap")
 
 
+def test_a_head_of_which_a_gap_is_unknown_is_left_out_on_every_prompt_and_named(tmp_path):
+    def gaps(name, heads):
+        return started(
+            tmp_path / name,
+            [
+                row(cell=f"layer 0; head {h}", metric="key_gap", head=h, prompt=p, value=value)
+                for h, values in enumerate(heads)
+                for p, value in enumerate(values)
+            ],
+        )
+
+    runs = [
+        gaps("one", [(0.1, 0.2, 0.9), (0.3, math.nan, 0.7)]),
+        gaps("two", [(math.nan, math.nan, 0.5)]),
+    ]
+    found = MEASURES["mean_gap_of_attention"](runs, gap="key_gap")
+    assert found.values == pytest.approx((0.1, 0.2, 0.9))
+    assert found.unknown == ("1 of 2 heads of one", "two")
+
+
 @pytest.mark.parametrize(
     ("gaps", "value"),
     [

@@ -49,7 +49,7 @@ def bad(tmp_path, name, text):
         (["steer", "--vector", "nowhere", "--prompt", "x"], "no vector file nowhere"),
         (["steer", "--vector", "{foreign}", "--prompt", "w5", "--model", "{tiny}"], "find it again"),
         (["steer", "--vector", "{narrow}", "--prompt", "w5", "--model", "{tiny}"], "has 32 at"),
-        (["steer", "--vector", "{nan}", "--prompt", "w5", "--model", "{tiny}"], "holds a NaN"),
+        (["steer", "--vector", "{nan}", "--prompt", "w5", "--model", "{tiny}"], "is not finite"),
         (["steer", "--vector", "{good}", "--prompt", "w5 " * 70, "--model", "{tiny}"], "context of"),
         (["steer", "--vector", "{good}", "--prompt", "w5", "--unit", "x"], "unknown dose unit"),
         (["steer", "--vector", "{good}", "--prompt", "w5", "--operator", "x"], "unknown operator"),

@@ -103,6 +103,21 @@ def test_several_heads_and_ridges_at_once_are_each_alone():
                     torch.testing.assert_close(found[number, head, t], expected)
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("part", range(3))
+def test_a_head_that_is_not_finite_is_unknown_and_the_others_are_as_without_it(part, value):
+    given = [numbers(3, 5, 4), numbers(3, 5, 4, seed=1), numbers(3, 5, 2, seed=2)]
+    for kernel in KERNELS:
+        without = ridge_outputs(*(x[1:] for x in given), kernel=kernel, ridges=[0.1, 2.0])
+        spoiled = [x.clone() for x in given]
+        spoiled[part][0, 2, 1] = value
+        found = ridge_outputs(*spoiled, kernel=kernel, ridges=[0.1, 2.0])
+        assert found[:, 0].isnan().all()
+        torch.testing.assert_close(found[:, 1:], without)
+        lost = [torch.full_like(x, value) for x in given]
+        assert ridge_outputs(*lost, kernel=kernel, ridges=[0.1]).isnan().all()
+
+
 def test_the_kernel_average_of_rotated_keys_is_attention_itself(load):
     model = load("gpt2")  # positions are in the embedding, so that nothing is rotated
     table = attention_ridge(model, ["w5 w6 w7 w8 w9", "w20 w21 w22"], ridges=[0.1])

@@ -29,6 +29,18 @@ def with_covariance(variances, n_tokens=4000, seed=0):
     return drawn(n_tokens, d, seed=seed) * torch.tensor(variances).sqrt() @ turn
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 8), (2, 9, 4)])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_keys_that_are_not_finite_have_eigenvalues_that_are_not_known(shape, value):
+    keys = drawn(*shape)
+    whole = gram_eigenvalues(keys, ridge=0.1)
+    keys[0, 1, 2] = value
+    found = gram_eigenvalues(keys, ridge=0.1)
+    assert found[0].isnan().all()
+    assert spectral_gap(found[0]).isnan()
+    torch.testing.assert_close(found[1], whole[1])
+
+
 @pytest.mark.parametrize("n_tokens", [3, 7, 8, 30])
 @pytest.mark.parametrize("ridge", [0.0, 0.5])
 def test_the_smaller_side_has_the_eigenvalues_of_the_whole_gram_matrix(n_tokens, ridge):

@@ -5,12 +5,15 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from steerscope.directions import mean_diff
 from steerscope.doses import Dose
 from steerscope.engine.matched_kl import KL, NORM, Matching, matched_doses
 from steerscope.engine.score import kl_from_plain, mean_kl
 from steerscope.errors import BadValueError
+from steerscope.extraction.activations import extract
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
+from steerscope.texts.contrasts import load_contrasts
 from tests.helpers import random_direction
 
 PROMPTS = ["w5 w6 w7", "w20 w21 w22 w23", "w30 w31"]
@@ -38,6 +41,24 @@ def test_every_direction_has_the_matched_kl_and_the_matched_length(tiny):
         else:
             assert found.dose_relative == MATCHING.relative
     assert set(table.matching) == {KL, NORM}
+
+
+@pytest.mark.parametrize("signs", [(1,), (-1,), (1, -1)])
+def test_the_kl_is_that_of_the_signs_that_are_compared(microworld, signs):
+    pairs = load_contrasts("mood").split(0).fit
+    site = Site("resid_post", 3)
+    direction = mean_diff(extract(microworld, pairs, [site])[site])
+    prompts = [pair.negative for pair in pairs.pairs[:6]]
+    matching = Matching((0.02, 0.1, 0.5, 2.0), relative=0.5, kl=0.1)
+    table = matched_doses(microworld, [direction], prompts, matching, signs=signs)
+    [dose] = table.dose_relative[table.matching == KL]
+    by_sign = [
+        float(kl_from_plain(microworld, prompts, [Cell((Steering(direction, Dose(s * dose, "relative")),))]).mean())
+        for s in (1, -1)
+    ]  # fmt: skip
+    asked = [by_sign[0 if sign == 1 else 1] for sign in signs]
+    assert sum(asked) / len(asked) == pytest.approx(matching.kl, rel=0.03)
+    assert max(by_sign) > 1.3 * min(by_sign)  # so that it matters which
 
 
 def test_a_prompt_of_one_token_has_no_kl_and_the_others_do(load):

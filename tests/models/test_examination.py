@@ -114,7 +114,7 @@ UP = "model.layers.1.mlp.up_proj.weight"
         (lambda w: {f"wrapped.{n}": x for n, x in w.items()}, "lacks 30 tensors .* and 22 more"),
         (lambda w: w | {"model.layers.0.extra": torch.zeros(2)}, "does not know"),
         (lambda w: w | {UP: torch.zeros(2, 2)}, f"has 1 tensor .{UP}. of another shape"),
-        (lambda w: w | {UP: w[UP] * torch.nan}, "NaN or an infinity in transformers itself"),
+        (lambda w: w | {UP: w[UP] * torch.nan}, "logits are not finite in transformers itself"),
     ],
     ids=["missing", "prefixed", "unexpected", "another shape", "not a number"],
 )

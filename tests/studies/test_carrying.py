@@ -213,7 +213,7 @@ def test_a_vector_is_carried_to_a_model_of_another_kind_and_judged(carried):
     maps = map_table(found.maps).assign(r2=-0.35)
     said = carried_in_words(maps, near, lost, effect, **tells)
     assert "is not shown to tell anything (-35 % [" in said[0]
-    assert f"{MIXED}: not known, since its logits hold a NaN or an infinity." in said
+    assert f"{MIXED}: not known, since its logits are not finite." in said
     assert said[-1] == f"Not measured, since they do not reach the matched KL: {OWN}."
 
 

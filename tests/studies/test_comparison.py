@@ -10,7 +10,7 @@ from steerscope.directions import find_direction
 from steerscope.doses import Dose
 from steerscope.engine.gathering import gather
 from steerscope.engine.generation import attempt, generate
-from steerscope.engine.matched_kl import Matching
+from steerscope.engine.matched_kl import Matching, matched_doses
 from steerscope.engine.sampling import Sample
 from steerscope.engine.score import preference
 from steerscope.errors import BadValueError, UnknownNameError
@@ -249,6 +249,21 @@ class LastWord:
 
     def scores(self, prompts, texts):
         return [float(text.split()[-1].removeprefix("w")) for text in texts]
+
+
+@pytest.mark.parametrize("gives_scores", [True, False])
+def test_a_kl_is_matched_at_the_signs_that_are_judged(load, monkeypatch, gives_scores):
+    asked = []
+
+    def noting(*args, signs, **options):
+        asked.append(tuple(signs))
+        return matched_doses(*args, signs=signs, **options)
+
+    monkeypatch.setattr("steerscope.studies.methods.measure.matched_doses", noting)
+    judge = ScoreJudge("last", LastWord(), -1.0, 1, "any") if gives_scores else None
+    plan = replace(PLAN, methods=METHODS[:2], n_null_seeds=1)
+    compare_methods(load("llama"), PAIRS, PROMPTS, plan=plan, judge=judge)
+    assert asked == [(1,) if gives_scores else (1, -1)]
 
 
 def test_by_a_judge_that_gives_scores_a_text_counts_where_it_is_undamaged_too(

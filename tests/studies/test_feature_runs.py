@@ -217,11 +217,14 @@ def test_what_is_ahead_of_every_null_is_told_and_what_is_ahead_of_most_is_not():
         "least 19 tell)"
     )
     lost = trials.assign(shown=trials.shown.mask(trials.method == "random direction 2"))
-    known = summarised(lost).set_index("method")  # one null overflowed, the other still speaks
-    assert known.p_null_holm["features weighted"] < 0.05
+    known = summarised(lost).set_index("method")  # what is not known may be the best of them
+    assert known.p_null[["features weighted", CONTRASTIVE]].eq(1).all()
     assert known.null_max[CONTRASTIVE] == 0.0
     words = trials_in_words(known.reset_index(), kl=0.2, effect="shown")
-    assert words[-1].startswith("  1 null direction: shown 0 to 0 %; ahead of it on these prompts")
+    assert words[-1] == (
+        "  1 null direction: shown 0 to 0 %; ahead of it on these prompts after Holm: none; 1 more, not known, "
+        "counts as at least as good as any"
+    )
     unread = trials.assign(shown=trials.shown.mask(trials.method == CONTRASTIVE))
     assert (
         "no text could be read, so"
@@ -280,7 +283,9 @@ def test_of_one_prompt_there_is_no_interval():
     )
     apart = unknown(unknown(lost, CONTRASTIVE, [0]), "random direction")
     assert ", no prompt is known of both; sure" in features_in_words(apart)[2]
-    assert features_in_words(apart)[-1] == "  of 1 null direction nothing is known"
+    assert features_in_words(apart)[-1] == (
+        "  of 1 null direction nothing is known, so that nothing is compared with them"
+    )
 
 
 def test_what_overflowed_is_not_said_to_be_unread(tmp_path):
@@ -295,16 +300,54 @@ def test_what_overflowed_is_not_said_to_be_unread(tmp_path):
     assert overflowed_at(run, 0.5) == set()
     [_, contrastive, features, _] = features_in_words(lost, overflowed=methods)
     assert contrastive == (
-        "  contrastive: its logits hold a NaN or an infinity, so that nothing is compared with it"
+        "  contrastive: its logits are not finite, so that nothing is compared with it"
     )
+    assert features == ("  features weighted: nothing is known, its logits are not finite")
+
+
+def one_sign_lost(trials, method):
+    """The trials of which a method overflowed on the first half of the prompts."""
+    lost = unknown(trials, method, range(12))
+    return lost.assign(status=lost.status.mask(lost.shown.isna(), NOT_FINITE))
+
+
+def test_what_overflowed_under_one_sign_is_compared_with_nothing(tmp_path):
+    half = one_sign_lost(beside_contrastive(), "features weighted")
+    run = Run.start(tmp_path / "run", {"seed": 0}, provenance={})
+    run.append(rows_of_trials(half, "mood", Site("resid_post", 3)))
+    stored = steering_table(run).set_index("method")
+    told = ["difference", "p", "p_holm", "p_null"]
+    assert stored.loc["features weighted", told].isna().all(axis=None)
+    assert stored.loc[CONTRASTIVE, "p_null"].notna().all()
+    said = features_in_words(half, overflowed=overflowed_at(run, 0.2))
+    assert said[2] == (
+        "  features weighted: shown 100 % [76, 100], known of 12 of 24 prompts: on the others its logits are not "
+        "finite, how it compares with any other is not known"
+    )
+    unread = unknown(half, "features weighted", metrics=["shown"])
+    [_, _, features, _] = features_in_words(unread, overflowed=["features weighted"])
     assert features == (
-        "  features weighted: nothing is known, its logits hold a NaN or an infinity"
+        "  features weighted: nothing is known of shown; how it compares with any other is not known"
     )
-    half = unknown(trials, "features weighted", range(12))  # one sign of two
-    [_, _, features, _] = features_in_words(half, overflowed=["features weighted"])
-    assert (
-        "known of 12 of 24 prompts: on the others its logits hold a NaN or an infinity, +0"
-        in features
+
+
+def test_nothing_is_compared_with_contrastive_steering_that_overflowed_under_one_sign():
+    half = one_sign_lost(beside_contrastive(), CONTRASTIVE)
+    assert summarised(half).difference.isna().all()
+    [_, contrastive, features, _] = features_in_words(half, overflowed=[CONTRASTIVE])
+    assert "known of 12 of 24 prompts: on the others its logits are not finite" in contrastive
+    assert contrastive.endswith(", so that nothing is compared with it")
+    assert features == "  features weighted: shown 100 % [86, 100]"
+
+
+def test_a_null_direction_that_overflowed_under_one_sign_counts_as_at_least_as_good():
+    trials = beside_contrastive()
+    null = trials[trials.method == "random direction"].assign(method="random direction 2")
+    half = one_sign_lost(pd.concat([trials, null], ignore_index=True), "random direction 2")
+    assert summarised(half).set_index("method").p_null[CONTRASTIVE].eq(1).all()
+    said = features_in_words(half, overflowed=["random direction 2"])
+    assert said[-1].startswith(
+        "  1 null direction: shown 0 to 0 %; ahead of it on these prompts after Holm: none; 1 more"
     )
 
 

@@ -15,9 +15,10 @@ from steerscope.judges.microworld import LIMITS
 from steerscope.runs.results import Run
 from steerscope.statistics import Estimate, prompts_needed, wilson
 from steerscope.studies.steering.findings import find
+from steerscope.studies.steering.layer_words import goal_of, layers_in_words
 from steerscope.studies.steering.plan import StudyPlan, SweepPlan
 from steerscope.studies.steering.stated import needed_for
-from steerscope.studies.steering.wording import answer, goal_of, layers_in_words, verdict
+from steerscope.studies.steering.wording import answer, verdict
 from tests.helpers import null_rows, plain_rows, steered_rows
 
 FLIPPED = Effect(
@@ -35,6 +36,7 @@ def finished(path, rows, plan=None, effect=FLIPPED):
     configuration = {"kind": type(plan).__name__, **asdict(plan), "effect": asdict(effect)}
     run = Run.start(path, configuration, provenance={"fingerprint": "f"})
     run.append(rows)
+    run.seal()
     return run
 
 
@@ -81,10 +83,13 @@ def test_the_answer_names_layer_dose_effect_cost_and_certainty(tmp_path):
 
 
 def test_too_few_nulls_are_not_a_test(tmp_path):
-    for name, nulls in (("none", 0), ("few", 18)):
-        found = find(finished(tmp_path / name, sweep_rows() + held_out_rows(nulls=nulls)))
+    for nulls, said in (
+        (0, "not tested against nulls"),
+        (18, "tested against 18 nulls of a kind, where 19 at least could tell"),
+    ):
+        found = find(finished(tmp_path / str(nulls), sweep_rows() + held_out_rows(nulls=nulls)))
         assert verdict(found) == (
-            "Not shown: whether microworld can be steered towards joyful; not tested against nulls."
+            f"Not shown: whether microworld can be steered towards joyful; {said}."
         )
 
 
@@ -107,8 +112,10 @@ def test_nulls_that_do_as_well_are_no_yes(tmp_path):
     found = find(finished(tmp_path / "r", sweep_rows() + held_out_rows(random=0.7)))
     said = verdict(found)
     assert said.startswith("Not shown: ")
-    assert "random directions, each at its own best layer and dose, do as well, p = 1" in said
-    assert "label-shuffled directions do as well" in said
+    assert (
+        "19 of 19 random directions, each at its own best layer and dose, do as well, p = 1" in said
+    )
+    assert "the effect is not surely above that of label-shuffled directions" in said
 
 
 @pytest.mark.parametrize("share_lost", [0.1, 1.0])
@@ -127,7 +134,7 @@ def test_nulls_whose_logits_are_no_numbers_are_not_beaten(tmp_path, share_lost):
     for rank in found.nulls:
         assert rank.p == pytest.approx((1 + rank.lost) / (rank.n + 1))
     assert verdict(found).startswith("Not shown: ")
-    assert "gave logits that are no numbers, so that it is not known to beat them" in verdict(found)
+    assert "gave logits that are not finite, so that it is not known to beat them" in verdict(found)
     assert "count as at least as good" in " ".join(answer(found))
     assert math.isnan(found.nulls[0].best) == (share_lost == 1.0)
 
@@ -162,6 +169,7 @@ def judged(path, found_by, plain=0.0):
     run = Run.start(path, configuration, provenance={"fingerprint": "f"})
     run.append(rows)
     (run.path / "judge.json").write_text(json.dumps({"card": found_by.stored()}))
+    run.seal()
     return find(run)
 
 
@@ -196,7 +204,8 @@ def test_a_gain_that_a_judge_counted_is_corrected_for_its_errors(tmp_path):
     assert found.needed_items > 2
     said = " ".join(answer(found))
     assert "Corrected for the errors of the judge: 76.5 % [" in said
-    assert "above plain, corrected likewise." in said
+    assert "of all texts as the judge reads them, +" in said
+    assert "] above plain once its errors are corrected for." in said
     assert "flip" not in said.lower()
     assert "show joy in 50 % of the texts" in said
 

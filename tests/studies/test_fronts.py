@@ -28,6 +28,7 @@ from steerscope.studies.weights.findings import (
     choose,
     front_table,
     leaning,
+    lost_edits,
     on_front,
     read_roles,
     stand,
@@ -214,10 +215,10 @@ def test_the_verdict_names_winners_and_losers_with_their_numbers(table):
     line, other = front_in_words([found], FLIPPED)
     assert (
         other
-        == "towards gloomy: no edit whose logits are numbers does anything and leads there within the limits."
+        == "towards gloomy: no edit that moves the model by at least 0.01 nats leads there within the limits."
     )
     assert line.startswith("towards joyful: a leads there, by +80.0 points [")
-    assert "at 0.100 nats [0.100, 0.100] (capability -0.10, perplexity x1.11)" in line
+    assert "at 0.100 nats [0.100, 0.100] (capability -10.0 points, perplexity x1.11)" in line
     assert ", and +0.0 points [-" in line
     assert "beats every control" in line
     assert "ahead of the mean difference at layer 3" in line
@@ -309,8 +310,26 @@ def test_a_sweep_of_which_nothing_may_be_chosen_says_so():
     for line, target in zip(front_in_words([], FLIPPED), ("joyful", "gloomy"), strict=True):
         assert (
             line
-            == f"towards {target}: no edit whose logits are numbers does anything and leads there within the limits."
+            == f"towards {target}: no edit that moves the model by at least 0.01 nats leads there within the limits."
         )
+
+
+def test_edits_whose_logits_are_not_finite_are_said_where_none_is_chosen_and_only_where_there_are_some():
+    limits = Limits(least_kl=0.05)
+    [line, _] = front_in_words([], FLIPPED, limits=limits, n_lost=2)
+    assert line == (
+        "towards joyful: no edit that moves the model by at least 0.05 nats leads there within the limits; of 2 more "
+        "nothing is known, since their logits are not finite."
+    )
+    costly = {"joyful": TooCostly(2, 5)}
+    [line, _] = front_in_words([], FLIPPED, too_costly=costly, limits=limits, n_lost=2)
+    assert "; of 2 more nothing is known, since their logits are not finite." in line
+    rows = [
+        *cell_rows("edit=a", (0.9, 0.1), split="select"),
+        *without_numbers(cell_rows("edit=b", (0.9, 0.1), split="select")),
+        *without_numbers(cell_rows("edit=c", (0.9, 0.1))),
+    ]
+    assert lost_edits(pd.DataFrame(rows).assign(operator="weights")) == 1
 
 
 def test_edits_whose_capability_was_not_measured_are_not_said_to_be_outside_the_limits():
@@ -321,7 +340,7 @@ def test_edits_whose_capability_was_not_measured_are_not_said_to_be_outside_the_
     )
     assert (
         none[1]
-        == "towards gloomy: no edit whose logits are numbers does anything and leads there within the limits."
+        == "towards gloomy: no edit that moves the model by at least 0.01 nats leads there within the limits."
     )
     rows = pd.DataFrame(
         {
@@ -365,13 +384,15 @@ def test_what_overflowed_beside_an_edit_is_named_and_not_counted_as_beaten():
     found = stand(table, FLIPPED, front_table(table, FLIPPED, "test"), known, "joyful")
     assert (found.lost_controls, found.lost_steering) == (1, True)
     line, _ = front_in_words([found], FLIPPED)
-    assert "it beats every control but one that overflowed (largest p" in line
-    assert line.endswith("; of the steering at its KL nothing is known, since it overflowed.")
+    assert "it beats every control but one whose logits are not finite (largest p" in line
+    assert line.endswith(
+        "; of the steering at its KL nothing is known, since its logits are not finite."
+    )
     table.loc[(table.cell == "edit=a") & (table.metric == "to_joyful"), "value"] = 0.0
     rows = front_table(table, FLIPPED, "test")
     line, _ = front_in_words([stand(table, FLIPPED, rows, known, "joyful")], FLIPPED)
     assert "it is not shown to beat its controls" in line
-    assert "overflowed" in line.rpartition("of the steering")[2]
+    assert "not finite" in line.rpartition("of the steering")[2]
 
 
 @pytest.mark.parametrize("lost", ["edit=a", "edit=b"])
@@ -396,7 +417,7 @@ def test_an_edit_whose_logits_overflow_is_not_known_and_has_no_place_in_the_tabl
     assert first.startswith("towards joyful: not known; the logits of the chosen edit")
     assert (
         second
-        == "towards gloomy: no edit whose logits are numbers does anything and leads there within the limits."
+        == "towards gloomy: no edit that moves the model by at least 0.01 nats leads there within the limits."
     )
 
 

@@ -146,15 +146,24 @@ def test_arms_are_compared_with_their_reference_on_the_same_items_by_hand():
     )
     table = table.reset_index()
     said = gates_in_words(table, kl=0.3, outcome="nats")
-    assert "none of 3 gates is shown to help; good (+1.00" in said
-    assert "gain more than with the gaps of other sites, but not so much" in said
+    assert (
+        "with 1 permutation of the gaps beside ungated layers: none of 3 gates is shown to help; good (+1.00"
+        in said
+    )
+    assert "gains more than every control that is known, but not so much" in said
     assert "bad (-0.50" in said
-    assert said.endswith("hurt.")
+    assert said.endswith("hurts.")
     more = [control(i, "good", "ungated layers") for i in range(1, 19)]
     many = compare_arms([*compared, *more], np.vstack([effects, *[effects[-1]] * 18]), plain=plain)
     said = gates_in_words(many, kl=0.3, outcome="nats")
-    assert "19 beside ungated layers" in said
-    assert "good (+1.00 [+0.96, +1.04]) help; bad" in said
+    assert (
+        "with 19 permutations of the gaps beside ungated layers: good (+1.00 [+0.96, +1.04]) helps; bad"
+        in said
+    )
+    great = many[many.arm == "good"].assign(arm="great"), many[many.null].assign(of="great")
+    both = pd.concat([many, *great], ignore_index=True)
+    said = gates_in_words(both, kl=0.3, outcome="nats")
+    assert "good (+1.00 [+0.96, +1.04]) and great (+1.00 [+0.96, +1.04]) help; bad" in said
 
 
 def test_a_gate_that_gains_no_more_than_one_that_knows_nothing_does_not_help():
@@ -167,13 +176,13 @@ def test_a_gate_that_gains_no_more_than_one_that_knows_nothing_does_not_help():
     noise = np.tile([-0.1, 0.1], 10)
     table = compare_arms(compared, np.stack([plain, 1 + noise, 1.2 + noise]), plain=plain)
     said = gates_in_words(table, kl=0.3, outcome="nats")
-    assert "none of 1 gates is shown to help; gate (+1.00" in said
-    assert "gain no more than the best of the gates that know nothing" in said
+    assert "the gate is not shown to help; gate (+1.00" in said
+    assert "gains no more than the best control that knows no gap" in said
     other = replace(compared[2], name="random directions", of="", draw=-1)  # as good as they are
     table = compare_arms(
         [*compared[:2], other], np.stack([plain, 1 + noise, 1.2 + noise]), plain=plain
     )
-    assert "gain no more than the best" in gates_in_words(table, kl=0.3, outcome="nats")
+    assert "gains no more than the best" in gates_in_words(table, kl=0.3, outcome="nats")
 
 
 class Length:
@@ -222,9 +231,20 @@ def test_gates_of_which_nothing_is_known_count_as_at_least_as_good():
     table = compare_arms(compared, effects, plain=np.zeros(20))
     assert table.p_gaps[1] == pytest.approx((1 + 3) / 20)
     said = gates_in_words(table, kl=0.2, outcome="x")
-    assert "(16 beside ungated)" in said
+    assert (
+        "with 19 permutations of the gaps beside ungated (3 of them not known, which count as at least as good):"
+        in said
+    )
     assert "but not so much that it is told" in said
     assert said.endswith("nothing is known of 3 gates with the gaps of other sites.")
+    for n, helps in ((38, False), (39, True)):  # (1 + 1) / (n + 1) is at most 1/20, or not
+        compared, effects = gates_and_random(n)
+        effects[-1] = np.nan
+        said = gates_in_words(
+            compare_arms(compared, effects, plain=np.zeros(20)), kl=0.2, outcome="x"
+        )
+        assert "(1 of them not known, which counts as at least as good)" in said
+        assert ("gate (+1.00 [+0.96, +1.04]) helps" in said) == helps
 
 
 def test_gates_that_know_nothing_are_seldom_said_to_help():
@@ -280,9 +300,9 @@ def test_what_beats_the_ungated_arm_alone_is_not_said_to_gain_no_more_than_unkno
     effects[2:] = np.nan
     said = gates_in_words(compare_arms(compared, effects, plain=np.zeros(20)), kl=0.2, outcome="x")
     assert said == (
-        "At a matched KL of 0.2 nats, x, with permutations of the gaps (none): none of 1 gates is shown to help; "
-        "gate (+1.00 [+0.96, +1.04]) beat the ungated arm, and nothing is known of gates with the gaps of other sites; "
-        "nothing is known of 19 gates with the gaps of other sites."
+        "At a matched KL of 0.2 nats, x, with 19 permutations of the gaps beside ungated (none of them known against it): "
+        "the gate is not shown to help; gate (+1.00 [+0.96, +1.04]) beats the ungated arm, and no gate with the gaps "
+        "of other sites is known beside it; nothing is known of 19 gates with the gaps of other sites."
     )
 
 
@@ -291,14 +311,14 @@ def test_gates_whose_ungated_arm_is_lost_are_named():
     effects[0] = np.nan
     said = gates_in_words(compare_arms(compared, effects, plain=np.zeros(20)), kl=0.2, outcome="x")
     assert said.endswith(
-        "(none): no gate can be compared with the ungated arm; nothing is known of ungated; "
-        "what gate, 19 gates with the gaps of other sites gain over the ungated arm is not known."
+        "(none of them known against it): no gate can be compared with the ungated arm; nothing is known of ungated; "
+        "what gate and 19 gates with the gaps of other sites gain over the ungated arm is not known."
     )
     effects[2:5] = np.nan
     said = gates_in_words(compare_arms(compared, effects, plain=np.zeros(20)), kl=0.2, outcome="x")
     assert said.endswith(
-        "nothing is known of ungated, 3 gates with the gaps of other sites; "
-        "what gate, 16 gates with the gaps of other sites gain over the ungated arm is not known."
+        "nothing is known of ungated and 3 gates with the gaps of other sites; "
+        "what gate and 16 gates with the gaps of other sites gain over the ungated arm is not known."
     )
 
 
@@ -350,5 +370,5 @@ def test_nothing_told_from_ungated_is_said_as_well():
     table = compare_arms(compared, np.stack([0 * noise, noise]), plain=0 * noise)
     said = gates_in_words(table, kl=0.3, outcome="nats")
     assert said == (
-        "At a matched KL of 0.3 nats, nats, with permutations of the gaps (none): none of 1 gates is shown to help."
+        "At a matched KL of 0.3 nats, nats, without permutations of the gaps: the gate is not shown to help."
     )

@@ -97,6 +97,6 @@ def test_a_null_that_is_not_clearly_behind_where_it_was_left_allows_no_yes():
     assert (whole.open, whole.items, whole.of) == (0, (4, 4), 4)
     missing = _nulls_missing((replace(rank, n=19, p=0.05), replace(rank, n=19, p=0.05)))
     assert missing[-1] == (
-        "1 of 19 random directions, each at its own best layer and dose, are not clearly behind on the first 4 of "
-        "the 8, and were asked no further, p = 0.05"
+        "1 of 19 random directions, each at its own best layer and dose, is not clearly behind on the first 4 of "
+        "the 8, and was asked no further, p = 0.05"
     )

@@ -11,7 +11,12 @@ import torch
 
 from steerscope import figures
 from steerscope.report.tables_only import frames_as_tables
-from steerscope.runs.overflows import as_far_as_known, lost_among
+from steerscope.runs.overflows import (
+    as_far_as_known,
+    lost_among,
+    lost_cells,
+    lost_nulls_in_words,
+)
 from steerscope.runs.results import NOT_FINITE, Run, as_table
 from steerscope.studies.benchmarks.findings import (
     benchmark_items,
@@ -78,6 +83,29 @@ def answered(path, lost):
     return run
 
 
+def test_conditions_of_which_an_item_is_not_finite_are_named_once_and_in_order():
+    status = {"b": (NOT_FINITE, NOT_FINITE), "c": ("unread", "ok"), "a": ("ok", NOT_FINITE)}
+    rows = [
+        row(cell=cell, prompt=p, status=said)
+        for cell, both in status.items()
+        for p, said in enumerate(both)
+    ]
+    assert lost_cells(as_table(rows)) == ["b", "a"]
+    assert lost_cells(as_table(rows).query("cell == 'c'")) == []
+
+
+@pytest.mark.parametrize(
+    ("n", "said"),
+    [
+        (0, ""),
+        (1, "1 more, whose logits are not finite, counts as at least as good"),
+        (2, "2 more, whose logits are not finite, count as at least as good"),
+    ],
+)
+def test_null_directions_that_are_not_known_are_said_to_count(n, said):
+    assert lost_nulls_in_words(n) == said
+
+
 def test_the_items_that_an_overflow_leaves_of_a_benchmark_tell_nothing(tmp_path):
     run = answered(tmp_path / "run", {(FIRST, "steered"): range(25, 40)})
     items = benchmark_items(run)
@@ -88,7 +116,7 @@ def test_the_items_that_an_overflow_leaves_of_a_benchmark_tell_nothing(tmp_path)
     assert (by_cell.n[FIRST, "weaker"], by_cell.n[SECOND, "steered"]) == (40, 40)
     said = sentences(table, {"steered": "dose 4"}, overflows(run))
     assert said[0] == (
-        f"{FIRST}: dose 4 has no acc to compare: on 15 of 40 items the logits hold a NaN or an infinity, so "
+        f"{FIRST}: dose 4 has no acc to compare: on 15 of 40 items the logits are not finite, so "
         "nothing is known of it."
     )
     assert all("raises acc by +0.500" in line for line in said[1:])
@@ -102,13 +130,13 @@ def test_the_items_that_an_overflow_leaves_of_a_benchmark_tell_nothing(tmp_path)
 def test_where_the_plain_model_overflows_nothing_is_compared_with_it(tmp_path):
     run = answered(tmp_path / "run", {(FIRST, "plain"): [3]})
     said = sentences(benchmark_table(benchmark_items(run)), {}, overflows(run))
-    assert "steered has no acc to compare: on 1 of 40 items the logits hold" in said[0]
-    assert "an infinity without steering, so nothing is known of it." in said[0]
+    assert "steered has no acc to compare: on 1 of 40 items the logits are not" in said[0]
+    assert "finite without steering, so nothing is known of it." in said[0]
     assert "raises acc" in said[-1]
 
 
 def overflowing(run, technique, coefficient, items):
-    """A run that is the same but for dilemmas whose logits are no numbers under a condition."""
+    """A run that is the same but for dilemmas whose logits are not finite under a condition."""
     table = run.table()
     lost = (table.method == technique) & (table.dose_natural == coefficient)
     lost &= table.prompt.isin(items)
@@ -130,7 +158,7 @@ def test_the_dilemmas_that_an_overflow_leaves_tell_nothing(tmp_path):
     whole, lost = told(run), overflowing(run, "works", 0.8, [5])
     plain, works, random, against = told(lost)
     assert works == (
-        "works (at 0.1 nats): nothing is known, since the logits of a dilemma hold a NaN or an infinity."
+        "works (at 0.1 nats): nothing is known, since the logits of a dilemma are not finite."
     )
     assert against.endswith("works: no number at that KL, so nothing is known.")
     assert plain == whole[0]
@@ -142,8 +170,8 @@ def test_the_dilemmas_that_an_overflow_leaves_tell_nothing(tmp_path):
     assert table.answered.isna().sum() == 1
     assert told(overflowing(run, "works", 1.0, [5])) == whole  # it is stated at the matched KL
     assert told(overflowing(run, "plain", 0.0, [5]))[0] == (
-        "Plain, it is not known how many of the dilemmas are answered, since the logits of a dilemma hold a NaN "
-        "or an infinity."
+        "Plain, it is not known how many of the dilemmas are answered, since the logits of a dilemma are not "
+        "finite."
     )
 
 
@@ -213,7 +241,7 @@ def test_the_texts_that_an_overflow_leaves_do_not_drift(tmp_path, lost):
     assert table.n.tolist() == [0, 0]
     assert table.change.isna().all()
     assert lenses_in_words(table) == [
-        f"soul, sea: nothing is known, since the logits of {len(lost)} of 40 texts hold a NaN or an infinity."
+        f"soul, sea: nothing is known, since the logits of {len(lost)} of 40 texts are not finite."
     ]
     [kept] = frames_as_tables(run)
     assert len(kept.frame) == 2

@@ -10,7 +10,7 @@ import pytest
 
 from steerscope.directions import Settings, find_direction
 from steerscope.engine.gathering import gather
-from steerscope.engine.matched_kl import Matching, both_signs
+from steerscope.engine.matched_kl import Matching, at_signs
 from steerscope.engine.score import kl_from_plain
 from steerscope.errors import (
     BadValueError,
@@ -112,7 +112,7 @@ def test_every_place_has_its_nulls_and_the_matched_kl(load, compared):
     assert everywhere.layer == moved.layer == SEVERAL
     assert [d.site for d in moved.directions] == [Site("v", 1), Site("v", 2)]
     texts = [p.text for p in PROMPTS.split(0).select.prompts[: WIDE.n_kl_prompts]]
-    nats = kl_from_plain(model, texts, both_signs(moved.directions, everywhere.dose_relative))
+    nats = kl_from_plain(model, texts, at_signs(moved.directions, everywhere.dose_relative))
     assert float(nats.mean()) == pytest.approx(0.02, rel=0.03)
     lengths = [everywhere.dose_relative * d.scale.relative for d in moved.directions]
     assert everywhere.dose_absolute == pytest.approx(float(np.hypot.reduce(lengths)))

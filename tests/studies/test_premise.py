@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import steerscope as ss
 from steerscope.diagnostics import pair_stability
@@ -16,6 +17,7 @@ from steerscope.experiments import experiment_of, run_experiment
 from steerscope.experiments.running import runs_of
 from steerscope.extraction.activations import extract
 from steerscope.figures import ridge_heads
+from steerscope.runs.results import NOT_FINITE
 from steerscope.sites import Site
 from steerscope.studies.predictors.best_layer import choose_layer
 from steerscope.studies.predictors.thresholds import judge_threshold, roc_curve
@@ -150,6 +152,57 @@ def test_a_head_of_which_nothing_is_known_is_neither_good_nor_bad_and_is_said(pl
     [said] = premise_in_words(premise_summary(none), gaps)
     assert said == "Of kernel ridge regression (linear kernel) nothing is known at any of 4 heads."
     assert "n_lost" not in premise_summary(planted)
+
+
+@pytest.fixture
+def spoilt(load, monkeypatch):
+    """Rows where a component of the first key head of layer 1 is infinite on the second prompt."""
+    model, read, passes = load("llama"), type(load("llama")).read, []
+
+    def spoiled(self, tokens, sites):
+        found = read(self, tokens, sites)
+        passes.append(tokens)
+        if len(passes) in (2, 10):  # the second prompt, of the fits and of the gaps
+            key = Site("k", 1)
+            found[key] = found[key].clone()
+            found[key][0, 2, 0] = torch.inf  # of the first key head
+        return found
+
+    monkeypatch.setattr(type(model), "read", spoiled)
+    found = premise_rows(model, PromptSet("c", tuple(map(Prompt, TEXTS))), PLAN)
+    assert len(passes) == 16
+    shared = model.shape.n_heads // model.shape.n_key_value_heads
+    return found, (found.layer == 1) & (found["head"] < shared), shared
+
+
+def test_a_head_that_is_not_finite_on_one_prompt_is_unknown_and_its_rows_say_so(spoilt, rows):
+    found, mine, shared = spoilt
+    lost = found.status == NOT_FINITE
+    assert found.value[lost].isna().all()
+    assert found.value[~lost].notna().all()
+    assert mine[lost].all()
+    assert set(found.metric[lost]) == {"left", "key_gap"}
+    assert (found.prompt[lost] == 1).all()
+    pd.testing.assert_frame_equal(found[~mine], rows[~mine])
+    fits = head_fits(parts_of(found))
+    unknown = fits[fits.r2.isna()]
+    assert set(zip(unknown.layer, unknown["head"], strict=True)) == {(1, h) for h in range(shared)}
+
+
+def test_gaps_are_means_of_the_heads_that_are_known_and_say_how_many_are_not(spoilt, rows):
+    found, mine, shared = spoilt
+    gaps = gap_summary(found).set_index(["gap", "layer"])
+    whole = gap_summary(rows[~mine]).set_index(["gap", "layer"])
+    for at in (("key_gap", -1), ("key_gap", 1)):
+        assert gaps.value[at] == pytest.approx(whole.value[at])
+        assert gaps.n_lost[at] == shared
+    assert gaps.n_lost["key_gap", 2] == 0
+    [said] = premise_in_words(premise_summary(parts_of(found)), gap_summary(found))[-1:]
+    assert f"({shared} heads are not known and left out) (mean over heads)" in said
+    none = gap_summary(found.assign(value=found.value.mask(found.metric == "key_gap")))
+    assert none[none.gap == "key_gap"].value.isna().all()
+    [said] = premise_in_words(premise_summary(parts_of(found)), none)[-1:]
+    assert "that of the keys not known (mean over heads)" in said
 
 
 def test_the_job_draws_verifies_and_reads_its_own_rows(tiny_folder, words, tmp_path):

@@ -115,8 +115,41 @@ def test_a_vector_of_which_the_choice_knows_nothing_is_named():
     assert said_of(found)[1].startswith(
         "On those other prompts nothing is known of the vector of a alone (logits"
     )
-    both = chosen_among({("select", single(n)) for n in "abc"} | {("test", single("a"))})
-    assert routing_of_rows(both, ["a", "b", "c"]).choice_lost == ""
+    assert "points [" in said_of(found)[2]
+
+
+@pytest.mark.parametrize(
+    "also", [set(), {("test", single("a"))}, {("test", single(n)) for n in "abc"}]
+)
+def test_where_the_choice_knows_nothing_of_any_vector_none_is_chosen_and_none_compared(also):
+    rows = chosen_among({("select", single(n)) for n in "abc"} | also)
+    found = routing_of_rows(rows, ["a", "b", "c"])
+    assert (found.reference, found.choice_lost) == ("", "")
+    assert found.arms[["difference", "p_corrected"]].isna().all(axis=None)
+    first, *arms = said_of(found)
+    assert first == (
+        "No single vector could be chosen: on the other prompts, which it is chosen on, the logits of every one "
+        "are not finite; the arms are compared with none."
+    )
+    assert len(arms) == 4
+    assert "plain: 0 % [0, 24] show what was wanted and are undamaged (n = 12 prompts)." in arms
+    assert not any("points" in line or "told from" in line for line in arms)
+    assert sum("not known" in line for line in arms) == len(also)
+
+
+def test_where_the_one_vector_that_could_be_chosen_overflows_here_no_other_is_called_the_best():
+    rows = chosen_among({("select", single(n)) for n in "bc"} | {("test", single("a"))})
+    found = routing_of_rows(rows, ["a", "b", "c"])
+    assert (found.reference, found.choice_lost) == ("", single("a"))
+    first, second, *arms = said_of(found)
+    assert first == (
+        "The best single vector, chosen on other prompts, is the vector of a alone, of which nothing is known "
+        "here; no other could be chosen, so that the arms are compared with none."
+    )
+    assert second.startswith(
+        "On those other prompts nothing is known of the vector of b alone, the"
+    )
+    assert "vector of b alone: 50 % [" in arms[0]
 
 
 def test_an_arm_that_overflows_is_not_known_and_no_worse_than_any():
@@ -126,10 +159,10 @@ def test_an_arm_that_overflows_is_not_known_and_no_worse_than_any():
     assert table.arm.iloc[-1] == "x"
     assert (table.n.iloc[-1], table.score.isna().sum()) == (0, 1)
     said = routing_in_words(table, single("a"), {})
-    assert said[-1] == "x: not known, since its logits hold a NaN or an infinity."
+    assert said[-1] == "x: not known, since its logits are not finite."
     scores[single("a")] = np.full(N, np.nan)
     assert best_single(scores, ["a", "b"]) == single("b")
-    with pytest.raises(BadValueError, match="hold a NaN"):
+    with pytest.raises(BadValueError, match="are not finite"):
         routing_table(scores, single("a"))
 
 

@@ -18,6 +18,7 @@ from steerscope.runs.distinct import NO_GROUPS, groups_of
 from steerscope.runs.results import NOT_FINITE, Run, as_table
 from steerscope.studies.steering.choice import corrected_p, sweet_spot
 from steerscope.studies.steering.findings import find
+from steerscope.studies.steering.layer_words import layers_in_words
 from steerscope.studies.steering.measure import run_study
 from steerscope.studies.steering.null_words import nulls_in_words
 from steerscope.studies.steering.nulls import (
@@ -38,7 +39,7 @@ from steerscope.studies.steering.search import (
     texts_of_race,
 )
 from steerscope.studies.steering.texts import load_texts, most_texts
-from steerscope.studies.steering.wording import conditions_in_words, layers_in_words
+from steerscope.studies.steering.wording import conditions_in_words
 from steerscope.texts.contrasts import load_contrasts
 from tests.helpers import plain_rows, steered_rows
 from tests.studies.test_findings import FLIPPED

@@ -159,7 +159,7 @@ def test_what_is_found_too_costly_once_it_has_written_is_not_chosen(tmp_path):
     assert read_roles(run).empty
     rows = front_table(table, effect_of(run), "test")
     lines = front_in_words(standings_of(run, rows), effect_of(run))
-    assert all("does anything and leads there within" in line for line in lines)
+    assert all("nats leads there within the limits" in line for line in lines)
 
 
 def test_the_page_of_a_sweep_says_the_verdict_and_shows_both_fronts(whole):

@@ -130,7 +130,7 @@ def test_a_condition_without_numbers_is_named_in_its_rows_and_the_others_go_on(
     assert "broken: the KL is nan" in caplog.text
     table = summarised(trials.drop_duplicates(["method", "prompt"]))
     said = trials_in_words(table, kl=0.02, effect="last", overflowed=set(lost.method))
-    assert "  features weighted: nothing is known, its logits hold a NaN or an infinity" in said
+    assert "  features weighted: nothing is known, its logits are not finite" in said
 
 
 def test_a_blank_text_shows_nothing_and_keeps_nothing_and_counts_among_the_prompts(
@@ -167,8 +167,10 @@ def test_a_share_over_fewer_prompts_than_were_asked_says_over_how_many():
     assert "60 held-out prompts" in said[0]
     assert "of 60" not in said[1]
     assert "known of 10 of 60 prompts" in said[2]
-    assert said[3].startswith("  1 null direction: flipped 0 to 0 %; ahead of it on these")
-    assert said[3].endswith("; of 1 more null direction nothing is known")
+    assert said[3].startswith("  1 null direction: flipped 0 to 0 %; ahead of it on these prompts")
+    assert said[3].endswith(
+        "after Holm: none; 1 more, not known, counts as at least as good as any"
+    )
 
 
 class LastWord:

@@ -17,17 +17,12 @@ from steerscope.steering.prompting import INSTRUCTION
 from steerscope.studies.steering.asking_words import asking_in_words
 from steerscope.studies.steering.case import case_of
 from steerscope.studies.steering.findings import find
+from steerscope.studies.steering.layer_words import layers_in_words
 from steerscope.studies.steering.null_words import nulls_in_words
 from steerscope.studies.steering.plan import StudyPlan, SweepPlan
 from steerscope.studies.steering.stated import is_clear
 from steerscope.studies.steering.verdict import Cost, decide
-from steerscope.studies.steering.wording import (
-    answer,
-    claim_of,
-    layers_in_words,
-    slope_in_words,
-    verdict,
-)
+from steerscope.studies.steering.wording import answer, claim_of, slope_in_words, verdict
 from steerscope.studies.steering.zones import no_zones_in_words, zones_of
 from tests.helpers import null_rows, plain_rows, steered_rows
 from tests.studies.test_findings import card, finished, held_out_rows, judged, sweep_rows
@@ -219,7 +214,7 @@ def test_logits_that_are_no_numbers_allow_no_answer(tmp_path):
     assert found.gain.n == 40  # and is not stated as if 20 had failed
     assert verdict(found).startswith("Not shown: ")
     assert verdict(found).endswith("smaller doses.")  # and nothing is said of nulls or costs
-    assert "logits of the steered model are no numbers" in verdict(found)
+    assert "logits of the steered model are not finite" in verdict(found)
     assert "not compared" in nulls_in_words(found)
     low = replace(found, gain=Estimate(0.0, -0.02, 0.02, 40))
     assert verdict(low).startswith("Not shown: ")

@@ -15,10 +15,11 @@ from steerscope.runs.results import Run
 from steerscope.statistics import Estimate
 from steerscope.studies.steering.choice import sweet_spot
 from steerscope.studies.steering.findings import find
+from steerscope.studies.steering.layer_words import layers_in_words
 from steerscope.studies.steering.phrases import amount, prices
 from steerscope.studies.steering.plan import StudyPlan, SweepPlan
 from steerscope.studies.steering.verdict import Cost
-from steerscope.studies.steering.wording import answer, layers_in_words, verdict
+from steerscope.studies.steering.wording import answer, verdict
 from tests.helpers import plain_rows, steered_rows
 from tests.studies.test_findings import FLIPPED, finished, held_out_rows, sweep_rows
 

@@ -13,14 +13,13 @@ from steerscope.claims.measures.measure import (
     Measured,
     measure,
     of_draws,
-    without_items,
 )
 from steerscope.errors import BadValueError, RunError
 from steerscope.experiments.jobs.predictors import layers_of_rows, without_layers
 from steerscope.runs.results import Run
 from steerscope.statistics import bootstrap_mean
 from steerscope.studies.predictors.thresholds import judge_threshold
-from steerscope.studies.premise.findings import parts_of, summary_draws
+from steerscope.studies.premise.findings import known_gaps, parts_of, summary_draws
 
 
 @measure
@@ -56,24 +55,27 @@ def mean_gap_of_attention(runs: Sequence[Run], *, gap: str) -> Measured:
         BadValueError: runs of several seeds read one set of prompts, so that it is not known which they share.
         RunError: a run has no such gap.
     """
-    items = [_gap_of_prompts(run, gap) for run in runs]
-    unknown = without_items([part.to_numpy(float) for part in items], [r.path.name for r in runs])
-    by_prompt = pd.concat(items, keys=_prompt_sets(runs)).dropna()
+    found_of = [_gap_of_prompts(run, gap) for run in runs]
+    by_prompt = pd.concat([items for items, _ in found_of], keys=_prompt_sets(runs)).dropna()
     values = by_prompt.groupby(level=[0, 1]).mean().to_numpy(float)
+    unknown = [name for _, name in found_of if name]
     found = bootstrap_mean(values)
     return Measured(
         found.value, found.low, found.high, math.nan, found.n, "gap", "prompts",
-        values=tuple(map(float, values)), unknown=unknown,
+        values=tuple(map(float, values)), unknown=tuple(unknown),
     )  # fmt: skip
 
 
-def _gap_of_prompts(run: Run, gap: str) -> pd.Series:
-    """The mean gap of the heads, by prompt."""
+def _gap_of_prompts(run: Run, gap: str) -> tuple[pd.Series, str]:
+    """The mean gap of the heads that are known, by prompt; and the run, with how many heads are not."""
     table = run.table()
     mine = table[table.metric == gap]
     if mine.empty:
         raise RunError(f"{run.path} has no {gap}.")
-    return mine.groupby("prompt").value.mean()
+    known, n_lost = known_gaps(mine)
+    n_heads = len(mine.drop_duplicates(["layer", "head"]))
+    part = "" if n_lost == n_heads else f"{n_lost} of {n_heads} heads of "
+    return known.groupby("prompt").value.mean(), f"{part}{run.path.name}" if n_lost else ""
 
 
 def _prompt_sets(runs: Sequence[Run]) -> list[str]:

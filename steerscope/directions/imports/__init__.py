@@ -137,9 +137,7 @@ def _checked(path: Path, site: Site, vector: Tensor, model: LensModel) -> Tensor
             f"{model.width(site)} components there; give the model that it was made for."
         )
     if not torch.isfinite(vector).all():
-        raise VectorFileError(
-            f"{path}: the vector at {site} holds a NaN or an infinity; make it again."
-        )
+        raise VectorFileError(f"{path}: the vector at {site} is not finite; make it again.")
     return vector.double()
 
 

@@ -32,8 +32,8 @@ def _sentence(row: Mapping[str, Any], name: str, lost: Lost) -> str:
         if (row["split"], cell) in lost:
             n, items = lost[row["split"], cell]
             return (
-                f"{start}has no {row['metric']} to compare: on {n} of {items} items the logits hold a NaN or an "
-                f"infinity{whose}, so nothing is known of it."
+                f"{start}has no {row['metric']} to compare: on {n} of {items} items the logits are not "
+                f"finite{whose}, so nothing is known of it."
             )
     if not row["n"] or math.isnan(row["change"]):
         return f"{start}has no {row['metric']} to compare, so nothing is known of it."

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from steerscope.judges.effects import Effect
+from steerscope.runs.overflows import lost_nulls_in_words
 from steerscope.studies.methods.findings import n_lost_nulls
 from steerscope.studies.ranks import by_chance
 
@@ -42,7 +43,7 @@ def carried_in_words(
     near = cosines.set_index("vector").cosine_to_own
     for name, row in by_method.iterrows():
         if math.isnan(row.effect):
-            lines.append(f"{name}: not known, since its logits hold a NaN or an infinity.")
+            lines.append(f"{name}: not known, since its logits are not finite.")
             continue
         n_nulls = int(row.n_nulls)
         verdict = (
@@ -85,12 +86,8 @@ def _told_by_map(row: Any) -> str:
 
 def _lost(ranking: pd.DataFrame) -> str:
     """How many null directions overflowed, where there are any."""
-    n = n_lost_nulls(ranking)
-    return (
-        f"; logits of {n} null directions are not finite, which count as at least as good"
-        if n
-        else ""
-    )
+    words = lost_nulls_in_words(n_lost_nulls(ranking))
+    return f"; of the nulls {words}" if words else ""
 
 
 def _amount(value: float, effect: Effect) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from steerscope.studies.transfer.wording import verdict
 
 _LEVEL = 0.05
-_OVERFLOWS = "the logits of a dilemma hold a NaN or an infinity"
+_OVERFLOWS = "the logits of a dilemma are not finite"
 _MOST = 0.5  # of the dilemmas; where fewer are answered, the question may be at fault
 
 

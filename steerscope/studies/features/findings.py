@@ -10,6 +10,7 @@ import pandas as pd
 
 from steerscope.judges.effects import SHOWN, SHOWN_UNDAMAGED, is_share
 from steerscope.judges.scoring import SCORE
+from steerscope.runs.results import NOT_FINITE
 from steerscope.statistics import (
     by_cluster,
     distinct_difference,
@@ -53,9 +54,11 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         One row per KL, method and metric: value, low, high, n (distinct prompts), difference (to contrastive, on the same
         prompts) with its interval, p by sign flips, and p_holm over the directions that are no nulls
         and the metrics of one KL; NaN at a KL that contrastive steering does not reach. null_max is the mean
-        of the null direction that has most, p_null the largest one-sided p against each null direction in turn of
-        which the effect is known, and p_null_holm that over the methods of one KL: it is about prompts alone. p_rank
-        is that of the mean among the n_nulls means that are known, and those that are not. A judge's score is no outcome and has
+        of the null direction that has most of the n_nulls that are known, p_null the largest one-sided p against each in
+        turn and 1 beside one that is not, which counts as at least as good as any, as in `rank` of methods; p_null_holm
+        is that over the methods of one KL, and is about prompts alone. p_rank is that of the mean among the means
+        of all nulls. A method of which one sign overflowed has the mean of the other, and is
+        compared with nothing. A judge's score is no outcome and has
         no row, nor whether a text shows the concept, where it is known whether it does so undamaged.
     """
     fixed = [
@@ -82,23 +85,21 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         by_method["plain"] = (
             trials[trials.method == "plain"].set_index("prompt")[metrics].sort_index()
         )
-        reference = by_method.get(CONTRASTIVE)
+        lost = _overflowed(part)
+        reference = None if CONTRASTIVE in lost else by_method.get(CONTRASTIVE)
         nulls = {m: values for m, values in by_method.items() if is_null(m)}
         for method, values in by_method.items():
             for metric in metrics:
                 row = {"kl": kl, "method": method, "metric": metric}
                 row |= _level(values[metric], metric, groups, seed)
-                if reference is not None and method != CONTRASTIVE:
+                if reference is not None and method not in {CONTRASTIVE, *lost}:
                     row |= _apart(values[metric] - reference[metric], metric, groups, seed)
-                known = [n[metric] for n in nulls.values() if n[metric].notna().any()]
-                if known and not is_null(method):
-                    means = [float(null.mean()) for null in known]
-                    row |= {"null_max": max(means), "n_nulls": len(known)}
-                    every = np.array([float(null[metric].mean()) for null in nulls.values()])
-                    row["p_rank"] = rank_p(float(values[metric].mean()), every)
-                    row["p_null"] = _p_above(
-                        [values[metric] - null for null in known], groups, seed
-                    )
+                if not is_null(method):
+                    known = {m: n for m, n in nulls.items() if m not in lost}
+                    others = [n[metric] for n in known.values() if n[metric].notna().any()]
+                    n_lost = len(nulls) - len(others)
+                    mine = values[metric] * math.nan if method in lost else values[metric]
+                    row |= _beside_nulls(mine, others, groups, seed, n_lost=n_lost)
                 rows.append(row)
     table = pd.DataFrame(rows).reindex(columns=_COLUMNS)
     for _, part in table.groupby("kl"):
@@ -108,6 +109,13 @@ def summarised(trials: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
         tested = part[part.p_null.notna() & (part.method != "plain")]
         table.loc[tested.index, "p_null_holm"] = holm(tested.p_null.to_numpy(float))
     return table
+
+
+def _overflowed(trials: pd.DataFrame) -> set[str]:
+    """The methods of which logits overflowed at a KL, under one sign or both."""
+    if "status" not in trials:
+        return set()
+    return set(trials.method[trials.status == NOT_FINITE])
 
 
 def _groups(trials: pd.DataFrame) -> pd.Series:
@@ -135,9 +143,21 @@ def _apart(gap: pd.Series, metric: str, groups: pd.Series, seed: int) -> dict[st
     }
 
 
-def _p_above(gaps: Sequence[pd.Series], groups: pd.Series, seed: int) -> float:
-    """The largest one-sided p of differences to a null direction; NaN where one of them shares no prompt."""
-    distinct = [by_cluster(gap.to_numpy(float), groups[gap.index].to_numpy()) for gap in gaps]
-    if not all(map(len, distinct)):
-        return math.nan
-    return max(float(sign_flip(gap[None], seed=seed)[0]) for gap in distinct)
+def _beside_nulls(
+    values: pd.Series, nulls: Sequence[pd.Series], groups: pd.Series, seed: int, *, n_lost: int
+) -> dict[str, float]:
+    """The mean of the null direction that has most, the rank p among them, and the largest one-sided p against each.
+
+    The p is 1 beside one of which nothing is known, and NaN where a null, or the method, shares no prompt.
+    """
+    if not nulls:
+        return {}
+    means = [float(null.mean()) for null in nulls]
+    found = {"null_max": max(means), "n_nulls": len(means)}
+    found["p_rank"] = rank_p(float(values.mean()), np.array([*means, *[math.nan] * n_lost]))
+    apart = [values - null for null in nulls]
+    gaps = [by_cluster(gap.to_numpy(float), groups[gap.index].to_numpy()) for gap in apart]
+    if not all(map(len, gaps)):
+        return {**found, "p_null": math.nan}
+    worst = max(float(sign_flip(gap[None], seed=seed)[0]) for gap in gaps)
+    return {**found, "p_null": 1.0 if n_lost else worst}

@@ -20,7 +20,7 @@ from steerscope.engine.searches import first_crossing
 from steerscope.errors import BadValueError, NotFiniteError
 from steerscope.judges import Judge
 from steerscope.judges.effects import Effect
-from steerscope.judges.judges import read_all, scored, shows_nothing
+from steerscope.judges.judges import read_all, scored, shows_nothing, signs_read
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.runs.results import NOT_FINITE
@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 _DOSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4)
 _SIZES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 _TOLERANCE = 0.02  # of the KL: this near counts as reached
+
+_On = tuple[Sequence[str], Sequence[int]]  # prompts and the signs of a dose, to match a KL on
 
 Edit = Callable[[int, float], Intervention]
 """What is done for a sign (towards or away from the positive class) at a size."""
@@ -51,9 +53,10 @@ def run_trials(
     plan: TrialPlan | None = None,
     progress: Track = silent,
 ) -> pd.DataFrame:
-    """Continuations of held-out prompts under every direction and edit, at every matched KL, both signs.
+    """Continuations of held-out prompts under every direction and edit, at every matched KL.
 
-    A dose or size is found on the select prompts, the same for both signs, so that the mean KL of the
+    Both signs are written, or the positive one alone by a judge that gives scores. A dose or size is found on the
+    select prompts, the same for the signs that are written, so that the mean KL of the
     two is the one asked for. Each test prompt is steered away from the value that it shows; where the judge
     gives scores, towards the positive class.
 
@@ -76,18 +79,19 @@ def run_trials(
 
     Raises:
         BadValueError: nothing reaches any KL.
-        NotFiniteError: the logits hold a NaN or an infinity without any steering.
+        NotFiniteError: the logits are not finite without any steering.
     """
     plan = plan or TrialPlan()
     texts = [p.text for p in select[: plan.n_select]]
     asked = list(test[: plan.n_test])
+    signs = signs_read(judge)
     conditions = [_Condition(math.nan, "plain", 0.0, 0.0, lambda _: Cell())]
     for kl in plan.kls:
-        conditions += _at_kl(model, directions, edits or {}, texts, kl, progress)
+        conditions += _at_kl(model, directions, edits or {}, (texts, signs), kl, progress)
     if len(conditions) == 1:
         raise BadValueError(f"nothing reaches a KL of {plan.kls}; ask for less.")
     rows, groups = [], distinct_prompts([p.text for p in test])
-    for sign in progress((1,) if scored(judge) else (1, -1), "continuing"):  # a score reads any
+    for sign in progress(signs, "continuing"):
         mine = [i for i, p in enumerate(asked) if judge.applies(p, sign)]
         written = attempt(
             model,
@@ -114,13 +118,13 @@ def _at_kl(
     model: LensModel,
     directions: Mapping[str, Direction],
     edits: Mapping[str, Edit],
-    texts: Sequence[str],
+    on: _On,
     kl: float,
     progress: Track,
 ) -> list[_Condition]:
     """The directions and edits that reach a KL; what does not is logged."""
-    found = _along(model, directions, texts, kl, progress)
-    tried = (_edited(model, name, edit, texts, kl) for name, edit in edits.items())
+    found = _along(model, directions, on, kl, progress)
+    tried = (_edited(model, name, edit, on, kl) for name, edit in edits.items())
     found += [condition for condition in tried if condition is not None]
     for name in sorted({*directions, *edits} - {condition.method for condition in found}):
         _log.warning("%s does not reach %g nats and is left out there", name, kl)
@@ -180,13 +184,15 @@ class _Condition:
 def _along(
     model: LensModel,
     directions: Mapping[str, Direction],
-    texts: Sequence[str],
+    on: _On,
     kl: float,
     progress: Track,
 ) -> list[_Condition]:
     """The directions that reach a KL, at the dose that does."""
-    matching = Matching(_DOSES, relative=_DOSES[0], kl=kl)
-    table = matched_doses(model, list(directions.values()), texts, matching, progress=progress)
+    matching, (texts, signs) = Matching(_DOSES, relative=_DOSES[0], kl=kl), on
+    table = matched_doses(
+        model, list(directions.values()), texts, matching, signs=signs, progress=progress
+    )
     reached = table[table.matching == KL].dropna(subset="dose_relative")
     found = []
     for row in reached.itertuples():
@@ -202,14 +208,13 @@ def _along(
     return found
 
 
-def _edited(
-    model: LensModel, name: str, edit: Edit, texts: Sequence[str], kl: float
-) -> _Condition | None:
+def _edited(model: LensModel, name: str, edit: Edit, on: _On, kl: float) -> _Condition | None:
     """An edit at the size that reaches a KL, if one does."""
+    texts, signs = on
 
     def measure(sizes: Sequence[float]) -> list[float]:
-        cells = [Cell((edit(sign, size),)) for size in sizes for sign in (1, -1)]
-        return mean_kl(model, texts, cells).reshape(-1, 2).mean(dim=1).tolist()
+        cells = [Cell((edit(sign, size),)) for size in sizes for sign in signs]
+        return mean_kl(model, texts, cells).reshape(-1, len(signs)).mean(dim=1).tolist()
 
     try:
         found = first_crossing(measure, _SIZES, kl, _TOLERANCE)

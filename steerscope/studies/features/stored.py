@@ -73,7 +73,9 @@ def trials_of_rows(table: pd.DataFrame) -> pd.DataFrame:
     keys = ["cell", "method", "prompt"]
     wide = table.pivot(index=keys, columns="metric", values="value")[list(table.metric.unique())]
     labels = table.groupby(keys)[["kl_nats", "dose_natural"]].first()
-    found = labels.join(wide).reset_index()
+    lost = table.status.eq(NOT_FINITE).groupby([table[key] for key in keys]).any()
+    status = lost.map({True: NOT_FINITE, False: "ok"}).rename("status")
+    found = labels.join(status).join(wide).reset_index()
     order = {cell: place for place, cell in enumerate(table.cell.unique())}
     found = found.sort_values(
         ["cell", "prompt"], key=lambda c: c.map(order) if c.name == "cell" else c
@@ -91,7 +93,7 @@ def steering_table(run: Run) -> pd.DataFrame:
 
 
 def overflowed_at(run: Run, kl: float) -> set[str]:
-    """The methods of which logits were no numbers at a KL, towards the positive class or away from it."""
+    """The methods of which logits were not finite at a KL, towards the positive class or away from it."""
     rows = run.table()
     lost = rows[(rows.status == NOT_FINITE) & (rows.method != PLAIN)]
     return {

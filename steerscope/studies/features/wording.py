@@ -11,8 +11,10 @@ import pandas as pd
 from steerscope.studies.features.findings import CONTRASTIVE, SURE, is_null
 from steerscope.studies.ranks import ENOUGH, by_chance
 
-_OVERFLOWS = "its logits hold a NaN or an infinity"
+_OVERFLOWS = "its logits are not finite"
 _UNREAD = "no text could be read"
+_NOT_COMPARED = ", so that nothing is compared with it"
+_UNCOMPARED = "how it compares with any other is not known"
 
 
 def trials_in_words(
@@ -24,7 +26,7 @@ def trials_in_words(
         table: as `summarised` returns it.
         kl: at which.
         effect: name of the metric that is wanted; the others are what should be kept.
-        overflowed: methods whose logits were no numbers there, as `overflowed_at` gives them.
+        overflowed: methods whose logits were not finite there, as `overflowed_at` gives them.
     """
     here = table[np.isclose(table.kl, kl)].set_index(["method", "metric"])
     if here.empty:
@@ -37,26 +39,29 @@ def trials_in_words(
     ]
     every = here.index.unique("method")
     methods = [m for m in every if m not in {CONTRASTIVE, "plain"} and not is_null(m)]
-    compared = CONTRASTIVE in every and not math.isnan(here.loc[(CONTRASTIVE, effect), "value"])
+    known = CONTRASTIVE in every and not math.isnan(here.loc[(CONTRASTIVE, effect), "value"])
+    compared = known and CONTRASTIVE not in overflowed
     why = {m: _OVERFLOWS if m in overflowed else _UNREAD for m in every}
-    if compared:
-        lines.append(f"  {CONTRASTIVE}: {_level(here, CONTRASTIVE, effect, overflowed)}")
-    else:
-        lost = why.get(CONTRASTIVE, "does not reach it")
-        lines.append(f"  {CONTRASTIVE}: {lost}, so that nothing is compared with it")
+    lost = why.get(CONTRASTIVE, "does not reach it")
+    said = _level(here, CONTRASTIVE, effect, overflowed) if known else lost
+    lines.append(f"  {CONTRASTIVE}: {said}{'' if compared else _NOT_COMPARED}")
     for method in methods:
         mine = here.loc[method]
         if mine.value.isna().all():
             said = f"nothing is known, {why[method]}"
         elif math.isnan(mine.value[effect]):
             sure = _sure(mine, "anything else") if compared else ""
+            if compared and method in overflowed:
+                sure = f"; {_UNCOMPARED}"
             said = f"nothing is known of {effect}{sure}"
         else:
             said = _level(here, method, effect, overflowed)
-            if compared:
+            if compared and method in overflowed:
+                said += f", {_UNCOMPARED}"
+            elif compared:
                 said += f", {_gap(mine.loc[effect])}{_sure(mine, 'anything')}"
         lines.append(f"  {method}: {said}")
-    return lines + _nulls(here, effect)
+    return lines + _nulls(here, effect, overflowed)
 
 
 def _sure(mine: pd.DataFrame, anything: str) -> str:
@@ -69,17 +74,17 @@ def _sure(mine: pd.DataFrame, anything: str) -> str:
     return f"; sure after Holm: {', '.join(told) if told else f'not told apart in {anything}'}"
 
 
-def _nulls(here: pd.DataFrame, effect: str) -> list[str]:
-    """What the null directions have, what is above them, and of how many nothing is known.
+def _nulls(here: pd.DataFrame, effect: str, overflowed: Collection[str]) -> list[str]:
+    """What the null directions have, what is above them, and how many are not known and count.
 
     With few of them a direction at random is often ahead of all, so that nothing is said to be above the nulls.
     """
     every = here.index.unique("method")
-    found = [here.loc[(null, effect)].value for null in every if is_null(null)]
-    nulls = [value for value in found if not math.isnan(value)]
+    found = {null: here.loc[(null, effect)].value for null in every if is_null(null)}
+    nulls = [v for null, v in found.items() if not math.isnan(v) and null not in overflowed]
     lost = len(found) - len(nulls)
     if not nulls:
-        unknown = f"  of {lost} null direction{'s' * (lost > 1)} nothing is known"
+        unknown = f"  of {lost} null direction{'s' * (lost > 1)} nothing is known, so that nothing is compared with them"
         return [unknown] if lost else []
     n = len(nulls)
     ahead = [m for m in every if m != "plain" and here.loc[(m, effect)].p_null_holm < SURE]
@@ -94,7 +99,8 @@ def _nulls(here: pd.DataFrame, effect: str) -> list[str]:
         )
     else:
         said += "none"
-    more = f"; of {lost} more null direction{'s' * (lost > 1)} nothing is known" if lost else ""
+    counted = "count" if lost > 1 else "counts"
+    more = f"; {lost} more, not known, {counted} as at least as good as any" if lost else ""
     return [
         f"  {n} null direction{'s' * (n > 1)}: {effect} {100 * min(nulls):.0f} to {100 * max(nulls):.0f} %; {said}{more}"
     ]

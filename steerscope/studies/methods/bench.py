@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,10 +12,10 @@ from jaxtyping import Float
 
 from steerscope.engine.continuations import Continuation
 from steerscope.engine.generation import attempt
-from steerscope.engine.matched_kl import both_signs
+from steerscope.engine.matched_kl import BOTH, at_signs
 from steerscope.engine.score import mean_kl, preferences
 from steerscope.judges import Judge
-from steerscope.judges.judges import read_all, scored, text_metrics
+from steerscope.judges.judges import read_all, scored, signs_read, text_metrics
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track
 from steerscope.runs.keeping import Keep
@@ -24,6 +23,7 @@ from steerscope.steering.interventions import Cell
 from steerscope.studies.damage import add_damage
 from steerscope.studies.methods.bundles import Bundle
 from steerscope.studies.methods.plan import ComparisonPlan
+from steerscope.studies.rows import tell_lost
 from steerscope.studies.steering.success import PLAIN
 from steerscope.studies.written import as_table, from_table
 from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, PromptSet
@@ -31,7 +31,6 @@ from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, Prompt
 CONDITION = ["direction", "matching"]
 TEXT = ("given", "written")
 _CELLS_AT_ONCE = 32
-_log = logging.getLogger(__name__)
 
 
 def _shifts(
@@ -43,7 +42,7 @@ def _shifts(
 ) -> Float[np.ndarray, "row pair"]:
     """Half the difference of the preference between +dose and -dose, for each pair.
 
-    NaN for every pair where the logits are no numbers on one of them.
+    NaN for every pair where the logits are not finite on one of them.
     """
     cells = _cells(bundles, conditions)
     texts = [(p.positive, p.negative) for p in pairs]
@@ -51,7 +50,7 @@ def _shifts(
     shifts = (found[0::2] - found[1::2]) / 2
     lost = np.isnan(shifts).any(axis=1)
     shifts[lost] = np.nan
-    _log_lost(cell for cell, gone in zip(cells[::2], lost, strict=True) if gone)
+    tell_lost([cell.key for cell, gone in zip(cells[::2], lost, strict=True) if gone])
     return shifts
 
 
@@ -67,10 +66,12 @@ def shift_table(
     return pd.DataFrame(shifts, columns=[str(i) for i in range(len(pairs))])
 
 
-def _cells(bundles: Sequence[Bundle], conditions: pd.DataFrame) -> list[Cell]:
-    """For each condition the cell of +dose, then that of -dose."""
+def _cells(
+    bundles: Sequence[Bundle], conditions: pd.DataFrame, signs: Sequence[int] = BOTH
+) -> list[Cell]:
+    """For each condition the cell of each sign, one after another."""
     found = zip(conditions.direction, conditions.dose_relative, strict=True)
-    return [cell for i, dose in found for cell in both_signs(bundles[i].directions, dose)]
+    return [cell for i, dose in found for cell in at_signs(bundles[i].directions, dose, signs)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,12 +109,11 @@ class Bench:
 
         Each prompt is steered away from the value that it shows. By a judge that gives scores, a
         continuation counts where it shows the concept and is undamaged. A continuation without text, in
-        which nothing can be read, counts as no effect; of a condition whose logits are no numbers
+        which nothing can be read, counts as no effect; of a condition whose logits are not finite
         somewhere nothing is known, under either sign.
         """
         starts = range(0, len(self.conditions), _CELLS_AT_ONCE)
-        signs = (1,) if scored(self.judge) else (1, -1)  # a score reads any prompt
-        parts = [(sign, start) for sign in signs for start in starts]
+        parts = [(sign, start) for sign in signs_read(self.judge) for start in starts]
         # a name of its own, since what was kept before counts damaged texts
         kind = "undamaged" if scored(self.judge) else "read"
         tables = [
@@ -175,10 +175,11 @@ class Bench:
     def _read(self, prompts: Sequence[Prompt], sign: int, start: int) -> pd.DataFrame:
         """What is read under one sign of some conditions."""
         conditions = self.conditions.iloc[start : start + _CELLS_AT_ONCE]
-        cells = _cells(self.bundles, conditions)[(0 if sign == 1 else 1) :: 2]
+        cells = _cells(self.bundles, conditions, [sign])
         mine = [i for i, prompt in enumerate(prompts) if self.judge.applies(prompt, sign)]
         written = self._written(f"{sign}-{start}", [prompts[i].text for i in mine], cells)
-        _log_lost(cell for cell, row in zip(cells, written, strict=True) if not _is_finite(row))
+        both = zip(cells, written, strict=True)
+        tell_lost([cell.key for cell, row in both if not _is_finite(row)])
         asked = [prompts[i] for i in mine]
         reads = [read_all(self.judge, asked, found) for found in written]
         if scored(self.judge):
@@ -202,9 +203,10 @@ class Bench:
         return pd.DataFrame(rows)
 
     def labelled(self, prompts: PromptSet) -> pd.DataFrame:
-        """The conditions with the KL on these prompts and the cosine with the mean difference."""
+        """The conditions with the KL on these prompts, of the signs that are judged, and the cosine with the mean difference."""
         asked = [p.text for p in prompts.prompts[: self.plan.n_kl_prompts]]
-        cells = _cells(self.bundles, self.conditions)
+        signs = signs_read(self.judge)
+        cells = _cells(self.bundles, self.conditions, signs)
         nats = mean_kl(self.model, asked, cells, progress=self.progress)
         straight = {b.sites: b for b in self.bundles if b.method == "mean_diff"}
         cosines = [
@@ -212,15 +214,10 @@ class Bench:
             for b in (self.bundles[i] for i in self.conditions.direction)
         ]
         return self.conditions.drop(columns=["effect", "low", "high", "n", "place"]).assign(
-            kl_nats=nats.reshape(-1, 2).mean(dim=1).numpy(),
+            kl_nats=nats.reshape(-1, len(signs)).mean(dim=1).numpy(),
             cosine_to_mean_diff=cosines,
         )
 
 
 def _is_finite(row: Sequence[Continuation]) -> bool:
     return all(text.finite for text in row)
-
-
-def _log_lost(cells: Iterable[Cell]) -> None:
-    for cell in cells:
-        _log.warning("the logits hold a NaN or an infinity under the condition %s", cell.key)

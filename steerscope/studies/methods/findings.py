@@ -35,7 +35,7 @@ TOP = "best, or not told from the best"
 BETWEEN = "above the nulls, below the best"
 LOST = "not told from the nulls"
 NULL = "null, mean over seeds"
-UNKNOWN = "not known: its logits hold a NaN or an infinity"
+UNKNOWN = "not known: its logits are not finite"
 
 
 def best_layers(screen: pd.DataFrame) -> pd.DataFrame:
@@ -87,8 +87,8 @@ def rank(responses: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     The null band is where 95 % of the null directions lie, by their mean effects. p is of one-sided
     sign flips over items against each null direction in turn, the largest of these p values, so
     that it speaks of beating every one of them, as 1 of n_nulls + 1 directions at random does; Holm and
-    Benjamini-Hochberg correct it over the whole table. Conditions of which no item is known are left out; a method without any other has
-    NaN and n = 0. A null of which nothing is known, since its logits are no numbers, counts as at least as good
+    Benjamini-Hochberg correct it over the whole table. Conditions of which no item is known are left out; a method
+    without any other has NaN and n = 0. A null of which nothing is known, since its logits are not finite, counts as at least as good
     as any method, so that p is 1 beside it.
 
     Args:

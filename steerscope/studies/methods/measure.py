@@ -15,9 +15,10 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from steerscope.engine.matched_kl import KL, matched_doses
+from steerscope.engine.matched_kl import BOTH, KL, matched_doses
 from steerscope.judges import Judge, choose_judge
 from steerscope.judges.effects import Effect
+from steerscope.judges.judges import signs_read
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.runs.keeping import Keep, not_kept
@@ -138,7 +139,14 @@ def compare_bundles(
     contrasts, prompts = texts
     pairs, asked = contrasts.split(plan.seed), prompts.split(plan.seed)
     screen = screen_layers(
-        model, bundles, pairs.select, asked.select, plan, progress=progress, keep=keep
+        model,
+        bundles,
+        pairs.select,
+        asked.select,
+        plan,
+        signs=signs_read(judge),
+        progress=progress,
+        keep=keep,
     )
     chosen = best_layers(screen)
     if not plan.sites:
@@ -190,12 +198,13 @@ def screen_layers(
     prompts: PromptSet,
     plan: ComparisonPlan,
     *,
+    signs: Sequence[int] = BOTH,
     progress: Track = silent,
     keep: Keep = not_kept,
 ) -> pd.DataFrame:
     """The matched doses of every direction, and the shift of the preference that they make.
 
-    The effect is half the difference of the preference between +dose and -dose, in nats, so that
+    A KL is that of the signs of the dose that are judged in texts. The effect is half the difference of the preference between +dose and -dose, in nats, so that
     what either sign does alike cancels.
 
     Returns:
@@ -207,7 +216,12 @@ def screen_layers(
     table = keep(
         "doses",
         lambda: matched_doses(
-            model, [b.directions for b in bundles], asked, plan.matching, progress=progress
+            model,
+            [b.directions for b in bundles],
+            asked,
+            plan.matching,
+            signs=signs,
+            progress=progress,
         ),
     )
     table = table[table.matching.isin(plan.matchings)].reset_index(drop=True)

@@ -70,7 +70,7 @@ def rows_of_comparison(found: Comparison, concept: str) -> list[Row]:
 
 
 def _status(effect: float, value: float) -> str:
-    """Of a row: the logits were no numbers, the judge could read nothing, or all is well."""
+    """Of a row: the logits were not finite, the judge could read nothing, or all is well."""
     if math.isnan(effect):
         return NOT_FINITE
     return "unread" if math.isnan(value) else "ok"

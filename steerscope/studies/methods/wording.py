@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from steerscope.judges.effects import Effect
+from steerscope.runs.overflows import lost_nulls_in_words
 from steerscope.studies.methods.findings import (
     BETWEEN,
     LOST,
@@ -42,12 +43,8 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
             f"{r.method} {_amount(r.effect, effect)}"
             for r in rows[rows.null & rows.effect.notna()].itertuples()
         ]
-        n_lost = n_lost_nulls(rows)
-        more = (
-            f", and the logits of {n_lost} more are not finite, which count as at least as good"
-            if n_lost
-            else ""
-        )
+        lost_nulls = lost_nulls_in_words(n_lost_nulls(rows))
+        more = f"; {lost_nulls}" if lost_nulls else ""
         lines.append(
             f"{place}, matched {matching}: {_listed([*top, *between])} beat every one of "
             f"{int(first.n_nulls)} null directions{more} (the middle 95 % of these lie at {band}, the largest "
@@ -57,9 +54,7 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
         if matching == "kl" and (spread := _not_one_kl(rows)):
             lines.append(f"  {spread}")
         if unknown := by_standing.get(UNKNOWN):
-            lines.append(
-                f"  Not known, since logits held a NaN or an infinity: {_listed(unknown)}."
-            )
+            lines.append(f"  Not known, since logits were not finite: {_listed(unknown)}.")
         if lost:
             lines.append(f"  Not told from the nulls: {_listed(lost)}.")
         if top:
@@ -74,12 +69,12 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
         for twins in pairs[alike].itertuples():
             lines.append(
                 f"  One vector under two names: {twins.better} and {twins.worse} (cosine "
-                f"{twins.cosine:.3f}), {_amount(twins.difference, effect)} apart all the same."
+                f"{twins.cosine:.3f}), {_apart(twins.difference, effect)} apart all the same."
             )
         out = [m for m in everyone if m not in set(rows.method)]
         if out:
             lines.append(
-                "  Left out, since they do not reach the matched dose there, or their logits overflow: "
+                "  Left out, since they do not reach the matched dose there, or their logits are not finite: "
                 f"{_listed(out)}."
             )
     if not effect.is_share:
@@ -146,7 +141,7 @@ def across_in_words(across: pd.DataFrame, effect: Effect, places: Sequence[str])
         lost = [place for place in places if place not in set(rows.place)]
         if lost:
             lines.append(
-                "  Not known, since the methods or the null directions overflow, or do not reach the matched "
+                "  Not known, since logits of the methods or null directions are not finite, or they do not reach the matched "
                 f"dose at any block: {_listed(lost)}."
             )
         if len(better):
@@ -158,6 +153,10 @@ def across_in_words(across: pd.DataFrame, effect: Effect, places: Sequence[str])
 
 def _amount(value: float, effect: Effect) -> str:
     return f"{100 * value:.0f} %" if effect.is_share else f"{value:.2f} nats"
+
+
+def _apart(value: float, effect: Effect) -> str:
+    return f"{100 * value:.0f} points" if effect.is_share else f"{value:.2f} nats"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -145,20 +145,34 @@ def gap_summary(table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
 
     Returns:
         One row per gap and layer (-1 for all): gap, layer, value, low, high (bootstrap over prompts),
-        smallest (the smallest mean of a head), n_prompts.
+        smallest (the smallest mean of a head), n_prompts; and n_lost, the heads of which nothing is known
+        and that are left out, where there are any. Where that is all of them the gap is NaN.
     """
     rows = []
     for metric, mine in table[table.metric.isin(GAPS)].groupby("metric", sort=False):
         layers: Sequence[int] = [-1, *sorted(mine.layer.unique())]
         for layer in layers:
             here = mine if layer < 0 else mine[mine.layer == layer]
+            here, n_lost = known_gaps(here)
             by_prompt = here.groupby("prompt").value.mean().to_numpy(float)
             drawn = by_prompt[_drawn(len(by_prompt), seed)].mean(axis=1)
             low, high = np.quantile(drawn, _TAILS)
             smallest = float(here.groupby(["layer", "head"]).value.mean().min())
-            rows.append((metric, layer, by_prompt.mean(), low, high, smallest, len(by_prompt)))
-    columns = ["gap", "layer", "value", "low", "high", "smallest", "n_prompts"]
-    return pd.DataFrame(rows, columns=columns)
+            numbers = (by_prompt.mean(), low, high, smallest, len(by_prompt))
+            rows.append((metric, layer, *numbers, n_lost))
+    columns = ["gap", "layer", "value", "low", "high", "smallest", "n_prompts", "n_lost"]
+    found = pd.DataFrame(rows, columns=columns)
+    return found if found.n_lost.any() else found.drop(columns="n_lost")
+
+
+def known_gaps(rows: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """Rows of one gap, of the heads that are known on every prompt; how many are not.
+
+    Where none is known all rows are given, without a number.
+    """
+    lost = rows.value.isna().groupby([rows.layer, rows["head"]]).transform("any")
+    n_lost = len(rows[lost].drop_duplicates(["layer", "head"]))
+    return (rows.assign(value=np.nan) if lost.all() else rows[~lost]), n_lost
 
 
 _TAILS = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pandas as pd
 
 from steerscope.eigengaps.patterns import attention_gaps
 from steerscope.eigengaps.ridge import ridge_parts
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
-from steerscope.runs.results import COLUMNS
+from steerscope.runs.results import COLUMNS, NOT_FINITE
 from steerscope.studies.premise.findings import GAPS, GIVEN, PARTS
 from steerscope.studies.premise.plan import PremisePlan
 from steerscope.texts.contrasts import PromptSet
@@ -35,6 +36,8 @@ def premise_rows(
         concept: said in the rows.
         progress: shows the loops.
 
+    What is not known of a head has the status `not_finite`.
+
     Raises:
         BadValueError: no layer has queries, keys, values and outputs of heads, or too short a prompt.
     """
@@ -42,9 +45,9 @@ def premise_rows(
     parts = ridge_parts(model, texts, layers=plan.layers, ridges=plan.ridges, progress=progress)
     layers = [int(layer) for layer in sorted(parts.layer.unique())]
     gaps = attention_gaps(model, texts, layers=layers, progress=progress)
-    squares = parts.melt(_KEYS, PARTS, "metric")
+    squares = parts.melt([*_KEYS, "finite"], PARTS, "metric")
     squares["unit"] = "squared activation units"
-    wide = gaps.melt(["layer", "head", "prompt"], GAPS, "metric")
+    wide = gaps.melt(["layer", "head", "prompt", "finite"], GAPS, "metric")
     wide = wide.assign(kernel=GIVEN, ridge=0.0, unit="ratio")
     return _as_rows(pd.concat([squares, wide], ignore_index=True), concept)
 
@@ -56,8 +59,9 @@ def _as_rows(table: pd.DataFrame, concept: str) -> pd.DataFrame:
     rest = {
         "concept": concept, "stream": "z", "operator": "", "scope": "", "dose_absolute": math.nan,
         "dose_relative": math.nan, "dose_natural": math.nan, "kl_nats": math.nan, "seed": -1,
-        "status": "ok",
     }  # fmt: skip
     split = ["test" if prompt % 2 else "select" for prompt in table.prompt]
-    rows = table.assign(cell=cells, method=table.kernel, split=split, **rest)
+    finite = table.groupby(["layer", "head"]).finite.transform("all")
+    status = np.where(table.value.isna() & ~finite, NOT_FINITE, "ok")
+    rows = table.assign(cell=cells, method=table.kernel, split=split, status=status, **rest)
     return rows[list(COLUMNS)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from steerscope.studies.premise.findings import GOOD
@@ -45,8 +47,7 @@ def premise_in_words(summary: pd.DataFrame, gaps: pd.DataFrame) -> list[str]:
     whole = gaps[gaps.layer < 0].set_index("gap")
     if len(whole):
         attention, centred, keys = (
-            f"{whole.value[g]:.2f} [{whole.low[g]:.2f}, {whole.high[g]:.2f}]"
-            for g in ("attention_gap", "attention_gap_centred", "key_gap")
+            _gap(whole.loc[g]) for g in ("attention_gap", "attention_gap_centred", "key_gap")
         )
         lines.append(
             f"The gap of the attention probabilities is {attention} as they are and {centred} centred, that "
@@ -59,6 +60,17 @@ def _but(row: pd.Series) -> str:
     """The heads that are not among those that were counted."""
     lost = int(row.get("n_lost", 0))
     return f"; nothing is known of {lost} more" if lost else ""
+
+
+def _gap(row: pd.Series) -> str:
+    """A gap, and how many heads are not among those that it is the mean of."""
+    if math.isnan(row.value):
+        return "not known"
+    lost = int(row.get("n_lost", 0))
+    without = (
+        f" ({lost} head{'s are' if lost > 1 else ' is'} not known and left out)" if lost else ""
+    )
+    return f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]{without}"
 
 
 def _number(row: pd.Series, name: str) -> str:

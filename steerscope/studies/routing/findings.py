@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from steerscope.errors import BadValueError
 from steerscope.runs.results import Run
@@ -38,7 +38,8 @@ class Routing:
 
     Attributes:
         arms: every arm against the best single vector, as `routing_table` gives it.
-        reference: that arm, chosen on the select prompts among those that are known on the test prompts.
+        reference: that arm, chosen on the select prompts among those that are known on the test prompts;
+            empty where none is known on both.
         accuracy: of each router, the share of test prompts that it sends to their phase.
         scores: by arm one number a test prompt.
         choice_lost: the arm that the select prompts chose, where nothing is known of it on the test
@@ -86,8 +87,13 @@ def routing_of_rows(
     select, test = (
         _by_arm(rows[(rows.metric == WANTED) & (rows.split == s)]) for s in ("select", "test")
     )
-    known = [p for p in phases if not np.isnan(test[single(p)]).any()]
-    reference = best_single(select, known or phases)
+    seen, known = (
+        {p for p in phases if not np.isnan(part[single(p)]).any()} for part in (select, test)
+    )
+    chosen, reference = (
+        best_single(select, [p for p in phases if p in some]) if some else ""
+        for some in (seen, seen & known)
+    )
     sent = rows[rows.metric == ROUTE].sort_values("prompt")
     by_phase, accuracy = {name: test[single(name)] for name in phases}, {}
     for arm, mine in sent.groupby("cell", sort=False):
@@ -95,9 +101,8 @@ def routing_of_rows(
         test[arm] = routed(by_phase, route, test[PLAIN])
         accuracy[arm] = float(np.mean([r == t for r, t in zip(route, mine.concept, strict=True)]))
     arms = routing_table(test, reference, seed=seed, groups=groups)
-    unseen = tuple(arm for arm in map(single, phases) if np.isnan(select[arm]).any())
-    chosen = best_single(select, phases)
-    lost = chosen if chosen not in {reference, *unseen} else ""
+    unseen = tuple(single(p) for p in phases if p not in seen)
+    lost = "" if chosen == reference else chosen
     return Routing(arms, reference, accuracy, test, lost, unseen)
 
 
@@ -155,7 +160,7 @@ def routing_table(
     Args:
         scores: by arm one number a prompt, 1 for what was wanted and undamaged, else 0; the same prompts.
             An arm of which a number is NaN is not known.
-        reference: the arm that the others are compared with.
+        reference: the arm that the others are compared with; empty for none, where differences are NaN.
         seed: of resamples and flips.
         groups: the number of the distinct prompt that each is; each its own by default.
 
@@ -167,35 +172,47 @@ def routing_table(
     Raises:
         BadValueError: no such reference, or arms on different prompts.
     """
-    if reference not in scores or len({len(values) for values in scores.values()}) != 1:
+    if reference not in {"", *scores} or len({len(values) for values in scores.values()}) != 1:
         raise BadValueError("arms are compared on the same prompts, and with one of them.")
     everyone = {name: np.asarray(v, dtype=float) for name, v in scores.items()}
     values = {name: v for name, v in everyone.items() if not np.isnan(v).any()}
-    names = [name for name in values if name != reference]
-    if reference not in values or not names:
+    names = [name for name in values if reference not in {"", name}]
+    if reference and (reference not in values or not names):
         raise BadValueError(
-            "the logits of every single vector, or of all arms beside it, hold a NaN or an infinity, so that "
+            "the logits of every single vector, or of all arms beside it, are not finite, so that "
             "nothing can be compared; ask for a smaller KL."
         )
-    differences = np.stack([values[name] - values[reference] for name in names])
-    labels = np.arange(differences.shape[1]) if groups is None else np.array(groups)
-    distinct = sums_by_cluster(differences, labels)
-    both = max_statistic(np.concatenate([distinct, -distinct]), seed=seed)
-    p = dict(zip(names, np.minimum(both[: len(names)], both[len(names) :]), strict=True))
-    rows = []
+    n_prompts = len(next(iter(everyone.values())))
+    labels = np.arange(n_prompts) if groups is None else np.array(groups)
+    apart = {name: values[name] - values[reference] for name in names}
+    p, rows = _two_sided(apart, labels, seed), []
     for name, mine in values.items():
         found = clustered_share(mine, labels)
         row = {"arm": name, "score": found.value, "low": found.low, "high": found.high}
-        if name != reference:
-            apart = distinct_difference(mine - values[reference], labels, share=True, seed=seed)
+        row |= dict.fromkeys(("difference", "difference_low", "difference_high"), np.nan)
+        if name in apart:
+            gap = distinct_difference(apart[name], labels, share=True, seed=seed)
             row |= {
-                "difference": apart.value,
-                "difference_low": apart.low,
-                "difference_high": apart.high,
+                "difference": gap.value,
+                "difference_low": gap.low,
+                "difference_high": gap.high,
             }
         rows.append(row | {"p_corrected": p.get(name, np.nan), "n": found.n})
     rows += [{"arm": name, "n": 0} for name in everyone if name not in values]
     return pd.DataFrame(rows).sort_values("score", ascending=False, ignore_index=True)
+
+
+def _two_sided(
+    apart: Mapping[str, Float[np.ndarray, " prompt"]],
+    labels: Int[np.ndarray, " prompt"],
+    seed: int,
+) -> dict[str, float]:
+    """Of each arm the p of its difference to the reference, corrected for all of them."""
+    if not apart:
+        return {}
+    distinct = sums_by_cluster(np.stack(list(apart.values())), labels)
+    both = max_statistic(np.concatenate([distinct, -distinct]), seed=seed)
+    return dict(zip(apart, np.minimum(both[: len(apart)], both[len(apart) :]), strict=True))
 
 
 def routed(

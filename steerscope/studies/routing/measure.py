@@ -231,7 +231,7 @@ def _vectors(
         found.append(mean_diff(extract(model, phase.contrasts.split(plan.seed).fit, site)[site]))
     texts = [prompt.text for _, prompt in select]
     matching = Matching(_DOSES, relative=_DOSES[2], kl=plan.kl)
-    table = matched_doses(model, found, texts, matching, progress=progress)
+    table = matched_doses(model, found, texts, matching, signs=[1], progress=progress)
     doses = table[table.matching == KL].sort_values("direction").dose_relative.to_list()
     for phase, dose in zip(phases, doses, strict=True):
         if not np.isfinite(dose):

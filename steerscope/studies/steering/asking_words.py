@@ -15,7 +15,7 @@ def compared(f: Findings, rival: Rival) -> str:
     """What asking does beside steering: better, worse, as well, or not told apart from it.
 
     Not told apart by a judge that cannot tell, nor where the texts that it gave no score may overturn it, nor
-    where the logits of the steered model are no numbers.
+    where the logits of the steered model are not finite.
     """
     if f.is_lost or f.card is not None and not f.card.tells:
         return _NOT_TOLD
@@ -53,10 +53,12 @@ def asking_in_words(f: Findings) -> str:
     if found == _NOT_TOLD and (first.ahead.low > 0 or first.ahead.high < 0):
         found += f" ({_why_not_told(f)})"
     shown = f"{done} and undamaged" if f.joint else "of the log-odds"
-    corrected = "" if f.corrected_effect is None else ", corrected likewise"
+    read = corrected = ""
+    if f.corrected_effect is not None:
+        read, corrected = " as the judge reads them", " once its errors are corrected for"
     said = (
         f"Asking {found}: {amount(f.effect, first.shows)} by {first.words} against "
-        f"{amount(f.effect, steered)} by steering, {shown}; difference "
+        f"{amount(f.effect, steered)} by steering, {shown}{read}; difference "
         f"{amount(f.effect, first.ahead, difference=True)}{corrected}; at {number(first.kl_written)} "
         f"against {number(f.kl_written)} nats per token written"
     )
@@ -71,7 +73,7 @@ def asking_in_words(f: Findings) -> str:
 def _why_not_told(f: Findings) -> str:
     """Why a difference that lies on one side of nothing tells nothing."""
     if f.is_lost:
-        return "logits of the steered model are no numbers"
+        return "logits of the steered model are not finite"
     if f.card is not None and not f.card.tells:
         return "the judge cannot tell"
     return "texts that the judge could not read may overturn the difference"

@@ -8,7 +8,7 @@ from steerscope.errors import BadValueError
 from steerscope.judges.effects import Effect
 from steerscope.runs.distinct import NO_GROUPS, Groups
 from steerscope.studies.steering.responses import PLAIN, conditions, per_prompt
-from steerscope.studies.steering.success import estimate
+from steerscope.studies.steering.success import difference
 
 
 def drift_table(
@@ -53,11 +53,17 @@ def drift_table(
     for metric, words, sign in _attributes(table, effect, split):
         values = per_prompt(table, metric, split)
         asked = values.columns[values.loc[cells[0]].notna()]
-        changes = 100 * sign * (values[asked] - values.loc[PLAIN, asked])
-        found = estimate(changes.loc[cells[0]].dropna(), groups, split, metric, share=False)
-        row = {"attribute": words, "on_target": metric == effect.metric, "change": found.value}
-        row |= {"low": found.low, "high": found.high, "n": found.n}
-        rows.append(row | {"null": float(changes.reindex(nulls).mean(axis=1).mean())})
+        changes = sign * (values[asked] - values.loc[PLAIN, asked])
+        mine = changes.loc[cells[0]].dropna()
+        yes_or_no = bool(values[asked].stack().isin([0.0, 1.0]).all())
+        found = difference(mine, groups, split, metric, share=yes_or_no)
+        row = {
+            "attribute": words,
+            "on_target": metric == effect.metric,
+            "change": 100 * found.value,
+        }
+        row |= {"low": 100 * found.low, "high": 100 * found.high, "n": found.n}
+        rows.append(row | {"null": 100 * float(changes.reindex(nulls).mean(axis=1).mean())})
     return pd.DataFrame(rows)
 
 

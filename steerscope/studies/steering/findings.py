@@ -17,6 +17,7 @@ from steerscope.judges.effects import IMPLAUSIBLE, JS_WRITTEN, KL_REVERSE, KL_WR
 from steerscope.judges.registry import read_card
 from steerscope.runs.distinct import Groups, groups_of
 from steerscope.runs.results import Run
+from steerscope.runs.seals import MANIFEST
 from steerscope.statistics import BestCell, Estimate, MixedSlope
 from steerscope.statistics.misclassification import corrected_difference, corrected_share
 from steerscope.steering.prompting import METHODS
@@ -95,7 +96,7 @@ class Findings:
         plain_could: share of them that could count, being read and undamaged; NaN likewise.
         n_distinct: distinct prompts or contrasts that the effect was asked of.
         n_read: items on which it is known.
-        is_lost: whether logits of the chosen condition are no numbers on the stated split.
+        is_lost: whether logits of the chosen condition are not finite on the stated split.
         heads: eigengap per head; None without attention keys.
         predictor: how the weakest link ranks the layers.
     """
@@ -160,23 +161,27 @@ def find(run: Run) -> Findings:
     groups = groups_of(run)
     rows = pd.util.hash_pandas_object(table, index=False).to_numpy()
     labels = json.dumps(groups.labels, sort_keys=True)
-    card = read_card(run.path)
-    key = (plan, effect, hashlib.sha256(f"{card}{labels}".encode() + rows.tobytes()).hexdigest())
+    card, finished = read_card(run.path), (run.path / MANIFEST).is_file()
+    rest = f"{card}{labels}{finished}".encode()
+    key = (plan, effect, hashlib.sha256(rest + rows.tobytes()).hexdigest())
     if key not in _found:
         while len(_found) >= _KEPT:
             del _found[next(iter(_found))]
-        _found[key] = _with_card(_find_in(table, plan, effect, groups), card)
+        _found[key] = _with_card(_find_in(table, plan, effect, groups, finished=finished), card)
     return _found[key]
 
 
-def _find_in(table: pd.DataFrame, plan: Plan, effect: Effect, groups: Groups) -> Findings:
+def _find_in(
+    table: pd.DataFrame, plan: Plan, effect: Effect, groups: Groups, *, finished: bool
+) -> Findings:
     summary = without_asking(summarise(table, effect, "select", groups=groups))
     chosen = sweet_spot(
         table,
         effect,
         plan.method,
         groups=groups,
-        stated=stated_cells(table, effect, plan.method),
+        # of a run that is not finished those may be stated first that were not chosen
+        stated=stated_cells(table, effect, plan.method) if finished else [],
         summary=summary,
         tried=tried_in(plan, table),
     )

@@ -13,7 +13,7 @@ def nulls_in_words(f: Findings) -> str:
     if not f.nulls:
         return "Nulls: not tested against nulls."
     if f.is_lost:
-        return "Nulls: not compared, since logits of the steered model are no numbers."
+        return "Nulls: not compared, since logits of the steered model are not finite."
     items = "prompts" if f.effect.is_share else "pairs"
     factor, unit, digits = (100.0, " %", 1) if f.effect.is_share else (1.0, " nats", 2)
 
@@ -50,4 +50,4 @@ def _compared(rank: NullRank, items: str) -> str:
 def _lost(rank: NullRank) -> str:
     if not rank.lost:
         return ""
-    return f" ({rank.lost} gave logits that are no numbers, and count as at least as good)"
+    return f" ({rank.lost} gave logits that are not finite, and count as at least as good)"

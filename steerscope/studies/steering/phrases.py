@@ -9,9 +9,20 @@ from steerscope.judges.effects import Effect
 from steerscope.statistics import Estimate
 from steerscope.studies.steering.verdict import Cost
 
+_MOST_DIGITS = 4  # after the point
 
-def amount(effect: Effect, estimate: Estimate, *, difference: bool = False) -> str:
-    """An effect with its interval, in percent or nats; what was not measured is unknown."""
+
+def amount(
+    effect: Effect, estimate: Estimate, *, difference: bool = False, apart: float = math.nan
+) -> str:
+    """An effect with its interval, in percent or nats; what was not measured is unknown.
+
+    Args:
+        effect: whose unit it has.
+        estimate: as it was measured.
+        difference: whether it is a difference, of shares in points.
+        apart: a limit that no end of the interval may look equal to unless it is.
+    """
     if math.isnan(estimate.value):
         return "unknown"
     if math.isnan(estimate.low):
@@ -20,12 +31,26 @@ def amount(effect: Effect, estimate: Estimate, *, difference: bool = False) -> s
             return f"{100 * estimate.value:+.1f} points {none}"
         factor, unit = (100.0, " %") if effect.is_share else (1.0, " nats")
         return f"{factor * estimate.value:.2f}{unit} {none}"
+    numbers = (estimate.value, estimate.low, estimate.high)
     if not effect.is_share:
-        return f"{estimate.value:+.2f} nats [{estimate.low:+.2f}, {estimate.high:+.2f}]"
+        n = digits_apart(numbers[1:], apart, 2)
+        value, low, high = (f"{x:+.{n}f}" for x in numbers)
+        return f"{value} nats [{low}, {high}]"
     if difference:
-        value, low, high = (100 * x for x in (estimate.value, estimate.low, estimate.high))
-        return f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]"
+        n = digits_apart([100 * x for x in numbers[1:]], 100 * apart, 1)
+        value, low, high = (f"{100 * x:+.{n}f}" for x in numbers)
+        return f"{value} points [{low}, {high}]"
     return percent(estimate)
+
+
+def digits_apart(values: Sequence[float], limit: float, digits: int) -> int:
+    """The digits after the point, so many at least, at which no value is printed as a limit that it is not."""
+    return next(
+        n
+        for n in (*range(digits, _MOST_DIGITS), _MOST_DIGITS)
+        if n == _MOST_DIGITS
+        or not any(v != limit and round(v, n) == round(limit, n) for v in values)
+    )
 
 
 def percent(share: Estimate) -> str:
@@ -50,9 +75,9 @@ def prices(costs: Sequence[Cost]) -> str:
     if not unseen:
         return seen
     words = ", ".join(c.words for c in unseen)
-    few = (
-        f"{min(c.read for c in unseen)} texts without a sign of it are too few to rule out: {words}"
-    )
+    n = min(c.read for c in unseen)
+    texts = "1 text without a sign of it is" if n == 1 else f"{n} texts without a sign of it are"
+    few = f"{texts} too few to rule out: {words}"
     return f"{seen}; {few}" if seen else few
 
 
@@ -62,12 +87,20 @@ def _price(cost: Cost) -> str:
     worse, low, high, limit = (
         factor * x for x in (cost.worse.value, cost.worse.low, cost.worse.high, cost.limit)
     )
+    if cost.is_unknown:
+        return f"{cost.words} unknown"
     digits = 1 if cost.is_share else 2
     if math.isnan(low):
         most = "unknown" if math.isnan(limit) else f"{limit:.{digits}f}"
         return f"{cost.words} worse by {worse:.{digits}f}{unit} ({_no_interval(cost.worse)}; limit {most})"
+    n = digits_apart((low, high), limit, digits)
+    if worse < 0:
+        return (
+            f"{cost.words} better by {-worse:.{n}f}{unit}, and perhaps worse by up to {high:.{n}f} "
+            f"(limit {limit:.{digits}f})"
+        )
     return (
-        f"{cost.words} worse by {worse:.{digits}f}{unit} [{low:.{digits}f}, {high:.{digits}f}] "
+        f"{cost.words} worse by {worse:.{n}f}{unit} [{low:.{n}f}, {high:.{n}f}] "
         f"(limit {limit:.{digits}f})"
     )
 

@@ -30,6 +30,7 @@ from steerscope.studies.steering.success import (
     estimate,
     per_prompt,
 )
+from steerscope.studies.steering.verdict import Cost
 
 
 def conditions(table: pd.DataFrame) -> pd.DataFrame:
@@ -97,11 +98,18 @@ def summarise(
         over = [c.metric for c in paid if c.is_broken]
         unknown = [f"{c.metric} unknown" for c in paid if c.is_unknown]
         row |= {f"cost_{c.metric}": c.worse.value for c in paid}
-        row |= {"damage": max((c.share_of_limit for c in paid), default=math.nan)}
+        row |= {"damage": _worst(paid)}
         row |= {"surely_damaged": any(c.is_surely_broken for c in paid)}
         row |= {"broken": bool(over or unknown), "kept": all(c.is_kept for c in paid)}
         rows.append(row | {"over": ", ".join([*over, *unknown])})
     return pd.DataFrame(rows)
+
+
+def _worst(paid: Sequence[Cost]) -> float:
+    """The largest cost as a share of its limit; NaN where one is unknown and no other is over its own."""
+    shares = [cost.share_of_limit for cost in paid]
+    known = max((share for share in shares if not math.isnan(share)), default=math.nan)
+    return known if known > 1 or not any(map(math.isnan, shares)) else math.nan
 
 
 def _asked(table: pd.DataFrame, effect: Effect, split: str) -> dict[str, int]:
@@ -232,8 +240,9 @@ def needed_doses(
         plain: the effect at dose 0.
 
     Returns:
-        layer, dose_natural, largest_dose, largest_effect (of doses that break nothing; NaN where all
-        do) and first_broken, the smallest dose that breaks a limit (NaN for none).
+        layer, dose_natural, largest_dose, largest_effect (of doses at which every limit is known and kept; NaN
+        where there is none), largest_whole, the largest of them, and first_broken, the smallest dose at which a
+        limit is broken or unknown (NaN for none).
     """
     rows = []
     chosen = summary[(summary.method == method) & (summary.dose_natural > 0)]
@@ -248,6 +257,7 @@ def needed_doses(
                 ),
                 "largest_dose": float(group.dose_natural.max()),
                 "largest_effect": float(effects.max()),
+                "largest_whole": float(group.dose_natural[effects.notna()].max()),
                 "first_broken": float(group.dose_natural[group.broken].min()),
             }
         )

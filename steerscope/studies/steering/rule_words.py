@@ -28,14 +28,14 @@ def rule(findings: Findings) -> list[str]:
         f"smallest effect of interest is {smallest}.",
         f"No: the interval lies below the smallest effect of interest{unread}{room}.",
         f"Yes: it lies above{plain_unread}; the effect is ahead of at least 19 null directions of each kind, "
-        "each at the layer and dose that does most to the likelihood of the pairs (rank p <= 0.05); the choice has a corrected p <= 0.05 (after a "
+        "each at the layer and dose that does most to the likelihood of the pairs (rank p <= 0.05), and clearly of those that were asked fewer items; the choice has a corrected p <= 0.05 (after a "
         "race: on the held-out items, which chose nothing); the effect is above that of label-shuffled "
         f"directions; the audit finds no error{tells}; of a concept that the plain model finds unlikely by "
         "itself, the texts are as likely as those that are asked for, with the whole interval, under the "
         "plain model and under the model that is asked; and every cost is within its limit with its whole "
         "interval.",
         "Yes, at a price: all of this but the costs, which are known and not surely within their limits.",
-        "Not shown: anything else, and always where logits on held-out texts are no numbers. What was not "
+        "Not shown: anything else, and always where logits on held-out texts are not finite. What was not "
         "measured counts as not good.",
         "Asking does better or as well where the interval of its difference from steering, on the same "
         "items, lies above 0, or within the smallest effect of interest on both sides"

@@ -80,12 +80,12 @@ class Stated:
         return int(self.success.loc[cell].notna().sum()) if cell in self.success.index else 0
 
     def is_lost(self, cell: str) -> bool:
-        """Whether the logits of a condition are no numbers somewhere."""
+        """Whether the logits of a condition are not finite somewhere."""
         return cell in self.lost
 
     @cached_property
     def lost(self) -> dict[str, list[int]]:
-        """The items of each condition on which its logits are no numbers; without those that have none."""
+        """The items of each condition on which its logits are not finite; without those that have none."""
         here = (self.table.split == self.split) & (self.table.metric == self.kind.metric)
         rows = self.table[here & (self.table.status == NOT_FINITE)]
         return {
@@ -132,11 +132,11 @@ class Stated:
         return (mine - success.loc[PLAIN] if self.kind.is_share else mine).dropna()
 
     def known(self, cell: str) -> pd.Series:
-        """What counts of a condition, NaN where its logits are no numbers: it wrote nothing that could be read."""
+        """What counts of a condition, NaN where its logits are not finite: it wrote nothing that could be read."""
         return self._written(self.success, cell)
 
     def _written(self, table: pd.DataFrame, cell: str) -> pd.Series:
-        """A condition of a table, NaN where its logits are no numbers."""
+        """A condition of a table, NaN where its logits are not finite."""
         mine = table.loc[cell]
         return mine.mask(mine.index.isin(self.lost.get(cell, [])))
 
@@ -237,7 +237,7 @@ def null_ranks(
 
     The effect is taken as it is, damaged texts included, so that a null is not ahead for having been
     chosen without a look at its texts, nor behind. Each null is compared on the items that it was
-    stated on, which in a race are few where it is clearly behind. One whose logits are no numbers counts as
+    stated on, which in a race are few where it is clearly behind. One whose logits are not finite counts as
     at least as good.
     """
     nulls = table[(table.split == "null") & (table.metric == effect.metric)]

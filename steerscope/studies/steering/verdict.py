@@ -20,7 +20,7 @@ _A_TENTH = 0.0005  # the smallest share that is not printed as 0.0 %
 _WHEN_ASKED = IMPLAUSIBLE_WHEN_ASKED.metric
 ENOUGH_NULLS = 19  # of a kind: to be ahead of all of them has p = 1 / 20
 _LOST = (
-    "logits of the steered model are no numbers on held-out texts, so that the effect is not known; take a wider "
+    "logits of the steered model are not finite on held-out texts, so that the effect is not known; take a wider "
     "number format or smaller doses"
 )
 _OF_THEIR_OWN = "each at its own best layer and dose"
@@ -62,9 +62,9 @@ class Cost:
 
     @property
     def share_of_limit(self) -> float:
-        """How much of the limit it takes, at least 0; twice the limit where it is unknown."""
+        """How much of the limit it takes, at least 0; NaN where it is unknown."""
         if self.is_unknown:
-            return 2.0
+            return math.nan
         return max(0.0, self.worse.value / self.limit) if self.limit > 0 else 2.0 * self.is_broken
 
     @property
@@ -119,7 +119,7 @@ class NullRank:
         n: how many there are.
         best: the largest effect among them; NaN where none is known.
         p: (1 + those at least as good) / (n + 1).
-        lost: how many gave logits that are no numbers; each counts as at least as good.
+        lost: how many gave logits that are not finite; each counts as at least as good.
         items: distinct items that they were compared with the method on, the fewest of one and the most.
         of: distinct items that the method was measured on.
         open: how many were compared on fewer, and are not clearly behind there.
@@ -171,7 +171,7 @@ class Case:
         plain: share of the plain texts that count already; NaN of log-odds.
         could: share of the plain texts that could count, being read and undamaged, or of the steered ones where
             more of these could; NaN of log-odds.
-        lost: whether logits of the condition are no numbers on held-out items.
+        lost: whether logits of the condition are not finite on held-out items.
         passed_over: a condition that was not chosen, with what counted there, where that was surely an effect
             of interest on the select split; empty for none.
     """
@@ -261,11 +261,16 @@ def _missing(case: Case) -> list[str]:
             if case.p_held_out
             else "a sweep without any effect has a best condition this good"
         )
-        found.append(f"{chance}, {p_in_words(case.p_corrected)}")
+        known = not math.isnan(case.p_corrected)
+        found.append(
+            f"{chance}, {p_in_words(case.p_corrected)}"
+            if known
+            else f"it is not known how often {chance}"
+        )
     if case.over_shuffled is None or math.isnan(case.over_shuffled.low):
         found.append("not tested against label-shuffled directions")
     elif not case.over_shuffled.low > 0:
-        found.append("label-shuffled directions do as well")
+        found.append("the effect is not surely above that of label-shuffled directions")
     unknown = [cost.words for cost in case.costs if cost.is_unknown]
     if unknown:
         over = [cost.words for cost in case.costs if cost.is_broken]
@@ -333,7 +338,10 @@ def _too_little(case: Case) -> str:
     better = (
         ", or more labelled texts to know the errors of the judge by" if case.is_corrected else ""
     )
-    enough = f"more of them{better}" if case.needed is None else f"about {case.needed:,}"
+    known = (
+        case.needed is not None and case.needed > n
+    )  # which takes no notice of how few there are
+    enough = f"about {case.needed:,}" if known else f"more of them{better}"
     return (
         f"the interval over {n} {case.items} does not tell the effect from the smallest of interest, "
         f"which takes {enough}"
@@ -341,8 +349,13 @@ def _too_little(case: Case) -> str:
 
 
 def _nulls_missing(nulls: tuple[NullRank, ...]) -> list[str]:
-    if not nulls or min(rank.n for rank in nulls) < ENOUGH_NULLS:
+    fewest = min((rank.n for rank in nulls), default=0)
+    if not fewest:
         return ["not tested against nulls"]
+    if fewest < ENOUGH_NULLS:
+        return [
+            f"tested against {fewest} nulls of a kind, where {ENOUGH_NULLS} at least could tell"
+        ]
     lacking = [
         f"not tested against nulls that are {kind} directions" for kind in kinds_lacking(nulls)
     ]
@@ -355,15 +368,21 @@ def _not_beaten(rank: NullRank) -> str:
         others = f", and {known} of the others do as well" if known > 0 else ""
         return (
             f"{rank.lost} of {rank.n} {rank.kind} directions, {_OF_THEIR_OWN}, gave logits that "
-            f"are no numbers, so that it is not known to beat them{others}, {p_in_words(rank.p)}"
+            f"are not finite, so that it is not known to beat them{others}, {p_in_words(rank.p)}"
         )
     went = f"{rank.kind} directions, {_OF_THEIR_OWN},"
     if rank.open:
         return (
-            f"{rank.open} of {rank.n} {went} are not clearly behind on the first {rank.looked_at}, and were "
+            f"{rank.open} of {rank.n} {went} {_are(rank.open)} not clearly behind on the first "
+            f"{rank.looked_at or 'items'}, and {'was' if rank.open == 1 else 'were'} "
             f"asked no further, {p_in_words(rank.p)}"
         )
-    return f"{went} do as well, {p_in_words(rank.p)}"
+    as_good = round(rank.p * (rank.n + 1)) - 1
+    return f"{as_good} of {rank.n} {went} {'does' if as_good == 1 else 'do'} as well, {p_in_words(rank.p)}"
+
+
+def _are(n: int) -> str:
+    return "is" if n == 1 else "are"
 
 
 def kinds_lacking(nulls: tuple[NullRank, ...]) -> list[str]:
@@ -377,4 +396,7 @@ def p_in_words(p: float, *, draws: int = 5000) -> str:
     if math.isnan(p):
         return "p unknown"
     floor = 1 / (draws + 1)
-    return f"p <= {floor:.2g}" if p <= floor * (1 + 1e-9) else f"p = {p:.2g}"
+    if p <= floor * (1 + 1e-9):
+        return f"p <= {floor:.2g}"
+    said = (f"{p:.{digits}g}" for digits in range(2, 7))
+    return f"p = {next((s for s in said if (float(s) <= LEVEL) == (p <= LEVEL)), p)}"

@@ -12,13 +12,13 @@ from steerscope.steering.prompting import METHODS
 from steerscope.studies.steering.asking_words import asking_clause, asking_in_words
 from steerscope.studies.steering.case import case_of
 from steerscope.studies.steering.findings import Findings, items_in_words
+from steerscope.studies.steering.layer_words import layers_in_words
 from steerscope.studies.steering.null_words import nulls_in_words
 from steerscope.studies.steering.phrases import amount, number, percent, prices, size
 from steerscope.studies.steering.plan import is_race
 from steerscope.studies.steering.verdict import decide, p_in_words
 
-_NOT_RANKED = "Layers: not ranked"
-_LAST = 0.25  # share of the layers that count as the last ones
+_LEAST_P = 1e-15
 
 
 def verdict(findings: Findings, errors: Sequence[str] = ()) -> str:
@@ -36,9 +36,10 @@ def verdict(findings: Findings, errors: Sequence[str] = ()) -> str:
     claim = claim_of(f)
     asked = asking_clause(f)
     if found.answer == "No":
+        much = " by as much as is of interest" if f.effect.is_share and f.gain.low > 0 else ""
         return (
-            f"No: {claim.no}: at the layer and dose that were chosen on other texts the gain is "
-            f"{amount(f.effect, f.gain, difference=True)}, below the smallest effect of interest, "
+            f"No: {claim.no}{much}: at the layer and dose that were chosen on other texts the gain is "
+            f"{amount(f.effect, f.gain, difference=True, apart=case.smallest)}, below the smallest effect of interest, "
             f"{size(f.effect, case.smallest)}{_flipped_and_lost(f)}{asked}."
         )
     if found.answer == "Not shown":
@@ -101,7 +102,8 @@ def claim_of(f: Findings) -> Claim:
 
 def _held_out(f: Findings) -> str:
     """What an effect is stated on: prompts or pairs, and how many of them are distinct."""
-    items = "held-out prompts" if f.effect.is_share else "held-out pairs"
+    several = "" if f.n_rows == 1 else "s"
+    items = f"held-out prompt{several}" if f.effect.is_share else f"held-out pair{several}"
     read = f", {f.n_read} of them read" if f.n_read < f.n_rows else ""
     if not f.distinct or f.n_distinct == f.n_rows:
         return f"{f.n_rows} {items}{read}"
@@ -126,10 +128,15 @@ def answer(findings: Findings) -> list[str]:
         )
     if f.joint and f.gain:
         success = f"Showing {f.effect.positive}" if f.effect.is_shown else "Flipped"
-        after = "" if f.corrected_effect is None else ", corrected likewise"
+        read, after = "", " above plain"
+        if f.corrected_effect is not None:
+            read, after = (
+                " as the judge reads them",
+                " above plain once its errors are corrected for",
+            )
         said.append(
-            f"{success} and undamaged: {amount(f.effect, f.joint)} of all texts, "
-            f"{amount(f.effect, f.gain, difference=True)} above plain{after}."
+            f"{success} and undamaged: {amount(f.effect, f.joint)} of all texts{read}, "
+            f"{amount(f.effect, f.gain, difference=True)}{after}."
         )
     said += [_anti_steered(f)] if f.anti_steered else []
     said += [asking_in_words(f), nulls_in_words(f)] if f.stated else []
@@ -187,7 +194,7 @@ def _items(f: Findings) -> str:
 
 def conditions_in_words(f: Findings) -> str:
     """The conditions that could be chosen, and after a race what was measured of them."""
-    said = f"{f.chosen.n_cells} conditions"
+    said = f"{f.chosen.n_cells} condition{'' if f.chosen.n_cells == 1 else 's'}"
     if not is_race(f.plan):
         return said
     mine = f.summary[(f.summary.method == f.plan.method) & (f.summary.dose_natural > 0)]
@@ -263,9 +270,9 @@ def _correction_in_words(f: Findings, best: BestCell) -> str:
     """What the best of the sweep is worth on prompts that did not choose it, before any test."""
     change = "above plain, " if f.effect.is_share else ""
     return (
-        "On the select split, allowing for the choice (half of the prompts choose, the other half "
+        f"On the select split, allowing for the choice (half of the {_items(f)} choose, the other half "
         f"estimates): {amount(f.effect, best.corrected, difference=True)} {change}against "
-        f"{amount(f.effect, best.naive, difference=True)} without; half of the prompts choose this "
+        f"{amount(f.effect, best.naive, difference=True)} without; half of them choose this "
         f"very condition in {100 * best.same_share:.0f} % of splits."
     )
 
@@ -279,11 +286,12 @@ def slope_in_words(findings: Findings) -> str:
         return f"Slope: none is stated, since {f.no_slope.rstrip('.')}."
     model = " of the linear probability model" if f.effect.is_share else ""
     doses = "positive doses" if f.effect.is_share else "doses"
-    items = _items(f)
+    items = items_in_words(f)
+    p = f"p = {f.slope.p:.2g}" if f.slope.p >= _LEAST_P else f"p < {_LEAST_P:g}"
     return (
         f"Slope{model} at layer {f.chosen.layer}, mean over {items}: "
         f"{amount(f.effect, f.slope.slope, difference=True)} per natural unit over the {doses} "
-        f"measured, {f.slope.slope.n} {items}, p = {f.slope.p:.2g}; the response is a sigmoid, so that "
+        f"measured, {f.slope.slope.n} {items}, {p}; the response is a sigmoid, so that "
         "other doses have another slope."
     )
 
@@ -321,91 +329,3 @@ def _spread(found: Estimate) -> str:
     if math.isnan(found.value):
         return "not known"
     return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
-
-
-def goal_of(f: Findings) -> tuple[str, str]:
-    """What a dose is asked for: a verb, and what it is to do."""
-    if not f.effect.is_share:
-        return "reach", f"{f.level:+.2f} nats"
-    if f.effect.is_shown:
-        return "show", f"{f.effect.positive} in {100 * f.level:.0f} % of the texts"
-    return "flip", "half of the prompts"
-
-
-def layers_in_words(findings: Findings) -> str:
-    """Which layer needs the least, and whether the last layers need more."""
-    if findings.card is not None and not findings.card.tells:
-        return f"{_NOT_RANKED}, since the judge cannot tell."
-    said, rows = _layers_said(findings), findings.summary
-    if said.startswith(_NOT_RANKED):
-        return said
-    mine = rows[(rows.method == findings.plan.method) & (rows.dose_natural > 0) & (rows.n > 0)]
-    if (
-        mine.empty or mine.layer.nunique() == 1
-    ):  # none of its texts could be read, or nothing is ranked
-        return said
-    n = f"{int(mine.n.min())} {items_in_words(findings)}"
-    if not is_race(findings.plan) or not findings.effect.is_share:
-        return f"{said[:-1]} (means over {n} at least, without an interval)."
-    return (
-        f"{said[:-1]}; after a race most layers were measured on few, {n} at least, which "
-        "does not rank them."
-    )
-
-
-def _layers_said(f: Findings) -> str:
-    if not f.effect.is_share and f.level <= 0:
-        return (
-            f"{_NOT_RANKED} by the dose that they need, since the effect of the chosen condition "
-            f"is {f.chosen.effect.value:+.2f} nats."
-        )
-    needed, goal = f.needed, " ".join(goal_of(f))
-    reached = needed.dropna(subset="dose_natural")
-    if reached.empty:
-        least, most = (f"{end:g}" for end in (needed.largest_dose.min(), needed.largest_dose.max()))
-        less = "" if least == most else f" ({least} at some layers, the largest measured there)"
-        damage = " without breaking a limit" if needed.first_broken.notna().any() else ""
-        return f"Layers: none reaches the goal to {goal}{damage} at up to {most} natural{less}."
-    least = reached.dose_natural.min()
-    if least == 0:
-        return f"{_NOT_RANKED}, since the goal to {goal} is reached without steering."
-    dose = f"{least:.2g}"  # as it is said, so that none is said to need more of the same
-    best = reached[reached.dose_natural.map("{:.2g}".format) == dose]
-    if len(needed) == 1:
-        return f"Layers: to {goal}, layer {int(best.layer.iloc[0])}, the only one measured, needs {dose} natural."
-    some = f.plan.layers is not None
-    measured = f" of the {len(needed)} measured" if some else ""
-    named = _named(sorted(map(int, best.layer)))
-    said = f"Layers: to {goal},{measured} {named} least, {dose} natural"
-    last = needed.sort_values("layer").tail(max(1, math.ceil(_LAST * len(needed))))
-    last = last[~last.layer.isin(best.layer)]
-    parts = [
-        f"layer {int(r.layer)} "
-        + (
-            _never(float(r.largest_dose), float(r.first_broken))
-            if math.isnan(r.dose_natural)
-            else f"{r.dose_natural:.2g}"
-        )
-        for r in last.itertuples()
-    ]
-    if not parts:
-        return f"{said}."
-    last_of = (
-        "the last of them" if some else "the last layers" if len(parts) > 1 else "the last layer"
-    )
-    more = f"{last_of} {'need' if len(parts) > 1 else 'needs'} more"
-    return f"{said}; {more}: {', '.join(parts)}."
-
-
-def _named(layers: Sequence[int]) -> str:
-    """One layer that needs, or several that need."""
-    if len(layers) == 1:
-        return f"layer {layers[0]} needs"
-    return f"layers {', '.join(map(str, layers[:-1]))} and {layers[-1]} need"
-
-
-def _never(largest: float, first_broken: float) -> str:
-    """Why no dose of a layer was enough."""
-    if math.isnan(first_broken):
-        return f"more than {largest:g}, the largest measured"
-    return f"not before {first_broken:g}, where a limit is broken or unknown"

@@ -25,6 +25,8 @@ class Zoning:
         limits: where the zones end; damage is the worst cost as a share of its limit.
         table: one row per layer that was measured up to that dose, as `layer_zones` returns it.
         unmeasured: the layers that were not, whose zone is unknown.
+        lost: those whose logits are not finite at that dose, whose zone is unknown.
+        undecided: those of which it is not known whether a limit is broken at that dose.
     """
 
     dose_relative: float
@@ -32,6 +34,7 @@ class Zoning:
     table: pd.DataFrame
     unmeasured: tuple[int, ...] = ()
     lost: tuple[int, ...] = ()
+    undecided: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         parts = []
@@ -43,6 +46,9 @@ class Zoning:
         unsure = "" if self.table.sure.all() else " (?: the interval that decides holds its limit)"
         if self.lost:
             parts.append(f"logits not finite at that dose {', '.join(map(str, self.lost))}")
+        if self.undecided:
+            which = ", ".join(map(str, self.undecided))
+            parts.append(f"not known, since a cost at that dose is unknown, {which}")
         if self.unmeasured:
             parts.append(f"not measured at that dose {', '.join(map(str, self.unmeasured))}")
         return f"Zones at {self.dose_relative:.2f} of a typical activation: {'; '.join(parts)}{unsure}."
@@ -88,16 +94,21 @@ def zones_of(findings: Findings) -> Zoning | None:
     dose = round(f.chosen.dose_relative, 6)
     there = mine.dose_relative.round(6) == dose
     lost = sorted({int(i) for i in mine.layer[there & mine.kl_nats.isna()]})
+    unread = there & mine.effect.notna() & mine.kl_nats.notna() & mine.damage.isna()
+    undecided = sorted({int(i) for i in mine.layer[unread]} - {*lost})
     # The same dose of two layers differs in the last digit.
-    sweep = sweep[~sweep.layer.isin(lost)].assign(dose_relative=sweep.dose_relative.round(6))
+    sweep = sweep[~sweep.layer.isin([*lost, *undecided])].assign(
+        dose_relative=sweep.dose_relative.round(6)
+    )
     by_layer = sweep.groupby("layer").dose_relative
     sweep = sweep[(by_layer.transform("min") <= dose) & (dose <= by_layer.transform("max"))]
     if sweep.empty:
         return None
     limits = ZoneLimits(effect=f.level, damage=1.0, kl=_RESPONDS)
     table = layer_zones(sweep, dose=dose, limits=limits, damage="damage")
-    unmeasured = sorted({int(i) for i in mine.layer} - {int(i) for i in table.layer} - {*lost})
-    return Zoning(dose, limits, table, tuple(unmeasured), tuple(lost))
+    known = {*map(int, table.layer), *lost, *undecided}
+    unmeasured = sorted({int(i) for i in mine.layer} - known)
+    return Zoning(dose, limits, table, tuple(unmeasured), tuple(lost), tuple(undecided))
 
 
 def run_league(findings: Findings, zoning: Zoning) -> pd.DataFrame | None:

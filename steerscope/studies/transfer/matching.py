@@ -114,7 +114,7 @@ def steering_by_validation(
     known = [i for i, gain in enumerate(moved) if math.isfinite(gain)]
     if not known:
         raise NotFiniteError(
-            f"{method}: the logits hold a NaN or an infinity at every layer that reaches {plan.kl:g} nats; "
+            f"{method}: the logits are not finite at every layer that reaches {plan.kl:g} nats; "
             "match a smaller KL."
         )
     return found[max(known, key=lambda i: moved[i])][0]

@@ -87,7 +87,7 @@ def transfer(
         and `nll` (nats per token of both texts).
 
     Raises:
-        NotFiniteError: the logits hold a NaN or an infinity without any steering.
+        NotFiniteError: the logits are not finite without any steering.
         BadValueError: fewer than two texts without steering that can be read, by a judge that gives
             scores, so that none can be told from damage.
     """

@@ -18,7 +18,8 @@ from jaxtyping import Bool, Float, Int
 from steerscope.errors import RunError
 from steerscope.judges.effects import IMPLAUSIBLE, PREFERENCE, SHOWN_UNDAMAGED, Effect
 from steerscope.runs.distinct import NO_GROUPS, Groups, groups_of
-from steerscope.runs.results import NOT_FINITE, Run
+from steerscope.runs.overflows import lost_cells
+from steerscope.runs.results import Run
 from steerscope.statistics import Estimate, max_statistic, sums_by_cluster
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.steering.responses import PLAIN, conditions, per_prompt
@@ -100,7 +101,7 @@ def front_table(
     kl_low and kl_high (on the prompts that can go over to the target), front. A condition whose
     logits overflowed on the split has no row.
     """
-    lost = set(table[(table.split == split) & (table.status == NOT_FINITE)].cell)
+    lost = lost_cells(table[table.split == split])
     labels, costs, kl = conditions(table), _costs(table, split), kl_by_prompt(table, split)
     rows, shifts = [], []
     for target in (effect.positive, effect.negative):
@@ -234,6 +235,11 @@ def too_costly(rows: pd.DataFrame, limits: Limits) -> dict[str, TooCostly]:
         for target, measured, screened in counts.itertuples(name=None)
         if 0 < measured < screened
     }
+
+
+def lost_edits(table: pd.DataFrame) -> int:
+    """How many edits overflowed on the split that they are chosen on, so that none of them could be."""
+    return len(lost_cells(table[table.operator.eq("weights") & table.split.eq("select")]))
 
 
 def kl_by_prompt(table: pd.DataFrame, split: str) -> pd.DataFrame:

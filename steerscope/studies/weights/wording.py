@@ -9,9 +9,10 @@ import pandas as pd
 
 from steerscope.judges.effects import Effect
 from steerscope.studies.methods.one_kl import is_one_kl
-from steerscope.studies.weights.findings import Standing, TooCostly
+from steerscope.studies.weights.findings import Limits, Standing, TooCostly
 
 _SURE = 0.05
+_USUAL = Limits()
 FEWEST = 6  # items: of fewer no two-sided sign test is below 0.05
 
 
@@ -20,6 +21,9 @@ def front_in_words(
     effect: Effect,
     unknown: Collection[str] = (),
     too_costly: Mapping[str, TooCostly] | None = None,
+    *,
+    limits: Limits = _USUAL,
+    n_lost: int = 0,
 ) -> list[str]:
     """The verdict, one sentence for each target.
 
@@ -28,26 +32,35 @@ def front_in_words(
         effect: the effect.
         unknown: targets whose edit overflowed.
         too_costly: by target, what was screened where not all of it was measured, as `too_costly` gives it.
+        limits: what an edit had to do to be chosen.
+        n_lost: how many edits overflowed where they were chosen from, as `lost_edits` counts them.
     """
     words = {s.target: _in_words(s, effect) for s in found}
     words |= {
         target: f"towards {target}: not known; the logits of the chosen edit, or of every control "
-        "of it, hold a NaN or an infinity on the test prompts."
+        "of it, are not finite on the test prompts."
         for target in unknown
     }
     return [
-        words.get(target) or f"towards {target}: {_nothing((too_costly or {}).get(target))}"
+        words.get(target)
+        or f"towards {target}: {_nothing((too_costly or {}).get(target), limits, n_lost)}"
         for target in (effect.positive, effect.negative)
     ]
 
 
-def _nothing(costly: TooCostly | None) -> str:
+def _nothing(costly: TooCostly | None, limits: Limits, n_lost: int) -> str:
     """Why no edit is chosen."""
+    lost = (
+        f"; of {n_lost} more nothing is known, since their logits are not finite" if n_lost else ""
+    )
     if costly is None:
-        return "no edit whose logits are numbers does anything and leads there within the limits."
+        return (
+            f"no edit that moves the model by at least {limits.least_kl:g} nats leads there within the "
+            f"limits{lost}."
+        )
     return (
         f"none is chosen; of {costly.screened} edits that lead there by the screen the {costly.measured} whose "
-        "capability was measured are outside the limits, and of the others it is not known."
+        f"capability was measured are outside the limits, and of the others it is not known{lost}."
     )
 
 
@@ -70,7 +83,9 @@ def _in_words(s: Standing, effect: Effect) -> str:
             f"{_named(s.strongest)}, moves {_at_a_price(s.strongest, effect)}; "
         )
     if s.lost_steering:
-        return words + "of the steering at its KL nothing is known, since it overflowed."
+        return (
+            words + "of the steering at its KL nothing is known, since its logits are not finite."
+        )
     if s.steering is None:
         return words + "no steering reaches its KL."
     gap = s.over_steering
@@ -102,14 +117,15 @@ def _but(lost: int) -> str:
     """How many of the controls are not known."""
     if not lost:
         return ""
-    return f" but {'one that' if lost == 1 else f'{lost} that'} overflowed"
+    return f" but {'one' if lost == 1 else lost} whose logits are not finite"
 
 
 def _at_a_price(row: pd.Series, effect: Effect) -> str:
     """The effect with its KL and what else it costs."""
     nats = "" if math.isnan(row.kl_low) else f" [{row.kl_low:.3f}, {row.kl_high:.3f}]"
     known = not math.isnan(row.capability_change)
-    capability = f"capability {row.capability_change:+.2f}" if known else "capability not measured"
+    points = f"capability {100 * row.capability_change:+.1f} points"
+    capability = points if known else "capability not measured"
     return (
         f"{_amount(row, effect)} at {row.kl_nats:.3f} nats{nats} "
         f"({capability}, perplexity x{row.perplexity_ratio:.2f})"
@@ -128,7 +144,7 @@ def _amount(row: pd.Series, effect: Effect) -> str:
 
 def _said(numbers: tuple[float, float, float], effect: Effect) -> str:
     """A value with its interval and unit."""
-    factor, unit = (100.0, " points") if effect.is_share else (1.0, " nats")
+    factor, unit, digits = (100.0, " points", 1) if effect.is_share else (1.0, " nats", 2)
     value, low, high = (factor * number for number in numbers)
-    span = "(no interval)" if math.isnan(low) else f"[{low:+.1f}, {high:+.1f}]"
-    return f"{value:+.1f}{unit} {span}"
+    span = "(no interval)" if math.isnan(low) else f"[{low:+.{digits}f}, {high:+.{digits}f}]"
+    return f"{value:+.{digits}f}{unit} {span}"

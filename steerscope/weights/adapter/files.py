@@ -77,7 +77,7 @@ def read_tensors(
         raise refused(f"{path} does not describe what it holds; give another.")
     bad = [name for name, t in tensors.items() if not bool(torch.isfinite(t).all())]
     if bad:
-        raise refused(f"{path} holds a NaN or an infinity in {bad[0]!r}; make it again.")
+        raise refused(f"{path} holds a number in {bad[0]!r} that is not finite; make it again.")
     return tensors, described
 
 

@@ -142,7 +142,7 @@ def train_adapter(
     Raises:
         BadValueError: the rank is larger than a weight allows.
         UnsupportedWeightError: the model lacks a weight.
-        NotFiniteError: the loss became NaN or infinite.
+        NotFiniteError: the loss is not finite.
         RunError: the checkpoint is of another training.
     """
     plan, objective = plan or TrainingPlan(), objective or Objective()

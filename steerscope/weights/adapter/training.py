@@ -137,7 +137,7 @@ def train(
         progress: shows the loop.
 
     Raises:
-        NotFiniteError: the loss became NaN or infinite.
+        NotFiniteError: the loss is not finite.
         RunError: the checkpoint is of another training, or cannot be read.
     """
     work = _Work(trainee, ruler, objective, plan)

@@ -343,7 +343,7 @@ SPARSE = torch.eye(WIDTH).to_sparse()
         (put("v.gguf", {"direction.1": ones(7)}), VectorMismatchError, r"shape \(7,\) .*has 32"),
         (put("v.gguf", {"direction.1": ones(2, 16)}), VectorMismatchError, r"shape \(2, 16\)"),
         (put("v.gguf", {"direction.1": ones(dtype="int32")}), VectorFileError, "as I32; write .*F32"),
-        (put("v.gguf", {"direction.1": ones() * np.nan}), VectorFileError, "NaN or an infinity"),
+        (put("v.gguf", {"direction.1": ones() * np.nan}), VectorFileError, "is not finite"),
         (put("v.gguf", {"direction.1": ones() * 0}), VectorFileError, "nothing but zeros"),
         (projective("controlvector.projection", "true"), VectorFileError, "project_out"),
         (projective("controlvector.mode", "Projective"), VectorFileError, "mode = Projective"),
@@ -368,7 +368,7 @@ SPARSE = torch.eye(WIDTH).to_sparse()
         (put("layer_1.pt", SPARSE), VectorFileError, "not a dense tensor"),
         (put("layer_1.pt", torch.tensor(1.0)), VectorFileError, r"of shape \(\)"),
         (put("layer_1.pt", torch.ones(2, 3, 4)), VectorFileError, r"of shape \(2, 3, 4\)"),
-        (put("layer_1.pt", NAN), VectorFileError, "NaN"),
+        (put("layer_1.pt", NAN), VectorFileError, "is not finite"),
         (put("layer_1.pt", torch.ones(31)), VectorMismatchError, r"\(31,\)"),
         (put("layer_3.pt", torch.ones(WIDTH)), VectorMismatchError, "layers 0 to 2"),
         (put("layer_99999999999.pt", torch.ones(WIDTH)), VectorFileError, "is no layer"),
@@ -395,7 +395,7 @@ SPARSE = torch.eye(WIDTH).to_sparse()
         (put("v.svec", {"directions": {"1": [1.0]}}), VectorMismatchError, r"\(1,\)"),
         (put("v.svec", {"directions": {"1": [NUMBERS] * 2}}), VectorFileError, "2 vectors"),
         (put("v.svec", {"directions": {"1": [[1.0], [1.0, 2.0]]}}), VectorFileError, "2 vectors"),
-        (put("v.svec", {"directions": {"1": NAN.tolist()}}), VectorFileError, "NaN"),
+        (put("v.svec", {"directions": {"1": NAN.tolist()}}), VectorFileError, "is not finite"),
         # Neuronpedia
         (put("v.json", "not JSON"), VectorFileError, "JSON"),
         (put("v.json", {}), VectorFileError, "hook_name|vector"),
@@ -407,7 +407,7 @@ SPARSE = torch.eye(WIDTH).to_sparse()
         (put("v.json", at("blocks.3.hook_resid_pre")), VectorMismatchError, "layers 0 to 2"),
         (put("v.json", at("blocks.1.hook_resid_pre", [1.0])), VectorMismatchError, r"\(1,\)"),
         (put("v.json", at("blocks.1.hook_resid_pre", [])), VectorMismatchError, r"\(0,\)"),
-        (put("v.json", at("blocks.1.hook_resid_pre", NAN.tolist())), VectorFileError, "NaN"),
+        (put("v.json", at("blocks.1.hook_resid_pre", NAN.tolist())), VectorFileError, "is not finite"),
     ],
 )  # fmt: skip
 def test_a_bad_file_is_named_with_what_to_do(tmp_path, monkeypatch, load, write, error, message):

@@ -1,0 +1,25 @@
+"""Numbers in the tables of commands: what is not known is said to be, and never `nan`."""
+
+from __future__ import annotations
+
+import math
+
+NOT_KNOWN, NONE = "not known", "-"
+
+
+def number(value: float, form: str, missing: str = NOT_KNOWN) -> str:
+    """A number in a format, or what is said where it is NaN."""
+    return missing if math.isnan(value) else f"{value:{form}}"
+
+
+def estimate(value: float, low: float, high: float, form: str) -> str:
+    """A number with its interval, as in `0.52 [0.41, 0.63]`, where both are known."""
+    said = number(value, form)
+    if math.isnan(value) or math.isnan(low) or math.isnan(high):
+        return said
+    return f"{said} [{low:{form}}, {high:{form}}]"
+
+
+def p_value(p: float, form: str = ".2g") -> str:
+    """A p; a dash where nothing was tested."""
+    return number(p, form, NONE)

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from steerscope.errors import BadValueError
+from steerscope.statistics import every_block_order
 from steerscope.studies.predictors.across_models import rho_by_model
 from steerscope.studies.predictors.findings import (
     EXPECTED_SIGNS,
@@ -82,6 +83,28 @@ def test_partial_correlation_holds_a_control_fixed():
 def test_a_diagnostic_that_is_its_own_control_has_no_partial_correlation():
     t = table({"x": noise(1), "y": noise(2)}, 9)
     assert math.isnan(grouped_correlation(t, "x", "y", controls=["x"], n_resamples=20).rho)
+
+
+def test_a_partial_p_refits_the_controls_to_every_order():
+    """Parity with a fit by least squares of each order's residuals on the controls."""
+    columns = {"x": noise(1), "y": noise(2), "depth": lambda c, i: i, "norm": noise(3)}
+    t = table(columns, 7, concepts=("a", "b"))
+    found = grouped_correlation(t, "x", "y", controls=["depth", "norm"])
+    sides = []
+    for _, part in t.groupby("concept"):
+        ranks = {k: stats.rankdata(part[k]) for k in columns}
+        held = np.column_stack([np.ones(7), ranks["depth"], ranks["norm"]])
+        sides.append([(left(ranks[k], held), held) for k in ("x", "y")])
+    rhos = []
+    for order in every_block_order(7):
+        again = [(x, left(y[order], held)) for (x, _), (y, held) in sides]
+        x, y = (np.concatenate(side) for side in zip(*again, strict=True))
+        rhos.append(x @ y / math.sqrt((x @ x) * (y @ y)))
+    assert found.p == pytest.approx(np.mean(np.abs(rhos) >= abs(found.rho) - 1e-12))
+
+
+def left(y, controls):
+    return y - controls @ np.linalg.lstsq(controls, y, rcond=None)[0]
 
 
 BY_HAND = pd.DataFrame(

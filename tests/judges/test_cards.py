@@ -92,6 +92,23 @@ def test_the_interval_of_a_corrected_share_covers_the_truth(truth, sensitivity, 
     assert covered / runs >= 0.93
 
 
+@pytest.mark.parametrize(("could", "truth"), [(0.5, 0.1), (0.2, 0.1)])
+def test_where_few_texts_could_count_the_interval_covers_the_truth_and_no_more(could, truth):
+    """A well counted share and a card of 20 texts, whose specificity errs on those that could count alone."""
+    rng = np.random.default_rng(0)
+    se, sp, runs = 0.9, 0.8, 400
+    found = [
+        corrected_share(
+            wilson(int(rng.binomial(400, truth * se + (could - truth) * (1 - sp))), 400),
+            wilson(int(rng.binomial(20, se)), 20),
+            wilson(int(rng.binomial(20, sp)), 20),
+            could,
+        )
+        for _ in range(runs)
+    ]
+    assert 0.92 <= np.mean([f.low <= truth <= f.high for f in found]) <= 0.98
+
+
 def test_the_interval_of_a_corrected_gain_covers_the_truth():
     rng = np.random.default_rng(1)
     covered, runs, se, sp = 0, 400, 0.85, 0.8

@@ -134,6 +134,19 @@ def test_a_threshold_of_an_unrelated_curve_is_seldom_told(unrelated):
     assert np.mean([f.p <= 0.05 for f in found if math.isfinite(f.p)]) < 0.1
 
 
+def test_layers_without_a_value_say_nothing_for_or_against_a_threshold():
+    """Of an unrelated diagnostic that is missing here and there, p is evenly spread: its mean is one half."""
+    rng = np.random.default_rng(0)
+    parts = []
+    for _ in range(60):
+        t = pd.DataFrame({"concept": np.repeat(["a", "b", "c"], 20), "layer": [*range(20)] * 3})
+        t = t.assign(model="m", x=rng.normal(size=60), y=rng.uniform(size=60))
+        t.loc[rng.random(60) < 0.2, "x"] = math.nan
+        parts.append(judge_threshold(t, diagnostic="x", outcome="y", n_resamples=200))
+    assert 0.4 < np.mean([found.p for found in parts]) < 0.6
+    assert all(found.low <= found.auc <= found.high for found in parts)
+
+
 def test_a_correlation_of_two_curves_is_that_of_a_league_of_one_concept(unrelated):
     t = unrelated[0]
     league, curve = (

@@ -49,8 +49,10 @@ class Card:
     @property
     def lacks(self) -> str:
         """Why a judge that cannot tell cannot."""
-        if not self.auc.low > BAR:
+        if not self.auc.value > BAR:
             return f"AUC not above {BAR:g}"
+        if not self.auc.low > BAR:
+            return f"AUC may be {BAR:g} or less on so few distinct texts"
         return "sensitivity and specificity may be those of a guess on so few distinct texts"
 
     @property

@@ -45,7 +45,8 @@ def test_a_judge_that_tells_has_a_card_that_says_so():
 def test_a_judge_that_was_right_about_one_thing_said_often_cannot_tell():
     texts = [LabelledText("w " * n, n == 3, 0 if n == 3 else 1) for n in [3] * 20 + [1] * 20]
     card = measure_card(JUDGE, texts, "by hand")
-    assert card.auc.low == card.sensitivity.value == card.specificity.value == 1.0
+    assert card.auc.value == card.sensitivity.value == card.specificity.value == 1.0
+    assert card.auc.low == pytest.approx(0.025)  # of one thing each nothing is known but that
     assert not card.tells
     assert "so few distinct texts" in str(card)
 

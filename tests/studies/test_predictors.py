@@ -128,6 +128,27 @@ def test_regret_by_hand():
     assert other.picked.to_dict() == {"a": 0, "b": 0}
 
 
+def test_the_interval_of_a_regret_is_over_models_and_there_is_none_for_two():
+    """Regrets of 0, 0, 3; 0, 0, 0 and 3, 3, 3: means of 1, 0 and 3, t with 2 degrees of freedom over their sums."""
+    up = {"x": lambda c, i: i.astype(float)}
+    loses = [(0, 0, 3), (0, 0, 0), (3, 3, 3)]
+    parts = [
+        table(up | {"y": lambda c, i, lost=lost: np.where(i == 1, lost[c], 0.0)}, 4, model=str(m))
+        for m, lost in enumerate(loses)
+    ]
+    several, two, one = (
+        predictor_league(pd.concat(p), ["x"], "y", controls=(), n_resamples=20).iloc[0]
+        for p in (parts, parts[:2], parts[:1])
+    )
+    assert several.regret == pytest.approx(4 / 3)
+    error = math.sqrt(3 / 2 * (1 + 16 + 25)) / 9  # sums of what is left: -1, -4, 5
+    assert several.regret_high == pytest.approx(4 / 3 + 4.302653 * error)
+    assert several.regret_low == 0.0
+    assert math.isnan(two.regret_low)
+    assert math.isnan(two.regret_high)
+    assert one.regret_high == pytest.approx(1 + 4.302653)  # over the concepts of the one model
+
+
 def test_the_middle_layer_is_that_of_the_model_and_not_of_those_that_are_known():
     whole = table({"effect": lambda number, layers: np.arange(9.0)}, 9, concepts=("a",)).assign(
         gap=0.0

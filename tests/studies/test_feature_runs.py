@@ -157,14 +157,26 @@ def test_a_run_of_features_needs_what_reads_texts_and_its_own_model(tiny_folder,
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_above_every_null_is_told_and_what_is_above_most_is_not():
-    def shown(method, values):
-        return [
-            {"kl": math.nan if method == "plain" else 0.2, "method": method, "kl_nats": 0.2, "dose_natural": 1.0,
-             "prompt": i, "status": "ok", "given": "g", "written": "w", "shown": float(v)}
-            for i, v in enumerate(values)
-        ]  # fmt: skip
+def shown(method, values):
+    return [
+        {"kl": math.nan if method == "plain" else 0.2, "method": method, "kl_nats": 0.2, "dose_natural": 1.0,
+         "prompt": i, "status": "ok", "given": "g", "written": "w", "shown": float(v)}
+        for i, v in enumerate(values)
+    ]  # fmt: skip
 
+
+def test_a_null_of_which_one_prompt_is_known_leaves_p_unknown_in_whatever_place_it_stands():
+    n, few = 24, [0] + [math.nan] * 23
+    nulls = ([0] * n, few), (few, [0] * n)
+    for first, second in nulls:
+        trials = [*shown("plain", [0] * n), *shown("features weighted", [1, 0] * 12)]
+        trials += [*shown("random direction", first), *shown("random direction 2", second)]
+        found = summarised(pd.DataFrame(trials)).set_index("method")
+        assert math.isnan(found.p_null["features weighted"])
+        assert found.null_max["features weighted"] == 0.0
+
+
+def test_what_is_above_every_null_is_told_and_what_is_above_most_is_not():
     n, half = 24, [1, 0] * 12
     trials = pd.DataFrame(
         [

@@ -51,6 +51,15 @@ def test_a_judge_that_was_right_about_one_thing_said_often_cannot_tell():
     assert "so few distinct texts" in str(card)
 
 
+def test_six_texts_a_side_without_a_mistake_tell_as_those_with_one_do():
+    perfect = texts_of([3] * 6, True) + texts_of([1] * 6, False, 50)
+    card = measure_card(JUDGE, perfect, "by hand")
+    assert card.auc.low == pytest.approx(0.025 ** (1 / 6))
+    assert card.tells
+    few = measure_card(JUDGE, perfect[:3] + perfect[6:9], "by hand")
+    assert "so few distinct texts" in str(few)
+
+
 def test_nothing_is_stated_on_what_a_judge_counts_that_cannot_tell():
     perfect, half = Estimate(1.0, 0.95, 1.0, 60), Estimate(0.5, 0.4, 0.6, 60)
     tells, guesses = (Card(e, e, e, 0, "by hand") for e in (perfect, half))

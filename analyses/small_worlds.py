@@ -59,11 +59,6 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     plans = [plan_of(n, options.steps, options.threads) for n in range(options.worlds)]
-    depths = [plan.n_layers for plan in plans]
-    for rho in (0.3, 0.5, 0.7):
-        print(f"power at rho {rho}, before anything is measured: one diagnostic "
-              f"{power_across_models(rho, depths):.2f}, the largest of {len(EXPECTED_SIGNS)} "
-              f"{power_across_models(rho, depths, len(EXPECTED_SIGNS)):.2f}")  # fmt: skip
     worlds = [world(plan, options.pairs) for plan in plans]
     about = pd.DataFrame([about for about, _ in worlds])
     table = pd.concat([layers for _, layers in worlds], ignore_index=True)
@@ -104,6 +99,10 @@ def over_models(table: pd.DataFrame, outcome: str) -> str:
     found.round(6).to_csv(FIGURES / f"{NAME}-{outcome}-models.csv", index=False)
     print(f"\n{outcome}, mean over models of the rank correlation over layers:")
     print(found.round(3).to_string(index=False))
+    for rho in (0.3, 0.5, 0.7):
+        one, largest = (power_across_models(table, outcome, rho, n) for n in (1, len(diagnostics)))
+        print(f"power at rho {rho}, of layers as alike as these: one diagnostic {one:.2f}, the largest of "
+              f"{len(diagnostics)} {largest:.2f}")  # fmt: skip
     print(f"\n{regrets(table, diagnostics, outcome)}")
     return report(table, outcome, RUNS, "png")
 

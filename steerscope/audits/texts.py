@@ -9,7 +9,7 @@ import numpy as np
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding, Severity
 from steerscope.audits.tells import tell, variants
-from steerscope.statistics import bootstrap_mean
+from steerscope.statistics import Estimate, bootstrap_mean
 from steerscope.texts.contrasts import ContrastPair
 
 _TELLS = 0.75  # AUC from which something else than the concept tells the classes apart
@@ -74,7 +74,7 @@ def confounds(pairs: Sequence[ContrastPair], kinds: Collection[str], where: str)
     for kind in kinds:
         severity, remedy = _CONFOUNDS[kind]
         auc = tell(pairs, kind)
-        if not auc.low > _TELLS:
+        if not _tells(auc):
             continue
         found.append(
             Finding(
@@ -90,12 +90,17 @@ def confounds(pairs: Sequence[ContrastPair], kinds: Collection[str], where: str)
     return found
 
 
+def _tells(auc: Estimate) -> bool:
+    """Surely above the limit; or without a mistake, which of ten pairs alone is not sure, though it is a warning."""
+    return auc.low > _TELLS or auc.value == 1
+
+
 def lengths_apart(pairs: Sequence[ContrastPair], where: str) -> list[Finding]:
     """Positive and negative texts differ in length, by a share of it or so that it tells them apart."""
     words = np.array([[len(text.split()) for text in p.said] for p in pairs], float)
     difference = bootstrap_mean(words[:, 0] - words[:, 1])
     auc = tell(pairs, "length")
-    tells = auc.low > _TELLS
+    tells = _tells(auc)
     alone = (
         f", and their length alone tells the classes with an AUC of {auc.value:.2f}"
         if tells

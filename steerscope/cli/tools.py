@@ -179,15 +179,12 @@ def eigengap(
     rows, result = [], []
     for row, layer in enumerate(found.layers):
         head = int(weakest.head[row])
-        gap, low, high = (float(t[row]) for t in (weakest.value, weakest.low, weakest.high))
-        null, permuted, ratio, rank = (
-            float(t[row, head])
-            for t in (
-                found.null_gap,
-                found.nulls["permuted"],
-                found.participation_ratio,
-                found.effective_rank,
-            )
+        nulls = (weakest.nulls["random"], weakest.nulls["permuted"])
+        gap, low, high, null, permuted = (
+            float(t[row]) for t in (weakest.value, weakest.low, weakest.high, *nulls)
+        )
+        ratio, rank = (
+            float(t[row, head]) for t in (found.participation_ratio, found.effective_rank)
         )
         numbers = (gap, low, high, null, permuted)
         rows.append((layer, head, *(f"{x:.4f}" for x in numbers), f"{ratio:.1f}", f"{rank:.1f}"))

@@ -95,12 +95,14 @@ def layer_diagnostics(
 def spectral_values(spectra: HeadSpectra) -> list[LayerValue]:
     """Spectra of the heads as values of the layer: the weakest link, and means over the heads.
 
-    The interval of a mean over heads is the mean of the heads' intervals, which is on the wide side.
+    The null of the weakest link is the smallest gap among as many heads of random keys, since that of one head
+    is larger than the smallest of several. The interval of a mean over heads is the mean of the heads' intervals, which is on the wide side.
     """
-    gaps, heads = spectra.weakest_link()
+    gaps, _ = spectra.weakest_link()
     unknown = torch.full_like(gaps, math.nan)
-    low, high = (
-        (spectra.weakest.low, spectra.weakest.high) if spectra.weakest else (unknown, unknown)
+    weakest = spectra.weakest
+    low, high, null = (
+        (weakest.low, weakest.high, weakest.nulls["random"]) if weakest else (unknown,) * 3
     )
     values = [
         LayerValue(
@@ -111,7 +113,7 @@ def spectral_values(spectra: HeadSpectra) -> list[LayerValue]:
             float(high[row]),
             "ratio",
             spectra.n_prompts,
-            float(spectra.null_gap[row, heads[row]]),
+            float(null[row]),
         )
         for row, layer in enumerate(spectra.layers)
     ]

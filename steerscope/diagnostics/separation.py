@@ -20,22 +20,26 @@ _Weights = Float[Tensor, "sample pair"]
 def separation(contrast: Contrast, *, seed: int = 0) -> LayerValue:
     """||mean difference|| in relative units: natural over relative length.
 
-    The interval resamples pairs; the null swaps the classes of each pair at random.
+    The mean of n noisy differences is longer than what lies behind them, by tr Σ / n on the square. The value has that
+    length in it, as the null and the interval have, which says where it lies for as many other pairs. The
+    interval resamples pairs, see `squared_length`; the null swaps the classes of each pair at random.
     """
 
     def length(gram: Float[Tensor, "pair other"], weights: _Weights) -> Float[Tensor, " sample"]:
-        n = weights.abs().sum(dim=1)
-        return _quadratic(gram, weights).sqrt() / n / contrast.relative
+        return squared_length(gram, weights).sqrt() / contrast.relative
 
     return _measured("separation", "relative units", contrast, length, seed)
 
 
 def signal_to_noise(contrast: Contrast, *, seed: int = 0) -> LayerValue:
-    """||mean difference|| over the root mean square distance of the differences from their mean."""
+    """||mean difference|| over the root mean square distance of the differences from their mean.
+
+    The interval and the null are as those of `separation`.
+    """
 
     def ratio(gram: Float[Tensor, "pair other"], weights: _Weights) -> Float[Tensor, " sample"]:
         n = weights.abs().sum(dim=1)
-        signal = _quadratic(gram, weights) / n**2
+        signal = squared_length(gram, weights)
         noise = weights.abs() @ gram.diagonal() / n - signal
         return (signal / noise.clamp_min(1e-12 * gram.diagonal().mean())).sqrt()
 
@@ -47,10 +51,7 @@ def pair_stability(contrast: Contrast, *, seed: int = 0) -> LayerValue:
 
     def cosine(gram: Float[Tensor, "pair other"], weights: _Weights) -> Float[Tensor, " sample"]:
         lengths = gram.diagonal().sqrt().clamp_min(1e-12)
-        cosines = gram / lengths[:, None] / lengths[None, :]
-        n = weights.abs().sum(dim=1)
-        own = weights**2 @ cosines.diagonal()
-        return (_quadratic(cosines, weights) - own) / (n**2 - (weights**2).sum(dim=1))
+        return _between_pairs(gram / lengths[:, None] / lengths[None, :], weights)
 
     return _measured("pair_stability", "cosine", contrast, cosine, seed)
 
@@ -68,9 +69,27 @@ def half_agreement(contrast: Contrast, *, seed: int = 0) -> LayerValue:
     )
 
 
-def _quadratic(gram: Float[Tensor, "pair other"], weights: _Weights) -> Float[Tensor, " sample"]:
-    """||Σ w d||² for every row of weights."""
-    return ((weights @ gram) * weights).sum(dim=1).clamp_min(0)
+def squared_length(
+    gram: Float[Tensor, "pair other"], weights: Float[Tensor, "sample pair"]
+) -> Float[Tensor, " sample"]:
+    """||d̄||² of n differences for every row of weights, from their inner products.
+
+    ((n - 1) a + b) / n, with a the mean inner product of two different pairs and b the mean square, which for
+    weights of ±1 is ||Σ w d||² / n². A pair that is drawn twice is not compared with itself, which would add tr Σ / n
+    once more than the sample has it: draws would all be longer than the sample. It is cut at 0.
+    """
+    n = weights.abs().sum(dim=1)
+    square = weights.abs() @ gram.diagonal() / n
+    return (((n - 1) * _between_pairs(gram, weights) + square) / n).clamp_min(0)
+
+
+def _between_pairs(
+    gram: Float[Tensor, "pair other"], weights: _Weights
+) -> Float[Tensor, " sample"]:
+    """Mean inner product of two different pairs for every row of weights."""
+    squares = weights**2
+    products = ((weights @ gram) * weights).sum(dim=1) - squares @ gram.diagonal()
+    return products / (weights.abs().sum(dim=1) ** 2 - squares.sum(dim=1))
 
 
 def _measured(

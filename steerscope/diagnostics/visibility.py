@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from steerscope.diagnostics.separation import squared_length
 from steerscope.diagnostics.table import LayerValue, bootstrap_weights, interval
 from steerscope.directions import mean_diff
 from steerscope.errors import BadValueError
@@ -43,13 +46,16 @@ def visible_share(
 ) -> LayerValue:
     """Share of the mean difference's squared length inside the subspace that the output sees.
 
-    The interval resamples pairs. A random direction has rank / width. It is the direct path only:
-    later blocks may turn what is invisible into something visible.
+    The interval resamples pairs, see `squared_length`. A random direction has rank / width. It is the direct path
+    only: later blocks may turn what is invisible into something visible.
     """
-    weights = bootstrap_weights(len(contrast.positive), seed=seed)
-    means = (weights @ contrast.differences.double()).float()
-    drawn = ((means @ subspace.T) ** 2).sum(dim=1) / (means**2).sum(dim=1).clamp_min(1e-30)
-    low, high = interval(drawn)
+    differences = contrast.differences.double()
+    weights = bootstrap_weights(len(differences), seed=seed)
+    weights = weights[(weights > 0).sum(dim=1) > 1]  # a single pair has no second one to compare
+    seen = differences @ subspace.T.double()
+    inside, whole = (squared_length(d @ d.T, weights) for d in (seen, differences))
+    shares = (inside / whole.clamp_min(1e-30)).clamp_max(1.0)
+    low, high = interval(shares) if len(shares) else (math.nan, math.nan)
     return LayerValue(
         diagnostic="visible_share",
         layer=contrast.site.layer,

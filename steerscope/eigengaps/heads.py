@@ -55,12 +55,15 @@ class WeakestLink:
         low: lower end of its 95 % interval; see `intervals.smallest`.
         high: upper end.
         head: the head that has it in the sample.
+        nulls: by null as of `HeadSpectra`, the mean over draws of the smallest gap of each draw, as the value is
+            the smallest of its own.
     """
 
     value: Float[Tensor, " layer"]
     low: Float[Tensor, " layer"]
     high: Float[Tensor, " layer"]
     head: Int[Tensor, " layer"]
+    nulls: Mapping[str, Float[Tensor, " layer"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,14 +195,15 @@ def eigengap(
     ids = token_ids(model, asked, view)
     keys = read_keys(model, ids, view, batch_size=batch_size, progress=progress)
     of = resamples(len(ids), n_bootstrap, generator)
-    statistics, weakest = _statistics(keys, view, of, progress)
     words = shuffled_words(ids, view.first, generator)
     other = read_keys(model, words, view, batch_size=batch_size, progress=progress)
-    nulls = {
-        "random": _null_gap(keys, view, random_keys, generator),
-        "permuted": _null_gap(keys, view, permuted_keys, generator),
-        "shuffled": _gap(other.values, other.prompts, view),
+    draws = {
+        "random": _null_gaps(keys, view, random_keys, generator),
+        "permuted": _null_gaps(keys, view, permuted_keys, generator),
+        "shuffled": _gap(other.values, other.prompts, view)[None],
     }
+    statistics, weakest = _statistics(keys, view, of, draws, progress)
+    nulls = {name: gaps.mean(dim=0) for name, gaps in draws.items()}
     return HeadSpectra(view, keys.layers, statistics, nulls, len(ids), len(keys.prompts), weakest)
 
 
@@ -274,22 +278,26 @@ def _gap(
     return spectral_gap(gram_eigenvalues(arranged, ridge=view.ridge), view.guard).float()
 
 
-def _null_gap(
+def _null_gaps(
     keys: Keys,
     view: KeyView,
     draw: Callable[[Tensor, torch.Generator], Tensor],
     generator: torch.Generator,
-) -> Float[Tensor, "layer head"]:
-    """Mean gap of keys drawn by a null, one layer at a time to bound memory."""
+) -> Float[Tensor, "draw layer head"]:
+    """Gaps of keys drawn by a null, one layer at a time to bound memory."""
     found = []
     for layer in keys.values:
         draws = [_gap(draw(layer, generator), keys.prompts, view) for _ in range(_REPEATS)]
-        found.append(torch.stack(draws).mean(dim=0))
-    return torch.stack(found)
+        found.append(torch.stack(draws))
+    return torch.stack(found, dim=1)
 
 
 def _statistics(
-    keys: Keys, view: KeyView, of: Resamples, progress: Track
+    keys: Keys,
+    view: KeyView,
+    of: Resamples,
+    nulls: Mapping[str, Float[Tensor, "draw layer head"]],
+    progress: Track,
 ) -> tuple[dict[str, HeadStatistic], WeakestLink]:
     """Every statistic of every head, and the smallest gap of every layer, with intervals."""
     eigenvalues = _eigenvalues(keys, view)
@@ -315,7 +323,8 @@ def _statistics(
     }
     least = values["gap"].float().min(dim=1)
     low, high = smallest(corrected["gap"])
-    return found, WeakestLink(least.values, low.float(), high.float(), least.indices)
+    by_chance = {name: gaps.amin(dim=-1).mean(dim=0) for name, gaps in nulls.items()}
+    return found, WeakestLink(least.values, low.float(), high.float(), least.indices, by_chance)
 
 
 def resampled_eigenvalues(

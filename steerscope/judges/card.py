@@ -41,15 +41,20 @@ class Card:
     def tells(self) -> bool:
         """Whether the judge tells the classes apart.
 
-        The interval of its AUC lies above 0.7, and the lower ends of sensitivity and specificity, over
-        distinct groups of texts, add up to more than 1, what a judge reaches that says anything.
+        The interval of its AUC lies above 0.7, or no text was put in the wrong order, of which the interval is that
+        of few texts, and a judge with a mistake must not do better. And the lower ends of sensitivity and
+        specificity, over distinct groups of texts, add up to more than 1, what a judge reaches that says anything.
         """
-        return self.auc.low > BAR and self.sensitivity.low + self.specificity.low > 1
+        return self._ranks and self.sensitivity.low + self.specificity.low > 1
+
+    @property
+    def _ranks(self) -> bool:
+        return self.auc.low > BAR or self.auc.value == 1
 
     @property
     def lacks(self) -> str:
         """Why a judge that cannot tell cannot."""
-        if not self.auc.low > BAR:
+        if not self._ranks:
             return f"AUC not above {BAR:g}"
         return "sensitivity and specificity may be those of a guess on so few distinct texts"
 

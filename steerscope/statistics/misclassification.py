@@ -44,8 +44,12 @@ def corrected_share(
     if not j > 0:
         return Estimate(value, 0.0, could, said.n)
     pi = (p - (1 - sp) * could) / j
-    shift = 2 * _Z**2 * (pi * se * (1 - se) / n_se - (1 - pi) * sp * (1 - sp) / n_sp)
-    variance = p * (1 - p) / n + pi**2 * se * (1 - se) / n_se + (1 - pi) ** 2 * sp * (1 - sp) / n_sp
+    of_se, of_sp = se * (1 - se) / n_se, sp * (1 - sp) / n_sp
+    mistaken = (
+        could - pi
+    )  # those that could count and do not show it: all that the specificity is of
+    shift = 2 * _Z**2 * (pi * of_se - mistaken * of_sp)
+    variance = p * (1 - p) / n + pi**2 * of_se + mistaken**2 * of_sp
     half = _Z * math.sqrt(variance) / j
     low, high = (_inside(pi + shift + end, could) for end in (-half, half))
     return Estimate(value, low, high, said.n)

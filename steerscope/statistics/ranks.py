@@ -10,6 +10,8 @@ from scipy import stats
 
 from steerscope.statistics.intervals import CONFIDENCE, Estimate
 
+_SAME = 1e-12  # resamples that differ by rounding alone
+
 
 def auroc(
     scores: Float[np.ndarray, "item score"], positive: Bool[np.ndarray, " item"]
@@ -36,12 +38,18 @@ def auroc_estimate(
 ) -> Estimate:
     """`auroc` of one score with a percentile bootstrap interval, each class resampled by itself.
 
+    Where all resamples say the same, as when every pair is in the right order, it is the exact bound: of k groups
+    in each class k pairs share no group, and where each is in that order by a chance below (α/2)^(1/k), all are in
+    less than α/2 of cases. So 3 against 3 without a mistake give [0.29, 1], 48 against 48 [0.93, 1].
+
     Args:
         scores: one for each item.
         positive: which items should score higher.
         groups: labels of what is drawn, for items that are not independent; default each by itself.
         seed: of the draws.
         n_resamples: draws.
+
+    Source: the bound of Clopper & Pearson 1934 for no failure.
     """
     rng = np.random.default_rng(seed)
     labels = np.arange(len(scores)) if groups is None else groups
@@ -58,6 +66,10 @@ def auroc_estimate(
     ) / 2  # negative items below each positive one, ties half
     found = (mine * wins).sum(axis=1) / (mine.sum(axis=1) * until[:, -1])
     low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    if high - low < _SAME:
+        k = min(len(np.unique(labels[side])) for side in (positive, ~positive))
+        least = ((1 - CONFIDENCE) / 2) ** (1 / k)
+        low, high = value * least, value + (1 - value) * (1 - least)
     return Estimate(value, float(low), float(high), len(scores))
 
 

@@ -7,6 +7,7 @@ import random
 import pytest
 
 from steerscope.audits.tells import tell, variants
+from steerscope.audits.texts import lengths_apart
 from steerscope.texts.contrasts import ContrastPair
 
 WORDS = [f"w{i}" for i in range(60)]
@@ -21,6 +22,13 @@ def pairs_with(positive, negative, n=60):
         texts = [" ".join(change(w)) for change, w in zip((positive, negative), sides, strict=True)]
         found.append(ContrastPair(*texts, "made up"))
     return found
+
+
+def test_ten_pairs_without_a_mistake_are_a_warning_though_not_sure():
+    pairs = pairs_with(lambda w: [*w, *w[:3]], same, n=10)
+    assert tell(pairs, "length").value == 1
+    assert tell(pairs, "length").low == pytest.approx(0.025**0.1)
+    assert "tells the classes with an AUC of 1.00" in lengths_apart(pairs, "here")[0].what
 
 
 def same(words):
@@ -38,7 +46,8 @@ def same(words):
 )
 def test_a_planted_confound_is_told_and_the_other_ends_are_not(kind, positive, negative):
     pairs = pairs_with(positive, negative)
-    assert tell(pairs, kind).low > 0.95
+    assert tell(pairs, kind).value > 0.95
+    assert tell(pairs, kind).low > 0.9
     for other in {"first word", "last word"} - {kind}:
         assert tell(pairs, other).low < 0.6
 

@@ -13,6 +13,7 @@ from steerscope.diagnostics import (
     probe_accuracy,
     separation,
     signal_to_noise,
+    visible_share,
 )
 from steerscope.diagnostics.table import LayerValue, as_table, bootstrap_weights, interval
 from steerscope.errors import DegenerateDirectionError
@@ -48,16 +49,37 @@ def test_explained_variance_by_hand():
 
 
 def test_a_bootstrap_sample_is_the_statistic_of_the_drawn_pairs():
+    """Of seven pairs drawn, with 6 parts of 7 from products of different pairs and one from their squares."""
     planted, _ = planted_contrast(n_pairs=7, d=5)
     gathered = []
-    for weights in bootstrap_weights(7, seed=3, n_resamples=50):
-        rows = torch.arange(7).repeat_interleave(weights.long())
-        drawn = planted.differences[rows].double()
-        gathered.append(float(drawn.mean(dim=0).norm()) / planted.relative)
+    for weights in bootstrap_weights(7, seed=3):
+        drawn = torch.arange(7).repeat_interleave(weights.long()).tolist()
+        d = planted.differences.double()
+        products = [float(d[i] @ d[j]) for i in drawn for j in drawn if i != j]
+        if products:
+            square = 6 / 7 * np.mean(products) + np.mean([float(d[i] @ d[i]) for i in drawn]) / 7
+            gathered.append(max(0.0, square) ** 0.5 / planted.relative)
     low, high = interval(torch.tensor(gathered))
     found = separation(planted, seed=3)
-    assert found.low == pytest.approx(low, abs=0.02)
-    assert found.high == pytest.approx(high, abs=0.02)
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+
+
+@pytest.mark.parametrize(("n_pairs", "length"), [(40, 3.0), (20, 8.0)])
+def test_the_interval_of_a_length_in_a_wide_space_holds_its_value_and_that_of_other_pairs(
+    n_pairs, length
+):
+    """The noise of the pairs adds tr Σ / n to the squared length: once to the value, and no second time to a draw."""
+    generator = torch.Generator().manual_seed(0)
+    mean = torch.zeros(300)
+    mean[[0, -1]] = length / math.sqrt(2)
+    half = torch.eye(300)[:150]
+    zeros = torch.zeros(n_pairs, 300)
+    drawn = [mean + torch.randn(n_pairs, 300, generator=generator) for _ in range(40)]
+    for measure in (separation, signal_to_noise, lambda c: visible_share(c, half)):
+        found = [measure(Contrast(Site("resid_post", 1), d, zeros, 1.0, origin())) for d in drawn]
+        expected = np.mean([v.value for v in found])
+        assert all(v.low <= v.value <= v.high for v in found)
+        assert np.mean([v.low <= expected <= v.high for v in found]) > 0.85
 
 
 def test_repeated_pairs_do_not_count_as_stable():

@@ -152,6 +152,16 @@ def test_the_weakest_link_is_the_smallest_gap_of_the_layer(tiny):
         assert int(heads[layer]) == int(found.gap[layer].argmin())
 
 
+def test_the_null_of_the_weakest_link_is_the_smallest_of_as_many_heads(tiny):
+    """The smallest of several random heads lies below what each of them has on average."""
+    found = eigengap(tiny, PROMPTS, n_bootstrap=5)
+    least = found.weakest.nulls
+    assert torch.equal(least["shuffled"], found.nulls["shuffled"].min(dim=1).values)  # one draw
+    for name in ("random", "permuted"):
+        assert bool((least[name] < found.nulls[name].min(dim=1).values).all())
+        assert bool((least[name] > 0).all())
+
+
 def test_intervals_hold_the_gap_of_most_heads_and_the_table_has_every_number(microworld):
     texts = [
         f"{n} was at the {p} late."

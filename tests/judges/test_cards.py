@@ -45,9 +45,19 @@ def test_a_judge_that_tells_has_a_card_that_says_so():
 def test_a_judge_that_was_right_about_one_thing_said_often_cannot_tell():
     texts = [LabelledText("w " * n, n == 3, 0 if n == 3 else 1) for n in [3] * 20 + [1] * 20]
     card = measure_card(JUDGE, texts, "by hand")
-    assert card.auc.low == card.sensitivity.value == card.specificity.value == 1.0
+    assert card.auc.value == card.sensitivity.value == card.specificity.value == 1.0
+    assert card.auc.low == pytest.approx(0.025)  # of one thing each nothing is known but that
     assert not card.tells
     assert "so few distinct texts" in str(card)
+
+
+def test_six_texts_a_side_without_a_mistake_tell_as_those_with_one_do():
+    perfect = texts_of([3] * 6, True) + texts_of([1] * 6, False, 50)
+    card = measure_card(JUDGE, perfect, "by hand")
+    assert card.auc.low == pytest.approx(0.025 ** (1 / 6))
+    assert card.tells
+    few = measure_card(JUDGE, perfect[:3] + perfect[6:9], "by hand")
+    assert "so few distinct texts" in str(few)
 
 
 def test_nothing_is_stated_on_what_a_judge_counts_that_cannot_tell():
@@ -90,6 +100,23 @@ def test_the_interval_of_a_corrected_share_covers_the_truth(truth, sensitivity, 
         )
         covered += found.low <= truth <= found.high
     assert covered / runs >= 0.93
+
+
+@pytest.mark.parametrize(("could", "truth"), [(0.5, 0.1), (0.2, 0.1)])
+def test_where_few_texts_could_count_the_interval_covers_the_truth_and_no_more(could, truth):
+    """A well counted share and a card of 20 texts, whose specificity errs on those that could count alone."""
+    rng = np.random.default_rng(0)
+    se, sp, runs = 0.9, 0.8, 400
+    found = [
+        corrected_share(
+            wilson(int(rng.binomial(400, truth * se + (could - truth) * (1 - sp))), 400),
+            wilson(int(rng.binomial(20, se)), 20),
+            wilson(int(rng.binomial(20, sp)), 20),
+            could,
+        )
+        for _ in range(runs)
+    ]
+    assert 0.92 <= np.mean([f.low <= truth <= f.high for f in found]) <= 0.98
 
 
 def test_the_interval_of_a_corrected_gain_covers_the_truth():

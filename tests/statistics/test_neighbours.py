@@ -102,6 +102,19 @@ def test_unrelated_curves_are_seldom_told_where_single_layers_shuffled_tell_them
     assert told / len(unrelated) > 0.2
 
 
+def test_unrelated_layers_with_controls_held_fixed_are_told_in_five_percent():
+    """Of 8 layers two controls leave 5 degrees of freedom; residuals only dealt out told 13 %."""
+    rng = np.random.default_rng(0)
+    names = ["x", "y", "norm"]
+    found = []
+    for _ in range(300):
+        t = pd.DataFrame(rng.normal(size=(8, 3)), columns=names)
+        t = t.assign(model="m", concept="c", layer=range(8), depth=range(8))
+        found.append(grouped_correlation(t, "x", "y", controls=["depth", "norm"]))
+    assert np.mean([f.p <= 0.05 for f in found]) < 0.085
+    assert np.mean([f.low <= 0 <= f.high for f in found]) > 0.915
+
+
 def test_a_related_curve_is_told():
     rng = np.random.default_rng(2)
     told = []
@@ -119,6 +132,19 @@ def test_a_threshold_of_an_unrelated_curve_is_seldom_told(unrelated):
         for t in unrelated[:150]
     ]
     assert np.mean([f.p <= 0.05 for f in found if math.isfinite(f.p)]) < 0.1
+
+
+def test_layers_without_a_value_say_nothing_for_or_against_a_threshold():
+    """Of an unrelated diagnostic that is missing here and there, p is evenly spread: its mean is one half."""
+    rng = np.random.default_rng(0)
+    parts = []
+    for _ in range(60):
+        t = pd.DataFrame({"concept": np.repeat(["a", "b", "c"], 20), "layer": [*range(20)] * 3})
+        t = t.assign(model="m", x=rng.normal(size=60), y=rng.uniform(size=60))
+        t.loc[rng.random(60) < 0.2, "x"] = math.nan
+        parts.append(judge_threshold(t, diagnostic="x", outcome="y", n_resamples=200))
+    assert 0.4 < np.mean([found.p for found in parts]) < 0.6
+    assert all(found.low <= found.auc <= found.high for found in parts)
 
 
 def test_a_correlation_of_two_curves_is_that_of_a_league_of_one_concept(unrelated):

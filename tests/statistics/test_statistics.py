@@ -190,6 +190,31 @@ def test_auroc_counts_pairs_in_the_right_order():
     assert estimate.low < 0.7602 < estimate.high  # Φ(1/√2)
 
 
+def test_a_perfect_order_of_few_items_is_not_certain():
+    """Three disjoint pairs are all in order in 2.5 % of cases where each is by a chance of 0.025^(1/3) = 0.292."""
+    scores, label = np.arange(6.0), np.arange(6) > 2
+    perfect = auroc_estimate(scores, label)
+    assert (perfect.value, perfect.high) == (1.0, 1.0)
+    assert perfect.low == pytest.approx(0.2924, abs=1e-4)
+    mirrored = auroc_estimate(-scores, label)
+    assert (mirrored.value, mirrored.low) == (0.0, 0.0)
+    assert mirrored.high == pytest.approx(1 - 0.2924, abs=1e-4)
+    tied = auroc_estimate(0 * scores, label)
+    assert (tied.low + tied.high, tied.value) == (pytest.approx(1), 0.5)
+    assert tied.low == pytest.approx(0.1462, abs=1e-4)
+    twice = auroc_estimate(np.repeat(scores, 2), np.repeat(label, 2), groups=np.arange(12) // 2)
+    assert twice.low == pytest.approx(perfect.low)  # as many groups, and no more is known
+
+
+def test_a_small_sample_of_a_good_score_seldom_shuts_the_truth_out():
+    """Of 5 against 5 with an AUC of 0.95 half are in perfect order."""
+    rng = np.random.default_rng(3)
+    label = np.arange(10) < 5
+    truth = stats.norm.cdf(2.326 / math.sqrt(2))
+    found = [auroc_estimate(rng.normal(size=10) + 2.326 * label, label) for _ in range(200)]
+    assert np.mean([f.low <= truth <= f.high for f in found]) > 0.9
+
+
 def test_texts_that_say_the_same_widen_no_interval_of_an_auroc():
     rng = np.random.default_rng(1)
     label = np.arange(24) % 2 == 0

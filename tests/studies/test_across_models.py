@@ -12,6 +12,7 @@ from steerscope.experiments import parse_experiment
 from steerscope.experiments.jobs import find_job
 from steerscope.experiments.jobs.predictors import OUTCOMES, rows_of_layers
 from steerscope.runs.results import Run
+from steerscope.statistics import power_of
 from steerscope.studies.predictors.across_models import (
     across_models,
     power_across_models,
@@ -20,11 +21,17 @@ from steerscope.studies.predictors.across_models import (
 from steerscope.studies.predictors.findings import leave_one_model_out
 
 
-def models(n, n_layers=6, concepts=("a", "b"), seed=0, rho=0.0):
-    """Models whose layers are ranked by noise, of which a share is that of the outcome."""
+def models(n, n_layers=6, concepts=("a", "b"), seed=0, rho=0.0, likeness=0.0):
+    """Models whose layers are ranked by noise, of which a share is that of the outcome.
+
+    Neighbouring layers correlate by `likeness` on either side.
+    """
     rng, parts = np.random.default_rng(seed), []
     for model in range(n):
         y, noise = rng.normal(size=(2, n_layers))
+        for curve in (y, noise):
+            for i in range(1, n_layers):
+                curve[i] = likeness * curve[i - 1] + np.sqrt(1 - likeness**2) * curve[i]
         x = rho * y + np.sqrt(1 - rho**2) * noise
         for concept in concepts:  # the layers of a model are alike under its concepts
             parts.append(
@@ -73,7 +80,7 @@ def test_models_that_agree_wholly_give_no_certainty():
     nearly = alike.copy()
     nearly.loc[nearly.model == "m6", "x"] = [0.0, 1.0, 2.0, 3.0, 5.0, 4.0]
     assert across_models(nearly, ["x"], "y").p[0] == 2 / 2**4  # of four models, one sign
-    assert power_across_models(0.9, [6] * 4) == 0.0
+    assert power_across_models(models(4), "y", 0.9) == 0.0
     flat = alike.assign(y=1.0)
     assert leave_one_model_out(flat, ["x"], "y").empty
 
@@ -91,12 +98,24 @@ def test_without_any_correlation_one_table_in_twenty_is_below_five_hundredths():
 
 
 def test_the_power_that_is_stated_is_the_share_of_tables_that_tell():
-    stated = power_across_models(0.5, [6] * 12)
+    stated = power_across_models(models(12), "y", 0.5)
     told = [across_models(models(12, seed=s, rho=0.5), ["x"], "y").p[0] < 0.05 for s in range(200)]
     assert np.mean(told) == pytest.approx(stated, abs=0.1)
-    assert power_across_models(0.5, [6] * 12, 17) < stated < power_across_models(0.5, [6] * 24)
+    assert power_across_models(models(12), "y", 0.5, 17) < stated
+    assert stated < power_across_models(models(24), "y", 0.5)
     with pytest.raises(BadValueError, match="two models"):
-        power_across_models(0.5, [6])
+        power_across_models(models(3), "flat", 0.5)
+
+
+def test_layers_that_are_alike_to_their_neighbours_have_less_power():
+    """Of four layers every order keeps neighbours, and the spread is 1 / √(layers - 1); of 16 alike it is wider."""
+    four = power_across_models(models(9, 4), "y", 0.5)
+    assert four == pytest.approx(power_of(0.5, 1 / np.sqrt(3), 9))
+    alike = {"n_layers": 16, "concepts": ("a",), "likeness": 0.8}
+    stated = power_across_models(models(8, **alike), "y", 0.3)
+    told = [across_models(models(8, seed=s, rho=0.3, **alike), ["x"], "y").p[0] for s in range(200)]
+    assert np.mean(np.array(told) < 0.05) == pytest.approx(stated, abs=0.15)
+    assert stated < 0.65 < 0.8 < power_of(0.3, 1 / np.sqrt(15), 8)
 
 
 def test_an_experiment_of_three_models_has_the_tables_over_them(tmp_path):

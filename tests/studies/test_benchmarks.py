@@ -140,6 +140,21 @@ def test_items_of_one_cluster_do_not_count_as_many():
     assert together.change_high - together.change_low > alone.change_high - alone.change_low
 
 
+def test_the_interval_of_few_clusters_is_students():
+    """Four clusters of ten whose numbers rise by 0, 1, 2 and 5: 2 ± 3.182 √(4/3 Σ (0, 1, 2, 5 - 2)²) / 4."""
+    rise = np.repeat([0.0, 1.0, 2.0, 5.0], 10)
+    values = {"plain": [0.5] * 40, "steered": (rise + 0.5).tolist()}
+    four = [f"text {n // 10}" for n in range(40)]
+    found = benchmark_table(items(values, clusters=four)).set_index("cell").loc["steered"]
+    half = 3.182446 * math.sqrt(4 / 3 * 14) / 4
+    assert (found.change_low, found.change_high) == pytest.approx((2 - half, 2 + half))
+    second = items({"plain": [0.5] * 40, "steered": [0.5] * 40}, split="t, 5-shot", clusters=four)
+    apart = interference(
+        pd.concat([items(values, clusters=four), second]), ["0-shot", "5-shot"]
+    ).iloc[0]
+    assert (apart.low, apart.high) == pytest.approx((-2 - half, -2 + half))
+
+
 def test_interference_is_the_difference_of_the_differences():
     first = items({"plain": [0.0, 0.0, 1.0, 1.0], "steered": [1.0, 1.0, 1.0, 1.0]})
     second = items({"plain": [1.0] * 4, "steered": [0.0, 1.0, 1.0, 0.0]}, split="t, 5-shot")

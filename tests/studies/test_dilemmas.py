@@ -133,6 +133,19 @@ def test_a_planted_effect_is_found_and_only_there(tmp_path):
     assert parts.loc[("works", "nll", 1.0)].even == pytest.approx(0.1, abs=1e-6)
 
 
+def test_the_interval_over_few_dilemmas_is_students(tmp_path):
+    """Half the difference of the signs by hand; percentiles of five are a quarter too narrow."""
+    run = planted(tmp_path / "run", {"works": 0.8}, n=5)
+    table = run.table()
+    odds = table[(table.metric == "log_odds") & table.operator.str.contains("matched")]
+    up, down = (odds[odds.dose_natural * s > 0].set_index("prompt").value for s in (1, -1))
+    moved = (up - down) / 2 * [1 if i % 2 else -1 for i in up.index]
+    found = value_table(run).set_index("value").loc["honesty"]
+    half = 2.776445 * moved.std() / math.sqrt(5)
+    assert found.n == 5
+    assert (found.low, found.high) == pytest.approx((moved.mean() - half, moved.mean() + half))
+
+
 def test_a_kl_of_which_the_mean_alone_is_stored_has_no_interval(tmp_path):
     run = planted(tmp_path / "run", {"works": 0.8, "random": 0.0})
     table = target_against(run, "works").set_index("technique")

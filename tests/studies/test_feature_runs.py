@@ -194,6 +194,17 @@ def test_what_is_above_enough_nulls_is_told():
     )
 
 
+def test_a_null_of_which_one_prompt_is_known_leaves_p_unknown_in_whatever_place_it_stands():
+    n, few = 24, [0] + [math.nan] * 23
+    nulls = ([0] * n, few), (few, [0] * n)
+    for first, second in nulls:
+        trials = [*shown("plain", [0] * n), *shown("features weighted", [1, 0] * 12)]
+        trials += [*shown("random direction", first), *shown("random direction 2", second)]
+        found = summarised(pd.DataFrame(trials)).set_index("method")
+        assert math.isnan(found.p_null["features weighted"])
+        assert found.null_max["features weighted"] == 0.0
+
+
 def test_what_is_ahead_of_every_null_is_told_and_what_is_ahead_of_most_is_not():
     n, half = 24, [1, 0] * 12
     trials = pd.DataFrame(

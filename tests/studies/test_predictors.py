@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from steerscope.errors import BadValueError
+from steerscope.statistics import every_block_order
 from steerscope.studies.predictors.across_models import rho_by_model
 from steerscope.studies.predictors.findings import (
     EXPECTED_SIGNS,
@@ -84,6 +85,28 @@ def test_a_diagnostic_that_is_its_own_control_has_no_partial_correlation():
     assert math.isnan(grouped_correlation(t, "x", "y", controls=["x"], n_resamples=20).rho)
 
 
+def test_a_partial_p_refits_the_controls_to_every_order():
+    """Parity with a fit by least squares of each order's residuals on the controls."""
+    columns = {"x": noise(1), "y": noise(2), "depth": lambda c, i: i, "norm": noise(3)}
+    t = table(columns, 7, concepts=("a", "b"))
+    found = grouped_correlation(t, "x", "y", controls=["depth", "norm"])
+    sides = []
+    for _, part in t.groupby("concept"):
+        ranks = {k: stats.rankdata(part[k]) for k in columns}
+        held = np.column_stack([np.ones(7), ranks["depth"], ranks["norm"]])
+        sides.append([(left(ranks[k], held), held) for k in ("x", "y")])
+    rhos = []
+    for order in every_block_order(7):
+        again = [(x, left(y[order], held)) for (x, _), (y, held) in sides]
+        x, y = (np.concatenate(side) for side in zip(*again, strict=True))
+        rhos.append(x @ y / math.sqrt((x @ x) * (y @ y)))
+    assert found.p == pytest.approx(np.mean(np.abs(rhos) >= abs(found.rho) - 1e-12))
+
+
+def left(y, controls):
+    return y - controls @ np.linalg.lstsq(controls, y, rcond=None)[0]
+
+
 BY_HAND = pd.DataFrame(
     {
         "model": "m", "concept": ["a"] * 4 + ["b"] * 4, "layer": [0, 1, 2, 3] * 2,
@@ -103,6 +126,27 @@ def test_regret_by_hand():
     assert found.range.to_dict() == {"a": 3.0, "b": 5.0}
     other = selection_regret(BY_HAND, "up", "y", sign=-1).set_index("concept")
     assert other.picked.to_dict() == {"a": 0, "b": 0}
+
+
+def test_the_interval_of_a_regret_is_over_models_and_there_is_none_for_two():
+    """Regrets of 0, 0, 3; 0, 0, 0 and 3, 3, 3: means of 1, 0 and 3, t with 2 degrees of freedom over their sums."""
+    up = {"x": lambda c, i: i.astype(float)}
+    loses = [(0, 0, 3), (0, 0, 0), (3, 3, 3)]
+    parts = [
+        table(up | {"y": lambda c, i, lost=lost: np.where(i == 1, lost[c], 0.0)}, 4, model=str(m))
+        for m, lost in enumerate(loses)
+    ]
+    several, two, one = (
+        predictor_league(pd.concat(p), ["x"], "y", controls=(), n_resamples=20).iloc[0]
+        for p in (parts, parts[:2], parts[:1])
+    )
+    assert several.regret == pytest.approx(4 / 3)
+    error = math.sqrt(3 / 2 * (1 + 16 + 25)) / 9  # sums of what is left: -1, -4, 5
+    assert several.regret_high == pytest.approx(4 / 3 + 4.302653 * error)
+    assert several.regret_low == 0.0
+    assert math.isnan(two.regret_low)
+    assert math.isnan(two.regret_high)
+    assert one.regret_high == pytest.approx(1 + 4.302653)  # over the concepts of the one model
 
 
 def test_the_middle_layer_is_that_of_the_model_and_not_of_those_that_are_known():

@@ -13,7 +13,6 @@ from steerscope.runs.overflows import as_far_as_known, lost_among
 from steerscope.runs.results import Run
 from steerscope.statistics import (
     Estimate,
-    cluster_bootstrap,
     clustered_mean,
     clustered_share,
     holm,
@@ -59,7 +58,7 @@ def benchmark_table(items: pd.DataFrame) -> pd.DataFrame:
 
     Columns: split, metric, cell, dose, n (items with a number under both), value, low, high,
     change, change_low, change_high (of right and wrong Tango's score interval, where items share a
-    cluster the wider of it and the cluster bootstrap, of other numbers that bootstrap), lost (items that are right under plain alone),
+    cluster the wider of it and Student's over clusters, of other numbers that of Student), lost (items that are right under plain alone),
     won (right under the condition alone), p (McNemar's exact test of right and wrong; of other numbers,
     or where items share a cluster, flips of the sign of whole clusters), p_holm over all that is
     tested here. Plain itself has no change.
@@ -104,7 +103,7 @@ def _paired(
 ) -> dict[str, float]:
     there = ~(np.isnan(value) | np.isnan(before))
     value, before, clusters = value[there], before[there], clusters[there]
-    change = cluster_bootstrap(value - before, clusters)
+    change = clustered_mean(value - before, clusters)
     change = Estimate(change.value, change.low, change.high, len(value))
     alone = len(np.unique(clusters)) == len(clusters)
     if not len(value) or not (_is_share(value) and _is_share(before)):
@@ -116,7 +115,10 @@ def _paired(
     # where few items turn, resampling them knows too little of what else may happen
     low, high = (by_item.low, by_item.high) if alone else (change.low, change.high)
     if not alone:
-        low, high = min(low, by_item.low), max(high, by_item.high)
+        low = float(
+            np.clip(np.minimum(low, by_item.low), -1, 1)
+        )  # a NaN, as of one cluster, stays one
+        high = float(np.clip(np.maximum(high, by_item.high), -1, 1))
     change = Estimate(change.value, low, high, len(value))
     return _change(change) | {"lost": test.only_second, "won": test.only_first, "p": p}
 
@@ -142,7 +144,7 @@ def interference(items: pd.DataFrame, contexts: Sequence[str]) -> pd.DataFrame:
     """Whether steering does otherwise with examples or thinking than without, item by item.
 
     (steered - plain) in a context minus (steered - plain) in the first, over items that have all four
-    numbers; without an interval where none of them differs. Columns: task, context, metric, cell, n, value, low, high, p (sign flips of clusters),
+    numbers; the interval is Student's over clusters, none where no item differs. Columns: task, context, metric, cell, n, value, low, high, p (sign flips of clusters),
     p_holm.
 
     Args:
@@ -166,7 +168,7 @@ def interference(items: pd.DataFrame, contexts: Sequence[str]) -> pd.DataFrame:
                 apart = (group.moved - group.moved_first).to_numpy(float)
                 there = ~np.isnan(apart)
                 clusters = group.cluster.to_numpy(str)[there]
-                mean = cluster_bootstrap(apart[there], clusters)
+                mean = clustered_mean(apart[there], clusters)
                 if mean.low == mean.high:  # no interval where nothing varies
                     mean = Estimate(mean.value, math.nan, math.nan, mean.n)
                 p = _flips(apart[there], clusters) if there.any() else math.nan

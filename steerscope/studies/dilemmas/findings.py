@@ -11,7 +11,7 @@ import pandas as pd
 
 from steerscope.runs.overflows import as_far_as_known
 from steerscope.runs.results import Run
-from steerscope.statistics import bootstrap_mean, holm, sign_flip_p
+from steerscope.statistics import clustered_mean, holm, sign_flip_p
 from steerscope.studies.transfer.findings import against, odd_and_even
 
 KIND = "DilemmaPlan"
@@ -67,7 +67,7 @@ def value_table(run: Run) -> pd.DataFrame:
     """What each technique does to each value at the matched KL.
 
     The effect is half the difference between the signs of the log-odds of the side that serves the
-    value, paired by dilemma. Columns: technique, value, is_target, n (dilemmas with a label and an answer
+    value, paired by dilemma, with Student's interval over the dilemmas. Columns: technique, value, is_target, n (dilemmas with a label and an answer
     at both signs), effect, low, high, p (sign flips), p_holm (over all values and techniques that have
     five dilemmas or more). Where no matched coefficient reaches the KL, a technique is stated at ±1; one that was
     not measured there under both signs has no row.
@@ -86,7 +86,7 @@ def value_table(run: Run) -> pd.DataFrame:
         moved = (up - down) / 2
         for value, sides in labels.items():
             effect = np.array([moved.get(item, math.nan) * side for item, side in sides.items()])
-            estimate = bootstrap_mean(effect)
+            estimate = clustered_mean(effect)
             told = estimate.n >= _FEWEST
             found.append(
                 {"technique": technique, "value": value, "is_target": value == target}

@@ -70,8 +70,9 @@ def run_dilemmas(
 ) -> Run:
     """What every technique, learned from the pairs, does to the choices of a model, into a run.
 
-    Directions, layers, adapters and the matched coefficients come from the fit and select splits of
-    the pairs alone; no dilemma is seen before it is judged.
+    Directions, layers and adapters come from the fit and select splits of the pairs alone. The matched
+    coefficients are those that come to the KL on the questions of the first 24 dilemmas, which are judged
+    too: what techniques do to reading a question decides them, and no choice is looked at.
 
     Args:
         path: the run's folder.
@@ -136,7 +137,7 @@ class _Asked:
 
     @property
     def calibration(self) -> list[str]:
-        """Questions on which coefficients are matched: situations without their answer being read."""
+        """Questions on which coefficients are matched, of which no answer is read: the KL is to be that of dilemmas."""
         return self.act[:_KL_QUESTIONS]
 
     def rows(self, technique: Technique, conditions: Sequence[tuple[float, bool]]) -> list[Row]:

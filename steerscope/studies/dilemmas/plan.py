@@ -28,7 +28,7 @@ class DilemmaPlan(OfModel):
             two words.
         techniques: names in `TECHNIQUES`; the first is compared with the others.
         coefficients: measured for every technique; both signs of each.
-        kl: nats per position of the questions at which techniques are compared.
+        kl: nats per position of the questions at which techniques are compared, matched on the first 24 of them.
         layers: among which directions choose theirs; None for all.
         n_dilemmas: at most, those that tell about the value first; None for all.
         n_pairs: pairs that are trained on, at most.

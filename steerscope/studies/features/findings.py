@@ -148,7 +148,7 @@ def _beside_nulls(
 ) -> dict[str, float]:
     """The mean of the null direction that has most, the rank p among them, and the largest one-sided p against each.
 
-    The p is 1 beside one of which nothing is known, and NaN where a null, or the method, shares no prompt.
+    The p is 1 beside one of which nothing is known, and NaN where a null shares fewer than two distinct prompts with the method.
     """
     if not nulls:
         return {}
@@ -159,5 +159,6 @@ def _beside_nulls(
     gaps = [by_cluster(gap.to_numpy(float), groups[gap.index].to_numpy()) for gap in apart]
     if not all(map(len, gaps)):
         return {**found, "p_null": math.nan}
-    worst = max(float(sign_flip(gap[None], seed=seed)[0]) for gap in gaps)
+    each = [float(sign_flip(gap[None], seed=seed)[0]) for gap in gaps]
+    worst = math.nan if any(map(math.isnan, each)) else max(each)  # which one it is, is not known
     return {**found, "p_null": 1.0 if n_lost else worst}

@@ -11,7 +11,14 @@ from scipy import stats
 
 from steerscope.errors import BadValueError
 from steerscope.statistics import CONFIDENCE, holm, power_of
-from steerscope.studies.predictors.over_layers import layer_correlation
+from steerscope.studies.predictors.over_layers import (
+    cosine_of,
+    cosines_at,
+    grids_of,
+    layer_correlation,
+    layer_orders,
+    residual_ranks,
+)
 from steerscope.studies.predictors.power import LEVEL
 
 FEWEST = 3  # models of a mean over models
@@ -86,27 +93,45 @@ def across_models(table: pd.DataFrame, diagnostics: Sequence[str], outcome: str)
     return found.loc[order].reset_index(drop=True)
 
 
-def power_across_models(rho: float, n_layers: Sequence[int], n_diagnostics: int = 1) -> float:
-    """Chance that `across_models` tells a correlation of this size, as it is before anything is measured.
+def power_across_models(
+    table: pd.DataFrame,
+    outcome: str,
+    rho: float,
+    n_diagnostics: int = 1,
+    *,
+    seed: int = 0,
+    n_orders: int = 1000,
+) -> float:
+    """Chance that `across_models` tells a correlation of this size, of models whose layers are as alike as these.
 
-    By the spread of a rank correlation where there is none, 1 / √(layers - 1), the concepts of a model
-    being no help, at the level that the largest of so many diagnostics has to meet; none where so few models
-    cannot meet it.
+    By the spread over models of a rank correlation where there is none, at the level that the largest of so
+    many diagnostics has to meet; none where so few models cannot meet it. The spread of a model is that of its
+    outcome with itself in orders that keep neighbours, as of `power_over_layers`: wider than the 1 / √(layers - 1) of
+    layers that have nothing to do with each other.
 
     Args:
+        table: as of `rho_by_model`, with the outcome alone.
+        outcome: the column that is predicted; models where it is flat or unknown do not count.
         rho: the correlation, within every model.
-        n_layers: of each model.
         n_diagnostics: that the p value is corrected for.
+        seed: of random orders.
+        n_orders: of them, of a model of more than 8 layers.
 
     Raises:
-        BadValueError: fewer than two models, or one of fewer than two layers.
+        BadValueError: a column is missing, or fewer than two models are left.
     """
-    if len(n_layers) < 2 or min(n_layers) < 2:
-        raise BadValueError("power over models needs two models of two layers at least.")
-    if _least_p(len(n_layers)) > LEVEL / n_diagnostics:
+    rng, squares = np.random.default_rng(seed), []
+    for _, part in table.groupby("model"):
+        sides = residual_ranks(grids_of(part, [outcome, outcome]))
+        if not math.isnan(cosine_of(sides)):
+            orders, _ = layer_orders([y.shape[1] for _, y in sides], n_orders, rng)
+            squares.append(float((cosines_at(sides, orders) ** 2).mean()))
+    if len(squares) < 2:
+        raise BadValueError("power over models needs two models whose outcome varies at least.")
+    if _least_p(len(squares)) > LEVEL / n_diagnostics:
         return 0.0
-    spread = math.sqrt(float(np.mean([1 / (n - 1) for n in n_layers])))
-    return power_of(rho, spread, len(n_layers), level=LEVEL / n_diagnostics)
+    spread = math.sqrt(float(np.mean(squares)))
+    return power_of(rho, spread, len(squares), level=LEVEL / n_diagnostics)
 
 
 def _least_p(n_models: int) -> float:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from steerscope.errors import BadValueError
-from steerscope.statistics import benjamini_hochberg, bootstrap_mean, holm
+from steerscope.statistics import benjamini_hochberg, clustered_mean, holm
 from steerscope.studies.predictors.over_layers import (
     GROUP,
     grouped_correlation,
@@ -27,6 +27,7 @@ from steerscope.studies.predictors.over_layers import (
 _REGRET = (
     "model", "concept", "picked", "best", "regret", "regret_middle", "regret_random", "range",
 )  # fmt: skip
+_FEWEST = 3  # models, or concepts of one, of an interval
 _LEFT_OUT = (*_REGRET, "diagnostic", "rho_of_others", "chosen")
 
 # The sign that each diagnostic should have if it does what it is used for, stated beforehand.
@@ -60,6 +61,10 @@ def selection_regret(
     the best layer minus that of the picked, of the middle, and of the mean layer, in the unit of the
     outcome; range: best minus worst. Layers without an outcome are left out, as are concepts without any; where
     the middle layer is one of them, what it loses is NaN.
+
+    The best layer is that of the same noisy outcome, so that its lead is partly luck and every regret too large by
+    the same: only the difference of two of them, as of a diagnostic's and the middle layer's, says what a pick is
+    worth.
 
     Args:
         table: one row per model, concept and layer.
@@ -154,9 +159,9 @@ def predictor_league(
     """Every diagnostic against one outcome, one row each, the largest |rho| first.
 
     Columns: diagnostic, expected_sign (0 if none was stated); rho, low, high, p, p_holm, q_bh;
-    partial_rho, partial_p with the controls held fixed; regret with its interval over models and
-    concepts for the layer that the diagnostic picks by the expected sign, beside regret_middle and
-    regret_random; n_points, n_layers and n_groups behind them, and least_p, below which no p can fall.
+    partial_rho, partial_p with the controls held fixed; regret with its interval (Student's t, over models, of
+    one model over its concepts; NaN for fewer than three of them) for the layer that the diagnostic picks by
+    the expected sign, beside regret_middle and regret_random; n_points, n_layers and n_groups behind them, and least_p, below which no p can fall.
     Concepts without an outcome at any layer, as where none reaches the matched KL, are in none of it.
 
     Args:
@@ -197,11 +202,14 @@ def predictor_league(
 
 def _mean_regret(table: pd.DataFrame, diagnostic: str, outcome: str) -> dict[str, float]:
     found = selection_regret(table, diagnostic, outcome, sign=EXPECTED_SIGNS.get(diagnostic, 1))
-    mean = bootstrap_mean(found.regret.to_numpy(float))
+    # Concepts of one model share its layers, so that models are drawn where there are several.
+    drawn = found.model if found.model.nunique() > 1 else found.concept
+    mean = clustered_mean(found.regret.to_numpy(float), drawn.to_numpy(str))
+    told = mean.n >= _FEWEST
     return {
         "regret": mean.value,
-        "regret_low": mean.low,
-        "regret_high": mean.high,
+        "regret_low": max(0.0, mean.low) if told else math.nan,  # no regret is below 0
+        "regret_high": mean.high if told else math.nan,
         "regret_middle": float(found.regret_middle.mean(skipna=False)),
         "regret_random": float(found.regret_random.mean()),
     }

@@ -43,8 +43,8 @@ def grouped_correlation(
     """Signed Spearman correlation over layers, within models and concepts.
 
     With controls it is the partial one: their ranks are regressed out of both sides. The p value is
-    two-sided, the share of the orders of the outcome's layers (its residuals, with controls) that do as well,
-    in which most layers keep their neighbours: exact, over all of `every_block_order`, where there are few (one
+    two-sided, the share of the orders of the outcome's layers (its residuals, with controls, which are
+    regressed out once more of what was dealt out) that do as well, in which most layers keep their neighbours: exact, over all of `every_block_order`, where there are few (one
     model of up to 8 layers), else over n_resamples random ones. The interval is the wider of
     `interval_by_chance` and of the concepts drawn again, on either side, since concepts may disagree. It is NaN
     for ranks in perfect order. NaN in everything but n where a side does not vary, which is so for a
@@ -72,7 +72,7 @@ def grouped_correlation(
         return Correlation(math.nan, math.nan, math.nan, math.nan, n)
     rng = np.random.default_rng(seed)
     orders, counted = layer_orders([x.shape[1] for x, _ in sides], n_resamples, rng)
-    chance = cosines_at(sides, orders)
+    chance = cosines_at(sides, orders, control_bases(grids))
     extreme = np.abs(chance) >= abs(rho) - 1e-12
     p = float((counted + extreme.sum()) / (counted + len(extreme)))
     low, high = interval_by_chance(rho, chance)
@@ -117,15 +117,45 @@ def layer_orders(
 
 
 def cosines_at(
-    sides: Sequence[tuple[Grid, Grid]], orders: Sequence[Int[np.ndarray, "order _"]]
+    sides: Sequence[tuple[Grid, Grid]],
+    orders: Sequence[Int[np.ndarray, "order _"]],
+    bases: Sequence[Float[np.ndarray, "_ _ control"]] = (),
 ) -> Float[np.ndarray, " order"]:
-    """`cosine_of` at many orders: Σ x y of every two layers is summed over concepts once."""
+    """`cosine_of` at many orders: Σ x y of every two layers is summed over concepts once.
+
+    With the `control_bases` the controls are regressed out again of the second side in every order. A side of
+    which nothing is left correlates by 0.
+    """
     products = [
         (x.T @ y)[np.arange(order.shape[1]), order].sum(axis=1)
         for (x, y), order in zip(sides, orders, strict=True)
     ]
-    lengths = [math.sqrt(sum(float((s[i] ** 2).sum()) for s in sides)) for i in (0, 1)]
-    return np.sum(products, axis=0) / (lengths[0] * lengths[1])
+    xs, ys = (sum(float((s[i] ** 2).sum()) for s in sides) for i in (0, 1))
+    # x has nothing of the controls in it, so that what they take from y shortens y alone.
+    taken = [
+        np.square(np.einsum("lk,ol->ok", basis, y[order])).sum(axis=1)
+        for (_, grid), order, of_model in zip(sides, orders, bases, strict=bool(bases))
+        for y, basis in zip(grid, of_model, strict=True)
+    ]
+    left = np.sqrt(np.clip(ys - np.sum(taken, axis=0), 0.0, None))
+    product = np.sum(products, axis=0)
+    length = math.sqrt(xs) * np.broadcast_to(left, product.shape)
+    return np.divide(product, length, out=np.zeros_like(product), where=length > NOTHING)
+
+
+def control_bases(grids: Sequence[Sequence[Grid]]) -> list[Float[np.ndarray, "_ _ control"]]:
+    """Per model and concept, orthonormal columns that span the controls' centred ranks; 0 for one too many.
+
+    Nothing where there is no control.
+    """
+    found = []
+    for columns in grids:
+        if not columns[0].shape[1] or len(columns) < 3:
+            continue
+        basis = np.stack([_centred_ranks(g) for g in columns[2:]], axis=2)
+        left, sizes, _ = np.linalg.svd(basis, full_matrices=False)
+        found.append(left * (sizes > NOTHING * sizes.max(initial=1.0))[:, None, :])
+    return found
 
 
 def grids_of(table: pd.DataFrame, columns: Sequence[str]) -> list[list[Grid]]:
@@ -172,16 +202,17 @@ def residual_ranks(grids: Sequence[Sequence[Grid]]) -> list[tuple[Grid, Grid]]:
     for columns in grids:
         if not columns[0].shape[1]:
             continue  # no layer with every number
-        ranks = [stats.rankdata(g, axis=1) for g in columns]
-        centred = [r - r.mean(axis=1, keepdims=True) for r in ranks]
-        x, y = centred[0], centred[1]
-        if len(centred) > 2:
-            basis = np.stack(centred[2:], axis=2)
-            # Layers by layers, one per concept: the projection on the controls' ranks.
-            onto = basis @ np.linalg.pinv(basis)
-            x, y = (s - (onto @ s[..., None])[..., 0] for s in (x, y))
+        x, y = map(_centred_ranks, columns[:2])
+        if len(columns) > 2:
+            [basis] = control_bases([columns])
+            x, y = (s - np.einsum("clk,cmk,cm->cl", basis, basis, s, optimize=True) for s in (x, y))
         sides.append((x, y))
     return sides
+
+
+def _centred_ranks(grid: Grid) -> Grid:
+    ranks = stats.rankdata(grid, axis=1)
+    return np.asarray(ranks - ranks.mean(axis=1, keepdims=True))
 
 
 def cosine_of(sides: Sequence[tuple[Grid, Grid]]) -> float:

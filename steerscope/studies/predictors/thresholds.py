@@ -121,7 +121,10 @@ def judge_threshold(
     extreme = np.abs(chance - 0.5) >= abs(auc - 0.5) - 1e-12
     # 2 AUC - 1 is a correlation, Somers' D
     low, high = (0.5 + d / 2 for d in interval_by_chance(2 * auc - 1, 2 * chance - 1))
-    p = float((1 + extreme.sum()) / (1 + n_resamples)) if math.isfinite(auc) else math.nan
+    known = int(
+        np.isfinite(chance).sum()
+    )  # of few layers with values missing, not every order has pairs
+    p = float((1 + extreme.sum()) / (1 + known)) if math.isfinite(auc) else math.nan
     return Threshold(
         diagnostic,
         outcome,
@@ -192,11 +195,13 @@ class _Grids:
     Attributes:
         good: whether a layer steers well, 0 or 1; as is the other, 0 where it was not measured.
         other: whether it was measured and does not.
+        measured: whether it has a value, 0 or 1.
         ahead: 1 where the first layer has the smaller value, 1/2 for a tie.
     """
 
     good: Float[np.ndarray, "concept layer"]
     other: Float[np.ndarray, "concept layer"]
+    measured: Float[np.ndarray, "concept layer"]
     ahead: Float[np.ndarray, "concept layer layer"]
 
     @property
@@ -209,9 +214,12 @@ class _Grids:
         return (pairs * self.ahead).sum(keepdims=True).ravel(), pairs.sum(keepdims=True).ravel()
 
     def relabelled(self, rng: np.random.Generator, n: int) -> _Counts:
-        """The same with what steers well dealt out to other layers, alike for all concepts."""
+        """The same with what steers well dealt out to other layers, alike for all concepts.
+
+        What comes to a layer without a value has no pair, since none of its pairs could be told right.
+        """
         orders = random_block_orders(self.n_layers, n, rng)
-        good, other = (x[:, orders].swapaxes(0, 1) for x in (self.good, self.other))
+        good, other = (x[:, orders].swapaxes(0, 1) * self.measured for x in (self.good, self.other))
         won = np.einsum("dci,cij,dcj->d", good, self.ahead, other)
         return won, np.einsum("dci,dcj->d", good, other)
 
@@ -224,8 +232,8 @@ def _grids(rows: pd.DataFrame, diagnostic: str) -> _Grids:
     )
     first, second = values[:, :, None], values[:, None, :]
     ahead = (first < second) + 0.5 * (first == second)
-    measured = np.isfinite(values)
-    return _Grids(np.nan_to_num(good), measured * (1 - np.nan_to_num(good)), ahead)
+    measured = np.isfinite(values).astype(float)
+    return _Grids(np.nan_to_num(good), measured * (1 - np.nan_to_num(good)), measured, ahead)
 
 
 def _auc(counts: Sequence[_Counts]) -> Float[np.ndarray, " draw"]:

@@ -34,10 +34,10 @@ from steerscope.studies.gating import (
     Arm,
     arms,
     compare_arms,
-    gates_in_words,
     judged,
     matched_dose,
 )
+from steerscope.studies.gating_words import gates_in_words
 from steerscope.texts.groups import distinct_prompts
 
 CALIBRATION = 12  # prompts

@@ -20,10 +20,10 @@ from steerscope.studies.gating import (
     Arm,
     arms,
     compare_arms,
-    gates_in_words,
     judged,
     matched_dose,
 )
+from steerscope.studies.gating_words import gates_in_words
 from steerscope.texts.contrasts import Prompt
 from tests.helpers import random_direction, spectra_with_gaps
 

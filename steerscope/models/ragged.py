@@ -115,6 +115,7 @@ class RaggedCache(Cache):
             for entry in self.entries:
                 for store in (entry.keys, entry.values):
                     store[to, :, : self.longest] = store[of, :, : self.longest]
+                    store[to, :, self.longest :] = 0  # the row that was here may have left a NaN
 
     def join(self, other: Cache) -> None:
         """Append the rows of a cache whose rows have all seen equally many tokens."""

@@ -128,6 +128,28 @@ def test_a_row_that_is_broken_or_dropped_leaves_the_others_alone(load):
     batch.drop(good[0])  # again changes nothing
 
 
+def test_what_a_broken_row_leaves_behind_reaches_nobody_who_comes_later(load):
+    model = load("llama", "hooked")
+    huge = random_direction(model, Site("resid_post", 0), natural=1e38)
+    broken = Cell(Steering(huge, Dose(30.0), scope="generated"))
+    batch = ContinuousBatch(model)
+    [bad] = live_rows(model, [list(range(10, 30))], [broken], n_new=8)
+    [short] = live_rows(model, [list(range(40, 46))], [Cell()], n_new=12)
+    [long] = live_rows(model, [list(range(50, 80))], [Cell()], n_new=12)
+    for row in (bad, short):  # the short one moves to the place of the broken one
+        batch.add(row)
+        batch.step()
+    assert not bad.finite
+    batch.add(long)  # beside it the short row looks at places behind its own, with no weight
+    while not batch.is_idle:
+        batch.step()
+    for row in (short, long):
+        found = Continuation(tuple(row.written), model.text(row.written, after=row.ids), row.ended)
+        [[alone]] = generate(model, [row.ids], n_new=12)
+        assert row.finite
+        assert_same_text(model, (row.ids, Cell()), found, alone)
+
+
 def test_a_stream_that_is_left_leaves_the_model_as_it_was(tiny):
     direction = random_direction(tiny, Site("resid_post", 1))
     hooks = count_hooks(tiny)

@@ -249,6 +249,19 @@ class _LiveDecoder(Decoder):
         """The next token of the rows of a cache."""
         self._pass(rows, [[row.written[-1]] for row in rows], cache)
 
+    def _chosen(self, rows: Sequence[Row], logits: Float[Tensor, "row vocab"]) -> list[int]:
+        """The next token of each row; a choice that fails is that of its own row alone."""
+        try:
+            return super()._chosen(rows, logits)
+        except Exception:  # noqa: BLE001 - whose it is, is found out
+            return [self._own_choice(row, logits[i, None]) for i, row in enumerate(rows)]
+
+    def _own_choice(self, row: Row, logits: Float[Tensor, "1 vocab"]) -> int:
+        assert isinstance(row, LiveRow)
+        found = [-1]
+        _failing([row], lambda: found.extend(super(_LiveDecoder, self)._chosen([row], logits)))
+        return found[-1]
+
     def _note(
         self, rows: Sequence[Row], logits: Float[Tensor, "row vocab"], chosen: Sequence[int]
     ) -> None:

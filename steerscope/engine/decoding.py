@@ -295,13 +295,14 @@ class Decoder:
             logits = logits[self._tensor(live)]
         finite = torch.isfinite(logits.amax(dim=-1))  # a NaN is its row's maximum
         if not bool(finite.all()):
-            for row, is_finite in zip(going, finite.tolist(), strict=True):
-                row.finite = is_finite
-            going = [row for row in going if row.finite]
-            logits = logits[finite]
+            going, logits = _finite(going, finite.tolist()), logits[finite]
         if not going:
             return
         chosen = self._chosen(going, logits)
+        if min(chosen) < 0:
+            there = [i for i, token in enumerate(chosen) if token >= 0]
+            going, logits = _finite(going, [t >= 0 for t in chosen]), logits[self._tensor(there)]
+            chosen = [chosen[i] for i in there]
         self._note(going, logits, chosen)
         ends = self.model.vocabulary.ends
         for row, token in zip(going, chosen, strict=True):
@@ -320,7 +321,7 @@ class Decoder:
         return any(stop in said for stop in row.until)
 
     def _chosen(self, rows: Sequence[Row], logits: Float[Tensor, "row vocab"]) -> list[int]:
-        """The next token of each row, as its own sampler draws it."""
+        """The next token of each row, as its own sampler draws it; -1 where there is none."""
         found = [-1] * len(rows)
         groups: dict[object, list[int]] = {}
         for i, row in enumerate(rows):
@@ -346,6 +347,13 @@ class Decoder:
         self, rows: Sequence[Row], logits: Float[Tensor, "row vocab"], chosen: Sequence[int]
     ) -> None:
         """What else is kept of the tokens that were chosen; of a grid nothing."""
+
+
+def _finite(rows: Sequence[Row], finite: Sequence[bool]) -> list[Row]:
+    """Mark the rows whose logits are no numbers; the others."""
+    for row, is_finite in zip(rows, finite, strict=True):
+        row.finite = is_finite
+    return [row for row in rows if row.finite]
 
 
 def _alike(sampler: Sampler) -> object:

@@ -22,6 +22,7 @@ NARROWING: dict[str, Any] = {
 }  # for none
 _IN_CACHE = 2**20  # logits that a processor chooses among together
 _STRETCH = 256  # tokens whose probabilities are summed before the sums are
+_MOST = 1e30  # numbers that divide logits lie between this and its inverse: beyond, float32 ends
 
 
 @runtime_checkable
@@ -71,13 +72,13 @@ class Sample:
     temperature, top-k, top-p, min-p. Each sees what the one before has left.
 
     Attributes:
-        temperature: of the softmax; above 0.
+        temperature: of the softmax; from 1e-30 to 1e30.
         seed: of the uniform numbers.
         top_k: how many of the most likely tokens; 0 for all.
         top_p: the fewest most likely tokens whose probabilities reach this sum; 1 for all.
         min_p: tokens of at least this share of the highest probability; 0 for all.
         repetition_penalty: what the logits of tokens are divided by, or if negative multiplied, that
-            stand in the prompt or were written already; 1 for none.
+            stand in the prompt or were written already; from 1e-30 to 1e30, 1 for none.
 
     Raises:
         BadValueError: a number outside its range.
@@ -94,10 +95,10 @@ class Sample:
     repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.temperature < math.inf:
+        if not 1 / _MOST <= self.temperature <= _MOST:
             raise BadValueError(
-                f"temperature {self.temperature} must be positive and finite; use Greedy() for the "
-                "limit 0."
+                f"temperature {self.temperature} is not between {1 / _MOST:g} and {_MOST:g}; use "
+                "Greedy() for the limit 0."
             )
         check_narrowing(self.top_k, self.top_p, self.min_p, self.repetition_penalty)
 
@@ -124,7 +125,7 @@ class Sample:
 
     def narrowed(self, logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row vocab"]:
         """Logits over the temperature, minus infinity where a token may not be drawn."""
-        found = logits.float() / self.temperature
+        found = self._over_temperature(logits.float())
         if 0 < self.top_k < found.shape[-1]:
             least = found.topk(self.top_k, dim=-1).values[:, -1:]
             found = found.masked_fill(found < least, -math.inf)
@@ -138,6 +139,14 @@ class Sample:
             least = self.min_p * shares.amax(dim=-1, keepdim=True)
             found = found.masked_fill(shares < least, -math.inf)
         return found
+
+    def _over_temperature(self, logits: Float[Tensor, "row vocab"]) -> Float[Tensor, "row vocab"]:
+        """Logits over the temperature; those of a row less its highest where that would be infinite."""
+        if self.temperature >= 1:
+            return logits / self.temperature
+        top = logits.amax(dim=-1, keepdim=True)
+        shift = torch.where((top / self.temperature).isinf(), top, 0.0)
+        return (logits - shift).div_(self.temperature)
 
 
 def work_bytes(sampler: Sampler | None) -> int:
@@ -225,21 +234,26 @@ def check_narrowing(top_k: int, top_p: float, min_p: float, repetition_penalty: 
         raise BadValueError(f"top_p is {top_p}; it must be above 0 and at most 1.")
     if not 0 <= min_p <= 1:
         raise BadValueError(f"min_p is {min_p}; it must be from 0 to 1.")
-    if not 0 < repetition_penalty < math.inf:
+    if not 1 / _MOST <= repetition_penalty <= _MOST:
         raise BadValueError(
-            f"repetition_penalty is {repetition_penalty}; it must be positive and finite, 1 for none."
+            f"repetition_penalty is {repetition_penalty}; it must be between {1 / _MOST:g} and "
+            f"{_MOST:g}, 1 for none."
         )
 
 
 def penalised(
     logits: Float[Tensor, "row vocab"], histories: Sequence[Sequence[int]], penalty: float
 ) -> Float[Tensor, "row vocab"]:
-    """Logits of tokens that stand in the history of their row, divided by a penalty or multiplied if negative."""
-    found = logits.clone()
+    """Logits of tokens that stand in the history of their row, divided by a penalty or multiplied if negative.
+
+    What would be infinite is the most that the format holds.
+    """
+    found, most = logits.clone(), torch.finfo(logits.dtype).max
     for row, history in enumerate(histories):
         seen = torch.tensor(sorted(set(history)), dtype=torch.long, device=logits.device)
         before = logits[row, seen]
-        found[row, seen] = torch.where(before < 0, before * penalty, before / penalty)
+        after = torch.where(before < 0, before * penalty, before / penalty)
+        found[row, seen] = after.clamp(-most, most)
     return found
 
 
@@ -249,19 +263,20 @@ def _drawn(
     """The token at which the cumulative sum passes the uniform number times the whole.
 
     The sum is taken in double precision, over stretches of tokens and then within one, so that no
-    copy of all probabilities in double precision is made.
+    copy of all probabilities in double precision is made. A row of no probabilities gets -1.
     """
     n_rows, n_vocab = shares.shape
     padded = torch.nn.functional.pad(shares, (0, -n_vocab % _STRETCH))
     stretches = padded.view(n_rows, -1, _STRETCH)
     until = stretches.sum(dim=-1).double().cumsum(dim=-1)
     wanted = _below(uniform * until[:, -1:], until[:, -1:])
-    place = torch.searchsorted(until, wanted, right=True)
+    place = torch.searchsorted(until, wanted, right=True).clamp_max(stretches.shape[1] - 1)
     within = stretches.gather(1, place[..., None].expand(-1, 1, _STRETCH)).squeeze(1)
     within = within.double().cumsum(dim=-1)
     before = torch.where(place > 0, until.gather(1, (place - 1).clamp_min(0)), 0.0)
     wanted = _below((wanted - before).clamp_min(0.0), within[:, -1:])
-    return (place * _STRETCH + torch.searchsorted(within, wanted, right=True)).squeeze(-1)
+    token = place * _STRETCH + torch.searchsorted(within, wanted, right=True)
+    return torch.where(until[:, -1:] > 0, token, -1).squeeze(-1)  # a NaN is not above 0
 
 
 def _below(values: Float[Tensor, "row 1"], total: Float[Tensor, "row 1"]) -> Float[Tensor, "row 1"]:

@@ -58,6 +58,32 @@ def test_a_penalty_of_repetition_is_that_of_transformers():
     assert (expected != LOGITS).any()
 
 
+@pytest.mark.parametrize(
+    "numbers", [{"temperature": 1e-30}, {"repetition_penalty": 1e-30}], ids=str
+)
+@pytest.mark.parametrize("top", [3.0, -3.0, 1e38, -1e38])
+def test_numbers_that_carry_logits_beyond_the_format_leave_probabilities(numbers, top):
+    logits = LOGITS.clamp(-2, 2)
+    logits[:, 7] = top if top > 0 else 0.0
+    logits += min(top, 0.0)
+    sampler = Sample(top_p=0.9, min_p=0.1, **numbers)
+    scores = penalised(logits, [[7]] * 64, sampler.repetition_penalty)
+    shares = sampler.narrowed(scores).softmax(dim=-1)
+    torch.testing.assert_close(shares.sum(dim=-1), torch.ones(64))
+    if top in (3.0, 1e38):
+        assert sampler.choose(scores, [f"k{i}" for i in range(64)]).tolist() == [7] * 64
+
+
+def test_a_row_of_no_probabilities_gets_no_token_and_the_others_theirs():
+    logits = LOGITS[:3].clone()
+    logits[1] = float("nan")
+    found = Sample(seed=1).choose(logits, ["a", "b", "c"])
+    assert found.tolist() == [
+        int(Sample(seed=1).choose(LOGITS[:1], ["a"])), -1,
+        int(Sample(seed=1).choose(LOGITS[2:3], ["c"])),
+    ]  # fmt: skip
+
+
 def test_draws_have_the_probabilities_of_what_is_left():
     logits = torch.tensor([[2.0, 1.0, 0.5, -1.0, -4.0]])
     sampler = Sample(top_k=3, seed=5)
@@ -105,6 +131,7 @@ def test_samples_of_a_prompt_differ_and_each_is_the_same_alone_and_in_any_batch(
     [
         {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.1}, {"min_p": -0.1}, {"min_p": 1.5},
         {"repetition_penalty": 0.0}, {"repetition_penalty": float("nan")},
+        {"repetition_penalty": 1e-40}, {"temperature": 1e-40}, {"temperature": 1e39},
     ],
     ids=str,
 )  # fmt: skip

@@ -150,6 +150,31 @@ def test_what_a_broken_row_leaves_behind_reaches_nobody_who_comes_later(load):
         assert_same_text(model, (row.ids, Cell()), found, alone)
 
 
+class Stuck:
+    """A sampler that does not know what to choose."""
+
+    def choose(self, logits, keys):
+        raise ZeroDivisionError("no choice")
+
+
+@pytest.mark.parametrize("joins_late", [False, True])
+def test_a_choice_that_fails_is_that_of_its_row_alone(load, joins_late):
+    model, batch = load("llama", "hooked"), ContinuousBatch(load("llama", "hooked"))
+    good = live_rows(model, PROMPTS, [Cell()], n_new=8)
+    [bad] = live_rows(model, [PROMPTS[0]], [Cell()], n_new=8, sampler=Stuck())
+    for row in good if joins_late else [bad, *good]:
+        batch.add(row)
+    batch.step()
+    if joins_late:
+        batch.add(bad)
+    while not batch.is_idle:
+        batch.step()
+    assert isinstance(bad.failure, ZeroDivisionError)
+    [expected] = generate(model, PROMPTS, n_new=8)
+    assert [tuple(row.written) for row in good] == [c.tokens for c in expected]
+    assert [row.failure for row in good] == [None] * len(good)
+
+
 def test_a_stream_that_is_left_leaves_the_model_as_it_was(tiny):
     direction = random_direction(tiny, Site("resid_post", 1))
     hooks = count_hooks(tiny)

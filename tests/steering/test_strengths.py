@@ -103,6 +103,17 @@ def test_a_strength_is_read_back_from_its_name(text):
     assert parse_strength(str(strength)) == strength
 
 
+def test_shares_lie_on_the_device_of_the_pass():
+    table = spectra([[0.9, 0.4], [0.6, 0.8]])
+    for strength in (
+        parse_strength("0.5*ramp:8"),
+        parse_strength("decay:2*pulse:3:2*first:4"),
+        EigengapGate(table, 0.5) * CosineGate(0.3) * ProjectionGate(0.1),
+    ):
+        share = strength.share(moment(torch.zeros(1, 8, 2, device="meta"), STEPS.to("meta")))
+        assert share.device.type == "meta"
+
+
 def test_products_with_numbers_are_strengths():
     assert str(0.5 * Ramp(8)) == "ramp:8*0.5"
     assert Ramp(8) * 0.5 * First(3) == parse_strength("ramp:8*0.5*first:3")

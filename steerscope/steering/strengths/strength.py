@@ -143,7 +143,8 @@ class Product(Strength):
 
     def share(self, moment: Moment) -> Float[Tensor, "#row #pos"]:
         """The shares."""
-        return math.prod((f.share(moment) for f in self.factors), start=torch.ones(1, 1))
+        one = torch.ones(1, 1, device=moment.step.device)
+        return math.prod((f.share(moment) for f in self.factors), start=one)
 
 
 def as_strength(value: Strength | float) -> Strength:

@@ -239,7 +239,7 @@ def steer(
         steerscope steer --vector joyful.safetensors --dose 3 --prompt "One day, Clara was sad."
         steerscope steer --vector joyful.safetensors --unit kl --dose 0.5 --prompt "One day"
     """
-    from steerscope.engine.calibration import calibrate
+    from steerscope.engine.calibration import dose_in_nats
     from steerscope.engine.generation import generate
     from steerscope.engine.score import kl_from_plain
     from steerscope.steering.control_vectors import along
@@ -257,8 +257,9 @@ def steer(
         loaded.accepts = frozenset(d.provenance.fingerprint for d in directions)
     texts = prompt_texts(prompt, loaded, directions, chat)
     if amount is not None and amount.unit == "kl":
-        found = calibrate(loaded, directions, amount.value, texts, operator=operator, scope=where)
-        amount = found.required
+        amount = dose_in_nats(
+            loaded, directions, amount.value, texts, operator=operator, scope=where, strength=share
+        )
     steering = along(directions, amount, operator, where, share)
     cells = [Cell(), Cell((steering,))]
     plain, steered = generate(loaded, texts, cells, n_new=writing.n_new, sampler=sampler, samples=n)

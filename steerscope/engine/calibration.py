@@ -144,14 +144,52 @@ def calibrate(
     if not (math.isfinite(target_kl) and target_kl > 0):
         raise BadValueError(f"the target KL is {target_kl}; it must be a positive number.")
     directions = (direction,) if isinstance(direction, Direction) else tuple(direction)
-    takes = find_operator(operator).takes
-    length: Length = "absolute" if len(directions) == 1 else "natural"
-    dose = None if takes == "nothing" else Dose(0.0, "degrees" if takes == "angle" else length)
-    steering = along(directions, dose, operator, scope, strength)
+    steering = along(directions, _zero(directions, operator), operator, scope, strength)
     search = _Search(model, steering, as_prompts(prompts), check_statistic(statistic))
-    if dose is None:
+    if steering.dose is None:
         return search.without_dose(target_kl)
     return search.result(target_kl)
+
+
+def dose_in_nats(
+    model: LensModel,
+    directions: Sequence[Direction],
+    nats: float,
+    prompts: Prompts,
+    *,
+    operator: str = "add",
+    scope: Scope = Scope.all(),  # noqa: B008 - scopes are frozen
+    strength: float | Strength = 1.0,
+) -> Dose:
+    """The dose nearest to zero that moves the predictions by so many nats; a negative one for negative nats.
+
+    The directions stay as they are, and so does what a gate measures along them.
+
+    Raises:
+        BadValueError: no dose does, or the operator takes none of that sign.
+        SteerscopeError: as `calibrate`.
+    """
+    found = find_operator(operator)
+    if nats < 0 and found.takes == "angle" and found.sets:
+        raise BadValueError(
+            f"operator {operator!r} takes an angle of 0..180 degrees, so no negative number of nats."
+        )
+    if not (math.isfinite(nats) and nats != 0):
+        raise BadValueError(f"a dose of {nats:g} kl is no target; give nats other than 0.")
+    zero = _zero(directions, operator)
+    found.check(zero)
+    steering = along(directions, zero, operator, scope, strength)
+    sign = math.copysign(1.0, nats)
+    dose = _Search(model, steering, as_prompts(prompts), "mean", sign).result(abs(nats)).required
+    assert dose is not None
+    return dose
+
+
+def _zero(directions: Sequence[Direction], operator: str) -> Dose | None:
+    """The dose from which a search goes up; None for an operator that takes none."""
+    takes = find_operator(operator).takes
+    length: Length = "absolute" if len(directions) == 1 else "natural"
+    return None if takes == "nothing" else Dose(0.0, "degrees" if takes == "angle" else length)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,12 +198,15 @@ class _Search:
 
     Attributes:
         steering: what is done, at a dose of 0 or without one.
+        sign: of the doses.
+        curve: by the dose without its sign.
     """
 
     model: LensModel
     steering: Steering | ControlVector
     prompts: Sequence[TextOrIds]
     statistic: Statistic
+    sign: float = 1.0
     curve: dict[float, KL] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -220,7 +261,7 @@ class _Search:
         return self.steering.scale.natural if several else 1.0
 
     def _dose(self, amount: float) -> Dose | None:
-        return self.steering.dose and replace(self.steering.dose, value=amount)
+        return self.steering.dose and replace(self.steering.dose, value=self.sign * amount)
 
     def _measure(self, amounts: Sequence[float]) -> list[float]:
         """The statistic at each dose; both statistics are kept."""

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from steerscope.doses import Dose, check_unit
-from steerscope.engine.calibration import calibrate
+from steerscope.engine.calibration import dose_in_nats
 from steerscope.errors import BadValueError, UnknownNameError, check_name
 from steerscope.models.lens_model import LensModel
 from steerscope.sae.steering import FeatureEdit, FeatureSteering
@@ -174,11 +174,10 @@ def _intervention(
     if dose is not None and dose.unit == "kl":
         if not prompts:
             raise BadValueError("a dose in kl is measured on the prompt, which must be a text.")
-        sign = -1 if dose.value < 0 else 1
-        turned = [d if sign > 0 else -d for d in directions]
-        operator, target = asked.operator, abs(dose.value)
-        found = calibrate(model, turned, target, prompts, operator=operator, scope=scope)
-        directions, dose = turned, found.required
+        dose = dose_in_nats(
+            model, directions, dose.value, prompts,
+            operator=asked.operator, scope=scope, strength=strength,
+        )  # fmt: skip
     return along(directions, dose, asked.operator, scope, strength)
 
 

@@ -20,6 +20,7 @@ from steerscope.errors import BadValueError
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.scopes import Scope
+from steerscope.steering.strengths import parse_strength
 from tests.helpers import random_direction
 
 
@@ -160,7 +161,9 @@ def test_a_dose_in_nats_with_a_schedule_on_the_command_line(run_cli, load, tiny_
     found = json.loads(said)["steering"]
     prompt = ["w20 w21"]
     scope = Scope.parse("prompt|steps:1:3")
-    expected = calibrate(load("llama"), direction, 0.3, prompt, scope=scope).absolute
+    share = parse_strength("0.5*ramp:4")
+    found_again = calibrate(load("llama"), direction, 0.3, prompt, scope=scope, strength=share)
+    expected = found_again.absolute
     assert (code, found["strength"], found["scope"]) == (0, "0.5*ramp:4", "prompt|steps:1:3")
     assert found["dose_absolute"] == pytest.approx(expected, rel=1e-3)
     code, _, complaint = run_cli(*options, "--dose", 1e6, "--unit", "kl")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from steerscope.doses import Dose
-from steerscope.engine.calibration import calibrate
+from steerscope.engine.calibration import calibrate, dose_in_nats
 from steerscope.engine.score import kl_by_position, kl_from_plain
 from steerscope.errors import BadValueError, NotFiniteError, UnknownNameError
 from steerscope.metrics import kl_divergence
@@ -120,6 +120,34 @@ def test_the_target_is_reached_through_a_gate_and_found_again(load):
     assert float(again.mean()) == pytest.approx(0.1, rel=0.021)
     plain = calibrate(model, direction, 0.1, PROMPTS)
     assert found.absolute > plain.absolute
+
+
+@pytest.mark.parametrize("operator", ["add", "clamp", "rotate"])
+@pytest.mark.parametrize("strength", ["1.0", "0.5", "cosine:0.05"])
+def test_nats_of_either_sign_are_those_of_the_dose_as_it_is_then_used(load, operator, strength):
+    model, direction = load(), random_direction(load(), SITE)
+    share = parse_strength(strength)
+    for nats in (0.03, -0.03):
+        dose = dose_in_nats(
+            model, [direction], nats, PROMPTS, operator=operator, strength=share,
+            scope=Scope.last(1) if operator == "clamp" else Scope.all(),
+        )  # fmt: skip
+        assert dose.value * nats > 0
+        scope = Scope.last(1) if operator == "clamp" else Scope.all()
+        used = Steering(direction, dose, operator, scope, share)
+        again = torch.stack([kl.mean() for kl in kl_one_by_one(model, used, PROMPTS)])
+        assert float(again.mean()) == pytest.approx(0.03, rel=0.021)
+
+
+def test_nats_that_no_dose_of_their_sign_gives_are_refused(load):
+    model, direction = load(), random_direction(load(), SITE)
+    with pytest.raises(BadValueError, match="no negative number of nats"):
+        dose_in_nats(model, [direction], -0.1, PROMPTS, operator="rotate_to")
+    closed = parse_strength("cosine:1.0")
+    with pytest.raises(BadValueError, match="at a strength above 0"):
+        dose_in_nats(model, [direction], 0.1, PROMPTS, strength=closed)
+    with pytest.raises(BadValueError, match="other than 0"):
+        dose_in_nats(model, [direction], 0.0, PROMPTS)
 
 
 @pytest.fixture

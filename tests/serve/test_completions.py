@@ -14,9 +14,11 @@ import pytest
 from steerscope.engine.continuations import Continuation
 from steerscope.engine.generation import generate
 from steerscope.engine.sampling import Greedy, Sample
+from steerscope.engine.score import kl_from_plain
 from steerscope.models.lens_model import LensModel
 from steerscope.sae import load_sae
 from steerscope.sae.steering import FeatureEdit, FeatureSteering
+from steerscope.serve.conditions import SteeringAsked, condition
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.prompting import Prompting
 from steerscope.steering.scopes import Scope
@@ -199,6 +201,23 @@ def test_a_dose_in_nats_is_found_on_the_prompt(served):
         steering={"vector": "joyful", "dose": 0.5, "unit": "kl"},
     ).json()  # fmt: skip
     assert "dose_natural=" in answer["steerscope"]["steering"]
+
+
+@pytest.mark.parametrize("dose", [0.3, -0.3])
+@pytest.mark.parametrize(
+    "more",
+    [{"strength": 0.5}, {"gate": {"threshold": 0.0}}, {"sites": ["resid_post.2", "resid_post.3"]}],
+)
+def test_a_dose_in_nats_is_that_of_the_whole_steering_and_has_its_sign(
+    microworld, shelf, dose, more
+):
+    asked = SteeringAsked(vector="joyful", dose=dose, unit="kl", **more)
+    cell = condition(microworld, shelf, [asked], [PROMPT])
+    [[found]] = kl_from_plain(microworld, [PROMPT], [cell]).tolist()
+    assert found == pytest.approx(0.3, rel=0.03)
+    [steering] = cell.interventions
+    assert steering.dose.value * dose > 0
+    assert steering.labels()["dose_natural"] * dose > 0
 
 
 def test_a_conversation_without_a_template_is_refused_in_the_words_of_the_command_line(served):

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from steerscope.engine.alike import alike, alike_within
-from steerscope.engine.score import rows_that_fit
+from steerscope.engine.score import first_block_after, rows_that_fit
 from steerscope.models.lens_model import LensModel
 from steerscope.models.plain_pass import PlainPass
 from steerscope.progress import Track, silent
@@ -144,15 +144,9 @@ def _by_block(
     shortest = int(starts.min())
     groups: dict[int, list[int]] = {}
     for number, cell in enumerate(cells):
-        # A block is None where only what is generated changes: the answer then is, from any block on.
-        blocks = [i.first_block(shortest) or 0 for i in cell.interventions if _acts(i)]
-        groups.setdefault(first_run(min(blocks, default=n_blocks)), []).append(number)
+        block = first_run(first_block_after(cell, shortest, n_blocks))
+        groups.setdefault(block, []).append(number)
     return groups
-
-
-def _acts(intervention: object) -> bool:
-    """Whether an intervention changes anything: an adapter at coefficient 0 has nothing to attach."""
-    return getattr(intervention, "coefficient", 1.0) != 0
 
 
 def _of_targets(

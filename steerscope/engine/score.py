@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from os.path import commonprefix
 from typing import TypeVar
@@ -16,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from steerscope.directions import Direction
-from steerscope.engine.alike import alike
+from steerscope.engine.alike import alike, alike_within
 from steerscope.engine.decoding import States, plain_pass
 from steerscope.metrics import kl_from_log_q
 from steerscope.models.lens_model import LensModel, TextOrIds
@@ -168,7 +169,12 @@ def _plain_logits(plain: PlainPass, last: int) -> Float[Tensor, "prompt out voca
 
 
 def under_each(
-    plain: PlainPass, cells: Sequence[Cell], *, at_most: int, last: int
+    plain: PlainPass,
+    cells: Sequence[Cell],
+    *,
+    at_most: int,
+    last: int,
+    ends: Int[Tensor, " prompt"] | None = None,
 ) -> Iterator[tuple[list[int], Int[Tensor, " row"], Float[Tensor, "row out vocab"]]]:
     """Logits at the last positions of the prompts of a plain pass under conditions, some at a time.
 
@@ -179,9 +185,11 @@ def under_each(
         cells: the conditions.
         at_most: rows in one pass.
         last: positions at the end that are wanted.
+        ends: where each prompt ends for a scope; what comes after it counts as generated. Default at
+            the end of the text.
     """
     model, (n, length) = plain.model, plain.tokens.shape
-    first = [plain.first_run(c.first_block(length, model.shape.n_layers)) for c in cells]
+    first = [plain.first_run(b) for b in _first_blocks(model, cells, length, ends)]
     order = sorted(range(len(cells)), key=first.__getitem__)
     at_once = max(1, at_most // n)
     everyone, hooked = torch.arange(n, device=plain.tokens.device), model.is_hooked
@@ -192,12 +200,44 @@ def under_each(
         places = torch.arange(len(which)).to(which).split(n)
         mine = [(cells[i], Rows(rows)) for i, rows in zip(part, places, strict=True)]
         joined = partial(_assign_first, [rows for _, rows in mine], places)
-        with attach_cells(model, mine):
-            same = None if hooked else alike(model, mine, len(which))
+        with _prompts_end(model, ends, which), attach_cells(model, mine):
+            may = ends is None or alike_within([cells[i] for i in part], plain.n_alike, ends)
+            same = alike(model, mine, len(which)) if may and not hooked else None
             for rows, logits in plain.resume_in_parts(
                 which, blocks, last=last, alike=same, joined=joined
             ):
                 yield [part[int(row) // n] for row in rows], which[rows], logits
+
+
+def _first_blocks(
+    model: LensModel, cells: Sequence[Cell], length: int, ends: Int[Tensor, " prompt"] | None
+) -> list[int]:
+    """The first block that each condition changes in texts of a length, or 0 where that is not known."""
+    n_blocks = model.shape.n_layers
+    if ends is None:
+        return [cell.first_block(length, n_blocks) for cell in cells]
+    return [first_block_after(cell, int(ends.min()), n_blocks) for cell in cells]
+
+
+def first_block_after(cell: Cell, prompt_length: int, n_blocks: int) -> int:
+    """The first block that may run otherwise than plain, over a prompt or what is written after it."""
+    # A block is None where only what is generated changes: from any block on.
+    blocks = (i.first_block(prompt_length) or 0 for i in cell.interventions if _acts(i))
+    return min(blocks, default=n_blocks)
+
+
+def _acts(intervention: object) -> bool:
+    """Whether an intervention changes anything: an adapter at coefficient 0 has nothing to attach."""
+    return getattr(intervention, "coefficient", 1.0) != 0
+
+
+def _prompts_end(
+    model: LensModel, ends: Int[Tensor, " prompt"] | None, which: Int[Tensor, " row"] | None = None
+) -> AbstractContextManager[None]:
+    """While active, the prompts of the rows of a pass end there, if it is said where."""
+    if ends is None:
+        return nullcontext()
+    return model.clock.hold(ends if which is None else ends[which])
 
 
 def _assign_first(
@@ -224,8 +264,9 @@ def log_likelihoods(
         model: the model.
         texts: texts or token ids; a text alone is one.
         cell: condition under which they are scored; default plain.
-        after: number of leading tokens of each text to leave out, such as the prompt's length;
-            default 1, the first token, which nothing predicts.
+        after: number of leading tokens of each text to leave out, the length of its prompt: for the
+            scope of a steering the rest counts as generated. Default 1, the first token, which
+            nothing predicts, and all of the text counts as prompt.
         batch_size: texts in one pass; default as many as are run fastest and the memory holds.
 
     Returns:
@@ -237,7 +278,10 @@ def log_likelihoods(
         MemoryBudgetError: not one text fits into the memory.
     """
     asked, cells = as_prompts(texts), as_cells(Cell() if cell is None else cell)
-    return log_likelihoods_under(model, asked, cells, after=after, batch_size=batch_size)[0]
+    ends = None if after is None else [max(1, n) for n in after]
+    return log_likelihoods_under(
+        model, asked, cells, after=after, ends=ends, batch_size=batch_size
+    )[0]
 
 
 @torch.no_grad()
@@ -247,10 +291,15 @@ def log_likelihoods_under(
     cells: Sequence[Cell],
     *,
     after: Sequence[int] | None = None,
+    ends: Sequence[int] | None = None,
     batch_size: int | None = None,
     progress: Track = silent,
 ) -> list[list[Float[Tensor, " token"]]]:
-    """`log_likelihoods` under many conditions; `result[c][t]` is text t under cell c."""
+    """`log_likelihoods` under many conditions; `result[c][t]` is text t under cell c.
+
+    Here `after` only leaves tokens out. Where the prompts end for a scope, `ends` says; default at the
+    end of each text.
+    """
     ids = [model.tokens(t) for t in texts]
     starts = [1] * len(ids) if after is None else [max(1, n) for n in after]
     result = [[torch.empty(0)] * len(ids) for _ in cells]
@@ -260,9 +309,13 @@ def log_likelihoods_under(
         wanted = n - min(starts[i] for i in batch.indices)  # tokens at the end to be scored
         if wanted < 1:
             continue
-        plain = model.plain_pass(batch.tokens)
+        held = None if ends is None else batch.tokens.new_tensor([ends[i] for i in batch.indices])
+        with _prompts_end(model, held):
+            plain = model.plain_pass(batch.tokens)
         tokens = batch.tokens[:, -wanted - 1 :]
-        for some, which, logits in under_each(plain, cells, at_most=rows, last=wanted + 1):
+        for some, which, logits in under_each(
+            plain, cells, at_most=rows, last=wanted + 1, ends=held
+        ):
             scores = _token_scores(logits, tokens[which]).cpu()
             for number, place, row in zip(some, which.tolist(), scores, strict=True):
                 index = batch.indices[place]
@@ -298,6 +351,8 @@ def preferences(
     progress: Track = silent,
 ) -> Float[Tensor, "cell pair"]:
     """`preference` under many conditions; under a prompting, of the texts as they are then seen.
+
+    The whole of a text counts as prompt, so that a steering of what is generated changes nothing here.
 
     Tokens that the texts of a pair begin with alike are as likely in both, and are not scored.
     """

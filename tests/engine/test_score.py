@@ -68,6 +68,31 @@ def test_likelihoods_are_those_of_transformers(tiny):
         assert_rounded(part, whole[1:], terms=PASS)
 
 
+SCOPES = ("all", "prompt", "generated", "last:2", "steps:2", "window:2:4", "all-last:1")
+
+
+def test_what_comes_after_the_prompt_counts_as_generated(tiny):
+    texts = [[1, *range(30, 39), *range(n, n + 6)] for n in (10, 20, 40)] + [[1, 5, 9, 7, 8]]
+    after = [12, 10, 13, 2]
+    direction = random_direction(tiny, Site("resid_post", 1))
+    found = {}
+    for scope in SCOPES:
+        cell = Cell(Steering(direction, Dose(4.0), scope=scope))
+        found[scope] = log_likelihoods(tiny, texts, cell, after=after)
+        for ids, n, scores in zip(texts, after, found[scope], strict=True):
+            tokens = torch.tensor([ids])
+            with torch.no_grad(), steer(tiny, *cell.interventions), tiny.clock.hold(n):
+                logp = tiny.forward(tokens).log_softmax(-1)[0]
+            expected = torch.stack([logp[i - 1, ids[i]] for i in range(n, len(ids))])
+            assert_rounded(scores, expected, terms=PASS)
+            with steer(tiny, *cell.interventions):  # from outside it is the same
+                [outside] = log_likelihoods(tiny, [ids], after=[n])
+            assert_rounded(outside, expected, terms=PASS)
+    plain = log_likelihoods(tiny, texts, after=after)
+    for scope in SCOPES:
+        assert float((torch.cat(found[scope]) - torch.cat(plain)).abs().max()) > 1e-3
+
+
 def test_what_a_pair_shares_cancels_in_the_preference(tiny):
     pair = ("w5 w6 w7", "w5 w6 w8")
     cell = cells_of(tiny)[1]

@@ -40,6 +40,7 @@ class HookedLensModel(LensModel):
     backbone = "hooked"
     transformer: HookedTransformer
     _key_readers = 0
+    _outside: bool | None = None  # what `_keeps_between` was before conditions came
     _in_pass: GridCache | WholePass | None = None
 
     def _watch_positions(self) -> None:
@@ -78,6 +79,27 @@ class HookedLensModel(LensModel):
         finally:
             self._key_readers -= 1
 
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """While active, what is attached is no part of what acts on the model from outside."""
+        before, self._outside = self._outside, self._keeps_between
+        try:
+            yield
+        finally:
+            self._outside = before
+
+    @property
+    def _keeps_between(self) -> bool:
+        """Whether what acts from outside may keep what it sees at one place of a pass for a later one.
+
+        So may whatever is hooked to several places, or reads keys; a pass of it runs every block.
+        """
+        if self._outside is not None:
+            return self._outside
+        points = self._hook_points.values()
+        places = [p for p in points if p._forward_hooks or p._forward_pre_hooks]
+        return self._key_readers > 0 or len(places) > 1
+
     def keys_so_far(self, layer: int, n_tokens: int) -> Float[Tensor, "row head token d"]:
         """Keys of a block for the first tokens of every row of the pass in progress."""
         assert self._in_pass is not None, "asked outside of a pass"
@@ -111,8 +133,10 @@ class HookedLensModel(LensModel):
 
     def plain_pass(self, tokens: Int[Tensor, "prompt pos"]) -> PlainPass:
         """Prompts of one length as they run now, for conditions that start as they did."""
-        if self.transformer.cfg.positional_embedding_type == "shortformer":
-            return super().plain_pass(tokens)  # each block is given the positions once more
+        # each block of a shortformer is given the positions once more
+        shortformer = self.transformer.cfg.positional_embedding_type == "shortformer"
+        if shortformer or self._keeps_between:
+            return super().plain_pass(tokens)
         cache = self.new_cache(*tokens.shape)
         return SharedPass(self, tokens, self.run_and_keep(tokens, cache), cache)
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from steerscope.errors import BadValueError
 from steerscope.models.attention import is_plain
 from steerscope.models.caches import Cache
 from steerscope.models.lens_model import LensModel
@@ -161,6 +162,10 @@ class WholePass:
 
     def keys_so_far(self, layer: int, n_tokens: int) -> Tensor:
         """Keys of a layer for the first tokens, [row, group, token, d]."""
+        if layer not in self.keys:
+            raise BadValueError(
+                f"this pass did not run the keys of layer {layer}; start it at block {layer} or before."
+            )
         keys = self.keys[layer]
         return (keys if self.ours else keys.transpose(1, 2)).narrow(2, 0, n_tokens)
 

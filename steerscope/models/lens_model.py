@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, NoReturn, cast
 
@@ -156,6 +156,10 @@ class LensModel(ABC):
     def plain_pass(self, tokens: Int[Tensor, "prompt pos"]) -> PlainPass:
         """Prompts of one length as they run now, for conditions that start as they did."""
         return PlainPass(self, tokens)
+
+    def apart(self) -> AbstractContextManager[None]:
+        """While active, what is attached is no part of what acts on the model from outside."""
+        return nullcontext()
 
     def reading_keys(self) -> AbstractContextManager[None]:
         """While active, `keys_so_far` may be asked from within hooks.

@@ -22,7 +22,7 @@ def attach_cells(model: LensModel, cells: Sequence[tuple[Cell, Rows]]) -> Iterat
 
     Plain additions at one site and scope, such as the doses of a sweep, are made in one step.
     """
-    with model.turn.using(), ExitStack() as stack:
+    with model.turn.using(), model.apart(), ExitStack() as stack:
         for place in range(max((len(cell.interventions) for cell, _ in cells), default=0)):
             together: dict[tuple[Site, Scope], list[tuple[Steering, Rows]]] = {}
             for cell, rows in cells:

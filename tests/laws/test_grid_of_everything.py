@@ -293,6 +293,11 @@ def test_a_pass_that_skips_the_condition_is_refused_and_not_gated_by_an_older_on
         model.forward(TOKENS)
         with pytest.raises(BadValueError, match="did not run resid_post.0; start it at block 1"):
             plain.resume(torch.tensor([0, 1]), 2)
+    keys = steering(
+        model, "add", site=Site("resid_post", 2), strength=parse_strength("key_gap:1:0.3")
+    )
+    with steer(model, keys), pytest.raises(BadValueError, match="did not run the keys of layer 1"):
+        plain.resume(torch.tensor([0, 1]), 2)
 
 
 def test_no_row_is_steered_at_a_padding_position_as_repeng_steers_it(tiny):

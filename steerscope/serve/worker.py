@@ -146,7 +146,9 @@ class Worker:
             self._count(-1)
 
         def fail(error: Exception) -> None:
-            done.set_exception(error)
+            # whoever has given up waiting is told nothing
+            if done.running() or done.set_running_or_notify_cancel():
+                done.set_exception(error)
             self._count(-1)
 
         self._submit(model, run, fail)
@@ -268,12 +270,12 @@ class Worker:
         for number, (row, reader, stops) in enumerate(texts):
             try:
                 check(row, batch.model, ticket.cell)
+                if not reader.is_over:
+                    told = _news(batch.model, number, row, (reader, stops))
+                    news += [told] if told.pieces or told.over else []
             except Exception as error:  # noqa: BLE001 - whoever asked is told
                 self._end(batch, ticket, error)
                 return
-            if not reader.is_over:
-                told = _news(batch.model, number, row, (reader, stops))
-                news += [told] if told.pieces or told.over else []
             if stops.hit:
                 batch.drop(row)
         if news:

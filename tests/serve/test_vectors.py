@@ -12,7 +12,7 @@ import pytest
 from steerscope.engine.score import kl_from_plain
 from steerscope.engine.token_readings import token_readings
 from steerscope.engine.written import written_scores
-from steerscope.errors import BadValueError, QueueFullError
+from steerscope.errors import BadValueError, ModelLoadError, QueueFullError
 from steerscope.serve.conditions import read_alias
 from steerscope.serve.house import House
 from steerscope.serve.limits import Access, Limits
@@ -170,6 +170,27 @@ def test_more_requests_than_are_taken_are_told_so(microworld):
         worker.do("m", lambda model: None)
     with pytest.raises(QueueFullError, match="ask again"):
         worker.do("m", lambda model: None)
+
+
+def test_work_that_was_given_up_and_work_that_fails_leave_the_worker_alive(microworld):
+    def broken():
+        raise ModelLoadError("cannot load")
+
+    def failing(model):
+        raise BadValueError("cannot be done")
+
+    worker = Worker(Rack({"broken": broken, "m": lambda: microworld}))
+    given_up = [worker.do(name, failing) for name in ("broken", "m")]
+    assert all(future.cancel() for future in given_up)
+    told = [worker.do(name, failing) for name in ("broken", "m")]
+    worker.start()
+    for future, error in zip(told, (ModelLoadError, BadValueError), strict=True):
+        with pytest.raises(error):
+            future.result(timeout=20)
+    assert worker.do("m", lambda model: model.name).result(timeout=20) == "microworld"
+    assert worker.is_alive
+    worker.close()
+    assert worker.n_open == 0
 
 
 @pytest.mark.parametrize(

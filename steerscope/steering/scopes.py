@@ -147,7 +147,8 @@ class Span(Scope):
         if self.kind == "last" and self.start < 1:
             raise BadValueError(f"scope last:{self.start} is empty; give at least 1.")
         first = {"window": 0, "steps": 1}.get(self.kind)
-        if first is not None and not first <= self.start < (self.stop or self.start + 1):
+        stop = self.start + 1 if self.stop is None else self.stop
+        if first is not None and not first <= self.start < stop:
             raise BadValueError(f"scope {self} is empty; give {first} <= start < stop.")
 
     def __str__(self) -> str:

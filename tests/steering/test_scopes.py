@@ -120,6 +120,7 @@ def test_arrays_and_one_prompt_length_a_row_give_the_same_as_numbers():
 @pytest.mark.parametrize(
     "text",
     ["last", "last:x", "window", "window:1:2:3", "all:1", "last:0", "steps:0", "steps:3:3", ""]
+    + ["window:3:0", "window:0:0", "steps:2:0"]
     + ["from_token", "from_token:", "after_token:x", "from_token:3,", "from_token:3:4"]
     + ["all|", "-all", "(all", "all)", "()", "all all", "all|-prompt"],
 )

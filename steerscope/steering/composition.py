@@ -27,7 +27,8 @@ _SMALLEST_REST = 1e-4  # share of a unit vector that must be left beside the oth
 def vector_sum(parts: Sequence[Part]) -> Part:
     """V = Σ length_i unit_i as one direction with one dose: adding it adds all parts.
 
-    One natural unit of the sum is one natural unit of every part, each with the sign of its dose.
+    One natural unit of the sum is one natural unit of every part, each with the sign of its dose; where
+    these cancel and the parts do not, its natural length is the mean of theirs.
 
     Args:
         parts: each a direction with its dose, a length in any unit.
@@ -41,9 +42,6 @@ def vector_sum(parts: Sequence[Part]) -> Part:
     _check_alike(directions)
     lengths = [dose.absolute(direction.scale) for direction, dose in parts]
     total = _weighted(directions, lengths)
-    natural = [
-        float(np.sign(n)) * d.scale.natural for n, d in zip(lengths, directions, strict=True)
-    ]
     words = ", ".join(
         f"{dose.to('natural', d.scale).value:+.3g} {d.provenance.contrasts}:{d.method}"
         for d, dose in parts
@@ -52,11 +50,19 @@ def vector_sum(parts: Sequence[Part]) -> Part:
     length = float(total.norm())
     if length <= smallest:
         raise DegenerateDirectionError(f"the sum of {words} is zero; the parts cancel.")
-    scale = Scale(float(_weighted(directions, natural).norm()), directions[0].scale.relative)
+    scale = Scale(_natural(directions, lengths), directions[0].scale.relative)
     composed = Direction(
         directions[0].site, total / length, scale, f"sum({words})", _origin(directions)
     )
     return composed, Dose(length, "absolute")
+
+
+def _natural(directions: Sequence[Direction], lengths: Sequence[float]) -> float:
+    """The natural length of a sum of directions at these lengths."""
+    each = [d.scale.natural for d in directions]
+    signed = [float(np.sign(n)) * unit for n, unit in zip(lengths, each, strict=True)]
+    together = float(_weighted(directions, signed).norm())
+    return together if together > _SMALLEST_REST * sum(each) else sum(each) / len(each)
 
 
 def renormalised_sum(parts: Sequence[Part]) -> Part:

@@ -51,6 +51,16 @@ def test_one_natural_unit_of_everything_is_one_natural_unit_of_the_sum():
     assert dose.to("natural", total.scale).value == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(
+    "parts", [[(EAST, Dose(2.0)), (EAST, Dose(-1.0))], [(EAST, Dose(1.5)), (-EAST, Dose(0.5))]]
+)
+def test_parts_that_cancel_in_part_leave_the_rest(parts):
+    total, dose = vector_sum(parts)
+    torch.testing.assert_close(total.unit, EAST.unit)
+    assert dose.absolute(total.scale) == pytest.approx(EAST.scale.natural)
+    assert dose.to("natural", total.scale).value == pytest.approx(1.0)
+
+
 def test_a_renormalised_sum_costs_what_one_part_does_in_any_order():
     parts = [(EAST, Dose(3.0, "absolute")), (NORTH, Dose(4.0, "absolute"))]
     one, dose = renormalised_sum(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -73,7 +74,10 @@ class Direction:
         }
 
     def __neg__(self) -> Direction:
-        return replace(self, unit=-self.unit)
+        # told by its name, since rows of results do not hold the vector
+        found = re.fullmatch(r"negated\((.*)\)", self.method)
+        method = found[1] if found else f"negated({self.method})"
+        return replace(self, unit=-self.unit, method=method)
 
     def hook(self, dose: Dose | float = 1.0, *, first: bool = False) -> tuple[str, Hook]:
         """For TransformerLens alone: `model.run_with_hooks(text, fwd_hooks=[direction.hook(3.0)])`.

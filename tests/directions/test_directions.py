@@ -76,6 +76,9 @@ def test_swapping_the_classes_negates_the_direction(method):
     one, other = find_direction(method, contrast), find_direction(method, swapped(contrast))
     torch.testing.assert_close(one.unit, -other.unit, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close((-one).unit, other.unit, atol=1e-5, rtol=1e-5)
+    assert (-one).method == f"negated({method})"
+    back = -one
+    assert (-back).method == one.method
 
 
 def test_centred_pca_finds_how_the_pairs_differ_from_each_other_and_not_the_concept():

@@ -171,6 +171,14 @@ def test_the_labels_of_a_steering_show_its_strength(load):
     assert math.isnan(turned["dose_natural"])
 
 
+def test_a_direction_and_its_negative_are_two_conditions(load):
+    direction = random_direction(load(), SITE)
+    turned = -direction
+    ways = [Cell(Steering(d, Dose(n))).key for d in (direction, turned) for n in (1.0, -1.0)]
+    assert len(set(ways)) == 4
+    assert Cell(Steering(-turned, Dose(1.0))).key == ways[0]
+
+
 def test_a_condition_that_is_not_known_yet_is_refused(load):
     model = load()
     direction = random_direction(model, SITE)

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -100,7 +101,9 @@ class ReadToken:
         positions = self.positions(activation.shape[1])
         if len(positions) == 1:
             return activation[:, positions.start]
-        return activation[:, positions.start : positions.stop].mean(dim=1)
+        # the mean of many tokens is finer than a narrow number format
+        wide = torch.promote_types(activation.dtype, torch.float32)
+        return activation[:, positions.start : positions.stop].mean(dim=1, dtype=wide)
 
     def positions(self, n_tokens: int) -> range:
         """The absolute positions that are read of a text of that many tokens.

@@ -65,3 +65,11 @@ def test_a_text_of_one_token_can_be_read_only_with_the_sink():
 def test_other_words_are_refused(text):
     with pytest.raises(BadValueError, match="write last, mean or an index"):
         ReadToken.parse(text)
+
+
+@pytest.mark.parametrize("read", ["mean", "2:30", "last"])
+def test_a_mean_is_not_rounded_to_a_narrow_format(read):
+    generator = torch.Generator().manual_seed(0)
+    x = (300 + 0.5 * torch.randn(2, 41, 8, generator=generator)).bfloat16()
+    found = ReadToken.parse(read)(x).float()
+    torch.testing.assert_close(found, ReadToken.parse(read)(x.float()), rtol=1e-6, atol=0)

@@ -156,12 +156,13 @@ class Steering:
         Raises:
             UnsupportedSiteError: the model lacks a site.
             VectorMismatchError: a direction is of another model or width.
+            BadValueError: the strength does not suit the model.
         """
         strength = as_strength(self.strength)
         for direction in (self.direction, *strength.conditions):
             check_direction(direction, model, allow_other_weights=self.allow_other_weights)
-        site = self.direction.site
-        unit = self.direction.unit.to(model.device, model.dtype)
+        site, unit = self.direction.site, self.direction.unit.to(model.device, model.dtype)
+        strength.check_model(site, model.shape)
         operator = find_operator(self.operator)
         amount = operator.amount(self.dose, self.direction.scale)
         seen: dict[Site, Tensor] = {}  # of the pass in progress, emptied at the steered site

@@ -344,6 +344,16 @@ def test_the_first_generated_token_is_step_1_of_a_schedule_and_of_a_scope(tiny):
     assert by_schedule != longer
 
 
+def test_an_eigengap_gate_of_another_grouping_of_heads_is_refused(tiny):
+    for gate in (EigengapGate(gap_table(), 0.5), 0.5 * EigengapGate(gap_table(), 0.5, group=4)):
+        wrong = steering(tiny, "add", site=Site("z", 1, 1), strength=gate)
+        with pytest.raises(BadValueError, match="give group=2"):
+            generate(tiny, PROMPTS[:1], [Cell(wrong)], n_new=1)
+        key = steering(tiny, "add", site=Site("k", 1, 1), strength=gate)
+        with steer(tiny, key):  # a key head is its own, whatever the group
+            tiny.forward(TOKENS)
+
+
 def test_an_eigengap_gate_steers_the_head_it_lets_through(tiny):
     gate = EigengapGate(gap_table(), 0.5, group=2)
     plain = tiny.forward(TOKENS)

@@ -14,9 +14,12 @@ from torch import Tensor
 from steerscope.directions import Direction
 from steerscope.eigengaps import HeadSpectra
 from steerscope.errors import BadValueError
+from steerscope.models.lens_model import ModelShape
 from steerscope.sites import Site
 from steerscope.steering.strengths.strength import Moment, Strength
 from steerscope.texts.numbers import read_real
+
+_QUERY_STREAMS = {"q", "z"}  # one head for each query head
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,7 @@ class EigengapGate(Strength):
         threshold: least gap that opens the gate, or with `proportional` the gap of full strength.
         below: whether the gate is open under the threshold instead.
         proportional: share min(gap / threshold, 1) instead of 0 or 1.
-        group: query heads that share a key head, for sites `q` and `z`.
+        group: query heads that share a key head, for sites `q` and `z`, as the model has it.
 
     Raises:
         BadValueError: both `below` and `proportional`, or a group of less than one head.
@@ -212,7 +215,7 @@ class EigengapGate(Strength):
         gaps = table.gap[table.layers.index(site.layer)]
         if site.head is None:
             return float(gaps.min())
-        head = site.head // (self.group if site.stream in {"q", "z"} else 1)
+        head = site.head // (self.group if site.stream in _QUERY_STREAMS else 1)
         if head >= len(gaps):
             raise BadValueError(
                 f"the eigengap gate knows {len(gaps)} key heads, none for {site}; give `group`, the "
@@ -223,6 +226,19 @@ class EigengapGate(Strength):
     def check(self, site: Site) -> None:
         """Refuse a site that the table does not know."""
         self.gap(site)
+
+    def check_model(self, site: Site, shape: ModelShape) -> None:
+        """Refuse a site of a query head where another number of them shares a key head.
+
+        Raises:
+            BadValueError: the gap would be that of another key head.
+        """
+        group = shape.n_heads // shape.n_key_value_heads
+        if site.head is not None and site.stream in _QUERY_STREAMS and group != self.group:
+            raise BadValueError(
+                f"gate {self} at {site}: {group} query heads share a key head in this model, and the "
+                f"gate takes {self.group}; give group={group}."
+            )
 
     def share(self, moment: Moment) -> Float[Tensor, "1 1"]:
         """The shares."""

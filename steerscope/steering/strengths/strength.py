@@ -14,6 +14,7 @@ from torch import Tensor
 
 from steerscope.directions import Direction
 from steerscope.errors import BadValueError
+from steerscope.models.lens_model import ModelShape
 from steerscope.sites import Site
 from steerscope.texts.numbers import read_real, read_whole
 
@@ -67,6 +68,9 @@ class Strength(ABC):
 
     def check(self, site: Site) -> None:  # noqa: B027 - most strengths suit every site
         """Refuse to steer a site that this strength does not suit."""
+
+    def check_model(self, site: Site, shape: ModelShape) -> None:  # noqa: B027 - most suit every model
+        """Refuse a model that this strength, at a site of it, does not suit."""
 
     def __mul__(self, other: Strength | float) -> Strength:
         return Product((*_factors(self), *_factors(as_strength(other))))
@@ -140,6 +144,11 @@ class Product(Strength):
         """Refuse to steer a site that a factor does not suit."""
         for factor in self.factors:
             factor.check(site)
+
+    def check_model(self, site: Site, shape: ModelShape) -> None:
+        """Refuse a model that a factor does not suit."""
+        for factor in self.factors:
+            factor.check_model(site, shape)
 
     def share(self, moment: Moment) -> Float[Tensor, "#row #pos"]:
         """The shares."""

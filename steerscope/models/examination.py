@@ -266,7 +266,8 @@ class _Examination:
         there = [part for part in parts if part is not None]
         if total is None or len(there) < len(parts):
             return True  # nothing is known against it
-        return self.truth.same(sum(there[1:], there[0]), total)
+        whole = sum(there[1:], there[0])
+        return self.truth.same(whole, total) and self.truth.adds_up(total, *there)
 
     # -- moving ---------------------------------------------------------------------------------
 

@@ -62,6 +62,21 @@ class Truth:
         """Whether two tensors are one up to the rounding of the number format."""
         return self.gap(ours, theirs) <= TYPICAL.get(self.dtype, LARGEST)
 
+    def adds_up(self, total: Tensor, stream: Tensor, *parts: Tensor) -> bool:
+        """Whether a total is a stream and what was added to it, which may be far smaller than either.
+
+        What the additions lose in this number format is no fault, at any number; of what is left the
+        measure is the smallest part, so that a part is not lost in the stream.
+        """
+        there = [x.float() for x in (total, stream, *parts)]
+        off = there[0] - there[1] - sum(there[2:])
+        lost = torch.finfo(self.dtype).eps * sum(x.abs() for x in there)
+        left = (off.abs() - lost).clamp_min(0)  # a NaN stays one
+        by_row = left.pow(2).mean(-1).sqrt() if self.dtype in TYPICAL else left.amax(-1)
+        distance = by_row.median() if self.dtype in TYPICAL else by_row.max()
+        limit = TYPICAL.get(self.dtype, LARGEST) * min(_spread(part) for part in parts)
+        return bool(distance <= limit)
+
 
 def _spread(x: Tensor) -> float:
     """Standard deviation of all numbers together, in pieces."""

@@ -236,6 +236,26 @@ def test_every_fault_of_a_site_takes_that_site_away(tiny_folder, backbone):
         assert examine(model, truth).lacking == {(stream, 1): words}
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("backbone", ["hooked", "bridge"])
+def test_a_small_part_of_a_large_stream_is_checked_in_half_precision(llama, backbone, dtype):
+    """As in the late blocks of a large model, of which each adds a few percent of the stream."""
+    embedding = "model.embed_tokens.weight"
+    folder = llama(lambda w: w | {embedding: 200 * w[embedding]})
+    half = hf.AutoModelForCausalLM.from_pretrained(
+        folder, attn_implementation="eager", dtype=getattr(torch, dtype)
+    )
+    truth = witness(half.eval())
+    assert examine(load(folder, backbone=backbone, dtype=dtype), truth).lacking == {}
+    for stream in ("attn_out", "mlp_out"):
+        for factor in (0, -1, 1.5):
+            model = load(folder, backbone=backbone, dtype=dtype)
+            faulty(model, Site(stream, 1), lambda f, factor=factor: lambda x: f(factor * x))
+            found = examine(model, truth).lacking
+            assert found[stream, 1] == "it is not what block 1 adds to its residual stream"
+            assert set(found) == {(stream, 1)}
+
+
 @pytest.mark.parametrize("backbone", ["hooked", "bridge"])
 def test_a_site_that_is_taken_away_says_why_and_what_else_there_is(tiny_folder, backbone):
     model = load(tiny_folder("llama"), backbone=backbone)
@@ -442,3 +462,18 @@ def test_a_difference_taken_in_pieces_is_that_of_the_whole(dtype, at_once, monke
     ours[3, 5] = torch.nan
     assert truth.gap(ours, theirs) == torch.inf or dtype != torch.float32
     assert truth.gap(ours[:8], theirs) == torch.inf
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_what_is_added_to_a_stream_is_told_from_something_else_however_small_it_is(dtype):
+    drawn = torch.Generator().manual_seed(0)
+    truth = Truth(torch.zeros(1, 64, dtype=torch.long), torch.zeros(64, 8), (), dtype)
+    stream = torch.randn(64, 512, generator=drawn).to(dtype)
+    for size in (2.0, 0.08, 0.02):
+        one, two = ((size * torch.randn(64, 512, generator=drawn)).to(dtype) for _ in "ab")
+        assert truth.adds_up(stream + one, stream, one)
+        assert truth.adds_up(stream + one + two, stream, one, two)
+        assert truth.adds_up(stream + (two + one), stream, one, two)
+        for other in (0 * one, -one, two, one * torch.nan):
+            assert not truth.adds_up(stream + one, stream, other)
+            assert not truth.adds_up(stream + one + two, stream, other, two)

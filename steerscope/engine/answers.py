@@ -76,7 +76,9 @@ def answer_scores(
     )
     for batch in progress(batches, "scoring answers"):
         if begun is None:
-            plain = model.plain_pass(batch.tokens)
+            ends = [len(answers[i][0]) for i in batch.indices]
+            with model.clock.hold(batch.tokens.new_tensor(ends)):
+                plain = model.plain_pass(batch.tokens)
         else:
             plain = begun.continued(torch.zeros_like(batch.tokens[:, 0]), batch.tokens)
         _score([answers[i] for i in batch.indices], batch.indices, plain, cells, at_most, found)

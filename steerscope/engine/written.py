@@ -118,19 +118,22 @@ def written_scores(
     for batch in equal_length_batches(given, at_most, model.device):
         place = {prompt: row for row, prompt in enumerate(batch.indices)}
         mine = [text for text in texts if text.prompt in place]
-        plain = plain_pass(model, batch.tokens, states)
-        for start in range(0, len(mine), at_most):
-            part = mine[start : start + at_most]
-            which = [place[text.prompt] for text in part]
-            rows = [list(text.tokens[text.start :]) for text in part]
-            pair = (
-                torch.tensor(which, device=model.device),
-                torch.tensor(filled_up(rows), device=model.device),
-            )
-            kept = [
-                None if states is None else states.get((text.cell, text.prompt)) for text in part
-            ]
-            _score_batch(model, acting, part, plain.continued(*pair), kept, found)
+        # whatever acts from outside takes the prompts to end where they do
+        with model.clock.hold(batch.tokens.shape[1]):
+            plain = plain_pass(model, batch.tokens, states)
+            for start in range(0, len(mine), at_most):
+                part = mine[start : start + at_most]
+                which = [place[text.prompt] for text in part]
+                rows = [list(text.tokens[text.start :]) for text in part]
+                pair = (
+                    torch.tensor(which, device=model.device),
+                    torch.tensor(filled_up(rows), device=model.device),
+                )
+                kept = [
+                    None if states is None else states.get((text.cell, text.prompt))
+                    for text in part
+                ]
+                _score_batch(model, acting, part, plain.continued(*pair), kept, found)
     return found
 
 

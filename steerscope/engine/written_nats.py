@@ -46,19 +46,20 @@ def written_nats(
         mine = [text for text in texts if text[1] in place]
         if not mine:
             continue
-        plain = model.plain_pass(batch.tokens)
-        for start in range(0, len(mine), at_most):
-            part = mine[start : start + at_most]
-            rows = [list(written[w][p]) for w, p in part]
-            which = torch.tensor([place[p] for _, p in part], device=model.device)
-            new = torch.tensor(filled_up(rows), device=model.device)
-            everyone = torch.arange(len(part), device=model.device)
-            logits = plain.continued(which, new).resume(
-                everyone, model.shape.n_layers, last=new.shape[1] + 1
-            )
-            chosen = _log_p(logits[:, :-1], new)
-            for (w, p), row, tokens in zip(part, chosen.cpu(), rows, strict=True):
-                found[w, p] = -float(row[: len(tokens)].mean())
+        with model.clock.hold(batch.tokens.shape[1]):
+            plain = model.plain_pass(batch.tokens)
+            for start in range(0, len(mine), at_most):
+                part = mine[start : start + at_most]
+                rows = [list(written[w][p]) for w, p in part]
+                which = torch.tensor([place[p] for _, p in part], device=model.device)
+                new = torch.tensor(filled_up(rows), device=model.device)
+                everyone = torch.arange(len(part), device=model.device)
+                logits = plain.continued(which, new).resume(
+                    everyone, model.shape.n_layers, last=new.shape[1] + 1
+                )
+                chosen = _log_p(logits[:, :-1], new)
+                for (w, p), row, tokens in zip(part, chosen.cpu(), rows, strict=True):
+                    found[w, p] = -float(row[: len(tokens)].mean())
     return found
 
 

@@ -8,11 +8,13 @@ import torch
 
 from steerscope.doses import Dose
 from steerscope.engine import decoding, score
+from steerscope.engine.answers import answer_scores
 from steerscope.engine.decoding import States
 from steerscope.engine.generation import attempt, generate
 from steerscope.engine.sampling import Greedy, Sample
 from steerscope.engine.score import kl_from_plain, log_likelihoods
 from steerscope.engine.written import written_scores
+from steerscope.engine.written_nats import written_nats
 from steerscope.metrics import kl_divergence
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering, steer
@@ -49,6 +51,33 @@ def test_the_kl_of_written_tokens_is_that_of_the_distributions_they_were_drawn_f
             assert found.nll[c, p] == pytest.approx(nll, abs=1e-5)
     assert (found.kl[0][[0, 1, 3]] == 0).all()
     assert np.nanmin(found.kl[1:4]) > 1e-6
+
+
+@pytest.mark.parametrize("scope", ["generated", "last:1", "prompt", "steps:2"])
+@pytest.mark.parametrize("layer", [0, 2])
+def test_a_steering_from_outside_takes_what_was_written_as_written(tiny, scope, layer):
+    outer = Steering(random_direction(tiny, Site("resid_post", layer)), Dose(4.0), scope=scope)
+    cells = [Cell(), Cell(Steering(random_direction(tiny, Site("resid_post", 1), seed=1), 2.0))]
+    with steer(tiny, outer):
+        found = written_scores(tiny, PROMPTS, cells, [WRITTEN] * 2)
+        nats = written_nats(tiny, PROMPTS, [WRITTEN])[0]
+        answers = [(p, w) for p, w in zip(PROMPTS, WRITTEN, strict=True) if w]
+        likely = iter(answer_scores(tiny, answers, [Cell()]).log_likelihood[0])
+    for p, (prompt, written) in enumerate(zip(PROMPTS, WRITTEN, strict=True)):
+        if not written:
+            continue
+        tokens, places = torch.tensor([[*prompt, *written]]), slice(len(prompt) - 1, -1)
+        with torch.no_grad(), steer(tiny, outer), tiny.clock.hold(len(prompt)):
+            plain = tiny.forward(tokens)[0, places]
+            with steer(tiny, *cells[1].interventions):
+                steered = tiny.forward(tokens)[0, places]
+        of_tokens = plain.log_softmax(-1).gather(-1, tokens[0, len(prompt) :, None])
+        nll = -float(of_tokens.mean())
+        assert found.nll[:, p] == pytest.approx([nll] * 2, abs=1e-4)
+        assert nats[p] == pytest.approx(nll, abs=1e-4)
+        assert next(likely) == pytest.approx(float(of_tokens.sum()), abs=1e-4)
+        expected = float(kl_divergence(steered, plain).mean())
+        assert found.kl[1, p] == pytest.approx(expected, abs=1e-5, rel=1e-3)
 
 
 @pytest.mark.parametrize("backbone", ["hooked", "bridge"])

@@ -97,8 +97,8 @@ class Sample:
     def __post_init__(self) -> None:
         if not 1 / _MOST <= self.temperature <= _MOST:
             raise BadValueError(
-                f"temperature {self.temperature} is not between {1 / _MOST:g} and {_MOST:g}; use "
-                "Greedy() for the limit 0."
+                f"temperature {self.temperature} must be positive, from {1 / _MOST:g} to {_MOST:g}; "
+                "use Greedy() for the limit 0."
             )
         check_narrowing(self.top_k, self.top_p, self.min_p, self.repetition_penalty)
 
@@ -236,8 +236,8 @@ def check_narrowing(top_k: int, top_p: float, min_p: float, repetition_penalty: 
         raise BadValueError(f"min_p is {min_p}; it must be from 0 to 1.")
     if not 1 / _MOST <= repetition_penalty <= _MOST:
         raise BadValueError(
-            f"repetition_penalty is {repetition_penalty}; it must be between {1 / _MOST:g} and "
-            f"{_MOST:g}, 1 for none."
+            f"repetition_penalty is {repetition_penalty}; it must be positive, from "
+            f"{1 / _MOST:g} to {_MOST:g}, 1 for none."
         )
 
 

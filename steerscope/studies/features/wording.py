@@ -34,10 +34,12 @@ def trials_in_words(
             f"At {kl:g} nats on the select prompts: nothing reaches it, so that nothing is known."
         ]
     n = int(here.n.max())
+    every, without = here.index.unique("method"), ""
+    if "plain" in every and not math.isnan(here.loc[("plain", effect), "value"]):
+        without = f" (without steering {_level(here, 'plain', effect, overflowed)})"
     lines = [
-        f"At {kl:g} nats on the select prompts, {n} held-out prompts, against contrastive steering:"
+        f"At {kl:g} nats on the select prompts, {n} held-out prompts{without}, against contrastive steering:"
     ]
-    every = here.index.unique("method")
     methods = [m for m in every if m not in {CONTRASTIVE, "plain"} and not is_null(m)]
     known = CONTRASTIVE in every and not math.isnan(here.loc[(CONTRASTIVE, effect), "value"])
     compared = known and CONTRASTIVE not in overflowed

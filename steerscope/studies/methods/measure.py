@@ -148,13 +148,7 @@ def compare_bundles(
         progress=progress,
         keep=keep,
     )
-    chosen = best_layers(screen)
-    if not plan.sites:
-        chosen = pd.concat([chosen, at_common_layer(screen)], ignore_index=True)
-    reached, chosen = set(chosen.matching), with_company(chosen)
-    for matching in sorted(reached - set(chosen.matching)):
-        said = "KL" if matching == KL else "length"
-        _log.warning("the matched %s is reached by methods or by nulls alone; it is left out", said)
+    chosen = _chosen(screen, plan)
     bench = Bench(model, judge, bundles, chosen.drop_duplicates(CONDITION), plan, progress, keep)
     held_out = asked.test.prompts[: plan.n_test]
     measured = bench.read(held_out) if judge.effect.is_share else bench.prefer(pairs.test)
@@ -189,6 +183,18 @@ def compare_bundles(
         nothing if plain is None else plain,
         across,
     )
+
+
+def _chosen(screen: pd.DataFrame, plan: ComparisonPlan) -> pd.DataFrame:
+    """The layer of each direction, its own and a common one; a matching without methods or nulls is left out."""
+    chosen = best_layers(screen)
+    if not plan.sites:
+        chosen = pd.concat([chosen, at_common_layer(screen)], ignore_index=True)
+    reached, chosen = set(chosen.matching), with_company(chosen)
+    for matching in sorted(reached - set(chosen.matching)):
+        said = "KL" if matching == KL else "length"
+        _log.warning("the matched %s is reached by methods or by nulls alone; it is left out", said)
+    return chosen
 
 
 def screen_layers(

@@ -226,7 +226,7 @@ def test_a_gain_is_told_with_its_interval_and_none_is_claimed_where_there_is_non
     assert row.difference_low > 0
     assert row.p_holm < 0.05
     said = "\n".join(trials_in_words(table, kl=0.2, effect="flipped"))
-    assert "60 held-out prompts" in said
+    assert "60 held-out prompts (without steering flipped 0 %" in said
     assert "flipped more" in said
     none = "\n".join(trials_in_words(summarised(made_up(0.0)), kl=0.2, effect="flipped"))
     assert "not told apart in anything" in none

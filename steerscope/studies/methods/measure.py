@@ -168,12 +168,11 @@ def compare_bundles(
         keep("read-plain", lambda: bench.read_plain(held_out)) if judge.effect.is_share else None
     )
     stated = standings(ranking, against)
-    across = pd.DataFrame()
+    across = nothing = pd.DataFrame()
     if plan.sites:
         keys = ["place", "matching", "method", "seed"]
         screened = chosen[[*keys, "effect"]].rename(columns={"effect": "screened"})
         across = across_places(responses, screened, seed=plan.seed)
-    nothing = pd.DataFrame()
     return Comparison(
         judge.effect.undamaged,
         screen,

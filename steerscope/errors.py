@@ -87,6 +87,10 @@ class BadValueError(SteerscopeError):
     """A number or option outside its range."""
 
 
+class NoFeaturesError(BadValueError):
+    """A reading of a concept that is above zero for no feature of an autoencoder."""
+
+
 class ContrastError(SteerscopeError):
     """A contrast or prompt file that cannot be used."""
 

@@ -34,8 +34,6 @@ def _verdict(row: Mapping[Hashable, Any]) -> str:
     """The verdict, the number and its interval."""
     if row["value"] != row["value"]:
         return f"{row['verdict']}, not known"
-    if row["low"] != row["low"]:
-        return f"{row['verdict']} {row['value']:+.2f} (no interval)"
     value, low, high = (f"{row[name]:+.2f}" for name in ("value", "low", "high"))
     span = f"[{low}, {high}]" if row["low"] == row["low"] else "(no interval)"  # noqa: PLR0124 - NaN
     return f"{row['verdict']} {value} {span}"

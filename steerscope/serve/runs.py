@@ -109,6 +109,7 @@ def _map(path: Path) -> dict[str, Any]:
         "high",
         "kl_nats",
         "damage",
+        "broken",
     ]
     return {
         "id": path.name,

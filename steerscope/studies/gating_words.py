@@ -36,7 +36,7 @@ def gates_in_words(table: pd.DataFrame, *, kl: float, outcome: str) -> str:
 
 _FEW = (
     f"than every control that is known, but not so much that it is told for all gates together, which {ENOUGH} "
-    "permutations of the gaps or more can"
+    f"permutations of the gaps or more can, of layers and heads alike {2 * (ENOUGH + 1) - 1} of each"
 )
 # By kind of gate, what is said of one and of several.
 _WORDS = {

@@ -16,7 +16,7 @@ from steerscope.runs.results import Run
 from steerscope.statistics import Estimate
 from steerscope.studies.steering.drift import drift_table
 from steerscope.studies.steering.findings import find
-from steerscope.studies.steering.layer_words import layers_in_words
+from steerscope.studies.steering.layer_words import _never, layers_in_words
 from steerscope.studies.steering.phrases import amount, digits_apart, prices
 from steerscope.studies.steering.responses import needed_doses
 from steerscope.studies.steering.verdict import Cost, NullRank, _nulls_missing, p_in_words
@@ -215,3 +215,10 @@ def test_conditions_without_a_number_have_a_dash_and_several_layers_no_number(fo
 def test_a_p_that_is_too_small_for_a_number_is_not_zero(found):
     steep = replace(found, slope=replace(found.slope, p=0.0))
     assert ", p < 1e-15; the response" in slope_in_words(steep)
+
+
+def test_a_layer_whose_largest_dose_overflowed_is_not_said_to_break_a_limit():
+    assert _never(4.0, 2.0, math.nan) == "more than 2, the largest at which the effect is known"
+    assert _never(4.0, 4.0, math.nan) == "more than 4, the largest measured"
+    assert _never(4.0, math.nan, math.nan) == "not known"
+    assert _never(4.0, math.nan, 0.5) == "not before 0.5, where a limit is broken or unknown"

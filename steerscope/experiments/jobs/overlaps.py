@@ -6,7 +6,9 @@ and how many chance would share, is computed from the rows.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby, product
 from pathlib import Path
@@ -19,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from steerscope import figures
-from steerscope.errors import BadValueError
+from steerscope.errors import BadValueError, NoFeaturesError
 from steerscope.experiments.experiment import Experiment
 from steerscope.experiments.jobs.job import (
     Job,
@@ -47,10 +49,20 @@ if TYPE_CHECKING:  # the autoencoders' door takes seconds to open
     from steerscope.sae.reading import Reading
     from steerscope.studies.features.feature_sets import FeatureSet
 
+_log = logging.getLogger(__name__)
 FEATURE, RATE, SHARED, ACTIVE = "feature", "firing_rate", "shared", "active_share"
 RESAMPLED = ("codes", "encoder")  # routes that are taken again on other draws of the pairs
 _N_RESAMPLES = 199
 _ACROSS = "codes"  # the route by which concepts are compared
+
+
+@contextmanager
+def _going_on() -> Iterator[None]:
+    """A route that is above zero for no feature is left out with a warning; the others go on."""
+    try:
+        yield
+    except NoFeaturesError as error:
+        _log.warning("%s", error)
 
 
 @dataclass(frozen=True)
@@ -126,8 +138,9 @@ class OverlapStep:
         )
         for source in progress([*SOURCES], "features by every route"):
             if not run.has([(source, 0, "fit", FEATURE)]):
-                [features] = concept_sets(model, sae, pairs, self.k, sources=[source]).values()
-                run.append(_feature_rows(labels, source, features))
+                with _going_on():
+                    [features] = concept_sets(model, sae, pairs, self.k, sources=[source]).values()
+                    run.append(_feature_rows(labels, source, features))
         if not run.has([("plain", 0, "held out", RATE)]):
             rates = firing_rates(model, sae, self._texts(contrasts))
             run.append(_rate_rows(labels, rates))

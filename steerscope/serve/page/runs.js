@@ -28,7 +28,7 @@ export function cellsOf(run) {
   return { layers: [...new Set(run.rows.map((r) => r.layer))].sort((a, b) => a - b), doses: [...new Set(run.rows.map((r) => Number(r.dose_natural.toFixed(4))))].sort((a, b) => a - b) };
 }
 
-export const isBroken = (row) => row.damage !== null && row.damage > 1;
+export const isBroken = (row) => row.broken;  // over a limit, or not known to be within
 
 function map(run, show) {
   const { layers, doses } = cellsOf(run), most = Math.max(1e-9, ...run.rows.map((r) => Math.abs(r.effect ?? 0)));

@@ -38,6 +38,11 @@ def _sentence(row: Mapping[str, Any], name: str, lost: Lost) -> str:
     if not row["n"] or math.isnan(row["change"]):
         return f"{start}has no {row['metric']} to compare, so nothing is known of it."
     tested = f"{_p(row)}, {row['n']:.0f} items"
+    if math.isnan(row["change_low"]):
+        return (
+            f"{start}is not shown to change {row['metric']}: {row['change']:+.3f} to {row['value']:.3f} (no interval, "
+            f"{row['n']:.0f} items of one cluster)."
+        )
     span = f"{row['change']:+.3f} [{row['change_low']:+.3f}, {row['change_high']:+.3f}]"
     if row["p_holm"] < _LEVEL:
         way = "raises" if row["change"] > 0 else "lowers"

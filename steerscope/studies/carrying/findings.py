@@ -251,7 +251,7 @@ def _r2(squares: Float64[np.ndarray, "2 text"]) -> float:
 
 
 LEFT, SPREAD, RIDGE_USED, N_FIT, COSINE = "left", "spread", "ridge", "n_fit", "cosine_to_own"
-FOUND_AT, PAIR = "source_layer", "pair_of_text"
+FOUND_AT, PAIR, OF_CONCEPT = "source_layer", "pair_of_text", "taught_of_concept"
 OF_MAPS = (
     LEFT,
     SPREAD,
@@ -260,6 +260,7 @@ OF_MAPS = (
     COSINE,
     FOUND_AT,
     PAIR,
+    OF_CONCEPT,
 )  # metrics that no comparison has
 
 
@@ -297,8 +298,11 @@ def _squares(rows: pd.DataFrame) -> Float64[np.ndarray, "2 text"]:
 
 def knows_concept(run: Run) -> bool:
     """Whether the maps of a run were fitted on texts of the concept that was carried."""
-    c = run.configuration
-    return bool(c.get("taught_of_concept", c["taught_sha256"] == c["contrasts_sha256"]))
+    rows = run.table()
+    said = rows.value[rows.metric == OF_CONCEPT]
+    if len(said):
+        return bool(said.iloc[0])
+    return bool(run.configuration["taught_sha256"] == run.configuration["contrasts_sha256"])
 
 
 def cosines_of_run(run: Run) -> pd.DataFrame:

@@ -27,6 +27,7 @@ from steerscope.studies.carrying.findings import (
     FOUND_AT,
     LEFT,
     N_FIT,
+    OF_CONCEPT,
     PAIR,
     RIDGE,
     RIDGE_USED,
@@ -128,8 +129,6 @@ def run_carrying(
         "contrasts_sha256": contrasts.sha256,
         "asked_sha256": prompts.sha256,
         "taught_sha256": taught.sha256,
-        "taught_of_concept": taught.concept == contrasts.concept
-        or bool(_said(taught) & _said(contrasts)),
         "source_fingerprint": source.fingerprint,
         "effect": asdict(judge.effect.undamaged),
     }
@@ -138,7 +137,10 @@ def run_carrying(
         found = carry_vector(
             (source, target), contrasts, prompts, plan, texts=taught, chat=chat, progress=progress
         )
-        run.append(carried_rows(found, contrasts.concept), texts_of_comparison(found.comparison))
+        same = taught.concept == contrasts.concept or bool(_said(taught) & _said(contrasts))
+        of_concept = replace(plain_row(OF_CONCEPT, "number", float(same)), cell="map texts")
+        rows = [*carried_rows(found, contrasts.concept), of_concept]
+        run.append(rows, texts_of_comparison(found.comparison))
         run.seal()
     return run
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from steerscope.errors import AutoencoderMismatchError, BadValueError
+from steerscope.errors import AutoencoderMismatchError, BadValueError, NoFeaturesError
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sae.spans import check_count
 
@@ -77,7 +77,8 @@ def largest(
         absolute: whether a strongly negative value is important too.
 
     Raises:
-        BadValueError: k exceeds the dictionary, or no value is above zero.
+        BadValueError: k exceeds the dictionary.
+        NoFeaturesError: no value is above zero.
         AutoencoderMismatchError: not one value per feature.
     """
     check_count(k, sae.n_features)
@@ -88,7 +89,7 @@ def largest(
     found = (values.abs() if absolute else values).topk(k)
     order = found.indices[found.values > 0].tolist()
     if not order:
-        raise BadValueError(f"{name!r} is above zero for no feature of {sae.name}.")
+        raise NoFeaturesError(f"{name!r} is above zero for no feature of {sae.name}.")
     return FeatureSet(name, tuple(order), sae.n_features, sae.name)
 
 

@@ -46,7 +46,7 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
         lost_nulls = lost_nulls_in_words(n_lost_nulls(rows))
         more = f"; {lost_nulls}" if lost_nulls else ""
         lines.append(
-            f"{place}, matched {matching}: {_listed([*top, *between])} beat every one of "
+            f"{place}, matched {matching}: {_listed([*top, *between])}: ahead of every one of "
             f"{int(first.n_nulls)} null directions{more} (the middle 95 % of these lie at {band}, the largest "
             f"at {_amount(first.null_max, effect)}, on average {_listed(kinds)}; n = {first.n} held-out items, Holm over {n_tests} comparisons)"
             f"{_as_chance(top, int(first.n_nulls))}."

@@ -107,7 +107,7 @@ def power_across_models(
     By the spread over models of a rank correlation where there is none, at the level that the largest of so
     many diagnostics has to meet; none where so few models cannot meet it. The spread of a model is that of its
     outcome with itself in orders that keep neighbours, as of `power_over_layers`: wider than the 1 / √(layers - 1) of
-    layers that have nothing to do with each other.
+    layers that have nothing to do with each other, and narrower where concepts differ.
 
     Args:
         table: as of `rho_by_model`, with the outcome alone.

@@ -161,7 +161,8 @@ def find(run: Run) -> Findings:
     groups = groups_of(run)
     rows = pd.util.hash_pandas_object(table, index=False).to_numpy()
     labels = json.dumps(groups.labels, sort_keys=True)
-    card, finished = read_card(run.path), (run.path / MANIFEST).is_file()
+    old = run.description.get("format_version", 1) == 1  # such a run had no manifest
+    card, finished = read_card(run.path), old or (run.path / MANIFEST).is_file()
     rest = f"{card}{labels}{finished}".encode()
     key = (plan, effect, hashlib.sha256(rest + rows.tobytes()).hexdigest())
     if key not in _found:

@@ -95,6 +95,11 @@ def _named(layers: Sequence[int]) -> str:
 
 def _never(largest: float, largest_whole: float, first_broken: float) -> str:
     """Why no dose of a layer was enough."""
+    if math.isnan(first_broken):  # what is not known at the largest doses is the effect itself
+        if math.isnan(largest_whole):
+            return "not known"
+        how = "measured" if largest_whole == largest else "at which the effect is known"
+        return f"more than {largest_whole:g}, the largest {how}"
     if largest_whole == largest:
         return f"more than {largest:g}, the largest measured"
     if largest_whole > first_broken:

@@ -51,7 +51,9 @@ def front_in_words(
 def _nothing(costly: TooCostly | None, limits: Limits, n_lost: int) -> str:
     """Why no edit is chosen."""
     lost = (
-        f"; of {n_lost} more nothing is known, since their logits are not finite" if n_lost else ""
+        f"; of {n_lost} more nothing is known, since {'its' if n_lost == 1 else 'their'} logits are not finite"
+        if n_lost
+        else ""
     )
     if costly is None:
         return (

@@ -169,7 +169,7 @@ def test_the_words_name_who_is_above_between_and_below():
     pairs["cosine"] = [0.999, *[np.nan, 0.5] * len(pairs)][: len(pairs)]
     first, lost, top, same = in_words(standings(rank(responses), pairs), pairs, FLIPPED)
     assert "good" in first
-    assert "fair beat every one of 15 null directions" in first
+    assert "fair: ahead of every one of 15 null directions" in first
     assert first.endswith(
         "n = 100 held-out items, Holm over 13 comparisons), as 1 of 16 directions at random is too."
     )

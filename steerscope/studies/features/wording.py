@@ -97,7 +97,7 @@ def _nulls(here: pd.DataFrame, effect: str, overflowed: Collection[str]) -> list
     elif ahead:
         said += (
             f"{', '.join(ahead)}, as {by_chance(n)}: by rank p >= {1 / (n + 1):.2g}, so that it cannot be told "
-            f"of {'one' if len(ahead) > 1 else 'it'} whether it is above the nulls (at least {ENOUGH} tell)"
+            f"whether {'they are' if len(ahead) > 1 else 'it is'} above the nulls (at least {ENOUGH} tell)"
         )
     else:
         said += "none"

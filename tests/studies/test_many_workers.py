@@ -154,8 +154,7 @@ class TestOnRay:
             run_sweep(PLAN, tmp_path / "run", workers=hired)
 
     def test_an_address_where_nobody_answers_is_refused(self):
-        import ray
-
+        ray = pytest.importorskip("ray", reason="Ray is an extra")
         with pytest.raises(RunError, match="no cluster of Ray at 127.0.0.1:1 "):
             many_workers._connect(ray, "127.0.0.1:1")
 

@@ -11,6 +11,7 @@ from steerscope.audits import Finding
 from steerscope.judges.effects import KL_WRITTEN
 from steerscope.report.page import as_table, as_text
 from steerscope.runs.results import Run
+from steerscope.runs.tables import MISSING
 from steerscope.studies.steering.findings import Findings
 from steerscope.studies.steering.layer_words import goal_of
 from steerscope.studies.steering.zones import Zoning, no_zones_in_words
@@ -81,7 +82,7 @@ def conditions(f: Findings) -> str:
             **_written(f.summary),
             f"effect ({unit})": (factor * f.summary.effect).map(_known(number)),
             "95 % interval": [
-                "–"
+                MISSING
                 if low != low
                 else f"{number.format(factor * low)} to {number.format(factor * high)}"
                 for low, high in zip(f.summary.low, f.summary.high, strict=True)
@@ -102,7 +103,7 @@ def _written(summary: pd.DataFrame) -> dict[str, pd.Series]:
 
 def _known(number: str) -> Callable[[float], str]:
     """A number in a format, and a dash where there is none."""
-    return lambda value: "–" if math.isnan(value) else number.format(value)
+    return lambda value: MISSING if math.isnan(value) else number.format(value)
 
 
 def audit_table(found: Sequence[Finding]) -> str:

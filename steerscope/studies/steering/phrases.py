@@ -45,12 +45,10 @@ def amount(
 
 def digits_apart(values: Sequence[float], limit: float, digits: int) -> int:
     """The digits after the point, so many at least, at which no value is printed as a limit that it is not."""
-    return next(
-        n
-        for n in (*range(digits, _MOST_DIGITS), _MOST_DIGITS)
-        if n == _MOST_DIGITS
-        or not any(v != limit and round(v, n) == round(limit, n) for v in values)
-    )
+    for n in range(digits, _MOST_DIGITS):
+        if all(v == limit or round(v, n) != round(limit, n) for v in values):
+            return n
+    return _MOST_DIGITS
 
 
 def percent(share: Estimate) -> str:

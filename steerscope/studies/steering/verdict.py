@@ -338,10 +338,9 @@ def _too_little(case: Case) -> str:
     better = (
         ", or more labelled texts to know the errors of the judge by" if case.is_corrected else ""
     )
-    known = (
-        case.needed is not None and case.needed > n
-    )  # which takes no notice of how few there are
-    enough = f"about {case.needed:,}" if known else f"more of them{better}"
+    enough = f"more of them{better}"
+    if case.needed is not None and case.needed > n:  # told as if there were many
+        enough = f"about {case.needed:,}"
     return (
         f"the interval over {n} {case.items} does not tell the effect from the smallest of interest, "
         f"which takes {enough}"
@@ -372,17 +371,13 @@ def _not_beaten(rank: NullRank) -> str:
         )
     went = f"{rank.kind} directions, {_OF_THEIR_OWN},"
     if rank.open:
+        now, then = ("is", "was") if rank.open == 1 else ("are", "were")
         return (
-            f"{rank.open} of {rank.n} {went} {_are(rank.open)} not clearly behind on the first "
-            f"{rank.looked_at or 'items'}, and {'was' if rank.open == 1 else 'were'} "
-            f"asked no further, {p_in_words(rank.p)}"
+            f"{rank.open} of {rank.n} {went} {now} not clearly behind on the first "
+            f"{rank.looked_at or 'items'}, and {then} asked no further, {p_in_words(rank.p)}"
         )
     as_good = round(rank.p * (rank.n + 1)) - 1
     return f"{as_good} of {rank.n} {went} {'does' if as_good == 1 else 'do'} as well, {p_in_words(rank.p)}"
-
-
-def _are(n: int) -> str:
-    return "is" if n == 1 else "are"
 
 
 def kinds_lacking(nulls: tuple[NullRank, ...]) -> list[str]:

@@ -8,7 +8,7 @@ continuations show where an oracle reads them, else the preference on pairs.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -158,7 +158,7 @@ def compare_bundles(
         measured, on=CONDITION
     )
     against = _with_cosines(rivals(responses, seed=plan.seed), chosen, bundles)
-    conditions = keep(kept_at(signs_read(judge))("labels"), lambda: bench.labelled(asked.test))
+    conditions = keep(kept_as("labels", signs_read(judge)), lambda: bench.labelled(asked.test))
     ranking = rank(responses, seed=plan.seed).merge(
         _means(chosen[["place", *CONDITION]].merge(conditions, on=CONDITION), responses),
         on=["place", "matching", "method"],
@@ -184,9 +184,9 @@ def compare_bundles(
     )
 
 
-def kept_at(signs: Sequence[int]) -> Callable[[str], str]:
+def kept_as(name: str, signs: Sequence[int]) -> str:
     """How what was matched at some signs is called: what a run from before kept was matched at both."""
-    return lambda name: name if len(signs) == len(BOTH) else f"{name}-positive"
+    return name if len(signs) == len(BOTH) else f"{name}-positive"
 
 
 def _chosen(screen: pd.DataFrame, plan: ComparisonPlan) -> pd.DataFrame:
@@ -223,9 +223,8 @@ def screen_layers(
         matched KL has NaN for dose and effect; what overflows at its dose has NaN for the effect.
     """
     asked = [p.text for p in prompts.prompts[: plan.n_kl_prompts]]
-    called = kept_at(signs)
     table = keep(
-        called("doses"),
+        kept_as("doses", signs),
         lambda: matched_doses(
             model,
             [b.directions for b in bundles],
@@ -242,7 +241,7 @@ def screen_layers(
     where = [(places.index(bundles[i].place), bundles[i].layer) for i in reached.direction]
     by_layer = [
         keep(
-            called(f"screen-{layer}" if not plan.sites else f"screen-{place}-{layer}"),
+            kept_as(f"screen-{layer}" if not plan.sites else f"screen-{place}-{layer}", signs),
             partial(shift_table, model, bundles, rows, asked_pairs, progress),
         ).set_axis(rows.index)
         for (place, layer), rows in reached.groupby(pd.MultiIndex.from_tuples(where).to_numpy())

@@ -72,7 +72,7 @@ def overlap(
     from steerscope.sae import load_sae, load_texts
     from steerscope.sae.codes import firing_rates
     from steerscope.sae.spans import check_count
-    from steerscope.studies.features.overlap import overlap_table
+    from steerscope.studies.features.overlap import of_each, overlap_table
     from steerscope.studies.features.sources import concept_sets, settings_within
     from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
@@ -100,7 +100,7 @@ def overlap(
         rates[found.name] = firing_rates(lens_model, found, texts)
     rows = overlap_table(settings_within(sets, {}), depths=[k], frequency=rates, seed=seed)
     drawn = "features that fire as often" if rates else "any features, since no texts were read"
-    title = f"features shared by two sets of {k} of {found.n_features} at {found.site}:"
+    title = f"features shared by two sets, {of_each(rows)}, of {found.n_features} at {found.site}:"
     finish(
         as_json,
         {"sae": sae, "k": k, "overlaps": rows.to_dict("records")},

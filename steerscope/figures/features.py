@@ -25,6 +25,7 @@ from steerscope.figures.theme import (
     new_figure,
     see_through,
 )
+from steerscope.studies.features.overlap import of_each
 
 NULL_WORDS = {
     "random_direction": ("random direction", GREY),
@@ -57,7 +58,7 @@ def feature_overlap(
         panels: a column of which each value has a panel of its own, side by side; none for one.
     """
     k = int(table.k.iloc[0])
-    figure = new_figure(f"{title}: the first {k} of each", "", "")
+    figure = new_figure(f"{title}: {of_each(table)}", "", "")
     parts = [*table.groupby(panels, sort=False)] if panels else [("", table)]
     figure.set_subplots(
         rows=1,

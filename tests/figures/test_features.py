@@ -23,6 +23,15 @@ def test_the_overlap_has_its_chance_band_in_every_row():
     band = traces["chance: 95 % of the hypergeometric"]
     assert list(band.x[:2]) == table[["chance_low", "chance_high"]].iloc[0].tolist()
     assert "features" in figure.layout.xaxis.title.text
+    assert figure.layout.title.text.endswith("the first 10 of each")
+
+
+def test_sets_that_rank_fewer_are_not_said_to_have_k():
+    short = FeatureSet("short", (0, 1, 2), 200, "made up")
+    figure = figures.feature_overlap(
+        overlap_table([({"pair": "short | a"}, short, A)], depths=[10]), by="pair"
+    )
+    assert figure.layout.title.text.endswith("the first 10 or fewer of each")
 
 
 def test_the_jaccard_curve_is_ordered_by_k():

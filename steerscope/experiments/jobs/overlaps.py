@@ -375,7 +375,7 @@ def _drawn(experiment: Experiment, runs: Sequence[Run]) -> Iterator[Plate]:
 def _plate(name: str, table: pd.DataFrame, run: Run, words: str) -> Plate:
     c = run.configuration
     caption = (
-        f"The first {c['k']} of {c['n_features']} features of {c['autoencoder']} at {c['site']}, "
+        f"The first {c['k']} at most of {c['n_features']} features of {c['autoencoder']} at {c['site']}, "
         f"from {c['n_pairs']} pairs at most. Bands hold 95 % of what chance shares: of any features "
         "(hypergeometric), and of features that fire as often (1000 draws)."
     )

@@ -272,6 +272,14 @@ def overlap_table(
     return table
 
 
+def of_each(table: pd.DataFrame) -> str:
+    """What the sets of a table at one k hold, for a title: k of each, or fewer where one ranks no more."""
+    k = int(table.k.iloc[0])
+    sizes = table.reindex(columns=["n_a", "n_b"])  # rows of before have none
+    fewer = " or fewer" if (sizes < k).to_numpy().any() else ""
+    return f"the first {k}{fewer} of each"
+
+
 def _alike(
     ranked: Int[np.ndarray, " rank"],
     n_features: int,

@@ -26,6 +26,10 @@ CONTENDERS = {  # name in the results: script, whether it runs in the peers' env
 }
 
 
+SCOPES = ("everywhere", "generated")  # the tokens that vectors are added to
+OF_ONE_SCOPE = ("steering_vectors", "repeng", "matmul_bound")  # contenders of the first alone
+
+
 def write_task(shape: str, folder: Path, options: argparse.Namespace) -> int:
     """Write weights, unit vectors and the task itself; the number of its cells."""
     path = make_model(shape, folder, device=options.device, dtype=options.dtype)
@@ -39,6 +43,7 @@ def write_task(shape: str, folder: Path, options: argparse.Namespace) -> int:
         "prompts": random_prompts(path, options.prompts, options.prompt_tokens),
         "cells": cells[: options.cells],
         "n_new": options.n_new,
+        "scope": options.scope,
     }
     (folder / "task.json").write_text(json.dumps(task))
     return len(task["cells"])
@@ -48,7 +53,8 @@ def measure(shape: str, options: argparse.Namespace) -> dict[str, Any]:
     """Seconds of every contender and repetition, ratios of the medians, and whether tokens agree."""
     with tempfile.TemporaryDirectory() as name:
         n_cells = write_task(shape, Path(name), options)
-        chosen = {name: CONTENDERS[name] for name in options.contenders}
+        names = [n for n in options.contenders if of_scope(n, options.scope)]
+        chosen = {name: CONTENDERS[name] for name in names}
         seconds, tokens = interleaved(chosen, Path(name), options.repetitions)
     return {
         "shape": shape,
@@ -60,17 +66,20 @@ def measure(shape: str, options: argparse.Namespace) -> dict[str, Any]:
             "prompts": options.prompts,
             "prompt_tokens": options.prompt_tokens,
             "new_tokens": options.n_new,
+            "scope": options.scope,
         },
-        "tokens_identical": {
-            name: tokens[name] == tokens["steerscope"] for name in writers(options.contenders)
-        },
+        "tokens_identical": {name: tokens[name] == tokens["steerscope"] for name in writers(names)},
         "texts_identical": {
-            name: same_texts(tokens[name], tokens["steerscope"])
-            for name in writers(options.contenders)
+            name: same_texts(tokens[name], tokens["steerscope"]) for name in writers(names)
         },
         "seconds": seconds,
         "ratios": ratios(seconds),
     }
+
+
+def of_scope(name: str, scope: str) -> bool:
+    """Whether a contender can add its vectors to these tokens."""
+    return scope == SCOPES[0] or name not in OF_ONE_SCOPE
 
 
 def writers(contenders: list[str]) -> list[str]:
@@ -94,6 +103,7 @@ def result_name(shape: str, options: argparse.Namespace) -> str:
     name = f"{options.device}-{shape}"
     name += "" if options.dtype == "float32" else f"-{options.dtype}"
     lengths = (options.prompt_tokens, options.n_new)
+    name += "" if options.scope == SCOPES[0] else f"-{options.scope}"
     return name if lengths == (16, 24) else f"{name}-{lengths[0]}-{lengths[1]}"
 
 
@@ -109,6 +119,7 @@ def main() -> None:
     parser.add_argument("--prompt-tokens", type=int, default=16)
     parser.add_argument("--n-new", type=int, default=24)
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--scope", default=SCOPES[0], choices=SCOPES)
     options = parser.parse_args()
     for shape in options.shapes:
         if shape not in SHAPES:

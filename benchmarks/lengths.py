@@ -14,10 +14,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from grid import CONTENDERS, measure
+from grid import CONTENDERS, SCOPES, measure
 from interleaved import RESULTS
 
 PROMPTS, NEW = (16, 128, 512), (8, 24, 96)
+SCOPE_WORDS = {"everywhere": "every token", "generated": "what is written"}
 USUAL_WAIT = "as usual"  # spinning, where OMP_WAIT_POLICY does not say otherwise
 USUAL = ("steerscope", "transformers_batch", "transformers_loop", "hooked_loop", "matmul_bound")
 WORDS = {
@@ -39,6 +40,7 @@ def row(found: dict[str, Any]) -> str:
         str(task["prompt_tokens"]),
         str(task["new_tokens"]),
         str(task["cells"]),
+        SCOPE_WORDS[task.get("scope", SCOPES[0])],
         str(len(seconds["steerscope"])),
         found.get("waiting", USUAL_WAIT),
         spread(seconds["steerscope"], 1.0, " s"),
@@ -58,12 +60,14 @@ def spread(values: list[float], over: float, unit: str) -> str:
 def in_order(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The settings of a model together, from short to long, models as they came first."""
     models = list(dict.fromkeys(f["shape"] for f in found))
-    tasks = [f["task"] for f in found]
-    keys = [
-        (models.index(f["shape"]), t["prompt_tokens"], t["new_tokens"])
-        for f, t in zip(found, tasks, strict=True)
-    ]
-    return [f for _, f in sorted(zip(keys, found, strict=True), key=lambda pair: pair[0])]
+    return sorted(found, key=lambda f: (models.index(f["shape"]), *setting(f)[1:]))
+
+
+def setting(found: dict[str, Any]) -> tuple[str, str, int, int]:
+    """What tells one measured setting from another."""
+    task = found["task"]
+    scope = task.get("scope", SCOPES[0])
+    return found["shape"], scope, task["prompt_tokens"], task["new_tokens"]
 
 
 def write(path: Path, found: list[dict[str, Any]]) -> None:
@@ -74,6 +78,7 @@ def write(path: Path, found: list[dict[str, Any]]) -> None:
         "prompt",
         "new",
         "conditions",
+        "vectors added to",
         "times",
         "OpenMP waits",
         "steerscope",
@@ -108,6 +113,7 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="+", default=[*PROMPTS])
     parser.add_argument("--new", type=int, nargs="+", default=[*NEW])
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--scope", default=SCOPES[0], choices=SCOPES)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     path = options.out or RESULTS / f"{options.device}-lengths.md"
@@ -116,8 +122,7 @@ def main() -> None:
     for shape, n_prompt, n_new in product(options.shapes, options.lengths, options.new):
         options.prompt_tokens, options.n_new = n_prompt, n_new
         name = Path(shape).name
-        known = {(f["shape"], f["task"]["prompt_tokens"], f["task"]["new_tokens"]) for f in found}
-        if (name, n_prompt, n_new) in known:
+        if (name, options.scope, n_prompt, n_new) in map(setting, found):
             continue
         waiting = os.environ.get("OMP_WAIT_POLICY", USUAL_WAIT).lower()
         newest = measure(shape, options) | {"shape": name, "waiting": waiting}

@@ -10,13 +10,14 @@ from steerscope.extraction.activations import Provenance
 
 
 def cells(task: Task, model: ss.LensModel) -> list[ss.Cell]:
-    """One steering of the output of a block at every position for each cell."""
+    """One steering of the output of a block, at the task's positions, for each cell."""
     origin = Provenance(model.name, model.fingerprint, "benchmark", "", "", 0, versions={})
+
+    scope = ss.Scope.generated() if task.spares_prompts else ss.Scope.everywhere()
 
     def cell(layer: int, dose: float) -> ss.Cell:
         site = ss.Site("resid_post", layer)
         direction = ss.Direction(site, task.vector(layer), Scale(1.0, 1.0), "random", origin)
-        scope = ss.Scope.everywhere()
         return ss.Cell((ss.Steering(direction, ss.Dose(dose, "absolute"), scope=scope),))
 
     return [cell(layer, dose) for layer, dose in task.cells]

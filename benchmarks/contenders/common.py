@@ -36,6 +36,11 @@ class Task:
         return self.stored.get("dtype", "float32")
 
     @property
+    def spares_prompts(self) -> bool:
+        """Whether vectors are added to what is written alone, and not to the prompts."""
+        return self.stored.get("scope") == "generated"
+
+    @property
     def cells(self) -> list[tuple[int, float]]:
         """Layer and dose of every cell."""
         return [(int(layer), float(dose)) for layer, dose in self.stored["cells"]]

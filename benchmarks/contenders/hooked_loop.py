@@ -15,9 +15,14 @@ def main() -> None:
     loaded = ss.load_model(task["model"], backbone="hooked", device=task.device, dtype=task.dtype)
     model = loaded.transformer
 
+    n_prompt = task.prompts.shape[1] if task.spares_prompts else 0
+
     def steered(layer: int, dose: float) -> torch.Tensor:
         change = (dose * task.vector(layer)).to(loaded.dtype)
-        hook = (f"blocks.{layer}.hook_resid_post", lambda x, hook: x + change)  # noqa: ARG005
+        hook = (  # a pass over the prompts is spared where the task spares them
+            f"blocks.{layer}.hook_resid_post",
+            lambda x, hook: x if x.shape[1] == n_prompt else x + change,  # noqa: ARG005
+        )
         with model.hooks(fwd_hooks=[hook]):
             return model.generate(
                 task.prompts,

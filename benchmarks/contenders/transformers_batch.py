@@ -21,8 +21,9 @@ def main() -> None:
     for number, (layer, dose) in enumerate(task.cells):
         rows = slice(number * n_prompts, (number + 1) * n_prompts)
         added[layer][rows] = dose * task.vector(layer)
+    n_prompt = task.prompts.shape[1] if task.spares_prompts else 0
     for layer, change in added.items():
-        steer(blocks[layer], change.to(model.dtype))
+        steer(blocks[layer], change.to(model.dtype), spares=n_prompt)
     prompts = task.prompts.repeat(len(task.cells), 1)
 
     def run() -> list[list[list[int]]]:
@@ -32,10 +33,12 @@ def main() -> None:
     serve(run)
 
 
-def steer(block: nn.Module, change: torch.Tensor) -> RemovableHandle:
-    """Have the output of a block changed, row by row."""
+def steer(block: nn.Module, change: torch.Tensor, *, spares: int) -> RemovableHandle:
+    """Have the output of a block changed, row by row, but in a pass over so many tokens, the prompts."""
 
     def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        if (output[0] if isinstance(output, tuple) else output).shape[1] == spares:
+            return output
         if isinstance(output, tuple):
             return (output[0] + change, *output[1:])
         return output + change

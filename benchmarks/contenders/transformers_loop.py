@@ -14,9 +14,11 @@ def main() -> None:
     model = load_original(task)
     blocks = next(m for m in model.base_model.modules() if isinstance(m, nn.ModuleList))
 
+    n_prompt = task.prompts.shape[1] if task.spares_prompts else 0
+
     def steered(layer: int, dose: float) -> torch.Tensor:
         change = (dose * task.vector(layer)).to(model.dtype)
-        handle = steer(blocks[layer], change)
+        handle = steer(blocks[layer], change, spares=n_prompt)
         try:
             return transformers_generate(model, task)
         finally:

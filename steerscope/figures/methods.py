@@ -12,7 +12,7 @@ from steerscope.figures.sweeps import effect_title
 from steerscope.figures.theme import BLUE, GREY, ORANGE, SKY, add_caption, new_figure, see_through
 from steerscope.judges.effects import Effect
 from steerscope.runs.overflows import lost_nulls_in_words
-from steerscope.studies.methods.findings import BETWEEN, LOST, NULL, TOP, n_lost_nulls
+from steerscope.studies.methods.findings import BETWEEN, LOST, NULL, TOP, UNMATCHED, n_lost_nulls
 
 _ROW = 27  # pixels
 _COLOURS = {TOP: BLUE, BETWEEN: SKY, LOST: ORANGE, NULL: GREY}
@@ -127,7 +127,7 @@ def several(numbers: pd.Series) -> str:
 
 def _caption(rows: pd.DataFrame, ranking: pd.DataFrame) -> str:
     n_tests = int(ranking.p.notna().sum())
-    lost = lost_nulls_in_words(n_lost_nulls(rows))
+    lost = lost_nulls_in_words(n_lost_nulls(rows), or_else=UNMATCHED)
     more = f" ({lost})" if lost else ""
     return (
         f"n = {int(rows.n.max())} held-out items; bars: 95 % bootstrap over items. Shaded: the middle 95 % of "

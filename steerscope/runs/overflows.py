@@ -28,11 +28,17 @@ def lost_cells(rows: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(map(str, rows.cell[rows.status == NOT_FINITE])))
 
 
-def lost_nulls_in_words(n: int) -> str:
-    """What null directions beside those that are known count as; empty for none."""
+def lost_nulls_in_words(n: int, *, or_else: str = "") -> str:
+    """What null directions beside those that are known count as; empty for none.
+
+    Args:
+        n: how many there are.
+        or_else: why else nothing may be known of one, beside logits that are not finite.
+    """
     if not n:
         return ""
-    return f"{n} more, whose logits are not finite, count{'s' * (n == 1)} as at least as good"
+    why = f"whose logits are not finite{f' or which {or_else}' if or_else else ''}"
+    return f"{n} more, {why}, count{'s' * (n == 1)} as at least as good"
 
 
 def lost_among(

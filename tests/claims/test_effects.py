@@ -245,6 +245,20 @@ def test_methods_are_compared_item_by_item(tmp_path):
         MEASURES["method_minus_method"]([run], **{**settings, "other": "c"})
 
 
+def test_a_method_that_reaches_the_kl_in_no_run_is_not_known_and_no_unknown_name(tmp_path):
+    run = Run.start(tmp_path / "r", {**EFFECT, "seed": 0}, provenance={})
+    for matching, methods in (("kl", "a"), ("norm", "ab")):
+        for method in methods:
+            cell = f"own layer; {matching}; {method}; 0"
+            run.append(
+                [row(cell=cell, method=method, prompt=p, value=1.0, split="test") for p in range(4)]
+            )
+    settings = {"method": "a", "other": "b", "place": "own layer", "matching": "kl"}
+    found = MEASURES["method_minus_method"]([run], **settings)
+    assert math.isnan(found.value)
+    assert found.unknown == ("r",)
+
+
 @pytest.mark.parametrize("other", ["b", "random"])
 def test_a_run_of_which_a_method_is_lost_is_unknown_and_the_others_count(tmp_path, other):
     """It may overflow, in one of its seeds too, or be out of reach of the KL, and then has no rows."""

@@ -7,6 +7,7 @@ import pytest
 from steerscope.errors import BadValueError
 from steerscope.judges.effects import PREFERENCE, Effect
 from steerscope.statistics import sign_flip
+from steerscope.studies.methods.across import across_places
 from steerscope.studies.methods.findings import (
     BETWEEN,
     COMMON,
@@ -258,6 +259,27 @@ def test_methods_that_came_to_other_kl_on_the_held_out_prompts_are_not_said_to_b
         assert ("is 0.100 to 0.200 nats on the held-out ones" in said) is told
 
 
+def test_nulls_that_do_not_reach_the_kl_count_as_at_least_as_good():
+    """As of random weights, where one of twelve reaches it: ahead of that one a method tells nothing."""
+    responses = planted()
+    out = responses.method.isin(NULLS) & (responses.seed > 0) & (responses.matching == "kl")
+    some = responses[~out]
+    table = standings(rank(some), rivals(some))
+    by_matching = dict([*table.groupby("matching")])
+    assert set(by_matching["kl"].null_lost) == {4 * len(NULLS)}
+    assert set(by_matching["kl"].standing) == {LOST, NULL}
+    assert TOP in set(by_matching["norm"].standing)
+    assert set(by_matching["norm"].null_lost) == {0}
+    said = " ".join(in_words(table, rivals(some), FLIPPED))
+    assert (
+        f"{len(NULLS)} null directions; {4 * len(NULLS)} more, whose logits are not finite or which do not reach "
+        "the KL, count as at least as good" in said
+    )
+    screened = some.drop_duplicates(["place", "matching", "method", "seed"])
+    across = across_places(some, screened.assign(screened=screened.effect))
+    assert dict(across.groupby("matching").nulls_lost.max()) == {"kl": 4 * len(NULLS), "norm": 0}
+
+
 def test_nulls_that_overflow_count_as_at_least_as_good():
     responses = planted(matchings=("kl",))
     gone = (responses.method == NULLS[0]) & (responses.seed < 2)
@@ -268,7 +290,7 @@ def test_nulls_that_overflow_count_as_at_least_as_good():
     assert set(table.standing) <= {LOST, NULL}
     said = " ".join(in_words(table, rivals(some), FLIPPED))
     assert (
-        f"{5 * len(NULLS) - 2} null directions; 2 more, whose logits are not finite, count as at least as good"
+        f"{5 * len(NULLS) - 2} null directions; 2 more, whose logits are not finite or which do not reach the KL, count as at least as good"
         in said
     )
     everyone = responses.assign(effect=responses.effect.mask(responses.method.isin(NULLS)))

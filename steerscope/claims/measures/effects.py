@@ -120,7 +120,7 @@ def method_minus_method(
     if not runs:
         raise RunError(f"no run has the seed {seed}; there are {seeds}.")
     values = [_by_method(run, place, matching) for run in runs]
-    names = sorted({name for found in values for name in found.index})
+    names = sorted({str(name) for run in runs for name in run.table().method.dropna().unique()})
     for name in (method, other):
         if name not in names:
             where = ", ".join(run.path.name for run in runs)

@@ -38,6 +38,7 @@ def across_places(
         BadValueError: nothing is known of any method.
     """
     parts = []
+    nulls_at = responses[responses.method.isin(NULLS)].drop_duplicates(["place", "method", "seed"])
     for matching, rows in of_distinct(responses).groupby("matching", sort=False):
         wide = rows.pivot(index=["place", "method", "seed"], columns="item", values="effect")
         measured, wide = wide.index, wide.dropna()
@@ -51,7 +52,7 @@ def across_places(
         chosen = looked.idxmax()
         best = mine.loc[chosen].to_numpy(float)
         against = wide[nulls].to_numpy(float)
-        n_lost = int(measured.isin(NULLS, level="method").sum() - nulls.sum())
+        n_lost = len(nulls_at) - len(against)
         differences = best - mine.to_numpy(float)
         estimates = [bootstrap_mean(row, seed=seed) for row in differences]
         is_chosen = np.array([key == chosen for key in mine.index])

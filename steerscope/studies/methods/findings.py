@@ -35,6 +35,7 @@ TOP = "best, or not told from the best"
 BETWEEN = "above the nulls, below the best"
 LOST = "not told from the nulls"
 NULL = "null, mean over seeds"
+UNMATCHED = "do not reach the KL"
 UNKNOWN = "not known: its logits are not finite"
 
 
@@ -88,8 +89,9 @@ def rank(responses: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
     sign flips over items against each null direction in turn, the largest of these p values, so
     that it speaks of beating every one of them, as 1 of n_nulls + 1 directions at random does; Holm and
     Benjamini-Hochberg correct it over the whole table. Conditions of which no item is known are left out; a method
-    without any other has NaN and n = 0. A null of which nothing is known, since its logits are not finite, counts as at least as good
-    as any method, so that p is 1 beside it.
+    without any other has NaN and n = 0. A null of which nothing is known, since its logits are not finite or it does
+    not reach the KL at which the others of its place are matched, counts as at least as good as any method, so that p is
+    1 beside it.
 
     Args:
         responses: one row per condition and item.
@@ -214,14 +216,13 @@ def of_distinct(responses: pd.DataFrame) -> pd.DataFrame:
 
 
 def _lost_nulls(responses: pd.DataFrame, setting: Mapping[str, str], known: int) -> int:
-    """How many null directions of a setting have no known effect."""
-    here = responses[(responses[SETTING] == pd.Series(setting)).all(axis=1)]
-    nulls = here[here.method.isin(NULLS)]
+    """How many null directions of a place have no known effect as they are matched: overflowed, or matched otherwise only."""
+    nulls = responses[(responses.place == setting["place"]) & responses.method.isin(NULLS)]
     return len(nulls.drop_duplicates(["method", "seed"])) - known
 
 
 def n_lost_nulls(rows: pd.DataFrame) -> int:
-    """How many null directions of a ranking overflowed."""
+    """Of how many null directions of a ranking nothing is known."""
     lost = rows.get("null_lost", pd.Series(dtype=float)).dropna()
     return int(lost.max()) if len(lost) else 0
 

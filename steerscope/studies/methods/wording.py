@@ -17,6 +17,7 @@ from steerscope.studies.methods.findings import (
     SURE,
     TOP,
     UNKNOWN,
+    UNMATCHED,
     n_lost_nulls,
 )
 from steerscope.studies.methods.one_kl import is_one_kl
@@ -43,7 +44,7 @@ def in_words(table: pd.DataFrame, pairs: pd.DataFrame, effect: Effect) -> list[s
             f"{r.method} {_amount(r.effect, effect)}"
             for r in rows[rows.null & rows.effect.notna()].itertuples()
         ]
-        lost_nulls = lost_nulls_in_words(n_lost_nulls(rows))
+        lost_nulls = lost_nulls_in_words(n_lost_nulls(rows), or_else=UNMATCHED)
         more = f"; {lost_nulls}" if lost_nulls else ""
         lines.append(
             f"{place}, matched {matching}: {_listed([*top, *between])}: ahead of every one of "

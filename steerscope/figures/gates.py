@@ -30,7 +30,7 @@ def gate_comparison(table: pd.DataFrame, *, outcome: str, kl: float) -> go.Figur
     shown, placed = compared[many.isna()], compared[many.notna()].assign(group=many)
     figure = new_figure(
         f"Do gates help? All arms at {kl:g} nats from plain",
-        f"gated minus ungated: {outcome}<br>bars: 95 %, n = {int(table.n.max())}",
+        f"gated minus ungated<br>{outcome}<br>bars: 95 %, n = {int(table.n.max())}",
         "",
     )
     kinds = ((False, BLUE, "gate on the eigengap"), (True, GREY, "control that knows no gap"))

@@ -108,6 +108,8 @@ class Conditions:
         found = numbers(self.doses, float, "doses")
         if not all(map(math.isfinite, found)):
             raise BadValueError(f"doses {self.doses!r}: give finite numbers.")
+        if not any(found):
+            raise BadValueError(f"doses {self.doses!r}: give one that is not 0, which is plain.")
         return [dose for dose in found if dose]
 
     def cells(self, model: LensModel, doses: list[float]) -> dict[str, Cell]:

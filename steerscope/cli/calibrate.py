@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 
 _LARGEST, _ROUNDS = 4.0, 4  # how far is looked, and how often an interval is halved
+_EXAMPLES = 4
 
 
 @grouped
@@ -48,7 +50,7 @@ def calibrate(
         float | None, typer.Option(help="what to reach; default what asking in words reaches")
     ] = None,
     instruction: Instruction = None,
-    examples: Examples = 4,
+    examples: Examples = _EXAMPLES,
     largest: Annotated[float, typer.Option(help="natural units up to which is looked")] = _LARGEST,
     rounds: Annotated[int, typer.Option(help="further doses, each halving the interval")] = _ROUNDS,
     scope: ScopeText = "all",
@@ -73,7 +75,9 @@ def calibrate(
     from steerscope.studies.steering.texts import load_texts
 
     check_vector(vector)
-    _refuse_unused(target, value, instruction, judged.judge, (largest, rounds))
+    asking = {"instruction": instruction, "examples": None if examples == _EXAMPLES else examples}
+    looked = {"largest": largest, "rounds": rounds}
+    _refuse_unused(target, value, asking, looked, (judged, writing, drawing))
     plan = StudyPlan(
         **subject.settings(),
         **writing.settings(),
@@ -108,23 +112,31 @@ def calibrate(
 def _refuse_unused(
     target: str,
     value: float | None,
-    instruction: str | None,
-    judge: str | None,
-    looked: tuple[float, int],
+    asking: Mapping[str, object],
+    looked: Mapping[str, float],
+    written: tuple[Judged, Writing, Drawing],
 ) -> None:
     """Refuse what says nothing: of a KL, for which no text is written, or beside a value."""
     if target == "kl" and value is None:
         raise BadValueError("--target kl needs --value, in nats.")
+    judged, writing, drawing = written
     if target == "kl":
-        usual = (_LARGEST, _ROUNDS)
-        largest, rounds = (None if n == u else n for n, u in zip(looked, usual, strict=True))
-        given = {"largest": largest, "rounds": rounds, "instruction": instruction, "judge": judge}
+        usual = {"largest": _LARGEST, "rounds": _ROUNDS}
+        given = {name: n for name, n in looked.items() if n != usual[name]}
+        texts = {
+            name: n for name, n in _changed(writing).items() if name != "seed"
+        }  # of the splits too
+        given |= {**asking, **_changed(judged), **texts, **_changed(drawing)}
         refuse_unused(given, "a KL is found by reading the prompts")
     else:
-        said = None if value is None else instruction
-        refuse_unused({"instruction": said}, "--value says what to reach")
-        heard = judge if target == "length" else None
-        refuse_unused({"judge": heard}, "a length is counted without one")
+        refuse_unused({} if value is None else asking, "--value says what to reach")
+        heard = _changed(judged) if target == "length" else {}
+        refuse_unused(heard, "a length is counted without one")
+
+
+def _changed(options: Judged | Writing | Drawing) -> dict[str, object]:
+    """The options of a group that are not as they are by default."""
+    return {f.name: v for f in fields(options) if (v := getattr(options, f.name)) != f.default}
 
 
 def _judge(plan: StudyPlan, model: LensModel, texts: Texts) -> tuple[Judge, list[str]]:

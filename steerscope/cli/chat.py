@@ -11,7 +11,8 @@ import typer
 
 from steerscope.cli.keys import DOWN, UP, keys_of_terminal, read_line
 from steerscope.cli.options import Drawing, Loading, Vectors, Writing, grouped
-from steerscope.cli.shared import Model, say, say_aside
+from steerscope.cli.shared import Model, refuse_unused, say, say_aside
+from steerscope.cli.visible import visible
 from steerscope.errors import SteerscopeError
 from steerscope.texts.bundled import DEFAULT_MODEL
 
@@ -39,6 +40,8 @@ def chat(
     from steerscope.cli.talking import Talk
     from steerscope.serve.shelf import Shelf
 
+    several = None if drawing.samples == 1 else drawing.samples
+    refuse_unused({"samples": several}, "an answer is drawn once")
     sampler = drawing.sampler(writing)
     loaded, shelf = loading.load(model), Shelf()
     vectors.put(shelf, loaded, model)
@@ -103,7 +106,7 @@ def _answer(talk: Talk, line: str) -> None:
     with closing(talk.answers(line)) as tokens:  # one that is stopped is kept as far as it came
         if not talk.compare:
             for token in tokens:
-                sys.stdout.write(token.text)
+                sys.stdout.write(visible(token.text))
                 sys.stdout.flush()
             say("")
         elif sys.stdout.isatty():
@@ -127,7 +130,7 @@ def _side_by_side(talk: Talk, tokens: Iterator[Token]) -> None:
 
     def drawn() -> Table:
         table = Table("plain", talk.shown, expand=True)
-        table.add_row(Text(words[1]), Text(words[0]))
+        table.add_row(Text(visible(words[1])), Text(visible(words[0])))
         return table
 
     with Live(drawn(), console=Console(), refresh_per_second=12) as live:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from steerscope.cli.cells import estimate
 from steerscope.cli.options import Loading, Talk, grouped
 from steerscope.cli.shared import Json, Model, Seed, finish
 from steerscope.texts.bundled import DEFAULT_MODEL
@@ -131,17 +132,17 @@ def evaluate(
 def quality_lines(quality: SaeQuality) -> list[str]:
     """A quality report as lines, each figure with its interval."""
     shown = {
-        "features active (L0)": (quality.l0, "{:.1f}"),
-        "variance unexplained": (quality.fvu, "{:.4f}"),
-        "cross-entropy recovered": (quality.recovered, "{:.4f}"),
-        "nats/token, plain": (quality.plain, "{:.4f}"),
-        "nats/token, replaced": (quality.replaced, "{:.4f}"),
-        "nats/token, zeroed": (quality.zeroed, "{:.4f}"),
-        "dead features": (quality.dead, "{:.1%}"),
+        "features active (L0)": (quality.l0, ".1f"),
+        "variance unexplained": (quality.fvu, ".4f"),
+        "cross-entropy recovered": (quality.recovered, ".4f"),
+        "nats/token, plain": (quality.plain, ".4f"),
+        "nats/token, replaced": (quality.replaced, ".4f"),
+        "nats/token, zeroed": (quality.zeroed, ".4f"),
+        "dead features": (quality.dead, ".2%"),
     }
     width = max(map(len, shown))
     lines = [
-        f"{what:<{width}}  {form.format(e.value)} [{form.format(e.low)}, {form.format(e.high)}]"
+        f"{what:<{width}}  {estimate(e.value, e.low, e.high, form)}"
         for what, (e, form) in shown.items()
     ]
     return [*lines, f"on {quality.n_tokens} tokens of {quality.n_rows} rows; 95 % intervals"]

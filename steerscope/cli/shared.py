@@ -14,6 +14,7 @@ import typer
 from steerscope.cli import choices
 from steerscope.cli.choices import contrast_names
 from steerscope.cli.endings import strict_json
+from steerscope.cli.visible import visible
 from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.texts.numbers import read_real, read_whole
 
@@ -228,8 +229,8 @@ def refuse_unused(given: Mapping[str, object], why: str) -> None:
 
 
 def say(line: str = "") -> None:
-    """One line on standard output."""
-    sys.stdout.write(line + "\n")
+    """One line on standard output, of which the terminal obeys nothing."""
+    sys.stdout.write(visible(line) + "\n")
 
 
 def say_aside(line: str) -> None:
@@ -242,7 +243,7 @@ def finish(
 ) -> None:
     """Print a result as one JSON object or as lines, and below them commands worth typing now."""
     if as_json:
-        say(strict_json(result))
+        sys.stdout.write(strict_json(result) + "\n")
         return
     for line in (*lines, *(["next:"] if then else []), *(f"  {command}" for command in then)):
         say(line)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steerscope.cli.shared import Json, finish
+from steerscope.cli.visible import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,9 +146,9 @@ def _marked(cut: list[tuple[str, bool]], side: int, *, in_colour: bool) -> Text:
     found = Text()
     for piece, marked in cut:
         if marked:
-            found.append(before + _visible(piece) + behind, style=_STYLES[side])
+            found.append(before + visible(piece) + behind, style=_STYLES[side])
         else:
-            found.append(_visible(piece))
+            found.append(visible(piece))
     return found
 
 
@@ -155,14 +156,7 @@ def _literal(text: str) -> Text:
     """A text of which rich reads no markup and the terminal no command."""
     from rich.text import Text
 
-    return Text(_visible(text))
-
-
-def _visible(text: str) -> str:
-    """The same with what a terminal would obey in place of showing it written out."""
-    return "".join(
-        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
-    )
+    return Text(visible(text))
 
 
 def _scores(text: dict[str, Any]) -> str:

@@ -12,8 +12,12 @@ from steerscope.cli.carry import _maps
 from steerscope.cli.cells import estimate, number, p_value
 from steerscope.cli.compare import _ranked
 from steerscope.cli.dilemmas import _shown as _values
+from steerscope.cli.sae import quality_lines
+from steerscope.cli.shared import say
 from steerscope.cli.weights import _stated
 from steerscope.judges.effects import Effect
+from steerscope.sae.quality import SaeQuality
+from steerscope.statistics import Estimate
 
 NAN = math.nan
 FLIPPED = Effect("flipped", "share", "stories flipped", "joyful", "gloomy")
@@ -87,3 +91,15 @@ def test_a_value_of_which_nothing_is_known_is_not_said_to_have_too_few_dilemmas(
     assert works == "works +0.500 [+0.200, +0.800] 9 0.01 0 of 1 0.100"
     assert few == "few too few 2 - - -"
     assert lost == "lost not known 0 - - -"
+
+
+def test_a_line_of_a_command_gives_the_terminal_nothing_to_obey(capsys):
+    say("a\x1b[2J\u202eb\tc\xa0d 🙂")
+    assert capsys.readouterr().out == "a\\x1b[2J\\u202eb\tc\xa0d 🙂\n"
+
+
+def test_the_quality_of_an_autoencoder_on_one_text_has_no_interval():
+    one = Estimate(0.5, math.nan, math.nan, 1)
+    lines = quality_lines(SaeQuality(one, one, one, one, one, one, one, 1, 30))
+    assert "nan" not in "\n".join(lines)
+    assert lines[0].endswith("  0.5")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -11,12 +11,13 @@ from typing import Any
 from steerscope.engine.generation import attempt
 from steerscope.engine.sampling import Sample
 from steerscope.errors import JudgeError
-from steerscope.models.chat_templates import ChatText
+from steerscope.models.chat_templates import asked_in, turns_of
 from steerscope.models.lens_model import LensModel
 from steerscope.texts.contrasts import ContrastSet, Split
 from steerscope.texts.files import parse_json
 from steerscope.texts.lines import text_lines
 from steerscope.texts.sheets import sheet_rows
+from steerscope.texts.styles import message_of
 
 OF_THE_MODEL = "replies of the model to either instruction"
 _REPLIES = 4  # to each instructed message, under seeds of their own
@@ -32,7 +33,7 @@ class LabelledText:
         text: as a judge gets it.
         positive: whether it shows the concept.
         group: texts of one group are about the same, and count as one.
-        prompt: what it was written after; empty if nothing is known.
+        prompt: what it was written after, of a conversation what the user said last; empty if nothing is known.
     """
 
     text: str
@@ -85,21 +86,26 @@ def from_pairs(pairs: Split[ContrastSet]) -> LabelledTexts:
     """The texts of contrast pairs: those of the fit split to fit on, all others for the card."""
     fit, *rest = (_texts_of(part) for part in (pairs.fit, pairs.select, pairs.test))
     offset = max((t.group for t in rest[0]), default=0) + 1
-    shifted = [LabelledText(t.text, t.positive, t.group + offset) for t in rest[1]]
+    shifted = [replace(t, group=t.group + offset) for t in rest[1]]
     return LabelledTexts("held-out pairs", tuple(fit), (*rest[0], *shifted))
 
 
 def _texts_of(pairs: ContrastSet) -> list[LabelledText]:
     return [
-        LabelledText(_answer(text), positive, group)
+        LabelledText(answer, positive, group, prompt)
         for pair, group in zip(pairs.pairs, pairs.groups, strict=True)
         for text, positive in ((pair.positive, True), (pair.negative, False))
+        for prompt, answer in (_prompt_and_answer(text),)
     ]
 
 
-def _answer(text: str) -> str:
-    """What a judge reads of a text: of a conversation its last turn, without what a template puts around it."""
-    return text.turns[-1].content if isinstance(text, ChatText) else text
+def _prompt_and_answer(text: str) -> tuple[str, str]:
+    """What a judge reads of a text: of a conversation what the user said last, and its last turn, without a template."""
+    turns = turns_of(text)
+    if not turns:
+        return "", text
+    said = [turn.content for turn in turns[:-1] if turn.role == "user"]
+    return (said[-1] if said else ""), turns[-1].content
 
 
 def from_replies(
@@ -126,7 +132,12 @@ def from_replies(
         ]
         parts.append(
             tuple(
-                LabelledText(written.text, place % 2 == 0, 1000 * number + place // 2)
+                LabelledText(
+                    written.text,
+                    place % 2 == 0,
+                    1000 * number + place // 2,
+                    message_of(asked_in(asked[place])),
+                )
                 for found in rounds
                 for place, written in enumerate(found)
                 if written.text.strip()

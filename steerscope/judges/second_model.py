@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from steerscope.engine.score import log_likelihoods_under
 from steerscope.errors import PromptTooLongError
-from steerscope.models.chat_templates import ChatText
+from steerscope.models.chat_templates import ChatText, asked_in
 from steerscope.models.lens_model import LensModel
 from steerscope.steering.interventions import Cell
 
@@ -52,5 +52,5 @@ class SecondModel:
 def _as_plain(prompt: str) -> str:
     if not isinstance(prompt, ChatText):
         return prompt
-    said = [turn.content for turn in prompt.turns if turn.role == "user"]
-    return f"{said[-1]}\n" if said else ""
+    said = asked_in(prompt)
+    return f"{said}\n" if said else ""

@@ -52,6 +52,20 @@ class ChatText(str):
         return self.template(Conversation(turns))
 
 
+def turns_of(text: str) -> tuple[Message, ...]:
+    """The turns of a conversation, whether a template wrote it out or not; none of any other text."""
+    if isinstance(text, ChatText):
+        return text.turns
+    return text.messages if isinstance(text, Conversation) else ()
+
+
+def asked_in(text: str) -> str:
+    """What the user said last in a conversation, empty for nothing; any other text as it is."""
+    turns = turns_of(text)
+    said = [turn.content for turn in turns if turn.role == "user"]
+    return (said[-1] if said else "") if turns else text
+
+
 @dataclass(frozen=True)
 class ChatTemplate:
     """Writes a text or a conversation up to where the assistant begins or goes on to answer.

@@ -84,7 +84,7 @@ def rejudge(
                 f"the judge {judge!r} gives no scores; name one that reads any text."
             )
         _check_limits(effect_of(run), found.judge.effect)
-        rows = _read_again(run, found.judge)
+        rows = _read_again(run, found.judge, {p.text: p for p in question.prompts})
         now: dict[str, Any] = {
             "judge": judge,
             "effect": asdict(found.judge.effect.undamaged),
@@ -113,8 +113,8 @@ def _question(run: Run, model: LensModel, judging: Mapping[str, str | None]) -> 
     return question_of(judging, contrasts, prompts, int(plan["n_new"]), seed, len(run.texts()))
 
 
-def _read_again(run: Run, judge: Any) -> list[Row]:
-    """The rows of a run with what another judge says of its texts."""
+def _read_again(run: Run, judge: Any, prompts: Mapping[str, Prompt]) -> list[Row]:
+    """The rows of a run with what another judge says of its texts; `prompts` know their turns in a chat."""
     table, texts = run.table(), run.texts()
     scores = table[table.metric == SCORE].set_index(_KEY)
     lost = scores.status.isin(LOST).to_dict()
@@ -124,7 +124,7 @@ def _read_again(run: Run, judge: Any) -> list[Row]:
     keys = list(texts[_KEY].itertuples(index=False, name=None))
     readings = read_all(
         judge,
-        [Prompt(text) for text in texts.given],
+        [prompts.get(text) or Prompt(text) for text in texts.given],
         [Continuation((), text, ended=False) for text in texts.written],
     )
     _check_read(sum(math.isnan(r[SCORE]) for r in readings), len(keys), "the new judge")

@@ -94,8 +94,8 @@ MESSAGES: tuple[str, ...] = (
 
 
 def message_of(text: str) -> str:
-    """The message of a text that `Style.texts` made, without the instruction."""
-    return text.split(_GAP, 1)[1]
+    """The message of a text that `Style.texts` made, without the instruction; all of any other."""
+    return text.split(_GAP, 1)[-1]
 
 
 def find_style(text: str) -> Style:

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from steerscope.judges.card import Card, measure_card, unless_it_cannot_tell
-from steerscope.judges.labelled import LabelledText, from_pairs
+from steerscope.judges.labelled import LabelledText, from_pairs, from_replies
 from steerscope.judges.scorers.length import Length
 from steerscope.judges.scoring import ScoreJudge
 from steerscope.models.chat_templates import ChatText
 from steerscope.statistics import Estimate, wilson
 from steerscope.statistics.misclassification import corrected_difference, corrected_share
-from steerscope.texts.chats import Message
-from steerscope.texts.contrasts import ContrastPair, ContrastSet, Split
+from steerscope.texts.chats import Message, as_conversation
+from steerscope.texts.contrasts import ContrastPair, ContrastSet, Split, style_contrasts
+from steerscope.texts.styles import Style
 
 JUDGE = ScoreJudge("length", Length(), 2.5, 1, "long")
 
@@ -192,8 +193,28 @@ def asked(text):
     return ChatText(f"<system>Be kind.<u>{text}<a>", [Message("user", text)], template=None)
 
 
-@pytest.mark.parametrize("said", [answered, asked])
+def spoken(text):
+    return as_conversation(f"What of {text}?").then(text)
+
+
+@pytest.mark.parametrize("said", [answered, asked, spoken])
 def test_of_a_conversation_a_judge_is_fitted_on_what_was_said_last_alone(said):
     fit, held_out = fitted_and_held_out(said)
     assert fit == ["w0", "w0 b c", "w1", "w1 b c"]
     assert held_out == {x for i in (2, 3, 4, 5) for x in (f"w{i}", f"w{i} b c")}
+
+
+@pytest.mark.parametrize("said", [answered, spoken])
+def test_a_labelled_answer_knows_its_question_in_either_part(said):
+    pairs = [ContrastPair(said(f"w{i}"), said(f"w{i} b"), "short") for i in range(3)]
+    texts = from_pairs(Split(*(ContrastSet("s", (pair,), "t") for pair in pairs)))
+    for text in (*texts.fit, *texts.held_out):
+        assert text.prompt == f"What of {text.text}?"
+
+
+def test_a_labelled_reply_knows_its_message_without_instruction_or_template(load):
+    model = load("llama")
+    messages = tuple(f"w{i} w{i + 1}" for i in range(4, 16))
+    style = style_contrasts(Style("s", "w1", "w2"), messages).split(0)
+    texts = from_replies(model, style, n_new=4, seed=0)
+    assert {t.prompt for t in (*texts.fit, *texts.held_out)} == set(messages)

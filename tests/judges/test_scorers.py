@@ -11,7 +11,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from steerscope.engine.continuations import Continuation
 from steerscope.errors import JudgeError, UnknownNameError
-from steerscope.judges.labelled import LabelledText, LabelledTexts, from_file
+from steerscope.judges.labelled import LabelledText, LabelledTexts, from_file, from_pairs
 from steerscope.judges.registry import (
     NAMES,
     Means,
@@ -28,7 +28,9 @@ from steerscope.judges.scorers.patterns import read_pattern, read_schema
 from steerscope.judges.scorers.sentiment import find_sentiment
 from steerscope.judges.scorers.words import read_words
 from steerscope.judges.scoring import SCORE, SHOWN, ScoreJudge
-from steerscope.texts.contrasts import Prompt
+from steerscope.models.chat_templates import ChatText
+from steerscope.texts.chats import Message, as_conversation
+from steerscope.texts.contrasts import ContrastPair, ContrastSet, Prompt, Split
 from tests.conftest import word_tokenizer
 
 
@@ -189,6 +191,21 @@ def test_a_function_of_the_users_is_asked_with_text_or_prompt_and_text():
         with pytest.raises(JudgeError, match=name) as caught:
             UserFunction(f"{__name__}:{name}").scores([""], ["x"])
         assert said in str(caught.value)
+
+
+def test_a_function_gets_what_the_user_said_whether_it_is_fitted_on_pairs_or_reads_a_run():
+    place = f"{__name__}:words_of_the_prompt"
+    asks = "tell me of joy"
+    pair = ContrastPair(*(as_conversation(asks).then(a) for a in ("yes", "no")), "joy")
+    fitted = from_pairs(Split(*[ContrastSet("s", (pair,))] * 3)).fit[0]
+    turns = [Message("system", "Be kind."), *as_conversation(asks).messages]
+    in_a_run = ChatText(f"<system>Be kind.<user>{asks}<assistant>", turns, template=None)
+    prompts = [fitted.prompt, in_a_run, asks]
+    assert UserFunction(place).scores(prompts, ["yes"] * 3) == [4.0] * 3
+
+
+def words_of_the_prompt(prompt, text):
+    return len(prompt.split())
 
 
 def shared(prompt, text):

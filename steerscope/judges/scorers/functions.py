@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from steerscope.errors import JudgeError, reason
+from steerscope.models.chat_templates import asked_in
 from steerscope.runs.seals import file_sha256
 
 
@@ -20,7 +21,8 @@ from steerscope.runs.seals import file_sha256
 class UserFunction:
     """What `module:function` returns for each text: a number, or None where it cannot tell.
 
-    The function takes the text, or the prompt and the text if it takes two arguments by position.
+    The function takes the text, or the prompt and the text if it takes two arguments by position. In a
+    chat the prompt is what the user said last, without the template.
     """
 
     place: str
@@ -39,7 +41,7 @@ class UserFunction:
         """
         function, takes_prompt = find_function(self.place)
         return [
-            self._number(function, (prompt, text) if takes_prompt else (text,))
+            self._number(function, (asked_in(prompt), text) if takes_prompt else (text,))
             for prompt, text in zip(prompts, texts, strict=True)
         ]
 

@@ -20,8 +20,14 @@ _DIGITS = 4  # by which a dose is told from another
 
 
 def uncorrected_choice(evidence: Evidence) -> list[Finding]:
-    """The best of many conditions is no better than the best of as many without an effect."""
+    """The best of many conditions is no better than the best of as many without an effect.
+
+    Raises:
+        NotCheckedError: nobody knows how good that is.
+    """
     chosen = evidence.findings.chosen
+    if np.isnan(chosen.p_corrected):
+        raise NotCheckedError("too few distinct items to tell how often one is this good by chance")
     if chosen.p_corrected <= _LEVEL:
         return []
     chance = (

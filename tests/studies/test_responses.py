@@ -8,6 +8,7 @@ import pytest
 
 from steerscope.judges.effects import PREFERENCE, Effect
 from steerscope.judges.microworld import LIMITS
+from steerscope.runs.distinct import Groups
 from steerscope.runs.results import COLUMNS
 from steerscope.studies.steering.choice import sweet_spot
 from steerscope.studies.steering.responses import (
@@ -59,6 +60,13 @@ def test_of_equally_good_conditions_the_cheapest_is_taken():
 def test_where_everything_breaks_the_choice_says_so():
     found = sweet_spot(table_of(plain() + steered(3, 1.0, 0.9, topic=0.2)), FLIPPED, "mean_diff")
     assert found.broken
+
+
+@pytest.mark.parametrize("tried", [None, 9])
+def test_of_one_distinct_item_it_is_not_known_how_likely_the_choice_is(tried):
+    table = table_of(plain() + steered(3, 1.0, 0.8) + steered(5, 1.0, 0.3))
+    one = Groups({"select": {"prompts": dict.fromkeys(map(int, table.prompt), 0)}})
+    assert math.isnan(sweet_spot(table, FLIPPED, "mean_diff", groups=one, tried=tried).p_corrected)
 
 
 def test_nothing_to_find_gives_a_large_corrected_p():

@@ -34,7 +34,8 @@ class SweetSpot:
         dose_absolute: the same as a length.
         effect: effect on the split that chose.
         p_corrected: chance that a sweep without any effect has a best condition this good; where
-            `held_out`, that held-out items, which chose nothing, show one this good without any effect.
+            `held_out`, that held-out items, which chose nothing, show one this good without any effect. NaN
+            where there are fewer than two distinct items, which say nothing of chance.
         n_cells: conditions compared.
         broken: whether it breaks a limit, which it may where no condition within them is above plain.
     """
@@ -103,7 +104,7 @@ def sweet_spot(
         dose_relative=float(chosen.dose_relative),
         dose_absolute=float(chosen.dose_absolute),
         effect=Estimate(chosen.effect, chosen.low, chosen.high, int(chosen.n)),
-        p_corrected=min(1.0, p_values[chosen.cell] * times),
+        p_corrected=float(np.minimum(1.0, p_values[chosen.cell] * times)),
         n_cells=max(len(candidates), tried or 0),
         broken=bool(chosen.broken),
         held_out=held_out,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,9 @@ def _pair(row: Any, concept: str) -> ContrastPair:
         return _of_mapping(row, concept)
     if isinstance(row, Sequence) and not isinstance(row, str) and len(row) in {2, 3}:
         positive, negative, *named = row
-        return make_pair(_text(positive), _text(negative), *(named or [concept]))
+        return make_pair(
+            _text(positive), _text(negative), _concept(named[0], concept) if named else concept
+        )
     raise ContrastError(f"cannot read it from {_kind(row)}; {_FORM}.")
 
 
@@ -90,9 +93,24 @@ def _of_mapping(row: Mapping[str, Any], concept: str) -> ContrastPair:
             f"it has {_names(row)}; name the two texts positive and negative, or chosen and rejected."
         )
     prompt = row.get("prompt")
-    asked = None if prompt is None or isinstance(row[two[0]], list) else _text(prompt)
+    asked = None if _is_missing(prompt) or isinstance(row[two[0]], list) else _text(prompt)
     positive, negative = (_text(row[name]) for name in two)
-    return make_pair(positive, negative, row.get("concept") or concept, asked)
+    return make_pair(positive, negative, _concept(row.get("concept"), concept), asked)
+
+
+def _concept(value: Any, otherwise: str) -> str:
+    """The concept that a pair names, or the other where it names none."""
+    if _is_missing(value):
+        return otherwise
+    if not isinstance(value, str):
+        raise ContrastError(f"its concept is {_kind(value)}; name it in words, or leave it out.")
+    return value or otherwise
+
+
+def _is_missing(value: Any) -> bool:
+    """Whether it is an empty cell, as of a data frame: None, NaN or pandas' NA."""
+    is_nan = isinstance(value, float) and math.isnan(value)
+    return value is None or is_nan or type(value).__name__ in {"NAType", "NaTType"}
 
 
 def _text(value: Any) -> str:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from steerscope.errors import ContrastError
@@ -85,6 +87,25 @@ def test_a_table_of_pairs_is_read_as_its_rows_at_hand_are(tmp_path, kind, names)
         write(path, *[between.join(f'"{cell}"' for cell in row) for row in [names, *rows]])
     found = load_contrasts(path)
     assert found.pairs == ContrastSet.from_pairs(rows, concept="joy").pairs
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, np.float64("nan"), ""])
+def test_an_empty_cell_beside_a_pair_is_nothing_that_was_given(missing):
+    frame = pd.DataFrame({"positive": ["a b"], "negative": ["a c"]}).assign(
+        concept=[missing], prompt=[None if isinstance(missing, str) else missing]
+    )
+    for rows in (frame, [("a b", "a c", missing)], frame.to_dict("records")):
+        assert ContrastSet.from_pairs(rows, concept="joy").pairs == (
+            ContrastPair("a b", "a c", "joy"),
+        )
+
+
+@pytest.mark.parametrize("concept", [1, 1.0, True, ["joy"], [{"role": "user", "content": "x"}]])
+def test_a_concept_that_is_no_text_is_named_with_its_pair(concept):
+    good = {"positive": "a b", "negative": "a c"}
+    for bad in (("a b", "a c", concept), good | {"concept": concept}):
+        with pytest.raises(ContrastError, match="pair 2: its concept is .*name it in words"):
+            ContrastSet.from_pairs([good, bad])
 
 
 def test_a_table_that_holds_no_pairs_or_prompts_says_where_and_what_it_needs(tmp_path):

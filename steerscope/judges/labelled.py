@@ -15,11 +15,13 @@ from steerscope.models.chat_templates import asked_in, turns_of
 from steerscope.models.lens_model import LensModel
 from steerscope.texts.contrasts import ContrastSet, Split
 from steerscope.texts.files import parse_json
+from steerscope.texts.groups import distinct_prompts, joined
 from steerscope.texts.lines import text_lines
 from steerscope.texts.sheets import sheet_rows
 from steerscope.texts.styles import message_of
 
 OF_THE_MODEL = "replies of the model to either instruction"
+_FEWEST = 2  # texts of a class, or groups of them
 _REPLIES = 4  # to each instructed message, under seeds of their own
 _TRUE = {"1", "true", "yes", "positive"}
 _FALSE = {"0", "false", "no", "negative"}
@@ -150,7 +152,9 @@ def from_file(path: str | Path, seed: int = 0) -> LabelledTexts:
     """Texts with labels from a file: half to fit on, half for the card.
 
     JSON lines or CSV with the columns `text` and `label` (1 or 0, true or false, positive or
-    negative) and, if there is one, `prompt`. Equal texts stay in one half.
+    negative) and, if there is one, `prompt`. What stays in one half counts as one in the card: texts that
+    are the same but for names, and those to one prompt, unless that leaves fewer than two groups of a class
+    in a half. Where texts that are the same but for names leave too few to halve, equal ones stay together.
 
     Raises:
         JudgeError: not such a file, or fewer than two texts of a class in either half.
@@ -160,21 +164,43 @@ def from_file(path: str | Path, seed: int = 0) -> LabelledTexts:
     rows: Sequence[tuple[str, Mapping[str, Any]]] = (
         sheet_rows(path, {"text", "label"}, JudgeError) if in_columns else _json_rows(path)
     )
-    groups: dict[str, int] = {}
     texts = []
     for where, row in rows:
         label = _plain_number(str(row.get("label", "")).strip().lower())
         text = row.get("text")
         if not isinstance(text, str) or not text.strip() or label not in _TRUE | _FALSE:
             raise JudgeError(f"{where}: needs a text and a label, 1 or 0.")
-        group = groups.setdefault(" ".join(text.split()), len(groups))
-        texts.append(LabelledText(text, label in _TRUE, group, str(row.get("prompt") or "")))
-    fitted = _half_of_either_class(texts, seed)
-    fit = tuple(t for t in texts if t.group in fitted)
-    held_out = tuple(t for t in texts if t.group not in fitted)
+        texts.append(LabelledText(text, label in _TRUE, 0, str(row.get("prompt") or "")))
+    fit, held_out = _halves(texts, seed)
     for part in (fit, held_out):
         check_classes(part, f"a half of {path}")
     return LabelledTexts(path.name, fit, held_out)
+
+
+def _halves(texts: Sequence[LabelledText], seed: int) -> tuple[tuple[LabelledText, ...], ...]:
+    """Labelled texts in two halves, each text with the number of the group that it counts in."""
+    equal = [" ".join(t.text.split()) for t in texts]
+    same = joined([(text,) for text in equal])
+    distinct = distinct_prompts(equal)
+    prompts = [("asked", t.prompt or number) for number, t in enumerate(texts)]
+    asked = joined(list(zip(distinct, prompts, strict=True)))
+    parts: tuple[tuple[LabelledText, ...], ...] = ()
+    for groups, whole, counted in (
+        (asked, asked, lambda t: t.group),
+        (distinct, distinct, id),
+        (distinct, same, id),
+    ):
+        together = [replace(t, group=n) for t, n in zip(texts, whole, strict=True)]
+        fitted = _half_of_either_class(together, seed)
+        grouped = [replace(t, group=n) for t, n in zip(texts, groups, strict=True)]
+        parts = tuple(
+            tuple(t for t, n in zip(grouped, whole, strict=True) if (n in fitted) is mine)
+            for mine in (True, False)
+        )
+        sides = [[counted(t) for t in p if t.positive is s] for p in parts for s in (True, False)]
+        if min(len(set(side)) for side in sides) >= _FEWEST:
+            break
+    return parts
 
 
 def check_classes(texts: Sequence[LabelledText], what: str) -> None:
@@ -184,9 +210,9 @@ def check_classes(texts: Sequence[LabelledText], what: str) -> None:
         JudgeError: they do not.
     """
     n = [sum(t.positive is side for t in texts) for side in (True, False)]
-    if min(n) < 2:
+    if min(n) < _FEWEST:
         raise JudgeError(
-            f"{what} has {n[0]} positive and {n[1]} negative texts; a judge needs at least 2 of each."
+            f"{what} has {n[0]} positive and {n[1]} negative texts; a judge needs at least {_FEWEST} of each."
         )
 
 

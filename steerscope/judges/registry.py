@@ -32,6 +32,7 @@ from steerscope.texts.files import parse_json, read_text
 ORACLE, PREFERENCE = "oracle", "preference"
 KEPT = "judge.json"  # in the folder of a run
 _CHARACTERS = 4  # of a token, about
+_STRANGE = "reads_strange"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Means:
         url: of an OpenAI-compatible endpoint; empty for models on this machine.
         folder: of the run, where what a judge said is kept; None for nowhere.
         closed: whether only what is kept there counts, and nobody is asked.
+        reads_strange: as in `Classifier`.
     """
 
     texts: LabelledTexts
@@ -53,6 +55,7 @@ class Means:
     url: str = ""
     folder: Path | None = None
     closed: bool = False
+    reads_strange: bool = False
 
     def remember(self, scorer: Scorer, asked: str, *, with_prompt: bool = False) -> Scorer:
         """The scorer, asked about no text twice, where there is a folder."""
@@ -110,7 +113,7 @@ def _language_model(argument: str, means: Means) -> Scorer:
 def _classifier(argument: str, means: Means) -> Scorer:
     trained = f"the texts to train on ({argument or means.texts.source})"
     check_classes(means.texts.fit, trained)
-    return Classifier(means.texts.fit)
+    return Classifier(means.texts.fit, reads_strange=means.reads_strange)
 
 
 JUDGES: Mapping[str, Kind] = {
@@ -274,6 +277,7 @@ def as_stored(known: KnownJudge) -> str:
         **known.judge.settings(),
         "card": known.card.stored(),
         "concept": known.means.concept,
+        _STRANGE: known.means.reads_strange,
         "texts": known.means.texts.stored(),
     }
     return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
@@ -299,7 +303,8 @@ def read_judge(
         kind, argument = check_judge(fields["name"])
         positive = str(fields["positive"])
         concept = str(fields.get("concept", positive))
-        means = Means(texts, concept, model, url, path.parent, closed)
+        strange = bool(fields.get(_STRANGE, True))  # in runs from before it was written down
+        means = Means(texts, concept, model, url, path.parent, closed, strange)
         judge = ScoreJudge(
             fields["name"],
             JUDGES[kind].made(argument, means),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 import transformers as hf
 from jaxtyping import Float
+
+_NO_LIMIT = 10**9  # tokens: what a tokenizer says that knows no limit is larger
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,11 +26,46 @@ class TextClassifier:
     tokenizer: Any
 
     def probabilities(self, texts: list[str]) -> Float[torch.Tensor, "text label"]:
-        """Probability of each label for each text; a longer one is cut where its context ends."""
-        read = self.tokenizer(texts, return_tensors="pt", padding=True, truncation=True)
-        with torch.inference_mode():
-            logits = self.model(**read).logits.double()
+        """Probability of each label for each text; a longer one is cut where its context ends.
+
+        One without a token for padding reads them one by one.
+        """
+        padding = (self.tokenizer.pad_token, getattr(self.model.config, "pad_token_id", None))
+        batches = [[text] for text in texts] if None in padding else [texts]
+        logits = torch.cat([self._logits(batch) for batch in batches])
         return logits.softmax(-1) if len(self.labels) > 1 else logits.sigmoid()
+
+    def _logits(self, texts: list[str]) -> Float[torch.Tensor, "text label"]:
+        longest = self._longest
+        read = self.tokenizer(
+            texts,
+            return_tensors="pt",
+            padding=len(texts) > 1,
+            truncation=longest is not None,
+            max_length=longest,
+        )
+        with torch.inference_mode():
+            return self.model(**read).logits.double()
+
+    @cached_property
+    def _longest(self) -> int | None:
+        """Tokens that it can read; None where nothing says."""
+        named = [
+            self.tokenizer.model_max_length,
+            getattr(self.model.config, "max_position_embeddings", None),
+            *_positions(self.model),
+        ]
+        known = [int(n) for n in named if n is not None and 0 < n < _NO_LIMIT]
+        return min(known, default=None)
+
+
+def _positions(model: Any) -> list[int]:
+    """Learnt positions that a token can have; those of a model such as RoBERTa begin behind that of padding."""
+    return [
+        part.num_embeddings - (0 if part.padding_idx is None else part.padding_idx + 1)
+        for name, part in model.named_modules()
+        if name.endswith("position_embeddings") and isinstance(part, torch.nn.Embedding)
+    ]
 
 
 def load_text_classifier(name: str) -> TextClassifier:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from steerscope.texts.files import read_text
 
-_SEPARATORS = (",", ";", "\t")
+_SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _LONGEST = 2**24  # characters of a cell
 
@@ -30,7 +30,8 @@ def sheet_rows(
         any_encoding: whether a file that is not Unicode is read too, where what counts is ASCII.
 
     Raises:
-        Exception: of the class `refused`: it cannot be read, or lacks a column.
+        Exception: of the class `refused`: it cannot be read, lacks a column, or has a row with more cells
+            than columns.
     """
     csv.field_size_limit(_LONGEST)
     text = _text(path, refused, any_encoding=any_encoding)
@@ -46,10 +47,16 @@ def sheet_rows(
     except csv.Error as error:
         raise refused(f"{path}, line {reader.line_num}: no table ({error}).") from None
     names = _names(filled[0])
-    return [
-        (f"{path}, row {number}", dict(zip(names, row, strict=False)))
-        for number, row in enumerate(filled[1:], 1)
-    ]
+    found = []
+    for number, row in enumerate(filled[1:], 1):
+        where, n = f"{path}, row {number}", len(names)
+        if any(map(str.strip, row[n:])):
+            raise refused(
+                f"{where}: has {len(row)} cells where the first line names {n}; put quotes around a text "
+                f"that holds {_SEPARATORS[separator]}."
+            )
+        found.append((where, dict(zip(names, row, strict=False))))
+    return found
 
 
 def _names(row: list[str]) -> list[str]:

@@ -6,11 +6,19 @@ import json
 import math
 import sys
 
+import numpy as np
 import pytest
-from transformers import BertConfig, BertForSequenceClassification
+import torch
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+)
 
 from steerscope.engine.continuations import Continuation
 from steerscope.errors import JudgeError, UnknownNameError
+from steerscope.judges.card import measure_card
 from steerscope.judges.labelled import LabelledText, LabelledTexts, from_file, from_pairs
 from steerscope.judges.registry import (
     NAMES,
@@ -20,8 +28,9 @@ from steerscope.judges.registry import (
     make_judge,
     read_judge,
 )
-from steerscope.judges.scorers import searching
+from steerscope.judges.scorers import hub, searching
 from steerscope.judges.scorers.functions import UserFunction
+from steerscope.judges.scorers.hub import HubClassifier
 from steerscope.judges.scorers.language import _identifier, find_language
 from steerscope.judges.scorers.length import Length
 from steerscope.judges.scorers.patterns import read_pattern, read_schema
@@ -301,6 +310,25 @@ def test_a_judge_is_stored_and_had_again_with_the_same_scores(name, tmp_path):
     assert there[0] > again.judge.threshold or name == "length"
 
 
+def test_a_text_without_a_word_that_a_classifier_knows_is_not_read(tmp_path):
+    known = make_judge("classifier", Means(TEXTS, "joy"), "joy")
+    strange = ["Die Katze schlief!", "кот, кот", "a9f0 77de, 0xff", "???"]
+    assert np.isnan(known.judge.scores([""] * 4, strange)).all()
+    read = known.judge.read(Prompt("p"), Continuation((1,), strange[0], ended=True))
+    assert all(map(math.isnan, read.values()))
+    assert not np.isnan(known.judge.scores([""] * 2, ["Katze und joy", "so sad!"])).any()
+    card = measure_card(known.judge, (*HAPPY, *texts_of(("Katze", True))), "by hand")
+    assert card.unread == 1
+    # A run from before read them, and is verified as it was made.
+    stored = json.loads(as_stored(known))
+    (tmp_path / "judge.json").write_text(json.dumps(stored))
+    assert math.isnan(read_judge(tmp_path / "judge.json").judge.scores([""], strange[:1])[0])
+    del stored["reads_strange"]
+    (tmp_path / "judge.json").write_text(json.dumps(stored))
+    before = read_judge(tmp_path / "judge.json").judge.scores([""] * 4, strange)
+    assert [math.isnan(x) for x in before] == [False, False, False, True]
+
+
 def test_a_damaged_judge_is_named(tmp_path):
     path = tmp_path / "judge.json"
     for content in ("{", "[]", '{"name": "length"}', '{"name": "length", "texts": 3}'):
@@ -321,9 +349,54 @@ def test_labelled_texts_are_read_from_csv_and_json_and_split_without_overlap(tmp
         assert all(t.positive == (int(t.text.split()[1]) % 2 == 1) for t in found.fit)
 
 
+def labelled_file(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return from_file(path)
+
+
+def test_labelled_texts_that_are_the_same_but_for_names_are_one_in_the_card(tmp_path):
+    names = [f"N{chr(97 + i)}" for i in range(20)]
+    moods = {
+        "happy": 1,
+        "glad": 1,
+        "merry": 1,
+        "cheerful": 1,
+        "sad": 0,
+        "low": 0,
+        "grim": 0,
+        "sour": 0,
+    }
+    rows = [{"text": f"{n} was {m}.", "label": v} for m, v in moods.items() for n in names]
+    found = labelled_file(tmp_path / "many.jsonl", rows)
+    sides = [{t.text.split()[-1] for t in part} for part in (found.fit, found.held_out)]
+    assert not sides[0] & sides[1]
+    assert len({t.group for t in found.held_out}) == 4
+    # Of one sentence for each class nothing is left to halve, and the card says how few it is.
+    few = [row for row in rows if row["text"].endswith((" happy.", " sad."))]
+    found = labelled_file(tmp_path / "few.jsonl", few)
+    assert {t.text for t in found.fit}.isdisjoint({t.text for t in found.held_out})
+    card = make_judge("classifier", Means(found, "joy"), "joy").card
+    assert (card.sensitivity.n, card.specificity.n, card.tells) == (1, 1, False)
+
+
+def test_labelled_texts_to_one_prompt_stay_in_one_half_where_there_are_enough(tmp_path):
+    words = "abcdefghijklmnopqrstuvwxyz"
+    rows = [
+        {"text": f"x{words[i]} y{words[j]}", "label": j % 2, "prompt": f"p{words[i]}"}
+        for i in range(12)
+        for j in range(4)
+    ]
+    found = labelled_file(tmp_path / "l.jsonl", rows)
+    assert {t.prompt for t in found.fit}.isdisjoint({t.prompt for t in found.held_out})
+    assert len({t.group for t in (*found.fit, *found.held_out)}) == 12
+    one = labelled_file(tmp_path / "one.jsonl", [row | {"prompt": "p"} for row in rows])
+    assert len({t.group for t in (*one.fit, *one.held_out)}) == 48
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
+        ("label,text\n1,a\n1,so, and so on\n", "row 2: has 3 cells where the first line names 2"),
         ("text,label\na,1\nb,1\nc,1\nd,1\n", "0 negative texts"),
         ("text,label\na,maybe\n", "row 1: needs a text and a label"),
         ("word,label\na,1\n", "needs the columns label and text"),
@@ -355,7 +428,34 @@ def test_a_text_classifier_of_transformers_is_read_by_its_label(tmp_path):
         good.scores(["", ""], ["w3 w4", "w9"]), bad.scores(["", ""], ["w3 w4", "w9"]), strict=True
     ):
         assert g + b == pytest.approx(1.0)
+    (longest,) = good.scores([""], ["w3 " * 1000])  # cut, where its tokenizer knows no limit
+    assert 0 < longest < 1
     with pytest.raises(JudgeError, match="no label 'fine'; it has bad, good"):
         make_judge(f"hf:{tmp_path / 'bert'}=fine", Means(texts, "fine"), "fine")
     with pytest.raises(JudgeError, match="cannot load the text classifier"):
         make_judge(f"hf:{tmp_path / 'none'}", Means(texts, "good"), "good")
+
+
+@pytest.mark.parametrize("pads", [True, False])
+def test_a_text_classifier_reads_each_text_alone_where_it_has_no_padding(pads, tmp_path):
+    shape = {"vocab_size": 96, "n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 16}
+    torch.manual_seed(0)
+    model = GPT2ForSequenceClassification(GPT2Config(**shape, pad_token_id=0 if pads else None))
+    model.save_pretrained(tmp_path / "m")
+    word_tokenizer().save_pretrained(tmp_path / "m")  # which has no token for padding
+    texts = ["w3", "w4 w5 w6", "w7 " * 40]
+    judge = HubClassifier(str(tmp_path / "m"))
+    together = judge.scores([""] * 3, texts)
+    assert together == [judge.scores([""], [text])[0] for text in texts]
+
+
+def test_a_text_classifier_that_fails_on_a_text_gets_one_line(monkeypatch):
+    class Broken:
+        labels = ("bad", "good")
+
+        def probabilities(self, texts):
+            raise RuntimeError("index out of range")
+
+    monkeypatch.setattr(hub, "_loaded", lambda _: Broken())
+    with pytest.raises(JudgeError, match="m cannot read 'w3' .*index out of range"):
+        HubClassifier("m").scores(["", ""], ["w3", "w4"])

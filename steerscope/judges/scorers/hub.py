@@ -36,7 +36,7 @@ class HubClassifier:
         """The probability of the label for each text.
 
         Raises:
-            JudgeError: the classifier cannot be loaded, or has no such label.
+            JudgeError: the classifier cannot be loaded, has no such label, or cannot read a text.
         """
         classify = _loaded(self.model)
         label = self.label or classify.labels[-1]
@@ -47,9 +47,18 @@ class HubClassifier:
         place = classify.labels.index(label)
         found: list[float] = []
         for start in range(0, len(texts), _AT_ONCE):
-            rows = classify.probabilities(list(texts[start : start + _AT_ONCE]))
+            rows = self._probabilities(classify, list(texts[start : start + _AT_ONCE]))
             found += [float(row[place]) for row in rows]
         return found
+
+    def _probabilities(self, classify: Any, texts: list[str]) -> Any:
+        try:
+            return classify.probabilities(texts)
+        except Exception as error:  # noqa: BLE001 - as in loading
+            raise JudgeError(
+                f"the text classifier {self.model} cannot read {texts[0][:40]!r} or one after it "
+                f"({reason(error)[:120]})."
+            ) from None
 
 
 @lru_cache(maxsize=2)

@@ -317,6 +317,11 @@ def test_a_text_without_a_word_that_a_classifier_knows_is_not_read(tmp_path):
     read = known.judge.read(Prompt("p"), Continuation((1,), strange[0], ended=True))
     assert all(map(math.isnan, read.values()))
     assert not np.isnan(known.judge.scores([""] * 2, ["Katze und joy", "so sad!"])).any()
+    marked = (*texts_of(("f(x); g(y);", True), ("h(z);", True)), *HAPPY[2:])  # by marks alone
+    code = make_judge("classifier", Means(LabelledTexts("by hand", marked, marked), "c"), "c")
+    unknown = code.judge.scores([""] * 2, ["foo(bar);", "foo? bar"])
+    assert unknown[0] > 0
+    assert math.isnan(unknown[1])
     card = measure_card(known.judge, (*HAPPY, *texts_of(("Katze", True))), "by hand")
     assert card.unread == 1
     # A run from before read them, and is verified as it was made.

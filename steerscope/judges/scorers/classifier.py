@@ -17,8 +17,8 @@ class Classifier:
     Attributes:
         trained_on: the labelled texts; the same ones give the same classifier.
         threshold: 0, where both classes are as likely.
-        reads_strange: whether a text of which it knows no word gets what it says of nothing, as in runs
-            from before; else such a text is not read.
+        reads_strange: whether a text that has no word of those trained on, and no mark that one class
+            alone has, gets what it says of nothing, as in runs from before; else it is not read.
     """
 
     trained_on: tuple[LabelledText, ...]
@@ -31,24 +31,28 @@ class Classifier:
         return "log-odds of the concept, in nats"
 
     def scores(self, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:  # noqa: ARG002
-        """The log-odds of each text; NaN for one without any word that it knows."""
+        """The log-odds of each text; NaN for one that has nothing by which the classes could be told."""
         there = [any(map(str.isalnum, text)) for text in texts]
         if not any(there):
             return [float("nan")] * len(texts)
         trained = _trained(self.trained_on)
         found = trained.decision_function(list(texts))
         if not self.reads_strange:
-            there = _knows(trained[0], texts)
+            analyse, telling = trained[0].build_analyzer(), _telling(self.trained_on)
+            there = [not telling.isdisjoint(analyse(text)) for text in texts]
         return [float(x) if known else float("nan") for x, known in zip(found, there, strict=True)]
 
 
-def _knows(vectorizer: Any, texts: Sequence[str]) -> list[bool]:
-    """Whether each text has a word that was in those trained on; a punctuation mark is none."""
-    analyse, vocabulary = vectorizer.build_analyzer(), vectorizer.vocabulary_
-    return [
-        any(term in vocabulary and any(map(str.isalnum, term)) for term in analyse(text))
-        for text in texts
-    ]
+@lru_cache(maxsize=4)
+def _telling(texts: tuple[LabelledText, ...]) -> frozenset[str]:
+    """The words of texts, and marks that those of one class alone have: a full stop tells nothing by itself."""
+    analyse = _trained(texts)[0].build_analyzer()
+    here, there = (
+        {term for t in texts if t.positive is side for term in analyse(t.text)}
+        for side in (True, False)
+    )
+    words = {term for term in here | there if any(map(str.isalnum, term))}
+    return frozenset(words | (here ^ there))
 
 
 @lru_cache(maxsize=4)

@@ -49,7 +49,10 @@ def endpoint():
 def labels(tmp_path_factory):
     """Texts of which it is known what they show."""
     path = tmp_path_factory.mktemp("labels") / "labels.csv"
-    rows = [f"Day {i} was full of {word}.,{n}" for i in range(12) for word, n in KINDS]
+    places = "the barn,the boat,the camp,the farm,the garden,the hall,the house,the lane,the mill,the shop,the town,the wood"
+    rows = [
+        f"All {place} was full of {word}.,{n}" for place in places.split(",") for word, n in KINDS
+    ]
     path.write_text("\n".join(["text,label", *rows]))
     return str(path)
 

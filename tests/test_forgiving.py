@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 import steerscope as ss
+from steerscope.calls import told
 from steerscope.errors import BadValueError, ContrastError, SteerscopeError, UnknownNameError
 from steerscope.models.prompts import as_prompts
 from steerscope.sites import as_site, as_sites
@@ -244,8 +247,6 @@ def test_a_call_that_fails_says_which_argument_is_to_blame(model, direction, cal
 
 
 def test_a_fault_of_ours_is_not_put_down_to_an_argument():
-    from steerscope.calls import told
-
     def broken(text: str, number: int = 0) -> str:
         raise TypeError(f"a mistake of ours in {text} {number}")
 
@@ -254,3 +255,55 @@ def test_a_fault_of_ours_is_not_put_down_to_an_argument():
     with pytest.raises(BadValueError, match="broken: text is of the type int: 3; give"):
         told(broken)(3)
     assert told(len)([1, 2]) == 2
+
+
+def fails(
+    dose: float, scale: Any, *, seed: int = 0, start: int | None = None, text: str = ""
+) -> None:
+    """Fail by an error of its own, whatever it is given.
+
+    Args:
+        dose: how much, of either sign.
+        scale: the length of it.
+        seed: of the resamples.
+        start: first token, negative from the end.
+        text: what is read.
+    """
+    raise KeyError("a mistake of ours")
+
+
+@pytest.mark.parametrize(
+    "named",
+    [{}, {"seed": 0}, {"seed": 3}, {"start": 0}, {"start": -2}, {"text": ""}, {"text": "w3"}],
+)
+@pytest.mark.parametrize("dose", [0.25, -3.0, -3, 0, 1e300])
+def test_a_good_argument_is_not_blamed_for_a_fault_of_ours(dose, named):
+    for scale in (1, 0.5, -1, torch.tensor(2.0)):
+        with pytest.raises(KeyError, match="a mistake of ours"):
+            told(fails)(dose, scale, **named)
+
+
+@pytest.mark.parametrize(
+    ("dose", "named", "says"),
+    [
+        (float("nan"), {}, "dose is nan, which is no number"),
+        (1.0, {"seed": -1}, r"seed is -1; give another value \(int; seed: of the resamples\)"),
+        (1.0, {"seed": 2**40}, "seed is 1099511627776"),
+    ],
+)
+def test_a_bad_argument_is_blamed_in_a_sentence(dose, named, says):
+    with pytest.raises(BadValueError, match=says):
+        told(fails)(dose, [1], **named)
+    with pytest.raises(
+        BadValueError, match=r"scale is empty \(\[\]\); give the length of it \(Any"
+    ):
+        told(fails)(1.0, [])
+
+
+def test_memory_that_runs_out_is_put_down_to_no_argument():
+    def full(texts: list[str], message: str) -> None:
+        raise torch.OutOfMemoryError(message) if "CUDA" in message else RuntimeError(message)
+
+    for message in ("CUDA out of memory.", "DefaultCPUAllocator: can't allocate memory"):
+        with pytest.raises(RuntimeError, match=message):
+            told(full)([], message)

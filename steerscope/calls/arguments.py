@@ -105,16 +105,35 @@ def _fits_within(value: Any, origin: Any, parts: tuple[Any, ...]) -> bool:
     return True
 
 
-def oddness(value: Any) -> str:
-    """What may be wrong with a value of the right kind: nothing in it, below 1, or no number."""
-    if hasattr(value, "__len__") and not len(value):
-        return f"empty ({value!r:.20})"
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if math.isnan(value) or math.isinf(value):
-            return f"{value}, which is no number"
-        if value < 1 or value >= 2**31:
-            return f"{value}"
-    return ""
+def oddness(function: Callable[..., Any], name: str, value: Any) -> str:
+    """What may be wrong with an argument of the right kind, in words; empty for nothing.
+
+    Nothing in it, no number, or a count below 0 or beyond 32 bits. A quantity, such as a dose, may be
+    of either sign and below 1, as may a count whose help says so, and a default is never to blame.
+    """
+    parameter = inspect.signature(function).parameters[name]
+    scalar = isinstance(value, str | int | float) and type(value) is type(parameter.default)
+    if (
+        isinstance(value, bool)
+        or value is parameter.default
+        or (scalar and value == parameter.default)
+    ):
+        return ""
+    if not isinstance(value, int | float):
+        return f"empty ({value!r:.20})" if _is_empty(value) else ""
+    if math.isnan(value) or math.isinf(value):
+        return f"{value}, which is no number"
+    if _fits(0.5, hint_of(function, parameter.annotation)) or 0 <= value < 2**31:
+        return ""
+    may_be_negative = re.search(r"negative|-[0-9]", _help_of(function, name))
+    return "" if value < 0 and may_be_negative else f"{value}"
+
+
+def _is_empty(value: Any) -> bool:
+    try:
+        return len(value) == 0
+    except TypeError:  # of a single number, such as a tensor without dimensions, as well
+        return False
 
 
 def name_of_kind(hint: Any) -> str:
@@ -133,7 +152,11 @@ def kind_shown(value: Any) -> str:
 
 
 def what_to_give(function: Callable[..., Any], name: str, hint: Any) -> str:
-    """What to give instead: what its help says, its kind, and what makes one of that kind."""
+    """What to give instead: what its help says, its kind, and what makes one of that kind.
+
+    The help of an argument goes on from its name (`seed: of the resamples`), so it is quoted with it
+    unless it names the thing itself (`the coefficient`).
+    """
     annotation = inspect.signature(function).parameters[name].annotation
     said = (
         annotation
@@ -143,7 +166,10 @@ def what_to_give(function: Callable[..., Any], name: str, hint: Any) -> str:
     kinds = {*re.findall(r"\w+", said), *(name_of_kind(part) for part in (hint, *get_args(hint)))}
     made = [f"{kind} from {source}" for kind, source in _FROM.items() if kind in kinds]
     helped = _help_of(function, name)
-    return (f"{helped} " if helped else "") + f"({'; '.join([said, *made])})"
+    if re.match("(a|an|the) ", helped):
+        return f"{helped} ({'; '.join([said, *made])})"
+    quoted = [f"{name}: {helped}"] if helped else []
+    return f"another value ({'; '.join([said, *made, *quoted])})"
 
 
 def _help_of(function: Callable[..., Any], name: str) -> str:

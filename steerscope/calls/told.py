@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -45,6 +46,8 @@ def told(function: Function) -> Function:
         except _NOT_TOLD:
             raise
         except Exception as error:
+            if _is_out_of_memory(error):
+                raise
             if blamed := _blame(function, given, named):
                 raise BadValueError(blamed) from error
             raise
@@ -90,7 +93,7 @@ def _blame(
     signature = inspect.signature(function)
     name_of = _name_of(function)
     for name, value in signature.bind(*given, **named).arguments.items():
-        if odd := oddness(value):
+        if odd := oddness(function, name, value):
             hint = hint_of(function, signature.parameters[name].annotation)
             return f"{name_of}: {name} is {odd}; give {what_to_give(function, name, hint)}."
     return ""
@@ -130,6 +133,13 @@ def misfit(
         if not all_fit(value, hints[name], signature.parameters[name]):
             return f"{name_of}: {name} is {kind_shown(value)}; give {what_to_give(function, name, hints[name])}."
     return ""
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether the memory of a device ran out, which torch has a RuntimeError for, and no argument is to blame."""
+    torch = sys.modules.get("torch")  # what never loaded it cannot have failed in it
+    lacking: type[Exception] | tuple[()] = getattr(torch, "OutOfMemoryError", ())
+    return isinstance(error, lacking) or "DefaultCPUAllocator" in str(error)
 
 
 def _name_of(function: Callable[..., Any]) -> str:

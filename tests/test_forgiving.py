@@ -258,7 +258,7 @@ def test_a_fault_of_ours_is_not_put_down_to_an_argument():
 
 
 def fails(
-    dose: float, scale: Any, *, seed: int = 0, start: int | None = None, text: str = ""
+    dose: float, scale: Any, *, seed: int = 0, start: int | None = None, n: int = 3, text: str = ""
 ) -> None:
     """Fail by an error of its own, whatever it is given.
 
@@ -267,6 +267,7 @@ def fails(
         scale: the length of it.
         seed: of the resamples.
         start: first token, negative from the end.
+        n: draws.
         text: what is read.
     """
     raise KeyError("a mistake of ours")
@@ -289,6 +290,7 @@ def test_a_good_argument_is_not_blamed_for_a_fault_of_ours(dose, named):
         (float("nan"), {}, "dose is nan, which is no number"),
         (1.0, {"seed": -1}, r"seed is -1; give another value \(int; seed: of the resamples\)"),
         (1.0, {"seed": 2**40}, "seed is 1099511627776"),
+        (1.0, {"n": 0}, r"n is 0; give another value \(int; n: draws\)"),
     ],
 )
 def test_a_bad_argument_is_blamed_in_a_sentence(dose, named, says):

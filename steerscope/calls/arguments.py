@@ -108,8 +108,9 @@ def _fits_within(value: Any, origin: Any, parts: tuple[Any, ...]) -> bool:
 def oddness(function: Callable[..., Any], name: str, value: Any) -> str:
     """What may be wrong with an argument of the right kind, in words; empty for nothing.
 
-    Nothing in it, no number, or a count below 0 or beyond 32 bits. A quantity, such as a dose, may be
-    of either sign and below 1, as may a count whose help says so, and a default is never to blame.
+    Nothing in it, no number, or a whole number below 0 or beyond 32 bits, or 0 where the default is
+    at least 1. A quantity, such as a dose, may be of either sign and below 1, as may a whole number
+    whose help says so, and a default is never to blame.
     """
     parameter = inspect.signature(function).parameters[name]
     scalar = isinstance(value, str | int | float) and type(value) is type(parameter.default)
@@ -123,10 +124,18 @@ def oddness(function: Callable[..., Any], name: str, value: Any) -> str:
         return f"empty ({value!r:.20})" if _is_empty(value) else ""
     if math.isnan(value) or math.isinf(value):
         return f"{value}, which is no number"
-    if _fits(0.5, hint_of(function, parameter.annotation)) or 0 <= value < 2**31:
+    if _fits(0.5, hint_of(function, parameter.annotation)) or _may_be(function, parameter, value):
         return ""
-    may_be_negative = re.search(r"negative|-[0-9]", _help_of(function, name))
-    return "" if value < 0 and may_be_negative else f"{value}"
+    return f"{value}"
+
+
+def _may_be(function: Callable[..., Any], parameter: inspect.Parameter, value: float) -> bool:
+    """Whether a whole number is one that an argument may well have, by its default and its help."""
+    usual, helped = parameter.default, _help_of(function, parameter.name)
+    if value == 0:
+        counts = isinstance(usual, int) and usual > 0
+        return not counts or re.search(r"\b0\b", helped) is not None
+    return 0 < value < 2**31 or (value < 0 and bool(re.search(r"negative|-[0-9]", helped)))
 
 
 def _is_empty(value: Any) -> bool:

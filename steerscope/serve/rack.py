@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from steerscope.engine.continuous import ContinuousBatch
 from steerscope.errors import UnknownNameError
+from steerscope.models.fingerprints import same_weights
 from steerscope.models.lens_model import LensModel
 from steerscope.models.memory import weights_bytes
 
@@ -32,6 +34,7 @@ class Rack:
     ) -> None:
         self._loaders, self._budget, self._max_rows = dict(loaders), budget, max_rows
         self._sizes: dict[str, int] = {}
+        self._fingerprints: dict[str, str] = {}  # of those that were loaded before
         self.batches: dict[str, ContinuousBatch] = {}  # the one used last at the end
 
     @property
@@ -49,6 +52,20 @@ class Rack:
             raise UnknownNameError("model", name, self._loaders)
         return name
 
+    def model_of(self, fingerprint: str, called: str = "") -> str:
+        """The model with these weights; the first where none that was loaded has them.
+
+        Args:
+            fingerprint: of the weights.
+            called: what a model was called elsewhere, for those that were not loaded yet.
+        """
+        loaded = self._fingerprints.copy()
+        for name, known in loaded.items():
+            if same_weights(fingerprint, known):
+                return name
+        others = [name for name in self.names if name not in loaded]
+        return next((n for n in others if n in {called, Path(called).name}), self.names[0])
+
     def batch(self, name: str) -> ContinuousBatch | None:
         """The batch of a model, loaded if need be; None while models in use leave no room for it.
 
@@ -62,6 +79,7 @@ class Rack:
                 return None
             model = self._loaders[name]()
             self._sizes[name] = weights_bytes(model)
+            self._fingerprints[name] = model.fingerprint
             self.batches[name] = ContinuousBatch(model, max_rows=self._max_rows)
         self.batches[name] = self.batches.pop(name)
         return self.batches[name]

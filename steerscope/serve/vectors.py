@@ -108,11 +108,14 @@ def _lens_route(house: House, routes: APIRouter) -> None:
     """The endpoint that says what a vector speaks for."""
 
     @routes.get("/v1/vectors/{name}/lens")
-    async def lens(name: str, site: str | None = None, top: int = 8) -> dict[str, Any]:
+    async def lens(
+        name: str, site: str | None = None, top: int = 8, model: str | None = None
+    ) -> dict[str, Any]:
         [direction, *_] = house.shelf.get(name).at(None if site is None else [site])
         if not 1 <= top <= _MOST_TOP:
             raise RequestError(f"top is {top}; give 1 to {_MOST_TOP}.")
-        of = house.rack.names[0]
+        origin = direction.provenance
+        of = model or house.rack.model_of(origin.fingerprint, origin.model)
         most, least = await house.do(of, lambda m: top_tokens(m, direction_lens(m, direction), top))
         return {
             "site": str(direction.site),

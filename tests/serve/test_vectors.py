@@ -66,6 +66,31 @@ def test_a_vector_found_from_pairs_is_listed_used_fetched_and_removed(served):
     assert served.get("/v1/vectors/glad").status_code == 404
 
 
+def test_the_lens_of_a_vector_is_that_of_its_own_model(microworld, load):
+    other = load("llama", "hooked")
+    rack = Rack({"first": lambda: microworld, "second": lambda: other})
+    with serving(House(Worker(rack), Shelf())) as served:
+        for model, word in (("first", "Mia"), ("second", "w5")):
+            asked = served.post(
+                "/v1/vectors/pairs", name=f"of-{model}", model=model, sites=["resid_post.1"],
+                pairs=[
+                    {"positive": f"{word} w{i} w6", "negative": f"{word} w{i} w7"} for i in (8, 9)
+                ],
+            )  # fmt: skip
+            assert asked.status_code == 200, asked.text
+        for model, theirs in (("first", "second"), ("second", "first")):
+            lens = f"/v1/vectors/of-{model}/lens?top=3"
+            found = served.get(lens)
+            assert found.status_code == 200, found.text
+            assert found.json() == served.get(f"{lens}&model={model}").json()
+            assert served.get(f"{lens}&model={theirs}").status_code == 400
+        assert served.get(f"{lens}&model=third").status_code == 404
+    assert rack.model_of(other.fingerprint) == "second"
+    unloaded = Rack({name: lambda: microworld for name in ("first", "second")})
+    assert unloaded.model_of("", "folder/second") == "second"
+    assert unloaded.model_of("", "elsewhere") == "first"
+
+
 def test_readings_of_tokens_average_to_those_of_the_text(microworld, shelf):
     vector = shelf.get("joyful")
     direction = vector.directions[vector.default[0]]

@@ -16,12 +16,13 @@ from starlette.requests import Request
 
 from steerscope.directions import Direction
 from steerscope.doses import LENGTHS, Dose, check_unit
+from steerscope.engine.continuations import Continuation
 from steerscope.engine.generation import attempt
 from steerscope.engine.sampling import Sample
 from steerscope.engine.score import kl_from_plain
 from steerscope.engine.token_readings import token_readings
 from steerscope.errors import BadValueError, TemplateError
-from steerscope.metrics import is_degenerate
+from steerscope.metrics import MIN_TOKENS, is_degenerate
 from steerscope.models.chat_templates import ChatTemplate
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.serve.asked import MessageAsked, read_request
@@ -196,7 +197,9 @@ def _readings(
 def _response(model: LensModel, shelf: Shelf, asked: ResponseAsked) -> dict[str, Any]:
     """KL over the prompt, and how many of a few sampled texts fall into repetition, by site and dose.
 
-    The plain model is asked for as many: where its own texts repeat, those of a dose tell nothing.
+    The plain model is asked for as many: where its own texts repeat, those of a dose tell nothing. The
+    share is of those texts that it can be told of, null for none; those whose logits overflowed are
+    counted apart.
     """
     given, vector = asked.given(model), shelf.get(asked.vector)
     unit = check_unit(asked.unit)
@@ -213,7 +216,7 @@ def _response(model: LensModel, shelf: Shelf, asked: ResponseAsked) -> dict[str,
         Cell(Steering(d, dose, "add", asked.scope))
         for (d, _), dose in zip(places, doses, strict=True)
     ]
-    shares, texts = _repeating(model, given, [Cell(), *cells], asked)
+    written = _written(model, given, [Cell(), *cells], asked)
     kl = kl_from_plain(model, [given], cells)[:, 0].tolist()
     rows = [
         {
@@ -222,35 +225,42 @@ def _response(model: LensModel, shelf: Shelf, asked: ResponseAsked) -> dict[str,
             "dose": dose.value,
             "natural": dose.to("natural", d.scale).value,
             "kl": _or_none(nats),
-            "repeating": share,
-            "text": text,
+            "repeating": _repeating(texts),
+            "overflowed": sum(not t.finite for t in texts),
+            "text": texts[0].text if texts else "",
         }
-        for (d, _), dose, nats, share, text in zip(
-            places, doses, kl, shares[1:], texts[1:], strict=True
-        )
+        for (d, _), dose, nats, texts in zip(places, doses, kl, written[1:], strict=True)
     ]
     return {
         "vector": vector.name,
         "unit": unit,
         "samples": asked.samples,
-        "plain_repeating": shares[0],
+        "plain_repeating": _repeating(written[0]),
         "rows": rows,
     }
 
 
-def _repeating(
+def _written(
     model: LensModel, given: TextOrIds, cells: Sequence[Cell], asked: ResponseAsked
-) -> tuple[list[float | None], list[str]]:
-    """Of each condition the share of its texts that repeat themselves, and the first of them."""
+) -> list[list[Continuation]]:
+    """A few sampled texts of each condition, as long as the context leaves room for.
+
+    Raises:
+        PromptTooLongError: it leaves none.
+    """
     if asked.samples == 0:
-        return [None] * len(cells), [""] * len(cells)
-    n, room = asked.samples, model.shape.n_context - len(model.tokens(given))
-    written = attempt(
-        model, [given] * n, cells, n_new=min(asked.n_new, room), sampler=Sample(1.0),
-        numbers=range(n),
+        return [[] for _ in cells]
+    room = model.shape.n_context - len(model.tokens(given, room=1))
+    return attempt(
+        model, [given] * asked.samples, cells, n_new=min(asked.n_new, room), sampler=Sample(1.0),
+        numbers=range(asked.samples),
     )  # fmt: skip
-    shares = [sum(not t.finite or is_degenerate(t.tokens) for t in row) / n for row in written]
-    return list(shares), [row[0].text for row in written]
+
+
+def _repeating(texts: Sequence[Continuation]) -> float | None:
+    """The share of texts that repeat themselves, of those that it can be told of; None for none."""
+    told = [is_degenerate(t.tokens) for t in texts if t.finite and len(t.tokens) >= MIN_TOKENS]
+    return sum(told) / len(told) if told else None
 
 
 def _directions(shelf: Shelf, asked: GeometryAsked) -> list[tuple[str, Direction]]:

@@ -127,6 +127,32 @@ def test_what_the_page_reads_is_what_the_library_measures(served, shelf):
     assert judged["data"][1]["mood"] is None
 
 
+def test_repetition_is_told_only_of_texts_in_which_it_can_be(served, microworld):
+    n_context = microworld.shape.n_context
+    texts = [" ".join(["Mia"] * n) for n in range(1, n_context + 1)]
+    of_length = {len(microworld.vocabulary.begin(text, microworld.bos)): text for text in texts}
+    full, nearly = of_length[n_context], of_length[n_context - 2]
+
+    def ask(prompt, doses=(2.0,), samples=2):
+        return served.post(
+            "/v1/response", model="microworld", prompt=prompt, vector="joyful", doses=[*doses],
+            samples=samples, n_new=12,
+        )  # fmt: skip
+
+    refused = ask(full)
+    assert refused.status_code == 400
+    assert "needs room for 1" in refused.json()["error"]["message"]
+    assert "n_new" not in refused.json()["error"]["message"]
+    assert ask(full, samples=0).json()["plain_repeating"] is None
+    short = ask(nearly).json()
+    assert short["plain_repeating"] is None
+    assert {row["repeating"] for row in short["rows"]} == {None}
+    rows = ask(PROMPT, [0.0, 1e200]).json()["rows"]
+    assert all(row["repeating"] == row["overflowed"] == 0 for row in rows if row["dose"] == 0)
+    lost = [row for row in rows if row["dose"] == 1e200]
+    assert {(row["repeating"], row["overflowed"], row["kl"]) for row in lost} == {(None, 2, None)}
+
+
 def test_the_runs_of_a_folder_are_shown_and_no_others(served, monkeypatch, tmp_path):
     assert served.get("/v1/runs").json()["data"] == []
     (tmp_path / "linked").symlink_to(OLDER / "run")

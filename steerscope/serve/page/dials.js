@@ -127,18 +127,20 @@ function drawZones() {
   const piece = (dose, name) => { const i = h("i", { class: name }); i.style.left = `calc(${share(dose)} - ${width} / 2)`; i.style.width = width; return i; };
   const found = shared.vectors.find((v) => v.id === state.vector);
   const fitting = run && run.model === state.model && (run.stream ?? "resid_post") === at.stream && run.contrasts === found?.contrasts && run.method === at.method;
-  const measured = (response?.vector === state.vector ? response.rows : []).filter((r) => r.site === state.site && repeats(r)).map((r) => r.natural);
+  const measured = (response?.vector === state.vector ? response.rows : []).filter((r) => r.site === state.site && spoils(r)).map((r) => r.natural);
   const broken = fitting ? run.rows.filter((r) => r.layer === at.layer && isBroken(r)).map((r) => r.dose_natural) : measured;
   const sweet = fitting && run.chosen.layer === at.layer ? [run.chosen.dose_natural] : [];
   const inside = (doses) => doses.filter((d) => Math.abs(d) <= MOST_DOSE);
   track.replaceChildren(...inside(broken).map((d) => piece(d, "broken")), ...inside(sweet).map((d) => piece(d, "sweet")));
-  const words = [sweet.length && `the run ${state.run} chose ${round(sweet[0])}, and says: ${run.sentence.split(":")[0]}`, broken.length && `${fitting ? "broke a limit of the run" : "falls into repetition after this prompt"} at ${broken.map((d) => round(d)).join(", ")}`].filter(Boolean).join("; ");
-  said.textContent = words || (fitting ? "the run broke no limit at this layer and chose another." : response ? "no dose that was measured here falls into repetition at this layer." : "no run of this vector's pairs is open and nothing is measured yet: what is sweet or broken is unknown.");
+  const words = [sweet.length && `the run ${state.run} chose ${round(sweet[0])}, and says: ${run.sentence.split(":")[0]}`, broken.length && `${fitting ? "broke a limit of the run" : "falls into repetition or overflows after this prompt"} at ${broken.map((d) => round(d)).join(", ")}`].filter(Boolean).join("; ");
+  said.textContent = words || (fitting ? "the run broke no limit at this layer and chose another." : response ? "no dose that was measured here is known to fall into repetition at this layer." : "no run of this vector's pairs is open and nothing is measured yet: what is sweet or broken is unknown.");
   track.setAttribute("aria-label", said.textContent);
 }
 
-// More than half of the sampled texts repeat themselves, and the plain ones do not.
-const repeats = (row) => row.repeating > 0.5 && response.plain_repeating <= 0.5;
+// More than half of the sampled texts repeat themselves, and the plain ones do not; null where texts are too short to tell.
+const repeats = (row) => row.repeating > 0.5 && response.plain_repeating !== null && response.plain_repeating <= 0.5;
+const overflows = (row) => row.overflowed > response.samples / 2;
+const spoils = (row) => repeats(row) || overflows(row);
 
 async function loadRun() {
   if (!state.run) return;
@@ -158,11 +160,13 @@ function drawResponse() {
   const sites = [...new Set(response.rows.map((r) => r.site))], doses = [...new Set(response.rows.map((r) => r.dose))];
   const most = Math.max(1e-9, ...response.rows.map((r) => r.kl ?? 0));
   const cell = (row) => {
-    const button = h("button", { type: "button", class: repeats(row) ? "broken" : "", title: row.text, "aria-label": `${row.site}, dose ${row.dose}: KL ${round(row.kl)} nats${repeats(row) ? ", repeats itself" : ""}`, onclick: () => { state.site = row.site; state.dose = row.dose; remember(); redraw(); } }, short(row.kl));
+    const button = h("button", { type: "button", class: spoils(row) ? "broken" : "", title: row.text, "aria-label": `${row.site}, dose ${row.dose}: KL ${round(row.kl)} nats${overflows(row) ? ", overflows" : repeats(row) ? ", repeats itself" : ""}`, onclick: () => { state.site = row.site; state.dose = row.dose; remember(); redraw(); } }, short(row.kl));
     button.style.background = `rgba(var(--kl), ${(0.3 * (row.kl ?? 0) / most).toFixed(2)})`;
     return h("td", { class: "cell" }, button);
   };
-  const own = `Of ${response.samples} plain texts ${Math.round(response.plain_repeating * response.samples)} repeat themselves${response.plain_repeating > 0.5 ? ", so that repetition under a dose tells nothing here" : ""}. KL(steered || plain) over the prompt, in nats; struck out is a dose under which more than half of ${response.samples} texts repeat themselves.`;
+  const plain = response.plain_repeating, percent = Math.round(100 * plain);
+  const told = plain === null ? "The plain texts are too short to tell repetition in them, so that repetition under a dose tells nothing here" : `Of the plain texts ${percent} % repeat themselves${plain > 0.5 ? ", so that repetition under a dose tells nothing here" : ""}`;
+  const own = `${told}. KL(steered || plain) over the prompt, in nats; struck out is a dose under which more than half of ${response.samples} texts repeat themselves, or the logits overflow.`;
   where.replaceChildren(h("p", { class: "small" }, own), h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "KL by layer and dose" }, h("table", {},
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Site"), doses.map((d) => h("th", { scope: "col" }, String(d))))),
     h("tbody", {}, sites.map((site) => h("tr", {}, h("th", { scope: "row" }, site), response.rows.filter((r) => r.site === site).map(cell)))))));

@@ -7,6 +7,7 @@ for another text.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -19,6 +20,7 @@ Bos = Literal["auto", "always", "never"]
 BOS: tuple[Bos, ...] = get_args(Bos)
 
 _BYTES = {letter: byte for byte, letter in bytes_to_unicode().items()}
+_BYTE = re.compile("<0x([0-9A-F]{2})>")  # how sentencepiece names the token of a byte
 _UNREADABLE = "\ufffd"
 _CONTEXT = 8  # tokens in front that decide how the next is written; one would do but for bytes
 
@@ -123,16 +125,26 @@ class Vocabulary:
 
     def label(self, token: int) -> str:
         """One token as it reads within a text; bytes that are no letter by their number."""
+        said = self._said(token)
+        return said if isinstance(said, str) else "".join(f"<0x{byte:02X}>" for byte in said)
+
+    def spelled(self, token: int) -> bytes:
+        """What one token writes within a text, in UTF-8, of which it may be a part of a letter."""
+        said = self._said(token)
+        return said.encode() if isinstance(said, str) else said
+
+    def _said(self, token: int) -> str | bytes:
+        """One token as text, or as bytes where they are no letter by themselves."""
         name = self.tokenizer.convert_ids_to_tokens(int(token))
         if name is None:
             return f"<{token}>"  # a row of the embedding that the tokenizer does not use
-        if len(name) == 6 and name.startswith("<0x"):
-            return str(name)
+        if byte := _BYTE.fullmatch(name):
+            return bytes.fromhex(byte[1])
         before = self._decode(self._anchor, special=True)
         whole = self._decode([*self._anchor, int(token)], special=True)
         shown = whole[len(before) :] if whole.startswith(before) else ""
         if _UNREADABLE in shown and all(letter in _BYTES for letter in name):
-            return "".join(f"<0x{_BYTES[letter]:02X}>" for letter in name)
+            return bytes(_BYTES[letter] for letter in name)
         return shown or str(name)
 
     @cached_property

@@ -7,18 +7,27 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
-from steerscope.serve.worker import Piece, Told
+from steerscope.serve.worker import Piece, Told, Word
 
 
 @dataclass
 class Text:
-    """A text as far as it is written."""
+    """A text as far as it is written.
+
+    Attributes:
+        words: what may be told of it.
+        pieces: its tokens.
+        over: why it is over; empty while it goes on.
+        n_sent: letters of the tokens that a stream has told.
+    """
 
     words: str = ""
     pieces: list[Piece] = field(default_factory=list)
     over: str = ""
+    n_sent: int = 0
 
 
 @dataclass(eq=False)
@@ -81,8 +90,12 @@ class Answer:
         for told in news:
             part: dict[str, Any] = {"index": told.text}
             part |= {"delta": {"content": told.words}} if self.is_chat else {"text": told.words}
-            part["logprobs"] = self._log_probs(told.pieces) if self.wants_tops else None
+            text = self.texts.setdefault(told.text, Text())
+            part["logprobs"] = (
+                self._log_probs(told.pieces, text.n_sent) if self.wants_tops else None
+            )
             part["token_ids"] = [piece.id for piece in told.pieces]
+            text.n_sent += sum(len(piece.word.label) for piece in told.pieces)
             if told.words or told.pieces:
                 found.append(self._chunk(part))
             if told.over:
@@ -120,28 +133,27 @@ class Answer:
         usual = {"finish_reason": None, "logprobs": None}
         return self._head(kind) | {"choices": [usual | choice]}
 
-    def _log_probs(self, pieces: Sequence[Piece]) -> dict[str, Any]:
+    def _log_probs(self, pieces: Sequence[Piece], before: int = 0) -> dict[str, Any]:
+        """What is told of tokens, behind so many letters of their text."""
         if self.is_chat:
             return {"content": [_chat_entry(piece) for piece in pieces], "refusal": None}
-        offsets = [0]
-        for piece in pieces:
-            offsets.append(offsets[-1] + len(piece.label))
+        words = [piece.word for piece in pieces]
         return {
-            "tokens": [piece.label for piece in pieces],
-            "token_logprobs": [_number(piece.log_prob) for piece in pieces],
-            "top_logprobs": [{w: _number(p) for w, p in piece.tops} for piece in pieces],
-            "text_offset": offsets[:-1],
+            "tokens": [word.label for word in words],
+            "token_logprobs": [_number(word.log_prob) for word in words],
+            "top_logprobs": [
+                {w.label: _number(w.log_prob) for w in piece.tops} for piece in pieces
+            ],
+            "text_offset": [*accumulate((len(w.label) for w in words), initial=before)][:-1],
         }
 
 
 def _chat_entry(piece: Piece) -> dict[str, Any]:
-    return _entry(piece.label, piece.log_prob) | {
-        "top_logprobs": [_entry(word, log_prob) for word, log_prob in piece.tops]
-    }
+    return _entry(piece.word) | {"top_logprobs": [_entry(word) for word in piece.tops]}
 
 
-def _entry(word: str, log_prob: float) -> dict[str, Any]:
-    return {"token": word, "logprob": _number(log_prob), "bytes": list(word.encode())}
+def _entry(word: Word) -> dict[str, Any]:
+    return {"token": word.label, "logprob": _number(word.log_prob), "bytes": list(word.spelled)}
 
 
 def _number(value: float) -> float:

@@ -27,20 +27,39 @@ _log = logging.getLogger("steerscope.serve")
 
 
 @dataclass(frozen=True)
+class Word:
+    """A token that was or might have been written.
+
+    Attributes:
+        label: how it reads.
+        log_prob: in nats.
+        spelled: its bytes in UTF-8, which may be a part of a letter.
+    """
+
+    label: str
+    log_prob: float
+    spelled: bytes
+
+    @classmethod
+    def of(cls, model: LensModel, token: int, log_prob: float) -> Word:
+        """A token of a model."""
+        vocabulary = model.vocabulary
+        return cls(vocabulary.label(token), log_prob, vocabulary.spelled(token))
+
+
+@dataclass(frozen=True)
 class Piece:
     """One token.
 
     Attributes:
         id: the token.
-        label: how it reads.
-        log_prob: in nats.
-        tops: the likeliest tokens in its place, where they were asked for, as they read.
+        word: the token as it reads.
+        tops: the likeliest tokens in its place, where they were asked for.
     """
 
     id: int
-    label: str
-    log_prob: float
-    tops: tuple[tuple[str, float], ...] = ()
+    word: Word
+    tops: tuple[Word, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -318,9 +337,8 @@ def _news(model: LensModel, number: int, row: LiveRow, reading: tuple[Reader, St
     pieces = [
         Piece(
             token,
-            model.token_label(token),
-            row.log_probs[place],
-            tuple((model.token_label(t), p) for t, p in row.tops[place]) if row.n_top else (),
+            Word.of(model, token, row.log_probs[place]),
+            tuple(Word.of(model, t, p) for t, p in row.tops[place]) if row.n_top else (),
         )
         for place, (token, _) in enumerate(said, first)
     ]

@@ -193,3 +193,13 @@ def test_no_two_tokens_read_alike_and_spaces_show(tokenizer):
     assert "a" in labels
     assert "\ufffd" not in "".join(labels)
     assert vocabulary.label(len(tokenizer) + 7) == f"<{len(tokenizer) + 7}>"
+
+
+@pytest.mark.parametrize("tokenizer", [sentencepiece(), byte_level()], ids=["▁", "bytes"])
+def test_the_bytes_of_the_tokens_are_those_of_the_text(tokenizer):
+    vocabulary = Vocabulary(tokenizer)
+    for text in (" The a", " hat é on", " the ☃, \ufffd and 🙂"):
+        ids = vocabulary.bare(text)
+        spelled = b"".join(vocabulary.spelled(token) for token in ids)
+        assert spelled.decode().split() == text.split()  # sentencepiece puts a space in front
+    assert [list(vocabulary.spelled(t)) for t in vocabulary.bare("é")[-2:]] == [[195], [169]]

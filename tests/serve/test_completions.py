@@ -18,7 +18,9 @@ from steerscope.engine.score import kl_from_plain
 from steerscope.models.lens_model import LensModel
 from steerscope.sae import load_sae
 from steerscope.sae.steering import FeatureEdit, FeatureSteering
+from steerscope.serve.answers import Answer
 from steerscope.serve.conditions import SteeringAsked, condition
+from steerscope.serve.worker import Piece, Told, Word
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.prompting import Prompting
 from steerscope.steering.scopes import Scope
@@ -72,6 +74,31 @@ def test_a_stream_of_the_openai_client_is_the_answer_at_once(client):
     assert len(set(texts)) == 4
     assert ends == [choice.finish_reason for choice in whole.choices]
     assert usage == whole.usage
+
+
+def test_what_a_stream_tells_of_its_tokens_is_that_of_the_answer_at_once(client):
+    asked = {
+        "model": "microworld", "prompt": [PROMPT, "Tom left."], "max_tokens": 9, "temperature": 0,
+        "logprobs": 2,
+    }  # fmt: skip
+    whole = client.completions.create(**asked)
+    parts = [c.choices[0] for c in client.completions.create(**asked, stream=True)]
+    for choice in whole.choices:
+        told = [part.logprobs for part in parts if part.index == choice.index and part.logprobs]
+        assert len(told) > 1
+        for name in ("tokens", "text_offset", "token_logprobs"):
+            assert [x for part in told for x in getattr(part, name)] == getattr(
+                choice.logprobs, name
+            )
+
+
+def test_the_bytes_of_a_token_are_what_it_writes_and_not_its_name():
+    word = Word("<0xC3>", -0.5, b"\xc3")
+    chat = Answer("m", is_chat=True, wants_tops=True)
+    chat.take([Told(0, (Piece(195, word, (word, Word(" a", -1.0, b" a"))),), "")])
+    [entry] = chat.whole()["choices"][0]["logprobs"]["content"]
+    assert (entry["token"], entry["bytes"]) == ("<0xC3>", [195])
+    assert [top["bytes"] for top in entry["top_logprobs"]] == [[195], [32, 97]]
 
 
 def test_a_text_ends_before_its_stop_whole_or_streamed(served, client):

@@ -80,7 +80,10 @@ class Conditions:
     panel: ClassVar[str] = "Conditions"
 
     vector: Annotated[str | None, typer.Option(help="vector file; none for plain alone")] = None
-    site: Annotated[list[str] | None, typer.Option(help="of the file; default all in it")] = None
+    site: Annotated[
+        list[str] | None,
+        typer.Option(help="of the file, also as METHOD@SITE; default all in it"),
+    ] = None
     adapter: Annotated[str | None, typer.Option(help="adapter file, instead of a vector")] = None
     doses: Annotated[
         str, typer.Option(help="of the vector or coefficients of the adapter, with commas")

@@ -247,7 +247,10 @@ class Vectors:
 
     panel: ClassVar[str] = "Vectors"
     vector: Annotated[
-        list[str] | None, typer.Option(help="vector file, or NAME=FILE; again for several")
+        list[str] | None,
+        typer.Option(
+            help="vector file, or NAME=FILE; METHOD@FILE where it has several methods; again for several"
+        ),
     ] = None
     find: Annotated[
         list[str] | None,

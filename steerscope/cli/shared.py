@@ -15,7 +15,7 @@ from steerscope.cli import choices
 from steerscope.cli.choices import contrast_names
 from steerscope.cli.endings import strict_json
 from steerscope.cli.visible import visible
-from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.errors import BadValueError
 from steerscope.texts.numbers import read_real, read_whole
 
 if TYPE_CHECKING:
@@ -179,7 +179,9 @@ RepetitionPenalty = Annotated[
 SiteNames = Annotated[
     list[str] | None,
     typer.Option(
-        "--site", help="such as resid_post.4; again for several at once; default all in the file"
+        "--site",
+        help="such as resid_post.4, or mean_diff@resid_post.4 where the file has several there; again "
+        "for several at once; default all in the file",
     ),
 ]
 Force = Annotated[
@@ -301,22 +303,11 @@ def read_vectors(
 
 def read_vector(path: str, site: str | None, model: LensModel) -> Direction:
     """The direction of a vector file at a site; the site may be left out if the file has one."""
-    from steerscope.sites import Site
-
-    found = {str(d.site): d for d in reversed(read_vectors(path, model))}
-    if site is not None:
-        place = Site.parse(site)
-        model.check_module(place)
-        wanted = str(place)
-    elif len(found) == 1:
-        wanted = next(iter(found))
-    else:
-        raise BadValueError(
-            f"{path} holds directions at {', '.join(sorted(found))}; choose one with --site."
-        )
-    if wanted not in found:
-        raise UnknownNameError("site in this vector file", wanted, found)
-    return found[wanted]
+    found = read_several(path, None if site is None else [site], model)
+    if len(found) > 1:
+        known = ", ".join(sorted(str(direction.site) for direction in found))
+        raise BadValueError(f"{path} holds directions at {known}; choose one with --site.")
+    return found[0]
 
 
 def read_several(path: str, sites: Sequence[str] | None, model: LensModel) -> list[Direction]:

@@ -291,7 +291,9 @@ def lens(
     vector: Annotated[
         str | None, typer.Option(help="vector file of steerscope or of another tool")
     ] = None,
-    site: Annotated[str | None, typer.Option(help="such as resid_post.4")] = None,
+    site: Annotated[
+        str | None, typer.Option(help="such as resid_post.4 or mean_diff@resid_post.4")
+    ] = None,
     prompt: Annotated[str | None, typer.Option(help="text to look into instead")] = None,
     top: Annotated[int, typer.Option(help="tokens to show")] = 8,
     talk: Talk,

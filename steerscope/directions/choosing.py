@@ -15,6 +15,8 @@ from steerscope.sites import Site
 from steerscope.texts.chats import Chat
 from steerscope.texts.contrasts import load_prompts
 
+_SHOWN = 3  # of the directions at a site, where all cannot be told
+
 
 def vectors_of_file(
     path: str | Path, model: LensModel, prompts: str | None = None, chat: Chat | None = None
@@ -30,26 +32,72 @@ def one_of_each_site(
 ) -> list[Direction]:
     """The directions of a vector file at these sites; without any, all, which may then be one each.
 
+    Args:
+        path: the file.
+        sites: each as `resid_post.4`, or where there are several directions as `mean_diff@resid_post.4`,
+            which may end in the seed (`random@resid_post.4#1`); None for all in the file.
+        model: has the sites.
+
     Raises:
-        UnknownNameError: the file has none at a site.
+        UnknownNameError: the file has none at a site, or none of that method there.
         BadValueError: it has several at one, and none was chosen.
     """
-    found: dict[str, list[Direction]] = {}
-    for direction in vectors_of_file(path, model):
-        found.setdefault(str(direction.site), []).append(direction)
+    directions = vectors_of_file(path, model)
     if sites:
-        places = [Site.parse(site) for site in sites]
-        for place in places:
-            model.check_module(place)
-        wanted = list(dict.fromkeys(map(str, places)))
-        for site in wanted:
-            if site not in found:
-                raise UnknownNameError("site in this vector file", site, found)
-        return [found[site][0] for site in wanted]
-    crowded = [site for site, there in found.items() if len(there) > 1]
-    if len(found) > 1 and crowded:
+        found = [_named(path, directions, name, model) for name in sites]
+        return list({direction.label: direction for direction in found}.values())
+    by_site: dict[str, list[Direction]] = {}
+    for direction in directions:
+        by_site.setdefault(str(direction.site), []).append(direction)
+    for site, there in by_site.items():
+        if len(there) > 1:
+            alone = sorted(name for name, found in by_site.items() if len(found) == 1)
+            others = f", or a site that has one: {', '.join(alone)}" if alone else ""
+            raise BadValueError(
+                f"{path} holds {len(there)} directions at {site}, so it is no control vector as a "
+                f"whole; choose with --site, once or again, such as {_labels(there)}{others}."
+            )
+    return directions
+
+
+def of_method(directions: Sequence[Direction], method: str) -> list[Direction]:
+    """The directions of one method, which may end in the seed, such as `random#1`.
+
+    Raises:
+        UnknownNameError: there is none; the message lists the methods that are there.
+    """
+    found = [d for d in directions if method in {d.method, f"{d.method}#{d.provenance.seed}"}]
+    if not found:
+        raise UnknownNameError("method in this vector file", method, {d.method for d in directions})
+    return found
+
+
+def _named(
+    path: str | Path, directions: Sequence[Direction], name: str, model: LensModel
+) -> Direction:
+    """The one direction at a site, or of a method at a site."""
+    method, at, place = name.rpartition("@")
+    place, _, seed = place.partition("#") if at else (place, "", "")
+    site = Site.parse(place)
+    model.check_module(site)
+    there = [d for d in directions if str(d.site) == str(site)]
+    if not there:
+        known = {str(d.site) for d in directions}
+        raise UnknownNameError("site in this vector file", site, known)
+    wanted = f"{method}@{site}" + (f"#{seed}" if seed else "")
+    found = [d for d in there if d.label == wanted] or [
+        d for d in there if not at or (d.method == method and not seed)
+    ]
+    if not found:
+        raise UnknownNameError("direction in this vector file", wanted, [d.label for d in there])
+    if len(found) > 1:
         raise BadValueError(
-            f"{path} holds {len(found[crowded[0]])} directions at {crowded[0]}, so it is no control "
-            f"vector as a whole; choose with --site, once or again, of {', '.join(sorted(found))}."
+            f"{path} holds {len(found)} directions at {site}; choose one with --site, such as "
+            f"{_labels(found)}."
         )
-    return [there[0] for there in found.values()]
+    return found[0]
+
+
+def _labels(directions: Sequence[Direction]) -> str:
+    """How to name the first few of them."""
+    return " or ".join(d.label for d in directions[:_SHOWN])

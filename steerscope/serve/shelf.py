@@ -92,10 +92,16 @@ class Shelf:
     def put(
         self, name: str, directions: Sequence[Direction], default: Sequence[Site] | None = None
     ) -> Vector:
-        """A new vector; of several directions at one site the first.
+        """A new vector.
+
+        Args:
+            name: how requests call it.
+            directions: each at a site of its own.
+            default: the sites that act where a request names none; None for all.
 
         Raises:
-            BadValueError: a name that cannot stand in an address, or too many vectors.
+            BadValueError: a name that cannot stand in an address, too many vectors, or several
+                directions at one site.
             OutputError: there is one of that name.
         """
         check_vector_name(name)
@@ -105,9 +111,14 @@ class Shelf:
             )
         if len(self._vectors) >= MOST_VECTORS:
             raise BadValueError(f"there are {MOST_VECTORS} vectors already; remove one first.")
-        by_site = {d.site: d for d in reversed(directions)}
-        by_site = {site: by_site[site] for site in dict.fromkeys(d.site for d in directions)}
-        found = Vector(name, by_site, tuple(default or by_site))
+        by_site: dict[Site, Direction] = {}
+        for direction in directions:
+            if (other := by_site.setdefault(direction.site, direction)) is not direction:
+                raise BadValueError(
+                    f"vector {name} has {other.label} and {direction.label} at one site; choose a "
+                    f"method: {name}=METHOD@FILE at the start, or &method=METHOD where it is uploaded."
+                )
+        found = Vector(name, by_site, tuple(dict.fromkeys(default or by_site)))
         self._vectors[name] = found
         return found
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from steerscope.directions import import_directions
+from steerscope.directions.choosing import of_method
 from steerscope.directions.finding import find_directions
 from steerscope.engine.gathering import gather
 from steerscope.errors import BadValueError
@@ -55,29 +56,36 @@ def named_models(models: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def read_named_file(given: str) -> tuple[str, str]:
-    """Name and path of a vector file written as `NAME=FILE`, or as a file alone.
+def read_named_file(given: str) -> tuple[str, str, str]:
+    """Name, method and path of a vector file written as `NAME=METHOD@FILE`, each of the first two optional.
+
+    The method is empty where none is named, for all that the file holds.
 
     Raises:
-        BadValueError: the name is empty.
+        BadValueError: the name or the method is empty.
     """
-    name, sign, path = given.partition("=")
-    if not sign:
-        return re.sub(r"[^A-Za-z0-9_.-]", "-", Path(given).stem), given
-    if not name or not path:
-        raise BadValueError(f"cannot read the vector {given!r}; write NAME=FILE.")
-    return name, path
+    name, sign, rest = given.partition("=")
+    rest = rest if sign else given
+    method, at, path = ("", "", rest) if Path(rest).exists() else rest.partition("@")
+    if not at:
+        method, path = "", rest
+    if (sign and not name) or (at and not method) or not path:
+        raise BadValueError(
+            f"cannot read the vector {given!r}; write NAME=FILE, or NAME=METHOD@FILE."
+        )
+    return name if sign else re.sub(r"[^A-Za-z0-9_.-]", "-", Path(path).stem), method, path
 
 
 def add_files(shelf: Shelf, model: LensModel, files: Sequence[str]) -> None:
     """Put the vectors of files on the shelf.
 
     Raises:
-        SteerscopeError: a file that cannot be read, or a name that is taken.
+        SteerscopeError: a file that cannot be read, a method that it lacks, or a name that is taken.
     """
     for given in files:
-        name, path = read_named_file(given)
-        shelf.put(name, import_directions(path, model))
+        name, method, path = read_named_file(given)
+        found = import_directions(path, model)
+        shelf.put(name, of_method(found, method) if method else found)
 
 
 def add_found(

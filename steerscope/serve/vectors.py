@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from steerscope.diagnostics.lens import direction_lens, top_tokens
 from steerscope.directions import export_gguf, fits_gguf, import_directions, save_directions
+from steerscope.directions.choosing import of_method
 from steerscope.directions.direction import Direction
 from steerscope.directions.finding import find_directions
 from steerscope.doses import Dose
@@ -88,9 +89,9 @@ def vector_routes(house: House) -> APIRouter:
         if suffix not in SUFFIXES:
             raise UnknownNameError("suffix of a vector file", suffix, SUFFIXES)
         body = await request.body()
-        of = query.get("model", house.rack.names[0])
+        of, method = query.get("model", house.rack.names[0]), query.get("method")
         directions = await house.do(of, lambda model: _imported(model, body, name + suffix))
-        return _put(shelf, name, directions, None)
+        return _put(shelf, name, of_method(directions, method) if method else directions, None)
 
     @routes.get("/v1/vectors/{name}/file")
     async def fetch(name: str, format: str = "safetensors") -> Response:  # noqa: A002

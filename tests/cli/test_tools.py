@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -147,6 +148,43 @@ def test_a_file_with_a_direction_per_layer_is_one_control_vector(
     code, _, errors = run_cli(*steer)
     assert code == 2
     assert "2 directions at resid_post.1, so it is no control vector as a whole" in errors
+
+
+def test_of_several_directions_at_a_site_one_is_named_and_none_taken_unsaid(
+    run_cli, tiny_folder, load, tmp_path
+):
+    model, site = load("llama"), Site("resid_post", 1)
+    null = random_direction(model, site, seed=3)
+    nulls = [
+        dataclasses.replace(null, provenance=dataclasses.replace(null.provenance, seed=seed))
+        for seed in (0, 1)
+    ]
+    found = dataclasses.replace(random_direction(model, site, seed=4), method="mean_diff")
+    found = dataclasses.replace(found, provenance=dataclasses.replace(found.provenance, seed=None))
+    file = tmp_path / "v.safetensors"
+    for more in ([], [random_direction(model, Site("resid_post", 2), seed=5)]):
+        save_directions(file, [*nulls, found, *more])
+        steer = ["steer", "--model", tiny_folder("llama"), "--vector", file, "--prompt", "w20 w21"]
+        steer += ["--n-new", 6, "--temperature", 0, "--dose", 30, "--json"]
+        lens = ["lens", "--model", tiny_folder("llama"), "--vector", file]
+        for command in (steer, lens):
+            for site_given in ([], ["--site", "resid_post.1"]):
+                code, _, errors = run_cli(*command, *site_given)
+                assert code == 2
+                assert "3 directions at resid_post.1" in errors
+            advised = re.search(r"such as (\S+)", errors)[1]
+            code, _, errors = run_cli(*command, "--site", advised)
+            assert code == 0, errors
+        for name, direction in (("mean_diff@resid_post.1", found), (nulls[1].label, nulls[1])):
+            code, said, errors = run_cli(*steer, "--site", name)
+            assert code == 0, errors
+            cells = [Cell(), Cell(Steering(direction, 30.0))]
+            _, [expected] = generate(model, ["w20 w21"], cells, n_new=6)
+            assert json.loads(said)["continuations"][0]["steered"] == expected.text
+        for unknown in ("other@resid_post.1", f"{null.method}@resid_post.1#7"):
+            code, _, errors = run_cli(*steer, "--site", unknown)
+            assert code == 2
+            assert "unknown direction in this vector file" in errors
 
 
 def test_a_dose_in_nats_with_a_schedule_on_the_command_line(run_cli, load, tiny_folder, tmp_path):

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
+import torch
 
+from steerscope.directions import save_directions
 from steerscope.engine.score import kl_from_plain
 from steerscope.engine.token_readings import token_readings
 from steerscope.engine.written import written_scores
-from steerscope.errors import BadValueError, ModelLoadError, QueueFullError
+from steerscope.errors import BadValueError, ModelLoadError, QueueFullError, UnknownNameError
 from steerscope.serve.conditions import read_alias
 from steerscope.serve.house import House
 from steerscope.serve.limits import Access, Limits
 from steerscope.serve.rack import Rack
 from steerscope.serve.shelf import Shelf
-from steerscope.serve.starting import named_models
+from steerscope.serve.starting import add_files, named_models, read_named_file
 from steerscope.serve.stops import Stops
 from steerscope.serve.worker import Worker
 from steerscope.steering.interventions import Cell, Steering
@@ -64,6 +67,51 @@ def test_a_vector_found_from_pairs_is_listed_used_fetched_and_removed(served):
         served.house.shelf.remove(f"glad-{kind}")
     assert httpx.delete(f"{served.url}/v1/vectors/glad").json()["deleted"]
     assert served.get("/v1/vectors/glad").status_code == 404
+
+
+def test_of_several_directions_at_a_site_a_server_takes_the_method_that_is_named(
+    served, microworld, shelf, tmp_path
+):
+    found = shelf.get("joyful").at(["resid_post.3"])[0]
+    null = replace(found, unit=found.unit.flip(0), method="random")
+    file = tmp_path / "both@once.safetensors"
+    save_directions(file, [null, found])
+    started = Shelf()
+    with pytest.raises(BadValueError, match=r"mine=METHOD@FILE at the start, or &method=METHOD"):
+        add_files(started, microworld, [f"mine={file}"])
+    add_files(started, microworld, [f"mine=mean_diff@{file}", f"random@{file}"])
+    [mine, other] = started
+    assert (mine.name, other.name) == ("mine", "both-once")
+    assert mine.facts()["sites"][0]["method"] == "mean_diff"
+    assert torch.equal(other.at(None)[0].unit, null.unit)
+    with pytest.raises(UnknownNameError, match="mean_diff, random"):
+        add_files(started, microworld, [f"third=pca@{file}"])
+    for wrong in ("=v.gguf", "a=", "a=@v.gguf", "@v.gguf"):
+        with pytest.raises(BadValueError, match="write NAME=FILE"):
+            read_named_file(wrong)
+
+    def upload(**more):
+        return httpx.post(
+            f"{served.url}/v1/vectors/file", content=file.read_bytes(), timeout=60,
+            params={"name": "uploaded", **more},
+            headers={"Content-Type": "application/octet-stream"},
+        )  # fmt: skip
+
+    assert "&method=METHOD" in upload().json()["error"]["message"]
+    assert upload(method="mean_diff").json()["sites"][0]["method"] == "mean_diff"
+    served.house.shelf.remove("uploaded")
+
+
+def test_a_default_that_names_a_site_twice_is_that_site_once(served):
+    asked = {
+        "name": "twice", "model": "microworld", "sites": ["resid_post.2"] * 2,
+        "default": ["resid_post.2"] * 2,
+        "pairs": [{"positive": f"Mia {v} glad.", "negative": f"Mia {v} sad."} for v in ("was", "felt")],
+    }  # fmt: skip
+    assert served.post("/v1/vectors/pairs", **asked).json()["default"] == ["resid_post.2"]
+    answer = served.post("/v1/completions", model="microworld+twice@1", prompt=PROMPT, max_tokens=2)
+    served.house.shelf.remove("twice")
+    assert answer.status_code == 200, answer.text
 
 
 def test_the_lens_of_a_vector_is_that_of_its_own_model(microworld, load):

@@ -75,12 +75,12 @@ function fromPairs() {
 }
 
 function fromFile() {
-  const file = h("input", { type: "file", required: true, accept: ".safetensors,.gguf,.json,.pt,.pth,.svec" }), name = h("input", { placeholder: "as the file" });
+  const file = h("input", { type: "file", required: true, accept: ".safetensors,.gguf,.json,.pt,.pth,.svec" }), name = h("input", { placeholder: "as the file" }), method = h("input", { placeholder: "all in the file" });
   return h("form", { class: "row", onsubmit: (e) => { e.preventDefault(); guarded(async () => {
     const given = file.files[0], dot = given.name.lastIndexOf(".");
     const called = name.value || given.name.slice(0, dot).replace(/[^A-Za-z0-9_.-]/g, "-");
-    await upload(`/v1/vectors/file?name=${encodeURIComponent(called)}&suffix=${encodeURIComponent(given.name.slice(dot))}&model=${encodeURIComponent(state.model)}`, given);
+    await upload(`/v1/vectors/file?name=${encodeURIComponent(called)}&suffix=${encodeURIComponent(given.name.slice(dot))}&model=${encodeURIComponent(state.model)}${method.value ? `&method=${encodeURIComponent(method.value)}` : ""}`, given);
     await vectors(box);
     notice(`${called} was read.`);
-  }); } }, labelled("Vector file of steerscope or another tool", file), labelled("Name", name), h("button", { class: "primary" }, "Upload"));
+  }); } }, labelled("Vector file of steerscope or another tool", file), labelled("Name", name), labelled("Method", method), h("button", { class: "primary" }, "Upload"));
 }

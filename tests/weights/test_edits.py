@@ -18,6 +18,7 @@ from steerscope.errors import (
     UnknownNameError,
     UnsupportedWeightError,
 )
+from steerscope.models.matrices import WEIGHTS
 from steerscope.steering.interventions import Intervention
 from steerscope.studies.weights.one_kl import controls_at_kl
 from steerscope.weights import (
@@ -32,7 +33,7 @@ from steerscope.weights import (
     parse_places,
 )
 from steerscope.weights.controls import same_change, scaled
-from steerscope.weights.edits import noise_edge
+from steerscope.weights.edits import noise_edge, output_site
 from steerscope.weights.kept import Weight, kept_weight
 from tests.helpers import count_hooks, planted_contrast, rounding
 from tests.same_text import assert_same_texts
@@ -131,6 +132,36 @@ def test_deflation_takes_out_the_planted_difference_and_centring_takes_it_out_of
     same = {site: replace(contrast, positive=contrast.negative + truth)}
     with pytest.raises(DegenerateDirectionError, match="fewer than 2"):
         edited(weight, "deflate[2]", 1.0, contrasts=same)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3", "gemma3"])
+@pytest.mark.parametrize("backbone", ["hooked", "bridge"])
+def test_deflation_reads_the_output_of_the_weight_itself_or_refuses(load, family, backbone):
+    if (family, backbone) == ("gemma3", "hooked"):
+        pytest.skip("not on this backbone")
+    model, refused = load(family, backbone), set()
+    for name in WEIGHTS:
+        place = Place(name, 1)
+        sites = [s for gated in (True, False) if model.has(s := output_site(place, gated=gated))]
+        if not sites or (name == "gate" and family == "gpt2"):
+            continue
+        read, inputs = model.read(TOKENS, sites[:1])[sites[0]].flatten(2), []
+        weight = kept_weight(model, place)
+        with weight.matrix.adding(inputs.append):
+            model.forward(TOKENS)
+        halves = replace(
+            planted_contrast(n_pairs=5, d=read.shape[-1])[0], other=None, site=sites[0]
+        )
+        halves = replace(halves, positive=read[0], negative=read[1])
+        try:
+            v = find_edit("deflate", 1.0, contrasts={sites[0]: halves}).directions(weight)[:, 0]
+        except UnsupportedWeightError:
+            refused.add(name)
+            continue
+        written = (inputs[0][0] - inputs[0][1]) @ weight.base
+        leading = torch.linalg.svd(written, full_matrices=False).Vh[0]
+        assert abs(float(leading @ v)) > 0.999, name
+    assert refused == ({"o", "down"} if family == "gemma3" else set())
 
 
 def test_sign_flips_of_zscore_are_refused_with_the_bounds_or_clamped_by_name():

@@ -8,11 +8,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steerscope.errors import BadValueError, DegenerateDirectionError, MissingEvidenceError
+from steerscope.errors import (
+    BadValueError,
+    DegenerateDirectionError,
+    MissingEvidenceError,
+    UnsupportedWeightError,
+)
 from steerscope.extraction.activations import Contrast
 from steerscope.sites import Site, Stream
 from steerscope.weights.changes import Change
-from steerscope.weights.kept import Weight
+from steerscope.weights.kept import KeptWeight, Weight
 from steerscope.weights.places import Place
 
 _STREAMS: dict[str, Stream] = {
@@ -21,7 +26,10 @@ _STREAMS: dict[str, Stream] = {
 
 
 def output_site(place: Place, *, gated: bool = True) -> Site:
-    """Where the output of a weight can be read; in an MLP without gate, `up` comes first."""
+    """Where the output of a weight can be read; in an MLP without gate, `up` comes first.
+
+    That of `o` and `down` is read as added to the residual stream: where a norm stands between, behind it.
+    """
     inside: dict[str, Stream] = {"gate": "mlp_pre", "up": "mlp_pre_linear" if gated else "mlp_pre"}
     return Site((_STREAMS | inside)[place.name], place.layer)
 
@@ -43,6 +51,7 @@ class Deflate:
     Raises:
         BadValueError: α above 1, or k below 1 or above the number of pairs or of outputs.
         MissingEvidenceError: on a weight, no activations of its output.
+        UnsupportedWeightError: on a weight whose output can only be read behind a norm.
         DegenerateDirectionError: on a weight, the differences span fewer than k directions.
 
     Source: the rank-k deflation of the successor of "spectral steering", which centres. Deviation:
@@ -73,6 +82,8 @@ class Deflate:
 
     def directions(self, weight: Weight) -> Float[Tensor, "d rank"]:
         """V, orthonormal."""
+        if isinstance(weight, KeptWeight) and weight.place.name in {"o", "down"}:
+            _refuse_norm(weight)
         places = [output_site(weight.place, gated=gated) for gated in (True, False)]
         found = next((self.contrasts[s] for s in places if s in self.contrasts), None)
         if found is None:
@@ -90,3 +101,16 @@ class Deflate:
                 "directions; give more pairs or a smaller rank."
             )
         return vh[: self.rank].T
+
+
+def _refuse_norm(weight: KeptWeight) -> None:
+    """Refuse a weight whose output a norm changes before it can be read: its V is another.
+
+    Raises:
+        UnsupportedWeightError: there is such a norm.
+    """
+    if weight.matrix.gain_cancels:
+        raise UnsupportedWeightError(
+            f"deflating {weight.place}: this model has a norm behind it, and its output can only be read after "
+            "that, where the directions are others; choose q, k, v, gate or up, or another edit."
+        )

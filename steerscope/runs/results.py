@@ -41,7 +41,8 @@ _WEIGHTS = {"fingerprint": "model weights", "second_model": "weights of the seco
 NOT_FINITE = "not_finite"
 NOT_REACHED = "not_reached"
 LOST = (NOT_FINITE, NOT_REACHED)  # nothing was written: the logits overflow, or no dose has the KL
-STATUSES = ("ok", "degenerate", "empty", "unread", *LOST)
+WEIGHTLESS = "weightless"
+STATUSES = ("ok", "degenerate", "empty", "unread", WEIGHTLESS, *LOST)
 RUN, FORMAT_VERSION = "run.json", 2
 _KEY = ["cell", "prompt", "split", "metric"]
 _TEXT_KEY = ["split", "cell", "prompt"]
@@ -58,7 +59,8 @@ class Row:
         kl_nats: measured KL(steered || plain) of this condition on this prompt, mean over positions.
         prompt: number of the prompt or pair within its split.
         status: `ok`; `degenerate` if the text collapsed into repetition; `empty` if there was none;
-            `unread` if the judge could not tell; `not_finite` if logits of its condition are not
+            `unread` if the judge could not tell; `weightless` if a lens knows words of the text, of
+            which every one weighs 0; `not_finite` if logits of its condition are not
             finite, so that the value is NaN.
     """
 

@@ -17,6 +17,7 @@ from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.studies.lenses.findings import (
     AGAIN,
+    COMMON,
     DRIFT,
     PLAIN,
     RARE,
@@ -146,6 +147,29 @@ def test_nothing_done_drifts_nowhere_and_the_texts_are_those_of_the_model(load):
     lost = Cell((Steering(random_direction(model, site), Dose(1e39, "absolute")),))
     rows, _ = lens_rows(model, lenses, prompts, lost, plan(n_new=2))
     assert {row.status for row in rows if row.cell == lost.key} == {"not_finite"}
+
+
+def test_words_that_every_text_has_are_not_said_to_be_unwritten(load, monkeypatch, tmp_path):
+    def written(_model, asked, cells=None, *, samples=1, **_given):
+        text = "the the the sea" if isinstance(cells, list) else "the day and sea"
+        return [[Continuation((), text, ended=True)] * (samples * len(asked))]
+
+    monkeypatch.setattr("steerscope.studies.lenses.measure.generate", written)
+    monkeypatch.setattr("steerscope.studies.lenses.measure.attempt", written)
+    model, names = load("llama"), ["articles", "birds", "sea"]
+    lenses = [Lens(names[0], {"the": 1.0, "a": 1.0}), Lens(names[1], {"gull": 1.0})]
+    lenses.append(Lens(names[2], {"sea": 1.0, "the": 2.0}))
+    cell = Cell((Steering(random_direction(model, Site("resid_post", 1)), Dose(1.0, "absolute")),))
+    rows, _ = lens_rows(model, lenses, [f"w{i}" for i in range(6)], cell, plan())
+    assert {row.value for row in rows} == {0.0}
+    run = Run.start(tmp_path / "run", {"lens_names": names, "seed": 0}, provenance={})
+    run.append(rows)
+    table = lens_table(run)
+    says = table.set_index("lens").says
+    assert says.to_dict() == {"articles": COMMON, "birds": RARE, "sea": COMMON}
+    said = {line.split(":")[0]: line for line in lenses_in_words(table)}
+    assert "no word" in said["Nothing is known of birds"]
+    assert "weigh 0" in said["Nothing is known of articles, sea"]
 
 
 def test_the_weights_of_words_favour_no_texts_of_an_unchanged_model(load, monkeypatch):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,13 +11,14 @@ from jaxtyping import Float, Int
 from steerscope.errors import BadValueError
 from steerscope.runs.distinct import groups_of
 from steerscope.runs.overflows import lost_among
-from steerscope.runs.results import Run
+from steerscope.runs.results import WEIGHTLESS, Run
 from steerscope.statistics import by_cluster, clustered_error, distinct_difference
 
 PLAIN, AGAIN = "plain", "plain again"  # cells
 WEIGHING = "plain, by which words are weighed"  # of texts, which have no rows
 UNIT = "weighted words in 100"
 DRIFT, STILL, RARE = "drifts", "not told from plain text", "no word of it was seen"
+COMMON = "its words weigh 0"
 LOST = "nothing is known, since the logits of {0} of {1} texts are not finite"
 _DRAWS = 2000
 _LEVEL = 0.95
@@ -43,7 +44,10 @@ def lens_table(run: Run) -> pd.DataFrame:
         scores[name] = [wide[cell].to_list() for cell in (PLAIN, AGAIN, steered)]
         items = wide.index
     groups = groups_of(run).of("test", "", list(items)).tolist()
-    return drift_of_lenses(scores, seed=int(run.configuration["seed"]), groups=groups)
+    common = set(rows.metric[rows.status == WEIGHTLESS])
+    return drift_of_lenses(
+        scores, seed=int(run.configuration["seed"]), groups=groups, weightless=common
+    )
 
 
 def drift_of_lenses(
@@ -51,6 +55,7 @@ def drift_of_lenses(
     *,
     seed: int = 0,
     groups: Sequence[int] | None = None,
+    weightless: Collection[str] = (),
 ) -> pd.DataFrame:
     """Change of each lens under steering, and the threshold that plain text itself does not pass.
 
@@ -64,6 +69,8 @@ def drift_of_lenses(
             which one is NaN are left out.
         seed: of flips and resamples.
         groups: the number of the distinct prompt that each is; each its own by default.
+        weightless: lenses of which words were seen that weigh 0, since every text by which words are
+            weighed has them.
 
     Returns:
         One row per lens, the largest change first: lens, plain, steered, change, low, high (95 %, over
@@ -87,7 +94,7 @@ def drift_of_lenses(
         threshold = largest * max(clustered_error(c, labels) for c in (null, change))
         said = STILL if abs(found.value) <= threshold else DRIFT
         if not (plain.any() or again.any() or steered.any()):
-            said = RARE
+            said = COMMON if name in weightless else RARE
         rows.append(
             {
                 "lens": name,

@@ -19,7 +19,7 @@ from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.runs.distinct import PROMPTS
-from steerscope.runs.results import NOT_FINITE, Row, Run, measuring
+from steerscope.runs.results import NOT_FINITE, WEIGHTLESS, Row, Run, measuring
 from steerscope.steering.control_vectors import along
 from steerscope.steering.interventions import Cell
 from steerscope.steering.scopes import Scope
@@ -96,7 +96,7 @@ def lens_rows(
     Prompts are continued thrice plain and once steered, the steered text with the random numbers of the first
     plain one. Words are weighted by their rarity in the third plain texts alone, which nothing is compared with: in
     texts that weigh them a word counts less than in others of the same model. A text without words, or whose
-    logits overflowed, has no number.
+    logits overflowed, has no number. One whose words of a lens all weigh 0 has 0, and the status `weightless`.
 
     Raises:
         BadValueError: fewer than two prompts, or two lenses of one name.
@@ -133,4 +133,6 @@ def _texts(
 def _row(cell: Cell, lens: Lens, prompt: int, text: Continuation) -> Row:
     value = lens.score(text.text) if text.finite else math.nan
     status = NOT_FINITE if not text.finite else "empty" if math.isnan(value) else "ok"
+    if value == 0 and lens.knows(text.text):
+        status = WEIGHTLESS
     return cell_row(cell, lens.name, "test", (lens.name, UNIT, prompt), value, status=status)

@@ -31,6 +31,8 @@ class Lens:
     def rarer(self, texts: Sequence[str]) -> Lens:
         """The same with each weight times log((1 + n) / (1 + n with the word)): what is common says little.
 
+        A word that is in every text weighs 0.
+
         Args:
             texts: n texts of the model without steering.
         """
@@ -41,6 +43,11 @@ class Lens:
         }
         rarity = {word: math.log((1 + len(texts)) / (1 + n)) for word, n in found.items()}
         return Lens(self.name, {word: w * rarity[word] for word, w in self.weights.items()})
+
+    def knows(self, text: str) -> bool:
+        """Whether the text has a word of the lens, whatever that weighs."""
+        patterns = (compiled(word, self.name, whole_words=True) for word in self.weights)
+        return any(next(iter(spans_in(pattern, text)), None) for pattern in patterns)
 
     def score(self, text: str) -> float:
         """Weight of the words of the text that the lens knows, per 100 words; NaN for no words.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from steerscope.studies.lenses.findings import DRIFT, RARE, STILL
+from steerscope.studies.lenses.findings import COMMON, DRIFT, RARE, STILL
 
 
 def lenses_in_words(table: pd.DataFrame) -> list[str]:
@@ -21,5 +21,11 @@ def lenses_in_words(table: pd.DataFrame) -> list[str]:
     unseen = table[table.says == RARE].lens
     if len(unseen):
         lines.append(f"Nothing is known of {', '.join(unseen)}: no word of it was written.")
-    lost = table[~table.says.isin([DRIFT, STILL, RARE])]
+    common = table[table.says == COMMON].lens
+    if len(common):
+        lines.append(
+            f"Nothing is known of {', '.join(common)}: words of it were written, but they are in every "
+            "text without steering by which words are weighed, so that they weigh 0."
+        )
+    lost = table[~table.says.isin([COMMON, DRIFT, STILL, RARE])]
     return lines + [f"{', '.join(mine.lens)}: {why}." for why, mine in lost.groupby("says")]

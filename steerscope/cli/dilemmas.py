@@ -111,7 +111,7 @@ def dilemmas(
     from steerscope.studies.dilemmas.measure import run_dilemmas
 
     plan = transferring.plan(model, contrasts, str(file), loading, seed)
-    read_dilemmas(file)
+    read_dilemmas(file, value=plan.value)
     out, chat = check_run_folder(out), talk.asked()
     loaded = loading.load(model)
     run = run_dilemmas(out, plan, chat=chat, model=loaded, progress=bar)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from steerscope.engine.choices import Choices
-from steerscope.errors import BadValueError, ContrastError, RunError
+from steerscope.errors import BadValueError, ContrastError, RunError, UnknownNameError
 from steerscope.models.provenance import package_versions
 from steerscope.runs.results import Run, plain_row
 from steerscope.studies.dilemmas.data import read_dilemmas
@@ -46,6 +46,26 @@ def test_a_value_counts_where_it_is_on_one_side_alone(tmp_path):
     [one] = read_dilemmas(write(tmp_path / "d.csv", dilemma_rows_of(1)))
     assert one.labels == {"honesty": 1, "self": -1}
     assert (one.act, one.omit) == ("w40", "w41")
+
+
+def test_the_target_is_the_value_of_its_name_however_it_is_typed(tmp_path):
+    typed = DilemmaPlan(model="m", contrasts="c", dilemmas="d", value=" Honesty ")
+    assert typed.value == "honesty"
+    run = planted(tmp_path / "run", {"works": 0.8})
+    older = SimpleNamespace(table=run.table, configuration=run.configuration | {"value": "Honesty"})
+    table = value_table(older)
+    assert table.value[table.is_target].tolist() == ["honesty"]
+    assert table.equals(value_table(run))
+    assert target_curves(older).equals(target_curves(run))
+
+
+def test_a_value_that_no_dilemma_names_is_refused_with_those_that_are(tmp_path):
+    path = write(tmp_path / "d.csv", dilemma_rows_of(2))
+    with pytest.raises(
+        UnknownNameError, match="unknown value 'honest'.*Known: honesty, self, trust"
+    ):
+        read_dilemmas(path, 1, "honest")
+    assert len(read_dilemmas(path, 1, "Trust")) == 1  # named on both sides
 
 
 def test_a_dilemma_without_its_other_side_is_refused_by_name(tmp_path):

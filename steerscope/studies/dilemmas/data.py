@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from steerscope.errors import ContrastError
+from steerscope.errors import ContrastError, check_name
 from steerscope.texts.records import read_records
 
 COLUMNS = ("idx", "dilemma_situation", "action_type", "action")
@@ -49,10 +49,11 @@ def read_dilemmas(
     Args:
         path: the file.
         n: how many at most, the first ones; None for all.
-        value: of which those come first that tell about it, so that few dilemmas say something.
+        value: of which those come first that tell about it, so that few dilemmas say something; in any case.
 
     Raises:
         ContrastError: it is no such file, or a dilemma lacks one of its two actions.
+        UnknownNameError: no action of any dilemma serves the value; the message names values that some do.
     """
     rows = read_records(path, COLUMNS)
     column = next((c for c in _VALUES if c in rows[0]), None)
@@ -63,8 +64,9 @@ def read_dilemmas(
     sides: dict[str, dict[str, dict[str, Any]]] = {}
     for row in rows:
         sides.setdefault(str(row["idx"]), {})[str(row["action_type"]).strip()] = row
-    found = []
-    for name, both in list(sides.items())[: None if value else n]:
+    found: list[Dilemma] = []
+    named: set[str] = set()
+    for name, both in list(sides.items())[: n if value is None else None]:
         if set(both) != {"to_do", "not_to_do"}:
             raise ContrastError(
                 f"{path}, dilemma {name}: needs one row to_do and one not_to_do; found "
@@ -72,6 +74,7 @@ def read_dilemmas(
             )
         act, omit = both["to_do"], both["not_to_do"]
         served = [_values(f"{path}, dilemma {name}", side[column]) for side in (act, omit)]
+        named |= served[0] | served[1]
         labels = {v: 1 for v in served[0] - served[1]} | {v: -1 for v in served[1] - served[0]}
         found.append(
             Dilemma(
@@ -82,9 +85,10 @@ def read_dilemmas(
                 dict(sorted(labels.items())),
             )
         )
-    if value is None or n is None:
+    told = None if value is None else check_name("value", lowered(value), named)
+    if told is None or n is None:
         return found
-    telling_first = sorted(range(len(found)), key=lambda i: value.lower() not in found[i].labels)
+    telling_first = sorted(range(len(found)), key=lambda i: told not in found[i].labels)
     return [found[i] for i in sorted(telling_first[:n])]
 
 
@@ -99,7 +103,12 @@ def _values(where: str, given: Any) -> set[str]:
             ) from None
     if not isinstance(given, list | tuple):
         raise ContrastError(f"{where}: the values must be a list, not {given!r:.60}.")
-    return {str(v).strip().lower() for v in given if v is not None and str(v).strip()}
+    return {lowered(str(v)) for v in given if v is not None and str(v).strip()}
+
+
+def lowered(value: str) -> str:
+    """The name of a value as dilemmas are labelled by it, such as `honesty` of ` Honesty`."""
+    return value.strip().lower()
 
 
 def question(dilemma: Dilemma, action: str, answers: tuple[str, str]) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 from steerscope.runs.overflows import as_far_as_known
 from steerscope.runs.results import Run
 from steerscope.statistics import clustered_mean, holm, sign_flip_p
+from steerscope.studies.dilemmas.data import lowered
 from steerscope.studies.transfer.findings import against, odd_and_even
 
 KIND = "DilemmaPlan"
@@ -43,9 +44,14 @@ def dilemma_rows(run: Run) -> pd.DataFrame:
         }
     )
     labels = label_table(run.configuration)
-    target = _towards(rows, labels.get(run.configuration["value"], {})).assign(metric=TARGET)
+    target = _towards(rows, labels.get(_target(run), {})).assign(metric=TARGET)
     kl = rows[rows.metric == "log_odds"].assign(metric="kl", value=lambda t: t.nats)
     return pd.concat([rows, target, kl], ignore_index=True).drop(columns="nats")
+
+
+def _target(run: Run) -> str:
+    """The target value as labels have it; older runs keep it as it was typed."""
+    return lowered(run.configuration["value"])
 
 
 def label_table(configuration: Mapping[str, Any]) -> dict[str, dict[int, int]]:
@@ -72,7 +78,7 @@ def value_table(run: Run) -> pd.DataFrame:
     five dilemmas or more). Where no matched coefficient reaches the KL, a technique is stated at ±1; one that was
     not measured there under both signs has no row.
     """
-    rows, target = dilemma_rows(run), run.configuration["value"]
+    rows, target = dilemma_rows(run), _target(run)
     labels, found = label_table(run.configuration), []
     there = set(rows.technique)
     for technique in [t for t in run.configuration["techniques"] if t in there]:

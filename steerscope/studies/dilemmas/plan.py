@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from steerscope.errors import BadValueError, check_name
+from steerscope.studies.dilemmas.data import lowered
 from steerscope.studies.planned import OfModel
 
 TECHNIQUES = (
@@ -22,7 +23,7 @@ class DilemmaPlan(OfModel):
     Attributes:
         contrasts: pairs that every technique learns from.
         dilemmas: file of the dilemmas, with the values of each action.
-        value: whose effect is asked for, such as `honesty`.
+        value: whose effect is asked for, such as `honesty`; in lower case, as the values of the dilemmas are read.
         answers: the words for doing and for not doing what is asked about.
         begin: how an answer begins, up to the word that is read; what makes a model go on with one of the
             two words.
@@ -54,6 +55,7 @@ class DilemmaPlan(OfModel):
     epochs: int = 3
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "value", lowered(self.value))
         for name in self.techniques:
             check_name("technique", name, TECHNIQUES)
         if not self.techniques or len(set(self.techniques)) < len(self.techniques):

@@ -67,12 +67,13 @@ class PairsNeeded:
     """Number of pairs for a cosine between two independent directions; `str` is the sentence.
 
     Attributes:
-        pairs: by the model; infinite where halves do not agree at all.
+        pairs: by the model, which knows no smallest number; infinite where halves do not agree at all.
         low: its lower end over the draws, central 95 %.
         high: its upper end.
         cosine: the cosine asked for.
         half: n₀ of the model, the number of pairs at which the cosine is one half.
         misfit: largest distance of the model from a measured median.
+        smallest: the smallest number of pairs measured; of fewer the sentence does not tell.
         largest: the largest number of pairs measured; beyond it the model extrapolates.
     """
 
@@ -83,6 +84,7 @@ class PairsNeeded:
     cosine: float
     half: float
     misfit: float
+    smallest: int
     largest: int
 
     @property
@@ -101,9 +103,13 @@ class PairsNeeded:
                 f"{self.method}: directions from disjoint draws of up to {self.largest} pairs do not "
                 f"agree, so no number of pairs for a cosine of {self.cosine:g} is in sight."
             )
+        middle, low, high = (max(1.0, n) for n in (self.pairs, self.low, self.high))
+        word = "pair" if round(middle) == 1 else "pairs"
+        number = f"about {middle:.0f} {word} ({low:.0f} to {high:.0f})"
+        if self.high < self.smallest:
+            number = f"no more than {self.smallest} pairs, the fewest measured,"
         sentence = (
-            f"{self.method}: you need about {self.pairs:.0f} pairs ({self.low:.0f} to "
-            f"{self.high:.0f}) for a split-half cosine of {self.cosine:g}, by n / (n + "
+            f"{self.method}: you need {number} for a split-half cosine of {self.cosine:g}, by n / (n + "
             f"{self.half:.3g}), which misses the measured medians by up to {self.misfit:.2f}"
         )
         beyond = f"; measured up to {self.largest}, so this is an extrapolation"
@@ -246,6 +252,7 @@ def pairs_needed(curve: LearningCurve, *, cosine: float = 0.9) -> PairsNeeded:
         cosine=cosine,
         half=half,
         misfit=float(np.abs(sizes / (sizes + half) - medians).max()),
+        smallest=int(sizes[0]),
         largest=int(sizes[-1]),
     )
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -137,6 +138,19 @@ def test_the_fit_by_hand():
     assert found.half == pytest.approx(4.0, rel=1e-5)
     assert (found.pairs, found.low, found.high) == pytest.approx((12.0, 12.0, 12.0), rel=1e-5)
     assert found.misfit == pytest.approx(0.0, abs=1e-6)
+
+
+def test_fewer_pairs_than_were_measured_are_not_counted():
+    clean = np.array([[0.999] * 3, [0.9995] * 3])
+    found = pairs_needed(LearningCurve("mean_diff", (4, 8), clean, clean))
+    assert 0 < found.high < 1
+    wide = replace(found, high=6.0)
+    assert "you need about 1 pair (1 to 6)" in str(wide)
+    assert "you need no more than 4 pairs, the fewest measured, for a split-half" in str(found)
+    fair = np.array([[4 / 5] * 3, [8 / 9] * 3])  # n / (n + 1)
+    assert "you need about 9 pairs (9 to 9)" in str(
+        pairs_needed(LearningCurve("mean_diff", (4, 8), fair, fair))
+    )
 
 
 def test_a_poor_fit_is_said():

@@ -8,25 +8,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steerscope.errors import BadValueError
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sae.files import check_fits
 from steerscope.sae.quality import mean_codes
-from steerscope.sae.stream import activations_of
+from steerscope.sae.stream import activations_of, token_ids
 from steerscope.steering.interventions import Cell, steer
-
-
-def token_ids(model: LensModel, texts: Sequence[TextOrIds]) -> list[list[int]]:
-    """Token ids of texts that have a token beside position 0.
-
-    Raises:
-        BadValueError: no text, or one without such a token.
-    """
-    rows = [model.tokens(text) for text in texts]
-    if not rows or min(map(len, rows)) < 2:
-        raise BadValueError("codes are read at tokens after position 0; give texts that have some.")
-    return rows
 
 
 @torch.no_grad()
@@ -36,7 +23,7 @@ def firing_rates(
     """Share of the tokens of some texts at which each feature speaks, position 0 left out.
 
     Raises:
-        BadValueError: no text, or one without a token but position 0.
+        BadValueError: no text, or one without a token that is counted.
         AutoencoderMismatchError: the autoencoder is for another model.
     """
     check_fits(sae, model=model)
@@ -53,6 +40,7 @@ def steering_change(
     """Mean code under a condition minus the plain mean code, over texts.
 
     Raises:
+        BadValueError: no text, or one without a token that is counted.
         AutoencoderMismatchError: the autoencoder is for another model.
     """
     check_fits(sae, model=model)

@@ -13,10 +13,9 @@ from steerscope.errors import BadValueError
 from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.runs.outputs import check_file
 from steerscope.runs.whole_files import write_whole
-from steerscope.sae.codes import token_ids
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sae.files import check_fits
-from steerscope.sae.stream import activations_of
+from steerscope.sae.stream import activations_of, token_ids
 from steerscope.sae.vectors import check_features
 
 

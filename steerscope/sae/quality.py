@@ -14,7 +14,7 @@ from steerscope.models.lens_model import LensModel, TextOrIds
 from steerscope.progress import Track, silent
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sae.files import check_fits
-from steerscope.sae.stream import activations_of, counted, token_rows
+from steerscope.sae.stream import activations_of, counted, token_ids, token_rows
 from steerscope.statistics import Estimate, bootstrap_ratio, wilson
 from steerscope.texts.batches import equal_length_batches
 
@@ -106,8 +106,12 @@ def evaluate_sae(
 def mean_codes(
     model: LensModel, sae: SparseAutoencoder, texts: Sequence[TextOrIds]
 ) -> Float[Tensor, "row feature"]:
-    """Mean code of each text over its positions but the first; texts must fit into the context."""
-    rows = [model.tokens(text) for text in texts]
+    """Mean code of each text over its positions but the first; texts must fit into the context.
+
+    Raises:
+        BadValueError: no text, or one without a token that is counted.
+    """
+    rows = token_ids(model, texts)
     found = torch.zeros(len(rows), sae.n_features)
     for indices, x, kept in activations_of(model, sae.site, rows):
         codes = sae.encode(x) * kept[..., None]

@@ -14,12 +14,11 @@ from steerscope.diagnostics.lens import RESIDUAL_STREAMS
 from steerscope.engine.score import under_each
 from steerscope.errors import BadValueError, UnsupportedSiteError
 from steerscope.models.lens_model import LensModel, TextOrIds
-from steerscope.sae.codes import token_ids
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sae.files import check_fits
 from steerscope.sae.spans import check_count
 from steerscope.sae.steering import FeatureEdit, FeatureSteering
-from steerscope.sae.stream import activations_of
+from steerscope.sae.stream import activations_of, token_ids
 from steerscope.sae.vectors import check_features
 from steerscope.statistics import Correlation, rank_correlation
 from steerscope.steering.interventions import Cell

@@ -71,6 +71,22 @@ def counted(model: LensModel, tokens: Int[Tensor, "row pos"]) -> Bool[Tensor, "r
     return kept if bos is None else kept & (tokens != bos)
 
 
+def token_ids(model: LensModel, texts: Sequence[TextOrIds]) -> list[list[int]]:
+    """Token ids of texts, one row each, which all have a token that is `counted`.
+
+    Raises:
+        BadValueError: no text, or one without such a token.
+    """
+    rows = [model.tokens(text) for text in texts]
+    bos = model.tokenizer.bos_token_id
+    if not rows or not all(any(token != bos for token in row[1:]) for row in rows):
+        raise BadValueError(
+            "codes are read at tokens after position 0, but not at those that begin a sequence; give "
+            "texts that have some."
+        )
+    return rows
+
+
 @torch.no_grad()
 def activations_of(
     model: LensModel, site: Site, rows: Sequence[Sequence[int]]

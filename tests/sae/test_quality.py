@@ -83,6 +83,13 @@ def test_mean_codes_leave_the_first_position_out(load):
     torch.testing.assert_close(codes[0, :32], x.relu().mean(dim=0), rtol=1e-4, atol=1e-5)
 
 
+def test_a_text_without_a_counted_token_has_no_mean_code(load):
+    model = load()
+    for texts in ([[5]], [[5, 9], [1, 1]], []):  # 1 begins a sequence
+        with pytest.raises(BadValueError, match="after position 0"):
+            mean_codes(model, identity_dictionary(32), texts)
+
+
 def test_the_feature_that_tells_is_found_and_judged_on_texts_that_did_not_choose_it():
     rng = np.random.default_rng(0)
     label = rng.random(400) < 0.5

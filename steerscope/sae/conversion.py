@@ -12,7 +12,7 @@ from torch import Tensor
 
 from steerscope.errors import AutoencoderFileError, BadValueError, UnknownNameError
 from steerscope.sae.dictionary import Normalisation, SparseAutoencoder, check_k
-from steerscope.sites import Site
+from steerscope.sites import Site, Stream
 
 if TYPE_CHECKING:
     from sae_lens import SAE, TopKSAE
@@ -25,6 +25,18 @@ _NORMALISATIONS: dict[str, Normalisation] = {
 }
 _SMALLEST_NORM = 1e-8  # as sae-lens
 _FINGERPRINT = "model_fingerprint"
+_WRITTEN: tuple[Stream, ...] = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
+# options of sae-lens and TransformerLens under which a model has the same activations, to rounding
+_SAME_ANYWHERE = frozenset(
+    {
+        "attn_implementation", "cache_dir", "center_unembed", "default_padding_side", "device", "device_map", "dtype",
+        "first_n_layers", "fold_ln", "force_download", "local_files_only", "low_cpu_mem_usage", "max_memory",
+        "move_to_device", "n_ctx", "n_devices", "offload_folder", "token", "torch_dtype", "trust_remote_code",
+        "use_safetensors",
+    }
+)  # fmt: skip
+# those that move numbers between the weights of the heads, which the stream they write to does not show
+_SAME_WRITTEN = _SAME_ANYWHERE | {"fold_value_biases", "refactor_factored_attn_matrices"}
 
 
 def sae_lens(name: str = "", module: str = "sae_lens") -> Any:
@@ -54,7 +66,8 @@ def from_sae_lens(inner: SAE[Any], name: str) -> SparseAutoencoder:
 
     Raises:
         UnknownNameError: of an architecture that steerscope does not run.
-        AutoencoderFileError: its place or its normalisation is not one of ours.
+        AutoencoderFileError: its place or its normalisation is not one of ours, or it reads another stream than
+            that of the model as it is.
     """
     if inner.cfg.architecture() not in RUNS:
         raise UnknownNameError("architecture of an autoencoder", inner.cfg.architecture(), RUNS)
@@ -65,15 +78,17 @@ def from_sae_lens(inner: SAE[Any], name: str) -> SparseAutoencoder:
     decoder[silent] = torch.eye(1, inner.cfg.d_in, dtype=decoder.dtype, device=decoder.device)
     norms = norms.masked_fill(silent, 0.0)
     bias = inner.b_dec.detach().clone()
+    site = _site(metadata, name)
+    encoder, encoder_bias = _without_mean(inner, site, name)
     threshold = getattr(inner, "threshold", None)
     trained_as = metadata.training_architecture
     return SparseAutoencoder(
-        site=_site(metadata, name),
-        encoder=_without_mean(inner, name) * norms,
+        site=site,
+        encoder=encoder * norms,
         decoder=decoder,
         architecture="batchtopk" if trained_as == "batchtopk" else inner.cfg.architecture(),
         name=name,
-        encoder_bias=inner.b_enc.detach() * norms,
+        encoder_bias=encoder_bias * norms,
         decoder_bias=bias,
         centre=bias.clone() if inner.cfg.apply_b_dec_to_input else torch.zeros_like(bias),
         model_fingerprint=metadata[_FINGERPRINT],
@@ -179,20 +194,36 @@ def _ranking(inner: TopKSAE, norms: Tensor) -> Tensor | None:
     return 1 / norms.clamp(min=_SMALLEST_NORM)
 
 
-def _without_mean(inner: SAE[Any], name: str) -> Tensor:
-    """The encoder as it reads a model whose writing weights were not centred.
+def _without_mean(inner: SAE[Any], site: Site, name: str) -> tuple[Tensor, Tensor]:
+    """The encoder and its bias as they read a model whose writing weights were not centred.
 
-    Some released autoencoders were trained on a residual stream from which TransformerLens had
-    taken the mean over its components; taking it from the encoder's columns is the same.
+    Some released autoencoders were trained on a residual stream from which TransformerLens had taken the mean
+    over its components. Taking it from the encoder's columns is the same, if what the columns' mean had of the
+    decoder's bias stays in the encoder's: with x̃ = x - mean(x) and W̃ = W less the mean of its columns,
+    (x̃ - b) W = x W̃ - b W = (x - b) W̃ - (Σ b) mean(W).
     """
     options = dict(inner.cfg.metadata.model_from_pretrained_kwargs or {})
-    centred = options.pop("center_writing_weights", False)
-    if any(options.values()):
+    centred = bool(options.pop("center_writing_weights", False)) and site.stream in _WRITTEN
+    same = _SAME_WRITTEN if site.stream in _WRITTEN else _SAME_ANYWHERE
+    changing = {
+        k: v for k, v in options.items() if k not in same and v is not None and v is not False
+    }
+    if changing:
         raise AutoencoderFileError(
-            f"{name} was trained on a model loaded with {options}, which steerscope does not do."
+            f"{name} was trained on a model loaded with {changing}, which steerscope does not do."
         )
-    encoder = inner.W_enc.detach()
-    return encoder - encoder.mean(dim=0) if centred else encoder
+    encoder, bias = inner.W_enc.detach(), inner.b_enc.detach()
+    if not centred:
+        return encoder, bias
+    if inner.cfg.normalize_activations == "constant_norm_rescale":
+        raise AutoencoderFileError(
+            f"{name} rescales activations to a constant norm after their mean over components was taken out "
+            "(center_writing_weights), which steerscope does not do."
+        )
+    mean = encoder.mean(dim=0)
+    if inner.cfg.apply_b_dec_to_input:
+        bias = bias - inner.b_dec.detach().sum() * mean
+    return encoder - mean, bias
 
 
 def quiet() -> warnings.catch_warnings:

@@ -60,17 +60,46 @@ def test_a_small_case_by_hand():
     assert above.encode(x).tolist() == [3.0, 0.0, 0.0, 0.0]  # 2 is not above 2
 
 
-def test_the_mean_that_centring_takes_out_of_a_model_does_not_reach_the_code():
-    inner = random_inner("standard")
+@pytest.mark.parametrize("on_input", [True, False])
+@pytest.mark.parametrize("normalisation", ["none", "layer_norm"])
+def test_a_code_is_that_of_the_stream_without_its_mean(on_input, normalisation):
+    inner = random_inner(
+        "standard", apply_b_dec_to_input=on_input, normalize_activations=normalisation
+    )
+    inner.b_dec.data += 1.0
     plain = from_sae_lens(inner, "x")
     inner.cfg.metadata.model_from_pretrained_kwargs = {"center_writing_weights": True}
-    ours = from_sae_lens(inner, "x")
-    centred = X - X.mean(dim=-1, keepdim=True)
-    bias = ours.centre - ours.centre.mean()
-    torch.testing.assert_close(
-        ours.encode(X), replace(plain, centre=bias).encode(centred), rtol=1e-4, atol=1e-4
-    )
+    ours, centred = from_sae_lens(inner, "x"), X - X.mean(dim=-1, keepdim=True)
+    for x in (X, X + 3.0):
+        torch.testing.assert_close(ours.encode(x), plain.encode(centred), rtol=1e-4, atol=1e-4)
+    inner.cfg.normalize_activations = "constant_norm_rescale"
+    with pytest.raises(AutoencoderFileError, match="center_writing_weights"):
+        from_sae_lens(inner, "x")
+
+
+def test_centring_takes_nothing_from_what_is_not_written_to_the_stream():
+    inner = random_inner("standard", metadata={"hook_name": "blocks.1.mlp.hook_post"})
+    plain = from_sae_lens(inner, "x")
+    inner.cfg.metadata.model_from_pretrained_kwargs = {"center_writing_weights": True}
+    assert torch.equal(from_sae_lens(inner, "x").encode(X), plain.encode(X))
+
+
+def test_options_of_loading_are_refused_where_they_change_what_is_read():
+    inner = random_inner("standard")
+    plain = from_sae_lens(inner, "x")
+    for options in (
+        {"n_devices": 2},
+        {"fold_ln": True, "center_unembed": True, "dtype": "float16"},
+        {"fold_value_biases": True},
+        {"checkpoint_index": None, "fold_ln": False},
+    ):
+        inner.cfg.metadata.model_from_pretrained_kwargs = options
+        assert torch.equal(from_sae_lens(inner, "x").encode(X), plain.encode(X))
+    inner.cfg.metadata.model_from_pretrained_kwargs = {"checkpoint_index": 0, "n_devices": 2}
+    with pytest.raises(AutoencoderFileError, match=r"\{'checkpoint_index': 0\}"):
+        from_sae_lens(inner, "x")
     inner.cfg.metadata.model_from_pretrained_kwargs = {"fold_value_biases": True}
+    inner.cfg.metadata.hook_name = "blocks.1.attn.hook_z"
     with pytest.raises(AutoencoderFileError, match="fold_value_biases"):
         from_sae_lens(inner, "x")
 

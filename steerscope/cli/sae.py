@@ -26,7 +26,8 @@ sae_app = typer.Typer(
 Text = Annotated[
     str,
     typer.Option(
-        help="a bundled world for fresh texts, .jsonl of prompts or text file, one to a line"
+        help="a bundled world for fresh texts, .jsonl of prompts or text file, one to a line; of a file every "
+        "other document is for training, the rest for all else"
     ),
 ]
 

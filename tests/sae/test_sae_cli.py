@@ -7,6 +7,8 @@ import json
 import pytest
 
 from steerscope.cli import main
+from steerscope.errors import BadValueError
+from steerscope.sae import load_texts
 
 
 def run(capsys, *arguments):
@@ -31,3 +33,18 @@ def test_an_autoencoder_is_trained_and_judged_from_the_command_line(tmp_path, ca
         main(["sae", "train", "--out", out, "--n-texts", "12", *sizes, "--seed", "1"])
     assert stopped.value.code == 2
     assert "another plan" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("n", [2, 50])
+def test_no_document_of_a_file_is_trained_on_and_held_out(tmp_path, n):
+    path = tmp_path / "stories.txt"
+    path.write_text("".join(f"w{i % 15}\n" for i in range(40)))  # some twice
+    train, held = (load_texts(str(path), use, n=n) for use in ("train", "held out"))
+    assert len(train) == min(n, 8)
+    assert len(held) == min(n, 7)
+    assert not {*train} & {*held}
+    assert load_texts(str(path), "held out", n=1) == held[:1]
+    path.write_text("w1\nw1\n")
+    assert load_texts(str(path), "train", n=n) == ["w1"]
+    with pytest.raises(BadValueError, match="one distinct document"):
+        load_texts(str(path), "held out", n=n)

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from steerscope.errors import BadValueError, check_name
+from steerscope.models.attention_kernels import compared, score_scale
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.sites import Site, Stream
@@ -29,18 +30,27 @@ def ridge_output(
     *,
     kernel: str,
     ridge: float,
+    scale: float | None = None,
 ) -> Float[Tensor, "pos out"]:
     """What kernel ridge regression on the keys and values so far says at each query; in float64.
 
     y_t = k(q_t, K_≤t) (k(K_≤t, K_≤t) + λ t̄ I)⁻¹ V_≤t, where t̄ is the mean of the kernel's diagonal, so
-    that λ is relative. The kernel is ⟨x, y⟩ / d, or exp(⟨x, y⟩ / √d) as in attention.
+    that λ is relative. The kernel is ⟨x, y⟩ / d, or exp(scale ⟨x, y⟩) as in attention.
+
+    Args:
+        queries: what is asked at.
+        keys: what is known.
+        values: what the keys have.
+        kernel: a name in `KERNELS`.
+        ridge: λ.
+        scale: of the exponential kernel; None for 1/√d.
 
     Raises:
         UnknownNameError: no such kernel.
         BadValueError: λ is not above 0.
     """
     one = (x[None] for x in (queries, keys, values))
-    return ridge_outputs(*one, kernel=kernel, ridges=[ridge])[0, 0]
+    return ridge_outputs(*one, kernel=kernel, ridges=[ridge], scale=scale)[0, 0]
 
 
 def ridge_outputs(
@@ -50,6 +60,7 @@ def ridge_outputs(
     *,
     kernel: str,
     ridges: Sequence[float],
+    scale: float | None = None,
 ) -> Float[Tensor, "ridge head pos out"]:
     """`ridge_output` of several heads at every λ, from one decomposition per position.
 
@@ -68,7 +79,7 @@ def ridge_outputs(
     told = values.new_full((len(ridges), *values.shape), torch.nan, dtype=torch.float64)
     if known.any():
         q, k, v = (x[known].double() for x in given)
-        told[:, known] = _at_every_position(*_kernels(q, k, kernel), v, ridges)
+        told[:, known] = _at_every_position(*_kernels(q, k, kernel, scale), v, ridges)
     return told
 
 
@@ -107,15 +118,17 @@ def smoothed_output(
     queries: Float[Tensor, "head pos d"],
     keys: Float[Tensor, "head pos d"],
     values: Float[Tensor, "head pos out"],
+    *,
+    scale: float | None = None,
 ) -> Float[Tensor, "head pos out"]:
-    """The kernel average of the values so far, with exp(⟨x, y⟩ / √d) and no inverse.
+    """The kernel average of the values so far, with exp(scale ⟨x, y⟩), 1/√d for None, and no inverse.
 
     With the keys as attention compares them this is attention itself; without their rotation by position
     it says how much of a head is about content.
 
     Source: Nadaraya 1964, Watson 1964.
     """
-    scores = queries.double() @ keys.double().mT / queries.shape[-1] ** 0.5
+    scores = queries.double() @ keys.double().mT * _scale(queries, scale)
     future = torch.ones(scores.shape[1:], dtype=torch.bool).triu(diagonal=1)
     return scores.masked_fill(future, -torch.inf).softmax(dim=-1) @ values.double()
 
@@ -143,8 +156,9 @@ def ridge_parts(
 ) -> pd.DataFrame:
     """Squares left over by kernel ridge regression at each head on each prompt, after position 0.
 
-    Queries and keys are those before any rotation by position, as the published gap reads them. Beside
-    the kernels stand the mean of the values so far (`mean`) and the kernel average (`smoother`).
+    Queries and keys are those that attention compares, behind norms of their own where a model has some, but
+    before any rotation by position; the exponential kernel has the scale of the model's scores. Soft caps of
+    scores, sinks and windows are left out. Beside the kernels stand the mean of the values so far (`mean`) and the kernel average (`smoother`).
 
     Args:
         model: the model.
@@ -162,6 +176,7 @@ def ridge_parts(
 
     Raises:
         BadValueError: no layer has the sites, or a prompt of one token.
+        UnsupportedSiteError: a layer does not say its scale, or has norms of queries and keys that are not known.
     """
     there = _layers(model, layers)
     outputs: dict[tuple[int, int], Tensor] = {}
@@ -174,12 +189,14 @@ def ridge_parts(
         sites = {(s, i): Site(s, i) for s in STREAMS for i in there}
         read = model.read(tokens, list(sites.values()))
         for layer in there:
-            q, k, v, z = _by_head(model, [read[sites[s, layer]][0] for s in STREAMS])
+            q, k, v, z = (read[sites[s, layer]][0] for s in STREAMS)
+            q, k, v, z = _by_head(model, [*compared(model, layer, q, k), v, z])
+            scale = score_scale(model, layer)
             counts = torch.arange(1, q.shape[1] + 1, dtype=torch.float64)[:, None]
             said = {(MEAN, 0.0): v.double().cumsum(dim=1) / counts}
-            said[SMOOTHER, 0.0] = smoothed_output(q, k, v)
+            said[SMOOTHER, 0.0] = smoothed_output(q, k, v, scale=scale)
             for kernel in kernels:
-                found = ridge_outputs(q, k, v, kernel=kernel, ridges=ridges)
+                found = ridge_outputs(q, k, v, kernel=kernel, ridges=ridges, scale=scale)
                 said |= {(kernel, ridge): y for ridge, y in zip(ridges, found, strict=True)}
             outputs[layer, number] = z.double()[:, 1:]
             finite[layer, number] = finite_heads(q, k, v, z)
@@ -303,13 +320,18 @@ def _by_head(
 
 
 def _kernels(
-    q: Float[Tensor, "head pos d"], k: Float[Tensor, "head pos d"], kernel: str
+    q: Float[Tensor, "head pos d"], k: Float[Tensor, "head pos d"], kernel: str, scale: float | None
 ) -> tuple[Float[Tensor, "head pos pos"], Float[Tensor, "head pos pos"]]:
     """The kernel between queries and keys, and among keys; a common factor of a head cancels."""
-    d = q.shape[-1]
     pairs, within = q @ k.mT, k @ k.mT
     if kernel == "linear":
-        return pairs / d, within / d
-    pairs, within = pairs / d**0.5, within / d**0.5
+        return pairs / q.shape[-1], within / q.shape[-1]
+    factor = _scale(q, scale)
+    pairs, within = pairs * factor, within * factor
     top = torch.maximum(pairs.amax(dim=(1, 2)), within.amax(dim=(1, 2)))[:, None, None]
     return (pairs - top).exp(), (within - top).exp()
+
+
+def _scale(q: Float[Tensor, "head pos d"], given: float | None) -> float:
+    """What ⟨x, y⟩ is multiplied by in the exponential kernel."""
+    return float(q.shape[-1] ** -0.5) if given is None else given

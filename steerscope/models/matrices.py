@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from steerscope.errors import UnsupportedWeightError, check_name
+from steerscope.models.attention_kernels import QUERY_NORMS
 from steerscope.models.lens_model import LensModel
 from steerscope.models.norms_after import bridged_norms_after, hooked_norm_after
 
@@ -30,7 +31,6 @@ _HEADS_FIRST = {"q": "W_Q", "k": "W_K", "v": "W_V", "o": "W_O"}
 _PROJECTIONS = {"q": "query_input", "k": "key_input", "v": "value_input"}
 _ON_BRIDGE = {"gate": "gate", "up": "in", "down": "out"}
 _ROUTER = "what is called {0} there chooses among experts and is no matrix of one MLP"
-_QUERY_NORMS = ("q_norm", "q_layernorm", "query_layernorm")
 
 
 # What transformers and TransformerLens call the same matrices; `c_proj` and the like by their parent.
@@ -71,12 +71,14 @@ class Matrix(ABC):
         layer: the block, 0-based.
         parameter: where its numbers are; grouped heads come once.
         gain_cancels: whether a norm follows that divides out any factor of this matrix.
+        norm_behind: whether what it writes, of `o` or `down`, passes a norm on its way to the residual stream.
     """
 
     name: WeightName
     layer: int
     parameter: nn.Parameter
     gain_cancels: bool
+    norm_behind: bool
     component: Any
 
     def read(self) -> Float[Tensor, "row d"]:
@@ -281,7 +283,8 @@ def _hooked(model: LensModel, block: Any, name: WeightName, layer: int) -> Matri
         if name in {"q", "k"}
         else after and (name in {"v", "o", "down"} or (name == "up" and gated))
     )
-    return _Hooked(name, layer, parameter, cancels, component)
+    behind = after and name in {"o", "down"}
+    return _Hooked(name, layer, parameter, cancels, behind, component)
 
 
 def _is_branch(mlp: Any, component: Any) -> bool:
@@ -308,7 +311,7 @@ def _bridged(_model: LensModel, block: Any, name: WeightName, layer: int) -> Mat
     after_attention, after_mlp = bridged_norms_after(block)
     gated = bool({"gate", "dense_gate"} & dict(block.mlp.named_children()).keys())
     cancels = {
-        "q": any(hasattr(attention, norm) for norm in _QUERY_NORMS),
+        "q": any(hasattr(attention, norm) for norm in QUERY_NORMS),
         "v": after_attention,
         "o": after_attention,
         "up": after_mlp and gated,
@@ -318,7 +321,8 @@ def _bridged(_model: LensModel, block: Any, name: WeightName, layer: int) -> Mat
     last = {"v": "o", "up": _ON_BRIDGE["down"]}.get(name)
     added = [component, getattr(getattr(side, last or "", None), "original_component", None)]
     stays = any(_has_bias(c) for c in added)  # what a factor leaves alone, the norm cannot undo
-    return _OnBridge(name, layer, weight, cancels.get(name, False) and not stays, component)
+    behind = name in {"o", "down"} and cancels[name]
+    return _OnBridge(name, layer, weight, cancels.get(name, False) and not stays, behind, component)
 
 
 def _has_bias(component: Any) -> bool:

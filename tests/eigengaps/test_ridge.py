@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
+import transformers as hf
 
 from steerscope.eigengaps.patterns import attention_gaps
 from steerscope.eigengaps.ridge import (
@@ -15,8 +18,9 @@ from steerscope.eigengaps.ridge import (
     ridge_outputs,
     ridge_parts,
 )
-from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.errors import BadValueError, ModelLoadError, UnknownNameError
 from steerscope.models.attention_patterns import attention_patterns
+from steerscope.models.loading import load_model
 
 
 def numbers(*shape, seed=0):
@@ -123,6 +127,54 @@ def test_the_kernel_average_of_rotated_keys_is_attention_itself(load):
     table = attention_ridge(model, ["w5 w6 w7 w8 w9", "w20 w21 w22"], ridges=[0.1])
     assert table.r2_smoother.min() > 0.999
     assert (table.r2 < 0.999).all()
+
+
+_SIZES = {
+    "vocab_size": 96, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64,
+    "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
+}  # fmt: skip
+_GPT2 = {"vocab_size": 96, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
+_NEO = {"attention_types": [[["global", "local"], 1]], "window_size": 16, "num_layers": 2}
+_NEO |= {"vocab_size": 96, "hidden_size": 32, "num_heads": 4, "max_position_embeddings": 64}
+ATTENTIONS = {
+    "gpt2": hf.GPT2Config(**_GPT2, scale_attn_by_inverse_layer_idx=True),
+    "gpt_neo": hf.GPTNeoConfig(**_NEO),
+    "qwen3": hf.Qwen3Config(**_SIZES, head_dim=8),
+    "olmo2": hf.Olmo2Config(**_SIZES),
+    "gemma3": hf.Gemma3TextConfig(**_SIZES, head_dim=8, query_pre_attn_scalar=24),
+    "granite": hf.GraniteConfig(**_SIZES, attention_multiplier=0.9),
+}
+
+
+def unturned(model):
+    """The model, of which nothing is rotated by position."""
+    for module in model.transformer.modules():
+        for name, numbers in module.named_buffers(recurse=False):
+            if name.endswith("rotary_cos"):
+                numbers.fill_(1)
+            elif name.endswith(("rotary_sin", "inv_freq")):
+                numbers.zero_()
+    return model
+
+
+@pytest.mark.parametrize("backbone", ["hooked", "bridge"])
+@pytest.mark.parametrize("family", ATTENTIONS)
+def test_without_rotation_the_kernel_average_is_the_attention_of_any_model(
+    family, backbone, tiny_folder, tmp_path
+):
+    made = hf.AutoModelForCausalLM.from_config(ATTENTIONS[family])
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, 0.0 if parameter.ndim > 1 else 1.0, 0.4)
+    made.save_pretrained(tmp_path)
+    hf.AutoTokenizer.from_pretrained(tiny_folder("gpt2")).save_pretrained(tmp_path)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            model = unturned(load_model(tmp_path, backbone=backbone))
+    except ModelLoadError:
+        pytest.skip("no such backbone for this architecture")
+    table = attention_ridge(model, ["w5 w6 w7 w8 w9", "w20 w21 w22"], ridges=[0.1])
+    assert table.r2_smoother.min() > 0.9999
 
 
 @pytest.mark.hooked

@@ -82,7 +82,7 @@ class Deflate:
 
     def directions(self, weight: Weight) -> Float[Tensor, "d rank"]:
         """V, orthonormal."""
-        if isinstance(weight, KeptWeight) and weight.place.name in {"o", "down"}:
+        if isinstance(weight, KeptWeight):
             _refuse_norm(weight)
         places = [output_site(weight.place, gated=gated) for gated in (True, False)]
         found = next((self.contrasts[s] for s in places if s in self.contrasts), None)
@@ -109,7 +109,7 @@ def _refuse_norm(weight: KeptWeight) -> None:
     Raises:
         UnsupportedWeightError: there is such a norm.
     """
-    if weight.matrix.gain_cancels:
+    if weight.matrix.norm_behind:
         raise UnsupportedWeightError(
             f"deflating {weight.place}: this model has a norm behind it, and its output can only be read after "
             "that, where the directions are others; choose q, k, v, gate or up, or another edit."

@@ -15,19 +15,22 @@ from transformers import GPTBigCodeConfig, GPTBigCodeForCausalLM
 from steerscope.doses import Dose
 from steerscope.engine.generation import attempt
 from steerscope.engine.score import kl_from_plain, preferences
-from steerscope.errors import BadValueError, NotFiniteError, VectorMismatchError
+from steerscope.errors import BadValueError, NotFiniteError, RunError, VectorMismatchError
 from steerscope.judges import choose_judge
 from steerscope.judges.scoring import ScoreJudge
 from steerscope.metrics import kl_divergence
 from steerscope.models.loading import load_model, load_original
+from steerscope.runs.results import plain_row
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering, steer
 from steerscope.studies.transfer.findings import against, odd_and_even, towards, transfer_table
 from steerscope.studies.transfer.matching import matched_coefficients, steering_by_validation
 from steerscope.studies.transfer.measure import kl_of_prefix, transfer
 from steerscope.studies.transfer.plan import TransferPlan
+from steerscope.studies.transfer.runs import start_transfer
 from steerscope.studies.transfer.techniques import (
     Technique,
+    places_in_words,
     prompting,
     steering_technique,
     trained_technique,
@@ -216,6 +219,35 @@ def test_prompting_puts_a_text_of_the_class_in_front(load):
     bare, whole = (model.forward(torch.tensor([i])) for i in ids)
     expected = kl_divergence(whole[:, -3:], bare[:, -3:]).mean()
     assert kl_of_prefix(model, technique.prefix(1.0), "w4 w5 w6") == pytest.approx(float(expected))
+
+
+def test_many_weights_are_said_by_name_and_block_and_every_one_only_of_all_of_them(load):
+    model = load()
+    twelve = [Place(name, i) for name in ("o", "down") for i in range(1, 7)]
+    assert places_in_words(twelve) == "12 matrices: o, down of blocks 1-6"
+    assert places_in_words(twelve[:2]) == "o.1 o.2"
+    gaps = [Place("q", i) for i in (0, 1, 2, 4, 6, 7)] + [Place("up", i) for i in (3, 4, 5)]
+    assert places_in_words(gaps) == "9 matrices: q of blocks 0-2, 4, 6-7; up of blocks 3-5"
+    full = FullTrainee(model).change(0, 1)
+    assert weights_technique(full, every=True).where == "every matrix"
+    some = replace(full, parts=dict(list(full.parts.items())[:-1]))
+    assert weights_technique(some).where == (
+        f"{len(full.parts) - 1} matrices: q, k, v, o, gate, up of blocks 0-2; down of blocks 0-1"
+    )
+
+
+def test_a_run_that_called_many_weights_every_matrix_goes_on(load, tmp_path):
+    model, plan = load(), TransferPlan(coefficients=(-1.0, 1.0))
+    full = FullTrainee(model).change(0, 1)
+    techniques = [weights_technique(full, every=True), prompting(PAIRS)]
+    older = start_transfer(tmp_path / "run", techniques, model, PAIRS, plan)
+    older.append([plain_row("kl", "nats", 0.0)])
+    newer = [weights_technique(full), techniques[1]]
+    assert newer[0].where != techniques[0].where
+    again = start_transfer(tmp_path / "run", newer, model, PAIRS, plan)
+    assert again.configuration == older.configuration
+    with pytest.raises(RunError, match="techniques"):
+        start_transfer(tmp_path / "run", [newer[1]], model, PAIRS, plan)
 
 
 def test_transfer_measures_every_technique_on_the_same_items(load):

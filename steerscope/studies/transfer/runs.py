@@ -16,12 +16,12 @@ from steerscope.models.lens_model import LensModel
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track, silent
 from steerscope.runs.distinct import GROUPS
-from steerscope.runs.results import Row, Run, measuring
+from steerscope.runs.results import RUN, Row, Run, has_measured, measuring
 from steerscope.studies.judging import Judging, Question, find_judge
 from steerscope.studies.transfer.findings import PLAIN, operator_of
 from steerscope.studies.transfer.measure import held_out_groups, transfer_with_texts
 from steerscope.studies.transfer.plan import TransferPlan
-from steerscope.studies.transfer.techniques import Technique
+from steerscope.studies.transfer.techniques import EVERY, Technique
 from steerscope.studies.written import Unjudged
 from steerscope.texts.contrasts import ContrastSet, PromptSet
 
@@ -128,9 +128,7 @@ def start_transfer(  # noqa: PLR0913 - each is a thing of its own
         "model": model.name,
         "contrasts": contrasts.name,
         "contrasts_sha256": contrasts.sha256,
-        "techniques": [
-            {"name": t.name, "where": t.where, "parameters": t.n_parameters} for t in techniques
-        ],
+        "techniques": _told(path, techniques),
         **_settings(plan),
         **_judged_by(judging),
     }
@@ -138,6 +136,19 @@ def start_transfer(  # noqa: PLR0913 - each is a thing of its own
     if judging is not None:
         judging.keep(run)
     return run
+
+
+def _told(path: str | Path, techniques: Sequence[Technique]) -> list[dict[str, Any]]:
+    """What a run says of its techniques; one from before many weights were named keeps its own words."""
+    told = [{"name": t.name, "where": t.where, "parameters": t.n_parameters} for t in techniques]
+    folder = Path(path)
+    if not (folder / RUN).is_file() or not has_measured(folder):
+        return told
+    kept = Run.open(folder).configuration.get("techniques", [])
+    older = [t | {"where": EVERY} for t in told]
+    if len(kept) != len(told):
+        return told
+    return [o if o == k else t for t, o, k in zip(told, older, kept, strict=True)]
 
 
 def _groups_in(rows: pd.DataFrame) -> dict[str, dict[str, list[int]]]:

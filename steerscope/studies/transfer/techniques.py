@@ -16,12 +16,15 @@ from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.texts.contrasts import ContrastSet
 from steerscope.weights.adapter.changes import Adapted, WeightChange
-from steerscope.weights.adapter.linear import LinearChange
+from steerscope.weights.adapter.linear import FullTrainee, LinearChange
 from steerscope.weights.adapter.objectives import Objective
 from steerscope.weights.adapter.passes import Ruler, Trainee
 from steerscope.weights.adapter.training import TrainingPlan, train
+from steerscope.weights.places import Place
 
 STEERED = ("random", "mean_diff", "pca_uncentred")
+EVERY = "every matrix"
+_FEW = 8  # weights that are named one by one
 
 
 def _no_prefix(coefficient: float) -> str:  # noqa: ARG001 - the same at any
@@ -52,12 +55,39 @@ class Technique:
         return self.prefix is _no_prefix
 
 
-def weights_technique(change: WeightChange) -> Technique:
-    """A change of weights."""
-    where = " ".join(map(str, change.matrices)) if len(change.matrices) < 9 else "every matrix"
+def weights_technique(change: WeightChange, *, every: bool = False) -> Technique:
+    """A change of weights; `every` says that it has each matrix of the model."""
+    many = len(change.matrices) > _FEW
+    where = EVERY if every and many else places_in_words(change.matrices)
     return Technique(
         change.method, change.n_parameters, lambda c: Cell((Adapted(change, c),)), where=where
     )
+
+
+def places_in_words(places: Sequence[Place]) -> str:
+    """Few weights one by one, and many such as `12 matrices: o, down of blocks 1-6`."""
+    if len(places) <= _FEW:
+        return " ".join(map(str, places))
+    names: dict[tuple[int, ...], list[str]] = {}
+    for name in dict.fromkeys(p.name for p in places):
+        layers = tuple(sorted(p.layer for p in places if p.name == name))
+        names.setdefault(layers, []).append(name)
+    parts = [
+        f"{', '.join(mine)} of block{'s' if len(layers) > 1 else ''} {_spans(layers)}"
+        for layers, mine in names.items()
+    ]
+    return f"{len(places)} matrices: {'; '.join(parts)}"
+
+
+def _spans(layers: Sequence[int]) -> str:
+    """Ascending layers, those without a gap as `1-6`."""
+    spans: list[list[int]] = []
+    for layer in layers:
+        if spans and layer == spans[-1][1] + 1:
+            spans[-1][1] = layer
+        else:
+            spans.append([layer, layer])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
 
 
 def steering_technique(
@@ -143,4 +173,5 @@ def trained_technique(
     trained = train(
         model, trainee, splits, ruler=ruler, objective=objective, plan=plan, progress=progress
     )
-    return weights_technique(trainee.change(plan.seed, trained.sign))
+    change = trainee.change(plan.seed, trained.sign)
+    return weights_technique(change, every=isinstance(trainee, FullTrainee))

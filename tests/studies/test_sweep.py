@@ -104,6 +104,19 @@ def test_what_is_chosen_on_one_split_is_stated_with_its_company_on_the_other(who
     )
 
 
+@pytest.mark.filterwarnings("ignore::steerscope.errors.PureGainWarning")
+@pytest.mark.hooked
+def test_a_chosen_deflation_is_made_at_every_other_place_as_well(files, tmp_path):
+    asked = plan(files, edits=("deflate",), amounts=(-2.0, 1.0), together=(), max_select=6)
+    run = run_weight_sweep(asked, tmp_path / "run")
+    roles = read_roles(run)
+    moved = roles[roles.role == "elsewhere"].cell.str.extract(r"deflate\S* (\w+)\.(\d)")
+    [(_, one)] = list(moved.groupby(roles.target))[:1]
+    places = {*zip(one[0], one[1], strict=True)}
+    assert {("down", "0"), ("down", "2"), ("o", "1"), ("q", "1"), ("gate", "1")} <= places
+    assert run.path == run_weight_sweep(asked, tmp_path / "run").path
+
+
 def few_pairs(folder):
     """A file of the first pairs of the microworld's mood."""
     pairs = [vars(pair) for pair in load_contrasts("mood").pairs[:100]]

@@ -307,10 +307,7 @@ def _edits(
     everywhere = [*places, *(p for text in plan.together for p, _ in parse_places(text))]
     contrasts: Mapping[Site, Contrast] = {}
     if any(map(needs_pairs, plan.edits)):
-        sites = [
-            s for p in everywhere for g in (True, False) if model.has(s := output_site(p, gated=g))
-        ]
-        contrasts = extract(model, fit, list(dict.fromkeys(sites)), progress=progress)
+        contrasts = output_contrasts(model, fit, everywhere, progress)
     single = [
         WeightEdit(((place, find_edit(name, amount, contrasts=contrasts)),))
         for name in plan.edits
@@ -324,6 +321,14 @@ def _edits(
         for text in plan.together
     ]
     return [*single, *together]
+
+
+def output_contrasts(
+    model: LensModel, fit: ContrastSet, places: Sequence[Place], progress: Track
+) -> Mapping[Site, Contrast]:
+    """Activations of the pairs at the outputs of weights, of those that can be read."""
+    sites = [s for p in places for g in (True, False) if model.has(s := output_site(p, gated=g))]
+    return extract(model, fit, list(dict.fromkeys(sites)), progress=progress) if sites else {}
 
 
 def _texts(plan: WeightSweepPlan, pairs: Split[ContrastSet], world: str) -> Split[tuple[str, ...]]:

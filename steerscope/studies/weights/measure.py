@@ -24,7 +24,9 @@ from steerscope.engine.score import mean_kl, with_kl
 from steerscope.engine.searches import sizes_at_kl
 from steerscope.errors import (
     BadValueError,
+    DegenerateDirectionError,
     DegenerateSpectrumError,
+    MissingEvidenceError,
     PureGainWarning,
     RestorationError,
     UnsupportedWeightError,
@@ -37,12 +39,13 @@ from steerscope.runs.results import Run, measuring
 from steerscope.runs.whole_files import write_whole
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
-from steerscope.studies.weights.bench import WeightBench, bind
+from steerscope.studies.weights.bench import WeightBench, bind, output_contrasts
 from steerscope.studies.weights.findings import CONTROL, EDIT, ELSEWHERE, ROLES, STEERING, choose
 from steerscope.studies.weights.one_kl import controls_at_kl
 from steerscope.studies.weights.plan import WeightSweepPlan
 from steerscope.weights.controls import CONTROLS, control_of, elsewhere, same_change
 from steerscope.weights.descriptions import describe_edit
+from steerscope.weights.edits import find_edit, needs_pairs
 from steerscope.weights.kept import kept_weight
 from steerscope.weights.places import Place
 from steerscope.weights.weight_edit import WeightEdit
@@ -130,23 +133,28 @@ def _company(
     for control in (*controls, *controls_at_kl(bench.model, controls, edit, asked)):
         yield CONTROL, Cell((control,))
     if len(edit.parts) == 1:
-        for moved in _moved(bench.model, edit):
+        for moved in _moved(bench, edit):
             yield ELSEWHERE, Cell((moved,))
     steering = _steering(bench, directions, cell, target)
     if steering is not None:
         yield STEERING, steering
 
 
-def _moved(model: LensModel, edit: WeightEdit) -> Iterator[WeightEdit]:
+def _moved(bench: WeightBench, edit: WeightEdit) -> Iterator[WeightEdit]:
     """The edit of one place at the same weight of other layers, and at other weights of its layer.
 
-    Of more than eight other layers eight, from the first to the last.
+    Of more than eight other layers eight, from the first to the last. An edit that looks at the pairs looks at
+    them at each of these places.
     """
-    ((place, _),) = edit.parts
+    model = bench.model
+    ((place, part),) = edit.parts
     layers = [i for i in range(model.shape.n_layers) if i != place.layer]
     spread = np.linspace(0, len(layers) - 1, min(OTHER_LAYERS, len(layers))).round().astype(int)
     others = [Place(place.name, layers[i]) for i in spread]
     others += [Place(name, place.layer) for name in WEIGHTS if name != place.name]
+    if needs_pairs(part.name):
+        read = output_contrasts(model, bench.pairs.fit, others, bench.progress)
+        edit = WeightEdit(((place, find_edit(part.name, part.amount, contrasts=read)),))
     for other in others:
         moved = elsewhere(edit, other)
         if _is_possible(model, moved):
@@ -154,10 +162,16 @@ def _moved(model: LensModel, edit: WeightEdit) -> Iterator[WeightEdit]:
 
 
 def _is_possible(model: LensModel, edit: WeightEdit) -> bool:
-    """Whether the model has the weight and does not undo the edit."""
+    """Whether the model has the weight, and what the edit asks of it, and does not undo the edit."""
     try:
         edit.changes(model)
-    except (UnsupportedWeightError, DegenerateSpectrumError, BadValueError) as error:
+    except (
+        UnsupportedWeightError,
+        DegenerateSpectrumError,
+        DegenerateDirectionError,
+        MissingEvidenceError,
+        BadValueError,
+    ) as error:
         _log.info("no control: %s", error)
         return False
     return True

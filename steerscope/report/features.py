@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pandas as pd
@@ -43,7 +44,16 @@ def feature_plates(run: Run) -> list[Plate]:
 
 def _readings(run: Run) -> list[dict[str, Any]]:
     files = sorted((run.path / "sae").glob("*.json"))
-    return [json.loads(f.read_text(encoding="utf-8")) for f in files]
+    return [_known(json.loads(f.read_text(encoding="utf-8"))) for f in files]
+
+
+def _known(found: Any) -> Any:
+    """The same with NaN for what is stored as null, which is a number that is not finite."""
+    if isinstance(found, dict):
+        return {key: _known(value) for key, value in found.items()}
+    if isinstance(found, list):
+        return [_known(value) for value in found]
+    return math.nan if found is None else found
 
 
 def _section(found: dict[str, Any]) -> str:
@@ -56,12 +66,15 @@ def _section(found: dict[str, Any]) -> str:
             "found": rows.value,
             "null": rows.null.str.replace("_", " "),
             "95 % of the null": [
-                f"{low:.2f} to {high:.2f}" for low, high in zip(rows.low, rows.high, strict=True)
+                f"{low:.2f} to {high:.2f}" if math.isfinite(high - low) else "-"
+                for low, high in zip(rows.low, rows.high, strict=True)
             ],
             "p": rows.p,
         }
     )
-    strongest = ", ".join(f"{i} ({value:+.2f})" for i, value in found["strongest"])
+    strongest = ", ".join(
+        f"{i} ({'-' if math.isnan(value) else f'{value:+.2f}'})" for i, value in found["strongest"]
+    )
     return (
         f"<p>{as_text(found['sae'])}, "
         f"{found['n_features']} features at {as_text(found['site'])}. Codes differ most in the "

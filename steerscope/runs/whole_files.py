@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from steerscope.errors import RunError, SteerscopeError
@@ -44,6 +47,25 @@ def write_whole(path: str | Path, text: str) -> None:
     """
     with whole_file(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, content: object, *, indent: int = 1) -> None:
+    """Write JSON that every parser takes whole or not at all; a number that is not finite is null.
+
+    Raises:
+        RunError: the disk refused.
+    """
+    text = json.dumps(_finite(content), indent=indent, ensure_ascii=False, allow_nan=False)
+    write_whole(path, text + "\n")
+
+
+def _finite(content: Any) -> Any:
+    """The same with None for each number that is not finite."""
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 @contextmanager

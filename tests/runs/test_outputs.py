@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from steerscope.directions import export_gguf, save_directions
@@ -17,7 +19,7 @@ from steerscope.errors import (
 )
 from steerscope.runs.outputs import check_apart, check_file, check_folder, marked, write_mark
 from steerscope.runs.results import check_run_folder
-from steerscope.runs.whole_files import whole_file, whole_folder
+from steerscope.runs.whole_files import whole_file, whole_folder, write_json
 from steerscope.sites import Site
 from steerscope.studies.steering.measure import run_sweep
 from steerscope.studies.steering.plan import SweepPlan
@@ -285,3 +287,10 @@ def test_keys_that_do_not_vary_cost_a_run_nothing_but_its_eigengap(tiny_folder, 
     methods = set(run_sweep(plan, tmp_path / "run").table().method)
     assert "mean_diff" in methods
     assert "eigengap" not in methods
+
+
+def test_what_is_written_as_json_every_parser_takes(tmp_path):
+    path = tmp_path / "a" / "numbers.json"
+    write_json(path, {"x": [math.nan, (1.5, -math.inf)], "y": {"z": np.float64("inf"), "w": "NaN"}})
+    found = json.loads(path.read_text(), parse_constant=pytest.fail)
+    assert found == {"x": [None, [1.5, None]], "y": {"z": None, "w": "NaN"}}

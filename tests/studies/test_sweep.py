@@ -186,7 +186,8 @@ def test_the_page_of_a_sweep_says_the_verdict_and_shows_both_fronts(whole):
 
 
 def test_what_each_edit_does_is_stored_in_numbers(whole):
-    found = json.loads((whole.path / "descriptions.json").read_text())
+    stored = (whole.path / "descriptions.json").read_text()
+    found = json.loads(stored, parse_constant=pytest.fail)
     gains = [d for d in found if d["pure_gain"]]
     assert len(found) == 2 * (2 + 2)  # two edits by two amounts, and at two places at once
     assert {d["edit"] for d in gains} == {"gain"}

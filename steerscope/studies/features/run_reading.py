@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from steerscope.directions import load_directions
@@ -12,7 +11,7 @@ from steerscope.extraction.reading import ReadToken
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.runs.results import Run
-from steerscope.runs.whole_files import write_whole
+from steerscope.runs.whole_files import write_json
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sae.files import check_fits
 from steerscope.sae.reading import read_direction
@@ -37,7 +36,7 @@ def read_run(
         seed: of the nulls.
 
     Returns:
-        A JSON file in the run's folder `sae`.
+        A JSON file in the run's folder `sae`, with null for a number that is not finite.
 
     Raises:
         AutoencoderMismatchError: the autoencoder is for another model, or for a site at which the
@@ -68,7 +67,7 @@ def read_run(
         "strongest": reading.strongest("mean_codes", min(_STRONGEST, sae.n_features)),
     }
     path = place_of(run, sae)
-    write_whole(path, json.dumps(content, indent=1))
+    write_json(path, content)
     run.vouch(path)
     return path
 

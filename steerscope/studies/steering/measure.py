@@ -6,7 +6,6 @@ from the test split, with random and label-shuffled directions beside it.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -22,7 +21,7 @@ from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, in_steps, silent
 from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import Run, measuring
-from steerscope.runs.whole_files import write_whole
+from steerscope.runs.whole_files import write_json
 from steerscope.steering.interventions import Cell
 from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import Material, dose_cells
@@ -287,4 +286,4 @@ def _write_lens(run: Run, model: LensModel, direction: Direction) -> None:
     if direction.site.stream in RESIDUAL_STREAMS:
         most, least = top_tokens(model, direction_lens(model, direction), LENS_TOKENS)
         found |= {"for": [asdict(t) for t in most], "against": [asdict(t) for t in least]}
-    write_whole(run.path / "lens.json", json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    write_json(run.path / "lens.json", found, indent=2)

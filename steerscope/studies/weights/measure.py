@@ -7,7 +7,6 @@ of the chosen edit.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import warnings
@@ -36,7 +35,7 @@ from steerscope.models.lens_model import LensModel
 from steerscope.models.matrices import WEIGHTS
 from steerscope.progress import Track, silent
 from steerscope.runs.results import Run, measuring
-from steerscope.runs.whole_files import write_whole
+from steerscope.runs.whole_files import write_json
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
 from steerscope.studies.weights.bench import WeightBench, bind, output_contrasts
@@ -96,7 +95,7 @@ def run_weight_sweep(
                 roles.append({"cell": cell.key, "target": str(target), "role": role})
                 stated[cell.key] = cell
         bench.measure("test", list(stated.values()))
-        write_whole(bench.run.path / ROLES, json.dumps(roles, indent=1) + "\n")
+        write_json(bench.run.path / ROLES, roles)
         changed = [
             str(p) for p in places if kept_weight(bench.model, p).matrix.checksum != before[p]
         ]
@@ -107,11 +106,11 @@ def run_weight_sweep(
 
 
 def _write_descriptions(bench: WeightBench, edits: Sequence[WeightEdit]) -> None:
-    """What every edit does to its weights in numbers, `descriptions.json` beside the rows."""
+    """What every edit does to its weights in numbers, `descriptions.json` beside the rows; null for what is none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PureGainWarning)  # said before
         found = [asdict(d) | {"cell": str(e)} for e in edits for d in describe_edit(bench.model, e)]
-    write_whole(bench.run.path / "descriptions.json", json.dumps(found, indent=1) + "\n")
+    write_json(bench.run.path / "descriptions.json", found)
 
 
 def _company(

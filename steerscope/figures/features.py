@@ -309,12 +309,15 @@ def steering_pareto(
         subplot_titles=[f"{kl:g} nats" for kl in kls],
     )  # fmt: skip
     colours = cycle(_LINES)
+    named: set[str] = set()
     for method, rows in table.groupby("method", sort=False):
         colour = GREY if str(method).startswith(("random", "plain")) else next(colours)
         name = _group(str(method))
         for column, kl in enumerate(kls, start=1):
             here = rows if method == "plain" else rows[rows.kl == kl]
             x, y = (here[here.metric == metric].head(1) for metric in (effect, cost))
+            is_first = bool(len(x)) and name not in named
+            named |= {name} if is_first else set()
             figure.add_trace(
                 go.Scatter(
                     x=(100 * x.value).tolist(),
@@ -322,7 +325,7 @@ def steering_pareto(
                     mode="markers",
                     name=name,
                     legendgroup=name,
-                    showlegend=column == 1 and name == method,
+                    showlegend=is_first,
                     marker={"size": 10, "symbol": _SYMBOLS.get(name, "circle"), "color": colour},
                     error_x=_bars(x, colour),
                     error_y=_bars(y, colour),

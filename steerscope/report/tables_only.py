@@ -15,7 +15,7 @@ from steerscope.studies.benchmarks.findings import benchmark_items, benchmark_ta
 from steerscope.studies.budgets.findings import budget_table
 from steerscope.studies.carrying.findings import cosines_of_run, maps_of_run, vectors_of_run
 from steerscope.studies.dilemmas.findings import answered_table, target_against, value_table
-from steerscope.studies.features.stored import steering_table
+from steerscope.studies.features.stored import overflowed_at, steering_table
 from steerscope.studies.lenses.findings import lens_table
 from steerscope.studies.premise.findings import gap_summary, head_fits, parts_of, premise_summary
 from steerscope.studies.routing.findings import arms_table, vectors_table
@@ -82,12 +82,16 @@ def _features_pareto(run: Run) -> Plate:
     table, effect, c = steering_table(run), effect_of(run), run.configuration
     cost = next(metric for metric in _KEPT if metric in set(table.metric))
     words = (effect.words, _KEPT[cost])
-    drawn = figures.steering_pareto(table, effect=effect.metric, cost=cost, words=words)
+    lost = {(kl, method) for kl in table.kl.unique() for method in overflowed_at(run, float(kl))}
+    known = [key not in lost for key in zip(table.kl, table.method, strict=True)]
+    drawn = figures.steering_pareto(table[known], effect=effect.metric, cost=cost, words=words)
     said = (
         f"Steering at {c['site']} by {c['k']} of {c['n_features']} features, by the mean difference and by "
         f"{c['n_nulls']} null directions of either kind, each at the dose that gives the KL on other prompts; what "
         "does not reach it is left out."
     )
+    if lost:
+        said += " So is what overflows there, if under one sign alone, since the other is half of its prompts."
     return Plate(FEATURES_PARETO, drawn, said)
 
 

@@ -342,6 +342,22 @@ def test_what_overflowed_under_one_sign_is_compared_with_nothing(tmp_path):
     )
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_what_overflowed_under_one_sign_is_not_drawn_as_if_the_other_were_all(tmp_path, lost):
+    effect = MicroworldJudge("mood", "one", "other").effect
+    about = {"kind": "FeaturePlan", "effect": asdict(effect), "site": "resid_post.3", "seed": 0}
+    counts = {"k": 2, "n_features": 8, "n_nulls": 1}
+    trials = beside_contrastive()
+    half = one_sign_lost(trials, "features weighted") if lost else trials
+    half = half.rename(columns={"shown": effect.metric, "kept": "kept_topic"})
+    run = Run.start(tmp_path / "run", about | counts, provenance={})
+    run.append(rows_of_trials(half, "mood", Site("resid_post", 3)))
+    [plate] = frames_as_plates(run)
+    drawn = {trace.name for trace in plate.figure.data if trace.showlegend}
+    assert (CONTRASTIVE in drawn, "features weighted" in drawn) == (True, not lost)
+    assert ("overflows" in plate.caption) == lost
+
+
 def test_nothing_is_compared_with_contrastive_steering_that_overflowed_under_one_sign():
     half = one_sign_lost(beside_contrastive(), CONTRASTIVE)
     assert summarised(half).difference.isna().all()

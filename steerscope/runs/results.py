@@ -38,10 +38,8 @@ from steerscope.runs.shown import Shown
 from steerscope.runs.whole_files import UNFINISHED_SUFFIX, clear_unfinished, write_whole
 
 _WEIGHTS = {"fingerprint": "model weights", "second_model": "weights of the second model"}
-NOT_FINITE = "not_finite"
-NOT_REACHED = "not_reached"
+NOT_FINITE, NOT_REACHED, WEIGHTLESS = "not_finite", "not_reached", "weightless"
 LOST = (NOT_FINITE, NOT_REACHED)  # nothing was written: the logits overflow, or no dose has the KL
-WEIGHTLESS = "weightless"
 STATUSES = ("ok", "degenerate", "empty", "unread", WEIGHTLESS, *LOST)
 RUN, FORMAT_VERSION = "run.json", 2
 _KEY = ["cell", "prompt", "split", "metric"]

@@ -82,7 +82,7 @@ def test_it_writes_what_generate_writes_and_marks_what_differs(page, served, she
     for place, [continuation] in enumerate(expected):
         assert page.inner_text(f"#text-{place}") == PROMPT + continuation.text
     assert expected[0][0].text != expected[1][0].text
-    assert page.locator("#text-1 mark").count() > 0
+    page.locator("#text-1 mark").first.wait_for()
     assert page.locator("#text-0 mark").count() == 0
     page.locator("#status-1", has_text="KL").wait_for()
     assert "mood" in page.inner_text("#status-1")

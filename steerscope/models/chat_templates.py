@@ -118,8 +118,8 @@ class ChatTemplate:
         """The conversation that the model is to continue, as text.
 
         Raises:
-            TemplateError: the template refuses the messages, for example a system message, or does
-                not write out the answer that is to be continued.
+            TemplateError: the template refuses the messages, for example a system message, leaves
+                one of them out, or does not write out the answer that is to be continued.
         """
         turns = messages = self._messages(text)
         begun = messages[-1].content if messages[-1].role == "assistant" else ""
@@ -131,7 +131,29 @@ class ChatTemplate:
                 f"the chat template does not end in the answer {begun[:40]!r} that is to be "
                 "continued; give the answer as it would write it, or leave it out."
             )
+        self._check_said(text, messages, begun, written)
         return ChatText(written, turns, self)
+
+    def _check_said(
+        self, text: str, messages: tuple[Message, ...], begun: str, written: str
+    ) -> None:
+        """Refuse a text that lacks what one of the turns says."""
+        left = written
+        turns = range(len(messages) - bool(begun))
+        # the longest first, since the words of one may be part of another's
+        for i in sorted(turns, key=lambda i: -len(messages[i].content)):
+            turn = messages[i]
+            words = turn.content.strip()
+            if words in left:
+                left = left.replace(words, "", 1)
+                continue
+            # written in other letters, or not at all: then other words make the same text
+            other = Message(turn.role, f"{turn.content} {turn.content[::-1]}")
+            if self._written(text, (*messages[:i], other, *messages[i + 1 :]), begun) == written:
+                raise TemplateError(
+                    f"the chat template leaves out what the {turn.role} says ({words[:40]!r}); say "
+                    "it in a turn that it writes, such as the user's, or leave it out."
+                )
 
     def _messages(self, text: str) -> tuple[Message, ...]:
         """The turns of a conversation, or the one of a text, after the system message."""
@@ -204,7 +226,8 @@ def wrapped(
         system: short for a chat with this system message.
 
     Raises:
-        TemplateError: the tokenizer has no chat template, or the template refuses a text.
+        TemplateError: the tokenizer has no chat template, or the template refuses a text or leaves a
+            turn out, such as the system message.
         BadValueError: the texts are wrapped already, or both chat and system are given.
     """
     if texts.template:

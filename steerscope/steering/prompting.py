@@ -34,8 +34,8 @@ class Prompting:
     """An instruction, examples or both before what a model is given; no activation is touched.
 
     In plain text they come before the prompt, one empty line apart. In a chat template the instruction
-    goes into the system turn, after what stands there; where the template takes no system turn, before
-    the first message of the user. Examples that are conversations become earlier turns; those that
+    goes into the system turn, after what stands there; where the template refuses a system turn or
+    leaves it out, before the first message of the user. Examples that are conversations become earlier turns; those that
     are texts follow the instruction.
 
     It is a condition like any other, for `generate`, `preferences` and what measures by them. The KL at

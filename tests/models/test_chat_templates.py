@@ -130,6 +130,30 @@ def test_a_missing_or_refusing_template_is_named(load, monkeypatch):
         wrapped(model, PROMPTS, system="w90")
 
 
+LOUD = TURNS.replace("m['content']", "m['content'] | upper")
+WRITES_NO = (
+    "{%% for m in messages if m['role'] != '%s' %%} w3 {{ m['content'] }}{%% endfor %%}"
+    "{%% if add_generation_prompt %%} w5{%% endif %%}"
+)
+
+
+def test_a_turn_that_a_template_leaves_out_is_named_and_one_it_writes_otherwise_is_not(
+    load, monkeypatch
+):
+    model = load("llama")
+    monkeypatch.setattr(model.tokenizer, "chat_template", WRITES_NO % "system")
+    wrapped(model, PROMPTS)
+    for said in ("w90", "w40"):  # the second is part of what the user says
+        with pytest.raises(TemplateError, match=f"leaves out what the system says .'{said}'"):
+            wrapped(model, PROMPTS, system=said)
+    talk = as_conversation([QUESTION, {"role": "assistant", "content": "w50"}, QUESTION])
+    monkeypatch.setattr(model.tokenizer, "chat_template", WRITES_NO % "assistant")
+    with pytest.raises(TemplateError, match="leaves out what the assistant says"):
+        wrapped(model, PromptSet("p", (Prompt(talk),)))
+    monkeypatch.setattr(model.tokenizer, "chat_template", LOUD)
+    assert "W40 W41" in wrapped(model, PROMPTS, system="w90").prompts[0].text
+
+
 def test_nothing_is_wrapped_twice(chatty):
     with pytest.raises(BadValueError, match="'words' is in the chat template chat-.* already"):
         wrapped(chatty, wrapped(chatty, PAIRS))

@@ -30,6 +30,10 @@ TURNS = (
 REFUSING = (
     "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}" + TURNS
 )
+DROPPING = (
+    "{% for m in messages if m['role'] in ['user', 'assistant'] %}[{{ m['role'] }}] "
+    "{{ m['content'] }}\n{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+)
 PROMPTS = ["w5 w9", "w7 w20 w33 w41", "w8 w30"]
 ASKED = Prompting("w60 w61 w62")
 SHOWN = Prompting(examples=("w70 w71", "w72"))
@@ -58,8 +62,11 @@ def test_in_a_chat_the_instruction_stands_in_the_system_turn(load, monkeypatch):
     assert found == "[system] You are Ann.\n\nBe terse.\n[user] hello\n[assistant]"
 
 
-def test_where_a_template_takes_no_system_turn_the_words_go_to_the_user(load, monkeypatch):
-    text = in_template(load("llama"), "hello", monkeypatch, REFUSING)
+@pytest.mark.parametrize("template", [REFUSING, DROPPING], ids=["refuses", "leaves out"])
+def test_where_a_template_takes_no_system_turn_the_words_go_to_the_user(
+    load, monkeypatch, template
+):
+    text = in_template(load("llama"), "hello", monkeypatch, template)
     assert Prompting("Be terse.").seen(text) == "[user] Be terse.\n\nhello\n[assistant]"
 
 

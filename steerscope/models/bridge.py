@@ -115,10 +115,12 @@ class BridgeLensModel(LensModel):
         @torch.compiler.disable
         def watched(*args: Any, **kwargs: Any) -> Any:
             given = args[0] if args else kwargs.get("input_ids")
+            embedded = kwargs.get("inputs_embeds")
+            n_tokens = 0 if embedded is None else embedded.shape[1]
             cache = kwargs.get("past_key_values")
             start = 0 if cache is None else int(cache.get_seq_length())
             with self.turn.using():
-                self.clock.begin(start, 0 if given is None else given.shape[-1], given)
+                self.clock.begin(start, n_tokens if given is None else given.shape[-1], given)
                 output = forward(*args, **kwargs)  # left by an exception where it is to stop early
                 self.clock.ran(range(self.shape.n_layers))
             return output

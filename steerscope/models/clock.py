@@ -41,12 +41,21 @@ class Clock:
         start: int | Int[Tensor, " row"],
         n_tokens: int,
         tokens: Int[Tensor, "row pos"] | None = None,
+        lengths: Int[Tensor, " row"] | None = None,
     ) -> None:
-        """A pass over `n_tokens` tokens starts at absolute position `start`."""
+        """A pass over `n_tokens` tokens starts at absolute position `start`.
+
+        Args:
+            start: the position; below 0 for a row with padding before its first token.
+            n_tokens: of each row, padding among them.
+            tokens: of the rows.
+            lengths: tokens of each row without padding, where the pass begins the texts and there is
+                padding.
+        """
         self.start, self.stop = start, start + n_tokens
         whole = isinstance(start, int) and start == 0
-        if whole and not self.held:
-            self.prompt_length = n_tokens
+        if (whole or lengths is not None) and not self.held:
+            self.prompt_length = n_tokens if lengths is None else lengths
         self.seen = tokens if whole else None
 
     def ran(self, blocks: Iterable[int]) -> None:

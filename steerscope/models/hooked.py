@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import tempfile
 import warnings
@@ -46,19 +47,26 @@ class HookedLensModel(LensModel):
     def _watch_positions(self) -> None:
         # Wrapped and not hooked, since TransformerLens' generate calls forward directly.
         forward = self.transformer.forward
+        signature = inspect.signature(forward)
 
         # Run as it is also within torch.compile, which leaves out hooks that come later.
         @torch.compiler.disable
         def watched(input: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A002 - their name
-            cache = kwargs.get("past_kv_cache")
-            first = kwargs.get("start_at_layer") or 0
+            given = signature.bind(input, *args, **kwargs).arguments
+            cache, lengths = given.get("past_kv_cache"), None
+            first = given.get("start_at_layer") or 0
             start = 0 if cache is None else _seen_before(cache, first)
-            n_tokens = input.shape[-1 if input.ndim < 3 else 1] if torch.is_tensor(input) else 0
-            shown = input if torch.is_tensor(input) and input.ndim == 2 else None
+            if isinstance(input, str | list):
+                sides = given.get("prepend_bos"), given.get("padding_side")
+                input, starts, lengths = _tokens_of(self.transformer, input, *sides)  # noqa: A001
+                start, lengths = (start, None) if _is_later(start) else (starts, lengths)
+            if input.ndim < 3:
+                input = torch.atleast_2d(input)  # noqa: A001
             with self.turn.using():
-                self.clock.begin(start, n_tokens, shown)
+                shown = input if input.ndim == 2 else None
+                self.clock.begin(start, input.shape[1], shown, lengths)
                 output = forward(input, *args, **kwargs)
-                self.clock.ran(range(self.shape.n_layers)[first : kwargs.get("stop_at_layer")])
+                self.clock.ran(range(self.shape.n_layers)[first : given.get("stop_at_layer")])
             return output
 
         replace_forward(self.transformer, watched)
@@ -246,6 +254,31 @@ def _seen_before(cache: Any, first: int) -> int | Int[Tensor, " row"]:
     if isinstance(cache, RaggedCache):
         return cache.n_tokens
     return int(cache[first].past_keys.shape[1])
+
+
+def _is_later(start: int | Tensor) -> bool:
+    """Whether a pass goes on behind tokens that a cache has seen."""
+    return not isinstance(start, int) or start > 0
+
+
+def _tokens_of(
+    transformer: HookedTransformer,
+    texts: str | list[str],
+    prepend_bos: bool | None,
+    padding_side: Any,
+) -> tuple[Int[Tensor, "row pos"], int | Int[Tensor, " row"], Int[Tensor, " row"] | None]:
+    """Tokens of texts as TransformerLens makes them; where each row starts, and its length if padded.
+
+    A row with padding before its text starts below position 0, at which the text begins.
+    """
+    tokens = transformer.to_tokens(texts, prepend_bos=prepend_bos, padding_side=padding_side)
+    alone = [texts] if isinstance(texts, str) else texts
+    n = [transformer.to_tokens(text, prepend_bos=prepend_bos).shape[1] for text in alone]
+    if min(n, default=0) == max(n, default=0):
+        return tokens, 0, None
+    lengths = torch.tensor(n, device=tokens.device)
+    side = padding_side or getattr(transformer.tokenizer, "padding_side", "right")
+    return tokens, lengths - tokens.shape[1] if side == "left" else 0, lengths
 
 
 def _attend_in_place(attention: Any) -> None:

@@ -168,7 +168,7 @@ class Steering:
         seen: dict[Site, Tensor] = {}  # of the pass in progress, emptied at the steered site
 
         def keys(layer: int) -> Float[Tensor, "row head token d"]:
-            so_far = model.keys_so_far(layer, int(model.clock.stop))
+            so_far = model.keys_so_far(layer, _one_stop(model.clock))
             return so_far if rows is None else so_far[rows.index]
 
         def move(x: Float[Tensor, "batch pos d"]) -> Float[Tensor, "batch pos d"] | None:
@@ -231,6 +231,16 @@ def _when(
     if isinstance(length, Tensor):
         length = (length if rows is None else length[rows])[:, None]
     return clock.positions(x.shape[1], x.device, rows), length
+
+
+def _one_stop(clock: Clock) -> int:
+    """Where the pass ends, which must be one place for all rows."""
+    if isinstance(clock.stop, Tensor):
+        raise BadValueError(
+            "a strength that reads the keys of all tokens so far needs rows without padding before "
+            "the texts; give them one by one, or pad them on the right."
+        )
+    return clock.stop
 
 
 def _where(

@@ -195,6 +195,45 @@ def test_a_steering_that_no_pass_came_through_is_an_error_at_the_end(load):
         model.forward(TOKENS)
 
 
+SCOPES = ["all", "prompt", "last:2", "generated", "steps:1", "window:2:4", "from_token:20"]
+
+
+def at(model, scope):
+    direction = random_direction(model, Site("resid_post", 1))
+    return Steering(direction, Dose(8.0), scope=scope)
+
+
+@pytest.mark.parametrize("backbone", ["hooked", "bridge"])
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_text_given_to_transformer_lens_is_steered_as_its_tokens(load, backbone, scope):
+    model = load("llama", backbone)
+    text, ways = "w10 w20 w30 w40", model.transformer
+    tokens = ways.to_tokens(text)
+    with steer(model, at(model, scope)):
+        expected = ways(tokens)
+        assert torch.equal(ways(text), expected)
+        assert torch.equal(ways([text]), expected)
+        cached = ways.run_with_cache(tokens)[0]  # which computes in another order
+        assert torch.equal(ways.run_with_cache(text)[0], cached)
+        if backbone == "hooked":
+            assert torch.equal(ways(tokens[0]), expected)
+    assert torch.equal(expected, ways(tokens)) == (scope in {"generated", "steps:1"})
+
+
+@pytest.mark.hooked
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("scope", [s for s in SCOPES if s != "from_token:20"])
+def test_texts_of_different_lengths_are_steered_as_each_alone(load, side, scope):
+    model = load("llama", "hooked")
+    texts = ["w10 w20 w30 w40", "w20", "w50 w51 w52"]
+    with steer(model, at(model, scope)):
+        together = model.transformer(texts, padding_side=side)
+        for row, text in zip(together, texts, strict=True):
+            alone = model.transformer(text)[0]
+            mine = row[: len(alone)] if side == "right" else row[-len(alone) :]
+            torch.testing.assert_close(mine, alone, atol=1e-4, rtol=1e-4)
+
+
 def _fail_under(model):
     with steer(model, steering(model)):
         model.forward(TOKENS)

@@ -10,6 +10,9 @@ import torch
 import transformers as hf
 from jaxtyping import Float
 
+from steerscope.models.checkpoints import check_whole
+
+_MULTI = "multi_label_classification"
 _NO_LIMIT = 10**9  # tokens: what a tokenizer says that knows no limit is larger
 
 
@@ -28,15 +31,18 @@ class TextClassifier:
     def probabilities(self, texts: list[str]) -> Float[torch.Tensor, "text label"]:
         """Probability of each label for each text; a longer one is cut where its context ends.
 
-        One without a token for padding reads them one by one.
+        Those of one text sum to 1, but where several labels may be true at once: then each is the
+        probability that this one is. Without a token for padding texts are read one by one.
         """
-        padding = (self.tokenizer.pad_token, getattr(self.model.config, "pad_token_id", None))
-        batches = [[text] for text in texts] if None in padding else [texts]
+        config = self.model.config
+        padded = None not in (self.tokenizer.pad_token, getattr(config, "pad_token_id", None))
+        batches = [texts] if padded else [[text] for text in texts]
         logits = torch.cat([self._logits(batch) for batch in batches])
-        return logits.softmax(-1) if len(self.labels) > 1 else logits.sigmoid()
+        each = len(self.labels) == 1 or config.problem_type == _MULTI
+        return logits.sigmoid() if each else logits.softmax(-1)
 
     def _logits(self, texts: list[str]) -> Float[torch.Tensor, "text label"]:
-        longest = self._longest
+        longest = self.context
         read = self.tokenizer(
             texts,
             return_tensors="pt",
@@ -48,8 +54,8 @@ class TextClassifier:
             return self.model(**read).logits.double()
 
     @cached_property
-    def _longest(self) -> int | None:
-        """Tokens that it can read; None where nothing says."""
+    def context(self) -> int | None:
+        """Tokens that a text may have; None where neither the tokenizer nor the model names a limit."""
         named = [
             self.tokenizer.model_max_length,
             getattr(self.model.config, "max_position_embeddings", None),
@@ -69,8 +75,20 @@ def _positions(model: Any) -> list[int]:
 
 
 def load_text_classifier(name: str) -> TextClassifier:
-    """A classifier by folder or hub name; none of its own code is run."""
-    model = hf.AutoModelForSequenceClassification.from_pretrained(name, trust_remote_code=False)
+    """A classifier by folder or hub name; none of its own code is run.
+
+    Raises:
+        ModelLoadError: the checkpoint lacks weights of the classifier, which would be random, such as
+            those of a model that was not trained to classify.
+    """
+    model, told = hf.AutoModelForSequenceClassification.from_pretrained(
+        name,
+        trust_remote_code=False,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # so that they are told and not printed
+    )
+    # What it does not use, such as the pooler of some, changes no probability.
+    check_whole(type(model).__name__, {**told, "unexpected_keys": ()})
     tokenizer = hf.AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     named = model.config.id2label
     labels = tuple(str(named[i]) for i in range(model.config.num_labels))

@@ -39,6 +39,8 @@ def remembered(architecture: str, files: Sequence[Path], measure: Callable[[], s
     if sum(file.stat().st_size for file in files) < _WORTH_KEEPING:
         return measure()
     state = [architecture, version("transformers")]
+    if any(file.suffix == ".bin" for file in files):
+        state.append("in float32")  # other notes of them are of whatever format was loaded first
     for file in sorted(files):
         s = file.stat()
         state.append(f"{file.resolve()} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_ino}")

@@ -42,6 +42,8 @@ _SETTINGS = (
     "config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json",
     "model.safetensors.index.json", "pytorch_model.bin.index.json",
 )  # fmt: skip
+# Files with weights: of these kinds transformers reads the first that is there, and none beside it.
+_WEIGHTS = ("model*.safetensors", "pytorch_model*.bin", "*.safetensors", "*.bin")
 # What a loader raises that trips over a file, and says nothing of it.
 _STUMBLES = (AttributeError, LookupError, TypeError, ArithmeticError)
 
@@ -154,7 +156,7 @@ class Source:
         if not folder.is_dir():
             found = cached_file(self.place, "config.json", revision=self.revision)
             folder = Path(str(found)).parent
-        return sorted(f for kind in ("*.safetensors", "*.bin") for f in folder.glob(kind))
+        return next(filter(None, (sorted(folder.glob(names)) for names in _WEIGHTS)), [])
 
     def fingerprint(self, network: Any) -> str:
         """The fingerprint of the checkpoint, of which `network` was just loaded.
@@ -162,13 +164,12 @@ class Source:
         Where `network` is in a narrower format, the checkpoint is read once more, tensor by tensor.
         """
         kind, files = type(network).__name__, self.files()
-        own = getattr(network.config.get_text_config(), "dtype", None)
 
         def measure() -> str:
-            if holds_checkpoint(network.dtype, files, own):
+            if holds_checkpoint(network.dtype, files):
                 found = weights_fingerprint(kind, network.state_dict())
             else:
-                found = self._fingerprint_in(kind, format_of(files, own))
+                found = self._fingerprint_in(kind, format_of(files))
             give_back()
             return found
 

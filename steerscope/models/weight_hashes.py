@@ -136,23 +136,19 @@ def _holds(kind: torch.dtype, numbers: Tensor) -> bool:
     return torch.equal(wide.to(kind).float().view(torch.int32), wide.view(torch.int32))
 
 
-def format_of(files: Sequence[Path], own: torch.dtype | None) -> torch.dtype:
-    """The narrowest format that has all numbers of a checkpoint."""
-    return next(kind for kind in _NARROWER if holds_checkpoint(kind, files, own))
+def format_of(files: Sequence[Path]) -> torch.dtype:
+    """The narrowest format that is known to have all numbers of a checkpoint."""
+    return next(kind for kind in _NARROWER if holds_checkpoint(kind, files))
 
 
-def holds_checkpoint(kind: torch.dtype, files: Sequence[Path], own: torch.dtype | None) -> bool:
+def holds_checkpoint(kind: torch.dtype, files: Sequence[Path]) -> bool:
     """Whether a model loaded in a format has the numbers of its checkpoint, without rounding.
 
-    Args:
-        kind: the format.
-        files: of the checkpoint; those in safetensors say what they hold.
-        own: the format that the checkpoint's configuration names, for other files.
+    Files other than safetensors do not say what they hold, and float32 holds all of it.
     """
-    suffixes = {file.suffix for file in files}
-    if suffixes == {".safetensors"}:
+    if {file.suffix for file in files} == {".safetensors"}:
         return set().union(*map(_formats, files)) <= _NARROWER[kind] | _INTEGERS
-    return kind == (torch.float32 if suffixes == {".gguf"} else own)
+    return kind == torch.float32
 
 
 def _formats(file: Path) -> set[str]:

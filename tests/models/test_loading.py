@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import warnings
+from importlib.metadata import version
 from importlib.util import find_spec
 
 import pytest
@@ -177,6 +179,40 @@ def test_the_fingerprint_is_that_of_the_checkpoint_in_every_format(tmp_path, tin
         ("float32", "bridge"),
     ]:
         assert load_model(folder, dtype=dtype, backbone=backbone).fingerprint == usual
+
+
+@pytest.mark.parametrize("own", [torch.float32, torch.float16])
+def test_files_that_do_not_say_their_format_have_one_fingerprint(tmp_path, tiny_folder, own):
+    folder, pickled = tmp_path / "model", tmp_path / "pickled"
+    network = tiny_model("llama").to(own)
+    network.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny_folder("llama") / name, folder)
+    shutil.copytree(folder, pickled)
+    (pickled / "model.safetensors").unlink()
+    torch.save(network.state_dict(), pickled / "pytorch_model.bin")
+    torch.save({"rate": 0.1}, folder / "training_args.bin")  # as trainers leave it
+    found = {
+        (place, dtype): load_model(tmp_path / place, dtype=dtype).fingerprint
+        for place in ("model", "pickled")
+        for dtype in ("float32", "bfloat16", "float16")
+    }
+    assert len(set(found.values())) == 1, found
+
+
+def test_a_note_of_a_pickled_checkpoint_of_an_earlier_version_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("steerscope.models.fingerprints._WORTH_KEEPING", 0)
+    wrong, right = (weights_fingerprint(name, {}) for name in ("rounded", "whole"))
+    (file := tmp_path / "pytorch_model.bin").write_text("weights")
+    s = file.stat()
+    state = f"{file.resolve()} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_ino}"
+    name = hashlib.sha256("\n".join(["X", version("transformers"), state]).encode()).hexdigest()
+    folder = tmp_path / "cache" / "steerscope" / "fingerprints"
+    folder.mkdir(parents=True)
+    (folder / name).write_text(wrong)
+    assert remembered("X", [file], lambda: right) == right
+    assert remembered("X", [file], lambda: wrong) == right
 
 
 def test_a_checkpoint_is_measured_with_one_of_its_tensors_there_at_a_time(tiny_folder, monkeypatch):

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from steerscope.errors import NotFiniteError, UnsupportedSiteError, VectorMismatchError
 from steerscope.extraction.losses import Moves
-from steerscope.extraction.reading import ReadToken, as_read
+from steerscope.extraction.reading import ReadToken, as_read, count_content
 from steerscope.models.lens_model import HookFunction, LensModel
 from steerscope.models.memory import fit, pass_bytes
 from steerscope.models.provenance import package_versions
+from steerscope.models.vocabulary import as_bos
 from steerscope.progress import Track, silent
 from steerscope.sites import BySite, Site, SiteLike, as_sites
 from steerscope.texts.batches import equal_length_batches
@@ -34,7 +35,8 @@ class Provenance:
 
     Attributes:
         template: name of the chat template that the texts were in; empty for plain text, `unknown`
-            for the vectors of other tools.
+            for the vectors of other tools; of several, with `+` between them.
+        bos: how the texts began, `auto`, `always` or `never`; empty where nobody has said.
     """
 
     model: str
@@ -46,6 +48,12 @@ class Provenance:
     seed: int | None = None
     versions: dict[str, str] = field(default_factory=package_versions)
     template: str = ""
+    bos: str = ""
+
+    @property
+    def templates(self) -> list[str]:
+        """The chat templates, one by one, the empty name of plain text among them."""
+        return self.template.split("+")
 
 
 # What a contrast holds row by row; the rest belongs to the site.
@@ -250,6 +258,7 @@ def extract(
 
     Raises:
         UnsupportedSiteError: the model lacks a site, or its hook never ran.
+        TooLittleDataError: no text has more than one token.
         MemoryBudgetError: the activations do not fit into the memory; `extract_moments` keeps none.
     """
     contrasts = load_contrasts(contrasts)
@@ -293,6 +302,7 @@ def extract_moments(
 
     Raises:
         UnsupportedSiteError: the model lacks a site, or its hook never ran.
+        TooLittleDataError: no text has more than one token.
         MemoryBudgetError: not one text fits into the memory.
     """
     contrasts = load_contrasts(contrasts)
@@ -328,13 +338,14 @@ class _Stream:
     ) -> None:
         for site in sites:
             model.check(site)
+        begun = as_bos(bos, model.bos)
         self.model, self.sites, self.read = model, sites, read or ReadToken.last()
         self.batch_size = batch_size or _TEXTS_AT_ONCE
         self.pairs = [
-            (model.tokens(p.positive, bos=bos), model.tokens(p.negative, bos=bos))
+            (model.tokens(p.positive, bos=begun), model.tokens(p.negative, bos=begun))
             for p in contrasts.pairs
         ]
-        n_content = sum(len(text) - 1 for pair in self.pairs for text in pair)
+        n_content = count_content(contrasts.name, self.pairs, model.name)
         # Laid out beforehand: small pieces that stay would keep freed memory from being used again.
         self.norms = {s: torch.empty(n_content) for s in sites}
         self._n_norms = dict.fromkeys(sites, 0)
@@ -346,6 +357,7 @@ class _Stream:
             str(self.read),
             len(contrasts),
             template=contrasts.template,
+            bos=begun,
         )
         self._n_texts, self._rows = 0, list[int]()
         self._values: dict[Site, Tensor] = {}

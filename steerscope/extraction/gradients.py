@@ -51,7 +51,8 @@ def add_gradients(
     token that is read, or with `mean` at every content token alike: then g is the sum of the
     gradients at those tokens, and predicts what steering with scope `all` does. Lᵢ reads the mean
     log-probability per token of both texts and their activations at the output of the target block,
-    taken by the same `read`. The gradient at one text holds the other as it is.
+    taken by the same `read`. The gradient at one text holds the other as it is. The texts begin as
+    they did when `found` was extracted.
 
     Args:
         model: the model; its weights take no gradient.
@@ -66,14 +67,15 @@ def add_gradients(
 
     Raises:
         UnknownNameError: no such loss.
-        BadValueError: the contrasts are of other pairs; the loss does not depend on a site at that
+        BadValueError: the contrasts are of other pairs, or began in several ways; the loss does not depend on a site at that
             token; a target for a loss that reads no activation; or a bound without gradient.
         UnsupportedSiteError: the model lacks a site.
     """
     name = str(loss)
     loss, read = find_loss(loss), read or ReadToken.mean()
     _check(contrasts, found, loss, target)
-    texts = [model.tokens(t) for p in contrasts.pairs for t in (p.positive, p.negative)]
+    bos = _beginning(found)
+    texts = [model.tokens(t, bos=bos) for p in contrasts.pairs for t in (p.positive, p.negative)]
     batches = equal_length_batches(texts, batch_size or _TEXTS_AT_ONCE, model.device)
     passes = _Passes(model, tuple(found), read, target)
 
@@ -126,6 +128,17 @@ def _check(
             f"a bound with margin {loss.margin} >= 0 has no gradient at the plain model, so that "
             "the result would be that of 'separation' under another name; use 'separation'."
         )
+
+
+def _beginning(found: dict[Site, Contrast]) -> str | None:
+    """How the texts began when the contrasts were extracted; None where nobody has said."""
+    ways = {contrast.provenance.bos: site for site, contrast in found.items()}
+    if len(ways) > 1:
+        said = ", ".join(f"{way or 'unknown'!r} at {site}" for way, site in ways.items())
+        raise BadValueError(
+            f"the texts of the contrasts began in several ways (bos {said}); extract all with one."
+        )
+    return next(iter(ways)) or None
 
 
 @torch.enable_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from steerscope.errors import BadValueError
+from steerscope.errors import BadValueError, TooLittleDataError
 
 _SINK = "+sink"
 _INDEX = re.compile(r"(?:token )?(-?[0-9]{1,9})")
@@ -145,3 +146,26 @@ def as_read(read: ReadToken | str | int | None) -> ReadToken | None:
     raise BadValueError(
         f"cannot read a token from {type(read).__name__} {read!r:.60}; write last, mean, -2 or -4:."
     )
+
+
+def count_content(
+    name: str, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], model: str
+) -> int:
+    """Content tokens of the texts of pairs, which are those behind position 0.
+
+    Args:
+        name: of the pairs.
+        pairs: the token ids of both texts of each.
+        model: whose tokens they are.
+
+    Raises:
+        TooLittleDataError: there is none.
+    """
+    n = sum(len(text) - 1 for pair in pairs for text in pair)
+    if not n:
+        raise TooLittleDataError(
+            f"every text of {name!r} has one token on {model}, which is position 0, the attention "
+            "sink, and no content; give longer texts, or begin them with a token, where the "
+            "tokenizer has one for it (bos='always', --bos always)."
+        )
+    return n

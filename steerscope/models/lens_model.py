@@ -30,7 +30,7 @@ from steerscope.models.offers import Offer
 from steerscope.models.plain_pass import PlainPass
 from steerscope.models.site_parts import on_site
 from steerscope.models.turns import Turn, keep_alone, refuse_copy
-from steerscope.models.vocabulary import Bos, Vocabulary, check_bos
+from steerscope.models.vocabulary import Bos, Vocabulary, as_bos
 from steerscope.sites import HEAD_STREAMS, STREAMS, Site, Stream
 from steerscope.texts.chats import check_said
 
@@ -230,9 +230,7 @@ class LensModel(ABC):
         """
         if isinstance(text, str):
             check_said(text)
-            if isinstance(bos, bool):
-                bos = "auto" if bos else "never"
-            ids = self.vocabulary.begin(text, self.bos if bos is None else check_bos(bos))
+            ids = self.vocabulary.begin(text, as_bos(bos, self.bos))
         else:
             ids = [int(i) for i in text]
         shown = repr(text if isinstance(text, str) else ids)[:60]

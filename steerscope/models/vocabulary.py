@@ -36,6 +36,19 @@ def check_bos(name: str) -> Bos:
     return name
 
 
+def as_bos(given: str | bool | None, usual: Bos) -> Bos:
+    """The way to begin a text that is asked for, the usual one for None; True is auto, False never.
+
+    Raises:
+        UnknownNameError: there is none of that name.
+    """
+    if given is None:
+        return usual
+    if isinstance(given, bool):
+        return "auto" if given else "never"
+    return check_bos(given)
+
+
 def ends_of(network: Any) -> list[int | None]:
     """The end tokens that a checkpoint names: in its generation settings and its configuration."""
     found: list[int | None] = []

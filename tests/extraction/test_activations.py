@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from steerscope.directions import mean_diff
-from steerscope.errors import BadValueError, UnsupportedSiteError
+from steerscope.errors import BadValueError, TooLittleDataError, UnsupportedSiteError
 from steerscope.extraction.activations import extract, extract_moments
 from steerscope.extraction.reading import ReadToken
 from steerscope.sites import Site
@@ -116,3 +116,12 @@ def test_moments_are_those_of_the_activations_for_any_number_of_pairs(tiny):
         ours, theirs = mean_diff(means[site]), mean_diff(kept[site])
         torch.testing.assert_close(ours.unit, theirs.unit, atol=1e-4, rtol=0)
         assert ours.scale.natural == pytest.approx(theirs.scale.natural, rel=1e-5)
+
+
+@pytest.mark.parametrize("read", ["last+sink", "last"])
+@pytest.mark.parametrize("reads", [extract, extract_moments])
+def test_texts_of_one_token_are_refused_by_what_they_are(tiny, reads, read):
+    words = ContrastSet("words", (ContrastPair("w5", "w6", "c"), ContrastPair("w7", "w8", "c")))
+    with pytest.raises(TooLittleDataError, match="every text of 'words' has one token"):
+        reads(tiny, words, SITES[0], read=read, bos="never")
+    assert reads(tiny, words, SITES[0], read=read)[SITES[0]].relative > 0

@@ -250,6 +250,28 @@ def test_a_loss_without_a_number_is_named(load):
         add_gradients(model, PAIRS, extract(model, PAIRS, [Site("resid_post", 1)]), loss=Broken())
 
 
+def test_gradients_are_of_the_texts_as_they_began_when_they_were_read(tiny, monkeypatch):
+    site = Site("resid_post", 1)
+    bare = extract(tiny, PAIRS, [site], bos="never")
+    usual = extract(tiny, PAIRS, [site])
+    assert (bare[site].provenance.bos, usual[site].provenance.bos) == ("never", "auto")
+    monkeypatch.setattr(tiny, "bos", "never")
+    whole = dataclasses.replace(
+        bare[site], provenance=dataclasses.replace(bare[site].provenance, bos="")
+    )
+    expected = add_gradients(tiny, PAIRS, {site: whole})[site].gradients
+    theirs = add_gradients(tiny, PAIRS, usual)[site].gradients
+    monkeypatch.setattr(tiny, "bos", "auto")
+    found = add_gradients(tiny, PAIRS, bare)[site].gradients
+    assert torch.equal(found.positive, expected.positive)
+    assert torch.equal(found.negative, expected.negative)
+    assert torch.equal(theirs.positive, add_gradients(tiny, PAIRS, usual)[site].gradients.positive)
+    assert not torch.allclose(found.positive, theirs.positive)
+    other = extract(tiny, PAIRS, [Site("resid_post", 0)])
+    with pytest.raises(BadValueError, match="began in several ways .*'never' at resid_post.1"):
+        add_gradients(tiny, PAIRS, {**bare, **other})
+
+
 def test_the_model_is_left_as_it_was(tiny):
     before = count_hooks(tiny)
     tokens = torch.tensor([[1, 5, 9, 12]])

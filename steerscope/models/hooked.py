@@ -75,8 +75,9 @@ class HookedLensModel(LensModel):
             _attend_in_place(block.attn)
             norm_once(block)
             _lay_out_for_products(block)
-            if getattr(block.mlp, "act_fn", None) is gelu_new:
-                block.mlp.act_fn = gelu_pytorch_tanh  # the same function in one pass over memory
+            mlp = getattr(block, "mlp", None)  # there is none where attention is all
+            if getattr(mlp, "act_fn", None) is gelu_new:
+                mlp.act_fn = gelu_pytorch_tanh  # the same function in one pass over memory
 
     @contextmanager
     def reading_keys(self) -> Iterator[None]:
@@ -238,7 +239,10 @@ class HookedLensModel(LensModel):
     ) -> Float[Tensor, "*batch vocab"]:
         """Logits that a last residual stream would give: final norm, unembedding, any soft cap."""
         t = self.transformer
-        normed = t.unembed.hook_in(t.ln_final(residual.reshape(1, -1, residual.shape[-1])))
+        normed = residual.reshape(1, -1, residual.shape[-1])
+        if hasattr(t, "ln_final"):  # a model may have no norms
+            normed = t.ln_final(normed)
+        normed = t.unembed.hook_in(normed)
         # TransformerLens' own unembedding copies its whole matrix at every call.
         logits = normed @ t.unembed.W_U
         if bool(t.unembed.b_U.any()):
@@ -310,7 +314,7 @@ def _lay_out_for_products(block: Any) -> None:
         weight = block.attn._parameters.get(name)
         if weight is not None and weight.ndim == 3:
             weight.data = weight.data.transpose(1, 2).contiguous().transpose(1, 2)
-    mlp: Any = block.mlp
+    mlp: Any = getattr(block, "mlp", None)
     if type(mlp) is GatedMLP:
         for name in ("W_gate", "W_in", "W_out"):
             weight = getattr(mlp, name)

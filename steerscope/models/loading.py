@@ -234,6 +234,7 @@ def find_device(name: str | None) -> torch.device:
         BadValueError: no such device, or it is not on this machine.
     """
     gpu = torch.accelerator.current_accelerator(check_available=True)
+    n = torch.accelerator.device_count() if gpu else 0
     here = ["cpu", *([gpu.type] if gpu else [])]
     if name is None:
         return torch.device("cuda" if "cuda" in here else "cpu")
@@ -241,8 +242,13 @@ def find_device(name: str | None) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         device = None
-    if device is None or device.type not in here:
-        raise BadValueError(f"no device {name!r} on this machine; it has {', '.join(here)}.")
+    if (
+        device is None
+        or device.type not in here
+        or (device.type != "cpu" and (device.index or 0) >= n)
+    ):
+        known = ", ".join(["cpu", *(f"{gpu.type}:{i}" for i in range(n) if gpu)])
+        raise BadValueError(f"no device {name!r} on this machine; it has {known}.")
     return device
 
 

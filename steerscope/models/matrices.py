@@ -277,7 +277,7 @@ def _hooked(model: LensModel, block: Any, name: WeightName, layer: int) -> Matri
             raise AttributeError(_ROUTER.format(name))
     cfg = cast(Any, model.transformer).cfg
     after = hooked_norm_after(model.transformer)
-    gated = getattr(block.mlp, "W_gate", None) is not None
+    gated = getattr(getattr(block, "mlp", None), "W_gate", None) is not None
     cancels = (
         bool(cfg.use_qk_norm) or getattr(component, "q_norm", None) is not None
         if name in {"q", "k"}
@@ -309,7 +309,8 @@ def _bridged(_model: LensModel, block: Any, name: WeightName, layer: int) -> Mat
         raise AttributeError(f"{type(component).__name__} holds no plain matrix")
     attention = getattr(getattr(block, "attn", None), "original_component", None)
     after_attention, after_mlp = bridged_norms_after(block)
-    gated = bool({"gate", "dense_gate"} & dict(block.mlp.named_children()).keys())
+    mlp = getattr(block, "mlp", None)
+    gated = mlp is not None and bool({"gate", "dense_gate"} & dict(mlp.named_children()).keys())
     cancels = {
         "q": any(hasattr(attention, norm) for norm in QUERY_NORMS),
         "v": after_attention,

@@ -32,7 +32,7 @@ def norm_once(block: Any) -> None:
 
     TransformerLens runs it for queries, keys and values each, on the same tensor.
     """
-    norm, run = block.ln1, block.forward
+    norm, run = getattr(block, "ln1", None), block.forward
     if not hasattr(norm, "hook_normalized"):
         return
     normalise = norm.forward

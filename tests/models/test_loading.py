@@ -12,6 +12,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 import transformers as hf
+from transformer_lens import HookedTransformer, HookedTransformerConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from steerscope.doses import Dose
@@ -23,7 +24,8 @@ from steerscope.errors import (
     VectorMismatchError,
 )
 from steerscope.models.fingerprints import remembered, same_weights
-from steerscope.models.loading import load_model
+from steerscope.models.loading import find_device, load_model
+from steerscope.models.matrices import weight_matrix
 from steerscope.models.weight_hashes import numbers_of, sampled, weights_fingerprint
 from steerscope.sites import Site
 from steerscope.steering.interventions import Cell, Steering
@@ -62,6 +64,34 @@ def test_a_model_of_transformer_lens_is_taken(tiny_folder, backbone):
         assert taken.fingerprint == own.fingerprint
 
 
+@pytest.mark.hooked
+@pytest.mark.parametrize("lacking", ["MLPs", "norms", "both"])
+def test_a_transformer_without_some_parts_is_taken_and_steered(load, lacking):
+    parts = {} if lacking == "norms" else {"attn_only": True}
+    parts |= {} if lacking == "MLPs" else {"normalization_type": None}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        config = HookedTransformerConfig(
+            n_layers=2, d_model=16, n_ctx=32, d_head=8, n_heads=2, d_vocab=96, d_mlp=32, act_fn="relu",
+            seed=1, initializer_range=0.3, **parts,
+        )  # fmt: skip
+        network = HookedTransformer(config)
+    ids = torch.tensor([PROMPT])
+    with torch.no_grad():
+        plain = network(ids)
+        model = load_model(network, tokenizer=load().tokenizer)
+        torch.testing.assert_close(model.forward(ids), plain, atol=1e-4, rtol=1e-4)
+        last = Site("resid_post", 1)
+        lens = model.unembed(model.read(ids, [last])[last])
+        torch.testing.assert_close(lens, plain, atol=1e-4, rtol=1e-4)
+    assert model.has(Site("mlp_post", 0)) == (lacking == "norms")
+    weight_matrix(model, "q", 1)
+    cells = [Cell(), Cell((Steering(random_direction(model, last), Dose(9.0)),))]
+    found = generate(model, [PROMPT], cells, n_new=5)
+    assert found == generate(model, [PROMPT], cells, n_new=5, use_cache=False)
+    assert found[0] != found[1]
+
+
 def test_special_tokens_that_transformer_lens_needs_are_not_given_to_our_tokenizer(load):
     ours, theirs = load().tokenizer, load().transformer.tokenizer
     theirs.pad_token, before = "w7", ours.pad_token
@@ -79,6 +109,20 @@ def test_what_would_load_a_loaded_model_is_refused(tiny_folder):
         load_model(torch.nn.Linear(2, 2))
     with pytest.raises(BadValueError, match="give one"):
         load_model(tiny_folder("llama"), device="cpu", device_map="auto")
+
+
+def test_a_device_is_one_of_those_that_are_there(monkeypatch):
+    here = [torch.device("cuda")]
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: here[0])
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    for name in ("cpu", "cuda", "cuda:0", "cuda:1"):
+        assert find_device(name) == torch.device(name)
+    for name in ("cuda:2", "cuda:7", "mps", "nonsense"):
+        with pytest.raises(BadValueError, match=f"no device '{name}' .*it has cpu, cuda:0, cuda:1"):
+            find_device(name)
+    here[0] = None
+    with pytest.raises(BadValueError, match="it has cpu"):
+        find_device("cuda")
 
 
 # -- names, folders, files --------------------------------------------------------------------------

@@ -120,3 +120,12 @@ def test_text_gives_the_gate_and_wrong_uses_are_named(load):
         steer(bridge, steering(bridge, KeyGapGate(0, 0.5))),
     ):
         pass
+
+
+def test_a_head_that_is_not_there_is_named(load):
+    model = load("llama", "hooked")
+    with pytest.raises(BadValueError, match="key heads 0 to 1"):
+        generate(model, PROMPTS, [Cell((steering(model, KeyGapGate(1, 0.5, head=2)),))], n_new=2)
+    with pytest.raises(BadValueError, match="counted from 0"):
+        KeyGapGate(1, 0.5, head=-1)
+    generate(model, PROMPTS, [Cell((steering(model, KeyGapGate(1, 0.5, head=1) * 0.5),))], n_new=2)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from steerscope.eigengaps import spectral_gap
 from steerscope.errors import BadValueError
+from steerscope.models.lens_model import ModelShape
 from steerscope.sites import Site
 from steerscope.steering.strengths.strength import Moment, Strength
 from steerscope.texts.numbers import read_real, read_whole
@@ -28,7 +29,10 @@ class KeyGapGate(Strength):
         layer: whose keys, as attention compares them: after any rotation.
         threshold: between 0 and 1.
         below: whether the gate is open under the threshold.
-        head: key head; None for the smallest gap of all.
+        head: key head, 0-based; None for the smallest gap of all.
+
+    Raises:
+        BadValueError: the threshold is outside 0..1, or the head below 0.
 
     Source: as `EigengapGate`, per prompt.
     """
@@ -44,6 +48,8 @@ class KeyGapGate(Strength):
             raise BadValueError(
                 f"an eigengap lies between 0 and 1; the threshold is {self.threshold}."
             )
+        if self.head is not None and self.head < 0:
+            raise BadValueError(f"gate {self}: heads are counted from 0; name one of them.")
 
     def __str__(self) -> str:
         words = f"{self.name}:{self.layer}:{self.threshold!r}" + (":below" if self.below else "")
@@ -65,6 +71,18 @@ class KeyGapGate(Strength):
             raise BadValueError(
                 f"gate {self}: the keys of layer {self.layer} are known after the steered {site} in a "
                 "pass; read those of an earlier layer, or steer behind them."
+            )
+
+    def check_model(self, site: Site, shape: ModelShape) -> None:  # noqa: ARG002 - as every strength
+        """Refuse a model that has no such key head.
+
+        Raises:
+            BadValueError: it has fewer.
+        """
+        if self.head is not None and self.head >= shape.n_key_value_heads:
+            raise BadValueError(
+                f"gate {self}: this model has key heads 0 to {shape.n_key_value_heads - 1}; name one "
+                "of them, or none for the smallest gap of all."
             )
 
     def share(self, moment: Moment) -> Float[Tensor, "row pos"]:

@@ -235,7 +235,8 @@ def _origin(directions: Sequence[Direction]) -> Provenance:
         contrasts_sha256=hashlib.sha256(joined.encode()).hexdigest(),
         read="+".join(dict.fromkeys(o.read for o in origins)),
         n_pairs=sum(o.n_pairs for o in origins),
-        template="+".join(dict.fromkeys(o.template for o in origins if o.template)),
+        template="+".join(dict.fromkeys(t for o in origins for t in o.templates)),
+        bos=origins[0].bos if len({o.bos for o in origins}) == 1 else "",
     )
 
 

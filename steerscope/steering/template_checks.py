@@ -28,7 +28,7 @@ def check_templates(directions: Iterable[Direction], template: str) -> None:
     Warns:
         TemplateWarning: once for each template that differs.
     """
-    found = {d.provenance.template: d.label for d in directions}
+    found = {t: d.label for d in directions for t in d.provenance.templates}
     for other in sorted(found.keys() - {template, UNKNOWN}):
         warnings.warn(
             f"{found[other]} was found in {_in_words(other)} and is applied to "

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +22,7 @@ from steerscope.steering.composition import (
 )
 from steerscope.steering.interventions import Cell, Steering, steer
 from steerscope.steering.scopes import Scope
+from steerscope.steering.template_checks import check_templates
 from tests.helpers import origin, random_direction
 
 SITE = Site("resid_post", 1)
@@ -68,6 +70,31 @@ def test_a_renormalised_sum_costs_what_one_part_does_in_any_order():
     assert dose == again == Dose(3.5, "absolute")
     torch.testing.assert_close(one.unit, other.unit)
     torch.testing.assert_close(one.unit, torch.tensor([0.6, 0.8, 0.0]))
+
+
+def test_a_sum_is_of_every_template_of_its_parts_plain_text_among_them():
+    def found_in(template, vector):
+        made = direction(*vector, name=template or "plain")
+        return replace(made, provenance=replace(made.provenance, template=template))
+
+    def differing(total, template):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            check_templates([total], template)
+        return sorted(
+            str(w.message).split(" and is applied")[0].split("found in ")[1] for w in said
+        )
+
+    plain, chat = found_in("", (1.0, 0.0, 0.0)), found_in("chat-1", (0.0, 1.0, 0.0))
+    one = Dose(1.0)
+    both, _ = vector_sum([(plain, one), (chat, one)])
+    assert differing(both, "chat-1") == ["plain texts"]
+    assert differing(both, "") == ["texts in the chat template chat-1"]
+    assert len(differing(both, "chat-2")) == 2
+    nested, _ = vector_sum([(both, one), (found_in("chat-1", (0.0, 0.0, 1.0)), one)])
+    assert differing(nested, "chat-1") == ["plain texts"]
+    for alone in ([(plain, one)], [(plain, one), (found_in("", (0.0, 1.0, 0.0)), one)]):
+        assert differing(vector_sum(alone)[0], "") == []
 
 
 def test_adding_a_sum_is_adding_its_parts(load):

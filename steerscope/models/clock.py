@@ -94,7 +94,8 @@ class Clock:
         """Absolute positions of the tokens of this pass, of these rows; one row for all if alike."""
         if isinstance(self.start, int):
             return torch.arange(self.start, self.start + n_tokens, device=device)[None]
-        start = self.start if rows is None else self.start[rows]
+        start = self.start.to(device)
+        start = start if rows is None else start[rows]
         return start[:, None] + torch.arange(n_tokens, device=device)
 
     @contextmanager

@@ -157,13 +157,16 @@ class FeatureSteering:
             UnsupportedSiteError: the model lacks the site.
         """
         check_fits(self.sae, model=model)
-        sae = self.sae.to(model.device)
+        sae = self.sae
         change = delta_decoded if self.keep_error else replaced
 
         def move(x: Float[Tensor, "batch pos d"]) -> Float[Tensor, "batch pos d"] | None:
             if self.strength == 0 or (rows is not None and not len(rows.index)):
                 return None
-            index = None if rows is None else rows.index
+            nonlocal sae
+            if sae.encoder.device != x.device:  # of which a model may have several, a site one
+                sae = sae.to(x.device)
+            index = None if rows is None else rows.index.to(x.device)
             inside = inside_scope(self.scope, model.clock, x, index)
             if not bool(inside.any()):
                 return None

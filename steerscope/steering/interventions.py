@@ -158,37 +158,35 @@ class Steering:
             VectorMismatchError: a direction is of another model or width.
             BadValueError: the strength does not suit the model.
         """
-        strength = as_strength(self.strength)
+        strength, operator = as_strength(self.strength), find_operator(self.operator)
         for direction in (self.direction, *strength.conditions):
             check_direction(direction, model, allow_other_weights=self.allow_other_weights)
-        site, unit = self.direction.site, self.direction.unit.to(model.device, model.dtype)
+        site, unit = self.direction.site, self.direction.unit.to(model.dtype)
         strength.check_model(site, model.shape)
-        operator = find_operator(self.operator)
         amount = operator.amount(self.dose, self.direction.scale)
         seen: dict[Site, Tensor] = {}  # of the pass in progress, emptied at the steered site
 
-        def keys(layer: int) -> Float[Tensor, "row head token d"]:
-            so_far = model.keys_so_far(layer, _one_stop(model.clock))
-            return so_far if rows is None else so_far[rows.index]
-
         def move(x: Float[Tensor, "batch pos d"]) -> Float[Tensor, "batch pos d"] | None:
+            nonlocal unit
             elsewhere = dict(seen)
             seen.clear()
             if rows is not None and not len(rows.index):
                 return None
-            index = None if rows is None else rows.index
+            unit = unit.to(x.device)  # once: blocks may lie on several devices, a site on one
+            index = None if rows is None else rows.index.to(x.device)
             positions, prompt_length = _when(model.clock, x, index)
             inside = _where(self.scope, model.clock, x, index).includes(positions, prompt_length)
             if not bool(inside.any()):
                 return None
-            part = x if rows is None else x[rows.index]
+            part = x if index is None else x[index]
             elsewhere[site] = part
+            keys = partial(_keys_so_far, model, rows)
             moment = Moment(site, unit, positions - prompt_length + 1, elsewhere, keys)
-            share = (strength.share(moment) * inside).to(x.dtype)
+            share = (strength.share(moment).to(x.device) * inside).to(x.dtype)
             if not bool(share.any()):
                 return None
             moved = torch.lerp(part, operator.apply(part, unit, amount), share[..., None])
-            return moved if rows is None else x.index_copy(0, rows.index, moved)
+            return moved if index is None else x.index_copy(0, index, moved)
 
         with ExitStack() as stack:
             if strength.key_layers:
@@ -229,18 +227,22 @@ def _when(
     """Positions of our rows in this pass and the prompt length, one for each row where they differ."""
     length = clock.prompt_length
     if isinstance(length, Tensor):
+        length = length.to(x.device)
         length = (length if rows is None else length[rows])[:, None]
     return clock.positions(x.shape[1], x.device, rows), length
 
 
-def _one_stop(clock: Clock) -> int:
-    """Where the pass ends, which must be one place for all rows."""
-    if isinstance(clock.stop, Tensor):
+def _keys_so_far(
+    model: LensModel, rows: Rows | None, layer: int
+) -> Float[Tensor, "row head token d"]:
+    """Keys of a layer up to the last token of the pass, of our rows."""
+    if isinstance(stop := model.clock.stop, Tensor):
         raise BadValueError(
             "a strength that reads the keys of all tokens so far needs rows without padding before "
             "the texts; give them one by one, or pad them on the right."
         )
-    return clock.stop
+    keys = model.keys_so_far(layer, stop)
+    return keys if rows is None else keys[rows.index.to(keys.device)]
 
 
 def _where(
@@ -249,7 +251,7 @@ def _where(
     """The scope, by the tokens of our rows if it depends on them."""
     if not scope.reads_tokens:
         return scope
-    tokens = clock.tokens(*x.shape[:2])
+    tokens = clock.tokens(*x.shape[:2]).to(x.device)
     return scope.given(tokens if rows is None else tokens[rows])
 
 
@@ -258,7 +260,7 @@ def _keep(seen: dict[Site, Tensor], site: Site, rows: Rows | None) -> HookFuncti
 
     def keep(x: Float[Tensor, "batch pos d"]) -> None:
         # A copy, since some backbones write a later change of this site into the same memory.
-        seen[site] = x.clone() if rows is None else x[rows.index]
+        seen[site] = x.clone() if rows is None else x[rows.index.to(x.device)]
 
     return keep
 

@@ -47,23 +47,24 @@ def _additions(
         allowed = steering.allow_other_weights
         check_direction(steering.direction, model, allow_other_weights=allowed)
         length = find_operator("add").amount(steering.dose, steering.direction.scale)
-        vectors.append(length * steering.direction.unit.to(model.device, model.dtype))
+        vectors.append(length * steering.direction.unit.to(model.dtype))
 
     mine: list[Int[Tensor, " row"]] = []  # the rows of each member when they were last told
-    index = torch.empty(0, dtype=torch.long, device=model.device)
+    index = torch.empty(0, dtype=torch.long)
     added = index[:, None]
 
-    def gather() -> None:
+    def gather(device: torch.device) -> None:
         """All members' rows and what is added to each, put together anew only for other rows."""
         nonlocal index, added
         now = [rows.index for _, rows in members]
         if len(mine) < len(now) or any(a is not b for a, b in zip(mine, now, strict=True)):
-            index = torch.cat(now)
+            vectors[:] = [v.to(device) for v in vectors]  # the site's own: there may be several
+            index = torch.cat(now).to(device)
             added = torch.cat([v.expand(len(at), -1) for v, at in zip(vectors, now, strict=True)])
             mine[:] = now  # last, so that what fails before is done anew
 
     def move(x: Float[Tensor, "batch pos d"]) -> Float[Tensor, "batch pos d"] | None:
-        gather()
+        gather(x.device)
         if not len(index):
             return None
         part, clock = x[index], model.clock

@@ -153,7 +153,8 @@ class Product(Strength):
     def share(self, moment: Moment) -> Float[Tensor, "#row #pos"]:
         """The shares."""
         one = torch.ones(1, 1, device=moment.step.device)
-        return math.prod((f.share(moment) for f in self.factors), start=one)
+        # one that reads elsewhere may be on the device of another block
+        return math.prod((f.share(moment).to(one.device) for f in self.factors), start=one)
 
 
 def as_strength(value: Strength | float) -> Strength:

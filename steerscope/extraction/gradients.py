@@ -51,13 +51,12 @@ def add_gradients(
     token that is read, or with `mean` at every content token alike: then g is the sum of the
     gradients at those tokens, and predicts what steering with scope `all` does. Lᵢ reads the mean
     log-probability per token of both texts and their activations at the output of the target block,
-    taken by the same `read`. The gradient at one text holds the other as it is. The texts begin as
-    they did when `found` was extracted.
+    taken by the same `read`. The gradient at one text holds the other as it is.
 
     Args:
         model: the model; its weights take no gradient.
         contrasts: the pairs that `found` was extracted from.
-        found: the contrasts by site.
+        found: the contrasts by site; the texts begin as they did for these.
         loss: a name of `losses.LOSSES`, or a loss.
         read: which token is moved; default all content tokens. The last token alone cannot change
             the likelihood of its text.
@@ -67,15 +66,15 @@ def add_gradients(
 
     Raises:
         UnknownNameError: no such loss.
-        BadValueError: the contrasts are of other pairs, or began in several ways; the loss does not depend on a site at that
-            token; a target for a loss that reads no activation; or a bound without gradient.
+        BadValueError: the contrasts are of other pairs, or their texts began in several ways; the
+            loss does not depend on a site at that token; a target for a loss that reads no
+            activation; or a bound without gradient.
         UnsupportedSiteError: the model lacks a site.
     """
     name = str(loss)
     loss, read = find_loss(loss), read or ReadToken.mean()
     _check(contrasts, found, loss, target)
-    bos = _beginning(found)
-    texts = [model.tokens(t, bos=bos) for p in contrasts.pairs for t in (p.positive, p.negative)]
+    texts = _texts(model, contrasts, _beginning(found))
     batches = equal_length_batches(texts, batch_size or _TEXTS_AT_ONCE, model.device)
     passes = _Passes(model, tuple(found), read, target)
 
@@ -128,6 +127,11 @@ def _check(
             f"a bound with margin {loss.margin} >= 0 has no gradient at the plain model, so that "
             "the result would be that of 'separation' under another name; use 'separation'."
         )
+
+
+def _texts(model: LensModel, contrasts: ContrastSet, bos: str | None) -> list[list[int]]:
+    """Tokens of both texts of each pair, one after the other."""
+    return [model.tokens(t, bos=bos) for p in contrasts.pairs for t in (p.positive, p.negative)]
 
 
 def _beginning(found: dict[Site, Contrast]) -> str | None:

@@ -75,7 +75,7 @@ class HookedLensModel(LensModel):
             _attend_in_place(block.attn)
             norm_once(block)
             _lay_out_for_products(block)
-            mlp = getattr(block, "mlp", None)  # there is none where attention is all
+            mlp: Any = getattr(block, "mlp", None)  # there is none where attention is all
             if getattr(mlp, "act_fn", None) is gelu_new:
                 mlp.act_fn = gelu_pytorch_tanh  # the same function in one pass over memory
 

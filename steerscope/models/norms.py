@@ -32,7 +32,8 @@ def norm_once(block: Any) -> None:
 
     TransformerLens runs it for queries, keys and values each, on the same tensor.
     """
-    norm, run = getattr(block, "ln1", None), block.forward
+    norm: Any = getattr(block, "ln1", None)  # there is none in a model without norms
+    run = block.forward
     if not hasattr(norm, "hook_normalized"):
         return
     normalise = norm.forward

@@ -122,7 +122,7 @@ def _refuse_unused(
     judged, writing, drawing = written
     if target == "kl":
         usual = {"largest": _LARGEST, "rounds": _ROUNDS}
-        given = {name: n for name, n in looked.items() if n != usual[name]}
+        given: dict[str, object] = {name: n for name, n in looked.items() if n != usual[name]}
         texts = {
             name: n for name, n in _changed(writing).items() if name != "seed"
         }  # of the splits too

@@ -279,6 +279,24 @@ def test_other_logits_refuse_a_model(tiny_folder, backbone):
         examine(model, witness(original(tiny_folder("llama"))))
 
 
+@pytest.mark.parametrize(("dtype", "factor"), [("bfloat16", 1.06), ("float16", 1.015)])
+@pytest.mark.parametrize("backbone", ["hooked", "bridge"])
+def test_in_half_precision_logits_may_differ_by_what_rounding_explains(
+    tmp_path, backbone, dtype, factor
+):
+    torch.manual_seed(0)
+    made = hf.LlamaForCausalLM(hf.LlamaConfig(**GROUPED))  # as initialised: little rounds far
+    made.save_pretrained(tmp_path)
+    word_tokenizer().save_pretrained(tmp_path)
+    model = load(tmp_path, backbone=backbone, dtype=dtype)
+    truth = witness(made.to(getattr(torch, dtype)).eval())
+    assert examine(model, truth).lacking == {}
+    sound = model.forward
+    model.forward = lambda *a, **k: factor * sound(*a, **k)
+    with pytest.raises(ModelLoadError, match=r"logits differ .*, where rounding explains 0\.0"):
+        examine(model, truth)
+
+
 def test_whatever_fails_in_an_examination_is_a_refusal_in_words(tiny_folder):
     folder = tiny_folder("llama")
     model, truth = load(folder), witness(original(folder))

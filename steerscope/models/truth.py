@@ -41,6 +41,7 @@ class Truth:
         dtype: number format of the weights.
         rounded: in half precision, the logits once every module's output is off by what the format
             may round.
+        beyond: last positions that the narrowest attention does not see whole.
     """
 
     tokens: Int[Tensor, "1 pos"]
@@ -48,6 +49,7 @@ class Truth:
     hidden: tuple[Float[Tensor, "shown _"], ...]
     dtype: torch.dtype
     rounded: Float[Tensor, "shown vocab"] | None = None
+    beyond: int = 0
 
     def gap(self, ours: Tensor, theirs: Tensor) -> float:
         """How far one tensor is from the other, in standard deviations; infinite for a NaN."""
@@ -117,7 +119,8 @@ def witness(original: Any) -> Truth:
         ModelLoadError: it does not run, or says a NaN.
     """
     try:
-        tokens = _text(original.config).to(original.device)
+        n_tokens, beyond = _length(original)
+        tokens = _text(original.config, n_tokens).to(original.device)
         told = original(tokens, use_cache=False, output_hidden_states=True)
         logits = told.logits[0, -SHOWN:]
         hidden = tuple(h[0, -SHOWN:] for h in getattr(told, "hidden_states", None) or ())
@@ -136,7 +139,7 @@ def witness(original: Any) -> Truth:
             f"checkpoint{wider(original.dtype)}."
         )
     give_back()
-    return Truth(tokens, logits, hidden, original.dtype, rounded)
+    return Truth(tokens, logits, hidden, original.dtype, rounded, beyond)
 
 
 def _rounded(original: Any, tokens: Int[Tensor, "1 pos"]) -> Float[Tensor, "shown vocab"]:
@@ -175,16 +178,23 @@ def wider(dtype: torch.dtype) -> str:
     return ", or --dtype float32, which was not tried" if dtype in TYPICAL else ""
 
 
-def _text(config: Any) -> Int[Tensor, "1 pos"]:
-    """As many ordinary tokens, all different, as the examination needs."""
-    shape = shape_of(config)
-    n = min(max(LEAST, (smallest_window(config) or 0) + SHORT), shape.n_context)
+def _length(original: Any) -> tuple[int, int]:
+    """Tokens that the examination needs, and how many of them are past the narrowest window."""
+    config = original.config
+    shape, window = shape_of(config), smallest_window(config) or 0
+    n = min(max(LEAST, window + min(window, SHOWN)), shape.n_context)
+    return n, min(SHOWN, n - window) if window else 0
+
+
+def _text(config: Any, n: int) -> Int[Tensor, "1 pos"]:
+    """Ordinary tokens, all different where there are as many."""
+    n_vocab = shape_of(config).n_vocab
     special = [
         value
         for part in (config, config.get_text_config())
         for name, value in part.to_dict().items()
         if isinstance(value, int) and name.endswith(("_token_id", "_token_index"))
     ]
-    order = torch.arange(shape.n_vocab) * 7919 % shape.n_vocab
+    order = torch.arange(n_vocab) * 7919 % n_vocab
     ordinary = order[~torch.isin(order, torch.tensor(special, dtype=torch.long))]
     return ordinary.repeat(1 + n // len(ordinary))[:n].unsqueeze(0)

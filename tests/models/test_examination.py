@@ -297,6 +297,21 @@ def test_in_half_precision_logits_may_differ_by_what_rounding_explains(
         examine(model, truth)
 
 
+@pytest.mark.hooked
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("context", [400, 180])
+def test_a_backbone_that_overlooks_a_window_is_not_used_in_any_format(saved, dtype, context):
+    """HookedTransformer knows no window of Qwen2; of a context of 180 tokens the last 30 are past it."""
+    sizes = {**GROUPED, "max_position_embeddings": context, "max_window_layers": 0}
+    folder = saved(hf.Qwen2Config(**sizes, use_sliding_window=True, sliding_window=150))
+    with pytest.warns(BackboneWarning, match="logits differ") as notes:
+        model = load_model(folder, dtype=dtype)
+    assert model.backbone == "bridge"
+    assert len(notes) == 1  # and it keeps its cache
+    with pytest.raises(ModelLoadError, match="logits differ"):
+        load_model(folder, backbone="hooked", dtype=dtype)
+
+
 def test_whatever_fails_in_an_examination_is_a_refusal_in_words(tiny_folder):
     folder = tiny_folder("llama")
     model, truth = load(folder), witness(original(folder))
@@ -370,7 +385,7 @@ def test_the_text_is_longer_than_the_smallest_window_and_within_the_context():
     wide = hf.MistralConfig(**{**GROUPED, "max_position_embeddings": 512}, sliding_window=150)
     narrow = hf.MistralConfig(**GROUPED, sliding_window=8)
     short = hf.MistralConfig(**{**GROUPED, "max_position_embeddings": 40}, sliding_window=8)
-    for config, n in ((wide, 158), (narrow, 67), (short, 40)):
+    for config, n in ((wide, 214), (narrow, 67), (short, 40)):  # 64 past a window, or as many as it has
         tokens = witness(hf.MistralForCausalLM(config).eval()).tokens
         assert tokens.shape == (1, n)
         assert not set(tokens.flatten().tolist()) & {1, 2}

@@ -68,7 +68,9 @@ def examine(model: LensModel, truth: Truth) -> Offer:
     if not any((stream, layer) not in exam.lacking for stream, layer in exam.blocks):
         why = next((exam.lacking[place] for place in exam.blocks), "it has no such hook point")
         raise ModelLoadError(f"no block offers what leaves it ({why}).")
-    return Offer(exam.lacking, exam.widths, exam.fault_of_cache(), exam.no_unembedding)
+    return Offer(
+        exam.lacking, exam.widths, exam.fault_of_cache(), exam.no_unembedding, truth.unseen
+    )
 
 
 @dataclass(eq=False)

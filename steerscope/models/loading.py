@@ -133,6 +133,12 @@ def _notes(model: LensModel, refused: str, check: bool) -> Iterator[str]:
         yield (
             f"{model.name} writes without a cache, which is right and slower: {model.offer.no_cache}."
         )
+    if model.offer.unseen:
+        yield (
+            f"{model.name} was examined on texts within its attention window of "
+            f"{model.offer.unseen:,} tokens, since a longer one takes too much memory or time: nothing "
+            "says that it computes what transformers computes past the window."
+        )
     if not check:
         yield (
             f"{model.name} was not examined: nothing says that it computes what transformers "

@@ -19,9 +19,11 @@ class Offer:
         widths: of the streams of MLPs that are as wide as no other.
         no_cache: why keys and values may not be kept between tokens; empty if they may.
         no_unembedding: why no logits can be made of a residual stream; empty if they can.
+        unseen: width of an attention window, in tokens, that no examined text went past; 0 if none.
     """
 
     lacking: Mapping[Place, str] = field(default_factory=dict)
     widths: Mapping[Place, int] = field(default_factory=dict)
     no_cache: str = ""
     no_unembedding: str = ""
+    unseen: int = 0

@@ -77,12 +77,13 @@ def rotation_of(config: Any) -> Rotation:
 
 
 def smallest_window(config: Any) -> int | None:
-    """Tokens that the narrowest attention looks back on; None where all see everything."""
+    """Tokens that the narrowest attention looks back on; None where all see all that a text may hold."""
     text = config.get_text_config()
     if getattr(text, "use_sliding_window", True) is False:
         return None
     widths = [_first(text, (name,)) for name in _WINDOWS]
-    return min((width for width in widths if width), default=None)
+    context = _first(text, _CONTEXT) or _NO_LIMIT
+    return min((width for width in widths if width and width < context), default=None)
 
 
 def _key_value_heads(text: Any, heads: int) -> int:

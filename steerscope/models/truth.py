@@ -14,11 +14,15 @@ from torch import Tensor
 
 from steerscope.errors import ModelLoadError, reason
 from steerscope.models.lean_loading import give_back
+from steerscope.models.lens_model import ModelShape
+from steerscope.models.memory import free_memory
 from steerscope.models.shapes import shape_of, smallest_window
 
 LEAST = 67  # tokens, where the context allows
 SHOWN = 64  # positions that are compared: the last, which no window sees whole
 SHORT = 8
+LONGEST = 2**13 + SHOWN  # tokens: eager attention over more takes too long, where memory allows it
+_SHARE_OF_FREE = 0.5  # of the memory that is left once transformers has the weights
 NUMBERS_AT_ONCE = 2**18  # of logits that are compared or moved together, unless one text has more
 # Largest difference from transformers, in standard deviations of what is compared.
 LARGEST = 1e-3
@@ -42,6 +46,7 @@ class Truth:
         rounded: in half precision, the logits once every module's output is off by what the format
             may round.
         beyond: last positions that the narrowest attention does not see whole.
+        unseen: width of the narrowest attention where no text past it fits into memory; 0 otherwise.
     """
 
     tokens: Int[Tensor, "1 pos"]
@@ -50,6 +55,7 @@ class Truth:
     dtype: torch.dtype
     rounded: Float[Tensor, "shown vocab"] | None = None
     beyond: int = 0
+    unseen: int = 0
 
     def gap(self, ours: Tensor, theirs: Tensor) -> float:
         """How far one tensor is from the other, in standard deviations; infinite for a NaN."""
@@ -119,7 +125,7 @@ def witness(original: Any) -> Truth:
         ModelLoadError: it does not run, or says a NaN.
     """
     try:
-        n_tokens, beyond = _length(original)
+        n_tokens, beyond, unseen = _length(original)
         tokens = _text(original.config, n_tokens).to(original.device)
         told = original(tokens, use_cache=False, output_hidden_states=True)
         logits = told.logits[0, -SHOWN:]
@@ -139,7 +145,7 @@ def witness(original: Any) -> Truth:
             f"checkpoint{wider(original.dtype)}."
         )
     give_back()
-    return Truth(tokens, logits, hidden, original.dtype, rounded, beyond)
+    return Truth(tokens, logits, hidden, original.dtype, rounded, beyond, unseen)
 
 
 def _rounded(original: Any, tokens: Int[Tensor, "1 pos"]) -> Float[Tensor, "shown vocab"]:
@@ -178,12 +184,22 @@ def wider(dtype: torch.dtype) -> str:
     return ", or --dtype float32, which was not tried" if dtype in TYPICAL else ""
 
 
-def _length(original: Any) -> tuple[int, int]:
-    """Tokens that the examination needs, and how many of them are past the narrowest window."""
+def _length(original: Any) -> tuple[int, int, int]:
+    """Tokens that the examination needs, how many of them are past a window, and a window too wide."""
     config = original.config
     shape, window = shape_of(config), smallest_window(config) or 0
     n = min(max(LEAST, window + min(window, SHOWN)), shape.n_context)
-    return n, min(SHOWN, n - window) if window else 0
+    if not window:
+        return n, 0, 0
+    if n > LONGEST or _bytes(shape, n) > _SHARE_OF_FREE * free_memory(original.device):
+        return min(LEAST, shape.n_context), 0, window
+    return n, min(SHOWN, n - window), 0
+
+
+def _bytes(shape: ModelShape, n: int) -> int:
+    """About what a text takes: scores of one block's attention, the residual streams, the logits."""
+    scores = 4 * shape.n_heads * n  # numbers of 4 bytes of a token: as they are, masked, and shares
+    return 4 * n * (scores + shape.n_layers * shape.d_model + 2 * shape.n_vocab)
 
 
 def _text(config: Any, n: int) -> Int[Tensor, "1 pos"]:

@@ -385,10 +385,36 @@ def test_the_text_is_longer_than_the_smallest_window_and_within_the_context():
     wide = hf.MistralConfig(**{**GROUPED, "max_position_embeddings": 512}, sliding_window=150)
     narrow = hf.MistralConfig(**GROUPED, sliding_window=8)
     short = hf.MistralConfig(**{**GROUPED, "max_position_embeddings": 40}, sliding_window=8)
-    for config, n in ((wide, 214), (narrow, 67), (short, 40)):  # 64 past a window, or as many as it has
+    for config, n in (
+        (wide, 214),
+        (narrow, 67),
+        (short, 40),
+    ):  # 64 past a window, or as many as it has
         tokens = witness(hf.MistralForCausalLM(config).eval()).tokens
         assert tokens.shape == (1, n)
         assert not set(tokens.flatten().tolist()) & {1, 2}
+
+
+def test_a_window_that_no_text_can_leave_is_none():
+    for width, context, n in ((128, 128, 67), (4096, 128, 67), (100, 128, 128)):
+        config = hf.MistralConfig(
+            **{**GROUPED, "max_position_embeddings": context}, sliding_window=width
+        )
+        truth = witness(hf.MistralForCausalLM(config).eval())
+        assert (truth.tokens.shape, truth.beyond) == ((1, n), n - 100 if width < context else 0)
+        assert truth.unseen == 0
+
+
+@pytest.mark.parametrize(("width", "free"), [(100, 2**16), (50_000, 2**40)])
+def test_a_window_that_costs_too_much_to_leave_is_not_examined_and_said(
+    saved, monkeypatch, width, free
+):
+    sizes = {**GROUPED, "max_position_embeddings": 100_000}
+    folder = saved(hf.MistralConfig(**sizes, sliding_window=width))
+    monkeypatch.setattr("steerscope.models.truth.free_memory", lambda _device: free)
+    with pytest.warns(BackboneWarning, match=f"within its attention window of {width:,} tokens"):
+        model = load_model(folder)
+    assert model.offer.unseen == width
 
 
 # -- families whose bridge is not what it says ---------------------------------------------------

@@ -12,6 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 Project = Callable[[Tensor, bool], Tensor]  # residual, whether the final norm comes first
+_BETTER = (
+    0.9  # of the distance of an earlier candidate: less apart are two that rounding may choose of
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ def measured(
 ) -> Unembedding | None:
     """The unembedding under which a residual stream gives the logits of the model itself.
 
-    A scale is fitted by least squares, and is that of the configuration where it is near it.
+    Of those that fit, the nearest: in half precision a logit without its cap may fit too. A scale is
+    fitted by least squares, and is that of the configuration where it is near it.
 
     Args:
         project: final norm, if asked for, and unembedding matrix.
@@ -59,21 +63,23 @@ def measured(
         fits: whether one tensor of logits is the other, up to rounding.
     """
     named = list(_named(config))
+    best, least = None, math.inf
     for normed in (True, False):
         try:
             raw = project(residual, normed).float()
         except (AttributeError, RuntimeError):  # no such norm, or a projection in between
             continue
-        for cap in (None, *named):
+        for cap in dict.fromkeys((configured(config).cap, None, *named)):
             if cap is not None and (cap <= 0 or float(logits.abs().max()) > cap):
                 continue
             scale = _fitted_scale(raw, logits, cap)
             near = [s for s in _scales(named) if math.isclose(s, scale, rel_tol=0.02)]
-            for candidate in (*near, scale):
-                found = Unembedding(candidate, cap, normed)
-                if fits(found(raw), logits):
-                    return found
-    return None
+            fitting = (Unembedding(s, cap, normed) for s in (*near, scale))
+            found = next((one for one in fitting if fits(one(raw), logits)), None)
+            off = math.inf if found is None else float((found(raw) - logits).pow(2).mean().sqrt())
+            if off < _BETTER * least or best is None:
+                best, least = found, off
+    return best
 
 
 def _fitted_scale(raw: Tensor, logits: Tensor, cap: float | None) -> float:

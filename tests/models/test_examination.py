@@ -22,6 +22,7 @@ from steerscope.models.examination import examine
 from steerscope.models.installs import no_installs
 from steerscope.models.loading import load_model
 from steerscope.models.truth import Truth, witness
+from steerscope.models.unembedding import Unembedding, measured
 from steerscope.sites import STREAMS, Site
 from steerscope.steering.interventions import Cell, Steering
 from tests.conftest import word_tokenizer
@@ -444,6 +445,22 @@ def test_the_lens_at_the_last_block_gives_the_logits_of_the_model(saved, config)
         logits = model.forward(tokens)[0]
         lens = logit_lens(model, PROMPTS[2])[-1]
     torch.testing.assert_close(lens, logits, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("cap", [5.0, 30.0, None])
+def test_a_cap_and_a_scale_are_measured_through_the_rounding_of_half_precision(dtype, cap):
+    drawn = torch.Generator().manual_seed(0)
+    x, w = torch.randn(64, 32, generator=drawn), torch.randn(32, 96, generator=drawn) / 32**0.5
+    config = hf.Gemma2Config(**GROUPED, final_logit_softcapping=cap, logits_scaling=4.0)
+    truth = Truth(torch.zeros(1, 64, dtype=torch.long), torch.zeros(64, 96), (), dtype)
+    for length in (0.5, 2.0, 8.0):
+        for scale in (1.0, 0.25):
+            expected = Unembedding(scale, cap)
+            residual = length * x
+            logits = expected(residual @ w).to(dtype).float()
+            project = lambda r, _normed: (r @ w).to(dtype)  # noqa: E731
+            assert measured(project, residual, logits, config, truth.same) == expected
 
 
 def test_a_lens_that_cannot_give_the_logits_is_refused(saved):

@@ -11,9 +11,11 @@ from torch import nn
 
 from steerscope.errors import BadValueError, ModelLoadError
 from steerscope.models.bridge import BridgeLensModel, measured_shape
+from steerscope.models.examination import examine
 from steerscope.models.generations import HAS_HOOKED, hooked_lens_model
 from steerscope.models.lens_model import LensModel, ModelShape
-from steerscope.models.shapes import shape_of
+from steerscope.models.shapes import shape_of, smallest_window
+from steerscope.models.truth import own_word
 from steerscope.models.vocabulary import ends_of
 from steerscope.models.weight_hashes import weights_fingerprint
 
@@ -34,11 +36,14 @@ def _is_hooked(model: nn.Module) -> bool:
     return HAS_HOOKED and isinstance(model, HookedTransformer)
 
 
-def taken(model: nn.Module, tokenizer: Any, device: torch.device | None) -> LensModel:
+def taken(model: nn.Module, tokenizer: Any, device: torch.device | None, check: bool) -> LensModel:
     """A HookedTransformer or TransformerBridge as a `LensModel`; its weights stay its own.
+
+    Checked, what needs no transformers is examined: sites, sums, unembedding, causality and cache.
 
     Raises:
         BadValueError: it has no tokenizer and none is given.
+        ModelLoadError: it cannot run, or writes no text from left to right.
     """
     if device is not None:
         model = model.to(device)
@@ -47,8 +52,21 @@ def taken(model: nn.Module, tokenizer: Any, device: torch.device | None) -> Lens
         raise BadValueError("the model comes without a tokenizer; give tokenizer= as well.")
     model = model.eval().requires_grad_(False)
     if isinstance(model, TransformerBridge):
-        return _bridge(model, tokenizer)
-    return _hooked(model, tokenizer)
+        made, window = _bridge(model, tokenizer), smallest_window(model.original_model.config)
+    else:
+        made, window = _hooked(model, tokenizer), _window_of(model.cfg)
+    if check:
+        try:
+            made.offer = examine(made, own_word(made, window))
+        except ModelLoadError as error:
+            raise ModelLoadError(f"cannot use model {made.name!r}: {error}") from error
+    return made
+
+
+def _window_of(cfg: Any) -> int | None:
+    """Tokens that local attention of a HookedTransformer looks back on, where a text may hold more."""
+    width = cfg.window_size if cfg.use_local_attn else None
+    return width if width and width < cfg.n_ctx else None
 
 
 def _hooked(model: Any, tokenizer: Any) -> LensModel:

@@ -56,6 +56,7 @@ def examine(model: LensModel, truth: Truth) -> Offer:
             exam.compare_logits,
             exam.compare_with_later_tokens_changed,
             exam.compare_residual_stream,
+            exam.compare_end,
             exam.compare_sums,
             exam.move_each_site,
         ):
@@ -219,6 +220,8 @@ class _Examination:
         `hidden_states` begins with what goes into block 0, or, of state spaces, what leaves it; it
         ends with what the unembedding gets.
         """
+        if self.truth.by_itself:
+            return
         hidden = self.truth.hidden[:-1]
         start = 0 if self._is_hidden(("resid_pre", 0), 0) else 1
         for (stream, layer), seen in self.seen.items():
@@ -233,13 +236,12 @@ class _Examination:
                 )
             elif not self.truth.same(seen, hidden[number]):
                 self.lacking[stream, layer] = f"it is not hidden_states[{number}] of transformers"
-        self._compare_end(self.truth.hidden[-1:])
 
     def _is_hidden(self, place: Place, number: int) -> bool:
         told = self.truth.hidden[number : number + 1]
         return place in self.seen and any(self.truth.same(self.seen[place], h) for h in told)
 
-    def _compare_end(self, left: tuple[Tensor, ...]) -> None:
+    def compare_end(self) -> None:
         """Measure the unembedding, which also says whether the last stream is the right one."""
         last: Place = ("resid_post", self.model.shape.n_layers - 1)
         if last in self.lacking or last not in self.seen:
@@ -250,7 +252,8 @@ class _Examination:
         if self.model.measure_unembedding(seen[-n:], self.logits[-n:], self.truth.same):
             return
         self.no_unembedding = "norm and unembedding of its last block do not give its logits"
-        if not any(self.truth.same(seen, h) for h in left):
+        told = any(self.truth.same(seen, h) for h in self.truth.hidden[-1:])
+        if not told and not self.truth.by_itself:
             self.lacking[last] = "nothing that transformers tells confirms it"
 
     def compare_sums(self) -> None:

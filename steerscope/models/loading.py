@@ -80,7 +80,7 @@ def load_model(  # noqa: PLR0913 - each is a choice of its own
         check: whether the model is examined against transformers. Without it nothing says that the
             backbone computes what transformers computes, that a site steers it, or that decoding
             with a cache is decoding without. A model of TransformerLens has no such counterpart and
-            is not examined.
+            is examined by itself, with a note.
 
     Raises:
         BadValueError: options that do not go together, a device or an amount of memory that cannot
@@ -101,7 +101,7 @@ def load_model(  # noqa: PLR0913 - each is a choice of its own
             _check_untouched(model, device_map, dtype, revision)
             where = None if device is None else find_device(device)
             if is_transformer(model):
-                made, refused = taken(model, tokenizer, where), ""
+                made, refused = taken(model, tokenizer, where, check), ""
             else:
                 made, refused = _run(_given(model, tokenizer, where), backbone, check)
         else:
@@ -111,7 +111,8 @@ def load_model(  # noqa: PLR0913 - each is a choice of its own
     _limit_memory(made, limit)
     made.bos = beginning
     made.beginning  # noqa: B018 - refuses a beginning that the tokenizer does not have
-    for note in _notes(made, refused, check):
+    alone = isinstance(model, nn.Module) and is_transformer(model)
+    for note in _notes(made, refused, check, alone):
         warnings.warn(note, BackboneWarning, stacklevel=2)
     return made
 
@@ -125,7 +126,7 @@ def _run(candidates: Candidates, backbone: str, check: bool) -> tuple[LensModel,
     return candidates.first(backbone, None if spread else network.device, truth)
 
 
-def _notes(model: LensModel, refused: str, check: bool) -> Iterator[str]:
+def _notes(model: LensModel, refused: str, check: bool, alone: bool) -> Iterator[str]:
     """What whoever loads a model must know about how it runs."""
     if refused:
         yield f"{model.name} runs on TransformerBridge, since HookedTransformer cannot: {refused}."
@@ -143,6 +144,11 @@ def _notes(model: LensModel, refused: str, check: bool) -> Iterator[str]:
         yield (
             f"{model.name} was not examined: nothing says that it computes what transformers "
             "computes, that its sites steer it, or that its cache forgets nothing."
+        )
+    elif alone:
+        yield (
+            f"{model.name} was examined by itself and not against transformers: nothing says that it "
+            "computes what transformers computes; load it by name or folder to know."
         )
 
 

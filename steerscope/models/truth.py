@@ -14,7 +14,7 @@ from torch import Tensor
 
 from steerscope.errors import ModelLoadError, reason
 from steerscope.models.lean_loading import give_back
-from steerscope.models.lens_model import ModelShape
+from steerscope.models.lens_model import LensModel, ModelShape
 from steerscope.models.memory import free_memory
 from steerscope.models.shapes import shape_of, smallest_window
 
@@ -47,6 +47,7 @@ class Truth:
             may round.
         beyond: last positions that the narrowest attention does not see whole.
         unseen: width of the narrowest attention where no text past it fits into memory; 0 otherwise.
+        by_itself: whether it is the model's own word, where there is no transformers to ask.
     """
 
     tokens: Int[Tensor, "1 pos"]
@@ -56,6 +57,7 @@ class Truth:
     rounded: Float[Tensor, "shown vocab"] | None = None
     beyond: int = 0
     unseen: int = 0
+    by_itself: bool = False
 
     def gap(self, ours: Tensor, theirs: Tensor) -> float:
         """How far one tensor is from the other, in standard deviations; infinite for a NaN."""
@@ -124,9 +126,11 @@ def witness(original: Any) -> Truth:
     Raises:
         ModelLoadError: it does not run, or says a NaN.
     """
+    config = original.config
     try:
-        n_tokens, beyond, unseen = _length(original)
-        tokens = _text(original.config, n_tokens).to(original.device)
+        shape, window = shape_of(config), smallest_window(config)
+        n_tokens, beyond, unseen = _length(shape, window, original.device)
+        tokens = _text(shape.n_vocab, _special(config), n_tokens).to(original.device)
         told = original(tokens, use_cache=False, output_hidden_states=True)
         logits = told.logits[0, -SHOWN:]
         hidden = tuple(h[0, -SHOWN:] for h in getattr(told, "hidden_states", None) or ())
@@ -146,6 +150,29 @@ def witness(original: Any) -> Truth:
         )
     give_back()
     return Truth(tokens, logits, hidden, original.dtype, rounded, beyond, unseen)
+
+
+@torch.no_grad()
+def own_word(model: LensModel, window: int | None) -> Truth:
+    """What a model makes of the text by itself, without a cache, where transformers cannot be asked.
+
+    Args:
+        model: of TransformerLens, as it was given.
+        window: tokens that its narrowest attention looks back on; None where all see everything.
+
+    Raises:
+        ModelLoadError: it does not run, or says a NaN.
+    """
+    n_tokens, beyond, unseen = _length(model.shape, window, model.device)
+    special = model.tokenizer.all_special_ids
+    tokens = _text(model.shape.n_vocab, special, n_tokens).to(model.device)
+    try:
+        logits = model.forward(tokens, last=SHOWN)[0]
+    except Exception as error:
+        raise ModelLoadError(f"it cannot run ({reason(error)}).") from error
+    if not bool(torch.isfinite(logits).all()):
+        raise ModelLoadError("its logits are not finite; its weights are damaged, or too large.")
+    return Truth(tokens, logits, (), model.dtype, None, beyond, unseen, by_itself=True)
 
 
 def _rounded(original: Any, tokens: Int[Tensor, "1 pos"]) -> Float[Tensor, "shown vocab"]:
@@ -184,14 +211,12 @@ def wider(dtype: torch.dtype) -> str:
     return ", or --dtype float32, which was not tried" if dtype in TYPICAL else ""
 
 
-def _length(original: Any) -> tuple[int, int, int]:
+def _length(shape: ModelShape, window: int | None, device: torch.device) -> tuple[int, int, int]:
     """Tokens that the examination needs, how many of them are past a window, and a window too wide."""
-    config = original.config
-    shape, window = shape_of(config), smallest_window(config) or 0
-    n = min(max(LEAST, window + min(window, SHOWN)), shape.n_context)
     if not window:
-        return n, 0, 0
-    if n > LONGEST or _bytes(shape, n) > _SHARE_OF_FREE * free_memory(original.device):
+        return min(LEAST, shape.n_context), 0, 0
+    n = min(max(LEAST, window + min(window, SHOWN)), shape.n_context)
+    if n > LONGEST or _bytes(shape, n) > _SHARE_OF_FREE * free_memory(device):
         return min(LEAST, shape.n_context), 0, window
     return n, min(SHOWN, n - window), 0
 
@@ -202,15 +227,18 @@ def _bytes(shape: ModelShape, n: int) -> int:
     return 4 * n * (scores + shape.n_layers * shape.d_model + 2 * shape.n_vocab)
 
 
-def _text(config: Any, n: int) -> Int[Tensor, "1 pos"]:
-    """Ordinary tokens, all different where there are as many."""
-    n_vocab = shape_of(config).n_vocab
-    special = [
+def _special(config: Any) -> list[int]:
+    """Tokens that a configuration names as special."""
+    return [
         value
         for part in (config, config.get_text_config())
         for name, value in part.to_dict().items()
         if isinstance(value, int) and name.endswith(("_token_id", "_token_index"))
     ]
+
+
+def _text(n_vocab: int, special: list[int], n: int) -> Int[Tensor, "1 pos"]:
+    """Ordinary tokens, all different where there are as many."""
     order = torch.arange(n_vocab) * 7919 % n_vocab
     ordinary = order[~torch.isin(order, torch.tensor(special, dtype=torch.long))]
     return ordinary.repeat(1 + n // len(ordinary))[:n].unsqueeze(0)

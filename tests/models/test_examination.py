@@ -354,6 +354,21 @@ def test_state_spaces_alone_for_which_transformers_makes_no_cache_write_without_
         torch.testing.assert_close(activation, told[site.layer + 1], atol=1e-4, rtol=1e-4)
 
 
+def test_a_bridge_that_is_handed_over_writes_what_it_writes_without_its_cache(saved):
+    """As the same folder does by name."""
+    by_name = load(saved(hf.FalconConfig(**FALCON)))
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always", BackboneWarning)
+        model = load_model(by_name.transformer, tokenizer=by_name.tokenizer)
+    told = [str(note.message) for note in notes if note.category is BackboneWarning]
+    assert len(told) == 2
+    assert "writes without a cache" in told[0]
+    assert "by itself and not against transformers" in told[1]
+    assert "a step from its cache is off by" in model.offer.no_cache
+    assert generate(model, PROMPTS, n_new=5) == generate(model, PROMPTS, n_new=5, use_cache=False)
+    assert set(model.offer.lacking) == set(by_name.offer.lacking)
+
+
 class Forgetful(Recompute):
     """A cache that is always empty."""
 

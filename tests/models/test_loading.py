@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from steerscope.doses import Dose
 from steerscope.engine.generation import generate
 from steerscope.errors import (
+    BackboneWarning,
     BadValueError,
     ModelLoadError,
     OtherWeightsWarning,
@@ -57,7 +58,10 @@ def test_a_model_of_transformers_is_taken_as_the_folder_it_came_from(tiny_folder
 @pytest.mark.parametrize("backbone", ["hooked", "bridge"])
 def test_a_model_of_transformer_lens_is_taken(tiny_folder, backbone):
     own = load_model(tiny_folder("llama"), backbone=backbone)
-    taken = load_model(own.transformer)
+    with pytest.warns(BackboneWarning, match="by itself and not against transformers") as notes:
+        taken = load_model(own.transformer)
+    assert len(notes) == 1
+    assert (taken.offer.lacking, taken.offer.no_cache) == ({}, "")
     assert (taken.backbone, taken.shape) == (backbone, own.shape)
     assert generate(taken, [PROMPT], n_new=5) == generate(own, [PROMPT], n_new=5)
     if backbone == "bridge":

@@ -26,6 +26,8 @@ with warnings.catch_warnings():
     if HAS_HOOKED:
         from transformer_lens import HookedTransformer
 
+_WRAPPED = "._original_component"  # in the name of a weight that a bridge has wrapped
+
 
 def is_transformer(model: nn.Module) -> bool:
     """Whether a model is one of TransformerLens'."""
@@ -94,21 +96,26 @@ def _hooked(model: Any, tokenizer: Any) -> LensModel:
     )
 
 
+def given_fingerprint(network: Any) -> str:
+    """Fingerprint of a transformers model that is loaded, whether or not a bridge has wrapped it."""
+    found = network.state_dict()
+    if any(_WRAPPED in name for name in found):
+        found = {name.replace(_WRAPPED, ""): weight for name, weight in found.items()}
+        with torch.device("meta"):  # the names alone: the bridge adds others for the same weights
+            names = type(network)(network.config).state_dict()
+        found = {name: found[name] for name in names}
+    return weights_fingerprint(type(network).__name__, found)
+
+
 def _bridge(model: TransformerBridge, tokenizer: Any) -> LensModel:
     """Its weights are those of the checkpoint under longer names."""
     original = model.original_model
-    found = {
-        name.replace("._original_component", ""): weight
-        for name, weight in original.state_dict().items()
-    }
-    with torch.device("meta"):  # the names alone: the bridge adds others for the same weights
-        names = type(original)(original.config).state_dict()
     made = BridgeLensModel(
         name=Path(str(model.cfg.model_name or type(original).__name__)).name,
         transformer=model,
         tokenizer=tokenizer,
         shape=shape_of(original.config),
-        fingerprint=weights_fingerprint(type(original).__name__, {n: found[n] for n in names}),
+        fingerprint=given_fingerprint(original),
         ends=ends_of(original),
     )
     made.shape = measured_shape(made)

@@ -27,7 +27,7 @@ from steerscope.errors import (
     ModelLoadError,
     UnknownNameError,
 )
-from steerscope.models.already_loaded import is_transformer, taken
+from steerscope.models.already_loaded import given_fingerprint, is_transformer, taken
 from steerscope.models.bridge import BridgeLensModel
 from steerscope.models.candidates import Candidates
 from steerscope.models.installs import no_installs
@@ -37,7 +37,6 @@ from steerscope.models.originals import Original
 from steerscope.models.sources import DeviceMap, Source, find_source
 from steerscope.models.truth import witness
 from steerscope.models.vocabulary import check_bos
-from steerscope.models.weight_hashes import weights_fingerprint
 
 Backbone = Literal["auto", "hooked", "bridge"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
@@ -216,7 +215,7 @@ def _given(network: Any, tokenizer: Any, device: torch.device | None) -> Candida
     name = Path(network.config.name_or_path or type(network).__name__).name
     if tokenizer is None:
         raise BadValueError(f"the model {name} comes without a tokenizer; give tokenizer= as well.")
-    fingerprint = weights_fingerprint(type(network).__name__, network.state_dict())
+    fingerprint = given_fingerprint(network)
     network = network.eval().requires_grad_(False)
     if device is not None:
         network = network.to(device)

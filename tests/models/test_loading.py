@@ -96,6 +96,14 @@ def test_a_transformer_without_some_parts_is_taken_and_steered(load, lacking):
     assert found[0] != found[1]
 
 
+def test_a_model_that_is_given_twice_has_one_fingerprint(tiny_folder, load):
+    network, tokenizer = theirs(tiny_folder("llama")), load().tokenizer
+    for _ in range(3):  # as a cell of a notebook that is run again
+        taken = load_model(network, tokenizer=tokenizer, backbone="bridge")
+        assert taken.fingerprint == load().fingerprint
+        assert generate(taken, [PROMPT], n_new=5) == generate(load(), [PROMPT], n_new=5)
+
+
 def test_special_tokens_that_transformer_lens_needs_are_not_given_to_our_tokenizer(load):
     ours, theirs = load().tokenizer, load().transformer.tokenizer
     theirs.pad_token, before = "w7", ours.pad_token

@@ -313,6 +313,15 @@ def test_a_backbone_that_overlooks_a_window_is_not_used_in_any_format(saved, dty
         load_model(folder, backbone="hooked", dtype=dtype)
 
 
+def test_rounding_is_the_same_of_a_model_that_a_bridge_has_wrapped(tiny_folder):
+    """Its hook points and what it leaves out in training round nothing."""
+    network = original(tiny_folder("gpt2")).to(torch.float16)
+    tokenizer, first = hf.AutoTokenizer.from_pretrained(tiny_folder("gpt2")), witness(network)
+    load(network, tokenizer=tokenizer, backbone="bridge")
+    again = witness(network)
+    assert again.limit() == pytest.approx(first.limit(), rel=0.3)
+
+
 def test_whatever_fails_in_an_examination_is_a_refusal_in_words(tiny_folder):
     folder = tiny_folder("llama")
     model, truth = load(folder), witness(original(folder))

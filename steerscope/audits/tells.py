@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -12,8 +11,8 @@ from jaxtyping import Bool, Float, Int
 
 from steerscope.statistics import Estimate, auroc_estimate
 from steerscope.texts.contrasts import ContrastPair
+from steerscope.texts.words import words_and_signs
 
-_WORD = re.compile(r"\w+|[^\w\s]")
 _FOLDS = 5
 FEWEST_PAIRS = 2 * _FOLDS  # that a classifier can be tried on
 _RIDGE = 1.0
@@ -23,7 +22,7 @@ _MOST_FEATURES = 2000
 
 def words_of(text: str) -> list[str]:
     """Words and marks, in lower case."""
-    return _WORD.findall(text.lower())
+    return [match[0] for match in words_and_signs(text.lower())]
 
 
 # Each kind of tell: what of a text a classifier may look at. A character also tells capitals and

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
+from typing import Any
+
+from steerscope.texts.words import words_and_signs
 
 Stretches = list[tuple[int, int]]  # first letter of each stretch, and the one behind its last
-
-# In scripts without spaces every letter is a word; a sign is one by itself.
-_UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
-_WORD = re.compile(f"[{_UNSPACED}]|[^\\W{_UNSPACED}]+|[^\\w\\s]")
 
 
 def changed_words(before: str, after: str) -> tuple[Stretches, Stretches]:
@@ -22,7 +20,7 @@ def changed_words(before: str, after: str) -> tuple[Stretches, Stretches]:
     Returns:
         For each text its stretches in order, as places of letters.
     """
-    old, new = (list(_WORD.finditer(text)) for text in (before, after))
+    old, new = (words_and_signs(text) for text in (before, after))
     words, others = [m[0] for m in old], [m[0] for m in new]
     start = _alike(words, others)
     end = _alike(words[start:][::-1], others[start:][::-1])
@@ -41,7 +39,7 @@ def _alike(words: Sequence[str], others: Sequence[str]) -> int:
     return next(differs, min(len(words), len(others)))
 
 
-def _letters(words: Sequence[re.Match[str]], first: int, behind: int) -> tuple[int, int]:
+def _letters(words: Sequence[Any], first: int, behind: int) -> tuple[int, int]:
     return words[first].start(), words[behind - 1].end()
 
 

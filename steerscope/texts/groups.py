@@ -6,15 +6,14 @@ prompts are where they are the same but for a name.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from difflib import SequenceMatcher
 from random import Random
 
 from steerscope.errors import ContrastError
+from steerscope.texts.words import between_blanks, words_in
 
 PARTS = ("fit", "select", "test")
-_WORD = re.compile(r"\w+(?:['’]\w+)*")
 _BLANK = "_"
 _FEWEST = 3  # groups: one for each part of a split
 _PERSONS = frozenset(
@@ -38,7 +37,7 @@ _PERSONS = frozenset(
 
 def names_in(texts: Iterable[str]) -> frozenset[str]:
     """Words that are always written with a capital: names, as far as these texts can tell."""
-    words = {word for text in texts for word in _WORD.findall(text)}
+    words = {word for text in texts for word in words_in(text)}
     return frozenset(
         w.lower() for w in words if w[0].isupper() and len(w) > 1 and w.lower() not in words
     )
@@ -46,7 +45,7 @@ def names_in(texts: Iterable[str]) -> frozenset[str]:
 
 def normalised(text: str, names: frozenset[str] = frozenset()) -> tuple[str, ...]:
     """The words of a text in lower case, names, persons and numbers blank, without punctuation."""
-    words = (word.lower() for word in _WORD.findall(text))
+    words = (word.lower() for word in words_in(text))
     return tuple(_BLANK if w in names or w in _PERSONS or w.isdigit() else w for w in words)
 
 
@@ -70,13 +69,17 @@ def contrast_of(
     if first == second:
         first, second = normalised(positive), normalised(negative)
     if first == second:
-        first, second = tuple(positive.split()), tuple(negative.split())
+        first, second = (_between_blanks(text) for text in (positive, negative))
     spans = SequenceMatcher(None, first, second, autojunk=False).get_opcodes()
     sides = (
         tuple(w for kind, a, b, _, _ in spans if kind != "equal" for w in first[a:b]),
         tuple(w for kind, _, _, a, b in spans if kind != "equal" for w in second[a:b]),
     )
     return tuple(sorted(sides))
+
+
+def _between_blanks(text: str) -> tuple[str, ...]:
+    return tuple(match[0] for match in between_blanks(text))
 
 
 def joined(keys: Sequence[Sequence[Hashable]]) -> list[int]:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from steerscope.texts.contrasts import load_contrasts
-from steerscope.texts.groups import distinct_contrasts, distinct_prompts, groups_to_split
+from steerscope.texts.groups import (
+    contrast_of,
+    distinct_contrasts,
+    distinct_prompts,
+    groups_to_split,
+)
 
 
 def test_pairs_that_differ_in_the_same_words_are_one_contrast_whoever_they_are_about():
@@ -38,3 +45,23 @@ def test_no_contrast_of_the_fit_split_is_held_out():
             for part in (parts.fit, parts.select, parts.test)
         ]
         assert len(set().union(*seen)) == sum(map(len, seen)), name
+
+
+# The same contrast in each script, around which the other words change.
+SCRIPTS = {
+    "english": ("Today {} was very {}.", "Tom Mia Ben Lucy", "happy", "sad", " "),
+    "chinese": ("今天{}非常{}。", "小明 老李 王芳 妈妈", "高兴", "难过", ""),
+    "japanese": ("今日{}はとても{}。", "母 友だち 先生 私", "幸せ", "不安", ""),
+    "thai": ("วันนี้{}รู้สึก{}", "แม่ ครู ฉัน เพื่อน", "ดี", "แย่", ""),
+    "hindi": ("आज {} बहुत {} है।", "माँ दोस्त भाई लड़का", "खुश", "दुखी", " "),
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_one_contrast_is_one_in_every_script(script):
+    frame, subjects, positive, negative, between = SCRIPTS[script]
+    pairs = [(frame.format(who, positive), frame.format(who, negative)) for who in subjects.split()]
+    other = (frame.format("X", positive * 2), frame.format("X", between.join([negative, "Y"])))
+    assert {"".join(side) for side in contrast_of(*pairs[0])} == {positive, negative}
+    assert len(set(distinct_contrasts(pairs))) == 1
+    assert len(set(distinct_contrasts([*pairs, other]))) == 2

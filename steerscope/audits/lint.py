@@ -21,11 +21,11 @@ from steerscope.texts.groups import (
     contrast_of,
     distinct_contrasts,
     names_in,
-    normalised,
     shared_templates,
 )
 from steerscope.texts.pairs import ContrastPair, pairs_in
 from steerscope.texts.places import STYLE, contrasts_file
+from steerscope.texts.words import between_blanks, words_in
 
 _SHARE = 0.25  # of the pairs that one template may make
 _ONE_WORD = 0.5  # of the pairs that may differ in one word
@@ -149,9 +149,9 @@ def _alike(texts: Linted) -> list[Finding]:
     """Pairs whose texts are the same words: they differ in blanks, capitals or marks."""
     blanks, marks = [], []
     for i, (positive, negative) in enumerate(texts.said):
-        if positive.split() == negative.split():
+        if _pieces(positive) == _pieces(negative):
             blanks.append(i)
-        elif normalised(positive) == normalised(negative):
+        elif _in_lower_case(positive) == _in_lower_case(negative):
             marks.append(i)
     kinds: list[tuple[Severity, list[int], str]] = [
         ("error", blanks, "blanks alone"),
@@ -168,6 +168,14 @@ def _alike(texts: Linted) -> list[Finding]:
         for severity, mine, what in kinds
         if mine
     ]
+
+
+def _pieces(text: str) -> list[str]:
+    return [match[0] for match in between_blanks(text)]
+
+
+def _in_lower_case(text: str) -> list[str]:
+    return [word.lower() for word in words_in(text)]
 
 
 def _several_concepts(texts: Linted) -> list[Finding]:

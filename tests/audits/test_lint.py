@@ -246,3 +246,23 @@ def test_the_command_prints_a_line_a_finding_and_leaves_with_2_where_strict(tmp_
 
 def test_each_check_says_what_it_looks_for():
     assert all(check.__doc__ for check in CHECKS.values())
+
+
+def test_texts_that_differ_in_persons_or_numbers_are_not_the_same_words():
+    pairs = [
+        ("She is a doctor.", "He is a doctor."),
+        ("It took 3 days.", "It took 5 days."),
+        ("She is a doctor.", "SHE is a doctor!"),
+        ("她很高兴。", "她 很高兴。"),
+    ]
+    found = ss.lint(ss.ContrastSet.from_pairs(pairs))
+    alike = [f.where for f in found if f.check == "alike"]
+    assert alike == ["pair 4", "pair 3"]
+
+
+def test_one_contrast_is_too_few_in_scripts_without_spaces_too():
+    subjects = "你我他她它谁王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓"
+    pairs = [(f"今天{who}非常高兴。", f"今天{who}非常难过。") for who in subjects]
+    found = [f for f in ss.lint(ss.ContrastSet.from_pairs(pairs)) if f.check == "contrasts"]
+    assert [f.severity for f in found] == ["error"]
+    assert found[0].numbers == {"pairs": 40, "distinct": 1}

@@ -16,10 +16,11 @@ from steerscope.audits.tells import FEWEST_PAIRS, variants
 from steerscope.audits.texts import confounds, lengths_apart, repeated
 from steerscope.errors import ContrastError, UnknownNameError
 from steerscope.texts.about import About, about
+from steerscope.texts.chats import question_of
 from steerscope.texts.contrasts import ContrastSet, load_contrasts
 from steerscope.texts.groups import (
     contrast_of,
-    distinct_contrasts,
+    groups_of_pairs,
     names_in,
     shared_templates,
 )
@@ -60,7 +61,7 @@ class Linted:
     @cached_property
     def contrasts(self) -> list[int]:
         """The distinct contrast of each pair, as splits and intervals count them."""
-        return distinct_contrasts([(p.positive, p.negative) for p in self.pairs])
+        return groups_of_pairs(self.pairs)
 
     def at(self, numbers: Sequence[int]) -> str:
         """Where some of the pairs stand, the first few named."""
@@ -296,6 +297,9 @@ def _contrasts(texts: Linted) -> list[Finding]:
     if distinct >= _FEW_CONTRASTS:
         return []
     numbers = {"pairs": n, "distinct": distinct}
+    asked = [question_of(p.positive, p.negative) for p in texts.pairs]
+    others = ", and answer other questions" if len(set(asked)) < len(asked) and any(asked) else ""
+    remedy = f"Write pairs that differ in other words{others}, {_FEW_CONTRASTS} or more"
     if distinct < _FEWEST_CONTRASTS:
         return [
             Finding(
@@ -303,7 +307,7 @@ def _contrasts(texts: Linted) -> list[Finding]:
                 f"distinct contrasts among {n} pairs: {distinct}; to fit on one, choose on another and "
                 f"test on a third takes {_FEWEST_CONTRASTS}",
                 texts.name,
-                f"Write pairs that differ in other words, {_FEW_CONTRASTS} or more",
+                remedy,
                 numbers,
             )
         ]
@@ -313,7 +317,7 @@ def _contrasts(texts: Linted) -> list[Finding]:
             f"{n} pairs hold {distinct} distinct contrasts, fewer than {_FEW_CONTRASTS}: intervals "
             "resample contrasts, and those over so few are wide",
             texts.name,
-            f"Write pairs that differ in other words, {_FEW_CONTRASTS} or more",
+            remedy,
             numbers,
         )
     ]

@@ -135,6 +135,16 @@ def shared_turns(one: str, other: str) -> Conversation | None:
     return Conversation(tuple(shared)) if shared else None
 
 
+def question_of(one: str, other: str) -> Conversation | None:
+    """The turns that two texts open with, as `shared_turns`, also where a chat template has written them."""
+    turns = [getattr(text, "turns", None) for text in (one, other)]
+    first, second = (
+        text if said is None else Conversation(said)
+        for text, said in zip((one, other), turns, strict=True)
+    )
+    return shared_turns(first, second)
+
+
 def turns_apart(one: str, other: str) -> tuple[str, str] | None:
     """What two conversations say after the turns that both open with; None where they are none."""
     if not (isinstance(one, Conversation) and isinstance(other, Conversation)):

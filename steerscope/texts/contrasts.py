@@ -14,20 +14,22 @@ from steerscope.texts.about import about
 from steerscope.texts.bundled import (
     CONTRASTS_SUFFIX,
     PROMPTS_SUFFIX,
+    bundled_contrasts,
     bundled_prompts,
 )
-from steerscope.texts.chats import Conversation, shared_turns
+from steerscope.texts.chats import shared_turns
 from steerscope.texts.given_pairs import PairsLike, given_pairs
 from steerscope.texts.groups import (
     PARTS,
-    distinct_contrasts,
     distinct_prompts,
+    groups_of_pairs,
     groups_to_split,
     in_parts_of_pairs,
     joined,
     split_groups,
 )
 from steerscope.texts.lines import check_text
+from steerscope.texts.openings import opening_of
 from steerscope.texts.pairs import ContrastPair, pairs_in
 from steerscope.texts.places import STYLE, contrasts_file, find_file
 from steerscope.texts.rows import prompt_rows
@@ -137,8 +139,11 @@ class ContrastSet:
 
     @property
     def groups(self) -> list[int]:
-        """The distinct contrast of each pair: those that differ in the same words are of one."""
-        return distinct_contrasts([(p.positive, p.negative) for p in self.pairs])
+        """The distinct contrast of each pair: those that differ in the same words are of one.
+
+        Answers to one question are of one too.
+        """
+        return groups_of_pairs(self.pairs)
 
     @property
     def sha256(self) -> str:
@@ -312,31 +317,15 @@ def load_prompts(name_or_path: str | Path) -> PromptSet:
 
 
 def opening_prompts(name: str, pairs: Sequence[ContrastPair]) -> PromptSet:
-    """Prompts for a contrast set that brings none: the words that both sides of a pair open with.
+    """Prompts for a contrast set that brings none: what both sides of a pair open with (`opening_of`).
 
-    Where they share no word, the first half of the negative text stands in. Of conversations, the
-    turns that both open with: of two answers, the question. For a style, its bare messages.
+    For a style, its bare messages.
     """
     if name.startswith(STYLE):
         messages = (message_of(pair.positive) for pair in pairs)
         return PromptSet(f"messages of {name}", tuple(Prompt(m) for m in messages))
-    texts: dict[str, None] = {}
-    for pair in pairs:
-        turns = shared_turns(pair.positive, pair.negative)
-        if turns is not None:
-            texts[turns] = None
-            continue
-        positive, negative = _words(pair.positive), _words(pair.negative)
-        shared = 0
-        while shared < min(len(positive), len(negative)) and positive[shared] == negative[shared]:
-            shared += 1
-        texts[" ".join(negative[: shared or max(1, len(negative) // 2)])] = None
+    texts = dict.fromkeys(opening_of(pair) for pair in pairs)
     return PromptSet(f"openings of {name}", tuple(Prompt(t) for t in texts))
-
-
-def _words(text: str) -> list[str]:
-    """Words of a text, or of the last thing that is said in a conversation."""
-    return (text.messages[-1].content if isinstance(text, Conversation) else text).split()
 
 
 def usual_prompts(contrasts: PairsLike) -> str | None:
@@ -349,14 +338,25 @@ def usual_prompts(contrasts: PairsLike) -> str | None:
 
 
 def prompts_for(contrasts: ContrastSet, name_or_path: str | Path | None = None) -> PromptSet:
-    """The prompts that are asked for, else the bundled ones of a contrast set, else its openings."""
-    if name_or_path is not None or contrasts.name in bundled_prompts():
+    """The prompts that are asked for, else the bundled ones of a bundled contrast set, else its openings.
+
+    A set is bundled if every pair is of the bundled set of its name; another set of that name has openings.
+    """
+    if name_or_path is not None or _is_bundled(contrasts):
         return load_prompts(name_or_path or contrasts.name)
     found = opening_prompts(contrasts.name, contrasts.pairs)
     place = {prompt.text: number for number, prompt in enumerate(found.prompts)}
     alone = (opening_prompts(contrasts.name, [pair]).prompts[0] for pair in contrasts.pairs)
     numbers = tuple(place[prompt.text] for prompt in alone)
     return replace(found, openings_of=contrasts, of_pair=numbers)
+
+
+def _is_bundled(contrasts: ContrastSet) -> bool:
+    name = contrasts.name
+    if name not in bundled_prompts() or name not in bundled_contrasts():
+        return False
+    there = {(p.positive, p.negative) for p in load_contrasts(name)}
+    return all((p.positive, p.negative) in there for p in contrasts)
 
 
 def split_prompts_for(

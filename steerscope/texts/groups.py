@@ -1,7 +1,7 @@
 """Which texts say the same thing twice: the groups that splits keep whole and intervals resample.
 
-Two pairs are of one group where they share a text, or where they differ in the same words; two
-prompts are where they are the same but for a name.
+Two pairs are of one group where they share a text, or where they differ in the same words, or answer
+one question; two prompts are where they are the same but for a name.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from difflib import SequenceMatcher
 from random import Random
 
 from steerscope.errors import ContrastError
+from steerscope.texts.chats import question_of
+from steerscope.texts.pairs import ContrastPair
 from steerscope.texts.words import between_blanks, words_in
 
 PARTS = ("fit", "select", "test")
@@ -103,6 +105,16 @@ def joined(keys: Sequence[Sequence[Hashable]]) -> list[int]:
 def distinct_contrasts(pairs: Sequence[tuple[str, str]]) -> list[int]:
     """The distinct contrast of each pair of texts: pairs that differ in the same words are of one."""
     return joined(_contrasts(pairs))
+
+
+def groups_of_pairs(pairs: Sequence[ContrastPair]) -> list[int]:
+    """The groups of pairs that an interval resamples.
+
+    Pairs that differ in the same words are of one, and so are answers to one question.
+    """
+    contrasts = distinct_contrasts([(p.positive, p.negative) for p in pairs])
+    asked = (question_of(p.positive, p.negative) for p in pairs)
+    return joined([[c] if q is None else [c, q] for c, q in zip(contrasts, asked, strict=True)])
 
 
 def shared_templates(pairs: Sequence[tuple[str, str]]) -> list[int]:

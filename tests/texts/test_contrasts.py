@@ -217,6 +217,37 @@ def test_opening_prompts_are_what_both_sides_share():
     assert [p.text for p in opening_prompts("x", pairs).prompts] == ["Tom was very", "Grief came"]
 
 
+@pytest.mark.parametrize(
+    ("positive", "negative", "opening"),
+    [
+        ("今天小明非常高兴。", "今天小明非常难过。", "今天小明非常"),
+        ("今日、母は幸せだ。", "今日、母は不安だ。", "今日、母は"),
+        ("วันนี้ฉันรู้สึกดี", "วันนี้ฉันรู้สึกแย่", "วันนี้ฉันรู้สึก"),
+        ("आज माँ खुश है।", "आज माँ दुखी है।", "आज माँ"),
+        ("我 feel 高兴", "我 feel 难过", "我 feel"),
+        ("高兴得很多", "难过", "难"),  # none is shared: the first half
+        ("One.\n\nTwo:  good", "One.\n\nTwo:  bad", "One.\n\nTwo:"),  # as they stand there
+    ],
+)
+def test_an_opening_ends_where_the_texts_part_in_every_script(positive, negative, opening):
+    [found] = opening_prompts("x", [ContrastPair(positive, negative, "m")]).prompts
+    assert found.text == opening
+
+
+def test_bundled_prompts_go_with_the_bundled_pairs_alone(tmp_path):
+    rows = [pair(f"Die Suppe {i} ist gut", f"Die Suppe {i} ist schlecht") for i in range(9)]
+    mine = load_contrasts(write(tmp_path / "sentiment.jsonl", *rows))
+    named = [ContrastSet(name, mine.pairs) for name in (*bundled_prompts(), "mine")]
+    for found in (mine, *named):
+        assert [p.text for p in prompts_for(found).prompts][0] == "Die Suppe 0 ist", found.name
+    bundled = load_contrasts("sentiment")
+    copy = tmp_path / "copy" / "sentiment.jsonl"
+    copy.parent.mkdir()
+    copy.write_bytes(bundled_contrasts()["sentiment"].read_bytes())
+    for found in (bundled, load_contrasts(copy), ContrastSet("sentiment", bundled.pairs[:5])):
+        assert prompts_for(found).sha256 == load_prompts("sentiment").sha256
+
+
 def test_an_opening_stays_in_the_part_of_its_pair():
     """A prompt that chose the dose must not be one that states the effect."""
     rows = [ContrastPair(f"{i} was glad.", f"{i} was sad.", "mood") for i in range(40)]

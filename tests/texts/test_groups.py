@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from steerscope.texts.contrasts import load_contrasts
+from steerscope.judges.labelled import from_pairs
+from steerscope.models.chat_templates import ChatText
+from steerscope.texts.contrasts import ContrastSet, load_contrasts
 from steerscope.texts.groups import (
     contrast_of,
     distinct_contrasts,
     distinct_prompts,
     groups_to_split,
 )
+from steerscope.texts.pairs import ContrastPair, make_pair
 
 
 def test_pairs_that_differ_in_the_same_words_are_one_contrast_whoever_they_are_about():
@@ -65,3 +68,36 @@ def test_one_contrast_is_one_in_every_script(script):
     assert {"".join(side) for side in contrast_of(*pairs[0])} == {positive, negative}
     assert len(set(distinct_contrasts(pairs))) == 1
     assert len(set(distinct_contrasts([*pairs, other]))) == 2
+
+
+def answers_to(questions, each):
+    """Pairs of answers of which no two are alike, to a few questions."""
+    return tuple(
+        make_pair(f"a{i}x b{i}x", f"c{i}y d{i}y", "c", f"Why {i % questions}?")
+        for i in range(questions * each)
+    )
+
+
+def test_answers_to_one_question_are_one_group_in_intervals_as_in_the_split():
+    whole = ContrastSet("answers", answers_to(4, 5))
+    assert whole.groups == [i % 4 for i in range(20)]
+    parts = whole.split(0)
+    asked = [
+        {p.positive.messages[0].content for p in part.pairs}
+        for part in (parts.fit, parts.select, parts.test)
+    ]
+    counted = [len(set(part.groups)) for part in (parts.fit, parts.select, parts.test)]
+    assert counted == [len(questions) for questions in asked]
+    assert sum(counted) == 4
+    card = from_pairs(parts)
+    assert len({t.group for t in card.held_out}) == sum(counted[1:])
+
+
+def test_answers_are_of_one_group_in_a_chat_template_too():
+    def written(conversation):
+        said = "".join(f"<{m.role}>{m.content}" for m in conversation.messages)
+        return ChatText(said, conversation.messages, template=None)
+
+    bare = answers_to(4, 5)
+    chat = [ContrastPair(written(p.positive), written(p.negative), p.concept) for p in bare]
+    assert ContrastSet("chat", tuple(chat)).groups == [i % 4 for i in range(20)]

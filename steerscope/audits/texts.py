@@ -11,6 +11,7 @@ from steerscope.audits.finding import Finding, Severity
 from steerscope.audits.tells import tell, variants
 from steerscope.statistics import Estimate, bootstrap_mean
 from steerscope.texts.contrasts import ContrastPair
+from steerscope.texts.words import count_words
 
 _TELLS = 0.75  # AUC from which something else than the concept tells the classes apart
 _LONGER = 0.1  # of the mean length
@@ -97,7 +98,7 @@ def _tells(auc: Estimate) -> bool:
 
 def lengths_apart(pairs: Sequence[ContrastPair], where: str) -> list[Finding]:
     """Positive and negative texts differ in length, by a share of it or so that it tells them apart."""
-    words = np.array([[len(text.split()) for text in p.said] for p in pairs], float)
+    words = np.array([[count_words(text) for text in p.said] for p in pairs], float)
     difference = bootstrap_mean(words[:, 0] - words[:, 1])
     auc = tell(pairs, "length")
     tells = _tells(auc)

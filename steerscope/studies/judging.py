@@ -51,6 +51,7 @@ from steerscope.texts.contrasts import (
 from steerscope.texts.pairs import pairs_in
 from steerscope.texts.places import STYLE
 from steerscope.texts.styles import STYLES
+from steerscope.texts.words import count_words
 
 ASKED, LENGTH = "asked", "length"
 _TRIED = 16  # texts without steering, to see whether they end by themselves
@@ -255,7 +256,7 @@ def _tell_of_cut(known: KnownJudge, question: Question, model: LensModel) -> Non
     [written] = attempt(
         model, texts, [Cell()], n_new=question.n_new, sampler=Sample(1.0, question.seed)
     )
-    cut = sorted(len(c.text.split()) for c in written if not c.ended)
+    cut = sorted(count_words(c.text) for c in written if not c.ended)
     if 2 * len(cut) < len(written):
         return
     middle, line = cut[len(cut) // 2], known.judge.threshold

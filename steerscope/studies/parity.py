@@ -26,6 +26,7 @@ from steerscope.steering.prompting import Prompting
 from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import Decoding
 from steerscope.texts.contrasts import Prompt
+from steerscope.texts.words import count_words
 
 KL, JUDGE, LENGTH = "kl", "judge", "length"
 _FIRST = 5  # doses measured at first, from 0 to the largest
@@ -199,7 +200,7 @@ class _Reader:
 
     def _values(self, written: Sequence[Continuation]) -> list[float]:
         if self.metric == LENGTH:
-            return [float(len(c.text.split())) for c in written]
+            return [float(count_words(c.text)) for c in written]
         judge = self.how.judge
         assert judge is not None
         asked = [p for p in self.prompts for _ in range(self.how.decoding.samples)]

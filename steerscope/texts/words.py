@@ -38,6 +38,11 @@ def parts_in(text: str) -> list[str]:
     return _PART.findall(text)
 
 
+def part_spans(text: str) -> list[tuple[int, int]]:
+    """Where the words of `parts_in` stand, as places of characters."""
+    return [match.span() for match in _PART.finditer(text)]
+
+
 def words_and_signs(text: str) -> list[Any]:
     """The matches of words, cut at apostrophes too, and of signs, each of which is one by itself."""
     return list(_OR_SIGN.finditer(text))

@@ -266,3 +266,11 @@ def test_one_contrast_is_too_few_in_scripts_without_spaces_too():
     found = [f for f in ss.lint(ss.ContrastSet.from_pairs(pairs)) if f.check == "contrasts"]
     assert [f.severity for f in found] == ["error"]
     assert found[0].numbers == {"pairs": 40, "distinct": 1}
+
+
+def test_a_longer_side_is_counted_in_words_of_its_script():
+    letters = "你我他她它谁王李张刘陈杨赵黄周吴徐孙胡朱"
+    pairs = [(f"今天{a}很高兴真好", f"昨天{a}难过") for a in letters]
+    found = [f for f in ss.lint(ss.ContrastSet.from_pairs(pairs)) if f.check == "length"]
+    assert found[0].numbers["difference_words"] == 3
+    assert found[0].numbers["mean_words"] == 6.5

@@ -35,7 +35,7 @@ from steerscope.judges.scorers.language import _identifier, find_language
 from steerscope.judges.scorers.length import Length
 from steerscope.judges.scorers.patterns import read_pattern, read_schema
 from steerscope.judges.scorers.sentiment import find_sentiment
-from steerscope.judges.scorers.words import read_words
+from steerscope.judges.scorers.words import WordCounts, read_words
 from steerscope.judges.scoring import SCORE, SHOWN, ScoreJudge
 from steerscope.models.chat_templates import ChatText
 from steerscope.texts.chats import Message, as_conversation
@@ -66,6 +66,56 @@ def test_words_are_weighed_and_counted_per_100_words(tmp_path):
     assert counts.threshold == 1.5
     file.write_text("positive: [joy]\nscope: last_sentence\n")
     assert read_words(file).scores(["", ""], ["joy. No.", "No. A joy."]) == [0.0, 50.0]
+
+
+@pytest.mark.parametrize(
+    ("word", "text", "n_words"),
+    [
+        ("高兴", "他今天非常高兴。", 7),
+        ("幸せ", "母はとても幸せだ。", 8),
+        ("ดี", "วันนี้ฉันดี", 6),
+        ("खुश", "वह बहुत खुश है।", 4),
+        ("радость", "Вот это радость!", 3),
+        ("기쁨", "큰 기쁨 이다.", 3),
+        ("love", "我love你", 3),
+    ],
+)
+def test_words_are_found_and_counted_in_every_script(word, text, n_words, tmp_path):
+    for content in (f"positive: [{word}]\n", f"{word}\n"):
+        (tmp_path / "w.yaml").write_text(content, encoding="utf-8")
+        assert read_words(tmp_path / "w.yaml").scores([""], [text]) == [100 / n_words]
+
+
+@pytest.mark.parametrize("word", ["खुश", "glad", "рад", "ก"])
+def test_a_word_is_not_found_inside_another_of_a_script_with_spaces(word, tmp_path):
+    (tmp_path / "w.yaml").write_text(f"positive: [{word}]\n", encoding="utf-8")
+    inside = ["खुशी हुई", "gladly", "ради", "กัน"]
+    assert read_words(tmp_path / "w.yaml").scores([""] * 4, inside) == [0.0] * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "last"),
+    [
+        ("Joy is here. No. Why?", "Joy is here.", "Why?"),
+        ("“Joy.” Then no.", "“Joy.”", "Then no."),
+        ("“Joy!” she said. No.", "“Joy!” she said.", "No."),
+        ("खुश हूँ। बस।", "खुश हूँ।", "बस।"),
+        ("他高兴。为什么？！", "他高兴。", "为什么？！"),
+        ("「高兴。」她走了。", "「高兴。」", "她走了。"),
+    ],
+)
+def test_a_sentence_ends_at_the_stops_of_its_script(text, first, last):
+    def score(scope, read):
+        counts = WordCounts({".*": 1.0}, {}, scope)
+        return counts.scores([""], [read])
+
+    for scope, alone in (("first_sentence", first), ("last_sentence", last)):
+        assert score(scope, text) == score("text", alone)
+
+
+def test_length_is_in_words_of_the_script():
+    texts = ["two words", "他很高兴。", "वह बहुत खुश है।", "", "I said -- no."]
+    assert Length().scores([""] * 5, texts) == [2, 4, 4, 0, 4]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from steerscope.judges.labelled import LabelledText
+from steerscope.texts.words import words_and_signs
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,13 @@ def _trained(texts: tuple[LabelledText, ...]) -> Any:
     from sklearn.pipeline import make_pipeline
 
     pipeline = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\w+|[^\w\s]"),
+        TfidfVectorizer(
+            ngram_range=(1, 2), sublinear_tf=True, tokenizer=_words, token_pattern=None
+        ),
         LogisticRegression(C=10.0, max_iter=2000, class_weight="balanced"),
     )
     return pipeline.fit([t.text for t in texts], [t.positive for t in texts])
+
+
+def _words(text: str) -> list[str]:
+    return [match[0] for match in words_and_signs(text)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +15,11 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+import regex
+
 from steerscope.errors import JudgeError, reason
 from steerscope.judges.scorers.language_model import Answer
+from steerscope.texts.words import WORD_BEGINS, WORD_ENDS
 
 KEY = "STEERSCOPE_JUDGE_KEY"  # environment: sent as the bearer token, and stored nowhere
 _TOP = 20  # most likely tokens that an endpoint may be asked for
@@ -225,5 +227,6 @@ def _by_words(
     if tokens:
         return {}
     names = {name.lower(): name for name in scale}
-    found = re.search(r"(?<!\w)(" + "|".join(map(re.escape, names)) + r")(?!\w)", said.lower())
+    any_of = "|".join(map(regex.escape, names))
+    found = regex.search(f"{WORD_BEGINS}({any_of}){WORD_ENDS}", said.lower())
     return {} if found is None else {names[found[1]]: 1.0}

@@ -7,6 +7,7 @@ from typing import Any
 import regex
 
 from steerscope.errors import JudgeError
+from steerscope.texts.words import WORD_BEGINS, WORD_ENDS
 
 LONGEST = 500  # characters of a pattern
 _SECONDS = 2.0  # for one text, of which a usual pattern takes a thousandth
@@ -18,7 +19,8 @@ def compiled(pattern: str, where: str, *, whole_words: bool = False) -> Any:
     Args:
         pattern: a regular expression.
         where: it stands, for the messages.
-        whole_words: whether it is matched as whole words, in any case.
+        whole_words: whether it is matched as whole words, in any case; in scripts without spaces a word may
+            begin and end at any letter.
 
     Raises:
         JudgeError: it is empty, too long, or does not compile.
@@ -27,7 +29,7 @@ def compiled(pattern: str, where: str, *, whole_words: bool = False) -> Any:
         raise JudgeError(f"{where}: needs a pattern of 1 to {LONGEST} characters.")
     try:
         if whole_words:
-            return regex.compile(rf"(?<!\w)(?:{pattern})(?!\w)", regex.IGNORECASE)
+            return regex.compile(f"{WORD_BEGINS}(?:{pattern}){WORD_ENDS}", regex.IGNORECASE)
         return regex.compile(pattern)
     except (regex.error, RecursionError, OverflowError, MemoryError) as error:
         said = f"{error}" or type(error).__name__

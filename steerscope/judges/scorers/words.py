@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import regex
+
 from steerscope.errors import JudgeError
 from steerscope.judges.scorers.searching import compiled, times_in
 from steerscope.texts.files import read_text
+from steerscope.texts.words import parts_in
 from steerscope.texts.yaml_files import read_yaml
 
 _KEYS = {"positive", "negative", "scope", "threshold"}
 SCOPES = ("text", "first_sentence", "last_sentence")
-_WORD = re.compile(r"\w+", re.UNICODE)
-_LINE = re.compile(r"\w[\w'’ -]*", re.UNICODE)  # words, and nothing that means something in YAML
-_SENTENCE = re.compile(r"(?<=[.!?])\s+")
+_LINE = regex.compile(r"\w[\w'’ -]*")  # words, and nothing that means something in YAML
+# Where a sentence ends: in scripts with spaces before one, else at once; a quotation goes on in lower case.
+_CLOSING = r"[\"'”’»)\]」』】）》]"
+_SPACED, _UNSPACED = "[.!?؟۔।॥]", "[。！？｡။។៕]"
+_SENTENCE = regex.compile(
+    rf"(?<={_SPACED})\s+|(?<={_SPACED}{_CLOSING}+)\s+(?!\p{{Ll}})"
+    rf"|(?<={_UNSPACED}{_CLOSING}*)(?!{_UNSPACED}|{_CLOSING})\s*(?=\S)"
+)
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,8 @@ class WordCounts:
     """Weighted matches of positive less those of negative patterns, per 100 words.
 
     score = 100 (Σ w⁺ n⁺ - Σ w⁻ n⁻) / words. A pattern is a word or a regular expression, matched
-    whole and in any case.
+    whole and in any case. In scripts without spaces, such as Chinese, each letter counts as a word, and a
+    pattern is matched wherever it stands.
 
     Attributes:
         positive: pattern and weight of what speaks for the concept.
@@ -57,7 +65,7 @@ class WordCounts:
         if self.scope != "text":
             sentences = _SENTENCE.split(text.strip())
             text = sentences[0] if self.scope == "first_sentence" else sentences[-1]
-        n = len(_WORD.findall(text))
+        n = len(parts_in(text))
         if not n:
             return float("nan")
         return 100 * sum(w * times_in(pattern, text) for pattern, w in weighed) / n

@@ -11,6 +11,7 @@ from typing import Any
 from steerscope.errors import JudgeError
 from steerscope.judges.scorers.searching import compiled, spans_in
 from steerscope.texts.files import read_text
+from steerscope.texts.words import part_spans
 from steerscope.texts.yaml_files import read_yaml
 
 _MOST = 1000  # words of one lens
@@ -54,7 +55,7 @@ class Lens:
 
         A word counts once, by the heaviest of what matches it.
         """
-        places = [m.span() for m in _WORDS.finditer(text)]
+        places = part_spans(text)
         if not places:
             return math.nan
         heaviest = [0.0] * len(places)
@@ -65,9 +66,6 @@ class Lens:
                 if first is not None:  # a phrase counts at its first word
                     heaviest[first] = max(heaviest[first], weight)
         return 100 * sum(heaviest) / len(places)
-
-
-_WORDS = compiled(r"\w+", "words")
 
 
 def read_lenses(path: str | Path) -> tuple[Lens, ...]:

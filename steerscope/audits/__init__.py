@@ -51,6 +51,7 @@ from steerscope.audits.records import (
 from steerscope.audits.sentence import errors_of, sentence
 from steerscope.audits.splits import (
     few_prompts,
+    prompts_in_fit_texts,
     shared_prompts,
     stated_where_chosen,
     template_mismatch,
@@ -79,6 +80,7 @@ CHECKS: dict[str, Check] = {
     for check in (
         stated_where_chosen,
         shared_prompts,
+        prompts_in_fit_texts,
         few_prompts,
         underpowered,
         class_lengths,

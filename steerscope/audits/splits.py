@@ -6,8 +6,11 @@ import numpy as np
 
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
+from steerscope.errors import ContrastError, NotCheckedError
 from steerscope.statistics import detectable_difference
 from steerscope.studies.steering.findings import items_in_words
+from steerscope.texts.chats import Conversation
+from steerscope.texts.words import words_in
 
 _FEW = 20  # prompts
 
@@ -60,6 +63,53 @@ def shared_prompts(evidence: Evidence) -> list[Finding]:
             )
         )
     return found
+
+
+def prompts_in_fit_texts(evidence: Evidence) -> list[Finding]:
+    """Stated prompts begin or stand in the texts that the directions come from, so that they are not held out."""
+    if not evidence.effect.is_share:
+        return []  # stated on pairs
+    plan = evidence.plan
+    try:
+        fit = evidence.contrasts.split(plan.seed, plan.grouping).fit
+    except ContrastError as error:
+        raise NotCheckedError(str(error)) from None
+    read = [_in_words(text) for pair in fit for text in (pair.positive, pair.negative)]
+    prompts = {_in_words(text) for text in _prompts(evidence)}
+    prompts.discard(_in_words(""))
+    seen = [prompt for prompt in prompts if any(prompt in text for text in read)]
+    if not seen:
+        return []
+    return [
+        Finding(
+            "warning",
+            f"{len(seen)} of {len(prompts)} prompts of the {evidence.split} split begin or stand in a "
+            "text of the pairs that the directions come from, so that they are not held out",
+            "prompts",
+            "Give prompts that no pair holds (--prompts), or pairs that begin in other ways",
+            {"prompts": len(seen), "of": len(prompts)},
+        )
+    ]
+
+
+def _prompts(evidence: Evidence) -> list[str]:
+    """What the stated split is asked, without a chat template around it."""
+    texts = evidence.texts
+    given = list(texts.given[texts.split == evidence.split])
+    if not evidence.plan.chat:
+        return given
+    bare = sorted(map(_said, evidence.bare_prompts), key=len, reverse=True)
+    return [next((text for text in bare if text in written), written) for written in given]
+
+
+def _said(text: str) -> str:
+    """A text, or what is said in a conversation."""
+    turns = text.messages if isinstance(text, Conversation) else ()
+    return "\n".join(turn.content for turn in turns) or text
+
+
+def _in_words(text: str) -> str:
+    return f" {' '.join(words_in(_said(text).lower()))} "
 
 
 def few_prompts(evidence: Evidence) -> list[Finding]:

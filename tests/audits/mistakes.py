@@ -41,6 +41,12 @@ def shared_prompts(recipe):
 
 
 @mistake
+def prompts_in_fit_texts(recipe):
+    for i, pair in enumerate(recipe.pairs):  # about half of them are in the fit split
+        recipe.prompts["test", i] = pair["positive"].removesuffix(" came").upper()
+
+
+@mistake
 def few_prompts(recipe):
     recipe.drop(lambda r: r.split == "test" and r.prompt >= 12)
 

@@ -107,6 +107,26 @@ def test_a_chat_run_compares_the_texts_of_the_file_and_not_those_in_the_template
     assert names(audit(made(recipe, tmp_path, "bare"))) == {"template_mismatch"}
 
 
+def test_a_prompt_in_a_fit_text_is_counted_once_and_in_a_chat_template_too(tmp_path):
+    def counted(name):
+        found = {f.check: f for f in audit(made(recipe, tmp_path, name))}
+        return found["prompts_in_fit_texts"].numbers
+
+    recipe = clean()
+    MISTAKES["prompts_in_fit_texts"](recipe)
+    assert 0 < counted("bare")["prompts"] <= 10  # of the pairs that are in the fit split
+    assert counted("bare again")["of"] == 24
+    sampled(recipe, 2)
+    twice = counted("twice")
+    assert twice["of"] == 12
+    (tmp_path / "prompts.txt").write_text("".join(f"{t}\n" for t in recipe.prompts.values()))
+    recipe.plan = replace(recipe.plan, chat=True, prompts=str(tmp_path / "prompts.txt"))
+    recipe.prompts = {key: f"<user>{text}<bot>" for key, text in recipe.prompts.items()}
+    recipe.in_chat = True
+    recipe.stored = {"contrasts_sha256": "of what stood in the template"}
+    assert counted("in chat") == twice
+
+
 def test_errors_are_what_speaks_against_the_sentence_whatever_the_page_says(tmp_path):
     run = made(clean(), tmp_path, "fine")
     page = write_report(run)
@@ -136,8 +156,8 @@ def test_what_cannot_be_checked_is_said(tmp_path):
     (tmp_path / "pairs.jsonl").unlink()
     found = audit(run)
     assert names(found) == {
-        "class_lengths", "template_mismatch", "text_confounds", "repeated_pairs", "same_vector",
-        "one_vector_many_layers",
+        "class_lengths", "prompts_in_fit_texts", "template_mismatch", "text_confounds",
+        "repeated_pairs", "same_vector", "one_vector_many_layers",
     }  # fmt: skip
     assert {f.severity for f in found} == {"note"}
     assert all("not checked" in f.what for f in found)

@@ -17,7 +17,7 @@ from steerscope.texts.bundled import (
     bundled_contrasts,
     bundled_prompts,
 )
-from steerscope.texts.chats import shared_turns
+from steerscope.texts.chats import question_of
 from steerscope.texts.given_pairs import PairsLike, given_pairs
 from steerscope.texts.groups import (
     PARTS,
@@ -401,7 +401,7 @@ def _groups_of(pairs: Sequence[ContrastPair], *, by_contrast: bool) -> list[int]
     Where the same answers to every question would leave too few groups, the questions count alone.
     """
     texts = [(p.positive, p.negative) for p in pairs]
-    asked = [shared_turns(p.positive, p.negative) for p in pairs]
+    asked = [question_of(p.positive, p.negative) for p in pairs]
     groups = groups_to_split(texts) if by_contrast else joined(texts)
     if not any(asked):
         return groups

@@ -119,4 +119,10 @@ def test_answers_are_of_one_group_in_a_chat_template_too():
 
     bare = answers_to(4, 5)
     chat = [ContrastPair(written(p.positive), written(p.negative), p.concept) for p in bare]
-    assert ContrastSet("chat", tuple(chat)).groups == [i % 4 for i in range(20)]
+    in_chat, plain = ContrastSet("chat", tuple(chat)), ContrastSet("bare", tuple(bare))
+    assert in_chat.groups == [i % 4 for i in range(20)]
+    for seed in range(3):  # the split is the same, whether it comes before the template or after it
+        after, before = in_chat.split(seed), plain.split(seed)
+        for name in ("fit", "select", "test"):
+            said = [tuple(p.positive.turns) for p in getattr(after, name).pairs]
+            assert said == [tuple(p.positive.messages) for p in getattr(before, name).pairs]

@@ -117,7 +117,11 @@ def evaluate(  # noqa: PLR0915 - what it writes is checked first
     signed = _with_both_signs(coefficients)
     chat = talk.asked()
     about = {"model": subject.model, "chat": chat and chat.stored(), **loading.settings()}
-    plan = TransferPlan(coefficients=signed, kl=kl, n_prompts=n_prompts, seed=seed, about=about)
+    about |= {"judge_labels": judged.judge_labels} if judged.judge_labels else {}
+    named = {"contrasts": subject.contrasts, "prompts": subject.asked, "trained_on": trained_on}
+    plan = TransferPlan(
+        coefficients=signed, kl=kl, n_prompts=n_prompts, seed=seed, about=about, named=named
+    )
 
     def read(name: str) -> ContrastSet:
         return in_chat(loaded, load_contrasts(name), chat)

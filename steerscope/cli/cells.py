@@ -20,6 +20,16 @@ def estimate(value: float, low: float, high: float, form: str) -> str:
     return f"{said} [{low:{form}}, {high:{form}}]"
 
 
+def counted(n: int, one: str) -> str:
+    """A number of things, as in `1 row` and `2 rows`.
+
+    Args:
+        n: how many.
+        one: what one of them is called, of which the plural ends in s.
+    """
+    return f"{n:,} {one}{'' if n == 1 else 's'}"
+
+
 def p_value(p: float, form: str = ".2g") -> str:
     """A p; a dash where nothing was tested."""
     return number(p, form, NONE)

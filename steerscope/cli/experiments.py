@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from steerscope.cli.cells import counted
 from steerscope.cli.forecasts import in_words
 from steerscope.cli.many import Many, next_for
 from steerscope.cli.options import grouped
@@ -98,19 +99,31 @@ def verify(
 
     found = verified(folder, weights=weights)
     differing = found.differences
-    seen = f"{found.n_rows:,} rows, {found.n_files:,} files, {found.n_printed:,} printed numbers"
+    looked_at = (
+        (found.n_rows, "row"),
+        (found.n_files, "file"),
+        (found.n_printed, "printed number"),
+    )
+    seen = ", ".join(counted(n, one) for n, one in looked_at)
+    aside = sorted(set(found.not_compared))
     lines = [f"differs: {d}" for d in differing[:_SHOWN]]
     if len(differing) > _SHOWN:
         lines.append(f"and {len(differing) - _SHOWN} more; --json prints all of them")
-    words = "nothing differs" if not differing else f"{len(differing)} things differ"
+    words = "nothing differs" if not differing else _that_differ(len(differing))
     numbers = {"rows": found.n_rows, "files": found.n_files, "printed": found.n_printed}
     result = {**numbers, "differences": [asdict(d) for d in differing]}
+    result |= {"not_compared": aside}
+    lines += [f"not compared: {name}" for name in aside]
     finish(as_json, result, [*lines, f"verified {folder}: {seen}; {words}"])
     if differing:
         raise SystemExit(2)
 
 
 _SHOWN = 30
+
+
+def _that_differ(n: int) -> str:
+    return f"{counted(n, 'thing')} {'differs' if n == 1 else 'differ'}"
 
 
 def _plan(experiment: Experiment, machine: Machine, as_json: bool) -> None:
@@ -123,7 +136,7 @@ def _plan(experiment: Experiment, machine: Machine, as_json: bool) -> None:
     ]
     total = sum(f.seconds or 0.0 for f in found)
     columns = ("run", "conditions", "texts each", "memory at once", "estimated time")
-    runs = "1 run" if len(found) == 1 else f"{len(found)} runs"
+    runs = counted(len(found), "run")
     title = f"{experiment.name}: {experiment.question}"
     last = f"{runs}, about {in_words(total)} in all: an estimate for one process, from a short probe on this machine now."
     result = {"experiment": experiment.name, "runs": [asdict(f) for f in found], "seconds": total}

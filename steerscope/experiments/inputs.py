@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ from steerscope.errors import RunError, SteerscopeError
 from steerscope.models.chat_templates import in_chat
 from steerscope.models.fingerprints import same_weights
 from steerscope.models.lens_model import LensModel
+from steerscope.runs.continuing import stated
 from steerscope.runs.difference import Difference
 from steerscope.runs.results import Run
+from steerscope.studies.inputs import NAMED, content_sha256, is_read
+from steerscope.studies.judging import judge_sha256
 from steerscope.studies.loading import Loading
 from steerscope.studies.routing.plan import read_phases, texts_of_phases
 from steerscope.studies.steering.plan import Plan, plan_of
@@ -25,64 +29,124 @@ from steerscope.texts.contrasts import load_contrasts, load_prompts, prompts_for
 _OURS = {"PredictorStep", "ComparisonStep", "CombinationStep", "OverlapStep", "PremisePlan"}
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What the inputs of a run are now, against what they were.
+
+    Attributes:
+        differences: what is not as it was; one that cannot be read is a difference too.
+        not_compared: what the run names and says no hash of, or none that can be had without its model.
+    """
+
+    differences: tuple[Difference, ...]
+    not_compared: tuple[str, ...]
+
+
 def check_inputs(run: Run, *, weights: bool = True) -> list[Difference]:
-    """What is not as it was when the run was made; one that cannot be read is a difference too.
+    """What is not as it was when the run was made; the arguments are those of `compare_inputs`."""
+    return list(compare_inputs(run, weights=weights).differences)
+
+
+def compare_inputs(run: Run, *, weights: bool = True) -> Inputs:
+    """What a run was made from, as it is now against the hashes that the run keeps.
 
     Args:
         run: any run.
         weights: whether to load the model for its fingerprint, and an autoencoder that is no folder.
     """
-    configuration, found = run.configuration, []
-    model: LensModel | None = None
-    if weights:
-        try:
-            how = {
-                name: configuration[name]
-                for name in ("backbone", "dtype", "bos", "revision")
-                if name in configuration
-            }
-            model = Loading(configuration["model"], **({"dtype": "float32"} | how)).load()
-            then = run.description["provenance"]["fingerprint"]
-            if not same_weights(model.fingerprint, then):
-                found += _same("weights", model.fingerprint, then)
-        except SteerscopeError as error:
-            found.append(Difference("weights", configuration["model"], "unreadable", str(error)))
+    configuration = run.configuration
+    model, found = _weights(run) if weights else (None, [])
     if weights or Path(str(configuration.get("autoencoder"))).is_dir():  # what lies here may change
         found += _autoencoder(configuration)
+    hashes: dict[str, Any] = {}
     try:
         hashes = _text_hashes(run, model)
     except SteerscopeError as error:
-        return [
-            *found,
-            Difference("texts", str(configuration.get("contrasts")), "unreadable", str(error)),
-        ]
+        name = str(configuration.get("contrasts"))
+        found.append(Difference("texts", name, "unreadable", str(error)))
     for name, now in hashes.items():
         found += _same(f"input {name}", now, configuration.get(name))
-    return [*found, *_vectors(run)]
+    kept = _kept(run, hashes)
+    for use, held in kept.items():
+        found += _named(use, held)
+    found += [*_judge(configuration), *_vectors(run)]
+    return Inputs(tuple(found), tuple(_without_hash(configuration, {*hashes}, {*kept})))
+
+
+def _weights(run: Run) -> tuple[LensModel | None, list[Difference]]:
+    """The model of a run, and whether its weights and those of other models that it names are the same."""
+    c, said = run.configuration, run.provenance
+    how: dict[str, Any] = {"dtype": "float32"}
+    how |= {name: c[name] for name in ("backbone", "dtype", "bos", "revision") if name in c}
+    model, found = _loaded("weights", c["model"], said["fingerprint"], how)
+    if c.get("second_model") and said.get("second_model"):
+        same = {"dtype": how["dtype"]}
+        found += _loaded("second model", c["second_model"], said["second_model"], same)[1]
+    if c.get("source") and c.get("source_fingerprint"):
+        found += _loaded("source", c["source"], c["source_fingerprint"], how)[1]
+    return model, found
+
+
+def _loaded(
+    where: str, name: str, then: str, how: dict[str, Any]
+) -> tuple[LensModel | None, list[Difference]]:
+    try:
+        model = Loading(name, **how).load()
+    except SteerscopeError as error:
+        return None, [Difference(where, name, "unreadable", str(error))]
+    same = same_weights(model.fingerprint, then)
+    return model, [] if same else _same(where, model.fingerprint, then)
+
+
+def _kept(run: Run, compared: Container[str]) -> dict[str, dict[str, str]]:
+    """The sets and files of which a run keeps a hash of its own, but for those that are compared anyway."""
+    held = stated(run.provenance)
+    source = run.provenance.get("contrasts_source_sha256")  # of a run that states no more
+    if source is not None and "contrasts" not in held:
+        held["contrasts"] = {"name": run.configuration["contrasts"], "sha256": source}
+    return {k: v for k, v in held.items() if k in NAMED and f"{k}_sha256" not in compared}
+
+
+def _named(use: str, held: Mapping[str, str]) -> list[Difference]:
+    """Whether a set or file holds what it held."""
+    try:
+        now = content_sha256(use, held["name"])
+    except SteerscopeError as error:
+        return [Difference(f"input {use}", held["name"], "unreadable", str(error))]
+    return _same(f"input {use}", now, held["sha256"])
+
+
+def _without_hash(
+    configuration: Mapping[str, Any], compared: set[str], kept: set[str]
+) -> Iterator[str]:
+    """What a run names without a hash that was compared, in words."""
+    under = {
+        "texts": ("texts_sha256", "taught_sha256"),
+        "prompts": ("prompts_sha256", "asked_sha256"),
+    }
+    for use in NAMED:
+        name, hashes = configuration.get(use), under.get(use, (f"{use}_sha256",))
+        if not is_read(name) or use in kept or compared & {*hashes}:
+            continue
+        there = any(h in configuration for h in hashes)
+        why = "its hash is of the chat template too" if there else "the run keeps no hash of it"
+        yield f"{use} {name} ({why})"
 
 
 def _text_hashes(run: Run, model: LensModel | None) -> dict[str, Any]:
     """The hashes of the texts that are there now, under the names of the configuration."""
-    configuration = run.configuration
-    if configuration.get("kind") in _OURS:
-        contrasts = load_contrasts(configuration["contrasts"])
-        prompts = None
-        if "prompts_sha256" in configuration:
-            prompts = prompts_for(contrasts, configuration["prompts"])
-        if configuration.get("chat"):
-            if model is None:
-                return {}  # the template belongs to the model
-            chat = as_chat(configuration["chat"])
-            contrasts = in_chat(model, contrasts, chat)
-            prompts = None if prompts is None else in_chat(model, prompts, chat)
-        found: dict[str, Any] = {"contrasts_sha256": contrasts.sha256}
-        return found if prompts is None else found | {"prompts_sha256": prompts.sha256}
-    if configuration.get("kind") == "TransferPlan":
+    configuration, kind = run.configuration, run.configuration.get("kind")
+    if kind in _OURS:
+        return _hashes_of_step(configuration, model)
+    if kind == "TransferPlan":
         return _transfer_hashes(configuration)
     if "files" in configuration:
         return _stated_hashes(configuration)
-    if configuration.get("kind") == "DilemmaPlan":
-        return {"dilemmas_sha256": _file_hash(configuration["dilemmas"])}
+    if kind == "DilemmaPlan":
+        found = {"dilemmas_sha256": _file_hash(configuration["dilemmas"])}
+        if configuration.get("template"):
+            return found  # a template belongs to the model
+        return found | {"contrasts_sha256": load_contrasts(configuration["contrasts"]).sha256}
     plan = _plan_of(run)
     texts = load_texts(plan)
     if plan.chat:
@@ -91,6 +155,21 @@ def _text_hashes(run: Run, model: LensModel | None) -> dict[str, Any]:
         texts = texts.in_chat(model, plan.chat)
     hashes = [texts.prompts.select.sha256, texts.prompts.test.sha256]
     return {"contrasts_sha256": texts.contrasts.sha256, "prompts_sha256": hashes}
+
+
+def _hashes_of_step(configuration: dict[str, Any], model: LensModel | None) -> dict[str, Any]:
+    contrasts = load_contrasts(configuration["contrasts"])
+    prompts = None
+    if "prompts_sha256" in configuration:
+        prompts = prompts_for(contrasts, configuration["prompts"])
+    if configuration.get("chat"):
+        if model is None:
+            return {}  # the template belongs to the model
+        chat = as_chat(configuration["chat"])
+        contrasts = in_chat(model, contrasts, chat)
+        prompts = None if prompts is None else in_chat(model, prompts, chat)
+    found: dict[str, Any] = {"contrasts_sha256": contrasts.sha256}
+    return found if prompts is None else found | {"prompts_sha256": prompts.sha256}
 
 
 def _transfer_hashes(configuration: dict[str, Any]) -> dict[str, Any]:
@@ -155,6 +234,20 @@ def _autoencoder(configuration: dict[str, Any]) -> list[Difference]:
     except SteerscopeError as error:
         return [Difference("autoencoder", name, "unreadable", str(error))]
     return _same("autoencoder", now, configuration["autoencoder_sha256"])
+
+
+def _judge(configuration: dict[str, Any]) -> list[Difference]:
+    """Whether the files that decide what the judge says are the same, where the run keeps their hashes."""
+    name, then = configuration.get("judge"), configuration.get("judge_sha256")
+    if name is None or then is None:
+        return []
+    try:
+        now = judge_sha256(name, configuration.get("judge_labels"))
+    except SteerscopeError as error:
+        return [Difference("judge", name, "unreadable", str(error))]
+    if len(now) < len(then):
+        return [Difference("judge", name, "unreadable", f"{len(then)} files that decide it")]
+    return _same("judge", now[: len(then)], then)  # earlier runs knew nothing of code
 
 
 def _vectors(run: Run) -> Iterator[Difference]:

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from steerscope.errors import RunConflictError, RunError, reason
-from steerscope.models.fingerprints import same_weights
+from steerscope.runs.continuing import differing_settings
 from steerscope.runs.judgements import JUDGEMENTS
 from steerscope.runs.keeping import UNFINISHED
 from steerscope.runs.outputs import check_writable, files_in
@@ -37,7 +37,6 @@ from steerscope.runs.seals import MANIFEST, hashes, read_manifest, write_manifes
 from steerscope.runs.shown import Shown
 from steerscope.runs.whole_files import UNFINISHED_SUFFIX, clear_unfinished, write_whole
 
-_WEIGHTS = {"fingerprint": "model weights", "second_model": "weights of the second model"}
 NOT_FINITE, NOT_REACHED, WEIGHTLESS = "not_finite", "not_reached", "weightless"
 LOST = (NOT_FINITE, NOT_REACHED)  # nothing was written: the logits overflow, or no dose has the KL
 STATUSES = ("ok", "degenerate", "empty", "unread", WEIGHTLESS, *LOST)
@@ -174,15 +173,7 @@ class Run(Shown):
 
     def _continued(self, wanted: dict[str, Any]) -> Run:
         """This run, if it is the one that is wanted and nothing in it is damaged."""
-        asked = wanted["configuration"]
-        differing = sorted(
-            k for k in {*asked, *self.configuration} if asked.get(k) != self.configuration.get(k)
-        )
-        for name, words in _WEIGHTS.items():
-            before, now = (p.get(name) for p in (self.provenance, wanted["provenance"]))
-            if before != now and not same_weights(before, now):
-                differing.append(words)
-        if differing:
+        if differing := differing_settings(self.description, wanted):
             raise RunError(
                 f"{self.path} holds a run with other settings ({', '.join(differing)}); choose "
                 "another directory or delete it."

@@ -169,9 +169,7 @@ def _find(question: Question, model: LensModel, out: str | Path) -> Judging:
                 "prompts and its variables alone."
             )
         return Judging(judge)
-    named = argument if kind in _OF_A_FILE else None
-    labels = bundled_contrasts().get(question.labels or "", question.labels)
-    files = tuple(str(f) for f in (named, labels) if f and Path(f).is_file())
+    files = _files_of(kind, argument, question.labels)
     folder, url = Path(out), question.url or ""
     kept = folder / KEPT
     if kept.is_file() and has_measured(folder):  # else it may be that of another question
@@ -184,6 +182,29 @@ def _find(question: Question, model: LensModel, out: str | Path) -> Judging:
     if kind == LENGTH:
         _tell_of_cut(known, question, model)
     return Judging(known.judge, known, files, _code(kind, argument, folder))
+
+
+def judge_sha256(name: str, labels: str | None) -> list[str]:
+    """Hashes of the files that decide what a judge says, as they are now: `judge_sha256` of a run of it.
+
+    Args:
+        name: of the judge.
+        labels: its labelled texts; None for those of its own.
+
+    Raises:
+        UnknownNameError: no such judge.
+        JudgeError: it is a function that is not there.
+    """
+    kind, argument = check_judge(name)
+    code = source_sha256(argument) if kind == "python" else None
+    hashes = [file_sha256(Path(f)) for f in _files_of(kind, argument, labels)]
+    return [*hashes, code] if code else hashes
+
+
+def _files_of(kind: str, argument: str, labels: str | None) -> tuple[str, ...]:
+    named = argument if kind in _OF_A_FILE else None
+    told = bundled_contrasts().get(labels or "", labels)
+    return tuple(str(f) for f in (named, told) if f and Path(f).is_file())
 
 
 def _code(kind: str, place: str, folder: Path) -> str | None:

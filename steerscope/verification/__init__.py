@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from steerscope.errors import RunError, reason
-from steerscope.experiments.inputs import check_inputs
+from steerscope.experiments.inputs import compare_inputs
 from steerscope.experiments.running import FILE
 from steerscope.report import KINDS, has_page, plates, report_page, tables
 from steerscope.runs.difference import Difference
@@ -34,12 +34,14 @@ class Verification:
         n_files: files that were compared with a manifest.
         n_printed: numbers and sentences that were computed again.
         differences: none if all is well.
+        not_compared: inputs that a run keeps no hash of, or none that can be had without its model.
     """
 
     n_rows: int = 0
     n_files: int = 0
     n_printed: int = 0
     differences: tuple[Difference, ...] = ()
+    not_compared: tuple[str, ...] = ()
 
     def __add__(self, other: Verification) -> Verification:
         return Verification(
@@ -47,6 +49,7 @@ class Verification:
             self.n_files + other.n_files,
             self.n_printed + other.n_printed,
             self.differences + other.differences,
+            self.not_compared + other.not_compared,
         )
 
 
@@ -80,7 +83,7 @@ def _verify_run(folder: Path, weights: bool) -> Verification:
         (
             _attempt("rows", lambda: _records(run)),
             _attempt("judged", lambda: _judged(run)),
-            _attempt("inputs", lambda: _found(*check_inputs(run, weights=weights))),
+            _attempt("inputs", lambda: _inputs(run, weights)),
             _attempt("report.html", lambda: _page(run, whole=not old)),
             _attempt("figures", lambda: _figures(run, whole=not old)),
             _attempt("tables", lambda: _tables(run)),
@@ -101,6 +104,11 @@ def _attempt(where: str, look: Callable[[], Verification]) -> Verification:
 
 def _found(*differences: Difference) -> Verification:
     return Verification(differences=differences)
+
+
+def _inputs(run: Run, weights: bool) -> Verification:
+    found = compare_inputs(run, weights=weights)
+    return Verification(differences=found.differences, not_compared=found.not_compared)
 
 
 def _records(run: Run) -> Verification:
@@ -148,7 +156,8 @@ def _verify_experiment(folder: Path, weights: bool) -> Verification:
     for path in sorted(p for p in (folder / "runs").glob("*") if p.is_dir()):
         found = _verify_run(path, weights)
         named = tuple(replace(d, where=f"{path.name}/{d.where}") for d in found.differences)
-        total += replace(found, differences=named)
+        aside = tuple(f"{path.name}/{name}" for name in found.not_compared)
+        total += replace(found, differences=named, not_compared=aside)
     return (
         total
         + _attempt("tables", lambda: _tables_and_figures(folder))

@@ -76,7 +76,7 @@ class AdapterStep:
     def settings(self) -> dict[str, Any]:
         """All that decides its numbers but the content of its files."""
         plan = asdict(self.plan)
-        del plan["about"]
+        del plan["about"], plan["named"]
         judging = {k: v for k, v in self.judging.items() if v and k != "judge_url"}
         return {"kind": "TransferPlan", **plan, **self._about, **judging}
 
@@ -87,7 +87,8 @@ class AdapterStep:
         names = ("model", "contrasts", "prompts", "dtype", "backbone", "bos", "revision")
         named = {name: getattr(self, name) for name in names}
         named["direction_layers"] = self.layers and list(self.layers)
-        return as_asked({**named, "adapter": asdict(self.recipe), "chat": chat})
+        told = {k: v for k, v in self.judging.items() if v and k == "judge_labels"}
+        return as_asked({**named, "adapter": asdict(self.recipe), "chat": chat, **told})
 
     def make(self, out: Path, machine: Machine, progress: Track) -> Run:
         """Train the adapter, find the direction on the same pairs, and measure both and a random one."""
@@ -109,7 +110,8 @@ class AdapterStep:
         layer = int(steering.where.rsplit(".", 1)[1])
         null = steering_technique(model, parts.fit, "random", layer, seed=seed)
         techniques = [weights_technique(found), steering, null]
-        plan = replace(self.plan, about=self._about)
+        named = {"contrasts": self.contrasts, "prompts": self.prompts}
+        plan = replace(self.plan, about=self._about, named=named)
         most = (1 + 3 * (len(plan.coefficients) + 2)) * plan.n_prompts  # plain, and the three
         question = question_of(self.judging, pairs, prompts.split(seed), plan.n_new, seed, most)
         _, _, run = run_transfer(model, techniques, (pairs, prompts), plan, question, out, progress)

@@ -54,6 +54,7 @@ from steerscope.steering.interventions import Cell
 from steerscope.steering.strengths import Constant
 from steerscope.studies.damage import add_damage
 from steerscope.studies.gating import Arm, matched_dose
+from steerscope.studies.inputs import stated_inputs
 from steerscope.studies.judging import find_judge, question_of
 from steerscope.studies.steering.plan import effect_of
 from steerscope.studies.steering.success import PLAIN
@@ -162,7 +163,8 @@ class CombinationStep:
             for split, limit in limits.items()
         }
         groups = {s: {PROMPTS: distinct_prompts([p.text for p in r])} for s, r in room.items()}
-        run = Run.start(out, configuration, provenance=provenance_of(model) | {GROUPS: groups})
+        said = provenance_of(model) | stated_inputs(asdict(self)) | {GROUPS: groups}
+        run = Run.start(out, configuration, provenance=said)
         judging.keep(run)
         texts = [p.text for p in parts.select.prompts[: self.n_kl_prompts]]
         arms = [None, *self._arms(model, contrasts)]

@@ -36,6 +36,7 @@ from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
 from steerscope.runs.keeping import UNFINISHED, KeptIn
 from steerscope.runs.results import Run
+from steerscope.studies.inputs import stated_inputs
 from steerscope.studies.judging import find_judge, question_of
 from steerscope.studies.methods.agreement import Asked, order_agreement
 from steerscope.studies.methods.findings import COMMON as COMMON_LAYER
@@ -113,7 +114,8 @@ class ComparisonStep:
             "effect": asdict(judging.judge.effect.undamaged),
             **judging.settings,
         }
-        run = Run.start(out, configuration, provenance=provenance_of(model))
+        said = provenance_of(model) | stated_inputs(asdict(self))
+        run = Run.start(out, configuration, provenance=said)
         judging.keep(run)
         kept = KeptIn(out / UNFINISHED)
         found = compare_methods(

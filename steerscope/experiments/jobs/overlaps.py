@@ -40,6 +40,7 @@ from steerscope.models.chat_templates import in_chat
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
 from steerscope.runs.results import Row, Run, plain_row
+from steerscope.studies.inputs import stated_inputs
 from steerscope.texts.chats import Chat, as_chat
 from steerscope.texts.contrasts import ContrastSet, load_contrasts
 
@@ -131,7 +132,8 @@ class OverlapStep:
             "contrasts_sha256": contrasts.sha256,
             "autoencoder_sha256": sae.digest,
         }
-        run = Run.start(out, configuration, provenance=provenance_of(model))
+        said = provenance_of(model) | stated_inputs(asdict(self))
+        run = Run.start(out, configuration, provenance=said)
         labels = plain_row("", "", 0.0)
         labels = replace(
             labels, concept=contrasts.concept, stream=sae.site.stream, layer=sae.site.layer

@@ -32,6 +32,7 @@ from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track
 from steerscope.runs.keeping import UNFINISHED, KeptIn
 from steerscope.runs.results import Row, Run, plain_row
+from steerscope.studies.inputs import stated_inputs
 from steerscope.studies.predictors.across_models import FEWEST, across_models
 from steerscope.studies.predictors.findings import (
     EXPECTED_SIGNS,
@@ -93,7 +94,7 @@ class PredictorStep:
         contrasts = load_contrasts(self.contrasts)
         said = in_chat(model, contrasts, self.chat).sha256
         settings = self.settings | {"contrasts_sha256": said}
-        provenance = provenance_of(model)
+        provenance = provenance_of(model) | stated_inputs(asdict(self))
         run = Run.start(out, settings, provenance=provenance)
         kept = KeptIn(out / UNFINISHED)
         table = predictor_table(

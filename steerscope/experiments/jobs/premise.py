@@ -18,6 +18,7 @@ from steerscope.progress import Track
 from steerscope.report.tables_only import PREMISE as FRAMES
 from steerscope.report.tables_only import of_all_runs
 from steerscope.runs.results import Run
+from steerscope.studies.inputs import stated_inputs
 from steerscope.studies.premise.findings import head_fits, parts_of, premise_summary
 from steerscope.studies.premise.measure import premise_rows
 from steerscope.studies.premise.plan import PremisePlan
@@ -60,7 +61,8 @@ class PremiseStep:
             "contrasts_sha256": in_chat(model, contrasts, self.chat).sha256,
             "prompts_sha256": prompts.sha256,
         }
-        run = Run.start(out, settings, provenance=provenance_of(model))
+        said = provenance_of(model) | stated_inputs(asdict(plan))
+        run = Run.start(out, settings, provenance=said)
         asked = prompts.split(plan.seed).select
         run.store(premise_rows(model, asked, plan, concept=contrasts.concept, progress=progress))
         run.seal()

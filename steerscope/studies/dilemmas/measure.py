@@ -18,7 +18,7 @@ from steerscope.models.chat_templates import ChatTemplate, in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track, silent
-from steerscope.runs.results import NOT_FINITE, Row, Run, measuring
+from steerscope.runs.results import NOT_FINITE, Row, Run, has_measured, measuring
 from steerscope.steering.interventions import Cell
 from steerscope.steering.prompting import Prompting, is_prompting
 from steerscope.studies.beginnings import load_planned
@@ -26,6 +26,7 @@ from steerscope.studies.bench import cell_row
 from steerscope.studies.dilemmas.data import Dilemma, question, read_dilemmas
 from steerscope.studies.dilemmas.findings import KIND, PLAIN
 from steerscope.studies.dilemmas.plan import STEERED, DilemmaPlan
+from steerscope.studies.inputs import stated_inputs
 from steerscope.studies.transfer.findings import operator_of
 from steerscope.studies.transfer.matching import matched_coefficients, steering_by_validation
 from steerscope.studies.transfer.plan import TransferPlan
@@ -94,13 +95,15 @@ def run_dilemmas(
     configuration = {
         "kind": KIND,
         **asdict(plan),
+        **_spoken(path, chat),
         "template": contrasts.template,
         "contrasts_sha256": contrasts.sha256,
         "dilemmas_sha256": hashlib.sha256(Path(plan.dilemmas).read_bytes()).hexdigest(),
         "labels": {d.name: dict(d.labels) for d in dilemmas},
     }
     with measuring(path):
-        run = Run.start(path, configuration, provenance=provenance_of(loaded))
+        said = provenance_of(loaded) | stated_inputs({"contrasts": plan.contrasts})
+        run = Run.start(path, configuration, provenance=said)
         asked = _Asked(loaded, dilemmas, chat, plan)
         if not _done(run, PLAIN):
             run.append(asked.rows(Technique(PLAIN, 0, lambda c: Cell()), [(0.0, False)]))  # noqa: ARG005
@@ -117,6 +120,13 @@ def run_dilemmas(
             run.append(asked.rows(technique, conditions))
         run.seal()
     return run
+
+
+def _spoken(path: str | Path, chat: Chat | None) -> dict[str, Any]:
+    """How texts are put into the chat template; a run from before that was said goes on without."""
+    if chat is None or (has_measured(Path(path)) and "chat" not in Run.open(path).configuration):
+        return {}
+    return {"chat": chat.stored()}
 
 
 def _done(run: Run, technique: str) -> bool:

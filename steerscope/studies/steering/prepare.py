@@ -29,6 +29,7 @@ from steerscope.sites import Site, Stream
 from steerscope.steering.interventions import Cell
 from steerscope.studies.bench import Bench, Decoding, Material
 from steerscope.studies.equipment import Equipment
+from steerscope.studies.inputs import stated_inputs
 from steerscope.studies.judging import Judging, Question, find_judge
 from steerscope.studies.loading import Loading
 from steerscope.studies.steering.likelihood import likely_as
@@ -220,6 +221,7 @@ def _start(
             **judging.settings,
         },
         provenance=provenance_of(model)
+        | stated_inputs(asdict(plan))
         | ({} if second is None else {"second_model": second.model.fingerprint})
         | {
             "n_pairs": {part: len(getattr(texts.pairs, part)) for part in parts},

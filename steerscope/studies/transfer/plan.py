@@ -26,6 +26,8 @@ class TransferPlan:
         temperature: at which they are sampled.
         seed: of splits and sampling.
         about: what else decides the numbers, as the run states it; empty where techniques are given.
+        named: the contrast sets and prompts that the texts come from, bundled or files, by what they are for as
+            `inputs.NAMED` has it; the run keeps hashes of them.
 
     Raises:
         BadValueError: a coefficient without its negative, or a number outside its range.
@@ -40,6 +42,7 @@ class TransferPlan:
     temperature: float = 0.7
     seed: int = 0
     about: Mapping[str, object] = field(default_factory=dict)
+    named: Mapping[str, str | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         given = set(self.coefficients)

@@ -17,6 +17,7 @@ from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track, silent
 from steerscope.runs.distinct import GROUPS
 from steerscope.runs.results import RUN, Row, Run, has_measured, measuring
+from steerscope.studies.inputs import stated_inputs
 from steerscope.studies.judging import Judging, Question, find_judge
 from steerscope.studies.transfer.findings import PLAIN, operator_of
 from steerscope.studies.transfer.measure import held_out_groups, transfer_with_texts
@@ -132,7 +133,8 @@ def start_transfer(  # noqa: PLR0913 - each is a thing of its own
         **_settings(plan),
         **_judged_by(judging),
     }
-    run = Run.start(path, configuration, provenance=provenance_of(model) | {GROUPS: groups or {}})
+    said = provenance_of(model) | stated_inputs(plan.named) | {GROUPS: groups or {}}
+    run = Run.start(path, configuration, provenance=said)
     if judging is not None:
         judging.keep(run)
     return run
@@ -162,6 +164,7 @@ def _groups_in(rows: pd.DataFrame) -> dict[str, dict[str, list[int]]]:
 def _settings(plan: TransferPlan) -> dict[str, Any]:
     """What a run says of its plan."""
     settings = asdict(plan)
+    del settings["named"]
     return settings | settings.pop("about")
 
 

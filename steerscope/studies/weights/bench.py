@@ -30,6 +30,7 @@ from steerscope.sites import Site
 from steerscope.steering.interventions import Cell
 from steerscope.studies.beginnings import load_planned
 from steerscope.studies.bench import Bench, Decoding, Material
+from steerscope.studies.inputs import stated_inputs
 from steerscope.studies.judging import Question, find_judge
 from steerscope.studies.rows import cell_row, without_numbers
 from steerscope.studies.weights.findings import (
@@ -227,7 +228,9 @@ def bind(
             "screened_by": screener.kind,
             **judging.settings,
         },
-        provenance=provenance_of(model) | {GROUPS: _groups(pairs, prompts, screener, judge.effect)},
+        provenance=provenance_of(model)
+        | stated_inputs(asdict(plan))
+        | {GROUPS: _groups(pairs, prompts, screener, judge.effect)},
     )
     judging.keep(run)
     loaded = (plan, model, pairs, prompts, capability, texts, judge, screener, run, progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -116,12 +117,10 @@ def evaluate(  # noqa: PLR0915 - what it writes is checked first
     technique = weights_technique(found_adapter)
     signed = _with_both_signs(coefficients)
     chat = talk.asked()
-    about = {"model": subject.model, "chat": chat and chat.stored(), **loading.settings()}
-    about |= {"judge_labels": judged.judge_labels} if judged.judge_labels else {}
-    named = {"contrasts": subject.contrasts, "prompts": subject.asked, "trained_on": trained_on}
-    plan = TransferPlan(
-        coefficients=signed, kl=kl, n_prompts=n_prompts, seed=seed, about=about, named=named
-    )
+    labels = {"judge_labels": judged.judge_labels} if judged.judge_labels else {}
+    told = {"model": subject.model, "chat": chat and chat.stored(), **loading.settings(), **labels}
+    plan = TransferPlan(coefficients=signed, kl=kl, n_prompts=n_prompts, seed=seed, about=told)
+    plan = replace(plan, named=subject.settings() | {"trained_on": trained_on})
 
     def read(name: str) -> ContrastSet:
         return in_chat(loaded, load_contrasts(name), chat)

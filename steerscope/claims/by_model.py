@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from typing import Any
 
 import pandas as pd
+
+from steerscope.runs.digits import edges_of, in_digits, with_ends
 
 NOT_RUN = "not run"
 
@@ -34,6 +37,8 @@ def _verdict(row: Mapping[Hashable, Any]) -> str:
     """The verdict, the number and its interval."""
     if row["value"] != row["value"]:
         return f"{row['verdict']}, not known"
-    value, low, high = (f"{row[name]:+.2f}" for name in ("value", "low", "high"))
-    span = f"[{low}, {high}]" if row["low"] == row["low"] else "(no interval)"  # noqa: PLR0124 - NaN
-    return f"{row['verdict']} {value} {span}"
+    value, low, high = (row[name] for name in ("value", "low", "high"))
+    edges = edges_of(row["direction"], row["threshold"])
+    if math.isnan(low):
+        return f"{row['verdict']} {in_digits(value, '+.2f', edges)} (no interval)"
+    return f"{row['verdict']} {with_ends(value, low, high, '+.2f', edges)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from steerscope.claims.measures import check_measure
 from steerscope.errors import ExperimentError, SteerscopeError
@@ -14,6 +14,12 @@ from steerscope.texts.bundled import data_folder
 from steerscope.texts.yaml_files import read_yaml
 
 FILE = "claims.yaml"
+
+
+def _some(claims: tuple[Claim, ...]) -> tuple[Claim, ...]:
+    if not claims:
+        raise ValueError("there is no claim; give at least one")
+    return claims
 
 
 class _Part(BaseModel):
@@ -59,8 +65,9 @@ class Test(_Part):
     def __str__(self) -> str:
         settings = ", ".join(f"{k} {v}" for k, v in self.settings.items())
         what = f"{self.measure.replace('_', ' ')} of {self.experiment}"
-        by = "95 % interval" if self.by == "interval" else f"p < {self.level:g}"
-        return f"{what} ({settings}) {self.direction} {self.threshold:g}, by {by}"
+        what += f" ({settings})" if settings else ""
+        by = ("95 % interval and " if self.by == "interval" else "") + f"p < {self.level:g}"
+        return f"{what} {self.direction} {self.threshold:g}, by {by}"
 
 
 class Claim(_Part):
@@ -90,7 +97,7 @@ class Claim(_Part):
 
 
 class _File(_Part):
-    claims: tuple[Claim, ...]
+    claims: Annotated[tuple[Claim, ...], AfterValidator(_some)]
 
 
 def claims_folder() -> Path:

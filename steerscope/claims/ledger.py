@@ -19,12 +19,15 @@ from steerscope.claims.measures import Measured, check_measure
 from steerscope.errors import RunError, SteerscopeError
 from steerscope.experiments import bundled_experiments, load_experiment, open_experiment
 from steerscope.experiments.experiment import Experiment
+from steerscope.experiments.identity import find_runs
+from steerscope.experiments.jobs import find_job
 from steerscope.experiments.running import FILE, PRINTED, runs_of
 from steerscope.judges.effects import SHOWN_UNDAMAGED
 from steerscope.runs.outputs import check_folder, files_in
 from steerscope.runs.ownership import LOCK
 from steerscope.runs.records import check_records
 from steerscope.runs.results import COLUMNS, Row, Run
+from steerscope.runs.seals import MANIFEST
 from steerscope.runs.whole_files import whole_folder, write_whole
 from steerscope.statistics import holm, power_of
 from steerscope.studies.steering.plan import effect_of
@@ -32,6 +35,7 @@ from steerscope.studies.weights.findings import ROLES, towards
 
 _EVIDENCE = re.compile(r"experiment\.json|runs/[^/]+/(\w+\.json|(seals/)?rows/[^/]+|\.lock)")
 OPEN, SUPPORTED, REFUTED, INCONCLUSIVE = VERDICTS = ("open", "supported", "refuted", "inconclusive")
+UNUSABLE = "evidence that cannot be used"
 _TENTH = 0.1
 _log = logging.getLogger(__name__)
 
@@ -55,6 +59,11 @@ class Judged:
     evidence: str
     models: tuple[str, ...] = ()
     concepts: tuple[str, ...] = ()
+
+    @property
+    def is_unusable(self) -> bool:
+        """Whether there is evidence, of which nothing can be told: unfinished or damaged runs."""
+        return self.measured is None and self.evidence.startswith(f"{UNUSABLE}: ")
 
     @property
     def p(self) -> float:
@@ -92,10 +101,11 @@ def check_claims(
         claims: to be judged.
         runs: folder with a folder for each experiment; where one is missing, the evidence that
             travels with the package is read.
-        make: makes the runs of an experiment that nobody has run yet; None leaves the claim open.
+        make: makes the runs of an experiment that nobody has run yet, or not to the end; None leaves the
+            claim open.
 
-    Raises:
-        RunError: a run that a claim is judged by is damaged.
+    Returns:
+        One for each claim; it is open where its runs are unfinished or damaged, and `is_unusable` then.
     """
     return [_judge(claim, Path(runs), make) for claim in claims]
 
@@ -139,8 +149,11 @@ def _judge(claim: Claim, runs: Path, make: Callable[[Experiment, Path], object] 
         return Judged(claim, OPEN, None, f"there is no experiment {named} yet")
     experiment = load_experiment(named)
     name = experiment.name
-    folder = find_evidence(experiment, runs)
-    if folder is None and make is not None:
+    try:
+        folder = find_evidence(experiment, runs)
+    except RunError as error:
+        return Judged(claim, OPEN, None, f"{UNUSABLE}: {error}")
+    if make is not None and (folder is None or _is_to_go_on(experiment, folder)):
         make(experiment, runs / name)
         folder = runs / name
     if folder is None:
@@ -153,7 +166,7 @@ def _judge(claim: Claim, runs: Path, make: Callable[[Experiment, Path], object] 
         counted = [run for run in runs_there if run.path.name not in found.unknown]
         models, concepts = _measured_on(counted or runs_there)
     except SteerscopeError as error:
-        return Judged(claim, OPEN, None, f"evidence that cannot be used: {error}")
+        return Judged(claim, OPEN, None, f"{UNUSABLE}: {error}")
     is_bundled = folder.is_relative_to(claims_folder())
     where = f"stored evidence of {name}" if is_bundled else str(folder)
     return Judged(claim, decide(claim.test, found), found, where, models, concepts)
@@ -170,7 +183,7 @@ def measured(test: Test, experiment: Experiment, folder: Path) -> Measured:
     """The number that a test asks for.
 
     Raises:
-        RunError: a run is missing, or its rows are not as they were measured.
+        RunError: a run is missing or unfinished, or its rows are not as they were measured.
     """
     runs = measured_runs(experiment, folder)
     return check_measure(test.measure, test.settings)(runs, **test.settings)
@@ -180,10 +193,12 @@ def measured_runs(experiment: Experiment, folder: Path) -> list[Run]:
     """The runs of an experiment, each as it was measured.
 
     Raises:
-        RunError: one is missing, or not as it was measured.
+        RunError: one is missing, or unfinished, or not as it was measured.
     """
     runs = runs_of(experiment, folder)
     for run in runs:
+        if not (run.path / MANIFEST).is_file():
+            raise RunError(f"{run.path} is not finished; {run.command} goes on with it.")
         altered = check_records(run).differences
         if altered:
             raise RunError(str(altered[0]))
@@ -191,7 +206,11 @@ def measured_runs(experiment: Experiment, folder: Path) -> list[Run]:
 
 
 def find_evidence(experiment: Experiment, runs: Path) -> Path | None:
-    """The folder with finished runs of just this experiment: the user's own, else the bundled."""
+    """The folder with runs of just this experiment: the user's own, finished or not, else the bundled.
+
+    Raises:
+        RunError: a folder of its name does not say which experiment it is of.
+    """
     for folder in (runs / experiment.name, claims_folder() / "evidence" / experiment.name):
         if not (folder / FILE).is_file():
             continue
@@ -201,7 +220,7 @@ def find_evidence(experiment: Experiment, runs: Path) -> Path | None:
             fields = Experiment.model_fields
             other = ", ".join(k for k in fields if getattr(there, k) != getattr(experiment, k))
             _say_that_not_read(folder, experiment.name, other)
-        elif _finished(experiment, folder):
+        else:
             return folder
     return None
 
@@ -216,11 +235,13 @@ def _say_that_not_read(folder: Path, name: str, other: str) -> None:
     )  # fmt: skip
 
 
-def _finished(experiment: Experiment, folder: Path) -> bool:
+def _is_to_go_on(experiment: Experiment, folder: Path) -> bool:
+    """Whether a run of the user's own is missing or was not measured to its end, and none is damaged."""
     try:
-        return all((run.path / "manifest.json").is_file() for run in runs_of(experiment, folder))
+        found = find_runs(find_job(experiment.job).steps(experiment), folder).runs
     except RunError:
         return False
+    return not all(run is not None and (run.path / MANIFEST).is_file() for run in found)
 
 
 def store_evidence(experiment: Experiment, folder: Path, out: Path) -> None:
@@ -289,7 +310,9 @@ def board(judged: Sequence[Judged]) -> pd.DataFrame:
     of 5 cases, and power the chance that they show a distance of 0.1 of a share.
     """
     corrected = holm(np.array([j.p for j in judged], dtype=float))
-    return pd.DataFrame([_row(j, float(p)) for j, p in zip(judged, corrected, strict=True)])
+    nothing = Judged(Claim(name="none", words="", source="", waits_for=""), OPEN, None, "")
+    rows = [_row(j, float(p)) for j, p in zip(judged, corrected, strict=True)]
+    return pd.DataFrame(rows, columns=list(_row(nothing, 1.0)))
 
 
 def _row(j: Judged, p_holm: float) -> dict[str, object]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +13,7 @@ import typer
 from steerscope.cli.cells import p_value
 from steerscope.cli.shared import Json, finish, say_aside, table
 from steerscope.errors import BadValueError
+from steerscope.runs.digits import edges_of, in_digits
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -64,7 +67,7 @@ def check(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Compute every verdict again from the rows that are there.
+    """Compute every verdict again from the rows that are there; leaves with 2 if some cannot be used.
 
     Examples:
         steerscope claims check
@@ -82,14 +85,14 @@ def check(
     found = board(judged)
     written = [] if out is None else _write(judged, out)
     rows = [
-        (j.verdict, j.claim.name, *_numbers(j, p_holm))
+        (j.verdict, j.claim.name, *_numbers(j, p_holm), j.evidence if j.measured else "-")
         for j, p_holm in zip(judged, found.p_holm, strict=True)
     ]
-    columns = ("verdict", "claim", "measured on", "measured", "interval", "p", "p (Holm)", "n")
-    tally = ", ".join(f"{n} {verdict}" for verdict, n in found.verdict.value_counts().items())
+    numbers = ("measured on", "measured", "interval", "p", "p (Holm)", "n")
+    columns = ("verdict", "claim", *numbers, "evidence")
     why = [f"{j.claim.name}: {j.evidence}" for j in judged if j.measured is None]
     alone = (
-        f"each of the {len(judged)} is decided by itself; p (Holm) allows for their number, and a "
+        f"each claim is decided by itself; p (Holm) allows for their number, {len(judged)}, and a "
         "verdict is about what was measured and nothing else"
     )
     models = by_model(found)
@@ -97,7 +100,7 @@ def check(
         *table("claims:", columns, rows),
         *_side_by_side(models),
         *why,
-        f"{tally}; {alone}",
+        f"{_tally(judged)}; {alone}",
         *(f"written: {p}" for p in written),
     ]
     result = {
@@ -106,6 +109,16 @@ def check(
         "written": [str(p) for p in written],
     }
     finish(as_json, result, lines)
+    if any(j.is_unusable for j in judged):
+        raise SystemExit(2)
+
+
+def _tally(judged: Sequence[Judged]) -> str:
+    """How many claims have each verdict; open ones with evidence that cannot be used apart."""
+    from steerscope.claims.ledger import UNUSABLE
+
+    verdicts = (f"with {UNUSABLE}" if j.is_unusable else j.verdict for j in judged)
+    return ", ".join(f"{n} {verdict}" for verdict, n in Counter(verdicts).most_common())
 
 
 @claims.command()
@@ -175,8 +188,14 @@ def _numbers(judged: Judged, p_holm: float) -> tuple[str, ...]:
         return ("-",) * 6
     known = not math.isnan(m.value)
     bounded = known and not math.isnan(m.low)
-    value = f"{m.value:+.3f} {m.unit}" if known else "not known"
-    interval = f"{m.low:+.3f} to {m.high:+.3f}" if bounded else "-"
+    edges = (
+        edges_of(judged.claim.test.direction, judged.claim.test.threshold)
+        if judged.claim.test
+        else ()
+    )
+    value = f"{in_digits(m.value, '+.3f', edges)} {m.unit}" if known else "not known"
+    ends = [in_digits(end, "+.3f", edges) for end in (m.low, m.high)] if bounded else ["-"]
+    interval = " to ".join(ends)
     return judged.measured_on, value, interval, p_value(judged.p), p_value(p_holm), str(m.n)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from textwrap import wrap
 
 import numpy as np
@@ -11,6 +12,7 @@ from jaxtyping import Int
 
 from steerscope.figures.literal import of_literal_text
 from steerscope.figures.theme import BLACK, BLUE, GREY, ORANGE, RED, new_figure
+from steerscope.runs.digits import edges_of, in_digits, with_ends
 
 _LOOK = {
     "supported": (BLUE, "circle"),
@@ -199,7 +201,9 @@ def _numbers(row: object) -> str:
         is_open = getattr(row, "verdict", "open") == "open" and not unusable
         return "no runs yet" if is_open else "not known"
     n, items = getattr(row, "n", 0), getattr(row, "items", "")
-    span = "(no interval)" if low != low else f"[{low:+.2f}, {high:+.2f}]"  # noqa: PLR0124 - NaN
-    said = f"{value:+.2f} {span}, n = {n} {items}"
+    edges = edges_of(getattr(row, "direction", ""), getattr(row, "threshold", math.nan))
+    bounded = not math.isnan(low)
+    shown = with_ends(value, low, high, "+.2f", edges) if bounded else ""
+    said = f"{shown or in_digits(value, '+.2f', edges) + ' (no interval)'}, n = {n} {items}"
     p_holm = getattr(row, "p_holm", float("nan"))
     return said if p_holm != p_holm else f"{said}<br>p = {p_holm:.2g} after Holm"  # noqa: PLR0124

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from steerscope.errors import BadValueError
+from steerscope.runs.digits import without_negative_zero
 from steerscope.runs.spreadsheets import as_csv
 from steerscope.runs.whole_files import write_whole
 
@@ -68,10 +69,10 @@ def with_interval(
     if math.isnan(value):
         return MISSING
     form = f"{'+' if signed else ''}.{digits}f"
-    shown = _without_negative_zero(f"{value:{form}}")
+    shown = without_negative_zero(f"{value:{form}}")
     if math.isnan(low) or math.isnan(high):
         return shown
-    ends = [_without_negative_zero(f"{end:{form}}") for end in (low, high)]
+    ends = [without_negative_zero(f"{end:{form}}") for end in (low, high)]
     return f"{shown} [{ends[0]}, {ends[1]}]"
 
 
@@ -158,10 +159,6 @@ def _names(column: Column) -> Sequence[str]:
 
 def _is_text(table: Table, column: Column) -> bool:
     return not pd.api.types.is_numeric_dtype(table.frame[column.name])
-
-
-def _without_negative_zero(text: str) -> str:
-    return text.replace("-", "+" if "+" in text else "") if float(text) == 0 else text
 
 
 def _escaped(text: str) -> str:

@@ -149,6 +149,71 @@ def test_a_verdict_follows_the_rows_and_altered_rows_give_none(tmp_path, monkeyp
     [altered] = check_claims(claims, tmp_path)
     assert altered.verdict == "open"
     assert "cannot be used" in altered.evidence
+    assert (altered.is_unusable, judged.is_unusable) == (True, False)
+
+
+def test_runs_of_the_users_own_that_are_unfinished_are_not_passed_over_for_the_bundled_ones(
+    tmp_path, run_cli
+):
+    experiment, folder = load_experiment("layer_sweep"), tmp_path / "layer_sweep"
+    [claim] = [c for c in load_claims() if c.name == "late_layers_are_weaker"]
+    [step] = find_job(experiment.job).steps(experiment)
+    assert check_claims([claim], tmp_path)[0].evidence == "stored evidence of layer_sweep"
+    own = sweep(folder / "runs" / step.name, (0.1, 0.8, 0.6, 0.2), settings=step.settings)
+    (folder / "experiment.json").write_text(experiment.model_dump_json())
+    assert check_claims([claim], tmp_path)[0].verdict == "supported"
+    (own.path / "manifest.json").unlink()
+    [judged] = check_claims([claim], tmp_path)
+    assert (judged.verdict, judged.is_unusable) == ("open", True)
+    assert "is not finished" in judged.evidence
+    made = []
+    check_claims([claim], tmp_path, make=lambda wanted, out: made.append((wanted.name, out)))
+    assert made == [("layer_sweep", folder)]
+    code, out, _ = run_cli("claims", "check", "--file", "claims", "--runs", tmp_path)
+    assert code == 2
+    n = sum(c.test.experiment == "layer_sweep" for c in load_claims() if c.test)
+    assert f"{n} with evidence that cannot be used" in out
+    assert "stored evidence of unit_lengths" in out
+    (own.path / "run.json").write_text("{")
+    (folder / "experiment.json").write_text("[]")
+    assert [j.is_unusable for j in check_claims([claim], tmp_path)] == [True]
+
+
+def test_a_file_without_claims_is_refused_and_a_board_of_none_has_its_columns(tmp_path):
+    (tmp_path / "claims.yaml").write_text("claims: []\n")
+    with pytest.raises(ExperimentError, match="line 1: claims: there is no claim"):
+        load_claims(tmp_path / "claims.yaml")
+    one = board([Judged(load_claims()[0], "open", None, "")])
+    assert list(board([]).columns) == list(one.columns)
+    assert by_model(board([])).empty
+
+
+@pytest.mark.parametrize("by", ["interval", "p"])
+def test_a_test_says_all_that_decides_it(by):
+    asked = test_of("above", 0.0, by=by)
+    held = "95 % interval and p < 0.05" if by == "interval" else "p < 0.05"
+    assert str(asked).endswith(f" above 0, by {held}")
+    said = str(asked.model_copy(update={"measure": "single_minus_all", "settings": {}}))
+    assert said.startswith(f"single minus all of {asked.experiment} above 0")
+
+
+@pytest.mark.parametrize(
+    ("direction", "threshold", "low", "high", "shown"),
+    [
+        ("above", 0.0, 0.004, 0.79, "[+0.004, +0.79]"),
+        ("above", 0.0, -0.004, 0.79, "[-0.004, +0.79]"),
+        ("above", 0.0, 0.0, 0.79, "[+0.00, +0.79]"),
+        ("above", 0.2, -0.004, 0.2003, "[0.00, +0.2003]"),
+        ("within", 0.05, -0.0498, 0.0502, "[-0.0498, +0.0502]"),
+        ("above", 0.0, 3e-13, 0.79, "[+0.00, +0.79]"),
+    ],
+)
+def test_an_end_is_shown_on_its_side_of_the_threshold(direction, threshold, low, high, shown):
+    claim = load_claims()[0].model_copy(update={"test": test_of(direction, threshold)})
+    found = board([Judged(claim, "supported", number(low, high), "here", ("m",), ("mood",))])
+    assert by_model(found).m[0].endswith(shown)
+    said = [a.text for a in claims_board(found).layout.annotations][0]
+    assert f"{shown}, n = 50" in said
 
 
 def test_the_bundled_claims_have_verdicts_from_bundled_evidence(tmp_path):

@@ -9,7 +9,7 @@ import pandas as pd
 from steerscope.cli.adapter import _conditions, _curves
 from steerscope.cli.bench import _shown
 from steerscope.cli.carry import _maps
-from steerscope.cli.cells import estimate, number, p_value
+from steerscope.cli.cells import counted, estimate, number, p_value
 from steerscope.cli.compare import _ranked
 from steerscope.cli.dilemmas import _shown as _values
 from steerscope.cli.sae import quality_lines
@@ -31,6 +31,17 @@ def test_a_number_that_is_not_known_is_said_to_be():
     assert estimate(0.5, 0.25, 0.75, "+.2f") == "+0.50 [+0.25, +0.75]"
     assert estimate(NAN, 0.25, 0.75, "+.2f") == "not known"
     assert estimate(0.5, NAN, 0.75, ".1f") == "0.5"  # without an interval
+
+
+def test_zero_has_no_minus_and_the_end_of_a_difference_its_side_of_zero():
+    assert (number(-0.001, ".2f"), number(-0.001, "+.2f")) == ("0.00", "0.00")
+    assert estimate(-0.2, -0.4, -0.0004, "+.3f") == "-0.200 [-0.400, -0.0004]"
+    assert estimate(-0.2, -0.4, -1e-12, "+.3f") == "-0.200 [-0.400, 0.000]"
+    assert estimate(0.0, -0.0004, 0.2, ".3f") == "0.000 [0.000, 0.200]"
+    assert estimate(1234.5, 1000.0, 2000.0, ",.0f") == "1,234 [1,000, 2,000]"
+    assert (counted(1, "row"), counted(0, "row"), counted(2000, "row")) == (
+        "1 row", "0 rows", "2,000 rows",
+    )  # fmt: skip
 
 
 def frame(known, **labels):

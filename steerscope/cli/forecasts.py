@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from steerscope.cli.cells import counted
 from steerscope.cli.shared import finish, say_aside, table
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def tell_forecast(plan: Plan, loading: Loading, as_json: bool) -> None:
     rows.append(("spectra of the keys", "", "", "", "", in_words(found.beside)))
     lines = table(f"{plan.model}, {plan.contrasts}:", columns, rows)
     lines.append(
-        f"{found.texts:,} texts of about {found.pace.tokens:.0f} tokens, {found.tokens:,} tokens in all; "
+        f"{counted(found.texts, 'text')} of about {found.pace.tokens:.0f} tokens, {counted(found.tokens, 'token')} in all; "
         f"{shown(found.memory.total)} of memory"
     )
     lines.append(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from shlex import join
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from steerscope.cli.cells import counted
 from steerscope.cli.shared import Force, Json, finish
 from steerscope.errors import BadValueError
 
@@ -61,10 +63,10 @@ def export(
     write_whole(table, sheet.as_csv())
     write_whole(page, rating_page(sheet))
     lines = [
-        f"{len(sheet.items)} texts: {sheet.question}",
+        f"{counted(len(sheet.items), 'text')}: {sheet.question}",
         f"sheet: {table}, rating 1, 0, or ? for unsure",
         f"page: {page}, which saves the same as ratings.csv",
-        f"then: steerscope ratings import {run.path} {table}",
+        f"then: {join(['steerscope', 'ratings', 'import', str(run.path), str(table)])}",
     ]
     finish(as_json, {"sheet": str(table), "page": str(page), "n": len(sheet.items)}, lines)
 
@@ -85,7 +87,7 @@ def bring_in(
 
     found = read_ratings(Run.open(run_dir), sheet)
     shown = f", {100 * found.shown:.0f} % of them shown" if found.n else ""
-    lines = [f"{found.name}: {found.n} texts rated{shown}"]
+    lines = [f"{found.name}: {counted(found.n, 'text')} rated{shown}"]
     judge = "the judge of the run reads no text" if found.with_judge is None else ""
     lines.append(judge or f"with the judge: kappa {_in_words(found.with_judge)}")
     lines += [f"with {name}: kappa {_in_words(kappa)}" for name, kappa in found.between.items()]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from steerscope.cli.cells import counted
 from steerscope.cli.shared import Json, JudgeLabels, JudgeUrl, finish
 
 
@@ -40,7 +41,7 @@ def rejudge(
     differ = int((before != now).sum())
     counts = {"texts": len(both), "differ": differ, "before": before.mean(), "now": now.mean()}
     lines = [
-        f"{len(both)} texts, {differ} of them read otherwise: {100 * before.mean():.1f} % were counted as "
+        f"{counted(len(both), 'text')}, {differ} of them read otherwise: {100 * before.mean():.1f} % were counted as "
         f"showing the concept by {run.configuration['judge']}, {100 * now.mean():.1f} % are by {judge}",
         f"run: {again.path}",
     ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.cells import estimate
+from steerscope.cli.cells import counted, estimate
 from steerscope.cli.options import Loading, Talk, grouped
 from steerscope.cli.shared import Json, Model, Seed, finish
 from steerscope.texts.bundled import DEFAULT_MODEL
@@ -146,7 +146,7 @@ def quality_lines(quality: SaeQuality) -> list[str]:
         f"{what:<{width}}  {estimate(e.value, e.low, e.high, form)}"
         for what, (e, form) in shown.items()
     ]
-    return [*lines, f"on {quality.n_tokens} tokens of {quality.n_rows} rows; 95 % intervals"]
+    return [*lines, _looked_at(quality.n_tokens, quality.n_rows)]
 
 
 def _about(sae: SparseAutoencoder) -> dict[str, Any]:
@@ -163,3 +163,7 @@ def _title(sae: SparseAutoencoder) -> str:
     return (
         f"{sae.architecture} autoencoder of {sae.n_features} features at {sae.site}, width {sae.d}"
     )
+
+
+def _looked_at(n_tokens: int, n_rows: int) -> str:
+    return f"on {counted(n_tokens, 'token')} of {counted(n_rows, 'row')}; 95 % intervals"

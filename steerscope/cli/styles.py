@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from steerscope.cli.cells import counted
 from steerscope.cli.options import Talk, Trying, grouped
 from steerscope.cli.shared import (
     Json,
@@ -74,7 +75,7 @@ def styles(
         "layer", "style", "tokens longer", "cosine with the sink", "with position 0",
         "most alike style", "with position 0",
     )  # fmt: skip
-    title = f"{method} directions at {stream}, {found.n.iloc[0]} messages, mean over the tokens:"
+    title = f"{method} directions at {stream}, {counted(found.n.iloc[0], 'message')}, mean over the tokens:"
     finish(
         as_json,
         {"numbers": found.to_dict("records"), "written": [str(p) for p in written]},

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from steerscope.cli.cells import counted
 from steerscope.cli.shared import Json, finish
 from steerscope.cli.visible import visible
 
@@ -104,7 +105,7 @@ def _print(texts: list[dict[str, Any]], n: int) -> None:
         console.print(_sides(text, in_colour=bool(console.color_system) and not console.no_color))
         console.print(_literal(_scores(text)), style="dim")
     more = f"; --number 0 prints all {n}" if len(texts) < n else ""
-    console.print(_literal(f"{len(texts)} of {n} texts{more}"))
+    console.print(_literal(f"{len(texts)} of {counted(n, 'text')}{more}"))
 
 
 def _condition(text: dict[str, Any]) -> str:

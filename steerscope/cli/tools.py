@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steerscope.cli import choices
+from steerscope.cli.cells import counted
 from steerscope.cli.options import Drawing, Finding, Recipe, Talk, Trying, Writing, grouped
 from steerscope.cli.shared import (
     Contrasts,
@@ -129,7 +130,10 @@ def vectors(  # noqa: PLR0915 - what it writes is checked first
             **written,
             "directions": [{"site": str(d.site), **asdict(d.scale)} for d in directions],
         },
-        [*table(f"{method} from {len(pairs)} pairs ({pairs.name}):", columns, rows), *said],
+        [
+            *table(f"{method} from {counted(len(pairs), 'pair')} ({pairs.name}):", columns, rows),
+            *said,
+        ],
         _after_vectors(out, model, directions),
     )
 
@@ -206,7 +210,7 @@ def eigengap(
         "layer", "weakest head", "gap", "low", "high", "random keys", "permuted", "directions",
         "effective rank",
     )  # fmt: skip
-    title = f"eigengap of {model}, {found.n_prompts} prompts, {found.n_tokens} keys a head:"
+    title = f"eigengap of {model}, {counted(found.n_prompts, 'prompt')}, {counted(found.n_tokens, 'key')} a head:"
     finish(as_json, {"model": model, "layers": result}, table(title, columns, rows))
 
 

@@ -133,12 +133,12 @@ def method(run: Run, f: Findings) -> str:
         + (f"temperature {f.plan.temperature:g}" if f.plan.temperature else "greedy"),
         "seed": str(f.plan.seed),
         "versions": ", ".join(f"{k} {v}" for k, v in origin["versions"].items()),
-        "command": " ".join(run.description["command"]),
+        "command": run.command.strip("`"),
     }
     items = "".join(f"<dt>{as_text(k)}</dt><dd>{as_text(v)}</dd>" for k, v in facts.items())
     return (
         f"<dl>{items}</dl><p>A dose of one natural unit is the distance between the class means at "
         "the site; one relative unit is the median length of an activation there, position 0 left "
-        f"out. Rows, texts and directions lie beside this page; <code>steerscope figures "
-        f"{as_text(run.path.name)}</code> beside the folder redraws it.</p>"
+        f"out. Rows, texts and directions lie beside this page; <code>steerscope figures RUN</code>, with "
+        "this folder for RUN, redraws it.</p>"
     )

@@ -12,7 +12,7 @@ from steerscope.cli.carry import _maps
 from steerscope.cli.cells import counted, estimate, number, p_value
 from steerscope.cli.compare import _ranked
 from steerscope.cli.dilemmas import _shown as _values
-from steerscope.cli.sae import quality_lines
+from steerscope.cli.sae import _looked_at, quality_lines
 from steerscope.cli.shared import say
 from steerscope.cli.weights import _stated
 from steerscope.judges.effects import Effect
@@ -114,3 +114,7 @@ def test_the_quality_of_an_autoencoder_on_one_text_has_no_interval():
     lines = quality_lines(SaeQuality(one, one, one, one, one, one, one, 1, 30))
     assert "nan" not in "\n".join(lines)
     assert lines[0].endswith("  0.5")
+
+
+def test_what_there_is_one_of_is_said_in_the_singular():
+    assert _looked_at(130, 1) == "on 130 tokens of 1 row; 95 % intervals"

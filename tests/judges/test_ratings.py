@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
 
@@ -268,6 +269,16 @@ def test_the_commands_write_and_read_a_sheet(run, run_cli, tmp_path):
     code, out, _ = run_cli("ratings", "import", run.path, filled)
     assert code == 0
     assert "with the judge: kappa 1 [0.3" in out  # perfect on few is not certain
+
+
+def test_the_command_for_reading_a_sheet_can_be_typed_whatever_the_folder_is_called(
+    run, run_cli, tmp_path
+):
+    table = tmp_path / "my sheet.csv"
+    _, out, _ = run_cli("ratings", "export", run.path, "--out", table, "--number", 1)
+    assert out.startswith("1 text: ")
+    [told] = [line for line in out.splitlines() if line.startswith("then: ")]
+    assert shlex.split(told)[1:] == ["steerscope", "ratings", "import", str(run.path), str(table)]
 
 
 def test_the_page_does_not_take_the_place_of_the_table(run, run_cli, tmp_path):

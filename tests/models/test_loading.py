@@ -83,7 +83,8 @@ def test_a_transformer_without_some_parts_is_taken_and_steered(load, lacking):
     ids = torch.tensor([PROMPT])
     with torch.no_grad():
         plain = network(ids)
-        model = load_model(network, tokenizer=load().tokenizer)
+        with pytest.warns(BackboneWarning, match="was examined by itself"):
+            model = load_model(network, tokenizer=load().tokenizer)
         torch.testing.assert_close(model.forward(ids), plain, atol=1e-4, rtol=1e-4)
         last = Site("resid_post", 1)
         lens = model.unembed(model.read(ids, [last])[last])

@@ -95,6 +95,25 @@ def test_a_finished_run_is_as_it_was(sealed):
     assert found.n_printed > 200
 
 
+def test_a_copy_under_another_name_is_as_it_was_too(sealed, tmp_path):
+    assert differences(shutil.copytree(sealed, tmp_path / "another name")) == []
+
+
+def test_the_page_gives_the_command_as_it_can_be_typed(study):
+    said = json.loads((study / "run.json").read_text())
+    said["command"] = ["/opt/x/bin/steerscope", "report", "--out", "my run"]
+    (study / "run.json").write_text(json.dumps(said))
+    page = write_report(Run.open(study)).read_text()
+    assert "steerscope report --out &#x27;my run&#x27;" in page.replace("&#39;", "&#x27;")
+    assert "/opt/x" not in page
+
+
+def test_one_thing_that_differs_is_counted_as_one(study, run_cli):
+    (study / "figures" / "kl_by_depth.html").unlink()
+    code, out, _ = run_cli("verify", study, "--no-weights")
+    assert (code, out.count("1 thing differs")) == (2, 1)
+
+
 def test_an_altered_row_is_named_with_what_it_was_and_what_it_changes(study, capsys):
     part = part_of(study, "rows", "test")
     rows = pd.read_parquet(study / part)

@@ -21,6 +21,7 @@ from steerscope.sites import check_stream
 from steerscope.steering.scopes import Scope
 from steerscope.studies.methods.places import Place
 from steerscope.studies.rows import METRICS
+from steerscope.studies.steering.plan import SEARCHES
 from steerscope.studies.transfer.recipe import AdapterRecipe
 from steerscope.texts.about import about
 from steerscope.texts.chats import as_chat
@@ -245,6 +246,7 @@ class Sample(Part):
         features: of each set that is compared.
         nulls: null directions of each kind where the effect is stated.
         layer_nulls: random directions at each layer of a sweep.
+        chosen_nulls: null directions of each kind in a study, each at the layer and dose where it does most.
     """
 
     select: Count | None = None
@@ -255,6 +257,7 @@ class Sample(Part):
     features: Count | None = None
     nulls: Count | None = None
     layer_nulls: Natural | None = None
+    chosen_nulls: Natural | None = None
 
 
 class Matched(Part):
@@ -307,6 +310,9 @@ class Experiment(Part):
         second_model: as in a plan.
         instruction: what is said to the model to ask for the concept, as in a plan of a study.
         examples: positive texts that are shown to the model to ask for it; None for as many as usual.
+        search: how a study chooses layer and dose, as in its plan; None for as usual.
+        smallest_share: smallest effect of interest, as in a plan of a study; None for as usual.
+        smallest_nats: the same on log-odds, in nats.
         seeds: of splits, controls and sampling; each is a run of its own.
         figures: names of the figures to draw, or `all`.
         formats: of the figures.
@@ -348,6 +354,9 @@ class Experiment(Part):
     second_model: Text | None = None
     instruction: Text | None = None
     examples: Natural | None = None
+    search: Annotated[Text, _one_of("search", SEARCHES)] | None = None
+    smallest_share: Positive | None = None
+    smallest_nats: Positive | None = None
     metrics: (
         Annotated[tuple[Annotated[Text, _one_of("metric", METRICS)], ...], BeforeValidator(_listed)]
         | None

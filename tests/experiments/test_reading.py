@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 
+import steerscope.report
 from steerscope.cli import main
 from steerscope.errors import ExperimentError
 from steerscope.experiments import bundled_experiments, load_experiment, parse_experiment
 from steerscope.experiments.jobs import find_job
+from steerscope.report import plates
+from tests.claims.test_effects import sweep
 
 GOOD = """\
 name: mine
@@ -124,3 +128,47 @@ def test_a_setting_of_one_run_is_a_run_for_each_value():
     assert {(s.plan.method, s.plan.seed) for s in steps} == {
         (m, s) for m in ("mean_diff", "repe") for s in (0, 1)
     }
+
+
+def drawn_in(*files):
+    """The names of figures that are written out in modules of `steerscope.report`."""
+    found = set()
+    for file in files:
+        tree = ast.parse((Path(steerscope.report.__file__).parent / file).read_text())
+        calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+        plates = (c for c in calls if isinstance(c.func, ast.Name) and c.func.id == "Plate")
+        found |= {c.args[0].value for c in plates if isinstance(c.args[0], ast.Constant)}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("job", "file"), [("study", "plates.py"), ("edits", "weights.py"), ("adapter", "transfer.py")]
+)
+def test_a_file_can_name_every_figure_that_all_draws(job, file):
+    drawn = drawn_in(file)
+    assert len(drawn) >= 2
+    assert drawn == set(find_job(job).figures)
+
+
+def test_a_sweep_can_be_told_the_figures_that_it_has_and_no_others(tmp_path):
+    run = sweep(tmp_path / "run", (0.1, 0.8, 0.6, 0.2))
+    assert {plate.name for plate in plates(run)} <= set(find_job("sweep").figures)
+    of_a_study = {"dose_response", "side_effects", "token_effects"}
+    assert set(find_job("study").figures) - set(find_job("sweep").figures) == of_a_study
+
+
+def test_a_file_of_a_study_sets_its_nulls_its_search_and_the_smallest_effect():
+    text = re.sub(r"(?m)^(job: sweep|  unit: natural\n|figures: .*)", "", GOOD) + "job: study\n"
+    usual = find_job("study").steps(parse_experiment(text, "mine.yaml"))[0]
+    assert (usual.plan.nulls, usual.plan.n_controls, usual.plan.search) == (19, 3, "auto")
+    told = (
+        "search: grid\nsmallest_share: 0.2\nsmallest_nats: 0.3\nother: register\n"
+        "sample: {nulls: 4, chosen_nulls: 0}\nfigures: [side_effects, dose_fan]\n"
+    )
+    plan = find_job("study").steps(parse_experiment(text + told, "mine.yaml"))[0].plan
+    assert (plan.nulls, plan.n_controls, plan.search, plan.other) == (0, 4, "grid", "register")
+    assert (plan.smallest_share, plan.smallest_nats) == (0.2, 0.3)
+    with pytest.raises(ExperimentError, match="does not use 'sample.chosen_nulls'"):
+        parse_experiment(f"{GOOD}sample: {{chosen_nulls: 3}}\n", "mine.yaml")
+    with pytest.raises(ExperimentError, match="Did you mean 'grid'"):
+        parse_experiment(f"{text}search: gird\n", "mine.yaml")

@@ -106,8 +106,8 @@ def _steps(experiment: Experiment, kind: type[StudyPlan | SweepPlan]) -> list[St
         "doses", {"values": "doses", "unit": "unit", "reference": "reference_dose"}
     )
     if kind is StudyPlan:
-        asking = {"instruction": e.instruction, "examples": e.examples}
-        given |= {k: v for k, v in asking.items() if v is not None}
+        given |= {name: v for name in _OF_A_STUDY if (v := getattr(e, name)) is not None}
+        given |= e.given("sample", {"chosen_nulls": "nulls"})
     if kind is StudyPlan and "doses" in given and "reference_dose" not in given:
         usual = StudyPlan.reference_dose
         given["reference_dose"] = usual if usual in given["doses"] else given["doses"][0]
@@ -218,9 +218,11 @@ def _plates(experiment: Experiment, runs: Sequence[Run]) -> list[Plate]:
     ]
 
 
+_OF_A_STUDY = ("other", "search", "instruction", "examples", "smallest_share", "smallest_nats")
 _SWEPT = (
     "layer_sweep",
     "sweet_spot_map",
+    "dose_fan",
     "kl_by_depth",
     "preference_tells",
     "eigengap_heads",
@@ -237,8 +239,9 @@ _TAKES = frozenset(
 STUDY = Job(
     name="study",
     words="where, how hard and whether, stated on held-out prompts",
-    takes=_TAKES | {"doses.reference", "sample.test", "sample.nulls", "instruction", "examples"},
-    figures=(*_SWEPT, "dose_response", "token_effects"),
+    takes=_TAKES
+    | {"doses.reference", "sample.test", "sample.nulls", "sample.chosen_nulls", *_OF_A_STUDY},
+    figures=(*_SWEPT, "dose_response", "side_effects", "token_effects"),
     steps=lambda e: _steps(e, StudyPlan),
     tables=_tables,
     plates=_plates,

@@ -121,19 +121,14 @@ def vectors(  # noqa: PLR0915 - what it writes is checked first
     save_directions(out, directions, force=force)
     written = {} if gguf is None else write_gguf(gguf, directions, Dose(1.0), force=force)
     said = [f"saved: {out}", *(gguf_lines(written) if written else [])]
+    scales = [{"site": str(d.site), **asdict(d.scale)} for d in directions]
+    title = f"{method} from {counted(len(pairs), 'pair')} ({pairs.name}):"
     columns = ("site", "natural (length)", "relative (length)")
     rows = [(d.site, f"{d.scale.natural:.4g}", f"{d.scale.relative:.4g}") for d in directions]
     finish(
         as_json,
-        {
-            "out": str(out),
-            **written,
-            "directions": [{"site": str(d.site), **asdict(d.scale)} for d in directions],
-        },
-        [
-            *table(f"{method} from {counted(len(pairs), 'pair')} ({pairs.name}):", columns, rows),
-            *said,
-        ],
+        {"out": str(out), **written, "directions": scales},
+        [*table(title, columns, rows), *said],
         _after_vectors(out, model, directions),
     )
 

@@ -144,11 +144,16 @@ def _rows(figure: go.Figure, trace: Any) -> Iterator[dict[str, Any]]:
         yield from ({**start, **cell} for cell in _cells(trace))
         return
     polar = trace.type == "scatterpolar"
-    x, y = (trace.theta, trace.r) if polar else (trace.x, trace.y)
+    x, y = (trace.theta, trace.r) if polar else (_true(trace, axis) for axis in "xy")
     for i, (a, b) in enumerate(zip(x, y, strict=True)):
         if a is None and b is None:  # stands for a colour in the legend
             continue
         yield {**start, "x": a, "y": b, **_ends(trace, a, b, i), "text": _at(trace.text, i)}
+
+
+def _true(trace: Any, axis: str) -> Sequence[Any]:
+    """Where the points are, also those that are drawn at an end of the axis, as `kept_inside` has them."""
+    return (trace.meta or {}).get(axis, trace[axis])
 
 
 def _cells(trace: Any) -> Iterator[dict[str, Any]]:

@@ -7,12 +7,24 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from steerscope.figures.literal import of_literal_text
-from steerscope.figures.theme import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, new_figure
+from steerscope.figures.theme import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PINK,
+    RED,
+    SKY,
+    kept_inside,
+    new_figure,
+)
 from steerscope.judges.effects import Effect
+from steerscope.studies.weights.wording import labels_of
 
 _FAMILIES = (BLUE, GREEN, ORANGE, SKY, RED, PINK)
 _TICKS = (0.001, 0.01, 0.1, 1, 10)  # a logarithmic axis writes every digit otherwise
-_LEAST = 1e-3  # nats; what is below is drawn there
+LEAST_DRAWN = 1e-3  # nats; what is below is drawn there
 
 
 @of_literal_text
@@ -20,7 +32,8 @@ def pareto_front(rows: pd.DataFrame, effect: Effect, *, title: str = "") -> go.F
     """The effect against the KL that it costs, one panel for each target.
 
     A line joins what no other condition beats in that plane. Ringed is what none beats in effect,
-    perplexity and, where it is known of all, capability together, which the tables have.
+    perplexity and, where it is known of all, capability together, which the tables have. A KL below
+    `LEAST_DRAWN` is drawn there.
 
     Args:
         rows: conditions as `front_table` gives them.
@@ -45,7 +58,7 @@ def pareto_front(rows: pd.DataFrame, effect: Effect, *, title: str = "") -> go.F
         _draw_front(figure, mine, factor, place)
         for family in sorted(colours, key=lambda f: f not in _SPECIAL):
             part = mine[mine.method.map(families) == family]
-            _draw(figure, part, (family, colours[family]), factor, place)
+            _draw(figure, part, (family, colours[family]), (factor, unit), place)
     figure.update_xaxes(
         title="KL from plain (nats)", type="log", tickvals=_TICKS, ticktext=[f"{v:g}" for v in _TICKS],
         ticks="outside",
@@ -72,8 +85,10 @@ def _family(method: str) -> str:
     return _STEERING if method == "mean_diff" else method
 
 
-def _x(rows: pd.DataFrame) -> list[float]:
-    return rows.kl_nats.clip(lower=_LEAST).tolist()
+def _numbers(rows: pd.DataFrame, factor: float) -> list[list[float]]:
+    """Of each condition the KL in nats, the ends of its effect and n, for who points at it."""
+    ends = {end: factor * rows[end] for end in ("low", "high")}
+    return rows.assign(**ends)[["kl_nats", "low", "high", "n"]].to_numpy(float).tolist()
 
 
 def _draw_front(
@@ -84,7 +99,7 @@ def _draw_front(
     best = ordered[ordered.effect > ordered.effect.cummax().shift(fill_value=-np.inf)]
     figure.add_trace(
         go.Scatter(
-            x=_x(best),
+            **kept_inside(best.kl_nats, LEAST_DRAWN, "x"),
             y=(factor * best.effect).tolist(),
             mode="lines",
             line={"color": BLACK, "width": 1.2, "dash": "dot", "shape": "hv"},
@@ -101,18 +116,18 @@ def _draw(
     figure: go.Figure,
     rows: pd.DataFrame,
     kind: tuple[str, str],
-    factor: float,
+    scale: tuple[float, str],
     place: dict[str, int],
 ) -> None:
     """The conditions of one family in one panel; what is on the front of all costs is ringed."""
-    family, colour = kind
+    (family, colour), (factor, unit) = kind, scale
     if rows.empty:
         return
     ring = [2.0 if f else (1.5 if family == _CONTROLS else 0.0) for f in rows.front]
     edge = [BLACK if f else colour for f in rows.front]
     figure.add_trace(
         go.Scatter(
-            x=_x(rows),
+            **kept_inside(rows.kl_nats, LEAST_DRAWN, "x"),
             y=(factor * rows.effect).tolist(),
             mode="markers",
             name=family,
@@ -133,8 +148,12 @@ def _draw(
                 "thickness": 0.7,
                 "width": 0,
             },
-            text=rows.cell.tolist(),
-            hovertemplate="%{text}<br>%{y:.1f} at %{x:.3g}<extra></extra>",
+            text=labels_of(rows),
+            customdata=_numbers(rows, factor),
+            hovertemplate=(
+                f"%{{text}}<br>%{{y:+.3g}} {unit} [%{{customdata[1]:+.3g}}, %{{customdata[2]:+.3g}}], "
+                "n = %{customdata[3]:.0f}<br>KL %{customdata[0]:.3g} nats<extra></extra>"
+            ),
         ),
         **place,
     )

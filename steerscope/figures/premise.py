@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from steerscope.figures.literal import of_literal_text
-from steerscope.figures.theme import BLUE, GREY, ORANGE, SKY, add_caption, new_figure
+from steerscope.figures.theme import BLUE, GREY, ORANGE, SKY, add_caption, kept_inside, new_figure
 
 _FLOOR = -1.0
 _KERNELS = {
@@ -36,7 +36,7 @@ def ridge_heads(heads: pd.DataFrame, summary: pd.DataFrame) -> go.Figure:
         figure.add_trace(
             go.Scatter(
                 x=(rows.layer + shift).tolist(),
-                y=rows.r2.clip(lower=_FLOOR).tolist(),
+                **kept_inside(rows.r2, _FLOOR, "y"),
                 mode="markers",
                 name=words,
                 marker={"color": colour, "size": 6, "opacity": 0.75},

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import pandas as pd
 import plotly.graph_objects as go
 
 # Okabe & Ito 2008
@@ -78,6 +80,19 @@ def add_band(
             showlegend=False,
         )
     )
+
+
+def kept_inside(values: pd.Series, lowest: float, axis: str) -> dict[str, Any]:
+    """What a trace takes for points of which those below an end of the axis are drawn at it.
+
+    Their position alone is moved: the numbers beside the figure have the values themselves.
+
+    Args:
+        values: where the points are.
+        lowest: where those below are drawn.
+        axis: x or y.
+    """
+    return {axis: values.clip(lower=lowest).tolist(), "meta": {axis: values.tolist()}}
 
 
 def add_caption(figure: go.Figure, text: str, *, below: float, size: float = 11.5) -> None:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from steerscope import figures
 from steerscope.figures.files import Plate
+from steerscope.figures.fronts import LEAST_DRAWN
 from steerscope.judges.card import unless_it_cannot_tell
 from steerscope.judges.effects import SHOWN_UNDAMAGED, Effect
 from steerscope.judges.registry import read_card
@@ -26,7 +27,7 @@ from steerscope.studies.weights.findings import (
     too_costly,
     unknown_targets,
 )
-from steerscope.studies.weights.wording import front_in_words
+from steerscope.studies.weights.wording import front_in_words, labels_of
 
 _COLUMNS = {
     "edit": "edit",
@@ -99,19 +100,27 @@ def _plates(run: Run, stated: pd.DataFrame, screened: pd.DataFrame) -> list[Plat
                 f"{_counted(effect)}Bars are 95 % intervals over distinct prompts or pairs. Ringed: no other condition is at least "
                 f"as good in {_objectives(stated)} and better in one. The dotted line joins what "
                 "nothing beats in its plane. Crosses are the controls: changes of the same Frobenius norm, "
-                "or of the same spectrum along random vectors, and the same at the KL of the edit.",
+                f"or of the same spectrum along random vectors, and the same at the KL of the edit.{_at_the_edge(stated)}",
             )
         )
-    found.append(
-        Plate(
-            "pareto_select",
-            figures.pareto_front(screened, leaning(effect), title="Screened: the select split"),
-            f"What the choice was made from, teacher-forced: the {leaning(effect).words}. Chosen is the "
-            f"largest that moves the model by at least {limits['least_kl']:g} nats and costs at most "
-            f"{_limits_in_words(screened, loss, ratio)}.",
+    if len(screened):  # empty where the logits of all are not finite
+        found.append(
+            Plate(
+                "pareto_select",
+                figures.pareto_front(screened, leaning(effect), title="Screened: the select split"),
+                f"What the choice was made from, teacher-forced: the {leaning(effect).words}. Chosen is the "
+                f"largest that moves the model by at least {limits['least_kl']:g} nats and costs at most "
+                f"{_limits_in_words(screened, loss, ratio)}.{_at_the_edge(screened)}",
+            )
         )
-    )
     return found
+
+
+def _at_the_edge(rows: pd.DataFrame) -> str:
+    """How many points are not drawn at their KL."""
+    n = int((rows.kl_nats < LEAST_DRAWN).sum())
+    where = f"below {LEAST_DRAWN:g} nats and {'is' if n == 1 else 'are'} drawn there"
+    return f" {n} point{'s' * (n != 1)} {'lies' if n == 1 else 'lie'} {where}." if n else ""
 
 
 def _objectives(rows: pd.DataFrame) -> str:
@@ -132,7 +141,7 @@ def tables(run: Run) -> list[Table]:
     stated, screened = front_table(run.table(), effect, "test", groups_of(run)), _screened(run)
     caption = "Intervals are 95 %, over n distinct items; p is that of the largest of all."
     return [
-        Table(name, rows.assign(edit=_labels(rows)), _columns(shown), caption)
+        Table(name, rows.assign(edit=labels_of(rows)), _columns(shown), caption)
         for name, rows, shown in (
             ("stated", stated, effect),
             ("screened", screened, leaning(effect)),
@@ -157,14 +166,6 @@ def _columns(effect: Effect) -> tuple[Column, ...]:
     )
 
 
-def _labels(rows: pd.DataFrame) -> list[str]:
-    """What a reader calls each condition."""
-    return [
-        str(cell).partition("edit=")[2] or f"{method} at layer {layer}"
-        for cell, method, layer in zip(rows.cell, rows.method, rows.layer, strict=True)
-    ]
-
-
 def _screened(run: Run) -> pd.DataFrame:
     table = run.table()
     edits = table[table.operator.isin(("", "weights"))]  # and plain
@@ -172,7 +173,7 @@ def _screened(run: Run) -> pd.DataFrame:
 
 
 def _conditions(rows: pd.DataFrame) -> str:
-    shown = rows.assign(edit=_labels(rows), front=rows.front.map({True: "yes", False: "-"}))
+    shown = rows.assign(edit=labels_of(rows), front=rows.front.map({True: "yes", False: "-"}))
     ordered = shown.sort_values(["target", "effect"], ascending=[True, False])
     frame = ordered[list(_COLUMNS)].rename(columns=_COLUMNS)
     three = [name for name in frame.columns if frame[name].dtype.kind == "f"]
@@ -186,9 +187,7 @@ def _overflowed(run: Run, split: str) -> str:
     lost = part[part.cell.isin(lost_cells(part))].drop_duplicates("cell")
     if lost.empty:
         return ""
-    return (
-        f"<p>Not known, since their logits are not finite: {as_text(', '.join(_labels(lost)))}.</p>"
-    )
+    return f"<p>Not known, since their logits are not finite: {as_text(', '.join(labels_of(lost)))}.</p>"
 
 
 def _counted(effect: Effect) -> str:

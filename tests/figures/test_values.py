@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tests.figures.gallery import ANATOMY, EXAMPLES
+from steerscope import figures
+from steerscope.figures.files import drawn
+from tests.figures.gallery import ANATOMY, EXAMPLES, FRONT, SHARE
 
 
 def trace(figure, name, number=0):
@@ -49,6 +53,27 @@ def test_a_front_has_nats_across_and_points_up():
     assert list(steered.error_y.array) == pytest.approx([10.0])
     assert "nats" in figure.layout.xaxis.title.text
     assert "points" in figure.layout.yaxis.title.text
+
+
+def test_what_is_drawn_at_the_end_of_an_axis_has_its_own_number_beside_the_figure():
+    front = figures.pareto_front(FRONT.assign(kl_nats=[0.00003, 0.1, 0.2]), SHARE)
+    assert list(trace(front, "gain").x) == [0.001]  # a logarithmic axis has to end
+    kl = drawn(front).groupby("trace").x.min()
+    assert kl["gain"] == kl["front of the plane"] == 0.00003
+    assert trace(front, "gain").customdata[0][0] == 0.00003
+    heads = drawn(EXAMPLES["ridge_heads"]())
+    assert heads[heads.trace == "ridge, exponential kernel"].y.tolist() == [0.4, -2.0]
+
+
+def test_a_front_tells_small_effects_in_their_unit_and_conditions_by_their_names():
+    nats = replace(SHARE, metric="leaning", unit="nats")
+    tiny = FRONT.assign(effect=0.045, low=0.04, high=0.05)
+    [gain] = [t for t in figures.pareto_front(tiny, nats).data if t.name == "gain"]
+    assert list(gain.text) == ["gain down.5 +0.3"]
+    assert "%{y:+.3g} nats" in gain.hovertemplate
+    share = trace(figures.pareto_front(tiny, SHARE), "mean difference (steering)")
+    assert list(share.text) == ["mean_diff at layer 5"]
+    assert "points [" in share.hovertemplate
 
 
 def test_a_roc_has_the_false_positives_across():

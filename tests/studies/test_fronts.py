@@ -13,12 +13,14 @@ import pytest
 from steerscope.errors import RunError
 from steerscope.judges.effects import PREFERENCE, Effect
 from steerscope.judges.microworld import LIMITS
+from steerscope.report import plates
 from steerscope.runs.results import NOT_FINITE, Run
 from steerscope.statistics import Estimate
 from steerscope.studies.weights.findings import (
     CAPABILITY,
     CONTROL,
     EDIT,
+    KL,
     NATS,
     ROLES,
     STEERING,
@@ -419,6 +421,46 @@ def test_an_edit_whose_logits_overflow_is_not_known_and_has_no_place_in_the_tabl
         second
         == "towards gloomy: no edit that moves the model by at least 0.01 nats leads there within the limits."
     )
+
+
+def swept(path, rows):
+    """A sweep of edits that has screened these rows and stated none."""
+    limits = asdict(Limits())
+    told = {"kind": "WeightSweepPlan", "effect": asdict(FLIPPED), "limits": limits}
+    run = Run.start(path, told, provenance={})
+    run.append(rows + cell_rows("plain", (0.1, 0.1), method="plain"))
+    return run
+
+
+def screening(cell, shift, *, kl=0.1, method="power"):
+    label = {"cell": cell, "method": method, "split": "select", "kl_nats": kl}
+    label |= {"operator": "" if cell == "plain" else "weights"}
+    return [
+        row(**label, prompt=p, metric=metric, value=value)
+        for metric, value in (
+            ("leaning_joyful", shift),
+            ("leaning_gloomy", shift),
+            (KL, kl),
+            (NATS, 9.0),
+            (TOKENS, 4.0),
+        )
+        for p in range(9)
+    ]
+
+
+def test_a_sweep_whose_every_edit_overflowed_has_no_front(tmp_path):
+    plain = screening("plain", 0.0, kl=0.0, method="plain")
+    lost = without_numbers(screening("edit=a", 1.0))
+    assert plates(swept(tmp_path / "run", plain + lost)) == []
+    [drawn] = plates(swept(tmp_path / "other", plain + lost + screening("edit=b", 1.0)))
+    assert drawn.name == "pareto_select"
+    assert "drawn there" not in drawn.caption
+
+
+def test_a_front_says_how_many_points_lie_left_of_its_axis(tmp_path):
+    rows = screening("plain", 0.0, kl=0.0, method="plain") + screening("edit=b", 1.0, kl=3e-5)
+    [drawn] = plates(swept(tmp_path / "run", rows))
+    assert drawn.caption.endswith("2 points lie below 0.001 nats and are drawn there.")
 
 
 def test_a_capability_that_was_not_measured_is_said_not_to_be(table):

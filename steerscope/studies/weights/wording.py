@@ -16,6 +16,14 @@ _USUAL = Limits()
 FEWEST = 6  # items: of fewer no two-sided sign test is below 0.05
 
 
+def labels_of(rows: pd.DataFrame) -> list[str]:
+    """What a reader calls each condition of a `front_table`."""
+    return [
+        str(cell).partition("edit=")[2] or f"{method} at layer {layer}"
+        for cell, method, layer in zip(rows.cell, rows.method, rows.layer, strict=True)
+    ]
+
+
 def front_in_words(
     found: Sequence[Standing],
     effect: Effect,

@@ -13,7 +13,8 @@ from steerscope.figures.methods import several
 from steerscope.figures.sweeps import effect_title
 from steerscope.figures.theme import PANEL, SEQUENTIAL, add_caption, new_figure
 from steerscope.judges.effects import Effect
-from steerscope.studies.methods.findings import BETWEEN, TOP
+from steerscope.runs.overflows import lost_nulls_in_words
+from steerscope.studies.methods.findings import BETWEEN, TOP, UNMATCHED, n_lost_nulls
 
 _ROW, _COLUMN = 30, 118  # pixels
 _MARKS = {TOP: " **", BETWEEN: " *"}
@@ -94,10 +95,12 @@ def _said(row: object, factor: float) -> str:
 
 def _caption(rows: pd.DataFrame, ranking: pd.DataFrame, effect: Effect) -> str:
     nulls, n_tests = several(rows.n_nulls), int(ranking.p.notna().sum())
+    lost = lost_nulls_in_words(n_lost_nulls(rows), or_else=UNMATCHED)
     return (
         f"{effect_title(effect)}; n = {int(rows.n.max())} held-out items; in brackets 95 % bootstrap over items. * ahead of every one "
         f"of {nulls} null directions of its place, as 1 of {several(1 + rows.n_nulls)} directions at random is, paired sign flips, Holm<br>over {n_tests} "
         "comparisons, p < 0.05; ** and not told from the best of its place (paired, max statistic over all "
         "pairs, p < 0.05).<br>Blocks and doses were chosen on other texts; a place of several is moved by "
         "one relative dose at each. Grey: not reached there, or logits that are not finite."
+        f"{f'<br>Of the null directions {lost}.' if lost else ''}"
     )

@@ -54,6 +54,9 @@ def layer_sweep(
 ) -> go.Figure:
     """Effect at each layer at one dose, both signs, with the random directions beside it.
 
+    The band of a method is its interval; that of several random directions reaches from the lowest to the
+    highest of them. At a layer where nothing is known of one of them no level of random directions is drawn.
+
     Args:
         summary: one row per condition, as `studies.summarise` returns it.
         effect: what was measured.
@@ -75,9 +78,9 @@ def layer_sweep(
         rows = summary[
             (summary.method == name) & np.isclose(summary[f"dose_{unit}"], at, rtol=1e-5)
         ]
-        means = rows.groupby("layer")[["effect", "low", "high"]].mean().reset_index()
-        if means.empty:
+        if rows.empty:
             continue
+        means = _of_layers(rows)
         x = means.layer.tolist()
         low, high = _scaled(effect, means.low), _scaled(effect, means.high)
         add_band(figure, x, low, high, colour, label)
@@ -92,6 +95,17 @@ def layer_sweep(
         )
     figure.update_xaxes(dtick=1, range=[summary.layer.min() - 0.5, summary.layer.max() + 0.5])
     return figure
+
+
+def _of_layers(rows: pd.DataFrame) -> pd.DataFrame:
+    """Layer, effect, low and high: of several directions at a layer their mean, lowest and highest."""
+    found = []
+    for layer, mine in rows.groupby("layer"):
+        effects = mine.effect
+        ends = (mine.low, mine.high) if len(mine) == 1 else (effects, effects)
+        low, high = ends[0].min(skipna=False), ends[1].max(skipna=False)
+        found.append((layer, effects.mean(skipna=False), low, high))
+    return pd.DataFrame(found, columns=["layer", "effect", "low", "high"])
 
 
 def by_dose_and_layer(rows: pd.DataFrame, column: str, unit: str = "natural") -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -13,7 +14,7 @@ from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import Run
 from steerscope.studies.steering.cheap_number import cheap_number
 from steerscope.studies.steering.drift import drift_table
-from steerscope.studies.steering.findings import Findings, find, items_in_words
+from steerscope.studies.steering.findings import Findings, fewest_items, find, items_in_words
 from steerscope.studies.steering.plan import dose_unit, reference_dose
 from steerscope.studies.steering.responses import Predictor
 from steerscope.studies.steering.zones import (
@@ -32,7 +33,7 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
     f = findings or find(run)
     method, unit = f.plan.method, dose_unit(f.plan)
     dose = reference_dose(f.plan, f.summary[f"dose_{unit}"])
-    n = int(f.summary.n.min()) if len(f.summary) else 0
+    n = fewest_items(f.summary)
     what = items_in_words(f)
     zoning = zones_of(f)
     found = [
@@ -40,7 +41,7 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
             "layer_sweep",
             figures.layer_sweep(f.summary, f.effect, method=method, dose=dose, unit=unit),
             f"Select split, at least {n} {what} a point, bands are 95 % intervals over "
-            f"{what}; {_null_in_words(_seeds_of(f.summary))}.",
+            f"{what}; {_null_in_words(f.summary)}.",
         ),
         Plate(
             "sweet_spot_map",
@@ -101,20 +102,30 @@ def _seeds_of(summary: pd.DataFrame) -> int:
 
 def _bands_of_controls(f: Findings) -> str:
     """What the bands of random and label-shuffled directions are, where there are any."""
-    seeds = f.curves[f.curves.method != f.plan.method].groupby("method").n_seeds.max()
-    if seeds.empty:
+    controls = f.curves[f.curves.method != f.plan.method]
+    if controls.empty:
         return ""
-    if seeds.max() == 1:
-        return "; that of a control, which is one direction, is its own interval"
-    return "; the bands of the controls reach from their lowest to their highest seed"
+    lost = _not_drawn(f"{d:+g}" for d in controls.dose_natural[controls.n_lost > 0])
+    if (controls.n_seeds + controls.n_lost).max() == 1:
+        return f"; that of a control, which is one direction, is its own interval{lost}"
+    return f"; the bands of the controls reach from their lowest to their highest seed{lost}"
 
 
-def _null_in_words(n: int) -> str:
+def _null_in_words(summary: pd.DataFrame) -> str:
     """What the layers are held against."""
+    n, null = _seeds_of(summary), summary[summary.method == "random"]
     if not n:
         return "no random directions were measured beside it"
     kind = "one random direction" if n == 1 else f"{n} random directions"
-    return f"the null is {kind} of that length a layer{', averaged' if n > 1 else ''}"
+    band = ", averaged, its band from their lowest to their highest" if n > 1 else ""
+    lost = _not_drawn(f"layer {layer}" for layer in null.layer[null.effect.isna()])
+    return f"the null is {kind} of that length a layer{band}{lost}"
+
+
+def _not_drawn(places: Iterable[str]) -> str:
+    """Where no null is drawn, since that of those that an overflow leaves would be another."""
+    named = ", ".join(dict.fromkeys(places))
+    return f"; none is drawn where nothing is known of one ({named})" if named else ""
 
 
 def _one_of_each(run: Run) -> dict[str, str]:
@@ -141,7 +152,7 @@ def _dose_plates(f: Findings, n: int, what: str) -> list[Plate]:
     """The layers' answers to the dose."""
     method = f.plan.method
     null = f.curves[f.curves.method == "random"]
-    seeds = int(null.n_seeds.max()) if len(null) else 0
+    seeds = int((null.n_seeds + null.n_lost).max()) if len(null) else 0
     where = f"of the same lengths at layer {f.chosen.layer}, on the {'test' if f.stated else 'select'} split"
     band = ""
     if seeds == 1:
@@ -149,6 +160,8 @@ def _dose_plates(f: Findings, n: int, what: str) -> list[Plate]:
     elif seeds > 1:
         band = f" The band reaches from the lowest to the highest of {seeds} random directions {where}."
         null = null.assign(low=null.lowest_seed, high=null.highest_seed)
+    lost = _not_drawn(f"{d:+g}" for d in null.dose_natural[null.n_lost > 0])
+    band = f"{band[:-1]}{lost}." if band else ""
     return [
         Plate(
             "dose_fan",
@@ -179,9 +192,18 @@ def _drift_plates(run: Run, f: Findings) -> list[Plate]:
             "side_effects",
             figures.side_effects(drift, condition=where),
             f"Test split, n = {int(drift.n.max())} {items_in_words(f)}, paired with plain; bars are 95 % "
-            "intervals over them. Lost is net: the share of texts that have it under plain minus that here.",
+            "intervals over them. Lost is net: the share of texts that have it under plain minus that here."
+            f"{_no_mean(int(drift.n_lost.max()))}",
         )
     ]
+
+
+def _no_mean(n_lost: int) -> str:
+    """Why no level of random directions is drawn, where some of them overflowed."""
+    if not n_lost:
+        return ""
+    of = "one random direction" if n_lost == 1 else f"{n_lost} random directions"
+    return f" No mean of random directions is drawn, since logits of {of} are not finite."
 
 
 def _preference_plates(run: Run, f: Findings) -> list[Plate]:

@@ -7,7 +7,7 @@ import pandas as pd
 from steerscope.judges.effects import KL_WRITTEN
 from steerscope.runs.results import Run
 from steerscope.runs.tables import Column, Table
-from steerscope.studies.steering.findings import Findings, find, items_in_words
+from steerscope.studies.steering.findings import Findings, fewest_items, find, items_in_words
 from steerscope.studies.steering.layer_words import goal_of
 from steerscope.studies.steering.zones import zones_of
 
@@ -80,7 +80,7 @@ def _needed(f: Findings) -> Table:
         ),
         Column("first_broken", "a limit is broken or unknown from (natural)", 2),
     )
-    n = int(f.summary.n.min())
+    n = fewest_items(f.summary)
     caption = (
         f"The dose that each layer needs to {goal} with every limit known and kept, interpolated; select split, at least {n} "
         f"{items_in_words(f)} a dose; means without an interval."

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from steerscope import figures
+from steerscope.figures.files import drawn
 from steerscope.judges.effects import PREFERENCE, Effect
 from steerscope.judges.microworld import LIMITS
 from steerscope.statistics import Estimate
@@ -63,6 +64,23 @@ def test_layer_sweep_shows_both_signs_and_the_null_in_percent():
     bands = [t for t in figure.data if t.fill == "toself"]
     assert list(bands[0].y) == pytest.approx([20.0, 50.0, 30.0, 0.0])
     assert titles(figure) == ("layer (0-based)", "continuations whose mood is flipped (%)")
+
+
+def test_the_band_of_several_random_directions_is_from_their_lowest_to_their_highest():
+    effects = {0: (0.0, 0.1, 0.2), 1: (0.1, math.nan, 0.3)}
+    null = [
+        condition(layer, 1.0, effect, method="random") | {"seed": seed}
+        for layer, seeds in effects.items()
+        for seed, effect in enumerate(seeds)
+    ]
+    rows = pd.concat([SUMMARY[SUMMARY.method != "random"], pd.DataFrame(null)])
+    figure = figures.layer_sweep(rows, SHARE, method="mean_diff", dose=1.0)
+    name = "+1: random directions"
+    [mean, unknown] = lines(figure)[name]  # nothing is said of a layer where one overflowed
+    assert (mean, math.isnan(unknown)) == (pytest.approx(10.0), True)
+    table = drawn(figure)
+    band = table[(table.trace == name) & (table.part == "band")].y.dropna()
+    assert set(band.round(9)) == {0.0, 20.0}
 
 
 @pytest.mark.parametrize("unit", ["relative", "absolute"])

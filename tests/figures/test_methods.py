@@ -63,6 +63,19 @@ def test_an_effect_in_nats_stays_in_nats():
     assert figure.layout.xaxis.title.text == "shift of the log-odds along the dose (nats)"
 
 
+def test_both_pictures_of_methods_say_how_many_null_directions_are_not_known():
+    rows = ranking().assign(null_lost=2)
+    matched = {"matching": "kl", "words": "KL (0.2 nats)"}
+    for figure in (
+        figures.method_forest(rows, SHARE, place=OWN, matchings={"kl": "KL"}),
+        figures.method_places(rows, SHARE, [OWN], **matched),
+    ):
+        said = " ".join(a.text for a in figure.layout.annotations)
+        assert "2 more, whose logits are not finite or which do not reach the KL, count as" in said
+    whole = figures.method_places(rows.assign(null_lost=0), SHARE, [OWN], **matched)
+    assert "more, whose" not in " ".join(a.text for a in whole.layout.annotations)
+
+
 def test_the_table_of_places_says_effect_interval_standing_and_the_strongest_null():
     rows = pd.concat([ranking().assign(place="k"), ranking().assign(place="up", null_max=0.4)])
     rows = rows[(rows.place != "up") | (rows.method != "repe")]

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 import pytest
 
 from steerscope.errors import BadValueError
 from steerscope.judges.effects import PREFERENCE, Effect
 from steerscope.judges.microworld import LIMITS
+from steerscope.runs.results import NOT_FINITE
 from steerscope.studies.steering.drift import drift_table
 
 SHARE = Effect("flipped", "share", "flipped", limits=LIMITS)
@@ -24,7 +27,7 @@ def rows():
                 "cell": cell, "method": method, "layer": layer, "stream": "resid_post", "head": -1,
                 "operator": "add", "scope": "all", "dose_absolute": 1.0, "dose_relative": 1.0,
                 "dose_natural": 2.0, "seed": 0, "split": "test", "prompt": i, "metric": metric,
-                "value": float(v),
+                "value": float(v), "status": "ok",
             }
             for (cell, method, layer), metrics in values.items()
             for metric, pair in metrics.items()
@@ -39,6 +42,15 @@ def test_drift_is_the_paired_change_with_losses_outwards():
     assert found.null.to_dict() == {"flipped": 50.0, "topic lost": 0.0}
     assert found.on_target.to_dict() == {"flipped": True, "topic lost": False}
     assert found.n.tolist() == [2, 2]
+
+
+def test_random_directions_of_which_one_overflowed_have_no_mean_drift():
+    table = rows()
+    other = table[table.cell == "r"].assign(cell="other", value=math.nan, status=NOT_FINITE)
+    found = drift_table(pd.concat([table, other]), SHARE, **AT)
+    assert found["null"].isna().all()
+    assert found.n_lost.tolist() == [1, 1]
+    assert drift_table(table, SHARE, **AT).n_lost.tolist() == [0, 0]
 
 
 def test_drift_needs_texts_and_a_measured_condition():

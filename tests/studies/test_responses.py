@@ -8,8 +8,8 @@ import pytest
 
 from steerscope.judges.effects import PREFERENCE, Effect
 from steerscope.judges.microworld import LIMITS
-from steerscope.runs.distinct import Groups
-from steerscope.runs.results import COLUMNS
+from steerscope.runs.distinct import NO_GROUPS, Groups
+from steerscope.runs.results import COLUMNS, NOT_FINITE
 from steerscope.studies.steering.choice import sweet_spot
 from steerscope.studies.steering.responses import (
     dose_response,
@@ -18,6 +18,7 @@ from steerscope.studies.steering.responses import (
     predict_layers,
     summarise,
 )
+from steerscope.studies.steering.stated import Stated
 from tests.helpers import N_PROMPTS as N
 from tests.helpers import plain_rows as plain
 from tests.helpers import row
@@ -101,6 +102,36 @@ def test_dose_response_averages_the_seeds_of_a_control():
         pytest.approx(0.2), 0.1, 0.3, 2,
     ]  # fmt: skip
     assert found.loc["mean_diff", "effect"] == 0.8
+
+
+def overflowing(rows, *, last=5):
+    """The same rows, of which the logits of the last prompts are not finite."""
+    return [
+        replace(r, value=math.nan, kl_nats=math.nan, status=NOT_FINITE) if r.prompt >= N - last else r
+        for r in rows
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("last", [5, N])
+def test_of_random_directions_of_which_one_overflowed_nothing_is_known_together(last):
+    rows = plain("test") + steered(3, 1.0, 0.8, split="test")
+    for seed, share in ((0, 0.1), (1, 0.3), (2, 0.2)):
+        rows += steered(3, 1.0, share, method="random", seed=seed, split="test")
+    lost = steered(3, 1.0, 0.9, method="random", seed=3, split="test")
+    rows += overflowing(lost, last=last)
+    found = dose_response(
+        table_of(rows), FLIPPED, split="test", layer=3, methods=("mean_diff", "random")
+    ).set_index("method")
+    numbers = ["effect", "low", "high", "lowest_seed", "highest_seed"]
+    assert found.loc["random", numbers].isna().all()
+    assert found.loc["random", ["n_seeds", "n_lost", "n", "plain"]].tolist() == [3, 1, 0, 0.0]
+    assert found.loc["mean_diff", ["effect", "n_seeds", "n_lost"]].tolist() == [0.8, 1, 0]
+    summary = summarise(table_of(rows), FLIPPED, "test").set_index(["method", "seed"])
+    assert summary[["effect", "kl_nats"]].isna().all(axis=1).tolist() == [False] * 4 + [True]
+    stated = Stated(table_of(rows), FLIPPED, "test", NO_GROUPS)
+    chosen, *nulls = summary.cell
+    assert stated.over(chosen, nulls[:-1]).value == pytest.approx(0.6)
+    assert stated.over(chosen, nulls) is None
 
 
 def test_needed_doses_interpolate_from_zero_and_say_never():

@@ -12,7 +12,7 @@ import pytest
 from steerscope.judges.effects import Effect
 from steerscope.report.plates import plates
 from steerscope.report.sections import conditions, needed
-from steerscope.runs.results import Run
+from steerscope.runs.results import NOT_FINITE, Run
 from steerscope.statistics import Estimate
 from steerscope.studies.steering.drift import drift_table
 from steerscope.studies.steering.findings import find
@@ -196,6 +196,25 @@ def test_captions_speak_of_the_controls_that_are_drawn(tmp_path):
     said = {p.name: p.caption for p in plates(finished(tmp_path / "none", without))}
     assert "no random directions were measured beside it" in said["layer_sweep"]
     assert "control" not in said["dose_response"]
+
+
+def test_captions_count_what_is_known_and_say_where_no_null_is_drawn(tmp_path):
+    measured = sweep_rows() + held_out_rows()
+    for split, seed, layer in (("select", 2, 2), ("test", 7, 1)):
+        lost = steered_rows(layer, 1.0, 0.1, method="random", seed=seed, split=split)
+        measured += [replace(r, value=np.nan, kl_nats=np.nan, status=NOT_FINITE) for r in lost]
+    found = plates(finished(tmp_path / "r", measured))
+    said = {plate.name: plate.caption for plate in found}
+    assert "at least 0" not in "".join(said.values())
+    assert said["layer_sweep"].endswith(
+        "the null is 2 random directions of that length a layer, averaged, its band from their lowest to their "
+        "highest; none is drawn where nothing is known of one (layer 2)."
+    )
+    for name in ("dose_response", "dose_fan"):
+        assert "; none is drawn where nothing is known of one (+1)." in said[name]
+    assert "since logits of one random direction are not finite." in said["side_effects"]
+    drawn = {p.name: {t.name for t in p.figure.data} for p in found}
+    assert "random directions of that length" not in drawn["side_effects"]
 
 
 def test_conditions_without_a_number_have_a_dash_and_several_layers_no_number(found):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 
 from steerscope.errors import BadValueError
 from steerscope.judges.effects import Effect
 from steerscope.runs.distinct import NO_GROUPS, Groups
+from steerscope.runs.overflows import lost_cells
 from steerscope.studies.steering.responses import PLAIN, conditions, per_prompt
 from steerscope.studies.steering.success import difference
 
@@ -37,7 +40,8 @@ def drift_table(
 
     Returns:
         attribute, on_target, change, low and high (95 %, over distinct prompts), null (mean change
-        under the directions that mean nothing, NaN without any) and n.
+        under the directions that mean nothing, NaN without any, or where one overflowed), n, and n_lost, of how many of
+        those directions some logits are not finite.
 
     Raises:
         BadValueError: the effect is no share, or the condition was not measured.
@@ -49,6 +53,7 @@ def drift_table(
         raise BadValueError(
             f"{methods[0]} at layer {layer}, {dose_natural:+g} natural, is not in the {split} split."
         )
+    lost = set(nulls).intersection(lost_cells(table[table.split == split]))
     rows = []
     for metric, words, sign in _attributes(table, effect, split):
         values = per_prompt(table, metric, split)
@@ -63,7 +68,8 @@ def drift_table(
             "change": 100 * found.value,
         }
         row |= {"low": 100 * found.low, "high": 100 * found.high, "n": found.n}
-        rows.append(row | {"null": 100 * float(changes.reindex(nulls).mean(axis=1).mean())})
+        level = math.nan if lost else float(changes.reindex(nulls).mean(axis=1).mean())
+        rows.append(row | {"null": 100 * level, "n_lost": len(lost)})
     return pd.DataFrame(rows)
 
 

@@ -311,6 +311,12 @@ def items_in_words(f: Findings) -> str:
     return "distinct contrasts" if f.distinct else "pairs"
 
 
+def fewest_items(summary: pd.DataFrame) -> int:
+    """Items of the condition that has the fewest, of those of which an effect is known; 0 for none."""
+    known = summary.n[summary.effect.notna()]
+    return int(known.min()) if len(known) else 0
+
+
 def _level(table: pd.DataFrame, effect: Effect, chosen: SweetSpot) -> float:
     """The effect that a dose is asked for: half of the prompts flipped, or half of the way.
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from steerscope.judges.effects import DEGENERATE, KL_WRITTEN, Effect
 from steerscope.runs.distinct import NO_GROUPS, Groups
+from steerscope.runs.overflows import as_far_as_known, lost_cells
 from steerscope.statistics import (
     Correlation,
     Estimate,
@@ -53,6 +54,12 @@ def responses(table: pd.DataFrame, effect: Effect, split: str) -> pd.DataFrame:
     return values.sub(values.loc[PLAIN], axis=1).mul(signs, axis=0)
 
 
+def known_responses(table: pd.DataFrame, effect: Effect, split: str) -> pd.DataFrame:
+    """`responses`, NaN on every prompt of a condition of which some logits are not finite."""
+    here = (table.split == split) & (table.metric == effect.metric)
+    return responses(as_far_as_known(table[here]), effect, split)
+
+
 def summarise(
     table: pd.DataFrame,
     effect: Effect,
@@ -62,14 +69,15 @@ def summarise(
 ) -> pd.DataFrame:
     """One row per steered condition: labels, effect with interval, KL, costs against plain, broken.
 
-    Intervals are over distinct items. `joint` is the share of the texts that are flipped and undamaged, NaN
+    Intervals are over distinct items; of a condition of which some logits are not finite no effect is known.
+    `joint` is the share of the texts that are flipped and undamaged, NaN
     of log-odds, and `counts` what of the effect counts above plain, with `_low` and `_high`: of a share by the
     same texts. Costs are means of paired differences to plain on the same
     prompts, named `cost_<metric>` and positive where steering made it worse; `broken` says that one is
     over its limit, or that it was measured and is unknown for this condition; `surely_damaged` that the
     whole interval of one is over it, `kept` that the whole interval of each is within. Likelihood is compared as `likely_as` says.
     """
-    effects = responses(table, effect, split)
+    effects = known_responses(table, effect, split)
     labels = conditions(table)
     kl, written = (_kl(table, split, metric) for metric in (None, KL_WRITTEN))
     normal = likely_as(table, effect, split, groups)
@@ -124,8 +132,9 @@ def _asked(table: pd.DataFrame, effect: Effect, split: str) -> dict[str, int]:
 
 
 def _kl(table: pd.DataFrame, split: str, metric: str | None) -> dict[str, float]:
-    """Mean KL of each cell on the prompts it was given, or on the tokens that it wrote."""
+    """Mean KL of each cell on the prompts it was given, or on the tokens that it wrote; none where one overflowed."""
     rows = table[table.split == split]
+    rows = rows[~rows.cell.isin(lost_cells(rows))]
     if metric is None:
         return rows.groupby("cell").kl_nats.mean().to_dict()
     return rows[rows.metric == metric].groupby("cell").value.mean().to_dict()
@@ -175,19 +184,24 @@ def dose_response(
     """Effect against dose at one layer for each method; seeds of a control are averaged per prompt.
 
     Intervals are over distinct items. Columns: method, dose_natural, effect, low, high, n, plain (effect without steering on the same
-    prompts, which may be others for either sign), and the largest and smallest seed mean.
+    prompts, which may be others for either sign), the largest and smallest seed mean, n_seeds, the seeds that have a
+    number, and n_lost, those of which some logits are not finite: where there are such, no other number but plain is known.
     """
-    effects, labels = responses(table, effect, split), conditions(table)
+    here = table[(table.split == split) & (table.metric == effect.metric)]
+    lost = set(lost_cells(here))
+    effects, labels = known_responses(table, effect, split), conditions(table)
     at_layer = labels[(labels.layer == layer) & labels.method.isin(methods)]
     rows = []
     for (method, dose), group in at_layer.groupby(["method", at_layer.dose_natural.round(6)]):
         found = effects.loc[effects.index.intersection(group.index)]
         if found.empty:
             continue
-        by_prompt = found.mean(axis=0)
+        seeds, n_lost = found.mean(axis=1), sum(cell in lost for cell in found.index)
+        # of the seeds that an overflow leaves neither a mean nor the highest is that of all
+        by_prompt = found.mean(axis=0).mask(pd.Series(n_lost > 0, found.columns))
+        prompts = here.prompt[here.cell.isin(found.index)] if n_lost else by_prompt.dropna().index
         binary = effect.is_share and len(found) == 1
         shown = estimate(by_prompt, groups, split, effect.metric, share=binary)
-        seeds = found.mean(axis=1)
         rows.append(
             {
                 "method": method,
@@ -196,14 +210,15 @@ def dose_response(
                 "low": shown.low,
                 "high": shown.high,
                 "n": shown.n,
-                "plain": float(effects.loc[PLAIN][by_prompt.notna()].mean()),
-                "lowest_seed": float(seeds.min()),
-                "highest_seed": float(seeds.max()),
-                "n_seeds": len(seeds),
+                "plain": float(effects.loc[PLAIN].reindex(prompts.unique()).mean()),
+                "lowest_seed": math.nan if n_lost else float(seeds.min()),
+                "highest_seed": math.nan if n_lost else float(seeds.max()),
+                "n_seeds": int(seeds.notna().sum()),
+                "n_lost": n_lost,
             }
         )
     columns = ["method", "dose_natural", "effect", "low", "high", "n", "plain"]
-    columns += ["lowest_seed", "highest_seed", "n_seeds"]
+    columns += ["lowest_seed", "highest_seed", "n_seeds", "n_lost"]
     return pd.DataFrame(rows, columns=columns).sort_values(["method", "dose_natural"])
 
 

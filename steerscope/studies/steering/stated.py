@@ -156,9 +156,9 @@ class Stated:
         return estimate(read, self.groups, self.split, self.kind.metric, share=True)
 
     def over(self, cell: str, others: Sequence[str]) -> Estimate | None:
-        """Effect of a condition minus the mean of others, item by item; None without others."""
+        """Effect of a condition minus the mean of others, item by item; None without others, or if one overflowed."""
         there = [other for other in others if other in self.values.index]
-        if cell not in self.values.index or not there:
+        if cell not in self.values.index or not there or any(map(self.is_lost, there)):
             return None
         ahead = self.values.loc[cell] - self.values.loc[there].mean(axis=0)
         found = difference(

@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from steerscope.figures.literal import of_literal_text
-from steerscope.figures.theme import BLUE, GREEN, ORANGE, add_band, new_figure
+from steerscope.figures.theme import BLUE, GREEN, ORANGE, band, new_figure
 from steerscope.figures.zones import add_zones
 
 _PANELS = (
@@ -34,8 +34,8 @@ def layer_anatomy(anatomy: pd.DataFrame, zones: pd.DataFrame | None, *, site: st
         start = bottom + (len(_PANELS) - 1 - number) * (height + _GAP)
         axis = "y" if number == 0 else f"y{number + 1}"
         low, high = (anatomy[f"{name}_{end}"].tolist() for end in ("low", "high"))
-        add_band(figure, layers, low, high, colour, name)
-        figure.data[-1].update(yaxis=axis)
+        shaded = band(layers, low, high, colour, name)
+        figure.add_traces([trace.update(yaxis=axis) for trace in shaded])
         figure.add_trace(
             go.Scatter(
                 x=layers,

@@ -10,7 +10,7 @@ from plotly.colors import sample_colorscale
 
 from steerscope.figures.literal import of_literal_text
 from steerscope.figures.sweeps import DOSE_TITLE, by_dose_and_layer, effect_title
-from steerscope.figures.theme import GREEN, GREY, RED, SEQUENTIAL, add_band, new_figure
+from steerscope.figures.theme import GREEN, GREY, RED, SEQUENTIAL, band, new_figure
 from steerscope.judges.effects import Effect
 
 PHASE_COLOURS = {"dead zone": GREY, "effective": GREEN, "collapse": RED}
@@ -38,9 +38,9 @@ def dose_fan(
     shown = False
     for _, half in null.sort_values("dose_natural").groupby(null.dose_natural > 0):
         low, high = ((factor * half[c]).tolist() for c in ("low", "high"))
-        add_band(figure, half.dose_natural.tolist(), low, high, GREY, "random directions")
-        figure.data[-1].update(showlegend=not shown, legendgroup="null")
-        shown = True
+        for trace in band(half.dose_natural.tolist(), low, high, GREY, "random directions"):
+            figure.add_trace(trace.update(showlegend=not shown, legendgroup="null"))
+            shown = True
     rows = summary[summary.method == method]
     layers = sorted(int(layer) for layer in rows.layer.unique())
     colours = sample_colorscale(SEQUENTIAL, [_shade(i / max(1, max(layers))) for i in layers])

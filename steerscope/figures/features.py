@@ -22,6 +22,7 @@ from steerscope.figures.theme import (
     RED,
     SKY,
     add_band,
+    band,
     new_figure,
     see_through,
 )
@@ -183,9 +184,8 @@ def _curve_of(figure: go.Figure, rows: pd.DataFrame, name: str, colour: str, col
     rows = rows.sort_values("n")
     x, real = rows.n.tolist(), name == "the direction"
     if not real:
-        band = go.Figure()
-        add_band(band, x, (100 * rows.low).tolist(), (100 * rows.high).tolist(), colour, name)
-        figure.add_trace(band.data[0], row=1, col=column)
+        shaded = band(x, (100 * rows.low).tolist(), (100 * rows.high).tolist(), colour, name)
+        figure.add_traces(shaded, rows=1, cols=column)
     figure.add_trace(
         go.Scatter(
             x=x,

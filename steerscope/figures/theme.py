@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
@@ -16,6 +18,7 @@ PANEL = "#DDDDDD"  # behind a map with holes
 METHOD_COLOURS = {"random": GREY, "label_shuffled": ORANGE}
 SEQUENTIAL = "Viridis"
 WIDTH, HEIGHT = 820, 460
+_BAR = 7  # pixels
 _AXIS = {
     "gridcolor": "#EBF0F8", "linecolor": "#EBF0F8", "zeroline": False, "automargin": True, "title": {"standoff": 15},
 }  # fmt: skip
@@ -66,19 +69,46 @@ def add_band(
     colour: str,
     name: str,
 ) -> None:
-    """A shaded interval."""
-    figure.add_trace(
-        go.Scatter(
-            x=[*x, *reversed(x)],
-            y=[*high, *reversed(low)],
-            fill="toself",
-            fillcolor=see_through(colour),
-            mode="lines",
-            line={"width": 0},
-            hoverinfo="skip",
-            name=name,
-            showlegend=False,
-        )
+    """A shaded interval, as `band` has it."""
+    figure.add_traces(band(x, low, high, colour, name))
+
+
+def band(
+    x: Sequence[float | int], low: Sequence[float], high: Sequence[float], colour: str, name: str
+) -> list[go.Scatter]:
+    """An interval at every x, shaded where neighbours are known and a bar where one is known alone.
+
+    Args:
+        x: in order.
+        low: lower ends; NaN where nothing is known.
+        high: upper ends, likewise.
+        colour: as `see_through` takes it.
+        name: of the traces.
+    """
+    known = [math.isfinite(a) and math.isfinite(b) for a, b in zip(low, high, strict=True)]
+    found = []
+    for is_known, places in groupby(range(len(x)), key=known.__getitem__):
+        part = [*places]
+        if is_known:
+            outline = ([x[i] for i in part], [low[i] for i in part], [high[i] for i in part])
+            found.append(_stretch(*outline, colour, name))
+    return found
+
+
+def _stretch(
+    x: Sequence[float | int], low: Sequence[float], high: Sequence[float], colour: str, name: str
+) -> go.Scatter:
+    """A part of a band without gaps; a polygon of one point has no area, so that its line is drawn."""
+    return go.Scatter(
+        x=[*x, *reversed(x)],
+        y=[*high, *reversed(low)],
+        fill="toself",
+        fillcolor=see_through(colour),
+        mode="lines",
+        line={"width": 0} if len(x) > 1 else {"width": _BAR, "color": see_through(colour, 0.4)},
+        hoverinfo="skip",
+        name=name,
+        showlegend=False,
     )
 
 

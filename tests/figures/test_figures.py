@@ -10,6 +10,7 @@ import pytest
 
 from steerscope import figures
 from steerscope.figures.files import drawn
+from steerscope.figures.theme import BLUE, add_band, new_figure
 from steerscope.judges.effects import PREFERENCE, Effect
 from steerscope.judges.microworld import LIMITS
 from steerscope.statistics import Estimate
@@ -81,6 +82,42 @@ def test_the_band_of_several_random_directions_is_from_their_lowest_to_their_hig
     table = drawn(figure)
     band = table[(table.trace == name) & (table.part == "band")].y.dropna()
     assert set(band.round(9)) == {0.0, 20.0}
+
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("low", "stretches"),
+    [
+        ([0.1, 0.2, 0.3], [[0, 1, 2]]),
+        ([0.1, 0.2, NAN, 0.3, 0.4, NAN, 0.5], [[0, 1], [3, 4], [6]]),
+        ([0.1], [[0]]),
+        ([NAN, NAN], []),
+    ],
+)
+def test_a_band_shows_every_interval_that_is_known_and_nothing_between(low, stretches):
+    figure = new_figure("", "x", "y")
+    add_band(figure, list(range(len(low))), low, [v + 1 for v in low], BLUE, "band")
+    assert [list(t.x) for t in figure.data] == [[*part, *part[::-1]] for part in stretches]
+    for trace, part in zip(figure.data, stretches, strict=True):
+        assert list(trace.y) == [low[i] + 1 for i in part] + [low[i] for i in part[::-1]]
+        assert (trace.line.width > 0) == (len(part) == 1)  # a polygon of one point has no area
+    edges = drawn(figure)
+    assert len(edges) == 2 * sum(v == v for v in low)
+    assert set(edges.get("part", [])) <= {"band"}
+
+
+def test_one_layer_or_dose_alone_has_its_interval_in_every_figure_with_bands():
+    one = SUMMARY[(SUMMARY.layer == 1) & (SUMMARY.dose_natural == 1.0)]
+    null = one[one.method == "random"]
+    for figure in (
+        figures.layer_sweep(one, SHARE, method="mean_diff", dose=1.0),
+        figures.dose_fan(one, null, SHARE, method="mean_diff"),
+    ):
+        bars = [t for t in figure.data if t.fill == "toself"]
+        assert bars
+        assert all(t.line.width > 0 and t.y[0] > t.y[1] for t in bars)
 
 
 @pytest.mark.parametrize("unit", ["relative", "absolute"])

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
 from steerscope.figures.literal import of_literal_text
-from steerscope.figures.sweeps import DOSE_TITLE, by_dose_and_layer, effect_title
+from steerscope.figures.sweeps import DOSE_TITLE, by_dose_and_layer, dose_label, effect_title
 from steerscope.figures.theme import GREEN, GREY, RED, SEQUENTIAL, band, new_figure
 from steerscope.judges.effects import Effect
 
@@ -104,7 +104,7 @@ def dose_phase_diagram(phases: pd.DataFrame, *, method: str) -> go.Figure:
     names = list(PHASE_COLOURS)
     codes = phases.assign(code=phases.phase.map(names.index))
     grid = by_dose_and_layer(codes, "code")
-    doses = [f"{d:+g}" for d in grid.index.round(4)]
+    doses = [dose_label(dose) for dose in grid.index]
     figure = new_figure(f"Phases of the dose: {method}", "layer (0-based)", DOSE_TITLE)
     figure.add_trace(
         go.Heatmap(

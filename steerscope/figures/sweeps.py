@@ -108,6 +108,11 @@ def _of_layers(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["layer", "effect", "low", "high"])
 
 
+def dose_label(dose: float) -> str:
+    """A dose as an axis of doses has it; whoever points at a cell of a map is told this."""
+    return f"{round(dose, 4):+g}"
+
+
 def by_dose_and_layer(rows: pd.DataFrame, column: str, unit: str = "natural") -> pd.DataFrame:
     """One column of conditions as a map, a row for each dose and a column for each layer.
 
@@ -145,7 +150,7 @@ def sweet_spot_map(
     """
     rows = summary[summary.method == method]
     grid = by_dose_and_layer(rows, "effect", unit) * (100.0 if effect.is_share else 1.0)
-    doses = [f"{d:+g}" for d in grid.index.round(4)]
+    doses = [dose_label(dose) for dose in grid.index]
     figure = new_figure(
         "Where and how hard: effect, and where the text breaks",
         "layer (0-based)",
@@ -203,7 +208,7 @@ def _mark(figure: go.Figure, broken: pd.DataFrame, chosen: SweetSpot, unit: str)
         figure.add_trace(
             go.Scatter(
                 x=broken.layer.tolist(),
-                y=[f"{d:+g}" for d in broken[f"dose_{unit}"].round(4)],
+                y=[dose_label(dose) for dose in broken[f"dose_{unit}"]],
                 mode="markers",
                 marker={"symbol": "x", "size": 11, "color": "white", "line": outline},
                 name="a limit is broken or unknown",
@@ -214,7 +219,7 @@ def _mark(figure: go.Figure, broken: pd.DataFrame, chosen: SweetSpot, unit: str)
     figure.add_trace(
         go.Scatter(
             x=[chosen.layer],
-            y=[f"{round(getattr(chosen, f'dose_{unit}'), 4):+g}"],
+            y=[dose_label(getattr(chosen, f"dose_{unit}"))],
             mode="markers",
             marker={"symbol": "circle-open", "size": 26, "color": RED, "line": {"width": 4}},
             cliponaxis=False,  # whole also at the last layer

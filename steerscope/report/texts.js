@@ -35,8 +35,8 @@
     offer(layer, unique(here().map((c) => c.layer)), cell.layer);
     dose.max = doses().length - 1;
     dose.value = doses().indexOf(at);
-    dose.setAttribute("aria-valuetext", at + " natural units");
-    part("said").textContent = at + " natural";
+    dose.setAttribute("aria-valuetext", `${at} ${data.unit}`);
+    part("said").textContent = `${at} ${data.unit}`;
     offer(prompt, cell.texts.map((t) => t.prompt), text.prompt);
     show(cell, text);
   }
@@ -77,7 +77,7 @@
     const line = scores.insertRow();
     ["KL (nats per position)", "0", text.kl].forEach((value) => element("td", value, line));
     const status = text.status === "ok" ? "" : `: ${text.status}`;
-    const title = `prompt ${text.prompt} (${cell.split}), layer ${cell.layer}, ${cell.dose} natural${status}`;
+    const title = `prompt ${text.prompt} (${cell.split}), layer ${cell.layer}, ${cell.dose} ${data.unit}${status}`;
     const fold = document.createElement("details");
     fold.open = part("shown").querySelector("details")?.open ?? false;
     fold.append(element("summary", "scores of this text"), scores);

@@ -14,11 +14,14 @@ from typing import Any
 import pandas as pd
 
 from steerscope.figures.literal import script_data
+from steerscope.figures.sweeps import dose_label
 from steerscope.report.page import as_text
 from steerscope.runs.results import Run
 from steerscope.runs.written import all_texts, metrics_of, plain_scores
 from steerscope.studies.steering.examples import Example, Examples, examples, rule_in_words
 from steerscope.studies.steering.findings import Findings
+from steerscope.studies.steering.plan import dose_unit
+from steerscope.studies.steering.responses import conditions
 from steerscope.texts.changes import Stretches, changed_words, pieces
 
 MOST_TEXTS = 16  # of each condition on the page
@@ -94,7 +97,11 @@ def panel(run: Run, f: Findings, plate: str) -> str:
         return ""
     first = examples(run, f)
     shown = _few(mine, first)
-    data = {"map": plate, "start": _start(first, f), **_data(shown, there, f)}
+    data = {
+        "map": plate,
+        "start": _start(first, f),
+        **_data(shown, there, f, conditions(run.table())),
+    }
     program = _PROGRAM.read_text(encoding="utf-8")
     return (
         f'<section id="texts"><h3>Texts side by side</h3><p>{_which(shown, mine, f)}</p>'
@@ -146,13 +153,19 @@ def _start(first: Examples | None, f: Findings) -> dict[str, Any]:
     """What the panel shows first: the first example, else any text under the chosen condition."""
     prompt = None if first is None else int(first.shown[0].text["prompt"])
     split = "select" if first is None else first.split
-    dose = _dose(f.chosen.dose_natural)
+    dose = dose_label(getattr(f.chosen, f"dose_{dose_unit(f.plan)}"))
     return {"split": split, "layer": int(f.chosen.layer), "dose": dose, "prompt": prompt}
 
 
-def _data(shown: pd.DataFrame, there: pd.DataFrame, f: Findings) -> dict[str, Any]:
-    """Everything that the panel shows, written out: the prompts with their plain texts, and the cells."""
-    metrics = _ordered(metrics_of(there), f)
+def _data(
+    shown: pd.DataFrame, there: pd.DataFrame, f: Findings, labels: pd.DataFrame
+) -> dict[str, Any]:
+    """Everything that the panel shows, written out: the prompts with their plain texts, and the cells.
+
+    A cell has its dose as the map has it, by which a click finds it.
+    """
+    unit = dose_unit(f.plan)
+    doses, metrics = labels[f"dose_{unit}"], _ordered(metrics_of(there), f)
     before = plain_scores(there)
     prompts: dict[str, dict[str, Any]] = {}
     for text in shown.drop_duplicates(["split", "prompt"]).to_dict("records"):
@@ -166,12 +179,13 @@ def _data(shown: pd.DataFrame, there: pd.DataFrame, f: Findings) -> dict[str, An
         {
             "split": split,
             "layer": int(layer),
-            "dose": _dose(dose),
+            "dose": dose_label(doses[rows.cell.iloc[0]]),
             "texts": [_text(text, metrics) for text in rows.to_dict("records")],
         }
-        for (split, layer, dose), rows in shown.groupby(["split", "layer", "dose_natural"])
+        for (split, layer, _), rows in shown.groupby(["split", "layer", "dose_natural"])
     ]
-    return {"scores": [_words(m, f) for m in metrics], "prompts": prompts, "cells": cells}
+    scores = [_words(m, f) for m in metrics]
+    return {"scores": scores, "prompts": prompts, "unit": unit, "cells": cells}
 
 
 def _text(text: Mapping[str, Any], metrics: list[str]) -> dict[str, Any]:
@@ -184,11 +198,6 @@ def _text(text: Mapping[str, Any], metrics: list[str]) -> dict[str, Any]:
         "kl": _number(text["kl_nats"]),
         "status": text["status"],
     }
-
-
-def _dose(dose: float) -> str:
-    """A dose as the axis of the map has it."""
-    return f"{round(dose, 4):+g}"
 
 
 def _ordered(metrics: list[str], f: Findings) -> list[str]:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from steerscope.report import report_page, texts, write_report
+from steerscope.report import plates, report_page, texts, write_report
 from steerscope.report.texts import panel
 from steerscope.runs.results import Run
 from steerscope.runs.written import written_texts
 from steerscope.studies.steering.examples import examples, rule_in_words
 from steerscope.studies.steering.findings import find
-from steerscope.studies.steering.plan import StudyPlan
+from steerscope.studies.steering.plan import StudyPlan, SweepPlan
 from steerscope.verification.printings import compare_pages
 from tests.attacks.pages import NAME, PROBE
 from tests.report.browser import CHROMIUM, Browser
@@ -125,6 +125,32 @@ def test_the_panel_holds_the_stored_texts_with_their_numbers(run, page):
             plain, steered = ([t[a:b] for a, b in spans] for t, spans in sides)
             assert plain[0].startswith("the sun of")
             assert steered[0].startswith("mean_diff")
+
+
+@pytest.mark.parametrize("unit", ["natural", "relative", "absolute"])
+def test_every_cell_of_the_map_is_found_among_the_texts_by_its_label(run, tmp_path, unit):
+    plan = SweepPlan(doses=(0.2, 0.4), unit=unit)
+    configuration = {"kind": "SweepPlan", **asdict(plan), "effect": asdict(FLIPPED)}
+    made = Run.start(tmp_path / "run", configuration, provenance={"fingerprint": "f"})
+    rows = [r for r in sweep_rows() if r.method in ("plain", "mean_diff")]
+    cells = dict.fromkeys((r.split, r.cell, r.prompt) for r in rows)
+    # what is one share of an activation is another number of natural units at each layer
+    rows = [replace(r, dose_natural=r.dose_natural * (1 + r.layer / 7)) for r in rows]
+    made.append(rows, [_text(*key) for key in cells])
+    found = find(made)
+    [heat] = [p for p in plates(made) if p.name == "sweet_spot_map"]
+    heat = heat.figure.data[0]
+    data = data_of(panel(made, found, "map"))
+    there = {(c["layer"], c["dose"]) for c in data["cells"]}
+    drawn = [
+        (layer, dose)
+        for dose, values in zip(heat.y, heat.z, strict=True)
+        for layer, value in zip(heat.x, values, strict=True)
+        if value == value
+    ]
+    assert (len(drawn), set(drawn)) == (8, there)
+    assert data["unit"] == unit
+    assert (data["start"]["layer"], data["start"]["dose"]) in there
 
 
 def test_the_page_holds_as_many_texts_of_each_condition_as_it_has_room_for(run, monkeypatch):

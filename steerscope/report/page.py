@@ -16,6 +16,7 @@ from steerscope.figures.files import Plate
 from steerscope.figures.lettering import plain_text
 from steerscope.figures.program import plotly_program
 from steerscope.figures.theme import HEIGHT
+from steerscope.runs.tables import is_p, p_value
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,12 @@ def as_table(frame: pd.DataFrame, formats: dict[str, Callable[[float], str]] | N
     return frame.to_html(
         index=False, border=0, na_rep="-", formatters=formats or {}, classes="numbers", escape=True
     )
+
+
+def as_number_table(frame: pd.DataFrame) -> str:
+    """A table of numbers with three digits after the point, and of a p those that count."""
+    floats = [name for name in frame.columns if frame[name].dtype.kind == "f"]
+    return as_table(frame, {c: p_value if is_p(c) else "{:.3f}".format for c in floats})
 
 
 def folded(summary: str, content: str) -> str:

@@ -10,7 +10,7 @@ from steerscope import figures
 from steerscope.figures.files import Plate
 from steerscope.judges.effects import UNDAMAGED
 from steerscope.runs.results import Run
-from steerscope.runs.tables import Column, Table
+from steerscope.runs.tables import Column, Table, is_p
 from steerscope.studies.benchmarks.findings import benchmark_items, benchmark_table, interference
 from steerscope.studies.budgets.findings import budget_table
 from steerscope.studies.carrying.findings import cosines_of_run, maps_of_run, vectors_of_run
@@ -127,13 +127,16 @@ _INTERVALS = "Intervals are 95 %."
 
 
 def _table(name: str, frame: pd.DataFrame) -> Table:
-    columns = (
-        Column(c, c.replace("_", " "), 3 if pd.api.types.is_float_dtype(frame[c]) else None)
-        for c in frame.columns
-    )
+    columns = (_column(c, is_float=pd.api.types.is_float_dtype(frame[c])) for c in frame.columns)
     return Table(
         name, frame, tuple(columns), _INTERVALS if {"low", "high"} <= set(frame.columns) else ""
     )
+
+
+def _column(name: str, *, is_float: bool) -> Column:
+    """A column as it is: a number has three digits, and a p those that count."""
+    title = name.replace("_", " ")
+    return Column(name, title, 3 if is_float else None, is_p=is_float and is_p(name))
 
 
 def _seed(run: Run) -> int:

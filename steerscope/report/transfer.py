@@ -9,7 +9,7 @@ from steerscope.figures.files import Plate
 from steerscope.judges import kept_limits
 from steerscope.judges.effects import UNDAMAGED
 from steerscope.judges.registry import read_card
-from steerscope.report.page import Page, as_figure, as_table, as_text, bold_head
+from steerscope.report.page import Page, as_figure, as_number_table, as_table, as_text, bold_head
 from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import Run
 from steerscope.runs.tables import Column, Table
@@ -49,11 +49,11 @@ def page(run: Run) -> Page:
         "<h2>The techniques</h2>",
         as_table(pd.DataFrame(settings["techniques"])),
         "<h2>At the matched KL, paired by item</h2>",
-        *(_numbers(table.assign(metric=m)) for m, table in compared.items()),
+        *(as_number_table(table.assign(metric=m)) for m, table in compared.items()),
         "<h2>What turns with the sign of c, and what does not</h2>",
-        _numbers(parts),
+        as_number_table(parts),
         "<h2>Every condition against plain</h2>",
-        _numbers(transfer_table(rows)),
+        as_number_table(transfer_table(rows)),
     ]
     return Page(title, body)
 
@@ -128,7 +128,7 @@ def tables(run: Run) -> list[Table]:
         Column("kl", "KL (nats)", 3, False, "kl_low", "kl_high"),
         Column("difference", f"{first} minus it", 3, True, "difference_low", "difference_high"),
         Column("n_paired", "n of both"),
-        Column("p_holm", "p (sign flips, Holm)", 3),
+        Column("p_holm", "p (sign flips, Holm)", is_p=True),
         Column("n", "n"),
     )
     caption = f"Intervals are 95 %, over n {'distinct ' * groups_of(run).known}items."
@@ -145,8 +145,3 @@ def tables(run: Run) -> list[Table]:
             for m in outcomes
         ),
     ]
-
-
-def _numbers(frame: pd.DataFrame) -> str:
-    three = [name for name in frame.columns if frame[name].dtype.kind == "f"]
-    return as_table(frame, dict.fromkeys(three, "{:.3f}".format))

@@ -10,7 +10,7 @@ from steerscope.figures.fronts import LEAST_DRAWN
 from steerscope.judges.card import unless_it_cannot_tell
 from steerscope.judges.effects import SHOWN_UNDAMAGED, Effect
 from steerscope.judges.registry import read_card
-from steerscope.report.page import Page, as_figure, as_table, as_text, bold_head
+from steerscope.report.page import Page, as_figure, as_number_table, as_text, bold_head
 from steerscope.runs.distinct import groups_of
 from steerscope.runs.overflows import lost_cells
 from steerscope.runs.results import Run
@@ -158,7 +158,7 @@ def _columns(effect: Effect) -> tuple[Column, ...]:
         Column("edit", "edit"),
         Column("target", "towards"),
         Column("effect", title, 1 if share else 2, True, "low", "high", 100.0 if share else 1.0),
-        Column("p_corrected", "p (max statistic)", 3),
+        Column("p_corrected", "p (max statistic)", is_p=True),
         Column("capability_change", "capability (points)", 1, signed=True, factor=100.0),
         Column("perplexity_ratio", "perplexity (ratio)", 3),
         Column("kl_nats", "KL (nats)", 3, False, "kl_low", "kl_high"),
@@ -175,9 +175,7 @@ def _screened(run: Run) -> pd.DataFrame:
 def _conditions(rows: pd.DataFrame) -> str:
     shown = rows.assign(edit=labels_of(rows), front=rows.front.map({True: "yes", False: "-"}))
     ordered = shown.sort_values(["target", "effect"], ascending=[True, False])
-    frame = ordered[list(_COLUMNS)].rename(columns=_COLUMNS)
-    three = [name for name in frame.columns if frame[name].dtype.kind == "f"]
-    return as_table(frame, dict.fromkeys(three, "{:.3f}".format))
+    return as_number_table(ordered[list(_COLUMNS)].rename(columns=_COLUMNS))
 
 
 def _overflowed(run: Run, split: str) -> str:

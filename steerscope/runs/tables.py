@@ -17,6 +17,7 @@ from steerscope.runs.spreadsheets import as_csv
 from steerscope.runs.whole_files import write_whole
 
 MISSING = "–"
+_LEAST_P = 1e-15  # below, floating point tells no p from another
 _LATEX = {"−": "$-$", "–": "--", "ρ": r"$\rho$", "λ": r"$\lambda$", "±": r"$\pm$", "×": r"$\times$"}
 
 
@@ -32,6 +33,7 @@ class Column:
         low: column with the lower end of the interval; empty for none.
         high: column with the upper end.
         factor: what the numbers are multiplied by, such as 100 for percent.
+        is_p: whether it is a p, which has the digits that count instead, since one of 0.0002 is not 0.000.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Column:
     low: str = ""
     high: str = ""
     factor: float = 1.0
+    is_p: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +77,18 @@ def with_interval(
         return shown
     ends = [without_negative_zero(f"{end:{form}}") for end in (low, high)]
     return f"{shown} [{ends[0]}, {ends[1]}]"
+
+
+def p_value(p: float) -> str:
+    """A p with two digits that count, which is never 0; a dash where nothing was tested."""
+    if math.isnan(p):
+        return MISSING
+    return f"< {_LEAST_P:g}" if p < _LEAST_P else f"{p:.2g}"
+
+
+def is_p(name: str) -> bool:
+    """Whether a column holds p, or q, by its name or title: p, p_holm, q_bh, p (max statistic)."""
+    return name == "p" or name.startswith(("p_", "q_", "p ("))
 
 
 def laid_out(table: Table) -> pd.DataFrame:
@@ -146,6 +161,8 @@ def table_files(table: Table) -> dict[str, str]:
 
 def _cell(row: dict[Any, Any], column: Column) -> str:
     value = row[column.name]
+    if column.is_p:
+        return p_value(float(value))
     if column.digits is None:
         return MISSING if pd.isna(value) or value == "" else str(value)
     numbers = (float(row[n]) * column.factor if n else math.nan for n in _names(column))

@@ -8,12 +8,15 @@ import pandas as pd
 import pytest
 
 from steerscope.errors import BadValueError
+from steerscope.report import tables_only
+from steerscope.report.page import as_number_table
 from steerscope.runs.tables import (
     Column,
     Table,
     as_latex,
     as_markdown,
     as_numbers,
+    p_value,
     with_interval,
     write_table,
 )
@@ -73,3 +76,23 @@ def test_the_same_table_gives_the_same_bytes(tmp_path):
 def test_a_column_that_the_frame_lacks_is_named():
     with pytest.raises(BadValueError, match="no column shear"):
         Table("shares", FRAME, (Column("shear", "share"),), "")
+
+
+@pytest.mark.parametrize(
+    ("p", "said"),
+    [(0.0002, "0.0002"), (0.04321, "0.043"), (1.0, "1"), (0.0, "< 1e-15"), (math.nan, "–")],
+)
+def test_a_p_has_the_digits_that_count(p, said):
+    assert p_value(p) == said
+
+
+@pytest.mark.parametrize("name", ["p", "p_holm", "p_hypergeometric", "q_bh"])
+def test_no_table_prints_a_small_p_as_nothing(name):
+    frame = pd.DataFrame({name: [0.0002, math.nan], "gain": [0.12345, 0.5], "n": [3, 4]})
+    kept = tables_only._table("arms", frame)
+    for written in (as_markdown(kept), as_latex(kept), as_number_table(frame)):
+        assert "0.0002" in written
+        assert "0.123" in written
+        assert "0.000 " not in written
+        assert "nan" not in written
+    assert as_numbers(kept)[name.replace("_", " ")].tolist()[0] == 0.0002

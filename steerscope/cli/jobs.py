@@ -315,18 +315,20 @@ def _card_of(found: Findings) -> dict[str, Any]:
 
 def _condition_rows(found: Findings, method: str) -> list[tuple[object, ...]]:
     from steerscope.statistics import Estimate
+    from steerscope.steering.control_vectors import at_once
     from steerscope.studies.steering.phrases import amount
 
+    names = (method, at_once(method))
     return [
         (
-            r.layer,
+            "several" if r.layer < 0 else r.layer,
             number(r.dose_natural, "+.3g", NONE),
             number(r.kl_nats, ".3f"),
             amount(found.effect, Estimate(r.effect, r.low, r.high, r.n)),
             r.n,
             r.over or "-",
         )
-        for r in found.summary[found.summary.method == method].itertuples()
+        for r in found.summary[found.summary.method.isin(names)].itertuples()
     ]
 
 

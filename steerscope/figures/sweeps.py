@@ -93,8 +93,14 @@ def layer_sweep(
                 line={"color": colour, "width": 2.5, "dash": dash},
             )
         )
-    figure.update_xaxes(dtick=1, range=[summary.layer.min() - 0.5, summary.layer.max() + 0.5])
+    figure.update_xaxes(dtick=1, range=_across(summary))
     return figure
+
+
+def _across(summary: pd.DataFrame) -> list[float] | None:
+    """The ends of an axis of layers; what steers several at once has no place on it."""
+    layers = summary.layer[summary.layer >= 0]
+    return [layers.min() - 0.5, layers.max() + 0.5] if len(layers) else None
 
 
 def _of_layers(rows: pd.DataFrame) -> pd.DataFrame:
@@ -186,11 +192,13 @@ def _words_of(
     factor, of = (100.0, "%") if effect.is_share else (1.0, "nats")
 
     def words(row: Any) -> str:
+        known, passed = row.effect == row.effect, row.kl_nats == row.kl_nats
         ends = f" [{factor * row.low:.1f}, {factor * row.high:.1f}]" if row.low == row.low else ""
+        why = "no text could be read" if passed else "logits are not finite"
         said = [
-            f"{factor * row.effect:.1f} {of}{ends}, n = {row.n}",
-            f"KL {row.kl_nats:.3g} nats per position",
+            f"{factor * row.effect:.1f} {of}{ends}, n = {row.n}" if known else f"not known: {why}"
         ]
+        said += [f"KL {row.kl_nats:.3g} nats per position"] if passed else []
         said += [f"over the limit: {row.over}"] if row.over else []
         return "<br>".join(
             [*said, *([wrapped(texts[row.cell], 13, 420)] if row.cell in texts else [])]
@@ -327,6 +335,6 @@ def kl_by_depth(summary: pd.DataFrame, *, method: str, unit: str = "natural") ->
                 "<extra></extra>",
             )
         )
-    figure.update_xaxes(dtick=1, range=[summary.layer.min() - 0.5, summary.layer.max() + 0.5])
+    figure.update_xaxes(dtick=1, range=_across(summary))
     figure.update_yaxes(type="log", dtick=1, tickformat="~g")
     return figure

@@ -61,6 +61,8 @@ def _conditions(f: Findings) -> Table:
         Column("over", "over the limit, or unknown"),
     )
     frame = f.summary.sort_values(["method", "layer", "dose_natural"], kind="stable")
+    if (frame.layer < 0).any():
+        frame["layer"] = ["several" if layer < 0 else str(layer) for layer in frame.layer]
     caption = f"Every condition of the sweep, select split; intervals are 95 %, over n {items_in_words(f)}."
     return Table("conditions", frame, columns, caption)
 

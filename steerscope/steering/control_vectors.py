@@ -136,7 +136,11 @@ def along(
 
 def several(directions: Sequence[Direction]) -> str:
     """What rows call the method of these directions together."""
-    methods = dict.fromkeys(d.method for d in directions)
+    return at_once(*dict.fromkeys(d.method for d in directions))
+
+
+def at_once(*methods: str) -> str:
+    """What rows call several layers steered together along directions of these methods."""
     return f"several_layers({'+'.join(methods)})"
 
 

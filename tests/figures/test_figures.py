@@ -164,6 +164,22 @@ def test_layers_between_two_that_were_measured_are_empty_on_the_map():
     assert all(math.isnan(value) for row in heat.z for value in list(row)[1:3])
 
 
+def test_the_map_says_why_nothing_is_known_of_a_cell():
+    lost = SUMMARY.dose_natural == 2.0
+    gone = {name: SUMMARY[name].mask(lost) for name in ("effect", "low", "high")}
+    unread = SUMMARY.assign(**gone, n=SUMMARY.n.mask(lost, 0))
+    overflowed = unread.assign(kl_nats=SUMMARY.kl_nats.mask(lost))
+    for rows, said in (
+        (unread, "not known: no text could be read<br>KL 0.04 nats per position"),
+        (overflowed, "not known: logits are not finite"),
+    ):
+        heat = figures.sweet_spot_map(rows, SHARE, method="mean_diff", chosen=CHOSEN).data[0]
+        assert heat.text[2][0] == said
+        assert heat.text[2][1] == f"{said.replace('0.04', '0.08')}<br>over the limit: kept_topic"
+        assert not any("nan" in cell for row in heat.text for cell in row)
+        assert heat.text[1][0] == "10.0 % [0.0, 20.0], n = 50<br>KL 0.01 nats per position"
+
+
 def test_a_method_that_was_not_measured_has_an_empty_map():
     heat, *_ = figures.sweet_spot_map(SUMMARY, SHARE, method="repe", chosen=CHOSEN).data
     assert len(heat.x) == len(heat.y) == 0

@@ -7,9 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from steerscope.cli.jobs import _condition_rows
 from steerscope.directions import load_directions
 from steerscope.errors import DegenerateDirectionError, LeftOutWarning
+from steerscope.report import plates, tables
 from steerscope.runs.results import NOT_FINITE, Run
+from steerscope.runs.tables import laid_out
 from steerscope.steering.scopes import Scope
 from steerscope.studies.steering.findings import find
 from steerscope.studies.steering.measure import run_study, run_sweep
@@ -34,6 +37,24 @@ def test_a_sweep_has_a_cell_for_all_layers_with_one_coefficient(tiny_folder, wor
     assert set(together.layer) == {-1}
     assert sorted(together.dose_natural.round(6).unique()) == [-0.333333, 0.5]  # shared by 3 layers
     assert together.cell.str.contains("layers=0-2").all()
+
+
+def test_several_layers_are_in_the_tables_and_on_no_axis_of_layers(tiny_folder, words, tmp_path):
+    plan = SweepPlan(
+        model=str(tiny_folder("llama")), contrasts=str(words), doses=(-1.0, 1.5), n_new=3,
+        all_layers=True,
+    )  # fmt: skip
+    run = run_sweep(plan, tmp_path / "run")
+    found = find(run)
+    for plate in plates(run):
+        if plate.name in ("layer_sweep", "kl_by_depth", "sweet_spot_map"):
+            assert list(plate.figure.layout.xaxis.range) == [-0.5, 2.5]
+    shown = laid_out(tables(run)[0])
+    assert (shown.layer[shown.method == METHOD] == "several").all()
+    assert "-1" not in set(shown.layer)
+    printed = _condition_rows(found, plan.method)
+    assert [row[0] for row in printed].count("several") == 2
+    assert {row[0] for row in printed} == {0, 1, 2, "several"}
 
 
 def test_a_report_compares_one_layer_with_all(run_cli, tiny_folder, words, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from steerscope.judges.effects import Effect
 from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import NOT_FINITE, Run
 from steerscope.statistics import Estimate
-from steerscope.steering.control_vectors import ControlVector, several
+from steerscope.steering.control_vectors import ControlVector, at_once, several
 from steerscope.steering.interventions import Cell
 from steerscope.steering.scopes import Scope
 from steerscope.studies.steering.choice import sweet_spot
@@ -92,7 +92,7 @@ def best_together(
 
 def compare_layers(run: Run, f: Findings) -> LayersCompared | None:
     """What steering at all layers at once is worth beside the chosen one; None if not measured."""
-    table, method = run.table(), f"several_layers({f.plan.method})"
+    table, method = run.table(), at_once(f.plan.method)
     if not (table.method == method).any():
         return None
     groups = groups_of(run)

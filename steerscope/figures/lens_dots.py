@@ -7,9 +7,10 @@ import plotly.graph_objects as go
 
 from steerscope.figures.literal import of_literal_text
 from steerscope.figures.theme import BLUE, GREY, ORANGE, add_caption, new_figure
-from steerscope.studies.lenses.findings import DRIFT
+from steerscope.studies.lenses.findings import DRIFT, RARE, STILL
 
 _ROW = 34  # pixels
+_LOOK = {DRIFT: (ORANGE, "circle"), STILL: (BLUE, "circle"), RARE: (GREY, "circle-open")}
 
 
 @of_literal_text
@@ -39,8 +40,8 @@ def lens_dots(table: pd.DataFrame) -> go.Figure:
                 },
             )
         )
-    for sure, colour, name in ((True, ORANGE, "drifts"), (False, BLUE, "not told from plain text")):
-        part = rows[((rows.says == DRIFT) == sure) & rows.change.notna()]
+    for name, (colour, symbol) in _LOOK.items():
+        part = rows[(rows.says == name) & rows.change.notna()]
         if part.empty:
             continue
         figure.add_trace(
@@ -49,7 +50,7 @@ def lens_dots(table: pd.DataFrame) -> go.Figure:
                 y=part.lens.tolist(),
                 mode="markers",
                 name=name,
-                marker={"color": colour, "size": 11},
+                marker={"color": colour, "symbol": symbol, "size": 11},
                 error_x={
                     "type": "data",
                     "symmetric": False,
@@ -60,8 +61,10 @@ def lens_dots(table: pd.DataFrame) -> go.Figure:
             )
         )
     figure.update_yaxes(title="attribute", type="category", categoryarray=rows.lens.tolist())
+    n, why = int(table.n.max()), "; ".join(dict.fromkeys(table.says[table.n == 0]))
+    known = f"n = {n} prompts; bars: 95 %." if n else f"{why[:1].upper()}{why[1:]}."
     said = (
-        f"n = {int(table.n.max())} prompts; bars: 95 %. Words are weighted by "
+        f"{known} Words are weighted by "
         "their rarity in plain text.<br>Thresholds: what 95 % of the changes between two plain samples "
         "stay below in all lenses at once."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from steerscope import figures
@@ -43,6 +44,17 @@ def test_a_side_effect_has_its_change_its_interval_and_its_null():
     assert list(others.x) == [-3.0, 12.0]
     assert list(trace(figure, "random directions of that length").x) == [2.0, 1.0, 0.5]
     assert "percentage points" in figure.layout.xaxis.title.text
+
+
+def test_a_lens_of_which_no_word_was_seen_is_not_among_those_that_are_not_told_from_plain_text():
+    said = ["drifts", "not told from plain text", "no word of it was seen"]
+    table = pd.DataFrame(
+        {"lens": ["a", "b", "c"], "change": [2.0, 0.1, 0.0], "low": 0.0, "high": 3.0, "n": 60,
+         "threshold": 0.5, "says": said}
+    )  # fmt: skip
+    figure = figures.lens_dots(table)
+    assert [list(trace(figure, name).y) for name in said] == [["a"], ["b"], ["c"]]
+    assert "n = 60 prompts" in figure.layout.annotations[0].text
 
 
 def test_a_front_has_nats_across_and_points_up():

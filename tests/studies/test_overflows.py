@@ -245,7 +245,10 @@ def test_the_texts_that_an_overflow_leaves_do_not_drift(tmp_path, lost):
     ]
     [kept] = frames_as_tables(run)
     assert len(kept.frame) == 2
-    assert {t.name for t in figures.lens_dots(table).data} == {"threshold of plain text"}
+    drawn = figures.lens_dots(table)
+    assert {t.name for t in drawn.data} == {"threshold of plain text"}
+    [caption] = [a.text for a in drawn.layout.annotations]
+    assert caption.startswith(f"Nothing is known, since the logits of {len(lost)} of 40 texts are")
     whole = lens_table(drifting(tmp_path / "whole", []))
     assert list(whole.columns) == list(table.columns)
     assert "soul drifts by +5.00" in lenses_in_words(whole)[0]

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from jaxtyping import Int
 
 from steerscope.figures.literal import of_literal_text
-from steerscope.figures.theme import BLACK, BLUE, GREY, ORANGE, RED, new_figure
+from steerscope.figures.theme import BLACK, BLUE, GREY, ORANGE, RED, add_caption, new_figure
 from steerscope.runs.digits import edges_of, in_digits, with_ends
 
 _LOOK = {
@@ -30,8 +30,12 @@ _NEAR_ONE = {  # units of about the same scale, which share a panel
     "": "",  # nobody measured it yet
 }
 _OTHERS = {"features": "features (number)"}
-_ROW, _GAP, _TOP, _BOTTOM = 58, 80, 120, 65  # pixels
-_LABEL = 56  # characters of a line
+_ROW, _GAP, _TOP, _BOTTOM = 58, 80, 120, 100  # pixels; a row is higher where its label needs it
+_LABEL, _LINE, _BETWEEN = 56, 19, 14  # characters of a line, its pixels, and those between labels
+_CAPTION = (
+    "Bars are 95 % intervals of what was measured for each claim alone; p after Holm allows for the number of "
+    "claims.<br>A verdict is about the models and concepts in brackets and no others."
+)
 
 
 @of_literal_text
@@ -49,7 +53,8 @@ def claims_board(board: pd.DataFrame) -> go.Figure:
     panels = [(_titled(rows[near]), rows[near])] if near.any() else []
     panels += [(_OTHERS.get(u, u), part) for u, part in rows[~near].groupby("unit", sort=False)]
     figure = new_figure("What was claimed, and what the models show that were measured", "", "")
-    whole = 215 + _ROW * len(rows) + _GAP * (len(panels) - 1)
+    row = max(_ROW, _LINE * max(map(_n_lines, rows.itertuples()), default=0) + _BETWEEN)
+    whole = _TOP + _BOTTOM + 30 + row * len(rows) + _GAP * (len(panels) - 1)
     inside = whole - _TOP - _BOTTOM
     figure.set_subplots(
         rows=len(panels),
@@ -70,7 +75,17 @@ def claims_board(board: pd.DataFrame) -> go.Figure:
         legend={"x": 0.0, "xanchor": "left"},
         title={"y": 1.0, "yanchor": "top", "pad": {"t": 16}},  # above the two lines of the legend
     )
+    add_caption(figure, _CAPTION, below=62)
     return figure
+
+
+def _label(row: object) -> list[str]:
+    """The lines beside a claim."""
+    return wrap(_bounded(row), _LABEL)
+
+
+def _n_lines(row: object) -> int:
+    return len(_label(row))
 
 
 def _titled(rows: pd.DataFrame) -> str:
@@ -128,7 +143,7 @@ def _panel(
     figure.add_vline(x=0, line=line, row=number, col=1)
     figure.update_yaxes(
         tickvals=height,
-        ticktext=["<br>".join(wrap(_bounded(row), _LABEL)) for row in rows.itertuples()],
+        ticktext=["<br>".join(_label(row)) for row in rows.itertuples()],
         range=[-0.6, len(rows) - 0.4],
         ticks="",
         zeroline=False,

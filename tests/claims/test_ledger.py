@@ -250,6 +250,19 @@ def test_the_board_shows_value_interval_threshold_and_verdict():
     )
 
 
+@pytest.mark.parametrize("times", [1, 5])
+def test_no_label_of_a_board_lies_over_the_next_and_its_bars_are_named(times):
+    claim = load_claims()[0]
+    long = claim.model_copy(update={"words": " ".join([claim.words] * times)})
+    judged = [Judged(c, "refuted", number(0.1, 0.3), "here") for c in (long, long, claim)]
+    figure = claims_board(board(judged))
+    lines = max(text.count("<br>") + 1 for text in figure.layout.yaxis.ticktext)
+    margin, (low, high) = figure.layout.margin, figure.layout.yaxis.range
+    of_a_row = (figure.layout.height - margin.t - margin.b) / (high - low)
+    assert of_a_row > 1.2 * figure.layout.font.size * lines
+    assert any("Bars are 95 % intervals" in a.text for a in figure.layout.annotations)
+
+
 def test_numbers_of_features_have_a_panel_with_a_scale_of_their_own():
     claim = load_claims()[0]
     counted = Measured(5.0, 3.0, 7.0, 0.1, 60, "features", "pairs")

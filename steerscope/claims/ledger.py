@@ -106,6 +106,9 @@ def check_claims(
 
     Returns:
         One for each claim; it is open where its runs are unfinished or damaged, and `is_unusable` then.
+
+    Raises:
+        ExperimentError: the file of an experiment that a claim names cannot be used.
     """
     return [_judge(claim, Path(runs), make) for claim in claims]
 

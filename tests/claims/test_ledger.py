@@ -179,6 +179,13 @@ def test_runs_of_the_users_own_that_are_unfinished_are_not_passed_over_for_the_b
     assert [j.is_unusable for j in check_claims([claim], tmp_path)] == [True]
 
 
+def test_an_experiment_that_cannot_be_read_is_refused(tmp_path):
+    (tmp_path / "mine.yaml").write_text("name: mine\n")
+    asked = test_of("above", 0.0).model_copy(update={"experiment": str(tmp_path / "mine.yaml")})
+    with pytest.raises(ExperimentError, match="mine.yaml"):
+        check_claims([load_claims()[0].model_copy(update={"test": asked})], tmp_path)
+
+
 def test_a_file_without_claims_is_refused_and_a_board_of_none_has_its_columns(tmp_path):
     (tmp_path / "claims.yaml").write_text("claims: []\n")
     with pytest.raises(ExperimentError, match="line 1: claims: there is no claim"):

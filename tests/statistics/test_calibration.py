@@ -113,6 +113,7 @@ def table_of(steered, plain, unit):
                     "metric": SHARE.metric if unit == "share" else PREFERENCE.metric,
                     "prompt": np.arange(n_prompts),
                     "value": values,
+                    "status": "ok",
                 }
             )  # fmt: skip
             for dose, layer, cell, values in parts

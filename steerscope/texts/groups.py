@@ -11,7 +11,6 @@ from difflib import SequenceMatcher
 from random import Random
 
 from steerscope.errors import ContrastError
-from steerscope.texts.capitals import capitals_are_the_rule
 from steerscope.texts.chats import question_of
 from steerscope.texts.pairs import ContrastPair
 from steerscope.texts.words import between_blanks, words_in
@@ -39,12 +38,7 @@ _PERSONS = frozenset(
 
 
 def names_in(texts: Iterable[str]) -> frozenset[str]:
-    """Words that are always written with a capital: names, as far as these texts can tell.
-
-    None where capitals are the rule, as of German nouns and in titles.
-    """
-    if capitals_are_the_rule(texts := list(texts)):
-        return frozenset()
+    """Words that are always written with a capital: names, as far as these texts can tell."""
     words = {word for text in texts for word in words_in(text)}
     return frozenset(
         w.lower() for w in words if w[0].isupper() and len(w) > 1 and w.lower() not in words

@@ -32,25 +32,6 @@ def test_prompts_that_are_the_same_but_for_a_name_are_one():
     assert distinct_prompts(["Tom felt so", "Mia felt so", "Mia looked up and"]) == [0, 0, 1]
 
 
-def test_capitals_tell_no_names_where_they_are_the_rule():
-    german = ["Der Hund", "Die Katze", "Das Meer", "Ein Haus", "Mein Bruder"]
-    assert len(set(distinct_prompts(german))) == 5
-    nouns = ["Hund", "Lehrer", "Film", "Garten", "Kuchen"]
-    assert len(set(distinct_prompts([f"Heute war der {n} wirklich sehr" for n in nouns]))) == 5
-    titles = ["The Dog Was Very", "The Cat Was Very", "The Sea Was Very"]
-    assert len(set(distinct_prompts(titles))) == 3
-    assert len(set(distinct_prompts([title.upper() for title in titles]))) == 3
-    pairs = [(f"Der {n} ist gut.", f"Das {n} {n[::-1].title()} ist gut.") for n in nouns]
-    assert len(set(distinct_contrasts(pairs))) == 5
-
-
-@pytest.mark.parametrize(
-    "template", ["Dear {},", "My name is {} and", "Today {} met {}", "{} felt so"]
-)
-def test_names_are_names_wherever_they_stand_in_english(template):
-    assert len(set(distinct_prompts([template.format(n, n) for n in ("Tom", "Mia", "Ben")]))) == 1
-
-
 def test_a_set_of_one_contrast_is_still_split_by_its_texts():
     pairs = [(f"{i} was glad.", f"{i} was sad.") for i in range(9)]
     assert len(set(distinct_contrasts(pairs))) == 1

@@ -336,6 +336,8 @@ class _Examination:
     def _step_of_two(self) -> float:
         """A step of two texts that were run apart and have joined, in the other order."""
         n = min(SHORT, self.tokens.shape[1] // 2)
+        if n < 2:  # a context of two or three tokens: no text of it can be cut in two
+            return 0.0
         texts = [self.tokens[:, :n], self.tokens[:, n : 2 * n]]
         cache = self.model.new_cache(2, n)
         for text in texts:

@@ -110,11 +110,16 @@ def distinct_contrasts(pairs: Sequence[tuple[str, str]]) -> list[int]:
 def groups_of_pairs(pairs: Sequence[ContrastPair]) -> list[int]:
     """The groups of pairs that an interval resamples.
 
-    Pairs that differ in the same words are of one, and so are answers to one question.
+    Pairs that differ in the same words are of one, and so are answers to one question; where the same
+    answers to every question would leave fewer than three groups, the questions count alone, as in the split.
     """
     contrasts = distinct_contrasts([(p.positive, p.negative) for p in pairs])
-    asked = (question_of(p.positive, p.negative) for p in pairs)
-    return joined([[c] if q is None else [c, q] for c, q in zip(contrasts, asked, strict=True)])
+    asked = [question_of(p.positive, p.negative) for p in pairs]
+    both = [[c] if q is None else [c, q] for c, q in zip(contrasts, asked, strict=True)]
+    found = joined(both)
+    if len(set(found)) >= _FEWEST or None in asked:
+        return found
+    return joined([[q] for q in asked])
 
 
 def shared_templates(pairs: Sequence[tuple[str, str]]) -> list[int]:

@@ -19,7 +19,9 @@ _APOSTROPHE = "['\u2019]"
 
 _WORD = regex.compile(rf"{_ALONE}|{_RUN}(?:{_APOSTROPHE}{_RUN})*")
 _PART = regex.compile(rf"{_ALONE}|{_RUN}")
-_OR_SIGN = regex.compile(rf"{_ALONE}|{_RUN}|[^\w\p{{N}}\s]\p{{M}}*|[\p{{M}}\u200c\u200d]")
+_OR_SIGN = regex.compile(
+    rf"{_ALONE}|{_RUN}|[^\w\p{{N}}\s](?:(?!\ufe0f)\p{{M}})*|[\p{{M}}\u200c\u200d]"
+)
 _BETWEEN_BLANKS = regex.compile(rf"{_ALONE}|(?:(?!{_LETTER})\S)+")
 _ALONE_SOMEWHERE = regex.compile(_LETTER)
 

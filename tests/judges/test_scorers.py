@@ -99,6 +99,7 @@ def test_a_word_is_not_found_inside_another_of_a_script_with_spaces(word, tmp_pa
         ("Joy is here. No. Why?", "Joy is here.", "Why?"),
         ("“Joy.” Then no.", "“Joy.”", "Then no."),
         ("“Joy!” she said. No.", "“Joy!” she said.", "No."),
+        ("“Joy!”\n\n  she said. No.", "“Joy!”\n\n  she said.", "No."),
         ("खुश हूँ। बस।", "खुश हूँ।", "बस।"),
         ("他高兴。为什么？！", "他高兴。", "为什么？！"),
         ("「高兴。」她走了。", "「高兴。」", "她走了。"),

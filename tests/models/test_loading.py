@@ -97,6 +97,27 @@ def test_a_transformer_without_some_parts_is_taken_and_steered(load, lacking):
     assert found[0] != found[1]
 
 
+@pytest.mark.hooked
+def test_a_context_of_three_tokens_is_enough_for_a_cache(load):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        config = HookedTransformerConfig(
+            n_layers=1,
+            d_model=16,
+            n_ctx=3,
+            d_head=8,
+            n_heads=2,
+            d_vocab=96,
+            d_mlp=32,
+            act_fn="relu",
+            seed=1,
+        )
+        network = HookedTransformer(config)
+    with pytest.warns(BackboneWarning) as notes:
+        load_model(network, tokenizer=load().tokenizer)
+    assert all("by itself and not against transformers" in str(n.message) for n in notes)
+
+
 def test_a_model_that_is_given_twice_has_one_fingerprint(tiny_folder, load):
     network, tokenizer = theirs(tiny_folder("llama")), load().tokenizer
     for _ in range(3):  # as a cell of a notebook that is run again

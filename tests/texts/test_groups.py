@@ -93,6 +93,13 @@ def test_answers_to_one_question_are_one_group_in_intervals_as_in_the_split():
     assert len({t.group for t in card.held_out}) == sum(counted[1:])
 
 
+def test_questions_count_alone_where_all_have_the_same_answers():
+    pool = [("Yes.", "No."), ("Sure.", "Never."), ("True.", "False.")]
+    asked = ("Is it rain?", "Was there tea?", "Has a hill grown?", "Do seas end?")
+    pairs = [make_pair(yes, no, "c", question) for yes, no in pool for question in asked]
+    assert ContrastSet("pool", tuple(pairs)).groups == [0, 1, 2, 3] * 3
+
+
 def test_answers_are_of_one_group_in_a_chat_template_too():
     def written(conversation):
         said = "".join(f"<{m.role}>{m.content}" for m in conversation.messages)

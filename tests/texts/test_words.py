@@ -35,6 +35,10 @@ def test_every_letter_that_is_no_blank_is_in_a_word_or_a_sign():
         assert all(text[m.start() : m.end()] == m[0] for m in found)
 
 
+def test_the_mark_that_makes_an_emoji_of_a_sign_stands_alone_as_it_did():
+    assert [match[0] for match in words_and_signs("I ❤\ufe0f it")] == ["I", "❤", "\ufe0f", "it"]
+
+
 def test_texts_of_scripts_with_spaces_are_counted_between_them():
     for text in ("two words", "", "Don't stop -- please.", "एक दो तीन।"):
         assert count_words(text) == len(text.split()) == len(between_blanks(text))

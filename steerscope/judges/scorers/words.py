@@ -22,8 +22,8 @@ _LINE = regex.compile(r"\w[\w'’ -]*")  # words, and nothing that means somethi
 _CLOSING = r"[\"'”’»)\]」』】）》]"
 _SPACED, _UNSPACED = "[.!?؟۔।॥]", "[。！？｡။។៕]"
 _SENTENCE = regex.compile(
-    rf"(?<={_SPACED})\s+|(?<={_SPACED}{_CLOSING}+)\s+(?!\p{{Ll}})"
-    rf"|(?<={_UNSPACED}{_CLOSING}*)(?!{_UNSPACED}|{_CLOSING})\s*(?=\S)"
+    rf"(?<={_SPACED})\s+|(?<={_SPACED}{_CLOSING}{{1,3}})\s++(?!\p{{Ll}})"
+    rf"|(?<={_UNSPACED}{_CLOSING}{{0,3}})(?!{_UNSPACED}|{_CLOSING})\s*(?=\S)"
 )
 
 

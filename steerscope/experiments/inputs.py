@@ -70,7 +70,8 @@ def compare_inputs(run: Run, *, weights: bool = True) -> Inputs:
     for use, held in kept.items():
         found += _named(use, held)
     found += [*_judge(configuration), *_vectors(run)]
-    return Inputs(tuple(found), tuple(_without_hash(configuration, {*hashes}, {*kept})))
+    unsaid = _without_hash(configuration, {*hashes}, {*kept})
+    return Inputs(tuple(found), (*unsaid, *_without_labels(configuration)))
 
 
 def _weights(run: Run) -> tuple[LensModel | None, list[Difference]]:
@@ -236,10 +237,17 @@ def _autoencoder(configuration: dict[str, Any]) -> list[Difference]:
     return _same("autoencoder", now, configuration["autoencoder_sha256"])
 
 
+def _without_labels(configuration: Mapping[str, Any]) -> Iterator[str]:
+    """A judge of labelled texts in a run from before such runs named them."""
+    name, then = configuration.get("judge"), configuration.get("judge_sha256")
+    if then and "judge_labels" not in configuration and len(judge_sha256(name, None)) < len(then):
+        yield f"judge {name} (the run does not name its labelled texts)"
+
+
 def _judge(configuration: dict[str, Any]) -> list[Difference]:
     """Whether the files that decide what the judge says are the same, where the run keeps their hashes."""
     name, then = configuration.get("judge"), configuration.get("judge_sha256")
-    if name is None or then is None:
+    if name is None or then is None or any(_without_labels(configuration)):
         return []
     try:
         now = judge_sha256(name, configuration.get("judge_labels"))

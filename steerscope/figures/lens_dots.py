@@ -7,10 +7,15 @@ import plotly.graph_objects as go
 
 from steerscope.figures.literal import of_literal_text
 from steerscope.figures.theme import BLUE, GREY, ORANGE, add_caption, new_figure
-from steerscope.studies.lenses.findings import DRIFT, RARE, STILL
+from steerscope.studies.lenses.findings import COMMON, DRIFT, RARE, STILL
 
 _ROW = 34  # pixels
-_LOOK = {DRIFT: (ORANGE, "circle"), STILL: (BLUE, "circle"), RARE: (GREY, "circle-open")}
+_LOOK = {
+    DRIFT: (ORANGE, "circle"),
+    STILL: (BLUE, "circle"),
+    RARE: (GREY, "circle-open"),
+    COMMON: (GREY, "diamond-open"),
+}
 
 
 @of_literal_text

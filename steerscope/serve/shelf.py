@@ -114,9 +114,10 @@ class Shelf:
         by_site: dict[Site, Direction] = {}
         for direction in directions:
             if (other := by_site.setdefault(direction.site, direction)) is not direction:
+                one = "METHOD#SEED" if other.method == direction.method else "METHOD"
                 raise BadValueError(
                     f"vector {name} has {other.label} and {direction.label} at one site; choose a "
-                    f"method: {name}=METHOD@FILE at the start, or &method=METHOD where it is uploaded."
+                    f"method: {name}={one}@FILE at the start, or &method={one} where it is uploaded."
                 )
         found = Vector(name, by_site, tuple(dict.fromkeys(default or by_site)))
         self._vectors[name] = found

@@ -70,6 +70,16 @@ def test_the_layer_is_chosen_on_other_prompts_than_it_is_stated_on(tmp_path):
     assert found.value == pytest.approx(0.7, abs=0.05)
 
 
+def test_random_directions_that_were_measured_on_the_test_split_alone_leave_a_claim_open(tmp_path):
+    run = sweep(
+        tmp_path / "r",
+        (0.1, 0.8),
+        changed=lambda r: replace(r, split="test") if r.method == "random" else r,
+    )
+    with pytest.raises(RunError, match="has no random at 0.4 relative"):
+        MEASURES["best_layer_over_random"]([run], method="mean_diff", dose=0.4, unit="relative")
+
+
 def test_prompts_are_split_once_on_what_both_directions_have(tmp_path):
     def changed(r):
         """Layer 0 turns the odd prompts, which choose it, and no other; prompt 0 is not asked of mean_diff."""

@@ -179,5 +179,13 @@ def test_another_file_of_the_judge_is_found_and_so_is_the_run(job, step_of, begi
     run = begin(step, tmp_path / "runs" / folder_of(step))
     assert find_runs([step], tmp_path).runs[0].path == run.path
     assert check_inputs(run, weights=False) == []
+    if job == "adapter":  # a run from before its labelled texts were named
+        older = shutil.copytree(run.path, tmp_path / "older" / "run")
+        settings = json.loads((older / "run.json").read_text())
+        del settings["configuration"]["judge_labels"]
+        (older / "run.json").write_text(json.dumps(settings))
+        said = compare_inputs(Run.open(older), weights=False)
+        assert said.differences == ()
+        assert any("does not name its labelled texts" in line for line in said.not_compared)
     labels.write_text(labels.read_text() + text.replace("w10", "w40"))
     assert [d.where for d in check_inputs(run, weights=False)] == ["judge"]

@@ -9,6 +9,7 @@ import pytest
 
 from steerscope import figures
 from steerscope.figures.files import drawn
+from steerscope.studies.lenses.findings import COMMON, DRIFT, RARE, STILL
 from tests.figures.gallery import ANATOMY, EXAMPLES, FRONT, SHARE
 
 
@@ -47,13 +48,13 @@ def test_a_side_effect_has_its_change_its_interval_and_its_null():
 
 
 def test_a_lens_of_which_no_word_was_seen_is_not_among_those_that_are_not_told_from_plain_text():
-    said = ["drifts", "not told from plain text", "no word of it was seen"]
+    said = [DRIFT, STILL, RARE, COMMON]
     table = pd.DataFrame(
-        {"lens": ["a", "b", "c"], "change": [2.0, 0.1, 0.0], "low": 0.0, "high": 3.0, "n": 60,
+        {"lens": ["a", "b", "c", "d"], "change": [2.0, 0.1, 0.0, 0.0], "low": 0.0, "high": 3.0, "n": 60,
          "threshold": 0.5, "says": said}
     )  # fmt: skip
     figure = figures.lens_dots(table)
-    assert [list(trace(figure, name).y) for name in said] == [["a"], ["b"], ["c"]]
+    assert [list(trace(figure, name).y) for name in said] == [["a"], ["b"], ["c"], ["d"]]
     assert "n = 60 prompts" in figure.layout.annotations[0].text
 
 

@@ -249,6 +249,12 @@ def test_a_run_that_was_stopped_asks_only_what_it_lacks(load, words, tmp_path):
     assert set(stored.method) == {"plain", "prompting"}
     assert run_dilemmas(tmp_path / "run", plan, model=model).table().equals(stored)
     assert (run.configuration["bos"], run.configuration["revision"]) == ("auto", None)
+    settings = json.loads(
+        (run.path / "run.json").read_text()
+    )  # as of before, when it was kept as typed
+    settings["configuration"]["value"] = settings["configuration"]["value"].title()
+    (run.path / "run.json").write_text(json.dumps(settings))
+    assert run_dilemmas(tmp_path / "run", plan, model=model).table().equals(stored)
     with pytest.raises(RunError, match="bos"):
         run_dilemmas(tmp_path / "run", replace(plan, bos="never"), model=model)
 

@@ -157,6 +157,7 @@ def _by_layer(run: Run, method: str, dose: float, unit: str) -> pd.DataFrame:
         values = values.fillna(per_prompt(written, effect.metric, "select"))
     close = np.isclose(labels[_LENGTHS[unit]].astype(float), dose, rtol=1e-5)
     here = labels[(labels.method == method) & close]
+    here = here[here.index.isin(values.index)]  # some controls are measured on the test split alone
     if here.empty:
         raise RunError(f"{run.path} has no {method} at {dose:g} {unit}.")
     mine, layers = values.loc[here.index], here.layer.to_numpy()

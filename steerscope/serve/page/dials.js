@@ -165,8 +165,8 @@ function drawResponse() {
     return h("td", { class: "cell" }, button);
   };
   const plain = response.plain_repeating, percent = Math.round(100 * plain);
-  const told = plain === null ? "The plain texts are too short to tell repetition in them, so that repetition under a dose tells nothing here" : `Of the plain texts ${percent} % repeat themselves${plain > 0.5 ? ", so that repetition under a dose tells nothing here" : ""}`;
-  const own = `${told}. KL(steered || plain) over the prompt, in nats; struck out is a dose under which more than half of ${response.samples} texts repeat themselves, or the logits overflow.`;
+  const told = plain === null ? "The plain texts are too short to tell repetition in them, so that repetition under a dose tells nothing here" : `Of the plain texts that are long enough to tell, ${percent} % repeat themselves${plain > 0.5 ? ", so that repetition under a dose tells nothing here" : ""}`;
+  const own = `${told}. KL(steered || plain) over the prompt, in nats; struck out is a dose under which more than half of the texts (of ${response.samples}, those long enough to tell) repeat themselves, or the logits overflow.`;
   where.replaceChildren(h("p", { class: "small" }, own), h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "KL by layer and dose" }, h("table", {},
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Site"), doses.map((d) => h("th", { scope: "col" }, String(d))))),
     h("tbody", {}, sites.map((site) => h("tr", {}, h("th", { scope: "row" }, site), response.rows.filter((r) => r.site === site).map(cell)))))));

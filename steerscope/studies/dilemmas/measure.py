@@ -95,6 +95,7 @@ def run_dilemmas(
     configuration = {
         "kind": KIND,
         **asdict(plan),
+        **_as_begun(path, plan),
         **_spoken(path, chat),
         "template": contrasts.template,
         "contrasts_sha256": contrasts.sha256,
@@ -120,6 +121,12 @@ def run_dilemmas(
             run.append(asked.rows(technique, conditions))
         run.seal()
     return run
+
+
+def _as_begun(path: str | Path, plan: DilemmaPlan) -> dict[str, Any]:
+    """The value as a run from before has it, which kept it as it was typed."""
+    there = Run.open(path).configuration.get("value") if has_measured(Path(path)) else None
+    return {"value": there} if str(there).strip().lower() == plan.value else {}
 
 
 def _spoken(path: str | Path, chat: Chat | None) -> dict[str, Any]:

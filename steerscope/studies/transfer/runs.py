@@ -134,6 +134,8 @@ def start_transfer(  # noqa: PLR0913 - each is a thing of its own
         **_judged_by(judging),
     }
     said = provenance_of(model) | stated_inputs(plan.named) | {GROUPS: groups or {}}
+    if has_measured(Path(path)) and "judge_labels" not in Run.open(path).configuration:
+        configuration.pop("judge_labels", None)  # of a run from before it was said
     run = Run.start(path, configuration, provenance=said)
     if judging is not None:
         judging.keep(run)

@@ -123,10 +123,8 @@ def _refuse_unused(
     if target == "kl":
         usual = {"largest": _LARGEST, "rounds": _ROUNDS}
         given: dict[str, object] = {name: n for name, n in looked.items() if n != usual[name]}
-        texts = {
-            name: n for name, n in _changed(writing).items() if name != "seed"
-        }  # of the splits too
-        given |= {**asking, **_changed(judged), **texts, **_changed(drawing)}
+        given |= {**asking, **_changed(judged), **_changed(writing), **_changed(drawing)}
+        given.pop("seed", None)  # of the splits too
         refuse_unused(given, "a KL is found by reading the prompts")
     else:
         refuse_unused({} if value is None else asking, "--value says what to reach")

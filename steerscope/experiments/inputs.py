@@ -69,9 +69,9 @@ def compare_inputs(run: Run, *, weights: bool = True) -> Inputs:
     kept = _kept(run, hashes)
     for use, held in kept.items():
         found += _named(use, held)
-    found += [*_judge(configuration), *_vectors(run)]
-    unsaid = _without_hash(configuration, {*hashes}, {*kept})
-    return Inputs(tuple(found), (*unsaid, *_without_labels(configuration)))
+    of_judge, unsaid = _judge(configuration)
+    found += [*of_judge, *_vectors(run)]
+    return Inputs(tuple(found), (*_without_hash(configuration, {*hashes}, {*kept}), *unsaid))
 
 
 def _weights(run: Run) -> tuple[LensModel | None, list[Difference]]:
@@ -237,25 +237,25 @@ def _autoencoder(configuration: dict[str, Any]) -> list[Difference]:
     return _same("autoencoder", now, configuration["autoencoder_sha256"])
 
 
-def _without_labels(configuration: Mapping[str, Any]) -> Iterator[str]:
-    """A judge of labelled texts in a run from before such runs named them."""
-    name, then = configuration.get("judge"), configuration.get("judge_sha256")
-    if then and "judge_labels" not in configuration and len(judge_sha256(name, None)) < len(then):
-        yield f"judge {name} (the run does not name its labelled texts)"
+def _judge(configuration: dict[str, Any]) -> tuple[list[Difference], list[str]]:
+    """Whether the files that decide what the judge says are the same, where the run keeps their hashes.
 
-
-def _judge(configuration: dict[str, Any]) -> list[Difference]:
-    """Whether the files that decide what the judge says are the same, where the run keeps their hashes."""
+    Returns:
+        What differs, and what cannot be compared: the labelled texts of a run that does not name them.
+    """
     name, then = configuration.get("judge"), configuration.get("judge_sha256")
-    if name is None or then is None or any(_without_labels(configuration)):
-        return []
+    if name is None or then is None:
+        return [], []
     try:
         now = judge_sha256(name, configuration.get("judge_labels"))
     except SteerscopeError as error:
-        return [Difference("judge", name, "unreadable", str(error))]
-    if len(now) < len(then):
-        return [Difference("judge", name, "unreadable", f"{len(then)} files that decide it")]
-    return _same("judge", now[: len(then)], then)  # earlier runs knew nothing of code
+        return [Difference("judge", name, "unreadable", str(error))], []
+    if len(now) >= len(then):
+        return _same("judge", now[: len(then)], then), []  # earlier runs knew nothing of code
+    older = configuration.get("kind") == "TransferPlan" and "judge_labels" not in configuration
+    if older and ":" not in name:
+        return [], [f"judge {name} (the run does not name its labelled texts)"]
+    return [Difference("judge", name, "unreadable", f"{len(then)} files that decide it")], []
 
 
 def _vectors(run: Run) -> Iterator[Difference]:

@@ -192,10 +192,8 @@ def _moved(original: Any) -> Iterator[None]:
     def move(_module: Any, inputs: tuple[Any, ...], output: Any) -> Any:
         if not isinstance(output, Tensor) or output.dtype not in TYPICAL:
             return None
-        if any(
-            output is given for given in inputs
-        ):  # a hook point or dropout, which rounds nothing
-            return None
+        if any(output is given for given in inputs):
+            return None  # a hook point or dropout, which rounds nothing
         if output.device not in drawn:
             drawn[output.device] = torch.Generator(output.device).manual_seed(0)
         noise = torch.rand(

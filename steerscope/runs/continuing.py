@@ -6,9 +6,8 @@ from typing import Any
 
 from steerscope.models.fingerprints import same_weights
 
-INPUTS = (
-    "inputs"  # of the provenance: the sets and files that a run was made from, by what they are for
-)
+# Of the provenance: the sets and files that a run was made from, by what they are for.
+INPUTS = "inputs"
 _WEIGHTS = {"fingerprint": "model weights", "second_model": "weights of the second model"}
 
 

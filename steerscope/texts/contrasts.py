@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -17,7 +17,6 @@ from steerscope.texts.bundled import (
     bundled_contrasts,
     bundled_prompts,
 )
-from steerscope.texts.chats import question_of
 from steerscope.texts.given_pairs import PairsLike, given_pairs
 from steerscope.texts.groups import (
     PARTS,
@@ -27,6 +26,7 @@ from steerscope.texts.groups import (
     in_parts_of_pairs,
     joined,
     split_groups,
+    with_questions,
 )
 from steerscope.texts.lines import check_text
 from steerscope.texts.openings import opening_of
@@ -37,7 +37,6 @@ from steerscope.texts.showing import counted_pairs, shortened, texts_as_html, wh
 from steerscope.texts.styles import MESSAGES, Style, find_style, message_of
 
 EVERYDAY = "everyday"  # bundled prompts that are neutral of any style
-_FEWEST_GROUPS = 3  # one for each part of a split
 CONTRAST = "contrast"
 _SHOWN = 3  # pairs in a notebook
 GROUPINGS = (CONTRAST, "text")
@@ -396,20 +395,9 @@ def _build(path: Path, number: int, kind: Callable[..., Item], row: dict[str, An
 
 
 def _groups_of(pairs: Sequence[ContrastPair], *, by_contrast: bool) -> list[int]:
-    """The number of the group of each pair; answers to one question are of one group.
-
-    Where the same answers to every question would leave too few groups, the questions count alone.
-    """
+    """The number of the group of each pair; answers to one question are of one group."""
     texts = [(p.positive, p.negative) for p in pairs]
-    asked = [question_of(p.positive, p.negative) for p in pairs]
-    groups = groups_to_split(texts) if by_contrast else joined(texts)
-    if not any(asked):
-        return groups
-    questions: list[list[Hashable]] = [[] if q is None else [q] for q in asked]
-    found = joined([[g, *q] for g, q in zip(groups, questions, strict=True)])
-    if len(set(found)) >= _FEWEST_GROUPS:
-        return found
-    return joined([[*t, *q] for t, q in zip(texts, questions, strict=True)])
+    return with_questions(pairs, groups_to_split(texts) if by_contrast else joined(texts))
 
 
 def _by_contrast(grouping: str) -> bool:

@@ -113,13 +113,22 @@ def groups_of_pairs(pairs: Sequence[ContrastPair]) -> list[int]:
     Pairs that differ in the same words are of one, and so are answers to one question; where the same
     answers to every question would leave fewer than three groups, the questions count alone, as in the split.
     """
-    contrasts = distinct_contrasts([(p.positive, p.negative) for p in pairs])
+    return with_questions(pairs, distinct_contrasts([(p.positive, p.negative) for p in pairs]))
+
+
+def with_questions(pairs: Sequence[ContrastPair], groups: Sequence[int]) -> list[int]:
+    """Groups of pairs, joined where pairs answer one question.
+
+    Where the same answers to every question would leave too few groups, the questions count alone.
+    """
     asked = [question_of(p.positive, p.negative) for p in pairs]
-    both = [[c] if q is None else [c, q] for c, q in zip(contrasts, asked, strict=True)]
-    found = joined(both)
-    if len(set(found)) >= _FEWEST or None in asked:
+    if not any(asked):
+        return [*groups]
+    questions: list[list[Hashable]] = [[] if q is None else [q] for q in asked]
+    found = joined([[g, *q] for g, q in zip(groups, questions, strict=True)])
+    if len(set(found)) >= _FEWEST:
         return found
-    return joined([[q] for q in asked])
+    return joined([[p.positive, p.negative, *q] for p, q in zip(pairs, questions, strict=True)])
 
 
 def shared_templates(pairs: Sequence[tuple[str, str]]) -> list[int]:

@@ -189,3 +189,15 @@ def test_another_file_of_the_judge_is_found_and_so_is_the_run(job, step_of, begi
         assert any("does not name its labelled texts" in line for line in said.not_compared)
     labels.write_text(labels.read_text() + text.replace("w10", "w40"))
     assert [d.where for d in check_inputs(run, weights=False)] == ["judge"]
+
+
+def test_a_file_of_an_older_judge_that_is_gone_is_a_difference(step_of, begin, tmp_path):
+    words = tmp_path / "w.yaml"
+    words.write_text("positive: [w6]\n")
+    run = begin(step_of("adapter", judge=f"words:{words}"), tmp_path / "run")
+    assert "judge_labels" not in run.configuration
+    assert check_inputs(run, weights=False) == []
+    words.unlink()
+    found = compare_inputs(run, weights=False)
+    assert [d.where for d in found.differences] == ["judge"]
+    assert not any("labelled" in line for line in found.not_compared)

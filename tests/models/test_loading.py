@@ -68,18 +68,23 @@ def test_a_model_of_transformer_lens_is_taken(tiny_folder, backbone):
         assert taken.fingerprint == own.fingerprint
 
 
+def toy(n_ctx, **parts):
+    """A small HookedTransformer with random weights, as toy models are made by hand."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        config = HookedTransformerConfig(
+            n_layers=2, d_model=16, n_ctx=n_ctx, d_head=8, n_heads=2, d_vocab=96, d_mlp=32, act_fn="relu",
+            seed=1, initializer_range=0.3, **parts,
+        )  # fmt: skip
+        return HookedTransformer(config)
+
+
 @pytest.mark.hooked
 @pytest.mark.parametrize("lacking", ["MLPs", "norms", "both"])
 def test_a_transformer_without_some_parts_is_taken_and_steered(load, lacking):
     parts = {} if lacking == "norms" else {"attn_only": True}
     parts |= {} if lacking == "MLPs" else {"normalization_type": None}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        config = HookedTransformerConfig(
-            n_layers=2, d_model=16, n_ctx=32, d_head=8, n_heads=2, d_vocab=96, d_mlp=32, act_fn="relu",
-            seed=1, initializer_range=0.3, **parts,
-        )  # fmt: skip
-        network = HookedTransformer(config)
+    network = toy(n_ctx=32, **parts)
     ids = torch.tensor([PROMPT])
     with torch.no_grad():
         plain = network(ids)
@@ -99,20 +104,7 @@ def test_a_transformer_without_some_parts_is_taken_and_steered(load, lacking):
 
 @pytest.mark.hooked
 def test_a_context_of_three_tokens_is_enough_for_a_cache(load):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        config = HookedTransformerConfig(
-            n_layers=1,
-            d_model=16,
-            n_ctx=3,
-            d_head=8,
-            n_heads=2,
-            d_vocab=96,
-            d_mlp=32,
-            act_fn="relu",
-            seed=1,
-        )
-        network = HookedTransformer(config)
+    network = toy(n_ctx=3)
     with pytest.warns(BackboneWarning) as notes:
         load_model(network, tokenizer=load().tokenizer)
     assert all("by itself and not against transformers" in str(n.message) for n in notes)

@@ -18,12 +18,13 @@ from steerscope.models.chat_templates import ChatTemplate, in_chat
 from steerscope.models.lens_model import LensModel
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track, silent
-from steerscope.runs.results import NOT_FINITE, Row, Run, has_measured, measuring
+from steerscope.runs.begun import begun_with, without_newer
+from steerscope.runs.results import NOT_FINITE, Row, Run, measuring
 from steerscope.steering.interventions import Cell
 from steerscope.steering.prompting import Prompting, is_prompting
 from steerscope.studies.beginnings import load_planned
 from steerscope.studies.bench import cell_row
-from steerscope.studies.dilemmas.data import Dilemma, question, read_dilemmas
+from steerscope.studies.dilemmas.data import Dilemma, lowered, question, read_dilemmas
 from steerscope.studies.dilemmas.findings import KIND, PLAIN
 from steerscope.studies.dilemmas.plan import STEERED, DilemmaPlan
 from steerscope.studies.inputs import stated_inputs
@@ -95,8 +96,8 @@ def run_dilemmas(
     configuration = {
         "kind": KIND,
         **asdict(plan),
-        **_as_begun(path, plan),
-        **_spoken(path, chat),
+        **_as_typed(path, plan),
+        **({} if chat is None else {"chat": chat.stored()}),
         "template": contrasts.template,
         "contrasts_sha256": contrasts.sha256,
         "dilemmas_sha256": hashlib.sha256(Path(plan.dilemmas).read_bytes()).hexdigest(),
@@ -104,7 +105,8 @@ def run_dilemmas(
     }
     with measuring(path):
         said = provenance_of(loaded) | stated_inputs({"contrasts": plan.contrasts})
-        run = Run.start(path, configuration, provenance=said)
+        wanted = without_newer(configuration, path, {"chat"})
+        run = Run.start(path, wanted, provenance=said)
         asked = _Asked(loaded, dilemmas, chat, plan)
         if not _done(run, PLAIN):
             run.append(asked.rows(Technique(PLAIN, 0, lambda c: Cell()), [(0.0, False)]))  # noqa: ARG005
@@ -123,17 +125,10 @@ def run_dilemmas(
     return run
 
 
-def _as_begun(path: str | Path, plan: DilemmaPlan) -> dict[str, Any]:
+def _as_typed(path: str | Path, plan: DilemmaPlan) -> dict[str, str]:
     """The value as a run from before has it, which kept it as it was typed."""
-    there = Run.open(path).configuration.get("value") if has_measured(Path(path)) else None
-    return {"value": there} if str(there).strip().lower() == plan.value else {}
-
-
-def _spoken(path: str | Path, chat: Chat | None) -> dict[str, Any]:
-    """How texts are put into the chat template; a run from before that was said goes on without."""
-    if chat is None or (has_measured(Path(path)) and "chat" not in Run.open(path).configuration):
-        return {}
-    return {"chat": chat.stored()}
+    there = begun_with(path).get("value", plan.value)
+    return {"value": there} if lowered(there) == plan.value else {}
 
 
 def _done(run: Run, technique: str) -> bool:

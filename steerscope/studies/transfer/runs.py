@@ -15,8 +15,9 @@ from steerscope.judges.effects import UNITS, is_share
 from steerscope.models.lens_model import LensModel
 from steerscope.models.provenance import provenance_of
 from steerscope.progress import Track, silent
+from steerscope.runs.begun import begun_with, without_newer
 from steerscope.runs.distinct import GROUPS
-from steerscope.runs.results import RUN, Row, Run, has_measured, measuring
+from steerscope.runs.results import Row, Run, measuring
 from steerscope.studies.inputs import stated_inputs
 from steerscope.studies.judging import Judging, Question, find_judge
 from steerscope.studies.transfer.findings import PLAIN, operator_of
@@ -134,9 +135,8 @@ def start_transfer(  # noqa: PLR0913 - each is a thing of its own
         **_judged_by(judging),
     }
     said = provenance_of(model) | stated_inputs(plan.named) | {GROUPS: groups or {}}
-    if has_measured(Path(path)) and "judge_labels" not in Run.open(path).configuration:
-        configuration.pop("judge_labels", None)  # of a run from before it was said
-    run = Run.start(path, configuration, provenance=said)
+    wanted = without_newer(configuration, path, {"judge_labels"})
+    run = Run.start(path, wanted, provenance=said)
     if judging is not None:
         judging.keep(run)
     return run
@@ -145,10 +145,7 @@ def start_transfer(  # noqa: PLR0913 - each is a thing of its own
 def _told(path: str | Path, techniques: Sequence[Technique]) -> list[dict[str, Any]]:
     """What a run says of its techniques; one from before many weights were named keeps its own words."""
     told = [{"name": t.name, "where": t.where, "parameters": t.n_parameters} for t in techniques]
-    folder = Path(path)
-    if not (folder / RUN).is_file() or not has_measured(folder):
-        return told
-    kept = Run.open(folder).configuration.get("techniques", [])
+    kept = begun_with(path).get("techniques", [])
     older = [t | {"where": EVERY} for t in told]
     if len(kept) != len(told):
         return told

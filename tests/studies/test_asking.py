@@ -209,19 +209,56 @@ def test_that_two_in_five_texts_are_nothing_that_is_asked_for_is_no_yes(tmp_path
 def test_a_plain_text_that_shows_the_concept_counts_whatever_a_model_that_is_asked_thinks_of_it(
     tmp_path,
 ):
-    plain = [
-        replace(r, value=float(r.prompt % 2)) if r.method == "plain" and r.metric == "flipped" else r
-        for r in [*sweep_rows(), *held_out_rows(effect=0.7), *asked_rows(0.95)]
-    ]  # fmt: skip
-    rows = with_likelihoods(plain, {"plain": 2.0, "mean_diff": 3.3, INSTRUCTION: 3.3})
+    plain = with_plain_that_show_it(held_out_rows(effect=0.7), one_in=20)
+    rows = [*sweep_rows(), *plain, *asked_rows(0.95)]
+    rows = with_likelihoods(rows, {"plain": 2.0, "mean_diff": 3.3, INSTRUCTION: 3.3})
     asked = {"mean_diff": 1.9, INSTRUCTION: 1.8}
     without, unlikely = (
         find(finished(tmp_path / str(n), with_likelihoods(rows, asked | more, "nll_asked")))
         for n, more in enumerate(({}, {"plain": 9.0}))
     )
     for found in (without, unlikely):
-        assert found.gain.value == pytest.approx(0.2, abs=0.01)
+        assert found.gain.value == pytest.approx(0.65, abs=0.01)
         assert found.less_likely
+
+
+def with_plain_that_show_it(rows, one_in):
+    """The rows, and the concept in every so manieth text without steering."""
+    return [
+        replace(r, value=float(r.prompt % one_in == 0))
+        if r.method == "plain" and r.metric == "flipped"
+        else r
+        for r in rows
+    ]
+
+
+@pytest.mark.parametrize(("one_in", "held_to"), [(3, None), (30, INSTRUCTION)])
+def test_what_the_model_writes_by_itself_is_not_held_to_what_it_is_asked_for(
+    tmp_path, one_in, held_to
+):
+    plain = with_plain_that_show_it(held_out_rows(effect=0.7), one_in)
+    rows = [*sweep_rows(), *plain, *asked_rows(0.95)]
+    rows = with_likelihoods(rows, {"plain": 2.0, "mean_diff": 3.3, INSTRUCTION: 3.3})
+    asked = {"plain": 2.5, "mean_diff": 1.9, INSTRUCTION: 1.8}
+    found = find(finished(tmp_path / "r", with_likelihoods(rows, asked, "nll_asked")))
+    assert found.likely_as == held_to
+    assert verdict(found).startswith("Yes, at a price: ") == (held_to is not None)
+
+
+@pytest.mark.parametrize(("likely", "held_to"), [(3, None), (1, INSTRUCTION)])
+def test_what_is_asked_for_is_the_measure_where_surely_most_of_it_is_unlikely(
+    tmp_path, likely, held_to
+):
+    asked = [
+        replace(r, value=2.0 if r.prompt % 7 < likely else 3.3)
+        if r.method == INSTRUCTION and r.metric == "nll_plain"
+        else r
+        for r in with_likelihoods(
+            [*sweep_rows(), *held_out_rows(effect=0.7), *asked_rows(1.0)],
+            {"plain": 2.0, "mean_diff": 3.3, INSTRUCTION: 3.3},
+        )
+    ]
+    assert find(finished(tmp_path / "r", asked)).likely_as == held_to
 
 
 @pytest.mark.parametrize("damage", ["empty", "canned", "copied", "degenerate"])

@@ -14,16 +14,23 @@ from steerscope.studies.steering.success import PLAIN, Costs, estimate, per_prom
 
 _CHOOSES = "select"
 _SHOWN = 0.1  # of the texts that are asked for, at the least, for asking to say anything
+_MOST = 0.5
+_BY_ITSELF = (
+    0.05  # of the plain texts, from which on the concept is one that the model writes by itself
+)
 
 
 def likely_as(table: pd.DataFrame, effect: Effect, split: str, groups: Groups) -> str:
     """The condition whose texts say how unlikely a text of this concept may be.
 
-    The plain one, unless most texts that show the concept when the model is asked for it in words are
-    unlikely by that measure, and damaged in no other way: without being asked, a model would not write
-    French. Then it is the way of asking after which most texts show the concept, so that a text which
-    steering makes is held to what the same model writes of its own accord. That is decided on the
-    split that chooses, where it was asked there.
+    The plain one, unless the concept is unlikely by itself: without being asked, a model would not write
+    French. That is so where the plain texts do not surely show it in more than one of twenty, and where
+    surely most texts that show it when the model is asked for it in words are unlikely by that measure,
+    and damaged in no other way. What a model writes by itself with the share q costs at most -log(q) nats
+    a text, so that texts which are less likely than that are so for other reasons, asked for or not.
+    Else it is the way of asking after which most texts show the concept, so that a text which steering
+    makes is held to what the same model writes of its own accord. That is decided on the split that
+    chooses, where it was asked there; "surely" is the whole 95 % interval over distinct prompts.
 
     Args:
         table: the rows of a run.
@@ -54,8 +61,13 @@ def _most_shown(
     shares = {}
     for cell in flipped.index.intersection(asked):
         prompts = costs.asked.get(cell, list(flipped.columns))
-        shown = whatever.loc[cell, prompts]
-        low = estimate(shown, groups, split, effect.metric, share=True).low
-        if low > _SHOWN and likely.loc[cell, prompts].mean() < shown.mean() / 2:
-            shares[cell] = shown.mean()
+        shown, plain = (
+            estimate(texts, groups, split, effect.metric, share=True)
+            for _, texts in whatever.reindex([cell, PLAIN])[prompts].iterrows()
+        )
+        if shown.low <= _SHOWN or plain.low > _BY_ITSELF:
+            continue
+        of_shown = likely.loc[cell, prompts][whatever.loc[cell, prompts] > 0]
+        if estimate(of_shown, groups, split, effect.metric, share=True).high < _MOST:
+            shares[cell] = shown.value
     return max(shares, key=lambda cell: shares[cell]) if shares else None

@@ -13,7 +13,7 @@ from steerscope.models.bridge import BridgeLensModel, bridged, measured_shape
 from steerscope.models.examination import NotCausalError, examine
 from steerscope.models.generations import HAS_HOOKED, hooked_lens_model, without_hooked
 from steerscope.models.lens_model import LensModel, ModelShape
-from steerscope.models.shapes import shape_of
+from steerscope.models.shapes import rotation_of, shape_of
 from steerscope.models.truth import Truth, wider
 from steerscope.models.vocabulary import ends_of
 
@@ -76,6 +76,7 @@ class Candidates:
         for convert in self._conversions(device):
 
             def hooked(convert: Callable[[], Any] = convert) -> LensModel:
+                _check_rotation(self.original.config, shape.n_context)
                 transformer = convert()
                 n_context = min(shape.n_context, transformer.cfg.n_ctx)
                 return self._model(
@@ -107,6 +108,20 @@ class Candidates:
             shape=shape,
             fingerprint=self.fingerprint,
             ends=ends_of(self.original),
+        )
+
+
+def _check_rotation(config: Any, n_context: int) -> None:
+    """Refuse HookedTransformer where rotations are others in a long text, which no short one shows.
+
+    Raises:
+        ModelLoadError: a text may be so long.
+    """
+    rotation = rotation_of(config)
+    if rotation.kind and rotation.length < n_context:
+        raise ModelLoadError(
+            f"it does not know that positions turn otherwise in a text of more than {rotation.length:,} "
+            "tokens."
         )
 
 

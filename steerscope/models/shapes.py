@@ -67,13 +67,17 @@ def rotation_of(config: Any) -> Rotation:
     """How the rotary positions of a model depend on the length of the text."""
     text = config.get_text_config()
     told = getattr(text, "rope_parameters", None) or {}
-    kind = told.get("rope_type")
-    if kind not in {"longrope", "dynamic"}:
-        return Rotation()
-    length = told.get("original_max_position_embeddings") or _first(
-        text, ("original_max_position_embeddings", "max_position_embeddings")
-    )
-    return Rotation(kind, int(length or 0))
+    by_type = [
+        one for one in told.values() if isinstance(one, dict)
+    ]  # of attention, where they differ
+    for one in (told, *by_type):
+        if one.get("rope_type") == "longrope":
+            named = one.get("original_max_position_embeddings")
+            length = named or _first(text, ("original_max_position_embeddings", *_CONTEXT))
+            return Rotation("longrope", int(length or 0))
+        if one.get("rope_type") == "dynamic":  # of which transformers asks no other length
+            return Rotation("dynamic", _first(text, _CONTEXT) or 0)
+    return Rotation()
 
 
 def smallest_window(config: Any) -> int | None:

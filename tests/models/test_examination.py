@@ -313,6 +313,27 @@ def test_a_backbone_that_overlooks_a_window_is_not_used_in_any_format(saved, dty
         load_model(folder, backbone="hooked", dtype=dtype)
 
 
+@pytest.mark.parametrize("kind", ["longrope", "dynamic"])
+def test_logits_are_those_of_transformers_where_only_a_long_text_turns_positions_otherwise(
+    saved, kind
+):
+    rope = LONG | {"original_max_position_embeddings": 100, "attention_factor": 1.0}
+    if kind == "dynamic":  # of which the context is the length, whatever else is named
+        rope = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0} | {
+            "original_max_position_embeddings": 100
+        }
+    folder = saved(hf.LlamaConfig(**GROUPED, rope_parameters=rope))
+    model, tokens = load(folder), torch.arange(SIZES["max_position_embeddings"])[None] % 96
+    assert not model.offer.no_cache
+    theirs = original(folder)(tokens).logits
+    torch.testing.assert_close(model.forward(tokens), theirs, atol=1e-3, rtol=1e-3)
+    if kind == "longrope":
+        with pytest.raises(
+            ModelLoadError, match="turn otherwise in a text of more than 100 tokens"
+        ):
+            load(folder, backbone="hooked")
+
+
 def test_rounding_is_the_same_of_a_model_that_a_bridge_has_wrapped(tiny_folder):
     """Its hook points and what it leaves out in training round nothing."""
     network = original(tiny_folder("gpt2")).to(torch.float16)

@@ -26,6 +26,11 @@ _STATES = {
 }  # fmt: skip
 _EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2}
 _LOCAL = {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": None}
+_DELTA = {
+    "head_dim": 12, "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8, "linear_value_head_dim": 8,
+    "layer_types": ["linear_attention", "linear_attention", "full_attention"],
+}  # fmt: skip
 _SCALED = {
     "embedding_multiplier": 3.0, "logits_scaling": 2.0, "residual_multiplier": 0.5,
     "attention_multiplier": 0.2,
@@ -106,6 +111,11 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     ),
     "Qwen3": _config("Qwen3", **_GROUPED, head_dim=16),
     "Qwen3-MoE": _config("Qwen3Moe", **_GROUPED, **_EXPERTS, moe_intermediate_size=32),
+    "Qwen3-Next": _config(
+        "Qwen3Next", **_GROUPED, **_EXPERTS, **_DELTA, moe_intermediate_size=32,
+        shared_expert_intermediate_size=32,
+    ),
+    "Qwen3.5": _config("Qwen3_5Text", **_GROUPED, **_DELTA),
     "Gemma": _config("Gemma", **_GROUPED, head_dim=16),
     "Gemma 2": _config(
         "Gemma2", **_GROUPED, head_dim=16, sliding_window=8, final_logit_softcapping=5.0,

@@ -231,19 +231,33 @@ def bridged(
         if told.startswith("Could not determine supported architecture"):
             told = f"{type(original).__name__} is not currently supported."
         raise ModelLoadError(f"its bridge fails ({told})") from error
+    for module in bridge.modules():
+        if type(module).__name__ == "GatedDeltaNetBridge":
+            _run_as_it_is(module)
     return bridge.eval().requires_grad_(False)
+
+
+def _run_as_it_is(module: Any) -> None:
+    """Have a linear attention run transformers' own code, and not TransformerLens' copy of it.
+
+    The copy asks modules for what transformers has moved; what it shows inside is no site.
+    """
+    replace_forward(module, module._native_forward)
 
 
 @torch.no_grad()
 def measured_shape(model: BridgeLensModel) -> ModelShape:
-    """The sizes of heads and MLPs as they are, since some architectures adjust the configured ones."""
+    """The sizes of heads and MLPs as they are, since some architectures adjust the configured ones.
+
+    Heads are counted where they come out: what makes queries may make their gates as well.
+    """
     shape = model.shape
-    heads = {stream: _first_shape(model, stream) for stream in ("q", "k", "mlp_post")}
-    if (k := heads["k"]) and len(k) == 4 and k[:2] == (1, _ODD):
+    k, z, post = (_first_shape(model, stream) for stream in ("k", "z", "mlp_post"))
+    if k and len(k) == 4 and k[:2] == (1, _ODD):
         shape = replace(shape, n_key_value_heads=k[2], d_head=k[3])
-    if (q := heads["q"]) and len(q) == 4 and q[:2] == (1, _ODD):
-        shape = replace(shape, n_heads=q[2])
-    if post := heads["mlp_post"]:
+        if z and len(z) == 4 and z[3] == k[3]:
+            shape = replace(shape, n_heads=z[2])
+    if post:
         shape = replace(shape, d_mlp=post[-1])
     return shape
 

@@ -51,6 +51,10 @@ MAMBA = {
     "mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1,
     "mamba_expand": 2,
 }  # fmt: skip
+GATED = {
+    "head_dim": 8, "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8, "layer_types": ["linear_attention", "full_attention"] * 2,
+}  # fmt: skip
 PROMPTS = [[1, 5, 9], [1, 7, 20, 33, 41], [1, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61]]
 
 
@@ -523,6 +527,7 @@ def test_a_lens_that_cannot_give_the_logits_is_refused(saved):
         hf.MambaConfig(vocab_size=96, hidden_size=32, num_hidden_layers=2, state_size=4),
         hf.OpenAIGPTConfig(vocab_size=96, n_embd=32, n_layer=2, n_head=4, n_positions=128),
         hf.MistralConfig(**GROUPED, sliding_window=8),
+        hf.Qwen3_5TextConfig(**GROUPED | {"num_hidden_layers": 4}, **GATED),
         hf.Phi3Config(
             **GROUPED, pad_token_id=0, original_max_position_embeddings=16, rope_parameters=LONG
         ),
@@ -542,6 +547,14 @@ def test_continuations_are_those_of_transformers_whatever_the_cache(saved, confi
                 )
         expected = tokens[len(prompt) :]
         assert list(ours) == (expected[: expected.index(2)] if 2 in expected else expected)
+
+
+def test_heads_are_counted_without_the_gates_that_come_with_their_queries(saved):
+    model = load(saved(hf.Qwen3_5TextConfig(**GROUPED | {"num_hidden_layers": 4}, **GATED)))
+    assert (model.shape.n_heads, model.shape.n_key_value_heads, model.shape.d_head) == (4, 2, 8)
+    assert model.has(Site("z", 1, 3))
+    assert not model.has(Site("z", 1, 4))
+    assert not model.has(Site("q", 1))  # queries and gates in one
 
 
 def test_every_site_that_is_offered_has_its_width_and_moves_the_logits(saved):

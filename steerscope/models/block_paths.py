@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 
 from steerscope.errors import UnsupportedSiteError
+from steerscope.models.checkpoints import auto_class
 from steerscope.models.sources import find_source
 
 
@@ -23,7 +24,7 @@ def block_paths(name_or_path: str) -> tuple[str, ...]:
     options = {"trust_remote_code": source.trust_remote_code}
     config = AutoConfig.from_pretrained(source.place, revision=source.revision, **_gguf(source))
     with torch.device("meta"):
-        network: Any = AutoModelForCausalLM.from_config(config, **options)
+        network: Any = auto_class(config).from_config(config, **options)
     text = getattr(config, "text_config", None) or config
     found = [
         f"{name}."

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from transformers import AutoModelForCausalLM
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+)
 
 from steerscope.errors import ModelLoadError
 
@@ -15,6 +20,17 @@ _FAULTS = {
     "mismatched_keys": "has {} of another shape than its configuration says",
     "unexpected_keys": "has {} that the architecture does not know, which would be ignored",
 }
+
+
+def auto_class(config: Any) -> Any:
+    """The class of transformers that finds the model of a configuration.
+
+    Some that also look at pictures, and write about them from left to right, are known to another alone.
+    """
+    kind = type(config)
+    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING and kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return AutoModelForImageTextToText
+    return AutoModelForCausalLM
 
 
 def read_checkpoint(source: str, config: Any, options: Mapping[str, Any]) -> Any:
@@ -31,7 +47,7 @@ def read_checkpoint(source: str, config: Any, options: Mapping[str, Any]) -> Any
     """
     _check_writes(config)
     try:
-        read: Any = AutoModelForCausalLM.from_pretrained(
+        read: Any = auto_class(config).from_pretrained(
             source,
             config=config,
             attn_implementation="eager",

@@ -17,6 +17,7 @@ from steerscope.doses import Dose
 from steerscope.engine.generation import generate
 from steerscope.engine.score import kl_from_plain
 from steerscope.errors import BackboneWarning, ModelLoadError, UnsupportedSiteError
+from steerscope.models.block_paths import block_paths
 from steerscope.models.caches import Recompute
 from steerscope.models.examination import examine
 from steerscope.models.installs import no_installs
@@ -158,6 +159,31 @@ def test_what_transformers_would_turn_into_a_causal_model_is_none(tmp_path, kind
     word_tokenizer().save_pretrained(tmp_path)
     with pytest.raises(ModelLoadError, match=words):
         load_model(tmp_path)
+
+
+def test_a_model_that_also_looks_at_pictures_is_steered_in_its_text(tmp_path):
+    eyes = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 4} | {
+        "num_hidden_layers": 1, "image_size": 8, "patch_size": 4
+    }  # fmt: skip
+    torch.manual_seed(0)
+    network = hf.LlavaForConditionalGeneration(
+        hf.LlavaConfig(
+            vision_config=hf.CLIPVisionConfig(**eyes), text_config=hf.LlamaConfig(**GROUPED)
+        )
+    )
+    network.eval().save_pretrained(tmp_path)
+    word_tokenizer().save_pretrained(tmp_path)
+    model, tokens = load(tmp_path), torch.tensor([PROMPTS[2]])
+    site = Site("resid_post", 1)
+    added = random_direction(model, site).unit
+
+    with torch.no_grad():
+        torch.testing.assert_close(model.forward(tokens), network(tokens).logits)
+        block = network.model.language_model.layers[1]
+        block.register_forward_hook(lambda _block, _inputs, output: output + added)
+        with model.hook(site, lambda x: x + added):
+            torch.testing.assert_close(model.forward(tokens), network(tokens).logits)
+    assert block_paths(str(tmp_path))[1] == "language_model.layers.1"
 
 
 def test_weights_that_were_cut_short_are_one_clear_line(llama):

@@ -67,6 +67,20 @@ def read_checkpoint(source: str, config: Any, options: Mapping[str, Any]) -> Any
     return model
 
 
+def check_unadapted(network: Any) -> None:
+    """Refuse a model with adapters of PEFT, whose scales and switches are no weights of its.
+
+    Raises:
+        ModelLoadError: transformers has put one in.
+    """
+    if getattr(network, "_hf_peft_config_loaded", False):
+        raise ModelLoadError(
+            "an adapter of PEFT lies beside its weights or was added to it, and how strongly it acts is no "
+            "weight by which its vectors could be told from others; merge it (merge_and_unload of "
+            "PEFT) and save the model, or load it without its adapter_config.json."
+        )
+
+
 def _check_writes(config: Any) -> None:
     """Refuse what transformers would turn into a model that writes, although it was trained as none.
 

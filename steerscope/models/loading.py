@@ -30,6 +30,7 @@ from steerscope.errors import (
 from steerscope.models.already_loaded import given_fingerprint, is_transformer, taken
 from steerscope.models.bridge import BridgeLensModel
 from steerscope.models.candidates import Candidates
+from steerscope.models.checkpoints import check_unadapted
 from steerscope.models.installs import no_installs
 from steerscope.models.lens_model import LensModel
 from steerscope.models.memory import parse_bytes, shown, weights_bytes
@@ -206,6 +207,7 @@ def _given(network: Any, tokenizer: Any, device: torch.device | None) -> Candida
 
     Raises:
         BadValueError: no tokenizer is given with it, or it is no model of transformers.
+        ModelLoadError: it has adapters of PEFT.
     """
     if not isinstance(network, transformers.PreTrainedModel):
         raise BadValueError(
@@ -215,6 +217,8 @@ def _given(network: Any, tokenizer: Any, device: torch.device | None) -> Candida
     name = Path(network.config.name_or_path or type(network).__name__).name
     if tokenizer is None:
         raise BadValueError(f"the model {name} comes without a tokenizer; give tokenizer= as well.")
+    with _naming(name):
+        check_unadapted(network)
     fingerprint = given_fingerprint(network)
     network = network.eval().requires_grad_(False)
     if device is not None:

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import cached_file
 
 from steerscope.errors import ModelLoadError, reason
-from steerscope.models.checkpoints import read_checkpoint
+from steerscope.models.checkpoints import check_unadapted, read_checkpoint
 from steerscope.models.fingerprints import remembered
 from steerscope.models.generations import official_name
 from steerscope.models.lean_loading import give_back, lean_loading, let_go
@@ -82,6 +82,7 @@ class Source:
             tokenizer = self.tokenizer()
             with self._in_words("model"):
                 network = self._network(config, dtype, device_map)
+                check_unadapted(network)
         tokenizer.padding_side = "right"
         return network.eval().requires_grad_(False), tokenizer
 
@@ -124,6 +125,8 @@ class Source:
     def _why(self, error: Exception) -> str:
         text = " ".join(str(error).split()) or reason(error)
         text = text.split(" Model type should be one of")[0][:300]  # hundreds of them
+        if isinstance(error, ImportError):
+            return f"it needs what is not installed: {text}"
         if isinstance(error, _STUMBLES):
             text = (
                 f"{type(error).__name__} {text} while it is read, as a part is not as it should be"
@@ -225,7 +228,7 @@ def find_source(
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise ModelLoadError(
-                f"{name} has no config.json; give a Hugging Face model folder{_gguf_in(path)}."
+                f"{name} has no config.json; give a Hugging Face model folder{_instead_in(path)}."
             )
         if wrong := lfs_pointer_among(path):
             raise ModelLoadError(f"cannot load model {name!r}: {wrong}")
@@ -272,7 +275,9 @@ def _check_settings(folder: Path) -> None:
             )
 
 
-def _gguf_in(folder: Path) -> str:
-    """A hint at the GGUF files of a folder that is no model folder."""
+def _instead_in(folder: Path) -> str:
+    """A hint at what is in a folder that is no model folder: GGUF files, or an adapter of PEFT."""
+    if (folder / "adapter_config.json").is_file():
+        return ": what is in it is an adapter of PEFT, to be merged into its model first (merge_and_unload)"
     found = sorted(f.name for f in folder.glob("*.gguf"))
     return f", or its file {found[0]}" if found else ""

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from importlib.util import find_spec
 
+import peft
 import pytest
 import torch
+import transformers as hf
 
 from steerscope.directions.imports import read_own
 from steerscope.errors import ContrastError, MemoryBudgetError, ModelLoadError, VectorFileError
@@ -55,6 +58,30 @@ def test_code_that_a_folder_brings_never_runs_and_nobody_is_asked(folder, tmp_pa
             load_model(folder)
     assert not marker.exists()
     assert "y/N" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")  # transformers' own
+def test_an_adapter_of_another_library_is_merged_before(folder, tmp_path):
+    network = hf.AutoModelForCausalLM.from_pretrained(folder)
+    adapted = peft.get_peft_model(network, peft.LoraConfig(r=2, target_modules=["q_proj"]))
+    adapted.save_pretrained(tmp_path / "adapter")
+    with pytest.raises(ModelLoadError, match="no config.json.* an adapter of PEFT, to be merged"):
+        load_model(tmp_path / "adapter")
+    adapted.save_pretrained(folder)
+    with pytest.raises(ModelLoadError, match="load model 'model'.* merge it"):
+        load_model(folder)
+    given = hf.AutoModelForCausalLM.from_pretrained(folder)
+    with pytest.raises(ModelLoadError, match="merge it"):
+        load_model(given, tokenizer=hf.AutoTokenizer.from_pretrained(folder))
+
+
+def test_a_library_that_is_missing_is_to_be_installed_and_no_fault_of_the_folder(folder):
+    if find_spec("optimum"):
+        pytest.skip("optimum is installed")
+    change_config(folder, quantization_config={"quant_method": "gptq", "bits": 4})
+    with pytest.raises(ModelLoadError, match="not installed: .*pip install") as refused:
+        load_model(folder)
+    assert "Get it again" not in str(refused.value)
 
 
 def test_weights_that_are_cut_off_or_hold_code_are_refused(folder, tmp_path):

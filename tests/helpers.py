@@ -60,6 +60,16 @@ def tiny_model(family: str, seed: int = 0) -> Any:
         "lfm2": lambda: hf.Lfm2ForCausalLM(
             hf.Lfm2Config(**_GROUPED, layer_types=["conv", "full_attention", "conv"])
         ),
+        "opt": lambda: hf.OPTForCausalLM(
+            hf.OPTConfig(**_BASE, ffn_dim=64, word_embed_proj_dim=32, pad_token_id=0)
+        ),
+        "bitnet": lambda: hf.BitNetForCausalLM(hf.BitNetConfig(**_GROUPED)),
+        "llama4": lambda: hf.Llama4ForCausalLM(
+            hf.Llama4TextConfig(**_GROUPED, head_dim=8, num_local_experts=2, moe_layers=[])
+        ),
+        "qwen3_5": lambda: hf.Qwen3_5ForCausalLM(
+            hf.Qwen3_5TextConfig(**_GROUPED, head_dim=8, layer_types=["full_attention"] * 3)
+        ),
     }[family]()
     for name, weight in model.named_parameters():
         scale = "norm" in name or ".ln_" in name

@@ -10,8 +10,8 @@ from torch import Tensor
 from steerscope.errors import UnsupportedSiteError
 from steerscope.models.lens_model import LensModel
 
-QUERY_NORMS = ("q_norm", "q_layernorm", "query_layernorm")
-_KEY_NORMS = ("k_norm", "k_layernorm", "key_layernorm")
+QUERY_NORMS = ("q_norm", "q_layernorm", "query_layernorm", "qk_norm")
+_KEY_NORMS = ("k_norm", "k_layernorm", "key_layernorm", "qk_norm")
 _FACTORS = ("scaling", "inv_norm_factor", "softmax_scale")  # scores are multiplied by them
 _DIVISORS = ("scale_attn",)
 _UNSCALED = ("GPTNeoSelfAttention", "GPTNeoAttention")  # have none of them, and no scale

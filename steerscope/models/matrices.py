@@ -30,6 +30,7 @@ Addition = Callable[[Tensor], tuple[Int[Tensor, " row"] | None, Tensor] | None]
 _HEADS_FIRST = {"q": "W_Q", "k": "W_K", "v": "W_V", "o": "W_O"}
 _PROJECTIONS = {"q": "query_input", "k": "key_input", "v": "value_input"}
 _ON_BRIDGE = {"gate": "gate", "up": "in", "down": "out"}
+_VALUE_NORMS = ("v_norm", "attn_sub_norm")
 _ROUTER = "what is called {0} there chooses among experts and is no matrix of one MLP"
 
 
@@ -243,8 +244,11 @@ class _Hooked(Matrix):
                     handle.remove()
 
 
+@dataclass(frozen=True, eq=False)
 class _OnBridge(Matrix):
-    """The layer of transformers that TransformerBridge wraps; `component` is that layer."""
+    """The layer of transformers that TransformerBridge wraps; `component` is that layer, in `block`."""
+
+    block: nn.Module
 
     def _flat(self, held: Tensor) -> Float[Tensor, "row d"]:
         return held.T if isinstance(self.component, nn.Linear) else held
@@ -254,14 +258,27 @@ class _OnBridge(Matrix):
 
     @contextmanager
     def adding(self, addition: Addition) -> Iterator[None]:
-        def add(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            add_to(output, addition(inputs[0]))
+        n_rows = 1
 
-        handle = self.component.register_forward_hook(add)
+        def count(_module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+            nonlocal n_rows
+            n_rows = len(inputs[0] if inputs else named["hidden_states"])
+
+        def add(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            x = inputs[0]
+            if x.ndim == 2:  # OPT lays the tokens of all rows end to end
+                x, output = (t.unflatten(0, (n_rows, -1)) for t in (x, output))
+            add_to(output, addition(x))
+
+        handles = [
+            self.block.register_forward_pre_hook(count, with_kwargs=True),
+            self.component.register_forward_hook(add),
+        ]
         try:
             yield
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
 
 
 def _hooked(model: LensModel, block: Any, name: WeightName, layer: int) -> Matrix:
@@ -307,23 +324,43 @@ def _bridged(_model: LensModel, block: Any, name: WeightName, layer: int) -> Mat
     weight = getattr(component, "weight", None)
     if not isinstance(weight, nn.Parameter) or weight.ndim != 2:
         raise AttributeError(f"{type(component).__name__} holds no plain matrix")
-    attention = getattr(getattr(block, "attn", None), "original_component", None)
-    after_attention, after_mlp = bridged_norms_after(block)
-    mlp = getattr(block, "mlp", None)
-    gated = mlp is not None and bool({"gate", "dense_gate"} & dict(mlp.named_children()).keys())
-    cancels = {
-        "q": any(hasattr(attention, norm) for norm in QUERY_NORMS),
-        "v": after_attention,
-        "o": after_attention,
-        "up": after_mlp and gated,
-        "down": after_mlp,
-    }
-    cancels["k"] = cancels["q"]
+    if name == "q" and _makes_gates(side, component):
+        raise AttributeError("what makes the queries there makes their gates as well")
+    cancels = name in _cancelling(block)
     last = {"v": "o", "up": _ON_BRIDGE["down"]}.get(name)
     added = [component, getattr(getattr(side, last or "", None), "original_component", None)]
     stays = any(_has_bias(c) for c in added)  # what a factor leaves alone, the norm cannot undo
-    behind = name in {"o", "down"} and cancels[name]
-    return _OnBridge(name, layer, weight, cancels.get(name, False) and not stays, behind, component)
+    behind = name in {"o", "down"} and cancels
+    return _OnBridge(name, layer, weight, cancels and not stays, behind, component, block)
+
+
+def _makes_gates(attention: Any, component: Any) -> bool:
+    """Whether a matrix makes twice as many numbers as its attention puts out: a gate for each query."""
+    out = getattr(getattr(attention, "o", None), "original_component", None)
+    if not (isinstance(out, nn.Linear) and isinstance(component, nn.Linear)):
+        return False
+    return component.out_features == 2 * out.in_features
+
+
+def _cancelling(block: Any) -> set[str]:
+    """The matrices of a block behind which a norm divides out any factor of theirs."""
+    mlp = getattr(block, "mlp", None)
+    attention, inside = (
+        getattr(part, "original_component", None) for part in (getattr(block, "attn", None), mlp)
+    )
+    after_attention, after_mlp = bridged_norms_after(block)
+    gated = mlp is not None and bool({"gate", "dense_gate"} & dict(mlp.named_children()).keys())
+    within = hasattr(inside, "ffn_sub_norm")  # of BitNet
+    bends = not type(getattr(inside, "act_fn", None)).__name__.startswith("ReLU")
+    found = {
+        "q": any(hasattr(attention, norm) for norm in QUERY_NORMS),
+        "v": after_attention or any(hasattr(attention, norm) for norm in _VALUE_NORMS),
+        "o": after_attention,
+        "gate": within and not bends,
+        "up": (after_mlp or within) and gated,
+        "down": after_mlp,
+    }
+    return {name for name, cancels in (found | {"k": found["q"]}).items() if cancels}
 
 
 def _has_bias(component: Any) -> bool:

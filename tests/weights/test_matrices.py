@@ -35,7 +35,7 @@ def try_load(load, family, backbone):
 
 
 @pytest.mark.parametrize("backbone", ["hooked", "bridge"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "opt"])
 def test_replacing_the_numbers_is_adding_the_change_and_both_leave_no_trace(load, family, backbone):
     model = try_load(load, family, backbone)
     plain, hooks = model.forward(TOKENS), count_hooks(model)
@@ -73,7 +73,14 @@ def test_both_backbones_show_the_same_matrices_and_mean_the_same_by_them(load, f
 
 @pytest.mark.parametrize(
     ("family", "cancelling"),
-    [("llama", ""), ("gpt2", ""), ("qwen3", "q k"), ("gemma3", "q k v o up down")],
+    [
+        ("llama", ""),
+        ("gpt2", ""),
+        ("qwen3", "q k"),
+        ("gemma3", "q k v o up down"),
+        ("llama4", "q k"),
+        ("bitnet", "v gate up"),
+    ],
 )
 def test_a_gain_cancels_where_a_norm_follows(load, family, cancelling):
     model = load(family, "bridge")
@@ -83,6 +90,13 @@ def test_a_gain_cancels_where_a_norm_follows(load, family, cancelling):
         with matrix.replaced(1.5 * matrix.read()):
             same = torch.allclose(model.forward(TOKENS), plain, atol=2e-2)
         assert same == matrix.gain_cancels, name
+
+
+def test_queries_that_come_with_their_gates_are_no_matrix_of_queries(load):
+    model = load("qwen3_5", "bridge")
+    with pytest.raises(UnsupportedWeightError, match="makes their gates as well"):
+        weight_matrix(model, "q", 1)
+    assert weight_matrix(model, "k", 1).gain_cancels
 
 
 def test_what_reads_the_input_of_a_matrix_comes_after_a_later_hook(load):

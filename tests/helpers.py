@@ -67,6 +67,16 @@ def tiny_model(family: str, seed: int = 0) -> Any:
         "llama4": lambda: hf.Llama4ForCausalLM(
             hf.Llama4TextConfig(**_GROUPED, head_dim=8, num_local_experts=2, moe_layers=[])
         ),
+        "olmo_clipped": lambda: hf.OlmoForCausalLM(hf.OlmoConfig(**_GROUPED, clip_qkv=0.5)),
+        "gpt_oss": lambda: hf.GptOssForCausalLM(
+            hf.GptOssConfig(
+                **_GROUPED,
+                head_dim=8,
+                num_local_experts=2,
+                num_experts_per_tok=2,
+                sliding_window=16,
+            )
+        ),
         "qwen3_5": lambda: hf.Qwen3_5ForCausalLM(
             hf.Qwen3_5TextConfig(**_GROUPED, head_dim=8, layer_types=["full_attention"] * 3)
         ),

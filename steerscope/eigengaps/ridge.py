@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from steerscope.errors import BadValueError, check_name
-from steerscope.models.attention_kernels import compared, score_scale
+from steerscope.models.attention_kernels import check_outputs, compared, score_scale
 from steerscope.models.lens_model import LensModel
 from steerscope.progress import Track, silent
 from steerscope.sites import Site, Stream
@@ -176,7 +176,8 @@ def ridge_parts(
 
     Raises:
         BadValueError: no layer has the sites, or a prompt of one token.
-        UnsupportedSiteError: a layer does not say its scale, or has norms of queries and keys that are not known.
+        UnsupportedSiteError: a layer does not say its scale, has norms of queries and keys that are not known,
+            or puts out no average of its values.
     """
     there = _layers(model, layers)
     outputs: dict[tuple[int, int], Tensor] = {}
@@ -191,6 +192,7 @@ def ridge_parts(
         for layer in there:
             q, k, v, z = (read[sites[s, layer]][0] for s in STREAMS)
             q, k, v, z = _by_head(model, [*compared(model, layer, q, k), v, z])
+            check_outputs(model, layer, v, z)
             scale = score_scale(model, layer)
             counts = torch.arange(1, q.shape[1] + 1, dtype=torch.float64)[:, None]
             said = {(MEAN, 0.0): v.double().cumsum(dim=1) / counts}

@@ -14,6 +14,7 @@ QUERY_NORMS = ("q_norm", "q_layernorm", "query_layernorm", "qk_norm")
 _KEY_NORMS = ("k_norm", "k_layernorm", "key_layernorm", "qk_norm")
 _FACTORS = ("scaling", "inv_norm_factor", "softmax_scale")  # scores are multiplied by them
 _DIVISORS = ("scale_attn",)
+_ROUNDING = {False: 1e-3, True: 0.05}  # of the format: 4 bytes a number, and fewer
 _UNSCALED = ("GPTNeoSelfAttention", "GPTNeoAttention")  # have none of them, and no scale
 
 
@@ -69,6 +70,31 @@ def compared(
                 "cannot be said what its attention compares; leave it out."
             )
     return found[0], found[1]
+
+
+def check_outputs(
+    model: LensModel,
+    layer: int,
+    values: Float[Tensor, "head pos d"],
+    outputs: Float[Tensor, "head pos d"],
+) -> None:
+    """Refuse a block whose heads put out something else than an average of values.
+
+    At the first token the average is the value there, or, where attention may look at nothing, a share of it.
+
+    Raises:
+        UnsupportedSiteError: gates, a norm or a bound stand between them.
+    """
+    value, output = values[:, 0].double(), outputs[:, 0].double()
+    if getattr(_attention(model, layer), "sinks", None) is not None:
+        square = (value * value).sum(-1, keepdim=True).clamp_min(1e-30)
+        value = value * (value * output).sum(-1, keepdim=True) / square
+    off = float((value - output).norm() / output.norm().clamp_min(1e-30))
+    if off > _ROUNDING[model.dtype.itemsize < 4]:
+        raise UnsupportedSiteError(
+            f"what a head of block {layer} of {model.name} puts out is no average of its values: gates, a norm "
+            "or a bound stand between them, so that it cannot be said what its attention gives; leave it out."
+        )
 
 
 def _attention(model: LensModel, layer: int) -> Any:

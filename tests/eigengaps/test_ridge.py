@@ -18,7 +18,7 @@ from steerscope.eigengaps.ridge import (
     ridge_outputs,
     ridge_parts,
 )
-from steerscope.errors import BadValueError, ModelLoadError, UnknownNameError
+from steerscope.errors import BadValueError, ModelLoadError, UnknownNameError, UnsupportedSiteError
 from steerscope.models.attention_patterns import attention_patterns
 from steerscope.models.loading import load_model
 
@@ -87,6 +87,24 @@ def test_what_has_no_meaning_is_refused(microworld):
         ridge_output(q, q, q, kernel="cubic", ridge=1.0)
     with pytest.raises(BadValueError, match="above 0"):
         ridge_output(q, q, q, kernel="linear", ridge=0.0)
+
+
+@pytest.mark.parametrize(
+    ("family", "words"),
+    [
+        ("bitnet", "no average of its values"),
+        ("olmo_clipped", "no average of its values"),
+        ("llama4", "normalises queries and keys in a way that is not known"),
+    ],
+)
+def test_a_head_that_puts_out_something_else_than_its_attention_is_refused(load, family, words):
+    model = load(family, "bridge")
+    with pytest.raises(UnsupportedSiteError, match=words):
+        attention_ridge(model, ["w5 w6 w7"], ridges=[0.1])
+
+
+def test_a_head_that_may_look_at_nothing_puts_out_a_share_of_its_values(load):
+    assert attention_ridge(load("gpt_oss", "bridge"), ["w5 w6 w7"], ridges=[0.1]).r2.notna().all()
 
 
 def test_several_heads_and_ridges_at_once_are_each_alone():

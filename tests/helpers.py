@@ -67,6 +67,9 @@ def tiny_model(family: str, seed: int = 0) -> Any:
         "llama4": lambda: hf.Llama4ForCausalLM(
             hf.Llama4TextConfig(**_GROUPED, head_dim=8, num_local_experts=2, moe_layers=[])
         ),
+        "granite": lambda: hf.GraniteForCausalLM(
+            hf.GraniteConfig(**_GROUPED, residual_multiplier=0.5)
+        ),
         "olmo_clipped": lambda: hf.OlmoForCausalLM(hf.OlmoConfig(**_GROUPED, clip_qkv=0.5)),
         "gpt_oss": lambda: hf.GptOssForCausalLM(
             hf.GptOssConfig(

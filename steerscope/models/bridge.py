@@ -295,7 +295,8 @@ def _fire_on_lists(block: Any, _inputs: Any, output: Any) -> Any:
 def _tell_of_our_hooks(point: Any) -> None:
     """Have a hook point say that it is hooked when it is hooked from outside TransformerLens.
 
-    Granite's blocks ask before they make the tensor that the hook would see.
+    Granite's blocks ask before they make the tensor that the hook would see, and whether gradients are
+    wanted before they take up what a hook gives back that is the same number for number.
     """
     of_theirs = getattr(point, "has_hooks", None)
     if of_theirs is None:
@@ -306,7 +307,7 @@ def _tell_of_our_hooks(point: Any) -> None:
         including_permanent: bool = True,
         level: int | None = None,
     ) -> bool:
-        ours = dir != "bwd" and bool(point._forward_hooks)
+        ours = bool(point._forward_hooks) and (dir != "bwd" or torch.is_grad_enabled())
         return ours or of_theirs(dir, including_permanent, level)
 
     object.__setattr__(point, "has_hooks", has_hooks)

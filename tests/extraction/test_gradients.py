@@ -128,10 +128,19 @@ def test_gradients_are_the_slopes_of_the_loss(tiny, loss, read, sites):
 
 
 @pytest.mark.parametrize(
-    ("family", "backbone"), [("gpt2", "hooked"), ("gemma3", "bridge"), ("lfm2", "bridge")]
+    ("family", "backbone", "stream"),
+    [
+        ("gpt2", "hooked", "resid_post"),
+        ("gemma3", "bridge", "resid_post"),
+        ("lfm2", "bridge", "resid_post"),
+        ("granite", "bridge", "attn_out"),
+        ("granite", "bridge", "mlp_out"),
+    ],
 )
-def test_gradients_are_the_slopes_of_the_loss_on_other_architectures(load, family, backbone):
-    model, site, read = load(family, backbone), Site("resid_post", 0), ReadToken.mean()
+def test_gradients_are_the_slopes_of_the_loss_on_other_architectures(
+    load, family, backbone, stream
+):
+    model, site, read = load(family, backbone), Site(stream, 0), ReadToken.mean()
     loss, pair = Margin(beta=0.3), PAIRS.pairs[0]
     found = add_gradients(model, PAIRS, extract(model, PAIRS, [site]), loss=loss)[site]
     row = found.gradients.positive[0]

@@ -67,6 +67,21 @@ def tiny_model(family: str, seed: int = 0) -> Any:
         "llama4": lambda: hf.Llama4ForCausalLM(
             hf.Llama4TextConfig(**_GROUPED, head_dim=8, num_local_experts=2, moe_layers=[])
         ),
+        "gemma3_pictures": lambda: hf.Gemma3ForConditionalGeneration(
+            hf.Gemma3Config(
+                text_config=hf.Gemma3TextConfig(**_GROUPED, head_dim=8, sliding_window=16),
+                vision_config=hf.SiglipVisionConfig(
+                    hidden_size=16,
+                    intermediate_size=16,
+                    num_hidden_layers=1,
+                    num_attention_heads=2,
+                    image_size=8,
+                    patch_size=4,
+                ),
+                mm_tokens_per_image=1,
+                image_token_index=3,
+            )
+        ),  # fmt: skip
         "granite": lambda: hf.GraniteForCausalLM(
             hf.GraniteConfig(**_GROUPED, residual_multiplier=0.5)
         ),

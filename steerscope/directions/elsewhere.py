@@ -86,13 +86,10 @@ def in_transformers(
             f"the direction {direction.label} has {len(vector)} components, the model has {width}; "
             "use a vector of this model."
         )
-    inside: dict[str, Tensor | None] = {}
-
-    def look(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
-        inside["where"] = None if first else _positions(module, args, named)
+    watch = _Watch()
 
     def moved(x: Tensor) -> Tensor:
-        where = inside["where"]
+        where = None if first else watch.positions
         added = _like(x, vector)
         return x + (added if where is None else added * (where[:, -x.shape[1] :, None] > 0))
 
@@ -105,7 +102,10 @@ def in_transformers(
         return args, named | {"hidden_states": moved(named["hidden_states"])}
 
     block = blocks[site.layer]
-    handles = [owner.register_forward_pre_hook(look, with_kwargs=True)]
+    handles = [
+        network.register_forward_pre_hook(watch.outside, with_kwargs=True),
+        owner.register_forward_pre_hook(watch.inside, with_kwargs=True),
+    ]
     try:
         handles.append(
             block.register_forward_hook(behind)
@@ -116,6 +116,27 @@ def in_transformers(
     finally:
         for handle in handles:
             handle.remove()
+
+
+class _Watch:
+    """The positions of the pass in progress, of which the module with the blocks may not be told.
+
+    Attributes:
+        positions: of every token.
+    """
+
+    positions: Tensor
+    _outside: Tensor | None = None
+
+    def outside(self, module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """Note what the whole model is given."""
+        self._outside = _positions(module, args, named)[0]
+
+    def inside(self, module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        """Note what the module with the blocks is given, and before it the whole model."""
+        outside, self._outside = self._outside, None
+        found, known = _positions(module, args, named)
+        self.positions = found if known or outside is None else outside
 
 
 def _vector(direction: Direction, dose: Dose | float) -> Tensor:
@@ -146,19 +167,24 @@ def _blocks(network: nn.Module) -> tuple[nn.Module, nn.ModuleList]:
     return found[0]
 
 
-def _positions(module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
-    """The absolute position of every token of the pass that begins: 0 for the first of a text."""
+def _positions(
+    module: nn.Module, args: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[Tensor, bool]:
+    """The absolute position of every token of the pass that begins: 0 for the first of a text.
+
+    And whether that is known of padded texts, or the mask is one that no longer says what is padded.
+    """
     given = inspect.signature(module.forward).bind_partial(*args, **named).arguments
     given = given | given.get("kwargs", {})
     positions = given.get("position_ids")
     if positions is not None:
-        return positions[0] if positions.ndim == 3 else positions
+        return positions[0] if positions.ndim == 3 else positions, True
     said = given.get("input_ids")
     said = given.get("inputs_embeds") if said is None else said
     assert said is not None
     mask = given.get("attention_mask")
-    if mask is not None and mask.ndim == 2:
-        return (mask.long().cumsum(-1) - 1)[:, -said.shape[1] :]
+    if isinstance(mask, Tensor) and mask.ndim == 2:
+        return (mask.long().cumsum(-1) - 1)[:, -said.shape[1] :], True
     cache = given.get("past_key_values")
     start = 0 if cache is None else int(cache.get_seq_length())
-    return torch.arange(start, start + said.shape[1], device=said.device)[None]
+    return torch.arange(start, start + said.shape[1], device=said.device)[None], mask is None

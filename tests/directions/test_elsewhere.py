@@ -78,6 +78,19 @@ def test_transformers_writes_alike_cached_or_not_and_padded_or_alone(load, netwo
     assert list(written.tokens) == alone.tolist()[: len(written.tokens)]
 
 
+def test_a_model_that_also_looks_at_pictures_is_steered_alike_padded_or_alone(load, tiny_folder):
+    model = load("gemma3_pictures", "bridge")
+    network = transformers.AutoModelForCausalLM.from_pretrained(tiny_folder("gemma3_pictures"))
+    direction = direction_at(model, "resid_post.1")
+    ids = torch.tensor([model.tokens(TEXT)])
+    padded, mask = (torch.cat([torch.zeros_like(x[:, :2]), x], 1) for x in (ids, ids * 0 + 1))
+    with direction.to_transformers(network.eval(), DOSE), torch.no_grad():
+        alone = network(ids).logits.log_softmax(-1)
+        behind = network(padded, attention_mask=mask).logits[:, 2:].log_softmax(-1)
+    torch.testing.assert_close(alone, ours(model, direction), atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(behind, alone, atol=1e-4, rtol=1e-3)
+
+
 def test_a_model_is_as_it_was_after_an_exception(load, network, family):
     direction = direction_at(load(family, "hooked"), "resid_post.1")
     tokens = torch.tensor([[1, 3, 4]])

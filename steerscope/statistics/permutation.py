@@ -133,19 +133,23 @@ def _p_of(
 def _flips(
     differences: Float[np.ndarray, "cell item"], seed: int, n_flips: int
 ) -> tuple[Float[np.ndarray, " cell"], Float[np.ndarray, "flip cell"]]:
-    """T of every cell as it is, and after flipping the sign of each item, the same in all cells."""
+    """What every cell has as it is, and after flipping the sign of each item, the same in all cells."""
     n_items = differences.shape[1]
     signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(n_flips, n_items))
-    observed = _t_statistics(differences, np.ones((1, n_items)))[0]
-    return observed, _t_statistics(differences, signs)
+    observed = _consistency(differences, np.ones((1, n_items)))[0]
+    return observed, _consistency(differences, signs)
 
 
-def _t_statistics(
+def _consistency(
     differences: Float[np.ndarray, "cell prompt"], signs: Float[np.ndarray, "flip prompt"]
 ) -> Float[np.ndarray, "flip cell"]:
-    """T of every cell under every flip; 0 where a cell does not vary and has mean 0."""
+    """Mean of every cell over its root mean square under every flip; 0 where a cell is 0 throughout.
+
+    It is c = t / √(n - 1 + t²), so that it orders as t does, within a cell and between them. t itself is no number
+    where all items are alike: rounding then tells the flip that changes nothing from what was observed, and p comes
+    out below 1 / 2ⁿ, which no test by signs of n items can reach.
+    """
     n = differences.shape[1]
-    means = signs @ differences.T / n
     second = (differences**2).sum(axis=1) / n  # unchanged by flips
-    variance = np.maximum(second[None, :] - means**2, 1e-24) / (n - 1)
-    return means / np.sqrt(variance)
+    size = np.sqrt(np.where(second == 0, 1.0, second))
+    return signs @ differences.T / n / size

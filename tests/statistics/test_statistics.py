@@ -138,6 +138,17 @@ def test_sign_flips_of_equal_differences_have_the_p_of_all_signs_alike():
     assert math.isnan(sign_flip_p(np.array([1.0])))
 
 
+@pytest.mark.parametrize("n", [4, 6, 8])
+def test_no_test_by_signs_reaches_what_the_signs_of_its_items_cannot(n):
+    rng = np.random.default_rng(n)
+    alike = np.tile(rng.random((10, 1)), n)
+    for differences in (alike, alike * (1 + 1e-6 * rng.normal(size=alike.shape))):
+        least = 0.8 / 2**n
+        assert sign_flip(differences).min() > least
+        assert max_statistic(differences).min() > least
+        assert min(map(sign_flip_p, differences)) > least
+
+
 # Smallest gap and effect of GPT-2's layers 6 to 11. Source: FF-GardenFn/kernel-ridge-steering (MIT).
 PUBLISHED_GAPS = np.array([0.68270, 0.72075, 0.76823, 0.72707, 0.71110, 0.70411])
 PUBLISHED_EFFECTS = np.array([0.026820, 0.027416, 0.030892, 0.032628, 0.030364, 0.025599])

@@ -80,6 +80,21 @@ def test_plain_text_is_seldom_said_to_drift():
     assert called <= 8  # of 60, at 5 % for all lenses of a run together
 
 
+def test_two_or_three_prompts_are_seldom_said_to_drift_and_never_by_less_than_their_interval():
+    called = 0
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        n = 2 + seed % 2
+        words = {name: (rng.poisson(1.0, (3, n)) / 20).tolist() for name in "abc"}
+        table = drift_of_lenses(words, seed=seed)
+        drifting = table[table.says == DRIFT]
+        assert ((drifting.low > 0) | (drifting.high < 0)).all()
+        called += len(drifting) > 0
+    assert called <= 12  # of 150, with ties; 28 were by the normal quantile
+    alike = {"a": [[0.0] * 2, [0.0] * 2, [5.0] * 2], "b": [[0.0] * 6, [0.0] * 6, [5.0] * 6]}
+    assert dict(drift_of_lenses(alike).set_index("lens").says) == {"a": STILL, "b": DRIFT}
+
+
 def test_a_word_that_was_never_seen_before_needs_more_than_one_text():
     one = [[0.0] * 20, [0.0] * 20, [5.0] + [0.0] * 19]
     assert drift_of_lenses({"rare": one}).says[0] == STILL

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
+from scipy import stats
 
 from steerscope.errors import BadValueError
 from steerscope.runs.distinct import groups_of
@@ -22,6 +23,8 @@ COMMON = "its words weigh 0"
 LOST = "nothing is known, since the logits of {0} of {1} texts are not finite"
 _DRAWS = 2000
 _LEVEL = 0.95
+_FEWEST = 6  # prompts that change alike: fewer do so by chance in more than 1 of 20 cases
+_SAME = 1e-9  # weighted words in 100, of rounding
 _COLUMNS = ["lens", "plain", "steered", "change", "low", "high", "null", "threshold", "says", "n"]
 
 
@@ -62,7 +65,8 @@ def drift_of_lenses(
     The null is a second sample of the plain model on the same prompts: its change from the first is what
     nothing does. The threshold of a lens is what 95 % of such changes stay below in every lens at once: the
     signs of the null changes are flipped at random, alike in all lenses, and the largest mean over its
-    standard error counts. The error is that of the null or of the change, whichever is larger.
+    standard error counts. The error is that of the null or of the change, whichever is larger, and the threshold at
+    least Student's of one lens, as wide as its interval. Fewer than six prompts that all change by the same tell nothing.
 
     Args:
         scores: for each lens three rows of one number a prompt: plain, plain again, steered. Prompts of
@@ -91,8 +95,10 @@ def drift_of_lenses(
     for name, ((plain, again, steered), labels) in kept.items():
         change, null = steered - plain, again - plain
         found = distinct_difference(change, labels, seed=seed)
-        threshold = largest * max(clustered_error(c, labels) for c in (null, change))
-        said = STILL if abs(found.value) <= threshold else DRIFT
+        error = max(clustered_error(c, labels) for c in (null, change))
+        threshold = max(largest, _of_one(found.n)) * error
+        alike = found.n < _FEWEST and error < _SAME
+        said = STILL if alike or abs(found.value) <= threshold else DRIFT
         if not (plain.any() or again.any() or steered.any()):
             said = COMMON if name in weightless else RARE
         rows.append(
@@ -124,17 +130,19 @@ def _complete(
 
 
 def _largest_null(changes: Sequence[np.ndarray], seed: int) -> float:
-    """What the largest |mean| over its error stays below in 95 % of flips.
-
-    At least the normal quantile of one lens, since few texts vary little by chance.
-    """
+    """What the largest |mean| over its error stays below in 95 % of flips."""
     rng = np.random.default_rng(seed)
     n = max(len(change) for change in changes)
     signs = rng.choice((-1.0, 1.0), size=(_DRAWS, n))
-    found = [np.full(_DRAWS, 1.96)]
+    found = [np.zeros(_DRAWS)]
     for change in changes:
         flipped = signs[:, : len(change)] * change
         errors = flipped.std(axis=1, ddof=1) / len(change) ** 0.5
         means = np.abs(flipped.mean(axis=1))
         found.append(np.divide(means, errors, out=np.zeros(_DRAWS), where=errors > 0))
     return float(np.quantile(np.max(found, axis=0), _LEVEL))
+
+
+def _of_one(n_prompts: int) -> float:
+    """What |mean| over its error of one lens stays below in 95 % of cases: few flips vary too little to say so."""
+    return float(stats.t.ppf((1 + _LEVEL) / 2, n_prompts - 1))

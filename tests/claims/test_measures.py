@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from steerscope.claims.ledger import store_evidence
 from steerscope.claims.measures import MEASURES
@@ -260,6 +261,19 @@ def test_shares_that_do_not_vary_in_few_prompts_support_and_refute_nothing():
     varied = of_items(np.array([0.0, 1.0, 1.0, 0.0]), "share")
     assert len(varied.values) == 4
     assert of_items(np.full(5, 2.0), "nats").low == 2.0
+
+
+def test_a_claim_at_the_edge_of_a_rare_share_is_seldom_supported():
+    rng, n, rows = np.random.default_rng(0), 40, 3
+    labels = np.repeat(np.arange(n), rows)
+    below = 0
+    for _ in range(200):
+        rare = np.repeat(rng.normal(size=n), rows) + rng.normal(size=n * rows)
+        found = of_items((rare > stats.norm.isf(0.05, scale=2**0.5)).astype(float), "share", labels)
+        below += found.high < 0.05
+    assert below <= 10  # of 200, at 2.5 % of such an interval
+    averages = of_items(np.array([0.2, 0.9, 1.0, 0.95, 1.0]), "share")
+    assert averages.high <= 1.0
 
 
 @pytest.mark.parametrize("more", [{"seed": 1}, {"samples": 4}])

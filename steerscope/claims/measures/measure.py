@@ -128,8 +128,9 @@ def of_items(
 ) -> Measured:
     """Mean over prompts with its interval by Student's t and its sign-flip p; NaN items are left out.
 
-    Shares that do not vary have two invented items beside them, one better and one worse, so that nothing
-    seen in few prompts is not taken for nothing.
+    Shares whose items are yes or no have an interval widened by two invented items, one better and one worse, so that
+    what few prompts show is not taken for rarer than it is: without them 7 to 12 % of claims at the edge of a rare
+    share were supported. So have shares that do not vary, of which the two count in p too. No end of a share is beyond 1.
 
     Args:
         items: one number each.
@@ -144,12 +145,15 @@ def of_items(
     found = clustered_mean(items, distinct)
     values, weights = (by_cluster(part, distinct) for part in (items, np.ones(len(items))))
     detectable = detectable_difference(values - found.value * (weights - 1))
-    apart = values - found.value * weights
-    if unit == "share" and len(values) > 1 and np.abs(apart).max() < _ROUNDING:
-        values, weights = np.append(values, [1.0, -1.0]), np.append(weights, [1.0, 1.0])
-        detectable = math.nan
+    alike = len(values) > 1 and np.abs(values - found.value * weights).max() < _ROUNDING
+    if unit == "share" and len(values) > 1 and (alike or np.isin(items, (-1.0, 0.0, 1.0)).all()):
         wider = clustered_difference(items, distinct, share=True)
         found = replace(found, low=wider.low, high=wider.high)
+    elif unit == "share":
+        found = replace(found, low=max(-1.0, found.low), high=min(1.0, found.high))
+    if unit == "share" and alike:
+        values, weights = np.append(values, [1.0, -1.0]), np.append(weights, [1.0, 1.0])
+        detectable = math.nan
     return Measured(
         found.value,
         found.low,

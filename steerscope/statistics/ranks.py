@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy import stats
+from scipy import special, stats
 
+from steerscope.statistics.clusters import clustered_error
 from steerscope.statistics.intervals import CONFIDENCE, Estimate
 
+_ENOUGH = (
+    20  # groups of a class, below which drawing them again knows too little of what else there is
+)
 _SAME = 1e-12  # resamples that differ by rounding alone
 
 
@@ -42,6 +47,10 @@ def auroc_estimate(
     in each class k pairs share no group, and where each is in that order by a chance below (α/2)^(1/k), all are in
     less than α/2 of cases. So 3 against 3 without a mistake give [0.29, 1], 48 against 48 [0.93, 1].
 
+    Fewer than twenty groups of several items, drawn again, vary too little: the interval held the truth in as few
+    as 71 % of simulations with two to ten groups of four. There it is widened by Student's on the scale of the logit,
+    from what each group adds to the AUC, and held it in 92 % or more.
+
     Args:
         scores: one for each item.
         positive: which items should score higher.
@@ -49,7 +58,8 @@ def auroc_estimate(
         seed: of the draws.
         n_resamples: draws.
 
-    Source: the bound of Clopper & Pearson 1934 for no failure.
+    Source: the bound of Clopper & Pearson 1934 for no failure; the variance over groups as of Obuchowski 1997, each class
+    by itself.
     """
     rng = np.random.default_rng(seed)
     labels = np.arange(len(scores)) if groups is None else groups
@@ -70,7 +80,49 @@ def auroc_estimate(
         k = min(len(np.unique(labels[side])) for side in (positive, ~positive))
         least = ((1 - CONFIDENCE) / 2) ** (1 / k)
         low, high = value * least, value + (1 - value) * (1 - least)
+    else:
+        sides = [labels[side] for side in (positive, ~positive)]
+        wider = _by_student(value, _placements(above, below), sides)
+        low, high = min(low, wider[0]), max(high, wider[1])
     return Estimate(value, float(low), float(high), len(scores))
+
+
+def _placements(
+    above: Float[np.ndarray, " one"], below: Float[np.ndarray, " other"]
+) -> list[Float[np.ndarray, " _"]]:
+    """Of each item the share of the other class that is in the right order with it, ties half."""
+    found = []
+    for mine, others, sign in ((above, below, 1), (below, above, -1)):
+        order = np.sort(sign * others)
+        first, last = (np.searchsorted(order, sign * mine, side=s) for s in ("left", "right"))
+        found.append((first + last) / (2 * len(others)))
+    return found
+
+
+def _by_student(
+    value: float,
+    placements: Sequence[Float[np.ndarray, " _"]],
+    labels: Sequence[Int[np.ndarray, " _"]],
+) -> tuple[float, float]:
+    """Interval of an AUC over few groups of several items; the value itself where there are many, or all of one say the same.
+
+    The squared errors of the classes add up, each Σ_g (Σ_{i in g} (vᵢ - AUC))² G / (G - 1) / n² of its
+    placements v, and t has G₊ + G₋ - 2 degrees of freedom.
+    """
+    groups = [len(np.unique(mine)) for mine in labels]
+    several = any(
+        len({*zip(mine.tolist(), v.tolist(), strict=True)}) > n
+        for n, mine, v in zip(groups, labels, placements, strict=True)
+    )
+    if not several or not 2 <= min(groups) < _ENOUGH or not 0 < value < 1:
+        return value, value
+    error = math.hypot(
+        *(clustered_error(v, mine) for v, mine in zip(placements, labels, strict=True))
+    )
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, sum(groups) - 2)) * error
+    ends = special.logit(value) + np.array([-half, half]) / (value * (1 - value))
+    low, high = special.expit(ends)
+    return float(low), float(high)
 
 
 def _times_drawn(

@@ -226,6 +226,20 @@ def test_a_small_sample_of_a_good_score_seldom_shuts_the_truth_out():
     assert np.mean([f.low <= truth <= f.high for f in found]) > 0.9
 
 
+@pytest.mark.parametrize("n_groups", [2, 4, 6])
+def test_few_groups_of_several_texts_hold_the_truth_of_an_auroc(n_groups):
+    rng = np.random.default_rng(n_groups)
+    label, groups = np.repeat([True, False], 4 * n_groups), np.repeat(np.arange(2 * n_groups), 4)
+    found = []
+    for _ in range(200):
+        of_group = np.repeat(rng.normal(size=2 * n_groups), 4)
+        scores = math.sqrt(0.6) * of_group + math.sqrt(0.4) * rng.normal(size=len(label)) + label
+        found.append(auroc_estimate(scores, label, groups=groups, n_resamples=300))
+    truth = stats.norm.cdf(1 / math.sqrt(2))
+    assert np.mean([f.low <= truth <= f.high for f in found]) > 0.92
+    assert all(f.low <= f.value <= f.high for f in found)
+
+
 def test_texts_that_say_the_same_widen_no_interval_of_an_auroc():
     rng = np.random.default_rng(1)
     label = np.arange(24) % 2 == 0

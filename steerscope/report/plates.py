@@ -212,12 +212,14 @@ def _preference_plates(run: Run, f: Findings) -> list[Plate]:
     if cheap is None:
         return []
     c = cheap.correlation
-    told = (
-        f"The rank correlation is {c.rho:+.2f} {c.interval} over {c.n} conditions; "
-        "neighbouring doses are alike, so that the interval is too narrow rather than too wide."
-        if c.n and c.rho == c.rho
-        else f"Over {c.n} conditions a rank correlation is not known."
-    )
+    told = f"Over {c.n} conditions a rank correlation is not known."
+    if c.low == c.low:
+        told = (
+            f"The rank correlation is {c.rho:+.2f} {c.interval} over {c.n} conditions; "
+            "neighbouring doses are alike, so that the interval is too narrow rather than too wide."
+        )
+    elif c.rho == c.rho:
+        told = f"The rank correlation is {c.rho:+.2f} over {c.n} conditions: one order, of which there is no interval."
     if f.card is not None and not f.card.tells:
         told += " The judge cannot tell, so that neither does the upright axis."
     return [

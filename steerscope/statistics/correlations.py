@@ -42,7 +42,8 @@ def rank_correlation(
 ) -> Correlation:
     """Spearman's rho, bootstrap interval, two-sided permutation p (exact up to 8 items).
 
-    NaN in everything but n where fewer than four pairs are finite or one side does not vary.
+    NaN in everything but n where fewer than four pairs are finite or one side does not vary. A perfect order
+    has no interval: drawn again it is perfect too, and of four pairs with a true rho of 0.89 41 % are in one.
     """
     finite = np.isfinite(x) & np.isfinite(y)
     x, y = x[finite], y[finite]
@@ -60,6 +61,8 @@ def rank_correlation(
         shuffled = rng.permuted(np.tile(b, (n_resamples, 1)), axis=1)
         extreme = np.abs(_pearson(a[None], shuffled)) >= abs(rho) - 1e-12
         p = float((1 + extreme.sum()) / (1 + n_resamples))
+    if abs(rho) > 1 - 1e-12:
+        return Correlation(float(rho), math.nan, math.nan, p, n)
     drawn = rng.integers(n, size=(n_resamples, n))
     resampled = _pearson(stats.rankdata(x[drawn], axis=1), stats.rankdata(y[drawn], axis=1))
     low, high = np.nanquantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])

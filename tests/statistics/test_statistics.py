@@ -122,6 +122,9 @@ def test_many_items_use_random_permutations():
 def test_too_few_or_constant_points_have_no_correlation():
     assert math.isnan(rank_correlation(np.arange(3.0), np.arange(3.0)).rho)
     assert math.isnan(rank_correlation(np.ones(6), np.arange(6.0)).p)
+    perfect = rank_correlation(np.arange(4.0), np.array([1.0, 3.0, 4.0, 9.0]))
+    assert (perfect.rho, perfect.p) == (pytest.approx(1.0), pytest.approx(2 / 24))
+    assert np.isnan([perfect.low, perfect.high]).all()  # four in order are not sure
 
 
 def test_crossing_interpolates():

@@ -20,6 +20,7 @@ from steerscope.statistics.intervals import (
     bootstrap_mean,
     bootstrap_ratio,
     cluster_bootstrap,
+    spread_as_few,
     wilson,
 )
 from steerscope.statistics.multiple import benjamini_hochberg, holm
@@ -92,6 +93,7 @@ __all__ = [
     "share_difference",
     "sign_flip",
     "sign_flip_p",
+    "spread_as_few",
     "sums_by_cluster",
     "wilson",
     "winners",

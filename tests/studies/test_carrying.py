@@ -14,6 +14,7 @@ from steerscope.studies.carrying.findings import (
     PAIR,
     PROCRUSTES,
     RIDGE,
+    MapSquares,
     ReadTexts,
     chosen_ridge,
     fit_maps,
@@ -95,6 +96,17 @@ def test_held_out_r2_is_one_for_a_true_map_and_nothing_for_permuted_texts():
     assert (nothing.p > 0.05).all()
     left, spread = held_out_r2(procrustes_map(fit.x, fit.y), held_out.x, held_out.y)
     assert 1 - left.sum() / spread.sum() == pytest.approx(table.r2["procrustes"])
+
+
+def test_few_held_out_pairs_are_not_surer_than_they_are():
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(150):
+        left = rng.gamma(4.0, size=(2, 4)).repeat(2, axis=1) / 4
+        squares = MapSquares(1.0, left * [[0.5], [1.0]], (left,) * 2, 20, np.arange(8) // 2)
+        row = map_table({RIDGE: squares}).iloc[0]
+        held += row.low <= 0.5 <= row.high
+        assert row.low <= row.r2 <= row.high <= 1.0
+    assert held >= 0.9 * 150  # of 4 pairs percentiles alone held it in 119
 
 
 def test_the_ridge_is_chosen_on_texts_that_were_left_out():

@@ -17,7 +17,7 @@ from steerscope.claims.measures.measure import (
 from steerscope.errors import BadValueError, RunError
 from steerscope.experiments.jobs.predictors import layers_of_rows, without_layers
 from steerscope.runs.results import Run
-from steerscope.statistics import bootstrap_mean
+from steerscope.statistics import distinct_mean
 from steerscope.studies.predictors.thresholds import judge_threshold
 from steerscope.studies.premise.findings import known_gaps, parts_of, summary_draws
 
@@ -26,7 +26,7 @@ from steerscope.studies.premise.findings import known_gaps, parts_of, summary_dr
 def ridge_r2(runs: Sequence[Run], *, kernel: str) -> Measured:
     """R² of kernel ridge regression at the median of the heads that are known, mean over models.
 
-    The interval is over prompts that are drawn again.
+    The interval is over prompts that are drawn again, spread as for few.
     """
     found = [
         summary_draws(parts_of(run.table()), kernel, seed=run.configuration["seed"]) for run in runs
@@ -59,7 +59,7 @@ def mean_gap_of_attention(runs: Sequence[Run], *, gap: str) -> Measured:
     by_prompt = pd.concat([items for items, _ in found_of], keys=_prompt_sets(runs)).dropna()
     values = by_prompt.groupby(level=[0, 1]).mean().to_numpy(float)
     unknown = [name for _, name in found_of if name]
-    found = bootstrap_mean(values)
+    found = distinct_mean(values, np.arange(len(values)))
     return Measured(
         found.value, found.low, found.high, math.nan, found.n, "gap", "prompts",
         values=tuple(map(float, values)), unknown=tuple(unknown),

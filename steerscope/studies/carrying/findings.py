@@ -13,7 +13,7 @@ from steerscope.errors import BadValueError
 from steerscope.judges import stored_effect
 from steerscope.runs.results import Run
 from steerscope.sites import Site
-from steerscope.statistics import CONFIDENCE, rank_p, sums_by_cluster
+from steerscope.statistics import CONFIDENCE, rank_p, spread_as_few, sums_by_cluster
 from steerscope.studies.methods.stored import ranking_of_rows
 
 RIDGE, PROCRUSTES = "ridge", "procrustes"
@@ -226,7 +226,7 @@ def map_table(maps: Mapping[str, MapSquares], *, seed: int = 0) -> pd.DataFrame:
     """Held-out R² of each map with its interval, and what maps of texts paired at random within each class reach.
 
     Returns:
-        One row per map: map, ridge, r2, low, high (95 % bootstrap over held-out pairs), null_high (the
+        One row per map: map, ridge, r2, low, high (95 % bootstrap over held-out pairs, spread as for few), null_high (the
         largest of the permuted maps), p (rank among them), n_fit, n, n_pairs.
     """
     rows = []
@@ -236,8 +236,9 @@ def map_table(maps: Mapping[str, MapSquares], *, seed: int = 0) -> pd.DataFrame:
         n_pairs = by_pair.shape[1]
         draws = np.random.default_rng(seed).integers(n_pairs, size=(1000, n_pairs))
         sums = by_pair[:, draws].sum(axis=2)
-        low, high = np.quantile(1 - sums[0] / sums[1], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
         value = _r2(squares)
+        drawn = spread_as_few(1 - sums[0] / sums[1], value, n_pairs, most=1.0)
+        low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
         nulls = np.array([_r2(each) for each in found.permuted])
         p = rank_p(value, nulls)
         counts = found.n_fit, squares.shape[1], n_pairs

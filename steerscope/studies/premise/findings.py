@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from steerscope.errors import BadValueError
-from steerscope.statistics import CONFIDENCE
+from steerscope.statistics import CONFIDENCE, spread_as_few
 from steerscope.statistics.sums import best_r2, whole_sums
 
 PARTS = ["left", "spread", "whole"]
@@ -57,7 +57,7 @@ def head_fits(parts: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
 
     Returns:
         One row per layer, head and kernel: ridge, r2, r2_low, r2_high, error, error_low, error_high
-        (95 % bootstrap over prompts), n_prompts. A head of which a prompt is unknown has NaN.
+        (95 % bootstrap over prompts, spread as for few), n_prompts. A head of which a prompt is unknown has NaN.
 
     Raises:
         BadValueError: fewer than two prompts.
@@ -78,7 +78,7 @@ def premise_summary(parts: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
 
     Returns:
         One row per kernel: median_r2, median_error, share_good, each with _low and _high (bootstrap over
-        prompts), n_heads (those that are known), n_prompts; and n_lost, the heads of which nothing is known,
+        prompts, spread as for few), n_heads (those that are known), n_prompts; and n_lost, the heads of which nothing is known,
         where there are any.
 
     Raises:
@@ -155,10 +155,13 @@ def gap_summary(table: pd.DataFrame, *, seed: int = 0) -> pd.DataFrame:
             here = mine if layer < 0 else mine[mine.layer == layer]
             here, n_lost = known_gaps(here)
             by_prompt = here.groupby("prompt").value.mean().to_numpy(float)
-            drawn = by_prompt[_drawn(len(by_prompt), seed)].mean(axis=1)
+            n, mean = len(by_prompt), float(by_prompt.mean())
+            drawn = spread_as_few(
+                by_prompt[_drawn(n, seed)].mean(axis=1), mean, n, least=0.0, most=1.0
+            )
             low, high = np.quantile(drawn, _TAILS)
             smallest = float(here.groupby(["layer", "head"]).value.mean().min())
-            numbers = (by_prompt.mean(), low, high, smallest, len(by_prompt))
+            numbers = (mean, low, high, smallest, n)
             rows.append((metric, layer, *numbers, n_lost))
     columns = ["gap", "layer", "value", "low", "high", "smallest", "n_prompts", "n_lost"]
     found = pd.DataFrame(rows, columns=columns)
@@ -208,11 +211,12 @@ def _good(r2: Float[np.ndarray, "*draw head"]) -> Float[np.ndarray, "*draw head"
 
 
 def _fits(squares: Float[np.ndarray, "part head prompt"], seed: int) -> tuple[_Heads, _Draws]:
-    """R² and relative error of every head, as they are and under each draw of prompts."""
+    """R² and relative error of every head, as they are and under each draw of prompts, spread as for few."""
     n = squares.shape[2]
     weights = np.stack([np.bincount(d, minlength=n) for d in _drawn(n, seed)])
     left, spread, whole = squares.sum(axis=2)
     drawn = squares @ weights.T
     lefts, spreads, wholes = drawn.transpose(0, 2, 1)
-    known = (1 - left / spread, np.sqrt(left / whole))
-    return known, (1 - lefts / spreads, np.sqrt(lefts / wholes))
+    r2, error = 1 - left / spread, np.sqrt(left / whole)
+    r2s = spread_as_few(1 - lefts / spreads, r2, n, most=1.0)
+    return (r2, error), (r2s, spread_as_few(np.sqrt(lefts / wholes), error, n, least=0.0))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from steerscope.statistics.intervals import CONFIDENCE, Estimate
+from steerscope.statistics.intervals import CONFIDENCE, Estimate, spread_as_few
 
 _RESAMPLES = 2000
 
@@ -58,7 +58,7 @@ def _with_interval(
     found: Callable[[np.ndarray], float],
     clusters: Shaped[np.ndarray, " item"] | None = None,
 ) -> Estimate:
-    """A bootstrap over the items, or over clusters of them.
+    """A bootstrap over the items, or over clusters of them, spread as for few.
 
     Where all resamples agree alike, two invented items stand beside them on which the first two readers
     disagree, one each way, so that perfect agreement on few items is not taken for certain.
@@ -68,15 +68,17 @@ def _with_interval(
     if n < 2:
         value = found(items) if len(items) > 1 else math.nan
         return Estimate(value, math.nan, math.nan, n)
-    low, high = _ends(items, found, members)
+    value = found(items)
+    drawn = spread_as_few(_drawn_again(items, found, members), value, n, least=-1.0, most=1.0)
+    low, high = _ends(drawn)
     values = np.unique(items[~np.isnan(items)])
     if low == high and len(values) > 1:
         invented = np.full((2, items.shape[1]), np.nan)
         invented[:, :2] = [values[:2], values[1::-1]]
         more = [*members, np.array([len(items)]), np.array([len(items) + 1])]
-        wider = _ends(np.concatenate([items, invented]), found, more)
+        wider = _ends(_drawn_again(np.concatenate([items, invented]), found, more))
         low, high = min(low, wider[0]), max(high, wider[1])
-    return Estimate(found(items), low, high, n)
+    return Estimate(value, low, high, n)
 
 
 def _members(clusters: Shaped[np.ndarray, " item"]) -> list[Int[np.ndarray, " _"]]:
@@ -86,20 +88,24 @@ def _members(clusters: Shaped[np.ndarray, " item"]) -> list[Int[np.ndarray, " _"
     return np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(order) else []
 
 
-def _ends(
+def _drawn_again(
     items: Float[np.ndarray, "item reader"],
     found: Callable[[np.ndarray], float],
     members: Sequence[Int[np.ndarray, " _"]],
-) -> tuple[float, float]:
-    """Where the middle 95 % of the resamples lie; NaN where none is known."""
+) -> Float[np.ndarray, " draw"]:
+    """What is found in the resamples where it is known."""
     rng, n = np.random.default_rng(0), len(members)
     draws = (rng.integers(n, size=n) for _ in range(_RESAMPLES))
     again = np.array([found(items[np.concatenate([members[i] for i in drawn])]) for drawn in draws])
-    known = again[~np.isnan(again)]
-    if not len(known):
+    return again[~np.isnan(again)]
+
+
+def _ends(drawn: Float[np.ndarray, " draw"]) -> tuple[float, float]:
+    """Where the middle 95 % of some draws lie; NaN where there are none."""
+    if not len(drawn):
         return math.nan, math.nan
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(known, [tail, 1 - tail])
+    low, high = np.quantile(drawn, [tail, 1 - tail])
     return float(low), float(high)
 
 

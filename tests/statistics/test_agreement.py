@@ -62,3 +62,15 @@ def test_agreement_on_few_items_is_not_taken_for_certain():
     assert alpha.low < 0.5 < alpha.value == 1.0
     a = np.tile([1.0, 0], 200)
     assert cohens_kappa(a, a).low > 0.97
+
+
+def test_few_prompts_of_several_texts_hold_the_true_agreement():
+    """One reader copies the other with probability 0.6, which is kappa, alike within a prompt; else says either."""
+    rng, held, clusters = np.random.default_rng(0), 0, np.repeat(np.arange(5), 5)
+    for _ in range(100):
+        mine = (rng.random(25) < 0.5).astype(float)
+        alike = np.where(rng.random(25) < 0.5, rng.random(5)[clusters], rng.random(25))
+        other = np.where(alike < 0.6, mine, (rng.random(25) < 0.5).astype(float))
+        found = cohens_kappa(mine, other, clusters)
+        held += found.low <= 0.6 <= found.high
+    assert held >= 90

@@ -19,7 +19,7 @@ from steerscope.errors import (
 from steerscope.judges.effects import Effect
 from steerscope.runs.distinct import Groups, groups_of
 from steerscope.runs.results import Run
-from steerscope.statistics import Estimate, cluster_bootstrap
+from steerscope.statistics import Estimate, distinct_difference
 from steerscope.studies.steering.findings import Findings, find
 from steerscope.studies.steering.plan import StudyPlan, SweepPlan, effect_of, plan_of
 from steerscope.studies.steering.responses import PLAIN, conditions, responses
@@ -132,8 +132,9 @@ class Evidence:
         return self.groups.of(split or self.split, self.effect.metric, list(items))
 
     def mean(self, values: pd.Series, split: str | None = None) -> Estimate:
-        """Mean over texts or pairs with a bootstrap interval over the distinct ones."""
-        return cluster_bootstrap(values.to_numpy(float), self.distinct(values.index, split))
+        """Mean of differences over texts or pairs with an interval over the distinct ones, by Student's t for few."""
+        labels = self.distinct(values.index, split)
+        return distinct_difference(values.to_numpy(float), labels, share=self.effect.is_share)
 
     @property
     def unit(self) -> str:

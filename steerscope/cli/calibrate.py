@@ -152,7 +152,7 @@ def _asked(plan: StudyPlan, model: LensModel, texts: Texts) -> Prompting:
     from steerscope.steering.prompting import Prompting
     from steerscope.studies.steering.asking import asking_cells
 
-    cells = asking_cells(plan, model, texts, judged=True)
+    cells = asking_cells(plan, model, texts, judged=True, paired=False)
     if not cells:
         raise BadValueError(
             "there is nothing to ask for the concept by: give --instruction or --examples, or say what "

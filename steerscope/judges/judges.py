@@ -64,6 +64,11 @@ class ReadsAll(Protocol):
         ...
 
 
+def compares_pairs(judge: Judge) -> bool:
+    """Whether pairs are compared where conditions write: as the effect, or beside a score."""
+    return judge.effect.metric == "preference" or isinstance(judge, ScoreJudge)
+
+
 def scored(judge: Judge) -> bool:
     """Whether a judge, or the one that it asks, gives scores: it reads any text, and may fail."""
     return isinstance(getattr(judge, "judge", judge), ScoreJudge)

@@ -32,12 +32,12 @@ from steerscope.judges.effects import (
 )
 from steerscope.judges.judges import (
     Judge,
+    compares_pairs,
     read_all,
     scored,
     shows_nothing,
     text_metrics,
 )
-from steerscope.judges.scoring import ScoreJudge
 from steerscope.judges.second_model import NLL_SECOND, SecondModel
 from steerscope.metrics import distinct_across, self_bleu
 from steerscope.models.lens_model import LensModel
@@ -228,12 +228,10 @@ class Bench:
         All where the preference is the effect; beside a score, to see whether it tells what the judge
         reads, those of the material.
         """
-        everyone = range(len(self.material.pairs))
-        if self.judge.effect.metric == "preference":
-            return everyone
-        if not isinstance(self.judge, ScoreJudge):
+        if not compares_pairs(self.judge):
             return ()
-        return everyone if self.material.beside is None else self.material.beside
+        beside = self.judge.effect.is_share and self.material.beside is not None
+        return self.material.beside or () if beside else range(len(self.material.pairs))
 
     def _prompts_for(self, cell: Cell) -> tuple[int, ...]:
         sign = sign_of(cell)

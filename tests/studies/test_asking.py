@@ -360,6 +360,22 @@ def test_no_more_examples_are_shown_than_the_context_holds(load):
     assert asked_of(replace(plan, n_new=plan.n_new + 4), model, PAIRS, Prompt("w40 w41")) == []
 
 
+def test_the_pairs_that_are_compared_have_room_after_the_examples_as_well(load):
+    model = load("llama")
+    room = model.shape.n_context
+    long = ContrastPair(
+        f"w10 {'w6 ' * (room - 8)}w7", "w10 w8", "c"
+    )  # room for an example of three
+    pairs = replace(PAIRS, pairs=(*PAIRS.pairs, long))
+    test = Split(PAIRS, PAIRS, pairs)
+    texts = Texts(PAIRS, test, Split(*(PromptSet("p", (Prompt("w40 w41"),)),) * 3))
+    plan = StudyPlan(contrasts="words", n_new=1)
+    asked = [asking_cells(plan, model, texts, judged=True, paired=p) for p in (True, False)]
+    paired, alone = [len(cells[0].interventions[0].examples) for cells in asked]
+    assert (paired, alone) == (1, plan.examples)
+    assert len(model.tokens(asked[0][0].interventions[0].seen(long.positive))) <= room
+
+
 def test_a_study_asks_on_the_prompts_that_it_steers_on(tiny_folder, tmp_path):
     pairs = tmp_path / "words.jsonl"
     pairs.write_text(

@@ -11,25 +11,35 @@ import pandas as pd
 
 from steerscope.errors import PromptTooLongError
 from steerscope.judges.effects import KL_WRITTEN
+from steerscope.judges.judges import compares_pairs
 from steerscope.models.chat_templates import ChatText
 from steerscope.models.lens_model import LensModel
 from steerscope.statistics import Estimate
 from steerscope.steering.interventions import Cell
 from steerscope.steering.prompting import METHODS, Prompting
 from steerscope.studies.steering.plan import StudyPlan
+from steerscope.studies.steering.prepare import Prepared
 from steerscope.studies.steering.stated import Stated
 from steerscope.studies.steering.success import Costs, difference
 from steerscope.studies.steering.texts import Texts
 from steerscope.studies.steering.verdict import Cost
 from steerscope.texts.chats import Conversation
-from steerscope.texts.contrasts import ContrastSet, Prompt
+from steerscope.texts.contrasts import ContrastSet
 from steerscope.texts.places import STYLE
 from steerscope.texts.styles import find_style
 
 _log = logging.getLogger(__name__)
 
 
-def asking_cells(plan: StudyPlan, model: LensModel, texts: Texts, *, judged: bool) -> list[Cell]:
+def asking_of(plan: StudyPlan, bound: Prepared) -> list[Cell]:
+    """The conditions of a study that ask for the concept."""
+    judged, paired = bound.judge.effect.is_share, compares_pairs(bound.judge)
+    return asking_cells(plan, bound.model, bound.texts, judged=judged, paired=paired)
+
+
+def asking_cells(
+    plan: StudyPlan, model: LensModel, texts: Texts, *, judged: bool, paired: bool = True
+) -> list[Cell]:
     """The conditions that ask for the concept: by an instruction, by examples, and by both.
 
     The instruction is the one of the plan, else what a style wants. The examples are positive texts of
@@ -42,6 +52,7 @@ def asking_cells(plan: StudyPlan, model: LensModel, texts: Texts, *, judged: boo
         texts: pairs and prompts, as the model is given them.
         judged: whether what is written is read; else a style is not asked for, since its effect would
             be how likely its own instruction is after itself.
+        paired: whether the pairs are compared as well, so that they need room after what asks.
     """
     is_style = plan.contrasts.startswith(STYLE)
     if is_style and not judged:
@@ -50,7 +61,7 @@ def asking_cells(plan: StudyPlan, model: LensModel, texts: Texts, *, judged: boo
     instruction = wanted if plan.instruction is None else plan.instruction
     shown = [] if is_style else _examples(texts.pairs.fit, plan.examples, plan.seed)
     asked = [Prompting(instruction)] if instruction else []
-    shown = _that_fit(model, instruction, shown, texts.all_prompts, plan.n_new)
+    shown = _that_fit(model, instruction, shown, _with_room(texts, plan.n_new, paired=paired))
     if shown:
         asked.append(Prompting(examples=tuple(shown)))
     if shown and instruction:
@@ -75,14 +86,21 @@ def _as_example(text: str) -> str:
     return Conversation(turns) if turns[-1].role == "assistant" else turns[-1].content
 
 
+def _with_room(texts: Texts, n_new: int, *, paired: bool) -> list[tuple[str, int]]:
+    """The texts that are read after what asks, each with the tokens that are written after it."""
+    prompts = [(p.text, n_new) for p in texts.all_prompts]
+    pairs = [*texts.pairs.select.pairs, *texts.pairs.test.pairs] if paired else []
+    return prompts + [(text, 0) for pair in pairs for text in (pair.positive, pair.negative)]
+
+
 def _that_fit(
-    model: LensModel, instruction: str, shown: list[str], prompts: Sequence[Prompt], n_new: int
+    model: LensModel, instruction: str, shown: list[str], texts: Sequence[tuple[str, int]]
 ) -> list[str]:
-    """The first examples, as many as leave room for every prompt and what is written after it."""
-    longest = max((p.text for p in prompts), key=lambda text: len(model.tokens(text)))
+    """The first examples, as many as leave room for every text and what is written after it."""
+    longest, room = max(texts, key=lambda text: len(model.tokens(text[0])) + text[1])
     for n in range(len(shown), 0, -1):
         try:
-            model.tokens(Prompting(instruction, tuple(shown[:n])).seen(longest), room=n_new)
+            model.tokens(Prompting(instruction, tuple(shown[:n])).seen(longest), room=room)
         except PromptTooLongError:
             continue
         if n < len(shown):

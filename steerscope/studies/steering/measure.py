@@ -25,7 +25,7 @@ from steerscope.runs.whole_files import write_json
 from steerscope.steering.interventions import Cell
 from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import Material, dose_cells
-from steerscope.studies.steering.asking import asking_cells
+from steerscope.studies.steering.asking import asking_of
 from steerscope.studies.steering.beside import measure_eigengaps, measure_noise, measure_sinks
 from steerscope.studies.steering.choice import sweet_spot
 from steerscope.studies.steering.findings import find
@@ -94,7 +94,7 @@ def run_study(
         signed = [Dose(sign * d) for d in sorted(plan.doses) for sign in (1, -1)]
         controls = _sweep_controls(bound)
         every = [*bound.directions.values()] if plan.all_layers else []
-        asking = asking_cells(plan, bound.model, bound.texts, judged=bound.judge.effect.is_share)
+        asking = asking_of(plan, bound)
         bound.measure("select", asking, BESIDE if race else None)
         bound = bound.with_asked(asking)
         _measure_select(bound, plan, controls, several_cells(every, signed, scope))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from steerscope.studies.steering.asking import asking_cells
+from steerscope.studies.steering.asking import asking_of
 from steerscope.studies.steering.nulls import few_pairs, few_prompts, null_costs
 from steerscope.studies.steering.plan import RACE, Plan, StudyPlan, SweepPlan
 from steerscope.studies.steering.prepare import Prepared
@@ -137,8 +137,7 @@ def _nulls(plan: StudyPlan, bound: Prepared) -> Iterator[Step]:
 
 def _asked(plan: StudyPlan, bound: Prepared) -> int:
     """Conditions that ask in words."""
-    judged = bound.judge.effect.is_share
-    return len(asking_cells(plan, bound.model, bound.texts, judged=judged))
+    return len(asking_of(plan, bound))
 
 
 def _plain(bound: Prepared, split: str) -> Step:

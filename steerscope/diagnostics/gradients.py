@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os.path import commonprefix
 
 import torch
 from jaxtyping import Float, Int
@@ -25,6 +26,7 @@ def preference_gradients(
     sites: Sequence[Site],
     *,
     scope: Scope | None = None,
+    written: bool = False,
     batch_size: int = 32,
 ) -> dict[Site, Float[Tensor, "pair d"]]:
     """Gradient of each pair's preference with respect to a vector added at a site, at no dose.
@@ -38,6 +40,8 @@ def preference_gradients(
         pairs: positive and negative text.
         sites: where the vector would be added; all are answered by the same pass.
         scope: at which positions; default all but 0.
+        written: whether for a scope what a pair begins with alike is the prompt, and the rest is
+            generated; by default all of a text counts as prompt.
         batch_size: texts in one pass.
 
     Raises:
@@ -45,21 +49,32 @@ def preference_gradients(
     """
     scope = scope or Scope.all()
     ids = [model.tokens(text) for pair in pairs for text in pair]
+    lengths = [len(tokens) for tokens in ids]
+    if written:
+        lengths = [max(1, len(commonprefix(ids[i & ~1 : (i & ~1) + 2]))) for i in range(len(ids))]
     found = {s: torch.zeros(len(ids), model.width(s)) for s in sites}
     for batch in equal_length_batches(ids, batch_size, model.device):
-        gradients = _batch_gradients(model, batch.tokens, sites, scope)
+        ends = batch.tokens.new_tensor([lengths[i] for i in batch.indices])[:, None]
+        gradients = _batch_gradients(model, batch.tokens, sites, (scope, ends))
         for site, gradient in zip(sites, gradients, strict=True):
             found[site][list(batch.indices)] = gradient.float().cpu()
     return {s: g[0::2] - g[1::2] for s, g in found.items()}
 
 
 def _batch_gradients(
-    model: LensModel, tokens: Int[Tensor, "batch pos"], sites: Sequence[Site], scope: Scope
+    model: LensModel,
+    tokens: Int[Tensor, "batch pos"],
+    sites: Sequence[Site],
+    where: tuple[Scope, Int[Tensor, "batch 1"]],
 ) -> tuple[Tensor, ...]:
-    """Gradient of every row's log-likelihood for a vector of its own at every site."""
+    """Gradient of every row's log-likelihood for a vector of its own at every site.
+
+    Where is at the positions of a scope, of prompts that end there.
+    """
+    scope, ends = where
     n_rows, n_tokens = tokens.shape
     positions = torch.arange(n_tokens, device=tokens.device)
-    inside = scope.given(tokens).includes(positions, n_tokens).reshape(-1, n_tokens)
+    inside = scope.given(tokens).includes(positions[None], ends).reshape(-1, n_tokens)
     with torch.enable_grad(), displaced(model, sites, inside, n_rows) as moved:
         logp = torch.log_softmax(model.forward(tokens)[:, :-1].float(), dim=-1)
         total = logp.gather(-1, tokens[:, 1:, None]).sum()

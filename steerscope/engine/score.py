@@ -29,6 +29,7 @@ from steerscope.steering.cells import Cells, as_cells
 from steerscope.steering.interventions import Cell, Intervention, Rows
 from steerscope.steering.one_batch import attach_cells
 from steerscope.steering.prompting import is_prompting, on_activations, seen_under
+from steerscope.steering.scopes import Scope
 from steerscope.texts.batches import equal_length_batches
 
 _TEXTS_AT_ONCE = 1024
@@ -347,16 +348,26 @@ def preferences(
     pairs: Sequence[tuple[str, str]],
     cells: Sequence[Cell],
     *,
+    written: bool = False,
     batch_size: int | None = None,
     progress: Track = silent,
 ) -> Float[Tensor, "cell pair"]:
     """`preference` under many conditions; under a prompting, of the texts as they are then seen.
 
-    The whole of a text counts as prompt, so that a steering of what is generated changes nothing here.
-
     Tokens that the texts of a pair begin with alike are as likely in both, and are not scored.
+
+    Args:
+        model: the model.
+        pairs: positive and negative text.
+        cells: the conditions.
+        written: whether for a scope what a pair begins with alike is the prompt, and the rest is
+            generated. By default all of a text counts as prompt, so that a steering of what is
+            generated changes nothing.
+        batch_size: texts in one pass.
+        progress: shows the loop.
     """
     texts = [text for pair in pairs for text in pair]
+    written = written and any(map(_reads_the_end, cells))
     said = [c for c, cell in enumerate(cells) if is_prompting(cell)]
     plain = [c for c in range(len(cells)) if c not in said]
     sums = torch.full((len(cells), len(texts)), torch.nan)
@@ -364,13 +375,21 @@ def preferences(
         seen = [model.tokens(seen_under(cells[some[0]], text)) for text in texts]
         acting = [on_activations(cells[c]) for c in some]
         alike = [len(commonprefix(seen[i : i + 2])) for i in range(0, len(seen), 2)]
+        after = [n for n in alike for _ in range(2)]
         scores = log_likelihoods_under(
             model,
             seen,
             acting,
-            after=[n for n in alike for _ in range(2)],
+            after=after,
+            ends=[max(1, n) for n in after] if written else None,
             batch_size=batch_size,
             progress=progress,
         )
         sums[some] = torch.tensor([[float(s.sum()) for s in row] for row in scores])
     return sums[:, 0::2] - sums[:, 1::2]
+
+
+def _reads_the_end(cell: Cell) -> bool:
+    """Whether what a condition changes depends on where a prompt ends."""
+    scopes = (getattr(i, "scope", None) for i in cell.interventions)
+    return any(isinstance(scope, Scope) and scope.reads_the_end for scope in scopes)

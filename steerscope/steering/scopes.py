@@ -44,6 +44,11 @@ class Scope(ABC):
         """Whether the positions depend on the tokens of a text, so that `given` comes first."""
         return False
 
+    @property
+    def reads_the_end(self) -> bool:
+        """Whether the positions depend on where the prompt ends."""
+        return False
+
     def given(self, tokens: Any) -> Scope:  # noqa: ARG002 - most scopes need no tokens
         """The same scope where the rows hold these tokens [row, pos], from position 0 on."""
         return self
@@ -151,6 +156,11 @@ class Span(Scope):
         if first is not None and not first <= self.start < stop:
             raise BadValueError(f"scope {self} is empty; give {first} <= start < stop.")
 
+    @property
+    def reads_the_end(self) -> bool:
+        """Whether the positions depend on where the prompt ends."""
+        return self.kind in {"prompt", "generated", "last", "steps"}
+
     def __str__(self) -> str:
         if self.kind == "last":
             return f"last:{self.start}"
@@ -244,6 +254,11 @@ class _Joined(Scope):
         """Whether the positions depend on the tokens of a text, so that `given` comes first."""
         return any(p.reads_tokens for p in self.parts)
 
+    @property
+    def reads_the_end(self) -> bool:
+        """Whether the positions depend on where the prompt ends."""
+        return any(p.reads_the_end for p in self.parts)
+
     def given(self, tokens: Any) -> Scope:
         """The same scope where the rows hold these tokens [row, pos], from position 0 on."""
         return replace(self, parts=tuple(p.given(tokens) for p in self.parts))
@@ -289,6 +304,11 @@ class Except(Scope):
     def reads_tokens(self) -> bool:
         """Whether the positions depend on the tokens of a text, so that `given` comes first."""
         return self.scope.reads_tokens or self.without.reads_tokens
+
+    @property
+    def reads_the_end(self) -> bool:
+        """Whether the positions depend on where the prompt ends."""
+        return self.scope.reads_the_end or self.without.reads_the_end
 
     def given(self, tokens: Any) -> Scope:
         """The same scope where the rows hold these tokens [row, pos], from position 0 on."""

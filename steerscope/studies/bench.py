@@ -399,7 +399,7 @@ class Bench:
             return []
         whole = self.material.pairs.pairs
         texts = [(whole[i].positive, whole[i].negative) for i in pairs]
-        margins = preferences(self.model, texts, cells).tolist()
+        margins = preferences(self.model, texts, cells, written=True).tolist()
         means = [math.nan if np.isnan(k).all() else float(np.nanmean(k)) for k in kl]
         return [
             self._row(cell, i, "preference", margin, kl=means[number], status="ok")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from steerscope.diagnostics.gradients import preference_gradients
 from steerscope.doses import Dose
 from steerscope.engine.score import kl_from_plain, log_likelihoods, preference, preferences
 from steerscope.metrics import kl_divergence
@@ -68,7 +69,7 @@ def test_likelihoods_are_those_of_transformers(tiny):
         assert_rounded(part, whole[1:], terms=PASS)
 
 
-SCOPES = ("all", "prompt", "generated", "last:2", "steps:2", "window:2:4", "all-last:1")
+SCOPES = ("all", "prompt", "generated", "last:2", "steps:1", "window:2:4", "all-last:1")
 
 
 def test_what_comes_after_the_prompt_counts_as_generated(tiny):
@@ -111,3 +112,33 @@ def test_preferences_of_many_conditions_are_those_of_each_alone(tiny, batch_size
     found = preferences(tiny, pairs, cells, batch_size=batch_size)
     for row, cell in zip(found, cells, strict=True):
         assert row.tolist() == pytest.approx(preference(tiny, pairs, cell).tolist(), abs=1e-3)
+
+
+PAIRS = [("w5 w6 w7", "w5 w6 w8 w9"), ("w20 w21 w22", "w20 w23 w24")]
+
+
+@pytest.mark.parametrize(
+    "scope", ["all", "generated", "steps:1", "prompt", "last:1", "all-generated"]
+)
+def test_a_pair_that_counts_as_written_is_steered_as_it_is_after_what_it_begins_with(tiny, scope):
+    direction = random_direction(tiny, Site("resid_post", 0))
+    cell = Cell((Steering(direction, Dose(20.0), scope=Scope.parse(scope)),))
+    found = preferences(tiny, PAIRS, [Cell(), cell], written=True)
+    starts = (3, 3, 2, 2)  # <s> and what the texts of a pair share
+    texts = [text for pair in PAIRS for text in pair]
+    scores = log_likelihoods(tiny, texts, cell, after=starts)
+    sums = torch.tensor([float(score.sum()) for score in scores])
+    assert found[1].tolist() == pytest.approx((sums[0::2] - sums[1::2]).tolist(), abs=1e-4)
+    assert float((found[1] - found[0]).abs().max()) > 1e-2
+
+
+@pytest.mark.parametrize("scope", ["all", "generated", "steps:1", "prompt", "last:1"])
+def test_the_gradient_of_a_pair_that_counts_as_written_is_what_a_small_dose_does(tiny, scope):
+    site, where = Site("resid_post", 0), Scope.parse(scope)
+    direction = random_direction(tiny, site)
+    gradient = preference_gradients(tiny, PAIRS, [site], scope=where, written=True)[site]
+    cells = [Cell((Steering(direction, Dose(d, "absolute"), scope=where),)) for d in (0.05, -0.05)]
+    up, down = preferences(tiny, PAIRS, cells, written=True)
+    assert (gradient @ direction.unit).tolist() == pytest.approx(
+        ((up - down) / 0.1).tolist(), abs=1e-3, rel=0.02
+    )

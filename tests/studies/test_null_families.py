@@ -18,6 +18,7 @@ from steerscope.studies.steering.nulls import (
     SCREEN,
     best_cells,
     best_layers,
+    most_dose,
     most_kl,
     null_families,
     screened,
@@ -138,3 +139,20 @@ def test_a_null_may_cost_as_much_as_the_dearest_condition_that_breaks_no_limit()
     assert most_kl(summary, "mean_diff") == 0.4
     assert most_kl(summary.assign(broken=True), "mean_diff") == 0.9
     assert most_kl(summary.assign(kl_nats=math.nan), "mean_diff") == math.inf
+
+
+def test_where_no_prompt_is_steered_a_null_has_no_larger_dose_than_the_method(nulls):
+    summary = pd.DataFrame(
+        {
+            "method": ["mean_diff"] * 3,
+            "dose_natural": [1.0, 2.0, -3.0],
+            "kl_nats": [0.0, 0.0, 0.0],
+            "broken": [False, True, False],
+        }
+    )
+    assert most_dose(summary, "mean_diff") == pytest.approx(1.0)
+    assert most_dose(summary.assign(kl_nats=0.1), "mean_diff") == math.inf
+    flat = {key: (shift, 0.0) for key, (shift, _) in CELLS.items()}
+    cells = best_cells(nulls, screen(flat), 0.0, Scope.generated(), most_dose(summary, "mean_diff"))
+    at = [(c.interventions[0].direction.site.layer, c.interventions[0].dose.value) for c in cells]
+    assert at == [(1, 1.0), (0, 1.0)]

@@ -100,3 +100,18 @@ def test_a_null_that_is_not_clearly_behind_where_it_was_left_allows_no_yes():
         "1 of 19 random directions, each at its own best layer and dose, is not clearly behind on the first 4 of "
         "the 8, and was asked no further, p = 0.05"
     )
+
+
+def test_nulls_whose_places_nothing_chose_are_no_test():
+    labels = ["method", "stream", "head", "operator", "scope", "dose_absolute", "dose_relative"]
+    mine, theirs = {"plain": [0.0] * 4, "mine": [2.0] * 4}, {"plain": [0.0] * 4, "null": [0.1] * 4}
+
+    def table(screen):
+        rows = [*rows_of("test", mine), *rows_of(NULL, theirs)]
+        rows += rows_of("screen", {"plain": [0.5, -0.5], "null": screen})
+        found = pd.DataFrame(rows).assign(**dict.fromkeys([*labels, "seed"], 0))
+        return found.assign(method=found.cell.map({"null": "null_random"}).fillna("mean_diff"))
+
+    assert null_ranks(table([0.5, -0.5]), PREFERENCE, "mine") == ()
+    [rank] = null_ranks(table([0.5, -0.4]), PREFERENCE, "mine")
+    assert rank.p == pytest.approx(0.5)

@@ -38,6 +38,7 @@ from steerscope.studies.steering.nulls import (
     few_prompts,
     first_order_layers,
     layer_cells,
+    most_dose,
     most_kl,
     null_costs,
     null_families,
@@ -233,7 +234,7 @@ def _measure_nulls(bound: Prepared, plan: StudyPlan, scope: Scope, chosen: Cell)
     if race:
         texts = [(pair.positive, pair.negative) for pair in few.pairs]
         sites = sorted({d.site for f in families for d in f.values()}, key=lambda s: s.layer)
-        gradients = preference_gradients(bound.model, texts, sites, scope=scope)
+        gradients = preference_gradients(bound.model, texts, sites, scope=scope, written=True)
         best = first_order_layers(families, gradients)
     else:
         at_reference = layer_cells(families, plan.reference_dose, scope)
@@ -242,7 +243,9 @@ def _measure_nulls(bound: Prepared, plan: StudyPlan, scope: Scope, chosen: Cell)
     at_best = dose_cells(best, [Dose(d) for d in sorted(plan.doses)], scope)
     screen.measure_pairs(at_best, progress=bound.progress)
     summary = summarise(run.table(), effect, "select", groups=groups_of(run))
-    cells = best_cells(families, run.table(), most_kl(summary, plan.method), scope)
+    at_chosen = float(chosen.interventions[0].labels()["dose_natural"])
+    kl, most = most_kl(summary, plan.method), max(at_chosen, most_dose(summary, plan.method))
+    cells = best_cells(families, run.table(), kl, scope, most)
     if not effect.is_share:
         bound.bench(Material(NULL, prompts.test, pairs.test)).measure_pairs(
             cells, progress=bound.progress

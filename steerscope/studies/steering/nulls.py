@@ -188,18 +188,22 @@ def still_near(
 
 
 def best_cells(
-    families: Sequence[Mapping[int, Direction]], table: pd.DataFrame, kl: float, scope: Scope
+    families: Sequence[Mapping[int, Direction]],
+    table: pd.DataFrame,
+    kl: float,
+    scope: Scope,
+    dose: float = math.inf,
 ) -> list[Cell]:
-    """The condition of every null with the largest shift among those with at most so much KL.
+    """The condition of every null with the largest shift among those with at most so much KL and natural dose.
 
-    Where all have more, the one with the least; where none has logits that are numbers, the first, which
-    is lost when it is stated.
+    Where all have more KL, the one with the least; where none has logits that are numbers, the first,
+    which is lost when it is stated.
     """
     shifts = screened(table)
     found = []
     for family in families:
         mine = _of(shifts, next(iter(family.values())))
-        within = mine[mine.kl_nats <= kl]
+        within = mine[(mine.kl_nats <= kl) & (mine.dose_natural <= dose)]
         least = mine.kl_nats.fillna(math.inf).idxmin()
         row = mine.loc[within["shift"].idxmax() if len(within) else least]
         found += dose_cells([family[int(row.layer)]], [Dose(float(row.dose_natural))], scope)
@@ -226,7 +230,22 @@ def _of(shifts: pd.DataFrame, direction: Direction) -> pd.DataFrame:
 
 def most_kl(summary: pd.DataFrame, method: str) -> float:
     """The largest KL among the conditions of a method that break no limit; of all, if all do."""
+    kl = float(_whole(summary, method).kl_nats.max())
+    return kl if not math.isnan(kl) else math.inf
+
+
+def most_dose(summary: pd.DataFrame, method: str) -> float:
+    """The largest natural dose among the same, where their KL is 0 and limits nothing; else infinite.
+
+    It is 0 at any dose where no position of a prompt is in scope.
+    """
+    mine = _whole(summary, method)
+    if float(mine.kl_nats.max()) != 0.0:
+        return math.inf
+    return float(mine.dose_natural.max()) * (1 + 1e-6)  # doses are kept in six digits
+
+
+def _whole(summary: pd.DataFrame, method: str) -> pd.DataFrame:
     mine = summary[(summary.method == method) & (summary.dose_natural > 0)]
     whole = mine[~mine.broken]
-    kl = float((whole if len(whole) else mine).kl_nats.max())
-    return kl if not math.isnan(kl) else math.inf
+    return whole if len(whole) else mine

@@ -98,7 +98,9 @@ def pace_of(bound: Prepared) -> Pace:
     given = [p.text for p in asked]
     pairs = [(p.positive, p.negative) for p in spread(bound.texts.pairs.select.pairs, len(given))]
     read = seconds_of(lambda: kl_from_plain(bound.model, given, some)) / n
-    pair = seconds_of(lambda: preferences(bound.model, pairs, some)) / (len(some) * len(pairs))
+    pair = seconds_of(lambda: preferences(bound.model, pairs, some, written=True)) / (
+        len(some) * len(pairs)
+    )
     length = _length(bound, some[:1], given)
     shorter = _writing(bound, lengths[-1], some, replace(of, prompts=asked), alone=True)
     return Pace(text, token, batch, batch_token, read, pair, length, min(1.0, shorter / now[1][-1]))

@@ -238,10 +238,11 @@ def null_ranks(
     The effect is taken as it is, damaged texts included, so that a null is not ahead for having been
     chosen without a look at its texts, nor behind. Each null is compared on the items that it was
     stated on, which in a race are few where it is clearly behind. One whose logits are not finite counts as
-    at least as good.
+    at least as good. There are none where nothing chose their places: where no pair of the screen was moved by
+    any, as before the pairs counted as written for a scope.
     """
     nulls = table[(table.split == "null") & (table.metric == effect.metric)]
-    if nulls.empty:
+    if nulls.empty or _unmoved(table):
         return ()
     mine = responses(table, effect, "test")
     theirs = responses(table, effect, "null")
@@ -295,3 +296,11 @@ def null_ranks(
             )
         )
     return tuple(found)
+
+
+def _unmoved(table: pd.DataFrame) -> bool:
+    """Whether the pairs on which nulls were given a layer and a dose are as without steering under all of them."""
+    screen = table[(table.split == "screen") & (table.metric == "preference")]
+    plain = screen[screen.cell == PLAIN].set_index("prompt").value
+    steered = screen[screen.cell != PLAIN]
+    return bool(len(steered)) and bool((steered.value == steered.prompt.map(plain)).all())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import re
 
-import numpy as np
 import pandas as pd
+import torch
 
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
@@ -49,7 +49,8 @@ def position_zero(evidence: Evidence) -> list[Finding]:
     """Position 0, the attention sink of many models, is steered or read."""
     scope, read = Scope.parse(evidence.plan.scope), ReadToken.parse(evidence.plan.read)
     parts = []
-    if bool(scope.includes(np.array(0), np.array(8))):
+    elsewhere = scope.given(torch.full((1, 8), -1))  # where a scope of tokens finds none
+    if bool(torch.as_tensor(elsewhere.includes(torch.tensor(0), torch.tensor(8))).any()):
         parts.append(f"the scope {evidence.plan.scope} steers it")
     if read.sink:
         parts.append(f"reading {evidence.plan.read} counts it")

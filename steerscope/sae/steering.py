@@ -16,7 +16,7 @@ from steerscope.models.lens_model import LensModel
 from steerscope.sae.dictionary import SparseAutoencoder
 from steerscope.sae.files import check_fits
 from steerscope.sae.vectors import check_features
-from steerscope.steering.interventions import Rows, changes_prompt, inside_scope
+from steerscope.steering.interventions import Rows, changes_prompt, check_scope, inside_scope
 from steerscope.steering.scopes import Scope
 
 CHANGES = {"clamp": "=", "scale": "*", "add": "+"}  # how each is written after its feature
@@ -155,8 +155,10 @@ class FeatureSteering:
         Raises:
             AutoencoderMismatchError: the autoencoder is of another model or width.
             UnsupportedSiteError: the model lacks the site.
+            BadValueError: the scope begins at a token that the model does not have.
         """
         check_fits(self.sae, model=model)
+        check_scope(self.scope, model)
         sae = self.sae
         change = delta_decoded if self.keep_error else replaced
 

@@ -149,6 +149,14 @@ class Steering:
         sites = (c.site for c in as_strength(self.strength).conditions)
         return tuple(dict.fromkeys(s for s in sites if s != self.direction.site))
 
+    def _check(self, model: LensModel) -> None:
+        """Refuse what does not suit the model."""
+        strength = as_strength(self.strength)
+        check_scope(self.scope, model)
+        for direction in (self.direction, *strength.conditions):
+            check_direction(direction, model, allow_other_weights=self.allow_other_weights)
+        strength.check_model(self.direction.site, model.shape)
+
     @contextmanager
     def attach(self, model: LensModel, rows: Rows | None = None) -> Iterator[None]:
         """Hook the site of the direction, and any other that the strength reads.
@@ -156,13 +164,11 @@ class Steering:
         Raises:
             UnsupportedSiteError: the model lacks a site.
             VectorMismatchError: a direction is of another model or width.
-            BadValueError: the strength does not suit the model.
+            BadValueError: the scope or the strength does not suit the model.
         """
+        self._check(model)
         strength, operator = as_strength(self.strength), find_operator(self.operator)
-        for direction in (self.direction, *strength.conditions):
-            check_direction(direction, model, allow_other_weights=self.allow_other_weights)
         site, unit = self.direction.site, self.direction.unit.to(model.dtype)
-        strength.check_model(site, model.shape)
         amount = operator.amount(self.dose, self.direction.scale)
         seen: dict[Site, Tensor] = {}  # of the pass in progress, emptied at the steered site
 
@@ -263,6 +269,19 @@ def _keep(seen: dict[Site, Tensor], site: Site, rows: Rows | None) -> HookFuncti
         seen[site] = x.clone() if rows is None else x[rows.index.to(x.device)]
 
     return keep
+
+
+def check_scope(scope: Scope, model: LensModel) -> None:
+    """Refuse a scope that begins at a token that the model does not have.
+
+    Raises:
+        BadValueError: a token id is outside the vocabulary, so that no text holds it.
+    """
+    most = model.shape.n_vocab - 1
+    if beyond := [i for i in scope.looks_for if i > most]:
+        raise BadValueError(
+            f"scope {scope}: {model.name} has no token {beyond[0]}; give ids of 0 to {most}."
+        )
 
 
 def check_direction(

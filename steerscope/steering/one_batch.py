@@ -11,7 +11,14 @@ from torch import Tensor
 
 from steerscope.models.lens_model import HookFunction, LensModel
 from steerscope.sites import Site
-from steerscope.steering.interventions import Cell, Rows, Steering, check_direction, inside_scope
+from steerscope.steering.interventions import (
+    Cell,
+    Rows,
+    Steering,
+    check_direction,
+    check_scope,
+    inside_scope,
+)
 from steerscope.steering.operators import find_operator
 from steerscope.steering.scopes import Scope
 
@@ -42,6 +49,7 @@ def _additions(
     model: LensModel, scope: Scope, members: Sequence[tuple[Steering, Rows]]
 ) -> HookFunction:
     """A hook that adds to every member's rows its own vector."""
+    check_scope(scope, model)
     vectors = []
     for steering, _ in members:
         allowed = steering.allow_other_weights

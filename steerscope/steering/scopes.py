@@ -49,6 +49,11 @@ class Scope(ABC):
         """Whether the positions depend on where the prompt ends."""
         return False
 
+    @property
+    def looks_for(self) -> tuple[int, ...]:
+        """The token ids that it begins at."""
+        return ()
+
     def given(self, tokens: Any) -> Scope:  # noqa: ARG002 - most scopes need no tokens
         """The same scope where the rows hold these tokens [row, pos], from position 0 on."""
         return self
@@ -215,6 +220,11 @@ class FromToken(Scope):
         """Whether the positions depend on the tokens of a text, so that `given` comes first."""
         return True
 
+    @property
+    def looks_for(self) -> tuple[int, ...]:
+        """The token ids that it begins at."""
+        return self.ids
+
     def given(self, tokens: Any) -> Scope:
         """The same scope where the rows hold these tokens [row, pos], from position 0 on."""
         n_places = tokens.shape[1] - len(self.ids) + 1
@@ -258,6 +268,11 @@ class _Joined(Scope):
     def reads_the_end(self) -> bool:
         """Whether the positions depend on where the prompt ends."""
         return any(p.reads_the_end for p in self.parts)
+
+    @property
+    def looks_for(self) -> tuple[int, ...]:
+        """The token ids that it begins at."""
+        return tuple(i for p in self.parts for i in p.looks_for)
 
     def given(self, tokens: Any) -> Scope:
         """The same scope where the rows hold these tokens [row, pos], from position 0 on."""
@@ -309,6 +324,11 @@ class Except(Scope):
     def reads_the_end(self) -> bool:
         """Whether the positions depend on where the prompt ends."""
         return self.scope.reads_the_end or self.without.reads_the_end
+
+    @property
+    def looks_for(self) -> tuple[int, ...]:
+        """The token ids that it begins at."""
+        return self.scope.looks_for + self.without.looks_for
 
     def given(self, tokens: Any) -> Scope:
         """The same scope where the rows hold these tokens [row, pos], from position 0 on."""

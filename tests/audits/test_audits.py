@@ -192,6 +192,21 @@ def test_damage_above_the_effect_is_an_error_and_errors_come_first(tmp_path):
     assert found[0].numbers["gain"] == pytest.approx(22 / 24)
 
 
+@pytest.mark.parametrize(
+    ("scope", "steered"),
+    [
+        ("from_token:7", False),
+        ("from_token:7|generated", False),
+        ("everywhere-from_token:7", True),
+        ("window:0:2|after_token:7,9", True),
+    ],
+)
+def test_a_scope_that_begins_at_a_token_is_audited_as_well(tmp_path, scope, steered):
+    recipe = clean()
+    recipe.plan = replace(recipe.plan, scope=scope)
+    assert names(audit(made(recipe, tmp_path))) == ({"position_zero"} if steered else set())
+
+
 def test_two_layers_that_do_as_well_are_chosen_in_turn(tmp_path):
     recipe = clean()
     MISTAKES["unstable_layer"](recipe)

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
+from steerscope.engine.score import kl_from_plain
 from steerscope.errors import BadValueError, UnknownNameError
+from steerscope.sites import Site
+from steerscope.steering.interventions import Cell, Steering, steer
 from steerscope.steering.scopes import Scope
+from tests.helpers import random_direction
 
 
 def positions(scope: Scope, prompt_length: int = 5, n: int = 9) -> list[int]:
@@ -103,6 +109,22 @@ def test_a_scope_that_begins_at_a_token_cannot_do_without_tokens():
             Scope.after_token(*bad)
     assert not (Scope.all() - Scope.last(2)).reads_tokens
     assert Scope.last(2).given(TEXTS) == Scope.last(2)
+
+
+@pytest.mark.parametrize(
+    "scope",
+    ["from_token:96", "all-after_token:3,9500", "prompt|from_token:96", "last:1&from_token:96"],
+)
+def test_a_token_that_the_model_does_not_have_is_refused_and_its_last_is_not(tiny, scope):
+    direction = random_direction(tiny, Site("resid_post", 0))
+    for place in (scope, scope.replace("9500", "95").replace("96", "95")):
+        cell = Cell((Steering(direction, scope=place, dose=2.0),))
+        alone = steer(tiny, *cell.interventions)
+        refused = place == scope
+        with pytest.raises(BadValueError, match="no token") if refused else nullcontext(), alone:
+            pass
+        with pytest.raises(BadValueError, match="no token") if refused else nullcontext():
+            kl_from_plain(tiny, [[1, 5, 9]], [cell, cell])
 
 
 def test_arrays_and_one_prompt_length_a_row_give_the_same_as_numbers():

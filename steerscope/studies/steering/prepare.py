@@ -26,7 +26,8 @@ from steerscope.progress import Track
 from steerscope.runs.distinct import groups_of
 from steerscope.runs.results import Run, check_run_folder
 from steerscope.sites import Site, Stream
-from steerscope.steering.interventions import Cell
+from steerscope.steering.interventions import Cell, check_scope
+from steerscope.steering.scopes import Scope
 from steerscope.studies.bench import Bench, Decoding, Material
 from steerscope.studies.equipment import Equipment
 from steerscope.studies.inputs import stated_inputs
@@ -157,7 +158,7 @@ def prepare(
     plan = _with_search(plan, model, len(sites) * len(texts.prompts.select.prompts))
     judging = find_judge(question_of(plan, texts, len(sites)), model, out)
     judge = judging.judge
-    _check_scope(plan, judge)
+    _check_scope(plan, model, judge)
     _say_beforehand(plan, model, texts, judge)
     other = _other_pairs(plan, model)
     methods = [plan.method, *(["other_concept"] if other else [])]
@@ -262,8 +263,9 @@ def question_of(plan: Plan, texts: Texts, n_layers: int) -> Question:
     )
 
 
-def _check_scope(plan: Plan, judge: Judge) -> None:
-    """Refuse a scope at which texts that are given, and not written, are not steered as a text is."""
+def _check_scope(plan: Plan, model: LensModel, judge: Judge) -> None:
+    """Refuse a scope that no text has, or at which texts that are given are not steered as what is written."""
+    check_scope(Scope.parse(plan.scope), model)
     blind = [kind for kind in _UNSEEN if kind in plan.scope]
     if blind and not judge.effect.is_share:
         raise BadValueError(

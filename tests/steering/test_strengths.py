@@ -196,3 +196,10 @@ def test_the_order_of_places_in_a_pass():
             assert first.precedes(second) == (i <= j)
     assert not Site("q", 1).precedes(Site("k", 1))
     assert Site("z", 1, 3).precedes(Site("z", 1))
+
+
+@pytest.mark.parametrize("text", ["cosine:2", "cosine:-1.5", "cosine:1.01:below"])
+def test_a_threshold_that_no_cosine_reaches_is_refused(text):
+    with pytest.raises(BadValueError, match="between -1 and 1"):
+        parse_strength(text)
+    assert str(parse_strength("cosine:1")) == "cosine:1.0"

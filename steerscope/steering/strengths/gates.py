@@ -116,7 +116,7 @@ class CosineGate(Gate):
             for the steered direction and site.
 
     Raises:
-        BadValueError: the threshold is not finite.
+        BadValueError: the threshold is not a cosine.
 
     Source: Lee et al. 2024 (arXiv:2409.05907), Conditional Activation Steering, which decides once
     for a whole batch, from the first row's prompt. Here each row and each token decides for itself,
@@ -124,6 +124,13 @@ class CosineGate(Gate):
     """
 
     name: ClassVar[str] = "cosine"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not -1 <= self.threshold <= 1:
+            raise BadValueError(
+                f"a cosine lies between -1 and 1; the threshold of gate {self.name!r} is {self.threshold}."
+            )
 
     @staticmethod
     def measure(

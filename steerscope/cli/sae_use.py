@@ -22,6 +22,7 @@ from steerscope.cli.shared import (
     prompt_texts,
     refuse_unused,
     side_by_side,
+    steered_at,
     table,
 )
 from steerscope.errors import BadValueError
@@ -334,7 +335,9 @@ def steer(
     asked = prompt_texts(prompt, lens_model, [], talk.asked())
     plain, steered = generate(lens_model, asked, cells, n_new=writing.n_new, sampler=sampler)
     nats = kl_from_plain(lens_model, asked, cells[1:])[0].tolist()
-    results, lines = side_by_side(prompt, plain, steered, nats)
+    results, lines = side_by_side(
+        prompt, plain, steered, nats, steered_at(where, lens_model, asked)
+    )
     result = {"edits": [asdict(e) for e in edits], "continuations": results}
     finish(as_json, result, lines)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from steerscope.doses import Dose
     from steerscope.engine.continuations import Continuation
     from steerscope.models.lens_model import LensModel
+    from steerscope.steering.scopes import Scope
     from steerscope.texts.chats import Chat
 
 Model = Annotated[
@@ -349,6 +350,7 @@ def side_by_side(
     plain: Sequence[Continuation],
     steered: Sequence[Continuation],
     kl: Sequence[float],
+    steers: Sequence[bool] | None = None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Continuations without and with a change, as results and as lines.
 
@@ -357,8 +359,10 @@ def side_by_side(
         plain: without the change; for several samples, those of a prompt one after another.
         steered: with it.
         kl: nats a position of each prompt.
+        steers: whether a position of each prompt is in scope; default that of all.
     """
     n = len(plain) // max(1, len(prompts))
+    changes = [yes for yes in steers or [True] * len(prompts) for _ in range(n)]
     prompts = [text for text in prompts for _ in range(n)]
     kl = [nats for nats in kl for _ in range(n)]
     results = [
@@ -368,9 +372,21 @@ def side_by_side(
     blocks = [
         f"prompt:  {r['prompt']}\nplain:   {r['plain']}\nsteered: {r['steered']}\n"
         f"KL(steered || plain): {r['kl_nats']:.3f} nats per position of the prompt"
-        for r in results
+        + (
+            ""
+            if changes[i]
+            else ", of which none is in scope; in what is written it is not measured"
+        )
+        for i, r in enumerate(results)
     ]
     return results, ["\n\n".join(blocks)]
+
+
+def steered_at(scope: Scope, model: LensModel, prompts: Sequence[str]) -> list[bool]:
+    """Whether a position of each prompt is in scope."""
+    from steerscope.steering.interventions import holds_some
+
+    return [holds_some(scope, model.tokens(text)) for text in prompts]
 
 
 def write_gguf(

@@ -32,6 +32,7 @@ from steerscope.cli.shared import (
     read_vector,
     refuse_unused,
     side_by_side,
+    steered_at,
     table,
     write_gguf,
 )
@@ -263,7 +264,7 @@ def steer(
     cells = [Cell(), Cell((steering,))]
     plain, steered = generate(loaded, texts, cells, n_new=writing.n_new, sampler=sampler, samples=n)
     kl = kl_from_plain(loaded, texts, cells[1:])[0].tolist()
-    results, lines = side_by_side(prompt, plain, steered, kl)
+    results, lines = side_by_side(prompt, plain, steered, kl, steered_at(where, loaded, texts))
     if len(directions) > 1:
         lines.insert(
             0, f"{len(directions)} sites at once: {', '.join(str(d.site) for d in directions)}\n"

@@ -220,6 +220,13 @@ def changes_prompt(scope: Scope, prompt_length: int) -> bool:
     return bool(scope.includes(torch.arange(prompt_length), prompt_length).any())
 
 
+def holds_some(scope: Scope, tokens: Sequence[int]) -> bool:
+    """Whether a position of a prompt of these tokens is in scope."""
+    n = len(tokens)
+    there = scope.given(torch.tensor([tokens])) if scope.reads_tokens else scope
+    return bool(there.includes(torch.arange(n)[None], n).any())
+
+
 def inside_scope(
     scope: Scope, clock: Clock, x: Float[Tensor, "batch pos d"], rows: Int[Tensor, " row"] | None
 ) -> Bool[Tensor, "#row pos"]:

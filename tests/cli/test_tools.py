@@ -249,6 +249,24 @@ def test_projecting_out_on_the_command_line(run_cli, tiny_folder, words, tmp_pat
     assert json.loads(said)["steering"]["operator"] == "project_out"
 
 
+@pytest.mark.parametrize(
+    ("scope", "inside"),
+    [("all", True), ("generated", False), ("from_token:21", True), ("from_token:40", False)],
+)
+def test_no_kl_is_told_of_a_prompt_that_no_scope_holds(
+    run_cli, load, tiny_folder, tmp_path, scope, inside
+):
+    file = tmp_path / "v.safetensors"
+    save_directions(file, [random_direction(load("llama"), Site("resid_post", 1))])
+    code, said, _ = run_cli(
+        "steer", "--model", tiny_folder("llama"), "--vector", file, "--dose", 30, "--scope", scope,
+        "--prompt", "w20 w21 w22", "--n-new", 3, "--temperature", 0,
+    )  # fmt: skip
+    assert code == 0
+    assert ("none is in scope; in what is written it is not measured" in said) is not inside
+    assert ("0.000 nats" in said) is not inside
+
+
 def test_lens_reads_a_vector_or_a_prompt(run_cli, tiny_folder, words, tmp_path):
     model = ["--model", tiny_folder("llama")]
     file = tmp_path / "v.safetensors"

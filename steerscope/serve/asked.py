@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from steerscope.engine.sampling import Sampler, sampler_at
 from steerscope.errors import BadValueError, RequestError
@@ -27,7 +27,7 @@ class Sampling(Strict):
     """What both kinds of completion are asked for.
 
     Fields of OpenAI's that would change the text and are not there are refused unless they are at the
-    value that changes nothing; those that change no text are read and left.
+    value that changes nothing; those that change no text are read and left. Null is a field left out.
     """
 
     model: str
@@ -49,6 +49,18 @@ class Sampling(Strict):
     presence_penalty: float = Field(default=0.0, ge=0, le=0)
     frequency_penalty: float = Field(default=0.0, ge=0, le=0)
     logit_bias: dict[str, float] | None = Field(default=None, max_length=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_null(cls, asked: Any) -> Any:
+        """What is asked for, without the null that clients write for a field that they leave out."""
+        fields = cls.model_fields.items()
+        usual = {
+            n for n, f in fields if not f.is_required() and type(None) not in get_args(f.annotation)
+        }
+        if not isinstance(asked, dict):
+            return asked
+        return {n: v for n, v in asked.items() if v is not None or n not in usual}
 
     @property
     def stops(self) -> tuple[str, ...]:

@@ -56,6 +56,16 @@ def test_the_openai_client_steers_by_name(served, client, shelf):
     assert plain.choices[0].text != expected.text
 
 
+def test_null_is_a_field_that_is_left_out(client):
+    asked = {"model": "microworld", "max_tokens": 6, "seed": 3}
+    unsaid = dict.fromkeys(
+        ["temperature", "top_p", "n", "stream", "presence_penalty", "frequency_penalty", "echo",
+         "best_of", "logprobs", "stop", "logit_bias", "suffix", "stream_options"]
+    )  # fmt: skip
+    found = client.completions.create(prompt=PROMPT, **asked, **unsaid)
+    assert found.choices == client.completions.create(prompt=PROMPT, **asked).choices
+
+
 def test_a_stream_of_the_openai_client_is_the_answer_at_once(client):
     asked = {
         "model": "microworld+joyful", "prompt": [PROMPT, "Tom left."], "max_tokens": 9, "n": 2,

@@ -172,9 +172,12 @@ def train(
         )
         adapter.save_adapter(out, found, force=force)
     lines = _epochs(trained.history)
-    lines += [f"{found.n_parameters:,} numbers in {len(found.matrices)} matrices; saved: {out}"]
+    after = f"after epoch {trained.kept}" if trained.kept else "which change nothing"
+    lines += [
+        f"{found.n_parameters:,} numbers in {len(found.matrices)} matrices, {after}; saved: {out}"
+    ]
     result: dict[str, Any] = {"adapter": str(out), "parameters": found.n_parameters}
-    result["sign"] = trained.sign
+    result |= {"sign": trained.sign, "epoch": trained.kept}
     result["history"] = [asdict(e) for e in trained.history]
     finish(as_json, result, lines, _after_training(out, model))
 
@@ -201,5 +204,7 @@ def training_of(out: Path) -> Iterator[Path]:
 
 def _epochs(history: Sequence[Epoch]) -> list[str]:
     """The loss of every epoch."""
-    rows = [[e.number, f"{e.training:.4f}", f"{e.validation:.4f}"] for e in history]
+    rows = [
+        [e.number, f"{e.training:.4f}" if e.number else "", f"{e.validation:.4f}"] for e in history
+    ]
     return table("loss per pair:", ("epoch", "training", "validation"), rows)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -32,6 +33,7 @@ from steerscope.weights.adapter.passes import (
 )
 
 _SIGNS = (1, -1)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +95,11 @@ class Trained:
     parameters: Mapping[str, Tensor]
     history: tuple[Epoch, ...]
     sign: int
+
+    @property
+    def kept(self) -> int:
+        """Number of the epoch that the parameters are of; 0 where no epoch was better than no change."""
+        return min(self.history, key=lambda epoch: epoch.validation).number
 
 
 @dataclass(eq=False)
@@ -161,8 +168,13 @@ def train(
         if checkpoint:
             _keep(checkpoint, identity, trainee, optimiser, state)
     work.restore(state.best)
-    sign = work.sign(held_out)
-    return Trained(state.best, tuple(state.history), sign)
+    trained = Trained(state.best, tuple(state.history), work.sign(held_out))
+    if trained.kept == 0:
+        _log.warning(
+            "no epoch has a lower validation loss than no change at all, which is what is kept: the model is plain at "
+            "every coefficient. Train with more pairs, another learning rate or another aim."
+        )
+    return trained
 
 
 @dataclass(frozen=True, eq=False)

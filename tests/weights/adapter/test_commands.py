@@ -32,6 +32,7 @@ def test_an_adapter_is_trained_evaluated_and_merged(run_cli, tiny_folder, words,
     assert code == 0, said
     result = json.loads(printed)
     assert len(result["history"]) == 2
+    assert result["epoch"] == min(result["history"], key=lambda e: e["validation"])["number"]
     assert result["parameters"] == 4 * (6 + 4)
     assert out.is_file()
     assert not out.with_name(out.name + ".training").exists()

@@ -246,6 +246,17 @@ def test_it_stops_early_and_keeps_the_best_epoch(load, ruler):
     assert losses[-1] >= min(losses[:-1])
 
 
+def test_a_training_that_learns_nothing_says_that_it_keeps_the_plain_model(load, ruler, caplog):
+    adapter, trained = fit(load(), ruler, replace(PLAN, epochs=1, learning_rate=30.0))
+    losses = [e.validation for e in trained.history]
+    assert trained.kept == losses.index(min(losses)) == 0
+    assert not any(bool(delta.dense.any()) for delta in adapter.deltas(1.0).values())
+    assert "the model is plain at every coefficient" in caplog.text
+    caplog.clear()
+    assert fit(load(), ruler)[1].kept > 0
+    assert not caplog.text
+
+
 def test_the_sign_of_c_follows_the_validation_pairs(load, ruler):
     """Validation pairs with their classes swapped turn the same training round."""
     model = load()

@@ -5,19 +5,23 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from steerscope.audits.damage import missing_rows
 from steerscope.audits.evidence import Evidence
 from steerscope.judges.card import Card
-from steerscope.judges.effects import KL_WRITTEN
+from steerscope.judges.effects import IMPLAUSIBLE, IMPLAUSIBLE_WHEN_ASKED, KL_WRITTEN
+from steerscope.runs.distinct import groups_of
 from steerscope.statistics import Estimate
 from steerscope.steering.prompting import BOTH, EXAMPLES, INSTRUCTION, METHODS, Prompting
 from steerscope.studies.steering.asking import asking_cells
 from steerscope.studies.steering.asking_words import compared
 from steerscope.studies.steering.findings import find
+from steerscope.studies.steering.likelihood import likely_as
 from steerscope.studies.steering.measure import run_study
 from steerscope.studies.steering.plan import StudyPlan
+from steerscope.studies.steering.success import PLAIN, undamaged
 from steerscope.studies.steering.texts import Texts
 from steerscope.studies.steering.verdict import Cost
 from steerscope.studies.steering.wording import answer, verdict
@@ -422,16 +426,44 @@ def test_a_study_asks_on_the_prompts_that_it_steers_on(tiny_folder, tmp_path):
 def test_the_choice_holds_texts_to_the_likelihood_of_what_is_asked_for(
     tmp_path, asked, steered, layer
 ):
-    rows = [*sweep_rows(), *asked_rows(0.95, split="select")]
-
     def nats(row):
         if row.method == INSTRUCTION:
             return asked
-        return steered if row.layer == 1 else 2.0  # layer 1 flips most and writes what is unlikely
+        if row.layer == 1:  # flips most and writes what is unlikely
+            return steered
+        return asked if row.value and row.prompt % 4 else 2.0  # elsewhere few flip and are as plain
 
-    rows += [
+    assert find(finished(tmp_path / "choice", asked_on_select(nats))).chosen.layer == layer
+
+
+def test_a_concept_that_steering_shows_in_likely_texts_is_not_held_to_unlikely_ones_that_are_asked_for(
+    tmp_path,
+):
+    def nats(row):
+        return 3.3 if row.method == INSTRUCTION or row.layer == 1 else 2.0
+
+    run = finished(tmp_path / "choice", asked_on_select(nats))
+    found = find(run)
+    assert found.chosen.layer == 2
+    assert likely_as(run.table(), found.effect, "select", groups_of(run)) == PLAIN
+
+
+def test_a_text_as_likely_as_plain_ones_is_whole_whatever_a_model_that_is_asked_thinks_of_it():
+    nats = {"plain": [2.0, 2.2], "asked": [3.3, 3.5], "fluent": [2.1, 3.3]}
+    asked = {"plain": [9.0, 9.0], "asked": [1.0, 1.1], "fluent": [6.0, 6.0]}
+    values = {
+        metric: pd.DataFrame.from_dict(of_cells, orient="index")
+        for metric, of_cells in (("nll_plain", nats), ("nll_asked", asked))
+    }
+    whole = undamaged(values, [IMPLAUSIBLE, IMPLAUSIBLE_WHEN_ASKED], PLAIN, "asked")
+    assert whole.to_numpy().tolist() == [[True, True], [True, True], [True, False]]
+
+
+def asked_on_select(nats):
+    """The rows of a sweep and of an instruction that shows the concept, with their likelihoods."""
+    rows = [*sweep_rows(), *asked_rows(0.95, split="select")]
+    return rows + [
         replace(r, metric="nll_plain", unit="nats", value=nats(r) + 0.1 * (-1) ** r.prompt)
         for r in rows
         if r.metric == "flipped"
     ]
-    assert find(finished(tmp_path / "choice", rows)).chosen.layer == layer

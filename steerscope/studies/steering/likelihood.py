@@ -10,27 +10,41 @@ import pandas as pd
 from steerscope.judges.effects import LIKELIHOODS, Effect
 from steerscope.runs.distinct import Groups
 from steerscope.steering.prompting import METHODS
-from steerscope.studies.steering.success import PLAIN, Costs, estimate, per_prompt, successes
+from steerscope.studies.steering.success import (
+    PLAIN,
+    Costs,
+    difference,
+    estimate,
+    per_prompt,
+    successes,
+)
 
 _CHOOSES = "select"
+_CONTROLS = (
+    "random", "covariance_matched_random", "label_shuffled", "other_concept",
+    "null_random", "null_covariance_matched",
+)  # fmt: skip
 _SHOWN = 0.1  # of the texts that are asked for, at the least, for asking to say anything
 _MOST = 0.5
 _BY_ITSELF = (
-    0.05  # of the plain texts, from which on the concept is one that the model writes by itself
+    0.05  # of the plain texts: a concept that more of them show is one that the model writes
 )
+_GAINED = 0.1  # of texts as likely as plain ones, at the least, for a concept to be no unlikely one
 
 
 def likely_as(table: pd.DataFrame, effect: Effect, split: str, groups: Groups) -> str:
     """The condition whose texts say how unlikely a text of this concept may be.
 
     The plain one, unless the concept is unlikely by itself: without being asked, a model would not write
-    French. That is so where the plain texts do not surely show it in more than one of twenty, and where
-    surely most texts that show it when the model is asked for it in words are unlikely by that measure,
-    and damaged in no other way. What a model writes by itself with the share q costs at most -log(q) nats
-    a text, so that texts which are less likely than that are so for other reasons, asked for or not.
-    Else it is the way of asking after which most texts show the concept, so that a text which steering
-    makes is held to what the same model writes of its own accord. That is decided on the split that
-    chooses, where it was asked there; "surely" is the whole 95 % interval over distinct prompts.
+    French. Then it is the way of asking after which most texts show the concept, so that a text which
+    steering makes is held to what the same model writes of its own accord.
+
+    Unlikely is a concept where surely most texts that show it when the model is asked for it in words are
+    so by the plain measure, and damaged in no other way. Yet asking itself may make texts unlikely, as
+    examples do that a model copies. It is that, and the plain measure stays, where the plain texts surely
+    show the concept in more than one of twenty (what a model writes by itself in the share q costs at most
+    -log(q) nats a text), or a steered condition surely gains by texts as likely as plain ones. All is
+    decided on the split that chooses, where it was asked there; "surely" is with the whole 95 % interval.
 
     Args:
         table: the rows of a run.
@@ -38,13 +52,52 @@ def likely_as(table: pd.DataFrame, effect: Effect, split: str, groups: Groups) -
         split: whose texts are to be compared.
         groups: what of its items is distinct.
     """
-    if not effect.is_share:
-        return PLAIN
+    key, where = _asked_as(table, effect, split, groups)
+    return PLAIN if key is None or _is_likely(table, effect, where, groups) else key
+
+
+def asked_as(table: pd.DataFrame, effect: Effect, split: str, groups: Groups) -> str | None:
+    """The same before anything was steered: the way of asking that may come to say it, None for the plain texts.
+
+    Args:
+        table: the rows of a run.
+        effect: as in `likely_as`.
+        split: as in `likely_as`.
+        groups: as in `likely_as`.
+    """
+    return _asked_as(table, effect, split, groups)[0]
+
+
+def _asked_as(
+    table: pd.DataFrame, effect: Effect, split: str, groups: Groups
+) -> tuple[str | None, str]:
+    """A way of asking whose texts are unlikely, and the split that it was found on."""
     asked = table[table.method.isin(METHODS)]
     where = _CHOOSES if (asked.split == _CHOOSES).any() else split
+    if not effect.is_share:
+        return None, where
     here, there = (set(asked.cell[asked.split == s]) for s in (split, where))
-    found = _most_shown(table, effect, where, groups, sorted(here & there))
-    return found if found is not None else PLAIN
+    return _most_shown(table, effect, where, groups, sorted(here & there)), where
+
+
+def _is_likely(table: pd.DataFrame, effect: Effect, split: str, groups: Groups) -> bool:
+    """Whether some steered condition surely gains texts of the concept that are as likely as plain ones.
+
+    They are most of its texts that show it. Controls and opposite doses are not looked at.
+    """
+    steered = (table.dose_natural > 0) & ~table.method.isin((*METHODS, *_CONTROLS))
+    mine = table[(table.split == split) & (steered | (table.cell == PLAIN))]
+    costs = Costs(mine, split, effect.held_to, groups)
+    flipped = per_prompt(mine, effect.metric, split)
+    if PLAIN not in flipped.index:
+        return False
+    likely = costs.counted(flipped)
+    for cell in likely.index.drop(PLAIN):
+        gains = likely.loc[cell] - likely.loc[PLAIN]
+        found = difference(gains, groups, split, effect.metric, share=True)
+        if found.low > _GAINED and likely.loc[cell].mean() >= flipped.loc[cell].mean() / 2:
+            return True
+    return False
 
 
 def _most_shown(

@@ -33,7 +33,7 @@ from steerscope.studies.equipment import Equipment
 from steerscope.studies.inputs import stated_inputs
 from steerscope.studies.judging import Judging, Question, find_judge
 from steerscope.studies.loading import Loading
-from steerscope.studies.steering.likelihood import likely_as
+from steerscope.studies.steering.likelihood import asked_as
 from steerscope.studies.steering.nulls import NULL, numbers_of_few
 from steerscope.studies.steering.plan import GRID, RACE, Plan, StudyPlan
 from steerscope.studies.steering.search import resolved
@@ -103,7 +103,7 @@ class Prepared:
     def with_asked(self, asking: Sequence[Cell]) -> Prepared:
         """The same, once it is known from the select split whose texts say how unlikely a text may be."""
         run, effect = self.run, self.judge.effect
-        key = likely_as(run.table(), effect, "select", groups_of(run))
+        key = asked_as(run.table(), effect, "select", groups_of(run))
         return replace(self, asked=next((cell for cell in asking if cell.key == key), None))
 
     def bench(self, material: Material) -> Bench:

@@ -72,6 +72,7 @@ def undamaged(
     their standard deviations, a ratio by 0.1 at least; a yes or no is where it has the worse value. A metric
     without a number damages too: what was not measured is not good. Only a text of fewer than two tokens
     has no ratio and repeats nothing, and a plain text need not be one that the model writes when it is asked.
+    Nor need a text that is as likely as the plain ones be as likely as those under `likely_as`.
 
     Args:
         values: for each metric, one row a cell and one column a prompt.
@@ -79,26 +80,44 @@ def undamaged(
         plain: the row of the plain texts.
         likely_as: the row of the texts that say how unlikely a text may be; None for the plain ones.
     """
+    if likely_as is None or likely_as == plain:
+        return _all_within(values, limits, plain, plain)
+    as_asked = _all_within(values, limits, plain, likely_as)
+    unasked = [limit for limit in limits if limit.metric != IMPLAUSIBLE_WHEN_ASKED.metric]
+    if not any(limit.metric in LIKELIHOODS and limit.metric in values for limit in unasked):
+        return as_asked
+    as_plain = _all_within(values, unasked, plain, plain).reindex_like(as_asked)
+    return as_asked | as_plain.eq(True)  # noqa: FBT003 - a value of the table
+
+
+def _all_within(
+    values: Mapping[str, pd.DataFrame], limits: Sequence[Limit], plain: str, likely_as: str
+) -> pd.DataFrame:
+    """Whether each text is within the bounds of all limits, a likelihood within that of the texts `likely_as`."""
     whole: pd.DataFrame | None = None
     for limit in limits:
-        normal = likely_as if likely_as and limit.metric in LIKELIHOODS else plain
+        normal = likely_as if limit.metric in LIKELIHOODS else plain
         if limit.metric not in values or normal not in values[limit.metric].index:
             continue
-        rows = _complete(values[limit.metric], limit)
-        bad = rows if limit.higher_is_worse else -rows
-        mine = bad.loc[normal].dropna()
-        binary = set(np.unique(rows.to_numpy(float)[~np.isnan(rows.to_numpy(float))])) <= {0.0, 1.0}
-        if binary:
-            bound = 0.0 if limit.higher_is_worse else -1.0
-        else:
-            least = 2 * _LEAST if limit.unit == "ratio" else 0.0
-            beyond = max(_BEYOND * float(mine.std(ddof=1)), least) if len(mine) > 1 else -np.inf
-            bound = float(mine.mean()) + beyond
-        good = bad <= bound + 1e-12
+        good = _within(_complete(values[limit.metric], limit), limit, normal)
         if limit.metric == IMPLAUSIBLE_WHEN_ASKED.metric:
             good.loc[plain] = True
         whole = good if whole is None else whole & good.reindex_like(whole)
     return pd.DataFrame() if whole is None else whole
+
+
+def _within(rows: pd.DataFrame, limit: Limit, normal: str) -> pd.DataFrame:
+    """Whether each text is within the bound of one limit, told from the texts of the row `normal`."""
+    bad = rows if limit.higher_is_worse else -rows
+    mine = bad.loc[normal].dropna()
+    binary = set(np.unique(rows.to_numpy(float)[~np.isnan(rows.to_numpy(float))])) <= {0.0, 1.0}
+    if binary:
+        bound = 0.0 if limit.higher_is_worse else -1.0
+    else:
+        least = 2 * _LEAST if limit.unit == "ratio" else 0.0
+        beyond = max(_BEYOND * float(mine.std(ddof=1)), least) if len(mine) > 1 else -np.inf
+        bound = float(mine.mean()) + beyond
+    return bad <= bound + 1e-12
 
 
 def _complete(values: pd.DataFrame, limit: Limit) -> pd.DataFrame:

@@ -249,22 +249,6 @@ def test_what_the_model_writes_by_itself_is_not_held_to_what_it_is_asked_for(
     assert verdict(found).startswith("Yes, at a price: ") == (held_to is not None)
 
 
-@pytest.mark.parametrize(("likely", "held_to"), [(3, None), (1, INSTRUCTION)])
-def test_what_is_asked_for_is_the_measure_where_surely_most_of_it_is_unlikely(
-    tmp_path, likely, held_to
-):
-    asked = [
-        replace(r, value=2.0 if r.prompt % 7 < likely else 3.3)
-        if r.method == INSTRUCTION and r.metric == "nll_plain"
-        else r
-        for r in with_likelihoods(
-            [*sweep_rows(), *held_out_rows(effect=0.7), *asked_rows(1.0)],
-            {"plain": 2.0, "mean_diff": 3.3, INSTRUCTION: 3.3},
-        )
-    ]
-    assert find(finished(tmp_path / "r", asked)).likely_as == held_to
-
-
 @pytest.mark.parametrize("damage", ["empty", "canned", "copied", "degenerate"])
 def test_texts_that_are_likely_when_asked_and_damaged_otherwise_are_not_a_yes(tmp_path, damage):
     rows = [*sweep_rows(), *held_out_rows(effect=0.7), *asked_rows(0.95)]

@@ -25,7 +25,6 @@ _CONTROLS = (
     "null_random", "null_covariance_matched",
 )  # fmt: skip
 _SHOWN = 0.1  # of the texts that are asked for, at the least, for asking to say anything
-_MOST = 0.5
 _BY_ITSELF = (
     0.05  # of the plain texts: a concept that more of them show is one that the model writes
 )
@@ -39,12 +38,12 @@ def likely_as(table: pd.DataFrame, effect: Effect, split: str, groups: Groups) -
     French. Then it is the way of asking after which most texts show the concept, so that a text which
     steering makes is held to what the same model writes of its own accord.
 
-    Unlikely is a concept where surely most texts that show it when the model is asked for it in words are
-    so by the plain measure, and damaged in no other way. Yet asking itself may make texts unlikely, as
-    examples do that a model copies. It is that, and the plain measure stays, where the plain texts surely
-    show the concept in more than one of twenty (what a model writes by itself in the share q costs at most
-    -log(q) nats a text), or a steered condition surely gains by texts as likely as plain ones. All is
-    decided on the split that chooses, where it was asked there; "surely" is with the whole 95 % interval.
+    Unlikely is a concept where most texts that show it when the model is asked for it in words are so by
+    the plain measure, and damaged in no other way. Yet asking itself may make texts unlikely, as examples
+    do that a model copies. It is that, and the plain measure stays, where the plain texts surely show the
+    concept in more than one of twenty (what a model writes by itself in the share q costs at most -log(q)
+    nats a text), or a steered condition surely gains by texts as likely as plain ones. All is decided on
+    the split that chooses, where it was asked there; "surely" is with the whole 95 % interval.
 
     Args:
         table: the rows of a run.
@@ -120,7 +119,6 @@ def _most_shown(
         )
         if shown.low <= _SHOWN or plain.low > _BY_ITSELF:
             continue
-        of_shown = likely.loc[cell, prompts][whatever.loc[cell, prompts] > 0]
-        if estimate(of_shown, groups, split, effect.metric, share=True).high < _MOST:
+        if likely.loc[cell, prompts].mean() < shown.value / 2:
             shares[cell] = shown.value
     return max(shares, key=lambda cell: shares[cell]) if shares else None

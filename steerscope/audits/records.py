@@ -16,14 +16,21 @@ from steerscope.judges.effects import IMPLAUSIBLE_WHEN_ASKED, UNITS
 from steerscope.models.fingerprints import same_weights
 from steerscope.runs.records import altered
 from steerscope.runs.results import STATUSES, Run
+from steerscope.studies.steering.nulls import SCREEN
 from steerscope.studies.steering.responses import PLAIN
 from steerscope.studies.steering.wording import answer
 
 _ANSWER = re.compile(r'<section class="answer">(.*?)</section>', re.DOTALL)
 # What two runs must share for their plain rows to be the same numbers.
-_SHARED = ("model", "dtype", "backbone", "n_new", "temperature", "seed", "prompts_sha256")
-_CONCEPT = ("contrasts_sha256", "effect")
-_OF_ANY_TEXT = (*UNITS, "nll_plain")
+_SHARED = (
+    "model", "dtype", "backbone", "bos", "n_new", "temperature", "top_k", "top_p", "min_p",
+    "repetition_penalty", "samples", "seed", "prompts_sha256",
+)  # fmt: skip
+_CONCEPT = (
+    "contrasts_sha256", "grouping", "effect", "judge", "judge_labels", "judge_sha256", "second_model"
+)  # fmt: skip
+_OF_PAIRS_OR_JUDGE = ("preference", "judge_score")
+_OF_ANY_TEXT = (*(name for name in UNITS if name not in _OF_PAIRS_OR_JUDGE), "nll_plain")
 _AFTER_WORDS = IMPLAUSIBLE_WHEN_ASKED.metric  # of the words as much as of the plain model
 _SAME = 1e-6
 
@@ -90,8 +97,9 @@ def status_disagrees(evidence: Evidence) -> list[Finding]:
 def baseline_differs(evidence: Evidence) -> list[Finding]:
     """The plain model scores otherwise than in a run beside this one that shares all settings.
 
-    Beside a run about another concept only what is read of any text is compared: a flip, a topic kept
-    or a preference is another number there, though the text is the same.
+    Beside a run about another concept or by another judge only what is read of any text is compared: a flip,
+    a topic kept, a score or a preference is another number there, though the text is the same. What nulls are
+    looked for by is left out: a race numbers its few pairs otherwise than a grid.
     """
     found = []
     for other in _neighbours(evidence.run):
@@ -121,7 +129,8 @@ def _of_concept(run: Run, name: str) -> object:
 
 def _plain(table: pd.DataFrame, *, any_metric: bool) -> pd.Series:
     """Numbers of the plain model: all, or those that are read of a text whatever it is about."""
-    rows = table[(table.cell == PLAIN) & table.value.notna() & (table.metric != _AFTER_WORDS)]
+    mine = (table.cell == PLAIN) & (table.split != SCREEN) & (table.metric != _AFTER_WORDS)
+    rows = table[mine & table.value.notna()]
     if not any_metric:
         rows = rows[rows.metric.isin(_OF_ANY_TEXT)]
     return rows.set_index(["metric", "split", "prompt"]).value

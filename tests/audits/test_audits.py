@@ -12,6 +12,7 @@ from steerscope.audits import CHECKS, Evidence, Finding, audit, errors_of, sente
 from steerscope.audits.choice import chosen_layers
 from steerscope.errors import RunError, UnknownNameError
 from steerscope.report import write_report
+from steerscope.studies.steering.nulls import SCREEN
 from tests.audits.mistakes import MISTAKES
 from tests.audits.recipes import (
     SHARES,
@@ -76,6 +77,42 @@ def test_a_plain_model_that_scores_otherwise_beside_it_is_found(tmp_path):
     recipe.stored = {"n_new": 7}  # another number of new tokens shares no baseline
     made(recipe, tmp_path, "longer")
     assert len(audit(run)) == 1
+
+
+@pytest.mark.parametrize(
+    ("metric", "stored"),
+    [
+        ("repetition", {"top_p": 0.6}),
+        ("repetition", {"repetition_penalty": 1.3}),
+        ("preference", {"contrasts_sha256": "the classes swapped"}),
+        ("judge_score", {"judge": "python:mine:other"}),
+        ("shown", {"judge_sha256": ["other labels"]}),
+    ],
+)
+def test_what_other_draws_other_pairs_or_another_judge_change_is_no_other_plain_model(
+    tmp_path, metric, stored
+):
+    for name, value in (("one", 0.0), ("other", 1.0)):
+        recipe = clean()
+        recipe.stored = stored if name == "other" else {}
+        of_plain = {
+            r.prompt: replace(r, metric=metric, value=value)
+            for r in clean().rows
+            if plain("test")(r)
+        }
+        recipe.rows += of_plain.values()
+        last = made(recipe, tmp_path, name)
+    assert "baseline_differs" not in names(audit(last))
+
+
+def test_few_pairs_by_which_nulls_are_looked_for_have_numbers_of_their_own(tmp_path):
+    for name, value in (("grid", 0.0), ("race", 1.0)):
+        recipe = clean()
+        of_plain = {r.prompt: r for r in clean().rows if plain("test")(r)}.values()
+        few = [replace(r, split=SCREEN, metric="preference", value=value) for r in of_plain]
+        recipe.rows += few
+        last = made(recipe, tmp_path, name)
+    assert "baseline_differs" not in names(audit(last))
 
 
 def test_a_run_about_another_concept_on_the_same_prompts_shares_what_is_read_of_any_text(tmp_path):

@@ -44,6 +44,17 @@ def test_drift_is_the_paired_change_with_losses_outwards():
     assert found.n.tolist() == [2, 2]
 
 
+def test_nothing_seen_in_few_texts_is_not_taken_for_nothing_where_others_were_not_read():
+    table = rows()
+    at_all = drift_table(table, SHARE, **AT).set_index("attribute")
+    other = table[table.cell == "m"].assign(cell="other", method="other", dose_natural=-2.0)
+    other["value"] = other.value.where(other.prompt != 0)  # a condition that was asked of fewer
+    other.loc[(other.metric == "kept_topic") & (other.prompt == 1), "value"] = 0.5  # a share of it
+    same = drift_table(pd.concat([table, other]), SHARE, **AT).set_index("attribute")
+    assert same[["low", "high"]].equals(at_all[["low", "high"]])
+    assert at_all.low["flipped"] < 100.0
+
+
 def test_random_directions_of_which_one_overflowed_have_no_mean_drift():
     table = rows()
     other = table[table.cell == "r"].assign(cell="other", value=math.nan, status=NOT_FINITE)

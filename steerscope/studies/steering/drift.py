@@ -60,8 +60,7 @@ def drift_table(
         asked = values.columns[values.loc[cells[0]].notna()]
         changes = sign * (values[asked] - values.loc[PLAIN, asked])
         mine = changes.loc[cells[0]].dropna()
-        yes_or_no = bool(values[asked].stack().isin([0.0, 1.0]).all())
-        found = difference(mine, groups, split, metric, share=yes_or_no)
+        found = difference(mine, groups, split, metric, share=True)
         row = {
             "attribute": words,
             "on_target": metric == effect.metric,
@@ -76,7 +75,9 @@ def drift_table(
 def _attributes(table: pd.DataFrame, effect: Effect, split: str) -> list[tuple[str, str, int]]:
     """Metric, words and sign of everything that can change, what was asked for first."""
     there = set(table[table.split == split].metric)
-    lost = [limit for limit in effect.limits if limit.loss and limit.metric in there]
+    lost = [
+        limit for limit in effect.limits if limit.loss and limit.is_share and limit.metric in there
+    ]
     lost.sort(key=lambda limit: limit.higher_is_worse)
     return [(effect.metric, effect.metric, 1)] + [
         (limit.metric, limit.loss, 1 if limit.higher_is_worse else -1) for limit in lost

@@ -209,6 +209,12 @@ class Run(Shown):
         for name in ("configuration", "provenance"):
             if not isinstance(description, dict) or not isinstance(description.get(name), dict):
                 raise RunError(f"{path / RUN} has no {name}; {_DAMAGED}.")
+        version = description.get("format_version", 1)
+        if version not in range(1, FORMAT_VERSION + 1):
+            raise RunError(
+                f"{path} is a run of format {version!r:.20}, this steerscope reads up to {FORMAT_VERSION}; "
+                "use the steerscope that wrote it or a newer one."
+            )
         return cls(path, description)
 
     @property

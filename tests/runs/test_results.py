@@ -12,7 +12,7 @@ import pytest
 from steerscope.errors import BusyError, RunConflictError, RunError
 from steerscope.runs.ownership import owned
 from steerscope.runs.parts import lost_parts
-from steerscope.runs.results import COLUMNS, Run, measuring
+from steerscope.runs.results import COLUMNS, FORMAT_VERSION, Run, measuring
 from tests.helpers import row
 
 CONFIGURATION = {"model": "m", "doses": (1.0, 2.0), "seed": 0}
@@ -57,6 +57,22 @@ def test_a_run_continues_only_with_the_same_settings_and_weights(tmp_path):
         Run.start(tmp_path / "r", CONFIGURATION, provenance={"fingerprint": "other"})
     with pytest.raises(RunError, match="weights of the second model"):
         Run.start(tmp_path / "r", CONFIGURATION, provenance=ORIGIN | {"second_model": "other"})
+
+
+def test_a_run_of_a_later_format_is_refused_and_one_of_an_earlier_is_read(tmp_path):
+    run = start(tmp_path / "r")
+    run.append([row()])
+    said, now = (run.path / "run.json").read_text(), f'"format_version": {FORMAT_VERSION}'
+    assert now in said
+    for version in (FORMAT_VERSION + 1, 0, '"2"', "null"):
+        (run.path / "run.json").write_text(said.replace(now, f'"format_version": {version}'))
+        with pytest.raises(RunError, match="is a run of format .* this steerscope reads up to"):
+            Run.open(run.path)
+        with pytest.raises(RunError, match="is a run of format"):
+            start(run.path)
+    for earlier in ('"format_version": 1,', ""):
+        (run.path / "run.json").write_text(said.replace(f"{now},", earlier))
+        assert len(Run.open(run.path).table()) == 1
 
 
 def test_what_could_not_be_written_is_not_taken_for_stored(tmp_path, monkeypatch):

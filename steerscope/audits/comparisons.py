@@ -6,7 +6,6 @@ import math
 import re
 
 import pandas as pd
-import torch
 
 from steerscope.audits.evidence import Evidence
 from steerscope.audits.finding import Finding
@@ -49,8 +48,7 @@ def position_zero(evidence: Evidence) -> list[Finding]:
     """Position 0, the attention sink of many models, is steered or read."""
     scope, read = Scope.parse(evidence.plan.scope), ReadToken.parse(evidence.plan.read)
     parts = []
-    elsewhere = scope.given(torch.full((1, 8), -1))  # where a scope of tokens finds none
-    if bool(torch.as_tensor(elsewhere.includes(torch.tensor(0), torch.tensor(8))).any()):
+    if scope.holds_the_first():
         parts.append(f"the scope {evidence.plan.scope} steers it")
     if read.sink:
         parts.append(f"reading {evidence.plan.read} counts it")

@@ -9,12 +9,15 @@ from functools import reduce
 from operator import and_, or_
 from typing import Any, Literal, get_args
 
+import torch
+
 from steerscope.errors import BadValueError, UnknownNameError
 
 Kind = Literal["all", "everywhere", "prompt", "generated", "last", "window", "steps"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 TOKEN_KINDS = ("from_token", "after_token")
 _NEVER = 2**62  # a position that no text reaches
+_NO_TOKEN = -1
 _LONGEST, _DEEPEST = 1000, 50  # characters of a scope, and brackets within each other
 _IS_NUMBER = re.compile("[0-9]{1,9}").fullmatch
 _HOW = (
@@ -57,6 +60,11 @@ class Scope(ABC):
     def given(self, tokens: Any) -> Scope:  # noqa: ARG002 - most scopes need no tokens
         """The same scope where the rows hold these tokens [row, pos], from position 0 on."""
         return self
+
+    def holds_the_first(self) -> bool:
+        """Whether position 0 is in this scope, in a text without any token that it may look for."""
+        elsewhere = self.given(torch.full((1, 8), _NO_TOKEN))
+        return bool(torch.as_tensor(elsewhere.includes(torch.tensor(0), torch.tensor(8))).any())
 
     def __or__(self, other: Scope) -> Scope:
         return Either(_members(self, Either) + _members(other, Either))

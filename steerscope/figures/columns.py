@@ -12,6 +12,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from steerscope.figures.lettering import LINE, text_height, text_width, wrapped
+from steerscope.figures.ticks import space_ticks
 
 COLUMN_INCHES = {1: 3.25, 2: 6.75}
 PIXELS_PER_INCH = 96  # what SVG and PDF take a pixel for
@@ -53,6 +54,7 @@ def in_columns(figure: go.Figure, columns: int) -> go.Figure:
     left, right = max(left, around), max(right, around)
     plot_width = sheet.width - left - right
     bottom = _dress_x_axes(figure, sheet, plot_width)
+    space_ticks(figure, plot_width, plot_height, sheet.small)
     _empty_small_cells(figure, sheet, plot_width)
     panels = _dress_notes(figure, sheet, plot_width)
     if around:  # a circle has a name above it and one below

@@ -12,6 +12,7 @@ from steerscope.figures.columns import CAPTION, in_columns
 from steerscope.figures.lettering import LINE, plain_text, wrapped
 from steerscope.figures.literal import literal
 from steerscope.figures.theme import BLACK, BLUE, GREEN, GREY, ORANGE, PANEL, PINK, RED, SKY
+from steerscope.figures.ticks import space_ticks
 
 Theme = Literal["light", "dark"]
 THEMES: tuple[str, ...] = get_args(Theme)
@@ -81,7 +82,13 @@ def dressed(figure: go.Figure, look: Look = SCREEN) -> go.Figure:
         shown.update_layout(
             title=None, margin={"t": max(_LEAST_TOP, shown.layout.margin.t - _TITLE)}
         )
-    return _on_screen(shown) if look.columns is None else in_columns(shown, look.columns)
+    if look.columns is not None:
+        return in_columns(shown, look.columns)
+    layout, around = shown.layout, shown.layout.margin
+    width = (layout.width or 0) - (around.l or 0) - (around.r or 0)
+    height = (layout.height or 0) - (around.t or 0) - (around.b or 0)
+    space_ticks(shown, width, height, layout.font.size or _SCREEN_SIZE)
+    return _on_screen(shown)
 
 
 def _on_screen(figure: go.Figure) -> go.Figure:

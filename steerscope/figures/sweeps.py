@@ -34,6 +34,7 @@ DOSE_TITLES = {
     "relative": "dose (relative: share of a typical activation)",
     "absolute": "dose (absolute: length of what is added)",
 }
+_DECADES = 100.0  # from the least KL to the largest: within less, ticks at 2 and 5 as well
 _LIGHT, _DARK = 0.35, 0.85  # of the colour scale of ordered doses, readable on white
 
 
@@ -308,6 +309,8 @@ def _add_plain(figure: go.Figure, curves: pd.DataFrame, effect: Effect) -> None:
 def kl_by_depth(summary: pd.DataFrame, *, method: str, unit: str = "natural") -> go.Figure:
     """KL from the plain model against layer, one line for each dose towards positive.
 
+    The axis is logarithmic, but for KL that are all 0, as where no position of a prompt is steered.
+
     Args:
         summary: one row per condition, as `studies.summarise` returns it.
         method: whose conditions.
@@ -336,5 +339,8 @@ def kl_by_depth(summary: pd.DataFrame, *, method: str, unit: str = "natural") ->
             )
         )
     figure.update_xaxes(dtick=1, range=_across(summary))
-    figure.update_yaxes(type="log", dtick=1, tickformat="~g")
+    seen = rows.kl_nats[rows.kl_nats > 0]
+    if len(seen):
+        few = seen.max() < _DECADES * seen.min()
+        figure.update_yaxes(type="log", dtick="D2" if few else 1, tickformat="~g")
     return figure

@@ -28,6 +28,13 @@ from steerscope.texts.showing import shortened
 _ENOUGH_LAYERS = 12  # of fewer, a rank correlation below 0.7 is seldom told from chance
 
 
+def _kl_axis(f: Findings) -> str:
+    """What the axis of the KL is, or why there is none."""
+    if (f.summary.kl_nats > 0).any():
+        return "a logarithmic axis"
+    return f"0 throughout, where no position of a prompt is in scope {f.plan.scope}"
+
+
 def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
     """Every figure that the rows of a run can give."""
     f = findings or find(run)
@@ -75,7 +82,7 @@ def plates(run: Run, findings: Findings | None = None) -> list[Plate]:
             "kl_by_depth",
             figures.kl_by_depth(f.summary, method=method, unit=unit),
             f"Mean over the positions of the select prompts ({int(f.summary.asked.min())} or more a point), teacher-forced, "
-            "position 0 left out; a logarithmic axis, drawn without intervals.",
+            f"position 0 left out; {_kl_axis(f)}, drawn without intervals.",
         )
     )
     found += _preference_plates(run, f)

@@ -231,6 +231,12 @@ def test_kl_by_depth_is_logarithmic_and_in_nats():
     assert "nats per position" in titles(figure)[1]
 
 
+def test_kl_that_is_0_throughout_is_drawn_and_not_on_a_logarithmic_axis():
+    figure = figures.kl_by_depth(SUMMARY.assign(kl_nats=0.0), method="mean_diff")
+    assert lines(figure) == {"+1 natural": [0.0, 0.0], "+2 natural": [0.0, 0.0]}
+    assert figure.layout.yaxis.type != "log"
+
+
 def test_eigengaps_show_heads_null_and_the_weakest_link():
     heads = pd.DataFrame(
         {

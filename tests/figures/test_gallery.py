@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pandas as pd
 import pytest
 
 from steerscope import figures
@@ -11,7 +12,7 @@ from steerscope.errors import BadValueError, UnknownNameError
 from steerscope.figures.columns import COLUMN_INCHES, PIXELS_PER_INCH
 from steerscope.figures.lettering import text_width, wrapped
 from steerscope.figures.looks import Look, caption_of, captioned, dressed, parse_look
-from tests.figures.gallery import EXAMPLES
+from tests.figures.gallery import CHOSEN, EXAMPLES, SHARE, condition
 
 LOOKS = [Look(), Look("dark"), Look(columns=1), Look(columns=2), Look("dark", 1)]
 UNIT = re.compile(
@@ -122,3 +123,31 @@ def test_unknown_looks_are_named():
         parse_look("sepia", None)
     with pytest.raises(BadValueError, match="1 or 2 columns, not 3"):
         parse_look("light", 3)
+
+
+@pytest.mark.parametrize("columns", [None, 1, 2])
+@pytest.mark.parametrize(("n_layers", "all_named"), [(5, True), (12, True), (80, False)])
+def test_labels_of_layers_have_room_and_none_is_left_out_without_need(columns, n_layers, all_named):
+    layers = range(n_layers)
+    rows = pd.DataFrame([condition(layer, d, 0.3) for layer in layers for d in (-1.0, 1.0, 2.0)])
+    drawn = (
+        figures.layer_sweep(rows, SHARE, method="mean_diff", dose=1.0),
+        figures.sweet_spot_map(rows, SHARE, method="mean_diff", chosen=CHOSEN),
+        figures.kl_by_depth(rows, method="mean_diff"),
+    )
+    for figure in drawn:
+        assert figure.layout.xaxis.dtick == 1
+        shown = dressed(figure, Look(columns=columns))
+        layout = shown.layout
+        room = (layout.width - layout.margin.l - layout.margin.r) / n_layers
+        step, size = layout.xaxis.dtick, layout.xaxis.tickfont.size or layout.font.size
+        assert step * room > text_width(str(n_layers - 1), size)
+        assert (step == 1) is all_named
+
+
+def test_a_logarithmic_axis_of_few_decades_has_ticks_between_them():
+    rows = pd.DataFrame([condition(layer, d, 0.3) for layer in range(3) for d in (1.0, 2.0)])
+    for spread, step in ((1.0, "D2"), (1000.0, 1)):
+        far = rows.assign(kl_nats=rows.kl_nats * spread**rows.layer)
+        axis = figures.kl_by_depth(far, method="mean_diff").layout.yaxis
+        assert (axis.type, axis.dtick) == ("log", step)

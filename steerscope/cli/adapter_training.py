@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from steerscope.cli.options import Loading, Talk, grouped
+from steerscope.cli.options import Loading, Talk, grouped, typed
 from steerscope.cli.shared import (
     Contrasts,
     Force,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from steerscope.weights.adapter.training import Epoch
 
 KIND = "lora"  # as of the recipe, which loads torch
+_CONTRASTS = "mood"
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def train(
     *,
     out: Annotated[Path, typer.Option("--out", "-o", help="safetensors file to write")],
     model: Model = DEFAULT_MODEL,
-    contrasts: Contrasts = "mood",
+    contrasts: Contrasts = _CONTRASTS,
     designing: Designing,
     aiming: Aiming,
     seed: Seed = 0,
@@ -179,14 +180,15 @@ def train(
     result: dict[str, Any] = {"adapter": str(out), "parameters": found.n_parameters}
     result |= {"sign": trained.sign, "epoch": trained.kept}
     result["history"] = [asdict(e) for e in trained.history]
-    finish(as_json, result, lines, _after_training(out, model))
+    same = typed(talk, loading, contrasts=(contrasts, _CONTRASTS), seed=(seed, 0))
+    finish(as_json, result, lines, _after_training(out, model, same))
 
 
-def _after_training(out: Path, model: str) -> tuple[str, str]:
-    """What to do with a new adapter."""
+def _after_training(out: Path, model: str, same: str) -> tuple[str, str]:
+    """What to do with a new adapter: judge it on what it was trained for, and write it out."""
     this = f"{quote(str(out))} -m {quote(model)}"
     return (
-        f"steerscope adapter evaluate {this} -o {quote(f'{out}-run')}",
+        f"steerscope adapter evaluate {this}{same} -o {quote(f'{out}-run')}",
         f"steerscope adapter merge {this} -o {quote(f'{out}-model')}",
     )
 

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable
 from copy import copy
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args, get_type_hints
 
 import typer
@@ -320,6 +321,25 @@ class Talk:
         if not self.chat and self.system is None and not self.template and self.date is None:
             return None
         return Chat(self.system, tuple(self.template or ()), self.date or FIXED_DATE)
+
+
+def typed(*groups: Any, **options: tuple[Any, Any]) -> str:
+    """What was asked for, with a blank before, to be typed in a command worth giving next.
+
+    Args:
+        groups: of options, of which those that are not at their default are typed.
+        options: others by name, each with its default.
+    """
+    given = {f.name: (getattr(g, f.name), f.default) for g in groups for f in fields(g)} | options
+    words = []
+    for name, (value, default) in given.items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            words += [] if value == default else [f"--{'' if value else 'no-'}{option}"]
+        elif value != default:
+            several = value if isinstance(value, list) else [value]
+            words += [f"--{option} {quote(str(one))}" for one in several]
+    return "".join(f" {word}" for word in words)
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

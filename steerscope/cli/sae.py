@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steerscope.cli.cells import counted, estimate
-from steerscope.cli.options import Loading, Talk, grouped
+from steerscope.cli.options import Loading, Talk, grouped, typed
 from steerscope.cli.shared import Json, Model, Seed, finish
 from steerscope.texts.bundled import DEFAULT_MODEL
 
@@ -90,7 +90,7 @@ def train(
     texts = texts_in_chat(lens_model, texts, talk.asked())
     trained = train_sae(lens_model, place, texts, plan, folder=out, track=bar)
     result = {"out": str(out), "texts": len(texts), **_about(trained), "plan": asdict(plan)}
-    this = f"{quote(str(out))} -m {quote(model)}"
+    this = f"{quote(str(out))} -m {quote(model)}{typed(talk, loading, text=(text, DEFAULT_MODEL))}"
     finish(
         as_json,
         result,
@@ -127,7 +127,8 @@ def evaluate(
     texts = texts_in_chat(lens_model, texts, talk.asked())
     quality = evaluate_sae(lens_model, found, texts, seed=seed, track=bar)
     result = {"sae": sae, "model": lens_model.name, **_about(found), "quality": asdict(quality)}
-    finish(as_json, result, [_title(found), *quality_lines(quality)])
+    result["text"] = text
+    finish(as_json, result, [_title(found), *quality_lines(quality), f"text: {text}"])
 
 
 def quality_lines(quality: SaeQuality) -> list[str]:

@@ -12,7 +12,17 @@ import typer
 
 from steerscope.cli import choices
 from steerscope.cli.cells import counted
-from steerscope.cli.options import Drawing, Finding, Recipe, Talk, Trying, Writing, grouped
+from steerscope.cli.options import (
+    Drawing,
+    Finding,
+    Loading,
+    Recipe,
+    Talk,
+    Trying,
+    Writing,
+    grouped,
+    typed,
+)
 from steerscope.cli.shared import (
     Contrasts,
     Force,
@@ -130,15 +140,18 @@ def vectors(  # noqa: PLR0915 - what it writes is checked first
         as_json,
         {"out": str(out), **written, "directions": scales},
         [*table(title, columns, rows), *said],
-        _after_vectors(out, model, directions),
+        _after_vectors(f"--vector {quote(str(out))} -m {quote(model)}", directions, talk, loading),
     )
 
 
-def _after_vectors(out: Path, model: str, directions: Sequence[Direction]) -> tuple[str, str]:
+def _after_vectors(
+    of: str, directions: Sequence[Direction], talk: Talk, loading: Loading
+) -> tuple[str, str]:
     """What to do with new directions: hear one, and see what its layer says."""
-    of = f"--vector {quote(str(out))} -m {quote(model)}"
-    at = "" if len(directions) == 1 else f" --site {directions[len(directions) // 2].site}"
-    return f'steerscope steer {of}{at} --dose 2 --prompt "One day"', f"steerscope lens {of}{at}"
+    if len(directions) > 1:
+        of += f" --site {directions[len(directions) // 2].site}"
+    said = f'--dose 2 --prompt "One day"{typed(talk, loading)}'
+    return f"steerscope steer {of} {said}", f"steerscope lens {of}{typed(loading)}"
 
 
 @grouped

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shlex
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from gguf import GGUFReader
 from safetensors.torch import load_file
 
+from steerscope.cli.options import Talk, Trying, typed
 from steerscope.cli.shared import parse_layers
 from steerscope.directions import import_directions, import_gguf, load_directions, save_directions
 from steerscope.doses import Dose
@@ -23,6 +25,16 @@ from steerscope.steering.interventions import Cell, Steering
 from steerscope.steering.scopes import Scope
 from steerscope.steering.strengths import parse_strength
 from tests.helpers import random_direction
+
+
+def test_options_are_typed_again_where_they_are_not_usual():
+    assert typed(Talk(), Trying(), seed=(0, 0)) == ""
+    talk = Talk(chat=True, system="it's", template=["a=1", "b c=2"])
+    words = shlex.split(typed(talk, Trying(bos="never", check=False), text=("my file", "usual")))
+    assert words == [
+        "--chat", "--system", "it's", "--template", "a=1", "--template", "b c=2", "--bos", "never",
+        "--no-check", "--text", "my file",
+    ]  # fmt: skip
 
 
 def test_layers_are_spans_and_lists():

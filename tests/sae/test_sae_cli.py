@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
 
@@ -33,6 +34,20 @@ def test_an_autoencoder_is_trained_and_judged_from_the_command_line(tmp_path, ca
         main(["sae", "train", "--out", out, "--n-texts", "12", *sizes, "--seed", "1"])
     assert stopped.value.code == 2
     assert "another plan" in capsys.readouterr().err
+
+
+def test_the_commands_after_a_training_read_the_same_kind_of_text(tmp_path, capsys):
+    path, out = tmp_path / "my stories.txt", str(tmp_path / "sae")
+    path.write_text("".join(f"One day, Clara saw {i} roses in the garden.\n" for i in range(80)))
+    sizes = ["--features", "64", "--k", "8", "--activations", "256", "--batch", "64"]
+    asked = ["--bos", "never", "--text", str(path)]
+    said = run(capsys, "sae", "train", "--out", out, *sizes, *asked)
+    commands = [shlex.split(line) for line in said.partition("next:")[2].strip().splitlines()]
+    for command in commands:
+        assert set(asked) < set(command)
+    judged = json.loads(run(capsys, *commands[0][1:], "--json"))
+    assert judged["text"] == str(path)
+    assert judged["quality"]["n_rows"] == 40  # every other document
 
 
 @pytest.mark.parametrize("n", [2, 50])

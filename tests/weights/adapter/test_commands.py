@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 from steerscope.models.loading import load_model
 from steerscope.runs.results import Run
@@ -63,6 +64,26 @@ def test_an_adapter_is_trained_evaluated_and_merged(run_cli, tiny_folder, words,
     )
     assert code == 2
     assert "unknown aim 'love'" in said
+
+
+def test_the_commands_after_a_training_are_about_what_was_trained_for(
+    run_cli, tiny_folder, words, tmp_path
+):
+    """The pairs and their split are those of the training, not the usual ones."""
+    small = ["--matrices", "o", "--layers", 0, "--rank", 2, "--epochs", 1, "--pairs", 4]
+    asked = ["--model", tiny_folder("llama"), "--contrasts", words, "--seed", 5]
+    code, printed, said = run_cli(
+        "adapter", "train", "--out", tmp_path / "a.safetensors", *asked, *small
+    )
+    assert code == 0, said
+    few = ["--n-prompts", 2, "--coefficients", 1, "--kl", 1e-5]
+    for line in printed.partition("next:")[2].strip().splitlines():
+        command = shlex.split(line)[1:]
+        code, _, said = run_cli(*command, *(few if "evaluate" in command else []))
+        assert code == 0, said
+    asked_of = Run.open(tmp_path / "a.safetensors-run").configuration
+    assert asked_of["contrasts"] == "words"
+    assert asked_of["seed"] == 5
 
 
 def test_lora_of_matrices_that_share_a_module_is_trained_saved_and_merged(

@@ -180,7 +180,7 @@ def train(
     result: dict[str, Any] = {"adapter": str(out), "parameters": found.n_parameters}
     result |= {"sign": trained.sign, "epoch": trained.kept}
     result["history"] = [asdict(e) for e in trained.history]
-    same = typed(talk, loading, contrasts=(contrasts, _CONTRASTS), seed=(seed, 0))
+    same = typed(talk, loading, {"contrasts": (contrasts, _CONTRASTS), "seed": (seed, 0)})
     finish(as_json, result, lines, _after_training(out, model, same))
 
 

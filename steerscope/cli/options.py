@@ -323,14 +323,20 @@ class Talk:
         return Chat(self.system, tuple(self.template or ()), self.date or FIXED_DATE)
 
 
-def typed(*groups: Any, **options: tuple[Any, Any]) -> str:
+def typed(*groups: Any) -> str:
     """What was asked for, with a blank before, to be typed in a command worth giving next.
 
     Args:
-        groups: of options, of which those that are not at their default are typed.
-        options: others by name, each with its default.
+        groups: of options, of which those that are not at their default are typed; others may be given
+            by name, each with its default.
     """
-    given = {f.name: (getattr(g, f.name), f.default) for g in groups for f in fields(g)} | options
+    given: dict[str, tuple[Any, Any]] = {}
+    for group in groups:
+        given |= (
+            group
+            if isinstance(group, dict)
+            else {f.name: (getattr(group, f.name), f.default) for f in fields(group)}
+        )
     words = []
     for name, (value, default) in given.items():
         option = name.replace("_", "-")

@@ -90,7 +90,7 @@ def train(
     texts = texts_in_chat(lens_model, texts, talk.asked())
     trained = train_sae(lens_model, place, texts, plan, folder=out, track=bar)
     result = {"out": str(out), "texts": len(texts), **_about(trained), "plan": asdict(plan)}
-    this = f"{quote(str(out))} -m {quote(model)}{typed(talk, loading, text=(text, DEFAULT_MODEL))}"
+    this = f"{quote(str(out))} -m {quote(model)}{typed(talk, loading, {'text': (text, DEFAULT_MODEL)})}"
     finish(
         as_json,
         result,

@@ -28,9 +28,11 @@ from tests.helpers import random_direction
 
 
 def test_options_are_typed_again_where_they_are_not_usual():
-    assert typed(Talk(), Trying(), seed=(0, 0)) == ""
+    assert typed(Talk(), Trying(), {"seed": (0, 0)}) == ""
     talk = Talk(chat=True, system="it's", template=["a=1", "b c=2"])
-    words = shlex.split(typed(talk, Trying(bos="never", check=False), text=("my file", "usual")))
+    words = shlex.split(
+        typed(talk, Trying(bos="never", check=False), {"text": ("my file", "usual")})
+    )
     assert words == [
         "--chat", "--system", "it's", "--template", "a=1", "--template", "b c=2", "--bos", "never",
         "--no-check", "--text", "my file",

@@ -10,6 +10,9 @@ from steerscope.directions.direction import Direction, make_direction, needed
 from steerscope.errors import DegenerateDirectionError
 from steerscope.extraction.activations import Contrast
 
+_DRAWS = 20  # of swapped classes, until one does not cancel out
+_CANCELS = 1e-4  # of the mean length of a pair's difference: pairs that are not the same leave a hundredth and more
+
 
 def random(contrast: Contrast, *, seed: int) -> Direction:
     """A direction drawn evenly from the sphere: what any push of this length does."""
@@ -46,19 +49,30 @@ def label_shuffled(contrast: Contrast, *, seed: int) -> Direction:
     """The mean difference after swapping the classes of half of the pairs, drawn at random.
 
     unit ∝ mean(sᵢ (h₊ᵢ - h₋ᵢ)), sᵢ = ±1 in equal numbers (one more +1 if the number is odd): what
-    the same method finds where there is nothing to find.
+    the same method finds where there is nothing to find. Of pairs that say the same a draw may cancel out
+    altogether; then another is drawn.
 
     Raises:
-        DegenerateDirectionError: fewer than two pairs.
+        DegenerateDirectionError: fewer than two pairs, or pairs of which all draws cancel out.
     """
     n_pairs = len(contrast.positive)
     if n_pairs < 2:
         raise DegenerateDirectionError("label_shuffled needs at least 2 pairs.")
     generator = torch.Generator().manual_seed(seed)
-    signs = torch.ones(n_pairs)
-    signs[torch.randperm(n_pairs, generator=generator)[: n_pairs // 2]] = -1
-    vector = (signs[:, None] * contrast.differences).mean(dim=0)
-    return make_direction(contrast, vector, "label_shuffled", seed=seed)
+    apart = contrast.differences
+    least = _CANCELS * float(apart.norm(dim=1).mean())
+    for _ in range(_DRAWS):
+        signs = torch.ones(n_pairs)
+        signs[torch.randperm(n_pairs, generator=generator)[: n_pairs // 2]] = -1
+        vector = (signs[:, None] * apart).mean(dim=0)
+        if (
+            least == 0 or vector.norm() > least
+        ):  # of 0 it is said there that the pairs do not differ
+            return make_direction(contrast, vector, "label_shuffled", seed=seed)
+    raise DegenerateDirectionError(
+        f"label_shuffled at {contrast.site}: pairs with classes swapped and others cancel out in each of {_DRAWS} "
+        "draws; give pairs that differ in other words."
+    )
 
 
 def other_concept(contrast: Contrast) -> Direction:

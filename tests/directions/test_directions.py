@@ -137,6 +137,21 @@ def test_label_shuffling_flips_half_of_the_pairs():
     assert int(signs.sum()) == 0
 
 
+def test_shuffled_labels_of_pairs_that_say_the_same_do_not_cancel_out_by_rounding_alone():
+    apart = torch.eye(2).repeat_interleave(4, dim=0)  # two pairs, four times each
+    near = 1e-6 * torch.randn(8, 2, generator=torch.Generator().manual_seed(0))
+    for noise in (torch.zeros(8, 2), near):
+        contrast = Contrast(Site("resid_post", 0), apart + noise, torch.zeros(8, 2), 1.0, origin())
+        for seed in range(20):
+            unit = find_direction("label_shuffled", contrast, seed=seed).unit
+            assert abs(float(unit[0] * unit[1])) == pytest.approx(
+                0.5, abs=1e-4
+            )  # one against the other
+    alike = Contrast(Site("resid_post", 0), torch.ones(4, 2), torch.zeros(4, 2), 1.0, origin())
+    with pytest.raises(DegenerateDirectionError, match="cancel out"):
+        find_direction("label_shuffled", alike, seed=0)
+
+
 def test_class_separation_by_hand():
     site = Site("resid_post", 0)
     positive = torch.tensor([[3.0, 4.0], [5.0, 4.0]])

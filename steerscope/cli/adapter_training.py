@@ -20,6 +20,7 @@ from steerscope.cli.shared import (
     Seed,
     finish,
     parse_layers,
+    refuse_unused,
     say_aside,
     table,
 )
@@ -124,12 +125,21 @@ def recipe_of(designing: Designing, aiming: Aiming) -> AdapterRecipe:
         BadValueError: an option of another kind, or a number outside its range.
     """
     from steerscope.studies.transfer.recipe import AdapterRecipe
+    from steerscope.weights.adapter import SIZES_OF
 
     named = designing.matrices
     given = asdict(designing) | asdict(aiming)
     given["matrices"] = None if named is None else tuple(n.strip() for n in named.split(","))
     given |= {name: parse_layers(given[name]) for name in ("layers", "ruler")}
-    return AdapterRecipe(**given)
+    recipe = AdapterRecipe(**given)
+    read = SIZES_OF.get(recipe.kind, ("rank", "block"))  # svd refuses a block by itself
+    unread = {name: given[name] for name in ("rank", "block") if name not in read}
+    refuse_unused(unread, f"an adapter of the kind {recipe.kind} has none")
+    return recipe
+
+
+def _matrices(n: int) -> str:
+    return f"{n} matri{'x' if n == 1 else 'ces'}"
 
 
 @grouped
@@ -175,7 +185,7 @@ def train(
     lines = _epochs(trained.history)
     after = f"after epoch {trained.kept}" if trained.kept else "which change nothing"
     lines += [
-        f"{found.n_parameters:,} numbers in {len(found.matrices)} matrices, {after}; saved: {out}"
+        f"{found.n_parameters:,} numbers in {_matrices(len(found.matrices))}, {after}; saved: {out}"
     ]
     result: dict[str, Any] = {"adapter": str(out), "parameters": found.n_parameters}
     result |= {"sign": trained.sign, "epoch": trained.kept}

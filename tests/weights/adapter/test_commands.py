@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 
+import pytest
+
 from steerscope.models.loading import load_model
 from steerscope.runs.results import Run
 from steerscope.runs.written import written_texts
@@ -123,6 +125,17 @@ def test_lora_of_matrices_that_share_a_module_is_trained_saved_and_merged(
     )
     assert code == 2
     assert "turn is no setting of a lora adapter" in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "option"), [("lora", "--block"), ("ia3", "--rank"), ("oft", "--rank")]
+)
+def test_a_size_that_a_kind_does_not_have_is_refused(run_cli, tmp_path, kind, option):
+    out = tmp_path / "a.safetensors"
+    code, _, said = run_cli("adapter", "train", "--out", out, "--kind", kind, option, 2)
+    assert code == 2
+    assert f"{option} is not used here" in said
+    assert not out.exists()
 
 
 def evaluated_by_a_judge(run_cli, command, out):

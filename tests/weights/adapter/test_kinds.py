@@ -16,6 +16,7 @@ from steerscope.steering.interventions import Cell, steer
 from steerscope.texts.contrasts import ContrastPair, ContrastSet
 from steerscope.weights.adapter import (
     KINDS,
+    SIZES_OF,
     Adapted,
     AdapterDesign,
     LearnedDesign,
@@ -294,3 +295,16 @@ def test_what_does_not_fit_a_weight_is_refused_with_its_place(load, tmp_path):
     )
     with pytest.raises(VectorFileError, match="their shapes differ"):
         load_adapter(path, model)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_reads_the_sizes_that_it_is_said_to(kind):
+    def trained(**sizes):
+        fresh = KINDS[kind].fresh(
+            torch.ones(D, OUT), Sizes(**sizes), torch.Generator().manual_seed(0)
+        )
+        return {name: part.shape for name, part in fresh.items()}
+
+    usual = trained(rank=4, block=2)
+    changed = {"rank": trained(rank=2, block=2), "block": trained(rank=4, block=4)}
+    assert tuple(name for name, found in changed.items() if found != usual) == SIZES_OF[kind]

@@ -17,6 +17,7 @@ _TEXT = ["split", "cell", "prompt"]
 _LABELS = ["method", "layer", "dose_natural", "seed", "kl_nats", "status"]
 _OF_PAIRS = "preference"  # its rows number pairs and not prompts
 _SAME_DOSE = 1e-4  # of the dose, as it is printed
+_ROUNDING = 1e-9  # of the dose: one dose comes out of the lengths of layers a little differently
 
 
 def written_texts(
@@ -80,15 +81,16 @@ def choose_texts(
 def _only(texts: pd.DataFrame, name: str, wanted: object, kept: pd.Series) -> pd.DataFrame:
     if not kept.any():
         there = texts["dose_natural" if name == "dose" else name].unique()
-        known = [f"{v:g}" if name == "dose" else str(v) for v in there]
-        raise UnknownNameError(f"{name} among these texts", wanted, known)
+        known = {f"{v:g}" if name == "dose" else str(v) for v in there}
+        raise UnknownNameError(f"{name} among these texts", wanted, sorted(known))
     return texts[kept]
 
 
 def _near(doses: pd.Series, dose: float) -> pd.Series:
     """Where the dose is the one meant, which may be given as it is printed."""
     distance = (doses - dose).abs()
-    return (distance <= _SAME_DOSE * abs(dose)) & (distance == distance.min())
+    nearest = distance.min() + _ROUNDING * abs(dose)
+    return (distance <= _SAME_DOSE * abs(dose)) & (distance <= nearest)
 
 
 def metrics_of(texts: pd.DataFrame) -> list[str]:

@@ -51,6 +51,17 @@ def test_what_is_named_is_what_is_left(older):
     assert set(plain.index) == set(older.texts()[["split", "prompt"]].itertuples(index=False))
 
 
+def test_a_dose_that_another_layer_holds_with_other_roundings_is_the_same_dose(older):
+    there = all_texts(older)
+    at = (there.layer == 1) & (there.dose_natural == 2.0)
+    there.loc[at, "dose_natural"] = 2.0000000000000004
+    whole = choose_texts(all_texts(older), dose=2)
+    assert len(choose_texts(there, dose=2)) == len(whole) > at.sum() > 0
+    with pytest.raises(UnknownNameError) as failed:
+        choose_texts(there, dose=9)
+    assert str(failed.value).count(" 2.") == 1
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [

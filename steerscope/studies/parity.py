@@ -149,6 +149,8 @@ def calibrate(  # noqa: PLR0913 - what is aimed at, and by which steering
         )
     if value is None:
         raise BadValueError(f"the target {target} needs a value: a number, or a Prompting.")
+    if not isinstance(value, Prompting):
+        _check_value(target, value)
     how = reading or Reading()
     asked = [p if isinstance(p, Prompt) else Prompt(p) for p in prompts]
     directions = (direction,) if isinstance(direction, Direction) else tuple(direction)
@@ -161,6 +163,14 @@ def calibrate(  # noqa: PLR0913 - what is aimed at, and by which steering
     wanted = read(Cell((value,))) if isinstance(value, Prompting) else float(value)
     curve = measured_curve(at, wanted, largest=how.largest, rounds=how.rounds)
     return parity(read.metric, curve, wanted)
+
+
+def _check_value(target: str, value: float) -> None:
+    """Refuse a share or a length that no texts have."""
+    if target == JUDGE and not 0 <= value <= 1:
+        raise BadValueError(f"the value {value:g} is no share of texts; give one from 0 to 1.")
+    if target == LENGTH and value < 0:
+        raise BadValueError(f"the value {value:g} is no length of a text; give 0 words or more.")
 
 
 def in_words(found: Calibration | Parity) -> list[str]:
@@ -257,7 +267,9 @@ def parity(
     values, aim = values[:, whole], aim[whole]
     n = values.shape[1]
     if n < 2:
-        raise TooLittleDataError(f"{metric} was read at every dose on {n} prompts; it takes two.")
+        raise TooLittleDataError(
+            f"{metric} was read at every dose on {n} prompt{'s' * (n != 1)}; it takes two."
+        )
     draws = np.random.default_rng(_SEED).integers(n, size=(_RESAMPLES, n))
     found = np.array(
         [_first(doses, values[:, draw].mean(axis=1), aim[draw].mean()) for draw in draws]

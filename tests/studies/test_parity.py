@@ -129,6 +129,9 @@ def test_a_number_is_still_nats_and_bad_targets_are_refused(load):
         ("kl", {}, "nats"),
         ("judge", {}, "value"),
         ("judge", {"value": 0.5}, "needs a judge"),
+        ("judge", {"value": 1.5}, "no share"),
+        ("judge", {"value": -0.1}, "no share"),
+        ("length", {"value": -5}, "no length"),
     ):
         with pytest.raises(BadValueError, match=words):
             calibrate(model, direction, target, prompts, **options)

@@ -26,6 +26,7 @@ from steerscope.texts.groups import (
 )
 from steerscope.texts.pairs import ContrastPair, pairs_in
 from steerscope.texts.places import STYLE, contrasts_file
+from steerscope.texts.showing import counted
 from steerscope.texts.words import between_blanks, words_in
 
 _SHARE = 0.25  # of the pairs that one template may make
@@ -137,12 +138,16 @@ def _unreadable(texts: Linted) -> list[Finding]:
     ]
 
 
+def _verb(some: Sequence[int]) -> str:
+    return "is" if len(some) == 1 else "are"
+
+
 def _empty(texts: Linted) -> list[Finding]:
     """Answers of which nothing is said."""
     blank = [i for i, pair in enumerate(texts.said) if not all(text.strip() for text in pair)]
     if not blank:
         return []
-    what = f"an answer is empty in {len(blank)} of {len(texts.pairs)} pairs"
+    what = f"an answer is empty in {len(blank)} of {counted(len(texts.pairs), 'pair')}"
     return [Finding("error", what, texts.at(blank), "Write both answers", {"pairs": len(blank)})]
 
 
@@ -161,7 +166,7 @@ def _alike(texts: Linted) -> list[Finding]:
     return [
         Finding(
             severity,
-            f"the two texts of {len(mine)} pairs are the same words and differ in {what}",
+            f"the two texts of {counted(len(mine), 'pair')} are the same words and differ in {what}",
             texts.at(mine),
             "Let them differ in the concept",
             {"pairs": len(mine)},
@@ -206,7 +211,7 @@ def _duplicates(texts: Linted) -> list[Finding]:
     ]
     if not again:
         return []
-    what = f"{len(again)} of {len(texts.pairs)} pairs are there before, word for word"
+    what = f"{len(again)} of {len(texts.pairs)} pairs {_verb(again)} there before, word for word"
     return [Finding("error", what, texts.at(again), "Leave them out", {"pairs": len(again)})]
 
 
@@ -216,7 +221,7 @@ def _both_sides(texts: Linted) -> list[Finding]:
     both = [i for i, p in enumerate(texts.pairs) if p.positive.strip() in negative]
     if not both:
         return []
-    what = f"the positive text of {len(both)} pairs is the negative one of another"
+    what = f"the positive text of {counted(len(both), 'pair')} is the negative one of another"
     remedy = "Turn the pairs the same way round"
     return [Finding("error", what, texts.at(both), remedy, {"pairs": len(both)})]
 
@@ -263,7 +268,7 @@ def _one_word(texts: Linted) -> list[Finding]:
     return [
         Finding(
             "warning",
-            f"{len(single)} of {len(texts.pairs)} pairs differ in one word: {shown}; the direction "
+            f"{len(single)} of {counted(len(texts.pairs), 'pair')} differ{'s' * (len(single) == 1)} in one word: {shown}; the direction "
             "may be that of these words",
             texts.at(single),
             "Say the contrast in other ways too, several words at a time",
@@ -283,7 +288,7 @@ def _template(texts: Linted) -> list[Finding]:
         Finding(
             "warning",
             f"{n} of {len(groups)} pairs share one template, the same words around what differs: "
-            f"{len(set(groups))} templates in all, and the direction may hold what follows from theirs",
+            f"{len(set(groups))} template{'s' * (len(set(groups)) > 1)} in all, and the direction may hold what follows from theirs",
             texts.at(mine),
             "Write pairs in other sentences",
             {"pairs": n, "templates": len(set(groups))},
@@ -304,7 +309,7 @@ def _contrasts(texts: Linted) -> list[Finding]:
         return [
             Finding(
                 "error",
-                f"distinct contrasts among {n} pairs: {distinct}; to fit on one, choose on another and "
+                f"distinct contrasts among {counted(n, 'pair')}: {distinct}; to fit on one, choose on another and "
                 f"test on a third takes {_FEWEST_CONTRASTS}",
                 texts.name,
                 remedy,
@@ -327,7 +332,7 @@ def _not_checked(texts: Linted) -> list[Finding]:
     """Fewer pairs than a classifier can be tried on."""
     if len(texts.pairs) >= FEWEST_PAIRS:
         return []
-    what = f"not checked: whether length, first or last word tell the sides of {len(texts.pairs)} pairs"
+    what = f"not checked: whether length, first or last word tell the sides of {counted(len(texts.pairs), 'pair')}"
     return [Finding("note", what, texts.name, f"Write {FEWEST_PAIRS} pairs or more")]
 
 

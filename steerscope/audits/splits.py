@@ -10,6 +10,7 @@ from steerscope.errors import ContrastError, NotCheckedError
 from steerscope.statistics import detectable_difference
 from steerscope.studies.steering.findings import items_in_words
 from steerscope.texts.chats import Conversation
+from steerscope.texts.showing import counted
 from steerscope.texts.words import words_in
 
 _FEW = 20  # prompts
@@ -46,7 +47,7 @@ def shared_prompts(evidence: Evidence) -> list[Finding]:
         found.append(
             Finding(
                 "error",
-                f"{across} prompts of the select split are in the test split too",
+                f"{counted(across, 'prompt')} of the select split {'is' if across == 1 else 'are'} in the test split too",
                 "prompts",
                 "Split the prompts so that equal texts stay together, and measure again",
                 {"prompts": across},
@@ -56,7 +57,7 @@ def shared_prompts(evidence: Evidence) -> list[Finding]:
         found.append(
             Finding(
                 "warning",
-                f"{within} prompts come more than once in a split, so the intervals are too narrow",
+                f"{counted(within, 'prompt')} come{'s' * (within == 1)} more than once in a split, so the intervals are too narrow",
                 "prompts",
                 "Leave repeated prompts out",
                 {"prompts": within},
@@ -83,7 +84,8 @@ def prompts_in_fit_texts(evidence: Evidence) -> list[Finding]:
     return [
         Finding(
             "warning",
-            f"{len(seen)} of {len(prompts)} prompts of the {evidence.split} split begin or stand in a "
+            f"{len(seen)} of {counted(len(prompts), 'prompt')} of the {evidence.split} split "
+            f"{'begins or stands' if len(seen) == 1 else 'begin or stand'} in a "
             "text of the pairs that the directions come from, so that they are not held out",
             "prompts",
             "Give prompts that no pair holds (--prompts), or pairs that begin in other ways",
@@ -140,11 +142,11 @@ def underpowered(evidence: Evidence) -> list[Finding]:
     return [
         Finding(
             "warning",
-            f"{estimate.n} prompts show an effect of {least:.3g} {evidence.unit} in 4 of 5 cases, and "
+            f"{counted(estimate.n, 'prompt')} show{'s' * (estimate.n == 1)} an effect of {least:.3g} {evidence.unit} in 4 of 5 cases, and "
             f"the stated one, minus that of random directions, is {estimate.value:.3g}: one that shows in so few prompts is on average "
             "overstated",
             evidence.place,
-            f"State it on about {needed} prompts, or as a trend",
+            f"State it on about {counted(needed, 'prompt')}, or as a trend",
             {"prompts": estimate.n, "effect": estimate.value, "detectable": least},
         )
     ]

@@ -24,16 +24,6 @@ def estimate(value: float, low: float, high: float, form: str) -> str:
     return with_ends(value, low, high, form, (0.0,) if form.startswith("+") else ())
 
 
-def counted(n: int, one: str) -> str:
-    """A number of things, as in `1 row` and `2 rows`.
-
-    Args:
-        n: how many.
-        one: what one of them is called, of which the plural ends in s.
-    """
-    return f"{n:,} {one}{'' if n == 1 else 's'}"
-
-
 def p_value(p: float, form: str = ".2g") -> str:
     """A p; a dash where nothing was tested."""
     return number(p, form, NONE)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steerscope.cli.cells import counted
 from steerscope.cli.forecasts import in_words
 from steerscope.cli.many import Many, next_for
 from steerscope.cli.options import grouped
 from steerscope.cli.shared import Device, Json, Memory, finish, refuse_unused, say_aside, table
+from steerscope.texts.showing import counted
 
 if TYPE_CHECKING:
     from steerscope.experiments import Experiment, Forecast

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steerscope.cli.cells import counted
 from steerscope.cli.shared import finish, say_aside, table
+from steerscope.texts.showing import counted
 
 if TYPE_CHECKING:
     from steerscope.cli.options import Loading

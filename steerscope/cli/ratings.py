@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steerscope.cli.cells import counted
 from steerscope.cli.shared import Force, Json, finish
 from steerscope.errors import BadValueError
+from steerscope.texts.showing import counted
 
 if TYPE_CHECKING:
     from steerscope.statistics import Estimate

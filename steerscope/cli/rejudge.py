@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from steerscope.cli.cells import counted
 from steerscope.cli.shared import Json, JudgeLabels, JudgeUrl, finish
+from steerscope.texts.showing import counted
 
 
 def rejudge(

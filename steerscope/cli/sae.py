@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.cells import counted, estimate
+from steerscope.cli.cells import estimate
 from steerscope.cli.options import Loading, Talk, grouped, typed
 from steerscope.cli.shared import Json, Model, Seed, finish
 from steerscope.texts.bundled import DEFAULT_MODEL
+from steerscope.texts.showing import counted
 
 if TYPE_CHECKING:
     from steerscope.sae import SaeQuality, SparseAutoencoder

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.cells import counted
 from steerscope.cli.options import Talk, Trying, grouped
 from steerscope.cli.shared import (
     Json,
@@ -21,6 +20,7 @@ from steerscope.cli.shared import (
     table,
 )
 from steerscope.texts.bundled import DEFAULT_MODEL
+from steerscope.texts.showing import counted
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from steerscope.cli.cells import counted
 from steerscope.cli.shared import Json, finish
 from steerscope.cli.visible import visible
+from steerscope.texts.showing import counted
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from steerscope.cli import choices
-from steerscope.cli.cells import counted
 from steerscope.cli.options import (
     Drawing,
     Finding,
@@ -48,6 +47,7 @@ from steerscope.cli.shared import (
 )
 from steerscope.errors import BadValueError
 from steerscope.texts.bundled import DEFAULT_MODEL
+from steerscope.texts.showing import counted
 
 if TYPE_CHECKING:
     from steerscope.directions import Direction

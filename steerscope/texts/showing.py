@@ -19,6 +19,16 @@ _STYLE = (
 )
 
 
+def counted(n: int, one: str) -> str:
+    """A number of things, as in `1 row` and `2 rows`.
+
+    Args:
+        n: how many.
+        one: what one of them is called, of which the plural ends in s.
+    """
+    return f"{n:,} {one}{'' if n == 1 else 's'}"
+
+
 def counted_pairs(n: int, of: str) -> str:
     """How many pairs, and of what where that has a name of its own."""
     counted = f"{n} pair{'s' * (n != 1)}"

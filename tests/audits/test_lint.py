@@ -130,7 +130,7 @@ def no_answer(i, row):
         (one_word, "one_word", "warning", "60 of 60 pairs differ in one word"),
         (one_template, "template", "warning", "of 60 pairs share one template"),
         (repeated_word_for_word, "duplicates", "error", "lines 8, 10: 2 of 60 pairs"),
-        (turned_round, "both_sides", "error", "line 1: the positive text of 1 pairs"),
+        (turned_round, "both_sides", "error", "line 1: the positive text of 1 pair is"),
         (one_word_apart, "near_duplicates", "warning", "only 41 differ by more than one word"),
         (blanks, "alike", "error", "line 4: .*blanks alone"),
         (capitals, "alike", "warning", "line 4: .*capitals or marks"),
@@ -192,6 +192,13 @@ def test_what_too_few_pairs_cannot_tell_is_said_not_passed_over(tmp_path):
     found = ss.lint(write(tmp_path / "p.jsonl", changed(first_word)[:9]))
     assert checks(found) == ["contrasts", "not_checked"]
     assert ss.lint(write(tmp_path / "p.jsonl", rows(1)))[0].check == "contrasts"
+
+
+def test_one_pair_is_said_as_one(tmp_path):
+    said = [f.what for f in ss.lint(write(tmp_path / "p.jsonl", rows(1)))]
+    said += [f.what for f in ss.lint(write(tmp_path / "q.jsonl", changed(first_word)[:1]))]
+    assert any("1 pair" in what for what in said)
+    assert not any("1 pairs" in what for what in said)
 
 
 def test_pairs_and_sets_are_taken_as_files_are(tmp_path):

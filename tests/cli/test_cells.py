@@ -9,7 +9,7 @@ import pandas as pd
 from steerscope.cli.adapter import _conditions, _curves
 from steerscope.cli.bench import _shown
 from steerscope.cli.carry import _maps
-from steerscope.cli.cells import counted, estimate, number, p_value
+from steerscope.cli.cells import estimate, number, p_value
 from steerscope.cli.compare import _ranked
 from steerscope.cli.dilemmas import _shown as _values
 from steerscope.cli.sae import _looked_at, quality_lines
@@ -18,6 +18,7 @@ from steerscope.cli.weights import _stated
 from steerscope.judges.effects import Effect
 from steerscope.sae.quality import SaeQuality
 from steerscope.statistics import Estimate
+from steerscope.texts.showing import counted
 
 NAN = math.nan
 FLIPPED = Effect("flipped", "share", "stories flipped", "joyful", "gloomy")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from steerscope.cli.options import Judged, Loading, Vectors, grouped
-from steerscope.cli.shared import say
+from steerscope.cli.shared import refuse_unused, say
 from steerscope.errors import BadValueError
 from steerscope.texts.bundled import DEFAULT_MODEL
 
@@ -102,6 +102,8 @@ def serve(
     """
     if find_spec("fastapi") is None or find_spec("uvicorn") is None:
         raise BadValueError("serving needs FastAPI and uvicorn; pip install 'steerscope[serve]'.")
+    if judged.judge is None:
+        refuse_unused({"judge_contrasts": judged.judge_contrasts}, "--judge names no judge")
     from steerscope.serve.house import House
     from steerscope.serve.judging import served_judge
     from steerscope.serve.limits import Access, Limits
@@ -121,7 +123,8 @@ def serve(
     models = named_models(model or [DEFAULT_MODEL])
     first = next(iter(models))
     ready, shelf = {first: loading.load(models[first])}, Shelf()
-    what = judged.judge_contrasts or told_by(vectors.put(shelf, ready[first], first))
+    found = told_by(vectors.put(shelf, ready[first], first))
+    what = judged.judge_contrasts or found
     add_autoencoder(shelf, ready[first], sae, first)
     judge = served_judge(asdict(judged), what, ready[first], list(models))
     rack = Rack(loaders(models, loading.load, ready), budget=budget, max_rows=bounds.rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from importlib import import_module
 
 import pytest
 
@@ -157,3 +158,19 @@ def test_the_model_that_writes_is_asked_in_its_turn(microworld, labels, monkeypa
         found = served.post("/v1/judge", model="microworld", texts=TEXTS).json()["data"]
     assert [entry["lm:self=yes-no"] for entry in found] == [0.75, 0.25, None]
     assert threads[-1] == "steerscope-models"
+
+
+def test_what_the_judge_is_to_tell_leaves_the_vectors_on_the_shelf(
+    microworld, monkeypatch, run_cli
+):
+    houses = []
+    monkeypatch.setattr("steerscope.models.loading.load_model", lambda *_, **__: microworld)
+    module = import_module("steerscope.cli.serve")  # a command of that name hides it
+    monkeypatch.setattr(module, "_run", lambda house, _: houses.append(house))
+    command = ["serve", "--find", "calm=mood@resid_post.3", "--judge", "regex:happy"]
+    for more in ([], ["--judge-contrasts", "mood"]):
+        code, _, said = run_cli(*command, *more)
+        assert code == 0, said
+    assert [[v.name for v in house.shelf] for house in houses] == [["calm"], ["calm"]]
+    code, _, said = run_cli("serve", "--judge-contrasts", "mood")
+    assert (code, "--judge-contrasts is not used here" in said) == (2, True)

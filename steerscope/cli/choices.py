@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+MEASURED = (  # by a study or a sweep, which takes null directions by itself
+    "mean_diff", "pca_uncentred", "pca_centred", "pca_weighted", "whitened", "logistic_probe",
+    "repe", "sspace_mean", "sspace_aggregate_then_project", "sspace_project_then_aggregate",
+    "gradient_mean", "gradient_svd", "fisher_empirical", "fisher_ief", "fisher_covariance",
+    "fisher_positive", "fisher_negative", "fisher_difference",
+)  # fmt: skip
 METHODS = (
-    "mean_diff", "pca_uncentred", "pca_pair_centred", "pca_centred", "pca_weighted", "whitened",
-    "logistic_probe", "repe", "sspace_mean", "sspace_aggregate_then_project",
-    "sspace_project_then_aggregate", "gradient_mean", "gradient_svd", "fisher_empirical",
-    "fisher_ief", "fisher_covariance", "fisher_positive", "fisher_negative", "fisher_difference",
-    "random", "covariance_matched_random", "label_shuffled", "other_concept",
+    *MEASURED, "pca_pair_centred", "random", "covariance_matched_random", "label_shuffled",
+    "other_concept",
 )  # fmt: skip
 STREAMS = (
     "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "q", "k", "v", "z", "mlp_pre",

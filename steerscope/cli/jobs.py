@@ -18,7 +18,7 @@ from steerscope.cli.options import (
     Drawing,
     Judged,
     Loading,
-    Recipe,
+    Measured,
     Subject,
     Talk,
     Writing,
@@ -75,7 +75,7 @@ def report(
     *,
     subject: Subject,
     out: Out = None,
-    recipe: Recipe,
+    recipe: Measured,
     doses: Ladder = "0.5,1,2,2.5,3,4",
     scope: ScopeText = "all",
     writing: Writing,
@@ -125,7 +125,7 @@ def report(
         max_test=max_test,
         nulls=nulls,
         other=other,
-        all_layers=all_layers,
+        all_layers=recipe.together(all_layers),
         search=search,
         chat=talk.asked(),
     )
@@ -230,14 +230,15 @@ def sweep(
         str, typer.Option("--out", "-o", help="run directory to write, or address such as s3://")
     ],
     subject: Subject,
-    recipe: Recipe,
+    recipe: Measured,
     doses: Annotated[
         str, typer.Option("--doses", "-d", help="signed, with commas")
     ] = "-2,-1,-0.5,0.5,1,2",
     unit: Annotated[
         str,
         typer.Option(
-            autocompletion=choices.completing(choices.UNITS), help="natural, relative or absolute"
+            autocompletion=choices.completing(choices.LENGTHS),
+            help="natural, relative or absolute",
         ),
     ] = "natural",
     scope: ScopeText = "all",
@@ -275,7 +276,7 @@ def sweep(
         doses=tuple(numbers(doses, float, "doses")),
         unit=unit,
         max_select=max_select,
-        all_layers=all_layers,
+        all_layers=recipe.together(all_layers),
         chat=talk.asked(),
     )
     if dry_run:

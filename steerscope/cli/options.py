@@ -33,6 +33,7 @@ from steerscope.cli.shared import (
     JudgeName,
     JudgeUrl,
     Layers,
+    MeasuredMethod,
     Memory,
     Method,
     MinP,
@@ -52,6 +53,7 @@ from steerscope.cli.shared import (
     TopP,
     TrustRemoteCode,
     parse_layers,
+    refuse_unused,
 )
 from steerscope.errors import BadValueError
 from steerscope.texts.bundled import DEFAULT_MODEL
@@ -165,6 +167,23 @@ class Recipe:
     def settings(self) -> dict[str, Any]:
         """The same, for a plan."""
         return asdict(self) | {"layers": parse_layers(self.layers)}
+
+
+@dataclass(frozen=True)
+class Measured(Recipe):
+    """How directions are found that are measured, and where."""
+
+    method: MeasuredMethod = "mean_diff"
+
+    def together(self, all_layers: bool) -> bool:
+        """Whether all layers are steered at once as well.
+
+        Raises:
+            BadValueError: one layer alone is named, so that there is nothing to steer together.
+        """
+        if all_layers and len(parse_layers(self.layers) or (0, 1)) == 1:
+            refuse_unused({"all_layers": True}, f"one layer alone is named, {self.layers}")
+        return all_layers
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,14 @@ Method = Annotated[
         help=f"how the direction is found: {choices.listed(choices.METHODS)}",
     ),
 ]
+MeasuredMethod = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        autocompletion=choices.completing(choices.MEASURED),
+        help=f"how the direction is found: {choices.listed(choices.MEASURED)}",
+    ),
+]
 StreamName = Annotated[
     str,
     typer.Option(

@@ -141,3 +141,14 @@ def test_the_shell_can_complete_names():
     code = f"{script} {sys.executable} -m steerscope"
     found = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=False)
     assert "sweep" in found.stdout
+
+
+def test_the_methods_in_the_help_of_a_study_are_those_that_it_takes(run_cli):
+    from steerscope.directions import METHODS
+
+    assert set(choices.MEASURED) == set(METHODS)
+    for command, controls in (("report", False), ("sweep", False), ("vectors", True)):
+        code, said, _ = run_cli(command, "--help")
+        assert code == 0
+        assert ("label_shuffled" in said) is controls, command
+        assert "fisher_difference" in said

@@ -43,6 +43,8 @@ def bad(tmp_path, name, text):
         (["sweep", "--out", "{out}", "--unit", "naturel"], "Did you mean 'natural'"),
         (["sweep", "--out", "{out}", "--doses", "0"], "at least one dose that is not 0"),
         (["sweep", "--out", "{out}", "--max-select", "0"], "max_select is 0"),
+        (["sweep", "--out", "{out}", "--layers", "1", "--all-layers"], "--all-layers is not used here"),
+        (["report", "--layers", "1", "--all-layers"], "--all-layers is not used here"),
         (["report", "--out", "{out}", "--max-test", "0"], "max_test is 0"),
         (["vectors", "--out", "{out}", "--method", "pca"], "unknown method 'pca'"),
         (["vectors", "--out", "{out}", "--read", "first"], "write last, mean or an index"),

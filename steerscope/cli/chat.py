@@ -26,7 +26,9 @@ def chat(
     *,
     model: Model = DEFAULT_MODEL,
     vectors: Vectors,
-    dose: Annotated[float, typer.Option(help="of the first vector, in natural units")] = 1.0,
+    dose: Annotated[
+        float | None, typer.Option(help="of the first vector, in natural units; default 1")
+    ] = None,
     compare: Annotated[bool, typer.Option("--compare", help="the plain answer as well")] = False,
     writing: Writing,
     drawing: Drawing,
@@ -46,7 +48,10 @@ def chat(
     loaded, shelf = loading.load(model), Shelf()
     vectors.put(shelf, loaded, model)
     first = next((v.name for v in shelf), None)
-    talk = Talk(loaded, shelf, sampler, writing.n_new, vector=first, dose=dose, compare=compare)
+    if first is None:
+        refuse_unused({"dose": dose}, "there is no vector (--vector, --find)")
+    amount = 1.0 if dose is None else dose
+    talk = Talk(loaded, shelf, sampler, writing.n_new, vector=first, dose=amount, compare=compare)
     talk.cell()  # refuses what does not go together before anything is typed
     kind = "chat" if talk.has_template else "no chat template: it goes on with what you write"
     names = ", ".join(v.name for v in shelf) or "none"

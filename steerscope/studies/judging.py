@@ -150,6 +150,12 @@ def find_judge(question: Question, model: LensModel, out: str | Path) -> Judging
         JudgeError: it cannot be had, or cannot read these texts.
     """
     judging = _find(question, model, out)
+    if question.labels and judging.known is None and not has_measured(Path(out)):
+        reads = "the oracle reads them" if judging.judge.effect.is_share else "nothing reads them"
+        raise JudgeError(
+            f"labelled texts ({question.labels}) are for a judge that gives texts a score, and here {reads}; "
+            "name a judge, or leave them out."
+        )
     _tell_of_short(judging.judge, question.n_new)
     return judging
 

@@ -13,6 +13,7 @@ from random import Random
 from steerscope.errors import ContrastError
 from steerscope.texts.chats import question_of
 from steerscope.texts.pairs import ContrastPair
+from steerscope.texts.showing import counted
 from steerscope.texts.words import between_blanks, words_in
 
 PARTS = ("fit", "select", "test")
@@ -188,7 +189,7 @@ def split_groups(
     groups = sorted(members.values(), key=lambda group: group[-1])
     if len(groups) < len(PARTS):
         raise ContrastError(
-            f"{name!r} has {len(groups)} independent items; splitting into fit, select and test "
+            f"{name!r} has {counted(len(groups), 'independent item')}; splitting into fit, select and test "
             "needs at least 3."
         )
     Random(f"split {seed}").shuffle(groups)

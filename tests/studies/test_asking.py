@@ -15,6 +15,7 @@ from steerscope.judges.effects import IMPLAUSIBLE, IMPLAUSIBLE_WHEN_ASKED, KL_WR
 from steerscope.runs.distinct import groups_of
 from steerscope.statistics import Estimate
 from steerscope.steering.prompting import BOTH, EXAMPLES, INSTRUCTION, METHODS, Prompting
+from steerscope.studies.steering import asking
 from steerscope.studies.steering.asking import asking_cells
 from steerscope.studies.steering.asking_words import compared
 from steerscope.studies.steering.findings import find
@@ -346,6 +347,16 @@ def test_no_more_examples_are_shown_than_the_context_holds(load):
     )  # <s>, two words, one example of three
     assert len(shown.examples) == 1
     assert asked_of(replace(plan, n_new=plan.n_new + 4), model, PAIRS, Prompt("w40 w41")) == []
+
+
+def test_how_many_examples_there_is_room_for_is_said_once(load, caplog):
+    model = load("llama")
+    plan = StudyPlan(contrasts="words", n_new=model.shape.n_context - 11)
+    asking._say_held.cache_clear()
+    with caplog.at_level("INFO", "steerscope"):
+        for _ in range(3):
+            asked_of(plan, model, PAIRS, Prompt("w40 w41"))
+    assert len([r for r in caplog.records if "of 4 examples" in r.getMessage()]) == 1
 
 
 def test_the_pairs_that_are_compared_have_room_after_the_examples_as_well(load):

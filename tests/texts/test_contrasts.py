@@ -289,7 +289,7 @@ def test_openings_that_many_pairs_share_are_in_one_part_each():
     parts = [{p.text for p in part.prompts} for part in (few.fit, few.select, few.test)]
     assert all(parts)
     assert len(set.union(*parts)) == sum(map(len, parts)) == 4
-    with pytest.raises(ContrastError, match="independent items"):
+    with pytest.raises(ContrastError, match="1 independent item;"):
         prompts_for(contrasts(["I feel"], 12)).split(0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from random import Random
 
 import pandas as pd
@@ -86,6 +87,12 @@ def _as_example(text: str) -> str:
     return Conversation(turns) if turns[-1].role == "assistant" else turns[-1].content
 
 
+@cache
+def _say_held(model: str, n: int, of: int) -> None:
+    """Say for how many examples there is room, once for a model: a forecast asks again and again."""
+    _log.info("the context of %s holds %d of %d examples", model, n, of)
+
+
 def _with_room(texts: Texts, n_new: int, *, paired: bool) -> list[tuple[str, int]]:
     """The texts that are read after what asks, each with the tokens that are written after it."""
     prompts = [(p.text, n_new) for p in texts.all_prompts]
@@ -104,7 +111,7 @@ def _that_fit(
         except PromptTooLongError:
             continue
         if n < len(shown):
-            _log.info("the context holds %d of %d examples", n, len(shown))
+            _say_held(model.name, n, len(shown))
         return shown[:n]
     return []
 

@@ -41,6 +41,7 @@ from steerscope.studies.steering.texts import Texts, load_texts, most_texts
 from steerscope.studies.workers import HERE, Workers
 from steerscope.texts.chats import as_chat
 from steerscope.texts.contrasts import ContrastSet, load_contrasts, usual_prompts
+from steerscope.texts.showing import counted
 
 _UNSEEN = (
     "prompt",
@@ -182,9 +183,9 @@ def _say_beforehand(plan: Plan, model: LensModel, texts: Texts, judge: Judge) ->
     select, test = (len(set(part.groups)) for part in (texts.prompts.select, texts.prompts.test))
     if judge.effect.is_share and min(select, test) < _FEW_PROMPTS:
         _log.warning(
-            "%d distinct prompts to choose on and %d to state on, with which hardly anything can be told; give "
+            "%s to choose on and %d to state on, with which hardly anything can be told; give "
             "more with --prompts, or pairs that begin in more ways",
-            select,
+            counted(select, "distinct prompt"),
             test,
         )
 

@@ -125,16 +125,16 @@ def recipe_of(designing: Designing, aiming: Aiming) -> AdapterRecipe:
         BadValueError: an option of another kind, or a number outside its range.
     """
     from steerscope.studies.transfer.recipe import AdapterRecipe
-    from steerscope.weights.adapter import SIZES_OF
+    from steerscope.weights.adapter import KINDS
 
     named = designing.matrices
     given = asdict(designing) | asdict(aiming)
     given["matrices"] = None if named is None else tuple(n.strip() for n in named.split(","))
     given |= {name: parse_layers(given[name]) for name in ("layers", "ruler")}
     recipe = AdapterRecipe(**given)
-    read = SIZES_OF.get(recipe.kind, ("rank", "block"))  # svd refuses a block by itself
-    unread = {name: given[name] for name in ("rank", "block") if name not in read}
-    refuse_unused(unread, f"an adapter of the kind {recipe.kind} has none")
+    if recipe.kind in KINDS:  # svd, which is none of them, refuses a block by itself
+        unread = {n: given[n] for n in ("rank", "block") if n not in KINDS[recipe.kind].sizes}
+        refuse_unused(unread, f"an adapter of the kind {recipe.kind} has none")
     return recipe
 
 

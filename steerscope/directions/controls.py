@@ -65,9 +65,7 @@ def label_shuffled(contrast: Contrast, *, seed: int) -> Direction:
         signs = torch.ones(n_pairs)
         signs[torch.randperm(n_pairs, generator=generator)[: n_pairs // 2]] = -1
         vector = (signs[:, None] * apart).mean(dim=0)
-        if (
-            least == 0 or vector.norm() > least
-        ):  # of 0 it is said there that the pairs do not differ
+        if least == 0 or vector.norm() > least:  # of pairs that do not differ it is said there
             return make_direction(contrast, vector, "label_shuffled", seed=seed)
     raise DegenerateDirectionError(
         f"label_shuffled at {contrast.site}: pairs with classes swapped and others cancel out in each of {_DRAWS} "

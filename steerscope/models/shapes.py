@@ -67,10 +67,8 @@ def rotation_of(config: Any) -> Rotation:
     """How the rotary positions of a model depend on the length of the text."""
     text = config.get_text_config()
     told = getattr(text, "rope_parameters", None) or {}
-    by_type = [
-        one for one in told.values() if isinstance(one, dict)
-    ]  # of attention, where they differ
-    for one in (told, *by_type):
+    of_types = [one for one in told.values() if isinstance(one, dict)]  # where attention differs
+    for one in (told, *of_types):
         if one.get("rope_type") == "longrope":
             named = one.get("original_max_position_embeddings")
             length = named or _first(text, ("original_max_position_embeddings", *_CONTEXT))

@@ -12,9 +12,7 @@ from scipy import special, stats
 from steerscope.statistics.clusters import clustered_error
 from steerscope.statistics.intervals import CONFIDENCE, Estimate
 
-_ENOUGH = (
-    20  # groups of a class, below which drawing them again knows too little of what else there is
-)
+_ENOUGH = 20  # groups of a class; drawn again, fewer know too little of what else there is
 _SAME = 1e-12  # resamples that differ by rounding alone
 
 

@@ -2,210 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import warnings
 
 import pytest
 import torch
 import transformers as hf
-from safetensors.torch import load_file, save_file
 
-from steerscope.diagnostics.lens import logit_lens
-from steerscope.doses import Dose
 from steerscope.engine.generation import generate
-from steerscope.engine.score import kl_from_plain
 from steerscope.errors import BackboneWarning, ModelLoadError, UnsupportedSiteError
-from steerscope.models.block_paths import block_paths
 from steerscope.models.caches import Recompute
 from steerscope.models.examination import examine
-from steerscope.models.installs import no_installs
 from steerscope.models.loading import load_model
 from steerscope.models.truth import Truth, witness
-from steerscope.models.unembedding import Unembedding, measured
-from steerscope.sites import STREAMS, Site
-from steerscope.steering.interventions import Cell, Steering
+from steerscope.sites import Site
 from tests.conftest import word_tokenizer
-from tests.helpers import random_direction
-
-SIZES = {
-    "vocab_size": 96, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
-    "intermediate_size": 48, "max_position_embeddings": 128, "bos_token_id": 1, "eos_token_id": 2,
-}  # fmt: skip
-GROUPED = {**SIZES, "num_key_value_heads": 2}
-FALCON = {
-    "vocab_size": 96, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
-    "alibi": True, "multi_query": False, "parallel_attn": False, "bos_token_id": 1,
-    "eos_token_id": 2,
-}  # fmt: skip
-OPT_350M = {
-    "vocab_size": 96, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "ffn_dim": 48, "max_position_embeddings": 128, "word_embed_proj_dim": 16,
-    "do_layer_norm_before": False, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
-}  # fmt: skip
-LONG = {
-    "rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 4,
-    "long_factor": [3.0] * 4, "original_max_position_embeddings": 16,
-}  # fmt: skip
-MAMBA = {
-    "mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1,
-    "mamba_expand": 2,
-}  # fmt: skip
-GATED = {
-    "head_dim": 8, "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8,
-    "linear_value_head_dim": 8, "layer_types": ["linear_attention", "full_attention"] * 2,
-}  # fmt: skip
-PROMPTS = [[1, 5, 9], [1, 7, 20, 33, 41], [1, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61]]
-
-
-@pytest.fixture
-def saved(tmp_path):
-    """Saves a random model of a configuration; its folder."""
-
-    def save(config):
-        torch.manual_seed(0)
-        model = hf.AutoModelForCausalLM.from_config(config)
-        with torch.no_grad():
-            for weight in model.parameters():
-                weight.normal_(0, 0.3) if weight.ndim > 1 else weight.add_(
-                    0.2 * torch.randn_like(weight)
-                )
-        folder = tmp_path / type(config).__name__
-        model.save_pretrained(folder)
-        word_tokenizer().save_pretrained(folder)
-        return folder
-
-    return save
-
-
-def load(folder, **options):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", BackboneWarning)
-        return load_model(folder, **options)
-
-
-def original(folder):
-    return hf.AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
-
-
-# -- the checkpoint ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def llama(tiny_folder, tmp_path):
-    """A copy of a checkpoint's folder, its weights and its configuration changed."""
-
-    def changed(weights=lambda w: w, **config):
-        source, folder = tiny_folder("llama"), tmp_path / "copy"
-        folder.mkdir()
-        for file in source.iterdir():
-            (folder / file.name).write_bytes(file.read_bytes())
-        held = weights(load_file(source / "model.safetensors"))
-        save_file(held, folder / "model.safetensors", metadata={"format": "pt"})
-        told = json.loads((source / "config.json").read_text()) | config
-        (folder / "config.json").write_text(json.dumps(told))
-        return folder
-
-    return changed
-
-
-UP = "model.layers.1.mlp.up_proj.weight"
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda w: {n: x for n, x in w.items() if n != UP}, f"lacks 1 tensor .{UP}."),
-        (lambda w: {f"wrapped.{n}": x for n, x in w.items()}, "lacks 30 tensors .* and 22 more"),
-        (lambda w: w | {"model.layers.0.extra": torch.zeros(2)}, "does not know"),
-        (lambda w: w | {UP: torch.zeros(2, 2)}, f"has 1 tensor .{UP}. of another shape"),
-        (lambda w: w | {UP: w[UP] * torch.nan}, "logits are not finite in transformers itself"),
-    ],
-    ids=["missing", "prefixed", "unexpected", "another shape", "not a number"],
+from tests.models.random_models import (
+    FALCON,
+    GROUPED,
+    LONG,
+    MAMBA,
+    PROMPTS,
+    SIZES,
+    load,
+    original,
 )
-def test_a_checkpoint_that_is_not_whole_is_refused_with_its_tensors(llama, change, words):
-    with pytest.raises(ModelLoadError, match=words):
-        load_model(llama(change))
-
-
-def test_an_untied_unembedding_that_is_not_in_the_file_is_missing(saved):
-    folder = saved(hf.LlamaConfig(**GROUPED, tie_word_embeddings=True))
-    told = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(told | {"tie_word_embeddings": False}))
-    with pytest.raises(ModelLoadError, match="lacks 1 tensor .lm_head.weight."):
-        load_model(folder)
-
-
-def test_an_encoder_and_decoder_is_no_causal_model(tmp_path):
-    sizes = {"vocab_size": 96, "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 1}
-    hf.T5ForConditionalGeneration(hf.T5Config(**sizes, num_heads=4)).save_pretrained(tmp_path)
-    word_tokenizer().save_pretrained(tmp_path)
-    with pytest.raises(ModelLoadError, match="T5Config is of no model that writes"):
-        load_model(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("kind", "words"),
-    [
-        (hf.BartForConditionalGeneration, "BartConfig is of no model that writes"),
-        (hf.RobertaForMaskedLM, "RobertaForMaskedLM fills in masked words"),
-    ],
-)
-def test_what_transformers_would_turn_into_a_causal_model_is_none(tmp_path, kind, words):
-    sizes = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "num_hidden_layers": 1}
-    small = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 4}
-    kind(kind.config_class(vocab_size=96, **sizes, **small)).save_pretrained(tmp_path)
-    word_tokenizer().save_pretrained(tmp_path)
-    with pytest.raises(ModelLoadError, match=words):
-        load_model(tmp_path)
-
-
-def test_a_model_that_also_looks_at_pictures_is_steered_in_its_text(tmp_path):
-    eyes = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 4} | {
-        "num_hidden_layers": 1, "image_size": 8, "patch_size": 4
-    }  # fmt: skip
-    torch.manual_seed(0)
-    network = hf.LlavaForConditionalGeneration(
-        hf.LlavaConfig(
-            vision_config=hf.CLIPVisionConfig(**eyes), text_config=hf.LlamaConfig(**GROUPED)
-        )
-    )
-    network.eval().save_pretrained(tmp_path)
-    word_tokenizer().save_pretrained(tmp_path)
-    model, tokens = load(tmp_path), torch.tensor([PROMPTS[2]])
-    site = Site("resid_post", 1)
-    added = random_direction(model, site).unit
-
-    with torch.no_grad():
-        torch.testing.assert_close(model.forward(tokens), network(tokens).logits)
-        block = network.model.language_model.layers[1]
-        block.register_forward_hook(lambda _block, _inputs, output: output + added)
-        with model.hook(site, lambda x: x + added):
-            torch.testing.assert_close(model.forward(tokens), network(tokens).logits)
-    assert block_paths(str(tmp_path))[1] == "language_model.layers.1"
-
-
-def test_weights_that_were_cut_short_are_one_clear_line(llama):
-    folder = llama()
-    held = (folder / "model.safetensors").read_bytes()
-    (folder / "model.safetensors").write_bytes(held[: len(held) // 2])
-    with pytest.raises(ModelLoadError, match="cannot load model .*copy") as caught:
-        load_model(folder)
-    assert "\n" not in str(caught.value)
-
-
-def test_no_library_installs_packages_while_a_model_loads():
-    pip = [sys.executable, "-m", "pip", "install", "no-such-package"]
-    with no_installs():
-        for command in (pip, ["uv", "pip", "install", "x"], " ".join(pip)):
-            with pytest.raises(PermissionError, match="tried to install packages"):
-                subprocess.run(command, shell=isinstance(command, str), check=False)
-        assert subprocess.run(["true"], check=False).returncode == 0
-    assert subprocess.run([*pip[:3], "--version"], check=False, capture_output=True).returncode == 0
-
-
-# -- the function --------------------------------------------------------------------------------
 
 
 def test_an_encoder_is_no_language_model(saved):
@@ -491,111 +311,6 @@ def test_a_window_that_costs_too_much_to_leave_is_not_examined_and_said(
     with pytest.warns(BackboneWarning, match=f"within its attention window of {width:,} tokens"):
         model = load_model(folder)
     assert model.offer.unseen == width
-
-
-# -- families whose bridge is not what it says ---------------------------------------------------
-
-
-def test_granite_is_steered_where_it_adds_to_its_residual_stream(saved):
-    model = load(saved(hf.GraniteConfig(**GROUPED, residual_multiplier=0.5)))
-    for stream in ("attn_out", "resid_mid", "mlp_out"):
-        cell = Cell((Steering(random_direction(model, Site(stream, 1)), Dose(9.0, "absolute")),))
-        assert kl_from_plain(model, ["w5 w6 w7"], [cell]).min() > 1e-3, stream
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        hf.GraniteConfig(**GROUPED, logits_scaling=4.0, embedding_multiplier=3.0),
-        hf.Gemma2Config(**GROUPED, head_dim=8, sliding_window=20, final_logit_softcapping=5.0),
-        hf.OPTConfig(**OPT_350M),
-        hf.OpenAIGPTConfig(vocab_size=96, n_embd=32, n_layer=2, n_head=4, n_positions=128),
-    ],
-    ids=["scaled", "capped", "narrower", "no final norm"],
-)
-def test_the_lens_at_the_last_block_gives_the_logits_of_the_model(saved, config):
-    model = load(saved(config), backbone="bridge")
-    tokens = torch.tensor([PROMPTS[2]])
-    with torch.no_grad():
-        logits = model.forward(tokens)[0]
-        lens = logit_lens(model, PROMPTS[2])[-1]
-    torch.testing.assert_close(lens, logits, atol=1e-4, rtol=1e-4)
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("cap", [5.0, 30.0, None])
-def test_a_cap_and_a_scale_are_measured_through_the_rounding_of_half_precision(dtype, cap):
-    drawn = torch.Generator().manual_seed(0)
-    x, w = torch.randn(64, 32, generator=drawn), torch.randn(32, 96, generator=drawn) / 32**0.5
-    config = hf.Gemma2Config(**GROUPED, final_logit_softcapping=cap, logits_scaling=4.0)
-    truth = Truth(torch.zeros(1, 64, dtype=torch.long), torch.zeros(64, 96), (), dtype)
-    for length in (0.5, 2.0, 8.0):
-        for scale in (1.0, 0.25):
-            expected = Unembedding(scale, cap)
-            residual = length * x
-            logits = expected(residual @ w).to(dtype).float()
-            project = lambda r, _normed: (r @ w).to(dtype)  # noqa: E731
-            assert measured(project, residual, logits, config, truth.same) == expected
-
-
-def test_a_lens_that_cannot_give_the_logits_is_refused(saved):
-    model = load(saved(hf.BertConfig(**SIZES, is_decoder=True)))
-    with pytest.raises(UnsupportedSiteError, match="no logits can be made of a residual stream"):
-        logit_lens(model, PROMPTS[0])
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        hf.FalconConfig(**FALCON),
-        hf.MptConfig(vocab_size=96, d_model=32, n_layers=2, n_heads=4, max_seq_len=128),
-        hf.BloomConfig(vocab_size=96, hidden_size=32, n_layer=2, n_head=4),
-        hf.MambaConfig(vocab_size=96, hidden_size=32, num_hidden_layers=2, state_size=4),
-        hf.OpenAIGPTConfig(vocab_size=96, n_embd=32, n_layer=2, n_head=4, n_positions=128),
-        hf.MistralConfig(**GROUPED, sliding_window=8),
-        hf.Qwen3_5TextConfig(**GROUPED | {"num_hidden_layers": 4}, **GATED),
-        hf.Phi3Config(
-            **GROUPED, pad_token_id=0, original_max_position_embeddings=16, rope_parameters=LONG
-        ),
-    ],
-    ids=lambda config: config.model_type,
-)
-def test_continuations_are_those_of_transformers_whatever_the_cache(saved, config):
-    folder = saved(config)
-    model, outside = load(folder), original(folder)
-    found = [c.tokens for c in generate(model, PROMPTS, n_new=8)[0]]
-    for prompt, ours in zip(PROMPTS, found, strict=True):
-        tokens = list(prompt)
-        with torch.no_grad():
-            for _ in range(8):
-                tokens.append(
-                    int(outside(torch.tensor([tokens]), use_cache=False).logits[0, -1].argmax())
-                )
-        expected = tokens[len(prompt) :]
-        assert list(ours) == (expected[: expected.index(2)] if 2 in expected else expected)
-
-
-def test_heads_are_counted_without_the_gates_that_come_with_their_queries(saved):
-    model = load(saved(hf.Qwen3_5TextConfig(**GROUPED | {"num_hidden_layers": 4}, **GATED)))
-    assert (model.shape.n_heads, model.shape.n_key_value_heads, model.shape.d_head) == (4, 2, 8)
-    assert model.has(Site("z", 1, 3))
-    assert not model.has(Site("z", 1, 4))
-    assert not model.has(Site("q", 1))  # queries and gates in one
-
-
-def test_every_site_that_is_offered_has_its_width_and_moves_the_logits(saved):
-    model = load(saved(hf.FalconConfig(**{**FALCON, "alibi": False, "multi_query": True})))
-    assert (model.shape.n_heads, model.shape.n_key_value_heads) == (4, 1)
-    tokens = torch.tensor([PROMPTS[2]])
-    sites = [Site(stream, 1) for stream in STREAMS if model.has(Site(stream, 1))]
-    assert {"resid_post", "k", "z"} <= {site.stream for site in sites}
-    with torch.no_grad():
-        plain = model.forward(tokens)
-        for site in sites:
-            assert model.read(tokens, [site])[site].shape == (1, 13, model.width(site))
-            noise = torch.randn(13, model.width(site), generator=torch.Generator().manual_seed(0))
-            with model.hook(site, lambda x, noise=noise: x + noise):
-                assert (model.forward(tokens) - plain).abs().max() > 1e-3, site
 
 
 @pytest.mark.filterwarnings("always::steerscope.errors.BackboneWarning")

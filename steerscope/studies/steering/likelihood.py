@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from steerscope.directions import CONTROLS
 from steerscope.judges.effects import LIKELIHOODS, Effect
 from steerscope.runs.distinct import Groups
 from steerscope.steering.prompting import METHODS
@@ -20,14 +21,8 @@ from steerscope.studies.steering.success import (
 )
 
 _CHOOSES = "select"
-_CONTROLS = (
-    "random", "covariance_matched_random", "label_shuffled", "other_concept",
-    "null_random", "null_covariance_matched",
-)  # fmt: skip
 _SHOWN = 0.1  # of the texts that are asked for, at the least, for asking to say anything
-_BY_ITSELF = (
-    0.05  # of the plain texts: a concept that more of them show is one that the model writes
-)
+_BY_ITSELF = 0.05  # of the plain texts: what more of them show is what the model writes unasked
 _GAINED = 0.1  # of texts as likely as plain ones, at the least, for a concept to be no unlikely one
 
 
@@ -84,7 +79,7 @@ def _is_likely(table: pd.DataFrame, effect: Effect, split: str, groups: Groups) 
 
     They are most of its texts that show it. Controls and opposite doses are not looked at.
     """
-    steered = (table.dose_natural > 0) & ~table.method.isin((*METHODS, *_CONTROLS))
+    steered = (table.dose_natural > 0) & ~table.method.isin((*METHODS, *CONTROLS))
     mine = table[(table.split == split) & (steered | (table.cell == PLAIN))]
     costs = Costs(mine, split, effect.held_to, groups)
     flipped = per_prompt(mine, effect.metric, split)

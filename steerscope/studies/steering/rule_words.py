@@ -44,7 +44,7 @@ def rule(findings: Findings) -> list[str]:
         "allows and of a share at least 5 points. A text is damaged where a metric is worse than plain "
         "by more than three of them (distinct-2 by 0.1 at least), has the worse value of a yes or no, or "
         "could not be read. Where most texts that show the concept when the model is asked for it are "
-        "over the limit of likelihood alone, plain texts do not surely show it in more than one of twenty, and no layer and dose surely gains 10 points by texts that are within "
-        "it, likelihood is held to those texts, and that after the words that ask is a limit too, of all texts "
+        "over the limit of likelihood alone, plain texts do not surely show it in more than one of twenty, "
+        "and no layer and dose surely gains 10 points by texts that are within it, likelihood is held to those texts, and that after the words that ask is a limit too, of all texts "
         "but the plain ones and those as likely as they are.",
     ]

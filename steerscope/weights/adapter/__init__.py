@@ -5,7 +5,7 @@ from steerscope.weights.adapter.changes import Adapted, WeightChange
 from steerscope.weights.adapter.factors import Factors, factorise
 from steerscope.weights.adapter.files import is_adapter_file, load_adapter, save_adapter
 from steerscope.weights.adapter.fitting import fresh_adapter, fresh_learned, train_adapter
-from steerscope.weights.adapter.kinds import KINDS, SIZES_OF, Sizes
+from steerscope.weights.adapter.kinds import KINDS, Sizes
 from steerscope.weights.adapter.learned import LearnedAdapter, LearnedDesign
 from steerscope.weights.adapter.linear import FullTrainee
 from steerscope.weights.adapter.merge import check_merge, merge
@@ -20,7 +20,6 @@ __all__ = [
     "AdapterDesign",
     "Factors",
     "KINDS",
-    "SIZES_OF",
     "LearnedAdapter",
     "LearnedDesign",
     "Sizes",

@@ -16,7 +16,6 @@ from steerscope.steering.interventions import Cell, steer
 from steerscope.texts.contrasts import ContrastPair, ContrastSet
 from steerscope.weights.adapter import (
     KINDS,
-    SIZES_OF,
     Adapted,
     AdapterDesign,
     LearnedDesign,
@@ -307,4 +306,4 @@ def test_a_kind_reads_the_sizes_that_it_is_said_to(kind):
 
     usual = trained(rank=4, block=2)
     changed = {"rank": trained(rank=2, block=2), "block": trained(rank=4, block=4)}
-    assert tuple(name for name, found in changed.items() if found != usual) == SIZES_OF[kind]
+    assert tuple(name for name, found in changed.items() if found != usual) == KINDS[kind].sizes

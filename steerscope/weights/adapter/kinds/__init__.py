@@ -19,16 +19,4 @@ KINDS: dict[str, Kind] = {
     "road": RoAd(),
 }
 
-SIZES_OF = {  # the fields of `Sizes` that a kind reads
-    "lora": ("rank",),
-    "dora": ("rank",),
-    "delora": ("rank",),
-    "vera": ("rank",),
-    "ia3": (),
-    "bias": (),
-    "oft": ("block",),
-    "boft": ("block",),
-    "road": ("block",),
-}
-
-__all__ = ["KINDS", "SIZES_OF", "Kind", "Sizes"]
+__all__ = ["KINDS", "Kind", "Sizes"]

@@ -51,6 +51,11 @@ class Kind(Protocol):
         """Of AdamW, where nobody says."""
         ...
 
+    @property
+    def sizes(self) -> tuple[str, ...]:
+        """The fields of `Sizes` that it reads."""
+        ...
+
     def fresh(
         self, weight: Float[Tensor, "d out"], sizes: Sizes, generator: torch.Generator
     ) -> dict[str, Tensor]:

@@ -32,6 +32,7 @@ class LoRA:
 
     reversal: str = "exact: W(-c) - W is minus W(c) - W"
     learning_rate: float = 5e-3
+    sizes: tuple[str, ...] = ("rank",)
 
     fresh = staticmethod(_factors)
     fixed = staticmethod(nothing_fixed)
@@ -50,6 +51,7 @@ class DoRA:
 
     reversal: str = "to first order: the length of a column turns with c, its direction with A B"
     learning_rate: float = 5e-3
+    sizes: tuple[str, ...] = ("rank",)
 
     fixed = staticmethod(nothing_fixed)
 
@@ -78,6 +80,7 @@ class DeLoRA:
 
     reversal: str = "exact: W(-c) - W is minus W(c) - W"
     learning_rate: float = 5e-3
+    sizes: tuple[str, ...] = ("rank",)
 
     fixed = staticmethod(nothing_fixed)
 
@@ -104,6 +107,7 @@ class VeRA:
 
     reversal: str = "exact: W(-c) - W is minus W(c) - W"
     learning_rate: float = 2e-2
+    sizes: tuple[str, ...] = ("rank",)
 
     def fresh(
         self, weight: Float[Tensor, "d out"], sizes: Sizes, generator: torch.Generator

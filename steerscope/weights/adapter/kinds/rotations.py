@@ -42,6 +42,7 @@ class OFT:
 
     reversal: str = "exact: R(-c) turns back what R(c) turns"
     learning_rate: float = 5e-3
+    sizes: tuple[str, ...] = ("block",)
 
     fixed = staticmethod(nothing_fixed)
 
@@ -70,6 +71,7 @@ class BOFT:
 
     reversal: str = "to first order: B(-c) is the product of the turned factors in the same order"
     learning_rate: float = 5e-3
+    sizes: tuple[str, ...] = ("block",)
 
     fixed = staticmethod(nothing_fixed)
 
@@ -120,6 +122,7 @@ class RoAd:
 
     reversal: str = "of the rotation exact; of the scale to first order"
     learning_rate: float = 1e-2
+    sizes: tuple[str, ...] = ("block",)
 
     fixed = staticmethod(nothing_fixed)
 

@@ -22,6 +22,7 @@ class IA3:
 
     reversal: str = "exact: W(-c) - W is minus W(c) - W"
     learning_rate: float = 2e-2
+    sizes: tuple[str, ...] = ()
 
     fixed = staticmethod(nothing_fixed)
 
@@ -49,6 +50,7 @@ class Bias:
 
     reversal: str = "exact: what is added at -c is minus what is added at c"
     learning_rate: float = 1e-2
+    sizes: tuple[str, ...] = ()
 
     fixed = staticmethod(nothing_fixed)
 

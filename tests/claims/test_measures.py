@@ -274,6 +274,10 @@ def test_a_claim_at_the_edge_of_a_rare_share_is_seldom_supported():
     assert below <= 10  # of 200, at 2.5 % of such an interval
     averages = of_items(np.array([0.2, 0.9, 1.0, 0.95, 1.0]), "share")
     assert averages.high <= 1.0
+    for items in ([], [0.5], [1.0]):  # what is unknown has no interval, and none from -1 to 1
+        found = of_items(np.array(items), "share")
+        assert math.isnan(found.low)
+        assert math.isnan(found.high)
 
 
 @pytest.mark.parametrize("more", [{"seed": 1}, {"samples": 4}])

@@ -150,7 +150,8 @@ def of_items(
         wider = clustered_difference(items, distinct, share=True)
         found = replace(found, low=wider.low, high=wider.high)
     elif unit == "share":
-        found = replace(found, low=max(-1.0, found.low), high=min(1.0, found.high))
+        low, high = np.clip([found.low, found.high], -1.0, 1.0)  # what is unknown stays so
+        found = replace(found, low=float(low), high=float(high))
     if unit == "share" and alike:
         values, weights = np.append(values, [1.0, -1.0]), np.append(weights, [1.0, 1.0])
         detectable = math.nan
